@@ -1,0 +1,64 @@
+package notiflux
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A Code names a reason for a refusal. Programs switch on it; it never changes.
+type Code string
+
+// The codes that clients and publishers see.
+const (
+	Malformed            Code = "malformed"
+	TopicInvalid         Code = "topic_invalid"
+	TokenMissing         Code = "token_missing"
+	TokenInvalid         Code = "token_invalid"
+	TokenExpired         Code = "token_expired"
+	ScopeDenied          Code = "scope_denied"
+	TopicDenied          Code = "topic_denied"
+	OriginDenied         Code = "origin_denied"
+	NotFound             Code = "not_found"
+	MethodNotAllowed     Code = "method_not_allowed"
+	TooLarge             Code = "too_large"
+	UnsupportedMediaType Code = "unsupported_media_type"
+	UpgradeRequired      Code = "upgrade_required"
+	TooMany              Code = "too_many"
+	OverCapacity         Code = "over_capacity"
+	Unavailable          Code = "unavailable"
+	Draining             Code = "draining"
+	Internal             Code = "internal"
+)
+
+// An Error is a refusal that may be shown to whoever caused it.
+type Error struct {
+	Code   Code
+	Detail string // a sentence without a full stop that names the problem and what would be right
+	Err    error  // what operators may know besides; nil when there is nothing more
+}
+
+// Errorf returns an [Error] with a code and a formatted sentence for strangers.
+// Never put a token, or an error of another package, into it.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Error returns the whole chain, for operators.
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Detail + ": " + e.Err.Error()
+	}
+	return e.Detail
+}
+
+// Unwrap returns what operators may know besides.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Refusal returns what a stranger may know of err: the first [Error] in its
+// chain, or one with the code [Internal] that says nothing.
+func Refusal(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return &Error{Code: Internal, Detail: "the server failed to handle this", Err: err}
+}

@@ -1,0 +1,36 @@
+// Package notiflux is the vocabulary of the server: topics, messages,
+// positions and errors. Every other package speaks in these words.
+//
+// A message is published to a [Topic] and gets a [Position] when it is ordered;
+// what a stranger may be told when something is refused is an [Error].
+//
+// The package holds values only: no I/O, no goroutine, nothing but the
+// standard library.
+package notiflux
+
+import "time"
+
+// A Message is what a publisher sent to a topic, once it is ordered.
+// It is immutable, and so may be shared by any number of goroutines.
+type Message struct {
+	Topic  Topic
+	Offset uint64    // place in the topic's epoch; strictly increasing, with holes
+	Time   time.Time // when it was ordered, with the monotonic clock's reading
+	Body   Body
+}
+
+// A Body is the value that was published: a string, or any other JSON value.
+type Body struct {
+	Data []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
+	JSON bool   // Data is JSON, not a string
+}
+
+// An Encoding names one way in which messages are written to clients.
+// A message is encoded once per Encoding, whatever the number of clients.
+type Encoding uint8
+
+// The encodings in use.
+const (
+	Text      Encoding = iota // a WebSocket text frame that holds Body.Data
+	Encodings                 // how many there are
+)

@@ -1,0 +1,48 @@
+package notiflux
+
+import (
+	"strconv"
+	"strings"
+)
+
+// A Position says how far the server stands in a topic. To clients it is
+// opaque: they get one, keep it, and send it back to resume.
+type Position struct {
+	Epoch  string // names one uninterrupted numbering; letters and digits
+	Offset uint64 // offset of the last message that the position covers
+}
+
+// String returns the form in which clients see p: epoch:offset.
+func (p Position) String() string {
+	return p.Epoch + ":" + strconv.FormatUint(p.Offset, 10)
+}
+
+// ParsePosition returns the Position that s stands for. It accepts just what
+// [Position.String] writes: anything else, also 01 or +1 as the offset, is an
+// [Error] with [Malformed].
+func ParsePosition(s string) (Position, error) {
+	epoch, digits, ok := strings.Cut(s, ":")
+	if !ok || !isEpoch(epoch) {
+		return Position{}, Errorf(Malformed, "a position looks like epoch:offset")
+	}
+	offset, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || strconv.FormatUint(offset, 10) != digits {
+		return Position{}, Errorf(Malformed, "the offset of a position is a decimal number of 64 bits without sign or leading zeros")
+	}
+	return Position{Epoch: epoch, Offset: offset}, nil
+}
+
+// maxEpochBytes leaves room for epochs of any broker, and bounds what a client can send.
+const maxEpochBytes = 64
+
+func isEpoch(s string) bool {
+	if s == "" || len(s) > maxEpochBytes {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return true
+}

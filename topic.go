@@ -1,0 +1,33 @@
+package notiflux
+
+import "unicode/utf8"
+
+// MaxTopicBytes is the length of the longest topic, in bytes of UTF-8.
+const MaxTopicBytes = 255
+
+// A Topic is a name that messages are published to. Two topics are the same
+// when their bytes are: case, Unicode form, dots and wildcards mean nothing.
+type Topic string
+
+// ParseTopic returns s as a Topic. It is an [Error] with [TopicInvalid] when s
+// is empty, longer than [MaxTopicBytes], not UTF-8, or holds a control
+// character (U+0000–U+001F, U+007F–U+009F).
+func ParseTopic(s string) (Topic, error) {
+	switch {
+	case s == "":
+		return "", Errorf(TopicInvalid, "the topic is empty")
+	case len(s) > MaxTopicBytes:
+		return "", Errorf(TopicInvalid, "the topic has %d bytes, the most is %d", len(s), MaxTopicBytes)
+	}
+	for i, r := range s {
+		if r == utf8.RuneError {
+			if _, n := utf8.DecodeRuneInString(s[i:]); n == 1 {
+				return "", Errorf(TopicInvalid, "the topic is not UTF-8 at byte %d", i)
+			}
+		}
+		if r < 0x20 || 0x7f <= r && r < 0xa0 {
+			return "", Errorf(TopicInvalid, "the topic has the control character %U at byte %d", r, i)
+		}
+	}
+	return Topic(s), nil
+}
