@@ -1,0 +1,46 @@
+package wire
+
+import "github.com/ikornaselur/notiflux"
+
+// A Refusal says how an error is told to clients: the row of its code in the
+// error table of docs/protocol.md.
+type Refusal struct {
+	Status    int    // of an HTTP answer
+	Challenge string // the error of a WWW-Authenticate: Bearer header (RFC 6750 section 3.1); empty: no such header
+	RetryIn   int    // seconds, of a Retry-After header; 0: no such header
+	Retry     bool   // the same request may succeed later
+}
+
+// retryIn is how long publishers and clients are asked to stay away, in
+// seconds: long enough for a restart, short enough for a person who waits.
+const retryIn = 2
+
+var refusals = map[notiflux.Code]Refusal{
+	notiflux.Malformed:            {Status: 400},
+	notiflux.TopicInvalid:         {Status: 400},
+	notiflux.TokenMissing:         {Status: 401, Challenge: "invalid_request"},
+	notiflux.TokenInvalid:         {Status: 401, Challenge: "invalid_token"},
+	notiflux.TokenExpired:         {Status: 401, Challenge: "invalid_token"},
+	notiflux.ScopeDenied:          {Status: 403},
+	notiflux.TopicDenied:          {Status: 403},
+	notiflux.OriginDenied:         {Status: 403},
+	notiflux.NotFound:             {Status: 404},
+	notiflux.MethodNotAllowed:     {Status: 405},
+	notiflux.TooLarge:             {Status: 413},
+	notiflux.UnsupportedMediaType: {Status: 415},
+	notiflux.UpgradeRequired:      {Status: 426},
+	notiflux.TooMany:              {Status: 429, RetryIn: retryIn, Retry: true},
+	notiflux.Internal:             {Status: 500, Retry: true},
+	notiflux.OverCapacity:         {Status: 503, RetryIn: retryIn, Retry: true},
+	notiflux.Unavailable:          {Status: 503, RetryIn: retryIn, Retry: true},
+	notiflux.Draining:             {Status: 503, RetryIn: retryIn, Retry: true},
+}
+
+// RefusalOf returns the row of code; of a code that is not in the table, the
+// row of [notiflux.Internal].
+func RefusalOf(code notiflux.Code) Refusal {
+	if r, ok := refusals[code]; ok {
+		return r
+	}
+	return refusals[notiflux.Internal]
+}

@@ -1,0 +1,38 @@
+package wire
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// problem is the body of an HTTP error (RFC 9457), with the code as extension.
+type problem struct {
+	Title  string        `json:"title"`
+	Status int           `json:"status"`
+	Code   notiflux.Code `json:"code"`
+	Detail string        `json:"detail"`
+}
+
+// WriteProblem answers a request with what a stranger may know of err, as
+// application/problem+json. It is the only writer of HTTP errors. Headers that
+// belong to one kind of error only (Allow, Sec-WebSocket-Version) are the
+// caller's to set before.
+func WriteProblem(w http.ResponseWriter, err error) {
+	e := notiflux.Refusal(err)
+	row := RefusalOf(e.Code)
+	h := w.Header()
+	if row.Challenge != "" {
+		h.Set("WWW-Authenticate", `Bearer error="`+row.Challenge+`"`)
+	}
+	if row.RetryIn > 0 {
+		h.Set("Retry-After", strconv.Itoa(row.RetryIn))
+	}
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(row.Status)
+	// A client that is gone does not read its error; there is nobody to tell.
+	_ = json.NewEncoder(w).Encode(problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail})
+}

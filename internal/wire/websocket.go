@@ -1,0 +1,57 @@
+package wire
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// A CloseCode tells a WebSocket client why its connection ends, and so when to
+// come back (RFC 6455 section 7.4, and 4000–4999 for what is ours).
+type CloseCode uint16
+
+// The close codes that the server sends.
+const (
+	CloseNormal        CloseCode = 1000 // the answer to a client's close
+	CloseProtocol      CloseCode = 1002 // a frame that RFC 6455 does not allow
+	CloseInvalidUTF8   CloseCode = 1007 // text that is not UTF-8
+	ClosePolicy        CloseCode = 1008 // flooding, or a message begun and not finished in time
+	CloseTooBig        CloseCode = 1009 // a message over its limit
+	CloseInternal      CloseCode = 1011 // our fault
+	CloseRestart       CloseCode = 1012 // this server goes away
+	CloseOverCapacity  CloseCode = 1013 // no room for what the client sends
+	CloseTooMany       CloseCode = 4108 // too many commands
+	CloseSilent        CloseCode = 4201 // nothing heard within the ping timeout
+	CloseTooSlow       CloseCode = 4202 // further behind than allowed
+	maxCloseReason               = 123  // bytes: a control frame holds 125, two are the code
+	maxServerHeaderLen           = 10   // bytes of an unmasked header
+)
+
+// AppendFrame appends to dst one whole WebSocket frame as servers send it:
+// final and unmasked.
+func AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
+	dst = append(dst, 0x80|byte(op))
+	switch n := len(payload); {
+	case n < 126:
+		dst = append(dst, byte(n))
+	case n < 1<<16:
+		dst = binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
+	}
+	return append(dst, payload...)
+}
+
+// AppendClose appends a close frame. A reason that does not fit a control
+// frame is cut at the end of a character.
+func AppendClose(dst []byte, code CloseCode, reason string) []byte {
+	if len(reason) > maxCloseReason {
+		reason = reason[:maxCloseReason]
+		for !utf8.ValidString(reason) {
+			reason = reason[:len(reason)-1]
+		}
+	}
+	body := binary.BigEndian.AppendUint16(make([]byte, 0, 125), uint16(code))
+	return AppendFrame(dst, ws.OpClose, append(body, reason...))
+}
