@@ -1,0 +1,129 @@
+package hub
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+)
+
+// expiry orders topics that hold messages by their oldest one, lazily: a
+// topic's time may be earlier than its oldest message is now, never later. So a
+// publisher touches it only with the first message of a topic.
+type expiry struct {
+	mu    sync.Mutex
+	items items
+}
+
+type item struct {
+	topic  *Topic
+	oldest time.Time
+}
+
+func (x *expiry) push(t *Topic, oldest time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	heap.Push(&x.items, item{t, oldest})
+}
+
+// pop removes and returns the first topic, if its time is not after the given one.
+func (x *expiry) pop(notAfter time.Time) (item, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.items) == 0 || x.items[0].oldest.After(notAfter) {
+		return item{}, false
+	}
+	return heap.Pop(&x.items).(item), true
+}
+
+// Sweep drops every message that is past its age now, and forgets topics that
+// are left with nothing.
+func (h *Hub) Sweep() {
+	if h.config.PerTopic.Age <= 0 {
+		return
+	}
+	now := h.config.Now()
+	for {
+		i, ok := h.expiry.pop(now.Add(-h.config.PerTopic.Age))
+		if !ok {
+			return
+		}
+		h.dropFrom(i.topic, func(l *topiclog.Log) { l.Expire(now) })
+	}
+}
+
+// shrink drops the oldest messages of all while the logs hold too much.
+func (h *Hub) shrink() {
+	for h.config.TotalBytes > 0 && uint64(h.bytes.Load()) > h.config.TotalBytes {
+		i, ok := h.expiry.pop(h.config.Now())
+		if !ok {
+			return
+		}
+		h.dropFrom(i.topic, func(l *topiclog.Log) {
+			// Only if it is as old as was thought; else its turn comes later.
+			if oldest, ok := l.Oldest(); ok && !oldest.After(i.oldest) {
+				l.DropOldest()
+			}
+		})
+	}
+}
+
+// roomTries is how many topics are emptied to make room for another before it
+// is refused. Topics that have listeners give none.
+const roomTries = 16
+
+// roomForTopic drops topics that have waited longest for a message to expire,
+// while the hub is full. It reports whether there is room.
+func (h *Hub) roomForTopic() bool {
+	for range roomTries {
+		h.mu.RLock()
+		n := len(h.topics)
+		h.mu.RUnlock()
+		if h.config.MaxTopics <= 0 || n < h.config.MaxTopics {
+			return true
+		}
+		i, ok := h.expiry.pop(h.config.Now())
+		if !ok {
+			return false
+		}
+		h.dropFrom(i.topic, func(l *topiclog.Log) {
+			for l.Len() > 0 {
+				l.DropOldest()
+			}
+		})
+	}
+	return false
+}
+
+// dropFrom lets drop take messages from the log of t, which was just popped,
+// and puts t back in its new place, or forgets it.
+func (h *Hub) dropFrom(t *Topic, drop func(*topiclog.Log)) {
+	t.mu.Lock()
+	h.changeLocked(t, func() { drop(t.log) })
+	oldest, ok := t.log.Oldest()
+	if t.queued = ok; ok {
+		h.expiry.push(t, oldest)
+	}
+	unused := t.unusedLocked()
+	t.mu.Unlock()
+	if unused {
+		h.forget(t)
+	}
+}
+
+// items is a heap, the oldest first (container/heap).
+type items []item
+
+func (s items) Len() int           { return len(s) }
+func (s items) Less(i, j int) bool { return s[i].oldest.Before(s[j].oldest) }
+func (s items) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s *items) Push(x any)        { *s = append(*s, x.(item)) }
+
+func (s *items) Pop() any {
+	last := len(*s) - 1
+	x := (*s)[last]
+	(*s)[last] = item{}
+	*s = (*s)[:last]
+	return x
+}

@@ -1,0 +1,233 @@
+// Package hub knows the topics of the process: each one's log, and who listens.
+//
+// A broker appends ordered messages ([Hub.Append]); the hub puts them into the
+// log of their topic and wakes that topic's listeners, which then read the log
+// by their cursors. A listener stands for all sessions of an event loop, so
+// that a message wakes each loop once, whatever the number of subscribers.
+//
+// Invariants: the lock of a topic orders its messages; a listener joins and
+// gets its cursor in one step under that lock, so that no message falls between.
+// A topic without listeners and messages is forgotten. All logs together keep
+// within Config.TotalBytes and Config.MaxTopics by dropping the oldest messages
+// first.
+//
+// Locks: Hub.mu, then Topic.mu, then Hub.expiry.mu; listeners are woken under
+// none of them.
+package hub
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+)
+
+// Config is what a Hub needs; the zero value has no bounds.
+type Config struct {
+	PerTopic   topiclog.Limits
+	TotalBytes uint64           // all logs together; 0: no bound
+	MaxTopics  int              // topics with messages or listeners; 0: no bound
+	Now        func() time.Time // nil: time.Now
+}
+
+// sweepEvery is how often messages past their age are looked for.
+const sweepEvery = time.Second
+
+// A Listener is told that a topic which it joined has news. Wake is called by
+// publishers, with no lock held; it must return at once.
+type Listener interface{ Wake() }
+
+// A Hub holds topics. Safe for concurrent use.
+type Hub struct {
+	// Immutable after New.
+	config Config
+
+	mu     sync.RWMutex
+	topics map[notiflux.Topic]*Topic
+
+	expiry expiry
+	bytes  atomic.Int64 // of all logs
+
+	appended, evicted atomic.Uint64
+}
+
+// A Topic is one topic's log and listeners.
+type Topic struct {
+	// Immutable after creation.
+	name notiflux.Topic
+	log  *topiclog.Log // guarded by mu, but for its lock-free methods
+
+	mu        sync.Mutex
+	listeners []Listener // replaced, never changed, so that a publisher may walk it without the lock
+	queued    bool       // expiry has it
+	forgotten bool       // the hub has let go of it: look it up again
+}
+
+// New returns a Hub without topics.
+func New(c Config) *Hub {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Hub{config: c, topics: make(map[notiflux.Topic]*Topic)}
+}
+
+// Append orders a message: offset, called under the topic's lock, gives its
+// place, and must give a higher one at each call. It returns that offset once
+// the message is in the log and the listeners are woken. It is a
+// [notiflux.Error] with OverCapacity when there is no room for another topic.
+func (h *Hub) Append(name notiflux.Topic, body notiflux.Body, offset func() uint64) (uint64, error) {
+	t, err := h.locked(name)
+	if err != nil {
+		return 0, err
+	}
+	m := notiflux.Message{Topic: t.name, Offset: offset(), Time: h.config.Now(), Body: body}
+	h.changeLocked(t, func() {
+		t.log.Append(m)
+		t.log.Expire(m.Time)
+	})
+	if !t.queued && t.log.Len() > 0 {
+		t.queued = true
+		h.expiry.push(t, m.Time)
+	}
+	listeners := t.listeners
+	t.mu.Unlock()
+
+	h.appended.Add(1)
+	for _, l := range listeners {
+		l.Wake()
+	}
+	h.shrink()
+	return m.Offset, nil
+}
+
+// Join makes l a listener of a topic and returns the cursor at its tail, in one
+// step: l is woken for every message from there on. One listener joins a topic
+// once. It fails as Append does.
+func (h *Hub) Join(name notiflux.Topic, l Listener) (*Topic, topiclog.Cursor, error) {
+	t, err := h.locked(name)
+	if err != nil {
+		return nil, topiclog.Cursor{}, err
+	}
+	defer t.mu.Unlock()
+	t.listeners = append(append(make([]Listener, 0, len(t.listeners)+1), t.listeners...), l)
+	return t, t.log.Tail(), nil
+}
+
+// Leave ends what Join began. l may still be woken by a publisher that is under way.
+func (h *Hub) Leave(t *Topic, l Listener) {
+	t.mu.Lock()
+	rest := make([]Listener, 0, len(t.listeners))
+	for _, other := range t.listeners {
+		if other != l {
+			rest = append(rest, other)
+		}
+	}
+	t.listeners = rest
+	unused := t.unusedLocked()
+	t.mu.Unlock()
+	if unused {
+		h.forget(t)
+	}
+}
+
+// Name returns the topic's name.
+func (t *Topic) Name() notiflux.Topic { return t.name }
+
+// Tail returns the cursor behind the newest message, for one more session of a
+// listener that has joined already.
+func (t *Topic) Tail() topiclog.Cursor {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.log.Tail()
+}
+
+// Lag returns what a reader at c alone keeps in memory, see [topiclog.Log.Lag].
+func (t *Topic) Lag(c topiclog.Cursor) uint64 { return t.log.Lag(c) }
+
+// Run drops messages past their age until ctx ends.
+func (h *Hub) Run(ctx context.Context) error {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			h.Sweep()
+		}
+	}
+}
+
+// Stats is what a hub did and holds.
+type Stats struct {
+	Topics            int
+	Bytes             int64  // held by all logs, overhead included
+	Appended, Evicted uint64 // messages since the start
+}
+
+// Stats returns the counters; each is exact, together they are not one moment's.
+func (h *Hub) Stats() Stats {
+	h.mu.RLock()
+	topics := len(h.topics)
+	h.mu.RUnlock()
+	return Stats{topics, h.bytes.Load(), h.appended.Load(), h.evicted.Load()}
+}
+
+// locked returns the topic of a name, made if need be, with its lock held.
+func (h *Hub) locked(name notiflux.Topic) (*Topic, error) {
+	for {
+		h.mu.RLock()
+		t := h.topics[name]
+		h.mu.RUnlock()
+		if t == nil {
+			var err error
+			if t, err = h.create(name); err != nil {
+				return nil, err
+			}
+		}
+		t.mu.Lock()
+		if !t.forgotten {
+			return t, nil
+		}
+		t.mu.Unlock()
+	}
+}
+
+func (h *Hub) create(name notiflux.Topic) (*Topic, error) {
+	if !h.roomForTopic() {
+		return nil, notiflux.Errorf(notiflux.OverCapacity, "the server holds %d topics, its most: try again later", h.config.MaxTopics)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.topics[name]
+	if t == nil {
+		t = &Topic{name: name, log: topiclog.New(h.config.PerTopic, 0)}
+		h.topics[name] = t
+	}
+	return t, nil
+}
+
+func (t *Topic) unusedLocked() bool { return len(t.listeners) == 0 && t.log.Len() == 0 }
+
+// forget lets go of t unless it is in use again.
+func (h *Hub) forget(t *Topic) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.forgotten && t.unusedLocked() {
+		t.forgotten = true
+		delete(h.topics, t.name)
+	}
+}
+
+// changeLocked calls change, which changes the log of t, and keeps the sums.
+func (h *Hub) changeLocked(t *Topic, change func()) {
+	bytes, dropped := int64(t.log.Bytes()), t.log.Dropped()
+	change()
+	h.bytes.Add(int64(t.log.Bytes()) - bytes)
+	h.evicted.Add(t.log.Dropped() - dropped)
+}

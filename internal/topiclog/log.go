@@ -1,0 +1,185 @@
+// Package topiclog holds the recent messages of one topic, oldest first, and
+// the cursors that read them.
+//
+// A [Log] is an append-only linked list that ends with an empty [Entry]. The
+// next message fills that entry and links a new empty one behind it; one atomic
+// store makes both visible. A [Cursor] points to the entry that it reads next,
+// so whoever has read everything points to the empty one, and a message that
+// everyone has read and the log has dropped is freed by the garbage collector.
+//
+// Live delivery, replay and resume are the same: walk from a cursor to the
+// tail. A slow reader holds one pointer, never a copy.
+//
+// Invariants: offsets strictly increase from entry to entry. What the log
+// drops is always its oldest entry. An entry never changes once it is filled.
+//
+// A Log knows nothing of topics, locks or clients: changes to it need the lock
+// of its owner (see package hub). Cursors may be read without, by one goroutine
+// each.
+package topiclog
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// Overhead is what an entry counts for besides its data, in bytes: the bounds
+// hold for many small messages as well.
+const Overhead = 256
+
+// Limits bound what a log holds. A zero field means no bound.
+type Limits struct {
+	Count int           // messages
+	Bytes uint64        // data and Overhead of each message
+	Age   time.Duration // by the monotonic clock
+}
+
+// An Entry is the place of one message in a log.
+type Entry struct {
+	// Immutable from the moment the entry before it is visible.
+	before uint64 // bytes of all messages of the log before this one, also of those long dropped
+
+	// Immutable once next is set.
+	message notiflux.Message
+
+	next   atomic.Pointer[Entry] // nil: this is the empty entry at the tail
+	frames [notiflux.Encodings]atomic.Pointer[[]byte]
+}
+
+// Message returns the message of an entry that a cursor gave.
+func (e *Entry) Message() *notiflux.Message { return &e.message }
+
+// Frame returns the message in encoding as encode writes it, made once by
+// whoever asks first. Callers must not change it.
+func (e *Entry) Frame(encoding notiflux.Encoding, encode func(*notiflux.Message, notiflux.Encoding) []byte) []byte {
+	slot := &e.frames[encoding]
+	if frame := slot.Load(); frame != nil {
+		return *frame
+	}
+	frame := encode(&e.message, encoding)
+	if !slot.CompareAndSwap(nil, &frame) {
+		return *slot.Load()
+	}
+	return frame
+}
+
+func (e *Entry) size() uint64 { return uint64(len(e.message.Body.Data)) + Overhead }
+
+// A Cursor is a place in a log: the first message that its owner was not given
+// yet. Cursors are values; == tells whether two stand at the same place.
+// The zero Cursor stands nowhere and must not be read.
+type Cursor struct{ at *Entry }
+
+// Next returns the entry at c and the cursor behind it; false at the tail.
+func (c Cursor) Next() (*Entry, Cursor, bool) {
+	next := c.at.next.Load()
+	if next == nil {
+		return nil, c, false
+	}
+	return c.at, Cursor{next}, true
+}
+
+// AtTail reports whether there is nothing to read at c.
+func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
+
+// A Log holds the recent messages of one topic. Make one with New.
+type Log struct {
+	// Guarded by the owner's lock.
+	limits  Limits
+	first   *Entry // oldest; the tail when the log is empty
+	tail    *Entry // the empty entry
+	count   int
+	head    uint64 // highest offset given
+	evicted uint64 // highest offset that is not in the log any more
+	drops   uint64 // messages dropped since New
+
+	dropped atomic.Uint64 // before of first: what a cursor further back holds beyond the log
+}
+
+// New returns an empty log that covers every position from floor on: it knows
+// of no message after floor.
+func New(limits Limits, floor uint64) *Log {
+	empty := new(Entry)
+	return &Log{limits: limits, first: empty, tail: empty, head: floor, evicted: floor}
+}
+
+// Append adds m at the tail and drops what the bounds no longer allow, by
+// count and bytes. m.Offset must be higher than any before.
+func (l *Log) Append(m notiflux.Message) {
+	e := l.tail
+	e.message = m
+	l.tail = &Entry{before: e.before + e.size()}
+	l.head = m.Offset
+	l.count++
+	e.next.Store(l.tail)
+	for l.limits.Count > 0 && l.count > l.limits.Count || l.limits.Bytes > 0 && l.Bytes() > l.limits.Bytes {
+		l.DropOldest()
+	}
+}
+
+// Expire drops what has reached the bound on age at the time now.
+func (l *Log) Expire(now time.Time) {
+	for l.count > 0 && l.limits.Age > 0 && now.Sub(l.first.message.Time) >= l.limits.Age {
+		l.DropOldest()
+	}
+}
+
+// DropOldest drops the oldest message; an empty log stays as it is. Cursors
+// that stand on it can still read it.
+func (l *Log) DropOldest() {
+	if l.count == 0 {
+		return
+	}
+	l.evicted = l.first.message.Offset
+	l.first = l.first.next.Load()
+	l.count--
+	l.drops++
+	l.dropped.Store(l.first.before)
+}
+
+// Tail returns the cursor behind the newest message.
+func (l *Log) Tail() Cursor { return Cursor{l.tail} }
+
+// Since returns the cursor behind offset, and whether it is covered: nothing
+// after offset is missing. Where it is not, the cursor is the tail.
+func (l *Log) Since(offset uint64) (Cursor, bool) {
+	if offset < l.evicted || offset > l.head {
+		return l.Tail(), false
+	}
+	c := Cursor{l.first}
+	for {
+		e, next, ok := c.Next()
+		if !ok || e.message.Offset > offset {
+			return c, true
+		}
+		c = next
+	}
+}
+
+// Head returns the highest offset given, or the floor if there was none.
+func (l *Log) Head() uint64 { return l.head }
+
+// Len returns the number of messages.
+func (l *Log) Len() int { return l.count }
+
+// Bytes returns what the messages count for, Overhead included.
+func (l *Log) Bytes() uint64 { return l.tail.before - l.first.before }
+
+// Dropped returns the number of messages that were dropped since New.
+func (l *Log) Dropped() uint64 { return l.drops }
+
+// Oldest returns when the oldest message was ordered; false if there is none.
+func (l *Log) Oldest() (time.Time, bool) {
+	return l.first.message.Time, l.count > 0
+}
+
+// Lag returns how many bytes a reader at c has not read that the log no longer
+// holds, so that c alone keeps them in memory. It needs no lock.
+func (l *Log) Lag(c Cursor) uint64 {
+	if dropped := l.dropped.Load(); dropped > c.at.before {
+		return dropped - c.at.before
+	}
+	return 0
+}

@@ -1,0 +1,201 @@
+package topiclog_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+	"weak"
+
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+)
+
+func message(offset uint64, size int, at time.Time) notiflux.Message {
+	return notiflux.Message{Topic: "t", Offset: offset, Time: at, Body: notiflux.Body{Data: make([]byte, size)}}
+}
+
+// model is the plain form of a log: a slice of what it holds, and of all it ever held.
+type model struct {
+	limits  topiclog.Limits
+	all     []notiflux.Message
+	first   int // all[first:] is held
+	floor   uint64
+	evicted uint64
+}
+
+func (m *model) held() []notiflux.Message { return m.all[m.first:] }
+
+func (m *model) drop() {
+	m.evicted = m.all[m.first].Offset
+	m.first++
+}
+
+func (m *model) bytes(ms []notiflux.Message) (n uint64) {
+	for _, x := range ms {
+		n += uint64(len(x.Body.Data)) + topiclog.Overhead
+	}
+	return n
+}
+
+func (m *model) head() uint64 {
+	if len(m.all) == 0 {
+		return m.floor
+	}
+	return m.all[len(m.all)-1].Offset
+}
+
+// reader is a cursor and the index in model.all that it should read next.
+type reader struct {
+	cursor topiclog.Cursor
+	next   int
+}
+
+func TestLogAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &model{
+			limits: topiclog.Limits{
+				Count: rapid.IntRange(0, 8).Draw(t, "count"),
+				Bytes: rapid.SampledFrom([]uint64{0, 600, 3000}).Draw(t, "bytes"),
+				Age:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "age"),
+			},
+			floor: rapid.Uint64Range(0, 3).Draw(t, "floor"),
+		}
+		m.evicted = m.floor
+		log := topiclog.New(m.limits, m.floor)
+		now := time.Now()
+		var readers []*reader
+		t.Repeat(map[string]func(*rapid.T){
+			"append": func(t *rapid.T) {
+				x := message(m.head()+rapid.Uint64Range(1, 3).Draw(t, "hole"), rapid.IntRange(0, 500).Draw(t, "size"), now)
+				log.Append(x)
+				m.all = append(m.all, x)
+				for m.limits.Count > 0 && len(m.held()) > m.limits.Count || m.limits.Bytes > 0 && m.bytes(m.held()) > m.limits.Bytes {
+					m.drop()
+				}
+			},
+			"expire": func(t *rapid.T) {
+				now = now.Add(time.Duration(rapid.IntRange(0, 8).Draw(t, "seconds")) * time.Second)
+				log.Expire(now)
+				for m.limits.Age > 0 && len(m.held()) > 0 && now.Sub(m.held()[0].Time) >= m.limits.Age {
+					m.drop()
+				}
+			},
+			"drop": func(*rapid.T) {
+				log.DropOldest()
+				if len(m.held()) > 0 {
+					m.drop()
+				}
+			},
+			"read live": func(*rapid.T) {
+				readers = append(readers, &reader{log.Tail(), len(m.all)})
+			},
+			"resume": func(t *rapid.T) {
+				offset := rapid.Uint64Range(0, m.head()+2).Draw(t, "since")
+				cursor, covered := log.Since(offset)
+				if want := offset >= m.evicted && offset <= m.head(); covered != want {
+					t.Fatalf("Since(%d) covered = %v, want %v", offset, covered, want)
+				}
+				next := len(m.all)
+				for covered && next > 0 && m.all[next-1].Offset > offset {
+					next--
+				}
+				readers = append(readers, &reader{cursor, next})
+			},
+			"read": func(t *rapid.T) {
+				if len(readers) == 0 {
+					return
+				}
+				readers[rapid.IntRange(0, len(readers)-1).Draw(t, "reader")].read(t, m)
+			},
+			"": func(t *rapid.T) {
+				if log.Len() != len(m.held()) || log.Bytes() != m.bytes(m.held()) || log.Head() != m.head() {
+					t.Fatalf("log holds %d messages, %d bytes, head %d; want %d, %d, %d",
+						log.Len(), log.Bytes(), log.Head(), len(m.held()), m.bytes(m.held()), m.head())
+				}
+				for _, r := range readers {
+					var want uint64
+					if r.next < m.first {
+						want = m.bytes(m.all[r.next:m.first])
+					}
+					if got := log.Lag(r.cursor); got != want {
+						t.Fatalf("Lag = %d, want %d", got, want)
+					}
+				}
+			},
+		})
+		for _, r := range readers {
+			for r.next < len(m.all) {
+				r.read(t, m)
+			}
+			if !r.cursor.AtTail() {
+				t.Fatal("a reader that read everything is not at the tail")
+			}
+		}
+	})
+}
+
+func (r *reader) read(t *rapid.T, m *model) {
+	entry, next, ok := r.cursor.Next()
+	if want := r.next < len(m.all); ok != want {
+		t.Fatalf("Next = %v, want %v", ok, want)
+	}
+	if !ok {
+		return
+	}
+	if got, want := entry.Message().Offset, m.all[r.next].Offset; got != want {
+		t.Fatalf("read offset %d, want %d", got, want)
+	}
+	r.cursor, r.next = next, r.next+1
+}
+
+func TestFrameIsEncodedOnce(t *testing.T) {
+	log := topiclog.New(topiclog.Limits{}, 0)
+	cursor := log.Tail()
+	log.Append(message(1, 3, time.Now()))
+	entry, _, _ := cursor.Next()
+	calls := 0
+	encode := func(m *notiflux.Message, _ notiflux.Encoding) []byte {
+		calls++
+		return fmt.Appendf(nil, "frame %d", m.Offset)
+	}
+	for range 3 {
+		if got := string(entry.Frame(notiflux.Text, encode)); got != "frame 1" {
+			t.Errorf("Frame = %q", got)
+		}
+	}
+	if calls != 1 {
+		t.Errorf("encoded %d times, want once", calls)
+	}
+}
+
+func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
+	log := topiclog.New(topiclog.Limits{Count: 1}, 0)
+	cursor := log.Tail()
+	log.Append(message(1, 1<<10, time.Now()))
+	entry, next, _ := cursor.Next()
+	gone := weak.Make(entry)
+	cursor, entry = next, nil
+	log.Append(message(2, 1<<10, time.Now()))
+	runtime.GC()
+	if gone.Value() != nil {
+		t.Error("an entry that was read and dropped is still held")
+	}
+	if e, _, ok := cursor.Next(); !ok || e.Message().Offset != 2 {
+		t.Error("the cursor does not go on behind the entry that was freed")
+	}
+	runtime.KeepAlive(log)
+}
+
+func BenchmarkAppend(b *testing.B) {
+	log := topiclog.New(topiclog.Limits{Count: 100}, 0)
+	data, now := make([]byte, 100), time.Now()
+	b.ReportAllocs()
+	var offset uint64
+	for b.Loop() {
+		offset++
+		log.Append(notiflux.Message{Offset: offset, Time: now, Body: notiflux.Body{Data: data}})
+	}
+}
