@@ -1,0 +1,138 @@
+// Package brokertest is what every broker must do: its tests run against each
+// implementation of [broker.Broker].
+package brokertest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+)
+
+// Run tests the broker that open makes. It is opened once for each test, on a
+// hub of its own, and closed by the suite.
+func Run(t *testing.T, open func(t *testing.T, h *hub.Hub) broker.Broker) {
+	for name, test := range map[string]func(*testing.T, broker.Broker, *hub.Hub){
+		"an answered message is in the log":    answeredIsLogged,
+		"offsets of a topic strictly increase": offsetsIncrease,
+		"a forgotten topic reuses no offset":   forgottenTopic,
+		"closed refuses":                       closedRefuses,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 1000}})
+			b := open(t, h)
+			defer b.Close()
+			test(t, b, h)
+		})
+	}
+}
+
+type listener struct{}
+
+func (*listener) Wake() {}
+
+func publish(t *testing.T, b broker.Broker, topic notiflux.Topic, data string) notiflux.Position {
+	t.Helper()
+	p, err := b.Publish(t.Context(), topic, notiflux.Body{Data: []byte(data)})
+	if err != nil {
+		t.Fatalf("Publish(%q) = %v", topic, err)
+	}
+	return p
+}
+
+func answeredIsLogged(t *testing.T, b broker.Broker, h *hub.Hub) {
+	_, cursor, err := h.Join("t", new(listener))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		p := publish(t, b, "t", fmt.Sprint(i))
+		entry, next, ok := cursor.Next()
+		if !ok {
+			t.Fatalf("message %d was answered and is not in the log", i)
+		}
+		if m := entry.Message(); m.Offset != p.Offset || string(m.Body.Data) != fmt.Sprint(i) || m.Topic != "t" {
+			t.Errorf("the log has %+v, want %d at %v", m, i, p)
+		}
+		cursor = next
+	}
+}
+
+func offsetsIncrease(t *testing.T, b broker.Broker, h *hub.Hub) {
+	_, cursor, err := h.Join("t", new(listener))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const publishers, each = 8, 50
+	var mu sync.Mutex
+	said := make(map[uint64]string)
+	var wg sync.WaitGroup
+	for i := range publishers {
+		wg.Go(func() {
+			var before notiflux.Position
+			for j := range each {
+				data := fmt.Sprintf("%d/%d", i, j)
+				p, err := b.Publish(t.Context(), "t", notiflux.Body{Data: []byte(data)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if p.Offset <= before.Offset || before.Epoch != "" && p.Epoch != before.Epoch {
+					t.Errorf("published at %v after %v", p, before)
+				}
+				before = p
+				mu.Lock()
+				said[p.Offset] = data
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(said) != publishers*each {
+		t.Errorf("%d offsets for %d messages", len(said), publishers*each)
+	}
+	var last uint64
+	for {
+		entry, next, ok := cursor.Next()
+		if !ok {
+			return
+		}
+		m := entry.Message()
+		if m.Offset <= last {
+			t.Errorf("offset %d follows %d in the log", m.Offset, last)
+		}
+		if said[m.Offset] != string(m.Body.Data) {
+			t.Errorf("offset %d holds %q, its publisher was told %q", m.Offset, m.Body.Data, said[m.Offset])
+		}
+		last, cursor = m.Offset, next
+	}
+}
+
+func forgottenTopic(t *testing.T, b broker.Broker, h *hub.Hub) {
+	l := new(listener)
+	topic, _, err := h.Join("t", l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := publish(t, b, "t", "x")
+	h.Leave(topic, l)
+	if after := publish(t, b, "t", "y"); after.Offset <= before.Offset {
+		t.Errorf("published at %v, then at %v", before, after)
+	}
+}
+
+func closedRefuses(t *testing.T, b broker.Broker, _ *hub.Hub) {
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.Publish(t.Context(), "t", notiflux.Body{})
+	var refusal *notiflux.Error
+	if !errors.As(err, &refusal) || refusal.Code != notiflux.Draining {
+		t.Errorf("Publish after Close = %v, want %s", err, notiflux.Draining)
+	}
+}

@@ -1,0 +1,53 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"sync/atomic"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// Memory is the broker of a single process: the topic's lock orders, the log
+// keeps, and nothing outlives the process. Its epoch is random, so that a
+// restart is seen as a gap and never mistaken for continuity.
+type Memory struct {
+	// Immutable after NewMemory.
+	hub   Hub
+	epoch string
+	next  func() uint64
+
+	last   atomic.Uint64 // offset given last, over all topics
+	closed atomic.Bool
+}
+
+var _ Broker = (*Memory)(nil)
+
+// epochLetters makes a collision of two epochs about as likely as guessing a
+// 60-bit number.
+const epochLetters = 12
+
+// NewMemory returns a broker that appends to hub.
+func NewMemory(hub Hub) *Memory {
+	b := &Memory{hub: hub, epoch: rand.Text()[:epochLetters]}
+	b.next = func() uint64 { return b.last.Add(1) }
+	return b
+}
+
+// Publish implements [Broker]; it does not wait.
+func (b *Memory) Publish(_ context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error) {
+	if b.closed.Load() {
+		return notiflux.Position{}, notiflux.Errorf(notiflux.Draining, "this server is shutting down: publish again, another one will answer")
+	}
+	offset, err := b.hub.Append(topic, body, b.next)
+	if err != nil {
+		return notiflux.Position{}, err
+	}
+	return notiflux.Position{Epoch: b.epoch, Offset: offset}, nil
+}
+
+// Close implements [Broker].
+func (b *Memory) Close() error {
+	b.closed.Store(true)
+	return nil
+}
