@@ -1,0 +1,76 @@
+package auth_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+// BenchmarkVerify is a token that was not seen before: decoding and one check
+// of a signature.
+func BenchmarkVerify(b *testing.B) {
+	issuer := newIssuer(b, 1)
+	verifier := issuer.verifier(b, auth.Config{CacheSize: -1})
+	token := issuer.token(b, goodHeader, goodPayload)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := verifier.Verify(token); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRefuse is what a stranger's token costs when no key signed it: all
+// of the keys are tried.
+func BenchmarkRefuse(b *testing.B) {
+	issuer := newIssuer(b, 1)
+	token := newIssuer(b, 2).token(b, goodHeader, goodPayload)
+	verifier := issuer.verifier(b, auth.Config{})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := verifier.Verify(token); err == nil {
+			b.Fatal("accepted")
+		}
+	}
+}
+
+// BenchmarkCached is a token that was verified before: a reconnect.
+func BenchmarkCached(b *testing.B) {
+	issuer := newIssuer(b, 1)
+	for _, topics := range []int{1, 100} {
+		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
+			verifier := issuer.verifier(b, auth.Config{})
+			token := issuer.token(b, goodHeader, `{`+goodMembers+`,"exp":1767326645,"topics":`+topicList(topics)+`}`)
+			if _, err := verifier.Verify(token); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ok := verifier.Cached(token); !ok {
+					b.Fatal("not cached")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkAllow(b *testing.B) {
+	issuer := newIssuer(b, 1)
+	verifier := issuer.verifier(b, auth.Config{})
+	for _, topics := range []int{1, 900} {
+		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
+			claims, err := verifier.Verify(issuer.token(b, goodHeader, `{`+goodMembers+`,"exp":1767326645,"topics":`+topicList(topics)+`}`))
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := claims.Allow(auth.Subscribe, notiflux.Topic("AA")); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

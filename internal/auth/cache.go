@@ -1,0 +1,91 @@
+package auth
+
+import (
+	"sync"
+	"time"
+)
+
+// unitBytes is the claims' memory that counts as one token in the cache's
+// bound; a token with more of it counts as several.
+const unitBytes = 512
+
+// A cache remembers verified tokens, the ones used last. The digest of a token
+// is enough to find it while the keys are fixed; once they can change, their
+// generation belongs beside it, so that no older entry is found.
+type cache struct {
+	// Immutable after newCache.
+	capacity int // in units
+
+	mu sync.Mutex
+	// Guarded by mu.
+	entries map[digest]*entry
+	used    int   // units of all entries, at most capacity
+	ring    entry // ring.next is the entry used last, ring.prev the next to go
+}
+
+type entry struct {
+	digest     digest
+	claims     *Claims
+	prev, next *entry
+}
+
+func newCache(capacity int) *cache {
+	c := &cache{capacity: capacity, entries: make(map[digest]*entry)}
+	c.ring.prev, c.ring.next = &c.ring, &c.ring
+	return c
+}
+
+// get returns the claims of a token that is in the cache and still accepted
+// now, else nil.
+func (c *cache) get(d digest, now time.Time) *Claims {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.entries[d]
+	if e == nil {
+		return nil
+	}
+	if !e.claims.liveAt(now) {
+		c.removeLocked(e)
+		return nil
+	}
+	e.unlink()
+	e.linkBehind(&c.ring)
+	return e.claims
+}
+
+// put remembers a verified token, and forgets those used longest ago until
+// there is room for it.
+func (c *cache) put(d digest, claims *Claims) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.entries[d]; e != nil { // verified twice at the same time
+		c.removeLocked(e)
+	}
+	e := &entry{digest: d, claims: claims}
+	if e.units() > c.capacity {
+		return
+	}
+	for c.used+e.units() > c.capacity {
+		c.removeLocked(c.ring.prev)
+	}
+	c.entries[d] = e
+	c.used += e.units()
+	e.linkBehind(&c.ring)
+}
+
+func (c *cache) removeLocked(e *entry) {
+	e.unlink()
+	c.used -= e.units()
+	delete(c.entries, e.digest)
+}
+
+func (e *entry) units() int { return 1 + e.claims.bytes()/unitBytes }
+
+func (e *entry) unlink() {
+	e.prev.next, e.next.prev = e.next, e.prev
+}
+
+func (e *entry) linkBehind(front *entry) {
+	e.prev, e.next = front, front.next
+	e.prev.next, e.next.prev = e, e
+}

@@ -1,0 +1,66 @@
+package auth
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// A Scope is a word for what a token allows.
+type Scope string
+
+// The scopes.
+const (
+	Subscribe Scope = "subscribe" // to be given messages, live and earlier ones
+	Broadcast Scope = "broadcast" // to publish
+)
+
+// bit returns the place of s in a set of scopes, or 0 for a word that is no scope.
+func (s Scope) bit() scopeSet {
+	switch s {
+	case Subscribe:
+		return 1
+	case Broadcast:
+		return 2
+	}
+	return 0
+}
+
+type scopeSet uint8
+
+// Claims are what a verified token says: who has it, and what it allows until
+// when. They are immutable, and shared by all who bring the same token.
+type Claims struct {
+	Subject string    // up to 255 bytes of any text
+	Expires time.Time // the claim exp; the token is accepted for [Leeway] longer
+
+	scopes scopeSet
+	topics []notiflux.Topic // sorted, so that Allow is quick with many
+}
+
+// Allow returns nil when the token allows scope on topic, which is compared
+// byte by byte; else an [notiflux.Error] with ScopeDenied or TopicDenied. It
+// does not look at the clock.
+func (c *Claims) Allow(scope Scope, topic notiflux.Topic) error {
+	if c.scopes&scope.bit() == 0 {
+		return notiflux.Errorf(notiflux.ScopeDenied, "the token does not have the scope %s", string(scope))
+	}
+	if _, ok := slices.BinarySearch(c.topics, topic); !ok {
+		return notiflux.Errorf(notiflux.TopicDenied, "the token does not name this topic, letter for letter, in topic or topics")
+	}
+	return nil
+}
+
+// liveAt reports whether the token is still accepted at this time.
+func (c *Claims) liveAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
+
+// bytes returns about how much memory the claims take.
+func (c *Claims) bytes() int {
+	const perTopic = 16 // the string's header
+	n := len(c.Subject)
+	for _, t := range c.topics {
+		n += perTopic + len(t)
+	}
+	return n
+}

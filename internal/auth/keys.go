@@ -1,0 +1,173 @@
+package auth
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	maxKeys    = 16   // each of them may be tried for one token
+	minRSABits = 2048 // RFC 7518 section 3.3
+)
+
+// Keys are the public keys that tokens may be signed with. They are immutable,
+// and safe for concurrent use.
+type Keys struct {
+	keys []key
+}
+
+// A key verifies the signatures of its own algorithms, and no others.
+type key struct {
+	id      string // what kid must be; empty: the key has no name
+	methods []jwt.SigningMethod
+	public  crypto.PublicKey
+}
+
+// ParseKeys reads public keys, one or more PEM blocks of the type PUBLIC KEY
+// (RFC 7468 section 13): P-256, Ed25519, or RSA of at least 2,048 bits. At most
+// 16; EC PARAMETERS are skipped. Anything else, a private key above all, is an
+// error that says what would be right.
+func ParseKeys(data []byte) (*Keys, error) {
+	blocks, err := pemBlocks(data)
+	if err != nil {
+		return nil, err
+	}
+	if len(blocks) > maxKeys {
+		return nil, fmt.Errorf("%d public keys, the most is %d", len(blocks), maxKeys)
+	}
+	keys := new(Keys)
+	for _, b := range blocks {
+		k, err := parsePublicKey(b)
+		if err != nil {
+			return nil, err
+		}
+		keys.keys = append(keys.keys, k)
+	}
+	return keys, nil
+}
+
+// ParseKeysBase64 reads what [ParseKeys] does, encoded as the command base64
+// prints it; white space in it means nothing.
+func ParseKeysBase64(b64 string) (*Keys, error) {
+	if strings.Contains(b64, pemBegin) {
+		return nil, errors.New("this is PEM as it stands: give it in base64, as `base64 < es256_public.pem` prints it")
+	}
+	data, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(b64), ""))
+	if err != nil {
+		return nil, errors.New("this is not base64: give what `base64 < es256_public.pem` prints, whole")
+	}
+	return ParseKeys(data)
+}
+
+func parsePublicKey(b *pem.Block) (key, error) {
+	switch {
+	case strings.HasSuffix(b.Type, "PRIVATE KEY"):
+		return key{}, errors.New("this is a private key: keep it to yourself, and give the public key, made with `openssl ec -in es256_private.pem -pubout`")
+	case b.Type == "CERTIFICATE":
+		return key{}, errors.New("this is a certificate: give the public key in it, as `openssl x509 -in cert.pem -noout -pubkey` prints it")
+	case b.Type != "PUBLIC KEY":
+		return key{}, fmt.Errorf("this is a PEM block of the type %q: a public key has the type PUBLIC KEY, as `openssl ec -pubout` writes it", b.Type)
+	}
+	public, err := x509.ParsePKIXPublicKey(b.Bytes)
+	if err != nil {
+		return key{}, fmt.Errorf("parse public key: %w; %s", err, rightKey)
+	}
+	methods, err := methodsOf(public)
+	return key{methods: methods, public: public}, err
+}
+
+// rightKey is the advice that ends the refusal of a key.
+const rightKey = "a P-256 key is made with `openssl ecparam -name prime256v1 -genkey -noout`"
+
+// methodsOf returns how tokens are signed with a key, the usual way first.
+func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
+		if k.Curve != elliptic.P256() {
+			return nil, fmt.Errorf("a key on the curve %s cannot be used; %s", k.Curve.Params().Name, rightKey)
+		}
+		return []jwt.SigningMethod{jwt.SigningMethodES256}, nil
+	case ed25519.PublicKey:
+		return []jwt.SigningMethod{jwt.SigningMethodEdDSA}, nil
+	case *rsa.PublicKey:
+		if k.N.BitLen() < minRSABits {
+			return nil, fmt.Errorf("an RSA key of %d bits is too weak, the least is %d; %s", k.N.BitLen(), minRSABits, rightKey)
+		}
+		return []jwt.SigningMethod{jwt.SigningMethodRS256, jwt.SigningMethodPS256}, nil
+	}
+	return nil, fmt.Errorf("a key of this kind (%T) cannot be used; %s", public, rightKey)
+}
+
+// algorithms returns what alg may be, over all keys.
+func (k *Keys) algorithms() []string {
+	names := []string{} // not nil, which would mean any
+	for _, key := range k.keys {
+		for _, m := range key.methods {
+			if !slices.Contains(names, m.Alg()) {
+				names = append(names, m.Alg())
+			}
+		}
+	}
+	return names
+}
+
+// match returns the keys that may have signed a token with this header.
+func (k *Keys) match(h header) (jwt.VerificationKeySet, error) {
+	var set jwt.VerificationKeySet
+	known := h.keyID == ""
+	for _, key := range k.keys {
+		if h.keyID != "" && h.keyID != key.id {
+			continue
+		}
+		known = true
+		for _, m := range key.methods {
+			if m.Alg() == h.algorithm {
+				set.Keys = append(set.Keys, key.public)
+			}
+		}
+	}
+	switch {
+	case len(k.keys) == 0:
+		return set, invalid("the server has no key to verify tokens with")
+	case !known:
+		return set, invalid("kid in the token names no key of this server")
+	case len(set.Keys) == 0:
+		return set, invalid("alg in the token must be what the server has a key for: %s", strings.Join(k.algorithms(), " or "))
+	}
+	return set, nil
+}
+
+const pemBegin = "-----BEGIN "
+
+// pemBlocks returns the blocks of data, one at least, without EC PARAMETERS:
+// `openssl ecparam -genkey` writes them before the key, and they say nothing.
+func pemBlocks(data []byte) ([]*pem.Block, error) {
+	begun := bytes.Count(data, []byte(pemBegin))
+	var blocks []*pem.Block
+	for b, rest := pem.Decode(data); b != nil; b, rest = pem.Decode(rest) {
+		begun--
+		if b.Type != "EC PARAMETERS" {
+			blocks = append(blocks, b)
+		}
+	}
+	switch {
+	case begun > 0: // the decoder passes over what it cannot read
+		return nil, errors.New("a PEM block cannot be read: is it whole, from its BEGIN line to its END line?")
+	case len(blocks) == 0:
+		return nil, errors.New("there is no key in this: a key is PEM, and starts with a line like -----BEGIN PUBLIC KEY-----")
+	}
+	return blocks, nil
+}

@@ -1,0 +1,169 @@
+package auth
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// GenerateKey returns a new key pair on P-256 in PEM: the private key as
+// `openssl ecparam -name prime256v1 -genkey -noout` writes it (SEC 1, RFC
+// 5915), the public key as `openssl ec -pubout` does.
+func GenerateKey() (private, public []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("generate key: %w", err)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode private key: %w", err)
+	}
+	private = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
+	public, err = publicPEM(key.Public())
+	return private, public, err
+}
+
+func publicPEM(key crypto.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode public key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
+}
+
+// A Signer makes tokens. It is safe for concurrent use.
+type Signer struct {
+	method jwt.SigningMethod
+	key    crypto.Signer
+	public []byte // PEM
+}
+
+// ParsePrivateKey reads a private key in PEM: EC PRIVATE KEY (SEC 1, with or
+// without EC PARAMETERS before it) or PRIVATE KEY (PKCS #8), of the kinds that
+// [ParseKeys] accepts. Anything else is an error that says what would be right.
+func ParsePrivateKey(data []byte) (*Signer, error) {
+	blocks, err := pemBlocks(data)
+	if err != nil {
+		return nil, err
+	}
+	if len(blocks) > 1 {
+		return nil, fmt.Errorf("%d keys in one file: give one private key", len(blocks))
+	}
+	key, err := parsePrivateKey(blocks[0])
+	if err != nil {
+		return nil, err
+	}
+	methods, err := methodsOf(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	public, err := publicPEM(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{method: methods[0], key: key, public: public}, nil
+}
+
+func parsePrivateKey(b *pem.Block) (crypto.Signer, error) {
+	var key any
+	var err error
+	switch {
+	case b.Type == "ENCRYPTED PRIVATE KEY" || b.Headers["DEK-Info"] != "":
+		return nil, errors.New("this private key is encrypted: give it in the clear, as `openssl pkcs8 -topk8 -nocrypt` writes it")
+	case b.Type == "PUBLIC KEY":
+		return nil, errors.New("this is a public key: to sign, give the private key that belongs to it")
+	case b.Type == "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(b.Bytes)
+	case b.Type == "PRIVATE KEY":
+		key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
+	default:
+		return nil, fmt.Errorf("this is a PEM block of the type %q: a private key has the type EC PRIVATE KEY or PRIVATE KEY; %s", b.Type, rightKey)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("parse private key: %w; %s", err, rightKey)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("a key of this kind (%T) cannot sign; %s", key, rightKey)
+	}
+	return signer, nil
+}
+
+// PublicPEM returns the public key that verifies what s signs. The caller owns
+// the slice.
+func (s *Signer) PublicPEM() []byte { return slices.Clone(s.public) }
+
+// A Grant is what a token shall say.
+type Grant struct {
+	Subject string           // who, up to 255 bytes
+	Scopes  []Scope          // one at least
+	Topics  []notiflux.Topic // one at least
+	Expires time.Time        // required; cut to seconds
+}
+
+// Sign returns a token that grants g. A grant whose token no server would
+// accept is an error that says why; only one that has expired is signed all
+// the same.
+func (s *Signer) Sign(g Grant) (Token, error) {
+	claims, err := g.claims()
+	if err != nil {
+		return "", err
+	}
+	signed, err := jwt.NewWithClaims(s.method, claims).SignedString(s.key)
+	if err != nil {
+		return "", fmt.Errorf("sign token: %w", err)
+	}
+	if len(signed) > maxTokenBytes {
+		return "", fmt.Errorf("the token would have %d bytes, the most is %d: name fewer topics", len(signed), maxTokenBytes)
+	}
+	return Token(signed), nil
+}
+
+func (g Grant) claims() (jwt.MapClaims, error) {
+	words := make([]string, len(g.Scopes))
+	for i, scope := range g.Scopes {
+		if scope.bit() == 0 {
+			return nil, fmt.Errorf("%q is not a scope: it must be %s or %s", string(scope), Subscribe, Broadcast)
+		}
+		words[i] = string(scope)
+	}
+	// The encoder would mend what is not UTF-8, and so grant something else.
+	if !utf8.ValidString(g.Subject) {
+		return nil, errors.New("the subject is not UTF-8")
+	}
+	for _, topic := range g.Topics {
+		if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+			return nil, err
+		}
+	}
+	claims := jwt.MapClaims{"sub": g.Subject, "scope": strings.Join(words, " "), "exp": g.Expires.Unix()}
+	switch len(g.Topics) {
+	case 0: // refused below
+	case 1:
+		claims["topic"] = g.Topics[0]
+	default:
+		claims["topics"] = g.Topics
+	}
+	data, err := json.Marshal(claims)
+	if err != nil {
+		return nil, fmt.Errorf("encode claims: %w", err)
+	}
+	if _, err := decodePayload(data); err != nil { // the one place that knows the rules
+		return nil, err
+	}
+	return claims, nil
+}

@@ -1,0 +1,96 @@
+package auth_test
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+func TestSignedTokensAreAccepted(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []crypto.PrivateKey{newIssuer(t, 1).key, ed25519Key(1), rsaKey} {
+		signer, err := auth.ParsePrivateKey(privatePEM(t, key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := auth.ParseKeys(signer.PublicPEM())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "<b> & é", "$JS.API.x"}} {
+			token, err := signer.Sign(auth.Grant{
+				Subject: "who", Scopes: []auth.Scope{auth.Subscribe, auth.Broadcast}, Topics: topics,
+				Expires: time.Unix(goodExpiry, 999),
+			})
+			if err != nil {
+				t.Fatalf("%T: Sign = %v, want nil", key, err)
+			}
+			claims, err := auth.New(auth.Config{Keys: keys, Now: at(now)}).Verify(token)
+			if err != nil {
+				t.Fatalf("%T: Verify = %v, want nil", key, err)
+			}
+			if claims.Subject != "who" || claims.Expires.Unix() != goodExpiry {
+				t.Errorf("%T: Verify = %q until %v, want who until %d", key, claims.Subject, claims.Expires, goodExpiry)
+			}
+			for _, topic := range topics {
+				if err := claims.Allow(auth.Broadcast, topic); err != nil {
+					t.Errorf("%T: Allow(broadcast, %q) = %v, want nil", key, topic, err)
+				}
+			}
+		}
+	}
+}
+
+func TestSignRefusesWhatNoServerAccepts(t *testing.T) {
+	private, _, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := make([]notiflux.Topic, 1001)
+	for i := range many {
+		many[i] = notiflux.Topic(fmt.Sprint(i))
+	}
+	long := make([]notiflux.Topic, 40)
+	for i := range long {
+		long[i] = notiflux.Topic(fmt.Sprint(i) + strings.Repeat("x", 200))
+	}
+	good := auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"}, Expires: time.Unix(goodExpiry, 0)}
+	for name, c := range map[string]struct {
+		change func(*auth.Grant)
+		want   string
+	}{
+		"no scope":         {func(g *auth.Grant) { g.Scopes = nil }, "the token has no scope"},
+		"unknown scope":    {func(g *auth.Grant) { g.Scopes = []auth.Scope{auth.Subscribe, "admin"} }, `"admin" is not a scope: it must be subscribe or broadcast`},
+		"no topic":         {func(g *auth.Grant) { g.Topics = nil }, "the token has no topic"},
+		"empty topic":      {func(g *auth.Grant) { g.Topics = []notiflux.Topic{""} }, "the topic is empty"},
+		"topic not UTF-8":  {func(g *auth.Grant) { g.Topics = []notiflux.Topic{"a", "\xff"} }, "not UTF-8"},
+		"1,001 topics":     {func(g *auth.Grant) { g.Topics = many }, "the token has 1001 topics, the most is 1000"},
+		"too long":         {func(g *auth.Grant) { g.Topics = long }, "name fewer topics"},
+		"long subject":     {func(g *auth.Grant) { g.Subject = strings.Repeat("x", 256) }, "256 bytes, the most is 255"},
+		"subject no UTF-8": {func(g *auth.Grant) { g.Subject = "\xff" }, "the subject is not UTF-8"},
+		"no expiry":        {func(g *auth.Grant) { g.Expires = time.Time{} }, "exp in the token must be"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			grant := good
+			c.change(&grant)
+			token, err := signer.Sign(grant)
+			if err == nil || token != "" || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Sign = %v, %v, want %q", token, err, c.want)
+			}
+		})
+	}
+}

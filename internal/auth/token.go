@@ -1,0 +1,113 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// maxTokenBytes is the length of the longest token. It leaves room for some
+// hundred topics, and bounds what a stranger can have decoded and hashed.
+const maxTokenBytes = 8 << 10
+
+const redacted = "REDACTED"
+
+// A Token is a JWT in its compact form (RFC 7519, RFC 7515 section 7.1), as a
+// client sends it. It prints as REDACTED, whatever the verb and the logger;
+// string(t) is the one way to its bytes.
+type Token string
+
+// String returns REDACTED.
+func (Token) String() string { return redacted }
+
+// GoString returns REDACTED.
+func (Token) GoString() string { return redacted }
+
+// Format writes REDACTED, for every verb.
+func (Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
+
+// LogValue returns REDACTED.
+func (Token) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// What is wrong with the form of a token. Ready-made, so that refusing one
+// costs nothing, however much of it there is.
+var (
+	errTokenMissing = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: a JWT that allows the scope and the topic")
+	errTokenLong    = notiflux.Errorf(notiflux.TokenInvalid, "the token is too long, the most is %d bytes", maxTokenBytes)
+	errTokenForm    = notiflux.Errorf(notiflux.TokenInvalid, "a token is a JWT: three parts of unpadded base64url with dots between them")
+)
+
+// check judges the form of t: its length, its three parts, their encoding. It
+// reads each byte at most once, and neither hashes nor allocates.
+func (t Token) check() error {
+	switch {
+	case t == "":
+		return errTokenMissing
+	case len(t) > maxTokenBytes:
+		return errTokenLong
+	}
+	header, payload, signature := t.parts()
+	if !isBase64URL(header) || !isBase64URL(payload) || !isBase64URL(signature) {
+		return errTokenForm
+	}
+	return nil
+}
+
+// parts returns the three parts of t, empty ones when it has fewer. The last
+// part holds the dots of one that has more.
+func (t Token) parts() (header, payload, signature string) {
+	header, rest, _ := strings.Cut(string(t), ".")
+	payload, signature, _ = strings.Cut(rest, ".")
+	return header, payload, signature
+}
+
+// isBase64URL reports whether s is the one unpadded base64url encoding of some
+// bytes (RFC 4648 sections 3.5 and 5): the decoder of the standard library
+// skips newlines, and accepts any value in the unused bits of the last digit.
+func isBase64URL(s string) bool {
+	if s == "" {
+		return false
+	}
+	for i := range len(s) {
+		if sextets[s[i]] == noSextet {
+			return false
+		}
+	}
+	last := sextets[s[len(s)-1]]
+	switch len(s) % 4 {
+	case 1:
+		return false
+	case 2:
+		return last&0b1111 == 0
+	case 3:
+		return last&0b11 == 0
+	}
+	return true
+}
+
+const noSextet = 0xff
+
+// sextets holds the value of each base64url digit.
+var sextets = func() (table [256]uint8) {
+	for i := range table {
+		table[i] = noSextet
+	}
+	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		table[c] = uint8(i)
+	}
+	return table
+}()
+
+// A digest stands for a token where the token itself should not be kept.
+type digest [sha256.Size]byte
+
+// digest returns the digest of t, whose form must have been checked: it has at
+// most maxTokenBytes.
+func (t Token) digest() digest {
+	var buf [maxTokenBytes]byte // on the stack, where a conversion would allocate
+	return sha256.Sum256(buf[:copy(buf[:], t)])
+}

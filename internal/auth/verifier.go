@@ -1,0 +1,194 @@
+// Package auth decides whom to believe: it holds the public keys, verifies the
+// tokens that clients bring, and says what they allow.
+//
+// A token is a JWT (RFC 7519). It is judged in this order, the cheap before
+// the dear: its form, byte by byte; whether it was verified before (a cache
+// by SHA-256 of the token); its header and its claims, decoded strictly; its
+// signature, by a key whose algorithm is pinned; the clock. Everything that is
+// wrong with a token is a [notiflux.Error] with the code TokenInvalid, but
+// TokenMissing for none and TokenExpired for one that was right once.
+//
+// A check of a signature takes tens of microseconds, so event loops do not make
+// them: they ask [Verifier.Cached], and hand the token to a [Pool] if need be.
+// HTTP handlers call [Verifier.Verify] on their own goroutine.
+//
+// Invariants: only what a configured key signed becomes [Claims]; what is
+// cached was verified, and is checked against the clock at each hit; memory is
+// bounded, whatever strangers send; a token is neither kept nor printed.
+//
+// Scope words other than subscribe and broadcast are ignored, as are claims
+// that mean nothing here: one token may serve several services.
+//
+// The package never signs for the server: [Signer] is for the command line, the
+// dev mode and tests.
+package auth
+
+import (
+	"encoding/base64"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// Leeway is how far the clocks of a token's issuer and of the server may be
+// apart: a token is accepted that long before nbf and iat, and after exp.
+const Leeway = 60 * time.Second
+
+const defaultCacheSize = 65536
+
+// Config is what a [Verifier] works with. The zero value refuses every token.
+type Config struct {
+	Keys *Keys            // nil: no key, so that every token is refused
+	Now  func() time.Time // the wall clock; nil: time.Now. Called concurrently
+
+	// CacheSize is how many verified tokens are remembered, the ones used
+	// last; zero: 65,536, negative: none. A token with much in it counts as
+	// several: one for each 512 bytes of subject and topics.
+	CacheSize int
+}
+
+// A Verifier verifies tokens. Its methods are safe for concurrent use.
+type Verifier struct {
+	// Immutable after New.
+	keys   *Keys
+	now    func() time.Time
+	parser *jwt.Parser
+	cache  *cache
+
+	// Stats.
+	verified, refused, hits atomic.Uint64
+}
+
+// New returns a Verifier.
+func New(c Config) *Verifier {
+	if c.Keys == nil {
+		c.Keys = new(Keys)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.CacheSize == 0 {
+		c.CacheSize = defaultCacheSize
+	}
+	return &Verifier{
+		keys: c.Keys,
+		now:  c.Now,
+		parser: jwt.NewParser(
+			jwt.WithValidMethods(c.Keys.algorithms()),
+			jwt.WithStrictDecoding(),
+			jwt.WithExpirationRequired(),
+			jwt.WithIssuedAt(),
+			jwt.WithLeeway(Leeway),
+			jwt.WithTimeFunc(c.Now),
+		),
+		cache: newCache(c.CacheSize),
+	}
+}
+
+// Cached returns the claims of a token that was verified before and is still
+// accepted. It never checks a signature and does not allocate: an event loop
+// may call it. Without an answer, [Verifier.Verify] has to judge the token.
+func (v *Verifier) Cached(t Token) (*Claims, bool) {
+	if t.check() != nil {
+		return nil, false
+	}
+	return v.cached(t.digest())
+}
+
+func (v *Verifier) cached(d digest) (*Claims, bool) {
+	claims := v.cache.get(d, v.now())
+	if claims == nil {
+		return nil, false
+	}
+	v.hits.Add(1)
+	return claims, true
+}
+
+// Verify returns the claims of t when it is what the server accepts, else a
+// [notiflux.Error] with TokenMissing, TokenInvalid or TokenExpired, fit for
+// strangers. It takes one check of a signature, at worst one for each key.
+func (v *Verifier) Verify(t Token) (*Claims, error) {
+	claims, err := v.verify(t)
+	if err != nil {
+		v.refused.Add(1)
+	}
+	return claims, err
+}
+
+func (v *Verifier) verify(t Token) (*Claims, error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	d := t.digest()
+	if claims, ok := v.cached(d); ok {
+		return claims, nil
+	}
+	claims, err := v.judge(t)
+	if err != nil {
+		return nil, err
+	}
+	v.verified.Add(1)
+	v.cache.put(d, claims)
+	return claims, nil
+}
+
+// judge returns the claims of a token whose form was checked.
+func (v *Verifier) judge(t Token) (*Claims, error) {
+	head, body, _ := t.parts()
+	h, err := decodePart(head, decodeHeader)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := v.keys.match(h)
+	if err != nil {
+		return nil, err
+	}
+	p, err := decodePart(body, decodePayload)
+	if err != nil {
+		return nil, err
+	}
+	_, err = v.parser.ParseWithClaims(string(t), p, func(*jwt.Token) (any, error) { return keys, nil })
+	if err != nil {
+		return nil, p.refusal(err)
+	}
+	claims := p.Claims // without what was judged once
+	return &claims, nil
+}
+
+func decodePart[T any](part string, decode func([]byte) (T, error)) (T, error) {
+	data, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		var zero T
+		return zero, errTokenForm
+	}
+	return decode(data)
+}
+
+// refusal returns what a stranger is told when the library refused the token.
+func (p *payload) refusal(err error) error {
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return notiflux.Errorf(notiflux.TokenExpired, "the token expired at %s", p.Expires.UTC().Format(time.RFC3339))
+	case errors.Is(err, jwt.ErrTokenNotValidYet):
+		return invalid("the token is not valid before %s", p.notBefore.UTC().Format(time.RFC3339))
+	case errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
+		return invalid("the token was issued at %s, ahead of the server's clock", p.issuedAt.UTC().Format(time.RFC3339))
+	}
+	return invalid("the signature of the token fits no key of this server")
+}
+
+// Stats are the counters of a [Verifier] since it was made.
+type Stats struct {
+	Verified uint64 // tokens accepted after a check of their signature
+	Refused  uint64 // tokens refused
+	Hits     uint64 // tokens accepted because they were verified before
+}
+
+// Stats returns the counters.
+func (v *Verifier) Stats() Stats {
+	return Stats{Verified: v.verified.Load(), Refused: v.refused.Load(), Hits: v.hits.Load()}
+}
