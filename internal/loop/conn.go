@@ -1,0 +1,88 @@
+package loop
+
+import "time"
+
+// A Conn is one connection of a loop: what its [Client] may ask for. All
+// methods are for the loop's goroutine only, and none waits.
+type Conn struct {
+	// Immutable once the loop serves it.
+	loop   *Loop
+	client Client
+	socket socket
+
+	// Owned by the loop.
+	left       []byte // read from the socket and not taken by the client yet
+	prev, next *Conn  // in its slot of the wheel
+	slot       int64  // tick at which the wheel has it; 0: not on the wheel
+	dirty      bool   // in Loop.dirty
+	resumed    bool   // left is to be offered again
+	blocked    bool   // the socket takes nothing until it says so
+	gone       bool
+}
+
+// socket is the system's side of a connection.
+type socket interface {
+	more()                       // everything that came was taken: read on
+	write(p []byte) (int, error) // takes what it can without waiting; fewer than all: writable is called later
+	closeWrite()                 // end the sending side, after what was written
+	drop()                       // close at once
+}
+
+// Dirty says that there is something to write: Next is called in this turn or
+// the following one.
+func (c *Conn) Dirty() {
+	if !c.dirty && !c.gone {
+		c.dirty = true
+		c.loop.dirty = append(c.loop.dirty, c)
+	}
+}
+
+// Resume says that bytes which Read left may be offered again.
+func (c *Conn) Resume() {
+	if c.left != nil {
+		c.resumed = true
+		c.Dirty()
+	}
+}
+
+// Arm has Tick called at a time or soon after. Only the earliest time counts:
+// that Tick returns the next one, of all that the client waits for.
+func (c *Conn) Arm(at time.Duration) {
+	if !c.gone {
+		c.loop.wheel.arm(c, at)
+	}
+}
+
+// CloseWrite ends the sending side once everything written has left.
+func (c *Conn) CloseWrite() {
+	if !c.gone {
+		c.socket.closeWrite()
+	}
+}
+
+// Drop closes the connection at once; the client's Gone is called before Drop returns.
+func (c *Conn) Drop() {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	c.left = nil
+	l := c.loop
+	l.wheel.remove(c)
+	delete(l.conns, c)
+	defer l.config.Closed()
+	if c.socket != nil {
+		c.socket.drop()
+	}
+	if c.client != nil {
+		c.client.Gone()
+	}
+}
+
+// writable is called when a socket that took less than all takes more.
+func (c *Conn) writable() {
+	if !c.gone && c.blocked {
+		c.blocked = false
+		c.Dirty()
+	}
+}

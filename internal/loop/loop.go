@@ -1,0 +1,317 @@
+// Package loop runs event loops: each owns a set of connections, and only its
+// goroutine touches them and what they carry, so that no connection needs a lock.
+//
+// A connection is a socket and a [Client], the state machine behind it. Bytes
+// that come are given to Client.Read; bytes to write are pulled from
+// Client.Next, and only when the socket takes them: a socket that is full
+// leaves everything where it is.
+//
+// One turn of a loop: take what sockets brought and what others posted, let
+// publishers that wait run, collect who has something to write, then write. So
+// what arrived together leaves together.
+//
+// The loop knows neither protocols nor topics; that is what Client and
+// Config.Collect are for.
+package loop
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Client is the state machine behind one socket. Its loop calls it, one call
+// at a time. Times are since the start of the loop, by the monotonic clock.
+type Client interface {
+	// Read takes bytes from the socket and returns how many it took. Fewer than
+	// all: the rest is offered again after [Conn.Resume]. It may change p, and
+	// does not keep it.
+	Read(p []byte, now time.Duration) int
+
+	// ReadEnd says that the peer sends no more.
+	ReadEnd()
+
+	// Next returns bytes to write, nil for none. They are valid until Wrote,
+	// which follows at once and says how many of them the socket took.
+	Next() []byte
+	Wrote(n int)
+
+	// Tick is called at the time that [Conn.Arm] or the last Tick asked for,
+	// give or take a quarter of a second, and once a second while the socket
+	// takes nothing. It returns when it is wanted next.
+	Tick(now time.Duration) time.Duration
+
+	// Gone says that the socket is closed. It is the last call.
+	Gone()
+}
+
+// Config is what a Loop needs; its zero value works.
+type Config struct {
+	Collect func() // called once a turn, before writing, to mark connections dirty; nil: nothing to collect
+	Closed  func() // called once for each connection that was given to Serve, when it is over; nil: nobody counts
+	Log     *slog.Logger
+}
+
+// A Loop owns connections. Make one with New, and let it Run.
+type Loop struct {
+	// Immutable after New.
+	config Config
+	start  time.Time
+	wakeup chan struct{} // holds one token: Run looks for work
+
+	mu     sync.Mutex
+	posts  []func() // what others want done on the loop
+	awake  bool     // a token was sent and not yet taken
+	closed bool     // Run has ended: posts are dropped
+
+	// Owned by the loop.
+	now   time.Duration
+	conns map[*Conn]struct{}
+	dirty []*Conn // each has something to write, or wants its left bytes read again
+	spare []func()
+	wheel wheel
+
+	io     sync.WaitGroup // the goroutines of portable sockets
+	panics atomic.Uint64
+}
+
+const (
+	// slice is how long a loop writes before it looks at its sockets again, so
+	// that a large topic does not delay everything else.
+	slice = 5 * time.Millisecond
+	// sliceCheck is after how many connections the clock is read for that.
+	sliceCheck = 32
+	// writesPerTurn keeps one connection with much to read from holding the loop.
+	writesPerTurn = 4
+	// blockedTick is how often a connection that takes nothing is looked at.
+	blockedTick = time.Second
+)
+
+// New returns a Loop without connections.
+func New(c Config) *Loop {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Collect == nil {
+		c.Collect = func() {}
+	}
+	if c.Closed == nil {
+		c.Closed = func() {}
+	}
+	return &Loop{
+		config: c,
+		start:  time.Now(),
+		wakeup: make(chan struct{}, 1),
+		conns:  make(map[*Conn]struct{}),
+	}
+}
+
+// Serve makes nc a connection of the loop; the loop closes it. early holds
+// bytes that were read from it already. client makes the state machine, on the
+// loop. Serve does not wait; if the loop has ended, it closes nc.
+func (l *Loop) Serve(nc net.Conn, early []byte, client func(c *Conn, now time.Duration) Client) {
+	if !l.Post(func() { l.add(nc, early, client) }) {
+		nc.Close() // Nobody is left to tell.
+		l.config.Closed()
+	}
+}
+
+// Post has f called on the loop, after what was posted before. It reports
+// whether the loop still runs. Safe for concurrent use.
+func (l *Loop) Post(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.posts = append(l.posts, f)
+	l.wakeLocked()
+	return true
+}
+
+// Wake has Collect called soon. Safe for concurrent use.
+func (l *Loop) Wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wakeLocked()
+}
+
+func (l *Loop) wakeLocked() {
+	if l.awake {
+		return
+	}
+	l.awake = true
+	l.wakeup <- struct{}{} // Never waits: awake says that there is room.
+}
+
+// Panics returns how many connections ended by a panic in their handling.
+func (l *Loop) Panics() uint64 { return l.panics.Load() }
+
+// Run serves until ctx ends, then drops the connections that are left. Its
+// goroutines are two per portable socket; it returns when all have ended.
+func (l *Loop) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, l.Wake)
+	defer stop()
+	for ctx.Err() == nil {
+		l.park()
+		l.turn()
+	}
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.runPosts() // Connections that were on their way.
+	for c := range l.conns {
+		c.Drop()
+	}
+	l.io.Wait()
+	return nil
+}
+
+// park waits until there is something to do.
+func (l *Loop) park() {
+	if len(l.dirty) > 0 {
+		return
+	}
+	var tick <-chan time.Time
+	if len(l.conns) > 0 {
+		timer := time.NewTimer(l.wheel.next() - l.clock())
+		defer timer.Stop()
+		tick = timer.C
+	}
+	select {
+	case <-l.wakeup:
+		l.mu.Lock()
+		l.awake = false
+		l.mu.Unlock()
+	case <-tick:
+	}
+}
+
+func (l *Loop) turn() {
+	l.now = l.clock()
+	l.runPosts()
+	runtime.Gosched() // Publishers that wait for this processor go first: what they send leaves in this turn.
+	l.runPosts()
+	l.config.Collect()
+	l.write()
+	for c := l.wheel.due(l.now); c != nil; c = l.wheel.due(l.now) {
+		l.tick(c)
+	}
+}
+
+func (l *Loop) clock() time.Duration { return time.Since(l.start) }
+
+func (l *Loop) runPosts() {
+	l.mu.Lock()
+	posts := l.posts
+	l.posts = l.spare[:0]
+	l.mu.Unlock()
+	for i, f := range posts {
+		posts[i] = nil
+		f()
+	}
+	l.spare = posts
+}
+
+// write writes what dirty connections have, for as long as a slice.
+func (l *Loop) write() {
+	began, done := l.clock(), 0
+	for n := len(l.dirty); done < n; done++ {
+		if done%sliceCheck == sliceCheck-1 && l.clock()-began > slice {
+			break
+		}
+		c := l.dirty[done]
+		c.dirty = false
+		if !c.gone {
+			l.flush(c)
+		}
+	}
+	l.dirty = slices.Delete(l.dirty, 0, done) // What became dirty meanwhile stays.
+}
+
+// add makes a connection of nc.
+func (l *Loop) add(nc net.Conn, early []byte, client func(*Conn, time.Duration) Client) {
+	c := &Conn{loop: l}
+	l.conns[c] = struct{}{}
+	defer l.recovered(c)
+	c.client = client(c, l.now)
+	c.socket = newPortable(c, nc)
+	c.Arm(l.now)
+	l.read(c, early)
+}
+
+// read gives bytes that came to the client of c, and reads on when it took all.
+func (l *Loop) read(c *Conn, p []byte) {
+	defer l.recovered(c)
+	if c.gone {
+		return
+	}
+	n := c.client.Read(p, l.now)
+	switch {
+	case c.gone:
+	case n < len(p):
+		c.left = p[n:]
+	default:
+		c.left = nil
+		c.socket.more()
+	}
+}
+
+// flush reads what was left if the client resumed, and writes what it has,
+// until it has no more, the socket takes no more, or it is another's turn.
+func (l *Loop) flush(c *Conn) {
+	defer l.recovered(c)
+	if c.resumed {
+		c.resumed = false
+		l.read(c, c.left)
+	}
+	for range writesPerTurn {
+		if c.gone || c.blocked {
+			return
+		}
+		p := c.client.Next()
+		if len(p) == 0 {
+			return
+		}
+		n, err := c.socket.write(p)
+		c.client.Wrote(n)
+		if err != nil {
+			c.Drop()
+			return
+		}
+		if n < len(p) {
+			c.blocked = true
+			c.Arm(l.now + blockedTick)
+			return
+		}
+	}
+	c.Dirty()
+}
+
+func (l *Loop) tick(c *Conn) {
+	defer l.recovered(c)
+	next := c.client.Tick(l.now)
+	if c.gone {
+		return
+	}
+	if c.blocked {
+		next = min(next, l.now+blockedTick)
+	}
+	c.Arm(next)
+}
+
+// recovered ends c, and nothing else, if its handling panicked.
+func (l *Loop) recovered(c *Conn) {
+	if p := recover(); p != nil {
+		l.panics.Add(1)
+		l.config.Log.Error("connection ended by a panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		c.Drop()
+	}
+}

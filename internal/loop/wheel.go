@@ -1,0 +1,70 @@
+package loop
+
+import "time"
+
+const (
+	// tickEvery is the coarseness of deadlines: all of them are seconds.
+	tickEvery = 250 * time.Millisecond
+	// slots times tickEvery is the furthest deadline; a later one ticks early.
+	slots = 256
+)
+
+// wheel holds the deadlines of a loop's connections: a ring of lists, one for
+// each tick to come. It replaces a timer per connection.
+type wheel struct {
+	ring    [slots]*Conn
+	current int64 // the tick up to which everything was due
+}
+
+// tickAt returns the first tick that is not before at.
+func tickAt(at time.Duration) int64 { return int64((at + tickEvery - 1) / tickEvery) }
+
+// next returns when the next tick is.
+func (w *wheel) next() time.Duration { return time.Duration(w.current+1) * tickEvery }
+
+// arm puts c on the wheel at a time, unless it is due before.
+func (w *wheel) arm(c *Conn, at time.Duration) {
+	tick := min(max(tickAt(at), w.current+1), w.current+slots-1)
+	if c.slot != 0 {
+		if c.slot <= tick {
+			return
+		}
+		w.remove(c)
+	}
+	c.slot = tick
+	first := &w.ring[tick%slots]
+	if c.next = *first; c.next != nil {
+		c.next.prev = c
+	}
+	*first = c
+}
+
+// remove takes c off the wheel.
+func (w *wheel) remove(c *Conn) {
+	if c.slot == 0 {
+		return
+	}
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		w.ring[c.slot%slots] = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next, c.slot = nil, nil, 0
+}
+
+// due takes one connection off the wheel whose tick has come by now; nil if
+// there is none any more.
+func (w *wheel) due(now time.Duration) *Conn {
+	for last := int64(now / tickEvery); ; w.current++ {
+		if c := w.ring[w.current%slots]; c != nil && c.slot <= w.current {
+			w.remove(c)
+			return c
+		}
+		if w.current >= last {
+			return nil
+		}
+	}
+}
