@@ -1,0 +1,260 @@
+package session
+
+import (
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+const (
+	// maxBatch is after how many bytes no further frame joins a write: about
+	// what TCP_NOTSENT_LOWAT lets a socket take.
+	maxBatch = 64 << 10
+	// batchSlots is how many places in the logs sessions of a loop share at
+	// once. Most sessions of a topic stand at the same place.
+	batchSlots = 4
+)
+
+// A batch is the frames from one cursor on, joined, for every session that
+// stands there.
+type batch struct {
+	from, end topiclog.Cursor
+	encoding  notiflux.Encoding
+	messages  int
+	data      []byte // nil: the slot is free
+	buffer    []byte // of data, when it holds more than one frame
+}
+
+// batches are the latest ones made in a turn.
+type batches struct {
+	slots [batchSlots]batch
+	next  int // slot that is replaced next
+}
+
+// forget lets go of all batches, so that the next ones reach to the tails.
+func (b *batches) forget() {
+	for i := range b.slots {
+		b.slots[i] = batch{buffer: b.slots[i].buffer}
+	}
+}
+
+// from returns the batch from a cursor on; it is empty at the tail. It is valid
+// until the next call.
+func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
+	for i := range b.slots {
+		if s := &b.slots[i]; s.from == c && s.encoding == e && s.data != nil {
+			return s
+		}
+	}
+	s := &b.slots[b.next]
+	b.next = (b.next + 1) % batchSlots
+	*s = batch{from: c, end: c, encoding: e, buffer: s.buffer[:0]}
+	for len(s.data) < maxBatch {
+		entry, next, ok := s.end.Next()
+		if !ok {
+			break
+		}
+		frame := entry.Frame(e, wire.Encode)
+		switch s.messages {
+		case 0:
+			s.data = frame
+		case 1:
+			s.buffer = append(append(s.buffer, s.data...), frame...)
+			s.data = s.buffer
+		default:
+			s.buffer = append(s.buffer, frame...)
+			s.data = s.buffer
+		}
+		s.messages++
+		s.end = next
+	}
+	return s
+}
+
+// pull is what Next gave and Wrote has to account for, in the order of the
+// bytes: the rest of a frame under way, answers, then the parts.
+type pull struct {
+	parts  []part
+	buffer []byte
+}
+
+// A part is what one subscription has in a pull.
+type part struct {
+	sub      *subscription
+	end      topiclog.Cursor
+	bytes    int
+	messages int
+}
+
+// markDirty lists sub among what its session has to read.
+func (s *Session) markDirty(sub *subscription) {
+	if sub.dirty {
+		return
+	}
+	sub.dirty = true
+	if s.lastDirty == nil {
+		s.firstDirty = sub
+	} else {
+		s.lastDirty.nextDirty = sub
+	}
+	s.lastDirty = sub
+	s.conn.Dirty()
+}
+
+// unlist takes sub off what its session has to read.
+func (s *Session) unlist(sub *subscription) {
+	if !sub.dirty {
+		return
+	}
+	var before *subscription
+	for other := s.firstDirty; other != sub; other = other.nextDirty {
+		before = other
+	}
+	if before == nil {
+		s.firstDirty = sub.nextDirty
+	} else {
+		before.nextDirty = sub.nextDirty
+	}
+	if s.lastDirty == sub {
+		s.lastDirty = before
+	}
+	sub.nextDirty, sub.dirty = nil, false
+}
+
+// Next returns the bytes to write next, whole frames but for the rest of one
+// under way, nil for none. They are valid until Wrote.
+func (s *Session) Next() []byte {
+	p := &s.group.pulled
+	clear(p.parts)
+	p.parts = p.parts[:0]
+	if s.cut.entry == nil && len(s.answers) == 0 && s.firstDirty == s.lastDirty {
+		return s.nextShared(p)
+	}
+	p.buffer = append(append(p.buffer[:0], s.cutRest()...), s.answers...)
+	for sub := s.firstDirty; sub != nil && len(p.buffer) < maxBatch; sub = sub.nextDirty {
+		b := s.group.batches.from(sub.cursor, encoding)
+		p.buffer = append(p.buffer, b.data...)
+		p.parts = append(p.parts, part{sub, b.end, len(b.data), b.messages})
+	}
+	if len(p.buffer) == 0 {
+		s.Wrote(0) // Subscriptions that were read before they were asked.
+		return s.nextShared(p)
+	}
+	return p.buffer
+}
+
+// nextShared is Next of a session with at most one subscription to read, and
+// nothing else: the batch goes out as it is.
+func (s *Session) nextShared(p *pull) []byte {
+	sub := s.firstDirty
+	if sub != nil {
+		b := s.group.batches.from(sub.cursor, encoding)
+		if len(b.data) > 0 {
+			p.parts = append(p.parts, part{sub, b.end, len(b.data), b.messages})
+			return b.data
+		}
+		s.unlist(sub)
+	}
+	if s.ending != nil {
+		s.conn.Close(s.ending.code, s.ending.reason)
+	}
+	return nil
+}
+
+// Rest returns what is left of a frame that Wrote cut, nil at the boundary of
+// two frames. After Rest, Wrote counts bytes of it.
+func (s *Session) Rest() []byte {
+	s.group.pulled.parts = s.group.pulled.parts[:0]
+	if s.cut.entry != nil {
+		return s.cutRest()
+	}
+	if s.answersCut {
+		return s.answers
+	}
+	return nil
+}
+
+func (s *Session) cutRest() []byte {
+	if s.cut.entry == nil {
+		return nil
+	}
+	return s.cut.entry.Frame(encoding, wire.Encode)[s.cut.sent:]
+}
+
+// finishCut makes the rest of the frame under way one of the answers, so that
+// it is finished although its subscription ends.
+func (s *Session) finishCut() {
+	if s.cut.entry != nil {
+		s.answers = append(append([]byte(nil), s.cutRest()...), s.answers...)
+		s.answersCut = true
+		s.cut.entry = nil
+	}
+}
+
+// Wrote says that the socket took n bytes of what Next or Rest gave.
+func (s *Session) Wrote(n int) {
+	n = s.wroteAnswers(s.wroteCut(n))
+	for _, p := range s.group.pulled.parts {
+		s.unlist(p.sub)
+		if n < p.bytes {
+			s.wrotePart(p, n)
+			n = 0
+		} else {
+			s.group.config.Stats.Delivered.Add(uint64(p.messages))
+			p.sub.cursor = p.end
+			n -= p.bytes
+		}
+		if !p.sub.cursor.AtTail() {
+			s.markDirty(p.sub) // Behind the others: each topic has its turn.
+		}
+	}
+	s.group.pulled.parts = s.group.pulled.parts[:0]
+}
+
+// wroteCut counts n bytes against the frame under way and returns those left.
+func (s *Session) wroteCut(n int) int {
+	if s.cut.entry == nil {
+		return n
+	}
+	rest := len(s.cutRest())
+	if n < rest {
+		s.cut.sent += n
+		return 0
+	}
+	s.cut.entry = nil
+	return n - rest
+}
+
+// wroteAnswers counts n bytes against the answers and returns those left.
+func (s *Session) wroteAnswers(n int) int {
+	waiting := len(s.answers)
+	if waiting == 0 || n == 0 {
+		return n
+	}
+	if n < waiting {
+		s.answers, s.answersCut = s.answers[n:], true
+		n = 0
+	} else {
+		s.answers, s.answersCut = nil, false
+		n -= waiting
+	}
+	if waiting > maxAnswers && !s.Busy() {
+		s.conn.Resume()
+	}
+	return n
+}
+
+// wrotePart moves the cursor over n bytes, fewer than there are in p.
+func (s *Session) wrotePart(p part, n int) {
+	for n > 0 {
+		entry, next, _ := p.sub.cursor.Next()
+		p.sub.cursor = next
+		s.group.config.Stats.Delivered.Add(1)
+		frame := len(entry.Frame(encoding, wire.Encode))
+		if n < frame {
+			s.cut.entry, s.cut.sent = entry, n
+			return
+		}
+		n -= frame
+	}
+}

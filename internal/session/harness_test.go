@@ -1,0 +1,207 @@
+package session_test
+
+import (
+	"bytes"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// tb is what testing and rapid have in common.
+type tb interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+	Errorf(string, ...any)
+}
+
+// world is a hub and one group of sessions, turned by hand.
+type world struct {
+	t      tb
+	hub    *hub.Hub
+	group  *session.Group
+	loop   fakeLoop
+	queue  fakeQueue
+	stats  session.Stats
+	signer *auth.Signer
+	offset uint64
+}
+
+// fakeLoop keeps what is posted until it is run.
+type fakeLoop struct{ posts []func() }
+
+func (l *fakeLoop) Post(f func()) bool { l.posts = append(l.posts, f); return true }
+func (l *fakeLoop) Wake()              {}
+
+func (l *fakeLoop) run() {
+	for len(l.posts) > 0 {
+		f := l.posts[0]
+		l.posts = l.posts[1:]
+		f()
+	}
+}
+
+// fakeQueue verifies when it is told to.
+type fakeQueue struct {
+	verifier *auth.Verifier
+	full     bool
+	waiting  []func()
+}
+
+func (q *fakeQueue) Submit(token auth.Token, done func(*auth.Claims, error)) bool {
+	if q.full {
+		return false
+	}
+	q.waiting = append(q.waiting, func() { done(q.verifier.Verify(token)) })
+	return true
+}
+
+func (q *fakeQueue) verify() {
+	waiting := q.waiting
+	q.waiting = nil
+	for _, f := range waiting {
+		f()
+	}
+}
+
+func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world {
+	t.Helper()
+	private, public, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, hub: hub.New(hub.Config{PerTopic: limits})}
+	if w.signer, err = auth.ParsePrivateKey(private); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.ParseKeys(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := auth.New(auth.Config{Keys: keys})
+	w.queue.verifier = verifier
+	c := session.Config{Hub: w.hub, Verifier: verifier, Queue: &w.queue, Stats: &w.stats}
+	if change != nil {
+		change(&c)
+	}
+	w.group = session.NewGroup(c, &w.loop)
+	return w
+}
+
+func (w *world) token(topics ...notiflux.Topic) string {
+	w.t.Helper()
+	token, err := w.signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: topics, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(token)
+}
+
+func (w *world) publish(topic notiflux.Topic, data string) {
+	w.t.Helper()
+	_, err := w.hub.Append(topic, notiflux.Body{Data: []byte(data)}, func() uint64 { w.offset++; return w.offset })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// client is the connection of one session, and what it received.
+type client struct {
+	w       *world
+	s       *session.Session
+	dirty   bool
+	resumed bool
+	sent    []byte // all bytes that the socket took
+	read    int    // of sent, by messages
+	code    wire.CloseCode
+}
+
+func (c *client) Dirty()  { c.dirty = true }
+func (c *client) Resume() { c.resumed = true }
+
+func (c *client) Close(code wire.CloseCode, _ string) {
+	if c.code == 0 {
+		c.code = code
+	}
+}
+
+func (w *world) connect() *client {
+	c := &client{w: w}
+	c.s = w.group.New(c)
+	return c
+}
+
+// say sends a message and lets its token be verified.
+func (c *client) say(line string) {
+	if c.s.Busy() {
+		c.w.t.Fatal("a message for a session that is busy")
+	}
+	c.s.Receive([]byte(line), false)
+	c.w.queue.verify()
+	c.w.loop.run()
+}
+
+func (c *client) subscribe(topic notiflux.Topic) { c.say("/subscribe " + string(topic) + " " + c.w.token(topic)) }
+
+// write lets the socket take up to n bytes.
+func (c *client) write(n int) {
+	for n > 0 && c.code == 0 {
+		p := c.s.Next()
+		if len(p) == 0 {
+			return
+		}
+		k := min(n, len(p))
+		c.sent = append(c.sent, p[:k]...)
+		c.s.Wrote(k)
+		n -= k
+		if k < len(p) {
+			return
+		}
+	}
+}
+
+// turn is a turn of the loop in which the socket takes everything.
+func (c *client) turn() {
+	c.w.group.Collect()
+	c.write(1 << 30)
+}
+
+// messages returns the text frames that came whole since the last call.
+func (c *client) messages() (all []string) {
+	c.w.t.Helper()
+	r := bytes.NewReader(c.sent[c.read:])
+	for {
+		frame, err := ws.ReadFrame(r)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return all
+		}
+		if err != nil || frame.Header.OpCode != ws.OpText || !frame.Header.Fin || frame.Header.Masked {
+			c.w.t.Fatalf("frame %+v, %v", frame.Header, err)
+		}
+		all = append(all, string(frame.Payload))
+		c.read = len(c.sent) - r.Len()
+	}
+}
+
+func (c *client) expect(t *testing.T, want ...string) {
+	t.Helper()
+	c.turn()
+	got := c.messages()
+	if len(got) != len(want) {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+}
