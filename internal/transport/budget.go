@@ -1,0 +1,45 @@
+package transport
+
+import (
+	"cmp"
+	"sync/atomic"
+)
+
+// DefaultBudgetBytes bounds a [Budget] that is not told otherwise.
+const DefaultBudgetBytes = 64 << 20
+
+// A Budget bounds the memory of the incomplete messages of all connections
+// together. A client whose message finds no room is closed with 1013. Safe for
+// concurrent use.
+type Budget struct {
+	maxBytes int64 // immutable
+	used     atomic.Int64
+}
+
+// NewBudget returns a Budget of maxBytes; 0 means [DefaultBudgetBytes].
+func NewBudget(maxBytes int64) *Budget {
+	return &Budget{maxBytes: cmp.Or(maxBytes, DefaultBudgetBytes)}
+}
+
+// Used returns how many bytes incomplete messages own now.
+func (b *Budget) Used() int64 {
+	return b.used.Load()
+}
+
+// take reserves n bytes and reports whether there was room for them.
+func (b *Budget) take(n int) bool {
+	if b == nil {
+		return true
+	}
+	if b.used.Add(int64(n)) > b.maxBytes {
+		b.used.Add(int64(-n))
+		return false
+	}
+	return true
+}
+
+func (b *Budget) release(n int) {
+	if b != nil {
+		b.used.Add(int64(-n))
+	}
+}

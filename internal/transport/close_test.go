@@ -1,0 +1,211 @@
+package transport_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// closeCases are what clients send to end, and what they are answered.
+func closeCases() []frameCase {
+	cases := []frameCase{
+		{"no code", frame(0x88, ""), "end | > close"},
+		{"half a code", frame(0x88, "\x03"), violation},
+		{"reason", closing(1000, "bye"), "end | > close 1000"},
+		{"reason of 123 bytes", closing(1001, strings.Repeat("x", 123)), "end | > close 1001"},
+		{"reason of 124 bytes", closing(1001, strings.Repeat("x", 124)), violation},
+		{"reason in UTF-8", closing(3000, "κόσμε"), "end | > close 3000"},
+		{"invalid reason", closing(1000, "\xff"), notText},
+		{"cut character in the reason", closing(1000, "a\xe2\x82"), notText},
+		{"surrogate in the reason", closing(4000, "\xed\xa0\x80"), notText},
+		{"invalid code and reason", closing(999, "\xff"), violation},
+		{"message before", cat(text("a"), closing(1000, "")), `text "a" | end | > close 1000`},
+		{"message after", cat(closing(1000, ""), text("a"), ping("p")), "end | > close 1000"},
+		{"garbage after", cat(closing(1000, ""), []byte("\xff\xff\xff\xff")), "end | > close 1000"},
+		{"close after", cat(closing(1000, ""), closing(1001, "")), "end | > close 1000"},
+		{"ping before", cat(ping("p"), closing(1000, "")), "end | > close 1000"},
+		{"inside a message", cat(frame(0x01, "a"), closing(1000, "")), "end | > close 1000"},
+		{"inside a character", cat(frame(0x01, "\xe2"), closing(1000, ""), frame(0x80, "")), "end | > close 1000"},
+		{"after the burst of control frames", cat(repeat(100, ping("")), closing(1000, "")), "end | > close 1000"},
+	}
+	for _, code := range []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999} {
+		cases = append(cases, frameCase{fmt.Sprint(code), closing(code, ""), fmt.Sprintf("end | > close %d", code)})
+	}
+	for _, code := range []uint16{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535} {
+		cases = append(cases, frameCase{fmt.Sprint(code), closing(code, ""), violation})
+	}
+	return cases
+}
+
+func TestCloseByClient(t *testing.T) {
+	cases := closeCases()
+	if len(cases) < 30 {
+		t.Fatalf("%d cases, want at least 30", len(cases))
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			everyCut(t, func(t *testing.T, cut cutter) {
+				f := dial(new(transport.Config))
+				f.read(c.in, cut)
+				f.write(1 << 20)
+				equal(t, "transcript", f.transcript(), c.want)
+				f.ws.ReadEnd()
+				f.ws.Gone()
+				equal(t, "last events", strings.Join(f.events[len(f.events)-3:], " "), "end drop gone")
+			})
+		})
+	}
+}
+
+func TestCloseFinishesTheFrameUnderWay(t *testing.T) {
+	first, second := wire.AppendFrame(nil, ws.OpText, []byte("first")), wire.AppendFrame(nil, ws.OpText, []byte("second"))
+	for n := 0; n <= len(first); n++ {
+		f := dial(new(transport.Config))
+		f.queue(first, second)
+		p := f.ws.Next()
+		f.output = append(f.output, p[:n]...)
+		f.ws.Wrote(n)
+
+		f.ws.Close(4202, "too slow")
+		f.write(1)
+		want := `end | > text "first" | > close 4202`
+		if n == 0 {
+			want = "end | > close 4202"
+		}
+		equal(t, fmt.Sprintf("after %d bytes", n), f.transcript(), want)
+	}
+}
+
+func TestCloseFinishesAPongUnderWay(t *testing.T) {
+	for n := 1; n < 4; n++ {
+		f := dial(new(transport.Config))
+		f.read(ping("xy"), whole)
+		p := f.ws.Next()
+		f.output = append(f.output, p[:n]...)
+		f.ws.Wrote(n)
+		f.ws.Close(1012, "")
+		f.write(1)
+		equal(t, "transcript", f.transcript(), `end | > pong "xy" | > close 1012`)
+	}
+}
+
+func TestCloseInsideNext(t *testing.T) {
+	f := dial(new(transport.Config))
+	f.onNext = func() { f.ws.Close(4202, "") }
+	f.write(1 << 20)
+	equal(t, "transcript", f.transcript(), "end | > close 4202")
+}
+
+func TestCloseInsideReceive(t *testing.T) {
+	for _, in := range [][]byte{text("a"), cat(frame(0x01, ""), frame(0x80, "a"))} {
+		everyCut(t, func(t *testing.T, cut cutter) {
+			f := dial(new(transport.Config))
+			f.onReceive = func() { f.ws.Close(4108, "") }
+			f.read(cat(in, text("b"), ping("p")), cut)
+			f.write(1 << 20)
+			equal(t, "transcript", f.transcript(), `text "a" | end | > close 4108`)
+		})
+	}
+}
+
+func TestFirstCloseCounts(t *testing.T) {
+	f := dial(new(transport.Config))
+	f.ws.Close(1012, "restart")
+	f.ws.Close(1011, "")
+	f.read(closing(1000, ""), whole)
+	f.write(1 << 20)
+	f.ws.Close(1011, "")
+	equal(t, "transcript", f.transcript(), "end | > close 1012")
+}
+
+func TestCloseLingersUntilThePeerEnds(t *testing.T) {
+	f := dial(new(transport.Config))
+	f.ws.Close(1012, "")
+	f.write(1 << 20)
+	f.wait(900 * time.Millisecond)
+	f.read(cat(text("a"), []byte("anything")), whole)
+	equal(t, "written after the close", len(f.ws.Next()), 0)
+	equal(t, "transcript", f.transcript(), "end | > close 1012")
+	f.ws.ReadEnd()
+	equal(t, "transcript", f.transcript(), "end | drop | gone | > close 1012")
+}
+
+func TestCloseLingersASecond(t *testing.T) {
+	f := dial(new(transport.Config))
+	f.ws.Close(1012, "")
+	f.wait(3 * time.Second)
+	f.write(1 << 20)
+	f.wait(999 * time.Millisecond)
+	equal(t, "transcript", f.transcript(), "end | > close 1012")
+	f.wait(time.Millisecond)
+	equal(t, "transcript", f.transcript(), "end | drop | gone | > close 1012")
+}
+
+func TestCloseThatTheSocketDoesNotTake(t *testing.T) {
+	f := dial(new(transport.Config))
+	f.wait(10 * time.Second)
+	f.ws.Close(4202, "")
+	f.wait(5*time.Second - 1)
+	equal(t, "transcript", f.transcript(), "")
+	f.wait(1)
+	equal(t, "transcript", f.transcript(), "drop | gone")
+	equal(t, "written after the drop", len(f.ws.Next()), 0)
+	equal(t, "next tick after the drop", f.ws.Tick(f.now), transport.Never)
+}
+
+func TestEndOfStream(t *testing.T) {
+	f := dial(new(transport.Config))
+	f.read(text("a")[:3], whole)
+	f.ws.ReadEnd()
+	f.ws.Gone()
+	equal(t, "transcript", f.transcript(), "drop | gone")
+}
+
+// A client may end its sending side at once behind a close frame, or behind
+// what it is closed for; it still reads the answer.
+func TestEndOfStreamBeforeTheAnswer(t *testing.T) {
+	for in, want := range map[string]string{
+		string(closing(1000, "")): "drop | gone | > close 1000",
+		"\xff\xff":                "drop | gone | > close 1002",
+	} {
+		f := dial(new(transport.Config))
+		f.read([]byte(in), whole)
+		f.ws.ReadEnd()
+		f.write(1)
+		equal(t, "transcript", f.transcript(), want)
+	}
+	f := dial(new(transport.Config))
+	f.read(closing(1000, ""), whole)
+	f.ws.ReadEnd()
+	f.wait(5 * time.Second)
+	equal(t, "transcript of a socket that takes nothing", f.transcript(), "drop | gone")
+}
+
+func TestStats(t *testing.T) {
+	stats := new(transport.Stats)
+	cfg := &transport.Config{Stats: stats}
+	end := func(in []byte) {
+		f := dial(cfg)
+		f.read(in, whole)
+		f.write(1 << 20)
+		f.ws.ReadEnd()
+		f.ws.Gone()
+	}
+	end(cat(text("a"), text("b"), closing(1000, "")))
+	end(closing(3333, ""))
+	end(raw("ff"))
+	end(text("\xff"))
+	end(text("a"))
+	dial(cfg).ws.Gone()
+	equal(t, "Opened", stats.Opened.Load(), 6)
+	equal(t, "Messages", stats.Messages.Load(), 3)
+	equal(t, "Closes()", stats.Closes(), map[wire.CloseCode]uint64{
+		wire.CloseNormal: 2, wire.CloseInvalidUTF8: 1, transport.CloseAbnormal: 3,
+	})
+}

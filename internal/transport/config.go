@@ -1,0 +1,42 @@
+package transport
+
+import "time"
+
+// The limits of docs/protocol.md, section 6. They hold where [Config] has a
+// zero value.
+const (
+	DefaultMaxMessageBytes = (64 + 16) << 10
+	DefaultMaxFragments    = 64
+	DefaultMessageTimeout  = 10 * time.Second
+	DefaultPingEvery       = 25 * time.Second
+	DefaultPingTimeout     = 60 * time.Second
+	DefaultCloseTimeout    = 5 * time.Second
+	DefaultLinger          = time.Second
+	DefaultControlRate     = 10
+	DefaultControlBurst    = 100
+)
+
+// A Config says what clients may do. One is shared by many connections, and is
+// not changed while they live. The zero value means the defaults.
+type Config struct {
+	MaxMessageBytes int           // a longer message is closed with 1009 at the header that exceeds it
+	MaxFragments    int           // frames per message, then close 1008; negative: no limit
+	MessageTimeout  time.Duration // from the first byte of a frame to the end of its message, then close 1008; negative: no limit
+	PingEvery       time.Duration // negative: no pings
+	PingTimeout     time.Duration // without a byte from the client, then close 4201; negative: no limit
+	CloseTimeout    time.Duration // for the socket to take a close frame, then it is dropped
+	Linger          time.Duration // for the client to end after our close frame, then it is dropped
+	ControlRate     int           // control frames per second, then close 1008; a close never counts; negative: no limit
+	ControlBurst    int           // control frames at once
+
+	Budget *Budget // bounds the incomplete messages of all connections together; nil: no bound
+	Stats  *Stats  // counts what happens; nil: nothing is counted
+}
+
+// after returns the time that comes d after from, Never when d is negative.
+func after(from, d time.Duration) time.Duration {
+	if d < 0 {
+		return Never
+	}
+	return from + d
+}

@@ -1,0 +1,136 @@
+package transport
+
+import (
+	"cmp"
+	"encoding/binary"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// afford takes a control frame from the client's allowance, and reports
+// whether it was covered: a rate that may be exceeded by a burst (a generic
+// cell rate algorithm, so one field is all the state).
+func (w *WebSocket) afford(now time.Duration) bool {
+	rate := cmp.Or(w.cfg.ControlRate, DefaultControlRate)
+	if rate < 0 {
+		return true
+	}
+	every := time.Second / time.Duration(rate)
+	burst := every * time.Duration(cmp.Or(w.cfg.ControlBurst, DefaultControlBurst))
+	w.controlsDue = max(w.controlsDue, now) + every
+	return w.controlsDue <= now+burst
+}
+
+// endControl acts on a whole control frame.
+func (w *WebSocket) endControl(op ws.OpCode, payload []byte) {
+	if !w.inMessage() {
+		w.forget() // the pieces of this frame
+	}
+	switch op {
+	case ws.OpPing:
+		// Of several pings that came before one could be answered, the newest
+		// is (RFC 6455 section 5.5.3).
+		w.pending = wire.AppendFrame(w.pending[:0], ws.OpPong, payload)
+		w.sock.Dirty()
+	case ws.OpClose:
+		w.closedByPeer(payload)
+	}
+}
+
+// closedByPeer answers a close frame with the same code.
+func (w *WebSocket) closedByPeer(body []byte) {
+	if len(body) == 0 {
+		w.close(wire.CloseNormal, wire.AppendFrame(nil, ws.OpClose, nil))
+		return
+	}
+	if len(body) == 1 {
+		w.Close(wire.CloseProtocol, "a close code has two bytes")
+		return
+	}
+	switch code := wire.CloseCode(binary.BigEndian.Uint16(body)); {
+	case !sendable(code):
+		w.Close(wire.CloseProtocol, "this close code is not to be sent")
+	case !utf8.Valid(body[2:]):
+		w.Close(wire.CloseInvalidUTF8, "the reason is not UTF-8")
+	default:
+		w.close(wire.CloseNormal, wire.AppendClose(nil, code, ""))
+	}
+}
+
+// sendable reports whether a peer may send code: those that are registered for
+// use in frames (RFC 6455 section 7.4.2, and the IANA registry), and the
+// ranges for libraries and applications.
+func sendable(code wire.CloseCode) bool {
+	switch {
+	case code >= 3000 && code <= 4999:
+		return true
+	case code >= 1007 && code <= 1014:
+		return true
+	}
+	return code >= 1000 && code <= 1003
+}
+
+// close begins the end, once. frame is the close frame, counted is what it
+// counts as.
+func (w *WebSocket) close(counted wire.CloseCode, frame []byte) {
+	if w.phase != open {
+		return
+	}
+	w.cfg.Stats.closed(counted)
+	w.phase, w.deadline = closing, 0
+	w.pending, w.ping = frame, false
+	w.forget()
+	if w.held {
+		w.sock.Resume() // what was left is to be ignored, so that the peer's end is seen
+	}
+	w.sock.Arm(0) // the next tick knows the time, and so the deadline
+	w.sock.Dirty()
+}
+
+// collect moves the control frames that wait into out, if it is empty.
+func (w *WebSocket) collect() {
+	if len(w.out) > 0 {
+		return
+	}
+	w.out, w.pending = w.pending, nil
+	if w.phase == closing {
+		w.phase = finishing
+	}
+	if w.ping {
+		w.ping = false
+		w.out = append(w.out, ws.CompiledPing...)
+	}
+}
+
+// linger ends our side after the close frame, and leaves the client the time
+// to read it: closing a socket with unread input would make the kernel discard
+// what the client has not got yet.
+func (w *WebSocket) linger() {
+	if w.ended {
+		w.drop()
+		return
+	}
+	w.phase, w.deadline = lingering, 0
+	w.sock.CloseWrite()
+	w.sock.Arm(0)
+}
+
+func (w *WebSocket) drop() {
+	if w.phase < dropped {
+		w.abandon(dropped)
+		w.sock.Drop()
+	}
+}
+
+// abandon goes to a phase in which nothing is read or written any more.
+func (w *WebSocket) abandon(to phase) {
+	if w.phase == open {
+		w.cfg.Stats.closed(CloseAbnormal)
+	}
+	w.phase = to
+	w.forget()
+}

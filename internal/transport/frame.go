@@ -1,0 +1,181 @@
+package transport
+
+import (
+	"cmp"
+	"encoding/binary"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// parseHeader parses the frame header that p begins with (RFC 6455 section
+// 5.2) and returns its length. ok is false when p ends before it does; what the
+// first two bytes say is returned nevertheless if they are there.
+//
+//	byte 0        FIN, RSV1, RSV2, RSV3, opcode (4 bits)
+//	byte 1        MASK, length (7 bits); 126: 2 bytes follow, 127: 8 bytes
+//	0, 2, 8 bytes length, big endian, in the shortest form that holds it
+//	0, 4 bytes    mask
+//
+// A length in a longer form, or over 63 bits, is returned as -1.
+func parseHeader(p []byte) (h ws.Header, n int, ok bool) {
+	if len(p) < 2 {
+		return h, 0, false
+	}
+	h.Fin = p[0]&0x80 != 0
+	h.Rsv = p[0] >> 4 & 7
+	h.OpCode = ws.OpCode(p[0] & 0x0f)
+	h.Masked = p[1]&0x80 != 0
+	h.Length = int64(p[1] & 0x7f)
+	mask := 2
+	switch h.Length {
+	case 126:
+		mask = 4
+	case 127:
+		mask = 10
+	}
+	if n = mask; h.Masked {
+		n += len(h.Mask)
+	}
+	if len(p) < n {
+		return h, 0, false
+	}
+	switch mask {
+	case 4:
+		if h.Length = int64(binary.BigEndian.Uint16(p[2:])); h.Length < 126 {
+			h.Length = -1
+		}
+	case 10:
+		if h.Length = int64(binary.BigEndian.Uint64(p[2:])); h.Length < 1<<16 {
+			h.Length = -1
+		}
+	}
+	copy(h.Mask[:], p[mask:n])
+	return h, n, true
+}
+
+// step takes at least one byte of p, and at most what remains of one frame. It
+// returns how many.
+func (w *WebSocket) step(p []byte, now time.Duration) int {
+	if in := w.in; in != nil && in.inFrame {
+		n := int(min(int64(len(p)), in.frame.Length-in.taken))
+		w.part(p[:n])
+		return n
+	}
+	h, n, ok := w.header(p, now)
+	switch {
+	case !ok && w.in.have < 2:
+		return n // nothing can be said about it yet
+	case !w.lawful(h), !ok, !w.accept(h, now):
+		return n
+	}
+	payload := p[n:]
+	if int64(len(payload)) < h.Length {
+		in := w.incomplete(now)
+		in.frame, in.taken, in.inFrame = h, 0, true
+		w.part(payload)
+		return len(p)
+	}
+	payload = payload[:h.Length]
+	ws.Cipher(payload, h.Mask, 0)
+	w.whole(h, payload, now)
+	return n + len(payload)
+}
+
+// header returns the next frame's header and how many bytes of p it took,
+// putting it together when it came in pieces.
+func (w *WebSocket) header(p []byte, now time.Duration) (h ws.Header, n int, ok bool) {
+	if w.in == nil || w.in.have == 0 {
+		if h, n, ok = parseHeader(p); !ok {
+			in := w.incomplete(now)
+			n = copy(in.header[:], p)
+			in.have = n
+		}
+		return h, n, ok
+	}
+	in := w.in
+	more := copy(in.header[in.have:], p)
+	if h, n, ok = parseHeader(in.header[:in.have+more]); !ok {
+		in.have += more
+		return h, more, false
+	}
+	n -= in.have
+	in.have = 0
+	return h, n, true
+}
+
+// lawful reports whether RFC 6455 allows a header here, as far as it is known;
+// if not, it closes the connection.
+func (w *WebSocket) lawful(h ws.Header) bool {
+	broken := w.violation(h)
+	if broken != "" {
+		w.Close(wire.CloseProtocol, broken)
+	}
+	return broken == ""
+}
+
+// accept judges a lawful header by the limits, before any of its payload is
+// looked at. It reports false if that closed the connection.
+func (w *WebSocket) accept(h ws.Header, now time.Duration) bool {
+	if h.OpCode.IsControl() {
+		if h.OpCode != ws.OpClose && !w.afford(now) {
+			w.Close(wire.ClosePolicy, "too many control frames")
+			return false
+		}
+		return true
+	}
+	received, frames := 0, 1
+	if w.inMessage() {
+		received, frames = len(w.in.message), w.in.frames+1
+		w.in.frames = frames
+	}
+	if h.Length > int64(w.maxMessage()-received) {
+		w.Close(wire.CloseTooBig, "the message is longer than allowed")
+		return false
+	}
+	if limit := cmp.Or(w.cfg.MaxFragments, DefaultMaxFragments); limit > 0 && frames > limit {
+		w.Close(wire.ClosePolicy, "the message has more fragments than allowed")
+		return false
+	}
+	return true
+}
+
+// violation returns what RFC 6455 (sections 5.1 to 5.5) does not allow about a
+// header, empty if nothing.
+func (w *WebSocket) violation(h ws.Header) string {
+	switch control := h.OpCode.IsControl(); {
+	case h.Rsv != 0:
+		return "reserved bits are set"
+	case h.OpCode.IsReserved():
+		return "the opcode is reserved"
+	case !h.Masked:
+		return "the frame is not masked"
+	case h.Length < 0:
+		return "the length is not in its shortest form"
+	case control && h.Length > ws.MaxControlFramePayloadSize:
+		return "the control frame is longer than 125 bytes"
+	case control && !h.Fin:
+		return "the control frame is fragmented"
+	case control:
+		return ""
+	case h.OpCode == ws.OpContinuation && !w.inMessage():
+		return "there is no message to continue"
+	case h.OpCode != ws.OpContinuation && w.inMessage():
+		return "the message before is not finished"
+	}
+	return ""
+}
+
+// dataNext reports whether the next byte, first, belongs to a data frame.
+func (w *WebSocket) dataNext(first byte) bool {
+	op := ws.OpCode(first & 0x0f)
+	switch in := w.in; {
+	case in != nil && in.inFrame:
+		op = in.frame.OpCode
+	case in != nil && in.have > 0:
+		op = ws.OpCode(in.header[0] & 0x0f)
+	}
+	return op.IsData()
+}

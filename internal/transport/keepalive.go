@@ -1,0 +1,82 @@
+package transport
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Tick does what time asks for: pings, and the end of clients that take too
+// long. It returns when it wants to be called next. [Socket.Arm] may ask for an
+// earlier time, also during the call.
+func (w *WebSocket) Tick(now time.Duration) (next time.Duration) {
+	if w.phase == open {
+		w.checkLife(now)
+	}
+	if w.phase == open {
+		w.app.Tick(now)
+	}
+	if w.phase == open {
+		return w.nextTick()
+	}
+	return w.checkEnd(now)
+}
+
+// checkLife closes a client that is silent or too slow to finish a message,
+// and pings the others.
+func (w *WebSocket) checkLife(now time.Duration) {
+	if w.held { // what is not read does not count against the client
+		w.heard = now
+		if w.in != nil {
+			w.in.began = now
+		}
+	}
+	switch {
+	case now >= w.messageDeadline():
+		w.Close(wire.ClosePolicy, "the message was not finished in time")
+	case now >= w.silenceDeadline():
+		w.Close(wire.CloseSilent, "nothing was heard within the ping timeout")
+	case now >= w.pingDue():
+		w.pinged, w.ping = now, true
+		w.sock.Dirty()
+	}
+}
+
+// checkEnd drops a connection that overstays a phase of its end.
+func (w *WebSocket) checkEnd(now time.Duration) (next time.Duration) {
+	if w.phase >= dropped {
+		return Never
+	}
+	if w.deadline == 0 {
+		limit := cmp.Or(w.cfg.CloseTimeout, DefaultCloseTimeout)
+		if w.phase == lingering {
+			limit = cmp.Or(w.cfg.Linger, DefaultLinger)
+		}
+		w.deadline = after(now, limit)
+	}
+	if now >= w.deadline {
+		w.drop()
+		return Never
+	}
+	return w.deadline
+}
+
+func (w *WebSocket) nextTick() time.Duration {
+	return min(w.messageDeadline(), w.silenceDeadline(), w.pingDue())
+}
+
+func (w *WebSocket) messageDeadline() time.Duration {
+	if w.in == nil {
+		return Never
+	}
+	return after(w.in.began, cmp.Or(w.cfg.MessageTimeout, DefaultMessageTimeout))
+}
+
+func (w *WebSocket) silenceDeadline() time.Duration {
+	return after(w.heard, cmp.Or(w.cfg.PingTimeout, DefaultPingTimeout))
+}
+
+func (w *WebSocket) pingDue() time.Duration {
+	return after(w.pinged, cmp.Or(w.cfg.PingEvery, DefaultPingEvery))
+}

@@ -1,0 +1,56 @@
+package transport
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// CloseAbnormal is what [Stats] count a connection under that ended without a
+// close frame from either side. It is never sent (RFC 6455 section 7.1.5).
+const CloseAbnormal wire.CloseCode = 1006
+
+// Stats count what the connections of a [Config] do. The zero value is ready.
+// Safe for concurrent use.
+type Stats struct {
+	Opened   atomic.Uint64 // connections
+	Messages atomic.Uint64 // whole messages that applications were given
+
+	mu     sync.Mutex
+	closes map[wire.CloseCode]uint64 // guarded by mu
+}
+
+// Closes returns how many connections ended, by what the server told them:
+// [wire.CloseNormal] are those that the client closed, [CloseAbnormal] those
+// that broke off. Each connection counts once, when its end begins.
+func (s *Stats) Closes() map[wire.CloseCode]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.closes)
+}
+
+func (s *Stats) opened() {
+	if s != nil {
+		s.Opened.Add(1)
+	}
+}
+
+func (s *Stats) message() {
+	if s != nil {
+		s.Messages.Add(1)
+	}
+}
+
+func (s *Stats) closed(code wire.CloseCode) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closes == nil {
+		s.closes = make(map[wire.CloseCode]uint64)
+	}
+	s.closes[code]++
+}

@@ -1,0 +1,194 @@
+package transport
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/origin"
+)
+
+// The headers of a handshake, as net/http spells them.
+const (
+	headerKey      = "Sec-Websocket-Key"
+	headerVersion  = "Sec-Websocket-Version"
+	headerProtocol = "Sec-Websocket-Protocol"
+
+	version   = "13" // RFC 6455 section 4.1
+	keyBytes  = 16   // that the key decodes to
+	keyLength = 24   // of the key, in base64
+	upgradeTo = "websocket"
+)
+
+// DefaultUpgradeTimeout is how long a client may take to take the answer.
+const DefaultUpgradeTimeout = 5 * time.Second
+
+// bodyPatience is how long a request that is refused for its body may still
+// send it.
+const bodyPatience = time.Second
+
+// An Upgrader turns HTTP requests into WebSocket connections. The zero value
+// allows any origin and knows no subprotocol. Safe for concurrent use while its
+// fields do not change.
+type Upgrader struct {
+	Origins   origin.List
+	Protocols []string      // known subprotocols; the first of them that a client offers is echoed
+	Over      func() error  // asked last: an [*notiflux.Error] refuses the client before the upgrade; nil: nobody is refused
+	Timeout   time.Duration // for writing the answer; 0 means DefaultUpgradeTimeout
+}
+
+// Upgrade checks the handshake (RFC 6455 section 4.2), answers it and takes
+// the connection over from net/http, without deadlines. early is what the
+// client sent already behind its request; protocol is the subprotocol that was
+// agreed on, empty if none.
+//
+// A handshake that is refused returns an [*notiflux.Error], with the headers
+// that belong to it set on w; the caller answers. Any other error means that
+// nothing can be answered any more.
+func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (conn net.Conn, early []byte, protocol string, err error) {
+	if err := u.check(w, r); err != nil {
+		return nil, nil, "", err
+	}
+	upgrader := ws.HTTPUpgrader{
+		Timeout:  cmp.Or(u.Timeout, DefaultUpgradeTimeout),
+		Protocol: func(string) bool { return true },
+	}
+	protocol = u.choose(r.Header)
+	conn, rw, _, err := upgrader.Upgrade(plain(r, protocol), w)
+	if err != nil {
+		if conn != nil {
+			conn.Close()
+		}
+		return nil, nil, "", fmt.Errorf("upgrade: %w", err)
+	}
+	return conn, buffered(rw.Reader), protocol, nil
+}
+
+// check returns why a request is no handshake that may be answered with 101.
+func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
+	answer := w.Header()
+	if r.Method != http.MethodGet {
+		answer.Set("Allow", http.MethodGet)
+		return notiflux.Errorf(notiflux.MethodNotAllowed, "a WebSocket is opened with GET")
+	}
+	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		answer.Set("Connection", "close")
+		// net/http waits for the rest of a body. One that is on its way may
+		// arrive, so that closing does not take the answer back; if there are no
+		// deadlines on w, that is its owner's choice.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
+		return notiflux.Errorf(notiflux.Malformed, "a WebSocket handshake has no body")
+	}
+	if err := checkUpgrade(r); err != nil {
+		answer.Set(headerVersion, version)
+		if r.ProtoMajor == 1 { // HTTP/2 does not have these
+			answer.Set("Upgrade", upgradeTo)
+			answer.Set("Connection", "Upgrade")
+		}
+		return err
+	}
+	if r.Host == "" {
+		return notiflux.Errorf(notiflux.Malformed, "Host must say which server is meant")
+	}
+	key := r.Header[headerKey]
+	if len(key) != 1 || !validKey(key[0]) {
+		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Key must be there once, and be %d bytes in base64", keyBytes)
+	}
+	if !u.allows(r.Header["Origin"]) {
+		return notiflux.Errorf(notiflux.OriginDenied, "this origin is not in the list of allowed origins")
+	}
+	if u.Over != nil {
+		return u.Over()
+	}
+	return nil
+}
+
+// checkUpgrade returns why a request does not ask for a WebSocket of the
+// version that this server speaks.
+func checkUpgrade(r *http.Request) error {
+	switch {
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
+		return notiflux.Errorf(notiflux.UpgradeRequired, "a WebSocket is opened with HTTP/1.1")
+	case !hasToken(r.Header["Upgrade"], upgradeTo) || !hasToken(r.Header["Connection"], "upgrade"):
+		return notiflux.Errorf(notiflux.UpgradeRequired, "this address is for WebSockets: ask for an upgrade")
+	case !slices.Equal(r.Header[headerVersion], []string{version}):
+		return notiflux.Errorf(notiflux.UpgradeRequired, "Sec-WebSocket-Version must be %s", version)
+	}
+	return nil
+}
+
+// hasToken reports whether a list header holds a token, in any case.
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for item := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.Trim(item, " \t"), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func validKey(key string) bool {
+	decoded, err := base64.StdEncoding.DecodeString(key)
+	return err == nil && len(decoded) == keyBytes && len(key) == keyLength
+}
+
+// allows judges the Origin header: nobody who may send one sends several.
+func (u *Upgrader) allows(lines []string) bool {
+	switch len(lines) {
+	case 0:
+		return true
+	case 1:
+		return u.Origins.Allows(lines[0])
+	}
+	return u.Origins.Any()
+}
+
+// choose returns the first known subprotocol that is offered, empty if none.
+// What else is offered, a token above all, is never repeated.
+func (u *Upgrader) choose(h http.Header) string {
+	for _, line := range h[headerProtocol] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.Trim(name, " \t"); slices.Contains(u.Protocols, name) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// plain returns the request as the library shall see it, in which each header
+// has the one form that it knows: it reads only the first line of each, and an
+// Upgrade header with several names not at all.
+func plain(r *http.Request, protocol string) *http.Request {
+	h := http.Header{
+		"Upgrade":     {upgradeTo},
+		"Connection":  {"Upgrade"},
+		headerKey:     r.Header[headerKey],
+		headerVersion: {version},
+	}
+	if protocol != "" {
+		h.Set(headerProtocol, protocol)
+	}
+	return &http.Request{Method: r.Method, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Host: r.Host, Header: h}
+}
+
+// buffered returns a copy of what r holds, nil if nothing.
+func buffered(r *bufio.Reader) []byte {
+	if r.Buffered() == 0 {
+		return nil
+	}
+	p, _ := r.Peek(r.Buffered()) // cannot fail: it is there
+	return bytes.Clone(p)
+}

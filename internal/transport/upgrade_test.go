@@ -1,0 +1,411 @@
+package transport_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// handshake is a good one; the key and its answer are those of RFC 6455 section 1.3.
+var handshake = []string{
+	"GET /ws HTTP/1.1",
+	"Host: example.com",
+	"Upgrade: websocket",
+	"Connection: Upgrade",
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+	"Sec-WebSocket-Version: 13",
+}
+
+const acceptedKey = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+// request returns the good handshake with changes: a header takes the place of
+// the one with its name, or comes behind the others; "-Name" takes one away;
+// "+Header: value" comes behind in any case; a request line replaces the first.
+func request(changes ...string) string {
+	lines := append([]string{}, handshake...)
+	for _, change := range changes {
+		name, _, isHeader := strings.Cut(strings.TrimLeft(change, "+-"), ":")
+		at := -1
+		for i, line := range lines {
+			if strings.HasPrefix(line, name+":") {
+				at = i
+			}
+		}
+		switch {
+		case change[0] == '-':
+			lines = append(lines[:at], lines[at+1:]...)
+		case !isHeader:
+			lines[0] = change
+		case change[0] == '+' || at < 0:
+			lines = append(lines, strings.TrimPrefix(change, "+"))
+		default:
+			lines[at] = change
+		}
+	}
+	return strings.Join(lines, "\r\n") + "\r\n\r\n"
+}
+
+// upgraded is a connection as the server got it.
+type upgraded struct {
+	conn     net.Conn
+	early    []byte
+	protocol string
+}
+
+// serve starts a server with limits as in production, and returns its address
+// and the connections that it upgrades.
+func serve(t *testing.T, u *transport.Upgrader) (address string, conns <-chan upgraded) {
+	t.Helper()
+	got := make(chan upgraded, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, early, protocol, err := u.Upgrade(w, r)
+		switch {
+		case err == nil:
+			got <- upgraded{conn, early, protocol}
+		case errors.As(err, new(*notiflux.Error)):
+			wire.WriteProblem(w, err)
+		default:
+			t.Errorf("Upgrade = %v, want a refusal", err)
+		}
+	}))
+	server.Config.ReadHeaderTimeout = 5 * time.Second
+	server.Config.MaxHeaderBytes = 16 << 10
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String(), got
+}
+
+// exchange sends a request on a new connection and returns the answer, and
+// what comes behind it.
+func exchange(t *testing.T, address, request string) (*http.Response, net.Conn, *bufio.Reader) {
+	t.Helper()
+	client, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	if err := client.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(client, request); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(client)
+	answer, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	return answer, client, r
+}
+
+func TestHandshake(t *testing.T) {
+	address, conns := serve(t, &transport.Upgrader{Protocols: []string{"notiflux.v1.text"}})
+	for _, c := range []struct {
+		name, request string
+		status        int
+	}{
+		{"good", request(), 101},
+		{"any path", request("GET /other?x=1 HTTP/1.1"), 101},
+		{"upgrade in capitals", request("Upgrade: WebSocket"), 101},
+		{"upgrade among others", request("Upgrade: h2c, websocket"), 101},
+		{"connection in lower case", request("Connection: upgrade"), 101},
+		{"connection among others", request("Connection: keep-alive, Upgrade"), 101},
+		{"connection in two lines", request("Connection: keep-alive", "+Connection: Upgrade"), 101},
+		{"any origin", request("Origin: https://example.com"), 101},
+		{"null origin", request("Origin: null"), 101},
+		{"unknown extension", request("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"), 101},
+		{"empty body", request("Content-Length: 0"), 101},
+		{"headers of 16 KiB", request("X-Long: " + strings.Repeat("x", 16<<10-400)), 101},
+
+		{"no upgrade", request("-Upgrade"), 426},
+		{"upgrade to something else", request("Upgrade: h2c"), 426},
+		{"upgrade to nearly this", request("Upgrade: websockets"), 426},
+		{"no connection", request("-Connection"), 426},
+		{"connection without upgrade", request("Connection: keep-alive"), 426},
+		{"a browser's visit", "GET /ws HTTP/1.1\r\nHost: example.com\r\n\r\n", 426},
+		{"HTTP/1.0", request("GET /ws HTTP/1.0"), 426},
+		{"no version", request("-Sec-WebSocket-Version"), 426},
+		{"version 8", request("Sec-WebSocket-Version: 8"), 426},
+		{"version 14", request("Sec-WebSocket-Version: 14"), 426},
+		{"version 013", request("Sec-WebSocket-Version: 013"), 426},
+		{"two versions in a line", request("Sec-WebSocket-Version: 13, 8"), 426},
+		{"version twice", request("+Sec-WebSocket-Version: 13"), 426},
+
+		{"POST", request("POST /ws HTTP/1.1"), 405},
+		{"PUT", request("PUT /ws HTTP/1.1"), 405},
+		{"HEAD", request("HEAD /ws HTTP/1.1"), 405},
+		{"OPTIONS", request("OPTIONS /ws HTTP/1.1"), 405},
+
+		{"no key", request("-Sec-WebSocket-Key"), 400},
+		{"empty key", request("Sec-WebSocket-Key: "), 400},
+		{"key of 15 bytes", request("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAA"), 400},
+		{"key of 17 bytes", request("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAA="), 400},
+		{"key of 18 bytes", request("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAAA"), 400},
+		{"key without padding", request("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA"), 400},
+		{"key in base64url", request("Sec-WebSocket-Key: -_AAAAAAAAAAAAAAAAAAAA=="), 400},
+		{"key that is no base64", request("Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!=="), 400},
+		{"key twice", request("+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), 400},
+		{"body", request("Content-Length: 5") + "hello", 400},
+		{"chunked body", request("Transfer-Encoding: chunked") + "0\r\n\r\n", 400},
+		{"body of both kinds", request("Content-Length: 5", "Transfer-Encoding: chunked") + "0\r\n\r\n", 400},
+		{"no host", request("-Host"), 400},
+		{"empty host", request("Host: "), 400},
+		{"two hosts", request("+Host: example.com"), 400},
+		{"NUL in a header", request("X-Bad: a\x00b"), 400},
+		{"bare CR in a header", request("X-Bad: a\rb"), 400},
+		{"headers over 20 KiB", request("X-Long: " + strings.Repeat("x", 21<<10)), 431},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			answer, _, _ := exchange(t, address, c.request)
+			equal(t, "status", answer.StatusCode, c.status)
+			if answer.StatusCode == 101 {
+				got := <-conns
+				defer got.conn.Close()
+				equal(t, "early", len(got.early), 0)
+			}
+			checkHeaders(t, answer)
+		})
+	}
+}
+
+// checkHeaders checks what each status brings with it.
+func checkHeaders(t *testing.T, answer *http.Response) {
+	t.Helper()
+	want := map[string]string{}
+	switch answer.StatusCode {
+	case 101:
+		want["Upgrade"], want["Connection"] = "websocket", "Upgrade"
+		want["Sec-WebSocket-Accept"] = acceptedKey
+		want["Sec-WebSocket-Protocol"], want["Sec-WebSocket-Extensions"] = "", ""
+	case 426:
+		want["Upgrade"], want["Sec-WebSocket-Version"] = "websocket", "13"
+	case 405:
+		want["Allow"] = "GET"
+	}
+	for name, value := range want {
+		equal(t, name, answer.Header.Get(name), value)
+	}
+}
+
+func TestHandshakeWithABodyIsClosed(t *testing.T) {
+	address, _ := serve(t, new(transport.Upgrader))
+	for _, in := range []string{
+		request("Content-Length: 1000000") + "hello",
+		request("Transfer-Encoding: chunked") + "5\r\nhello\r\n",
+	} {
+		answer, _, r := exchange(t, address, in)
+		equal(t, "status", answer.StatusCode, 400)
+		equal(t, "closes", answer.Close, true)
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+			t.Error(err)
+		}
+		if _, err := r.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the connection goes on: %v", err)
+		}
+	}
+}
+
+func TestSubprotocol(t *testing.T) {
+	address, conns := serve(t, &transport.Upgrader{Protocols: []string{"notiflux.v1.text", "notiflux.v1.json"}})
+	for offer, want := range map[string]string{
+		"": "",
+		"Sec-WebSocket-Protocol: notiflux.v1.text":                                     "notiflux.v1.text",
+		"Sec-WebSocket-Protocol: chat, notiflux.v1.text":                               "notiflux.v1.text",
+		"Sec-WebSocket-Protocol: notiflux.v1.json,notiflux.v1.text":                    "notiflux.v1.json",
+		"Sec-WebSocket-Protocol: chat":                                                 "",
+		"Sec-WebSocket-Protocol: NOTIFLUX.V1.TEXT":                                     "",
+		"Sec-WebSocket-Protocol: ,,":                                                   "",
+		"Sec-WebSocket-Protocol: \"notiflux.v1.text\"":                                 "",
+		"Sec-WebSocket-Protocol: notiflux.token.aaa.bbb.ccc":                           "",
+		"Sec-WebSocket-Protocol: notiflux.token.aaa.bbb.ccc, notiflux.v1.text":         "notiflux.v1.text",
+		"Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: \t notiflux.v1.text ": "notiflux.v1.text",
+	} {
+		var changes []string
+		if offer != "" {
+			changes = append(changes, offer)
+		}
+		answer, _, _ := exchange(t, address, request(changes...))
+		equal(t, offer+": status", answer.StatusCode, 101)
+		equal(t, offer+": header", answer.Header.Get("Sec-WebSocket-Protocol"), want)
+		equal(t, offer+": header lines", len(answer.Header["Sec-Websocket-Protocol"]), min(len(want), 1))
+		got := <-conns
+		equal(t, offer+": protocol", got.protocol, want)
+		got.conn.Close()
+	}
+}
+
+func TestOrigins(t *testing.T) {
+	origins, err := origin.Parse([]string{"https://app.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, conns := serve(t, &transport.Upgrader{Origins: origins})
+	for header, status := range map[string]int{
+		"X-None: 1":                                                       101,
+		"Origin: https://app.example.com":                                 101,
+		"Origin: https://example.com":                                     403,
+		"Origin: null":                                                    403,
+		"Origin: http://app.example.com":                                  403,
+		"Origin: https://app.example.com:8443":                            403,
+		"Origin: https://app.example.com.evil.example":                    403,
+		"Origin: https://app.example.com, null":                           403,
+		"Origin: https://app.example.com\r\nOrigin: https://evil.example": 403,
+	} {
+		answer, _, _ := exchange(t, address, request(header))
+		equal(t, header, answer.StatusCode, status)
+		if answer.StatusCode == 101 {
+			(<-conns).conn.Close()
+		}
+	}
+}
+
+func TestOverCapacity(t *testing.T) {
+	for _, code := range []notiflux.Code{notiflux.OverCapacity, notiflux.Draining} {
+		address, _ := serve(t, &transport.Upgrader{Over: func() error { return notiflux.Errorf(code, "come back later") }})
+		answer, _, _ := exchange(t, address, request())
+		equal(t, "status", answer.StatusCode, 503)
+		equal(t, "Retry-After is there", answer.Header.Get("Retry-After") != "", true)
+		answer, _, _ = exchange(t, address, request("-Sec-WebSocket-Key"))
+		equal(t, "status of a bad handshake", answer.StatusCode, 400)
+	}
+}
+
+func TestEarlyBytes(t *testing.T) {
+	address, conns := serve(t, new(transport.Upgrader))
+	early := cat(text("first"), text("second"))
+	answer, client, _ := exchange(t, address, request()+string(early))
+	equal(t, "status", answer.StatusCode, 101)
+	got := <-conns
+	defer got.conn.Close()
+	if _, err := client.Write([]byte("third")); err != nil {
+		t.Fatal(err)
+	}
+	all := append(got.early, make([]byte, len(early)+len("third")-len(got.early))...)
+	if _, err := io.ReadFull(got.conn, all[len(got.early):]); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "early and later bytes", string(all), string(early)+"third")
+}
+
+// The deadline for the request's headers is none for the connection.
+func TestNoDeadlineIsLeft(t *testing.T) {
+	got := make(chan net.Conn, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u := transport.Upgrader{Timeout: 20 * time.Millisecond}
+		conn, _, _, err := u.Upgrade(w, r)
+		if err != nil {
+			t.Errorf("Upgrade = %v", err)
+		}
+		got <- conn
+	}))
+	server.Config.ReadTimeout = 20 * time.Millisecond
+	server.Config.WriteTimeout = 20 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	_, client, r := exchange(t, server.Listener.Addr().String(), request())
+	conn := <-got
+	defer conn.Close()
+	go io.Copy(conn, conn) // ends with conn
+
+	if err := client.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a connection that is left alone: %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	if err := client.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(client, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := r.ReadByte(); err != nil || b != 'x' {
+		t.Errorf("echo = %q, %v", b, err)
+	}
+}
+
+func TestHandshakeOverHTTP2(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _, _, err := new(transport.Upgrader).Upgrade(w, r)
+		wire.WriteProblem(w, err)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	answer, err := server.Client().Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	equal(t, "version of HTTP", answer.ProtoMajor, 2)
+	equal(t, "status", answer.StatusCode, 426)
+}
+
+// Connections that cannot be taken over, or are gone, are told apart from refusals.
+func TestNothingToAnswer(t *testing.T) {
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, broken := io.Pipe()
+	broken.Close()
+	for name, w := range map[string]http.ResponseWriter{
+		"no hijacker": httptest.NewRecorder(),
+		"client gone": hijackable{httptest.NewRecorder(), broken},
+	} {
+		conn, _, _, err := new(transport.Upgrader).Upgrade(w, r)
+		if conn != nil || err == nil || errors.As(err, new(*notiflux.Error)) {
+			t.Errorf("%s: Upgrade = %v, %v, want an error that is no refusal", name, conn, err)
+		}
+	}
+}
+
+// FuzzHandshake sends any bytes as a request: there is an answer or an end, and
+// 101 only for what looks like a handshake.
+func FuzzHandshake(f *testing.F) {
+	f.Add(request())
+	f.Add(request("Upgrade: h2c,\t websocket", "Sec-WebSocket-Protocol: a,b,,\x00"))
+	f.Add(request("Sec-WebSocket-Key: ====", "Content-Length: 1"))
+	f.Fuzz(func(t *testing.T, in string) {
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(in)))
+		if err != nil {
+			return
+		}
+		var sent strings.Builder
+		w := hijackable{httptest.NewRecorder(), &sent}
+		_, _, _, err = (&transport.Upgrader{Protocols: []string{"a"}}).Upgrade(w, r)
+		took := strings.HasPrefix(sent.String(), "HTTP/1.1 101 ")
+		if took != (err == nil) {
+			t.Fatalf("Upgrade = %v, and sent %q", err, sent.String())
+		}
+		if lower := strings.ToLower(in); took && !(strings.Contains(lower, "websocket") && strings.Contains(lower, "upgrade")) {
+			t.Fatalf("101 for %q", in)
+		}
+		if refusal := new(notiflux.Error); err != nil && !errors.As(err, &refusal) {
+			t.Fatalf("Upgrade = %v, want a refusal", err)
+		}
+	})
+}
+
+// hijackable is a response writer whose connection writes to sent.
+type hijackable struct {
+	*httptest.ResponseRecorder
+	sent io.Writer
+}
+
+func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, _ := net.Pipe()
+	return conn, bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(h.sent)), nil
+}
