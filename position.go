@@ -13,8 +13,12 @@ type Position struct {
 }
 
 // String returns the form in which clients see p: epoch:offset.
-func (p Position) String() string {
-	return p.Epoch + ":" + strconv.FormatUint(p.Offset, 10)
+func (p Position) String() string { return string(p.AppendTo(nil)) }
+
+// AppendTo appends what [Position.String] returns to dst.
+func (p Position) AppendTo(dst []byte) []byte {
+	dst = append(append(dst, p.Epoch...), ':')
+	return strconv.AppendUint(dst, p.Offset, 10)
 }
 
 // ParsePosition returns the Position that s stands for. It accepts just what

@@ -1,0 +1,140 @@
+// Package api is HTTP for publishers and operators.
+//
+// A request passes through the router, which knows the routes, decides by its
+// Origin whether a web page may ask, and writes the one form of error. The
+// handlers are methods of [API] and return what went wrong instead of writing
+// it. A broadcast then goes
+//
+//	media type → size → shape → token → what the token allows → publisher
+//
+// and the first of them that finds a fault answers. So a publisher with both a
+// broken body and a bad token is told of the body.
+//
+// Invariants: what was answered with 200 was ordered by the [Publisher] before.
+// Nothing of a request that strangers chose is logged but topics, and no token
+// ever is.
+//
+// The package keeps no connection and no message, and knows nothing of
+// subscribers; listeners and their timeouts are the server's.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Limits of a Config that leaves them zero: docs/protocol.md, section 6.
+const (
+	defaultMessageBytes = 64 << 10
+	defaultBodyBytes    = 1 << 20
+)
+
+// A Publisher orders messages: the broker. Safe for concurrent use.
+type Publisher interface {
+	// Publish returns once the message is ordered and kept. It owns body.Data
+	// from then on. Errors that a stranger may see are [notiflux.Error]s.
+	Publish(ctx context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error)
+}
+
+// A Verifier judges tokens. Safe for concurrent use.
+type Verifier interface {
+	// Verify returns what the token allows, or a [notiflux.Error].
+	Verify(auth.Token) (*auth.Claims, error)
+}
+
+// A Config is what an API is made of. Publisher and Verifier are required.
+type Config struct {
+	Publisher       Publisher
+	Verifier        Verifier
+	MaxMessageBytes int          // of Body.Data; 0: 64 KiB
+	MaxBodyBytes    int64        // of a request; 0: 1 MiB
+	Ready           func() error // nil error: ready to serve; else why not, a [notiflux.Error]. A nil func is always ready
+	Log             *slog.Logger // nil discards
+}
+
+// An API is the handlers of the public routes. Make one with New. Safe for
+// concurrent use.
+type API struct {
+	// Immutable after New.
+	publisher Publisher
+	verifier  Verifier
+	limits    limits
+	ready     func() error
+	log       *slog.Logger
+
+	decoders sync.Pool // of *decoder
+	accepted atomic.Uint64
+	refused  atomic.Uint64
+	failed   atomic.Uint64
+}
+
+// New returns the API that c describes.
+func New(c Config) *API {
+	a := &API{
+		publisher: c.Publisher,
+		verifier:  c.Verifier,
+		limits:    limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes},
+		ready:     c.Ready,
+		log:       c.Log,
+		decoders:  sync.Pool{New: func() any { return new(decoder) }},
+	}
+	if a.limits.messageBytes == 0 {
+		a.limits.messageBytes = defaultMessageBytes
+	}
+	if a.limits.bodyBytes == 0 {
+		a.limits.bodyBytes = defaultBodyBytes
+	}
+	if a.ready == nil {
+		a.ready = func() error { return nil }
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	return a
+}
+
+// Health answers that the process lives.
+func (a *API) Health(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// Ready answers whether the server takes work now.
+func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
+	if err := a.ready(); err != nil {
+		return err
+	}
+	return a.Health(w, r)
+}
+
+// Stats counts requests to broadcast since New.
+type Stats struct {
+	Accepted uint64 // ordered, and answered with a position
+	Refused  uint64 // the publisher's fault: 4xx
+	Failed   uint64 // not the publisher's fault: 5xx
+}
+
+// Stats returns a snapshot. Its counters may be of slightly different moments.
+func (a *API) Stats() Stats {
+	return Stats{a.accepted.Load(), a.refused.Load(), a.failed.Load()}
+}
+
+// count adds the outcome of one request to broadcast.
+func (a *API) count(err error) {
+	switch {
+	case err == nil:
+		a.accepted.Add(1)
+	case wire.RefusalOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError:
+		a.refused.Add(1)
+	default:
+		a.failed.Add(1)
+	}
+}

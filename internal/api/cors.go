@@ -1,0 +1,57 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+const (
+	// corsHeaders are the request headers that a page may set besides the
+	// harmless ones.
+	corsHeaders = "Authorization, Content-Type"
+
+	// corsExposed are the response headers that a page may read besides the
+	// harmless ones.
+	corsExposed = "Retry-After, WWW-Authenticate"
+
+	// corsMaxAge is how long a browser need not ask again, in seconds: two
+	// hours, the most that Chromium takes.
+	corsMaxAge = "7200"
+)
+
+// admitOrigin says whether the web page that the request comes from may ask,
+// and tells the browser in h that it may read the answer (Fetch standard,
+// section 3.3). A request without an Origin comes from no page.
+func (rt *router) admitOrigin(h, request http.Header) error {
+	if !rt.origins.Any() {
+		h.Add("Vary", "Origin")
+	}
+	origins := request["Origin"]
+	if len(origins) == 0 {
+		return nil
+	}
+	if slices.ContainsFunc(origins, func(o string) bool { return !rt.origins.Allows(o) }) {
+		return notiflux.Errorf(notiflux.OriginDenied, "this server takes no requests from pages of this origin")
+	}
+	if rt.origins.Any() {
+		h.Set("Access-Control-Allow-Origin", "*")
+	} else {
+		h.Set("Access-Control-Allow-Origin", origins[0])
+	}
+	h.Set("Access-Control-Expose-Headers", corsExposed)
+	return nil
+}
+
+// answerOptions answers OPTIONS: with Allow, and a browser that asks before its
+// request also with what a page may send.
+func (p *path) answerOptions(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	if r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
+		h.Set("Access-Control-Allow-Methods", p.allow)
+		h.Set("Access-Control-Allow-Headers", corsHeaders)
+		h.Set("Access-Control-Max-Age", corsMaxAge)
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,209 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/origin"
+)
+
+// A service is an API behind its router on a real socket, with a publisher
+// that keeps what it is given.
+type service struct {
+	api       *api.API
+	handler   http.Handler
+	url       string
+	publisher *publisher
+	signer    *auth.Signer
+	log       *logBuffer
+}
+
+// newService starts a service. It fails the test if a token is logged.
+func newService(t *testing.T, c api.Config, origins ...string) *service {
+	t.Helper()
+	s := &service{publisher: new(publisher), log: new(logBuffer)}
+	var verifier *auth.Verifier
+	s.signer, verifier = newIssuer(t)
+	if c.Publisher == nil {
+		c.Publisher = s.publisher
+	}
+	c.Verifier = verifier
+	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s.api = api.New(c)
+	list, err := origin.Parse(origins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.handler = api.NewRouter(list, c.Log,
+		api.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
+		api.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
+		api.Route{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
+		api.Route{Method: "GET", Path: "/ws", Handle: s.api.Health, NoHead: true},
+	)
+	server := httptest.NewServer(s.handler)
+	t.Cleanup(func() {
+		server.Close()
+		if strings.Contains(s.log.String(), "eyJ") {
+			t.Errorf("a token is in the log:\n%s", s.log)
+		}
+	})
+	s.url = server.URL
+	return s
+}
+
+func newIssuer(t testing.TB) (*auth.Signer, *auth.Verifier) {
+	t.Helper()
+	private, public, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.ParseKeys(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, auth.New(auth.Config{Keys: keys})
+}
+
+// token returns a token for an hour.
+func token(t testing.TB, s *auth.Signer, scope auth.Scope, topics ...notiflux.Topic) string {
+	t.Helper()
+	token, err := s.Sign(auth.Grant{
+		Subject: "test", Scopes: []auth.Scope{scope}, Topics: topics, Expires: time.Now().Add(time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(token)
+}
+
+// do sends a request; headers are pairs of name and value. Content-Type and
+// User-Agent are as given only.
+func (s *service) do(t testing.TB, method, path, body string, headers ...string) *response {
+	t.Helper()
+	request, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Add(headers[i], headers[i+1])
+	}
+	answer, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return readResponse(t, answer)
+}
+
+// A response is an answer, read to its end.
+type response struct {
+	status  int
+	header  http.Header
+	body    string
+	problem struct {
+		Title  string
+		Status int
+		Code   notiflux.Code
+		Detail string
+	}
+}
+
+func readResponse(t testing.TB, answer *http.Response) *response {
+	t.Helper()
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &response{status: answer.StatusCode, header: answer.Header, body: string(body)}
+	if r.header.Get("Content-Type") == "application/problem+json" && len(body) > 0 {
+		if err := json.Unmarshal(body, &r.problem); err != nil {
+			t.Fatalf("problem %q: %v", body, err)
+		}
+	}
+	return r
+}
+
+// want checks status and code; an empty code means no problem.
+func (r *response) want(t testing.TB, status int, code notiflux.Code) {
+	t.Helper()
+	if r.status != status || r.problem.Code != code {
+		t.Errorf("answer = %d %q (%s), want %d %q", r.status, r.problem.Code, r.body, status, code)
+	}
+	if code != "" && (r.problem.Status != status || r.problem.Detail == "") {
+		t.Errorf("problem = %+v, want status %d and a detail", r.problem, status)
+	}
+	if code != "" && r.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("Cache-Control = %q, want no-store", r.header.Get("Cache-Control"))
+	}
+}
+
+// wantDetail checks that the sentence for strangers says words.
+func (r *response) wantDetail(t testing.TB, words string) {
+	t.Helper()
+	if !strings.Contains(r.problem.Detail, words) {
+		t.Errorf("detail = %q, want %q in it", r.problem.Detail, words)
+	}
+}
+
+// A publisher gives offsets from 1 on, and keeps what was published.
+type publisher struct {
+	err error // answers every publish when set
+
+	mu        sync.Mutex
+	published []publication
+}
+
+type publication struct {
+	topic notiflux.Topic
+	body  notiflux.Body
+}
+
+func (p *publisher) Publish(_ context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error) {
+	if p.err != nil {
+		return notiflux.Position{}, p.err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.published = append(p.published, publication{topic, body})
+	return notiflux.Position{Epoch: "E", Offset: uint64(len(p.published))}, nil
+}
+
+func (p *publisher) all() []publication {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.published
+}
+
+// A logBuffer keeps what is logged, by any goroutine.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
