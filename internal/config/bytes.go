@@ -1,0 +1,53 @@
+package config
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Bytes is an amount of memory or of data, in bytes.
+type Bytes int64
+
+// The units that [Bytes] are written in.
+const (
+	KiB Bytes = 1 << 10
+	MiB Bytes = 1 << 20
+	GiB Bytes = 1 << 30
+)
+
+var units = []struct {
+	name string
+	size Bytes
+}{{"GiB", GiB}, {"MiB", MiB}, {"KiB", KiB}}
+
+var errBytes = errors.New("write a whole number of bytes, or of KiB, MiB or GiB, as in 65536 or 64KiB")
+
+// UnmarshalText reads a whole number that is not negative, with or without one
+// of the units KiB, MiB and GiB right behind it.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	digits, size := string(text), Bytes(1)
+	for _, u := range units {
+		if d, ok := strings.CutSuffix(digits, u.name); ok {
+			digits, size = d, u.size
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil || Bytes(n) > math.MaxInt64/size {
+		return errBytes
+	}
+	*b = Bytes(n) * size
+	return nil
+}
+
+// String returns b in the largest unit that leaves a whole number.
+func (b Bytes) String() string {
+	for _, u := range units {
+		if b != 0 && b%u.size == 0 {
+			return strconv.FormatInt(int64(b/u.size), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10)
+}

@@ -1,0 +1,109 @@
+// Package config is the settings of `notiflux serve`: their names, defaults
+// and bounds.
+//
+// Every setting is a flag first; its environment variable is derived from it
+// ([Name] tells both). The command line fills a [Serve] by its struct tags,
+// [Serve.Validate] judges it once, and the server reads it. A program that has
+// no command line begins with [Default].
+//
+// Only the command and the server see the whole configuration: every other
+// package gets a small struct of its own. What needs more than the standard
+// library to be judged (keys, origins) is parsed by the server, which names the
+// setting by [Name] when that fails.
+package config
+
+import (
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DefaultAdminAddr is where the admin listener is when nobody chose its place.
+const DefaultAdminAddr = "127.0.0.1:8081"
+
+// Serve is the settings of a server. The tags are for github.com/alecthomas/kong.
+type Serve struct {
+	Host           string   `group:"Listening:" env:"HOST" default:"127.0.0.1" help:"Address to listen on; 0.0.0.0 is all of this machine's."`
+	Port           int      `group:"Listening:" env:"PORT" default:"8080" help:"Port to listen on; 0 is any free one."`
+	TLSCert        string   `group:"Listening:" name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"PEM file with the certificate chain; read again when it changes."`
+	TLSKey         string   `group:"Listening:" name:"tls-key" env:"NOTIFLUX_TLS_KEY" placeholder:"FILE" help:"PEM file with the private key of --tls-cert."`
+	AllowedOrigins []string `group:"Listening:" env:"NOTIFLUX_ALLOWED_ORIGINS" default:"*" placeholder:"ORIGIN" help:"Web pages that may use the server, as https://app.example.com; * is any, the default."`
+	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of metrics and profiles; empty is off."`
+	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names under which the admin listener answers, besides localhost and addresses; * is any."`
+
+	JWTPublicKeyB64  string `group:"Tokens (one of them is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys: PEM in base64."`
+	JWTPublicKeyFile string `group:"Tokens (one of them is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"Public keys: a PEM file."`
+
+	HistoryMessages   int           `group:"History:" env:"NOTIFLUX_HISTORY_MESSAGES" default:"100" help:"Messages kept per topic."`
+	HistoryBytes      Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_BYTES" default:"1MiB" help:"Bytes kept per topic."`
+	HistoryAge        time.Duration `group:"History:" env:"NOTIFLUX_HISTORY_AGE" default:"5m" help:"How long a message is kept."`
+	HistoryTotalBytes Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_TOTAL_BYTES" default:"256MiB" help:"Bytes kept in all."`
+
+	MaxMessageBytes        Bytes `group:"Limits:" env:"NOTIFLUX_MAX_MESSAGE_BYTES" default:"64KiB" help:"Largest message, at most 8MiB."`
+	MaxBodyBytes           Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Largest body of an HTTP request."`
+	MaxConnections         int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Most connections; 0 is 80 % of the descriptor limit."`
+	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Most topics that are held or remembered."`
+	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Most topics that one client is subscribed to."`
+	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"How far behind the history a client may fall before it is cut."`
+
+	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"How connections are waited for: auto or portable."`
+	ShutdownTimeout time.Duration `group:"Running:" env:"NOTIFLUX_SHUTDOWN_TIMEOUT" default:"25s" help:"How long a shutdown may take."`
+	LogLevel        slog.Level    `group:"Running:" env:"NOTIFLUX_LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
+	LogFormat       string        `group:"Running:" env:"NOTIFLUX_LOG_FORMAT" default:"text" help:"Form of the log, on standard error: text or json."`
+}
+
+// Default returns the settings that hold when nothing is given. They lack a
+// public key, without which no server starts.
+func Default() Serve {
+	return Serve{
+		Host:                   "127.0.0.1",
+		Port:                   8080,
+		AllowedOrigins:         []string{"*"},
+		HistoryMessages:        100,
+		HistoryBytes:           1 * MiB,
+		HistoryAge:             5 * time.Minute,
+		HistoryTotalBytes:      256 * MiB,
+		MaxMessageBytes:        64 * KiB,
+		MaxBodyBytes:           1 * MiB,
+		MaxTopics:              1_000_000,
+		MaxTopicsPerConnection: 1000,
+		MaxLagBytes:            1 * MiB,
+		Loops:                  "auto",
+		ShutdownTimeout:        25 * time.Second,
+		LogFormat:              "text",
+	}
+}
+
+// Address returns the host and port to listen on, as [net.Listen] takes them.
+func (c *Serve) Address() string {
+	return net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+}
+
+// Admin returns the address of the admin listener, empty when it is off, and
+// whether somebody chose it: a default place that is taken is no reason not to
+// start, a chosen one is.
+func (c *Serve) Admin() (addr string, chosen bool) {
+	if c.AdminAddr == nil {
+		return DefaultAdminAddr, false
+	}
+	return *c.AdminAddr, true
+}
+
+// Name returns how people are told of a setting, its flag and its variable:
+// Name("max-topics") is "--max-topics (NOTIFLUX_MAX_TOPICS)".
+func Name(flag string) string {
+	return "--" + flag + " (" + Variable(flag) + ")"
+}
+
+// Variable returns the environment variable of a flag, which is given without
+// its dashes: NOTIFLUX_ and the flag's name, but for three that are older.
+func Variable(flag string) string {
+	v := strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	switch v {
+	case "HOST", "PORT", "JWT_PUBLIC_KEY_B64":
+		return v
+	}
+	return "NOTIFLUX_" + v
+}

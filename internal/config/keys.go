@@ -1,0 +1,39 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// maxKeyFileBytes is far above sixteen RSA keys: a larger file is a mistake.
+const maxKeyFileBytes = 1 << 20
+
+// PublicKeys is the text of the public keys as given, not parsed.
+type PublicKeys struct {
+	Setting string // who gave it, as [Name] tells, to be put before an error
+	PEM     []byte // nil when Base64 holds the keys
+	Base64  string // of PEM, with or without line breaks
+}
+
+// PublicKeys returns the keys that tokens are verified with. It reads the file
+// if they are in one.
+func (c *Serve) PublicKeys() (PublicKeys, error) {
+	if c.JWTPublicKeyFile == "" {
+		return PublicKeys{Setting: Name("jwt-public-key-b64"), Base64: c.JWTPublicKeyB64}, nil
+	}
+	k := PublicKeys{Setting: Name("jwt-public-key-file")}
+	f, err := os.Open(c.JWTPublicKeyFile)
+	if err != nil {
+		return k, fmt.Errorf("%s: %w", k.Setting, err)
+	}
+	defer f.Close()
+	k.PEM, err = io.ReadAll(io.LimitReader(f, maxKeyFileBytes+1))
+	if err != nil {
+		return k, fmt.Errorf("%s: %w", k.Setting, err)
+	}
+	if len(k.PEM) > maxKeyFileBytes {
+		return k, fmt.Errorf("%s: %s is larger than %v: give a PEM file of public keys", k.Setting, c.JWTPublicKeyFile, Bytes(maxKeyFileBytes))
+	}
+	return k, nil
+}

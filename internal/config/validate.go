@@ -1,0 +1,110 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// maxMessageBytes bounds what an operator can allow: a message is held whole,
+// by the publisher's request and by every client's library.
+const maxMessageBytes = 8 * MiB
+
+// Validate reports everything that is wrong with c in one error: a line for
+// each, which names the setting and says what would be right.
+func (c *Serve) Validate() error {
+	var p problems
+	c.validateListening(&p)
+	c.validateKeys(&p)
+	c.validateHistory(&p)
+	c.validateLimits(&p)
+	c.validateRunning(&p)
+	return p.err()
+}
+
+func (c *Serve) validateListening(p *problems) {
+	p.when(c.Host == "", "host", "is empty: give an address of this machine, 0.0.0.0 for all of them")
+	p.when(c.Port < 0 || c.Port > maxPort, "port", "is %d: a port is between 1 and %d, or 0 for any free one", c.Port, maxPort)
+	if addr, _ := c.Admin(); addr != "" {
+		_, port, err := net.SplitHostPort(addr)
+		n, numErr := strconv.Atoi(port)
+		p.when(err != nil || numErr != nil || n < 0 || n > maxPort,
+			"admin-addr", "is %q: write address:port, as in %s, or nothing to switch it off", addr, DefaultAdminAddr)
+	}
+	p.when(c.TLSCert != "" && c.TLSKey == "", "tls-key", "is missing: %s needs the private key that belongs to it", Name("tls-cert"))
+	p.when(c.TLSKey != "" && c.TLSCert == "", "tls-cert", "is missing: %s needs the certificate that belongs to it", Name("tls-key"))
+}
+
+func (c *Serve) validateKeys(p *problems) {
+	b64, file := c.JWTPublicKeyB64 != "", c.JWTPublicKeyFile != ""
+	p.when(!b64 && !file, "jwt-public-key-b64", "is missing, and so is %s: give one of them, the public key that tokens are verified with (`notiflux keys` makes a pair; `notiflux dev` needs none)", Name("jwt-public-key-file"))
+	p.when(b64 && file, "jwt-public-key-b64", "is given, and %s too: give one of them; each can hold several keys", Name("jwt-public-key-file"))
+}
+
+func (c *Serve) validateHistory(p *problems) {
+	p.positive("history-messages", int64(c.HistoryMessages))
+	p.when(c.HistoryAge <= 0, "history-age", "is %v: give a time above zero, as in 5m", c.HistoryAge)
+	p.when(c.HistoryTotalBytes < c.HistoryBytes, "history-total-bytes",
+		"is %v: give at least %s, which is %v", c.HistoryTotalBytes, Name("history-bytes"), c.HistoryBytes)
+}
+
+// validateLimits holds the order of the limits: a message that is allowed must
+// fit into a body, twice for what JSON adds to it, and be deliverable without
+// the history dropping it or its subscriber being cut.
+func (c *Serve) validateLimits(p *problems) {
+	size := c.MaxMessageBytes
+	p.when(size < 1 || size > maxMessageBytes, "max-message-bytes", "is %v: a message limit is between 1 and %v", size, maxMessageBytes)
+	for _, room := range []struct {
+		flag  string
+		bytes Bytes
+		need  Bytes
+		times string
+	}{
+		{"history-bytes", c.HistoryBytes, size, ""},
+		{"max-lag-bytes", c.MaxLagBytes, size, ""},
+		{"max-body-bytes", c.MaxBodyBytes, 2 * size, "twice "},
+	} {
+		p.when(room.bytes < room.need, room.flag, "is %v: give at least %s%s, which is %v", room.bytes, room.times, Name("max-message-bytes"), size)
+	}
+	p.when(c.MaxConnections < 0, "max-connections", "is %d: give a number above zero, or 0 for 80 %% of the descriptor limit", c.MaxConnections)
+	p.positive("max-topics", int64(c.MaxTopics))
+	p.positive("max-topics-per-connection", int64(c.MaxTopicsPerConnection))
+}
+
+func (c *Serve) validateRunning(p *problems) {
+	p.oneOf("loops", c.Loops, "auto", "portable")
+	p.when(c.ShutdownTimeout <= 0, "shutdown-timeout", "is %v: give a time above zero, as in 25s", c.ShutdownTimeout)
+	p.oneOf("log-format", c.LogFormat, "text", "json")
+}
+
+const maxPort = 65535
+
+// problems collects what is wrong, a line for each.
+type problems []string
+
+func (p *problems) when(wrong bool, flag, format string, args ...any) {
+	if wrong {
+		*p = append(*p, "  "+Name(flag)+" "+fmt.Sprintf(format, args...))
+	}
+}
+
+func (p *problems) positive(flag string, n int64) {
+	p.when(n < 1, flag, "is %d: give a number above zero", n)
+}
+
+func (p *problems) oneOf(flag, value string, allowed ...string) {
+	for _, a := range allowed {
+		if value == a {
+			return
+		}
+	}
+	p.when(true, flag, "is %q: give %s", value, strings.Join(allowed, " or "))
+}
+
+func (p problems) err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the configuration is not valid:\n%s", strings.Join(p, "\n"))
+}

@@ -1,0 +1,139 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/config"
+)
+
+// unset removes a variable of whoever runs the tests, until the test ends.
+func unset(t *testing.T, name string) {
+	t.Helper()
+	t.Setenv(name, "")
+	if err := os.Unsetenv(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func valid() config.Serve {
+	c := config.Default()
+	c.JWTPublicKeyB64 = "bm90IGp1ZGdlZCBoZXJl"
+	return c
+}
+
+func TestValidateAccepts(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(*config.Serve)
+	}{
+		{"the defaults with a key", func(*config.Serve) {}},
+		{"a key file", func(c *config.Serve) { c.JWTPublicKeyB64, c.JWTPublicKeyFile = "", "keys.pem" }},
+		{"any free port", func(c *config.Serve) { c.Port = 0 }},
+		{"the admin listener off", func(c *config.Serve) { c.AdminAddr = new("") }},
+		{"the admin listener on all addresses", func(c *config.Serve) { c.AdminAddr = new(":0") }},
+		{"a certificate with its key", func(c *config.Serve) { c.TLSCert, c.TLSKey = "cert.pem", "key.pem" }},
+		{"limits that just fit", func(c *config.Serve) {
+			c.MaxMessageBytes, c.MaxBodyBytes = 8*config.MiB, 16*config.MiB
+			c.HistoryBytes, c.MaxLagBytes = 8*config.MiB, 8*config.MiB
+		}},
+		{"portable loops, a log in JSON", func(c *config.Serve) { c.Loops, c.LogFormat = "portable", "json" }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := valid()
+			tt.edit(&c)
+			if err := c.Validate(); err != nil {
+				t.Errorf("Validate() = %v, want nil", err)
+			}
+		})
+	}
+}
+
+func TestValidateRefuses(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(*config.Serve)
+		want string // the line of the only problem begins with it
+	}{
+		{"no host", func(c *config.Serve) { c.Host = "" }, "--host (HOST) is empty"},
+		{"a negative port", func(c *config.Serve) { c.Port = -1 }, "--port (PORT) is -1"},
+		{"a port too high", func(c *config.Serve) { c.Port = 65536 }, "--port (PORT) is 65536"},
+		{"an admin address without a port", func(c *config.Serve) { c.AdminAddr = new("localhost") }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) is "localhost"`},
+		{"an admin port too high", func(c *config.Serve) { c.AdminAddr = new(":70000") }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) is ":70000"`},
+		{"a certificate alone", func(c *config.Serve) { c.TLSCert = "cert.pem" }, "--tls-key (NOTIFLUX_TLS_KEY) is missing"},
+		{"a certificate's key alone", func(c *config.Serve) { c.TLSKey = "key.pem" }, "--tls-cert (NOTIFLUX_TLS_CERT) is missing"},
+		{"no public key", func(c *config.Serve) { c.JWTPublicKeyB64 = "" }, "--jwt-public-key-b64 (JWT_PUBLIC_KEY_B64) is missing"},
+		{"two sources of keys", func(c *config.Serve) { c.JWTPublicKeyFile = "keys.pem" }, "--jwt-public-key-b64 (JWT_PUBLIC_KEY_B64) is given, and --jwt-public-key-file"},
+		{"no history", func(c *config.Serve) { c.HistoryMessages = 0 }, "--history-messages (NOTIFLUX_HISTORY_MESSAGES) is 0"},
+		{"no history age", func(c *config.Serve) { c.HistoryAge = 0 }, "--history-age (NOTIFLUX_HISTORY_AGE) is 0s"},
+		{"less history in all than per topic", func(c *config.Serve) { c.HistoryTotalBytes = config.KiB }, "--history-total-bytes (NOTIFLUX_HISTORY_TOTAL_BYTES) is 1KiB"},
+		{"no messages", func(c *config.Serve) { c.MaxMessageBytes = 0 }, "--max-message-bytes (NOTIFLUX_MAX_MESSAGE_BYTES) is 0"},
+		{"messages above the history", func(c *config.Serve) { c.HistoryBytes = 64*config.KiB - 1 }, "--history-bytes (NOTIFLUX_HISTORY_BYTES) is 65535: give at least --max-message-bytes"},
+		{"messages above the lag", func(c *config.Serve) { c.MaxLagBytes = 64*config.KiB - 1 }, "--max-lag-bytes (NOTIFLUX_MAX_LAG_BYTES) is 65535: give at least --max-message-bytes"},
+		{"messages above half the body", func(c *config.Serve) { c.MaxBodyBytes = 128*config.KiB - 1 }, "--max-body-bytes (NOTIFLUX_MAX_BODY_BYTES) is 131071: give at least twice --max-message-bytes"},
+		{"negative connections", func(c *config.Serve) { c.MaxConnections = -1 }, "--max-connections (NOTIFLUX_MAX_CONNECTIONS) is -1"},
+		{"no topics", func(c *config.Serve) { c.MaxTopics = 0 }, "--max-topics (NOTIFLUX_MAX_TOPICS) is 0"},
+		{"no topics per connection", func(c *config.Serve) { c.MaxTopicsPerConnection = 0 }, "--max-topics-per-connection (NOTIFLUX_MAX_TOPICS_PER_CONNECTION) is 0"},
+		{"unknown loops", func(c *config.Serve) { c.Loops = "kqueue" }, `--loops (NOTIFLUX_LOOPS) is "kqueue": give auto or portable`},
+		{"no time to shut down", func(c *config.Serve) { c.ShutdownTimeout = -time.Second }, "--shutdown-timeout (NOTIFLUX_SHUTDOWN_TIMEOUT) is -1s"},
+		{"an unknown log format", func(c *config.Serve) { c.LogFormat = "xml" }, `--log-format (NOTIFLUX_LOG_FORMAT) is "xml": give text or json`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := valid()
+			tt.edit(&c)
+			err := c.Validate()
+			if err == nil {
+				t.Fatal("Validate() = nil, want an error")
+			}
+			lines := strings.Split(err.Error(), "\n")
+			if len(lines) != 2 || !strings.HasPrefix(lines[1], "  "+tt.want) {
+				t.Errorf("Validate() = %v, want one problem that begins with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestValidateReportsAllTogether(t *testing.T) {
+	err := new(config.Serve).Validate()
+	if err == nil {
+		t.Fatal("Validate() = nil, want an error")
+	}
+	for _, flag := range []string{"host", "jwt-public-key-b64", "history-messages", "max-message-bytes", "max-topics", "loops", "shutdown-timeout"} {
+		if !strings.Contains(err.Error(), "\n  "+config.Name(flag)+" is ") {
+			t.Errorf("Validate() = %v, want a line for --%s", err, flag)
+		}
+	}
+}
+
+func TestPublicKeys(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys.pem")
+	if err := os.WriteFile(file, []byte("pem"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b64 := config.Serve{JWTPublicKeyB64: "cGVt"}
+	if k, err := b64.PublicKeys(); err != nil || k.Base64 != "cGVt" || k.PEM != nil || k.Setting != config.Name("jwt-public-key-b64") {
+		t.Errorf("PublicKeys() = %+v, %v, want the base64 as given", k, err)
+	}
+	fromFile := config.Serve{JWTPublicKeyFile: file}
+	if k, err := fromFile.PublicKeys(); err != nil || string(k.PEM) != "pem" || k.Base64 != "" || k.Setting != config.Name("jwt-public-key-file") {
+		t.Errorf("PublicKeys() = %+v, %v, want the file's text", k, err)
+	}
+}
+
+func TestPublicKeysRefused(t *testing.T) {
+	huge := filepath.Join(t.TempDir(), "huge.pem")
+	if err := os.WriteFile(huge, make([]byte, 1<<20+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{huge, filepath.Join(t.TempDir(), "none.pem"), t.TempDir()} {
+		c := config.Serve{JWTPublicKeyFile: file}
+		if _, err := c.PublicKeys(); err == nil || !strings.HasPrefix(err.Error(), config.Name("jwt-public-key-file")) {
+			t.Errorf("PublicKeys() of %s: %v, want an error that names the setting", file, err)
+		}
+	}
+}

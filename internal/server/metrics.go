@@ -1,0 +1,63 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/metrics"
+	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// closeCodes are the codes that connections are counted under.
+var closeCodes = []wire.CloseCode{
+	wire.CloseNormal, wire.CloseProtocol, transport.CloseAbnormal, wire.CloseInvalidUTF8, wire.ClosePolicy, wire.CloseTooBig,
+	wire.CloseInternal, wire.CloseRestart, wire.CloseOverCapacity, wire.CloseTooMany, wire.CloseSilent, wire.CloseTooSlow,
+}
+
+// adminRoutes is the admin listener: metrics and profiles.
+func (s *Server) adminRoutes() http.Handler {
+	return api.AdminGuard(s.config.AdminHosts, api.NewAdmin(s.metrics().Handler()))
+}
+
+// metrics names every counter of the parts; docs/operations.md explains them.
+func (s *Server) metrics() *metrics.Registry {
+	m := metrics.New(config.Version())
+	count := func(name, help string, read func() float64) { m.Counter(name, help, nil, read) }
+	gauge := func(name, help string, read func() float64) { m.Gauge(name, help, nil, read) }
+
+	gauge("notiflux_connections", "Clients connected now.", func() float64 { return float64(s.clients.count()) })
+	gauge("notiflux_sessions", "Sessions now.", func() float64 { return float64(s.sessions.Sessions.Load()) })
+	gauge("notiflux_subscriptions", "Subscriptions now.", func() float64 { return float64(s.sessions.Subscriptions.Load()) })
+	gauge("notiflux_topics", "Topics held now.", func() float64 { return float64(s.hub.Stats().Topics) })
+	gauge("notiflux_history_bytes", "Bytes that the histories of all topics count for now.", func() float64 { return float64(s.hub.Stats().Bytes) })
+	count("notiflux_messages_total", "Messages ordered.", func() float64 { return float64(s.hub.Stats().Appended) })
+	count("notiflux_messages_evicted_total", "Messages dropped from the histories.", func() float64 { return float64(s.hub.Stats().Evicted) })
+	count("notiflux_deliveries_total", "Messages given to clients.", func() float64 { return float64(s.sessions.Delivered.Load()) })
+	count("notiflux_commands_total", "Commands of clients.", func() float64 { return float64(s.sessions.Commands.Load()) })
+	count("notiflux_subscribe_refused_total", "Subscriptions refused.", func() float64 { return float64(s.sessions.Refused.Load()) })
+	answers := func(class string, n func(api.Stats) uint64) {
+		m.Counter("notiflux_broadcasts_total", "Requests to broadcast, by how they were answered.", map[string]string{"result": class},
+			func() float64 { return float64(n(s.api.Stats())) })
+	}
+	answers("accepted", func(a api.Stats) uint64 { return a.Accepted })
+	answers("refused", func(a api.Stats) uint64 { return a.Refused })
+	answers("failed", func(a api.Stats) uint64 { return a.Failed })
+	for _, code := range closeCodes {
+		m.Counter("notiflux_closes_total", "Connections that ended, by close code; 1006 broke off.", map[string]string{"code": strconv.Itoa(int(code))},
+			func() float64 { return float64(s.sockets.Stats.Closes()[code]) })
+	}
+	count("notiflux_tokens_verified_total", "Tokens whose signature was checked and held.", func() float64 { return float64(s.verifier.Stats().Verified) })
+	count("notiflux_tokens_refused_total", "Tokens refused.", func() float64 { return float64(s.verifier.Stats().Refused) })
+	count("notiflux_token_cache_hits_total", "Tokens found verified before.", func() float64 { return float64(s.verifier.Stats().Hits) })
+	count("notiflux_panics_total", "Connections ended by a panic in their handling.", func() float64 {
+		var n uint64
+		for _, shard := range s.shards {
+			n += shard.loop.Panics()
+		}
+		return float64(n)
+	})
+	return m
+}

@@ -1,0 +1,347 @@
+// Package server puts the parts together: it is wiring only. The routes are on
+// one screen ([Server.routes]), so are the start ([Open]) and the numbered steps
+// of the shutdown ([Server.shutdown]).
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Limits of HTTP connections: docs/protocol.md, section 6.
+const (
+	handshakeTimeout = 5 * time.Second  // for the headers of a request
+	idleTimeout      = 2 * time.Minute  // of a publisher's connection between two requests
+	headerBytes      = 16 << 10         // net/http allows 4 KiB more before it refuses
+	drainSpread      = 3 * time.Second  // over which clients are sent away, so that they do not come back at once
+	commandSlack     = 16 << 10         // what a client's message may be longer than one that is published
+	pprofTimeout     = 90 * time.Second // for an answer of the admin listener: a profile takes 30 s
+)
+
+// A Server is a whole notiflux. Make one with Open, and let it Run.
+type Server struct {
+	// Immutable after Open.
+	config   config.Serve
+	log      *slog.Logger
+	listener net.Listener
+	admin    net.Listener // nil: off
+	tls      *certificate // nil: off
+
+	hub      *hub.Hub
+	broker   broker.Broker
+	verifier *auth.Verifier
+	pool     *auth.Pool
+	api      *api.API
+	upgrader *transport.Upgrader
+	sockets  transport.Config
+	sessions session.Stats
+	clients  *clients
+	shards   []shard
+
+	next     atomic.Uint32 // shard of the next client
+	draining atomic.Bool
+}
+
+// A shard is a loop and its sessions.
+type shard struct {
+	loop  *loop.Loop
+	group *session.Group
+}
+
+// Open makes a server of c and listens. Errors name the setting that is wrong.
+// A nil logger discards.
+func Open(c config.Serve, logger *slog.Logger) (*Server, error) {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	keys, err := publicKeys(&c)
+	if err != nil {
+		return nil, err
+	}
+	origins, err := origin.Parse(c.AllowedOrigins)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", config.Name("allowed-origins"), err)
+	}
+	s := &Server{config: c, log: logger, clients: newClients(c.MaxConnections)}
+	if c.TLSCert != "" {
+		if s.tls, err = loadCertificate(c.TLSCert, c.TLSKey, logger); err != nil {
+			return nil, fmt.Errorf("%s, %s: %w", config.Name("tls-cert"), config.Name("tls-key"), err)
+		}
+	}
+	s.build(keys, origins)
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// publicKeys parses the keys that tokens are verified with.
+func publicKeys(c *config.Serve) (*auth.Keys, error) {
+	text, err := c.PublicKeys()
+	if err != nil {
+		return nil, err
+	}
+	parse := func() (*auth.Keys, error) { return auth.ParseKeysBase64(text.Base64) }
+	if text.PEM != nil {
+		parse = func() (*auth.Keys, error) { return auth.ParseKeys(text.PEM) }
+	}
+	keys, err := parse()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", text.Setting, err)
+	}
+	return keys, nil
+}
+
+// build makes the parts, from the log up to the routes.
+func (s *Server) build(keys *auth.Keys, origins origin.List) {
+	c := &s.config
+	s.hub = hub.New(hub.Config{
+		PerTopic:   topiclog.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
+		TotalBytes: uint64(c.HistoryTotalBytes),
+		MaxTopics:  c.MaxTopics,
+	})
+	s.broker = broker.NewMemory(s.hub)
+	s.verifier = auth.New(auth.Config{Keys: keys})
+	s.pool = auth.NewPool(s.verifier, 0, 0)
+	s.api = api.New(api.Config{
+		Publisher:       s.broker,
+		Verifier:        s.verifier,
+		MaxMessageBytes: int(c.MaxMessageBytes),
+		MaxBodyBytes:    int64(c.MaxBodyBytes),
+		Ready:           s.ready,
+		Log:             s.log,
+	})
+	s.upgrader = &transport.Upgrader{Origins: origins, Protocols: []string{"notiflux.v1.text"}, Over: s.ready}
+	s.sockets = transport.Config{
+		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
+		Budget:          transport.NewBudget(0),
+		Stats:           new(transport.Stats),
+	}
+	for range runtime.GOMAXPROCS(0) {
+		s.shards = append(s.shards, s.newShard())
+	}
+}
+
+func (s *Server) newShard() shard {
+	var group *session.Group
+	l := loop.New(loop.Config{
+		Collect: func() { group.Collect() },
+		Closed:  s.clients.leave,
+		Log:     s.log,
+	})
+	group = session.NewGroup(session.Config{
+		Hub:         s.hub,
+		Verifier:    s.verifier,
+		Queue:       s.pool,
+		MaxTopics:   s.config.MaxTopicsPerConnection,
+		MaxLagBytes: uint64(s.config.MaxLagBytes),
+		Stats:       &s.sessions,
+	}, l)
+	return shard{l, group}
+}
+
+// listen opens the listeners.
+func (s *Server) listen() (err error) {
+	if s.listener, err = net.Listen("tcp", s.config.Address()); err != nil {
+		return fmt.Errorf("%s, %s: %w", config.Name("host"), config.Name("port"), err)
+	}
+	addr, chosen := s.config.Admin()
+	if addr == "" {
+		return nil
+	}
+	s.admin, err = net.Listen("tcp", addr)
+	switch {
+	case err == nil:
+	case chosen:
+		s.listener.Close()
+		return fmt.Errorf("%s: %w", config.Name("admin-addr"), err)
+	default:
+		s.log.Warn("no admin listener: its default address is taken", "setting", config.Name("admin-addr"), "err", err)
+	}
+	return nil
+}
+
+// routes are all routes of the public listener.
+func (s *Server) routes() http.Handler {
+	return api.NewRouter(s.upgrader.Origins, s.log,
+		api.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
+		api.Route{Method: "GET", Path: "/ws", Handle: s.websocket, NoHead: true},
+		api.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
+		api.Route{Method: "GET", Path: "/livez", Handle: s.api.Health},
+		api.Route{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
+	)
+}
+
+// websocket makes a client of a request, on one of the loops.
+func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
+	if err := s.clients.enter(); err != nil {
+		return err
+	}
+	conn, early, _, err := s.upgrader.Upgrade(w, r)
+	if err != nil {
+		s.clients.leave()
+		if _, ok := errors.AsType[*notiflux.Error](err); !ok {
+			s.log.Debug("handshake broken off", "err", err)
+			return nil // The connection is gone, so there is nobody to answer.
+		}
+		return err
+	}
+	shard := &s.shards[int(s.next.Add(1))%len(s.shards)]
+	shard.loop.Serve(conn, early, func(c *loop.Conn, now time.Duration) loop.Client {
+		socket := transport.NewWebSocket(&s.sockets, c, now)
+		socket.Serve(shard.group.New(socket))
+		return socket
+	})
+	return nil
+}
+
+// ready returns why the server cannot take work now; nil: it can.
+func (s *Server) ready() error {
+	if s.draining.Load() {
+		return notiflux.Errorf(notiflux.Draining, "this server is shutting down: another one will answer")
+	}
+	return nil
+}
+
+// URL returns the base address under which the server is reached from this machine.
+func (s *Server) URL() string { return s.url(s.listener, s.tls != nil) }
+
+// AdminURL is URL of the admin listener, empty when it is off.
+func (s *Server) AdminURL() string {
+	if s.admin == nil {
+		return ""
+	}
+	return s.url(s.admin, false)
+}
+
+func (s *Server) url(l net.Listener, secure bool) string {
+	a := l.Addr().(*net.TCPAddr)
+	u := url.URL{Scheme: "http", Host: net.JoinHostPort(a.IP.String(), strconv.Itoa(a.Port))}
+	if a.IP.IsUnspecified() {
+		u.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port))
+	}
+	if secure {
+		u.Scheme = "https"
+	}
+	return u.String()
+}
+
+// Run serves until ctx ends, then shuts down within the configured time. Its
+// goroutines: one per loop, the verifiers' pool, the sweep of the hub, one per
+// listener, and those that net/http and portable sockets start per connection.
+func (s *Server) Run(ctx context.Context) error {
+	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var running sync.WaitGroup
+	for _, shard := range s.shards {
+		running.Go(func() { shard.loop.Run(parts) })
+	}
+	running.Go(func() { s.hub.Run(parts) })
+	running.Go(func() { s.pool.Run(parts) })
+
+	failed := make(chan error, 2)
+	serve := func(h *http.Server, l net.Listener) {
+		running.Go(func() {
+			if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
+			}
+		})
+	}
+	public := s.publicServer()
+	if s.tls != nil {
+		serve(public, tls.NewListener(s.listener, public.TLSConfig))
+	} else {
+		serve(public, s.listener)
+	}
+	admin := &http.Server{Handler: s.adminRoutes(), ReadHeaderTimeout: handshakeTimeout, WriteTimeout: pprofTimeout, ErrorLog: s.httpLog()}
+	if s.admin != nil {
+		serve(admin, s.admin)
+	}
+	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL())
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	err = errors.Join(err, s.shutdown(public))
+	stop()
+	admin.Close() // The last to go: it shows the shutdown to who looks.
+	running.Wait()
+	s.log.Info("stopped")
+	return err
+}
+
+func (s *Server) publicServer() *http.Server {
+	h := &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: handshakeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerBytes,
+		ErrorLog:          s.httpLog(),
+	}
+	if s.tls != nil {
+		h.TLSConfig = s.tls.config()
+	}
+	return h
+}
+
+// httpLog takes what net/http has to say: strangers' mistakes, so Debug.
+func (s *Server) httpLog() *log.Logger {
+	return slog.NewLogLogger(s.log.With("from", "net/http").Handler(), slog.LevelDebug)
+}
+
+// shutdown ends the server in order, so that nothing accepted is lost.
+func (s *Server) shutdown(public *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
+	defer cancel()
+	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.count())
+	// 1. Say not ready; refuse new clients.
+	s.draining.Store(true)
+	// 2. Stop accepting, and let publishers finish.
+	err := public.Shutdown(ctx)
+	// 3. Order nothing more.
+	err = errors.Join(err, s.broker.Close())
+	// 4. Deliver what is accepted, and tell clients to reconnect elsewhere.
+	for _, shard := range s.shards {
+		shard.loop.Post(func() {
+			shard.group.Drain(wire.CloseRestart, "this server goes away: reconnect", drainSpread)
+		})
+	}
+	// 5. Wait until they have gone.
+	if left := s.clients.wait(ctx); left > 0 {
+		s.log.Warn("clients did not take their messages in time", "clients", left, "setting", config.Name("shutdown-timeout"))
+	}
+	if err != nil {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+// Package servertest starts whole servers for tests, and speaks to them as a
+// back end and as a client would.
+package servertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// A Server is a running server on a free port of 127.0.0.1.
+type Server struct {
+	URL      string // http://127.0.0.1:port
+	AdminURL string
+	HTTP     *http.Client // for its URLs; no connection outlives the test
+
+	t      testing.TB
+	signer *auth.Signer
+	stop   func() error
+	log    logBuffer
+}
+
+// logBuffer keeps what the server logs, at every level.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// Start runs a server until the test ends. change may alter the default
+// settings; nil does not. When the server has stopped, the test fails if a
+// goroutine of it is left, or if it logged a token.
+func Start(t testing.TB, change func(*config.Serve)) *Server {
+	t.Helper()
+	private, public, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, HTTP: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
+	if s.signer, err = auth.ParsePrivateKey(private); err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	c.Port = 0
+	c.AdminAddr = new("127.0.0.1:0")
+	c.ShutdownTimeout = patience
+	c.JWTPublicKeyFile = filepath.Join(t.TempDir(), "es256_public.pem")
+	if err := os.WriteFile(c.JWTPublicKeyFile, public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(&c)
+	}
+	srv, err := server.Open(c, slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.URL, s.AdminURL = srv.URL(), srv.AdminURL()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	name := s.URL // As a label of its goroutines: no other server of the process has it now.
+	ended := make(chan error, 1)
+	go pprof.Do(ctx, pprof.Labels("servertest", name), func(ctx context.Context) { ended <- srv.Run(ctx) })
+	s.stop = sync.OnceValue(func() error {
+		s.HTTP.CloseIdleConnections()
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+		s.checkLeft(name)
+	})
+	return s
+}
+
+// Stop shuts the server down and returns what its Run did. The end of the test
+// does it otherwise.
+func (s *Server) Stop() error { return s.stop() }
+
+// Log returns what the server logged so far.
+func (s *Server) Log() string { return s.log.String() }
+
+// checkLeft fails the test if the server left a goroutine or logged a token.
+func (s *Server) checkLeft(name string) {
+	deadline := time.Now().Add(patience)
+	for {
+		var profile bytes.Buffer
+		if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+			s.t.Error(err)
+			return
+		}
+		if !strings.Contains(profile.String(), fmt.Sprintf("%q", name)) {
+			break
+		}
+		if time.Now().After(deadline) {
+			s.t.Errorf("goroutines of the server are left:\n%s", &profile)
+			return
+		}
+	}
+	if log := s.Log(); strings.Contains(log, "eyJ") {
+		s.t.Errorf("the server logged a token:\n%s", log)
+	}
+}
+
+// Token returns a token for topics that is valid for an hour.
+func (s *Server) Token(scope auth.Scope, topics ...notiflux.Topic) string {
+	s.t.Helper()
+	return s.TokenUntil(time.Now().Add(time.Hour), scope, topics...)
+}
+
+// TokenUntil returns a token that expires at a time.
+func (s *Server) TokenUntil(expires time.Time, scope auth.Scope, topics ...notiflux.Topic) string {
+	s.t.Helper()
+	token, err := s.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{scope}, Topics: topics, Expires: expires})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(token)
+}
+
+// Broadcast publishes a message and returns its position.
+func (s *Server) Broadcast(topic notiflux.Topic, message any) string {
+	s.t.Helper()
+	body, err := json.Marshal(map[string]any{"topic": topic, "message": message, "token": s.Token(auth.Broadcast, topic)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r, err := s.HTTP.Post(s.URL+"/broadcast", "application/json", bytes.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	answer, _ := io.ReadAll(r.Body)
+	var ok struct{ Topic, Position string }
+	if err := json.Unmarshal(answer, &ok); err != nil || r.StatusCode != http.StatusOK || ok.Topic != string(topic) {
+		s.t.Fatalf("broadcast to %q: %s %s", topic, r.Status, answer)
+	}
+	return ok.Position
+}
+
+// A Client is a WebSocket that speaks the text protocol.
+type Client struct {
+	*websocket.Conn
+	t testing.TB
+}
+
+// Connect opens a WebSocket. The end of the test closes it.
+func (s *Server) Connect() *Client {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, s.URL+"/ws", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.CloseNow() })
+	return &Client{c, s.t}
+}
+
+// Subscribe opens a WebSocket and subscribes it to topics. When it returns, the
+// subscriptions hold.
+func (s *Server) Subscribe(topics ...notiflux.Topic) *Client {
+	s.t.Helper()
+	c := s.Connect()
+	for _, topic := range topics {
+		c.Say("/subscribe " + string(topic) + " " + s.Token(auth.Subscribe, topics...))
+	}
+	c.Sync()
+	return c
+}
+
+// Say sends a message.
+func (c *Client) Say(line string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := c.Write(ctx, websocket.MessageText, []byte(line)); err != nil {
+		c.t.Fatalf("say %.20q: %v", line, err)
+	}
+}
+
+// Sync waits until the server has carried out all that was said: commands take
+// effect in order, so an answer to the last one tells.
+func (c *Client) Sync() {
+	c.t.Helper()
+	c.Say("/")
+	c.Expect("Unknown command")
+}
+
+// Next returns the next message.
+func (c *Client) Next() string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	kind, data, err := c.Read(ctx)
+	if err != nil || kind != websocket.MessageText {
+		c.t.Fatalf("next message: %v, %v", kind, err)
+	}
+	return string(data)
+}
+
+// Expect fails the test unless the next messages are these.
+func (c *Client) Expect(want ...string) {
+	c.t.Helper()
+	for _, w := range want {
+		if got := c.Next(); got != w {
+			c.t.Fatalf("got %.100q, want %.100q", got, w)
+		}
+	}
+}
+
+// ExpectClose fails the test unless the server closes with code next.
+func (c *Client) ExpectClose(code websocket.StatusCode) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, data, err := c.Read(ctx)
+	if got := websocket.CloseStatus(err); got != code {
+		c.t.Fatalf("got %q, %v; want close code %d", data, err, code)
+	}
+}

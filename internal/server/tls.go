@@ -1,0 +1,116 @@
+package server
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// certificateEvery is how often the files of the certificate are looked at, at
+// most. It bounds the disk's work under many handshakes; a renewed certificate
+// is in use that much later.
+const certificateEvery = time.Second
+
+// A certificate is the key pair that handshakes use, read from two files and
+// read again after they changed. Safe for concurrent use.
+type certificate struct {
+	// Immutable after loadCertificate.
+	certFile, keyFile string
+	log               *slog.Logger
+	now               func() time.Time
+
+	pair atomic.Pointer[tls.Certificate] // the newest good one
+
+	mu     sync.Mutex
+	looked time.Time     // when the files were last looked at
+	seen   [2]fileStatus // what they were then, good or bad
+}
+
+// A fileStatus tells a file from its later versions. A version of the same
+// length written within the time stamp's resolution is not noticed.
+type fileStatus struct {
+	modified time.Time
+	bytes    int64
+}
+
+// loadCertificate reads a certificate (with its chain) and its private key,
+// both in PEM. A nil log discards.
+func loadCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, now: time.Now}
+	c.looked = c.now()
+	// The files are looked at before they are read: what changes in between is
+	// noticed the next time.
+	c.seen = c.status()
+	if err := c.read(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// config returns the settings of an HTTPS listener that uses c.
+func (c *certificate) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: c.get,
+		NextProtos:     []string{"h2", "http/1.1"},
+	}
+}
+
+// get returns the pair for one handshake. When the files changed, it is the new
+// pair; when that is no good, the old one, with one warning per change.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c.changed() {
+		if err := c.read(); err != nil {
+			c.log.Warn("certificate not reloaded, the old one stays in use", "err", err)
+		} else {
+			c.log.Info("certificate reloaded", "file", c.certFile)
+		}
+	}
+	return c.pair.Load(), nil
+}
+
+// changed reports, once per change, that the files are not what they were.
+func (c *certificate) changed() bool {
+	// Who comes while another looks does not wait for the disk.
+	if !c.mu.TryLock() {
+		return false
+	}
+	defer c.mu.Unlock()
+	now := c.now()
+	if now.Sub(c.looked) < certificateEvery {
+		return false
+	}
+	c.looked = now
+	status := c.status()
+	if status == c.seen {
+		return false
+	}
+	c.seen = status
+	return true
+}
+
+// status looks at both files. One that cannot be looked at has the zero status.
+func (c *certificate) status() (s [2]fileStatus) {
+	for i, name := range [...]string{c.certFile, c.keyFile} {
+		if info, err := os.Stat(name); err == nil {
+			s[i] = fileStatus{info.ModTime(), info.Size()}
+		}
+	}
+	return s
+}
+
+func (c *certificate) read() error {
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+	}
+	c.pair.Store(&pair)
+	return nil
+}
