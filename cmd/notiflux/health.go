@@ -1,0 +1,66 @@
+package main
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+type healthCmd struct {
+	URL     string `name:"url" env:"NOTIFLUX_URL" placeholder:"URL" help:"Base address of the server (default made from the settings below)."`
+	Host    string `env:"HOST" default:"127.0.0.1" help:"Address that the server was told to listen on."`
+	Port    int    `env:"PORT" default:"8080" help:"Port that it was told to listen on."`
+	TLSCert string `name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"Given if the server has one: it then speaks TLS."`
+}
+
+// Help is shown by -h below the first line.
+func (*healthCmd) Help() string {
+	return "For containers: with the variables of the server and no flags it asks the server beside it. The exit status is 0 when the server is alive, else 1."
+}
+
+// healthTimeout is short of what container engines wait for a check (30 s).
+const healthTimeout = 5 * time.Second
+
+// Run asks the server whether it is alive.
+func (c *healthCmd) Run(*terminal) error {
+	client := &http.Client{Timeout: healthTimeout, CheckRedirect: stay}
+	if c.URL == "" {
+		c.URL = c.neighbour()
+		// The certificate is not made out to the address of this machine,
+		// nothing secret is sent, and the answer is only that there is one.
+		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	}
+	base, err := parseBase(c.URL)
+	if err != nil {
+		return err
+	}
+	response, err := client.Get(base.JoinPath("health").String())
+	if err != nil {
+		return unreachable(base, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return unreachable(base, refusal(response))
+	}
+	return nil
+}
+
+// neighbour returns the address at which this machine reaches a server that
+// has the same settings.
+func (c *healthCmd) neighbour() string {
+	host, scheme := c.Host, "http"
+	switch host { // all addresses of this machine: take its own
+	case "", "0.0.0.0":
+		host = "127.0.0.1"
+	case "::":
+		host = "::1"
+	}
+	if c.TLSCert != "" {
+		scheme = "https"
+	}
+	u := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(c.Port))}
+	return u.String()
+}

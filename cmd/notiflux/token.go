@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+type tokenCmd struct {
+	Key   string        `default:"es256_private.pem" help:"PEM file with the private key, as notiflux keys or openssl writes it."`
+	Scope []auth.Scope  `required:"" enum:"subscribe,broadcast" help:"What the token allows: subscribe, broadcast, or both separated by a comma."`
+	Topic []string      `required:"" sep:"none" help:"Topic that it allows that for; may be repeated."`
+	Sub   string        `default:"cli" help:"Who it is for."`
+	Exp   time.Duration `default:"1h" help:"How long it is valid, as in 90s, 30m or 720h."`
+}
+
+// Help is shown by -h below the first line.
+func (*tokenCmd) Help() string { return "Prints the token and nothing else." }
+
+// Run prints a token.
+func (c *tokenCmd) Run(t *terminal) error {
+	if c.Exp <= 0 {
+		return usagef("--exp: %v is not in the future: give a time above zero, as in 1h", c.Exp)
+	}
+	topics := make([]notiflux.Topic, 0, len(c.Topic))
+	for _, name := range c.Topic {
+		topic, err := notiflux.ParseTopic(name)
+		if err != nil {
+			return usagef("--topic: %w", err)
+		}
+		topics = append(topics, topic)
+	}
+	pem, err := os.ReadFile(c.Key)
+	if err != nil {
+		return fmt.Errorf("--key: %w; give the file of a private key, as `notiflux keys` makes one", err)
+	}
+	signer, err := auth.ParsePrivateKey(pem)
+	if err != nil {
+		return fmt.Errorf("--key: %s: %w", c.Key, err)
+	}
+	token, err := signer.Sign(auth.Grant{Subject: c.Sub, Scopes: c.Scope, Topics: topics, Expires: time.Now().Add(c.Exp)})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(t.out, string(token))
+	return err
+}
