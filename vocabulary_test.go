@@ -1,0 +1,79 @@
+package notiflux_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+func TestParseTopic(t *testing.T) {
+	for _, s := range []string{
+		"a", "a b", "*", ">", "a.b", "$JS.API.x", "_INBOX.x", "..", "a/b", "%2F", "?", "日本", "\u00a0", "\ufffd", strings.Repeat("x", 255),
+	} {
+		if got, err := notiflux.ParseTopic(s); err != nil || string(got) != s {
+			t.Errorf("ParseTopic(%q) = %q, %v; want it as it is", s, got, err)
+		}
+	}
+	for _, s := range []string{
+		"", strings.Repeat("x", 256), "a\x00", "a\nb", "\x1f", "\x7f", "\u0080", "\u009f", "\xff", "a\xc3", "\xed\xa0\x80",
+	} {
+		_, err := notiflux.ParseTopic(s)
+		if got := notiflux.Refusal(err); err == nil || got.Code != notiflux.TopicInvalid {
+			t.Errorf("ParseTopic(%q) = %v, want %s", s, err, notiflux.TopicInvalid)
+		}
+	}
+}
+
+func TestParsePosition(t *testing.T) {
+	for _, want := range []notiflux.Position{{Epoch: "E", Offset: 0}, {Epoch: "aZ09", Offset: 42}, {Epoch: "x", Offset: 1<<64 - 1}} {
+		if got, err := notiflux.ParsePosition(want.String()); err != nil || got != want {
+			t.Errorf("ParsePosition(%q) = %v, %v; want %v", want, got, err, want)
+		}
+	}
+	for _, s := range []string{
+		"", ":", "E", "E:", ":1", "E:01", "E:+1", "E:-1", "E: 1", "E:1 ", "E:18446744073709551616", "E:1:2", "E:0x1", "É:1", "E E:1",
+		strings.Repeat("e", 65) + ":1",
+	} {
+		if got, err := notiflux.ParsePosition(s); err == nil || notiflux.Refusal(err).Code != notiflux.Malformed {
+			t.Errorf("ParsePosition(%q) = %v, %v; want %s", s, got, err, notiflux.Malformed)
+		}
+	}
+}
+
+func TestRefusalTellsStrangersNothingElse(t *testing.T) {
+	inner := notiflux.Errorf(notiflux.TopicDenied, "not this topic")
+	wrapped := fmt.Errorf("broadcast to %q: %w", "t", inner)
+	if got := notiflux.Refusal(wrapped); got != inner {
+		t.Errorf("Refusal(%v) = %v, want the refusal inside", wrapped, got)
+	}
+	secret := errors.New("disk /dev/secret is full")
+	got := notiflux.Refusal(secret)
+	if got.Code != notiflux.Internal || strings.Contains(got.Detail, "secret") || !errors.Is(got, secret) {
+		t.Errorf("Refusal(%v) = %q with %q; want a plain %s that wraps it", secret, got.Code, got.Detail, notiflux.Internal)
+	}
+}
+
+func FuzzParsePosition(f *testing.F) {
+	f.Add("E:1")
+	f.Add("E:01")
+	f.Fuzz(func(t *testing.T, s string) {
+		if p, err := notiflux.ParsePosition(s); err == nil && p.String() != s {
+			t.Errorf("ParsePosition(%q).String() = %q", s, p)
+		}
+	})
+}
+
+func FuzzParseTopic(f *testing.F) {
+	f.Add("news")
+	f.Add("a\x7f")
+	f.Fuzz(func(t *testing.T, s string) {
+		topic, err := notiflux.ParseTopic(s)
+		if err == nil && (string(topic) != s || !utf8.ValidString(s) || s == "" || len(s) > notiflux.MaxTopicBytes) {
+			t.Errorf("ParseTopic(%q) = %q", s, topic)
+		}
+	})
+}
