@@ -1,0 +1,31 @@
+# GO_IMAGE has the go command and a shell; the final image holds nothing of it.
+ARG GO_IMAGE=docker.io/library/golang:1.26
+FROM --platform=$BUILDPLATFORM $GO_IMAGE AS build
+ARG TARGETOS
+ARG TARGETARCH
+ARG VERSION
+ENV CGO_ENABLED=0 GOCACHE=/cache/build GOMODCACHE=/cache/modules
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/cache \
+    GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -o /out/notiflux \
+    -ldflags "-s -w -X github.com/ikornaselur/notiflux/internal/config.version=$VERSION" ./cmd/notiflux
+
+FROM scratch
+ARG VERSION
+LABEL org.opencontainers.image.title="notiflux" \
+      org.opencontainers.image.description="A real-time pub/sub server" \
+      org.opencontainers.image.source="https://github.com/ikornaselur/notiflux" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION"
+COPY --from=build /out/notiflux /notiflux
+# Everyone who reaches the container may reach the server; the admin listener
+# keeps its default, 127.0.0.1:8081, and is not reached from outside.
+ENV HOST=0.0.0.0
+EXPOSE 8080
+# No user database in this image, hence numbers. Nothing is ever written.
+USER 65532:65532
+HEALTHCHECK --interval=10s --timeout=6s --start-period=5s CMD ["/notiflux", "health"]
+ENTRYPOINT ["/notiflux"]
+CMD ["serve"]

@@ -1,0 +1,25 @@
+# Names for commands that anyone could type.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+IMAGE ?= notiflux
+ENGINE ?= docker
+FUZZTIME ?= 30s
+
+.PHONY: build dev test fuzz bench image
+build:
+	go build -trimpath -o notiflux ./cmd/notiflux
+
+dev:
+	go run ./cmd/notiflux dev
+
+test: # REQUIRE_ALL=1: a suite that cannot run here fails it
+	@bash test/run.sh
+
+fuzz:
+	@bash test/fuzz.sh $(FUZZTIME)
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+image: # ENGINE=podman or buildah; GO_IMAGE: another image with the go command
+	$(ENGINE) build $(if $(GO_IMAGE),--build-arg GO_IMAGE=$(GO_IMAGE)) \
+		--build-arg VERSION=$(VERSION) --tag $(IMAGE) .
