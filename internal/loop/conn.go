@@ -15,7 +15,7 @@ type Conn struct {
 	prev, next *Conn  // in its slot of the wheel
 	slot       int64  // tick at which the wheel has it; 0: not on the wheel
 	dirty      bool   // in Loop.dirty
-	resumed    bool   // left is to be offered again
+	resumed    bool   // reading goes on in the next flush: with left, else with the socket
 	blocked    bool   // the socket takes nothing until it says so
 	gone       bool
 }
@@ -23,6 +23,7 @@ type Conn struct {
 // socket is the system's side of a connection.
 type socket interface {
 	more()                       // everything that came was taken: read on
+	keep(p []byte) []byte        // returns bytes that came so that they stay, until the next more
 	write(p []byte) (int, error) // takes what it can without waiting; fewer than all: writable is called later
 	closeWrite()                 // end the sending side, after what was written
 	drop()                       // close at once
@@ -43,6 +44,12 @@ func (c *Conn) Resume() {
 		c.resumed = true
 		c.Dirty()
 	}
+}
+
+// again has the socket read on in the next turn.
+func (c *Conn) again() {
+	c.resumed = true
+	c.Dirty()
 }
 
 // Arm has Tick called at a time or soon after. Only the earliest time counts:

@@ -54,6 +54,8 @@ type Client interface {
 
 // Config is what a Loop needs; its zero value works.
 type Config struct {
+	Portable bool // serve every connection with goroutines, also where the system has better
+
 	Collect func() // called once a turn, before writing, to mark connections dirty; nil: nothing to collect
 	Closed  func() // called once for each connection that was given to Serve, when it is over; nil: nobody counts
 	Log     *slog.Logger
@@ -64,11 +66,11 @@ type Loop struct {
 	// Immutable after New.
 	config Config
 	start  time.Time
-	wakeup chan struct{} // holds one token: Run looks for work
+	poller poller
 
 	mu     sync.Mutex
 	posts  []func() // what others want done on the loop
-	awake  bool     // a token was sent and not yet taken
+	awake  bool     // the poller was woken for them, and the loop has not looked yet
 	closed bool     // Run has ended: posts are dropped
 
 	// Owned by the loop.
@@ -94,7 +96,8 @@ const (
 	blockedTick = time.Second
 )
 
-// New returns a Loop without connections.
+// New returns a Loop without connections. Where epoll cannot be had it says so
+// in the log, and does without.
 func New(c Config) *Loop {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -105,12 +108,17 @@ func New(c Config) *Loop {
 	if c.Closed == nil {
 		c.Closed = func() {}
 	}
-	return &Loop{
-		config: c,
-		start:  time.Now(),
-		wakeup: make(chan struct{}, 1),
-		conns:  make(map[*Conn]struct{}),
+	l := &Loop{config: c, start: time.Now(), conns: make(map[*Conn]struct{})}
+	if c.Portable {
+		l.poller = newSignals()
+		return l
 	}
+	var err error
+	if l.poller, err = newPoller(l); err != nil {
+		c.Log.Warn("connections are served by goroutines", "err", err)
+		l.poller = newSignals()
+	}
+	return l
 }
 
 // Serve makes nc a connection of the loop; the loop closes it. early holds
@@ -144,11 +152,11 @@ func (l *Loop) Wake() {
 }
 
 func (l *Loop) wakeLocked() {
-	if l.awake {
+	if l.awake || l.closed {
 		return
 	}
 	l.awake = true
-	l.wakeup <- struct{}{} // Never waits: awake says that there is room.
+	l.poller.wake()
 }
 
 // Panics returns how many connections ended by a panic in their handling.
@@ -171,6 +179,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		c.Drop()
 	}
 	l.io.Wait()
+	l.poller.close()
 	return nil
 }
 
@@ -179,23 +188,16 @@ func (l *Loop) park() {
 	if len(l.dirty) > 0 {
 		return
 	}
-	var tick <-chan time.Time
+	timeout := time.Duration(-1)
 	if len(l.conns) > 0 {
-		timer := time.NewTimer(l.wheel.next() - l.clock())
-		defer timer.Stop()
-		tick = timer.C
+		timeout = max(0, l.wheel.next()-l.clock())
 	}
-	select {
-	case <-l.wakeup:
-		l.mu.Lock()
-		l.awake = false
-		l.mu.Unlock()
-	case <-tick:
-	}
+	l.poller.wait(timeout)
 }
 
 func (l *Loop) turn() {
 	l.now = l.clock()
+	l.poller.take()
 	l.runPosts()
 	runtime.Gosched() // Publishers that wait for this processor go first: what they send leaves in this turn.
 	l.runPosts()
@@ -212,6 +214,7 @@ func (l *Loop) runPosts() {
 	l.mu.Lock()
 	posts := l.posts
 	l.posts = l.spare[:0]
+	l.awake = false
 	l.mu.Unlock()
 	for i, f := range posts {
 		posts[i] = nil
@@ -242,35 +245,45 @@ func (l *Loop) add(nc net.Conn, early []byte, client func(*Conn, time.Duration) 
 	l.conns[c] = struct{}{}
 	defer l.recovered(c)
 	c.client = client(c, l.now)
-	c.socket = newPortable(c, nc)
-	c.Arm(l.now)
-	l.read(c, early)
-}
-
-// read gives bytes that came to the client of c, and reads on when it took all.
-func (l *Loop) read(c *Conn, p []byte) {
-	defer l.recovered(c)
-	if c.gone {
-		return
+	if c.socket = l.poller.adopt(c, nc); c.socket == nil {
+		c.socket = newPortable(c, nc)
 	}
-	n := c.client.Read(p, l.now)
-	switch {
-	case c.gone:
-	case n < len(p):
-		c.left = p[n:]
-	default:
-		c.left = nil
+	c.Arm(l.now)
+	if l.read(c, early) {
 		c.socket.more()
 	}
 }
 
-// flush reads what was left if the client resumed, and writes what it has,
-// until it has no more, the socket takes no more, or it is another's turn.
+// read gives bytes that came to the client of c, and reports whether it took
+// all of them, so that the socket may read on.
+func (l *Loop) read(c *Conn, p []byte) (all bool) {
+	defer l.recovered(c)
+	if c.gone {
+		return false
+	}
+	n := c.client.Read(p, l.now)
+	switch {
+	case c.gone:
+	case n < len(p) && c.left != nil:
+		c.left = p[n:]
+	case n < len(p):
+		c.left = c.socket.keep(p[n:])
+	default:
+		c.left = nil
+		return true
+	}
+	return false
+}
+
+// flush goes on with reading where that had to wait, and writes what the client
+// has, until it has no more, the socket takes no more, or it is another's turn.
 func (l *Loop) flush(c *Conn) {
 	defer l.recovered(c)
 	if c.resumed {
 		c.resumed = false
-		l.read(c, c.left)
+		if c.left == nil || l.read(c, c.left) {
+			c.socket.more()
+		}
 	}
 	for range writesPerTurn {
 		if c.gone || c.blocked {

@@ -66,6 +66,7 @@ type world struct {
 
 func start(t *testing.T, c loop.Config) *world {
 	w := &world{ended: make(chan struct{})}
+	c.Portable = true // A bubble's time waits for goroutines, not for descriptors.
 	c.Closed = func() { w.closed++ }
 	w.Loop = loop.New(c)
 	ctx, stop := context.WithCancel(t.Context())
@@ -90,14 +91,14 @@ func (w *world) dial(early string) (net.Conn, *echo) {
 	return theirs, e
 }
 
-func send(t *testing.T, c net.Conn, s string) {
+func send(t testing.TB, c net.Conn, s string) {
 	t.Helper()
 	if _, err := io.WriteString(c, s); err != nil {
 		t.Fatalf("Write(%q) = %v", s, err)
 	}
 }
 
-func expect(t *testing.T, c net.Conn, want string) {
+func expect(t testing.TB, c net.Conn, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {

@@ -38,6 +38,9 @@ func newPortable(c *Conn, nc net.Conn) *portable {
 
 func (s *portable) more() { s.read <- struct{}{} }
 
+// keep leaves bytes in the reader's buffer: it waits for more.
+func (s *portable) keep(p []byte) []byte { return p }
+
 func (s *portable) write(p []byte) (int, error) {
 	if s.busy {
 		return 0, nil
@@ -65,10 +68,11 @@ func (s *portable) readAll() {
 		n, err := s.nc.Read(buf)
 		c := s.conn
 		if !c.loop.Post(func() {
-			if n > 0 {
+			switch {
+			case err == nil && c.loop.read(c, buf[:n]):
+				s.more()
+			case err != nil:
 				c.loop.read(c, buf[:n])
-			}
-			if err != nil && !c.gone {
 				c.loop.readEnd(c, err)
 			}
 		}) || err != nil {
@@ -110,6 +114,9 @@ func (s *portable) done(err error) {
 // readEnd tells the client of c that its peer sends no more.
 func (l *Loop) readEnd(c *Conn, err error) {
 	defer l.recovered(c)
+	if c.gone {
+		return
+	}
 	if errors.Is(err, io.EOF) {
 		c.client.ReadEnd()
 		return

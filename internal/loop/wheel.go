@@ -19,8 +19,14 @@ type wheel struct {
 // tickAt returns the first tick that is not before at.
 func tickAt(at time.Duration) int64 { return int64((at + tickEvery - 1) / tickEvery) }
 
-// next returns when the next tick is.
-func (w *wheel) next() time.Duration { return time.Duration(w.current+1) * tickEvery }
+// next returns when the next tick is that somebody waits for.
+func (w *wheel) next() time.Duration {
+	tick := w.current + 1
+	for last := w.current + slots - 1; tick < last && w.ring[tick%slots] == nil; {
+		tick++
+	}
+	return time.Duration(tick) * tickEvery
+}
 
 // arm puts c on the wheel at a time, unless it is due before.
 func (w *wheel) arm(c *Conn, at time.Duration) {

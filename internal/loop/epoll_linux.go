@@ -1,0 +1,286 @@
+package loop
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// scratchBytes is the read buffer that all sockets of a loop share.
+	scratchBytes = 64 << 10
+	// readsPerTurn keeps one socket that always has bytes from holding the loop.
+	readsPerTurn = 4
+	// eventsPerTurn is how many sockets are asked for at a time.
+	eventsPerTurn = 256
+	// notSentBytes is how much unsent data the kernel takes of a socket: what a
+	// client does not read stays a cursor, and does not become kernel memory.
+	notSentBytes = 64 << 10
+	// wakeSlot is the slot of the eventfd.
+	wakeSlot = -1
+)
+
+// epoll is the poller of plain TCP sockets on Linux: no goroutine, no buffer
+// and no timer per socket. Sockets are watched edge-triggered, for everything
+// at once, so that one epoll_ctl serves the life of a socket.
+//
+// The loop asks epoll without waiting. When there is nothing it parks in the
+// runtime's own poller, on the epoll descriptor: a thread that blocks in
+// epoll_wait costs many times the latency when the processes have one
+// processor.
+type epoll struct {
+	// Immutable after newPoller.
+	loop  *Loop
+	fd    int
+	file  *os.File // of fd, known to the runtime's poller
+	conn  syscall.RawConn
+	event int // eventfd that wake writes to
+
+	// Owned by the loop.
+	events   [eventsPerTurn]unix.EpollEvent
+	ready    int // of events, not handled yet
+	poll     func(uintptr) bool
+	deadline time.Duration // that file has, of the loop's clock; 0: none
+	slots    []slot
+	free     []int32
+	scratch  []byte
+}
+
+// slot is the place of a socket in the table that events name. Its generation
+// tells events of a socket from those of one that had the place before.
+type slot struct {
+	socket     *epollSocket // nil: free
+	generation int32
+}
+
+// epollSocket is a socket that epoll watches.
+type epollSocket struct {
+	conn     *Conn
+	poller   *epoll
+	fd       int
+	slot     int32
+	readable bool // there may be bytes: no read has found the end of them
+	hungUp   bool // the peer has ended its side: only a read of nothing is the end
+}
+
+// newPoller returns the epoll of a loop.
+func newPoller(l *Loop) (poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll_create: %w", err)
+	}
+	// os.NewFile hands a descriptor to the runtime's poller only if it is non-blocking.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("epoll: set non-blocking: %w", err)
+	}
+	e := &epoll{loop: l, fd: fd, file: os.NewFile(uintptr(fd), "epoll"), scratch: make([]byte, scratchBytes)}
+	e.poll = func(uintptr) bool { return e.ask() }
+	if e.conn, err = e.file.SyscallConn(); err == nil {
+		err = e.file.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		e.file.Close()
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	if e.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		e.file.Close()
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	if err := e.watch(e.event, wakeSlot, 0, unix.EPOLLIN|unix.EPOLLET); err != nil {
+		e.close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *epoll) watch(fd int, slot, generation int32, events uint32) error {
+	if err := unix.EpollCtl(e.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: slot, Pad: generation}); err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	return nil
+}
+
+func (e *epoll) close() {
+	e.file.Close()
+	unix.Close(e.event)
+}
+
+// ask takes the events that are there, without waiting, and reports whether
+// there were any.
+func (e *epoll) ask() bool {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd), uintptr(unsafe.Pointer(&e.events[0])), eventsPerTurn, 0, 0, 0)
+	if errno != 0 {
+		n = 0 // Interrupted: as if there were none yet.
+	}
+	e.ready = int(n)
+	return n > 0
+}
+
+func (e *epoll) wait(timeout time.Duration) {
+	deadline := time.Duration(0)
+	if timeout >= 0 {
+		deadline = e.loop.clock() + timeout
+	}
+	// Setting a deadline is dear, and most are the next tick, as before.
+	if d := deadline - e.deadline; d > time.Millisecond || d < -time.Millisecond {
+		var at time.Time
+		if deadline > 0 {
+			at = e.loop.start.Add(deadline)
+		}
+		e.deadline = deadline
+		_ = e.file.SetReadDeadline(at) // Worked in newPoller, so it works.
+	}
+	if err := e.conn.Read(e.poll); err != nil {
+		e.ready = 0
+		e.deadline = 0 // It has passed: the next wait needs a new one.
+		_ = e.file.SetReadDeadline(time.Time{})
+	}
+}
+
+func (e *epoll) wake() {
+	one := uint64(1)
+	// Fails only when the counter is full, and then the loop is woken already.
+	_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, uintptr(e.event), uintptr(unsafe.Pointer(&one)), 8)
+}
+
+func (e *epoll) take() {
+	if e.ready == 0 {
+		e.ask() // The loop did not wait: it had something to do.
+	}
+	for i := range e.events[:e.ready] {
+		ev := &e.events[i]
+		if ev.Fd == wakeSlot {
+			continue // Edge-triggered: what is in the counter does not matter.
+		}
+		s := e.slots[ev.Fd]
+		if s.socket == nil || s.generation != ev.Pad {
+			continue // Of a socket that was dropped.
+		}
+		s.socket.news(ev.Events)
+	}
+	e.ready = 0
+}
+
+// adopt takes over the descriptor of a TCP connection.
+func (e *epoll) adopt(c *Conn, nc net.Conn) socket {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	fd := -1
+	if cerr := raw.Control(func(original uintptr) {
+		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
+	}); cerr != nil || err != nil {
+		return nil // Out of descriptors, or gone: the portable form finds out.
+	}
+	s := &epollSocket{conn: c, poller: e, fd: fd}
+	if n := len(e.free); n > 0 {
+		s.slot = e.free[n-1]
+		e.free = e.free[:n-1]
+	} else {
+		s.slot = int32(len(e.slots))
+		e.slots = append(e.slots, slot{})
+	}
+	place := &e.slots[s.slot]
+	place.socket = s
+	// Best effort: without it the kernel holds more for a client that does not read.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentBytes)
+	if err := e.watch(fd, s.slot, place.generation, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
+		s.drop()
+		return nil
+	}
+	nc.Close() // The original descriptor: the connection lives on in the duplicate.
+	return s
+}
+
+// news handles the events of one socket.
+func (s *epollSocket) news(events uint32) {
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		s.hungUp = true
+	}
+	if events&unix.EPOLLOUT != 0 || s.hungUp {
+		s.conn.writable()
+	}
+	if events&unix.EPOLLIN != 0 || s.hungUp {
+		s.readable = true
+		s.more()
+	}
+}
+
+// more reads what has come, unless the client holds bytes that it did not take.
+func (s *epollSocket) more() {
+	l := s.conn.loop
+	for range readsPerTurn {
+		if !s.readable || s.conn.left != nil || s.conn.gone {
+			return
+		}
+		n, errno := s.receive()
+		switch {
+		case errno == unix.EAGAIN:
+			s.readable = false
+		case errno == unix.EINTR:
+		case errno != 0:
+			s.readable = false
+			l.readEnd(s.conn, errno)
+		case n == 0:
+			s.readable = false
+			l.readEnd(s.conn, io.EOF)
+		default:
+			// A short read has emptied the socket; new bytes are a new edge.
+			s.readable = n == scratchBytes || s.hungUp
+			l.read(s.conn, s.poller.scratch[:n])
+		}
+	}
+	if s.readable {
+		s.conn.again()
+	}
+}
+
+// receive and write enter the kernel without telling the scheduler: neither waits.
+func (s *epollSocket) receive() (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&s.poller.scratch[0])), scratchBytes)
+	return int(n), errno
+}
+
+func (s *epollSocket) write(p []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+		switch {
+		case errno == 0:
+			return int(n), nil
+		case errno == unix.EAGAIN:
+			return 0, nil
+		case errno != unix.EINTR:
+			return 0, errno
+		}
+	}
+}
+
+// keep copies bytes out of the scratch buffer.
+func (s *epollSocket) keep(p []byte) []byte { return append([]byte(nil), p...) }
+
+func (s *epollSocket) closeWrite() {
+	// Fails only if the peer has ended the connection, which is read as its end.
+	_ = unix.Shutdown(s.fd, unix.SHUT_WR)
+}
+
+// drop closes the descriptor. Events of it that were taken already name a
+// generation that is over.
+func (s *epollSocket) drop() {
+	place := &s.poller.slots[s.slot]
+	place.socket = nil
+	place.generation++
+	s.poller.free = append(s.poller.free, s.slot)
+	unix.Close(s.fd)
+}

@@ -1,0 +1,222 @@
+package loop_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/loop"
+)
+
+// onBoth runs a test on each kind of loop, over real sockets.
+func onBoth(t *testing.T, test func(t *testing.T, s *sockets)) {
+	for name, portable := range map[string]bool{"auto": false, "portable": true} {
+		t.Run(name, func(t *testing.T) { test(t, listen(t, portable)) })
+	}
+}
+
+// sockets is a running loop behind a listener.
+type sockets struct {
+	*loop.Loop
+	t        *testing.T
+	listener net.Listener
+	served   chan *echo
+	closed   atomic.Int64
+}
+
+func listen(t *testing.T, portable bool) *sockets {
+	t.Helper()
+	s := &sockets{t: t, served: make(chan *echo, 1)}
+	s.Loop = loop.New(loop.Config{Portable: portable, Closed: func() { s.closed.Add(1) }})
+	var err error
+	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.Run(ctx) })
+	running.Go(func() {
+		for {
+			nc, err := s.listener.Accept()
+			if err != nil {
+				return
+			}
+			s.Serve(nc, nil, func(c *loop.Conn, _ time.Duration) loop.Client {
+				e := &echo{conn: c, every: time.Hour}
+				s.served <- e
+				return e
+			})
+		}
+	})
+	t.Cleanup(func() { stop(); s.listener.Close(); running.Wait() })
+	return s
+}
+
+// dial returns the peer's end, and the client that the loop made for it.
+func (s *sockets) dial() (*net.TCPConn, *echo) {
+	s.t.Helper()
+	c, err := net.Dial("tcp", s.listener.Addr().String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	return c.(*net.TCPConn), <-s.served
+}
+
+// on runs f on the loop and waits for it.
+func (s *sockets) on(f func()) {
+	done := make(chan struct{})
+	s.Post(func() { f(); close(done) })
+	<-done
+}
+
+func TestTCPMuchBothWays(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *sockets) {
+		c, _ := s.dial()
+		sent := make([]byte, 8<<20)
+		rand.Read(sent)
+		for i := range sent {
+			sent[i] = sent[i]%64 + 'a' // no letter that echo obeys
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { c.Write(sent) })
+		got := make([]byte, len(sent))
+		if _, err := io.ReadFull(c, got); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		for i := range got {
+			if got[i] != sent[i]+1 {
+				t.Fatalf("byte %d is %q, want %q", i, got[i], sent[i]+1)
+			}
+		}
+	})
+}
+
+func TestTCPHeldThenResumed(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *sockets) {
+		c, e := s.dial()
+		send(t, c, "aHb")
+		expect(t, c, "b")
+		send(t, c, "cd")
+		for i := range 100 { // The loop turns, and nothing is taken.
+			s.on(func() {
+				if !e.held {
+					t.Errorf("not held in turn %d", i)
+				}
+			})
+		}
+		s.on(func() { e.held = false; e.conn.Resume() })
+		expect(t, c, "cde")
+	})
+}
+
+func TestTCPPeerWhoStopsReading(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *sockets) {
+		stuck, e := s.dial()
+		big := bytes.Repeat([]byte("x"), 32<<20)
+		s.on(func() { e.out = big; e.conn.Dirty() })
+		other, _ := s.dial()
+		send(t, other, "a")
+		expect(t, other, "b")
+		got, err := io.ReadAll(io.LimitReader(stuck, int64(len(big))))
+		if err != nil || !bytes.Equal(got, big) {
+			t.Errorf("read %d bytes, %v; want %d", len(got), err, len(big))
+		}
+	})
+}
+
+func TestTCPEnds(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *sockets) {
+		for name, end := range map[string]func(*net.TCPConn){
+			"closed":          func(c *net.TCPConn) { c.Close() },
+			"half closed":     func(c *net.TCPConn) { c.CloseWrite() },
+			"reset":           func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
+			"after bytes":     func(c *net.TCPConn) { c.Write([]byte("abc")); c.Close() },
+			"told to drop":    func(c *net.TCPConn) { c.Write([]byte("D")) },
+			"told to panic":   func(c *net.TCPConn) { c.Write([]byte("P")) },
+			"dropped by loop": func(*net.TCPConn) {},
+		} {
+			before := s.closed.Load()
+			c, e := s.dial()
+			end(c)
+			if name == "dropped by loop" {
+				s.on(e.conn.Drop)
+			}
+			for deadline := time.Now().Add(20 * time.Second); s.closed.Load() == before; {
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: the connection does not end", name)
+				}
+			}
+			s.on(func() {
+				if e.gone != 1 {
+					t.Errorf("%s: gone %d times", name, e.gone)
+				}
+			})
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: the peer does not see the end", name)
+			}
+		}
+	})
+}
+
+// Slots and descriptors are reused at once; nobody gets what was another's.
+func TestTCPComingAndGoing(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *sockets) {
+		const each = 300
+		for i := range each {
+			c, _ := s.dial()
+			send(t, c, "ab")
+			if i%3 > 0 {
+				expect(t, c, "bc")
+			}
+			c.SetLinger(i%2*10 - 1)
+			c.Close()
+		}
+		for deadline := time.Now().Add(20 * time.Second); s.closed.Load() != each; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d of %d connections ended", s.closed.Load(), each)
+			}
+		}
+	})
+}
+
+func BenchmarkEcho(b *testing.B) {
+	for name, portable := range map[string]bool{"auto": false, "portable": true} {
+		b.Run("loops="+name, func(b *testing.B) {
+			l := loop.New(loop.Config{Portable: portable})
+			ctx, stop := context.WithCancel(b.Context())
+			defer stop()
+			go l.Run(ctx)
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer listener.Close()
+			c, err := net.Dial("tcp", listener.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close()
+			nc, err := listener.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			l.Serve(nc, nil, func(c *loop.Conn, _ time.Duration) loop.Client { return &echo{conn: c, every: time.Hour} })
+			b.ReportAllocs()
+			for b.Loop() {
+				send(b, c, "a")
+				expect(b, c, "b")
+			}
+		})
+	}
+}
