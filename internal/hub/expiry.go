@@ -69,23 +69,30 @@ func (h *Hub) shrink() {
 	}
 }
 
-// roomTries is how many topics are emptied to make room for another before it
-// is refused. Topics that have listeners give none.
+// roomTries is how many topics are looked at to make room for another before
+// it is refused. Those that have listeners stay as they are.
 const roomTries = 16
 
-// roomForTopic drops topics that have waited longest for a message to expire,
-// while the hub is full. It reports whether there is room.
+// roomForTopic forgets topics whose messages are the oldest, while the hub is
+// full. It reports whether there is room.
 func (h *Hub) roomForTopic() bool {
-	for range roomTries {
-		h.mu.RLock()
-		n := len(h.topics)
-		h.mu.RUnlock()
-		if h.config.MaxTopics <= 0 || n < h.config.MaxTopics {
-			return true
+	var listened []item // Out of the way until the search is over.
+	defer func() {
+		for _, i := range listened {
+			h.expiry.push(i.topic, i.oldest)
+		}
+	}()
+	for h.full() {
+		if len(listened) == roomTries {
+			return false
 		}
 		i, ok := h.expiry.pop(h.config.Now())
 		if !ok {
 			return false
+		}
+		if i.topic.listened() {
+			listened = append(listened, i)
+			continue
 		}
 		h.dropFrom(i.topic, func(l *topiclog.Log) {
 			for l.Len() > 0 {
@@ -93,7 +100,19 @@ func (h *Hub) roomForTopic() bool {
 			}
 		})
 	}
-	return false
+	return true
+}
+
+func (h *Hub) full() bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.config.MaxTopics > 0 && len(h.topics) >= h.config.MaxTopics
+}
+
+func (t *Topic) listened() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.listeners) > 0
 }
 
 // dropFrom lets drop take messages from the log of t, which was just popped,

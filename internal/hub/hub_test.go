@@ -182,10 +182,14 @@ func TestMaxTopicsDropsWhatNobodyListensTo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	appendTo(t, h, c, "listened0", 1)
 	_, err := h.Append("one more", body(1), c.next)
 	var refusal *notiflux.Error
 	if !errors.As(err, &refusal) || refusal.Code != notiflux.OverCapacity {
 		t.Errorf("Append to a full hub = %v, want %s", err, notiflux.OverCapacity)
+	}
+	if got := h.Stats().Bytes; got == 0 {
+		t.Error("a topic that is listened to lost its message for one that was refused")
 	}
 }
 

@@ -228,6 +228,16 @@ func TestAFrameUnderWayIsFinishedAfterUnsubscribing(t *testing.T) {
 	c.expect(t, "a message of some length", "Unknown command")
 }
 
+func TestAnswersGoAheadOfMessages(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{}, nil)
+	c := w.connect()
+	c.subscribe("t")
+	w.publish("t", "published before the command")
+	w.group.Collect()
+	c.say("/nonsense")
+	c.expect(t, "Unknown command", "published before the command")
+}
+
 func TestDrainDeliversThenCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topiclog.Limits{}, nil)

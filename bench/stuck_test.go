@@ -1,0 +1,240 @@
+//go:build linux
+
+// Package bench_test measures whole servers from outside: scenarios that the
+// benchmarks of the packages cannot show. What was measured stands in RESULTS.md.
+package bench_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+var consumers = flag.Int("consumers", 100, "stuck consumers; RESULTS.md has 1,000")
+
+// process is a server of its own, so that its memory is not the test's.
+type process struct {
+	url, pid string
+	signer   *auth.Signer
+}
+
+func serve(t *testing.T) *process {
+	t.Helper()
+	private, public, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	key, binary := filepath.Join(dir, "es256_public.pem"), filepath.Join(dir, "notiflux")
+	if err := os.WriteFile(key, public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/notiflux").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	cmd := exec.Command(binary, "serve", "--port=0", "--admin-addr=", "--jwt-public-key-file="+key)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		if _, url, ok := strings.Cut(lines.Text(), "url="); ok {
+			go io.Copy(io.Discard, log)
+			return &process{strings.Fields(url)[0], strconv.Itoa(cmd.Process.Pid), signer}
+		}
+	}
+	t.Fatal("the server does not say where it listens")
+	return nil
+}
+
+func (p *process) token(t *testing.T, scope auth.Scope, topic notiflux.Topic) string {
+	t.Helper()
+	token, err := p.signer.Sign(auth.Grant{Subject: "bench", Scopes: []auth.Scope{scope}, Topics: []notiflux.Topic{topic}, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(token)
+}
+
+// subscribe opens a WebSocket with a receive buffer of so many bytes (0: the
+// system's choice), subscribes, and returns when that holds.
+func (p *process) subscribe(t *testing.T, token string, buffer int) net.Conn {
+	t.Helper()
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		if buffer == 0 {
+			return nil
+		}
+		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) })
+	}}
+	c, err := d.DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(5 * time.Minute))
+	fmt.Fprintf(c, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	r, err := http.ReadResponse(bufio.NewReaderSize(c, 1), nil)
+	if err != nil || r.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("handshake: %v, %v", r, err)
+	}
+	wsutil.WriteClientText(c, []byte("/subscribe t "+token))
+	wsutil.WriteClientText(c, []byte("/"))
+	if data, err := wsutil.ReadServerText(c); err != nil || string(data) != "Unknown command" {
+		t.Fatalf("subscribe: %q, %v", data, err)
+	}
+	return c
+}
+
+// kilobytes returns a figure of /proc/PID/status.
+func (p *process) kilobytes(t *testing.T, field string) int {
+	t.Helper()
+	status, err := os.ReadFile("/proc/" + p.pid + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), field+":")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// kernelKilobytes returns what the system's TCP sockets hold.
+func kernelKilobytes(t *testing.T) int {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/net/sockstat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), "TCP:")
+	_, rest, _ = strings.Cut(rest, " mem ")
+	pages, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize() >> 10
+}
+
+const messageBytes = 1000
+
+// publish sends n messages, each when every reader has the one before, and
+// returns the latencies to the readers.
+func (p *process) publish(t *testing.T, token string, from, n int, readers []net.Conn) (latencies []time.Duration) {
+	t.Helper()
+	padding := strings.Repeat("x", messageBytes)
+	client := &http.Client{}
+	defer client.CloseIdleConnections()
+	for i := from; i < from+n; i++ {
+		message := fmt.Sprint(i, " ", padding)[:messageBytes]
+		body := fmt.Sprintf(`{"topic":"t","message":%q,"token":%q}`, message, token)
+		began := time.Now()
+		r, err := client.Post(p.url+"/broadcast", "application/json", strings.NewReader(body))
+		if err != nil || r.StatusCode != http.StatusOK {
+			t.Fatalf("broadcast %d: %v, %v", i, r, err)
+		}
+		io.Copy(io.Discard, r.Body)
+		r.Body.Close()
+		for _, c := range readers {
+			if data, err := wsutil.ReadServerText(c); err != nil || string(data) != message {
+				t.Fatalf("message %d: got %.20q, %v", i, data, err)
+			}
+			latencies = append(latencies, time.Since(began))
+		}
+	}
+	return latencies
+}
+
+func p99(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)*99/100]
+}
+
+// Consumers that stop reading cost next to nothing, delay nobody, and when they
+// read again have everything in order up to where they were told, or cut.
+func TestStuckConsumers(t *testing.T) {
+	p := serve(t)
+	subscribe, broadcast := p.token(t, auth.Subscribe, "t"), p.token(t, auth.Broadcast, "t")
+	var stuck, readers []net.Conn
+	for range *consumers {
+		stuck = append(stuck, p.subscribe(t, subscribe, 4<<10))
+	}
+	for range 5 {
+		readers = append(readers, p.subscribe(t, subscribe, 0))
+	}
+	// The first messages fill what the kernel takes of each, so that what
+	// follows waits in the server. Their latencies are those without waiting.
+	const before, after = 500, 6000
+	quiet := p99(p.publish(t, broadcast, 0, before, readers))
+	process, kernel := p.kilobytes(t, "VmRSS"), kernelKilobytes(t)
+	loaded := p99(p.publish(t, broadcast, before, after, readers))
+	t.Logf("%d stuck consumers, %d messages of %d bytes: process %+d KB, kernel %d KB (%d before), p99 of readers %v (%v before, ratio %.2f)",
+		*consumers, after, messageBytes, p.kilobytes(t, "VmRSS")-process, kernelKilobytes(t), kernel, loaded, quiet, float64(loaded)/float64(quiet))
+
+	var mu sync.Mutex
+	ends := make(map[string]int)
+	var wg sync.WaitGroup
+	for _, c := range stuck {
+		wg.Go(func() {
+			end := drain(t, c, before+after)
+			mu.Lock()
+			defer mu.Unlock()
+			ends[end]++
+		})
+	}
+	wg.Wait()
+	t.Logf("how they ended when they read again: %v", ends)
+}
+
+// drain reads c to its end, checks that the messages are unbroken, and says how
+// it ended.
+func drain(t *testing.T, c net.Conn, published int) string {
+	for i := 0; i < published; i++ {
+		data, err := wsutil.ReadServerText(c)
+		closed := wsutil.ClosedError{}
+		switch {
+		case errors.As(err, &closed):
+			return fmt.Sprint("close ", closed.Code)
+		case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
+			t.Errorf("after %d messages a consumer neither ends nor goes on", i)
+			return "hung"
+		case err != nil:
+			return "the connection's end"
+		}
+		if !bytes.HasPrefix(data, fmt.Appendf(nil, "%d ", i)) {
+			t.Errorf("message %d: got %.20q", i, data)
+			return "broken"
+		}
+	}
+	return "everything"
+}
