@@ -1,11 +1,8 @@
 //go:build linux
 
-// Package bench_test measures whole servers from outside: scenarios that the
-// benchmarks of the packages cannot show. What was measured stands in RESULTS.md.
 package bench_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -15,120 +12,19 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gobwas/ws/wsutil"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
 var consumers = flag.Int("consumers", 100, "stuck consumers; RESULTS.md has 1,000")
-
-// process is a server of its own, so that its memory is not the test's.
-type process struct {
-	url, pid string
-	signer   *auth.Signer
-}
-
-func serve(t *testing.T) *process {
-	t.Helper()
-	private, public, err := auth.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := auth.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	key, binary := filepath.Join(dir, "es256_public.pem"), filepath.Join(dir, "notiflux")
-	if err := os.WriteFile(key, public, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/notiflux").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	cmd := exec.Command(binary, "serve", "--port=0", "--admin-addr=", "--jwt-public-key-file="+key)
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	lines := bufio.NewScanner(log)
-	for lines.Scan() {
-		if _, url, ok := strings.Cut(lines.Text(), "url="); ok {
-			go io.Copy(io.Discard, log)
-			return &process{strings.Fields(url)[0], strconv.Itoa(cmd.Process.Pid), signer}
-		}
-	}
-	t.Fatal("the server does not say where it listens")
-	return nil
-}
-
-func (p *process) token(t *testing.T, scope auth.Scope, topic notiflux.Topic) string {
-	t.Helper()
-	token, err := p.signer.Sign(auth.Grant{Subject: "bench", Scopes: []auth.Scope{scope}, Topics: []notiflux.Topic{topic}, Expires: time.Now().Add(time.Hour)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(token)
-}
-
-// subscribe opens a WebSocket with a receive buffer of so many bytes (0: the
-// system's choice), subscribes, and returns when that holds.
-func (p *process) subscribe(t *testing.T, token string, buffer int) net.Conn {
-	t.Helper()
-	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		if buffer == 0 {
-			return nil
-		}
-		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) })
-	}}
-	c, err := d.DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(5 * time.Minute))
-	fmt.Fprintf(c, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-	r, err := http.ReadResponse(bufio.NewReaderSize(c, 1), nil)
-	if err != nil || r.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("handshake: %v, %v", r, err)
-	}
-	wsutil.WriteClientText(c, []byte("/subscribe t "+token))
-	wsutil.WriteClientText(c, []byte("/"))
-	if data, err := wsutil.ReadServerText(c); err != nil || string(data) != "Unknown command" {
-		t.Fatalf("subscribe: %q, %v", data, err)
-	}
-	return c
-}
-
-// kilobytes returns a figure of /proc/PID/status.
-func (p *process) kilobytes(t *testing.T, field string) int {
-	t.Helper()
-	status, err := os.ReadFile("/proc/" + p.pid + "/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(status), field+":")
-	n, err := strconv.Atoi(strings.Fields(rest)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
 
 // kernelKilobytes returns what the system's TCP sockets hold.
 func kernelKilobytes(t *testing.T) int {

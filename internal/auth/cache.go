@@ -9,38 +9,43 @@ import (
 // bound; a token with more of it counts as several.
 const unitBytes = 512
 
-// A cache remembers verified tokens, the ones used last. The digest of a token
-// is enough to find it while the keys are fixed; once they can change, their
-// generation belongs beside it, so that no older entry is found.
+// A cache remembers verified tokens, the ones used last.
 type cache struct {
 	// Immutable after newCache.
 	capacity int // in units
 
 	mu sync.Mutex
 	// Guarded by mu.
-	entries map[digest]*entry
+	entries map[cacheKey]*entry
 	used    int   // units of all entries, at most capacity
 	ring    entry // ring.next is the entry used last, ring.prev the next to go
 }
 
-type entry struct {
+// A cacheKey names a token and the keys that it was verified with: what was
+// verified with other keys is not found.
+type cacheKey struct {
 	digest     digest
+	generation generation
+}
+
+type entry struct {
+	key        cacheKey
 	claims     *Claims
 	prev, next *entry
 }
 
 func newCache(capacity int) *cache {
-	c := &cache{capacity: capacity, entries: make(map[digest]*entry)}
+	c := &cache{capacity: capacity, entries: make(map[cacheKey]*entry)}
 	c.ring.prev, c.ring.next = &c.ring, &c.ring
 	return c
 }
 
 // get returns the claims of a token that is in the cache and still accepted
 // now, else nil.
-func (c *cache) get(d digest, now time.Time) *Claims {
+func (c *cache) get(k cacheKey, now time.Time) *Claims {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries[d]
+	e := c.entries[k]
 	if e == nil {
 		return nil
 	}
@@ -55,20 +60,20 @@ func (c *cache) get(d digest, now time.Time) *Claims {
 
 // put remembers a verified token, and forgets those used longest ago until
 // there is room for it.
-func (c *cache) put(d digest, claims *Claims) {
+func (c *cache) put(k cacheKey, claims *Claims) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.entries[d]; e != nil { // verified twice at the same time
+	if e := c.entries[k]; e != nil { // verified twice at the same time
 		c.removeLocked(e)
 	}
-	e := &entry{digest: d, claims: claims}
+	e := &entry{key: k, claims: claims}
 	if e.units() > c.capacity {
 		return
 	}
 	for c.used+e.units() > c.capacity {
 		c.removeLocked(c.ring.prev)
 	}
-	c.entries[d] = e
+	c.entries[k] = e
 	c.used += e.units()
 	e.linkBehind(&c.ring)
 }
@@ -76,7 +81,7 @@ func (c *cache) put(d digest, claims *Claims) {
 func (c *cache) removeLocked(e *entry) {
 	e.unlink()
 	c.used -= e.units()
-	delete(c.entries, e.digest)
+	delete(c.entries, e.key)
 }
 
 func (e *entry) units() int { return 1 + e.claims.bytes()/unitBytes }

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -26,8 +27,13 @@ const (
 // Keys are the public keys that tokens may be signed with. They are immutable,
 // and safe for concurrent use.
 type Keys struct {
-	keys []key
+	keys       []key
+	generation generation
 }
+
+// A generation tells a set of keys from others: the beginning of the SHA-256
+// of all of them.
+type generation [8]byte
 
 // A key verifies the signatures of its own algorithms, and no others.
 type key struct {
@@ -48,14 +54,16 @@ func ParseKeys(data []byte) (*Keys, error) {
 	if len(blocks) > maxKeys {
 		return nil, fmt.Errorf("%d public keys, the most is %d", len(blocks), maxKeys)
 	}
-	keys := new(Keys)
+	keys, all := new(Keys), sha256.New()
 	for _, b := range blocks {
 		k, err := parsePublicKey(b)
 		if err != nil {
 			return nil, err
 		}
 		keys.keys = append(keys.keys, k)
+		all.Write(b.Bytes)
 	}
+	copy(keys.generation[:], all.Sum(nil))
 	return keys, nil
 }
 

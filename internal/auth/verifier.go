@@ -96,17 +96,19 @@ func (v *Verifier) Cached(t Token) (*Claims, bool) {
 	if t.check() != nil {
 		return nil, false
 	}
-	return v.cached(t.digest())
+	return v.cached(v.cacheKey(t))
 }
 
-func (v *Verifier) cached(d digest) (*Claims, bool) {
-	claims := v.cache.get(d, v.now())
+func (v *Verifier) cached(k cacheKey) (*Claims, bool) {
+	claims := v.cache.get(k, v.now())
 	if claims == nil {
 		return nil, false
 	}
 	v.hits.Add(1)
 	return claims, true
 }
+
+func (v *Verifier) cacheKey(t Token) cacheKey { return cacheKey{t.digest(), v.keys.generation} }
 
 // Verify returns the claims of t when it is what the server accepts, else a
 // [notiflux.Error] with TokenMissing, TokenInvalid or TokenExpired, fit for
@@ -123,8 +125,8 @@ func (v *Verifier) verify(t Token) (*Claims, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	d := t.digest()
-	if claims, ok := v.cached(d); ok {
+	k := v.cacheKey(t)
+	if claims, ok := v.cached(k); ok {
 		return claims, nil
 	}
 	claims, err := v.judge(t)
@@ -132,7 +134,7 @@ func (v *Verifier) verify(t Token) (*Claims, error) {
 		return nil, err
 	}
 	v.verified.Add(1)
-	v.cache.put(d, claims)
+	v.cache.put(k, claims)
 	return claims, nil
 }
 

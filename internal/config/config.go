@@ -48,7 +48,8 @@ type Serve struct {
 	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Most topics that one client is subscribed to."`
 	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"How far behind the history a client may fall before it is cut."`
 
-	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"How connections are waited for: auto or portable."`
+	Compression     bool          `group:"Running:" env:"NOTIFLUX_COMPRESSION" help:"Compress messages for clients that can (permessage-deflate)."`
+	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"How connections are waited for: auto is epoll for plain TCP on Linux, portable is goroutines for all."`
 	ShutdownTimeout time.Duration `group:"Running:" env:"NOTIFLUX_SHUTDOWN_TIMEOUT" default:"25s" help:"How long a shutdown may take."`
 	LogLevel        slog.Level    `group:"Running:" env:"NOTIFLUX_LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat       string        `group:"Running:" env:"NOTIFLUX_LOG_FORMAT" default:"text" help:"Form of the log, on standard error: text or json."`

@@ -27,8 +27,9 @@ type batch struct {
 
 // batches are the latest ones made in a turn.
 type batches struct {
-	slots [batchSlots]batch
-	next  int // slot that is replaced next
+	encoder wire.Encoder
+	slots   [batchSlots]batch
+	next    int // slot that is replaced next
 }
 
 // forget lets go of all batches, so that the next ones reach to the tails.
@@ -54,7 +55,7 @@ func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
 		if !ok {
 			break
 		}
-		frame := entry.Frame(e, wire.Encode)
+		frame := entry.Frame(e, b.encoder.Encode)
 		switch s.messages {
 		case 0:
 			s.data = frame
@@ -132,7 +133,7 @@ func (s *Session) Next() []byte {
 	}
 	p.buffer = append(append(p.buffer[:0], s.cutRest()...), s.answers...)
 	for sub := s.firstDirty; sub != nil && len(p.buffer) < maxBatch; sub = sub.nextDirty {
-		b := s.group.batches.from(sub.cursor, encoding)
+		b := s.group.batches.from(sub.cursor, s.encoding)
 		p.buffer = append(p.buffer, b.data...)
 		p.parts = append(p.parts, part{sub, b.end, len(b.data), b.messages})
 	}
@@ -148,7 +149,7 @@ func (s *Session) Next() []byte {
 func (s *Session) nextShared(p *pull) []byte {
 	sub := s.firstDirty
 	if sub != nil {
-		b := s.group.batches.from(sub.cursor, encoding)
+		b := s.group.batches.from(sub.cursor, s.encoding)
 		if len(b.data) > 0 {
 			p.parts = append(p.parts, part{sub, b.end, len(b.data), b.messages})
 			return b.data
@@ -178,7 +179,12 @@ func (s *Session) cutRest() []byte {
 	if s.cut.entry == nil {
 		return nil
 	}
-	return s.cut.entry.Frame(encoding, wire.Encode)[s.cut.sent:]
+	return s.frame(s.cut.entry)[s.cut.sent:]
+}
+
+// frame returns what carries an entry to this client.
+func (s *Session) frame(e *topiclog.Entry) []byte {
+	return e.Frame(s.encoding, s.group.batches.encoder.Encode)
 }
 
 // finishCut makes the rest of the frame under way one of the answers, so that
@@ -250,7 +256,7 @@ func (s *Session) wrotePart(p part, n int) {
 		entry, next, _ := p.sub.cursor.Next()
 		p.sub.cursor = next
 		s.group.config.Stats.Delivered.Add(1)
-		frame := len(entry.Frame(encoding, wire.Encode))
+		frame := len(s.frame(entry))
 		if n < frame {
 			s.cut.entry, s.cut.sent = entry, n
 			return

@@ -13,6 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -134,9 +135,11 @@ func (c *client) Close(code wire.CloseCode, _ string) {
 	}
 }
 
-func (w *world) connect() *client {
+func (w *world) connect() *client { return w.connectWith(notiflux.Text) }
+
+func (w *world) connectWith(e notiflux.Encoding) *client {
 	c := &client{w: w}
-	c.s = w.group.New(c)
+	c.s = w.group.New(c, e)
 	return c
 }
 
@@ -150,7 +153,9 @@ func (c *client) say(line string) {
 	c.w.loop.run()
 }
 
-func (c *client) subscribe(topic notiflux.Topic) { c.say("/subscribe " + string(topic) + " " + c.w.token(topic)) }
+func (c *client) subscribe(topic notiflux.Topic) {
+	c.say("/subscribe " + string(topic) + " " + c.w.token(topic))
+}
 
 // write lets the socket take up to n bytes.
 func (c *client) write(n int) {
@@ -180,12 +185,17 @@ func (c *client) messages() (all []string) {
 	c.w.t.Helper()
 	r := bytes.NewReader(c.sent[c.read:])
 	for {
-		frame, err := ws.ReadFrame(r)
+		frame, err := readFrame(r)
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			return all
 		}
 		if err != nil || frame.Header.OpCode != ws.OpText || !frame.Header.Fin || frame.Header.Masked {
 			c.w.t.Fatalf("frame %+v, %v", frame.Header, err)
+		}
+		if frame.Header.Rsv1() {
+			if frame.Payload, err = frametest.Inflate(frame.Payload); err != nil {
+				c.w.t.Fatal(err)
+			}
 		}
 		all = append(all, string(frame.Payload))
 		c.read = len(c.sent) - r.Len()
@@ -204,4 +214,15 @@ func (c *client) expect(t *testing.T, want ...string) {
 			t.Fatalf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// readFrame reads a whole frame.
+func readFrame(r io.Reader) (ws.Frame, error) {
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		return ws.Frame{}, err
+	}
+	payload := make([]byte, h.Length)
+	_, err = io.ReadFull(r, payload)
+	return ws.Frame{Header: h, Payload: payload}, err
 }

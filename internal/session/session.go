@@ -20,8 +20,10 @@ type Conn interface {
 
 // A Session is one client. All its fields are owned by its group's loop.
 type Session struct {
-	group *Group
-	conn  Conn
+	// Immutable after New.
+	group    *Group
+	conn     Conn
+	encoding notiflux.Encoding
 
 	subs       []*subscription
 	firstDirty *subscription // what has something to read, first come first served
@@ -52,12 +54,9 @@ type ending struct {
 // not read them is not listened to, in bytes.
 const maxAnswers = 16 << 10
 
-// encoding is the one of all sessions as yet.
-const encoding = notiflux.Text
-
-// New returns a session on conn.
-func (g *Group) New(conn Conn) *Session {
-	s := &Session{group: g, conn: conn, allowance: g.config.CommandBurst, refilled: time.Since(g.start)}
+// New returns a session on conn, which gets its messages in encoding.
+func (g *Group) New(conn Conn, encoding notiflux.Encoding) *Session {
+	s := &Session{group: g, conn: conn, encoding: encoding, allowance: g.config.CommandBurst, refilled: time.Since(g.start)}
 	g.sessions[s] = struct{}{}
 	g.config.Stats.Sessions.Add(1)
 	return s

@@ -1,0 +1,139 @@
+//go:build linux
+
+// Package bench_test measures whole servers from outside: scenarios that the
+// benchmarks of the packages cannot show. What was measured stands in RESULTS.md.
+package bench_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+// process is a server of its own, so that its memory is not the test's.
+type process struct {
+	url, admin, pid string
+	signer          *auth.Signer
+}
+
+func serve(t *testing.T, flags ...string) *process {
+	t.Helper()
+	private, public, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	key, binary := filepath.Join(dir, "es256_public.pem"), filepath.Join(dir, "notiflux")
+	if err := os.WriteFile(key, public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/notiflux").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	cmd := exec.Command(binary, append([]string{"serve", "--port=0", "--admin-addr=127.0.0.1:0", "--jwt-public-key-file=" + key}, flags...)...)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		_, url, ok := strings.Cut(lines.Text(), " url=")
+		url, admin, both := strings.Cut(url, " admin=")
+		if ok && both {
+			go io.Copy(io.Discard, log)
+			return &process{url, admin, strconv.Itoa(cmd.Process.Pid), signer}
+		}
+	}
+	t.Fatal("the server does not say where it listens")
+	return nil
+}
+
+func (p *process) token(t *testing.T, scope auth.Scope, topic notiflux.Topic) string {
+	t.Helper()
+	token, err := p.signer.Sign(auth.Grant{Subject: "bench", Scopes: []auth.Scope{scope}, Topics: []notiflux.Topic{topic}, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(token)
+}
+
+// connect opens a WebSocket with a receive buffer of so many bytes; 0: the
+// system's choice.
+func (p *process) connect(buffer int) (net.Conn, error) {
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		if buffer == 0 {
+			return nil
+		}
+		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) })
+	}}
+	c, err := d.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		return nil, err
+	}
+	c.SetDeadline(time.Now().Add(5 * time.Minute))
+	fmt.Fprintf(c, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	r, err := http.ReadResponse(bufio.NewReaderSize(c, 1), nil)
+	if err == nil && r.StatusCode != http.StatusSwitchingProtocols {
+		err = errors.New(r.Status)
+	}
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	return c, nil
+}
+
+// subscribe connects, subscribes to topic t, and returns when that holds.
+func (p *process) subscribe(t *testing.T, token string, buffer int) net.Conn {
+	t.Helper()
+	c, err := p.connect(buffer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	wsutil.WriteClientText(c, []byte("/subscribe t "+token))
+	wsutil.WriteClientText(c, []byte("/"))
+	if data, err := wsutil.ReadServerText(c); err != nil || string(data) != "Unknown command" {
+		t.Fatalf("subscribe: %q, %v", data, err)
+	}
+	return c
+}
+
+// kilobytes returns a figure of /proc/PID/status.
+func (p *process) kilobytes(t *testing.T, field string) int {
+	t.Helper()
+	status, err := os.ReadFile("/proc/" + p.pid + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), field+":")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

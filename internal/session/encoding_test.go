@@ -1,0 +1,78 @@
+package session_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+)
+
+func long(i int) string { return fmt.Sprint(i) + strings.Repeat("0123456789", 100) }
+
+// Each client gets the messages in its own encoding, wherever its socket cuts them.
+func TestSessionsOfBothEncodings(t *testing.T) {
+	for n := 1; n < 60; n++ {
+		w := newWorld(t, topiclog.Limits{}, nil)
+		plain, deflated := w.connect(), w.connectWith(notiflux.TextDeflated)
+		plain.subscribe("a")
+		deflated.subscribe("a")
+		w.publish("a", long(1))
+		w.publish("a", "short")
+		w.publish("a", long(2))
+		w.group.Collect()
+		plain.write(n)
+		deflated.write(n)
+		w.publish("a", long(3))
+		plain.expect(t, long(1), "short", long(2), long(3))
+		deflated.expect(t, long(1), "short", long(2), long(3))
+		if len(deflated.sent) > 500 || len(plain.sent) < 3000 {
+			t.Fatalf("%d bytes compressed, %d plain", len(deflated.sent), len(plain.sent))
+		}
+	}
+}
+
+// The frame under way is finished in the client's encoding.
+func TestUnsubscribeInsideACompressedFrame(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{}, nil)
+	c := w.connectWith(notiflux.TextDeflated)
+	c.subscribe("a")
+	w.publish("a", long(1))
+	w.group.Collect()
+	c.write(7)
+	c.say("/unsubscribe a")
+	w.publish("a", long(2))
+	c.expect(t, long(1))
+}
+
+// A message is compressed once, and what that made is shared.
+func TestACompressedFrameIsShared(t *testing.T) {
+	const clients = 50
+	w := newWorld(t, topiclog.Limits{}, nil)
+	var all [clients]*client
+	for i := range all {
+		all[i] = w.connectWith(notiflux.TextDeflated)
+		all[i].subscribe("a")
+	}
+	w.publish("a", long(1))
+	w.group.Collect()
+	first := all[0].s.Next()
+	all[0].s.Wrote(0)
+	for i, c := range all {
+		p := c.s.Next()
+		if &p[0] != &first[0] {
+			t.Fatalf("client %d has a frame of its own", i)
+		}
+		c.s.Wrote(0)
+	}
+	got := testing.AllocsPerRun(100, func() {
+		for _, c := range all {
+			c.s.Next()
+			c.s.Wrote(0)
+		}
+	})
+	if got > 0 {
+		t.Errorf("%v allocations for %d clients, want 0", got, clients)
+	}
+}
