@@ -31,6 +31,7 @@ type Encoding uint8
 
 // The encodings in use.
 const (
-	Text      Encoding = iota // a WebSocket text frame that holds Body.Data
-	Encodings                 // how many there are
+	Text         Encoding = iota // a WebSocket text frame that holds Body.Data
+	TextDeflated                 // the same, compressed where that makes it shorter (RFC 7692)
+	Encodings                    // how many there are
 )

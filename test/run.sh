@@ -73,6 +73,7 @@ else
 	missing fuzz "takes minutes: make fuzz, or REQUIRE_ALL=1 make test"
 fi
 suite scripts test/scripts.sh
+suite clients test/clients.sh
 suite image test/image.sh
 
 printf '\n%s\n%s passed, %s failed, %s skipped\n' "$summary" "$passed" "$failed" "$skipped"

@@ -52,16 +52,18 @@ type Server struct {
 	admin    net.Listener // nil: off
 	tls      *certificate // nil: off
 
-	hub      *hub.Hub
-	broker   broker.Broker
-	verifier *auth.Verifier
-	pool     *auth.Pool
-	api      *api.API
-	upgrader *transport.Upgrader
-	sockets  transport.Config
-	sessions session.Stats
-	clients  *clients
-	shards   []shard
+	hub       *hub.Hub
+	broker    broker.Broker
+	verifier  *auth.Verifier
+	pool      *auth.Pool
+	api       *api.API
+	upgrader  *transport.Upgrader
+	sockets   transport.Config
+	deflating transport.Config // of clients that compression was agreed on with
+	sessions  session.Stats
+	clients   *clients
+	memory    tidier
+	shards    []shard
 
 	next     atomic.Uint32 // shard of the next client
 	draining atomic.Bool
@@ -139,12 +141,14 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 		Ready:           s.ready,
 		Log:             s.log,
 	})
-	s.upgrader = &transport.Upgrader{Origins: origins, Protocols: []string{"notiflux.v1.text"}, Over: s.ready}
+	s.upgrader = &transport.Upgrader{Origins: origins, Protocols: []string{"notiflux.v1.text"}, Compression: c.Compression, Over: s.ready}
 	s.sockets = transport.Config{
 		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
 		Budget:          transport.NewBudget(0),
 		Stats:           new(transport.Stats),
 	}
+	s.deflating = s.sockets
+	s.deflating.Inflaters = new(transport.Inflaters)
 	for range runtime.GOMAXPROCS(0) {
 		s.shards = append(s.shards, s.newShard())
 	}
@@ -153,9 +157,10 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 func (s *Server) newShard() shard {
 	var group *session.Group
 	l := loop.New(loop.Config{
-		Collect: func() { group.Collect() },
-		Closed:  s.clients.leave,
-		Log:     s.log,
+		Portable: s.config.Loops == "portable",
+		Collect:  func() { group.Collect() },
+		Closed:   s.clients.leave,
+		Log:      s.log,
 	})
 	group = session.NewGroup(session.Config{
 		Hub:         s.hub,
@@ -205,7 +210,7 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 	if err := s.clients.enter(); err != nil {
 		return err
 	}
-	conn, early, _, err := s.upgrader.Upgrade(w, r)
+	h, err := s.upgrader.Upgrade(w, r)
 	if err != nil {
 		s.clients.leave()
 		if _, ok := errors.AsType[*notiflux.Error](err); !ok {
@@ -214,10 +219,15 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	}
+	s.memory.handshake()
 	shard := &s.shards[int(s.next.Add(1))%len(s.shards)]
-	shard.loop.Serve(conn, early, func(c *loop.Conn, now time.Duration) loop.Client {
-		socket := transport.NewWebSocket(&s.sockets, c, now)
-		socket.Serve(shard.group.New(socket))
+	sockets, encoding := &s.sockets, notiflux.Text
+	if h.Deflate {
+		sockets, encoding = &s.deflating, notiflux.TextDeflated
+	}
+	shard.loop.Serve(h.Conn, h.Early, func(c *loop.Conn, now time.Duration) loop.Client {
+		socket := transport.NewWebSocket(sockets, c, now)
+		socket.Serve(shard.group.New(socket, encoding))
 		return socket
 	})
 	return nil
@@ -296,6 +306,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop()
 	admin.Close() // The last to go: it shows the shutdown to who looks.
 	running.Wait()
+	s.memory.stop()
 	s.log.Info("stopped")
 	return err
 }

@@ -27,98 +27,123 @@ import (
 	"github.com/ikornaselur/notiflux/internal/server/servertest"
 )
 
-func TestEverySubscriberGetsTheMessage(t *testing.T) {
-	s := servertest.Start(t, nil)
-	a, b, other := s.Subscribe("news"), s.Subscribe("news", "sport"), s.Subscribe("weather")
-	position := s.Broadcast("news", "hello")
-	if epoch, offset, _ := strings.Cut(position, ":"); len(epoch) == 0 || offset != "1" {
-		t.Errorf("position %q, want an epoch and offset 1", position)
+// starter is servertest.Start on one kind of loop.
+type starter func(change func(*config.Serve)) *servertest.Server
+
+// onBothLoops runs a test on each kind of loop.
+func onBothLoops(t *testing.T, test func(t *testing.T, start starter)) {
+	for _, loops := range []string{"auto", "portable"} {
+		t.Run("loops="+loops, func(t *testing.T) {
+			test(t, func(change func(*config.Serve)) *servertest.Server {
+				return servertest.Start(t, func(c *config.Serve) {
+					c.Loops = loops
+					if change != nil {
+						change(c)
+					}
+				})
+			})
+		})
 	}
-	a.Expect("hello")
-	b.Expect("hello")
-	s.Broadcast("sport", map[string]any{"goal": 1, "by": []string{"a"}})
-	s.Broadcast("weather", "")
-	b.Expect(`{"by":["a"],"goal":1}`)
-	other.Expect("")
-	a.Sync() // Nothing else came.
+}
+
+func TestEverySubscriberGetsTheMessage(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		a, b, other := s.Subscribe("news"), s.Subscribe("news", "sport"), s.Subscribe("weather")
+		position := s.Broadcast("news", "hello")
+		if epoch, offset, _ := strings.Cut(position, ":"); len(epoch) == 0 || offset != "1" {
+			t.Errorf("position %q, want an epoch and offset 1", position)
+		}
+		a.Expect("hello")
+		b.Expect("hello")
+		s.Broadcast("sport", map[string]any{"goal": 1, "by": []string{"a"}})
+		s.Broadcast("weather", "")
+		b.Expect(`{"by":["a"],"goal":1}`)
+		other.Expect("")
+		a.Sync() // Nothing else came.
+	})
 }
 
 func TestTranscript(t *testing.T) {
-	s := servertest.Start(t, nil)
-	c := s.Connect()
-	token := s.Token(auth.Subscribe, "t", "a topic")
-	for _, step := range []struct {
-		say   string
-		hears []string
-	}{
-		{"/subscribe", []string{"Invalid subscribe command, it should be: /subscribe <topic> <token>"}},
-		{"/subscribe t", []string{"Invalid subscribe command, it should be: /subscribe <topic> <token>"}},
-		{"/subscribe t " + token + " more", []string{"Invalid subscribe command, it should be: /subscribe <topic> <token>"}},
-		{"/dance", []string{"Unknown command"}},
-		{"/unsubscribe", []string{"Unknown command"}},
-		{"/unsubscribe-all t", []string{"Unknown command"}},
-		{"chatter", nil},
-		{"/subscribe t " + s.Token(auth.Broadcast, "t"), []string{"Subscribe to t denied: the token does not have the scope subscribe"}},
-		{"/subscribe u " + token, []string{"Subscribe to u denied: the token does not name this topic, letter for letter, in topic or topics"}},
-		{"  /subscribe t " + token + "\n", nil},
-		{"/subscribe t " + token, nil},
-		{"BROADCAST t one", []string{"one"}},
-		{"/unsubscribe u", nil},
-		{"BROADCAST t two", []string{"two"}},
-		{"/unsubscribe t", nil},
-		{"BROADCAST t three", nil},
-		{"/subscribe t " + token, nil},
-		{"BROADCAST t four", []string{"four"}},
-		{"/unsubscribe-all", nil},
-		{"BROADCAST t five", nil},
-	} {
-		if broadcast, ok := strings.CutPrefix(step.say, "BROADCAST "); ok {
-			topic, message, _ := strings.Cut(broadcast, " ")
-			c.Sync()
-			s.Broadcast(notiflux.Topic(topic), message)
-		} else {
-			c.Say(step.say)
-		}
-		for _, want := range step.hears {
-			if got := c.Next(); got != want {
-				t.Errorf("%.40q: got %q, want %q", step.say, got, want)
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		c := s.Connect()
+		token := s.Token(auth.Subscribe, "t", "a topic")
+		for _, step := range []struct {
+			say   string
+			hears []string
+		}{
+			{"/subscribe", []string{"Invalid subscribe command, it should be: /subscribe <topic> <token>"}},
+			{"/subscribe t", []string{"Invalid subscribe command, it should be: /subscribe <topic> <token>"}},
+			{"/subscribe t " + token + " more", []string{"Invalid subscribe command, it should be: /subscribe <topic> <token>"}},
+			{"/dance", []string{"Unknown command"}},
+			{"/unsubscribe", []string{"Unknown command"}},
+			{"/unsubscribe-all t", []string{"Unknown command"}},
+			{"chatter", nil},
+			{"/subscribe t " + s.Token(auth.Broadcast, "t"), []string{"Subscribe to t denied: the token does not have the scope subscribe"}},
+			{"/subscribe u " + token, []string{"Subscribe to u denied: the token does not name this topic, letter for letter, in topic or topics"}},
+			{"  /subscribe t " + token + "\n", nil},
+			{"/subscribe t " + token, nil},
+			{"BROADCAST t one", []string{"one"}},
+			{"/unsubscribe u", nil},
+			{"BROADCAST t two", []string{"two"}},
+			{"/unsubscribe t", nil},
+			{"BROADCAST t three", nil},
+			{"/subscribe t " + token, nil},
+			{"BROADCAST t four", []string{"four"}},
+			{"/unsubscribe-all", nil},
+			{"BROADCAST t five", nil},
+		} {
+			if broadcast, ok := strings.CutPrefix(step.say, "BROADCAST "); ok {
+				topic, message, _ := strings.Cut(broadcast, " ")
+				c.Sync()
+				s.Broadcast(notiflux.Topic(topic), message)
+			} else {
+				c.Say(step.say)
+			}
+			for _, want := range step.hears {
+				if got := c.Next(); got != want {
+					t.Errorf("%.40q: got %q, want %q", step.say, got, want)
+				}
 			}
 		}
-	}
-	c.Sync()
+		c.Sync()
+	})
 }
 
 func TestFragmentsBinaryAndPing(t *testing.T) {
-	s := servertest.Start(t, nil)
-	conn := dialRaw(t, s)
-	token := s.Token(auth.Subscribe, "t")
-	line := []byte("/subscribe t " + token)
-	for _, f := range []ws.Frame{
-		ws.NewBinaryFrame([]byte("/subscribe")),
-		ws.NewFrame(ws.OpText, false, line[:5]),
-		ws.NewPingFrame([]byte("are you there")),
-		ws.NewFrame(ws.OpContinuation, false, line[5:20]),
-		ws.NewFrame(ws.OpContinuation, true, line[20:]),
-		ws.NewTextFrame([]byte("/")),
-	} {
-		if err := ws.WriteFrame(conn, ws.MaskFrame(f)); err != nil {
-			t.Fatal(err)
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		conn := dialRaw(t, s)
+		token := s.Token(auth.Subscribe, "t")
+		line := []byte("/subscribe t " + token)
+		for _, f := range []ws.Frame{
+			ws.NewBinaryFrame([]byte("/subscribe")),
+			ws.NewFrame(ws.OpText, false, line[:5]),
+			ws.NewPingFrame([]byte("are you there")),
+			ws.NewFrame(ws.OpContinuation, false, line[5:20]),
+			ws.NewFrame(ws.OpContinuation, true, line[20:]),
+			ws.NewTextFrame([]byte("/")),
+		} {
+			if err := ws.WriteFrame(conn, ws.MaskFrame(f)); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	for _, want := range []string{"pong are you there", "text Unknown command"} {
-		f, err := ws.ReadFrame(conn)
-		if err != nil {
-			t.Fatal(err)
+		for _, want := range []string{"pong are you there", "text Unknown command"} {
+			f, err := readFrame(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[ws.OpCode]string{ws.OpPong: "pong ", ws.OpText: "text "}[f.Header.OpCode] + string(f.Payload)
+			if got != want {
+				t.Fatalf("got %q, want %q", got, want)
+			}
 		}
-		got := map[ws.OpCode]string{ws.OpPong: "pong ", ws.OpText: "text "}[f.Header.OpCode] + string(f.Payload)
-		if got != want {
-			t.Fatalf("got %q, want %q", got, want)
+		s.Broadcast("t", "subscribed in pieces")
+		if data, err := wsutil.ReadServerText(conn); err != nil || string(data) != "subscribed in pieces" {
+			t.Errorf("got %q, %v", data, err)
 		}
-	}
-	s.Broadcast("t", "subscribed in pieces")
-	if data, err := wsutil.ReadServerText(conn); err != nil || string(data) != "subscribed in pieces" {
-		t.Errorf("got %q, %v", data, err)
-	}
+	})
 }
 
 // dialRaw opens a WebSocket by hand: what it sends is the test's.
@@ -139,82 +164,88 @@ func dialRaw(t *testing.T, s *servertest.Server) net.Conn {
 }
 
 func TestExpiryHoldsAtTheCommandOnly(t *testing.T) {
-	s := servertest.Start(t, nil)
-	c := s.Connect()
-	// Within the leeway of a minute, so that it holds for two seconds more.
-	token := s.TokenUntil(time.Now().Add(2*time.Second-auth.Leeway), auth.Subscribe, "t")
-	c.Say("/subscribe t " + token)
-	c.Sync()
-	refused := s.TokenUntil(time.Now().Add(-auth.Leeway-time.Second), auth.Subscribe, "t")
-	c.Say("/subscribe u " + refused)
-	if got := c.Next(); !strings.HasPrefix(got, "Subscribe to u denied: the token expired") {
-		t.Errorf("an expired token: %q", got)
-	}
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
-		s.Broadcast("t", "still here")
-		c.Expect("still here")
-	}
-	c.Say("/subscribe t2 " + token)
-	if got := c.Next(); !strings.HasPrefix(got, "Subscribe to t2 denied: the token expired") {
-		t.Errorf("the token of a living subscription, expired meanwhile: %q", got)
-	}
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		c := s.Connect()
+		// Within the leeway of a minute, so that it holds for two seconds more.
+		token := s.TokenUntil(time.Now().Add(2*time.Second-auth.Leeway), auth.Subscribe, "t")
+		c.Say("/subscribe t " + token)
+		c.Sync()
+		refused := s.TokenUntil(time.Now().Add(-auth.Leeway-time.Second), auth.Subscribe, "t")
+		c.Say("/subscribe u " + refused)
+		if got := c.Next(); !strings.HasPrefix(got, "Subscribe to u denied: the token expired") {
+			t.Errorf("an expired token: %q", got)
+		}
+		for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
+			s.Broadcast("t", "still here")
+			c.Expect("still here")
+		}
+		c.Say("/subscribe t2 " + token)
+		if got := c.Next(); !strings.HasPrefix(got, "Subscribe to t2 denied: the token expired") {
+			t.Errorf("the token of a living subscription, expired meanwhile: %q", got)
+		}
+	})
 }
 
 func TestRoutes(t *testing.T) {
-	s := servertest.Start(t, nil)
-	for _, test := range []struct {
-		method, path string
-		status       int
-	}{
-		{"GET", "/health", 200}, {"HEAD", "/health", 200}, {"GET", "/livez", 200}, {"GET", "/readyz", 200},
-		{"GET", "/", 404}, {"GET", "/nothing", 404}, {"GET", "/metrics", 404}, {"GET", "/debug/pprof/", 404},
-		{"GET", "/broadcast", 405}, {"POST", "/health", 405}, {"POST", "/ws", 405}, {"HEAD", "/ws", 405},
-		{"GET", "/ws", 426}, {"POST", "/broadcast", 400},
-	} {
-		r, err := http.NewRequest(test.method, s.URL+test.path, nil)
-		if err != nil {
-			t.Fatal(err)
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		for _, test := range []struct {
+			method, path string
+			status       int
+		}{
+			{"GET", "/health", 200}, {"HEAD", "/health", 200}, {"GET", "/livez", 200}, {"GET", "/readyz", 200},
+			{"GET", "/", 404}, {"GET", "/nothing", 404}, {"GET", "/metrics", 404}, {"GET", "/debug/pprof/", 404},
+			{"GET", "/broadcast", 405}, {"POST", "/health", 405}, {"POST", "/ws", 405}, {"HEAD", "/ws", 405},
+			{"GET", "/ws", 426}, {"POST", "/broadcast", 400},
+		} {
+			r, err := http.NewRequest(test.method, s.URL+test.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := s.HTTP.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Body.Close()
+			if a.StatusCode != test.status {
+				t.Errorf("%s %s = %d, want %d", test.method, test.path, a.StatusCode, test.status)
+			}
+			if test.status >= 400 && a.Header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("%s %s: error as %q", test.method, test.path, a.Header.Get("Content-Type"))
+			}
+			if (test.status == 405) != (a.Header.Get("Allow") != "") {
+				t.Errorf("%s %s: Allow: %q", test.method, test.path, a.Header.Get("Allow"))
+			}
 		}
-		a, err := s.HTTP.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a.Body.Close()
-		if a.StatusCode != test.status {
-			t.Errorf("%s %s = %d, want %d", test.method, test.path, a.StatusCode, test.status)
-		}
-		if test.status >= 400 && a.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s %s: error as %q", test.method, test.path, a.Header.Get("Content-Type"))
-		}
-		if (test.status == 405) != (a.Header.Get("Allow") != "") {
-			t.Errorf("%s %s: Allow: %q", test.method, test.path, a.Header.Get("Allow"))
-		}
-	}
+	})
 }
 
 func TestAdminListener(t *testing.T) {
-	s := servertest.Start(t, nil)
-	c := s.Subscribe("t")
-	s.Broadcast("t", "counted")
-	c.Expect("counted")
-	r, err := s.HTTP.Get(s.AdminURL + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	body, _ := io.ReadAll(r.Body)
-	for _, want := range []string{"notiflux_connections 1", "notiflux_subscriptions 1", "notiflux_messages_total 1", "notiflux_deliveries_total 1"} {
-		if !strings.Contains(string(body), "\n"+want+"\n") {
-			t.Errorf("metrics lack %q:\n%s", want, body)
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		c := s.Subscribe("t")
+		s.Broadcast("t", "counted")
+		c.Expect("counted")
+		r, err := s.HTTP.Get(s.AdminURL + "/metrics")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	foreign, _ := http.NewRequest("GET", s.AdminURL+"/metrics", nil)
-	foreign.Host = "evil.example.com"
-	if r, err := s.HTTP.Do(foreign); err != nil || r.StatusCode != http.StatusForbidden {
-		t.Errorf("a foreign Host: %v, %v; want 403", r, err)
-	} else {
-		r.Body.Close()
-	}
+		defer r.Body.Close()
+		body, _ := io.ReadAll(r.Body)
+		for _, want := range []string{"notiflux_connections 1", "notiflux_subscriptions 1", "notiflux_messages_total 1", "notiflux_deliveries_total 1"} {
+			if !strings.Contains(string(body), "\n"+want+"\n") {
+				t.Errorf("metrics lack %q:\n%s", want, body)
+			}
+		}
+		foreign, _ := http.NewRequest("GET", s.AdminURL+"/metrics", nil)
+		foreign.Host = "evil.example.com"
+		if r, err := s.HTTP.Do(foreign); err != nil || r.StatusCode != http.StatusForbidden {
+			t.Errorf("a foreign Host: %v, %v; want 403", r, err)
+		} else {
+			r.Body.Close()
+		}
+	})
 }
 
 func TestAdminAddressTaken(t *testing.T) {
@@ -236,153 +267,161 @@ func TestAdminAddressTaken(t *testing.T) {
 }
 
 func TestConnectionLimit(t *testing.T) {
-	s := servertest.Start(t, func(c *config.Serve) { c.MaxConnections = 2 })
-	a := s.Connect()
-	s.Connect()
-	refused := func() *http.Response {
-		_, r, err := websocket.Dial(t.Context(), s.URL+"/ws", nil)
-		if err == nil {
-			t.Fatal("a third connection got in")
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) { c.MaxConnections = 2 })
+		a := s.Connect()
+		s.Connect()
+		refused := func() *http.Response {
+			_, r, err := websocket.Dial(t.Context(), s.URL+"/ws", nil)
+			if err == nil {
+				t.Fatal("a third connection got in")
+			}
+			return r
 		}
-		return r
-	}
-	if r := refused(); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
-		t.Errorf("past the limit: %s, Retry-After %q; want 503", r.Status, r.Header.Get("Retry-After"))
-	}
-	a.Close(websocket.StatusNormalClosure, "")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for ctx.Err() == nil {
-		if c, _, err := websocket.Dial(ctx, s.URL+"/ws", nil); err == nil {
-			c.CloseNow()
-			return
+		if r := refused(); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
+			t.Errorf("past the limit: %s, Retry-After %q; want 503", r.Status, r.Header.Get("Retry-After"))
 		}
-	}
-	t.Error("the place of a connection that closed is not free again")
+		a.Close(websocket.StatusNormalClosure, "")
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for ctx.Err() == nil {
+			if c, _, err := websocket.Dial(ctx, s.URL+"/ws", nil); err == nil {
+				c.CloseNow()
+				return
+			}
+		}
+		t.Error("the place of a connection that closed is not free again")
+	})
 }
 
 func TestShutdownDeliversAndSaysGoodbye(t *testing.T) {
-	s := servertest.Start(t, nil)
-	var clients []*servertest.Client
-	for range 20 {
-		clients = append(clients, s.Subscribe("t"))
-	}
-	for i := range 50 {
-		s.Broadcast("t", fmt.Sprint(i))
-	}
-	stopped := make(chan error, 1)
-	go func() { stopped <- s.Stop() }()
-	var wg sync.WaitGroup
-	for _, c := range clients {
-		wg.Go(func() {
-			for i := range 50 {
-				c.Expect(fmt.Sprint(i))
-			}
-			c.ExpectClose(websocket.StatusServiceRestart)
-		})
-	}
-	wg.Wait()
-	if err := <-stopped; err != nil {
-		t.Error(err)
-	}
-	if _, err := s.HTTP.Get(s.URL + "/readyz"); err == nil {
-		t.Error("a server that has stopped still answers")
-	}
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		var clients []*servertest.Client
+		for range 20 {
+			clients = append(clients, s.Subscribe("t"))
+		}
+		for i := range 50 {
+			s.Broadcast("t", fmt.Sprint(i))
+		}
+		stopped := make(chan error, 1)
+		go func() { stopped <- s.Stop() }()
+		var wg sync.WaitGroup
+		for _, c := range clients {
+			wg.Go(func() {
+				for i := range 50 {
+					c.Expect(fmt.Sprint(i))
+				}
+				c.ExpectClose(websocket.StatusServiceRestart)
+			})
+		}
+		wg.Wait()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		if _, err := s.HTTP.Get(s.URL + "/readyz"); err == nil {
+			t.Error("a server that has stopped still answers")
+		}
+	})
 }
 
 func TestASlowConsumerIsCutAndDelaysNobody(t *testing.T) {
-	s := servertest.Start(t, func(c *config.Serve) {
-		c.HistoryMessages = 10
-		c.MaxMessageBytes, c.HistoryBytes, c.MaxLagBytes = 64<<10, 1<<20, 128<<10
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) {
+			c.HistoryMessages = 10
+			c.MaxMessageBytes, c.HistoryBytes, c.MaxLagBytes = 64<<10, 1<<20, 128<<10
+		})
+		stuck := dialRaw(t, s)
+		if err := wsutil.WriteClientText(stuck, []byte("/subscribe t "+s.Token(auth.Subscribe, "t"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := wsutil.WriteClientText(stuck, []byte("/")); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := wsutil.ReadServerText(stuck); err != nil || string(data) != "Unknown command" {
+			t.Fatalf("got %q, %v", data, err)
+		}
+		reader := s.Subscribe("t")
+		reader.SetReadLimit(1 << 20)
+		message := strings.Repeat("x", 60<<10)
+		// Every message reaches the one who reads before the next is sent; the
+		// other one is cut once the kernel and the lag limit hold no more.
+		sent := 0
+		for deadline := time.Now().Add(time.Minute); metric(t, s, `notiflux_closes_total{code="4202"}`) != "1"; sent++ {
+			if time.Now().After(deadline) {
+				t.Fatalf("a consumer that reads nothing of %d messages is not cut", sent)
+			}
+			s.Broadcast("t", fmt.Sprint(sent, " ", message))
+			if got := reader.Next(); !strings.HasPrefix(got, fmt.Sprint(sent, " ")) {
+				t.Fatalf("message %d: got %.20q", sent, got)
+			}
+		}
+		// What it reads now is unbroken from the beginning, then its close, or the
+		// end if it was too late to be told.
+		for i := 0; ; i++ {
+			data, op, err := wsutil.ReadServerData(stuck)
+			if closed := (wsutil.ClosedError{}); errors.As(err, &closed) && closed.Code != 4202 {
+				t.Errorf("closed with %d, want 4202", closed.Code)
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("after %d messages the connection neither ends nor goes on", i)
+			}
+			if err != nil {
+				return
+			}
+			if op != ws.OpText || i >= sent || !strings.HasPrefix(string(data), fmt.Sprint(i, " ")) {
+				t.Fatalf("message %d of %d: got %.20q", i, sent, data)
+			}
+		}
 	})
-	stuck := dialRaw(t, s)
-	if err := wsutil.WriteClientText(stuck, []byte("/subscribe t "+s.Token(auth.Subscribe, "t"))); err != nil {
-		t.Fatal(err)
-	}
-	if err := wsutil.WriteClientText(stuck, []byte("/")); err != nil {
-		t.Fatal(err)
-	}
-	if data, err := wsutil.ReadServerText(stuck); err != nil || string(data) != "Unknown command" {
-		t.Fatalf("got %q, %v", data, err)
-	}
-	reader := s.Subscribe("t")
-	reader.SetReadLimit(1 << 20)
-	message := strings.Repeat("x", 60<<10)
-	// Every message reaches the one who reads before the next is sent; the
-	// other one is cut once the kernel and the lag limit hold no more.
-	sent := 0
-	for deadline := time.Now().Add(time.Minute); metric(t, s, `notiflux_closes_total{code="4202"}`) != "1"; sent++ {
-		if time.Now().After(deadline) {
-			t.Fatalf("a consumer that reads nothing of %d messages is not cut", sent)
-		}
-		s.Broadcast("t", fmt.Sprint(sent, " ", message))
-		if got := reader.Next(); !strings.HasPrefix(got, fmt.Sprint(sent, " ")) {
-			t.Fatalf("message %d: got %.20q", sent, got)
-		}
-	}
-	// What it reads now is unbroken from the beginning, then its close, or the
-	// end if it was too late to be told.
-	for i := 0; ; i++ {
-		data, op, err := wsutil.ReadServerData(stuck)
-		if closed := (wsutil.ClosedError{}); errors.As(err, &closed) && closed.Code != 4202 {
-			t.Errorf("closed with %d, want 4202", closed.Code)
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("after %d messages the connection neither ends nor goes on", i)
-		}
-		if err != nil {
-			return
-		}
-		if op != ws.OpText || i >= sent || !strings.HasPrefix(string(data), fmt.Sprint(i, " ")) {
-			t.Fatalf("message %d of %d: got %.20q", i, sent, data)
-		}
-	}
 }
 
 // A thousand clients come, are served and go, some politely; nothing is left.
 func TestComingAndGoingLeavesNothing(t *testing.T) {
-	s := servertest.Start(t, nil)
-	s.Broadcast("warm", "up")
-	const workers, each = 20, 50
-	var wg sync.WaitGroup
-	for w := range workers {
-		token := s.Token(auth.Subscribe, notiflux.Topic(fmt.Sprint("topic", w)))
-		wg.Go(func() {
-			for i := range each {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				c, _, err := websocket.Dial(ctx, s.URL+"/ws", nil)
-				if err != nil {
-					t.Error(err)
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		s.Broadcast("warm", "up")
+		const workers, each = 20, 50
+		var wg sync.WaitGroup
+		for w := range workers {
+			token := s.Token(auth.Subscribe, notiflux.Topic(fmt.Sprint("topic", w)))
+			wg.Go(func() {
+				for i := range each {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					c, _, err := websocket.Dial(ctx, s.URL+"/ws", nil)
+					if err != nil {
+						t.Error(err)
+						cancel()
+						return
+					}
+					c.Write(ctx, websocket.MessageText, fmt.Appendf(nil, "/subscribe topic%d %s", w, token))
+					c.Write(ctx, websocket.MessageText, []byte("/"))
+					if _, data, err := c.Read(ctx); err != nil || string(data) != "Unknown command" {
+						t.Errorf("got %q, %v", data, err)
+					}
+					if i%2 == 0 {
+						c.CloseNow()
+					} else {
+						c.Close(websocket.StatusNormalClosure, "bye")
+					}
 					cancel()
-					return
 				}
-				c.Write(ctx, websocket.MessageText, fmt.Appendf(nil, "/subscribe topic%d %s", w, token))
-				c.Write(ctx, websocket.MessageText, []byte("/"))
-				if _, data, err := c.Read(ctx); err != nil || string(data) != "Unknown command" {
-					t.Errorf("got %q, %v", data, err)
-				}
-				if i%2 == 0 {
-					c.CloseNow()
-				} else {
-					c.Close(websocket.StatusNormalClosure, "bye")
-				}
-				cancel()
+			})
+		}
+		wg.Wait()
+		deadline := time.Now().Add(20 * time.Second)
+		for _, name := range []string{"notiflux_connections", "notiflux_sessions", "notiflux_subscriptions"} {
+			for metric(t, s, name) != "0" && time.Now().Before(deadline) {
+				runtime.Gosched()
 			}
-		})
-	}
-	wg.Wait()
-	deadline := time.Now().Add(20 * time.Second)
-	for _, name := range []string{"notiflux_connections", "notiflux_sessions", "notiflux_subscriptions"} {
-		for metric(t, s, name) != "0" && time.Now().Before(deadline) {
-			runtime.Gosched()
+			if got := metric(t, s, name); got != "0" {
+				t.Errorf("%s is %s after all have gone", name, got)
+			}
 		}
-		if got := metric(t, s, name); got != "0" {
-			t.Errorf("%s is %s after all have gone", name, got)
+		if got := metric(t, s, "notiflux_topics"); got != "1" { // The one with a message.
+			t.Errorf("%s topics are left, want 1", got)
 		}
-	}
-	if got := metric(t, s, "notiflux_topics"); got != "1" { // The one with a message.
-		t.Errorf("%s topics are left, want 1", got)
-	}
+	})
 }
 
 // metric returns what the server shows of one series.
@@ -400,4 +439,15 @@ func metric(t *testing.T, s *servertest.Server, name string) string {
 	_, value, _ := strings.Cut(string(body), "\n"+name+" ")
 	value, _, _ = strings.Cut(value, "\n")
 	return value
+}
+
+// readFrame reads a whole frame.
+func readFrame(r io.Reader) (ws.Frame, error) {
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		return ws.Frame{}, err
+	}
+	payload := make([]byte, h.Length)
+	_, err = io.ReadFull(r, payload)
+	return ws.Frame{Header: h, Payload: payload}, err
 }

@@ -128,10 +128,10 @@ func (s *Session) Next() []byte {
 	p := &s.group.pulled
 	clear(p.parts)
 	p.parts = p.parts[:0]
-	if s.cut.entry == nil && len(s.answers) == 0 && s.firstDirty == s.lastDirty {
+	if len(s.cut) == 0 && len(s.answers) == 0 && s.firstDirty == s.lastDirty {
 		return s.nextShared(p)
 	}
-	p.buffer = append(append(p.buffer[:0], s.cutRest()...), s.answers...)
+	p.buffer = append(append(p.buffer[:0], s.cut...), s.answers...)
 	for sub := s.firstDirty; sub != nil && len(p.buffer) < maxBatch; sub = sub.nextDirty {
 		b := s.group.batches.from(sub.cursor, s.encoding)
 		p.buffer = append(p.buffer, b.data...)
@@ -166,35 +166,13 @@ func (s *Session) nextShared(p *pull) []byte {
 // two frames. After Rest, Wrote counts bytes of it.
 func (s *Session) Rest() []byte {
 	s.group.pulled.parts = s.group.pulled.parts[:0]
-	if s.cut.entry != nil {
-		return s.cutRest()
+	if len(s.cut) > 0 {
+		return s.cut
 	}
 	if s.answersCut {
 		return s.answers
 	}
 	return nil
-}
-
-func (s *Session) cutRest() []byte {
-	if s.cut.entry == nil {
-		return nil
-	}
-	return s.frame(s.cut.entry)[s.cut.sent:]
-}
-
-// frame returns what carries an entry to this client.
-func (s *Session) frame(e *topiclog.Entry) []byte {
-	return e.Frame(s.encoding, s.group.batches.encoder.Encode)
-}
-
-// finishCut makes the rest of the frame under way one of the answers, so that
-// it is finished although its subscription ends.
-func (s *Session) finishCut() {
-	if s.cut.entry != nil {
-		s.answers = append(append([]byte(nil), s.cutRest()...), s.answers...)
-		s.answersCut = true
-		s.cut.entry = nil
-	}
 }
 
 // Wrote says that the socket took n bytes of what Next or Rest gave.
@@ -219,16 +197,13 @@ func (s *Session) Wrote(n int) {
 
 // wroteCut counts n bytes against the frame under way and returns those left.
 func (s *Session) wroteCut(n int) int {
-	if s.cut.entry == nil {
-		return n
-	}
-	rest := len(s.cutRest())
-	if n < rest {
-		s.cut.sent += n
+	if n < len(s.cut) {
+		s.cut = s.cut[n:]
 		return 0
 	}
-	s.cut.entry = nil
-	return n - rest
+	n -= len(s.cut)
+	s.cut = nil
+	return n
 }
 
 // wroteAnswers counts n bytes against the answers and returns those left.
@@ -256,11 +231,16 @@ func (s *Session) wrotePart(p part, n int) {
 		entry, next, _ := p.sub.cursor.Next()
 		p.sub.cursor = next
 		s.group.config.Stats.Delivered.Add(1)
-		frame := len(s.frame(entry))
-		if n < frame {
-			s.cut.entry, s.cut.sent = entry, n
+		frame := s.frame(entry)
+		if n < len(frame) {
+			s.cut = frame[n:]
 			return
 		}
-		n -= frame
+		n -= len(frame)
 	}
+}
+
+// frame returns the message of an entry in the session's encoding.
+func (s *Session) frame(entry *topiclog.Entry) []byte {
+	return entry.Frame(s.encoding, s.group.batches.encoder.Encode)
 }

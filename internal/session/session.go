@@ -7,7 +7,6 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -29,10 +28,7 @@ type Session struct {
 	firstDirty *subscription // what has something to read, first come first served
 	lastDirty  *subscription
 
-	cut struct { // the message frame that the socket took only the beginning of
-		entry *topiclog.Entry // nil: none
-		sent  int
-	}
+	cut        []byte // the rest of a message frame that the socket took the beginning of; shared, not a copy
 	answers    []byte // whole frames that wait to be written
 	answersCut bool   // the first of them is under way
 
@@ -77,6 +73,7 @@ func (s *Session) Tick(time.Duration) {
 	}
 	if lag > s.group.config.MaxLagBytes {
 		s.conn.Close(wire.CloseTooSlow, "too slow: more unread than the server keeps")
+		s.unsubscribeAll() // Its cursors hold messages that nobody else needs.
 	}
 }
 
@@ -89,8 +86,7 @@ func (s *Session) Gone() {
 	for _, sub := range s.subs {
 		s.group.leave(sub)
 	}
-	s.subs, s.firstDirty, s.lastDirty, s.answers = nil, nil, nil, nil
-	s.cut.entry = nil
+	s.subs, s.firstDirty, s.lastDirty, s.cut, s.answers = nil, nil, nil, nil, nil
 	delete(s.group.sessions, s)
 	s.group.config.Stats.Sessions.Add(-1)
 }
@@ -191,7 +187,6 @@ func (s *Session) unsubscribe(topic notiflux.Topic) {
 	if sub == nil {
 		return
 	}
-	s.finishCut()
 	s.unlist(sub)
 	for i, other := range s.subs {
 		if other == sub {
@@ -206,7 +201,6 @@ func (s *Session) unsubscribe(topic notiflux.Topic) {
 
 // unsubscribeAll ends all subscriptions.
 func (s *Session) unsubscribeAll() {
-	s.finishCut()
 	for _, sub := range s.subs {
 		s.group.leave(sub)
 	}

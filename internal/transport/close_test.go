@@ -9,52 +9,22 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// closeCases are what clients send to end, and what they are answered.
-func closeCases() []frameCase {
-	cases := []frameCase{
-		{"no code", frame(0x88, ""), "end | > close"},
-		{"half a code", frame(0x88, "\x03"), violation},
-		{"reason", closing(1000, "bye"), "end | > close 1000"},
-		{"reason of 123 bytes", closing(1001, strings.Repeat("x", 123)), "end | > close 1001"},
-		{"reason of 124 bytes", closing(1001, strings.Repeat("x", 124)), violation},
-		{"reason in UTF-8", closing(3000, "κόσμε"), "end | > close 3000"},
-		{"invalid reason", closing(1000, "\xff"), notText},
-		{"cut character in the reason", closing(1000, "a\xe2\x82"), notText},
-		{"surrogate in the reason", closing(4000, "\xed\xa0\x80"), notText},
-		{"invalid code and reason", closing(999, "\xff"), violation},
-		{"message before", cat(text("a"), closing(1000, "")), `text "a" | end | > close 1000`},
-		{"message after", cat(closing(1000, ""), text("a"), ping("p")), "end | > close 1000"},
-		{"garbage after", cat(closing(1000, ""), []byte("\xff\xff\xff\xff")), "end | > close 1000"},
-		{"close after", cat(closing(1000, ""), closing(1001, "")), "end | > close 1000"},
-		{"ping before", cat(ping("p"), closing(1000, "")), "end | > close 1000"},
-		{"inside a message", cat(frame(0x01, "a"), closing(1000, "")), "end | > close 1000"},
-		{"inside a character", cat(frame(0x01, "\xe2"), closing(1000, ""), frame(0x80, "")), "end | > close 1000"},
-		{"after the burst of control frames", cat(repeat(100, ping("")), closing(1000, "")), "end | > close 1000"},
-	}
-	for _, code := range []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999} {
-		cases = append(cases, frameCase{fmt.Sprint(code), closing(code, ""), fmt.Sprintf("end | > close %d", code)})
-	}
-	for _, code := range []uint16{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535} {
-		cases = append(cases, frameCase{fmt.Sprint(code), closing(code, ""), violation})
-	}
-	return cases
-}
-
 func TestCloseByClient(t *testing.T) {
-	cases := closeCases()
+	cases := frametest.Closes()
 	if len(cases) < 30 {
 		t.Fatalf("%d cases, want at least 30", len(cases))
 	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(c.Name, func(t *testing.T) {
 			everyCut(t, func(t *testing.T, cut cutter) {
 				f := dial(new(transport.Config))
-				f.read(c.in, cut)
+				f.read(c.In, cut)
 				f.write(1 << 20)
-				equal(t, "transcript", f.transcript(), c.want)
+				equal(t, "transcript", f.transcript(), c.Want)
 				f.ws.ReadEnd()
 				f.ws.Gone()
 				equal(t, "last events", strings.Join(f.events[len(f.events)-3:], " "), "end drop gone")

@@ -29,6 +29,8 @@ type Config struct {
 	ControlRate     int           // control frames per second, then close 1008; a close never counts; negative: no limit
 	ControlBurst    int           // control frames at once
 
+	Inflaters *Inflaters // for connections that agreed on permessage-deflate; nil: a compressed message is closed with 1002
+
 	Budget *Budget // bounds the incomplete messages of all connections together; nil: no bound
 	Stats  *Stats  // counts what happens; nil: nothing is counted
 }

@@ -2,10 +2,7 @@ package transport_test
 
 import (
 	"bytes"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -15,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -126,7 +124,7 @@ func (f *fake) Receive(message []byte, binary bool) {
 	if binary {
 		op, kind = ws.OpBinary, "binary"
 	}
-	f.log("%s %s", kind, brief(message))
+	f.log("%s %s", kind, frametest.Brief(message))
 	if f.echo {
 		f.queue(wire.AppendFrame(nil, op, message))
 		f.ws.Dirty()
@@ -185,93 +183,21 @@ func everyCut(t *testing.T, test func(t *testing.T, cut cutter)) {
 	}
 }
 
-var mask = [4]byte{0x5a, 0xc3, 0x00, 0xff}
-
-// frame returns a masked frame with a first byte and the shortest length.
-func frame(first byte, payload string) []byte {
-	return masked(ws.Header{
-		Fin: first&0x80 != 0, Rsv: first >> 4 & 7, OpCode: ws.OpCode(first & 0x0f), Length: int64(len(payload)),
-	}, payload)
-}
-
-// masked returns a header that may announce anything, and a payload.
-func masked(h ws.Header, payload string) []byte {
-	h.Masked, h.Mask = true, mask
-	var b bytes.Buffer
-	if err := ws.WriteHeader(&b, h); err != nil {
-		panic(err)
-	}
-	p := []byte(payload)
-	ws.Cipher(p, mask, 0)
-	return append(b.Bytes(), p...)
-}
-
-func text(s string) []byte     { return frame(0x81, s) }
-func ping(s string) []byte     { return frame(0x89, s) }
-func binaryOf(s string) []byte { return frame(0x82, s) }
-
-// closing returns a close frame.
-func closing(code uint16, reason string) []byte {
-	return frame(0x88, string(binary.BigEndian.AppendUint16(nil, code))+reason)
-}
-
-// raw returns bytes given in hexadecimal.
-func raw(s string) []byte {
-	p, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		panic(err)
-	}
-	return p
-}
+// The ways to write frames that the tables are written in.
+func frame(first byte, payload string) []byte      { return frametest.Frame(first, payload) }
+func masked(h ws.Header, payload string) []byte    { return frametest.Masked(h, payload) }
+func text(s string) []byte                         { return frametest.Text(s) }
+func binaryOf(s string) []byte                     { return frametest.Binary(s) }
+func ping(s string) []byte                         { return frametest.Ping(s) }
+func closing(code uint16, reason string) []byte    { return frametest.Closing(code, reason) }
+func raw(s string) []byte                          { return frametest.Raw(s) }
+func sent(p []byte) []string                       { return frametest.Sent(p) }
+func describe(op ws.OpCode, payload []byte) string { return frametest.Describe(op, payload) }
 
 func cat(parts ...[]byte) []byte { return slices.Concat(parts...) }
 
 // repeat returns n times p.
 func repeat(n int, p []byte) []byte { return bytes.Repeat(p, n) }
-
-func brief(p []byte) string {
-	if len(p) > 200 {
-		return fmt.Sprintf("of %d bytes", len(p))
-	}
-	return fmt.Sprintf("%+q", p)
-}
-
-// sent returns the frames that a server wrote. It is strict: what it does not
-// understand is shown.
-func sent(p []byte) (frames []string) {
-	r := bytes.NewReader(p)
-	for r.Len() > 0 {
-		h, err := ws.ReadHeader(r)
-		if err != nil || h.Masked || h.Rsv != 0 || !h.Fin || h.Length > int64(r.Len()) {
-			return append(frames, fmt.Sprintf("broken frame %+v: %v", h, err))
-		}
-		payload := make([]byte, h.Length)
-		if _, err := io.ReadFull(r, payload); err != nil {
-			panic(err)
-		}
-		frames = append(frames, describe(h.OpCode, payload))
-	}
-	return frames
-}
-
-func describe(op ws.OpCode, payload []byte) string {
-	switch op {
-	case ws.OpText:
-		return "> text " + brief(payload)
-	case ws.OpBinary:
-		return "> binary " + brief(payload)
-	case ws.OpPing:
-		return "> ping"
-	case ws.OpPong:
-		return "> pong " + brief(payload)
-	case ws.OpClose:
-		if len(payload) == 0 {
-			return "> close"
-		}
-		return fmt.Sprintf("> close %d", binary.BigEndian.Uint16(payload))
-	}
-	return fmt.Sprintf("> opcode %d", op)
-}
 
 func equal(t *testing.T, what string, got, want any) {
 	t.Helper()

@@ -126,12 +126,12 @@ func (w *WebSocket) accept(h ws.Header, now time.Duration) bool {
 		}
 		return true
 	}
-	received, frames := 0, 1
+	received, frames, deflated := 0, 1, h.Rsv == rsv1
 	if w.inMessage() {
-		received, frames = len(w.in.message), w.in.frames+1
+		received, frames, deflated = len(w.in.message), w.in.frames+1, w.in.deflated
 		w.in.frames = frames
 	}
-	if h.Length > int64(w.maxMessage()-received) {
+	if h.Length > int64(w.mostReceived(deflated)-received) {
 		w.Close(wire.CloseTooBig, "the message is longer than allowed")
 		return false
 	}
@@ -146,7 +146,7 @@ func (w *WebSocket) accept(h ws.Header, now time.Duration) bool {
 // header, empty if nothing.
 func (w *WebSocket) violation(h ws.Header) string {
 	switch control := h.OpCode.IsControl(); {
-	case h.Rsv != 0:
+	case h.Rsv != 0 && !w.mayDeflate(h):
 		return "reserved bits are set"
 	case h.OpCode.IsReserved():
 		return "the opcode is reserved"
@@ -166,6 +166,13 @@ func (w *WebSocket) violation(h ws.Header) string {
 		return "the message before is not finished"
 	}
 	return ""
+}
+
+// mayDeflate reports whether a header with reserved bits says no more than that
+// a message is compressed, and may (RFC 7692 section 6: in the first frame, of
+// data, once it was agreed on).
+func (w *WebSocket) mayDeflate(h ws.Header) bool {
+	return h.Rsv == rsv1 && w.cfg.Inflaters != nil && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary)
 }
 
 // dataNext reports whether the next byte, first, belongs to a data frame.

@@ -1,22 +1,24 @@
 package transport_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 // FuzzRead feeds bytes whole, byte by byte and cut at random, to an application
 // that is never busy and to one that is busy after each message: all see and
 // send the same, and own no more than a message may be long.
 func FuzzRead(f *testing.F) {
-	for _, c := range append(goodFrames, badFrames...) {
-		if len(c.in) < 10_000 {
-			f.Add(c.in, uint64(len(c.name)))
+	for _, c := range slices.Concat(frametest.Good, frametest.Bad, frametest.Deflated()) {
+		if len(c.In) < 10_000 {
+			f.Add(c.In, uint64(len(c.Name)))
 		}
 	}
-	for _, c := range closeCases() {
-		f.Add(c.in, uint64(len(c.name)))
+	for _, c := range frametest.Closes() {
+		f.Add(c.In, uint64(len(c.Name)))
 	}
 	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
 		want := play(t, in, whole, false)

@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 // null is a socket and an application that do nothing.
@@ -73,11 +74,12 @@ func TestIdleOwnsNothing(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	cfg := &transport.Config{Budget: transport.NewBudget(0)}
+	cfg := &transport.Config{Budget: transport.NewBudget(0), Inflaters: new(transport.Inflaters)}
+	deflated := frametest.Deflate(strings.Repeat("hello", 1000))
 	var all [connections]*transport.WebSocket
 	for i := range all {
 		w := dialNull(cfg)
-		for _, b := range cat(frame(0x01, strings.Repeat("x", 500)), ping(a125), frame(0x80, "y")) {
+		for _, b := range cat(frame(0x01, strings.Repeat("x", 500)), ping(a125), frame(0x80, "y"), frame(0xc1, deflated)) {
 			w.Read([]byte{b}, 0)
 		}
 		w.Tick(transport.DefaultPingEvery)

@@ -28,10 +28,11 @@ type incoming struct {
 	control []byte    // its payload, if it is a control frame
 
 	// The message under way, around the frame or between two.
-	op      ws.OpCode // OpText or OpBinary; 0: no message
-	frames  int       // begun
-	message []byte    // what came of it; its capacity is charged to the budget
-	checked int       // bytes of message that are known to be whole characters
+	op       ws.OpCode // OpText or OpBinary; 0: no message
+	deflated bool      // it is compressed
+	frames   int       // begun
+	message  []byte    // what came of it; its capacity is charged to the budget
+	checked  int       // bytes of message that are known to be whole characters
 }
 
 // incomplete returns what is remembered of the input, from now on something.
@@ -49,6 +50,16 @@ func (w *WebSocket) maxMessage() int {
 	return cmp.Or(w.cfg.MaxMessageBytes, DefaultMaxMessageBytes)
 }
 
+// mostReceived is how many bytes may come for a message. A compressed one may
+// be longer than what it holds by what compression adds at worst.
+func (w *WebSocket) mostReceived(deflated bool) int {
+	most := w.maxMessage()
+	if deflated {
+		most += most/16 + 64
+	}
+	return most
+}
+
 // forget gives back what incomplete input owned.
 func (w *WebSocket) forget() {
 	if w.in != nil {
@@ -64,11 +75,14 @@ func (w *WebSocket) whole(h ws.Header, payload []byte, now time.Duration) {
 		w.endControl(h.OpCode, payload)
 	case h.Fin && !w.inMessage():
 		w.forget() // the pieces of its header
-		if h.OpCode == ws.OpText && !utf8.Valid(payload) {
+		switch {
+		case h.Rsv == rsv1:
+			w.inflated(h.OpCode, payload)
+		case h.OpCode == ws.OpText && !utf8.Valid(payload):
 			w.closeInvalidText()
-			return
+		default:
+			w.deliver(h.OpCode, payload)
 		}
-		w.deliver(h.OpCode, payload)
 	default:
 		w.extend(w.incomplete(now), h, payload, 0)
 	}
@@ -95,10 +109,10 @@ func (w *WebSocket) part(payload []byte) {
 // that is followed by left more bytes of it.
 func (w *WebSocket) extend(in *incoming, h ws.Header, payload []byte, left int64) {
 	if in.op == 0 {
-		in.op, in.frames = h.OpCode, 1
+		in.op, in.deflated, in.frames = h.OpCode, h.Rsv == rsv1, 1
 	}
 	end := h.Fin && left == 0
-	most := w.maxMessage()
+	most := w.mostReceived(in.deflated)
 	if h.Fin {
 		most = len(in.message) + len(payload) + int(left)
 	}
@@ -107,7 +121,7 @@ func (w *WebSocket) extend(in *incoming, h ws.Header, payload []byte, left int64
 		return
 	}
 	in.message = append(in.message, payload...)
-	if in.op == ws.OpText {
+	if in.op == ws.OpText && !in.deflated {
 		n, ok := wholeCharacters(in.message[in.checked:])
 		in.checked += n
 		if !ok || end && in.checked < len(in.message) {
@@ -117,6 +131,10 @@ func (w *WebSocket) extend(in *incoming, h ws.Header, payload []byte, left int64
 	}
 	if end {
 		w.forget()
+		if in.deflated {
+			w.inflated(in.op, in.message)
+			return
+		}
 		w.deliver(in.op, in.message)
 	}
 }

@@ -20,9 +20,10 @@ import (
 
 // The headers of a handshake, as net/http spells them.
 const (
-	headerKey      = "Sec-Websocket-Key"
-	headerVersion  = "Sec-Websocket-Version"
-	headerProtocol = "Sec-Websocket-Protocol"
+	headerKey        = "Sec-Websocket-Key"
+	headerVersion    = "Sec-Websocket-Version"
+	headerProtocol   = "Sec-Websocket-Protocol"
+	headerExtensions = "Sec-Websocket-Extensions"
 
 	version   = "13" // RFC 6455 section 4.1
 	keyBytes  = 16   // that the key decodes to
@@ -38,40 +39,54 @@ const DefaultUpgradeTimeout = 5 * time.Second
 const bodyPatience = time.Second
 
 // An Upgrader turns HTTP requests into WebSocket connections. The zero value
-// allows any origin and knows no subprotocol. Safe for concurrent use while its
-// fields do not change.
+// allows any origin and knows no subprotocol and no compression. Safe for
+// concurrent use while its fields do not change.
 type Upgrader struct {
-	Origins   origin.List
-	Protocols []string      // known subprotocols; the first of them that a client offers is echoed
-	Over      func() error  // asked last: an [*notiflux.Error] refuses the client before the upgrade; nil: nobody is refused
-	Timeout   time.Duration // for writing the answer; 0 means DefaultUpgradeTimeout
+	Origins     origin.List
+	Protocols   []string      // known subprotocols; the first of them that a client offers is echoed
+	Compression bool          // permessage-deflate is agreed on with clients that offer it
+	Over        func() error  // asked last: an [*notiflux.Error] refuses the client before the upgrade; nil: nobody is refused
+	Timeout     time.Duration // for writing the answer; 0 means DefaultUpgradeTimeout
+}
+
+// A Handshake is what an upgrade came to.
+type Handshake struct {
+	Conn     net.Conn // without deadlines; the caller's to close
+	Early    []byte   // what the client sent already behind its request
+	Protocol string   // the subprotocol that was agreed on; empty: none
+	Deflate  bool     // permessage-deflate was agreed on, without context takeover in either direction
 }
 
 // Upgrade checks the handshake (RFC 6455 section 4.2), answers it and takes
-// the connection over from net/http, without deadlines. early is what the
-// client sent already behind its request; protocol is the subprotocol that was
-// agreed on, empty if none.
+// the connection over from net/http.
 //
 // A handshake that is refused returns an [*notiflux.Error], with the headers
 // that belong to it set on w; the caller answers. Any other error means that
 // nothing can be answered any more.
-func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (conn net.Conn, early []byte, protocol string, err error) {
+func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, error) {
 	if err := u.check(w, r); err != nil {
-		return nil, nil, "", err
+		return Handshake{}, err
 	}
 	upgrader := ws.HTTPUpgrader{
 		Timeout:  cmp.Or(u.Timeout, DefaultUpgradeTimeout),
 		Protocol: func(string) bool { return true },
 	}
-	protocol = u.choose(r.Header)
-	conn, rw, _, err := upgrader.Upgrade(plain(r, protocol), w)
+	agreed := Handshake{Protocol: u.choose(r.Header)}
+	if u.Compression {
+		if answer := answerDeflate(r.Header[headerExtensions]); answer != "" {
+			agreed.Deflate = true
+			upgrader.Header = http.Header{headerExtensions: {answer}}
+		}
+	}
+	conn, rw, _, err := upgrader.Upgrade(plain(r, agreed.Protocol), w)
 	if err != nil {
 		if conn != nil {
 			conn.Close()
 		}
-		return nil, nil, "", fmt.Errorf("upgrade: %w", err)
+		return Handshake{}, fmt.Errorf("upgrade: %w", err)
 	}
-	return conn, buffered(rw.Reader), protocol, nil
+	agreed.Conn, agreed.Early = conn, buffered(rw.Reader)
+	return agreed, nil
 }
 
 // check returns why a request is no handshake that may be answered with 101.

@@ -57,23 +57,16 @@ func request(changes ...string) string {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// upgraded is a connection as the server got it.
-type upgraded struct {
-	conn     net.Conn
-	early    []byte
-	protocol string
-}
-
 // serve starts a server with limits as in production, and returns its address
 // and the connections that it upgrades.
-func serve(t *testing.T, u *transport.Upgrader) (address string, conns <-chan upgraded) {
+func serve(t *testing.T, u *transport.Upgrader) (address string, conns <-chan transport.Handshake) {
 	t.Helper()
-	got := make(chan upgraded, 1)
+	got := make(chan transport.Handshake, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, early, protocol, err := u.Upgrade(w, r)
+		h, err := u.Upgrade(w, r)
 		switch {
 		case err == nil:
-			got <- upgraded{conn, early, protocol}
+			got <- h
 		case errors.As(err, new(*notiflux.Error)):
 			wire.WriteProblem(w, err)
 		default:
@@ -172,8 +165,8 @@ func TestHandshake(t *testing.T) {
 			equal(t, "status", answer.StatusCode, c.status)
 			if answer.StatusCode == 101 {
 				got := <-conns
-				defer got.conn.Close()
-				equal(t, "early", len(got.early), 0)
+				defer got.Conn.Close()
+				equal(t, "early", len(got.Early), 0)
 			}
 			checkHeaders(t, answer)
 		})
@@ -241,8 +234,8 @@ func TestSubprotocol(t *testing.T) {
 		equal(t, offer+": header", answer.Header.Get("Sec-WebSocket-Protocol"), want)
 		equal(t, offer+": header lines", len(answer.Header["Sec-Websocket-Protocol"]), min(len(want), 1))
 		got := <-conns
-		equal(t, offer+": protocol", got.protocol, want)
-		got.conn.Close()
+		equal(t, offer+": protocol", got.Protocol, want)
+		got.Conn.Close()
 	}
 }
 
@@ -266,7 +259,7 @@ func TestOrigins(t *testing.T) {
 		answer, _, _ := exchange(t, address, request(header))
 		equal(t, header, answer.StatusCode, status)
 		if answer.StatusCode == 101 {
-			(<-conns).conn.Close()
+			(<-conns).Conn.Close()
 		}
 	}
 }
@@ -288,12 +281,12 @@ func TestEarlyBytes(t *testing.T) {
 	answer, client, _ := exchange(t, address, request()+string(early))
 	equal(t, "status", answer.StatusCode, 101)
 	got := <-conns
-	defer got.conn.Close()
+	defer got.Conn.Close()
 	if _, err := client.Write([]byte("third")); err != nil {
 		t.Fatal(err)
 	}
-	all := append(got.early, make([]byte, len(early)+len("third")-len(got.early))...)
-	if _, err := io.ReadFull(got.conn, all[len(got.early):]); err != nil {
+	all := append(got.Early, make([]byte, len(early)+len("third")-len(got.Early))...)
+	if _, err := io.ReadFull(got.Conn, all[len(got.Early):]); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "early and later bytes", string(all), string(early)+"third")
@@ -304,11 +297,11 @@ func TestNoDeadlineIsLeft(t *testing.T) {
 	got := make(chan net.Conn, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u := transport.Upgrader{Timeout: 20 * time.Millisecond}
-		conn, _, _, err := u.Upgrade(w, r)
+		h, err := u.Upgrade(w, r)
 		if err != nil {
 			t.Errorf("Upgrade = %v", err)
 		}
-		got <- conn
+		got <- h.Conn
 	}))
 	server.Config.ReadTimeout = 20 * time.Millisecond
 	server.Config.WriteTimeout = 20 * time.Millisecond
@@ -338,7 +331,7 @@ func TestNoDeadlineIsLeft(t *testing.T) {
 
 func TestHandshakeOverHTTP2(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _, _, err := new(transport.Upgrader).Upgrade(w, r)
+		_, err := new(transport.Upgrader).Upgrade(w, r)
 		wire.WriteProblem(w, err)
 	}))
 	server.EnableHTTP2 = true
@@ -365,9 +358,9 @@ func TestNothingToAnswer(t *testing.T) {
 		"no hijacker": httptest.NewRecorder(),
 		"client gone": hijackable{httptest.NewRecorder(), broken},
 	} {
-		conn, _, _, err := new(transport.Upgrader).Upgrade(w, r)
-		if conn != nil || err == nil || errors.As(err, new(*notiflux.Error)) {
-			t.Errorf("%s: Upgrade = %v, %v, want an error that is no refusal", name, conn, err)
+		h, err := new(transport.Upgrader).Upgrade(w, r)
+		if h.Conn != nil || err == nil || errors.As(err, new(*notiflux.Error)) {
+			t.Errorf("%s: Upgrade = %v, %v, want an error that is no refusal", name, h.Conn, err)
 		}
 	}
 }
@@ -385,7 +378,7 @@ func FuzzHandshake(f *testing.F) {
 		}
 		var sent strings.Builder
 		w := hijackable{httptest.NewRecorder(), &sent}
-		_, _, _, err = (&transport.Upgrader{Protocols: []string{"a"}}).Upgrade(w, r)
+		_, err = (&transport.Upgrader{Protocols: []string{"a"}}).Upgrade(w, r)
 		took := strings.HasPrefix(sent.String(), "HTTP/1.1 101 ")
 		if took != (err == nil) {
 			t.Fatalf("Upgrade = %v, and sent %q", err, sent.String())

@@ -2,11 +2,12 @@
 // protocols, WebSocket frames as the server writes them, and the one table
 // that turns an error into a status, a header or a close code.
 //
-// A message passes through here once per encoding: [Encode] turns it into the
-// frame that all subscribers of that encoding get. What a client sends is
+// A message passes through here once per encoding: an [Encoder] turns it into
+// the frame that all subscribers of that encoding get. What a client sends is
 // turned into a [Command] by the parser of its protocol.
 //
-// Everything is a pure function of its arguments; nothing reads or writes.
+// What comes out depends on what goes in and on nothing else; nothing reads or
+// writes.
 package wire
 
 import (
@@ -76,11 +77,19 @@ func Denied(topic string, why *notiflux.Error) string {
 	return fmt.Sprintf("Subscribe to %s denied: %s", topic, why.Detail)
 }
 
+// An Encoder encodes messages. The zero value is ready. It keeps what can be
+// used again, and so is for one goroutine.
+type Encoder struct {
+	deflater Deflater
+}
+
 // Encode returns the bytes that carry m to every client of encoding e.
-func Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
+func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 	switch e {
 	case notiflux.Text:
-		return AppendFrame(make([]byte, 0, maxServerHeaderLen+len(m.Body.Data)), ws.OpText, m.Body.Data)
+		return AppendFrame(nil, ws.OpText, m.Body.Data)
+	case notiflux.TextDeflated:
+		return n.deflater.AppendFrame(nil, ws.OpText, m.Body.Data)
 	}
 	panic("wire: unknown encoding " + strconv.Itoa(int(e)))
 }

@@ -15,7 +15,7 @@ type CloseCode uint16
 const (
 	CloseNormal        CloseCode = 1000 // the answer to a client's close
 	CloseProtocol      CloseCode = 1002 // a frame that RFC 6455 does not allow
-	CloseInvalidUTF8   CloseCode = 1007 // text that is not UTF-8
+	CloseInvalidUTF8   CloseCode = 1007 // text that is not UTF-8, or compressed data that is broken
 	ClosePolicy        CloseCode = 1008 // flooding, or a message begun and not finished in time
 	CloseTooBig        CloseCode = 1009 // a message over its limit
 	CloseInternal      CloseCode = 1011 // our fault
@@ -31,7 +31,15 @@ const (
 // AppendFrame appends to dst one whole WebSocket frame as servers send it:
 // final and unmasked.
 func AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
-	dst = append(dst, 0x80|byte(op))
+	return appendFrame(dst, 0x80|byte(op), payload)
+}
+
+// appendFrame appends a frame that begins with the byte first.
+func appendFrame(dst []byte, first byte, payload []byte) []byte {
+	if dst == nil {
+		dst = make([]byte, 0, maxServerHeaderLen+len(payload))
+	}
+	dst = append(dst, first)
 	switch n := len(payload); {
 	case n < 126:
 		dst = append(dst, byte(n))

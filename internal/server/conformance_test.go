@@ -1,0 +1,97 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+)
+
+// everyLoop runs a test against a server of each kind of loop, with and without
+// compression.
+func everyLoop(t *testing.T, test func(t *testing.T, s *servertest.Server, compression bool)) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		for _, compression := range []bool{false, true} {
+			t.Run(fmt.Sprintf("compression=%v", compression), func(t *testing.T) {
+				test(t, start(func(c *config.Serve) { c.Compression = compression }), compression)
+			})
+		}
+	})
+}
+
+// No frame and no close does anything to the server but what the tables say.
+func TestFramesOverSockets(t *testing.T) {
+	everyLoop(t, func(t *testing.T, s *servertest.Server, compression bool) {
+		watcher := s.Subscribe("a")
+		raw := frametest.Server{Address: strings.TrimPrefix(s.URL, "http://"), Path: "/ws", Deflate: compression}
+		cases := frametest.Plain()
+		if compression {
+			cases = frametest.Agreed()
+		}
+		for _, c := range cases {
+			t.Run(c.Name, func(t *testing.T) { raw.Play(t, c) })
+		}
+		s.Broadcast("a", "alive")
+		watcher.Expect("alive")
+	})
+}
+
+// connectCompressed opens a WebSocket that offers compression and subscribes it.
+func connectCompressed(t *testing.T, s *servertest.Server, mode websocket.CompressionMode, agreed bool) *websocket.Conn {
+	t.Helper()
+	c, answer, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{CompressionMode: mode, CompressionThreshold: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.CloseNow() })
+	if got := answer.Header.Get("Sec-WebSocket-Extensions") != ""; got != agreed {
+		t.Errorf("compression was agreed on: %v, want %v", got, agreed)
+	}
+	for _, command := range []string{"/subscribe a " + s.Token(auth.Subscribe, "a"), "/"} {
+		if err := c.Write(t.Context(), websocket.MessageText, []byte(command)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, got, err := c.Read(t.Context()); err != nil || string(got) != "Unknown command" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	return c
+}
+
+// Whatever is published arrives as it is, at clients that compress and at
+// clients that do not.
+func TestMessagesOverCompression(t *testing.T) {
+	everyLoop(t, func(t *testing.T, s *servertest.Server, compression bool) {
+		clients := []*websocket.Conn{
+			connectCompressed(t, s, websocket.CompressionNoContextTakeover, compression),
+			connectCompressed(t, s, websocket.CompressionContextTakeover, compression),
+			connectCompressed(t, s, websocket.CompressionDisabled, false),
+		}
+		deliver := func(t interface{ Fatalf(string, ...any) }, message string) {
+			s.Broadcast("a", message)
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			for i, c := range clients {
+				if _, got, err := c.Read(ctx); err != nil || string(got) != message {
+					t.Fatalf("client %d got %.100q, %v; want %.100q", i, got, err, message)
+				}
+			}
+		}
+		rapid.Check(t, func(t *rapid.T) {
+			deliver(t, strings.Repeat(rapid.String().Draw(t, "text"), rapid.IntRange(0, 20).Draw(t, "times")))
+		})
+		for _, c := range clients {
+			c.SetReadLimit(1 << 20)
+		}
+		deliver(t, strings.Repeat("0123456789abcdef", 4<<10)) // the limit
+	})
+}

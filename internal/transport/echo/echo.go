@@ -1,0 +1,82 @@
+package main
+
+import (
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// maxWaiting is after how many bytes that a client does not read it is not
+// read from either.
+const maxWaiting = 1 << 20
+
+// An echo is the [transport.App] of one connection. All its fields are owned by
+// the loop.
+type echo struct {
+	conn     *transport.WebSocket
+	deflater *wire.Deflater // nil: compression was not agreed on
+
+	frames  [][]byte // to be written
+	waiting int      // bytes of them
+	cut     bool     // the first one is under way
+}
+
+// Receive takes a message, and queues it.
+func (e *echo) Receive(message []byte, binary bool) {
+	op := ws.OpText
+	if binary {
+		op = ws.OpBinary
+	}
+	appendFrame := wire.AppendFrame
+	if e.deflater != nil {
+		appendFrame = e.deflater.AppendFrame
+	}
+	frame := appendFrame(nil, op, message)
+	e.frames = append(e.frames, frame)
+	e.waiting += len(frame)
+	e.conn.Dirty()
+}
+
+// Busy reports whether too much waits to be written.
+func (e *echo) Busy() bool { return e.waiting > maxWaiting }
+
+// Next returns the next frame.
+func (e *echo) Next() []byte {
+	if len(e.frames) == 0 {
+		return nil
+	}
+	return e.frames[0]
+}
+
+// Rest returns what is left of a frame that was begun.
+func (e *echo) Rest() []byte {
+	if !e.cut {
+		return nil
+	}
+	return e.frames[0]
+}
+
+// Wrote counts n bytes of the first frame as written.
+func (e *echo) Wrote(n int) {
+	if n == 0 {
+		return
+	}
+	busy := e.Busy()
+	e.waiting -= n
+	e.frames[0], e.cut = e.frames[0][n:], true
+	if len(e.frames[0]) == 0 {
+		e.frames[0], e.frames, e.cut = nil, e.frames[1:], false
+	}
+	if busy && !e.Busy() {
+		e.conn.Resume()
+	}
+}
+
+// Tick has nothing to do.
+func (e *echo) Tick(time.Duration) {}
+
+// Gone lets go of what nobody will read.
+func (e *echo) Gone() { e.frames = nil }

@@ -1,0 +1,154 @@
+package transport
+
+import (
+	"compress/flate"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+const (
+	// rsv1 of a header says that the message is compressed (RFC 7692 section 6).
+	rsv1 = 4
+
+	// inflateTail goes behind a compressed message: what its sender took off,
+	// and an empty final block, so that a whole message is a whole stream.
+	inflateTail = wire.DeflateTail + "\x01" + wire.DeflateTail
+
+	// window is how far back in a message its compressed data may point.
+	window = 32 << 10
+
+	// maxStreams bounds what a message may consist of (RFC 7692 section 7.2.3.4
+	// lets a final block be followed by others): to begin a stream costs as much
+	// as thousands of bytes.
+	maxStreams = 64
+
+	// keepInflated is the most that an inflater keeps for the next message.
+	keepInflated = 64 << 10
+)
+
+var (
+	errTooLong = errors.New("the message is longer than allowed")
+	errCorrupt = errors.New("the compressed data is broken")
+)
+
+// Inflaters inflate what clients compressed (permessage-deflate, RFC 7692),
+// each message on its own. An inflater is owned while it inflates, never by a
+// connection. The zero value is ready. Safe for concurrent use.
+type Inflaters struct {
+	pool sync.Pool // of *inflater
+}
+
+// inflated takes a whole message as it was compressed.
+func (w *WebSocket) inflated(op ws.OpCode, compressed []byte) {
+	n, ok := w.cfg.Inflaters.pool.Get().(*inflater)
+	if !ok {
+		n = &inflater{stream: flate.NewReader(new(pieces))}
+	}
+	message, err := n.inflate(compressed, w.maxMessage())
+	switch {
+	case errors.Is(err, errTooLong):
+		w.Close(wire.CloseTooBig, err.Error())
+	case err != nil:
+		// The frame was lawful, so this is no 1002: the data does not fit what
+		// the frame says it is (RFC 6455 section 7.4.1).
+		w.Close(wire.CloseInvalidUTF8, err.Error())
+	case op == ws.OpText && !utf8.Valid(message):
+		w.closeInvalidText()
+	default:
+		w.deliver(op, message)
+	}
+	n.in = pieces{}
+	if cap(n.out) > keepInflated {
+		n.out = nil
+	}
+	w.cfg.Inflaters.pool.Put(n)
+}
+
+// An inflater inflates one message after the other.
+type inflater struct {
+	stream io.ReadCloser // also a [flate.Resetter]
+	in     pieces
+	out    []byte
+}
+
+// inflate returns what p holds, at most so many bytes; it is valid until the
+// next call. It owns memory for what came out so far, at most twice.
+func (n *inflater) inflate(p []byte, most int) ([]byte, error) {
+	n.in, n.out = pieces{p, inflateTail}, n.out[:0]
+	for range maxStreams {
+		seen := n.out[max(0, len(n.out)-window):]
+		if err := n.stream.(flate.Resetter).Reset(&n.in, seen); err != nil {
+			return nil, err
+		}
+		if err := n.readStream(most); err != nil {
+			return nil, err
+		}
+		switch left := n.in.len(); {
+		case left == 0, left == len(inflateTail): // or its own last block was final
+			return n.out, nil
+		case left < len(inflateTail):
+			return nil, errCorrupt
+		}
+	}
+	return nil, errCorrupt
+}
+
+// readStream adds one stream to out.
+func (n *inflater) readStream(most int) error {
+	for len(n.out) <= most {
+		if len(n.out) == cap(n.out) {
+			n.out = slices.Grow(n.out, min(max(len(n.out), minMessageCap), most+1-len(n.out)))
+		}
+		k, err := n.stream.Read(n.out[len(n.out):min(cap(n.out), most+1)])
+		n.out = n.out[:len(n.out)+k]
+		switch {
+		case err == io.EOF && len(n.out) <= most:
+			return nil
+		case err != nil && err != io.EOF:
+			return errCorrupt
+		}
+	}
+	return errTooLong
+}
+
+// pieces is a reader of bytes and then of a string. It gives single bytes, so
+// that nothing behind the end of a stream is read.
+type pieces struct {
+	rest []byte
+	tail string
+}
+
+func (p *pieces) len() int { return len(p.rest) + len(p.tail) }
+
+func (p *pieces) ReadByte() (b byte, err error) {
+	switch {
+	case len(p.rest) > 0:
+		b, p.rest = p.rest[0], p.rest[1:]
+	case len(p.tail) > 0:
+		b, p.tail = p.tail[0], p.tail[1:]
+	default:
+		err = io.EOF
+	}
+	return b, err
+}
+
+func (p *pieces) Read(to []byte) (n int, err error) {
+	if p.len() == 0 {
+		return 0, io.EOF
+	}
+	if len(p.rest) > 0 {
+		n = copy(to, p.rest)
+		p.rest = p.rest[n:]
+		return n, nil
+	}
+	n = copy(to, p.tail)
+	p.tail = p.tail[n:]
+	return n, nil
+}

@@ -1,0 +1,144 @@
+package transport_test
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/gobwas/ws"
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+)
+
+func TestFramesWithCompression(t *testing.T) {
+	inflaters := new(transport.Inflaters)
+	for _, c := range frametest.Agreed() {
+		t.Run(c.Name, func(t *testing.T) {
+			everyCut(t, func(t *testing.T, cut cutter) {
+				budget := transport.NewBudget(0)
+				f := dial(&transport.Config{Budget: budget, Inflaters: inflaters})
+				f.read(c.In, cut)
+				f.write(1 << 20)
+				equal(t, "transcript", f.transcript(), c.Want)
+				equal(t, "bytes owned", budget.Used(), 0)
+			})
+		})
+	}
+}
+
+func TestInflatesWhatWasDeflated(t *testing.T) {
+	inflaters := new(transport.Inflaters)
+	rapid.Check(t, func(t *rapid.T) {
+		f := dial(&transport.Config{Inflaters: inflaters, MaxFragments: -1, ControlRate: -1})
+		var want []string
+		for range rapid.IntRange(1, 4).Draw(t, "messages") {
+			op := rapid.SampledFrom([]ws.OpCode{ws.OpText, ws.OpBinary}).Draw(t, "op")
+			payload := strings.Repeat(drawPayload(t, op), rapid.IntRange(1, 50).Draw(t, "times"))
+			want = append(want, strings.TrimPrefix(describe(op, []byte(payload)), "> "))
+			in := drawFragments(t, op, frametest.Deflate(payload))
+			in[0] |= 0x40
+			f.read(in, random(rapid.Uint64().Draw(t, "cut")))
+		}
+		if got := strings.Join(f.events, " | "); got != strings.Join(want, " | ") {
+			t.Fatalf("messages = %s, want %q", got, want)
+		}
+	})
+}
+
+// FuzzInflate has any bytes inflated, whole and cut: all ways come to the same,
+// and to no more than a message may be long.
+func FuzzInflate(f *testing.F) {
+	for _, c := range frametest.Deflated() {
+		if len(c.In) > 6 && len(c.In) < 1000 {
+			payload := append([]byte{}, c.In[6:]...)
+			ws.Cipher(payload, [4]byte(c.In[2:6]), 0)
+			f.Add(payload, true, uint64(len(c.Name)))
+		}
+	}
+	inflaters := new(transport.Inflaters)
+	f.Fuzz(func(t *testing.T, in []byte, text bool, seed uint64) {
+		const limit = 5000
+		first := byte(0xc2)
+		if text {
+			first = 0xc1
+		}
+		message := frame(first, string(in))
+		var want string
+		for _, cut := range []cutter{whole, bytewise, random(seed)} {
+			app := &longest{}
+			cfg := &transport.Config{MaxMessageBytes: limit, Inflaters: inflaters, Budget: transport.NewBudget(0)}
+			f := dial(cfg)
+			f.ws.Serve(app)
+			app.fake = f
+			f.read(message, cut)
+			f.write(1 << 20)
+			if app.bytes > limit || cfg.Budget.Used() != 0 {
+				t.Fatalf("a message of %d bytes, %d owned; want at most %d, and 0", app.bytes, cfg.Budget.Used(), limit)
+			}
+			if got := f.transcript(); want == "" {
+				want = got
+			} else if got != want {
+				t.Fatalf("transcript = %s, want %s", got, want)
+			}
+		}
+	})
+}
+
+// longest is a fake that notes how long messages are.
+type longest struct {
+	*fake
+	bytes int
+}
+
+func (l *longest) Receive(message []byte, binary bool) {
+	l.bytes = max(l.bytes, len(message))
+	l.fake.Receive(message, binary)
+}
+
+// However much a message would become, nobody pays for more than is allowed.
+func TestABombIsCheap(t *testing.T) {
+	bomb := frame(0xc2, frametest.Deflate(strings.Repeat("\x00", 64<<20)))
+	cfg := &transport.Config{Inflaters: new(transport.Inflaters)}
+	const bombs = 50
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range bombs {
+		w := dialNull(cfg)
+		w.Read(append([]byte{}, bomb...), 0)
+		equal(t, "Closing()", w.Closing(), true)
+	}
+	runtime.ReadMemStats(&after)
+	if got := int(after.TotalAlloc-before.TotalAlloc)/bombs - len(bomb); got > 5*maxMessage {
+		t.Errorf("a bomb of %d bytes takes %d bytes of memory, want at most %d", len(bomb), got, 5*maxMessage)
+	}
+}
+
+// Inflaters are used again. (The race detector has pools forget some.)
+func TestInflatingAllocatesLittle(t *testing.T) {
+	w := dialNull(&transport.Config{Inflaters: new(transport.Inflaters)})
+	in := frame(0xc1, frametest.Deflate("hello, hello, hello"))
+	p := make([]byte, len(in))
+	got := testing.AllocsPerRun(100, func() {
+		copy(p, in)
+		w.Read(p, 0)
+	})
+	equal(t, "Closing()", w.Closing(), false)
+	if got > 4 {
+		t.Errorf("%v allocations, want at most 4", got)
+	}
+}
+
+func BenchmarkInflate(b *testing.B) {
+	w := dialNull(&transport.Config{Inflaters: new(transport.Inflaters)})
+	message := strings.Repeat(`{"price":1234,"name":"example"}`, 30)
+	in := frame(0xc1, frametest.Deflate(message))
+	p := make([]byte, len(in))
+	b.SetBytes(int64(len(message)))
+	b.ReportAllocs()
+	for b.Loop() {
+		copy(p, in)
+		w.Read(p, 0)
+	}
+}

@@ -1,0 +1,109 @@
+package wire_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/gobwas/ws"
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// open returns what a client reads in a frame, and whether it was compressed.
+func open(t interface{ Fatalf(string, ...any) }, p []byte) (payload []byte, deflated bool) {
+	r := bytes.NewReader(p)
+	h, err := ws.ReadHeader(r)
+	if err != nil || !h.Fin || h.Masked || h.Rsv2() || h.Rsv3() || h.Length != int64(r.Len()) {
+		t.Fatalf("frame %+v, %v, %d bytes behind it", h, err, r.Len())
+	}
+	payload = p[len(p)-r.Len():]
+	if !h.Rsv1() {
+		return payload, false
+	}
+	if payload, err = frametest.Inflate(payload); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return payload, true
+}
+
+func TestDeflatedFrames(t *testing.T) {
+	noise := make([]byte, 1000)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	var d wire.Deflater
+	for name, c := range map[string]struct {
+		payload string
+		want    bool
+	}{
+		"empty":       {"", false},
+		"short":       {strings.Repeat("x", 127), false},
+		"long enough": {strings.Repeat("x", 128), true},
+		"JSON":        {strings.Repeat(`{"price":1}`, 100), true},
+		"noise":       {string(noise), false},
+		"large":       {strings.Repeat("0123456789", 500_000), true},
+	} {
+		frame := d.AppendFrame(nil, ws.OpText, []byte(c.payload))
+		got, deflated := open(t, frame)
+		if string(got) != c.payload || deflated != c.want {
+			t.Errorf("%s: %d bytes, compressed: %v; want %d, %v", name, len(got), deflated, len(c.payload), c.want)
+		}
+		if plain := wire.AppendFrame(nil, ws.OpText, []byte(c.payload)); deflated && len(frame) >= len(plain) {
+			t.Errorf("%s: the compressed frame has %d bytes, the plain one %d", name, len(frame), len(plain))
+		}
+	}
+}
+
+// Each frame is a message of its own, whatever the Deflater wrote before.
+func TestDeflatedFramesOpen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var d wire.Deflater
+		for range rapid.IntRange(1, 4).Draw(t, "frames") {
+			payload := bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "payload"), rapid.IntRange(1, 20).Draw(t, "times"))
+			got, _ := open(t, d.AppendFrame(nil, ws.OpBinary, payload))
+			if !bytes.Equal(got, payload) {
+				t.Fatalf("opened %q, want %q", got, payload)
+			}
+		}
+	})
+}
+
+func TestAppendFrameKeepsWhatIsThere(t *testing.T) {
+	var d wire.Deflater
+	got := d.AppendFrame([]byte("before"), ws.OpText, bytes.Repeat([]byte("x"), 1000))
+	if payload, _ := open(t, bytes.TrimPrefix(got, []byte("before"))); len(payload) != 1000 {
+		t.Errorf("%d bytes, want 1000", len(payload))
+	}
+}
+
+func TestEncodingAllocatesTheFrameOnly(t *testing.T) {
+	m := &notiflux.Message{Body: notiflux.Body{Data: bytes.Repeat([]byte("0123456789"), 100)}}
+	for _, e := range []notiflux.Encoding{notiflux.Text, notiflux.TextDeflated} {
+		var n wire.Encoder
+		n.Encode(m, e)
+		if got := testing.AllocsPerRun(100, func() { n.Encode(m, e) }); got > 1 {
+			t.Errorf("encoding %d: %v allocations, want 1", e, got)
+		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	for name, e := range map[string]notiflux.Encoding{"text": notiflux.Text, "deflated": notiflux.TextDeflated} {
+		for _, size := range []int{100, 1000, 60_000} {
+			b.Run(fmt.Sprintf("%s/size=%d", name, size), func(b *testing.B) {
+				data := strings.Repeat(`{"price":1234,"name":"example"}`, size/31+1)[:size]
+				m := &notiflux.Message{Body: notiflux.Body{Data: []byte(data)}}
+				var n wire.Encoder
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					n.Encode(m, e)
+				}
+			})
+		}
+	}
+}
