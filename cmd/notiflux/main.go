@@ -19,10 +19,13 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/ikornaselur/notiflux/internal/bench"
 )
 
 type commands struct {
@@ -32,6 +35,7 @@ type commands struct {
 	Token     tokenCmd     `cmd:"" help:"Make a token."`
 	Broadcast broadcastCmd `cmd:"" help:"Publish to a topic."`
 	Subscribe subscribeCmd `cmd:"" help:"Print the messages of topics, a line each."`
+	Bench     benchCmd     `cmd:"" help:"Load a server, and tell how it bore that."`
 	Health    healthCmd    `cmd:"" help:"Tell by the exit status whether a server is alive."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
@@ -54,6 +58,7 @@ func run(args []string, t *terminal) int {
 		kong.Description("A real-time publish/subscribe server, and the tools around it."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(t.out, t.err),
+		kong.Vars{"minMessageBytes": strconv.Itoa(bench.MinMessageBytes)},
 		kong.Exit(func(int) { helped = true }), // called by -h alone, which then goes on parsing
 	)
 	if err != nil {

@@ -33,13 +33,9 @@ func (c *tokenCmd) Run(t *terminal) error {
 		}
 		topics = append(topics, topic)
 	}
-	pem, err := os.ReadFile(c.Key)
+	signer, err := readSigner(c.Key)
 	if err != nil {
-		return fmt.Errorf("--key: %w; give the file of a private key, as `notiflux keys` makes one", err)
-	}
-	signer, err := auth.ParsePrivateKey(pem)
-	if err != nil {
-		return fmt.Errorf("--key: %s: %w", c.Key, err)
+		return err
 	}
 	token, err := signer.Sign(auth.Grant{Subject: c.Sub, Scopes: c.Scope, Topics: topics, Expires: time.Now().Add(c.Exp)})
 	if err != nil {
@@ -47,4 +43,17 @@ func (c *tokenCmd) Run(t *terminal) error {
 	}
 	_, err = fmt.Fprintln(t.out, string(token))
 	return err
+}
+
+// readSigner reads the private key in a file.
+func readSigner(path string) (*auth.Signer, error) {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--key: %w; give the file of a private key, as `notiflux keys` makes one", err)
+	}
+	signer, err := auth.ParsePrivateKey(pem)
+	if err != nil {
+		return nil, fmt.Errorf("--key: %s: %w", path, err)
+	}
+	return signer, nil
 }

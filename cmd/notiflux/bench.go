@@ -1,0 +1,208 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/bench"
+)
+
+type benchCmd struct {
+	Key         string        `default:"es256_private.pem" help:"PEM file with the private key that belongs to the server's public one: signs the tokens."`
+	URL         string        `name:"url" env:"NOTIFLUX_URL" default:"http://127.0.0.1:8080" help:"Base address of the server."`
+	Connections int           `default:"1000" help:"Subscribers, a connection each."`
+	Topics      int           `default:"1" help:"Topics, which the subscribers are spread over."`
+	Size        int           `default:"100" help:"Bytes of a message, at least ${minMessageBytes}."`
+	Window      int           `xor:"pace" placeholder:"16" help:"Messages under way to their subscribers: the next is published when there is room."`
+	Rate        float64       `xor:"pace" placeholder:"N" help:"Messages published per second, instead of a window."`
+	Publishers  int           `default:"4" help:"Connections that publish, one message at a time each."`
+	Duration    time.Duration `default:"10s" help:"How long messages are published."`
+	Ramp        int           `placeholder:"N" help:"Connections opened per second; as fast as they come if it is not given."`
+	JSON        bool          `name:"json" help:"Print the result as one JSON object."`
+}
+
+// defaultWindow keeps a server busy without making its messages wait for long.
+const defaultWindow = 16
+
+// Help is shown by -h below the first line.
+func (*benchCmd) Help() string {
+	return "Opens connections, subscribes them, checks that every one receives the messages of its topic, then publishes and measures. Exits with 1 when a connection or a delivery was lost, or a message refused. SIGINT ends it early, with the result so far. docs/operations.md tells what the figures mean."
+}
+
+// Validate judges the numbers; the parser calls it.
+func (c *benchCmd) Validate() error {
+	least := func(flag string, value, least int) error {
+		if value < least {
+			return fmt.Errorf("--%s: %d is too few: at least %d", flag, value, least)
+		}
+		return nil
+	}
+	errs := []error{
+		least("connections", c.Connections, 1),
+		least("topics", c.Topics, 1),
+		least("size", c.Size, bench.MinMessageBytes),
+		least("publishers", c.Publishers, 1),
+		least("window", c.Window, 0),
+		least("ramp", c.Ramp, 0),
+	}
+	if c.Topics > c.Connections {
+		errs = append(errs, fmt.Errorf("--topics: %d topics need a subscriber each: give at least %d --connections", c.Topics, c.Topics))
+	}
+	if c.Publishers > bench.MaxPublishers {
+		errs = append(errs, fmt.Errorf("--publishers: %d are too many: at most %d", c.Publishers, bench.MaxPublishers))
+	}
+	if c.Size > maxMessageBytes {
+		errs = append(errs, fmt.Errorf("--size: no server takes %d bytes: at most %d", c.Size, maxMessageBytes))
+	}
+	if c.Rate < 0 || c.Rate > bench.MaxRate {
+		errs = append(errs, fmt.Errorf("--rate: %v messages per second cannot be: give a number above 0, at most %d", c.Rate, bench.MaxRate))
+	}
+	if c.Duration <= 0 {
+		errs = append(errs, fmt.Errorf("--duration: %v is no time: give one above zero, as in 10s", c.Duration))
+	}
+	return errors.Join(errs...)
+}
+
+// Run loads the server and prints what came of it.
+func (c *benchCmd) Run(t *terminal) error {
+	base, err := parseBase(c.URL)
+	if err != nil {
+		return err
+	}
+	signer, err := readSigner(c.Key)
+	if err != nil {
+		return err
+	}
+	line := newStatusLine(t.err)
+	var report *bench.Report
+	err = untilSignal(func(ctx context.Context) error {
+		report, err = bench.Run(ctx, bench.Config{
+			URL:           base,
+			Signer:        signer,
+			Connections:   c.Connections,
+			Topics:        c.Topics,
+			MessageBytes:  c.Size,
+			Publishers:    c.Publishers,
+			Window:        cmp.Or(c.Window, defaultWindow),
+			Rate:          c.Rate,
+			Duration:      c.Duration,
+			Ramp:          c.Ramp,
+			Progress:      line.show,
+			ProgressEvery: line.every,
+		})
+		return err
+	})
+	line.end()
+	switch {
+	case errors.Is(err, bench.ErrDescriptors):
+		return fmt.Errorf("--connections: %w", err)
+	case errors.Is(err, bench.ErrDenied):
+		return fmt.Errorf("--key: %w; give the private key that belongs to the server's public one", err)
+	case err != nil:
+		return unreachable(base, err)
+	}
+	if err := c.print(t.out, report); err != nil {
+		return err
+	}
+	if !report.OK {
+		return errors.New("not a clean run: " + cmp.Or(report.FirstProblem, "not everything that was published arrived, once and in order"))
+	}
+	return nil
+}
+
+func (c *benchCmd) print(w io.Writer, r *bench.Report) error {
+	if c.JSON {
+		return json.NewEncoder(w).Encode(r)
+	}
+	times := func(t bench.Times) string {
+		return fmt.Sprintf("p50 %s, p90 %s, p99 %s, p99.9 %s, max %s",
+			micros(t.P50), micros(t.P90), micros(t.P99), micros(t.P999), micros(t.Max))
+	}
+	_, err := fmt.Fprintf(w, `connections  %s opened in %.2f s (%s/s), %s failed, %s lost
+connect      %s
+messages     %s published in %.2f s (%s/s), %s refused, %s unknown
+deliveries   %s of %s expected (%s/s), %s lost, %s disordered, %s foreign
+latency      %s
+generator    %.2f cores
+`,
+		count(r.Opened), r.OpeningSeconds, count(r.OpenedRate), count(r.Failed), count(r.Lost),
+		times(r.Connecting),
+		count(r.Published), r.Seconds, count(r.PublishedRate), count(r.Refused), count(r.Unknown),
+		count(r.Delivered), count(r.Expected), count(r.DeliveredRate), count(r.Missing), count(r.Disordered), count(r.Foreign),
+		times(r.Latency), r.Cores)
+	return err
+}
+
+// count writes a whole number in groups of three digits.
+func count[N int | uint64 | float64](n N) string {
+	digits := strconv.FormatUint(uint64(n), 10)
+	var b strings.Builder
+	for i, d := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}
+
+// micros writes microseconds as people read them.
+func micros(us int64) string {
+	return (time.Duration(us) * time.Microsecond).String()
+}
+
+// A statusLine shows how far a run is: on a terminal in one line that changes,
+// elsewhere in a line every few seconds.
+type statusLine struct {
+	w        io.Writer
+	every    time.Duration
+	terminal bool
+	shown    bool
+	last     bench.Progress
+}
+
+func newStatusLine(w io.Writer) *statusLine {
+	l := &statusLine{w: w, every: 2 * time.Second}
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			l.terminal, l.every = true, 500*time.Millisecond
+		}
+	}
+	return l
+}
+
+// show is called by one goroutine.
+func (l *statusLine) show(p bench.Progress) {
+	text := fmt.Sprintf("opening: %s connections, %s lost", count(p.Open), count(p.Lost))
+	if p.Publishing {
+		rate := 0.0
+		if passed := p.Elapsed - l.last.Elapsed; passed > 0 && p.Delivered >= l.last.Delivered {
+			rate = float64(p.Delivered-l.last.Delivered) / passed.Seconds()
+		}
+		text = fmt.Sprintf("%3.0f s: %s connections, %s lost; %s messages, %s deliveries (%s/s)",
+			p.Elapsed.Seconds(), count(p.Open), count(p.Lost), count(p.Published), count(p.Delivered), count(rate))
+	}
+	l.last = p
+	if l.terminal {
+		text = "\r" + text + "\x1b[K"
+	} else {
+		text += "\n"
+	}
+	_, _ = io.WriteString(l.w, text) // who does not look misses nothing
+	l.shown = true
+}
+
+// end leaves the line as it is.
+func (l *statusLine) end() {
+	if l.terminal && l.shown {
+		_, _ = io.WriteString(l.w, "\n")
+	}
+}

@@ -1,0 +1,234 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/gobwas/ws"
+)
+
+const (
+	// portableBuffer is what a connection reads into that no poller reads.
+	portableBuffer = 4 << 10
+	// controlTimeout is how long an answer to a ping may take to be written.
+	controlTimeout = 100 * time.Millisecond
+	// longestLatency is the highest that is told apart from higher ones.
+	longestLatency = 10 * time.Minute
+)
+
+// newHistogram counts microseconds, to three digits.
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, longestLatency.Microseconds(), 3)
+}
+
+// A subscriber is one connection with one subscription.
+type subscriber struct {
+	conn  socket
+	topic int
+
+	// Guarded by the lane's mu.
+	scanner
+	next []uint32 // sequence to come, of each publisher
+	gone bool
+}
+
+// A socket is what is left of a connection once its lane reads it. A write does
+// not wait for long, and may fail.
+type socket interface {
+	Write([]byte) (int, error)
+	Close() error
+}
+
+// settled is how many messages the subscriber received or missed.
+func (s *subscriber) settled() (n int) {
+	for _, next := range s.next {
+		n += int(next)
+	}
+	return n
+}
+
+// tally is what a lane counts.
+type tally struct {
+	got        uint64 // deliveries
+	disordered uint64 // that came again, or after a later message of their publisher
+	foreign    uint64 // that are no messages of this run
+	lost       int    // connections
+	first      error  // why the first connection was lost
+}
+
+// A lane reads a share of the connections and counts what they receive: by a
+// poller, or where there is none with a goroutine for each connection.
+type lane struct {
+	// Immutable.
+	flow   *flow
+	poller *poller // nil: there is none
+	length int     // of a message
+
+	mu sync.Mutex
+	// Guarded by mu.
+	tally
+	latency *hdrhistogram.Histogram
+	closing bool // connections end because we end them
+	all     []*subscriber
+	readers sync.WaitGroup
+}
+
+func newLane(f *flow, length int, portable bool) *lane {
+	l := &lane{flow: f, length: length, latency: newHistogram()}
+	if portable {
+		return l
+	}
+	p, err := newPoller(l)
+	if err != nil {
+		return l // a poller is faster, and nothing else
+	}
+	l.poller = p
+	l.readers.Go(p.run)
+	return l
+}
+
+// add makes conn a subscriber, and owns it from then on. What was already read
+// from it is given too.
+func (l *lane) add(conn net.Conn, topic, publishers int, early []byte) {
+	s := &subscriber{conn: conn, topic: topic, next: make([]uint32, publishers)}
+	l.flow.join(topic)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, s)
+	l.flow.settle(l.take(s, early))
+	if l.poller != nil && !s.gone && l.poller.watch(s, conn, len(l.all)-1) {
+		return
+	}
+	l.readers.Go(func() { l.read(s, conn) })
+}
+
+// read is the goroutine of a connection without a poller.
+func (l *lane) read(s *subscriber, conn net.Conn) {
+	buf := make([]byte, portableBuffer)
+	for {
+		n, err := conn.Read(buf)
+		l.mu.Lock()
+		settled := l.take(s, buf[:n])
+		if err != nil {
+			l.drop(s, fmt.Errorf("the connection broke: %w", err))
+		}
+		gone := s.gone
+		l.mu.Unlock()
+		l.flow.settle(settled)
+		if gone {
+			return
+		}
+	}
+}
+
+// take counts what b holds, and returns how many deliveries it settled. The
+// caller holds l.mu.
+func (l *lane) take(s *subscriber, b []byte) (settled int) {
+	now := l.flow.now()
+	for len(b) > 0 && !s.gone {
+		var e event
+		var payload []byte
+		e, payload, b = s.scanner.next(b)
+		switch e {
+		case needMore, gotPong:
+		case gotText:
+			settled += l.count(s, now)
+		case gotPing:
+			s.answer(ws.NewPongFrame(payload))
+		case gotBinary:
+			l.foreign++
+		case gotClose:
+			code, reason := ws.ParseCloseFrameData(payload)
+			l.drop(s, fmt.Errorf("the server closed the connection: %d %s", code, reason))
+		case malformed:
+			l.drop(s, errors.New("the server sent what is no WebSocket frame"))
+		}
+	}
+	return settled
+}
+
+// count takes the message that just ended, and returns how many it settles: a
+// message that is overtaken by a later one of its publisher is lost.
+func (l *lane) count(s *subscriber, now time.Duration) (settled int) {
+	m, ok := parseMark(s.head[:s.headLen])
+	if !ok || s.length != l.length || int(m.publisher) >= len(s.next) {
+		l.foreign++
+		return 0
+	}
+	next := s.next[m.publisher]
+	if m.sequence < next {
+		l.disordered++
+		return 0
+	}
+	s.next[m.publisher] = m.sequence + 1
+	l.got++
+	latency := now - time.Duration(m.sent)
+	_ = l.latency.RecordValue(int64(min(max(latency, 0), longestLatency) / time.Microsecond))
+	return int(m.sequence + 1 - next)
+}
+
+// answer writes a control frame. If that fails, reading will tell.
+func (s *subscriber) answer(f ws.Frame) {
+	if c, ok := s.conn.(net.Conn); ok {
+		_ = c.SetWriteDeadline(time.Now().Add(controlTimeout))
+	}
+	f.Payload = append([]byte(nil), f.Payload...) // it is masked in place
+	_, _ = s.conn.Write(ws.MustCompileFrame(ws.MaskFrameInPlace(f)))
+}
+
+// drop ends a connection; err says why, unless we end it. The caller holds l.mu.
+func (l *lane) drop(s *subscriber, err error) {
+	if s.gone {
+		return
+	}
+	s.gone = true
+	s.conn.Close()
+	l.flow.leave(s.topic, s.settled())
+	if l.closing {
+		return
+	}
+	l.lost++
+	if l.first == nil {
+		l.first = err
+	}
+}
+
+// reset begins a new tally.
+func (l *lane) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tally = tally{lost: l.lost, first: l.first}
+	l.latency.Reset()
+}
+
+// counted returns the tally so far, and adds the latencies to all, unless that
+// is nil.
+func (l *lane) counted(all *hdrhistogram.Histogram) tally {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if all != nil {
+		all.Merge(l.latency)
+	}
+	return l.tally
+}
+
+// close ends all connections and the goroutines that read them.
+func (l *lane) close() {
+	l.mu.Lock()
+	l.closing = true
+	for _, s := range l.all {
+		if !s.gone {
+			s.answer(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
+			l.drop(s, nil)
+		}
+	}
+	l.mu.Unlock()
+	if l.poller != nil {
+		l.poller.close()
+	}
+	l.readers.Wait()
+}

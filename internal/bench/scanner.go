@@ -1,0 +1,161 @@
+package bench
+
+import (
+	"encoding/binary"
+
+	"github.com/gobwas/ws"
+)
+
+// An event is what a scanner found in the bytes of a connection.
+type event uint8
+
+const (
+	needMore  event = iota // nothing: the bytes end
+	gotText                // a message ended: its beginning is in head
+	gotBinary              // a message ended that the text protocol does not have
+	gotPing                // with a payload
+	gotClose               // with a payload: the code and the reason, or nothing
+	gotPong                // which nobody asked for
+	malformed              // no frame that a server may send (RFC 6455 section 5)
+)
+
+// maxWhole is how much of a frame may have to be seen in one piece: a control
+// frame of the greatest length.
+const maxWhole = 2 + ws.MaxControlFramePayloadSize
+
+// A scanner cuts what a server sends into events. It holds the beginning of a
+// message and passes over the rest, so a connection in the middle of one costs
+// no more than another. Its zero value is at the beginning of a connection.
+type scanner struct {
+	carry []byte // of a frame whose beginning is not here in one piece yet
+	skip  int    // bytes of the frame under way that are still to come
+	inMsg bool   // a message is under way
+	final bool   // its last frame is
+	kind  event  // gotText or gotBinary
+
+	head    [markBytes]byte
+	headLen int // bytes of head that the message has; the first frame alone fills it
+	length  int // bytes of the message so far
+}
+
+// next returns the first event in b and what is behind it. The payload is that
+// of a control frame, and good until the next call. It never returns needMore
+// before it has taken all of b.
+func (s *scanner) next(b []byte) (e event, payload, rest []byte) {
+	for {
+		if s.skip > 0 {
+			n := min(s.skip, len(b))
+			s.skip -= n
+			b = b[n:]
+		}
+		switch {
+		case s.skip > 0:
+			return needMore, nil, nil
+		case s.inMsg && s.final:
+			s.inMsg, s.final = false, false
+			return s.kind, nil, b
+		case len(b) == 0:
+			return needMore, nil, nil
+		}
+		if e, payload, b = s.frame(b); e != needMore {
+			return e, payload, b
+		}
+	}
+}
+
+// frame takes the beginning of a frame from b, together with what was carried.
+// For a data frame it returns needMore, and skip says what is left of it.
+func (s *scanner) frame(b []byte) (e event, payload, rest []byte) {
+	whole, carried := b, len(s.carry)
+	if carried > 0 {
+		s.carry = append(s.carry, b[:min(len(b), maxWhole-carried)]...)
+		whole = s.carry
+	}
+	e, payload, n := s.begin(whole)
+	switch {
+	case n > 0:
+		s.carry = s.carry[:0]
+		return e, payload, b[n-carried:]
+	case e == needMore && carried == 0:
+		s.carry = append(s.carry, b...)
+	}
+	return e, nil, nil
+}
+
+// begin reads the header of the frame that b begins with, and of its payload
+// as much as has to be seen. It returns how much that was, 0 when b is too
+// short or no frame.
+func (s *scanner) begin(b []byte) (e event, payload []byte, n int) {
+	if len(b) < 2 {
+		return needMore, nil, 0
+	}
+	final, op := b[0]&0x80 != 0, ws.OpCode(b[0]&0x0f)
+	if b[0]&0x70 != 0 || b[1]&0x80 != 0 { // an extension, or a mask
+		return malformed, nil, 0
+	}
+	header, length := 2, int(b[1])
+	switch {
+	case length == 126:
+		header = 4
+	case length == 127:
+		header = 10
+	}
+	if len(b) < header {
+		return needMore, nil, 0
+	}
+	switch header {
+	case 4:
+		length = int(binary.BigEndian.Uint16(b[2:]))
+	case 10:
+		length = int(binary.BigEndian.Uint64(b[2:]))
+	}
+	switch {
+	case length < 0: // the highest bit may not be set
+		return malformed, nil, 0
+	case op.IsControl():
+		return control(b, op, final, length)
+	}
+	return s.data(b, op, final, header, length)
+}
+
+func control(b []byte, op ws.OpCode, final bool, length int) (e event, payload []byte, n int) {
+	switch {
+	case !final || length > ws.MaxControlFramePayloadSize:
+		return malformed, nil, 0
+	case len(b) < 2+length:
+		return needMore, nil, 0
+	}
+	switch op {
+	case ws.OpPing:
+		e = gotPing
+	case ws.OpPong:
+		e = gotPong
+	case ws.OpClose:
+		e = gotClose
+	default:
+		return malformed, nil, 0
+	}
+	return e, b[2 : 2+length], 2 + length
+}
+
+func (s *scanner) data(b []byte, op ws.OpCode, final bool, header, length int) (e event, payload []byte, n int) {
+	first := op != ws.OpContinuation
+	seen := min(length, markBytes)
+	switch {
+	case first == s.inMsg, op != ws.OpContinuation && op != ws.OpText && op != ws.OpBinary:
+		return malformed, nil, 0
+	case len(b) < header+seen:
+		return needMore, nil, 0
+	}
+	if first {
+		s.kind = gotText
+		if op == ws.OpBinary {
+			s.kind = gotBinary
+		}
+		s.headLen, s.length = copy(s.head[:], b[header:header+seen]), 0
+	}
+	s.inMsg, s.final = true, final
+	s.length += length
+	s.skip = length - seen
+	return needMore, nil, header + seen
+}
