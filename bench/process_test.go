@@ -34,6 +34,12 @@ type process struct {
 
 func serve(t *testing.T, flags ...string) *process {
 	t.Helper()
+	return serveWithin(t, 0, flags...)
+}
+
+// serveWithin is serve with a limit on descriptors; 0: the test's own.
+func serveWithin(t *testing.T, descriptors int, flags ...string) *process {
+	t.Helper()
 	private, public, err := auth.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +56,11 @@ func serve(t *testing.T, flags ...string) *process {
 	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/notiflux").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	cmd := exec.Command(binary, append([]string{"serve", "--port=0", "--admin-addr=127.0.0.1:0", "--jwt-public-key-file=" + key}, flags...)...)
+	args := append([]string{binary, "serve", "--port=0", "--admin-addr=127.0.0.1:0", "--jwt-public-key-file=" + key}, flags...)
+	if descriptors > 0 {
+		args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, descriptors)}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
