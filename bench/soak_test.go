@@ -147,10 +147,13 @@ func (p *process) churn(t *testing.T, n int, until time.Time) (came int) {
 
 // chatter publishes to all topics until a time.
 func (p *process) chatter(t *testing.T, topics int, until time.Time) {
+	bodies := make([]string, topics) // With the same tokens throughout: new ones would fill the server's cache.
+	for i := range bodies {
+		topic := notiflux.Topic(fmt.Sprint("t", i))
+		bodies[i] = fmt.Sprintf(`{"topic":%q,"message":"m","token":%q}`, topic, p.token(t, auth.Broadcast, topic))
+	}
 	for i := 0; time.Now().Before(until); i++ {
-		topic := notiflux.Topic(fmt.Sprint("t", i%topics))
-		body := fmt.Sprintf(`{"topic":%q,"message":"m","token":%q}`, topic, p.token(t, auth.Broadcast, topic))
-		r, err := http.Post(p.url+"/broadcast", "application/json", strings.NewReader(body))
+		r, err := http.Post(p.url+"/broadcast", "application/json", strings.NewReader(bodies[i%topics]))
 		if err != nil {
 			t.Error(err)
 			return
