@@ -25,6 +25,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/server"
 	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 // starter is servertest.Start on one kind of loop.
@@ -130,7 +131,7 @@ func TestFragmentsBinaryAndPing(t *testing.T) {
 			}
 		}
 		for _, want := range []string{"pong are you there", "text Unknown command"} {
-			f, err := readFrame(conn)
+			f, err := frametest.ReadFrame(conn)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -439,15 +440,4 @@ func metric(t *testing.T, s *servertest.Server, name string) string {
 	_, value, _ := strings.Cut(string(body), "\n"+name+" ")
 	value, _, _ = strings.Cut(value, "\n")
 	return value
-}
-
-// readFrame reads a whole frame.
-func readFrame(r io.Reader) (ws.Frame, error) {
-	h, err := ws.ReadHeader(r)
-	if err != nil {
-		return ws.Frame{}, err
-	}
-	payload := make([]byte, h.Length)
-	_, err = io.ReadFull(r, payload)
-	return ws.Frame{Header: h, Payload: payload}, err
 }

@@ -185,7 +185,7 @@ func (c *client) messages() (all []string) {
 	c.w.t.Helper()
 	r := bytes.NewReader(c.sent[c.read:])
 	for {
-		frame, err := readFrame(r)
+		frame, err := frametest.ReadFrame(r)
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			return all
 		}
@@ -214,15 +214,4 @@ func (c *client) expect(t *testing.T, want ...string) {
 			t.Fatalf("got %q, want %q", got, want)
 		}
 	}
-}
-
-// readFrame reads a whole frame.
-func readFrame(r io.Reader) (ws.Frame, error) {
-	h, err := ws.ReadHeader(r)
-	if err != nil {
-		return ws.Frame{}, err
-	}
-	payload := make([]byte, h.Length)
-	_, err = io.ReadFull(r, payload)
-	return ws.Frame{Header: h, Payload: payload}, err
 }

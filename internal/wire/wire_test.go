@@ -3,7 +3,6 @@ package wire_test
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -71,7 +71,7 @@ func TestFramesAreReadByOthers(t *testing.T) {
 	for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536, 100_000} {
 		data := bytes.Repeat([]byte("x"), size)
 		m := &notiflux.Message{Body: notiflux.Body{Data: data}}
-		frame, err := readFrame(bytes.NewReader(new(wire.Encoder).Encode(m, notiflux.Text)))
+		frame, err := frametest.ReadFrame(bytes.NewReader(new(wire.Encoder).Encode(m, notiflux.Text)))
 		if err != nil || !frame.Header.Fin || frame.Header.Masked || frame.Header.OpCode != ws.OpText || !bytes.Equal(frame.Payload, data) {
 			t.Errorf("a message of %d bytes is read as %+v, %v", size, frame.Header, err)
 		}
@@ -80,7 +80,7 @@ func TestFramesAreReadByOthers(t *testing.T) {
 
 func TestAppendClose(t *testing.T) {
 	for _, reason := range []string{"", "bye", strings.Repeat("x", 123), strings.Repeat("x", 124), strings.Repeat("é", 100)} {
-		frame, err := readFrame(bytes.NewReader(wire.AppendClose(nil, wire.CloseTooSlow, reason)))
+		frame, err := frametest.ReadFrame(bytes.NewReader(wire.AppendClose(nil, wire.CloseTooSlow, reason)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,15 +132,4 @@ func TestWriteProblem(t *testing.T) {
 			t.Errorf("%s: body %v", code, body)
 		}
 	}
-}
-
-// readFrame reads a whole frame.
-func readFrame(r io.Reader) (ws.Frame, error) {
-	h, err := ws.ReadHeader(r)
-	if err != nil {
-		return ws.Frame{}, err
-	}
-	payload := make([]byte, h.Length)
-	_, err = io.ReadFull(r, payload)
-	return ws.Frame{Header: h, Payload: payload}, err
 }
