@@ -20,6 +20,7 @@ const (
 	OriginDenied         Code = "origin_denied"
 	NotFound             Code = "not_found"
 	MethodNotAllowed     Code = "method_not_allowed"
+	UnknownType          Code = "unknown_type"
 	TooLarge             Code = "too_large"
 	UnsupportedMediaType Code = "unsupported_media_type"
 	UpgradeRequired      Code = "upgrade_required"
@@ -27,6 +28,8 @@ const (
 	OverCapacity         Code = "over_capacity"
 	Unavailable          Code = "unavailable"
 	Draining             Code = "draining"
+	TooSlow              Code = "too_slow" // only of a connection that ends
+	Idle                 Code = "idle"     // only of a connection that ends
 	Internal             Code = "internal"
 )
 

@@ -13,10 +13,10 @@ import "time"
 // A Message is what a publisher sent to a topic, once it is ordered.
 // It is immutable, and so may be shared by any number of goroutines.
 type Message struct {
-	Topic  Topic
-	Offset uint64    // place in the topic's epoch; strictly increasing, with holes
-	Time   time.Time // when it was ordered, with the monotonic clock's reading
-	Body   Body
+	Topic    Topic
+	Position Position  // its place: offsets of a topic strictly increase within an epoch, with holes
+	Time     time.Time // when it was ordered, with the monotonic clock's reading
+	Body     Body
 }
 
 // A Body is the value that was published: a string, or any other JSON value.
@@ -33,5 +33,9 @@ type Encoding uint8
 const (
 	Text         Encoding = iota // a WebSocket text frame that holds Body.Data
 	TextDeflated                 // the same, compressed where that makes it shorter (RFC 7692)
+	JSON                         // a WebSocket text frame that holds the message as a JSON object
+	JSONDeflated                 // the same, compressed where that makes it shorter
+	Event                        // a server-sent event that holds that object (HTML standard, section 9.2)
+	Line                         // that object on a line of its own
 	Encodings                    // how many there are
 )

@@ -28,7 +28,7 @@ type Broker interface {
 
 // A Hub is what a broker tells of its messages.
 type Hub interface {
-	// Append puts a message into its topic's log and wakes who listens. It calls
-	// offset under the topic's lock.
-	Append(topic notiflux.Topic, body notiflux.Body, offset func() uint64) (uint64, error)
+	// Append puts a message into its topic's log, in the hub's epoch, and wakes who
+	// listens. It calls offset under the topic's lock.
+	Append(topic notiflux.Topic, body notiflux.Body, offset func() uint64) (notiflux.Position, error)
 }

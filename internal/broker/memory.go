@@ -9,13 +9,11 @@ import (
 )
 
 // Memory is the broker of a single process: the topic's lock orders, the log
-// keeps, and nothing outlives the process. Its epoch is random, so that a
-// restart is seen as a gap and never mistaken for continuity.
+// keeps, and nothing outlives the process: its hub has a [NewEpoch].
 type Memory struct {
 	// Immutable after NewMemory.
-	hub   Hub
-	epoch string
-	next  func() uint64
+	hub  Hub
+	next func() uint64
 
 	last   atomic.Uint64 // offset given last, over all topics
 	closed atomic.Bool
@@ -27,9 +25,13 @@ var _ Broker = (*Memory)(nil)
 // 60-bit number.
 const epochLetters = 12
 
+// NewEpoch returns a random epoch, so that a restart is seen as a gap and never
+// mistaken for continuity.
+func NewEpoch() string { return rand.Text()[:epochLetters] }
+
 // NewMemory returns a broker that appends to hub.
 func NewMemory(hub Hub) *Memory {
-	b := &Memory{hub: hub, epoch: rand.Text()[:epochLetters]}
+	b := &Memory{hub: hub}
 	b.next = func() uint64 { return b.last.Add(1) }
 	return b
 }
@@ -39,11 +41,7 @@ func (b *Memory) Publish(_ context.Context, topic notiflux.Topic, body notiflux.
 	if b.closed.Load() {
 		return notiflux.Position{}, notiflux.Errorf(notiflux.Draining, "this server is shutting down: publish again, another one will answer")
 	}
-	offset, err := b.hub.Append(topic, body, b.next)
-	if err != nil {
-		return notiflux.Position{}, err
-	}
-	return notiflux.Position{Epoch: b.epoch, Offset: offset}, nil
+	return b.hub.Append(topic, body, b.next)
 }
 
 // Close implements [Broker].

@@ -37,14 +37,14 @@ func (x *expiry) pop(notAfter time.Time) (item, bool) {
 	return heap.Pop(&x.items).(item), true
 }
 
-// Sweep drops every message that is past its age now, and forgets topics that
-// are left with nothing.
+// Sweep drops every message that is past its age now, lets go of topics that are
+// left with nothing, and forgets those that it let go of long ago.
 func (h *Hub) Sweep() {
-	if h.config.PerTopic.Age <= 0 {
-		return
-	}
 	now := h.config.Now()
-	for {
+	h.mu.Lock()
+	h.past.expire(now.Add(-h.config.Remember))
+	h.mu.Unlock()
+	for h.config.PerTopic.Age > 0 {
 		i, ok := h.expiry.pop(now.Add(-h.config.PerTopic.Age))
 		if !ok {
 			return
@@ -73,8 +73,9 @@ func (h *Hub) shrink() {
 // it is refused. Those that have listeners stay as they are.
 const roomTries = 16
 
-// roomForTopic forgets topics whose messages are the oldest, while the hub is
-// full. It reports whether there is room.
+// roomForTopic makes room for another topic while the hub is full: it forgets what
+// is only remembered, then topics whose messages are the oldest. It reports
+// whether there is room.
 func (h *Hub) roomForTopic() bool {
 	var listened []item // Out of the way until the search is over.
 	defer func() {
@@ -83,6 +84,9 @@ func (h *Hub) roomForTopic() bool {
 		}
 	}()
 	for h.full() {
+		if h.dropMemory() {
+			continue
+		}
 		if len(listened) == roomTries {
 			return false
 		}
@@ -106,7 +110,17 @@ func (h *Hub) roomForTopic() bool {
 func (h *Hub) full() bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.config.MaxTopics > 0 && len(h.topics) >= h.config.MaxTopics
+	return h.fullLocked()
+}
+
+func (h *Hub) fullLocked() bool {
+	return h.config.MaxTopics > 0 && len(h.topics)+h.past.len() >= h.config.MaxTopics
+}
+
+func (h *Hub) dropMemory() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.past.dropOldest()
 }
 
 func (t *Topic) listened() bool {

@@ -7,9 +7,11 @@
 //
 // Invariants: the lock of a topic orders its messages; a listener joins and
 // gets its cursor in one step under that lock, so that no message falls between.
-// A topic without listeners and messages is forgotten. All logs together keep
-// within Config.TotalBytes and Config.MaxTopics by dropping the oldest messages
-// first.
+// A topic without listeners and messages is let go of, but how far it came is
+// remembered for a while, so that who comes back to it is told the truth: every
+// message after a position that is called recovered is there. All logs together
+// keep within Config.TotalBytes by dropping the oldest messages first, and topics
+// and memories within Config.MaxTopics by forgetting the oldest first.
 //
 // Locks: Hub.mu, then Topic.mu, then Hub.expiry.mu; listeners are woken under
 // none of them.
@@ -27,11 +29,15 @@ import (
 
 // Config is what a Hub needs; the zero value has no bounds.
 type Config struct {
+	Epoch      string // of the positions; the broker's
 	PerTopic   topiclog.Limits
 	TotalBytes uint64           // all logs together; 0: no bound
-	MaxTopics  int              // topics with messages or listeners; 0: no bound
+	MaxTopics  int              // topics with messages or listeners, and remembered ones; 0: no bound
+	Remember   time.Duration    // how long it is known how far a topic came that was let go of; 0: 24 h
 	Now        func() time.Time // nil: time.Now
 }
+
+const defaultRemember = 24 * time.Hour
 
 // sweepEvery is how often messages past their age are looked for.
 const sweepEvery = time.Second
@@ -47,6 +53,7 @@ type Hub struct {
 
 	mu     sync.RWMutex
 	topics map[notiflux.Topic]*Topic
+	past   memories // guarded by mu
 
 	expiry expiry
 	bytes  atomic.Int64 // of all logs
@@ -71,19 +78,22 @@ func New(c Config) *Hub {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Hub{config: c, topics: make(map[notiflux.Topic]*Topic)}
+	if c.Remember == 0 {
+		c.Remember = defaultRemember
+	}
+	return &Hub{config: c, topics: make(map[notiflux.Topic]*Topic), past: newMemories()}
 }
 
 // Append orders a message: offset, called under the topic's lock, gives its
-// place, and must give a higher one at each call. It returns that offset once
-// the message is in the log and the listeners are woken. It is a
+// place, and must give a higher one at each call, over all topics. It returns the
+// position once the message is in the log and the listeners are woken. It is a
 // [notiflux.Error] with OverCapacity when there is no room for another topic.
-func (h *Hub) Append(name notiflux.Topic, body notiflux.Body, offset func() uint64) (uint64, error) {
+func (h *Hub) Append(name notiflux.Topic, body notiflux.Body, offset func() uint64) (notiflux.Position, error) {
 	t, err := h.locked(name)
 	if err != nil {
-		return 0, err
+		return notiflux.Position{}, err
 	}
-	m := notiflux.Message{Topic: t.name, Offset: offset(), Time: h.config.Now(), Body: body}
+	m := notiflux.Message{Topic: t.name, Position: h.position(offset()), Time: h.config.Now(), Body: body}
 	h.changeLocked(t, func() {
 		t.log.Append(m)
 		t.log.Expire(m.Time)
@@ -100,20 +110,20 @@ func (h *Hub) Append(name notiflux.Topic, body notiflux.Body, offset func() uint
 		l.Wake()
 	}
 	h.shrink()
-	return m.Offset, nil
+	return m.Position, nil
 }
 
-// Join makes l a listener of a topic and returns the cursor at its tail, in one
-// step: l is woken for every message from there on. One listener joins a topic
-// once. It fails as Append does.
-func (h *Hub) Join(name notiflux.Topic, l Listener) (*Topic, topiclog.Cursor, error) {
+// Join makes l a listener of a topic and returns the place where start leads, in
+// one step: l is woken for every message that is not there to read yet. One
+// listener joins a topic once. It fails as Append does.
+func (h *Hub) Join(name notiflux.Topic, l Listener, start Start) (*Topic, Place, error) {
 	t, err := h.locked(name)
 	if err != nil {
-		return nil, topiclog.Cursor{}, err
+		return nil, Place{}, err
 	}
 	defer t.mu.Unlock()
 	t.listeners = append(append(make([]Listener, 0, len(t.listeners)+1), t.listeners...), l)
-	return t, t.log.Tail(), nil
+	return t, h.placeLocked(t, start), nil
 }
 
 // Leave ends what Join began. l may still be woken by a publisher that is under way.
@@ -136,18 +146,10 @@ func (h *Hub) Leave(t *Topic, l Listener) {
 // Name returns the topic's name.
 func (t *Topic) Name() notiflux.Topic { return t.name }
 
-// Tail returns the cursor behind the newest message, for one more session of a
-// listener that has joined already.
-func (t *Topic) Tail() topiclog.Cursor {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.log.Tail()
-}
-
 // Lag returns what a reader at c alone keeps in memory, see [topiclog.Log.Lag].
 func (t *Topic) Lag(c topiclog.Cursor) uint64 { return t.log.Lag(c) }
 
-// Run drops messages past their age until ctx ends.
+// Run drops messages and memories past their age until ctx ends.
 func (h *Hub) Run(ctx context.Context) error {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -163,7 +165,8 @@ func (h *Hub) Run(ctx context.Context) error {
 
 // Stats is what a hub did and holds.
 type Stats struct {
-	Topics            int
+	Topics            int    // with messages or listeners
+	Remembered        int    // let go of, but how far they came is known
 	Bytes             int64  // held by all logs, overhead included
 	Appended, Evicted uint64 // messages since the start
 }
@@ -171,9 +174,9 @@ type Stats struct {
 // Stats returns the counters; each is exact, together they are not one moment's.
 func (h *Hub) Stats() Stats {
 	h.mu.RLock()
-	topics := len(h.topics)
+	topics, remembered := len(h.topics), h.past.len()
 	h.mu.RUnlock()
-	return Stats{topics, h.bytes.Load(), h.appended.Load(), h.evicted.Load()}
+	return Stats{topics, remembered, h.bytes.Load(), h.appended.Load(), h.evicted.Load()}
 }
 
 // locked returns the topic of a name, made if need be, with its lock held.
@@ -197,22 +200,29 @@ func (h *Hub) locked(name notiflux.Topic) (*Topic, error) {
 }
 
 func (h *Hub) create(name notiflux.Topic) (*Topic, error) {
-	if !h.roomForTopic() {
+	if !h.remembers(name) && !h.roomForTopic() {
 		return nil, notiflux.Errorf(notiflux.OverCapacity, "the server holds %d topics, its most: try again later", h.config.MaxTopics)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := h.topics[name]
 	if t == nil {
-		t = &Topic{name: name, log: topiclog.New(h.config.PerTopic, 0)}
+		t = &Topic{name: name, log: topiclog.New(h.config.PerTopic, h.past.take(name))}
 		h.topics[name] = t
 	}
 	return t, nil
 }
 
+// remembers reports whether there is a memory of a topic, which then has its place.
+func (h *Hub) remembers(name notiflux.Topic) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.past.byName[name] != nil
+}
+
 func (t *Topic) unusedLocked() bool { return len(t.listeners) == 0 && t.log.Len() == 0 }
 
-// forget lets go of t unless it is in use again.
+// forget lets go of t unless it is in use again, and remembers how far it came.
 func (h *Hub) forget(t *Topic) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -221,6 +231,7 @@ func (h *Hub) forget(t *Topic) {
 	if !t.forgotten && t.unusedLocked() {
 		t.forgotten = true
 		delete(h.topics, t.name)
+		h.past.put(t.name, t.log.Head(), h.config.Now())
 	}
 }
 

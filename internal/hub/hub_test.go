@@ -28,11 +28,11 @@ func body(size int) notiflux.Body { return notiflux.Body{Data: make([]byte, size
 
 func appendTo(t *testing.T, h *hub.Hub, c *counter, topic string, size int) uint64 {
 	t.Helper()
-	offset, err := h.Append(notiflux.Topic(topic), body(size), c.next)
+	position, err := h.Append(notiflux.Topic(topic), body(size), c.next)
 	if err != nil {
 		t.Fatalf("Append(%q) = %v", topic, err)
 	}
-	return offset
+	return position.Offset
 }
 
 // offsets reads a cursor to its tail.
@@ -42,25 +42,25 @@ func offsets(c topiclog.Cursor) (all []uint64) {
 		if !ok {
 			return all
 		}
-		all, c = append(all, e.Message().Offset), next
+		all, c = append(all, e.Message().Position.Offset), next
 	}
 }
 
 func TestAppendWakesListenersOfTheTopicOnly(t *testing.T) {
 	h, c := hub.New(hub.Config{}), new(counter)
 	var a, b listener
-	topic, cursor, err := h.Join("a", &a)
+	topic, place, err := h.Join("a", &a, hub.Start{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := h.Join("b", &b); err != nil {
+	if _, _, err := h.Join("b", &b, hub.Start{}); err != nil {
 		t.Fatal(err)
 	}
 	appendTo(t, h, c, "a", 1)
 	if a.woken.Load() != 1 || b.woken.Load() != 0 {
 		t.Errorf("woken a %d times and b %d, want 1 and 0", a.woken.Load(), b.woken.Load())
 	}
-	if got := offsets(cursor); len(got) != 1 || got[0] != 1 {
+	if got := offsets(place.Cursor); len(got) != 1 || got[0] != 1 {
 		t.Errorf("the cursor of the join reads %v, want [1]", got)
 	}
 	h.Leave(topic, &a)
@@ -89,7 +89,7 @@ func TestJoinMissesNothing(t *testing.T) {
 		joining.Go(func() {
 			for range 50 {
 				var l listener
-				topic, cursor, err := h.Join("t", &l)
+				topic, place, err := h.Join("t", &l, hub.Start{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -97,7 +97,7 @@ func TestJoinMissesNothing(t *testing.T) {
 				defer func() {
 					publishing.Wait()
 					h.Leave(topic, &l)
-					got := offsets(cursor)
+					got := offsets(place.Cursor)
 					for i := 1; i < len(got); i++ {
 						if got[i] != got[i-1]+1 {
 							t.Errorf("read %d after %d", got[i], got[i-1])
@@ -121,7 +121,7 @@ func TestTopicsWithoutUseAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := hub.New(hub.Config{PerTopic: topiclog.Limits{Age: time.Minute}}), new(counter)
 		var l listener
-		topic, _, err := h.Join("listened", &l)
+		topic, _, err := h.Join("listened", &l, hub.Start{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestTotalBytesDropsTheOldestOfAll(t *testing.T) {
 		const size = 1000
 		h, c := hub.New(hub.Config{TotalBytes: 10 * (size + topiclog.Overhead)}), new(counter)
 		var l listener
-		_, old, err := h.Join("old", &l)
+		_, place, err := h.Join("old", &l, hub.Start{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestTotalBytesDropsTheOldestOfAll(t *testing.T) {
 		if got.Bytes > 10*(size+topiclog.Overhead) || got.Evicted != 20 {
 			t.Errorf("%+v, want at most 10 messages", got)
 		}
-		if got := offsets(old); len(got) != 5 {
+		if got := offsets(place.Cursor); len(got) != 5 {
 			t.Errorf("a cursor reads %d messages that were dropped behind it, want 5", len(got))
 		}
 	})
@@ -178,7 +178,7 @@ func TestMaxTopicsDropsWhatNobodyListensTo(t *testing.T) {
 		t.Errorf("%d topics, want 3", got)
 	}
 	for i := range 3 {
-		if _, _, err := h.Join(notiflux.Topic(fmt.Sprint("listened", i)), &l); err != nil {
+		if _, _, err := h.Join(notiflux.Topic(fmt.Sprint("listened", i)), &l, hub.Start{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -198,7 +198,7 @@ func BenchmarkAppend(b *testing.B) {
 		b.Run(fmt.Sprintf("listeners=%d/size=100", listeners), func(b *testing.B) {
 			h, c := hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 100}, TotalBytes: 1 << 28}), new(counter)
 			for range listeners {
-				if _, _, err := h.Join("t", new(listener)); err != nil {
+				if _, _, err := h.Join("t", new(listener), hub.Start{}); err != nil {
 					b.Fatal(err)
 				}
 			}

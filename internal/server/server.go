@@ -126,6 +126,7 @@ func publicKeys(c *config.Serve) (*auth.Keys, error) {
 func (s *Server) build(keys *auth.Keys, origins origin.List) {
 	c := &s.config
 	s.hub = hub.New(hub.Config{
+		Epoch:      broker.NewEpoch(),
 		PerTopic:   topiclog.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
 		TotalBytes: uint64(c.HistoryTotalBytes),
 		MaxTopics:  c.MaxTopics,

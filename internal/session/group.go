@@ -179,13 +179,14 @@ func (g *Group) join(s *Session, name notiflux.Topic) error {
 	sub := &subscription{session: s}
 	if f == nil {
 		f = &feed{group: g}
-		var err error
-		if f.topic, sub.cursor, err = g.config.Hub.Join(name, f); err != nil {
+		topic, place, err := g.config.Hub.Join(name, f, hub.Start{})
+		if err != nil {
 			return err
 		}
+		f.topic, sub.cursor = topic, place.Cursor
 		g.feeds[f.topic.Name()] = f
 	} else {
-		sub.cursor = f.topic.Tail()
+		sub.cursor = g.config.Hub.Place(f.topic, hub.Start{}).Cursor
 	}
 	sub.feed, sub.index = f, len(f.subs)
 	f.subs = append(f.subs, sub)

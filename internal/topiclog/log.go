@@ -40,6 +40,7 @@ type Limits struct {
 type Entry struct {
 	// Immutable from the moment the entry before it is visible.
 	before uint64 // bytes of all messages of the log before this one, also of those long dropped
+	after  uint64 // offset of the message before this one; the log's floor if there was none
 
 	// Immutable once next is set.
 	message notiflux.Message
@@ -84,6 +85,33 @@ func (c Cursor) Next() (*Entry, Cursor, bool) {
 // AtTail reports whether there is nothing to read at c.
 func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
 
+// Offset returns the offset of the last message before c, or the log's floor if
+// there was none: who stands at c has been given everything up to it.
+func (c Cursor) Offset() uint64 { return c.at.after }
+
+// Newest returns the cursor at the newest message that is to be read from c, c
+// itself at the tail.
+func (c Cursor) Newest() Cursor {
+	for {
+		_, next, ok := c.Next()
+		if !ok || next.AtTail() {
+			return c
+		}
+		c = next
+	}
+}
+
+// Count returns how many messages there are to read from c.
+func (c Cursor) Count() (n int) {
+	for {
+		_, next, ok := c.Next()
+		if !ok {
+			return n
+		}
+		n, c = n+1, next
+	}
+}
+
 // A Log holds the recent messages of one topic. Make one with New.
 type Log struct {
 	// Guarded by the owner's lock.
@@ -101,17 +129,17 @@ type Log struct {
 // New returns an empty log that covers every position from floor on: it knows
 // of no message after floor.
 func New(limits Limits, floor uint64) *Log {
-	empty := new(Entry)
+	empty := &Entry{after: floor}
 	return &Log{limits: limits, first: empty, tail: empty, head: floor, evicted: floor}
 }
 
 // Append adds m at the tail and drops what the bounds no longer allow, by
-// count and bytes. m.Offset must be higher than any before.
+// count and bytes. The offset of m must be higher than any before.
 func (l *Log) Append(m notiflux.Message) {
 	e := l.tail
 	e.message = m
-	l.tail = &Entry{before: e.before + e.size()}
-	l.head = m.Offset
+	l.tail = &Entry{before: e.before + e.size(), after: m.Position.Offset}
+	l.head = m.Position.Offset
 	l.count++
 	e.next.Store(l.tail)
 	for l.limits.Count > 0 && l.count > l.limits.Count || l.limits.Bytes > 0 && l.Bytes() > l.limits.Bytes {
@@ -132,7 +160,7 @@ func (l *Log) DropOldest() {
 	if l.count == 0 {
 		return
 	}
-	l.evicted = l.first.message.Offset
+	l.evicted = l.first.message.Position.Offset
 	l.first = l.first.next.Load()
 	l.count--
 	l.drops++
@@ -151,12 +179,24 @@ func (l *Log) Since(offset uint64) (Cursor, bool) {
 	c := Cursor{l.first}
 	for {
 		e, next, ok := c.Next()
-		if !ok || e.message.Offset > offset {
+		if !ok || e.message.Position.Offset > offset {
 			return c, true
 		}
 		c = next
 	}
 }
+
+// Last returns the cursor with up to n messages to read.
+func (l *Log) Last(n int) Cursor {
+	c := Cursor{l.first}
+	for skip := l.count - n; skip > 0; skip-- {
+		_, c, _ = c.Next()
+	}
+	return c
+}
+
+// First returns the cursor at the oldest message, the tail if there is none.
+func (l *Log) First() Cursor { return Cursor{l.first} }
 
 // Head returns the highest offset given, or the floor if there was none.
 func (l *Log) Head() uint64 { return l.head }

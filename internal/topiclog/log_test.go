@@ -14,7 +14,7 @@ import (
 )
 
 func message(offset uint64, size int, at time.Time) notiflux.Message {
-	return notiflux.Message{Topic: "t", Offset: offset, Time: at, Body: notiflux.Body{Data: make([]byte, size)}}
+	return notiflux.Message{Topic: "t", Position: notiflux.Position{Epoch: "E", Offset: offset}, Time: at, Body: notiflux.Body{Data: make([]byte, size)}}
 }
 
 // model is the plain form of a log: a slice of what it holds, and of all it ever held.
@@ -29,7 +29,7 @@ type model struct {
 func (m *model) held() []notiflux.Message { return m.all[m.first:] }
 
 func (m *model) drop() {
-	m.evicted = m.all[m.first].Offset
+	m.evicted = m.all[m.first].Position.Offset
 	m.first++
 }
 
@@ -44,7 +44,7 @@ func (m *model) head() uint64 {
 	if len(m.all) == 0 {
 		return m.floor
 	}
-	return m.all[len(m.all)-1].Offset
+	return m.all[len(m.all)-1].Position.Offset
 }
 
 // reader is a cursor and the index in model.all that it should read next.
@@ -99,10 +99,25 @@ func TestLogAgainstModel(t *testing.T) {
 					t.Fatalf("Since(%d) covered = %v, want %v", offset, covered, want)
 				}
 				next := len(m.all)
-				for covered && next > 0 && m.all[next-1].Offset > offset {
+				for covered && next > 0 && m.all[next-1].Position.Offset > offset {
 					next--
 				}
 				readers = append(readers, &reader{cursor, next})
+			},
+			"last": func(t *rapid.T) {
+				n := rapid.IntRange(0, 10).Draw(t, "n")
+				readers = append(readers, &reader{log.Last(n), len(m.all) - min(n, len(m.held()))})
+			},
+			"first": func(*rapid.T) {
+				readers = append(readers, &reader{log.First(), m.first})
+			},
+			"jump": func(*rapid.T) {
+				for _, r := range readers {
+					if r.next < len(m.all) {
+						r.next = len(m.all) - 1
+					}
+					r.cursor = r.cursor.Newest()
+				}
 			},
 			"read": func(t *rapid.T) {
 				if len(readers) == 0 {
@@ -116,6 +131,16 @@ func TestLogAgainstModel(t *testing.T) {
 						log.Len(), log.Bytes(), log.Head(), len(m.held()), m.bytes(m.held()), m.head())
 				}
 				for _, r := range readers {
+					if got, want := r.cursor.Count(), len(m.all)-r.next; got != want {
+						t.Fatalf("Count = %d, want %d", got, want)
+					}
+					given := m.floor
+					if r.next > 0 {
+						given = m.all[r.next-1].Position.Offset
+					}
+					if got := r.cursor.Offset(); got != given {
+						t.Fatalf("Offset = %d, want %d", got, given)
+					}
 					var want uint64
 					if r.next < m.first {
 						want = m.bytes(m.all[r.next:m.first])
@@ -145,7 +170,7 @@ func (r *reader) read(t *rapid.T, m *model) {
 	if !ok {
 		return
 	}
-	if got, want := entry.Message().Offset, m.all[r.next].Offset; got != want {
+	if got, want := entry.Message().Position.Offset, m.all[r.next].Position.Offset; got != want {
 		t.Fatalf("read offset %d, want %d", got, want)
 	}
 	r.cursor, r.next = next, r.next+1
@@ -159,7 +184,7 @@ func TestFrameIsEncodedOnce(t *testing.T) {
 	calls := 0
 	encode := func(m *notiflux.Message, _ notiflux.Encoding) []byte {
 		calls++
-		return fmt.Appendf(nil, "frame %d", m.Offset)
+		return fmt.Appendf(nil, "frame %d", m.Position.Offset)
 	}
 	for range 3 {
 		if got := string(entry.Frame(notiflux.Text, encode)); got != "frame 1" {
@@ -183,7 +208,7 @@ func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
 	if gone.Value() != nil {
 		t.Error("an entry that was read and dropped is still held")
 	}
-	if e, _, ok := cursor.Next(); !ok || e.Message().Offset != 2 {
+	if e, _, ok := cursor.Next(); !ok || e.Message().Position.Offset != 2 {
 		t.Error("the cursor does not go on behind the entry that was freed")
 	}
 	runtime.KeepAlive(log)
@@ -196,6 +221,6 @@ func BenchmarkAppend(b *testing.B) {
 	var offset uint64
 	for b.Loop() {
 		offset++
-		log.Append(notiflux.Message{Offset: offset, Time: now, Body: notiflux.Body{Data: data}})
+		log.Append(notiflux.Message{Position: notiflux.Position{Offset: offset}, Time: now, Body: notiflux.Body{Data: data}})
 	}
 }

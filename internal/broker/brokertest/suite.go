@@ -24,13 +24,15 @@ func Run(t *testing.T, open func(t *testing.T, h *hub.Hub) broker.Broker) {
 		"closed refuses":                       closedRefuses,
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 1000}})
+			h := hub.New(hub.Config{Epoch: epoch, PerTopic: topiclog.Limits{Count: 1000}})
 			b := open(t, h)
 			defer b.Close()
 			test(t, b, h)
 		})
 	}
 }
+
+const epoch = "E"
 
 type listener struct{}
 
@@ -46,17 +48,18 @@ func publish(t *testing.T, b broker.Broker, topic notiflux.Topic, data string) n
 }
 
 func answeredIsLogged(t *testing.T, b broker.Broker, h *hub.Hub) {
-	_, cursor, err := h.Join("t", new(listener))
+	_, place, err := h.Join("t", new(listener), hub.Start{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	cursor := place.Cursor
 	for i := range 10 {
 		p := publish(t, b, "t", fmt.Sprint(i))
 		entry, next, ok := cursor.Next()
 		if !ok {
 			t.Fatalf("message %d was answered and is not in the log", i)
 		}
-		if m := entry.Message(); m.Offset != p.Offset || string(m.Body.Data) != fmt.Sprint(i) || m.Topic != "t" {
+		if m := entry.Message(); m.Position != p || string(m.Body.Data) != fmt.Sprint(i) || m.Topic != "t" {
 			t.Errorf("the log has %+v, want %d at %v", m, i, p)
 		}
 		cursor = next
@@ -64,7 +67,7 @@ func answeredIsLogged(t *testing.T, b broker.Broker, h *hub.Hub) {
 }
 
 func offsetsIncrease(t *testing.T, b broker.Broker, h *hub.Hub) {
-	_, cursor, err := h.Join("t", new(listener))
+	_, place, err := h.Join("t", new(listener), hub.Start{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +99,7 @@ func offsetsIncrease(t *testing.T, b broker.Broker, h *hub.Hub) {
 	if len(said) != publishers*each {
 		t.Errorf("%d offsets for %d messages", len(said), publishers*each)
 	}
+	cursor := place.Cursor
 	var last uint64
 	for {
 		entry, next, ok := cursor.Next()
@@ -103,19 +107,19 @@ func offsetsIncrease(t *testing.T, b broker.Broker, h *hub.Hub) {
 			return
 		}
 		m := entry.Message()
-		if m.Offset <= last {
-			t.Errorf("offset %d follows %d in the log", m.Offset, last)
+		if m.Position.Offset <= last {
+			t.Errorf("offset %d follows %d in the log", m.Position.Offset, last)
 		}
-		if said[m.Offset] != string(m.Body.Data) {
-			t.Errorf("offset %d holds %q, its publisher was told %q", m.Offset, m.Body.Data, said[m.Offset])
+		if said[m.Position.Offset] != string(m.Body.Data) {
+			t.Errorf("offset %d holds %q, its publisher was told %q", m.Position.Offset, m.Body.Data, said[m.Position.Offset])
 		}
-		last, cursor = m.Offset, next
+		last, cursor = m.Position.Offset, next
 	}
 }
 
 func forgottenTopic(t *testing.T, b broker.Broker, h *hub.Hub) {
 	l := new(listener)
-	topic, _, err := h.Join("t", l)
+	topic, _, err := h.Join("t", l, hub.Start{})
 	if err != nil {
 		t.Fatal(err)
 	}

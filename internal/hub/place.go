@@ -1,0 +1,134 @@
+package hub
+
+import (
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+)
+
+// A Start says from where on a topic is to be read. The zero Start is from now on.
+type Start struct {
+	Since notiflux.Position // behind this position; without an epoch: not asked for
+	Last  int               // the last messages, up to so many; Since overrides it
+}
+
+// A Place is where a reader of a topic begins.
+type Place struct {
+	Cursor    topiclog.Cursor
+	Position  notiflux.Position // everything after it is read from Cursor
+	Replay    int               // messages that are there to read already
+	Recovered bool              // nothing after Start.Since is missing; true also if that was not asked for
+}
+
+// Place returns the place where start leads, for one more session of a listener
+// that has joined the topic already.
+func (h *Hub) Place(t *Topic, start Start) Place {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return h.placeLocked(t, start)
+}
+
+func (h *Hub) placeLocked(t *Topic, start Start) Place {
+	p := Place{Recovered: true}
+	switch {
+	case start.Since.Epoch != "":
+		p.Cursor, p.Recovered = h.sinceLocked(t, start.Since)
+		p.Position = start.Since
+	case start.Last > 0:
+		p.Cursor = t.log.Last(start.Last)
+		p.Position = h.position(p.Cursor.Offset())
+	default:
+		p.Cursor = t.log.Tail()
+		p.Position = h.position(t.log.Head())
+	}
+	if !p.Recovered {
+		p.Position = h.position(t.log.Head())
+	}
+	p.Replay = p.Cursor.Count()
+	return p
+}
+
+// sinceLocked returns the cursor behind a position and whether it is covered; if
+// not, the tail.
+func (h *Hub) sinceLocked(t *Topic, since notiflux.Position) (topiclog.Cursor, bool) {
+	if since.Epoch != h.config.Epoch {
+		return t.log.Tail(), false
+	}
+	return t.log.Since(since.Offset)
+}
+
+func (h *Hub) position(offset uint64) notiflux.Position {
+	return notiflux.Position{Epoch: h.config.Epoch, Offset: offset}
+}
+
+// A History is a part of a topic's log.
+type History struct {
+	Entries   []*topiclog.Entry // oldest first
+	Position  notiflux.Position // where to go on reading, or to subscribe from
+	Recovered bool              // nothing between what was asked for and Entries is missing
+	More      bool              // there are messages after Position
+}
+
+// History returns up to limit messages of a topic: the first ones after since, or
+// without one (no epoch) the last. If since is not covered, those are the oldest
+// that there are. Reading makes no topic, but the position that it returns is
+// remembered like that of one.
+func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) History {
+	t, head := h.lookup(name)
+	if t == nil {
+		covered := since.Epoch == "" || since == h.position(head)
+		return History{Position: h.position(head), Recovered: covered}
+	}
+	defer t.mu.Unlock()
+	y := History{Recovered: true}
+	cursor := t.log.Last(limit)
+	if since.Epoch != "" {
+		if cursor, y.Recovered = h.sinceLocked(t, since); !y.Recovered {
+			cursor = t.log.First()
+		}
+	}
+	for len(y.Entries) < limit {
+		entry, next, ok := cursor.Next()
+		if !ok {
+			break
+		}
+		y.Entries, cursor = append(y.Entries, entry), next
+	}
+	y.More = !cursor.AtTail()
+	y.Position = h.position(cursor.Offset())
+	if y.Recovered && since.Offset > y.Position.Offset {
+		y.Position = since // Nothing came after it.
+	}
+	return y
+}
+
+// lookup returns a topic with its lock held, or nil and how far it came.
+func (h *Hub) lookup(name notiflux.Topic) (*Topic, uint64) {
+	for {
+		h.mu.RLock()
+		t := h.topics[name]
+		h.mu.RUnlock()
+		if t == nil {
+			h.mu.Lock()
+			if t = h.topics[name]; t == nil {
+				defer h.mu.Unlock()
+				return nil, h.rememberLocked(name)
+			}
+			h.mu.Unlock()
+		}
+		t.mu.Lock()
+		if !t.forgotten {
+			return t, 0
+		}
+		t.mu.Unlock()
+	}
+}
+
+// rememberLocked returns how far a topic came that the hub does not have, and
+// sees that this stays known, if there is room.
+func (h *Hub) rememberLocked(name notiflux.Topic) uint64 {
+	head := h.past.take(name)
+	if !h.fullLocked() || h.past.dropOldest() {
+		h.past.put(name, head, h.config.Now())
+	}
+	return head
+}
