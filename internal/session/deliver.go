@@ -157,7 +157,7 @@ func (s *Session) nextShared(p *pull) []byte {
 		s.unlist(sub)
 	}
 	if s.ending != nil {
-		s.conn.Close(s.ending.code, s.ending.reason)
+		s.conn.Close(nil, s.ending.code, s.ending.reason)
 	}
 	return nil
 }

@@ -129,7 +129,9 @@ type client struct {
 func (c *client) Dirty()  { c.dirty = true }
 func (c *client) Resume() { c.resumed = true }
 
-func (c *client) Close(code wire.CloseCode, _ string) {
+func (c *client) Arm(time.Duration) {}
+
+func (c *client) Close(_ []byte, code wire.CloseCode, _ string) {
 	if c.code == 0 {
 		c.code = code
 	}

@@ -12,9 +12,14 @@ import (
 
 // A Conn is the connection that carries a session.
 type Conn interface {
-	Dirty()                                   // there is something to write: Next is called soon
-	Resume()                                  // the session is not Busy any more
-	Close(code wire.CloseCode, reason string) // finish the frame under way, say why, end
+	Dirty()               // there is something to write: Next is called soon
+	Resume()              // the session is not Busy any more
+	Arm(at time.Duration) // call Tick at that time of the loop or earlier
+
+	// Close finishes the frame under way, writes farewell, says why as far as
+	// the connection has words for it, and ends. farewell is whole frames, nil
+	// for none, and is not changed.
+	Close(farewell []byte, code wire.CloseCode, reason string)
 }
 
 // A Session is one client. All its fields are owned by its group's loop.
@@ -72,7 +77,7 @@ func (s *Session) Tick(time.Duration) {
 		lag += sub.feed.topic.Lag(sub.cursor)
 	}
 	if lag > s.group.config.MaxLagBytes {
-		s.conn.Close(wire.CloseTooSlow, "too slow: more unread than the server keeps")
+		s.conn.Close(nil, wire.CloseTooSlow, "too slow: more unread than the server keeps")
 		s.unsubscribeAll() // Its cursors hold messages that nobody else needs.
 	}
 }

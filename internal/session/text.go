@@ -19,7 +19,7 @@ func (s *Session) Receive(message []byte, binary bool) {
 	}
 	s.group.config.Stats.Commands.Add(1)
 	if !s.allow() {
-		s.conn.Close(wire.CloseTooMany, "too many commands")
+		s.conn.Close(nil, wire.CloseTooMany, "too many commands")
 		return
 	}
 	switch c.Verb {

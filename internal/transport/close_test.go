@@ -42,7 +42,7 @@ func TestCloseFinishesTheFrameUnderWay(t *testing.T) {
 		f.output = append(f.output, p[:n]...)
 		f.ws.Wrote(n)
 
-		f.ws.Close(4202, "too slow")
+		f.ws.Close(nil, 4202, "too slow")
 		f.write(1)
 		want := `end | > text "first" | > close 4202`
 		if n == 0 {
@@ -59,7 +59,7 @@ func TestCloseFinishesAPongUnderWay(t *testing.T) {
 		p := f.ws.Next()
 		f.output = append(f.output, p[:n]...)
 		f.ws.Wrote(n)
-		f.ws.Close(1012, "")
+		f.ws.Close(nil, 1012, "")
 		f.write(1)
 		equal(t, "transcript", f.transcript(), `end | > pong "xy" | > close 1012`)
 	}
@@ -67,7 +67,7 @@ func TestCloseFinishesAPongUnderWay(t *testing.T) {
 
 func TestCloseInsideNext(t *testing.T) {
 	f := dial(new(transport.Config))
-	f.onNext = func() { f.ws.Close(4202, "") }
+	f.onNext = func() { f.ws.Close(nil, 4202, "") }
 	f.write(1 << 20)
 	equal(t, "transcript", f.transcript(), "end | > close 4202")
 }
@@ -76,7 +76,7 @@ func TestCloseInsideReceive(t *testing.T) {
 	for _, in := range [][]byte{text("a"), cat(frame(0x01, ""), frame(0x80, "a"))} {
 		everyCut(t, func(t *testing.T, cut cutter) {
 			f := dial(new(transport.Config))
-			f.onReceive = func() { f.ws.Close(4108, "") }
+			f.onReceive = func() { f.ws.Close(nil, 4108, "") }
 			f.read(cat(in, text("b"), ping("p")), cut)
 			f.write(1 << 20)
 			equal(t, "transcript", f.transcript(), `text "a" | end | > close 4108`)
@@ -86,17 +86,17 @@ func TestCloseInsideReceive(t *testing.T) {
 
 func TestFirstCloseCounts(t *testing.T) {
 	f := dial(new(transport.Config))
-	f.ws.Close(1012, "restart")
-	f.ws.Close(1011, "")
+	f.ws.Close(nil, 1012, "restart")
+	f.ws.Close(nil, 1011, "")
 	f.read(closing(1000, ""), whole)
 	f.write(1 << 20)
-	f.ws.Close(1011, "")
+	f.ws.Close(nil, 1011, "")
 	equal(t, "transcript", f.transcript(), "end | > close 1012")
 }
 
 func TestCloseLingersUntilThePeerEnds(t *testing.T) {
 	f := dial(new(transport.Config))
-	f.ws.Close(1012, "")
+	f.ws.Close(nil, 1012, "")
 	f.write(1 << 20)
 	f.wait(900 * time.Millisecond)
 	f.read(cat(text("a"), []byte("anything")), whole)
@@ -108,7 +108,7 @@ func TestCloseLingersUntilThePeerEnds(t *testing.T) {
 
 func TestCloseLingersASecond(t *testing.T) {
 	f := dial(new(transport.Config))
-	f.ws.Close(1012, "")
+	f.ws.Close(nil, 1012, "")
 	f.wait(3 * time.Second)
 	f.write(1 << 20)
 	f.wait(999 * time.Millisecond)
@@ -120,7 +120,7 @@ func TestCloseLingersASecond(t *testing.T) {
 func TestCloseThatTheSocketDoesNotTake(t *testing.T) {
 	f := dial(new(transport.Config))
 	f.wait(10 * time.Second)
-	f.ws.Close(4202, "")
+	f.ws.Close(nil, 4202, "")
 	f.wait(5*time.Second - 1)
 	equal(t, "transcript", f.transcript(), "")
 	f.wait(1)

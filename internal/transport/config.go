@@ -10,6 +10,7 @@ const (
 	DefaultMessageTimeout  = 10 * time.Second
 	DefaultPingEvery       = 25 * time.Second
 	DefaultPingTimeout     = 60 * time.Second
+	DefaultHeartbeatEvery  = 15 * time.Second
 	DefaultCloseTimeout    = 5 * time.Second
 	DefaultLinger          = time.Second
 	DefaultControlRate     = 10
@@ -24,10 +25,13 @@ type Config struct {
 	MessageTimeout  time.Duration // from the first byte of a frame to the end of its message, then close 1008; negative: no limit
 	PingEvery       time.Duration // negative: no pings
 	PingTimeout     time.Duration // without a byte from the client, then close 4201; negative: no limit
-	CloseTimeout    time.Duration // for the socket to take a close frame, then it is dropped
-	Linger          time.Duration // for the client to end after our close frame, then it is dropped
+	HeartbeatEvery  time.Duration // of a stream; negative: no heartbeats
+	CloseTimeout    time.Duration // for the socket to take the last bytes, then it is dropped
+	Linger          time.Duration // for the client to end after our last byte, then it is dropped
 	ControlRate     int           // control frames per second, then close 1008; a close never counts; negative: no limit
 	ControlBurst    int           // control frames at once
+
+	Heartbeat []byte // what a stream writes between frames, so that proxies see it live; nil: nothing
 
 	Inflaters *Inflaters // for connections that agreed on permessage-deflate; nil: a compressed message is closed with 1002
 

@@ -48,14 +48,14 @@ func (w *WebSocket) closedByPeer(body []byte) {
 		return
 	}
 	if len(body) == 1 {
-		w.Close(wire.CloseProtocol, "a close code has two bytes")
+		w.Close(nil, wire.CloseProtocol, "a close code has two bytes")
 		return
 	}
 	switch code := wire.CloseCode(binary.BigEndian.Uint16(body)); {
 	case !sendable(code):
-		w.Close(wire.CloseProtocol, "this close code is not to be sent")
+		w.Close(nil, wire.CloseProtocol, "this close code is not to be sent")
 	case !utf8.Valid(body[2:]):
-		w.Close(wire.CloseInvalidUTF8, "the reason is not UTF-8")
+		w.Close(nil, wire.CloseInvalidUTF8, "the reason is not UTF-8")
 	default:
 		w.close(wire.CloseNormal, wire.AppendClose(nil, code, ""))
 	}
@@ -74,21 +74,17 @@ func sendable(code wire.CloseCode) bool {
 	return code >= 1000 && code <= 1003
 }
 
-// close begins the end, once. frame is the close frame, counted is what it
-// counts as.
-func (w *WebSocket) close(counted wire.CloseCode, frame []byte) {
-	if w.phase != open {
+// close begins the end, once. last is what is written last, the close frame at
+// its end; counted is what it counts as.
+func (w *WebSocket) close(counted wire.CloseCode, last []byte) {
+	if !w.begin(counted) {
 		return
 	}
-	w.cfg.Stats.closed(counted)
-	w.phase, w.deadline = closing, 0
-	w.pending, w.ping = frame, false
+	w.pending, w.ping = last, false
 	w.forget()
 	if w.held {
 		w.sock.Resume() // what was left is to be ignored, so that the peer's end is seen
 	}
-	w.sock.Arm(0) // the next tick knows the time, and so the deadline
-	w.sock.Dirty()
 }
 
 // collect moves the control frames that wait into out, if it is empty.
@@ -104,33 +100,4 @@ func (w *WebSocket) collect() {
 		w.ping = false
 		w.out = append(w.out, ws.CompiledPing...)
 	}
-}
-
-// linger ends our side after the close frame, and leaves the client the time
-// to read it: closing a socket with unread input would make the kernel discard
-// what the client has not got yet.
-func (w *WebSocket) linger() {
-	if w.ended {
-		w.drop()
-		return
-	}
-	w.phase, w.deadline = lingering, 0
-	w.sock.CloseWrite()
-	w.sock.Arm(0)
-}
-
-func (w *WebSocket) drop() {
-	if w.phase < dropped {
-		w.abandon(dropped)
-		w.sock.Drop()
-	}
-}
-
-// abandon goes to a phase in which nothing is read or written any more.
-func (w *WebSocket) abandon(to phase) {
-	if w.phase == open {
-		w.cfg.Stats.closed(CloseAbnormal)
-	}
-	w.phase = to
-	w.forget()
 }

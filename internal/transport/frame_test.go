@@ -113,7 +113,7 @@ func TestCloseResumesWhatWasLeft(t *testing.T) {
 	f := dial(new(transport.Config))
 	f.busy = true
 	f.read(cat(text("a"), text("b")), whole)
-	f.ws.Close(1012, "")
+	f.ws.Close(nil, 1012, "")
 	equal(t, "left", len(f.left), 0)
 	f.write(1 << 20)
 	equal(t, "transcript", f.transcript(), "end | > close 1012")

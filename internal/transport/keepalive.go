@@ -34,32 +34,13 @@ func (w *WebSocket) checkLife(now time.Duration) {
 	}
 	switch {
 	case now >= w.messageDeadline():
-		w.Close(wire.ClosePolicy, "the message was not finished in time")
+		w.Close(nil, wire.ClosePolicy, "the message was not finished in time")
 	case now >= w.silenceDeadline():
-		w.Close(wire.CloseSilent, "nothing was heard within the ping timeout")
+		w.Close(nil, wire.CloseSilent, "nothing was heard within the ping timeout")
 	case now >= w.pingDue():
 		w.pinged, w.ping = now, true
 		w.sock.Dirty()
 	}
-}
-
-// checkEnd drops a connection that overstays a phase of its end.
-func (w *WebSocket) checkEnd(now time.Duration) (next time.Duration) {
-	if w.phase >= dropped {
-		return Never
-	}
-	if w.deadline == 0 {
-		limit := cmp.Or(w.cfg.CloseTimeout, DefaultCloseTimeout)
-		if w.phase == lingering {
-			limit = cmp.Or(w.cfg.Linger, DefaultLinger)
-		}
-		w.deadline = after(now, limit)
-	}
-	if now >= w.deadline {
-		w.drop()
-		return Never
-	}
-	return w.deadline
 }
 
 func (w *WebSocket) nextTick() time.Duration {

@@ -148,7 +148,7 @@ func TestTicksReachTheApp(t *testing.T) {
 	app.ws.Arm(3 * second)
 	app.wait(9*second + 1)
 	equal(t, "ticks", app.at, []time.Duration{3 * second, 6 * second, 9 * second})
-	app.ws.Close(1012, "")
+	app.ws.Close(nil, 1012, "")
 	app.wait(9 * second)
 	equal(t, "ticks after the close", len(app.at), 3)
 }

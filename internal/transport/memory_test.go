@@ -130,7 +130,7 @@ func TestBudgetIsShared(t *testing.T) {
 	equal(t, "a message in one piece", third.transcript(), "text of 70000 bytes")
 
 	first.ws.Gone()
-	second.ws.Close(1012, "")
+	second.ws.Close(nil, 1012, "")
 	equal(t, "Used()", cfg.Budget.Used(), 0)
 }
 

@@ -1,6 +1,7 @@
 // Package transport turns the bytes of a connection into messages for an
 // application, and the application's frames into bytes: the WebSocket
-// handshake, and the state machine of an open WebSocket (RFC 6455).
+// handshake, the state machine of an open WebSocket (RFC 6455), and that of a
+// [Stream], a response without end that only goes out.
 //
 // A message passes through here twice. Coming in, the loop gives what it read
 // to [WebSocket.Read], which unmasks it in place, checks it, and calls
@@ -9,11 +10,13 @@
 // the socket took.
 //
 // Invariants:
-//   - A WebSocket knows no socket and starts no goroutine. One goroutine, the
+//   - A state machine knows no socket and starts no goroutine. One goroutine, the
 //     loop that owns it, calls all of its methods; time is given to it.
-//   - A control frame stands between frames, never inside one that was begun.
-//   - After a close was begun, the frame under way is finished, the close frame
-//     follows, and nothing after it; what the client sends is ignored.
+//   - A control frame or heartbeat stands between frames, never inside one that
+//     was begun.
+//   - After a close was begun, the frame under way is finished, the farewell and
+//     the close frame follow, and nothing after them; what the client sends is
+//     ignored.
 //   - How the input is cut into reads changes nothing about what it means.
 //   - Memory is owned only while a message is incomplete or a control frame
 //     waits to be written. It grows with the bytes that came, not with the
@@ -55,11 +58,11 @@ type Socket interface {
 // its methods.
 type App interface {
 	// Receive takes one whole message; if it is text, it is valid UTF-8. The
-	// slice is valid only during the call.
+	// slice is valid only during the call. A stream receives nothing.
 	Receive(message []byte, binary bool)
 
 	// Busy reports whether the application takes no message now. Its owner
-	// calls [WebSocket.Resume] when it does again.
+	// calls Resume of the connection when it does again.
 	Busy() bool
 
 	// Next returns the bytes of whole frames that are to be written next, nil
@@ -75,8 +78,8 @@ type App interface {
 	Rest() []byte
 
 	// Tick is called at each of the connection's ticks until a close is begun.
-	// Who wants another one at a certain time asks for it each time, with
-	// [WebSocket.Arm].
+	// Who wants another one at a certain time asks for it each time, with Arm
+	// of the connection.
 	Tick(now time.Duration)
 
 	// Gone is called once, when the connection is over; nothing follows it.

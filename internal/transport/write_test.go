@@ -62,7 +62,7 @@ func TestNextIsStable(t *testing.T) {
 func TestDirtyTellsTheSocket(t *testing.T) {
 	for name, do := range map[string]func(f *fake){
 		"ping":  func(f *fake) { f.read(ping(""), whole) },
-		"close": func(f *fake) { f.ws.Close(1012, "") },
+		"close": func(f *fake) { f.ws.Close(nil, 1012, "") },
 		"bad":   func(f *fake) { f.read(raw("ffff"), whole) },
 		"app":   func(f *fake) { f.ws.Dirty() },
 		"time":  func(f *fake) { f.wait(transport.DefaultPingEvery) },
