@@ -26,14 +26,17 @@ var refusals = map[notiflux.Code]Refusal{
 	notiflux.OriginDenied:         {Status: 403},
 	notiflux.NotFound:             {Status: 404},
 	notiflux.MethodNotAllowed:     {Status: 405},
+	notiflux.UnknownType:          {Status: 400},
 	notiflux.TooLarge:             {Status: 413},
 	notiflux.UnsupportedMediaType: {Status: 415},
 	notiflux.UpgradeRequired:      {Status: 426},
+	notiflux.Idle:                 {Status: 408},
 	notiflux.TooMany:              {Status: 429, RetryIn: retryIn, Retry: true},
 	notiflux.Internal:             {Status: 500, Retry: true},
 	notiflux.OverCapacity:         {Status: 503, RetryIn: retryIn, Retry: true},
 	notiflux.Unavailable:          {Status: 503, RetryIn: retryIn, Retry: true},
 	notiflux.Draining:             {Status: 503, RetryIn: retryIn, Retry: true},
+	notiflux.TooSlow:              {Status: 503, Retry: true}, // At once: what was not read yet can be resumed.
 }
 
 // RefusalOf returns the row of code; of a code that is not in the table, the

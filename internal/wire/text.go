@@ -4,7 +4,8 @@
 //
 // A message passes through here once per encoding: an [Encoder] turns it into
 // the frame that all subscribers of that encoding get. What a client sends is
-// turned into a [Command] by the parser of its protocol.
+// turned into a [Command] or a [JSONCommand] by the parser of its protocol, and
+// what the server answers is appended by a function for each type of frame.
 //
 // What comes out depends on what goes in and on nothing else; nothing reads or
 // writes.
@@ -15,24 +16,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux"
 )
 
-// A Verb says what a command asks for.
-type Verb uint8
-
-// The verbs of the text protocol.
-const (
-	Ignore         Verb = iota // nothing: chatter that is no command
-	Subscribe                  // to Topic, with Token
-	Unsubscribe                // from Topic
-	UnsubscribeAll             // from everything
-	Invalid                    // to be answered with Answer
-)
-
-// A Command is what a client asks for.
+// A Command is what a client asks for in the text protocol.
 type Command struct {
 	Verb   Verb
 	Topic  string // as sent: not judged yet
@@ -75,21 +62,4 @@ func Denied(topic string, why *notiflux.Error) string {
 		topic = strconv.QuoteToGraphic(topic[:min(len(topic), notiflux.MaxTopicBytes)])
 	}
 	return fmt.Sprintf("Subscribe to %s denied: %s", topic, why.Detail)
-}
-
-// An Encoder encodes messages. The zero value is ready. It keeps what can be
-// used again, and so is for one goroutine.
-type Encoder struct {
-	deflater Deflater
-}
-
-// Encode returns the bytes that carry m to every client of encoding e.
-func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
-	switch e {
-	case notiflux.Text:
-		return AppendFrame(nil, ws.OpText, m.Body.Data)
-	case notiflux.TextDeflated:
-		return n.deflater.AppendFrame(nil, ws.OpText, m.Body.Data)
-	}
-	panic("wire: unknown encoding " + strconv.Itoa(int(e)))
 }

@@ -1,0 +1,240 @@
+package wire
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// The functions here append the JSON objects that the server sends, compact,
+// without what a dialect puts around them. An id of NoID is left out.
+
+// A Welcome is what a client of the JSON protocol hears first.
+type Welcome struct {
+	Connection string        // names the connection
+	Version    string        // of the server
+	Ping       time.Duration // how often the server pings, to the second
+	Limits     WelcomeLimits
+}
+
+// WelcomeLimits are the limits that a client should keep within.
+type WelcomeLimits struct {
+	MessageBytes      int // of a published message
+	CommandBytes      int // of a text message of the client
+	Topics            int // of the connection
+	TopicsPerCommand  int
+	CommandsPerSecond int // in the long run
+}
+
+// AppendWelcome appends the object that greets a connection.
+func AppendWelcome(dst []byte, w Welcome) []byte {
+	dst = append(dst, `{"type":"welcome","connection":`...)
+	dst = appendString(dst, w.Connection)
+	dst = append(dst, `,"version":`...)
+	dst = appendString(dst, w.Version)
+	dst = appendInt(dst, `,"ping":`, int64(w.Ping/time.Second))
+	dst = appendInt(dst, `,"limits":{"message":`, int64(w.Limits.MessageBytes))
+	dst = appendInt(dst, `,"command":`, int64(w.Limits.CommandBytes))
+	dst = appendInt(dst, `,"topics":`, int64(w.Limits.Topics))
+	dst = appendInt(dst, `,"topicsPerCommand":`, int64(w.Limits.TopicsPerCommand))
+	dst = appendInt(dst, `,"commandsPerSecond":`, int64(w.Limits.CommandsPerSecond))
+	return append(dst, "}}"...)
+}
+
+// A Beginning says from where on a topic is delivered.
+type Beginning struct {
+	Topic     notiflux.Topic
+	Position  notiflux.Position // everything after it is delivered
+	Recovered bool              // nothing is missing after what the client had
+	Replay    int               // how many messages follow at once
+}
+
+// AppendSubscribed appends the answer to a subscription: the topics that are
+// delivered from now on, and those that are not, each in the order given.
+func AppendSubscribed(dst []byte, id ID, topics []Beginning, refused []RefusedTopic) []byte {
+	dst = appendType(dst, "subscribed", id)
+	dst = appendBeginnings(dst, topics)
+	if len(refused) > 0 {
+		dst = append(dst, `,"refused":{`...)
+		for i, r := range refused {
+			dst = appendString(appendComma(dst, i), r.Topic)
+			dst = append(dst, `:{"code":`...)
+			dst = appendString(dst, string(r.Err.Code))
+			dst = append(dst, `,"message":`...)
+			dst = appendString(dst, r.Err.Detail)
+			dst = append(dst, '}')
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, '}')
+}
+
+// AppendHello appends the object that an event stream begins with.
+func AppendHello(dst []byte, connection string, topics []Beginning) []byte {
+	dst = append(dst, `{"type":"hello","connection":`...)
+	dst = appendString(dst, connection)
+	return append(appendBeginnings(dst, topics), '}')
+}
+
+func appendBeginnings(dst []byte, topics []Beginning) []byte {
+	dst = append(dst, `,"topics":{`...)
+	for i, b := range topics {
+		dst = appendString(appendComma(dst, i), string(b.Topic))
+		dst = append(dst, `:{"position":`...)
+		dst = appendPosition(dst, b.Position)
+		dst = append(dst, `,"recovered":`...)
+		dst = strconv.AppendBool(dst, b.Recovered)
+		dst = appendInt(dst, `,"replay":`, int64(b.Replay))
+		dst = append(dst, '}')
+	}
+	return append(dst, '}')
+}
+
+// AppendUnsubscribed appends the answer to the end of subscriptions, or, with a
+// code, the news that the server ended them; no code: the client did.
+func AppendUnsubscribed(dst []byte, id ID, topics []notiflux.Topic, code notiflux.Code) []byte {
+	dst = appendType(dst, "unsubscribed", id)
+	dst = append(dst, `,"topics":[`...)
+	for i, t := range topics {
+		dst = appendString(appendComma(dst, i), string(t))
+	}
+	dst = append(dst, ']')
+	if code != "" {
+		dst = append(dst, `,"code":`...)
+		dst = appendString(dst, string(code))
+	}
+	return append(dst, '}')
+}
+
+// AppendBroadcasted appends the answer to a broadcast that was taken.
+func AppendBroadcasted(dst []byte, id ID, topic notiflux.Topic, position notiflux.Position) []byte {
+	dst = appendType(dst, "broadcasted", id)
+	return append(appendPlace(dst, topic, position), '}')
+}
+
+// AppendAuthenticated appends the answer to a token that was taken for the
+// connection; expires is when it does, to the second.
+func AppendAuthenticated(dst []byte, id ID, expires time.Time) []byte {
+	dst = appendType(dst, "authenticated", id)
+	return append(appendInt(dst, `,"expires":`, expires.Unix()), '}')
+}
+
+// A Page is a part of a topic's history.
+type Page struct {
+	Messages  []*notiflux.Message // oldest first
+	Position  notiflux.Position   // where to go on reading, or to subscribe from
+	Recovered bool                // nothing is missing between what was asked for and Messages
+	More      bool                // there are messages after Position
+}
+
+// AppendHistory appends the answer to a command of [History].
+func AppendHistory(dst []byte, id ID, topic notiflux.Topic, p Page) []byte {
+	dst = appendType(dst, "history", id)
+	dst = append(dst, `,"topic":`...)
+	dst = append(appendString(dst, string(topic)), ',')
+	return append(appendPage(dst, p), '}')
+}
+
+// AppendHistoryBody appends the body of an HTTP answer that holds p.
+func AppendHistoryBody(dst []byte, p Page) []byte {
+	return append(appendPage(append(dst, '{'), p), '}')
+}
+
+func appendPage(dst []byte, p Page) []byte {
+	dst = appendMessages(dst, p.Messages)
+	dst = append(dst, `,"position":`...)
+	dst = appendPosition(dst, p.Position)
+	dst = append(dst, `,"recovered":`...)
+	dst = strconv.AppendBool(dst, p.Recovered)
+	dst = append(dst, `,"more":`...)
+	return strconv.AppendBool(dst, p.More)
+}
+
+// AppendPollBody appends the body of an HTTP answer to a poll: the messages of
+// all its topics, the cursor behind them, and whether nothing is missing before
+// them.
+func AppendPollBody(dst, cursor []byte, recovered bool, messages []*notiflux.Message) []byte {
+	dst = append(append(dst, `{"cursor":"`...), cursor...)
+	dst = append(dst, `","recovered":`...)
+	dst = append(strconv.AppendBool(dst, recovered), ',')
+	return append(appendMessages(dst, messages), '}')
+}
+
+func appendMessages(dst []byte, messages []*notiflux.Message) []byte {
+	dst = append(dst, `"messages":[`...)
+	for i, m := range messages {
+		dst = AppendMessage(appendComma(dst, i), m)
+	}
+	return append(dst, ']')
+}
+
+// AppendPong appends the answer to a command of [Ping].
+func AppendPong(dst []byte, id ID) []byte {
+	return append(appendType(dst, "pong", id), '}')
+}
+
+// AppendError appends the answer to a command that is refused as a whole.
+func AppendError(dst []byte, id ID, err *notiflux.Error) []byte {
+	dst = appendType(dst, "error", id)
+	dst = append(dst, `,"code":`...)
+	dst = appendString(dst, string(err.Code))
+	dst = append(dst, `,"message":`...)
+	dst = appendString(dst, err.Detail)
+	dst = append(dst, `,"retry":`...)
+	return append(strconv.AppendBool(dst, RefusalOf(err.Code).Retry), '}')
+}
+
+// AppendSkipped appends the news that a client that wants the latest messages
+// only was not given those after from, up to and including to.
+func AppendSkipped(dst []byte, topic notiflux.Topic, from, to notiflux.Position) []byte {
+	dst = append(dst, `{"type":"skipped","topic":`...)
+	dst = appendString(dst, string(topic))
+	dst = append(dst, `,"from":`...)
+	dst = appendPosition(dst, from)
+	dst = append(dst, `,"to":`...)
+	return append(appendPosition(dst, to), '}')
+}
+
+// AppendGap appends the news that messages were lost, and where it goes on.
+func AppendGap(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
+	dst = append(dst, `{"type":"gap"`...)
+	return append(appendPlace(dst, topic, position), '}')
+}
+
+// AppendBye appends the last words to a connection: why it ends, and after how
+// long the client may be back, to the millisecond.
+func AppendBye(dst []byte, code notiflux.Code, after time.Duration) []byte {
+	dst = append(dst, `{"type":"bye","code":`...)
+	dst = appendString(dst, string(code))
+	return append(appendInt(dst, `,"after":`, after.Milliseconds()), '}')
+}
+
+// appendType appends the beginning of an answer, up to the id.
+func appendType(dst []byte, name string, id ID) []byte {
+	dst = append(dst, `{"type":"`...)
+	dst = append(append(dst, name...), '"')
+	if id >= 0 {
+		dst = appendInt(dst, `,"id":`, int64(id))
+	}
+	return dst
+}
+
+func appendPlace(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
+	dst = append(dst, `,"topic":`...)
+	dst = appendString(dst, string(topic))
+	dst = append(dst, `,"position":`...)
+	return appendPosition(dst, position)
+}
+
+func appendInt(dst []byte, before string, n int64) []byte {
+	return strconv.AppendInt(append(dst, before...), n, 10)
+}
+
+// appendComma appends what stands before element i.
+func appendComma(dst []byte, i int) []byte {
+	if i > 0 {
+		return append(dst, ',')
+	}
+	return dst
+}

@@ -1,0 +1,102 @@
+package wire
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// What is around a cursor at the end of an event and of a line.
+const (
+	eventCursor    = "\nid: "
+	eventCursorEnd = "\n\n"
+	lineCursor     = `,"cursor":"`
+	lineCursorEnd  = "\"}\n"
+)
+
+// appendOwnCursor appends the cursor of a client that has the topic of m only
+// and was given m.
+func appendOwnCursor(dst []byte, m *notiflux.Message) []byte {
+	places := [1]CursorPlace{{TopicHash(m.Topic), m.Position.Offset}}
+	return AppendCursor(dst, m.Position.Epoch, places[:])
+}
+
+// WithoutCursor returns what comes before the cursor in a frame that
+// [Encoder.Encode] or [AppendObject] made for encoding e, one that has a cursor;
+// [AppendWithCursor] takes it from there. It is a part of frame, which stays as
+// it is.
+//
+// The place is unambiguous. A cursor is the last thing in its frame, and holds
+// neither a newline nor a quote, so the last of what introduces it is the one;
+// and an event has no newline inside its data, since JSON writes them as \n.
+func WithoutCursor(frame []byte, e notiflux.Encoding) []byte {
+	switch e {
+	case notiflux.Event:
+		return frame[:bytes.LastIndex(frame, []byte(eventCursor))]
+	case notiflux.Line:
+		return frame[:bytes.LastIndex(frame, []byte(lineCursor))]
+	}
+	panic("wire: no cursor in encoding " + strconv.Itoa(int(e)))
+}
+
+// AppendWithCursor appends what [WithoutCursor] returned, with another cursor.
+func AppendWithCursor(dst, frame []byte, e notiflux.Encoding, cursor []byte) []byte {
+	before, after := eventCursor, eventCursorEnd
+	if e == notiflux.Line {
+		before, after = lineCursor, lineCursorEnd
+	}
+	dst = append(append(dst, frame...), before...)
+	return append(append(dst, cursor...), after...)
+}
+
+// An Object is one of the JSON objects that the server sends, and what an event
+// stream says around it.
+type Object struct {
+	JSON   []byte        // as one of the Append functions wrote it
+	Event  string        // the name of the event, which is the type of the object
+	Cursor []byte        // nil: none
+	Retry  time.Duration // after which the client is to reconnect; 0: not said
+}
+
+// AppendObject appends o as clients of encoding e read it: as a text frame,
+// which has the JSON only, as a server-sent event, or as a line, which has the
+// cursor as its last member. Clients of the text protocol get no objects.
+func AppendObject(dst []byte, e notiflux.Encoding, o Object) []byte {
+	switch e {
+	case notiflux.JSON, notiflux.JSONDeflated:
+		return AppendFrame(dst, ws.OpText, o.JSON)
+	case notiflux.Event:
+		if o.Retry > 0 {
+			dst = append(dst, "retry: "...)
+			dst = append(strconv.AppendInt(dst, o.Retry.Milliseconds(), 10), '\n')
+		}
+		dst = append(append(dst, "event: "...), o.Event...)
+		dst = append(append(dst, "\ndata: "...), o.JSON...)
+		if o.Cursor != nil {
+			return AppendWithCursor(dst, nil, e, o.Cursor)
+		}
+		return append(dst, "\n\n"...)
+	case notiflux.Line:
+		if o.Cursor != nil {
+			return AppendWithCursor(dst, o.JSON[:len(o.JSON)-1], e, o.Cursor)
+		}
+		return append(append(dst, o.JSON...), '\n')
+	}
+	panic("wire: no objects in encoding " + strconv.Itoa(int(e)))
+}
+
+// Heartbeat returns what keeps a stream of encoding e alive and means nothing:
+// a comment, or a line of type ping.
+func Heartbeat(e notiflux.Encoding) string {
+	switch e {
+	case notiflux.Event:
+		return ":\n\n"
+	case notiflux.Line:
+		return "{\"type\":\"ping\"}\n"
+	}
+	panic("wire: no heartbeat in encoding " + strconv.Itoa(int(e)))
+}

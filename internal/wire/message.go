@@ -1,0 +1,92 @@
+package wire
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// An Encoder encodes messages. The zero value is ready. It keeps what can be
+// used again, and so is for one goroutine.
+type Encoder struct {
+	deflater Deflater
+	scratch  []byte
+}
+
+// keepScratchBytes is the most that an Encoder keeps for the next message.
+const keepScratchBytes = 64 << 10
+
+// Encode returns the bytes that carry m to every client of encoding e. Those
+// of [notiflux.Event] and [notiflux.Line] carry the cursor of a client that has
+// this one topic; [WithoutCursor] serves the others.
+func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
+	switch e {
+	case notiflux.Text:
+		return AppendFrame(nil, ws.OpText, m.Body.Data)
+	case notiflux.TextDeflated:
+		return n.deflater.AppendFrame(nil, ws.OpText, m.Body.Data)
+	}
+	if cap(n.scratch) > keepScratchBytes {
+		n.scratch = nil
+	}
+	b := n.scratch[:0]
+	defer func() { n.scratch = b }()
+	switch e {
+	case notiflux.JSON:
+		b = AppendMessage(b, m)
+		return AppendFrame(nil, ws.OpText, b)
+	case notiflux.JSONDeflated:
+		b = AppendMessage(b, m)
+		return n.deflater.AppendFrame(nil, ws.OpText, b)
+	case notiflux.Event:
+		b = append(b, "event: message\ndata: "...)
+		b = AppendMessage(b, m)
+		b = appendOwnCursor(append(b, eventCursor...), m)
+		b = append(b, eventCursorEnd...)
+		return bytes.Clone(b)
+	case notiflux.Line:
+		b = appendOpenMessage(b, m)
+		b = appendOwnCursor(append(b, lineCursor...), m)
+		b = append(b, lineCursorEnd...)
+		return bytes.Clone(b)
+	}
+	panic("wire: unknown encoding " + strconv.Itoa(int(e)))
+}
+
+// AppendMessage appends the object that a message is in all dialects but the
+// text protocol.
+func AppendMessage(dst []byte, m *notiflux.Message) []byte {
+	return append(appendOpenMessage(dst, m), '}')
+}
+
+// appendOpenMessage appends the object without its closing brace.
+func appendOpenMessage(dst []byte, m *notiflux.Message) []byte {
+	dst = append(dst, `{"type":"message","topic":`...)
+	dst = appendString(dst, string(m.Topic))
+	dst = append(dst, `,"position":`...)
+	dst = appendPosition(dst, m.Position)
+	dst = append(dst, `,"time":`...)
+	dst = strconv.AppendInt(dst, m.Time.UnixMilli(), 10)
+	dst = append(dst, `,"data":`...)
+	if m.Body.JSON {
+		return append(dst, m.Body.Data...)
+	}
+	return appendString(dst, m.Body.Data)
+}
+
+// appendString appends s as a JSON string.
+func appendString[S string | []byte](dst []byte, s S) []byte {
+	// The error is about bytes that are not UTF-8. There are none, and were
+	// there some, U+FFFD stands for them.
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
+}
+
+// appendPosition appends p as a JSON string. There is nothing to escape in it.
+func appendPosition(dst []byte, p notiflux.Position) []byte {
+	return append(p.AppendTo(append(dst, '"')), '"')
+}

@@ -1,0 +1,203 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"iter"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// maxDepth is how deep JSON may be nested, the outermost object included.
+const maxDepth = 64
+
+// A JSONReader reads one JSON object that a stranger sent (RFC 8259, and
+// strictly: RFC 7493), nothing behind it, member by member. Its errors are
+// [notiflux.Error]s, and never quote what was sent: it may hold a token.
+//
+// The zero value is ready to be [JSONReader.Reset]. It keeps its memory for the
+// next text, and so is for one goroutine.
+type JSONReader struct {
+	what, wanted string
+	text         []byte
+	buffer       bytes.Buffer // of text, as the decoder wants it
+	json         jsontext.Decoder
+	scratch      []byte
+}
+
+// Reset has r read text, which must stay as it is while r and the values of it
+// are in use. For errors, what names the text, such as "the body", and wanted
+// says what it should be, such as "it should be one JSON object".
+func (r *JSONReader) Reset(text []byte, what, wanted string) {
+	r.what, r.wanted, r.text = what, wanted, text
+	r.decode(text)
+}
+
+func (r *JSONReader) decode(text []byte) {
+	r.buffer = *bytes.NewBuffer(text)
+	r.json.Reset(&r.buffer)
+}
+
+// Size returns how much memory r keeps besides the text, in bytes.
+func (r *JSONReader) Size() int { return cap(r.scratch) }
+
+// IsArray reports whether the text begins like an array. It is for before Begin.
+func (r *JSONReader) IsArray() bool { return r.json.PeekKind() == jsontext.KindBeginArray }
+
+// Begin reads the beginning of the object.
+func (r *JSONReader) Begin() error {
+	token, err := r.json.ReadToken()
+	switch {
+	case err == io.EOF:
+		return notiflux.Errorf(notiflux.Malformed, "%s is empty: %s", r.what, r.wanted)
+	case err != nil:
+		return r.notJSON(err)
+	case token.Kind() != jsontext.KindBeginObject:
+		return notiflux.Errorf(notiflux.Malformed, "%s is not an object: %s", r.what, r.wanted)
+	}
+	return nil
+}
+
+// More reports whether another member follows, or something that is none, as
+// [JSONReader.Member] will tell.
+func (r *JSONReader) More() bool { return r.json.PeekKind() != jsontext.KindEndObject }
+
+// Member reads one member: its name, valid until the next call to r, and its
+// value, a part of the text.
+func (r *JSONReader) Member() (name []byte, value jsontext.Value, err error) {
+	if value, err = r.value(); err != nil {
+		return nil, nil, err
+	}
+	if name, err = r.Text(value, "a member's name"); err != nil {
+		return nil, nil, err
+	}
+	value, err = r.value()
+	return name, value, err
+}
+
+// End reads the end of the object and of the text.
+func (r *JSONReader) End() error {
+	if _, err := r.json.ReadToken(); err != nil {
+		return r.notJSON(err)
+	}
+	if _, err := r.json.ReadToken(); err != io.EOF {
+		return notiflux.Errorf(notiflux.Malformed, "something follows the JSON object, from byte %d on", r.json.InputOffset())
+	}
+	return nil
+}
+
+// Text returns the string that value stands for, without quotes and escapes,
+// valid until the next call to r. Anything else is an error, where what names
+// the value.
+func (r *JSONReader) Text(value jsontext.Value, what string) ([]byte, error) {
+	if value.Kind() != jsontext.KindString {
+		return nil, notiflux.Errorf(notiflux.Malformed, "%s must be a string", what)
+	}
+	if bytes.IndexByte(value, '\\') < 0 {
+		return value[1 : len(value)-1], nil
+	}
+	var err error
+	if r.scratch, err = jsontext.AppendUnquote(r.scratch[:0], value); err != nil {
+		return nil, r.notJSON(err)
+	}
+	return r.scratch, nil
+}
+
+// Body returns value as what is published, in memory of its own. It is
+// [notiflux.TooLarge] if that has more than maxBytes.
+func (r *JSONReader) Body(value jsontext.Value, maxBytes int) (notiflux.Body, error) {
+	isString := value.Kind() == jsontext.KindString
+	var data []byte
+	var err error
+	if isString {
+		data, err = r.Text(value, "")
+	} else if r.scratch, err = jsontext.AppendFormat(r.scratch[:0], value); err != nil {
+		err = r.notJSON(err)
+	} else {
+		data = r.scratch
+	}
+	switch {
+	case err != nil:
+		return notiflux.Body{}, err
+	case len(data) > maxBytes:
+		return notiflux.Body{}, notiflux.Errorf(notiflux.TooLarge, "the message has %d bytes, the most is %d", len(data), maxBytes)
+	}
+	// A copy just as long as it is: that is what the log counts.
+	return notiflux.Body{Data: append(make([]byte, 0, len(data)), data...), JSON: !isString}, nil
+}
+
+// value reads the next value. Its depth is looked at first: parsing would take
+// memory for each level.
+func (r *JSONReader) value() (jsontext.Value, error) {
+	switch r.json.PeekKind() {
+	case jsontext.KindBeginObject, jsontext.KindBeginArray:
+		if 1+depth(r.text[r.json.InputOffset():]) > maxDepth {
+			return nil, notiflux.Errorf(notiflux.Malformed, "the JSON is nested deeper than %d levels", maxDepth)
+		}
+	}
+	value, err := r.json.ReadValue()
+	if err != nil {
+		return nil, r.notJSON(err)
+	}
+	end := r.json.InputOffset()
+	return jsontext.Value(r.text[end-int64(len(value)) : end]), nil // The decoder's own is valid until the next one.
+}
+
+// depth returns how deep the object or array is nested that begins text. What
+// is not JSON gets some number, and is refused by who parses it.
+func depth(text []byte) (deepest int) {
+	open := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '{', '[':
+			open++
+			deepest = max(deepest, open)
+		case '}', ']':
+			if open--; open <= 0 {
+				return deepest
+			}
+		case '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return deepest
+}
+
+// notJSON says where the text stops being JSON. The parser's own words quote it.
+func (r *JSONReader) notJSON(err error) error {
+	at := r.json.InputOffset()
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		at = e.ByteOffset
+	}
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return notiflux.Errorf(notiflux.Malformed, "%s ends before its JSON does", r.what)
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return notiflux.Errorf(notiflux.Malformed, "a member stands twice in an object, at byte %d", at)
+	}
+	return notiflux.Errorf(notiflux.Malformed, "%s is not JSON in UTF-8, from byte %d on", r.what, at)
+}
+
+// inside returns what is between the brackets of an array or object that was
+// read before: its elements, or the names and values of its members in turn. It
+// is for after End.
+func (r *JSONReader) inside(value jsontext.Value) iter.Seq[jsontext.Value] {
+	return func(yield func(jsontext.Value) bool) {
+		r.decode(value)
+		_, err := r.json.ReadToken()
+		for err == nil {
+			var v jsontext.Value
+			// At the bracket that closes, reading a value is an error.
+			if v, err = r.json.ReadValue(); err == nil && !yield(v) {
+				return
+			}
+		}
+	}
+}
