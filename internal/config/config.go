@@ -30,6 +30,7 @@ type Serve struct {
 	TLSCert        string   `group:"Listening:" name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"PEM file with the certificate chain; read again when it changes."`
 	TLSKey         string   `group:"Listening:" name:"tls-key" env:"NOTIFLUX_TLS_KEY" placeholder:"FILE" help:"PEM file with the private key of --tls-cert."`
 	AllowedOrigins []string `group:"Listening:" env:"NOTIFLUX_ALLOWED_ORIGINS" default:"*" placeholder:"ORIGIN" help:"Web pages that may use the server, as https://app.example.com; * is any, the default."`
+	QueryTokens    bool     `group:"Listening:" env:"NOTIFLUX_QUERY_TOKENS" default:"true" negatable:"" help:"Take tokens from addresses, as ?token=; logs of proxies may keep those."`
 	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of metrics and profiles; empty is off."`
 	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names under which the admin listener answers, besides localhost and addresses; * is any."`
 
@@ -62,6 +63,7 @@ func Default() Serve {
 		Host:                   "127.0.0.1",
 		Port:                   8080,
 		AllowedOrigins:         []string{"*"},
+		QueryTokens:            true,
 		HistoryMessages:        100,
 		HistoryBytes:           1 * MiB,
 		HistoryAge:             5 * time.Minute,
