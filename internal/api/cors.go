@@ -10,7 +10,7 @@ import (
 const (
 	// corsHeaders are the request headers that a page may set besides the
 	// harmless ones.
-	corsHeaders = "Authorization, Content-Type"
+	corsHeaders = "Authorization, Content-Type, Last-Event-ID"
 
 	// corsExposed are the response headers that a page may read besides the
 	// harmless ones.
@@ -39,6 +39,7 @@ func (rt *router) admitOrigin(h, request http.Header) error {
 		h.Set("Access-Control-Allow-Origin", "*")
 	} else {
 		h.Set("Access-Control-Allow-Origin", origins[0])
+		h.Set("Access-Control-Allow-Credentials", "true") // named, so its pages may send the cookie with the token
 	}
 	h.Set("Access-Control-Expose-Headers", corsExposed)
 	return nil

@@ -135,9 +135,9 @@ func TestPreflight(t *testing.T) {
 	for name, want := range map[string]string{
 		"Access-Control-Allow-Origin":      "https://app.example.com",
 		"Access-Control-Allow-Methods":     "OPTIONS, POST",
-		"Access-Control-Allow-Headers":     "Authorization, Content-Type",
+		"Access-Control-Allow-Headers":     "Authorization, Content-Type, Last-Event-ID",
 		"Access-Control-Max-Age":           "7200",
-		"Access-Control-Allow-Credentials": "",
+		"Access-Control-Allow-Credentials": "true",
 	} {
 		if got := r.header.Get(name); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)

@@ -46,3 +46,7 @@ func (l List) Any() bool { return l.named == nil }
 func (l List) Allows(header string) bool {
 	return l.Any() || header == "" || l.named[strings.ToLower(header)]
 }
+
+// Names reports whether the value of an Origin header is in the list by its
+// name: an operator trusts that site. "*" names nobody.
+func (l List) Names(header string) bool { return l.named[strings.ToLower(header)] }
