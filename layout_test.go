@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"internal/transport":           {".", "internal/origin", "internal/wire"},
 	"internal/transport/frametest": {"internal/transport"},
 	"internal/transport/echo":      {"internal/loop", "internal/transport", "internal/wire"},
-	"internal/api":                 {".", "internal/auth", "internal/origin", "internal/wire"},
+	"internal/api":                 {".", "internal/auth", "internal/hub", "internal/origin", "internal/wire"},
 	"internal/bench":               {".", "internal/auth"},
 	"internal/server": {".", "internal/api", "internal/auth", "internal/broker", "internal/config", "internal/hub", "internal/loop",
 		"internal/metrics", "internal/origin", "internal/session", "internal/topiclog", "internal/transport", "internal/wire"},

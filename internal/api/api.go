@@ -1,4 +1,5 @@
-// Package api is HTTP for publishers and operators.
+// Package api is HTTP for publishers and operators, and for readers who ask and
+// get an answer: a history, a poll.
 //
 // A request passes through the router, which knows the routes, decides by its
 // Origin whether a web page may ask, and writes the one form of error. The
@@ -8,14 +9,18 @@
 //	media type → size → shape → token → what the token allows → publisher
 //
 // and the first of them that finds a fault answers. So a publisher with both a
-// broken body and a bad token is told of the body.
+// broken body and a bad token is told of the body. Requests to read go from
+// their query to their token in the same way, and then to the hub.
 //
 // Invariants: what was answered with 200 was ordered by the [Publisher] before.
+// An answer to a reader tells where to go on: nothing lies between what it was
+// given and that, or the answer says so.
 // Nothing of a request that strangers chose is logged but topics, and no token
 // ever is.
 //
-// The package keeps no connection and no message, and knows nothing of
-// subscribers; listeners and their timeouts are the server's.
+// The package keeps no connection and no message; event streams are not written
+// here, but begin with [API.ParseStream] and [API.Authorize]. Listeners and their
+// timeouts are the server's.
 package api
 
 import (
@@ -27,6 +32,8 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -49,14 +56,23 @@ type Verifier interface {
 	Verify(auth.Token) (*auth.Claims, error)
 }
 
-// A Config is what an API is made of. Publisher and Verifier are required.
+// A Config is what an API is made of. Publisher and Verifier are required, and
+// Hub for the routes that read.
 type Config struct {
 	Publisher       Publisher
 	Verifier        Verifier
+	Hub             *hub.Hub
 	MaxMessageBytes int          // of Body.Data; 0: 64 KiB
 	MaxBodyBytes    int64        // of a request; 0: 1 MiB
 	Ready           func() error // nil error: ready to serve; else why not, a [notiflux.Error]. A nil func is always ready
 	Log             *slog.Logger // nil discards
+
+	Origins       origin.List // whose names may send a token as a cookie
+	NoQueryTokens bool        // a token in the query is not looked at
+
+	Enter    func() error    // takes a place among the connections for a poll that waits, or says why there is none; nil: there always is
+	Leave    func()          // gives it back; nil if Enter is
+	Draining <-chan struct{} // closed when the server begins to shut down: polls wait no longer; nil: never
 }
 
 // An API is the handlers of the public routes. Make one with New. Safe for
@@ -65,9 +81,16 @@ type API struct {
 	// Immutable after New.
 	publisher Publisher
 	verifier  Verifier
+	hub       *hub.Hub
 	limits    limits
 	ready     func() error
 	log       *slog.Logger
+
+	origins       origin.List
+	noQueryTokens bool
+	enter         func() error
+	leave         func()
+	draining      <-chan struct{}
 
 	decoders sync.Pool // of *decoder
 	accepted atomic.Uint64
@@ -80,10 +103,18 @@ func New(c Config) *API {
 	a := &API{
 		publisher: c.Publisher,
 		verifier:  c.Verifier,
+		hub:       c.Hub,
 		limits:    limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes},
 		ready:     c.Ready,
 		log:       c.Log,
-		decoders:  sync.Pool{New: func() any { return new(decoder) }},
+
+		origins:       c.Origins,
+		noQueryTokens: c.NoQueryTokens,
+		enter:         c.Enter,
+		leave:         c.Leave,
+		draining:      c.Draining,
+
+		decoders: sync.Pool{New: func() any { return new(decoder) }},
 	}
 	if a.limits.messageBytes == 0 {
 		a.limits.messageBytes = defaultMessageBytes
@@ -93,6 +124,9 @@ func New(c Config) *API {
 	}
 	if a.ready == nil {
 		a.ready = func() error { return nil }
+	}
+	if a.enter == nil {
+		a.enter, a.leave = func() error { return nil }, func() {}
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

@@ -8,6 +8,56 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
+const (
+	tokenCookie    = "notiflux_token"
+	tokenParameter = "token"
+)
+
+// Authorize returns the claims of the token that a GET request brings, if it
+// allows scope on all topics. It is taken from the Authorization header, else
+// from the cookie notiflux_token, else from the parameter token, unless that is
+// switched off. It fails with a [notiflux.Error] fit for strangers, and takes a
+// check of a signature at worst, so it is not for an event loop.
+func (a *API) Authorize(r *http.Request, scope auth.Scope, topics ...notiflux.Topic) (*auth.Claims, error) {
+	token, err := a.token(r)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := a.verifier.Verify(token)
+	if err != nil {
+		return nil, err
+	}
+	for _, topic := range topics {
+		if err := claims.Allow(scope, topic); err != nil {
+			return nil, err
+		}
+	}
+	return claims, nil
+}
+
+// token returns the token of a GET request, never an empty one.
+func (a *API) token(r *http.Request) (auth.Token, error) {
+	token, err := bearer(r.Header)
+	if err != nil || token != "" {
+		return token, err
+	}
+	token, err = cookie(r)
+	trusted := a.trustsCookie(r)
+	if trusted && (err != nil || token != "") {
+		return token, err
+	}
+	if inQuery := r.URL.Query().Get(tokenParameter); inQuery != "" && !a.noQueryTokens {
+		return auth.Token(inQuery), nil
+	}
+	switch {
+	case !trusted && token != "":
+		return "", notiflux.Errorf(notiflux.TokenMissing, "the cookie %s is not read for pages of this origin: have it listed by name, or send Authorization: Bearer <token>", tokenCookie)
+	case a.noQueryTokens:
+		return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
+	}
+	return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
+}
+
 // bearer returns the token of the Authorization header (RFC 6750 section 2.1),
 // empty when there is no such header. Anything else in it, or a second one, is
 // TokenInvalid: it is never taken for a request without a token.
@@ -26,4 +76,38 @@ func bearer(h http.Header) (auth.Token, error) {
 		return "", notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header should be: Bearer <token>")
 	}
 	return auth.Token(token), nil
+}
+
+// cookie returns the token of the cookie, empty when there is none. A second one
+// is TokenInvalid: another host of the same domain may have set it.
+func cookie(r *http.Request) (auth.Token, error) {
+	cookies := r.CookiesNamed(tokenCookie)
+	switch len(cookies) {
+	case 0:
+		return "", nil
+	case 1:
+		return auth.Token(cookies[0].Value), nil
+	}
+	return "", notiflux.Errorf(notiflux.TokenInvalid, "there is more than one cookie %s", tokenCookie)
+}
+
+// trustsCookie reports whether the page that a request comes from may use the
+// cookie, which browsers send by themselves: there is no such page, it is of this
+// very host, or the operator listed it by name.
+func (a *API) trustsCookie(r *http.Request) bool {
+	origins := r.Header["Origin"]
+	switch len(origins) {
+	case 0:
+		return true
+	case 1:
+		return isSameHost(origins[0], r.Host) || a.origins.Names(origins[0])
+	}
+	return false
+}
+
+// isSameHost reports whether an origin is a page of this host. The scheme is not
+// compared: behind a proxy that speaks TLS, the server does not know it.
+func isSameHost(origin, host string) bool {
+	scheme, name, ok := strings.Cut(origin, "://")
+	return ok && (scheme == "https" || scheme == "http") && name != "" && strings.EqualFold(name, host)
 }

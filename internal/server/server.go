@@ -66,7 +66,7 @@ type Server struct {
 	shards    []shard
 
 	next     atomic.Uint32 // shard of the next client
-	draining atomic.Bool
+	draining chan struct{} // closed when the shutdown begins
 }
 
 // A shard is a loop and its sessions.
@@ -92,7 +92,7 @@ func Open(c config.Serve, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", config.Name("allowed-origins"), err)
 	}
-	s := &Server{config: c, log: logger, clients: newClients(c.MaxConnections)}
+	s := &Server{config: c, log: logger, clients: newClients(c.MaxConnections), draining: make(chan struct{})}
 	if c.TLSCert != "" {
 		if s.tls, err = loadCertificate(c.TLSCert, c.TLSKey, logger); err != nil {
 			return nil, fmt.Errorf("%s, %s: %w", config.Name("tls-cert"), config.Name("tls-key"), err)
@@ -137,10 +137,16 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 	s.api = api.New(api.Config{
 		Publisher:       s.broker,
 		Verifier:        s.verifier,
+		Hub:             s.hub,
 		MaxMessageBytes: int(c.MaxMessageBytes),
 		MaxBodyBytes:    int64(c.MaxBodyBytes),
 		Ready:           s.ready,
 		Log:             s.log,
+		Origins:         origins,
+		NoQueryTokens:   !c.QueryTokens,
+		Enter:           s.clients.enter,
+		Leave:           s.clients.leave,
+		Draining:        s.draining,
 	})
 	s.upgrader = &transport.Upgrader{Origins: origins, Protocols: []string{"notiflux.v1.text"}, Compression: c.Compression, Over: s.ready}
 	s.sockets = transport.Config{
@@ -199,6 +205,8 @@ func (s *Server) listen() (err error) {
 func (s *Server) routes() http.Handler {
 	return api.NewRouter(s.upgrader.Origins, s.log,
 		api.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
+		api.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
+		api.Route{Method: "GET", Path: "/history", Handle: s.api.History},
 		api.Route{Method: "GET", Path: "/ws", Handle: s.websocket, NoHead: true},
 		api.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
 		api.Route{Method: "GET", Path: "/livez", Handle: s.api.Health},
@@ -236,10 +244,12 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 
 // ready returns why the server cannot take work now; nil: it can.
 func (s *Server) ready() error {
-	if s.draining.Load() {
+	select {
+	case <-s.draining:
 		return notiflux.Errorf(notiflux.Draining, "this server is shutting down: another one will answer")
+	default:
+		return nil
 	}
-	return nil
 }
 
 // URL returns the base address under which the server is reached from this machine.
@@ -336,8 +346,8 @@ func (s *Server) shutdown(public *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.count())
-	// 1. Say not ready; refuse new clients.
-	s.draining.Store(true)
+	// 1. Say not ready; refuse new clients; answer the polls that wait.
+	close(s.draining)
 	// 2. Stop accepting, and let publishers finish.
 	err := public.Shutdown(ctx)
 	// 3. Order nothing more.

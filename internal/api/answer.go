@@ -1,0 +1,69 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+const (
+	// maxAnswerBytes is after how many bytes of data no further message joins an
+	// answer: the answer is made in memory. The history of a topic is no larger
+	// unless somebody sets it so.
+	maxAnswerBytes = 1 << 20
+
+	// answerTimeout is how long a reader may take to take its answer: 1 MiB at
+	// some 35 KiB/s.
+	answerTimeout = 30 * time.Second
+)
+
+// A page is the messages of an answer, as many as fit.
+type page struct {
+	messages []*notiflux.Message
+	bytes    int
+}
+
+// full reports whether nothing more fits. One message always does.
+func (p *page) full() bool { return len(p.messages) >= maxMessages || p.bytes >= maxAnswerBytes }
+
+func (p *page) add(m *notiflux.Message) {
+	p.messages = append(p.messages, m)
+	p.bytes += len(m.Body.Data)
+}
+
+// appendTo appends the messages as a JSON array.
+func (p *page) appendTo(dst []byte) []byte {
+	dst = append(dst, '[')
+	for i, m := range p.messages {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = wire.AppendMessage(dst, m)
+	}
+	return append(dst, ']')
+}
+
+// size returns about how many bytes appendTo takes.
+func (p *page) size() int {
+	const perMessage = 128 // names, topic, position, time
+	return p.bytes + perMessage*len(p.messages)
+}
+
+// writeAnswer answers with body, which is JSON, and does not wait for a reader
+// without end. Reading is no promise: who is gone asks again.
+func writeAnswer(w http.ResponseWriter, body []byte) {
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Cache-Control"] = noStore
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c := http.NewResponseController(w)
+	// A fake in a test knows no deadlines; a connection does. The next request
+	// on it shall not meet this one.
+	_ = c.SetWriteDeadline(time.Now().Add(answerTimeout))
+	_, _ = w.Write(body)
+	_ = c.Flush()
+	_ = c.SetWriteDeadline(time.Time{})
+}

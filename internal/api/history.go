@@ -1,0 +1,77 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+// defaultLimit is how many messages of a history are given to who does not say.
+const defaultLimit = 100
+
+// A historyRequest asks for messages of one topic, the oldest first.
+type historyRequest struct {
+	topic notiflux.Topic
+	since notiflux.Position // the first ones after it; without an epoch the last
+	limit int
+}
+
+// History answers with messages that a topic still has, and with the position
+// from which to go on: reading, or as a subscriber without a gap. It does not
+// wait.
+func (a *API) History(w http.ResponseWriter, r *http.Request) error {
+	q, err := a.parseHistory(r)
+	if err != nil {
+		return err
+	}
+	if _, err := a.Authorize(r, auth.Subscribe, q.topic); err != nil {
+		return err
+	}
+	writeAnswer(w, a.readHistory(q))
+	return nil
+}
+
+func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
+	q, err := a.query(r, "topic", "since", "limit")
+	if err != nil {
+		return historyRequest{}, err
+	}
+	if !q.Has("topic") {
+		return historyRequest{}, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+	}
+	if h.topic, err = notiflux.ParseTopic(q.Get("topic")); err != nil {
+		return historyRequest{}, err
+	}
+	if q.Has("since") {
+		if h.since, err = notiflux.ParsePosition(q.Get("since")); err != nil {
+			return historyRequest{}, err
+		}
+	}
+	h.limit, err = parseNumber(q, "limit", defaultLimit, maxMessages)
+	return h, err
+}
+
+// readHistory returns the answer.
+func (a *API) readHistory(q historyRequest) []byte {
+	y := a.hub.History(q.topic, q.since, q.limit)
+	var p page
+	for _, entry := range y.Entries {
+		if p.full() {
+			y.Position, y.More = p.messages[len(p.messages)-1].Position, true
+			break
+		}
+		p.add(entry.Message())
+	}
+	dst := make([]byte, 0, p.size()+128)
+	dst = append(dst, `{"messages":`...)
+	dst = p.appendTo(dst)
+	dst = append(dst, `,"position":"`...)
+	dst = y.Position.AppendTo(dst) // Letters, digits and a colon: nothing to escape.
+	dst = append(dst, `","recovered":`...)
+	dst = strconv.AppendBool(dst, y.Recovered)
+	dst = append(dst, `,"more":`...)
+	dst = strconv.AppendBool(dst, y.More)
+	return append(dst, "}\n"...)
+}

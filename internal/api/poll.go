@@ -1,0 +1,168 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// How long a poll waits: docs/protocol.md, section 6. Most proxies give up after
+// 60 s, some after 30.
+const (
+	defaultWait = 25 * time.Second
+	maxWait     = 60 * time.Second
+)
+
+// Poll answers with what topics have behind a cursor, and with the next cursor.
+// While there is nothing it waits, on the request's goroutine: some kilobytes for
+// each client, where an event stream on a loop takes hardly any. HEAD does not wait.
+//
+// It answers as soon as there is a message, a place is not covered, or a topic
+// begins here that has no place yet: so that who loses the connection has one.
+func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
+	s, wait, err := a.parsePoll(r)
+	if err != nil {
+		return err
+	}
+	if _, err := a.Authorize(r, auth.Subscribe, s.Topics...); err != nil {
+		return err
+	}
+	if r.Method == http.MethodHead {
+		wait = 0
+	}
+	body, err := a.poll(r.Context(), s, wait)
+	if err != nil {
+		return err
+	}
+	writeAnswer(w, body)
+	return nil
+}
+
+func (a *API) parsePoll(r *http.Request) (StreamRequest, time.Duration, error) {
+	q, err := a.query(r, "since", "last", "wait")
+	if err != nil {
+		return StreamRequest{}, 0, err
+	}
+	s, err := parseStarts(q, r.Header)
+	if err != nil {
+		return StreamRequest{}, 0, err
+	}
+	seconds, err := parseNumber(q, "wait", int(defaultWait/time.Second), int(maxWait/time.Second))
+	return s, time.Duration(seconds) * time.Second, err
+}
+
+// A poll is one request while it is answered. It listens to its topics before it
+// reads them, so that no message falls between.
+type poll struct {
+	// Owned by the request's goroutine.
+	hub       *hub.Hub
+	topics    []*hub.Topic
+	places    []hub.Place // of topics; they move on as messages are taken
+	recovered bool
+	due       bool // there is something to answer with
+
+	news waker
+}
+
+// A waker is a listener that remembers being woken.
+type waker chan struct{}
+
+// Wake does not block.
+func (w waker) Wake() {
+	select {
+	case w <- struct{}{}:
+	default:
+	}
+}
+
+// poll returns the answer.
+func (a *API) poll(ctx context.Context, s StreamRequest, wait time.Duration) ([]byte, error) {
+	p := &poll{hub: a.hub, recovered: true, news: make(waker, 1)}
+	defer p.leave()
+	for i, topic := range s.Topics {
+		if err := p.join(topic, s.Starts[i]); err != nil {
+			return nil, err
+		}
+	}
+	if !p.due && wait > 0 {
+		if err := a.await(ctx, p.news, wait); err != nil {
+			return nil, err
+		}
+	}
+	return p.answer(), nil
+}
+
+func (p *poll) join(name notiflux.Topic, start hub.Start) error {
+	topic, place, err := p.hub.Join(name, p.news, start)
+	if err != nil {
+		return err
+	}
+	p.topics, p.places = append(p.topics, topic), append(p.places, place)
+	p.recovered = p.recovered && place.Recovered
+	p.due = p.due || place.Replay > 0 || !place.Recovered || start.Since.Epoch == ""
+	return nil
+}
+
+func (p *poll) leave() {
+	for _, topic := range p.topics {
+		p.hub.Leave(topic, p.news)
+	}
+}
+
+// await waits for news, not longer than wait. It takes a place among the
+// connections, and fails if there is none. Who is gone, or has only ended its own
+// side of the connection, is answered like one whose time is over.
+func (a *API) await(ctx context.Context, news waker, wait time.Duration) error {
+	select {
+	case <-a.draining: // Nobody takes a place any more.
+		return nil
+	default:
+	}
+	if err := a.enter(); err != nil {
+		return err
+	}
+	defer a.leave()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-news:
+	case <-timer.C:
+	case <-a.draining:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// answer takes what fits, in the order of the topics, and says where it ends.
+func (p *poll) answer() []byte {
+	var taken page
+	for i := range p.places {
+		place := &p.places[i]
+		for !taken.full() {
+			entry, next, ok := place.Cursor.Next()
+			if !ok {
+				break
+			}
+			taken.add(entry.Message())
+			place.Cursor, place.Position = next, entry.Message().Position
+		}
+	}
+	cursor := make([]wire.Place, len(p.places))
+	for i, topic := range p.topics {
+		cursor[i] = wire.Place{Topic: topic.Name(), Position: p.places[i].Position}
+	}
+	dst := make([]byte, 0, taken.size()+2048)
+	dst = append(dst, `{"cursor":"`...)
+	dst = wire.AppendCursor(dst, cursor)
+	dst = append(dst, `","recovered":`...)
+	dst = strconv.AppendBool(dst, p.recovered)
+	dst = append(dst, `,"messages":`...)
+	dst = taken.appendTo(dst)
+	return append(dst, "}\n"...)
+}

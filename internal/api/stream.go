@@ -1,0 +1,154 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Bounds of what can be asked for: docs/protocol.md, section 6. Who asks for more
+// messages gets the most.
+const (
+	maxStreamTopics = 64
+	maxMessages     = 1000
+)
+
+// lastEventID is the header with which a browser takes an event stream up again
+// (HTML standard, section 9.2.4), as net/http spells it.
+const lastEventID = "Last-Event-Id"
+
+// A StreamRequest is what a client of an event stream asks for.
+type StreamRequest struct {
+	Topics []notiflux.Topic // 1 to 64, each once, in the order asked for
+	Starts []hub.Start      // one for each of Topics; its Last is at most 1,000
+	Latest bool             // mode=latest: who is behind skips to the newest message
+}
+
+// ParseStream returns what a request to /events or /stream asks for. It is an
+// [notiflux.Error] with Malformed or TopicInvalid when it cannot be understood.
+// Whether a place is still covered is not looked at, nor is the token.
+func (a *API) ParseStream(r *http.Request) (StreamRequest, error) {
+	q, err := a.query(r, "since", "last", "mode")
+	if err != nil {
+		return StreamRequest{}, err
+	}
+	s, err := parseStarts(q, r.Header)
+	if err != nil {
+		return StreamRequest{}, err
+	}
+	switch mode := q["mode"]; {
+	case mode == nil || mode[0] == "all":
+	case mode[0] == "latest":
+		s.Latest = true
+	default:
+		return StreamRequest{}, notiflux.Errorf(notiflux.Malformed, "`mode` should be all or latest")
+	}
+	return s, nil
+}
+
+// query returns the parameters of a request. Those of known names and the token
+// must not be there twice; others mean nothing.
+func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // It quotes the query, which may hold a token.
+		return nil, notiflux.Errorf(notiflux.Malformed, "the query is not well-formed: it should be name=value pairs with & between them, escaped by %%XX")
+	}
+	if !a.noQueryTokens {
+		known = append(known, tokenParameter)
+	}
+	for _, name := range known {
+		if len(q[name]) > 1 {
+			return nil, notiflux.Errorf(notiflux.Malformed, "`%s` is there more than once", name)
+		}
+	}
+	return q, nil
+}
+
+// parseStarts returns the topics of a query, and from where on each is to be read.
+func parseStarts(q url.Values, h http.Header) (s StreamRequest, err error) {
+	if s.Topics, err = parseTopics(q["topic"]); err != nil {
+		return StreamRequest{}, err
+	}
+	last, err := parseNumber(q, "last", 0, maxMessages)
+	if err != nil {
+		return StreamRequest{}, err
+	}
+	since, err := parseSince(q, h, len(s.Topics))
+	if err != nil {
+		return StreamRequest{}, err
+	}
+	s.Starts = make([]hub.Start, len(s.Topics))
+	for i, topic := range s.Topics {
+		s.Starts[i] = hub.Start{Since: since(topic), Last: last}
+	}
+	return s, nil
+}
+
+func parseTopics(names []string) ([]notiflux.Topic, error) {
+	topics := make([]notiflux.Topic, 0, min(len(names), maxStreamTopics))
+	seen := make(map[notiflux.Topic]bool, cap(topics))
+	for _, name := range names {
+		topic, err := notiflux.ParseTopic(name)
+		switch {
+		case err != nil:
+			return nil, err
+		case seen[topic]:
+			continue
+		case len(topics) == maxStreamTopics:
+			return nil, notiflux.Errorf(notiflux.Malformed, "there are more than %d topics, the most of a request", maxStreamTopics)
+		}
+		seen[topic] = true
+		topics = append(topics, topic)
+	}
+	if len(topics) == 0 {
+		return nil, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+	}
+	return topics, nil
+}
+
+// parseSince returns where each topic is to be taken up again; without an epoch:
+// it begins. The header, which a browser sends by itself, wins over the query,
+// which is in the address that it was given once.
+func parseSince(q url.Values, h http.Header, topics int) (func(notiflux.Topic) notiflux.Position, error) {
+	text := q.Get("since")
+	given := q.Has("since")
+	switch ids := h[lastEventID]; {
+	case len(ids) > 1:
+		return nil, notiflux.Errorf(notiflux.Malformed, "there is more than one Last-Event-ID header")
+	case len(ids) == 1 && ids[0] != "":
+		text, given = ids[0], true
+	case given && strings.Contains(text, ":"):
+		if topics > 1 {
+			return nil, notiflux.Errorf(notiflux.Malformed, "`since` is a position, which is for one topic: give the cursor of these topics")
+		}
+		position, err := notiflux.ParsePosition(text)
+		return func(notiflux.Topic) notiflux.Position { return position }, err
+	}
+	if !given {
+		return func(notiflux.Topic) notiflux.Position { return notiflux.Position{} }, nil
+	}
+	cursor, err := wire.ParseCursor(text)
+	return func(topic notiflux.Topic) notiflux.Position {
+		position, _ := cursor.Since(topic)
+		return position
+	}, err
+}
+
+// parseNumber returns a parameter that is a whole number, at most most: more is
+// taken for that. Without the parameter it is otherwise.
+func parseNumber(q url.Values, name string, otherwise, most int) (int, error) {
+	if !q.Has(name) {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseUint(q.Get(name), 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, notiflux.Errorf(notiflux.Malformed, "`%s` should be a whole number of 0 or more", name)
+	}
+	return int(min(n, uint64(most))), nil // Out of range, n is the largest there is.
+}
