@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"internal/broker":              {"."},
 	"internal/broker/brokertest":   {".", "internal/broker", "internal/hub", "internal/topiclog"},
 	"internal/loop":                {},
+	"internal/worker":              {},
 	"internal/session":             {".", "internal/auth", "internal/hub", "internal/topiclog", "internal/wire"},
 	"internal/transport":           {".", "internal/origin", "internal/wire"},
 	"internal/transport/frametest": {"internal/transport"},
@@ -36,14 +37,14 @@ var allowed = map[string][]string{
 	"internal/api":                 {".", "internal/auth", "internal/hub", "internal/origin", "internal/wire"},
 	"internal/bench":               {".", "internal/auth"},
 	"internal/server": {".", "internal/api", "internal/auth", "internal/broker", "internal/config", "internal/hub", "internal/loop",
-		"internal/metrics", "internal/origin", "internal/session", "internal/topiclog", "internal/transport", "internal/wire"},
+		"internal/metrics", "internal/origin", "internal/session", "internal/topiclog", "internal/transport", "internal/wire", "internal/worker"},
 	"internal/server/servertest": {".", "internal/auth", "internal/config", "internal/server"},
 	"cmd/notiflux":               {".", "internal/auth", "internal/bench", "internal/config", "internal/server"},
 }
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{".", "internal/topiclog", "internal/hub", "internal/broker", "internal/origin", "internal/config"}
+var standardOnly = []string{".", "internal/topiclog", "internal/hub", "internal/broker", "internal/worker", "internal/origin", "internal/config"}
 
 const (
 	maxFileLines     = 600

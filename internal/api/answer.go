@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 const (
@@ -34,19 +33,7 @@ func (p *page) add(m *notiflux.Message) {
 	p.bytes += len(m.Body.Data)
 }
 
-// appendTo appends the messages as a JSON array.
-func (p *page) appendTo(dst []byte) []byte {
-	dst = append(dst, '[')
-	for i, m := range p.messages {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = wire.AppendMessage(dst, m)
-	}
-	return append(dst, ']')
-}
-
-// size returns about how many bytes appendTo takes.
+// size returns about how many bytes the messages take as JSON.
 func (p *page) size() int {
 	const perMessage = 128 // names, topic, position, time
 	return p.bytes + perMessage*len(p.messages)

@@ -2,10 +2,10 @@ package api
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // defaultLimit is how many messages of a history are given to who does not say.
@@ -64,14 +64,9 @@ func (a *API) readHistory(q historyRequest) []byte {
 		}
 		p.add(entry.Message())
 	}
-	dst := make([]byte, 0, p.size()+128)
-	dst = append(dst, `{"messages":`...)
-	dst = p.appendTo(dst)
-	dst = append(dst, `,"position":"`...)
-	dst = y.Position.AppendTo(dst) // Letters, digits and a colon: nothing to escape.
-	dst = append(dst, `","recovered":`...)
-	dst = strconv.AppendBool(dst, y.Recovered)
-	dst = append(dst, `,"more":`...)
-	dst = strconv.AppendBool(dst, y.More)
-	return append(dst, "}\n"...)
+	const around = 128 // bytes of what is around the messages
+	body := wire.AppendHistoryBody(make([]byte, 0, p.size()+around), wire.Page{
+		Messages: p.messages, Position: y.Position, Recovered: y.Recovered, More: y.More,
+	})
+	return append(body, '\n')
 }

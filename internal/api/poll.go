@@ -1,9 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/ikornaselur/notiflux"
@@ -18,6 +19,9 @@ const (
 	defaultWait = 25 * time.Second
 	maxWait     = 60 * time.Second
 )
+
+// cursorBytes is room for a cursor and what is around the messages of an answer.
+const cursorBytes = 1 << 10
 
 // Poll answers with what topics have behind a cursor, and with the next cursor.
 // While there is nothing it waits, on the request's goroutine: some kilobytes for
@@ -153,16 +157,19 @@ func (p *poll) answer() []byte {
 			place.Cursor, place.Position = next, entry.Message().Position
 		}
 	}
-	cursor := make([]wire.Place, len(p.places))
-	for i, topic := range p.topics {
-		cursor[i] = wire.Place{Topic: topic.Name(), Position: p.places[i].Position}
+	return append(wire.AppendPollBody(make([]byte, 0, taken.size()+cursorBytes), p.cursor(), p.recovered, taken.messages), '\n')
+}
+
+// cursor returns the places as a cursor: in the order of the topics' names.
+func (p *poll) cursor() []byte {
+	order := make([]int, len(p.topics))
+	for i := range order {
+		order[i] = i
 	}
-	dst := make([]byte, 0, taken.size()+2048)
-	dst = append(dst, `{"cursor":"`...)
-	dst = wire.AppendCursor(dst, cursor)
-	dst = append(dst, `","recovered":`...)
-	dst = strconv.AppendBool(dst, p.recovered)
-	dst = append(dst, `,"messages":`...)
-	dst = taken.appendTo(dst)
-	return append(dst, "}\n"...)
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(p.topics[a].Name(), p.topics[b].Name()) })
+	places := make([]wire.CursorPlace, len(order))
+	for i, j := range order {
+		places[i] = wire.CursorPlace{Hash: wire.TopicHash(p.topics[j].Name()), Offset: p.places[j].Position.Offset}
+	}
+	return wire.AppendCursor(nil, p.places[0].Position.Epoch, places)
 }

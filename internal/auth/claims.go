@@ -55,6 +55,10 @@ func (c *Claims) Allow(scope Scope, topic notiflux.Topic) error {
 // liveAt reports whether the token is still accepted at this time.
 func (c *Claims) liveAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
 
+func (c *Claims) expired() error {
+	return notiflux.Errorf(notiflux.TokenExpired, "the token expired at %s", c.Expires.UTC().Format(time.RFC3339))
+}
+
 // bytes returns about how much memory the claims take.
 func (c *Claims) bytes() int {
 	const perTopic = 16 // the string's header

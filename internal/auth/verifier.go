@@ -9,7 +9,7 @@
 // TokenMissing for none and TokenExpired for one that was right once.
 //
 // A check of a signature takes tens of microseconds, so event loops do not make
-// them: they ask [Verifier.Cached], and hand the token to a [Pool] if need be.
+// them: they ask [Verifier.Cached], and have the token verified elsewhere if need be.
 // HTTP handlers call [Verifier.Verify] on their own goroutine.
 //
 // Invariants: only what a configured key signed becomes [Claims]; what is
@@ -30,8 +30,6 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-
-	"github.com/ikornaselur/notiflux"
 )
 
 // Leeway is how far the clocks of a token's issuer and of the server may be
@@ -174,13 +172,22 @@ func decodePart[T any](part string, decode func([]byte) (T, error)) (T, error) {
 func (p *payload) refusal(err error) error {
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return notiflux.Errorf(notiflux.TokenExpired, "the token expired at %s", p.Expires.UTC().Format(time.RFC3339))
+		return p.expired()
 	case errors.Is(err, jwt.ErrTokenNotValidYet):
 		return invalid("the token is not valid before %s", p.notBefore.UTC().Format(time.RFC3339))
 	case errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
 		return invalid("the token was issued at %s, ahead of the server's clock", p.issuedAt.UTC().Format(time.RFC3339))
 	}
 	return invalid("the signature of the token fits no key of this server")
+}
+
+// Check returns nil when claims that were verified before still hold, else a
+// [notiflux.Error] with TokenExpired: for who keeps them over several commands.
+func (v *Verifier) Check(c *Claims) error {
+	if !c.liveAt(v.now()) {
+		return c.expired()
+	}
+	return nil
 }
 
 // Stats are the counters of a [Verifier] since it was made.

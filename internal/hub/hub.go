@@ -93,7 +93,7 @@ func (h *Hub) Append(name notiflux.Topic, body notiflux.Body, offset func() uint
 	if err != nil {
 		return notiflux.Position{}, err
 	}
-	m := notiflux.Message{Topic: t.name, Position: h.position(offset()), Time: h.config.Now(), Body: body}
+	m := notiflux.Message{Topic: t.name, Position: h.Position(offset()), Time: h.config.Now(), Body: body}
 	h.changeLocked(t, func() {
 		t.log.Append(m)
 		t.log.Expire(m.Time)

@@ -35,13 +35,13 @@ func (h *Hub) placeLocked(t *Topic, start Start) Place {
 		p.Position = start.Since
 	case start.Last > 0:
 		p.Cursor = t.log.Last(start.Last)
-		p.Position = h.position(p.Cursor.Offset())
+		p.Position = h.Position(p.Cursor.Offset())
 	default:
 		p.Cursor = t.log.Tail()
-		p.Position = h.position(t.log.Head())
+		p.Position = h.Position(t.log.Head())
 	}
 	if !p.Recovered {
-		p.Position = h.position(t.log.Head())
+		p.Position = h.Position(t.log.Head())
 	}
 	p.Replay = p.Cursor.Count()
 	return p
@@ -56,9 +56,13 @@ func (h *Hub) sinceLocked(t *Topic, since notiflux.Position) (topiclog.Cursor, b
 	return t.log.Since(since.Offset)
 }
 
-func (h *Hub) position(offset uint64) notiflux.Position {
+// Position returns the position of an offset, as [topiclog.Cursor.Offset] gives it.
+func (h *Hub) Position(offset uint64) notiflux.Position {
 	return notiflux.Position{Epoch: h.config.Epoch, Offset: offset}
 }
+
+// Epoch returns the epoch of all positions.
+func (h *Hub) Epoch() string { return h.config.Epoch }
 
 // A History is a part of a topic's log.
 type History struct {
@@ -68,6 +72,15 @@ type History struct {
 	More      bool              // there are messages after Position
 }
 
+// Messages returns the messages of the entries, which nobody must change.
+func (y History) Messages() []*notiflux.Message {
+	all := make([]*notiflux.Message, len(y.Entries))
+	for i, entry := range y.Entries {
+		all[i] = entry.Message()
+	}
+	return all
+}
+
 // History returns up to limit messages of a topic: the first ones after since, or
 // without one (no epoch) the last. If since is not covered, those are the oldest
 // that there are. Reading makes no topic, but the position that it returns is
@@ -75,8 +88,8 @@ type History struct {
 func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) History {
 	t, head := h.lookup(name)
 	if t == nil {
-		covered := since.Epoch == "" || since == h.position(head)
-		return History{Position: h.position(head), Recovered: covered}
+		covered := since.Epoch == "" || since == h.Position(head)
+		return History{Position: h.Position(head), Recovered: covered}
 	}
 	defer t.mu.Unlock()
 	y := History{Recovered: true}
@@ -94,7 +107,7 @@ func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) H
 		y.Entries, cursor = append(y.Entries, entry), next
 	}
 	y.More = !cursor.AtTail()
-	y.Position = h.position(cursor.Offset())
+	y.Position = h.Position(cursor.Offset())
 	if y.Recovered && since.Offset > y.Position.Offset {
 		y.Position = since // Nothing came after it.
 	}

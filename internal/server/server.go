@@ -31,6 +31,13 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/worker"
+)
+
+// The subprotocols of WebSockets.
+const (
+	protocolJSON = "notiflux.v1.json"
+	protocolText = "notiflux.v1.text"
 )
 
 // Limits of HTTP connections: docs/protocol.md, section 6.
@@ -40,6 +47,7 @@ const (
 	headerBytes      = 16 << 10         // net/http allows 4 KiB more before it refuses
 	drainSpread      = 3 * time.Second  // over which clients are sent away, so that they do not come back at once
 	commandSlack     = 16 << 10         // what a client's message may be longer than one that is published
+	waitingWorkers   = 64               // broadcasts and histories of clients that are under way at once
 	pprofTimeout     = 90 * time.Second // for an answer of the admin listener: a profile takes 30 s
 )
 
@@ -52,18 +60,20 @@ type Server struct {
 	admin    net.Listener // nil: off
 	tls      *certificate // nil: off
 
-	hub       *hub.Hub
-	broker    broker.Broker
-	verifier  *auth.Verifier
-	pool      *auth.Pool
-	api       *api.API
-	upgrader  *transport.Upgrader
-	sockets   transport.Config
-	deflating transport.Config // of clients that compression was agreed on with
-	sessions  session.Stats
-	clients   *clients
-	memory    tidier
-	shards    []shard
+	hub                       *hub.Hub
+	broker                    broker.Broker
+	verifier                  *auth.Verifier
+	verifying                 *worker.Pool // checks signatures for the loops
+	waiting                   *worker.Pool // waits for the broker for them
+	api                       *api.API
+	upgrader                  *transport.Upgrader
+	sockets                   transport.Config
+	deflating                 transport.Config // of clients that compression was agreed on with
+	eventStreams, lineStreams transport.Config
+	sessions                  session.Stats
+	clients                   *clients
+	memory                    tidier
+	shards                    []shard
 
 	next     atomic.Uint32 // shard of the next client
 	draining chan struct{} // closed when the shutdown begins
@@ -133,7 +143,8 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 	})
 	s.broker = broker.NewMemory(s.hub)
 	s.verifier = auth.New(auth.Config{Keys: keys})
-	s.pool = auth.NewPool(s.verifier, 0, 0)
+	s.verifying = worker.NewPool(0, 0)
+	s.waiting = worker.NewPool(waitingWorkers, 0)
 	s.api = api.New(api.Config{
 		Publisher:       s.broker,
 		Verifier:        s.verifier,
@@ -148,7 +159,7 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 		Leave:           s.clients.leave,
 		Draining:        s.draining,
 	})
-	s.upgrader = &transport.Upgrader{Origins: origins, Protocols: []string{"notiflux.v1.text"}, Compression: c.Compression, Over: s.ready}
+	s.upgrader = &transport.Upgrader{Origins: origins, Protocols: []string{protocolJSON, protocolText}, Compression: c.Compression, Over: s.ready}
 	s.sockets = transport.Config{
 		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
 		Budget:          transport.NewBudget(0),
@@ -156,6 +167,8 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 	}
 	s.deflating = s.sockets
 	s.deflating.Inflaters = new(transport.Inflaters)
+	s.eventStreams = transport.Config{Heartbeat: []byte(wire.Heartbeat(notiflux.Event)), Stats: s.sockets.Stats}
+	s.lineStreams = transport.Config{Heartbeat: []byte(wire.Heartbeat(notiflux.Line)), Stats: s.sockets.Stats}
 	for range runtime.GOMAXPROCS(0) {
 		s.shards = append(s.shards, s.newShard())
 	}
@@ -170,12 +183,17 @@ func (s *Server) newShard() shard {
 		Log:      s.log,
 	})
 	group = session.NewGroup(session.Config{
-		Hub:         s.hub,
-		Verifier:    s.verifier,
-		Queue:       s.pool,
-		MaxTopics:   s.config.MaxTopicsPerConnection,
-		MaxLagBytes: uint64(s.config.MaxLagBytes),
-		Stats:       &s.sessions,
+		Hub:             s.hub,
+		Publisher:       s.broker,
+		Verifier:        s.verifier,
+		Verifying:       s.verifying,
+		Waiting:         s.waiting,
+		Version:         config.Version(),
+		MaxMessageBytes: int(s.config.MaxMessageBytes),
+		MaxCommandBytes: s.sockets.MaxMessageBytes,
+		MaxTopics:       s.config.MaxTopicsPerConnection,
+		MaxLagBytes:     uint64(s.config.MaxLagBytes),
+		Stats:           &s.sessions,
 	}, l)
 	return shard{l, group}
 }
@@ -205,6 +223,8 @@ func (s *Server) listen() (err error) {
 func (s *Server) routes() http.Handler {
 	return api.NewRouter(s.upgrader.Origins, s.log,
 		api.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
+		api.Route{Method: "GET", Path: "/events", Handle: s.events},
+		api.Route{Method: "GET", Path: "/stream", Handle: s.lines},
 		api.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
 		api.Route{Method: "GET", Path: "/history", Handle: s.api.History},
 		api.Route{Method: "GET", Path: "/ws", Handle: s.websocket, NoHead: true},
@@ -228,18 +248,86 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	}
-	s.memory.handshake()
-	shard := &s.shards[int(s.next.Add(1))%len(s.shards)]
+	var credential session.Credential
+	if h.Token != "" {
+		credential.Claims, credential.Err = s.verifier.Verify(auth.Token(h.Token))
+	}
 	sockets, encoding := &s.sockets, notiflux.Text
 	if h.Deflate {
 		sockets, encoding = &s.deflating, notiflux.TextDeflated
 	}
-	shard.loop.Serve(h.Conn, h.Early, func(c *loop.Conn, now time.Duration) loop.Client {
+	s.serve(h.Conn, h.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
 		socket := transport.NewWebSocket(sockets, c, now)
-		socket.Serve(shard.group.New(socket, encoding))
+		if h.Protocol == protocolJSON {
+			socket.Serve(group.NewJSON(socket, h.Deflate, credential, now))
+		} else {
+			socket.Serve(group.New(socket, encoding))
+		}
 		return socket
 	})
 	return nil
+}
+
+// serve gives a client to the next loop.
+func (s *Server) serve(nc net.Conn, early []byte, client func(*session.Group, *loop.Conn, time.Duration) loop.Client) {
+	s.memory.handshake()
+	shard := &s.shards[int(s.next.Add(1))%len(s.shards)]
+	shard.loop.Serve(nc, early, func(c *loop.Conn, now time.Duration) loop.Client {
+		return client(shard.group, c, now)
+	})
+}
+
+// events answers with an event stream, lines with the same as lines of JSON.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
+	return s.stream(w, r, notiflux.Event, "text/event-stream", &s.eventStreams)
+}
+
+func (s *Server) lines(w http.ResponseWriter, r *http.Request) error {
+	return s.stream(w, r, notiflux.Line, "application/x-ndjson", &s.lineStreams)
+}
+
+// stream makes a client of a request, on one of the loops, whose response does not end.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflux.Encoding, contentType string, streams *transport.Config) error {
+	request, err := s.api.ParseStream(r)
+	if err != nil {
+		return err
+	}
+	if _, err := s.api.Authorize(r, auth.Subscribe, request.Topics...); err != nil {
+		return err
+	}
+	if err := s.ready(); err != nil {
+		return err
+	}
+	if r.Method == http.MethodHead {
+		transport.SetStreamHeader(w.Header(), contentType)
+		return nil
+	}
+	if err := s.clients.enter(); err != nil {
+		return err
+	}
+	transport.SetStreamHeader(w.Header(), contentType)
+	taken, err := transport.TakeOver(w, r)
+	if err != nil {
+		s.clients.leave()
+		s.log.Debug("stream broken off", "err", err)
+		return nil // The connection is gone, so there is nobody to answer.
+	}
+	s.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
+		stream := transport.NewStream(streams, c, taken.Head, now)
+		stream.Serve(group.NewStream(stream, encoding, reading(request)))
+		return stream
+	})
+	taken.Wait()
+	return nil
+}
+
+// reading is a request for a stream as a session takes it.
+func reading(r api.StreamRequest) session.Stream {
+	stream := session.Stream{Latest: r.Latest}
+	for i, topic := range r.Topics {
+		stream.Topics = append(stream.Topics, session.Topic{Name: topic, Start: r.Starts[i]})
+	}
+	return stream
 }
 
 // ready returns why the server cannot take work now; nil: it can.
@@ -276,7 +364,7 @@ func (s *Server) url(l net.Listener, secure bool) string {
 }
 
 // Run serves until ctx ends, then shuts down within the configured time. Its
-// goroutines: one per loop, the verifiers' pool, the sweep of the hub, one per
+// goroutines: one per loop, two pools of workers, the sweep of the hub, one per
 // listener, and those that net/http and portable sockets start per connection.
 func (s *Server) Run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -286,7 +374,8 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(func() { shard.loop.Run(parts) })
 	}
 	running.Go(func() { s.hub.Run(parts) })
-	running.Go(func() { s.pool.Run(parts) })
+	running.Go(func() { s.verifying.Run(parts) })
+	running.Go(func() { s.waiting.Run(parts) })
 
 	failed := make(chan error, 2)
 	serve := func(h *http.Server, l net.Listener) {
@@ -355,7 +444,7 @@ func (s *Server) shutdown(public *http.Server) error {
 	// 4. Deliver what is accepted, and tell clients to reconnect elsewhere.
 	for _, shard := range s.shards {
 		shard.loop.Post(func() {
-			shard.group.Drain(wire.CloseRestart, "this server goes away: reconnect", drainSpread)
+			shard.group.Drain(drainSpread)
 		})
 	}
 	// 5. Wait until they have gone.

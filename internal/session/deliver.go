@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -77,6 +79,7 @@ func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
 type pull struct {
 	parts  []part
 	buffer []byte
+	sizes  []int // of the frames of the parts, if they are a set's
 }
 
 // A part is what one subscription has in a pull.
@@ -85,6 +88,8 @@ type part struct {
 	end      topiclog.Cursor
 	bytes    int
 	messages int
+	at       int // in the buffer, if it is a set's
+	sizes    int // in sizes, if it is a set's
 }
 
 // markDirty lists sub among what its session has to read.
@@ -122,26 +127,64 @@ func (s *Session) unlist(sub *subscription) {
 	sub.nextDirty, sub.dirty = nil, false
 }
 
+// skip jumps to the newest message that is to be read, if that is another one.
+func (sub *subscription) skip() {
+	newest := sub.cursor.Newest()
+	if newest == sub.cursor {
+		return
+	}
+	if !sub.skipping {
+		sub.skipping, sub.skipped = true, sub.cursor.Offset()
+	}
+	sub.cursor = newest
+}
+
+// catchUp has subscriptions in mode latest jump if the client is behind, and queues
+// what it is told of that.
+func (s *Session) catchUp() {
+	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
+		if sub.latest && s.behind {
+			sub.skip()
+		}
+		if sub.skipping {
+			sub.skipping = false
+			s.answerSkipped(sub)
+		}
+	}
+	s.behind = false
+}
+
 // Next returns the bytes to write next, whole frames but for the rest of one
 // under way, nil for none. They are valid until Wrote.
 func (s *Session) Next() []byte {
 	p := &s.group.pulled
 	clear(p.parts)
-	p.parts = p.parts[:0]
-	if len(s.cut) == 0 && len(s.answers) == 0 && s.firstDirty == s.lastDirty {
+	p.parts, p.sizes = p.parts[:0], p.sizes[:0]
+	s.catchUp()
+	several := s.set != nil && len(s.set.places) > 1
+	if len(s.cut) == 0 && len(s.answers) == 0 && s.firstDirty == s.lastDirty && !several {
 		return s.nextShared(p)
 	}
 	p.buffer = append(append(p.buffer[:0], s.cut...), s.answers...)
-	for sub := s.firstDirty; sub != nil && len(p.buffer) < maxBatch; sub = sub.nextDirty {
-		b := s.group.batches.from(sub.cursor, s.encoding)
-		p.buffer = append(p.buffer, b.data...)
-		p.parts = append(p.parts, part{sub, b.end, len(b.data), b.messages})
+	if several {
+		s.joinSet(p)
+	} else {
+		s.join(p)
 	}
 	if len(p.buffer) == 0 {
 		s.Wrote(0) // Subscriptions that were read before they were asked.
 		return s.nextShared(p)
 	}
 	return p.buffer
+}
+
+// join appends what there is to read to the buffer, topic by topic.
+func (s *Session) join(p *pull) {
+	for sub := s.firstDirty; sub != nil && len(p.buffer) < maxBatch; sub = sub.nextDirty {
+		b := s.group.batches.from(sub.cursor, s.encoding)
+		p.buffer = append(p.buffer, b.data...)
+		p.parts = append(p.parts, part{sub: sub, end: b.end, bytes: len(b.data), messages: b.messages})
+	}
 }
 
 // nextShared is Next of a session with at most one subscription to read, and
@@ -151,13 +194,13 @@ func (s *Session) nextShared(p *pull) []byte {
 	if sub != nil {
 		b := s.group.batches.from(sub.cursor, s.encoding)
 		if len(b.data) > 0 {
-			p.parts = append(p.parts, part{sub, b.end, len(b.data), b.messages})
+			p.parts = append(p.parts, part{sub: sub, end: b.end, bytes: len(b.data), messages: b.messages})
 			return b.data
 		}
 		s.unlist(sub)
 	}
-	if s.ending != nil {
-		s.conn.Close(nil, s.ending.code, s.ending.reason)
+	if s.ending {
+		s.end(endDraining)
 	}
 	return nil
 }
@@ -181,6 +224,7 @@ func (s *Session) Wrote(n int) {
 	for _, p := range s.group.pulled.parts {
 		s.unlist(p.sub)
 		if n < p.bytes {
+			s.behind = true
 			s.wrotePart(p, n)
 			n = 0
 		} else {
@@ -198,6 +242,7 @@ func (s *Session) Wrote(n int) {
 // wroteCut counts n bytes against the frame under way and returns those left.
 func (s *Session) wroteCut(n int) int {
 	if n < len(s.cut) {
+		s.behind = true
 		s.cut = s.cut[n:]
 		return 0
 	}
@@ -213,6 +258,7 @@ func (s *Session) wroteAnswers(n int) int {
 		return n
 	}
 	if n < waiting {
+		s.behind = true
 		s.answers, s.answersCut = s.answers[n:], true
 		n = 0
 	} else {
@@ -227,20 +273,26 @@ func (s *Session) wroteAnswers(n int) int {
 
 // wrotePart moves the cursor over n bytes, fewer than there are in p.
 func (s *Session) wrotePart(p part, n int) {
-	for n > 0 {
+	for i, at := 0, p.at; n > 0; i++ {
 		entry, next, _ := p.sub.cursor.Next()
 		p.sub.cursor = next
 		s.group.config.Stats.Delivered.Add(1)
-		frame := s.frame(entry)
+		frame := s.frame(entry, p, i, at)
 		if n < len(frame) {
 			s.cut = frame[n:]
 			return
 		}
-		n -= len(frame)
+		n, at = n-len(frame), at+len(frame)
 	}
 }
 
-// frame returns the message of an entry in the session's encoding.
-func (s *Session) frame(entry *topiclog.Entry) []byte {
-	return entry.Frame(s.encoding, s.group.batches.encoder.Encode)
+// frame returns what was written of an entry, the one with number i in a part: the
+// frame that all share, or in a set the session's own, which is at a place in the
+// buffer, as a copy.
+func (s *Session) frame(entry *topiclog.Entry, p part, i, at int) []byte {
+	pulled := &s.group.pulled
+	if len(pulled.sizes) == 0 {
+		return entry.Frame(s.encoding, s.group.batches.encoder.Encode)
+	}
+	return bytes.Clone(pulled.buffer[at : at+pulled.sizes[p.sizes+i]])
 }

@@ -1,21 +1,26 @@
 // Package session is one connected client: its commands in, its messages out.
 //
-// A [Session] is told each message of its client, parses it as a command, has
-// tokens judged off the loop, and subscribes to topics. A subscription is a
-// cursor over the topic's log. When a topic has news, the [Group] of the loop
-// marks its sessions dirty, and each is asked for bytes: what is between its
-// cursors and the tails, in frames that are encoded once for everyone.
+// A [Session] is told each message of its client, parses it as a command of its
+// dialect (text.go, json.go; an event stream, stream.go, has none), has tokens judged
+// off the loop, and subscribes to topics. A subscription is a cursor over the
+// topic's log: at the tail for what comes, further back for what the client missed.
+// When a topic has news, the [Group] of the loop marks its sessions dirty, and each
+// is asked for bytes: what is between its cursors and the tails, in frames that are
+// encoded once for everyone.
 //
 // A session knows no socket, no goroutine and no lock: its loop calls it, one
 // call at a time. What it asks of its connection is [Conn].
 //
 // Invariants: per topic, a session is given offsets in order, each once. A
 // command takes effect, and is answered, before the next one is looked at. Answers
-// go ahead of messages. What a socket did not take is a cursor, never a copy.
+// go ahead of messages: nothing of a topic comes before the answer to its
+// subscription, nothing after that to its end. What a socket did not take is a
+// cursor, never a copy.
 package session
 
 import (
 	"cmp"
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,33 +29,46 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
-	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // Config holds what all sessions share. Zero limits take the defaults of
 // docs/protocol.md, section 6.
 type Config struct {
-	Hub      *hub.Hub
-	Verifier Verifier
-	Queue    Queue
+	Hub       *hub.Hub
+	Publisher Publisher
+	Verifier  Verifier
+	Verifying Workers // check signatures
+	Waiting   Workers // wait for the broker
 
-	MaxTopics    int     // per session
-	MaxLagBytes  uint64  // what a session may keep in memory that its logs no longer hold
-	CommandRate  float64 // per second, in the long run
-	CommandBurst float64 // at once
+	Version         string        // of the server, as clients are told
+	PingEvery       time.Duration // as clients are told; the transport pings
+	MaxMessageBytes int           // of what is published
+	MaxCommandBytes int           // of what a client sends; the transport holds to it
+	MaxTopics       int           // per session
+	MaxLagBytes     uint64        // what a session may keep in memory that its logs no longer hold
+	CommandRate     float64       // per second, in the long run
+	CommandBurst    float64       // at once
 
 	Stats *Stats // nil: not counted
 }
 
-// A Verifier knows tokens that were verified before and still hold.
-type Verifier interface {
-	Cached(auth.Token) (*auth.Claims, bool)
+// A Publisher orders messages: the broker. It may wait.
+type Publisher interface {
+	Publish(ctx context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error)
 }
 
-// A Queue verifies tokens off the loop. Submit reports whether there was room;
-// if so, done is called once, on any goroutine.
-type Queue interface {
-	Submit(token auth.Token, done func(*auth.Claims, error)) bool
+// A Verifier judges tokens.
+type Verifier interface {
+	Cached(auth.Token) (*auth.Claims, bool)  // of a token that was verified before and still holds
+	Verify(auth.Token) (*auth.Claims, error) // dear: not for the loop
+	Check(*auth.Claims) error                // whether claims that were verified before still hold
+}
+
+// Workers do what the loop must not. Submit reports whether there was room; if so,
+// work is called once, on any goroutine, with a context that has ended if it is too
+// late for it.
+type Workers interface {
+	Submit(work func(context.Context)) bool
 }
 
 // A Loop runs a function on the goroutine that owns the sessions, and wakes it
@@ -67,10 +85,13 @@ type Stats struct {
 }
 
 const (
-	defaultMaxTopics    = 1000
-	defaultMaxLagBytes  = 1 << 20
-	defaultCommandRate  = 100
-	defaultCommandBurst = 1000
+	defaultPingEvery       = 25 * time.Second
+	defaultMaxMessageBytes = 64 << 10
+	defaultMaxCommandBytes = 80 << 10
+	defaultMaxTopics       = 1000
+	defaultMaxLagBytes     = 1 << 20
+	defaultCommandRate     = 100
+	defaultCommandBurst    = 1000
 )
 
 // A Group is the sessions of one loop. All methods are for that loop's goroutine.
@@ -106,12 +127,19 @@ type subscription struct {
 	feed      *feed
 	cursor    topiclog.Cursor
 	nextDirty *subscription
-	index     int  // in feed.subs
-	dirty     bool // in the session's list of what it has to read
+	skipped   uint64 // offset given before the messages that were skipped; if skipping
+	index     int32  // in feed.subs
+	place     uint8  // of the topic in the session's set; of event streams only
+	dirty     bool   // in the session's list of what it has to read
+	latest    bool   // when the session is behind, only the newest message counts
+	skipping  bool   // messages were skipped, and the client is to be told before the next one
 }
 
 // NewGroup returns the group of a loop, without sessions.
 func NewGroup(c Config, loop Loop) *Group {
+	c.PingEvery = cmp.Or(c.PingEvery, defaultPingEvery)
+	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, defaultMaxMessageBytes)
+	c.MaxCommandBytes = cmp.Or(c.MaxCommandBytes, defaultMaxCommandBytes)
 	c.MaxTopics = cmp.Or(c.MaxTopics, defaultMaxTopics)
 	c.MaxLagBytes = cmp.Or(c.MaxLagBytes, defaultMaxLagBytes)
 	c.CommandRate = cmp.Or(c.CommandRate, defaultCommandRate)
@@ -161,44 +189,46 @@ func (g *Group) Collect() {
 	g.spare = woken
 }
 
-// Drain has every session delivered what it subscribed to so far and then
-// closed with code, each at a time of its own within spread.
-func (g *Group) Drain(code wire.CloseCode, reason string, spread time.Duration) {
+// Drain has every session delivered what it subscribed to so far and then sent
+// away, each at a time of its own within spread.
+func (g *Group) Drain(spread time.Duration) {
 	n, i := len(g.sessions), 0
 	for s := range g.sessions {
 		time.AfterFunc(spread*time.Duration(i)/time.Duration(n), func() {
-			g.loop.Post(func() { s.drain(code, reason) })
+			g.loop.Post(s.drain)
 		})
 		i++
 	}
 }
 
-// join subscribes s to a topic from now on.
-func (g *Group) join(s *Session, name notiflux.Topic) error {
+// join subscribes s to a topic, from where start says, and returns that place.
+func (g *Group) join(s *Session, name notiflux.Topic, start hub.Start) (*subscription, hub.Place, error) {
 	f := g.feeds[name]
-	sub := &subscription{session: s}
+	var place hub.Place
 	if f == nil {
 		f = &feed{group: g}
-		topic, place, err := g.config.Hub.Join(name, f, hub.Start{})
-		if err != nil {
-			return err
+		var err error
+		if f.topic, place, err = g.config.Hub.Join(name, f, start); err != nil {
+			return nil, place, err
 		}
-		f.topic, sub.cursor = topic, place.Cursor
 		g.feeds[f.topic.Name()] = f
 	} else {
-		sub.cursor = g.config.Hub.Place(f.topic, hub.Start{}).Cursor
+		place = g.config.Hub.Place(f.topic, start)
 	}
-	sub.feed, sub.index = f, len(f.subs)
+	sub := &subscription{session: s, feed: f, cursor: place.Cursor, index: int32(len(f.subs))}
 	f.subs = append(f.subs, sub)
 	s.subs = append(s.subs, sub)
 	g.config.Stats.Subscriptions.Add(1)
-	return nil
+	if !sub.cursor.AtTail() {
+		s.markDirty(sub)
+	}
+	return sub, place, nil
 }
 
 // leave ends a subscription; the session takes it off its own lists.
 func (g *Group) leave(sub *subscription) {
 	f := sub.feed
-	last := len(f.subs) - 1
+	last := int32(len(f.subs) - 1)
 	f.subs[sub.index] = f.subs[last]
 	f.subs[sub.index].index = sub.index
 	f.subs[last] = nil

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"testing"
 	"time"
@@ -27,14 +28,15 @@ type tb interface {
 
 // world is a hub and one group of sessions, turned by hand.
 type world struct {
-	t      tb
-	hub    *hub.Hub
-	group  *session.Group
-	loop   fakeLoop
-	queue  fakeQueue
-	stats  session.Stats
-	signer *auth.Signer
-	offset uint64
+	t         tb
+	hub       *hub.Hub
+	group     *session.Group
+	loop      fakeLoop
+	workers   fakeWorkers
+	publisher publisher
+	stats     session.Stats
+	signer    *auth.Signer
+	offset    uint64
 }
 
 // fakeLoop keeps what is posted until it is run.
@@ -51,27 +53,38 @@ func (l *fakeLoop) run() {
 	}
 }
 
-// fakeQueue verifies when it is told to.
-type fakeQueue struct {
-	verifier *auth.Verifier
-	full     bool
-	waiting  []func()
+// fakeWorkers work when they are told to.
+type fakeWorkers struct {
+	full    bool
+	waiting []func(context.Context)
 }
 
-func (q *fakeQueue) Submit(token auth.Token, done func(*auth.Claims, error)) bool {
-	if q.full {
-		return false
+func (q *fakeWorkers) Submit(work func(context.Context)) bool {
+	if !q.full {
+		q.waiting = append(q.waiting, work)
 	}
-	q.waiting = append(q.waiting, func() { done(q.verifier.Verify(token)) })
-	return true
+	return !q.full
 }
 
-func (q *fakeQueue) verify() {
+func (q *fakeWorkers) work(ctx context.Context) {
 	waiting := q.waiting
 	q.waiting = nil
 	for _, f := range waiting {
-		f()
+		f(ctx)
 	}
+}
+
+// publisher is the broker of a world.
+type publisher struct {
+	w   *world
+	err error // of the next broadcasts
+}
+
+func (p *publisher) Publish(_ context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error) {
+	if p.err != nil {
+		return notiflux.Position{}, p.err
+	}
+	return p.w.append(topic, body), nil
 }
 
 func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world {
@@ -80,7 +93,8 @@ func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, hub: hub.New(hub.Config{PerTopic: limits})}
+	w := &world{t: t, hub: hub.New(hub.Config{Epoch: "E", PerTopic: limits})}
+	w.publisher.w = w
 	if w.signer, err = auth.ParsePrivateKey(private); err != nil {
 		t.Fatal(err)
 	}
@@ -88,9 +102,10 @@ func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier := auth.New(auth.Config{Keys: keys})
-	w.queue.verifier = verifier
-	c := session.Config{Hub: w.hub, Verifier: verifier, Queue: &w.queue, Stats: &w.stats}
+	c := session.Config{
+		Hub: w.hub, Publisher: &w.publisher, Verifier: auth.New(auth.Config{Keys: keys}), Verifying: &w.workers, Waiting: &w.workers,
+		Version: "0.1.0", Stats: &w.stats,
+	}
 	if change != nil {
 		change(&c)
 	}
@@ -109,10 +124,16 @@ func (w *world) token(topics ...notiflux.Topic) string {
 
 func (w *world) publish(topic notiflux.Topic, data string) {
 	w.t.Helper()
-	_, err := w.hub.Append(topic, notiflux.Body{Data: []byte(data)}, func() uint64 { w.offset++; return w.offset })
+	w.append(topic, notiflux.Body{Data: []byte(data)})
+}
+
+func (w *world) append(topic notiflux.Topic, body notiflux.Body) notiflux.Position {
+	w.t.Helper()
+	p, err := w.hub.Append(topic, body, func() uint64 { w.offset++; return w.offset })
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return p
 }
 
 // client is the connection of one session, and what it received.
@@ -124,16 +145,18 @@ type client struct {
 	sent    []byte // all bytes that the socket took
 	read    int    // of sent, by messages
 	code    wire.CloseCode
+	armed   time.Duration
 }
 
 func (c *client) Dirty()  { c.dirty = true }
 func (c *client) Resume() { c.resumed = true }
 
-func (c *client) Arm(time.Duration) {}
+func (c *client) Arm(at time.Duration) { c.armed = at }
 
-func (c *client) Close(_ []byte, code wire.CloseCode, _ string) {
+func (c *client) Close(farewell []byte, code wire.CloseCode, _ string) {
 	if c.code == 0 {
 		c.code = code
+		c.sent = append(c.sent, farewell...)
 	}
 }
 
@@ -151,8 +174,15 @@ func (c *client) say(line string) {
 		c.w.t.Fatal("a message for a session that is busy")
 	}
 	c.s.Receive([]byte(line), false)
-	c.w.queue.verify()
-	c.w.loop.run()
+	c.settle()
+}
+
+// settle has everything done that waits, on the loop and off it.
+func (c *client) settle() {
+	for len(c.w.workers.waiting)+len(c.w.loop.posts) > 0 {
+		c.w.workers.work(context.Background())
+		c.w.loop.run()
+	}
 }
 
 func (c *client) subscribe(topic notiflux.Topic) {

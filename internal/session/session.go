@@ -1,12 +1,16 @@
 package session
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"github.com/gobwas/ws"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -14,11 +18,10 @@ import (
 type Conn interface {
 	Dirty()               // there is something to write: Next is called soon
 	Resume()              // the session is not Busy any more
-	Arm(at time.Duration) // call Tick at that time of the loop or earlier
+	Arm(at time.Duration) // Tick is called at that time of the loop, or before
 
-	// Close finishes the frame under way, writes farewell, says why as far as
-	// the connection has words for it, and ends. farewell is whole frames, nil
-	// for none, and is not changed.
+	// Close finishes the frame under way, writes farewell (whole frames, nil for
+	// none), says why, and ends.
 	Close(farewell []byte, code wire.CloseCode, reason string)
 }
 
@@ -27,35 +30,33 @@ type Session struct {
 	// Immutable after New.
 	group    *Group
 	conn     Conn
+	json     *jsonState // nil: does not speak the JSON protocol
+	set      *set       // nil: no event stream
 	encoding notiflux.Encoding
+
+	answersCut bool // the first of answers is under way
+	waiting    bool // a command waits for its token, or for the broker
+	behind     bool // the socket did not take all of what it was last given
+	ending     bool // set by drain: ends once everything is delivered
+	gone       bool
 
 	subs       []*subscription
 	firstDirty *subscription // what has something to read, first come first served
 	lastDirty  *subscription
 
-	cut        []byte // the rest of a message frame that the socket took the beginning of; shared, not a copy
-	answers    []byte // whole frames that wait to be written
-	answersCut bool   // the first of them is under way
+	cut     []byte // the rest of a message frame that the socket took the beginning of; shared, but of sets
+	answers []byte // whole frames that wait to be written
 
 	allowance float64       // commands that may come at once
 	refilled  time.Duration // when allowance was right
-
-	ending    *ending // set by drain
-	verifying bool    // a command waits for its token
-	gone      bool
-}
-
-// ending says how a session ends once everything is delivered.
-type ending struct {
-	code   wire.CloseCode
-	reason string
 }
 
 // maxAnswers is how many bytes of answers may wait before a client that does
 // not read them is not listened to, in bytes.
 const maxAnswers = 16 << 10
 
-// New returns a session on conn, which gets its messages in encoding.
+// New returns a session on conn that speaks the text protocol and gets its messages
+// in encoding.
 func (g *Group) New(conn Conn, encoding notiflux.Encoding) *Session {
 	s := &Session{group: g, conn: conn, encoding: encoding, allowance: g.config.CommandBurst, refilled: time.Since(g.start)}
 	g.sessions[s] = struct{}{}
@@ -63,21 +64,36 @@ func (g *Group) New(conn Conn, encoding notiflux.Encoding) *Session {
 	return s
 }
 
-// Busy reports whether the session takes no message now: a command waits for
-// its token, or its answers are not read.
-func (s *Session) Busy() bool { return s.verifying || len(s.answers) > maxAnswers }
-
-// Tick ends the session if it is further behind than allowed.
-func (s *Session) Tick(time.Duration) {
-	if s.firstDirty == nil {
+// Receive takes one message of the client. The caller sees that the session is not
+// Busy.
+func (s *Session) Receive(message []byte, binary bool) {
+	if s.json != nil {
+		s.receiveJSON(message, binary)
 		return
 	}
+	s.receiveText(message, binary)
+}
+
+// Busy reports whether the session takes no message now: a command waits for
+// its token or the broker, or its answers are not read.
+func (s *Session) Busy() bool { return s.waiting || len(s.answers) > maxAnswers }
+
+// Tick ends the session if it is further behind than allowed, or has nothing to say.
+func (s *Session) Tick(now time.Duration) {
+	if s.json != nil {
+		s.checkIdle(now)
+	}
 	var lag uint64
-	for _, sub := range s.subs {
-		lag += sub.feed.topic.Lag(sub.cursor)
+	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
+		n := sub.feed.topic.Lag(sub.cursor)
+		if n > 0 && sub.latest {
+			sub.skip() // It jumps instead of being cut.
+			n = 0
+		}
+		lag += n
 	}
 	if lag > s.group.config.MaxLagBytes {
-		s.conn.Close(nil, wire.CloseTooSlow, "too slow: more unread than the server keeps")
+		s.end(endTooSlow)
 		s.unsubscribeAll() // Its cursors hold messages that nobody else needs.
 	}
 }
@@ -96,30 +112,33 @@ func (s *Session) Gone() {
 	s.group.config.Stats.Sessions.Add(-1)
 }
 
-// drain has the session end with code once it has nothing to write.
-func (s *Session) drain(code wire.CloseCode, reason string) {
-	if !s.gone && s.ending == nil {
-		s.ending = &ending{code, reason}
+// drain has the session end once it has nothing to write.
+func (s *Session) drain() {
+	if !s.gone {
+		s.ending = true
 		s.conn.Dirty()
 	}
 }
 
-// allow takes one command out of the allowance, and reports whether there was one.
+// allow takes one command out of the allowance. If there is none it ends the
+// session and reports false.
 func (s *Session) allow() bool {
 	c := &s.group.config
+	c.Stats.Commands.Add(1)
 	now := time.Since(s.group.start)
 	s.allowance = min(c.CommandBurst, s.allowance+c.CommandRate*(now-s.refilled).Seconds())
 	s.refilled = now
 	if s.allowance < 1 {
+		s.end(endTooMany)
 		return false
 	}
 	s.allowance--
 	return true
 }
 
-// answer queues a line for the client.
-func (s *Session) answer(line string) {
-	s.answers = wire.AppendFrame(s.answers, ws.OpText, []byte(line))
+// answer queues a text frame for the client of a WebSocket.
+func (s *Session) answer(text []byte) {
+	s.answers = wire.AppendFrame(s.answers, ws.OpText, text)
 	s.conn.Dirty()
 }
 
@@ -154,36 +173,88 @@ func (s *Session) judge(token auth.Token, then func(*auth.Claims, error)) {
 		then(claims, nil)
 		return
 	}
-	s.verifying = true
-	done := func(claims *auth.Claims, err error) {
+	var claims *auth.Claims
+	var err error
+	s.wait(s.group.config.Verifying, func(context.Context) { claims, err = s.group.config.Verifier.Verify(token) }, func(refused error) {
+		if refused != nil {
+			err = refused
+		}
+		then(claims, err)
+	})
+}
+
+// wait has work done off the loop, and calls then on the loop, with a nil error if
+// it was. Until that, the session is Busy. then is not called if the session is
+// gone.
+func (s *Session) wait(workers Workers, work func(context.Context), then func(error)) {
+	s.waiting = true
+	ok := workers.Submit(func(ctx context.Context) {
+		var late error
+		if ctx.Err() != nil {
+			late = notiflux.Errorf(notiflux.Unavailable, "the server is shutting down: connect again")
+		} else {
+			work(ctx)
+		}
 		s.group.loop.Post(func() {
-			s.verifying = false
+			s.waiting = false
 			if s.gone {
 				return
 			}
-			then(claims, err)
+			then(late)
 			s.conn.Resume()
 		})
-	}
-	if !s.group.config.Queue.Submit(token, done) {
-		s.verifying = false
-		then(nil, notiflux.Errorf(notiflux.OverCapacity, "the server has too many tokens to verify: try again later"))
+	})
+	if !ok {
+		s.waiting = false
+		then(notiflux.Errorf(notiflux.OverCapacity, "the server has too much to do: try again later"))
 	}
 }
 
-// subscribe makes the session a subscriber of a topic if claims allow it.
-// To subscribe twice is one subscription.
-func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims) error {
+// subscribe makes the session a subscriber of a topic if claims allow it, from where
+// start says. To subscribe twice is one subscription, which stays where it is.
+func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, start hub.Start, latest bool) (hub.Place, error) {
 	if err := claims.Allow(auth.Subscribe, topic); err != nil {
-		return err
+		return hub.Place{}, err
 	}
-	if s.find(topic) != nil {
-		return nil
+	if sub := s.find(topic); sub != nil {
+		sub.latest = latest
+		return hub.Place{Position: s.position(sub.cursor), Recovered: true}, nil
 	}
 	if most := s.group.config.MaxTopics; len(s.subs) >= most {
-		return notiflux.Errorf(notiflux.TooMany, "the connection has %d topics, its most: unsubscribe from one, or open another connection", most)
+		return hub.Place{}, notiflux.Errorf(notiflux.TooMany, "the connection has %d topics, its most: unsubscribe from one, or open another connection", most)
 	}
-	return s.group.join(s, topic)
+	sub, place, err := s.group.join(s, topic, start)
+	if err == nil {
+		sub.latest = latest
+	}
+	return place, err
+}
+
+// topics returns the topics that the session is subscribed to, sorted.
+func (s *Session) topics() []notiflux.Topic {
+	names := make([]notiflux.Topic, 0, len(s.subs))
+	for _, sub := range s.subs {
+		names = append(names, sub.feed.topic.Name())
+	}
+	slices.Sort(names)
+	return names
+}
+
+// answerSkipped tells the client that messages of a subscription were skipped.
+func (s *Session) answerSkipped(sub *subscription) {
+	from, to := s.group.config.Hub.Position(sub.skipped), s.position(sub.cursor)
+	object := wire.AppendSkipped(nil, sub.feed.topic.Name(), from, to)
+	if s.set != nil {
+		s.locate()
+		s.answerInStream(wire.Object{Event: "skipped", JSON: object})
+		return
+	}
+	s.answer(object)
+}
+
+// position returns how far who stands at c has come.
+func (s *Session) position(c topiclog.Cursor) notiflux.Position {
+	return s.group.config.Hub.Position(c.Offset())
 }
 
 // unsubscribe ends the subscription to a topic, if there is one.

@@ -98,7 +98,7 @@ func TestCommandsWaitForTheTokenBeforeThem(t *testing.T) {
 		t.Error("a session whose token is judged is not busy")
 	}
 	w.publish("t", "before it holds")
-	w.queue.verify()
+	w.workers.work(t.Context())
 	w.loop.run()
 	if c.s.Busy() || !c.resumed {
 		t.Error("a session whose token was judged does not go on")
@@ -108,7 +108,7 @@ func TestCommandsWaitForTheTokenBeforeThem(t *testing.T) {
 
 	c.s.Receive([]byte("/subscribe u "+w.token("u")), false)
 	c.s.Gone()
-	w.queue.verify()
+	w.workers.work(t.Context())
 	w.loop.run()
 	if n := w.stats.Subscriptions.Load(); n != 0 {
 		t.Errorf("a session that is gone has %d subscriptions", n)
@@ -117,10 +117,10 @@ func TestCommandsWaitForTheTokenBeforeThem(t *testing.T) {
 
 func TestAFullQueueIsSaid(t *testing.T) {
 	w := newWorld(t, topiclog.Limits{}, nil)
-	w.queue.full = true
+	w.workers.full = true
 	c := w.connect()
 	c.subscribe("t")
-	c.expect(t, "Subscribe to t denied: the server has too many tokens to verify: try again later")
+	c.expect(t, "Subscribe to t denied: the server has too much to do: try again later")
 }
 
 func TestTopicsPerConnection(t *testing.T) {
@@ -248,7 +248,7 @@ func TestDrainDeliversThenCloses(t *testing.T) {
 		c.subscribe("t")
 		w.publish("t", "accepted")
 		w.group.Collect()
-		w.group.Drain(wire.CloseRestart, "restart", 3*time.Second)
+		w.group.Drain(3 * time.Second)
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		w.loop.run()

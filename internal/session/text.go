@@ -3,23 +3,18 @@ package session
 import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Receive takes one message of the client. It is the whole of the text
-// protocol: docs/protocol.md, section 1. The caller sees that the session is
-// not Busy.
-func (s *Session) Receive(message []byte, binary bool) {
+// receiveText takes one message of a client of the text protocol. It is the whole of
+// that protocol: docs/protocol.md, section 1.
+func (s *Session) receiveText(message []byte, binary bool) {
 	if binary {
 		return
 	}
 	c := wire.ParseText(string(message))
-	if c.Verb == wire.Ignore {
-		return
-	}
-	s.group.config.Stats.Commands.Add(1)
-	if !s.allow() {
-		s.conn.Close(nil, wire.CloseTooMany, "too many commands")
+	if c.Verb == wire.Ignore || !s.allow() {
 		return
 	}
 	switch c.Verb {
@@ -30,7 +25,7 @@ func (s *Session) Receive(message []byte, binary bool) {
 	case wire.UnsubscribeAll:
 		s.unsubscribeAll()
 	case wire.Invalid:
-		s.answer(c.Answer)
+		s.answer([]byte(c.Answer))
 	}
 }
 
@@ -38,7 +33,7 @@ func (s *Session) Receive(message []byte, binary bool) {
 func (s *Session) subscribeText(c wire.Command) {
 	deny := func(err error) {
 		s.group.config.Stats.Refused.Add(1)
-		s.answer(wire.Denied(c.Topic, notiflux.Refusal(err)))
+		s.answer([]byte(wire.Denied(c.Topic, notiflux.Refusal(err))))
 	}
 	topic, err := notiflux.ParseTopic(c.Topic)
 	if err != nil {
@@ -47,7 +42,7 @@ func (s *Session) subscribeText(c wire.Command) {
 	}
 	s.judge(auth.Token(c.Token), func(claims *auth.Claims, err error) {
 		if err == nil {
-			err = s.subscribe(topic, claims)
+			_, err = s.subscribe(topic, claims, hub.Start{}, false)
 		}
 		if err != nil {
 			deny(err)

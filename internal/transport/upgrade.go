@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
 	"slices"
@@ -29,6 +30,8 @@ const (
 	keyBytes  = 16   // that the key decodes to
 	keyLength = 24   // of the key, in base64
 	upgradeTo = "websocket"
+
+	tokenProtocol = "notiflux.token." // begins a subprotocol that is a token: the characters of a JWT are legal in one
 )
 
 // DefaultUpgradeTimeout is how long a client may take to take the answer.
@@ -54,6 +57,7 @@ type Handshake struct {
 	Conn     net.Conn // without deadlines; the caller's to close
 	Early    []byte   // what the client sent already behind its request
 	Protocol string   // the subprotocol that was agreed on; empty: none
+	Token    string   // what the client offered as the subprotocol notiflux.token.<token>, not judged, never echoed; empty: none
 	Deflate  bool     // permessage-deflate was agreed on, without context takeover in either direction
 }
 
@@ -72,6 +76,7 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, e
 		Protocol: func(string) bool { return true },
 	}
 	agreed := Handshake{Protocol: u.choose(r.Header)}
+	agreed.Token, _ = offeredToken(r.Header) // check saw that there is at most one
 	if u.Compression {
 		if answer := answerDeflate(r.Header[headerExtensions]); answer != "" {
 			agreed.Deflate = true
@@ -118,6 +123,9 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	key := r.Header[headerKey]
 	if len(key) != 1 || !validKey(key[0]) {
 		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Key must be there once, and be %d bytes in base64", keyBytes)
+	}
+	if _, err := offeredToken(r.Header); err != nil {
+		return err
 	}
 	if !u.allows(r.Header["Origin"]) {
 		return notiflux.Errorf(notiflux.OriginDenied, "this origin is not in the list of allowed origins")
@@ -173,14 +181,41 @@ func (u *Upgrader) allows(lines []string) bool {
 // choose returns the first known subprotocol that is offered, empty if none.
 // What else is offered, a token above all, is never repeated.
 func (u *Upgrader) choose(h http.Header) string {
-	for _, line := range h[headerProtocol] {
-		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.Trim(name, " \t"); slices.Contains(u.Protocols, name) {
-				return name
-			}
+	for name := range offers(h) {
+		if slices.Contains(u.Protocols, name) {
+			return name
 		}
 	}
 	return ""
+}
+
+// offeredToken returns the token among the subprotocols that are offered, empty
+// if there is none. Browsers can say it nowhere else.
+func offeredToken(h http.Header) (token string, err error) {
+	found := false
+	for name := range offers(h) {
+		offered, ok := strings.CutPrefix(name, tokenProtocol)
+		if ok && found {
+			return "", notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol has more than one %s…", tokenProtocol)
+		}
+		if ok {
+			token, found = offered, true
+		}
+	}
+	return token, nil
+}
+
+// offers are the subprotocols that a client offers, in its order.
+func offers(h http.Header) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range h[headerProtocol] {
+			for name := range strings.SplitSeq(line, ",") {
+				if !yield(strings.Trim(name, " \t")) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // plain returns the request as the library shall see it, in which each header

@@ -7,10 +7,10 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// maxCursorBytes is the length of the longest cursor that is read. Places of 64
+// MaxCursorBytes is the length of the longest cursor that is read. Places of 64
 // topics fit with the longest epoch as long as their offsets are below 2^42,
 // and with an epoch of up to 16 bytes below 2^49.
-const maxCursorBytes = 1024
+const MaxCursorBytes = 1024
 
 // A Cursor says how far a client stands in a set of topics of one epoch, as a
 // short text that it keeps and sends back: base64url without padding of
@@ -47,7 +47,7 @@ func TopicHash(topic notiflux.Topic) uint32 {
 // AppendCursor appends the cursor of places, in the order given: that of their
 // topics' names, byte by byte. It allocates nothing besides dst.
 func AppendCursor(dst []byte, epoch string, places []CursorPlace) []byte {
-	var room [maxCursorBytes]byte // more than enough for the bytes of the longest
+	var room [MaxCursorBytes]byte // more than enough for the bytes of the longest
 	b := append(append(room[:0], byte(len(epoch))), epoch...)
 	for _, p := range places {
 		b = binary.BigEndian.AppendUint32(b, p.Hash)
@@ -60,8 +60,8 @@ func AppendCursor(dst []byte, epoch string, places []CursorPlace) []byte {
 // [AppendCursor] writes, up to 1 KiB of it: anything else is a
 // [notiflux.Error] with [notiflux.Malformed].
 func ParseCursor(s string) (Cursor, error) {
-	if len(s) > maxCursorBytes {
-		return Cursor{}, notiflux.Errorf(notiflux.Malformed, "the cursor has %d bytes, the most is %d", len(s), maxCursorBytes)
+	if len(s) > MaxCursorBytes {
+		return Cursor{}, notiflux.Errorf(notiflux.Malformed, "the cursor has %d bytes, the most is %d", len(s), MaxCursorBytes)
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil || len(b) == 0 || len(b) < 1+int(b[0]) {

@@ -1,0 +1,227 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+const (
+	// maxIdle is how long a client of the JSON protocol may say nothing that
+	// makes sense: who connects has something in mind.
+	maxIdle = 60 * time.Second
+	// maxCommandTopics bounds the answer to one command.
+	maxCommandTopics = 100
+)
+
+// jsonState is what a session of the JSON protocol has besides.
+type jsonState struct {
+	claims   *auth.Claims  // of the connection's token; nil: there is none
+	refusal  error         // why the connection's token does not hold; nil: it does, or there is none
+	deadline time.Duration // of the first valid command, by the loop's clock
+	heard    bool          // it came
+}
+
+// A Credential is what became of the token that a client connected with. The zero
+// value is that of a client which brought none.
+type Credential struct {
+	Claims *auth.Claims
+	Err    error // why it was refused
+}
+
+// NewJSON returns a session on conn that speaks the JSON protocol, and has its
+// client welcomed. deflated says that its frames may be compressed; now is the
+// loop's clock.
+func (g *Group) NewJSON(conn Conn, deflated bool, c Credential, now time.Duration) *Session {
+	encoding := notiflux.JSON
+	if deflated {
+		encoding = notiflux.JSONDeflated
+	}
+	s := g.New(conn, encoding)
+	s.json = &jsonState{claims: c.Claims, refusal: c.Err, deadline: now + maxIdle}
+	s.answer(wire.AppendWelcome(nil, wire.Welcome{
+		Connection: newConnection(),
+		Version:    g.config.Version,
+		Ping:       g.config.PingEvery,
+		Limits: wire.WelcomeLimits{
+			MessageBytes:      g.config.MaxMessageBytes,
+			CommandBytes:      g.config.MaxCommandBytes,
+			Topics:            g.config.MaxTopics,
+			TopicsPerCommand:  maxCommandTopics,
+			CommandsPerSecond: int(g.config.CommandRate),
+		},
+	}))
+	conn.Arm(s.json.deadline)
+	return s
+}
+
+// checkIdle ends a session that has not said anything valid in time.
+func (s *Session) checkIdle(now time.Duration) {
+	switch {
+	case s.json.heard:
+	case now >= s.json.deadline:
+		s.end(endIdle)
+	default:
+		s.conn.Arm(s.json.deadline)
+	}
+}
+
+// receiveJSON takes one message of a client of the JSON protocol: docs/protocol.md,
+// section 4.
+func (s *Session) receiveJSON(message []byte, binary bool) {
+	if binary {
+		s.end(endBinary)
+		return
+	}
+	if !s.allow() {
+		return
+	}
+	c, err := wire.ParseJSON(message, wire.JSONLimits{MessageBytes: s.group.config.MaxMessageBytes, Topics: maxCommandTopics})
+	if err != nil {
+		s.answerError(c.ID, err)
+		return
+	}
+	s.json.heard = true
+	switch c.Verb {
+	case wire.Subscribe:
+		s.subscribeJSON(c)
+	case wire.Unsubscribe, wire.UnsubscribeAll:
+		s.unsubscribeJSON(c)
+	case wire.Broadcast:
+		s.broadcastJSON(c)
+	case wire.Auth:
+		s.authJSON(c)
+	case wire.History:
+		s.historyJSON(c)
+	case wire.Ping:
+		s.answer(wire.AppendPong(nil, c.ID))
+	}
+}
+
+func (s *Session) answerError(id wire.ID, err error) {
+	s.answer(wire.AppendError(nil, id, notiflux.Refusal(err)))
+}
+
+// credential calls then with what the token of a command allows, or the
+// connection's if it brought none.
+func (s *Session) credential(c wire.JSONCommand, then func(*auth.Claims, error)) {
+	j := s.json
+	switch {
+	case c.Token != "":
+		s.judge(auth.Token(c.Token), then)
+	case j.refusal != nil:
+		then(nil, j.refusal)
+	case j.claims == nil:
+		then(nil, notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or for the whole connection by the command auth"))
+	default:
+		then(j.claims, s.group.config.Verifier.Check(j.claims))
+	}
+}
+
+// subscribeJSON subscribes to each topic that the token allows, and answers for all.
+func (s *Session) subscribeJSON(c wire.JSONCommand) {
+	s.credential(c, func(claims *auth.Claims, err error) {
+		var topics []wire.Beginning
+		var refused []wire.RefusedTopic
+		for _, topic := range c.Topics {
+			var place hub.Place
+			failure := err
+			if failure == nil {
+				place, failure = s.subscribe(topic, claims, hub.Start{Since: c.Since[topic], Last: c.Last}, c.Latest)
+			}
+			if failure != nil {
+				refused = append(refused, wire.RefusedTopic{Topic: string(topic), Err: notiflux.Refusal(failure)})
+				continue
+			}
+			topics = append(topics, beginning(topic, place))
+		}
+		refused = append(refused, c.Refused...)
+		s.group.config.Stats.Refused.Add(uint64(len(refused)))
+		s.answer(wire.AppendSubscribed(nil, c.ID, topics, refused))
+	})
+}
+
+// beginning is how a client is told where its subscription begins.
+func beginning(topic notiflux.Topic, p hub.Place) wire.Beginning {
+	return wire.Beginning{Topic: topic, Position: p.Position, Recovered: p.Recovered, Replay: p.Replay}
+}
+
+// unsubscribeJSON ends subscriptions and answers with their topics.
+func (s *Session) unsubscribeJSON(c wire.JSONCommand) {
+	topics := c.Topics
+	if c.Verb == wire.UnsubscribeAll {
+		topics = s.topics()
+		s.unsubscribeAll()
+	}
+	for _, topic := range topics {
+		s.unsubscribe(topic)
+	}
+	s.answer(wire.AppendUnsubscribed(nil, c.ID, topics, ""))
+}
+
+// broadcastJSON publishes, off the loop, and answers with the position.
+func (s *Session) broadcastJSON(c wire.JSONCommand) {
+	s.credential(c, func(claims *auth.Claims, err error) {
+		if err == nil {
+			err = claims.Allow(auth.Broadcast, c.Topic)
+		}
+		if err != nil {
+			s.answerError(c.ID, err)
+			return
+		}
+		var position notiflux.Position
+		publish := func(ctx context.Context) { position, err = s.group.config.Publisher.Publish(ctx, c.Topic, c.Body) }
+		s.wait(s.group.config.Waiting, publish, func(refused error) {
+			switch {
+			case refused != nil:
+				s.answerError(c.ID, refused)
+			case err != nil:
+				s.answerError(c.ID, err)
+			default:
+				s.answer(wire.AppendBroadcasted(nil, c.ID, c.Topic, position))
+			}
+		})
+	})
+}
+
+// authJSON takes a token for the commands that will carry none. One that is refused
+// changes nothing.
+func (s *Session) authJSON(c wire.JSONCommand) {
+	s.judge(auth.Token(c.Token), func(claims *auth.Claims, err error) {
+		if err != nil {
+			s.answerError(c.ID, err)
+			return
+		}
+		s.json.claims, s.json.refusal = claims, nil
+		s.answer(wire.AppendAuthenticated(nil, c.ID, claims.Expires))
+	})
+}
+
+// historyJSON reads what a topic holds, off the loop: it may be much.
+func (s *Session) historyJSON(c wire.JSONCommand) {
+	s.credential(c, func(claims *auth.Claims, err error) {
+		if err == nil {
+			err = claims.Allow(auth.Subscribe, c.Topic)
+		}
+		if err != nil {
+			s.answerError(c.ID, err)
+			return
+		}
+		var answer []byte
+		read := func(context.Context) {
+			h := s.group.config.Hub.History(c.Topic, c.Since[c.Topic], c.Limit)
+			answer = wire.AppendHistory(nil, c.ID, c.Topic, wire.Page{Messages: h.Messages(), Position: h.Position, Recovered: h.Recovered, More: h.More})
+		}
+		s.wait(s.group.config.Waiting, read, func(refused error) {
+			if refused != nil {
+				s.answerError(c.ID, refused)
+				return
+			}
+			s.answer(answer)
+		})
+	})
+}

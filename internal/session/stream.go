@@ -1,0 +1,126 @@
+package session
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// A Stream is what an event stream is to give. Its token was judged before: it may
+// have all of its topics.
+type Stream struct {
+	Topics []Topic // at least one, each once
+	Latest bool    // when the client is behind, only the newest message counts
+}
+
+// A Topic is one topic of a [Stream], and from where on.
+type Topic struct {
+	Name  notiflux.Topic
+	Start hub.Start
+}
+
+// A set is the topics of an event stream, and how far the client is in each: what
+// its cursor says.
+type set struct {
+	places []wire.CursorPlace // in byte order of the topics
+}
+
+// streamRetry is after how long clients reconnect whose stream broke off, at least
+// and at most: at once for a person, not all in the same moment for a server.
+const (
+	minStreamRetry = time.Second
+	maxStreamRetry = 3 * time.Second
+)
+
+// NewStream returns a session on conn that has no commands: it is subscribed to the
+// topics of a stream, and tells that first. encoding is Event or Line.
+func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) *Session {
+	s := g.New(conn, encoding)
+	s.set = new(set)
+	slices.SortFunc(stream.Topics, func(a, b Topic) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	topics := make([]wire.Beginning, 0, len(stream.Topics))
+	for i, topic := range stream.Topics {
+		sub, place, err := g.join(s, topic.Name, topic.Start)
+		if err != nil {
+			s.unsubscribeAll()
+			s.end(endOverCapacity)
+			return s
+		}
+		sub.latest, sub.place = stream.Latest, uint8(i)
+		s.set.places = append(s.set.places, wire.CursorPlace{Hash: wire.TopicHash(topic.Name), Offset: sub.cursor.Offset()})
+		topics = append(topics, beginning(topic.Name, place))
+	}
+	s.answerInStream(wire.Object{
+		Event: "hello",
+		JSON:  wire.AppendHello(nil, newConnection(), topics),
+		Retry: between(minStreamRetry, maxStreamRetry),
+	})
+	return s
+}
+
+// answerInStream queues an object with the cursor that holds after it.
+func (s *Session) answerInStream(o wire.Object) {
+	o.Cursor = s.appendCursor(nil)
+	s.answers = wire.AppendObject(s.answers, s.encoding, o)
+	s.conn.Dirty()
+}
+
+// appendCursor appends the cursor of the set.
+func (s *Session) appendCursor(dst []byte) []byte {
+	return wire.AppendCursor(dst, s.group.config.Hub.Epoch(), s.set.places)
+}
+
+// locate has the set say how far the client is in each topic, with all that it was
+// told of so far.
+func (s *Session) locate() {
+	for _, sub := range s.subs {
+		given := sub.cursor.Offset()
+		if sub.skipping {
+			given = sub.skipped
+		}
+		s.set.places[sub.place].Offset = given
+	}
+}
+
+// joinSet appends what there is to read to the buffer, topic by topic: each message
+// as all share it, but for its end, the cursor of this session.
+func (s *Session) joinSet(p *pull) {
+	s.locate()
+	var room [wire.MaxCursorBytes]byte
+	for sub := s.firstDirty; sub != nil && len(p.buffer) < maxBatch; sub = sub.nextDirty {
+		part := part{sub: sub, end: sub.cursor, at: len(p.buffer), sizes: len(p.sizes)}
+		for len(p.buffer) < maxBatch {
+			entry, next, ok := part.end.Next()
+			if !ok {
+				break
+			}
+			s.set.places[sub.place].Offset = next.Offset()
+			frame := wire.WithoutCursor(entry.Frame(s.encoding, s.group.batches.encoder.Encode), s.encoding)
+			at := len(p.buffer)
+			p.buffer = wire.AppendWithCursor(p.buffer, frame, s.encoding, s.appendCursor(room[:0]))
+			p.sizes = append(p.sizes, len(p.buffer)-at)
+			part.end = next
+			part.messages++
+		}
+		part.bytes = len(p.buffer) - part.at
+		p.parts = append(p.parts, part)
+	}
+}
+
+// between returns a random time from least to most.
+func between(least, most time.Duration) time.Duration {
+	if most <= least {
+		return least
+	}
+	return least + rand.N(most-least)
+}
+
+// newConnection returns a name for a connection: no other has it at the same time,
+// but by an accident of one in 2⁶⁴.
+func newConnection() string { return fmt.Sprintf("%016x", rand.Uint64()) }

@@ -1,0 +1,82 @@
+// Package worker does what event loops must not: work that is dear, as the check of
+// a signature, or that may wait, as for a broker.
+//
+// A [Pool] is bounded, in goroutines and in what waits for them, so that a storm of
+// work is refused at its door and not kept.
+package worker
+
+import (
+	"context"
+	"runtime"
+	"sync"
+)
+
+// DefaultQueue is how much work may wait if nothing else is said: of checks of
+// signatures, some tenths of a second for each worker. More would be done when the
+// clients have given up.
+const DefaultQueue = 4096
+
+// A Pool does work on goroutines of its own. Safe for concurrent use.
+type Pool struct {
+	workers int // immutable
+
+	mu sync.Mutex
+	// Guarded by mu.
+	stopped bool
+	jobs    chan func(context.Context) // sent to and closed under mu, so never sent to when closed; workers receive without it
+}
+
+// NewPool returns a pool: how many goroutines work, and how much may wait for them.
+// Zero means GOMAXPROCS workers, a queue of [DefaultQueue].
+func NewPool(workers, queue int) *Pool {
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	if queue == 0 {
+		queue = DefaultQueue
+	}
+	return &Pool{workers: workers, jobs: make(chan func(context.Context), queue)}
+}
+
+// Run works until ctx ends, then calls what still waits, which sees by its context
+// that it is too late, and returns nil. It is called once. Its goroutines are the
+// workers; they have ended when it returns.
+func (p *Pool) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	for range p.workers {
+		workers.Go(func() {
+			for job := range p.jobs {
+				job(ctx)
+			}
+		})
+	}
+	<-ctx.Done()
+	p.stop()
+	workers.Wait()
+	return nil
+}
+
+func (p *Pool) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	close(p.jobs)
+}
+
+// Submit has work done. It does not block. When it returns true, work is called
+// exactly once, with a context that has ended if the pool has stopped before its
+// turn came. When it returns false, the queue is full or the pool has stopped, and
+// work is never called.
+func (p *Pool) Submit(work func(context.Context)) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return false
+	}
+	select {
+	case p.jobs <- work:
+		return true
+	default:
+		return false
+	}
+}
