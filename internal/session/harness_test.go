@@ -36,6 +36,8 @@ type world struct {
 	publisher publisher
 	stats     session.Stats
 	signer    *auth.Signer
+	verifier  *auth.Verifier
+	expires   time.Time // of tokens
 	offset    uint64
 }
 
@@ -102,8 +104,10 @@ func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.verifier = auth.New(auth.Config{Keys: keys})
+	w.expires = time.Now().Add(time.Hour).Truncate(time.Second)
 	c := session.Config{
-		Hub: w.hub, Publisher: &w.publisher, Verifier: auth.New(auth.Config{Keys: keys}), Verifying: &w.workers, Waiting: &w.workers,
+		Hub: w.hub, Publisher: &w.publisher, Verifier: w.verifier, Verifying: &w.workers, Waiting: &w.workers,
 		Version: "0.1.0", Stats: &w.stats,
 	}
 	if change != nil {
@@ -113,9 +117,20 @@ func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world
 	return w
 }
 
+// token returns a token to subscribe, both one for both scopes.
 func (w *world) token(topics ...notiflux.Topic) string {
 	w.t.Helper()
-	token, err := w.signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: topics, Expires: time.Now().Add(time.Hour)})
+	return w.sign(topics, auth.Subscribe)
+}
+
+func (w *world) both(topics ...notiflux.Topic) string {
+	w.t.Helper()
+	return w.sign(topics, auth.Subscribe, auth.Broadcast)
+}
+
+func (w *world) sign(topics []notiflux.Topic, scopes ...auth.Scope) string {
+	w.t.Helper()
+	token, err := w.signer.Sign(auth.Grant{Subject: "s", Scopes: scopes, Topics: topics, Expires: w.expires})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,0 +1,199 @@
+package session_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// connectStream returns a client of an event stream of topics, taken up again at a
+// cursor; an empty one begins now.
+func (w *world) connectStream(e notiflux.Encoding, cursor string, latest bool, topics ...notiflux.Topic) *client {
+	stream := session.Stream{Latest: latest}
+	var since wire.Cursor
+	if cursor != "" {
+		var err error
+		if since, err = wire.ParseCursor(cursor); err != nil {
+			w.t.Fatalf("cursor %q: %v", cursor, err)
+		}
+	}
+	for _, topic := range topics {
+		position, _ := since.Since(topic)
+		stream.Topics = append(stream.Topics, session.Topic{Name: topic, Start: hub.Start{Since: position}})
+	}
+	c := &client{w: w}
+	c.s = w.group.NewStream(c, e, stream)
+	return c
+}
+
+var (
+	connections = regexp.MustCompile(`"connection":"[0-9a-f]{16}"`)
+	retries     = regexp.MustCompile(`retry: \d+`)
+	cursors     = regexp.MustCompile(`(id: |"cursor":")[A-Za-z0-9_-]+`)
+)
+
+// stream returns what came since the last call, with what is random or of the
+// clock as 0.
+func (c *client) stream() string {
+	c.turn()
+	got := string(c.sent[c.read:])
+	c.read = len(c.sent)
+	got = connections.ReplaceAllString(times.ReplaceAllString(got, `"time":0`), `"connection":"0"`)
+	return cursors.ReplaceAllString(retries.ReplaceAllString(got, "retry: 0"), "${1}0")
+}
+
+func TestEventStream(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	c := w.connectStream(notiflux.Event, "", false, "b", "a")
+	w.publish("a", "line\nfeed")
+	w.publish("b", "data: x")
+	want := `retry: 0
+event: hello
+data: {"type":"hello","connection":"0","topics":{"a":{"position":"E:0","recovered":true,"replay":0},"b":{"position":"E:0","recovered":true,"replay":0}}}
+id: 0
+
+event: message
+data: {"type":"message","topic":"a","position":"E:1","time":0,"data":"line\nfeed"}
+id: 0
+
+event: message
+data: {"type":"message","topic":"b","position":"E:2","time":0,"data":"data: x"}
+id: 0
+
+`
+	if got := c.stream(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestStreamSaysGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, topiclog.Limits{}, nil)
+		c := w.connectStream(notiflux.Event, "", false, "a")
+		c.stream()
+		w.group.Drain(0)
+		synctest.Wait()
+		w.loop.run()
+		c.turn()
+		got := regexp.MustCompile(`\d+`).ReplaceAllString(string(c.sent[c.read:]), "N")
+		if want := "retry: N\nevent: bye\ndata: {\"type\":\"bye\",\"code\":\"draining\",\"after\":N}\n\n"; got != want || c.code != wire.CloseRestart {
+			t.Errorf("ended with %d: %q, want %q", c.code, got, want)
+		}
+	})
+}
+
+func TestLineStream(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	one := w.connectStream(notiflux.Line, "", false, "a")
+	two := w.connectStream(notiflux.Line, "", false, "a", "b")
+	w.publish("a", "x")
+	for topics, c := range map[string]*client{
+		`"a":{"position":"E:0","recovered":true,"replay":0}`:                                                    one,
+		`"a":{"position":"E:0","recovered":true,"replay":0},"b":{"position":"E:0","recovered":true,"replay":0}`: two,
+	} {
+		want := `{"type":"hello","connection":"0","topics":{` + topics + `},"cursor":"0"}
+{"type":"message","topic":"a","position":"E:1","time":0,"data":"x","cursor":"0"}
+`
+		if got := c.stream(); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
+func TestStreamWithoutRoom(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{}, nil)
+	w.hub = hub.New(hub.Config{Epoch: "E", MaxTopics: 1})
+	w.group = session.NewGroup(session.Config{Hub: w.hub, Stats: &w.stats}, &w.loop)
+	c := w.connectStream(notiflux.Line, "", false, "a", "b")
+	if got := string(c.sent); c.code != wire.CloseOverCapacity || !strings.HasPrefix(got, `{"type":"bye","code":"over_capacity","after":`) || w.stats.Subscriptions.Load() != 0 {
+		t.Errorf("ended with %d: %s; %d subscriptions left", c.code, got, w.stats.Subscriptions.Load())
+	}
+}
+
+func TestStreamLatest(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{Count: 3}, func(c *session.Config) { c.MaxLagBytes = 1000 })
+	c := w.connectStream(notiflux.Line, "", true, "a", "b")
+	c.stream()
+	w.publish("a", "cut here")
+	w.group.Collect()
+	c.write(10)
+	for range 50 {
+		w.publish("a", "skipped")
+		w.publish("b", "skipped too")
+		w.group.Collect()
+		c.s.Tick(0)
+	}
+	want := `{"type":"message","topic":"a","position":"E:1","time":0,"data":"cut here","cursor":"0"}
+{"type":"skipped","topic":"a","from":"E:1","to":"E:98","cursor":"0"}
+{"type":"skipped","topic":"b","from":"E:0","to":"E:99","cursor":"0"}
+{"type":"message","topic":"a","position":"E:100","time":0,"data":"skipped","cursor":"0"}
+{"type":"message","topic":"b","position":"E:101","time":0,"data":"skipped too","cursor":"0"}
+`
+	if got := c.stream(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Wherever a stream breaks off, its last whole cursor leads to what comes next of
+// each topic: nothing is missing, nothing comes twice.
+func TestStreamsResumeAgainstModel(t *testing.T) {
+	cursor := regexp.MustCompile(`(?m)(?:^id: |"cursor":")([A-Za-z0-9_-]+)`)
+	message := regexp.MustCompile(`"topic":"(\w)","position":"E:(\d+)"`)
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, topiclog.Limits{}, nil)
+		e := rapid.SampledFrom([]notiflux.Encoding{notiflux.Event, notiflux.Line}).Draw(t, "encoding")
+		end := map[notiflux.Encoding]string{notiflux.Event: "\n\n", notiflux.Line: "\n"}[e]
+		topics := []notiflux.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(t, "topics")]
+		c := w.connectStream(e, "", false, topics...)
+		last := ""
+		var want, got [4][]string // by topic
+		read := func(t *rapid.T) {
+			for {
+				frame, _, whole := strings.Cut(string(c.sent[c.read:]), end)
+				if !whole {
+					return
+				}
+				c.read += len(frame) + len(end)
+				last = cursor.FindStringSubmatch(frame)[1]
+				if m := message.FindStringSubmatch(frame); m != nil && !strings.Contains(frame, "hello") {
+					got[m[1][0]-'a'] = append(got[m[1][0]-'a'], m[2])
+				}
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"publish": func(t *rapid.T) {
+				i := rapid.IntRange(0, len(topics)-1).Draw(t, "topic")
+				p := w.append(topics[i], notiflux.Body{Data: []byte(strings.Repeat("x", rapid.SampledFrom([]int{0, 100, 3000}).Draw(t, "size")))})
+				want[i] = append(want[i], fmt.Sprint(p.Offset))
+			},
+			"collect": func(*rapid.T) { w.group.Collect() },
+			"write": func(t *rapid.T) {
+				c.write(rapid.SampledFrom([]int{1, 7, 100, 5000, 70_000, 1 << 20}).Draw(t, "bytes"))
+				read(t)
+			},
+			"cut": func(t *rapid.T) {
+				if last != "" {
+					c.s.Gone()
+					c = w.connectStream(e, last, false, topics...)
+				}
+			},
+		})
+		c.turn()
+		read(t)
+		for i, topic := range topics {
+			if fmt.Sprint(got[i]) != fmt.Sprint(want[i]) {
+				t.Fatalf("topic %s: got %v, want %v", topic, got[i], want[i])
+			}
+		}
+	})
+}
