@@ -1,77 +1,120 @@
 package server
 
 import (
-	"context"
-	"sync"
+	"errors"
+	"net"
+	"net/http"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
-// clients counts the connections that are served, and keeps them within their
-// limit. Safe for concurrent use.
-type clients struct {
-	// Immutable after newClients.
-	most int
-
-	mu    sync.Mutex
-	open  int
-	empty chan struct{} // closed when open falls to 0; nil: nobody waits
+// broadcast publishes; a shutdown waits for it.
+func (s *Server) broadcast(w http.ResponseWriter, r *http.Request) error {
+	if err := s.publishers.enter(); err != nil {
+		return err
+	}
+	defer s.publishers.leave()
+	return s.api.Broadcast(w, r)
 }
 
-// unlimited stands for a limit on descriptors that is none.
-const unlimited = 1 << 20
-
-// newClients returns clients with room for most connections; 0 takes what the
-// system's limit on descriptors leaves.
-func newClients(most int) *clients {
-	if most <= 0 {
-		most = connectionsBySystem()
+// websocket makes a client of a request, on one of the loops.
+func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
+	if err := s.clients.enter(); err != nil {
+		return err
 	}
-	return &clients{most: most}
-}
-
-// enter takes one place, or returns why there is none.
-func (c *clients) enter() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open >= c.most {
-		return notiflux.Errorf(notiflux.OverCapacity, "the server has %d connections, its most: try again later", c.most)
+	h, err := s.upgrader.Upgrade(w, r)
+	if err != nil {
+		s.clients.leave()
+		if _, ok := errors.AsType[*notiflux.Error](err); !ok {
+			s.log.Debug("handshake broken off", "err", err)
+			return nil // The connection is gone, so there is nobody to answer.
+		}
+		return err
 	}
-	c.open++
+	var credential session.Credential
+	if h.Token != "" {
+		credential.Claims, credential.Err = s.verifier.Verify(auth.Token(h.Token))
+	}
+	sockets, encoding := &s.sockets, notiflux.Text
+	if h.Deflate {
+		sockets, encoding = &s.deflating, notiflux.TextDeflated
+	}
+	s.serve(h.Conn, h.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
+		socket := transport.NewWebSocket(sockets, c, now)
+		if h.Protocol == protocolJSON {
+			socket.Serve(group.NewJSON(socket, h.Deflate, credential, now))
+		} else {
+			socket.Serve(group.New(socket, encoding))
+		}
+		return socket
+	})
 	return nil
 }
 
-// leave gives a place back.
-func (c *clients) leave() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.open--
-	if c.open == 0 && c.empty != nil {
-		close(c.empty)
-		c.empty = nil
-	}
+// serve gives a client to the next loop.
+func (s *Server) serve(nc net.Conn, early []byte, client func(*session.Group, *loop.Conn, time.Duration) loop.Client) {
+	s.memory.handshake()
+	shard := &s.shards[int(s.next.Add(1))%len(s.shards)]
+	shard.loop.Serve(nc, early, func(c *loop.Conn, now time.Duration) loop.Client {
+		return client(shard.group, c, now)
+	})
 }
 
-func (c *clients) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.open
+// events answers with an event stream, lines with the same as lines of JSON.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
+	return s.stream(w, r, notiflux.Event, "text/event-stream", &s.eventStreams)
 }
 
-// wait waits until there are no connections, or ctx ends, and returns how many
-// there are. Nothing enters meanwhile, and one waits at a time.
-func (c *clients) wait(ctx context.Context) int {
-	c.mu.Lock()
-	if c.open == 0 {
-		c.mu.Unlock()
-		return 0
+func (s *Server) lines(w http.ResponseWriter, r *http.Request) error {
+	return s.stream(w, r, notiflux.Line, "application/x-ndjson", &s.lineStreams)
+}
+
+// stream makes a client of a request, on one of the loops, whose response does not end.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflux.Encoding, contentType string, streams *transport.Config) error {
+	request, err := s.api.ParseStream(r)
+	if err != nil {
+		return err
 	}
-	empty := make(chan struct{})
-	c.empty = empty
-	c.mu.Unlock()
-	select {
-	case <-empty:
-	case <-ctx.Done():
+	if _, err := s.api.Authorize(r, auth.Subscribe, request.Topics...); err != nil {
+		return err
 	}
-	return c.count()
+	if err := s.ready(); err != nil {
+		return err
+	}
+	if r.Method == http.MethodHead {
+		transport.SetStreamHeader(w.Header(), contentType)
+		return nil
+	}
+	if err := s.clients.enter(); err != nil {
+		return err
+	}
+	transport.SetStreamHeader(w.Header(), contentType)
+	taken, err := transport.TakeOver(w, r)
+	if err != nil {
+		s.clients.leave()
+		s.log.Debug("stream broken off", "err", err)
+		return nil // The connection is gone, so there is nobody to answer.
+	}
+	s.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
+		stream := transport.NewStream(streams, c, taken.Head, now)
+		stream.Serve(group.NewStream(stream, encoding, reading(request)))
+		return stream
+	})
+	taken.Wait()
+	return nil
+}
+
+// reading is a request for a stream as a session takes it.
+func reading(r api.StreamRequest) session.Stream {
+	stream := session.Stream{Latest: r.Latest}
+	for i, topic := range r.Topics {
+		stream.Topics = append(stream.Topics, session.Topic{Name: topic, Start: r.Starts[i]})
+	}
+	return stream
 }

@@ -71,7 +71,8 @@ type Server struct {
 	deflating                 transport.Config // of clients that compression was agreed on with
 	eventStreams, lineStreams transport.Config
 	sessions                  session.Stats
-	clients                   *clients
+	clients                   *places
+	publishers                *places // requests to broadcast that are under way
 	memory                    tidier
 	shards                    []shard
 
@@ -102,7 +103,7 @@ func Open(c config.Serve, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", config.Name("allowed-origins"), err)
 	}
-	s := &Server{config: c, log: logger, clients: newClients(c.MaxConnections), draining: make(chan struct{})}
+	s := &Server{config: c, log: logger, clients: newPlaces(c.MaxConnections), publishers: newPlaces(unlimited), draining: make(chan struct{})}
 	if c.TLSCert != "" {
 		if s.tls, err = loadCertificate(c.TLSCert, c.TLSKey, logger); err != nil {
 			return nil, fmt.Errorf("%s, %s: %w", config.Name("tls-cert"), config.Name("tls-key"), err)
@@ -222,7 +223,7 @@ func (s *Server) listen() (err error) {
 // routes are all routes of the public listener.
 func (s *Server) routes() http.Handler {
 	return api.NewRouter(s.upgrader.Origins, s.log,
-		api.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
+		api.Route{Method: "POST", Path: "/broadcast", Handle: s.broadcast},
 		api.Route{Method: "GET", Path: "/events", Handle: s.events},
 		api.Route{Method: "GET", Path: "/stream", Handle: s.lines},
 		api.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
@@ -232,102 +233,6 @@ func (s *Server) routes() http.Handler {
 		api.Route{Method: "GET", Path: "/livez", Handle: s.api.Health},
 		api.Route{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
 	)
-}
-
-// websocket makes a client of a request, on one of the loops.
-func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
-	if err := s.clients.enter(); err != nil {
-		return err
-	}
-	h, err := s.upgrader.Upgrade(w, r)
-	if err != nil {
-		s.clients.leave()
-		if _, ok := errors.AsType[*notiflux.Error](err); !ok {
-			s.log.Debug("handshake broken off", "err", err)
-			return nil // The connection is gone, so there is nobody to answer.
-		}
-		return err
-	}
-	var credential session.Credential
-	if h.Token != "" {
-		credential.Claims, credential.Err = s.verifier.Verify(auth.Token(h.Token))
-	}
-	sockets, encoding := &s.sockets, notiflux.Text
-	if h.Deflate {
-		sockets, encoding = &s.deflating, notiflux.TextDeflated
-	}
-	s.serve(h.Conn, h.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
-		socket := transport.NewWebSocket(sockets, c, now)
-		if h.Protocol == protocolJSON {
-			socket.Serve(group.NewJSON(socket, h.Deflate, credential, now))
-		} else {
-			socket.Serve(group.New(socket, encoding))
-		}
-		return socket
-	})
-	return nil
-}
-
-// serve gives a client to the next loop.
-func (s *Server) serve(nc net.Conn, early []byte, client func(*session.Group, *loop.Conn, time.Duration) loop.Client) {
-	s.memory.handshake()
-	shard := &s.shards[int(s.next.Add(1))%len(s.shards)]
-	shard.loop.Serve(nc, early, func(c *loop.Conn, now time.Duration) loop.Client {
-		return client(shard.group, c, now)
-	})
-}
-
-// events answers with an event stream, lines with the same as lines of JSON.
-func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
-	return s.stream(w, r, notiflux.Event, "text/event-stream", &s.eventStreams)
-}
-
-func (s *Server) lines(w http.ResponseWriter, r *http.Request) error {
-	return s.stream(w, r, notiflux.Line, "application/x-ndjson", &s.lineStreams)
-}
-
-// stream makes a client of a request, on one of the loops, whose response does not end.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflux.Encoding, contentType string, streams *transport.Config) error {
-	request, err := s.api.ParseStream(r)
-	if err != nil {
-		return err
-	}
-	if _, err := s.api.Authorize(r, auth.Subscribe, request.Topics...); err != nil {
-		return err
-	}
-	if err := s.ready(); err != nil {
-		return err
-	}
-	if r.Method == http.MethodHead {
-		transport.SetStreamHeader(w.Header(), contentType)
-		return nil
-	}
-	if err := s.clients.enter(); err != nil {
-		return err
-	}
-	transport.SetStreamHeader(w.Header(), contentType)
-	taken, err := transport.TakeOver(w, r)
-	if err != nil {
-		s.clients.leave()
-		s.log.Debug("stream broken off", "err", err)
-		return nil // The connection is gone, so there is nobody to answer.
-	}
-	s.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
-		stream := transport.NewStream(streams, c, taken.Head, now)
-		stream.Serve(group.NewStream(stream, encoding, reading(request)))
-		return stream
-	})
-	taken.Wait()
-	return nil
-}
-
-// reading is a request for a stream as a session takes it.
-func reading(r api.StreamRequest) session.Stream {
-	stream := session.Stream{Latest: r.Latest}
-	for i, topic := range r.Topics {
-		stream.Topics = append(stream.Topics, session.Topic{Name: topic, Start: r.Starts[i]})
-	}
-	return stream
 }
 
 // ready returns why the server cannot take work now; nil: it can.
@@ -437,10 +342,13 @@ func (s *Server) shutdown(public *http.Server) error {
 	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.count())
 	// 1. Say not ready; refuse new clients; answer the polls that wait.
 	close(s.draining)
-	// 2. Stop accepting, and let publishers finish.
-	err := public.Shutdown(ctx)
+	// 2. Stop accepting, and let publishers finish. What net/http waits for besides
+	// are streams over HTTP/2, which end in step 4.
+	closed := make(chan error, 1)
+	go func() { closed <- public.Shutdown(ctx) }()
+	s.publishers.wait(ctx)
 	// 3. Order nothing more.
-	err = errors.Join(err, s.broker.Close())
+	err := s.broker.Close()
 	// 4. Deliver what is accepted, and tell clients to reconnect elsewhere.
 	for _, shard := range s.shards {
 		shard.loop.Post(func() {
@@ -451,7 +359,7 @@ func (s *Server) shutdown(public *http.Server) error {
 	if left := s.clients.wait(ctx); left > 0 {
 		s.log.Warn("clients did not take their messages in time", "clients", left, "setting", config.Name("shutdown-timeout"))
 	}
-	if err != nil {
+	if err = errors.Join(<-closed, err); err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}
 	return nil

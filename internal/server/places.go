@@ -1,0 +1,76 @@
+package server
+
+import (
+	"context"
+	"sync"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// places counts the connections that are served, or the requests, and keeps them
+// within their limit. Safe for concurrent use.
+type places struct {
+	most int // immutable
+
+	mu    sync.Mutex
+	open  int
+	empty chan struct{} // closed when open falls to 0; nil: nobody waits
+}
+
+// unlimited stands for a limit on descriptors that is none.
+const unlimited = 1 << 20
+
+// newPlaces returns places: room for most connections; 0 takes what the
+// system's limit on descriptors leaves.
+func newPlaces(most int) *places {
+	if most <= 0 {
+		most = connectionsBySystem()
+	}
+	return &places{most: most}
+}
+
+// enter takes one place, or returns why there is none.
+func (p *places) enter() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open >= p.most {
+		return notiflux.Errorf(notiflux.OverCapacity, "the server has %d connections, its most: try again later", p.most)
+	}
+	p.open++
+	return nil
+}
+
+// leave gives a place back.
+func (p *places) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open--
+	if p.open == 0 && p.empty != nil {
+		close(p.empty)
+		p.empty = nil
+	}
+}
+
+func (p *places) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
+}
+
+// wait waits until there are none for a moment, or ctx ends, and returns how many
+// there are. One waits at a time.
+func (p *places) wait(ctx context.Context) int {
+	p.mu.Lock()
+	if p.open == 0 {
+		p.mu.Unlock()
+		return 0
+	}
+	empty := make(chan struct{})
+	p.empty = empty
+	p.mu.Unlock()
+	select {
+	case <-empty:
+	case <-ctx.Done():
+	}
+	return p.count()
+}
