@@ -50,9 +50,9 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Cache-Control"] = noStore
-	d.scratch = appendAnswer(d.scratch[:0], b.topic, position)
+	d.answer = appendAnswer(d.answer[:0], b.topic, position)
 	// A publisher that is gone does not read its answer; the message is ordered all the same.
-	_, _ = w.Write(d.scratch)
+	_, _ = w.Write(d.answer)
 	return nil
 }
 
