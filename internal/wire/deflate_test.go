@@ -2,7 +2,6 @@ package wire_test
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 	"github.com/gobwas/ws"
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -77,33 +75,5 @@ func TestAppendFrameKeepsWhatIsThere(t *testing.T) {
 	got := d.AppendFrame([]byte("before"), ws.OpText, bytes.Repeat([]byte("x"), 1000))
 	if payload, _ := open(t, bytes.TrimPrefix(got, []byte("before"))); len(payload) != 1000 {
 		t.Errorf("%d bytes, want 1000", len(payload))
-	}
-}
-
-func TestEncodingAllocatesTheFrameOnly(t *testing.T) {
-	m := &notiflux.Message{Body: notiflux.Body{Data: bytes.Repeat([]byte("0123456789"), 100)}}
-	for _, e := range []notiflux.Encoding{notiflux.Text, notiflux.TextDeflated} {
-		var n wire.Encoder
-		n.Encode(m, e)
-		if got := testing.AllocsPerRun(100, func() { n.Encode(m, e) }); got > 1 {
-			t.Errorf("encoding %d: %v allocations, want 1", e, got)
-		}
-	}
-}
-
-func BenchmarkEncode(b *testing.B) {
-	for name, e := range map[string]notiflux.Encoding{"text": notiflux.Text, "deflated": notiflux.TextDeflated} {
-		for _, size := range []int{100, 1000, 60_000} {
-			b.Run(fmt.Sprintf("%s/size=%d", name, size), func(b *testing.B) {
-				data := strings.Repeat(`{"price":1234,"name":"example"}`, size/31+1)[:size]
-				m := &notiflux.Message{Body: notiflux.Body{Data: []byte(data)}}
-				var n wire.Encoder
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				for b.Loop() {
-					n.Encode(m, e)
-				}
-			})
-		}
 	}
 }

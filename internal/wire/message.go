@@ -17,8 +17,9 @@ type Encoder struct {
 	scratch  []byte
 }
 
-// keepScratchBytes is the most that an Encoder keeps for the next message.
-const keepScratchBytes = 64 << 10
+// keepScratchBytes is the most that an Encoder keeps for the next message:
+// enough for one of the default limit, wherever escapes double it.
+const keepScratchBytes = 256 << 10
 
 // Encode returns the bytes that carry m to every client of encoding e. Those
 // of [notiflux.Event] and [notiflux.Line] carry the cursor of a client that has

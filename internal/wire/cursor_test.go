@@ -1,0 +1,85 @@
+package wire_test
+
+import (
+	"fmt"
+	"hash/fnv"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+func TestTopicHash(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		topic := rapid.String().Draw(t, "topic")
+		h := fnv.New32a()
+		h.Write([]byte(topic))
+		if got := wire.TopicHash(notiflux.Topic(topic)); got != h.Sum32() {
+			t.Fatalf("TopicHash(%q) = %x, want %x", topic, got, h.Sum32())
+		}
+	})
+}
+
+func TestAppendCursorKeepsWhatIsThere(t *testing.T) {
+	places := []wire.CursorPlace{{Hash: 1, Offset: 2}}
+	alone := wire.AppendCursor(nil, "E", places)
+	if got := string(wire.AppendCursor([]byte("before"), "E", places)); got != "before"+string(alone) {
+		t.Errorf("%q, want %q behind what was there", got, alone)
+	}
+}
+
+func TestAppendCursorAllocatesNothing(t *testing.T) {
+	places := make([]wire.CursorPlace, 64)
+	for i := range places {
+		places[i] = wire.CursorPlace{Hash: 1 << 31, Offset: 1<<42 - 1}
+	}
+	dst := make([]byte, 0, 2000)
+	if got := testing.AllocsPerRun(100, func() { wire.AppendCursor(dst, "Epoch", places) }); got > 0 {
+		t.Errorf("%v allocations, want 0", got)
+	}
+}
+
+func FuzzParseCursor(f *testing.F) {
+	f.Add(string(wire.AppendCursor(nil, "E", []wire.CursorPlace{{Hash: wire.TopicHash("a"), Offset: 42}})), "a", uint64(300))
+	f.Add("AUU", "", uint64(0))
+	f.Add("AUXkDCksKg=", "a", uint64(1)<<63)
+	f.Fuzz(func(t *testing.T, s, name string, offset uint64) {
+		topic := notiflux.Topic(name)
+		c, err := wire.ParseCursor(s)
+		if err != nil {
+			if code := notiflux.Refusal(err).Code; code != notiflux.Malformed {
+				t.Errorf("ParseCursor(%q) = %s", s, code)
+			}
+			c = wire.Cursor{}
+		}
+		if got, there := c.Since(topic); there && got.Epoch == "" || !there && got != (notiflux.Position{}) {
+			t.Errorf("Since(%q) = %v, %v", topic, got, there)
+		}
+		made := wire.AppendCursor(nil, "E", []wire.CursorPlace{{Hash: wire.TopicHash(topic), Offset: offset}})
+		c, err = wire.ParseCursor(string(made))
+		if err != nil {
+			t.Fatalf("ParseCursor(%q): %v", made, err)
+		}
+		if got, there := c.Since(topic); got != (notiflux.Position{Epoch: "E", Offset: offset}) || !there {
+			t.Errorf("Since(%q) = %v, %v; want %d", topic, got, there, offset)
+		}
+	})
+}
+
+func BenchmarkAppendCursor(b *testing.B) {
+	for _, n := range []int{1, 2, 64} {
+		b.Run(fmt.Sprintf("topics=%d", n), func(b *testing.B) {
+			places := make([]wire.CursorPlace, n)
+			for i := range places {
+				places[i] = wire.CursorPlace{Hash: uint32(i) << 24, Offset: 1 << 40}
+			}
+			var dst []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				dst = wire.AppendCursor(dst[:0], "0123456789abcdef", places)
+			}
+		})
+	}
+}

@@ -1,0 +1,146 @@
+package wire_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// limits are those that the vectors are for.
+var limits = wire.JSONLimits{MessageBytes: 1000, Topics: 100}
+
+// What a file of vectors, which is UTF-8, cannot hold.
+func TestCommandsThatAreNotUTF8(t *testing.T) {
+	for _, s := range []string{"{\"type\":\"ping\",\"x\":\"\xff\"}", "{\"type\":\"ping\",\"\xff\":1}", "\xff", "{\"type\":\"subscribe\",\"topics\":[\"\xed\xa0\x80\"]}"} {
+		if _, err := wire.ParseJSON([]byte(s), limits); err == nil || err.Code != notiflux.Malformed {
+			t.Errorf("ParseJSON(%q) = %v, want %s", s, err, notiflux.Malformed)
+		}
+	}
+}
+
+// An error names the member and what would be right.
+func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"type":"subscribe"}`:                                "`topics` is missing",
+		`{"type":"subscribe","topics":"a"}`:                   "`topics` must be an array of strings",
+		`{"type":"subscribe","topics":[1]}`:                   "each of `topics` must be a string",
+		`{"type":"subscribe","topics":["a"],"since":[]}`:      "`since` must be an object that gives topics their positions",
+		`{"type":"subscribe","topics":["a"],"since":{"a":1}}`: "a position in `since` must be a string",
+		`{"type":"subscribe","topics":["a"],"last":-1}`:       "`last` must be a whole number, 0 or more",
+		`{"type":"subscribe","topics":["a"],"mode":"x"}`:      "`mode` must be all or latest",
+		`{"type":"subscribe","topics":["a"],"presence":true}`: "`presence` as true is not supported by this version",
+		`{"type":"broadcast","key":1}`:                        "`key` is not supported by this version",
+		`{"type":"broadcast","echo":false}`:                   "`echo` as false is not supported by this version",
+		`{"type":"broadcast","echo":0}`:                       "`echo` must be true or false",
+		`{"type":"history","topic":"a","limit":"1"}`:          "`limit` must be a whole number, 0 or more",
+		`{"type":"auth"}`:                                     "`token` is missing",
+		`{"type":"auth","token":1}`:                           "`token` must be a string",
+		`{"type":"ping","id":-1}`:                             "`id` must be a whole number from 0 to 9007199254740991",
+		`{"type":1}`:                                          "`type` must be a string",
+		`{"type":"x"}`:                                        "the type is none of subscribe, unsubscribe, broadcast, auth, history, ping",
+		``:                                                    "the command is empty: it should be one JSON object with `type`",
+		`[]`:                                                  "the command is not an object: it should be one JSON object with `type`",
+		`{"type":`:                                            "the command ends before its JSON does",
+		`{"a":1,"a":2}`:                                       "a member stands twice in an object, at byte 7",
+		`{"type":"ping"} x`:                                   "something follows the JSON object, from byte 15 on",
+	} {
+		if _, err := wire.ParseJSON([]byte(text), limits); err == nil || err.Detail != want {
+			t.Errorf("ParseJSON(%s) = %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestACommandOwnsItsMemory(t *testing.T) {
+	text := []byte(`{"type":"broadcast","topic":"topic","message":[1.50e+2, 2],"token":"token"}`)
+	c, err := wire.ParseJSON(text, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(text)
+	if c.Topic != "topic" || string(c.Body.Data) != "[1.50e+2,2]" || cap(c.Body.Data) != 11 || c.Token != "token" {
+		t.Errorf("%+v after its text was overwritten", c)
+	}
+}
+
+func FuzzParseJSON(f *testing.F) {
+	for _, file := range commandFiles(f) {
+		for _, v := range file.Valid {
+			f.Add([]byte(v.Input))
+		}
+		for _, v := range file.Invalid {
+			f.Add([]byte(v.Input))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		before := bytes.Clone(text)
+		c, err := wire.ParseJSON(text, limits)
+		if !bytes.Equal(text, before) {
+			t.Fatalf("%q was changed to %q", before, text)
+		}
+		if c.ID < wire.NoID || c.ID > 1<<53-1 {
+			t.Errorf("ParseJSON(%q): id %d", text, c.ID)
+		}
+		if err != nil {
+			checkRefusal(t, text, c, err)
+			return
+		}
+		if !jsontext.Value(text).IsValid() {
+			t.Errorf("ParseJSON(%q) = %+v, of what is no JSON", text, c)
+		}
+		if c.Verb == wire.Ignore || c.Verb == wire.Invalid {
+			t.Errorf("ParseJSON(%q) = %+v", text, c)
+		}
+		if (c.Verb == wire.Subscribe || c.Verb == wire.Unsubscribe) != (len(c.Topics)+len(c.Refused) > 0) || len(c.Topics)+len(c.Refused) > limits.Topics {
+			t.Errorf("ParseJSON(%q) has the topics %q and %v", text, c.Topics, c.Refused)
+		}
+		for _, topic := range c.Topics {
+			if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+				t.Errorf("ParseJSON(%q): topic %q: %v", text, topic, err)
+			}
+		}
+		if len(c.Body.Data) > limits.MessageBytes || c.Body.JSON && !jsontext.Value(c.Body.Data).IsValid() || (c.Body.Data != nil) != (c.Verb == wire.Broadcast) {
+			t.Errorf("ParseJSON(%q): body %q", text, c.Body.Data)
+		}
+		if c.Last < 0 || c.Last > 1000 || c.Limit < 0 || c.Limit > 1000 {
+			t.Errorf("ParseJSON(%q): last %d, limit %d", text, c.Last, c.Limit)
+		}
+	})
+}
+
+func checkRefusal(t *testing.T, text []byte, c wire.JSONCommand, err *notiflux.Error) {
+	t.Helper()
+	if c.Verb != 0 || c.Topics != nil || c.Body.Data != nil || c.Token != "" || c.Since != nil {
+		t.Errorf("ParseJSON(%q) = %+v beside %v", text, c, err)
+	}
+	switch err.Code {
+	case notiflux.Malformed, notiflux.TopicInvalid, notiflux.TooLarge, notiflux.TooMany, notiflux.UnknownType:
+	default:
+		t.Errorf("ParseJSON(%q): %s", text, err.Code)
+	}
+	if bytes.Contains(text, []byte("eyJ")) && strings.Contains(err.Error(), "eyJ") {
+		t.Errorf("refused with a quotation: %v", err)
+	}
+}
+
+func BenchmarkParseJSON(b *testing.B) {
+	for name, text := range map[string]string{
+		"ping":      `{"type":"ping","id":7}`,
+		"subscribe": `{"type":"subscribe","id":1,"topics":["a"],"token":"` + strings.Repeat("x", 300) + `","since":{"a":"0123456789abcdef:42"}}`,
+		"broadcast": `{"type":"broadcast","id":3,"topic":"a","message":{"x":[1,2,3],"text":"` + strings.Repeat("x", 100) + `"}}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			message := []byte(text)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := wire.ParseJSON(message, limits); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
