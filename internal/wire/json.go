@@ -147,7 +147,7 @@ func (p *commandParser) id() error {
 	}
 	id, ok := whole(p.members.id, maxID+1)
 	if !ok || id > maxID {
-		return notiflux.Errorf(notiflux.Malformed, "`id` must be a whole number from 0 to %d", maxID)
+		return notiflux.Errorf(notiflux.Malformed, "`id` must be a whole number from 0 to %d", int64(maxID))
 	}
 	p.command.ID = ID(id)
 	return nil
