@@ -179,3 +179,26 @@ func TestStats(t *testing.T) {
 		wire.CloseNormal: 2, wire.CloseInvalidUTF8: 1, transport.CloseAbnormal: 3,
 	})
 }
+
+func TestCloseSaysFarewell(t *testing.T) {
+	first, second := wire.AppendFrame(nil, ws.OpText, []byte("first")), wire.AppendFrame(nil, ws.OpText, []byte("second"))
+	farewell := append(make([]byte, 0, 100), wire.AppendFrame(nil, ws.OpText, []byte("bye"))...)
+	for n := 0; n <= len(first); n++ {
+		f := dial(new(transport.Config))
+		f.read(ping("p"), whole)
+		f.queue(first, second)
+		f.conn.Wrote(len(f.conn.Next())) // the pong
+		p := f.conn.Next()
+		f.output = append(f.output, p[:n]...)
+		f.conn.Wrote(n)
+		f.read(ping("q"), whole)
+		f.conn.Close(farewell, 1012, "")
+		f.write(1)
+		want := `end | > text "first" | > text "bye" | > close 1012`
+		if n == 0 {
+			want = `end | > text "bye" | > close 1012`
+		}
+		equal(t, fmt.Sprintf("after %d bytes", n), f.transcript(), want)
+	}
+	equal(t, "what stands behind the farewell", farewell[:cap(farewell)][len(farewell)], 0)
+}

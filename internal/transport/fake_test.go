@@ -18,7 +18,8 @@ import (
 
 // A fake is the loop, the socket and the application of one connection.
 type fake struct {
-	ws     *transport.WebSocket
+	conn   machine
+	ws     *transport.WebSocket // the machine, if it is one
 	now    time.Duration
 	tick   time.Duration // when the next one is due
 	events []string      // what the application and the socket were told, in order
@@ -36,6 +37,23 @@ type fake struct {
 	onNext    func()
 }
 
+// A machine is a WebSocket or a Stream.
+type machine interface {
+	Read(p []byte, now time.Duration) int
+	ReadEnd()
+	Next() []byte
+	Wrote(n int)
+	Tick(now time.Duration) time.Duration
+	Gone()
+
+	Serve(app transport.App)
+	Close(farewell []byte, code wire.CloseCode, reason string)
+	Closing() bool
+	Dirty()
+	Resume()
+	Arm(at time.Duration)
+}
+
 var (
 	_ transport.Socket = (*fake)(nil)
 	_ transport.App    = (*fake)(nil)
@@ -45,7 +63,16 @@ var (
 func dial(cfg *transport.Config) *fake {
 	f := &fake{tick: transport.Never}
 	f.ws = transport.NewWebSocket(cfg, f, 0)
+	f.conn = f.ws
 	f.ws.Serve(f)
+	return f
+}
+
+// stream returns a stream that begins with head at time 0.
+func stream(cfg *transport.Config, head string) *fake {
+	f := &fake{tick: transport.Never}
+	f.conn = transport.NewStream(cfg, f, []byte(head), 0)
+	f.conn.Serve(f)
 	return f
 }
 
@@ -58,7 +85,7 @@ func (f *fake) read(p []byte, cut cutter) {
 	for len(p) > 0 {
 		piece := bytes.Clone(p[:cut(len(p))])
 		p = p[len(piece):]
-		if n := f.ws.Read(piece, f.now); n < len(piece) {
+		if n := f.conn.Read(piece, f.now); n < len(piece) {
 			f.left = slices.Concat(piece[n:], p)
 			return
 		}
@@ -68,14 +95,14 @@ func (f *fake) read(p []byte, cut cutter) {
 // write takes everything that the connection wants to write, most bytes at a time.
 func (f *fake) write(most int) {
 	for {
-		p := f.ws.Next()
+		p := f.conn.Next()
 		if len(p) == 0 {
 			f.dirty = false
 			return
 		}
 		p = p[:min(len(p), most)]
 		f.output = append(f.output, p...)
-		f.ws.Wrote(len(p))
+		f.conn.Wrote(len(p))
 	}
 }
 
@@ -87,7 +114,7 @@ func (f *fake) wait(d time.Duration) {
 			return
 		}
 		f.now, f.tick = max(f.now, f.tick), transport.Never
-		f.Arm(f.ws.Tick(f.now))
+		f.Arm(f.conn.Tick(f.now))
 	}
 }
 
@@ -110,7 +137,7 @@ func (f *fake) queue(frames ...[]byte) { f.frames = append(f.frames, frames...) 
 
 func (f *fake) Drop() {
 	f.log("drop")
-	f.ws.Gone()
+	f.conn.Gone()
 }
 
 func (f *fake) Resume() {
@@ -139,7 +166,7 @@ func (f *fake) Next() []byte {
 	if f.onNext != nil {
 		f.onNext()
 	}
-	if f.ws.Closing() {
+	if f.conn.Closing() {
 		return nil
 	}
 	return bytes.Join(f.frames, nil)

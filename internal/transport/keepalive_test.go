@@ -156,10 +156,14 @@ func TestTicksReachTheApp(t *testing.T) {
 // ticked is an application that wants a tick each three seconds.
 type ticked struct {
 	*fake
-	at []time.Duration
+	at     []time.Duration
+	onTick func()
 }
 
 func (a *ticked) Tick(now time.Duration) {
 	a.at = append(a.at, now)
-	a.ws.Arm(now + 3*second)
+	a.conn.Arm(now + 3*second)
+	if a.onTick != nil {
+		a.onTick()
+	}
 }

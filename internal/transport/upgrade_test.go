@@ -212,30 +212,48 @@ func TestHandshakeWithABodyIsClosed(t *testing.T) {
 
 func TestSubprotocol(t *testing.T) {
 	address, conns := serve(t, &transport.Upgrader{Protocols: []string{"notiflux.v1.text", "notiflux.v1.json"}})
-	for offer, want := range map[string]string{
-		"": "",
-		"Sec-WebSocket-Protocol: notiflux.v1.text":                                     "notiflux.v1.text",
-		"Sec-WebSocket-Protocol: chat, notiflux.v1.text":                               "notiflux.v1.text",
-		"Sec-WebSocket-Protocol: notiflux.v1.json,notiflux.v1.text":                    "notiflux.v1.json",
-		"Sec-WebSocket-Protocol: chat":                                                 "",
-		"Sec-WebSocket-Protocol: NOTIFLUX.V1.TEXT":                                     "",
-		"Sec-WebSocket-Protocol: ,,":                                                   "",
-		"Sec-WebSocket-Protocol: \"notiflux.v1.text\"":                                 "",
-		"Sec-WebSocket-Protocol: notiflux.token.aaa.bbb.ccc":                           "",
-		"Sec-WebSocket-Protocol: notiflux.token.aaa.bbb.ccc, notiflux.v1.text":         "notiflux.v1.text",
-		"Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: \t notiflux.v1.text ": "notiflux.v1.text",
+	const header = "Sec-WebSocket-Protocol: "
+	for _, c := range []struct{ offer, protocol, token string }{
+		{"X-None: 1", "", ""},
+		{header + "notiflux.v1.text", "notiflux.v1.text", ""},
+		{header + "notiflux.v1.json", "notiflux.v1.json", ""},
+		{header + "chat, notiflux.v1.text", "notiflux.v1.text", ""},
+		{header + "notiflux.v1.json,notiflux.v1.text", "notiflux.v1.json", ""},
+		{header + "notiflux.v1.text,notiflux.v1.json", "notiflux.v1.text", ""},
+		{header + "chat", "", ""},
+		{header + "NOTIFLUX.V1.TEXT", "", ""},
+		{header + ",,", "", ""},
+		{header + `"notiflux.v1.text"`, "", ""},
+		{header + "chat\r\n" + header + "\t notiflux.v1.text ", "notiflux.v1.text", ""},
+
+		{header + "notiflux.token.aaa.bbb.ccc", "", "aaa.bbb.ccc"},
+		{header + "notiflux.token.aaa.bbb.ccc, notiflux.v1.text", "notiflux.v1.text", "aaa.bbb.ccc"},
+		{header + "notiflux.v1.json,notiflux.token.eyJ-_.eyJ0.x-_", "notiflux.v1.json", "eyJ-_.eyJ0.x-_"},
+		{header + "notiflux.v1.json\r\n" + header + " notiflux.token.a ", "notiflux.v1.json", "a"},
+		{header + "chat, notiflux.token.a", "", "a"},
+		{header + "notiflux.token.notiflux.v1.text", "", "notiflux.v1.text"},
+		{header + "notiflux.token., notiflux.v1.json", "notiflux.v1.json", ""},
+		{header + "notiflux.token", "", ""},
+		{header + "Notiflux.Token.a", "", ""},
+		{header + "x.notiflux.token.a", "", ""},
 	} {
-		var changes []string
-		if offer != "" {
-			changes = append(changes, offer)
-		}
-		answer, _, _ := exchange(t, address, request(changes...))
-		equal(t, offer+": status", answer.StatusCode, 101)
-		equal(t, offer+": header", answer.Header.Get("Sec-WebSocket-Protocol"), want)
-		equal(t, offer+": header lines", len(answer.Header["Sec-Websocket-Protocol"]), min(len(want), 1))
+		answer, _, _ := exchange(t, address, request(c.offer))
+		equal(t, c.offer+": status", answer.StatusCode, 101)
+		equal(t, c.offer+": header", answer.Header.Get("Sec-WebSocket-Protocol"), c.protocol)
+		equal(t, c.offer+": header lines", len(answer.Header["Sec-Websocket-Protocol"]), min(len(c.protocol), 1))
 		got := <-conns
-		equal(t, offer+": protocol", got.Protocol, want)
+		equal(t, c.offer+": protocol", got.Protocol, c.protocol)
+		equal(t, c.offer+": token", got.Token, c.token)
 		got.Conn.Close()
+	}
+	for _, offer := range []string{
+		"notiflux.token.a, notiflux.token.b",
+		"notiflux.token.a, notiflux.v1.json, notiflux.token.a",
+		"notiflux.token.a\r\n" + header + "notiflux.token.b",
+		"notiflux.token.,notiflux.token.",
+	} {
+		answer, _, _ := exchange(t, address, request(header+offer))
+		equal(t, offer+": status", answer.StatusCode, 400)
 	}
 }
 

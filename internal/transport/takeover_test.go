@@ -1,0 +1,341 @@
+package transport_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/transport"
+)
+
+// letters is a session that is sent what the test says.
+type letters struct {
+	stream *transport.Stream
+	conn   *loop.Conn
+	frames [][]byte
+	cut    int
+}
+
+func (a *letters) Next() []byte         { return slices.Concat(a.frames...) }
+func (a *letters) Receive([]byte, bool) {}
+func (a *letters) Busy() bool           { return false }
+func (a *letters) Tick(time.Duration)   {}
+func (a *letters) Gone()                {}
+
+func (a *letters) Rest() []byte {
+	if a.cut == 0 {
+		return nil
+	}
+	return a.frames[0][a.cut:]
+}
+
+func (a *letters) Wrote(n int) {
+	for n > 0 {
+		k := min(n, len(a.frames[0])-a.cut)
+		n, a.cut = n-k, a.cut+k
+		if a.cut == len(a.frames[0]) {
+			a.frames, a.cut = a.frames[1:], 0
+		}
+	}
+}
+
+// streams is an HTTP server whose every answer is a stream, on a loop.
+type streams struct {
+	*httptest.Server
+	t      *testing.T
+	loop   *loop.Loop
+	opened chan *letters
+	closed chan struct{} // a value for each connection that the loop closed
+	inside atomic.Int64  // handlers under way
+	proto  int
+	client *http.Client
+}
+
+// kinds are the ways to serve a stream: by version of HTTP, and over TLS or not.
+var kinds = []struct {
+	name       string
+	proto      int
+	start      func(*httptest.Server)
+	withoutRaw bool // the handler's writer has no connection to give
+}{
+	{"HTTP1", 1, (*httptest.Server).Start, false},
+	{"HTTP1 over TLS", 1, (*httptest.Server).StartTLS, false},
+	{"HTTP1 that cannot be hijacked", 1, (*httptest.Server).Start, true},
+	{"HTTP2", 2, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() }, false},
+}
+
+// everyStream runs a test with each way to serve a stream; when it has ended,
+// so have the loop and all handlers.
+func everyStream(t *testing.T, test func(t *testing.T, s *streams)) {
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			s := &streams{t: t, opened: make(chan *letters, 1), closed: make(chan struct{}, 10), proto: kind.proto}
+			s.loop = loop.New(loop.Config{Closed: func() { s.closed <- struct{}{} }})
+			s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if kind.withoutRaw {
+					w = onlyFlushes{w, w.(http.Flusher)}
+				}
+				s.serve(w, r)
+			}))
+			// No deadline of the request is one of the stream.
+			s.Config.ReadTimeout, s.Config.WriteTimeout = 2*time.Second, 2*time.Second
+			kind.start(s.Server)
+			s.client = s.Client()
+			s.client.Timeout = 20 * time.Second
+			ctx, stop := context.WithCancel(context.Background())
+			var running sync.WaitGroup
+			running.Go(func() { s.loop.Run(ctx) })
+			defer func() {
+				stop()
+				running.Wait()
+				s.Close() // waits for the handlers
+				equal(t, "handlers that are left", s.inside.Load(), 0)
+			}()
+			test(t, s)
+		})
+	}
+}
+
+type onlyFlushes struct {
+	http.ResponseWriter
+	http.Flusher
+}
+
+func (s *streams) serve(w http.ResponseWriter, r *http.Request) {
+	s.inside.Add(1)
+	defer s.inside.Add(-1)
+	transport.SetStreamHeader(w.Header(), "text/event-stream")
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	taken, err := transport.TakeOver(w, r)
+	if err != nil {
+		s.t.Errorf("TakeOver = %v", err)
+		return
+	}
+	app := new(letters)
+	s.loop.Serve(taken.Conn, taken.Early, func(c *loop.Conn, now time.Duration) loop.Client {
+		app.conn = c
+		app.stream = transport.NewStream(events(), c, taken.Head, now)
+		app.stream.Serve(app)
+		s.opened <- app
+		return app.stream
+	})
+	taken.Wait()
+}
+
+// open asks for a stream and returns both ends of it.
+func (s *streams) open(ctx context.Context) (*http.Response, *letters) {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(ctx, "GET", s.URL, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	answer, err := s.client.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { answer.Body.Close() })
+	return answer, <-s.opened
+}
+
+// on runs f on the loop and waits for it.
+func (s *streams) on(f func()) {
+	done := make(chan struct{})
+	if s.loop.Post(func() { defer close(done); f() }) {
+		<-done
+	}
+}
+
+// send has frames written.
+func (s *streams) send(app *letters, frames ...string) {
+	s.on(func() {
+		for _, frame := range frames {
+			app.frames = append(app.frames, []byte(frame))
+		}
+		app.stream.Dirty()
+	})
+}
+
+func (s *streams) expect(answer *http.Response, want string) {
+	s.t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(answer.Body, got); err != nil || string(got) != want {
+		s.t.Fatalf("read %.50q, %v; want %.50q", got, err, want)
+	}
+}
+
+func TestTakeOverAnswersWithAHead(t *testing.T) {
+	everyStream(t, func(t *testing.T, s *streams) {
+		answer, app := s.open(t.Context())
+		equal(t, "version of HTTP", answer.ProtoMajor, s.proto)
+		equal(t, "status", answer.StatusCode, 200)
+		for name, want := range map[string]string{
+			"Content-Type":                "text/event-stream",
+			"Cache-Control":               "no-store",
+			"X-Accel-Buffering":           "no",
+			"Access-Control-Allow-Origin": "*",
+		} {
+			equal(t, name, strings.Join(answer.Header[name], "|"), want)
+		}
+		if at, err := http.ParseTime(answer.Header.Get("Date")); err != nil || time.Since(at).Abs() > time.Minute {
+			t.Errorf("Date = %q", answer.Header.Get("Date"))
+		}
+		equal(t, "length", answer.ContentLength, -1)
+		s.on(func() { app.stream.Close(nil, 1012, "") })
+	})
+}
+
+func TestTakeOverSendsFramesAsTheyAreWritten(t *testing.T) {
+	everyStream(t, func(t *testing.T, s *streams) {
+		answer, app := s.open(t.Context())
+		for _, frame := range []string{"data: 1\n\n", "data: 2\n\n"} {
+			s.send(app, frame)
+			s.expect(answer, frame)
+		}
+		long := strings.Repeat("x", 100_000) // more than a window of HTTP/2
+		s.send(app, long, "short", long)
+		s.expect(answer, long+"short"+long)
+	})
+}
+
+func TestTakeOverEndsWithAFarewell(t *testing.T) {
+	everyStream(t, func(t *testing.T, s *streams) {
+		answer, app := s.open(t.Context())
+		s.send(app, "one,")
+		s.on(func() { app.stream.Close([]byte("bye"), 1012, "") })
+		if got, err := io.ReadAll(answer.Body); err != nil || string(got) != "one,bye" && string(got) != "bye" {
+			t.Errorf("read %q, %v; want the farewell and the end", got, err)
+		}
+		<-s.closed
+	})
+}
+
+func TestTakeOverSeesTheClientGo(t *testing.T) {
+	everyStream(t, func(t *testing.T, s *streams) {
+		ctx, leave := context.WithCancel(t.Context())
+		answer, app := s.open(ctx)
+		s.send(app, "one")
+		s.expect(answer, "one")
+		leave()
+		<-s.closed
+	})
+}
+
+// A client that reads nothing holds up neither the loop nor its end.
+func TestTakeOverDropsAClientThatReadsNothing(t *testing.T) {
+	everyStream(t, func(t *testing.T, s *streams) {
+		answer, app := s.open(t.Context())
+		s.send(app, strings.Repeat("x", 64<<20))
+		_, other := s.open(t.Context())
+		s.send(other, "y")
+		s.on(app.conn.Drop)
+		<-s.closed
+		n, err := io.Copy(io.Discard, answer.Body)
+		if errors.Is(err, os.ErrDeadlineExceeded) || n >= 64<<20 {
+			t.Errorf("read %d bytes, %v; want the end of a part", n, err)
+		}
+	})
+}
+
+// Each end at once with the others: nothing touches the response afterwards.
+func TestTakeOverOfAnyEnd(t *testing.T) {
+	everyStream(t, func(t *testing.T, s *streams) {
+		for i := range 60 {
+			ctx, leave := context.WithCancel(t.Context())
+			answer, app := s.open(ctx)
+			var ends sync.WaitGroup
+			ends.Go(func() { s.send(app, strings.Repeat("x", i*1000)) })
+			if i%2 == 0 {
+				ends.Go(leave)
+			}
+			if i%3 == 0 {
+				ends.Go(func() { s.on(func() { app.stream.Close([]byte("bye"), 1012, "") }) })
+			}
+			if i%5 == 0 {
+				ends.Go(func() { s.on(app.conn.Drop) })
+			}
+			ends.Wait()
+			leave()
+			answer.Body.Close()
+			<-s.closed
+		}
+	})
+}
+
+// The loop may have ended already.
+func TestTakeOverWithoutALoop(t *testing.T) {
+	everyStream(t, func(t *testing.T, s *streams) {
+		ended, stop := context.WithCancel(t.Context())
+		stop()
+		over := loop.New(loop.Config{})
+		if err := over.Run(ended); err != nil {
+			t.Fatal(err)
+		}
+		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			taken, err := transport.TakeOver(w, r)
+			if err != nil {
+				t.Errorf("TakeOver = %v", err)
+				return
+			}
+			over.Serve(taken.Conn, taken.Early, nil)
+			taken.Wait()
+		})
+		answer, err := s.client.Get(s.URL)
+		if err != nil {
+			return // HTTP/1: closed before its head
+		}
+		defer answer.Body.Close()
+		if got, err := io.ReadAll(answer.Body); err != nil || len(got) > 0 {
+			t.Errorf("read %q, %v; want an empty body", got, err)
+		}
+	})
+}
+
+// What is sent behind the request is not lost, and what w was told is the head.
+func TestTakeOverOfAConnection(t *testing.T) {
+	got := make(chan transport.Taken, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		taken, err := transport.TakeOver(w, r)
+		if err != nil {
+			t.Errorf("TakeOver = %v", err)
+		}
+		taken.Wait()
+		got <- taken
+	}))
+	defer server.Close()
+	client, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\nearly"); err != nil {
+		t.Fatal(err)
+	}
+	taken := <-got
+	defer taken.Conn.Close()
+	equal(t, "early", string(taken.Early), "early")
+	lines := strings.Split(string(taken.Head), "\r\n")
+	equal(t, "lines of the head", len(lines), 6)
+	equal(t, "first line", lines[0], "HTTP/1.1 200 OK")
+	equal(t, "headers", slices.Contains(lines, "Connection: close") && slices.Contains(lines, "Content-Type: application/x-ndjson"), true)
+	answer, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(taken.Head)+"to the end")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, err := io.ReadAll(answer.Body); err != nil || string(body) != "to the end" {
+		t.Errorf("body = %q, %v", body, err)
+	}
+}
