@@ -58,10 +58,15 @@ type streams struct {
 	loop   *loop.Loop
 	opened chan *letters
 	closed chan struct{} // a value for each connection that the loop closed
+	left   chan struct{} // a value for each handler that returned
 	inside atomic.Int64  // handlers under way
 	proto  int
+	config *transport.Config
 	client *http.Client
 }
+
+// requestTimeout is a deadline of the requests, and none of the streams.
+const requestTimeout = 2 * time.Second
 
 // kinds are the ways to serve a stream: by version of HTTP, and over TLS or not.
 var kinds = []struct {
@@ -81,16 +86,15 @@ var kinds = []struct {
 func everyStream(t *testing.T, test func(t *testing.T, s *streams)) {
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
-			s := &streams{t: t, opened: make(chan *letters, 1), closed: make(chan struct{}, 10), proto: kind.proto}
+			s := &streams{t: t, opened: make(chan *letters, 1), closed: make(chan struct{}, 10), left: make(chan struct{}, 100), proto: kind.proto, config: events()}
 			s.loop = loop.New(loop.Config{Closed: func() { s.closed <- struct{}{} }})
 			s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if kind.withoutRaw {
-					w = onlyFlushes{w, w.(http.Flusher)}
+					w = notHijacked{w, http.NewResponseController(w)}
 				}
 				s.serve(w, r)
 			}))
-			// No deadline of the request is one of the stream.
-			s.Config.ReadTimeout, s.Config.WriteTimeout = 2*time.Second, 2*time.Second
+			s.Config.ReadTimeout, s.Config.WriteTimeout = requestTimeout, requestTimeout
 			kind.start(s.Server)
 			s.client = s.Client()
 			s.client.Timeout = 20 * time.Second
@@ -108,14 +112,23 @@ func everyStream(t *testing.T, test func(t *testing.T, s *streams)) {
 	}
 }
 
-type onlyFlushes struct {
+// notHijacked has everything of a writer but its connection.
+type notHijacked struct {
 	http.ResponseWriter
-	http.Flusher
+	control
 }
+
+type control interface {
+	Flush() error
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+func (w notHijacked) FlushError() error { return w.control.Flush() }
 
 func (s *streams) serve(w http.ResponseWriter, r *http.Request) {
 	s.inside.Add(1)
-	defer s.inside.Add(-1)
+	defer func() { s.inside.Add(-1); s.left <- struct{}{} }()
 	transport.SetStreamHeader(w.Header(), "text/event-stream")
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	taken, err := transport.TakeOver(w, r)
@@ -126,7 +139,7 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request) {
 	app := new(letters)
 	s.loop.Serve(taken.Conn, taken.Early, func(c *loop.Conn, now time.Duration) loop.Client {
 		app.conn = c
-		app.stream = transport.NewStream(events(), c, taken.Head, now)
+		app.stream = transport.NewStream(s.config, c, taken.Head, now)
 		app.stream.Serve(app)
 		s.opened <- app
 		return app.stream
@@ -236,13 +249,14 @@ func TestTakeOverSeesTheClientGo(t *testing.T) {
 func TestTakeOverDropsAClientThatReadsNothing(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
 		answer, app := s.open(t.Context())
-		s.send(app, strings.Repeat("x", 64<<20))
+		s.send(app, strings.Repeat("x", 32<<20))
 		_, other := s.open(t.Context())
 		s.send(other, "y")
 		s.on(app.conn.Drop)
 		<-s.closed
+		<-s.left
 		n, err := io.Copy(io.Discard, answer.Body)
-		if errors.Is(err, os.ErrDeadlineExceeded) || n >= 64<<20 {
+		if errors.Is(err, os.ErrDeadlineExceeded) || n >= 32<<20 {
 			t.Errorf("read %d bytes, %v; want the end of a part", n, err)
 		}
 	})
@@ -270,6 +284,17 @@ func TestTakeOverOfAnyEnd(t *testing.T) {
 			answer.Body.Close()
 			<-s.closed
 		}
+	})
+}
+
+// The deadlines of a request are none of its stream.
+func TestTakeOverLeavesNoDeadline(t *testing.T) {
+	everyStream(t, func(t *testing.T, s *streams) {
+		t.Parallel()
+		s.config.HeartbeatEvery = requestTimeout * 5 / 4
+		answer, app := s.open(t.Context())
+		s.expect(answer, beat)
+		s.on(func() { app.stream.Close(nil, 1012, "") })
 	})
 }
 
