@@ -64,14 +64,18 @@ func ParseCursor(s string) (Cursor, error) {
 		return Cursor{}, notiflux.Errorf(notiflux.Malformed, "the cursor has %d bytes, the most is %d", len(s), MaxCursorBytes)
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || len(b) == 0 || len(b) < 1+int(b[0]) {
+	if err != nil || len(b) == 0 {
 		return Cursor{}, errNoCursor()
 	}
-	c := Cursor{epoch: string(b[1 : 1+b[0]])}
+	epochEnd := 1 + int(b[0])
+	if len(b) < epochEnd {
+		return Cursor{}, errNoCursor()
+	}
+	c := Cursor{epoch: string(b[1:epochEnd])}
 	if _, err := notiflux.ParsePosition(c.epoch + ":0"); err != nil {
 		return Cursor{}, errNoCursor()
 	}
-	for b = b[1+b[0]:]; len(b) > 0; {
+	for b = b[epochEnd:]; len(b) > 0; {
 		if len(b) < 4 {
 			return Cursor{}, errNoCursor()
 		}
