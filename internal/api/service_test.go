@@ -33,25 +33,7 @@ type service struct {
 // newService starts a service. It fails the test if a token is logged.
 func newService(t *testing.T, c api.Config, origins ...string) *service {
 	t.Helper()
-	s := &service{publisher: new(publisher), log: new(logBuffer)}
-	var verifier *auth.Verifier
-	s.signer, verifier = newIssuer(t)
-	if c.Publisher == nil {
-		c.Publisher = s.publisher
-	}
-	c.Verifier = verifier
-	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s.api = api.New(c)
-	list, err := origin.Parse(origins)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.handler = api.NewRouter(list, c.Log,
-		api.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
-		api.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
-		api.Route{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
-		api.Route{Method: "GET", Path: "/ws", Handle: s.api.Health, NoHead: true},
-	)
+	s := newHandler(t, c, origins...)
 	server := httptest.NewServer(s.handler)
 	t.Cleanup(func() {
 		server.Close()
@@ -61,6 +43,46 @@ func newService(t *testing.T, c api.Config, origins ...string) *service {
 	})
 	s.url = server.URL
 	return s
+}
+
+// newHandler makes a service that has no socket and no goroutine.
+func newHandler(t testing.TB, c api.Config, origins ...string) *service {
+	t.Helper()
+	s := &service{publisher: new(publisher), log: new(logBuffer)}
+	var verifier *auth.Verifier
+	s.signer, verifier = newIssuer(t)
+	if c.Publisher == nil {
+		c.Publisher = s.publisher
+	}
+	c.Verifier = verifier
+	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	list, err := origin.Parse(origins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Origins = list
+	s.api = api.New(c)
+	s.handler = api.NewRouter(list, c.Log,
+		api.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
+		api.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
+		api.Route{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
+		api.Route{Method: "GET", Path: "/ws", Handle: s.api.Health, NoHead: true},
+		api.Route{Method: "GET", Path: "/history", Handle: s.api.History},
+		api.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
+	)
+	return s
+}
+
+// serve answers a request without a socket; headers are pairs of name and value.
+func (s *service) serve(t testing.TB, ctx context.Context, method, target string, headers ...string) *response {
+	t.Helper()
+	r := httptest.NewRequestWithContext(ctx, method, target, nil)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, r)
+	return readResponse(t, w.Result())
 }
 
 func newIssuer(t testing.TB) (*auth.Signer, *auth.Verifier) {
