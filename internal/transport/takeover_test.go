@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,9 +56,9 @@ type streams struct {
 	t      *testing.T
 	loop   *loop.Loop
 	opened chan *letters
-	closed chan struct{} // a value for each connection that the loop closed
-	left   chan struct{} // a value for each handler that returned
-	inside atomic.Int64  // handlers under way
+	closed chan struct{}  // a value for each connection that the loop closed
+	left   chan struct{}  // a value for each handler that returned
+	inside sync.WaitGroup // the handlers under way
 	proto  int
 	config *transport.Config
 	client *http.Client
@@ -104,8 +103,8 @@ func everyStream(t *testing.T, test func(t *testing.T, s *streams)) {
 			defer func() {
 				stop()
 				running.Wait()
-				s.Close() // waits for the handlers
-				equal(t, "handlers that are left", s.inside.Load(), 0)
+				s.inside.Wait()
+				s.Close()
 			}()
 			test(t, s)
 		})
@@ -128,7 +127,7 @@ func (w notHijacked) FlushError() error { return w.control.Flush() }
 
 func (s *streams) serve(w http.ResponseWriter, r *http.Request) {
 	s.inside.Add(1)
-	defer func() { s.inside.Add(-1); s.left <- struct{}{} }()
+	defer func() { s.left <- struct{}{}; s.inside.Done() }()
 	transport.SetStreamHeader(w.Header(), "text/event-stream")
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	taken, err := transport.TakeOver(w, r)
