@@ -39,7 +39,8 @@ var allowed = map[string][]string{
 	"internal/server": {".", "internal/api", "internal/auth", "internal/broker", "internal/config", "internal/hub", "internal/loop",
 		"internal/metrics", "internal/origin", "internal/session", "internal/topiclog", "internal/transport", "internal/wire", "internal/worker"},
 	"internal/server/servertest": {".", "internal/auth", "internal/config", "internal/server"},
-	"cmd/notiflux":               {".", "internal/auth", "internal/bench", "internal/config", "internal/server"},
+	"client":                     {"."},
+	"cmd/notiflux":               {".", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
 }
 
 // standardOnly are the packages that import nothing but the standard library

@@ -1,0 +1,163 @@
+// Package client subscribes to the topics of a notiflux server, and stays
+// subscribed: it speaks the JSON protocol over a WebSocket, connects again when
+// the connection ends, and goes on where it was.
+//
+// [Dial] connects, and [Client.Subscribe] gives what happens to topics as an
+// iterator. What is lost cannot be overlooked, for it is an error and no event:
+// a loop that ends at errors ends where something is missing, and one that goes
+// on has said so.
+//
+//	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: topics}) {
+//		if lost, ok := errors.AsType[*client.LostError](err); ok {
+//			reload(lost.Topic) // messages are missing; lost.Position is where it goes on
+//			continue
+//		}
+//		if err != nil {
+//			return err
+//		}
+//		switch e := event.(type) {
+//		case client.Message: // each once, in order
+//		case client.Subscribed: // messages follow from here; nothing is missing
+//		case client.Skipped: // asked for by Latest: older messages were left out
+//		case client.Disconnected: // messages may be late from now on
+//		}
+//	}
+//
+// A message passes from the socket through one goroutine to the loop that takes
+// it, without a queue: at most one message per client is held outside the
+// system's buffers. A loop that is slow makes the server wait, and with it the
+// other loops of the same client; who needs them apart dials twice. A server
+// that has waited too long ends the connection, and the client resumes.
+//
+// Invariants: within a topic and epoch, positions given to a loop strictly
+// increase. What a loop has taken is asked for never again, and what it has not
+// taken is asked for when the client resumes. A topic has one subscription per
+// client. A token is in no error and no log line.
+//
+// The package does not keep positions: who must go on after a restart of the
+// program stores [Message.Position], and gives it back in [Subscription.Since].
+package client
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// Options are the settings of a [Client]. The zero value works for a server
+// that asks for no token.
+type Options struct {
+	// Token allows the subscriptions.
+	Token Token
+	// TokenSource, if set, is asked for the token instead: when the client first
+	// connects, and when a server refuses the token as invalid, expired or
+	// revoked. Its error is that of Dial, and afterwards one more reason to try
+	// again later. One call runs at a time, of at most 30 s.
+	TokenSource func(context.Context) (Token, error)
+	// Logger is told what the client does, at the levels Debug and Info; nil: nobody is.
+	Logger *slog.Logger
+	// HTTPClient makes the handshakes. nil: one that uses the proxy of the
+	// environment and follows no redirects, so that the token stays with the
+	// server that it was meant for.
+	HTTPClient *http.Client
+}
+
+// ErrClosed ends the iterators of a client after [Client.Close].
+var ErrClosed = errors.New("the client is closed")
+
+// A Client is subscribed to topics of one server. Make one with [Dial].
+// Its methods are safe for concurrent use.
+type Client struct {
+	// Immutable after Dial.
+	url    string // of the WebSocket
+	http   *http.Client
+	log    *slog.Logger
+	source func(context.Context) (Token, error) // nil: the token never changes
+	cancel context.CancelFunc
+	wake   chan struct{} // has room for one; run takes it: there is something to command
+	done   chan struct{} // closed when run has ended
+
+	faults atomic.Uint64 // frames that break the protocol
+
+	// Owned by Dial, then by run.
+	token    Token
+	sessions uint64 // so far
+
+	// Guarded by mu.
+	mu         sync.Mutex
+	interests  map[notiflux.Topic]*interest
+	numbered   uint64           // interests so far
+	session    *session         // nil: not connected
+	gone       []notiflux.Topic // to be unsubscribed from in session
+	generation uint64           // of token: how many there were before it
+	stale      bool             // token was refused
+	err        error            // why run has ended
+}
+
+// Dial connects to the server at base, as in https://host, and returns once it
+// has been welcomed. It tries once: what can be wrong with an address, a network
+// or a server is told here, as a [*url.Error] with the cause, a
+// [*HandshakeError] if the server answered. Afterwards the client connects again
+// by itself, for as long as it has subscriptions. ctx bounds Dial alone.
+func Dial(ctx context.Context, base string, o Options) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("dial: the base address of a server looks like http://host:port or https://host")
+	}
+	c := &Client{
+		url:       u.JoinPath("ws").String(),
+		http:      o.HTTPClient,
+		log:       o.Logger,
+		source:    o.TokenSource,
+		token:     o.Token,
+		stale:     o.TokenSource != nil,
+		wake:      make(chan struct{}, 1),
+		done:      make(chan struct{}),
+		interests: map[notiflux.Topic]*interest{},
+	}
+	if c.http == nil {
+		c.http = newHTTPClient()
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	s, err := c.connect(ctx)
+	if err != nil {
+		return nil, &url.Error{Op: "Dial", URL: base, Err: err}
+	}
+	running, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	go c.run(running, s)
+	return c, nil
+}
+
+// Close ends the connection and every iterator, and returns when no goroutine
+// of the client is left. A server that does not say farewell is waited for, a
+// second mostly and five at most. The error is always nil.
+func (c *Client) Close() error {
+	c.cancel()
+	<-c.done
+	return nil
+}
+
+// rouse makes run look at what is to be commanded.
+func (c *Client) rouse() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// newHTTPClient returns a client that keeps no connection beyond its handshake.
+func newHTTPClient() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}

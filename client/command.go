@@ -1,0 +1,194 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// farewellTimeout is how long Close waits for the server to close as well.
+const farewellTimeout = time.Second
+
+// serve runs a session until it ends or ctx does, and returns why. Commands are
+// sent by it alone, so their order is its own; a goroutine that it waits for
+// reads.
+func (c *Client) serve(ctx context.Context, s *session) error {
+	c.begin(s)
+	ended := make(chan struct{})
+	var err error
+	go func() {
+		defer close(ended)
+		err = c.read(ctx, s)
+	}()
+	hurry := c.obey(ctx, s, ended)
+	<-ended
+	hurry.Stop()
+	s.end()
+	c.begin(nil)
+	return err
+}
+
+// begin makes s the session in which everything is to be asked for; nil: there
+// is none.
+func (c *Client) begin(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session, c.gone = s, nil
+	for _, i := range c.interests {
+		i.deferred, i.renewed = false, false
+	}
+}
+
+// obey sends commands as they become necessary, until there is no use in it. The
+// session has ended then, or ends when the timer that it returns fires at the
+// latest: what the server has sent before is read until then, for it may be why.
+func (c *Client) obey(ctx context.Context, s *session, ended chan struct{}) *time.Timer {
+	alive := time.NewTicker(s.ping)
+	defer alive.Stop()
+	var again <-chan time.Time
+	for {
+		err := c.command(ctx, s)
+		if again == nil && c.anyDeferred() {
+			again = time.After(backoff(s.attempts))
+			s.attempts++
+		}
+		if err == nil {
+			select {
+			case <-c.wake:
+				continue
+			case <-again:
+				again = nil
+				c.undefer()
+				continue
+			case <-alive.C:
+				// Pings are read in their turn, behind what a slow subscriber has not
+				// taken: then the server has to hear by other means that we live.
+				if time.Since(time.Unix(0, s.pinged.Load())) <= s.ping*3/2 {
+					continue
+				}
+				if err = s.write(&command{Type: "ping"}); err == nil {
+					continue
+				}
+			case <-ended:
+			case <-ctx.Done():
+			}
+		}
+		hurry := time.AfterFunc(farewellTimeout, func() { s.cut(err) })
+		if ctx.Err() != nil {
+			_ = s.socket.Close(websocket.StatusNormalClosure, "") // it ends, whether or not the server hears that
+		}
+		return hurry
+	}
+}
+
+// command sends what is to be commanded.
+func (c *Client) command(ctx context.Context, s *session) error {
+	for {
+		if err := c.renew(ctx); err != nil {
+			s.cut(err)
+			return err
+		}
+		next := c.next(s)
+		if next == nil {
+			return nil
+		}
+		if err := s.write(next); err != nil {
+			return err
+		}
+	}
+}
+
+// next returns the next command; nil: there is nothing to do.
+func (c *Client) next(s *session) *command {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.gone); n > 0 {
+		n = fitting(s.limits, 0, n, func(at int) int { return 2*len(c.gone[at]) + memberBytes })
+		s.ids++
+		leaving := &command{Type: "unsubscribe", ID: s.ids, Topics: c.gone[:n:n]}
+		c.gone = c.gone[n:]
+		return leaving
+	}
+	if c.stale {
+		return nil // a new token comes first
+	}
+	type terms struct {
+		last   int
+		latest bool
+	}
+	var batch []*interest
+	var of terms
+	for _, i := range c.sortedLocked() {
+		t := terms{i.last, i.latest}
+		if i.position.Epoch != "" {
+			t.last = 0 // it goes on from its position
+		}
+		if i.asked == s || i.deferred || len(batch) > 0 && t != of {
+			continue
+		}
+		batch, of = append(batch, i), t
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	batch = batch[:fitting(s.limits, len(c.token), len(batch), func(at int) int {
+		return 4*len(batch[at].topic) + len(batch[at].position.Epoch) + memberBytes
+	})]
+	s.ids++
+	next := &command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[notiflux.Topic]string{}, Token: string(c.token)}
+	if of.latest {
+		next.Mode = "latest"
+	}
+	for _, i := range batch {
+		if i.asked = s; i.position.Epoch != "" {
+			next.Since[i.topic] = i.position.String()
+		}
+		i.live, i.generation = false, c.generation
+		next.Topics = append(next.Topics, i.topic)
+	}
+	s.pending[s.ids] = batch
+	return next
+}
+
+const (
+	// memberBytes is more than a topic takes in a command besides its name, which
+	// JSON at most doubles, and its epoch: quotes, commas, an offset.
+	memberBytes = 40
+	// frameBytes is more than a command takes without topics and token.
+	frameBytes = 256
+)
+
+// fitting returns how many of n topics fit into a command beside a token, at
+// least one.
+func fitting(l limits, token, n int, size func(at int) int) int {
+	n = min(n, l.TopicsPerCommand)
+	room := l.Command - frameBytes - token
+	for at := range n {
+		if room -= size(at); room < 0 {
+			return max(at, 1)
+		}
+	}
+	return n
+}
+
+func (c *Client) anyDeferred() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, i := range c.interests {
+		if i.deferred {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Client) undefer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, i := range c.interests {
+		i.deferred = false
+	}
+}

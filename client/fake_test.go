@@ -1,0 +1,316 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/client"
+)
+
+// A fake is a server that does what its test says, over pipes, so that time can
+// be fake as well.
+type fake struct {
+	t     testing.TB
+	pipes chan net.Conn
+	peers chan *peer
+	wrap  func(net.Conn) net.Conn // the client's end of a connection; nil: as it is
+
+	mu      sync.Mutex
+	refuse  []func(http.ResponseWriter) // what the next handshakes get instead
+	dialled []time.Time
+}
+
+const base = "http://notiflux.test"
+
+func newFake(t testing.TB) *fake {
+	f := &fake{t: t, pipes: make(chan net.Conn), peers: make(chan *peer, 100)}
+	ctx, cancel := context.WithCancel(context.Background())
+	listener := pipeListener{f.pipes, ctx, cancel}
+	server := &http.Server{Handler: http.HandlerFunc(f.serve), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(listener) })
+	t.Cleanup(func() {
+		_ = server.Close()
+		serving.Wait()
+	})
+	return f
+}
+
+type pipeListener struct {
+	pipes chan net.Conn
+	ctx   context.Context
+	close context.CancelFunc
+}
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.pipes:
+		return c, nil
+	case <-l.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+func (l pipeListener) Close() error   { l.close(); return nil }
+func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+// client returns an HTTP client that reaches f.
+func (f *fake) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			select {
+			case f.pipes <- theirs:
+				if f.wrap != nil {
+					return f.wrap(ours), nil
+				}
+				return ours, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		},
+	}}
+}
+
+func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.dialled = append(f.dialled, time.Now())
+	var refuse func(http.ResponseWriter)
+	if len(f.refuse) > 0 {
+		refuse, f.refuse = f.refuse[0], f.refuse[1:]
+	}
+	f.mu.Unlock()
+	if refuse != nil {
+		refuse(w)
+		return
+	}
+	p := newPeer(f.t, w, r)
+	if p == nil {
+		return
+	}
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	defer close(p.over)
+	writing.Go(p.write)
+	p.say(`{"type":"welcome","connection":"00","version":"0","ping":25,"limits":{"message":65536,"command":81920,"topics":1000,"topicsPerCommand":100,"commandsPerSecond":100}}`)
+	f.peers <- p
+	p.read()
+}
+
+// refuseNext makes the next handshake fail with a status and the Retry-After
+// header, if it is not empty.
+func (f *fake) refuseNext(status int, after string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse = append(f.refuse, func(w http.ResponseWriter) {
+		if after != "" {
+			w.Header().Set("Retry-After", after)
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, `{"code":"over_capacity","detail":"it is full"}`)
+	})
+}
+
+// dials returns when there were handshakes.
+func (f *fake) dials() []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]time.Time(nil), f.dialled...)
+}
+
+// A peer is the server's end of one connection.
+type peer struct {
+	t        testing.TB
+	conn     *websocket.Conn
+	commands chan string
+	frames   chan func() // what is to be written, in order
+	over     chan struct{}
+}
+
+func newPeer(t testing.TB, w http.ResponseWriter, r *http.Request) *peer {
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"notiflux.v1.json"}})
+	if err != nil {
+		t.Errorf("accept: %v", err)
+		return nil
+	}
+	conn.SetReadLimit(-1)
+	return &peer{t, conn, make(chan string, 1000), make(chan func(), 100), make(chan struct{})}
+}
+
+func (p *peer) read() {
+	for {
+		_, data, err := p.conn.Read(context.Background())
+		if err != nil {
+			p.conn.CloseNow()
+			close(p.commands)
+			return
+		}
+		p.commands <- string(data)
+	}
+}
+
+func (p *peer) write() {
+	for {
+		select {
+		case send := <-p.frames:
+			send()
+		case <-p.over:
+			return
+		}
+	}
+}
+
+// send sends a frame, and reports whether it could. It blocks for as long as
+// the client does not read.
+func (p *peer) send(frame string) bool {
+	return p.conn.Write(context.Background(), websocket.MessageText, []byte(frame)) == nil
+}
+
+// say sends frames, in a while.
+func (p *peer) say(frames ...string) {
+	for _, frame := range frames {
+		p.frames <- func() { p.send(frame) }
+	}
+}
+
+// expect fails the test unless the next commands are these.
+func (p *peer) expect(want ...string) {
+	p.t.Helper()
+	for _, w := range want {
+		if got := <-p.commands; got != w {
+			p.t.Fatalf("got command %s\nwant        %s", got, w)
+		}
+	}
+}
+
+// end closes the connection with a code, after all that was said and a last
+// word if it is not empty.
+func (p *peer) end(code websocket.StatusCode, bye string) {
+	if bye != "" {
+		p.say(bye)
+	}
+	p.frames <- func() { p.conn.Close(code, "so it is") }
+}
+
+// cut breaks the connection, after all that was said.
+func (p *peer) cut() { p.frames <- func() { p.conn.CloseNow() } }
+
+// accept returns the next connection.
+func (f *fake) accept() *peer { return <-f.peers }
+
+// dial returns a client of f, closed at the end of the test.
+func (f *fake) dial(o client.Options) *client.Client {
+	f.t.Helper()
+	o.HTTPClient = f.client()
+	c, err := client.Dial(context.Background(), base, o)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// An audience is a loop over a subscription whose body waits for the test.
+type audience struct {
+	t      testing.TB
+	events chan string
+	leave  context.CancelFunc // ends it by its context
+	stop   chan struct{}      // ends it by break
+}
+
+func listen(t testing.TB, c *client.Client, s client.Subscription) *audience {
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &audience{t, make(chan string), cancel, make(chan struct{})}
+	go func() {
+		defer close(a.events)
+		for event, err := range c.Subscribe(ctx, s) {
+			select {
+			case a.events <- describe(event, err):
+			case <-a.stop:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		for range a.events {
+		}
+	})
+	return a
+}
+
+// describe writes what an iteration yielded; a reader of a failed test sees it.
+func describe(event client.Event, err error) string {
+	if lost, ok := errors.AsType[*client.LostError](err); ok {
+		return fmt.Sprintf("lost %s %v %v gap=%v", lost.Topic, lost.Since, lost.Position, lost.Gap)
+	}
+	if refused, ok := errors.AsType[*client.RefusedError](err); ok {
+		return fmt.Sprintf("refused %s %s", refused.Topic, refused.Err.Code)
+	}
+	if err != nil {
+		return "end " + err.Error()
+	}
+	switch e := event.(type) {
+	case client.Message:
+		return fmt.Sprintf("message %s %v %s", e.Topic, e.Position, e.Data)
+	case client.Subscribed:
+		return fmt.Sprintf("subscribed %s %v %d resumed=%v", e.Topic, e.Position, e.Replay, e.Resumed)
+	case client.Skipped:
+		return fmt.Sprintf("skipped %s %v %v", e.Topic, e.From, e.To)
+	case client.Disconnected:
+		return "disconnected"
+	}
+	return fmt.Sprintf("unknown %T", event)
+}
+
+// expect fails the test unless these events are next.
+func (a *audience) expect(want ...string) {
+	a.t.Helper()
+	for _, w := range want {
+		if got := <-a.events; got != w {
+			a.t.Fatalf("got event %q\nwant      %q", got, w)
+		}
+	}
+}
+
+// over fails the test unless the iteration has ended.
+func (a *audience) over() {
+	a.t.Helper()
+	if got, more := <-a.events; more {
+		a.t.Fatalf("got event %q after the last", got)
+	}
+}
+
+// subscribedTo answers the subscribe command with an id: the topics are at E:0,
+// and none of them is replayed.
+func subscribedTo(id int, topics ...string) string {
+	var members []string
+	for _, topic := range topics {
+		members = append(members, fmt.Sprintf(`%q:{"position":"E:0","recovered":true,"replay":0}`, topic))
+	}
+	return fmt.Sprintf(`{"type":"subscribed","id":%d,"topics":{%s}}`, id, strings.Join(members, ","))
+}
+
+func message(topic string, offset int, data string) string {
+	return fmt.Sprintf(`{"type":"message","topic":%q,"position":"E:%d","time":1790000000000,"data":%s}`, topic, offset, data)
+}
+
+func topics(names ...notiflux.Topic) client.Subscription { return client.Subscription{Topics: names} }
+
+// logged returns a logger and what it writes.
+func logged() (*slog.Logger, *strings.Builder) {
+	var out strings.Builder
+	return slog.New(slog.NewTextHandler(io.Writer(&out), &slog.HandlerOptions{Level: slog.LevelDebug})), &out
+}

@@ -1,0 +1,224 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// read takes the frames of a session until it ends, and returns why.
+func (c *Client) read(ctx context.Context, s *session) error {
+	for {
+		s.heard()
+		data, err := s.read()
+		if err != nil {
+			return err
+		}
+		var f frame
+		if err := json.Unmarshal(data, &f); err != nil {
+			return errProtocol
+		}
+		switch f.Type {
+		case "message", "skipped", "gap":
+			c.move(ctx, s, &f)
+		case "subscribed":
+			c.answer(ctx, s, &f)
+			c.rouse() // once for all topics that are to be asked for again
+		case "unsubscribed":
+			c.ended(ctx, s, &f)
+			c.rouse()
+		case "error":
+			c.refuseAll(ctx, s, &f)
+			c.rouse()
+		case "bye":
+			s.bye = f
+		}
+		// Of other types are answers that nobody waits for, and what later
+		// versions of the protocol add.
+	}
+}
+
+// deliver gives an item to a subscriber, and reports whether it took it. While
+// it waits nothing is read.
+func (c *Client) deliver(ctx context.Context, s *session, by *subscriber, i item) bool {
+	i.session = s.number
+	s.silence.Stop()
+	defer s.heard()
+	select {
+	case by.items <- i:
+		return true
+	case <-by.left:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// live returns the interest that a frame about topic is for; nil: there is none,
+// or none any longer.
+func (c *Client) live(s *session, topic notiflux.Topic) *interest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := c.interests[topic]; i != nil && i.asked == s && i.live {
+		return i
+	}
+	return nil
+}
+
+// move delivers what takes a topic on to a position.
+func (c *Client) move(ctx context.Context, s *session, f *frame) {
+	i := c.live(s, f.Topic)
+	if i == nil {
+		return
+	}
+	next := f.Position
+	if f.Type == "skipped" {
+		next = f.To
+	}
+	p, err := notiflux.ParsePosition(next)
+	if err != nil {
+		c.fault("a position is none", i)
+		return
+	}
+	if p.Epoch == i.position.Epoch && p.Offset <= i.position.Offset {
+		c.fault("a position does not come after the one before", i)
+		return
+	}
+	out := item{}
+	switch f.Type {
+	case "message":
+		out.event = Message{Topic: i.topic, Position: p, Time: time.UnixMilli(f.Time), Data: f.Data}
+	case "skipped":
+		out.event = Skipped{Topic: i.topic, From: i.position, To: p}
+	case "gap":
+		out.err = &LostError{Topic: i.topic, Since: i.position, Position: p, Gap: true}
+	}
+	if c.deliver(ctx, s, i.by, out) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		i.position = p
+	}
+}
+
+// fault counts a frame that breaks the protocol, and is ignored.
+func (c *Client) fault(what string, i *interest) {
+	c.log.Debug("protocol fault", "fault", what, "topic", string(i.topic), "faults", c.faults.Add(1))
+}
+
+// answered returns the interests that the answer to a subscribe command is
+// about, without those that nobody has any more.
+func (c *Client) answered(s *session, id int64) (batch []*interest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, i := range s.pending[id] {
+		if c.interests[i.topic] == i && i.asked == s {
+			batch = append(batch, i)
+		}
+	}
+	delete(s.pending, id)
+	return batch
+}
+
+// answer takes the answer to a subscribe command.
+func (c *Client) answer(ctx context.Context, s *session, f *frame) {
+	var topics map[notiflux.Topic]subscribed
+	if err := json.Unmarshal(f.Topics, &topics); err != nil {
+		topics = nil // each of them is asked for again
+	}
+	for _, i := range c.answered(s, f.ID) {
+		if t, ok := topics[i.topic]; ok {
+			c.subscribed(ctx, s, i, t)
+		} else if r, ok := f.Refused[i.topic]; ok {
+			c.refuse(ctx, s, i, &notiflux.Error{Code: r.Code, Detail: r.Message}, false)
+		} else {
+			c.fault("a topic is not in the answer", i)
+			c.refuse(ctx, s, i, notiflux.Errorf(notiflux.Internal, "the server did not answer"), true)
+		}
+	}
+}
+
+// subscribed makes an interest live.
+func (c *Client) subscribed(ctx context.Context, s *session, i *interest, t subscribed) {
+	p, err := notiflux.ParsePosition(t.Position)
+	if err != nil {
+		c.fault("a position is none", i)
+		c.refuse(ctx, s, i, notiflux.Errorf(notiflux.Internal, "the server did not say from where on"), true)
+		return
+	}
+	out := item{event: Subscribed{Topic: i.topic, Position: p, Replay: t.Replay, Resumed: i.resumed}}
+	if !t.Recovered {
+		out = item{err: &LostError{Topic: i.topic, Since: i.position, Position: p}}
+	}
+	taken := c.deliver(ctx, s, i.by, out)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if taken {
+		i.position, i.resumed = p, true
+	}
+	i.live, i.renewed = true, false
+}
+
+// ended takes the end of subscriptions that the server has ended.
+func (c *Client) ended(ctx context.Context, s *session, f *frame) {
+	var topics []notiflux.Topic
+	if f.Code == "" || json.Unmarshal(f.Topics, &topics) != nil {
+		return // the answer to an unsubscribe command
+	}
+	for _, topic := range topics {
+		if i := c.live(s, topic); i != nil {
+			c.refuse(ctx, s, i, &notiflux.Error{Code: f.Code, Detail: "the server ended the subscription"}, false)
+		}
+	}
+}
+
+// refuseAll takes an error in place of the answer to a subscribe command.
+func (c *Client) refuseAll(ctx context.Context, s *session, f *frame) {
+	for _, i := range c.answered(s, f.ID) {
+		c.refuse(ctx, s, i, &notiflux.Error{Code: f.Code, Detail: f.Message}, f.Retry)
+	}
+}
+
+const (
+	tokenRevoked   notiflux.Code = "token_revoked"   // this server does not say it yet
+	outcomeUnknown notiflux.Code = "outcome_unknown" // nor this
+)
+
+// passing reports whether a refusal may be none a little later.
+func passing(code notiflux.Code) bool {
+	switch code {
+	case notiflux.OverCapacity, notiflux.Unavailable, notiflux.Draining, notiflux.Internal, outcomeUnknown:
+		return true
+	}
+	return false
+}
+
+// renewable reports whether another token may help against a refusal.
+func renewable(code notiflux.Code) bool {
+	return code == notiflux.TokenInvalid || code == notiflux.TokenExpired || code == tokenRevoked
+}
+
+// refuse takes the refusal of an interest: it is asked for again, with a new
+// token or after a while, or it ends.
+func (c *Client) refuse(ctx context.Context, s *session, i *interest, refusal *notiflux.Error, retry bool) {
+	c.mu.Lock()
+	i.asked, i.live = nil, false
+	switch {
+	case renewable(refusal.Code) && c.source != nil && !i.renewed:
+		i.renewed = true
+		c.stale = c.stale || i.generation == c.generation // else another topic has renewed it
+	case retry || passing(refusal.Code):
+		i.deferred = true
+	default:
+		delete(c.interests, i.topic)
+		i.by.open--
+		last := i.by.open == 0
+		c.mu.Unlock()
+		c.deliver(ctx, s, i.by, item{err: &RefusedError{Topic: i.topic, Err: refusal}, last: last})
+		return
+	}
+	c.mu.Unlock()
+	c.log.Debug("topic refused for now", "topic", string(i.topic), "error", fmt.Sprintf("%s: %v", refusal.Code, refusal))
+}

@@ -1,0 +1,341 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/ikornaselur/notiflux/client"
+)
+
+func TestResumesAfterWhatWasTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{})
+		a := listen(t, c, client.Subscription{Topics: topics("a", "b").Topics, Last: 3})
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a","b"],"last":3}`)
+		p.say(subscribedTo(1, "a", "b"), message("a", 1, "1"), message("a", 2, "2"))
+		a.expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false", "message a E:1 1", "message a E:2 2")
+		p.cut()
+		a.expect("disconnected")
+		p = f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a","b"],"since":{"a":"E:2","b":"E:0"}}`)
+		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"E:2","recovered":true,"replay":1},"b":{"position":"F:7","recovered":false,"replay":0}}}`,
+			message("a", 3, "3"),
+			`{"type":"message","topic":"b","position":"F:8","time":0,"data":4}`)
+		a.expect("subscribed a E:2 1 resumed=true", "lost b E:0 F:7 gap=false", "message a E:3 3", "message b F:8 4")
+
+		// Before the first answer everything is as it was.
+		p.cut()
+		a.expect("disconnected")
+		p = f.accept()
+		b := listen(t, c, client.Subscription{Topics: topics("c").Topics, Last: 5})
+		p.expect(`{"type":"subscribe","id":1,"topics":["a","b"],"since":{"a":"E:3","b":"F:8"}}`, `{"type":"subscribe","id":2,"topics":["c"],"last":5}`)
+		p.cut()
+		b.expect("disconnected")
+		f.accept().expect(`{"type":"subscribe","id":1,"topics":["a","b"],"since":{"a":"E:3","b":"F:8"}}`, `{"type":"subscribe","id":2,"topics":["c"],"last":5}`)
+	})
+}
+
+// While a loop is busy the client goes on: what came before the cut, the cut,
+// and what came after it are yielded in this order all the same.
+func TestCutBehindASlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		a := listen(t, f.dial(client.Options{}), topics("a"))
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"]}`)
+		p.say(subscribedTo(1, "a"))
+		a.expect("subscribed a E:0 0 resumed=false")
+		for n := range 20 {
+			p.say(message("a", n+1, "1"))
+			p.cut()
+			p = f.accept()
+			p.expect(fmt.Sprintf(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:%d"}}`, n+1))
+			p.say(fmt.Sprintf(`{"type":"subscribed","id":1,"topics":{"a":{"position":"E:%d","recovered":true,"replay":0}}}`, n+1))
+			synctest.Wait()
+			a.expect(fmt.Sprintf("message a E:%d 1", n+1), "disconnected", fmt.Sprintf("subscribed a E:%d 0 resumed=true", n+1))
+		}
+	})
+}
+
+func TestCloseCodes(t *testing.T) {
+	const never = -1
+	tests := []struct {
+		code     websocket.StatusCode
+		bye      string
+		min, max time.Duration // until the next handshake; never
+	}{
+		{1000, "", 0, 250 * time.Millisecond},
+		{1001, "", 0, 250 * time.Millisecond},
+		{1002, "", never, 0},
+		{1003, "", never, 0},
+		{1007, "", never, 0},
+		{1008, "", 0, 250 * time.Millisecond},
+		{1009, "", never, 0},
+		{1011, "", 0, 250 * time.Millisecond},
+		{1012, "", 0, 250 * time.Millisecond},
+		{1012, `{"type":"bye","code":"draining","after":1730}`, 1730 * time.Millisecond, 1730 * time.Millisecond},
+		{1012, `{"type":"bye","code":"draining","after":86400000}`, 5 * time.Minute, 5 * time.Minute},
+		{1013, "", 0, 250 * time.Millisecond},
+		{1013, `{"type":"bye","code":"over_capacity","after":3000}`, 3 * time.Second, 3 * time.Second},
+		{4003, "", never, 0},
+		{4009, `{"type":"bye","code":"idle","after":0}`, never, 0},
+		{4108, `{"type":"bye","code":"too_many","after":2000}`, 2 * time.Second, 2 * time.Second},
+		{4201, "", 0, 0},
+		{4202, `{"type":"bye","code":"too_slow","after":0}`, 0, 0},
+		{4999, "", 0, 250 * time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.code, tt.bye), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				c := f.dial(client.Options{})
+				a := listen(t, c, topics("a"))
+				p := f.accept()
+				<-p.commands
+				p.say(subscribedTo(1, "a"), message("a", 1, "1"))
+				a.expect("subscribed a E:0 0 resumed=false", "message a E:1 1")
+				time.Sleep(20 * time.Second)
+				ended := time.Now()
+				p.end(tt.code, tt.bye)
+				if tt.min == never {
+					a.expect(fmt.Sprintf("end the server closed the connection: %d so it is", tt.code))
+					a.over()
+					next := listen(t, c, topics("b"))
+					next.expect(fmt.Sprintf("end the server closed the connection: %d so it is", tt.code))
+					return
+				}
+				a.expect("disconnected")
+				f.accept().expect(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:1"}}`)
+				if got := f.dials()[1].Sub(ended); got < tt.min || got > tt.max {
+					t.Errorf("the next connection came after %v, want %v to %v", got, tt.min, tt.max)
+				}
+			})
+		})
+	}
+}
+
+func TestUnusedConnectionIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{})
+		f.accept().end(4009, `{"type":"bye","code":"idle","after":0}`)
+		time.Sleep(time.Hour)
+		if got := len(f.dials()); got != 1 {
+			t.Errorf("%d connections without a subscription, want 1", got)
+		}
+		a := listen(t, c, topics("a"))
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"]}`)
+		p.say(subscribedTo(1, "a"))
+		a.expect("subscribed a E:0 0 resumed=false")
+	})
+}
+
+func TestFirstCommandCrossesTheEndOfAnUnusedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		a := listen(t, f.dial(client.Options{}), topics("a"))
+		p := f.accept()
+		<-p.commands
+		p.end(4009, `{"type":"bye","code":"idle","after":0}`)
+		a.expect("disconnected")
+		f.accept().expect(`{"type":"subscribe","id":1,"topics":["a"]}`)
+	})
+}
+
+func TestAttemptsBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{})
+		a := listen(t, c, topics("a"))
+		p := f.accept()
+		<-p.commands
+		const refusals = 20
+		for range refusals {
+			f.refuseNext(503, "")
+		}
+		p.cut()
+		a.expect("disconnected")
+		p = f.accept()
+		dials := f.dials()
+		var total time.Duration
+		for n := range refusals + 1 {
+			wait, most := dials[n+1].Sub(dials[n]), min(250*time.Millisecond<<n, 30*time.Second)
+			total += wait
+			if wait > most {
+				t.Errorf("attempt %d came after %v, the most is %v", n, wait, most)
+			}
+		}
+		if total < 30*time.Second {
+			t.Errorf("%d attempts took %v together: they did not back off", refusals, total)
+		}
+
+		// What held for a while starts again from the beginning.
+		time.Sleep(time.Minute)
+		ended := time.Now()
+		p.cut()
+		a.expect("disconnected")
+		f.accept()
+		if got := time.Since(ended); got > 250*time.Millisecond {
+			t.Errorf("the next connection came after %v, want at most 250ms", got)
+		}
+	})
+}
+
+func TestRefusedHandshakes(t *testing.T) {
+	for _, status := range []int{http.StatusOK, http.StatusFound, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				a := listen(t, f.dial(client.Options{}), topics("a"))
+				f.refuseNext(status, "")
+				p := f.accept()
+				<-p.commands
+				p.cut()
+				a.expect("disconnected", "end over_capacity: it is full")
+				a.over()
+			})
+		})
+	}
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				a := listen(t, f.dial(client.Options{}), topics("a"))
+				f.refuseNext(status, "100")
+				f.refuseNext(status, time.Now().Add(200*time.Second).UTC().Format(http.TimeFormat))
+				p := f.accept()
+				<-p.commands
+				p.cut()
+				a.expect("disconnected")
+				f.accept()
+				dials := f.dials()
+				if got := dials[2].Sub(dials[1]); got < 100*time.Second || got > 101*time.Second {
+					t.Errorf("the attempt after Retry-After: 100 came after %v", got)
+				}
+				if got := dials[3].Sub(dials[2]); got < 98*time.Second || got > 102*time.Second {
+					t.Errorf("the attempt after Retry-After with a time came after %v, want about 100s", got)
+				}
+			})
+		})
+	}
+}
+
+func TestSilenceEndsAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		a := listen(t, f.dial(client.Options{}), topics("a"))
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a"))
+		a.expect("subscribed a E:0 0 resumed=false")
+		for range 10 { // pings are life
+			time.Sleep(25 * time.Second)
+			if err := p.conn.Ping(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		heard := time.Now()
+		a.expect("disconnected")
+		if got := time.Since(heard); got != time.Minute {
+			t.Errorf("the connection was given up after %v of silence, want 1m", got)
+		}
+		f.accept()
+	})
+}
+
+func TestWhatIsNoServer(t *testing.T) {
+	tests := map[string]func(*peer){
+		"no object": func(p *peer) { p.say("hello") },
+		"binary": func(p *peer) {
+			p.frames <- func() { _ = p.conn.Write(context.Background(), websocket.MessageBinary, []byte("{}")) }
+		},
+		"too large": func(p *peer) { p.say(message("a", 1, `"`+strings.Repeat("x", 2<<20)+`"`)) },
+	}
+	for name, do := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				a := listen(t, f.dial(client.Options{}), topics("a"))
+				p := f.accept()
+				<-p.commands
+				do(p)
+				if got := <-a.events; !strings.HasPrefix(got, "end ") {
+					t.Errorf("got event %q, want the end", got)
+				}
+				a.over()
+			})
+		})
+	}
+}
+
+func TestTokensAreRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		log, written := logged()
+		var calls atomic.Int32
+		var fail atomic.Bool
+		c := f.dial(client.Options{Logger: log, Token: "unused", TokenSource: func(context.Context) (client.Token, error) {
+			token := client.Token(fmt.Sprint("secret", calls.Add(1)))
+			if fail.Load() {
+				return "", errors.New("not now")
+			}
+			return token, nil
+		}})
+		a := listen(t, c, topics("a", "b"))
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a","b"],"token":"secret1"}`)
+		p.say(`{"type":"subscribed","id":1,"topics":{},"refused":{"a":{"code":"token_expired","message":"no"},"b":{"code":"token_expired","message":"no"}}}`)
+		p.expect(`{"type":"subscribe","id":2,"topics":["a","b"],"token":"secret2"}`)
+		p.say(`{"type":"subscribed","id":2,"topics":{"a":{"position":"E:0","recovered":true,"replay":0}},"refused":{"b":{"code":"token_invalid","message":"no"}}}`)
+		a.expect("subscribed a E:0 0 resumed=false", "refused b token_invalid")
+		if n := calls.Load(); n != 2 {
+			t.Errorf("a token was asked for %d times, want 2", n)
+		}
+
+		// The next connection uses what is there; a source that fails is asked again.
+		p.cut()
+		a.expect("disconnected")
+		p = f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:0"},"token":"secret2"}`)
+		fail.Store(true)
+		p.say(`{"type":"subscribed","id":1,"topics":{},"refused":{"a":{"code":"token_expired","message":"no"}}}`)
+		a.expect("disconnected")
+		time.Sleep(10 * time.Second)
+		fail.Store(false)
+		p = f.accept()
+		n := calls.Load()
+		p.expect(fmt.Sprintf(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:0"},"token":"secret%d"}`, n))
+		if n < 4 || n > 20 {
+			t.Errorf("a token was asked for %d times in 10 s", n)
+		}
+		if strings.Contains(written.String(), "secret") {
+			t.Errorf("a token was logged:\n%s", written)
+		}
+	})
+}
+
+func TestTokenIsNeverPrinted(t *testing.T) {
+	o := client.Options{Token: "secret"}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		if got := fmt.Sprintf(verb, o); strings.Contains(got, "secret") || strings.Contains(got, "736563726574") {
+			t.Errorf("%s prints %s", verb, got)
+		}
+	}
+	log, written := logged()
+	log.Info("x", "token", o.Token, "options", o)
+	if strings.Contains(written.String(), "secret") {
+		t.Errorf("slog prints %s", written)
+	}
+}

@@ -1,0 +1,196 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// A Subscription says what to subscribe to.
+type Subscription struct {
+	// Topics are subscribed to, at least one. A client may be subscribed to a
+	// topic once at a time.
+	Topics []notiflux.Topic
+	// Since are positions to go on after, as Message and Subscribed have them.
+	// What is not covered by the server any more is a [LostError].
+	Since map[notiflux.Topic]notiflux.Position
+	// Last asks for up to so many earlier messages of each topic that is not in
+	// Since.
+	Last int
+	// Latest is for who needs the newest message only: when the client is behind,
+	// older ones are left out, and [Skipped] says so.
+	Latest bool
+}
+
+// A subscriber is one iteration.
+type subscriber struct {
+	// Immutable.
+	items chan item     // unbuffered: what was sent has been taken
+	left  chan struct{} // closed when the iteration has ended
+
+	cuts chan cut // has room for one: several that were not seen are one
+
+	open int // topics that are not refused; guarded by Client.mu
+}
+
+// An item is what an iteration yields next.
+type item struct {
+	session uint64 // in which it came
+	event   Event
+	err     error
+	last    bool // nothing can follow
+}
+
+// A cut is the end of a session, for the subscribers.
+type cut struct {
+	session uint64
+	err     error
+}
+
+// An interest is a topic of a subscriber.
+type interest struct {
+	// Immutable.
+	topic  notiflux.Topic
+	by     *subscriber
+	number uint64 // interests are asked for in this order
+	last   int
+	latest bool
+
+	// Guarded by Client.mu. The goroutine that reads a session alone changes
+	// position, so it reads it without.
+	position   notiflux.Position // up to here it was given; without an epoch: nothing is known yet
+	asked      *session          // in which it was asked for; nil: it is to be asked for
+	live       bool              // asked has answered, and messages count
+	resumed    bool              // it was live before
+	generation uint64            // of the token that it was asked for with
+	renewed    bool              // a token was asked for on its behalf, and no answer was good since
+	deferred   bool              // refused for now: asked for again after a while
+}
+
+// Subscribe yields what happens to the topics of s, starting when the iteration
+// does and unsubscribing when it ends. See the package's documentation for how to
+// tell events apart.
+//
+// An event comes without an error, and an error without an event. After a
+// [*LostError] the iteration goes on, after a [*RefusedError] as well while a
+// topic is left. Any other error is the last: that of ctx, [ErrClosed], or why
+// the client does not connect again: a [*CloseError] or [*HandshakeError]. So an
+// iteration that the loop does not break ends with an error, always.
+//
+// The loop holds back the server while its body runs. Iterating again subscribes
+// again, from the beginning.
+func (c *Client) Subscribe(ctx context.Context, s Subscription) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		by, err := c.join(s)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer c.leave(by)
+		for by.next(ctx, c, yield) {
+		}
+	}
+}
+
+// next yields what comes next, and reports whether the iteration goes on.
+func (b *subscriber) next(ctx context.Context, c *Client, yield func(Event, error) bool) bool {
+	select {
+	case i := <-b.items:
+		select {
+		case cut := <-b.cuts:
+			// The item was taken before the cut if it is of that session.
+			if cut.session >= i.session {
+				return yield(i.event, i.err) && !i.last && yield(Disconnected{cut.err}, nil)
+			}
+			return yield(Disconnected{cut.err}, nil) && yield(i.event, i.err) && !i.last
+		default:
+		}
+		return yield(i.event, i.err) && !i.last
+	case cut := <-b.cuts:
+		return yield(Disconnected{cut.err}, nil)
+	case <-ctx.Done():
+		yield(nil, context.Cause(ctx))
+	case <-c.done:
+		select {
+		case cut := <-b.cuts:
+			return yield(Disconnected{cut.err}, nil)
+		default:
+		}
+		c.mu.Lock()
+		err := c.err
+		c.mu.Unlock()
+		yield(nil, err)
+	}
+	return false
+}
+
+// join makes the topics of s those of a subscriber.
+func (c *Client) join(s Subscription) (*subscriber, error) {
+	if len(s.Topics) == 0 {
+		return nil, fmt.Errorf("subscribe: there is no topic")
+	}
+	if s.Last < 0 {
+		return nil, fmt.Errorf("subscribe: Last is %d: give the number of messages", s.Last)
+	}
+	for topic, position := range s.Since {
+		if !slices.Contains(s.Topics, topic) {
+			return nil, fmt.Errorf("subscribe: Since names %q, which is not in Topics", topic)
+		}
+		if _, err := notiflux.ParsePosition(position.String()); err != nil {
+			return nil, fmt.Errorf("subscribe: Since of %q: %w", topic, err)
+		}
+	}
+	by := &subscriber{items: make(chan item), left: make(chan struct{}), cuts: make(chan cut, 1)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	topics := map[notiflux.Topic]*interest{}
+	for _, topic := range s.Topics {
+		if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+			return nil, fmt.Errorf("subscribe: %w", err)
+		}
+		if c.interests[topic] != nil {
+			return nil, fmt.Errorf("subscribe: the client is subscribed to %q already", topic)
+		}
+		if topics[topic] == nil {
+			c.numbered++
+			topics[topic] = &interest{topic: topic, by: by, number: c.numbered, last: s.Last, latest: s.Latest, position: s.Since[topic]}
+		}
+	}
+	for topic, i := range topics {
+		c.interests[topic] = i
+		by.open++
+	}
+	c.rouse()
+	return by, nil
+}
+
+// leave ends an iteration.
+func (c *Client) leave(by *subscriber) {
+	close(by.left)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, i := range c.sortedLocked() {
+		if i.by != by {
+			continue
+		}
+		delete(c.interests, i.topic)
+		if i.asked != nil && i.asked == c.session {
+			c.gone = append(c.gone, i.topic)
+		}
+	}
+	c.rouse()
+}
+
+// sortedLocked returns the interests in the order in which they came.
+func (c *Client) sortedLocked() []*interest {
+	all := make([]*interest, 0, len(c.interests))
+	for _, i := range c.interests {
+		all = append(all, i)
+	}
+	slices.SortFunc(all, func(a, b *interest) int { return cmp.Compare(a.number, b.number) })
+	return all
+}
