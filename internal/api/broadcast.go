@@ -68,7 +68,7 @@ func (a *API) authorize(b broadcast, h http.Header) error {
 	token := b.token
 	if token == "" {
 		var err error
-		if token, err = bearer(h); err != nil {
+		if token, err = Bearer(h); err != nil {
 			return err
 		}
 	}

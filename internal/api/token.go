@@ -37,7 +37,7 @@ func (a *API) Authorize(r *http.Request, scope auth.Scope, topics ...notiflux.To
 
 // token returns the token of a GET request, never an empty one.
 func (a *API) token(r *http.Request) (auth.Token, error) {
-	token, err := bearer(r.Header)
+	token, err := Bearer(r.Header)
 	if err != nil || token != "" {
 		return token, err
 	}
@@ -58,10 +58,10 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
 }
 
-// bearer returns the token of the Authorization header (RFC 6750 section 2.1),
+// Bearer returns the token of the Authorization header (RFC 6750 section 2.1),
 // empty when there is no such header. Anything else in it, or a second one, is
 // TokenInvalid: it is never taken for a request without a token.
-func bearer(h http.Header) (auth.Token, error) {
+func Bearer(h http.Header) (auth.Token, error) {
 	values := h["Authorization"]
 	switch len(values) {
 	case 0:

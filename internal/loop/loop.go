@@ -243,6 +243,11 @@ func (l *Loop) write() {
 func (l *Loop) add(nc net.Conn, early []byte, client func(*Conn, time.Duration) Client) {
 	c := &Conn{loop: l}
 	l.conns[c] = struct{}{}
+	defer func() {
+		if c.socket == nil { // Making the client panicked.
+			nc.Close()
+		}
+	}()
 	defer l.recovered(c)
 	c.client = client(c, l.now)
 	if c.socket = l.poller.adopt(c, nc); c.socket == nil {

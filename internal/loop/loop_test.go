@@ -217,6 +217,21 @@ func TestAPanicEndsOneConnection(t *testing.T) {
 	})
 }
 
+func TestAPanicBeforeThereIsAClientClosesTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, loop.Config{})
+		here, there := net.Pipe()
+		w.Serve(there, nil, func(*loop.Conn, time.Duration) loop.Client { panic("told to") })
+		if _, err := here.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("the peer reads %v, want %v", err, io.EOF)
+		}
+		synctest.Wait()
+		if w.Panics() != 1 || w.closed != 1 {
+			t.Errorf("panics %d, closed %d; want 1 each", w.Panics(), w.closed)
+		}
+	})
+}
+
 func TestDropInsideRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, loop.Config{})

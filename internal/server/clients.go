@@ -38,8 +38,8 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var credential session.Credential
-	if h.Token != "" {
-		credential.Claims, credential.Err = s.verifier.Verify(auth.Token(h.Token))
+	if h.Protocol == protocolJSON {
+		credential = s.credential(auth.Token(h.Token), r.Header)
 	}
 	sockets, encoding := &s.sockets, notiflux.Text
 	if h.Deflate {
@@ -55,6 +55,18 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 		return socket
 	})
 	return nil
+}
+
+// credential judges the token that a client connects with: that of its subprotocol,
+// else of the header.
+func (s *Server) credential(token auth.Token, h http.Header) (c session.Credential) {
+	if token == "" {
+		if token, c.Err = api.Bearer(h); c.Err != nil || token == "" {
+			return c
+		}
+	}
+	c.Claims, c.Err = s.verifier.Verify(token)
+	return c
 }
 
 // serve gives a client to the next loop.
