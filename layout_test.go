@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"internal/transport/echo":      {"internal/loop", "internal/transport", "internal/wire"},
 	"internal/api":                 {".", "internal/auth", "internal/hub", "internal/origin", "internal/wire"},
 	"internal/bench":               {".", "internal/auth"},
+	"internal/delivery":            {"."},
 	"internal/server": {".", "internal/api", "internal/auth", "internal/broker", "internal/config", "internal/hub", "internal/loop",
 		"internal/metrics", "internal/origin", "internal/session", "internal/topiclog", "internal/transport", "internal/wire", "internal/worker"},
 	"internal/server/servertest": {".", "internal/auth", "internal/config", "internal/server"},
@@ -45,7 +46,7 @@ var allowed = map[string][]string{
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{".", "internal/topiclog", "internal/hub", "internal/broker", "internal/worker", "internal/origin", "internal/config"}
+var standardOnly = []string{".", "internal/topiclog", "internal/hub", "internal/broker", "internal/worker", "internal/origin", "internal/config", "internal/delivery"}
 
 const (
 	maxFileLines     = 600

@@ -1,0 +1,241 @@
+package delivery
+
+import (
+	"fmt"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// Check returns every fault in a log, publishers' first, then client by client.
+// A client is judged from where it stands after each fault, so that one of them
+// is told once.
+func Check(log Log) []error {
+	f := new(faults)
+	o := newOrders(&log, f)
+	for _, c := range log.Clients {
+		w := walk{orders: o, faults: f, name: c.Name, held: log.Held, had: make(map[notiflux.Topic]notiflux.Position)}
+		w.reset()
+		for i, e := range c.Events {
+			w.at, w.event = i, e
+			w.step(e)
+		}
+	}
+	return f.all
+}
+
+type faults struct{ all []error }
+
+func (f *faults) add(format string, args ...any) {
+	f.all = append(f.all, fmt.Errorf(format, args...))
+}
+
+// event adds a fault in a client's i-th event.
+func (f *faults) event(client string, i int, e Event, format string, args ...any) {
+	f.add("%s, event %d, %s %q %v: %s", client, i, e.Kind, e.Topic, e.Position, fmt.Sprintf(format, args...))
+}
+
+// walk goes through the events of one client.
+type walk struct {
+	orders *orders
+	faults *faults
+	name   string
+	held   int
+
+	at    int
+	event Event
+
+	// Of this connection.
+	subscriptions map[notiflux.Topic]notiflux.Position // what each was given so far
+	untold        map[notiflux.Topic]Event             // answers without a position, until a message tells
+	ended         map[notiflux.Topic]bool
+
+	had map[notiflux.Topic]notiflux.Position // what was given over all connections
+}
+
+func (w *walk) reset() {
+	w.subscriptions = make(map[notiflux.Topic]notiflux.Position)
+	w.untold = make(map[notiflux.Topic]Event)
+	w.ended = make(map[notiflux.Topic]bool)
+}
+
+func (w *walk) fault(format string, args ...any) {
+	w.faults.event(w.name, w.at, w.event, format, args...)
+}
+
+// order returns the messages that a position counts in; none if there are none.
+func (w *walk) order(topic notiflux.Topic, p notiflux.Position) *order {
+	if o := w.orders.of[numbering{topic, p.Epoch}]; o != nil {
+		return o
+	}
+	return new(order)
+}
+
+func (w *walk) step(e Event) {
+	given, subscribed := w.subscriptions[e.Topic]
+	switch e.Kind {
+	case Cut:
+		w.reset()
+		return
+	case Rest:
+		w.rest()
+		return
+	case Subscribed:
+		if subscribed {
+			w.again(given)
+		} else {
+			w.subscribe()
+		}
+		w.give()
+		return
+	}
+	if !subscribed {
+		if w.ended[e.Topic] && e.Kind != Unsubscribed {
+			w.fault("after the answer to the end of the subscription")
+		} else if e.Kind != Unsubscribed {
+			w.fault("before an answer to a subscription")
+		}
+		return
+	}
+	switch e.Kind {
+	case Message:
+		if w.message(given); e.Position.Epoch == given.Epoch && e.Position.Offset < given.Offset {
+			return // It has more already.
+		}
+	case Skipped:
+		if e.From != given {
+			w.fault("skipped from %v, but %v was given", e.From, given)
+		}
+		if e.Position.Epoch != given.Epoch || e.Position.Offset <= given.Offset {
+			w.fault("skipped backwards, from %v", given)
+		}
+	case Gap:
+		if e.Position.Epoch == given.Epoch && e.Position.Offset < given.Offset {
+			w.fault("a gap backwards, from %v", given)
+		}
+	case Unsubscribed:
+		delete(w.subscriptions, e.Topic)
+		w.ended[e.Topic] = true
+		return
+	}
+	w.give()
+}
+
+// give moves the subscription to the position of the event.
+func (w *walk) give() {
+	w.subscriptions[w.event.Topic] = w.event.Position
+	w.had[w.event.Topic] = w.event.Position
+}
+
+// again is the answer to a subscription that is there already.
+func (w *walk) again(given notiflux.Position) {
+	if w.event.Position != given || !w.event.Recovered || w.event.Replay > 0 {
+		w.fault("the subscription was there, and %v was given", given)
+	}
+}
+
+// subscribe is the answer to a new subscription.
+func (w *walk) subscribe() {
+	e, since := w.event, w.event.Ask.Since
+	o := w.order(e.Topic, e.Position)
+	least, most := o.head(e.Ask.Time, e.Time)
+	if had, ok := w.had[e.Topic]; ok && since != had && since != (notiflux.Position{}) {
+		w.fault("the log is of no use: it asks from %v, and %v was given", since, had)
+	}
+	first := o.rank(e.Position.Offset)
+	switch {
+	case !e.Recovered && e.Position == notiflux.Position{}:
+		w.untold[e.Topic] = e
+		return
+	case !e.Recovered && since == notiflux.Position{}:
+		w.fault("not recovered, and nothing was asked for")
+	case !e.Recovered:
+		w.unrecovered(o, least, most)
+		return
+	case since != notiflux.Position{} && e.Position != since:
+		w.fault("recovered from elsewhere than %v", since)
+	case since == notiflux.Position{} && e.Replay > e.Ask.Last:
+		w.fault("%d messages are replayed, %d were asked for", e.Replay, e.Ask.Last)
+	}
+	if e.Replay < 0 {
+		return
+	}
+	switch head := first + e.Replay; {
+	case first > most:
+		w.fault("beyond the head, which was at most %s", o.name(most))
+	case head < least:
+		w.fault("%d messages are replayed and end at %s; the head was at least %s", e.Replay, o.name(head), o.name(least))
+	case head > most:
+		w.fault("%d messages are replayed, and there were at most %d", e.Replay, most-first)
+	}
+}
+
+// unrecovered is an answer that says so.
+func (w *walk) unrecovered(o *order, least, most int) {
+	e, since := w.event, w.event.Ask.Since
+	if e.Replay > 0 {
+		w.fault("not recovered, and %d messages are replayed", e.Replay)
+	}
+	n := o.rank(e.Position.Offset)
+	if n < least || n > most || n > 0 && o.messages[n-1].offset != e.Position.Offset {
+		w.fault("not recovered, and the position is not the head, which was from %s to %s", o.name(least), o.name(most))
+	}
+	if after := most - o.rank(since.Offset); since.Epoch == e.Position.Epoch && since.Offset <= e.Position.Offset && after <= w.held {
+		w.fault("not recovered from %v, though at most %d messages are after it, and %d are held", since, after, w.held)
+	}
+}
+
+// message is a message when everything up to given had come.
+func (w *walk) message(given notiflux.Position) {
+	e := w.event
+	if answer, ok := w.untold[e.Topic]; ok {
+		w.told(answer)
+		return
+	}
+	o := w.order(e.Topic, given)
+	switch next := o.rank(given.Offset); {
+	case e.Position.Epoch != given.Epoch:
+		w.fault("another epoch without a word, after %v", given)
+	case e.Position.Offset == given.Offset:
+		w.fault("twice")
+	case e.Position.Offset < given.Offset:
+		w.fault("out of order, or twice, after %v", given)
+	case next < len(o.messages) && o.messages[next].offset < e.Position.Offset:
+		w.fault("after %v, so %d messages are missing", given, o.rank(e.Position.Offset-1)-next)
+	}
+}
+
+// told is a message that tells where an answer without a position stood: at the
+// head, or where it was asked for.
+func (w *walk) told(answer Event) {
+	delete(w.untold, w.event.Topic)
+	o := w.order(w.event.Topic, w.event.Position)
+	least, most := o.head(answer.Ask.Time, answer.Time)
+	before := o.rank(w.event.Position.Offset) - 1
+	asked := answer.Ask.Since.Epoch == w.event.Position.Epoch && before == o.rank(answer.Ask.Since.Offset)
+	if !asked && (before < least || before > most) {
+		w.fault("it goes on behind %s, which was neither asked for nor the head, from %s to %s", o.name(max(before, 0)), o.name(least), o.name(most))
+	}
+}
+
+// rest is when nothing more comes.
+func (w *walk) rest() {
+	for topic, given := range w.subscriptions {
+		o := w.order(topic, given)
+		if missing := len(o.messages) - o.rank(given.Offset); missing > 0 {
+			w.fault("%d messages of %q are missing at its end, after %v", missing, topic, given)
+		}
+		for n, other := range w.orders.of {
+			if n.topic == topic && n.epoch != given.Epoch && other.last() > o.last() {
+				w.fault("%q went on in the epoch %s, and the client is in %s", topic, n.epoch, given.Epoch)
+			}
+		}
+	}
+}
+
+// last returns when the last message was sent.
+func (o *order) last() Time {
+	if len(o.called) == 0 {
+		return 0
+	}
+	return o.called[len(o.called)-1].time
+}
