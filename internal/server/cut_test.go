@@ -1,0 +1,223 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+var (
+	cuts = flag.Int("cuts", 1000, "how often TestCutAtARandomByte cuts clients of a dialect on a kind of loop")
+	seed = flag.Uint64("seed", 0, "of the random choices of TestCutAtARandomByte; 0: another each time")
+)
+
+const (
+	cutClients = 5
+	cutRate    = 500 // messages per second and topic
+)
+
+var (
+	cutTopics    = []notiflux.Topic{"left", "right"}
+	cutHistories = []int{5, 1_000_000} // messages of a topic: one that loses, one that never does
+)
+
+// A client that is cut at any byte, again and again, has every message once and
+// in order after each resume, or is told that it has not: it is told so never
+// inside the bounds of the history, and nothing is missing where it is told that
+// it has.
+func TestCutAtARandomByte(t *testing.T) {
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	for _, d := range []struct {
+		name  string
+		speak dialect
+	}{{"websocket", speakJSON}, {"events", speakEvents}, {"stream", speakLines}, {"poll", speakPoll}} {
+		for _, held := range cutHistories {
+			t.Run(fmt.Sprintf("%s/held=%d", d.name, held), func(t *testing.T) {
+				onBothLoops(t, func(t *testing.T, start starter) {
+					s := start(func(c *config.Serve) { c.HistoryMessages, c.HistoryBytes = held, c.HistoryTotalBytes })
+					cutAtRandomBytes(t, s, d.speak, held)
+				})
+			})
+		}
+	}
+}
+
+func cutAtRandomBytes(t *testing.T, s *servertest.Server, speak dialect, held int) {
+	recorder := new(delivery.Recorder)
+	p := newPress(t, s, recorder)
+	clients := make([]*cutClient, cutClients)
+	for i := range clients {
+		clients[i] = &cutClient{
+			t:         t,
+			address:   strings.TrimPrefix(s.URL, "http://"),
+			token:     s.Token(auth.Subscribe, cutTopics...),
+			random:    rand.New(rand.NewPCG(*seed, uint64(i))),
+			recording: recorder.Client(fmt.Sprint("client ", i)),
+			positions: make(map[notiflux.Topic]notiflux.Position),
+			cutIn:     make(map[phase]int),
+		}
+	}
+	each := func(do func(c *cutClient)) {
+		var wg sync.WaitGroup
+		for _, c := range clients {
+			wg.Go(func() { do(c) })
+		}
+		wg.Wait()
+	}
+	p.begin()
+	each(func(c *cutClient) {
+		for range *cuts / len(cutHistories) / cutClients {
+			p.await(c.random.IntN(2) * c.random.IntN(20))
+			c.connect(speak, nil)
+		}
+	})
+	goal := p.end()
+	each(func(c *cutClient) { c.connect(speak, goal) })
+
+	for i, fault := range delivery.Check(recorder.Log(held)) {
+		if i == 10 {
+			t.Error("and more")
+			break
+		}
+		t.Error(fault)
+	}
+	total := clients[0]
+	for _, c := range clients[1:] {
+		total.recovered += c.recovered
+		total.lost += c.lost
+		for phase, n := range c.cutIn {
+			total.cutIn[phase] += n
+		}
+	}
+	t.Logf("-seed=%d: %d messages; cut while %v; recovered %d times, and not %d times", *seed, p.count(), total.cutIn, total.recovered, total.lost)
+	if held >= p.count() && total.lost > 0 {
+		t.Errorf("not recovered %d times, though everything is held", total.lost)
+	}
+	if *cuts >= 400 && (held < 10 && total.lost == 0 || total.recovered == 0 || len(total.cutIn) < 3) {
+		t.Errorf("the cuts prove nothing: %v, recovered %d times, and not %d times", total.cutIn, total.recovered, total.lost)
+	}
+}
+
+// press publishes to the topics at a steady rate.
+type press struct {
+	t        *testing.T
+	s        *servertest.Server
+	recorder *delivery.Recorder
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+
+	mu    sync.Mutex
+	more  *sync.Cond
+	sent  int
+	ended bool
+	heads map[notiflux.Topic]notiflux.Position
+}
+
+func newPress(t *testing.T, s *servertest.Server, r *delivery.Recorder) *press {
+	p := &press{t: t, s: s, recorder: r, heads: make(map[notiflux.Topic]notiflux.Position)}
+	p.more = sync.NewCond(&p.mu)
+	return p
+}
+
+func (p *press) begin() {
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	for _, topic := range cutTopics {
+		p.running.Go(func() { p.publish(ctx, topic) })
+	}
+}
+
+// end waits for the messages under way, and returns the last position of each topic.
+func (p *press) end() map[notiflux.Topic]notiflux.Position {
+	p.stop()
+	p.running.Wait()
+	return p.heads
+}
+
+// publish runs until the context ends, or something fails.
+func (p *press) publish(ctx context.Context, topic notiflux.Topic) {
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.ended = true
+		p.more.Broadcast()
+	}()
+	token := p.s.Token(auth.Broadcast, topic)
+	random := rand.New(rand.NewPCG(*seed, 1<<32+uint64(len(topic))))
+	pace := time.NewTicker(time.Second / cutRate)
+	defer pace.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pace.C:
+		}
+		// What stands between frames of any dialect stands inside a message too.
+		data := fmt.Sprint(topic, i, strings.Repeat("\n\ndata: {\"é\"}\r\n", random.IntN(12)))
+		answered := p.recorder.Publishing(topic, data)
+		position, err := post(p.s, topic, data, token)
+		if err != nil {
+			p.t.Errorf("publish: %v", err)
+			return
+		}
+		answered(delivery.Acknowledged, position)
+		p.mu.Lock()
+		p.sent++
+		p.heads[topic] = position
+		p.more.Broadcast()
+		p.mu.Unlock()
+	}
+}
+
+func post(s *servertest.Server, topic notiflux.Topic, data, token string) (notiflux.Position, error) {
+	body, err := json.Marshal(map[string]any{"topic": topic, "message": data, "token": token})
+	if err != nil {
+		return notiflux.Position{}, err
+	}
+	r, err := s.HTTP.Post(s.URL+"/broadcast", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return notiflux.Position{}, err
+	}
+	defer r.Body.Close()
+	answer, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		return notiflux.Position{}, fmt.Errorf("%s: %s, %w", r.Status, answer, err)
+	}
+	var ok struct{ Position string }
+	if err := json.Unmarshal(answer, &ok); err != nil {
+		return notiflux.Position{}, err
+	}
+	return notiflux.ParsePosition(ok.Position)
+}
+
+// await waits until n more messages are acknowledged.
+func (p *press) await(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for until := p.sent + n; p.sent < until && !p.ended; {
+		p.more.Wait()
+	}
+}
+
+func (p *press) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sent
+}
