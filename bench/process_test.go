@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/gobwas/ws/wsutil"
@@ -91,9 +92,9 @@ func (p *process) token(t *testing.T, scope auth.Scope, topic notiflux.Topic) st
 	return string(token)
 }
 
-// connect opens a WebSocket with a receive buffer of so many bytes; 0: the
-// system's choice.
-func (p *process) connect(buffer int) (net.Conn, error) {
+// connect opens a WebSocket with a receive buffer of so many bytes (0: the
+// system's choice), and with more lines in its handshake.
+func (p *process) connect(buffer int, more ...string) (net.Conn, error) {
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		if buffer == 0 {
 			return nil
@@ -105,8 +106,8 @@ func (p *process) connect(buffer int) (net.Conn, error) {
 		return nil, err
 	}
 	c.SetDeadline(time.Now().Add(5 * time.Minute))
-	fmt.Fprintf(c, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-	r, err := http.ReadResponse(bufio.NewReaderSize(c, 1), nil)
+	fmt.Fprintf(c, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", strings.Join(more, ""))
+	r, err := http.ReadResponse(bufio.NewReader(iotest.OneByteReader(c)), nil) // no more than the header
 	if err == nil && r.StatusCode != http.StatusSwitchingProtocols {
 		err = errors.New(r.Status)
 	}
