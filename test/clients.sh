@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Clients that are not ours against the echo program and the real server: the
 # npm package ws and the Python package websockets, on both kinds of loop, with
-# and without compression.
+# and without compression, and curl for what goes over HTTP.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -10,6 +10,7 @@ python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2
 	skip "needs Python 3.11 with its venv module (Debian: python3-venv)"
 node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null ||
 	skip "needs Node.js 18 with npm (Debian: nodejs npm)"
+command -v curl >/dev/null || skip "needs curl"
 
 echo "1. install the clients"
 cp -r test/clients "$work/clients"
@@ -31,10 +32,35 @@ clients() {
 	node "$work/clients/ws.mjs" "$1" "$url$3" >"$work/ws.log" 2>&1 || fail "ws: $2" "$work/ws.log" "$work/$2"
 	"$work/venv/bin/python" "$work/clients/client.py" "$1" "$url" >"$work/python.log" 2>&1 ||
 		fail "websockets: $2" "$work/python.log" "$work/$2"
+	[ "$1" = echo ] || dialects "$url"
 	unset 'started[-1]'
 	kill "$pid"
 	wait "$pid" || fail "its exit status is $?: $2" "$work/$2"
 	tokenless "$work/$2"
+}
+
+# dialects URL: curl reads what it missed by each of the dialects of HTTP.
+dialects() {
+	local position route since
+	local ask=(curl --silent --show-error --fail --no-buffer --max-time 60 --header "Authorization: Bearer $TOKEN")
+	position="$("${ask[@]}" "$1/history?topic=clients&limit=0" | sed 's/.*"position":"\([^"]*\)".*/\1/')"
+	"${ask[@]}" --data '{"topic":"clients","message":"by curl"}' "$1/broadcast" >"$work/broadcast.txt" || fail "curl: /broadcast"
+	since="topic=clients&since=$position"
+	for route in history poll; do
+		"${ask[@]}" "$1/$route?$since" >"$work/$route.txt" || fail "curl: /$route"
+		grep -q '"data":"by curl"' "$work/$route.txt" && grep -q '"recovered":true' "$work/$route.txt" ||
+			fail "curl: /$route since $position" "$work/$route.txt"
+	done
+	for route in events stream; do
+		"${ask[@]}" "$1/$route?$since" >"$work/$route.txt" 2>"$work/curl.log" &
+		started+=($!)
+		eventually grep -q '"data":"by curl"' "$work/$route.txt" &&
+			grep -qF "{\"position\":\"$position\",\"recovered\":true,\"replay\":1}" "$work/$route.txt" ||
+			fail "curl: /$route since $position" "$work/$route.txt" "$work/curl.log"
+		kill "${started[-1]}"
+		wait "${started[-1]}" || true # It was killed.
+		unset 'started[-1]'
+	done
 }
 
 step=1

@@ -21,9 +21,14 @@ MOST = 16 * 1024 * 1024
 LONG = "0123456789 κόσμε " * 2000
 
 
-def dial(url: str, compress: bool) -> ClientConnection:
+def dial(url: str, compress: bool, *protocols: str) -> ClientConnection:
     """Connect; the caller has it as a context manager."""
-    return connect(url.replace("http", "ws", 1), compression="deflate" if compress else None, max_size=None)
+    return connect(
+        url.replace("http", "ws", 1),
+        compression="deflate" if compress else None,
+        max_size=None,
+        subprotocols=protocols or None,
+    )
 
 
 def check_agreement(client: ClientConnection, compress: bool) -> None:
@@ -72,11 +77,13 @@ def echo_ends(url: str, compress: bool) -> None:
             assert (got := close_code(client)) == code, got
 
 
-def broadcast(url: str, message: object) -> None:
+def broadcast(url: str, message: object) -> str:
+    """Publish; return the position."""
     body = json.dumps({"topic": "clients", "message": message}).encode()
     headers = {"Authorization": f"Bearer {os.environ['TOKEN']}", "Content-Type": "application/json"}
     with urllib.request.urlopen(urllib.request.Request(f"{url}/broadcast", body, headers), timeout=30) as answer:
         assert answer.status == 200
+        return json.load(answer)["position"]
 
 
 def text_protocol(url: str, compress: bool) -> None:
@@ -97,6 +104,43 @@ def text_protocol(url: str, compress: bool) -> None:
     assert client.close_code == 1000
 
 
+def json_protocol(url: str, compress: bool) -> None:
+    def expect(client: ClientConnection, **want: object) -> dict:
+        got = json.loads(client.recv(timeout=30))
+        assert {name: got.get(name) for name in want} == want, got
+        return got
+
+    def say(client: ClientConnection, **command: object) -> None:
+        client.send(json.dumps(command))
+
+    def subscribe(client: ClientConnection, **more: object) -> dict:
+        check_agreement(client, compress)
+        assert client.subprotocol == "notiflux.v1.json"
+        expect(client, type="welcome")
+        say(client, type="subscribe", id=1, topics=["clients"], token=os.environ["TOKEN"], **more)
+        return expect(client, type="subscribed", id=1)["topics"]["clients"]
+
+    with dial(f"{url}/ws", compress, "notiflux.v1.json") as client:
+        subscribed = subscribe(client)
+        assert subscribed["recovered"] and subscribed["replay"] == 0
+        for message in ("short", LONG, "", None, {"z": [1, 2.5], "a": LONG}):
+            position = broadcast(url, message)
+            expect(client, type="message", topic="clients", position=position, data=message)
+    missed = [broadcast(url, message) for message in ("one", "two")]
+    with dial(f"{url}/ws", compress, "notiflux.v1.json") as client:
+        resumed = subscribe(client, since={"clients": position})
+        assert resumed == {"position": position, "recovered": True, "replay": 2}
+        expect(client, type="message", position=missed[0], data="one")
+        expect(client, type="message", position=missed[1], data="two")
+        say(client, type="unsubscribe", id=2, topics=["clients"])
+        expect(client, type="unsubscribed", id=2, topics=["clients"])
+        broadcast(url, "nobody is there")
+        say(client, type="ping", id=3)
+        expect(client, type="pong", id=3)
+        client.send(b"\0\1\2")
+        assert (got := close_code(client)) == 1003, got
+
+
 def small_window(url: str) -> None:
     """A window that the server does not have is declined."""
     offer = ClientPerMessageDeflateFactory(server_max_window_bits=12)
@@ -108,7 +152,7 @@ def small_window(url: str) -> None:
 
 def main() -> None:
     mode, url = sys.argv[1:]
-    tests = {"echo": [echo_messages, echo_fragments, echo_ends], "server": [text_protocol]}[mode]
+    tests = {"echo": [echo_messages, echo_fragments, echo_ends], "server": [text_protocol, json_protocol]}[mode]
     for test in tests:
         for compress in (False, True):
             test(url, compress)

@@ -15,8 +15,8 @@ const most = 16 * 1024 * 1024;
 const long = "0123456789 κόσμε ".repeat(2000);
 
 // open connects; messages are collected, so that none is missed.
-async function open(compress) {
-  const socket = new WebSocket(url.replace("http", "ws"), {
+async function open(compress, ...protocols) {
+  const socket = new WebSocket(url.replace("http", "ws"), protocols, {
     perMessageDeflate: compress && { threshold: 1 },
     maxPayload: 0,
   });
@@ -105,6 +105,7 @@ async function broadcast(message) {
     body: JSON.stringify({ topic: "clients", message }),
   });
   assert.equal(answer.status, 200);
+  return (await answer.json()).position;
 }
 
 async function textProtocol(compress) {
@@ -134,7 +135,44 @@ async function textProtocol(compress) {
   assert.equal(await ended(socket), 1000);
 }
 
-const tests = { echo: [echoMessages, echoFragments, echoEnds], server: [textProtocol] }[mode];
+async function jsonProtocol(compress) {
+  let socket;
+  const say = (command) => socket.send(JSON.stringify(command));
+  const expect = async (want) => {
+    const got = JSON.parse(await socket.next());
+    for (const [name, value] of Object.entries(want)) assert.deepEqual(got[name], value, JSON.stringify(got));
+    return got;
+  };
+  const subscribe = async (since) => {
+    socket = await open(compress, "notiflux.v1.json");
+    assert.equal(socket.protocol, "notiflux.v1.json");
+    await expect({ type: "welcome" });
+    say({ type: "subscribe", id: 1, topics: ["clients"], token: process.env.TOKEN, since });
+    return (await expect({ type: "subscribed", id: 1 })).topics.clients;
+  };
+  let { position, recovered, replay } = await subscribe();
+  assert.deepEqual([recovered, replay], [true, 0]);
+  for (const data of ["short", long, "", null, { z: [1, 2.5], a: long }]) {
+    position = await broadcast(data);
+    await expect({ type: "message", topic: "clients", position, data });
+  }
+  socket.terminate();
+  const missed = [await broadcast("one"), await broadcast("two")];
+  assert.deepEqual(await subscribe({ clients: position }), { position, recovered: true, replay: 2 });
+  await expect({ type: "message", position: missed[0], data: "one" });
+  await expect({ type: "message", position: missed[1], data: "two" });
+  say({ type: "unsubscribe", id: 2, topics: ["clients"] });
+  await expect({ type: "unsubscribed", id: 2, topics: ["clients"] });
+  await broadcast("nobody is there");
+  say({ type: "ping", id: 3 });
+  await expect({ type: "pong", id: 3 });
+  say({ type: "dance", id: 4 });
+  await expect({ type: "error", id: 4, code: "unknown_type" });
+  socket.send(Buffer.from([0, 1, 2]));
+  assert.equal(await ended(socket), 1003);
+}
+
+const tests = { echo: [echoMessages, echoFragments, echoEnds], server: [textProtocol, jsonProtocol] }[mode];
 for (const test of tests) {
   for (const compress of [false, true]) await test(compress);
 }
