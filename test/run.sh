@@ -74,6 +74,7 @@ else
 fi
 suite scripts test/scripts.sh
 suite clients test/clients.sh
+suite browser test/browser.sh
 suite image test/image.sh
 
 printf '\n%s\n%s passed, %s failed, %s skipped\n' "$summary" "$passed" "$failed" "$skipped"
