@@ -11,10 +11,11 @@ import (
 	"sync"
 )
 
-// DefaultQueue is how much work may wait if nothing else is said: of checks of
-// signatures, some tenths of a second for each worker. More would be done when the
-// clients have given up.
-const DefaultQueue = 4096
+// DefaultQueue is how much work may wait if nothing else is said: as many checks of
+// signatures as there are clients of a large server that reconnect at once, each with
+// a token of its own, and some seconds of work. More would be done when the clients
+// have given up.
+const DefaultQueue = 32768
 
 // A Pool does work on goroutines of its own. Safe for concurrent use.
 type Pool struct {
