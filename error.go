@@ -24,6 +24,7 @@ const (
 	TooLarge             Code = "too_large"
 	UnsupportedMediaType Code = "unsupported_media_type"
 	UpgradeRequired      Code = "upgrade_required"
+	KeyReused            Code = "key_reused"
 	TooMany              Code = "too_many"
 	OverCapacity         Code = "over_capacity"
 	Unavailable          Code = "unavailable"

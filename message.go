@@ -17,6 +17,7 @@ type Message struct {
 	Position Position  // its place: offsets of a topic strictly increase within an epoch, with holes
 	Time     time.Time // when it was ordered, with the monotonic clock's reading
 	Body     Body
+	Exclude  Connection // does not get it; 0: nobody
 }
 
 // A Body is the value that was published: a string, or any other JSON value.

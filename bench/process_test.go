@@ -33,13 +33,13 @@ type process struct {
 	signer          *auth.Signer
 }
 
-func serve(t *testing.T, flags ...string) *process {
+func serve(t testing.TB, flags ...string) *process {
 	t.Helper()
 	return serveWithin(t, 0, flags...)
 }
 
 // serveWithin is serve with a limit on descriptors; 0: the test's own.
-func serveWithin(t *testing.T, descriptors int, flags ...string) *process {
+func serveWithin(t testing.TB, descriptors int, flags ...string) *process {
 	t.Helper()
 	private, public, err := auth.GenerateKey()
 	if err != nil {
@@ -83,9 +83,9 @@ func serveWithin(t *testing.T, descriptors int, flags ...string) *process {
 	return nil
 }
 
-func (p *process) token(t *testing.T, scope auth.Scope, topic notiflux.Topic) string {
+func (p *process) token(t testing.TB, scope auth.Scope, topics ...notiflux.Topic) string {
 	t.Helper()
-	token, err := p.signer.Sign(auth.Grant{Subject: "bench", Scopes: []auth.Scope{scope}, Topics: []notiflux.Topic{topic}, Expires: time.Now().Add(time.Hour)})
+	token, err := p.signer.Sign(auth.Grant{Subject: "bench", Scopes: []auth.Scope{scope}, Topics: topics, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,4 +147,24 @@ func (p *process) kilobytes(t *testing.T, field string) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// cpu returns how much processor time the server has taken.
+func (p *process) cpu(t testing.TB) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/" + p.pid + "/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	var ticks time.Duration
+	for _, field := range fields[11:13] { // utime and stime, of proc(5)
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * time.Second / 100 // USER_HZ is 100 everywhere
 }

@@ -9,8 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,25 +26,6 @@ const (
 	missed          = 20 // messages while a client is away
 	clientsPerTopic = 10
 )
-
-// cpu returns the time that the server has computed.
-func (p *process) cpu(t *testing.T) time.Duration {
-	t.Helper()
-	stat, err := os.ReadFile("/proc/" + p.pid + "/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // After the name, which may hold anything.
-	ticks := 0
-	for _, field := range strings.Fields(rest)[11:13] { // utime and stime
-		n, err := strconv.Atoi(field)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * (time.Second / 100) // USER_HZ is 100 on every system that Go knows.
-}
 
 // A resumer is a client of the JSON protocol with one topic.
 type resumer struct {

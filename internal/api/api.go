@@ -45,9 +45,10 @@ const (
 
 // A Publisher orders messages: the broker. Safe for concurrent use.
 type Publisher interface {
-	// Publish returns once the message is ordered and kept. It owns body.Data
-	// from then on. Errors that a stranger may see are [notiflux.Error]s.
-	Publish(ctx context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error)
+	// Publish orders each of ps that has no error yet, and returns once all are
+	// ordered and kept, or have an error. It owns the data of the bodies from then
+	// on. Errors that a stranger may see are [notiflux.Error]s.
+	Publish(ctx context.Context, ps []notiflux.Publication)
 }
 
 // A Verifier judges tokens. Safe for concurrent use.
@@ -149,7 +150,8 @@ func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
 	return a.Health(w, r)
 }
 
-// Stats counts requests to broadcast since New.
+// Stats counts broadcasts since New: each message of an array for itself, and each
+// request that was refused as a whole.
 type Stats struct {
 	Accepted uint64 // ordered, and answered with a position
 	Refused  uint64 // the publisher's fault: 4xx
@@ -161,7 +163,7 @@ func (a *API) Stats() Stats {
 	return Stats{a.accepted.Load(), a.refused.Load(), a.failed.Load()}
 }
 
-// count adds the outcome of one request to broadcast.
+// count adds the outcome of one broadcast.
 func (a *API) count(err error) {
 	switch {
 	case err == nil:

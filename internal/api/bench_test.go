@@ -105,8 +105,10 @@ func (v fixedVerifier) Verify(auth.Token) (*auth.Claims, error) { return v.claim
 
 type fixedPublisher struct{}
 
-func (fixedPublisher) Publish(context.Context, notiflux.Topic, notiflux.Body) (notiflux.Position, error) {
-	return notiflux.Position{Epoch: "0123456789abcdef", Offset: 123456}, nil
+func (fixedPublisher) Publish(_ context.Context, ps []notiflux.Publication) {
+	for i := range ps {
+		ps[i].Position = notiflux.Position{Epoch: "0123456789abcdef", Offset: 123456}
+	}
 }
 
 // A nullWriter forgets what is written, and takes any deadline as a connection

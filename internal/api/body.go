@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -27,24 +29,47 @@ type limits struct {
 	bodyBytes    int64
 }
 
-// A broadcast is what a publisher asks for. It shares no memory with the
-// decoder that it comes from.
+// maxElements is how many messages a request may publish.
+const maxElements = 1000
+
+// A broadcast is what a publisher asks for: what is to be published, in order. It
+// is valid until the decoder that it comes from is released.
 type broadcast struct {
-	topic notiflux.Topic
-	body  notiflux.Body
-	token auth.Token // empty: none in the body
+	publications []notiflux.Publication // what is wrong with one is its error
+	names        []name                 // of each
+	array        bool                   // the body is an array
+	one          bool                   // it is a single object with `topic`, which is answered for itself
+}
+
+// A name is what an element says of itself besides what is published.
+type name struct {
+	token auth.Token // empty: none
+	topic string     // as it was sent; empty: not told, or not a string
 }
 
 // A decoder reads the body of a request to broadcast, one at a time. It keeps
 // its memory for the next one. The zero value is ready.
 type decoder struct {
-	body   bytes.Buffer
-	json   wire.JSONReader
-	answer []byte
+	body      bytes.Buffer
+	json      wire.JSONReader
+	broadcast broadcast
+	topics    []string // of the element that is read
+	fault     error    // of that element, in its shape
+	answer    []byte
 }
 
 // size returns how much memory d keeps, in bytes.
-func (d *decoder) size() int { return d.body.Cap() + d.json.Size() + cap(d.answer) }
+func (d *decoder) size() int {
+	const perElement = 160
+	return d.body.Cap() + d.json.Size() + cap(d.answer) + perElement*cap(d.broadcast.publications)
+}
+
+// forget lets go of what was decoded, and keeps the memory.
+func (d *decoder) forget() {
+	clear(d.broadcast.publications)
+	clear(d.broadcast.names)
+	clear(d.topics)
+}
 
 // read reads the whole body of r. The router has set the deadline for it, and
 // net/http takes that away at the body's end: what follows may take its time.
@@ -81,56 +106,186 @@ func bodyTooLarge(l limits) error {
 	return notiflux.Errorf(notiflux.TooLarge, "the body is over %d bytes, the most that is taken", l.bodyBytes)
 }
 
-// decode parses what was read. Names are compared byte by byte. Members that
-// mean nothing are ignored; those that will mean something in a later version
-// are refused, so that nobody believes they were heeded.
-func (d *decoder) decode(l limits) (b broadcast, err error) {
-	d.json.Reset(d.body.Bytes(), "the body", "it should be one JSON object with `topic` and `message`")
+const wanted = "it should be one JSON object with `topic` and `message`, or an array of them"
+
+// decode parses what was read. Names are compared byte by byte, and members that
+// mean nothing are ignored. An error is about the whole request: an element of an
+// array that is wrong by itself has its own.
+func (d *decoder) decode(l limits) (*broadcast, error) {
+	b := &d.broadcast
+	*b = broadcast{publications: b.publications[:0], names: b.names[:0]}
+	d.json.Reset(d.body.Bytes(), "the body", wanted)
 	if d.json.IsArray() {
-		return broadcast{}, notiflux.Errorf(notiflux.Malformed, "the body is an array: this version takes one object per request")
+		b.array = true
+		err := d.elements(l)
+		b.one = false
+		return b, err
 	}
 	if err := d.json.Begin(); err != nil {
-		return broadcast{}, err
+		return b, err
 	}
-	for d.json.More() {
-		if err := d.member(&b, l); err != nil {
-			return broadcast{}, err
-		}
+	if err := d.members(l, d.json.End); err != nil {
+		return b, err
 	}
-	if err := d.json.End(); err != nil {
-		return broadcast{}, err
-	}
-	switch {
-	case b.topic == "":
-		return broadcast{}, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
-	case b.body.Data == nil:
-		return broadcast{}, notiflux.Errorf(notiflux.Malformed, "`message` is missing")
-	}
-	return b, nil
+	return b, d.fault
 }
 
-// member reads one member, name and value, into b.
-func (d *decoder) member(b *broadcast, l limits) error {
-	name, value, err := d.json.Member()
-	if err != nil {
+// elements reads the elements of an array.
+func (d *decoder) elements(l limits) error {
+	if err := d.json.BeginArray(); err != nil {
 		return err
 	}
-	var text []byte
-	switch string(name) {
+	for d.json.MoreElements() {
+		if !d.json.IsObject() {
+			if err := d.json.Skip(); err != nil {
+				return err
+			}
+			d.refuse(notiflux.Errorf(notiflux.Malformed, "the element is not an object: it should be one with `topic` and `message`"))
+		} else if err := d.element(l); err != nil {
+			return err
+		}
+		if len(d.broadcast.publications) > maxElements {
+			return notiflux.Errorf(notiflux.TooLarge, "the body has more than %d messages, the most of a request", maxElements)
+		}
+	}
+	return d.json.End()
+}
+
+func (d *decoder) element(l limits) error {
+	if err := d.json.Begin(); err != nil {
+		return err
+	}
+	return d.members(l, d.json.EndObject)
+}
+
+// refuse adds an element that nothing can be made of.
+func (d *decoder) refuse(err error) {
+	d.add(notiflux.Publication{Err: err}, name{})
+}
+
+func (d *decoder) add(p notiflux.Publication, n name) {
+	d.broadcast.publications = append(d.broadcast.publications, p)
+	d.broadcast.names = append(d.broadcast.names, n)
+}
+
+// members reads the members of an element up to its end and adds what it asks for.
+// It returns an error when the body is not JSON; what is wrong with the element
+// alone goes with it.
+func (d *decoder) members(l limits, end func() error) error {
+	e := element{decoder: d, limits: l}
+	d.topics, d.fault = d.topics[:0], nil
+	for d.json.More() {
+		member, value, err := d.json.Member()
+		if err != nil {
+			return err
+		}
+		if d.fault == nil {
+			d.fault = e.member(member, value)
+		}
+	}
+	if err := end(); err != nil {
+		return err
+	}
+	e.add()
+	return nil
+}
+
+// An element is one object of a body while it is read.
+type element struct {
+	decoder *decoder
+	limits  limits
+
+	publication       notiflux.Publication
+	name              name
+	hasTopic, several bool
+}
+
+// member takes one member; an error says what is wrong with its shape.
+func (e *element) member(member []byte, value jsontext.Value) (err error) {
+	p := &e.publication
+	switch string(member) {
 	case "topic":
-		if text, err = d.json.Text(value, "`topic`"); err != nil {
-			return err
-		}
-		b.topic, err = notiflux.ParseTopic(string(text))
+		e.hasTopic = true
+		e.name.topic, err = e.text(value, "`topic`")
+	case "topics":
+		e.several = true
+		err = e.decoder.list(value)
 	case "token":
-		if text, err = d.json.Text(value, "`token`"); err != nil {
-			return err
-		}
-		b.token = auth.Token(text)
+		var token string
+		token, err = e.text(value, "`token`")
+		e.name.token = auth.Token(token)
 	case "message":
-		b.body, err = d.json.Body(value, l.messageBytes)
-	case "topics", "key", "exclude":
-		err = notiflux.Errorf(notiflux.Malformed, "`%s` is not supported by this version", name)
+		p.Body, err = e.decoder.json.Body(value, e.limits.messageBytes)
+	case "key":
+		if p.Key, err = e.text(value, "`key`"); err == nil {
+			err = notiflux.CheckKey(p.Key)
+		}
+	case "exclude":
+		var connection string
+		if connection, err = e.text(value, "`exclude`"); err == nil {
+			p.Exclude, err = notiflux.ParseConnection(connection)
+		}
 	}
 	return err
+}
+
+// text returns the string that value must be.
+func (e *element) text(value jsontext.Value, what string) (string, error) {
+	text, err := e.decoder.json.Text(value, what)
+	return string(text), err
+}
+
+// add adds what the element asks for: a publication for each of its topics, or one
+// that says what is wrong with it.
+func (e *element) add() {
+	d := e.decoder
+	d.broadcast.one = !e.several
+	if d.fault == nil {
+		d.fault = e.incomplete()
+	}
+	if d.fault == nil && !e.several {
+		e.publication.Topic, d.fault = notiflux.ParseTopic(e.name.topic)
+	}
+	if d.fault != nil || !e.several {
+		e.publication.Err = d.fault
+		d.add(e.publication, e.name)
+		return
+	}
+	for _, e.name.topic = range d.topics {
+		e.publication.Topic, e.publication.Err = notiflux.ParseTopic(e.name.topic)
+		d.add(e.publication, e.name)
+	}
+}
+
+// incomplete returns what is missing, or too much.
+func (e *element) incomplete() error {
+	switch {
+	case e.hasTopic && e.several:
+		return notiflux.Errorf(notiflux.Malformed, "there is `topic` and `topics`: give one of them")
+	case e.several && len(e.decoder.topics) == 0:
+		return notiflux.Errorf(notiflux.Malformed, "`topics` is empty: it should name at least one")
+	case !e.hasTopic && !e.several:
+		return notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+	case e.publication.Body.Data == nil:
+		return notiflux.Errorf(notiflux.Malformed, "`message` is missing")
+	}
+	return nil
+}
+
+// list reads `topics`.
+func (d *decoder) list(value jsontext.Value) error {
+	if value.Kind() != jsontext.KindBeginArray {
+		return notiflux.Errorf(notiflux.Malformed, "`topics` must be an array of strings")
+	}
+	for element := range wire.Elements(value) {
+		text, err := d.json.Text(element, "each of `topics`")
+		if err != nil {
+			return err
+		}
+		d.topics = append(d.topics, string(text))
+		if len(d.topics) > maxElements {
+			return notiflux.Errorf(notiflux.TooLarge, "there are more than %d topics, the most of a request", maxElements)
+		}
+	}
+	return nil
 }

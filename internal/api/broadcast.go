@@ -1,15 +1,17 @@
 package api
 
 import (
-	"fmt"
-	"log/slog"
 	"net/http"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
+
+// idempotencyKey is the header that carries a key, as net/http spells it.
+const idempotencyKey = "Idempotency-Key"
+
+var errNoBroadcastToken = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
 
 // Values of the headers of an answer, shared by all of them.
 var (
@@ -17,10 +19,13 @@ var (
 	noStore  = []string{"no-store"}
 )
 
-// Broadcast publishes one message, and answers with its topic and position.
+// Broadcast publishes what the body asks for, and answers with the topic and position
+// of each message, or what was wrong with it.
 func (a *API) Broadcast(w http.ResponseWriter, r *http.Request) error {
 	err := a.broadcast(w, r)
-	a.count(err)
+	if err != nil {
+		a.count(err)
+	}
 	return err
 }
 
@@ -34,59 +39,132 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	b, err := d.decode(a.limits)
+	if err == nil {
+		err = b.takeKey(r.Header)
+	}
 	if err != nil {
 		return err
 	}
-	if err := a.authorize(b, r.Header); err != nil {
-		return err
+	a.authorize(b, r.Header)
+	a.publisher.Publish(r.Context(), b.publications)
+	if b.one && b.publications[0].Err != nil {
+		return b.publications[0].Err
 	}
-	position, err := a.publisher.Publish(r.Context(), b.topic, b.body)
-	if err != nil {
-		return fmt.Errorf("broadcast to %q: %w", b.topic, err)
-	}
-	if a.log.Enabled(r.Context(), slog.LevelDebug) {
-		a.log.Debug("broadcast", "topic", b.topic, "position", position.String())
+	status := http.StatusOK
+	for i := range b.publications {
+		p := &b.publications[i]
+		a.count(p.Err)
+		if p.Err != nil {
+			status = http.StatusMultiStatus
+			a.logFailure(p)
+		}
 	}
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Cache-Control"] = noStore
-	d.answer = appendAnswer(d.answer[:0], b.topic, position)
-	// A publisher that is gone does not read its answer; the message is ordered all the same.
+	d.answer = b.appendAnswer(d.answer[:0])
+	if status != http.StatusOK {
+		w.WriteHeader(status)
+	}
+	// A publisher that is gone does not read its answer; the messages are ordered all the same.
 	_, _ = w.Write(d.answer)
+	return nil
+}
+
+// logFailure tells operators of what failed among others, if it is our fault.
+func (a *API) logFailure(p *notiflux.Publication) {
+	if notiflux.Refusal(p.Err).Code == notiflux.Internal {
+		a.log.Error("broadcast failed", "topic", p.Topic, "err", p.Err)
+	}
+}
+
+// takeKey takes the header Idempotency-Key for the key of a single object.
+func (b *broadcast) takeKey(h http.Header) error {
+	keys := h[idempotencyKey]
+	switch {
+	case len(keys) == 0:
+		return nil
+	case len(keys) > 1:
+		return notiflux.Errorf(notiflux.Malformed, "there is more than one Idempotency-Key header")
+	case b.array:
+		return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key is for a single object: in an array, give each element a `key`")
+	}
+	if err := notiflux.CheckKey(keys[0]); err != nil {
+		return err
+	}
+	for i := range b.publications {
+		p := &b.publications[i]
+		if p.Key != "" && p.Key != keys[0] {
+			return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key and `key` differ: give one of them")
+		}
+		p.Key = keys[0]
+	}
 	return nil
 }
 
 // release gives d back, unless it grew so much that it is better forgotten.
 func (a *API) release(d *decoder) {
+	d.forget()
 	if d.size() <= maxPooledBytes {
 		a.decoders.Put(d)
 	}
 }
 
-// authorize says whether the token of the body, else of the header, allows b.
-func (a *API) authorize(b broadcast, h http.Header) error {
-	token := b.token
+// authorize gives each publication whose token does not allow it its error. The token
+// is that of its element, else of the header.
+func (a *API) authorize(b *broadcast, h http.Header) {
+	var last auth.Token // Most have the same one.
+	var claims *auth.Claims
+	var err error
+	for i := range b.publications {
+		p, token := &b.publications[i], b.names[i].token
+		if p.Err != nil {
+			continue
+		}
+		if i == 0 || token != last || claims == nil {
+			last = token
+			claims, err = a.claims(token, h)
+		}
+		if p.Err = err; err == nil {
+			p.Err = claims.Allow(auth.Broadcast, p.Topic)
+		}
+	}
+}
+
+// claims returns what a token allows, or the header's if it is empty.
+func (a *API) claims(token auth.Token, h http.Header) (*auth.Claims, error) {
 	if token == "" {
 		var err error
 		if token, err = Bearer(h); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if token == "" {
-		return notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
+		return nil, errNoBroadcastToken
 	}
-	claims, err := a.verifier.Verify(token)
-	if err != nil {
-		return err
-	}
-	return claims.Allow(auth.Broadcast, b.topic)
+	return a.verifier.Verify(token)
 }
 
-func appendAnswer(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
-	// A topic is UTF-8, so quoting it cannot fail.
-	dst = append(dst, `{"topic":`...)
-	dst, _ = jsontext.AppendQuote(dst, topic)
-	dst = append(dst, `,"position":"`...)
-	dst = position.AppendTo(dst) // Letters, digits and a colon: nothing to escape.
-	return append(dst, "\"}\n"...)
+// appendAnswer appends the body of the answer: of the one publication, or a list.
+func (b *broadcast) appendAnswer(dst []byte) []byte {
+	if b.one {
+		return append(b.appendOutcome(dst, 0), '\n')
+	}
+	dst = append(dst, '[')
+	for i := range b.publications {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = b.appendOutcome(dst, i)
+	}
+	return append(dst, "]\n"...)
+}
+
+// appendOutcome appends what became of one publication.
+func (b *broadcast) appendOutcome(dst []byte, i int) []byte {
+	p := &b.publications[i]
+	if p.Err != nil {
+		return wire.AppendFailed(dst, b.names[i].topic, notiflux.Refusal(p.Err))
+	}
+	return wire.AppendPublished(dst, p.Topic, p.Position)
 }

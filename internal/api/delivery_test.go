@@ -261,11 +261,11 @@ func TestSlowPublishAndKeepAlive(t *testing.T) {
 // A slowPublisher takes half a minute, unless the publisher goes.
 type slowPublisher struct{}
 
-func (slowPublisher) Publish(ctx context.Context, _ notiflux.Topic, _ notiflux.Body) (notiflux.Position, error) {
+func (slowPublisher) Publish(ctx context.Context, ps []notiflux.Publication) {
 	select {
 	case <-ctx.Done():
-		return notiflux.Position{}, ctx.Err()
+		ps[0].Err = ctx.Err()
 	case <-time.After(30 * time.Second):
-		return notiflux.Position{Epoch: "E", Offset: 1}, nil
+		ps[0].Position = notiflux.Position{Epoch: "E", Offset: 1}
 	}
 }

@@ -9,10 +9,23 @@ import (
 // same memory.
 type DecoderForTest struct{ decoder }
 
+// An ElementForTest is what one element of a body asks for.
+type ElementForTest struct {
+	notiflux.Publication
+	Token auth.Token
+}
+
 // Decode decodes text; messages may have up to messageBytes.
-func (d *DecoderForTest) Decode(text []byte, messageBytes int) (notiflux.Topic, notiflux.Body, auth.Token, error) {
+func (d *DecoderForTest) Decode(text []byte, messageBytes int) ([]ElementForTest, error) {
 	d.body.Reset()
 	d.body.Write(text)
 	b, err := d.decode(limits{messageBytes: messageBytes})
-	return b.topic, b.body, b.token, err
+	if err != nil {
+		return nil, err
+	}
+	all := make([]ElementForTest, len(b.publications))
+	for i, p := range b.publications {
+		all[i] = ElementForTest{p, b.names[i].token}
+	}
+	return all, nil
 }

@@ -3,6 +3,8 @@ package api_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -26,7 +28,7 @@ func FuzzBroadcastBody(f *testing.F) {
 		`{"topic":"a","topic":"b"}`,
 		`{"topic":"a","message":"\ud800"}`,
 		`{"topic":"a","key":"k"}`,
-		`[{"topic":"a"}]`,
+		`[{"topic":"a"},1,{"topics":["a","b"],"message":{},"exclude":"00000000000000ff"}]`,
 		`{"topic":"a","message":1} x`,
 		"", "{", "null", "\xff",
 	} {
@@ -34,34 +36,53 @@ func FuzzBroadcastBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var decoder api.DecoderForTest
-		topic, body, token, err := decoder.Decode(text, maxFuzzMessage)
+		elements, err := decoder.Decode(text, maxFuzzMessage)
 		if err != nil {
 			checkRefusal(t, text, err)
 			return
 		}
-		if _, err := notiflux.ParseTopic(string(topic)); err != nil {
-			t.Errorf("accepted the topic %q: %v", topic, err)
-		}
-		if len(body.Data) > maxFuzzMessage || !utf8.Valid(body.Data) {
-			t.Errorf("accepted a message of %d bytes: %q", len(body.Data), body.Data)
-		}
-		if body.JSON && !jsontext.Value(body.Data).IsValid() {
-			t.Errorf("accepted as JSON: %q", body.Data)
-		}
-
-		again := append([]byte(`{"topic":`), quote(t, string(topic))...)
-		again = append(again, `,"message":`...)
-		if body.JSON {
-			again = append(again, body.Data...)
-		} else {
-			again = append(again, quote(t, string(body.Data))...)
-		}
-		again = append(append(append(again, `,"token":`...), quote(t, string(token))...), '}')
-		topic2, body2, token2, err := decoder.Decode(again, maxFuzzMessage)
-		if err != nil || topic2 != topic || token2 != token || body2.JSON != body.JSON || !bytes.Equal(body2.Data, body.Data) {
-			t.Errorf("published again as %s: %q %q %v, want %q %q", again, topic2, body2.Data, err, topic, body.Data)
+		for _, e := range elements {
+			if e.Err != nil {
+				checkRefusal(t, text, e.Err)
+				continue
+			}
+			checkElement(t, e)
+			again, err := decoder.Decode(encode(t, e), maxFuzzMessage)
+			if err != nil || len(again) != 1 || !reflect.DeepEqual(again[0], e) {
+				t.Errorf("published again as %s: %+v, %v; want %+v", encode(t, e), again, err, e)
+			}
 		}
 	})
+}
+
+func checkElement(t *testing.T, e api.ElementForTest) {
+	t.Helper()
+	if _, err := notiflux.ParseTopic(string(e.Topic)); err != nil {
+		t.Errorf("accepted the topic %q: %v", e.Topic, err)
+	}
+	if len(e.Body.Data) > maxFuzzMessage || !utf8.Valid(e.Body.Data) {
+		t.Errorf("accepted a message of %d bytes: %q", len(e.Body.Data), e.Body.Data)
+	}
+	if e.Body.JSON && !jsontext.Value(e.Body.Data).IsValid() {
+		t.Errorf("accepted as JSON: %q", e.Body.Data)
+	}
+}
+
+// encode returns an element as a body of its own.
+func encode(t *testing.T, e api.ElementForTest) []byte {
+	t.Helper()
+	message := string(e.Body.Data)
+	if !e.Body.JSON {
+		message = string(quote(t, message))
+	}
+	body := fmt.Appendf(nil, `{"topic":%s,"message":%s,"token":%s`, quote(t, string(e.Topic)), message, quote(t, string(e.Token)))
+	if e.Key != "" {
+		body = fmt.Appendf(body, `,"key":%s`, quote(t, e.Key))
+	}
+	if e.Exclude != 0 {
+		body = fmt.Appendf(body, `,"exclude":"%v"`, e.Exclude)
+	}
+	return append(body, '}')
 }
 
 const maxFuzzMessage = 1000

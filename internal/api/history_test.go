@@ -40,11 +40,17 @@ func newReader(t testing.TB, keep int, c api.Config) *reader {
 // publish publishes a string and returns its offset.
 func (r *reader) publish(t testing.TB, topic notiflux.Topic, text string) uint64 {
 	t.Helper()
-	p, err := r.broker.Publish(t.Context(), topic, notiflux.Body{Data: []byte(text)})
-	if err != nil {
-		t.Fatal(err)
+	return r.order(t, topic, notiflux.Body{Data: []byte(text)})
+}
+
+func (r *reader) order(t testing.TB, topic notiflux.Topic, body notiflux.Body) uint64 {
+	t.Helper()
+	ps := []notiflux.Publication{{Topic: topic, Body: body}}
+	r.broker.Publish(t.Context(), ps)
+	if ps[0].Err != nil {
+		t.Fatal(ps[0].Err)
 	}
-	return p.Offset
+	return ps[0].Position.Offset
 }
 
 // An answer is what /history or /poll says.
@@ -185,9 +191,7 @@ func TestHistoryIsCutByBytes(t *testing.T) {
 func TestReadersAreTheSameMessages(t *testing.T) {
 	r := newReader(t, 5, api.Config{})
 	before := time.Now().UnixMilli()
-	if _, err := r.broker.Publish(t.Context(), "a", notiflux.Body{Data: []byte(`{"x":[1,null]}`), JSON: true}); err != nil {
-		t.Fatal(err)
-	}
+	r.order(t, "a", notiflux.Body{Data: []byte(`{"x":[1,null]}`), JSON: true})
 	r.publish(t, "a", "\"\n\u2028é</script>")
 	a, p := r.get(t, "/history?topic=a"), r.get(t, "/poll?topic=a&since=E:0")
 	for i, want := range []any{map[string]any{"x": []any{1.0, nil}}, "\"\n\u2028é</script>"} {

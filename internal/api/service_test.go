@@ -188,25 +188,25 @@ type publisher struct {
 	err error // answers every publish when set
 
 	mu        sync.Mutex
-	published []publication
+	published []notiflux.Publication
 }
 
-type publication struct {
-	topic notiflux.Topic
-	body  notiflux.Body
-}
-
-func (p *publisher) Publish(_ context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error) {
-	if p.err != nil {
-		return notiflux.Position{}, p.err
-	}
+func (p *publisher) Publish(_ context.Context, ps []notiflux.Publication) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.published = append(p.published, publication{topic, body})
-	return notiflux.Position{Epoch: "E", Offset: uint64(len(p.published))}, nil
+	for i := range ps {
+		switch {
+		case ps[i].Err != nil:
+		case p.err != nil:
+			ps[i].Err = p.err
+		default:
+			ps[i].Position = notiflux.Position{Epoch: "E", Offset: uint64(len(p.published) + 1)}
+			p.published = append(p.published, ps[i])
+		}
+	}
 }
 
-func (p *publisher) all() []publication {
+func (p *publisher) all() []notiflux.Publication {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.published

@@ -1,12 +1,15 @@
 // Package broker orders messages and keeps them: it is the one place that gives
 // offsets.
 //
-// A publisher calls [Broker.Publish]; the broker fixes the message's position,
-// appends it to the topic's log through the [Hub], and answers. What was
-// answered without an error is in the log.
+// A publisher calls [Broker.Publish]; the broker fixes each message's position,
+// has it appended to the topic's log through the [Hub], and answers. What was
+// answered without an error is in the log. A message with a key is ordered once,
+// however often it is published within [KeyTime]: publishing it again gets the same
+// answer.
 //
 // Invariants: offsets of a topic strictly increase within an epoch, and no
 // offset is used twice in it, not even when a topic was forgotten and comes back.
+// A key is never forgotten early.
 package broker
 
 import (
@@ -17,10 +20,11 @@ import (
 
 // A Broker orders messages. Safe for concurrent use.
 type Broker interface {
-	// Publish orders a message and returns its position once it is ordered and
-	// kept. It may wait, so nothing on an event loop calls it. It owns body.Data
+	// Publish orders each of ps that has no error yet, in their order, and sets what
+	// became of it: its position once it is ordered and kept, or why it is not. It
+	// may wait, so nothing on an event loop calls it. It owns the data of the bodies
 	// from then on. Errors that a stranger may see are [notiflux.Error]s.
-	Publish(ctx context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error)
+	Publish(ctx context.Context, ps []notiflux.Publication)
 
 	// Close ends the broker; Publish fails from then on with Draining.
 	Close() error
@@ -28,7 +32,7 @@ type Broker interface {
 
 // A Hub is what a broker tells of its messages.
 type Hub interface {
-	// Append puts a message into its topic's log, in the hub's epoch, and wakes who
-	// listens. It calls offset under the topic's lock.
-	Append(topic notiflux.Topic, body notiflux.Body, offset func() uint64) (notiflux.Position, error)
+	// Append puts messages into their topics' logs, in the hub's epoch, and wakes who
+	// listens. It calls offset under a topic's lock, for each that has no error yet.
+	Append(ps []notiflux.Publication, offset func() uint64)
 }

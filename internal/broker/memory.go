@@ -15,6 +15,7 @@ type Memory struct {
 	hub  Hub
 	next func() uint64
 
+	keys   keys
 	last   atomic.Uint64 // offset given last, over all topics
 	closed atomic.Bool
 }
@@ -31,17 +32,23 @@ func NewEpoch() string { return rand.Text()[:epochLetters] }
 
 // NewMemory returns a broker that appends to hub.
 func NewMemory(hub Hub) *Memory {
-	b := &Memory{hub: hub}
+	b := &Memory{hub: hub, keys: newKeys(maxKeys)}
 	b.next = func() uint64 { return b.last.Add(1) }
 	return b
 }
 
-// Publish implements [Broker]; it does not wait.
-func (b *Memory) Publish(_ context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error) {
+// Publish implements [Broker]. It waits for nothing but the first publishing of a
+// key.
+func (b *Memory) Publish(ctx context.Context, ps []notiflux.Publication) {
 	if b.closed.Load() {
-		return notiflux.Position{}, notiflux.Errorf(notiflux.Draining, "this server is shutting down: publish again, another one will answer")
+		for i := range ps {
+			if ps[i].Err == nil {
+				ps[i].Err = notiflux.Errorf(notiflux.Draining, "this server is shutting down: publish again, another one will answer")
+			}
+		}
+		return
 	}
-	return b.hub.Append(topic, body, b.next)
+	b.keys.publish(ctx, ps, func() { b.hub.Append(ps, b.next) })
 }
 
 // Close implements [Broker].

@@ -1,6 +1,6 @@
 // Package hub knows the topics of the process: each one's log, and who listens.
 //
-// A broker appends ordered messages ([Hub.Append]); the hub puts them into the
+// A broker has messages appended ([Hub.Append]); the hub puts them into the
 // log of their topic and wakes that topic's listeners, which then read the log
 // by their cursors. A listener stands for all sessions of an event loop, so
 // that a message wakes each loop once, whatever the number of subscribers.
@@ -84,16 +84,39 @@ func New(c Config) *Hub {
 	return &Hub{config: c, topics: make(map[notiflux.Topic]*Topic), past: newMemories()}
 }
 
-// Append orders a message: offset, called under the topic's lock, gives its
-// place, and must give a higher one at each call, over all topics. It returns the
-// position once the message is in the log and the listeners are woken. It is a
-// [notiflux.Error] with OverCapacity when there is no room for another topic.
-func (h *Hub) Append(name notiflux.Topic, body notiflux.Body, offset func() uint64) (notiflux.Position, error) {
-	t, err := h.locked(name)
-	if err != nil {
-		return notiflux.Position{}, err
+// Append orders each of ps that has no error yet, in their order: offset, called
+// under the topic's lock, gives its place, and must give a higher one at each call,
+// over all topics. When it returns, each has its position and is in its log, or has
+// an [notiflux.Error] with OverCapacity, as there is no room for another topic; and
+// the listeners are woken, each at the end.
+func (h *Hub) Append(ps []notiflux.Publication, offset func() uint64) {
+	var room [4][]Listener // For a few, nothing is allocated.
+	woken := room[:0]
+	for i := range ps {
+		if p := &ps[i]; p.Err == nil {
+			if listeners := h.append(p, offset); len(listeners) > 0 {
+				woken = append(woken, listeners)
+			}
+		}
 	}
-	m := notiflux.Message{Topic: t.name, Position: h.Position(offset()), Time: h.config.Now(), Body: body}
+	for _, listeners := range woken {
+		for _, l := range listeners {
+			l.Wake()
+		}
+	}
+	h.shrink()
+}
+
+// append orders one message and returns whom to wake.
+func (h *Hub) append(p *notiflux.Publication, offset func() uint64) []Listener {
+	t, err := h.locked(p.Topic)
+	if err != nil {
+		p.Err = err
+		return nil
+	}
+	defer t.mu.Unlock()
+	p.Position = h.Position(offset())
+	m := notiflux.Message{Topic: t.name, Position: p.Position, Time: h.config.Now(), Body: p.Body, Exclude: p.Exclude}
 	h.changeLocked(t, func() {
 		t.log.Append(m)
 		t.log.Expire(m.Time)
@@ -102,15 +125,8 @@ func (h *Hub) Append(name notiflux.Topic, body notiflux.Body, offset func() uint
 		t.queued = true
 		h.expiry.push(t, m.Time)
 	}
-	listeners := t.listeners
-	t.mu.Unlock()
-
 	h.appended.Add(1)
-	for _, l := range listeners {
-		l.Wake()
-	}
-	h.shrink()
-	return m.Position, nil
+	return t.listeners
 }
 
 // Join makes l a listener of a topic and returns the place where start leads, in

@@ -28,11 +28,17 @@ func body(size int) notiflux.Body { return notiflux.Body{Data: make([]byte, size
 
 func appendTo(t *testing.T, h *hub.Hub, c *counter, topic string, size int) uint64 {
 	t.Helper()
-	position, err := h.Append(notiflux.Topic(topic), body(size), c.next)
+	p, err := publish(h, c, notiflux.Topic(topic), size)
 	if err != nil {
 		t.Fatalf("Append(%q) = %v", topic, err)
 	}
-	return position.Offset
+	return p.Offset
+}
+
+func publish(h *hub.Hub, c *counter, topic notiflux.Topic, size int) (notiflux.Position, error) {
+	ps := []notiflux.Publication{{Topic: topic, Body: body(size)}}
+	h.Append(ps, c.next)
+	return ps[0].Position, ps[0].Err
 }
 
 // offsets reads a cursor to its tail.
@@ -79,7 +85,7 @@ func TestJoinMissesNothing(t *testing.T) {
 	for range publishers {
 		publishing.Go(func() {
 			for range each {
-				if _, err := h.Append("t", body(1), c.next); err != nil {
+				if _, err := publish(h, c, "t", 1); err != nil {
 					t.Error(err)
 				}
 			}
@@ -183,7 +189,7 @@ func TestMaxTopicsDropsWhatNobodyListensTo(t *testing.T) {
 		}
 	}
 	appendTo(t, h, c, "listened0", 1)
-	_, err := h.Append("one more", body(1), c.next)
+	_, err := publish(h, c, "one more", 1)
 	var refusal *notiflux.Error
 	if !errors.As(err, &refusal) || refusal.Code != notiflux.OverCapacity {
 		t.Errorf("Append to a full hub = %v, want %s", err, notiflux.OverCapacity)
@@ -204,10 +210,9 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			data := body(100)
 			b.ReportAllocs()
+			ps := []notiflux.Publication{{Topic: "t", Body: data}}
 			for b.Loop() {
-				if _, err := h.Append("t", data, c.next); err != nil {
-					b.Fatal(err)
-				}
+				h.Append(ps, c.next)
 			}
 		})
 	}

@@ -191,7 +191,7 @@ func TestRecoveryAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": func(t *rapid.T) {
 				topic := topics.Draw(t, "topic")
-				p, err := h.Append(topic, body(1), c.next)
+				p, err := publish(h, c, topic, 1)
 				if err != nil {
 					t.Fatal(err)
 				}

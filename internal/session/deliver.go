@@ -22,6 +22,7 @@ const (
 type batch struct {
 	from, end topiclog.Cursor
 	encoding  notiflux.Encoding
+	exclude   notiflux.Connection // does not get any of it; 0: everybody does
 	messages  int
 	data      []byte // nil: the slot is free
 	buffer    []byte // of data, when it holds more than one frame
@@ -54,9 +55,14 @@ func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
 	*s = batch{from: c, end: c, encoding: e, buffer: s.buffer[:0]}
 	for len(s.data) < maxBatch {
 		entry, next, ok := s.end.Next()
-		if !ok {
+		exclude := notiflux.Connection(0)
+		if ok {
+			exclude = entry.Message().Exclude
+		}
+		if !ok || s.messages > 0 && exclude != s.exclude {
 			break
 		}
+		s.exclude = exclude
 		frame := entry.Frame(e, b.encoder.Encode)
 		switch s.messages {
 		case 0:
@@ -72,6 +78,23 @@ func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
 		s.end = next
 	}
 	return s
+}
+
+// batch returns what is next for a subscription, behind messages that its session
+// does not get.
+func (s *Session) batch(sub *subscription) *batch {
+	for {
+		b := s.group.batches.from(sub.cursor, s.encoding)
+		if b.exclude == 0 || b.exclude != s.connection {
+			return b
+		}
+		sub.cursor = b.end
+	}
+}
+
+// excluded reports whether the session does not get a message.
+func (s *Session) excluded(m *notiflux.Message) bool {
+	return m.Exclude != 0 && m.Exclude == s.connection
 }
 
 // pull is what Next gave and Wrote has to account for, in the order of the
@@ -181,7 +204,7 @@ func (s *Session) Next() []byte {
 // join appends what there is to read to the buffer, topic by topic.
 func (s *Session) join(p *pull) {
 	for sub := s.firstDirty; sub != nil && len(p.buffer) < maxBatch; sub = sub.nextDirty {
-		b := s.group.batches.from(sub.cursor, s.encoding)
+		b := s.batch(sub)
 		p.buffer = append(p.buffer, b.data...)
 		p.parts = append(p.parts, part{sub: sub, end: b.end, bytes: len(b.data), messages: b.messages})
 	}
@@ -192,7 +215,7 @@ func (s *Session) join(p *pull) {
 func (s *Session) nextShared(p *pull) []byte {
 	sub := s.firstDirty
 	if sub != nil {
-		b := s.group.batches.from(sub.cursor, s.encoding)
+		b := s.batch(sub)
 		if len(b.data) > 0 {
 			p.parts = append(p.parts, part{sub: sub, end: b.end, bytes: len(b.data), messages: b.messages})
 			return b.data

@@ -54,7 +54,7 @@ type Config struct {
 
 // A Publisher orders messages: the broker. It may wait.
 type Publisher interface {
-	Publish(ctx context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error)
+	Publish(ctx context.Context, ps []notiflux.Publication)
 }
 
 // A Verifier judges tokens.

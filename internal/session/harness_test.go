@@ -82,11 +82,12 @@ type publisher struct {
 	err error // of the next broadcasts
 }
 
-func (p *publisher) Publish(_ context.Context, topic notiflux.Topic, body notiflux.Body) (notiflux.Position, error) {
+func (p *publisher) Publish(_ context.Context, ps []notiflux.Publication) {
 	if p.err != nil {
-		return notiflux.Position{}, p.err
+		ps[0].Err = p.err
+		return
 	}
-	return p.w.append(topic, body), nil
+	p.w.append(ps)
 }
 
 func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world {
@@ -139,16 +140,21 @@ func (w *world) sign(topics []notiflux.Topic, scopes ...auth.Scope) string {
 
 func (w *world) publish(topic notiflux.Topic, data string) {
 	w.t.Helper()
-	w.append(topic, notiflux.Body{Data: []byte(data)})
+	w.order(notiflux.Publication{Topic: topic, Body: notiflux.Body{Data: []byte(data)}})
 }
 
-func (w *world) append(topic notiflux.Topic, body notiflux.Body) notiflux.Position {
+func (w *world) order(p notiflux.Publication) notiflux.Position {
 	w.t.Helper()
-	p, err := w.hub.Append(topic, body, func() uint64 { w.offset++; return w.offset })
-	if err != nil {
-		w.t.Fatal(err)
+	ps := []notiflux.Publication{p}
+	w.append(ps)
+	if ps[0].Err != nil {
+		w.t.Fatal(ps[0].Err)
 	}
-	return p
+	return ps[0].Position
+}
+
+func (w *world) append(ps []notiflux.Publication) {
+	w.hub.Append(ps, func() uint64 { w.offset++; return w.offset })
 }
 
 // client is the connection of one session, and what it received.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -42,9 +43,10 @@ func (g *Group) NewJSON(conn Conn, deflated bool, c Credential, now time.Duratio
 		encoding = notiflux.JSONDeflated
 	}
 	s := g.New(conn, encoding)
+	s.connection = newConnection()
 	s.json = &jsonState{claims: c.Claims, refusal: c.Err, deadline: now + maxIdle}
 	s.answer(wire.AppendWelcome(nil, wire.Welcome{
-		Connection: newConnection(),
+		Connection: s.connection.String(),
 		Version:    g.config.Version,
 		Ping:       g.config.PingEvery,
 		Limits: wire.WelcomeLimits{
@@ -173,17 +175,17 @@ func (s *Session) broadcastJSON(c wire.JSONCommand) {
 			s.answerError(c.ID, err)
 			return
 		}
-		var position notiflux.Position
-		publish := func(ctx context.Context) { position, err = s.group.config.Publisher.Publish(ctx, c.Topic, c.Body) }
+		ps := []notiflux.Publication{{Topic: c.Topic, Body: c.Body, Key: c.Key}}
+		if c.Silent {
+			ps[0].Exclude = s.connection
+		}
+		publish := func(ctx context.Context) { s.group.config.Publisher.Publish(ctx, ps) }
 		s.wait(s.group.config.Waiting, publish, func(refused error) {
-			switch {
-			case refused != nil:
-				s.answerError(c.ID, refused)
-			case err != nil:
+			if err := cmp.Or(refused, ps[0].Err); err != nil {
 				s.answerError(c.ID, err)
-			default:
-				s.answer(wire.AppendBroadcasted(nil, c.ID, c.Topic, position))
+				return
 			}
+			s.answer(wire.AppendBroadcasted(nil, c.ID, c.Topic, ps[0].Position))
 		})
 	})
 }

@@ -118,7 +118,7 @@ func TestJSONCommands(t *testing.T) {
 	missing := `"code":"token_missing","message":"a token is needed: in ` + "`token`" + `, or for the whole connection by the command auth"`
 	c.exchange(t,
 		[]string{`{"type":"ping","id":7}`, `{"type":"pong","id":7}`},
-		[]string{`{"type":"dance","id":8}`, `{"type":"error","id":8,"code":"unknown_type","message":"the type is none of subscribe, unsubscribe, broadcast, auth, history, ping","retry":false}`},
+		[]string{`{"type":"dance","id":8}`, `{"type":"error","id":8,"code":"unknown_type","message":"the type is none of subscribe, unsubscribe, broadcast, auth, history, presence, ping","retry":false}`},
 		[]string{`{"type":"subscribe","id":9,"topics":"a"}`, `{"type":"error","id":9,"code":"malformed","message":"` + "`topics`" + ` must be an array of strings","retry":false}`},
 		[]string{`{"type":"subscribe","id":1,"topics":["a"]}`, `{"type":"subscribed","id":1,"topics":{},"refused":{"a":{` + missing + `}}}`},
 		[]string{`{"type":"broadcast","id":2,"topic":"a","message":1}`, `{"type":"error","id":2,` + missing + `,"retry":false}`},
@@ -143,6 +143,69 @@ func TestJSONCommands(t *testing.T) {
 	c.s.Receive([]byte("x"), true)
 	if c.code != wire.CloseUnsupported {
 		t.Errorf("a binary message: close code %d, want %d", c.code, wire.CloseUnsupported)
+	}
+}
+
+// Who is excluded does not get a message, live or replayed; everybody else does,
+// also who stands at the same place.
+func TestJSONExclude(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{}, nil)
+	c, other := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
+	text, stream := w.connect(), w.connectStream(notiflux.Line, "", false, "a", "b")
+	text.subscribe("a")
+	for _, c := range []*client{c, other} {
+		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
+	}
+	stream.stream()
+	message := func(offset int, data string) string {
+		return fmt.Sprintf(`{"type":"message","topic":"a","position":"E:%d","time":0,"data":"%s"}`, offset, data)
+	}
+	c.exchange(t,
+		[]string{`{"type":"broadcast","topic":"a","message":"1","key":"k"}`, `{"type":"broadcasted","topic":"a","position":"E:1"}`, message(1, "1")},
+		[]string{`{"type":"broadcast","topic":"a","message":"2","echo":false}`, `{"type":"broadcasted","topic":"a","position":"E:2"}`},
+		[]string{`{"type":"broadcast","topic":"a","message":"3","echo":false}`, `{"type":"broadcasted","topic":"a","position":"E:3"}`},
+		[]string{"PUBLISH a 4", message(4, "4")},
+	)
+	other.hears(t, message(1, "1"), message(2, "2"), message(3, "3"), message(4, "4"))
+	text.expect(t, "1", "2", "3", "4")
+	if got := strings.Count(stream.stream(), `"message"`); got != 4 {
+		t.Errorf("a stream got %d messages, want 4", got)
+	}
+	c.exchange(t,
+		[]string{`{"type":"unsubscribe","topics":["a"]}`, `{"type":"unsubscribed","topics":["a"]}`},
+		[]string{`{"type":"subscribe","topics":["a"],"since":{"a":"E:0"}}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":2}}}`, message(1, "1"), message(4, "4")},
+	)
+	c.s.Gone()
+	later := w.connectJSON(t, w.both("a"))
+	later.exchange(t, []string{`{"type":"subscribe","topics":["a"],"last":3}`,
+		`{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":3}}}`, message(2, "2"), message(3, "3"), message(4, "4")})
+}
+
+// An excluded stream goes on behind what it does not get, wherever it is cut.
+func TestStreamExclude(t *testing.T) {
+	for cut := 1; cut < 400; cut++ {
+		w := newWorld(t, topiclog.Limits{}, nil)
+		c := w.connectStream(notiflux.Line, "", false, "a", "b")
+		c.turn()
+		name := regexp.MustCompile(`"connection":"([0-9a-f]{16})"`).FindSubmatch(c.sent)
+		connection, err := notiflux.ParseConnection(string(name[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.read = len(c.sent)
+		for i := range 4 {
+			p := notiflux.Publication{Topic: "a", Body: notiflux.Body{Data: fmt.Append(nil, i)}}
+			if i%2 == 1 {
+				p.Exclude = connection
+			}
+			w.order(p)
+		}
+		w.group.Collect()
+		c.write(cut)
+		got := c.stream()
+		if strings.Count(got, "\n") != 2 || !strings.Contains(got, `"data":"0"`) || !strings.Contains(got, `"data":"2"`) {
+			t.Fatalf("cut at %d: got %s", cut, got)
+		}
 	}
 }
 

@@ -28,11 +28,12 @@ type Conn interface {
 // A Session is one client. All its fields are owned by its group's loop.
 type Session struct {
 	// Immutable after New.
-	group    *Group
-	conn     Conn
-	json     *jsonState // nil: does not speak the JSON protocol
-	set      *set       // nil: no event stream
-	encoding notiflux.Encoding
+	group      *Group
+	conn       Conn
+	json       *jsonState          // nil: does not speak the JSON protocol
+	set        *set                // nil: no event stream
+	connection notiflux.Connection // 0: the client was not told
+	encoding   notiflux.Encoding
 
 	answersCut bool // the first of answers is under way
 	waiting    bool // a command waits for its token, or for the broker
@@ -224,10 +225,26 @@ func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, start hub
 		return hub.Place{}, notiflux.Errorf(notiflux.TooMany, "the connection has %d topics, its most: unsubscribe from one, or open another connection", most)
 	}
 	sub, place, err := s.group.join(s, topic, start)
-	if err == nil {
-		sub.latest = latest
+	if err != nil {
+		return place, err
 	}
-	return place, err
+	sub.latest = latest
+	place.Replay -= s.countExcluded(place.Cursor)
+	return place, nil
+}
+
+// countExcluded returns how many messages from a cursor on the session does not get.
+func (s *Session) countExcluded(c topiclog.Cursor) (n int) {
+	for {
+		entry, next, ok := c.Next()
+		if !ok {
+			return n
+		}
+		if s.excluded(entry.Message()) {
+			n++
+		}
+		c = next
+	}
 }
 
 // topics returns the topics that the session is subscribed to, sorted.

@@ -1,7 +1,7 @@
 package session
 
 import (
-	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -42,6 +42,7 @@ const (
 // topics of a stream, and tells that first. encoding is Event or Line.
 func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) *Session {
 	s := g.New(conn, encoding)
+	s.connection = newConnection()
 	s.set = new(set)
 	slices.SortFunc(stream.Topics, func(a, b Topic) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	topics := make([]wire.Beginning, 0, len(stream.Topics))
@@ -58,7 +59,7 @@ func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) 
 	}
 	s.answerInStream(wire.Object{
 		Event: "hello",
-		JSON:  wire.AppendHello(nil, newConnection(), topics),
+		JSON:  wire.AppendHello(nil, s.connection.String(), topics),
 		Retry: between(minStreamRetry, maxStreamRetry),
 	})
 	return s
@@ -101,11 +102,15 @@ func (s *Session) joinSet(p *pull) {
 				break
 			}
 			s.set.places[sub.place].Offset = next.Offset()
+			part.end = next
+			if s.excluded(entry.Message()) {
+				p.sizes = append(p.sizes, 0)
+				continue
+			}
 			frame := wire.WithoutCursor(entry.Frame(s.encoding, s.group.batches.encoder.Encode), s.encoding)
 			at := len(p.buffer)
 			p.buffer = wire.AppendWithCursor(p.buffer, frame, s.encoding, s.appendCursor(room[:0]))
 			p.sizes = append(p.sizes, len(p.buffer)-at)
-			part.end = next
 			part.messages++
 		}
 		part.bytes = len(p.buffer) - part.at
@@ -123,4 +128,6 @@ func between(least, most time.Duration) time.Duration {
 
 // newConnection returns a name for a connection: no other has it at the same time,
 // but by an accident of one in 2⁶⁴.
-func newConnection() string { return fmt.Sprintf("%016x", rand.Uint64()) }
+func newConnection() notiflux.Connection {
+	return notiflux.Connection(rand.Uint64N(math.MaxUint64) + 1)
+}

@@ -173,7 +173,7 @@ func TestStreamsResumeAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": func(t *rapid.T) {
 				i := rapid.IntRange(0, len(topics)-1).Draw(t, "topic")
-				p := w.append(topics[i], notiflux.Body{Data: []byte(strings.Repeat("x", rapid.SampledFrom([]int{0, 100, 3000}).Draw(t, "size")))})
+				p := w.order(notiflux.Publication{Topic: topics[i], Body: notiflux.Body{Data: []byte(strings.Repeat("x", rapid.SampledFrom([]int{0, 100, 3000}).Draw(t, "size")))}})
 				want[i] = append(want[i], fmt.Sprint(p.Offset))
 			},
 			"collect": func(*rapid.T) { w.group.Collect() },

@@ -113,6 +113,28 @@ func AppendBroadcasted(dst []byte, id ID, topic notiflux.Topic, position notiflu
 	return append(appendPlace(dst, topic, position), '}')
 }
 
+// AppendPublished appends what an HTTP answer says of a message that was ordered.
+func AppendPublished(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
+	dst = append(dst, `{"topic":`...)
+	dst = appendString(dst, string(topic))
+	dst = append(dst, `,"position":`...)
+	return append(appendPosition(dst, position), '}')
+}
+
+// AppendFailed appends what an HTTP answer says of one message among others that was
+// not ordered. topic is as it was sent; empty: not told.
+func AppendFailed(dst []byte, topic string, err *notiflux.Error) []byte {
+	dst = append(dst, '{')
+	if topic != "" {
+		dst = append(dst, `"topic":`...)
+		dst = append(appendString(dst, topic), ',')
+	}
+	dst = append(dst, `"error":{"code":`...)
+	dst = appendString(dst, string(err.Code))
+	dst = append(dst, `,"message":`...)
+	return append(appendString(dst, err.Detail), "}}"...)
+}
+
 // AppendAuthenticated appends the answer to a token that was taken for the
 // connection; expires is when it does, to the second.
 func AppendAuthenticated(dst []byte, id ID, expires time.Time) []byte {

@@ -27,6 +27,7 @@ var refusals = map[notiflux.Code]Refusal{
 	notiflux.NotFound:             {Status: 404},
 	notiflux.MethodNotAllowed:     {Status: 405},
 	notiflux.UnknownType:          {Status: 400},
+	notiflux.KeyReused:            {Status: 409},
 	notiflux.TooLarge:             {Status: 413},
 	notiflux.UnsupportedMediaType: {Status: 415},
 	notiflux.UpgradeRequired:      {Status: 426},

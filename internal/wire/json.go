@@ -37,14 +37,17 @@ type JSONCommand struct {
 	Topics  []notiflux.Topic
 	Refused []RefusedTopic // what is no topic
 
-	// Of Broadcast and History.
+	// Of Broadcast, History and Presence.
 	Topic notiflux.Topic
 
-	Body   notiflux.Body                        // of Broadcast
-	Since  map[notiflux.Topic]notiflux.Position // of Subscribe and History: where to go on, for those of Topics or Topic that have such a place
-	Last   int                                  // of Subscribe: how many earlier messages are wanted, at most 1,000
-	Latest bool                                 // of Subscribe: messages may be skipped when the client is behind
-	Limit  int                                  // of History: how many messages are wanted, at most 1,000
+	Body     notiflux.Body                        // of Broadcast
+	Key      string                               // of Broadcast; empty: none
+	Silent   bool                                 // of Broadcast: the connection itself does not get the message
+	Since    map[notiflux.Topic]notiflux.Position // of Subscribe and History: where to go on, for those of Topics or Topic that have such a place
+	Last     int                                  // of Subscribe: how many earlier messages are wanted, at most 1,000
+	Latest   bool                                 // of Subscribe: messages may be skipped when the client is behind
+	Presence bool                                 // of Subscribe: the client is a member of the topics, and is told of others
+	Limit    int                                  // of History: how many messages are wanted, at most 1,000
 }
 
 // A RefusedTopic is a name in a command that could not be heeded, and why.
@@ -172,11 +175,13 @@ func (p *commandParser) parse() error {
 		return p.auth()
 	case "history":
 		return p.history()
+	case "presence":
+		return p.presence()
 	case "ping":
 		p.command.Verb = Ping
 		return nil
 	}
-	return notiflux.Errorf(notiflux.UnknownType, "the type is none of subscribe, unsubscribe, broadcast, auth, history, ping")
+	return notiflux.Errorf(notiflux.UnknownType, "the type is none of subscribe, unsubscribe, broadcast, auth, history, presence, ping")
 }
 
 func (p *commandParser) subscribe() (err error) {
@@ -200,7 +205,8 @@ func (p *commandParser) subscribe() (err error) {
 	if c.Latest, err = p.latest(); err != nil {
 		return err
 	}
-	return later(p.members.presence, "presence", jsontext.KindFalse, jsontext.KindTrue)
+	c.Presence, err = boolean(p.members.presence, "presence", false)
+	return err
 }
 
 func (p *commandParser) unsubscribe() error {
@@ -215,16 +221,18 @@ func (p *commandParser) unsubscribe() error {
 func (p *commandParser) broadcast() (err error) {
 	c := &p.command
 	c.Verb = Broadcast
-	switch {
-	case p.members.key != nil:
-		return unsupported("`key`")
-	case p.members.exclude != nil:
-		return unsupported("`exclude`")
+	if p.members.exclude != nil {
+		return notiflux.Errorf(notiflux.Malformed, "`exclude` is for POST /broadcast: here `echo` is false to exclude this connection")
 	}
-	if err := later(p.members.echo, "echo", jsontext.KindTrue, jsontext.KindFalse); err != nil {
+	echo, err := boolean(p.members.echo, "echo", true)
+	if err != nil {
 		return err
 	}
+	c.Silent = !echo
 	if err := p.topic(); err != nil {
+		return err
+	}
+	if err := p.key(); err != nil {
 		return err
 	}
 	if p.members.message == nil {
@@ -263,6 +271,14 @@ func (p *commandParser) history() (err error) {
 	return p.token()
 }
 
+func (p *commandParser) presence() error {
+	p.command.Verb = Presence
+	if err := p.topic(); err != nil {
+		return err
+	}
+	return p.token()
+}
+
 func (p *commandParser) token() error {
 	if p.members.token == nil {
 		return nil
@@ -270,6 +286,18 @@ func (p *commandParser) token() error {
 	token, err := p.reader.Text(p.members.token, "`token`")
 	p.command.Token = string(token)
 	return err
+}
+
+func (p *commandParser) key() error {
+	if p.members.key == nil {
+		return nil
+	}
+	key, err := p.reader.Text(p.members.key, "`key`")
+	if err != nil {
+		return err
+	}
+	p.command.Key = string(key)
+	return notiflux.CheckKey(p.command.Key)
 }
 
 func (p *commandParser) topic() error {
@@ -290,7 +318,7 @@ func (p *commandParser) topics() error {
 		return notiflux.Errorf(notiflux.Malformed, "`topics` must be an array of strings")
 	}
 	n := 0
-	for value := range p.reader.inside(list) {
+	for value := range Elements(list) {
 		if n++; n > p.most.Topics {
 			return notiflux.Errorf(notiflux.TooMany, "a command may have %d topics: send several commands", p.most.Topics)
 		}
@@ -327,7 +355,7 @@ func (p *commandParser) sinceOfTopics() error {
 		return notiflux.Errorf(notiflux.Malformed, "`since` must be an object that gives topics their positions")
 	}
 	topic, isName := notiflux.Topic(""), false
-	for value := range p.reader.inside(since) {
+	for value := range Elements(since) {
 		if isName = !isName; isName {
 			name, err := p.reader.Text(value, "a member's name")
 			if err != nil {
@@ -401,20 +429,15 @@ func whole(value jsontext.Value, most int64) (n int64, ok bool) {
 	return n, true
 }
 
-// later judges a member that is there for a later version: only the value that
-// it has when it is left out can be heeded.
-func later(value jsontext.Value, name string, heeded, unheeded jsontext.Kind) error {
+// boolean returns what value says, unset when it is nil.
+func boolean(value jsontext.Value, name string, unset bool) (bool, error) {
 	switch {
-	case value == nil || value.Kind() == heeded:
-		return nil
-	case value.Kind() == unheeded:
-		return unsupported("`" + name + "` as " + unheeded.String())
+	case value == nil:
+		return unset, nil
+	case value.Kind() == jsontext.KindTrue || value.Kind() == jsontext.KindFalse:
+		return value.Kind() == jsontext.KindTrue, nil
 	}
-	return notiflux.Errorf(notiflux.Malformed, "`%s` must be true or false", name)
-}
-
-func unsupported(what string) error {
-	return notiflux.Errorf(notiflux.Malformed, "%s is not supported by this version", what)
+	return false, notiflux.Errorf(notiflux.Malformed, "`%s` must be true or false", name)
 }
 
 func missing(name string) error {

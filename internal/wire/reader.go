@@ -14,8 +14,8 @@ import (
 // maxDepth is how deep JSON may be nested, the outermost object included.
 const maxDepth = 64
 
-// A JSONReader reads one JSON object that a stranger sent (RFC 8259, and
-// strictly: RFC 7493), nothing behind it, member by member. Its errors are
+// A JSONReader reads one JSON object that a stranger sent, or an array of them (RFC
+// 8259, and strictly: RFC 7493), nothing behind it, member by member. Its errors are
 // [notiflux.Error]s, and never quote what was sent: it may hold a token.
 //
 // The zero value is ready to be [JSONReader.Reset]. It keeps its memory for the
@@ -61,6 +61,35 @@ func (r *JSONReader) Begin() error {
 	return nil
 }
 
+// BeginArray reads the beginning of an array, after [JSONReader.IsArray].
+func (r *JSONReader) BeginArray() error {
+	if _, err := r.json.ReadToken(); err != nil {
+		return r.notJSON(err)
+	}
+	return nil
+}
+
+// MoreElements reports whether another element of the array follows, or something
+// that is none, as reading it will tell.
+func (r *JSONReader) MoreElements() bool { return r.json.PeekKind() != jsontext.KindEndArray }
+
+// IsObject reports whether what follows begins like an object.
+func (r *JSONReader) IsObject() bool { return r.json.PeekKind() == jsontext.KindBeginObject }
+
+// Skip reads a value that means nothing.
+func (r *JSONReader) Skip() error {
+	_, err := r.value()
+	return err
+}
+
+// EndObject reads the end of an object that is an element.
+func (r *JSONReader) EndObject() error {
+	if _, err := r.json.ReadToken(); err != nil {
+		return r.notJSON(err)
+	}
+	return nil
+}
+
 // More reports whether another member follows, or something that is none, as
 // [JSONReader.Member] will tell.
 func (r *JSONReader) More() bool { return r.json.PeekKind() != jsontext.KindEndObject }
@@ -78,13 +107,13 @@ func (r *JSONReader) Member() (name []byte, value jsontext.Value, err error) {
 	return name, value, err
 }
 
-// End reads the end of the object and of the text.
+// End reads the end of the object, or of the array, and of the text.
 func (r *JSONReader) End() error {
-	if _, err := r.json.ReadToken(); err != nil {
-		return r.notJSON(err)
+	if err := r.EndObject(); err != nil {
+		return err
 	}
 	if _, err := r.json.ReadToken(); err != io.EOF {
-		return notiflux.Errorf(notiflux.Malformed, "something follows the JSON object, from byte %d on", r.json.InputOffset())
+		return notiflux.Errorf(notiflux.Malformed, "something follows the JSON, from byte %d on", r.json.InputOffset())
 	}
 	return nil
 }
@@ -134,7 +163,7 @@ func (r *JSONReader) Body(value jsontext.Value, maxBytes int) (notiflux.Body, er
 func (r *JSONReader) value() (jsontext.Value, error) {
 	switch r.json.PeekKind() {
 	case jsontext.KindBeginObject, jsontext.KindBeginArray:
-		if 1+depth(r.text[r.json.InputOffset():]) > maxDepth {
+		if r.json.StackDepth()+depth(r.text[r.json.InputOffset():]) > maxDepth {
 			return nil, notiflux.Errorf(notiflux.Malformed, "the JSON is nested deeper than %d levels", maxDepth)
 		}
 	}
@@ -185,17 +214,16 @@ func (r *JSONReader) notJSON(err error) error {
 	return notiflux.Errorf(notiflux.Malformed, "%s is not JSON in UTF-8, from byte %d on", r.what, at)
 }
 
-// inside returns what is between the brackets of an array or object that was
-// read before: its elements, or the names and values of its members in turn. It
-// is for after End.
-func (r *JSONReader) inside(value jsontext.Value) iter.Seq[jsontext.Value] {
+// Elements returns what is between the brackets of an array or object that was
+// read before: its elements, or the names and values of its members in turn.
+func Elements(value jsontext.Value) iter.Seq[jsontext.Value] {
 	return func(yield func(jsontext.Value) bool) {
-		r.decode(value)
-		_, err := r.json.ReadToken()
+		decoder := jsontext.NewDecoder(bytes.NewBuffer(value))
+		_, err := decoder.ReadToken()
 		for err == nil {
 			var v jsontext.Value
 			// At the bracket that closes, reading a value is an error.
-			if v, err = r.json.ReadValue(); err == nil && !yield(v) {
+			if v, err = decoder.ReadValue(); err == nil && !yield(v) {
 				return
 			}
 		}

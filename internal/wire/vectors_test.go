@@ -111,7 +111,7 @@ func TestCommandVectors(t *testing.T) {
 func parsed(t *testing.T, c wire.JSONCommand) map[string]any {
 	t.Helper()
 	p := map[string]any{"type": map[wire.Verb]string{wire.Subscribe: "subscribe", wire.Unsubscribe: "unsubscribe", wire.UnsubscribeAll: "unsubscribe",
-		wire.Broadcast: "broadcast", wire.Auth: "auth", wire.History: "history", wire.Ping: "ping"}[c.Verb]}
+		wire.Broadcast: "broadcast", wire.Presence: "presence", wire.Auth: "auth", wire.History: "history", wire.Ping: "ping"}[c.Verb]}
 	if c.ID != wire.NoID {
 		p["id"] = c.ID
 	}
@@ -131,6 +131,9 @@ func parsed(t *testing.T, c wire.JSONCommand) map[string]any {
 		if c.Latest {
 			p["mode"] = "latest"
 		}
+		if c.Presence {
+			p["presence"] = true
+		}
 		since := make(map[notiflux.Topic]string)
 		for topic, position := range c.Since {
 			since[topic] = position.String()
@@ -143,6 +146,14 @@ func parsed(t *testing.T, c wire.JSONCommand) map[string]any {
 		if !c.Body.JSON {
 			p["message"] = string(c.Body.Data)
 		}
+		if c.Key != "" {
+			p["key"] = c.Key
+		}
+		if c.Silent {
+			p["echo"] = false
+		}
+	case wire.Presence:
+		p["token"], p["topic"] = c.Token, c.Topic
 	case wire.Auth:
 		p["token"] = c.Token
 	case wire.History:

@@ -3,7 +3,6 @@
 package brokertest
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -22,6 +21,10 @@ func Run(t *testing.T, open func(t *testing.T, h *hub.Hub) broker.Broker) {
 		"offsets of a topic strictly increase": offsetsIncrease,
 		"a forgotten topic reuses no offset":   forgottenTopic,
 		"closed refuses":                       closedRefuses,
+		"the same key is published once":       sameKey,
+		"the same key at once":                 sameKeyAtOnce,
+		"batches":                              batches,
+		"what failed has no key":               failedKey,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := hub.New(hub.Config{Epoch: epoch, PerTopic: topiclog.Limits{Count: 1000}})
@@ -40,11 +43,18 @@ func (*listener) Wake() {}
 
 func publish(t *testing.T, b broker.Broker, topic notiflux.Topic, data string) notiflux.Position {
 	t.Helper()
-	p, err := b.Publish(t.Context(), topic, notiflux.Body{Data: []byte(data)})
-	if err != nil {
-		t.Fatalf("Publish(%q) = %v", topic, err)
+	p := one(t, b, notiflux.Publication{Topic: topic, Body: notiflux.Body{Data: []byte(data)}})
+	if p.Err != nil {
+		t.Fatalf("Publish(%q) = %v", topic, p.Err)
 	}
-	return p
+	return p.Position
+}
+
+// one publishes one message and returns what became of it.
+func one(t *testing.T, b broker.Broker, p notiflux.Publication) notiflux.Publication {
+	ps := []notiflux.Publication{p}
+	b.Publish(t.Context(), ps)
+	return ps[0]
 }
 
 func answeredIsLogged(t *testing.T, b broker.Broker, h *hub.Hub) {
@@ -73,31 +83,32 @@ func offsetsIncrease(t *testing.T, b broker.Broker, h *hub.Hub) {
 	}
 	const publishers, each = 8, 50
 	var mu sync.Mutex
-	said := make(map[uint64]string)
+	told := make(map[uint64]string)
 	var wg sync.WaitGroup
 	for i := range publishers {
 		wg.Go(func() {
 			var before notiflux.Position
 			for j := range each {
 				data := fmt.Sprintf("%d/%d", i, j)
-				p, err := b.Publish(t.Context(), "t", notiflux.Body{Data: []byte(data)})
-				if err != nil {
-					t.Error(err)
+				said := one(t, b, notiflux.Publication{Topic: "t", Body: notiflux.Body{Data: []byte(data)}})
+				if said.Err != nil {
+					t.Error(said.Err)
 					return
 				}
+				p := said.Position
 				if p.Offset <= before.Offset || before.Epoch != "" && p.Epoch != before.Epoch {
 					t.Errorf("published at %v after %v", p, before)
 				}
 				before = p
 				mu.Lock()
-				said[p.Offset] = data
+				told[p.Offset] = data
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	if len(said) != publishers*each {
-		t.Errorf("%d offsets for %d messages", len(said), publishers*each)
+	if len(told) != publishers*each {
+		t.Errorf("%d offsets for %d messages", len(told), publishers*each)
 	}
 	cursor := place.Cursor
 	var last uint64
@@ -110,8 +121,8 @@ func offsetsIncrease(t *testing.T, b broker.Broker, h *hub.Hub) {
 		if m.Position.Offset <= last {
 			t.Errorf("offset %d follows %d in the log", m.Position.Offset, last)
 		}
-		if said[m.Position.Offset] != string(m.Body.Data) {
-			t.Errorf("offset %d holds %q, its publisher was told %q", m.Position.Offset, m.Body.Data, said[m.Position.Offset])
+		if told[m.Position.Offset] != string(m.Body.Data) {
+			t.Errorf("offset %d holds %q, its publisher was told %q", m.Position.Offset, m.Body.Data, told[m.Position.Offset])
 		}
 		last, cursor = m.Position.Offset, next
 	}
@@ -134,9 +145,7 @@ func closedRefuses(t *testing.T, b broker.Broker, _ *hub.Hub) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := b.Publish(t.Context(), "t", notiflux.Body{})
-	var refusal *notiflux.Error
-	if !errors.As(err, &refusal) || refusal.Code != notiflux.Draining {
+	if err := one(t, b, notiflux.Publication{Topic: "t"}).Err; err == nil || notiflux.Refusal(err).Code != notiflux.Draining {
 		t.Errorf("Publish after Close = %v, want %s", err, notiflux.Draining)
 	}
 }

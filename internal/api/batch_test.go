@@ -1,0 +1,131 @@
+package api_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+// A list has an answer for each message, in order; one that is wrong stops no other.
+func TestBatches(t *testing.T) {
+	s := newService(t, api.Config{})
+	header := "Bearer " + token(t, s.signer, auth.Broadcast, "a", "b")
+	other := token(t, s.signer, auth.Broadcast, "c")
+	listen := token(t, s.signer, auth.Subscribe, "a")
+	for _, c := range []struct {
+		name, body string
+		status     int
+		want       string // OFFSET counts on
+	}{
+		{"an empty array", `[]`, 200, `[]`},
+		{"one", `[{"topic":"a","message":1}]`, 200, `[{"topic":"a","position":"E:OFFSET"}]`},
+		{"in order", `[{"topic":"a","message":1},{"topic":"b","message":"x"},{"topic":"a","message":null}]`, 200,
+			`[{"topic":"a","position":"E:OFFSET"},{"topic":"b","position":"E:OFFSET"},{"topic":"a","position":"E:OFFSET"}]`},
+		{"topics of one object", `{"topics":["b","a"],"message":1}`, 200, `[{"topic":"b","position":"E:OFFSET"},{"topic":"a","position":"E:OFFSET"}]`},
+		{"one topic of one object", `{"topics":["b"],"message":1}`, 200, `[{"topic":"b","position":"E:OFFSET"}]`},
+		{"a topic that is none among topics", `{"topics":["b","","c"],"message":1}`, 207,
+			`[{"topic":"b","position":"E:OFFSET"},{"error":{"code":"topic_invalid","message":"the topic is empty"}},` +
+				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not name this topic, letter for letter, in topic or topics"}}]`},
+		{"tokens of their own", `[{"topic":"c","message":1,"token":"` + other + `"},{"topic":"c","message":1},{"topic":"a","message":1,"token":"` + listen + `"},{"topic":"a","message":2}]`, 207,
+			`[{"topic":"c","position":"E:OFFSET"},` +
+				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not name this topic, letter for letter, in topic or topics"}},` +
+				`{"topic":"a","error":{"code":"scope_denied","message":"the token does not have the scope broadcast"}},` +
+				`{"topic":"a","position":"E:OFFSET"}]`},
+		{"what is wrong in itself", `[1,{"topic":1,"message":1},{"topic":"a"},{"message":1},{"topics":["a","b"],"message":3},{"topic":"a\n","message":1}]`, 207,
+			"[{\"error\":{\"code\":\"malformed\",\"message\":\"the element is not an object: it should be one with `topic` and `message`\"}}," +
+				"{\"error\":{\"code\":\"malformed\",\"message\":\"`topic` must be a string\"}}," +
+				"{\"topic\":\"a\",\"error\":{\"code\":\"malformed\",\"message\":\"`message` is missing\"}}," +
+				"{\"error\":{\"code\":\"malformed\",\"message\":\"`topic` is missing\"}}," +
+				`{"topic":"a","position":"E:OFFSET"},{"topic":"b","position":"E:OFFSET"},` +
+				`{"topic":"a\n","error":{"code":"topic_invalid","message":"the topic has the control character U+000A at byte 1"}}]`},
+		{"a message too large", `[{"topic":"a","message":"` + strings.Repeat("x", 64<<10+1) + `"},{"topic":"a","message":1}]`, 207,
+			`[{"topic":"a","error":{"code":"too_large","message":"the message has 65537 bytes, the most is 65536"}},{"topic":"a","position":"E:OFFSET"}]`},
+	} {
+		r := s.do(t, "POST", "/broadcast", c.body, "Authorization", header)
+		want, next := c.want, len(s.publisher.all())-strings.Count(c.want, "OFFSET")
+		for strings.Contains(want, "OFFSET") {
+			next++
+			want = strings.Replace(want, "OFFSET", fmt.Sprint(next), 1)
+		}
+		if r.status != c.status || strings.TrimSpace(r.body) != want || r.header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %d %s\nwant %d %s", c.name, r.status, r.body, c.status, want)
+		}
+	}
+	if got := s.api.Stats(); got.Accepted != uint64(len(s.publisher.all())) || got.Refused != 10 || got.Failed != 0 {
+		t.Errorf("counted %+v, want %d accepted, 10 refused", got, len(s.publisher.all()))
+	}
+}
+
+// A list without any token is refused one by one, and a broken header is told to all
+// that need it.
+func TestBatchesWithoutToken(t *testing.T) {
+	s := newService(t, api.Config{})
+	own := token(t, s.signer, auth.Broadcast, "a")
+	body := `[{"topic":"a","message":1},{"topic":"a","message":1,"token":"` + own + `"}]`
+	for header, code := range map[string]string{"": "token_missing", "Basic x": "token_invalid"} {
+		var headers []string
+		if header != "" {
+			headers = []string{"Authorization", header}
+		}
+		r := s.do(t, "POST", "/broadcast", body, headers...)
+		if r.status != 207 || !strings.HasPrefix(r.body, `[{"topic":"a","error":{"code":"`+code+`"`) || !strings.Contains(r.body, `,{"topic":"a","position":`) {
+			t.Errorf("with %q: %d %s", header, r.status, r.body)
+		}
+	}
+}
+
+func TestKeysAndExclude(t *testing.T) {
+	s := newService(t, api.Config{})
+	bearer := "Bearer " + token(t, s.signer, auth.Broadcast, "a", "b")
+	post := func(body string, headers ...string) *response {
+		return s.do(t, "POST", "/broadcast", body, append(headers, "Authorization", bearer)...)
+	}
+	const ok = `"topic":"a","message":1`
+	for _, c := range []struct {
+		body   string
+		header []string
+		want   notiflux.Publication
+	}{
+		{`{` + ok + `}`, nil, notiflux.Publication{}},
+		{`{` + ok + `,"key":"k"}`, nil, notiflux.Publication{Key: "k"}},
+		{`{` + ok + `}`, []string{"k"}, notiflux.Publication{Key: "k"}},
+		{`{` + ok + `,"key":"k"}`, []string{"k"}, notiflux.Publication{Key: "k"}},
+		{`{"topics":["b","a"],"message":1}`, []string{"k"}, notiflux.Publication{Key: "k"}},
+		{`[{` + ok + `,"key":"k"}]`, nil, notiflux.Publication{Key: "k"}},
+		{`{` + ok + `,"exclude":"00000000000000ff"}`, nil, notiflux.Publication{Exclude: 255}},
+	} {
+		var headers []string
+		for _, key := range c.header {
+			headers = append(headers, "Idempotency-Key", key)
+		}
+		post(c.body, headers...).want(t, 200, "")
+		all := s.publisher.all()
+		if got := all[len(all)-1]; got.Key != c.want.Key || got.Exclude != c.want.Exclude || got.Topic != "a" {
+			t.Errorf("%s %v: published %+v, want %+v", c.body, c.header, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		body   string
+		header []string
+		detail string
+	}{
+		{`{` + ok + `,"key":"k"}`, []string{"other"}, "differ"},
+		{`{` + ok + `}`, []string{"k", "k"}, "more than one"},
+		{`{` + ok + `}`, []string{""}, "a key has"},
+		{`[{` + ok + `}]`, []string{"k"}, "single object"},
+	} {
+		var headers []string
+		for _, key := range c.header {
+			headers = append(headers, "Idempotency-Key", key)
+		}
+		r := post(c.body, headers...)
+		r.want(t, 400, notiflux.Malformed)
+		r.wantDetail(t, c.detail)
+	}
+	s.publisher.err = notiflux.Errorf(notiflux.KeyReused, "reused")
+	post(`{`+ok+`,"key":"k"}`).want(t, 409, notiflux.KeyReused)
+}

@@ -1,0 +1,116 @@
+package brokertest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/hub"
+)
+
+func keyed(topic notiflux.Topic, key, data string) notiflux.Publication {
+	return notiflux.Publication{Topic: topic, Key: key, Body: notiflux.Body{Data: []byte(data)}}
+}
+
+// logged returns what a topic's log holds.
+func logged(h *hub.Hub, topic notiflux.Topic) (all []string) {
+	for _, m := range h.History(topic, notiflux.Position{}, 1000).Messages() {
+		all = append(all, string(m.Body.Data))
+	}
+	return all
+}
+
+func sameKey(t *testing.T, b broker.Broker, h *hub.Hub) {
+	first := one(t, b, keyed("t", "k", "x"))
+	if first.Err != nil {
+		t.Fatal(first.Err)
+	}
+	publish(t, b, "t", "between")
+	for range 3 {
+		if again := one(t, b, keyed("t", "k", "x")); again.Err != nil || again.Position != first.Position {
+			t.Errorf("the same again is at %v, %v; want %v", again.Position, again.Err, first.Position)
+		}
+	}
+	for _, p := range []notiflux.Publication{keyed("t", "k", "y"), {Topic: "t", Key: "k", Body: notiflux.Body{Data: []byte("x"), JSON: true}}} {
+		if other := one(t, b, p); other.Err == nil || notiflux.Refusal(other.Err).Code != notiflux.KeyReused {
+			t.Errorf("another message with the same key: %v, %v; want %s", other.Position, other.Err, notiflux.KeyReused)
+		}
+	}
+	for _, p := range []notiflux.Publication{keyed("u", "k", "y"), keyed("t", "l", "x"), keyed("t", "", "x")} {
+		if p = one(t, b, p); p.Err != nil || p.Position == first.Position {
+			t.Errorf("another topic, another key, none: %v, %v", p.Position, p.Err)
+		}
+	}
+	if got := fmt.Sprint(logged(h, "t")); got != "[x between x x]" {
+		t.Errorf("the log has %s", got)
+	}
+}
+
+func sameKeyAtOnce(t *testing.T, b broker.Broker, h *hub.Hub) {
+	const publishers = 50
+	positions := make([]notiflux.Position, publishers)
+	var wg sync.WaitGroup
+	for i := range positions {
+		wg.Go(func() {
+			p := one(t, b, keyed("t", "k", "x"))
+			if p.Err != nil {
+				t.Error(p.Err)
+			}
+			positions[i] = p.Position
+		})
+	}
+	wg.Wait()
+	for _, p := range positions {
+		if p != positions[0] {
+			t.Errorf("published at %v and at %v", positions[0], p)
+		}
+	}
+	if got := logged(h, "t"); len(got) != 1 {
+		t.Errorf("the log has %v, want one message", got)
+	}
+}
+
+// A batch has an answer for each, whatever its keys; also the same one twice, and
+// those of another batch in another order.
+func batches(t *testing.T, b broker.Broker, h *hub.Hub) {
+	failed := notiflux.Errorf(notiflux.TopicDenied, "not this one")
+	ps := []notiflux.Publication{keyed("t", "", "1"), keyed("t", "k", "2"), {Topic: "t", Err: failed}, keyed("t", "k", "2"), keyed("u", "", "3")}
+	b.Publish(t.Context(), ps)
+	if ps[0].Err != nil || ps[1].Err != nil || ps[2].Err != failed || ps[3].Err != nil || ps[4].Err != nil {
+		t.Fatalf("%+v", ps)
+	}
+	if ps[3].Position != ps[1].Position || ps[1].Position.Offset <= ps[0].Position.Offset {
+		t.Errorf("positions %v, %v, %v", ps[0].Position, ps[1].Position, ps[3].Position)
+	}
+	if got := fmt.Sprint(logged(h, "t"), logged(h, "u")); got != "[1 2] [3]" {
+		t.Errorf("the logs have %s", got)
+	}
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			ps := []notiflux.Publication{keyed("v", "a", "1"), keyed("v", "b", "2")}
+			if i%2 == 0 {
+				ps[0], ps[1] = ps[1], ps[0]
+			}
+			b.Publish(t.Context(), ps)
+		})
+	}
+	wg.Wait()
+	if got := logged(h, "v"); len(got) != 2 {
+		t.Errorf("the log has %v, want each message once", got)
+	}
+}
+
+// What failed does not count: the key is free.
+func failedKey(t *testing.T, b broker.Broker, h *hub.Hub) {
+	failed := keyed("t", "k", "x")
+	failed.Err = notiflux.Errorf(notiflux.TopicDenied, "not yet")
+	if p := one(t, b, failed); p.Err != failed.Err {
+		t.Errorf("Err = %v, want %v", p.Err, failed.Err)
+	}
+	if p := one(t, b, keyed("t", "k", "y")); p.Err != nil {
+		t.Errorf("after a failure: %v", p.Err)
+	}
+}
