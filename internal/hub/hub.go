@@ -92,9 +92,10 @@ func New(c Config) *Hub {
 func (h *Hub) Append(ps []notiflux.Publication, offset func() uint64) {
 	var room [4][]Listener // For a few, nothing is allocated.
 	woken := room[:0]
+	var now time.Time
 	for i := range ps {
 		if p := &ps[i]; p.Err == nil {
-			if listeners := h.append(p, offset); len(listeners) > 0 {
+			if listeners := h.append(p, offset, &now); len(listeners) > 0 {
 				woken = append(woken, listeners)
 			}
 		}
@@ -107,8 +108,9 @@ func (h *Hub) Append(ps []notiflux.Publication, offset func() uint64) {
 	h.shrink()
 }
 
-// append orders one message and returns whom to wake.
-func (h *Hub) append(p *notiflux.Publication, offset func() uint64) []Listener {
+// append orders one message and returns whom to wake. now is read by the first of a
+// batch: the clock is dear beside the rest.
+func (h *Hub) append(p *notiflux.Publication, offset func() uint64, now *time.Time) []Listener {
 	t, err := h.locked(p.Topic)
 	if err != nil {
 		p.Err = err
@@ -116,7 +118,10 @@ func (h *Hub) append(p *notiflux.Publication, offset func() uint64) []Listener {
 	}
 	defer t.mu.Unlock()
 	p.Position = h.Position(offset())
-	m := notiflux.Message{Topic: t.name, Position: p.Position, Time: h.config.Now(), Body: p.Body, Exclude: p.Exclude}
+	if now.IsZero() {
+		*now = h.config.Now()
+	}
+	m := notiflux.Message{Topic: t.name, Position: p.Position, Time: *now, Body: p.Body, Exclude: p.Exclude}
 	h.changeLocked(t, func() {
 		t.log.Append(m)
 		t.log.Expire(m.Time)

@@ -29,6 +29,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // Config holds what all sessions share. Zero limits take the defaults of
@@ -104,6 +105,7 @@ type Group struct {
 	// Owned by the loop.
 	sessions map[*Session]struct{}
 	feeds    map[notiflux.Topic]*feed
+	parser   wire.JSONParser
 	batches  batches
 	pulled   pull
 

@@ -82,7 +82,7 @@ func (s *Session) receiveJSON(message []byte, binary bool) {
 	if !s.allow() {
 		return
 	}
-	c, err := wire.ParseJSON(message, wire.JSONLimits{MessageBytes: s.group.config.MaxMessageBytes, Topics: maxCommandTopics})
+	c, err := s.group.parser.Parse(message, wire.JSONLimits{MessageBytes: s.group.config.MaxMessageBytes, Topics: maxCommandTopics})
 	if err != nil {
 		s.answerError(c.ID, err)
 		return

@@ -56,19 +56,28 @@ type RefusedTopic struct {
 	Err   *notiflux.Error
 }
 
-// ParseJSON parses one text message of the JSON protocol. Names are compared
+// A JSONParser parses commands, one at a time. It keeps its memory for the next one.
+// The zero value is ready.
+type JSONParser struct {
+	reader JSONReader
+}
+
+// Parse parses one text message of the JSON protocol. Names are compared
 // byte by byte; members that mean nothing to the command are ignored; those
 // that will mean something in a later version are refused, so that nobody
 // believes they were heeded. Beside an error stands a command that has nothing
 // but the ID, if one could be read.
-func ParseJSON(message []byte, most JSONLimits) (JSONCommand, *notiflux.Error) {
-	p := commandParser{most: most, command: JSONCommand{ID: NoID}}
+func (j *JSONParser) Parse(message []byte, most JSONLimits) (JSONCommand, *notiflux.Error) {
+	p := commandParser{reader: &j.reader, most: most, command: JSONCommand{ID: NoID}}
 	err := p.read(message)
 	if idErr := p.id(); err == nil {
 		err = idErr
 	}
 	if err == nil {
 		err = p.parse()
+	}
+	if j.reader.Size() > keepScratchBytes {
+		j.reader = JSONReader{}
 	}
 	if err != nil {
 		return JSONCommand{ID: p.command.ID}, notiflux.Refusal(err)
@@ -78,7 +87,7 @@ func ParseJSON(message []byte, most JSONLimits) (JSONCommand, *notiflux.Error) {
 
 // A commandParser reads the whole command first, since its type may come last.
 type commandParser struct {
-	reader  JSONReader
+	reader  *JSONReader
 	most    JSONLimits
 	members members
 	command JSONCommand
@@ -127,7 +136,7 @@ func (m *members) named(name []byte) *jsontext.Value {
 }
 
 func (p *commandParser) read(message []byte) error {
-	r := &p.reader
+	r := p.reader
 	r.Reset(message, "the command", "it should be one JSON object with `type`")
 	if err := r.Begin(); err != nil {
 		return err

@@ -86,7 +86,7 @@ func commandFiles(t testing.TB) map[string]vectors[commandVector] {
 func TestCommandVectors(t *testing.T) {
 	for file, vectors := range commandFiles(t) {
 		for _, v := range vectors.Valid {
-			c, err := wire.ParseJSON([]byte(v.Input), limits)
+			c, err := parseJSON([]byte(v.Input), limits)
 			if err != nil {
 				t.Errorf("%s: %s: %v", file, v.Name, err)
 				continue
@@ -100,7 +100,7 @@ func TestCommandVectors(t *testing.T) {
 			if v.ID != nil {
 				want = wire.ID(*v.ID)
 			}
-			if c, err := wire.ParseJSON([]byte(v.Input), limits); err == nil || err.Code != v.Code || c.ID != want {
+			if c, err := parseJSON([]byte(v.Input), limits); err == nil || err.Code != v.Code || c.ID != want {
 				t.Errorf("%s: %s: id %d, %v; want %d, %s", file, v.Name, c.ID, err, want, v.Code)
 			}
 		}
