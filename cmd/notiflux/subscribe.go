@@ -1,50 +1,40 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net/http"
+	"io"
 	"net/url"
-	"slices"
-	"strings"
-	"time"
-
-	"github.com/coder/websocket"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
 type subscribeCmd struct {
 	Topic []string `arg:"" help:"Topics to subscribe to."`
 
+	Since  string `placeholder:"POSITION" help:"Begin with the message after a position, as --json prints them; with one topic."`
+	Last   int    `placeholder:"N" help:"Begin with up to so many earlier messages of each topic."`
+	Latest bool   `help:"Leave out older messages when there are more than can be printed in time."`
+	JSON   bool   `name:"json" help:"Print JSON objects, with topic and position."`
+
 	Client clientFlags `embed:""`
 }
 
 // Help is shown by -h below the first line.
 func (*subscribeCmd) Help() string {
-	return "Runs until it is interrupted, which is its success. A topic that is refused is told on standard error; when all are refused, or the server ends the connection, it fails."
+	return "Runs until it is interrupted, which is its success. When the connection ends, it connects again and goes on where it was. That, messages that were lost, and topics that are refused are told on standard error; when all are refused, or the server forbids to come back, it fails."
 }
-
-const (
-	// dialTimeout is above a slow network's handshake and below a person's patience.
-	dialTimeout = 10 * time.Second
-	// maxSilence ends a connection that died unnoticed: the server pings every 25 s.
-	maxSilence = time.Minute
-)
-
-var errSilent = fmt.Errorf("the server was not heard for %v", maxSilence)
 
 // Run prints messages until a signal comes.
 func (c *subscribeCmd) Run(t *terminal) error {
-	topics := map[string]bool{}
-	for _, name := range c.Topic {
-		if err := checkTextTopic(name); err != nil {
-			return err
-		}
-		topics[name] = true
+	s, err := c.subscription()
+	if err != nil {
+		return err
 	}
 	token, err := c.Client.credentials(auth.Subscribe)
 	if err != nil {
@@ -54,99 +44,146 @@ func (c *subscribeCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
+	p := printer{out: t.out, err: t.err, json: c.JSON}
 	return untilSignal(func(ctx context.Context) error {
-		return subscribe(ctx, t, base, token, topics)
+		return quietly(ctx, p.subscribe(ctx, base, token, s))
 	})
 }
 
-// checkTextTopic refuses what the text protocol cannot carry.
-func checkTextTopic(name string) error {
-	if _, err := notiflux.ParseTopic(name); err != nil {
-		return usagef("TOPIC: %w", err)
+// subscription is what the arguments ask for.
+func (c *subscribeCmd) subscription() (s client.Subscription, err error) {
+	for _, name := range c.Topic {
+		topic, err := notiflux.ParseTopic(name)
+		if err != nil {
+			return s, usagef("TOPIC: %w", err)
+		}
+		s.Topics = append(s.Topics, topic)
 	}
-	if strings.Contains(name, " ") {
-		return usagef("TOPIC: %q has a space in it, which the text protocol cannot subscribe to", name)
+	if s.Last, s.Latest = c.Last, c.Latest; s.Last < 0 {
+		return s, usagef("--last: %d messages cannot be", s.Last)
+	}
+	if c.Since == "" {
+		return s, nil
+	}
+	if len(s.Topics) > 1 {
+		return s, usagef("--since: a position is one of a topic: give one topic")
+	}
+	since, err := notiflux.ParsePosition(c.Since)
+	if err != nil {
+		return s, usagef("--since: %q: %w", c.Since, err)
+	}
+	s.Since = map[notiflux.Topic]notiflux.Position{s.Topics[0]: since}
+	return s, nil
+}
+
+// A printer writes what happens to subscriptions.
+type printer struct {
+	out, err io.Writer
+	json     bool
+	cut      bool // the connection has ended, and is not back yet
+}
+
+// subscribe prints until the iteration ends, and returns why it did.
+func (p *printer) subscribe(ctx context.Context, base *url.URL, token string, s client.Subscription) error {
+	c, err := client.Dial(ctx, base.String(), client.Options{Token: client.Token(token)})
+	if err != nil {
+		return unreachable(base, err)
+	}
+	defer c.Close()
+	var last error
+	for event, err := range c.Subscribe(ctx, s) {
+		if err := p.print(event, err); err != nil {
+			return err
+		}
+		last = err
+	}
+	if _, ok := errors.AsType[*client.RefusedError](last); ok {
+		return errors.New("every subscription was denied")
+	}
+	return last
+}
+
+// print writes what an iteration yielded. It returns the error of writing.
+func (p *printer) print(event client.Event, err error) error {
+	if cut, ok := event.(client.Disconnected); ok {
+		p.cut = true
+		p.tell("notiflux: the connection ended: %v; connecting again", cut.Err)
+		return nil
+	}
+	lost, isLost := errors.AsType[*client.LostError](err)
+	refused, isRefused := errors.AsType[*client.RefusedError](err)
+	if p.cut && (err == nil || isLost || isRefused) {
+		p.cut = false
+		p.tell("notiflux: connected again")
+	}
+	switch {
+	case isLost && lost.Gap:
+		p.tell("notiflux: messages of %s were lost: the server lost what came after %v", lost.Topic, lost.Since)
+		return p.object(struct {
+			Type     string         `json:"type"`
+			Topic    notiflux.Topic `json:"topic"`
+			Position string         `json:"position"`
+		}{"gap", lost.Topic, lost.Position.String()})
+	case isLost:
+		p.tell("notiflux: messages of %s were lost: the server does not know any more what came after %v", lost.Topic, lost.Since)
+		return p.object(struct {
+			Type     string         `json:"type"`
+			Topic    notiflux.Topic `json:"topic"`
+			Since    string         `json:"since"`
+			Position string         `json:"position"`
+		}{"lost", lost.Topic, lost.Since.String(), lost.Position.String()})
+	case isRefused:
+		p.tell("Subscribe to %s denied: %v", refused.Topic, refused.Err)
+	}
+	switch e := event.(type) {
+	case client.Skipped:
+		return p.object(struct {
+			Type  string         `json:"type"`
+			Topic notiflux.Topic `json:"topic"`
+			From  string         `json:"from"`
+			To    string         `json:"to"`
+		}{"skipped", e.Topic, e.From.String(), e.To.String()})
+	case client.Message:
+		return p.message(e)
 	}
 	return nil
 }
 
-// subscribe prints the messages of topics until ctx ends, which is no error.
-func subscribe(ctx context.Context, t *terminal, base *url.URL, token string, topics map[string]bool) error {
-	reading, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer giveUp(nil)
-	silence := time.AfterFunc(maxSilence, func() { giveUp(errSilent) })
-	defer silence.Stop()
-
-	conn, err := dial(ctx, base, func() { silence.Reset(maxSilence) })
-	if err != nil {
-		return quietly(ctx, err)
+// message writes a message: a string as it is, any other value as JSON.
+func (p *printer) message(m client.Message) error {
+	if p.json {
+		return p.object(struct {
+			Type     string          `json:"type"`
+			Topic    notiflux.Topic  `json:"topic"`
+			Position string          `json:"position"`
+			Time     int64           `json:"time"`
+			Data     json.RawMessage `json:"data"`
+		}{"message", m.Topic, m.Position.String(), m.Time.UnixMilli(), m.Data})
 	}
-	defer conn.CloseNow()
-	stop := context.AfterFunc(ctx, func() { conn.Close(websocket.StatusNormalClosure, "") })
-	defer stop()
-
-	for _, topic := range slices.Sorted(maps.Keys(topics)) {
-		if err := conn.Write(reading, websocket.MessageText, []byte("/subscribe "+topic+" "+token)); err != nil {
-			return quietly(ctx, unreachable(base, err))
-		}
+	if text, ok := m.Text(); ok {
+		_, err := fmt.Fprintln(p.out, text)
+		return err
 	}
-	for len(topics) > 0 {
-		_, message, err := conn.Read(reading)
-		if err != nil {
-			return quietly(ctx, ended(reading, err))
-		}
-		silence.Reset(maxSilence)
-		if topic, ok := denied(string(message), topics); ok {
-			delete(topics, topic)
-			fmt.Fprintf(t.err, "%s\n", message)
-		} else if _, err := fmt.Fprintf(t.out, "%s\n", message); err != nil {
-			return err
-		}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, m.Data); err != nil {
+		return err
 	}
-	return errors.New("every subscription was denied")
+	_, err := fmt.Fprintln(p.out, &compact)
+	return err
 }
 
-// dial connects to the text protocol; heard is called at each ping.
-func dial(ctx context.Context, base *url.URL, heard func()) (*websocket.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	conn, response, err := websocket.Dial(ctx, base.JoinPath("ws").String(), &websocket.DialOptions{
-		HTTPClient:     &http.Client{CheckRedirect: stay},
-		Subprotocols:   []string{"notiflux.v1.text"},
-		OnPingReceived: func(context.Context, []byte) bool { heard(); return true },
-	})
-	switch {
-	case err == nil:
-		conn.SetReadLimit(maxMessageBytes)
-		return conn, nil
-	case response != nil && response.StatusCode != http.StatusSwitchingProtocols:
-		return nil, unreachable(base, refusal(response))
+// object writes a line of --json.
+func (p *printer) object(v any) error {
+	if !p.json {
+		return nil
 	}
-	return nil, unreachable(base, err)
+	e := json.NewEncoder(p.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }
 
-// denied reports whether a line is the answer to a refused subscription, and
-// of which of topics. The text protocol has no other sign than the form of the
-// line, so it is believed once per topic.
-func denied(line string, topics map[string]bool) (topic string, ok bool) {
-	for topic := range topics {
-		if strings.HasPrefix(line, "Subscribe to "+topic+" denied: ") {
-			return topic, true
-		}
-	}
-	return "", false
-}
-
-// ended says why a connection ended.
-func ended(reading context.Context, err error) error {
-	if cause := context.Cause(reading); cause != nil {
-		return cause
-	}
-	if e, ok := errors.AsType[websocket.CloseError](err); ok {
-		return fmt.Errorf("the server closed the connection: %d %s", e.Code, e.Reason)
-	}
-	return fmt.Errorf("the connection broke: %w", err)
-}
+// tell writes a line on standard error, which nobody may be reading.
+func (p *printer) tell(format string, args ...any) { fmt.Fprintf(p.err, format+"\n", args...) }
 
 // quietly returns nil in place of an error that comes from being interrupted.
 func quietly(ctx context.Context, err error) error {
