@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -15,6 +16,8 @@ type tokenCmd struct {
 	Topic []string      `required:"" sep:"none" help:"Topic that it allows that for; may be repeated."`
 	Sub   string        `default:"cli" help:"Who it is for."`
 	Exp   time.Duration `default:"1h" help:"How long it is valid, as in 90s, 30m or 720h."`
+	Until time.Duration `placeholder:"DURATION" help:"When subscriptions made with it end, from now; never if it is not given."`
+	Info  string        `placeholder:"JSON" help:"What others see of a member of a topic besides --sub: a JSON object of up to 1 KiB."`
 }
 
 // Help is shown by -h below the first line.
@@ -24,6 +27,9 @@ func (*tokenCmd) Help() string { return "Prints the token and nothing else." }
 func (c *tokenCmd) Run(t *terminal) error {
 	if c.Exp <= 0 {
 		return usagef("--exp: %v is not in the future: give a time above zero, as in 1h", c.Exp)
+	}
+	if c.Until < 0 {
+		return usagef("--until: %v is not in the future: give a time above zero, as in 1h", c.Until)
 	}
 	topics := make([]notiflux.Topic, 0, len(c.Topic))
 	for _, name := range c.Topic {
@@ -37,7 +43,17 @@ func (c *tokenCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	token, err := signer.Sign(auth.Grant{Subject: c.Sub, Scopes: c.Scope, Topics: topics, Expires: time.Now().Add(c.Exp)})
+	grant := auth.Grant{Subject: c.Sub, Scopes: c.Scope, Topics: topics, Expires: time.Now().Add(c.Exp)}
+	if c.Until > 0 {
+		grant.Until = time.Now().Add(c.Until)
+	}
+	if c.Info != "" {
+		if !json.Valid([]byte(c.Info)) {
+			return usagef("--info: this is not JSON: give an object, as in '{\"name\":\"Ann\"}'")
+		}
+		grant.Info = json.RawMessage(c.Info)
+	}
+	token, err := signer.Sign(grant)
 	if err != nil {
 		return err
 	}

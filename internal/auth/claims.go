@@ -34,9 +34,12 @@ type scopeSet uint8
 type Claims struct {
 	Subject string    // up to 255 bytes of any text
 	Expires time.Time // the claim exp; the token is accepted for [Leeway] longer
+	Until   time.Time // the claim until: when subscriptions made with the token end; zero: never
 
-	scopes scopeSet
-	topics []notiflux.Topic // sorted, so that Allow is quick with many
+	info    []byte // the claim info, compact
+	infoErr error  // why it cannot be shown
+	scopes  scopeSet
+	topics  []notiflux.Topic // sorted, so that Allow is quick with many
 }
 
 // Allow returns nil when the token allows scope on topic, which is compared
@@ -52,6 +55,20 @@ func (c *Claims) Allow(scope Scope, topic notiflux.Topic) error {
 	return nil
 }
 
+// Info returns the claim info, a JSON object that others may see, compact; nil if
+// there is none. It is a [notiflux.Error] with TokenInvalid when the claim is
+// anything else, or longer than 1 KiB. The caller must not change it.
+func (c *Claims) Info() ([]byte, error) { return c.info, c.infoErr }
+
+// Ended returns nil until the time of the claim until; from then on a
+// [notiflux.Error] with TokenExpired: no subscription is made with the token.
+func (c *Claims) Ended(now time.Time) error {
+	if c.Until.IsZero() || now.Before(c.Until) {
+		return nil
+	}
+	return notiflux.Errorf(notiflux.TokenExpired, "subscriptions with this token ended at %s", c.Until.UTC().Format(time.RFC3339))
+}
+
 // liveAt reports whether the token is still accepted at this time.
 func (c *Claims) liveAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
 
@@ -62,7 +79,7 @@ func (c *Claims) expired() error {
 // bytes returns about how much memory the claims take.
 func (c *Claims) bytes() int {
 	const perTopic = 16 // the string's header
-	n := len(c.Subject)
+	n := len(c.Subject) + len(c.info)
 	for _, t := range c.topics {
 		n += perTopic + len(t)
 	}

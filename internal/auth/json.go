@@ -133,6 +133,25 @@ func (o object) texts(name string) ([]string, error) {
 	return list, err
 }
 
+// info reads the claim info: a JSON object that others may see. What cannot be shown
+// is told to who wants to show it, and is no fault of the token otherwise.
+func (o object) info() (info []byte, unfit, err error) {
+	value, err := o.dec.ReadValue()
+	if err != nil {
+		return nil, nil, err
+	}
+	if value.Kind() != '{' {
+		return nil, invalid("info in the token must be a JSON object"), nil
+	}
+	if info, err = jsontext.AppendFormat(nil, value); err != nil {
+		return nil, nil, err
+	}
+	if len(info) > maxInfoBytes {
+		return nil, invalid("info in the token has %d bytes of JSON, the most is %d", len(info), maxInfoBytes), nil
+	}
+	return info, nil, nil
+}
+
 // maxSeconds is the end of the year 9999, the last that RFC 3339 can write.
 const maxSeconds = 253402300799
 

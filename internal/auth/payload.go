@@ -11,7 +11,8 @@ import (
 
 const (
 	maxSubjectBytes = 255
-	maxTopics       = 1000 // in one token
+	maxTopics       = 1000    // in one token
+	maxInfoBytes    = 1 << 10 // as compact JSON
 )
 
 // A payload is the second part of a token: the claims that are kept, and those
@@ -77,6 +78,10 @@ func (p *payload) decodeClaim(o object, name string) (err error) {
 		if topic, err = o.text(name); err == nil {
 			err = p.addTopics(topic)
 		}
+	case "info":
+		p.info, p.infoErr, err = o.info()
+	case "until":
+		p.Until, err = o.date(name)
 	case "topics":
 		var topics []string
 		if topics, err = o.texts(name); err == nil {

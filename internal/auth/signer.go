@@ -113,6 +113,8 @@ type Grant struct {
 	Scopes  []Scope          // one at least
 	Topics  []notiflux.Topic // one at least
 	Expires time.Time        // required; cut to seconds
+	Until   time.Time        // when subscriptions made with the token end; zero: never; cut to seconds
+	Info    json.RawMessage  // a JSON object that others may see; nil: none
 }
 
 // Sign returns a token that grants g. A grant whose token no server would
@@ -151,6 +153,12 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 		}
 	}
 	claims := jwt.MapClaims{"sub": g.Subject, "scope": strings.Join(words, " "), "exp": g.Expires.Unix()}
+	if !g.Until.IsZero() {
+		claims["until"] = g.Until.Unix()
+	}
+	if g.Info != nil {
+		claims["info"] = g.Info
+	}
 	switch len(g.Topics) {
 	case 0: // refused below
 	case 1:
@@ -162,7 +170,11 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode claims: %w", err)
 	}
-	if _, err := decodePayload(data); err != nil { // the one place that knows the rules
+	p, err := decodePayload(data) // the one place that knows the rules
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.Info(); err != nil {
 		return nil, err
 	}
 	return claims, nil

@@ -1,0 +1,102 @@
+package auth_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+// An info that cannot be shown is no fault of the token: only who wants to show it
+// is told.
+func TestInfo(t *testing.T) {
+	issuer := newIssuer(t, 1)
+	verifier := issuer.verifier(t, auth.Config{})
+	for text, want := range map[string]string{
+		``:                      "",
+		`,"info":{}`:            "{}",
+		`,"info":{ "a" : [1] }`: `{"a":[1]}`,
+		`,"info":{"x":"` + strings.Repeat("x", 1016) + `"}`: `{"x":"` + strings.Repeat("x", 1016) + `"}`,
+		`,"info":{"x":"` + strings.Repeat("x", 1017) + `"}`: "info in the token has 1025 bytes of JSON, the most is 1024",
+		`,"info":"x"`:  "info in the token must be a JSON object",
+		`,"info":null`: "info in the token must be a JSON object",
+		`,"info":[{}]`: "info in the token must be a JSON object",
+	} {
+		claims, err := verifier.Verify(issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1767326645`+text+`}`))
+		if err != nil {
+			t.Errorf("%.40s: Verify = %v", text, err)
+			continue
+		}
+		info, err := claims.Info()
+		got := string(info)
+		if err != nil {
+			got = notiflux.Refusal(err).Detail
+		}
+		if got != want {
+			t.Errorf("%.40s: Info = %q, %v; want %q", text, info, err, want)
+		}
+	}
+}
+
+func TestUntil(t *testing.T) {
+	issuer := newIssuer(t, 1)
+	verifier := issuer.verifier(t, auth.Config{})
+	verify := func(until string) (*auth.Claims, error) {
+		return verifier.Verify(issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1767326645,"until":`+until+`}`))
+	}
+	for _, until := range []string{`null`, `"1"`, `-1`, `1e300`} {
+		_, err := verify(until)
+		wantRefused(t, "", err, notiflux.TokenInvalid)
+	}
+	claims, err := verify("1767323000.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.UnixMilli(1767323000500)
+	if err := claims.Ended(end.Add(-time.Millisecond)); err != nil {
+		t.Errorf("before its end: %v", err)
+	}
+	if err := claims.Ended(end); err == nil || notiflux.Refusal(err).Code != notiflux.TokenExpired {
+		t.Errorf("at its end: %v, want %s", err, notiflux.TokenExpired)
+	}
+	if err := new(auth.Claims).Ended(end); err != nil {
+		t.Errorf("without until: %v", err)
+	}
+}
+
+func TestSignInfoAndUntil(t *testing.T) {
+	private, public, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.ParseKeys(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grant := auth.Grant{
+		Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"}, Expires: time.Now().Add(time.Hour),
+		Until: time.Now().Add(2 * time.Hour).Truncate(time.Second), Info: json.RawMessage(`{"name":"N"}`),
+	}
+	token, err := signer.Sign(grant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := auth.New(auth.Config{Keys: keys}).Verify(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := claims.Info(); err != nil || string(info) != `{"name":"N"}` || !claims.Until.Equal(grant.Until) {
+		t.Errorf("info %s, %v, until %v; want %s until %v", info, err, claims.Until, grant.Info, grant.Until)
+	}
+	grant.Info = json.RawMessage(`[]`)
+	if _, err := signer.Sign(grant); err == nil {
+		t.Error("signed an info that cannot be shown")
+	}
+}
