@@ -73,6 +73,7 @@ else
 	missing fuzz "takes minutes: make fuzz, or REQUIRE_ALL=1 make test"
 fi
 suite scripts test/scripts.sh
+suite examples test/examples.sh
 suite clients test/clients.sh
 suite browser test/browser.sh
 suite image test/image.sh

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Runs what the documents show, as it stands there, against the real server: the
+# example of docs/guides/first-page.md, and the session of docs/protocol.md. Two
+# things are replaced: ports, by free ones, and `go run`, by the binary that it
+# would build.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+	skip "needs Python 3.11 with its venv module (Debian: python3-venv)"
+command -v curl >/dev/null || skip "needs curl"
+
+go build -o "$work/notiflux" ./cmd/notiflux
+cp -r examples scripts docs test/examples/session.py "$work"
+cd "$work"
+
+# block N: the lines of the N-th code block of the guide.
+block() {
+	awk -v want="$1" '/^```/ { inside = $0 == "```sh"; n += inside; next } inside && n == want' docs/guides/first-page.md |
+		sed -e "s|go run ./cmd/notiflux|exec $work/notiflux|" -e 's|^\(.*app\.py.*\)|exec \1 --port 0|'
+}
+
+# paste N: becomes the shell of a person who pastes block N.
+paste() {
+	block "$1" >"block$1.sh"
+	exec bash -e "block$1.sh"
+}
+
+# get FILE: takes the page, as a browser does, and finds where it begins.
+get() {
+	curl -sf "$page" >"$1" || fail "no page" app.log
+	start="$(.venv/bin/python - "$1" <<-'PYTHON'
+		import html, json, re, sys
+		start = json.loads(html.unescape(re.search('data-start="([^"]*)"', open(sys.argv[1]).read())[1]))
+		print(start["url"], start["since"], start["token"])
+	PYTHON
+	)"
+	read -r url since token <<<"$start"
+}
+
+# subscribe FILE SINCE: takes 2 s of the stream that the page's script opens.
+subscribe() {
+	curl -sN -m 2 -G "$url/events" --data-urlencode topic=notes --data-urlencode "since=$2" --data-urlencode "token=$token" >"$1" || true
+}
+
+# add TEXT: a note, as the page's form does.
+add() {
+	curl -sf -o /dev/null "$page/notes" --data-urlencode "text=$1" || fail "the note $1" app.log
+}
+
+# holds FILE TEXT WHAT: there is a line of FILE with TEXT.
+holds() { grep -qF -- "$2" "$1" || fail "$3" "$1" app.log; }
+
+# lacks FILE TEXT WHAT: there is none.
+lacks() { ! grep -qF -- "$2" "$1" || fail "$3" "$1"; }
+
+# dev LOG: becomes the server of the guide, which takes a free port if it must.
+dev() {
+	export NOTIFLUX_ADMIN_ADDR=""
+	paste 1 >"$1" 2>&1
+}
+
+# served LOG: waits until the server that writes LOG listens, and prints its URL.
+served() {
+	eventually grep -qs 'serves on' "$1" || fail "the server does not listen" "$1"
+	sed -n 's/.*serves on \([^ ]*\) .*/\1/p' "$1"
+}
+
+echo "1. the server and the application of the guide"
+dev dev.log &
+started+=($!)
+NOTIFLUX_URL="$(served dev.log)"
+export NOTIFLUX_URL
+(paste 2) >pip.log 2>&1 || fail "pip" pip.log
+(paste 3) >app.url 2>app.log &
+started+=($!)
+eventually grep -qs '^http' app.url || fail "the application does not listen" app.log
+page="$(cat app.url)"
+
+echo "2. what is added between page and subscription arrives"
+add 'before the page'
+get first.html
+add '<b>after</b> "the" page'
+holds first.html '>before the page</li>' "the page lacks its state"
+lacks first.html 'after' "the page is newer than it is"
+subscribe first.txt "$since"
+holds first.txt '"recovered":true,"replay":1}' "the subscription is not complete"
+holds first.txt '"data":{"id":2,"text":"<b>after</b> \"the\" page"}' "the note between is missing"
+lacks first.txt 'before the page' "the subscription begins too early"
+
+echo "3. from the position of a broadcast, too"
+sign() { "$work/notiflux" token --key keys/es256_private.pem --scope broadcast --topic notes; }
+position="$(curl -sf "$url/broadcast" -H "Authorization: Bearer $(sign)" -d '{"topic":"notes","message":{"id":3,"text":"three"}}' |
+	sed 's/.*"position":"\([^"]*\)".*/\1/')"
+add 'behind the broadcast'
+subscribe second.txt "$position"
+holds second.txt '"recovered":true,"replay":1}' "the subscription is not complete"
+holds second.txt 'behind the broadcast' "the note is missing"
+
+echo "4. a page escapes what it shows, and is told when it is too old"
+get second.html
+holds second.html '&lt;b&gt;after&lt;/b&gt; &quot;the&quot; page</li>' "not escaped"
+subscribe third.txt "OTHEREPOCH:1"
+holds third.txt '"recovered":false,"replay":0}' "a gap is kept quiet"
+
+echo "5. the session of docs/protocol.md, with a server that is new"
+dev session.log &
+started+=($!)
+NOTIFLUX_URL="$(served session.log)"
+TOKEN="$("$work/notiflux" token --key keys/es256_private.pem --topic demo --scope subscribe,broadcast)"
+export TOKEN
+.venv/bin/python session.py docs/protocol.md || fail "the session differs" session.log
+tokenless app.log
