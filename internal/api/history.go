@@ -56,17 +56,6 @@ func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
 // readHistory returns the answer.
 func (a *API) readHistory(q historyRequest) []byte {
 	y := a.hub.History(q.topic, q.since, q.limit)
-	var p page
-	for _, entry := range y.Entries {
-		if p.full() {
-			y.Position, y.More = p.messages[len(p.messages)-1].Position, true
-			break
-		}
-		p.add(entry.Message())
-	}
-	const around = 128 // bytes of what is around the messages
-	body := wire.AppendHistoryBody(make([]byte, 0, p.size()+around), wire.Page{
-		Messages: p.messages, Position: y.Position, Recovered: y.Recovered, More: y.More,
-	})
+	body := wire.AppendHistoryBody(nil, wire.Page{Messages: y.Messages(), Position: y.Position, Recovered: y.Recovered, More: y.More})
 	return append(body, '\n')
 }

@@ -81,8 +81,14 @@ func (y History) Messages() []*notiflux.Message {
 	return all
 }
 
-// History returns up to limit messages of a topic: the first ones after since, or
-// without one (no epoch) the last. If since is not covered, those are the oldest
+// maxHistoryBytes is after how many bytes of data no further message joins a
+// [History]: answers are made in memory. The log of a topic is no larger unless
+// somebody sets it so.
+const maxHistoryBytes = 1 << 20
+
+// History returns up to limit messages of a topic, and about 1 MiB of them: the
+// first ones after since, or without one (no epoch) of the last ones. If since is not
+// covered, those are the oldest
 // that there are. Reading makes no topic, but the position that it returns is
 // remembered like that of one.
 func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) History {
@@ -99,12 +105,13 @@ func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) H
 			cursor = t.log.First()
 		}
 	}
-	for len(y.Entries) < limit {
+	for bytes := 0; len(y.Entries) < limit && bytes < maxHistoryBytes; {
 		entry, next, ok := cursor.Next()
 		if !ok {
 			break
 		}
 		y.Entries, cursor = append(y.Entries, entry), next
+		bytes += len(entry.Message().Body.Data)
 	}
 	y.More = !cursor.AtTail()
 	y.Position = h.Position(cursor.Offset())

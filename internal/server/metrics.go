@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/ikornaselur/notiflux/internal/api"
 	"github.com/ikornaselur/notiflux/internal/config"
@@ -13,8 +14,9 @@ import (
 
 // closeCodes are the codes that connections are counted under.
 var closeCodes = []wire.CloseCode{
-	wire.CloseNormal, wire.CloseProtocol, transport.CloseAbnormal, wire.CloseInvalidUTF8, wire.ClosePolicy, wire.CloseTooBig,
-	wire.CloseInternal, wire.CloseRestart, wire.CloseOverCapacity, wire.CloseTooMany, wire.CloseSilent, wire.CloseTooSlow,
+	wire.CloseNormal, wire.CloseProtocol, wire.CloseUnsupported, transport.CloseAbnormal, wire.CloseInvalidUTF8, wire.ClosePolicy,
+	wire.CloseTooBig, wire.CloseInternal, wire.CloseRestart, wire.CloseOverCapacity, wire.CloseIdle, wire.CloseTooMany,
+	wire.CloseSilent, wire.CloseTooSlow,
 }
 
 // adminRoutes is the admin listener: metrics and profiles.
@@ -32,19 +34,20 @@ func (s *Server) metrics() *metrics.Registry {
 	gauge("notiflux_sessions", "Sessions now.", func() float64 { return float64(s.sessions.Sessions.Load()) })
 	gauge("notiflux_subscriptions", "Subscriptions now.", func() float64 { return float64(s.sessions.Subscriptions.Load()) })
 	gauge("notiflux_topics", "Topics held now.", func() float64 { return float64(s.hub.Stats().Topics) })
+	gauge("notiflux_topics_remembered", "Topics that are not held, but whose position is known.", func() float64 { return float64(s.hub.Stats().Remembered) })
 	gauge("notiflux_history_bytes", "Bytes that the histories of all topics count for now.", func() float64 { return float64(s.hub.Stats().Bytes) })
 	count("notiflux_messages_total", "Messages ordered.", func() float64 { return float64(s.hub.Stats().Appended) })
 	count("notiflux_messages_evicted_total", "Messages dropped from the histories.", func() float64 { return float64(s.hub.Stats().Evicted) })
 	count("notiflux_deliveries_total", "Messages given to clients.", func() float64 { return float64(s.sessions.Delivered.Load()) })
 	count("notiflux_commands_total", "Commands of clients.", func() float64 { return float64(s.sessions.Commands.Load()) })
 	count("notiflux_subscribe_refused_total", "Subscriptions refused.", func() float64 { return float64(s.sessions.Refused.Load()) })
-	answers := func(class string, n func(api.Stats) uint64) {
-		m.Counter("notiflux_broadcasts_total", "Requests to broadcast, by how they were answered.", map[string]string{"result": class},
-			func() float64 { return float64(n(s.api.Stats())) })
+	answers := func(class string, byHTTP func(api.Stats) uint64, byWebSocket *atomic.Uint64) {
+		m.Counter("notiflux_broadcasts_total", "Broadcasts, by how they were answered.", map[string]string{"result": class},
+			func() float64 { return float64(byHTTP(s.api.Stats()) + byWebSocket.Load()) })
 	}
-	answers("accepted", func(a api.Stats) uint64 { return a.Accepted })
-	answers("refused", func(a api.Stats) uint64 { return a.Refused })
-	answers("failed", func(a api.Stats) uint64 { return a.Failed })
+	answers("accepted", func(a api.Stats) uint64 { return a.Accepted }, &s.sessions.Broadcasts.Accepted)
+	answers("refused", func(a api.Stats) uint64 { return a.Refused }, &s.sessions.Broadcasts.Refused)
+	answers("failed", func(a api.Stats) uint64 { return a.Failed }, &s.sessions.Broadcasts.Failed)
 	for _, code := range closeCodes {
 		m.Counter("notiflux_closes_total", "Connections that ended, by close code; 1006 broke off.", map[string]string{"code": strconv.Itoa(int(code))},
 			func() float64 { return float64(s.sockets.Stats.Closes()[code]) })

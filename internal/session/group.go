@@ -83,6 +83,14 @@ type Loop interface {
 type Stats struct {
 	Sessions, Subscriptions      atomic.Int64 // now
 	Delivered, Commands, Refused atomic.Uint64
+	Broadcasts                   BroadcastStats
+}
+
+// BroadcastStats counts broadcasts over connections, by how they were answered.
+type BroadcastStats struct {
+	Accepted atomic.Uint64
+	Refused  atomic.Uint64 // the publisher's fault
+	Failed   atomic.Uint64 // not the publisher's fault
 }
 
 const (

@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/ikornaselur/notiflux"
@@ -162,6 +163,9 @@ func (s *Session) unsubscribeJSON(c wire.JSONCommand) {
 	for _, topic := range topics {
 		s.unsubscribe(topic)
 	}
+	for _, r := range c.Refused { // To what is no topic there is no subscription either.
+		topics = append(topics, notiflux.Topic(r.Topic))
+	}
 	s.answer(wire.AppendUnsubscribed(nil, c.ID, topics, ""))
 }
 
@@ -172,7 +176,7 @@ func (s *Session) broadcastJSON(c wire.JSONCommand) {
 			err = claims.Allow(auth.Broadcast, c.Topic)
 		}
 		if err != nil {
-			s.answerError(c.ID, err)
+			s.broadcasted(c, notiflux.Position{}, err)
 			return
 		}
 		ps := []notiflux.Publication{{Topic: c.Topic, Body: c.Body, Key: c.Key}}
@@ -181,13 +185,25 @@ func (s *Session) broadcastJSON(c wire.JSONCommand) {
 		}
 		publish := func(ctx context.Context) { s.group.config.Publisher.Publish(ctx, ps) }
 		s.wait(s.group.config.Waiting, publish, func(refused error) {
-			if err := cmp.Or(refused, ps[0].Err); err != nil {
-				s.answerError(c.ID, err)
-				return
-			}
-			s.answer(wire.AppendBroadcasted(nil, c.ID, c.Topic, ps[0].Position))
+			s.broadcasted(c, ps[0].Position, cmp.Or(refused, ps[0].Err))
 		})
 	})
+}
+
+// broadcasted answers a broadcast, and counts it.
+func (s *Session) broadcasted(c wire.JSONCommand, position notiflux.Position, err error) {
+	stats := &s.group.config.Stats.Broadcasts
+	switch {
+	case err == nil:
+		stats.Accepted.Add(1)
+		s.answer(wire.AppendBroadcasted(nil, c.ID, c.Topic, position))
+		return
+	case wire.RefusalOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError:
+		stats.Refused.Add(1)
+	default:
+		stats.Failed.Add(1)
+	}
+	s.answerError(c.ID, err)
 }
 
 // authJSON takes a token for the commands that will carry none. One that is refused
