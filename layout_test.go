@@ -30,15 +30,16 @@ var allowed = map[string][]string{
 	"internal/broker/brokertest":   {".", "internal/broker", "internal/hub", "internal/topiclog"},
 	"internal/loop":                {},
 	"internal/worker":              {},
-	"internal/session":             {".", "internal/auth", "internal/hub", "internal/topiclog", "internal/wire"},
+	"internal/presence":            {"."},
+	"internal/session":             {".", "internal/auth", "internal/hub", "internal/presence", "internal/topiclog", "internal/wire"},
 	"internal/transport":           {".", "internal/origin", "internal/wire"},
 	"internal/transport/frametest": {"internal/transport"},
 	"internal/transport/echo":      {"internal/loop", "internal/transport", "internal/wire"},
-	"internal/api":                 {".", "internal/auth", "internal/hub", "internal/origin", "internal/wire"},
+	"internal/api":                 {".", "internal/auth", "internal/hub", "internal/origin", "internal/presence", "internal/wire"},
 	"internal/bench":               {".", "internal/auth"},
 	"internal/delivery":            {"."},
 	"internal/server": {".", "internal/api", "internal/auth", "internal/broker", "internal/config", "internal/hub", "internal/loop",
-		"internal/metrics", "internal/origin", "internal/session", "internal/topiclog", "internal/transport", "internal/wire", "internal/worker"},
+		"internal/metrics", "internal/origin", "internal/presence", "internal/session", "internal/topiclog", "internal/transport", "internal/wire", "internal/worker"},
 	"internal/server/servertest": {".", "internal/auth", "internal/config", "internal/server"},
 	"client":                     {"."},
 	"cmd/notiflux":               {".", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
@@ -46,7 +47,7 @@ var allowed = map[string][]string{
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{".", "internal/topiclog", "internal/hub", "internal/broker", "internal/worker", "internal/origin", "internal/config", "internal/delivery"}
+var standardOnly = []string{".", "internal/topiclog", "internal/hub", "internal/broker", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/delivery"}
 
 const (
 	maxFileLines     = 600

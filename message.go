@@ -22,8 +22,9 @@ type Message struct {
 
 // A Body is the value that was published: a string, or any other JSON value.
 type Body struct {
-	Data []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
-	JSON bool   // Data is JSON, not a string
+	Data   []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
+	JSON   bool   // Data is JSON, not a string
+	Notice bool   // nobody published it: Data is a whole object of the JSON protocol, about the topic
 }
 
 // An Encoding names one way in which messages are written to clients.

@@ -34,6 +34,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -63,10 +64,11 @@ type Config struct {
 	Publisher       Publisher
 	Verifier        Verifier
 	Hub             *hub.Hub
-	MaxMessageBytes int          // of Body.Data; 0: 64 KiB
-	MaxBodyBytes    int64        // of a request; 0: 1 MiB
-	Ready           func() error // nil error: ready to serve; else why not, a [notiflux.Error]. A nil func is always ready
-	Log             *slog.Logger // nil discards
+	Presence        *presence.Registry // for the route of this name
+	MaxMessageBytes int                // of Body.Data; 0: 64 KiB
+	MaxBodyBytes    int64              // of a request; 0: 1 MiB
+	Ready           func() error       // nil error: ready to serve; else why not, a [notiflux.Error]. A nil func is always ready
+	Log             *slog.Logger       // nil discards
 
 	Origins       origin.List // whose names may send a token as a cookie
 	NoQueryTokens bool        // a token in the query is not looked at
@@ -83,6 +85,7 @@ type API struct {
 	publisher Publisher
 	verifier  Verifier
 	hub       *hub.Hub
+	presence  *presence.Registry
 	limits    limits
 	ready     func() error
 	log       *slog.Logger
@@ -105,6 +108,7 @@ func New(c Config) *API {
 		publisher: c.Publisher,
 		verifier:  c.Verifier,
 		hub:       c.Hub,
+		presence:  c.Presence,
 		limits:    limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes},
 		ready:     c.Ready,
 		log:       c.Log,

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
@@ -26,6 +27,11 @@ func (a *API) Authorize(r *http.Request, scope auth.Scope, topics ...notiflux.To
 	claims, err := a.verifier.Verify(token)
 	if err != nil {
 		return nil, err
+	}
+	if scope == auth.Subscribe {
+		if err := claims.Ended(time.Now()); err != nil {
+			return nil, err
+		}
 	}
 	for _, topic := range topics {
 		if err := claims.Allow(scope, topic); err != nil {

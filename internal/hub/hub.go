@@ -67,6 +67,8 @@ type Topic struct {
 	name notiflux.Topic
 	log  *topiclog.Log // guarded by mu, but for its lock-free methods
 
+	subscribers atomic.Int64 // sessions, of all listeners
+
 	mu        sync.Mutex
 	listeners []Listener // replaced, never changed, so that a publisher may walk it without the lock
 	queued    bool       // expiry has it
@@ -126,12 +128,17 @@ func (h *Hub) append(p *notiflux.Publication, offset func() uint64, now *time.Ti
 		t.log.Append(m)
 		t.log.Expire(m.Time)
 	})
-	if !t.queued && t.log.Len() > 0 {
-		t.queued = true
-		h.expiry.push(t, m.Time)
-	}
+	h.queueLocked(t)
 	h.appended.Add(1)
 	return t.listeners
+}
+
+// queueLocked has expiry look after t, if it holds messages.
+func (h *Hub) queueLocked(t *Topic) {
+	if oldest, ok := t.log.Oldest(); ok && !t.queued {
+		t.queued = true
+		h.expiry.push(t, oldest)
+	}
 }
 
 // Join makes l a listener of a topic and returns the place where start leads, in
@@ -166,6 +173,19 @@ func (h *Hub) Leave(t *Topic, l Listener) {
 
 // Name returns the topic's name.
 func (t *Topic) Name() notiflux.Topic { return t.name }
+
+// Count adds n to the number of sessions that are subscribed to the topic.
+func (t *Topic) Count(n int64) { t.subscribers.Add(n) }
+
+// Subscribers returns how many sessions are subscribed to a topic.
+func (h *Hub) Subscribers(name notiflux.Topic) int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if t := h.topics[name]; t != nil {
+		return int(t.subscribers.Load())
+	}
+	return 0
+}
 
 // Lag returns what a reader at c alone keeps in memory, see [topiclog.Log.Lag].
 func (t *Topic) Lag(c topiclog.Cursor) uint64 { return t.log.Lag(c) }
@@ -252,7 +272,9 @@ func (h *Hub) forget(t *Topic) {
 	if !t.forgotten && t.unusedLocked() {
 		t.forgotten = true
 		delete(h.topics, t.name)
-		h.past.put(t.name, t.log.Head(), h.config.Now())
+		if !IsNotices(t.name) {
+			h.past.put(t.name, t.log.Head(), h.config.Now())
+		}
 	}
 }
 

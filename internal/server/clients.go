@@ -93,7 +93,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflu
 	if err != nil {
 		return err
 	}
-	if _, err := s.api.Authorize(r, auth.Subscribe, request.Topics...); err != nil {
+	claims, err := s.api.Authorize(r, auth.Subscribe, request.Topics...)
+	if err != nil {
 		return err
 	}
 	if err := s.ready(); err != nil {
@@ -115,7 +116,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflu
 	}
 	s.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
 		stream := transport.NewStream(streams, c, taken.Head, now)
-		stream.Serve(group.NewStream(stream, encoding, reading(request)))
+		stream.Serve(group.NewStream(stream, encoding, reading(request, claims.Until)))
 		return stream
 	})
 	taken.Wait()
@@ -123,8 +124,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflu
 }
 
 // reading is a request for a stream as a session takes it.
-func reading(r api.StreamRequest) session.Stream {
-	stream := session.Stream{Latest: r.Latest}
+func reading(r api.StreamRequest, until time.Time) session.Stream {
+	stream := session.Stream{Latest: r.Latest, Until: until}
 	for i, topic := range r.Topics {
 		stream.Topics = append(stream.Topics, session.Topic{Name: topic, Start: r.Starts[i]})
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -62,6 +63,7 @@ type Server struct {
 
 	hub                       *hub.Hub
 	broker                    broker.Broker
+	presence                  *presence.Registry
 	verifier                  *auth.Verifier
 	verifying                 *worker.Pool // checks signatures for the loops
 	waiting                   *worker.Pool // waits for the broker for them
@@ -143,6 +145,7 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 		MaxTopics:  c.MaxTopics,
 	})
 	s.broker = broker.NewMemory(s.hub)
+	s.presence = presence.New(presence.Config{Tell: s.tell})
 	s.verifier = auth.New(auth.Config{Keys: keys})
 	s.verifying = worker.NewPool(0, 0)
 	s.waiting = worker.NewPool(waitingWorkers, 0)
@@ -150,6 +153,7 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 		Publisher:       s.broker,
 		Verifier:        s.verifier,
 		Hub:             s.hub,
+		Presence:        s.presence,
 		MaxMessageBytes: int(c.MaxMessageBytes),
 		MaxBodyBytes:    int64(c.MaxBodyBytes),
 		Ready:           s.ready,
@@ -186,6 +190,7 @@ func (s *Server) newShard() shard {
 	group = session.NewGroup(session.Config{
 		Hub:             s.hub,
 		Publisher:       s.broker,
+		Presence:        s.presence,
 		Verifier:        s.verifier,
 		Verifying:       s.verifying,
 		Waiting:         s.waiting,
@@ -228,6 +233,7 @@ func (s *Server) routes() http.Handler {
 		api.Route{Method: "GET", Path: "/stream", Handle: s.lines},
 		api.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
 		api.Route{Method: "GET", Path: "/history", Handle: s.api.History},
+		api.Route{Method: "GET", Path: "/presence", Handle: s.api.Presence},
 		api.Route{Method: "GET", Path: "/ws", Handle: s.websocket, NoHead: true},
 		api.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
 		api.Route{Method: "GET", Path: "/livez", Handle: s.api.Health},
@@ -269,7 +275,7 @@ func (s *Server) url(l net.Listener, secure bool) string {
 }
 
 // Run serves until ctx ends, then shuts down within the configured time. Its
-// goroutines: one per loop, two pools of workers, the sweep of the hub, one per
+// goroutines: one per loop, two pools of workers, the sweep of the hub, presence, one per
 // listener, and those that net/http and portable sockets start per connection.
 func (s *Server) Run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -279,6 +285,7 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(func() { shard.loop.Run(parts) })
 	}
 	running.Go(func() { s.hub.Run(parts) })
+	running.Go(func() { s.presence.Run(parts) })
 	running.Go(func() { s.verifying.Run(parts) })
 	running.Go(func() { s.waiting.Run(parts) })
 

@@ -85,7 +85,7 @@ func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
 func (s *Session) batch(sub *subscription) *batch {
 	for {
 		b := s.group.batches.from(sub.cursor, s.encoding)
-		if b.exclude == 0 || b.exclude != s.connection {
+		if b.exclude == 0 || b.exclude != s.connection() {
 			return b
 		}
 		sub.cursor = b.end
@@ -94,7 +94,7 @@ func (s *Session) batch(sub *subscription) *batch {
 
 // excluded reports whether the session does not get a message.
 func (s *Session) excluded(m *notiflux.Message) bool {
-	return m.Exclude != 0 && m.Exclude == s.connection
+	return m.Exclude != 0 && m.Exclude == s.connection()
 }
 
 // pull is what Next gave and Wrote has to account for, in the order of the
@@ -222,8 +222,8 @@ func (s *Session) nextShared(p *pull) []byte {
 		}
 		s.unlist(sub)
 	}
-	if s.ending {
-		s.end(endDraining)
+	if s.ending != nil {
+		s.end(*s.ending)
 	}
 	return nil
 }

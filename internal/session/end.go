@@ -20,6 +20,7 @@ var (
 	endTooSlow      = end{wire.CloseTooSlow, "too slow: more unread than the server keeps", notiflux.TooSlow, 0, 0}
 	endTooMany      = end{wire.CloseTooMany, "too many commands", notiflux.TooMany, time.Second, 5 * time.Second}
 	endOverCapacity = end{wire.CloseOverCapacity, "the server holds too many topics", notiflux.OverCapacity, 2 * time.Second, 5 * time.Second}
+	endExpired      = end{wire.CloseNormal, "no subscription is left", notiflux.TokenExpired, 0, 0}
 	endIdle         = end{wire.CloseIdle, "no valid command within 60 s", notiflux.Idle, 0, 0}
 	endBinary       = end{wire.CloseUnsupported, "the JSON protocol has no binary messages", "", 0, 0}
 )

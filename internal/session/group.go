@@ -28,6 +28,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -37,6 +38,7 @@ import (
 type Config struct {
 	Hub       *hub.Hub
 	Publisher Publisher
+	Presence  *presence.Registry
 	Verifier  Verifier
 	Verifying Workers // check signatures
 	Waiting   Workers // wait for the broker
@@ -115,6 +117,7 @@ type Group struct {
 	feeds    map[notiflux.Topic]*feed
 	parser   wire.JSONParser
 	batches  batches
+	ends     ends
 	pulled   pull
 
 	mu    sync.Mutex
@@ -163,6 +166,7 @@ func NewGroup(c Config, loop Loop) *Group {
 		start:    time.Now(),
 		sessions: make(map[*Session]struct{}),
 		feeds:    make(map[notiflux.Topic]*feed),
+		ends:     ends{at: make(map[*subscription]time.Time)},
 	}
 }
 
@@ -228,6 +232,7 @@ func (g *Group) join(s *Session, name notiflux.Topic, start hub.Start) (*subscri
 	sub := &subscription{session: s, feed: f, cursor: place.Cursor, index: int32(len(f.subs))}
 	f.subs = append(f.subs, sub)
 	s.subs = append(s.subs, sub)
+	f.topic.Count(1)
 	g.config.Stats.Subscriptions.Add(1)
 	if !sub.cursor.AtTail() {
 		s.markDirty(sub)
@@ -243,7 +248,11 @@ func (g *Group) leave(sub *subscription) {
 	f.subs[sub.index].index = sub.index
 	f.subs[last] = nil
 	f.subs = f.subs[:last]
+	f.topic.Count(-1)
 	g.config.Stats.Subscriptions.Add(-1)
+	if len(g.ends.at) > 0 {
+		delete(g.ends.at, sub)
+	}
 	if last == 0 {
 		delete(g.feeds, f.topic.Name())
 		g.config.Hub.Leave(f.topic, f)

@@ -12,6 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/transport/frametest"
@@ -37,6 +38,7 @@ type world struct {
 	stats     session.Stats
 	signer    *auth.Signer
 	verifier  *auth.Verifier
+	presence  *presence.Registry
 	expires   time.Time // of tokens
 	offset    uint64
 }
@@ -107,8 +109,9 @@ func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world
 	}
 	w.verifier = auth.New(auth.Config{Keys: keys})
 	w.expires = time.Now().Add(time.Hour).Truncate(time.Second)
+	w.presence = presence.New(presence.Config{})
 	c := session.Config{
-		Hub: w.hub, Publisher: &w.publisher, Verifier: w.verifier, Verifying: &w.workers, Waiting: &w.workers,
+		Hub: w.hub, Publisher: &w.publisher, Presence: w.presence, Verifier: w.verifier, Verifying: &w.workers, Waiting: &w.workers,
 		Version: "0.1.0", Stats: &w.stats,
 	}
 	if change != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -26,6 +27,9 @@ type jsonState struct {
 	refusal  error         // why the connection's token does not hold; nil: it does, or there is none
 	deadline time.Duration // of the first valid command, by the loop's clock
 	heard    bool          // it came
+
+	connection notiflux.Connection
+	seats      map[notiflux.Topic]*presence.Seat // where the client is a member; nil: nowhere
 }
 
 // A Credential is what became of the token that a client connected with. The zero
@@ -44,10 +48,9 @@ func (g *Group) NewJSON(conn Conn, deflated bool, c Credential, now time.Duratio
 		encoding = notiflux.JSONDeflated
 	}
 	s := g.New(conn, encoding)
-	s.connection = newConnection()
-	s.json = &jsonState{claims: c.Claims, refusal: c.Err, deadline: now + maxIdle}
+	s.json = &jsonState{connection: newConnection(), claims: c.Claims, refusal: c.Err, deadline: now + maxIdle}
 	s.answer(wire.AppendWelcome(nil, wire.Welcome{
-		Connection: s.connection.String(),
+		Connection: s.json.connection.String(),
 		Version:    g.config.Version,
 		Ping:       g.config.PingEvery,
 		Limits: wire.WelcomeLimits{
@@ -100,6 +103,8 @@ func (s *Session) receiveJSON(message []byte, binary bool) {
 		s.authJSON(c)
 	case wire.History:
 		s.historyJSON(c)
+	case wire.Members:
+		s.membersJSON(c)
 	case wire.Ping:
 		s.answer(wire.AppendPong(nil, c.ID))
 	}
@@ -134,7 +139,7 @@ func (s *Session) subscribeJSON(c wire.JSONCommand) {
 			var place hub.Place
 			failure := err
 			if failure == nil {
-				place, failure = s.subscribe(topic, claims, hub.Start{Since: c.Since[topic], Last: c.Last}, c.Latest)
+				place, failure = s.subscribe(topic, claims, wish{hub.Start{Since: c.Since[topic], Last: c.Last}, c.Latest, c.Presence})
 			}
 			if failure != nil {
 				refused = append(refused, wire.RefusedTopic{Topic: string(topic), Err: notiflux.Refusal(failure)})
@@ -181,7 +186,7 @@ func (s *Session) broadcastJSON(c wire.JSONCommand) {
 		}
 		ps := []notiflux.Publication{{Topic: c.Topic, Body: c.Body, Key: c.Key}}
 		if c.Silent {
-			ps[0].Exclude = s.connection
+			ps[0].Exclude = s.json.connection
 		}
 		publish := func(ctx context.Context) { s.group.config.Publisher.Publish(ctx, ps) }
 		s.wait(s.group.config.Waiting, publish, func(refused error) {

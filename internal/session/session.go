@@ -28,18 +28,17 @@ type Conn interface {
 // A Session is one client. All its fields are owned by its group's loop.
 type Session struct {
 	// Immutable after New.
-	group      *Group
-	conn       Conn
-	json       *jsonState          // nil: does not speak the JSON protocol
-	set        *set                // nil: no event stream
-	connection notiflux.Connection // 0: the client was not told
-	encoding   notiflux.Encoding
+	group    *Group
+	conn     Conn
+	json     *jsonState // nil: does not speak the JSON protocol
+	set      *set       // nil: no event stream
+	encoding notiflux.Encoding
 
 	answersCut bool // the first of answers is under way
 	waiting    bool // a command waits for its token, or for the broker
 	behind     bool // the socket did not take all of what it was last given
-	ending     bool // set by drain: ends once everything is delivered
 	gone       bool
+	ending     *end // how it ends once everything is delivered; nil: it goes on
 
 	subs       []*subscription
 	firstDirty *subscription // what has something to read, first come first served
@@ -105,10 +104,8 @@ func (s *Session) Gone() {
 		return
 	}
 	s.gone = true
-	for _, sub := range s.subs {
-		s.group.leave(sub)
-	}
-	s.subs, s.firstDirty, s.lastDirty, s.cut, s.answers = nil, nil, nil, nil, nil
+	s.unsubscribeAll()
+	s.cut, s.answers = nil, nil
 	delete(s.group.sessions, s)
 	s.group.config.Stats.Sessions.Add(-1)
 }
@@ -116,7 +113,7 @@ func (s *Session) Gone() {
 // drain has the session end once it has nothing to write.
 func (s *Session) drain() {
 	if !s.gone {
-		s.ending = true
+		s.ending = &endDraining
 		s.conn.Dirty()
 	}
 }
@@ -211,26 +208,73 @@ func (s *Session) wait(workers Workers, work func(context.Context), then func(er
 	}
 }
 
-// subscribe makes the session a subscriber of a topic if claims allow it, from where
-// start says. To subscribe twice is one subscription, which stays where it is.
-func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, start hub.Start, latest bool) (hub.Place, error) {
-	if err := claims.Allow(auth.Subscribe, topic); err != nil {
+// A wish is what a client asks for besides a topic.
+type wish struct {
+	start    hub.Start
+	latest   bool // when the client is behind, only the newest message counts
+	presence bool // the client is a member of the topic, and is told of others
+}
+
+// subscribe makes the session a subscriber of a topic if claims allow it. To
+// subscribe twice is one subscription, which stays where it is.
+func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, w wish) (hub.Place, error) {
+	if err := s.mayHave(topic, claims, w); err != nil {
 		return hub.Place{}, err
 	}
-	if sub := s.find(topic); sub != nil {
-		sub.latest = latest
-		return hub.Place{Position: s.position(sub.cursor), Recovered: true}, nil
+	sub := s.find(topic)
+	var place hub.Place
+	if sub != nil {
+		place = hub.Place{Position: s.position(sub.cursor), Recovered: true}
+	} else {
+		var err error
+		if sub, place, err = s.group.join(s, topic, w.start); err != nil {
+			return hub.Place{}, err
+		}
+		place.Replay -= s.countExcluded(place.Cursor)
 	}
-	if most := s.group.config.MaxTopics; len(s.subs) >= most {
-		return hub.Place{}, notiflux.Errorf(notiflux.TooMany, "the connection has %d topics, its most: unsubscribe from one, or open another connection", most)
+	sub.latest = w.latest
+	s.group.endAt(sub, claims.Until)
+	if w.presence {
+		return place, s.attend(topic, claims)
 	}
-	sub, place, err := s.group.join(s, topic, start)
-	if err != nil {
-		return place, err
-	}
-	sub.latest = latest
-	place.Replay -= s.countExcluded(place.Cursor)
 	return place, nil
+}
+
+// mayHave returns why the session cannot have what it wishes.
+func (s *Session) mayHave(topic notiflux.Topic, claims *auth.Claims, w wish) error {
+	if err := claims.Allow(auth.Subscribe, topic); err != nil {
+		return err
+	}
+	if err := claims.Ended(time.Now()); err != nil {
+		return err
+	}
+	more := 0
+	if s.find(topic) == nil {
+		more++
+	}
+	if w.presence {
+		if _, err := claims.Info(); err != nil {
+			return err
+		}
+		if s.find(hub.Notices(topic)) == nil {
+			more++
+		}
+	}
+	if most := s.group.config.MaxTopics; more > 0 && len(s.subs)+more > most {
+		return notiflux.Errorf(notiflux.TooMany, "the connection has %d topics, its most: unsubscribe from one, or open another connection", most)
+	}
+	return nil
+}
+
+// connection returns the name that the client was told; 0: none.
+func (s *Session) connection() notiflux.Connection {
+	switch {
+	case s.json != nil:
+		return s.json.connection
+	case s.set != nil:
+		return s.set.connection
+	}
+	return 0
 }
 
 // countExcluded returns how many messages from a cursor on the session does not get.
@@ -251,7 +295,9 @@ func (s *Session) countExcluded(c topiclog.Cursor) (n int) {
 func (s *Session) topics() []notiflux.Topic {
 	names := make([]notiflux.Topic, 0, len(s.subs))
 	for _, sub := range s.subs {
-		names = append(names, sub.feed.topic.Name())
+		if name := sub.feed.topic.Name(); !hub.IsNotices(name) {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return names
@@ -280,6 +326,7 @@ func (s *Session) unsubscribe(topic notiflux.Topic) {
 	if sub == nil {
 		return
 	}
+	s.absent(topic)
 	s.unlist(sub)
 	for i, other := range s.subs {
 		if other == sub {
@@ -294,6 +341,7 @@ func (s *Session) unsubscribe(topic notiflux.Topic) {
 
 // unsubscribeAll ends all subscriptions.
 func (s *Session) unsubscribeAll() {
+	s.absentAll()
 	for _, sub := range s.subs {
 		s.group.leave(sub)
 	}

@@ -15,8 +15,9 @@ import (
 // A Stream is what an event stream is to give. Its token was judged before: it may
 // have all of its topics.
 type Stream struct {
-	Topics []Topic // at least one, each once
-	Latest bool    // when the client is behind, only the newest message counts
+	Topics []Topic   // at least one, each once
+	Latest bool      // when the client is behind, only the newest message counts
+	Until  time.Time // when the subscriptions end; zero: never
 }
 
 // A Topic is one topic of a [Stream], and from where on.
@@ -28,7 +29,8 @@ type Topic struct {
 // A set is the topics of an event stream, and how far the client is in each: what
 // its cursor says.
 type set struct {
-	places []wire.CursorPlace // in byte order of the topics
+	connection notiflux.Connection
+	places     []wire.CursorPlace // in byte order of the topics
 }
 
 // streamRetry is after how long clients reconnect whose stream broke off, at least
@@ -42,8 +44,7 @@ const (
 // topics of a stream, and tells that first. encoding is Event or Line.
 func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) *Session {
 	s := g.New(conn, encoding)
-	s.connection = newConnection()
-	s.set = new(set)
+	s.set = &set{connection: newConnection()}
 	slices.SortFunc(stream.Topics, func(a, b Topic) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	topics := make([]wire.Beginning, 0, len(stream.Topics))
 	for i, topic := range stream.Topics {
@@ -54,12 +55,13 @@ func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) 
 			return s
 		}
 		sub.latest, sub.place = stream.Latest, uint8(i)
+		g.endAt(sub, stream.Until)
 		s.set.places = append(s.set.places, wire.CursorPlace{Hash: wire.TopicHash(topic.Name), Offset: sub.cursor.Offset()})
 		topics = append(topics, beginning(topic.Name, place))
 	}
 	s.answerInStream(wire.Object{
 		Event: "hello",
-		JSON:  wire.AppendHello(nil, s.connection.String(), topics),
+		JSON:  wire.AppendHello(nil, s.set.connection.String(), topics),
 		Retry: between(minStreamRetry, maxStreamRetry),
 	})
 	return s

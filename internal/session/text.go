@@ -3,7 +3,6 @@ package session
 import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -42,7 +41,7 @@ func (s *Session) subscribeText(c wire.Command) {
 	}
 	s.judge(auth.Token(c.Token), func(claims *auth.Claims, err error) {
 		if err == nil {
-			_, err = s.subscribe(topic, claims, hub.Start{}, false)
+			_, err = s.subscribe(topic, claims, wish{})
 		}
 		if err != nil {
 			deny(err)

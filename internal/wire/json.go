@@ -37,7 +37,7 @@ type JSONCommand struct {
 	Topics  []notiflux.Topic
 	Refused []RefusedTopic // what is no topic
 
-	// Of Broadcast, History and Presence.
+	// Of Broadcast, History and Members.
 	Topic notiflux.Topic
 
 	Body     notiflux.Body                        // of Broadcast
@@ -281,7 +281,7 @@ func (p *commandParser) history() (err error) {
 }
 
 func (p *commandParser) presence() error {
-	p.command.Verb = Presence
+	p.command.Verb = Members
 	if err := p.topic(); err != nil {
 		return err
 	}

@@ -59,8 +59,11 @@ func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 }
 
 // AppendMessage appends the object that a message is in all dialects but the
-// text protocol.
+// text protocol. A notice is one already; only sessions of the JSON protocol get it.
 func AppendMessage(dst []byte, m *notiflux.Message) []byte {
+	if m.Body.Notice {
+		return append(dst, m.Body.Data...)
+	}
 	return append(appendOpenMessage(dst, m), '}')
 }
 

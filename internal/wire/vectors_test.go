@@ -111,7 +111,7 @@ func TestCommandVectors(t *testing.T) {
 func parsed(t *testing.T, c wire.JSONCommand) map[string]any {
 	t.Helper()
 	p := map[string]any{"type": map[wire.Verb]string{wire.Subscribe: "subscribe", wire.Unsubscribe: "unsubscribe", wire.UnsubscribeAll: "unsubscribe",
-		wire.Broadcast: "broadcast", wire.Presence: "presence", wire.Auth: "auth", wire.History: "history", wire.Ping: "ping"}[c.Verb]}
+		wire.Broadcast: "broadcast", wire.Members: "presence", wire.Auth: "auth", wire.History: "history", wire.Ping: "ping"}[c.Verb]}
 	if c.ID != wire.NoID {
 		p["id"] = c.ID
 	}
@@ -152,7 +152,7 @@ func parsed(t *testing.T, c wire.JSONCommand) map[string]any {
 		if c.Silent {
 			p["echo"] = false
 		}
-	case wire.Presence:
+	case wire.Members:
 		p["token"], p["topic"] = c.Token, c.Topic
 	case wire.Auth:
 		p["token"] = c.Token

@@ -14,6 +14,6 @@ const (
 	Broadcast                  // a message to a topic
 	Auth                       // to take a token for the commands that carry none
 	History                    // to read what a topic holds
-	Presence                   // to know who is subscribed to a topic
+	Members                    // to know who is subscribed to a topic
 	Ping                       // to be answered
 )

@@ -1,0 +1,34 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Presence answers with the members of a topic, up to 1,000 of them, how many there
+// are, and the number of its subscriptions.
+func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
+	q, err := a.query(r, "topic")
+	if err != nil {
+		return err
+	}
+	if !q.Has("topic") {
+		return notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+	}
+	topic, err := notiflux.ParseTopic(q.Get("topic"))
+	if err != nil {
+		return err
+	}
+	if _, err := a.Authorize(r, auth.Subscribe, topic); err != nil {
+		return err
+	}
+	p := wire.Presence{Topic: topic, Subscribers: a.hub.Subscribers(topic)}
+	if p.Members, p.Count = a.presence.List(topic, maxMessages); p.Members == nil {
+		p.Members = []notiflux.Member{} // There are none, and that is said.
+	}
+	writeAnswer(w, append(wire.AppendPresenceBody(nil, p), '\n'))
+	return nil
+}

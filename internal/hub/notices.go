@@ -1,0 +1,51 @@
+package hub
+
+import (
+	"strings"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// noticesPrefix begins the name of no topic that anybody can publish to.
+const noticesPrefix = "\x00"
+
+// Notices returns the topic that carries notices about a topic: what nobody
+// published, such as who joins. Who listens to it reads a log of its own, by a
+// cursor like any other, and so costs no more when it is slow.
+func Notices(name notiflux.Topic) notiflux.Topic { return noticesPrefix + name }
+
+// IsNotices reports whether a topic is one that carries notices.
+func IsNotices(name notiflux.Topic) bool { return strings.HasPrefix(string(name), noticesPrefix) }
+
+// Notify gives notices about a topic to who listens to them, in order. If nobody
+// does, they are dropped. Their offsets mean nothing outside of their log.
+func (h *Hub) Notify(name notiflux.Topic, notices ...[]byte) {
+	h.mu.RLock()
+	t := h.topics[Notices(name)]
+	h.mu.RUnlock()
+	if t == nil {
+		return
+	}
+	for _, l := range h.notify(t, notices) {
+		l.Wake()
+	}
+	h.shrink()
+}
+
+func (h *Hub) notify(t *Topic, notices [][]byte) []Listener {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.forgotten {
+		return nil
+	}
+	now := h.config.Now()
+	h.changeLocked(t, func() {
+		for _, data := range notices {
+			body := notiflux.Body{Data: data, JSON: true, Notice: true}
+			t.log.Append(notiflux.Message{Topic: t.name, Position: h.Position(t.log.Head() + 1), Time: now, Body: body})
+		}
+		t.log.Expire(now)
+	})
+	h.queueLocked(t)
+	return t.listeners
+}

@@ -1,0 +1,70 @@
+package presence_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/presence"
+)
+
+// One goes and another comes, while so many members are there.
+func BenchmarkJoinLeave(b *testing.B) {
+	for _, members := range []int{1, 1000, 100_000} {
+		b.Run(fmt.Sprint("members=", members), func(b *testing.B) {
+			r, _ := filled(b, 1, members, 0)
+			m := notiflux.Member{Sub: "u0"}
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Join("0", m).Leave()
+			}
+		})
+	}
+}
+
+// All members join, leave and are forgotten, and each of them is told.
+func BenchmarkStorm(b *testing.B) {
+	for _, topics := range []int{1, 10_000} {
+		b.Run(fmt.Sprint("topics=", topics, "/members=", 10_000), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r, seats := filled(b, topics, 10_000, 10_000)
+				for _, s := range seats {
+					s.Leave()
+				}
+				for r.Stats().Topics > 0 {
+					runtime.Gosched()
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkList(b *testing.B) {
+	for _, members := range []int{10, 1000, 100_000} {
+		b.Run(fmt.Sprint("members=", members), func(b *testing.B) {
+			r, _ := filled(b, 1, members, 0)
+			b.ReportAllocs()
+			for b.Loop() {
+				r.List("0", 1000)
+			}
+		})
+	}
+}
+
+// filled returns a registry that runs, with so many members over so many
+// topics, and tells joins and leaves of so many of a topic.
+func filled(b *testing.B, topics, members, most int) (*presence.Registry, []*presence.Seat) {
+	r := presence.New(presence.Config{Linger: 1, Gather: 1, MaxMembers: most})
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error)
+	go func() { ended <- r.Run(ctx) }()
+	b.Cleanup(func() { cancel(); <-ended })
+	seats := make([]*presence.Seat, members)
+	for i := range seats {
+		seats[i] = r.Join(notiflux.Topic(fmt.Sprint(i%topics)), notiflux.Member{Sub: fmt.Sprint("u", i)})
+	}
+	return r, seats
+}

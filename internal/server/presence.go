@@ -1,0 +1,35 @@
+package server
+
+import (
+	"slices"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// maxMembersTold is how many members a frame tells of.
+const maxMembersTold = 100
+
+// tell gives what changed in a topic's presence to those who are present there.
+func (s *Server) tell(e presence.Event) {
+	var notices [][]byte
+	switch e.Kind {
+	case presence.Changed:
+		for members := range slices.Chunk(e.Left, maxMembersTold) {
+			notices = append(notices, wire.AppendLeave(nil, e.Topic, members))
+		}
+		for members := range slices.Chunk(e.Joined, maxMembersTold) {
+			notices = append(notices, wire.AppendJoin(nil, e.Topic, members))
+		}
+	case presence.Counted:
+		notices = append(notices, s.appendPresence(e, nil))
+	case presence.Listed:
+		notices = append(notices, s.appendPresence(e, e.All))
+	}
+	s.hub.Notify(e.Topic, notices...)
+}
+
+func (s *Server) appendPresence(e presence.Event, members []notiflux.Member) []byte {
+	return wire.AppendPresence(nil, wire.NoID, wire.Presence{Topic: e.Topic, Count: e.Count, Subscribers: s.hub.Subscribers(e.Topic), Members: members})
+}

@@ -1,0 +1,86 @@
+package session
+
+import (
+	"context"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// maxListed is how many members a client is given at most.
+const maxListed = 1000
+
+// attend makes the client a member of a topic, under the name that claims give it,
+// and has it told of others: of everybody who comes or goes from now on.
+func (s *Session) attend(topic notiflux.Topic, claims *auth.Claims) error {
+	if s.find(hub.Notices(topic)) == nil {
+		if _, _, err := s.group.join(s, hub.Notices(topic), hub.Start{}); err != nil {
+			return err
+		}
+	}
+	info, _ := claims.Info() // Was judged before.
+	seat := s.group.config.Presence.Join(topic, notiflux.Member{Sub: claims.Subject, Info: info})
+	s.absentSeat(topic) // After the new one is taken: the member stays.
+	if s.json.seats == nil {
+		s.json.seats = make(map[notiflux.Topic]*presence.Seat)
+	}
+	s.json.seats[topic] = seat
+	return nil
+}
+
+// absent ends presence in a topic, if there is any.
+func (s *Session) absent(topic notiflux.Topic) {
+	if s.json == nil || s.json.seats[topic] == nil {
+		return
+	}
+	s.absentSeat(topic)
+	s.unsubscribe(hub.Notices(topic))
+}
+
+func (s *Session) absentSeat(topic notiflux.Topic) {
+	if seat := s.json.seats[topic]; seat != nil {
+		seat.Leave()
+		delete(s.json.seats, topic)
+	}
+}
+
+// absentAll ends presence everywhere.
+func (s *Session) absentAll() {
+	if s.json == nil {
+		return
+	}
+	for topic := range s.json.seats {
+		s.absentSeat(topic)
+	}
+}
+
+// membersJSON answers with who is present, off the loop: it may be many.
+func (s *Session) membersJSON(c wire.JSONCommand) {
+	s.credential(c, func(claims *auth.Claims, err error) {
+		if err == nil {
+			err = claims.Allow(auth.Subscribe, c.Topic)
+		}
+		if err != nil {
+			s.answerError(c.ID, err)
+			return
+		}
+		var answer []byte
+		list := func(context.Context) {
+			p := wire.Presence{Topic: c.Topic, Subscribers: s.group.config.Hub.Subscribers(c.Topic)}
+			if p.Members, p.Count = s.group.config.Presence.List(c.Topic, maxListed); p.Members == nil {
+				p.Members = []notiflux.Member{} // There are none, and that is said.
+			}
+			answer = wire.AppendPresence(nil, c.ID, p)
+		}
+		s.wait(s.group.config.Waiting, list, func(refused error) {
+			if refused != nil {
+				s.answerError(c.ID, refused)
+				return
+			}
+			s.answer(answer)
+		})
+	})
+}

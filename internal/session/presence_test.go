@@ -1,0 +1,140 @@
+package session_test
+
+import (
+	"encoding/json"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// user returns a token of a subject to subscribe to topics a and b. An info is shown
+// if it is not empty; until is when subscriptions end, zero: never.
+func (w *world) user(sub, info string, until time.Time) string {
+	w.t.Helper()
+	grant := auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a", "b"}, Expires: w.expires, Until: until}
+	if info != "" {
+		grant.Info = json.RawMessage(info)
+	}
+	token, err := w.signer.Sign(grant)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(token)
+}
+
+// join tells who is present in topic a that somebody joined, as the server does.
+func (w *world) join(sub string) {
+	w.hub.Notify("a", wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: sub}}))
+}
+
+func TestJSONPresence(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	never := time.Time{}
+	ann, bob, deaf := w.connectJSON(t, w.user("ann", `{"name": "Ann"}`, never)), w.connectJSON(t, w.user("bob", "", never)), w.connectJSON(t, w.user("deaf", "", never))
+	subscribed := `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`
+	deaf.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, subscribed})
+	ann.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, subscribed})
+	bob.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, subscribed},
+		[]string{`{"type":"presence","id":1,"topic":"a"}`,
+			`{"type":"presence","id":1,"topic":"a","count":2,"subscribers":3,"members":[{"sub":"ann","info":{"name":"Ann"}},{"sub":"bob"}]}`},
+		[]string{`{"type":"presence","id":2,"topic":"b"}`, `{"type":"presence","id":2,"topic":"b","count":0,"subscribers":0,"members":[]}`},
+		[]string{`{"type":"presence","id":3,"topic":"c"}`, `{"type":"error","id":3,"code":"topic_denied","message":"the token does not name this topic, letter for letter, in topic or topics","retry":false}`},
+	)
+	w.join("cid")
+	w.publish("a", "1")
+	ann.hears(t, `{"type":"join","topic":"a","member":{"sub":"cid"}}`, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"1"}`)
+	deaf.hears(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"1"}`)
+	bob.turn()
+	bob.messages()
+	bob.exchange(t, []string{`{"type":"unsubscribe"}`, `{"type":"unsubscribed","topics":["a"]}`})
+	w.join("dan")
+	bob.hears(t)
+	if members, _ := w.presence.List("a", 10); len(members) != 2 {
+		t.Errorf("members %v: who left stays for a while", members)
+	}
+	if n := w.presence.Stats().Seats; n != 1 {
+		t.Errorf("%d seats, want that of ann", n)
+	}
+	// Adding it later, and again, is one seat; so is a newer token.
+	again := `{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":0}}}`
+	deaf.exchange(t,
+		[]string{`{"type":"subscribe","topics":["a"],"presence":true}`, again},
+		[]string{`{"type":"subscribe","topics":["a"],"presence":true,"token":"` + w.user("deaf", `{"v":2}`, never) + `"}`, again},
+		[]string{`{"type":"subscribe","topics":["a"]}`, again},
+	)
+	if members, _ := w.presence.List("a", 10); len(members) != 3 || string(members[2].Info) != `{"v":2}` || w.presence.Stats().Seats != 2 {
+		t.Errorf("members %v, %d seats", members, w.presence.Stats().Seats)
+	}
+	for _, c := range []*client{ann, bob, deaf} {
+		c.s.Gone()
+	}
+	if got := w.presence.Stats(); got.Seats != 0 || w.stats.Subscriptions.Load() != 0 {
+		t.Errorf("left: %+v, %d subscriptions", got, w.stats.Subscriptions.Load())
+	}
+}
+
+// A topic with presence counts as two.
+func TestJSONPresenceCounts(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.MaxTopics = 3 })
+	c := w.connectJSON(t, w.user("ann", "", time.Time{}))
+	c.exchange(t, []string{`{"type":"subscribe","topics":["a","b"],"presence":true}`,
+		`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}},` +
+			`"refused":{"b":{"code":"too_many","message":"the connection has 3 topics, its most: unsubscribe from one, or open another connection"}}}`})
+	if w.presence.Stats().Seats != 1 {
+		t.Errorf("%d seats, want 1", w.presence.Stats().Seats)
+	}
+}
+
+// Subscriptions end when their token says so, in every dialect.
+func TestUntil(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, topiclog.Limits{}, nil)
+		pass := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+			w.loop.run()
+		}
+		minute, hour := time.Now().Add(time.Minute), time.Now().Add(time.Hour)
+		text, c := w.connect(), w.connectJSON(t, w.user("s", "", minute))
+		text.say("/subscribe a " + w.user("s", "", minute))
+		c.exchange(t,
+			[]string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`},
+			[]string{`{"type":"subscribe","topics":["b"]}`, `{"type":"subscribed","topics":{"b":{"position":"E:0","recovered":true,"replay":0}}}`},
+			[]string{`{"type":"subscribe","topics":["b"],"token":"` + w.user("s", "", hour) + `"}`, `{"type":"subscribed","topics":{"b":{"position":"E:0","recovered":true,"replay":0}}}`},
+		)
+		stream := &client{w: w}
+		stream.s = w.group.NewStream(stream, notiflux.Line, session.Stream{Topics: []session.Topic{{Name: "a"}}, Until: minute})
+		stream.stream()
+		pass(time.Minute - time.Second)
+		w.publish("a", "still")
+		text.expect(t, "still")
+		c.hears(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"still"}`)
+		if got, want := stream.stream(), `{"type":"message","topic":"a","position":"E:1","time":0,"data":"still","cursor":"0"}`+"\n"; got != want {
+			t.Errorf("a stream: %s, want %s", got, want)
+		}
+		pass(2 * time.Second)
+		w.publish("a", "never")
+		w.publish("b", "extended")
+		text.expect(t)
+		c.hears(t, `{"type":"unsubscribed","topics":["a"],"code":"token_expired"}`, `{"type":"message","topic":"b","position":"E:3","time":0,"data":"extended"}`)
+		want := `{"type":"unsubscribed","topics":["a"],"code":"token_expired","cursor":"0"}
+{"type":"bye","code":"token_expired","after":0}
+`
+		if got := stream.stream(); got != want || stream.code != wire.CloseNormal {
+			t.Errorf("a stream: %d\n%s\nwant\n%s", stream.code, got, want)
+		}
+		if w.presence.Stats().Seats != 0 {
+			t.Error("presence outlives its subscription")
+		}
+		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`,
+			`{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_expired","message":"subscriptions with this token ended at ` + minute.UTC().Format(time.RFC3339) + `"}}}`})
+		c.s.Gone()
+		pass(2 * time.Hour) // The end of a subscription that is over already.
+	})
+}

@@ -1,0 +1,89 @@
+package session
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// ends are when subscriptions end because their token says so: few of them do.
+type ends struct {
+	at    map[*subscription]time.Time
+	queue deadlines // also of subscriptions that ended, or were given another end, since
+	timer *time.Timer
+}
+
+type deadline struct {
+	at  time.Time
+	sub *subscription
+}
+
+// endAt has a subscription end at a time; the zero time is never.
+func (g *Group) endAt(sub *subscription, at time.Time) {
+	if at.IsZero() {
+		delete(g.ends.at, sub)
+		return
+	}
+	g.ends.at[sub] = at
+	heap.Push(&g.ends.queue, deadline{at, sub})
+	g.waitForEnd()
+}
+
+// waitForEnd sets the timer to the first end.
+func (g *Group) waitForEnd() {
+	if len(g.ends.queue) == 0 {
+		return
+	}
+	wait := time.Until(g.ends.queue[0].at)
+	if g.ends.timer == nil {
+		g.ends.timer = time.AfterFunc(wait, func() { g.loop.Post(g.endDue) })
+		return
+	}
+	g.ends.timer.Reset(wait)
+}
+
+// endDue ends the subscriptions whose time has come.
+func (g *Group) endDue() {
+	for now := time.Now(); len(g.ends.queue) > 0 && !now.Before(g.ends.queue[0].at); {
+		d := heap.Pop(&g.ends.queue).(deadline)
+		if at, ok := g.ends.at[d.sub]; ok && at.Equal(d.at) {
+			d.sub.session.expire(d.sub)
+		}
+	}
+	g.waitForEnd()
+}
+
+// expire ends a subscription, and tells the client if its dialect can.
+func (s *Session) expire(sub *subscription) {
+	topic := sub.feed.topic.Name()
+	s.unsubscribe(topic)
+	object := wire.AppendUnsubscribed(nil, wire.NoID, []notiflux.Topic{topic}, notiflux.TokenExpired)
+	switch {
+	case s.json != nil:
+		s.answer(object)
+	case s.set != nil:
+		s.locate()
+		s.answerInStream(wire.Object{Event: "unsubscribed", JSON: object})
+		if len(s.subs) == 0 {
+			s.ending = &endExpired
+		}
+	}
+}
+
+// deadlines is a heap, the first one in front (container/heap).
+type deadlines []deadline
+
+func (q deadlines) Len() int           { return len(q) }
+func (q deadlines) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q deadlines) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *deadlines) Push(x any)        { *q = append(*q, x.(deadline)) }
+
+func (q *deadlines) Pop() any {
+	last := len(*q) - 1
+	d := (*q)[last]
+	(*q)[last] = deadline{}
+	*q = (*q)[:last]
+	return d
+}
