@@ -184,16 +184,14 @@ func (s *Session) Next() []byte {
 	clear(p.parts)
 	p.parts, p.sizes = p.parts[:0], p.sizes[:0]
 	s.catchUp()
-	several := s.set != nil && len(s.set.places) > 1
-	if len(s.cut) == 0 && len(s.answers) == 0 && s.firstDirty == s.lastDirty && !several {
+	if s.set != nil && len(s.set.places) > 1 {
+		return s.nextOfSet(p)
+	}
+	if len(s.cut) == 0 && len(s.answers) == 0 && s.firstDirty == s.lastDirty {
 		return s.nextShared(p)
 	}
 	p.buffer = append(append(p.buffer[:0], s.cut...), s.answers...)
-	if several {
-		s.joinSet(p)
-	} else {
-		s.join(p)
-	}
+	s.join(p)
 	if len(p.buffer) == 0 {
 		s.Wrote(0) // Subscriptions that were read before they were asked.
 		return s.nextShared(p)
@@ -222,6 +220,11 @@ func (s *Session) nextShared(p *pull) []byte {
 		}
 		s.unlist(sub)
 	}
+	return s.nothing()
+}
+
+// nothing is Next of a session that has nothing to write: if it is to end, it ends.
+func (s *Session) nothing() []byte {
 	if s.ending != nil {
 		s.end(*s.ending)
 	}
@@ -303,6 +306,9 @@ func (s *Session) wrotePart(p part, n int) {
 		frame := s.frame(entry, p, i, at)
 		if n < len(frame) {
 			s.cut = frame[n:]
+			if s.set != nil {
+				s.cut = bytes.Clone(s.cut) // The buffer is the loop's.
+			}
 			return
 		}
 		n, at = n-len(frame), at+len(frame)
@@ -310,12 +316,11 @@ func (s *Session) wrotePart(p part, n int) {
 }
 
 // frame returns what was written of an entry, the one with number i in a part: the
-// frame that all share, or in a set the session's own, which is at a place in the
-// buffer, as a copy.
+// frame that all share, or in a set the session's own, at a place in the buffer.
 func (s *Session) frame(entry *topiclog.Entry, p part, i, at int) []byte {
 	pulled := &s.group.pulled
 	if len(pulled.sizes) == 0 {
 		return entry.Frame(s.encoding, s.group.batches.encoder.Encode)
 	}
-	return bytes.Clone(pulled.buffer[at : at+pulled.sizes[p.sizes+i]])
+	return pulled.buffer[at : at+pulled.sizes[p.sizes+i]]
 }

@@ -166,7 +166,6 @@ func NewGroup(c Config, loop Loop) *Group {
 		start:    time.Now(),
 		sessions: make(map[*Session]struct{}),
 		feeds:    make(map[notiflux.Topic]*feed),
-		ends:     ends{at: make(map[*subscription]time.Time)},
 	}
 }
 
@@ -250,9 +249,7 @@ func (g *Group) leave(sub *subscription) {
 	f.subs = f.subs[:last]
 	f.topic.Count(-1)
 	g.config.Stats.Subscriptions.Add(-1)
-	if len(g.ends.at) > 0 {
-		delete(g.ends.at, sub)
-	}
+	g.endAt(sub, time.Time{})
 	if last == 0 {
 		delete(g.feeds, f.topic.Name())
 		g.config.Hub.Leave(f.topic, f)

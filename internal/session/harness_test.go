@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,17 +44,41 @@ type world struct {
 	offset    uint64
 }
 
-// fakeLoop keeps what is posted until it is run.
-type fakeLoop struct{ posts []func() }
+// fakeLoop keeps what is posted, also by timers, until it is run.
+type fakeLoop struct {
+	mu    sync.Mutex
+	posts []func()
+}
 
-func (l *fakeLoop) Post(f func()) bool { l.posts = append(l.posts, f); return true }
-func (l *fakeLoop) Wake()              {}
+func (l *fakeLoop) Wake() {}
 
-func (l *fakeLoop) run() {
-	for len(l.posts) > 0 {
-		f := l.posts[0]
-		l.posts = l.posts[1:]
-		f()
+func (l *fakeLoop) Post(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.posts = append(l.posts, f)
+	return true
+}
+
+// take returns what was posted.
+func (l *fakeLoop) take() []func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	posts := l.posts
+	l.posts = nil
+	return posts
+}
+
+// run does what was posted, and reports whether there was anything.
+func (l *fakeLoop) run() (any bool) {
+	for {
+		posts := l.take()
+		if len(posts) == 0 {
+			return any
+		}
+		for _, f := range posts {
+			f()
+		}
+		any = true
 	}
 }
 
@@ -203,9 +228,11 @@ func (c *client) say(line string) {
 
 // settle has everything done that waits, on the loop and off it.
 func (c *client) settle() {
-	for len(c.w.workers.waiting)+len(c.w.loop.posts) > 0 {
+	for {
 		c.w.workers.work(context.Background())
-		c.w.loop.run()
+		if !c.w.loop.run() {
+			return
+		}
 	}
 }
 

@@ -91,6 +91,22 @@ func (s *Session) locate() {
 	}
 }
 
+// nextOfSet is Next of an event stream of several topics: no frame of it is shared
+// as a whole.
+func (s *Session) nextOfSet(p *pull) []byte {
+	for {
+		p.buffer, p.sizes = append(append(p.buffer[:0], s.cut...), s.answers...), p.sizes[:0]
+		s.joinSet(p)
+		if len(p.buffer) > 0 {
+			return p.buffer
+		}
+		s.Wrote(0) // Subscriptions that were read before they were asked, or hold nothing for this session.
+		if s.firstDirty == nil {
+			return s.nothing()
+		}
+	}
+}
+
 // joinSet appends what there is to read to the buffer, topic by topic: each message
 // as all share it, but for its end, the cursor of this session.
 func (s *Session) joinSet(p *pull) {

@@ -10,24 +10,33 @@ import (
 
 // ends are when subscriptions end because their token says so: few of them do.
 type ends struct {
-	at    map[*subscription]time.Time
-	queue deadlines // also of subscriptions that ended, or were given another end, since
+	of    map[*subscription]*deadline
+	queue deadlines
 	timer *time.Timer
 }
 
 type deadline struct {
-	at  time.Time
-	sub *subscription
+	at    time.Time
+	sub   *subscription
+	index int // in the queue
 }
 
-// endAt has a subscription end at a time; the zero time is never.
+// endAt has a subscription end at a time, and not at the one before; the zero time
+// is never.
 func (g *Group) endAt(sub *subscription, at time.Time) {
+	if d := g.ends.of[sub]; d != nil {
+		heap.Remove(&g.ends.queue, d.index)
+		delete(g.ends.of, sub)
+	}
 	if at.IsZero() {
-		delete(g.ends.at, sub)
 		return
 	}
-	g.ends.at[sub] = at
-	heap.Push(&g.ends.queue, deadline{at, sub})
+	d := &deadline{at: at, sub: sub}
+	if g.ends.of == nil {
+		g.ends.of = make(map[*subscription]*deadline)
+	}
+	g.ends.of[sub] = d
+	heap.Push(&g.ends.queue, d)
 	g.waitForEnd()
 }
 
@@ -47,10 +56,8 @@ func (g *Group) waitForEnd() {
 // endDue ends the subscriptions whose time has come.
 func (g *Group) endDue() {
 	for now := time.Now(); len(g.ends.queue) > 0 && !now.Before(g.ends.queue[0].at); {
-		d := heap.Pop(&g.ends.queue).(deadline)
-		if at, ok := g.ends.at[d.sub]; ok && at.Equal(d.at) {
-			d.sub.session.expire(d.sub)
-		}
+		sub := g.ends.queue[0].sub
+		sub.session.expire(sub)
 	}
 	g.waitForEnd()
 }
@@ -73,17 +80,26 @@ func (s *Session) expire(sub *subscription) {
 }
 
 // deadlines is a heap, the first one in front (container/heap).
-type deadlines []deadline
+type deadlines []*deadline
 
 func (q deadlines) Len() int           { return len(q) }
 func (q deadlines) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-func (q deadlines) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *deadlines) Push(x any)        { *q = append(*q, x.(deadline)) }
+
+func (q deadlines) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *deadlines) Push(x any) {
+	d := x.(*deadline)
+	d.index = len(*q)
+	*q = append(*q, d)
+}
 
 func (q *deadlines) Pop() any {
 	last := len(*q) - 1
 	d := (*q)[last]
-	(*q)[last] = deadline{}
+	(*q)[last] = nil
 	*q = (*q)[:last]
 	return d
 }
