@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -63,7 +64,7 @@ func files(t testing.TB, pattern string) (names []string) {
 // Every file is read by a test.
 func TestNoVectorIsForgotten(t *testing.T) {
 	read := slices.Concat(files(t, "command*.json"), files(t, "frame-*.json"), files(t, "http-*.json"),
-		[]string{"cursor.json", "event.json", "line.json", "message.json", "position.json"})
+		[]string{"cursor.json", "event.json", "line.json", "message.json", "position.json", "request-broadcast.json"}) // the last one by package api
 	slices.Sort(read)
 	if all := files(t, "*.json"); !slices.Equal(all, read) {
 		t.Errorf("testdata holds %q, of which tests read %q", all, read)
@@ -191,6 +192,15 @@ type frame struct {
 	Recovered, More, Retry bool
 	Messages               []json.RawMessage
 	Data                   json.RawMessage
+	Count, Subscribers     int
+	Member                 *member
+	Members                []member
+}
+
+// A member is one of those that are present.
+type member struct {
+	Sub  string
+	Info json.RawMessage
 }
 
 func readFrame(t *testing.T, value []byte) (f frame) {
@@ -222,11 +232,7 @@ func (f *frame) message(t *testing.T) *notiflux.Message {
 		m.Body.Data = []byte(text)
 		return m
 	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, f.Data); err != nil {
-		t.Fatal(err)
-	}
-	m.Body = notiflux.Body{Data: compact.Bytes(), JSON: true}
+	m.Body = notiflux.Body{Data: compact(f.Data), JSON: true}
 	return m
 }
 
@@ -241,6 +247,34 @@ func (f *frame) page(t *testing.T) wire.Page {
 		p.Messages = append(p.Messages, m.message(t))
 	}
 	return p
+}
+
+// members returns the members in a frame, nil if there is no word of them.
+func (f *frame) members() (all []notiflux.Member) {
+	if f.Member != nil {
+		f.Members = append(f.Members, *f.Member)
+	}
+	if f.Members != nil {
+		all = []notiflux.Member{}
+	}
+	for _, m := range f.Members {
+		all = append(all, notiflux.Member{Sub: m.Sub, Info: compact(m.Info)})
+	}
+	return all
+}
+
+func (f *frame) presence() wire.Presence {
+	return wire.Presence{Topic: notiflux.Topic(f.Topic), Count: f.Count, Subscribers: f.Subscribers, Members: f.members()}
+}
+
+// compact returns JSON without white space, nil if there is none.
+func compact(value json.RawMessage) []byte {
+	if value == nil {
+		return nil
+	}
+	var b bytes.Buffer
+	_ = json.Compact(&b, value) // It was parsed as a part of something.
+	return b.Bytes()
 }
 
 // beginnings returns the topics of a frame, in the order of their names.
@@ -302,6 +336,12 @@ func (f *frame) object(t *testing.T) []byte {
 		return wire.AppendSkipped(nil, topic, position(t, f.From), position(t, f.To))
 	case "gap":
 		return wire.AppendGap(nil, topic, position(t, f.Position))
+	case "join":
+		return wire.AppendJoin(nil, topic, f.members())
+	case "leave":
+		return wire.AppendLeave(nil, topic, f.members())
+	case "presence":
+		return wire.AppendPresence(nil, id, f.presence())
 	case "hello":
 		return wire.AppendHello(nil, f.Connection, f.beginnings(t))
 	case "message":
@@ -344,6 +384,96 @@ func TestHTTPVectors(t *testing.T) {
 		}
 	}
 	checkInvalid(t, "http-history", history.Invalid, func(input string) error { return checkObject([]byte(input), "page") })
+	presence := load[frameVector](t, "http-presence.json")
+	for _, v := range presence.Valid {
+		f := readFrame(t, v.Value)
+		if got := string(wire.AppendPresenceBody(nil, f.presence())); got != v.Frame {
+			t.Errorf("%s: %s, want %s", v.Name, got, v.Frame)
+		}
+	}
+	checkInvalid(t, "http-presence", presence.Invalid, func(input string) error { return checkObject([]byte(input), "members") })
+}
+
+// An outcome is what became of one message of a request to broadcast.
+type outcome struct {
+	Topic, Position string
+	Error           *struct {
+		Code    notiflux.Code
+		Message string
+	}
+}
+
+func (o outcome) object(t *testing.T) []byte {
+	t.Helper()
+	if o.Error != nil {
+		return wire.AppendFailed(nil, o.Topic, &notiflux.Error{Code: o.Error.Code, Detail: o.Error.Message})
+	}
+	return wire.AppendPublished(nil, notiflux.Topic(o.Topic), position(t, o.Position))
+}
+
+// outcomes returns those of an answer: of one message, or a list.
+func outcomes(text []byte) (all []outcome, list bool, err error) {
+	if list = json.Unmarshal(text, &all) == nil; !list {
+		all = make([]outcome, 1)
+		err = json.Unmarshal(text, &all[0])
+	}
+	for _, o := range all {
+		switch {
+		case err != nil:
+		case o.Error != nil:
+			if !list || o.Error.Code == "" || o.Error.Message == "" {
+				err = notiflux.Errorf(notiflux.Malformed, "no refusal")
+			}
+		case o.Topic == "" || o.Position == "":
+			err = notiflux.Errorf(notiflux.Malformed, "no outcome")
+		}
+	}
+	if err != nil {
+		err = notiflux.Errorf(notiflux.Malformed, "no answer to a broadcast")
+	}
+	return all, list, err
+}
+
+func TestBroadcastVectors(t *testing.T) {
+	vectors := load[frameVector](t, "http-broadcast.json")
+	for _, v := range vectors.Valid {
+		all, list, err := outcomes(v.Value)
+		if err != nil {
+			t.Errorf("%s: %v", v.Name, err)
+		}
+		var parts [][]byte
+		for _, o := range all {
+			parts = append(parts, o.object(t))
+		}
+		got := string(bytes.Join(parts, []byte(",")))
+		if list {
+			got = "[" + got + "]"
+		}
+		if got != v.Frame {
+			t.Errorf("%s: %s, want %s", v.Name, got, v.Frame)
+		}
+	}
+	checkInvalid(t, "http-broadcast", vectors.Invalid, func(input string) error { _, _, err := outcomes([]byte(input)); return err })
+}
+
+func TestProblemVectors(t *testing.T) {
+	vectors := load[frameVector](t, "http-problem.json")
+	for _, v := range vectors.Valid {
+		var p struct {
+			Status int
+			Code   notiflux.Code
+			Detail string
+		}
+		if err := json.Unmarshal(v.Value, &p); err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		wire.WriteProblem(w, &notiflux.Error{Code: p.Code, Detail: p.Detail})
+		if got := strings.TrimSuffix(w.Body.String(), "\n"); got != v.Frame || w.Code != p.Status {
+			t.Errorf("%s: %d %s, want %d %s", v.Name, w.Code, got, p.Status, v.Frame)
+		}
+	}
+	checkInvalid(t, "http-problem", vectors.Invalid, func(input string) error { return checkObject([]byte(input), "problem") })
 }
 
 func TestEventVectors(t *testing.T) {
@@ -491,6 +621,11 @@ var required = map[string]string{
 	"message":       `topic" position" time0 data`,
 	"poll":          `cursor" recoveredb messages[`,
 	"page":          `messages[ position" recoveredb moreb`,
+	"presence":      `topic" count0 subscribers0`,
+	"members":       `topic" count0 subscribers0 members[`,
+	"join":          `topic"`,
+	"leave":         `topic"`,
+	"problem":       `title" status0 code" detail"`,
 }
 
 // checkObject is a client's view of an object of the server: kind is its type,
@@ -522,6 +657,9 @@ func checkObject(text []byte, kind string) error {
 			return malformed
 		}
 	}
+	if !checkMembers(kind, members["member"], members["members"]) {
+		return malformed
+	}
 	var cursor string
 	if value, ok := members["cursor"]; ok && json.Unmarshal(value, &cursor) != nil {
 		return malformed
@@ -531,4 +669,28 @@ func checkObject(text []byte, kind string) error {
 		return err
 	}
 	return nil
+}
+
+// checkMembers reports whether those who are present, or come and go, are said as
+// they should be; nil: not said.
+func checkMembers(kind string, one, several json.RawMessage) bool {
+	if (kind == "join" || kind == "leave") && (one == nil) == (several == nil) {
+		return false
+	}
+	var all []struct {
+		Sub  *string
+		Info map[string]any
+	}
+	if one != nil {
+		several = slices.Concat([]byte("["), one, []byte("]"))
+	}
+	if several != nil && json.Unmarshal(several, &all) != nil {
+		return false
+	}
+	for _, m := range all {
+		if m.Sub == nil {
+			return false
+		}
+	}
+	return true
 }
