@@ -10,7 +10,7 @@ import (
 const (
 	// corsHeaders are the request headers that a page may set besides the
 	// harmless ones.
-	corsHeaders = "Authorization, Content-Type, Last-Event-ID"
+	corsHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 
 	// corsExposed are the response headers that a page may read besides the
 	// harmless ones.

@@ -135,7 +135,7 @@ func TestPreflight(t *testing.T) {
 	for name, want := range map[string]string{
 		"Access-Control-Allow-Origin":      "https://app.example.com",
 		"Access-Control-Allow-Methods":     "OPTIONS, POST",
-		"Access-Control-Allow-Headers":     "Authorization, Content-Type, Last-Event-ID",
+		"Access-Control-Allow-Headers":     "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
 		"Access-Control-Max-Age":           "7200",
 		"Access-Control-Allow-Credentials": "true",
 	} {
