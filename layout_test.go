@@ -38,9 +38,10 @@ var allowed = map[string][]string{
 	"internal/api":                 {".", "internal/auth", "internal/hub", "internal/origin", "internal/presence", "internal/wire"},
 	"internal/bench":               {".", "internal/auth"},
 	"internal/delivery":            {"."},
-	"internal/server": {".", "internal/api", "internal/auth", "internal/broker", "internal/config", "internal/hub", "internal/loop",
+	"internal/server": {".", "docs", "internal/api", "internal/auth", "internal/broker", "internal/config", "internal/hub", "internal/loop",
 		"internal/metrics", "internal/origin", "internal/presence", "internal/session", "internal/topiclog", "internal/transport", "internal/wire", "internal/worker"},
 	"internal/server/servertest": {".", "internal/auth", "internal/config", "internal/server"},
+	"docs":                       {},
 	"client":                     {"."},
 	"cmd/notiflux":               {".", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/docs"
 	"github.com/ikornaselur/notiflux/internal/api"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
@@ -226,19 +227,20 @@ func (s *Server) listen() (err error) {
 }
 
 // routes are all routes of the public listener.
-func (s *Server) routes() http.Handler {
-	return api.NewRouter(s.upgrader.Origins, s.log,
-		api.Route{Method: "POST", Path: "/broadcast", Handle: s.broadcast},
-		api.Route{Method: "GET", Path: "/events", Handle: s.events},
-		api.Route{Method: "GET", Path: "/stream", Handle: s.lines},
-		api.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
-		api.Route{Method: "GET", Path: "/history", Handle: s.api.History},
-		api.Route{Method: "GET", Path: "/presence", Handle: s.api.Presence},
-		api.Route{Method: "GET", Path: "/ws", Handle: s.websocket, NoHead: true},
-		api.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
-		api.Route{Method: "GET", Path: "/livez", Handle: s.api.Health},
-		api.Route{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
-	)
+func (s *Server) routes() []api.Route {
+	return []api.Route{
+		{Method: "POST", Path: "/broadcast", Handle: s.broadcast},
+		{Method: "GET", Path: "/events", Handle: s.events},
+		{Method: "GET", Path: "/stream", Handle: s.lines},
+		{Method: "GET", Path: "/poll", Handle: s.api.Poll},
+		{Method: "GET", Path: "/history", Handle: s.api.History},
+		{Method: "GET", Path: "/presence", Handle: s.api.Presence},
+		{Method: "GET", Path: "/ws", Handle: s.websocket, NoHead: true},
+		{Method: "GET", Path: "/health", Handle: s.api.Health},
+		{Method: "GET", Path: "/livez", Handle: s.api.Health},
+		{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
+		{Method: "GET", Path: "/openapi.json", Handle: api.Document(docs.OpenAPI())},
+	}
 }
 
 // ready returns why the server cannot take work now; nil: it can.
@@ -325,7 +327,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) publicServer() *http.Server {
 	h := &http.Server{
-		Handler:           s.routes(),
+		Handler:           api.NewRouter(s.upgrader.Origins, s.log, s.routes()...),
 		ReadHeaderTimeout: handshakeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
