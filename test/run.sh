@@ -76,6 +76,7 @@ suite scripts test/scripts.sh
 suite examples test/examples.sh
 suite clients test/clients.sh
 suite browser test/browser.sh
+suite contracts test/contracts.sh
 suite image test/image.sh
 
 printf '\n%s\n%s passed, %s failed, %s skipped\n' "$summary" "$passed" "$failed" "$skipped"
