@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs what the documents show, as it stands there, against the real server: the
-# example of docs/guides/first-page.md, and the session of docs/protocol.md. Two
+# examples of docs/guides/first-page.md and outbox.md, and the session of
+# docs/protocol.md. (test/browser.sh has those of docs/guides/presence.md.) Two
 # things are replaced: ports, by free ones, and `go run`, by the binary that it
 # would build.
 
@@ -12,13 +13,16 @@ python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2
 command -v curl >/dev/null || skip "needs curl"
 
 go build -o "$work/notiflux" ./cmd/notiflux
-cp -r examples scripts docs test/examples/session.py "$work"
+cp -r examples scripts docs test/examples/*.py "$work"
 cd "$work"
+
+guide=docs/guides/first-page.md
 
 # block N: the lines of the N-th code block of the guide.
 block() {
-	awk -v want="$1" '/^```/ { inside = $0 == "```sh"; n += inside; next } inside && n == want' docs/guides/first-page.md |
-		sed -e "s|go run ./cmd/notiflux|exec $work/notiflux|" -e 's|^\(.*app\.py.*\)|exec \1 --port 0|'
+	awk -v want="$1" '/^```/ { inside = $0 == "```sh"; n += inside; next } inside && n == want' "$guide" |
+		sed -e "s|go run ./cmd/notiflux|exec $work/notiflux|" -e 's|^\(.*app\.py.*\)|exec \1 --port 0|' \
+			-e 's|^\(curl -N.*\|.*relay\.py\)$|exec \1|' -e "s|http://127\.0\.0\.1:8080|${NOTIFLUX_URL:-}|"
 }
 
 # paste N: becomes the shell of a person who pastes block N.
@@ -111,4 +115,37 @@ NOTIFLUX_URL="$(served session.log)"
 TOKEN="$("$work/notiflux" token --key keys/es256_private.pem --topic demo --scope subscribe,broadcast)"
 export TOKEN
 .venv/bin/python session.py docs/protocol.md || fail "the session differs" session.log
-tokenless app.log
+
+echo "6. a relay that is killed between publishing and deleting doubles nothing and loses nothing"
+guide=docs/guides/outbox.md
+(paste 2) >orders.txt 2>curl.log &
+started+=($!)
+eventually grep -q '^event: hello' orders.txt || fail "no stream" curl.log
+(paste 3) >shop.log 2>&1 || fail "the shop" shop.log
+python3 examples/outbox/shop.py '' >refused.log 2>&1 && fail "an order of nothing is taken"
+python3 swallow.py >swallow.txt 2>swallow.log &
+started+=($!)
+eventually grep -qs '^http' swallow.txt || fail "the proxy does not listen" swallow.log
+(NOTIFLUX_URL="$(head -n 1 swallow.txt)" paste 4) >relay.log 2>&1 &
+relay=$!
+eventually grep -q '^200 ' swallow.txt || fail "nothing was published" relay.log swallow.log
+kill -KILL "$relay"
+wait "$relay" 2>/dev/null || true
+holds swallow.txt '"position"' "nothing was ordered"
+(paste 3) >>shop.log 2>&1 || fail "the shop" shop.log
+(paste 4) >>relay.log 2>&1 &
+started+=($!)
+# rows: how many are in the outbox.
+rows() { python3 -c 'import sqlite3; print(*sqlite3.connect("shop.sqlite").execute("SELECT count(*) FROM outbox").fetchone())'; }
+[ "$(rows)" -ge 2 ] || fail "rows are gone before they were answered" shop.log
+empty() { [ "$(rows)" = 0 ]; }
+eventually empty || fail "rows are left" relay.log
+delivered() { sed -n 's/.*"data":\({.*}\)}$/\1/p' orders.txt; }
+want='{"order":1,"what":"three apples"}
+{"order":2,"what":"a pear"}
+{"order":3,"what":"three apples"}
+{"order":4,"what":"a pear"}'
+all() { [ "$(delivered | wc -l)" -ge 4 ]; }
+eventually all || fail "orders are missing" orders.txt relay.log
+[ "$(delivered)" = "$want" ] || fail "orders were lost, doubled or disordered" orders.txt relay.log
+tokenless app.log relay.log shop.log
