@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Runs what the documents show, as it stands there, against the real server: the
-# examples of docs/guides/first-page.md and outbox.md, and the session of
-# docs/protocol.md. (test/browser.sh has those of docs/guides/presence.md.) Two
-# things are replaced: ports, by free ones, and `go run`, by the binary that it
-# would build.
+# examples of docs/guides, and the session of docs/protocol.md. (What pages do,
+# test/browser.sh sees.) Two things are replaced: ports, by free ones, and `go run`,
+# by the binary that it would build.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -22,7 +21,7 @@ guide=docs/guides/first-page.md
 block() {
 	awk -v want="$1" '/^```/ { inside = $0 == "```sh"; n += inside; next } inside && n == want' "$guide" |
 		sed -e "s|go run ./cmd/notiflux|exec $work/notiflux|" -e 's|^\(.*app\.py.*\)|exec \1 --port 0|' \
-			-e 's|^\(curl -N.*\|.*relay\.py\)$|exec \1|' -e "s|http://127\.0\.0\.1:8080|${NOTIFLUX_URL:-}|"
+			-e 's|^\(curl -N.*\|.*relay\.py\)$|exec \1|' -e 's|^python3 \(.*http\.server\) 8000|exec python3 -u \1 0|' -e "s|http://127\.0\.0\.1:8080|${NOTIFLUX_URL:-}|"
 }
 
 # paste N: becomes the shell of a person who pastes block N.
@@ -118,6 +117,8 @@ export TOKEN
 
 echo "6. a relay that is killed between publishing and deleting doubles nothing and loses nothing"
 guide=docs/guides/outbox.md
+# rows: how many are in the outbox.
+rows() { python3 -c 'import sqlite3; print(*sqlite3.connect("shop.sqlite").execute("SELECT count(*) FROM outbox").fetchone())'; }
 (paste 2) >orders.txt 2>curl.log &
 started+=($!)
 eventually grep -q '^event: hello' orders.txt || fail "no stream" curl.log
@@ -132,12 +133,10 @@ eventually grep -q '^200 ' swallow.txt || fail "nothing was published" relay.log
 kill -KILL "$relay"
 wait "$relay" 2>/dev/null || true
 holds swallow.txt '"position"' "nothing was ordered"
+[ "$(rows)" = 2 ] || fail "rows are gone before they were answered" shop.log
 (paste 3) >>shop.log 2>&1 || fail "the shop" shop.log
 (paste 4) >>relay.log 2>&1 &
 started+=($!)
-# rows: how many are in the outbox.
-rows() { python3 -c 'import sqlite3; print(*sqlite3.connect("shop.sqlite").execute("SELECT count(*) FROM outbox").fetchone())'; }
-[ "$(rows)" -ge 2 ] || fail "rows are gone before they were answered" shop.log
 empty() { [ "$(rows)" = 0 ]; }
 eventually empty || fail "rows are left" relay.log
 delivered() { sed -n 's/.*"data":\({.*}\)}$/\1/p' orders.txt; }
@@ -148,4 +147,15 @@ want='{"order":1,"what":"three apples"}
 all() { [ "$(delivered | wc -l)" -ge 4 ]; }
 eventually all || fail "orders are missing" orders.txt relay.log
 [ "$(delivered)" = "$want" ] || fail "orders were lost, doubled or disordered" orders.txt relay.log
-tokenless app.log relay.log shop.log
+
+echo "7. the commands of docs/guides/presence.md"
+guide=docs/guides/presence.md
+(paste 2) >files.txt 2>files.log &
+started+=($!)
+eventually grep -qs ' port ' files.txt || fail "the page is not served" files.log
+curl -sf -o page.html "http://127.0.0.1:$(sed 's/.* port \([0-9]*\) .*/\1/' files.txt)/page.html" || fail "no page" files.log
+(paste 3) >addresses.txt 2>token.log || fail "no tokens" token.log
+[ "$(grep -c '/page.html#token=eyJ' addresses.txt)" = 2 ] || fail "there should be two addresses" addresses.txt
+(TOKEN="$(sed 's/.*token=//; q' addresses.txt)" paste 4) >presence.txt || fail "no presence"
+holds presence.txt '{"topic":"room","count":0,"subscribers":0,"members":[]}' "presence differs"
+tokenless app.log relay.log shop.log files.log

@@ -2,12 +2,15 @@
 // another origin:
 //
 //   NOTIFLUX=binary WORK=folder-with-keys CHROMIUM=browser node browser.mjs
+//
+// and what examples.mjs needs.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { chromium } from "playwright-core";
+import { firstPage, presence, presenceOfMany } from "./examples.mjs";
 import { Proxy } from "./proxy.mjs";
 import { Server, token } from "./server.mjs";
 
@@ -197,9 +200,9 @@ async function origins() {
   }
 }
 
-for (const test of [eventSource, jsonProtocol, textProtocol, origins]) {
+for (const test of [eventSource, jsonProtocol, textProtocol, origins, firstPage, presence, presenceOfMany]) {
   console.log(test.name);
-  await test();
+  await test(browser);
 }
 await browser.close();
 site.close();

@@ -8,16 +8,18 @@ import { createInterface } from "node:readline";
 
 const { NOTIFLUX, WORK } = process.env; // the binary; a folder with keys, for logs
 
-export const token = execFileSync(NOTIFLUX, [
-  "token", "--key", `${WORK}/es256_private.pem`, "--topic", "browser", "--scope", "subscribe", "--scope", "broadcast",
-]).toString().trim();
+// sign returns a token, made by the command with these flags.
+export const sign = (...flags) =>
+  execFileSync(NOTIFLUX, ["token", "--key", `${WORK}/es256_private.pem`, ...flags]).toString().trim();
+
+export const token = sign("--topic", "browser", "--scope", "subscribe", "--scope", "broadcast");
 
 export class Server {
   port;
   #process;
   static #log = createWriteStream(`${WORK}/server.log`);
 
-  // start runs a server on a free port until stop.
+  // start runs a server until stop, on a free port unless the flags name one.
   static async start(...flags) {
     const s = new Server();
     s.#process = spawn(
