@@ -2,3 +2,10 @@ package broker
 
 // LimitKeysForTest has b hold at most n keys.
 func LimitKeysForTest(b *Memory, n int) { b.keys.most = n }
+
+// KeysForTest returns how many keys b holds.
+func KeysForTest(b *Memory) int {
+	b.keys.mu.Lock()
+	defer b.keys.mu.Unlock()
+	return len(b.keys.known)
+}

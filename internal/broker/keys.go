@@ -28,7 +28,8 @@ type keys struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	known map[keyed]*first
-	order list.List // of *first, by time
+	order list.List   // of *first, by time
+	timer *time.Timer // for the first of them; nil: there is none
 }
 
 func newKeys(most int) keys { return keys{most: most, known: make(map[keyed]*first)} }
@@ -108,7 +109,23 @@ func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
 	f = &first{keyed: name, digest: digest, until: now.Add(KeyTime), done: make(chan struct{})}
 	k.known[name] = f
 	k.order.PushBack(f)
+	if k.timer == nil {
+		k.timer = time.AfterFunc(KeyTime, k.expire)
+	}
 	return f, true, nil
+}
+
+// expire forgets keys whose time is over, also when nobody publishes.
+func (k *keys) expire() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expireLocked(time.Now())
+	if e := k.order.Front(); e != nil {
+		k.timer.Reset(time.Until(e.Value.(*first).until))
+		return
+	}
+	k.timer = nil
+	k.known = make(map[keyed]*first) // A map keeps the room that it once needed.
 }
 
 func (k *keys) expireLocked(now time.Time) {

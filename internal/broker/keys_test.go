@@ -58,3 +58,27 @@ func TestKeysAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// Keys go in time, also when nobody publishes.
+func TestKeysGoByThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := broker.NewMemory(hub.New(hub.Config{}))
+		for i := range 10 {
+			publishKey(t, b, fmt.Sprint(i))
+			time.Sleep(time.Second)
+		}
+		time.Sleep(broker.KeyTime - 5*time.Second)
+		synctest.Wait()
+		if got := broker.KeysForTest(b); got != 4 {
+			t.Errorf("%d keys are held, want 4", got)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := broker.KeysForTest(b); got != 0 {
+			t.Errorf("%d keys are held, want none", got)
+		}
+		if p := publishKey(t, b, "0"); p.Err != nil || p.Position.Offset != 11 {
+			t.Errorf("published at %v, %v", p.Position, p.Err)
+		}
+	})
+}
