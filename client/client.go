@@ -46,39 +46,38 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
 )
 
-// Options are the settings of a [Client]. The zero value works for a server
-// that asks for no token.
+// Options are the settings of a [Client] and of a [Caller]. The zero value works
+// for a server that asks for no token.
 type Options struct {
-	// Token allows the subscriptions.
+	// Token allows what is asked for.
 	Token Token
-	// TokenSource, if set, is asked for the token instead: when the client first
-	// connects, and when a server refuses the token as invalid, expired or
-	// revoked. Its error is that of Dial, and afterwards one more reason to try
-	// again later. One call runs at a time, of at most 30 s.
+	// TokenSource, if set, is asked for the token instead: when one is needed
+	// first, and once when a server refuses it as invalid, expired or revoked. Its
+	// error is that of Dial and of calls; to a client that is connected it is one
+	// more reason to try again later. One call runs at a time, of at most 30 s.
 	TokenSource func(context.Context) (Token, error)
 	// Logger is told what the client does, at the levels Debug and Info; nil: nobody is.
 	Logger *slog.Logger
-	// HTTPClient makes the handshakes. nil: one that uses the proxy of the
-	// environment and follows no redirects, so that the token stays with the
-	// server that it was meant for.
+	// HTTPClient makes the handshakes and the calls; its Timeout is not used. nil:
+	// one that uses the proxy of the environment and follows no redirects, so that
+	// the token stays with the server that it was meant for.
 	HTTPClient *http.Client
 }
 
 // ErrClosed ends the iterators of a client after [Client.Close].
 var ErrClosed = errors.New("the client is closed")
 
-// A Client is subscribed to topics of one server. Make one with [Dial].
-// Its methods are safe for concurrent use.
+// A Client is subscribed to topics of one server, and makes calls to it as its
+// [Caller] does. Make one with [Dial]. Its methods are safe for concurrent use.
 type Client struct {
+	*Caller
+
 	// Immutable after Dial.
-	url    string // of the WebSocket
-	http   *http.Client
-	log    *slog.Logger
-	source func(context.Context) (Token, error) // nil: the token never changes
 	cancel context.CancelFunc
 	wake   chan struct{} // has room for one; run takes it: there is something to command
 	done   chan struct{} // closed when run has ended
@@ -86,49 +85,37 @@ type Client struct {
 	faults atomic.Uint64 // frames that break the protocol
 
 	// Owned by Dial, then by run.
-	token    Token
-	sessions uint64 // so far
+	sessions uint64    // so far
+	blocked  time.Time // until then no WebSocket is tried; zero: one is
 
 	// Guarded by mu.
-	mu         sync.Mutex
-	interests  map[notiflux.Topic]*interest
-	numbered   uint64           // interests so far
-	session    *session         // nil: not connected
-	gone       []notiflux.Topic // to be unsubscribed from in session
-	generation uint64           // of token: how many there were before it
-	stale      bool             // token was refused
-	err        error            // why run has ended
+	mu        sync.Mutex
+	interests map[notiflux.Topic]*interest
+	numbered  uint64           // interests so far
+	session   *session         // nil: not connected, or by event streams
+	gone      []notiflux.Topic // to be unsubscribed from in session
+	err       error            // why run has ended
 }
 
 // Dial connects to the server at base, as in https://host, and returns once it
 // has been welcomed. It tries once: what can be wrong with an address, a network
 // or a server is told here, as a [*url.Error] with the cause, a
-// [*HandshakeError] if the server answered. Afterwards the client connects again
+// [*StatusError] if the server answered. Afterwards the client connects again
 // by itself, for as long as it has subscriptions. ctx bounds Dial alone.
 func Dial(ctx context.Context, base string, o Options) (*Client, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("dial: the base address of a server looks like http://host:port or https://host")
+	caller, err := NewCaller(base, o)
+	if err != nil {
+		return nil, err
 	}
 	c := &Client{
-		url:       u.JoinPath("ws").String(),
-		http:      o.HTTPClient,
-		log:       o.Logger,
-		source:    o.TokenSource,
-		token:     o.Token,
-		stale:     o.TokenSource != nil,
+		Caller:    caller,
 		wake:      make(chan struct{}, 1),
 		done:      make(chan struct{}),
 		interests: map[notiflux.Topic]*interest{},
 	}
-	if c.http == nil {
-		c.http = newHTTPClient()
-	}
-	if c.log == nil {
-		c.log = slog.New(slog.DiscardHandler)
-	}
 	s, err := c.connect(ctx)
 	if err != nil {
+		caller.Close()
 		return nil, &url.Error{Op: "Dial", URL: base, Err: err}
 	}
 	running, cancel := context.WithCancel(context.Background())
@@ -139,11 +126,24 @@ func Dial(ctx context.Context, base string, o Options) (*Client, error) {
 
 // Close ends the connection and every iterator, and returns when no goroutine
 // of the client is left. A server that does not say farewell is waited for, a
-// second mostly and five at most. The error is always nil.
+// second mostly and five at most. Calls are not ended: their contexts do that.
+// The error is always nil.
 func (c *Client) Close() error {
 	c.cancel()
 	<-c.done
-	return nil
+	return c.Caller.Close()
+}
+
+// Connection returns the name that the server has given to the connection, for
+// [Broadcast.Exclude]. It is empty while the client is not connected, and when it
+// uses event streams; and it is another one each time it connects.
+func (c *Client) Connection() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == nil {
+		return ""
+	}
+	return c.session.connection
 }
 
 // rouse makes run look at what is to be commanded.
@@ -151,13 +151,5 @@ func (c *Client) rouse() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
-	}
-}
-
-// newHTTPClient returns a client that keeps no connection beyond its handshake.
-func newHTTPClient() *http.Client {
-	return &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

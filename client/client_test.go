@@ -298,9 +298,9 @@ func TestDialTellsWhatIsWrong(t *testing.T) {
 		f := newFake(t)
 		f.refuseNext(503, "7")
 		_, err := client.Dial(t.Context(), base, client.Options{HTTPClient: f.client(), Token: "secret"})
-		refused, ok := errors.AsType[*client.HandshakeError](err)
+		refused, ok := errors.AsType[*client.StatusError](err)
 		if !ok || refused.Status != 503 || refused.Err.Code != notiflux.OverCapacity || refused.After != 7*time.Second {
-			t.Errorf("Dial = %#v, want a HandshakeError with what the server said", err)
+			t.Errorf("Dial = %#v, want a StatusError with what the server said", err)
 		}
 		if want := `Dial "http://notiflux.test": over_capacity: it is full`; err == nil || err.Error() != want {
 			t.Errorf("Dial = %v, want %s", err, want)

@@ -16,6 +16,9 @@ const farewellTimeout = time.Second
 // sent by it alone, so their order is its own; a goroutine that it waits for
 // reads.
 func (c *Client) serve(ctx context.Context, s *session) error {
+	if s.socket == nil {
+		return c.serveStreams(ctx, s)
+	}
 	c.begin(s)
 	ended := make(chan struct{})
 	var err error
@@ -38,7 +41,7 @@ func (c *Client) begin(s *session) {
 	defer c.mu.Unlock()
 	c.session, c.gone = s, nil
 	for _, i := range c.interests {
-		i.deferred, i.renewed = false, false
+		i.asked, i.live, i.deferred, i.renewed, i.moved, i.list = nil, false, false, false, false, listAsked
 	}
 }
 
@@ -87,11 +90,12 @@ func (c *Client) obey(ctx context.Context, s *session, ended chan struct{}) *tim
 // command sends what is to be commanded.
 func (c *Client) command(ctx context.Context, s *session) error {
 	for {
-		if err := c.renew(ctx); err != nil {
+		token, generation, err := c.purse.take(ctx)
+		if err != nil {
 			s.cut(err)
 			return err
 		}
-		next := c.next(s)
+		next := c.next(s, token, generation)
 		if next == nil {
 			return nil
 		}
@@ -102,7 +106,7 @@ func (c *Client) command(ctx context.Context, s *session) error {
 }
 
 // next returns the next command; nil: there is nothing to do.
-func (c *Client) next(s *session) *command {
+func (c *Client) next(s *session, token Token, generation uint64) *command {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := len(c.gone); n > 0 {
@@ -112,17 +116,18 @@ func (c *Client) next(s *session) *command {
 		c.gone = c.gone[n:]
 		return leaving
 	}
-	if c.stale {
+	if _, _, holds := c.purse.look(); !holds {
 		return nil // a new token comes first
 	}
 	type terms struct {
-		last   int
-		latest bool
+		last             int
+		latest, presence bool
 	}
 	var batch []*interest
 	var of terms
-	for _, i := range c.sortedLocked() {
-		t := terms{i.last, i.latest}
+	all := c.sortedLocked()
+	for _, i := range all {
+		t := terms{i.last, i.latest, i.presence}
 		if i.position.Epoch != "" {
 			t.last = 0 // it goes on from its position
 		}
@@ -132,13 +137,13 @@ func (c *Client) next(s *session) *command {
 		batch, of = append(batch, i), t
 	}
 	if len(batch) == 0 {
-		return nil
+		return c.nextListLocked(s, all, token)
 	}
-	batch = batch[:fitting(s.limits, len(c.token), len(batch), func(at int) int {
+	batch = batch[:fitting(s.limits, len(token), len(batch), func(at int) int {
 		return 4*len(batch[at].topic) + len(batch[at].position.Epoch) + memberBytes
 	})]
 	s.ids++
-	next := &command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[notiflux.Topic]string{}, Token: string(c.token)}
+	next := &command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[notiflux.Topic]string{}, Presence: of.presence, Token: string(token)}
 	if of.latest {
 		next.Mode = "latest"
 	}
@@ -146,11 +151,24 @@ func (c *Client) next(s *session) *command {
 		if i.asked = s; i.position.Epoch != "" {
 			next.Since[i.topic] = i.position.String()
 		}
-		i.live, i.generation = false, c.generation
+		i.live, i.generation = false, generation
 		next.Topics = append(next.Topics, i.topic)
 	}
 	s.pending[s.ids] = batch
 	return next
+}
+
+// nextListLocked returns the next question who is present; nil: there is none.
+func (c *Client) nextListLocked(s *session, all []*interest, token Token) *command {
+	for _, i := range all {
+		if i.asked == s && i.live && i.list == listWanted {
+			i.list = listAsked
+			s.ids++
+			s.listing[s.ids] = i
+			return &command{Type: "presence", ID: s.ids, Topic: i.topic, Token: string(token)}
+		}
+	}
+	return nil
 }
 
 const (
@@ -178,7 +196,7 @@ func (c *Client) anyDeferred() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, i := range c.interests {
-		if i.deferred {
+		if i.deferred || i.list == listDelayed {
 			return true
 		}
 	}
@@ -189,6 +207,8 @@ func (c *Client) undefer() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, i := range c.interests {
-		i.deferred = false
+		if i.deferred = false; i.list == listDelayed {
+			i.list = listWanted
+		}
 	}
 }

@@ -10,8 +10,9 @@ import (
 )
 
 // An Event is what a subscription yields when nothing is lost: a [Message],
-// [Subscribed], [Skipped] or [Disconnected]. Later versions may add others,
-// which a program may ignore.
+// [Subscribed], [Skipped] or [Disconnected], and with [Subscription.Presence] a
+// [Present], [Joined] or [Left]. Later versions may add others, which a program
+// may ignore.
 type Event interface{ event() }
 
 // A Message was published to a topic.
@@ -54,10 +55,44 @@ type Disconnected struct {
 	Err error // why
 }
 
+// A Member is who is present on a topic, however many connections it has.
+type Member struct {
+	Sub  string // the claim of its token that says who it is
+	Info []byte // the JSON object that its token has for others; nil: none
+}
+
+// Present says who is present on a topic. It comes after each [Subscribed] or
+// [LostError] of a topic with presence, and takes the place of all that was known
+// before: who joined or left while the client was not connected is told by it
+// alone. It comes as well, at most once a second, from a topic that has too many
+// members for a [Joined] each.
+type Present struct {
+	Topic       notiflux.Topic
+	Count       int      // members
+	Subscribers int      // subscriptions to the topic, with presence or without
+	Members     []Member // by Sub; the first ones, or none, if they are fewer than Count
+}
+
+// Joined says that members have come. One that is known already is no other: only
+// its Info may be.
+type Joined struct {
+	Topic   notiflux.Topic
+	Members []Member
+}
+
+// Left says that members are gone; they have no Info.
+type Left struct {
+	Topic   notiflux.Topic
+	Members []Member
+}
+
 func (Message) event()      {}
 func (Subscribed) event()   {}
 func (Skipped) event()      {}
 func (Disconnected) event() {}
+func (Present) event()      {}
+func (Joined) event()       {}
+func (Left) event()         {}
 
 // A LostError says that messages of a topic are missing: what the program knows
 // of the topic is out of date. The iteration goes on, with what comes after
@@ -90,24 +125,33 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("subscribe to %q: %v"
 // Unwrap returns the reason.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// A HandshakeError is a server's answer to a handshake that is not a WebSocket.
-type HandshakeError struct {
+// A StatusError is a server's answer that is no success: to the handshake of a
+// connection, or to a call.
+type StatusError struct {
 	Status int             // of the HTTP answer
 	Err    *notiflux.Error // what the server said, if it was a notiflux server; else nil
 	After  time.Duration   // how long it asked to stay away; 0: it did not say
 }
 
 // Error tells what the server said.
-func (e *HandshakeError) Error() string {
+func (e *StatusError) Error() string {
 	if e.Err != nil {
 		return fmt.Sprintf("%s: %v", e.Err.Code, e.Err)
 	}
 	return fmt.Sprintf("the server answered with status %d", e.Status)
 }
 
+// Unwrap returns what a notiflux server said.
+func (e *StatusError) Unwrap() error {
+	if e.Err == nil {
+		return nil
+	}
+	return e.Err
+}
+
 // A CloseError is the end of a connection that the server has closed.
 type CloseError struct {
-	Code   int           // of the close frame; docs/protocol.md lists them
+	Code   int           // of the close frame, docs/protocol.md lists them; 0: it was an event stream, which has none
 	Reason string        // of the close frame
 	Bye    notiflux.Code // what the server said before; empty: nothing
 	After  time.Duration // how long it asked to stay away; 0: it did not say
@@ -115,5 +159,8 @@ type CloseError struct {
 
 // Error tells code and reason.
 func (e *CloseError) Error() string {
+	if e.Code == 0 {
+		return fmt.Sprintf("the server ended the event stream: %s", e.Bye)
+	}
 	return fmt.Sprintf("the server closed the connection: %d %s", e.Code, e.Reason)
 }

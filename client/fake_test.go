@@ -26,9 +26,11 @@ type fake struct {
 	pipes chan net.Conn
 	peers chan *peer
 	wrap  func(net.Conn) net.Conn // the client's end of a connection; nil: as it is
+	plain http.HandlerFunc        // what is no handshake; nil: there is nothing
 
 	mu      sync.Mutex
-	refuse  []func(http.ResponseWriter) // what the next handshakes get instead
+	block   func(http.ResponseWriter, *http.Request)   // what each handshake gets instead; nil: they go through
+	refuse  []func(http.ResponseWriter, *http.Request) // what the next handshakes get instead
 	dialled []time.Time
 }
 
@@ -85,15 +87,23 @@ func (f *fake) client() *http.Client {
 }
 
 func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/ws" {
+		if f.plain == nil {
+			http.NotFound(w, r)
+			return
+		}
+		f.plain(w, r)
+		return
+	}
 	f.mu.Lock()
 	f.dialled = append(f.dialled, time.Now())
-	var refuse func(http.ResponseWriter)
+	refuse := f.block
 	if len(f.refuse) > 0 {
 		refuse, f.refuse = f.refuse[0], f.refuse[1:]
 	}
 	f.mu.Unlock()
 	if refuse != nil {
-		refuse(w)
+		refuse(w, r)
 		return
 	}
 	p := newPeer(f.t, w, r)
@@ -114,13 +124,29 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 func (f *fake) refuseNext(status int, after string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.refuse = append(f.refuse, func(w http.ResponseWriter) {
+	f.refuse = append(f.refuse, func(w http.ResponseWriter, _ *http.Request) {
 		if after != "" {
 			w.Header().Set("Retry-After", after)
 		}
 		w.WriteHeader(status)
 		fmt.Fprint(w, `{"code":"over_capacity","detail":"it is full"}`)
 	})
+}
+
+// unblock lets handshakes through from now on.
+func (f *fake) unblock() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.block = nil
+}
+
+// acceptAnd accepts a handshake without a server behind it, and closes after a while.
+func acceptAnd(w http.ResponseWriter, r *http.Request, while func(*websocket.Conn)) {
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"notiflux.v1.json"}})
+	if err == nil {
+		while(conn)
+		conn.CloseNow()
+	}
 }
 
 // dials returns when there were handshakes.
@@ -271,8 +297,22 @@ func describe(event client.Event, err error) string {
 		return fmt.Sprintf("skipped %s %v %v", e.Topic, e.From, e.To)
 	case client.Disconnected:
 		return "disconnected"
+	case client.Present:
+		return fmt.Sprintf("present %s %d of %d%s", e.Topic, e.Count, e.Subscribers, describeMembers(e.Members))
+	case client.Joined:
+		return fmt.Sprintf("joined %s%s", e.Topic, describeMembers(e.Members))
+	case client.Left:
+		return fmt.Sprintf("left %s%s", e.Topic, describeMembers(e.Members))
 	}
 	return fmt.Sprintf("unknown %T", event)
+}
+
+func describeMembers(members []client.Member) string {
+	var out strings.Builder
+	for _, m := range members {
+		fmt.Fprintf(&out, " %s%s", m.Sub, m.Info)
+	}
+	return out.String()
 }
 
 // expect fails the test unless these events are next.

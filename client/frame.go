@@ -23,12 +23,42 @@ type frame struct {
 		Code    notiflux.Code `json:"code"`
 		Message string        `json:"message"`
 	} `json:"refused"`
-	Code    notiflux.Code `json:"code"`
-	Message string        `json:"message"`
-	Retry   bool          `json:"retry"`
-	After   int64         `json:"after"` // milliseconds
-	Ping    int64         `json:"ping"`  // seconds
-	Limits  limits        `json:"limits"`
+	Code        notiflux.Code `json:"code"`
+	Message     string        `json:"message"`
+	Retry       bool          `json:"retry"`
+	After       int64         `json:"after"` // milliseconds
+	Ping        int64         `json:"ping"`  // seconds
+	Limits      limits        `json:"limits"`
+	Connection  string        `json:"connection"`
+	Member      member        `json:"member"`
+	Members     []member      `json:"members"`
+	Count       int           `json:"count"`
+	Subscribers int           `json:"subscribers"`
+}
+
+// parseFrame reads a frame, which owns its bytes.
+func parseFrame(data []byte) (f frame, err error) {
+	if err := json.Unmarshal(data, &f); err != nil {
+		return frame{}, errProtocol
+	}
+	return f, nil
+}
+
+// member is a member as a server sends it.
+type member struct {
+	Sub  string         `json:"sub"`
+	Info jsontext.Value `json:"info"`
+}
+
+// all returns the members that a frame is about: one, or a list.
+func (f *frame) all() (all []Member) {
+	if f.Members == nil && f.Member.Sub != "" {
+		return []Member{{f.Member.Sub, f.Member.Info}}
+	}
+	for _, m := range f.Members {
+		all = append(all, Member{m.Sub, m.Info})
+	}
+	return all
 }
 
 // limits are what a server takes and sends.
@@ -47,13 +77,15 @@ type subscribed struct {
 
 // A command is any object that a client sends.
 type command struct {
-	Type   string                    `json:"type"`
-	ID     int64                     `json:"id,omitzero"`
-	Topics []notiflux.Topic          `json:"topics,omitempty"`
-	Since  map[notiflux.Topic]string `json:"since,omitempty"`
-	Last   int                       `json:"last,omitzero"`
-	Mode   string                    `json:"mode,omitzero"`
-	Token  string                    `json:"token,omitzero"`
+	Type     string                    `json:"type"`
+	ID       int64                     `json:"id,omitzero"`
+	Topic    notiflux.Topic            `json:"topic,omitzero"`
+	Topics   []notiflux.Topic          `json:"topics,omitempty"`
+	Since    map[notiflux.Topic]string `json:"since,omitempty"`
+	Last     int                       `json:"last,omitzero"`
+	Mode     string                    `json:"mode,omitzero"`
+	Presence bool                      `json:"presence,omitzero"`
+	Token    string                    `json:"token,omitzero"`
 }
 
 func (c *command) encode() ([]byte, error) { return json.Marshal(c, json.Deterministic(true)) }

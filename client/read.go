@@ -18,13 +18,15 @@ func (c *Client) read(ctx context.Context, s *session) error {
 		if err != nil {
 			return err
 		}
-		var f frame
-		if err := json.Unmarshal(data, &f); err != nil {
-			return errProtocol
+		f, err := parseFrame(data)
+		if err != nil {
+			return err
 		}
 		switch f.Type {
 		case "message", "skipped", "gap":
 			c.move(ctx, s, &f)
+		case "join", "leave", "presence":
+			c.present(ctx, s, &f)
 		case "subscribed":
 			c.answer(ctx, s, &f)
 			c.rouse() // once for all topics that are to be asked for again
@@ -103,6 +105,27 @@ func (c *Client) move(ctx context.Context, s *session, f *frame) {
 	}
 }
 
+// present delivers who is present, or comes and goes.
+func (c *Client) present(ctx context.Context, s *session, f *frame) {
+	c.mu.Lock()
+	delete(s.listing, f.ID)
+	c.mu.Unlock()
+	i := c.live(s, f.Topic)
+	if i == nil || !i.presence {
+		return
+	}
+	out := item{}
+	switch f.Type {
+	case "join":
+		out.event = Joined{Topic: i.topic, Members: f.all()}
+	case "leave":
+		out.event = Left{Topic: i.topic, Members: f.all()}
+	case "presence":
+		out.event = Present{Topic: i.topic, Count: f.Count, Subscribers: f.Subscribers, Members: f.all()}
+	}
+	c.deliver(ctx, s, i.by, out)
+}
+
 // fault counts a frame that breaks the protocol, and is ignored.
 func (c *Client) fault(what string, i *interest) {
 	c.log.Debug("protocol fault", "fault", what, "topic", string(i.topic), "faults", c.faults.Add(1))
@@ -152,13 +175,17 @@ func (c *Client) subscribed(ctx context.Context, s *session, i *interest, t subs
 	if !t.Recovered {
 		out = item{err: &LostError{Topic: i.topic, Since: i.position, Position: p}}
 	}
-	taken := c.deliver(ctx, s, i.by, out)
+	quiet := i.moved && t.Recovered && p == i.position
+	taken := quiet || c.deliver(ctx, s, i.by, out)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if taken {
 		i.position, i.resumed = p, true
 	}
-	i.live, i.renewed = true, false
+	i.live, i.renewed, i.moved = true, false, false
+	if i.presence {
+		i.list = listWanted
+	}
 }
 
 // ended takes the end of subscriptions that the server has ended.
@@ -174,8 +201,16 @@ func (c *Client) ended(ctx context.Context, s *session, f *frame) {
 	}
 }
 
-// refuseAll takes an error in place of the answer to a subscribe command.
+// refuseAll takes an error in place of the answer to a command.
 func (c *Client) refuseAll(ctx context.Context, s *session, f *frame) {
+	c.mu.Lock()
+	if i := s.listing[f.ID]; i != nil {
+		delete(s.listing, f.ID)
+		if i.list = listAsked; f.Retry || passing(f.Code) || f.Code == notiflux.TooMany {
+			i.list = listDelayed
+		}
+	}
+	c.mu.Unlock()
 	for _, i := range c.answered(s, f.ID) {
 		c.refuse(ctx, s, i, &notiflux.Error{Code: f.Code, Detail: f.Message}, f.Retry)
 	}
@@ -206,9 +241,9 @@ func (c *Client) refuse(ctx context.Context, s *session, i *interest, refusal *n
 	c.mu.Lock()
 	i.asked, i.live = nil, false
 	switch {
-	case renewable(refusal.Code) && c.source != nil && !i.renewed:
+	case renewable(refusal.Code) && c.purse.source != nil && !i.renewed:
 		i.renewed = true
-		c.stale = c.stale || i.generation == c.generation // else another topic has renewed it
+		c.purse.refuse(i.generation)
 	case retry || passing(refusal.Code):
 		i.deferred = true
 	default:

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/ikornaselur/notiflux"
 )
 
 const (
@@ -68,10 +70,10 @@ func (c *Client) keep(ctx context.Context, s *session) error {
 			if !ok {
 				return err
 			}
-			if ended != nil {
+			if ended != nil && ended.opened.Load() {
 				c.announce(ended, err)
-				ended = nil
 			}
+			ended = nil
 			c.log.Info("connecting again", "error", err, "wait", wait)
 			if !sleep(ctx, wait) || !c.needed(ctx) {
 				return ErrClosed
@@ -102,7 +104,7 @@ func pause(err error, attempt int) (time.Duration, bool) {
 	if err == errUnused {
 		return 0, true
 	}
-	if e, ok := errors.AsType[*HandshakeError](err); ok {
+	if e, ok := errors.AsType[*StatusError](err); ok {
 		later := e.Status >= 500 || e.Status == http.StatusTooManyRequests
 		return max(min(e.After, mostAfter), 0) + backoff(attempt), later
 	}
@@ -111,7 +113,7 @@ func pause(err error, attempt int) (time.Duration, bool) {
 		return backoff(attempt), true
 	}
 	after := max(min(e.After, mostAfter), 0)
-	switch websocket.StatusCode(e.Code) {
+	switch websocket.StatusCode(e.closeCode()) {
 	case websocket.StatusProtocolError, websocket.StatusUnsupportedData, websocket.StatusInvalidFramePayloadData,
 		websocket.StatusMessageTooBig, closeDisconnected, closeIdle:
 		return 0, false
@@ -126,6 +128,18 @@ func pause(err error, attempt int) (time.Duration, bool) {
 		}
 	}
 	return max(after, backoff(attempt)), true
+}
+
+// closeCode returns the code of a close, or that which an event stream's end would have.
+func (e *CloseError) closeCode() int {
+	switch {
+	case e.Code != 0:
+	case e.Bye == notiflux.Draining:
+		return int(websocket.StatusServiceRestart)
+	case e.Bye == notiflux.TooSlow:
+		return int(closeTooSlow)
+	}
+	return e.Code
 }
 
 // sleep waits, and reports whether ctx still holds.

@@ -52,18 +52,21 @@ var errSilent = errors.New("the server was not heard")
 // protocol.
 var errProtocol = errors.New("the server does not speak " + subprotocol)
 
-// A session is one connection, from the server's welcome to its end.
+// A session is one connection, from the server's welcome to its end. Without a
+// socket it is the event streams that stand for one, or one of them.
 type session struct {
 	// Immutable after connect.
-	socket  *websocket.Conn
-	number  uint64
-	limits  limits
-	ping    time.Duration
-	silence *time.Timer             // ends reading; stopped while a subscriber takes its time
-	reading context.Context         // not the caller's: ends when the socket is given up
-	cut     context.CancelCauseFunc // ends reading
+	socket     *websocket.Conn // nil: see relay
+	number     uint64
+	connection string // as the server names it; empty: it does not, or there are several
+	limits     limits
+	ping       time.Duration
+	silence    *time.Timer             // ends reading; stopped while a subscriber takes its time
+	reading    context.Context         // not the caller's: ends when the socket is given up
+	cut        context.CancelCauseFunc // ends reading
 
 	pinged atomic.Int64 // when the server last pinged, in Unix nanoseconds
+	opened atomic.Bool  // the server has let the client in
 
 	// Owned by the goroutine that reads.
 	buffer bytes.Buffer
@@ -76,16 +79,18 @@ type session struct {
 
 	// Guarded by Client.mu.
 	pending map[int64][]*interest // what a subscribe command was about, by its id
+	listing map[int64]*interest   // likewise for presence commands
 }
 
-// connect opens a session: it dials, and waits for the welcome.
-func (c *Client) connect(ctx context.Context) (_ *session, err error) {
-	if err := c.renew(ctx); err != nil {
+// dialSocket opens a session over a WebSocket: it dials, and waits for the welcome.
+func (c *Client) dialSocket(ctx context.Context) (_ *session, err error) {
+	if _, _, err := c.purse.take(ctx); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	ctx, sent := watchSending(ctx)
+	shaking, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	s := &session{pending: map[int64][]*interest{}}
+	s := &session{pending: map[int64][]*interest{}, listing: map[int64]*interest{}}
 	s.reading, s.cut = context.WithCancelCause(context.Background())
 	defer func() {
 		if err != nil {
@@ -93,22 +98,28 @@ func (c *Client) connect(ctx context.Context) (_ *session, err error) {
 		}
 	}()
 	s.silence = time.AfterFunc(2*defaultPing+silenceSlack, func() { s.cut(errSilent) })
-	socket, response, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{
+	socket, response, err := websocket.Dial(shaking, c.base.JoinPath("ws").String(), &websocket.DialOptions{
 		HTTPClient:     c.http,
 		Subprotocols:   []string{subprotocol},
 		OnPingReceived: func(context.Context, []byte) bool { s.heardPing(); return true },
 	})
 	if err != nil {
 		s.silence.Stop()
-		return nil, refusal(response, err)
-	}
-	s.socket = socket
-	if err := s.welcome(ctx); err != nil {
-		s.end()
+		err = refusal(response, err)
+		if response == nil && sent.Load() && ctx.Err() == nil {
+			err = &interruption{err}
+		}
 		return nil, err
 	}
-	c.sessions++
-	s.number = c.sessions
+	s.socket = socket
+	if err := s.welcome(shaking); err != nil {
+		s.end()
+		if _, said := errors.AsType[*CloseError](err); !said && err != errProtocol && ctx.Err() == nil {
+			err = &interruption{err}
+		}
+		return nil, err
+	}
+	s.opened.Store(true)
 	return s, nil
 }
 
@@ -122,10 +133,11 @@ func (s *session) welcome(ctx context.Context) error {
 	if err != nil {
 		return closed(err, frame{})
 	}
-	var f frame
-	if err := json.Unmarshal(data, &f); err != nil || f.Type != "welcome" {
+	f, err := parseFrame(data)
+	if err != nil || f.Type != "welcome" {
 		return errProtocol
 	}
+	s.connection = f.Connection
 	s.ping = orDefault(time.Duration(f.Ping)*time.Second, defaultPing)
 	s.limits = limits{
 		Message:          orDefault(f.Limits.Message, defaultMessage),
@@ -232,7 +244,12 @@ func refusal(response *http.Response, err error) error {
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		return errProtocol
 	}
-	e := &HandshakeError{Status: response.StatusCode, After: retryAfter(response.Header.Get("Retry-After"))}
+	return statusError(response)
+}
+
+// statusError returns an answer that is no success as an error.
+func statusError(response *http.Response) *StatusError {
+	e := &StatusError{Status: response.StatusCode, After: retryAfter(response.Header.Get("Retry-After"))}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblemBytes))
 	var problem struct {
 		Code   notiflux.Code `json:"code"`

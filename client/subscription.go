@@ -24,6 +24,11 @@ type Subscription struct {
 	// Latest is for who needs the newest message only: when the client is behind,
 	// older ones are left out, and [Skipped] says so.
 	Latest bool
+	// Presence makes the client present on the topics, as who its token says, and
+	// tells who else is: [Present], [Joined] and [Left]. The topics count twice
+	// against what a connection may have. It takes a WebSocket: when upgrades are
+	// blocked, each topic is a [RefusedError] with the code upgrade_required.
+	Presence bool
 }
 
 // A subscriber is one iteration.
@@ -54,11 +59,12 @@ type cut struct {
 // An interest is a topic of a subscriber.
 type interest struct {
 	// Immutable.
-	topic  notiflux.Topic
-	by     *subscriber
-	number uint64 // interests are asked for in this order
-	last   int
-	latest bool
+	topic    notiflux.Topic
+	by       *subscriber
+	number   uint64 // interests are asked for in this order
+	last     int
+	latest   bool
+	presence bool
 
 	// Guarded by Client.mu. The goroutine that reads a session alone changes
 	// position, so it reads it without.
@@ -69,7 +75,18 @@ type interest struct {
 	generation uint64            // of the token that it was asked for with
 	renewed    bool              // a token was asked for on its behalf, and no answer was good since
 	deferred   bool              // refused for now: asked for again after a while
+	moved      bool              // it goes on in another stream of the session, which nobody is told
+	list       listing           // with presence: whether to ask who is there
 }
+
+// listing is how it stands with the question who is present.
+type listing uint8
+
+const (
+	listAsked   listing = iota // there is nothing to ask
+	listWanted                 // it is to be asked
+	listDelayed                // it was refused for now
+)
 
 // Subscribe yields what happens to the topics of s, starting when the iteration
 // does and unsubscribing when it ends. See the package's documentation for how to
@@ -78,7 +95,7 @@ type interest struct {
 // An event comes without an error, and an error without an event. After a
 // [*LostError] the iteration goes on, after a [*RefusedError] as well while a
 // topic is left. Any other error is the last: that of ctx, [ErrClosed], or why
-// the client does not connect again: a [*CloseError] or [*HandshakeError]. So an
+// the client does not connect again: a [*CloseError] or [*StatusError]. So an
 // iteration that the loop does not break ends with an error, always.
 //
 // The loop holds back the server while its body runs. Iterating again subscribes
@@ -157,7 +174,7 @@ func (c *Client) join(s Subscription) (*subscriber, error) {
 		}
 		if topics[topic] == nil {
 			c.numbered++
-			topics[topic] = &interest{topic: topic, by: by, number: c.numbered, last: s.Last, latest: s.Latest, position: s.Since[topic]}
+			topics[topic] = &interest{topic: topic, by: by, number: c.numbered, last: s.Last, latest: s.Latest, presence: s.Presence, position: s.Since[topic]}
 		}
 	}
 	for topic, i := range topics {

@@ -1,0 +1,367 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/client"
+)
+
+// A script answers the calls to a fake, one after the other.
+type script struct {
+	t      testing.TB
+	mu     sync.Mutex
+	steps  []func(http.ResponseWriter, *http.Request)
+	calls  []string // METHOD address body
+	tokens []string
+	times  []time.Time
+}
+
+// scripted makes f answer plain requests by steps; the last one stays.
+func scripted(f *fake, steps ...func(http.ResponseWriter, *http.Request)) *script {
+	s := &script{t: f.t, steps: steps}
+	f.plain = func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		s.mu.Lock()
+		s.calls = append(s.calls, strings.TrimSpace(r.Method+" "+r.URL.String()+" "+string(body)))
+		s.tokens = append(s.tokens, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		s.times = append(s.times, time.Now())
+		step := s.steps[0]
+		if len(s.steps) > 1 {
+			s.steps = s.steps[1:]
+		}
+		s.mu.Unlock()
+		step(w, r)
+	}
+	return s
+}
+
+// answer answers with a status and a body; a problem if the body is a code.
+func answer(status int, body string) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if body != "" && !strings.ContainsAny(body, "<{[") {
+			body = fmt.Sprintf(`{"code":%q,"detail":"so it is"}`, body)
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	}
+}
+
+func later(status int, after, code string) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", after)
+		answer(status, code)(w, r)
+	}
+}
+
+// hangUp breaks the connection in place of an answer.
+func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// hang answers when nobody waits any more.
+func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+func newCaller(t testing.TB, f *fake, o client.Options) *client.Caller {
+	o.HTTPClient = f.client()
+	c, err := client.NewCaller(base, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const published = `{"topic":"a","position":"E:7"}`
+
+func TestBroadcastTriesAgainWithOneKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := scripted(f, hangUp, later(503, "7", "over_capacity"), answer(500, "internal"), later(429, "3", "too_many"),
+			answer(502, "<html>"), hang, answer(503, "outcome_unknown"), answer(200, published))
+		c := newCaller(t, f, client.Options{Token: "secret"})
+		got, err := c.Broadcast(t.Context(), client.Broadcast{Topic: "a", Message: map[string]any{"x": "<1>"}})
+		if want := (notiflux.Position{Epoch: "E", Offset: 7}); err != nil || got != want {
+			t.Fatalf("Broadcast = %v, %v; want %v", got, err, want)
+		}
+		if len(s.calls) != 8 {
+			t.Fatalf("%d calls, want 8: %q", len(s.calls), s.calls)
+		}
+		for n, call := range s.calls {
+			if call != s.calls[0] || s.tokens[n] != "secret" {
+				t.Errorf("call %d is %s with token %q, want %s", n, call, s.tokens[n], s.calls[0])
+			}
+		}
+		var body struct{ Key string }
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(s.calls[0], "POST /broadcast ")), &body); err != nil || len(body.Key) < 22 {
+			t.Errorf("%s has the key %q, want a random one", s.calls[0], body.Key)
+		}
+		if want := fmt.Sprintf(`POST /broadcast {"topic":"a","message":{"x":"<1>"},"key":%q}`, body.Key); s.calls[0] != want {
+			t.Errorf("got  %s\nwant %s", s.calls[0], want)
+		}
+		for n, least := range map[int]time.Duration{2: 7 * time.Second, 4: 3 * time.Second, 6: 15 * time.Second} {
+			if got := s.times[n].Sub(s.times[n-1]); got < least || got > least+10*time.Second {
+				t.Errorf("attempt %d came after %v, want a little more than %v", n, got, least)
+			}
+		}
+	})
+}
+
+func TestBroadcastFails(t *testing.T) {
+	tests := []struct {
+		name  string
+		b     client.Broadcast
+		step  func(http.ResponseWriter, *http.Request)
+		code  notiflux.Code // empty: no notiflux server says it
+		want  string
+		calls int
+	}{
+		{"denied", client.Broadcast{Topic: "a"}, answer(403, "topic_denied"), notiflux.TopicDenied, `broadcast to "a": topic_denied: so it is`, 1},
+		{"too large", client.Broadcast{Topic: "a"}, answer(413, "too_large"), notiflux.TooLarge, `broadcast to "a": too_large: so it is`, 1},
+		{"another's key", client.Broadcast{Topic: "a", Key: "k"}, answer(409, "key_reused"), "key_reused", `broadcast to "a": key_reused: so it is`, 1},
+		{"no token source", client.Broadcast{Topic: "a"}, answer(401, "token_expired"), notiflux.TokenExpired, `broadcast to "a": token_expired: so it is`, 1},
+		{"elsewhere", client.Broadcast{Topic: "a"}, answer(404, "<html>"), "", `broadcast to "a": the server answered with status 404`, 1},
+		{"no server", client.Broadcast{Topic: "a"}, answer(200, "<html>"), "", `broadcast to "a": the server does not speak notiflux.v1.json`, 1},
+		{"no topic", client.Broadcast{}, nil, notiflux.TopicInvalid, `broadcast to "": the topic is empty`, 0},
+		{"no JSON", client.Broadcast{Topic: "a", Message: []byte("{")}, nil, "", `broadcast to "a": the message is no JSON`, 0},
+		{"not UTF-8", client.Broadcast{Topic: "a", Message: "\xff"}, nil, "", `broadcast to "a": the message is not UTF-8`, 0},
+		{"no value", client.Broadcast{Topic: "a", Message: func() {}}, nil, "", `broadcast to "a": json: unsupported type: func()`, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				s := scripted(f, tt.step)
+				_, err := newCaller(t, f, client.Options{}).Broadcast(t.Context(), tt.b)
+				if err == nil || err.Error() != tt.want || len(s.calls) != tt.calls {
+					t.Errorf("Broadcast = %v after %d calls; want %s after %d", err, len(s.calls), tt.want, tt.calls)
+				}
+				if refusal, ok := errors.AsType[*notiflux.Error](err); ok != (tt.code != "") || ok && refusal.Code != tt.code {
+					t.Errorf("Broadcast = %v, want the code %q", err, tt.code)
+				}
+			})
+		})
+	}
+}
+
+// A key is known for two minutes: what may have been published before is not
+// published again after that.
+func TestBroadcastDoesNotOutliveItsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := scripted(f, later(503, "200", "over_capacity"), hang)
+		began := time.Now()
+		_, err := newCaller(t, f, client.Options{}).Broadcast(t.Context(), client.Broadcast{Topic: "a"})
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		refusal, ok := errors.AsType[*notiflux.Error](err)
+		if !ok || refusal.Code != "outcome_unknown" {
+			t.Errorf("Broadcast = %v, want that its outcome is unknown", err)
+		}
+		if s.times[1].Sub(began) < 200*time.Second {
+			t.Errorf("a refusal counted as publishing")
+		}
+		if last := time.Now(); last.Sub(s.times[1]) > 2*time.Minute || last.Sub(s.times[1]) < time.Minute {
+			t.Errorf("it was given up %v after the attempt that may have succeeded, want something below 2 minutes", last.Sub(s.times[1]))
+		}
+	})
+}
+
+func TestBroadcastEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		scripted(f, answer(503, "unavailable"))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		began := time.Now()
+		_, err := newCaller(t, f, client.Options{}).Broadcast(ctx, client.Broadcast{Topic: "a"})
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.HasSuffix(err.Error(), "unavailable: so it is") || time.Since(began) != time.Hour {
+			t.Errorf("Broadcast = %v after %v, want that an hour is over and why", err, time.Since(began))
+		}
+
+		// A server that cannot be reached has published nothing, for however long.
+		unreached := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused") }}}
+		c, err := client.NewCaller(base, client.Options{HTTPClient: unreached})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if _, err := c.Broadcast(ctx, client.Broadcast{Topic: "a"}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Broadcast = %v, want that its time is over", err)
+		}
+	})
+}
+
+func TestCallsRenewTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		var calls atomic.Int32
+		o := client.Options{TokenSource: func(context.Context) (client.Token, error) {
+			return client.Token(fmt.Sprint("secret", calls.Add(1))), nil
+		}}
+		s := scripted(f, answer(401, "token_expired"), answer(200, published), answer(401, "token_invalid"))
+		c := newCaller(t, f, o)
+		if _, err := c.Broadcast(t.Context(), client.Broadcast{Topic: "a"}); err != nil {
+			t.Error(err)
+		}
+		_, err := c.Broadcast(t.Context(), client.Broadcast{Topic: "a"})
+		if refusal, ok := errors.AsType[*notiflux.Error](err); !ok || refusal.Code != notiflux.TokenInvalid {
+			t.Errorf("Broadcast = %v, want token_invalid", err)
+		}
+		if got := strings.Join(s.tokens, " "); got != "secret1 secret2 secret2 secret3" {
+			t.Errorf("the tokens were %s", got)
+		}
+
+		failing := newCaller(t, f, client.Options{TokenSource: func(context.Context) (client.Token, error) { return "", errors.New("not now") }})
+		if _, err := failing.Broadcast(t.Context(), client.Broadcast{Topic: "a"}); err == nil || err.Error() != `broadcast to "a": get a token: not now` {
+			t.Errorf("Broadcast = %v, want the error of the source", err)
+		}
+	})
+}
+
+func TestBroadcastAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		var calls atomic.Int32
+		s := scripted(f,
+			hangUp,
+			answer(207, `[{"topic":"a","position":"E:1"},{"topic":"b","error":{"code":"topic_denied","message":"no"}},{"topic":"c","error":{"code":"unavailable","message":"later"}},{"topic":"d","error":{"code":"token_expired","message":"no"}}]`),
+			answer(207, `[{"topic":"c","error":{"code":"outcome_unknown","message":"later"}},{"topic":"d","error":{"code":"token_expired","message":"no"}}]`),
+			answer(200, `[{"topic":"c","position":"E:2"}]`))
+		c := newCaller(t, f, client.Options{TokenSource: func(context.Context) (client.Token, error) {
+			return client.Token(fmt.Sprint(calls.Add(1))), nil
+		}})
+		var list []client.Broadcast
+		for _, topic := range []notiflux.Topic{"a", "b", "", "c", "d"} {
+			list = append(list, client.Broadcast{Topic: topic, Message: []byte("1"), Key: "k", Exclude: "00"})
+		}
+		var got []string
+		for _, r := range c.BroadcastAll(t.Context(), list) {
+			got = append(got, fmt.Sprint(r.Position, " ", r.Err))
+		}
+		want := []string{"E:1 <nil>", `:0 broadcast to "b": topic_denied: no`, `:0 broadcast to "": the topic is empty`, "E:2 <nil>", `:0 broadcast to "d": token_expired: no`}
+		if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+		element := func(topic string) string {
+			return fmt.Sprintf(`{"topic":%q,"message":1,"key":"k","exclude":"00"}`, topic)
+		}
+		wantCalls := []string{
+			"POST /broadcast [" + element("a") + "," + element("b") + "," + element("c") + "," + element("d") + "]", "",
+			"POST /broadcast [" + element("c") + "," + element("d") + "]",
+			"POST /broadcast [" + element("c") + "]",
+		}
+		wantCalls[1] = wantCalls[0]
+		if fmt.Sprintf("%q", s.calls) != fmt.Sprintf("%q", wantCalls) {
+			t.Errorf("got  %q\nwant %q", s.calls, wantCalls)
+		}
+		if got := strings.Join(s.tokens, " "); got != "1 1 2 2" {
+			t.Errorf("the tokens were %s", got)
+		}
+	})
+}
+
+func TestBroadcastAllGoesInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		var sizes []int
+		next := 0
+		f.plain = func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			var list []struct{ Message string }
+			if err := json.Unmarshal(body, &list); err != nil || len(list) > 1000 || len(body) > 1<<20 {
+				t.Errorf("%d messages in %d bytes: %v", len(list), len(body), err)
+			}
+			if len(body) > 900000 {
+				answer(413, "too_large")(w, r) // the server is set to take less
+				return
+			}
+			sizes = append(sizes, len(list))
+			var answers []string
+			for range list {
+				next++
+				answers = append(answers, fmt.Sprintf(`{"topic":"a","position":"E:%d"}`, next))
+			}
+			fmt.Fprintf(w, "[%s]", strings.Join(answers, ","))
+		}
+		var list []client.Broadcast
+		for n := range 2500 {
+			message := "x"
+			if n < 30 {
+				message = strings.Repeat("x", 60000)
+			}
+			list = append(list, client.Broadcast{Topic: "a", Message: message})
+		}
+		for at, r := range newCaller(t, f, client.Options{}).BroadcastAll(t.Context(), list) {
+			if r.Err != nil || r.Position.Offset != uint64(at+1) {
+				t.Fatalf("result %d is %v, %v", at, r.Position, r.Err)
+			}
+		}
+		if len(sizes) > 6 {
+			t.Errorf("the parts were of %v messages", sizes)
+		}
+		if got := newCaller(t, f, client.Options{}).BroadcastAll(t.Context(), nil); len(got) != 0 {
+			t.Errorf("BroadcastAll of nothing = %v", got)
+		}
+	})
+}
+
+func TestHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := scripted(f, hangUp, answer(200, `{"messages":[`+message("two words", 42, `{"x":1}`)+`],"position":"E:42","recovered":false,"more":true}`),
+			answer(200, `{"messages":[],"position":"E:60","recovered":true,"more":false}`), answer(403, "topic_denied"))
+		c := newCaller(t, f, client.Options{Token: "secret"})
+		got, err := c.History(t.Context(), client.HistoryRequest{Topic: "two words", Since: notiflux.Position{Epoch: "E", Offset: 1}, Limit: 1})
+		if err != nil || len(got.Messages) != 1 || describe(got.Messages[0], nil) != `message two words E:42 {"x":1}` || got.Position.String() != "E:42" || got.Recovered || !got.More {
+			t.Errorf("History = %+v, %v", got, err)
+		}
+		if got, err := c.History(t.Context(), client.HistoryRequest{Topic: "a"}); err != nil || len(got.Messages) != 0 || !got.Recovered || got.More {
+			t.Errorf("History = %+v, %v", got, err)
+		}
+		if _, err := c.History(t.Context(), client.HistoryRequest{Topic: "a"}); err == nil || err.Error() != `history of "a": topic_denied: so it is` {
+			t.Errorf("History = %v", err)
+		}
+		for r, want := range map[client.HistoryRequest]string{
+			{}:                      `history of "": the topic is empty`,
+			{Topic: "a", Limit: -1}: `history of "a": Limit is -1: give the number of messages`,
+		} {
+			if _, err := c.History(t.Context(), r); err == nil || err.Error() != want {
+				t.Errorf("History(%+v) = %v, want %s", r, err, want)
+			}
+		}
+		if got, want := strings.Join(s.calls, "\n"), "GET /history?limit=1&since=E%3A1&topic=two+words\nGET /history?limit=1&since=E%3A1&topic=two+words\nGET /history?topic=a\nGET /history?topic=a"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
+}
+
+func TestPresenceCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := scripted(f, answer(200, `{"topic":"a","count":2,"subscribers":12,"members":[{"sub":"u1","info":{"x":1}},{"sub":"u2"}]}`), answer(200, `{}`))
+		c := newCaller(t, f, client.Options{})
+		got, err := c.Presence(t.Context(), "a")
+		if want := `present a 2 of 12 u1{"x":1} u2`; err != nil || describe(got, nil) != want {
+			t.Errorf("Presence = %v, %v; want %s", describe(got, nil), err, want)
+		}
+		for _, topic := range []notiflux.Topic{"a", ""} {
+			if _, err := c.Presence(t.Context(), topic); err == nil {
+				t.Errorf("Presence(%q) succeeded", topic)
+			}
+		}
+		if len(s.calls) != 2 || s.calls[0] != "GET /presence?topic=a" {
+			t.Errorf("the calls were %q", s.calls)
+		}
+	})
+}

@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// A HistoryRequest says which earlier messages of a topic to read.
+type HistoryRequest struct {
+	Topic notiflux.Topic
+	// Since is the position behind which to begin; the zero Position: the last
+	// messages are read.
+	Since notiflux.Position
+	// Limit is how many messages to read at most; 0: 100. A server gives no more
+	// than 1,000 at once.
+	Limit int
+}
+
+// A History is a part of what a server still has of a topic, oldest first.
+type History struct {
+	Messages  []Message
+	Position  notiflux.Position // from which to go on reading, or to subscribe without a gap
+	Recovered bool              // nothing between Since and Messages is missing
+	More      bool              // there are messages after Position
+}
+
+// History reads earlier messages of a topic. It does not wait for new ones.
+func (c *Caller) History(ctx context.Context, r HistoryRequest) (History, error) {
+	fail := func(err error) (History, error) {
+		return History{}, fmt.Errorf("history of %q: %w", r.Topic, err)
+	}
+	if _, err := notiflux.ParseTopic(string(r.Topic)); err != nil {
+		return fail(err)
+	}
+	query := url.Values{"topic": {string(r.Topic)}}
+	if r.Since.Epoch != "" {
+		query.Set("since", r.Since.String())
+	}
+	if r.Limit < 0 {
+		return fail(fmt.Errorf("Limit is %d: give the number of messages", r.Limit))
+	}
+	if r.Limit > 0 {
+		query.Set("limit", strconv.Itoa(r.Limit))
+	}
+	answer, err := c.ask(ctx, request{method: http.MethodGet, path: "history", query: query})
+	if err != nil {
+		return fail(err)
+	}
+	h, err := parseHistory(answer)
+	if err != nil {
+		return fail(err)
+	}
+	return h, nil
+}
+
+func parseHistory(answer []byte) (h History, err error) {
+	var page struct {
+		Messages []struct {
+			Topic    notiflux.Topic `json:"topic"`
+			Position string         `json:"position"`
+			Time     int64          `json:"time"`
+			Data     jsontext.Value `json:"data"`
+		} `json:"messages"`
+		Position  string `json:"position"`
+		Recovered bool   `json:"recovered"`
+		More      bool   `json:"more"`
+	}
+	if err := json.Unmarshal(answer, &page); err != nil {
+		return History{}, errProtocol
+	}
+	h = History{Recovered: page.Recovered, More: page.More}
+	if h.Position, err = notiflux.ParsePosition(page.Position); err != nil {
+		return History{}, errProtocol
+	}
+	for _, m := range page.Messages {
+		position, err := notiflux.ParsePosition(m.Position)
+		if err != nil {
+			return History{}, errProtocol
+		}
+		h.Messages = append(h.Messages, Message{Topic: m.Topic, Position: position, Time: time.UnixMilli(m.Time), Data: m.Data})
+	}
+	return h, nil
+}
+
+// Presence returns who is present on a topic now.
+func (c *Caller) Presence(ctx context.Context, topic notiflux.Topic) (Present, error) {
+	fail := func(err error) (Present, error) {
+		return Present{}, fmt.Errorf("presence of %q: %w", topic, err)
+	}
+	if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+		return fail(err)
+	}
+	answer, err := c.ask(ctx, request{method: http.MethodGet, path: "presence", query: url.Values{"topic": {string(topic)}}})
+	if err != nil {
+		return fail(err)
+	}
+	f, err := parseFrame(answer)
+	if err != nil || f.Topic != topic {
+		return fail(errProtocol)
+	}
+	return Present{Topic: topic, Count: f.Count, Subscribers: f.Subscribers, Members: f.all()}, nil
+}

@@ -1,0 +1,63 @@
+package client_test
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/client"
+)
+
+func TestPresence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{Token: "secret"})
+		present := client.Subscription{Topics: []notiflux.Topic{"a"}, Presence: true}
+		a := listen(t, c, present)
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"presence":true,"token":"secret"}`)
+		p.say(subscribedTo(1, "a"))
+		a.expect("subscribed a E:0 0 resumed=false")
+		p.expect(`{"type":"presence","id":2,"topic":"a","token":"secret"}`)
+		p.say(`{"type":"presence","id":2,"topic":"a","count":1,"subscribers":5,"members":[{"sub":"u1","info":{"x":1}}]}`,
+			`{"type":"join","topic":"a","member":{"sub":"u2","info":{}}}`,
+			`{"type":"join","topic":"a","members":[{"sub":"u3"},{"sub":"u4"}]}`,
+			message("a", 1, "1"),
+			`{"type":"leave","topic":"a","member":{"sub":"u1"}}`,
+			`{"type":"presence","topic":"a","count":1234,"subscribers":2000}`,
+			`{"type":"join","topic":"b","member":{"sub":"u1"}}`) // not subscribed to
+		a.expect(`present a 1 of 5 u1{"x":1}`, "joined a u2{}", "joined a u3 u4", "message a E:1 1", "left a u1", "present a 1234 of 2000")
+
+		// Who came and went meanwhile is told by a list, each time.
+		p.cut()
+		a.expect("disconnected")
+		p = f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:1"},"presence":true,"token":"secret"}`)
+		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"F:7","recovered":false,"replay":0}}}`)
+		a.expect("lost a E:1 F:7 gap=false")
+		// One that is refused for now is asked for again, one that is refused is not.
+		p.expect(`{"type":"presence","id":2,"topic":"a","token":"secret"}`)
+		p.say(`{"type":"error","id":2,"code":"over_capacity","message":"later","retry":true}`)
+		p.expect(`{"type":"presence","id":3,"topic":"a","token":"secret"}`)
+		p.say(`{"type":"error","id":3,"code":"unknown_type","message":"no","retry":false}`)
+		b := listen(t, c, topics("b"))
+		p.expect(`{"type":"subscribe","id":4,"topics":["b"],"token":"secret"}`)
+		p.say(subscribedTo(4, "b"), `{"type":"join","topic":"b","member":{"sub":"u1"}}`, message("b", 1, "1"))
+		b.expect("subscribed b E:0 0 resumed=false", "message b E:1 1")
+	})
+}
+
+func TestConnectionHasAName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{})
+		synctest.Wait()
+		if got := c.Connection(); got != "00" {
+			t.Errorf("Connection() = %q, want 00", got)
+		}
+		c.Close()
+		if got := c.Connection(); got != "" {
+			t.Errorf("Connection() of a closed client = %q", got)
+		}
+	})
+}

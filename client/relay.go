@@ -1,0 +1,268 @@
+package client
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+const (
+	// maxStreamTopics is how many topics an event stream carries.
+	maxStreamTopics = 64
+	// maxStreamQuery bounds the address of an event stream: with a long token it
+	// still fits into what servers and proxies take as headers.
+	maxStreamQuery = 6 << 10
+	// streamPing is how often a server sends a comment.
+	streamPing = 15 * time.Second
+)
+
+// A relay is a session by event streams. It has as few of them as can be: when
+// topics come or go, those streams that are concerned are replaced, and each topic
+// goes on from its position.
+//
+// A topic that a cursor does not name begins anew. So whatever has a position is in
+// the cursor that its stream is opened with: the cursor is made of the positions,
+// not taken from the server's last event, which knows nothing of topics that were
+// elsewhere then. Topics whose positions do not fit into one cursor, for they are of
+// another epoch, share a hash or make it too long, are in different streams.
+type relay struct {
+	// Immutable.
+	client  *Client
+	session *session
+	ended   chan *stream // each stream that was not stopped
+
+	// Owned by serveStreams.
+	streams  []*stream // the newest is the last
+	running  sync.WaitGroup
+	attempts int // how often topics were refused for now
+}
+
+// A stream is one event stream.
+type stream struct {
+	*session // what its topics were asked for in; its number is that of the relay's session
+
+	// Immutable once it runs.
+	interests []*interest
+	query     url.Values
+
+	stopped chan struct{} // closed when it is to end, for another to take its place
+	done    chan struct{} // closed when it has ended
+	err     error         // why the session is to end; read when done is closed
+}
+
+// serveStreams is serve for a session by event streams. Each of them has a
+// goroutine, which it waits for.
+func (c *Client) serveStreams(ctx context.Context, s *session) error {
+	c.begin(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	r := &relay{client: c, session: s, ended: make(chan *stream)}
+	defer c.begin(nil)
+	defer r.running.Wait()
+	defer cancel()
+	var again <-chan time.Time
+	for {
+		if err := r.arrange(ctx); err != nil {
+			return err
+		}
+		if again == nil && c.anyDeferred() {
+			again = time.After(backoff(r.attempts))
+			r.attempts++
+		}
+		select {
+		case <-c.wake:
+		case <-again:
+			again = nil
+			c.undefer()
+		case st := <-r.ended:
+			if !slices.Contains(r.streams, st) {
+				continue // it was stopped meanwhile
+			}
+			if st.err != nil {
+				return st.err
+			}
+			r.release([]*stream{st})
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// arrange sees that there is a stream for each topic that is to have one.
+func (r *relay) arrange(ctx context.Context) error {
+	token, generation, err := r.client.purse.take(ctx)
+	if err != nil {
+		return err
+	}
+	concerned := r.concerned()
+	for _, st := range concerned {
+		close(st.stopped)
+		st.cut(context.Canceled)
+		<-st.done
+	}
+	r.release(concerned)
+	c := r.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = nil
+	if _, _, holds := c.purse.look(); !holds {
+		c.rouse() // a new token comes first
+		return nil
+	}
+	var open []*interest
+	for _, i := range c.sortedLocked() {
+		if i.asked == nil && !i.deferred {
+			open = append(open, i)
+		}
+	}
+	for _, p := range pack(open) {
+		r.start(ctx, p, token, generation)
+	}
+	return nil
+}
+
+// concerned returns the streams that are to be replaced: those that have lost a
+// topic, and one that has room for what is to be added.
+func (r *relay) concerned() (all []*stream) {
+	c := r.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var fresh []*interest
+	for _, i := range c.interests {
+		if i.asked == nil && !i.deferred {
+			fresh = append(fresh, i)
+		}
+	}
+	for _, st := range r.streams {
+		if slices.ContainsFunc(st.interests, func(i *interest) bool { return c.interests[i.topic] != i || i.asked != st.session }) {
+			all = append(all, st)
+			fresh = append(fresh, st.interests...)
+		}
+	}
+	if len(fresh) == 0 || len(r.streams) == 0 {
+		return all
+	}
+	last := r.streams[len(r.streams)-1]
+	if !slices.Contains(all, last) && len(pack(append(fresh, last.interests...))) <= len(pack(fresh)) {
+		all = append(all, last)
+	}
+	return all
+}
+
+// release has the topics of streams that have ended asked for again.
+func (r *relay) release(ended []*stream) {
+	c := r.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, st := range ended {
+		for _, i := range st.interests {
+			if i.asked == st.session {
+				i.moved = i.moved || i.live
+				i.asked, i.live = nil, false
+			}
+		}
+		r.streams = slices.DeleteFunc(r.streams, func(other *stream) bool { return other == st })
+	}
+}
+
+// start runs a stream for a part of the topics. The client's mu is held.
+func (r *relay) start(ctx context.Context, p *part, token Token, generation uint64) {
+	s := &session{number: r.session.number, ping: streamPing}
+	s.reading, s.cut = context.WithCancelCause(ctx)
+	s.silence = time.AfterFunc(handshakeTimeout, func() { s.cut(errSilent) })
+	st := &stream{session: s, interests: p.interests, query: p.query(), stopped: make(chan struct{}), done: make(chan struct{})}
+	for _, i := range p.interests {
+		i.asked, i.live, i.generation = s, false, generation
+	}
+	r.streams = append(r.streams, st)
+	r.running.Go(func() {
+		st.err = r.run(st, token)
+		s.silence.Stop()
+		s.cut(nil)
+		close(st.done)
+		select {
+		case r.ended <- st:
+		case <-ctx.Done():
+		case <-st.stopped:
+		}
+	})
+}
+
+// A part is topics that one stream can carry.
+type part struct {
+	interests        []*interest
+	latest, presence bool
+	epoch            string // of all positions; empty: there is none
+	last             int    // of all without a position; negative: there is none
+	hashes           map[uint32]bool
+	places           []place
+	queryBytes       int
+}
+
+// pack divides interests among as few parts as comes easily.
+func pack(all []*interest) (parts []*part) {
+	for _, i := range all {
+		at := slices.IndexFunc(parts, func(p *part) bool { return p.fits(i) })
+		if at < 0 {
+			at = len(parts)
+			parts = append(parts, &part{latest: i.latest, presence: i.presence, last: -1, hashes: map[uint32]bool{}})
+		}
+		parts[at].add(i)
+	}
+	return parts
+}
+
+// fits reports whether i can go with the topics of p.
+func (p *part) fits(i *interest) bool {
+	switch {
+	case len(p.interests) >= maxStreamTopics,
+		p.latest != i.latest, p.presence != i.presence,
+		p.hashes[topicHash(i.topic)], // the place of one would be that of the other
+		p.queryBytes+queryBytes(i.topic) > maxStreamQuery:
+		return false
+	case i.position.Epoch == "":
+		return p.last < 0 || p.last == i.last
+	case p.epoch == "":
+		return true
+	}
+	places := append(slices.Clone(p.places), place{i.topic, i.position.Offset})
+	return p.epoch == i.position.Epoch && len(appendCursor(nil, p.epoch, places)) <= maxCursorBytes
+}
+
+func (p *part) add(i *interest) {
+	p.interests = append(p.interests, i)
+	p.hashes[topicHash(i.topic)] = true
+	p.queryBytes += queryBytes(i.topic)
+	if i.position.Epoch == "" {
+		p.last = i.last
+		return
+	}
+	p.epoch = i.position.Epoch
+	p.places = append(p.places, place{i.topic, i.position.Offset})
+}
+
+func queryBytes(topic notiflux.Topic) int {
+	return len("&topic=") + len(url.QueryEscape(string(topic)))
+}
+
+// query returns what a stream of p is asked for with.
+func (p *part) query() url.Values {
+	q := url.Values{}
+	for _, i := range p.interests {
+		q.Add("topic", string(i.topic))
+	}
+	if p.epoch != "" {
+		q.Set("since", string(appendCursor(nil, p.epoch, p.places)))
+	}
+	if p.last > 0 {
+		q.Set("last", strconv.Itoa(p.last))
+	}
+	if p.latest {
+		q.Set("mode", "latest")
+	}
+	return q
+}
