@@ -199,7 +199,7 @@ func (b *batch) halves() (first, second batch) {
 
 // broadcastBatch publishes what b holds, and tries again what failed for now.
 func (c *Caller) broadcastBatch(ctx context.Context, b batch, results []Result) {
-	tries := retries{purse: c.purse}
+	tries := retries{caller: c}
 	for len(b.at) > 0 {
 		var left batch
 		err := c.broadcastOnce(ctx, b, results, &tries)

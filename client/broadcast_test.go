@@ -334,7 +334,7 @@ func TestHistory(t *testing.T) {
 		}
 		for r, want := range map[client.HistoryRequest]string{
 			{}:                      `history of "": the topic is empty`,
-			{Topic: "a", Limit: -1}: `history of "a": Limit is -1: give the number of messages`,
+			{Topic: "a", Limit: -1}: `history of "a": the limit is -1: give the number of messages`,
 		} {
 			if _, err := c.History(t.Context(), r); err == nil || err.Error() != want {
 				t.Errorf("History(%+v) = %v, want %s", r, err, want)

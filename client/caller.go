@@ -49,6 +49,7 @@ type Caller struct {
 	own   bool // http is of nobody else
 	log   *slog.Logger
 	purse *purse
+	delay func(attempt int) time.Duration // before an attempt
 }
 
 // NewCaller returns a Caller for the server at base, as in https://host. It does
@@ -58,7 +59,7 @@ func NewCaller(base string, o Options) (*Caller, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("the base address of a server looks like http://host:port or https://host")
 	}
-	c := &Caller{base: u, http: newHTTPClient(), own: o.HTTPClient == nil, log: o.Logger, purse: newPurse(o.Token, o.TokenSource)}
+	c := &Caller{base: u, http: newHTTPClient(), own: o.HTTPClient == nil, log: o.Logger, purse: newPurse(o.Token, o.TokenSource), delay: backoff}
 	if !c.own {
 		without := *o.HTTPClient
 		without.Timeout = 0 // it would end streams
@@ -100,7 +101,7 @@ type request struct {
 
 // retries are the attempts of one call.
 type retries struct {
-	purse *purse
+	caller *Caller
 
 	attempt    int
 	generation uint64    // of the token of the last attempt
@@ -110,7 +111,7 @@ type retries struct {
 
 // ask makes a request until it succeeds, fails for good, or ctx ends.
 func (c *Caller) ask(ctx context.Context, r request) ([]byte, error) {
-	tries := retries{purse: c.purse}
+	tries := retries{caller: c}
 	for {
 		body, err := c.once(ctx, r, &tries)
 		if err == nil {
@@ -199,13 +200,13 @@ var errDoubt = notiflux.Errorf(outcomeUnknown, "no answer came for as long as th
 func (t *retries) next(ctx context.Context, err error) error {
 	if t.mayRenew(err) {
 		t.renewed = true
-		t.purse.refuse(t.generation)
+		t.caller.purse.refuse(t.generation)
 		return nil
 	}
 	if ctx.Err() == nil && !again(err) {
 		return err
 	}
-	wait := backoff(t.attempt)
+	wait := t.caller.delay(t.attempt)
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		wait += max(0, min(e.After, mostAfter))
 	}
@@ -222,7 +223,7 @@ func (t *retries) next(ctx context.Context, err error) error {
 // mayRenew reports whether another token may help against err, and is yet to be tried.
 func (t *retries) mayRenew(err error) bool {
 	refusal, ok := errors.AsType[*notiflux.Error](err)
-	return ok && renewable(refusal.Code) && t.purse.source != nil && !t.renewed
+	return ok && renewable(refusal.Code) && t.caller.purse.source != nil && !t.renewed
 }
 
 // again reports whether what failed with err may succeed a little later.

@@ -107,6 +107,10 @@ func Dial(ctx context.Context, base string, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return dial(ctx, caller)
+}
+
+func dial(ctx context.Context, caller *Caller) (*Client, error) {
 	c := &Client{
 		Caller:    caller,
 		wake:      make(chan struct{}, 1),
@@ -116,7 +120,7 @@ func Dial(ctx context.Context, base string, o Options) (*Client, error) {
 	s, err := c.connect(ctx)
 	if err != nil {
 		caller.Close()
-		return nil, &url.Error{Op: "Dial", URL: base, Err: err}
+		return nil, &url.Error{Op: "Dial", URL: caller.base.String(), Err: err}
 	}
 	running, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel

@@ -55,7 +55,7 @@ func (c *Client) obey(ctx context.Context, s *session, ended chan struct{}) *tim
 	for {
 		err := c.command(ctx, s)
 		if again == nil && c.anyDeferred() {
-			again = time.After(backoff(s.attempts))
+			again = time.After(c.delay(s.attempts))
 			s.attempts++
 		}
 		if err == nil {

@@ -23,7 +23,7 @@ type cutting struct {
 func (c *cutting) Read(p []byte) (int, error) {
 	if c.left == 0 {
 		c.Close()
-		return 0, io.ErrUnexpectedEOF
+		return 0, io.EOF
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.left)])
 	c.left -= n

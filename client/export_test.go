@@ -1,6 +1,30 @@
 package client
 
-import "github.com/ikornaselur/notiflux"
+import (
+	"context"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// DialForTest is Dial for a client that waits so long before each attempt.
+func DialForTest(ctx context.Context, base string, o Options, delay func(int) time.Duration) (*Client, error) {
+	caller, err := NewCallerForTest(base, o, delay)
+	if err != nil {
+		return nil, err
+	}
+	return dial(ctx, caller)
+}
+
+// NewCallerForTest is NewCaller likewise.
+func NewCallerForTest(base string, o Options, delay func(int) time.Duration) (*Caller, error) {
+	caller, err := NewCaller(base, o)
+	if err != nil {
+		return nil, err
+	}
+	caller.delay = delay
+	return caller, nil
+}
 
 // AppendCursorForTest returns the cursor of topics in one epoch.
 func AppendCursorForTest(epoch string, offsets map[notiflux.Topic]uint64) string {

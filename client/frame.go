@@ -1,6 +1,9 @@
 package client
 
 import (
+	"errors"
+	"io"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -36,9 +39,19 @@ type frame struct {
 	Subscribers int           `json:"subscribers"`
 }
 
-// parseFrame reads a frame, which owns its bytes.
+// errHalfFrame is why a connection ends in the middle of a frame: the WebSocket
+// package gives the first bytes as a whole message if the connection is cut where
+// it begins to read the next ones.
+var errHalfFrame = errors.New("the connection broke in a frame")
+
+// parseFrame reads a frame, which owns its bytes. What is no JSON is errProtocol,
+// and what is the beginning of some errHalfFrame.
 func parseFrame(data []byte) (f frame, err error) {
-	if err := json.Unmarshal(data, &f); err != nil {
+	err = json.Unmarshal(data, &f)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return frame{}, errHalfFrame
+	case err != nil:
 		return frame{}, errProtocol
 	}
 	return f, nil

@@ -46,7 +46,7 @@ func (c *Caller) History(ctx context.Context, r HistoryRequest) (History, error)
 		query.Set("since", r.Since.String())
 	}
 	if r.Limit < 0 {
-		return fail(fmt.Errorf("Limit is %d: give the number of messages", r.Limit))
+		return fail(fmt.Errorf("the limit is %d: give the number of messages", r.Limit))
 	}
 	if r.Limit > 0 {
 		query.Set("limit", strconv.Itoa(r.Limit))

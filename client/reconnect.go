@@ -66,7 +66,7 @@ func (c *Client) keep(ctx context.Context, s *session) error {
 		}
 		ended := s
 		for s = nil; s == nil; attempt++ {
-			wait, ok := pause(err, attempt)
+			wait, ok := c.pause(err, attempt)
 			if !ok {
 				return err
 			}
@@ -97,7 +97,7 @@ func (s *session) unused() bool { return s.first.IsZero() || time.Since(s.first)
 
 // pause returns how long to wait after err before an attempt, whose number
 // counts from 0 since a connection was steady; false: there is to be none.
-func pause(err error, attempt int) (time.Duration, bool) {
+func (c *Client) pause(err error, attempt int) (time.Duration, bool) {
 	if errors.Is(err, errProtocol) || errors.Is(err, websocket.ErrMessageTooBig) {
 		return 0, false
 	}
@@ -106,11 +106,11 @@ func pause(err error, attempt int) (time.Duration, bool) {
 	}
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		later := e.Status >= 500 || e.Status == http.StatusTooManyRequests
-		return max(min(e.After, mostAfter), 0) + backoff(attempt), later
+		return max(min(e.After, mostAfter), 0) + c.delay(attempt), later
 	}
 	e, ok := errors.AsType[*CloseError](err)
 	if !ok {
-		return backoff(attempt), true
+		return c.delay(attempt), true
 	}
 	after := max(min(e.After, mostAfter), 0)
 	switch websocket.StatusCode(e.closeCode()) {
@@ -127,7 +127,7 @@ func pause(err error, attempt int) (time.Duration, bool) {
 			return after, true
 		}
 	}
-	return max(after, backoff(attempt)), true
+	return max(after, c.delay(attempt)), true
 }
 
 // closeCode returns the code of a close, or that which an event stream's end would have.

@@ -70,7 +70,7 @@ func (c *Client) serveStreams(ctx context.Context, s *session) error {
 			return err
 		}
 		if again == nil && c.anyDeferred() {
-			again = time.After(backoff(r.attempts))
+			again = time.After(c.delay(r.attempts))
 			r.attempts++
 		}
 		select {

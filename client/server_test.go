@@ -2,6 +2,12 @@ package client_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"runtime/pprof"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -60,4 +66,100 @@ func dialServer(t *testing.T, s *servertest.Server) *client.Client {
 	}
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+func TestServerTellsWhoIsPresent(t *testing.T) {
+	s := servertest.Start(t, nil)
+	token := s.Token(auth.Subscribe, "a")
+	c, err := client.Dial(t.Context(), s.URL, client.Options{Token: client.Token(token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	a := listen(t, c, client.Subscription{Topics: []notiflux.Topic{"a"}, Presence: true})
+	if got := <-a.events; !strings.HasPrefix(got, "subscribed a ") {
+		t.Errorf("got %q", got)
+	}
+	// The list, and that the client has come itself, in whatever order.
+	seen := map[string]bool{<-a.events: true, <-a.events: true}
+	if !seen["present a 1 of 1 test"] || !seen["joined a test"] {
+		t.Errorf("got %v", seen)
+	}
+	present, err := c.Presence(t.Context(), "a")
+	if want := "present a 1 of 1 test"; err != nil || describe(present, nil) != want {
+		t.Errorf("Presence = %v, %v; want %s", describe(present, nil), err, want)
+	}
+}
+
+func TestServerTakesBroadcasts(t *testing.T) {
+	s := servertest.Start(t, nil)
+	c := dialServer(t, s)
+	a := listen(t, c, topics("a"))
+	<-a.events
+	p, err := client.NewCaller(s.URL, client.Options{Token: client.Token(s.Token(auth.Broadcast, "a"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	first, err := p.Broadcast(t.Context(), client.Broadcast{Topic: "a", Message: "1", Key: "k"})
+	again, err2 := p.Broadcast(t.Context(), client.Broadcast{Topic: "a", Message: "1", Key: "k"})
+	if err != nil || err2 != nil || first != again {
+		t.Errorf("the same key gave %v, %v and %v, %v", first, err, again, err2)
+	}
+	_, err = p.Broadcast(t.Context(), client.Broadcast{Topic: "a", Message: "2", Key: "k"})
+	if refusal, ok := errors.AsType[*notiflux.Error](err); !ok || refusal.Code != "key_reused" {
+		t.Errorf("another message with the key: %v", err)
+	}
+	results := p.BroadcastAll(t.Context(), []client.Broadcast{
+		{Topic: "a", Message: "not for this one", Exclude: c.Connection()}, {Topic: "other", Message: 1}, {Topic: "a", Message: 3},
+	})
+	if results[0].Err != nil || results[1].Err == nil || results[2].Err != nil {
+		t.Errorf("BroadcastAll = %v", results)
+	}
+	a.expect(fmt.Sprintf(`message a %v "1"`, first), fmt.Sprintf("message a %v 3", results[2].Position))
+	h, err := c.History(t.Context(), client.HistoryRequest{Topic: "a", Since: first})
+	if err != nil || len(h.Messages) != 2 || h.Position != results[2].Position || !h.Recovered || h.More {
+		t.Errorf("History = %+v, %v", h, err)
+	}
+}
+
+// After Close nothing is left of a client, however it was connected.
+func TestCloseLeavesNoGoroutine(t *testing.T) {
+	s := servertest.Start(t, nil)
+	for _, way := range []string{"websocket", "events"} {
+		t.Run(way, func(t *testing.T) {
+			x := newScissors(t, s.URL, way == "events", nil)
+			pprof.Do(t.Context(), pprof.Labels("client", t.Name()), func(ctx context.Context) {
+				c, err := client.Dial(ctx, x.address, client.Options{Token: client.Token(s.Token(auth.Subscribe, "a"))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				next, stop := iter.Pull2(c.Subscribe(ctx, topics("a")))
+				defer stop()
+				next()
+				if _, err := c.History(ctx, client.HistoryRequest{Topic: "a"}); err != nil {
+					t.Error(err)
+				}
+				c.Close()
+				if _, err, _ := next(); err != client.ErrClosed {
+					t.Errorf("the iteration ended with %v", err)
+				}
+			})
+			// What net/http has for an idle connection ends by itself, at once.
+			deadline := time.Now().Add(20 * time.Second)
+			for {
+				var profile strings.Builder
+				if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(profile.String(), fmt.Sprintf("%q", t.Name())) {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("goroutines are left:\n%s", &profile)
+				}
+				runtime.Gosched()
+			}
+		})
+	}
 }

@@ -134,7 +134,10 @@ func (s *session) welcome(ctx context.Context) error {
 		return closed(err, frame{})
 	}
 	f, err := parseFrame(data)
-	if err != nil || f.Type != "welcome" {
+	if err != nil {
+		return err
+	}
+	if f.Type != "welcome" {
 		return errProtocol
 	}
 	s.connection = f.Connection

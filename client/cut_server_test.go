@@ -1,0 +1,407 @@
+package client_test
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+var (
+	cuts = flag.Int("cuts", 250, "how often TestCutAtARandomByte cuts clients, for each way to connect and size of the history")
+	seed = flag.Uint64("seed", 0, "of the random choices of TestCutAtARandomByte; 0: another each time")
+)
+
+const (
+	cutClients = 5
+	cutRate    = 200 // messages per second and topic
+	mostCutAt  = 3000
+	// handshakeBytes is more than a server sends until a client is welcome. Of two
+	// connections that follow each other at most one is cut before, or the client
+	// takes to event streams.
+	handshakeBytes = 700
+)
+
+var cutTopics = []notiflux.Topic{"left", "right"}
+
+// hurry is the backoff of clients that are cut for a test.
+func hurry(int) time.Duration { return rand.N(5 * time.Millisecond) }
+
+// A scissors is a proxy that breaks each connection after so many bytes of what
+// the server says.
+type scissors struct {
+	address string
+	blocks  bool // lets no WebSocket through
+	most    int  // bytes before a cut; 0: mostCutAt, and not twice in a handshake
+
+	mu      sync.Mutex
+	random  *rand.Rand
+	left    int // connections that are still to be cut
+	cut     int
+	spared  bool              // the last one was not cut in its handshake
+	open    map[net.Conn]bool // both ends of each connection
+	running sync.WaitGroup
+}
+
+func newScissors(t *testing.T, server string, blocks bool, random *rand.Rand) *scissors {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &scissors{address: "http://" + listener.Addr().String(), blocks: blocks, random: random, open: map[net.Conn]bool{}}
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			x.running.Go(func() { x.pass(in, strings.TrimPrefix(server, "http://")) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		accepting.Wait()
+		x.mu.Lock()
+		x.closeLocked()
+		x.mu.Unlock()
+		x.running.Wait()
+	})
+	return x
+}
+
+// begin cuts what is open, and the next n connections.
+func (x *scissors) begin(n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.left = n
+	x.closeLocked()
+}
+
+func (x *scissors) closeLocked() {
+	for c := range x.open {
+		c.Close()
+	}
+}
+
+// at returns after how many bytes the next connection is cut; negative: it is not.
+func (x *scissors) at() int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.left == 0 {
+		return -1
+	}
+	x.left--
+	x.cut++
+	at := x.random.IntN(cmp.Or(x.most, mostCutAt))
+	if x.most == 0 && !x.spared && at < handshakeBytes {
+		at += handshakeBytes
+	}
+	x.spared = at >= handshakeBytes
+	return int64(at)
+}
+
+func (x *scissors) done() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.left == 0
+}
+
+func (x *scissors) pass(in net.Conn, server string) {
+	defer in.Close()
+	head := make([]byte, 4<<10)
+	n, err := in.Read(head) // a client sends the head of its request at once
+	if err != nil {
+		return
+	}
+	if x.blocks && strings.HasPrefix(string(head[:n]), "GET /ws") {
+		_, _ = io.WriteString(in, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		return
+	}
+	out, err := net.Dial("tcp", server)
+	if err != nil {
+		return
+	}
+	defer out.Close()
+	x.mu.Lock()
+	x.open[in], x.open[out] = true, true
+	x.mu.Unlock()
+	defer func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		delete(x.open, in)
+		delete(x.open, out)
+	}()
+	var up sync.WaitGroup
+	up.Go(func() {
+		if _, err := out.Write(head[:n]); err == nil {
+			_, _ = io.Copy(out, in)
+		}
+		out.Close()
+	})
+	if at := x.at(); at < 0 {
+		_, _ = io.Copy(in, out)
+	} else {
+		_, _ = io.CopyN(in, out, at)
+	}
+	in.Close()
+	out.Close()
+	up.Wait()
+}
+
+// Whatever byte a connection breaks at, again and again, a loop over a subscription
+// is given each message once and in order, or is told that some are missing; never
+// that inside the bounds of the history.
+func TestCutAtARandomByte(t *testing.T) {
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	for _, way := range []string{"websocket", "events"} {
+		for _, held := range []int{5, 1_000_000} {
+			t.Run(fmt.Sprintf("%s/held=%d", way, held), func(t *testing.T) {
+				s := servertest.Start(t, func(c *config.Serve) { c.HistoryMessages, c.HistoryBytes = held, c.HistoryTotalBytes })
+				cutAtRandomBytes(t, s, way == "events", held)
+			})
+		}
+	}
+}
+
+func cutAtRandomBytes(t *testing.T, s *servertest.Server, blocks bool, held int) {
+	recorder := new(delivery.Recorder)
+	goal := make(chan map[notiflux.Topic]notiflux.Position, cutClients)
+	var listeners []*cutListener
+	var listening sync.WaitGroup
+	for n := range cutClients {
+		x := newScissors(t, s.URL, blocks, rand.New(rand.NewPCG(*seed, uint64(n))))
+		l := &cutListener{t: t, scissors: x, recording: recorder.Client(fmt.Sprint("client ", n)), positions: map[notiflux.Topic]notiflux.Position{}}
+		c, err := client.DialForTest(t.Context(), x.address, client.Options{Token: client.Token(s.Token(auth.Subscribe, cutTopics...))}, hurry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.begin(*cuts / cutClients)
+		listening.Go(func() {
+			defer c.Close()
+			l.listen(c, goal)
+		})
+		listeners = append(listeners, l)
+	}
+	heads := publishUntil(t, s, recorder, func() bool {
+		for _, l := range listeners {
+			if !l.scissors.done() && !t.Failed() {
+				return false
+			}
+		}
+		return true
+	})
+	for range listeners {
+		goal <- heads
+	}
+	listening.Wait()
+
+	for i, fault := range delivery.Check(recorder.Log(held)) {
+		if i == 10 {
+			t.Error("and more")
+			break
+		}
+		t.Error(fault)
+	}
+	cut, resumed, lost := 0, 0, 0
+	for _, l := range listeners {
+		cut, resumed, lost = cut+l.scissors.cut, resumed+l.resumed, lost+l.lost
+	}
+	t.Logf("-seed=%d: cut %d times up to %v; resumed %d times, lost %d times", *seed, cut, heads, resumed, lost)
+	if cut < *cuts/cutClients*cutClients || resumed == 0 || held > 10 && lost > 0 || held < 10 && *cuts >= 100 && lost == 0 {
+		t.Errorf("cut %d times, resumed %d times, lost %d times with %d messages held", cut, resumed, lost, held)
+	}
+}
+
+// publishUntil publishes to all topics at a steady rate, and returns their last
+// positions.
+func publishUntil(t *testing.T, s *servertest.Server, recorder *delivery.Recorder, enough func() bool) map[notiflux.Topic]notiflux.Position {
+	c, err := client.NewCaller(s.URL, client.Options{Token: client.Token(s.Token(auth.Broadcast, cutTopics...))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	heads := map[notiflux.Topic]notiflux.Position{}
+	pace := time.NewTicker(time.Second / cutRate)
+	defer pace.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	for n := 0; !enough(); n++ {
+		for _, topic := range cutTopics {
+			// What stands between events stands inside a message too.
+			data := fmt.Sprint(topic, n, strings.Repeat("\n\ndata: {\"é\"}\r\n", n%12))
+			answered := recorder.Publishing(topic, data)
+			position, err := c.Broadcast(ctx, client.Broadcast{Topic: topic, Message: data})
+			if err != nil {
+				t.Error(err)
+				return heads
+			}
+			answered(delivery.Acknowledged, position)
+			heads[topic] = position
+		}
+		<-pace.C
+	}
+	return heads
+}
+
+// Whatever byte a publisher's connections break at, each message is published once.
+func TestBroadcastCutAtARandomByte(t *testing.T) {
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	s := servertest.Start(t, func(c *config.Serve) { c.HistoryMessages = 10_000 })
+	x := newScissors(t, s.URL, false, rand.New(rand.NewPCG(*seed, 0)))
+	x.most = 300 // an answer takes about as much
+	x.begin(*cuts)
+	token := client.Token(s.Token(auth.Broadcast, "a"))
+	c, err := client.DialForTest(t.Context(), s.URL, client.Options{Token: client.Token(s.Token(auth.Subscribe, "a"))}, hurry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p, err := client.NewCallerForTest(x.address, client.Options{Token: token}, hurry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	want := 0
+	for ; !x.done() && want < 9000; want += 3 {
+		position, err := p.Broadcast(t.Context(), client.Broadcast{Topic: "a", Message: want})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, r := range p.BroadcastAll(t.Context(), []client.Broadcast{{Topic: "a", Message: want + 1}, {Topic: "a", Message: want + 2}}) {
+			if r.Err != nil || r.Position.Offset != position.Offset+uint64(n)+1 {
+				t.Fatalf("result %d after %v is %v, %v", n, position, r.Position, r.Err)
+			}
+		}
+	}
+	h, err := c.History(t.Context(), client.HistoryRequest{Topic: "a", Limit: 1000})
+	for at := max(0, want-1000); err == nil && at < want; {
+		if len(h.Messages) == 0 {
+			t.Fatalf("%d of %d messages are in the history", at, want)
+		}
+		for _, m := range h.Messages {
+			if string(m.Data) != fmt.Sprint(at) {
+				t.Fatalf("message %d is %s", at, m.Data)
+			}
+			at++
+		}
+		h, err = c.History(t.Context(), client.HistoryRequest{Topic: "a", Since: h.Position})
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	t.Logf("-seed=%d: cut %d times in %d messages", *seed, x.cut, want)
+}
+
+// A cutListener notes what a loop is given.
+type cutListener struct {
+	t         *testing.T
+	scissors  *scissors
+	recording *delivery.Recording
+	positions map[notiflux.Topic]notiflux.Position
+	asked     delivery.Time // before what is answered next was asked
+
+	resumed, lost int
+}
+
+// listen runs until the loop has been given all up to the goal.
+func (l *cutListener) listen(c *client.Client, goal <-chan map[notiflux.Topic]notiflux.Position) {
+	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
+	defer cancel()
+	l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
+	reached := func(heads map[notiflux.Topic]notiflux.Position) bool {
+		for topic, head := range heads {
+			if l.positions[topic].Offset < head.Offset {
+				return false
+			}
+		}
+		return heads != nil
+	}
+	var heads map[notiflux.Topic]notiflux.Position
+	events := make(chan func(), 1)
+	go func() {
+		defer close(events)
+		for event, err := range c.Subscribe(ctx, client.Subscription{Topics: cutTopics}) {
+			taken := make(chan struct{})
+			events <- func() {
+				l.note(event, err)
+				close(taken)
+			}
+			<-taken
+		}
+	}()
+	for !reached(heads) {
+		select {
+		case heads = <-goal:
+		case note, more := <-events:
+			if !more {
+				return
+			}
+			note()
+		}
+	}
+	l.recording.Add(delivery.Event{Kind: delivery.Rest})
+	cancel()
+	for note := range events {
+		note()
+	}
+}
+
+// note notes what was yielded.
+func (l *cutListener) note(event client.Event, err error) {
+	out := delivery.Event{}
+	if lost, ok := err.(*client.LostError); ok {
+		l.lost++
+		out = l.answer(lost.Topic, lost.Position, -1)
+	} else if err != nil {
+		if l.t.Context().Err() == nil && err != context.Canceled {
+			l.t.Errorf("the iteration ended with %v", err)
+		}
+		return
+	}
+	switch e := event.(type) {
+	case client.Message:
+		text, _ := e.Text()
+		out = delivery.Event{Kind: delivery.Message, Topic: e.Topic, Position: e.Position, Data: text}
+	case client.Subscribed:
+		if e.Resumed {
+			l.resumed++
+		}
+		out = l.answer(e.Topic, e.Position, e.Replay)
+		out.Recovered = true
+	case client.Disconnected:
+		out = delivery.Event{Kind: delivery.Cut}
+	}
+	l.recording.Add(out)
+	if out.Topic != "" {
+		l.positions[out.Topic] = out.Position
+	}
+	if out.Kind != delivery.Subscribed {
+		l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
+	}
+}
+
+func (l *cutListener) answer(topic notiflux.Topic, position notiflux.Position, replay int) delivery.Event {
+	return delivery.Event{
+		Kind: delivery.Subscribed, Topic: topic, Position: position, Replay: max(replay, 0),
+		Ask: delivery.Ask{Time: l.asked, Since: l.positions[topic]},
+	}
+}
