@@ -1,6 +1,10 @@
 // Package client subscribes to the topics of a notiflux server, and stays
 // subscribed: it speaks the JSON protocol over a WebSocket, connects again when
-// the connection ends, and goes on where it was.
+// the connection ends, and goes on where it was. It publishes, too, and reads what
+// was published and who is present.
+//
+// [NewCaller] is for who only publishes or reads: a [Caller] makes single calls
+// over HTTP, and tries them again as long as that may help and does no harm.
 //
 // [Dial] connects, and [Client.Subscribe] gives what happens to topics as an
 // iterator. What is lost cannot be overlooked, for it is an error and no event:
@@ -28,6 +32,13 @@
 // system's buffers. A loop that is slow makes the server wait, and with it the
 // other loops of the same client; who needs them apart dials twice. A server
 // that has waited too long ends the connection, and the client resumes.
+//
+// Where something between the client and the server lets no WebSocket through, the
+// client takes to event streams, of up to 64 topics each. To a loop nothing
+// changes, but that there is no presence. When topics come or go, a stream is
+// replaced by one that begins at the position of each: see relay for the rule that
+// keeps this from losing anything. After ten minutes the next connection is tried
+// as a WebSocket again.
 //
 // Invariants: within a topic and epoch, positions given to a loop strictly
 // increase. What a loop has taken is asked for never again, and what it has not

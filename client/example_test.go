@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -52,6 +53,34 @@ func Example() {
 	// load the page again: messages of "news" after E:42 were lost by the server
 	// world
 	// the server closed the connection: 4003 that is all
+}
+
+func ExampleCaller_Broadcast() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // in place of a notiflux server
+		fmt.Fprint(w, `{"topic":"news","position":"E:62"}`)
+	}))
+	defer server.Close()
+
+	c, err := client.NewCaller(server.URL, client.Options{Token: "what your back end signs"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	position, err := c.Broadcast(ctx, client.Broadcast{Topic: "news", Message: map[string]int{"goals": 3}})
+	if refusal, ok := errors.AsType[*notiflux.Error](err); ok {
+		fmt.Println("the server will not:", refusal.Code)
+		return
+	}
+	if err != nil {
+		fmt.Println("it may be published or not:", err)
+		return
+	}
+	fmt.Println("published at", position)
+	// Output: published at E:62
 }
 
 func serveNews(w http.ResponseWriter, r *http.Request) {

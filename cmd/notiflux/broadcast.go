@@ -2,23 +2,25 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"time"
 	"unicode/utf8"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
 type broadcastCmd struct {
 	Topic   string `arg:"" help:"Topic to publish to."`
 	Message string `arg:"" help:"Text to publish, after -- if it begins with a dash; - publishes each line of standard input."`
+
+	Key     string        `placeholder:"KEY" help:"Name of this message: published again with it within two minutes, it is published once. Without it, the retries of this command share one."`
+	Timeout time.Duration `default:"30s" help:"Try so long, for each message, when the server cannot be reached or has no room."`
 
 	Client clientFlags `embed:""`
 }
@@ -28,12 +30,8 @@ func (*broadcastCmd) Help() string {
 	return "Prints nothing when the server took everything. Lines of standard input are published in order, and the first one that is refused ends it."
 }
 
-const (
-	// maxMessageBytes is the most that any server takes; a longer line is no message.
-	maxMessageBytes = 8 << 20
-	// broadcastTimeout is longer than a server that means to answer takes.
-	broadcastTimeout = 30 * time.Second
-)
+// maxMessageBytes is the most that any server takes; a longer line is no message.
+const maxMessageBytes = 8 << 20
 
 // Run publishes one message, or the lines of standard input.
 func (c *broadcastCmd) Run(t *terminal) error {
@@ -49,12 +47,18 @@ func (c *broadcastCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	p := publisher{
-		http:  &http.Client{Timeout: broadcastTimeout, CheckRedirect: stay},
-		base:  base,
-		topic: topic,
-		token: token,
+	switch {
+	case c.Key != "" && c.Message == "-":
+		return usagef("--key: a key names one message: give the message itself")
+	case c.Timeout <= 0:
+		return usagef("--timeout: %v is no time", c.Timeout)
 	}
+	caller, err := client.NewCaller(base.String(), client.Options{Token: client.Token(token)})
+	if err != nil {
+		return err
+	}
+	defer caller.Close()
+	p := publisher{caller: caller, base: base, topic: topic, key: c.Key, timeout: c.Timeout}
 	if c.Message == "-" {
 		return p.publishLines(t.in)
 	}
@@ -63,10 +67,11 @@ func (c *broadcastCmd) Run(t *terminal) error {
 
 // publisher publishes to one topic.
 type publisher struct {
-	http  *http.Client
-	base  *url.URL
-	topic notiflux.Topic
-	token string
+	caller  *client.Caller
+	base    *url.URL
+	topic   notiflux.Topic
+	key     string
+	timeout time.Duration
 }
 
 // publishLines publishes each line of r, without its end.
@@ -94,24 +99,12 @@ func (p *publisher) publish(message string) error {
 	if !utf8.ValidString(message) {
 		return errors.New("the message is not UTF-8, so it cannot be published as text")
 	}
-	body, err := json.Marshal(map[string]string{"topic": string(p.topic), "message": message})
-	if err != nil {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), p.timeout, fmt.Errorf("tried for %v", p.timeout))
+	defer cancel()
+	_, err := p.caller.Broadcast(ctx, client.Broadcast{Topic: p.topic, Message: message, Key: p.key})
+	_, answered := errors.AsType[*client.StatusError](err)
+	if err == nil || answered {
 		return err
 	}
-	request, err := http.NewRequest(http.MethodPost, p.base.JoinPath("broadcast").String(), bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Authorization", "Bearer "+p.token)
-	response, err := p.http.Do(request)
-	if err != nil {
-		return unreachable(p.base, err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("broadcast to %q: %w", p.topic, refusal(response))
-	}
-	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxProblemBytes)) // so that the connection is used again
-	return err
+	return unreachable(p.base, err)
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strconv"
+	"strings"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
@@ -17,10 +19,11 @@ import (
 type subscribeCmd struct {
 	Topic []string `arg:"" help:"Topics to subscribe to."`
 
-	Since  string `placeholder:"POSITION" help:"Begin with the message after a position, as --json prints them; with one topic."`
-	Last   int    `placeholder:"N" help:"Begin with up to so many earlier messages of each topic."`
-	Latest bool   `help:"Leave out older messages when there are more than can be printed in time."`
-	JSON   bool   `name:"json" help:"Print JSON objects, with topic and position."`
+	Since    string `placeholder:"POSITION" help:"Begin with the message after a position, as --json prints them; with one topic."`
+	Last     int    `placeholder:"N" help:"Begin with up to so many earlier messages of each topic."`
+	Latest   bool   `help:"Leave out older messages when there are more than can be printed in time."`
+	Presence bool   `help:"Be present on the topics, and tell on standard error who else is, who joins and who leaves; with --json, as objects."`
+	JSON     bool   `name:"json" help:"Print JSON objects, with topic and position."`
 
 	Client clientFlags `embed:""`
 }
@@ -59,6 +62,7 @@ func (c *subscribeCmd) subscription() (s client.Subscription, err error) {
 		}
 		s.Topics = append(s.Topics, topic)
 	}
+	s.Presence = c.Presence
 	if s.Last, s.Latest = c.Last, c.Latest; s.Last < 0 {
 		return s, usagef("--last: %d messages cannot be", s.Last)
 	}
@@ -146,7 +150,71 @@ func (p *printer) print(event client.Event, err error) error {
 	case client.Message:
 		return p.message(e)
 	}
+	return p.presence(event)
+}
+
+// presence writes who is present, joins or leaves; of other events nothing.
+func (p *printer) presence(event client.Event) error {
+	type change struct {
+		Type    string         `json:"type"`
+		Topic   notiflux.Topic `json:"topic"`
+		Members []member       `json:"members"`
+	}
+	switch e := event.(type) {
+	case client.Joined:
+		p.note("notiflux: %s joined %s", names(e.Members), e.Topic)
+		return p.object(change{"join", e.Topic, members(e.Members)})
+	case client.Left:
+		p.note("notiflux: %s left %s", names(e.Members), e.Topic)
+		return p.object(change{"leave", e.Topic, members(e.Members)})
+	case client.Present:
+		who := ""
+		if len(e.Members) > 0 {
+			who = ": " + names(e.Members)
+		}
+		if e.Count > len(e.Members) && who != "" {
+			who += ", and more"
+		}
+		p.note("notiflux: %d present on %s%s", e.Count, e.Topic, who)
+		return p.object(struct {
+			Type        string         `json:"type"`
+			Topic       notiflux.Topic `json:"topic"`
+			Count       int            `json:"count"`
+			Subscribers int            `json:"subscribers"`
+			Members     []member       `json:"members,omitempty"`
+		}{"presence", e.Topic, e.Count, e.Subscribers, members(e.Members)})
+	}
 	return nil
+}
+
+// member is a member as --json prints it.
+type member struct {
+	Sub  string          `json:"sub"`
+	Info json.RawMessage `json:"info,omitempty"`
+}
+
+func members(all []client.Member) []member {
+	out := make([]member, len(all))
+	for i, m := range all {
+		out[i] = member{m.Sub, m.Info}
+	}
+	return out
+}
+
+// names lists members. They are quoted: what a token says is nothing for a terminal.
+func names(all []client.Member) string {
+	var out []string
+	for _, m := range all {
+		out = append(out, strconv.Quote(m.Sub))
+	}
+	return strings.Join(out, ", ")
+}
+
+// note tells what --json prints as an object.
+func (p *printer) note(format string, args ...any) {
+	if !p.json {
+		p.tell(format, args...)
+	}
 }
 
 // message writes a message: a string as it is, any other value as JSON.
