@@ -20,7 +20,7 @@ type place struct {
 }
 
 // appendCursor appends the cursor of places in one epoch, as docs/protocol.md has
-// it (Event streams): base64url without padding of the length of the epoch in a
+// it (section 3): base64url without padding of the length of the epoch in a
 // byte, the epoch, and for each topic in byte order of its name topicHash, most
 // significant byte first, and the offset as an unsigned varint.
 func appendCursor(dst []byte, epoch string, places []place) []byte {
