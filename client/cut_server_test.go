@@ -351,6 +351,7 @@ func (l *cutListener) listen(c *client.Client, goal <-chan map[notiflux.Topic]no
 	for !reached(heads) {
 		select {
 		case heads = <-goal:
+			goal = nil // the next ones are for others
 		case note, more := <-events:
 			if !more {
 				return
