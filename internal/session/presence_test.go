@@ -2,12 +2,15 @@ package session_test
 
 import (
 	"encoding/json"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -137,4 +140,45 @@ func TestUntil(t *testing.T) {
 		c.s.Gone()
 		pass(2 * time.Hour) // The end of a subscription that is over already.
 	})
+}
+
+// A subscription that is over is held by nothing, though its token would have ended it
+// much later: it would keep every message that came since.
+func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{}, nil)
+	stays, c := w.connectJSON(t, w.both("a")), w.connectJSON(t, "")
+	for i := range 10 {
+		c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"token":"` + w.user("s", "", time.Now().Add(time.Duration(10-i)*time.Hour)) + `"}`,
+			`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
+	}
+	gone := weak.Make(c.s)
+	c.s.Gone()
+	c = nil
+	stays.exchange(t, []string{`{"type":"ping"}`, `{"type":"pong"}`}) // The group has no more to do with the other one.
+	w.loop.posts, w.workers.waiting = nil, nil
+	runtime.GC()
+	if gone.Value() != nil {
+		t.Error("a session that is gone is still held")
+	}
+	runtime.KeepAlive(w)
+}
+
+// What is refused is refused as a whole.
+func TestJSONPresenceWithoutRoom(t *testing.T) {
+	h := hub.New(hub.Config{Epoch: "E", MaxTopics: 1})
+	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Hub = h })
+	w.hub = h
+	c := w.connectJSON(t, w.both("a"))
+	refused := `{"type":"subscribed","topics":{},"refused":{"a":{"code":"over_capacity","message":"the server holds 1 topics, its most: try again later"}}}`
+	c.exchange(t,
+		[]string{`{"type":"subscribe","topics":["a"],"presence":true}`, refused},
+		[]string{`PUBLISH a x`},
+		[]string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":0}}}`},
+		[]string{`{"type":"subscribe","topics":["a"],"presence":true,"mode":"latest"}`, refused},
+		[]string{`PUBLISH a y`, `{"type":"message","topic":"a","position":"E:2","time":0,"data":"y"}`},
+	)
+	c.s.Gone()
+	if w.stats.Subscriptions.Load() != 0 || w.presence.Stats().Seats != 0 {
+		t.Errorf("left: %d subscriptions, %+v", w.stats.Subscriptions.Load(), w.presence.Stats())
+	}
 }

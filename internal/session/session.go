@@ -222,8 +222,9 @@ func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, w wish) (
 		return hub.Place{}, err
 	}
 	sub := s.find(topic)
+	isNew := sub == nil
 	var place hub.Place
-	if sub != nil {
+	if !isNew {
 		place = hub.Place{Position: s.position(sub.cursor), Recovered: true}
 	} else {
 		var err error
@@ -232,11 +233,16 @@ func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, w wish) (
 		}
 		place.Replay -= s.countExcluded(place.Cursor)
 	}
+	if w.presence {
+		if err := s.attend(topic, claims); err != nil {
+			if isNew {
+				s.unsubscribe(topic) // What is refused is refused as a whole.
+			}
+			return hub.Place{}, err
+		}
+	}
 	sub.latest = w.latest
 	s.group.endAt(sub, claims.Until)
-	if w.presence {
-		return place, s.attend(topic, claims)
-	}
 	return place, nil
 }
 
