@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -74,6 +75,38 @@ func TestBatchesWithoutToken(t *testing.T) {
 		r := s.do(t, "POST", "/broadcast", body, headers...)
 		if r.status != 207 || !strings.HasPrefix(r.body, `[{"topic":"a","error":{"code":"`+code+`"`) || !strings.Contains(r.body, `,{"topic":"a","position":`) {
 			t.Errorf("with %q: %d %s", header, r.status, r.body)
+		}
+	}
+}
+
+// A token that many elements share is judged once, also if it is wrong.
+func TestABatchJudgesATokenOnce(t *testing.T) {
+	s := newService(t, api.Config{})
+	stranger, _ := newIssuer(t)
+	body := `[{` + ok + `}` + strings.Repeat(`,{`+ok+`}`, 999) + `]`
+	r := s.do(t, "POST", "/broadcast", body, "Authorization", "Bearer "+token(t, stranger, auth.Broadcast, "a"))
+	if n := strings.Count(r.body, `"token_invalid"`); r.status != 207 || n != 1000 {
+		t.Errorf("%d with %d errors, want 207 with 1000", r.status, n)
+	}
+	if n := s.verifier.Stats().Refused; n != 1 {
+		t.Errorf("%d tokens were judged, want 1", n)
+	}
+}
+
+// What a broker refuses is an error of its element.
+func TestBatchesThatThePublisherRefuses(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{notiflux.Errorf(notiflux.KeyReused, "another"), `{"code":"key_reused","message":"another"}`},
+		{notiflux.Errorf(notiflux.OverCapacity, "many keys"), `{"code":"over_capacity","message":"many keys"}`},
+		{errors.New("dial secret.example.com"), `{"code":"internal","message":"the server failed to handle this"}`},
+	} {
+		s := newService(t, api.Config{Publisher: &publisher{err: c.err}})
+		r := s.do(t, "POST", "/broadcast", `{"topics":["a"],"message":1,"key":"k"}`, "Authorization", "Bearer "+token(t, s.signer, auth.Broadcast, "a"))
+		if want := `[{"topic":"a","error":` + c.want + `}]`; r.status != 207 || strings.TrimSpace(r.body) != want {
+			t.Errorf("%v: %d %s, want 207 %s", c.err, r.status, r.body, want)
 		}
 	}
 }

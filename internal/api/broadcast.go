@@ -113,7 +113,7 @@ func (a *API) release(d *decoder) {
 // authorize gives each publication whose token does not allow it its error. The token
 // is that of its element, else of the header.
 func (a *API) authorize(b *broadcast, h http.Header) {
-	var last auth.Token // Most have the same one.
+	var last auth.Token // Most have the same one, also when it is wrong.
 	var claims *auth.Claims
 	var err error
 	for i := range b.publications {
@@ -121,7 +121,7 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 		if p.Err != nil {
 			continue
 		}
-		if i == 0 || token != last || claims == nil {
+		if token != last || claims == nil && err == nil {
 			last = token
 			claims, err = a.claims(token, h)
 		}

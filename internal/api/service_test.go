@@ -27,6 +27,7 @@ type service struct {
 	url       string
 	publisher *publisher
 	signer    *auth.Signer
+	verifier  *auth.Verifier
 	log       *logBuffer
 }
 
@@ -49,12 +50,11 @@ func newService(t *testing.T, c api.Config, origins ...string) *service {
 func newHandler(t testing.TB, c api.Config, origins ...string) *service {
 	t.Helper()
 	s := &service{publisher: new(publisher), log: new(logBuffer)}
-	var verifier *auth.Verifier
-	s.signer, verifier = newIssuer(t)
+	s.signer, s.verifier = newIssuer(t)
 	if c.Publisher == nil {
 		c.Publisher = s.publisher
 	}
-	c.Verifier = verifier
+	c.Verifier = s.verifier
 	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	list, err := origin.Parse(origins)
 	if err != nil {
@@ -69,6 +69,7 @@ func newHandler(t testing.TB, c api.Config, origins ...string) *service {
 		api.Route{Method: "GET", Path: "/ws", Handle: s.api.Health, NoHead: true},
 		api.Route{Method: "GET", Path: "/history", Handle: s.api.History},
 		api.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
+		api.Route{Method: "GET", Path: "/presence", Handle: s.api.Presence},
 	)
 	return s
 }
