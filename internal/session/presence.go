@@ -68,19 +68,36 @@ func (s *Session) membersJSON(c wire.JSONCommand) {
 			return
 		}
 		var answer []byte
-		list := func(context.Context) {
-			p := wire.Presence{Topic: c.Topic, Subscribers: s.group.config.Hub.Subscribers(c.Topic)}
-			if p.Members, p.Count = s.group.config.Presence.List(c.Topic, maxListed); p.Members == nil {
-				p.Members = []notiflux.Member{} // There are none, and that is said.
-			}
-			answer = wire.AppendPresence(nil, c.ID, p)
-		}
+		list := func(context.Context) { answer = s.group.listed(c) }
+		given := s.noticesGiven(c.Topic)
 		s.wait(s.group.config.Waiting, list, func(refused error) {
 			if refused != nil {
 				s.answerError(c.ID, refused)
 				return
 			}
+			// What the client was told meanwhile may not be in the list, and it would take
+			// the list for newer.
+			if s.noticesGiven(c.Topic) != given {
+				answer = s.group.listed(c)
+			}
 			s.answer(answer)
 		})
 	})
+}
+
+// noticesGiven returns how far the client has come in the notices of a topic.
+func (s *Session) noticesGiven(topic notiflux.Topic) uint64 {
+	if sub := s.find(hub.Notices(topic)); sub != nil {
+		return sub.cursor.Offset()
+	}
+	return 0
+}
+
+// listed returns the answer to a command for who is present. It is safe off the loop.
+func (g *Group) listed(c wire.JSONCommand) []byte {
+	p := wire.Presence{Topic: c.Topic, Subscribers: g.config.Hub.Subscribers(c.Topic)}
+	if p.Members, p.Count = g.config.Presence.List(c.Topic, maxListed); p.Members == nil {
+		p.Members = []notiflux.Member{} // There are none, and that is said.
+	}
+	return wire.AppendPresence(nil, c.ID, p)
 }

@@ -82,6 +82,20 @@ func TestJSONPresence(t *testing.T) {
 	}
 }
 
+// A list is never older than what the client was told before it.
+func TestJSONPresenceListIsTheNewest(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{}, nil)
+	c := w.connectJSON(t, w.user("ann", "", time.Time{}))
+	c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
+	c.s.Receive([]byte(`{"type":"presence","topic":"a"}`), false)
+	w.workers.work(t.Context())
+	w.presence.Join("a", notiflux.Member{Sub: "bob"})
+	w.join("bob")
+	c.hears(t, `{"type":"join","topic":"a","member":{"sub":"bob"}}`)
+	w.loop.run()
+	c.hears(t, `{"type":"presence","topic":"a","count":2,"subscribers":1,"members":[{"sub":"ann"},{"sub":"bob"}]}`)
+}
+
 // A topic with presence counts as two.
 func TestJSONPresenceCounts(t *testing.T) {
 	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.MaxTopics = 3 })
