@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
 )
@@ -13,13 +15,15 @@ func Check(log Log) []error {
 	f := new(faults)
 	o := newOrders(&log, f)
 	for _, c := range log.Clients {
-		w := walk{orders: o, faults: f, name: c.Name, held: log.Held, had: make(map[notiflux.Topic]notiflux.Position)}
+		w := walk{orders: o, faults: f, name: c.Name, held: log.Held, epochs: log.Epochs, had: make(map[notiflux.Topic]notiflux.Position)}
 		w.reset()
 		for i, e := range c.Events {
 			w.at, w.event = i, e
 			w.step(e)
 		}
 	}
+	checkPresence(&log, f)
+	checkCounters(&log, o, f)
 	return f.all
 }
 
@@ -40,13 +44,15 @@ type walk struct {
 	faults *faults
 	name   string
 	held   int
+	epochs []Epoch
 
 	at    int
 	event Event
 
 	// Of this connection.
 	subscriptions map[notiflux.Topic]notiflux.Position // what each was given so far
-	untold        map[notiflux.Topic]Event             // answers without a position, until a message tells
+	grants        map[notiflux.Topic]*Grant
+	untold        map[notiflux.Topic]Event // answers without a position, until a message tells
 	ended         map[notiflux.Topic]bool
 
 	had map[notiflux.Topic]notiflux.Position // what was given over all connections
@@ -54,6 +60,7 @@ type walk struct {
 
 func (w *walk) reset() {
 	w.subscriptions = make(map[notiflux.Topic]notiflux.Position)
+	w.grants = make(map[notiflux.Topic]*Grant)
 	w.untold = make(map[notiflux.Topic]Event)
 	w.ended = make(map[notiflux.Topic]bool)
 }
@@ -79,7 +86,11 @@ func (w *walk) step(e Event) {
 	case Rest:
 		w.rest()
 		return
+	case Leaving, Members:
+		return
 	case Subscribed:
+		w.grant()
+		w.epoch()
 		if subscribed {
 			w.again(given)
 		} else {
@@ -97,7 +108,10 @@ func (w *walk) step(e Event) {
 		return
 	}
 	switch e.Kind {
+	case Joined, Left, Counted, Listed:
+		return
 	case Message:
+		w.allowed()
 		if w.message(given); e.Position.Epoch == given.Epoch && e.Position.Offset < given.Offset {
 			return // It has more already.
 		}
@@ -118,6 +132,46 @@ func (w *walk) step(e Event) {
 		return
 	}
 	w.give()
+}
+
+// late is by how much the server may end a subscription after its time: a timer, and
+// the turn of a loop.
+const late = time.Second
+
+// grant is what the token of a new answer allows.
+func (w *walk) grant() {
+	g := w.event.Ask.Grant
+	w.grants[w.event.Topic] = g
+	switch {
+	case g == nil:
+	case !slices.Contains(g.Topics, w.event.Topic):
+		w.fault("the token allows %q", g.Topics)
+	case !g.Until.IsZero() && w.event.At.After(g.Until.Add(late)):
+		w.fault("subscriptions with the token ended at %v", g.Until)
+	}
+}
+
+// allowed looks at whether a message came while the token allowed it.
+func (w *walk) allowed() {
+	g, p := w.grants[w.event.Topic], w.orders.byData[w.event.Topic][w.event.Data]
+	if g != nil && p != nil && !g.Until.IsZero() && p.At.After(g.Until.Add(late)) {
+		w.fault("published after the end of its subscription, at %v", g.Until)
+	}
+}
+
+// epoch looks at whether the answer is in the epoch of its server.
+func (w *walk) epoch() {
+	e := w.event
+	if len(w.epochs) == 0 || e.Position.Epoch == "" {
+		return
+	}
+	for i, epoch := range w.epochs {
+		over := i+1 < len(w.epochs) && w.epochs[i+1].From < e.Ask.Time
+		if epoch.Name == e.Position.Epoch && epoch.From < e.Time && !over {
+			return
+		}
+	}
+	w.fault("the epoch is %s", w.epochs[len(w.epochs)-1].Name)
 }
 
 // give moves the subscription to the position of the event.
@@ -223,6 +277,12 @@ func (w *walk) rest() {
 		o := w.order(topic, given)
 		if missing := len(o.messages) - o.rank(given.Offset); missing > 0 {
 			w.fault("%d messages of %q are missing at its end, after %v", missing, topic, given)
+		}
+		if n := len(w.epochs); n > 0 {
+			if now := w.epochs[n-1].Name; given.Epoch != now {
+				w.fault("the epoch is %s, and the client is in %s", now, given.Epoch)
+			}
+			continue
 		}
 		for n, other := range w.orders.of {
 			if n.topic == topic && n.epoch != given.Epoch && other.last() > o.last() {

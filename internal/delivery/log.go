@@ -19,7 +19,13 @@
 //   - a position that the history must still cover is recovered;
 //   - nothing comes before the answer to a subscription, and nothing after the
 //     answer to its end;
-//   - at rest, a client has the head of each of its topics.
+//   - at rest, a client has the head of each of its topics;
+//   - a key stands for one message at one position;
+//   - a message goes to who was allowed its topic when it was published;
+//   - a new epoch is told to who comes with a position of the one before;
+//   - joins and leaves of a member alternate, nobody is told to have left who was
+//     away for less than the linger, and at rest a client knows who is present;
+//   - what the server counted is what publishers and clients saw.
 //
 // What was the head when a client was answered is known within bounds: all that
 // was acknowledged before it asked, and nothing that was published after it had
@@ -29,7 +35,11 @@
 // events is its own affair, and that of the test.
 package delivery
 
-import "github.com/ikornaselur/notiflux"
+import (
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+)
 
 // Time orders the events of a log, whoever saw them: what has the lower one
 // ended before the other began. The first is 1.
@@ -43,7 +53,28 @@ type Log struct {
 	// Held is how many messages of a topic the history holds at least: a position
 	// with so many or fewer after it must be recovered. 0: nothing must be.
 	Held int
+
+	Epochs   []Epoch       // of the servers, in their order; nil: not known
+	Linger   time.Duration // how long a member stays present without a subscription
+	Counters *Counters     // of the server when all was over; nil: not known
 }
+
+// An Epoch is what positions begin with from a time on.
+type Epoch struct {
+	Name string
+	From Time // before anybody could be answered in it
+}
+
+// Counters are what a server counted, to be compared with what was seen.
+type Counters struct {
+	Broadcasts uint64 // answered with a position
+	Messages   uint64 // ordered
+	Deliveries uint64 // frames of messages and of presence that clients were given
+	TooSlow    uint64 // connections that were closed as too slow
+}
+
+// CloseTooSlow is the close code of a connection that the server cut.
+const CloseTooSlow = 4202
 
 // Outcome says what became of a publish.
 type Outcome uint8
@@ -58,9 +89,11 @@ const (
 // A Publish is one message as its publisher saw it.
 type Publish struct {
 	Topic    notiflux.Topic
-	Data     string // as clients see it; no other message has the same
-	Called   Time   // before it was sent
-	Answered Time   // after the answer; without meaning if Outcome is Unknown
+	Data     string    // as clients see it; no other message has the same
+	Key      string    // empty: none. With one it may be published again, while the key counts
+	Called   Time      // before it was sent
+	At       time.Time // when that was
+	Answered Time      // after the answer; without meaning if Outcome is Unknown
 	Outcome  Outcome
 	Position notiflux.Position // if Acknowledged
 }
@@ -68,6 +101,7 @@ type Publish struct {
 // A Client is a client by name, and what came to it over all its connections.
 type Client struct {
 	Name   string
+	Sub    string // of its tokens: the member that it is
 	Events []Event
 }
 
@@ -81,14 +115,22 @@ const (
 	Skipped      Kind = "skipped"      // From, Position: messages after From and up to Position were skipped
 	Gap          Kind = "gap"          // Position: where it goes on
 	Unsubscribed Kind = "unsubscribed" // none
-	Cut          Kind = "cut"          // none, nor a Topic: the connection ended
+	Leaving      Kind = "leaving"      // none, nor a Topic: the client is about to unsubscribe, or to end its connection
+	Cut          Kind = "cut"          // Code, no Topic: the connection ended
 	Rest         Kind = "rest"         // none, nor a Topic: all publishes had ended, and the client waited for what remained
+
+	Joined  Kind = "joined"  // Members
+	Left    Kind = "left"    // Members
+	Counted Kind = "counted" // Count: there are too many to tell
+	Listed  Kind = "listed"  // Members, Count: they are few enough again
+	Members Kind = "members" // Members, Count: the answer to a question who is present
 )
 
 // An Event is something that a client received.
 type Event struct {
 	Kind     Kind
-	Time     Time // after it was received
+	Time     Time      // after it was received
+	At       time.Time // when that was
 	Topic    notiflux.Topic
 	Position notiflux.Position // the zero one in an answer that does not recover: the protocol does not tell, but messages follow
 	From     notiflux.Position
@@ -97,6 +139,10 @@ type Event struct {
 	Ask       Ask // the command that is answered
 	Recovered bool
 	Replay    int // messages that follow at once; -1: the protocol does not tell
+
+	Code    int      // with which the server closed; 0: it did not
+	Members []string // by sub
+	Count   int
 }
 
 // An Ask is how a client asked for a topic.
@@ -104,4 +150,13 @@ type Ask struct {
 	Time  Time              // before it was sent
 	Since notiflux.Position // the zero Position: without
 	Last  int               // messages of the past; 0: none
+
+	Presence bool   // the client becomes a member
+	Grant    *Grant // what its token says; nil: not known
+}
+
+// A Grant is what a token allows.
+type Grant struct {
+	Topics []notiflux.Topic
+	Until  time.Time // when subscriptions end; zero: never
 }

@@ -42,7 +42,8 @@ type orders struct {
 	faults *faults
 	of     map[numbering]*order
 	at     map[numbering]map[uint64]*Publish
-	byData map[notiflux.Topic]map[string]*Publish
+	byData map[notiflux.Topic]map[string]*Publish // one for each message, however often it was published
+	keys   map[keyed]*Publish
 	seen   map[*Publish]notiflux.Position // messages without an answer that a client received
 }
 
@@ -52,10 +53,11 @@ func newOrders(log *Log, f *faults) *orders {
 		of:     make(map[numbering]*order),
 		at:     make(map[numbering]map[uint64]*Publish),
 		byData: make(map[notiflux.Topic]map[string]*Publish),
+		keys:   make(map[keyed]*Publish),
 		seen:   make(map[*Publish]notiflux.Position),
 	}
-	for i := range log.Publishes {
-		o.published(&log.Publishes[i])
+	for _, p := range log.Publishes { // A copy: what was published again is added to it.
+		o.published(&p)
 	}
 	for _, c := range log.Clients {
 		for i, e := range c.Events {
@@ -76,14 +78,18 @@ func (o *orders) published(p *Publish) {
 	if o.byData[p.Topic] == nil {
 		o.byData[p.Topic] = make(map[string]*Publish)
 	}
-	if o.byData[p.Topic][p.Data] != nil {
+	if p.Key != "" {
+		if p = o.keyed(p); p == nil {
+			return
+		}
+	} else if o.byData[p.Topic][p.Data] != nil {
 		o.faults.add("the log is of no use: %q was published to %q twice", p.Data, p.Topic)
 	}
 	o.byData[p.Topic][p.Data] = p
 	if p.Outcome != Acknowledged {
 		return
 	}
-	if other := o.place(p, p.Position); other != nil {
+	if other := o.place(p, p.Position); other != nil && other != p {
 		o.faults.add("%q: %v was given twice, to %q and to %q", p.Topic, p.Position, other.Data, p.Data)
 	}
 }

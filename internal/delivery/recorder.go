@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
 )
@@ -11,21 +12,43 @@ import (
 // A Recorder keeps a [Log] while publishers and clients are at work. Its zero
 // value is ready. It is safe for concurrent use.
 type Recorder struct {
+	Clock func() time.Time // nil: time.Now
+
 	now atomic.Int64
 
 	mu        sync.Mutex
 	publishes []*Publish
 	clients   []*Recording
+	epochs    []Epoch
 }
 
 // Now returns a time that is later than every one before it.
 func (r *Recorder) Now() Time { return Time(r.now.Add(1)) }
 
+func (r *Recorder) clock() time.Time {
+	if r.Clock == nil {
+		return time.Now()
+	}
+	return r.Clock()
+}
+
+// Epoch notes that positions begin with name from now on.
+func (r *Recorder) Epoch(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.epochs = append(r.epochs, Epoch{name, r.Now()})
+}
+
 // Publishing notes that a message is about to be sent. The returned function
 // notes its outcome, with its position if that is [Acknowledged]; without a call
 // the outcome stays unknown.
 func (r *Recorder) Publishing(topic notiflux.Topic, data string) (answered func(Outcome, notiflux.Position)) {
-	p := &Publish{Topic: topic, Data: data, Called: r.Now()}
+	return r.PublishingKey(topic, data, "")
+}
+
+// PublishingKey is Publishing with a key.
+func (r *Recorder) PublishingKey(topic notiflux.Topic, data, key string) (answered func(Outcome, notiflux.Position)) {
+	p := &Publish{Topic: topic, Data: data, Key: key, Called: r.Now(), At: r.clock()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.publishes = append(r.publishes, p)
@@ -38,8 +61,11 @@ func (r *Recorder) Publishing(topic notiflux.Topic, data string) (answered func(
 }
 
 // Client returns where a client of that name notes what it receives.
-func (r *Recorder) Client(name string) *Recording {
-	c := &Recording{recorder: r, client: Client{Name: name}}
+func (r *Recorder) Client(name string) *Recording { return r.Member(name, "") }
+
+// Member is Client for one whose tokens say who it is.
+func (r *Recorder) Member(name, sub string) *Recording {
+	c := &Recording{recorder: r, client: Client{Name: name, Sub: sub}}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clients = append(r.clients, c)
@@ -50,12 +76,12 @@ func (r *Recorder) Client(name string) *Recording {
 func (r *Recorder) Log(held int) Log {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	log := Log{Held: held}
+	log := Log{Held: held, Epochs: slices.Clone(r.epochs)}
 	for _, p := range r.publishes {
 		log.Publishes = append(log.Publishes, *p)
 	}
 	for _, c := range r.clients {
-		log.Clients = append(log.Clients, Client{c.client.Name, slices.Clone(c.client.Events)})
+		log.Clients = append(log.Clients, Client{c.client.Name, c.client.Sub, slices.Clone(c.client.Events)})
 	}
 	return log
 }
@@ -71,8 +97,8 @@ func (c *Recording) Ask(since notiflux.Position, last int) Ask {
 	return Ask{Time: c.recorder.Now(), Since: since, Last: last}
 }
 
-// Add notes an event. It sets its time.
+// Add notes an event. It sets its times.
 func (c *Recording) Add(e Event) {
-	e.Time = c.recorder.Now()
+	e.Time, e.At = c.recorder.Now(), c.recorder.clock()
 	c.client.Events = append(c.client.Events, e)
 }

@@ -1,0 +1,227 @@
+package delivery
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// roll is who is present where, as all clients together know it at one time.
+type roll struct {
+	faults  *faults
+	linger  time.Duration
+	named   map[string]bool // every sub
+	stays   map[seat]*stay
+	clients []*observer
+}
+
+// seat is a member of a topic.
+type seat struct {
+	topic notiflux.Topic
+	sub   string
+}
+
+// stay is what is known of a member.
+type stay struct {
+	subscriptions int
+	away          []absence
+}
+
+// absence is the longest time for which a member may have had no subscription.
+type absence struct{ from, to time.Time } // to is zero: it is not back
+
+// observer is one client, as a member and as one who is told of others.
+type observer struct {
+	Client
+	leaving time.Time // when it began to leave; zero: it did not
+	views   map[notiflux.Topic]*view
+	plain   map[notiflux.Topic]bool // subscriptions without presence
+}
+
+// view is what a client was told of a topic since it subscribed with presence.
+type view struct {
+	known   bool // members is whole
+	members map[string]bool
+	count   int
+
+	// What joins and leaves alternate by: since a list they are relative to it.
+	listed bool
+	here   map[string]bool // by the last that was told of a member
+}
+
+// told is an event of a client.
+type told struct {
+	*observer
+	index int
+	Event
+}
+
+// checkPresence goes through the events of all clients in the order of time.
+func checkPresence(log *Log, f *faults) {
+	r := roll{faults: f, linger: log.Linger, named: make(map[string]bool), stays: make(map[seat]*stay)}
+	var all []told
+	for _, c := range log.Clients {
+		o := &observer{Client: c, views: make(map[notiflux.Topic]*view), plain: make(map[notiflux.Topic]bool)}
+		r.named[c.Sub] = true
+		for i, e := range c.Events {
+			all = append(all, told{o, i, e})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b told) int { return cmp.Compare(a.Time, b.Time) })
+	for _, e := range all {
+		r.step(e)
+	}
+}
+
+func (r *roll) fault(e told, format string, args ...any) {
+	r.faults.event(e.Name, e.index, e.Event, format, args...)
+}
+
+func (r *roll) step(e told) {
+	v := e.views[e.Topic]
+	switch e.Kind {
+	case Leaving:
+		e.leaving = e.At
+	case Subscribed:
+		if e.plain[e.Topic] = v == nil && !e.Ask.Presence; e.Ask.Presence && v == nil {
+			e.views[e.Topic] = &view{members: make(map[string]bool), here: make(map[string]bool)}
+			r.enter(seat{e.Topic, e.Sub}, e.At)
+		}
+		e.leaving = time.Time{}
+	case Unsubscribed:
+		delete(e.plain, e.Topic)
+		r.exit(e, e.Topic)
+	case Cut:
+		clear(e.plain)
+		for topic := range e.views {
+			r.exit(e, topic)
+		}
+	case Joined, Left, Counted, Listed:
+		if v != nil {
+			r.hear(e, v)
+		} else if e.plain[e.Topic] { // Without any subscription it is told already.
+			r.fault(e, "without a subscription with presence")
+		}
+	case Members:
+		if v != nil {
+			v.known, v.count, v.members = e.Count == len(e.Members), e.Count, set(e.Members)
+		}
+	case Rest:
+		for topic, v := range e.views {
+			r.rest(e, topic, v)
+		}
+	}
+}
+
+func set(members []string) map[string]bool {
+	s := make(map[string]bool)
+	for _, m := range members {
+		s[m] = true
+	}
+	return s
+}
+
+// enter notes a subscription with presence.
+func (r *roll) enter(at seat, when time.Time) {
+	s := r.stays[at]
+	if s == nil {
+		s = new(stay)
+		r.stays[at] = s
+	}
+	if s.subscriptions++; s.subscriptions == 1 && len(s.away) > 0 {
+		s.away[len(s.away)-1].to = when
+	}
+}
+
+// exit notes the end of one, if there was one.
+func (r *roll) exit(e told, topic notiflux.Topic) {
+	if e.views[topic] == nil {
+		return
+	}
+	delete(e.views, topic)
+	s := r.stays[seat{topic, e.Sub}]
+	if s.subscriptions--; s.subscriptions > 0 {
+		return
+	}
+	from := e.At
+	if !e.leaving.IsZero() {
+		from = e.leaving
+	}
+	s.away = append(s.away, absence{from: from})
+}
+
+// hear takes what a client was told of others.
+func (r *roll) hear(e told, v *view) {
+	for _, m := range e.Members {
+		if !r.named[m] {
+			r.fault(e, "nobody is %q", m)
+		}
+	}
+	switch e.Kind {
+	case Counted:
+		v.known, v.listed, v.count, v.here = false, false, e.Count, make(map[string]bool)
+		return
+	case Listed:
+		if e.Count != len(e.Members) {
+			r.fault(e, "a list of %d has %d", e.Count, len(e.Members))
+		}
+		v.known, v.listed, v.count, v.members, v.here = true, true, e.Count, set(e.Members), set(e.Members)
+		return
+	}
+	for _, m := range e.Members {
+		here, before := v.here[m]
+		switch joins := e.Kind == Joined; {
+		case joins && here:
+			r.fault(e, "%q joined and was there", m)
+		case !joins && !here && (before || v.listed):
+			r.fault(e, "%q left and was not there", m)
+		case !joins && !r.wasAway(seat{e.Topic, m}, e.At):
+			r.fault(e, "%q was not away for %v", m, r.linger)
+		}
+		if v.here[m] = e.Kind == Joined; v.here[m] {
+			v.members[m] = true
+		} else {
+			delete(v.members, m)
+		}
+	}
+	v.count = len(v.members)
+}
+
+// wasAway reports whether a member may have been away for the linger, up to a time.
+// Of one who never knew that it was there, nothing is known.
+func (r *roll) wasAway(at seat, until time.Time) bool {
+	s := r.stays[at]
+	if s == nil {
+		return true
+	}
+	for _, a := range s.away {
+		to := until
+		if !a.to.IsZero() && a.to.Before(until) {
+			to = a.to
+		}
+		if to.Sub(a.from) >= r.linger {
+			return true
+		}
+	}
+	return false
+}
+
+// rest compares what a client knows with who is there.
+func (r *roll) rest(e told, topic notiflux.Topic, v *view) {
+	e.Topic = topic
+	want := make(map[string]bool)
+	for at, s := range r.stays {
+		if at.topic == topic && s.subscriptions > 0 {
+			want[at.sub] = true
+		}
+	}
+	switch {
+	case v.known && !maps.Equal(v.members, want):
+		r.fault(e, "it knows the members %v, and there are %v", slices.Sorted(maps.Keys(v.members)), slices.Sorted(maps.Keys(want)))
+	case !v.known && v.count != len(want) && v.count > 0:
+		r.fault(e, "it knows of %d members, and there are %d", v.count, len(want))
+	}
+}
