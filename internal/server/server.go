@@ -146,7 +146,7 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 		MaxTopics:  c.MaxTopics,
 	})
 	s.broker = broker.NewMemory(s.hub)
-	s.presence = presence.New(presence.Config{Tell: s.tell})
+	s.presence = presence.New(presence.Config{Tell: s.tell, Linger: c.PresenceLinger})
 	s.verifier = auth.New(auth.Config{Keys: keys})
 	s.verifying = worker.NewPool(0, 0)
 	s.waiting = worker.NewPool(waitingWorkers, 0)
