@@ -157,6 +157,16 @@ type told struct {
 	Messages      []told
 	Refused       json.RawMessage
 	Code, Message string
+
+	Member             *member
+	Members            []member
+	Count, Subscribers int
+}
+
+// member is one who is present.
+type member struct {
+	Sub  string
+	Info json.RawMessage
 }
 
 func parse(data []byte) (m told, err error) {

@@ -13,8 +13,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/delivery"
 )
 
-// speakJSON is the JSON protocol over a WebSocket.
-func speakJSON(c *cutClient, w *wire) error {
+// openJSON opens a WebSocket for the JSON protocol, up to the welcome.
+func openJSON(w *wire) error {
 	if _, err := io.WriteString(w, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: notiflux.v1.json\r\n\r\n"); err != nil {
 		return err
@@ -26,6 +26,29 @@ func speakJSON(c *cutClient, w *wire) error {
 		return err
 	} else if m.Type != "welcome" {
 		return fmt.Errorf("first came %+v", m)
+	}
+	return nil
+}
+
+// sayJSON sends a command.
+func sayJSON(w io.Writer, command map[string]any) error {
+	data, err := json.Marshal(command)
+	if err != nil {
+		return err
+	}
+	frame := binary.BigEndian.AppendUint16([]byte{0x81, 0x80 | 126}, uint16(len(data)))
+	if len(data) < 126 { // The longer form would be refused.
+		frame = []byte{0x81, 0x80 | byte(len(data))}
+	}
+	frame = append(frame, 0, 0, 0, 0) // A mask that changes nothing.
+	_, err = w.Write(append(frame, data...))
+	return err
+}
+
+// speakJSON is the JSON protocol over a WebSocket.
+func speakJSON(c *cutClient, w *wire) error {
+	if err := openJSON(w); err != nil {
+		return err
 	}
 	c.phase = asking
 	j := &jsonClient{cutClient: c, wire: w}
@@ -58,17 +81,7 @@ type jsonClient struct {
 func (j *jsonClient) say(command map[string]any) error {
 	j.id++
 	command["id"] = j.id
-	data, err := json.Marshal(command)
-	if err != nil {
-		return err
-	}
-	frame := binary.BigEndian.AppendUint16([]byte{0x81, 0x80 | 126}, uint16(len(data)))
-	if len(data) < 126 { // The longer form would be refused.
-		frame = []byte{0x81, 0x80 | byte(len(data))}
-	}
-	frame = append(frame, 0, 0, 0, 0) // A mask that changes nothing.
-	_, err = j.wire.Write(append(frame, data...))
-	return err
+	return sayJSON(j.wire, command)
 }
 
 func (j *jsonClient) subscribe(topics []notiflux.Topic) error {

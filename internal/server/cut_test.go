@@ -23,7 +23,7 @@ import (
 
 var (
 	cuts = flag.Int("cuts", 1000, "how often TestCutAtARandomByte cuts clients of a dialect on a kind of loop")
-	seed = flag.Uint64("seed", 0, "of the random choices of TestCutAtARandomByte; 0: another each time")
+	seed = flag.Uint64("seed", 0, "of the random choices of tests; 0: others each time")
 )
 
 const (
@@ -41,9 +41,7 @@ var (
 // inside the bounds of the history, and nothing is missing where it is told that
 // it has.
 func TestCutAtARandomByte(t *testing.T) {
-	if *seed == 0 {
-		*seed = rand.Uint64()
-	}
+	seeded()
 	for _, d := range []struct {
 		name  string
 		speak dialect
@@ -56,6 +54,13 @@ func TestCutAtARandomByte(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// seeded sees that there is a seed.
+func seeded() {
+	if *seed == 0 {
+		*seed = rand.Uint64()
 	}
 }
 
@@ -120,6 +125,7 @@ type press struct {
 	t        *testing.T
 	s        *servertest.Server
 	recorder *delivery.Recorder
+	rate     int // messages per second and topic
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 
@@ -131,7 +137,7 @@ type press struct {
 }
 
 func newPress(t *testing.T, s *servertest.Server, r *delivery.Recorder) *press {
-	p := &press{t: t, s: s, recorder: r, heads: make(map[notiflux.Topic]notiflux.Position)}
+	p := &press{t: t, s: s, recorder: r, rate: cutRate, heads: make(map[notiflux.Topic]notiflux.Position)}
 	p.more = sync.NewCond(&p.mu)
 	return p
 }
@@ -161,7 +167,7 @@ func (p *press) publish(ctx context.Context, topic notiflux.Topic) {
 	}()
 	token := p.s.Token(auth.Broadcast, topic)
 	random := rand.New(rand.NewPCG(*seed, 1<<32+uint64(len(topic))))
-	pace := time.NewTicker(time.Second / cutRate)
+	pace := time.NewTicker(time.Second / time.Duration(p.rate))
 	defer pace.Stop()
 	for i := 0; ; i++ {
 		select {

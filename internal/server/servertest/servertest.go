@@ -145,7 +145,16 @@ func (s *Server) Token(scope auth.Scope, topics ...notiflux.Topic) string {
 // TokenUntil returns a token that expires at a time.
 func (s *Server) TokenUntil(expires time.Time, scope auth.Scope, topics ...notiflux.Topic) string {
 	s.t.Helper()
-	token, err := s.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{scope}, Topics: topics, Expires: expires})
+	return s.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{scope}, Topics: topics, Expires: expires})
+}
+
+// Sign returns a token that grants g; an Expires that is zero is in an hour.
+func (s *Server) Sign(g auth.Grant) string {
+	s.t.Helper()
+	if g.Expires.IsZero() {
+		g.Expires = time.Now().Add(time.Hour)
+	}
+	token, err := s.signer.Sign(g)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -190,6 +199,9 @@ func (s *Server) Connect() *Client {
 	s.t.Cleanup(func() { c.CloseNow() })
 	return &Client{c, s.t}
 }
+
+// Client returns the client of a WebSocket that the test opened itself.
+func (s *Server) Client(c *websocket.Conn) *Client { return &Client{c, s.t} }
 
 // Subscribe opens a WebSocket and subscribes it to topics. When it returns, the
 // subscriptions hold.

@@ -1,0 +1,430 @@
+package server_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+var visits = flag.Int("visits", 1000, "how often guests of TestPresenceEndsAsItIs connect on a kind of loop")
+
+const (
+	guests     = 60
+	guestSubs  = 40 // some are two guests
+	guestRate  = 20 // messages per second and topic
+	gather     = 100 * time.Millisecond
+	testLinger = 400 * time.Millisecond // the server's is 10 s, and no test waits that long
+	settled    = testLinger + 10*gather // until all is told
+)
+
+var guestTopics = append(slices.Clone(cutTopics), "attic", "cellar")
+
+// guest is a client of the JSON protocol that comes and goes, and is a member of
+// topics while it is there.
+type guest struct {
+	t         *testing.T
+	s         *servertest.Server
+	sub       string
+	random    *rand.Rand
+	recording *delivery.Recording
+	stay      <-chan struct{} // closed when those who stay may look who is there
+	looking   *sync.WaitGroup // they go when all have looked
+
+	positions map[notiflux.Topic]notiflux.Position
+	frames    int // about presence
+
+	// Of this visit.
+	wire      *wire
+	token     string
+	asks      map[notiflux.Topic]delivery.Ask // not answered
+	here      map[notiflux.Topic]bool
+	leaves    bool // an unsubscribe is not answered
+	questions int  // who is present, not answered
+}
+
+// visit connects, is there for a time, and is cut; the last time it stays, calls
+// arrived when it is a member, and looks at who is there when all others have come.
+func (g *guest) visit(arrived func()) {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.s.URL, "http://"))
+	if err != nil {
+		g.t.Error(err)
+		if arrived != nil {
+			g.looking.Done()
+		}
+		return
+	}
+	defer conn.Close()
+	w := &wire{Conn: conn, in: math.MaxInt, out: math.MaxInt}
+	g.wire, g.asks, g.here, g.leaves, g.questions = w, nil, make(map[notiflux.Topic]bool), false, 0
+	info, until := `{"last":true}`, time.Now().Add(time.Minute)
+	if arrived == nil {
+		info, until = `{"last":false}`, time.Now().Add(time.Duration(g.random.Int64N(int64(testLinger))))
+		switch g.random.IntN(8) {
+		case 0:
+			w.in = g.random.IntN(2000)
+		case 1:
+			w.out = g.random.IntN(1000)
+		}
+		if g.random.IntN(2) == 0 {
+			conn.(*net.TCPConn).SetLinger(0) // A reset, not a good end.
+		}
+	}
+	w.r = bufio.NewReader(w)
+	g.token = g.s.Sign(auth.Grant{Subject: g.sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: guestTopics, Info: json.RawMessage(info)})
+	switch err := g.speak(until, arrived); {
+	case arrived == nil && (errors.Is(err, errCut) || errors.Is(err, os.ErrDeadlineExceeded)):
+	case err != nil:
+		g.t.Errorf("-seed=%d: %s: %v", *seed, g.sub, err)
+	}
+	if arrived != nil {
+		g.looking.Done()
+		g.looking.Wait()
+	}
+	g.recording.Add(delivery.Event{Kind: delivery.Leaving})
+	conn.Close()
+	g.recording.Add(delivery.Event{Kind: delivery.Cut})
+}
+
+func (g *guest) speak(until time.Time, arrived func()) error {
+	g.wire.SetDeadline(time.Now().Add(20 * time.Second))
+	if err := openJSON(g.wire); err != nil {
+		return err
+	}
+	topics := guestTopics
+	if arrived == nil {
+		topics = guestTopics[:1+g.random.IntN(len(guestTopics))]
+	}
+	if err := g.subscribe(topics); err != nil {
+		return err
+	}
+	if err := g.listen(until, arrived); err != nil || arrived == nil {
+		return err
+	}
+	// By what it was told, it knows who is there; by asking again too.
+	g.wire.SetDeadline(time.Now().Add(20 * time.Second))
+	g.recording.Add(delivery.Event{Kind: delivery.Rest})
+	if err := g.question(guestTopics...); err != nil {
+		return err
+	}
+	for g.questions > 0 {
+		if err := g.take(); err != nil {
+			return err
+		}
+	}
+	g.recording.Add(delivery.Event{Kind: delivery.Rest})
+	return nil
+}
+
+// listen takes what comes until a time, or until those who stay may go.
+func (g *guest) listen(until time.Time, arrived func()) error {
+	for time.Now().Before(until) {
+		if arrived != nil && g.asks == nil && g.questions == 0 {
+			arrived()
+			arrived = func() {}
+		}
+		select {
+		case <-g.stay:
+			return nil
+		default:
+		}
+		g.wire.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		_, err := g.wire.r.Peek(1)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		g.wire.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if err == nil {
+			err = g.take()
+		}
+		if err == nil && arrived == nil {
+			err = g.wander()
+		}
+		if err != nil {
+			return whole(err)
+		}
+	}
+	return nil
+}
+
+// wander ends a subscription now and then.
+func (g *guest) wander() error {
+	if g.asks != nil || g.leaves || len(g.here) == 0 || g.random.IntN(30) > 0 {
+		return nil
+	}
+	topics := slices.Sorted(maps.Keys(g.here))
+	topic := topics[g.random.IntN(len(topics))]
+	g.leaves = true
+	g.recording.Add(delivery.Event{Kind: delivery.Leaving})
+	return sayJSON(g.wire, map[string]any{"type": "unsubscribe", "topics": []notiflux.Topic{topic}})
+}
+
+func (g *guest) subscribe(topics []notiflux.Topic) error {
+	g.asks = make(map[notiflux.Topic]delivery.Ask)
+	since := make(map[notiflux.Topic]string)
+	for _, topic := range topics {
+		ask := g.recording.Ask(g.positions[topic], 0)
+		ask.Presence, ask.Grant = true, &delivery.Grant{Topics: guestTopics}
+		g.asks[topic] = ask
+		if p, ok := g.positions[topic]; ok {
+			since[topic] = p.String()
+		}
+	}
+	return sayJSON(g.wire, map[string]any{"type": "subscribe", "topics": topics, "since": since, "presence": true, "token": g.token})
+}
+
+// question asks who is present.
+func (g *guest) question(topics ...notiflux.Topic) error {
+	for _, topic := range topics {
+		g.questions++
+		if err := sayJSON(g.wire, map[string]any{"type": "presence", "id": 1, "topic": topic, "token": g.token}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take takes one frame.
+func (g *guest) take() error {
+	m, err := next(g.wire)
+	if err != nil {
+		return err
+	}
+	switch m.Type {
+	case "subscribed":
+		return g.subscribed(m)
+	case "unsubscribed":
+		var topics []notiflux.Topic
+		if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != 1 {
+			return fmt.Errorf("unsubscribed %s, %v", m.Topics, err)
+		}
+		g.leaves = false
+		delete(g.here, topics[0])
+		g.recording.Add(delivery.Event{Kind: delivery.Unsubscribed, Topic: topics[0]})
+		if g.random.IntN(2) == 0 {
+			return g.subscribe(topics)
+		}
+		return nil
+	case "message":
+		position, err := notiflux.ParsePosition(m.Position)
+		g.positions[m.Topic] = position
+		g.recording.Add(delivery.Event{Kind: delivery.Message, Topic: m.Topic, Position: position, Data: m.Data})
+		return err
+	case "join", "leave", "presence":
+		return g.presence(m)
+	}
+	return fmt.Errorf("unexpected: %+v", m)
+}
+
+func (g *guest) subscribed(m told) error {
+	var topics map[notiflux.Topic]told
+	if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(g.asks) {
+		return fmt.Errorf("asked for %d topics, answered %s %s, %v", len(g.asks), m.Topics, m.Refused, err)
+	}
+	for topic, ask := range g.asks {
+		position, err := notiflux.ParsePosition(topics[topic].Position)
+		if err != nil {
+			return err
+		}
+		g.positions[topic], g.here[topic] = position, true
+		g.recording.Add(delivery.Event{Kind: delivery.Subscribed, Topic: topic, Ask: ask, Position: position, Recovered: topics[topic].Recovered, Replay: topics[topic].Replay})
+	}
+	g.asks = nil
+	return g.question(slices.Collect(maps.Keys(topics))...)
+}
+
+// presence takes what is told about members, and the answer to who they are.
+func (g *guest) presence(m told) error {
+	e := delivery.Event{Topic: m.Topic, Count: m.Count}
+	if m.Member != nil {
+		m.Members = append(m.Members, *m.Member)
+	}
+	for _, x := range m.Members {
+		e.Members = append(e.Members, x.Sub)
+	}
+	switch {
+	case m.Type == "join":
+		e.Kind = delivery.Joined
+	case m.Type == "leave":
+		e.Kind = delivery.Left
+	case m.ID != 0:
+		e.Kind = delivery.Members
+		g.questions--
+	default:
+		return fmt.Errorf("only a number of %d members", m.Count)
+	}
+	if e.Kind != delivery.Members {
+		g.frames++
+	}
+	g.recording.Add(e)
+	return nil
+}
+
+// Whoever comes, goes, is cut and comes back: joins and leaves alternate for everyone
+// who is told, nobody who returned in time is said to have left, and in the end all
+// know who is there, by what they were told and by asking.
+func TestPresenceEndsAsItIs(t *testing.T) {
+	seeded()
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) { c.PresenceLinger = testLinger })
+		recorder := new(delivery.Recorder)
+		p := newPress(t, s, recorder)
+		p.rate = guestRate
+		all, stay := invite(t, s, recorder, guests)
+		began := time.Now()
+		p.begin()
+		each(all, func(g *guest) {
+			for range (*visits + guests - 1) / guests {
+				g.visit(nil)
+				<-time.After(time.Duration(g.random.Int64N(int64(testLinger) * 2 / int64(1+g.random.IntN(4)))))
+			}
+		})
+		s.Subscribe("attic") // One who is no member.
+		p.end()
+		gatherAll(t, s, all, func() {
+			<-time.After(settled)
+			for _, topic := range guestTopics {
+				checkPresent(t, s, topic)
+			}
+			close(stay)
+		})
+		log := recorder.Log(0)
+		log.Linger = testLinger
+		report(t, delivery.Check(log))
+
+		most, frames, leaves := 0, 0, 0
+		for _, g := range all {
+			most = max(most, g.frames)
+			frames += g.frames
+		}
+		for _, c := range log.Clients {
+			for _, e := range c.Events {
+				if e.Kind == delivery.Left {
+					leaves += len(e.Members)
+				}
+			}
+		}
+		took := time.Since(began)
+		t.Logf("-seed=%d: %d visits in %v; the most that one was told are %d frames, all were %d with %d leaves", *seed, *visits, took, most, frames, leaves)
+		// Of a topic a join and a leave each time that changes are gathered, however many they are.
+		if bound := len(guestTopics) * 2 * int(took/gather+1); most > bound {
+			t.Errorf("one was told %d frames in %v, want %d at most", most, took, bound)
+		}
+		if *visits >= 1000 && leaves == 0 {
+			t.Error("nobody was told to have left: the visits prove nothing")
+		}
+	})
+}
+
+// invite makes guests, who stay when they come for the last time until stay is closed.
+func invite(t *testing.T, s *servertest.Server, r *delivery.Recorder, n int) (all []*guest, stay chan struct{}) {
+	stay = make(chan struct{})
+	looking := new(sync.WaitGroup)
+	looking.Add(n)
+	for i := range n {
+		sub := fmt.Sprint("u", i%guestSubs)
+		all = append(all, &guest{
+			t: t, s: s, sub: sub, stay: stay, looking: looking,
+			random:    rand.New(rand.NewPCG(*seed, uint64(i))),
+			recording: r.Member(fmt.Sprintf("guest %d (%s)", i, sub), sub),
+			positions: make(map[notiflux.Topic]notiflux.Position),
+		})
+	}
+	return all, stay
+}
+
+func each(all []*guest, do func(*guest)) {
+	var wg sync.WaitGroup
+	for _, g := range all {
+		wg.Go(func() { do(g) })
+	}
+	wg.Wait()
+}
+
+// gatherAll has all guests come for the last time, and calls then when they are there.
+func gatherAll(t *testing.T, s *servertest.Server, all []*guest, then func()) {
+	t.Helper()
+	var arriving, staying sync.WaitGroup
+	arriving.Add(len(all))
+	for _, g := range all {
+		staying.Go(func() { g.visit(sync.OnceFunc(arriving.Done)) })
+	}
+	arrived := make(chan struct{})
+	go func() { arriving.Wait(); close(arrived) }()
+	select {
+	case <-arrived:
+	case <-time.After(30 * time.Second):
+		t.Errorf("not all guests arrive:\n%s", s.Log())
+	}
+	then()
+	staying.Wait()
+}
+
+// present asks over HTTP.
+func present(t *testing.T, s *servertest.Server, topic notiflux.Topic) (m told) {
+	t.Helper()
+	r, err := http.NewRequest("GET", s.URL+"/presence?topic="+string(topic), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+s.Token(auth.Subscribe, topic))
+	answer, err := s.HTTP.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(&m); err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("GET /presence: %s, %v", answer.Status, err)
+	}
+	return m
+}
+
+// checkPresent compares what /presence tells with the guests, who all came last.
+func checkPresent(t *testing.T, s *servertest.Server, topic notiflux.Topic) {
+	t.Helper()
+	r := present(t, s, topic)
+	subs, wrong := make(map[string]bool), 0
+	for _, m := range r.Members {
+		if subs[m.Sub] = true; string(m.Info) != `{"last":true}` {
+			wrong++
+		}
+	}
+	subscribers := guests
+	if topic == "attic" {
+		subscribers++
+	}
+	if len(subs) != guestSubs || r.Count != guestSubs || len(r.Members) != guestSubs || r.Subscribers != subscribers || wrong > 0 {
+		t.Errorf("-seed=%d: %q has %d members, counted %d, %d with an old info, and %d subscribers; want %d members, %d subscribers",
+			*seed, topic, len(subs), r.Count, wrong, r.Subscribers, guestSubs, subscribers)
+	}
+}
+
+// report fails the test for each fault, up to a number.
+func report(t *testing.T, faults []error) {
+	t.Helper()
+	for i, fault := range faults {
+		if i == 10 {
+			t.Errorf("-seed=%d: and %d more", *seed, len(faults)-i)
+			return
+		}
+		t.Error(fault)
+	}
+}

@@ -1,0 +1,215 @@
+package server_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+// speaker is a client of the JSON protocol, and how it was welcomed.
+type speaker struct {
+	*servertest.Client
+	t    *testing.T
+	name string // of its connection
+}
+
+// times are what differs each time.
+var times = regexp.MustCompile(`"time":\d+|"(position|from|to)":"[A-Z0-9]+:|"connection":"[0-9a-f]{16}"`)
+
+// connectJSON opens a WebSocket whose token is for topics, both scopes.
+func connectJSON(t *testing.T, s *servertest.Server, token string) *speaker {
+	t.Helper()
+	c, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{Subprotocols: []string{"notiflux.v1.json", "notiflux.token." + token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.CloseNow() })
+	c.SetReadLimit(1 << 20)
+	j := &speaker{Client: s.Client(c), t: t}
+	var welcome struct{ Type, Connection string }
+	if err := json.Unmarshal([]byte(j.Next()), &welcome); err != nil || welcome.Type != "welcome" {
+		t.Fatalf("welcomed with %+v, %v", welcome, err)
+	}
+	j.name = welcome.Connection
+	return j
+}
+
+// exchange says a command, and hears these frames, times as 0 and epochs as E.
+func (j *speaker) exchange(say string, want ...string) {
+	j.t.Helper()
+	if say != "" {
+		j.Say(say)
+	}
+	for _, w := range want {
+		got := times.ReplaceAllStringFunc(j.Next(), func(s string) string {
+			name, _, _ := strings.Cut(s, ":")
+			if name == `"time"` {
+				return `"time":0`
+			}
+			return name + `:"E:`
+		})
+		if got != w {
+			j.t.Fatalf("after %.60s: heard\n%.200s\nwant\n%.200s", say, got, w)
+		}
+	}
+}
+
+// both returns a token of both scopes.
+func both(s *servertest.Server, sub string, topics ...notiflux.Topic) string {
+	return s.Sign(auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe, auth.Broadcast}, Topics: topics})
+}
+
+// broadcast posts a body; headers are pairs of name and value.
+func broadcast(t *testing.T, s *servertest.Server, body string, headers ...string) (status int, answer string) {
+	t.Helper()
+	r, err := http.NewRequest("POST", s.URL+"/broadcast", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	res, err := s.HTTP.Do(r)
+	if err != nil {
+		t.Error(err)
+		return 0, ""
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return res.StatusCode, string(bytes.TrimSpace(data))
+}
+
+// Fifty publishers at once with one key, in every form in which a message can be
+// published: it is published once, and all are told its position.
+func TestOneKeyOfManyPublishers(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		token := both(s, "u", "t", "other")
+		listener := connectJSON(t, s, token)
+		listener.exchange(`{"type":"subscribe","topics":["t"]}`, `{"type":"subscribed","topics":{"t":{"position":"E:0","recovered":true,"replay":0}}}`)
+		const publishers, forms = 50, 5
+		var speakers [publishers]*speaker
+		for i := range speakers {
+			if i%forms == 0 {
+				speakers[i] = connectJSON(t, s, token)
+			}
+		}
+		position := regexp.MustCompile(`"topic":"t","position":"([^"]+)"`)
+		bearer := []string{"Authorization", "Bearer " + token}
+		for round := range 5 {
+			var positions [publishers]string
+			message := fmt.Sprintf(`"message":{"round":%d}`, round)
+			key := fmt.Sprintf(`"key":"k%d"`, round)
+			begin := make(chan struct{})
+			var wg sync.WaitGroup
+			for i := range positions {
+				wg.Go(func() {
+					<-begin
+					var answer string
+					switch i % forms {
+					case 0:
+						speakers[i].Say(`{"type":"broadcast","topic":"t",` + message + `,` + key + `}`)
+						answer = speakers[i].Next()
+					case 1:
+						_, answer = broadcast(t, s, `{"topic":"t",`+message+`,`+key+`}`, bearer...)
+					case 2:
+						_, answer = broadcast(t, s, `{"topic":"t",`+message+`}`, append(bearer, "Idempotency-Key", fmt.Sprint("k", round))...)
+					case 3:
+						_, answer = broadcast(t, s, `{"topics":["other","t"],`+message+`,`+key+`}`, bearer...)
+					case 4:
+						_, answer = broadcast(t, s, `[{"topic":"t",`+message+`,`+key+`},{"topic":"t",`+message+`,`+key+`}]`, bearer...)
+					}
+					if m := position.FindStringSubmatch(answer); m != nil {
+						positions[i] = m[1]
+					} else {
+						t.Errorf("publisher %d: %s", i, answer)
+					}
+				})
+			}
+			close(begin)
+			wg.Wait()
+			for i, p := range positions {
+				if p != positions[0] {
+					t.Errorf("publisher %d was told %s, another one %s", i, p, positions[0])
+				}
+			}
+			_, offset, _ := strings.Cut(positions[0], ":")
+			listener.exchange("", `{"type":"message","topic":"t","position":"E:`+offset+`","time":0,"data":{"round":`+fmt.Sprint(round)+`}}`)
+			if status, answer := broadcast(t, s, `{"topic":"t","message":"another",`+key+`}`, bearer...); status != 409 || !strings.Contains(answer, `"code":"key_reused"`) {
+				t.Errorf("another message with the key: %d %s", status, answer)
+			}
+			if status, answer := broadcast(t, s, `[{"topic":"t","message":"another",`+key+`},{"topic":"other",`+message+`,`+key+`}]`, bearer...); status != 207 ||
+				!strings.HasPrefix(answer, `[{"topic":"t","error":{"code":"key_reused",`) || !strings.Contains(answer, `},{"topic":"other","position":`) {
+				t.Errorf("another message in a list: %d %s", status, answer)
+			}
+		}
+		listener.exchange(`{"type":"broadcast","topic":"t","message":"other","key":"k0"}`,
+			`{"type":"error","code":"key_reused","message":"another message was published with this key: a key stands for one message","retry":false}`)
+		if got := metric(t, s, "notiflux_messages_total"); got != "10" { // In each round one to t, one to other.
+			t.Errorf("%s messages were ordered, want 10", got)
+		}
+	})
+}
+
+// A list is published in its order, and who is excluded does not get what the others
+// get, in any dialect, live or replayed.
+func TestBatchesAreDeliveredInOrder(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		token := both(s, "u", "a", "b")
+		c, other, text := connectJSON(t, s, token), connectJSON(t, s, token), s.Subscribe("a", "b")
+		for _, j := range []*speaker{c, other} {
+			j.exchange(`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`)
+		}
+		message := func(offset int, data string) string {
+			return fmt.Sprintf(`{"type":"message","topic":"a","position":"E:%d","time":0,"data":%s}`, offset, data)
+		}
+		var elements, texts, all, some []string
+		for i := range 1000 {
+			if i%2 == 1 {
+				elements = append(elements, fmt.Sprintf(`{"topic":"a","message":%d,"exclude":%q}`, i, c.name))
+			} else {
+				elements = append(elements, fmt.Sprintf(`{"topic":"a","message":%d}`, i))
+				some = append(some, message(i+1, fmt.Sprint(i)))
+			}
+			all = append(all, message(i+1, fmt.Sprint(i)))
+			texts = append(texts, fmt.Sprint(i))
+		}
+		status, answer := broadcast(t, s, "["+strings.Join(elements, ",")+"]", "Authorization", "Bearer "+token)
+		var published []struct{ Topic, Position string }
+		if err := json.Unmarshal([]byte(answer), &published); err != nil || status != 200 || len(published) != 1000 || !strings.HasSuffix(published[999].Position, ":1000") {
+			t.Fatalf("%d %.100s, %v", status, answer, err)
+		}
+		other.exchange("", all...)
+		c.exchange("", some...)
+		text.Expect(texts...)
+		c.exchange(`{"type":"broadcast","topic":"a","message":"quiet","echo":false}`, `{"type":"broadcasted","topic":"a","position":"E:1001"}`)
+		other.exchange("", message(1001, `"quiet"`))
+		c.exchange(`{"type":"unsubscribe"}`, `{"type":"unsubscribed","topics":["a"]}`)
+		c.exchange(`{"type":"subscribe","topics":["a"],"since":{"a":"`+published[990].Position+`"}}`,
+			append([]string{`{"type":"subscribed","topics":{"a":{"position":"E:991","recovered":true,"replay":4}}}`}, some[496:]...)...)
+		status, answer = broadcast(t, s, `{"topics":["a","b"],"message":"both"}`, "Authorization", "Bearer "+token)
+		if status != 200 || times.ReplaceAllString(answer, "P") != `[{"topic":"a",P1002"},{"topic":"b",P1003"}]` {
+			t.Errorf("two topics: %d %s", status, answer)
+		}
+		text.Expect("quiet", "both", "both")
+		if status, _ := broadcast(t, s, "["+strings.Repeat(`{"topic":"a","message":1},`, 1000)+`{"topic":"a","message":1}]`, "Authorization", "Bearer "+token); status != 413 {
+			t.Errorf("1,001 messages: %d, want 413", status)
+		}
+	})
+}
