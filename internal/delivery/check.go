@@ -171,7 +171,17 @@ func (w *walk) epoch() {
 			return
 		}
 	}
-	w.fault("the epoch is %s", w.epochs[len(w.epochs)-1].Name)
+	w.fault("the epoch is %s", w.now())
+}
+
+// now returns the epoch at the time of the event.
+func (w *walk) now() (name string) {
+	for _, epoch := range w.epochs {
+		if epoch.From < w.event.Time {
+			name = epoch.Name
+		}
+	}
+	return name
 }
 
 // give moves the subscription to the position of the event.
@@ -278,8 +288,8 @@ func (w *walk) rest() {
 		if missing := len(o.messages) - o.rank(given.Offset); missing > 0 {
 			w.fault("%d messages of %q are missing at its end, after %v", missing, topic, given)
 		}
-		if n := len(w.epochs); n > 0 {
-			if now := w.epochs[n-1].Name; given.Epoch != now {
+		if len(w.epochs) > 0 {
+			if now := w.now(); given.Epoch != now {
 				w.fault("the epoch is %s, and the client is in %s", now, given.Epoch)
 			}
 			continue

@@ -205,9 +205,10 @@ func TestPlantedFaultsOfPromises(t *testing.T) {
 			p.publish(1)
 			p.gets(1)
 		}},
-		"an epoch that is over": {"the epoch is F", func(p *party) { p.Epoch("E"); p.publish(1); p.Epoch("F"); p.resumed(1, 0) }},
-		"an epoch of nobody":    {"the epoch is F", func(p *party) { p.Epoch("F"); p.first(0) }},
-		"joined twice":          {`"bob" joined and was there`, func(p *party) { p.comes("ann", "bob"); p.bob(delivery.Joined); p.bob(delivery.Joined) }},
+		"an epoch that is over":         {"the epoch is F", func(p *party) { p.Epoch("E"); p.publish(1); p.Epoch("F"); p.resumed(1, 0) }},
+		"an epoch that ends in silence": {"the epoch is F, and the client is in E", func(p *party) { p.Epoch("E"); p.first(0); p.Epoch("F"); p.rests() }},
+		"an epoch of nobody":            {"the epoch is F", func(p *party) { p.Epoch("F"); p.first(0) }},
+		"joined twice":                  {`"bob" joined and was there`, func(p *party) { p.comes("ann", "bob"); p.bob(delivery.Joined); p.bob(delivery.Joined) }},
 		"left twice": {`"bob" left and was not there`, func(p *party) {
 			p.comes("ann", "bob")
 			p.goes("bob")

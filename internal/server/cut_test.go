@@ -125,7 +125,8 @@ type press struct {
 	t        *testing.T
 	s        *servertest.Server
 	recorder *delivery.Recorder
-	rate     int // messages per second and topic
+	rate     int    // messages per second and topic
+	name     string // begins each message, so that no other press has the same
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 
@@ -176,7 +177,7 @@ func (p *press) publish(ctx context.Context, topic notiflux.Topic) {
 		case <-pace.C:
 		}
 		// What stands between frames of any dialect stands inside a message too.
-		data := fmt.Sprint(topic, i, strings.Repeat("\n\ndata: {\"é\"}\r\n", random.IntN(12)))
+		data := fmt.Sprint(p.name, topic, i, strings.Repeat("\n\ndata: {\"é\"}\r\n", random.IntN(12)))
 		answered := p.recorder.Publishing(topic, data)
 		position, err := post(p.s, topic, data, token)
 		if err != nil {

@@ -1,0 +1,129 @@
+package server_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+// epoch returns what a server's positions begin with.
+func epoch(t *testing.T, s *servertest.Server) string {
+	t.Helper()
+	name, _, _ := strings.Cut(mustRead(t, s, "/history?topic=left&limit=0", "left").Position, ":")
+	return name
+}
+
+// A server that starts again tells every client that comes with a place of the one
+// before, in each dialect, also if nothing was published since.
+func TestRestartIsTold(t *testing.T) {
+	seeded()
+	for _, d := range []struct {
+		name  string
+		speak dialect
+	}{{"websocket", speakJSON}, {"events", speakEvents}, {"stream", speakLines}, {"poll", speakPoll}} {
+		t.Run(d.name, func(t *testing.T) {
+			onBothLoops(t, func(t *testing.T, start starter) {
+				recorder := new(delivery.Recorder)
+				clients := make([]*cutClient, cutClients)
+				for i := range clients {
+					clients[i] = &cutClient{
+						t: t, random: rand.New(rand.NewPCG(*seed, uint64(i))),
+						recording: recorder.Client(fmt.Sprint("client ", i)),
+						positions: make(map[notiflux.Topic]notiflux.Position),
+						cutIn:     make(map[phase]int),
+					}
+				}
+				for _, publishes := range []int{50, 0, 50} {
+					s := start(func(c *config.Serve) { c.HistoryMessages, c.HistoryBytes = 1_000_000, c.HistoryTotalBytes })
+					recorder.Epoch(epoch(t, s))
+					p := newPress(t, s, recorder)
+					p.name = s.URL
+					goal := make(map[notiflux.Topic]notiflux.Position) // Where nothing is published, the answer is enough.
+					if publishes > 0 {
+						p.begin()
+						p.await(publishes)
+						goal = p.end()
+					}
+					var wg sync.WaitGroup
+					for _, c := range clients {
+						c.address, c.token = strings.TrimPrefix(s.URL, "http://"), s.Token(auth.Subscribe, cutTopics...)
+						had, lost := len(c.positions), c.lost
+						wg.Go(func() {
+							if c.connect(d.speak, goal); c.lost-lost != had {
+								t.Errorf("not recovered in %d topics, want %d", c.lost-lost, had)
+							}
+						})
+					}
+					wg.Wait()
+					if err := s.Stop(); err != nil {
+						t.Error(err)
+					}
+				}
+				report(t, delivery.Check(recorder.Log(1_000_000)))
+			})
+		})
+	}
+}
+
+// What the server counts is what its publishers and clients saw.
+func TestCountersAddUp(t *testing.T) {
+	seeded()
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) { c.PresenceLinger = testLinger })
+		recorder := new(delivery.Recorder)
+		all, stay := invite(t, s, recorder, guests)
+		p := newPress(t, s, recorder)
+		p.rate = 10 * guestRate
+		gatherAll(t, s, all, func() {
+			p.begin()
+			p.await(200)
+			p.end()
+			for i := range 20 { // Twice each.
+				answered := recorder.PublishingKey("left", fmt.Sprint("keyed ", i/2), fmt.Sprint("k", i/2))
+				status, answer := broadcast(t, s, fmt.Sprintf(`{"topic":"left","message":"keyed %d","key":"k%d"}`, i/2, i/2), "Authorization", "Bearer "+s.Token(auth.Broadcast, "left"))
+				_, position, _ := strings.Cut(answer, `"position":"`)
+				at, err := notiflux.ParsePosition(strings.TrimSuffix(position, `"}`))
+				if err != nil || status != 200 {
+					t.Errorf("%d %s, %v", status, answer, err)
+				}
+				answered(delivery.Acknowledged, at)
+			}
+			<-time.After(settled)
+			close(stay)
+		})
+		log := recorder.Log(0)
+		// Guests had all that came before they went: what ended was at rest.
+		for i, c := range log.Clients {
+			log.Clients[i].Events = c.Events[:len(c.Events)-2]
+		}
+		log.Linger = testLinger
+		log.Counters = &delivery.Counters{
+			Broadcasts: counter(t, s, `notiflux_broadcasts_total{result="accepted"}`),
+			Messages:   counter(t, s, "notiflux_messages_total"),
+			Deliveries: counter(t, s, "notiflux_deliveries_total"),
+			TooSlow:    counter(t, s, `notiflux_closes_total{code="4202"}`),
+		}
+		report(t, delivery.Check(log))
+		t.Logf("-seed=%d: %+v", *seed, *log.Counters)
+	})
+}
+
+// counter returns a figure of the server.
+func counter(t *testing.T, s *servertest.Server, name string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(metric(t, s, name), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
