@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -94,6 +95,33 @@ func TestJSONPresenceListIsTheNewest(t *testing.T) {
 	c.hears(t, `{"type":"join","topic":"a","member":{"sub":"bob"}}`)
 	w.loop.run()
 	c.hears(t, `{"type":"presence","topic":"a","count":2,"subscribers":1,"members":[{"sub":"ann"},{"sub":"bob"}]}`)
+}
+
+// Who does not read what is told of others is cut for it as for messages, and then
+// holds nothing of it.
+func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
+	const allowed, held = 10, 4
+	notice := len(wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: "m1000"}}))
+	w := newWorld(t, topiclog.Limits{Count: held}, func(c *session.Config) { c.MaxLagBytes = uint64(allowed * (notice + topiclog.Overhead)) })
+	slow, fast := w.connectJSON(t, w.user("slow", "", time.Time{})), w.connectJSON(t, w.user("fast", "", time.Time{}))
+	for _, c := range []*client{slow, fast} {
+		c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
+	}
+	for i := range allowed + held + 1 {
+		if slow.code != 0 {
+			t.Fatalf("cut after %d notices, with %d allowed beyond %d", i, allowed, held)
+		}
+		w.join(fmt.Sprint("m", 1000+i))
+		w.group.Collect()
+		slow.s.Tick(0)
+		fast.hears(t, fmt.Sprintf(`{"type":"join","topic":"a","member":{"sub":"m%d"}}`, 1000+i))
+	}
+	if slow.code != wire.CloseTooSlow || fast.code != 0 {
+		t.Errorf("close codes %d and %d, want %d and none", slow.code, fast.code, wire.CloseTooSlow)
+	}
+	if n, seats := w.stats.Subscriptions.Load(), w.presence.Stats().Seats; n != 2 || seats != 1 {
+		t.Errorf("%d subscriptions and %d seats, want those of the other one", n, seats)
+	}
 }
 
 // A topic with presence counts as two.

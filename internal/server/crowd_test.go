@@ -1,0 +1,204 @@
+package server_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+// enter opens a connection of a member of topics, with a receive buffer of so many
+// bytes; 0 is the system's choice. What is answered is not read.
+func enter(s *servertest.Server, buffer int, sub, info string, topics ...notiflux.Topic) (*wire, error) {
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		if buffer == 0 {
+			return nil
+		}
+		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) })
+	}}
+	conn, err := d.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	w := &wire{Conn: conn, in: math.MaxInt, out: math.MaxInt}
+	w.r = bufio.NewReader(w)
+	if err := openJSON(w); err != nil {
+		return w, err
+	}
+	grant := auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: topics}
+	if info != "" {
+		grant.Info = json.RawMessage(info)
+	}
+	if err := sayJSON(w, map[string]any{"type": "auth", "token": s.Sign(grant)}); err != nil {
+		return w, err
+	}
+	return w, sayJSON(w, map[string]any{"type": "subscribe", "topics": topics, "presence": true})
+}
+
+// mustEnter is enter until the test ends.
+func mustEnter(t *testing.T, s *servertest.Server, buffer int, sub, info string, topics ...notiflux.Topic) *wire {
+	t.Helper()
+	w, err := enter(s, buffer, sub, info, topics...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return w
+}
+
+// Of many who come at once one is told little: their names up to a number, then how
+// many they are; and all names again when they are few enough.
+func TestACrowdIsCounted(t *testing.T) {
+	const most, more, few = 1000, 100, 700 // members; more than most, fewer than four fifths of them
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) { c.PresenceLinger = testLinger })
+		observer := mustEnter(t, s, 0, "observer", "", "t")
+		for _, want := range []string{"authenticated", "subscribed"} {
+			if m, err := next(observer); err != nil || m.Type != want {
+				t.Fatalf("got %+v, %v", m, err)
+			}
+		}
+		began := time.Now()
+		var crowd [most + more]*wire
+		var wg, reading sync.WaitGroup
+		defer reading.Wait()
+		defer func() {
+			for _, w := range crowd {
+				if w != nil {
+					w.Close()
+				}
+			}
+		}()
+		for first := range 10 {
+			wg.Go(func() {
+				for i := first; i < len(crowd); i += 10 {
+					w, err := enter(s, 0, fmt.Sprintf("m%04d", i), "", "t")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					crowd[i] = w
+					reading.Go(func() { io.Copy(io.Discard, w) })
+				}
+			})
+		}
+		if wg.Wait(); t.Failed() {
+			return
+		}
+		here, frames, counts := make(map[string]bool), 0, 0
+		for known := 0; known < len(crowd)+1; frames++ {
+			m, err := next(observer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch m.Type {
+			case "join":
+				if m.Member != nil {
+					m.Members = []member{*m.Member}
+				}
+				if len(m.Members) > 100 || counts > 0 {
+					t.Errorf("a join of %d after %d numbers", len(m.Members), counts)
+				}
+				for _, x := range m.Members {
+					here[x.Sub] = true
+				}
+				known = len(here)
+			case "presence":
+				if counts++; m.Members != nil || m.Count <= most {
+					t.Errorf("a number of %d with %d names", m.Count, len(m.Members))
+				}
+				known = m.Count
+			}
+		}
+		took := time.Since(began)
+		t.Logf("%d members came in %v: one was told %d frames, %d of them numbers, and %d names", len(crowd), took, frames, counts, len(here))
+		if bound := int(took/gather) + 1 + most/100 + int(took/time.Second) + 3; frames > bound {
+			t.Errorf("one was told %d frames in %v, want %d at most", frames, took, bound)
+		}
+		if counts == 0 || len(here) > most {
+			t.Errorf("%d names and %d numbers were told of %d members", len(here), counts, len(crowd))
+		}
+		for _, w := range crowd[few:] {
+			w.Close()
+		}
+		for {
+			m, err := next(observer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Type != "presence" || m.Members != nil {
+				if m.Type != "presence" || m.Count != few+1 || len(m.Members) != few+1 || m.Members[0].Sub != "m0000" || m.Members[few].Sub != "observer" {
+					t.Errorf("when few are left: %s, counted %d, %d names", m.Type, m.Count, len(m.Members))
+				}
+				break
+			}
+		}
+		mustEnter(t, s, 0, "late", "", "t")
+		if m, err := next(observer); err != nil || m.Type != "join" || m.Member == nil || m.Member.Sub != "late" {
+			t.Errorf("after the list: %+v, %v", m, err)
+		}
+	})
+}
+
+// Who is a member and stops reading is cut like everyone who is too slow, however much
+// is told: what it does not read is not kept for it.
+func TestASlowMemberIsCut(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) {
+			c.PresenceLinger = gather
+			c.MaxMessageBytes, c.HistoryBytes, c.HistoryMessages, c.MaxLagBytes = 4<<10, 8<<10, 2, 128<<10
+		})
+		var topics []notiflux.Topic
+		for i := range 40 {
+			topics = append(topics, notiflux.Topic(fmt.Sprint("t", i)))
+		}
+		mustEnter(t, s, 4096, "stuck", "", topics...)
+		done := make(chan struct{})
+		var movers sync.WaitGroup
+		for i := range 8 {
+			w := mustEnter(t, s, 0, fmt.Sprint("mover ", i), `{"x":"`+strings.Repeat("x", 1000)+`"}`, topics...)
+			go io.Copy(io.Discard, w)
+			movers.Go(func() {
+				for n := 0; ; n++ {
+					select {
+					case <-done:
+						return
+					case <-time.After(3 * gather):
+					}
+					command := map[string]any{"type": "subscribe", "topics": topics, "presence": true}
+					if n%2 == 0 {
+						command = map[string]any{"type": "unsubscribe"}
+					}
+					if err := sayJSON(w, command); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		defer movers.Wait()
+		defer close(done)
+		for deadline := time.Now().Add(time.Minute); metric(t, s, `notiflux_closes_total{code="4202"}`) != "1"; {
+			if time.Now().After(deadline) {
+				t.Fatal("a member that reads nothing is not cut")
+			}
+			<-time.After(gather)
+		}
+		if n := counter(t, s, "notiflux_sessions"); n != 9 && n != 8 { // The stuck one is closing, or gone.
+			t.Errorf("%d sessions, want those of the movers", n)
+		}
+	})
+}
