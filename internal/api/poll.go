@@ -34,8 +34,12 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.Authorize(r, auth.Subscribe, s.Topics...); err != nil {
+	claims, err := a.Authorize(r, auth.Subscribe, s.Topics...)
+	if err != nil {
 		return err
+	}
+	if !claims.Until.IsZero() {
+		wait = min(wait, time.Until(claims.Until)) // It is a subscription as long as it waits.
 	}
 	if r.Method == http.MethodHead {
 		wait = 0

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
 func TestPoll(t *testing.T) {
@@ -94,6 +95,13 @@ func (r *reader) wait(t *testing.T, ctx context.Context, query string) *waiting 
 	return w
 }
 
+// wantRefused waits for the answer, which is a refusal.
+func (w *waiting) wantRefused(t *testing.T, status int, code notiflux.Code) {
+	t.Helper()
+	<-w.answered
+	w.response.want(t, status, code)
+}
+
 // want waits for the answer, and checks when it came and what it is.
 func (w *waiting) want(t *testing.T, after time.Duration, texts string) {
 	t.Helper()
@@ -131,6 +139,18 @@ func TestPollWaits(t *testing.T) {
 		r.wait(t, t.Context(), both+"&wait=3").want(t, 3*time.Second, "")
 		r.wait(t, t.Context(), both+"&wait=100000").want(t, 60*time.Second, "")
 
+		// No longer than its token allows.
+		bearer := r.bearer
+		until, err := r.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a", "b"},
+			Expires: time.Now().Add(time.Hour), Until: time.Now().Add(10 * time.Second)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.bearer = "Bearer " + string(until)
+		r.wait(t, t.Context(), both).want(t, 10*time.Second, "")
+		r.wait(t, t.Context(), both).wantRefused(t, 401, notiflux.TokenExpired)
+		r.bearer = bearer
+
 		w := r.wait(t, t.Context(), both)
 		time.Sleep(time.Second)
 		r.publish(t, "c", "not asked for")
@@ -152,9 +172,7 @@ func TestPollWaits(t *testing.T) {
 
 		full := []*waiting{r.wait(t, t.Context(), after), r.wait(t, t.Context(), after), r.wait(t, t.Context(), after)}
 		synctest.Wait()
-		w = r.wait(t, t.Context(), after)
-		<-w.answered
-		w.response.want(t, 503, notiflux.OverCapacity)
+		r.wait(t, t.Context(), after).wantRefused(t, 503, notiflux.OverCapacity)
 		r.wait(t, t.Context(), after+"&wait=0").want(t, 0, "") // takes no place
 		time.Sleep(time.Second)
 		close(drain)

@@ -61,7 +61,7 @@ func (s *Session) absentAll() {
 func (s *Session) membersJSON(c wire.JSONCommand) {
 	s.credential(c, func(claims *auth.Claims, err error) {
 		if err == nil {
-			err = claims.Allow(auth.Subscribe, c.Topic)
+			err = mayRead(claims, c.Topic)
 		}
 		if err != nil {
 			s.answerError(c.ID, err)

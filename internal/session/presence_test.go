@@ -177,8 +177,12 @@ func TestUntil(t *testing.T) {
 		if w.presence.Stats().Seats != 0 {
 			t.Error("presence outlives its subscription")
 		}
-		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`,
-			`{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_expired","message":"subscriptions with this token ended at ` + minute.UTC().Format(time.RFC3339) + `"}}}`})
+		ended := `"code":"token_expired","message":"subscriptions with this token ended at ` + minute.UTC().Format(time.RFC3339) + `"`
+		c.exchange(t,
+			[]string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{},"refused":{"a":{` + ended + `}}}`},
+			[]string{`{"type":"history","topic":"a"}`, `{"type":"error",` + ended + `,"retry":false}`},
+			[]string{`{"type":"presence","topic":"a"}`, `{"type":"error",` + ended + `,"retry":false}`},
+		)
 		c.s.Gone()
 		pass(2 * time.Hour) // The end of a subscription that is over already.
 	})

@@ -246,12 +246,17 @@ func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, w wish) (
 	return place, nil
 }
 
-// mayHave returns why the session cannot have what it wishes.
-func (s *Session) mayHave(topic notiflux.Topic, claims *auth.Claims, w wish) error {
+// mayRead returns why a token does not allow to read a topic now.
+func mayRead(claims *auth.Claims, topic notiflux.Topic) error {
 	if err := claims.Allow(auth.Subscribe, topic); err != nil {
 		return err
 	}
-	if err := claims.Ended(time.Now()); err != nil {
+	return claims.Ended(time.Now())
+}
+
+// mayHave returns why the session cannot have what it wishes.
+func (s *Session) mayHave(topic notiflux.Topic, claims *auth.Claims, w wish) error {
+	if err := mayRead(claims, topic); err != nil {
 		return err
 	}
 	more := 0
