@@ -1,7 +1,9 @@
 package broker_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +32,66 @@ func TestKeysCountForTheirTime(t *testing.T) {
 			t.Errorf("after its time the key gives %v, %v", again.Position, again.Err)
 		}
 	})
+}
+
+// heldHub orders nothing new until it is let, or fails.
+type heldHub struct {
+	*hub.Hub
+	let chan error
+}
+
+func (h heldHub) Append(ps []notiflux.Publication, offset func() uint64) {
+	if !slices.ContainsFunc(ps, func(p notiflux.Publication) bool { return p.Err == nil }) {
+		return
+	}
+	if err := <-h.let; err != nil {
+		for i := range ps {
+			ps[i].Err = err
+		}
+		return
+	}
+	h.Hub.Append(ps, offset)
+}
+
+// While the first is under way, another one waits for what becomes of it.
+func TestTheSecondOfAKeyWaits(t *testing.T) {
+	for _, failure := range []error{nil, notiflux.Errorf(notiflux.OverCapacity, "full")} {
+		synctest.Test(t, func(t *testing.T) {
+			h := heldHub{hub.New(hub.Config{}), make(chan error)}
+			b := broker.NewMemory(h)
+			results := make(chan notiflux.Publication, 3)
+			publish := func(ctx context.Context) {
+				ps := []notiflux.Publication{{Topic: "t", Key: "k"}}
+				b.Publish(ctx, ps)
+				results <- ps[0]
+			}
+			impatient, leave := context.WithCancel(t.Context())
+			go publish(t.Context())
+			synctest.Wait()
+			go publish(impatient)
+			go publish(t.Context())
+			synctest.Wait()
+			if len(results) > 0 {
+				t.Fatalf("answered before the first: %+v", <-results)
+			}
+			leave()
+			if p := <-results; p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.Unavailable {
+				t.Errorf("who does not wait is told %v, %v", p.Position, p.Err)
+			}
+			h.let <- failure
+			first, second := <-results, <-results
+			if first.Err != failure || second.Err != failure || first.Position != second.Position {
+				t.Errorf("%v, %v and %v, %v; want the same, and %v", first.Position, first.Err, second.Position, second.Err, failure)
+			}
+			go publish(t.Context())
+			if failure != nil { // Then the key is free.
+				h.let <- nil
+			}
+			if p := <-results; p.Err != nil || p.Position.Offset != 1 {
+				t.Errorf("the next one: %v, %v", p.Position, p.Err)
+			}
+		})
+	}
 }
 
 // Too many keys are refused, and none is forgotten early.

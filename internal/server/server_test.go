@@ -267,6 +267,19 @@ func TestAdminAddressTaken(t *testing.T) {
 	}
 }
 
+// Where nobody chose an admin address and the default one is taken, the server goes
+// on without it, and says so.
+func TestDefaultAdminAddressTaken(t *testing.T) {
+	if taken, err := net.Listen("tcp", config.DefaultAdminAddr); err == nil { // Else it is taken already.
+		defer taken.Close()
+	}
+	s := servertest.Start(t, func(c *config.Serve) { c.AdminAddr = nil })
+	s.Broadcast("t", "works")
+	if s.AdminURL != "" || !strings.Contains(s.Log(), "level=WARN") || !strings.Contains(s.Log(), "--admin-addr") {
+		t.Errorf("the admin listener is at %q; the log is %s", s.AdminURL, s.Log())
+	}
+}
+
 func TestConnectionLimit(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) { c.MaxConnections = 2 })

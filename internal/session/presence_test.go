@@ -1,13 +1,21 @@
 package session_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 	"weak"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
@@ -80,6 +88,39 @@ func TestJSONPresence(t *testing.T) {
 	}
 	if got := w.presence.Stats(); got.Seats != 0 || w.stats.Subscriptions.Load() != 0 {
 		t.Errorf("left: %+v, %d subscriptions", got, w.stats.Subscriptions.Load())
+	}
+}
+
+// An info that others cannot be shown refuses presence, and nothing else.
+func TestJSONPresenceWithABadInfo(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.ParseKeys(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := auth.New(auth.Config{Keys: keys})
+	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Verifier = verifier })
+	w.verifier = verifier
+	for name, info := range map[string]any{"long": map[string]string{"x": strings.Repeat("x", 1<<10)}, "no object": "Ann"} {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
+			"sub": "ann", "scope": "subscribe", "topic": "a", "exp": w.expires.Unix(), "info": info,
+		}).SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := w.connectJSON(t, token)
+		c.say(`{"type":"subscribe","topics":["a"],"presence":true}`)
+		if got := strings.Join(c.heard(), "|"); !strings.HasPrefix(got, `{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_invalid"`) {
+			t.Errorf("info that is %s: %s", name, got)
+		}
+		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 	}
 }
 

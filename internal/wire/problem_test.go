@@ -28,6 +28,7 @@ func TestWriteProblem(t *testing.T) {
 		notiflux.MethodNotAllowed:     {405, "", ""},
 		notiflux.UnknownType:          {400, "", ""},
 		notiflux.Idle:                 {408, "", ""},
+		notiflux.KeyReused:            {409, "", ""},
 		notiflux.TooLarge:             {413, "", ""},
 		notiflux.UnsupportedMediaType: {415, "", ""},
 		notiflux.UpgradeRequired:      {426, "", ""},

@@ -1,0 +1,176 @@
+package server_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+// The token of a connection: its subprotocol, else its header; neither its cookie nor
+// its address. The handshake succeeds whatever it is.
+func TestTokensOfConnections(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		good, foreign := both(s, "u", "t"), both(servertest.Start(t, nil), "u", "t")
+		subscribed := `{"type":"subscribed","topics":{"t":{"position":"E:0","recovered":true,"replay":0}}}`
+		refused := func(code string) string {
+			return `{"type":"subscribed","topics":{},"refused":{"t":{"code":"` + code + `"`
+		}
+		for _, c := range []struct {
+			name, subprotocol, header, query string
+			want                             string
+		}{
+			{"none", "", "", "", refused("token_missing")},
+			{"subprotocol", good, "", "", subscribed},
+			{"header", "", "Bearer " + good, "", subscribed},
+			{"subprotocol before header", good, "Bearer " + foreign, "", subscribed},
+			{"a bad subprotocol is not saved by the header", foreign, "Bearer " + good, "", refused("token_invalid")},
+			{"a bad header", "", "Basic x", "", refused("token_invalid")},
+			{"another key", "", "Bearer " + foreign, "", refused("token_invalid")},
+			{"cookie and address", "", "", "?token=" + good, refused("token_missing")},
+		} {
+			o := &websocket.DialOptions{Subprotocols: []string{"notiflux.v1.json"}, HTTPHeader: http.Header{"Cookie": {"notiflux_token=" + good}}}
+			if c.subprotocol != "" {
+				o.Subprotocols = append(o.Subprotocols, "notiflux.token."+c.subprotocol)
+			}
+			if c.header != "" {
+				o.HTTPHeader.Set("Authorization", c.header)
+			}
+			conn, answer, err := websocket.Dial(t.Context(), s.URL+"/ws"+c.query, o)
+			if err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			if got := answer.Header.Get("Sec-WebSocket-Protocol"); got != "notiflux.v1.json" {
+				t.Errorf("%s: agreed on %q", c.name, got)
+			}
+			client := s.Client(conn)
+			client.Next() // The welcome.
+			client.Say(`{"type":"subscribe","topics":["t"]}`)
+			if got := times.ReplaceAllString(client.Next(), `"position":"E:`); !strings.HasPrefix(got, c.want) {
+				t.Errorf("%s: %s, want %s", c.name, got, c.want)
+			}
+			client.Say(`{"type":"auth","token":"` + good + `"}`)
+			client.Next()
+			client.Say(`{"type":"subscribe","topics":["t"]}`)
+			if got := times.ReplaceAllString(client.Next(), `"position":"E:`); got != subscribed {
+				t.Errorf("%s, and auth: %s", c.name, got)
+			}
+			conn.CloseNow()
+		}
+	})
+}
+
+// Clients of the JSON protocol are told before they are sent away, and when to be back.
+func TestShutdownSaysBye(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		var clients []*speaker
+		for range 5 {
+			clients = append(clients, connectJSON(t, s, both(s, "u", "t")))
+		}
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+		for _, c := range clients {
+			var bye struct {
+				Type, Code string
+				After      int
+			}
+			if err := json.Unmarshal([]byte(c.Next()), &bye); err != nil || bye.Type != "bye" || bye.Code != "draining" || bye.After < 500 || bye.After > 3000 {
+				t.Errorf("bye: %+v, %v", bye, err)
+			}
+			c.ExpectClose(websocket.StatusServiceRestart)
+		}
+	})
+}
+
+// A stream is excluded by the name that its hello tells.
+func TestStreamsAreExcluded(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		token := both(s, "u", "a", "b")
+		r, err := s.HTTP.Get(s.URL + "/stream?topic=a&topic=b&token=" + token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		lines := bufio.NewScanner(r.Body)
+		lines.Scan()
+		name := regexp.MustCompile(`^{"type":"hello","connection":"([0-9a-f]{16})"`).FindStringSubmatch(lines.Text())
+		if name == nil {
+			t.Fatalf("first came %s, %v", lines.Text(), lines.Err())
+		}
+		for i := range 4 {
+			body := fmt.Sprintf(`{"topics":["a","b"],"message":%d}`, i)
+			if i%2 == 0 {
+				body = fmt.Sprintf(`{"topics":["a","b"],"message":%d,"exclude":%q}`, i, name[1])
+			}
+			if status, answer := broadcast(t, s, body, "Authorization", "Bearer "+token); status != 200 {
+				t.Fatalf("%d %s", status, answer)
+			}
+		}
+		for _, want := range []string{`"data":1,`, `"data":1,`, `"data":3,`, `"data":3,`} {
+			if lines.Scan(); !strings.Contains(lines.Text(), want) {
+				t.Errorf("got %s, want %s", lines.Text(), want)
+			}
+		}
+	})
+}
+
+// Subscriptions end when their token says so, and nothing that is published later
+// comes.
+func TestUntilHoldsWhileMessagesCome(t *testing.T) {
+	seeded()
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) { c.PresenceLinger = testLinger })
+		recorder := new(delivery.Recorder)
+		all, stay := invite(t, s, recorder, 5)
+		until := time.Now().Truncate(time.Second).Add(3 * time.Second)
+		for _, g := range all {
+			g.until = until
+		}
+		p := newPress(t, s, recorder)
+		p.begin()
+		gatherAll(t, s, all, func() {
+			<-time.After(time.Until(until.Add(1500 * time.Millisecond)))
+			p.end()
+			close(stay)
+		})
+		log := recorder.Log(0)
+		log.Linger = testLinger
+		report(t, delivery.Check(log))
+		ended, received := 0, 0
+		for _, c := range log.Clients {
+			for _, e := range c.Events {
+				switch e.Kind {
+				case delivery.Message:
+					received++
+				case delivery.Unsubscribed:
+					ended++
+				}
+			}
+		}
+		if ended != len(all)*len(guestTopics) || received < 100 {
+			t.Errorf("%d subscriptions ended, want %d, and %d messages came before", ended, len(all)*len(guestTopics), received)
+		}
+		token := s.Sign(auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"left"}, Until: until})
+		for _, path := range []string{"/events", "/stream", "/poll", "/history", "/presence"} {
+			if a := read(s.HTTP, s.URL, "GET", path+"?topic=left", "Authorization", "Bearer "+token); a.status != 401 || a.Code != notiflux.TokenExpired {
+				t.Errorf("GET %s after it: %d %s", path, a.status, a.Code)
+			}
+		}
+	})
+}
