@@ -11,11 +11,10 @@ import (
 
 // roll is who is present where, as all clients together know it at one time.
 type roll struct {
-	faults  *faults
-	linger  time.Duration
-	named   map[string]bool // every sub
-	stays   map[seat]*stay
-	clients []*observer
+	faults *faults
+	linger time.Duration
+	named  map[string]bool // every sub
+	stays  map[seat]*stay
 }
 
 // seat is a member of a topic.

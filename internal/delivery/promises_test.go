@@ -173,15 +173,32 @@ func TestSoundPromises(t *testing.T) {
 	}
 }
 
-// Each of these bugs of a server is seen, and told once.
+// planted is a bug of a server, and how it is told.
+type planted struct {
+	want string
+	tale func(p *party)
+}
+
+// checkPlanted checks that each is seen, and told once.
+func checkPlanted(t *testing.T, all map[string]planted) {
+	for name, test := range all {
+		t.Run(name, func(t *testing.T) {
+			got := celebrate(test.tale)
+			if len(got) == 0 || !strings.Contains(fmt.Sprint(got), test.want) {
+				t.Fatalf("the faults are %v, want %q", got, test.want)
+			}
+			if len(got) > 1 {
+				t.Errorf("it is told again: %v", got)
+			}
+		})
+	}
+}
+
 func TestPlantedFaultsOfPromises(t *testing.T) {
 	count := func(c delivery.Counters) func(p *party) {
 		return func(p *party) { p.first(0); p.publish(1, 2); p.gets(1, 2); p.counters = &c }
 	}
-	for name, test := range map[string]struct {
-		want string
-		tale func(p *party)
-	}{
+	checkPlanted(t, map[string]planted{
 		"a key at two positions": {`the key "k" gave E:1, and then E:2`, func(p *party) {
 			p.keyed("k", "m1", delivery.Acknowledged, 1)
 			p.keyed("k", "m1", delivery.Acknowledged, 2)
@@ -205,10 +222,23 @@ func TestPlantedFaultsOfPromises(t *testing.T) {
 			p.publish(1)
 			p.gets(1)
 		}},
-		"an epoch that is over":         {"the epoch is F", func(p *party) { p.Epoch("E"); p.publish(1); p.Epoch("F"); p.resumed(1, 0) }},
-		"an epoch that ends in silence": {"the epoch is F, and the client is in E", func(p *party) { p.Epoch("E"); p.first(0); p.Epoch("F"); p.rests() }},
-		"an epoch of nobody":            {"the epoch is F", func(p *party) { p.Epoch("F"); p.first(0) }},
-		"joined twice":                  {`"bob" joined and was there`, func(p *party) { p.comes("ann", "bob"); p.bob(delivery.Joined); p.bob(delivery.Joined) }},
+		"an epoch that is over":           {"the epoch is F", func(p *party) { p.Epoch("E"); p.publish(1); p.Epoch("F"); p.resumed(1, 0) }},
+		"an epoch that ends in silence":   {"the epoch is F, and the client is in E", func(p *party) { p.Epoch("E"); p.first(0); p.Epoch("F"); p.rests() }},
+		"an epoch of nobody":              {"the epoch is F", func(p *party) { p.Epoch("F"); p.first(0) }},
+		"a broadcast that is not counted": {"1 broadcasts, and there were 2 to 2", count(delivery.Counters{Broadcasts: 1, Messages: 2, Deliveries: 2})},
+		"a message that nobody published": {"3 messages, and there were 2 to 2", count(delivery.Counters{Broadcasts: 2, Messages: 3, Deliveries: 2})},
+		"a delivery that nobody received": {"3 deliveries, and there were 2 to 2", count(delivery.Counters{Broadcasts: 2, Messages: 2, Deliveries: 3})},
+		"a cut that nobody noticed":       {"1 clients that were too slow", count(delivery.Counters{Broadcasts: 2, Messages: 2, Deliveries: 2, TooSlow: 1})},
+		"a cut that is not counted": {"0 clients that were too slow", func(p *party) {
+			p.client.Add(delivery.Event{Kind: delivery.Cut, Code: delivery.CloseTooSlow})
+			p.counters = new(delivery.Counters)
+		}},
+	})
+}
+
+func TestPlantedFaultsOfPresence(t *testing.T) {
+	checkPlanted(t, map[string]planted{
+		"joined twice": {`"bob" joined and was there`, func(p *party) { p.comes("ann", "bob"); p.bob(delivery.Joined); p.bob(delivery.Joined) }},
 		"left twice": {`"bob" left and was not there`, func(p *party) {
 			p.comes("ann", "bob")
 			p.goes("bob")
@@ -261,25 +291,7 @@ func TestPlantedFaultsOfPromises(t *testing.T) {
 		}},
 		"presence without being asked for it": {"without a subscription with presence", func(p *party) { p.first(0); p.client.Add(delivery.Event{Kind: delivery.Joined, Topic: "a"}) }},
 		"presence outlives its connection":    {"before an answer", func(p *party) { p.comes("ann"); p.goes("ann"); p.hears("ann", delivery.Joined, "ann") }},
-		"a broadcast that is not counted":     {"1 broadcasts, and there were 2 to 2", count(delivery.Counters{Broadcasts: 1, Messages: 2, Deliveries: 2})},
-		"a message that nobody published":     {"3 messages, and there were 2 to 2", count(delivery.Counters{Broadcasts: 2, Messages: 3, Deliveries: 2})},
-		"a delivery that nobody received":     {"3 deliveries, and there were 2 to 2", count(delivery.Counters{Broadcasts: 2, Messages: 2, Deliveries: 3})},
-		"a cut that nobody noticed":           {"1 clients that were too slow", count(delivery.Counters{Broadcasts: 2, Messages: 2, Deliveries: 2, TooSlow: 1})},
-		"a cut that is not counted": {"0 clients that were too slow", func(p *party) {
-			p.client.Add(delivery.Event{Kind: delivery.Cut, Code: delivery.CloseTooSlow})
-			p.counters = new(delivery.Counters)
-		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got := celebrate(test.tale)
-			if len(got) == 0 || !strings.Contains(fmt.Sprint(got), test.want) {
-				t.Fatalf("the faults are %v, want %q", got, test.want)
-			}
-			if len(got) > 1 {
-				t.Errorf("it is told again: %v", got)
-			}
-		})
-	}
+	})
 }
 
 // bob tells ann of bob.
