@@ -115,7 +115,7 @@ const (
 	Skipped      Kind = "skipped"      // From, Position: messages after From and up to Position were skipped
 	Gap          Kind = "gap"          // Position: where it goes on
 	Unsubscribed Kind = "unsubscribed" // none
-	Leaving      Kind = "leaving"      // none, nor a Topic: the client is about to unsubscribe, or to end its connection
+	Leaving      Kind = "leaving"      // none, nor a Topic: the client is about to unsubscribe, one subscription at a time, or to end its connection
 	Cut          Kind = "cut"          // Code, no Topic: the connection ended
 	Rest         Kind = "rest"         // none, nor a Topic: all publishes had ended, and the client waited for what remained
 

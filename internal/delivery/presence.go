@@ -35,7 +35,7 @@ type absence struct{ from, to time.Time } // to is zero: it is not back
 // observer is one client, as a member and as one who is told of others.
 type observer struct {
 	Client
-	leaving time.Time // when it began to leave; zero: it did not
+	leaving time.Time // since when it may have left, for all it knows; zero: it does not leave
 	views   map[notiflux.Topic]*view
 	plain   map[notiflux.Topic]bool // subscriptions without presence
 }
@@ -83,7 +83,9 @@ func (r *roll) step(e told) {
 	v := e.views[e.Topic]
 	switch e.Kind {
 	case Leaving:
-		e.leaving = e.At
+		if e.leaving.IsZero() { // Else the answer to an unsubscription did not come.
+			e.leaving = e.At
+		}
 	case Subscribed:
 		if e.plain[e.Topic] = v == nil && !e.Ask.Presence; e.Ask.Presence && v == nil {
 			e.views[e.Topic] = &view{members: make(map[string]bool), here: make(map[string]bool)}
@@ -93,11 +95,13 @@ func (r *roll) step(e told) {
 	case Unsubscribed:
 		delete(e.plain, e.Topic)
 		r.exit(e, e.Topic)
+		e.leaving = time.Time{}
 	case Cut:
 		clear(e.plain)
 		for topic := range e.views {
 			r.exit(e, topic)
 		}
+		e.leaving = time.Time{}
 	case Joined, Left, Counted, Listed:
 		if v != nil {
 			r.hear(e, v)

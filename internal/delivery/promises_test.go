@@ -106,6 +106,17 @@ var soundPromises = map[string]func(p *party){
 		p.hears("ann", delivery.Joined, "bob")
 		p.of("ann").rests()
 	},
+	"cut before the answer to its unsubscription": func(p *party) {
+		p.comes("ann", "bob")
+		p.hears("ann", delivery.Joined, "ann", "bob")
+		p.of("bob").client.Add(delivery.Event{Kind: delivery.Leaving})
+		p.pass(time.Second)
+		p.of("bob").client.Add(delivery.Event{Kind: delivery.Leaving})
+		p.goes("bob")
+		p.pass(linger - time.Second)
+		p.hears("ann", delivery.Left, "bob")
+		p.of("ann").rests()
+	},
 	"told again what is in the list": func(p *party) {
 		p.comes("ann", "bob")
 		p.hears("ann", delivery.Members, "ann", "bob")
