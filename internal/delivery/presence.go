@@ -30,7 +30,7 @@ type stay struct {
 }
 
 // absence is the longest time for which a member may have had no subscription.
-type absence struct{ from, to time.Time } // to is zero: it is not back
+type absence struct{ from, to time.Time } // from is zero: it never was there before; to is zero: it is not back
 
 // observer is one client, as a member and as one who is told of others.
 type observer struct {
@@ -130,11 +130,11 @@ func set(members []string) map[string]bool {
 // enter notes a subscription with presence.
 func (r *roll) enter(at seat, when time.Time) {
 	s := r.stays[at]
-	if s == nil {
-		s = new(stay)
+	if s == nil { // Before, it may have been there without an answer.
+		s = &stay{away: []absence{{}}}
 		r.stays[at] = s
 	}
-	if s.subscriptions++; s.subscriptions == 1 && len(s.away) > 0 {
+	if s.subscriptions++; s.subscriptions == 1 {
 		s.away[len(s.away)-1].to = when
 	}
 }
@@ -193,19 +193,23 @@ func (r *roll) hear(e told, v *view) {
 	v.count = len(v.members)
 }
 
-// wasAway reports whether a member may have been away for the linger, up to a time.
-// Of one who never knew that it was there, nothing is known.
-func (r *roll) wasAway(at seat, until time.Time) bool {
+// hearing is by how much a client may hear of a leave later than the server told it.
+const hearing = 2 * time.Second
+
+// wasAway reports whether a member may have been away for the linger when others heard
+// at a time that it left: it was not back before that was told. Of one who never knew
+// that it was there, nothing is known.
+func (r *roll) wasAway(at seat, heard time.Time) bool {
 	s := r.stays[at]
 	if s == nil {
 		return true
 	}
 	for _, a := range s.away {
-		to := until
-		if !a.to.IsZero() && a.to.Before(until) {
+		to := heard
+		if !a.to.IsZero() && a.to.Before(heard) {
 			to = a.to
 		}
-		if to.Sub(a.from) >= r.linger {
+		if to.Sub(a.from) >= r.linger && heard.Sub(to) < hearing {
 			return true
 		}
 	}

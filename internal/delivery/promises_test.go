@@ -117,6 +117,16 @@ var soundPromises = map[string]func(p *party){
 		p.hears("ann", delivery.Left, "bob")
 		p.of("ann").rests()
 	},
+	"there before it was answered": func(p *party) {
+		p.comes("ann")
+		p.of("bob")
+		p.hears("ann", delivery.Joined, "ann", "bob")
+		p.pass(linger)
+		p.comes("bob")
+		p.hears("ann", delivery.Left, "bob")
+		p.hears("ann", delivery.Joined, "bob")
+		p.of("ann").rests()
+	},
 	"told again what is in the list": func(p *party) {
 		p.comes("ann", "bob")
 		p.hears("ann", delivery.Members, "ann", "bob")
@@ -274,6 +284,16 @@ func TestPlantedFaultsOfPresence(t *testing.T) {
 			p.goes("bob")
 			p.pass(linger - 1)
 			p.comes("bob")
+			p.pass(linger)
+			p.bob(delivery.Left)
+		}},
+		"left though it returned long ago": {`"bob" was not away for 10s`, func(p *party) {
+			p.comes("ann", "bob")
+			p.goes("bob")
+			p.pass(linger)
+			p.bob(delivery.Left)
+			p.comes("bob")
+			p.bob(delivery.Joined)
 			p.pass(linger)
 			p.bob(delivery.Left)
 		}},
