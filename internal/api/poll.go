@@ -38,8 +38,8 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !claims.Until.IsZero() {
-		wait = min(wait, time.Until(claims.Until)) // It is a subscription as long as it waits.
+	if until := claims.Until(); !until.IsZero() {
+		wait = min(wait, time.Until(until)) // It is a subscription as long as it waits.
 	}
 	if r.Method == http.MethodHead {
 		wait = 0

@@ -34,12 +34,25 @@ type scopeSet uint8
 type Claims struct {
 	Subject string    // up to 255 bytes of any text
 	Expires time.Time // the claim exp; the token is accepted for [Leeway] longer
-	Until   time.Time // the claim until: when subscriptions made with the token end; zero: never
 
-	info    []byte // the claim info, compact
-	infoErr error  // why it cannot be shown
-	scopes  scopeSet
-	topics  []notiflux.Topic // sorted, so that Allow is quick with many
+	scopes scopeSet
+	topics []notiflux.Topic // sorted, so that Allow is quick with many
+	rare   *rareClaims      // nil: the token has none of them
+}
+
+// rareClaims are apart because the claims of all clients are kept, and few have these.
+type rareClaims struct {
+	until   time.Time // zero: not there
+	info    []byte    // compact; nil: not there
+	infoErr error     // why info cannot be shown
+}
+
+// ensureRare returns where a rare claim is written to.
+func (c *Claims) ensureRare() *rareClaims {
+	if c.rare == nil {
+		c.rare = new(rareClaims)
+	}
+	return c.rare
 }
 
 // Allow returns nil when the token allows scope on topic, which is compared
@@ -58,15 +71,30 @@ func (c *Claims) Allow(scope Scope, topic notiflux.Topic) error {
 // Info returns the claim info, a JSON object that others may see, compact; nil if
 // there is none. It is a [notiflux.Error] with TokenInvalid when the claim is
 // anything else, or longer than 1 KiB. The caller must not change it.
-func (c *Claims) Info() ([]byte, error) { return c.info, c.infoErr }
+func (c *Claims) Info() ([]byte, error) {
+	if c.rare == nil {
+		return nil, nil
+	}
+	return c.rare.info, c.rare.infoErr
+}
+
+// Until returns the claim until, when subscriptions made with the token end; the
+// zero time if they do not.
+func (c *Claims) Until() time.Time {
+	if c.rare == nil {
+		return time.Time{}
+	}
+	return c.rare.until
+}
 
 // Ended returns nil until the time of the claim until; from then on a
 // [notiflux.Error] with TokenExpired: no subscription is made with the token.
 func (c *Claims) Ended(now time.Time) error {
-	if c.Until.IsZero() || now.Before(c.Until) {
+	until := c.Until()
+	if until.IsZero() || now.Before(until) {
 		return nil
 	}
-	return notiflux.Errorf(notiflux.TokenExpired, "subscriptions with this token ended at %s", c.Until.UTC().Format(time.RFC3339))
+	return notiflux.Errorf(notiflux.TokenExpired, "subscriptions with this token ended at %s", until.UTC().Format(time.RFC3339))
 }
 
 // liveAt reports whether the token is still accepted at this time.
@@ -78,8 +106,14 @@ func (c *Claims) expired() error {
 
 // bytes returns about how much memory the claims take.
 func (c *Claims) bytes() int {
-	const perTopic = 16 // the string's header
-	n := len(c.Subject) + len(c.info)
+	const (
+		perTopic = 16 // the header of a string
+		perRare  = 64 // a rareClaims
+	)
+	n := len(c.Subject)
+	if c.rare != nil {
+		n += perRare + len(c.rare.info)
+	}
 	for _, t := range c.topics {
 		n += perTopic + len(t)
 	}

@@ -92,8 +92,8 @@ func TestSignInfoAndUntil(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := claims.Info(); err != nil || string(info) != `{"name":"N"}` || !claims.Until.Equal(grant.Until) {
-		t.Errorf("info %s, %v, until %v; want %s until %v", info, err, claims.Until, grant.Info, grant.Until)
+	if info, err := claims.Info(); err != nil || string(info) != `{"name":"N"}` || !claims.Until().Equal(grant.Until) {
+		t.Errorf("info %s, %v, until %v; want %s until %v", info, err, claims.Until(), grant.Info, grant.Until)
 	}
 	grant.Info = json.RawMessage(`[]`)
 	if _, err := signer.Sign(grant); err == nil {

@@ -79,9 +79,10 @@ func (p *payload) decodeClaim(o object, name string) (err error) {
 			err = p.addTopics(topic)
 		}
 	case "info":
-		p.info, p.infoErr, err = o.info()
+		rare := p.ensureRare()
+		rare.info, rare.infoErr, err = o.info()
 	case "until":
-		p.Until, err = o.date(name)
+		p.ensureRare().until, err = o.date(name)
 	case "topics":
 		var topics []string
 		if topics, err = o.texts(name); err == nil {

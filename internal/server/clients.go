@@ -116,7 +116,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflu
 	}
 	s.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
 		stream := transport.NewStream(streams, c, taken.Head, now)
-		stream.Serve(group.NewStream(stream, encoding, reading(request, claims.Until)))
+		stream.Serve(group.NewStream(stream, encoding, reading(request, claims.Until())))
 		return stream
 	})
 	taken.Wait()

@@ -242,7 +242,7 @@ func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, w wish) (
 		}
 	}
 	sub.latest = w.latest
-	s.group.endAt(sub, claims.Until)
+	s.group.endAt(sub, claims.Until())
 	return place, nil
 }
 

@@ -30,13 +30,9 @@ func (s *Session) receiveText(message []byte, binary bool) {
 
 // subscribeText subscribes silently, or answers why not.
 func (s *Session) subscribeText(c wire.Command) {
-	deny := func(err error) {
-		s.group.config.Stats.Refused.Add(1)
-		s.answer([]byte(wire.Denied(c.Topic, notiflux.Refusal(err))))
-	}
 	topic, err := notiflux.ParseTopic(c.Topic)
 	if err != nil {
-		deny(err)
+		s.deny(c.Topic, err)
 		return
 	}
 	s.judge(auth.Token(c.Token), func(claims *auth.Claims, err error) {
@@ -44,7 +40,13 @@ func (s *Session) subscribeText(c wire.Command) {
 			_, err = s.subscribe(topic, claims, wish{})
 		}
 		if err != nil {
-			deny(err)
+			s.deny(string(topic), err)
 		}
 	})
+}
+
+// deny answers why there is no subscription.
+func (s *Session) deny(topic string, err error) {
+	s.group.config.Stats.Refused.Add(1)
+	s.answer([]byte(wire.Denied(topic, notiflux.Refusal(err))))
 }
