@@ -1,7 +1,6 @@
 package server
 
 import (
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -10,7 +9,8 @@ const (
 	// stormSize is how many handshakes leave enough behind to be worth a
 	// collection: net/http takes some 20 KB for each, an idle client under 1 KB.
 	stormSize = 1000
-	// stormOver is how long nobody may come for a storm to be over.
+	// stormOver is how long nobody may come, nor any token wait for its check, for a
+	// storm to be over.
 	stormOver = 300 * time.Millisecond
 )
 
@@ -18,7 +18,12 @@ const (
 // so that idle clients cost what they hold and not what their coming took.
 // Safe for concurrent use.
 type tidier struct {
-	mu    sync.Mutex
+	// Immutable.
+	waiting func() int // how many tokens wait for their check
+	free    func()     // gives memory back
+
+	mu sync.Mutex
+	// Guarded by mu.
 	came  int         // since the last time
 	timer *time.Timer // runs when came has reached stormSize
 }
@@ -39,9 +44,16 @@ func (t *tidier) handshake() {
 
 func (t *tidier) tidy() {
 	t.mu.Lock()
-	t.came = 0
+	busy := t.waiting() > 0
+	if busy {
+		t.timer.Reset(stormOver)
+	} else {
+		t.came = 0
+	}
 	t.mu.Unlock()
-	debug.FreeOSMemory()
+	if !busy {
+		t.free()
+	}
 }
 
 // stop ends the waiting for a storm to be over.

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -150,6 +151,7 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 	s.verifier = auth.New(auth.Config{Keys: keys})
 	s.verifying = worker.NewPool(0, 0)
 	s.waiting = worker.NewPool(waitingWorkers, 0)
+	s.memory.waiting, s.memory.free = s.verifying.Len, debug.FreeOSMemory
 	s.api = api.New(api.Config{
 		Publisher:       s.broker,
 		Verifier:        s.verifier,

@@ -39,6 +39,9 @@ func NewPool(workers, queue int) *Pool {
 	return &Pool{workers: workers, jobs: make(chan func(context.Context), queue)}
 }
 
+// Len returns how much waits for a worker.
+func (p *Pool) Len() int { return len(p.jobs) }
+
 // Run works until ctx ends, then calls what still waits, which sees by its context
 // that it is too late, and returns nil. It is called once. Its goroutines are the
 // workers; they have ended when it returns.

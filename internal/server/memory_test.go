@@ -1,0 +1,42 @@
+package server
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A storm is over when nobody comes any more, and all who came were judged.
+func TestTidyAfterAStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var waiting, freed int
+		m := tidier{waiting: func() int { return waiting }, free: func() { freed++ }}
+		defer m.stop()
+		come := func(clients int) {
+			for range clients {
+				m.handshake()
+			}
+		}
+		expect := func(after time.Duration, times int, why string) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			if freed != times {
+				t.Fatalf("%s: memory was given back %d times, want %d", why, freed, times)
+			}
+		}
+		come(stormSize - 1)
+		expect(time.Hour, 0, "a few came")
+		waiting = 1
+		come(1)
+		expect(time.Minute, 0, "many came, and one waits for its token")
+		waiting = 0
+		expect(2*stormOver, 1, "all were judged")
+		come(stormSize)
+		expect(stormOver/2, 1, "they still come")
+		come(1)
+		expect(stormOver-1, 1, "they still come")
+		expect(1, 2, "the second storm is over")
+		expect(time.Hour, 2, "nobody comes")
+	})
+}
