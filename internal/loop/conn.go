@@ -60,6 +60,18 @@ func (c *Conn) Arm(at time.Duration) {
 	}
 }
 
+// Post has f called on the loop, in the next turn, unless the connection is gone by
+// then; if f panics, that ends the connection. It reports whether the loop still
+// turns. Safe for concurrent use.
+func (c *Conn) Post(f func()) bool {
+	return c.loop.Post(func() {
+		defer c.loop.recovered(c)
+		if !c.gone {
+			f()
+		}
+	})
+}
+
 // CloseWrite ends the sending side once everything written has left.
 func (c *Conn) CloseWrite() {
 	if !c.gone {

@@ -218,9 +218,19 @@ func (l *Loop) runPosts() {
 	l.mu.Unlock()
 	for i, f := range posts {
 		posts[i] = nil
-		f()
+		l.call(f)
 	}
 	l.spare = posts
+}
+
+// call calls what was posted. What concerns one connection comes by [Conn.Post].
+func (l *Loop) call(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.logPanic("a call on the loop panicked", p)
+		}
+	}()
+	f()
 }
 
 // write writes what dirty connections have, for as long as a slice.
@@ -328,8 +338,12 @@ func (l *Loop) tick(c *Conn) {
 // recovered ends c, and nothing else, if its handling panicked.
 func (l *Loop) recovered(c *Conn) {
 	if p := recover(); p != nil {
-		l.panics.Add(1)
-		l.config.Log.Error("connection ended by a panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		l.logPanic("connection ended by a panic", p)
 		c.Drop()
 	}
+}
+
+func (l *Loop) logPanic(what string, p any) {
+	l.panics.Add(1)
+	l.config.Log.Error(what, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 }

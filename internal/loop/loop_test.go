@@ -217,6 +217,26 @@ func TestAPanicEndsOneConnection(t *testing.T) {
 	})
 }
 
+func TestAPanicInACallEndsItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, loop.Config{})
+		bad, e := w.dial("")
+		good, other := w.dial("")
+		synctest.Wait() // There are clients now.
+		e.conn.Post(func() { panic("told to") })
+		if _, err := bad.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("after a panic the peer reads %v, want %v", err, io.EOF)
+		}
+		w.Post(func() { panic("told to, in the name of no connection") })
+		e.conn.Post(func() { t.Error("called for a connection that is gone") })
+		other.conn.Post(func() { other.out = append(other.out, 'x'); other.conn.Dirty() })
+		expect(t, good, "x")
+		if e.gone != 1 || w.Panics() != 2 || w.closed != 1 {
+			t.Errorf("gone %d, panics %d, closed %d; want 1, 2 and 1", e.gone, w.Panics(), w.closed)
+		}
+	})
+}
+
 func TestAPanicBeforeThereIsAClientClosesTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, loop.Config{})

@@ -149,8 +149,8 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 	s.broker = broker.NewMemory(s.hub)
 	s.presence = presence.New(presence.Config{Tell: s.tell, Linger: c.PresenceLinger})
 	s.verifier = auth.New(auth.Config{Keys: keys})
-	s.verifying = worker.NewPool(0, 0)
-	s.waiting = worker.NewPool(waitingWorkers, 0)
+	s.verifying = worker.NewPool(0, 0, s.log)
+	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
 	s.memory.waiting, s.memory.free = s.verifying.Len, debug.FreeOSMemory
 	s.api = api.New(api.Config{
 		Publisher:       s.broker,

@@ -98,11 +98,18 @@ func (s *Session) excluded(m *notiflux.Message) bool {
 }
 
 // pull is what Next gave and Wrote has to account for, in the order of the
-// bytes: the rest of a frame under way, answers, then the parts.
+// bytes: answers, then the parts.
 type pull struct {
 	parts  []part
 	buffer []byte
 	sizes  []int // of the frames of the parts, if they are a set's
+}
+
+// forget lets go of the parts: a cursor that is left in one would keep all that its
+// topic gets from then on.
+func (p *pull) forget() {
+	clear(p.parts)
+	p.parts, p.sizes = p.parts[:0], p.sizes[:0]
 }
 
 // A part is what one subscription has in a pull.
@@ -150,6 +157,14 @@ func (s *Session) unlist(sub *subscription) {
 	sub.nextDirty, sub.dirty = nil, false
 }
 
+// given returns how far the client is, with what it was told of.
+func (sub *subscription) given() uint64 {
+	if sub.skipping {
+		return sub.skipped
+	}
+	return sub.cursor.Offset()
+}
+
 // skip jumps to the newest message that is to be read, if that is another one.
 func (sub *subscription) skip() {
 	newest := sub.cursor.Newest()
@@ -177,20 +192,19 @@ func (s *Session) catchUp() {
 	s.behind = false
 }
 
-// Next returns the bytes to write next, whole frames but for the rest of one
-// under way, nil for none. They are valid until Wrote.
+// Next returns the bytes to write next, whole frames, nil for none. They are valid
+// until Wrote. The caller sees that there is no Rest.
 func (s *Session) Next() []byte {
 	p := &s.group.pulled
-	clear(p.parts)
-	p.parts, p.sizes = p.parts[:0], p.sizes[:0]
+	p.forget()
 	s.catchUp()
 	if s.set != nil && len(s.set.places) > 1 {
 		return s.nextOfSet(p)
 	}
-	if len(s.cut) == 0 && len(s.answers) == 0 && s.firstDirty == s.lastDirty {
+	if len(s.answers) == 0 && s.firstDirty == s.lastDirty {
 		return s.nextShared(p)
 	}
-	p.buffer = append(append(p.buffer[:0], s.cut...), s.answers...)
+	p.buffer = append(p.buffer[:0], s.answers...)
 	s.join(p)
 	if len(p.buffer) == 0 {
 		s.Wrote(0) // Subscriptions that were read before they were asked.
@@ -208,11 +222,10 @@ func (s *Session) join(p *pull) {
 	}
 }
 
-// nextShared is Next of a session with at most one subscription to read, and
-// nothing else: the batch goes out as it is.
+// nextShared is Next of a session with no answers, and at most one subscription that
+// has something to read: the batch goes out as it is.
 func (s *Session) nextShared(p *pull) []byte {
-	sub := s.firstDirty
-	if sub != nil {
+	for sub := s.firstDirty; sub != nil; sub = s.firstDirty {
 		b := s.batch(sub)
 		if len(b.data) > 0 {
 			p.parts = append(p.parts, part{sub: sub, end: b.end, bytes: len(b.data), messages: b.messages})
@@ -223,9 +236,10 @@ func (s *Session) nextShared(p *pull) []byte {
 	return s.nothing()
 }
 
-// nothing is Next of a session that has nothing to write: if it is to end, it ends.
+// nothing is Next of a session that has nothing to write: if it is to end, it ends,
+// but not without the answer that it waits for.
 func (s *Session) nothing() []byte {
-	if s.ending != nil {
+	if s.ending != nil && !s.waiting {
 		s.end(*s.ending)
 	}
 	return nil
@@ -234,7 +248,7 @@ func (s *Session) nothing() []byte {
 // Rest returns what is left of a frame that Wrote cut, nil at the boundary of
 // two frames. After Rest, Wrote counts bytes of it.
 func (s *Session) Rest() []byte {
-	s.group.pulled.parts = s.group.pulled.parts[:0]
+	s.group.pulled.forget()
 	if len(s.cut) > 0 {
 		return s.cut
 	}
@@ -262,7 +276,7 @@ func (s *Session) Wrote(n int) {
 			s.markDirty(p.sub) // Behind the others: each topic has its turn.
 		}
 	}
-	s.group.pulled.parts = s.group.pulled.parts[:0]
+	s.group.pulled.forget()
 }
 
 // wroteCut counts n bytes against the frame under way and returns those left.
@@ -302,8 +316,10 @@ func (s *Session) wrotePart(p part, n int) {
 	for i, at := 0, p.at; n > 0; i++ {
 		entry, next, _ := p.sub.cursor.Next()
 		p.sub.cursor = next
-		s.group.config.Stats.Delivered.Add(1)
 		frame := s.frame(entry, p, i, at)
+		if len(frame) > 0 { // Else it is nothing for this session.
+			s.group.config.Stats.Delivered.Add(1)
+		}
 		if n < len(frame) {
 			s.cut = frame[n:]
 			if s.set != nil {

@@ -119,6 +119,7 @@ type Group struct {
 	batches  batches
 	ends     ends
 	pulled   pull
+	draining bool
 
 	mu    sync.Mutex
 	woken []*feed // topics with news, each once
@@ -203,12 +204,13 @@ func (g *Group) Collect() {
 }
 
 // Drain has every session delivered what it subscribed to so far and then sent
-// away, each at a time of its own within spread.
+// away, each at a time of its own within spread. Who comes later is sent away at once.
 func (g *Group) Drain(spread time.Duration) {
+	g.draining = true
 	n, i := len(g.sessions), 0
 	for s := range g.sessions {
 		time.AfterFunc(spread*time.Duration(i)/time.Duration(n), func() {
-			g.loop.Post(s.drain)
+			s.conn.Post(s.drain)
 		})
 		i++
 	}
@@ -251,6 +253,7 @@ func (g *Group) leave(sub *subscription) {
 	g.config.Stats.Subscriptions.Add(-1)
 	g.endAt(sub, time.Time{})
 	if last == 0 {
+		g.batches.forget() // The topic wakes nobody here any more, so that Collect may not come.
 		delete(g.feeds, f.topic.Name())
 		g.config.Hub.Leave(f.topic, f)
 	}

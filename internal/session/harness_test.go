@@ -195,12 +195,27 @@ type client struct {
 	read    int    // of sent, by messages
 	code    wire.CloseCode
 	armed   time.Duration
+	gone    bool
 }
 
 func (c *client) Dirty()  { c.dirty = true }
 func (c *client) Resume() { c.resumed = true }
 
 func (c *client) Arm(at time.Duration) { c.armed = at }
+
+func (c *client) Post(f func()) bool {
+	return c.w.loop.Post(func() {
+		if !c.gone {
+			f()
+		}
+	})
+}
+
+// leave is the end of the connection.
+func (c *client) leave() {
+	c.gone = true
+	c.s.Gone()
+}
 
 func (c *client) Close(farewell []byte, code wire.CloseCode, _ string) {
 	if c.code == 0 {
@@ -243,7 +258,10 @@ func (c *client) subscribe(topic notiflux.Topic) {
 // write lets the socket take up to n bytes.
 func (c *client) write(n int) {
 	for n > 0 && c.code == 0 {
-		p := c.s.Next()
+		p := c.s.Rest()
+		if len(p) == 0 {
+			p = c.s.Next()
+		}
 		if len(p) == 0 {
 			return
 		}

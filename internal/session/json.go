@@ -27,6 +27,7 @@ type jsonState struct {
 	refusal  error         // why the connection's token does not hold; nil: it does, or there is none
 	deadline time.Duration // of the first valid command, by the loop's clock
 	heard    bool          // it came
+	unread   time.Duration // since when more than maxAnswers wait; 0: no more do
 
 	connection notiflux.Connection
 	seats      map[notiflux.Topic]*presence.Seat // where the client is a member; nil: nowhere
@@ -73,6 +74,18 @@ func (s *Session) checkIdle(now time.Duration) {
 		s.end(endIdle)
 	default:
 		s.conn.Arm(s.json.deadline)
+	}
+}
+
+// checkUnread ends a session whose client leaves a large answer unread.
+func (s *Session) checkUnread(now time.Duration) {
+	switch {
+	case len(s.answers) <= maxAnswers:
+		s.json.unread = 0
+	case s.json.unread == 0:
+		s.json.unread = now
+	case now-s.json.unread >= unreadTimeout:
+		s.end(endTooSlow)
 	}
 }
 
@@ -164,9 +177,10 @@ func (s *Session) unsubscribeJSON(c wire.JSONCommand) {
 	if c.Verb == wire.UnsubscribeAll {
 		topics = s.topics()
 		s.unsubscribeAll()
-	}
-	for _, topic := range topics {
-		s.unsubscribe(topic)
+	} else {
+		for _, topic := range topics {
+			s.unsubscribe(topic)
+		}
 	}
 	for _, r := range c.Refused { // To what is no topic there is no subscription either.
 		topics = append(topics, notiflux.Topic(r.Topic))

@@ -106,7 +106,7 @@ func TestJSONSubscriptions(t *testing.T) {
 			`{"type":"message","topic":"a","position":"E:6","time":0,"data":"6"}`,
 			`{"type":"message","topic":"a","position":"E:7","time":0,"data":"7"}`},
 	)
-	c.s.Gone()
+	c.leave()
 	if n := w.stats.Subscriptions.Load(); n != 0 {
 		t.Errorf("%d subscriptions left", n)
 	}
@@ -175,7 +175,7 @@ func TestJSONExclude(t *testing.T) {
 		[]string{`{"type":"unsubscribe","topics":["a"]}`, `{"type":"unsubscribed","topics":["a"]}`},
 		[]string{`{"type":"subscribe","topics":["a"],"since":{"a":"E:0"}}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":2}}}`, message(1, "1"), message(4, "4")},
 	)
-	c.s.Gone()
+	c.leave()
 	later := w.connectJSON(t, w.both("a"))
 	later.exchange(t, []string{`{"type":"subscribe","topics":["a"],"last":3}`,
 		`{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":3}}}`, message(2, "2"), message(3, "3"), message(4, "4")})
@@ -226,7 +226,7 @@ func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 		t.Error("still busy after the answer")
 	}
 	c.s.Receive([]byte(`{"type":"broadcast","id":1,"topic":"a","message":"x"}`), false)
-	c.s.Gone()
+	c.leave()
 	c.settle()
 	if len(c.heard()) != 0 {
 		t.Error("a session that is gone has an answer")

@@ -84,7 +84,7 @@ func TestJSONPresence(t *testing.T) {
 		t.Errorf("members %v, %d seats", members, w.presence.Stats().Seats)
 	}
 	for _, c := range []*client{ann, bob, deaf} {
-		c.s.Gone()
+		c.leave()
 	}
 	if got := w.presence.Stats(); got.Seats != 0 || w.stats.Subscriptions.Load() != 0 {
 		t.Errorf("left: %+v, %d subscriptions", got, w.stats.Subscriptions.Load())
@@ -224,7 +224,7 @@ func TestUntil(t *testing.T) {
 			[]string{`{"type":"history","topic":"a"}`, `{"type":"error",` + ended + `,"retry":false}`},
 			[]string{`{"type":"presence","topic":"a"}`, `{"type":"error",` + ended + `,"retry":false}`},
 		)
-		c.s.Gone()
+		c.leave()
 		pass(2 * time.Hour) // The end of a subscription that is over already.
 	})
 }
@@ -239,7 +239,7 @@ func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
 			`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 	}
 	gone := weak.Make(c.s)
-	c.s.Gone()
+	c.leave()
 	c = nil
 	stays.exchange(t, []string{`{"type":"ping"}`, `{"type":"pong"}`}) // The group has no more to do with the other one.
 	w.loop.posts, w.workers.waiting = nil, nil
@@ -264,7 +264,7 @@ func TestJSONPresenceWithoutRoom(t *testing.T) {
 		[]string{`{"type":"subscribe","topics":["a"],"presence":true,"mode":"latest"}`, refused},
 		[]string{`PUBLISH a y`, `{"type":"message","topic":"a","position":"E:2","time":0,"data":"y"}`},
 	)
-	c.s.Gone()
+	c.leave()
 	if w.stats.Subscriptions.Load() != 0 || w.presence.Stats().Seats != 0 {
 		t.Errorf("left: %d subscriptions, %+v", w.stats.Subscriptions.Load(), w.presence.Stats())
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -19,6 +20,7 @@ type Conn interface {
 	Dirty()               // there is something to write: Next is called soon
 	Resume()              // the session is not Busy any more
 	Arm(at time.Duration) // Tick is called at that time of the loop, or before
+	Post(f func()) bool   // f is called on the loop, unless the connection is gone; safe for concurrent use
 
 	// Close finishes the frame under way, writes farewell (whole frames, nil for
 	// none), says why, and ends.
@@ -55,12 +57,19 @@ type Session struct {
 // not read them is not listened to, in bytes.
 const maxAnswers = 16 << 10
 
+// unreadTimeout is how long more than maxAnswers may wait: one answer can be much,
+// and no lag counts it.
+const unreadTimeout = 30 * time.Second
+
 // New returns a session on conn that speaks the text protocol and gets its messages
 // in encoding.
 func (g *Group) New(conn Conn, encoding notiflux.Encoding) *Session {
 	s := &Session{group: g, conn: conn, encoding: encoding, allowance: g.config.CommandBurst, refilled: time.Since(g.start)}
 	g.sessions[s] = struct{}{}
 	g.config.Stats.Sessions.Add(1)
+	if g.draining { // It was on its way when the others were told.
+		conn.Post(s.drain)
+	}
 	return s
 }
 
@@ -82,6 +91,7 @@ func (s *Session) Busy() bool { return s.waiting || len(s.answers) > maxAnswers 
 func (s *Session) Tick(now time.Duration) {
 	if s.json != nil {
 		s.checkIdle(now)
+		s.checkUnread(now)
 	}
 	var lag uint64
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
@@ -181,26 +191,32 @@ func (s *Session) judge(token auth.Token, then func(*auth.Claims, error)) {
 	})
 }
 
+// errPanicked is told as a fault of the server.
+var errPanicked = errors.New("session: the work for a command panicked")
+
 // wait has work done off the loop, and calls then on the loop, with a nil error if
 // it was. Until that, the session is Busy. then is not called if the session is
 // gone.
 func (s *Session) wait(workers Workers, work func(context.Context), then func(error)) {
 	s.waiting = true
 	ok := workers.Submit(func(ctx context.Context) {
-		var late error
+		undone := errPanicked
+		defer func() { // Also if work panics.
+			s.conn.Post(func() {
+				s.waiting = false
+				then(undone)
+				s.conn.Resume()
+				if s.ending != nil {
+					s.conn.Dirty()
+				}
+			})
+		}()
 		if ctx.Err() != nil {
-			late = notiflux.Errorf(notiflux.Unavailable, "the server is shutting down: connect again")
-		} else {
-			work(ctx)
+			undone = notiflux.Errorf(notiflux.Unavailable, "the server is shutting down: connect again")
+			return
 		}
-		s.group.loop.Post(func() {
-			s.waiting = false
-			if s.gone {
-				return
-			}
-			then(late)
-			s.conn.Resume()
-		})
+		work(ctx)
+		undone = nil
 	})
 	if !ok {
 		s.waiting = false
@@ -225,13 +241,13 @@ func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, w wish) (
 	isNew := sub == nil
 	var place hub.Place
 	if !isNew {
-		place = hub.Place{Position: s.position(sub.cursor), Recovered: true}
+		place = hub.Place{Position: s.group.config.Hub.Position(sub.given()), Recovered: true}
 	} else {
 		var err error
 		if sub, place, err = s.group.join(s, topic, w.start); err != nil {
 			return hub.Place{}, err
 		}
-		place.Replay -= s.countExcluded(place.Cursor)
+		place.Replay -= s.countExcluded(place)
 	}
 	if w.presence {
 		if err := s.attend(topic, claims); err != nil {
@@ -288,18 +304,18 @@ func (s *Session) connection() notiflux.Connection {
 	return 0
 }
 
-// countExcluded returns how many messages from a cursor on the session does not get.
-func (s *Session) countExcluded(c topiclog.Cursor) (n int) {
-	for {
-		entry, next, ok := c.Next()
-		if !ok {
-			return n
-		}
+// countExcluded returns how many of the messages that a place replays the session
+// does not get.
+func (s *Session) countExcluded(place hub.Place) (n int) {
+	cursor := place.Cursor
+	for range place.Replay {
+		entry, next, _ := cursor.Next()
 		if s.excluded(entry.Message()) {
 			n++
 		}
-		c = next
+		cursor = next
 	}
+	return n
 }
 
 // topics returns the topics that the session is subscribed to, sorted.

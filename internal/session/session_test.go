@@ -83,8 +83,8 @@ func TestSubscribeDeliverUnsubscribe(t *testing.T) {
 	a.say("/unsubscribe-all")
 	w.publish("t", "four")
 	a.expect(t)
-	b.s.Gone()
-	a.s.Gone()
+	b.leave()
+	a.leave()
 	if n := w.stats.Subscriptions.Load(); n != 0 || w.stats.Sessions.Load() != 0 {
 		t.Errorf("%d subscriptions left, want none", n)
 	}
@@ -107,7 +107,7 @@ func TestCommandsWaitForTheTokenBeforeThem(t *testing.T) {
 	c.expect(t, "after")
 
 	c.s.Receive([]byte("/subscribe u "+w.token("u")), false)
-	c.s.Gone()
+	c.leave()
 	w.workers.work(t.Context())
 	w.loop.run()
 	if n := w.stats.Subscriptions.Load(); n != 0 {

@@ -83,11 +83,7 @@ func (s *Session) appendCursor(dst []byte) []byte {
 // told of so far.
 func (s *Session) locate() {
 	for _, sub := range s.subs {
-		given := sub.cursor.Offset()
-		if sub.skipping {
-			given = sub.skipped
-		}
-		s.set.places[sub.place].Offset = given
+		s.set.places[sub.place].Offset = sub.given()
 	}
 }
 
@@ -95,7 +91,7 @@ func (s *Session) locate() {
 // as a whole.
 func (s *Session) nextOfSet(p *pull) []byte {
 	for {
-		p.buffer, p.sizes = append(append(p.buffer[:0], s.cut...), s.answers...), p.sizes[:0]
+		p.buffer = append(p.buffer[:0], s.answers...)
 		s.joinSet(p)
 		if len(p.buffer) > 0 {
 			return p.buffer

@@ -183,7 +183,7 @@ func TestStreamsResumeAgainstModel(t *testing.T) {
 			},
 			"cut": func(t *rapid.T) {
 				if last != "" {
-					c.s.Gone()
+					c.leave()
 					c = w.connectStream(e, last, false, topics...)
 				}
 			},

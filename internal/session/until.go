@@ -65,13 +65,15 @@ func (g *Group) endDue() {
 // expire ends a subscription, and tells the client if its dialect can.
 func (s *Session) expire(sub *subscription) {
 	topic := sub.feed.topic.Name()
+	if s.set != nil {
+		s.locate() // Also in this topic, for the last time.
+	}
 	s.unsubscribe(topic)
 	object := wire.AppendUnsubscribed(nil, wire.NoID, []notiflux.Topic{topic}, notiflux.TokenExpired)
 	switch {
 	case s.json != nil:
 		s.answer(object)
 	case s.set != nil:
-		s.locate()
 		s.answerInStream(wire.Object{Event: "unsubscribed", JSON: object})
 		if len(s.subs) == 0 {
 			s.ending = &endExpired

@@ -59,6 +59,9 @@ func (c *connection) Dirty() { c.sock.Dirty() }
 // Resume says that the application is not busy any more.
 func (c *connection) Resume() { c.sock.Resume() }
 
+// Post has f called on the loop, see [Socket].
+func (c *connection) Post(f func()) bool { return c.sock.Post(f) }
+
 // Arm asks for a tick, and so for [App.Tick], at that time or earlier.
 func (c *connection) Arm(at time.Duration) { c.sock.Arm(at) }
 

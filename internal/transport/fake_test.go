@@ -130,6 +130,7 @@ func (f *fake) transcript() string {
 func (f *fake) Dirty()                 { f.dirty = true }
 func (f *fake) CloseWrite()            { f.log("end") }
 func (f *fake) Arm(at time.Duration)   { f.tick = min(f.tick, at) }
+func (f *fake) Post(func()) bool       { return false }
 func (f *fake) Busy() bool             { return f.busy }
 func (f *fake) Tick(_ time.Duration)   {}
 func (f *fake) Gone()                  { f.log("gone") }

@@ -22,6 +22,7 @@ func (null) Resume()              {}
 func (null) CloseWrite()          {}
 func (null) Drop()                {}
 func (null) Arm(time.Duration)    {}
+func (null) Post(func()) bool     { return false }
 func (null) Receive([]byte, bool) {}
 func (null) Busy() bool           { return false }
 func (null) Next() []byte         { return nil }

@@ -48,6 +48,11 @@ type Socket interface {
 	// Drop says that the socket is to be closed now. Gone is called once.
 	Drop()
 
+	// Post has f called on the loop, in the next turn, unless the socket is closed
+	// by then; if f panics, that ends the connection. It reports whether the loop
+	// still turns. Safe for concurrent use.
+	Post(f func()) bool
+
 	// Arm asks for a Tick at that time (since the loop began) or soon after.
 	// It only ever moves the next tick earlier; a time that has passed means
 	// the next turn.

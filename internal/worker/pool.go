@@ -7,7 +7,10 @@ package worker
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"sync"
 )
 
@@ -19,7 +22,9 @@ const DefaultQueue = 32768
 
 // A Pool does work on goroutines of its own. Safe for concurrent use.
 type Pool struct {
-	workers int // immutable
+	// Immutable.
+	workers int
+	log     *slog.Logger
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -28,15 +33,16 @@ type Pool struct {
 }
 
 // NewPool returns a pool: how many goroutines work, and how much may wait for them.
-// Zero means GOMAXPROCS workers, a queue of [DefaultQueue].
-func NewPool(workers, queue int) *Pool {
+// Zero means GOMAXPROCS workers, a queue of [DefaultQueue]. log is told of work that
+// panics.
+func NewPool(workers, queue int, log *slog.Logger) *Pool {
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	if queue == 0 {
 		queue = DefaultQueue
 	}
-	return &Pool{workers: workers, jobs: make(chan func(context.Context), queue)}
+	return &Pool{workers: workers, log: log, jobs: make(chan func(context.Context), queue)}
 }
 
 // Len returns how much waits for a worker.
@@ -50,7 +56,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	for range p.workers {
 		workers.Go(func() {
 			for job := range p.jobs {
-				job(ctx)
+				p.do(ctx, job)
 			}
 		})
 	}
@@ -58,6 +64,16 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.stop()
 	workers.Wait()
 	return nil
+}
+
+// do does one job. If that panics, the next one is done all the same.
+func (p *Pool) do(ctx context.Context, job func(context.Context)) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.Error("work off the loops panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		}
+	}()
+	job(ctx)
 }
 
 func (p *Pool) stop() {

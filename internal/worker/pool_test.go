@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,7 +28,7 @@ func run(t *testing.T, pool *worker.Pool) (stop func()) {
 
 func TestPoolWorksUntilItStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pool := worker.NewPool(0, 0)
+		pool := worker.NewPool(0, 0, slog.New(slog.DiscardHandler))
 		var done atomic.Int64
 		work := func(ctx context.Context) {
 			if ctx.Err() == nil {
@@ -54,7 +55,7 @@ func TestPoolWorksUntilItStops(t *testing.T) {
 
 func TestPoolIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pool := worker.NewPool(1, 2)
+		pool := worker.NewPool(1, 2, slog.New(slog.DiscardHandler))
 		stop := run(t, pool)
 		release := make(chan bool)
 		var log []int
@@ -86,7 +87,7 @@ func TestPoolIsBounded(t *testing.T) {
 
 func TestPoolCallsWhatWaitsAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pool := worker.NewPool(1, 8)
+		pool := worker.NewPool(1, 8, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var late []bool
@@ -111,7 +112,7 @@ func TestPoolCallsWhatWaitsAtTheEnd(t *testing.T) {
 // what was refused never.
 func TestPoolCallsExactlyOnce(t *testing.T) {
 	for range 20 {
-		pool := worker.NewPool(2, 16)
+		pool := worker.NewPool(2, 16, slog.New(slog.DiscardHandler))
 		stop := run(t, pool)
 		var taken, called atomic.Int64
 		var submitters sync.WaitGroup

@@ -1,0 +1,209 @@
+package session_test
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"weak"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// A cursor that is left anywhere keeps all that its topic gets from then on.
+func TestNothingDeliveredIsKept(t *testing.T) {
+	for name, meet := range map[string]func(w *world, c *client){
+		"left after a message": func(w *world, c *client) {
+			c.say("/subscribe a " + w.token("a"))
+			w.publish("a", "the only one")
+			c.turn()
+			c.leave()
+		},
+		"unsubscribed after a message": func(w *world, c *client) {
+			c.say("/subscribe a " + w.token("a"))
+			w.publish("a", "the only one")
+			c.turn()
+			c.say("/unsubscribe a")
+		},
+		"read several topics at once, then one": func(w *world, c *client) {
+			for _, topic := range []notiflux.Topic{"b", "a"} {
+				c.subscribe(topic)
+				w.publish(topic, "one of several")
+			}
+			c.turn()
+			w.publish("b", "alone")
+			c.turn()
+		},
+		"cut in a message": func(w *world, c *client) {
+			c.say("/subscribe a " + w.token("a"))
+			w.publish("a", "one")
+			w.publish("a", "two")
+			w.group.Collect()
+			c.write(7)
+			c.leave()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, topiclog.Limits{Count: 1}, nil)
+			c := w.connect()
+			meet(w, c)
+			later := []byte(strings.Repeat("x", 1000))
+			kept := weak.Make(&later[0])
+			w.order(notiflux.Publication{Topic: "a", Body: notiflux.Body{Data: later}})
+			later = nil
+			w.publish("a", "now the history has only this one")
+			if !c.gone {
+				c.turn()
+				w.group.Collect() // As each further message has it done.
+			}
+			runtime.GC()
+			if kept.Value() != nil {
+				t.Error("a message that everybody got and no history holds is still held")
+			}
+			runtime.KeepAlive(w)
+			runtime.KeepAlive(c)
+		})
+	}
+}
+
+// What the client is told of a second time is where it is, not where it will be.
+func TestSubscribingAgainWhileBehind(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{Count: 1}, nil)
+	c := w.connectJSON(t, w.both("a"))
+	c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"mode":"latest"}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
+	w.publish("a", "cut")
+	w.group.Collect()
+	c.write(5)
+	for range 3 {
+		w.publish("a", "skipped")
+	}
+	w.group.Collect()
+	c.s.Tick(0) // It is behind, and jumps.
+	c.say(`{"type":"subscribe","topics":["a"],"mode":"latest"}`)
+	c.hears(t,
+		`{"type":"message","topic":"a","position":"E:1","time":0,"data":"cut"}`,
+		`{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":0}}}`,
+		`{"type":"skipped","topic":"a","from":"E:1","to":"E:3"}`,
+		`{"type":"message","topic":"a","position":"E:4","time":0,"data":"skipped"}`,
+	)
+}
+
+// The cursor of unsubscribed is where the client is in the topic that ended, too.
+func TestTheCursorOfAnEnd(t *testing.T) {
+	for blocked, want := range map[bool]uint64{false: 2, true: 1} {
+		for _, topics := range [][]session.Topic{{{Name: "a"}}, {{Name: "a"}, {Name: "b"}}} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+				c := &client{w: w}
+				c.s = w.group.NewStream(c, notiflux.Line, session.Stream{Topics: topics, Until: time.Now().Add(time.Second)})
+				w.publish("a", "one")
+				c.turn()
+				w.publish("a", "two")
+				w.group.Collect()
+				c.s.Next()
+				if blocked {
+					c.s.Wrote(0)
+				} else {
+					c.turn()
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				w.loop.run()
+				c.turn()
+				_, end, _ := strings.Cut(string(c.sent), `"unsubscribed"`)
+				_, end, _ = strings.Cut(end, `"cursor":"`)
+				end, _, _ = strings.Cut(end, `"`)
+				cursor, err := wire.ParseCursor(end)
+				if err != nil {
+					t.Fatalf("%v in %s", err, c.sent)
+				}
+				if got, ok := cursor.Since("a"); !ok || got.Offset != want {
+					t.Errorf("%d topics, blocked %t: the cursor is at %v, want offset %d", len(topics), blocked, got, want)
+				}
+			})
+		}
+	}
+}
+
+// Who comes while the server drains is sent away like the others, and who waits for
+// an answer gets it first.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, topiclog.Limits{}, nil)
+		waits := w.connectJSON(t, w.both("a"))
+		waits.s.Receive([]byte(`{"type":"broadcast","topic":"a","message":"x","id":7}`), false)
+		w.group.Drain(0)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		w.loop.run()
+		waits.turn()
+		if waits.code != 0 {
+			t.Fatal("closed before the answer")
+		}
+		waits.settle()
+		waits.turn()
+		all := waits.messages()
+		if len(all) != 2 || all[0] != `{"type":"broadcasted","id":7,"topic":"a","position":"E:1"}` || !strings.HasPrefix(all[1], `{"type":"bye","code":"draining",`) {
+			t.Errorf("answered with %q", all)
+		}
+		late := w.connect()
+		w.loop.run()
+		late.turn()
+		for name, c := range map[string]*client{"waited": waits, "late": late} {
+			if c.code != wire.CloseRestart {
+				t.Errorf("%s: close code %d, want %d", name, c.code, wire.CloseRestart)
+			}
+		}
+	})
+}
+
+// An answer that nobody reads is not kept for ever.
+func TestUnreadAnswers(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{Count: 100}, nil)
+	for range 100 {
+		w.publish("a", strings.Repeat("x", 1000))
+	}
+	c := w.connectJSON(t, w.both("a"))
+	history := func() { c.say(`{"type":"history","topic":"a"}`) }
+	history()
+	c.s.Tick(1 * time.Second)
+	c.s.Tick(30 * time.Second)
+	c.write(1 << 30)
+	c.s.Tick(31 * time.Second)
+	history()
+	c.s.Tick(40 * time.Second)
+	c.s.Tick(69 * time.Second)
+	if c.code != 0 {
+		t.Fatalf("closed with %d before its time", c.code)
+	}
+	c.s.Tick(70 * time.Second)
+	if c.code != wire.CloseTooSlow {
+		t.Errorf("close code %d, want %d", c.code, wire.CloseTooSlow)
+	}
+}
+
+// A command whose work panics is answered, and the connection goes on.
+func TestWorkThatPanics(t *testing.T) {
+	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Publisher = panicking{} })
+	c := w.connectJSON(t, w.both("a"))
+	c.s.Receive([]byte(`{"type":"broadcast","topic":"a","message":"x","id":1}`), false)
+	func() {
+		defer func() { recover() }()
+		w.workers.work(context.Background())
+	}()
+	w.loop.run()
+	got := c.heard()
+	if len(got) != 1 || !strings.Contains(got[0], `"code":"internal"`) || c.s.Busy() || !c.resumed {
+		t.Errorf("got %q, busy %t", got, c.s.Busy())
+	}
+	c.exchange(t, []string{`{"type":"ping"}`, `{"type":"pong"}`})
+}
+
+type panicking struct{}
+
+func (panicking) Publish(context.Context, []notiflux.Publication) { panic("told to") }
