@@ -27,6 +27,7 @@ const (
 	KeyReused            Code = "key_reused"
 	TooMany              Code = "too_many"
 	OverCapacity         Code = "over_capacity"
+	OutcomeUnknown       Code = "outcome_unknown" // of a broadcast: it may have been published
 	Unavailable          Code = "unavailable"
 	Draining             Code = "draining"
 	TooSlow              Code = "too_slow" // only of a connection that ends

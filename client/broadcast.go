@@ -255,7 +255,7 @@ func (c *Caller) broadcastOnce(ctx context.Context, b batch, results []Result, t
 			continue
 		}
 		results[at] = answers[i].result()
-		if e := answers[i].Error; t.doubt.IsZero() && e != nil && e.Code == outcomeUnknown {
+		if e := answers[i].Error; t.doubt.IsZero() && e != nil && e.Code == notiflux.OutcomeUnknown {
 			t.doubt = began
 		}
 	}

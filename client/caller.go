@@ -190,11 +190,11 @@ func watchSending(ctx context.Context) (context.Context, *atomic.Bool) {
 // out: it was not if a notiflux server says so.
 func doubtful(err error) bool {
 	e, ok := errors.AsType[*StatusError](err)
-	return !ok || e.Err == nil && e.Status >= 500 || e.Err != nil && e.Err.Code == outcomeUnknown
+	return !ok || e.Err == nil && e.Status >= 500 || e.Err != nil && e.Err.Code == notiflux.OutcomeUnknown
 }
 
 // errDoubt is why a call is not made again that may be carried out twice then.
-var errDoubt = notiflux.Errorf(outcomeUnknown, "no answer came for as long as the server knows the key of a message: it may have been published or not")
+var errDoubt = notiflux.Errorf(notiflux.OutcomeUnknown, "no answer came for as long as the server knows the key of a message: it may have been published or not")
 
 // next waits until a call is to be made again; an error says why it is not.
 func (t *retries) next(ctx context.Context, err error) error {

@@ -216,15 +216,12 @@ func (c *Client) refuseAll(ctx context.Context, s *session, f *frame) {
 	}
 }
 
-const (
-	tokenRevoked   notiflux.Code = "token_revoked"   // this server does not say it yet
-	outcomeUnknown notiflux.Code = "outcome_unknown" // nor this
-)
+const tokenRevoked notiflux.Code = "token_revoked" // this server does not say it yet
 
 // passing reports whether a refusal may be none a little later.
 func passing(code notiflux.Code) bool {
 	switch code {
-	case notiflux.OverCapacity, notiflux.Unavailable, notiflux.Draining, notiflux.Internal, outcomeUnknown:
+	case notiflux.OverCapacity, notiflux.Unavailable, notiflux.Draining, notiflux.Internal, notiflux.OutcomeUnknown:
 		return true
 	}
 	return false

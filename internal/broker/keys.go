@@ -28,7 +28,7 @@ type keys struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	known map[keyed]*first
-	order list.List   // of *first, by time
+	order list.List   // of the same, by time
 	timer *time.Timer // for the first of them; nil: there is none
 }
 
@@ -47,6 +47,8 @@ type first struct {
 	digest [sha256.Size]byte // of the message, so that another one is noticed
 	until  time.Time
 	done   chan struct{} // closed when it is known what became of it
+
+	element *list.Element // of order; guarded by keys.mu
 
 	// Immutable once done is closed.
 	position notiflux.Position
@@ -108,7 +110,7 @@ func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
 	}
 	f = &first{keyed: name, digest: digest, until: now.Add(KeyTime), done: make(chan struct{})}
 	k.known[name] = f
-	k.order.PushBack(f)
+	f.element = k.order.PushBack(f)
 	if k.timer == nil {
 		k.timer = time.AfterFunc(KeyTime, k.expire)
 	}
@@ -130,10 +132,7 @@ func (k *keys) expire() {
 
 func (k *keys) expireLocked(now time.Time) {
 	for e := k.order.Front(); e != nil && !now.Before(e.Value.(*first).until); e = k.order.Front() {
-		f := k.order.Remove(e).(*first)
-		if k.known[f.keyed] == f {
-			delete(k.known, f.keyed)
-		}
+		delete(k.known, k.order.Remove(e).(*first).keyed)
 	}
 }
 
@@ -141,11 +140,18 @@ func (k *keys) expireLocked(now time.Time) {
 func (k *keys) settle(f *first, p *notiflux.Publication) {
 	f.position, f.err = p.Position, p.Err
 	if f.err != nil {
-		k.mu.Lock()
-		delete(k.known, f.keyed)
-		k.mu.Unlock()
+		k.forget(f)
 	}
 	close(f.done)
+}
+
+func (k *keys) forget(f *first) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.known[f.keyed] == f { // Else its time was over.
+		delete(k.known, f.keyed)
+		k.order.Remove(f.element)
+	}
 }
 
 // await gives p the answer of its first publishing.
@@ -154,7 +160,7 @@ func await(ctx context.Context, f *first, p *notiflux.Publication) {
 	case <-f.done:
 		p.Position, p.Err = f.position, f.err
 	case <-ctx.Done():
-		p.Err = notiflux.Errorf(notiflux.Unavailable, "the same message is being published: publish it again with the same key")
+		p.Err = notiflux.Errorf(notiflux.OutcomeUnknown, "the same message is being published: publish it again with the same key")
 	}
 }
 

@@ -75,13 +75,16 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 				t.Fatalf("answered before the first: %+v", <-results)
 			}
 			leave()
-			if p := <-results; p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.Unavailable {
+			if p := <-results; p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.OutcomeUnknown {
 				t.Errorf("who does not wait is told %v, %v", p.Position, p.Err)
 			}
 			h.let <- failure
 			first, second := <-results, <-results
 			if first.Err != failure || second.Err != failure || first.Position != second.Position {
 				t.Errorf("%v, %v and %v, %v; want the same, and %v", first.Position, first.Err, second.Position, second.Err, failure)
+			}
+			if counted, held := broker.KeysForTest(b); counted != held || counted == 1 != (failure == nil) {
+				t.Errorf("%d keys count, %d are held", counted, held)
 			}
 			go publish(t.Context())
 			if failure != nil { // Then the key is free.
@@ -131,13 +134,13 @@ func TestKeysGoByThemselves(t *testing.T) {
 		}
 		time.Sleep(broker.KeyTime - 5*time.Second)
 		synctest.Wait()
-		if got := broker.KeysForTest(b); got != 4 {
-			t.Errorf("%d keys are held, want 4", got)
+		if counted, held := broker.KeysForTest(b); counted != 4 || held != 4 {
+			t.Errorf("%d keys count, %d are held, want 4", counted, held)
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if got := broker.KeysForTest(b); got != 0 {
-			t.Errorf("%d keys are held, want none", got)
+		if counted, held := broker.KeysForTest(b); counted != 0 || held != 0 {
+			t.Errorf("%d keys count, %d are held, want none", counted, held)
 		}
 		if p := publishKey(t, b, "0"); p.Err != nil || p.Position.Offset != 11 {
 			t.Errorf("published at %v, %v", p.Position, p.Err)

@@ -35,6 +35,7 @@ var refusals = map[notiflux.Code]Refusal{
 	notiflux.TooMany:              {Status: 429, RetryIn: retryIn, Retry: true},
 	notiflux.Internal:             {Status: 500, Retry: true},
 	notiflux.OverCapacity:         {Status: 503, RetryIn: retryIn, Retry: true},
+	notiflux.OutcomeUnknown:       {Status: 503, RetryIn: retryIn, Retry: true},
 	notiflux.Unavailable:          {Status: 503, RetryIn: retryIn, Retry: true},
 	notiflux.Draining:             {Status: 503, RetryIn: retryIn, Retry: true},
 	notiflux.TooSlow:              {Status: 503, Retry: true}, // At once: what was not read yet can be resumed.

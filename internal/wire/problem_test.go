@@ -35,6 +35,7 @@ func TestWriteProblem(t *testing.T) {
 		notiflux.TooMany:              {429, "", "2"},
 		notiflux.Internal:             {500, "", ""},
 		notiflux.OverCapacity:         {503, "", "2"},
+		notiflux.OutcomeUnknown:       {503, "", "2"},
 		notiflux.Unavailable:          {503, "", "2"},
 		notiflux.Draining:             {503, "", "2"},
 		notiflux.TooSlow:              {503, "", ""},
