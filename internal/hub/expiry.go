@@ -126,7 +126,7 @@ func (h *Hub) dropMemory() bool {
 func (t *Topic) listened() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.listeners) > 0
+	return len(t.listeners.all) > 0
 }
 
 // dropFrom lets drop take messages from the log of t, which was just popped,

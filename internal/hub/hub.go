@@ -43,7 +43,7 @@ const defaultRemember = 24 * time.Hour
 const sweepEvery = time.Second
 
 // A Listener is told that a topic which it joined has news. Wake is called by
-// publishers, with no lock held; it must return at once.
+// publishers, with no lock held; it must return at once. Listeners are compared.
 type Listener interface{ Wake() }
 
 // A Hub holds topics. Safe for concurrent use.
@@ -70,9 +70,9 @@ type Topic struct {
 	subscribers atomic.Int64 // sessions, of all listeners
 
 	mu        sync.Mutex
-	listeners []Listener // replaced, never changed, so that a publisher may walk it without the lock
-	queued    bool       // expiry has it
-	forgotten bool       // the hub has let go of it: look it up again
+	listeners listeners
+	queued    bool // expiry has it
+	forgotten bool // the hub has let go of it: look it up again
 }
 
 // New returns a Hub without topics.
@@ -130,7 +130,7 @@ func (h *Hub) append(p *notiflux.Publication, offset func() uint64, now *time.Ti
 	})
 	h.queueLocked(t)
 	h.appended.Add(1)
-	return t.listeners
+	return t.listeners.give()
 }
 
 // queueLocked has expiry look after t, if it holds messages.
@@ -150,20 +150,14 @@ func (h *Hub) Join(name notiflux.Topic, l Listener, start Start) (*Topic, Place,
 		return nil, Place{}, err
 	}
 	defer t.mu.Unlock()
-	t.listeners = append(append(make([]Listener, 0, len(t.listeners)+1), t.listeners...), l)
+	t.listeners.add(l)
 	return t, h.placeLocked(t, start), nil
 }
 
 // Leave ends what Join began. l may still be woken by a publisher that is under way.
 func (h *Hub) Leave(t *Topic, l Listener) {
 	t.mu.Lock()
-	rest := make([]Listener, 0, len(t.listeners))
-	for _, other := range t.listeners {
-		if other != l {
-			rest = append(rest, other)
-		}
-	}
-	t.listeners = rest
+	t.listeners.remove(l)
 	unused := t.unusedLocked()
 	t.mu.Unlock()
 	if unused {
@@ -261,7 +255,7 @@ func (h *Hub) remembers(name notiflux.Topic) bool {
 	return h.past.byName[name] != nil
 }
 
-func (t *Topic) unusedLocked() bool { return len(t.listeners) == 0 && t.log.Len() == 0 }
+func (t *Topic) unusedLocked() bool { return len(t.listeners.all) == 0 && t.log.Len() == 0 }
 
 // forget lets go of t unless it is in use again, and remembers how far it came.
 func (h *Hub) forget(t *Topic) {

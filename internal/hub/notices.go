@@ -47,5 +47,5 @@ func (h *Hub) notify(t *Topic, notices [][]byte) []Listener {
 		t.log.Expire(now)
 	})
 	h.queueLocked(t)
-	return t.listeners
+	return t.listeners.give()
 }
