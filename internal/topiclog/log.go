@@ -32,7 +32,7 @@ const Overhead = 256
 // Limits bound what a log holds. A zero field means no bound.
 type Limits struct {
 	Count int           // messages
-	Bytes uint64        // data and Overhead of each message
+	Bytes uint64        // data and Overhead of each message; the newest one is held also when it alone takes more
 	Age   time.Duration // by the monotonic clock
 }
 
@@ -142,7 +142,7 @@ func (l *Log) Append(m notiflux.Message) {
 	l.head = m.Position.Offset
 	l.count++
 	e.next.Store(l.tail)
-	for l.limits.Count > 0 && l.count > l.limits.Count || l.limits.Bytes > 0 && l.Bytes() > l.limits.Bytes {
+	for l.limits.Count > 0 && l.count > l.limits.Count || l.limits.Bytes > 0 && l.Bytes() > l.limits.Bytes && l.count > 1 {
 		l.DropOldest()
 	}
 }

@@ -72,7 +72,7 @@ func TestLogAgainstModel(t *testing.T) {
 				x := message(m.head()+rapid.Uint64Range(1, 3).Draw(t, "hole"), rapid.IntRange(0, 500).Draw(t, "size"), now)
 				log.Append(x)
 				m.all = append(m.all, x)
-				for m.limits.Count > 0 && len(m.held()) > m.limits.Count || m.limits.Bytes > 0 && m.bytes(m.held()) > m.limits.Bytes {
+				for m.limits.Count > 0 && len(m.held()) > m.limits.Count || m.limits.Bytes > 0 && m.bytes(m.held()) > m.limits.Bytes && len(m.held()) > 1 {
 					m.drop()
 				}
 			},
