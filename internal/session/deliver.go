@@ -305,8 +305,13 @@ func (s *Session) wroteAnswers(n int) int {
 		s.answers, s.answersCut = nil, false
 		n -= waiting
 	}
-	if waiting > maxAnswers && !s.Busy() {
-		s.conn.Resume()
+	if waiting > maxAnswers && len(s.answers) <= maxAnswers {
+		if s.json != nil {
+			s.json.unread = 0
+		}
+		if !s.waiting {
+			s.conn.Resume()
+		}
 	}
 	return n
 }

@@ -27,7 +27,7 @@ type jsonState struct {
 	refusal  error         // why the connection's token does not hold; nil: it does, or there is none
 	deadline time.Duration // of the first valid command, by the loop's clock
 	heard    bool          // it came
-	unread   time.Duration // since when more than maxAnswers wait; 0: no more do
+	unread   time.Duration // when it was first noticed that more than maxAnswers wait; 0: it was not
 
 	connection notiflux.Connection
 	seats      map[notiflux.Topic]*presence.Seat // where the client is a member; nil: nowhere
@@ -77,11 +77,10 @@ func (s *Session) checkIdle(now time.Duration) {
 	}
 }
 
-// checkUnread ends a session whose client leaves a large answer unread.
+// checkUnread ends a session whose client does not read a large answer in time.
 func (s *Session) checkUnread(now time.Duration) {
 	switch {
 	case len(s.answers) <= maxAnswers:
-		s.json.unread = 0
 	case s.json.unread == 0:
 		s.json.unread = now
 	case now-s.json.unread >= unreadTimeout:

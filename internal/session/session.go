@@ -57,9 +57,9 @@ type Session struct {
 // not read them is not listened to, in bytes.
 const maxAnswers = 16 << 10
 
-// unreadTimeout is how long more than maxAnswers may wait: one answer can be much,
-// and no lag counts it.
-const unreadTimeout = 30 * time.Second
+// unreadTimeout is how long it may take a client to read what is more than
+// maxAnswers: one answer can be a megabyte, and no lag counts it.
+const unreadTimeout = time.Minute
 
 // New returns a session on conn that speaks the text protocol and gets its messages
 // in encoding.
