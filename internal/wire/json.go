@@ -363,6 +363,10 @@ func (p *commandParser) sinceOfTopics() error {
 	if since.Kind() != jsontext.KindBeginObject {
 		return notiflux.Errorf(notiflux.Malformed, "`since` must be an object that gives topics their positions")
 	}
+	wanted := make(map[notiflux.Topic]bool, len(p.command.Topics))
+	for _, topic := range p.command.Topics {
+		wanted[topic] = true
+	}
 	topic, isName := notiflux.Topic(""), false
 	for value := range Elements(since) {
 		if isName = !isName; isName {
@@ -373,7 +377,7 @@ func (p *commandParser) sinceOfTopics() error {
 			topic = notiflux.Topic(name)
 			continue
 		}
-		if !slices.Contains(p.command.Topics, topic) {
+		if !wanted[topic] {
 			continue
 		}
 		position, err := p.position(value)
