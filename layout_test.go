@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"internal/worker":              {},
 	"internal/presence":            {"."},
 	"internal/session":             {".", "internal/auth", "internal/hub", "internal/presence", "internal/topiclog", "internal/wire"},
-	"internal/transport":           {".", "internal/origin", "internal/wire"},
+	"internal/transport":           {".", "internal/wire"},
 	"internal/transport/frametest": {"internal/transport"},
 	"internal/transport/echo":      {"internal/loop", "internal/transport", "internal/wire"},
 	"internal/api":                 {".", "internal/auth", "internal/hub", "internal/origin", "internal/presence", "internal/wire"},

@@ -40,8 +40,8 @@ func (p *page) size() int {
 }
 
 // writeAnswer answers with body, which is JSON, and does not wait for a reader
-// without end. Reading is no promise: who is gone asks again.
-func writeAnswer(w http.ResponseWriter, body []byte) {
+// without end.
+func writeAnswer(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Cache-Control"] = noStore
@@ -50,6 +50,8 @@ func writeAnswer(w http.ResponseWriter, body []byte) {
 	// A fake in a test knows no deadlines; a connection does. The next request
 	// on it shall not meet this one.
 	_ = c.SetWriteDeadline(time.Now().Add(answerTimeout))
+	w.WriteHeader(status)
+	// Who does not read is no fault: what was published is, what was read can be again.
 	_, _ = w.Write(body)
 	_ = c.Flush()
 	_ = c.SetWriteDeadline(time.Time{})

@@ -179,8 +179,8 @@ func (d *decoder) members(l limits, end func() error) error {
 		if err != nil {
 			return err
 		}
-		if d.fault == nil {
-			d.fault = e.member(member, value)
+		if err := e.member(member, value); d.fault == nil {
+			d.fault = err
 		}
 	}
 	if err := end(); err != nil {
@@ -243,16 +243,14 @@ func (e *element) add() {
 	if d.fault == nil {
 		d.fault = e.incomplete()
 	}
-	if d.fault == nil && !e.several {
-		e.publication.Topic, d.fault = notiflux.ParseTopic(e.name.topic)
+	topics := d.topics
+	if !e.several || e.hasTopic || len(topics) == 0 {
+		topics = []string{e.name.topic}
 	}
-	if d.fault != nil || !e.several {
-		e.publication.Err = d.fault
-		d.add(e.publication, e.name)
-		return
-	}
-	for _, e.name.topic = range d.topics {
-		e.publication.Topic, e.publication.Err = notiflux.ParseTopic(e.name.topic)
+	for _, e.name.topic = range topics {
+		if e.publication.Err = d.fault; d.fault == nil {
+			e.publication.Topic, e.publication.Err = notiflux.ParseTopic(e.name.topic)
+		}
 		d.add(e.publication, e.name)
 	}
 }
@@ -280,10 +278,12 @@ func (d *decoder) list(value jsontext.Value) error {
 	for element := range wire.Elements(value) {
 		text, err := d.json.Text(element, "each of `topics`")
 		if err != nil {
+			d.topics = d.topics[:0]
 			return err
 		}
 		d.topics = append(d.topics, string(text))
 		if len(d.topics) > maxElements {
+			d.topics = d.topics[:0]
 			return notiflux.Errorf(notiflux.TooLarge, "there are more than %d topics, the most of a request", maxElements)
 		}
 	}

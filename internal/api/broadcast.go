@@ -59,14 +59,15 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 			a.logFailure(p)
 		}
 	}
+	d.answer = b.appendAnswer(d.answer[:0])
+	if !b.one {
+		writeAnswer(w, status, d.answer)
+		return nil
+	}
+	// A short answer needs no deadline of its own, and this way costs less.
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Cache-Control"] = noStore
-	d.answer = b.appendAnswer(d.answer[:0])
-	if status != http.StatusOK {
-		w.WriteHeader(status)
-	}
-	// A publisher that is gone does not read its answer; the messages are ordered all the same.
 	_, _ = w.Write(d.answer)
 	return nil
 }

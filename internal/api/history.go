@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -26,10 +25,10 @@ func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.Authorize(r, auth.Subscribe, q.topic); err != nil {
+	if _, err := a.Authorize(r, q.topic); err != nil {
 		return err
 	}
-	writeAnswer(w, a.readHistory(q))
+	writeAnswer(w, http.StatusOK, a.readHistory(q))
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -34,7 +33,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	claims, err := a.Authorize(r, auth.Subscribe, s.Topics...)
+	claims, err := a.Authorize(r, s.Topics...)
 	if err != nil {
 		return err
 	}
@@ -48,7 +47,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeAnswer(w, body)
+	writeAnswer(w, http.StatusOK, body)
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -22,13 +21,13 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.Authorize(r, auth.Subscribe, topic); err != nil {
+	if _, err := a.Authorize(r, topic); err != nil {
 		return err
 	}
 	p := wire.Presence{Topic: topic, Subscribers: a.hub.Subscribers(topic)}
 	if p.Members, p.Count = a.presence.List(topic, maxMessages); p.Members == nil {
 		p.Members = []notiflux.Member{} // There are none, and that is said.
 	}
-	writeAnswer(w, append(wire.AppendPresenceBody(nil, p), '\n'))
+	writeAnswer(w, http.StatusOK, append(wire.AppendPresenceBody(nil, p), '\n'))
 	return nil
 }

@@ -42,6 +42,8 @@ func TestPathsAndMethods(t *testing.T) {
 		{"GET", "//health", 404, notiflux.NotFound, ""},
 		{"GET", "/x/../health", 404, notiflux.NotFound, ""},
 		{"GET", "/%2Fhealth", 404, notiflux.NotFound, ""},
+		{"GET", "/%68ealth", 404, notiflux.NotFound, ""},
+		{"POST", "/%62roadcast", 404, notiflux.NotFound, ""},
 		{"POST", "/broadcast/news", 404, notiflux.NotFound, ""},
 		{"OPTIONS", "/nothing", 404, notiflux.NotFound, ""},
 		{"GET", "/metrics", 404, notiflux.NotFound, ""},

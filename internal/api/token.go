@@ -15,11 +15,11 @@ const (
 )
 
 // Authorize returns the claims of the token that a GET request brings, if it
-// allows scope on all topics. It is taken from the Authorization header, else
+// allows to subscribe to all topics. It is taken from the Authorization header, else
 // from the cookie notiflux_token, else from the parameter token, unless that is
 // switched off. It fails with a [notiflux.Error] fit for strangers, and takes a
 // check of a signature at worst, so it is not for an event loop.
-func (a *API) Authorize(r *http.Request, scope auth.Scope, topics ...notiflux.Topic) (*auth.Claims, error) {
+func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
 	token, err := a.token(r)
 	if err != nil {
 		return nil, err
@@ -28,13 +28,11 @@ func (a *API) Authorize(r *http.Request, scope auth.Scope, topics ...notiflux.To
 	if err != nil {
 		return nil, err
 	}
-	if scope == auth.Subscribe {
-		if err := claims.Ended(time.Now()); err != nil {
-			return nil, err
-		}
+	if err := claims.Ended(time.Now()); err != nil {
+		return nil, err
 	}
 	for _, topic := range topics {
-		if err := claims.Allow(scope, topic); err != nil {
+		if err := claims.Allow(auth.Subscribe, topic); err != nil {
 			return nil, err
 		}
 	}
@@ -104,7 +102,10 @@ func (a *API) trustsCookie(r *http.Request) bool {
 	origins := r.Header["Origin"]
 	switch len(origins) {
 	case 0:
-		return true
+		// Browsers send no Origin with what a page only embeds, but say so here
+		// (Fetch Metadata, section 2.3).
+		site := r.Header.Get("Sec-Fetch-Site")
+		return site != "cross-site" && site != "same-site"
 	case 1:
 		return isSameHost(origins[0], r.Host) || a.origins.Names(origins[0])
 	}

@@ -48,6 +48,10 @@ func TestSourcesOfTokens(t *testing.T) {
 		{"cookie from a page that * allows", open, "", []string{"Cookie", "notiflux_token=GOOD", "Origin", "https://app.example.com"}, notiflux.TokenMissing},
 		{"query from a page that * allows", open, "&token=GOOD", []string{"Cookie", "notiflux_token=BAD", "Origin", "https://app.example.com"}, ""},
 		{"two foreign cookies", open, "&token=GOOD", []string{"Cookie", "notiflux_token=BAD; notiflux_token=BAD", "Origin", "https://app.example.com"}, ""},
+		{"cookie from this page", open, "", []string{"Cookie", "notiflux_token=GOOD", "Sec-Fetch-Site", "same-origin"}, ""},
+		{"cookie from the address bar", open, "", []string{"Cookie", "notiflux_token=GOOD", "Sec-Fetch-Site", "none"}, ""},
+		{"cookie embedded by another site", open, "", []string{"Cookie", "notiflux_token=GOOD", "Sec-Fetch-Site", "cross-site"}, notiflux.TokenMissing},
+		{"cookie embedded by another host", open, "", []string{"Cookie", "notiflux_token=GOOD", "Sec-Fetch-Site", "same-site"}, notiflux.TokenMissing},
 		{"cookie from null", open, "", []string{"Cookie", "notiflux_token=GOOD", "Origin", "null"}, notiflux.TokenMissing},
 		{"cookie from *", open, "", []string{"Cookie", "notiflux_token=GOOD", "Origin", "*"}, notiflux.TokenMissing},
 		{"cookie from an empty origin", open, "", []string{"Cookie", "notiflux_token=GOOD", "Origin", ""}, notiflux.TokenMissing},
@@ -93,7 +97,7 @@ func TestAuthorizeCoversAllTopics(t *testing.T) {
 		{token(t, s.signer, auth.Broadcast, "a"), []notiflux.Topic{"a"}, notiflux.ScopeDenied},
 	} {
 		r := httptest.NewRequest("GET", "/events?token="+c.token, nil)
-		claims, err := s.api.Authorize(r, auth.Subscribe, c.topics...)
+		claims, err := s.api.Authorize(r, c.topics...)
 		switch {
 		case c.code != "":
 			if err == nil || notiflux.Refusal(err).Code != c.code || claims != nil {

@@ -23,19 +23,29 @@ func (s *Server) broadcast(w http.ResponseWriter, r *http.Request) error {
 	return s.api.Broadcast(w, r)
 }
 
-// websocket makes a client of a request, on one of the loops.
-func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
+// admit takes a place for a client, unless the server shuts down: who has one is
+// waited for.
+func (s *Server) admit() error {
 	if err := s.clients.enter(); err != nil {
 		return err
 	}
+	if err := s.ready(); err != nil {
+		s.clients.leave()
+		return err
+	}
+	return nil
+}
+
+// websocket makes a client of a request, on one of the loops.
+func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 	h, err := s.upgrader.Upgrade(w, r)
+	if _, refused := errors.AsType[*notiflux.Error](err); refused {
+		return err
+	}
 	if err != nil {
 		s.clients.leave()
-		if _, ok := errors.AsType[*notiflux.Error](err); !ok {
-			s.log.Debug("handshake broken off", "err", err)
-			return nil // The connection is gone, so there is nobody to answer.
-		}
-		return err
+		s.log.Debug("handshake broken off", "err", err)
+		return nil // The connection is gone, so there is nobody to answer.
 	}
 	var credential session.Credential
 	if h.Protocol == protocolJSON {
@@ -65,7 +75,7 @@ func (s *Server) credential(token auth.Token, h http.Header) (c session.Credenti
 			return c
 		}
 	}
-	c.Claims, c.Err = s.verifier.Verify(token)
+	c.Claims, c.Err = s.requests.Verify(token)
 	return c
 }
 
@@ -93,18 +103,18 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflu
 	if err != nil {
 		return err
 	}
-	claims, err := s.api.Authorize(r, auth.Subscribe, request.Topics...)
+	claims, err := s.api.Authorize(r, request.Topics...)
 	if err != nil {
 		return err
 	}
-	if err := s.ready(); err != nil {
-		return err
-	}
 	if r.Method == http.MethodHead {
+		if err := s.ready(); err != nil {
+			return err
+		}
 		transport.SetStreamHeader(w.Header(), contentType)
 		return nil
 	}
-	if err := s.clients.enter(); err != nil {
+	if err := s.admit(); err != nil {
 		return err
 	}
 	transport.SetStreamHeader(w.Header(), contentType)

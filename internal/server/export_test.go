@@ -15,5 +15,5 @@ func Drained(s *Server) http.Handler {
 	s.listener.Close()
 	close(s.draining)
 	s.broker.Close()
-	return api.NewRouter(s.upgrader.Origins, s.log, s.routes()...)
+	return api.NewRouter(s.origins, s.log, s.routes()...)
 }

@@ -46,6 +46,7 @@ const (
 // Limits of HTTP connections: docs/protocol.md, section 6.
 const (
 	handshakeTimeout = 5 * time.Second  // for the headers of a request
+	requestTimeout   = 2 * time.Minute  // for a request and its answer: a poll waits for 60 s, its answer for 30; what becomes a client has no such end
 	idleTimeout      = 2 * time.Minute  // of a publisher's connection between two requests
 	headerBytes      = 16 << 10         // net/http allows 4 KiB more before it refuses
 	drainSpread      = 3 * time.Second  // over which clients are sent away, so that they do not come back at once
@@ -59,6 +60,7 @@ type Server struct {
 	// Immutable after Open.
 	config   config.Serve
 	log      *slog.Logger
+	origins  origin.List
 	listener net.Listener
 	admin    net.Listener // nil: off
 	tls      *certificate // nil: off
@@ -67,7 +69,8 @@ type Server struct {
 	broker                    broker.Broker
 	presence                  *presence.Registry
 	verifier                  *auth.Verifier
-	verifying                 *worker.Pool // checks signatures for the loops
+	verifying                 *worker.Pool // checks signatures
+	requests                  verifier     // has those of requests checked
 	waiting                   *worker.Pool // waits for the broker for them
 	api                       *api.API
 	upgrader                  *transport.Upgrader
@@ -103,17 +106,16 @@ func Open(c config.Serve, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	origins, err := origin.Parse(c.AllowedOrigins)
-	if err != nil {
+	s := &Server{config: c, log: logger, clients: newPlaces(c.MaxConnections), publishers: newPlaces(unlimited), draining: make(chan struct{})}
+	if s.origins, err = origin.Parse(c.AllowedOrigins); err != nil {
 		return nil, fmt.Errorf("%s: %w", config.Name("allowed-origins"), err)
 	}
-	s := &Server{config: c, log: logger, clients: newPlaces(c.MaxConnections), publishers: newPlaces(unlimited), draining: make(chan struct{})}
 	if c.TLSCert != "" {
 		if s.tls, err = loadCertificate(c.TLSCert, c.TLSKey, logger); err != nil {
 			return nil, fmt.Errorf("%s, %s: %w", config.Name("tls-cert"), config.Name("tls-key"), err)
 		}
 	}
-	s.build(keys, origins)
+	s.build(keys)
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
@@ -138,7 +140,7 @@ func publicKeys(c *config.Serve) (*auth.Keys, error) {
 }
 
 // build makes the parts, from the log up to the routes.
-func (s *Server) build(keys *auth.Keys, origins origin.List) {
+func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
 	s.hub = hub.New(hub.Config{
 		Epoch:      broker.NewEpoch(),
@@ -150,24 +152,25 @@ func (s *Server) build(keys *auth.Keys, origins origin.List) {
 	s.presence = presence.New(presence.Config{Tell: s.tell, Linger: c.PresenceLinger})
 	s.verifier = auth.New(auth.Config{Keys: keys})
 	s.verifying = worker.NewPool(0, 0, s.log)
+	s.requests = verifier{s.verifier, s.verifying}
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
 	s.memory.waiting, s.memory.free = s.verifying.Len, debug.FreeOSMemory
 	s.api = api.New(api.Config{
 		Publisher:       s.broker,
-		Verifier:        s.verifier,
+		Verifier:        s.requests,
 		Hub:             s.hub,
 		Presence:        s.presence,
 		MaxMessageBytes: int(c.MaxMessageBytes),
 		MaxBodyBytes:    int64(c.MaxBodyBytes),
 		Ready:           s.ready,
 		Log:             s.log,
-		Origins:         origins,
+		Origins:         s.origins,
 		NoQueryTokens:   !c.QueryTokens,
 		Enter:           s.clients.enter,
 		Leave:           s.clients.leave,
 		Draining:        s.draining,
 	})
-	s.upgrader = &transport.Upgrader{Origins: origins, Protocols: []string{protocolJSON, protocolText}, Compression: c.Compression, Over: s.ready}
+	s.upgrader = &transport.Upgrader{Protocols: []string{protocolJSON, protocolText}, Compression: c.Compression, Over: s.admit}
 	s.sockets = transport.Config{
 		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
 		Budget:          transport.NewBudget(0),
@@ -329,8 +332,9 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) publicServer() *http.Server {
 	h := &http.Server{
-		Handler:           api.NewRouter(s.upgrader.Origins, s.log, s.routes()...),
+		Handler:           api.NewRouter(s.origins, s.log, s.routes()...),
 		ReadHeaderTimeout: handshakeTimeout,
+		WriteTimeout:      requestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          s.httpLog(),
@@ -354,10 +358,13 @@ func (s *Server) shutdown(public *http.Server) error {
 	// 1. Say not ready; refuse new clients; answer the polls that wait.
 	close(s.draining)
 	// 2. Stop accepting, and let publishers finish. What net/http waits for besides
-	// are streams over HTTP/2, which end in step 4.
+	// are streams over HTTP/2, which end in step 4. One that does not read its answer
+	// does not take the time of the clients.
 	closed := make(chan error, 1)
 	go func() { closed <- public.Shutdown(ctx) }()
-	s.publishers.wait(ctx)
+	publishing, done := context.WithTimeout(ctx, s.config.ShutdownTimeout/2)
+	s.publishers.wait(publishing)
+	done()
 	// 3. Order nothing more.
 	err := s.broker.Close()
 	// 4. Deliver what is accepted, and tell clients to reconnect elsewhere.
@@ -370,7 +377,12 @@ func (s *Server) shutdown(public *http.Server) error {
 	if left := s.clients.wait(ctx); left > 0 {
 		s.log.Warn("clients did not take their messages in time", "clients", left, "setting", config.Name("shutdown-timeout"))
 	}
-	if err = errors.Join(<-closed, err); err != nil {
+	unfinished := <-closed
+	if errors.Is(unfinished, context.DeadlineExceeded) {
+		s.log.Warn("requests did not end in time", "setting", config.Name("shutdown-timeout"))
+		unfinished = public.Close()
+	}
+	if err = errors.Join(unfinished, err); err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}
 	return nil

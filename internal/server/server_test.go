@@ -295,6 +295,9 @@ func TestConnectionLimit(t *testing.T) {
 		if r := refused(); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
 			t.Errorf("past the limit: %s, Retry-After %q; want 503", r.Status, r.Header.Get("Retry-After"))
 		}
+		if r, err := s.HTTP.Get(s.URL + "/ws"); err != nil || r.StatusCode != http.StatusUpgradeRequired {
+			t.Errorf("what is no handshake, past the limit: %v, %v; want 426", r, err)
+		}
 		a.Close(websocket.StatusNormalClosure, "")
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -337,6 +340,37 @@ func TestShutdownDeliversAndSaysGoodbye(t *testing.T) {
 			t.Error("a server that has stopped still answers")
 		}
 	})
+}
+
+// A publisher that does not read its answers does not take the time that the clients
+// have for theirs.
+func TestShutdownDoesNotWaitForAPublisherThatDoesNotRead(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Serve) { c.ShutdownTimeout = 4 * time.Second })
+	client := s.Subscribe("t")
+	stuck, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stuck.Close()
+	body := `[{"topic":"` + strings.Repeat(`a`, 1000) + `"}` + strings.Repeat(`,{"topic":"`+strings.Repeat(`a`, 1000)+`"}`, 999) + `]`
+	request := fmt.Appendf(nil, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	// The kernel holds some megabytes of answers; then the server can write no more,
+	// and so reads no more.
+	for range 64 {
+		stuck.SetWriteDeadline(time.Now().Add(time.Second))
+		if _, err := stuck.Write(request); err != nil {
+			break
+		}
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Stop() }()
+	client.ExpectClose(websocket.StatusServiceRestart)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(s.Log(), "requests did not end in time") {
+		t.Error("nothing is said of a request that did not end")
+	}
 }
 
 func TestASlowConsumerIsCutAndDelaysNobody(t *testing.T) {

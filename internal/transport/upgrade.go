@@ -16,7 +16,6 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/origin"
 )
 
 // The headers of a handshake, as net/http spells them.
@@ -41,11 +40,10 @@ const DefaultUpgradeTimeout = 5 * time.Second
 // send it.
 const bodyPatience = time.Second
 
-// An Upgrader turns HTTP requests into WebSocket connections. The zero value
-// allows any origin and knows no subprotocol and no compression. Safe for
-// concurrent use while its fields do not change.
+// An Upgrader turns HTTP requests into WebSocket connections. Which origins may have
+// one is judged before. The zero value knows no subprotocol and no compression. Safe
+// for concurrent use while its fields do not change.
 type Upgrader struct {
-	Origins     origin.List
 	Protocols   []string      // known subprotocols; the first of them that a client offers is echoed
 	Compression bool          // permessage-deflate is agreed on with clients that offer it
 	Over        func() error  // asked last: an [*notiflux.Error] refuses the client before the upgrade; nil: nobody is refused
@@ -127,9 +125,6 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	if _, err := offeredToken(r.Header); err != nil {
 		return err
 	}
-	if !u.allows(r.Header["Origin"]) {
-		return notiflux.Errorf(notiflux.OriginDenied, "this origin is not in the list of allowed origins")
-	}
 	if u.Over != nil {
 		return u.Over()
 	}
@@ -165,17 +160,6 @@ func hasToken(lines []string, token string) bool {
 func validKey(key string) bool {
 	decoded, err := base64.StdEncoding.DecodeString(key)
 	return err == nil && len(decoded) == keyBytes && len(key) == keyLength
-}
-
-// allows judges the Origin header: nobody who may send one sends several.
-func (u *Upgrader) allows(lines []string) bool {
-	switch len(lines) {
-	case 0:
-		return true
-	case 1:
-		return u.Origins.Allows(lines[0])
-	}
-	return u.Origins.Any()
 }
 
 // choose returns the first known subprotocol that is offered, empty if none.

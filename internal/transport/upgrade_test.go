@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -254,31 +253,6 @@ func TestSubprotocol(t *testing.T) {
 	} {
 		answer, _, _ := exchange(t, address, request(header+offer))
 		equal(t, offer+": status", answer.StatusCode, 400)
-	}
-}
-
-func TestOrigins(t *testing.T) {
-	origins, err := origin.Parse([]string{"https://app.example.com"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	address, conns := serve(t, &transport.Upgrader{Origins: origins})
-	for header, status := range map[string]int{
-		"X-None: 1":                                                       101,
-		"Origin: https://app.example.com":                                 101,
-		"Origin: https://example.com":                                     403,
-		"Origin: null":                                                    403,
-		"Origin: http://app.example.com":                                  403,
-		"Origin: https://app.example.com:8443":                            403,
-		"Origin: https://app.example.com.evil.example":                    403,
-		"Origin: https://app.example.com, null":                           403,
-		"Origin: https://app.example.com\r\nOrigin: https://evil.example": 403,
-	} {
-		answer, _, _ := exchange(t, address, request(header))
-		equal(t, header, answer.StatusCode, status)
-		if answer.StatusCode == 101 {
-			(<-conns).Conn.Close()
-		}
 	}
 }
 

@@ -1,0 +1,67 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/worker"
+)
+
+// Tokens of requests wait for the same workers as those of sessions, in a queue with
+// an end; one that was verified before does not wait.
+func TestRequestsWaitForTheirTokens(t *testing.T) {
+	private, public, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.ParseKeys(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := func(subject string) auth.Token {
+		signed, err := signer.Sign(auth.Grant{Subject: subject, Scopes: []auth.Scope{auth.Broadcast}, Topics: []notiflux.Topic{"t"}, Expires: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	v := verifier{auth.New(auth.Config{Keys: keys}), worker.NewPool(1, 1, slog.New(slog.DiscardHandler))}
+	known := token("known")
+	if _, err := v.tokens.Verify(known); err != nil {
+		t.Fatal(err)
+	}
+	var waits sync.WaitGroup
+	waits.Go(func() {
+		if claims, err := v.Verify(token("waits")); err != nil || claims.Subject != "waits" {
+			t.Errorf("who waited got %v, %v", claims, err)
+		}
+	})
+	for v.workers.Len() == 0 {
+		runtime.Gosched()
+	}
+	if claims, err := v.Verify(known); err != nil || claims.Subject != "known" {
+		t.Errorf("known: %v, %v", claims, err)
+	}
+	if _, err := v.Verify(token("too many")); err == nil || notiflux.Refusal(err).Code != notiflux.OverCapacity {
+		t.Errorf("without room: %v, want %s", err, notiflux.OverCapacity)
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	running.Go(func() { v.workers.Run(ctx) })
+	waits.Wait()
+	if _, err := v.Verify("not.a.token"); err == nil || notiflux.Refusal(err).Code != notiflux.TokenInvalid {
+		t.Errorf("a wrong one: %v, want %s", err, notiflux.TokenInvalid)
+	}
+}
