@@ -25,9 +25,7 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := wire.Presence{Topic: topic, Subscribers: a.hub.Subscribers(topic)}
-	if p.Members, p.Count = a.presence.List(topic, maxMessages); p.Members == nil {
-		p.Members = []notiflux.Member{} // There are none, and that is said.
-	}
+	p.Members, p.Count = a.presence.List(topic, maxMessages)
 	writeAnswer(w, http.StatusOK, append(wire.AppendPresenceBody(nil, p), '\n'))
 	return nil
 }

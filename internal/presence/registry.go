@@ -67,7 +67,7 @@ type Event struct {
 	Count  int               // of members
 	Joined []notiflux.Member // in the order of joining, at most MaxMembers
 	Left   []notiflux.Member // by Sub alone, at most MaxMembers, none of them in Joined
-	All    []notiflux.Member // sorted by Sub, at most MaxMembers
+	All    []notiflux.Member // sorted by Sub, at most MaxMembers, if Listed not nil
 }
 
 // A Registry holds the members of topics. Safe for concurrent use.
@@ -170,7 +170,8 @@ func (s *Seat) Leave() {
 	r.stats.Seats--
 }
 
-// List returns up to most members of a topic, sorted by Sub, and how many there are.
+// List returns up to most members of a topic, sorted by Sub and never nil, and how
+// many there are.
 // If there are more, it is not said which ones it returns; then an event that is
 // [Listed] gives all of them, provided that most is at least MaxMembers, as soon as
 // there are few enough.
@@ -185,7 +186,7 @@ func (r *Registry) list(name notiflux.Topic, most int) (members []notiflux.Membe
 	defer r.mu.Unlock()
 	t := r.topics[name]
 	if t == nil {
-		return nil, 0
+		return []notiflux.Member{}, 0
 	}
 	return t.list(most), len(t.members)
 }

@@ -230,6 +230,9 @@ func TestACutListIsFollowedByAWholeOne(t *testing.T) {
 		r.joins("a", "u3", "")
 		wait(10*time.Second + 50*time.Millisecond)
 		r.joins("a", "u4", "") // u1 is gone.
+		if got, count := r.List("nobody's", 3); got == nil || count != 0 {
+			t.Errorf("List of an empty topic = %#v, %d; want an empty one that is not nil", got, count)
+		}
 		if got, count := r.List("a", 3); len(got) != 3 || count != 4 {
 			t.Errorf("List = %v, %d; want three of 4", subs(got), count)
 		}

@@ -121,17 +121,14 @@ func (r *Registry) eventLocked(t *topic, now time.Time) (Event, bool) {
 	return e, told
 }
 
-// list returns up to most members in any order.
+// list returns up to most members in any order, never nil.
 func (t *topic) list(most int) []notiflux.Member {
-	most = min(most, len(t.members))
-	if most <= 0 {
-		return nil
-	}
-	members := make([]notiflux.Member, 0, most)
+	members := make([]notiflux.Member, 0, max(0, min(most, len(t.members))))
 	for _, p := range t.members {
-		if members = append(members, notiflux.Member{Sub: p.sub, Info: p.info}); len(members) == most {
+		if len(members) == cap(members) {
 			break
 		}
+		members = append(members, notiflux.Member{Sub: p.sub, Info: p.info})
 	}
 	return members
 }

@@ -96,8 +96,6 @@ func (s *Session) noticesGiven(topic notiflux.Topic) uint64 {
 // listed returns the answer to a command for who is present. It is safe off the loop.
 func (g *Group) listed(c wire.JSONCommand) []byte {
 	p := wire.Presence{Topic: c.Topic, Subscribers: g.config.Hub.Subscribers(c.Topic)}
-	if p.Members, p.Count = g.config.Presence.List(c.Topic, maxListed); p.Members == nil {
-		p.Members = []notiflux.Member{} // There are none, and that is said.
-	}
+	p.Members, p.Count = g.config.Presence.List(c.Topic, maxListed)
 	return wire.AppendPresence(nil, c.ID, p)
 }

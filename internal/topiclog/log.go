@@ -123,7 +123,7 @@ type Log struct {
 	evicted uint64 // highest offset that is not in the log any more
 	drops   uint64 // messages dropped since New
 
-	dropped atomic.Uint64 // before of first: what a cursor further back holds beyond the log
+	droppedBytes atomic.Uint64 // before of first: what a cursor further back holds beyond the log
 }
 
 // New returns an empty log that covers every position from floor on: it knows
@@ -164,7 +164,7 @@ func (l *Log) DropOldest() {
 	l.first = l.first.next.Load()
 	l.count--
 	l.drops++
-	l.dropped.Store(l.first.before)
+	l.droppedBytes.Store(l.first.before)
 }
 
 // Tail returns the cursor behind the newest message.
@@ -218,7 +218,7 @@ func (l *Log) Oldest() (time.Time, bool) {
 // Lag returns how many bytes a reader at c has not read that the log no longer
 // holds, so that c alone keeps them in memory. It needs no lock.
 func (l *Log) Lag(c Cursor) uint64 {
-	if dropped := l.dropped.Load(); dropped > c.at.before {
+	if dropped := l.droppedBytes.Load(); dropped > c.at.before {
 		return dropped - c.at.before
 	}
 	return 0
