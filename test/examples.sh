@@ -115,10 +115,10 @@ TOKEN="$("$work/notiflux" token --key keys/es256_private.pem --topic demo --scop
 export TOKEN
 .venv/bin/python session.py docs/protocol.md || fail "the session differs" session.log
 
-echo "6. a relay that is killed between publishing and deleting doubles nothing and loses nothing"
+echo "6. a relay that is killed between publishing and deleting doubles nothing and loses nothing, and one bad row stops no other"
 guide=docs/guides/outbox.md
-# rows: how many are in the outbox.
-rows() { python3 -c 'import sqlite3; print(*sqlite3.connect("shop.sqlite").execute("SELECT count(*) FROM outbox").fetchone())'; }
+# rows CONDITION: how many of those in the outbox wait, or were refused as CONDITION says.
+rows() { python3 -c 'import sqlite3, sys; print(*sqlite3.connect("shop.sqlite").execute("SELECT count(*) FROM outbox WHERE refused " + sys.argv[1]).fetchone())' "$1"; }
 (paste 2) >orders.txt 2>curl.log &
 started+=($!)
 eventually grep -q '^event: hello' orders.txt || fail "no stream" curl.log
@@ -133,12 +133,17 @@ eventually grep -q '^200 ' swallow.txt || fail "nothing was published" relay.log
 kill -KILL "$relay"
 wait "$relay" 2>/dev/null || true
 holds swallow.txt '"position"' "nothing was ordered"
-[ "$(rows)" = 2 ] || fail "rows are gone before they were answered" shop.log
+[ "$(rows 'IS NULL')" = 2 ] || fail "rows are gone before they were answered" shop.log
+PYTHONPATH=examples/outbox python3 -c '
+import outbox
+with outbox.connect("shop.sqlite") as database: # Half of a surrogate pair, for which the whole array is refused.
+    outbox.add(database, "orders", {"order": 0, "what": "\ud83d"})'
 (paste 3) >>shop.log 2>&1 || fail "the shop" shop.log
 (paste 4) >>relay.log 2>&1 &
 started+=($!)
-empty() { [ "$(rows)" = 0 ]; }
+empty() { [ "$(rows 'IS NULL')" = 0 ]; }
 eventually empty || fail "rows are left" relay.log
+[ "$(rows "= 'malformed'")" = 1 ] && [ "$(rows 'IS NOT NULL')" = 1 ] || fail "the bad row should be put aside, and no other" relay.log
 delivered() { sed -n 's/.*"data":\({.*}\)}$/\1/p' orders.txt; }
 want='{"order":1,"what":"three apples"}
 {"order":2,"what":"a pear"}

@@ -38,7 +38,7 @@ def waiting(database: sqlite3.Connection, most: int) -> list[Row]:
 
 
 def publish(url: str, token: str, rows: list[Row]) -> list[dict]:
-    """Publish rows and return what became of each."""
+    """Publish rows and return what became of each; a single answer: of all together, and none is published."""
     messages = [{"topic": topic, "message": json.loads(message), "key": f"shop-{id}"} for id, topic, message in rows]
     headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
     request = urllib.request.Request(url + "/broadcast", json.dumps(messages).encode(), headers)
@@ -46,8 +46,11 @@ def publish(url: str, token: str, rows: list[Row]) -> list[dict]:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as e:
-        if e.code == 413:  # The server takes less than we think.
+        if e.code == 413:  # The server, or a proxy, takes less than we think.
             return [{"error": {"code": "too_large", "message": "the body"}}]
+        if e.code == 400 and e.headers.get_content_type() == "application/problem+json":  # One row spoils it.
+            problem = json.load(e)
+            return [{"error": {"code": problem["code"], "message": problem["detail"]}}]
         raise
 
 
@@ -78,12 +81,12 @@ def run(database: sqlite3.Connection, url: str, token: str, interval: float) -> 
             continue
         try:
             answers = publish(url, token, rows)
-            too_large = len(answers) < len(rows)  # All together, and nothing was published.
-            failed = not too_large and settle(database, rows, answers)
+            refused = len(answers) < len(rows)  # All together. Half of them may do, and at last one is to blame.
+            failed = not refused and settle(database, rows, answers)
         except (OSError, HTTPException, ValueError) as e:  # No connection, no answer in time, or half of one.
             print(f"trying again: {e}", file=sys.stderr)
-            too_large, failed = False, True
-        most = max(1, len(rows) // 2) if too_large else MAX_MESSAGES
+            refused, failed = False, True
+        most = max(1, len(rows) // 2) if refused else MAX_MESSAGES
         failures = failures + 1 if failed else 0
         if failed:
             time.sleep(random.uniform(0, min(30, 0.5 * 2 ** failures)))
