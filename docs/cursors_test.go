@@ -1,0 +1,117 @@
+package docs_test
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// A placed is what an example says of where its topics stand: a hello, a message, or
+// the answer to a poll.
+type placed struct {
+	Cursor, Topic, Position string
+	Topics                  map[notiflux.Topic]struct{ Position string }
+	Messages                []struct{ Topic, Position string }
+}
+
+// positions returns how far a client is in each topic of the example.
+func (p placed) positions() map[notiflux.Topic]string {
+	all := make(map[notiflux.Topic]string)
+	for topic, beginning := range p.Topics {
+		all[topic] = beginning.Position
+	}
+	for _, m := range p.Messages {
+		all[notiflux.Topic(m.Topic)] = m.Position
+	}
+	if p.Topic != "" {
+		all[notiflux.Topic(p.Topic)] = p.Position
+	}
+	return all
+}
+
+// checkCursor fails the test unless cursor is that of positions.
+func checkCursor(t *testing.T, where, cursor string, positions map[notiflux.Topic]string) {
+	t.Helper()
+	c, err := wire.ParseCursor(cursor)
+	if err != nil {
+		t.Errorf("%s: %q: %v", where, cursor, err)
+		return
+	}
+	if len(positions) == 0 {
+		t.Errorf("%s: nothing says what %q is the cursor of", where, cursor)
+	}
+	for topic, want := range positions {
+		if since, there := c.Since(topic); !there || since.String() != want {
+			t.Errorf("%s: %q has topic %q at %v (%t), want %s", where, cursor, topic, since, there, want)
+		}
+	}
+}
+
+// streamLine is the data or the id of an event, or a line of JSON with a cursor.
+var streamLine = regexp.MustCompile(`(?m)^ *(?:(id): (\S+)|(?:data: )?(\{"(?:type|cursor)":.*\}))$`)
+
+// checkStream checks the cursors of events and lines in a text, and returns how many
+// there are.
+func checkStream(t *testing.T, where, text string) (n int) {
+	t.Helper()
+	var last placed
+	for _, line := range streamLine.FindAllStringSubmatch(text, -1) {
+		cursor := line[2]
+		if line[1] == "" {
+			last = placed{}
+			if err := json.Unmarshal([]byte(line[3]), &last); err != nil {
+				continue // It is abridged.
+			}
+			cursor = last.Cursor
+		}
+		if cursor != "" && !strings.Contains(cursor, "…") {
+			n++
+			checkCursor(t, where, cursor, last.positions())
+		}
+	}
+	return n
+}
+
+// Each cursor in an example is one, and that of the topics and positions there.
+func TestCursorsAreOfTheirTopics(t *testing.T) {
+	text, err := os.ReadFile("protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := checkStream(t, "protocol.md", string(text)); n != 2 {
+		t.Errorf("protocol.md: %d cursors, want 2", n)
+	}
+
+	document := readYAML(t, "openapi.yaml")
+	n := 0
+	walk(document, "", func(path string, o object) {
+		where := "openapi.yaml: " + path
+		schema, _ := o["schema"].(object)
+		example, _ := o["example"].(string)
+		switch cursor, isPoll := o["cursor"].(string); {
+		case isPoll:
+			n++
+			var poll placed
+			if err := json.Unmarshal(encode(t, o), &poll); err != nil {
+				t.Fatal(err)
+			}
+			checkCursor(t, where, cursor, poll.positions())
+		case schema["$ref"] == inFile+"cursor": // a parameter, which stands beside those of topic and since
+			n++
+			parameters := document["components"].(object)["parameters"].(object)
+			topic := parameters["topic"].(object)["example"].([]any)[0].(string)
+			since := parameters["since"].(object)["example"].(string)
+			checkCursor(t, where, example, map[notiflux.Topic]string{notiflux.Topic(topic): since})
+		default:
+			n += checkStream(t, where, example)
+		}
+	})
+	if n != 4 {
+		t.Errorf("openapi.yaml: %d cursors, want 4", n)
+	}
+}
