@@ -148,9 +148,8 @@ export async function presenceOfMany(browser) {
   const named = (...subs) => subs.map((sub) => ({ sub }));
 
   tell({ type: "subscribed", id: 1, topics: { room: {} } },
-    { type: "join", member: { sub: "a" } }, // Newer than the answer,
-    { type: "leave", member: { sub: "b" } },
-    { type: "presence", id: 2, count: 2, subscribers: 9, members: named("b", "c") }); // which does not know.
+    { type: "join", members: named("a", "b") }, // Older than the answer,
+    { type: "presence", id: 2, count: 2, subscribers: 9, members: named("a", "c") }); // which knows.
   await shows(page, "#members li", "a", "c");
   tell({ type: "join", members: named("c", "d", "e") }, { type: "leave", members: named("a", "nobody") }, { type: "join", member: { sub: "c" } });
   await shows(page, "#members li", "c", "d", "e");
