@@ -136,17 +136,23 @@ export async function presence(browser) {
 // What the server tells of many members, in an order that seldom happens.
 export async function presenceOfMany(browser) {
   const { open, stop } = await pages(browser);
-  let socket, held;
-  const asked = new Promise((resolve) => (held = resolve));
+  let socket, held, connections = 0;
+  const asked = () => new Promise((resolve) => (held = resolve));
+  const first = asked();
   const page = await open("http://127.0.0.1:9", "token", (page) =>
     page.routeWebSocket(/\/ws$/, (s) => {
       socket = s;
+      connections++;
       s.onMessage((text) => JSON.parse(text).type === "presence" && held());
     }));
-  await asked;
+  await first;
   const tell = (...frames) => frames.forEach((frame) => socket.send(JSON.stringify({ topic: "room", ...frame })));
   const named = (...subs) => subs.map((sub) => ({ sub }));
+  const refuse = (code) => tell({ type: "subscribed", id: 1, topics: {}, refused: { room: { code, message: code } } });
 
+  const again = asked();
+  refuse("over_capacity"); // Which passes.
+  await again;
   tell({ type: "subscribed", id: 1, topics: { room: {} } },
     { type: "join", members: named("a", "b") }, // Older than the answer,
     { type: "presence", id: 2, count: 2, subscribers: 9, members: named("a", "c") }); // which knows.
@@ -163,6 +169,19 @@ export async function presenceOfMany(browser) {
 
   tell({ type: "unsubscribed", topics: ["room"], code: "token_expired" });
   await shows(page, "#state", "token_expired");
+  assert.equal(connections, 2);
+
+  const anew = asked();
+  await page.reload();
+  await anew;
+  refuse("topic_denied");
+  await shows(page, "#state", "topic_denied");
+  const last = asked();
+  await page.reload();
+  await last;
+  await socket.close({ code: 4003 });
+  await shows(page, "#state", "closed: 4003");
+  assert.equal(connections, 4);
   await page.close();
   stop();
 }
