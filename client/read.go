@@ -45,8 +45,12 @@ func (c *Client) read(ctx context.Context, s *session) error {
 }
 
 // deliver gives an item to a subscriber, and reports whether it took it. While
-// it waits nothing is read.
+// it waits nothing is read. When ctx has ended nothing is taken any more, even if
+// there is still something to read: what a subscriber takes has no holes.
 func (c *Client) deliver(ctx context.Context, s *session, by *subscriber, i item) bool {
+	if ctx.Err() != nil {
+		return false
+	}
 	i.session = s.number
 	s.silence.Stop()
 	defer s.heard()
@@ -176,12 +180,12 @@ func (c *Client) subscribed(ctx context.Context, s *session, i *interest, t subs
 		out = item{err: &LostError{Topic: i.topic, Since: i.position, Position: p}}
 	}
 	quiet := i.moved && t.Recovered && p == i.position
-	taken := quiet || c.deliver(ctx, s, i.by, out)
+	if !quiet && !c.deliver(ctx, s, i.by, out) {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if taken {
-		i.position, i.resumed = p, true
-	}
+	i.position, i.resumed = p, true
 	i.live, i.renewed, i.moved = true, false, false
 	if i.presence {
 		i.list = listWanted
@@ -236,19 +240,19 @@ func renewable(code notiflux.Code) bool {
 // token or after a while, or it ends.
 func (c *Client) refuse(ctx context.Context, s *session, i *interest, refusal *notiflux.Error, retry bool) {
 	c.mu.Lock()
-	i.asked, i.live = nil, false
+	i.live = false
 	switch {
 	case renewable(refusal.Code) && c.purse.source != nil && !i.renewed:
-		i.renewed = true
+		i.asked, i.renewed = nil, true
 		c.purse.refuse(i.generation)
 	case retry || passing(refusal.Code):
-		i.deferred = true
+		i.asked, i.deferred = nil, true
 	default:
-		delete(c.interests, i.topic)
-		i.by.open--
-		last := i.by.open == 0
 		c.mu.Unlock()
-		c.deliver(ctx, s, i.by, item{err: &RefusedError{Topic: i.topic, Err: refusal}, last: last})
+		// One that is not taken is no end: the topic is asked for again.
+		if c.deliver(ctx, s, i.by, item{err: &RefusedError{Topic: i.topic, Err: refusal}, refused: i}) {
+			c.drop(i)
+		}
 		return
 	}
 	c.mu.Unlock()

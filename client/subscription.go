@@ -39,7 +39,7 @@ type subscriber struct {
 
 	cuts chan cut // has room for one: several that were not seen are one
 
-	open int // topics that are not refused; guarded by Client.mu
+	open int // topics that are not refused; owned by the iteration
 }
 
 // An item is what an iteration yields next.
@@ -47,7 +47,7 @@ type item struct {
 	session uint64 // in which it came
 	event   Event
 	err     error
-	last    bool // nothing can follow
+	refused *interest // what err ends; nil: nothing
 }
 
 // A cut is the end of a session, for the subscribers.
@@ -117,16 +117,20 @@ func (c *Client) Subscribe(ctx context.Context, s Subscription) iter.Seq2[Event,
 func (b *subscriber) next(ctx context.Context, c *Client, yield func(Event, error) bool) bool {
 	select {
 	case i := <-b.items:
+		if i.refused != nil {
+			b.open--
+			c.drop(i.refused) // by who takes it as well: the loop may subscribe to it again at once
+		}
 		select {
 		case cut := <-b.cuts:
 			// The item was taken before the cut if it is of that session.
 			if cut.session >= i.session {
-				return yield(i.event, i.err) && !i.last && yield(Disconnected{cut.err}, nil)
+				return yield(i.event, i.err) && b.open > 0 && yield(Disconnected{cut.err}, nil)
 			}
-			return yield(Disconnected{cut.err}, nil) && yield(i.event, i.err) && !i.last
+			return yield(Disconnected{cut.err}, nil) && yield(i.event, i.err) && b.open > 0
 		default:
 		}
-		return yield(i.event, i.err) && !i.last
+		return yield(i.event, i.err) && b.open > 0
 	case cut := <-b.cuts:
 		return yield(Disconnected{cut.err}, nil)
 	case <-ctx.Done():
@@ -200,6 +204,15 @@ func (c *Client) leave(by *subscriber) {
 		}
 	}
 	c.rouse()
+}
+
+// drop forgets an interest that was refused.
+func (c *Client) drop(i *interest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.interests[i.topic] == i {
+		delete(c.interests, i.topic)
+	}
 }
 
 // sortedLocked returns the interests in the order in which they came.
