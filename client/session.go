@@ -214,6 +214,9 @@ func (s *session) write(c *command) error {
 
 // end frees what a session holds.
 func (s *session) end() {
+	if s.socket == nil {
+		return // each event stream frees what it holds
+	}
 	s.silence.Stop()
 	_ = s.socket.CloseNow() // nothing is to be sent any more
 	s.cut(nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -452,5 +453,39 @@ func TestCloseEndsStreams(t *testing.T) {
 		if took := time.Since(began); took > 0 {
 			t.Errorf("Close took %v", took)
 		}
+	})
+}
+
+// A hook is a logger that calls f for each record.
+type hook struct {
+	slog.Handler
+	f func(message string)
+}
+
+func (h hook) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h hook) Handle(_ context.Context, r slog.Record) error {
+	h.f(r.Message)
+	return nil
+}
+
+func TestCloseWhileFallingBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBlocked(t, nil)
+		var c *client.Client
+		c = b.dial(client.Options{Logger: slog.New(hook{slog.DiscardHandler, func(message string) {
+			if message == "using event streams" {
+				go c.Close()
+				synctest.Wait()
+			}
+		}})})
+		a := listen(t, c, topics("a"))
+		p := b.fake.accept()
+		<-p.commands
+		b.mu.Lock()
+		b.block = status(502)
+		b.mu.Unlock()
+		p.cut()
+		a.expect("disconnected", "end the client is closed")
 	})
 }
