@@ -24,8 +24,9 @@ func (e *interruption) Unwrap() error { return e.err }
 // connect opens a session: over a WebSocket, or by event streams if something
 // between here and the server lets none through. What tells is an answer that is
 // none of a notiflux server's, one which says that the handshake has been changed
-// on its way, or that twice in a row a handshake came to no end; and that the
-// server itself can be reached.
+// on its way, or that twice in a row a handshake came to no end; that the server
+// itself can be reached; and that it is no better after that, for a server that was
+// starting gives the same signs.
 func (c *Client) connect(ctx context.Context) (*session, error) {
 	if time.Now().Before(c.blocked) {
 		return c.opened(&session{}), nil
@@ -34,13 +35,15 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	if _, ok := errors.AsType[*interruption](err); ok {
 		s, err = c.dialSocket(ctx)
 	}
+	if blocks(err) && c.reachable(ctx) {
+		if s, err = c.dialSocket(ctx); blocks(err) {
+			c.log.Info("using event streams", "error", err)
+			c.blocked = time.Now().Add(blockedFor)
+			return c.opened(&session{}), nil
+		}
+	}
 	if err == nil {
 		return c.opened(s), nil
-	}
-	if blocks(err) && c.reachable(ctx) {
-		c.log.Info("using event streams", "error", err)
-		c.blocked = time.Now().Add(blockedFor)
-		return c.opened(&session{}), nil
 	}
 	if e, ok := errors.AsType[*interruption](err); ok {
 		return nil, e.err

@@ -180,6 +180,23 @@ func TestFallsBackToEventStreams(t *testing.T) {
 	}
 }
 
+// What passes is no reason to do without WebSockets.
+func TestDoesNotFallBackAtOnce(t *testing.T) {
+	for _, refusal := range []int{500, 502, 504} {
+		t.Run(fmt.Sprint(refusal), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBlocked(t, nil)
+				b.fake.refuse = []func(http.ResponseWriter, *http.Request){status(refusal)}
+				a := listen(t, b.dial(client.Options{}), client.Subscription{Topics: topics("a").Topics, Presence: true})
+				p := b.fake.accept()
+				p.expect(`{"type":"subscribe","id":1,"topics":["a"],"presence":true}`)
+				p.say(subscribedTo(1, "a"))
+				a.expect("subscribed a E:0 0 resumed=false")
+			})
+		})
+	}
+}
+
 func TestDoesNotFallBack(t *testing.T) {
 	for name, block := range map[string]http.HandlerFunc{
 		"full":       answer(503, "over_capacity"),
