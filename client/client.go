@@ -69,8 +69,9 @@ type Options struct {
 	Token Token
 	// TokenSource, if set, is asked for the token instead: when one is needed
 	// first, and once when a server refuses it as invalid, expired or revoked. Its
-	// error is that of Dial and of calls; to a client that is connected it is one
-	// more reason to try again later. One call runs at a time, of at most 30 s.
+	// error is that of Dial and of calls; in a client that is connected what needs
+	// the token waits and is tried again, and what is subscribed to goes on. One call
+	// runs at a time, of at most 30 s.
 	TokenSource func(context.Context) (Token, error)
 	// Logger is told what the client does, at the levels Debug and Info; nil: nobody is.
 	Logger *slog.Logger

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/coder/websocket"
@@ -87,26 +88,29 @@ func (c *Client) obey(ctx context.Context, s *session, ended chan struct{}) *tim
 	}
 }
 
-// command sends what is to be commanded.
+// command sends what is to be commanded. What needs a token that cannot be had is
+// put off, and what is subscribed to goes on.
 func (c *Client) command(ctx context.Context, s *session) error {
 	for {
-		token, generation, err := c.purse.take(ctx)
-		if err != nil {
-			s.cut(err)
-			return err
-		}
-		next := c.next(s, token, generation)
-		if next == nil {
+		next, tokenless := c.next(s)
+		switch {
+		case tokenless:
+			if _, _, err := c.purse.take(ctx); err != nil {
+				c.putOff(err)
+			}
+		case next == nil:
 			return nil
-		}
-		if err := s.write(next); err != nil {
-			return err
+		default:
+			if err := s.write(next); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// next returns the next command; nil: there is nothing to do.
-func (c *Client) next(s *session, token Token, generation uint64) *command {
+// next returns the next command; nil: there is nothing to do, or a token has to be
+// asked for first.
+func (c *Client) next(s *session) (next *command, tokenless bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := len(c.gone); n > 0 {
@@ -114,10 +118,7 @@ func (c *Client) next(s *session, token Token, generation uint64) *command {
 		s.ids++
 		leaving := &command{Type: "unsubscribe", ID: s.ids, Topics: c.gone[:n:n]}
 		c.gone = c.gone[n:]
-		return leaving
-	}
-	if _, _, holds := c.purse.look(); !holds {
-		return nil // a new token comes first
+		return leaving, false
 	}
 	type terms struct {
 		last             int
@@ -136,14 +137,22 @@ func (c *Client) next(s *session, token Token, generation uint64) *command {
 		}
 		batch, of = append(batch, i), t
 	}
+	listed := slices.IndexFunc(all, func(i *interest) bool { return i.asked == s && i.live && i.list == listWanted })
+	if len(batch) == 0 && listed < 0 {
+		return nil, false
+	}
+	token, generation, holds := c.purse.look()
+	if !holds {
+		return nil, true
+	}
 	if len(batch) == 0 {
-		return c.nextListLocked(s, all, token)
+		return s.list(all[listed], token), false
 	}
 	batch = batch[:fitting(s.limits, len(token), len(batch), func(at int) int {
 		return 4*len(batch[at].topic) + len(batch[at].position.Epoch) + memberBytes
 	})]
 	s.ids++
-	next := &command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[notiflux.Topic]string{}, Presence: of.presence, Token: string(token)}
+	next = &command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[notiflux.Topic]string{}, Presence: of.presence, Token: string(token)}
 	if of.latest {
 		next.Mode = "latest"
 	}
@@ -155,20 +164,15 @@ func (c *Client) next(s *session, token Token, generation uint64) *command {
 		next.Topics = append(next.Topics, i.topic)
 	}
 	s.pending[s.ids] = batch
-	return next
+	return next, false
 }
 
-// nextListLocked returns the next question who is present; nil: there is none.
-func (c *Client) nextListLocked(s *session, all []*interest, token Token) *command {
-	for _, i := range all {
-		if i.asked == s && i.live && i.list == listWanted {
-			i.list = listAsked
-			s.ids++
-			s.listing[s.ids] = i
-			return &command{Type: "presence", ID: s.ids, Topic: i.topic, Token: string(token)}
-		}
-	}
-	return nil
+// list returns the question who is present. The client's mu is held.
+func (s *session) list(i *interest, token Token) *command {
+	i.list = listAsked
+	s.ids++
+	s.listing[s.ids] = i
+	return &command{Type: "presence", ID: s.ids, Topic: i.topic, Token: string(token)}
 }
 
 const (
@@ -190,6 +194,21 @@ func fitting(l limits, token, n int, size func(at int) int) int {
 		}
 	}
 	return n
+}
+
+// putOff puts off what needs a token, for there is none.
+func (c *Client) putOff(err error) {
+	c.log.Info("trying again later", "error", err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, i := range c.interests {
+		if i.asked == nil {
+			i.deferred = true
+		}
+		if i.list == listWanted {
+			i.list = listDelayed
+		}
+	}
 }
 
 func (c *Client) anyDeferred() bool {

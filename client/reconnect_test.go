@@ -311,18 +311,81 @@ func TestTokensAreRenewed(t *testing.T) {
 		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:0"},"token":"secret2"}`)
 		fail.Store(true)
 		p.say(`{"type":"subscribed","id":1,"topics":{},"refused":{"a":{"code":"token_expired","message":"no"}}}`)
-		a.expect("disconnected")
 		time.Sleep(10 * time.Second)
 		fail.Store(false)
-		p = f.accept()
+		next := <-p.commands
 		n := calls.Load()
-		p.expect(fmt.Sprintf(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:0"},"token":"secret%d"}`, n))
+		if want := fmt.Sprintf(`{"type":"subscribe","id":2,"topics":["a"],"since":{"a":"E:0"},"token":"secret%d"}`, n); next != want {
+			t.Errorf("got command %s\nwant        %s", next, want)
+		}
 		if n < 4 || n > 20 {
 			t.Errorf("a token was asked for %d times in 10 s", n)
 		}
 		if strings.Contains(written.String(), "secret") {
 			t.Errorf("a token was logged:\n%s", written)
 		}
+	})
+}
+
+// A source that fails disturbs nothing that needs no token.
+func TestSubscriptionsOutliveATokenSource(t *testing.T) {
+	source := func(fail *atomic.Bool) client.Options {
+		return client.Options{TokenSource: func(context.Context) (client.Token, error) {
+			if fail.Load() {
+				return "", errors.New("not now")
+			}
+			return "secret", nil
+		}}
+	}
+	t.Run("websocket", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var fail atomic.Bool
+			f := newFake(t)
+			c := f.dial(source(&fail))
+			a := listen(t, c, topics("a", "b"))
+			p := f.accept()
+			p.expect(`{"type":"subscribe","id":1,"topics":["a","b"],"token":"secret"}`)
+			p.say(subscribedTo(1, "a", "b"))
+			a.expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false")
+			fail.Store(true)
+			p.say(`{"type":"unsubscribed","topics":["b"],"code":"token_expired"}`)
+			time.Sleep(4 * time.Second)
+			p.say(message("a", 1, "1"))
+			a.expect("message a E:1 1")
+			fail.Store(false)
+			p.expect(`{"type":"subscribe","id":2,"topics":["b"],"since":{"b":"E:0"},"token":"secret"}`)
+			p.say(subscribedTo(2, "b"))
+			a.expect("subscribed b E:0 0 resumed=true")
+			// To leave takes no token.
+			fail.Store(true)
+			p.say(`{"type":"unsubscribed","topics":["b"],"code":"token_expired"}`)
+			synctest.Wait()
+			a.leave()
+			a.expect("end context canceled")
+			p.expect(`{"type":"unsubscribe","id":3,"topics":["a"]}`)
+		})
+	})
+	t.Run("events", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var fail atomic.Bool
+			b := newBlocked(t, status(502))
+			c := b.dial(source(&fail))
+			a := listen(t, c, topics("a", "b"))
+			p := b.accept("a,b")
+			p.hello("a=E:0", "b=E:0")
+			a.expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false")
+			fail.Store(true)
+			p.say(`{"type":"unsubscribed","topics":["b"],"code":"token_expired"}`)
+			time.Sleep(4 * time.Second)
+			p.say(message("a", 1, "1"))
+			a.expect("message a E:1 1")
+			fail.Store(false)
+			p = b.accept("a,b a=E:1 b=E:0")
+			p.hello("a=E:1", "b=E:0")
+			a.expect("subscribed b E:0 0 resumed=true")
+			a.leave()
+			p.ended()
+		})
 	})
 }
 

@@ -66,9 +66,7 @@ func (c *Client) serveStreams(ctx context.Context, s *session) error {
 	defer cancel()
 	var again <-chan time.Time
 	for {
-		if err := r.arrange(ctx); err != nil {
-			return err
-		}
+		r.arrange(ctx)
 		if again == nil && c.anyDeferred() {
 			again = time.After(c.delay(r.attempts))
 			r.attempts++
@@ -92,13 +90,19 @@ func (c *Client) serveStreams(ctx context.Context, s *session) error {
 	}
 }
 
-// arrange sees that there is a stream for each topic that is to have one.
-func (r *relay) arrange(ctx context.Context) error {
-	token, generation, err := r.client.purse.take(ctx)
-	if err != nil {
-		return err
+// arrange sees that there is a stream for each topic that is to have one. If there
+// is no token for it, the streams stay as they are.
+func (r *relay) arrange(ctx context.Context) {
+	concerned, asking := r.concerned()
+	var token Token
+	var generation uint64
+	if asking {
+		var err error
+		if token, generation, err = r.client.purse.take(ctx); err != nil {
+			r.client.putOff(err)
+			return
+		}
 	}
-	concerned := r.concerned()
 	for _, st := range concerned {
 		close(st.stopped)
 		st.cut(context.Canceled)
@@ -109,9 +113,12 @@ func (r *relay) arrange(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone = nil
+	if !asking {
+		return
+	}
 	if _, _, holds := c.purse.look(); !holds {
 		c.rouse() // a new token comes first
-		return nil
+		return
 	}
 	var open []*interest
 	for _, i := range c.sortedLocked() {
@@ -122,12 +129,12 @@ func (r *relay) arrange(ctx context.Context) error {
 	for _, p := range pack(open) {
 		r.start(ctx, p, token, generation)
 	}
-	return nil
 }
 
 // concerned returns the streams that are to be replaced: those that have lost a
-// topic, and one that has room for what is to be added.
-func (r *relay) concerned() (all []*stream) {
+// topic, and one that has room for what is to be added. It reports whether there
+// is a stream to be asked for.
+func (r *relay) concerned() (all []*stream, asking bool) {
 	c := r.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,17 +147,21 @@ func (r *relay) concerned() (all []*stream) {
 	for _, st := range r.streams {
 		if slices.ContainsFunc(st.interests, func(i *interest) bool { return c.interests[i.topic] != i || i.asked != st.session }) {
 			all = append(all, st)
-			fresh = append(fresh, st.interests...)
+			for _, i := range st.interests {
+				if c.interests[i.topic] == i && i.asked == st.session {
+					fresh = append(fresh, i)
+				}
+			}
 		}
 	}
 	if len(fresh) == 0 || len(r.streams) == 0 {
-		return all
+		return all, len(fresh) > 0
 	}
 	last := r.streams[len(r.streams)-1]
 	if !slices.Contains(all, last) && len(pack(append(fresh, last.interests...))) <= len(pack(fresh)) {
 		all = append(all, last)
 	}
-	return all
+	return all, true
 }
 
 // release has the topics of streams that have ended asked for again.
