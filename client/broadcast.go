@@ -203,8 +203,8 @@ func (c *Caller) broadcastBatch(ctx context.Context, b batch, results []Result) 
 	for len(b.at) > 0 {
 		var left batch
 		err := c.broadcastOnce(ctx, b, results, &tries)
-		if e, ok := errors.AsType[*StatusError](err); ok && e.Status == http.StatusRequestEntityTooLarge && len(b.at) > 1 {
-			first, second := b.halves() // the server is set to take less at once
+		if len(b.at) > 1 && refusesWhole(err) {
+			first, second := b.halves()
 			c.broadcastBatch(ctx, first, results)
 			c.broadcastBatch(ctx, second, results)
 			return
@@ -227,6 +227,14 @@ func (c *Caller) broadcastBatch(ctx context.Context, b batch, results []Result) 
 			return
 		}
 	}
+}
+
+// refusesWhole reports whether a server that answers with err may take a part of the
+// messages: it is set to take less at once, or one of them is JSON for encoding/json
+// but not for it, as with a member that is there twice.
+func refusesWhole(err error) bool {
+	e, ok := errors.AsType[*StatusError](err)
+	return ok && (e.Status == http.StatusRequestEntityTooLarge || e.Err != nil && e.Err.Code == notiflux.Malformed)
 }
 
 // worst returns the failure of a batch that says most about when to go on: that a

@@ -123,6 +123,26 @@ func TestServerTakesBroadcasts(t *testing.T) {
 	}
 }
 
+// What encoding/json takes for JSON and the server does not fails alone.
+func TestServerTakesTheGoodOfABatch(t *testing.T) {
+	s := servertest.Start(t, nil)
+	p, err := client.NewCaller(s.URL, client.Options{Token: client.Token(s.Token(auth.Broadcast, "a"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var list []client.Broadcast
+	for _, bad := range []string{`{"x":1,"x":2}`, "\"\xff\"", `"\ud800"`, strings.Repeat("[", 70) + strings.Repeat("]", 70)} {
+		list = append(list, client.Broadcast{Topic: "a", Message: 1}, client.Broadcast{Topic: "a", Message: []byte(bad)})
+	}
+	for at, r := range p.BroadcastAll(t.Context(), list) {
+		refusal, refused := errors.AsType[*notiflux.Error](r.Err)
+		if at%2 == 0 && r.Err != nil || at%2 == 1 && (!refused || refusal.Code != notiflux.Malformed) {
+			t.Errorf("BroadcastAll of %s = %v", list[at].Message, r.Err)
+		}
+	}
+}
+
 // After Close nothing is left of a client, however it was connected.
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	s := servertest.Start(t, nil)
