@@ -35,7 +35,7 @@ func TestEventsCannotBeConfused(t *testing.T) {
 			`{"type":"gap","topic":"a","position":"E:70"}`,
 			message("a", 71, `null`),
 			message("two words", 72, `1`), // not subscribed to
-			`{"type":"of a later version","topic":"a"}`,
+			`{"type":"of a later version","topic":["a"],"members":7,"code":{"data":null}}`,
 			message("c", 73, `2`))
 		a.expect("subscribed a E:42 1 resumed=false",
 			"lost c D:1 E:9 gap=false",

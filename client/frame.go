@@ -10,8 +10,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// A frame is any object that a server sends; docs/protocol.md tells which
-// members a type has.
+// A frame is any object that a server sends and that the client knows;
+// docs/protocol.md tells which members a type has.
 type frame struct {
 	Type     string         `json:"type"`
 	ID       int64          `json:"id"`
@@ -44,10 +44,20 @@ type frame struct {
 // it begins to read the next ones.
 var errHalfFrame = errors.New("the connection broke in a frame")
 
-// parseFrame reads a frame, which owns its bytes. What is no JSON is errProtocol,
-// and what is the beginning of some errHalfFrame.
+// parseFrame reads a frame, which owns its bytes. One of a type that is not known
+// has nothing but the type: what a later version adds may have members of the same
+// names. What is no JSON is errProtocol, and what is the beginning of some
+// errHalfFrame.
 func parseFrame(data []byte) (f frame, err error) {
 	err = json.Unmarshal(data, &f)
+	if err != nil {
+		var of struct {
+			Type string `json:"type"`
+		}
+		if unread := json.Unmarshal(data, &of); unread != nil || !known(of.Type) {
+			f, err = frame{Type: of.Type}, unread
+		}
+	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return frame{}, errHalfFrame
@@ -55,6 +65,15 @@ func parseFrame(data []byte) (f frame, err error) {
 		return frame{}, errProtocol
 	}
 	return f, nil
+}
+
+// known reports whether a type is one that the client reads.
+func known(kind string) bool {
+	switch kind {
+	case "welcome", "hello", "message", "skipped", "gap", "subscribed", "unsubscribed", "join", "leave", "presence", "error", "bye":
+		return true
+	}
+	return false
 }
 
 // member is a member as a server sends it.

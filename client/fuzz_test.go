@@ -24,7 +24,7 @@ func FuzzFrame(f *testing.F) {
 		`{"type":"join","topic":"a","members":[{"sub":"u1","info":{"x":1}},{"sub":"u2"}]}`,
 		`{"type":"leave","topic":"a","member":{"sub":"u1"}}`,
 		`{"type":"subscribed","id":1,"topics":{},"refused":{"a":{"code":"topic_denied","message":"no"}}}`,
-		`{"type":"bye","code":"draining","after":-1}`, `{"type":1}`, `{"id":1e99}`, `[]`, `{`, ``,
+		`{"type":"bye","code":"draining","after":-1}`, `{"type":1}`, `{"type":"later","id":"x","topics":1}`, `{"type":"later","id":"x"`, `{"id":1e99}`, `[]`, `{`, ``,
 		`{"messages":[{"topic":"a","position":"E:1","time":1,"data":1}],"position":"E:1","recovered":true,"more":false}`,
 	} {
 		f.Add([]byte(seed))
