@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -398,6 +399,7 @@ func TestTokenIsNeverPrinted(t *testing.T) {
 	}
 	log, written := logged()
 	log.Info("x", "token", o.Token, "options", o)
+	slog.New(slog.NewJSONHandler(written, nil)).Info("x", "token", o.Token, "options", struct{ Token client.Token }{o.Token})
 	if strings.Contains(written.String(), "secret") {
 		t.Errorf("slog prints %s", written)
 	}

@@ -12,7 +12,7 @@ import (
 const redacted = "REDACTED"
 
 // A Token is what a server is shown: a JWT. It prints as REDACTED, whatever the
-// verb and the logger; string(t) is the token itself.
+// verb and the logger, and in JSON; string(t) is the token itself.
 type Token string
 
 // String returns REDACTED.
@@ -23,6 +23,9 @@ func (Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue returns REDACTED.
 func (Token) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns REDACTED, for what a token is a part of and is logged as JSON.
+func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // sourceTimeout is how long a token may take: longer than a service needs that
 // means to answer.

@@ -18,8 +18,8 @@ const maxTokenBytes = 8 << 10
 const redacted = "REDACTED"
 
 // A Token is a JWT in its compact form (RFC 7519, RFC 7515 section 7.1), as a
-// client sends it. It prints as REDACTED, whatever the verb and the logger;
-// string(t) is the one way to its bytes.
+// client sends it. It prints as REDACTED, whatever the verb and the logger, and in
+// JSON; string(t) is the one way to its bytes.
 type Token string
 
 // String returns REDACTED.
@@ -33,6 +33,9 @@ func (Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
 
 // LogValue returns REDACTED.
 func (Token) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns REDACTED, for what a token is a part of and is logged as JSON.
+func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // What is wrong with the form of a token. Ready-made, so that refusing one
 // costs nothing, however much of it there is.
