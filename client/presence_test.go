@@ -1,6 +1,8 @@
 package client_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -44,6 +46,26 @@ func TestPresence(t *testing.T) {
 		p.expect(`{"type":"subscribe","id":4,"topics":["b"],"token":"secret"}`)
 		p.say(subscribedTo(4, "b"), `{"type":"join","topic":"b","member":{"sub":"u1"}}`, message("b", 1, "1"))
 		b.expect("subscribed b E:0 0 resumed=false", "message b E:1 1")
+	})
+}
+
+func TestLargestList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		a := listen(t, f.dial(client.Options{}), client.Subscription{Topics: []notiflux.Topic{"a"}, Presence: true})
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a"))
+		a.expect("subscribed a E:0 0 resumed=false")
+		<-p.commands
+		var members []string
+		for range 1000 {
+			members = append(members, fmt.Sprintf(`{"sub":"%s","info":{"x":"%s"}}`, strings.Repeat(`\u0001`, 255), strings.Repeat("x", 1024-len(`{"x":""}`))))
+		}
+		p.say(`{"type":"presence","id":2,"topic":"a","count":1000,"subscribers":1000,"members":[` + strings.Join(members, ",") + `]}`)
+		if got := <-a.events; !strings.HasPrefix(got, "present a 1000 of 1000 ") {
+			t.Errorf("got event %.100q", got)
+		}
 	})
 }
 

@@ -262,7 +262,7 @@ func TestWhatIsNoServer(t *testing.T) {
 		"binary": func(p *peer) {
 			p.frames <- func() { _ = p.conn.Write(context.Background(), websocket.MessageBinary, []byte("{}")) }
 		},
-		"too large": func(p *peer) { p.say(message("a", 1, `"`+strings.Repeat("x", 2<<20)+`"`)) },
+		"too large": func(p *peer) { p.say(message("a", 1, `"`+strings.Repeat("x", 5<<20)+`"`)) },
 	}
 	for name, do := range tests {
 		t.Run(name, func(t *testing.T) {

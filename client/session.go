@@ -32,10 +32,13 @@ const (
 	// silenceSlack is added to two pings: what a slow network may delay one.
 	silenceSlack = 10 * time.Second
 
-	// frameOverhead bounds what a frame has besides a message: answers to the
-	// largest command. A message grows up to six times as a JSON string.
-	frameOverhead = 1 << 20
+	// frameOverhead bounds what a frame has besides a message. The most is a list of
+	// 1,000 members: each has 1 KiB of info, and a name of 255 bytes that JSON makes
+	// six times as long, as it may a message.
+	frameOverhead = 4 << 20
 	frameGrowth   = 6
+	// keptBuffer is how large a buffer may be that is kept for the next frame.
+	keptBuffer = 1 << 20
 
 	defaultMessage          = 64 << 10
 	defaultCommand          = 80 << 10
@@ -177,7 +180,7 @@ func (s *session) read() ([]byte, error) {
 		return nil, errProtocol
 	}
 	s.buffer.Reset()
-	if s.buffer.Cap() > frameOverhead {
+	if s.buffer.Cap() > keptBuffer {
 		s.buffer = bytes.Buffer{}
 	}
 	if _, err := s.buffer.ReadFrom(pieces{r, s}); err != nil {

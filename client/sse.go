@@ -31,7 +31,7 @@ func newEventReader(r io.Reader, heard func()) *eventReader {
 // the next call. An event that the end of the stream cuts off is none.
 func (r *eventReader) next() ([]byte, error) {
 	r.data = r.data[:0]
-	if cap(r.data) > frameOverhead {
+	if cap(r.data) > keptBuffer {
 		r.data = nil
 	}
 	found := false
@@ -63,7 +63,7 @@ func (r *eventReader) next() ([]byte, error) {
 // readLine returns the next line without its end.
 func (r *eventReader) readLine() ([]byte, error) {
 	r.line = r.line[:0]
-	if cap(r.line) > frameOverhead {
+	if cap(r.line) > keptBuffer {
 		r.line = nil
 	}
 	for {
