@@ -14,8 +14,9 @@ import (
 
 const (
 	// The n-th attempt waits for a random part of backoffBase·2ⁿ, at most of
-	// backoffMost: clients that were cut off together do not come back together.
-	backoffBase = 250 * time.Millisecond
+	// backoffMost: clients that were cut off together do not come back together
+	// (docs/protocol.md, section 8).
+	backoffBase = 500 * time.Millisecond
 	backoffMost = 30 * time.Second
 	// steady is how long a connection must have held for the next attempt to be
 	// the first: as long as the longest wait.
@@ -118,14 +119,7 @@ func (c *Client) pause(err error, attempt int) (time.Duration, bool) {
 		websocket.StatusMessageTooBig, closeDisconnected, closeIdle:
 		return 0, false
 	case closeSilent, closeTooSlow:
-		if attempt == 0 {
-			return after, true
-		}
-	case websocket.StatusServiceRestart:
-		// The server has spread its clients by what it told each.
-		if attempt == 0 && after > 0 {
-			return after, true
-		}
+		attempt = 0 // at once
 	}
 	return max(after, c.delay(attempt)), true
 }

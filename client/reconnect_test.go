@@ -76,25 +76,25 @@ func TestCloseCodes(t *testing.T) {
 		bye      string
 		min, max time.Duration // until the next handshake; never
 	}{
-		{1000, "", 0, 250 * time.Millisecond},
-		{1001, "", 0, 250 * time.Millisecond},
+		{1000, "", 0, 500 * time.Millisecond},
+		{1001, "", 0, 500 * time.Millisecond},
 		{1002, "", never, 0},
 		{1003, "", never, 0},
 		{1007, "", never, 0},
-		{1008, "", 0, 250 * time.Millisecond},
+		{1008, "", 0, 500 * time.Millisecond},
 		{1009, "", never, 0},
-		{1011, "", 0, 250 * time.Millisecond},
-		{1012, "", 0, 250 * time.Millisecond},
+		{1011, "", 0, 500 * time.Millisecond},
+		{1012, "", 0, 500 * time.Millisecond},
 		{1012, `{"type":"bye","code":"draining","after":1730}`, 1730 * time.Millisecond, 1730 * time.Millisecond},
 		{1012, `{"type":"bye","code":"draining","after":86400000}`, 5 * time.Minute, 5 * time.Minute},
-		{1013, "", 0, 250 * time.Millisecond},
+		{1013, "", 0, 500 * time.Millisecond},
 		{1013, `{"type":"bye","code":"over_capacity","after":3000}`, 3 * time.Second, 3 * time.Second},
 		{4003, "", never, 0},
 		{4009, `{"type":"bye","code":"idle","after":0}`, never, 0},
 		{4108, `{"type":"bye","code":"too_many","after":2000}`, 2 * time.Second, 2 * time.Second},
-		{4201, "", 0, 0},
-		{4202, `{"type":"bye","code":"too_slow","after":0}`, 0, 0},
-		{4999, "", 0, 250 * time.Millisecond},
+		{4201, "", 1, 500 * time.Millisecond},
+		{4202, `{"type":"bye","code":"too_slow","after":0}`, 1, 500 * time.Millisecond},
+		{4999, "", 0, 500 * time.Millisecond},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprint(tt.code, tt.bye), func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestAttemptsBackOff(t *testing.T) {
 		dials := f.dials()
 		var total time.Duration
 		for n := range refusals + 1 {
-			wait, most := dials[n+1].Sub(dials[n]), min(250*time.Millisecond<<n, 30*time.Second)
+			wait, most := dials[n+1].Sub(dials[n]), min(500*time.Millisecond<<n, 30*time.Second)
 			total += wait
 			if wait > most {
 				t.Errorf("attempt %d came after %v, the most is %v", n, wait, most)
@@ -188,8 +188,8 @@ func TestAttemptsBackOff(t *testing.T) {
 		p.cut()
 		a.expect("disconnected")
 		f.accept()
-		if got := time.Since(ended); got > 250*time.Millisecond {
-			t.Errorf("the next connection came after %v, want at most 250ms", got)
+		if got := time.Since(ended); got > 500*time.Millisecond {
+			t.Errorf("the next connection came after %v, want at most 500ms", got)
 		}
 	})
 }
