@@ -346,6 +346,26 @@ func TestHistory(t *testing.T) {
 	})
 }
 
+func TestPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := scripted(f, answer(200, `{"messages":[],"position":"E:60","recovered":true,"more":false}`), answer(403, "topic_denied"))
+		c := newCaller(t, f, client.Options{})
+		got, err := c.Position(t.Context(), "two words")
+		if want := (notiflux.Position{Epoch: "E", Offset: 60}); err != nil || got != want {
+			t.Errorf("Position = %v, %v; want %v", got, err, want)
+		}
+		if want := "GET /history?limit=0&topic=two+words"; s.calls[0] != want {
+			t.Errorf("got  %s\nwant %s", s.calls[0], want)
+		}
+		for topic, want := range map[notiflux.Topic]string{"a": `position of "a": topic_denied: so it is`, "": `position of "": the topic is empty`} {
+			if _, err := c.Position(t.Context(), topic); err == nil || err.Error() != want {
+				t.Errorf("Position(%q) = %v, want %s", topic, err, want)
+			}
+		}
+	})
+}
+
 func TestPresenceCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)

@@ -20,8 +20,8 @@ type HistoryRequest struct {
 	// Since is the position behind which to begin; the zero Position: the last
 	// messages are read.
 	Since notiflux.Position
-	// Limit is how many messages to read at most; 0: 100. A server gives no more
-	// than 1,000 at once.
+	// Limit is how many messages to read at most; 0: 100 ([Caller.Position] reads
+	// none). A server gives no more than 1,000 at once.
 	Limit int
 }
 
@@ -38,10 +38,7 @@ func (c *Caller) History(ctx context.Context, r HistoryRequest) (History, error)
 	fail := func(err error) (History, error) {
 		return History{}, fmt.Errorf("history of %q: %w", r.Topic, err)
 	}
-	if _, err := notiflux.ParseTopic(string(r.Topic)); err != nil {
-		return fail(err)
-	}
-	query := url.Values{"topic": {string(r.Topic)}}
+	query := url.Values{}
 	if r.Since.Epoch != "" {
 		query.Set("since", r.Since.String())
 	}
@@ -51,15 +48,36 @@ func (c *Caller) History(ctx context.Context, r HistoryRequest) (History, error)
 	if r.Limit > 0 {
 		query.Set("limit", strconv.Itoa(r.Limit))
 	}
-	answer, err := c.ask(ctx, request{method: http.MethodGet, path: "history", query: query})
-	if err != nil {
-		return fail(err)
-	}
-	h, err := parseHistory(answer)
+	h, err := c.history(ctx, r.Topic, query)
 	if err != nil {
 		return fail(err)
 	}
 	return h, nil
+}
+
+// Position returns how far a topic is now. A back end that renders a page reads
+// first the position and then the state that the page shows, and gives the position
+// to the page: a subscription with it in [Subscription.Since] is given what the state
+// does not have yet.
+func (c *Caller) Position(ctx context.Context, topic notiflux.Topic) (notiflux.Position, error) {
+	h, err := c.history(ctx, topic, url.Values{"limit": {"0"}})
+	if err != nil {
+		return notiflux.Position{}, fmt.Errorf("position of %q: %w", topic, err)
+	}
+	return h.Position, nil
+}
+
+// history reads what query asks for of a topic.
+func (c *Caller) history(ctx context.Context, topic notiflux.Topic, query url.Values) (History, error) {
+	if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+		return History{}, err
+	}
+	query.Set("topic", string(topic))
+	answer, err := c.ask(ctx, request{method: http.MethodGet, path: "history", query: query})
+	if err != nil {
+		return History{}, err
+	}
+	return parseHistory(answer)
 }
 
 func parseHistory(answer []byte) (h History, err error) {

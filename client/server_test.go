@@ -121,6 +121,9 @@ func TestServerTakesBroadcasts(t *testing.T) {
 	if err != nil || len(h.Messages) != 2 || h.Position != results[2].Position || !h.Recovered || h.More {
 		t.Errorf("History = %+v, %v", h, err)
 	}
+	if position, err := c.Position(t.Context(), "a"); err != nil || position != h.Position {
+		t.Errorf("Position = %v, %v; want %v", position, err, h.Position)
+	}
 }
 
 // What encoding/json takes for JSON and the server does not fails alone.
