@@ -17,7 +17,7 @@
 //			continue
 //		}
 //		if err != nil {
-//			return err
+//			return err // also if one topic is refused: to continue goes on with the others
 //		}
 //		switch e := event.(type) {
 //		case client.Message: // each once, in order
@@ -62,8 +62,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// Options are the settings of a [Client] and of a [Caller]. The zero value works
-// for a server that asks for no token.
+// Options are the settings of a [Client] and of a [Caller]. The zero value connects,
+// but whatever is asked for is refused with the code token_missing.
 type Options struct {
 	// Token allows what is asked for.
 	Token Token
@@ -109,11 +109,14 @@ type Client struct {
 	err       error            // why run has ended
 }
 
-// Dial connects to the server at base, as in https://host, and returns once it
-// has been welcomed. It tries once: what can be wrong with an address, a network
-// or a server is told here, as a [*url.Error] with the cause, a
-// [*StatusError] if the server answered. Afterwards the client connects again
-// by itself, for as long as it has subscriptions. ctx bounds Dial alone.
+// Dial connects to the server at base, as in https://host, and returns once it has
+// been welcomed or takes to event streams. It waits for nothing to get better: what
+// can be wrong with an address, a network or a server is told here, as a
+// [*url.Error] with the cause, a [*StatusError] if the server answered. But to find
+// out whether WebSockets are let through it may begin up to three handshakes, and
+// ask the server by a plain request, each of up to 10 s. Afterwards the client
+// connects again by itself, for as long as it has subscriptions. ctx bounds Dial
+// alone.
 func Dial(ctx context.Context, base string, o Options) (*Client, error) {
 	caller, err := NewCaller(base, o)
 	if err != nil {
