@@ -127,6 +127,18 @@ func TestRefusedTopics(t *testing.T) {
 	})
 }
 
+func TestErrorsTellTheCode(t *testing.T) {
+	refusal := notiflux.Errorf(notiflux.TopicDenied, "no")
+	for err, want := range map[error]string{
+		&client.RefusedError{Topic: "a", Err: refusal}: `subscribe to "a": topic_denied: no`,
+		&client.StatusError{Status: 403, Err: refusal}: `topic_denied: no`,
+	} {
+		if err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+}
+
 func TestTopicsComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)

@@ -119,8 +119,10 @@ type RefusedError struct {
 	Err   *notiflux.Error // the server's code and its sentence
 }
 
-// Error names the topic and the reason.
-func (e *RefusedError) Error() string { return fmt.Sprintf("subscribe to %q: %v", e.Topic, e.Err) }
+// Error names the topic, the code and the reason.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("subscribe to %q: %s: %v", e.Topic, e.Err.Code, e.Err)
+}
 
 // Unwrap returns the reason.
 func (e *RefusedError) Unwrap() error { return e.Err }
