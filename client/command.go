@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -21,14 +22,15 @@ func (c *Client) serve(ctx context.Context, s *session) error {
 		return c.serveStreams(ctx, s)
 	}
 	c.begin(s)
-	ended := make(chan struct{})
+	held, end := context.WithCancel(ctx) // for as long as there is somebody to command
 	var err error
-	go func() {
-		defer close(ended)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer end()
 		err = c.read(ctx, s)
-	}()
-	hurry := c.obey(ctx, s, ended)
-	<-ended
+	})
+	hurry := c.obey(ctx, held, s)
+	reading.Wait()
 	hurry.Stop()
 	s.end()
 	c.begin(nil)
@@ -46,15 +48,15 @@ func (c *Client) begin(s *session) {
 	}
 }
 
-// obey sends commands as they become necessary, until there is no use in it. The
-// session has ended then, or ends when the timer that it returns fires at the
-// latest: what the server has sent before is read until then, for it may be why.
-func (c *Client) obey(ctx context.Context, s *session, ended chan struct{}) *time.Timer {
+// obey sends commands as they become necessary, until held ends or one cannot be
+// sent. The session has ended then, or ends when the timer that it returns fires at
+// the latest: what the server has sent before is read until then, for it may be why.
+func (c *Client) obey(ctx, held context.Context, s *session) *time.Timer {
 	alive := time.NewTicker(s.ping)
 	defer alive.Stop()
 	var again <-chan time.Time
 	for {
-		err := c.command(ctx, s)
+		err := c.command(held, s)
 		if again == nil && c.anyDeferred() {
 			again = time.After(c.delay(s.attempts))
 			s.attempts++
@@ -76,8 +78,7 @@ func (c *Client) obey(ctx context.Context, s *session, ended chan struct{}) *tim
 				if err = s.write(&command{Type: "ping"}); err == nil {
 					continue
 				}
-			case <-ended:
-			case <-ctx.Done():
+			case <-held.Done():
 			}
 		}
 		hurry := time.AfterFunc(farewellTimeout, func() { s.cut(err) })

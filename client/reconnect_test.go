@@ -391,6 +391,32 @@ func TestSubscriptionsOutliveATokenSource(t *testing.T) {
 	})
 }
 
+func TestEndIsToldWhileATokenIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		var calls atomic.Int32
+		c := f.dial(client.Options{TokenSource: func(ctx context.Context) (client.Token, error) {
+			if calls.Add(1) == 2 {
+				<-ctx.Done()
+			}
+			return "secret", ctx.Err()
+		}})
+		a := listen(t, c, topics("a", "b"))
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a", "b"), `{"type":"unsubscribed","topics":["b"],"code":"token_expired"}`)
+		a.expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false")
+		synctest.Wait()
+		cut := time.Now()
+		p.cut()
+		a.expect("disconnected")
+		f.accept()
+		if took := time.Since(cut); took > time.Second {
+			t.Errorf("it was back after %v", took)
+		}
+	})
+}
+
 func TestTokenIsNeverPrinted(t *testing.T) {
 	o := client.Options{Token: "secret"}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
