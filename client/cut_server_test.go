@@ -318,6 +318,7 @@ type cutListener struct {
 	recording *delivery.Recording
 	positions map[notiflux.Topic]notiflux.Position
 	asked     delivery.Time // before what is answered next was asked
+	noted     delivery.Time // when the last event was
 
 	resumed, lost int
 }
@@ -327,6 +328,7 @@ func (l *cutListener) listen(c *client.Client, goal <-chan map[notiflux.Topic]no
 	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
 	defer cancel()
 	l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
+	l.noted = l.asked
 	reached := func(heads map[notiflux.Topic]notiflux.Position) bool {
 		for topic, head := range heads {
 			if l.positions[topic].Offset < head.Offset {
@@ -395,8 +397,10 @@ func (l *cutListener) note(event client.Event, err error) {
 	if out.Topic != "" {
 		l.positions[out.Topic] = out.Position
 	}
-	if out.Kind != delivery.Subscribed {
-		l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
+	if out.Kind == delivery.Message {
+		// The client may ask again as soon as the message is taken, which was not
+		// before the last one had been noted; that it was cut is told some time later.
+		l.asked, l.noted = l.noted, l.recording.Ask(notiflux.Position{}, 0).Time
 	}
 }
 
