@@ -215,7 +215,10 @@ func (t *retries) next(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", errDoubt, err)
 	}
 	if !sleep(ctx, wait) {
-		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		if cause := context.Cause(ctx); !errors.Is(err, cause) { // Else ctx ended during the attempt, which says so.
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+		return err
 	}
 	return nil
 }
