@@ -20,10 +20,14 @@ type verifier struct {
 var errNotVerified = errors.New("server: the check of a token panicked")
 
 // Verify waits for a worker, unless the token was verified before.
-func (v verifier) Verify(token auth.Token) (claims *auth.Claims, err error) {
+func (v verifier) Verify(token auth.Token) (*auth.Claims, error) {
 	if claims, ok := v.tokens.Cached(token); ok {
 		return claims, nil
 	}
+	return v.wait(token)
+}
+
+func (v verifier) wait(token auth.Token) (claims *auth.Claims, err error) {
 	done := make(chan struct{})
 	ok := v.workers.Submit(func(ctx context.Context) {
 		defer close(done) // Also if it panics.
