@@ -306,9 +306,11 @@ func (c *cutClient) polled(m told, asks map[notiflux.Topic]delivery.Ask) error {
 	if err != nil {
 		return err
 	}
-	came := make(map[notiflux.Topic]int)
+	came, first := make(map[notiflux.Topic]int), make(map[notiflux.Topic]string)
 	for _, message := range m.Messages {
-		came[message.Topic]++
+		if came[message.Topic]++; came[message.Topic] == 1 {
+			first[message.Topic] = message.Position
+		}
 	}
 	for topic, ask := range asks {
 		replay, position, recovered := came[topic], ask.Since, m.Recovered
@@ -318,6 +320,12 @@ func (c *cutClient) polled(m told, asks map[notiflux.Topic]delivery.Ask) error {
 			recovered = m.Recovered || position == ask.Since
 		case !m.Recovered:
 			replay, position = 0, notiflux.Position{}
+		case ask.Since == notiflux.Position{}: // It begins now, and something came before the answer was made.
+			if position, err = notiflux.ParsePosition(first[topic]); err != nil {
+				return err
+			}
+			replay = 0
+			position.Offset--
 		case len(m.Messages) >= mostPolled:
 			replay = -1
 		}
