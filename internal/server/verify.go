@@ -2,10 +2,9 @@ package server
 
 import (
 	"context"
-	"errors"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
@@ -17,8 +16,6 @@ type verifier struct {
 	workers *worker.Pool
 }
 
-var errNotVerified = errors.New("server: the check of a token panicked")
-
 // Verify waits for a worker, unless the token was verified before.
 func (v verifier) Verify(token auth.Token) (*auth.Claims, error) {
 	if claims, ok := v.tokens.Cached(token); ok {
@@ -28,19 +25,13 @@ func (v verifier) Verify(token auth.Token) (*auth.Claims, error) {
 }
 
 func (v verifier) wait(token auth.Token) (claims *auth.Claims, err error) {
-	done := make(chan struct{})
-	ok := v.workers.Submit(func(ctx context.Context) {
-		defer close(done) // Also if it panics.
-		err = errNotVerified
-		if ctx.Err() != nil {
-			err = notiflux.Errorf(notiflux.Unavailable, "the server is shutting down: connect again")
-			return
-		}
-		claims, err = v.tokens.Verify(token)
-	})
-	if !ok {
-		return nil, notiflux.Errorf(notiflux.OverCapacity, "the server has too much to do: try again later")
+	done := make(chan error, 1)
+	check := func(context.Context) { claims, err = v.tokens.Verify(token) }
+	if err := session.Submit(v.workers, check, func(undone error) { done <- undone }); err != nil {
+		return nil, err
 	}
-	<-done
+	if undone := <-done; undone != nil {
+		return nil, undone
+	}
 	return claims, err
 }

@@ -67,13 +67,6 @@ type Verifier interface {
 	Check(*auth.Claims) error                // whether claims that were verified before still hold
 }
 
-// Workers do what the loop must not. Submit reports whether there was room; if so,
-// work is called once, on any goroutine, with a context that has ended if it is too
-// late for it.
-type Workers interface {
-	Submit(work func(context.Context)) bool
-}
-
 // A Loop runs a function on the goroutine that owns the sessions, and wakes it
 // to [Group.Collect].
 type Loop interface {

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -189,39 +188,6 @@ func (s *Session) judge(token auth.Token, then func(*auth.Claims, error)) {
 		}
 		then(claims, err)
 	})
-}
-
-// errPanicked is told as a fault of the server.
-var errPanicked = errors.New("session: the work for a command panicked")
-
-// wait has work done off the loop, and calls then on the loop, with a nil error if
-// it was. Until that, the session is Busy. then is not called if the session is
-// gone.
-func (s *Session) wait(workers Workers, work func(context.Context), then func(error)) {
-	s.waiting = true
-	ok := workers.Submit(func(ctx context.Context) {
-		undone := errPanicked
-		defer func() { // Also if work panics.
-			s.conn.Post(func() {
-				s.waiting = false
-				then(undone)
-				s.conn.Resume()
-				if s.ending != nil {
-					s.conn.Dirty()
-				}
-			})
-		}()
-		if ctx.Err() != nil {
-			undone = notiflux.Errorf(notiflux.Unavailable, "the server is shutting down: connect again")
-			return
-		}
-		work(ctx)
-		undone = nil
-	})
-	if !ok {
-		s.waiting = false
-		then(notiflux.Errorf(notiflux.OverCapacity, "the server has too much to do: try again later"))
-	}
 }
 
 // A wish is what a client asks for besides a topic.
