@@ -39,13 +39,23 @@ func (p *page) size() int {
 	return p.bytes + perMessage*len(p.messages)
 }
 
+// Values of the headers of an answer, shared by all of them.
+var (
+	jsonType = []string{"application/json"}
+	noStore  = []string{"no-store"}
+)
+
+// setJSON says that an answer is JSON of this moment.
+func setJSON(h http.Header) {
+	h["Content-Type"] = jsonType
+	h["Cache-Control"] = noStore
+}
+
 // writeAnswer answers with body, which is JSON, and does not wait for a reader
 // without end.
 func writeAnswer(w http.ResponseWriter, status int, body []byte) {
-	h := w.Header()
-	h["Content-Type"] = jsonType
-	h["Cache-Control"] = noStore
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	setJSON(w.Header())
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	c := http.NewResponseController(w)
 	// A fake in a test knows no deadlines; a connection does. The next request
 	// on it shall not meet this one.

@@ -209,7 +209,9 @@ func (e *element) member(member []byte, value jsontext.Value) (err error) {
 		e.name.topic, err = e.text(value, "`topic`")
 	case "topics":
 		e.several = true
-		err = e.decoder.list(value)
+		if err = e.decoder.list(value); err != nil {
+			e.decoder.topics = e.decoder.topics[:0] // Some of a list are no list.
+		}
 	case "token":
 		var token string
 		token, err = e.text(value, "`token`")
@@ -278,12 +280,10 @@ func (d *decoder) list(value jsontext.Value) error {
 	for element := range wire.Elements(value) {
 		text, err := d.json.Text(element, "each of `topics`")
 		if err != nil {
-			d.topics = d.topics[:0]
 			return err
 		}
 		d.topics = append(d.topics, string(text))
 		if len(d.topics) > maxElements {
-			d.topics = d.topics[:0]
 			return notiflux.Errorf(notiflux.TooLarge, "there are more than %d topics, the most of a request", maxElements)
 		}
 	}

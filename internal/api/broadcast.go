@@ -13,12 +13,6 @@ const idempotencyKey = "Idempotency-Key"
 
 var errNoBroadcastToken = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
 
-// Values of the headers of an answer, shared by all of them.
-var (
-	jsonType = []string{"application/json"}
-	noStore  = []string{"no-store"}
-)
-
 // Broadcast publishes what the body asks for, and answers with the topic and position
 // of each message, or what was wrong with it.
 func (a *API) Broadcast(w http.ResponseWriter, r *http.Request) error {
@@ -65,9 +59,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	// A short answer needs no deadline of its own, and this way costs less.
-	h := w.Header()
-	h["Content-Type"] = jsonType
-	h["Cache-Control"] = noStore
+	setJSON(w.Header())
 	_, _ = w.Write(d.answer)
 	return nil
 }

@@ -83,10 +83,7 @@ func (rt *router) add(name, method string, handle func(http.ResponseWriter, *htt
 
 // ServeHTTP answers r, or writes the problem.
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p := rt.paths[r.URL.Path]
-	if r.URL.RawPath != "" { // Ours need no escapes: what has some is not one of them, as a proxy sees it too.
-		p = nil
-	}
+	p := rt.paths[r.URL.EscapedPath()] // As it was sent, and as a proxy's rules saw it.
 	defer rt.recover(w, r, p)
 	if err := rt.serve(w, r, p); err != nil {
 		rt.logProblem(r, p, err)

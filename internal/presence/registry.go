@@ -171,10 +171,9 @@ func (s *Seat) Leave() {
 }
 
 // List returns up to most members of a topic, sorted by Sub and never nil, and how
-// many there are.
-// If there are more, it is not said which ones it returns; then an event that is
-// [Listed] gives all of them, provided that most is at least MaxMembers, as soon as
-// there are few enough.
+// many there are. If there are more, it is not said which ones it returns; then an
+// event that is [Listed] gives all of them, provided that most is at least
+// MaxMembers, as soon as there are few enough.
 func (r *Registry) List(name notiflux.Topic, most int) (members []notiflux.Member, count int) {
 	members, count = r.list(name, most)
 	sortBySub(members) // Not under the lock: it takes longer than all else.

@@ -43,17 +43,21 @@ func (t *tidier) handshake() {
 }
 
 func (t *tidier) tidy() {
-	t.mu.Lock()
-	busy := t.waiting() > 0
-	if busy {
-		t.timer.Reset(stormOver)
-	} else {
-		t.came = 0
-	}
-	t.mu.Unlock()
-	if !busy {
+	if t.over() {
 		t.free()
 	}
+}
+
+// over reports whether the storm is over. If not, tidy is called again.
+func (t *tidier) over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.waiting() > 0 {
+		t.timer.Reset(stormOver)
+		return false
+	}
+	t.came = 0
+	return true
 }
 
 // stop ends the waiting for a storm to be over.

@@ -46,7 +46,7 @@ const (
 // Limits of HTTP connections: docs/protocol.md, section 6.
 const (
 	handshakeTimeout = 5 * time.Second  // for the headers of a request
-	requestTimeout   = 2 * time.Minute  // for a request and its answer: a poll waits for 60 s, its answer for 30; what becomes a client has no such end
+	requestTimeout   = 2 * time.Minute  // for an answer to be taken, from the request on: a poll waits 60 s of it
 	idleTimeout      = 2 * time.Minute  // of a publisher's connection between two requests
 	headerBytes      = 16 << 10         // net/http allows 4 KiB more before it refuses
 	drainSpread      = 3 * time.Second  // over which clients are sent away, so that they do not come back at once
@@ -71,7 +71,7 @@ type Server struct {
 	verifier                  *auth.Verifier
 	verifying                 *worker.Pool // checks signatures
 	requests                  verifier     // has those of requests checked
-	waiting                   *worker.Pool // waits for the broker for them
+	waiting                   *worker.Pool // waits for the broker for the loops
 	api                       *api.API
 	upgrader                  *transport.Upgrader
 	sockets                   transport.Config
