@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"internal/wire":                {"."},
 	"internal/topiclog":            {"."},
 	"internal/auth":                {"."},
+	"internal/auth/authtest":       {"internal/auth"},
 	"internal/origin":              {},
 	"internal/config":              {},
 	"internal/metrics":             {},

@@ -25,6 +25,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 )
 
 // process is a server of its own, so that its memory is not the test's.
@@ -41,17 +42,10 @@ func serve(t testing.TB, flags ...string) *process {
 // serveWithin is serve with a limit on descriptors; 0: the test's own.
 func serveWithin(t testing.TB, descriptors int, flags ...string) *process {
 	t.Helper()
-	private, public, err := auth.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := auth.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := authtest.NewSigner(t)
 	dir := t.TempDir()
 	key, binary := filepath.Join(dir, "es256_public.pem"), filepath.Join(dir, "notiflux")
-	if err := os.WriteFile(key, public, 0o600); err != nil {
+	if err := os.WriteFile(key, signer.PublicPEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/notiflux").CombinedOutput(); err != nil {

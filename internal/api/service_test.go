@@ -16,6 +16,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/api"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 	"github.com/ikornaselur/notiflux/internal/origin"
 )
 
@@ -88,19 +89,8 @@ func (s *service) serve(t testing.TB, ctx context.Context, method, target string
 
 func newIssuer(t testing.TB) (*auth.Signer, *auth.Verifier) {
 	t.Helper()
-	private, public, err := auth.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := auth.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := auth.ParseKeys(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signer, auth.New(auth.Config{Keys: keys})
+	signer := authtest.NewSigner(t)
+	return signer, authtest.NewVerifier(t, signer)
 }
 
 // token returns a token for an hour.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 )
 
 // An info that cannot be shown is no fault of the token: only who wants to show it
@@ -68,18 +69,7 @@ func TestUntil(t *testing.T) {
 }
 
 func TestSignInfoAndUntil(t *testing.T) {
-	private, public, err := auth.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := auth.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := auth.ParseKeys(public)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := authtest.NewSigner(t)
 	grant := auth.Grant{
 		Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"}, Expires: time.Now().Add(time.Hour),
 		Until: time.Now().Add(2 * time.Hour).Truncate(time.Second), Info: json.RawMessage(`{"name":"N"}`),
@@ -88,7 +78,7 @@ func TestSignInfoAndUntil(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims, err := auth.New(auth.Config{Keys: keys}).Verify(token)
+	claims, err := authtest.NewVerifier(t, signer).Verify(token)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 )
 
 func TestSignedTokensAreAccepted(t *testing.T) {
@@ -52,14 +53,7 @@ func TestSignedTokensAreAccepted(t *testing.T) {
 }
 
 func TestSignRefusesWhatNoServerAccepts(t *testing.T) {
-	private, _, err := auth.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := auth.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := authtest.NewSigner(t)
 	many := make([]notiflux.Topic, 1001)
 	for i := range many {
 		many[i] = notiflux.Topic(fmt.Sprint(i))

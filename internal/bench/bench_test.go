@@ -19,7 +19,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 	"github.com/ikornaselur/notiflux/internal/bench"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/server/servertest"
@@ -28,14 +28,7 @@ import (
 // small is a run that takes a moment.
 func small(t *testing.T, base string) bench.Config {
 	t.Helper()
-	private, _, err := auth.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := auth.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := authtest.NewSigner(t)
 	u, err := url.Parse(base)
 	if err != nil {
 		t.Fatal(err)

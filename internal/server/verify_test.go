@@ -10,24 +10,14 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
 // Tokens of requests wait for the same workers as those of sessions, in a queue with
 // an end; one that was verified before does not wait.
 func TestRequestsWaitForTheirTokens(t *testing.T) {
-	private, public, err := auth.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := auth.ParsePrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := auth.ParseKeys(public)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := authtest.NewSigner(t)
 	token := func(subject string) auth.Token {
 		signed, err := signer.Sign(auth.Grant{Subject: subject, Scopes: []auth.Scope{auth.Broadcast}, Topics: []notiflux.Topic{"t"}, Expires: time.Now().Add(time.Hour)})
 		if err != nil {
@@ -35,7 +25,7 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 		}
 		return signed
 	}
-	v := verifier{auth.New(auth.Config{Keys: keys}), worker.NewPool(1, 1, slog.New(slog.DiscardHandler))}
+	v := verifier{authtest.NewVerifier(t, signer), worker.NewPool(1, 1, slog.New(slog.DiscardHandler))}
 	known := token("known")
 	if _, err := v.tokens.Verify(known); err != nil {
 		t.Fatal(err)

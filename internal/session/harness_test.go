@@ -12,6 +12,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/session"
@@ -119,20 +120,10 @@ func (p *publisher) Publish(_ context.Context, ps []notiflux.Publication) {
 
 func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world {
 	t.Helper()
-	private, public, err := auth.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := &world{t: t, hub: hub.New(hub.Config{Epoch: "E", PerTopic: limits})}
 	w.publisher.w = w
-	if w.signer, err = auth.ParsePrivateKey(private); err != nil {
-		t.Fatal(err)
-	}
-	keys, err := auth.ParseKeys(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.verifier = auth.New(auth.Config{Keys: keys})
+	w.signer = authtest.NewSigner(t)
+	w.verifier = authtest.NewVerifier(t, w.signer)
 	w.expires = time.Now().Add(time.Hour).Truncate(time.Second)
 	w.presence = presence.New(presence.Config{})
 	c := session.Config{
