@@ -73,60 +73,42 @@ func (h *Hub) shrink() {
 // it is refused. Those that have listeners stay as they are.
 const roomTries = 16
 
-// roomForTopic makes room for another topic while the hub is full: it forgets what
-// is only remembered, then topics whose messages are the oldest. It reports
-// whether there is room.
-func (h *Hub) roomForTopic() bool {
+// forgetOldest lets go of a topic without listeners, of those whose messages are
+// the oldest, so that only a memory of it is left. It reports whether it found one.
+func (h *Hub) forgetOldest() bool {
 	var listened []item // Out of the way until the search is over.
 	defer func() {
 		for _, i := range listened {
 			h.expiry.push(i.topic, i.oldest)
 		}
 	}()
-	for h.full() {
-		if h.dropMemory() {
-			continue
-		}
-		if len(listened) == roomTries {
-			return false
-		}
+	for len(listened) < roomTries {
 		i, ok := h.expiry.pop(h.config.Now())
 		if !ok {
 			return false
 		}
-		if i.topic.listened() {
-			listened = append(listened, i)
-			continue
+		if h.forgetMessages(i.topic) {
+			return true
 		}
-		h.dropFrom(i.topic, func(l *topiclog.Log) {
-			for l.Len() > 0 {
-				l.DropOldest()
-			}
-		})
+		listened = append(listened, i)
 	}
-	return true
+	return false
 }
 
-func (h *Hub) full() bool {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.fullLocked()
-}
-
-func (h *Hub) fullLocked() bool {
-	return h.config.MaxTopics > 0 && len(h.topics)+h.past.len() >= h.config.MaxTopics
-}
-
-func (h *Hub) dropMemory() bool {
+// forgetMessages lets go of t, which was just popped, with its messages, unless
+// it has listeners.
+func (h *Hub) forgetMessages(t *Topic) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.past.dropOldest()
-}
-
-func (t *Topic) listened() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.listeners.all) > 0
+	if len(t.listeners.all) > 0 {
+		return false
+	}
+	h.bytes.Add(-int64(t.log.Bytes()))
+	h.evicted.Add(uint64(t.log.Len()))
+	h.forgetLocked(t)
+	return true
 }
 
 // dropFrom lets drop take messages from the log of t, which was just popped,

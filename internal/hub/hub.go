@@ -234,25 +234,38 @@ func (h *Hub) locked(name notiflux.Topic) (*Topic, error) {
 	}
 }
 
+// create returns the topic of a name, made unless it is there by now.
 func (h *Hub) create(name notiflux.Topic) (*Topic, error) {
-	if !h.remembers(name) && !h.roomForTopic() {
-		return nil, notiflux.Errorf(notiflux.OverCapacity, "the server holds %d topics, its most: try again later", h.config.MaxTopics)
+	for {
+		if t := h.insert(name); t != nil {
+			return t, nil
+		}
+		if !h.forgetOldest() {
+			return nil, notiflux.Errorf(notiflux.OverCapacity, "the server holds %d topics, its most: try again later", h.config.MaxTopics)
+		}
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	t := h.topics[name]
-	if t == nil {
-		t = &Topic{name: name, log: topiclog.New(h.config.PerTopic, h.past.take(name))}
-		h.topics[name] = t
-	}
-	return t, nil
 }
 
-// remembers reports whether there is a memory of a topic, which then has its place.
-func (h *Hub) remembers(name notiflux.Topic) bool {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.past.byName[name] != nil
+// insert is create if there is room for the topic, or a memory that can give way to
+// it; else it returns nil. To look for room and to take it is one step.
+func (h *Hub) insert(name notiflux.Topic) *Topic {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t := h.topics[name]; t != nil {
+		return t
+	}
+	if !h.past.has(name) && !h.roomLocked() {
+		return nil
+	}
+	t := &Topic{name: name, log: topiclog.New(h.config.PerTopic, h.past.take(name))}
+	h.topics[name] = t
+	return t
+}
+
+// roomLocked reports whether there is room for another topic or memory. If need be,
+// the oldest memory gives way.
+func (h *Hub) roomLocked() bool {
+	return h.config.MaxTopics == 0 || len(h.topics)+h.past.len() < h.config.MaxTopics || h.past.dropOldest()
 }
 
 func (t *Topic) unusedLocked() bool { return len(t.listeners.all) == 0 && t.log.Len() == 0 }
@@ -264,11 +277,16 @@ func (h *Hub) forget(t *Topic) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.forgotten && t.unusedLocked() {
-		t.forgotten = true
-		delete(h.topics, t.name)
-		if !IsNotices(t.name) {
-			h.past.put(t.name, t.log.Head(), h.config.Now())
-		}
+		h.forgetLocked(t)
+	}
+}
+
+// forgetLocked lets go of t. It needs the locks of both.
+func (h *Hub) forgetLocked(t *Topic) {
+	t.forgotten = true
+	delete(h.topics, t.name)
+	if !IsNotices(t.name) {
+		h.past.put(t.name, t.log.Head(), h.config.Now())
 	}
 }
 

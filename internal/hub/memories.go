@@ -10,7 +10,8 @@ import (
 // memories are how far topics came that the hub does not have now: the offset up
 // to which their messages are not there any more. What was forgotten since came
 // as far as the floor at most, which stands for every topic without a memory. So
-// "nothing was published" is not taken for "unknown", nor unknown for nothing.
+// "nothing was published" is not taken for "unknown", nor unknown for nothing. A
+// memory ends in two ways only: the topic is back, or the floor is raised.
 type memories struct {
 	floor  uint64
 	byName map[notiflux.Topic]*list.Element
@@ -34,7 +35,24 @@ func (m *memories) put(topic notiflux.Topic, head uint64, now time.Time) {
 	m.byName[topic] = m.byTime.PushBack(memory{topic, head, now})
 }
 
-// take returns how far a topic came at most, and ends its memory.
+// has reports whether there is a memory of a topic.
+func (m *memories) has(topic notiflux.Topic) bool { return m.byName[topic] != nil }
+
+// renew returns how far a topic came, and remembers that as if it was in use now;
+// false if there is no memory of it.
+func (m *memories) renew(topic notiflux.Topic, now time.Time) (head uint64, ok bool) {
+	e := m.byName[topic]
+	if e == nil {
+		return 0, false
+	}
+	head = e.Value.(memory).head
+	e.Value = memory{topic, head, now}
+	m.byTime.MoveToBack(e)
+	return head, true
+}
+
+// take returns how far a topic came at most, and ends its memory: the log that the
+// topic gets now goes on from there.
 func (m *memories) take(topic notiflux.Topic) uint64 {
 	e := m.byName[topic]
 	if e == nil {

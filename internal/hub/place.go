@@ -146,9 +146,13 @@ func (h *Hub) lookup(name notiflux.Topic) (*Topic, uint64) {
 // rememberLocked returns how far a topic came that the hub does not have, and
 // sees that this stays known, if there is room.
 func (h *Hub) rememberLocked(name notiflux.Topic) uint64 {
-	head := h.past.take(name)
-	if !h.fullLocked() || h.past.dropOldest() {
-		h.past.put(name, head, h.config.Now())
+	now := h.config.Now()
+	if head, ok := h.past.renew(name, now); ok {
+		return head
+	}
+	head := h.past.floor
+	if h.roomLocked() {
+		h.past.put(name, head, now)
 	}
 	return head
 }
