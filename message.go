@@ -28,7 +28,8 @@ type Body struct {
 }
 
 // An Encoding names one way in which messages are written to clients.
-// A message is encoded once per Encoding, whatever the number of clients.
+// A message is encoded once per Encoding below [Encodings], whatever the number of
+// clients. Each of the others is a part of one of those.
 type Encoding uint8
 
 // The encodings in use.
@@ -37,7 +38,9 @@ const (
 	TextDeflated                 // the same, compressed where that makes it shorter (RFC 7692)
 	JSON                         // a WebSocket text frame that holds the message as a JSON object
 	JSONDeflated                 // the same, compressed where that makes it shorter
-	Event                        // a server-sent event that holds that object (HTML standard, section 9.2)
-	Line                         // that object on a line of its own
-	Encodings                    // how many there are
+	EventChunk                   // a chunk of HTTP/1.1 with a server-sent event that holds that object (RFC 9112 section 7.1; HTML standard, section 9.2)
+	LineChunk                    // a chunk of HTTP/1.1 with that object on a line of its own
+	Encodings                    // how many a log keeps
+	Event                        // the event of an EventChunk
+	Line                         // the line of a LineChunk
 )

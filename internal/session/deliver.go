@@ -63,7 +63,7 @@ func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
 			break
 		}
 		s.exclude = exclude
-		frame := entry.Frame(e, b.encoder.Encode)
+		frame := b.frame(entry, e)
 		switch s.messages {
 		case 0:
 			s.data = frame
@@ -78,6 +78,12 @@ func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
 		s.end = next
 	}
 	return s
+}
+
+// frame returns what all sessions of an encoding are sent of an entry, but for those
+// that write a cursor of their own.
+func (b *batches) frame(entry *topiclog.Entry, e notiflux.Encoding) []byte {
+	return wire.Sent(entry.Frame(wire.Kept(e), b.encoder.Encode), e)
 }
 
 // batch returns what is next for a subscription, behind messages that its session
@@ -341,7 +347,7 @@ func (s *Session) wrotePart(p part, n int) {
 func (s *Session) frame(entry *topiclog.Entry, p part, i, at int) []byte {
 	pulled := &s.group.pulled
 	if len(pulled.sizes) == 0 {
-		return entry.Frame(s.encoding, s.group.batches.encoder.Encode)
+		return s.group.batches.frame(entry, s.encoding)
 	}
 	return pulled.buffer[at : at+pulled.sizes[p.sizes+i]]
 }

@@ -31,6 +31,7 @@ func (s *Session) end(e end) {
 	if e.why != "" && (s.json != nil || s.set != nil) {
 		after := between(e.least, e.most)
 		farewell = wire.AppendObject(nil, s.encoding, wire.Object{Event: "bye", JSON: wire.AppendBye(nil, e.why, after), Retry: after})
+		farewell = append(farewell, wire.LastChunk(s.encoding)...)
 	}
 	s.conn.Close(farewell, e.code, e.reason)
 }

@@ -41,7 +41,7 @@ const (
 )
 
 // NewStream returns a session on conn that has no commands: it is subscribed to the
-// topics of a stream, and tells that first. encoding is Event or Line.
+// topics of a stream, and tells that first. encoding is that of a stream.
 func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) *Session {
 	s := g.New(conn, encoding)
 	s.set = &set{connection: newConnection()}
@@ -121,7 +121,7 @@ func (s *Session) joinSet(p *pull) {
 				p.sizes = append(p.sizes, 0)
 				continue
 			}
-			frame := wire.WithoutCursor(entry.Frame(s.encoding, s.group.batches.encoder.Encode), s.encoding)
+			frame := wire.WithoutCursor(s.group.batches.frame(entry, s.encoding), s.encoding)
 			at := len(p.buffer)
 			p.buffer = wire.AppendWithCursor(p.buffer, frame, s.encoding, s.appendCursor(room[:0]))
 			p.sizes = append(p.sizes, len(p.buffer)-at)

@@ -3,6 +3,7 @@ package session_test
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -77,19 +78,22 @@ id: 0
 }
 
 func TestStreamSaysGoodbye(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
-		c := w.connectStream(notiflux.Event, "", false, "a")
-		c.stream()
-		w.group.Drain(0)
-		synctest.Wait()
-		w.loop.run()
-		c.turn()
-		got := regexp.MustCompile(`\d+`).ReplaceAllString(string(c.sent[c.read:]), "N")
-		if want := "retry: N\nevent: bye\ndata: {\"type\":\"bye\",\"code\":\"draining\",\"after\":N}\n\n"; got != want || c.code != wire.CloseRestart {
-			t.Errorf("ended with %d: %q, want %q", c.code, got, want)
-		}
-	})
+	bye := "retry: N\nevent: bye\ndata: {\"type\":\"bye\",\"code\":\"draining\",\"after\":N}\n\n"
+	for e, want := range map[notiflux.Encoding]string{notiflux.Event: bye, notiflux.EventChunk: "N\r\n" + bye + "\r\nN\r\n\r\n"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, topiclog.Limits{}, nil)
+			c := w.connectStream(e, "", false, "a")
+			c.stream()
+			w.group.Drain(0)
+			synctest.Wait()
+			w.loop.run()
+			c.turn()
+			got := regexp.MustCompile(`\d[0-9a-f]*`).ReplaceAllString(string(c.sent[c.read:]), "N")
+			if got != want || c.code != wire.CloseRestart {
+				t.Errorf("ended with %d: %q, want %q", c.code, got, want)
+			}
+		})
+	}
 }
 
 func TestLineStream(t *testing.T) {
@@ -144,6 +148,39 @@ func TestStreamLatest(t *testing.T) {
 	}
 }
 
+// nextFrame returns the event or the line that what was sent begins with, and how
+// many bytes it took: 0 if it is not there as a whole. In a stream with chunks it is a
+// chunk of its own.
+func nextFrame(t tb, e notiflux.Encoding, sent string) (frame string, taken int) {
+	end := "\n"
+	if e == notiflux.Event || e == notiflux.EventChunk {
+		end = "\n\n"
+	}
+	if e == notiflux.Event || e == notiflux.Line {
+		frame, _, whole := strings.Cut(sent, end)
+		if !whole {
+			return "", 0
+		}
+		return frame, len(frame) + len(end)
+	}
+	head, rest, whole := strings.Cut(sent, "\r\n")
+	if !whole {
+		return "", 0
+	}
+	size, err := strconv.ParseUint(head, 16, 32)
+	if err != nil {
+		t.Fatalf("a chunk begins with %q", head)
+	}
+	if len(rest) < int(size)+len("\r\n") {
+		return "", 0
+	}
+	frame = strings.TrimSuffix(rest[:size], end)
+	if rest[size:size+2] != "\r\n" || strings.Contains(frame, end) || len(frame)+len(end) != int(size) {
+		t.Fatalf("a chunk is %q, want one frame and its end", rest[:size+2])
+	}
+	return frame, len(head) + int(size) + 2*len("\r\n")
+}
+
 // Wherever a stream breaks off, its last whole cursor leads to what comes next of
 // each topic: nothing is missing, nothing comes twice.
 func TestStreamsResumeAgainstModel(t *testing.T) {
@@ -151,19 +188,18 @@ func TestStreamsResumeAgainstModel(t *testing.T) {
 	message := regexp.MustCompile(`"topic":"(\w)","position":"E:(\d+)"`)
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, topiclog.Limits{}, nil)
-		e := rapid.SampledFrom([]notiflux.Encoding{notiflux.Event, notiflux.Line}).Draw(t, "encoding")
-		end := map[notiflux.Encoding]string{notiflux.Event: "\n\n", notiflux.Line: "\n"}[e]
+		e := rapid.SampledFrom([]notiflux.Encoding{notiflux.Event, notiflux.EventChunk, notiflux.Line, notiflux.LineChunk}).Draw(t, "encoding")
 		topics := []notiflux.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(t, "topics")]
 		c := w.connectStream(e, "", false, topics...)
 		last := ""
 		var want, got [4][]string // by topic
 		read := func(t *rapid.T) {
 			for {
-				frame, _, whole := strings.Cut(string(c.sent[c.read:]), end)
-				if !whole {
+				frame, n := nextFrame(t, e, string(c.sent[c.read:]))
+				if n == 0 {
 					return
 				}
-				c.read += len(frame) + len(end)
+				c.read += n
 				last = cursor.FindStringSubmatch(frame)[1]
 				if m := message.FindStringSubmatch(frame); m != nil && !strings.Contains(frame, "hello") {
 					got[m[1][0]-'a'] = append(got[m[1][0]-'a'], m[2])

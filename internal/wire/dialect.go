@@ -35,22 +35,28 @@ func appendOwnCursor(dst []byte, m *notiflux.Message) []byte {
 // and an event has no newline inside its data, since JSON writes them as \n.
 func WithoutCursor(frame []byte, e notiflux.Encoding) []byte {
 	switch e {
-	case notiflux.Event:
+	case notiflux.Event, notiflux.EventChunk:
 		return frame[:bytes.LastIndex(frame, []byte(eventCursor))]
-	case notiflux.Line:
+	case notiflux.Line, notiflux.LineChunk:
 		return frame[:bytes.LastIndex(frame, []byte(lineCursor))]
 	}
 	panic("wire: no cursor in encoding " + strconv.Itoa(int(e)))
 }
 
-// AppendWithCursor appends what [WithoutCursor] returned, with another cursor.
+// AppendWithCursor appends what [WithoutCursor] returned, with another cursor. The
+// header of a chunk then says the new size.
 func AppendWithCursor(dst, frame []byte, e notiflux.Encoding, cursor []byte) []byte {
 	before, after := eventCursor, eventCursorEnd
-	if e == notiflux.Line {
+	if e == notiflux.Line || e == notiflux.LineChunk {
 		before, after = lineCursor, lineCursorEnd
 	}
+	at := len(dst)
 	dst = append(append(dst, frame...), before...)
-	return append(append(dst, cursor...), after...)
+	dst = append(append(dst, cursor...), after...)
+	if isChunk(e) {
+		return closeChunk(dst, at)
+	}
+	return dst
 }
 
 // An Object is one of the JSON objects that the server sends, and what an event
@@ -67,6 +73,8 @@ type Object struct {
 // cursor as its last member. Clients of the text protocol get no objects.
 func AppendObject(dst []byte, e notiflux.Encoding, o Object) []byte {
 	switch e {
+	case notiflux.EventChunk, notiflux.LineChunk:
+		return closeChunk(AppendObject(openChunk(dst), dataOf(e), o), len(dst))
 	case notiflux.JSON, notiflux.JSONDeflated:
 		return AppendFrame(dst, ws.OpText, o.JSON)
 	case notiflux.Event:
@@ -97,6 +105,8 @@ func Heartbeat(e notiflux.Encoding) string {
 		return ":\n\n"
 	case notiflux.Line:
 		return "{\"type\":\"ping\"}\n"
+	case notiflux.EventChunk, notiflux.LineChunk:
+		return string(closeChunk(append(openChunk(nil), Heartbeat(dataOf(e))...), 0))
 	}
 	panic("wire: no heartbeat in encoding " + strconv.Itoa(int(e)))
 }

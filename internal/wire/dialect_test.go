@@ -106,9 +106,12 @@ func TestCursorIsReplaced(t *testing.T) {
 	for e, want := range map[notiflux.Encoding]string{
 		notiflux.Event: "event: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n",
 		notiflux.Line:  "{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n",
+
+		notiflux.EventChunk: "00000047\r\nevent: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n\r\n",
+		notiflux.LineChunk:  "0000003c\r\n{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n\r\n",
 	} {
-		frame := wire.AppendObject([]byte("before"), e, wire.Object{JSON: gap, Event: "gap", Cursor: []byte("old")})
-		if got := string(wire.AppendWithCursor(nil, wire.WithoutCursor(frame, e), e, []byte("new"))); got != "before"+want {
+		frame := wire.AppendObject([]byte("before"), e, wire.Object{JSON: gap, Event: "gap", Cursor: []byte("older")})[len("before"):]
+		if got := string(wire.AppendWithCursor([]byte("before"), wire.WithoutCursor(frame, e), e, []byte("new"))); got != "before"+want {
 			t.Errorf("encoding %d: %q, want %q", e, got, want)
 		}
 	}
@@ -125,7 +128,7 @@ func TestObjectsAreTextFrames(t *testing.T) {
 
 func TestReplacingACursorAllocatesNothing(t *testing.T) {
 	m := &notiflux.Message{Topic: "topic", Body: notiflux.Body{Data: bytes.Repeat([]byte("x"), 1000)}}
-	for _, e := range []notiflux.Encoding{notiflux.Event, notiflux.Line} {
+	for _, e := range []notiflux.Encoding{notiflux.Event, notiflux.EventChunk, notiflux.Line, notiflux.LineChunk} {
 		frame := new(wire.Encoder).Encode(m, e)
 		dst := make([]byte, 0, 2000)
 		if got := testing.AllocsPerRun(100, func() { wire.AppendWithCursor(dst, wire.WithoutCursor(frame, e), e, []byte("cursor")) }); got > 0 {
@@ -135,7 +138,7 @@ func TestReplacingACursorAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkReplaceCursor(b *testing.B) {
-	for e, name := range map[notiflux.Encoding]string{notiflux.Event: "event", notiflux.Line: "line"} {
+	for e, name := range map[notiflux.Encoding]string{notiflux.Event: "event", notiflux.EventChunk: "event-chunk", notiflux.Line: "line"} {
 		for _, size := range []int{100, 10_000} {
 			b.Run(fmt.Sprintf("%s/size=%d", name, size), func(b *testing.B) {
 				m := &notiflux.Message{Topic: "topic", Body: notiflux.Body{Data: bytes.Repeat([]byte("x"), size)}}

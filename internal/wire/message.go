@@ -21,10 +21,13 @@ type Encoder struct {
 // enough for one of the default limit, wherever escapes double it.
 const keepScratchBytes = 256 << 10
 
-// Encode returns the bytes that carry m to every client of encoding e. Those
-// of [notiflux.Event] and [notiflux.Line] carry the cursor of a client that has
-// this one topic; [WithoutCursor] serves the others.
+// Encode returns the bytes that carry m to every client of encoding e. Those of
+// streams carry the cursor of a client that has this one topic; [WithoutCursor]
+// serves the others.
 func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
+	if kept := Kept(e); kept != e {
+		return Sent(n.Encode(m, kept), e)
+	}
 	switch e {
 	case notiflux.Text:
 		return AppendFrame(nil, ws.OpText, m.Body.Data)
@@ -43,16 +46,16 @@ func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 	case notiflux.JSONDeflated:
 		b = AppendMessage(b, m)
 		return n.deflater.AppendFrame(nil, ws.OpText, b)
-	case notiflux.Event:
-		b = append(b, "event: message\ndata: "...)
+	case notiflux.EventChunk:
+		b = append(openChunk(b), "event: message\ndata: "...)
 		b = AppendMessage(b, m)
 		b = appendOwnCursor(append(b, eventCursor...), m)
-		b = append(b, eventCursorEnd...)
+		b = closeChunk(append(b, eventCursorEnd...), 0)
 		return bytes.Clone(b)
-	case notiflux.Line:
-		b = appendOpenMessage(b, m)
+	case notiflux.LineChunk:
+		b = appendOpenMessage(openChunk(b), m)
 		b = appendOwnCursor(append(b, lineCursor...), m)
-		b = append(b, lineCursorEnd...)
+		b = closeChunk(append(b, lineCursorEnd...), 0)
 		return bytes.Clone(b)
 	}
 	panic("wire: unknown encoding " + strconv.Itoa(int(e)))
