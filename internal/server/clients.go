@@ -90,15 +90,16 @@ func (s *Server) serve(nc net.Conn, early []byte, client func(*session.Group, *l
 
 // events answers with an event stream, lines with the same as lines of JSON.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
-	return s.stream(w, r, notiflux.Event, "text/event-stream", &s.eventStreams)
+	return s.stream(w, r, "text/event-stream", notiflux.Event, notiflux.EventChunk)
 }
 
 func (s *Server) lines(w http.ResponseWriter, r *http.Request) error {
-	return s.stream(w, r, notiflux.Line, "application/x-ndjson", &s.lineStreams)
+	return s.stream(w, r, "application/x-ndjson", notiflux.Line, notiflux.LineChunk)
 }
 
-// stream makes a client of a request, on one of the loops, whose response does not end.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflux.Encoding, contentType string, streams *transport.Config) error {
+// stream makes a client of a request, on one of the loops, whose response does not
+// end. encoding is that of a response without chunks, chunked of one with them.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, contentType string, encoding, chunked notiflux.Encoding) error {
 	request, err := s.api.ParseStream(r)
 	if err != nil {
 		return err
@@ -124,8 +125,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, encoding notiflu
 		s.log.Debug("stream broken off", "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
+	if taken.Chunked {
+		encoding = chunked
+	}
 	s.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
-		stream := transport.NewStream(streams, c, taken.Head, now)
+		stream := transport.NewStream(s.streams[encoding], c, taken.Head, now)
 		stream.Serve(group.NewStream(stream, encoding, reading(request, claims.Until())))
 		return stream
 	})

@@ -302,6 +302,9 @@ func standing(cursor string) (map[notiflux.Topic]notiflux.Position, error) {
 	return at, nil
 }
 
+// inChunks is the length of a body that has chunks.
+const inChunks = -2
+
 // header reads the header of an answer, which must have that status. It returns
 // the length of the body, -1 if that is not told.
 func header(w *wire, status int) (length int, err error) {
@@ -311,8 +314,11 @@ func header(w *wire, status int) (length int, err error) {
 		if line, err = w.r.ReadString('\n'); err != nil {
 			break
 		}
-		if name, value, _ := strings.Cut(line, ":"); strings.EqualFold(name, "Content-Length") {
-			length, err = strconv.Atoi(strings.TrimSpace(value))
+		switch name, value, _ := strings.Cut(strings.TrimSpace(line), ": "); {
+		case strings.EqualFold(name, "Content-Length"):
+			length, err = strconv.Atoi(value)
+		case strings.EqualFold(name, "Transfer-Encoding") && value == "chunked":
+			length = inChunks
 		}
 	}
 	if err == nil && !strings.HasPrefix(first, fmt.Sprintf("HTTP/1.1 %d ", status)) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/ikornaselur/notiflux"
@@ -165,6 +166,62 @@ func (c *cutClient) get(w *wire, target, more string) error {
 	return err
 }
 
+// openStream asks for a stream, with HTTP/1.1 or 1.0, and returns what reads its next
+// event or line: a chunk, or what is before end and with it.
+func (c *cutClient) openStream(w *wire, target, more, end string) (func() (string, error), error) {
+	minor := c.random.IntN(2)
+	if _, err := fmt.Fprintf(w, "GET %s HTTP/1.%d\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n", target, minor, c.token, more); err != nil {
+		return nil, err
+	}
+	length, err := header(w, http.StatusOK)
+	if err == nil && length != map[int]int{0: -1, 1: inChunks}[minor] {
+		err = fmt.Errorf("the body of an answer to HTTP/1.%d has the length %d", minor, length)
+	}
+	if minor == 0 {
+		return func() (string, error) { return upTo(w, end) }, err
+	}
+	return func() (string, error) {
+		chunk, err := nextChunk(w)
+		if err == nil && strings.Index(chunk, end) != len(chunk)-len(end) {
+			err = fmt.Errorf("the chunk %q does not hold one event or line", chunk)
+		}
+		return chunk, err
+	}, err
+}
+
+// upTo reads up to and with end.
+func upTo(w *wire, end string) (string, error) {
+	var got []byte
+	for !bytes.HasSuffix(got, []byte(end)) {
+		line, err := w.r.ReadBytes('\n')
+		if err != nil {
+			return "", whole(err)
+		}
+		got = append(got, line...)
+	}
+	return string(got), nil
+}
+
+// nextChunk reads a chunk and returns its data, which is empty at the end of a body.
+func nextChunk(w *wire) (string, error) {
+	head, err := w.r.ReadString('\n')
+	if err != nil {
+		return "", whole(err)
+	}
+	size, err := strconv.ParseUint(strings.TrimSuffix(head, "\r\n"), 16, 32)
+	if err != nil {
+		return "", fmt.Errorf("a chunk that begins with %q", head)
+	}
+	data := make([]byte, size+2)
+	if _, err := io.ReadFull(w.r, data); err != nil {
+		return "", whole(err)
+	}
+	if string(data[size:]) != "\r\n" {
+		return "", fmt.Errorf("a chunk that ends with %q", data[size:])
+	}
+	return string(data[:size]), nil
+}
+
 // speakEvents is an event stream. It resumes as a browser does, or by since.
 func speakEvents(c *cutClient, w *wire) error {
 	last, bySince := "", c.random.IntN(2) == 0
@@ -172,17 +229,19 @@ func speakEvents(c *cutClient, w *wire) error {
 		last = "Last-Event-ID: " + c.cursor + "\r\n"
 	}
 	asks := c.ask(cutTopics)
-	if err := c.get(w, "/events?"+c.query(bySince), last); err != nil {
-		return err
-	}
-	if _, err := header(w, http.StatusOK); err != nil {
+	next, err := c.openStream(w, "/events?"+c.query(bySince), last, "\n\n")
+	if err != nil {
 		return err
 	}
 	c.phase = asking
 	for {
-		event, err := nextEvent(w)
+		text, err := next()
 		if err != nil {
 			return err
+		}
+		event := fields(text)
+		if event["data"] == "" { // A heartbeat.
+			continue
 		}
 		m, err := parse([]byte(event["data"]))
 		if err == nil && m.Type != event["event"] {
@@ -200,22 +259,15 @@ func speakEvents(c *cutClient, w *wire) error {
 	}
 }
 
-// nextEvent reads the fields of an event that has data.
-func nextEvent(w *wire) (map[string]string, error) {
+// fields returns the fields of an event.
+func fields(text string) map[string]string {
 	event := make(map[string]string)
-	for {
-		line, err := w.r.ReadString('\n')
-		if err != nil {
-			return nil, whole(err)
-		}
-		line = line[:len(line)-1]
-		if line == "" && event["data"] != "" {
-			return event, nil
-		}
-		if name, value, _ := strings.Cut(line, ":"); name != "" {
+	for line := range strings.Lines(text) {
+		if name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":"); name != "" {
 			event[name] = strings.TrimPrefix(value, " ")
 		}
 	}
+	return event
 }
 
 // streamed takes an object of a stream.
@@ -238,19 +290,17 @@ func (c *cutClient) streamed(m told, cursor string, asks map[notiflux.Topic]deli
 // speakLines is an NDJSON stream.
 func speakLines(c *cutClient, w *wire) error {
 	asks := c.ask(cutTopics)
-	if err := c.get(w, "/stream?"+c.query(true), ""); err != nil {
-		return err
-	}
-	if _, err := header(w, http.StatusOK); err != nil {
+	next, err := c.openStream(w, "/stream?"+c.query(true), "", "\n")
+	if err != nil {
 		return err
 	}
 	c.phase = asking
 	for {
-		line, err := w.r.ReadBytes('\n')
+		line, err := next()
 		if err != nil {
-			return whole(err)
+			return err
 		}
-		m, err := parse(bytes.TrimSuffix(line, []byte("\n")))
+		m, err := parse([]byte(strings.TrimSuffix(line, "\n")))
 		if err == nil && m.Type != "ping" {
 			err = c.streamed(m, m.Cursor, asks)
 		}

@@ -65,23 +65,23 @@ type Server struct {
 	admin    net.Listener // nil: off
 	tls      *certificate // nil: off
 
-	hub                       *hub.Hub
-	broker                    broker.Broker
-	presence                  *presence.Registry
-	verifier                  *auth.Verifier
-	verifying                 *worker.Pool // checks signatures
-	requests                  verifier     // has those of requests checked
-	waiting                   *worker.Pool // waits for the broker for the loops
-	api                       *api.API
-	upgrader                  *transport.Upgrader
-	sockets                   transport.Config
-	deflating                 transport.Config // of clients that compression was agreed on with
-	eventStreams, lineStreams transport.Config
-	sessions                  session.Stats
-	clients                   *places
-	publishers                *places // requests to broadcast that are under way
-	memory                    tidier
-	shards                    []shard
+	hub        *hub.Hub
+	broker     broker.Broker
+	presence   *presence.Registry
+	verifier   *auth.Verifier
+	verifying  *worker.Pool // checks signatures
+	requests   verifier     // has those of requests checked
+	waiting    *worker.Pool // waits for the broker for the loops
+	api        *api.API
+	upgrader   *transport.Upgrader
+	sockets    transport.Config
+	deflating  transport.Config // of clients that compression was agreed on with
+	streams    map[notiflux.Encoding]*transport.Config
+	sessions   session.Stats
+	clients    *places
+	publishers *places // requests to broadcast that are under way
+	memory     tidier
+	shards     []shard
 
 	next     atomic.Uint32 // shard of the next client
 	draining chan struct{} // closed when the shutdown begins
@@ -178,8 +178,10 @@ func (s *Server) build(keys *auth.Keys) {
 	}
 	s.deflating = s.sockets
 	s.deflating.Inflaters = new(transport.Inflaters)
-	s.eventStreams = transport.Config{Heartbeat: []byte(wire.Heartbeat(notiflux.Event)), Stats: s.sockets.Stats}
-	s.lineStreams = transport.Config{Heartbeat: []byte(wire.Heartbeat(notiflux.Line)), Stats: s.sockets.Stats}
+	s.streams = make(map[notiflux.Encoding]*transport.Config)
+	for _, e := range []notiflux.Encoding{notiflux.Event, notiflux.EventChunk, notiflux.Line, notiflux.LineChunk} {
+		s.streams[e] = &transport.Config{Heartbeat: []byte(wire.Heartbeat(e)), Stats: s.sockets.Stats}
+	}
 	for range runtime.GOMAXPROCS(0) {
 		s.shards = append(s.shards, s.newShard())
 	}

@@ -11,9 +11,10 @@ import (
 
 // A Taken is a response without end that was taken over from net/http.
 type Taken struct {
-	Conn  net.Conn // without deadlines; the caller's to close. What is written to it is the body, behind Head
-	Head  []byte   // to be written first; nil: it is written
-	Early []byte   // what the client sent already behind its request
+	Conn    net.Conn // without deadlines; the caller's to close. What is written to it is the body, behind Head
+	Head    []byte   // to be written first; nil: it is written
+	Early   []byte   // what the client sent already behind its request
+	Chunked bool     // what is written to Conn is to be chunks (RFC 9112 section 7.1)
 
 	response *responseConn // nil: the connection was hijacked
 }
@@ -27,10 +28,10 @@ func SetStreamHeader(h http.Header, contentType string) {
 }
 
 // TakeOver answers a request with 200 and the headers that are set on w, and
-// takes the response over from net/http: with HTTP/1 the whole connection, so
-// that its end is the end of the body; with anything that has no connection of
-// its own to give, HTTP/2 above all, the writer w. On an error nothing can be
-// answered any more.
+// takes the response over from net/http: with HTTP/1 the whole connection, which
+// serves no further request; with anything that has no connection of its own to
+// give, HTTP/2 above all, the writer w. With HTTP/1.1 the body is in chunks, with
+// HTTP/1.0 it ends with the connection. On an error nothing can be answered any more.
 //
 // The handler of the request calls [Taken.Wait] before it returns.
 func TakeOver(w http.ResponseWriter, r *http.Request) (Taken, error) {
@@ -45,13 +46,17 @@ func TakeOver(w http.ResponseWriter, r *http.Request) (Taken, error) {
 		conn.Close()
 		return Taken{}, fmt.Errorf("take over: %w", err)
 	}
-	return Taken{Conn: conn, Head: streamHead(w.Header()), Early: buffered(rw.Reader)}, nil
+	chunked := r.ProtoAtLeast(1, 1)
+	return Taken{Conn: conn, Head: streamHead(w.Header(), chunked), Early: buffered(rw.Reader), Chunked: chunked}, nil
 }
 
-// streamHead returns the head of a response that ends with its connection (RFC
-// 9112 section 6.3).
-func streamHead(h http.Header) []byte {
+// streamHead returns the head of the last response of a connection. Its body is in
+// chunks, or ends with the connection (RFC 9112 section 6.3).
+func streamHead(h http.Header, chunked bool) []byte {
 	h.Set("Connection", "close")
+	if chunked {
+		h.Set("Transfer-Encoding", "chunked")
+	}
 	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	var head bytes.Buffer
 	head.WriteString("HTTP/1.1 200 OK\r\n")

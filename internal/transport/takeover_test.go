@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,10 +22,27 @@ import (
 
 // letters is a session that is sent what the test says.
 type letters struct {
-	stream *transport.Stream
-	conn   *loop.Conn
-	frames [][]byte
-	cut    int
+	stream  *transport.Stream
+	conn    *loop.Conn
+	frames  [][]byte
+	cut     int
+	chunked bool
+}
+
+// frame returns text as the body of the response is to have it.
+func (a *letters) frame(text string) []byte {
+	if a.chunked {
+		return fmt.Appendf(nil, "%08x\r\n%s\r\n", len(text), text)
+	}
+	return []byte(text)
+}
+
+// farewell returns the last frame, and the end of the body.
+func (a *letters) farewell(text string) []byte {
+	if a.chunked {
+		return append(a.frame(text), "0\r\n\r\n"...)
+	}
+	return []byte(text)
 }
 
 func (a *letters) Next() []byte         { return slices.Concat(a.frames...) }
@@ -135,10 +153,12 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request) {
 		s.t.Errorf("TakeOver = %v", err)
 		return
 	}
-	app := new(letters)
+	app := &letters{chunked: taken.Chunked}
+	config := *s.config
+	config.Heartbeat = app.frame(beat)
 	s.loop.Serve(taken.Conn, taken.Early, func(c *loop.Conn, now time.Duration) loop.Client {
 		app.conn = c
-		app.stream = transport.NewStream(s.config, c, taken.Head, now)
+		app.stream = transport.NewStream(&config, c, taken.Head, now)
 		app.stream.Serve(app)
 		s.opened <- app
 		return app.stream
@@ -173,7 +193,7 @@ func (s *streams) on(f func()) {
 func (s *streams) send(app *letters, frames ...string) {
 	s.on(func() {
 		for _, frame := range frames {
-			app.frames = append(app.frames, []byte(frame))
+			app.frames = append(app.frames, app.frame(frame))
 		}
 		app.stream.Dirty()
 	})
@@ -225,7 +245,7 @@ func TestTakeOverEndsWithAFarewell(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
 		answer, app := s.open(t.Context())
 		s.send(app, "one,")
-		s.on(func() { app.stream.Close([]byte("bye"), 1012, "") })
+		s.on(func() { app.stream.Close(app.farewell("bye"), 1012, "") })
 		if got, err := io.ReadAll(answer.Body); err != nil || string(got) != "one,bye" && string(got) != "bye" {
 			t.Errorf("read %q, %v; want the farewell and the end", got, err)
 		}
@@ -273,7 +293,7 @@ func TestTakeOverOfAnyEnd(t *testing.T) {
 				ends.Go(leave)
 			}
 			if i%3 == 0 {
-				ends.Go(func() { s.on(func() { app.stream.Close([]byte("bye"), 1012, "") }) })
+				ends.Go(func() { s.on(func() { app.stream.Close(app.farewell("bye"), 1012, "") }) })
 			}
 			if i%5 == 0 {
 				ends.Go(func() { s.on(app.conn.Drop) })
@@ -326,8 +346,32 @@ func TestTakeOverWithoutALoop(t *testing.T) {
 	})
 }
 
-// What is sent behind the request is not lost, and what w was told is the head.
+// What is sent behind the request is not lost, and what w was told is the head. The
+// body has chunks for a client of HTTP/1.1, and ends with the connection of others.
 func TestTakeOverOfAConnection(t *testing.T) {
+	for proto, body := range map[string]string{"HTTP/1.1": "a\r\nto the end\r\n0\r\n\r\n", "HTTP/1.0": "to the end"} {
+		taken := take(t, "GET / "+proto+"\r\nHost: a\r\n\r\nearly")
+		chunked := proto == "HTTP/1.1"
+		equal(t, "early", string(taken.Early), "early")
+		equal(t, "chunked", taken.Chunked, chunked)
+		lines := strings.Split(string(taken.Head), "\r\n")
+		equal(t, "first line", lines[0], "HTTP/1.1 200 OK")
+		equal(t, "headers", slices.Contains(lines, "Connection: close") && slices.Contains(lines, "Content-Type: application/x-ndjson"), true)
+		equal(t, "says that there are chunks", slices.Contains(lines, "Transfer-Encoding: chunked"), chunked)
+		answer, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(taken.Head)+body)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		if body, err := io.ReadAll(answer.Body); err != nil || string(body) != "to the end" {
+			t.Errorf("%s: body = %q, %v", proto, body, err)
+		}
+	}
+}
+
+// take returns what a server takes over of a connection with such a request.
+func take(t *testing.T, request string) transport.Taken {
+	t.Helper()
 	got := make(chan transport.Taken, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
@@ -344,22 +388,12 @@ func TestTakeOverOfAConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\nearly"); err != nil {
+	if _, err := io.WriteString(client, request); err != nil {
 		t.Fatal(err)
 	}
 	taken := <-got
-	defer taken.Conn.Close()
-	equal(t, "early", string(taken.Early), "early")
-	lines := strings.Split(string(taken.Head), "\r\n")
-	equal(t, "lines of the head", len(lines), 6)
-	equal(t, "first line", lines[0], "HTTP/1.1 200 OK")
-	equal(t, "headers", slices.Contains(lines, "Connection: close") && slices.Contains(lines, "Content-Type: application/x-ndjson"), true)
-	answer, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(taken.Head)+"to the end")), nil)
-	if err != nil {
-		t.Fatal(err)
+	if taken.Conn != nil {
+		defer taken.Conn.Close()
 	}
-	defer answer.Body.Close()
-	if body, err := io.ReadAll(answer.Body); err != nil || string(body) != "to the end" {
-		t.Errorf("body = %q, %v", body, err)
-	}
+	return taken
 }
