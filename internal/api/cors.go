@@ -39,7 +39,9 @@ func (rt *router) admitOrigin(h, request http.Header) error {
 		h.Set("Access-Control-Allow-Origin", "*")
 	} else {
 		h.Set("Access-Control-Allow-Origin", origins[0])
-		h.Set("Access-Control-Allow-Credentials", "true") // named, so its pages may send the cookie with the token
+		if rt.origins.Names(origins[0]) { // its pages may send the cookie with the token
+			h.Set("Access-Control-Allow-Credentials", "true")
+		}
 	}
 	h.Set("Access-Control-Expose-Headers", corsExposed)
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/api"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/origin"
 )
 
@@ -83,6 +84,7 @@ func TestReady(t *testing.T) {
 func TestCORS(t *testing.T) {
 	open := newService(t, api.Config{})
 	listed := newService(t, api.Config{}, "https://app.example.com", "http://localhost:3000")
+	subdomains := newService(t, api.Config{}, "https://*.example.com:443")
 	for _, c := range []struct {
 		s      *service
 		origin string // "-": no header
@@ -102,6 +104,10 @@ func TestCORS(t *testing.T) {
 		{listed, "https://xapp.example.com", "-"},
 		{listed, "https://app.example.com/", "-"},
 		{listed, "*", "-"},
+		{listed, "", "-"},
+		{subdomains, "https://app.example.com", "https://app.example.com"},
+		{subdomains, "https://example.com", "-"},
+		{subdomains, "", "-"},
 	} {
 		for _, request := range [][2]string{
 			{"GET", "/health"}, {"HEAD", "/readyz"}, {"GET", "/ws"}, {"POST", "/broadcast"},
@@ -121,12 +127,26 @@ func TestCORS(t *testing.T) {
 			} else if r.status == 403 || allow != c.allow {
 				t.Errorf("%s = %d, allowed %q, want %q", what, r.status, allow, c.allow)
 			}
-			if varies := r.header.Get("Vary") == "Origin"; varies != (c.s == listed) {
+			if varies := r.header.Get("Vary") == "Origin"; varies != (c.s != open) {
 				t.Errorf("%s: Vary = %q", what, r.header.Get("Vary"))
 			}
 		}
 	}
 	listed.do(t, "GET", "/health", "", "Origin", "https://app.example.com", "Origin", "https://evil.example.com").want(t, 403, notiflux.OriginDenied)
+	listed.do(t, "GET", "/health", "", "Origin", "https://app.example.com", "Origin", "").want(t, 403, notiflux.OriginDenied)
+}
+
+// A wildcard allows subdomains without trusting them: the cookie, which browsers
+// send by themselves, is for origins that are listed by name.
+func TestWildcardGetsNoCookie(t *testing.T) {
+	s := newService(t, api.Config{Hub: hub.New(hub.Config{Epoch: "E"})}, "https://*.example.com", "https://app.example.com")
+	cookie := "notiflux_token=" + token(t, s.signer, auth.Subscribe, "a")
+	for origin, trusted := range map[string]bool{"https://app.example.com": true, "https://other.example.com": false} {
+		r := s.do(t, "GET", "/history?topic=a", "", "Origin", origin, "Cookie", cookie)
+		if credentials := r.header.Get("Access-Control-Allow-Credentials") == "true"; (r.status == 200) != trusted || credentials != trusted {
+			t.Errorf("%s with a cookie = %d, credentials allowed: %v, want both: %v", origin, r.status, credentials, trusted)
+		}
+	}
 }
 
 func TestPreflight(t *testing.T) {

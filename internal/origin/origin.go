@@ -4,49 +4,150 @@
 //
 // Authority lies in tokens, which no browser sends by itself, so the default
 // list is "*". A list of names is for operators who want to narrow that.
+//
+// Parse refuses every entry that no browser ever sends, because a list with such
+// an entry shuts out the pages that it was written for.
 package origin
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // A List holds the origins that may use the server. The zero value allows
 // any. It is immutable after Parse, and safe for concurrent use.
 type List struct {
-	named map[string]bool // nil: any origin
+	named     map[string]bool // nil: any origin
+	wildcards []wildcard
 }
 
-// Parse reads a list of origins, each scheme://host[:port] as browsers send
-// it, or the single element "*" for any. An empty list means any, too.
+// A wildcard is every subdomain of a name, at any depth, but not the name itself.
+type wildcard struct {
+	scheme string // with "://"
+	suffix string // begins with a dot; has the port unless that is the scheme's own
+}
+
+// Parse reads a list of origins, each scheme://host[:port] as browsers send it,
+// or scheme://*.host[:port] for all subdomains of a host; or the single element
+// "*" for any origin. Case, white space around an element, the scheme's own port
+// and empty elements mean nothing. A list without any origin is an error. Elements
+// that are wrong are all in the error, a line for each.
 func Parse(origins []string) (List, error) {
-	if len(origins) == 0 || len(origins) == 1 && origins[0] == "*" {
-		return List{}, nil
-	}
 	l := List{named: make(map[string]bool, len(origins))}
-	for _, o := range origins {
-		u, err := url.Parse(o)
-		switch {
-		case o == "*":
-			return List{}, fmt.Errorf(`%q stands alone or not at all`, o)
-		case err != nil || u.Scheme == "" || u.Host == "" || o != u.Scheme+"://"+u.Host:
-			return List{}, fmt.Errorf("%q is not an origin: write scheme://host or scheme://host:port, as in https://app.example.com", o)
+	n := 0
+	var errs []error
+	for _, text := range origins {
+		text = strings.TrimSpace(text)
+		if text == "" {
+			continue
 		}
-		l.named[strings.ToLower(o)] = true
+		n++
+		if text == "*" {
+			l.named = nil
+			continue
+		}
+		scheme, host, err := parse(text)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case l.named == nil: // refused below
+		case strings.HasPrefix(host, "*."):
+			l.wildcards = append(l.wildcards, wildcard{scheme + "://", host[1:]})
+		default:
+			l.named[scheme+"://"+host] = true
+		}
+	}
+	switch {
+	case len(errs) > 0:
+		return List{}, errors.Join(errs...)
+	case n == 0:
+		return List{}, errors.New("is empty: write * to allow the pages of every origin, or list origins, as in https://app.example.com")
+	case l.named == nil && n > 1:
+		return List{}, errors.New(`has "*" and other origins: write * alone to allow the pages of every origin, or leave it out`)
 	}
 	return l, nil
+}
+
+// parse returns the scheme and the host, with its port, of one element as browsers
+// write them.
+func parse(text string) (scheme, host string, err error) {
+	lower := strings.ToLower(text)
+	u, err := url.Parse(lower)
+	if err != nil || u.Scheme == "" || u.Host == "" || lower != u.Scheme+"://"+u.Host {
+		return "", "", fmt.Errorf("has %q, which is not an origin: write scheme://host or scheme://host:port, as in https://app.example.com", text)
+	}
+	scheme, host = u.Scheme, u.Hostname()
+	if scheme == "ws" || scheme == "wss" {
+		return "", "", fmt.Errorf("has %q: the origin of a page begins with http or https, also when the page opens a WebSocket", text)
+	}
+	if strings.IndexFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) >= 0 {
+		return "", "", fmt.Errorf("has %q: browsers send such a host in Punycode: write it as xn--…, as the browser's developer tools show it", text)
+	}
+	if strings.Contains(strings.TrimPrefix(host, "*."), "*") {
+		return "", "", fmt.Errorf("has %q: a star stands for subdomains only: write it as in https://*.example.com", text)
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		host = addr.String()
+	} else if _, err := strconv.ParseUint(host[strings.LastIndexByte(host, '.')+1:], 0, 64); err == nil {
+		return "", "", fmt.Errorf("has %q: browsers write an IPv4 address as four numbers, as in http://127.0.0.1", text)
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	switch port, numErr := strconv.ParseUint(u.Port(), 10, 16); {
+	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && (numErr != nil || port == 0):
+		return "", "", fmt.Errorf("has %q: a port is a number between 1 and 65535", text)
+	case u.Port() != "" && !isDefault(scheme, port):
+		host += ":" + strconv.FormatUint(port, 10)
+	}
+	return scheme, host, nil
+}
+
+// isDefault reports whether browsers leave out the port in an origin.
+func isDefault(scheme string, port uint64) bool {
+	return scheme == "https" && port == 443 || scheme == "http" && port == 80
 }
 
 // Any reports whether every origin is allowed.
 func (l List) Any() bool { return l.named == nil }
 
-// Allows reports whether the value of an Origin header may use the server.
-// No Origin (an empty string) is not a browser's cross-site request: allowed.
+// Allows reports whether a page may use the server whose requests have this
+// Origin header. An empty one is no origin. (A request without the header comes
+// from no page, so the list has no say in it.)
 func (l List) Allows(header string) bool {
-	return l.Any() || header == "" || l.named[strings.ToLower(header)]
+	if l.Any() || l.Names(header) {
+		return true
+	}
+	header = strings.ToLower(header)
+	for _, w := range l.wildcards {
+		rest, isScheme := strings.CutPrefix(header, w.scheme)
+		name, isBelow := strings.CutSuffix(rest, w.suffix)
+		if isScheme && isBelow && isSubdomain(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// isSubdomain reports whether name, which stands before a dot and a host, is made
+// of labels.
+func isSubdomain(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || strings.ContainsFunc(label, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // Names reports whether the value of an Origin header is in the list by its
-// name: an operator trusts that site. "*" names nobody.
+// name: an operator trusts that site. "*" names nobody, and a wildcard does not
+// name the subdomains.
 func (l List) Names(header string) bool { return l.named[strings.ToLower(header)] }

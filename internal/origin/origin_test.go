@@ -1,0 +1,112 @@
+package origin_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/ikornaselur/notiflux/internal/origin"
+)
+
+func TestListsAllowAndName(t *testing.T) {
+	tests := []struct {
+		list    string // elements separated by commas
+		header  string
+		allowed bool
+		named   bool
+	}{
+		{"*", "https://app.example.com", true, false},
+		{"*", "null", true, false},
+		{" * ", "https://app.example.com", true, false},
+
+		{"https://app.example.com", "https://app.example.com", true, true},
+		{"HTTPS://App.Example.com", "https://app.example.com", true, true},
+		{"https://app.example.com", "http://app.example.com", false, false},
+		{"https://app.example.com", "https://app.example.com:8443", false, false},
+		{"https://app.example.com", "https://x.app.example.com", false, false},
+		{"https://app.example.com", "null", false, false},
+		{"https://app.example.com", "", false, false},
+		{"https://a.example.com, https://b.example.com ,", "https://b.example.com", true, true},
+
+		// The ports that browsers leave out.
+		{"https://app.example.com:443", "https://app.example.com", true, true},
+		{"http://app.example.com:80", "http://app.example.com", true, true},
+		{"https://app.example.com:0443", "https://app.example.com", true, true},
+		{"http://app.example.com:443", "http://app.example.com", false, false},
+		{"http://app.example.com:443", "http://app.example.com:443", true, true},
+		{"https://app.example.com:8443", "https://app.example.com:8443", true, true},
+		{"http://[0:0:0:0:0:0:0:1]:80", "http://[::1]", true, true},
+		{"http://127.0.0.1:3000", "http://127.0.0.1:3000", true, true},
+
+		// Subdomains are allowed, at any depth, and not named.
+		{"https://*.example.com", "https://app.example.com", true, false},
+		{"https://*.Example.com:443", "https://a.b-c.EXAMPLE.com", true, false},
+		{"https://*.example.com", "https://example.com", false, false},
+		{"https://*.example.com", "https://.example.com", false, false},
+		{"https://*.example.com", "https://a..example.com", false, false},
+		{"https://*.example.com", "http://app.example.com", false, false},
+		{"https://*.example.com", "https://app.example.com:8443", false, false},
+		{"https://*.example.com:8443", "https://app.example.com:8443", true, false},
+		{"https://*.example.com", "https://badexample.com", false, false},
+		{"https://*.example.com", "https://app.example.com.evil.test", false, false},
+		{"https://*.example.com", "https://evil.test/.example.com", false, false},
+		{"https://*.example.com", "https://evil.test:80@a.example.com", false, false},
+		{"https://*.example.com", "https://*.example.com", false, false},
+		{"https://*.example.com", "", false, false},
+		{"https://*.example.com,https://app.example.com", "https://app.example.com", true, true},
+		{"https://app.example.com,https://*.example.org", "https://x.example.org", true, false},
+	}
+	for _, tt := range tests {
+		l, err := origin.Parse(strings.Split(tt.list, ","))
+		if err != nil {
+			t.Errorf("Parse(%q): %v", tt.list, err)
+			continue
+		}
+		if got := l.Allows(tt.header); got != tt.allowed {
+			t.Errorf("Parse(%q).Allows(%q) = %v, want %v", tt.list, tt.header, got, tt.allowed)
+		}
+		if got := l.Names(tt.header); got != tt.named {
+			t.Errorf("Parse(%q).Names(%q) = %v, want %v", tt.list, tt.header, got, tt.named)
+		}
+	}
+}
+
+// An entry that no browser sends would shut out the pages that it was written for.
+func TestParseRefusesWhatMatchesNothing(t *testing.T) {
+	tests := []struct{ list, want string }{
+		{"", "write * to allow"},
+		{" , ", "write * to allow"},
+		{"*,https://app.example.com", "write * alone"},
+		{"https://app.example.com,*", "write * alone"},
+		{"app.example.com", `"app.example.com", which is not an origin`},
+		{"*.example.com", `"*.example.com", which is not an origin`},
+		{"https://app.example.com/", "not an origin"},
+		{"https://app.example.com/page", "not an origin"},
+		{"https://user@app.example.com", "not an origin"},
+		{"https://a.example.com https://b.example.com", "not an origin"},
+		{"null", "not an origin"},
+		{"https://app.*.com", "as in https://*.example.com"},
+		{"https://*app.example.com", "as in https://*.example.com"},
+		{"https://*", "as in https://*.example.com"},
+		{"https://app.example.com:", "between 1 and 65535"},
+		{"https://app.example.com:0", "between 1 and 65535"},
+		{"https://app.example.com:70000", "between 1 and 65535"},
+		{"wss://app.example.com", "begins with http"},
+		{"https://bücher.example", "Punycode"},
+		{"http://127.1", "four numbers"},
+	}
+	for _, tt := range tests {
+		if _, err := origin.Parse(strings.Split(tt.list, ",")); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Parse(%q) = %v, want an error with %q", tt.list, err, tt.want)
+		}
+	}
+	if _, err := origin.Parse(nil); err == nil || !strings.Contains(err.Error(), "write * to allow") {
+		t.Errorf("Parse(nil) = %v, want an error that says to write *", err)
+	}
+}
+
+func TestTheZeroListAllowsAny(t *testing.T) {
+	var l origin.List
+	if !l.Any() || !l.Allows("https://app.example.com") || l.Names("https://app.example.com") {
+		t.Error("the zero List should allow any origin and name none")
+	}
+}
