@@ -12,18 +12,20 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
+const pprofPath = "/debug/pprof/"
+
 // NewAdmin returns the routes of the admin listener: /metrics, and the
 // profiles of the process under /debug/pprof/. They ask for no token: wrap
 // them in [AdminGuard], and listen on an address that only operators reach.
 func NewAdmin(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET "+pprofPath, pprof.Index)
+	mux.HandleFunc("GET "+pprofPath+"cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET "+pprofPath+"profile", pprof.Profile)
+	mux.HandleFunc("GET "+pprofPath+"symbol", pprof.Symbol)
+	mux.HandleFunc("POST "+pprofPath+"symbol", pprof.Symbol)
+	mux.HandleFunc("GET "+pprofPath+"trace", pprof.Trace)
 	return mux
 }
 
@@ -32,15 +34,21 @@ func NewAdmin(metrics http.Handler) http.Handler {
 //
 // The Host must be an IP address, localhost, or in hosts (without port; "*"
 // takes any): a page that points its own name at this address (DNS rebinding)
-// sends that name. A request that changes something must not come from another
-// site, which [http.CrossOriginProtection] tells.
+// sends that name. A request that changes something, or one for a profile, must
+// not come from another site, which [http.CrossOriginProtection] tells. Browsers
+// send what it needs for that with each request to https, localhost or a loopback
+// address; elsewhere a GET without Origin passes.
 func AdminGuard(hosts []string, next http.Handler) http.Handler {
 	var crossOrigin http.CrossOriginProtection
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		check := *r
+		if strings.HasPrefix(r.URL.Path, pprofPath) {
+			check.Method = http.MethodPost // a GET costs enough: a profile takes time and memory
+		}
 		switch {
 		case !isAdminHost(r.Host, hosts):
-			wire.WriteProblem(w, notiflux.Errorf(notiflux.OriginDenied, "use an IP address or localhost, or have this host name allowed"))
-		case crossOrigin.Check(r) != nil:
+			wire.WriteProblem(w, notiflux.Errorf(notiflux.OriginDenied, "use an IP address or localhost, or list this host name in --admin-hosts (NOTIFLUX_ADMIN_HOSTS)"))
+		case crossOrigin.Check(&check) != nil:
 			wire.WriteProblem(w, notiflux.Errorf(notiflux.OriginDenied, "this comes from a page of another site"))
 		default:
 			next.ServeHTTP(w, r)
@@ -56,6 +64,7 @@ func isAdminHost(host string, allowed []string) bool {
 		return true
 	}
 	return strings.EqualFold(host, "localhost") || slices.ContainsFunc(allowed, func(name string) bool {
-		return name == "*" || strings.EqualFold(name, host)
+		name = strings.TrimSpace(name)
+		return name == "*" || name != "" && strings.EqualFold(name, host)
 	})
 }

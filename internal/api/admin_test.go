@@ -34,6 +34,8 @@ func TestAdminGuard(t *testing.T) {
 		{[]string{"admin.example.com"}, "other.example.com", false},
 		{[]string{"admin.example.com"}, "127.0.0.1", true},
 		{[]string{"*"}, "other.example.com", true},
+		{[]string{"a.example.com", " admin.example.com"}, "admin.example.com", true}, // a space after the comma
+		{[]string{""}, "", false},
 	} {
 		r := httptest.NewRequest("GET", "/metrics", nil)
 		r.Host = c.host
@@ -42,6 +44,9 @@ func TestAdminGuard(t *testing.T) {
 		if (w.Code == 204) != c.ok || !c.ok && w.Code != 403 {
 			t.Errorf("Host %q with %q allowed = %d, want it to pass: %v", c.host, c.allowed, w.Code, c.ok)
 		}
+		if !c.ok && !strings.Contains(w.Body.String(), "--admin-hosts (NOTIFLUX_ADMIN_HOSTS)") {
+			t.Errorf("Host %q is refused without the setting that allows it: %s", c.host, w.Body)
+		}
 	}
 }
 
@@ -49,20 +54,33 @@ func TestAdminGuardCrossSite(t *testing.T) {
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	guard := api.AdminGuard(nil, ok)
 	for _, c := range []struct {
-		method, header, value string
-		status                int
+		method, path, header, value string
+		status                      int
 	}{
-		{"POST", "", "", 204},
-		{"POST", "Sec-Fetch-Site", "same-origin", 204},
-		{"POST", "Sec-Fetch-Site", "cross-site", 403},
-		{"POST", "Sec-Fetch-Site", "same-site", 403},
-		{"POST", "Origin", "http://127.0.0.1:8081", 204},
-		{"POST", "Origin", "https://evil.example.com", 403},
-		{"POST", "Origin", "null", 403},
-		{"DELETE", "Origin", "https://evil.example.com", 403},
-		{"GET", "Origin", "https://evil.example.com", 204},
+		{"POST", "/x", "", "", 204},
+		{"POST", "/x", "Sec-Fetch-Site", "same-origin", 204},
+		{"POST", "/x", "Sec-Fetch-Site", "cross-site", 403},
+		{"POST", "/x", "Sec-Fetch-Site", "same-site", 403},
+		{"POST", "/x", "Origin", "http://127.0.0.1:8081", 204},
+		{"POST", "/x", "Origin", "https://evil.example.com", 403},
+		{"POST", "/x", "Origin", "null", 403},
+		{"DELETE", "/x", "Origin", "https://evil.example.com", 403},
+		{"GET", "/x", "Origin", "https://evil.example.com", 204},
+		{"GET", "/metrics", "Sec-Fetch-Site", "cross-site", 204},
+
+		// A profile costs time and memory, so that asking for it is enough.
+		{"GET", "/debug/pprof/profile", "", "", 204},
+		{"GET", "/debug/pprof/profile", "Sec-Fetch-Site", "none", 204}, // typed by the operator
+		{"GET", "/debug/pprof/profile", "Sec-Fetch-Site", "same-origin", 204},
+		{"GET", "/debug/pprof/profile", "Sec-Fetch-Site", "same-site", 403},
+		{"GET", "/debug/pprof/profile", "Sec-Fetch-Site", "cross-site", 403},
+		{"GET", "/debug/pprof/profile", "Origin", "http://127.0.0.1:8081", 204},
+		{"GET", "/debug/pprof/profile", "Origin", "https://evil.example.com", 403},
+		{"GET", "/debug/pprof/profile", "Origin", "null", 403},
+		{"GET", "/debug/pprof/", "Sec-Fetch-Site", "cross-site", 403},
+		{"HEAD", "/debug/pprof/trace", "Sec-Fetch-Site", "cross-site", 403},
 	} {
-		r := httptest.NewRequest(c.method, "/x", nil)
+		r := httptest.NewRequest(c.method, c.path, nil)
 		r.Host = "127.0.0.1:8081"
 		if c.header != "" {
 			r.Header.Set(c.header, c.value)
@@ -70,7 +88,7 @@ func TestAdminGuardCrossSite(t *testing.T) {
 		w := httptest.NewRecorder()
 		guard.ServeHTTP(w, r)
 		if w.Code != c.status {
-			t.Errorf("%s with %s: %s = %d, want %d", c.method, c.header, c.value, w.Code, c.status)
+			t.Errorf("%s %s with %s: %s = %d, want %d", c.method, c.path, c.header, c.value, w.Code, c.status)
 		}
 		if w.Header().Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: a page may read the answer", c.method)
