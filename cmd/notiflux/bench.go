@@ -120,7 +120,9 @@ func (c *benchCmd) Run(t *terminal) error {
 
 func (c *benchCmd) print(w io.Writer, r *bench.Report) error {
 	if c.JSON {
-		return json.NewEncoder(w).Encode(r)
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		return e.Encode(r)
 	}
 	times := func(t bench.Times) string {
 		return fmt.Sprintf("p50 %s, p90 %s, p99 %s, p99.9 %s, max %s",

@@ -34,5 +34,7 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(row.Status)
 	// A client that is gone does not read its error; there is nobody to tell.
-	_ = json.NewEncoder(w).Encode(problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail})
+	body := json.NewEncoder(w)
+	body.SetEscapeHTML(false) // it is JSON, never HTML: a person reads Bearer <token>
+	_ = body.Encode(problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail})
 }

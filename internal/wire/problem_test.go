@@ -3,6 +3,7 @@ package wire_test
 import (
 	"encoding/json"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/ikornaselur/notiflux"
@@ -54,5 +55,15 @@ func TestWriteProblem(t *testing.T) {
 		if body["code"] != string(code) || body["detail"] != "what is wrong" || body["status"] != float64(want.status) {
 			t.Errorf("%s: body %v", code, body)
 		}
+	}
+}
+
+// A problem is read by people as well, as curl prints it.
+func TestProblemsAreWrittenAsTheyRead(t *testing.T) {
+	const detail = "send Authorization: Bearer <token> & nothing else"
+	w := httptest.NewRecorder()
+	wire.WriteProblem(w, notiflux.Errorf(notiflux.TokenMissing, "%s", detail))
+	if !strings.Contains(w.Body.String(), detail) {
+		t.Errorf("the body is %s, want %q in it as it stands", w.Body, detail)
 	}
 }
