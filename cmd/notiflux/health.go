@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/ikornaselur/notiflux/internal/config"
 )
 
 type healthCmd struct {
@@ -51,7 +53,7 @@ func (c *healthCmd) Run(*terminal) error {
 // neighbour returns the address at which this machine reaches a server that
 // has the same settings.
 func (c *healthCmd) neighbour() string {
-	host, scheme := c.Host, "http"
+	host, scheme := config.BareHost(c.Host), "http"
 	switch host { // all addresses of this machine: take its own
 	case "", "0.0.0.0":
 		host = "127.0.0.1"

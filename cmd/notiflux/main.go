@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/ikornaselur/notiflux/internal/bench"
+	"github.com/ikornaselur/notiflux/internal/config"
 )
 
 type commands struct {
@@ -52,24 +54,28 @@ func main() {
 
 // run executes one command line and returns its exit status.
 func run(args []string, t *terminal) int {
-	helped := false
-	parser, err := kong.New(new(commands),
+	helped, values := false, newValues()
+	parser, err := kong.New(new(commands), append(values.options(),
 		kong.Name("notiflux"),
 		kong.Description("A real-time publish/subscribe server, and the tools around it."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(t.out, t.err),
 		kong.Vars{"minMessageBytes": strconv.Itoa(bench.MinMessageBytes)},
 		kong.Exit(func(int) { helped = true }), // called by -h alone, which then goes on parsing
-	)
+	)...)
 	if err != nil {
 		panic(err) // the tags of the commands are wrong
+	}
+	known := newVariables(parser.Model)
+	if err := known.unsetEmpty(); err != nil {
+		return t.complain(err)
 	}
 	parsed, err := parser.Parse(args)
 	if helped {
 		return 0
 	}
-	if err == nil {
-		err = parsed.Run(t)
+	if err = explain(parsed, err, values); err == nil {
+		err = parsed.Run(t, known)
 	}
 	if err == nil {
 		return 0
@@ -79,9 +85,6 @@ func run(args []string, t *terminal) int {
 
 // complain prints err and returns the exit status that it stands for.
 func (t *terminal) complain(err error) int {
-	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
-		err = explain(parse)
-	}
 	fmt.Fprintf(t.err, "notiflux: %s\n", tokenLike.ReplaceAllLiteralString(err.Error(), "REDACTED"))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
@@ -101,21 +104,56 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// explain adds to an error of the parser what the parser does not tell: the
-// variable of the flag that it is about, and where help is.
-func explain(err *kong.ParseError) error {
-	help, text := "notiflux -h", err.Error()
-	if err.Context != nil {
-		if selected := err.Context.Selected(); selected != nil {
-			help = selected.FullPath() + " -h"
-		}
-		for _, f := range err.Context.Flags() {
-			if rest, ok := strings.CutPrefix(text, "--"+f.Name+":"); ok && len(f.Envs) > 0 {
-				text = "--" + f.Name + " (" + f.Envs[0] + "):" + rest
-			}
+// explain returns what is wrong with a command line and the environment: all that
+// the parser and values found together, with the variables of the flags and where
+// help is. It is nil if nothing is wrong.
+func explain(parsed *kong.Context, err error, values *values) error {
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
+		parsed = parse.Context
+	}
+	command := "notiflux"
+	var flags []*kong.Flag
+	if parsed != nil {
+		flags = parsed.Flags()
+		if selected := parsed.Selected(); selected != nil {
+			command = selected.FullPath()
 		}
 	}
-	return usagef("%s\nSee %s", text, help)
+	wrong := values.problems(flags)
+	settings, ok := errors.AsType[config.Problems](err)
+	for _, line := range settings {
+		if !slices.ContainsFunc(wrong, func(w string) bool { return sameSetting(w, line) }) {
+			wrong = append(wrong, line)
+		}
+	}
+	if err != nil && !ok {
+		wrong = append(wrong, withVariable(err.Error(), flags))
+	}
+	switch {
+	case len(wrong) == 0:
+		return nil
+	case len(wrong) == 1 && !ok:
+		return usagef("%s\nSee %s -h", wrong[0], command)
+	}
+	return usagef("%s: %w\nSee %s -h", strings.TrimPrefix(command, "notiflux "), wrong, command)
+}
+
+// sameSetting reports whether two lines of problems begin with the same flag: what a
+// value that does not parse was replaced by is not to be complained about.
+func sameSetting(a, b string) bool {
+	a, _, _ = strings.Cut(a, " ")
+	b, _, _ = strings.Cut(b, " ")
+	return a == b
+}
+
+// withVariable adds the variable to a sentence of the parser that begins with a flag.
+func withVariable(text string, flags []*kong.Flag) string {
+	for _, f := range flags {
+		if rest, ok := strings.CutPrefix(text, "--"+f.Name+":"); ok {
+			return setting(f) + ":" + rest
+		}
+	}
+	return text
 }
 
 // untilSignal calls work with a context that ends at the first SIGINT or

@@ -4,25 +4,34 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
 type serveCmd struct {
-	Config config.Serve `embed:""` // judged by its Validate, which the parser calls
+	Config settings `embed:""`
 }
+
+// settings are those of a server without their Validate, which the parser would
+// call: [serveCmd.Validate] judges more.
+type settings config.Serve
 
 // Help is shown by -h below the first line.
 func (*serveCmd) Help() string {
 	return "Clients connect to /ws, publishers to /broadcast. Every setting is a flag or the variable shown with it; the flag wins. SIGINT or SIGTERM shuts down gracefully, a second one at once."
 }
 
+// Validate judges all settings together; the parser calls it.
+func (c *serveCmd) Validate() error { return server.Check(config.Serve(c.Config)) }
+
 // Run serves until a signal comes.
-func (c *serveCmd) Run(t *terminal) error {
+func (c *serveCmd) Run(t *terminal, known variables) error {
 	log := newLogger(t.err, c.Config.LogFormat, c.Config.LogLevel)
+	known.warn(os.Environ(), log)
 	return untilSignal(func(ctx context.Context) error {
-		s, err := server.Open(c.Config, log)
+		s, err := server.Open(config.Serve(c.Config), log)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -22,7 +22,8 @@ var units = []struct {
 	size Bytes
 }{{"GiB", GiB}, {"MiB", MiB}, {"KiB", KiB}}
 
-var errBytes = errors.New("write a whole number of bytes, or of KiB, MiB or GiB, as in 65536 or 64KiB")
+// RightBytes says how [Bytes] are written.
+const RightBytes = "write a whole number of bytes, or of KiB, MiB or GiB, as in 65536 or 64KiB"
 
 // UnmarshalText reads a whole number that is not negative, with or without one
 // of the units KiB, MiB and GiB right behind it.
@@ -36,7 +37,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	}
 	n, err := strconv.ParseUint(digits, 10, 63)
 	if err != nil || Bytes(n) > math.MaxInt64/size {
-		return errBytes
+		return fmt.Errorf("%q is not a size: %s", text, RightBytes)
 	}
 	*b = Bytes(n) * size
 	return nil

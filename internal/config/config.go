@@ -29,7 +29,7 @@ type Serve struct {
 	Port           int      `group:"Listening:" env:"PORT" default:"8080" help:"Port to listen on; 0 is any free one."`
 	TLSCert        string   `group:"Listening:" name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"PEM file with the certificate chain; read again when it changes."`
 	TLSKey         string   `group:"Listening:" name:"tls-key" env:"NOTIFLUX_TLS_KEY" placeholder:"FILE" help:"PEM file with the private key of --tls-cert."`
-	AllowedOrigins []string `group:"Listening:" env:"NOTIFLUX_ALLOWED_ORIGINS" default:"*" placeholder:"ORIGIN" help:"Web pages that may use the server, as https://app.example.com; * is any, the default."`
+	AllowedOrigins []string `group:"Listening:" env:"NOTIFLUX_ALLOWED_ORIGINS" default:"*" placeholder:"ORIGIN" help:"Web pages that may use the server, as https://app.example.com or https://*.example.com; * is any, the default."`
 	QueryTokens    bool     `group:"Listening:" env:"NOTIFLUX_QUERY_TOKENS" default:"true" negatable:"" help:"Take tokens from addresses, as ?token=; logs of proxies may keep those."`
 	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of metrics and profiles; empty is off."`
 	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names under which the admin listener answers, besides localhost and addresses; * is any."`
@@ -86,7 +86,16 @@ func Default() Serve {
 
 // Address returns the host and port to listen on, as [net.Listen] takes them.
 func (c *Serve) Address() string {
-	return net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+	return net.JoinHostPort(BareHost(c.Host), strconv.Itoa(c.Port))
+}
+
+// BareHost returns host without the brackets that an IPv6 address has in URLs:
+// BareHost("[::1]") is "::1".
+func BareHost(host string) string {
+	if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
+		return strings.TrimSuffix(inner, "]")
+	}
+	return host
 }
 
 // Admin returns the address of the admin listener, empty when it is off, and
@@ -114,4 +123,12 @@ func Variable(flag string) string {
 		return v
 	}
 	return "NOTIFLUX_" + v
+}
+
+// EmptyCounts reports whether an environment variable that is set to the empty
+// string says something: no admin listener, or a list without origins (which is
+// refused, because it could mean any origin or none). Every other variable that is
+// empty counts as unset.
+func EmptyCounts(variable string) bool {
+	return variable == Variable("admin-addr") || variable == Variable("allowed-origins")
 }

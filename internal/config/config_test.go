@@ -123,6 +123,15 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+func TestAddressTakesBrackets(t *testing.T) {
+	for host, want := range map[string]string{"[::1]": "[::1]:8080", "[fe80::1%eth0]": "[fe80::1%eth0]:8080", "localhost": "localhost:8080"} {
+		c := config.Serve{Host: host, Port: 8080}
+		if got := c.Address(); got != want {
+			t.Errorf("Address() of %q = %q, want %q", host, got, want)
+		}
+	}
+}
+
 func TestBytes(t *testing.T) {
 	tests := []struct {
 		text   string

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -11,20 +12,21 @@ import (
 // by the publisher's request and by every client's library.
 const maxMessageBytes = 8 * MiB
 
-// Validate reports everything that is wrong with c in one error: a line for
-// each, which names the setting and says what would be right.
+// Validate reports everything that is wrong with c in one error, [Problems].
 func (c *Serve) Validate() error {
-	var p problems
+	var p Problems
 	c.validateListening(&p)
 	c.validateKeys(&p)
 	c.validateHistory(&p)
 	c.validateLimits(&p)
 	c.validateRunning(&p)
-	return p.err()
+	return p.Err()
 }
 
-func (c *Serve) validateListening(p *problems) {
-	p.when(c.Host == "", "host", "is empty: give an address of this machine, 0.0.0.0 for all of them")
+func (c *Serve) validateListening(p *Problems) {
+	host := BareHost(c.Host)
+	p.when(host == "", "host", "is empty: give an address of this machine, 0.0.0.0 for all of them")
+	p.when(!isHost(host), "host", "is %q: give an IP address or a host name alone; the port is %s", c.Host, Name("port"))
 	p.when(c.Port < 0 || c.Port > maxPort, "port", "is %d: a port is between 1 and %d, or 0 for any free one", c.Port, maxPort)
 	if addr, _ := c.Admin(); addr != "" {
 		_, port, err := net.SplitHostPort(addr)
@@ -32,17 +34,29 @@ func (c *Serve) validateListening(p *problems) {
 		p.when(err != nil || numErr != nil || n < 0 || n > maxPort,
 			"admin-addr", "is %q: write address:port, as in %s, or nothing to switch it off", addr, DefaultAdminAddr)
 	}
+	for _, name := range c.AdminHosts {
+		name = strings.TrimSpace(name)
+		p.when(name != "*" && (strings.Contains(name, "*") || !isHost(BareHost(name))),
+			"admin-hosts", "has %q: give a host name without scheme and port, as in admin.example.com, or * for any", name)
+	}
 	p.when(c.TLSCert != "" && c.TLSKey == "", "tls-key", "is missing: %s needs the private key that belongs to it", Name("tls-cert"))
 	p.when(c.TLSKey != "" && c.TLSCert == "", "tls-cert", "is missing: %s needs the certificate that belongs to it", Name("tls-key"))
 }
 
-func (c *Serve) validateKeys(p *problems) {
+// isHost reports whether s may be an address or a host name: what else there may be
+// in an address in URLs is not in it.
+func isHost(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil || !strings.ContainsAny(s, ":/[]@ ")
+}
+
+func (c *Serve) validateKeys(p *Problems) {
 	b64, file := c.JWTPublicKeyB64 != "", c.JWTPublicKeyFile != ""
 	p.when(!b64 && !file, "jwt-public-key-b64", "is missing, and so is %s: give one of them, the public key that tokens are verified with (`notiflux keys` makes a pair; `notiflux dev` needs none)", Name("jwt-public-key-file"))
 	p.when(b64 && file, "jwt-public-key-b64", "is given, and %s too: give one of them; each can hold several keys", Name("jwt-public-key-file"))
 }
 
-func (c *Serve) validateHistory(p *problems) {
+func (c *Serve) validateHistory(p *Problems) {
 	p.positive("history-messages", int64(c.HistoryMessages))
 	p.when(c.HistoryAge <= 0, "history-age", "is %v: give a time above zero, as in 5m", c.HistoryAge)
 	p.when(c.HistoryTotalBytes < c.HistoryBytes, "history-total-bytes",
@@ -52,7 +66,7 @@ func (c *Serve) validateHistory(p *problems) {
 // validateLimits holds the order of the limits: a message that is allowed must
 // fit into a body, twice for what JSON adds to it, and be deliverable without
 // the history dropping it or its subscriber being cut.
-func (c *Serve) validateLimits(p *problems) {
+func (c *Serve) validateLimits(p *Problems) {
 	size := c.MaxMessageBytes
 	p.when(size < 1 || size > maxMessageBytes, "max-message-bytes", "is %v: a message limit is between 1 and %v", size, maxMessageBytes)
 	for _, room := range []struct {
@@ -72,7 +86,7 @@ func (c *Serve) validateLimits(p *problems) {
 	p.positive("max-topics-per-connection", int64(c.MaxTopicsPerConnection))
 }
 
-func (c *Serve) validateRunning(p *problems) {
+func (c *Serve) validateRunning(p *Problems) {
 	p.oneOf("loops", c.Loops, "auto", "portable")
 	p.when(c.ShutdownTimeout <= 0, "shutdown-timeout", "is %v: give a time above zero, as in 25s", c.ShutdownTimeout)
 	p.oneOf("log-format", c.LogFormat, "text", "json")
@@ -80,31 +94,38 @@ func (c *Serve) validateRunning(p *problems) {
 
 const maxPort = 65535
 
-// problems collects what is wrong, a line for each.
-type problems []string
+// Problems are everything that is wrong with settings: a line for each, which names
+// the setting as [Name] does and says what would be right.
+type Problems []string
 
-func (p *problems) when(wrong bool, flag, format string, args ...any) {
+// Error returns all lines, below a heading.
+func (p Problems) Error() string {
+	return "the configuration is not valid:\n  " + strings.Join(p, "\n  ")
+}
+
+// Err returns p as an error, nil if nothing is wrong.
+func (p Problems) Err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
+}
+
+func (p *Problems) when(wrong bool, flag, format string, args ...any) {
 	if wrong {
-		*p = append(*p, "  "+Name(flag)+" "+fmt.Sprintf(format, args...))
+		*p = append(*p, Name(flag)+" "+fmt.Sprintf(format, args...))
 	}
 }
 
-func (p *problems) positive(flag string, n int64) {
+func (p *Problems) positive(flag string, n int64) {
 	p.when(n < 1, flag, "is %d: give a number above zero", n)
 }
 
-func (p *problems) oneOf(flag, value string, allowed ...string) {
+func (p *Problems) oneOf(flag, value string, allowed ...string) {
 	for _, a := range allowed {
 		if value == a {
 			return
 		}
 	}
 	p.when(true, flag, "is %q: give %s", value, strings.Join(allowed, " or "))
-}
-
-func (p problems) err() error {
-	if len(p) == 0 {
-		return nil
-	}
-	return fmt.Errorf("the configuration is not valid:\n%s", strings.Join(p, "\n"))
 }

@@ -32,6 +32,10 @@ func TestValidateAccepts(t *testing.T) {
 	}{
 		{"the defaults with a key", func(*config.Serve) {}},
 		{"a key file", func(c *config.Serve) { c.JWTPublicKeyB64, c.JWTPublicKeyFile = "", "keys.pem" }},
+		{"an IPv6 address", func(c *config.Serve) { c.Host = "::1" }},
+		{"an IPv6 address in brackets", func(c *config.Serve) { c.Host = "[::1]" }},
+		{"admin hosts with spaces after the commas", func(c *config.Serve) { c.AdminHosts = []string{"a.example.com", " b.example.com", ""} }},
+		{"any admin host", func(c *config.Serve) { c.AdminHosts = []string{"*"} }},
 		{"any free port", func(c *config.Serve) { c.Port = 0 }},
 		{"the admin listener off", func(c *config.Serve) { c.AdminAddr = new("") }},
 		{"the admin listener on all addresses", func(c *config.Serve) { c.AdminAddr = new(":0") }},
@@ -60,6 +64,12 @@ func TestValidateRefuses(t *testing.T) {
 		want string // the line of the only problem begins with it
 	}{
 		{"no host", func(c *config.Serve) { c.Host = "" }, "--host (HOST) is empty"},
+		{"no host in brackets", func(c *config.Serve) { c.Host = "[]" }, "--host (HOST) is empty"},
+		{"a host with its port", func(c *config.Serve) { c.Host = "localhost:8080" }, `--host (HOST) is "localhost:8080"`},
+		{"a host in a URL", func(c *config.Serve) { c.Host = "http://localhost" }, `--host (HOST) is "http://localhost"`},
+		{"a bracket alone", func(c *config.Serve) { c.Host = "[::1" }, `--host (HOST) is "[::1"`},
+		{"an admin host with its port", func(c *config.Serve) { c.AdminHosts = []string{"a.example.com:80"} }, `--admin-hosts (NOTIFLUX_ADMIN_HOSTS) has "a.example.com:80"`},
+		{"a wildcard of admin hosts", func(c *config.Serve) { c.AdminHosts = []string{"*.example.com"} }, `--admin-hosts (NOTIFLUX_ADMIN_HOSTS) has "*.example.com"`},
 		{"a negative port", func(c *config.Serve) { c.Port = -1 }, "--port (PORT) is -1"},
 		{"a port too high", func(c *config.Serve) { c.Port = 65536 }, "--port (PORT) is 65536"},
 		{"an admin address without a port", func(c *config.Serve) { c.AdminAddr = new("localhost") }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) is "localhost"`},

@@ -99,44 +99,16 @@ func Open(c config.Serve, logger *slog.Logger) (*Server, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	keys, err := publicKeys(&c)
+	p, err := parseSettings(&c, logger)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, log: logger, clients: newPlaces(c.MaxConnections), publishers: newPlaces(unlimited), draining: make(chan struct{})}
-	if s.origins, err = origin.Parse(c.AllowedOrigins); err != nil {
-		return nil, fmt.Errorf("%s: %w", config.Name("allowed-origins"), err)
-	}
-	if c.TLSCert != "" {
-		if s.tls, err = loadCertificate(c.TLSCert, c.TLSKey, logger); err != nil {
-			return nil, fmt.Errorf("%s, %s: %w", config.Name("tls-cert"), config.Name("tls-key"), err)
-		}
-	}
-	s.build(keys)
+	s := &Server{config: c, log: logger, origins: p.origins, tls: p.tls, clients: newPlaces(c.MaxConnections), publishers: newPlaces(unlimited), draining: make(chan struct{})}
+	s.build(p.keys)
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
 	return s, nil
-}
-
-// publicKeys parses the keys that tokens are verified with.
-func publicKeys(c *config.Serve) (*auth.Keys, error) {
-	text, err := c.PublicKeys()
-	if err != nil {
-		return nil, err
-	}
-	parse := func() (*auth.Keys, error) { return auth.ParseKeysBase64(text.Base64) }
-	if text.PEM != nil {
-		parse = func() (*auth.Keys, error) { return auth.ParseKeys(text.PEM) }
-	}
-	keys, err := parse()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", text.Setting, err)
-	}
-	return keys, nil
 }
 
 // build makes the parts, from the log up to the routes.

@@ -249,6 +249,22 @@ func TestAdminListener(t *testing.T) {
 	})
 }
 
+// An IPv6 address may be written with the brackets that it has in URLs.
+func TestHostInBrackets(t *testing.T) {
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skip("this machine has no IPv6")
+	} else {
+		l.Close()
+	}
+	s := servertest.Start(t, func(c *config.Serve) { c.Host = "[::1]" })
+	c := s.Subscribe("t")
+	s.Broadcast("t", "works")
+	c.Expect("works")
+	if !strings.HasPrefix(s.URL, "http://[::1]:") {
+		t.Errorf("the server is at %s, want it at [::1]", s.URL)
+	}
+}
+
 func TestAdminAddressTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

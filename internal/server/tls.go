@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,7 +110,8 @@ func (c *certificate) status() (s [2]fileStatus) {
 func (c *certificate) read() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
-		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+		return fmt.Errorf("certificate %s with key %s: %s; give a PEM file of the certificate, followed by its chain, and one of its private key, not encrypted",
+			c.certFile, c.keyFile, strings.TrimPrefix(err.Error(), "tls: "))
 	}
 	c.pair.Store(&pair)
 	return nil

@@ -1,0 +1,65 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/origin"
+)
+
+// Check reports everything that is wrong with c, the contents of its files
+// included, in one error, [config.Problems]. It opens no listener.
+func Check(c config.Serve) error {
+	_, err := parseSettings(&c, nil)
+	return err
+}
+
+// parsed is what settings say that more than the standard library is needed to read.
+type parsed struct {
+	keys    *auth.Keys
+	origins origin.List
+	tls     *certificate // nil: off
+}
+
+// parseSettings reads everything that c refers to, and collects what is wrong.
+func parseSettings(c *config.Serve, log *slog.Logger) (parsed, error) {
+	var all parsed
+	var err error
+	problems, _ := errors.AsType[config.Problems](c.Validate())
+	if (c.JWTPublicKeyB64 != "") != (c.JWTPublicKeyFile != "") { // else Validate says so
+		if all.keys, err = publicKeys(c); err != nil {
+			problems = append(problems, err.Error())
+		}
+	}
+	if all.origins, err = origin.Parse(c.AllowedOrigins); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			problems = append(problems, config.Name("allowed-origins")+" "+line)
+		}
+	}
+	if c.TLSCert != "" && c.TLSKey != "" {
+		if all.tls, err = loadCertificate(c.TLSCert, c.TLSKey, log); err != nil {
+			problems = append(problems, config.Name("tls-cert")+", "+config.Name("tls-key")+": "+err.Error())
+		}
+	}
+	return all, problems.Err()
+}
+
+// publicKeys parses the keys that tokens are verified with.
+func publicKeys(c *config.Serve) (*auth.Keys, error) {
+	text, err := c.PublicKeys()
+	if err != nil {
+		return nil, err
+	}
+	parse := func() (*auth.Keys, error) { return auth.ParseKeysBase64(text.Base64) }
+	if text.PEM != nil {
+		parse = func() (*auth.Keys, error) { return auth.ParseKeys(text.PEM) }
+	}
+	keys, err := parse()
+	if err != nil {
+		return nil, errors.New(text.Setting + ": " + err.Error())
+	}
+	return keys, nil
+}
