@@ -184,6 +184,9 @@ func (h *Hub) Subscribers(name notiflux.Topic) int {
 // Lag returns what a reader at c alone keeps in memory, see [topiclog.Log.Lag].
 func (t *Topic) Lag(c topiclog.Cursor) uint64 { return t.log.Lag(c) }
 
+// Newest returns the newest message to read from c, see [topiclog.Log.Newest].
+func (t *Topic) Newest(c topiclog.Cursor) topiclog.Cursor { return t.log.Newest(c) }
+
 // Run drops messages and memories past their age until ctx ends.
 func (h *Hub) Run(ctx context.Context) error {
 	ticker := time.NewTicker(sweepEvery)

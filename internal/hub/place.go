@@ -9,13 +9,17 @@ import (
 type Start struct {
 	Since notiflux.Position // behind this position; without an epoch: not asked for
 	Last  int               // the last messages, up to so many; Since overrides it
+
+	// Connection is the reader's own name: messages that exclude it do not count as
+	// replayed. 0: it has none.
+	Connection notiflux.Connection
 }
 
 // A Place is where a reader of a topic begins.
 type Place struct {
 	Cursor    topiclog.Cursor
 	Position  notiflux.Position // everything after it is read from Cursor
-	Replay    int               // messages that are there to read already
+	Replay    int               // messages for the reader that are there already
 	Recovered bool              // nothing after Start.Since is missing; true also if that was not asked for
 }
 
@@ -43,7 +47,10 @@ func (h *Hub) placeLocked(t *Topic, start Start) Place {
 	if !p.Recovered {
 		p.Position = h.Position(t.log.Head())
 	}
-	p.Replay = p.Cursor.Count()
+	p.Replay = t.log.Count(p.Cursor)
+	if start.Connection != 0 {
+		p.Replay -= t.log.Excluded(p.Cursor, start.Connection)
+	}
 	return p
 }
 

@@ -94,7 +94,19 @@ func (s *Session) batch(sub *subscription) *batch {
 		if b.exclude == 0 || b.exclude != s.connection() {
 			return b
 		}
-		sub.cursor = b.end
+		sub.cursor = s.behindExcluded(b.end)
+	}
+}
+
+// behindExcluded returns the place of the first message from c on that the session
+// gets. It may pass many, and encodes none of them.
+func (s *Session) behindExcluded(c topiclog.Cursor) topiclog.Cursor {
+	for {
+		entry, next, ok := c.Next()
+		if !ok || !s.excluded(entry.Message()) {
+			return c
+		}
+		c = next
 	}
 }
 
@@ -173,7 +185,7 @@ func (sub *subscription) given() uint64 {
 
 // skip jumps to the newest message that is to be read, if that is another one.
 func (sub *subscription) skip() {
-	newest := sub.cursor.Newest()
+	newest := sub.feed.topic.Newest(sub.cursor)
 	if newest == sub.cursor {
 		return
 	}

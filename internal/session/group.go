@@ -212,6 +212,7 @@ func (g *Group) Drain(spread time.Duration) {
 // join subscribes s to a topic, from where start says, and returns that place.
 func (g *Group) join(s *Session, name notiflux.Topic, start hub.Start) (*subscription, hub.Place, error) {
 	f := g.feeds[name]
+	start.Connection = s.connection()
 	var place hub.Place
 	if f == nil {
 		f = &feed{group: g}

@@ -95,8 +95,8 @@ func (s *Session) Tick(now time.Duration) {
 	var lag uint64
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
 		n := sub.feed.topic.Lag(sub.cursor)
-		if n > 0 && sub.latest {
-			sub.skip() // It jumps instead of being cut.
+		if sub.latest && (n > 0 || s.behind) {
+			sub.skip() // It jumps instead of being cut, and while the log has what it jumps to.
 			n = 0
 		}
 		lag += n
@@ -213,7 +213,6 @@ func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, w wish) (
 		if sub, place, err = s.group.join(s, topic, w.start); err != nil {
 			return hub.Place{}, err
 		}
-		place.Replay -= s.countExcluded(place)
 	}
 	if w.presence {
 		if err := s.attend(topic, claims); err != nil {
@@ -268,20 +267,6 @@ func (s *Session) connection() notiflux.Connection {
 		return s.set.connection
 	}
 	return 0
-}
-
-// countExcluded returns how many of the messages that a place replays the session
-// does not get.
-func (s *Session) countExcluded(place hub.Place) (n int) {
-	cursor := place.Cursor
-	for range place.Replay {
-		entry, next, _ := cursor.Next()
-		if s.excluded(entry.Message()) {
-			n++
-		}
-		cursor = next
-	}
-	return n
 }
 
 // topics returns the topics that the session is subscribed to, sorted.

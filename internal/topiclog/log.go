@@ -10,8 +10,9 @@
 // Live delivery, replay and resume are the same: walk from a cursor to the
 // tail. A slow reader holds one pointer, never a copy.
 //
-// Invariants: offsets strictly increase from entry to entry. What the log
-// drops is always its oldest entry. An entry never changes once it is filled.
+// Invariants: offsets strictly increase from entry to entry, and numbers by one.
+// What the log drops is always its oldest entry. An entry never changes once it is
+// filled. Nothing walks over the log to find a place or to count (index.go).
 //
 // A Log knows nothing of topics, locks or clients: changes to it need the lock
 // of its owner (see package hub). Cursors may be read without, by one goroutine
@@ -39,6 +40,7 @@ type Limits struct {
 // An Entry is the place of one message in a log.
 type Entry struct {
 	// Immutable from the moment the entry before it is visible.
+	seq    uint64 // number of the entry: one more than that of the entry before it
 	before uint64 // bytes of all messages of the log before this one, also of those long dropped
 	after  uint64 // offset of the message before this one; the log's floor if there was none
 
@@ -89,9 +91,102 @@ func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
 // there was none: who stands at c has been given everything up to it.
 func (c Cursor) Offset() uint64 { return c.at.after }
 
-// Newest returns the cursor at the newest message that is to be read from c, c
-// itself at the tail.
-func (c Cursor) Newest() Cursor {
+// A Log holds the recent messages of one topic. Make one with New.
+type Log struct {
+	// Immutable.
+	limits Limits
+
+	// Guarded by the owner's lock.
+	tail     *Entry                           // the empty entry
+	marks    []*Entry                         // some of those that are held; see index.go
+	excluded map[notiflux.Connection][]uint64 // numbers of the entries held that a connection does not get; nil: there are none
+
+	// Changed with the owner's lock held; read without.
+	first  atomic.Pointer[Entry] // oldest; the tail when the log is empty
+	newest atomic.Pointer[Entry] // nil when the log is empty
+}
+
+// New returns an empty log that covers every position from floor on: it knows
+// of no message after floor.
+func New(limits Limits, floor uint64) *Log {
+	l := &Log{limits: limits, tail: &Entry{after: floor}}
+	l.first.Store(l.tail)
+	return l
+}
+
+// Append adds m at the tail and drops what the bounds no longer allow, by
+// count and bytes. The offset of m must be higher than any before.
+func (l *Log) Append(m notiflux.Message) {
+	e := l.tail
+	e.message = m
+	l.tail = &Entry{seq: e.seq + 1, before: e.before + e.size(), after: m.Position.Offset}
+	e.next.Store(l.tail)
+	l.newest.Store(e)
+	l.index(e)
+	for l.limits.Count > 0 && l.Len() > l.limits.Count || l.limits.Bytes > 0 && l.Bytes() > l.limits.Bytes && l.Len() > 1 {
+		l.DropOldest()
+	}
+}
+
+// Expire drops what has reached the bound on age at the time now.
+func (l *Log) Expire(now time.Time) {
+	for l.limits.Age > 0 {
+		if oldest, ok := l.Oldest(); !ok || now.Sub(oldest) < l.limits.Age {
+			return
+		}
+		l.DropOldest()
+	}
+}
+
+// DropOldest drops the oldest message; an empty log stays as it is. Cursors
+// that stand on it can still read it.
+func (l *Log) DropOldest() {
+	e := l.first.Load()
+	if e == l.tail {
+		return
+	}
+	l.unindex(e)
+	next := e.next.Load()
+	if next == l.tail {
+		l.newest.Store(nil) // The log must not hold what it has dropped.
+	}
+	l.first.Store(next)
+}
+
+// Tail returns the cursor behind the newest message.
+func (l *Log) Tail() Cursor { return Cursor{l.tail} }
+
+// Since returns the cursor behind offset, and whether it is covered: nothing
+// after offset is missing. Where it is not, the cursor is the tail.
+func (l *Log) Since(offset uint64) (Cursor, bool) {
+	if offset < l.First().Offset() || offset > l.Head() {
+		return l.Tail(), false
+	}
+	return l.behind(offset), true
+}
+
+// Last returns the cursor with up to n messages to read.
+func (l *Log) Last(n int) Cursor {
+	if n >= l.Len() {
+		return l.First()
+	}
+	return l.at(l.tail.seq - uint64(max(n, 0)))
+}
+
+// First returns the cursor at the oldest message, the tail if there is none.
+func (l *Log) First() Cursor { return Cursor{l.first.Load()} }
+
+// Newest returns the cursor at the newest message that is to be read from c, a
+// cursor of this log; c itself at the tail. It needs no lock.
+func (l *Log) Newest(c Cursor) Cursor {
+	if newest := l.newest.Load(); newest != nil && !c.AtTail() {
+		if newest.seq > c.at.seq {
+			return Cursor{newest}
+		}
+		return c
+	}
+	// The log is empty, and nothing but slow readers holds what there is to read from
+	// c. It is little if they jump while the log holds more.
 	for {
 		_, next, ok := c.Next()
 		if !ok || next.AtTail() {
@@ -101,124 +196,31 @@ func (c Cursor) Newest() Cursor {
 	}
 }
 
-// Count returns how many messages there are to read from c.
-func (c Cursor) Count() (n int) {
-	for {
-		_, next, ok := c.Next()
-		if !ok {
-			return n
-		}
-		n, c = n+1, next
-	}
-}
-
-// A Log holds the recent messages of one topic. Make one with New.
-type Log struct {
-	// Guarded by the owner's lock.
-	limits  Limits
-	first   *Entry // oldest; the tail when the log is empty
-	tail    *Entry // the empty entry
-	count   int
-	head    uint64 // highest offset given
-	evicted uint64 // highest offset that is not in the log any more
-	drops   uint64 // messages dropped since New
-
-	droppedBytes atomic.Uint64 // before of first: what a cursor further back holds beyond the log
-}
-
-// New returns an empty log that covers every position from floor on: it knows
-// of no message after floor.
-func New(limits Limits, floor uint64) *Log {
-	empty := &Entry{after: floor}
-	return &Log{limits: limits, first: empty, tail: empty, head: floor, evicted: floor}
-}
-
-// Append adds m at the tail and drops what the bounds no longer allow, by
-// count and bytes. The offset of m must be higher than any before.
-func (l *Log) Append(m notiflux.Message) {
-	e := l.tail
-	e.message = m
-	l.tail = &Entry{before: e.before + e.size(), after: m.Position.Offset}
-	l.head = m.Position.Offset
-	l.count++
-	e.next.Store(l.tail)
-	for l.limits.Count > 0 && l.count > l.limits.Count || l.limits.Bytes > 0 && l.Bytes() > l.limits.Bytes && l.count > 1 {
-		l.DropOldest()
-	}
-}
-
-// Expire drops what has reached the bound on age at the time now.
-func (l *Log) Expire(now time.Time) {
-	for l.count > 0 && l.limits.Age > 0 && now.Sub(l.first.message.Time) >= l.limits.Age {
-		l.DropOldest()
-	}
-}
-
-// DropOldest drops the oldest message; an empty log stays as it is. Cursors
-// that stand on it can still read it.
-func (l *Log) DropOldest() {
-	if l.count == 0 {
-		return
-	}
-	l.evicted = l.first.message.Position.Offset
-	l.first = l.first.next.Load()
-	l.count--
-	l.drops++
-	l.droppedBytes.Store(l.first.before)
-}
-
-// Tail returns the cursor behind the newest message.
-func (l *Log) Tail() Cursor { return Cursor{l.tail} }
-
-// Since returns the cursor behind offset, and whether it is covered: nothing
-// after offset is missing. Where it is not, the cursor is the tail.
-func (l *Log) Since(offset uint64) (Cursor, bool) {
-	if offset < l.evicted || offset > l.head {
-		return l.Tail(), false
-	}
-	c := Cursor{l.first}
-	for {
-		e, next, ok := c.Next()
-		if !ok || e.message.Position.Offset > offset {
-			return c, true
-		}
-		c = next
-	}
-}
-
-// Last returns the cursor with up to n messages to read.
-func (l *Log) Last(n int) Cursor {
-	c := Cursor{l.first}
-	for skip := l.count - n; skip > 0; skip-- {
-		_, c, _ = c.Next()
-	}
-	return c
-}
-
-// First returns the cursor at the oldest message, the tail if there is none.
-func (l *Log) First() Cursor { return Cursor{l.first} }
-
 // Head returns the highest offset given, or the floor if there was none.
-func (l *Log) Head() uint64 { return l.head }
+func (l *Log) Head() uint64 { return l.tail.after }
 
 // Len returns the number of messages.
-func (l *Log) Len() int { return l.count }
+func (l *Log) Len() int { return l.Count(l.First()) }
+
+// Count returns how many messages there are to read from c, a cursor of this log.
+func (l *Log) Count(c Cursor) int { return int(l.tail.seq - c.at.seq) }
 
 // Bytes returns what the messages count for, Overhead included.
-func (l *Log) Bytes() uint64 { return l.tail.before - l.first.before }
+func (l *Log) Bytes() uint64 { return l.tail.before - l.first.Load().before }
 
 // Dropped returns the number of messages that were dropped since New.
-func (l *Log) Dropped() uint64 { return l.drops }
+func (l *Log) Dropped() uint64 { return l.first.Load().seq }
 
 // Oldest returns when the oldest message was ordered; false if there is none.
 func (l *Log) Oldest() (time.Time, bool) {
-	return l.first.message.Time, l.count > 0
+	first := l.first.Load()
+	return first.message.Time, first != l.tail
 }
 
 // Lag returns how many bytes a reader at c has not read that the log no longer
 // holds, so that c alone keeps them in memory. It needs no lock.
 func (l *Log) Lag(c Cursor) uint64 {
-	if dropped := l.droppedBytes.Load(); dropped > c.at.before {
+	if dropped := l.first.Load().before; dropped > c.at.before {
 		return dropped - c.at.before
 	}
 	return 0

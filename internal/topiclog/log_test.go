@@ -57,8 +57,8 @@ func TestLogAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{
 			limits: topiclog.Limits{
-				Count: rapid.IntRange(0, 8).Draw(t, "count"),
-				Bytes: rapid.SampledFrom([]uint64{0, 600, 3000}).Draw(t, "bytes"),
+				Count: rapid.SampledFrom([]int{0, 1, 3, 8, 50}).Draw(t, "count"),
+				Bytes: rapid.SampledFrom([]uint64{0, 600, 3000, 30000}).Draw(t, "bytes"),
 				Age:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "age"),
 			},
 			floor: rapid.Uint64Range(0, 3).Draw(t, "floor"),
@@ -69,11 +69,14 @@ func TestLogAgainstModel(t *testing.T) {
 		var readers []*reader
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
-				x := message(m.head()+rapid.Uint64Range(1, 3).Draw(t, "hole"), rapid.IntRange(0, 500).Draw(t, "size"), now)
-				log.Append(x)
-				m.all = append(m.all, x)
-				for m.limits.Count > 0 && len(m.held()) > m.limits.Count || m.limits.Bytes > 0 && m.bytes(m.held()) > m.limits.Bytes && len(m.held()) > 1 {
-					m.drop()
+				for range rapid.SampledFrom([]int{1, 2, 40}).Draw(t, "messages") {
+					x := message(m.head()+rapid.Uint64Range(1, 3).Draw(t, "hole"), rapid.IntRange(0, 500).Draw(t, "size"), now)
+					x.Exclude = rapid.SampledFrom([]notiflux.Connection{0, 0, 1, 2}).Draw(t, "exclude")
+					log.Append(x)
+					m.all = append(m.all, x)
+					for m.limits.Count > 0 && len(m.held()) > m.limits.Count || m.limits.Bytes > 0 && m.bytes(m.held()) > m.limits.Bytes && len(m.held()) > 1 {
+						m.drop()
+					}
 				}
 			},
 			"expire": func(t *rapid.T) {
@@ -105,7 +108,7 @@ func TestLogAgainstModel(t *testing.T) {
 				readers = append(readers, &reader{cursor, next})
 			},
 			"last": func(t *rapid.T) {
-				n := rapid.IntRange(0, 10).Draw(t, "n")
+				n := rapid.IntRange(0, 60).Draw(t, "n")
 				readers = append(readers, &reader{log.Last(n), len(m.all) - min(n, len(m.held()))})
 			},
 			"first": func(*rapid.T) {
@@ -116,7 +119,7 @@ func TestLogAgainstModel(t *testing.T) {
 					if r.next < len(m.all) {
 						r.next = len(m.all) - 1
 					}
-					r.cursor = r.cursor.Newest()
+					r.cursor = log.Newest(r.cursor)
 				}
 			},
 			"read": func(t *rapid.T) {
@@ -148,8 +151,21 @@ func TestLogAgainstModel(t *testing.T) {
 
 // check compares what a reader knows of its place without reading.
 func (r *reader) check(t *rapid.T, log *topiclog.Log, m *model) {
-	if got, want := r.cursor.Count(), len(m.all)-r.next; got != want {
+	if got, want := log.Count(r.cursor), len(m.all)-r.next; got != want {
 		t.Fatalf("Count = %d, want %d", got, want)
+	}
+	if r.next >= m.first {
+		for _, x := range []notiflux.Connection{1, 2, 3} {
+			want := 0
+			for _, message := range m.all[r.next:] {
+				if message.Exclude == x {
+					want++
+				}
+			}
+			if got := log.Excluded(r.cursor, x); got != want {
+				t.Fatalf("Excluded of %v = %d, want %d", x, got, want)
+			}
+		}
 	}
 	given := m.floor
 	if r.next > 0 {
@@ -199,6 +215,29 @@ func TestFrameIsEncodedOnce(t *testing.T) {
 	if calls != 1 {
 		t.Errorf("encoded %d times, want once", calls)
 	}
+}
+
+// A log that drops its last message does not hold it either.
+func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
+	log := topiclog.New(topiclog.Limits{Age: time.Second}, 0)
+	cursor := log.Tail()
+	now := time.Now()
+	for offset := range uint64(40) {
+		log.Append(message(offset+1, 1<<10, now))
+	}
+	newest, _, _ := log.Newest(cursor).Next()
+	gone := weak.Make(newest)
+	cursor, newest = log.Newest(cursor), nil
+	log.Expire(now.Add(time.Second))
+	if e, _, ok := log.Newest(cursor).Next(); !ok || e.Message().Position.Offset != 40 {
+		t.Error("a reader of an empty log does not find the newest message that it was not given")
+	}
+	cursor = topiclog.Cursor{}
+	runtime.GC()
+	if gone.Value() != nil {
+		t.Error("an empty log holds a message")
+	}
+	runtime.KeepAlive(log)
 }
 
 func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
