@@ -43,9 +43,12 @@ func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
 	if h.topic, err = notiflux.ParseTopic(q.Get("topic")); err != nil {
 		return historyRequest{}, err
 	}
+	if err := refuseResume(q, r.Header); err != nil {
+		return historyRequest{}, err
+	}
 	if q.Has("since") {
 		if h.since, err = notiflux.ParsePosition(q.Get("since")); err != nil {
-			return historyRequest{}, err
+			return historyRequest{}, naming("`since`", err)
 		}
 	}
 	h.limit, err = parseNumber(q, "limit", defaultLimit, maxMessages)

@@ -5,11 +5,9 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // Bounds of what can be asked for: docs/protocol.md, section 6. Who asks for more
@@ -18,10 +16,6 @@ const (
 	maxStreamTopics = 64
 	maxMessages     = 1000
 )
-
-// lastEventID is the header with which a browser takes an event stream up again
-// (HTML standard, section 9.2.4), as net/http spells it.
-const lastEventID = "Last-Event-Id"
 
 // A StreamRequest is what a client of an event stream asks for.
 type StreamRequest struct {
@@ -79,13 +73,13 @@ func parseStarts(q url.Values, h http.Header) (s StreamRequest, err error) {
 	if err != nil {
 		return StreamRequest{}, err
 	}
-	since, err := parseSince(q, h, len(s.Topics))
+	resume, err := parseResume(q, h, len(s.Topics))
 	if err != nil {
 		return StreamRequest{}, err
 	}
 	s.Starts = make([]hub.Start, len(s.Topics))
 	for i, topic := range s.Topics {
-		s.Starts[i] = hub.Start{Since: since(topic), Last: last}
+		s.Starts[i] = hub.Start{Since: resume.of(topic), Last: last}
 	}
 	return s, nil
 }
@@ -110,34 +104,6 @@ func parseTopics(names []string) ([]notiflux.Topic, error) {
 		return nil, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
 	}
 	return topics, nil
-}
-
-// parseSince returns where each topic is to be taken up again; without an epoch:
-// it begins. The header, which a browser sends by itself, wins over the query,
-// which is in the address that it was given once.
-func parseSince(q url.Values, h http.Header, topics int) (func(notiflux.Topic) notiflux.Position, error) {
-	text := q.Get("since")
-	given := q.Has("since")
-	switch ids := h[lastEventID]; {
-	case len(ids) > 1:
-		return nil, notiflux.Errorf(notiflux.Malformed, "there is more than one Last-Event-ID header")
-	case len(ids) == 1 && ids[0] != "":
-		text, given = ids[0], true
-	case given && strings.Contains(text, ":"):
-		if topics > 1 {
-			return nil, notiflux.Errorf(notiflux.Malformed, "`since` is a position, which is for one topic: give the cursor of these topics")
-		}
-		position, err := notiflux.ParsePosition(text)
-		return func(notiflux.Topic) notiflux.Position { return position }, err
-	}
-	if !given {
-		return func(notiflux.Topic) notiflux.Position { return notiflux.Position{} }, nil
-	}
-	cursor, err := wire.ParseCursor(text)
-	return func(topic notiflux.Topic) notiflux.Position {
-		position, _ := cursor.Since(topic)
-		return position
-	}, err
 }
 
 // parseNumber returns a parameter that is a whole number, at most most: more is

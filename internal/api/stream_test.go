@@ -84,7 +84,6 @@ func TestParseStream(t *testing.T) {
 		{"topic=a%0a", nil, notiflux.TopicInvalid},
 		{"topic=%ff", nil, notiflux.TopicInvalid},
 		{"topic=a&topic=" + strings.Repeat("x", 256), nil, notiflux.TopicInvalid},
-		{"topic=a&since=", nil, notiflux.Malformed},
 		{"topic=a&since=E:01", nil, notiflux.Malformed},
 		{"topic=a&since=E:", nil, notiflux.Malformed},
 		{"topic=a&topic=b&since=E:1", nil, notiflux.Malformed},
@@ -115,6 +114,70 @@ func TestParseStream(t *testing.T) {
 		if got, err := s.api.ParseStream(r); err == nil || notiflux.Refusal(err).Code != c.code {
 			t.Errorf("ParseStream(%.60q, %.60q) = %+v, %v; want %s", c.query, c.lastIDs, got, err, c.code)
 		}
+	}
+}
+
+// A resume point is honoured in every form that clients send it in: the first of
+// them wins, an empty one is absent, and one that is wrong is refused by its name.
+func TestResumePointsInEveryForm(t *testing.T) {
+	s := newHandler(t, api.Config{})
+	forms := []string{"lastEventId", "lastEventID", "last_event_id", "Last-Event-ID", "since"}
+	parse := func(header string, q url.Values) (api.StreamRequest, error) {
+		q.Set("topic", "a")
+		r := httptest.NewRequest("GET", "/events?"+q.Encode(), nil)
+		if header != "-" {
+			r.Header.Set("Last-Event-ID", header)
+		}
+		return s.api.ParseStream(r)
+	}
+	place := func(offset uint64) string { return cursorOf(map[notiflux.Topic]uint64{"a": offset}) }
+	want := func(what string, offset uint64, got api.StreamRequest, err error) {
+		t.Helper()
+		start := hub.Start{}
+		if offset > 0 {
+			start.Since = at(offset)
+		}
+		if err != nil || len(got.Starts) != 1 || got.Starts[0] != start {
+			t.Errorf("%s: %+v, %v; want %+v", what, got.Starts, err, start)
+		}
+	}
+	refused := func(what, named string, err error) {
+		t.Helper()
+		if e := notiflux.Refusal(err); err == nil || e.Code != notiflux.Malformed || !strings.Contains(e.Detail, named) {
+			t.Errorf("%s: %v, want %s with %q in it", what, err, notiflux.Malformed, named)
+		}
+	}
+	for i, form := range forms {
+		got, err := parse("-", url.Values{form: {place(7)}})
+		want(form, 7, got, err)
+		got, err = parse("-", url.Values{form: {"E:7"}})
+		want(form+", a position", 7, got, err)
+		got, err = parse("-", url.Values{form: {""}})
+		want(form+", empty", 0, got, err)
+		got, err = parse("", url.Values{form: {place(7)}})
+		want(form+", with an empty header", 7, got, err)
+		got, err = parse(place(9), url.Values{form: {place(7)}})
+		want("the header and "+form, 9, got, err)
+
+		all := url.Values{}
+		for j, other := range forms[i:] {
+			all.Set(other, place(uint64(i+j+1)))
+		}
+		got, err = parse("-", all)
+		want(form+" and those after it", uint64(i+1), got, err)
+
+		_, err = parse("-", url.Values{form: {"nonsense!"}})
+		refused(form, "`"+form+"`", err)
+		_, err = parse(place(9), url.Values{form: {"nonsense!"}})
+		refused("a good header and a bad "+form, "`"+form+"`", err)
+		_, err = parse("-", url.Values{form: {"", place(7)}})
+		refused(form+" twice", "`"+form+"`", err)
+		_, err = parse("nonsense!", url.Values{form: {place(7)}})
+		refused("a bad header and a good "+form, "the header Last-Event-ID", err)
+	}
+	for _, name := range []string{"LastEventId", "last-event-id", "LAST_EVENT_ID", "lasteventid"} {
+		_, err := parse("-", url.Values{name: {place(7)}})
+		refused(name, "lastEventId", err)
 	}
 }
 
