@@ -133,6 +133,11 @@ func TestKeysAndExclude(t *testing.T) {
 		{`{` + ok + `,"key":"k"}`, nil, notiflux.Publication{Key: "k"}},
 		{`{` + ok + `}`, []string{"k"}, notiflux.Publication{Key: "k"}},
 		{`{` + ok + `,"key":"k"}`, []string{"k"}, notiflux.Publication{Key: "k"}},
+		{`{` + ok + `}`, []string{`"k"`}, notiflux.Publication{Key: "k"}}, // a string of a structured field
+		{`{` + ok + `,"key":"k"}`, []string{`"k"`}, notiflux.Publication{Key: "k"}},
+		{`{` + ok + `}`, []string{`"a \"b\" \\c"`}, notiflux.Publication{Key: `a "b" \c`}},
+		{`{` + ok + `}`, []string{`a"b\c`}, notiflux.Publication{Key: `a"b\c`}},
+		{`{` + ok + `,"key":"\"k\""}`, nil, notiflux.Publication{Key: `"k"`}},
 		{`{"topics":["b","a"],"message":1}`, []string{"k"}, notiflux.Publication{Key: "k"}},
 		{`[{` + ok + `,"key":"k"}]`, nil, notiflux.Publication{Key: "k"}},
 		{`{` + ok + `,"exclude":"00000000000000ff"}`, nil, notiflux.Publication{Exclude: 255}},
@@ -156,6 +161,13 @@ func TestKeysAndExclude(t *testing.T) {
 		{`{` + ok + `}`, []string{"k", "k"}, "more than one"},
 		{`{` + ok + `}`, []string{""}, "a key has"},
 		{`[{` + ok + `}]`, []string{"k"}, "single object"},
+		{`{` + ok + `,"key":"\"k\""}`, []string{`"k"`}, "differ"},
+		{`{` + ok + `}`, []string{`""`}, "a key has"},
+		{`{` + ok + `}`, []string{`"`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k\"`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k"x`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k\x"`}, "no quoted string"},
 	} {
 		var headers []string
 		for _, key := range c.header {

@@ -8,9 +8,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// idempotencyKey is the header that carries a key, as net/http spells it.
-const idempotencyKey = "Idempotency-Key"
-
 var errNoBroadcastToken = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
 
 // Broadcast publishes what the body asks for, and answers with the topic and position
@@ -69,30 +66,6 @@ func (a *API) logFailure(p *notiflux.Publication) {
 	if notiflux.Refusal(p.Err).Code == notiflux.Internal {
 		a.log.Error("broadcast failed", "topic", p.Topic, "err", p.Err)
 	}
-}
-
-// takeKey takes the header Idempotency-Key for the key of a single object.
-func (b *broadcast) takeKey(h http.Header) error {
-	keys := h[idempotencyKey]
-	switch {
-	case len(keys) == 0:
-		return nil
-	case len(keys) > 1:
-		return notiflux.Errorf(notiflux.Malformed, "there is more than one Idempotency-Key header")
-	case b.array:
-		return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key is for a single object: in an array, give each element a `key`")
-	}
-	if err := notiflux.CheckKey(keys[0]); err != nil {
-		return err
-	}
-	for i := range b.publications {
-		p := &b.publications[i]
-		if p.Key != "" && p.Key != keys[0] {
-			return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key and `key` differ: give one of them")
-		}
-		p.Key = keys[0]
-	}
-	return nil
 }
 
 // release gives d back, unless it grew so much that it is better forgotten.
