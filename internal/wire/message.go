@@ -80,7 +80,7 @@ func appendOpenMessage(dst []byte, m *notiflux.Message) []byte {
 	dst = strconv.AppendInt(dst, m.Time.UnixMilli(), 10)
 	dst = append(dst, `,"data":`...)
 	if m.Body.JSON {
-		return append(dst, m.Body.Data...)
+		return appendJSON(dst, m.Body.Data)
 	}
 	return appendString(dst, m.Body.Data)
 }
@@ -89,8 +89,9 @@ func appendOpenMessage(dst []byte, m *notiflux.Message) []byte {
 func appendString[S string | []byte](dst []byte, s S) []byte {
 	// The error is about bytes that are not UTF-8. There are none, and were
 	// there some, U+FFFD stands for them.
+	from := len(dst)
 	dst, _ = jsontext.AppendQuote(dst, s)
-	return dst
+	return escapeBreaks(dst, from)
 }
 
 // appendPosition appends p as a JSON string. There is nothing to escape in it.

@@ -67,7 +67,7 @@ func appendMember(dst []byte, m notiflux.Member) []byte {
 	dst = append(dst, `{"sub":`...)
 	dst = appendString(dst, m.Sub)
 	if m.Info != nil {
-		dst = append(append(dst, `,"info":`...), m.Info...)
+		dst = appendJSON(append(dst, `,"info":`...), m.Info)
 	}
 	return append(dst, '}')
 }
