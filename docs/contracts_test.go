@@ -40,23 +40,26 @@ var tolerated = map[string]string{
 // inexpressible are vectors of what the server refuses as malformed although JSON
 // Schema, or the JSON value that it judges, does not tell it from what is right.
 var inexpressible = map[string]string{
-	"command: a member twice":                     duplicate,
-	"command: a member twice, one with an escape": duplicate,
-	"command: a member of no meaning twice":       duplicate,
-	"command: a member twice further inside":      duplicate,
-	"command-subscribe: since has a topic twice":  duplicate,
-	"command: half a surrogate pair":              "the parser has put U+FFFD in its place",
-	"command: too deep":                           "a schema knows no depth",
-	"command: id minus zero":                      number,
-	"command: id with a fraction":                 number,
-	"command: id with an exponent":                number,
-	"command-subscribe: last with an exponent":    number,
-	"command-subscribe: since over 64 bits":       offset,
-	"position: over 64 bits":                      offset,
-	"request-broadcast: a member twice":           duplicate,
+	"command: a member twice":                               duplicate,
+	"command: a member twice, one with an escape":           duplicate,
+	"command: a member of no meaning twice":                 duplicate,
+	"command: a member twice further inside":                duplicate,
+	"command-subscribe: since has a topic twice":            duplicate,
+	"command: half a surrogate pair":                        half,
+	"command-broadcast: half a surrogate pair, then the id": half,
+	"request-broadcast: half a surrogate pair":              half,
+	"command: too deep":                                     "a schema knows no depth",
+	"command: id minus zero":                                number,
+	"command: id with a fraction":                           number,
+	"command: id with an exponent":                          number,
+	"command-subscribe: last with an exponent":              number,
+	"command-subscribe: since over 64 bits":                 offset,
+	"position: over 64 bits":                                offset,
+	"request-broadcast: a member twice":                     duplicate,
 }
 
 const (
+	half      = "the parser has put U+FFFD in its place"
 	duplicate = "the parser has dropped one of both"
 	number    = "to a schema, 1, 1.0 and 1e0 are the same number"
 	offset    = "a pattern for numbers up to 2^64-1 would be longer than all of this file"

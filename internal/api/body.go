@@ -106,6 +106,10 @@ func bodyTooLarge(l limits) error {
 	return notiflux.Errorf(notiflux.TooLarge, "the body is over %d bytes, the most that is taken", l.bodyBytes)
 }
 
+// byteOrderMark is what some programs, PowerShell for one, begin UTF-8 with. RFC
+// 8259 section 8.1 lets a parser skip it.
+const byteOrderMark = "\ufeff"
+
 const wanted = "it should be one JSON object with `topic` and `message`, or an array of them"
 
 // decode parses what was read. Names are compared byte by byte, and members that
@@ -114,7 +118,7 @@ const wanted = "it should be one JSON object with `topic` and `message`, or an a
 func (d *decoder) decode(l limits) (*broadcast, error) {
 	b := &d.broadcast
 	*b = broadcast{publications: b.publications[:0], names: b.names[:0]}
-	d.json.Reset(d.body.Bytes(), "the body", wanted)
+	d.json.Reset(bytes.TrimPrefix(d.body.Bytes(), []byte(byteOrderMark)), "the body", wanted)
 	if d.json.IsArray() {
 		b.array = true
 		err := d.elements(l)
@@ -176,10 +180,13 @@ func (d *decoder) members(l limits, end func() error) error {
 	d.topics, d.fault = d.topics[:0], nil
 	for d.json.More() {
 		member, value, err := d.json.Member()
-		if err != nil {
+		if err != nil && !errors.Is(err, wire.ErrHalfCharacter) {
 			return err
 		}
-		if err := e.member(member, value); d.fault == nil {
+		if err == nil {
+			err = e.member(member, value)
+		}
+		if d.fault == nil {
 			d.fault = err
 		}
 	}
@@ -200,8 +207,12 @@ type element struct {
 	hasTopic, several bool
 }
 
-// member takes one member; an error says what is wrong with its shape.
+// member takes one member; an error says what is wrong with its shape. An optional
+// one that is null is absent.
 func (e *element) member(member []byte, value jsontext.Value) (err error) {
+	if value.Kind() == jsontext.KindNull && isOptional(string(member)) {
+		return nil
+	}
 	p := &e.publication
 	switch string(member) {
 	case "topic":
@@ -229,6 +240,10 @@ func (e *element) member(member []byte, value jsontext.Value) (err error) {
 		}
 	}
 	return err
+}
+
+func isOptional(member string) bool {
+	return member == "token" || member == "key" || member == "exclude"
 }
 
 // text returns the string that value must be.

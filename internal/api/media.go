@@ -32,7 +32,7 @@ func isJSON(contentType string) bool {
 	if err != nil {
 		return false
 	}
-	if charset, ok := parameters["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
+	if charset, ok := parameters["charset"]; ok && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") {
 		return false
 	}
 	return name == "application/json" || strings.HasSuffix(name, "+json") || name == "application/x-www-form-urlencoded"

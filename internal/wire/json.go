@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -100,6 +102,16 @@ type members struct {
 	presence, echo, key, exclude                                      jsontext.Value
 }
 
+// take takes one member. An optional one that is null is absent, but for `topics`:
+// without it, an unsubscribe ends everything.
+func (m *members) take(name []byte, value jsontext.Value) {
+	place := m.named(name)
+	if place == nil || value.Kind() == jsontext.KindNull && place != &m.message && place != &m.topics {
+		return
+	}
+	*place = value
+}
+
 // named returns the place of the member with a name, nil if it means nothing.
 func (m *members) named(name []byte) *jsontext.Value {
 	switch string(name) {
@@ -141,16 +153,19 @@ func (p *commandParser) read(message []byte) error {
 	if err := r.Begin(); err != nil {
 		return err
 	}
+	var half error
 	for r.More() {
 		name, value, err := r.Member()
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrHalfCharacter):
+			half = cmp.Or(half, err) // The ID may come behind it.
+		case err != nil:
 			return err
-		}
-		if place := p.members.named(name); place != nil {
-			*place = value
+		default:
+			p.members.take(name, value)
 		}
 	}
-	return r.End()
+	return cmp.Or(r.End(), half)
 }
 
 func (p *commandParser) id() error {
@@ -377,7 +392,7 @@ func (p *commandParser) sinceOfTopics() error {
 			topic = notiflux.Topic(name)
 			continue
 		}
-		if !wanted[topic] {
+		if !wanted[topic] || value.Kind() == jsontext.KindNull {
 			continue
 		}
 		position, err := p.position(value)

@@ -3,8 +3,12 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -13,6 +17,15 @@ import (
 
 // maxDepth is how deep JSON may be nested, the outermost object included.
 const maxDepth = 64
+
+// ErrHalfCharacter is what [JSONReader.Member] returns of a member that has half a
+// character: an escape like \ud83d without its other half, as of an emoji that was
+// cut in two. The text is JSON all the same, so reading can go on behind it.
+var ErrHalfCharacter = errors.New("wire: half a surrogate pair")
+
+// halves lets the decoder pass over what [JSONReader.Member] reports as
+// ErrHalfCharacter. Whether the text is UTF-8 is looked at before.
+var halves = jsontext.AllowInvalidUTF8(true)
 
 // A JSONReader reads one JSON object that a stranger sent, or an array of them (RFC
 // 8259, and strictly: RFC 7493), nothing behind it, member by member. Its errors are
@@ -38,7 +51,7 @@ func (r *JSONReader) Reset(text []byte, what, wanted string) {
 
 func (r *JSONReader) decode(text []byte) {
 	r.buffer = *bytes.NewBuffer(text)
-	r.json.Reset(&r.buffer)
+	r.json.Reset(&r.buffer, halves)
 }
 
 // Size returns how much memory r keeps besides the text, in bytes.
@@ -49,6 +62,9 @@ func (r *JSONReader) IsArray() bool { return r.json.PeekKind() == jsontext.KindB
 
 // Begin reads the beginning of the object.
 func (r *JSONReader) Begin() error {
+	if err := r.checkUTF8(); err != nil {
+		return err
+	}
 	token, err := r.json.ReadToken()
 	switch {
 	case err == io.EOF:
@@ -63,6 +79,9 @@ func (r *JSONReader) Begin() error {
 
 // BeginArray reads the beginning of an array, after [JSONReader.IsArray].
 func (r *JSONReader) BeginArray() error {
+	if err := r.checkUTF8(); err != nil {
+		return err
+	}
 	if _, err := r.json.ReadToken(); err != nil {
 		return r.notJSON(err)
 	}
@@ -95,16 +114,83 @@ func (r *JSONReader) EndObject() error {
 func (r *JSONReader) More() bool { return r.json.PeekKind() != jsontext.KindEndObject }
 
 // Member reads one member: its name, valid until the next call to r, and its
-// value, a part of the text.
+// value, a part of the text. After an error that is [ErrHalfCharacter] the next
+// member can be read; after any other, nothing.
 func (r *JSONReader) Member() (name []byte, value jsontext.Value, err error) {
+	quoted, err := r.value()
+	if err != nil {
+		return nil, nil, err
+	}
 	if value, err = r.value(); err != nil {
 		return nil, nil, err
 	}
-	if name, err = r.Text(value, "a member's name"); err != nil {
-		return nil, nil, err
+	for _, v := range [...]jsontext.Value{quoted, value} {
+		if at := halfCharacter(v); at >= 0 {
+			return nil, nil, r.half(cap(r.text) - cap(v) + at)
+		}
 	}
-	value, err = r.value()
+	name, err = r.Text(quoted, "a member's name")
 	return name, value, err
+}
+
+// half says where half a character stands.
+func (r *JSONReader) half(at int) error {
+	return &notiflux.Error{
+		Code:   notiflux.Malformed,
+		Detail: fmt.Sprintf("%s has half a character, such as half an emoji, at byte %d (a lone surrogate): UTF-8 has none, so cut texts between characters", r.what, at),
+		Err:    ErrHalfCharacter,
+	}
+}
+
+// halfCharacter returns where in value, which is JSON, an escape stands for half a
+// surrogate pair without the other half; -1: nowhere.
+func halfCharacter(value []byte) int {
+	for at := 0; ; {
+		next := bytes.IndexByte(value[at:], '\\')
+		if next < 0 {
+			return -1
+		}
+		at += next
+		switch unit, ok := escapedUnit(value[at:]); {
+		case !ok:
+			at += len(`\n`)
+		case !utf16.IsSurrogate(unit):
+			at += escapeBytes
+		default:
+			low, _ := escapedUnit(value[at+escapeBytes:])
+			if utf16.DecodeRune(unit, low) == utf8.RuneError {
+				return at
+			}
+			at += 2 * escapeBytes
+		}
+	}
+}
+
+const escapeBytes = len(`\u0000`)
+
+// escapedUnit returns the UTF-16 unit that text begins with if that is an escape of
+// the form \u0000.
+func escapedUnit(text []byte) (unit rune, ok bool) {
+	if len(text) < escapeBytes || text[0] != '\\' || text[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(text[2:escapeBytes]), 16, 16)
+	return rune(n), err == nil
+}
+
+// checkUTF8 looks at the whole text, of which the decoder does not.
+func (r *JSONReader) checkUTF8() error {
+	if utf8.Valid(r.text) {
+		return nil
+	}
+	at := 0
+	for {
+		c, size := utf8.DecodeRune(r.text[at:])
+		if c == utf8.RuneError && size <= 1 {
+			return r.notJSONAt(int64(at))
+		}
+		at += size
+	}
 }
 
 // End reads the end of the object, or of the array, and of the text.
@@ -211,6 +297,10 @@ func (r *JSONReader) notJSON(err error) error {
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		return notiflux.Errorf(notiflux.Malformed, "a member stands twice in an object, at byte %d", at)
 	}
+	return r.notJSONAt(at)
+}
+
+func (r *JSONReader) notJSONAt(at int64) error {
 	return notiflux.Errorf(notiflux.Malformed, "%s is not JSON in UTF-8, from byte %d on", r.what, at)
 }
 
