@@ -2,6 +2,7 @@ package hub
 
 import (
 	"container/heap"
+	"runtime"
 	"sync"
 	"time"
 
@@ -38,19 +39,35 @@ func (x *expiry) pop(notAfter time.Time) (item, bool) {
 }
 
 // Sweep drops every message that is past its age now, lets go of topics that are
-// left with nothing, and forgets those that it let go of long ago.
+// left with nothing, and forgets those that it let go of long ago. However much that
+// is, it holds no lock for longer than a few hundred of them take.
 func (h *Hub) Sweep() {
 	now := h.config.Now()
-	h.mu.Lock()
-	h.past.expire(now.Add(-h.config.Remember))
-	h.mu.Unlock()
+	for h.forgetMemories(now.Add(-h.config.Remember)) {
+		runtime.Gosched()
+	}
 	for h.config.PerTopic.Age > 0 {
 		i, ok := h.expiry.pop(now.Add(-h.config.PerTopic.Age))
 		if !ok {
 			return
 		}
-		h.dropFrom(i.topic, func(l *topiclog.Log) { l.Expire(now) })
+		var more bool
+		h.dropFrom(i.topic, func(l *topiclog.Log) { more = l.Expire(now) })
+		if more { // The topic is back in the order, at the front.
+			runtime.Gosched()
+		}
 	}
+}
+
+// forgetAtOnce is how many memories are forgotten under one lock.
+const forgetAtOnce = 256
+
+// forgetMemories forgets some of what was last in use before a time, the oldest
+// first, and reports whether there may be more.
+func (h *Hub) forgetMemories(before time.Time) (more bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.past.expire(before, forgetAtOnce)
 }
 
 // shrink drops the oldest messages of all while the logs hold too much.

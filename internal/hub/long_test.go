@@ -2,7 +2,10 @@ package hub_test
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/hub"
@@ -44,6 +47,67 @@ func TestALongHistoryIsNotWalked(t *testing.T) {
 		}
 		if got := topic.Newest(first.Cursor).Offset(); got != n-1 {
 			t.Fatalf("the newest message is behind %d, want %d", got, n-1)
+		}
+	}
+}
+
+// A sweep that drops much does it in slices: others get in between. This test sees
+// them do so, unless chance keeps it from the processor the whole time.
+func TestASweepLetsOthersIn(t *testing.T) {
+	const n, tries = 20_000, 50
+	var now time.Time
+	fill := map[string]func(h *hub.Hub, c *counter){
+		"messages of a topic": func(h *hub.Hub, c *counter) {
+			ps := make([]notiflux.Publication, n)
+			for i := range ps {
+				ps[i] = notiflux.Publication{Topic: "t", Body: body(1)}
+			}
+			h.Append(ps, c.next)
+		},
+		"topics": func(h *hub.Hub, c *counter) {
+			for i := range n {
+				_, _ = publish(h, c, notiflux.Topic(fmt.Sprint(i)), 1)
+			}
+		},
+		"memories": func(h *hub.Hub, _ *counter) {
+			for i := range n {
+				h.History(notiflux.Topic(fmt.Sprint(i)), notiflux.Position{}, 1)
+			}
+		},
+	}
+	for what, fill := range fill {
+		seen := false // A state between the beginning and the end.
+		for try := 0; try < tries && !seen; try++ {
+			now = time.Now()
+			c, began := new(counter), make(chan struct{})
+			sweeping := false
+			h := hub.New(hub.Config{Epoch: "E", PerTopic: topiclog.Limits{Age: time.Minute}, Remember: time.Hour, Now: func() time.Time {
+				if sweeping {
+					sweeping = false
+					close(began)
+				}
+				return now
+			}})
+			fill(h, c)
+			var swept sync.WaitGroup
+			var done atomic.Bool
+			now, sweeping = now.Add(2*time.Hour), true
+			swept.Go(func() { h.Sweep(); done.Store(true) })
+			<-began
+			for !done.Load() && !seen {
+				s := h.Stats()
+				left := s.Topics + s.Remembered
+				if what == "messages of a topic" {
+					left = n - int(s.Evicted)
+				} else if what == "topics" {
+					left = s.Topics
+				}
+				seen = left > 0 && left < n
+			}
+			swept.Wait()
+		}
+		if !seen {
+			t.Errorf("%s: nobody gets in while a sweep drops %d of them", what, n)
 		}
 	}
 }

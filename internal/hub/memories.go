@@ -75,9 +75,15 @@ func (m *memories) dropOldest() bool {
 	return true
 }
 
-// expire forgets what was last in use before a time.
-func (m *memories) expire(before time.Time) {
-	for e := m.byTime.Front(); e != nil && e.Value.(memory).since.Before(before); e = m.byTime.Front() {
+// expire forgets what was last in use before a time, the oldest first and at most so
+// many. It reports whether there may be more.
+func (m *memories) expire(before time.Time, most int) (more bool) {
+	for range most {
+		e := m.byTime.Front()
+		if e == nil || !e.Value.(memory).since.Before(before) {
+			return false
+		}
 		m.dropOldest()
 	}
+	return true
 }

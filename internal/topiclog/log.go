@@ -128,14 +128,23 @@ func (l *Log) Append(m notiflux.Message) {
 	}
 }
 
-// Expire drops what has reached the bound on age at the time now.
-func (l *Log) Expire(now time.Time) {
-	for l.limits.Age > 0 {
+// expireAtOnce is how many messages Expire drops at most.
+const expireAtOnce = 256
+
+// Expire drops what has reached the bound on age at the time now, but at most 256
+// messages, so that the owner can release its lock in between. It reports whether
+// there may be more.
+func (l *Log) Expire(now time.Time) (more bool) {
+	if l.limits.Age <= 0 {
+		return false
+	}
+	for range expireAtOnce {
 		if oldest, ok := l.Oldest(); !ok || now.Sub(oldest) < l.limits.Age {
-			return
+			return false
 		}
 		l.DropOldest()
 	}
+	return true
 }
 
 // DropOldest drops the oldest message; an empty log stays as it is. Cursors
