@@ -29,7 +29,8 @@ type Broadcast struct {
 	// Key makes it harmless to publish the same message again: within two minutes
 	// the server publishes it once, and answers with the first position. A program
 	// that repeats a broadcast itself, as after a restart, gives a key of its own;
-	// empty: a random one, so that the retries of one call publish once.
+	// empty: a random one, so that the retries of one call publish once; with
+	// [Options.NoRetry] none.
 	Key string
 	// Exclude names a connection that does not get the message, as
 	// [Client.Connection] or a browser's client knows it; empty: all get it.
@@ -47,12 +48,13 @@ type Result struct {
 // It tries again as [Caller] says, but not longer than the server knows the key:
 // when for two minutes nothing tells whether the message was published, the error
 // is a [*notiflux.Error] with the code outcome_unknown. So is it in doubt when ctx
-// ends first; without an error the message is published once.
+// ends first; without an error the message is published once. With [Options.NoRetry]
+// any error but a refusal leaves it in doubt.
 func (c *Caller) Broadcast(ctx context.Context, b Broadcast) (notiflux.Position, error) {
 	fail := func(err error) (notiflux.Position, error) {
 		return notiflux.Position{}, fmt.Errorf("broadcast to %q: %w", b.Topic, err)
 	}
-	body, err := b.encode()
+	body, err := b.encode(c.tries)
 	if err != nil {
 		return fail(err)
 	}
@@ -92,8 +94,9 @@ func (a *broadcastAnswer) result() Result {
 	return Result{Position: position}
 }
 
-// encode returns the object that the server takes.
-func (b *Broadcast) encode() ([]byte, error) {
+// encode returns the object that the server takes. Without a key of its own the
+// message gets a random one, if keyed.
+func (b *Broadcast) encode(keyed bool) ([]byte, error) {
 	if _, err := notiflux.ParseTopic(string(b.Topic)); err != nil {
 		return nil, err
 	}
@@ -102,13 +105,13 @@ func (b *Broadcast) encode() ([]byte, error) {
 		return nil, err
 	}
 	key := b.Key
-	if key == "" {
+	if key == "" && keyed {
 		key = rand.Text()
 	}
 	return encodeJSON(struct {
 		Topic   notiflux.Topic  `json:"topic"`
 		Message json.RawMessage `json:"message"`
-		Key     string          `json:"key"`
+		Key     string          `json:"key,omitempty"`
 		Exclude string          `json:"exclude,omitempty"`
 	}{b.Topic, message, key, b.Exclude})
 }
@@ -150,7 +153,7 @@ func (c *Caller) BroadcastAll(ctx context.Context, messages []Broadcast) []Resul
 	results := make([]Result, len(messages))
 	var next batch
 	for at := range messages {
-		body, err := messages[at].encode()
+		body, err := messages[at].encode(c.tries)
 		if err != nil {
 			results[at].Err = err
 			continue

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -114,6 +115,42 @@ func TestBroadcastTriesAgainWithOneKey(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Without retries a message needs no key, and a failure is the error of the call.
+func TestWithoutRetriesThereIsNoKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := scripted(f, answer(200, published), later(503, "7", "over_capacity"), answer(200, "["+published+"]"), answer(503, "draining"), answer(200, published))
+		c := newCaller(t, f, client.Options{NoRetry: true})
+		message := client.Broadcast{Topic: "a", Message: 1}
+		if _, err := c.Broadcast(t.Context(), message); err != nil {
+			t.Error(err)
+		}
+		if _, err := c.Broadcast(t.Context(), message); !hasCode(err, notiflux.OverCapacity) {
+			t.Errorf("Broadcast = %v, want %s", err, notiflux.OverCapacity)
+		}
+		if r := c.BroadcastAll(t.Context(), []client.Broadcast{message}); r[0].Err != nil {
+			t.Error(r[0].Err)
+		}
+		if r := c.BroadcastAll(t.Context(), []client.Broadcast{message}); !hasCode(r[0].Err, notiflux.Draining) {
+			t.Errorf("BroadcastAll = %v, want %s", r[0].Err, notiflux.Draining)
+		}
+		message.Key = "k"
+		if _, err := c.Broadcast(t.Context(), message); err != nil {
+			t.Error(err)
+		}
+		const without, with = `{"topic":"a","message":1}`, `{"topic":"a","message":1,"key":"k"}`
+		want := []string{"POST /broadcast " + without, "POST /broadcast " + without, "POST /broadcast [" + without + "]", "POST /broadcast [" + without + "]", "POST /broadcast " + with}
+		if !slices.Equal(s.calls, want) {
+			t.Errorf("calls are %q, want %q", s.calls, want)
+		}
+	})
+}
+
+func hasCode(err error, code notiflux.Code) bool {
+	refusal, ok := errors.AsType[*notiflux.Error](err)
+	return ok && refusal.Code == code
 }
 
 func TestBroadcastFails(t *testing.T) {

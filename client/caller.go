@@ -39,7 +39,7 @@ const (
 // the codes internal, unavailable, draining, over_capacity, outcome_unknown and
 // too_many, and the same statuses from whatever stands before the server. It waits
 // as long as the server says, and a random part of a growing time, until its
-// context ends: give it a deadline. A token that is refused is asked for again
+// context ends: give it a deadline. [Options.NoRetry] switches that off. A token that is refused is asked for again
 // once. Any other refusal is the error of the call, a [*notiflux.Error] or else a
 // [*StatusError] in its chain.
 type Caller struct {
@@ -49,6 +49,7 @@ type Caller struct {
 	own   bool // http is of nobody else
 	log   *slog.Logger
 	purse *purse
+	tries bool                            // calls that fail are made again
 	delay func(attempt int) time.Duration // before an attempt
 }
 
@@ -59,7 +60,7 @@ func NewCaller(base string, o Options) (*Caller, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("the base address of a server looks like http://host:port or https://host")
 	}
-	c := &Caller{base: u, http: newHTTPClient(), own: o.HTTPClient == nil, log: o.Logger, purse: newPurse(o.Token, o.TokenSource), delay: backoff}
+	c := &Caller{base: u, http: newHTTPClient(), own: o.HTTPClient == nil, log: o.Logger, purse: newPurse(o.Token, o.TokenSource), tries: !o.NoRetry, delay: backoff}
 	if !c.own {
 		without := *o.HTTPClient
 		without.Timeout = 0 // it would end streams
@@ -203,7 +204,7 @@ func (t *retries) next(ctx context.Context, err error) error {
 		t.caller.purse.refuse(t.generation)
 		return nil
 	}
-	if ctx.Err() == nil && !again(err) {
+	if ctx.Err() == nil && !again(err) || !t.caller.tries {
 		return err
 	}
 	wait := t.caller.delay(t.attempt)

@@ -73,6 +73,10 @@ type Options struct {
 	// the token waits and is tried again, and what is subscribed to goes on. One call
 	// runs at a time, of at most 30 s.
 	TokenSource func(context.Context) (Token, error)
+	// NoRetry has each call of a [Caller] made once, but for a refused token. A
+	// message is then published without a key, unless [Broadcast.Key] has one: keys
+	// take memory of the server, of which each publisher has a share.
+	NoRetry bool
 	// Logger is told what the client does, at the levels Debug and Info; nil: nobody is.
 	Logger *slog.Logger
 	// HTTPClient makes the handshakes and the calls; its Timeout is not used. nil:
