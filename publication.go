@@ -10,6 +10,7 @@ type Publication struct {
 	Topic   Topic
 	Body    Body
 	Key     string     // names the message among those of its topic for a while, so that publishing it again changes nothing; empty: none
+	Subject string     // the publisher, as its token names it; its share of the memory for keys counts by that
 	Exclude Connection // does not get the message; 0: nobody
 
 	// What became of it: set by who orders it, unless Err is set already.

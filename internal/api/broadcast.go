@@ -92,7 +92,7 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 			claims, err = a.claims(token, h)
 		}
 		if p.Err = err; err == nil {
-			p.Err = claims.Allow(auth.Broadcast, p.Topic)
+			p.Subject, p.Err = claims.Subject, claims.Allow(auth.Broadcast, p.Topic)
 		}
 	}
 }

@@ -30,7 +30,7 @@ type reader struct {
 func newReader(t testing.TB, keep int, c api.Config) *reader {
 	t.Helper()
 	r := &reader{hub: hub.New(hub.Config{Epoch: epoch, PerTopic: topiclog.Limits{Count: keep}})}
-	r.broker = broker.NewMemory(r.hub)
+	r.broker = broker.NewMemory(r.hub, broker.Config{})
 	c.Hub = r.hub
 	r.service = newHandler(t, c)
 	r.bearer = "Bearer " + token(t, r.signer, auth.Subscribe, "a", "b", "c")

@@ -5,7 +5,7 @@
 // has it appended to the topic's log through the [Hub], and answers. What was
 // answered without an error is in the log. A message with a key is ordered once,
 // however often it is published within [KeyTime]: publishing it again gets the same
-// answer.
+// answer. Keys take a bounded amount of memory, of which each publisher has a share.
 //
 // Invariants: offsets of a topic strictly increase within an epoch, and no
 // offset is used twice in it, not even when a topic was forgotten and comes back.
@@ -26,7 +26,8 @@ type Broker interface {
 	// from then on. Errors that a stranger may see are [notiflux.Error]s.
 	Publish(ctx context.Context, ps []notiflux.Publication)
 
-	// Close ends the broker; Publish fails from then on with Draining.
+	// Close waits until what is being ordered has its answer. From then on Publish
+	// fails with Draining and orders nothing.
 	Close() error
 }
 

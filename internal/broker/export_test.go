@@ -1,11 +1,27 @@
 package broker
 
-// LimitKeysForTest has b hold at most n keys.
-func LimitKeysForTest(b *Memory, n int) { b.keys.most = n }
+// SubjectBytes and KeyBytes are what a subject and each of its keys count.
+const (
+	SubjectBytes = subjectBytes
+	KeyBytes     = keyBytes
+)
 
-// KeysForTest returns how many keys count, and how many b holds.
-func KeysForTest(b *Memory) (counted, held int) {
+// KeysForTest returns how many keys b holds.
+func KeysForTest(b *Memory) int {
 	b.keys.mu.Lock()
 	defer b.keys.mu.Unlock()
-	return len(b.keys.known), b.keys.order.Len()
+	n := len(b.keys.pending)
+	for _, g := range b.keys.settled {
+		n += len(g.entries)
+	}
+	return n
+}
+
+// CloseWaitsForTest reports whether Close waits for what b is ordering.
+func CloseWaitsForTest(b *Memory) bool {
+	if b.ordering.TryRLock() {
+		b.ordering.RUnlock()
+		return false
+	}
+	return true
 }

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
 )
 
 func publishKey(t *testing.T, b *broker.Memory, key string) notiflux.Publication {
@@ -21,7 +23,7 @@ func publishKey(t *testing.T, b *broker.Memory, key string) notiflux.Publication
 
 func TestKeysCountForTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker.NewMemory(hub.New(hub.Config{}))
+		b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{})
 		first := publishKey(t, b, "k")
 		time.Sleep(broker.KeyTime - time.Second)
 		if again := publishKey(t, b, "k"); again.Position != first.Position {
@@ -58,7 +60,7 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 	for _, failure := range []error{nil, notiflux.Errorf(notiflux.OverCapacity, "full")} {
 		synctest.Test(t, func(t *testing.T) {
 			h := heldHub{hub.New(hub.Config{}), make(chan error)}
-			b := broker.NewMemory(h)
+			b := broker.NewMemory(h, broker.Config{})
 			results := make(chan notiflux.Publication, 3)
 			publish := func(ctx context.Context) {
 				ps := []notiflux.Publication{{Topic: "t", Key: "k"}}
@@ -83,8 +85,8 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 			if first.Err != failure || second.Err != failure || first.Position != second.Position {
 				t.Errorf("%v, %v and %v, %v; want the same, and %v", first.Position, first.Err, second.Position, second.Err, failure)
 			}
-			if counted, held := broker.KeysForTest(b); counted != held || counted == 1 != (failure == nil) {
-				t.Errorf("%d keys count, %d are held", counted, held)
+			if held := broker.KeysForTest(b); held == 1 != (failure == nil) || b.KeyBytes() > 0 != (failure == nil) {
+				t.Errorf("%d keys are held in %d bytes", held, b.KeyBytes())
 			}
 			go publish(t.Context())
 			if failure != nil { // Then the key is free.
@@ -97,19 +99,33 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 	}
 }
 
+func publishAs(b *broker.Memory, subject, key string) error {
+	ps := []notiflux.Publication{{Topic: "t", Subject: subject, Key: key}}
+	b.Publish(context.Background(), ps)
+	return ps[0].Err
+}
+
+func refused(err error) bool {
+	return err != nil && notiflux.Refusal(err).Code == notiflux.OverCapacity
+}
+
 // Too many keys are refused, and none is forgotten early.
 func TestKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker.NewMemory(hub.New(hub.Config{}))
-		broker.LimitKeysForTest(b, 10)
-		for i := range 10 {
-			if p := publishKey(t, b, fmt.Sprint(i)); p.Err != nil {
-				t.Fatal(p.Err)
+		b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{MaxKeyBytes: 2*broker.SubjectBytes + 16*broker.KeyBytes})
+		n := 0
+		for ; ; n++ {
+			err := publishAs(b, "", fmt.Sprint(n))
+			if refused(err) {
+				break
+			}
+			if err != nil || n > 20 {
+				t.Fatalf("key %d: %v", n, err)
 			}
 			time.Sleep(time.Second)
 		}
-		if p := publishKey(t, b, "one more"); p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.OverCapacity {
-			t.Errorf("one key more: %v, want %s", p.Err, notiflux.OverCapacity)
+		if n < 8 {
+			t.Errorf("refused after %d keys", n)
 		}
 		if p := publishKey(t, b, ""); p.Err != nil {
 			t.Errorf("without a key: %v", p.Err)
@@ -117,32 +133,164 @@ func TestKeysAreBounded(t *testing.T) {
 		if p := publishKey(t, b, "0"); p.Position.Offset != 1 {
 			t.Errorf("the oldest key is at %v, want offset 1", p.Position)
 		}
-		time.Sleep(broker.KeyTime - 10*time.Second)
-		if p := publishKey(t, b, "one more"); p.Err != nil {
-			t.Errorf("when the oldest is over: %v", p.Err)
+		time.Sleep(2 * broker.KeyTime)
+		if err := publishAs(b, "", "one more"); err != nil {
+			t.Errorf("when all are over: %v", err)
 		}
 	})
+}
+
+// However many keys one subject publishes, there is room for those of others.
+func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
+	const room = 10_000 * broker.KeyBytes
+	b := broker.NewMemory(hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 1}}), broker.Config{MaxKeyBytes: room})
+	fill := func(subject string) (n int64) {
+		for ; ; n++ {
+			if err := publishAs(b, subject, fmt.Sprint(subject, n)); refused(err) {
+				return n * broker.KeyBytes
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if one := fill("a"); one < room*7/10 || one > room*8/10 {
+		t.Errorf("one subject has %d of %d bytes", one, room)
+	}
+	for _, subject := range []string{"b", "c", "d"} {
+		if others := fill(subject); others < room/100 {
+			t.Errorf("%s has %d of %d bytes", subject, others, room)
+		}
+	}
+	if b.KeyBytes() > room {
+		t.Errorf("%d bytes, want at most %d", b.KeyBytes(), room)
+	}
+}
+
+// What keys count is not less than what they take.
+func TestKeysTakeWhatTheyCount(t *testing.T) {
+	b := broker.NewMemory(hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 1}}), broker.Config{})
+	before := heap()
+	for i := range 100_000 {
+		if err := publishAs(b, fmt.Sprint("subject ", i%1000), fmt.Sprint("a key that is a good deal longer than what is kept of it ", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if taken, counted := heap()-before, b.KeyBytes(); taken > counted || taken < counted/3 {
+		t.Errorf("%d bytes are taken, %d counted", taken, counted)
+	}
+	runtime.KeepAlive(b)
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A key whose message is being ordered is not forgotten, however long that takes.
+func TestAPendingKeyIsNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := heldHub{hub.New(hub.Config{}), make(chan error)}
+		b := broker.NewMemory(h, broker.Config{})
+		results := make(chan notiflux.Publication, 2)
+		publish := func() { results <- publishKey(t, b, "k") }
+		go publish()
+		time.Sleep(2 * broker.KeyTime)
+		go publish()
+		synctest.Wait()
+		h.let <- nil
+		if first, second := <-results, <-results; first.Err != nil || second.Err != nil || first.Position != second.Position {
+			t.Errorf("ordered at %v, %v and at %v, %v", first.Position, first.Err, second.Position, second.Err)
+		}
+	})
+}
+
+// panickingHub orders the first message of a call, and panics at the second.
+type panickingHub struct{ *hub.Hub }
+
+func (h panickingHub) Append(ps []notiflux.Publication, offset func() uint64) {
+	h.Hub.Append(ps[:1], offset)
+	if len(ps) > 1 {
+		panic("a fault")
+	}
+}
+
+// After a panic, nobody waits for a key. What was ordered stays so; the rest is free.
+func TestAPanicLeavesNoKeyPending(t *testing.T) {
+	topics := hub.New(hub.Config{})
+	b := broker.NewMemory(panickingHub{topics}, broker.Config{})
+	ps := []notiflux.Publication{{Topic: "t", Key: "ordered"}, {Topic: "t", Key: "lost"}}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		b.Publish(t.Context(), ps)
+	}()
+	if n := broker.KeysForTest(b); n != 1 {
+		t.Errorf("%d keys are held, want the one that was ordered", n)
+	}
+	if again := publishKey(t, b, "ordered"); again.Position != ps[0].Position {
+		t.Errorf("published again at %v, want %v", again.Position, ps[0].Position)
+	}
+	if again := publishKey(t, b, "lost"); again.Err != nil || again.Position == ps[0].Position {
+		t.Errorf("what was not ordered is at %v, %v", again.Position, again.Err)
+	}
+}
+
+// Close waits for what is being ordered, and nothing is ordered after it.
+func TestCloseWaitsForPublish(t *testing.T) {
+	h := heldHub{hub.New(hub.Config{}), make(chan error)}
+	b := broker.NewMemory(h, broker.Config{})
+	result := make(chan notiflux.Publication, 1)
+	go func() { result <- publishKey(t, b, "k") }()
+	for broker.KeysForTest(b) == 0 {
+		runtime.Gosched()
+	}
+	closed := make(chan struct{})
+	go func() {
+		b.Close()
+		close(closed)
+	}()
+	for !broker.CloseWaitsForTest(b) {
+		select {
+		case <-closed:
+			t.Fatal("Close returned while a message was being ordered")
+		default:
+			runtime.Gosched()
+		}
+	}
+	h.let <- nil
+	<-closed
+	if p := <-result; p.Err != nil {
+		t.Errorf("what was being ordered got %v", p.Err)
+	}
+	if p := publishKey(t, b, "later"); p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.Draining {
+		t.Errorf("after Close: %v, want %s", p.Err, notiflux.Draining)
+	}
 }
 
 // Keys go in time, also when nobody publishes.
 func TestKeysGoByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker.NewMemory(hub.New(hub.Config{}))
-		for i := range 10 {
+		b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{})
+		for i := range 100 {
 			publishKey(t, b, fmt.Sprint(i))
 			time.Sleep(time.Second)
 		}
-		time.Sleep(broker.KeyTime - 5*time.Second)
+		time.Sleep(broker.KeyTime - 20*time.Second)
 		synctest.Wait()
-		if counted, held := broker.KeysForTest(b); counted != 4 || held != 4 {
-			t.Errorf("%d keys count, %d are held, want 4", counted, held)
+		if held := broker.KeysForTest(b); held == 0 || held > 80 {
+			t.Errorf("%d keys are held", held)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(broker.KeyTime)
 		synctest.Wait()
-		if counted, held := broker.KeysForTest(b); counted != 0 || held != 0 {
-			t.Errorf("%d keys count, %d are held, want none", counted, held)
+		if held := broker.KeysForTest(b); held != 0 || b.KeyBytes() != 0 {
+			t.Errorf("%d keys are held in %d bytes, want none", held, b.KeyBytes())
 		}
-		if p := publishKey(t, b, "0"); p.Err != nil || p.Position.Offset != 11 {
+		if p := publishKey(t, b, "0"); p.Err != nil || p.Position.Offset != 101 {
 			t.Errorf("published at %v, %v", p.Position, p.Err)
 		}
 	})

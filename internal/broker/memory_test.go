@@ -10,7 +10,7 @@ import (
 )
 
 func TestMemory(t *testing.T) {
-	brokertest.Run(t, func(_ *testing.T, h *hub.Hub) broker.Broker { return broker.NewMemory(h) })
+	brokertest.Run(t, func(_ *testing.T, h *hub.Hub) broker.Broker { return broker.NewMemory(h, broker.Config{}) })
 }
 
 func TestEpochIsNewEachTime(t *testing.T) {

@@ -44,6 +44,7 @@ type Serve struct {
 
 	MaxMessageBytes        Bytes `group:"Limits:" env:"NOTIFLUX_MAX_MESSAGE_BYTES" default:"64KiB" help:"Largest message, at most 8MiB."`
 	MaxBodyBytes           Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Largest body of an HTTP request."`
+	MaxKeyBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_KEY_BYTES" default:"128MiB" help:"Memory for the keys of the last 2 minutes."`
 	MaxConnections         int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Most connections; 0 is 80 % of the descriptor limit."`
 	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Most topics that are held or remembered."`
 	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Most topics that one client is subscribed to."`
@@ -75,6 +76,7 @@ func Default() Serve {
 		HistoryTotalBytes:      256 * MiB,
 		MaxMessageBytes:        64 * KiB,
 		MaxBodyBytes:           1 * MiB,
+		MaxKeyBytes:            128 * MiB,
 		MaxTopics:              1_000_000,
 		MaxTopicsPerConnection: 1000,
 		MaxLagBytes:            1 * MiB,

@@ -81,6 +81,7 @@ func (c *Serve) validateLimits(p *Problems) {
 	} {
 		p.when(room.bytes < room.need, room.flag, "is %v: give at least %s%s, which is %v", room.bytes, room.times, Name("max-message-bytes"), size)
 	}
+	p.when(c.MaxKeyBytes < KiB, "max-key-bytes", "is %v: give at least %v", c.MaxKeyBytes, KiB)
 	p.when(c.MaxConnections < 0, "max-connections", "is %d: give a number above zero, or 0 for 80 %% of the descriptor limit", c.MaxConnections)
 	p.positive("max-topics", int64(c.MaxTopics))
 	p.positive("max-topics-per-connection", int64(c.MaxTopicsPerConnection))

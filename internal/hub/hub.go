@@ -119,15 +119,15 @@ func (h *Hub) append(p *notiflux.Publication, offset func() uint64, now *time.Ti
 		return nil
 	}
 	defer t.mu.Unlock()
-	p.Position = h.Position(offset())
 	if now.IsZero() {
 		*now = h.config.Now()
 	}
-	m := notiflux.Message{Topic: t.name, Position: p.Position, Time: *now, Body: p.Body, Exclude: p.Exclude}
+	m := notiflux.Message{Topic: t.name, Position: h.Position(offset()), Time: *now, Body: p.Body, Exclude: p.Exclude}
 	h.changeLocked(t, func() {
 		t.log.Append(m)
 		t.log.Expire(m.Time)
 	})
+	p.Position = m.Position // Not before the log has it: a position says that it is kept, also after a panic.
 	h.queueLocked(t)
 	h.appended.Add(1)
 	return t.listeners.give()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/server/servertest"
 )
 
@@ -92,6 +93,34 @@ func broadcast(t *testing.T, s *servertest.Server, body string, headers ...strin
 		t.Error(err)
 	}
 	return res.StatusCode, string(bytes.TrimSpace(data))
+}
+
+// One publisher that fills its share of the memory for keys keeps out neither what it
+// publishes without a key nor what others publish with one.
+func TestOnePublisherLeavesRoomForKeysOfOthers(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Serve) { c.MaxKeyBytes = 100 * config.KiB })
+	one, other := "Bearer "+both(s, "one", "a"), "Bearer "+both(s, "other", "a")
+	var status int
+	var answer string
+	for i := 0; i < 2000 && status != http.StatusServiceUnavailable; i++ {
+		status, answer = broadcast(t, s, fmt.Sprintf(`{"topic":"a","message":1,"key":"%d"}`, i), "Authorization", one)
+	}
+	if status != http.StatusServiceUnavailable || !strings.Contains(answer, "over_capacity") {
+		t.Errorf("with many keys: %d %s", status, answer)
+	}
+	if status, answer := broadcast(t, s, `{"topic":"a","message":1}`, "Authorization", one); status != http.StatusOK {
+		t.Errorf("without a key: %d %s", status, answer)
+	}
+	for i := range 20 {
+		if status, answer := broadcast(t, s, fmt.Sprintf(`{"topic":"a","message":1,"key":"other %d"}`, i), "Authorization", other); status != http.StatusOK {
+			t.Errorf("another publisher: %d %s", status, answer)
+		}
+	}
+	speaker := connectJSON(t, s, both(s, "third", "a"))
+	speaker.Say(`{"type":"broadcast","id":1,"topic":"a","message":1,"key":"k"}`)
+	if answer := speaker.Next(); !strings.Contains(answer, "broadcasted") {
+		t.Errorf("over a WebSocket: %s", answer)
+	}
 }
 
 // Fifty publishers at once with one key, in every form in which a message can be

@@ -67,6 +67,7 @@ type Server struct {
 
 	hub        *hub.Hub
 	broker     broker.Broker
+	keyBytes   func() int64 // of the broker's idempotency keys
 	presence   *presence.Registry
 	verifier   *auth.Verifier
 	verifying  *worker.Pool // checks signatures
@@ -120,7 +121,8 @@ func (s *Server) build(keys *auth.Keys) {
 		TotalBytes: uint64(c.HistoryTotalBytes),
 		MaxTopics:  c.MaxTopics,
 	})
-	s.broker = broker.NewMemory(s.hub)
+	memory := broker.NewMemory(s.hub, broker.Config{MaxKeyBytes: int64(c.MaxKeyBytes)})
+	s.broker, s.keyBytes = memory, memory.KeyBytes
 	s.presence = presence.New(presence.Config{Tell: s.tell, Linger: c.PresenceLinger})
 	s.verifier = auth.New(auth.Config{Keys: keys})
 	s.verifying = worker.NewPool(0, 0, s.log)

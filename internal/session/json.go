@@ -197,7 +197,7 @@ func (s *Session) broadcastJSON(c wire.JSONCommand) {
 			s.broadcasted(c, notiflux.Position{}, err)
 			return
 		}
-		ps := []notiflux.Publication{{Topic: c.Topic, Body: c.Body, Key: c.Key}}
+		ps := []notiflux.Publication{{Topic: c.Topic, Body: c.Body, Key: c.Key, Subject: claims.Subject}}
 		if c.Silent {
 			ps[0].Exclude = s.json.connection
 		}
