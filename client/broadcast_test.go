@@ -2,12 +2,15 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -237,6 +240,53 @@ func TestBroadcastEndsWithItsContext(t *testing.T) {
 			t.Errorf("Broadcast = %v, want that its time is over", err)
 		}
 	})
+}
+
+// What is wrong with TLS does not get better by waiting.
+func TestCallsDoNotRetryBrokenTLS(t *testing.T) {
+	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
+	secure := func(change func(*tls.Config)) *httptest.Server {
+		s := httptest.NewUnstartedServer(hello)
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.TLS = &tls.Config{}
+		change(s.TLS)
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		return s
+	}
+	plain := httptest.NewServer(hello)
+	t.Cleanup(plain.Close)
+	foreign := secure(func(*tls.Config) {})
+	strict := secure(func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert })
+	old := secure(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS10 })
+	trusting := func(s *httptest.Server) *http.Client { return s.Client() }
+	for name, c := range map[string]struct {
+		url  string
+		http *http.Client // nil: the client's own
+	}{
+		"a certificate of an unknown authority": {foreign.URL, nil},
+		"a certificate for another name":        {strings.Replace(foreign.URL, "127.0.0.1", "localhost", 1), trusting(foreign)},
+		"a server that speaks no TLS":           {strings.Replace(plain.URL, "http://", "https://", 1), nil},
+		"a server that wants a certificate":     {strict.URL, trusting(strict)},
+		"a server of another version":           {old.URL, trusting(old)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attempts := 0
+			caller, err := client.NewCallerForTest(c.url, client.Options{Token: "t", HTTPClient: c.http}, func(int) time.Duration {
+				attempts++
+				return 0
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer caller.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if _, err := caller.Broadcast(ctx, client.Broadcast{Topic: "t", Message: "m"}); err == nil || attempts > 0 || ctx.Err() != nil {
+				t.Errorf("Broadcast = %v after %d retries, want an error at once", err, attempts)
+			}
+		})
+	}
 }
 
 func TestCallsRenewTheToken(t *testing.T) {

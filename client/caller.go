@@ -3,13 +3,16 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,8 +38,8 @@ const (
 // back end needs that only publishes. Make one with [NewCaller]; a [Client] has
 // one as well. Its methods are safe for concurrent use.
 //
-// A call that fails in a way that may pass is made again: a network that fails,
-// the codes internal, unavailable, draining, over_capacity, outcome_unknown and
+// A call that fails in a way that may pass is made again: a network that fails (but
+// not a certificate that is not trusted, or a server that speaks no TLS), the codes internal, unavailable, draining, over_capacity, outcome_unknown and
 // too_many, and the same statuses from whatever stands before the server. It waits
 // as long as the server says, and a random part of a growing time, until its
 // context ends: give it a deadline. [Options.NoRetry] switches that off. A token that is refused is asked for again
@@ -239,5 +242,20 @@ func again(err error) bool {
 		return e.Status >= 500 || e.Status == http.StatusTooManyRequests
 	}
 	_, ours := errors.AsType[*tokenError](err)
-	return !ours && err != errProtocol
+	return !ours && err != errProtocol && !distrust(err)
+}
+
+// distrust reports whether err is the end of a TLS handshake that would end the same
+// way again: this side does not trust the certificate, the other side speaks no TLS,
+// or it refused what this side offered.
+func distrust(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return true
+	}
+	// crypto/tls has no type for an alert that it received.
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && !strings.Contains(alert.Error(), "internal error")
 }
