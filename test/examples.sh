@@ -12,6 +12,8 @@ python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2
 command -v curl >/dev/null || skip "needs curl"
 
 go build -o "$work/notiflux" ./cmd/notiflux
+git init -q "$work/checkout"
+cp .gitignore "$work/checkout"
 cp -r examples scripts docs test/examples/*.py "$work"
 cd "$work"
 
@@ -163,4 +165,10 @@ curl -sf -o page.html "http://127.0.0.1:$(sed 's/.* port \([0-9]*\) .*/\1/' file
 [ "$(grep -c '/page.html#token=eyJ' addresses.txt)" = 2 ] || fail "there should be two addresses" addresses.txt
 (TOKEN="$(sed 's/.*token=//; q' addresses.txt)" paste 4) >presence.txt || fail "no presence"
 holds presence.txt '{"topic":"room","count":0,"subscribers":0,"members":[]}' "presence differs"
+
+echo "8. what the guides leave behind in a checkout, Git ignores"
+for left in shop.sqlite keys/*.pem .venv/bin/python; do
+	[ -e "$left" ] || fail "the guides leave no $left"
+	git -C checkout check-ignore -q "$left" || fail "the guides leave $left in a checkout"
+done
 tokenless app.log relay.log shop.log files.log
