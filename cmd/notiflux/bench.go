@@ -27,6 +27,7 @@ type benchCmd struct {
 	Duration    time.Duration `default:"10s" help:"How long messages are published."`
 	Ramp        int           `placeholder:"N" help:"Connections opened per second; as fast as they come if it is not given."`
 	JSON        bool          `name:"json" help:"Print the result as one JSON object."`
+	Trust       trust         `embed:""`
 }
 
 // defaultWindow keeps a server busy without making its messages wait for long.
@@ -81,12 +82,17 @@ func (c *benchCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
+	config, err := c.Trust.tls()
+	if err != nil {
+		return err
+	}
 	line := newStatusLine(t.err)
 	var report *bench.Report
 	err = untilSignal(func(ctx context.Context) error {
 		report, err = bench.Run(ctx, bench.Config{
 			URL:           base,
 			Signer:        signer,
+			TLS:           config,
 			Connections:   c.Connections,
 			Topics:        c.Topics,
 			MessageBytes:  c.Size,

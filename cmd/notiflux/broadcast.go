@@ -53,7 +53,11 @@ func (c *broadcastCmd) Run(t *terminal) error {
 	case c.Timeout <= 0:
 		return usagef("--timeout: %v is no time", c.Timeout)
 	}
-	caller, err := client.NewCaller(base.String(), client.Options{Token: client.Token(token)})
+	options, err := c.Client.options(token)
+	if err != nil {
+		return err
+	}
+	caller, err := client.NewCaller(base.String(), options)
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
+	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 )
@@ -17,6 +21,51 @@ import (
 type clientFlags struct {
 	Token auth.Token `env:"NOTIFLUX_TOKEN" placeholder:"TOKEN" help:"Token that allows it; the variable keeps it out of the list of processes."`
 	URL   string     `name:"url" env:"NOTIFLUX_URL" default:"http://127.0.0.1:8080" help:"Base address of the server."`
+	Trust trust      `embed:""`
+}
+
+// trust is whose certificates are believed.
+type trust struct {
+	CACert string `name:"cacert" env:"NOTIFLUX_CACERT" placeholder:"FILE" help:"PEM file of the authorities to trust for https, instead of the system's."`
+}
+
+// tls returns the configuration that goes with the flag; nil: what is usual.
+func (t *trust) tls() (*tls.Config, error) {
+	if t.CACert == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(t.CACert)
+	if err != nil {
+		return nil, usagef("%s: %w", config.Name("cacert"), err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, usagef("%s: %s holds no certificate: give a PEM file with blocks of the type CERTIFICATE", config.Name("cacert"), t.CACert)
+	}
+	return &tls.Config{RootCAs: roots}, nil
+}
+
+// http returns a client that makes requests with that configuration, and follows no
+// redirects: a token goes where its user sent it and nowhere else.
+func (t *trust) http() (*http.Client, error) {
+	config, err := t.tls()
+	if err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = config
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
+}
+
+// options returns what the Go client connects with.
+func (c *clientFlags) options(token string) (client.Options, error) {
+	o := client.Options{Token: client.Token(token)}
+	if c.Trust.CACert == "" {
+		return o, nil
+	}
+	var err error
+	o.HTTPClient, err = c.Trust.http()
+	return o, err
 }
 
 // credentials returns the token, which must be there.
@@ -46,7 +95,11 @@ func unreachable(base *url.URL, err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // it repeats the address
 	}
-	return fmt.Errorf("%s: %s: %w", config.Name("url"), base, err)
+	advice := ""
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		advice = "; to trust an authority of your own, give its certificate by " + config.Name("cacert")
+	}
+	return fmt.Errorf("%s: %s: %w%s", config.Name("url"), base, err, advice)
 }
 
 // maxProblemBytes is what is read of an answer that is an error: a screen of text.
@@ -62,7 +115,3 @@ func refusal(response *http.Response) error {
 	}
 	return fmt.Errorf("%s: %s", problem.Code, problem.Detail)
 }
-
-// stay makes an HTTP client give back a redirect instead of following it: a
-// token goes where its user sent it and nowhere else.
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,31 +21,37 @@ import (
 )
 
 type devCmd struct {
-	Dir string `placeholder:"DIR" help:"Folder that keeps the keys, so that tokens stay valid; made if it is not there."`
+	Dir   string `placeholder:"DIR" help:"Folder that keeps the keys, so that tokens stay valid; made if it is not there."`
+	Port  *int   `env:"PORT" placeholder:"8080" help:"Port to listen on; 0 is any free one. If it is not given, 8080, or a free one if that is taken."`
+	Topic string `default:"demo" help:"Topic that the tokens are for."`
 }
 
 // Help is shown by -h below the first line.
 func (*devCmd) Help() string {
-	return "Serves on 127.0.0.1:8080, or another free port if that is taken, and prints tokens and the command lines to try them. Not for production: who reads the screen may publish."
+	return "Serves on 127.0.0.1, and prints command lines to try it, with tokens in them. Not for production: whoever reads the screen may publish."
 }
 
-const (
-	devTopic    = "demo"
-	devValidity = 30 * 24 * time.Hour
-)
+const devValidity = 30 * 24 * time.Hour
 
 // Run serves until a signal comes.
 func (c *devCmd) Run(t *terminal) error {
+	topic, err := notiflux.ParseTopic(c.Topic)
+	if err != nil {
+		return usagef("--topic: %w", err)
+	}
 	signer, err := c.signer()
 	if err != nil {
 		return err
 	}
 	settings := config.Default()
+	if c.Port != nil {
+		settings.Port = *c.Port
+	}
 	settings.JWTPublicKeyB64 = base64.StdEncoding.EncodeToString(signer.PublicPEM())
 	log := newLogger(t.err, "text", slog.LevelWarn)
 	return untilSignal(func(ctx context.Context) error {
 		s, err := server.Open(settings, log)
-		if errors.Is(err, syscall.EADDRINUSE) {
+		if c.Port == nil && errors.Is(err, syscall.EADDRINUSE) {
 			fmt.Fprintf(t.out, "%s is taken, so this is another port.\n", settings.Address())
 			settings.Port = 0
 			s, err = server.Open(settings, log)
@@ -51,7 +59,7 @@ func (c *devCmd) Run(t *terminal) error {
 		if err != nil {
 			return err
 		}
-		if err := c.welcome(t, s.URL(), signer); err != nil {
+		if err := c.welcome(t, s.URL(), topic, signer); err != nil {
 			return err
 		}
 		return s.Run(ctx)
@@ -83,12 +91,11 @@ func (c *devCmd) signer() (*auth.Signer, error) {
 	return signer, nil
 }
 
-// welcome prints one screen, 24 lines of 80 columns: what to paste, and the
-// tokens by themselves.
-func (c *devCmd) welcome(t *terminal, url string, signer *auth.Signer) error {
+// welcome prints one screen, 24 lines of 80 columns: what to paste, with a token each.
+func (c *devCmd) welcome(t *terminal, url string, topic notiflux.Topic, signer *auth.Signer) error {
 	expires := time.Now().Add(devValidity)
 	sign := func(scope auth.Scope) (auth.Token, error) {
-		return signer.Sign(auth.Grant{Subject: "dev", Scopes: []auth.Scope{scope}, Topics: []notiflux.Topic{devTopic}, Expires: expires})
+		return signer.Sign(auth.Grant{Subject: "dev", Scopes: []auth.Scope{scope}, Topics: []notiflux.Topic{topic}, Expires: expires})
 	}
 	subscribe, err := sign(auth.Subscribe)
 	if err != nil {
@@ -102,17 +109,35 @@ func (c *devCmd) welcome(t *terminal, url string, signer *auth.Signer) error {
 	if c.Dir != "" {
 		kept = "until " + expires.Format(time.DateOnly) + ", by the key in " + c.Dir
 	}
+	flags := "--url " + url + " --token " + string(subscribe)
+	words := "subscribe " + shellQuote(string(topic)) + " " + flags
+	if strings.HasPrefix(string(topic), "-") {
+		words = "subscribe " + flags + " -- " + shellQuote(string(topic))
+	}
+	name, err := quoteJSON(string(topic))
+	if err != nil {
+		return err
+	}
+	body := `{"topic":` + name + `,"message":"hello","token":"` + string(broadcast) + `"}`
 	_, err = fmt.Fprintf(t.out, `notiflux serves on %[1]s until Ctrl-C.
 
 Subscribe, in a second terminal:
-%[2]s subscribe %[3]s --url %[1]s --token %[4]s
+%[2]s %[3]s
 
 Broadcast, in a third:
-curl %[1]s/broadcast -d '{"topic":"%[3]s","message":"hello","token":"%[5]s"}'
+curl %[1]s/broadcast -d %[4]s
 
-The tokens for topic %[3]s, valid %[6]s.
-subscribe: %[4]s
-broadcast: %[5]s
-`, url, self(), devTopic, string(subscribe), string(broadcast), kept)
+The tokens in these lines are for topic %[5]s, valid
+%[6]s.
+`, url, self(), words, shellQuote(body), name, kept)
 	return err
+}
+
+// quoteJSON returns s as a JSON string.
+func quoteJSON(s string) (string, error) {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(s)
+	return strings.TrimSuffix(b.String(), "\n"), err
 }

@@ -16,6 +16,7 @@ type healthCmd struct {
 	Host    string `env:"HOST" default:"127.0.0.1" help:"Address that the server was told to listen on."`
 	Port    int    `env:"PORT" default:"8080" help:"Port that it was told to listen on."`
 	TLSCert string `name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"Given if the server has one: it then speaks TLS."`
+	Trust   trust  `embed:""`
 }
 
 // Help is shown by -h below the first line.
@@ -28,7 +29,11 @@ const healthTimeout = 5 * time.Second
 
 // Run asks the server whether it is alive.
 func (c *healthCmd) Run(*terminal) error {
-	client := &http.Client{Timeout: healthTimeout, CheckRedirect: stay}
+	client, err := c.Trust.http()
+	if err != nil {
+		return err
+	}
+	client.Timeout = healthTimeout
 	if c.URL == "" {
 		c.URL = c.neighbour()
 		// The certificate is not made out to the address of this machine,

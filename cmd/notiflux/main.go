@@ -86,7 +86,8 @@ func run(args []string, t *terminal) int {
 // complain prints err and returns the exit status that it stands for.
 func (t *terminal) complain(err error) int {
 	fmt.Fprintf(t.err, "notiflux: %s\n", tokenLike.ReplaceAllLiteralString(err.Error(), "REDACTED"))
-	if _, ok := errors.AsType[usageError](err); ok {
+	_, isUsage := errors.AsType[usageError](err)
+	if _, isSettings := errors.AsType[config.Problems](err); isUsage || isSettings {
 		return 2
 	}
 	return 1

@@ -30,7 +30,7 @@ type subscribeCmd struct {
 
 // Help is shown by -h below the first line.
 func (*subscribeCmd) Help() string {
-	return "Runs until it is interrupted, which is its success. When the connection ends, it connects again and goes on where it was. That, messages that were lost, and topics that are refused are told on standard error; when all are refused, or the server forbids to come back, it fails."
+	return "Runs until it is interrupted, which is its success. When the connection ends, it connects again and goes on where it was. Standard error tells when a topic is subscribed to, when the connection ends, when messages were lost, and which topics are refused; when all are refused, or the server forbids to come back, it fails."
 }
 
 // Run prints messages until a signal comes.
@@ -47,9 +47,13 @@ func (c *subscribeCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	p := printer{out: t.out, err: t.err, json: c.JSON}
+	options, err := c.Client.options(token)
+	if err != nil {
+		return err
+	}
+	p := printer{out: t.out, err: t.err, json: c.JSON, subscribed: map[notiflux.Topic]bool{}}
 	return untilSignal(func(ctx context.Context) error {
-		return quietly(ctx, p.subscribe(ctx, base, token, s))
+		return quietly(ctx, p.subscribe(ctx, base, options, s))
 	})
 }
 
@@ -85,11 +89,13 @@ type printer struct {
 	out, err io.Writer
 	json     bool
 	cut      bool // the connection has ended, and is not back yet
+
+	subscribed map[notiflux.Topic]bool // those that were told
 }
 
 // subscribe prints until the iteration ends, and returns why it did.
-func (p *printer) subscribe(ctx context.Context, base *url.URL, token string, s client.Subscription) error {
-	c, err := client.Dial(ctx, base.String(), client.Options{Token: client.Token(token)})
+func (p *printer) subscribe(ctx context.Context, base *url.URL, options client.Options, s client.Subscription) error {
+	c, err := client.Dial(ctx, base.String(), options)
 	if err != nil {
 		return unreachable(base, err)
 	}
@@ -130,6 +136,7 @@ func (p *printer) print(event client.Event, err error) error {
 		}{"gap", lost.Topic, lost.Position.String()})
 	case isLost:
 		p.tell("notiflux: messages of %s were lost: the server does not know any more what came after %v", lost.Topic, lost.Since)
+		p.tellSubscribed(lost.Topic)
 		return p.object(struct {
 			Type     string         `json:"type"`
 			Topic    notiflux.Topic `json:"topic"`
@@ -140,6 +147,8 @@ func (p *printer) print(event client.Event, err error) error {
 		p.tell("Subscribe to %s denied: %v", refused.Topic, refused.Err)
 	}
 	switch e := event.(type) {
+	case client.Subscribed:
+		p.tellSubscribed(e.Topic)
 	case client.Skipped:
 		return p.object(struct {
 			Type  string         `json:"type"`
@@ -151,6 +160,15 @@ func (p *printer) print(event client.Event, err error) error {
 		return p.message(e)
 	}
 	return p.presence(event)
+}
+
+// tellSubscribed says once of each topic that its messages follow: what is published
+// from now on is printed.
+func (p *printer) tellSubscribed(topic notiflux.Topic) {
+	if !p.subscribed[topic] {
+		p.subscribed[topic] = true
+		p.tell("notiflux: subscribed to %s", topic)
+	}
 }
 
 // presence writes who is present, joins or leaves; of other events nothing.
