@@ -42,53 +42,69 @@ func dialStream(t *testing.T, s *servertest.Server, proto, path string, topics .
 	return w, length
 }
 
+// A raw is a stream that is read byte by byte.
+type raw struct {
+	*wire
+	name    string
+	chunked bool
+	end     string // of an event, or a line
+}
+
+// expect fails the test unless the next event or line has that in it, and is a chunk
+// of its own if the stream has chunks.
+func (r raw) expect(t *testing.T, want string) {
+	t.Helper()
+	var got string
+	var err error
+	if r.chunked {
+		got, err = nextChunk(r.wire)
+	} else {
+		got, err = upTo(r.wire, r.end)
+	}
+	if err != nil || !strings.Contains(got, want) || strings.Index(got, r.end) != len(got)-len(r.end) {
+		t.Fatalf("%s: got %q, %v; want one frame with %s", r.name, got, err, want)
+	}
+}
+
 // Each event and each line is a chunk for a client of HTTP/1.1, as soon as it is there,
 // and the last chunk comes behind bye. A client of HTTP/1.0 gets the same without.
 func TestStreamsInChunks(t *testing.T) {
-	for _, path := range []string{"/events", "/stream"} {
-		for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b"}} {
-			t.Run(fmt.Sprint(path, topics), func(t *testing.T) {
-				onBothLoops(t, func(t *testing.T, start starter) {
-					s := start(nil)
-					w, length := dialStream(t, s, "1.1", path, topics...)
-					if length != inChunks {
-						t.Fatalf("the body of HTTP/1.1 has the length %d, want chunks", length)
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		var all []raw
+		for path, end := range map[string]string{"/events": "\n\n", "/stream": "\n"} {
+			for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b"}} {
+				for proto, want := range map[string]int{"1.1": inChunks, "1.0": -1} {
+					name := fmt.Sprintf("HTTP/%s %s %v", proto, path, topics)
+					w, length := dialStream(t, s, proto, path, topics...)
+					if length != want {
+						t.Fatalf("%s: the length of the body is %d, want %d", name, length, want)
 					}
-					old, length := dialStream(t, s, "1.0", path, topics...)
-					if length != -1 {
-						t.Fatalf("the body of HTTP/1.0 has the length %d, want none", length)
-					}
-					end := "\n"
-					if path == "/events" {
-						end = "\n\n"
-					}
-					expect := func(want string) {
-						t.Helper()
-						chunk, err := nextChunk(w)
-						if err != nil || !strings.Contains(chunk, want) || strings.Index(chunk, end) != len(chunk)-len(end) {
-							t.Fatalf("HTTP/1.1: got %q, %v; want one chunk with %s", chunk, err, want)
-						}
-						if got, err := upTo(old, end); err != nil || !strings.Contains(got, want) {
-							t.Fatalf("HTTP/1.0: got %q, %v; want %s", got, err, want)
-						}
-					}
-					expect(`"type":"hello"`)
-					for i := range 3 {
-						s.Broadcast("a", i)
-						expect(fmt.Sprintf(`"data":%d`, i))
-					}
-					if err := s.Stop(); err != nil {
-						t.Fatal(err)
-					}
-					expect(`"code":"draining"`)
-					if got, err := io.ReadAll(w.r); err != nil || string(got) != "0\r\n\r\n" {
-						t.Errorf("HTTP/1.1: behind bye came %q, %v; want the last chunk", got, err)
-					}
-					if got, err := io.ReadAll(old.r); err != nil || len(got) > 0 {
-						t.Errorf("HTTP/1.0: behind bye came %q, %v; want nothing", got, err)
-					}
-				})
-			})
+					all = append(all, raw{w, name, want == inChunks, end})
+				}
+			}
 		}
-	}
+		for _, r := range all {
+			r.expect(t, `"type":"hello"`)
+		}
+		for i := range 3 {
+			s.Broadcast("a", i)
+			for _, r := range all {
+				r.expect(t, fmt.Sprintf(`"data":%d`, i))
+			}
+		}
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range all {
+			r.expect(t, `"code":"draining"`)
+			want := ""
+			if r.chunked {
+				want = "0\r\n\r\n"
+			}
+			if got, err := io.ReadAll(r.r); err != nil || string(got) != want {
+				t.Errorf("%s: behind bye came %q, %v; want %q", r.name, got, err, want)
+			}
+		}
+	})
 }

@@ -2,12 +2,13 @@ package server_test
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -273,28 +274,28 @@ func (c *cutClient) done() bool {
 	return true
 }
 
-// standing reads a cursor of the topics of this test: the length of the epoch,
-// the epoch, and for each topic, in the order of their names, FNV-1a of it in
-// four bytes and its offset as a varint.
+// standing reads a cursor of the topics of this test: the version, the length of the
+// epoch, the epoch, and for each topic, in the order of their names, the first eight
+// bytes of its SHA-256 and its offset as a varint.
 func standing(cursor string) (map[notiflux.Topic]notiflux.Position, error) {
 	p, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil || len(p) == 0 || len(p) < 1+int(p[0]) {
+	if err != nil || len(p) < 2 || p[0] != 130 || len(p) < 2+int(p[1]) {
 		return nil, errors.New("no epoch")
 	}
-	epoch, p := string(p[1:1+p[0]]), p[1+p[0]:]
+	epoch, p := string(p[2:2+p[1]]), p[2+p[1]:]
 	at := make(map[notiflux.Topic]notiflux.Position)
 	for _, topic := range cutTopics {
-		h := fnv.New32a()
-		io.WriteString(h, string(topic))
-		if len(p) < 4 || binary.BigEndian.Uint32(p) != h.Sum32() {
+		sum := sha256.Sum256([]byte(topic))
+		rest, ok := bytes.CutPrefix(p, sum[:8])
+		if !ok {
 			return nil, fmt.Errorf("%q is not in its place", topic)
 		}
-		offset, n := binary.Uvarint(p[4:])
+		offset, n := binary.Uvarint(rest)
 		if n <= 0 {
 			return nil, errors.New("no offset")
 		}
 		at[topic] = notiflux.Position{Epoch: epoch, Offset: offset}
-		p = p[4+n:]
+		p = rest[n:]
 	}
 	if len(p) > 0 {
 		return nil, errors.New("more than its topics")

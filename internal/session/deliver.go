@@ -42,9 +42,10 @@ func (b *batches) forget() {
 	}
 }
 
-// from returns the batch from a cursor on; it is empty at the tail. It is valid
-// until the next call.
-func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
+// from returns the batch of a subscription from its cursor on; it is empty at the
+// tail. It is valid until the next call.
+func (b *batches) from(sub *subscription) *batch {
+	c, e := sub.cursor, sub.session.encoding
 	for i := range b.slots {
 		if s := &b.slots[i]; s.from == c && s.encoding == e && s.data != nil {
 			return s
@@ -63,7 +64,7 @@ func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
 			break
 		}
 		s.exclude = exclude
-		frame := b.frame(entry, e)
+		frame := b.frame(entry, sub)
 		switch s.messages {
 		case 0:
 			s.data = frame
@@ -80,9 +81,11 @@ func (b *batches) from(c topiclog.Cursor, e notiflux.Encoding) *batch {
 	return s
 }
 
-// frame returns what all sessions of an encoding are sent of an entry, but for those
-// that write a cursor of their own.
-func (b *batches) frame(entry *topiclog.Entry, e notiflux.Encoding) []byte {
+// frame returns what a subscription is sent of an entry, as others of its encoding
+// are, but for those whose sessions write a cursor of their own.
+func (b *batches) frame(entry *topiclog.Entry, sub *subscription) []byte {
+	e := sub.session.encoding
+	b.encoder.Hash = sub.feed.hash
 	return wire.Sent(entry.Frame(wire.Kept(e), b.encoder.Encode), e)
 }
 
@@ -90,7 +93,7 @@ func (b *batches) frame(entry *topiclog.Entry, e notiflux.Encoding) []byte {
 // does not get.
 func (s *Session) batch(sub *subscription) *batch {
 	for {
-		b := s.group.batches.from(sub.cursor, s.encoding)
+		b := s.group.batches.from(sub)
 		if b.exclude == 0 || b.exclude != s.connection() {
 			return b
 		}
@@ -359,7 +362,7 @@ func (s *Session) wrotePart(p part, n int) {
 func (s *Session) frame(entry *topiclog.Entry, p part, i, at int) []byte {
 	pulled := &s.group.pulled
 	if len(pulled.sizes) == 0 {
-		return s.group.batches.frame(entry, s.encoding)
+		return s.group.batches.frame(entry, p.sub)
 	}
 	return pulled.buffer[at : at+pulled.sizes[p.sizes+i]]
 }

@@ -125,6 +125,7 @@ type feed struct {
 	group  *Group
 	topic  *hub.Topic
 	subs   []*subscription // owned by the loop
+	hash   uint64          // owned by the loop: wire.TopicHash; 0: no event stream has asked for it
 	queued atomic.Bool     // in Group.woken
 }
 

@@ -56,7 +56,7 @@ func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) 
 		}
 		sub.latest, sub.place = stream.Latest, uint8(i)
 		g.endAt(sub, stream.Until)
-		s.set.places = append(s.set.places, wire.CursorPlace{Hash: wire.TopicHash(topic.Name), Offset: sub.cursor.Offset()})
+		s.set.places = append(s.set.places, wire.CursorPlace{Hash: sub.feed.hashed(), Offset: sub.cursor.Offset()})
 		topics = append(topics, beginning(topic.Name, place))
 	}
 	s.answerInStream(wire.Object{
@@ -65,6 +65,14 @@ func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) 
 		Retry: between(minStreamRetry, maxStreamRetry),
 	})
 	return s
+}
+
+// hashed returns the hash of the topic, and keeps it for its messages.
+func (f *feed) hashed() uint64 {
+	if f.hash == 0 {
+		f.hash = wire.TopicHash(f.topic.Name())
+	}
+	return f.hash
 }
 
 // answerInStream queues an object with the cursor that holds after it.
@@ -121,7 +129,7 @@ func (s *Session) joinSet(p *pull) {
 				p.sizes = append(p.sizes, 0)
 				continue
 			}
-			frame := wire.WithoutCursor(s.group.batches.frame(entry, s.encoding), s.encoding)
+			frame := wire.WithoutCursor(s.group.batches.frame(entry, sub), s.encoding)
 			at := len(p.buffer)
 			p.buffer = wire.AppendWithCursor(p.buffer, frame, s.encoding, s.appendCursor(room[:0]))
 			p.sizes = append(p.sizes, len(p.buffer)-at)

@@ -20,8 +20,11 @@ const (
 
 // appendOwnCursor appends the cursor of a client that has the topic of m only
 // and was given m.
-func appendOwnCursor(dst []byte, m *notiflux.Message) []byte {
-	places := [1]CursorPlace{{TopicHash(m.Topic), m.Position.Offset}}
+func (n *Encoder) appendOwnCursor(dst []byte, m *notiflux.Message) []byte {
+	places := [1]CursorPlace{{n.Hash, m.Position.Offset}}
+	if n.Hash == 0 {
+		places[0].Hash = TopicHash(m.Topic)
+	}
 	return AppendCursor(dst, m.Position.Epoch, places[:])
 }
 

@@ -13,6 +13,10 @@ import (
 // An Encoder encodes messages. The zero value is ready. It keeps what can be
 // used again, and so is for one goroutine.
 type Encoder struct {
+	// Hash is the TopicHash of the messages to come, for those who know it; 0: it is
+	// computed for each.
+	Hash uint64
+
 	deflater Deflater
 	scratch  []byte
 }
@@ -49,12 +53,12 @@ func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 	case notiflux.EventChunk:
 		b = append(openChunk(b), "event: message\ndata: "...)
 		b = AppendMessage(b, m)
-		b = appendOwnCursor(append(b, eventCursor...), m)
+		b = n.appendOwnCursor(append(b, eventCursor...), m)
 		b = closeChunk(append(b, eventCursorEnd...), 0)
 		return bytes.Clone(b)
 	case notiflux.LineChunk:
 		b = appendOpenMessage(openChunk(b), m)
-		b = appendOwnCursor(append(b, lineCursor...), m)
+		b = n.appendOwnCursor(append(b, lineCursor...), m)
 		b = closeChunk(append(b, lineCursorEnd...), 0)
 		return bytes.Clone(b)
 	}

@@ -540,6 +540,8 @@ func TestLineVectors(t *testing.T) {
 func TestCursorVectors(t *testing.T) {
 	vectors := load[struct {
 		Name, Cursor, Epoch string
+		Version             int  // 0: the one that is written
+		Unknown             bool // so that there are no places
 		Places              []struct {
 			Topic  notiflux.Topic
 			Offset uint64 `json:",string"`
@@ -551,7 +553,7 @@ func TestCursorVectors(t *testing.T) {
 		for _, p := range v.Places {
 			places = append(places, wire.CursorPlace{Hash: wire.TopicHash(p.Topic), Offset: p.Offset})
 		}
-		if got := string(wire.AppendCursor(nil, v.Epoch, places)); got != v.Cursor {
+		if got := string(wire.AppendCursor(nil, v.Epoch, places)); got != v.Cursor && v.Version == 0 && !v.Unknown {
 			t.Errorf("%s: %s, want %s", v.Name, got, v.Cursor)
 		}
 		c, err := wire.ParseCursor(v.Cursor)
