@@ -1,17 +1,14 @@
 package client
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"hash/fnv"
 	"slices"
 	"strings"
 
 	"github.com/ikornaselur/notiflux"
 )
-
-// maxCursorBytes is the length of the longest cursor that a server reads.
-const maxCursorBytes = 1024
 
 // A place is how far a client is in a topic.
 type place struct {
@@ -19,24 +16,28 @@ type place struct {
 	offset uint64
 }
 
+// cursorVersion is the first byte of a cursor of version 2.
+const cursorVersion = 128 + 2
+
 // appendCursor appends the cursor of places in one epoch, as docs/protocol.md has
-// it (section 3): base64url without padding of the length of the epoch in a
-// byte, the epoch, and for each topic in byte order of its name topicHash, most
-// significant byte first, and the offset as an unsigned varint.
+// it (section 3): base64url without padding of cursorVersion, the length of the epoch
+// in a byte, the epoch, and for each topic in byte order of its name topicHash and the
+// offset as an unsigned varint.
 func appendCursor(dst []byte, epoch string, places []place) []byte {
 	places = slices.Clone(places)
 	slices.SortFunc(places, func(a, b place) int { return strings.Compare(string(a.topic), string(b.topic)) })
-	b := append([]byte{byte(len(epoch))}, epoch...)
+	b := append([]byte{cursorVersion, byte(len(epoch))}, epoch...)
 	for _, p := range places {
-		b = binary.BigEndian.AppendUint32(b, topicHash(p.topic))
+		hash := topicHash(p.topic)
+		b = append(b, hash[:]...)
 		b = binary.AppendUvarint(b, p.offset)
 	}
 	return base64.RawURLEncoding.AppendEncode(dst, b)
 }
 
-// topicHash stands for a topic in a cursor: FNV-1a of its bytes.
-func topicHash(topic notiflux.Topic) uint32 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(topic)) // it never fails
-	return h.Sum32()
+// topicHash stands for a topic in a cursor: the first 64 bits of the SHA-256 of its
+// name.
+func topicHash(topic notiflux.Topic) [8]byte {
+	sum := sha256.Sum256([]byte(topic))
+	return [8]byte(sum[:8])
 }

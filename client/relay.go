@@ -28,8 +28,8 @@ const (
 // A topic that a cursor does not name begins anew. So whatever has a position is in
 // the cursor that its stream is opened with: the cursor is made of the positions,
 // not taken from the server's last event, which knows nothing of topics that were
-// elsewhere then. Topics whose positions do not fit into one cursor, for they are of
-// another epoch, share a hash or make it too long, are in different streams.
+// elsewhere then. Topics whose positions are of different epochs do not fit into one
+// cursor, and are in different streams.
 type relay struct {
 	// Immutable.
 	client  *Client
@@ -209,7 +209,6 @@ type part struct {
 	latest, presence bool
 	epoch            string // of all positions; empty: there is none
 	last             int    // of all without a position; negative: there is none
-	hashes           map[uint32]bool
 	places           []place
 	queryBytes       int
 }
@@ -220,7 +219,7 @@ func pack(all []*interest) (parts []*part) {
 		at := slices.IndexFunc(parts, func(p *part) bool { return p.fits(i) })
 		if at < 0 {
 			at = len(parts)
-			parts = append(parts, &part{latest: i.latest, presence: i.presence, last: -1, hashes: map[uint32]bool{}})
+			parts = append(parts, &part{latest: i.latest, presence: i.presence, last: -1})
 		}
 		parts[at].add(i)
 	}
@@ -232,21 +231,16 @@ func (p *part) fits(i *interest) bool {
 	switch {
 	case len(p.interests) >= maxStreamTopics,
 		p.latest != i.latest, p.presence != i.presence,
-		p.hashes[topicHash(i.topic)], // the place of one would be that of the other
 		p.queryBytes+queryBytes(i.topic) > maxStreamQuery:
 		return false
 	case i.position.Epoch == "":
 		return p.last < 0 || p.last == i.last
-	case p.epoch == "":
-		return true
 	}
-	places := append(slices.Clone(p.places), place{i.topic, i.position.Offset})
-	return p.epoch == i.position.Epoch && len(appendCursor(nil, p.epoch, places)) <= maxCursorBytes
+	return p.epoch == "" || p.epoch == i.position.Epoch
 }
 
 func (p *part) add(i *interest) {
 	p.interests = append(p.interests, i)
-	p.hashes[topicHash(i.topic)] = true
 	p.queryBytes += queryBytes(i.topic)
 	if i.position.Epoch == "" {
 		p.last = i.last
