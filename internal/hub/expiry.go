@@ -42,6 +42,8 @@ func (x *expiry) pop(notAfter time.Time) (item, bool) {
 // left with nothing, and forgets those that it let go of long ago. However much that
 // is, it holds no lock for longer than a few hundred of them take.
 func (h *Hub) Sweep() {
+	h.clear()
+	h.shrink()
 	now := h.config.Now()
 	for h.forgetMemories(now.Add(-h.config.Remember)) {
 		runtime.Gosched()
@@ -70,9 +72,29 @@ func (h *Hub) forgetMemories(before time.Time) (more bool) {
 	return h.past.expire(before, forgetAtOnce)
 }
 
-// shrink drops the oldest messages of all while the logs hold too much.
+// tooMuch reports whether the logs and the frames hold more than they may.
+func (h *Hub) tooMuch() bool {
+	return h.config.TotalBytes > 0 && uint64(h.bytes.Load()+h.logs.FrameBytes()) > h.config.TotalBytes
+}
+
+// frameKept has Run drop messages if the frames have become too much. Readers call
+// it, which have no time to do so.
+func (h *Hub) frameKept() {
+	if h.tooMuch() {
+		h.wakeRun()
+	}
+}
+
+func (h *Hub) wakeRun() {
+	select {
+	case h.much <- struct{}{}:
+	default:
+	}
+}
+
+// shrink drops the oldest messages of all while the logs and the frames hold too much.
 func (h *Hub) shrink() {
-	for h.config.TotalBytes > 0 && uint64(h.bytes.Load()) > h.config.TotalBytes {
+	for h.tooMuch() {
 		i, ok := h.expiry.pop(h.config.Now())
 		if !ok {
 			return
@@ -115,6 +137,20 @@ func (h *Hub) forgetOldest() bool {
 // forgetMessages lets go of t, which was just popped, with its messages, unless
 // it has listeners.
 func (h *Hub) forgetMessages(t *Topic) bool {
+	if !h.detach(t) {
+		return false
+	}
+	if t.log.Shed() { // From here on nobody else changes it.
+		h.mu.Lock()
+		h.discards = append(h.discards, t.log)
+		h.mu.Unlock()
+		h.wakeRun()
+	}
+	return true
+}
+
+// detach is forgetMessages, but that the log keeps its messages and their frames.
+func (h *Hub) detach(t *Topic) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t.mu.Lock()
@@ -126,6 +162,19 @@ func (h *Hub) forgetMessages(t *Topic) bool {
 	h.evicted.Add(uint64(t.log.Len()))
 	h.forgetLocked(t)
 	return true
+}
+
+// clear drops what is left in the logs of topics that were let go of.
+func (h *Hub) clear() {
+	h.mu.Lock()
+	logs := h.discards
+	h.discards = nil
+	h.mu.Unlock()
+	for _, l := range logs {
+		for l.Shed() {
+			runtime.Gosched()
+		}
+	}
 }
 
 // dropFrom lets drop take messages from the log of t, which was just popped,

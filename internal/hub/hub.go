@@ -9,9 +9,10 @@
 // gets its cursor in one step under that lock, so that no message falls between.
 // A topic without listeners and messages is let go of, but how far it came is
 // remembered for a while, so that who comes back to it is told the truth: every
-// message after a position that is called recovered is there. All logs together
-// keep within Config.TotalBytes by dropping the oldest messages first, and topics
-// and memories within Config.MaxTopics by forgetting the oldest first.
+// message after a position that is called recovered is there. All logs together,
+// with the frames that are kept of their messages, keep within Config.TotalBytes by
+// dropping the oldest messages first, and topics and memories within Config.MaxTopics
+// by forgetting the oldest first.
 //
 // Locks: Hub.mu, then Topic.mu, then Hub.expiry.mu; listeners are woken under
 // none of them.
@@ -31,7 +32,7 @@ import (
 type Config struct {
 	Epoch      string // of the positions; the broker's
 	PerTopic   topiclog.Limits
-	TotalBytes uint64           // all logs together; 0: no bound
+	TotalBytes uint64           // all logs together, and what is kept of them in encoded form; 0: no bound
 	MaxTopics  int              // topics with messages or listeners, and remembered ones; 0: no bound
 	Remember   time.Duration    // how long it is known how far a topic came that was let go of; 0: 24 h
 	Now        func() time.Time // nil: time.Now
@@ -50,10 +51,13 @@ type Listener interface{ Wake() }
 type Hub struct {
 	// Immutable after New.
 	config Config
+	logs   *topiclog.Logs
+	much   chan struct{} // has an element when Run is to drop something before the next sweep
 
-	mu     sync.RWMutex
-	topics map[notiflux.Topic]*Topic
-	past   memories // guarded by mu
+	mu       sync.RWMutex
+	topics   map[notiflux.Topic]*Topic
+	past     memories        // guarded by mu
+	discards []*topiclog.Log // of topics that were let go of with many messages; guarded by mu
 
 	expiry expiry
 	bytes  atomic.Int64 // of all logs
@@ -83,7 +87,9 @@ func New(c Config) *Hub {
 	if c.Remember == 0 {
 		c.Remember = defaultRemember
 	}
-	return &Hub{config: c, topics: make(map[notiflux.Topic]*Topic), past: newMemories()}
+	h := &Hub{config: c, much: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*Topic), past: newMemories()}
+	h.logs = topiclog.NewLogs(c.PerTopic, h.frameKept)
+	return h
 }
 
 // Append orders each of ps that has no error yet, in their order: offset, called
@@ -187,7 +193,8 @@ func (t *Topic) Lag(c topiclog.Cursor) uint64 { return t.log.Lag(c) }
 // Newest returns the newest message to read from c, see [topiclog.Log.Newest].
 func (t *Topic) Newest(c topiclog.Cursor) topiclog.Cursor { return t.log.Newest(c) }
 
-// Run drops messages and memories past their age until ctx ends.
+// Run drops messages and memories past their age, and what no publisher's call drops,
+// until ctx ends.
 func (h *Hub) Run(ctx context.Context) error {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -197,6 +204,9 @@ func (h *Hub) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			h.Sweep()
+		case <-h.much:
+			h.clear()
+			h.shrink()
 		}
 	}
 }
@@ -206,6 +216,7 @@ type Stats struct {
 	Topics            int    // with messages or listeners
 	Remembered        int    // let go of, but how far they came is known
 	Bytes             int64  // held by all logs, overhead included
+	FrameBytes        int64  // of the same messages in encoded form, as far as that is kept
 	Appended, Evicted uint64 // messages since the start
 }
 
@@ -214,7 +225,11 @@ func (h *Hub) Stats() Stats {
 	h.mu.RLock()
 	topics, remembered := len(h.topics), h.past.len()
 	h.mu.RUnlock()
-	return Stats{topics, remembered, h.bytes.Load(), h.appended.Load(), h.evicted.Load()}
+	return Stats{
+		Topics: topics, Remembered: remembered,
+		Bytes: h.bytes.Load(), FrameBytes: h.logs.FrameBytes(),
+		Appended: h.appended.Load(), Evicted: h.evicted.Load(),
+	}
 }
 
 // locked returns the topic of a name, made if need be, with its lock held.
@@ -260,7 +275,7 @@ func (h *Hub) insert(name notiflux.Topic) *Topic {
 	if !h.past.has(name) && !h.roomLocked() {
 		return nil
 	}
-	t := &Topic{name: name, log: topiclog.New(h.config.PerTopic, h.past.take(name))}
+	t := &Topic{name: name, log: h.logs.New(h.past.take(name))}
 	h.topics[name] = t
 	return t
 }

@@ -37,6 +37,7 @@ func (s *Server) metrics() *metrics.Registry {
 	gauge("notiflux_topics_remembered", "Topics that are not held, but whose position is known.", func() float64 { return float64(s.hub.Stats().Remembered) })
 	gauge("notiflux_members", "Members of topics now, who are present there.", func() float64 { return float64(s.presence.Stats().Members) })
 	gauge("notiflux_history_bytes", "Bytes that the histories of all topics count for now.", func() float64 { return float64(s.hub.Stats().Bytes) })
+	gauge("notiflux_history_frame_bytes", "Bytes that the messages of all histories take in the forms that clients were given.", func() float64 { return float64(s.hub.Stats().FrameBytes) })
 	gauge("notiflux_key_bytes", "Memory of the idempotency keys that count now.", func() float64 { return float64(s.keyBytes()) })
 	count("notiflux_messages_total", "Messages ordered.", func() float64 { return float64(s.hub.Stats().Appended) })
 	count("notiflux_messages_evicted_total", "Messages dropped from the histories.", func() float64 { return float64(s.hub.Stats().Evicted) })

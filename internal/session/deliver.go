@@ -10,7 +10,8 @@ import (
 
 const (
 	// maxBatch is after how many bytes no further frame joins a write: about
-	// what TCP_NOTSENT_LOWAT lets a socket take.
+	// what TCP_NOTSENT_LOWAT lets a socket take. Nor does one after messages of so
+	// many bytes: they may have to be compressed again, if the log has dropped them.
 	maxBatch = 64 << 10
 	// batchSlots is how many places in the logs sessions of a loop share at
 	// once. Most sessions of a topic stand at the same place.
@@ -54,7 +55,7 @@ func (b *batches) from(sub *subscription) *batch {
 	s := &b.slots[b.next]
 	b.next = (b.next + 1) % batchSlots
 	*s = batch{from: c, end: c, encoding: e, buffer: s.buffer[:0]}
-	for len(s.data) < maxBatch {
+	for taken := 0; len(s.data) < maxBatch && taken < maxBatch; {
 		entry, next, ok := s.end.Next()
 		exclude := notiflux.Connection(0)
 		if ok {

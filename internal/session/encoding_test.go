@@ -33,6 +33,34 @@ func TestSessionsOfBothEncodings(t *testing.T) {
 	}
 }
 
+// What the log drops while a socket takes it goes on where it was cut, though its frame
+// is made anew.
+func TestAMessageIsDroppedWhileItIsWritten(t *testing.T) {
+	for e := range notiflux.JSON { // The encodings of the text protocol.
+		for cut := 1; ; cut++ {
+			w := newWorld(t, topiclog.Limits{Count: 2}, nil)
+			c := w.connectWith(e)
+			c.subscribe("a")
+			w.publish("a", long(1))
+			w.publish("a", "short")
+			w.group.Collect()
+			given := c.s.Next()
+			if cut > len(given) {
+				break
+			}
+			c.sent = append(c.sent, given[:cut]...)
+			w.publish("a", long(2))
+			w.publish("a", long(3))
+			if got := w.hub.Stats().FrameBytes; got != 0 {
+				t.Fatalf("%d bytes of frames of messages that were dropped", got)
+			}
+			c.s.Wrote(cut)
+			w.publish("a", long(4))
+			c.expect(t, long(1), "short", long(2), long(3), long(4))
+		}
+	}
+}
+
 // The frame under way is finished in the client's encoding.
 func TestUnsubscribeInsideACompressedFrame(t *testing.T) {
 	w := newWorld(t, topiclog.Limits{}, nil)

@@ -48,25 +48,11 @@ type Entry struct {
 	message notiflux.Message
 
 	next   atomic.Pointer[Entry] // nil: this is the empty entry at the tail
-	frames [notiflux.Encodings]atomic.Pointer[[]byte]
+	frames atomic.Pointer[frame] // ends with Logs.end; nil once the log has dropped the entry
 }
 
 // Message returns the message of an entry that a cursor gave.
 func (e *Entry) Message() *notiflux.Message { return &e.message }
-
-// Frame returns the message in encoding as encode writes it, made once by
-// whoever asks first. Callers must not change it.
-func (e *Entry) Frame(encoding notiflux.Encoding, encode func(*notiflux.Message, notiflux.Encoding) []byte) []byte {
-	slot := &e.frames[encoding]
-	if frame := slot.Load(); frame != nil {
-		return *frame
-	}
-	frame := encode(&e.message, encoding)
-	if !slot.CompareAndSwap(nil, &frame) {
-		return *slot.Load()
-	}
-	return frame
-}
 
 func (e *Entry) size() uint64 { return uint64(len(e.message.Body.Data)) + Overhead }
 
@@ -91,10 +77,33 @@ func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
 // there was none: who stands at c has been given everything up to it.
 func (c Cursor) Offset() uint64 { return c.at.after }
 
-// A Log holds the recent messages of one topic. Make one with New.
+// Logs is what the logs of a process have in common: their bounds, and the sum of
+// what the frames of their messages take. Safe for concurrent use.
+type Logs struct {
+	// Immutable after NewLogs.
+	limits Limits
+	grown  func()
+	end    frame // of the list of frames of every entry that a log holds
+
+	frameBytes atomic.Int64
+}
+
+// NewLogs returns a Logs without logs. It calls grown, unless that is nil, whenever
+// the frames take more than before; grown must not block.
+func NewLogs(limits Limits, grown func()) *Logs {
+	s := &Logs{limits: limits, grown: grown}
+	s.end = frame{logs: s, encoding: notiflux.Encodings}
+	return s
+}
+
+// FrameBytes returns the memory that the frames of all messages in the logs take.
+// It is never less than what they really hold.
+func (s *Logs) FrameBytes() int64 { return s.frameBytes.Load() }
+
+// A Log holds the recent messages of one topic. Make one with [Logs.New].
 type Log struct {
 	// Immutable.
-	limits Limits
+	logs *Logs
 
 	// Guarded by the owner's lock.
 	tail     *Entry                           // the empty entry
@@ -108,8 +117,9 @@ type Log struct {
 
 // New returns an empty log that covers every position from floor on: it knows
 // of no message after floor.
-func New(limits Limits, floor uint64) *Log {
-	l := &Log{limits: limits, tail: &Entry{after: floor}}
+func (s *Logs) New(floor uint64) *Log {
+	l := &Log{logs: s, tail: &Entry{after: floor}}
+	l.tail.frames.Store(&s.end)
 	l.first.Store(l.tail)
 	return l
 }
@@ -120,26 +130,29 @@ func (l *Log) Append(m notiflux.Message) {
 	e := l.tail
 	e.message = m
 	l.tail = &Entry{seq: e.seq + 1, before: e.before + e.size(), after: m.Position.Offset}
+	l.tail.frames.Store(&l.logs.end)
 	e.next.Store(l.tail)
 	l.newest.Store(e)
 	l.index(e)
-	for l.limits.Count > 0 && l.Len() > l.limits.Count || l.limits.Bytes > 0 && l.Bytes() > l.limits.Bytes && l.Len() > 1 {
+	limits := &l.logs.limits
+	for limits.Count > 0 && l.Len() > limits.Count || limits.Bytes > 0 && l.Bytes() > limits.Bytes && l.Len() > 1 {
 		l.DropOldest()
 	}
 }
 
-// expireAtOnce is how many messages Expire drops at most.
-const expireAtOnce = 256
+// dropAtOnce is how many messages Expire and Shed drop at most, so that the owner
+// can release its lock in between.
+const dropAtOnce = 256
 
 // Expire drops what has reached the bound on age at the time now, but at most 256
-// messages, so that the owner can release its lock in between. It reports whether
-// there may be more.
+// messages. It reports whether there may be more.
 func (l *Log) Expire(now time.Time) (more bool) {
-	if l.limits.Age <= 0 {
+	age := l.logs.limits.Age
+	if age <= 0 {
 		return false
 	}
-	for range expireAtOnce {
-		if oldest, ok := l.Oldest(); !ok || now.Sub(oldest) < l.limits.Age {
+	for range dropAtOnce {
+		if oldest, ok := l.Oldest(); !ok || now.Sub(oldest) < age {
 			return false
 		}
 		l.DropOldest()
@@ -147,8 +160,16 @@ func (l *Log) Expire(now time.Time) (more bool) {
 	return true
 }
 
-// DropOldest drops the oldest message; an empty log stays as it is. Cursors
-// that stand on it can still read it.
+// Shed drops the oldest messages, at most 256. It reports whether there are more.
+func (l *Log) Shed() (more bool) {
+	for range dropAtOnce {
+		l.DropOldest()
+	}
+	return l.Len() > 0
+}
+
+// DropOldest drops the oldest message and its frames; an empty log stays as it is.
+// Cursors that stand on it can still read it.
 func (l *Log) DropOldest() {
 	e := l.first.Load()
 	if e == l.tail {
@@ -160,6 +181,7 @@ func (l *Log) DropOldest() {
 		l.newest.Store(nil) // The log must not hold what it has dropped.
 	}
 	l.first.Store(next)
+	e.dropFrames()
 }
 
 // Tail returns the cursor behind the newest message.

@@ -1,7 +1,6 @@
 package topiclog_test
 
 import (
-	"fmt"
 	"runtime"
 	"testing"
 	"time"
@@ -64,7 +63,7 @@ func TestLogAgainstModel(t *testing.T) {
 			floor: rapid.Uint64Range(0, 3).Draw(t, "floor"),
 		}
 		m.evicted = m.floor
-		log := topiclog.New(m.limits, m.floor)
+		log := topiclog.NewLogs(m.limits, nil).New(m.floor)
 		now := time.Now()
 		var readers []*reader
 		t.Repeat(map[string]func(*rapid.T){
@@ -198,29 +197,9 @@ func (r *reader) read(t *rapid.T, m *model) {
 	r.cursor, r.next = next, r.next+1
 }
 
-func TestFrameIsEncodedOnce(t *testing.T) {
-	log := topiclog.New(topiclog.Limits{}, 0)
-	cursor := log.Tail()
-	log.Append(message(1, 3, time.Now()))
-	entry, _, _ := cursor.Next()
-	calls := 0
-	encode := func(m *notiflux.Message, _ notiflux.Encoding) []byte {
-		calls++
-		return fmt.Appendf(nil, "frame %d", m.Position.Offset)
-	}
-	for range 3 {
-		if got := string(entry.Frame(notiflux.Text, encode)); got != "frame 1" {
-			t.Errorf("Frame = %q", got)
-		}
-	}
-	if calls != 1 {
-		t.Errorf("encoded %d times, want once", calls)
-	}
-}
-
 // A log that drops its last message does not hold it either.
 func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
-	log := topiclog.New(topiclog.Limits{Age: time.Second}, 0)
+	log := topiclog.NewLogs(topiclog.Limits{Age: time.Second}, nil).New(0)
 	cursor := log.Tail()
 	now := time.Now()
 	for offset := range uint64(40) {
@@ -242,7 +221,7 @@ func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
 }
 
 func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
-	log := topiclog.New(topiclog.Limits{Count: 1}, 0)
+	log := topiclog.NewLogs(topiclog.Limits{Count: 1}, nil).New(0)
 	cursor := log.Tail()
 	log.Append(message(1, 1<<10, time.Now()))
 	entry, next, _ := cursor.Next()
@@ -260,7 +239,7 @@ func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	log := topiclog.New(topiclog.Limits{Count: 100}, 0)
+	log := topiclog.NewLogs(topiclog.Limits{Count: 100}, nil).New(0)
 	data, now := make([]byte, 100), time.Now()
 	b.ReportAllocs()
 	var offset uint64

@@ -1,0 +1,85 @@
+package topiclog
+
+import "github.com/ikornaselur/notiflux"
+
+// A frame is a message in one encoding, as it is kept on its entry for every reader.
+// The frames of an entry are a list, to which each new one is put in front.
+//
+// Readers that keep a frame and the log that drops the entry change the same pointer,
+// atomically. So every frame is in a list that the log takes, or is not kept: what is
+// counted is what is there.
+type frame struct {
+	// Immutable once it is in a list.
+	next     *frame // nil: this is Logs.end
+	logs     *Logs
+	data     []byte
+	encoding notiflux.Encoding
+}
+
+// FrameOverhead is what a frame takes besides its data, in bytes.
+const FrameOverhead = 48
+
+func (f *frame) size() int64 { return int64(cap(f.data)) + FrameOverhead }
+
+// find returns the frame of an encoding from f on, nil if there is none.
+func (f *frame) find(encoding notiflux.Encoding) *frame {
+	for ; f != nil; f = f.next {
+		if f.encoding == encoding {
+			return f
+		}
+	}
+	return nil
+}
+
+// Frame returns the message in encoding as encode writes it. While the log holds the
+// message it is made once, by whoever asks first; after that it is made for each who
+// asks, so encode must always write the same. Callers must not change it. Safe for
+// concurrent use.
+func (e *Entry) Frame(encoding notiflux.Encoding, encode func(*notiflux.Message, notiflux.Encoding) []byte) []byte {
+	head := e.frames.Load()
+	if f := head.find(encoding); f != nil {
+		return f.data
+	}
+	data := encode(&e.message, encoding)
+	if head == nil {
+		return data
+	}
+	return e.keep(head.logs, encoding, data)
+}
+
+// keep puts a frame into the list, unless another reader did so before or the log has
+// dropped the entry. It returns the data that readers share.
+func (e *Entry) keep(logs *Logs, encoding notiflux.Encoding, data []byte) []byte {
+	f := &frame{logs: logs, data: data, encoding: encoding}
+	logs.frameBytes.Add(f.size()) // Before the log can see it, and take it off.
+	for {
+		head := e.frames.Load()
+		other := head.find(encoding)
+		if head == nil || other != nil {
+			logs.frameBytes.Add(-f.size())
+			if other != nil {
+				return other.data
+			}
+			return data
+		}
+		f.next = head
+		if e.frames.CompareAndSwap(head, f) {
+			if logs.grown != nil {
+				logs.grown()
+			}
+			return data
+		}
+	}
+}
+
+// dropFrames drops the frames; none is kept from then on.
+func (e *Entry) dropFrames() {
+	head := e.frames.Swap(nil)
+	var size int64
+	for f := head; f.next != nil; f = f.next {
+		size += f.size()
+	}
+	if size > 0 {
+		head.logs.frameBytes.Add(-size)
+	}
+}

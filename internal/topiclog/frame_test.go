@@ -1,0 +1,139 @@
+package topiclog_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+)
+
+// encode writes frames of some length.
+func encode(m *notiflux.Message, e notiflux.Encoding) []byte {
+	return fmt.Appendf(nil, "%d in encoding %d, %s", m.Position.Offset, e, m.Body.Data)
+}
+
+func TestFrameIsEncodedOnce(t *testing.T) {
+	log := topiclog.NewLogs(topiclog.Limits{}, nil).New(0)
+	cursor := log.Tail()
+	log.Append(message(1, 3, time.Now()))
+	entry, _, _ := cursor.Next()
+	calls := 0
+	counted := func(m *notiflux.Message, e notiflux.Encoding) []byte {
+		calls++
+		return encode(m, e)
+	}
+	for range 3 {
+		for e := range notiflux.Encodings {
+			if got, want := string(entry.Frame(e, counted)), string(encode(entry.Message(), e)); got != want {
+				t.Errorf("Frame in encoding %d = %q, want %q", e, got, want)
+			}
+		}
+	}
+	if want := int(notiflux.Encodings); calls != want {
+		t.Errorf("encoded %d times, want %d", calls, want)
+	}
+}
+
+func TestAFrameThatIsThereAllocatesNothing(t *testing.T) {
+	log := topiclog.NewLogs(topiclog.Limits{}, nil).New(0)
+	cursor := log.Tail()
+	log.Append(message(1, 3, time.Now()))
+	entry, _, _ := cursor.Next()
+	entry.Frame(notiflux.Text, encode)
+	entry.Frame(notiflux.JSON, encode)
+	if got := testing.AllocsPerRun(100, func() { entry.Frame(notiflux.Text, encode) }); got > 0 {
+		t.Errorf("%v allocations, want 0", got)
+	}
+}
+
+// What the log drops has no frames, and a reader that is still there gets one that
+// nobody keeps.
+func TestADroppedMessageKeepsNoFrames(t *testing.T) {
+	logs := topiclog.NewLogs(topiclog.Limits{}, nil)
+	log := logs.New(0)
+	cursor := log.Tail()
+	log.Append(message(1, 1000, time.Now()))
+	entry, _, _ := cursor.Next()
+	want := string(entry.Frame(notiflux.Text, encode))
+	if got := logs.FrameBytes(); got < 1000 {
+		t.Errorf("a frame of %d bytes counts for %d", len(want), got)
+	}
+	log.DropOldest()
+	for range 2 {
+		if got := string(entry.Frame(notiflux.Text, encode)); got != want {
+			t.Errorf("Frame of a dropped message = %q, want %q", got, want)
+		}
+		if got := logs.FrameBytes(); got != 0 {
+			t.Errorf("frames of dropped messages count for %d bytes, want 0", got)
+		}
+	}
+}
+
+// Readers keep frames while the logs drop their messages: each reader gets what it
+// asks for, and in the end just the frames that are there are counted.
+func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
+	const readers = 4
+	rapid.Check(t, func(t *rapid.T) {
+		var least atomic.Int64 // that was ever counted
+		var logs *topiclog.Logs
+		logs = topiclog.NewLogs(topiclog.Limits{Count: rapid.IntRange(1, 20).Draw(t, "count")}, func() {
+			for now, seen := logs.FrameBytes(), least.Load(); now < seen && !least.CompareAndSwap(seen, now); seen = least.Load() {
+			}
+		})
+		log := logs.New(0)
+		first := log.Tail()
+		messages := uint64(rapid.IntRange(1, 200).Draw(t, "messages"))
+		var wg sync.WaitGroup
+		var wrong atomic.Int64
+		for r := range readers {
+			encodings := rapid.SliceOfN(rapid.Uint8Range(0, uint8(notiflux.Encodings)-1), 1, 3).Draw(t, "encodings")
+			wg.Go(func() {
+				for cursor, i := first, r; cursor.Offset() < messages; {
+					entry, next, ok := cursor.Next()
+					if !ok {
+						continue
+					}
+					e := notiflux.Encoding(encodings[i%len(encodings)])
+					if got := string(entry.Frame(e, encode)); got != string(encode(entry.Message(), e)) {
+						wrong.Add(1)
+					}
+					cursor, i = next, i+1
+				}
+			})
+		}
+		for offset := range messages {
+			log.Append(message(offset+1, 10, time.Time{}))
+			if offset%16 == 0 {
+				log.DropOldest()
+			}
+		}
+		wg.Wait()
+		if wrong.Load() > 0 || least.Load() < 0 {
+			t.Fatalf("%d wrong frames; %d bytes were counted once", wrong.Load(), least.Load())
+		}
+		// What the last messages have is not known; what they have with all frames is.
+		var want int64
+		for cursor := log.First(); !cursor.AtTail(); {
+			entry, next, _ := cursor.Next()
+			for e := range notiflux.Encodings {
+				want += int64(cap(entry.Frame(e, encode))) + topiclog.FrameOverhead
+			}
+			cursor = next
+		}
+		if got := logs.FrameBytes(); got != want {
+			t.Fatalf("%d bytes are counted, the frames take %d", got, want)
+		}
+		for log.Len() > 0 {
+			log.DropOldest()
+		}
+		if got := logs.FrameBytes(); got != 0 {
+			t.Fatalf("%d bytes are counted of an empty log", got)
+		}
+	})
+}
