@@ -228,6 +228,10 @@ func TestAdminListener(t *testing.T) {
 		c := s.Subscribe("t")
 		s.Broadcast("t", "counted")
 		c.Expect("counted")
+		// The server counts a delivery after the write that made it.
+		for deadline := time.Now().Add(10 * time.Second); metric(t, s, "notiflux_deliveries_total") != "1" && time.Now().Before(deadline); {
+			runtime.Gosched()
+		}
 		r, err := s.HTTP.Get(s.AdminURL + "/metrics")
 		if err != nil {
 			t.Fatal(err)
