@@ -76,6 +76,7 @@ suite scripts test/scripts.sh
 suite examples test/examples.sh
 suite clients test/clients.sh
 suite browser test/browser.sh
+suite streams test/streams.sh
 suite contracts test/contracts.sh
 suite image test/image.sh
 

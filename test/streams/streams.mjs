@@ -1,0 +1,104 @@
+// Clients of event streams that are not ours, through cuts, alone and through nginx:
+//
+//   NOTIFLUX=binary WORK=folder-with-keys CHROMIUM=browser PYTHON=interpreter NGINX_PROGRAM=program SETTINGS=file node streams.mjs
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createWriteStream, readFileSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
+import { Proxy } from "../browser/proxy.mjs";
+import { Server, token } from "../browser/server.mjs";
+import { all, Browser } from "./clients.mjs";
+
+const { WORK, NGINX_PROGRAM, SETTINGS } = process.env;
+
+// free returns a port that nobody listens on.
+async function free() {
+  const s = createServer().listen(0, "127.0.0.1");
+  await once(s, "listening");
+  const { port } = s.address();
+  s.close();
+  await once(s, "close");
+  return port;
+}
+
+const listens = (port) =>
+  new Promise((resolve) => {
+    const c = connect(port, "127.0.0.1", () => resolve(true) ?? c.destroy()).on("error", () => resolve(false));
+  });
+
+// nginx runs nginx before a server, with the settings that operators are told.
+async function nginx(server) {
+  const port = await free();
+  const settings = readFileSync(SETTINGS, "utf8").replaceAll("127.0.0.1:8080", `127.0.0.1:${server}`);
+  const fill = { FOLDER: WORK, LISTEN: port, SETTINGS: settings };
+  const config = readFileSync(new URL("nginx.conf", import.meta.url), "utf8").replace(/FOLDER|LISTEN|SETTINGS/g, (name) => fill[name]);
+  writeFileSync(`${WORK}/nginx.conf`, config);
+  const child = spawn(NGINX_PROGRAM, ["-c", `${WORK}/nginx.conf`], { stdio: ["ignore", "ignore", "pipe"] });
+  child.stderr.pipe(createWriteStream(`${WORK}/nginx.log`));
+  process.on("exit", () => child.kill());
+  while (!(await listens(port))) {
+    assert.equal(child.exitCode, null, `nginx does not start: ${WORK}/nginx.log`);
+    await pause(50);
+  }
+  const stop = async () => {
+    child.kill();
+    await once(child, "exit");
+  };
+  return { port, stop };
+}
+
+// resume has a client read a stream through cuts: it gets every message, once and in
+// order, also those that are published while it is away.
+async function resume(open, server, behind) {
+  const proxy = await Proxy.start(behind);
+  const client = await open(`http://127.0.0.1:${proxy.port}/events?topic=browser&token=${token}`);
+  let published = 0, received = 0;
+  const publish = async (n) => {
+    for (let i = 0; i < n; i++) await server.broadcast(`message ${published++}\n\u2028 of two lines`);
+  };
+  // receive reads what was published; between the messages the client may connect again.
+  const receive = async () => {
+    while (received < published) {
+      const got = await client.next();
+      if (got.type === "hello") {
+        const { recovered, replay } = got.topics.browser;
+        assert.deepEqual([recovered, replay], [true, published - received], JSON.stringify(got));
+      } else {
+        assert.equal(got.data, `message ${received++}\n\u2028 of two lines`);
+      }
+    }
+  };
+  assert.equal((await client.next()).type, "hello");
+  await publish(2);
+  await receive();
+  const target = proxy.target;
+  proxy.target = undefined; // It cannot come back yet.
+  proxy.cut();
+  await publish(3);
+  proxy.target = target;
+  await receive();
+  for (let round = 0; round < 2; round++) {
+    proxy.cutAfter(1 + Math.floor(Math.random() * 1000));
+    await publish(10);
+    await receive();
+  }
+  await client.close();
+  proxy.close();
+}
+
+const server = await Server.start();
+const proxied = await nginx(server.port);
+const browser = await Browser.start();
+for (const [name, open] of Object.entries(all(browser))) {
+  for (const [way, port] of [["alone", server.port], ["through nginx", proxied.port]]) {
+    console.log(`${name}, ${way}`);
+    await resume(open, server, port);
+  }
+}
+await browser.close();
+await proxied.stop();
+await server.stop();
+process.exit(); // Libraries keep timers.
