@@ -14,7 +14,8 @@ type Conn struct {
 	left       []byte // read from the socket and not taken by the client yet
 	prev, next *Conn  // in its slot of the wheel
 	slot       int64  // tick at which the wheel has it; 0: not on the wheel
-	dirty      bool   // in Loop.dirty
+	ticket     uint32 // of its place in a queue
+	rank       rank   // the queue that it is in
 	resumed    bool   // reading goes on in the next flush: with left, else with the socket
 	blocked    bool   // the socket takes nothing until it says so
 	gone       bool
@@ -30,13 +31,8 @@ type socket interface {
 }
 
 // Dirty says that there is something to write: Next is called in this turn or
-// the following one.
-func (c *Conn) Dirty() {
-	if !c.dirty && !c.gone {
-		c.dirty = true
-		c.loop.dirty = append(c.loop.dirty, c)
-	}
-}
+// a following one.
+func (c *Conn) Dirty() { c.enqueue(c.loop.marking) }
 
 // Resume says that bytes which Read left may be offered again.
 func (c *Conn) Resume() {
@@ -46,10 +42,10 @@ func (c *Conn) Resume() {
 	}
 }
 
-// again has the socket read on in the next turn.
+// again has the socket read on when others had their turn.
 func (c *Conn) again() {
 	c.resumed = true
-	c.Dirty()
+	c.enqueue(unfinished)
 }
 
 // Arm has Tick called at a time or soon after. Only the earliest time counts:
@@ -102,6 +98,6 @@ func (c *Conn) Drop() {
 func (c *Conn) writable() {
 	if !c.gone && c.blocked {
 		c.blocked = false
-		c.Dirty()
+		c.enqueue(unfinished)
 	}
 }

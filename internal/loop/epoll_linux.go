@@ -214,7 +214,9 @@ func (s *epollSocket) news(events uint32) {
 	}
 	if events&unix.EPOLLIN != 0 || s.hungUp {
 		s.readable = true
-		s.more()
+		if !s.conn.resumed { // Else reading goes on when it is this socket's turn.
+			s.more()
+		}
 	}
 }
 

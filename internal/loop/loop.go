@@ -7,8 +7,13 @@
 // leaves everything where it is.
 //
 // One turn of a loop: take what sockets brought and what others posted, let
-// publishers that wait run, collect who has something to write, then write. So
-// what arrived together leaves together.
+// publishers that wait run, collect connections that have something to write, then
+// write. So what arrived together leaves together.
+//
+// Writing ends after a slice of time, and the rest waits for the next turn. What
+// became ready by bytes and posts goes first, for half of a slice at most. The rest is
+// for connections that had their turn and have more to write, and for those that
+// Collect marks, some hundreds at a time.
 //
 // The loop knows neither protocols nor topics; that is what Client and
 // Config.Collect are for.
@@ -21,7 +26,6 @@ import (
 	"net"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,7 +60,10 @@ type Client interface {
 type Config struct {
 	Portable bool // serve every connection with goroutines, also where the system has better
 
-	Collect func() // called once a turn, before writing, to mark connections dirty; nil: nothing to collect
+	// Collect marks some hundred connections dirty, and reports whether more are to be
+	// marked. It is called once a turn before writing, and again when those that it
+	// marked have written, while there is time. Nil: nothing to collect.
+	Collect func() (more bool)
 	Closed  func() // called once for each connection that was given to Serve, when it is over; nil: nobody counts
 	Log     *slog.Logger
 }
@@ -76,20 +83,23 @@ type Loop struct {
 	// Owned by the loop.
 	now   time.Duration
 	conns map[*Conn]struct{}
-	dirty []*Conn // each has something to write, or wants its left bytes read again
-	spare []func()
 	wheel wheel
+	spare []func()
+
+	// Owned by the loop: connections that have something to write, or whose left bytes
+	// are to be read again.
+	queues  [ranks]queue
+	marking rank          // what Dirty makes a connection
+	more    bool          // Collect has more to mark
+	until   time.Duration // when the time is over to read, or to write
+	work    int           // done since the clock was read
+	late    bool          // it was over when the clock was read
 
 	io     sync.WaitGroup // the goroutines of portable sockets
 	panics atomic.Uint64
 }
 
 const (
-	// slice is how long a loop writes before it looks at its sockets again, so
-	// that a large topic does not delay everything else.
-	slice = 5 * time.Millisecond
-	// sliceCheck is after how many connections the clock is read for that.
-	sliceCheck = 32
 	// writesPerTurn keeps one connection with much to read from holding the loop.
 	writesPerTurn = 4
 	// blockedTick is how often a connection that takes nothing is looked at.
@@ -103,7 +113,7 @@ func New(c Config) *Loop {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Collect == nil {
-		c.Collect = func() {}
+		c.Collect = func() bool { return false }
 	}
 	if c.Closed == nil {
 		c.Closed = func() {}
@@ -185,7 +195,7 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // park waits until there is something to do.
 func (l *Loop) park() {
-	if len(l.dirty) > 0 {
+	if l.waiting() {
 		return
 	}
 	timeout := time.Duration(-1)
@@ -197,12 +207,12 @@ func (l *Loop) park() {
 
 func (l *Loop) turn() {
 	l.now = l.clock()
+	l.marking = urgent
 	l.poller.take()
 	l.runPosts()
 	runtime.Gosched() // Publishers that wait for this processor go first: what they send leaves in this turn.
 	l.runPosts()
-	l.config.Collect()
-	l.write()
+	l.serve()
 	for c := l.wheel.due(l.now); c != nil; c = l.wheel.due(l.now) {
 		l.tick(c)
 	}
@@ -231,22 +241,6 @@ func (l *Loop) call(f func()) {
 		}
 	}()
 	f()
-}
-
-// write writes what dirty connections have, for as long as a slice.
-func (l *Loop) write() {
-	began, done := l.clock(), 0
-	for n := len(l.dirty); done < n; done++ {
-		if done%sliceCheck == sliceCheck-1 && l.clock()-began > slice {
-			break
-		}
-		c := l.dirty[done]
-		c.dirty = false
-		if !c.gone {
-			l.flush(c)
-		}
-	}
-	l.dirty = slices.Delete(l.dirty, 0, done) // What became dirty meanwhile stays.
 }
 
 // add makes a connection of nc.
@@ -294,6 +288,7 @@ func (l *Loop) read(c *Conn, p []byte) (all bool) {
 // has, until it has no more, the socket takes no more, or it is another's turn.
 func (l *Loop) flush(c *Conn) {
 	defer l.recovered(c)
+	l.work++
 	if c.resumed {
 		c.resumed = false
 		if c.left == nil || l.read(c, c.left) {
@@ -309,6 +304,7 @@ func (l *Loop) flush(c *Conn) {
 			return
 		}
 		n, err := c.socket.write(p)
+		l.work += 1 + n/workBytes
 		c.client.Wrote(n)
 		if err != nil {
 			c.Drop()

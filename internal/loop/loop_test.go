@@ -24,9 +24,20 @@ type echo struct {
 	every time.Duration
 	ended bool
 	gone  int
+
+	writes  *int // of all clients together; nil: not counted
+	endless bool // it always has a byte to write, and writes slowly
+	readAt  int  // writes when it was given a byte
+	waited  int  // writes from then until its own
 }
 
+// slowWrite is how long each write of an endless client keeps the loop.
+const slowWrite = 100 * time.Microsecond
+
 func (e *echo) Read(p []byte, _ time.Duration) int {
+	if e.writes != nil {
+		e.readAt = *e.writes
+	}
 	for i, b := range p {
 		switch {
 		case e.held:
@@ -46,10 +57,28 @@ func (e *echo) Read(p []byte, _ time.Duration) int {
 	return len(p)
 }
 
-func (e *echo) ReadEnd()     { e.ended = true; e.conn.CloseWrite(); e.conn.Drop() }
-func (e *echo) Next() []byte { return e.out }
-func (e *echo) Wrote(n int)  { e.out = e.out[n:] }
-func (e *echo) Gone()        { e.gone++ }
+func (e *echo) ReadEnd() { e.ended = true; e.conn.CloseWrite(); e.conn.Drop() }
+func (e *echo) Gone()    { e.gone++ }
+
+func (e *echo) Next() []byte {
+	if e.endless {
+		return []byte("x")
+	}
+	return e.out
+}
+
+func (e *echo) Wrote(n int) {
+	if e.writes != nil {
+		e.waited = *e.writes - e.readAt
+		*e.writes++
+	}
+	if !e.endless {
+		e.out = e.out[n:]
+		return
+	}
+	for began := time.Now(); time.Since(began) < slowWrite; {
+	}
+}
 
 func (e *echo) Tick(now time.Duration) time.Duration {
 	e.ticks = append(e.ticks, now)

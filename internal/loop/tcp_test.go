@@ -190,6 +190,36 @@ func TestTCPComingAndGoing(t *testing.T) {
 	})
 }
 
+// What a socket brings is answered before clients go on that had their turn already.
+func TestTCPReadsGoAheadOfWhatIsUnfinished(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *sockets) {
+		writes := 0
+		var others []*echo
+		for range 50 {
+			c, e := s.dial()
+			go io.Copy(io.Discard, c)
+			others = append(others, e)
+		}
+		c, e := s.dial()
+		s.on(func() {
+			e.writes = &writes
+			for _, other := range others {
+				other.writes, other.endless = &writes, true
+				other.conn.Dirty()
+			}
+		})
+		for i := range 5 {
+			send(t, c, "a")
+			expect(t, c, "b")
+			s.on(func() {
+				if i > 0 && e.waited > 64 { // The first came when the others had not had their turn.
+					t.Errorf("%d writes of others came between a byte and its answer", e.waited)
+				}
+			})
+		}
+	})
+}
+
 func BenchmarkEcho(b *testing.B) {
 	for name, portable := range map[string]bool{"auto": false, "portable": true} {
 		b.Run("loops="+name, func(b *testing.B) {

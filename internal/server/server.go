@@ -165,7 +165,7 @@ func (s *Server) newShard() shard {
 	var group *session.Group
 	l := loop.New(loop.Config{
 		Portable: s.config.Loops == "portable",
-		Collect:  func() { group.Collect() },
+		Collect:  func() bool { return group.Collect() },
 		Closed:   s.clients.leave,
 		Log:      s.log,
 	})

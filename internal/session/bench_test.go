@@ -11,7 +11,8 @@ import (
 
 // takeAll lets the socket of every client take what there is.
 func takeAll(w *world, clients []*client) {
-	w.group.Collect()
+	for w.group.Collect() {
+	}
 	for _, c := range clients {
 		for p := c.s.Next(); len(p) > 0; p = c.s.Next() {
 			c.s.Wrote(len(p))

@@ -117,16 +117,23 @@ type Group struct {
 	mu    sync.Mutex
 	woken []*feed // topics with news, each once
 
-	spare []*feed // owned by the loop: the last woken
+	// Owned by the loop.
+	spare               []*feed // the last woken
+	firstNews, lastNews *feed   // whose subscriptions are being marked, in turns
 }
 
 // A feed is the group's interest in one topic.
 type feed struct {
 	group  *Group
 	topic  *hub.Topic
-	subs   []*subscription // owned by the loop
-	hash   uint64          // owned by the loop: wire.TopicHash; 0: no event stream has asked for it
-	queued atomic.Bool     // in Group.woken
+	queued atomic.Bool // in Group.woken
+
+	// Owned by the loop.
+	subs  []*subscription
+	hash  uint64 // wire.TopicHash; 0: no event stream has asked for it
+	left  int    // those before this index are to be marked, as the topic has news
+	again bool   // it has news again: all are to be marked, after those
+	next  *feed  // in the list that begins with Group.firstNews
 }
 
 // A subscription is one session's place in one topic.
@@ -179,22 +186,79 @@ func (f *feed) Wake() {
 	}
 }
 
-// Collect marks every session dirty that has something to read in a topic with
-// news. The loop calls it once a turn.
-func (g *Group) Collect() {
+const (
+	// collectPart is how many subscriptions a call of Collect marks.
+	collectPart = 256
+	// collectTurn is how many of one topic it marks before it is another's turn.
+	collectTurn = 64
+)
+
+// Collect marks sessions dirty that have something to read in a topic with news, a
+// part of them: topics take turns. It reports whether there are more. The loop calls
+// it at least once a turn.
+func (g *Group) Collect() (more bool) {
+	g.batches.forget()
+	g.takeWoken()
+	for n := collectPart; n > 0 && g.firstNews != nil; {
+		f := g.firstNews
+		if g.firstNews = f.next; g.firstNews == nil {
+			g.lastNews = nil
+		}
+		f.next = nil
+		n -= f.mark(min(n, collectTurn))
+		if f.left == 0 && f.again {
+			f.left, f.again = len(f.subs), false
+		}
+		if f.left > 0 {
+			g.listNews(f)
+		}
+	}
+	return g.firstNews != nil
+}
+
+// takeWoken lists topics that have news.
+func (g *Group) takeWoken() {
 	g.mu.Lock()
 	woken := g.woken
 	g.woken = g.spare[:0]
 	g.mu.Unlock()
-	g.batches.forget()
 	for i, f := range woken {
 		woken[i] = nil
 		f.queued.Store(false) // Before the cursors are looked at: what comes later wakes again.
-		for _, sub := range f.subs {
-			sub.session.markDirty(sub)
+		if f.left > 0 {
+			f.again = true
+			continue
+		}
+		if f.left = len(f.subs); f.left > 0 {
+			g.listNews(f)
 		}
 	}
 	g.spare = woken
+}
+
+// listNews puts f behind the topics whose subscriptions are being marked.
+func (g *Group) listNews(f *feed) {
+	if g.lastNews == nil {
+		g.firstNews = f
+	} else {
+		g.lastNews.next = f
+	}
+	g.lastNews = f
+}
+
+// mark marks the last n of the subscriptions that are left, and returns how many
+// there were. It goes down because [Group.leave] moves the last subscription into the
+// place of one that ends: so none gets out of its way.
+func (f *feed) mark(n int) int {
+	f.left = min(f.left, len(f.subs))
+	n = min(n, f.left)
+	for range n {
+		f.left--
+		if sub := f.subs[f.left]; !sub.cursor.AtTail() {
+			sub.session.markDirty(sub)
+		}
+	}
+	return n
 }
 
 // Drain has every session delivered what it subscribed to so far and then sent

@@ -268,7 +268,8 @@ func (c *client) write(n int) {
 
 // turn is a turn of the loop in which the socket takes everything.
 func (c *client) turn() {
-	c.w.group.Collect()
+	for c.w.group.Collect() {
+	}
 	c.write(1 << 30)
 }
 

@@ -119,9 +119,15 @@ func (s *Session) Gone() {
 	s.group.config.Stats.Sessions.Add(-1)
 }
 
-// drain has the session end once it has nothing to write.
+// drain has the session end once it has nothing to write. It may have news that it
+// was not marked for yet.
 func (s *Session) drain() {
 	if !s.gone {
+		for _, sub := range s.subs {
+			if !sub.cursor.AtTail() {
+				s.markDirty(sub)
+			}
+		}
 		s.ending = &endDraining
 		s.conn.Dirty()
 	}

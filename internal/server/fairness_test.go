@@ -1,0 +1,217 @@
+package server_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/auth/authtest"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+	"github.com/ikornaselur/notiflux/internal/worker"
+)
+
+// writeTime is how long each write of a [crowd] takes, in the time of its bubble.
+const writeTime = 100 * time.Microsecond
+
+// A crowd is a hub and one loop of text clients in a bubble.
+type crowd struct {
+	t      *testing.T
+	hub    *hub.Hub
+	loop   *loop.Loop
+	group  *session.Group
+	config transport.Config
+	token  string // for the topics hot and small
+
+	mu     sync.Mutex
+	offset uint64
+	writes []string // who wrote, in order
+}
+
+func newCrowd(t *testing.T) *crowd {
+	c := &crowd{t: t, hub: hub.New(hub.Config{Epoch: "E"})}
+	signer := authtest.NewSigner(t)
+	verifier := authtest.NewVerifier(t, signer)
+	token, err := signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"hot", "small"}, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := verifier.Verify(token); err != nil { // It is cached from now on.
+		t.Fatal(err)
+	}
+	c.token = string(token)
+	pool := worker.NewPool(1, 0, nil)
+	c.loop = loop.New(loop.Config{Portable: true, Collect: func() bool { return c.group.Collect() }})
+	c.group = session.NewGroup(session.Config{Hub: c.hub, Presence: presence.New(presence.Config{}), Verifier: verifier, Verifying: pool, Waiting: pool}, c.loop)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { c.loop.Run(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() })
+	return c
+}
+
+// A slowClient takes its time for each write.
+type slowClient struct {
+	loop.Client
+	wrote func()
+}
+
+func (s slowClient) Wrote(n int) {
+	s.Client.Wrote(n)
+	<-time.After(writeTime) // In the time of the bubble.
+	s.wrote()
+}
+
+// join adds a client that is subscribed to a topic, and returns its peer's end.
+func (c *crowd) join(name string, topic notiflux.Topic) net.Conn {
+	ours, theirs := net.Pipe()
+	c.t.Cleanup(func() { theirs.Close() })
+	subscribe := frametest.Text("/subscribe " + string(topic) + " " + c.token)
+	c.loop.Serve(ours, subscribe, func(conn *loop.Conn, now time.Duration) loop.Client {
+		socket := transport.NewWebSocket(&c.config, conn, now)
+		socket.Serve(c.group.New(socket, notiflux.Text))
+		return slowClient{socket, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.writes = append(c.writes, name)
+		}}
+	})
+	return theirs
+}
+
+func (c *crowd) publish(topic notiflux.Topic) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hub.Append([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: []byte("news")}}}, func() uint64 { c.offset++; return c.offset })
+}
+
+// written returns how often anyone wrote.
+func (c *crowd) written() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.writes)
+}
+
+// afterFirst returns how many writes there were from a time on until name wrote.
+func (c *crowd) afterFirst(from int, name string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, who := range c.writes[from:] {
+		if who == name {
+			return i
+		}
+	}
+	c.t.Errorf("%s did not write", name)
+	return 0
+}
+
+// A large topic does not delay what others are sent by its whole pass.
+func TestALargeTopicLetsOthersThrough(t *testing.T) {
+	const (
+		subscribers = 2000
+		slice       = 5 * time.Millisecond     // for which a loop writes
+		most        = 2 * int(slice/writeTime) // writes until what came by a socket is answered
+		mostSmall   = 600                      // until a message of another topic is out: two parts of the large one's pass
+	)
+	for name, act := range map[string]func(c *crowd, pinger net.Conn) (who string, within int){
+		"ping": func(_ *crowd, pinger net.Conn) (string, int) {
+			if _, err := pinger.Write(frametest.Ping("x")); err != nil {
+				t.Fatal(err)
+			}
+			return "pinger", most
+		},
+		"command": func(_ *crowd, pinger net.Conn) (string, int) {
+			if _, err := pinger.Write(frametest.Text("/dance")); err != nil {
+				t.Fatal(err)
+			}
+			return "pinger", most
+		},
+		"message of a small topic": func(c *crowd, _ net.Conn) (string, int) {
+			c.publish("small")
+			return "small", mostSmall
+		},
+		"new client": func(c *crowd, _ net.Conn) (string, int) {
+			c.publish("small")
+			c.join("new", "small").Write(frametest.Ping("x"))
+			return "new", most
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCrowd(t)
+				for range subscribers {
+					c.join("hot", "hot")
+				}
+				pinger := c.join("pinger", "hot")
+				go io.Copy(io.Discard, pinger)
+				go io.Copy(io.Discard, c.join("small", "small"))
+				synctest.Wait()
+				c.publish("hot")
+				time.Sleep(10 * time.Millisecond) // The pass is under way.
+				from := c.written()
+				who, within := act(c, pinger)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if got := c.afterFirst(from, who); got > within {
+					t.Errorf("it went out after %d other writes, want at most %d", got, within)
+				}
+				if from == 0 || from+within > subscribers {
+					t.Errorf("the pass was not under way: %d writes", from)
+				}
+				if got := c.written(); got < subscribers+2 {
+					t.Errorf("%d writes, want one for each of %d", got, subscribers+2)
+				}
+			})
+		})
+	}
+}
+
+// Clients that have something to say all the time do not stop delivery.
+func TestAFloodDoesNotStopDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		c.config.ControlRate = -1
+		const subscribers, flooders = 500, 200
+		for range subscribers {
+			c.join("hot", "hot")
+		}
+		done := make(chan struct{})
+		for range flooders {
+			peer := c.join("flooder", "small")
+			go io.Copy(io.Discard, peer)
+			go func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+						peer.Write(frametest.Ping("x"))
+					}
+				}
+			}()
+		}
+		time.Sleep(50 * time.Millisecond)
+		c.publish("hot")
+		time.Sleep(3 * subscribers * writeTime)
+		close(done)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		count := make(map[string]int)
+		for _, who := range c.writes {
+			count[who]++
+		}
+		if count["hot"] < subscribers || count["flooder"] == 0 {
+			t.Errorf("%v writes; want %d of hot, and some of the flooders", count, subscribers)
+		}
+	})
+}
