@@ -9,7 +9,7 @@
 CHROMIUM="${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}"
 [ -n "$CHROMIUM" ] || skip "needs Chromium (Debian: chromium)"
 NGINX_PROGRAM="$(PATH="$PATH:/usr/sbin" command -v nginx || true)"
-[ -n "$NGINX_PROGRAM" ] || skip "needs nginx (Debian: nginx-light)"
+[ -n "$NGINX_PROGRAM" ] || skip "needs nginx (Debian: nginx)"
 node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null ||
 	skip "needs Node.js 20 with npm (Debian: nodejs npm)"
 python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
