@@ -297,6 +297,7 @@ func TestTokens(t *testing.T) {
 		{"bad body is not saved by the header", foreign, []string{"Authorization", "Bearer " + good}, 401, notiflux.TokenInvalid},
 		{"empty body leaves it to the header", "", []string{"Authorization", "Bearer " + good}, 200, ""},
 		{"another key", "-", []string{"Authorization", "Bearer " + foreign}, 401, notiflux.TokenInvalid},
+		{"Basic, and a token in the body", good, []string{"Authorization", "Basic dTpw"}, 200, ""},
 		{"Basic", "-", []string{"Authorization", "Basic dTpw"}, 401, notiflux.TokenInvalid},
 		{"no scheme", "-", []string{"Authorization", good}, 401, notiflux.TokenInvalid},
 		{"no token", "-", []string{"Authorization", "Bearer"}, 401, notiflux.TokenInvalid},

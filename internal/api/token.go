@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -41,11 +42,12 @@ func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims
 
 // token returns the token of a GET request, never an empty one.
 func (a *API) token(r *http.Request) (auth.Token, error) {
-	token, err := Bearer(r.Header)
-	if err != nil || token != "" {
-		return token, err
+	token, inHeader := Bearer(r.Header)
+	foreign := errors.Is(inHeader, errForeignScheme)
+	if inHeader != nil && !foreign || token != "" {
+		return token, inHeader
 	}
-	token, err = cookie(r)
+	token, err := cookie(r)
 	trusted := a.trustsCookie(r)
 	if trusted && (err != nil || token != "") {
 		return token, err
@@ -54,6 +56,8 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 		return auth.Token(inQuery), nil
 	}
 	switch {
+	case foreign:
+		return "", inHeader
 	case !trusted && token != "":
 		return "", notiflux.Errorf(notiflux.TokenMissing, "the cookie %s is not read for pages of this origin: have it listed by name, or send Authorization: Bearer <token>", tokenCookie)
 	case a.noQueryTokens:
@@ -62,9 +66,14 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
 }
 
+// errForeignScheme says that the Authorization header is not for this server: a
+// browser sends Basic by itself once a page of the same site asked for a password.
+var errForeignScheme = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has another scheme, and there is no token besides: it should be: Bearer <token>")
+
 // Bearer returns the token of the Authorization header (RFC 6750 section 2.1),
 // empty when there is no such header. Anything else in it, or a second one, is
-// TokenInvalid: it is never taken for a request without a token.
+// TokenInvalid: it is never taken for a request without a token. Only a token from
+// elsewhere, which the caller looks for, makes up for a header of another scheme.
 func Bearer(h http.Header) (auth.Token, error) {
 	values := h["Authorization"]
 	switch len(values) {
@@ -74,9 +83,12 @@ func Bearer(h http.Header) (auth.Token, error) {
 	default:
 		return "", notiflux.Errorf(notiflux.TokenInvalid, "there is more than one Authorization header")
 	}
-	scheme, token, _ := strings.Cut(values[0], " ")
+	scheme, token, separated := strings.Cut(values[0], " ")
 	token = strings.TrimLeft(token, " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" || strings.ContainsAny(token, " \t,") {
+	if separated && !strings.EqualFold(scheme, "Bearer") {
+		return "", errForeignScheme
+	}
+	if !separated || token == "" || strings.ContainsAny(token, " \t,") {
 		return "", notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header should be: Bearer <token>")
 	}
 	return auth.Token(token), nil
