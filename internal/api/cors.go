@@ -3,13 +3,14 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/ikornaselur/notiflux"
 )
 
 const (
 	// corsHeaders are the request headers that a page may set besides the
-	// harmless ones.
+	// harmless ones and those that it asks for.
 	corsHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 
 	// corsExposed are the response headers that a page may read besides the
@@ -53,8 +54,38 @@ func (p *path) answerOptions(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
 		h.Set("Access-Control-Allow-Methods", p.allow)
-		h.Set("Access-Control-Allow-Headers", corsHeaders)
+		h.Set("Access-Control-Allow-Headers", allowedHeaders(r.Header["Access-Control-Request-Headers"]))
 		h.Set("Access-Control-Max-Age", corsMaxAge)
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// allowedHeaders returns corsHeaders and whatever else a page asks for. Authority
+// lies in the token, and scripts for tracing or caching add headers of their own
+// (traceparent, baggage, sentry-trace, Cache-Control) to each request.
+func allowedHeaders(requested []string) string {
+	allowed := strings.Split(corsHeaders, ", ")
+	for _, line := range requested {
+		for name := range strings.SplitSeq(line, ",") {
+			name = strings.Trim(name, " \t")
+			known := slices.ContainsFunc(allowed, func(other string) bool { return strings.EqualFold(name, other) })
+			if !known && isToken(name) && len(allowed) < maxCORSHeaders {
+				allowed = append(allowed, name)
+			}
+		}
+	}
+	return strings.Join(allowed, ", ")
+}
+
+// maxCORSHeaders bounds the answer to a preflight, and what comparing costs.
+const maxCORSHeaders = 100
+
+// isToken reports whether s can be the name of a header (RFC 9110 section 5.6.2).
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
 }

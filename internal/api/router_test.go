@@ -165,6 +165,12 @@ func TestPreflight(t *testing.T) {
 			t.Errorf("%s = %q, want %q", name, got, want)
 		}
 	}
+	// Scripts for tracing and caching add headers of their own.
+	r = s.do(t, "OPTIONS", "/poll", "", "Origin", "https://app.example.com", "Access-Control-Request-Method", "GET",
+		"Access-Control-Request-Headers", "authorization,baggage,cache-control", "Access-Control-Request-Headers", "sentry-trace, traceparent, x y, x:, x(")
+	if got, want := r.header.Get("Access-Control-Allow-Headers"), "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, baggage, cache-control, sentry-trace, traceparent"; got != want {
+		t.Errorf("Access-Control-Allow-Headers = %q, want %q", got, want)
+	}
 	r = s.do(t, "OPTIONS", "/broadcast", "", "Origin", "https://app.example.com")
 	r.want(t, 204, "")
 	if got := r.header.Get("Access-Control-Max-Age"); got != "" {
