@@ -122,7 +122,7 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	if len(key) != 1 || !validKey(key[0]) {
 		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Key must be there once, and be %d bytes in base64", keyBytes)
 	}
-	if _, err := offeredToken(r.Header); err != nil {
+	if err := checkOffers(r.Header); err != nil {
 		return err
 	}
 	if u.Over != nil {
@@ -134,10 +134,18 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 // checkUpgrade returns why a request does not ask for a WebSocket of the
 // version that this server speaks.
 func checkUpgrade(r *http.Request) error {
+	upgrade, connection := hasToken(r.Header["Upgrade"], upgradeTo), hasToken(r.Header["Connection"], "upgrade")
+	meant := upgrade || connection || len(r.Header[headerKey]) > 0 // a proxy may have dropped the rest
 	switch {
+	case r.ProtoMajor == 1 && r.ProtoMinor < 1 && meant:
+		return notiflux.Errorf(notiflux.UpgradeRequired, "a WebSocket is opened with HTTP/1.1, and this came as HTTP/1.0, probably from a proxy: in nginx, set proxy_http_version 1.1")
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
 		return notiflux.Errorf(notiflux.UpgradeRequired, "a WebSocket is opened with HTTP/1.1")
-	case !hasToken(r.Header["Upgrade"], upgradeTo) || !hasToken(r.Header["Connection"], "upgrade"):
+	case !upgrade && meant:
+		return notiflux.Errorf(notiflux.UpgradeRequired, "the header Upgrade should be websocket, and a proxy probably dropped it: in nginx, set proxy_set_header Upgrade $http_upgrade")
+	case !connection && meant:
+		return notiflux.Errorf(notiflux.UpgradeRequired, "the header Connection should be Upgrade, and a proxy probably dropped it: in nginx, set proxy_set_header Connection upgrade")
+	case !meant:
 		return notiflux.Errorf(notiflux.UpgradeRequired, "this address is for WebSockets: ask for an upgrade")
 	case !slices.Equal(r.Header[headerVersion], []string{version}):
 		return notiflux.Errorf(notiflux.UpgradeRequired, "Sec-WebSocket-Version must be %s", version)
@@ -187,6 +195,27 @@ func offeredToken(h http.Header) (token string, err error) {
 		}
 	}
 	return token, nil
+}
+
+// checkOffers returns what is wrong with the subprotocols that a client offers.
+// Browsers fail without a reason when none of theirs is agreed on, which a token
+// never is.
+func checkOffers(h http.Header) error {
+	token, others := false, false
+	for name := range offers(h) {
+		if strings.HasPrefix(name, tokenProtocol) {
+			token = true
+		} else if name != "" {
+			others = true
+		}
+	}
+	if _, err := offeredToken(h); err != nil {
+		return err
+	}
+	if token && !others {
+		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol offers a token only: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
+	}
+	return nil
 }
 
 // offers are the subprotocols that a client offers, in its order.

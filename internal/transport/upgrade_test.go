@@ -225,12 +225,11 @@ func TestSubprotocol(t *testing.T) {
 		{header + `"notiflux.v1.text"`, "", ""},
 		{header + "chat\r\n" + header + "\t notiflux.v1.text ", "notiflux.v1.text", ""},
 
-		{header + "notiflux.token.aaa.bbb.ccc", "", "aaa.bbb.ccc"},
 		{header + "notiflux.token.aaa.bbb.ccc, notiflux.v1.text", "notiflux.v1.text", "aaa.bbb.ccc"},
 		{header + "notiflux.v1.json,notiflux.token.eyJ-_.eyJ0.x-_", "notiflux.v1.json", "eyJ-_.eyJ0.x-_"},
 		{header + "notiflux.v1.json\r\n" + header + " notiflux.token.a ", "notiflux.v1.json", "a"},
 		{header + "chat, notiflux.token.a", "", "a"},
-		{header + "notiflux.token.notiflux.v1.text", "", "notiflux.v1.text"},
+		{header + "chat, notiflux.token.notiflux.v1.text", "", "notiflux.v1.text"},
 		{header + "notiflux.token., notiflux.v1.json", "notiflux.v1.json", ""},
 		{header + "notiflux.token", "", ""},
 		{header + "Notiflux.Token.a", "", ""},
@@ -250,9 +249,39 @@ func TestSubprotocol(t *testing.T) {
 		"notiflux.token.a, notiflux.v1.json, notiflux.token.a",
 		"notiflux.token.a\r\n" + header + "notiflux.token.b",
 		"notiflux.token.,notiflux.token.",
+		// No browser takes the connection when none of its protocols is agreed on.
+		"notiflux.token.aaa.bbb.ccc",
+		", notiflux.token.a,",
+		"notiflux.token.",
+		"notiflux.token.notiflux.v1.text",
 	} {
 		answer, _, _ := exchange(t, address, request(header+offer))
 		equal(t, offer+": status", answer.StatusCode, 400)
+	}
+}
+
+// A handshake that came through a proxy which is not set up for WebSockets is told
+// which header is missing, and who probably dropped it.
+func TestHandshakeThroughAProxy(t *testing.T) {
+	address, _ := serve(t, new(transport.Upgrader))
+	for _, c := range []struct{ name, request, header string }{
+		{"no connection", request("-Connection"), "Connection"},
+		{"connection without upgrade", request("Connection: keep-alive"), "Connection"},
+		{"no upgrade", request("-Upgrade"), "Upgrade"},
+		{"neither of both", request("-Upgrade", "-Connection"), "Upgrade"},
+		{"HTTP/1.0", request("GET /ws HTTP/1.0"), "HTTP/1.1"},
+		{"HTTP/1.0 without both", request("GET /ws HTTP/1.0", "-Upgrade", "Connection: close"), "HTTP/1.1"},
+	} {
+		answer, _, _ := exchange(t, address, c.request)
+		equal(t, c.name+": status", answer.StatusCode, 426)
+		body, err := io.ReadAll(answer.Body)
+		if err != nil || !strings.Contains(string(body), c.header) || !strings.Contains(string(body), "proxy") {
+			t.Errorf("%s: %s, %v; want %s and a proxy named", c.name, body, err, c.header)
+		}
+	}
+	answer, _, _ := exchange(t, address, "GET /ws HTTP/1.1\r\nHost: example.com\r\n\r\n")
+	if body, _ := io.ReadAll(answer.Body); strings.Contains(string(body), "proxy") {
+		t.Errorf("a visit is told of a proxy: %s", body)
 	}
 }
 
