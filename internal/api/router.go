@@ -97,11 +97,17 @@ func (rt *router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 		// A fake in a test knows no deadlines; a connection does.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
+	if r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0) {
+		// net/http drops a Content-Length beside Transfer-Encoding, and either header of
+		// HTTP/1.0. A proxy that went by the one that is gone sees another end of this
+		// request: nothing behind it may be taken for the next one (RFC 9112, section 6.1).
+		w.Header().Set("Connection", "close")
+	}
 	if err := rt.admitOrigin(w.Header(), r.Header); err != nil {
 		return err
 	}
 	if p == nil {
-		return notiflux.Errorf(notiflux.NotFound, "there is nothing at this path")
+		return rt.notFound(r.URL.EscapedPath())
 	}
 	if handle := p.methods[r.Method]; handle != nil {
 		return handle(w, r)
@@ -112,6 +118,16 @@ func (rt *router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 		return nil
 	}
 	return notiflux.Errorf(notiflux.MethodNotAllowed, "this path takes %s", p.allow)
+}
+
+// notFound says that there is nothing at a path, and what is if only slashes are
+// in the way.
+func (rt *router) notFound(requested string) error {
+	name := "/" + strings.Trim(requested, "/")
+	if rt.paths[name] == nil {
+		return notiflux.Errorf(notiflux.NotFound, "there is nothing at this path")
+	}
+	return notiflux.Errorf(notiflux.NotFound, "the path has a slash too many: it should be %s; look at the base address of the client and at the rules of a proxy", name)
 }
 
 // recover answers a request whose handler panicked, which is our fault.
