@@ -87,7 +87,22 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer rt.recover(w, r, p)
 	if err := rt.serve(w, r, p); err != nil {
 		rt.logProblem(r, p, err)
+		if r.ProtoMajor == 1 && closes(notiflux.Refusal(err).Code) {
+			w.Header().Set("Connection", "close")
+		}
 		wire.WriteProblem(w, err)
+	}
+}
+
+// closes reports whether an HTTP/1 connection ends after it was told this code. A
+// client that keeps a refused connection open takes a descriptor that the server,
+// which has no room or no time left, needs for others.
+func closes(code notiflux.Code) bool {
+	switch code {
+	case notiflux.OverCapacity, notiflux.Draining, notiflux.Unavailable:
+		return true
+	default:
+		return false
 	}
 }
 

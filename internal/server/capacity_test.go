@@ -1,0 +1,114 @@
+package server_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server"
+)
+
+// rawConn is a connection whose client never closes it.
+type rawConn struct {
+	net.Conn
+	t       *testing.T
+	answers *bufio.Reader
+}
+
+func dialHTTP(t *testing.T, url string) *rawConn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(time.Minute)) // less than the two minutes of an idle connection
+	return &rawConn{c, t, bufio.NewReader(c)}
+}
+
+// ask sends a request and returns the answer, whose body it has read.
+func (w *rawConn) ask(request, body string, headers ...string) *http.Response {
+	w.t.Helper()
+	text := request + " HTTP/1.1\r\nHost: x\r\n"
+	for i := 0; i < len(headers); i += 2 {
+		text += headers[i] + ": " + headers[i+1] + "\r\n"
+	}
+	if body != "" {
+		text += fmt.Sprintf("Content-Length: %d\r\n", len(body))
+	}
+	if _, err := io.WriteString(w, text+"\r\n"+body); err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := http.ReadResponse(w.answers, nil)
+	if err != nil {
+		w.t.Fatalf("%s: %v", request, err)
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		w.t.Fatalf("%s: %v", request, err)
+	}
+	return r
+}
+
+// wantEnd fails the test unless the server closes the connection, with nothing more said.
+func (w *rawConn) wantEnd(what string) {
+	w.t.Helper()
+	if rest, err := io.ReadAll(w.answers); err != nil || len(rest) > 0 {
+		w.t.Errorf("%s: the connection goes on: %q, %v", what, rest, err)
+	}
+}
+
+func TestRefusalsForCapacityCloseTheConnection(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) { c.MaxConnections, c.MaxTopics = 1, 1 })
+		s.Subscribe("a")
+		since := mustRead(t, s, "/poll?topic=a", "a").Cursor
+		reader := []string{"Authorization", "Bearer " + s.Token(auth.Subscribe, "a")}
+		for _, test := range []struct {
+			request, body string
+			headers       []string
+		}{
+			{"GET /ws", "", handshake},
+			{"GET /events?topic=a", "", reader},
+			{"GET /stream?topic=a", "", reader},
+			{"GET /poll?topic=a&since=" + since, "", reader},
+			{"POST /broadcast", `{"topic":"b","message":1}`, []string{"Authorization", "Bearer " + s.Token(auth.Broadcast, "b")}},
+		} {
+			w := dialHTTP(t, s.URL)
+			if r := w.ask(test.request, test.body, test.headers...); r.StatusCode != 503 || !r.Close {
+				t.Errorf("%s: %s, Connection: close %v; want 503 and close", test.request, r.Status, r.Close)
+			}
+			w.wantEnd(test.request)
+		}
+		w := dialHTTP(t, s.URL) // Other refusals leave the connection to its client.
+		for range 2 {
+			if r := w.ask("GET /nothing", ""); r.StatusCode != 404 || r.Close {
+				t.Errorf("not found: %s, Connection: close %v; want 404 and no close", r.Status, r.Close)
+			}
+		}
+	})
+}
+
+func TestRefusalsOfADrainingServerCloseTheConnection(t *testing.T) {
+	c := withKey(t)
+	s, err := server.Open(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drained := httptest.NewServer(server.Drained(s))
+	defer drained.Close()
+	for _, request := range []string{"GET /readyz", "GET /ws"} {
+		w := dialHTTP(t, drained.URL)
+		if r := w.ask(request, "", handshake...); r.StatusCode != 503 || !r.Close {
+			t.Errorf("%s: %s, Connection: close %v; want 503 and close", request, r.Status, r.Close)
+		}
+		w.wantEnd(request)
+	}
+}
