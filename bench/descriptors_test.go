@@ -3,7 +3,9 @@
 package bench_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -18,8 +20,8 @@ import (
 // Out of descriptors, the server goes on for those it has, and takes others
 // once there is room.
 func TestOutOfDescriptors(t *testing.T) {
-	const limit = 60
-	p := serveWithin(t, limit, "--max-connections=1000")
+	const limit = 100
+	p := serveWithin(t, limit)
 	subscribe, broadcast := p.token(t, auth.Subscribe, "t"), p.token(t, auth.Broadcast, "t")
 	publish := func(client *http.Client, message string) {
 		t.Helper()
@@ -27,6 +29,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		if err != nil || r.StatusCode != http.StatusOK {
 			t.Fatalf("broadcast %q: %v, %v", message, r, err)
 		}
+		io.Copy(io.Discard, r.Body) // so that the connection stays
 		r.Body.Close()
 	}
 	first := p.subscribe(t, subscribe, 0)
@@ -56,8 +59,82 @@ func TestOutOfDescriptors(t *testing.T) {
 	for _, c := range waiting {
 		c.Close()
 	}
+	p.awaitRoom(t)
 	second := p.subscribe(t, subscribe, 0)
 	publish(publisher, "after")
 	expect(first, "after")
 	expect(second, "after")
+}
+
+// Clients without a token that ask one question and stay cannot take a server out:
+// health checks and the admin listener answer, the log says what to change, and idle
+// connections end early, so that others get in.
+func TestIdleConnectionsLeaveRoom(t *testing.T) {
+	const limit = 120
+	p := serveWithin(t, limit)
+	address := strings.TrimPrefix(p.url, "http://")
+	var idle []net.Conn
+	refused := 0
+	for i := range 3 * limit {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(time.Minute)) // An idle connection has two minutes otherwise.
+		fmt.Fprint(c, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+		r, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || r.StatusCode != http.StatusOK {
+			t.Fatalf("health on connection %d: %v, %v", i, r, err)
+		}
+		if r.Close {
+			refused++
+		} else {
+			idle = append(idle, c)
+		}
+	}
+	if len(idle) == 0 || refused == 0 {
+		t.Errorf("%d connections stay open, %d do not; want some of each", len(idle), refused)
+	}
+	metrics, err := http.Get(p.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(metrics.Body)
+	metrics.Body.Close()
+	if want := "notiflux_open_connections "; err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("metrics lack %q: %v", want, err)
+	}
+	full, err := http.Get(p.url + "/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full.Body.Close()
+	if full.StatusCode != http.StatusServiceUnavailable || full.Header.Get("Retry-After") == "" || !full.Close {
+		t.Errorf("a request past the limit: %s, %v; want 503 and the end of the connection", full.Status, full.Header)
+	}
+	if log := p.log.String(); !strings.Contains(log, "no more connections are accepted") || !strings.Contains(log, "NOTIFLUX_MAX_CONNECTIONS") {
+		t.Errorf("the log does not say what to change:\n%s", log)
+	}
+	if rest, err := io.ReadAll(idle[0]); err != nil || len(rest) > 0 {
+		t.Errorf("the oldest idle connection: %q, %v; want its end", rest, err)
+	}
+	p.awaitRoom(t)
+}
+
+// awaitRoom returns once the server takes a client, which it may learn a moment after
+// another has gone.
+func (p *process) awaitRoom(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		c, err := p.connect(0)
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server takes no client: ", err)
+		}
+	}
 }

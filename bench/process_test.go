@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -32,6 +33,25 @@ import (
 type process struct {
 	url, admin, pid string
 	signer          *auth.Signer
+	log             *logged
+}
+
+// logged is what a server has logged so far.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func serve(t testing.TB, flags ...string) *process {
@@ -56,6 +76,9 @@ func serveWithin(t testing.TB, descriptors int, flags ...string) *process {
 		args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, descriptors)}, args...)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
+	if descriptors > 0 {
+		cmd.Env = append(os.Environ(), "GOMAXPROCS=2") // Each loop has descriptors of its own.
+	}
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -69,8 +92,9 @@ func serveWithin(t testing.TB, descriptors int, flags ...string) *process {
 		_, url, ok := strings.Cut(lines.Text(), " url=")
 		url, admin, both := strings.Cut(url, " admin=")
 		if ok && both {
-			go io.Copy(io.Discard, log)
-			return &process{url, admin, strconv.Itoa(cmd.Process.Pid), signer}
+			said := new(logged)
+			go io.Copy(said, log)
+			return &process{url, admin, strconv.Itoa(cmd.Process.Pid), signer, said}
 		}
 	}
 	t.Fatal("the server does not say where it listens")

@@ -45,7 +45,7 @@ type Serve struct {
 	MaxMessageBytes        Bytes `group:"Limits:" env:"NOTIFLUX_MAX_MESSAGE_BYTES" default:"64KiB" help:"Largest message, at most 8MiB."`
 	MaxBodyBytes           Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Largest body of an HTTP request."`
 	MaxKeyBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_KEY_BYTES" default:"128MiB" help:"Memory for the keys of the last 2 minutes."`
-	MaxConnections         int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Most connections; 0 is 80 % of the descriptor limit."`
+	MaxConnections         int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Limit on WebSockets, event streams and waiting polls; 0 is 80 % of the descriptor limit."`
 	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Most topics that are held or remembered."`
 	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Most topics that one client is subscribed to."`
 	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"How far behind the history a client may fall before it is cut."`

@@ -82,9 +82,25 @@ func (c *Serve) validateLimits(p *Problems) {
 		p.when(room.bytes < room.need, room.flag, "is %v: give at least %s%s, which is %v", room.bytes, room.times, Name("max-message-bytes"), size)
 	}
 	p.when(c.MaxKeyBytes < KiB, "max-key-bytes", "is %v: give at least %v", c.MaxKeyBytes, KiB)
-	p.when(c.MaxConnections < 0, "max-connections", "is %d: give a number above zero, or 0 for 80 %% of the descriptor limit", c.MaxConnections)
+	c.validateConnections(p)
 	p.positive("max-topics", int64(c.MaxTopics))
 	p.positive("max-topics-per-connection", int64(c.MaxTopicsPerConnection))
+}
+
+// validateConnections holds the limit on connections to the descriptors of the process:
+// a connection that cannot be had is better refused at start than under load.
+func (c *Serve) validateConnections(p *Problems) {
+	const flag = "max-connections"
+	room, limit := connectionRoom(), descriptorLimit()
+	p.when(c.MaxConnections < 0, flag, "is %d: give a number above zero, or 0 for 80 %% of the descriptor limit", c.MaxConnections)
+	switch {
+	case room < 1:
+		p.when(true, flag, "has no room: the server needs %d file descriptors besides those of connections, and the limit of the process is %d: raise it (ulimit -n)",
+			SpareDescriptors+ownDescriptors(), limit)
+	case c.MaxConnections > room:
+		p.when(true, flag, "is %d: the file descriptor limit of the process, %d, leaves room for %d connections: give at most that, or raise the limit (ulimit -n)",
+			c.MaxConnections, limit, room)
+	}
 }
 
 func (c *Serve) validateRunning(p *Problems) {

@@ -86,6 +86,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"messages above the lag", func(c *config.Serve) { c.MaxLagBytes = 64*config.KiB - 1 }, "--max-lag-bytes (NOTIFLUX_MAX_LAG_BYTES) is 65535: give at least --max-message-bytes"},
 		{"messages above half the body", func(c *config.Serve) { c.MaxBodyBytes = 128*config.KiB - 1 }, "--max-body-bytes (NOTIFLUX_MAX_BODY_BYTES) is 131071: give at least twice --max-message-bytes"},
 		{"negative connections", func(c *config.Serve) { c.MaxConnections = -1 }, "--max-connections (NOTIFLUX_MAX_CONNECTIONS) is -1"},
+		{"connections that the system does not have", func(c *config.Serve) { c.MaxConnections = 2_000_000 }, "--max-connections (NOTIFLUX_MAX_CONNECTIONS) is 2000000: the file descriptor limit of the process, "},
 		{"no topics", func(c *config.Serve) { c.MaxTopics = 0 }, "--max-topics (NOTIFLUX_MAX_TOPICS) is 0"},
 		{"no topics per connection", func(c *config.Serve) { c.MaxTopicsPerConnection = 0 }, "--max-topics-per-connection (NOTIFLUX_MAX_TOPICS_PER_CONNECTION) is 0"},
 		{"unknown loops", func(c *config.Serve) { c.Loops = "kqueue" }, `--loops (NOTIFLUX_LOOPS) is "kqueue": give auto or portable`},

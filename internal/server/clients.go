@@ -9,10 +9,35 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/api"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
+
+// closing has every answer say that the connection ends, when the server shuts down or
+// the connection is past the limit: an HTTP/2 client takes it as the end of its
+// connection, too.
+func (s *Server) closing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.isDraining() || isSpare(r) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// unlessSpare has handle answer requests on connections within the limit only.
+func unlessSpare(handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if isSpare(r) {
+			return errFull
+		}
+		return handle(w, r)
+	}
+}
+
+var errFull = notiflux.Errorf(notiflux.OverCapacity, "connection limit reached: try again later")
 
 // broadcast publishes; a shutdown waits for it.
 func (s *Server) broadcast(w http.ResponseWriter, r *http.Request) error {
@@ -23,10 +48,25 @@ func (s *Server) broadcast(w http.ResponseWriter, r *http.Request) error {
 	return s.api.Broadcast(w, r)
 }
 
-// admit takes a place for a client, unless the server shuts down: who has one is
-// waited for.
+// enter takes a place for a client.
+func (s *Server) enter() error {
+	err := s.clients.enter()
+	if err != nil && s.full.due() {
+		s.log.Warn("connection limit reached: clients are refused", "limit", s.clients.most, "setting", config.Name("max-connections"))
+	}
+	return err
+}
+
+// ended gives back the place of a client whose connection a loop has closed.
+func (s *Server) ended() {
+	s.clients.leave()
+	s.gate.leave()
+}
+
+// admit takes a place for a client, unless the server shuts down: a shutdown waits for
+// the clients that have one.
 func (s *Server) admit() error {
-	if err := s.clients.enter(); err != nil {
+	if err := s.enter(); err != nil {
 		return err
 	}
 	if err := s.ready(); err != nil {
@@ -83,7 +123,7 @@ func (s *Server) credential(token auth.Token, h http.Header) (c session.Credenti
 func (s *Server) serve(nc net.Conn, early []byte, client func(*session.Group, *loop.Conn, time.Duration) loop.Client) {
 	s.memory.handshake()
 	shard := &s.shards[int(s.next.Add(1))%len(s.shards)]
-	shard.loop.Serve(nc, early, func(c *loop.Conn, now time.Duration) loop.Client {
+	shard.loop.Serve(s.gate.hand(nc), early, func(c *loop.Conn, now time.Duration) loop.Client {
 		return client(shard.group, c, now)
 	})
 }

@@ -31,6 +31,7 @@ func (s *Server) metrics() *metrics.Registry {
 	gauge := func(name, help string, read func() float64) { m.Gauge(name, help, nil, read) }
 
 	gauge("notiflux_connections", "Clients connected now.", func() float64 { return float64(s.clients.count()) })
+	gauge("notiflux_open_connections", "Connections of the public port now, also idle ones.", func() float64 { return float64(s.gate.count()) })
 	gauge("notiflux_sessions", "Sessions now.", func() float64 { return float64(s.sessions.Sessions.Load()) })
 	gauge("notiflux_subscriptions", "Subscriptions now.", func() float64 { return float64(s.sessions.Subscriptions.Load()) })
 	gauge("notiflux_topics", "Topics held now.", func() float64 { return float64(s.hub.Stats().Topics) })

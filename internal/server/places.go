@@ -7,8 +7,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// places counts the connections that are served, or the requests, and keeps them
-// within their limit. Safe for concurrent use.
+// places counts clients, or requests, and keeps them within a limit. Safe for
+// concurrent use.
 type places struct {
 	most int // immutable
 
@@ -17,24 +17,15 @@ type places struct {
 	empty chan struct{} // closed when open falls to 0; nil: nobody waits
 }
 
-// unlimited stands for a limit on descriptors that is none.
-const unlimited = 1 << 20
-
-// newPlaces returns places: room for most connections; 0 takes what the
-// system's limit on descriptors leaves.
-func newPlaces(most int) *places {
-	if most <= 0 {
-		most = connectionsBySystem()
-	}
-	return &places{most: most}
-}
+// newPlaces returns places with room for most.
+func newPlaces(most int) *places { return &places{most: most} }
 
 // enter takes one place, or returns why there is none.
 func (p *places) enter() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.open >= p.most {
-		return notiflux.Errorf(notiflux.OverCapacity, "the server has %d connections, its most: try again later", p.most)
+		return notiflux.Errorf(notiflux.OverCapacity, "connection limit reached (%d): try again later", p.most)
 	}
 	p.open++
 	return nil

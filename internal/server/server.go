@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -58,12 +59,12 @@ const (
 // A Server is a whole notiflux. Make one with Open, and let it Run.
 type Server struct {
 	// Immutable after Open.
-	config   config.Serve
-	log      *slog.Logger
-	origins  origin.List
-	listener net.Listener
-	admin    net.Listener // nil: off
-	tls      *certificate // nil: off
+	config  config.Serve
+	log     *slog.Logger
+	origins origin.List
+	gate    *gate        // the public listener
+	admin   *gate        // nil: off
+	tls     *certificate // nil: off
 
 	hub        *hub.Hub
 	broker     broker.Broker
@@ -80,7 +81,8 @@ type Server struct {
 	streams    map[notiflux.Encoding]*transport.Config
 	sessions   session.Stats
 	clients    *places
-	publishers *places // requests to broadcast that are under way
+	full       occasion // to tell that clients has no room
+	publishers *places  // requests to broadcast that are under way
 	memory     tidier
 	shards     []shard
 
@@ -104,7 +106,7 @@ func Open(c config.Serve, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, log: logger, origins: p.origins, tls: p.tls, clients: newPlaces(c.MaxConnections), publishers: newPlaces(unlimited), draining: make(chan struct{})}
+	s := &Server{config: c, log: logger, origins: p.origins, tls: p.tls, clients: newPlaces(c.Connections().Clients), publishers: newPlaces(math.MaxInt), draining: make(chan struct{})}
 	s.build(p.keys)
 	if err := s.listen(); err != nil {
 		return nil, err
@@ -140,7 +142,7 @@ func (s *Server) build(keys *auth.Keys) {
 		Log:             s.log,
 		Origins:         s.origins,
 		NoQueryTokens:   !c.QueryTokens,
-		Enter:           s.clients.enter,
+		Enter:           s.enter,
 		Leave:           s.clients.leave,
 		Draining:        s.draining,
 	})
@@ -166,7 +168,7 @@ func (s *Server) newShard() shard {
 	l := loop.New(loop.Config{
 		Portable: s.config.Loops == "portable",
 		Collect:  func() bool { return group.Collect() },
-		Closed:   s.clients.leave,
+		Closed:   s.ended,
 		Log:      s.log,
 	})
 	group = session.NewGroup(session.Config{
@@ -187,19 +189,27 @@ func (s *Server) newShard() shard {
 }
 
 // listen opens the listeners.
-func (s *Server) listen() (err error) {
-	if s.listener, err = net.Listen("tcp", s.config.Address()); err != nil {
+func (s *Server) listen() error {
+	l, err := net.Listen("tcp", s.config.Address())
+	if err != nil {
 		return fmt.Errorf("%s, %s: %w", config.Name("host"), config.Name("port"), err)
 	}
+	s.gate = newGate(l.(*net.TCPListener), gateConfig{
+		most:  s.config.Connections().All,
+		spare: spareConnections,
+		log:   s.log,
+		limit: config.Name("max-connections"),
+	})
 	addr, chosen := s.config.Admin()
 	if addr == "" {
 		return nil
 	}
-	s.admin, err = net.Listen("tcp", addr)
+	l, err = net.Listen("tcp", addr)
 	switch {
 	case err == nil:
+		s.admin = newGate(l.(*net.TCPListener), gateConfig{most: adminConnections, log: s.log, limit: config.Name("admin-addr")})
 	case chosen:
-		s.listener.Close()
+		s.gate.Close()
 		return fmt.Errorf("%s: %w", config.Name("admin-addr"), err)
 	default:
 		s.log.Warn("no admin listener: its default address is taken", "setting", config.Name("admin-addr"), "err", err)
@@ -207,35 +217,43 @@ func (s *Server) listen() (err error) {
 	return nil
 }
 
-// routes are all routes of the public listener.
+// routes are all routes of the public listener. On a connection past the limit only
+// those that tell of the server's health answer.
 func (s *Server) routes() []api.Route {
 	return []api.Route{
-		{Method: "POST", Path: "/broadcast", Handle: s.broadcast},
-		{Method: "GET", Path: "/events", Handle: s.events},
-		{Method: "GET", Path: "/stream", Handle: s.lines},
-		{Method: "GET", Path: "/poll", Handle: s.api.Poll},
-		{Method: "GET", Path: "/history", Handle: s.api.History},
-		{Method: "GET", Path: "/presence", Handle: s.api.Presence},
-		{Method: "GET", Path: "/ws", Handle: s.websocket, NoHead: true},
+		{Method: "POST", Path: "/broadcast", Handle: unlessSpare(s.broadcast)},
+		{Method: "GET", Path: "/events", Handle: unlessSpare(s.events)},
+		{Method: "GET", Path: "/stream", Handle: unlessSpare(s.lines)},
+		{Method: "GET", Path: "/poll", Handle: unlessSpare(s.api.Poll)},
+		{Method: "GET", Path: "/history", Handle: unlessSpare(s.api.History)},
+		{Method: "GET", Path: "/presence", Handle: unlessSpare(s.api.Presence)},
+		{Method: "GET", Path: "/ws", Handle: unlessSpare(s.websocket), NoHead: true},
 		{Method: "GET", Path: "/health", Handle: s.api.Health},
 		{Method: "GET", Path: "/livez", Handle: s.api.Health},
 		{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
-		{Method: "GET", Path: "/openapi.json", Handle: api.Document(docs.OpenAPI())},
+		{Method: "GET", Path: "/openapi.json", Handle: unlessSpare(api.Document(docs.OpenAPI()))},
 	}
 }
 
 // ready returns why the server cannot take work now; nil: it can.
 func (s *Server) ready() error {
+	if s.isDraining() {
+		return notiflux.Errorf(notiflux.Draining, "this server is shutting down: another one will answer")
+	}
+	return nil
+}
+
+func (s *Server) isDraining() bool {
 	select {
 	case <-s.draining:
-		return notiflux.Errorf(notiflux.Draining, "this server is shutting down: another one will answer")
+		return true
 	default:
-		return nil
+		return false
 	}
 }
 
 // URL returns the base address under which the server is reached from this machine.
-func (s *Server) URL() string { return s.url(s.listener, s.tls != nil) }
+func (s *Server) URL() string { return s.url(s.gate, s.tls != nil) }
 
 // AdminURL is URL of the admin listener, empty when it is off.
 func (s *Server) AdminURL() string {
@@ -275,18 +293,19 @@ func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	serve := func(h *http.Server, l net.Listener) {
 		running.Go(func() {
-			if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
 			}
 		})
 	}
 	public := s.publicServer()
 	if s.tls != nil {
-		serve(public, tls.NewListener(s.listener, public.TLSConfig))
+		serve(public, tls.NewListener(s.gate, public.TLSConfig))
 	} else {
-		serve(public, s.listener)
+		serve(public, s.gate)
 	}
 	admin := &http.Server{Handler: s.adminRoutes(), ReadHeaderTimeout: handshakeTimeout, WriteTimeout: pprofTimeout, ErrorLog: s.httpLog()}
+	admin.SetKeepAlivesEnabled(false) // It has few connections.
 	if s.admin != nil {
 		serve(admin, s.admin)
 	}
@@ -308,12 +327,14 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) publicServer() *http.Server {
 	h := &http.Server{
-		Handler:           api.NewRouter(s.origins, s.log, s.routes()...),
+		Handler:           s.closing(api.NewRouter(s.origins, s.log, s.routes()...)),
 		ReadHeaderTimeout: handshakeTimeout,
 		WriteTimeout:      requestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          s.httpLog(),
+		ConnState:         s.gate.state,
+		ConnContext:       s.gate.mark,
 	}
 	if s.tls != nil {
 		h.TLSConfig = s.tls.config()
@@ -333,9 +354,10 @@ func (s *Server) shutdown(public *http.Server) error {
 	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.count())
 	// 1. Say not ready; refuse new clients; answer the polls that wait.
 	close(s.draining)
-	// 2. Stop accepting, and let publishers finish. What net/http waits for besides
-	// are streams over HTTP/2, which end in step 4. One that does not read its answer
-	// does not take the time of the clients.
+	// 2. Take the connections that wait, stop accepting, and let publishers finish. What
+	// net/http waits for besides are streams over HTTP/2, which end in step 4. One that
+	// does not read its answer does not take the time of the clients.
+	s.gate.finish(ctx)
 	closed := make(chan error, 1)
 	go func() { closed <- public.Shutdown(ctx) }()
 	publishing, done := context.WithTimeout(ctx, s.config.ShutdownTimeout/2)

@@ -1,6 +1,0 @@
-//go:build !unix
-
-package server
-
-// connectionsBySystem is not known here.
-func connectionsBySystem() int { return unlimited }

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package server
+
+import "net"
+
+// queued reports that no connection waits to be accepted: this system does not tell.
+func queued(*net.TCPListener) bool { return false }
