@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"math/rand/v2"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
@@ -13,6 +14,12 @@ const (
 	// what TCP_NOTSENT_LOWAT lets a socket take. Nor does one after messages of so
 	// many bytes: they may have to be compressed again, if the log has dropped them.
 	maxBatch = 64 << 10
+	// maxTurns is how many topics of a session share a write.
+	maxTurns = 64
+	// roundBytes is what the topics that share a write are given of it in a round, all
+	// together, before the first of them has its turn again. So even where a connection
+	// is cut after some 20 KB each time, no topic waits for the others to be read.
+	roundBytes = 8 << 10
 	// batchSlots is how many places in the logs sessions of a loop share at
 	// once. Most sessions of a topic stand at the same place.
 	batchSlots = 4
@@ -22,6 +29,7 @@ const (
 // stands there.
 type batch struct {
 	from, end topiclog.Cursor
+	limit     int // of data: no frame was added past it
 	encoding  notiflux.Encoding
 	exclude   notiflux.Connection // does not get any of it; 0: everybody does
 	messages  int
@@ -43,19 +51,19 @@ func (b *batches) forget() {
 	}
 }
 
-// from returns the batch of a subscription from its cursor on; it is empty at the
-// tail. It is valid until the next call.
-func (b *batches) from(sub *subscription) *batch {
-	c, e := sub.cursor, sub.session.encoding
+// from returns the batch of a subscription from a cursor on; it is empty at the
+// tail. No frame is added once it has limit bytes. It is valid until the next call.
+func (b *batches) from(sub *subscription, c topiclog.Cursor, limit int) *batch {
+	e := sub.session.encoding
 	for i := range b.slots {
-		if s := &b.slots[i]; s.from == c && s.encoding == e && s.data != nil {
+		if s := &b.slots[i]; s.from == c && s.encoding == e && s.data != nil && (s.limit == limit || len(s.data) < min(s.limit, limit)) {
 			return s
 		}
 	}
 	s := &b.slots[b.next]
 	b.next = (b.next + 1) % batchSlots
-	*s = batch{from: c, end: c, encoding: e, buffer: s.buffer[:0]}
-	for taken := 0; len(s.data) < maxBatch && taken < maxBatch; {
+	*s = batch{from: c, end: c, limit: limit, encoding: e, buffer: s.buffer[:0]}
+	for taken := 0; len(s.data) < limit && taken < maxBatch; {
 		entry, next, ok := s.end.Next()
 		exclude := notiflux.Connection(0)
 		if ok {
@@ -90,15 +98,15 @@ func (b *batches) frame(entry *topiclog.Entry, sub *subscription) []byte {
 	return wire.Sent(entry.Frame(wire.Kept(e), b.encoder.Encode), e)
 }
 
-// batch returns what is next for a subscription, behind messages that its session
-// does not get.
-func (s *Session) batch(sub *subscription) *batch {
+// batch returns what is next for a subscription from a cursor on, behind messages that
+// its session does not get.
+func (s *Session) batch(sub *subscription, at topiclog.Cursor, limit int) *batch {
 	for {
-		b := s.group.batches.from(sub)
+		b := s.group.batches.from(sub, at, limit)
 		if b.exclude == 0 || b.exclude != s.connection() {
 			return b
 		}
-		sub.cursor = s.behindExcluded(b.end)
+		at = s.behindExcluded(b.end)
 	}
 }
 
@@ -122,7 +130,8 @@ func (s *Session) excluded(m *notiflux.Message) bool {
 // pull is what Next gave and Wrote has to account for, in the order of the
 // bytes: answers, then the parts.
 type pull struct {
-	parts  []part
+	parts  []part // of a subscription there may be several
+	turns  []turn // while the parts are gathered
 	buffer []byte
 	sizes  []int // of the frames of the parts, if they are a set's
 }
@@ -134,14 +143,20 @@ func (p *pull) forget() {
 	p.parts, p.sizes = p.parts[:0], p.sizes[:0]
 }
 
-// A part is what one subscription has in a pull.
+// A part is some messages of one subscription in a pull.
 type part struct {
-	sub      *subscription
-	end      topiclog.Cursor
-	bytes    int
-	messages int
-	at       int // in the buffer, if it is a set's
-	sizes    int // in sizes, if it is a set's
+	sub       *subscription
+	from, end topiclog.Cursor
+	bytes     int
+	messages  int
+	at        int // in the buffer, if it is a set's
+	sizes     int // in sizes, if it is a set's
+}
+
+// A turn is how far a subscription is with what is gathered.
+type turn struct {
+	sub *subscription
+	at  topiclog.Cursor
 }
 
 // markDirty lists sub among what its session has to read.
@@ -235,12 +250,66 @@ func (s *Session) Next() []byte {
 	return p.buffer
 }
 
-// join appends what there is to read to the buffer, topic by topic.
+// join appends what there is to read to the buffer.
 func (s *Session) join(p *pull) {
-	for sub := s.firstDirty; sub != nil && len(p.buffer) < maxBatch; sub = sub.nextDirty {
-		b := s.batch(sub)
+	s.share(p, func(sub *subscription, at topiclog.Cursor, limit int) topiclog.Cursor {
+		b := s.batch(sub, at, limit)
 		p.buffer = append(p.buffer, b.data...)
-		p.parts = append(p.parts, part{sub: sub, end: b.end, bytes: len(b.data), messages: b.messages})
+		p.parts = append(p.parts, b.part(sub))
+		return b.end
+	})
+}
+
+// part returns b as what a subscription is given.
+func (b *batch) part(sub *subscription) part {
+	return part{sub: sub, from: b.from, end: b.end, bytes: len(b.data), messages: b.messages}
+}
+
+// share fills the buffer from the topics that have something to read, in turns. take
+// appends messages of one of them from a cursor on, until they have some limit of
+// bytes, and returns the cursor behind them.
+func (s *Session) share(p *pull, take func(sub *subscription, at topiclog.Cursor, limit int) topiclog.Cursor) {
+	sub := s.firstDirty
+	for ; sub != nil && len(p.turns) < maxTurns; sub = sub.nextDirty {
+		p.turns = append(p.turns, turn{sub, sub.cursor})
+	}
+	limit := maxBatch
+	if len(p.turns) > 1 {
+		limit = roundBytes / len(p.turns)
+	}
+	for waiting := p.turns; len(waiting) > 0 && len(p.buffer) < maxBatch; {
+		more := waiting[:0]
+		for _, t := range waiting {
+			if len(p.buffer) >= maxBatch {
+				break
+			}
+			if t.at = take(t.sub, t.at, limit); !t.at.AtTail() {
+				more = append(more, t)
+			}
+		}
+		if waiting = more; sub != nil {
+			break // The others are next.
+		}
+	}
+	clear(p.turns)
+	p.turns = p.turns[:0]
+}
+
+// rotate has any one of the topics that have something to read be the first. A client
+// whose connections are cut before all topics had a turn does not get the same ones
+// each time.
+func (s *Session) rotate() {
+	n := 0
+	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
+		n++
+	}
+	if n < 2 {
+		return
+	}
+	for range rand.IntN(n) {
+		first := s.firstDirty
+		s.firstDirty, s.lastDirty.nextDirty, s.lastDirty = first.nextDirty, first, first
+		first.nextDirty = nil
 	}
 }
 
@@ -248,11 +317,12 @@ func (s *Session) join(p *pull) {
 // has something to read: the batch goes out as it is.
 func (s *Session) nextShared(p *pull) []byte {
 	for sub := s.firstDirty; sub != nil; sub = s.firstDirty {
-		b := s.batch(sub)
+		b := s.batch(sub, sub.cursor, maxBatch)
 		if len(b.data) > 0 {
-			p.parts = append(p.parts, part{sub: sub, end: b.end, bytes: len(b.data), messages: b.messages})
+			p.parts = append(p.parts, b.part(sub))
 			return b.data
 		}
+		sub.cursor = b.end
 		s.unlist(sub)
 	}
 	return s.nothing()
@@ -284,18 +354,23 @@ func (s *Session) Rest() []byte {
 func (s *Session) Wrote(n int) {
 	n = s.wroteAnswers(s.wroteCut(n))
 	for _, p := range s.group.pulled.parts {
-		s.unlist(p.sub)
-		if n < p.bytes {
+		cut := n < p.bytes
+		if cut {
 			s.behind = true
+			if n == 0 {
+				break // What nothing was taken of stays first.
+			}
 			s.wrotePart(p, n)
-			n = 0
 		} else {
 			s.group.config.Stats.Delivered.Add(uint64(p.messages))
 			p.sub.cursor = p.end
 			n -= p.bytes
 		}
-		if !p.sub.cursor.AtTail() {
+		if s.unlist(p.sub); !p.sub.cursor.AtTail() {
 			s.markDirty(p.sub) // Behind the others: each topic has its turn.
+		}
+		if cut {
+			break
 		}
 	}
 	s.group.pulled.forget()
@@ -340,6 +415,7 @@ func (s *Session) wroteAnswers(n int) int {
 
 // wrotePart moves the cursor over n bytes, fewer than there are in p.
 func (s *Session) wrotePart(p part, n int) {
+	p.sub.cursor = p.from
 	for i, at := 0, p.at; n > 0; i++ {
 		entry, next, _ := p.sub.cursor.Next()
 		p.sub.cursor = next

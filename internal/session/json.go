@@ -159,6 +159,7 @@ func (s *Session) subscribeJSON(c wire.JSONCommand) {
 			}
 			topics = append(topics, beginning(topic, place))
 		}
+		s.rotate()
 		refused = append(refused, c.Refused...)
 		s.group.config.Stats.Refused.Add(uint64(len(refused)))
 		s.answer(wire.AppendSubscribed(nil, c.ID, topics, refused))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -59,6 +60,7 @@ func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) 
 		s.set.places = append(s.set.places, wire.CursorPlace{Hash: sub.feed.hashed(), Offset: sub.cursor.Offset()})
 		topics = append(topics, beginning(topic.Name, place))
 	}
+	s.rotate()
 	s.answerInStream(wire.Object{
 		Event: "hello",
 		JSON:  wire.AppendHello(nil, s.set.connection.String(), topics),
@@ -111,14 +113,14 @@ func (s *Session) nextOfSet(p *pull) []byte {
 	}
 }
 
-// joinSet appends what there is to read to the buffer, topic by topic: each message
-// as all share it, but for its end, the cursor of this session.
+// joinSet appends what there is to read to the buffer: each message as all share it,
+// but for its end, the cursor of this session.
 func (s *Session) joinSet(p *pull) {
 	s.locate()
 	var room [wire.MaxCursorBytes]byte
-	for sub := s.firstDirty; sub != nil && len(p.buffer) < maxBatch; sub = sub.nextDirty {
-		part := part{sub: sub, end: sub.cursor, at: len(p.buffer), sizes: len(p.sizes)}
-		for len(p.buffer) < maxBatch {
+	s.share(p, func(sub *subscription, at topiclog.Cursor, limit int) topiclog.Cursor {
+		part := part{sub: sub, from: at, end: at, at: len(p.buffer), sizes: len(p.sizes)}
+		for len(p.buffer)-part.at < limit {
 			entry, next, ok := part.end.Next()
 			if !ok {
 				break
@@ -130,14 +132,15 @@ func (s *Session) joinSet(p *pull) {
 				continue
 			}
 			frame := wire.WithoutCursor(s.group.batches.frame(entry, sub), s.encoding)
-			at := len(p.buffer)
+			before := len(p.buffer)
 			p.buffer = wire.AppendWithCursor(p.buffer, frame, s.encoding, s.appendCursor(room[:0]))
-			p.sizes = append(p.sizes, len(p.buffer)-at)
+			p.sizes = append(p.sizes, len(p.buffer)-before)
 			part.messages++
 		}
 		part.bytes = len(p.buffer) - part.at
 		p.parts = append(p.parts, part)
-	}
+		return part.end
+	})
 }
 
 // between returns a random time from least to most.

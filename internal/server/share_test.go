@@ -1,0 +1,164 @@
+package server_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"math"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+// A returner is a client whose connection is cut again and again. It resumes where it
+// was, and counts the messages of each topic.
+type returner struct {
+	t      *testing.T
+	s      *servertest.Server
+	topics []notiflux.Topic
+	token  string
+	since  map[notiflux.Topic]string
+	cursor string
+	got    map[notiflux.Topic]int
+}
+
+func newReturner(t *testing.T, s *servertest.Server, topics []notiflux.Topic) *returner {
+	return &returner{t, s, topics, s.Token(auth.Subscribe, topics...), make(map[notiflux.Topic]string), "", make(map[notiflux.Topic]int)}
+}
+
+// visit connects and reads until the connection is cut after n bytes.
+func (r *returner) visit(n int, speak func(*returner, *wire) error) {
+	r.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.s.URL, "http://"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	w := &wire{Conn: conn, in: n, out: math.MaxInt}
+	w.r = bufio.NewReader(w)
+	if err := speak(r, w); !errors.Is(err, errCut) {
+		r.t.Fatalf("a connection ended with %v", err)
+	}
+}
+
+// take takes what came.
+func (r *returner) take(m told) {
+	if m.Type == "message" {
+		r.got[m.Topic]++
+		r.since[m.Topic] = m.Position
+	}
+}
+
+func (r *returner) overJSON(w *wire) error {
+	if err := openJSON(w); err != nil {
+		return err
+	}
+	if err := sayJSON(w, map[string]any{"type": "subscribe", "topics": r.topics, "since": r.since, "last": 1000, "token": r.token}); err != nil {
+		return err
+	}
+	for {
+		m, err := next(w)
+		if err != nil {
+			return err
+		}
+		if m.Type == "subscribed" {
+			var topics map[notiflux.Topic]told
+			if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(r.topics) {
+				return fmt.Errorf("subscribed to %s, %v", m.Topics, err)
+			}
+			for topic, answer := range topics {
+				r.since[topic] = answer.Position
+			}
+		}
+		r.take(m)
+	}
+}
+
+func (r *returner) overStream(w *wire) error {
+	path := "/stream?last=1000"
+	if r.cursor != "" {
+		path += "&since=" + r.cursor
+	}
+	for _, topic := range r.topics {
+		path += "&topic=" + string(topic)
+	}
+	if _, err := fmt.Fprintf(w, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", path, r.token); err != nil {
+		return err
+	}
+	if _, err := header(w, http.StatusOK); err != nil {
+		return err
+	}
+	for {
+		line, err := nextChunk(w)
+		if err != nil {
+			return err
+		}
+		m, err := parse([]byte(line))
+		if err != nil {
+			return err
+		}
+		r.cursor = m.Cursor
+		r.take(m)
+	}
+}
+
+// A client whose connection is cut every 20 KB gets messages of all its topics,
+// though each alone has more than some of the connections carry.
+func TestTopicsShareALinkThatIsCut(t *testing.T) {
+	for _, c := range []struct{ topics, size, held, visits int }{{2, 100, 1000, 3}, {8, 2000, 100, 5}, {50, 100, 300, 40}, {3, 7000, 150, 40}} {
+		s := servertest.Start(t, func(c *config.Serve) { c.HistoryMessages, c.HistoryBytes = 1000, c.HistoryTotalBytes })
+		var topics []notiflux.Topic
+		for i := range c.topics {
+			topics = append(topics, notiflux.Topic(fmt.Sprintf("topic-%02d", i)))
+		}
+		fill(t, s, topics, c.size, c.held)
+		for name, speak := range map[string]func(*returner, *wire) error{"json": (*returner).overJSON, "stream": (*returner).overStream} {
+			r := newReturner(t, s, topics)
+			for range c.visits {
+				r.visit(20_000, speak)
+			}
+			for _, topic := range topics {
+				if r.got[topic] == 0 {
+					t.Errorf("%s, %d topics with messages of %d bytes: nothing of %s after %d connections; of all: %v", name, c.topics, c.size, topic, c.visits, r.got)
+				}
+			}
+		}
+	}
+}
+
+// fill publishes n messages of a size to each topic.
+func fill(t *testing.T, s *servertest.Server, topics []notiflux.Topic, size, n int) {
+	t.Helper()
+	token := s.Token(auth.Broadcast, topics...)
+	for _, topic := range topics {
+		var all []map[string]any
+		for i := range n {
+			all = append(all, map[string]any{"topic": topic, "message": strings.Repeat("x", size)})
+			if i == n-1 || len(all)*size > 500_000 {
+				publishAll(t, s, all, token)
+				all = nil
+			}
+		}
+	}
+}
+
+func publishAll(t *testing.T, s *servertest.Server, all []map[string]any, token string) {
+	t.Helper()
+	body, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, answer := broadcast(t, s, string(body), "Authorization", "Bearer "+token); status != 200 {
+		t.Fatalf("publish: %d %s", status, answer)
+	}
+}
