@@ -33,6 +33,7 @@ type batch struct {
 	encoding  notiflux.Encoding
 	exclude   notiflux.Connection // does not get any of it; 0: everybody does
 	messages  int
+	taken     int    // bytes of the messages
 	data      []byte // nil: the slot is free
 	buffer    []byte // of data, when it holds more than one frame
 }
@@ -63,7 +64,7 @@ func (b *batches) from(sub *subscription, c topiclog.Cursor, limit int) *batch {
 	s := &b.slots[b.next]
 	b.next = (b.next + 1) % batchSlots
 	*s = batch{from: c, end: c, limit: limit, encoding: e, buffer: s.buffer[:0]}
-	for taken := 0; len(s.data) < limit && taken < maxBatch; {
+	for len(s.data) < limit && s.taken < maxBatch {
 		entry, next, ok := s.end.Next()
 		exclude := notiflux.Connection(0)
 		if ok {
@@ -85,6 +86,7 @@ func (b *batches) from(sub *subscription, c topiclog.Cursor, limit int) *batch {
 			s.data = s.buffer
 		}
 		s.messages++
+		s.taken += len(entry.Message().Body.Data)
 		s.end = next
 	}
 	return s
@@ -133,6 +135,7 @@ type pull struct {
 	parts  []part // of a subscription there may be several
 	turns  []turn // while the parts are gathered
 	buffer []byte
+	taken  int   // bytes of the messages of batches that are in the buffer
 	sizes  []int // of the frames of the parts, if they are a set's
 }
 
@@ -140,7 +143,7 @@ type pull struct {
 // topic gets from then on.
 func (p *pull) forget() {
 	clear(p.parts)
-	p.parts, p.sizes = p.parts[:0], p.sizes[:0]
+	p.parts, p.sizes, p.taken = p.parts[:0], p.sizes[:0], 0
 }
 
 // A part is some messages of one subscription in a pull.
@@ -255,6 +258,7 @@ func (s *Session) join(p *pull) {
 	s.share(p, func(sub *subscription, at topiclog.Cursor, limit int) topiclog.Cursor {
 		b := s.batch(sub, at, limit)
 		p.buffer = append(p.buffer, b.data...)
+		p.taken += b.taken
 		p.parts = append(p.parts, b.part(sub))
 		return b.end
 	})
@@ -277,10 +281,11 @@ func (s *Session) share(p *pull, take func(sub *subscription, at topiclog.Cursor
 	if len(p.turns) > 1 {
 		limit = roundBytes / len(p.turns)
 	}
-	for waiting := p.turns; len(waiting) > 0 && len(p.buffer) < maxBatch; {
+	full := func() bool { return len(p.buffer) >= maxBatch || p.taken >= maxBatch }
+	for waiting := p.turns; len(waiting) > 0 && !full(); {
 		more := waiting[:0]
 		for _, t := range waiting {
-			if len(p.buffer) >= maxBatch {
+			if full() {
 				break
 			}
 			if t.at = take(t.sub, t.at, limit); !t.at.AtTail() {

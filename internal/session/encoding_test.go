@@ -104,3 +104,29 @@ func TestACompressedFrameIsShared(t *testing.T) {
 		t.Errorf("%v allocations for %d clients, want 0", got, clients)
 	}
 }
+
+// A write holds a bounded part of what is behind, however well that is compressed: it
+// may have to be compressed again.
+func TestAWriteHoldsABoundedPartOfWhatWasPublished(t *testing.T) {
+	for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b", "c"}} {
+		w := newWorld(t, topiclog.Limits{}, nil)
+		c := w.connectWith(notiflux.TextDeflated)
+		for _, topic := range topics {
+			c.subscribe(topic)
+			for i := range 1000 {
+				w.publish(topic, long(i))
+			}
+		}
+		w.group.Collect()
+		p := c.s.Next()
+		c.sent = append(c.sent, p...)
+		c.s.Wrote(len(p))
+		bytes := 0
+		for _, m := range c.messages() {
+			bytes += len(m)
+		}
+		if bytes < 32<<10 || bytes > 80<<10 {
+			t.Errorf("%d topics: a write has %d bytes of messages in %d bytes, want some 64 KiB", len(topics), bytes, len(p))
+		}
+	}
+}
