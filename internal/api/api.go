@@ -56,6 +56,9 @@ type Publisher interface {
 type Verifier interface {
 	// Verify returns what the token allows, or a [notiflux.Error].
 	Verify(auth.Token) (*auth.Claims, error)
+	// Recall returns the same if that takes no check of a signature; known is false
+	// if it may take one.
+	Recall(auth.Token) (claims *auth.Claims, known bool, err error)
 }
 
 // A Config is what an API is made of. Publisher and Verifier are required, and

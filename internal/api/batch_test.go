@@ -1,9 +1,11 @@
 package api_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +13,55 @@ import (
 	"github.com/ikornaselur/notiflux/internal/api"
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
+
+// Who sends a body full of wrong tokens has a few of them checked. The others are not
+// judged, each element for itself, and nothing else of the request suffers.
+func TestWrongSignaturesOfOneRequest(t *testing.T) {
+	s := newService(t, api.Config{})
+	good := token(t, s.signer, auth.Broadcast, "a")
+	late := token(t, s.signer, auth.Broadcast, "a", "b") // good, too, but never seen before
+	stranger, _ := newIssuer(t)
+	wrong := make([]string, 8)
+	for i := range wrong {
+		wrong[i] = token(t, stranger, auth.Broadcast, "a", notiflux.Topic(fmt.Sprint(i)))
+	}
+	element := func(token string) string { return `{"topic":"a","message":1,"token":"` + token + `"}` }
+	s.do(t, "POST", "/broadcast", element(good)).want(t, 200, "")
+
+	ask := func(tokens ...string) (codes []string) {
+		elements := make([]string, len(tokens))
+		for i, token := range tokens {
+			elements[i] = element(token)
+		}
+		r := s.do(t, "POST", "/broadcast", "["+strings.Join(elements, ",")+"]")
+		var results []struct {
+			Position string
+			Error    struct{ Code string }
+		}
+		if err := json.Unmarshal([]byte(r.body), &results); err != nil {
+			t.Fatalf("%v: %s", err, r.body)
+		}
+		for _, result := range results {
+			if result.Position != "" {
+				result.Error.Code = "ok"
+			}
+			codes = append(codes, result.Error.Code)
+		}
+		return codes
+	}
+	const invalid, later = "token_invalid", "over_capacity"
+	got := ask(wrong[0], wrong[1], "nonsense", wrong[2], good, wrong[3], wrong[4], late, wrong[0], wrong[5], good, "nonsense")
+	want := []string{invalid, invalid, invalid, invalid, "ok", invalid, later, later, invalid, later, "ok", invalid}
+	if !slices.Equal(got, want) {
+		t.Errorf("the elements were answered by\n%q, want\n%q", got, want)
+	}
+	// Another request begins anew, and what was refused before costs it nothing.
+	got = ask(wrong[0], wrong[1], wrong[2], wrong[3], late, wrong[4])
+	want = []string{invalid, invalid, invalid, invalid, "ok", invalid}
+	if !slices.Equal(got, want) {
+		t.Errorf("the next request: the elements were answered by\n%q, want\n%q", got, want)
+	}
+}
 
 // A list has an answer for each message, in order; one that is wrong stops no other.
 func TestBatches(t *testing.T) {

@@ -103,6 +103,8 @@ type fixedVerifier struct{ claims *auth.Claims }
 
 func (v fixedVerifier) Verify(auth.Token) (*auth.Claims, error) { return v.claims, nil }
 
+func (v fixedVerifier) Recall(auth.Token) (*auth.Claims, bool, error) { return v.claims, true, nil }
+
 type fixedPublisher struct{}
 
 func (fixedPublisher) Publish(_ context.Context, ps []notiflux.Publication) {

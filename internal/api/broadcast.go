@@ -8,6 +8,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
+// maxSpent is how many tokens of one request may be refused after a check of their
+// signatures, until further ones are not checked at all.
+const maxSpent = 4
+
+var errSpent = notiflux.Errorf(notiflux.OverCapacity, "%d tokens of this request were refused before this one, which was not checked: send it in another request", maxSpent)
+
 var errNoBroadcastToken = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
 
 // Broadcast publishes what the body asks for, and answers with the topic and position
@@ -82,6 +88,7 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 	var last auth.Token // Most have the same one, also when it is wrong.
 	var claims *auth.Claims
 	var err error
+	spent := 0 // checks of signatures on tokens that were refused
 	for i := range b.publications {
 		p, token := &b.publications[i], b.names[i].token
 		if p.Err != nil {
@@ -89,7 +96,7 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 		}
 		if token != last || claims == nil && err == nil {
 			last = token
-			claims, err = a.claims(token, h)
+			claims, err = a.claims(token, h, &spent)
 		}
 		if p.Err = err; err == nil {
 			p.Subject, p.Err = claims.Subject, claims.Allow(auth.Broadcast, p.Topic)
@@ -97,8 +104,10 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 	}
 }
 
-// claims returns what a token allows, or the header's if it is empty.
-func (a *API) claims(token auth.Token, h http.Header) (*auth.Claims, error) {
+// claims returns what a token allows, or the header's if it is empty. A request whose
+// tokens keep being refused gets no more signatures checked: a body has room for
+// hundreds of tokens, and each takes a check by every key.
+func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims, error) {
 	if token == "" {
 		var err error
 		if token, err = Bearer(h); err != nil {
@@ -108,7 +117,18 @@ func (a *API) claims(token auth.Token, h http.Header) (*auth.Claims, error) {
 	if token == "" {
 		return nil, errNoBroadcastToken
 	}
-	return a.verifier.Verify(token)
+	claims, known, err := a.verifier.Recall(token)
+	switch {
+	case known:
+		return claims, err
+	case *spent >= maxSpent:
+		return nil, errSpent
+	}
+	claims, err = a.verifier.Verify(token)
+	if auth.CostSignature(err) {
+		*spent++
+	}
+	return claims, err
 }
 
 // appendAnswer appends the body of the answer: of the one publication, or a list.

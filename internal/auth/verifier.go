@@ -14,7 +14,8 @@
 //
 // Invariants: only what a configured key signed becomes [Claims]; what is
 // cached was verified, and is checked against the clock at each hit; memory is
-// bounded, whatever strangers send; a token is neither kept nor printed.
+// bounded, whatever strangers send; a token is neither kept nor printed. A token that
+// was refused after a check of its signature is refused without one for a minute.
 //
 // Scope words other than subscribe and broadcast are ignored, as are claims
 // that mean nothing here: one token may serve several services.
@@ -30,6 +31,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/ikornaselur/notiflux"
 )
 
 // Leeway is how far the clocks of a token's issuer and of the server may be
@@ -55,7 +58,9 @@ type Verifier struct {
 	keys   *Keys
 	now    func() time.Time
 	parser *jwt.Parser
-	cache  *cache
+
+	cache    *cache
+	failures failures
 
 	// Stats.
 	verified, refused, hits atomic.Uint64
@@ -97,6 +102,30 @@ func (v *Verifier) Cached(t Token) (*Claims, bool) {
 	return v.cached(v.cacheKey(t))
 }
 
+// Recall returns what Verify would, if that takes no check of a signature: because
+// the token has a wrong form, was verified before, or was refused a short while ago.
+// known is false if it takes one, or the token has to be decoded to find out.
+func (v *Verifier) Recall(t Token) (claims *Claims, known bool, err error) {
+	if err = t.check(); err == nil {
+		claims, known, err = v.recall(v.cacheKey(t))
+	}
+	if err != nil {
+		v.refused.Add(1)
+		known = true
+	}
+	return claims, known, err
+}
+
+func (v *Verifier) recall(k cacheKey) (claims *Claims, known bool, err error) {
+	if claims, ok := v.cached(k); ok {
+		return claims, true, nil
+	}
+	if err := v.failures.get(k, v.now()); err != nil {
+		return nil, true, err
+	}
+	return nil, false, nil
+}
+
 func (v *Verifier) cached(k cacheKey) (*Claims, bool) {
 	claims := v.cache.get(k, v.now())
 	if claims == nil {
@@ -124,16 +153,28 @@ func (v *Verifier) verify(t Token) (*Claims, error) {
 		return nil, err
 	}
 	k := v.cacheKey(t)
-	if claims, ok := v.cached(k); ok {
-		return claims, nil
+	if claims, known, err := v.recall(k); known {
+		return claims, err
 	}
 	claims, err := v.judge(t)
+	if refusal, ok := errors.AsType[*notiflux.Error](err); ok && CostSignature(err) {
+		v.failures.put(k, refusal, v.now())
+	}
 	if err != nil {
 		return nil, err
 	}
 	v.verified.Add(1)
 	v.cache.put(k, claims)
 	return claims, nil
+}
+
+// errSignature is what is told about a token that nobody signed whom the server knows.
+var errSignature = invalid("the signature of the token fits no key of this server")
+
+// CostSignature reports whether a token that Verify refused with err took a check of
+// its signature, and would be refused again.
+func CostSignature(err error) bool {
+	return err == errSignature || err != nil && notiflux.Refusal(err).Code == notiflux.TokenExpired
 }
 
 // judge returns the claims of a token whose form was checked.
@@ -178,7 +219,7 @@ func (p *payload) refusal(err error) error {
 	case errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
 		return invalid("the token was issued at %s, ahead of the server's clock", p.issuedAt.UTC().Format(time.RFC3339))
 	}
-	return invalid("the signature of the token fits no key of this server")
+	return errSignature
 }
 
 // Check returns nil when claims that were verified before still hold, else a

@@ -16,10 +16,15 @@ type verifier struct {
 	workers *worker.Pool
 }
 
-// Verify waits for a worker, unless the token was verified before.
+// Recall answers at once, if it can: see [auth.Verifier.Recall].
+func (v verifier) Recall(token auth.Token) (claims *auth.Claims, known bool, err error) {
+	return v.tokens.Recall(token)
+}
+
+// Verify waits for a worker, unless the token is known.
 func (v verifier) Verify(token auth.Token) (*auth.Claims, error) {
-	if claims, ok := v.tokens.Cached(token); ok {
-		return claims, nil
+	if claims, known, err := v.tokens.Recall(token); known {
+		return claims, err
 	}
 	return v.wait(token)
 }
