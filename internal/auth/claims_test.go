@@ -23,7 +23,7 @@ func TestInfo(t *testing.T) {
 		`,"info":{"x":"` + strings.Repeat("x", 1016) + `"}`: `{"x":"` + strings.Repeat("x", 1016) + `"}`,
 		`,"info":{"x":"` + strings.Repeat("x", 1017) + `"}`: "info in the token has 1025 bytes of JSON, the most is 1024",
 		`,"info":"x"`:  "info in the token must be a JSON object",
-		`,"info":null`: "info in the token must be a JSON object",
+		`,"info":null`: "",
 		`,"info":[{}]`: "info in the token must be a JSON object",
 	} {
 		claims, err := verifier.Verify(issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1767326645`+text+`}`))
@@ -48,7 +48,10 @@ func TestUntil(t *testing.T) {
 	verify := func(until string) (*auth.Claims, error) {
 		return verifier.Verify(issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1767326645,"until":`+until+`}`))
 	}
-	for _, until := range []string{`null`, `"1"`, `-1`, `1e300`} {
+	if claims, err := verify("null"); err != nil || !claims.Until().IsZero() {
+		t.Errorf("until null: %v, want a token that has none", err)
+	}
+	for _, until := range []string{`"1"`, `-1`, `1e300`} {
 		_, err := verify(until)
 		wantRefused(t, "", err, notiflux.TokenInvalid)
 	}
@@ -85,8 +88,10 @@ func TestSignInfoAndUntil(t *testing.T) {
 	if info, err := claims.Info(); err != nil || string(info) != `{"name":"N"}` || !claims.Until().Equal(grant.Until) {
 		t.Errorf("info %s, %v, until %v; want %s until %v", info, err, claims.Until(), grant.Info, grant.Until)
 	}
-	grant.Info = json.RawMessage(`[]`)
-	if _, err := signer.Sign(grant); err == nil {
-		t.Error("signed an info that cannot be shown")
+	for _, info := range []string{`[]`, `null`} {
+		grant.Info = json.RawMessage(info)
+		if _, err := signer.Sign(grant); err == nil {
+			t.Errorf("signed the info %s, which cannot be shown", info)
+		}
 	}
 }

@@ -26,8 +26,8 @@ func decodeHeader(data []byte) (header, error) {
 			}
 		case "typ":
 			var kind string
-			if kind, err = o.text(name); err == nil && !strings.EqualFold(kind, "JWT") {
-				err = invalid("typ in the token must be JWT")
+			if kind, err = o.text(name); err == nil && !isTokenType(kind) {
+				err = invalid("typ in the token must be JWT or at+jwt")
 			}
 		case "crit", "jwk", "jku", "x5u", "x5c":
 			err = invalid("%s in the header of the token is not supported: leave it out", name)
@@ -40,4 +40,12 @@ func decodeHeader(data []byte) (header, error) {
 		err = invalid("the token names no alg")
 	}
 	return h, err
+}
+
+// isTokenType reports whether typ is that of a JWT (RFC 7519 section 5.1) or of an
+// access token (RFC 9068 section 2.1). It is a media type, in any case, mostly without
+// its first half.
+func isTokenType(typ string) bool {
+	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
+	return typ == "jwt" || typ == "at+jwt"
 }

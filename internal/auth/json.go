@@ -113,6 +113,22 @@ func (o object) text(name string) (string, error) {
 	return token.String(), nil
 }
 
+// isNull reports whether the value is null. It reads nothing.
+func (o object) isNull() bool { return o.dec.PeekKind() == 'n' }
+
+// words reads the member of this name, a string of words with a space between each
+// two (RFC 8693 section 4.2) or a list of words.
+func (o object) words(name string) ([]string, error) {
+	switch o.dec.PeekKind() {
+	case '"':
+		text, err := o.text(name)
+		return strings.Split(text, " "), err
+	case '[':
+		return o.texts(name)
+	}
+	return nil, invalid("%s in the token must be a string, or a list of strings", name)
+}
+
 // texts reads the list of strings that the member of this name must be.
 func (o object) texts(name string) ([]string, error) {
 	if o.dec.PeekKind() != '[' {

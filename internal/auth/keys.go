@@ -37,7 +37,7 @@ type generation [8]byte
 
 // A key verifies the signatures of its own algorithms, and no others.
 type key struct {
-	id      string // what kid must be; empty: the key has no name
+	id      string // what kid must be, if the token has one; empty: the key has no name
 	methods []jwt.SigningMethod
 	public  crypto.PublicKey
 }
@@ -132,12 +132,15 @@ func (k *Keys) algorithms() []string {
 	return names
 }
 
-// match returns the keys that may have signed a token with this header.
+// match returns the keys that may have signed a token with this header. A token that
+// names its key is tried with the keys of that name and with those that have none:
+// signers write a name also for keys that the server was given without. A token that
+// names none is tried with all.
 func (k *Keys) match(h header) (jwt.VerificationKeySet, error) {
 	var set jwt.VerificationKeySet
 	known := h.keyID == ""
 	for _, key := range k.keys {
-		if h.keyID != "" && h.keyID != key.id {
+		if h.keyID != "" && key.id != "" && h.keyID != key.id {
 			continue
 		}
 		known = true

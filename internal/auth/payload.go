@@ -2,7 +2,6 @@ package auth
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -55,7 +54,14 @@ func decodePayload(data []byte) (*payload, error) {
 	return p, nil
 }
 
+// optionalClaims mean the same when they are null and when they are not there: many
+// encoders write null for what is not set.
+var optionalClaims = []string{"nbf", "iat", "topic", "topics", "info", "until"}
+
 func (p *payload) decodeClaim(o object, name string) (err error) {
+	if o.isNull() && slices.Contains(optionalClaims, name) {
+		return o.skip()
+	}
 	switch name {
 	case "exp":
 		p.Expires, err = o.date(name)
@@ -68,9 +74,9 @@ func (p *payload) decodeClaim(o object, name string) (err error) {
 			err = invalid("sub in the token has %d bytes, the most is %d", len(p.Subject), maxSubjectBytes)
 		}
 	case "scope":
-		var words string
-		words, err = o.text(name)
-		for word := range strings.SplitSeq(words, " ") {
+		var words []string
+		words, err = o.words(name)
+		for _, word := range words {
 			p.scopes |= Scope(word).bit()
 		}
 	case "topic":

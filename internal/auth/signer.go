@@ -174,8 +174,10 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.Info(); err != nil {
+	if info, err := p.Info(); err != nil {
 		return nil, err
+	} else if g.Info != nil && info == nil {
+		return nil, invalid("info in the token must be a JSON object")
 	}
 	return claims, nil
 }
