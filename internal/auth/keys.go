@@ -42,42 +42,83 @@ type key struct {
 	public  crypto.PublicKey
 }
 
-// ParseKeys reads public keys, one or more PEM blocks of the type PUBLIC KEY
-// (RFC 7468 section 13): P-256, Ed25519, or RSA of at least 2,048 bits. At most
-// 16; EC PARAMETERS are skipped. Anything else, a private key above all, is an
-// error that says what would be right.
+// ParseKeys reads public keys, at most 16: one or more PEM blocks of the type PUBLIC
+// KEY (RFC 7468 section 13), which have no names, or a JWK or a JWK set (RFC 7517),
+// named by kid. They are P-256, Ed25519, or RSA of at least 2,048 bits. EC PARAMETERS
+// are skipped, and so are keys of a set that do not verify signatures. Anything else,
+// a private key above all, is an error that says what would be right.
 func ParseKeys(data []byte) (*Keys, error) {
-	blocks, err := pemBlocks(data)
+	if err := mistake(data); err != nil {
+		return nil, err
+	}
+	parse := parsePEMKeys
+	if isJSON(data) {
+		parse = parseJWKs
+	}
+	keys, err := parse(data)
 	if err != nil {
 		return nil, err
 	}
-	if len(blocks) > maxKeys {
-		return nil, fmt.Errorf("%d public keys, the most is %d", len(blocks), maxKeys)
+	if len(keys) > maxKeys {
+		return nil, fmt.Errorf("%d public keys, the most is %d", len(keys), maxKeys)
 	}
-	keys, all := new(Keys), sha256.New()
-	for _, b := range blocks {
-		k, err := parsePublicKey(b)
+	return newKeys(keys)
+}
+
+// newKeys returns the keys with their generation.
+func newKeys(keys []key) (*Keys, error) {
+	k, all := &Keys{keys: keys}, sha256.New()
+	for _, key := range keys {
+		der, err := x509.MarshalPKIXPublicKey(key.public)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("encode public key: %w", err)
 		}
-		keys.keys = append(keys.keys, k)
-		all.Write(b.Bytes)
+		fmt.Fprintf(all, "%q %x", key.id, der)
+		for _, m := range key.methods {
+			fmt.Fprintf(all, " %s", m.Alg())
+		}
 	}
-	copy(keys.generation[:], all.Sum(nil))
-	return keys, nil
+	copy(k.generation[:], all.Sum(nil))
+	return k, nil
 }
 
 // ParseKeysBase64 reads what [ParseKeys] does, encoded as the command base64
 // prints it; white space in it means nothing.
 func ParseKeysBase64(b64 string) (*Keys, error) {
-	if strings.Contains(b64, pemBegin) {
+	text := strings.TrimSpace(b64)
+	switch {
+	case isQuoted(text):
+		return nil, errors.New("this is inside quotes: leave them out (`docker run --env-file` passes them on)")
+	case strings.Contains(text, pemBegin):
 		return nil, errors.New("this is PEM as it stands: give it in base64, as `base64 < es256_public.pem` prints it")
+	case isJSON([]byte(text)):
+		return nil, errors.New("this is JSON as it stands: give it in base64, as `base64 < jwks.json` prints it")
+	case strings.Contains(text, `\n`):
+		return nil, errors.New("line breaks are written as \\n in this: leave them out, as `base64 < es256_public.pem | tr -d '\\n'` does")
 	}
-	data, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(b64), ""))
+	data, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
 	if err != nil {
 		return nil, errors.New("this is not base64: give what `base64 < es256_public.pem` prints, whole")
 	}
 	return ParseKeys(data)
+}
+
+func isJSON(data []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) }
+
+func parsePEMKeys(data []byte) ([]key, error) {
+	blocks, err := pemBlocks(data)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]key, 0, len(blocks))
+	for _, b := range blocks {
+		k, err := parsePublicKey(b)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
 }
 
 func parsePublicKey(b *pem.Block) (key, error) {
@@ -86,12 +127,14 @@ func parsePublicKey(b *pem.Block) (key, error) {
 		return key{}, errors.New("this is a private key: keep it to yourself, and give the public key, made with `openssl ec -in es256_private.pem -pubout`")
 	case b.Type == "CERTIFICATE":
 		return key{}, errors.New("this is a certificate: give the public key in it, as `openssl x509 -in cert.pem -noout -pubkey` prints it")
+	case b.Type == "RSA PUBLIC KEY":
+		return key{}, fmt.Errorf("this is a PEM block of the type %q: a public key has the type PUBLIC KEY, as `openssl rsa -RSAPublicKey_in -in key.pem -pubout` writes it", b.Type)
 	case b.Type != "PUBLIC KEY":
 		return key{}, fmt.Errorf("this is a PEM block of the type %q: a public key has the type PUBLIC KEY, as `openssl ec -pubout` writes it", b.Type)
 	}
 	public, err := x509.ParsePKIXPublicKey(b.Bytes)
 	if err != nil {
-		return key{}, fmt.Errorf("parse public key: %w; %s", err, rightKey)
+		return key{}, publicKeyMistake(b.Bytes)
 	}
 	methods, err := methodsOf(public)
 	return key{methods: methods, public: public}, err

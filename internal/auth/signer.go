@@ -56,6 +56,9 @@ type Signer struct {
 // without EC PARAMETERS before it) or PRIVATE KEY (PKCS #8), of the kinds that
 // [ParseKeys] accepts. Anything else is an error that says what would be right.
 func ParsePrivateKey(data []byte) (*Signer, error) {
+	if err := mistake(data); err != nil {
+		return nil, err
+	}
 	blocks, err := pemBlocks(data)
 	if err != nil {
 		return nil, err
@@ -90,11 +93,16 @@ func parsePrivateKey(b *pem.Block) (crypto.Signer, error) {
 		key, err = x509.ParseECPrivateKey(b.Bytes)
 	case b.Type == "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
+	case b.Type == "RSA PRIVATE KEY":
+		return nil, fmt.Errorf("this is a PEM block of the type %q: a private RSA key has the type PRIVATE KEY, as `openssl pkcs8 -topk8 -nocrypt -in key.pem` writes it", b.Type)
 	default:
 		return nil, fmt.Errorf("this is a PEM block of the type %q: a private key has the type EC PRIVATE KEY or PRIVATE KEY; %s", b.Type, rightKey)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("parse private key: %w; %s", err, rightKey)
+	switch {
+	case err != nil && strings.HasSuffix(err.Error(), "unknown elliptic curve"): // the library has no error of its own for it
+		return nil, errPrivateCurve
+	case err != nil:
+		return nil, fmt.Errorf("parse private key: this PEM block holds none that can be read; %s", rightKey)
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {

@@ -179,13 +179,16 @@ func CostSignature(err error) bool {
 
 // judge returns the claims of a token whose form was checked.
 func (v *Verifier) judge(t Token) (*Claims, error) {
-	head, body, _ := t.parts()
+	head, body, signature := t.parts()
 	h, err := decodePart(head, decodeHeader)
 	if err != nil {
 		return nil, err
 	}
 	keys, err := v.keys.match(h)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkSignatureForm(h.algorithm, signature); err != nil {
 		return nil, err
 	}
 	p, err := decodePart(body, decodePayload)
@@ -198,6 +201,26 @@ func (v *Verifier) judge(t Token) (*Claims, error) {
 	}
 	claims := p.Claims // without what was judged once
 	return &claims, nil
+}
+
+// es256Bytes is the length of a signature by P-256 (RFC 7518 section 3.4).
+const es256Bytes = 64
+
+// checkSignatureForm refuses a signature that no key can have made, and says what the
+// signer did.
+func checkSignatureForm(algorithm, signature string) error {
+	n := base64.RawURLEncoding.DecodedLen(len(signature))
+	if algorithm != jwt.SigningMethodES256.Alg() || n == es256Bytes {
+		return nil
+	}
+	data, err := base64.RawURLEncoding.DecodeString(signature)
+	switch {
+	case err != nil:
+		return errTokenForm
+	case isDER(data):
+		return invalid("the signature of the token is encoded in DER: that of ES256 is r and s, %d bytes each, and nothing else", es256Bytes/2)
+	}
+	return invalid("the signature of the token has %d bytes, that of ES256 has %d", n, es256Bytes)
 }
 
 func decodePart[T any](part string, decode func([]byte) (T, error)) (T, error) {

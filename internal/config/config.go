@@ -34,8 +34,8 @@ type Serve struct {
 	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of metrics and profiles; empty is off."`
 	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names under which the admin listener answers, besides localhost and addresses; * is any."`
 
-	JWTPublicKeyB64  string `group:"Tokens (one of them is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys: PEM in base64."`
-	JWTPublicKeyFile string `group:"Tokens (one of them is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"Public keys: a PEM file."`
+	JWTPublicKeyB64  string `group:"Tokens (one of them is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys in base64: PEM, JWK or JWKS."`
+	JWTPublicKeyFile string `group:"Tokens (one of them is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File of public keys: PEM, JWK or JWKS."`
 
 	HistoryMessages   int           `group:"History:" env:"NOTIFLUX_HISTORY_MESSAGES" default:"100" help:"Messages kept per topic."`
 	HistoryBytes      Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_BYTES" default:"1MiB" help:"Bytes kept per topic."`

@@ -12,8 +12,8 @@ const maxKeyFileBytes = 1 << 20
 // PublicKeys is the text of the public keys as given, not parsed.
 type PublicKeys struct {
 	Setting string // who gave it, as [Name] tells, to be put before an error
-	PEM     []byte // nil when Base64 holds the keys
-	Base64  string // of PEM, with or without line breaks
+	PEM     []byte // PEM, or a JWK or JWK set; nil when Base64 holds the keys
+	Base64  string // of the same, with or without line breaks
 }
 
 // PublicKeys returns the keys that tokens are verified with. It reads the file
@@ -33,7 +33,7 @@ func (c *Serve) PublicKeys() (PublicKeys, error) {
 		return k, fmt.Errorf("%s: %w", k.Setting, err)
 	}
 	if len(k.PEM) > maxKeyFileBytes {
-		return k, fmt.Errorf("%s: %s is larger than %v: give a PEM file of public keys", k.Setting, c.JWTPublicKeyFile, Bytes(maxKeyFileBytes))
+		return k, fmt.Errorf("%s: %s is larger than %v: give a file of public keys", k.Setting, c.JWTPublicKeyFile, Bytes(maxKeyFileBytes))
 	}
 	return k, nil
 }

@@ -1,0 +1,192 @@
+package auth_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+// ecJWK returns the members of a public JWK on P-256.
+func ecJWK(t *testing.T, public crypto.PublicKey) string {
+	t.Helper()
+	point, err := public.(*ecdsa.PublicKey).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`"kty":"EC","crv":"P-256","x":%q,"y":%q`, b64(string(point[1:33])), b64(string(point[33:])))
+}
+
+func verifierOf(t *testing.T, keys string) *auth.Verifier {
+	t.Helper()
+	parsed, err := auth.ParseKeys([]byte(keys))
+	if err != nil {
+		t.Fatalf("ParseKeys(%s) = %v", keys, err)
+	}
+	return auth.New(auth.Config{Keys: parsed, Now: at(now)})
+}
+
+// A named key serves the tokens that name it or name none, a key without a name serves
+// all.
+func TestKeysServeTheirNames(t *testing.T) {
+	one, two := newIssuer(t, 1), newIssuer(t, 2)
+	named := func(issuer issuer, name string) string {
+		if name != "" {
+			name = `,"kid":"` + name + `"`
+		}
+		return `{` + ecJWK(t, issuer.key.Public()) + name + `}`
+	}
+	set := func(keys ...string) string { return `{"keys":[` + strings.Join(keys, ",") + `]}` }
+	for _, c := range []struct {
+		keys   string
+		signer issuer
+		kid    string
+		ok     bool
+	}{
+		{string(publicPEM(t, one.key.Public())), one, "", true},
+		{string(publicPEM(t, one.key.Public())), one, "any", true},
+		{string(publicPEM(t, one.key.Public())), two, "any", false},
+		{named(one, ""), one, "any", true},
+		{named(one, "1"), one, "1", true},
+		{named(one, "1"), one, "", true},
+		{named(one, "1"), one, "2", false},
+		{named(one, "1"), one, "1 ", false},
+		{set(named(one, "1"), named(two, "2")), one, "1", true},
+		{set(named(one, "1"), named(two, "2")), two, "2", true},
+		{set(named(one, "1"), named(two, "2")), two, "1", false},
+		{set(named(one, "1"), named(two, "2")), two, "", true},
+		{set(named(one, "1"), named(two, "")), two, "1", true},
+		{set(named(one, "1"), named(two, "")), two, "3", true},
+		{set(named(one, "1"), named(two, "")), one, "3", false},
+		{set(named(one, "1"), named(two, "1")), two, "1", true}, // while one takes the place of the other
+		{" \n" + set(named(one, "1")), one, "1", true},
+	} {
+		header := `{"alg":"ES256","kid":"` + c.kid + `"}`
+		if c.kid == "" {
+			header = goodHeader
+		}
+		token := c.signer.token(t, header, goodPayload)
+		_, err := verifierOf(t, c.keys).Verify(token)
+		if c.ok && err != nil {
+			t.Errorf("keys %s, kid %q: Verify = %v, want nil", c.keys, c.kid, err)
+		}
+		if !c.ok {
+			wantRefused(t, token, err, notiflux.TokenInvalid)
+		}
+	}
+	_, err := verifierOf(t, named(one, "1")).Verify(one.token(t, `{"alg":"ES256","kid":"2"}`, goodPayload))
+	if want := "kid in the token names no key of this server"; err == nil || err.Error() != want {
+		t.Errorf("Verify = %v, want %s", err, want)
+	}
+}
+
+func TestJWKsOfEachKind(t *testing.T) {
+	issuer, edKey := newIssuer(t, 1), ed25519Key(1)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := map[string]func(hash, input []byte) []byte{
+		"ES256": func(_, input []byte) []byte { return issuer.sign(t, string(input)) },
+		"EdDSA": func(_, input []byte) []byte { return ed25519.Sign(edKey, input) },
+		"RS256": func(hash, _ []byte) []byte { return must(rsa.SignPKCS1v15(nil, rsaKey, crypto.SHA256, hash)) },
+		"PS256": func(hash, _ []byte) []byte {
+			return must(rsa.SignPSS(rand.Reader, rsaKey, crypto.SHA256, hash, nil))
+		},
+	}
+	ec := ecJWK(t, issuer.key.Public())
+	ed := `"kty":"OKP","crv":"Ed25519","x":"` + b64(string(edKey.Public().(ed25519.PublicKey))) + `"`
+	rs := `"kty":"RSA","n":"` + b64(string(rsaKey.N.Bytes())) + `","e":"AQAB"`
+	for keys, accepted := range map[string]string{
+		`{` + ec + `}`: "ES256",
+		`{` + ed + `}`: "EdDSA",
+		`{` + rs + `}`: "RS256 PS256",
+		`{` + ec + `,"alg":"ES256","use":"sig","key_ops":["verify"],"x5t":"AA","x5c":["AA"],"ext":true}`: "ES256",
+		`{` + ed + `,"alg":"EdDSA"}`:                        "EdDSA",
+		`{` + ed + `,"alg":"Ed25519"}`:                      "EdDSA",
+		`{` + rs + `,"alg":"RS256"}`:                        "RS256",
+		`{` + rs + `,"alg":"PS256"}`:                        "PS256",
+		`{"keys":[{` + ec + `},{` + ed + `},{` + rs + `}]}`: "ES256 EdDSA RS256 PS256",
+		// What else identity providers have in a set is left out.
+		`{"keys":[{` + rs + `,"use":"enc","alg":"RSA-OAEP"},{"kty":"EC","crv":"P-384","x":"AA","y":"AA"},{"kty":"AKP"},{` + ec + `}],"other":1}`: "ES256",
+	} {
+		verifier := verifierOf(t, keys)
+		for algorithm, sign := range sign {
+			input := b64(`{"alg":"`+algorithm+`","kid":"x"}`) + "." + b64(goodPayload)
+			hash := sha256.Sum256([]byte(input))
+			_, err := verifier.Verify(join(input, sign(hash[:], []byte(input))))
+			if want := strings.Contains(accepted, algorithm); (err == nil) != want {
+				t.Errorf("keys %.120s: Verify(%s) = %v, want it accepted: %t", keys, algorithm, err, want)
+			}
+		}
+	}
+	b64Keys, err := auth.ParseKeysBase64(base64.StdEncoding.EncodeToString([]byte(`{` + ec + `}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := auth.New(auth.Config{Keys: b64Keys, Now: at(now)}).Verify(issuer.token(t, goodHeader, goodPayload)); err != nil {
+		t.Errorf("a JWK in base64: Verify = %v", err)
+	}
+}
+
+func TestJWKsRefused(t *testing.T) {
+	ec := ecJWK(t, newIssuer(t, 1).key.Public())
+	weak := b64(string(new(big.Int).Lsh(big.NewInt(3), 1022).Bytes()))
+	strong := b64(string(new(big.Int).Lsh(big.NewInt(3), 2046).Bytes()))
+	zero := b64(string(make([]byte, 32)))
+	for keys, want := range map[string]string{
+		`{` + ec + `,"d":"AA"}`:                                             "this is a private JWK: keep it to yourself; give public keys only",
+		`{"kty":"RSA","n":"AA","e":"AQAB","p":"AA"}`:                        "this is a private JWK",
+		`{"kty":"oct","k":"c2VjcmV0","alg":"HS256"}`:                        "this is a symmetric JWK (kty oct): whoever verifies tokens with it can also sign them",
+		`{"kty":"EC","k":"c2VjcmV0"}`:                                       "this is a symmetric JWK",
+		`{"keys":[{` + ec + `},{` + ec + `,"d":"A"}]}`:                      "key 2 of the set: this is a private JWK",
+		`{"keys":[{` + ec + `},{"kty":"oct"}]}`:                             "key 2 of the set: this is a symmetric JWK",
+		`{"keys":[]}`:                                                       "there is no key in this set",
+		`{"keys":[{` + ec + `,"use":"enc"}]}`:                               `no key of the set can be used; key 1: a JWK with the use "enc" does not verify signatures`,
+		`{` + ec + `,"use":"enc"}`:                                          `the use "enc" does not verify signatures`,
+		`{` + ec + `,"key_ops":["sign"]}`:                                   "key_ops lack verify",
+		`{` + ec + `,"alg":"ES384"}`:                                        `the alg "ES384" cannot be used: this key verifies ES256`,
+		`{` + ec + `,"alg":"none"}`:                                         `the alg "none" cannot be used`,
+		`{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}`:                      "a key on the curve P-384 cannot be used; a P-256 key is made with",
+		`{"kty":"EC","crv":"secp256k1","x":"A"}`:                            "a key on the curve secp256k1 cannot be used",
+		`{"kty":"EC","crv":"P-256","x":"AA","y":"A"}`:                       "32 bytes each",
+		`{"kty":"EC","crv":"P-256","x":"` + zero + `","y":"` + zero + `"}`:  "not a point on P-256",
+		`{"kty":"EC","crv":"P-256","x":"` + zero + `=","y":"` + zero + `"}`: "without padding",
+		`{"kty":"OKP","crv":"X25519","x":"AA"}`:                             "a key on the curve X25519 cannot be used: of the type OKP, Ed25519 can",
+		`{"kty":"OKP","crv":"Ed25519","x":"AA"}`:                            "is 32 bytes",
+		`{"kty":"RSA","n":"` + weak + `","e":"AQAB"}`:                       "an RSA key of 1024 bits is too weak",
+		`{"kty":"RSA","n":"","e":"AQAB"}`:                                   "the modulus and an odd exponent",
+		`{"kty":"RSA","n":"` + strong + `","e":"AQ"}`:                       "the modulus and an odd exponent",
+		`{"kty":"RSA","n":"` + strong + `","e":"AQAA"}`:                     "the modulus and an odd exponent",
+		`{"kty":"AKP"}`:                                                     `a JWK of the type "AKP" cannot be used`,
+		`{}`:                                                                "not a JWK or a JWK set",
+		`{"keys":null}`:                                                     "not a JWK or a JWK set",
+		`{"keys":1}`:                                                        "not a JWK or a JWK set",
+		`{"kty":1}`:                                                         "not a JWK or a JWK set",
+		`{"issuer":"https://id.example.com"}`:                               "not a JWK or a JWK set",
+		`{` + ec + `,"kid":"a","kid":"b"}`:                                  "not a JWK or a JWK set",
+		`{` + ec:                                                            "not a JWK or a JWK set",
+		`{"keys":[` + strings.Repeat(`{`+ec+`},`, 16) + `{` + ec + `}]}`:    "17 public keys, the most is 16",
+	} {
+		_, err := auth.ParseKeys([]byte(keys))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseKeys(%.100s) = %v, want %q", keys, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "c2VjcmV0") {
+			t.Errorf("ParseKeys shows a secret: %v", err)
+		}
+	}
+	if _, err := auth.ParseKeysBase64(`{` + ec + `}`); err == nil || !strings.Contains(err.Error(), "this is JSON as it stands: give it in base64") {
+		t.Errorf("ParseKeysBase64 of JSON = %v", err)
+	}
+}

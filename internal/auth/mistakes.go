@@ -1,0 +1,103 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/elliptic"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// This file recognises what keys become on their way into a file or a variable, so
+// that the refusal says what happened and how to undo it.
+
+var (
+	byteOrderMark = []byte("\xef\xbb\xbf")
+	utf16Marks    = [][]byte{{0xff, 0xfe}, {0xfe, 0xff}}
+)
+
+// mistake returns what is wrong with a text as a whole that should hold keys; nil: it
+// looks like text.
+func mistake(data []byte) error {
+	text := bytes.TrimSpace(data)
+	switch {
+	case bytes.HasPrefix(data, byteOrderMark):
+		return errors.New("this begins with a byte order mark: save it as UTF-8 without one (in PowerShell, Out-File -Encoding ascii)")
+	case bytes.HasPrefix(data, utf16Marks[0]), bytes.HasPrefix(data, utf16Marks[1]), bytes.HasPrefix(data, []byte("-\x00-\x00")), bytes.HasPrefix(data, []byte("\x00-\x00-")):
+		return errors.New("this is UTF-16: save it as UTF-8 (in PowerShell, Out-File -Encoding ascii instead of >)")
+	case bytes.HasPrefix(data, []byte{0x30}) && bytes.ContainsFunc(data, func(r rune) bool { return r < '\t' || r == '\ufffd' }):
+		return errors.New("this is DER: give PEM, as `openssl pkey -inform DER` writes it, with -pubin for a public key")
+	case bytes.HasPrefix(text, []byte("ssh-")), bytes.HasPrefix(text, []byte("ecdsa-sha2-")):
+		return errors.New("this is a key of SSH: give PEM, as `ssh-keygen -e -m PKCS8 -f id.pub` writes it")
+	}
+	return mangled(string(text))
+}
+
+// mangled returns what was done to a PEM block or a JWK that is otherwise whole.
+func mangled(text string) error {
+	var wrong []string
+	before, _, isPEM := strings.Cut(text, pemBegin)
+	if isPEM && strings.HasSuffix(before, `"`) || isPEM && strings.HasSuffix(before, "'") || isQuoted(text) {
+		wrong = append(wrong, "it is inside quotes: leave them out")
+	}
+	if isPEM && strings.Contains(text, `-----\n`) || isPEM && strings.Contains(text, `-----\r\n`) {
+		wrong = append(wrong, "its line breaks are written as \\n: put real ones there, as `printf '%b' \"$KEY\"` does")
+	}
+	line := before[strings.LastIndexByte(before, '\n')+1:]
+	if isPEM && line != "" && strings.TrimSpace(line) == "" {
+		wrong = append(wrong, "its lines are indented: begin each at its first column")
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return errors.New("the key cannot be read as it is: " + strings.Join(wrong, "; "))
+}
+
+// isQuoted reports whether all of a text is inside quotes.
+func isQuoted(text string) bool {
+	return len(text) > 1 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0]
+}
+
+// The object identifiers of keys on elliptic curves (RFC 5480 section 2.1).
+var (
+	oidPublicKeyEC = asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}
+	oidP256        = asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7}
+)
+
+// publicKeyMistake says why a SubjectPublicKeyInfo that the library refuses cannot be
+// read. The key may be fine, and only written in another way.
+func publicKeyMistake(der []byte) error {
+	var info struct {
+		Algorithm struct {
+			ID         asn1.ObjectIdentifier
+			Parameters asn1.RawValue `asn1:"optional"`
+		}
+		Key asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &info); err != nil || !info.Algorithm.ID.Equal(oidPublicKeyEC) {
+		return fmt.Errorf("parse public key: this PEM block holds none that can be read; %s", rightKey)
+	}
+	const again = "write it again with `openssl ec -pubin -in key.pem -pubout -conv_form uncompressed -param_enc named_curve`"
+	var curve asn1.ObjectIdentifier
+	if _, err := asn1.Unmarshal(info.Algorithm.Parameters.FullBytes, &curve); err != nil {
+		return errors.New("the key is written with explicit parameters of its curve in place of the curve's name: " + again)
+	}
+	point := info.Key.Bytes
+	if len(point) > 0 && (point[0] == 2 || point[0] == 3) && curve.Equal(oidP256) && len(point) == 1+elliptic.P256().Params().BitSize/8 {
+		return errors.New("the key is written with a compressed point: " + again)
+	}
+	return fmt.Errorf("parse public key: this is no point on a curve that can be used; %s", rightKey)
+}
+
+// errPrivateCurve is why a private key cannot be read whose curve the library does not
+// know: by its name, or because it has none.
+var errPrivateCurve = errors.New("the key is on a curve that cannot be used, or written with explicit parameters of its curve in place of the curve's name: write a P-256 key again with `openssl ec -in key.pem -param_enc named_curve`")
+
+// isDER reports whether a signature is a DER sequence of two numbers (RFC 3279 section
+// 2.2.3), as most libraries that do not know JWTs make it.
+func isDER(signature []byte) bool {
+	var numbers struct{ R, S asn1.RawValue }
+	rest, err := asn1.Unmarshal(signature, &numbers)
+	return err == nil && len(rest) == 0 && numbers.R.Tag == asn1.TagInteger && numbers.S.Tag == asn1.TagInteger
+}

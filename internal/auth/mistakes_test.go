@@ -1,0 +1,194 @@
+package auth_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/pem"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+// Keys as openssl writes them in ways that the Go library does not read.
+const (
+	compressedPoint = `-----BEGIN PUBLIC KEY-----
+MDkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDIgACp+9tIc1JX+I6kqGkgNpM7t8YHkbj
+UbmufkdnAKkgxKo=
+-----END PUBLIC KEY-----
+`
+	explicitParameters = `-----BEGIN PUBLIC KEY-----
+MIIBSzCCAQMGByqGSM49AgEwgfcCAQEwLAYHKoZIzj0BAQIhAP////8AAAABAAAA
+AAAAAAAAAAAA////////////////MFsEIP////8AAAABAAAAAAAAAAAAAAAA////
+///////////8BCBaxjXYqjqT57PrvVV2mIa8ZR0GsMxTsPY7zjw+J9JgSwMVAMSd
+NgiG5wSTamZ44ROdJreBn36QBEEEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5
+RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9QIhAP////8AAAAA
+//////////+85vqtpxeehPO5ysL8YyVRAgEBA0IABKfvbSHNSV/iOpKhpIDaTO7f
+GB5G41G5rn5HZwCpIMSqT4/0bG8Xh0iOzSmYeyn7GtEH0pVK7eIGH+qW7hlaStY=
+-----END PUBLIC KEY-----
+`
+	explicitCompressed = `-----BEGIN PUBLIC KEY-----
+MIIBCjCB4wYHKoZIzj0CATCB1wIBATAsBgcqhkjOPQEBAiEA/////wAAAAEAAAAA
+AAAAAAAAAAD///////////////8wWwQg/////wAAAAEAAAAAAAAAAAAAAAD/////
+//////////wEIFrGNdiqOpPns+u9VXaYhrxlHQawzFOw9jvOPD4n0mBLAxUAxJ02
+CIbnBJNqZnjhE50mt4GffpAEIQNrF9Hy4SxCR/i85uVjpEDydwN9gS3rM6D0oTlF
+2JjClgIhAP////8AAAAA//////////+85vqtpxeehPO5ysL8YyVRAgEBAyIAAqfv
+bSHNSV/iOpKhpIDaTO7fGB5G41G5rn5HZwCpIMSq
+-----END PUBLIC KEY-----
+`
+	explicitPrivate = `-----BEGIN EC PRIVATE KEY-----
+MIIBaAIBAQQgUo24VD79bAS+i0Db3YAq2qoZllaT+jIg1dmzXvK6cruggfowgfcC
+AQEwLAYHKoZIzj0BAQIhAP////8AAAABAAAAAAAAAAAAAAAA////////////////
+MFsEIP////8AAAABAAAAAAAAAAAAAAAA///////////////8BCBaxjXYqjqT57Pr
+vVV2mIa8ZR0GsMxTsPY7zjw+J9JgSwMVAMSdNgiG5wSTamZ44ROdJreBn36QBEEE
+axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54W
+K84zV2sxXs7LtkBoN79R9QIhAP////8AAAAA//////////+85vqtpxeehPO5ysL8
+YyVRAgEBoUQDQgAEp+9tIc1JX+I6kqGkgNpM7t8YHkbjUbmufkdnAKkgxKpPj/Rs
+bxeHSI7NKZh7Kfsa0QfSlUrt4gYf6pbuGVpK1g==
+-----END EC PRIVATE KEY-----
+`
+	explicitPKCS8 = `-----BEGIN PRIVATE KEY-----
+MIIBeQIBADCCAQMGByqGSM49AgEwgfcCAQEwLAYHKoZIzj0BAQIhAP////8AAAAB
+AAAAAAAAAAAAAAAA////////////////MFsEIP////8AAAABAAAAAAAAAAAAAAAA
+///////////////8BCBaxjXYqjqT57PrvVV2mIa8ZR0GsMxTsPY7zjw+J9JgSwMV
+AMSdNgiG5wSTamZ44ROdJreBn36QBEEEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg
+9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9QIhAP////8A
+AAAA//////////+85vqtpxeehPO5ysL8YyVRAgEBBG0wawIBAQQgUo24VD79bAS+
+i0Db3YAq2qoZllaT+jIg1dmzXvK6cruhRANCAASn720hzUlf4jqSoaSA2kzu3xge
+RuNRua5+R2cAqSDEqk+P9GxvF4dIjs0pmHsp+xrRB9KVSu3iBh/qlu4ZWkrW
+-----END PRIVATE KEY-----
+`
+	secp256k1 = `-----BEGIN PUBLIC KEY-----
+MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAE2kcXsE2tNMSfZy9jKZ4l0XXNl1MCgRe0
+NrmXkLY1kxg6ZHciTmk9zen1mvk+UjYwwoGE/s8FZnrvecJkpecvnQ==
+-----END PUBLIC KEY-----
+`
+)
+
+// toUTF16 returns text as Windows writes it, with a byte order mark if it has one.
+func toUTF16(text string, bigEndian bool) []byte {
+	var out []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		if bigEndian {
+			out = append(out, byte(unit>>8), byte(unit))
+		} else {
+			out = append(out, byte(unit), byte(unit>>8))
+		}
+	}
+	return out
+}
+
+// What happens to keys on their way is recognised, whether they are in a file or in
+// base64, public or private.
+func TestMistakesAreRecognised(t *testing.T) {
+	private, publicBytes, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := string(publicBytes)
+	b, _ := pem.Decode(publicBytes)
+	const again = "write it again with `openssl ec -pubin -in key.pem -pubout -conv_form uncompressed -param_enc named_curve`"
+	for name, c := range map[string]struct {
+		data string
+		want string
+	}{
+		"a byte order mark":           {"\ufeff" + public, "this begins with a byte order mark: save it as UTF-8 without one"},
+		"a byte order mark and JSON":  {"\ufeff{}", "this begins with a byte order mark"},
+		"UTF-16":                      {string(toUTF16("\ufeff"+public, false)), "this is UTF-16: save it as UTF-8"},
+		"UTF-16, big end first":       {string(toUTF16("\ufeff"+public, true)), "this is UTF-16"},
+		"UTF-16 without a mark":       {string(toUTF16(public, false)), "this is UTF-16"},
+		"UTF-16, big, without a mark": {string(toUTF16(public, true)), "this is UTF-16"},
+		"DER":                         {string(b.Bytes), "this is DER: give PEM, as `openssl pkey -inform DER` writes it"},
+		"literal line breaks":         {strings.ReplaceAll(public, "\n", `\n`), "its line breaks are written as \\n: put real ones there"},
+		"literal breaks of Windows":   {strings.ReplaceAll(public, "\n", `\r\n`), "its line breaks are written as \\n"},
+		"quotes":                      {`"` + public + `"`, "it is inside quotes: leave them out"},
+		"single quotes":               {"'" + strings.TrimSpace(public) + "'\n", "it is inside quotes: leave them out"},
+		"a quoted assignment":         {`KEY="` + public + `"`, "it is inside quotes: leave them out"},
+		"quotes and literal breaks":   {`"` + strings.ReplaceAll(public, "\n", `\n`) + `"`, "it is inside quotes: leave them out; its line breaks are written as \\n"},
+		"a quoted JWK":                {`'{"kty":"EC"}'`, "it is inside quotes: leave them out"},
+		"indented":                    {"  " + strings.ReplaceAll("x\n"+public, "\n", "\n  "), "its lines are indented: begin each at its first column"},
+		"a key of SSH":                {"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlz me@here\n", "this is a key of SSH: give PEM, as `ssh-keygen -e -m PKCS8"},
+		"a compressed point":          {compressedPoint, "the key is written with a compressed point: " + again},
+		"explicit parameters":         {explicitParameters, "the key is written with explicit parameters of its curve in place of the curve's name: " + again},
+		"both":                        {explicitCompressed, "the key is written with explicit parameters of its curve in place of the curve's name: " + again},
+		"another curve":               {secp256k1, "this is no point on a curve that can be used; a P-256 key is made with"},
+		"PKCS #1": {string(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: []byte{1}})),
+			"a public key has the type PUBLIC KEY, as `openssl rsa -RSAPublicKey_in -in key.pem -pubout` writes it"},
+	} {
+		_, err := auth.ParseKeys([]byte(c.data))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: ParseKeys = %v, want %q", name, err, c.want)
+		}
+		_, err = auth.ParseKeysBase64(base64.StdEncoding.EncodeToString([]byte(c.data)))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: ParseKeysBase64 = %v, want %q", name, err, c.want)
+		}
+		for _, words := range []string{"asn1:", "x509:", "ecdsa:"} {
+			if err != nil && strings.Contains(err.Error(), words) {
+				t.Errorf("%s: the words of a library: %v", name, err)
+			}
+		}
+	}
+	for name, c := range map[string]struct{ data, want string }{
+		"a byte order mark":   {"\ufeff" + string(private), "this begins with a byte order mark"},
+		"literal line breaks": {strings.ReplaceAll(string(private), "\n", `\n`), "its line breaks are written as \\n"},
+		"quotes":              {`"` + string(private) + `"`, "it is inside quotes"},
+		"explicit parameters": {explicitPrivate, "explicit parameters of its curve in place of the curve's name: write a P-256 key again with `openssl ec -in key.pem -param_enc named_curve`"},
+		"the same in PKCS #8": {explicitPKCS8, "explicit parameters of its curve"},
+		"PKCS #1": {string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte{1}})),
+			"has the type PRIVATE KEY, as `openssl pkcs8 -topk8 -nocrypt -in key.pem` writes it"},
+	} {
+		if _, err := auth.ParsePrivateKey([]byte(c.data)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("private, %s: ParsePrivateKey = %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// The base64 of a variable has mistakes of its own.
+func TestMistakesInBase64(t *testing.T) {
+	line := base64.StdEncoding.EncodeToString(publicPEM(t, newIssuer(t, 1).key.Public()))
+	for name, c := range map[string]struct{ b64, want string }{
+		"quotes":              {`"` + line + `"`, "this is inside quotes: leave them out"},
+		"single quotes":       {" '" + line + "'\n", "this is inside quotes: leave them out"},
+		"literal line breaks": {line[:76] + `\n` + line[76:], "line breaks are written as \\n in this: leave them out"},
+	} {
+		if _, err := auth.ParseKeysBase64(c.b64); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: ParseKeysBase64 = %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// A signer that does not know JWTs encodes a signature in DER. No key can have made
+// such a one, and the refusal says what happened.
+func TestSignaturesOfAnotherForm(t *testing.T) {
+	issuer := newIssuer(t, 1)
+	verifier := issuer.verifier(t, auth.Config{})
+	input := b64(goodHeader) + "." + b64(goodPayload)
+	hash := sha256.Sum256([]byte(input))
+	der, err := ecdsa.SignASN1(rand.Reader, issuer.key, hash[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		signature []byte
+		want      string
+	}{
+		"DER":        {der, "the signature of the token is encoded in DER: that of ES256 is r and s, 32 bytes each, and nothing else"},
+		"too short":  {der[:40], "the signature of the token has 40 bytes, that of ES256 has 64"},
+		"for P-384":  {bytes.Repeat([]byte{1}, 96), "the signature of the token has 96 bytes, that of ES256 has 64"},
+		"one byte":   {[]byte{0x30}, "the signature of the token has 1 bytes, that of ES256 has 64"},
+		"its length": {bytes.Repeat([]byte{1}, 64), "the signature of the token fits no key of this server"},
+	} {
+		token := join(input, c.signature)
+		_, err := verifier.Verify(token)
+		wantRefused(t, token, err, notiflux.TokenInvalid)
+		if err.Error() != c.want {
+			t.Errorf("%s: Verify = %v, want %s", name, err, c.want)
+		}
+	}
+}
