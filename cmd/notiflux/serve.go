@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
+
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
@@ -30,6 +32,7 @@ func (c *serveCmd) Validate() error { return server.Check(config.Serve(c.Config)
 func (c *serveCmd) Run(t *terminal, known variables) error {
 	log := newLogger(t.err, c.Config.LogFormat, c.Config.LogLevel)
 	known.warn(os.Environ(), log)
+	limitMemory(memlimit.FromCgroup, log)
 	return untilSignal(func(ctx context.Context) error {
 		s, err := server.Open(config.Serve(c.Config), log)
 		if err != nil {
