@@ -76,17 +76,22 @@ func AppendMessage(dst []byte, m *notiflux.Message) []byte {
 
 // appendOpenMessage appends the object without its closing brace.
 func appendOpenMessage(dst []byte, m *notiflux.Message) []byte {
+	dst = appendBeforeData(dst, m)
+	if m.Body.JSON {
+		return appendJSON(dst, m.Body.Data)
+	}
+	return appendString(dst, m.Body.Data)
+}
+
+// appendBeforeData appends the object up to the value that was published.
+func appendBeforeData(dst []byte, m *notiflux.Message) []byte {
 	dst = append(dst, `{"type":"message","topic":`...)
 	dst = appendString(dst, string(m.Topic))
 	dst = append(dst, `,"position":`...)
 	dst = appendPosition(dst, m.Position)
 	dst = append(dst, `,"time":`...)
 	dst = strconv.AppendInt(dst, m.Time.UnixMilli(), 10)
-	dst = append(dst, `,"data":`...)
-	if m.Body.JSON {
-		return appendJSON(dst, m.Body.Data)
-	}
-	return appendString(dst, m.Body.Data)
+	return append(dst, `,"data":`...)
 }
 
 // appendString appends s as a JSON string.

@@ -1,0 +1,60 @@
+package wire_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Piece by piece a message is the same bytes, and as many as was said.
+func TestAMessageInPieces(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &notiflux.Message{
+			Topic:    notiflux.Topic(rapid.StringMatching(`[a-z"é\\]{1,40}`).Draw(t, "topic")),
+			Position: notiflux.Position{Epoch: "E", Offset: rapid.Uint64().Draw(t, "offset")},
+			Time:     time.UnixMilli(rapid.Int64Range(0, 1<<41).Draw(t, "time")),
+		}
+		text := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.RuneFrom([]rune("a\x00\n\"\\é\u0085\u2028\u2029\ufffd😀\x7f</>")))).Draw(t, "text")
+		if !utf8.ValidString(text) {
+			t.Skip("a string is UTF-8")
+		}
+		m.Body.Data = []byte(text)
+		if m.Body.JSON = rapid.Bool().Draw(t, "JSON"); m.Body.JSON {
+			m.Body.Data = fmt.Appendf(nil, `[%d,"%s"]`, rapid.Int().Draw(t, "number"), rapid.StringOf(rapid.RuneFrom([]rune("aé\u0085\u2028\u2029😀"))).Draw(t, "string"))
+		}
+		want := string(wire.AppendMessage(nil, m))
+		if got := wire.MessageSize(m); got != len(want) {
+			t.Fatalf("MessageSize is %d, and it is %d bytes: %s", got, len(want), want)
+		}
+		got, rest := wire.BeginMessage(nil, m)
+		for !rest.Done() {
+			room := rapid.IntRange(32, 100).Draw(t, "room")
+			piece := rest.Append(nil, room)
+			if n := len(piece); n == 0 || n > room {
+				t.Fatalf("%d bytes in a room of %d", n, room)
+			}
+			got = append(got, piece...)
+		}
+		if string(got) != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	})
+}
+
+func TestTheBeginningOfAMessageIsShort(t *testing.T) {
+	m := &notiflux.Message{
+		Topic:    notiflux.Topic(strings.Repeat(`"`, 255)),
+		Position: notiflux.Position{Epoch: strings.Repeat("E", 64), Offset: 1<<64 - 1},
+		Time:     time.UnixMilli(-1 << 62),
+	}
+	if begun, _ := wire.BeginMessage(nil, m); len(begun) > wire.MinRoom {
+		t.Errorf("%d bytes before the data, more than %d", len(begun), wire.MinRoom)
+	}
+}
