@@ -4,40 +4,11 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-
-	"github.com/ikornaselur/notiflux"
 )
 
-const (
-	// maxAnswerBytes is after how many bytes of data no further message joins an
-	// answer: the answer is made in memory. The history of a topic is no larger
-	// unless somebody sets it so.
-	maxAnswerBytes = 1 << 20
-
-	// answerTimeout is how long a reader may take to take its answer: 1 MiB at
-	// some 35 KiB/s.
-	answerTimeout = 30 * time.Second
-)
-
-// A page is the messages of an answer, as many as fit.
-type page struct {
-	messages []*notiflux.Message
-	bytes    int
-}
-
-// full reports whether nothing more fits. One message always does.
-func (p *page) full() bool { return len(p.messages) >= maxMessages || p.bytes >= maxAnswerBytes }
-
-func (p *page) add(m *notiflux.Message) {
-	p.messages = append(p.messages, m)
-	p.bytes += len(m.Body.Data)
-}
-
-// size returns about how many bytes the messages take as JSON.
-func (p *page) size() int {
-	const perMessage = 128 // names, topic, position, time
-	return p.bytes + perMessage*len(p.messages)
-}
+// answerTimeout is how long the reader of an answer may take for each piece of it, or
+// for all of it if it is made in one.
+const answerTimeout = 30 * time.Second
 
 // Values of the headers of an answer, shared by all of them.
 var (

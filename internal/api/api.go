@@ -24,6 +24,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -42,6 +43,7 @@ import (
 const (
 	defaultMessageBytes = 64 << 10
 	defaultBodyBytes    = 1 << 20
+	defaultLagBytes     = 1 << 20
 )
 
 // A Publisher orders messages: the broker. Safe for concurrent use.
@@ -76,6 +78,8 @@ type Config struct {
 	Origins       origin.List // whose names may send a token as a cookie
 	NoQueryTokens bool        // a token in the query is not looked at
 
+	MaxLagBytes uint64 // what an answer may keep in memory that its logs no longer hold; 0: 1 MiB
+
 	Enter    func() error    // takes a place among the connections for a poll that waits, or says why there is none; nil: there always is
 	Leave    func()          // gives it back; nil if Enter is
 	Draining <-chan struct{} // closed when the server begins to shut down: polls wait no longer; nil: never
@@ -98,8 +102,10 @@ type API struct {
 	enter         func() error
 	leave         func()
 	draining      <-chan struct{}
+	maxLag        uint64
 
-	decoders sync.Pool // of *decoder
+	reading  atomic.Int64 // answers to reads that are under way
+	decoders sync.Pool    // of *decoder
 	accepted atomic.Uint64
 	refused  atomic.Uint64
 	failed   atomic.Uint64
@@ -121,6 +127,7 @@ func New(c Config) *API {
 		enter:         c.Enter,
 		leave:         c.Leave,
 		draining:      c.Draining,
+		maxLag:        cmp.Or(c.MaxLagBytes, defaultLagBytes),
 
 		decoders: sync.Pool{New: func() any { return new(decoder) }},
 	}

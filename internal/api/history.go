@@ -1,9 +1,11 @@
 package api
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -28,8 +30,11 @@ func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.Authorize(r, q.topic); err != nil {
 		return err
 	}
-	writeAnswer(w, http.StatusOK, a.readHistory(q))
-	return nil
+	return a.give(w, r, func(ctx context.Context) *answer.Answer {
+		messages := answer.UpTo(q.limit)
+		end := messages.History(ctx, a.hub.History(q.topic, q.since, q.limit))
+		return messages.Answer(wire.AppendHistoryBodyHead(nil), append(wire.AppendPageEnd(nil, end), '\n'))
+	})
 }
 
 func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
@@ -53,11 +58,4 @@ func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
 	}
 	h.limit, err = parseNumber(q, "limit", defaultLimit, maxMessages)
 	return h, err
-}
-
-// readHistory returns the answer.
-func (a *API) readHistory(q historyRequest) []byte {
-	y := a.hub.History(q.topic, q.since, q.limit)
-	body := wire.AppendHistoryBody(nil, wire.Page{Messages: y.Messages(), Position: y.Position, Recovered: y.Recovered, More: y.More})
-	return append(body, '\n')
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -19,9 +20,6 @@ const (
 	maxWait     = 60 * time.Second
 )
 
-// cursorBytes is room for a cursor and what is around the messages of an answer.
-const cursorBytes = 1 << 10
-
 // Poll answers with what topics have behind a cursor, and with the next cursor.
 // While there is nothing it waits, on the request's goroutine: some kilobytes for
 // each client, where an event stream on a loop takes hardly any. HEAD does not wait.
@@ -29,7 +27,7 @@ const cursorBytes = 1 << 10
 // It answers as soon as there is a message, a place is not covered, or a topic
 // begins here that has no place yet: so that who loses the connection has one.
 func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
-	s, wait, err := a.parsePoll(r)
+	s, err := a.parsePoll(r)
 	if err != nil {
 		return err
 	}
@@ -38,30 +36,39 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if until := claims.Until(); !until.IsZero() {
-		wait = min(wait, time.Until(until)) // It is a subscription as long as it waits.
+		s.wait = min(s.wait, time.Until(until)) // It is a subscription as long as it waits.
 	}
 	if r.Method == http.MethodHead {
-		wait = 0
+		s.wait = 0
 	}
-	body, err := a.poll(r.Context(), s, wait)
+	p, err := a.poll(r.Context(), s)
 	if err != nil {
 		return err
 	}
-	writeAnswer(w, http.StatusOK, body)
-	return nil
+	return a.give(w, r, func(ctx context.Context) *answer.Answer { return p.answer(ctx, s.limit) })
 }
 
-func (a *API) parsePoll(r *http.Request) (StreamRequest, time.Duration, error) {
-	q, err := a.query(r, "since", "last", "wait")
+// A pollRequest asks for messages of topics. Its Latest means nothing.
+type pollRequest struct {
+	StreamRequest
+	wait  time.Duration
+	limit int
+}
+
+func (a *API) parsePoll(r *http.Request) (s pollRequest, err error) {
+	q, err := a.query(r, "since", "last", "wait", "limit")
 	if err != nil {
-		return StreamRequest{}, 0, err
+		return pollRequest{}, err
 	}
-	s, err := parseStarts(q, r.Header)
-	if err != nil {
-		return StreamRequest{}, 0, err
+	if s.StreamRequest, err = parseStarts(q, r.Header); err != nil {
+		return pollRequest{}, err
+	}
+	if s.limit, err = parseNumber(q, "limit", maxMessages, maxMessages); err != nil {
+		return pollRequest{}, err
 	}
 	seconds, err := parseNumber(q, "wait", int(defaultWait/time.Second), int(maxWait/time.Second))
-	return s, time.Duration(seconds) * time.Second, err
+	s.wait = time.Duration(seconds) * time.Second
+	return s, err
 }
 
 // A poll is one request while it is answered. It listens to its topics before it
@@ -88,8 +95,8 @@ func (w waker) Wake() {
 	}
 }
 
-// poll returns the answer.
-func (a *API) poll(ctx context.Context, s StreamRequest, wait time.Duration) ([]byte, error) {
+// poll returns what there is to answer, once there is something or the wait is over.
+func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
 	p := &poll{hub: a.hub, recovered: true, news: make(waker, 1)}
 	defer p.leave()
 	for i, topic := range s.Topics {
@@ -97,12 +104,12 @@ func (a *API) poll(ctx context.Context, s StreamRequest, wait time.Duration) ([]
 			return nil, err
 		}
 	}
-	if !p.due && wait > 0 {
-		if err := a.await(ctx, p.news, wait); err != nil {
+	if !p.due && s.wait > 0 {
+		if err := a.await(ctx, p.news, s.wait); err != nil {
 			return nil, err
 		}
 	}
-	return p.answer(), nil
+	return p, nil
 }
 
 func (p *poll) join(name notiflux.Topic, start hub.Start) error {
@@ -146,21 +153,52 @@ func (a *API) await(ctx context.Context, news waker, wait time.Duration) error {
 	return nil
 }
 
-// answer takes what fits, in the order of the topics, and says where it ends.
-func (p *poll) answer() []byte {
-	var taken page
-	for i := range p.places {
-		place := &p.places[i]
-		for !taken.full() {
-			entry, next, ok := place.Cursor.Next()
-			if !ok {
-				break
-			}
-			taken.add(entry.Message())
-			place.Cursor, place.Position = next, entry.Message().Position
-		}
+// answer takes what fits, and says where it ends. The topics come in the order asked
+// for. If a topic would get nothing that way although it has messages, those come first
+// whose messages wait longest: so no topic starves beside busy ones.
+func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
+	order := make([]int, len(p.topics))
+	for i := range order {
+		order[i] = i
 	}
-	return append(wire.AppendPollBody(make([]byte, 0, taken.size()+cursorBytes), p.cursor(), p.recovered, taken.messages), '\n')
+	messages, places, missed := p.take(ctx, limit, order)
+	if missed && limit > 0 {
+		slices.SortStableFunc(order, func(i, j int) int {
+			return longestWaiting(answer.Message(p.places[i].Cursor), answer.Message(p.places[j].Cursor))
+		})
+		messages, places, _ = p.take(ctx, limit, order)
+	}
+	p.places = places
+	more := slices.ContainsFunc(places, func(place hub.Place) bool { return !place.Cursor.AtTail() })
+	return messages.Answer(wire.AppendPollHead(nil, p.cursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
+}
+
+// take takes what fits, in an order of the topics, and returns their places after
+// that. missed says that a topic has messages and got none.
+func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answer.Messages, places []hub.Place, missed bool) {
+	messages, places = answer.UpTo(limit), slices.Clone(p.places)
+	for _, i := range order {
+		place := &places[i]
+		next, n := messages.Take(ctx, p.topics[i], place.Cursor, maxMessages)
+		if n > 0 {
+			place.Cursor, place.Position.Offset = next, next.Offset()
+		}
+		missed = missed || n == 0 && !next.AtTail()
+	}
+	return messages, places, missed
+}
+
+// longestWaiting orders messages by when they were ordered; nil is last.
+func longestWaiting(a, b *notiflux.Message) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Position.Offset, b.Position.Offset))
 }
 
 // cursor returns the places as a cursor: in the order of the topics' names.

@@ -71,31 +71,28 @@ func (h *Hub) Position(offset uint64) notiflux.Position {
 // Epoch returns the epoch of all positions.
 func (h *Hub) Epoch() string { return h.config.Epoch }
 
-// A History is a part of a topic's log.
+// A History is a part of a topic's log: Count messages from Cursor on, oldest first.
 type History struct {
-	Entries   []*topiclog.Entry // oldest first
+	Topic     *Topic // nil: the hub does not have the topic, so Count is 0
+	Cursor    topiclog.Cursor
+	Count     int
 	Position  notiflux.Position // where to go on reading, or to subscribe from
-	Recovered bool              // nothing between what was asked for and Entries is missing
+	Recovered bool              // nothing between what was asked for and Cursor is missing
 	More      bool              // there are messages after Position
 }
 
-// Messages returns the messages of the entries, which nobody must change.
+// Messages returns the messages, which nobody must change.
 func (y History) Messages() []*notiflux.Message {
-	all := make([]*notiflux.Message, len(y.Entries))
-	for i, entry := range y.Entries {
-		all[i] = entry.Message()
+	all := make([]*notiflux.Message, 0, y.Count)
+	for c := y.Cursor; len(all) < y.Count; {
+		entry, next, _ := c.Next()
+		all, c = append(all, entry.Message()), next
 	}
 	return all
 }
 
-// maxHistoryBytes is after how many bytes of data no further message joins a
-// [History]: answers are made in memory. The log of a topic is no larger unless
-// somebody sets it so.
-const maxHistoryBytes = 1 << 20
-
-// History returns up to limit messages of a topic, and about 1 MiB of them: the
-// first ones after since, or without one (no epoch) of the last ones. If since is not
-// covered, those are the oldest
+// History returns up to limit messages of a topic: the first ones after since, or
+// without one (no epoch) the last ones. If since is not covered, those are the oldest
 // that there are. Reading makes no topic, but the position that it returns is
 // remembered like that of one.
 func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) History {
@@ -104,24 +101,20 @@ func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) H
 		covered := since.Epoch == "" || since == h.Position(head)
 		return History{Position: h.Position(head), Recovered: covered}
 	}
-	defer t.mu.Unlock()
-	y := History{Recovered: true}
-	cursor := t.log.Last(limit)
+	y := History{Topic: t, Cursor: t.log.Last(limit), Recovered: true}
 	if since.Epoch != "" {
-		if cursor, y.Recovered = h.sinceLocked(t, since); !y.Recovered {
-			cursor = t.log.First()
+		if y.Cursor, y.Recovered = h.sinceLocked(t, since); !y.Recovered {
+			y.Cursor = t.log.First()
 		}
 	}
-	for bytes := 0; len(y.Entries) < limit && bytes < maxHistoryBytes; {
-		entry, next, ok := cursor.Next()
-		if !ok {
-			break
-		}
-		y.Entries, cursor = append(y.Entries, entry), next
-		bytes += len(entry.Message().Body.Data)
+	tail := t.log.Tail()
+	t.mu.Unlock()
+	end := y.Cursor
+	for ; y.Count < limit && end != tail; y.Count++ {
+		_, end, _ = end.Next()
 	}
-	y.More = !cursor.AtTail()
-	y.Position = h.Position(cursor.Offset())
+	y.More = end != tail
+	y.Position = h.Position(end.Offset())
 	if y.Recovered && since.Offset > y.Position.Offset {
 		y.Position = since // Nothing came after it.
 	}

@@ -98,7 +98,7 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	y := h.History("never", notiflux.Position{}, 9)
-	if y.Position != at(0) || !y.Recovered || len(y.Entries) != 0 {
+	if y.Position != at(0) || !y.Recovered || y.Count != 0 {
 		t.Errorf("of a topic that nobody used: %+v", y)
 	}
 	if got := h.Stats(); got.Topics != 1 || got.Remembered != 1 {

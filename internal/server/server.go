@@ -143,6 +143,7 @@ func (s *Server) build(keys *auth.Keys) {
 		Origins:         s.origins,
 		NoQueryTokens:   !c.QueryTokens,
 		Enter:           s.enter,
+		MaxLagBytes:     uint64(c.MaxLagBytes),
 		Leave:           s.clients.leave,
 		Draining:        s.draining,
 	})

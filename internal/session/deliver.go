@@ -135,15 +135,16 @@ type pull struct {
 	parts  []part // of a subscription there may be several
 	turns  []turn // while the parts are gathered
 	buffer []byte
-	taken  int   // bytes of the messages of batches that are in the buffer
-	sizes  []int // of the frames of the parts, if they are a set's
+	taken  int    // bytes of the messages of batches that are in the buffer
+	sizes  []int  // of the frames of the parts, if they are a set's
+	reply  []byte // a frame of a reply; then there is nothing else
 }
 
 // forget lets go of the parts: a cursor that is left in one would keep all that its
 // topic gets from then on.
 func (p *pull) forget() {
 	clear(p.parts)
-	p.parts, p.sizes, p.taken = p.parts[:0], p.sizes[:0], 0
+	p.parts, p.sizes, p.taken, p.reply = p.parts[:0], p.sizes[:0], 0, nil
 }
 
 // A part is some messages of one subscription in a pull.
@@ -237,6 +238,9 @@ func (s *Session) catchUp() {
 func (s *Session) Next() []byte {
 	p := &s.group.pulled
 	p.forget()
+	if s.replying() {
+		return s.nextOfReply(p)
+	}
 	s.catchUp()
 	if s.set != nil && len(s.set.places) > 1 {
 		return s.nextOfSet(p)
@@ -357,6 +361,13 @@ func (s *Session) Rest() []byte {
 
 // Wrote says that the socket took n bytes of what Next or Rest gave.
 func (s *Session) Wrote(n int) {
+	if n > 0 && s.replying() {
+		s.json.unread = 0
+	}
+	if s.group.pulled.reply != nil {
+		s.wroteReply(n)
+		return
+	}
 	n = s.wroteAnswers(s.wroteCut(n))
 	for _, p := range s.group.pulled.parts {
 		cut := n < p.bytes

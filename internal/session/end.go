@@ -25,10 +25,12 @@ var (
 	endBinary       = end{wire.CloseUnsupported, "the JSON protocol has no binary messages", "", 0, 0}
 )
 
-// end says goodbye and closes. The text protocol has no words for it.
+// end says goodbye and closes. The text protocol has no words for it, and inside of a
+// reply there is no place for them.
 func (s *Session) end(e end) {
 	var farewell []byte
-	if e.why != "" && (s.json != nil || s.set != nil) {
+	inside := s.replying() && s.json.reply.begun
+	if e.why != "" && !inside && (s.json != nil || s.set != nil) {
 		after := between(e.least, e.most)
 		farewell = wire.AppendObject(nil, s.encoding, wire.Object{Event: "bye", JSON: wire.AppendBye(nil, e.why, after), Retry: after})
 		farewell = append(farewell, wire.LastChunk(s.encoding)...)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -307,4 +308,18 @@ func (c *client) expect(t *testing.T, want ...string) {
 			t.Fatalf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// heap returns how much more memory is in use after f.
+func heap(f func()) int64 {
+	inUse := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // What pools kept is gone.
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := inUse()
+	f()
+	return inUse() - before
 }

@@ -29,6 +29,8 @@ type jsonState struct {
 	heard    bool          // it came
 	unread   time.Duration // when it was first noticed that more than maxAnswers wait; 0: it was not
 
+	reply reply // under way; commands wait for it
+
 	connection notiflux.Connection
 	seats      map[notiflux.Topic]*presence.Seat // where the client is a member; nil: nowhere
 }
@@ -80,7 +82,7 @@ func (s *Session) checkIdle(now time.Duration) {
 // checkUnread ends a session whose client does not read a large answer in time.
 func (s *Session) checkUnread(now time.Duration) {
 	switch {
-	case len(s.answers) <= maxAnswers:
+	case len(s.answers) <= maxAnswers && !s.replying():
 	case s.json.unread == 0:
 		s.json.unread = now
 	case now-s.json.unread >= unreadTimeout:
@@ -235,30 +237,5 @@ func (s *Session) authJSON(c wire.JSONCommand) {
 		}
 		s.json.claims, s.json.refusal = claims, nil
 		s.answer(wire.AppendAuthenticated(nil, c.ID, claims.Expires))
-	})
-}
-
-// historyJSON reads what a topic holds, off the loop: it may be much.
-func (s *Session) historyJSON(c wire.JSONCommand) {
-	s.credential(c, func(claims *auth.Claims, err error) {
-		if err == nil {
-			err = mayRead(claims, c.Topic)
-		}
-		if err != nil {
-			s.answerError(c.ID, err)
-			return
-		}
-		var answer []byte
-		read := func(context.Context) {
-			h := s.group.config.Hub.History(c.Topic, c.Since[c.Topic], c.Limit)
-			answer = wire.AppendHistory(nil, c.ID, c.Topic, wire.Page{Messages: h.Messages(), Position: h.Position, Recovered: h.Recovered, More: h.More})
-		}
-		s.wait(s.group.config.Waiting, read, func(refused error) {
-			if refused != nil {
-				s.answerError(c.ID, refused)
-				return
-			}
-			s.answer(answer)
-		})
 	})
 }

@@ -84,7 +84,7 @@ func (s *Session) Receive(message []byte, binary bool) {
 
 // Busy reports whether the session takes no message now: a command waits for
 // its token or the broker, or its answers are not read.
-func (s *Session) Busy() bool { return s.waiting || len(s.answers) > maxAnswers }
+func (s *Session) Busy() bool { return s.waiting || len(s.answers) > maxAnswers || s.replying() }
 
 // Tick ends the session if it is further behind than allowed, or has nothing to say.
 func (s *Session) Tick(now time.Duration) {
@@ -101,9 +101,12 @@ func (s *Session) Tick(now time.Duration) {
 		}
 		lag += n
 	}
+	if s.replying() {
+		lag += s.json.reply.answer.Lag()
+	}
 	if lag > s.group.config.MaxLagBytes {
 		s.end(endTooSlow)
-		s.unsubscribeAll() // Its cursors hold messages that nobody else needs.
+		s.letGo() // Its cursors hold messages that nobody else needs.
 	}
 }
 
@@ -113,10 +116,18 @@ func (s *Session) Gone() {
 		return
 	}
 	s.gone = true
-	s.unsubscribeAll()
+	s.letGo()
 	s.cut, s.answers = nil, nil
 	delete(s.group.sessions, s)
 	s.group.config.Stats.Sessions.Add(-1)
+}
+
+// letGo ends whatever keeps messages for the session.
+func (s *Session) letGo() {
+	s.unsubscribeAll()
+	if s.json != nil {
+		s.json.reply = reply{}
+	}
 }
 
 // drain has the session end once it has nothing to write. It may have news that it

@@ -142,54 +142,56 @@ func AppendAuthenticated(dst []byte, id ID, expires time.Time) []byte {
 	return append(appendInt(dst, `,"expires":`, expires.Unix()), '}')
 }
 
-// A Page is a part of a topic's history.
-type Page struct {
-	Messages  []*notiflux.Message // oldest first
-	Position  notiflux.Position   // where to go on reading, or to subscribe from
-	Recovered bool                // nothing is missing between what was asked for and Messages
-	More      bool                // there are messages after Position
-}
-
-// AppendHistory appends the answer to a command of [History].
-func AppendHistory(dst []byte, id ID, topic notiflux.Topic, p Page) []byte {
+// AppendHistoryHead appends what comes before the messages in the answer to a
+// command of [History].
+func AppendHistoryHead(dst []byte, id ID, topic notiflux.Topic) []byte {
 	dst = appendType(dst, "history", id)
 	dst = append(dst, `,"topic":`...)
 	dst = append(appendString(dst, string(topic)), ',')
-	return append(appendPage(dst, p), '}')
+	return append(dst, messagesHead...)
 }
 
-// AppendHistoryBody appends the body of an HTTP answer that holds p.
-func AppendHistoryBody(dst []byte, p Page) []byte {
-	return append(appendPage(append(dst, '{'), p), '}')
+// AppendHistoryBodyHead appends what comes before the messages in the body of an
+// HTTP answer that holds a part of a history.
+func AppendHistoryBodyHead(dst []byte) []byte {
+	return append(append(dst, '{'), messagesHead...)
 }
 
-func appendPage(dst []byte, p Page) []byte {
-	dst = appendMessages(dst, p.Messages)
-	dst = append(dst, `,"position":`...)
+// A PageEnd is what a part of a history ends with, behind its messages.
+type PageEnd struct {
+	Position  notiflux.Position // where to go on reading, or to subscribe from
+	Recovered bool              // nothing is missing between what was asked for and the messages
+	More      bool              // there are messages after Position
+}
+
+// AppendPageEnd appends what comes after the messages of a part of a history.
+func AppendPageEnd(dst []byte, p PageEnd) []byte {
+	dst = append(dst, `],"position":`...)
 	dst = appendPosition(dst, p.Position)
 	dst = append(dst, `,"recovered":`...)
 	dst = strconv.AppendBool(dst, p.Recovered)
 	dst = append(dst, `,"more":`...)
-	return strconv.AppendBool(dst, p.More)
+	return append(strconv.AppendBool(dst, p.More), '}')
 }
 
-// AppendPollBody appends the body of an HTTP answer to a poll: the messages of
-// all its topics, the cursor behind them, and whether nothing is missing before
+// AppendPollHead appends what comes before the messages in the body of an HTTP
+// answer to a poll: the cursor behind them, and whether nothing is missing before
 // them.
-func AppendPollBody(dst, cursor []byte, recovered bool, messages []*notiflux.Message) []byte {
+func AppendPollHead(dst, cursor []byte, recovered bool) []byte {
 	dst = append(append(dst, `{"cursor":"`...), cursor...)
 	dst = append(dst, `","recovered":`...)
 	dst = append(strconv.AppendBool(dst, recovered), ',')
-	return append(appendMessages(dst, messages), '}')
+	return append(dst, messagesHead...)
 }
 
-func appendMessages(dst []byte, messages []*notiflux.Message) []byte {
-	dst = append(dst, `"messages":[`...)
-	for i, m := range messages {
-		dst = AppendMessage(appendComma(dst, i), m)
-	}
-	return append(dst, ']')
+// AppendPollEnd appends what comes after the messages of an answer to a poll: whether
+// there are more behind its cursor.
+func AppendPollEnd(dst []byte, more bool) []byte {
+	dst = append(dst, `],"more":`...)
+	return append(strconv.AppendBool(dst, more), '}')
 }
+
+const messagesHead = `"messages":[`
 
 // AppendPong appends the answer to a command of [Ping].
 func AppendPong(dst []byte, id ID) []byte {

@@ -236,17 +236,25 @@ func (f *frame) message(t *testing.T) *notiflux.Message {
 	return m
 }
 
-func (f *frame) page(t *testing.T) wire.Page {
+// page returns a part of a history with this head, or what a poll gives.
+func (f *frame) page(t *testing.T, head []byte, end func([]byte) []byte) []byte {
 	t.Helper()
-	p := wire.Page{Recovered: f.Recovered, More: f.More}
-	if f.Position != "" {
-		p.Position = position(t, f.Position)
-	}
-	for _, value := range f.Messages {
+	for i, value := range f.Messages {
 		m := readFrame(t, value)
-		p.Messages = append(p.Messages, m.message(t))
+		if i > 0 {
+			head = append(head, ',')
+		}
+		head = wire.AppendMessage(head, m.message(t))
 	}
-	return p
+	return end(head)
+}
+
+// pageEnd returns how a part of a history ends.
+func (f *frame) pageEnd(t *testing.T) func([]byte) []byte {
+	t.Helper()
+	return func(dst []byte) []byte {
+		return wire.AppendPageEnd(dst, wire.PageEnd{Position: position(t, f.Position), Recovered: f.Recovered, More: f.More})
+	}
 }
 
 // members returns the members in a frame, nil if there is no word of them.
@@ -325,7 +333,7 @@ func (f *frame) object(t *testing.T) []byte {
 	case "authenticated":
 		return wire.AppendAuthenticated(nil, id, time.Unix(f.Expires, 0))
 	case "history":
-		return wire.AppendHistory(nil, id, topic, f.page(t))
+		return f.page(t, wire.AppendHistoryHead(nil, id, topic), f.pageEnd(t))
 	case "pong":
 		return wire.AppendPong(nil, id)
 	case "error":
@@ -371,7 +379,7 @@ func TestHTTPVectors(t *testing.T) {
 	poll := load[frameVector](t, "http-poll.json")
 	for _, v := range poll.Valid {
 		f := readFrame(t, v.Value)
-		if got := string(wire.AppendPollBody(nil, []byte(f.Cursor), f.Recovered, f.page(t).Messages)); got != v.Frame {
+		if got := string(f.page(t, wire.AppendPollHead(nil, []byte(f.Cursor), f.Recovered), func(dst []byte) []byte { return wire.AppendPollEnd(dst, f.More) })); got != v.Frame {
 			t.Errorf("%s: %s, want %s", v.Name, got, v.Frame)
 		}
 	}
@@ -379,7 +387,7 @@ func TestHTTPVectors(t *testing.T) {
 	history := load[frameVector](t, "http-history.json")
 	for _, v := range history.Valid {
 		f := readFrame(t, v.Value)
-		if got := string(wire.AppendHistoryBody(nil, f.page(t))); got != v.Frame {
+		if got := string(f.page(t, wire.AppendHistoryBodyHead(nil), f.pageEnd(t))); got != v.Frame {
 			t.Errorf("%s: %s, want %s", v.Name, got, v.Frame)
 		}
 	}
@@ -621,7 +629,7 @@ var required = map[string]string{
 	"gap":           `topic" position"`,
 	"hello":         `connection" topics{`,
 	"message":       `topic" position" time0 data`,
-	"poll":          `cursor" recoveredb messages[`,
+	"poll":          `cursor" recoveredb messages[ moreb`,
 	"page":          `messages[ position" recoveredb moreb`,
 	"presence":      `topic" count0 subscribers0`,
 	"members":       `topic" count0 subscribers0 members[`,

@@ -30,6 +30,9 @@ const (
 	maxServerHeaderLen           = 10   // bytes of an unmasked header
 )
 
+// HeaderRoom is the length of the longest header that servers send, in bytes.
+const HeaderRoom = maxServerHeaderLen
+
 // AppendFrame appends to dst one whole WebSocket frame as servers send it:
 // final and unmasked.
 func AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
@@ -41,16 +44,42 @@ func appendFrame(dst []byte, first byte, payload []byte) []byte {
 	if dst == nil {
 		dst = make([]byte, 0, maxServerHeaderLen+len(payload))
 	}
+	return append(appendHeader(dst, first, len(payload)), payload...)
+}
+
+// appendHeader appends the header of a frame that begins with the byte first and has n
+// bytes of payload.
+func appendHeader(dst []byte, first byte, n int) []byte {
 	dst = append(dst, first)
-	switch n := len(payload); {
+	switch {
 	case n < 126:
-		dst = append(dst, byte(n))
+		return append(dst, byte(n))
 	case n < 1<<16:
-		dst = binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
+		return binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
 	default:
-		dst = binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
+		return binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
 	}
-	return append(dst, payload...)
+}
+
+// AppendRoomForHeader appends [HeaderRoom] bytes, for [Fragment] to fill.
+func AppendRoomForHeader(dst []byte) []byte { return append(dst, make([]byte, HeaderRoom)...) }
+
+// Fragment returns a frame with a part of a text message, or with all of it (RFC 6455
+// section 5.4). buffer is room for the header, which is written there, and the part:
+// the frame is the end of buffer.
+func Fragment(buffer []byte, first, last bool) []byte {
+	op := ws.OpContinuation
+	if first {
+		op = ws.OpText
+	}
+	if last {
+		op |= 0x80
+	}
+	var room [HeaderRoom]byte
+	header := appendHeader(room[:0], byte(op), len(buffer)-HeaderRoom)
+	frame := buffer[HeaderRoom-len(header):]
+	copy(frame, header)
+	return frame
 }
 
 // AppendClose appends a close frame. A reason that does not fit a control

@@ -1,0 +1,180 @@
+// Package answer makes answers that hold messages of topics' logs: a part of one
+// history, or what a poll has of several topics.
+//
+// [Messages] chooses them: places in logs where the answer begins and ends, within
+// limits on their number and on their encoded bytes. [Messages.Answer] puts a head and
+// a tail around them. The [Answer] is a cursor: it encodes its next bytes when it is
+// asked for them ([Answer.Append]), into the buffer of the caller. So an answer that
+// nobody reads costs no buffer, and one that is given up costs no work.
+//
+// Invariants: what an answer holds is fixed when it is made, so are its bytes and
+// their number. It encodes every message for itself and caches nothing.
+//
+// What an answer keeps in memory are the entries from its cursor on. [Answer.Lag]
+// says how much of that the logs have dropped; whoever owns the answer bounds it.
+package answer
+
+import (
+	"context"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// MaxBytes is after how many encoded bytes no further message joins an answer:
+// docs/protocol.md, section 6. The first message always does.
+const MaxBytes = 1 << 20
+
+// MinRoom is the least room, in bytes, in which [Answer.Append] always gets on.
+const MinRoom = wire.MinRoom
+
+// Messages are those of an answer. The zero value has room for none.
+type Messages struct {
+	spans []span
+	limit int // messages that there is room for
+	bytes int // encoded, with commas
+}
+
+// A span is messages that follow each other in a log.
+type span struct {
+	topic  *hub.Topic
+	cursor topiclog.Cursor // of the first one
+	count  int
+}
+
+// UpTo returns Messages with room for up to limit of them.
+func UpTo(limit int) *Messages { return &Messages{limit: limit} }
+
+// Full reports whether no further message fits.
+func (m *Messages) Full() bool { return m.limit == 0 || m.bytes >= MaxBytes }
+
+// checkEvery is after how many bytes of data [Messages.Take] looks whether its
+// context has ended.
+const checkEvery = 64 << 10
+
+// Take adds messages of t from c on, not more than most, nor than there is room for,
+// and returns the cursor behind them. It stops when ctx ends. Afterwards the count of
+// messages taken is in n.
+func (m *Messages) Take(ctx context.Context, t *hub.Topic, c topiclog.Cursor, most int) (next topiclog.Cursor, n int) {
+	s := span{topic: t, cursor: c}
+	unchecked := 0
+	for s.count < most && !m.Full() {
+		entry, next, ok := c.Next()
+		if !ok || unchecked >= checkEvery && ctx.Err() != nil {
+			break
+		}
+		size := wire.MessageSize(entry.Message())
+		if m.bytes > 0 {
+			size++ // The comma before it.
+		}
+		m.bytes += size
+		m.limit--
+		s.count++
+		c = next
+		unchecked = unchecked%checkEvery + len(entry.Message().Body.Data)
+	}
+	if s.count > 0 {
+		m.spans = append(m.spans, s)
+	}
+	return c, s.count
+}
+
+// History takes what a history of h fits of the messages, and returns how the answer
+// ends.
+func (m *Messages) History(ctx context.Context, h hub.History) wire.PageEnd {
+	end := wire.PageEnd{Position: h.Position, Recovered: h.Recovered, More: h.More}
+	if h.Count == 0 {
+		return end
+	}
+	if next, n := m.Take(ctx, h.Topic, h.Cursor, h.Count); n < h.Count {
+		end.Position.Offset, end.More = next.Offset(), true
+	}
+	return end
+}
+
+// Answer returns the answer with the messages between a head and a tail, which it
+// owns from then on.
+func (m *Messages) Answer(head, tail []byte) *Answer {
+	return &Answer{head: head, spans: m.spans, tail: tail, left: len(head) + m.bytes + len(tail)}
+}
+
+// An Answer is a JSON object with messages in it, and how far it was given. It is for
+// one goroutine.
+type Answer struct {
+	head  []byte
+	spans []span       // the first one's cursor is where the next message is
+	under wire.Partial // the rest of the message under way
+	comma bool         // a message was begun before
+	tail  []byte
+	left  int
+}
+
+// Len returns how many bytes are left.
+func (a *Answer) Len() int { return a.left }
+
+// Append appends the next bytes, room of them at most, and fewer only at the end or if
+// less than [MinRoom] of it would be left.
+func (a *Answer) Append(dst []byte, room int) []byte {
+	begin, end := len(dst), len(dst)+room
+	dst = cut(dst, &a.head, end)
+	for len(a.head) == 0 && len(dst) < end {
+		before := len(dst)
+		if dst = a.appendMessage(dst, end); len(dst) == before {
+			break
+		}
+	}
+	if len(a.spans) == 0 && a.under.Done() {
+		dst = cut(dst, &a.tail, end)
+	}
+	a.left -= len(dst) - begin
+	return dst
+}
+
+// appendMessage appends the next bytes of the message under way, or of the next one.
+func (a *Answer) appendMessage(dst []byte, end int) []byte {
+	if !a.under.Done() {
+		return a.under.Append(dst, end-len(dst))
+	}
+	if len(a.spans) == 0 || end-len(dst) <= wire.MinRoom {
+		return dst
+	}
+	s := &a.spans[0]
+	entry, next, _ := s.cursor.Next()
+	s.cursor, s.count = next, s.count-1
+	if s.count == 0 {
+		s.topic, s.cursor = nil, topiclog.Cursor{} // It would keep what comes after.
+		a.spans = a.spans[1:]
+	}
+	if a.comma {
+		dst = append(dst, ',')
+	}
+	a.comma = true
+	dst, a.under = wire.BeginMessage(dst, entry.Message())
+	return dst
+}
+
+// cut moves bytes from the front of src to dst, which stays within end.
+func cut(dst []byte, src *[]byte, end int) []byte {
+	n := min(len(*src), end-len(dst))
+	dst = append(dst, (*src)[:n]...)
+	*src = (*src)[n:]
+	return dst
+}
+
+// Lag returns how many bytes that the logs have dropped the answer keeps in memory.
+func (a *Answer) Lag() (bytes uint64) {
+	for i := range a.spans {
+		bytes += a.spans[i].topic.Lag(a.spans[i].cursor)
+	}
+	return bytes
+}
+
+// Message returns the message at c, nil at the tail.
+func Message(c topiclog.Cursor) *notiflux.Message {
+	if entry, _, ok := c.Next(); ok {
+		return entry.Message()
+	}
+	return nil
+}

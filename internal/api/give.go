@@ -1,0 +1,129 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
+)
+
+const (
+	// pieceBytes is how much of an answer is encoded at once, and so all that a reader
+	// who does not read holds.
+	pieceBytes = 16 << 10
+
+	// maxReading is how many answers may be under way at once: 64 MiB of pieces.
+	maxReading = 4096
+
+	// lagEvery is how often it is looked how far a slow reader is behind.
+	lagEvery = time.Second
+)
+
+// pieces are buffers for one piece each.
+var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
+
+// give answers with what find finds, piece by piece, as fast as the reader takes it. It
+// stops when the reader is gone.
+func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Context) *answer.Answer) error {
+	if a.reading.Add(1) > maxReading {
+		a.reading.Add(-1)
+		return notiflux.Errorf(notiflux.OverCapacity, "the server gives %d answers already: try again later", maxReading)
+	}
+	defer a.reading.Add(-1)
+	ctx := r.Context()
+	if r.ProtoMajor < 2 {
+		// A client that ends its own side of the connection may still read. One that is
+		// gone makes the next write fail.
+		ctx = context.WithoutCancel(ctx)
+	}
+	g := &giving{answer: find(ctx), maxLag: a.maxLag, control: http.NewResponseController(w)}
+	if ctx.Err() != nil {
+		return nil // What was found may not be all, and there is nobody to tell.
+	}
+	setJSON(w.Header())
+	w.Header().Set("Content-Length", strconv.Itoa(g.answer.Len()))
+	g.extend()
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		g.run(ctx, w)
+	}
+	_ = g.control.Flush()
+	_ = g.control.SetWriteDeadline(time.Time{}) // The next request on the connection shall not meet it.
+	return nil
+}
+
+// giving is an answer on its way to its reader.
+type giving struct {
+	// Immutable.
+	maxLag  uint64
+	control *http.ResponseController
+
+	mu     sync.Mutex
+	answer *answer.Answer // guarded by mu once run was called
+	watch  *time.Timer    // guarded by mu
+	over   bool           // guarded by mu
+}
+
+// extend gives the reader time for another piece. A fake in a test knows no deadlines; a
+// connection does.
+func (g *giving) extend() { _ = g.control.SetWriteDeadline(time.Now().Add(answerTimeout)) }
+
+// run writes the answer. A reader who does not get all of it sees that its connection
+// (or its stream of HTTP/2) broke off.
+func (g *giving) run(ctx context.Context, w io.Writer) {
+	buffer := pieces.Get().(*[pieceBytes]byte)
+	defer g.end()
+	for {
+		piece, more := g.next(buffer[:0])
+		if _, err := w.Write(piece); err != nil {
+			return // HTTP/2 may still have the buffer: it does not go back.
+		}
+		if !more || ctx.Err() != nil {
+			break
+		}
+		g.extend()
+	}
+	pieces.Put(buffer)
+}
+
+// next encodes the next piece, and reports whether another one follows.
+func (g *giving) next(dst []byte) (piece []byte, more bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.answer.Lag() > g.maxLag {
+		panic(http.ErrAbortHandler)
+	}
+	piece = g.answer.Append(dst, pieceBytes)
+	if more = g.answer.Len() > 0; more && g.watch == nil {
+		g.watch = time.AfterFunc(lagEvery, g.checkLag)
+	}
+	return piece, more
+}
+
+// checkLag ends an answer that keeps too much of what the logs have dropped, while its
+// reader takes nothing.
+func (g *giving) checkLag() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.over {
+		return
+	}
+	if g.answer.Lag() > g.maxLag {
+		_ = g.control.SetWriteDeadline(time.Now())
+	}
+	g.watch.Reset(lagEvery)
+}
+
+func (g *giving) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over = true
+	if g.watch != nil {
+		g.watch.Stop()
+	}
+}

@@ -1,0 +1,198 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+)
+
+// awkward is a megabyte of messages that take six times as long as JSON.
+func awkward(s *servertest.Server) {
+	for range 50 {
+		s.Broadcast("a", strings.Repeat("\x01", 20_000))
+	}
+}
+
+// dialUnread sends a request and returns the connection with its answer, of which it has
+// read nothing. The client's side of the kernel takes little.
+func dialUnread(t *testing.T, s *servertest.Server, request string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	return c, bufio.NewReaderSize(c, 16)
+}
+
+// readHead reads the head of an answer.
+func readHead(t *testing.T, r *bufio.Reader) {
+	t.Helper()
+	for line := ""; line != "\r\n"; {
+		var err error
+		if line, err = r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Whoever asks for much and does not read it holds a small part of it.
+func TestUnreadAnswersHoldLittle(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		awkward(s)
+		token := s.Token(auth.Subscribe, "a")
+		get := func(path string) func() {
+			request := "GET " + path + "&token=" + token + " HTTP/1.1\r\nHost: x\r\n\r\n"
+			return func() {
+				_, r := dialUnread(t, s, request)
+				if status, err := r.ReadString('\n'); err != nil || !strings.Contains(status, "200") {
+					t.Fatalf("%q, %v", status, err)
+				}
+			}
+		}
+		epoch, _, _ := strings.Cut(mustRead(t, s, "/history?topic=a&limit=0", "a").Position, ":")
+		for name, ask := range map[string]func(){
+			"GET /history": get("/history?topic=a&limit=1000"),
+			"GET /poll":    get("/poll?topic=a&since=" + epoch + ":0"),
+			"history": func() {
+				c, r := dialUnread(t, s, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+					"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: notiflux.v1.json\r\nAuthorization: Bearer "+token+"\r\n\r\n")
+				readHead(t, r)
+				if _, err := frametest.ReadFrame(r); err != nil { // welcome
+					t.Fatal(err)
+				}
+				if _, err := c.Write(frametest.Text(`{"type":"history","topic":"a","limit":1000}`)); err != nil {
+					t.Fatal(err)
+				}
+				if first, err := r.ReadByte(); err != nil || first != 1 { // text, not final
+					t.Fatalf("%x, %v", first, err)
+				}
+			},
+		} {
+			const n = 100
+			before := heapInUse()
+			for range n {
+				ask()
+			}
+			if held, most := heapInUse()-before, int64(24<<20); held > most {
+				t.Errorf("%d unread answers to %s hold %d KiB, more than %d", n, name, held>>10, most>>10)
+			}
+		}
+	})
+}
+
+// heapInUse returns the memory in use, after what can be freed was.
+func heapInUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // What pools kept is gone.
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A client of HTTP/2 that gives up what it asks for costs little.
+func TestCancelledReadsCostLittle(t *testing.T) {
+	s, trust := secure(t, func(change func(*config.Serve)) *servertest.Server { return servertest.Start(t, change) })
+	overHTTP2(t, s, trust)
+	awkward(s)
+	token := s.Token(auth.Subscribe, "a")
+	const n = 100
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			r, err := http.NewRequestWithContext(ctx, "GET", s.URL+"/history?topic=a&limit=1000&token="+token, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if answer, err := s.HTTP.Do(r); err == nil {
+				answer.Body.Close()
+			}
+		})
+	}
+	all.Wait()
+	if err := s.Stop(); err != nil { // Whatever was begun has ended.
+		t.Error(err)
+	}
+	runtime.ReadMemStats(&after)
+	if each, most := (after.TotalAlloc-before.TotalAlloc)/n, uint64(3<<20); each > most {
+		t.Errorf("a read that was given up cost %d KiB, more than %d", each>>10, most>>10)
+	}
+}
+
+// A client library joins the fragments of a large answer, and answers pings meanwhile;
+// what comes next is whole again.
+func TestALargeHistoryIsOneMessage(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		awkward(s)
+		c, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{
+			Subprotocols: []string{"notiflux.v1.json"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + both(s, "u", "a")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.CloseNow()
+		c.SetReadLimit(4 << 20)
+		next := func(want string) (a reading) {
+			_, p, err := c.Read(t.Context())
+			if err != nil || !strings.HasPrefix(string(p), `{"type":"`+want+`"`) {
+				t.Fatalf("%.100s, %v; want %s", p, err, want)
+			}
+			if want == "history" {
+				if err := json.Unmarshal(p, &a); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return a
+		}
+		next("welcome")
+		since, got := "", 0
+		for more := true; more; {
+			for _, command := range []string{`{"type":"history","topic":"a","limit":1000` + since + `}`, `{"type":"ping"}`} {
+				if err := c.Write(t.Context(), websocket.MessageText, []byte(command)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a := next("history")
+			next("pong")
+			got, more = got+len(a.Messages), a.More
+			since = fmt.Sprintf(`,"since":%q`, a.Position)
+			if !a.Recovered {
+				t.Fatal("not recovered")
+			}
+		}
+		if got != 50 {
+			t.Errorf("%d messages", got)
+		}
+	})
+}

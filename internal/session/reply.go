@@ -1,0 +1,80 @@
+package session
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// A reply is the answer to a history, which can be large: it is encoded when the
+// socket takes it. It goes out as one message of as many frames as it needs, and no
+// other message comes between them (RFC 6455 section 5.4). The zero reply is none.
+type reply struct {
+	answer *answer.Answer
+	begun  bool // its first frame is made
+}
+
+// historyJSON reads what a topic holds. What is chosen off the loop is a part of the
+// log; its encoding is made piece by piece, see [Session.nextOfReply].
+func (s *Session) historyJSON(c wire.JSONCommand) {
+	s.credential(c, func(claims *auth.Claims, err error) {
+		if err == nil {
+			err = mayRead(claims, c.Topic)
+		}
+		if err != nil {
+			s.answerError(c.ID, err)
+			return
+		}
+		var a *answer.Answer
+		read := func(ctx context.Context) {
+			messages := answer.UpTo(c.Limit)
+			end := messages.History(ctx, s.group.config.Hub.History(c.Topic, c.Since[c.Topic], c.Limit))
+			a = messages.Answer(wire.AppendHistoryHead(nil, c.ID, c.Topic), wire.AppendPageEnd(nil, end))
+		}
+		s.wait(s.group.config.Waiting, read, func(refused error) {
+			if refused != nil {
+				s.answerError(c.ID, refused)
+				return
+			}
+			s.json.reply = reply{answer: a}
+			s.conn.Dirty()
+		})
+	})
+}
+
+// replying reports whether a reply is to be given, or is not given whole.
+func (s *Session) replying() bool { return s.json != nil && s.json.reply.answer != nil }
+
+// nextOfReply is Next while there is a reply: what was answered before it, then its
+// frames, one at a time.
+func (s *Session) nextOfReply(p *pull) []byte {
+	r := &s.json.reply
+	if !r.begun && len(s.answers) > 0 {
+		return s.answers
+	}
+	p.buffer = r.answer.Append(wire.AppendRoomForHeader(p.buffer[:0]), maxBatch-wire.HeaderRoom)
+	p.reply = wire.Fragment(p.buffer, !r.begun, r.answer.Len() == 0)
+	r.begun = true
+	return p.reply
+}
+
+// wroteReply counts n bytes against the frame that nextOfReply gave. The rest of it is
+// the session's own: the buffer is the loop's.
+func (s *Session) wroteReply(n int) {
+	p := &s.group.pulled
+	if n < len(p.reply) {
+		s.behind = true
+		s.cut = bytes.Clone(p.reply[n:])
+	}
+	p.reply = nil
+	if s.json.reply.answer.Len() > 0 {
+		return
+	}
+	s.json.reply = reply{}
+	if !s.waiting {
+		s.conn.Resume()
+	}
+}
