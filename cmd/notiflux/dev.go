@@ -49,6 +49,7 @@ func (c *devCmd) Run(t *terminal) error {
 	}
 	settings.JWTPublicKeyB64 = base64.StdEncoding.EncodeToString(signer.PublicPEM())
 	log := newLogger(t.err, "text", slog.LevelWarn)
+	outliveReaders()
 	return untilSignal(func(ctx context.Context) error {
 		s, err := server.Open(settings, log)
 		if c.Port == nil && errors.Is(err, syscall.EADDRINUSE) {

@@ -157,16 +157,26 @@ func withVariable(text string, flags []*kong.Flag) string {
 	return text
 }
 
-// untilSignal calls work with a context that ends at the first SIGINT or
-// SIGTERM. At the second one it returns an error without waiting for work,
-// whose goroutine then ends with the process.
+// outliveReaders has the process go on when nobody reads its standard output or error
+// any more: a server does not end because its log is not read.
+func outliveReaders() { signal.Ignore(syscall.SIGPIPE) }
+
+// untilSignal calls work with a context that ends at the first SIGINT, SIGTERM or
+// SIGHUP. At a second SIGINT or SIGTERM it returns an error without waiting for work,
+// whose goroutine then ends with the process. A SIGHUP does not count for that: a shell
+// and the system may both send one, and systemd sends one along with SIGTERM. One that
+// was ignored at start, as under nohup, stays ignored.
 func untilSignal(work func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	defer signal.Stop(signals)
 
+	asked := false // by SIGINT or SIGTERM
 	done := make(chan error, 1)
 	go func() { done <- work(ctx) }()
 	for {
@@ -174,9 +184,10 @@ func untilSignal(work func(context.Context) error) error {
 		case err := <-done:
 			return err
 		case s := <-signals:
-			if ctx.Err() != nil {
+			if asked && s != syscall.SIGHUP {
 				return fmt.Errorf("ended at once by a second signal (%v)", s)
 			}
+			asked = asked || s != syscall.SIGHUP
 			cancel()
 		}
 	}

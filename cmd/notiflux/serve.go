@@ -22,7 +22,7 @@ type settings config.Serve
 
 // Help is shown by -h below the first line.
 func (*serveCmd) Help() string {
-	return "Clients connect to /ws, publishers to /broadcast. Every setting is a flag or the variable shown with it; the flag wins. SIGINT or SIGTERM shuts down gracefully, a second one at once."
+	return "Clients connect to /ws, publishers to /broadcast. Every setting is a flag or the variable shown with it; the flag wins. SIGINT, SIGTERM or SIGHUP shuts down gracefully, a second SIGINT or SIGTERM at once."
 }
 
 // Validate judges all settings together; the parser calls it.
@@ -33,6 +33,7 @@ func (c *serveCmd) Run(t *terminal, known variables) error {
 	log := newLogger(t.err, c.Config.LogFormat, c.Config.LogLevel)
 	known.warn(os.Environ(), log)
 	limitMemory(memlimit.FromCgroup, log)
+	outliveReaders()
 	return untilSignal(func(ctx context.Context) error {
 		s, err := server.Open(config.Serve(c.Config), log)
 		if err != nil {
