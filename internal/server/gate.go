@@ -43,7 +43,7 @@ const (
 type gateConfig struct {
 	most   int  // connections at once
 	spare  int  // connections past that, each for a second
-	handed bool // the listener is another process's too: what waits in its queue is the next server's
+	passed bool // another process has the listener too: what waits in its queue is the next server's
 	log    *slog.Logger
 	limit  string // the setting that most follows from, for warnings
 }
@@ -336,7 +336,7 @@ func (g *gate) finish(ctx context.Context) {
 
 	emptying, stop := context.WithTimeout(ctx, settleTime)
 	defer stop()
-	if !g.config.handed {
+	if !g.config.passed {
 		_ = g.SetDeadline(time.Unix(1, 0)) // Wakes Accept; fails only if the listener is closed.
 		select {
 		case <-g.closed:
@@ -361,7 +361,7 @@ func (g *gate) finish(ctx context.Context) {
 // waiting reports whether there are connections in the queue of the listener, and
 // then has Accept take one.
 func (g *gate) waiting() bool {
-	if g.config.handed || !queued(g.TCPListener) {
+	if g.config.passed || !queued(g.TCPListener) {
 		return false
 	}
 	return g.SetDeadline(time.Now().Add(settleTime)) == nil

@@ -191,24 +191,25 @@ func (s *Server) newShard() shard {
 
 // listen opens the listeners.
 func (s *Server) listen() error {
-	l, err := net.Listen("tcp", s.config.Address())
+	l, passed, err := listener(s.config.Address())
 	if err != nil {
-		return fmt.Errorf("%s, %s: %w", config.Name("host"), config.Name("port"), err)
+		return err
 	}
-	s.gate = newGate(l.(*net.TCPListener), gateConfig{
-		most:  s.config.Connections().All,
-		spare: spareConnections,
-		log:   s.log,
-		limit: config.Name("max-connections"),
+	s.gate = newGate(l, gateConfig{
+		most:   s.config.Connections().All,
+		spare:  spareConnections,
+		passed: passed,
+		log:    s.log,
+		limit:  config.Name("max-connections"),
 	})
 	addr, chosen := s.config.Admin()
 	if addr == "" {
 		return nil
 	}
-	l, err = net.Listen("tcp", addr)
+	admin, err := net.Listen("tcp", addr)
 	switch {
 	case err == nil:
-		s.admin = newGate(l.(*net.TCPListener), gateConfig{most: adminConnections, log: s.log, limit: config.Name("admin-addr")})
+		s.admin = newGate(admin.(*net.TCPListener), gateConfig{most: adminConnections, log: s.log, limit: config.Name("admin-addr")})
 	case chosen:
 		s.gate.Close()
 		return fmt.Errorf("%s: %w", config.Name("admin-addr"), err)
@@ -216,6 +217,18 @@ func (s *Server) listen() error {
 		s.log.Warn("no admin listener: its default address is taken", "setting", config.Name("admin-addr"), "err", err)
 	}
 	return nil
+}
+
+// listener returns the listener that was passed to the process, or else opens one.
+func listener(addr string) (l *net.TCPListener, passed bool, err error) {
+	if l, err = activated(); l != nil || err != nil {
+		return l, true, err
+	}
+	opened, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, false, fmt.Errorf("%s, %s: %w", config.Name("host"), config.Name("port"), err)
+	}
+	return opened.(*net.TCPListener), false, nil
 }
 
 // routes are all routes of the public listener. On a connection past the limit only

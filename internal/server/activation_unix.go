@@ -1,0 +1,43 @@
+//go:build unix
+
+package server
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// firstActivated is the descriptor of the first socket that is passed, by sd_listen_fds(3).
+const firstActivated = 3
+
+// activated returns the listener that a service manager has opened for this process and
+// passes by LISTEN_PID and LISTEN_FDS (sd_listen_fds(3)), nil if it passes none.
+func activated() (*net.TCPListener, error) {
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return nil, nil // of another process, which started this one
+	}
+	passed := os.Getenv("LISTEN_FDS")
+	if n, err := strconv.Atoi(passed); err != nil || n < 0 {
+		return nil, fmt.Errorf("LISTEN_FDS is %q: want the number of sockets that are passed", passed)
+	} else if n == 0 {
+		return nil, nil
+	} else if n > 1 {
+		return nil, fmt.Errorf("LISTEN_FDS is %d: pass one socket, that of the public port", n)
+	}
+	syscall.CloseOnExec(firstActivated)
+	file := os.NewFile(firstActivated, "LISTEN_FDS")
+	defer file.Close() // The listener is a duplicate.
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil, fmt.Errorf("LISTEN_FDS: descriptor %d: %w", firstActivated, err)
+	}
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		l.Close()
+		return nil, fmt.Errorf("LISTEN_FDS: descriptor %d listens on %s %s: pass a TCP socket", firstActivated, l.Addr().Network(), l.Addr())
+	}
+	return tcp, nil
+}
