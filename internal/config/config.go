@@ -52,6 +52,7 @@ type Serve struct {
 
 	Compression     bool          `group:"Running:" env:"NOTIFLUX_COMPRESSION" help:"Compress messages for clients that can (permessage-deflate)."`
 	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"How connections are waited for: auto is epoll for plain TCP on Linux, portable is goroutines for all."`
+	IdleTimeout     time.Duration `group:"Running:" env:"NOTIFLUX_IDLE_TIMEOUT" default:"2m" help:"How long an HTTP connection may be idle between two requests; longer than a load balancer keeps it."`
 	ShutdownTimeout time.Duration `group:"Running:" env:"NOTIFLUX_SHUTDOWN_TIMEOUT" default:"25s" help:"How long a shutdown may take."`
 	LogLevel        slog.Level    `group:"Running:" env:"NOTIFLUX_LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat       string        `group:"Running:" env:"NOTIFLUX_LOG_FORMAT" default:"text" help:"Form of the log, on standard error: text or json."`
@@ -81,6 +82,7 @@ func Default() Serve {
 		MaxTopicsPerConnection: 1000,
 		MaxLagBytes:            1 * MiB,
 		Loops:                  "auto",
+		IdleTimeout:            2 * time.Minute,
 		ShutdownTimeout:        25 * time.Second,
 		LogFormat:              "text",
 	}

@@ -105,6 +105,7 @@ func (c *Serve) validateConnections(p *Problems) {
 
 func (c *Serve) validateRunning(p *Problems) {
 	p.oneOf("loops", c.Loops, "auto", "portable")
+	p.when(c.IdleTimeout <= 0, "idle-timeout", "is %v: give a time above zero, as in 2m", c.IdleTimeout)
 	p.when(c.ShutdownTimeout <= 0, "shutdown-timeout", "is %v: give a time above zero, as in 25s", c.ShutdownTimeout)
 	p.oneOf("log-format", c.LogFormat, "text", "json")
 }

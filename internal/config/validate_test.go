@@ -90,6 +90,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"no topics", func(c *config.Serve) { c.MaxTopics = 0 }, "--max-topics (NOTIFLUX_MAX_TOPICS) is 0"},
 		{"no topics per connection", func(c *config.Serve) { c.MaxTopicsPerConnection = 0 }, "--max-topics-per-connection (NOTIFLUX_MAX_TOPICS_PER_CONNECTION) is 0"},
 		{"unknown loops", func(c *config.Serve) { c.Loops = "kqueue" }, `--loops (NOTIFLUX_LOOPS) is "kqueue": give auto or portable`},
+		{"no time to be idle", func(c *config.Serve) { c.IdleTimeout = 0 }, "--idle-timeout (NOTIFLUX_IDLE_TIMEOUT) is 0s"},
 		{"no time to shut down", func(c *config.Serve) { c.ShutdownTimeout = -time.Second }, "--shutdown-timeout (NOTIFLUX_SHUTDOWN_TIMEOUT) is -1s"},
 		{"an unknown log format", func(c *config.Serve) { c.LogFormat = "xml" }, `--log-format (NOTIFLUX_LOG_FORMAT) is "xml": give text or json`},
 	}

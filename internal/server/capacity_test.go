@@ -14,6 +14,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/server"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
 )
 
 // rawConn is a connection whose client never closes it.
@@ -111,4 +112,13 @@ func TestRefusalsOfADrainingServerCloseTheConnection(t *testing.T) {
 		}
 		w.wantEnd(request)
 	}
+}
+
+func TestIdleConnectionsEndInTime(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Serve) { c.IdleTimeout = 50 * time.Millisecond })
+	w := dialHTTP(t, s.URL)
+	if r := w.ask("GET /health", ""); r.StatusCode != 200 || r.Close {
+		t.Errorf("health: %s, Connection: close %v; want 200 and no close", r.Status, r.Close)
+	}
+	w.wantEnd("after the idle timeout")
 }

@@ -48,7 +48,6 @@ const (
 const (
 	handshakeTimeout = 5 * time.Second  // for the headers of a request
 	requestTimeout   = 2 * time.Minute  // for an answer to be taken, from the request on: a poll waits 60 s of it
-	idleTimeout      = 2 * time.Minute  // of a publisher's connection between two requests
 	headerBytes      = 16 << 10         // net/http allows 4 KiB more before it refuses
 	drainSpread      = 3 * time.Second  // over which clients are sent away, so that they do not come back at once
 	commandSlack     = 16 << 10         // what a client's message may be longer than one that is published
@@ -344,7 +343,7 @@ func (s *Server) publicServer() *http.Server {
 		Handler:           s.closing(api.NewRouter(s.origins, s.log, s.routes()...)),
 		ReadHeaderTimeout: handshakeTimeout,
 		WriteTimeout:      requestTimeout,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       s.config.IdleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          s.httpLog(),
 		ConnState:         s.gate.state,
