@@ -1,6 +1,7 @@
 package api
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -30,7 +31,7 @@ func NewAdmin(metrics http.Handler) http.Handler {
 }
 
 // AdminGuard keeps web pages from using an operator's browser to reach next.
-// Anything refused is 403.
+// Anything refused is 403, and logged; a nil log discards.
 //
 // The Host must be an IP address, localhost, or in hosts (without port; "*"
 // takes any): a page that points its own name at this address (DNS rebinding)
@@ -38,8 +39,16 @@ func NewAdmin(metrics http.Handler) http.Handler {
 // not come from another site, which [http.CrossOriginProtection] tells. Browsers
 // send what it needs for that with each request to https, localhost or a loopback
 // address; elsewhere a GET without Origin passes.
-func AdminGuard(hosts []string, next http.Handler) http.Handler {
+func AdminGuard(hosts []string, log *slog.Logger, next http.Handler) http.Handler {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	var crossOrigin http.CrossOriginProtection
+	refuse := func(w http.ResponseWriter, r *http.Request, detail string) {
+		err := notiflux.Errorf(notiflux.OriginDenied, "%s", detail)
+		logRefusal(log, r, loggablePath(r, nil), withDetail(err, "host", r.Host, "origin", r.Header.Get("Origin")))
+		wire.WriteProblem(w, err)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		check := *r
 		if strings.HasPrefix(r.URL.Path, pprofPath) {
@@ -47,9 +56,9 @@ func AdminGuard(hosts []string, next http.Handler) http.Handler {
 		}
 		switch {
 		case !isAdminHost(r.Host, hosts):
-			wire.WriteProblem(w, notiflux.Errorf(notiflux.OriginDenied, "use an IP address or localhost, or list this host name in --admin-hosts (NOTIFLUX_ADMIN_HOSTS)"))
+			refuse(w, r, "use an IP address or localhost, or list this host name in --admin-hosts (NOTIFLUX_ADMIN_HOSTS)")
 		case crossOrigin.Check(&check) != nil:
-			wire.WriteProblem(w, notiflux.Errorf(notiflux.OriginDenied, "this comes from a page of another site"))
+			refuse(w, r, "this comes from a page of another site")
 		default:
 			next.ServeHTTP(w, r)
 		}

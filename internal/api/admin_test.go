@@ -40,7 +40,7 @@ func TestAdminGuard(t *testing.T) {
 		r := httptest.NewRequest("GET", "/metrics", nil)
 		r.Host = c.host
 		w := httptest.NewRecorder()
-		api.AdminGuard(c.allowed, ok).ServeHTTP(w, r)
+		api.AdminGuard(c.allowed, nil, ok).ServeHTTP(w, r)
 		if (w.Code == 204) != c.ok || !c.ok && w.Code != 403 {
 			t.Errorf("Host %q with %q allowed = %d, want it to pass: %v", c.host, c.allowed, w.Code, c.ok)
 		}
@@ -52,7 +52,7 @@ func TestAdminGuard(t *testing.T) {
 
 func TestAdminGuardCrossSite(t *testing.T) {
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	guard := api.AdminGuard(nil, ok)
+	guard := api.AdminGuard(nil, nil, ok)
 	for _, c := range []struct {
 		method, path, header, value string
 		status                      int

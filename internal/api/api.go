@@ -15,7 +15,7 @@
 // Invariants: what was answered with 200 was ordered by the [Publisher] before.
 // An answer to a reader tells where to go on: nothing lies between what it was
 // given and that, or the answer says so.
-// Nothing of a request that strangers chose is logged but topics, and no token
+// What strangers chose of a request is logged as [auth.Loggable] returns it: no token
 // ever is.
 //
 // The package keeps no connection and no message; event streams are not written

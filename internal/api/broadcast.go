@@ -40,20 +40,22 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 		err = b.takeKey(r.Header)
 	}
 	if err != nil {
-		return err
+		return withDetail(err, "topic", b.onlyTopic())
 	}
 	a.authorize(b, r.Header)
 	a.publisher.Publish(r.Context(), b.publications)
 	if b.one && b.publications[0].Err != nil {
-		return b.publications[0].Err
+		return withDetail(b.publications[0].Err, "topic", b.onlyTopic(), "subject", b.publications[0].Subject)
 	}
-	status := http.StatusOK
+	status, logs := http.StatusOK, a.logsMessages(r.Context())
 	for i := range b.publications {
 		p := &b.publications[i]
 		a.count(p.Err)
 		if p.Err != nil {
 			status = http.StatusMultiStatus
-			a.logFailure(p)
+			logRefusal(a.log, r, r.URL.Path, withDetail(p.Err, "topic", b.names[i].topic, "subject", p.Subject))
+		} else if logs {
+			a.logMessage(r, p)
 		}
 	}
 	d.answer = b.appendAnswer(d.answer[:0])
@@ -67,11 +69,12 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// logFailure tells operators of what failed among others, if it is our fault.
-func (a *API) logFailure(p *notiflux.Publication) {
-	if notiflux.Refusal(p.Err).Code == notiflux.Internal {
-		a.log.Error("broadcast failed", "topic", p.Topic, "err", p.Err)
+// onlyTopic returns the topic that a single object names; empty: none.
+func (b *broadcast) onlyTopic() string {
+	if b.array || len(b.names) != 1 {
+		return ""
 	}
+	return b.names[0].topic
 }
 
 // release gives d back, unless it grew so much that it is better forgotten.

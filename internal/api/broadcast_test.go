@@ -359,6 +359,7 @@ func TestPublisherFails(t *testing.T) {
 	}{
 		{notiflux.Errorf(notiflux.Draining, "shutting down"), 503, notiflux.Draining, "DEBUG"},
 		{notiflux.Errorf(notiflux.OverCapacity, "too many topics"), 503, notiflux.OverCapacity, "DEBUG"},
+		{notiflux.Errorf(notiflux.OutcomeUnknown, "the same key is under way"), 503, notiflux.OutcomeUnknown, "DEBUG"},
 		{&notiflux.Error{Code: notiflux.Unavailable, Detail: "the broker is away", Err: errors.New("dial secret.example.com")}, 503, notiflux.Unavailable, "WARN"},
 		{errors.New("dial secret.example.com"), 500, notiflux.Internal, "ERROR"},
 	} {
@@ -372,8 +373,11 @@ func TestPublisherFails(t *testing.T) {
 		if strings.Contains(r.body, "secret") {
 			t.Errorf("a stranger is told %s", r.body)
 		}
-		if log := s.log.String(); !strings.Contains(log, "level="+c.level) || !strings.Contains(log, c.err.Error()) {
-			t.Errorf("log = %s, want level %s and the chain", log, c.level)
+		log := s.log.String()
+		for _, want := range []string{"level=" + c.level, "code=" + string(c.code), "topic=a", "subject=test", "remote=127.0.0.1:", c.err.Error()} {
+			if !strings.Contains(log, want) || strings.Count(log, "code=") != 1 {
+				t.Errorf("log = %s, want one refusal with %s", log, want)
+			}
 		}
 	}
 }

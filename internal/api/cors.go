@@ -33,8 +33,8 @@ func (rt *router) admitOrigin(h, request http.Header) error {
 	if len(origins) == 0 {
 		return nil
 	}
-	if slices.ContainsFunc(origins, func(o string) bool { return !rt.origins.Allows(o) }) {
-		return notiflux.Errorf(notiflux.OriginDenied, "this server takes no requests from pages of this origin")
+	if i := slices.IndexFunc(origins, func(o string) bool { return !rt.origins.Allows(o) }); i >= 0 {
+		return withDetail(notiflux.Errorf(notiflux.OriginDenied, "this server takes no requests from pages of this origin"), "origin", origins[i])
 	}
 	if rt.origins.Any() {
 		h.Set("Access-Control-Allow-Origin", "*")

@@ -86,7 +86,7 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := rt.paths[r.URL.EscapedPath()] // As it was sent, and as a proxy's rules saw it.
 	defer rt.recover(w, r, p)
 	if err := rt.serve(w, r, p); err != nil {
-		rt.logProblem(r, p, err)
+		logRefusal(rt.log, r, loggablePath(r, p), err)
 		if r.ProtoMajor == 1 && closes(notiflux.Refusal(err).Code) {
 			w.Header().Set("Connection", "close")
 		}
@@ -155,29 +155,6 @@ func (rt *router) recover(w http.ResponseWriter, r *http.Request, p *path) {
 		panic(v)
 	}
 	err := fmt.Errorf("panic: %v", v)
-	rt.log.Error("handler panicked", "method", r.Method, "path", p.logged(), "err", err, "stack", string(debug.Stack()))
+	rt.log.Error("handler panicked", "method", r.Method, "path", loggablePath(r, p), "remote", r.RemoteAddr, "err", err, "stack", string(debug.Stack()))
 	wire.WriteProblem(w, err)
-}
-
-// logProblem tells operators of err, as loudly as it concerns them.
-func (rt *router) logProblem(r *http.Request, p *path, err error) {
-	code := notiflux.Refusal(err).Code
-	level := slog.LevelDebug // a client's mistake, or over capacity and draining: by design, and counted
-	switch {
-	case r.Context().Err() != nil: // the client went; what failed for that is nobody's fault
-	case code == notiflux.Internal:
-		level = slog.LevelError
-	case code == notiflux.Unavailable:
-		level = slog.LevelWarn
-	}
-	rt.log.Log(r.Context(), level, "request refused", "method", r.Method, "path", p.logged(), "code", code, "err", err)
-}
-
-// logged returns the name of p for logs. What is not one of our paths may hold
-// anything, a token too, and stays out of them.
-func (p *path) logged() string {
-	if p == nil {
-		return "unknown"
-	}
-	return p.name
 }

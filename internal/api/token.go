@@ -23,18 +23,18 @@ const (
 func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
 	token, err := a.token(r)
 	if err != nil {
-		return nil, err
+		return nil, withDetail(err, "topic", joined(topics))
 	}
 	claims, err := a.verifier.Verify(token)
 	if err != nil {
-		return nil, err
+		return nil, withDetail(err, "topic", joined(topics))
 	}
 	if err := claims.Ended(time.Now()); err != nil {
-		return nil, err
+		return nil, withDetail(err, "topic", joined(topics), "subject", claims.Subject)
 	}
 	for _, topic := range topics {
 		if err := claims.Allow(auth.Subscribe, topic); err != nil {
-			return nil, err
+			return nil, withDetail(err, "topic", string(topic), "subject", claims.Subject)
 		}
 	}
 	return claims, nil

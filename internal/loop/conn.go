@@ -1,6 +1,9 @@
 package loop
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
 // A Conn is one connection of a loop: what its [Client] may ask for. All
 // methods are for the loop's goroutine only, and none waits.
@@ -28,6 +31,27 @@ type socket interface {
 	write(p []byte) (int, error) // takes what it can without waiting; fewer than all: writable is called later
 	closeWrite()                 // end the sending side, after what was written
 	drop()                       // close at once
+	remote() string              // the address of the peer
+}
+
+// Remote returns the address of the peer, empty if it is not known any more.
+func (c *Conn) Remote() string {
+	switch {
+	case c.gone:
+	case c.socket != nil:
+		return c.socket.remote()
+	case c.loop.adding != nil: // its client is being made
+		return address(c.loop.adding)
+	}
+	return ""
+}
+
+// address returns the address of a connection's peer, which pipes of tests lack.
+func address(nc net.Conn) string {
+	if addr := nc.RemoteAddr(); addr != nil {
+		return addr.String()
+	}
+	return ""
 }
 
 // Dirty says that there is something to write: Next is called in this turn or

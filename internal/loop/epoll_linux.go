@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -275,6 +276,16 @@ func (s *epollSocket) keep(p []byte) []byte { return append([]byte(nil), p...) }
 func (s *epollSocket) closeWrite() {
 	// Fails only if the peer has ended the connection, which is read as its end.
 	_ = unix.Shutdown(s.fd, unix.SHUT_WR)
+}
+
+func (s *epollSocket) remote() string {
+	switch a, _ := unix.Getpeername(s.fd); a := a.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)).String()
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)).String()
+	}
+	return "" // The peer is gone.
 }
 
 // drop closes the descriptor. Events of it that were taken already name a

@@ -81,10 +81,11 @@ type Loop struct {
 	closed bool     // Run has ended: posts are dropped
 
 	// Owned by the loop.
-	now   time.Duration
-	conns map[*Conn]struct{}
-	wheel wheel
-	spare []func()
+	now    time.Duration
+	conns  map[*Conn]struct{}
+	wheel  wheel
+	spare  []func()
+	adding net.Conn // that add makes a connection of; nil: none
 
 	// Owned by the loop: connections that have something to write, or whose left bytes
 	// are to be read again.
@@ -253,6 +254,8 @@ func (l *Loop) add(nc net.Conn, early []byte, client func(*Conn, time.Duration) 
 		}
 	}()
 	defer l.recovered(c)
+	l.adding = nc
+	defer func() { l.adding = nil }()
 	c.client = client(c, l.now)
 	if c.socket = l.poller.adopt(c, nc); c.socket == nil {
 		c.socket = newPortable(c, nc)

@@ -51,6 +51,8 @@ func (s *portable) write(p []byte) (int, error) {
 	return len(s.batch), nil
 }
 
+func (s *portable) remote() string { return address(s.nc) }
+
 func (s *portable) closeWrite() { s.out <- nil }
 
 // drop interrupts both goroutines; the writer closes the connection.

@@ -84,7 +84,7 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		s.clients.leave()
-		s.log.Debug("handshake broken off", "err", err)
+		s.log.Debug("handshake broken off", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
 	var credential session.Credential
@@ -162,7 +162,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, contentType stri
 	taken, err := transport.TakeOver(w, r)
 	if err != nil {
 		s.clients.leave()
-		s.log.Debug("stream broken off", "err", err)
+		s.log.Debug("stream broken off", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
 	if taken.Chunked {

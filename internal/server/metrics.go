@@ -21,7 +21,7 @@ var closeCodes = []wire.CloseCode{
 
 // adminRoutes is the admin listener: metrics and profiles.
 func (s *Server) adminRoutes() http.Handler {
-	return api.AdminGuard(s.config.AdminHosts, api.NewAdmin(s.metrics().Handler()))
+	return api.AdminGuard(s.config.AdminHosts, s.log, api.NewAdmin(s.metrics().Handler()))
 }
 
 // metrics names every counter of the parts; docs/operations.md explains them.

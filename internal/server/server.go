@@ -151,6 +151,7 @@ func (s *Server) build(keys *auth.Keys) {
 		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
 		Budget:          transport.NewBudget(0),
 		Stats:           new(transport.Stats),
+		Log:             s.log,
 	}
 	s.deflating = s.sockets
 	s.deflating.Inflaters = new(transport.Inflaters)
@@ -184,6 +185,7 @@ func (s *Server) newShard() shard {
 		MaxTopics:       s.config.MaxTopicsPerConnection,
 		MaxLagBytes:     uint64(s.config.MaxLagBytes),
 		Stats:           &s.sessions,
+		Log:             s.log,
 	}, l)
 	return shard{l, group}
 }

@@ -28,6 +28,10 @@ var (
 // end says goodbye and closes. The text protocol has no words for it, and inside of a
 // reply there is no place for them.
 func (s *Session) end(e end) {
+	if !s.left {
+		s.left = true
+		s.logEnd(e)
+	}
 	var farewell []byte
 	inside := s.replying() && s.json.reply.begun
 	if e.why != "" && !inside && (s.json != nil || s.set != nil) {

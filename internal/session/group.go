@@ -21,6 +21,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,8 @@ type Config struct {
 	CommandRate     float64       // per second, in the long run
 	CommandBurst    float64       // at once
 
-	Stats *Stats // nil: not counted
+	Stats *Stats       // nil: not counted
+	Log   *slog.Logger // nil discards
 }
 
 // A Publisher orders messages: the broker. It may wait.
@@ -161,6 +163,9 @@ func NewGroup(c Config, loop Loop) *Group {
 	c.CommandBurst = cmp.Or(c.CommandBurst, defaultCommandBurst)
 	if c.Stats == nil {
 		c.Stats = new(Stats)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Group{
 		config:   c,

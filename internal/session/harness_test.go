@@ -195,6 +195,8 @@ func (c *client) Resume() { c.resumed = true }
 
 func (c *client) Arm(at time.Duration) { c.armed = at }
 
+func (c *client) Remote() string { return "192.0.2.1:1234" }
+
 func (c *client) Post(f func()) bool {
 	return c.w.loop.Post(func() {
 		if !c.gone {

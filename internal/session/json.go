@@ -102,7 +102,7 @@ func (s *Session) receiveJSON(message []byte, binary bool) {
 	}
 	c, err := s.group.parser.Parse(message, wire.JSONLimits{MessageBytes: s.group.config.MaxMessageBytes, Topics: maxCommandTopics})
 	if err != nil {
-		s.answerError(c.ID, err)
+		s.refuse(c, nil, err)
 		return
 	}
 	s.json.heard = true
@@ -124,8 +124,11 @@ func (s *Session) receiveJSON(message []byte, binary bool) {
 	}
 }
 
-func (s *Session) answerError(id wire.ID, err error) {
-	s.answer(wire.AppendError(nil, id, notiflux.Refusal(err)))
+// refuse answers a command that is refused as a whole. claims are those that it was
+// judged by, nil if there are none.
+func (s *Session) refuse(c wire.JSONCommand, claims *auth.Claims, err error) {
+	s.logRefusal(claims, string(c.Topic), err)
+	s.answer(wire.AppendError(nil, c.ID, notiflux.Refusal(err)))
 }
 
 // credential calls then with what the token of a command allows, or the
@@ -156,10 +159,14 @@ func (s *Session) subscribeJSON(c wire.JSONCommand) {
 				place, failure = s.subscribe(topic, claims, wish{hub.Start{Since: c.Since[topic], Last: c.Last}, c.Latest, c.Presence})
 			}
 			if failure != nil {
+				s.logRefusal(claims, string(topic), failure)
 				refused = append(refused, wire.RefusedTopic{Topic: string(topic), Err: notiflux.Refusal(failure)})
 				continue
 			}
 			topics = append(topics, beginning(topic, place))
+		}
+		for _, r := range c.Refused {
+			s.logRefusal(claims, r.Topic, r.Err)
 		}
 		s.rotate()
 		refused = append(refused, c.Refused...)
@@ -197,7 +204,7 @@ func (s *Session) broadcastJSON(c wire.JSONCommand) {
 			err = claims.Allow(auth.Broadcast, c.Topic)
 		}
 		if err != nil {
-			s.broadcasted(c, notiflux.Position{}, err)
+			s.broadcasted(c, claims, notiflux.Position{}, err)
 			return
 		}
 		ps := []notiflux.Publication{{Topic: c.Topic, Body: c.Body, Key: c.Key, Subject: claims.Subject}}
@@ -206,17 +213,18 @@ func (s *Session) broadcastJSON(c wire.JSONCommand) {
 		}
 		publish := func(ctx context.Context) { s.group.config.Publisher.Publish(ctx, ps) }
 		s.wait(s.group.config.Waiting, publish, func(refused error) {
-			s.broadcasted(c, ps[0].Position, cmp.Or(refused, ps[0].Err))
+			s.broadcasted(c, claims, ps[0].Position, cmp.Or(refused, ps[0].Err))
 		})
 	})
 }
 
 // broadcasted answers a broadcast, and counts it.
-func (s *Session) broadcasted(c wire.JSONCommand, position notiflux.Position, err error) {
+func (s *Session) broadcasted(c wire.JSONCommand, claims *auth.Claims, position notiflux.Position, err error) {
 	stats := &s.group.config.Stats.Broadcasts
 	switch {
 	case err == nil:
 		stats.Accepted.Add(1)
+		s.logMessage(claims, c.Topic, position)
 		s.answer(wire.AppendBroadcasted(nil, c.ID, c.Topic, position))
 		return
 	case wire.RefusalOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError:
@@ -224,7 +232,7 @@ func (s *Session) broadcasted(c wire.JSONCommand, position notiflux.Position, er
 	default:
 		stats.Failed.Add(1)
 	}
-	s.answerError(c.ID, err)
+	s.refuse(c, claims, err)
 }
 
 // authJSON takes a token for the commands that will carry none. One that is refused
@@ -232,7 +240,7 @@ func (s *Session) broadcasted(c wire.JSONCommand, position notiflux.Position, er
 func (s *Session) authJSON(c wire.JSONCommand) {
 	s.judge(auth.Token(c.Token), func(claims *auth.Claims, err error) {
 		if err != nil {
-			s.answerError(c.ID, err)
+			s.refuse(c, claims, err)
 			return
 		}
 		s.json.claims, s.json.refusal = claims, nil

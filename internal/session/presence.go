@@ -64,7 +64,7 @@ func (s *Session) membersJSON(c wire.JSONCommand) {
 			err = mayRead(claims, c.Topic)
 		}
 		if err != nil {
-			s.answerError(c.ID, err)
+			s.refuse(c, claims, err)
 			return
 		}
 		var answer []byte
@@ -72,7 +72,7 @@ func (s *Session) membersJSON(c wire.JSONCommand) {
 		given := s.noticesGiven(c.Topic)
 		s.wait(s.group.config.Waiting, list, func(refused error) {
 			if refused != nil {
-				s.answerError(c.ID, refused)
+				s.refuse(c, claims, refused)
 				return
 			}
 			// What the client was told meanwhile may not be in the list, and it would take

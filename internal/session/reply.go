@@ -25,7 +25,7 @@ func (s *Session) historyJSON(c wire.JSONCommand) {
 			err = mayRead(claims, c.Topic)
 		}
 		if err != nil {
-			s.answerError(c.ID, err)
+			s.refuse(c, claims, err)
 			return
 		}
 		var a *answer.Answer
@@ -36,7 +36,7 @@ func (s *Session) historyJSON(c wire.JSONCommand) {
 		}
 		s.wait(s.group.config.Waiting, read, func(refused error) {
 			if refused != nil {
-				s.answerError(c.ID, refused)
+				s.refuse(c, claims, refused)
 				return
 			}
 			s.json.reply = reply{answer: a}

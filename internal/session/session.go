@@ -24,6 +24,8 @@ type Conn interface {
 	// Close finishes the frame under way, writes farewell (whole frames, nil for
 	// none), says why, and ends.
 	Close(farewell []byte, code wire.CloseCode, reason string)
+
+	Remote() string // the address of the client, for the log
 }
 
 // A Session is one client. All its fields are owned by its group's loop.
@@ -38,6 +40,8 @@ type Session struct {
 	answersCut bool // the first of answers is under way
 	waiting    bool // a command waits for its token, or for the broker
 	behind     bool // the socket did not take all of what it was last given
+	hinted     bool // it was logged that the client sends what its protocol ignores
+	left       bool // the server has begun to end the session
 	gone       bool
 	ending     *end // how it ends once everything is delivered; nil: it goes on
 

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -10,10 +12,19 @@ import (
 // that protocol: docs/protocol.md, section 1.
 func (s *Session) receiveText(message []byte, binary bool) {
 	if binary {
+		if bytes.HasPrefix(message, []byte("/")) {
+			s.logIgnored("a command in a binary message: send it as text")
+		}
 		return
 	}
 	c := wire.ParseText(string(message))
-	if c.Verb == wire.Ignore || !s.allow() {
+	if c.Verb == wire.Ignore {
+		if bytes.HasPrefix(message, []byte("{")) {
+			s.logIgnored("a command of the JSON protocol: offer the subprotocol notiflux.v1.json")
+		}
+		return
+	}
+	if !s.allow() {
 		return
 	}
 	switch c.Verb {
@@ -24,6 +35,9 @@ func (s *Session) receiveText(message []byte, binary bool) {
 	case wire.UnsubscribeAll:
 		s.unsubscribeAll()
 	case wire.Invalid:
+		if string(message) != "/" { // which asks for this answer, to know that what came before is done
+			s.logRefusal(nil, "", notiflux.Errorf(notiflux.Malformed, "%s", c.Answer))
+		}
 		s.answer([]byte(c.Answer))
 	}
 }
@@ -32,7 +46,7 @@ func (s *Session) receiveText(message []byte, binary bool) {
 func (s *Session) subscribeText(c wire.Command) {
 	topic, err := notiflux.ParseTopic(c.Topic)
 	if err != nil {
-		s.deny(c.Topic, err)
+		s.deny(c.Topic, nil, err)
 		return
 	}
 	s.judge(auth.Token(c.Token), func(claims *auth.Claims, err error) {
@@ -40,13 +54,14 @@ func (s *Session) subscribeText(c wire.Command) {
 			_, err = s.subscribe(topic, claims, wish{})
 		}
 		if err != nil {
-			s.deny(string(topic), err)
+			s.deny(string(topic), claims, err)
 		}
 	})
 }
 
 // deny answers why there is no subscription.
-func (s *Session) deny(topic string, err error) {
+func (s *Session) deny(topic string, claims *auth.Claims, err error) {
+	s.logRefusal(claims, topic, err)
 	s.group.config.Stats.Refused.Add(1)
 	s.answer([]byte(wire.Denied(topic, notiflux.Refusal(err))))
 }

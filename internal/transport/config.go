@@ -1,6 +1,9 @@
 package transport
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // The limits of docs/protocol.md, section 6. They hold where [Config] has a
 // zero value.
@@ -37,6 +40,8 @@ type Config struct {
 
 	Budget *Budget // bounds the incomplete messages of all connections together; nil: no bound
 	Stats  *Stats  // counts what happens; nil: nothing is counted
+
+	Log *slog.Logger // told, at debug, of what clients do wrong; nil discards
 }
 
 // after returns the time that comes d after from, Never when d is negative.

@@ -62,6 +62,9 @@ func (c *connection) Resume() { c.sock.Resume() }
 // Post has f called on the loop, see [Socket].
 func (c *connection) Post(f func()) bool { return c.sock.Post(f) }
 
+// Remote returns the address of the peer, for the log.
+func (c *connection) Remote() string { return c.sock.Remote() }
+
 // Arm asks for a tick, and so for [App.Tick], at that time or earlier.
 func (c *connection) Arm(at time.Duration) { c.sock.Arm(at) }
 

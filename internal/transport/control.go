@@ -48,14 +48,14 @@ func (w *WebSocket) closedByPeer(body []byte) {
 		return
 	}
 	if len(body) == 1 {
-		w.Close(nil, wire.CloseProtocol, "a close code has two bytes")
+		w.refuse(wire.CloseProtocol, "a close code has two bytes")
 		return
 	}
 	switch code := wire.CloseCode(binary.BigEndian.Uint16(body)); {
 	case !sendable(code):
-		w.Close(nil, wire.CloseProtocol, "this close code is not to be sent")
+		w.refuse(wire.CloseProtocol, "this close code is not to be sent")
 	case !utf8.Valid(body[2:]):
-		w.Close(nil, wire.CloseInvalidUTF8, "the reason is not UTF-8")
+		w.refuse(wire.CloseInvalidUTF8, "the reason is not UTF-8")
 	default:
 		w.close(wire.CloseNormal, wire.AppendClose(nil, code, ""))
 	}

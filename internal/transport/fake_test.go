@@ -131,6 +131,7 @@ func (f *fake) Dirty()                 { f.dirty = true }
 func (f *fake) CloseWrite()            { f.log("end") }
 func (f *fake) Arm(at time.Duration)   { f.tick = min(f.tick, at) }
 func (f *fake) Post(func()) bool       { return false }
+func (f *fake) Remote() string         { return "192.0.2.1:1234" }
 func (f *fake) Busy() bool             { return f.busy }
 func (f *fake) Tick(_ time.Duration)   {}
 func (f *fake) Gone()                  { f.log("gone") }

@@ -111,7 +111,7 @@ func (w *WebSocket) header(p []byte, now time.Duration) (h ws.Header, n int, ok 
 func (w *WebSocket) lawful(h ws.Header) bool {
 	broken := w.violation(h)
 	if broken != "" {
-		w.Close(nil, wire.CloseProtocol, broken)
+		w.refuse(wire.CloseProtocol, broken)
 	}
 	return broken == ""
 }
@@ -121,7 +121,7 @@ func (w *WebSocket) lawful(h ws.Header) bool {
 func (w *WebSocket) accept(h ws.Header, now time.Duration) bool {
 	if h.OpCode.IsControl() {
 		if h.OpCode != ws.OpClose && !w.afford(now) {
-			w.Close(nil, wire.ClosePolicy, "too many control frames")
+			w.refuse(wire.ClosePolicy, "too many control frames")
 			return false
 		}
 		return true
@@ -132,11 +132,11 @@ func (w *WebSocket) accept(h ws.Header, now time.Duration) bool {
 		w.in.frames = frames
 	}
 	if h.Length > int64(w.mostReceived(deflated)-received) {
-		w.Close(nil, wire.CloseTooBig, "the message is longer than allowed")
+		w.refuse(wire.CloseTooBig, "the message is longer than allowed")
 		return false
 	}
 	if limit := cmp.Or(w.cfg.MaxFragments, DefaultMaxFragments); limit > 0 && frames > limit {
-		w.Close(nil, wire.ClosePolicy, "the message has more fragments than allowed")
+		w.refuse(wire.ClosePolicy, "the message has more fragments than allowed")
 		return false
 	}
 	return true

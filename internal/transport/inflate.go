@@ -54,11 +54,11 @@ func (w *WebSocket) inflated(op ws.OpCode, compressed []byte) {
 	message, err := n.inflate(compressed, w.maxMessage())
 	switch {
 	case errors.Is(err, errTooLong):
-		w.Close(nil, wire.CloseTooBig, err.Error())
+		w.refuse(wire.CloseTooBig, err.Error())
 	case err != nil:
 		// The frame was lawful, so this is no 1002: the data does not fit what
 		// the frame says it is (RFC 6455 section 7.4.1).
-		w.Close(nil, wire.CloseInvalidUTF8, err.Error())
+		w.refuse(wire.CloseInvalidUTF8, err.Error())
 	case op == ws.OpText && !utf8.Valid(message):
 		w.closeInvalidText()
 	default:

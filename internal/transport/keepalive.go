@@ -34,9 +34,9 @@ func (w *WebSocket) checkLife(now time.Duration) {
 	}
 	switch {
 	case now >= w.messageDeadline():
-		w.Close(nil, wire.ClosePolicy, "the message was not finished in time")
+		w.refuse(wire.ClosePolicy, "the message was not finished in time")
 	case now >= w.silenceDeadline():
-		w.Close(nil, wire.CloseSilent, "nothing was heard within the ping timeout")
+		w.refuse(wire.CloseSilent, "nothing was heard within the ping timeout")
 	case now >= w.pingDue():
 		w.pinged, w.ping = now, true
 		w.sock.Dirty()

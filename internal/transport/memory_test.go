@@ -21,6 +21,7 @@ func (null) Dirty()               {}
 func (null) Resume()              {}
 func (null) CloseWrite()          {}
 func (null) Drop()                {}
+func (null) Remote() string       { return "" }
 func (null) Arm(time.Duration)    {}
 func (null) Post(func()) bool     { return false }
 func (null) Receive([]byte, bool) {}

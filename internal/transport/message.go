@@ -117,7 +117,7 @@ func (w *WebSocket) extend(in *incoming, h ws.Header, payload []byte, left int64
 		most = len(in.message) + len(payload) + int(left)
 	}
 	if !w.reserve(in, len(payload), most) {
-		w.Close(nil, wire.CloseOverCapacity, "no room for incomplete messages now")
+		w.refuse(wire.CloseOverCapacity, "no room for incomplete messages now")
 		return
 	}
 	in.message = append(in.message, payload...)
@@ -163,7 +163,7 @@ func (w *WebSocket) deliver(op ws.OpCode, message []byte) {
 }
 
 func (w *WebSocket) closeInvalidText() {
-	w.Close(nil, wire.CloseInvalidUTF8, "the text is not UTF-8")
+	w.refuse(wire.CloseInvalidUTF8, "the text is not UTF-8")
 }
 
 // wholeCharacters returns how many leading bytes of p are whole characters.

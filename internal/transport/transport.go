@@ -57,6 +57,9 @@ type Socket interface {
 	// It only ever moves the next tick earlier; a time that has passed means
 	// the next turn.
 	Arm(at time.Duration)
+
+	// Remote returns the address of the peer, for the log.
+	Remote() string
 }
 
 // An App is what a connection's messages are for. The loop's goroutine calls

@@ -106,6 +106,14 @@ func (w *WebSocket) Gone() {
 	w.connection.Gone()
 }
 
+// refuse ends a connection for what its client did, and logs that.
+func (w *WebSocket) refuse(code wire.CloseCode, reason string) {
+	if w.cfg.Log != nil && w.phase == open {
+		w.cfg.Log.Debug("closing connection", "close", code, "reason", reason, "remote", w.Remote())
+	}
+	w.Close(nil, code, reason)
+}
+
 // Close begins the end: the application's frame under way, if any, is
 // finished, farewell follows, then a close frame with this code and reason,
 // then the connection ends. farewell is whole frames, nil for none, and is not

@@ -1,6 +1,10 @@
 package wire
 
-import "github.com/ikornaselur/notiflux"
+import (
+	"log/slog"
+
+	"github.com/ikornaselur/notiflux"
+)
 
 // A Refusal says how an error is told to clients: the row of its code in the
 // error table of docs/protocol.md.
@@ -48,4 +52,17 @@ func RefusalOf(code notiflux.Code) Refusal {
 		return r
 	}
 	return refusals[notiflux.Internal]
+}
+
+// LogLevel returns how loudly operators are told of a refusal: a client's mistake is
+// for those who look for it, and so is what is by design, and counted (over capacity,
+// draining).
+func LogLevel(code notiflux.Code) slog.Level {
+	switch code {
+	case notiflux.Internal:
+		return slog.LevelError
+	case notiflux.Unavailable:
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }

@@ -1,0 +1,254 @@
+package server_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+// elsewhere are the codes that no request to a healthy server brings about, and the
+// tests that find them in the log.
+var elsewhere = map[string]string{
+	"internal":        "api.TestPublisherFails",
+	"unavailable":     "api.TestPublisherFails",
+	"outcome_unknown": "api.TestPublisherFails",
+	"idle":            "session.TestEndsAreLogged",
+	"too_slow":        "session.TestEndsAreLogged",
+}
+
+// codesOfTheTable returns the codes that docs/protocol.md, section 5, has, but for
+// those that this server does not send yet.
+func codesOfTheTable(t *testing.T) (codes []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| code | HTTP | when | again? |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for row := range strings.Lines(table) {
+		first, rest, _ := strings.Cut(strings.TrimPrefix(row, "|"), "|")
+		if strings.Contains(rest, "reserved") {
+			continue
+		}
+		for _, code := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(first, -1) {
+			codes = append(codes, code[1])
+		}
+	}
+	if len(codes) < 20 {
+		t.Fatalf("the table has %q", codes)
+	}
+	return codes
+}
+
+// logged returns the lines of a log that have a text.
+func logged(log, text string) (lines []string) {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, text) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// Each refusal is logged once, at debug, with who and what it is about. Each code of
+// the error table is found.
+func TestEveryRefusalIsLogged(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Serve) { c.AllowedOrigins, c.MaxTopics = []string{"https://app.example"}, 1 })
+	s.Subscribe("t") // That is all topics that there may be.
+	publish, listen := s.Token(auth.Broadcast, "t", "u"), s.Token(auth.Subscribe, "t", "u")
+	expired := s.TokenUntil(time.Now().Add(-time.Hour), auth.Subscribe, "t")
+	post := func(body string, headers ...string) func() {
+		return func() { broadcast(t, s, body, append(headers, "Authorization", "Bearer "+publish)...) }
+	}
+	get := func(path string, headers ...string) func() {
+		return func() { read(s.HTTP, s.URL, "GET", path, headers...) }
+	}
+	c := connectJSON(t, s, listen)
+	say := func(command string) func() {
+		return func() {
+			c.Say(command)
+			c.Next()
+		}
+	}
+	if status, answer := broadcast(t, s, `{"topic":"t","message":1,"key":"k"}`, "Authorization", "Bearer "+publish); status != 200 {
+		t.Fatal(answer)
+	}
+	seen := make(map[string]bool)
+	for _, r := range []struct {
+		code   string
+		cause  func()
+		detail string // as a regular expression
+	}{
+		{"malformed", post(`{"topic":"t"}`), `method=POST path=/broadcast .*topic=t`},
+		{"malformed", get("/events?topic=t&since=x"), `path=/events`},
+		{"malformed", say(`{"type":"subscribe"}`), `subject=test`},
+		{"malformed", post(`[{"topic":"t"}]`), `path=/broadcast .*topic=t`},
+		{"topic_invalid", get("/history?topic="), `path=/history`},
+		{"topic_invalid", say(`{"type":"subscribe","topics":["a\nb"]}`), `topic="a\\nb"`},
+		{"unknown_type", say(`{"type":"dance"}`), ``},
+		{"token_missing", get("/poll?topic=t&topic=u"), `topic="t u"`},
+		{"token_invalid", get("/history?topic=t&token=x.y.z"), `topic=t`},
+		{"token_invalid", say(`{"type":"auth","token":"x.y.z"}`), ``},
+		{"token_expired", get("/history?topic=t&token=" + expired), `topic=t`},
+		{"scope_denied", get("/history?topic=t&token=" + publish), `topic=t .*subject=test`},
+		{"scope_denied", say(`{"type":"broadcast","topic":"t","message":1}`), `subject=test topic=t`},
+		{"topic_denied", get("/stream?topic=t&topic=v&token=" + listen), `topic=v .*subject=test`},
+		{"topic_denied", say(`{"type":"history","topic":"v"}`), `subject=test topic=v`},
+		{"topic_denied", say(`{"type":"subscribe","topics":["v"]}`), `subject=test topic=v`},
+		{"topic_denied", post(`{"topic":"v","message":1}`), `topic=v .*subject=test`},
+		{"topic_denied", post(`{"topics":["t","v"],"message":1}`), `topic=v .*subject=test`},
+		{"origin_denied", get("/health", "Origin", "https://other.example"), `origin=https://other.example`},
+		{"origin_denied", get("/ws", "Origin", "https://other.example"), `path=/ws .*origin=https://other.example`},
+		{"not_found", get("/some/where"), `path=/some/where`},
+		{"method_not_allowed", get("/broadcast"), `method=GET path=/broadcast`},
+		{"key_reused", post(`{"topic":"t","message":2,"key":"k"}`), `topic=t .*subject=test`},
+		{"too_large", post(`{"topic":"t","message":"` + strings.Repeat("x", 64<<10+1) + `"}`), `topic=t`},
+		{"unsupported_media_type", post(`{}`, "Content-Type", "text/plain"), ``},
+		{"upgrade_required", get("/ws"), `path=/ws`},
+		{"too_many", say(`{"type":"subscribe","topics":["t"` + strings.Repeat(`,"t"`, 100) + `]}`), ``},
+		{"over_capacity", post(`{"topic":"u","message":1}`), `topic=u .*subject=test`},
+	} {
+		want := regexp.MustCompile(`level=DEBUG .*` + r.detail)
+		before := len(logged(s.Log(), "code="+r.code+" "))
+		r.cause()
+		lines := logged(s.Log(), "code="+r.code+" ")[before:]
+		if len(lines) != 1 || !want.MatchString(lines[0]) || !strings.Contains(lines[0], "remote=127.0.0.1:") {
+			t.Errorf("%s: logged %q, want one line like %v, and the address", r.code, lines, want)
+		}
+		seen[r.code] = true
+	}
+	seen["draining"] = logsDraining(t)
+	for _, code := range codesOfTheTable(t) {
+		if _, exception := elsewhere[code]; seen[code] == exception {
+			t.Errorf("%s: seen: %t, want %t", code, seen[code], !exception)
+		}
+	}
+}
+
+// logsDraining reports whether a server that shuts down logs that it refuses.
+func logsDraining(t *testing.T) bool {
+	t.Helper()
+	var log bytes.Buffer
+	s, err := server.Open(withKey(t), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Drained(s).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/readyz", nil))
+	return len(logged(log.String(), "code=draining ")) == 1
+}
+
+// What clients of WebSockets do wrong is logged with their address, on each kind of
+// loop: what the text protocol refuses, what it ignores by contract, and broken frames.
+func TestWebSocketRefusalsAreLogged(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		want := func(text, detail string) {
+			t.Helper()
+			lines := logged(s.Log(), text)
+			if len(lines) != 1 || !strings.Contains(lines[0], detail) || !strings.Contains(lines[0], "level=DEBUG") || !strings.Contains(lines[0], "remote=127.0.0.1:") {
+				t.Errorf("logged %q, want one line with %q, %q and the address", lines, text, detail)
+			}
+		}
+		c := s.Connect()
+		c.Say("/subscribe v " + s.Token(auth.Subscribe, "t"))
+		c.Next()
+		want("code=topic_denied", "subject=test topic=v")
+		c.Say("/dance")
+		c.Next()
+		want("code=malformed", "Unknown command")
+		for range 2 { // It is said once.
+			if err := c.Write(t.Context(), websocket.MessageBinary, []byte("/subscribe t "+s.Token(auth.Subscribe, "t"))); err != nil {
+				t.Fatal(err)
+			}
+			c.Sync()
+		}
+		want("message ignored", "in a binary message")
+
+		conn := dialRaw(t, s)
+		conn.Write([]byte{0x81, 1, 'x'}) // not masked
+		if h, err := ws.ReadHeader(conn); err != nil || h.OpCode != ws.OpClose {
+			t.Fatalf("%v, %v; want a close frame", h, err)
+		}
+		want("closing connection", fmt.Sprint("close=", 1002, " reason="))
+
+		s = start(nil)
+		c = s.Connect()
+		for range 2 {
+			c.Say(`{"type":"subscribe","topics":["t"],"token":"` + s.Token(auth.Subscribe, "t") + `"}`)
+			c.Sync()
+		}
+		want("message ignored", "notiflux.v1.json")
+	})
+}
+
+// Messages that are ordered are logged at debug, whoever publishes them.
+func TestMessagesAreLogged(t *testing.T) {
+	s := servertest.Start(t, nil)
+	want := func(position string) {
+		t.Helper()
+		lines := logged(s.Log(), "position="+position)
+		if len(lines) != 1 || !strings.Contains(lines[0], "topic=t") || !strings.Contains(lines[0], "level=DEBUG") {
+			t.Errorf("logged %q, want one line with the position %s and the topic", lines, position)
+		}
+	}
+	want(s.Broadcast("t", "secret"))
+	c := connectJSON(t, s, both(s, "u", "t"))
+	c.Say(`{"type":"broadcast","topic":"t","message":"secret"}`)
+	want(regexp.MustCompile(`[A-Z0-9]+:2`).FindString(c.Next()))
+	if strings.Contains(s.Log(), "secret") {
+		t.Error("a message is in the log")
+	}
+}
+
+// A path that is not ours is logged as it was sent, within bounds. A token in it is
+// not, nor in a topic or an origin: servertest looks for one.
+func TestStrangersTextInTheLog(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Serve) { c.AllowedOrigins = []string{"https://app.example"} })
+	token := s.Token(auth.Subscribe, "t")
+	for path, want := range map[string]string{
+		"/nothing/%2e%2e/at?all=1":     `path=/nothing/%2e%2e/at code`,
+		"/" + strings.Repeat("x", 300): `path=/` + strings.Repeat("x", 255) + "…",
+		"/a=b":                         `path="/a=b"`,
+		"/" + token + "/x":             `path=/REDACTED/x`,
+		"/%65" + token[1:]:             `path=/REDACTED`,
+		"/history?topic=" + token + "&token=" + token: `topic=REDACTED`,
+	} {
+		read(s.HTTP, s.URL, "GET", path)
+		if !strings.Contains(s.Log(), want) {
+			t.Errorf("GET %.40s: the log has no %s:\n%s", path, want, s.Log())
+		}
+	}
+	read(s.HTTP, s.URL, "GET", "/health", "Origin", "https://"+token)
+	if want := "origin=https://REDACTED"; !strings.Contains(s.Log(), want) {
+		t.Errorf("the log has no %s:\n%s", want, s.Log())
+	}
+	r, err := http.NewRequest(http.MethodGet, s.AdminURL+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = "evil.example"
+	a, err := s.HTTP.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Body.Close()
+	if want := "path=/metrics code=origin_denied"; len(logged(s.Log(), want)) != 1 {
+		t.Errorf("the log has no %s:\n%s", want, s.Log())
+	}
+}

@@ -1,0 +1,65 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// logRefusal tells operators of a command that was refused, or of one topic in it.
+// claims are those that it was judged by, nil if they are not known; topic is as it
+// was sent, empty if there is none.
+func (s *Session) logRefusal(claims *auth.Claims, topic string, err error) {
+	code := notiflux.Refusal(err).Code
+	level := wire.LogLevel(code)
+	if log := s.group.config.Log; log.Enabled(context.Background(), level) {
+		log.Log(context.Background(), level, "command refused", append(s.who(claims, topic), "code", code, "err", err)...)
+	}
+}
+
+// logEnd tells operators that the server ends the session, and why.
+func (s *Session) logEnd(e end) {
+	if s.logs() {
+		s.group.config.Log.Debug("client sent away", append(s.who(nil, ""), "code", e.why, "close", e.code, "reason", e.reason)...)
+	}
+}
+
+// logMessage logs a message that the client published.
+func (s *Session) logMessage(claims *auth.Claims, topic notiflux.Topic, position notiflux.Position) {
+	if s.logs() {
+		s.group.config.Log.Debug("message ordered", append(s.who(claims, string(topic)), "position", position.String())...)
+	}
+}
+
+// logIgnored says, once for a client of the text protocol, that it sends what that
+// protocol ignores and another one would not.
+func (s *Session) logIgnored(hint string) {
+	if s.logs() && !s.hinted {
+		s.hinted = true
+		s.group.config.Log.Debug("message ignored", append(s.who(nil, ""), "hint", hint)...)
+	}
+}
+
+// logs reports whether what clients do is logged at all.
+func (s *Session) logs() bool {
+	return s.group.config.Log.Enabled(context.Background(), slog.LevelDebug)
+}
+
+// who returns what the log says of the client: its address, its subject if that is
+// known, and the topic.
+func (s *Session) who(claims *auth.Claims, topic string) []any {
+	attrs := []any{"remote", s.conn.Remote()}
+	if claims == nil && s.json != nil {
+		claims = s.json.claims
+	}
+	if claims != nil {
+		attrs = append(attrs, "subject", auth.Loggable(claims.Subject))
+	}
+	if topic != "" {
+		attrs = append(attrs, "topic", auth.Loggable(topic))
+	}
+	return attrs
+}
