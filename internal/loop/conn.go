@@ -58,18 +58,21 @@ func address(nc net.Conn) string {
 // a following one.
 func (c *Conn) Dirty() { c.enqueue(c.loop.marking) }
 
-// Resume says that bytes which Read left may be offered again.
+// Resume says that bytes which Read left may be offered again. If Read itself calls
+// it, that is done when others had their turn.
 func (c *Conn) Resume() {
-	if c.left != nil {
+	switch {
+	case c.loop.reading == c:
 		c.resumed = true
-		c.Dirty()
+	case c.left != nil:
+		c.again(c.loop.marking)
 	}
 }
 
-// again has the socket read on when others had their turn.
-func (c *Conn) again() {
+// again has reading go on when c is served.
+func (c *Conn) again(r rank) {
 	c.resumed = true
-	c.enqueue(unfinished)
+	c.enqueue(r)
 }
 
 // Arm has Tick called at a time or soon after. Only the earliest time counts:

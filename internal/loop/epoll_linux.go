@@ -18,8 +18,8 @@ const (
 	scratchBytes = 64 << 10
 	// readsPerTurn keeps one socket that always has bytes from holding the loop.
 	readsPerTurn = 4
-	// eventsPerTurn is how many sockets are asked for at a time.
-	eventsPerTurn = 256
+	// eventsPerAsk is how many sockets are asked for at a time.
+	eventsPerAsk = 256
 	// notSentBytes is how much unsent data the kernel takes of a socket: what a
 	// client does not read stays a cursor, and does not become kernel memory.
 	notSentBytes = 64 << 10
@@ -44,7 +44,7 @@ type epoll struct {
 	event int // eventfd that wake writes to
 
 	// Owned by the loop.
-	events   [eventsPerTurn]unix.EpollEvent
+	events   [eventsPerAsk]unix.EpollEvent
 	ready    int // of events, not handled yet
 	poll     func(uintptr) bool
 	deadline time.Duration // that file has, of the loop's clock; 0: none
@@ -116,7 +116,7 @@ func (e *epoll) close() {
 // ask takes the events that are there, without waiting, and reports whether
 // there were any.
 func (e *epoll) ask() bool {
-	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd), uintptr(unsafe.Pointer(&e.events[0])), eventsPerTurn, 0, 0, 0)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd), uintptr(unsafe.Pointer(&e.events[0])), eventsPerAsk, 0, 0, 0)
 	if errno != 0 {
 		n = 0 // Interrupted: as if there were none yet.
 	}
@@ -155,18 +155,28 @@ func (e *epoll) take() {
 	if e.ready == 0 {
 		e.ask() // The loop did not wait: it had something to do.
 	}
-	for i := range e.events[:e.ready] {
-		ev := &e.events[i]
-		if ev.Fd == wakeSlot {
-			continue // Edge-triggered: what is in the counter does not matter.
+	for e.ready > 0 {
+		full := e.ready == eventsPerAsk
+		for i := range e.events[:e.ready] {
+			e.handle(&e.events[i])
 		}
-		s := e.slots[ev.Fd]
-		if s.socket == nil || s.generation != ev.Pad {
-			continue // Of a socket that was dropped.
+		e.ready = 0
+		if full && !e.loop.over() {
+			e.ask()
 		}
-		s.socket.news(ev.Events)
 	}
-	e.ready = 0
+}
+
+// handle handles an event.
+func (e *epoll) handle(ev *unix.EpollEvent) {
+	if ev.Fd == wakeSlot {
+		return // Edge-triggered: what is in the counter does not matter.
+	}
+	s := e.slots[ev.Fd]
+	if s.socket == nil || s.generation != ev.Pad {
+		return // Of a socket that was dropped.
+	}
+	s.socket.news(ev.Events)
 }
 
 // adopt takes over the descriptor of a TCP connection.
@@ -215,7 +225,11 @@ func (s *epollSocket) news(events uint32) {
 	}
 	if events&unix.EPOLLIN != 0 || s.hungUp {
 		s.readable = true
-		if !s.conn.resumed { // Else reading goes on when it is this socket's turn.
+		switch {
+		case s.conn.resumed || s.conn.left != nil: // Reading goes on later.
+		case s.conn.loop.over():
+			s.conn.again(urgent)
+		default:
 			s.more()
 		}
 	}
@@ -245,8 +259,8 @@ func (s *epollSocket) more() {
 			l.read(s.conn, s.poller.scratch[:n])
 		}
 	}
-	if s.readable {
-		s.conn.again()
+	if s.readable && s.conn.left == nil {
+		s.conn.again(unfinished)
 	}
 }
 

@@ -10,10 +10,10 @@
 // publishers that wait run, collect connections that have something to write, then
 // write. So what arrived together leaves together.
 //
-// Writing ends after a slice of time, and the rest waits for the next turn. What
-// became ready by bytes and posts goes first, for half of a slice at most. The rest is
-// for connections that had their turn and have more to write, and for those that
-// Collect marks, some hundreds at a time.
+// Reading and writing each end after some milliseconds, and the rest waits. What became
+// ready by bytes and posts goes first, for half of a slice at most. The rest of the
+// slice is for connections that had their turn and have more to read or write, and for
+// those that Collect marks, some hundreds at a time.
 //
 // The loop knows neither protocols nor topics; that is what Client and
 // Config.Collect are for.
@@ -35,8 +35,9 @@ import (
 // at a time. Times are since the start of the loop, by the monotonic clock.
 type Client interface {
 	// Read takes bytes from the socket and returns how many it took. Fewer than
-	// all: the rest is offered again after [Conn.Resume]. It may change p, and
-	// does not keep it.
+	// all: the rest is offered again after [Conn.Resume], which Read calls itself if it
+	// leaves the rest only to let others have their turn. It may change p, and does not
+	// keep it.
 	Read(p []byte, now time.Duration) int
 
 	// ReadEnd says that the peer sends no more.
@@ -91,6 +92,7 @@ type Loop struct {
 	// are to be read again.
 	queues  [ranks]queue
 	marking rank          // what Dirty makes a connection
+	reading *Conn         // whose client is in Read
 	more    bool          // Collect has more to mark
 	until   time.Duration // when the time is over to read, or to write
 	work    int           // done since the clock was read
@@ -209,6 +211,7 @@ func (l *Loop) park() {
 func (l *Loop) turn() {
 	l.now = l.clock()
 	l.marking = urgent
+	l.begin(l.now + urgentSlice)
 	l.poller.take()
 	l.runPosts()
 	runtime.Gosched() // Publishers that wait for this processor go first: what they send leaves in this turn.
@@ -273,16 +276,25 @@ func (l *Loop) read(c *Conn, p []byte) (all bool) {
 	if c.gone {
 		return false
 	}
+	c.resumed = false
+	l.work += 1 + len(p)/workBytes
+	l.reading = c
 	n := c.client.Read(p, l.now)
+	l.reading = nil
 	switch {
 	case c.gone:
-	case n < len(p) && c.left != nil:
-		c.left = p[n:]
-	case n < len(p):
-		c.left = c.socket.keep(p[n:])
-	default:
-		c.left = nil
+		return false
+	case n == len(p):
+		c.left, c.resumed = nil, false
 		return true
+	case c.left != nil:
+		c.left = p[n:]
+	default:
+		c.left = c.socket.keep(p[n:])
+	}
+	if c.resumed {
+		l.work += clockEvery
+		c.again(unfinished)
 	}
 	return false
 }
@@ -337,6 +349,7 @@ func (l *Loop) tick(c *Conn) {
 // recovered ends c, and nothing else, if its handling panicked.
 func (l *Loop) recovered(c *Conn) {
 	if p := recover(); p != nil {
+		l.reading = nil
 		l.logPanic("connection ended by a panic", p)
 		c.Drop()
 	}

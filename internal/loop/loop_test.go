@@ -29,16 +29,25 @@ type echo struct {
 	endless bool // it always has a byte to write, and writes slowly
 	readAt  int  // writes when it was given a byte
 	waited  int  // writes from then until its own
+
+	slow  bool // takes a byte at a time, slowly, and lets others have their turn
+	reads int  // of a slow one
 }
 
-// slowWrite is how long each write of an endless client keeps the loop.
-const slowWrite = 100 * time.Microsecond
+// slow is how long a write of an endless client, or a read of a slow one, keeps the loop.
+const slow = 100 * time.Microsecond
 
 func (e *echo) Read(p []byte, _ time.Duration) int {
 	if e.writes != nil {
 		e.readAt = *e.writes
 	}
 	for i, b := range p {
+		if e.slow && i > 0 {
+			e.reads++
+			spin()
+			e.conn.Resume()
+			return i
+		}
 		switch {
 		case e.held:
 			return i
@@ -76,7 +85,11 @@ func (e *echo) Wrote(n int) {
 		e.out = e.out[n:]
 		return
 	}
-	for began := time.Now(); time.Since(began) < slowWrite; {
+	spin()
+}
+
+func spin() {
+	for began := time.Now(); time.Since(began) < slow; {
 	}
 }
 

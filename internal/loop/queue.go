@@ -18,13 +18,14 @@ const (
 	// again, so that a large topic does not delay everything else.
 	slice = 5 * time.Millisecond
 	// urgentSlice is the part of a slice that urgent connections can take from the
-	// others: a flood of commands must not stop delivery.
+	// others, and for how long a loop reads before: a flood of commands must not stop
+	// delivery.
 	urgentSlice = slice / 2
 	// unfinishedTurn is how many unfinished connections are served between two
 	// parts of what Collect marks.
 	unfinishedTurn = 64
 	// clockEvery is after how much work the loop reads the clock. Serving a
-	// connection is 1, and so are each write and each workBytes of it.
+	// connection is 1, and so are each read or write and each workBytes of it.
 	clockEvery = 64
 	workBytes  = 8 << 10
 	// collectWork is what a call of Collect counts as.
@@ -58,7 +59,8 @@ func (c *Conn) enqueue(r rank) {
 	q.places = append(q.places, place{c, c.ticket})
 }
 
-func (q *queue) empty() bool { return q.begin == len(q.places) }
+// len returns how many connections are in the queue, or some more.
+func (q *queue) len() int { return len(q.places) - q.begin }
 
 // next removes the first connection from the queue, nil if there is none.
 func (q *queue) next() *Conn {
@@ -78,27 +80,33 @@ func (q *queue) next() *Conn {
 
 // compact reuses the room of places that are taken, once they are most of all.
 func (q *queue) compact() {
-	if q.begin == len(q.places) || q.begin >= minCompact && 2*q.begin > len(q.places) {
+	if q.len() == 0 || q.begin >= minCompact && 2*q.begin > len(q.places) {
 		n := copy(q.places, q.places[q.begin:])
 		clear(q.places[n:])
 		q.places, q.begin = q.places[:n], 0
 	}
 }
 
-// serve serves connections until all are served that have something to do, or a
-// slice is over. Urgent ones go first. Then unfinished ones and those with news take
+// serve serves connections that have something to do, each once, but for as long as a
+// slice at most. Urgent ones go first. Then unfinished ones and those with news take
 // turns, and Collect marks more when all that it marked are served.
 func (l *Loop) serve() {
 	l.collect()
+	waiting := l.queues[unfinished].len()
 	began := l.clock()
 	l.begin(began + urgentSlice)
 	l.serveSome(urgent, all)
 	l.begin(began + slice)
-	for l.serveSome(unfinished, unfinishedTurn) && l.serveSome(news, all) {
+	for {
+		n := min(waiting, unfinishedTurn)
+		waiting -= n
+		if !l.serveSome(unfinished, n) || !l.serveSome(news, all) {
+			return
+		}
 		switch {
 		case l.more:
 			l.collect()
-		case l.queues[unfinished].empty():
+		case waiting == 0:
 			l.serveSome(urgent, all)
 			return
 		}
@@ -132,7 +140,7 @@ func (l *Loop) collect() {
 // waiting reports whether there is something to do without waiting for news.
 func (l *Loop) waiting() bool {
 	for i := range l.queues {
-		if !l.queues[i].empty() {
+		if l.queues[i].len() > 0 {
 			return true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -217,6 +218,31 @@ func TestTCPReadsGoAheadOfWhatIsUnfinished(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// A client with much to read does not keep the loop from others. It gets all of it.
+func TestTCPMuchToReadLeavesTurnsToOthers(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *sockets) {
+		const sent = 2000
+		flooder, f := s.dial()
+		other, _ := s.dial()
+		s.on(func() { f.slow = true })
+		send(t, flooder, strings.Repeat("a", sent))
+		var before, after int
+		for before == 0 {
+			s.on(func() { before = f.reads })
+		}
+		s.on(func() {
+			before = f.reads
+			s.Post(func() { after = f.reads })
+		})
+		send(t, other, "x")
+		expect(t, other, "y")
+		if after-before > 100 {
+			t.Errorf("%d slow reads in one turn", after-before)
+		}
+		expect(t, flooder, strings.Repeat("b", sent))
 	})
 }
 

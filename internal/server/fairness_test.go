@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -212,6 +213,40 @@ func TestAFloodDoesNotStopDelivery(t *testing.T) {
 		}
 		if count["hot"] < subscribers || count["flooder"] == 0 {
 			t.Errorf("%v writes; want %d of hot, and some of the flooders", count, subscribers)
+		}
+	})
+}
+
+// A client without a token has a loop inflate no more than its allowance. Past it, its
+// socket is not read from, and it stays connected.
+func TestAFloodThatInflatesIsReadSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		c.config.Inflaters = new(transport.Inflaters)
+		const size, messages = 64 << 10, 200
+		ignored := frametest.Frame(0xc1, frametest.Deflate(strings.Repeat("x", size)))
+		flooder, other := c.join("flooder", "hot"), c.join("other", "hot")
+		began := time.Now()
+		go func() {
+			for range messages {
+				flooder.Write(ignored)
+			}
+			flooder.Write(frametest.Text("/dance"))
+		}()
+		if _, err := other.Write(frametest.Text("/dance")); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []struct {
+			from        net.Conn
+			least, most time.Duration
+		}{
+			{other, 0, time.Second},
+			{flooder, 8 * time.Second, 9 * time.Second}, // All but 4 MiB, at 1 MiB per second.
+		} {
+			answer, err := frametest.ReadFrame(want.from)
+			if took := time.Since(began); err != nil || string(answer.Payload) != "Unknown command" || took < want.least || took > want.most {
+				t.Errorf("%q, %v after %v; want an answer after %v to %v", answer.Payload, err, took, want.least, want.most)
+			}
 		}
 	})
 }

@@ -18,6 +18,8 @@ const (
 	DefaultLinger          = time.Second
 	DefaultControlRate     = 10
 	DefaultControlBurst    = 100
+	DefaultInflateRate     = 1 << 20
+	DefaultInflateBurst    = 4 << 20
 )
 
 // A Config says what clients may do. One is shared by many connections, and is
@@ -33,6 +35,8 @@ type Config struct {
 	Linger          time.Duration // for the client to end after our last byte, then it is dropped
 	ControlRate     int           // control frames per second, then close 1008; a close never counts; negative: no limit
 	ControlBurst    int           // control frames at once
+	InflateRate     int           // bytes per second that compressed messages may become in the long run; above it reading pauses; negative: no limit
+	InflateBurst    int           // such bytes at once
 
 	Heartbeat []byte // what a stream writes between frames, so that proxies see it live; nil: nothing
 

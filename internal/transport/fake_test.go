@@ -25,6 +25,7 @@ type fake struct {
 	events []string      // what the application and the socket were told, in order
 	output []byte        // what was written
 	left   []byte        // what Read left
+	again  bool          // what Read leaves is to be offered again
 	dirty  bool
 
 	// As the application.
@@ -85,9 +86,13 @@ func (f *fake) read(p []byte, cut cutter) {
 	for len(p) > 0 {
 		piece := bytes.Clone(p[:cut(len(p))])
 		p = p[len(piece):]
+		f.again = false
 		if n := f.conn.Read(piece, f.now); n < len(piece) {
-			f.left = slices.Concat(piece[n:], p)
-			return
+			p = slices.Concat(piece[n:], p)
+			if !f.again {
+				f.left = p
+				return
+			}
 		}
 	}
 }
@@ -143,6 +148,7 @@ func (f *fake) Drop() {
 }
 
 func (f *fake) Resume() {
+	f.again = true
 	p := f.left
 	f.left = nil
 	f.read(p, whole)

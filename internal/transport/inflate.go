@@ -1,11 +1,13 @@
 package transport
 
 import (
+	"cmp"
 	"compress/flate"
 	"errors"
 	"io"
 	"slices"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -45,6 +47,18 @@ type Inflaters struct {
 	pool sync.Pool // of *inflater
 }
 
+// charge takes n bytes from what the client may have inflated: a rate that may be
+// exceeded by a burst, as for control frames.
+func (w *WebSocket) charge(n int) {
+	rate := cmp.Or(w.cfg.InflateRate, DefaultInflateRate)
+	if rate < 0 {
+		return
+	}
+	perSecond := func(n int) time.Duration { return time.Duration(n) * time.Second / time.Duration(rate) }
+	burst := perSecond(cmp.Or(w.cfg.InflateBurst, DefaultInflateBurst))
+	w.inflateAgain = max(w.inflateAgain, w.heard-burst) + perSecond(n)
+}
+
 // inflated takes a whole message as it was compressed.
 func (w *WebSocket) inflated(op ws.OpCode, compressed []byte) {
 	n, ok := w.cfg.Inflaters.pool.Get().(*inflater)
@@ -52,6 +66,9 @@ func (w *WebSocket) inflated(op ws.OpCode, compressed []byte) {
 		n = &inflater{stream: flate.NewReader(new(pieces))}
 	}
 	message, err := n.inflate(compressed, w.maxMessage())
+	cost := max(len(message), len(compressed))
+	w.charge(cost)
+	w.work += int32(cost)
 	switch {
 	case errors.Is(err, errTooLong):
 		w.refuse(wire.CloseTooBig, err.Error())

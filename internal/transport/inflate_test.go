@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 	"pgregory.net/rapid"
@@ -115,6 +116,44 @@ func TestABombIsCheap(t *testing.T) {
 	}
 }
 
+// A client whose messages become more than it may have inflated is not read from until
+// its allowance covers them. It stays, and what it sent is not lost.
+func TestInflatingPausesReading(t *testing.T) {
+	const size, second = 64 << 10, 1 << 20 // of a message; what may be inflated in a second
+	for name, first := range map[string]byte{"text": 0xc1, "binary": 0xc2} {
+		t.Run(name, func(t *testing.T) {
+			f := dial(&transport.Config{Inflaters: new(transport.Inflaters), PingEvery: -1})
+			f.wait(30 * time.Second)
+			messages := repeat(200, frame(first, frametest.Deflate(strings.Repeat("x", size))))
+			f.read(cat(messages, ping("behind"), text("the last")), whole)
+			for _, want := range []int{transport.DefaultInflateBurst, transport.DefaultInflateBurst + second, transport.DefaultInflateBurst + 2*second} {
+				if got := len(f.events) * size; got < want || got > want+size {
+					t.Errorf("at %v %d bytes were inflated, want %d and at most a message more", f.now-30*time.Second, got, want)
+				}
+				f.wait(time.Second)
+			}
+			f.wait(10 * time.Second)
+			f.write(1 << 20)
+			if last := f.events[len(f.events)-1]; len(f.events) != 201 || last != `text "the last"` {
+				t.Errorf("%d messages, the last %s; want 201, and the last one", len(f.events), last)
+			}
+			equal(t, "frames sent", sent(f.output), []string{`> pong "behind"`})
+		})
+	}
+}
+
+// What does not have to be inflated is read while nothing else is.
+func TestControlFramesWhileInflatingPauses(t *testing.T) {
+	f := dial(&transport.Config{Inflaters: new(transport.Inflaters), InflateBurst: 1000})
+	f.read(frame(0xc1, frametest.Deflate(strings.Repeat("x", 2000))), whole)
+	f.read(cat(ping("a"), text("b"), closing(1000, "")), whole)
+	f.write(1 << 20)
+	equal(t, "transcript", f.transcript(), `text of 2000 bytes | > pong "a"`)
+	f.wait(time.Second)
+	f.write(1 << 20)
+	equal(t, "transcript", f.transcript(), `text of 2000 bytes | text "b" | end | > pong "a" | > close 1000`)
+}
+
 // Inflaters are used again. (The race detector has pools forget some.)
 func TestInflatingAllocatesLittle(t *testing.T) {
 	w := dialNull(&transport.Config{Inflaters: new(transport.Inflaters)})
@@ -131,7 +170,7 @@ func TestInflatingAllocatesLittle(t *testing.T) {
 }
 
 func BenchmarkInflate(b *testing.B) {
-	w := dialNull(&transport.Config{Inflaters: new(transport.Inflaters)})
+	w := dialNull(&transport.Config{Inflaters: new(transport.Inflaters), InflateRate: -1})
 	message := strings.Repeat(`{"price":1234,"name":"example"}`, 30)
 	in := frame(0xc1, frametest.Deflate(message))
 	p := make([]byte, len(in))

@@ -27,6 +27,9 @@ func (w *WebSocket) Tick(now time.Duration) (next time.Duration) {
 // and pings the others.
 func (w *WebSocket) checkLife(now time.Duration) {
 	if w.held { // what is not read does not count against the client
+		if w.paused() && now >= w.inflateAgain {
+			w.sock.Resume()
+		}
 		w.heard = now
 		if w.in != nil {
 			w.in.began = now
@@ -44,8 +47,16 @@ func (w *WebSocket) checkLife(now time.Duration) {
 }
 
 func (w *WebSocket) nextTick() time.Duration {
-	return min(w.messageDeadline(), w.silenceDeadline(), w.pingDue())
+	next := min(w.messageDeadline(), w.silenceDeadline(), w.pingDue())
+	if w.paused() {
+		next = min(next, w.inflateAgain)
+	}
+	return next
 }
+
+// paused reports whether bytes wait until the client may have more inflated. Only
+// Tick, which sets heard, changes that.
+func (w *WebSocket) paused() bool { return w.held && w.heard < w.inflateAgain }
 
 func (w *WebSocket) messageDeadline() time.Duration {
 	if w.in == nil {

@@ -18,6 +18,9 @@ type WebSocket struct {
 	heard       time.Duration // when the last bytes came
 	controlsDue time.Duration // when the last control frame would have come, had all come at the rate allowed
 
+	inflateAgain time.Duration // until then no message is taken: too much was inflated
+	work         int32         // done by Read, in about bytes
+
 	// Owned by the loop. Going out:
 	out     []byte        // control frames being written, the part not taken yet
 	pending []byte        // what comes after them: the newest pong or, once closing, the farewell and the close frame
@@ -30,24 +33,42 @@ type WebSocket struct {
 // the time now. cfg stays the caller's, and shared.
 func NewWebSocket(cfg *Config, sock Socket, now time.Duration) *WebSocket {
 	cfg.Stats.opened()
-	w := &WebSocket{connection: connection{cfg: cfg, sock: sock}, heard: now, pinged: now}
+	w := &WebSocket{connection: connection{cfg: cfg, sock: sock}, heard: now, pinged: now, inflateAgain: -Never}
 	sock.Arm(w.nextTick())
 	return w
 }
 
+const (
+	// readWork is after how much work Read leaves the rest for later, so that other
+	// connections of the loop have their turn.
+	readWork = 64 << 10
+	// frameWork is what a frame counts for besides its bytes.
+	frameWork = 256
+)
+
 // Read takes the bytes p that came from the client, in order, and returns how
-// many it took. It takes fewer than all of them only while the application is
-// busy and a message is next: the rest is offered again after
-// [Socket.Resume], before anything else. Once a close was begun everything is
-// taken and ignored. What it takes of p is overwritten.
+// many it took. It takes fewer than all of them when a message is next and the
+// application is busy, or the client has had more inflated than it may: the rest is
+// offered again after [Socket.Resume], before anything else. It also leaves some after
+// much work, and then calls Resume itself. Once a close was begun everything is taken
+// and ignored. What it takes of p is overwritten.
 func (w *WebSocket) Read(p []byte, now time.Duration) int {
-	w.heard, w.held = now, false
+	w.heard, w.held, w.work = now, false, 0
 	for rest := p; len(rest) > 0 && w.phase == open; {
-		if w.app.Busy() && w.dataNext(rest[0]) {
+		switch {
+		case (w.app.Busy() || now < w.inflateAgain) && w.dataNext(rest[0]):
 			w.held = true
+			if now < w.inflateAgain {
+				w.sock.Arm(w.inflateAgain)
+			}
+			return len(p) - len(rest)
+		case w.work >= readWork:
+			w.sock.Resume()
 			return len(p) - len(rest)
 		}
-		rest = rest[w.step(rest, now):]
+		n := w.step(rest, now)
+		w.work += int32(frameWork + n)
+		rest = rest[n:]
 	}
 	return len(p)
 }
