@@ -1,5 +1,5 @@
 // Package answer makes answers that hold messages of topics' logs: a part of one
-// history, or what a poll has of several topics.
+// history, or what a poll has of several topics. Lists of members are made likewise.
 //
 // [Messages] chooses them: places in logs where the answer begins and ends, within
 // limits on their number and on their encoded bytes. [Messages.Answer] puts a head and
@@ -28,7 +28,7 @@ import (
 const MaxBytes = 1 << 20
 
 // MinRoom is the least room, in bytes, in which [Answer.Append] always gets on.
-const MinRoom = wire.MinRoom
+const MinRoom = max(wire.MinRoom, wire.MaxMemberBytes)
 
 // Messages are those of an answer. The zero value has room for none.
 type Messages struct {
@@ -100,15 +100,26 @@ func (m *Messages) Answer(head, tail []byte) *Answer {
 	return &Answer{head: head, spans: m.spans, tail: tail, left: len(head) + m.bytes + len(tail)}
 }
 
-// An Answer is a JSON object with messages in it, and how far it was given. It is for
-// one goroutine.
+// OfMembers returns the answer with members between a head and a tail. It owns all of
+// them from then on.
+func OfMembers(head []byte, members []notiflux.Member, tail []byte) *Answer {
+	a := &Answer{head: head, members: members, tail: tail, left: len(head) + len(tail)}
+	for i, m := range members {
+		a.left += wire.MemberSize(m) + min(i, 1) // The comma before it.
+	}
+	return a
+}
+
+// An Answer is a JSON object with messages or members in it, and how far it was given.
+// It is for one goroutine.
 type Answer struct {
-	head  []byte
-	spans []span       // the first one's cursor is where the next message is
-	under wire.Partial // the rest of the message under way
-	comma bool         // a message was begun before
-	tail  []byte
-	left  int
+	head    []byte
+	spans   []span       // the first one's cursor is where the next message is
+	under   wire.Partial // the rest of the message under way
+	members []notiflux.Member
+	comma   bool // a message or member was begun before
+	tail    []byte
+	left    int
 }
 
 // Len returns how many bytes are left.
@@ -121,25 +132,43 @@ func (a *Answer) Append(dst []byte, room int) []byte {
 	dst = cut(dst, &a.head, end)
 	for len(a.head) == 0 && len(dst) < end {
 		before := len(dst)
-		if dst = a.appendMessage(dst, end); len(dst) == before {
+		if dst = a.appendItem(dst, end); len(dst) == before {
 			break
 		}
 	}
-	if len(a.spans) == 0 && a.under.Done() {
+	if len(a.spans) == 0 && len(a.members) == 0 && a.under.Done() {
 		dst = cut(dst, &a.tail, end)
 	}
 	a.left -= len(dst) - begin
 	return dst
 }
 
-// appendMessage appends the next bytes of the message under way, or of the next one.
-func (a *Answer) appendMessage(dst []byte, end int) []byte {
-	if !a.under.Done() {
+// appendItem appends the next bytes of the message under way, or begins the next one,
+// or appends the next member.
+func (a *Answer) appendItem(dst []byte, end int) []byte {
+	switch {
+	case !a.under.Done():
 		return a.under.Append(dst, end-len(dst))
+	case end-len(dst) <= MinRoom:
+	case len(a.spans) > 0:
+		return a.beginMessage(a.appendComma(dst))
+	case len(a.members) > 0:
+		dst = wire.AppendMember(a.appendComma(dst), a.members[0])
+		a.members = a.members[1:]
 	}
-	if len(a.spans) == 0 || end-len(dst) <= wire.MinRoom {
-		return dst
+	return dst
+}
+
+// appendComma appends what stands before a message or member.
+func (a *Answer) appendComma(dst []byte) []byte {
+	if a.comma {
+		return append(dst, ',')
 	}
+	a.comma = true
+	return dst
+}
+
+func (a *Answer) beginMessage(dst []byte) []byte {
 	s := &a.spans[0]
 	entry, next, _ := s.cursor.Next()
 	s.cursor, s.count = next, s.count-1
@@ -147,10 +176,6 @@ func (a *Answer) appendMessage(dst []byte, end int) []byte {
 		s.topic, s.cursor = nil, topiclog.Cursor{} // It would keep what comes after.
 		a.spans = a.spans[1:]
 	}
-	if a.comma {
-		dst = append(dst, ',')
-	}
-	a.comma = true
 	dst, a.under = wire.BeginMessage(dst, entry.Message())
 	return dst
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/presence"
 )
 
 // awkward is a string that takes six times as long as JSON.
@@ -185,11 +186,15 @@ func (r *reader) serveTo(ctx context.Context, w http.ResponseWriter, path string
 
 // A read that is given up costs no more than a piece of it.
 func TestACancelledReadStops(t *testing.T) {
-	r := newReader(t, 1000, api.Config{})
+	members := presence.New(presence.Config{})
+	for i := range 1000 {
+		members.Join("a", notiflux.Member{Sub: fmt.Sprint(i), Info: []byte(`"` + strings.Repeat("i", 1000) + `"`)})
+	}
+	r := newReader(t, 1000, api.Config{Presence: members})
 	for range 20 {
 		r.publish(t, "a", awkward(60_000))
 	}
-	for _, path := range []string{"/history?topic=a", "/poll?topic=a&since=E:0"} {
+	for _, path := range []string{"/history?topic=a", "/poll?topic=a&since=E:0", "/presence?topic=a"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		written := 0
 		w := newSlowWriter()

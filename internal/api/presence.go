@@ -1,9 +1,11 @@
 package api
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -24,8 +26,9 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.Authorize(r, topic); err != nil {
 		return err
 	}
-	p := wire.Presence{Topic: topic, Subscribers: a.hub.Subscribers(topic)}
-	p.Members, p.Count = a.presence.List(topic, maxMessages)
-	writeAnswer(w, http.StatusOK, append(wire.AppendPresenceBody(nil, p), '\n'))
-	return nil
+	return a.give(w, r, func(context.Context) *answer.Answer {
+		p := wire.Presence{Topic: topic, Subscribers: a.hub.Subscribers(topic)}
+		p.Members, p.Count = a.presence.List(topic, maxMessages)
+		return answer.OfMembers(wire.AppendPresenceBodyHead(nil, p), p.Members, []byte(wire.PresenceEnd+"\n"))
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/presence"
@@ -67,8 +68,8 @@ func (s *Session) membersJSON(c wire.JSONCommand) {
 			s.refuse(c, claims, err)
 			return
 		}
-		var answer []byte
-		list := func(context.Context) { answer = s.group.listed(c) }
+		var listed *answer.Answer
+		list := func(context.Context) { listed = s.group.listed(c) }
 		given := s.noticesGiven(c.Topic)
 		s.wait(s.group.config.Waiting, list, func(refused error) {
 			if refused != nil {
@@ -78,9 +79,9 @@ func (s *Session) membersJSON(c wire.JSONCommand) {
 			// What the client was told meanwhile may not be in the list, and it would take
 			// the list for newer.
 			if s.noticesGiven(c.Topic) != given {
-				answer = s.group.listed(c)
+				listed = s.group.listed(c)
 			}
-			s.answer(answer)
+			s.reply(listed)
 		})
 	})
 }
@@ -94,8 +95,8 @@ func (s *Session) noticesGiven(topic notiflux.Topic) uint64 {
 }
 
 // listed returns the answer to a command for who is present. It is safe off the loop.
-func (g *Group) listed(c wire.JSONCommand) []byte {
+func (g *Group) listed(c wire.JSONCommand) *answer.Answer {
 	p := wire.Presence{Topic: c.Topic, Subscribers: g.config.Hub.Subscribers(c.Topic)}
 	p.Members, p.Count = g.config.Presence.List(c.Topic, maxListed)
-	return wire.AppendPresence(nil, c.ID, p)
+	return answer.OfMembers(wire.AppendPresenceHead(nil, c.ID, p), p.Members, []byte(wire.PresenceEnd))
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A reply is the answer to a history, which can be large: it is encoded when the
-// socket takes it. It goes out as one message of as many frames as it needs, and no
+// A reply is an answer that can be large, a history or a list of members: it is encoded
+// when the socket takes it. It goes out as one message of as many frames as it needs, and no
 // other message comes between them (RFC 6455 section 5.4). The zero reply is none.
 type reply struct {
 	answer *answer.Answer
@@ -39,10 +39,15 @@ func (s *Session) historyJSON(c wire.JSONCommand) {
 				s.refuse(c, claims, refused)
 				return
 			}
-			s.json.reply = reply{answer: a}
-			s.conn.Dirty()
+			s.reply(a)
 		})
 	})
+}
+
+// reply has a large answer given.
+func (s *Session) reply(a *answer.Answer) {
+	s.json.reply = reply{answer: a}
+	s.conn.Dirty()
 }
 
 // replying reports whether a reply is to be given, or is not given whole.

@@ -81,15 +81,28 @@ const maxEscape = 6
 func MessageSize(m *notiflux.Message) int {
 	var room [MinRoom]byte
 	size := len(appendBeforeData(room[:0], m)) + len("}")
-	for _, b := range lineBreaks {
-		size += bytes.Count(m.Body.Data, b.character) * (len(b.escape) - len(b.character))
-	}
 	if m.Body.JSON {
-		return size + len(m.Body.Data)
+		return size + jsonSize(m.Body.Data)
 	}
-	size += len(`""`)
-	for _, b := range m.Body.Data {
-		size += int(escaped[b])
+	return size + stringSize(m.Body.Data)
+}
+
+// stringSize returns how many bytes [appendString] appends.
+func stringSize[S string | []byte](s S) int {
+	size := len(`""`) + breaksSize([]byte(s))
+	for i := range len(s) {
+		size += int(escaped[s[i]])
+	}
+	return size
+}
+
+// jsonSize returns how many bytes [appendJSON] appends.
+func jsonSize(value []byte) int { return len(value) + breaksSize(value) }
+
+// breaksSize returns by how many bytes the escapes of lineBreaks are longer.
+func breaksSize(data []byte) (size int) {
+	for _, b := range lineBreaks {
+		size += bytes.Count(data, b.character) * (len(b.escape) - len(b.character))
 	}
 	return size
 }

@@ -48,6 +48,25 @@ func TestAMessageInPieces(t *testing.T) {
 	})
 }
 
+func TestMemberSize(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(name string) string {
+			return rapid.StringOf(rapid.RuneFrom([]rune("a\x00\n\"\\é\u0085\u2028\u2029😀"))).Draw(t, name)
+		}
+		m := notiflux.Member{Sub: text("sub")}
+		if rapid.Bool().Draw(t, "info") {
+			m.Info = fmt.Appendf(nil, `{"n":"%s"}`, rapid.StringOf(rapid.RuneFrom([]rune("aé\u0085\u2028\u2029😀"))).Draw(t, "name"))
+		}
+		if got, want := wire.MemberSize(m), len(wire.AppendMember(nil, m)); got != want {
+			t.Fatalf("MemberSize is %d, and it is %d bytes", got, want)
+		}
+	})
+	longest := notiflux.Member{Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}
+	if n := wire.MemberSize(longest); n > wire.MaxMemberBytes {
+		t.Errorf("a member has %d bytes, more than %d", n, wire.MaxMemberBytes)
+	}
+}
+
 func TestTheBeginningOfAMessageIsShort(t *testing.T) {
 	m := &notiflux.Message{
 		Topic:    notiflux.Topic(strings.Repeat(`"`, 255)),

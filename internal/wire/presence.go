@@ -19,7 +19,7 @@ func appendMove(dst []byte, name string, topic notiflux.Topic, members []notiflu
 	dst = appendString(dst, string(topic))
 	if len(members) == 1 {
 		dst = append(dst, `,"member":`...)
-		return append(appendMember(dst, members[0]), '}')
+		return append(AppendMember(dst, members[0]), '}')
 	}
 	return append(appendMembers(dst, members), '}')
 }
@@ -39,31 +39,63 @@ func AppendPresence(dst []byte, id ID, p Presence) []byte {
 	return append(appendPresence(append(dst, ','), p), '}')
 }
 
-// AppendPresenceBody appends the body of an HTTP answer that holds p.
-func AppendPresenceBody(dst []byte, p Presence) []byte {
-	return append(appendPresence(append(dst, '{'), p), '}')
+// AppendPresenceHead appends what comes before the members in the answer to a command
+// of [Members]. [PresenceEnd] comes after them.
+func AppendPresenceHead(dst []byte, id ID, p Presence) []byte {
+	dst = append(appendType(dst, "presence", id), ',')
+	return append(appendPresenceCounts(dst, p), membersHead...)
 }
 
+// AppendPresenceBodyHead appends what comes before the members in the body of an HTTP
+// answer that says who is present.
+func AppendPresenceBodyHead(dst []byte, p Presence) []byte {
+	return append(appendPresenceCounts(append(dst, '{'), p), membersHead...)
+}
+
+const (
+	membersHead = `,"members":[`
+	// PresenceEnd is what comes after the members.
+	PresenceEnd = "]}"
+)
+
 func appendPresence(dst []byte, p Presence) []byte {
-	dst = append(dst, `"topic":`...)
-	dst = appendString(dst, string(p.Topic))
-	dst = appendInt(dst, `,"count":`, int64(p.Count))
-	dst = appendInt(dst, `,"subscribers":`, int64(p.Subscribers))
+	dst = appendPresenceCounts(dst, p)
 	if p.Members != nil {
 		dst = appendMembers(dst, p.Members)
 	}
 	return dst
 }
 
+func appendPresenceCounts(dst []byte, p Presence) []byte {
+	dst = append(dst, `"topic":`...)
+	dst = appendString(dst, string(p.Topic))
+	dst = appendInt(dst, `,"count":`, int64(p.Count))
+	return appendInt(dst, `,"subscribers":`, int64(p.Subscribers))
+}
+
 func appendMembers(dst []byte, members []notiflux.Member) []byte {
-	dst = append(dst, `,"members":[`...)
+	dst = append(dst, membersHead...)
 	for i, m := range members {
-		dst = appendMember(appendComma(dst, i), m)
+		dst = AppendMember(appendComma(dst, i), m)
 	}
 	return append(dst, ']')
 }
 
-func appendMember(dst []byte, m notiflux.Member) []byte {
+// MaxMemberBytes is above what [AppendMember] appends for any member that a token
+// makes: its name has 255 bytes, its info 1 KiB.
+const MaxMemberBytes = 6 << 10
+
+// MemberSize returns how many bytes [AppendMember] appends.
+func MemberSize(m notiflux.Member) int {
+	size := len(`{"sub":}`) + stringSize(m.Sub)
+	if m.Info != nil {
+		size += len(`,"info":`) + jsonSize(m.Info)
+	}
+	return size
+}
+
+// AppendMember appends the object that a member is.
+func AppendMember(dst []byte, m notiflux.Member) []byte {
 	dst = append(dst, `{"sub":`...)
 	dst = appendString(dst, m.Sub)
 	if m.Info != nil {
