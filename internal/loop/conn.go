@@ -16,22 +16,34 @@ type Conn struct {
 	// Owned by the loop.
 	left       []byte // read from the socket and not taken by the client yet
 	prev, next *Conn  // in its slot of the wheel
-	slot       int64  // tick at which the wheel has it; 0: not on the wheel
+	slot       int32  // tick at which the wheel has it; 0: not on the wheel
 	ticket     uint32 // of its place in a queue
 	rank       rank   // the queue that it is in
 	resumed    bool   // reading goes on in the next flush: with left, else with the socket
 	blocked    bool   // the socket takes nothing until it says so
 	gone       bool
+	refused    bool   // it was blocked at the last look, and had been for some time
+	looked     uint8  // when it was looked at last, or took something; see lookAt
+	stalled    uint16 // for how long it has taken nothing, in ticks of the wheel; if blocked
 }
 
 // socket is the system's side of a connection.
 type socket interface {
-	more()                       // everything that came was taken: read on
-	keep(p []byte) []byte        // returns bytes that came so that they stay, until the next more
-	write(p []byte) (int, error) // takes what it can without waiting; fewer than all: writable is called later
-	closeWrite()                 // end the sending side, after what was written
-	drop()                       // close at once
-	remote() string              // the address of the peer
+	// write takes what it can without waiting. If it is blocked afterwards, it
+	// takes nothing more until it calls writable.
+	write(p []byte) (n int, blocked bool, err error)
+
+	// moved and full are asked of a blocked socket. moved reports whether the peer
+	// has taken bytes since it was asked last. full reports whether the socket is
+	// still blocked at this moment, and has not just failed to say otherwise.
+	moved() bool
+	full() bool
+
+	more()                // everything that came was taken: read on
+	keep(p []byte) []byte // returns bytes that came so that they stay, until the next more
+	closeWrite()          // end the sending side, after what was written
+	drop()                // close at once
+	remote() string       // the address of the peer
 }
 
 // Remote returns the address of the peer, empty if it is not known any more.
@@ -121,7 +133,13 @@ func (c *Conn) Drop() {
 	}
 }
 
-// writable is called when a socket that took less than all takes more.
+// block notes that the socket takes nothing until it says so.
+func (c *Conn) block() {
+	c.blocked = true
+	c.Arm(c.loop.now + blockedTick)
+}
+
+// writable is called when a blocked socket takes more.
 func (c *Conn) writable() {
 	if !c.gone && c.blocked {
 		c.blocked = false

@@ -64,10 +64,11 @@ type slot struct {
 type epollSocket struct {
 	conn     *Conn
 	poller   *epoll
-	fd       int
+	fd       int32
 	slot     int32
-	readable bool // there may be bytes: no read has found the end of them
-	hungUp   bool // the peer has ended its side: only a read of nothing is the end
+	queued   uint32 // bytes in the kernel that the peer had not taken, when moved was asked last
+	readable bool   // there may be bytes: no read has found the end of them
+	hungUp   bool   // the peer has ended its side: only a read of nothing is the end
 }
 
 // newPoller returns the epoll of a loop.
@@ -195,7 +196,7 @@ func (e *epoll) adopt(c *Conn, nc net.Conn) socket {
 	}); cerr != nil || err != nil {
 		return nil // Out of descriptors, or gone: the portable form finds out.
 	}
-	s := &epollSocket{conn: c, poller: e, fd: fd}
+	s := &epollSocket{conn: c, poller: e, fd: int32(fd)}
 	if n := len(e.free); n > 0 {
 		s.slot = e.free[n-1]
 		e.free = e.free[:n-1]
@@ -270,18 +271,58 @@ func (s *epollSocket) receive() (int, syscall.Errno) {
 	return int(n), errno
 }
 
-func (s *epollSocket) write(p []byte) (int, error) {
+func (s *epollSocket) write(p []byte) (int, bool, error) {
 	for {
 		n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
 		switch {
 		case errno == 0:
-			return int(n), nil
+			return int(n), int(n) < len(p), nil
 		case errno == unix.EAGAIN:
-			return 0, nil
+			return 0, true, nil
 		case errno != unix.EINTR:
-			return 0, errno
+			return 0, false, errno
 		}
 	}
+}
+
+// moved looks at what the peer's kernel has acknowledged: the socket itself says
+// that it takes more only when much of what it holds has left.
+func (s *epollSocket) moved() bool {
+	n, ok := unacknowledged(int(s.fd))
+	moved := ok && n < s.queued
+	s.queued = n
+	return moved
+}
+
+// full asks the kernel: its event may not have been looked at yet.
+func (s *epollSocket) full() bool {
+	fds := [1]unix.PollFd{{Fd: s.fd, Events: unix.POLLOUT}}
+	n, err := unix.Poll(fds[:], 0)
+	return err == nil && n == 0
+}
+
+// unacknowledged returns how many bytes the kernel holds for the peer of a TCP
+// socket.
+func unacknowledged(fd int) (n uint32, ok bool) {
+	held, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	return uint32(held), err == nil
+}
+
+// unacknowledgedBy is unacknowledged of a TCP connection, or of one over TCP.
+func unacknowledgedBy(nc net.Conn) (n uint32, ok bool) {
+	if over, isOver := nc.(interface{ NetConn() net.Conn }); isOver {
+		nc = over.NetConn()
+	}
+	tcp, isTCP := nc.(*net.TCPConn)
+	if !isTCP {
+		return 0, false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	err = raw.Control(func(fd uintptr) { n, ok = unacknowledged(int(fd)) })
+	return n, ok && err == nil
 }
 
 // keep copies bytes out of the scratch buffer.
@@ -289,11 +330,11 @@ func (s *epollSocket) keep(p []byte) []byte { return append([]byte(nil), p...) }
 
 func (s *epollSocket) closeWrite() {
 	// Fails only if the peer has ended the connection, which is read as its end.
-	_ = unix.Shutdown(s.fd, unix.SHUT_WR)
+	_ = unix.Shutdown(int(s.fd), unix.SHUT_WR)
 }
 
 func (s *epollSocket) remote() string {
-	switch a, _ := unix.Getpeername(s.fd); a := a.(type) {
+	switch a, _ := unix.Getpeername(int(s.fd)); a := a.(type) {
 	case *unix.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)).String()
 	case *unix.SockaddrInet6:
@@ -309,5 +350,5 @@ func (s *epollSocket) drop() {
 	place.socket = nil
 	place.generation++
 	s.poller.free = append(s.poller.free, s.slot)
-	unix.Close(s.fd)
+	unix.Close(int(s.fd))
 }

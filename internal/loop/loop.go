@@ -318,16 +318,18 @@ func (l *Loop) flush(c *Conn) {
 		if len(p) == 0 {
 			return
 		}
-		n, err := c.socket.write(p)
+		n, blocked, err := c.socket.write(p)
 		l.work += 1 + n/workBytes
 		c.client.Wrote(n)
 		if err != nil {
 			c.Drop()
 			return
 		}
-		if n < len(p) {
-			c.blocked = true
-			c.Arm(l.now + blockedTick)
+		if n > 0 {
+			c.took(l.now)
+		}
+		if blocked {
+			c.block()
 			return
 		}
 	}
@@ -336,6 +338,7 @@ func (l *Loop) flush(c *Conn) {
 
 func (l *Loop) tick(c *Conn) {
 	defer l.recovered(c)
+	c.look(l.now)
 	next := c.client.Tick(l.now)
 	if c.gone {
 		return

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,20 +19,29 @@ const (
 // like any socket that sometimes takes nothing.
 //
 // The reader hands its buffer to the loop and waits until the loop wants more.
-// The writer holds one batch at a time.
+// The writer holds one batch at a time. It is blocked until the peer took the
+// batch: what is left with it is as little written as what a full socket does
+// not take.
 type portable struct {
 	conn *Conn // owned by the loop
 	nc   net.Conn
 	read chan struct{} // holds one token: the reader's buffer is free
 	out  chan []byte   // holds a batch, and then an empty one that ends the sending side
 
+	writing       atomic.Bool // the writer has a batch
+	interruptible bool        // a write can be interrupted and goes on afterwards; immutable
+
 	// Owned by the loop.
-	batch []byte // the writer has it
-	busy  bool   // the writer has not said that it is done
+	batch  []byte // the writer has it, if the connection is blocked
+	bulk   bool   // there was more than a batch
+	queued uint32 // bytes that the peer had not taken, when moved was asked last
 }
 
 func newPortable(c *Conn, nc net.Conn) *portable {
 	s := &portable{conn: c, nc: nc, read: make(chan struct{}, 1), out: make(chan []byte, 2)}
+	// TLS does not go on after an interruption, and a response has no deadlines.
+	_, over := nc.(interface{ NetConn() net.Conn })
+	s.interruptible = !over && nc.SetWriteDeadline(time.Time{}) == nil
 	c.loop.io.Go(s.readAll)
 	c.loop.io.Go(s.writeAll)
 	return s
@@ -41,27 +52,42 @@ func (s *portable) more() { s.read <- struct{}{} }
 // keep leaves bytes in the reader's buffer: it waits for more.
 func (s *portable) keep(p []byte) []byte { return p }
 
-func (s *portable) write(p []byte) (int, error) {
-	if s.busy {
-		return 0, nil
-	}
-	s.busy = true
+func (s *portable) write(p []byte) (int, bool, error) {
 	s.batch = append(s.batch[:0], p[:min(len(p), writeBuffer)]...)
+	s.bulk = len(p) > writeBuffer
+	s.writing.Store(true)
 	s.out <- s.batch
-	return len(s.batch), nil
+	return len(s.batch), true, nil
 }
 
 func (s *portable) remote() string { return address(s.nc) }
+
+// moved asks the system. Where it does not know, the write is interrupted, so
+// that done learns how much of the batch the peer took.
+func (s *portable) moved() bool {
+	n, ok := unacknowledgedBy(s.nc)
+	if !ok && s.interruptible {
+		_ = s.nc.SetWriteDeadline(past()) // Worked in newPortable.
+	}
+	moved := ok && n < s.queued
+	s.queued = n
+	return moved
+}
+
+func (s *portable) full() bool { return s.writing.Load() }
 
 func (s *portable) closeWrite() { s.out <- nil }
 
 // drop interrupts both goroutines; the writer closes the connection.
 func (s *portable) drop() {
-	// Past: what waits returns at once. A connection that refuses this is closed already.
-	_ = s.nc.SetDeadline(time.Unix(1, 0))
+	// A connection that refuses this is closed already.
+	_ = s.nc.SetDeadline(past())
 	close(s.read)
 	close(s.out)
 }
+
+// past returns a deadline that interrupts what waits.
+func past() time.Time { return time.Unix(1, 0) }
 
 // readAll posts what the peer sends, until its end.
 func (s *portable) readAll() {
@@ -88,29 +114,41 @@ func (s *portable) writeAll() {
 	// Closing says goodbye on TLS and may wait for that; the loop must not.
 	defer s.nc.Close()
 	for batch := range s.out {
+		var n int
 		var err error
 		if len(batch) > 0 {
-			_, err = s.nc.Write(batch)
+			n, err = s.nc.Write(batch)
+			s.writing.Store(false)
 		} else if half, ok := s.nc.(interface{ CloseWrite() error }); ok {
 			err = half.CloseWrite()
 		}
-		if !s.conn.loop.Post(func() { s.done(err) }) {
+		if !s.conn.loop.Post(func() { s.done(batch[n:], n > 0, err) }) {
 			return
 		}
 	}
 }
 
-// done is called on the loop when the writer is free again.
-func (s *portable) done(err error) {
-	s.busy = false
-	if cap(s.batch) > 0 && !s.conn.blocked {
-		s.batch = nil // An idle connection owns no batch.
+// done is called on the loop when the writer is free again, or was interrupted.
+// rest is what it did not write.
+func (s *portable) done(rest []byte, took bool, err error) {
+	c := s.conn
+	switch {
+	case c.gone:
+	case s.interruptible && errors.Is(err, os.ErrDeadlineExceeded):
+		if took {
+			c.took(c.loop.now)
+		}
+		_ = s.nc.SetWriteDeadline(time.Time{}) // Worked in newPortable.
+		s.writing.Store(true)
+		s.out <- rest
+	case err != nil:
+		c.Drop()
+	default:
+		if !s.bulk {
+			s.batch = nil // An idle connection owns no batch.
+		}
+		c.writable()
 	}
-	if err != nil {
-		s.conn.Drop()
-		return
-	}
-	s.conn.writable()
 }
 
 // readEnd tells the client of c that its peer sends no more.

@@ -30,7 +30,7 @@ func (w *wheel) next() time.Duration {
 
 // arm puts c on the wheel at a time, unless it is due before.
 func (w *wheel) arm(c *Conn, at time.Duration) {
-	tick := min(max(tickAt(at), w.current+1), w.current+slots-1)
+	tick := int32(min(max(tickAt(at), w.current+1), w.current+slots-1))
 	if c.slot != 0 {
 		if c.slot <= tick {
 			return
@@ -65,7 +65,7 @@ func (w *wheel) remove(c *Conn) {
 // there is none any more.
 func (w *wheel) due(now time.Duration) *Conn {
 	for last := int64(now / tickEvery); ; w.current++ {
-		if c := w.ring[w.current%slots]; c != nil && c.slot <= w.current {
+		if c := w.ring[w.current%slots]; c != nil && int64(c.slot) <= w.current {
 			w.remove(c)
 			return c
 		}
