@@ -361,9 +361,6 @@ func (s *Session) Rest() []byte {
 
 // Wrote says that the socket took n bytes of what Next or Rest gave.
 func (s *Session) Wrote(n int) {
-	if n > 0 && s.replying() {
-		s.json.unread = 0
-	}
 	if s.group.pulled.reply != nil {
 		s.wroteReply(n)
 		return
@@ -396,11 +393,13 @@ func (s *Session) Wrote(n int) {
 func (s *Session) wroteCut(n int) int {
 	if n < len(s.cut) {
 		s.behind = true
-		s.cut = s.cut[n:]
+		s.setCut(s.cut[n:], s.ownCut)
 		return 0
 	}
 	n -= len(s.cut)
-	s.cut = nil
+	if s.cut != nil {
+		s.setCut(nil, false)
+	}
 	return n
 }
 
@@ -412,19 +411,16 @@ func (s *Session) wroteAnswers(n int) int {
 	}
 	if n < waiting {
 		s.behind = true
-		s.answers, s.answersCut = s.answers[n:], true
+		s.answersCut = true
+		s.setAnswers(bytes.Clone(s.answers[n:])) // What was taken is let go of.
 		n = 0
 	} else {
-		s.answers, s.answersCut = nil, false
+		s.answersCut = false
+		s.setAnswers(nil)
 		n -= waiting
 	}
-	if waiting > maxAnswers && len(s.answers) <= maxAnswers {
-		if s.json != nil {
-			s.json.unread = 0
-		}
-		if !s.waiting {
-			s.conn.Resume()
-		}
+	if waiting > maxAnswers && len(s.answers) <= maxAnswers && !s.waiting {
+		s.conn.Resume()
 	}
 	return n
 }
@@ -440,10 +436,7 @@ func (s *Session) wrotePart(p part, n int) {
 			s.group.config.Stats.Delivered.Add(1)
 		}
 		if n < len(frame) {
-			s.cut = frame[n:]
-			if s.set != nil {
-				s.cut = bytes.Clone(s.cut) // The buffer is the loop's.
-			}
+			s.setCut(frame[n:], len(s.group.pulled.sizes) > 0)
 			return
 		}
 		n, at = n-len(frame), at+len(frame)

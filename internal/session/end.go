@@ -18,8 +18,10 @@ type end struct {
 var (
 	endDraining     = end{wire.CloseRestart, "this server goes away: reconnect", notiflux.Draining, 500 * time.Millisecond, 3 * time.Second}
 	endTooSlow      = end{wire.CloseTooSlow, "too slow: more unread than the server keeps", notiflux.TooSlow, 0, 0}
+	endStuck        = end{wire.CloseTooSlow, "too slow: nothing was read for 60 s", notiflux.TooSlow, 0, 0}
 	endTooMany      = end{wire.CloseTooMany, "too many commands", notiflux.TooMany, time.Second, 5 * time.Second}
 	endOverCapacity = end{wire.CloseOverCapacity, "the server holds too many topics", notiflux.OverCapacity, 2 * time.Second, 5 * time.Second}
+	endNoRoom       = end{wire.CloseOverCapacity, "no room for answers that are not read now", notiflux.OverCapacity, 2 * time.Second, 5 * time.Second}
 	endExpired      = end{wire.CloseNormal, "no subscription is left", notiflux.TokenExpired, 0, 0}
 	endIdle         = end{wire.CloseIdle, "no valid command within 60 s", notiflux.Idle, 0, 0}
 	endBinary       = end{wire.CloseUnsupported, "the JSON protocol has no binary messages", "", 0, 0}

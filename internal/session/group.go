@@ -53,8 +53,9 @@ type Config struct {
 	CommandRate     float64       // per second, in the long run
 	CommandBurst    float64       // at once
 
-	Stats *Stats       // nil: not counted
-	Log   *slog.Logger // nil discards
+	Unread Budget       // of what clients have not read; nil: no bound
+	Stats  *Stats       // nil: not counted
+	Log    *slog.Logger // nil discards
 }
 
 // A Publisher orders messages: the broker. It may wait.
@@ -161,6 +162,9 @@ func NewGroup(c Config, loop Loop) *Group {
 	c.MaxLagBytes = cmp.Or(c.MaxLagBytes, defaultMaxLagBytes)
 	c.CommandRate = cmp.Or(c.CommandRate, defaultCommandRate)
 	c.CommandBurst = cmp.Or(c.CommandBurst, defaultCommandBurst)
+	if c.Unread == nil {
+		c.Unread = noBudget{}
+	}
 	if c.Stats == nil {
 		c.Stats = new(Stats)
 	}

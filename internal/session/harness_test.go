@@ -187,11 +187,16 @@ type client struct {
 	read    int    // of sent, by messages
 	code    wire.CloseCode
 	armed   time.Duration
+	refuses bool // the socket took less than all when it was offered bytes last
+	hurried bool
 	gone    bool
 }
 
 func (c *client) Dirty()  { c.dirty = true }
 func (c *client) Resume() { c.resumed = true }
+
+func (c *client) Refuses() bool { return c.refuses }
+func (c *client) Hurry()        { c.hurried = true }
 
 func (c *client) Arm(at time.Duration) { c.armed = at }
 
@@ -263,9 +268,18 @@ func (c *client) write(n int) {
 		c.sent = append(c.sent, p[:k]...)
 		c.s.Wrote(k)
 		n -= k
-		if k < len(p) {
+		if c.refuses = k < len(p); c.refuses {
 			return
 		}
+	}
+}
+
+// refuse is a turn of the loop in which the socket takes nothing.
+func (c *client) refuse() {
+	c.w.group.Collect()
+	if len(c.s.Rest()) > 0 || len(c.s.Next()) > 0 {
+		c.s.Wrote(0)
+		c.refuses = true
 	}
 }
 

@@ -27,7 +27,6 @@ type jsonState struct {
 	refusal  error         // why the connection's token does not hold; nil: it does, or there is none
 	deadline time.Duration // of the first valid command, by the loop's clock
 	heard    bool          // it came
-	unread   time.Duration // when it was first noticed that more than maxAnswers wait; 0: it was not
 
 	reply reply // under way; commands wait for it
 
@@ -76,17 +75,6 @@ func (s *Session) checkIdle(now time.Duration) {
 		s.end(endIdle)
 	default:
 		s.conn.Arm(s.json.deadline)
-	}
-}
-
-// checkUnread ends a session whose client does not read a large answer in time.
-func (s *Session) checkUnread(now time.Duration) {
-	switch {
-	case len(s.answers) <= maxAnswers && !s.replying():
-	case s.json.unread == 0:
-		s.json.unread = now
-	case now-s.json.unread >= unreadTimeout:
-		s.end(endTooSlow)
 	}
 }
 

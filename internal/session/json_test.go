@@ -307,7 +307,7 @@ func TestJSONEnds(t *testing.T) {
 		for range 10 {
 			w.publish("a", "x")
 		}
-		w.group.Collect()
+		c.refuse()
 		c.s.Tick(0)
 		if got := bye(c); c.code != wire.CloseTooSlow || got != `{"type":"bye","code":"too_slow","after":N}` {
 			t.Errorf("close code %d, %s", c.code, got)

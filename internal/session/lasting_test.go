@@ -162,30 +162,6 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// An answer that nobody reads is not kept for ever.
-func TestUnreadAnswers(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 100}, nil)
-	for range 100 {
-		w.publish("a", strings.Repeat("x", 1000))
-	}
-	c := w.connectJSON(t, w.both("a"))
-	history := func() { c.say(`{"type":"history","topic":"a"}`) }
-	history()
-	c.s.Tick(1 * time.Second)
-	c.s.Tick(60 * time.Second)
-	c.write(1 << 30)
-	history() // No tick saw that all was read.
-	c.s.Tick(70 * time.Second)
-	c.s.Tick(129 * time.Second)
-	if c.code != 0 {
-		t.Fatalf("closed with %d before its time", c.code)
-	}
-	c.s.Tick(130 * time.Second)
-	if c.code != wire.CloseTooSlow {
-		t.Errorf("close code %d, want %d", c.code, wire.CloseTooSlow)
-	}
-}
-
 // A command whose work panics is answered, and the connection goes on.
 func TestWorkThatPanics(t *testing.T) {
 	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Publisher = panicking{} })

@@ -21,7 +21,7 @@ func TestEndsAreLogged(t *testing.T) {
 			for range 10 {
 				w.publish("a", "x")
 			}
-			w.group.Collect()
+			c.refuse()
 			c.s.Tick(0)
 		},
 		notiflux.TooMany: func(_ *world, c *client) {

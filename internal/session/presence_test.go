@@ -153,7 +153,7 @@ func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 			t.Fatalf("cut after %d notices, with %d allowed beyond %d", i, allowed, held)
 		}
 		w.join(fmt.Sprint("m", 1000+i))
-		w.group.Collect()
+		slow.refuse()
 		slow.s.Tick(0)
 		fast.hears(t, fmt.Sprintf(`{"type":"join","topic":"a","member":{"sub":"m%d"}}`, 1000+i))
 	}

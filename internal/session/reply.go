@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/ikornaselur/notiflux/internal/answer"
@@ -72,7 +71,7 @@ func (s *Session) wroteReply(n int) {
 	p := &s.group.pulled
 	if n < len(p.reply) {
 		s.behind = true
-		s.cut = bytes.Clone(p.reply[n:])
+		s.setCut(p.reply[n:], true)
 	}
 	p.reply = nil
 	if s.json.reply.answer.Len() > 0 {

@@ -20,6 +20,8 @@ type Conn interface {
 	Resume()              // the session is not Busy any more
 	Arm(at time.Duration) // Tick is called at that time of the loop, or before
 	Post(f func()) bool   // f is called on the loop, unless the connection is gone; safe for concurrent use
+	Refuses() bool        // whether the client, who was offered bytes, takes none now; for Tick
+	Hurry()               // the session ends once everything is delivered: a client that takes nothing has little time
 
 	// Close finishes the frame under way, writes farewell (whole frames, nil for
 	// none), says why, and ends.
@@ -38,6 +40,7 @@ type Session struct {
 	encoding notiflux.Encoding
 
 	answersCut bool // the first of answers is under way
+	ownCut     bool // cut is the session's own, not part of a frame that all share
 	waiting    bool // a command waits for its token, or for the broker
 	behind     bool // the socket did not take all of what it was last given
 	hinted     bool // it was logged that the client sends what its protocol ignores
@@ -59,10 +62,6 @@ type Session struct {
 // maxAnswers is how many bytes of answers may wait before a client that does
 // not read them is not listened to, in bytes.
 const maxAnswers = 16 << 10
-
-// unreadTimeout is how long it may take a client to read what is more than
-// maxAnswers: one answer can be a megabyte, and no lag counts it.
-const unreadTimeout = time.Minute
 
 // New returns a session on conn that speaks the text protocol and gets its messages
 // in encoding.
@@ -90,11 +89,14 @@ func (s *Session) Receive(message []byte, binary bool) {
 // its token or the broker, or its answers are not read.
 func (s *Session) Busy() bool { return s.waiting || len(s.answers) > maxAnswers || s.replying() }
 
-// Tick ends the session if it is further behind than allowed, or has nothing to say.
+// Tick ends the session if its client does not read and is further behind than
+// allowed, or has nothing to say.
 func (s *Session) Tick(now time.Duration) {
 	if s.json != nil {
 		s.checkIdle(now)
-		s.checkUnread(now)
+	}
+	if !s.conn.Refuses() {
+		return // What the client was not offered yet is not its lag.
 	}
 	var lag uint64
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
@@ -109,9 +111,17 @@ func (s *Session) Tick(now time.Duration) {
 		lag += s.json.reply.answer.Lag()
 	}
 	if lag > s.group.config.MaxLagBytes {
-		s.end(endTooSlow)
-		s.letGo() // Its cursors hold messages that nobody else needs.
+		s.cutOff(endTooSlow)
 	}
+}
+
+// Stuck ends the session: its client reads nothing at all.
+func (s *Session) Stuck() { s.cutOff(endStuck) }
+
+// cutOff ends a session that nothing more is delivered to.
+func (s *Session) cutOff(e end) {
+	s.end(e)
+	s.letGo() // Its cursors hold messages that nobody else needs.
 }
 
 // Gone ends the session: the connection is closed.
@@ -121,7 +131,8 @@ func (s *Session) Gone() {
 	}
 	s.gone = true
 	s.letGo()
-	s.cut, s.answers = nil, nil
+	s.setCut(nil, false)
+	s.setAnswers(nil)
 	delete(s.group.sessions, s)
 	s.group.config.Stats.Sessions.Add(-1)
 }
@@ -143,9 +154,15 @@ func (s *Session) drain() {
 				s.markDirty(sub)
 			}
 		}
-		s.ending = &endDraining
-		s.conn.Dirty()
+		s.endDelivered(&endDraining)
 	}
+}
+
+// endDelivered has the session end once everything is delivered.
+func (s *Session) endDelivered(e *end) {
+	s.ending = e
+	s.conn.Hurry()
+	s.conn.Dirty()
 }
 
 // allow takes one command out of the allowance. If there is none it ends the
@@ -166,7 +183,7 @@ func (s *Session) allow() bool {
 
 // answer queues a text frame for the client of a WebSocket.
 func (s *Session) answer(text []byte) {
-	s.answers = wire.AppendFrame(s.answers, ws.OpText, text)
+	s.setAnswers(wire.AppendFrame(s.answers, ws.OpText, text))
 	s.conn.Dirty()
 }
 

@@ -197,7 +197,7 @@ func TestASlowSessionIsCutOnlyBehindTheHistory(t *testing.T) {
 	data := strings.Repeat("x", 100)
 	for i := range 14 {
 		w.publish("t", data)
-		w.group.Collect()
+		slow.refuse()
 		slow.s.Tick(0)
 		if slow.code != 0 {
 			t.Fatalf("cut after %d messages, with 10 allowed beyond a history of 4", i+1)
@@ -205,13 +205,45 @@ func TestASlowSessionIsCutOnlyBehindTheHistory(t *testing.T) {
 		fast.expect(t, data)
 	}
 	w.publish("t", data)
-	w.group.Collect()
+	slow.refuse()
 	slow.s.Tick(0)
 	if n := w.stats.Subscriptions.Load(); n != 1 {
 		t.Errorf("%d subscriptions hold messages after the cut, want that of the other session", n)
 	}
 	if slow.code != wire.CloseTooSlow || fast.code != 0 {
 		t.Errorf("close codes %d and %d, want %d and none", slow.code, fast.code, wire.CloseTooSlow)
+	}
+}
+
+// What the loop had no time to offer is not the client's lag, however much it is.
+func TestALoopThatIsLateCutsNobody(t *testing.T) {
+	for name, offer := range map[string]func(c *client){
+		"nothing was offered":            func(*client) {},
+		"all that was offered was taken": func(c *client) { c.w.group.Collect(); c.write(1000) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, topiclog.Limits{Count: 4}, func(c *session.Config) { c.MaxLagBytes = 10 * (100 + topiclog.Overhead) })
+			c := w.connect()
+			c.subscribe("t")
+			w.publish("t", "first")
+			offer(c)
+			c.refuses = false
+			c.read = len(c.sent)
+			var want []string
+			for i := range 100 {
+				want = append(want, fmt.Sprint(strings.Repeat("x", 100), i))
+				w.publish("t", want[i])
+			}
+			w.group.Collect()
+			c.s.Tick(0)
+			if c.code != 0 {
+				t.Fatalf("cut with %d", c.code)
+			}
+			if name == "nothing was offered" {
+				want = append([]string{"first"}, want...)
+			}
+			c.expect(t, want...)
+		})
 	}
 }
 

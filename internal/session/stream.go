@@ -80,7 +80,7 @@ func (f *feed) hashed() uint64 {
 // answerInStream queues an object with the cursor that holds after it.
 func (s *Session) answerInStream(o wire.Object) {
 	o.Cursor = s.appendCursor(nil)
-	s.answers = wire.AppendObject(s.answers, s.encoding, o)
+	s.setAnswers(wire.AppendObject(s.answers, s.encoding, o))
 	s.conn.Dirty()
 }
 

@@ -76,7 +76,7 @@ func (s *Session) expire(sub *subscription) {
 	case s.set != nil:
 		s.answerInStream(wire.Object{Event: "unsubscribed", JSON: object})
 		if len(s.subs) == 0 {
-			s.ending = &endExpired
+			s.endDelivered(&endExpired)
 		}
 	}
 }

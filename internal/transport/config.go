@@ -13,6 +13,7 @@ const (
 	DefaultMessageTimeout  = 10 * time.Second
 	DefaultPingEvery       = 25 * time.Second
 	DefaultPingTimeout     = 60 * time.Second
+	DefaultStallTimeout    = 60 * time.Second
 	DefaultHeartbeatEvery  = 15 * time.Second
 	DefaultCloseTimeout    = 5 * time.Second
 	DefaultLinger          = time.Second
@@ -30,6 +31,7 @@ type Config struct {
 	MessageTimeout  time.Duration // from the first byte of a frame to the end of its message, then close 1008; negative: no limit
 	PingEvery       time.Duration // negative: no pings
 	PingTimeout     time.Duration // without a byte from the client, then close 4201; negative: no limit
+	StallTimeout    time.Duration // without a byte taken by the client while some wait for it, then close 4202; negative: no limit
 	HeartbeatEvery  time.Duration // of a stream; negative: no heartbeats
 	CloseTimeout    time.Duration // for the socket to take the last bytes, then it is dropped
 	Linger          time.Duration // for the client to end after our last byte, then it is dropped

@@ -19,6 +19,7 @@ type connection struct {
 	deadline time.Duration // of the phase, once it is not open; 0: set by the next tick
 	phase    phase
 	ended    bool   // the peer ended its sending side
+	hurried  bool   // the client has less time than StallTimeout
 	writing  source // of what Next returned last
 }
 
@@ -68,6 +69,15 @@ func (c *connection) Remote() string { return c.sock.Remote() }
 // Arm asks for a tick, and so for [App.Tick], at that time or earlier.
 func (c *connection) Arm(at time.Duration) { c.sock.Arm(at) }
 
+// Refuses reports, in [App.Tick], whether the socket was offered bytes and takes
+// none at this moment.
+func (c *connection) Refuses() bool { return c.sock.Refuses() }
+
+// Hurry says that the application ends the connection once everything is
+// written. From now on a client that takes nothing has the time that a close
+// frame has, and is then dropped.
+func (c *connection) Hurry() { c.hurried = true }
+
 // Gone says that the socket is closed. Whatever follows the first call does
 // nothing.
 func (c *connection) Gone() {
@@ -92,6 +102,22 @@ func (c *connection) begin(counted wire.CloseCode) bool {
 	c.sock.Arm(0) // the next tick knows the time, and so the deadline
 	c.sock.Dirty()
 	return true
+}
+
+// checkStall ends a connection whose client reads nothing. What the client sends
+// meanwhile is no sign that it reads.
+func (c *connection) checkStall() {
+	limit := cmp.Or(c.cfg.StallTimeout, DefaultStallTimeout)
+	if c.hurried {
+		limit = cmp.Or(c.cfg.CloseTimeout, DefaultCloseTimeout)
+	}
+	if limit < 0 || c.sock.Stalled() < limit {
+		return
+	}
+	c.app.Stuck()
+	if c.hurried {
+		c.drop()
+	}
 }
 
 // readEnd takes the end of the peer's sending side. counted is what it counts

@@ -18,15 +18,16 @@ import (
 
 // A fake is the loop, the socket and the application of one connection.
 type fake struct {
-	conn   machine
-	ws     *transport.WebSocket // the machine, if it is one
-	now    time.Duration
-	tick   time.Duration // when the next one is due
-	events []string      // what the application and the socket were told, in order
-	output []byte        // what was written
-	left   []byte        // what Read left
-	again  bool          // what Read leaves is to be offered again
-	dirty  bool
+	conn    machine
+	ws      *transport.WebSocket // the machine, if it is one
+	now     time.Duration
+	tick    time.Duration // when the next one is due
+	events  []string      // what the application and the socket were told, in order
+	output  []byte        // what was written
+	left    []byte        // what Read left
+	again   bool          // what Read leaves is to be offered again
+	dirty   bool
+	stalled time.Duration // for how long the socket takes nothing
 
 	// As the application.
 	frames    [][]byte // to be written
@@ -52,6 +53,7 @@ type machine interface {
 	Closing() bool
 	Dirty()
 	Resume()
+	Hurry()
 	Arm(at time.Duration)
 }
 
@@ -140,6 +142,9 @@ func (f *fake) Remote() string         { return "192.0.2.1:1234" }
 func (f *fake) Busy() bool             { return f.busy }
 func (f *fake) Tick(_ time.Duration)   {}
 func (f *fake) Gone()                  { f.log("gone") }
+func (f *fake) Stuck()                 { f.log("stuck"); f.conn.Close(nil, 4202, "") }
+func (f *fake) Stalled() time.Duration { return f.stalled }
+func (f *fake) Refuses() bool          { return f.stalled > 0 }
 func (f *fake) queue(frames ...[]byte) { f.frames = append(f.frames, frames...) }
 
 func (f *fake) Drop() {

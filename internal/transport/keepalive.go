@@ -12,6 +12,9 @@ import (
 // earlier time, also during the call.
 func (w *WebSocket) Tick(now time.Duration) (next time.Duration) {
 	if w.phase == open {
+		w.checkStall()
+	}
+	if w.phase == open {
 		w.checkLife(now)
 	}
 	if w.phase == open {

@@ -17,20 +17,23 @@ import (
 // null is a socket and an application that do nothing.
 type null struct{}
 
-func (null) Dirty()               {}
-func (null) Resume()              {}
-func (null) CloseWrite()          {}
-func (null) Drop()                {}
-func (null) Remote() string       { return "" }
-func (null) Arm(time.Duration)    {}
-func (null) Post(func()) bool     { return false }
-func (null) Receive([]byte, bool) {}
-func (null) Busy() bool           { return false }
-func (null) Next() []byte         { return nil }
-func (null) Wrote(int)            {}
-func (null) Rest() []byte         { return nil }
-func (null) Tick(time.Duration)   {}
-func (null) Gone()                {}
+func (null) Dirty()                 {}
+func (null) Resume()                {}
+func (null) CloseWrite()            {}
+func (null) Drop()                  {}
+func (null) Arm(time.Duration)      {}
+func (null) Post(func()) bool       { return false }
+func (null) Receive([]byte, bool)   {}
+func (null) Busy() bool             { return false }
+func (null) Next() []byte           { return nil }
+func (null) Wrote(int)              {}
+func (null) Rest() []byte           { return nil }
+func (null) Tick(time.Duration)     {}
+func (null) Gone()                  {}
+func (null) Stuck()                 {}
+func (null) Stalled() time.Duration { return 0 }
+func (null) Refuses() bool          { return false }
+func (null) Remote() string         { return "" }
 
 func dialNull(cfg *transport.Config) *transport.WebSocket {
 	w := transport.NewWebSocket(cfg, null{}, 0)

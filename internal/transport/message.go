@@ -63,7 +63,7 @@ func (w *WebSocket) mostReceived(deflated bool) int {
 // forget gives back what incomplete input owned.
 func (w *WebSocket) forget() {
 	if w.in != nil {
-		w.cfg.Budget.release(cap(w.in.message))
+		w.cfg.Budget.Release(cap(w.in.message))
 		w.in = nil
 	}
 }

@@ -89,6 +89,9 @@ func (s *Stream) Wrote(n int) {
 // ask for an earlier time, also during the call.
 func (s *Stream) Tick(now time.Duration) (next time.Duration) {
 	if s.phase == open {
+		s.checkStall()
+	}
+	if s.phase == open {
 		if now >= s.beatDue() {
 			s.heartbeat(now)
 		}

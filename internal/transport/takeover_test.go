@@ -50,6 +50,7 @@ func (a *letters) Receive([]byte, bool) {}
 func (a *letters) Busy() bool           { return false }
 func (a *letters) Tick(time.Duration)   {}
 func (a *letters) Gone()                {}
+func (a *letters) Stuck()               { a.stream.Close([]byte("bye"), 4202, "") }
 
 func (a *letters) Rest() []byte {
 	if a.cut == 0 {

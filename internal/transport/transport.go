@@ -48,6 +48,14 @@ type Socket interface {
 	// Drop says that the socket is to be closed now. Gone is called once.
 	Drop()
 
+	// Stalled returns for how long the peer has taken no byte, although bytes wait
+	// for it. Time in which the loop was late does not count.
+	Stalled() time.Duration
+
+	// Refuses reports, in a Tick, whether the socket was offered bytes and takes
+	// none at this moment.
+	Refuses() bool
+
 	// Post has f called on the loop, in the next turn, unless the socket is closed
 	// by then; if f panics, that ends the connection. It reports whether the loop
 	// still turns. Safe for concurrent use.
@@ -89,6 +97,10 @@ type App interface {
 	// Who wants another one at a certain time asks for it each time, with Arm
 	// of the connection.
 	Tick(now time.Duration)
+
+	// Stuck is called when the client has taken no byte for [Config.StallTimeout],
+	// although bytes wait for it. The application closes the connection.
+	Stuck()
 
 	// Gone is called once, when the connection is over; nothing follows it.
 	Gone()

@@ -94,6 +94,10 @@ func (w *WebSocket) Next() []byte {
 		w.writing = own
 		return w.out
 	}
+	if w.phase == finishing { // The socket took the close frame, and is not blocked.
+		w.linger()
+		return nil
+	}
 	if p := w.app.Next(); len(p) > 0 {
 		w.writing = application
 		return p
@@ -112,9 +116,6 @@ func (w *WebSocket) Wrote(n int) {
 		w.app.Wrote(n)
 	case own:
 		w.out = w.out[n:]
-		if len(w.out) == 0 && w.phase == finishing {
-			w.linger()
-		}
 	}
 	w.writing = nothing
 }

@@ -78,5 +78,8 @@ func (e *echo) Wrote(n int) {
 // Tick has nothing to do.
 func (e *echo) Tick(time.Duration) {}
 
+// Stuck ends a connection whose client reads nothing.
+func (e *echo) Stuck() { e.conn.Close(nil, wire.CloseTooSlow, "nothing was read for too long") }
+
 // Gone lets go of what nobody will read.
 func (e *echo) Gone() { e.frames = nil }

@@ -1,0 +1,130 @@
+package session_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// budget is a session.Budget.
+type budget struct{ most, used int }
+
+func (b *budget) Charge(n int) bool { b.used += n; return b.used <= b.most }
+func (b *budget) Release(n int)     { b.used -= n }
+
+// charging returns a world and the budget of its sessions.
+func charging(t *testing.T, most int) (*world, *budget) {
+	t.Helper()
+	b := &budget{most: most}
+	return newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Unread = b }), b
+}
+
+// muchRefused returns a command whose answer has some 38 KB.
+func muchRefused() string {
+	var topics []string
+	for i := range 100 {
+		topics = append(topics, fmt.Sprintf("%q", fmt.Sprint(strings.Repeat("t", 240), i)))
+	}
+	return `{"type":"subscribe","topics":[` + strings.Join(topics, ",") + `]}`
+}
+
+func TestUnreadAnswersAreCharged(t *testing.T) {
+	w, b := charging(t, 1<<20)
+	c := w.connectJSON(t, w.both("a"))
+	if b.used != 0 {
+		t.Errorf("a session without answers is charged for %d bytes", b.used)
+	}
+	c.say(muchRefused())
+	whole := b.used
+	if whole < 30_000 {
+		t.Errorf("charged for %d bytes, with an answer of more than 30,000", whole)
+	}
+	c.write(20_000)
+	if b.used == 0 || b.used > whole-15_000 {
+		t.Errorf("charged for %d bytes of %d when 20,000 are read", b.used, whole)
+	}
+	if c.turn(); b.used != 0 {
+		t.Errorf("charged for %d bytes when all is read", b.used)
+	}
+}
+
+// A session whose answer finds no room ends, and is told why; others go on.
+func TestNoRoomForAnswers(t *testing.T) {
+	w, b := charging(t, 50_000)
+	first, second, other := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
+	for _, c := range []*client{first, second} {
+		c.say(muchRefused())
+		c.settle()
+	}
+	if first.code != 0 {
+		t.Errorf("the first one is closed with %d", first.code)
+	}
+	if got := second.heard(); second.code != wire.CloseOverCapacity || len(got) != 1 || !strings.HasPrefix(got[0], `{"type":"bye","code":"over_capacity","after":`) {
+		t.Errorf("the second one is closed with %d and %q", second.code, got)
+	}
+	if b.used > b.most {
+		t.Errorf("%d bytes are charged, which is more than %d", b.used, b.most)
+	}
+	b.most = 0
+	other.exchange(t, []string{`{"type":"ping"}`, `{"type":"pong"}`})
+	first.leave()
+	second.leave()
+	if b.used != 0 {
+		t.Errorf("%d bytes are charged when everybody has gone", b.used)
+	}
+}
+
+// The rest of a frame that only this session has is charged, wherever it is cut.
+func TestCutFramesOfStreamsAreCharged(t *testing.T) {
+	for cut := 1; cut < 40_000; cut += 777 {
+		b := &budget{most: 1 << 20}
+		w := newWorld(t, topiclog.Limits{Count: 100}, func(c *session.Config) { c.Unread = b })
+		c := &client{w: w}
+		c.s = w.group.NewStream(c, notiflux.Event, session.Stream{Topics: []session.Topic{{Name: "a"}, {Name: "b"}}})
+		c.turn()
+		for i := range 2 {
+			w.publish("a", strings.Repeat(fmt.Sprint(i), 20_000))
+		}
+		w.group.Collect()
+		c.write(cut)
+		if rest := len(c.s.Rest()); b.used < rest-4<<10 {
+			t.Fatalf("cut after %d bytes: charged for %d bytes, %d are left of the frame", cut, b.used, rest)
+		}
+		c.write(5000)
+		if rest := len(c.s.Rest()); b.used < rest-4<<10 || b.used > rest+4<<10 {
+			t.Fatalf("cut after %d bytes more: charged for %d bytes, %d are left of the frame", cut, b.used, rest)
+		}
+		if cut%2 == 0 {
+			c.turn()
+		} else {
+			c.leave()
+		}
+		if b.used != 0 {
+			t.Fatalf("cut after %d bytes: %d are charged at the end", cut, b.used)
+		}
+	}
+}
+
+// So is the rest of a frame of a history.
+func TestCutFramesOfHistoriesAreCharged(t *testing.T) {
+	b := &budget{most: 1 << 20}
+	w := newWorld(t, topiclog.Limits{Count: 100}, func(c *session.Config) { c.Unread = b })
+	for range 100 {
+		w.publish("a", strings.Repeat("x", 1000))
+	}
+	c := w.connectJSON(t, w.both("a"))
+	c.say(`{"type":"history","topic":"a"}`)
+	for c.write(30_000); len(c.s.Rest()) > 0; c.write(7000) {
+		if rest := len(c.s.Rest()); b.used < rest-4<<10 || b.used > rest+4<<10 {
+			t.Fatalf("charged for %d bytes, %d are left of the frame", b.used, rest)
+		}
+	}
+	if c.turn(); b.used != 0 {
+		t.Errorf("%d bytes are charged at the end", b.used)
+	}
+}
