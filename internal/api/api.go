@@ -106,6 +106,7 @@ type API struct {
 
 	reading  atomic.Int64 // answers to reads that are under way
 	decoders sync.Pool    // of *decoder
+	bodies   bodies
 	accepted atomic.Uint64
 	refused  atomic.Uint64
 	failed   atomic.Uint64
@@ -137,6 +138,7 @@ func New(c Config) *API {
 	if a.limits.bodyBytes == 0 {
 		a.limits.bodyBytes = defaultBodyBytes
 	}
+	a.bodies.most = max(defaultBodiesBytes, bodiesPerLimit*a.limits.bodyBytes)
 	if a.ready == nil {
 		a.ready = func() error { return nil }
 	}

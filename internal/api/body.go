@@ -3,8 +3,10 @@ package api
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"os"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -14,9 +16,12 @@ import (
 )
 
 const (
-	// firstBytes is how much memory an announced length gets before any of the
-	// body came.
+	// firstBytes is how much memory a body gets before any of it came. It doubles as
+	// the body arrives.
 	firstBytes = 16 << 10
+
+	// leastBytes is room for the end of a body to be seen.
+	leastBytes = 512
 
 	// maxPooledBytes is how large the buffers of a decoder may be for it to be
 	// used again: larger bodies are rare, and would pin memory.
@@ -50,7 +55,7 @@ type name struct {
 // A decoder reads the body of a request to broadcast, one at a time. It keeps
 // its memory for the next one. The zero value is ready.
 type decoder struct {
-	body      bytes.Buffer
+	body      []byte
 	json      wire.JSONReader
 	broadcast broadcast
 	topics    []string // of the element that is read
@@ -61,7 +66,7 @@ type decoder struct {
 // size returns how much memory d keeps, in bytes.
 func (d *decoder) size() int {
 	const perElement = 160
-	return d.body.Cap() + d.json.Size() + cap(d.answer) + perElement*cap(d.broadcast.publications)
+	return cap(d.body) + d.json.Size() + cap(d.answer) + perElement*cap(d.broadcast.publications)
 }
 
 // forget lets go of what was decoded, and keeps the memory.
@@ -71,23 +76,40 @@ func (d *decoder) forget() {
 	clear(d.topics)
 }
 
-// read reads the whole body of r. The router has set the deadline for it, and
-// net/http takes that away at the body's end: what follows may take its time.
-func (d *decoder) read(w http.ResponseWriter, r *http.Request, l limits) error {
+// read reads the whole body of r, and takes room for it as it arrives, and for what
+// will be decoded of it. The router has set the deadline for it, and net/http takes
+// that away at the body's end: what follows may take its time.
+func (d *decoder) read(w http.ResponseWriter, r *http.Request, l limits, u *upload) error {
 	if r.ContentLength > l.bodyBytes {
 		w.Header().Set("Connection", "close") // answer at once: net/http would wait for a body of up to 256 KiB
 		return bodyTooLarge(l)
 	}
-	d.body.Reset()
-	d.body.Grow(int(min(max(r.ContentLength, 0), firstBytes)) + bytes.MinRead)
-	body := r.Body
-	if r.ContentLength < 0 {
-		body = http.MaxBytesReader(w, body, l.bodyBytes)
+	if err := u.take(requestBytes); err != nil {
+		return err
 	}
-	if _, err := d.body.ReadFrom(body); err != nil {
-		return unreadable(err, l)
+	body, size := r.Body, int(r.ContentLength)
+	if size < 0 {
+		body, size = http.MaxBytesReader(w, body, l.bodyBytes), int(l.bodyBytes)
 	}
-	return nil
+	d.body = d.body[:0]
+	for room := 0; ; {
+		if len(d.body) == room {
+			more := max(min(max(room, firstBytes), size-room), leastBytes)
+			if err := u.take(more); err != nil {
+				return err
+			}
+			d.body = slices.Grow(d.body, more)
+			room += more
+		}
+		n, err := body.Read(d.body[len(d.body):room])
+		d.body = d.body[:len(d.body)+n]
+		if err == io.EOF {
+			return u.take(len(d.body))
+		}
+		if err != nil {
+			return unreadable(err, l)
+		}
+	}
 }
 
 func unreadable(err error, l limits) error {
@@ -118,7 +140,7 @@ const wanted = "it should be one JSON object with `topic` and `message`, or an a
 func (d *decoder) decode(l limits) (*broadcast, error) {
 	b := &d.broadcast
 	*b = broadcast{publications: b.publications[:0], names: b.names[:0]}
-	d.json.Reset(bytes.TrimPrefix(d.body.Bytes(), []byte(byteOrderMark)), "the body", wanted)
+	d.json.Reset(bytes.TrimPrefix(d.body, []byte(byteOrderMark)), "the body", wanted)
 	if d.json.IsArray() {
 		b.array = true
 		err := d.elements(l)

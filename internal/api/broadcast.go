@@ -32,7 +32,9 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	}
 	d := a.decoders.Get().(*decoder)
 	defer a.release(d)
-	if err := d.read(w, r, a.limits); err != nil {
+	u := upload{api: a, request: r}
+	defer u.release()
+	if err := d.read(w, r, a.limits, &u); err != nil {
 		return err
 	}
 	b, err := d.decode(a.limits)

@@ -17,8 +17,7 @@ type ElementForTest struct {
 
 // Decode decodes text; messages may have up to messageBytes.
 func (d *DecoderForTest) Decode(text []byte, messageBytes int) ([]ElementForTest, error) {
-	d.body.Reset()
-	d.body.Write(text)
+	d.body = append(d.body[:0], text...)
 	b, err := d.decode(limits{messageBytes: messageBytes})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,75 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server/servertest"
+)
+
+// Bodies that strangers do not finish take a bounded part of the memory for bodies:
+// what does not fit is refused at once, a publisher with a token in the header still
+// has room, and everything is given back in the end.
+func TestBodiesThatAreNotFinished(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Serve) { c.MaxConnections = 1000 })
+	const connections, size = 120, 1 << 20
+	const fit = 64 // of this size: half of 64 MiB, and room for what is not charged yet
+	half := bytes.Repeat([]byte(" "), size-1)
+	answers := make(chan *http.Response, connections)
+	var held []net.Conn
+	for range connections {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		held = append(held, conn)
+		conn.SetDeadline(time.Now().Add(time.Minute))
+		go func() {
+			fmt.Fprintf(conn, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
+			_, _ = conn.Write(half) // One that is refused may be closed before it is done.
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				answer = nil // closed by the test
+			}
+			answers <- answer
+		}()
+	}
+	for range connections - fit {
+		answer := <-answers
+		if answer == nil || answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" || !answer.Close {
+			t.Fatalf("answered %+v, want 503 with Retry-After and the end of the connection", answer)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		if !strings.Contains(string(body), `"over_capacity"`) {
+			t.Fatalf("answered %s", body)
+		}
+	}
+	message := `{"topic":"t","message":1` + strings.Repeat(" ", size/2) + `}`
+	if status, answer := broadcast(t, s, message, "Authorization", "Bearer "+s.Token(auth.Broadcast, "t")); status != 200 {
+		t.Errorf("a publisher with a token gets %d %s", status, answer)
+	}
+	for _, conn := range held {
+		conn.Close()
+	}
+	token := s.Token(auth.Broadcast, "t")
+	whole := `{"topic":"t","message":1,"token":"` + token + `"` + strings.Repeat(" ", size-1000) + `}`
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		status, answer := broadcast(t, s, whole)
+		if status == 200 {
+			break
+		}
+		if status != 503 || time.Now().After(deadline) {
+			t.Fatalf("once the others have gone, a publisher gets %d %s", status, answer)
+		}
+	}
+}
