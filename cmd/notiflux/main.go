@@ -149,6 +149,9 @@ func sameSetting(a, b string) bool {
 
 // withVariable adds the variable to a sentence of the parser that begins with a flag.
 func withVariable(text string, flags []*kong.Flag) string {
+	if _, value, ok := strings.Cut(text, "bool value must be true, 1, yes, false, 0 or no but got "); ok {
+		return "a flag that begins with --no- is " + value + ": give true or false, or no value" // the parser decodes it, not values
+	}
 	for _, f := range flags {
 		if rest, ok := strings.CutPrefix(text, "--"+f.Name+":"); ok {
 			return setting(f) + ":" + rest

@@ -14,8 +14,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
-// Who sends a body full of wrong tokens has a few of them checked. The others are not
-// judged, each element for itself, and nothing else of the request suffers.
+// The server checks a few wrong tokens of a request. It does not judge the others, each
+// element for itself, and nothing else of the request suffers.
 func TestWrongSignaturesOfOneRequest(t *testing.T) {
 	s := newService(t, api.Config{})
 	good := token(t, s.signer, auth.Broadcast, "a")

@@ -16,8 +16,8 @@ const (
 )
 
 // failures remembers tokens that were refused after a check of their signature, so
-// that the same token does not cost another one. The oldest is forgotten first: who
-// sends many different tokens pays with none of the server's memory.
+// that the same token does not cost another one. The oldest is forgotten first, so a
+// client that sends many different tokens takes no more memory.
 type failures struct {
 	mu sync.Mutex
 	// Guarded by mu.

@@ -168,7 +168,7 @@ func (v *Verifier) verify(t Token) (*Claims, error) {
 	return claims, nil
 }
 
-// errSignature is what is told about a token that nobody signed whom the server knows.
+// errSignature refuses a token that no key of the server has signed.
 var errSignature = invalid("the signature of the token fits no key of this server")
 
 // CostSignature reports whether a token that Verify refused with err took a check of
