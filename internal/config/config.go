@@ -49,6 +49,7 @@ type Serve struct {
 	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Most topics that are held or remembered."`
 	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Most topics that one client is subscribed to."`
 	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"How far behind the history a client may fall before it is cut."`
+	MaxUnreadBytes         Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Most bytes of answers, in all, that clients have not read yet."`
 
 	Compression     bool          `group:"Running:" env:"NOTIFLUX_COMPRESSION" help:"Compress messages for clients that can (permessage-deflate)."`
 	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"How connections are waited for: auto is epoll for plain TCP on Linux, portable is goroutines for all."`
@@ -81,6 +82,7 @@ func Default() Serve {
 		MaxTopics:              1_000_000,
 		MaxTopicsPerConnection: 1000,
 		MaxLagBytes:            1 * MiB,
+		MaxUnreadBytes:         64 * MiB,
 		Loops:                  "auto",
 		IdleTimeout:            2 * time.Minute,
 		ShutdownTimeout:        25 * time.Second,

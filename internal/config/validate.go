@@ -77,6 +77,7 @@ func (c *Serve) validateLimits(p *Problems) {
 	}{
 		{"history-bytes", c.HistoryBytes, size, ""},
 		{"max-lag-bytes", c.MaxLagBytes, size, ""},
+		{"max-unread-bytes", c.MaxUnreadBytes, size, ""},
 		{"max-body-bytes", c.MaxBodyBytes, 2 * size, "twice "},
 	} {
 		p.when(room.bytes < room.need, room.flag, "is %v: give at least %s%s, which is %v", room.bytes, room.times, Name("max-message-bytes"), size)

@@ -84,6 +84,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"no messages", func(c *config.Serve) { c.MaxMessageBytes = 0 }, "--max-message-bytes (NOTIFLUX_MAX_MESSAGE_BYTES) is 0"},
 		{"messages above the history", func(c *config.Serve) { c.HistoryBytes = 64*config.KiB - 1 }, "--history-bytes (NOTIFLUX_HISTORY_BYTES) is 65535: give at least --max-message-bytes"},
 		{"messages above the lag", func(c *config.Serve) { c.MaxLagBytes = 64*config.KiB - 1 }, "--max-lag-bytes (NOTIFLUX_MAX_LAG_BYTES) is 65535: give at least --max-message-bytes"},
+		{"messages above what may be unread", func(c *config.Serve) { c.MaxUnreadBytes = 64*config.KiB - 1 }, "--max-unread-bytes (NOTIFLUX_MAX_UNREAD_BYTES) is 65535: give at least --max-message-bytes"},
 		{"messages above half the body", func(c *config.Serve) { c.MaxBodyBytes = 128*config.KiB - 1 }, "--max-body-bytes (NOTIFLUX_MAX_BODY_BYTES) is 131071: give at least twice --max-message-bytes"},
 		{"negative connections", func(c *config.Serve) { c.MaxConnections = -1 }, "--max-connections (NOTIFLUX_MAX_CONNECTIONS) is -1"},
 		{"connections that the system does not have", func(c *config.Serve) { c.MaxConnections = 2_000_000 }, "--max-connections (NOTIFLUX_MAX_CONNECTIONS) is 2000000: the file descriptor limit of the process, "},

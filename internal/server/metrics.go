@@ -40,6 +40,7 @@ func (s *Server) metrics() *metrics.Registry {
 	gauge("notiflux_history_bytes", "Bytes that the histories of all topics count for now.", func() float64 { return float64(s.hub.Stats().Bytes) })
 	gauge("notiflux_history_frame_bytes", "Bytes that the messages of all histories take in the forms that clients were given.", func() float64 { return float64(s.hub.Stats().FrameBytes) })
 	gauge("notiflux_key_bytes", "Memory of the idempotency keys that count now.", func() float64 { return float64(s.keyBytes()) })
+	gauge("notiflux_unread_bytes", "Bytes of answers that clients have not read yet.", func() float64 { return float64(s.unread.Used()) })
 	count("notiflux_messages_total", "Messages ordered.", func() float64 { return float64(s.hub.Stats().Appended) })
 	count("notiflux_messages_evicted_total", "Messages dropped from the histories.", func() float64 { return float64(s.hub.Stats().Evicted) })
 	count("notiflux_deliveries_total", "Messages given to clients.", func() float64 { return float64(s.sessions.Delivered.Load()) })

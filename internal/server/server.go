@@ -75,6 +75,7 @@ type Server struct {
 	waiting    *worker.Pool // waits for the broker for the loops
 	api        *api.API
 	upgrader   *transport.Upgrader
+	unread     *transport.Budget // of answers that clients have not read
 	sockets    transport.Config
 	deflating  transport.Config // of clients that compression was agreed on with
 	streams    map[notiflux.Encoding]*transport.Config
@@ -146,6 +147,7 @@ func (s *Server) build(keys *auth.Keys) {
 		Leave:           s.clients.leave,
 		Draining:        s.draining,
 	})
+	s.unread = transport.NewBudget(int64(c.MaxUnreadBytes))
 	s.upgrader = &transport.Upgrader{Protocols: []string{protocolJSON, protocolText}, Compression: c.Compression, Over: s.admit}
 	s.sockets = transport.Config{
 		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
@@ -184,6 +186,7 @@ func (s *Server) newShard() shard {
 		MaxCommandBytes: s.sockets.MaxMessageBytes,
 		MaxTopics:       s.config.MaxTopicsPerConnection,
 		MaxLagBytes:     uint64(s.config.MaxLagBytes),
+		Unread:          s.unread,
 		Stats:           &s.sessions,
 		Log:             s.log,
 	}, l)
