@@ -94,9 +94,11 @@ func isResumeName(name string) bool {
 	if name == "since" {
 		return true
 	}
-	plain := strings.NewReplacer("_", "", "-", "").Replace(name)
-	return strings.EqualFold(plain, "lastEventID")
+	return strings.EqualFold(separators.Replace(name), "lastEventID")
 }
+
+// separators are what names are spelled with or without.
+var separators = strings.NewReplacer("_", "", "-", "")
 
 // refuseResume refuses the resume points of event streams where only `since` means
 // something.
