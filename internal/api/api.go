@@ -30,6 +30,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
@@ -74,6 +75,7 @@ type Config struct {
 	MaxBodyBytes    int64              // of a request; 0: 1 MiB
 	Ready           func() error       // nil error: ready to serve; else why not, a [notiflux.Error]. A nil func is always ready
 	Log             *slog.Logger       // nil discards
+	Now             func() time.Time   // the wall clock; nil: time.Now. Called concurrently
 
 	Origins       origin.List // whose names may send a token as a cookie
 	NoQueryTokens bool        // a token in the query is not looked at
@@ -96,6 +98,7 @@ type API struct {
 	limits    limits
 	ready     func() error
 	log       *slog.Logger
+	now       func() time.Time
 
 	origins       origin.List
 	noQueryTokens bool
@@ -122,6 +125,7 @@ func New(c Config) *API {
 		limits:    limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes},
 		ready:     c.Ready,
 		log:       c.Log,
+		now:       c.Now,
 
 		origins:       c.Origins,
 		noQueryTokens: c.NoQueryTokens,
@@ -139,6 +143,9 @@ func New(c Config) *API {
 		a.limits.bodyBytes = defaultBodyBytes
 	}
 	a.bodies.most = max(defaultBodiesBytes, bodiesPerLimit*a.limits.bodyBytes)
+	if a.now == nil {
+		a.now = time.Now
+	}
 	if a.ready == nil {
 		a.ready = func() error { return nil }
 	}

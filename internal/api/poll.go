@@ -35,9 +35,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if until := claims.Until(); !until.IsZero() {
-		s.wait = min(s.wait, time.Until(until)) // It is a subscription as long as it waits.
-	}
+	s.until = claims.Until() // It is a subscription as long as it waits.
 	if r.Method == http.MethodHead {
 		s.wait = 0
 	}
@@ -52,6 +50,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 type pollRequest struct {
 	StreamRequest
 	wait  time.Duration
+	until time.Time // when the wait is over in any case; zero: never
 	limit int
 }
 
@@ -105,7 +104,7 @@ func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
 		}
 	}
 	if !p.due && s.wait > 0 {
-		if err := a.await(ctx, p.news, s.wait); err != nil {
+		if err := a.await(ctx, p.news, s.wait, s.until); err != nil {
 			return nil, err
 		}
 	}
@@ -129,10 +128,15 @@ func (p *poll) leave() {
 	}
 }
 
-// await waits for news, not longer than wait. It takes a place among the
+// untilEvery is how often a poll that waits compares the end of its token with the
+// wall clock: timers run by the monotonic clock, and do not notice that the wall
+// clock is set forward.
+const untilEvery = 5 * time.Second
+
+// await waits for news, not longer than wait, and not beyond until. It takes a place among the
 // connections, and fails if there is none. Who is gone, or has only ended its own
 // side of the connection, is answered like one whose time is over.
-func (a *API) await(ctx context.Context, news waker, wait time.Duration) error {
+func (a *API) await(ctx context.Context, news waker, wait time.Duration, until time.Time) error {
 	select {
 	case <-a.draining: // Nobody takes a place any more.
 		return nil
@@ -142,15 +146,32 @@ func (a *API) await(ctx context.Context, news waker, wait time.Duration) error {
 		return err
 	}
 	defer a.leave()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-news:
-	case <-timer.C:
-	case <-a.draining:
-	case <-ctx.Done():
+	over := time.NewTimer(wait)
+	defer over.Stop()
+	ended := time.NewTimer(a.untilLook(wait, until))
+	defer ended.Stop()
+	for {
+		select {
+		case <-news:
+		case <-over.C:
+		case <-a.draining:
+		case <-ctx.Done():
+		case <-ended.C:
+			if !until.IsZero() && a.now().Before(until) {
+				ended.Reset(a.untilLook(wait, until))
+				continue
+			}
+		}
+		return nil
 	}
-	return nil
+}
+
+// untilLook returns when to look next whether until has come; zero comes after wait.
+func (a *API) untilLook(wait time.Duration, until time.Time) time.Duration {
+	if until.IsZero() {
+		return wait
+	}
+	return min(until.Sub(a.now()), untilEvery)
 }
 
 // answer takes what fits, and says where it ends. The topics come in the order asked

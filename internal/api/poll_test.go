@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -251,4 +252,30 @@ func TestPollerAgainstModel(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A poll waits no longer than its token allows, also when the clock is set meanwhile.
+func TestPollWhenTheClockIsSet(t *testing.T) {
+	for set, want := range map[time.Duration]time.Duration{
+		0:                 time.Minute,
+		-time.Hour:        time.Minute,
+		50 * time.Second:  time.Minute,
+		119 * time.Second: 5 * time.Second,
+		2 * time.Hour:     5 * time.Second,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var ahead atomic.Int64
+			r := newReader(t, 5, api.Config{Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+			until, err := r.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"},
+				Expires: time.Now().Add(time.Hour), Until: time.Now().Add(2 * time.Minute)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.bearer = "Bearer " + string(until)
+			w := r.wait(t, t.Context(), "topic=a&wait=60&since=E:0")
+			synctest.Wait()
+			ahead.Store(int64(set))
+			w.want(t, want, "")
+		})
+	}
 }

@@ -53,9 +53,10 @@ type Config struct {
 	CommandRate     float64       // per second, in the long run
 	CommandBurst    float64       // at once
 
-	Unread Budget       // of what clients have not read; nil: no bound
-	Stats  *Stats       // nil: not counted
-	Log    *slog.Logger // nil discards
+	Now    func() time.Time // the wall clock; nil: time.Now
+	Unread Budget           // of what clients have not read; nil: no bound
+	Stats  *Stats           // nil: not counted
+	Log    *slog.Logger     // nil discards
 }
 
 // A Publisher orders messages: the broker. It may wait.
@@ -162,6 +163,9 @@ func NewGroup(c Config, loop Loop) *Group {
 	c.MaxLagBytes = cmp.Or(c.MaxLagBytes, defaultMaxLagBytes)
 	c.CommandRate = cmp.Or(c.CommandRate, defaultCommandRate)
 	c.CommandBurst = cmp.Or(c.CommandBurst, defaultCommandBurst)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Unread == nil {
 		c.Unread = noBudget{}
 	}

@@ -62,7 +62,7 @@ func (s *Session) absentAll() {
 func (s *Session) membersJSON(c wire.JSONCommand) {
 	s.credential(c, func(claims *auth.Claims, err error) {
 		if err == nil {
-			err = mayRead(claims, c.Topic)
+			err = s.mayRead(claims, c.Topic)
 		}
 		if err != nil {
 			s.refuse(c, claims, err)

@@ -177,6 +177,50 @@ func TestJSONPresenceCounts(t *testing.T) {
 	}
 }
 
+// Ends are by the wall clock, also when it is set, or the machine slept.
+func TestUntilWhenTheClockIsSet(t *testing.T) {
+	for name, c := range map[string]struct {
+		set   time.Duration
+		ended bool
+	}{
+		"not set":                  {0, false},
+		"back":                     {-time.Hour, false},
+		"forward, not to its end":  {50 * time.Minute, false},
+		"forward, beyond its end":  {2 * time.Hour, true},
+		"forward, exactly its end": {time.Hour, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var set time.Duration
+				w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Now = func() time.Time { return time.Now().Add(set) } })
+				until := time.Now().Add(time.Hour)
+				text := w.connect()
+				text.say("/subscribe a " + w.user("s", "", until))
+				stream := &client{w: w}
+				stream.s = w.group.NewStream(stream, notiflux.Line, session.Stream{Topics: []session.Topic{{Name: "a"}}, Until: until})
+				stream.turn()
+				time.Sleep(time.Second)
+				set = c.set
+				for range 10 {
+					time.Sleep(time.Second)
+					synctest.Wait()
+					w.loop.run()
+				}
+				stream.turn()
+				n, want := w.stats.Subscriptions.Load(), int64(2)
+				if c.ended {
+					want = 0
+				}
+				if n != want || (stream.code != 0) != c.ended {
+					t.Errorf("%d subscriptions, the stream is closed with %d; want %d", n, stream.code, want)
+				}
+				text.leave()
+				stream.leave()
+			})
+		})
+	}
+}
+
 // Subscriptions end when their token says so, in every dialect.
 func TestUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,7 +21,7 @@ type reply struct {
 func (s *Session) historyJSON(c wire.JSONCommand) {
 	s.credential(c, func(claims *auth.Claims, err error) {
 		if err == nil {
-			err = mayRead(claims, c.Topic)
+			err = s.mayRead(claims, c.Topic)
 		}
 		if err != nil {
 			s.refuse(c, claims, err)

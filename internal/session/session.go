@@ -266,16 +266,16 @@ func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, w wish) (
 }
 
 // mayRead returns why a token does not allow to read a topic now.
-func mayRead(claims *auth.Claims, topic notiflux.Topic) error {
+func (s *Session) mayRead(claims *auth.Claims, topic notiflux.Topic) error {
 	if err := claims.Allow(auth.Subscribe, topic); err != nil {
 		return err
 	}
-	return claims.Ended(time.Now())
+	return claims.Ended(s.group.config.Now())
 }
 
 // mayHave returns why the session cannot have what it wishes.
 func (s *Session) mayHave(topic notiflux.Topic, claims *auth.Claims, w wish) error {
-	if err := mayRead(claims, topic); err != nil {
+	if err := s.mayRead(claims, topic); err != nil {
 		return err
 	}
 	more := 0

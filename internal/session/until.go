@@ -8,6 +8,11 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
+// endsEvery is how often ends are compared with the wall clock. Timers run by the
+// monotonic clock, which knows nothing of a wall clock that is set forward, and
+// stands still while the machine sleeps.
+const endsEvery = 5 * time.Second
+
 // ends are when subscriptions end because their token says so: few of them do.
 type ends struct {
 	of    map[*subscription]*deadline
@@ -40,12 +45,12 @@ func (g *Group) endAt(sub *subscription, at time.Time) {
 	g.waitForEnd()
 }
 
-// waitForEnd sets the timer to the first end.
+// waitForEnd sets the timer to the first end, or to the next look at the clock.
 func (g *Group) waitForEnd() {
 	if len(g.ends.queue) == 0 {
 		return
 	}
-	wait := time.Until(g.ends.queue[0].at)
+	wait := min(g.ends.queue[0].at.Sub(g.config.Now()), endsEvery)
 	if g.ends.timer == nil {
 		g.ends.timer = time.AfterFunc(wait, func() { g.loop.Post(g.endDue) })
 		return
@@ -55,7 +60,7 @@ func (g *Group) waitForEnd() {
 
 // endDue ends the subscriptions whose time has come.
 func (g *Group) endDue() {
-	for now := time.Now(); len(g.ends.queue) > 0 && !now.Before(g.ends.queue[0].at); {
+	for now := g.config.Now(); len(g.ends.queue) > 0 && !now.Before(g.ends.queue[0].at); {
 		sub := g.ends.queue[0].sub
 		sub.session.expire(sub)
 	}
