@@ -123,6 +123,7 @@ func (g *gate) Accept() (net.Conn, error) {
 
 // admit counts a connection.
 func (g *gate) admit(tcp *net.TCPConn) *conn {
+	limitUnsent(tcp)
 	c := &conn{TCPConn: tcp, gate: g}
 	g.mu.Lock()
 	for g.open >= g.config.most && g.spares >= g.config.spare && !g.finishing.Load() {
