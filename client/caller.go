@@ -26,8 +26,8 @@ const (
 	// still be under way when it is given up.
 	keyWindow = 2*time.Minute - callTimeout - 5*time.Second
 
-	// maxAnswerBytes is above every answer: some MiB of messages, that grow up to
-	// six times as JSON strings.
+	// maxAnswerBytes is above every answer: 1 MiB of messages and one more, of at most
+	// 8 MiB, which grows up to six times as a JSON string.
 	maxAnswerBytes = 64 << 20
 	// keptConnections are for calls that follow each other.
 	keptConnections = 16

@@ -21,7 +21,8 @@ type HistoryRequest struct {
 	// messages are read.
 	Since notiflux.Position
 	// Limit is how many messages to read at most; 0: 100 ([Caller.Position] reads
-	// none). A server gives no more than 1,000 at once.
+	// none). A server gives no more than 1,000 at once, and none after 1 MiB of JSON:
+	// read on from [History.Position] while [History.More] is true.
 	Limit int
 }
 
