@@ -23,8 +23,8 @@ func setJSON(h http.Header) {
 }
 
 // writeAnswer answers with body, which is JSON, and does not wait for a reader
-// without end.
-func writeAnswer(w http.ResponseWriter, status int, body []byte) {
+// without end. If it fails, w may still have body: HTTP/2 writes in the background.
+func writeAnswer(w http.ResponseWriter, status int, body []byte) error {
 	setJSON(w.Header())
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	c := http.NewResponseController(w)
@@ -33,7 +33,8 @@ func writeAnswer(w http.ResponseWriter, status int, body []byte) {
 	_ = c.SetWriteDeadline(time.Now().Add(answerTimeout))
 	w.WriteHeader(status)
 	// Who does not read is no fault: what was published is, what was read can be again.
-	_, _ = w.Write(body)
+	_, err := w.Write(body)
 	_ = c.Flush()
 	_ = c.SetWriteDeadline(time.Time{})
+	return err
 }

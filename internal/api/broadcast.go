@@ -62,7 +62,9 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	}
 	d.answer = b.appendAnswer(d.answer[:0])
 	if !b.one {
-		writeAnswer(w, status, d.answer)
+		if err := writeAnswer(w, status, d.answer); err != nil {
+			d.answer = nil
+		}
 		return nil
 	}
 	// A short answer needs no deadline of its own, and this way costs less.

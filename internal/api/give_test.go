@@ -14,6 +14,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/presence"
 )
 
@@ -276,4 +277,42 @@ func TestAnUnreadAnswerDoesNotKeepABusyTopic(t *testing.T) {
 			t.Errorf("the answer was given up after %v", took)
 		}
 	})
+}
+
+// What a write failed to take is not used again: HTTP/2 may still be reading it, and
+// would give one client what is another's.
+func TestWhatAFailedWriteHasIsNotUsedAgain(t *testing.T) {
+	r := newReader(t, 1000, api.Config{})
+	publisher := "Bearer " + token(t, r.signer, auth.Broadcast, "a")
+	for range 20 {
+		r.publish(t, "a", strings.Repeat("x", 1000))
+	}
+	serve := func(w http.ResponseWriter, request *http.Request, bearer string) {
+		request.Header.Set("Authorization", bearer)
+		r.handler.ServeHTTP(w, request)
+	}
+	for name, ask := range map[string]func(w http.ResponseWriter, n int){
+		"history": func(w http.ResponseWriter, n int) {
+			serve(w, httptest.NewRequest("GET", fmt.Sprint("/history?topic=a&since=E:", n), nil), r.bearer)
+		},
+		"broadcast": func(w http.ResponseWriter, n int) {
+			body := strings.Repeat(fmt.Sprintf(`{"topic":"a","message":%d},`, n), 50)
+			serve(w, httptest.NewRequest("POST", "/broadcast", strings.NewReader("["+strings.TrimSuffix(body, ",")+"]")), publisher)
+		},
+	} {
+		w := newSlowWriter()
+		var given []byte
+		w.write = func(p []byte) (int, error) {
+			given = p
+			return 0, errors.New("the stream was reset")
+		}
+		ask(w, 1)
+		before := string(given)
+		for range 10 {
+			ask(httptest.NewRecorder(), 2)
+		}
+		if len(before) == 0 || string(given) != before {
+			t.Errorf("%s: the buffer of a failed write was used again", name)
+		}
+	}
 }
