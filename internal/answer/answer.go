@@ -125,6 +125,15 @@ type Answer struct {
 // Len returns how many bytes are left.
 func (a *Answer) Len() int { return a.left }
 
+// memberBytes is the size of a [notiflux.Member]. What it points to is the registry's.
+const memberBytes = 40
+
+// Owned returns how many bytes of memory nobody but the answer has, while nothing of it
+// was given.
+func (a *Answer) Owned() int {
+	return cap(a.head) + cap(a.members)*memberBytes + cap(a.tail)
+}
+
 // Append appends the next bytes, room of them at most, and fewer only at the end or if
 // less than [MinRoom] of it would be left.
 func (a *Answer) Append(dst []byte, room int) []byte {

@@ -81,6 +81,7 @@ type Config struct {
 	NoQueryTokens bool        // a token in the query is not looked at
 
 	MaxLagBytes uint64 // what an answer may keep in memory that its logs no longer hold; 0: 1 MiB
+	Unread      Budget // of answers that are not read; nil: no bound
 
 	Enter    func() error    // takes a place among the connections for a poll that waits, or says why there is none; nil: there always is
 	Leave    func()          // gives it back; nil if Enter is
@@ -106,9 +107,9 @@ type API struct {
 	leave         func()
 	draining      <-chan struct{}
 	maxLag        uint64
+	unread        Budget
 
-	reading  atomic.Int64 // answers to reads that are under way
-	decoders sync.Pool    // of *decoder
+	decoders sync.Pool // of *decoder
 	bodies   bodies
 	accepted atomic.Uint64
 	refused  atomic.Uint64
@@ -133,6 +134,7 @@ func New(c Config) *API {
 		leave:         c.Leave,
 		draining:      c.Draining,
 		maxLag:        cmp.Or(c.MaxLagBytes, defaultLagBytes),
+		unread:        c.Unread,
 
 		decoders: sync.Pool{New: func() any { return new(decoder) }},
 	}
@@ -148,6 +150,9 @@ func New(c Config) *API {
 	}
 	if a.ready == nil {
 		a.ready = func() error { return nil }
+	}
+	if a.unread == nil {
+		a.unread = noBudget{}
 	}
 	if a.enter == nil {
 		a.enter, a.leave = func() error { return nil }, func() {}

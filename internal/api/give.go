@@ -17,8 +17,8 @@ const (
 	// who does not read holds.
 	pieceBytes = 16 << 10
 
-	// maxReading is how many answers may be under way at once: 64 MiB of pieces.
-	maxReading = 4096
+	// freeBytes is up to how long an answer is given whatever other readers hold.
+	freeBytes = 4 << 10
 
 	// lagEvery is how often it is looked how far a slow reader is behind.
 	lagEvery = time.Second
@@ -27,14 +27,21 @@ const (
 // pieces are buffers for one piece each.
 var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
 
+// A Budget bounds what answers hold that clients have not read. Safe for concurrent use.
+type Budget interface {
+	Charge(n int) (within bool) // counts n bytes in any case, and reports whether there was room for them
+	Release(n int)
+}
+
+// noBudget has room for everything.
+type noBudget struct{}
+
+func (noBudget) Charge(int) bool { return true }
+func (noBudget) Release(int)     {}
+
 // give answers with what find finds, piece by piece, as fast as the reader takes it. It
 // stops when the reader is gone.
 func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Context) *answer.Answer) error {
-	if a.reading.Add(1) > maxReading {
-		a.reading.Add(-1)
-		return notiflux.Errorf(notiflux.OverCapacity, "the server gives %d answers already: try again later", maxReading)
-	}
-	defer a.reading.Add(-1)
 	ctx := r.Context()
 	if r.ProtoMajor < 2 {
 		// A client that ends its own side of the connection may still read. One that is
@@ -44,6 +51,12 @@ func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Con
 	g := &giving{answer: find(ctx), maxLag: a.maxLag, control: http.NewResponseController(w)}
 	if ctx.Err() != nil {
 		return nil // What was found may not be all, and there is nobody to tell.
+	}
+	if g.answer.Len() > freeBytes && r.Method != http.MethodHead {
+		defer a.unread.Release(pieceBytes)
+		if !a.unread.Charge(pieceBytes) {
+			return notiflux.Errorf(notiflux.OverCapacity, "other clients have not read too many answers: try again later")
+		}
 	}
 	setJSON(w.Header())
 	w.Header().Set("Content-Length", strconv.Itoa(g.answer.Len()))

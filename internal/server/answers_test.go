@@ -16,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/server/servertest"
@@ -195,4 +196,67 @@ func TestALargeHistoryIsOneMessage(t *testing.T) {
 			t.Errorf("%d messages", got)
 		}
 	})
+}
+
+// full starts a server whose clients have left so much unread that there is no room for
+// more, and returns a function that has them leave. Topic a has messages and members.
+func full(t *testing.T) (s *servertest.Server, leave func()) {
+	t.Helper()
+	s = servertest.Start(t, func(c *config.Serve) { c.MaxUnreadBytes = 64 * config.KiB })
+	awkward(s)
+	for i := range 4 {
+		token := s.Sign(auth.Grant{Subject: fmt.Sprint(i, strings.Repeat("m", 250)), Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"},
+			Info: json.RawMessage(`{"about":"` + strings.Repeat("i", 1000) + `"}`)})
+		c, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{
+			Subprotocols: []string{"notiflux.v1.json"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.CloseNow() })
+		if err := c.Write(t.Context(), websocket.MessageText, []byte(`{"type":"subscribe","topics":["a"],"presence":true}`)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // welcome, subscribed
+			if _, _, err := c.Read(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var unread []net.Conn
+	for range 4 { // A piece of 16 KiB each.
+		c, r := dialUnread(t, s, "GET /history?topic=a&limit=1000&token="+s.Token(auth.Subscribe, "a")+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		readHead(t, r)
+		unread = append(unread, c)
+	}
+	return s, func() {
+		for _, c := range unread {
+			c.Close()
+		}
+	}
+}
+
+// All that clients have not read has one bound. Small answers find room nevertheless.
+func TestUnreadAnswersAreBoundedTogether(t *testing.T) {
+	s, leave := full(t)
+	bearer := "Bearer " + s.Token(auth.Subscribe, "a")
+	for _, path := range []string{"/history?topic=a", "/poll?topic=a&last=10", "/presence?topic=a"} {
+		if a := read(s.HTTP, s.URL, "GET", path, "Authorization", bearer); a.status != 503 || a.Code != notiflux.OverCapacity || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d %s, %v", path, a.status, a.Code, a.err)
+		}
+		if a := read(s.HTTP, s.URL, "HEAD", path, "Authorization", bearer); a.status != 200 {
+			t.Errorf("HEAD %s: %d", path, a.status)
+		}
+	}
+	mustRead(t, s, "/history?topic=a&limit=0", "a")
+	mustRead(t, s, "/poll?topic=a", "a")
+	leave()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		a := read(s.HTTP, s.URL, "GET", "/history?topic=a", "Authorization", bearer)
+		if a.status == 200 && len(a.Messages) > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after they left: %d %s, %v", a.status, a.Code, a.err)
+		}
+	}
 }

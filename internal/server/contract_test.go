@@ -232,6 +232,12 @@ func visitFull(t *testing.T, check func(visit, *http.Response)) {
 	cursor := mustRead(t, s, "/poll?topic=a", "a").Cursor
 	v := visit{"GET /poll", "?topic=a&since=" + cursor, listen, "", 503}
 	check(v, v.send(t, s))
+	busy, _ := full(t)
+	listen[1] = "Bearer " + busy.Token(auth.Subscribe, "a")
+	for _, operation := range []string{"GET /history", "GET /presence"} {
+		v := visit{operation, "?topic=a", listen, "", 503}
+		check(v, v.send(t, busy))
+	}
 }
 
 func visitDraining(t *testing.T, check func(visit, *http.Response)) {

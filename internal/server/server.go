@@ -131,6 +131,7 @@ func (s *Server) build(keys *auth.Keys) {
 	s.requests = verifier{s.verifier, s.verifying}
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
 	s.memory.waiting, s.memory.free = s.verifying.Len, debug.FreeOSMemory
+	s.unread = transport.NewBudget(int64(c.MaxUnreadBytes))
 	s.api = api.New(api.Config{
 		Publisher:       s.broker,
 		Verifier:        s.requests,
@@ -142,12 +143,12 @@ func (s *Server) build(keys *auth.Keys) {
 		Log:             s.log,
 		Origins:         s.origins,
 		NoQueryTokens:   !c.QueryTokens,
+		Unread:          s.unread,
 		Enter:           s.enter,
 		MaxLagBytes:     uint64(c.MaxLagBytes),
 		Leave:           s.clients.leave,
 		Draining:        s.draining,
 	})
-	s.unread = transport.NewBudget(int64(c.MaxUnreadBytes))
 	s.upgrader = &transport.Upgrader{Protocols: []string{protocolJSON, protocolText}, Compression: c.Compression, Over: s.admit}
 	s.sockets = transport.Config{
 		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,

@@ -13,6 +13,7 @@ import (
 // other message comes between them (RFC 6455 section 5.4). The zero reply is none.
 type reply struct {
 	answer *answer.Answer
+	bytes  int  // that it owned when it was made
 	begun  bool // its first frame is made
 }
 
@@ -45,7 +46,7 @@ func (s *Session) historyJSON(c wire.JSONCommand) {
 
 // reply has a large answer given.
 func (s *Session) reply(a *answer.Answer) {
-	s.json.reply = reply{answer: a}
+	s.setReply(reply{answer: a, bytes: a.Owned()})
 	s.conn.Dirty()
 }
 
@@ -77,7 +78,7 @@ func (s *Session) wroteReply(n int) {
 	if s.json.reply.answer.Len() > 0 {
 		return
 	}
-	s.json.reply = reply{}
+	s.setReply(reply{})
 	if !s.waiting {
 		s.conn.Resume()
 	}

@@ -141,7 +141,7 @@ func (s *Session) Gone() {
 func (s *Session) letGo() {
 	s.unsubscribeAll()
 	if s.json != nil {
-		s.json.reply = reply{}
+		s.setReply(reply{})
 	}
 }
 

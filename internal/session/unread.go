@@ -23,6 +23,9 @@ const freeUnread = 4 << 10
 // rest of a frame that only it has.
 func (s *Session) unread() int {
 	n := cap(s.answers)
+	if s.replying() {
+		n += s.json.reply.bytes
+	}
 	if s.ownCut {
 		n += cap(s.cut)
 	}
@@ -53,6 +56,13 @@ func (s *Session) endWithoutRoom() {
 func (s *Session) setAnswers(answers []byte) {
 	before := s.unread()
 	s.answers = answers
+	s.charge(before)
+}
+
+// setReply replaces the large answer under way.
+func (s *Session) setReply(r reply) {
+	before := s.unread()
+	s.json.reply = r
 	s.charge(before)
 }
 

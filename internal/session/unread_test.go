@@ -128,3 +128,24 @@ func TestCutFramesOfHistoriesAreCharged(t *testing.T) {
 		t.Errorf("%d bytes are charged at the end", b.used)
 	}
 }
+
+// A list of members is charged for, as its session alone holds it.
+func TestListsOfMembersAreCharged(t *testing.T) {
+	w, b := charging(t, 1<<20)
+	for i := range 1000 {
+		w.presence.Join("a", notiflux.Member{Sub: fmt.Sprint("member ", i)})
+	}
+	reads, leaves := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
+	for _, c := range []*client{reads, leaves} {
+		before := b.used
+		c.say(`{"type":"presence","topic":"a"}`)
+		if got := b.used - before; got < 30_000 {
+			t.Errorf("charged for %d bytes, with a list of 1,000 members", got)
+		}
+	}
+	reads.turn()
+	leaves.leave()
+	if b.used != 0 {
+		t.Errorf("charged for %d bytes when nobody has anything unread", b.used)
+	}
+}
