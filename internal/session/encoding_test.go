@@ -130,3 +130,26 @@ func TestAWriteHoldsABoundedPartOfWhatWasPublished(t *testing.T) {
 		}
 	}
 }
+
+// A client that comes back to many messages which it does not get passes them: they
+// are not encoded for it.
+func TestManyExcludedMessagesArePassed(t *testing.T) {
+	const messages = 300
+	w := newWorld(t, topiclog.Limits{}, nil)
+	c := w.connectJSON(t, w.both("a"))
+	for i := range messages {
+		c.exchange(t, []string{
+			fmt.Sprintf(`{"type":"broadcast","topic":"a","message":%q,"echo":false}`, long(i)),
+			fmt.Sprintf(`{"type":"broadcasted","topic":"a","position":"E:%d"}`, i+1),
+		})
+	}
+	w.publish("a", "for everybody")
+	c.exchange(t, []string{
+		`{"type":"subscribe","topics":["a"],"since":{"a":"E:0"}}`,
+		`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":1}}}`,
+		fmt.Sprintf(`{"type":"message","topic":"a","position":"E:%d","time":0,"data":"for everybody"}`, messages+1),
+	})
+	if got := w.hub.Stats().FrameBytes; got > messages*1000/2 {
+		t.Errorf("%d bytes of frames for a client that gets one message", got)
+	}
+}
