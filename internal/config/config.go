@@ -40,7 +40,7 @@ type Serve struct {
 	HistoryMessages   int           `group:"History:" env:"NOTIFLUX_HISTORY_MESSAGES" default:"100" help:"Messages kept per topic."`
 	HistoryBytes      Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_BYTES" default:"1MiB" help:"Bytes kept per topic."`
 	HistoryAge        time.Duration `group:"History:" env:"NOTIFLUX_HISTORY_AGE" default:"5m" help:"How long a message is kept."`
-	HistoryTotalBytes Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_TOTAL_BYTES" default:"256MiB" help:"Bytes kept in all."`
+	HistoryTotalBytes Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_TOTAL_BYTES" default:"256MiB" help:"Bytes kept in all, encoded messages included."`
 
 	MaxMessageBytes        Bytes `group:"Limits:" env:"NOTIFLUX_MAX_MESSAGE_BYTES" default:"64KiB" help:"Largest message, at most 8MiB."`
 	MaxBodyBytes           Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Largest body of an HTTP request."`
