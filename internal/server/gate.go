@@ -152,6 +152,7 @@ func (g *gate) admit(tcp *net.TCPConn) *conn {
 // Close ends the connection for net/http, or for a loop that had it handed over.
 func (c *conn) Close() error {
 	c.gate.end(c)
+	discard(c.TCPConn)
 	return c.TCPConn.Close()
 }
 
