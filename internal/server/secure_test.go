@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,13 +53,33 @@ func secure(t *testing.T, start starter) (*servertest.Server, *tls.Config) {
 }
 
 // overHTTP2 has the server's client speak HTTP/2, and returns one that speaks
-// HTTP/1.1 and opens WebSockets.
+// HTTP/1.1 and opens WebSockets. A nil trust is without TLS, with prior knowledge.
 func overHTTP2(t *testing.T, s *servertest.Server, trust *tls.Config) *http.Client {
-	transport := s.HTTP.Transport.(*http.Transport)
-	transport.TLSClientConfig, transport.ForceAttemptHTTP2 = trust, true
-	old := &http.Transport{TLSClientConfig: trust.Clone()}
+	transport, old := s.HTTP.Transport.(*http.Transport), new(http.Transport)
+	transport.Protocols = new(http.Protocols)
+	if trust != nil {
+		transport.TLSClientConfig, old.TLSClientConfig = trust, trust.Clone()
+		transport.Protocols.SetHTTP2(true)
+	} else {
+		transport.Protocols.SetUnencryptedHTTP2(true)
+	}
 	t.Cleanup(old.CloseIdleConnections)
 	return &http.Client{Transport: old}
+}
+
+// onBothHTTP2 runs a test over HTTP/2 with TLS and without it. The server's client
+// speaks it; old does not.
+func onBothHTTP2(t *testing.T, test func(t *testing.T, s *servertest.Server, old *http.Client)) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		t.Run("TLS", func(t *testing.T) {
+			s, trust := secure(t, start)
+			test(t, s, overHTTP2(t, s, trust))
+		})
+		t.Run("prior knowledge", func(t *testing.T) {
+			s := start(nil)
+			test(t, s, overHTTP2(t, s, nil))
+		})
+	})
 }
 
 // A client over TLS is served by goroutines, and notices nothing of that.
@@ -103,9 +125,7 @@ func TestWebSocketOverTLS(t *testing.T) {
 
 // All routes are there over HTTP/2, and a WebSocket beside them over HTTP/1.1.
 func TestHTTP2(t *testing.T) {
-	onBothLoops(t, func(t *testing.T, start starter) {
-		s, trust := secure(t, start)
-		old := overHTTP2(t, s, trust)
+	onBothHTTP2(t, func(t *testing.T, s *servertest.Server, old *http.Client) {
 		for path, status := range map[string]int{"/health": 200, "/readyz": 200, "/broadcast": 405, "/ws": 426, "/nothing": 404} {
 			answer, err := s.HTTP.Get(s.URL + path)
 			if err != nil {
@@ -136,11 +156,65 @@ func TestHTTP2(t *testing.T) {
 	})
 }
 
+// A WebSocket over HTTP/2 is declined (RFC 8441): the server does not offer it, so clients
+// use HTTP/1.1, and one that asks all the same is told at once.
+func TestWebSocketsOverHTTP2AreDeclined(t *testing.T) {
+	s := servertest.Start(t, nil)
+	const (
+		preface       = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+		noSettings    = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+		rstStream     = 3
+		settings      = 4
+		enableConnect = 8 // SETTINGS_ENABLE_CONNECT_PROTOCOL
+	)
+	var head strings.Builder // of literal fields without indexing (RFC 7541, section 6.2.2)
+	for _, field := range []string{":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", "/ws", ":authority", "x"} {
+		if field[0] == ':' {
+			head.WriteByte(0)
+		}
+		head.WriteByte(byte(len(field)))
+		head.WriteString(field)
+	}
+	w := dialHTTP(t, s.URL)
+	fmt.Fprintf(w, "%s%s\x00\x00%c\x01\x05\x00\x00\x00\x01%s", preface, noSettings, head.Len(), &head)
+	for {
+		var header [9]byte
+		if _, err := io.ReadFull(w.answers, header[:]); err != nil {
+			t.Fatal(err)
+		}
+		payload := make([]byte, int(header[0])<<16|int(header[1])<<8|int(header[2]))
+		if _, err := io.ReadFull(w.answers, payload); err != nil {
+			t.Fatal(err)
+		}
+		switch header[3] {
+		case settings:
+			for setting := range slices.Chunk(payload, 6) {
+				if setting[1] == enableConnect {
+					t.Error("the server offers WebSockets over HTTP/2")
+				}
+			}
+		case rstStream:
+			return
+		}
+	}
+}
+
+// A request to change to HTTP/2 within a connection is answered by HTTP/1.1, as RFC 9113
+// wants it.
+func TestUpgradeToHTTP2IsIgnored(t *testing.T) {
+	s := servertest.Start(t, nil)
+	w := dialHTTP(t, s.URL)
+	for range 2 {
+		r := w.ask("GET /health", "", "Connection", "Upgrade, HTTP2-Settings", "Upgrade", "h2c", "HTTP2-Settings", "AAMAAABkAAQAAP__")
+		if r.StatusCode != 200 || r.Proto != "HTTP/1.1" || r.Header.Get("Upgrade") != "" {
+			t.Errorf("%s %s, Upgrade: %q; want 200 by HTTP/1.1", r.Proto, r.Status, r.Header.Get("Upgrade"))
+		}
+	}
+}
+
 // A stream over HTTP/2 is a request under way that a shutdown does not wait for.
 func TestShutdownWithAStreamOverHTTP2(t *testing.T) {
-	onBothLoops(t, func(t *testing.T, start starter) {
-		s, trust := secure(t, start)
-		overHTTP2(t, s, trust)
+	onBothHTTP2(t, func(t *testing.T, s *servertest.Server, _ *http.Client) {
 		answer, err := s.HTTP.Get(s.URL + "/stream?topic=t&token=" + s.Token(auth.Subscribe, "t"))
 		if err != nil {
 			t.Fatal(err)

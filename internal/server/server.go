@@ -354,7 +354,11 @@ func (s *Server) publicServer() *http.Server {
 		ErrorLog:          s.httpLog(),
 		ConnState:         s.gate.state,
 		ConnContext:       s.gate.mark,
+		Protocols:         new(http.Protocols),
 	}
+	h.Protocols.SetHTTP1(true)
+	h.Protocols.SetHTTP2(true)            // by agreement, over TLS
+	h.Protocols.SetUnencryptedHTTP2(true) // with prior knowledge; `Upgrade: h2c` is ignored
 	if s.tls != nil {
 		h.TLSConfig = s.tls.config()
 	}
