@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func TestIdleConnectionsLeaveRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(time.Minute)) // An idle connection has two minutes otherwise.
+		c.SetDeadline(time.Now().Add(100 * time.Second)) // An idle connection has two minutes otherwise.
 		fmt.Fprint(c, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
 		r, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil || r.StatusCode != http.StatusOK {
@@ -119,7 +120,45 @@ func TestIdleConnectionsLeaveRoom(t *testing.T) {
 	if rest, err := io.ReadAll(idle[0]); err != nil || len(rest) > 0 {
 		t.Errorf("the oldest idle connection: %q, %v; want its end", rest, err)
 	}
+	newest := idle[len(idle)-1]
+	newest.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprint(newest, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+	if r, err := http.ReadResponse(bufio.NewReader(newest), nil); err != nil || r.StatusCode != http.StatusOK {
+		t.Errorf("the newest idle connection: %v, %v; want that it goes on", r, err)
+	}
 	p.awaitRoom(t)
+}
+
+// Where the server has fewer descriptors than it knows of, the log says so, and idle
+// connections end early all the same.
+func TestDescriptorsThatOthersTook(t *testing.T) {
+	files := make([]*os.File, 60)
+	for i := range files {
+		var err error
+		if files[i], err = os.Open(os.DevNull); err != nil {
+			t.Fatal(err)
+		}
+		defer files[i].Close()
+	}
+	p := serveInheriting(t, 120, files)
+	address := strings.TrimPrefix(p.url, "http://")
+	for range 80 { // The kernel accepts for the server what it cannot take.
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	client := &http.Client{Timeout: 100 * time.Second} // An idle connection has two minutes otherwise.
+	r, err := client.Get(p.url + "/health")
+	if err != nil || r.StatusCode != http.StatusOK {
+		t.Fatalf("health: %v, %v", r, err)
+	}
+	r.Body.Close()
+	if log := p.log.String(); !strings.Contains(log, "accepting a connection failed") || !strings.Contains(log, "ulimit -n") {
+		t.Errorf("the log does not say what to change:\n%s", log)
+	}
 }
 
 // awaitRoom returns once the server takes a client, which it may learn a moment after

@@ -62,6 +62,12 @@ func serve(t testing.TB, flags ...string) *process {
 // serveWithin is serve with a limit on descriptors; 0: the test's own.
 func serveWithin(t testing.TB, descriptors int, flags ...string) *process {
 	t.Helper()
+	return serveInheriting(t, descriptors, nil, flags...)
+}
+
+// serveInheriting is serveWithin where the server begins with files open.
+func serveInheriting(t testing.TB, descriptors int, files []*os.File, flags ...string) *process {
+	t.Helper()
 	signer := authtest.NewSigner(t)
 	dir := t.TempDir()
 	key, binary := filepath.Join(dir, "es256_public.pem"), filepath.Join(dir, "notiflux")
@@ -79,6 +85,7 @@ func serveWithin(t testing.TB, descriptors int, flags ...string) *process {
 	if descriptors > 0 {
 		cmd.Env = append(os.Environ(), "GOMAXPROCS=2") // Each loop has descriptors of its own.
 	}
+	cmd.ExtraFiles = files
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
