@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +44,28 @@ func TestFramesOverSockets(t *testing.T) {
 		}
 		s.Broadcast("a", "alive")
 		watcher.Expect("alive")
+	})
+}
+
+// What a client was answered reaches it, although what it sends next, in the same
+// read, ends the connection.
+func TestAnswersComeBeforeTheClose(t *testing.T) {
+	everyLoop(t, func(t *testing.T, s *servertest.Server, compression bool) {
+		// What the cases tell is not sent back here, but answered.
+		raw := frametest.Server{Address: strings.TrimPrefix(s.URL, "http://"), Path: "/ws", Deflate: compression, Echoes: true}
+		command := frametest.Text("/dance")
+		const answer = `text "Unknown command" | `
+		for _, c := range []frametest.Case{
+			{Name: "opcode 3", In: slices.Concat(command, frametest.Frame(0x83, "")), Want: answer + frametest.Violation},
+			{Name: "not masked", In: slices.Concat(command, command, frametest.Raw("81 02 6869")), Want: answer + answer + frametest.Violation},
+			{Name: "not text", In: slices.Concat(command, frametest.Text("\xff")), Want: answer + frametest.NotText},
+			{Name: "too long", In: slices.Concat(command, frametest.Text(strings.Repeat("x", frametest.MaxMessage+1))), Want: answer + frametest.TooBig},
+			{Name: "closed by the client", In: slices.Concat(command, frametest.Closing(4321, "")), Want: answer + "end | > close 4321"},
+			{Name: "behind pings", In: slices.Concat(frametest.Ping("a"), command, frametest.Ping("b"), frametest.Frame(0x83, "")), Want: answer + `end | > pong "a" | > pong "b" | > close 1002`},
+			{Name: "many", In: slices.Concat(bytes.Repeat(command, 500), frametest.Frame(0x83, "")), Want: strings.Repeat(answer, 500) + frametest.Violation},
+		} {
+			t.Run(c.Name, func(t *testing.T) { raw.Play(t, c) })
+		}
 	})
 }
 

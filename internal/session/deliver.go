@@ -346,6 +346,16 @@ func (s *Session) nothing() []byte {
 	return nil
 }
 
+// Answers returns the answers that wait, whole frames, nil for none: what Next gives once
+// the end has begun. Inside of a reply there is no place for them.
+func (s *Session) Answers() []byte {
+	s.group.pulled.forget()
+	if s.replying() && s.json.reply.begun {
+		return nil
+	}
+	return s.answers
+}
+
 // Rest returns what is left of a frame that Wrote cut, nil at the boundary of
 // two frames. After Rest, Wrote counts bytes of it.
 func (s *Session) Rest() []byte {

@@ -52,6 +52,46 @@ func TestCloseFinishesTheFrameUnderWay(t *testing.T) {
 	}
 }
 
+// Answers that were made go out before the close frame, whoever begins the end and
+// however the socket takes them.
+func TestAnswersGoOutBeforeTheClose(t *testing.T) {
+	for name, in := range map[string][]byte{
+		"close 1000": closing(1000, ""),
+		"close 1002": frame(0x83, ""),
+		"close 1007": text("\xff"),
+		"close 1008": cat(frame(0x02, ""), repeat(64, frame(0, ""))),
+		"close 1009": text(strings.Repeat("x", maxMessage+1)),
+	} {
+		everyCut(t, func(t *testing.T, cut cutter) {
+			f := dial(new(transport.Config))
+			f.echo, f.answers = true, true
+			f.read(cat(text("one"), text("two"), in, text("not taken")), cut)
+			f.write(cut(10))
+			equal(t, "transcript", f.transcript(), `text "one" | text "two" | end | > text "one" | > text "two" | > `+name)
+		})
+	}
+}
+
+// An answer that is not made yet does not hold the close, be it behind a frame that
+// could be data.
+func TestPendingAnswersDoNotHoldTheClose(t *testing.T) {
+	for _, in := range [][]byte{
+		frame(0x83, ""),            // reserved
+		raw("81 02 6869"),          // not masked
+		raw("81 02"),               // the same, and no more comes
+		frame(0xa1, "x"),           // RSV2
+		frame(0x80, "x"),           // no message to continue
+		raw("81 fe 007d 00000000"), // a length that is too long
+		cat(frame(0x01, "")[:1], raw("00")),
+	} {
+		f := dial(new(transport.Config))
+		f.busyAfter = true
+		f.read(cat(text("waits"), in), whole)
+		f.write(1 << 20)
+		equal(t, fmt.Sprintf("transcript of % x", in), f.transcript(), `text "waits" | end | > close 1002`)
+	}
+}
+
 func TestCloseFinishesAPongUnderWay(t *testing.T) {
 	for n := 1; n < 4; n++ {
 		f := dial(new(transport.Config))
@@ -194,9 +234,9 @@ func TestCloseSaysFarewell(t *testing.T) {
 		f.read(ping("q"), whole)
 		f.conn.Close(farewell, 1012, "")
 		f.write(1)
-		want := `end | > text "first" | > text "bye" | > close 1012`
+		want := `end | > text "first" | > pong "q" | > text "bye" | > close 1012`
 		if n == 0 {
-			want = `end | > text "bye" | > close 1012`
+			want = `end | > pong "q" | > text "bye" | > close 1012`
 		}
 		equal(t, fmt.Sprintf("after %d bytes", n), f.transcript(), want)
 	}

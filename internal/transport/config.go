@@ -45,6 +45,7 @@ type Config struct {
 	Inflaters *Inflaters // for connections that agreed on permessage-deflate; nil: a compressed message is closed with 1002
 
 	Budget *Budget // bounds the incomplete messages of all connections together; nil: no bound
+	Unread *Budget // bounds what waits to be written for all of them, here their pongs; nil: no bound
 	Stats  *Stats  // counts what happens; nil: nothing is counted
 
 	Log *slog.Logger // told, at debug, of what clients do wrong; nil discards

@@ -32,13 +32,42 @@ func (w *WebSocket) endControl(op ws.OpCode, payload []byte) {
 	}
 	switch op {
 	case ws.OpPing:
-		// Of several pings that came before one could be answered, the newest
-		// is (RFC 6455 section 5.5.3).
-		w.pending = wire.AppendFrame(w.pending[:0], ws.OpPong, payload)
-		w.sock.Dirty()
+		w.pong(payload)
 	case ws.OpClose:
 		w.closedByPeer(payload)
 	}
+}
+
+const (
+	// maxPongs is how many pongs may wait to be written.
+	maxPongs = 100
+	// pongBytes is the most that a pong takes.
+	pongBytes = ws.MinHeaderSize + ws.MaxControlFramePayloadSize
+)
+
+// pong queues the answer to a ping. If too many wait, or there is no room for more, it
+// takes the place of the last one: of several pings that were not answered, the newest
+// is enough (RFC 6455 section 5.5.3).
+func (w *WebSocket) pong(payload []byte) {
+	full := int(w.pongs)+int(w.outPongs) >= maxPongs
+	switch {
+	case w.pongs == 0: // The first is not charged.
+		w.pongs, w.newest = 1, 0
+	case full || !w.cfg.Unread.take(pongBytes):
+		w.pending = w.pending[:w.newest]
+	default:
+		w.pongs, w.newest = w.pongs+1, uint16(len(w.pending))
+	}
+	w.pending = wire.AppendFrame(w.pending, ws.OpPong, payload)
+	w.sock.Dirty()
+}
+
+// releasePongs gives back what n pongs were charged for; there are none then.
+func (w *WebSocket) releasePongs(n *uint8) {
+	if *n > 1 {
+		w.cfg.Unread.Release((int(*n) - 1) * pongBytes)
+	}
+	*n = 0
 }
 
 // closedByPeer answers a close frame with the same code.
@@ -80,7 +109,7 @@ func (w *WebSocket) close(counted wire.CloseCode, last []byte) {
 	if !w.begin(counted) {
 		return
 	}
-	w.pending, w.ping = last, false
+	w.pending, w.ping = append(w.pending, last...), false // Pongs go first.
 	w.forget()
 	if w.held {
 		w.sock.Resume() // what was left is to be ignored, so that the peer's end is seen
@@ -92,7 +121,7 @@ func (w *WebSocket) collect() {
 	if len(w.out) > 0 {
 		return
 	}
-	w.out, w.pending = w.pending, nil
+	w.out, w.outPongs, w.pending, w.pongs = w.pending, w.pongs, nil, 0
 	if w.phase == closing {
 		w.phase = finishing
 	}

@@ -35,6 +35,7 @@ type fake struct {
 	busy      bool
 	busyAfter bool // busy after each message
 	echo      bool
+	answers   bool // frames are answers
 	onReceive func()
 	onNext    func()
 }
@@ -180,6 +181,13 @@ func (f *fake) Next() []byte {
 		f.onNext()
 	}
 	if f.conn.Closing() {
+		return nil
+	}
+	return bytes.Join(f.frames, nil)
+}
+
+func (f *fake) Answers() []byte {
+	if !f.answers {
 		return nil
 	}
 	return bytes.Join(f.frames, nil)

@@ -175,6 +175,16 @@ func (w *WebSocket) mayDeflate(h ws.Header) bool {
 	return h.Rsv == rsv1 && w.cfg.Inflaters != nil && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary)
 }
 
+// mayFollow reports whether the frame that p begins with is lawful as far as p tells;
+// if not, it closes the connection. A frame that has been begun was judged.
+func (w *WebSocket) mayFollow(p []byte) bool {
+	if w.in != nil && (w.in.inFrame || w.in.have > 0) || len(p) < 2 {
+		return true
+	}
+	h, _, _ := parseHeader(p)
+	return w.lawful(h)
+}
+
 // dataNext reports whether the next byte, first, belongs to a data frame.
 func (w *WebSocket) dataNext(first byte) bool {
 	op := ws.OpCode(first & 0x0f)

@@ -26,6 +26,7 @@ func (null) Post(func()) bool       { return false }
 func (null) Receive([]byte, bool)   {}
 func (null) Busy() bool             { return false }
 func (null) Next() []byte           { return nil }
+func (null) Answers() []byte        { return nil }
 func (null) Wrote(int)              {}
 func (null) Rest() []byte           { return nil }
 func (null) Tick(time.Duration)     {}
@@ -87,6 +88,7 @@ func TestIdleOwnsNothing(t *testing.T) {
 		for _, b := range cat(frame(0x01, strings.Repeat("x", 500)), ping(a125), frame(0x80, "y"), frame(0xc1, deflated)) {
 			w.Read([]byte{b}, 0)
 		}
+		w.Read(repeat(90, ping(a125)), 0)
 		w.Tick(transport.DefaultPingEvery)
 		for p := w.Next(); p != nil; p = w.Next() {
 			w.Wrote(len(p))

@@ -52,6 +52,7 @@ func (a *letters) Tick(time.Duration)   {}
 func (a *letters) Gone()                {}
 func (a *letters) Stuck()               { a.stream.Close([]byte("bye"), 4202, "") }
 
+func (l *letters) Answers() []byte { return nil }
 func (a *letters) Rest() []byte {
 	if a.cut == 0 {
 		return nil

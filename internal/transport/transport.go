@@ -14,9 +14,9 @@
 //     loop that owns it, calls all of its methods; time is given to it.
 //   - A control frame or heartbeat stands between frames, never inside one that
 //     was begun.
-//   - After a close was begun, the frame under way is finished, the farewell and
-//     the close frame follow, and nothing after them; what the client sends is
-//     ignored.
+//   - After a close was begun, the frame under way is finished, answers that were made
+//     before, the farewell and the close frame follow, and nothing after them; what the
+//     client sends is ignored.
 //   - How the input is cut into reads changes nothing about what it means.
 //   - Memory is owned only while a message is incomplete or a control frame
 //     waits to be written. It grows with the bytes that came, not with the
@@ -86,7 +86,12 @@ type App interface {
 	// close was begun, nor while Rest returns something.
 	Next() []byte
 
-	// Wrote says how many bytes of the last Next or Rest were taken.
+	// Answers returns those of them that answer what the client sent, and that are
+	// there already. It takes the place of Next once the close of a WebSocket was begun:
+	// they go out before the close frame.
+	Answers() []byte
+
+	// Wrote says how many bytes of the last Next, Answers or Rest were taken.
 	Wrote(n int)
 
 	// Rest returns what is left of a frame that Wrote cut, nil when everything

@@ -22,11 +22,14 @@ type WebSocket struct {
 	work         int32         // done by Read, in about bytes
 
 	// Owned by the loop. Going out:
-	out     []byte        // control frames being written, the part not taken yet
-	pending []byte        // what comes after them: the newest pong or, once closing, the farewell and the close frame
-	pinged  time.Duration // when the last ping became due
-	ping    bool          // a ping is due
-	held    bool          // the application was busy, and bytes wait to be offered again
+	out      []byte        // control frames being written, the part not taken yet
+	pending  []byte        // what comes after them: pongs and, once closing, the farewell and the close frame
+	pinged   time.Duration // when the last ping became due
+	newest   uint16        // where in pending the newest pong begins
+	pongs    uint8         // in pending
+	outPongs uint8         // in out
+	ping     bool          // a ping is due
+	held     bool          // bytes wait to be offered again
 }
 
 // NewWebSocket returns the state machine of a connection that was upgraded at
@@ -57,6 +60,9 @@ func (w *WebSocket) Read(p []byte, now time.Duration) int {
 	for rest := p; len(rest) > 0 && w.phase == open; {
 		switch {
 		case (w.app.Busy() || now < w.inflateAgain) && w.dataNext(rest[0]):
+			if !w.mayFollow(rest) {
+				return len(p)
+			}
 			w.held = true
 			if now < w.inflateAgain {
 				w.sock.Arm(w.inflateAgain)
@@ -90,6 +96,12 @@ func (w *WebSocket) Next() []byte {
 		w.writing = application
 		return rest
 	}
+	if w.phase == closing && len(w.out) == 0 {
+		if p := w.app.Answers(); len(p) > 0 {
+			w.writing = application
+			return p
+		}
+	}
 	if w.collect(); len(w.out) > 0 {
 		w.writing = own
 		return w.out
@@ -115,7 +127,10 @@ func (w *WebSocket) Wrote(n int) {
 	case application:
 		w.app.Wrote(n)
 	case own:
-		w.out = w.out[n:]
+		if w.out = w.out[n:]; len(w.out) == 0 {
+			w.releasePongs(&w.outPongs)
+			w.out = nil
+		}
 	}
 	w.writing = nothing
 }
@@ -124,6 +139,8 @@ func (w *WebSocket) Wrote(n int) {
 // nothing.
 func (w *WebSocket) Gone() {
 	w.forget()
+	w.releasePongs(&w.outPongs)
+	w.releasePongs(&w.pongs)
 	w.out, w.pending = nil, nil
 	w.connection.Gone()
 }
@@ -137,9 +154,9 @@ func (w *WebSocket) refuse(code wire.CloseCode, reason string) {
 }
 
 // Close begins the end: the application's frame under way, if any, is
-// finished, farewell follows, then a close frame with this code and reason,
-// then the connection ends. farewell is whole frames, nil for none, and is not
-// changed. Only the first close counts.
+// finished, its answers and the pongs that wait follow, then farewell, then a close
+// frame with this code and reason, then the connection ends. farewell is whole
+// frames, nil for none, and is not changed. Only the first close counts.
 func (w *WebSocket) Close(farewell []byte, code wire.CloseCode, reason string) {
 	w.close(code, wire.AppendClose(slices.Clip(farewell), code, reason))
 }

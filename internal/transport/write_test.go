@@ -34,7 +34,8 @@ func TestControlFramesComeBetweenFrames(t *testing.T) {
 	}
 }
 
-func TestPongsAreNotQueued(t *testing.T) {
+// Each ping is answered, in order, unless too many wait: then the newest counts.
+func TestPongsThatWaitAreBounded(t *testing.T) {
 	f := dial(&transport.Config{ControlRate: -1})
 	f.read(ping("first"), whole)
 	p := f.ws.Next()
@@ -44,7 +45,39 @@ func TestPongsAreNotQueued(t *testing.T) {
 		f.read(ping(fmt.Sprint(i)), whole)
 	}
 	f.write(1 << 20)
-	equal(t, "transcript", f.transcript(), `> pong "first" | > pong "9999"`)
+	want := []string{`> pong "first"`}
+	for i := range 98 {
+		want = append(want, fmt.Sprintf(`> pong "%d"`, i))
+	}
+	equal(t, "frames sent", sent(f.output), append(want, `> pong "9999"`))
+	f.read(cat(ping("a"), ping("b")), whole)
+	f.output = nil
+	f.write(1 << 20)
+	equal(t, "frames sent", sent(f.output), []string{`> pong "a"`, `> pong "b"`})
+}
+
+// Pongs that wait are charged to what all clients have not read. Without room, the
+// newest ping of each client is answered still.
+func TestPongsThatWaitAreCharged(t *testing.T) {
+	for name, end := range map[string]func(f *fake){
+		"written":          func(f *fake) { f.write(1 << 20) },
+		"written bytewise": func(f *fake) { f.write(1) },
+		"gone":             func(f *fake) { f.ws.Gone() },
+		"closed":           func(f *fake) { f.read(closing(1000, ""), whole); f.write(100) },
+		"closed, gone":     func(f *fake) { f.ws.Close(nil, 1012, ""); f.ws.Gone() },
+		"gone in between":  func(f *fake) { f.ws.Wrote(len(f.ws.Next()) - 1); f.read(repeat(3, ping("y")), whole); f.ws.Gone() },
+	} {
+		budget := transport.NewBudget(10 * 127)
+		cfg := &transport.Config{Unread: budget}
+		f, other := dial(cfg), dial(cfg)
+		f.read(repeat(20, ping("x")), whole)
+		equal(t, name+": bytes charged", budget.Used(), 10*127)
+		other.read(cat(ping("a"), ping("b")), whole)
+		other.write(1 << 20)
+		equal(t, name+": frames of another client", sent(other.output), []string{`> pong "b"`})
+		end(f)
+		equal(t, name+": bytes charged in the end", budget.Used(), 0)
+	}
 }
 
 // What Next returned stays as it is until Wrote, whatever comes in meanwhile.
@@ -56,7 +89,7 @@ func TestNextIsStable(t *testing.T) {
 	f.output = append(f.output, p...)
 	f.ws.Wrote(len(p))
 	f.write(1 << 20)
-	equal(t, "transcript", f.transcript(), `text "a" | end | > pong "one" | > close 1000`)
+	equal(t, "transcript", f.transcript(), `text "a" | end | > pong "one" | > pong "two" | > pong "six" | > close 1000`)
 }
 
 func TestDirtyTellsTheSocket(t *testing.T) {

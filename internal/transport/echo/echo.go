@@ -51,6 +51,9 @@ func (e *echo) Next() []byte {
 	return e.frames[0]
 }
 
+// Answers returns the next frame: all that waits are answers.
+func (e *echo) Answers() []byte { return e.Next() }
+
 // Rest returns what is left of a frame that was begun.
 func (e *echo) Rest() []byte {
 	if !e.cut {

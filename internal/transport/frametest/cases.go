@@ -30,6 +30,11 @@ const (
 	TooBig    = "end | > close 1009"
 )
 
+// Pongs returns how n pongs with a payload are shown, and what follows them.
+func Pongs(n int, payload, then string) string {
+	return strings.Repeat("> pong "+Brief([]byte(payload))+" | ", n) + then
+}
+
 const a125 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 // Good is what every server takes.
@@ -60,12 +65,12 @@ var Good = []Case{
 	{"empty ping", Ping(""), `> pong ""`},
 	{"ping of 125 bytes", Ping(a125), `> pong "` + a125 + `"`},
 	{"ping with a long header", Raw("89 fd 00000000" + strings.Repeat("61", 125)), `> pong "` + a125 + `"`},
-	{"newest ping", slices.Concat(Ping("a"), Ping("b"), Ping("c")), `> pong "c"`},
+	{"three pings", slices.Concat(Ping("a"), Ping("b"), Ping("c")), `> pong "a" | > pong "b" | > pong "c"`},
 	{"pong", Frame(0x8a, "x"), ``},
 	{"ping between fragments", slices.Concat(Frame(0x01, "a"), Ping("p"), Frame(0x80, "b")), `text "ab" | > pong "p"`},
 	{"pong between fragments", slices.Concat(Frame(0x01, "a"), Frame(0x8a, ""), Frame(0x80, "b")), `text "ab"`},
 	{"ping inside a character", slices.Concat(Frame(0x01, "\xc3"), Ping("p"), Frame(0x80, "\xa9")), `text "\u00e9" | > pong "p"`},
-	{"control frames at the burst", bytes.Repeat(Ping("x"), 100), `> pong "x"`},
+	{"control frames at the burst", bytes.Repeat(Ping("x"), 100), Pongs(99, "x", `> pong "x"`)},
 }
 
 // Bad is what no server takes.
@@ -123,9 +128,10 @@ var Bad = []Case{
 	{"65 fragments", slices.Concat(Frame(0x01, "x"), bytes.Repeat(Frame(0x00, "x"), 64)), Policy},
 	{"65th fragment is the last", slices.Concat(Frame(0x01, "x"), bytes.Repeat(Frame(0x00, "x"), 63), Frame(0x80, "")), Policy},
 	{"endless empty fragments", slices.Concat(Frame(0x02, ""), bytes.Repeat(Frame(0x00, ""), 1000)), Policy},
-	{"ping flood", bytes.Repeat(Ping(""), 101), Policy},
+	{"ping flood", bytes.Repeat(Ping(""), 101), "end | " + Pongs(100, "", "> close 1008")},
 	{"pong flood", bytes.Repeat(Frame(0x8a, ""), 101), Policy},
-	{"ping flood inside a message", slices.Concat(Frame(0x01, "x"), bytes.Repeat(Ping(""), 101)), Policy},
+	{"ping flood inside a message", slices.Concat(Frame(0x01, "x"), bytes.Repeat(Ping(""), 101)), "end | " + Pongs(100, "", "> close 1008")},
+	{"violation after a ping", slices.Concat(Ping("a"), Frame(0x83, "")), `end | > pong "a" | > close 1002`},
 
 	{"invalid byte", Text("\xff"), NotText},
 	{"lone continuation byte", Text("a\x80"), NotText},

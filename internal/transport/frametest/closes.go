@@ -24,10 +24,10 @@ func Closes() []Case {
 		{"message after", slices.Concat(Closing(1000, ""), Text("a"), Ping("p")), "end | > close 1000"},
 		{"garbage after", slices.Concat(Closing(1000, ""), []byte("\xff\xff\xff\xff")), "end | > close 1000"},
 		{"close after", slices.Concat(Closing(1000, ""), Closing(1001, "")), "end | > close 1000"},
-		{"ping before", slices.Concat(Ping("p"), Closing(1000, "")), "end | > close 1000"},
+		{"ping before", slices.Concat(Ping("p"), Closing(1000, "")), `end | > pong "p" | > close 1000`},
 		{"inside a message", slices.Concat(Frame(0x01, "a"), Closing(1000, "")), "end | > close 1000"},
 		{"inside a character", slices.Concat(Frame(0x01, "\xe2"), Closing(1000, ""), Frame(0x80, "")), "end | > close 1000"},
-		{"after the burst of control frames", slices.Concat(bytes.Repeat(Ping(""), 100), Closing(1000, "")), "end | > close 1000"},
+		{"after the burst of control frames", slices.Concat(bytes.Repeat(Ping(""), 100), Closing(1000, "")), "end | " + Pongs(100, "", "> close 1000")},
 	}
 	for _, code := range []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999} {
 		cases = append(cases, Case{fmt.Sprint(code), Closing(code, ""), fmt.Sprintf("end | > close %d", code)})
