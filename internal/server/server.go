@@ -153,6 +153,7 @@ func (s *Server) build(keys *auth.Keys) {
 	s.sockets = transport.Config{
 		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
 		Budget:          transport.NewBudget(0),
+		Unread:          s.unread,
 		Stats:           new(transport.Stats),
 		Log:             s.log,
 	}

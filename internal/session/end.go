@@ -41,8 +41,5 @@ func (s *Session) end(e end) {
 		farewell = wire.AppendObject(nil, s.encoding, wire.Object{Event: "bye", JSON: wire.AppendBye(nil, e.why, after), Retry: after})
 		farewell = append(farewell, wire.LastChunk(s.encoding)...)
 	}
-	if e.code == wire.CloseTooSlow && !s.answersCut {
-		s.answers = nil // Answers go out before the close frame, but such a client does not read.
-	}
 	s.conn.Close(farewell, e.code, e.reason)
 }

@@ -118,9 +118,12 @@ func (s *Session) Tick(now time.Duration) {
 // Stuck ends the session: its client reads nothing at all.
 func (s *Session) Stuck() { s.cutOff(endStuck) }
 
-// cutOff ends a session that nothing more is delivered to.
+// cutOff ends a session that nothing more is delivered to, not even its answers.
 func (s *Session) cutOff(e end) {
 	s.end(e)
+	if !s.answersCut {
+		s.setAnswers(nil) // They would go out before the close frame.
+	}
 	s.letGo() // Its cursors hold messages that nobody else needs.
 }
 

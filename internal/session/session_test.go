@@ -379,3 +379,40 @@ func TestDeliveryAgainstModel(t *testing.T) {
 		}
 	})
 }
+
+// A session that ends has its answers written before the close frame, unless its client
+// does not read.
+func TestAnswersOfASessionThatEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(c *client)
+		want int // answers
+	}{
+		"closed by somebody else": {func(*client) {}, 1},
+		"too many commands": {func(c *client) {
+			for range 5 {
+				c.s.Receive([]byte("/"), false)
+			}
+		}, 2},
+		"reads nothing": {func(c *client) { c.s.Stuck() }, 0},
+	} {
+		w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.CommandBurst, c.CommandRate = 3, 0.001 })
+		client := w.connect()
+		client.subscribe("a")
+		w.publish("a", "not an answer")
+		w.group.Collect()
+		client.s.Receive([]byte("/dance"), false)
+		c.end(client)
+		client.sent = append(client.sent, client.s.Answers()...)
+		client.s.Wrote(len(client.sent))
+		got := client.messages()
+		for len(got) > 0 && got[0] == "Unknown command" {
+			got, c.want = got[1:], c.want-1
+		}
+		if len(got) > 0 || c.want != 0 {
+			t.Errorf("%s: %q besides, %d answers are missing", name, got, c.want)
+		}
+		if more := client.s.Answers(); len(more) > 0 {
+			t.Errorf("%s: %q again", name, more)
+		}
+	}
+}

@@ -44,12 +44,7 @@ func (s *Session) charge(before int) {
 	}
 }
 
-func (s *Session) endWithoutRoom() {
-	s.cutOff(endNoRoom)
-	if !s.answersCut {
-		s.setAnswers(nil)
-	}
-}
+func (s *Session) endWithoutRoom() { s.cutOff(endNoRoom) }
 
 // setAnswers replaces the answers that wait to be written. They are the session's,
 // and begin where their memory does.
