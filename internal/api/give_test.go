@@ -132,23 +132,21 @@ type slowWriter struct {
 	*httptest.ResponseRecorder
 	write func(p []byte) (int, error)
 
-	deadline time.Time     // guarded by being set before changed has a value
-	changed  chan struct{} // has room for one
+	deadlines chan time.Time // the newest one that no write has seen
 }
 
 func newSlowWriter() *slowWriter {
-	return &slowWriter{ResponseRecorder: httptest.NewRecorder(), changed: make(chan struct{}, 1)}
+	return &slowWriter{ResponseRecorder: httptest.NewRecorder(), deadlines: make(chan time.Time, 1)}
 }
 
 func (w *slowWriter) Write(p []byte) (int, error) { return w.write(p) }
 
 func (w *slowWriter) SetWriteDeadline(at time.Time) error {
 	select {
-	case <-w.changed:
+	case <-w.deadlines:
 	default:
 	}
-	w.deadline = at
-	w.changed <- struct{}{}
+	w.deadlines <- at
 	return nil
 }
 
@@ -158,8 +156,8 @@ func (w *slowWriter) wait(after time.Duration) error {
 	deadline := make(<-chan time.Time)
 	for {
 		select {
-		case <-w.changed:
-			deadline = time.After(time.Until(w.deadline))
+		case at := <-w.deadlines:
+			deadline = time.After(time.Until(at))
 		case <-deadline:
 			return os.ErrDeadlineExceeded
 		case <-enough:
@@ -234,7 +232,7 @@ func TestASlowReaderHasTimeForEachPiece(t *testing.T) {
 		}
 		w := newSlowWriter()
 		w.write = func(p []byte) (int, error) {
-			if err := w.wait(20 * time.Second); err != nil {
+			if err := w.wait(20 * time.Second * time.Duration(len(p)) / (16 << 10)); err != nil {
 				return 0, err
 			}
 			return w.ResponseRecorder.Write(p)

@@ -28,7 +28,7 @@ type jsonState struct {
 	deadline time.Duration // of the first valid command, by the loop's clock
 	heard    bool          // it came
 
-	reply reply // under way; commands wait for it
+	reply *reply // under way, commands wait for it; nil: there is none
 
 	connection notiflux.Connection
 	seats      map[notiflux.Topic]*presence.Seat // where the client is a member; nil: nowhere

@@ -10,7 +10,7 @@ import (
 
 // A reply is an answer that can be large, a history or a list of members: it is encoded
 // when the socket takes it. It goes out as one message of as many frames as it needs, and no
-// other message comes between them (RFC 6455 section 5.4). The zero reply is none.
+// other message comes between them (RFC 6455 section 5.4).
 type reply struct {
 	answer *answer.Answer
 	bytes  int  // that it owned when it was made
@@ -46,17 +46,17 @@ func (s *Session) historyJSON(c wire.JSONCommand) {
 
 // reply has a large answer given.
 func (s *Session) reply(a *answer.Answer) {
-	s.setReply(reply{answer: a, bytes: a.Owned()})
+	s.setReply(&reply{answer: a, bytes: a.Owned()})
 	s.conn.Dirty()
 }
 
 // replying reports whether a reply is to be given, or is not given whole.
-func (s *Session) replying() bool { return s.json != nil && s.json.reply.answer != nil }
+func (s *Session) replying() bool { return s.json != nil && s.json.reply != nil }
 
 // nextOfReply is Next while there is a reply: what was answered before it, then its
 // frames, one at a time.
 func (s *Session) nextOfReply(p *pull) []byte {
-	r := &s.json.reply
+	r := s.json.reply
 	if !r.begun && len(s.answers) > 0 {
 		return s.answers
 	}
@@ -78,7 +78,7 @@ func (s *Session) wroteReply(n int) {
 	if s.json.reply.answer.Len() > 0 {
 		return
 	}
-	s.setReply(reply{})
+	s.setReply(nil)
 	if !s.waiting {
 		s.conn.Resume()
 	}

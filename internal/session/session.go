@@ -144,7 +144,7 @@ func (s *Session) Gone() {
 func (s *Session) letGo() {
 	s.unsubscribeAll()
 	if s.json != nil {
-		s.setReply(reply{})
+		s.setReply(nil)
 	}
 }
 

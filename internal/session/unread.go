@@ -54,8 +54,8 @@ func (s *Session) setAnswers(answers []byte) {
 	s.charge(before)
 }
 
-// setReply replaces the large answer under way.
-func (s *Session) setReply(r reply) {
+// setReply replaces the large answer under way; nil: there is none.
+func (s *Session) setReply(r *reply) {
 	before := s.unread()
 	s.json.reply = r
 	s.charge(before)

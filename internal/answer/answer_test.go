@@ -1,0 +1,110 @@
+package answer_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// In whatever pieces it is asked for, an answer is the same bytes, and as many as it says:
+// the messages of its topics, in order, up to its limits.
+func TestAnAnswerInPieces(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h, offset := hub.New(hub.Config{Epoch: "E"}), uint64(0)
+		topics := []notiflux.Topic{"a", `"b"`, "empty"}
+		var published [3][]string
+		for range rapid.IntRange(0, 12).Draw(t, "messages") {
+			i := rapid.IntRange(0, 1).Draw(t, "topic")
+			text := strings.Repeat(rapid.SampledFrom([]string{"x", "\x01", "é😀", "\u2028", ""}).Draw(t, "text"), rapid.IntRange(0, 60_000).Draw(t, "length"))
+			published[i] = append(published[i], text)
+			h.Append([]notiflux.Publication{{Topic: topics[i], Body: notiflux.Body{Data: []byte(text)}}}, func() uint64 { offset++; return offset })
+		}
+		want := slices.Concat(published[:]...)
+		limit := rapid.IntRange(0, 15).Draw(t, "limit")
+		messages, taken := answer.UpTo(limit), 0
+		for _, name := range topics {
+			if place := h.History(name, notiflux.Position{Epoch: "E"}, 1000); place.Topic != nil {
+				_, n := messages.Take(t.Context(), place.Topic, place.Cursor, place.Count)
+				taken += n
+			}
+		}
+		a := messages.Answer([]byte(`{"messages":[`), []byte(`]}`))
+		length := a.Len()
+		var got []byte
+		for a.Len() > 0 {
+			room := rapid.IntRange(answer.MinRoom+1, 100_000).Draw(t, "room")
+			piece := a.Append(nil, room)
+			if len(piece) == 0 || len(piece) > room || a.Len() > 0 && len(piece) < room-answer.MinRoom-1 {
+				t.Fatalf("a piece of %d bytes in a room of %d, %d are left", len(piece), room, a.Len())
+			}
+			got = append(got, piece...)
+		}
+		var parsed struct{ Messages []struct{ Data string } }
+		if err := json.Unmarshal(got, &parsed); err != nil || len(got) != length {
+			t.Fatalf("%d bytes of %d: %v", len(got), length, err)
+		}
+		if len(parsed.Messages) != taken || taken < min(limit, len(want)) && length < answer.MaxBytes {
+			t.Fatalf("%d messages in %d bytes, %d were taken of %d up to %d", len(parsed.Messages), length, taken, len(want), limit)
+		}
+		for i, m := range parsed.Messages {
+			if m.Data != want[i] {
+				t.Fatalf("message %d has %d bytes, want %d", i, len(m.Data), len(want[i]))
+			}
+		}
+	})
+}
+
+// What the log dropped since, and an answer still has to give, is its lag.
+func TestTheLagOfAnAnswer(t *testing.T) {
+	h, offset := hub.New(hub.Config{Epoch: "E", PerTopic: topiclog.Limits{Count: 10}}), uint64(0)
+	publish := func() {
+		for range 10 {
+			h.Append([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { offset++; return offset })
+		}
+	}
+	publish()
+	messages := answer.UpTo(1000)
+	end := messages.History(t.Context(), h.History("a", notiflux.Position{}, 1000))
+	a := messages.Answer(nil, wire.AppendPageEnd(nil, end))
+	if a.Lag() != 0 {
+		t.Errorf("a lag of %d while the log has everything", a.Lag())
+	}
+	publish()
+	if want := uint64(10 * (10_000 + topiclog.Overhead)); a.Lag() != want {
+		t.Errorf("a lag of %d when the log has nothing of it, want %d", a.Lag(), want)
+	}
+	for a.Len() > 0 {
+		a.Append(nil, 64<<10)
+	}
+	if a.Lag() != 0 {
+		t.Errorf("a lag of %d at the end", a.Lag())
+	}
+}
+
+// Members stand where messages do.
+func TestAnAnswerOfMembers(t *testing.T) {
+	var members []notiflux.Member
+	for i := range 1000 {
+		members = append(members, notiflux.Member{Sub: fmt.Sprint(i), Info: []byte(`{"a":"` + strings.Repeat("i", i) + `"}`)})
+	}
+	a := answer.OfMembers([]byte(`{"members":[`), members, []byte(`]}`))
+	length := a.Len()
+	var got []byte
+	for a.Len() > 0 {
+		got = a.Append(got, 16<<10)
+	}
+	var parsed struct{ Members []struct{ Sub string } }
+	if err := json.Unmarshal(got, &parsed); err != nil || len(got) != length || len(parsed.Members) != 1000 || parsed.Members[999].Sub != "999" {
+		t.Errorf("%d members in %d bytes of %d: %v", len(parsed.Members), len(got), length, err)
+	}
+}
