@@ -260,16 +260,17 @@ func (g *gate) crowded(out bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.out = g.out || out
-	if g.sweeper == nil && (g.out || g.crowdedLocked() > 0) {
+	if g.sweeper == nil && (g.out || g.crowdedLocked()) {
 		g.sweeper = time.AfterFunc(crowdedEvery, g.sweep)
 	}
 }
 
-// crowdedLocked returns how many connections there are above nine tenths.
-func (g *gate) crowdedLocked() int { return g.open - (g.config.most - g.config.most/10) }
+// crowdedLocked reports whether fewer than a tenth of the connections are free.
+func (g *gate) crowdedLocked() bool { return g.open > g.config.most-g.config.most/10 }
 
-// sweep closes connections that are idle for long, the oldest first, until enough are
-// free. It comes again while they are not.
+// sweep closes connections that are idle for long, the oldest first, until half of all
+// are free: a tenth would be gone again with the next clients. It comes again while few
+// are free.
 func (g *gate) sweep() {
 	for _, c := range g.idlest() {
 		c.Close()
@@ -279,13 +280,13 @@ func (g *gate) sweep() {
 func (g *gate) idlest() []*conn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	excess := g.crowdedLocked()
-	if g.out {
-		excess, g.out = max(excess, g.config.most/10), false
-	}
-	if excess <= 0 || g.finishing.Load() {
+	if !g.out && !g.crowdedLocked() || g.finishing.Load() {
 		g.sweeper = nil
 		return nil
+	}
+	excess := g.open - g.config.most/2
+	if g.out {
+		excess, g.out = max(excess, g.open/2), false
 	}
 	g.sweeper.Reset(crowdedEvery)
 	before := int64(time.Since(g.start) - crowdedIdle)
