@@ -25,6 +25,7 @@ type Body struct {
 	Data   []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
 	JSON   bool   // Data is JSON, not a string
 	Notice bool   // nobody published it: Data is a whole object of the JSON protocol, about the topic
+	Whole  bool   // a Notice that replaces all notices before it: who gets this one needs none of them
 }
 
 // An Encoding names one way in which messages are written to clients.

@@ -19,20 +19,26 @@ func IsNotices(name notiflux.Topic) bool { return strings.HasPrefix(string(name)
 
 // Notify gives notices about a topic to who listens to them, in order. If nobody
 // does, they are dropped. Their offsets mean nothing outside of their log.
-func (h *Hub) Notify(name notiflux.Topic, notices ...[]byte) {
+func (h *Hub) Notify(name notiflux.Topic, notices ...[]byte) { h.tell(name, false, notices) }
+
+// NotifyWhole is Notify of a notice that replaces all notices about the topic
+// before it. A listener that is too far behind may go on from there.
+func (h *Hub) NotifyWhole(name notiflux.Topic, notice []byte) { h.tell(name, true, [][]byte{notice}) }
+
+func (h *Hub) tell(name notiflux.Topic, whole bool, notices [][]byte) {
 	h.mu.RLock()
 	t := h.topics[Notices(name)]
 	h.mu.RUnlock()
 	if t == nil {
 		return
 	}
-	for _, l := range h.notify(t, notices) {
+	for _, l := range h.notify(t, whole, notices) {
 		l.Wake()
 	}
 	h.shrink()
 }
 
-func (h *Hub) notify(t *Topic, notices [][]byte) []Listener {
+func (h *Hub) notify(t *Topic, whole bool, notices [][]byte) []Listener {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.forgotten {
@@ -41,7 +47,7 @@ func (h *Hub) notify(t *Topic, notices [][]byte) []Listener {
 	now := h.config.Now()
 	h.changeLocked(t, func() {
 		for _, data := range notices {
-			body := notiflux.Body{Data: data, JSON: true, Notice: true}
+			body := notiflux.Body{Data: data, JSON: true, Notice: true, Whole: whole}
 			t.log.Append(notiflux.Message{Topic: t.name, Position: h.Position(t.log.Head() + 1), Time: now, Body: body})
 		}
 		t.log.Expire(now)

@@ -3,7 +3,10 @@ package server
 import (
 	"net/http"
 
+	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/presence"
 )
 
 // Routes returns the routes of the public listener.
@@ -17,3 +20,25 @@ func Drained(s *Server) http.Handler {
 	s.broker.Close()
 	return api.NewRouter(s.origins, s.log, s.routes()...)
 }
+
+// Tell tells a server of a presence event, as its registry does, and returns the
+// notices that it makes of it.
+func Tell(s *Server, e presence.Event) (notices []*notiflux.Message, err error) {
+	_, place, err := s.hub.Join(hub.Notices(e.Topic), deaf{}, hub.Start{})
+	if err != nil {
+		return nil, err
+	}
+	s.tell(e)
+	for c := place.Cursor; ; {
+		entry, next, ok := c.Next()
+		if !ok {
+			return notices, nil
+		}
+		notices, c = append(notices, entry.Message()), next
+	}
+}
+
+// deaf is a listener that nothing wakes.
+type deaf struct{}
+
+func (deaf) Wake() {}

@@ -15,6 +15,12 @@ const maxMembersTold = 100
 func (s *Server) tell(e presence.Event) {
 	var notices [][]byte
 	switch e.Kind {
+	case presence.Counted:
+		s.hub.NotifyWhole(e.Topic, s.appendPresence(e, nil))
+		return
+	case presence.Listed:
+		s.hub.NotifyWhole(e.Topic, s.appendPresence(e, e.All))
+		return
 	case presence.Changed:
 		for members := range slices.Chunk(e.Left, maxMembersTold) {
 			notices = append(notices, wire.AppendLeave(nil, e.Topic, members))
@@ -22,10 +28,6 @@ func (s *Server) tell(e presence.Event) {
 		for members := range slices.Chunk(e.Joined, maxMembersTold) {
 			notices = append(notices, wire.AppendJoin(nil, e.Topic, members))
 		}
-	case presence.Counted:
-		notices = append(notices, s.appendPresence(e, nil))
-	case presence.Listed:
-		notices = append(notices, s.appendPresence(e, e.All))
 	}
 	s.hub.Notify(e.Topic, notices...)
 }

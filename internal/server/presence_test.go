@@ -22,6 +22,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/server"
 	"github.com/ikornaselur/notiflux/internal/server/servertest"
 )
 
@@ -430,5 +432,30 @@ func report(t *testing.T, faults []error) {
 			return
 		}
 		t.Error(fault)
+	}
+}
+
+// What says all there is to say replaces what came before it, for a client that is
+// behind; what says who moved does not.
+func TestListsAndCountsAreWhole(t *testing.T) {
+	s, err := server.Open(withKey(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Drained(s)
+	members := []notiflux.Member{{Sub: "u"}}
+	for name, c := range map[string]struct {
+		event presence.Event
+		whole bool
+	}{
+		"list":  {presence.Event{Kind: presence.Listed, Count: 1, All: members}, true},
+		"count": {presence.Event{Kind: presence.Counted, Count: 2000}, true},
+		"moves": {presence.Event{Kind: presence.Changed, Joined: members}, false},
+	} {
+		c.event.Topic = notiflux.Topic(name)
+		notices, err := server.Tell(s, c.event)
+		if err != nil || len(notices) != 1 || notices[0].Body.Whole != c.whole {
+			t.Errorf("%s: %d notices, %v; want one that is whole: %t", name, len(notices), err, c.whole)
+		}
 	}
 }

@@ -58,6 +58,32 @@ func (s *Session) absentAll() {
 	}
 }
 
+// leap has the client go on with the newest notice that replaces those before it, in
+// each topic, and returns by how many bytes its lag is less. That notice itself does
+// not count: a list of members can be larger than the lag that is allowed.
+func (s *Session) leap() (less uint64) {
+	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
+		lag := sub.feed.topic.Lag(sub.cursor)
+		if lag == 0 || !hub.IsNotices(sub.feed.topic.Name()) {
+			continue
+		}
+		at := sub.cursor
+		for {
+			entry, behind, ok := at.Next()
+			if !ok {
+				break
+			}
+			if entry.Message().Body.Whole {
+				sub.cursor = at
+				less += lag - sub.feed.topic.Lag(behind)
+				lag = sub.feed.topic.Lag(behind)
+			}
+			at = behind
+		}
+	}
+	return less
+}
+
 // membersJSON answers with who is present, off the loop: it may be many.
 func (s *Session) membersJSON(c wire.JSONCommand) {
 	s.credential(c, func(claims *auth.Claims, err error) {

@@ -165,6 +165,74 @@ func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 	}
 }
 
+// A list of members does not cut a client that is behind by little else, however large
+// it is: what came before it is replaced by it.
+func TestAListCutsNobody(t *testing.T) {
+	var members []notiflux.Member
+	for i := range 1000 {
+		members = append(members, notiflux.Member{Sub: fmt.Sprint(strings.Repeat("m", 240), i), Info: []byte(`{"x":"` + strings.Repeat("x", 1000) + `"}`)})
+	}
+	list := wire.AppendPresence(nil, wire.NoID, wire.Presence{Topic: "a", Count: len(members), Members: members})
+	moves := func(n int) func(w *world) {
+		return func(w *world) {
+			for i := range n {
+				w.join(fmt.Sprint("j", i))
+			}
+		}
+	}
+	listed := func(w *world) { w.hub.NotifyWhole("a", list) }
+	for name, c := range map[string]struct {
+		told []func(w *world)
+		cut  bool
+		gets int // notices
+	}{
+		"two behind":             {[]func(w *world){moves(1), listed, moves(1)}, false, 2},
+		"far behind, then lists": {[]func(w *world){moves(10_000), listed, moves(20), listed, moves(30)}, false, 31},
+		"far behind a list":      {[]func(w *world){listed, moves(10_000)}, true, 0},
+		"far behind":             {[]func(w *world){moves(10_000)}, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, topiclog.Limits{Count: 100, Bytes: 1 << 20}, nil)
+			slow := w.connectJSON(t, w.user("slow", "", time.Time{}))
+			slow.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
+			w.join("first")
+			w.group.Collect()
+			slow.write(10) // The rest of the frame goes out in any case.
+			for _, tell := range c.told {
+				tell(w)
+			}
+			w.group.Collect()
+			for range 3 {
+				slow.s.Tick(0)
+			}
+			if cut := slow.code == wire.CloseTooSlow; cut != c.cut {
+				t.Fatalf("close code %d, want it cut: %t", slow.code, c.cut)
+			}
+			if c.cut {
+				return
+			}
+			for slow.turn(); ; slow.turn() {
+				if w.group.Collect(); len(slow.s.Next()) == 0 {
+					break
+				}
+			}
+			got := slow.messages()
+			if len(got) != 1+c.gets || !strings.Contains(got[0], "first") {
+				t.Fatalf("got %d notices, want %d", len(got), 1+c.gets)
+			}
+			lists := 0
+			for _, m := range got {
+				if strings.HasPrefix(m, `{"type":"presence"`) && len(m) == len(list) {
+					lists++
+				}
+			}
+			if lists != 1 {
+				t.Errorf("got %d lists, want the newest one", lists)
+			}
+		})
+	}
+}
+
 // A topic with presence counts as two.
 func TestJSONPresenceCounts(t *testing.T) {
 	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.MaxTopics = 3 })

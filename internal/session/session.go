@@ -110,7 +110,7 @@ func (s *Session) Tick(now time.Duration) {
 	if s.replying() {
 		lag += s.json.reply.answer.Lag()
 	}
-	if lag > s.group.config.MaxLagBytes {
+	if most := s.group.config.MaxLagBytes; lag > most && lag-s.leap() > most {
 		s.cutOff(endTooSlow)
 	}
 }
