@@ -3,12 +3,7 @@ package api
 import (
 	"net/http"
 	"strconv"
-	"time"
 )
-
-// answerTimeout is how long the reader of an answer may take for each piece of it, or
-// for all of it if it is made in one.
-const answerTimeout = 30 * time.Second
 
 // Values of the headers of an answer, shared by all of them.
 var (
@@ -24,17 +19,13 @@ func setJSON(h http.Header) {
 
 // writeAnswer answers with body, which is JSON, and does not wait for a reader
 // without end. If it fails, w may still have body: HTTP/2 writes in the background.
-func writeAnswer(w http.ResponseWriter, status int, body []byte) error {
+func (a *API) writeAnswer(w http.ResponseWriter, status int, body []byte) error {
 	setJSON(w.Header())
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	c := http.NewResponseController(w)
-	// A fake in a test knows no deadlines; a connection does. The next request
-	// on it shall not meet this one.
-	_ = c.SetWriteDeadline(time.Now().Add(answerTimeout))
+	r := reader{control: http.NewResponseController(w), draining: a.draining}
+	r.start()
+	defer r.end()
 	w.WriteHeader(status)
-	// Who does not read is no fault: what was published is, what was read can be again.
 	_, err := w.Write(body)
-	_ = c.Flush()
-	_ = c.SetWriteDeadline(time.Time{})
 	return err
 }

@@ -62,7 +62,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	}
 	d.answer = b.appendAnswer(d.answer[:0])
 	if !b.one {
-		if err := writeAnswer(w, status, d.answer); err != nil {
+		if err := a.writeAnswer(w, status, d.answer); err != nil {
 			d.answer = nil
 		}
 		return nil

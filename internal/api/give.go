@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
@@ -19,9 +18,6 @@ const (
 
 	// freeBytes is up to how long an answer is given whatever other readers hold.
 	freeBytes = 4 << 10
-
-	// lagEvery is how often it is looked how far a slow reader is behind.
-	lagEvery = time.Second
 )
 
 // pieces are buffers for one piece each.
@@ -48,7 +44,7 @@ func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Con
 		// gone makes the next write fail.
 		ctx = context.WithoutCancel(ctx)
 	}
-	g := &giving{answer: find(ctx), maxLag: a.maxLag, control: http.NewResponseController(w)}
+	g := &giving{answer: find(ctx), maxLag: a.maxLag}
 	if ctx.Err() != nil {
 		return nil // What was found may not be all, and there is nobody to tell.
 	}
@@ -60,37 +56,30 @@ func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Con
 	}
 	setJSON(w.Header())
 	w.Header().Set("Content-Length", strconv.Itoa(g.answer.Len()))
-	g.extend()
+	g.reader = reader{control: http.NewResponseController(w), draining: a.draining, lags: g.lags}
+	g.start()
+	defer g.end()
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
 		g.run(ctx, w)
 	}
-	_ = g.control.Flush()
-	_ = g.control.SetWriteDeadline(time.Time{}) // The next request on the connection shall not meet it.
 	return nil
 }
 
 // giving is an answer on its way to its reader.
 type giving struct {
-	// Immutable.
-	maxLag  uint64
-	control *http.ResponseController
-
-	mu     sync.Mutex
-	answer *answer.Answer // guarded by mu once run was called
-	watch  *time.Timer    // guarded by mu
-	over   bool           // guarded by mu
+	reader
+	maxLag uint64         // immutable
+	answer *answer.Answer // guarded by mu from start on
 }
 
-// extend gives the reader time for another piece. A fake in a test knows no deadlines; a
-// connection does.
-func (g *giving) extend() { _ = g.control.SetWriteDeadline(time.Now().Add(answerTimeout)) }
+// lags reports whether the answer keeps too much of what the logs have dropped.
+func (g *giving) lags() bool { return g.answer.Lag() > g.maxLag }
 
 // run writes the answer. A reader who does not get all of it sees that its connection
 // (or its stream of HTTP/2) broke off.
 func (g *giving) run(ctx context.Context, w io.Writer) {
 	buffer := pieces.Get().(*[pieceBytes]byte)
-	defer g.end()
 	for {
 		piece, more := g.next(buffer[:0])
 		if _, err := w.Write(piece); err != nil {
@@ -108,35 +97,9 @@ func (g *giving) run(ctx context.Context, w io.Writer) {
 func (g *giving) next(dst []byte) (piece []byte, more bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.answer.Lag() > g.maxLag {
+	if g.lags() {
 		panic(http.ErrAbortHandler)
 	}
 	piece = g.answer.Append(dst, pieceBytes)
-	if more = g.answer.Len() > 0; more && g.watch == nil {
-		g.watch = time.AfterFunc(lagEvery, g.checkLag)
-	}
-	return piece, more
-}
-
-// checkLag ends an answer that keeps too much of what the logs have dropped, while its
-// reader takes nothing.
-func (g *giving) checkLag() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.over {
-		return
-	}
-	if g.answer.Lag() > g.maxLag {
-		_ = g.control.SetWriteDeadline(time.Now())
-	}
-	g.watch.Reset(lagEvery)
-}
-
-func (g *giving) end() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.over = true
-	if g.watch != nil {
-		g.watch.Stop()
-	}
+	return piece, g.answer.Len() > 0
 }

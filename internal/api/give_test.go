@@ -251,6 +251,60 @@ func TestASlowReaderHasTimeForEachPiece(t *testing.T) {
 	})
 }
 
+// A shutdown waits for a reader that takes its answer, and 5 s for one that does not.
+func TestAShutdownDoesNotWaitForAnUnreadAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		draining := make(chan struct{})
+		r := newReader(t, 1000, api.Config{Draining: draining})
+		for range 10 {
+			r.publish(t, "a", strings.Repeat("x", 60_000))
+		}
+		publisher := "Bearer " + token(t, r.signer, auth.Broadcast, "a")
+		stuck := func(serve func(w http.ResponseWriter)) chan time.Duration {
+			w := newSlowWriter()
+			w.write = func([]byte) (int, error) { return 0, w.wait(time.Hour) }
+			done := make(chan time.Duration, 1)
+			go func() {
+				began := time.Now()
+				serve(w)
+				done <- time.Since(began)
+			}()
+			return done
+		}
+		answers := map[string]chan time.Duration{
+			"history": stuck(func(w http.ResponseWriter) { r.serveTo(t.Context(), w, "/history?topic=a") }),
+			"broadcast": stuck(func(w http.ResponseWriter) {
+				request := httptest.NewRequest("POST", "/broadcast", strings.NewReader(`[{"topic":"a","message":1}]`))
+				request.Header.Set("Authorization", publisher)
+				r.handler.ServeHTTP(w, request)
+			}),
+		}
+		slow := newSlowWriter()
+		slow.write = func(p []byte) (int, error) {
+			if err := slow.wait(3 * time.Second); err != nil {
+				return 0, err
+			}
+			return slow.ResponseRecorder.Write(p)
+		}
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			r.serveTo(t.Context(), slow, "/history?topic=a")
+		}()
+		time.Sleep(10 * time.Second)
+		close(draining)
+		for name, done := range answers {
+			if took := <-done; took < 15*time.Second || took > 17*time.Second {
+				t.Errorf("%s: the shutdown began after 10 s, and the answer was given up after %v", name, took)
+			}
+		}
+		<-read
+		if length := slow.Header().Get("Content-Length"); length != fmt.Sprint(slow.Body.Len()) {
+			t.Errorf("%d bytes of %s for a reader that is slow", slow.Body.Len(), length)
+		}
+	})
+}
+
 // An unread answer keeps no more than the lag limit of what its topic has dropped.
 func TestAnUnreadAnswerDoesNotKeepABusyTopic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
