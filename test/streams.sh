@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Clients of event streams that are not ours, in Chromium, Node.js and Python, against
-# the real server: each through cuts, alone and through nginx with the settings of
+# the real server: each through cuts and a restart, alone and through nginx with the settings of
 # docs/operations.md. CHROMIUM names another browser of the family than the one found.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh

@@ -15,7 +15,7 @@ import httpx
 import requests
 import sseclient
 
-RETRY = 0.1  # seconds
+RETRY = 0.5  # seconds
 
 
 def by_sseclient(url: str, last: str) -> Iterator[tuple[str, str]]:
@@ -57,7 +57,8 @@ def main() -> None:
                 last = cursor or last
                 print(data, flush=True)
         except (requests.RequestException, httpx.HTTPError, json.JSONDecodeError) as error:
-            print(f"{library}: {error}", file=sys.stderr)  # JSON breaks off with the connection.
+            # JSON breaks off with the connection. The text of an error has the address.
+            print(f"{library}: {type(error).__name__}", file=sys.stderr)
         time.sleep(RETRY)
 
 

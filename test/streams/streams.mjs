@@ -1,4 +1,5 @@
-// Clients of event streams that are not ours, through cuts, alone and through nginx:
+// Clients of event streams that are not ours, through cuts, alone and through nginx, and
+// through a restart:
 //
 //   NOTIFLUX=binary WORK=folder-with-keys CHROMIUM=browser PYTHON=interpreter NGINX_PROGRAM=program SETTINGS=file node streams.mjs
 
@@ -32,7 +33,9 @@ const listens = (port) =>
 // nginx runs nginx before a server, with the settings that operators are told.
 async function nginx(server) {
   const port = await free();
-  const settings = readFileSync(SETTINGS, "utf8").replaceAll("127.0.0.1:8080", `127.0.0.1:${server}`);
+  const settings = readFileSync(SETTINGS, "utf8")
+    .replaceAll("127.0.0.1:8080", `127.0.0.1:${server}`)
+    .replace("add_header Cache-Control", "add_header Access-Control-Allow-Origin *; add_header Cache-Control"); // The page is of another origin.
   const fill = { FOLDER: WORK, LISTEN: port, SETTINGS: settings };
   const config = readFileSync(new URL("nginx.conf", import.meta.url), "utf8").replace(/FOLDER|LISTEN|SETTINGS/g, (name) => fill[name]);
   writeFileSync(`${WORK}/nginx.conf`, config);
@@ -89,16 +92,47 @@ async function resume(open, server, behind) {
   proxy.close();
 }
 
+// restart has clients read through nginx while the server behind it is away for a
+// while: none gives up, and each is told that it is another server.
+async function restart(clients) {
+  let server = await Server.start();
+  const { port } = server;
+  const proxied = await nginx(port);
+  const url = `http://127.0.0.1:${proxied.port}/events?topic=browser&token=${token}`;
+  const open = [];
+  for (const [name, client] of Object.entries(clients)) {
+    const c = { name, ...(await client(url)) };
+    open.push(c);
+    assert.equal((await c.next()).type, "hello", name);
+  }
+  await server.stop();
+  for (const c of open) assert.equal((await c.next()).code, "draining", c.name);
+  await pause(5000); // Each has tried, and found nobody.
+  server = await Server.start(`--port=${port}`);
+  for (const c of open) {
+    const got = await c.next().catch((error) => error);
+    assert.equal(got.topics?.browser.recovered, false, `${c.name}: ${got.message ?? JSON.stringify(got)}`);
+  }
+  await server.broadcast("after the restart");
+  for (const c of open) assert.equal((await c.next()).data, "after the restart", c.name);
+  for (const c of open) await c.close();
+  await proxied.stop();
+  await server.stop();
+}
+
 const server = await Server.start();
 const proxied = await nginx(server.port);
 const browser = await Browser.start();
-for (const [name, open] of Object.entries(all(browser))) {
+const clients = all(browser);
+for (const [name, open] of Object.entries(clients)) {
   for (const [way, port] of [["alone", server.port], ["through nginx", proxied.port]]) {
     console.log(`${name}, ${way}`);
     await resume(open, server, port);
   }
 }
-await browser.close();
 await proxied.stop();
 await server.stop();
+console.log("all of them, while the server restarts behind nginx");
+await restart(clients);
+await browser.close();
 process.exit(); // Libraries keep timers.
