@@ -94,6 +94,7 @@ type Loop struct {
 	marking rank          // what Dirty makes a connection
 	reading *Conn         // whose client is in Read
 	more    bool          // Collect has more to mark
+	due     bool          // connections whose time has come wait for their tick
 	until   time.Duration // when the time is over to read, or to write
 	work    int           // done since the clock was read
 	late    bool          // it was over when the clock was read
@@ -217,8 +218,19 @@ func (l *Loop) turn() {
 	runtime.Gosched() // Publishers that wait for this processor go first: what they send leaves in this turn.
 	l.runPosts()
 	l.serve()
-	for c := l.wheel.due(l.now); c != nil; c = l.wheel.due(l.now) {
-		l.tick(c)
+	l.tickDue()
+}
+
+// tickDue gives their tick to connections whose time has come, for as long as half a
+// slice: thousands may have come at the same moment.
+func (l *Loop) tickDue() {
+	l.begin(l.clock() + urgentSlice)
+	for l.due = true; l.due && !l.over(); {
+		c := l.wheel.due(l.now)
+		if l.due = c != nil; l.due {
+			l.work++
+			l.tick(c)
+		}
 	}
 }
 

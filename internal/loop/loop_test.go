@@ -26,7 +26,7 @@ type echo struct {
 	gone  int
 
 	writes  *int // of all clients together; nil: not counted
-	endless bool // it always has a byte to write, and writes slowly
+	endless bool // it always has a byte to write, and writes slowly; its ticks are slow, too
 	readAt  int  // writes when it was given a byte
 	waited  int  // writes from then until its own
 
@@ -95,6 +95,9 @@ func spin() {
 
 func (e *echo) Tick(now time.Duration) time.Duration {
 	e.ticks = append(e.ticks, now)
+	if e.endless {
+		spin()
+	}
 	return now + e.every
 }
 

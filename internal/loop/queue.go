@@ -144,7 +144,7 @@ func (l *Loop) waiting() bool {
 			return true
 		}
 	}
-	return l.more
+	return l.more || l.due
 }
 
 // begin has over report true from a time on.
