@@ -308,16 +308,17 @@ func unacknowledged(fd int) (n uint32, ok bool) {
 	return uint32(held), err == nil
 }
 
-// unacknowledgedBy is unacknowledged of a TCP connection, or of one over TCP.
+// unacknowledgedBy is unacknowledged of the socket of a connection, or of that which
+// it is over.
 func unacknowledgedBy(nc net.Conn) (n uint32, ok bool) {
 	if over, isOver := nc.(interface{ NetConn() net.Conn }); isOver {
 		nc = over.NetConn()
 	}
-	tcp, isTCP := nc.(*net.TCPConn)
-	if !isTCP {
+	of, isOf := nc.(syscall.Conn)
+	if !isOf {
 		return 0, false
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := of.SyscallConn()
 	if err != nil {
 		return 0, false
 	}
