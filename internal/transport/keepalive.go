@@ -26,9 +26,20 @@ func (w *WebSocket) Tick(now time.Duration) (next time.Duration) {
 	return w.checkEnd(now)
 }
 
+// maxLate is how late a tick may be without a reason to ask for one.
+const maxLate = 2 * time.Second
+
 // checkLife closes a client that is silent or too slow to finish a message,
 // and pings the others.
 func (w *WebSocket) checkLife(now time.Duration) {
+	// While the loop stood still nothing was read, and no ping went out. That time
+	// does not count against the client.
+	if late := now - w.nextTick(); late > maxLate {
+		w.heard += late
+		if w.in != nil {
+			w.in.began += late
+		}
+	}
 	if w.held { // what is not read does not count against the client
 		if w.paused() && now >= w.inflateAgain {
 			w.sock.Resume()

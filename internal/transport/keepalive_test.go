@@ -73,6 +73,32 @@ func TestBusyIsNotSilence(t *testing.T) {
 	equal(t, "Closing()", f.ws.Closing(), true)
 }
 
+// The time in which the loop stood still is not the client's silence, and no part of
+// the time that its message takes.
+func TestALoopThatStoodStillClosesNobody(t *testing.T) {
+	stand := func(f *fake, d time.Duration) {
+		f.now, f.tick = f.now+d, transport.Never
+		f.Arm(f.conn.Tick(f.now))
+		f.write(1 << 20)
+	}
+	for name, in := range map[string][]byte{"nothing": nil, "a message under way": text("hello")[:4]} {
+		f := dial(&transport.Config{MessageTimeout: 30 * second})
+		f.wait(20 * second)
+		f.read(in, whole)
+		for range 3 {
+			stand(f, 500*second)
+			if in != nil {
+				break // What goes on is the message.
+			}
+			f.read(frame(0x8a, ""), whole)
+		}
+		equal(t, name+": Closing()", f.ws.Closing(), false)
+		f.wait(60 * second)
+		f.write(1 << 20)
+		equal(t, name+": Closing() later", f.ws.Closing(), true)
+	}
+}
+
 func TestMessageTimeout(t *testing.T) {
 	whole := cat(frame(0x01, "hel"), frame(0x80, "lo"))
 	for n := 1; n < len(whole); n++ {
