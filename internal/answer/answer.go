@@ -27,8 +27,9 @@ import (
 // docs/protocol.md, section 6. The first message always does.
 const MaxBytes = 1 << 20
 
-// MinRoom is the least room, in bytes, in which [Answer.Append] always gets on.
-const MinRoom = max(wire.MinRoom, wire.MaxMemberBytes)
+// MinRoom is the least room, in bytes, in which [Answer.Append] always gets on: for a
+// comma and what comes behind it at once.
+const MinRoom = len(",") + max(wire.MinRoom, wire.MaxMemberBytes)
 
 // Messages are those of an answer. The zero value has room for none.
 type Messages struct {
@@ -158,7 +159,7 @@ func (a *Answer) appendItem(dst []byte, end int) []byte {
 	switch {
 	case !a.under.Done():
 		return a.under.Append(dst, end-len(dst))
-	case end-len(dst) <= MinRoom:
+	case end-len(dst) < MinRoom:
 	case len(a.spans) > 0:
 		return a.beginMessage(a.appendComma(dst))
 	case len(a.members) > 0:

@@ -42,9 +42,9 @@ func TestAnAnswerInPieces(t *testing.T) {
 		length := a.Len()
 		var got []byte
 		for a.Len() > 0 {
-			room := rapid.IntRange(answer.MinRoom+1, 100_000).Draw(t, "room")
+			room := rapid.OneOf(rapid.Just(answer.MinRoom), rapid.IntRange(answer.MinRoom, 100_000)).Draw(t, "room")
 			piece := a.Append(nil, room)
-			if len(piece) == 0 || len(piece) > room || a.Len() > 0 && len(piece) < room-answer.MinRoom-1 {
+			if len(piece) == 0 || len(piece) > room || a.Len() > 0 && len(piece) < room-answer.MinRoom {
 				t.Fatalf("a piece of %d bytes in a room of %d, %d are left", len(piece), room, a.Len())
 			}
 			got = append(got, piece...)
@@ -88,6 +88,25 @@ func TestTheLagOfAnAnswer(t *testing.T) {
 	}
 	if a.Lag() != 0 {
 		t.Errorf("a lag of %d at the end", a.Lag())
+	}
+}
+
+// The least room is enough for every piece, of messages and of members.
+func TestAnAnswerInTheLeastRoom(t *testing.T) {
+	h := hub.New(hub.Config{Epoch: "E"})
+	h.Append([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: []byte("x")}}, {Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { return 1 })
+	messages := answer.UpTo(10)
+	messages.History(t.Context(), h.History("a", notiflux.Position{}, 10))
+	members := []notiflux.Member{{Sub: "a"}, {Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}}
+	for name, a := range map[string]*answer.Answer{
+		"messages": messages.Answer(nil, []byte("]")),
+		"members":  answer.OfMembers(nil, members, []byte("]")),
+	} {
+		for a.Len() > 0 {
+			if piece := a.Append(nil, answer.MinRoom); len(piece) == 0 || len(piece) > answer.MinRoom {
+				t.Fatalf("%s: a piece of %d bytes in a room of %d, %d are left", name, len(piece), answer.MinRoom, a.Len())
+			}
+		}
 	}
 }
 
