@@ -51,8 +51,8 @@ func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
 	if err := refuseResume(q, r.Header); err != nil {
 		return historyRequest{}, err
 	}
-	if q.Has("since") {
-		if h.since, err = notiflux.ParsePosition(q.Get("since")); err != nil {
+	if since := q.Get("since"); since != "" {
+		if h.since, err = notiflux.ParsePosition(since); err != nil {
 			return historyRequest{}, naming("`since`", err)
 		}
 	}

@@ -72,13 +72,16 @@ func parseResume(q url.Values, h http.Header, topics int) (resumePoint, error) {
 }
 
 // checkResumeNames refuses a resume parameter that is there twice, or is spelled
-// in a way that this server does not know.
+// in a way that this server does not know, unless it is empty.
 func checkResumeNames(q url.Values) error {
 	for name, values := range q {
 		if !isResumeName(name) {
 			continue
 		}
 		if !slices.Contains(resumeParameters, name) {
+			if allEmpty(values) {
+				continue
+			}
 			return notiflux.Errorf(notiflux.Malformed, "a parameter looks like lastEventId and is spelled in another way: use lastEventId, or the header Last-Event-ID")
 		}
 		if len(values) > 1 {
@@ -104,14 +107,19 @@ var separators = strings.NewReplacer("_", "", "-", "")
 // something.
 func refuseResume(q url.Values, h http.Header) error {
 	for name, values := range q {
-		if name != "since" && isResumeName(name) && slices.ContainsFunc(values, func(v string) bool { return v != "" }) {
+		if name != "since" && isResumeName(name) && !allEmpty(values) {
 			return notiflux.Errorf(notiflux.Malformed, "there is a parameter like lastEventId: give `since`, a position, instead")
 		}
 	}
-	if slices.ContainsFunc(h[lastEventID], func(v string) bool { return v != "" }) {
+	if !allEmpty(h[lastEventID]) {
 		return notiflux.Errorf(notiflux.Malformed, "there is a header Last-Event-ID: give `since`, a position, instead")
 	}
 	return nil
+}
+
+// allEmpty reports whether a parameter or header counts as absent.
+func allEmpty(values []string) bool {
+	return !slices.ContainsFunc(values, func(v string) bool { return v != "" })
 }
 
 // parseParameter parses the text of a parameter: a cursor, or a position.
