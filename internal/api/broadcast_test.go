@@ -121,6 +121,10 @@ func TestBadBodies(t *testing.T) {
 		{`{"topic":"a","message":{"x":"\ud83d"}}`, 400, notiflux.Malformed, "UTF-8"},
 		{`{"topic":"\ud800","message":1}`, 400, notiflux.Malformed, "UTF-8"},
 		{`{` + ok + `,"\ud800":1}`, 400, notiflux.Malformed, "UTF-8"},
+		{`{` + ok + `,"\ud800":1,"\ud801":1}`, 400, notiflux.Malformed, "half a character"},
+		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":{"b":1,"b":1}}]`, 400, notiflux.Malformed, "twice in an object, at byte 74"},
+		{`[{` + ok + `,"\ud800":1},{` + ok + `,"key":"a","key":"b"}]`, 400, notiflux.Malformed, "twice"},
+		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":` + nested(64) + `}]`, 400, notiflux.Malformed, "deeper"},
 		{`{"topic":"a","message":"` + "\x00" + `"}`, 400, notiflux.Malformed, "byte"},
 		{`{"topic":"a","message":"` + "\n" + `"}`, 400, notiflux.Malformed, "byte"},
 

@@ -60,6 +60,14 @@ func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 	}
 }
 
+// A command with halves of different characters as names is refused with its ID.
+func TestTwoHalvesOfCharacters(t *testing.T) {
+	c, err := parseJSON([]byte(`{"\ud800":1,"\ud801":1,"type":"ping","id":7}`), limits)
+	if err == nil || !strings.Contains(err.Detail, "half a character") || c.ID != 7 {
+		t.Errorf("ID %d, %v; want 7 and half a character", c.ID, err)
+	}
+}
+
 func TestACommandOwnsItsMemory(t *testing.T) {
 	text := []byte(`{"type":"broadcast","topic":"topic","message":[1.50e+2, 2],"token":"token"}`)
 	c, err := parseJSON(text, limits)

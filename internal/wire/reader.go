@@ -24,8 +24,13 @@ const maxDepth = 64
 var ErrHalfCharacter = errors.New("wire: half a surrogate pair")
 
 // halves lets the decoder pass over what [JSONReader.Member] reports as
-// ErrHalfCharacter. Whether the text is UTF-8 is looked at before.
-var halves = jsontext.AllowInvalidUTF8(true)
+// ErrHalfCharacter. Whether the text is UTF-8 is looked at before. To the decoder all
+// halves are the same character, so two names with different ones are one name to it.
+// twice lets it pass over them: see [JSONReader.passHalves].
+var (
+	halves = jsontext.AllowInvalidUTF8(true)
+	twice  = jsontext.AllowDuplicateNames(true)
+)
 
 // A JSONReader reads one JSON object that a stranger sent, or an array of them (RFC
 // 8259, and strictly: RFC 7493), nothing behind it, member by member. Its errors are
@@ -54,6 +59,42 @@ func (r *JSONReader) decode(text []byte) {
 	r.json.Reset(&r.buffer, halves)
 }
 
+// decodeTwice is decode, and passes over names that stand twice.
+func (r *JSONReader) decodeTwice() {
+	r.buffer = *bytes.NewBuffer(r.text)
+	r.json.Reset(&r.buffer, halves, twice)
+}
+
+// passHalves has the decoder pass over names that stand twice if the text has half a
+// character. Of an object without one, and of what is in it, it looks for such names here.
+func (r *JSONReader) passHalves() error {
+	if halfCharacter(r.text) < 0 {
+		return nil
+	}
+	r.decodeTwice()
+	if !r.IsArray() {
+		return nil // What has a half is refused as a whole.
+	}
+	if _, err := r.json.ReadToken(); err != nil {
+		return r.notJSON(err)
+	}
+	for r.MoreElements() {
+		element, err := r.value()
+		if err != nil {
+			return err
+		}
+		if halfCharacter(element) >= 0 {
+			continue
+		}
+		_, err = jsontext.NewDecoder(bytes.NewBuffer(element)).ReadValue()
+		if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+			return r.twiceAt(r.json.InputOffset() - int64(len(element)) + e.ByteOffset)
+		}
+	}
+	r.decodeTwice()
+	return nil
+}
+
 // Size returns how much memory r keeps besides the text, in bytes.
 func (r *JSONReader) Size() int { return cap(r.scratch) }
 
@@ -62,7 +103,7 @@ func (r *JSONReader) IsArray() bool { return r.json.PeekKind() == jsontext.KindB
 
 // Begin reads the beginning of the object.
 func (r *JSONReader) Begin() error {
-	if err := r.checkUTF8(); err != nil {
+	if err := r.checkText(); err != nil {
 		return err
 	}
 	token, err := r.json.ReadToken()
@@ -79,7 +120,7 @@ func (r *JSONReader) Begin() error {
 
 // BeginArray reads the beginning of an array, after [JSONReader.IsArray].
 func (r *JSONReader) BeginArray() error {
-	if err := r.checkUTF8(); err != nil {
+	if err := r.checkText(); err != nil {
 		return err
 	}
 	if _, err := r.json.ReadToken(); err != nil {
@@ -178,7 +219,17 @@ func escapedUnit(text []byte) (unit rune, ok bool) {
 	return rune(n), err == nil
 }
 
-// checkUTF8 looks at the whole text, of which the decoder does not.
+// checkText looks at the whole text, once, for what the decoder does not.
+func (r *JSONReader) checkText() error {
+	if r.json.StackDepth() > 0 { // inside an array that was begun
+		return nil
+	}
+	if err := r.checkUTF8(); err != nil {
+		return err
+	}
+	return r.passHalves()
+}
+
 func (r *JSONReader) checkUTF8() error {
 	if utf8.Valid(r.text) {
 		return nil
@@ -295,9 +346,13 @@ func (r *JSONReader) notJSON(err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return notiflux.Errorf(notiflux.Malformed, "%s ends before its JSON does", r.what)
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		return notiflux.Errorf(notiflux.Malformed, "a member stands twice in an object, at byte %d", at)
+		return r.twiceAt(at)
 	}
 	return r.notJSONAt(at)
+}
+
+func (r *JSONReader) twiceAt(at int64) error {
+	return notiflux.Errorf(notiflux.Malformed, "a member stands twice in an object, at byte %d", at)
 }
 
 func (r *JSONReader) notJSONAt(at int64) error {
