@@ -95,6 +95,8 @@ func TestBatches(t *testing.T) {
 				"{\"error\":{\"code\":\"malformed\",\"message\":\"`topic` is missing\"}}," +
 				`{"topic":"a","position":"E:OFFSET"},{"topic":"b","position":"E:OFFSET"},` +
 				`{"topic":"a\n","error":{"code":"topic_invalid","message":"the topic has the control character U+000A at byte 1"}}]`},
+		{"two halves of different emojis", `[{"topic":"a","message":1},{"\ud800":1,"\ud801":2,"topic":"a","message":1},{"topic":"a","message":{"\ud800":1,"\ufffd":2}},"\ud800"]`, 207,
+			`[{"topic":"a","position":"E:OFFSET"},{"topic":"a","error":FAULT},{"topic":"a","error":FAULT},{"error":FAULT}]`},
 		{"half an emoji, wherever it stands", `[{"topic":"a","message":"\ud83d"},{"topic":"a","message":{"x":["\ude00"]}},{"topics":["a","b"],"message":"\ud83d"},` +
 			`{"topic":"\ud83d","message":1},{"topic":"a","message":1,"\ud83d":1},{"topic":"a","message":"\ud83d\ude00"}]`, 207,
 			`[{"topic":"a","error":FAULT},{"topic":"a","error":FAULT},{"topic":"a","error":FAULT},{"topic":"b","error":FAULT},{"error":FAULT},` +
@@ -117,8 +119,8 @@ func TestBatches(t *testing.T) {
 			t.Errorf("%s: %d %s\nwant %d %s", c.name, r.status, r.body, c.status, want)
 		}
 	}
-	if got := s.api.Stats(); got.Accepted != uint64(len(s.publisher.all())) || got.Refused != 21 || got.Failed != 0 {
-		t.Errorf("counted %+v, want %d accepted, 21 refused", got, len(s.publisher.all()))
+	if got := s.api.Stats(); got.Accepted != uint64(len(s.publisher.all())) || got.Refused != 24 || got.Failed != 0 {
+		t.Errorf("counted %+v, want %d accepted, 24 refused", got, len(s.publisher.all()))
 	}
 }
 
@@ -192,6 +194,9 @@ func TestKeysAndExclude(t *testing.T) {
 		{`{` + ok + `,"key":"k"}`, []string{`"k"`}, notiflux.Publication{Key: "k"}},
 		{`{` + ok + `}`, []string{`"a \"b\" \\c"`}, notiflux.Publication{Key: `a "b" \c`}},
 		{`{` + ok + `}`, []string{`a"b\c`}, notiflux.Publication{Key: `a"b\c`}},
+		{`{` + ok + `}`, []string{`"k";a=1`}, notiflux.Publication{Key: "k"}}, // its parameters mean nothing
+		{`{` + ok + `}`, []string{`"k;\"x";a;b=?1; *c-d="\";,";e=-1.5;f=tok/en;g=:YQ==:`}, notiflux.Publication{Key: `k;"x`}},
+		{`{` + ok + `}`, []string{`k;a=1`}, notiflux.Publication{Key: `k;a=1`}},
 		{`{` + ok + `,"key":"\"k\""}`, nil, notiflux.Publication{Key: `"k"`}},
 		{`{"topics":["b","a"],"message":1}`, []string{"k"}, notiflux.Publication{Key: "k"}},
 		{`[{` + ok + `,"key":"k"}]`, nil, notiflux.Publication{Key: "k"}},
@@ -223,6 +228,12 @@ func TestKeysAndExclude(t *testing.T) {
 		{`{` + ok + `}`, []string{`"k\"`}, "no quoted string"},
 		{`{` + ok + `}`, []string{`"k"x`}, "no quoted string"},
 		{`{` + ok + `}`, []string{`"k\x"`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k";`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k";A=1`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k";a=`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k";a="1`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k", "k"`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"k";a=1, "k"`}, "no quoted string"},
 	} {
 		var headers []string
 		for _, key := range c.header {

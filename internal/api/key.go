@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/ikornaselur/notiflux"
@@ -38,10 +39,15 @@ func (b *broadcast) takeKey(h http.Header) error {
 	return nil
 }
 
+// parameters are the parameters of an item of a structured field (RFC 8941, section
+// 3.1.2), each with a value or without.
+var parameters = regexp.MustCompile(`^(; *[a-z*][a-z0-9_.*-]*` +
+	`(=(-?[0-9]+(\.[0-9]+)?|"([ !#-\[\]-~]|\\["\\])*"|[A-Za-z*][!#$%&'*+.^_\x60|~0-9A-Za-z:/-]*|:[A-Za-z0-9+/=]*:|\?[01]))?)*$`)
+
 // unquote returns the string that s stands for: s itself, or what is between its
 // quotes if it is a string of a structured field (RFC 8941 section 4.2.5), as the
-// IETF draft for the header has it. ok is false when s begins with a quote and is
-// no such string.
+// IETF draft for the header has it. Parameters behind it mean nothing. ok is false
+// when s begins with a quote and is no such string.
 func unquote(s string) (text string, ok bool) {
 	rest, quoted := strings.CutPrefix(s, `"`)
 	if !quoted {
@@ -51,7 +57,7 @@ func unquote(s string) (text string, ok bool) {
 	for i := 0; i < len(rest); i++ {
 		switch c := rest[i]; c {
 		case '"':
-			return b.String(), i == len(rest)-1
+			return b.String(), parameters.MatchString(rest[i+1:])
 		case '\\':
 			if i++; i == len(rest) || rest[i] != '"' && rest[i] != '\\' {
 				return "", false
