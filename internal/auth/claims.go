@@ -100,7 +100,7 @@ func (c *Claims) Ended(now time.Time) error {
 // liveAt reports whether the token is still accepted at this time.
 func (c *Claims) liveAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
 
-func (c *Claims) expired() error {
+func (c *Claims) expired() *notiflux.Error {
 	return notiflux.Errorf(notiflux.TokenExpired, "the token expired at %s", c.Expires.UTC().Format(time.RFC3339))
 }
 

@@ -27,11 +27,13 @@ type failures struct {
 }
 
 type failure struct {
-	err *notiflux.Error
-	at  time.Time
+	err   *notiflux.Error
+	at    time.Time
+	until time.Time // when the token may be accepted; zero: never
 }
 
-// get returns why a token was refused within the last minute; nil: it is not known.
+// get returns why a token was refused within the last minute; nil: it is not known, or
+// the token may be accepted now.
 func (f *failures) get(k cacheKey, now time.Time) *notiflux.Error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -39,18 +41,21 @@ func (f *failures) get(k cacheKey, now time.Time) *notiflux.Error {
 	if age := now.Sub(found.at); !ok || age < 0 || age > failureAge {
 		return nil
 	}
+	if !found.until.IsZero() && !now.Before(found.until) {
+		return nil
+	}
 	return found.err
 }
 
 // put remembers why a token was refused.
-func (f *failures) put(k cacheKey, err *notiflux.Error, now time.Time) {
+func (f *failures) put(k cacheKey, err *checkedError, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.byKey == nil {
 		f.byKey = make(map[cacheKey]failure)
 	}
 	_, again := f.byKey[k]
-	f.byKey[k] = failure{err, now}
+	f.byKey[k] = failure{err.refusal, now, err.validAt}
 	switch {
 	case again: // it keeps its place in the ring
 	case len(f.ring) < maxFailures:

@@ -51,15 +51,54 @@ func TestFailuresAreRemembered(t *testing.T) {
 	}
 }
 
-// What costs no signature is not remembered, and neither is what may pass.
+// A token that is not valid yet is remembered as well, for a minute at most, and not
+// past the moment when the clock may allow it: the leeway before nbf and iat.
+func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
+	issuer := newIssuer(t, 1)
+	began := time.Unix(now, 0)
+	clock := began
+	verifier := issuer.verifier(t, auth.Config{Now: func() time.Time { return clock }})
+	for name, c := range map[string]struct {
+		nbf, iat time.Duration // after the start
+		forgets  time.Duration
+		accepted bool // when the verifier forgets the refusal
+	}{
+		"nbf in an hour":               {time.Hour, 0, time.Minute + 1, false},
+		"iat in an hour":               {0, time.Hour, time.Minute + 1, false},
+		"nbf soon":                     {auth.Leeway + 10*time.Second, 0, 10 * time.Second, true},
+		"iat soon":                     {0, auth.Leeway + 10*time.Second, 10 * time.Second, true},
+		"nbf soon, and iat after that": {auth.Leeway + 10*time.Second, auth.Leeway + 20*time.Second, 20 * time.Second, true},
+	} {
+		token := issuer.token(t, goodHeader, fmt.Sprintf(`{%s,"exp":%d,"nbf":%d,"iat":%d}`, goodMembers,
+			began.Add(2*time.Hour).Unix(), began.Add(c.nbf).Unix(), began.Add(c.iat).Unix()))
+		clock = began
+		_, err := verifier.Verify(token)
+		wantRefused(t, token, err, notiflux.TokenInvalid)
+		if !auth.CostSignature(err) {
+			t.Errorf("%s: CostSignature(%v) = false, want true", name, err)
+		}
+		clock = began.Add(c.forgets - 1)
+		_, known, recalled := verifier.Recall(token)
+		if !known || recalled == nil || recalled.Error() != err.Error() || auth.CostSignature(recalled) {
+			t.Errorf("%s: Recall after %v = %t, %v; want the same refusal, without a check", name, c.forgets-1, known, recalled)
+		}
+		clock = began.Add(c.forgets)
+		if _, known, _ := verifier.Recall(token); known {
+			t.Errorf("%s: known after %v", name, c.forgets)
+		}
+		if _, err := verifier.Verify(token); err == nil != c.accepted {
+			t.Errorf("%s: Verify after %v = %v, want it accepted: %t", name, c.forgets, err, c.accepted)
+		}
+	}
+}
+
+// What costs no signature is not remembered.
 func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})
 	for name, token := range map[string]auth.Token{
-		"not valid yet":   issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1767326645,"nbf":1767326000}`),
-		"no scope":        issuer.token(t, goodHeader, `{"exp":1767326645,"sub":"u","topic":"a"}`),
-		"a wrong alg":     issuer.token(t, `{"alg":"none"}`, goodPayload),
-		"not valid at it": issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1767326645,"iat":1767326000}`),
+		"no scope":    issuer.token(t, goodHeader, `{"exp":1767326645,"sub":"u","topic":"a"}`),
+		"a wrong alg": issuer.token(t, `{"alg":"none"}`, goodPayload),
 	} {
 		_, err := verifier.Verify(token)
 		wantRefused(t, token, err, notiflux.TokenInvalid)

@@ -1,8 +1,8 @@
 // Package auth decides whom to believe: it holds the public keys, verifies the
 // tokens that clients bring, and says what they allow.
 //
-// A token is a JWT (RFC 7519). It is judged in this order, the cheap before
-// the dear: its form, byte by byte; whether it was verified before (a cache
+// A token is a JWT (RFC 7519). It is judged in this order, cheap checks before
+// expensive ones: its form, byte by byte; whether it was verified before (a cache
 // by SHA-256 of the token); its header and its claims, decoded strictly; its
 // signature, by a key whose algorithm is pinned; the clock. Everything that is
 // wrong with a token is a [notiflux.Error] with the code TokenInvalid, but
@@ -15,7 +15,8 @@
 // Invariants: only what a configured key signed becomes [Claims]; what is
 // cached was verified, and is checked against the clock at each hit; memory is
 // bounded, whatever strangers send; a token is neither kept nor printed. A token that
-// was refused after a check of its signature is refused without one for a minute.
+// was refused after a check of its signature is refused without one for a minute, or
+// until nbf and iat may have come.
 //
 // Scope words other than subscribe and broadcast are ignored, as are claims
 // that mean nothing here: one token may serve several services.
@@ -157,8 +158,8 @@ func (v *Verifier) verify(t Token) (*Claims, error) {
 		return claims, err
 	}
 	claims, err := v.judge(t)
-	if refusal, ok := errors.AsType[*notiflux.Error](err); ok && CostSignature(err) {
-		v.failures.put(k, refusal, v.now())
+	if e, ok := errors.AsType[*checkedError](err); ok {
+		v.failures.put(k, e, v.now())
 	}
 	if err != nil {
 		return nil, err
@@ -171,10 +172,20 @@ func (v *Verifier) verify(t Token) (*Claims, error) {
 // errSignature refuses a token that no key of the server has signed.
 var errSignature = invalid("the signature of the token fits no key of this server")
 
-// CostSignature reports whether a token that Verify refused with err took a check of
-// its signature, and would be refused again.
+// A checkedError is a refusal that followed a check of the signature.
+type checkedError struct {
+	refusal *notiflux.Error
+	validAt time.Time // when the token may be accepted; zero: never
+}
+
+func (e *checkedError) Error() string { return e.refusal.Error() }
+func (e *checkedError) Unwrap() error { return e.refusal }
+
+// CostSignature reports whether Verify checked the signature of the token that it
+// refused with err. It is false for a refusal that was remembered.
 func CostSignature(err error) bool {
-	return err == errSignature || err != nil && notiflux.Refusal(err).Code == notiflux.TokenExpired
+	_, ok := errors.AsType[*checkedError](err)
+	return ok
 }
 
 // judge returns the claims of a token whose form was checked.
@@ -232,17 +243,29 @@ func decodePart[T any](part string, decode func([]byte) (T, error)) (T, error) {
 	return decode(data)
 }
 
-// refusal returns what a stranger is told when the library refused the token.
+// refusal returns what a stranger is told when the library refused the token. The
+// library checks the signature before the clock, so every refusal followed a check.
 func (p *payload) refusal(err error) error {
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return p.expired()
+		return &checkedError{refusal: p.expired()}
 	case errors.Is(err, jwt.ErrTokenNotValidYet):
-		return invalid("the token is not valid before %s", p.notBefore.UTC().Format(time.RFC3339))
+		return &checkedError{invalid("the token is not valid before %s", p.notBefore.UTC().Format(time.RFC3339)), p.validAt()}
 	case errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
-		return invalid("the token was issued at %s, ahead of the server's clock", p.issuedAt.UTC().Format(time.RFC3339))
+		return &checkedError{invalid("the token was issued at %s, ahead of the server's clock", p.issuedAt.UTC().Format(time.RFC3339)), p.validAt()}
 	}
-	return errSignature
+	return &checkedError{refusal: errSignature}
+}
+
+// validAt returns when the server begins to accept the token, as far as nbf and iat
+// decide about it.
+func (p *payload) validAt() (at time.Time) {
+	for _, date := range []*jwt.NumericDate{p.notBefore, p.issuedAt} {
+		if date != nil && date.After(at) {
+			at = date.Time
+		}
+	}
+	return at.Add(-Leeway)
 }
 
 // Check returns nil when claims that were verified before still hold, else a
