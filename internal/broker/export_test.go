@@ -10,9 +10,9 @@ const (
 func KeysForTest(b *Memory) int {
 	b.keys.mu.Lock()
 	defer b.keys.mu.Unlock()
-	n := len(b.keys.pending)
-	for _, g := range b.keys.settled {
-		n += len(g.entries)
+	n := 0
+	for _, g := range b.keys.generations {
+		n += len(g.pending) + len(g.entries)
 	}
 	return n
 }

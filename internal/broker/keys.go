@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,13 +22,13 @@ const (
 	DefaultMaxKeyBytes = 128 << 20
 
 	// shareOfFree bounds what one subject's keys may take: this many times what is
-	// still free. So one subject alone gets three quarters of the memory, many get
-	// equal parts of it, and there is always room for one that has none yet.
+	// still free. One subject alone gets three quarters of the memory. Several get
+	// equal parts of it and leave some free, so that a subject without any keys is
+	// refused only once the memory is full.
 	shareOfFree = 3
 
-	// keyBytes is the memory of one settled key: 40 bytes in a map that is between
-	// 44 and 88 % full. subjectBytes is that of one more subject in a generation,
-	// besides its text.
+	// keyBytes is the memory of one key: 40 bytes in a map that is between 44 and 88 %
+	// full. subjectBytes is that of one more subject in a generation, besides its text.
 	keyBytes     = 96
 	subjectBytes = 96
 
@@ -36,9 +37,10 @@ const (
 	generations = 4
 )
 
-// keys are what was published with a key within the last KeyTime. While its message
-// is being ordered, a key is pending; then it is an entry of the newest generation.
-// Safe for concurrent use.
+// keys are what was published with a key within the last KeyTime. A key belongs to the
+// generation that was the newest when it was claimed: it is pending while its message
+// is being ordered, then it is an entry. Only generations have maps, because a map
+// keeps its memory when its elements are deleted. Safe for concurrent use.
 type keys struct {
 	// Immutable after newKeys.
 	maxBytes int64
@@ -47,22 +49,24 @@ type keys struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	pending map[keyID]*first
-	settled []generation // oldest first
-	held    map[string]int64
-	bytes   int64       // sum of held
-	epoch   string      // of all settled positions
-	timer   *time.Timer // for the end of the oldest generation; nil: there is none
+	generations []*generation // oldest first
+	bytes       int64         // that all of them count
+	epoch       string        // of all settled positions
+	timer       *time.Timer   // for the end of the oldest generation; nil: there is none
 }
 
 // A keyID stands for a topic and a key: the first half of their SHA-256.
 type keyID [16]byte
 
-// A generation is the keys whose messages were ordered in a part of KeyTime.
+// A generation is the keys that were claimed in a part of KeyTime.
 type generation struct {
-	began   time.Time
+	began time.Time // when its first key was claimed
+	ends  time.Time // when no entry counts any more; it is dropped then, unless a key is pending
+
+	pending map[keyID]*first
 	entries map[keyID]entry
 	held    map[string]int64 // bytes by subject
+	bytes   int64            // sum of held
 }
 
 // An entry is a key whose message was ordered. It has no pointers, so that the
@@ -77,10 +81,11 @@ type entry struct {
 // however long that takes.
 type first struct {
 	// Immutable.
-	id      keyID
-	digest  uint64
-	subject string
-	done    chan struct{} // closed when it is known what became of it
+	id         keyID
+	digest     uint64
+	subject    string
+	generation *generation   // nil: the message was ordered before
+	done       chan struct{} // closed when it is known what became of it
 
 	// Immutable once done is closed.
 	position notiflux.Position
@@ -88,7 +93,7 @@ type first struct {
 }
 
 func newKeys(maxBytes int64) *keys {
-	k := &keys{maxBytes: maxBytes, start: time.Now(), pending: make(map[keyID]*first), held: make(map[string]int64)}
+	k := &keys{maxBytes: maxBytes, start: time.Now()}
 	_, _ = rand.Read(k.secret[:]) // It never fails.
 	return k
 }
@@ -129,7 +134,7 @@ func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.dropLocked(now)
-	if f := k.pending[id]; f != nil {
+	if f := k.pendingLocked(id); f != nil {
 		if f.digest != digest {
 			return nil, false, errKeyReused
 		}
@@ -143,40 +148,70 @@ func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
 		close(f.done)
 		return f, false, errElsewhere
 	}
-	if err := k.roomLocked(p.Subject); err != nil {
+	g := k.newestLocked(now)
+	if err := k.chargeLocked(g, p.Subject); err != nil {
 		return nil, false, err
 	}
-	k.chargeLocked(p.Subject, keyBytes)
-	f = &first{id: id, digest: digest, subject: p.Subject, done: make(chan struct{})}
-	k.pending[id] = f
+	f = &first{id: id, digest: digest, subject: p.Subject, generation: g, done: make(chan struct{})}
+	g.pending[id] = f
 	return f, true, nil
 }
 
 var errKeyReused = notiflux.Errorf(notiflux.KeyReused, "another message was published with this key: a key stands for one message")
 
-// roomLocked returns nil if the keys of a subject may take more memory.
-func (k *keys) roomLocked(subject string) error {
-	free := k.maxBytes - k.bytes - keyBytes
+// chargeLocked counts a key of a subject in g, unless its memory would go beyond a limit.
+func (k *keys) chargeLocked(g *generation, subject string) error {
+	n := int64(keyBytes)
+	if _, ok := g.held[subject]; !ok {
+		n += firstKeyBytes(subject)
+	}
+	var held int64
+	for _, g := range k.generations {
+		held += g.held[subject]
+	}
+	free := k.maxBytes - k.bytes - n
 	switch {
 	case free < 0:
 		return notiflux.Errorf(notiflux.OverCapacity, "the keys of the last %v take all of their %d bytes: publish again later, or without a key", KeyTime, k.maxBytes)
-	case k.held[subject] > shareOfFree*free:
-		return notiflux.Errorf(notiflux.OverCapacity, "the keys of this token's subject take %d bytes, its share: publish again later, or without a key", k.held[subject])
+	case held/shareOfFree > free:
+		return notiflux.Errorf(notiflux.OverCapacity, "the keys of this token's subject take %d bytes, its share: publish again later, or without a key", held)
+	}
+	k.addLocked(g, subject, n)
+	return nil
+}
+
+// firstKeyBytes is what the first key of a subject in a generation counts more.
+func firstKeyBytes(subject string) int64 { return subjectBytes + int64(len(subject)) }
+
+// releaseLocked takes back what chargeLocked counted for one key.
+func (k *keys) releaseLocked(g *generation, subject string) {
+	k.addLocked(g, subject, -keyBytes)
+	if rest := g.held[subject]; rest == firstKeyBytes(subject) {
+		k.addLocked(g, subject, -rest)
+		delete(g.held, subject)
+	}
+}
+
+func (k *keys) addLocked(g *generation, subject string, n int64) {
+	g.held[subject] += n
+	g.bytes += n
+	k.bytes += n
+}
+
+// pendingLocked returns the first publishing of a key that is under way; nil: none is.
+func (k *keys) pendingLocked(id keyID) *first {
+	for _, g := range k.generations {
+		if f := g.pending[id]; f != nil {
+			return f
+		}
 	}
 	return nil
 }
 
-func (k *keys) chargeLocked(subject string, n int64) {
-	k.bytes += n
-	if k.held[subject] += n; k.held[subject] == 0 {
-		delete(k.held, subject)
-	}
-}
-
 // settledLocked returns the entry of a key whose message was ordered and that still counts.
 func (k *keys) settledLocked(id keyID, now time.Time) (entry, bool) {
-	for i := len(k.settled) - 1; i >= 0; i-- {
-		if e, ok := k.settled[i].entries[id]; ok {
+	for i := len(k.generations) - 1; i >= 0; i-- {
+		if e, ok := k.generations[i].entries[id]; ok {
 			return e, now.Before(k.start.Add(time.Duration(e.until) * time.Second))
 		}
 	}
@@ -201,41 +236,43 @@ func (k *keys) settle(c claim, ps []notiflux.Publication) {
 	}
 }
 
-// keep moves what succeeded to the newest generation, and forgets what failed.
+// keep makes an entry of what succeeded, and forgets what failed.
 func (k *keys) keep(f *first) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.pending, f.id)
+	g := f.generation
+	delete(g.pending, f.id)
 	if f.err != nil {
-		k.chargeLocked(f.subject, -keyBytes)
+		k.releaseLocked(g, f.subject)
 		return
 	}
-	g := k.newestLocked(now)
-	if _, ok := g.held[f.subject]; !ok {
-		n := subjectBytes + int64(len(f.subject))
-		g.held[f.subject] = n
-		k.chargeLocked(f.subject, n)
-	}
-	g.held[f.subject] += keyBytes
 	k.epoch = f.position.Epoch
-	until := now.Add(KeyTime).Sub(k.start)
-	g.entries[f.id] = entry{f.digest, f.position.Offset, uint32((until + time.Second - 1) / time.Second)}
+	until := (now.Add(KeyTime).Sub(k.start) + time.Second - 1) / time.Second
+	g.entries[f.id] = entry{f.digest, f.position.Offset, uint32(until)}
+	if end := k.start.Add(until * time.Second); end.After(g.ends) { // It was pending for long.
+		g.ends = end
+	}
 }
 
-// newestLocked returns the generation that keys which settle now belong to.
+// newestLocked returns the generation that keys which are claimed now belong to.
 func (k *keys) newestLocked(now time.Time) *generation {
-	if n := len(k.settled); n == 0 || now.Sub(k.settled[n-1].began) >= KeyTime/generations {
-		k.settled = append(k.settled, generation{now, make(map[keyID]entry), make(map[string]int64)})
+	if n := len(k.generations); n > 0 && now.Sub(k.generations[n-1].began) < KeyTime/generations {
+		return k.generations[n-1]
 	}
+	g := &generation{
+		began:   now,
+		ends:    now.Add(KeyTime/generations + KeyTime + time.Second),
+		pending: make(map[keyID]*first),
+		entries: make(map[keyID]entry),
+		held:    make(map[string]int64),
+	}
+	k.generations = append(k.generations, g)
 	if k.timer == nil {
-		k.timer = time.AfterFunc(k.settled[0].end().Sub(now), k.drop)
+		k.timer = time.AfterFunc(g.ends.Sub(now), k.drop)
 	}
-	return &k.settled[len(k.settled)-1]
+	return g
 }
-
-// end returns when no entry of g counts any more.
-func (g *generation) end() time.Time { return g.began.Add(KeyTime/generations + KeyTime + time.Second) }
 
 // drop drops generations in time, also when nobody publishes.
 func (k *keys) drop() {
@@ -244,19 +281,25 @@ func (k *keys) drop() {
 	defer k.mu.Unlock()
 	k.dropLocked(now)
 	k.timer = nil
-	if len(k.settled) > 0 {
-		k.timer = time.AfterFunc(k.settled[0].end().Sub(now), k.drop)
+	if len(k.generations) > 0 {
+		// One that a pending key holds up is looked at again after a while.
+		next := k.generations[0].ends.Sub(now)
+		if next <= 0 {
+			next = KeyTime / generations
+		}
+		k.timer = time.AfterFunc(next, k.drop)
 	}
 }
 
+// dropLocked drops the generations that have ended. It walks no map.
 func (k *keys) dropLocked(now time.Time) {
-	for len(k.settled) > 0 && !now.Before(k.settled[0].end()) {
-		for subject, n := range k.settled[0].held {
-			k.chargeLocked(subject, -n)
+	k.generations = slices.DeleteFunc(k.generations, func(g *generation) bool {
+		over := len(g.pending) == 0 && !now.Before(g.ends)
+		if over {
+			k.bytes -= g.bytes
 		}
-		k.settled[0] = generation{}
-		k.settled = k.settled[1:]
-	}
+		return over
+	})
 }
 
 // await gives the publications that this call did not order what became of the first

@@ -1,0 +1,101 @@
+package broker_test
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topiclog"
+)
+
+// oneEach returns n publications with a key, each of a subject of its own.
+func oneEach(n int) []notiflux.Publication {
+	ps := make([]notiflux.Publication, n)
+	for i := range ps {
+		ps[i] = notiflux.Publication{Topic: "t", Key: fmt.Sprint(i), Subject: fmt.Sprintf("%0255d", i)}
+	}
+	return ps
+}
+
+// Once the keys of many subjects are over, nothing of their memory is left.
+func TestKeysGiveTheirMemoryBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100_000
+		b := broker.NewMemory(hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 1}}), broker.Config{})
+		before := heap()
+		b.Publish(t.Context(), oneEach(n))
+		if held := broker.KeysForTest(b); held != n {
+			t.Fatalf("%d keys are held, want %d", held, n)
+		}
+		time.Sleep(2 * broker.KeyTime)
+		synctest.Wait()
+		if left := heap() - before; b.KeyBytes() != 0 || left > n {
+			t.Errorf("%d bytes are counted and %d taken, want none and next to none", b.KeyBytes(), left)
+		}
+		runtime.KeepAlive(b)
+	})
+}
+
+// The keys of one request do not go beyond the limit, whoever they belong to.
+func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
+	const limit = 100_000
+	b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{MaxKeyBytes: limit})
+	ps := oneEach(1000)
+	b.Publish(t.Context(), ps)
+	if n := b.KeyBytes(); n > limit || n < limit*9/10 {
+		t.Errorf("keys take %d bytes, want nearly %d and not more", n, limit)
+	}
+	if err := ps[len(ps)-1].Err; !refused(err) {
+		t.Errorf("the last one: %v, want %s", err, notiflux.OverCapacity)
+	}
+}
+
+// Messages that were not published leave nothing behind of their keys and subjects.
+func TestFailedKeysCountNothing(t *testing.T) {
+	h := heldHub{hub.New(hub.Config{}), make(chan error, 1)}
+	h.let <- notiflux.Errorf(notiflux.OverCapacity, "full")
+	b := broker.NewMemory(h, broker.Config{})
+	b.Publish(t.Context(), oneEach(10))
+	if held := broker.KeysForTest(b); held != 0 || b.KeyBytes() != 0 {
+		t.Errorf("%d keys are held in %d bytes, want none", held, b.KeyBytes())
+	}
+}
+
+func TestAHugeKeyLimitRefusesNothing(t *testing.T) {
+	for _, limit := range []int64{1 << 61, 1 << 62, math.MaxInt64} {
+		b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{MaxKeyBytes: limit})
+		for i := range 3 {
+			if err := publishAs(b, "s", fmt.Sprint(i)); err != nil {
+				t.Errorf("limit %d: %v", limit, err)
+			}
+		}
+	}
+}
+
+// A key counts for its time after the message was ordered, however long that took.
+func TestASlowKeyCountsForItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := heldHub{hub.New(hub.Config{}), make(chan error)}
+		b := broker.NewMemory(h, broker.Config{})
+		result := make(chan notiflux.Publication, 1)
+		go func() { result <- publishKey(t, b, "k") }()
+		time.Sleep(2 * broker.KeyTime)
+		h.let <- nil
+		first := <-result
+		time.Sleep(broker.KeyTime - time.Second)
+		if again := publishKey(t, b, "k"); again.Position != first.Position || again.Err != nil {
+			t.Errorf("published again at %v, %v; want %v", again.Position, again.Err, first.Position)
+		}
+		time.Sleep(broker.KeyTime)
+		synctest.Wait()
+		if held := broker.KeysForTest(b); held != 0 {
+			t.Errorf("%d keys are held after their time, want none", held)
+		}
+	})
+}
