@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"strconv"
@@ -11,6 +12,13 @@ import (
 // maxMessageBytes bounds what an operator can allow: a message is held whole,
 // by the publisher's request and by every client's library.
 const maxMessageBytes = 8 * MiB
+
+// maxBytes bounds every size, and maxCount every number of things in memory, so that
+// sums and small multiples of them do not overflow. No machine comes near them.
+const (
+	maxBytes = 1 << 20 * MiB // 1 TiB
+	maxCount = math.MaxInt32
+)
 
 // Validate reports everything that is wrong with c in one error, [Problems].
 func (c *Serve) Validate() error {
@@ -57,7 +65,8 @@ func (c *Serve) validateKeys(p *Problems) {
 }
 
 func (c *Serve) validateHistory(p *Problems) {
-	p.positive("history-messages", int64(c.HistoryMessages))
+	p.count("history-messages", c.HistoryMessages)
+	p.size("history-total-bytes", c.HistoryTotalBytes)
 	p.when(c.HistoryAge <= 0, "history-age", "is %v: give a time above zero, as in 5m", c.HistoryAge)
 	p.when(c.HistoryTotalBytes < c.HistoryBytes, "history-total-bytes",
 		"is %v: give at least %s, which is %v", c.HistoryTotalBytes, Name("history-bytes"), c.HistoryBytes)
@@ -80,12 +89,14 @@ func (c *Serve) validateLimits(p *Problems) {
 		{"max-unread-bytes", c.MaxUnreadBytes, size, ""},
 		{"max-body-bytes", c.MaxBodyBytes, 2 * size, "twice "},
 	} {
+		p.size(room.flag, room.bytes)
 		p.when(room.bytes < room.need, room.flag, "is %v: give at least %s%s, which is %v", room.bytes, room.times, Name("max-message-bytes"), size)
 	}
+	p.size("max-key-bytes", c.MaxKeyBytes)
 	p.when(c.MaxKeyBytes < KiB, "max-key-bytes", "is %v: give at least %v", c.MaxKeyBytes, KiB)
 	c.validateConnections(p)
-	p.positive("max-topics", int64(c.MaxTopics))
-	p.positive("max-topics-per-connection", int64(c.MaxTopicsPerConnection))
+	p.count("max-topics", c.MaxTopics)
+	p.count("max-topics-per-connection", c.MaxTopicsPerConnection)
 }
 
 // validateConnections holds the limit on connections to the descriptors of the process:
@@ -136,8 +147,13 @@ func (p *Problems) when(wrong bool, flag, format string, args ...any) {
 	}
 }
 
-func (p *Problems) positive(flag string, n int64) {
+func (p *Problems) count(flag string, n int) {
 	p.when(n < 1, flag, "is %d: give a number above zero", n)
+	p.when(n > maxCount, flag, "is %d: give at most %d", n, maxCount)
+}
+
+func (p *Problems) size(flag string, b Bytes) {
+	p.when(b > maxBytes, flag, "is %v: give at most %v", b, maxBytes)
 }
 
 func (p *Problems) oneOf(flag, value string, allowed ...string) {

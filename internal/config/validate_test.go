@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +45,10 @@ func TestValidateAccepts(t *testing.T) {
 			c.MaxMessageBytes, c.MaxBodyBytes = 8*config.MiB, 16*config.MiB
 			c.HistoryBytes, c.MaxLagBytes = 8*config.MiB, 8*config.MiB
 		}},
+		{"the largest sizes", func(c *config.Serve) {
+			c.MaxBodyBytes, c.MaxKeyBytes, c.MaxLagBytes = config.KiB*config.GiB, config.KiB*config.GiB, config.KiB*config.GiB
+			c.MaxUnreadBytes, c.HistoryBytes, c.HistoryTotalBytes = config.KiB*config.GiB, config.KiB*config.GiB, config.KiB*config.GiB
+		}},
 		{"portable loops, a log in JSON", func(c *config.Serve) { c.Loops, c.LogFormat = "portable", "json" }},
 	}
 	for _, tt := range tests {
@@ -86,6 +91,14 @@ func TestValidateRefuses(t *testing.T) {
 		{"messages above the lag", func(c *config.Serve) { c.MaxLagBytes = 64*config.KiB - 1 }, "--max-lag-bytes (NOTIFLUX_MAX_LAG_BYTES) is 65535: give at least --max-message-bytes"},
 		{"messages above what may be unread", func(c *config.Serve) { c.MaxUnreadBytes = 64*config.KiB - 1 }, "--max-unread-bytes (NOTIFLUX_MAX_UNREAD_BYTES) is 65535: give at least --max-message-bytes"},
 		{"messages above half the body", func(c *config.Serve) { c.MaxBodyBytes = 128*config.KiB - 1 }, "--max-body-bytes (NOTIFLUX_MAX_BODY_BYTES) is 131071: give at least twice --max-message-bytes"},
+		{"bodies too large", func(c *config.Serve) { c.MaxBodyBytes = 1025 * config.GiB }, "--max-body-bytes (NOTIFLUX_MAX_BODY_BYTES) is 1025GiB: give at most 1024GiB"},
+		{"memory for keys too large", func(c *config.Serve) { c.MaxKeyBytes = 1 << 62 }, "--max-key-bytes (NOTIFLUX_MAX_KEY_BYTES) is 4294967296GiB: give at most 1024GiB"},
+		{"a lag too large", func(c *config.Serve) { c.MaxLagBytes = math.MaxInt64 }, "--max-lag-bytes (NOTIFLUX_MAX_LAG_BYTES) is 9223372036854775807: give at most 1024GiB"},
+		{"unread bytes too many", func(c *config.Serve) { c.MaxUnreadBytes = math.MaxInt64 }, "--max-unread-bytes (NOTIFLUX_MAX_UNREAD_BYTES) is 9223372036854775807: give at most 1024GiB"},
+		{"a history too large", func(c *config.Serve) { c.HistoryTotalBytes = math.MaxInt64 }, "--history-total-bytes (NOTIFLUX_HISTORY_TOTAL_BYTES) is 9223372036854775807: give at most 1024GiB"},
+		{"too many messages of history", func(c *config.Serve) { c.HistoryMessages = math.MaxInt32 + 1 }, "--history-messages (NOTIFLUX_HISTORY_MESSAGES) is 2147483648: give at most 2147483647"},
+		{"too many topics", func(c *config.Serve) { c.MaxTopics = math.MaxInt32 + 1 }, "--max-topics (NOTIFLUX_MAX_TOPICS) is 2147483648: give at most 2147483647"},
+		{"too many topics per connection", func(c *config.Serve) { c.MaxTopicsPerConnection = math.MaxInt32 + 1 }, "--max-topics-per-connection (NOTIFLUX_MAX_TOPICS_PER_CONNECTION) is 2147483648: give at most 2147483647"},
 		{"negative connections", func(c *config.Serve) { c.MaxConnections = -1 }, "--max-connections (NOTIFLUX_MAX_CONNECTIONS) is -1"},
 		{"connections that the system does not have", func(c *config.Serve) { c.MaxConnections = 2_000_000 }, "--max-connections (NOTIFLUX_MAX_CONNECTIONS) is 2000000: the file descriptor limit of the process, "},
 		{"no topics", func(c *config.Serve) { c.MaxTopics = 0 }, "--max-topics (NOTIFLUX_MAX_TOPICS) is 0"},
