@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -12,72 +13,68 @@ import (
 	"math"
 	"math/big"
 	"slices"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A jwk is a JSON Web Key (RFC 7517 section 4), as far as it matters here.
+// A jwk is a JSON Web Key (RFC 7517 section 4), as far as it matters here. Members that
+// are null are not in it.
 type jwk struct {
-	Type       string   `json:"kty"`
-	ID         string   `json:"kid"`
-	Use        string   `json:"use"`
-	Operations []string `json:"key_ops"`
-	Algorithm  string   `json:"alg"`
+	kind       string // kty
+	id         string
+	use        string
+	operations []string // nil: not said
+	algorithm  string
 
 	// Parameters of public keys, in unpadded base64url (RFC 7518 section 6, RFC 8037).
-	Curve string `json:"crv"`
-	X     string `json:"x"`
-	Y     string `json:"y"`
-	N     string `json:"n"`
-	E     string `json:"e"`
-
-	// Parameters of private keys, and of symmetric ones.
-	D jsontext.Value `json:"d"`
-	P jsontext.Value `json:"p"`
-	Q jsontext.Value `json:"q"`
-	K jsontext.Value `json:"k"`
+	curve, x, y, n, e string
 }
+
+// Members of private keys (RFC 7518 section 6, RFC 8037); k is that of symmetric ones.
+var privateMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth"}
 
 var errJWK = errors.New("this is JSON, but not a JWK or a JWK set: give public keys as in RFC 7517, such as {\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",…}]}")
 
 // parseJWKs reads a JWK or a JWK set.
 func parseJWKs(data []byte) ([]key, error) {
-	var set struct {
-		Keys []jwk `json:"keys"`
-	}
-	if json.Unmarshal(data, &set) != nil {
+	m, err := decodeMembers(data)
+	if err != nil {
 		return nil, errJWK
 	}
-	if set.Keys == nil {
-		var one jwk
-		if json.Unmarshal(data, &one) != nil || one.Type == "" {
-			return nil, errJWK
-		}
-		k, err := one.key()
-		if err != nil {
-			return nil, err
-		}
-		return []key{k}, nil
+	if value, ok := m["keys"]; ok {
+		return parseJWKSet(value)
 	}
-	return parseJWKSet(set.Keys)
+	if kind, ok := m["kty"]; !ok || kind.Kind() != '"' {
+		return nil, errJWK
+	}
+	k, err := parseJWK(data)
+	if err != nil {
+		return nil, err
+	}
+	return []key{k}, nil
 }
 
 // parseJWKSet returns the keys of a set that tokens can be verified with. Sets of
 // identity providers hold others too, which are left out (RFC 7517 section 5), unless
 // they are secret.
-func parseJWKSet(set []jwk) (keys []key, err error) {
+func parseJWKSet(value jsontext.Value) (keys []key, err error) {
+	var set []jsontext.Value
+	if json.Unmarshal(value, &set, jsontext.AllowDuplicateNames(true)) != nil {
+		return nil, errJWK
+	}
 	var unusable error
-	for i := range set {
-		k, err := set[i].key()
+	for i, data := range set {
+		k, err := parseJWK(data)
 		switch {
 		case err == nil:
 			keys = append(keys, k)
 		case errors.Is(err, errSecret):
-			return nil, fmt.Errorf("key %d of the set: %w", i+1, err)
+			return nil, fmt.Errorf("key %s of the set: %w", keyName(i, data), err)
 		case unusable == nil:
-			unusable = fmt.Errorf("no key of the set can be used; key %d: %w", i+1, err)
+			unusable = fmt.Errorf("no key of the set can be used; key %s: %w", keyName(i, data), err)
 		}
 	}
 	if len(keys) == 0 && unusable == nil {
@@ -89,19 +86,88 @@ func parseJWKSet(set []jwk) (keys []key, err error) {
 	return keys, nil
 }
 
+// keyName names the element i of a set for people: by its place, and its kid if it has one.
+func keyName(i int, data jsontext.Value) string {
+	m, _ := decodeMembers(data)
+	var id string
+	if json.Unmarshal(m["kid"], &id) != nil || id == "" {
+		return strconv.Itoa(i + 1)
+	}
+	return fmt.Sprintf("%d (kid %.80q)", i+1, id)
+}
+
 // errSecret is in the chain of the refusal of a key that the server must not have.
 var errSecret = errors.New("give public keys only")
+
+// parseJWK returns the public key that data is.
+func parseJWK(data jsontext.Value) (key, error) {
+	m, err := decodeMembers(data)
+	isPrivate := func(name string) bool { return m[name] != nil }
+	switch { // also if something else is wrong with the key
+	case m["k"] != nil || string(m["kty"]) == `"oct"`:
+		return key{}, fmt.Errorf("this is a symmetric JWK (kty oct): whoever verifies tokens with it can also sign them; %w: EC, OKP or RSA", errSecret)
+	case slices.ContainsFunc(privateMembers, isPrivate):
+		return key{}, fmt.Errorf("this is a private JWK: keep it to yourself; %w: the same without d, p, q, dp, dq, qi and oth", errSecret)
+	case err != nil:
+		return key{}, err
+	}
+	k, err := decodeJWK(m)
+	if err != nil {
+		return key{}, err
+	}
+	return k.key()
+}
+
+// decodeMembers returns the members of an object that are not null, also when the error
+// says that a name is there twice.
+func decodeMembers(data jsontext.Value) (m map[string]jsontext.Value, err error) {
+	lenient := jsontext.AllowDuplicateNames(true)
+	if !data.IsValid(lenient) || data.Kind() != '{' {
+		return nil, errors.New("a JWK is a JSON object")
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(data), lenient)
+	_, _ = dec.ReadToken() // No read fails: data is valid.
+	m, seen := make(map[string]jsontext.Value), make(map[string]bool)
+	for dec.PeekKind() == '"' {
+		token, _ := dec.ReadToken()
+		name := token.String()
+		value, _ := dec.ReadValue()
+		if seen[name] {
+			err = fmt.Errorf("the JWK has %.80q twice", name)
+		}
+		seen[name] = true
+		if value.Kind() != 'n' {
+			m[name] = value.Clone()
+		}
+	}
+	return m, err
+}
+
+// decodeJWK reads the members that matter. Others may hold anything.
+func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
+	for _, member := range []struct {
+		name string
+		text *string
+	}{
+		{"kty", &k.kind}, {"kid", &k.id}, {"use", &k.use}, {"alg", &k.algorithm},
+		{"crv", &k.curve}, {"x", &k.x}, {"y", &k.y}, {"n", &k.n}, {"e", &k.e},
+	} {
+		if value, ok := m[member.name]; ok && json.Unmarshal(value, member.text) != nil {
+			return jwk{}, fmt.Errorf("%s of the JWK is not a string", member.name)
+		}
+	}
+	if value, ok := m["key_ops"]; ok && json.Unmarshal(value, &k.operations) != nil {
+		return jwk{}, errors.New("key_ops of the JWK is not a list of strings")
+	}
+	return k, nil
+}
 
 // key returns the public key that k is.
 func (k *jwk) key() (key, error) {
 	switch {
-	case k.Type == "oct" || k.K != nil:
-		return key{}, fmt.Errorf("this is a symmetric JWK (kty oct): whoever verifies tokens with it can also sign them; %w: EC, OKP or RSA", errSecret)
-	case k.D != nil || k.P != nil || k.Q != nil:
-		return key{}, fmt.Errorf("this is a private JWK: keep it to yourself; %w: the same without d, p, q, dp, dq, qi and oth", errSecret)
-	case k.Use != "" && k.Use != "sig":
-		return key{}, fmt.Errorf("a JWK with the use %q does not verify signatures", k.Use)
-	case k.Operations != nil && !slices.Contains(k.Operations, "verify"):
+	case k.use != "" && k.use != "sig":
+		return key{}, fmt.Errorf("a JWK with the use %q does not verify signatures", k.use)
+	case k.operations != nil && !slices.Contains(k.operations, "verify"):
 		return key{}, errors.New("a JWK whose key_ops lack verify does not verify signatures")
 	}
 	public, err := k.public()
@@ -112,26 +178,26 @@ func (k *jwk) key() (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	if k.Algorithm != "" {
+	if k.algorithm != "" {
 		all := methods
 		methods = slices.DeleteFunc(slices.Clone(methods), func(m jwt.SigningMethod) bool {
-			return m.Alg() != k.Algorithm && (k.Algorithm != "Ed25519" || m != jwt.SigningMethodEdDSA) // its name since RFC 9864
+			return m.Alg() != k.algorithm && (k.algorithm != "Ed25519" || m != jwt.SigningMethodEdDSA) // its name since RFC 9864
 		})
 		if len(methods) == 0 {
-			return key{}, fmt.Errorf("a JWK with the alg %q cannot be used: this key verifies %s", k.Algorithm, all[0].Alg())
+			return key{}, fmt.Errorf("a JWK with the alg %q cannot be used: this key verifies %s", k.algorithm, all[0].Alg())
 		}
 	}
-	return key{id: k.ID, methods: methods, public: public}, nil
+	return key{id: k.id, methods: methods, public: public}, nil
 }
 
 // public decodes the parameters.
 func (k *jwk) public() (crypto.PublicKey, error) {
-	switch k.Type {
+	switch k.kind {
 	case "EC":
-		if k.Curve != "P-256" {
-			return nil, fmt.Errorf("a key on the curve %s cannot be used; %s", k.Curve, rightKey)
+		if k.curve != "P-256" {
+			return nil, fmt.Errorf("a key on the curve %s cannot be used; %s", k.curve, rightKey)
 		}
-		x, y := decodeParameter(k.X), decodeParameter(k.Y)
+		x, y := decodeParameter(k.x), decodeParameter(k.y)
 		if len(x) != 32 || len(y) != 32 {
 			return nil, errors.New("x and y of a JWK on P-256 are 32 bytes each, in base64url without padding")
 		}
@@ -141,22 +207,22 @@ func (k *jwk) public() (crypto.PublicKey, error) {
 		}
 		return public, nil
 	case "OKP":
-		if k.Curve != "Ed25519" {
-			return nil, fmt.Errorf("a key on the curve %s cannot be used: of the type OKP, Ed25519 can", k.Curve)
+		if k.curve != "Ed25519" {
+			return nil, fmt.Errorf("a key on the curve %s cannot be used: of the type OKP, Ed25519 can", k.curve)
 		}
-		x := decodeParameter(k.X)
+		x := decodeParameter(k.x)
 		if len(x) != ed25519.PublicKeySize {
 			return nil, fmt.Errorf("x of a JWK on Ed25519 is %d bytes, in base64url without padding", ed25519.PublicKeySize)
 		}
 		return ed25519.PublicKey(x), nil
 	case "RSA":
-		n, e := new(big.Int).SetBytes(decodeParameter(k.N)), new(big.Int).SetBytes(decodeParameter(k.E))
+		n, e := new(big.Int).SetBytes(decodeParameter(k.n)), new(big.Int).SetBytes(decodeParameter(k.e))
 		if n.Sign() == 0 || e.Bit(0) == 0 || e.Cmp(big.NewInt(3)) < 0 || e.Cmp(big.NewInt(math.MaxInt32)) > 0 {
 			return nil, errors.New("n and e of an RSA JWK are the modulus and an odd exponent, in base64url without padding")
 		}
 		return &rsa.PublicKey{N: n, E: int(e.Int64())}, nil
 	}
-	return nil, fmt.Errorf("a JWK of the type %q cannot be used: EC on P-256, OKP on Ed25519 and RSA can", k.Type)
+	return nil, fmt.Errorf("a JWK of the type %q cannot be used: EC on P-256, OKP on Ed25519 and RSA can", k.kind)
 }
 
 // decodeParameter returns nil for what is not unpadded base64url.

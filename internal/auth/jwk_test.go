@@ -119,6 +119,12 @@ func TestJWKsOfEachKind(t *testing.T) {
 		`{"keys":[{` + ec + `},{` + ed + `},{` + rs + `}]}`: "ES256 EdDSA RS256 PS256",
 		// What else identity providers have in a set is left out.
 		`{"keys":[{` + rs + `,"use":"enc","alg":"RSA-OAEP"},{"kty":"EC","crv":"P-384","x":"AA","y":"AA"},{"kty":"AKP"},{` + ec + `}],"other":1}`: "ES256",
+		// What is null is not there.
+		`{` + ec + `,"d":null,"p":null,"q":null,"dp":null,"k":null,"kid":null,"use":null,"alg":null,"key_ops":null}`: "ES256",
+		`{"keys":null,` + ec + `}`: "ES256",
+		// One key of a set that is odd does not spoil the others, and members that mean nothing here may hold anything.
+		`{"keys":[null,5,[],{"kty":"RSA","n":5},{"kty":1},{"kty":"EC","key_ops":"verify"},{` + rs + `,"kid":1},{` + rs + `,"kid":"a","kid":"b"},{` + ec + `}]}`: "ES256",
+		`{"keys":[{` + ec + `,"x5c":7,"ext":"no","a":{"b":1,"b":2}}],"keys2":5}`:                                                                                "ES256",
 	} {
 		verifier := verifierOf(t, keys)
 		for algorithm, sign := range sign {
@@ -175,8 +181,18 @@ func TestJWKsRefused(t *testing.T) {
 		`{"kty":1}`:                                                         "not a JWK or a JWK set",
 		`{"issuer":"https://id.example.com"}`:                               "not a JWK or a JWK set",
 		`{` + ec + `,"kid":"a","kid":"b"}`:                                  "not a JWK or a JWK set",
-		`{` + ec:                                                            "not a JWK or a JWK set",
-		`{"keys":[` + strings.Repeat(`{`+ec+`},`, 16) + `{` + ec + `}]}`:    "17 public keys, the most is 16",
+		`{` + ec + `,"kid":7}`:                                              "kid of the JWK is not a string",
+		`{` + ec + `,"key_ops":"verify"}`:                                   "key_ops of the JWK is not a list of strings",
+		`{"keys":[{"kty":"RSA","n":5}]}`:                                    "no key of the set can be used; key 1: n of the JWK is not a string",
+		`{"keys":[{` + ec + `,"kid":"a","kid":"b"}]}`:                       `key 1 (kid "b"): the JWK has "kid" twice`,
+		`{"keys":[7]}`:                                                      "key 1: a JWK is a JSON object",
+		`{"keys":{}}`:                                                       "not a JWK or a JWK set",
+		`{"keys":[{` + ec + `},{` + ec + `,"kid":"x","d":"A"}]}`:            `key 2 (kid "x") of the set: this is a private JWK`,
+		`{"keys":[{` + ec + `},{"kty":"RSA","n":5,"d":"A"}]}`:               "key 2 of the set: this is a private JWK",
+		`{"keys":[{` + ec + `},{"kty":"RSA","dp":"A","dp":"B"}]}`:           "key 2 of the set: this is a private JWK",
+		`{"keys":[{` + ec + `},{"kty":7,"k":{"a":1}}]}`:                     "key 2 of the set: this is a symmetric JWK",
+		`{` + ec: "not a JWK or a JWK set",
+		`{"keys":[` + strings.Repeat(`{`+ec+`},`, 16) + `{` + ec + `}]}`: "17 public keys, the most is 16",
 	} {
 		_, err := auth.ParseKeys([]byte(keys))
 		if err == nil || !strings.Contains(err.Error(), want) {
