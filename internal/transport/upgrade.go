@@ -122,7 +122,7 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	if len(key) != 1 || !validKey(key[0]) {
 		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Key must be there once, and be %d bytes in base64", keyBytes)
 	}
-	if err := checkOffers(r.Header); err != nil {
+	if err := u.checkOffers(r.Header); err != nil {
 		return err
 	}
 	if u.Over != nil {
@@ -197,23 +197,20 @@ func offeredToken(h http.Header) (token string, err error) {
 	return token, nil
 }
 
-// checkOffers returns what is wrong with the subprotocols that a client offers.
-// Browsers fail without a reason when none of theirs is agreed on, which a token
-// never is.
-func checkOffers(h http.Header) error {
-	token, others := false, false
-	for name := range offers(h) {
-		if strings.HasPrefix(name, tokenProtocol) {
-			token = true
-		} else if name != "" {
-			others = true
-		}
-	}
+// checkOffers returns what is wrong with the subprotocols that a client offers. A
+// browser that offers some fails without a reason when none is agreed on. With a token
+// among them the client means this server, so it is told; other clients that offer
+// unknown ones only get the text protocol.
+func (u *Upgrader) checkOffers(h http.Header) error {
 	if _, err := offeredToken(h); err != nil {
 		return err
 	}
-	if token && !others {
-		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol offers a token only: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
+	token := false
+	for name := range offers(h) {
+		token = token || strings.HasPrefix(name, tokenProtocol)
+	}
+	if token && u.choose(h) == "" {
+		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol offers a token and no subprotocol that this server knows: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
 	}
 	return nil
 }

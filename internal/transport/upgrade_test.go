@@ -228,8 +228,8 @@ func TestSubprotocol(t *testing.T) {
 		{header + "notiflux.token.aaa.bbb.ccc, notiflux.v1.text", "notiflux.v1.text", "aaa.bbb.ccc"},
 		{header + "notiflux.v1.json,notiflux.token.eyJ-_.eyJ0.x-_", "notiflux.v1.json", "eyJ-_.eyJ0.x-_"},
 		{header + "notiflux.v1.json\r\n" + header + " notiflux.token.a ", "notiflux.v1.json", "a"},
-		{header + "chat, notiflux.token.a", "", "a"},
-		{header + "chat, notiflux.token.notiflux.v1.text", "", "notiflux.v1.text"},
+		{header + "chat, notiflux.v1.text, notiflux.token.a", "notiflux.v1.text", "a"},
+		{header + "notiflux.v1.jsn", "", ""},
 		{header + "notiflux.token., notiflux.v1.json", "notiflux.v1.json", ""},
 		{header + "notiflux.token", "", ""},
 		{header + "Notiflux.Token.a", "", ""},
@@ -254,9 +254,17 @@ func TestSubprotocol(t *testing.T) {
 		", notiflux.token.a,",
 		"notiflux.token.",
 		"notiflux.token.notiflux.v1.text",
+		"notiflux.v1.jsn, notiflux.token.a",
+		"NOTIFLUX.V1.JSON, notiflux.token.a",
+		"chat, notiflux.token.notiflux.v1.text",
+		"notiflux.token.a\r\n" + header + "chat",
 	} {
 		answer, _, _ := exchange(t, address, request(header+offer))
 		equal(t, offer+": status", answer.StatusCode, 400)
+		body, err := io.ReadAll(answer.Body)
+		if err != nil || !strings.Contains(string(body), "Sec-WebSocket-Protocol") {
+			t.Errorf("%s: the answer is %q, %v; want it to name the header", offer, body, err)
+		}
 	}
 }
 
