@@ -10,6 +10,7 @@
 package origin
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -91,13 +92,8 @@ func parse(text string) (scheme, host string, err error) {
 	if strings.Contains(strings.TrimPrefix(host, "*."), "*") {
 		return "", "", fmt.Errorf("has %q: a star stands for subdomains only: write it as in https://*.example.com", text)
 	}
-	if addr, err := netip.ParseAddr(host); err == nil {
-		host = addr.String()
-	} else if _, err := strconv.ParseUint(host[strings.LastIndexByte(host, '.')+1:], 0, 64); err == nil {
-		return "", "", fmt.Errorf("has %q: browsers write an IPv4 address as four numbers, as in http://127.0.0.1", text)
-	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
+	if host, err = canonical(host); err != nil {
+		return "", "", fmt.Errorf("has %q: %w", text, err)
 	}
 	switch port, numErr := strconv.ParseUint(u.Port(), 10, 16); {
 	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && (numErr != nil || port == 0):
@@ -106,6 +102,40 @@ func parse(text string) (scheme, host string, err error) {
 		host += ":" + strconv.FormatUint(port, 10)
 	}
 	return scheme, host, nil
+}
+
+// canonical returns a host in lower case, which may begin with "*.", as browsers write
+// it in an origin (URL standard, host serializing).
+func canonical(host string) (string, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		switch {
+		case addr.Is4In6(): // Browsers write the last 32 bits in hexadecimal too.
+			b := addr.As16()
+			return fmt.Sprintf("[::ffff:%x:%x]", binary.BigEndian.Uint16(b[12:]), binary.BigEndian.Uint16(b[14:])), nil
+		case addr.Is6():
+			return "[" + addr.String() + "]", nil
+		}
+		return addr.String(), nil
+	}
+	name := strings.TrimPrefix(host, "*.")
+	labels := strings.TrimSuffix(name, ".") // A browser keeps the dot of a full name.
+	switch {
+	case isNumber(labels[strings.LastIndexByte(labels, '.')+1:]):
+		return "", errors.New("browsers write an IPv4 address as four numbers, as in http://127.0.0.1")
+	case !isLabels(labels):
+		return "", errors.New("a host is made of labels of letters, digits, - and _ with single dots between them, as in app.example.com")
+	}
+	return host, nil
+}
+
+// isNumber reports whether browsers take a host with this last label for an IPv4
+// address (URL standard, ends-in-a-number checker).
+func isNumber(label string) bool {
+	digits, isHex := strings.CutPrefix(label, "0x")
+	if isHex {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return label != "" && strings.Trim(label, "0123456789") == ""
 }
 
 // isDefault reports whether browsers leave out the port in an origin.
@@ -127,16 +157,15 @@ func (l List) Allows(header string) bool {
 	for _, w := range l.wildcards {
 		rest, isScheme := strings.CutPrefix(header, w.scheme)
 		name, isBelow := strings.CutSuffix(rest, w.suffix)
-		if isScheme && isBelow && isSubdomain(name) {
+		if isScheme && isBelow && isLabels(name) {
 			return true
 		}
 	}
 	return false
 }
 
-// isSubdomain reports whether name, which stands before a dot and a host, is made
-// of labels.
-func isSubdomain(name string) bool {
+// isLabels reports whether name is made of labels with single dots between them.
+func isLabels(name string) bool {
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || strings.ContainsFunc(label, func(r rune) bool {
 			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'

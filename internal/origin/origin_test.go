@@ -36,6 +36,17 @@ func TestListsAllowAndName(t *testing.T) {
 		{"https://app.example.com:8443", "https://app.example.com:8443", true, true},
 		{"http://[0:0:0:0:0:0:0:1]:80", "http://[::1]", true, true},
 		{"http://127.0.0.1:3000", "http://127.0.0.1:3000", true, true},
+		{"http://[::ffff:127.0.0.1]", "http://[::ffff:7f00:1]", true, true},
+		{"http://[::FFFF:192.168.0.10]:3000", "http://[::ffff:c0a8:a]:3000", true, true},
+		{"http://[::ffff:0:0]", "http://[::ffff:0:0]", true, true},
+
+		// The dot of a full name stays, and is another host.
+		{"https://app.example.com.", "https://app.example.com.", true, true},
+		{"https://app.example.com.", "https://app.example.com", false, false},
+		{"https://*.example.com.", "https://app.example.com.", true, false},
+		{"http://my_app", "http://my_app", true, true},
+		{"https://123.example", "https://123.example", true, true},
+		{"https://0xyz", "https://0xyz", true, true},
 
 		// Subdomains are allowed, at any depth, and not named.
 		{"https://*.example.com", "https://app.example.com", true, false},
@@ -93,6 +104,21 @@ func TestParseRefusesWhatMatchesNothing(t *testing.T) {
 		{"wss://app.example.com", "begins with http"},
 		{"https://bücher.example", "Punycode"},
 		{"http://127.1", "four numbers"},
+		{"http://1.2.3.4.", "four numbers"},
+		{"http://*.1.2.3.4", "four numbers"},
+		{"http://1.2.3.08", "four numbers"},
+		{"http://example.0x", "four numbers"},
+		{"https://*.", "made of labels"},
+		{"https://*.:8443", "made of labels"},
+		{"https://*..", "made of labels"},
+		{"https://.", "made of labels"},
+		{"https://..", "made of labels"},
+		{"https://.example.com", "made of labels"},
+		{"https://*..example.com", "made of labels"},
+		{"https://a..b", "made of labels"},
+		{"https://example.com..", "made of labels"},
+		{"https://a$b", "made of labels"},
+		{"http://*.[::1]", "has "},
 	}
 	for _, tt := range tests {
 		if _, err := origin.Parse(strings.Split(tt.list, ",")); err == nil || !strings.Contains(err.Error(), tt.want) {
