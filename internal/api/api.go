@@ -26,6 +26,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -109,7 +110,9 @@ type API struct {
 	maxLag        uint64
 	unread        Budget
 
+	uploads  sync.Pool // of *upload
 	decoders sync.Pool // of *decoder
+	answers  sync.Pool // of *[]byte
 	bodies   bodies
 	accepted atomic.Uint64
 	refused  atomic.Uint64
@@ -136,7 +139,9 @@ func New(c Config) *API {
 		maxLag:        cmp.Or(c.MaxLagBytes, defaultLagBytes),
 		unread:        c.Unread,
 
+		uploads:  sync.Pool{New: func() any { return new(upload) }},
 		decoders: sync.Pool{New: func() any { return new(decoder) }},
+		answers:  sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if a.limits.messageBytes == 0 {
 		a.limits.messageBytes = defaultMessageBytes
@@ -144,7 +149,7 @@ func New(c Config) *API {
 	if a.limits.bodyBytes == 0 {
 		a.limits.bodyBytes = defaultBodyBytes
 	}
-	a.bodies.most = max(defaultBodiesBytes, bodiesPerLimit*a.limits.bodyBytes)
+	a.bodies.half = max(defaultBodiesBytes, bodiesPerLimit*a.limits.bodyBytes) / 2
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -182,8 +187,8 @@ func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
 // request that was refused as a whole.
 type Stats struct {
 	Accepted uint64 // ordered, and answered with a position
-	Refused  uint64 // the publisher's fault: 4xx
-	Failed   uint64 // not the publisher's fault: 5xx
+	Refused  uint64 // the publisher's fault, 4xx, or something that clients without any token can bring about
+	Failed   uint64 // neither: 5xx
 }
 
 // Stats returns a snapshot. Its counters may be of slightly different moments.
@@ -196,9 +201,15 @@ func (a *API) count(err error) {
 	switch {
 	case err == nil:
 		a.accepted.Add(1)
-	case wire.RefusalOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError:
+	case wire.RefusalOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError, byStrangers(err):
 		a.refused.Add(1)
 	default:
 		a.failed.Add(1)
 	}
+}
+
+// byStrangers reports whether clients without a token can bring err about, however well
+// the server is.
+func byStrangers(err error) bool {
+	return errors.Is(err, errSpent) || errors.Is(err, errBodies) || errors.Is(err, errUnread)
 }

@@ -61,6 +61,10 @@ func TestWrongSignaturesOfOneRequest(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the next request: the elements were answered by\n%q, want\n%q", got, want)
 	}
+	// All of that is the publishers' fault, or that of clients without a token.
+	if got, want := s.api.Stats(), (api.Stats{Accepted: 4, Refused: 15}); got != want {
+		t.Errorf("Stats() = %+v, want %+v", got, want)
+	}
 }
 
 // A list has an answer for each message, in order; one that is wrong stops no other.

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// firstBytes is how much memory a body gets before any of it came. It doubles as
-	// the body arrives.
-	firstBytes = 16 << 10
+	// growBytes is how much memory a body gets more at least, unless it ends before. It
+	// doubles as the body arrives.
+	growBytes = 2 << 10
 
 	// leastBytes is room for the end of a body to be seen.
 	leastBytes = 512
@@ -52,6 +52,15 @@ type name struct {
 	topic string     // as it was sent; empty: not told, or not a string
 }
 
+// shown returns the topic for the answer: empty if it is longer than any topic, so that
+// the answer is not much longer than the body.
+func (n *name) shown() string {
+	if len(n.topic) > notiflux.MaxTopicBytes {
+		return ""
+	}
+	return n.topic
+}
+
 // A decoder reads the body of a request to broadcast, one at a time. It keeps
 // its memory for the next one. The zero value is ready.
 type decoder struct {
@@ -76,40 +85,53 @@ func (d *decoder) forget() {
 	clear(d.topics)
 }
 
-// read reads the whole body of r, and takes room for it as it arrives, and for what
-// will be decoded of it. The router has set the deadline for it, and net/http takes
-// that away at the body's end: what follows may take its time.
-func (d *decoder) read(w http.ResponseWriter, r *http.Request, l limits, u *upload) error {
+// read reads the whole body, and takes room for it as it arrives, and for what will be
+// decoded of it. The router has set the deadline for it, and net/http takes that away
+// at the body's end: what follows may take its time.
+func (u *upload) read(w http.ResponseWriter) (*decoder, error) {
+	r, l := u.request, u.api.limits
 	if r.ContentLength > l.bodyBytes {
 		w.Header().Set("Connection", "close") // answer at once: net/http would wait for a body of up to 256 KiB
-		return bodyTooLarge(l)
-	}
-	if err := u.take(requestBytes); err != nil {
-		return err
+		return nil, bodyTooLarge(l)
 	}
 	body, size := r.Body, int(r.ContentLength)
 	if size < 0 {
 		body, size = http.MaxBytesReader(w, body, l.bodyBytes), int(l.bodyBytes)
 	}
-	d.body = d.body[:0]
-	for room := 0; ; {
+	n, err := 0, error(nil)
+	for n < len(u.first) && err == nil {
+		var more int
+		more, err = body.Read(u.first[n:])
+		n += more
+	}
+	if err != nil && err != io.EOF {
+		return nil, unreadable(err, l)
+	}
+	d := u.takeDecoder()
+	room := cap(d.body)
+	if room < n {
+		if err := u.take(firstBytes - room); err != nil {
+			return nil, err
+		}
+		d.body, room = make([]byte, 0, firstBytes), firstBytes
+	}
+	d.body = append(d.body[:0], u.first[:n]...)
+	for err == nil {
 		if len(d.body) == room {
-			more := max(min(max(room, firstBytes), size-room), leastBytes)
+			more := max(min(max(room, growBytes), size-room), leastBytes)
 			if err := u.take(more); err != nil {
-				return err
+				return nil, err
 			}
 			d.body = slices.Grow(d.body, more)
 			room += more
 		}
-		n, err := body.Read(d.body[len(d.body):room])
+		n, err = body.Read(d.body[len(d.body):room])
 		d.body = d.body[:len(d.body)+n]
-		if err == io.EOF {
-			return u.take(len(d.body))
-		}
-		if err != nil {
-			return unreadable(err, l)
-		}
 	}
+	if err != io.EOF {
+		return nil, unreadable(err, l)
+	}
+	return d, u.take(len(d.body))
 }
 
 func unreadable(err error, l limits) error {

@@ -8,6 +8,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
+// outcomeBytes is about what an answer has for each message besides its topic.
+const outcomeBytes = 128
+
 // maxSpent is how many tokens of one request may be refused after a check of their
 // signatures, until further ones are not checked at all.
 const maxSpent = 4
@@ -30,11 +33,10 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	if err := checkMedia(r.Header); err != nil {
 		return err
 	}
-	d := a.decoders.Get().(*decoder)
-	defer a.release(d)
-	u := upload{api: a, request: r}
-	defer u.release()
-	if err := d.read(w, r, a.limits, &u); err != nil {
+	u := a.newUpload(r)
+	defer u.end()
+	d, err := u.read(w)
+	if err != nil {
 		return err
 	}
 	b, err := d.decode(a.limits)
@@ -45,10 +47,39 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 		return withDetail(err, "topic", b.onlyTopic())
 	}
 	a.authorize(b, r.Header)
+	charged, err := a.chargeAnswer(b)
+	if err != nil {
+		return err
+	}
+	defer func() { a.unread.Release(charged) }()
 	a.publisher.Publish(r.Context(), b.publications)
 	if b.one && b.publications[0].Err != nil {
 		return withDetail(b.publications[0].Err, "topic", b.onlyTopic(), "subject", b.publications[0].Subject)
 	}
+	status := a.account(r, b)
+	if b.one {
+		d.answer = b.appendAnswer(d.answer[:0])
+		// A short answer needs no deadline of its own, and this way costs less.
+		setJSON(w.Header())
+		_, _ = w.Write(d.answer)
+		return nil
+	}
+	buffer := a.answers.Get().(*[]byte)
+	*buffer = b.appendAnswer((*buffer)[:0])
+	u.release() // Its client may take its time.
+	if size := cap(*buffer); size > max(charged, freeBytes) {
+		a.unread.Charge(size - charged)
+		charged = size
+	}
+	if err := a.writeAnswer(w, status, *buffer); err == nil && cap(*buffer) <= maxPooledBytes {
+		a.answers.Put(buffer)
+	}
+	return nil
+}
+
+// account counts and logs what became of each publication, and returns the status of
+// the answer.
+func (a *API) account(r *http.Request, b *broadcast) (status int) {
 	status, logs := http.StatusOK, a.logsMessages(r.Context())
 	for i := range b.publications {
 		p := &b.publications[i]
@@ -60,17 +91,26 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 			a.logMessage(r, p)
 		}
 	}
-	d.answer = b.appendAnswer(d.answer[:0])
-	if !b.one {
-		if err := a.writeAnswer(w, status, d.answer); err != nil {
-			d.answer = nil
-		}
-		return nil
+	return status
+}
+
+// chargeAnswer charges what the answer will take about, before anything is published:
+// afterwards there is no refusing. It returns what is to be released.
+func (a *API) chargeAnswer(b *broadcast) (charged int, err error) {
+	if b.one {
+		return 0, nil
 	}
-	// A short answer needs no deadline of its own, and this way costs less.
-	setJSON(w.Header())
-	_, _ = w.Write(d.answer)
-	return nil
+	for i := range b.names {
+		charged += outcomeBytes + len(b.names[i].shown())
+	}
+	if charged <= freeBytes {
+		return 0, nil
+	}
+	if !a.unread.Charge(charged) {
+		a.unread.Release(charged)
+		return 0, errUnread
+	}
+	return charged, nil
 }
 
 // onlyTopic returns the topic that a single object names; empty: none.
@@ -157,7 +197,7 @@ func (b *broadcast) appendAnswer(dst []byte) []byte {
 func (b *broadcast) appendOutcome(dst []byte, i int) []byte {
 	p := &b.publications[i]
 	if p.Err != nil {
-		return wire.AppendFailed(dst, b.names[i].topic, notiflux.Refusal(p.Err))
+		return wire.AppendFailed(dst, b.names[i].shown(), notiflux.Refusal(p.Err))
 	}
 	return wire.AppendPublished(dst, p.Topic, p.Position)
 }

@@ -51,7 +51,7 @@ func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Con
 	if g.answer.Len() > freeBytes && r.Method != http.MethodHead {
 		defer a.unread.Release(pieceBytes)
 		if !a.unread.Charge(pieceBytes) {
-			return notiflux.Errorf(notiflux.OverCapacity, "other clients have not read too many answers: try again later")
+			return errUnread
 		}
 	}
 	setJSON(w.Header())
@@ -65,6 +65,8 @@ func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Con
 	}
 	return nil
 }
+
+var errUnread = notiflux.Errorf(notiflux.OverCapacity, "other clients have not read too many answers: try again later")
 
 // giving is an answer on its way to its reader.
 type giving struct {

@@ -59,7 +59,7 @@ func (c *Claims) ensureRare() *rareClaims {
 // byte by byte; else an [notiflux.Error] with ScopeDenied or TopicDenied. It
 // does not look at the clock.
 func (c *Claims) Allow(scope Scope, topic notiflux.Topic) error {
-	if c.scopes&scope.bit() == 0 {
+	if !c.Has(scope) {
 		return notiflux.Errorf(notiflux.ScopeDenied, "the token does not have the scope %s", string(scope))
 	}
 	if _, ok := slices.BinarySearch(c.topics, topic); !ok {
@@ -67,6 +67,9 @@ func (c *Claims) Allow(scope Scope, topic notiflux.Topic) error {
 	}
 	return nil
 }
+
+// Has reports whether the token has scope, for whatever topics.
+func (c *Claims) Has(scope Scope) bool { return c.scopes&scope.bit() != 0 }
 
 // Info returns the claim info, a JSON object that others may see, compact; nil if
 // there is none. It is a [notiflux.Error] with TokenInvalid when the claim is
