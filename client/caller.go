@@ -12,7 +12,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,17 +33,20 @@ const (
 	keptConnections = 16
 )
 
-// A Caller publishes and reads by single calls over HTTP. It holds no connection
-// to the server besides those that calls use one after the other, so it is what a
-// back end needs that only publishes. Make one with [NewCaller]; a [Client] has
-// one as well. Its methods are safe for concurrent use.
+// A Caller publishes and reads by single calls over HTTP. It holds no connection to
+// the server besides those that calls use one after the other, so it is what a back
+// end needs that only publishes. Make one with [NewCaller]; a [Client] has one as well.
+// Its methods are safe for concurrent use.
 //
-// A call that fails in a way that may pass is made again: a network that fails (but
-// not a certificate that is not trusted, or a server that speaks no TLS), the codes internal, unavailable, draining, over_capacity, outcome_unknown and
-// too_many, and the same statuses from whatever stands before the server. It waits
-// as long as the server says, and a random part of a growing time, until its
-// context ends: give it a deadline. [Options.NoRetry] switches that off. A token that is refused is asked for again
-// once. Any other refusal is the error of the call, a [*notiflux.Error] or else a
+// A call is made again after a failure that may pass: a network error, except a
+// certificate or a TLS version that one side does not accept, or a server that speaks
+// no TLS; the codes internal, unavailable, draining, over_capacity, outcome_unknown and
+// too_many; and the same statuses from a proxy before the server. The call waits as
+// long as the server says, plus a random part of a growing time. It stops when its
+// context ends, so give the context a deadline. [Options.NoRetry] switches this off.
+//
+// After the server refuses a token, the call asks [Options.TokenSource] for another one
+// once. Any other refusal is the error of the call, with a [*notiflux.Error] or else a
 // [*StatusError] in its chain.
 type Caller struct {
 	// Immutable after NewCaller.
@@ -247,7 +250,7 @@ func again(err error) bool {
 
 // distrust reports whether err is the end of a TLS handshake that would end the same
 // way again: this side does not trust the certificate, the other side speaks no TLS,
-// or it refused what this side offered.
+// or it refused the certificate or the TLS version of this side.
 func distrust(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
@@ -255,7 +258,22 @@ func distrust(err error) bool {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
 		return true
 	}
-	// crypto/tls has no type for an alert that it received.
+	// crypto/tls does not export the type of an alert that it received, but its text.
 	alert, ok := errors.AsType[*net.OpError](err)
-	return ok && alert.Op == "remote error" && !strings.Contains(alert.Error(), "internal error")
+	return ok && alert.Op == "remote error" && slices.ContainsFunc(lastingAlerts, func(a tls.AlertError) bool {
+		return alert.Err.Error() == a.Error()
+	})
+}
+
+// lastingAlerts are the alerts about a certificate or a version (RFC 8446 section 6.2).
+// A proxy may send any other while it reads its configuration again.
+var lastingAlerts = []tls.AlertError{
+	42,  // bad_certificate
+	43,  // unsupported_certificate
+	44,  // certificate_revoked
+	45,  // certificate_expired
+	46,  // certificate_unknown
+	48,  // unknown_ca
+	70,  // protocol_version
+	116, // certificate_required
 }
