@@ -119,11 +119,18 @@ func (s *Server) credential(token auth.Token, h http.Header) (c session.Credenti
 	return c
 }
 
-// serve gives a client to the next loop.
+// serve gives a client to the next loop, unless its connection has ended.
 func (s *Server) serve(nc net.Conn, early []byte, client func(*session.Group, *loop.Conn, time.Duration) loop.Client) {
+	handed, err := s.gate.hand(nc)
+	if err != nil {
+		nc.Close()
+		s.clients.leave()
+		s.log.Debug("connection not handed over", "remote", nc.RemoteAddr(), "err", err)
+		return
+	}
 	s.memory.handshake()
 	shard := &s.shards[int(s.next.Add(1))%len(s.shards)]
-	shard.loop.Serve(s.gate.hand(nc), early, func(c *loop.Conn, now time.Duration) loop.Client {
+	shard.loop.Serve(handed, early, func(c *loop.Conn, now time.Duration) loop.Client {
 		return client(shard.group, c, now)
 	})
 }

@@ -81,11 +81,16 @@ type conn struct {
 	gate  *gate
 	spare *time.Timer // ends a connection past the limit; nil: within it
 
-	idle atomic.Int64 // since when no request is under way, of the gate's clock; 0: one is, or none came yet
+	// idle is since when no request is under way, by the gate's clock. 0: one is, or none
+	// came yet; ending: the sweep closes the connection.
+	idle atomic.Int64
 
 	// Guarded by gate.mu.
 	fresh bool // counted in gate.fresh
 }
+
+// ending marks a connection that the sweep closes, whatever comes on it now.
+const ending = -1
 
 func newGate(l *net.TCPListener, c gateConfig) *gate {
 	g := &gate{TCPListener: l, config: c, start: time.Now(), closed: make(chan struct{}), conns: make(map[*conn]struct{})}
@@ -186,22 +191,29 @@ func (g *gate) forgetLocked(c *conn) bool {
 	return true
 }
 
+// errEnded is why a connection cannot be handed over: the sweep has closed it, or it is
+// past the limit.
+var errEnded = errors.New("the connection has ended")
+
 // hand returns the connection of nc for a loop. It is counted until leave. A response
-// over HTTP/2 that a loop serves counts as a connection of its own.
-func (g *gate) hand(nc net.Conn) net.Conn {
+// over HTTP/2 that a loop serves counts as a connection of its own. On an error nothing
+// is counted, and the caller closes nc.
+func (g *gate) hand(nc net.Conn) (net.Conn, error) {
 	c := connOf(nc)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c == nil {
 		g.open++
-		return nc
+		return nc, nil
 	}
-	g.forgetLocked(c)
+	if c.spare != nil || c.idle.Load() == ending || !g.forgetLocked(c) {
+		return nil, errEnded
+	}
 	g.changed.Broadcast()
 	if nc == net.Conn(c) {
-		return c.TCPConn // which epoll knows
+		return c.TCPConn, nil // which epoll knows
 	}
-	return nc
+	return nc, nil
 }
 
 // leave says that a connection which was handed over has ended.
@@ -231,12 +243,24 @@ func connOf(nc net.Conn) *conn {
 // state is for http.Server.ConnState.
 func (g *gate) state(nc net.Conn, state http.ConnState) {
 	c := connOf(nc)
-	switch {
-	case c == nil:
-	case state == http.StateIdle:
-		c.idle.Store(int64(time.Since(g.start)))
-	case state == http.StateActive:
-		c.idle.Store(0)
+	if c == nil {
+		return
+	}
+	switch state {
+	case http.StateIdle:
+		c.setIdle(int64(time.Since(g.start)))
+	case http.StateActive:
+		c.setIdle(0)
+	}
+}
+
+// setIdle sets idle, unless the connection is ending.
+func (c *conn) setIdle(idle int64) {
+	for {
+		was := c.idle.Load()
+		if was == ending || c.idle.CompareAndSwap(was, idle) {
+			return
+		}
 	}
 }
 
@@ -272,12 +296,26 @@ func (g *gate) crowdedLocked() bool { return g.open > g.config.most-g.config.mos
 // are free: a tenth would be gone again with the next clients. It comes again while few
 // are free.
 func (g *gate) sweep() {
-	for _, c := range g.idlest() {
-		c.Close()
+	for _, i := range g.idlest() {
+		i.close()
 	}
 }
 
-func (g *gate) idlest() []*conn {
+// An idler is a connection, and since when it was idle.
+type idler struct {
+	conn  *conn
+	since int64
+}
+
+// close closes the connection, unless a request came on it in the meantime.
+func (i idler) close() {
+	if i.conn.idle.CompareAndSwap(i.since, ending) {
+		i.conn.Close()
+	}
+}
+
+// idlest returns the connections for the sweep.
+func (g *gate) idlest() []idler {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.out && !g.crowdedLocked() || g.finishing.Load() {
@@ -290,22 +328,14 @@ func (g *gate) idlest() []*conn {
 	}
 	g.sweeper.Reset(crowdedEvery)
 	before := int64(time.Since(g.start) - crowdedIdle)
-	type since struct {
-		conn *conn
-		idle int64
-	}
-	var idle []since
+	var idle []idler
 	for c := range g.conns {
 		if at := c.idle.Load(); at > 0 && at <= before && c.spare == nil {
-			idle = append(idle, since{c, at})
+			idle = append(idle, idler{c, at})
 		}
 	}
-	slices.SortFunc(idle, func(a, b since) int { return cmp.Compare(a.idle, b.idle) })
-	var oldest []*conn
-	for _, s := range idle[:min(excess, len(idle))] {
-		oldest = append(oldest, s.conn)
-	}
-	return oldest
+	slices.SortFunc(idle, func(a, b idler) int { return cmp.Compare(a.since, b.since) })
+	return idle[:min(excess, len(idle))]
 }
 
 // Close closes the listener. Connections that wait in its queue are refused by the
