@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
@@ -61,6 +62,9 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 		d.answer = b.appendAnswer(d.answer[:0])
 		// A short answer needs no deadline of its own, and this way costs less.
 		setJSON(w.Header())
+		if r.ProtoMajor >= 2 { // net/http does not tell the length of what InTime sends.
+			w.Header().Set("Content-Length", strconv.Itoa(len(d.answer)))
+		}
 		_, _ = w.Write(d.answer)
 		return nil
 	}

@@ -1,10 +1,6 @@
 package api
 
-import (
-	"io"
-	"net/http"
-	"strconv"
-)
+import "net/http"
 
 // documentAge is for how long a document may be kept, in seconds: it changes with
 // the version of the server only.
@@ -12,16 +8,14 @@ const documentAge = "3600"
 
 // Document returns a handler that answers with text, which is JSON. It asks for no
 // token.
-func Document(text string) func(http.ResponseWriter, *http.Request) error {
-	length := []string{strconv.Itoa(len(text))}
+func (a *API) Document(text string) func(http.ResponseWriter, *http.Request) error {
+	body := []byte(text)
 	cache := []string{"public, max-age=" + documentAge}
 	return func(w http.ResponseWriter, _ *http.Request) error {
 		h := w.Header()
 		h["Content-Type"] = jsonType
 		h["Cache-Control"] = cache
-		h["Content-Length"] = length
-		// Who is gone asks again.
-		_, _ = io.WriteString(w, text)
+		_ = a.write(w, http.StatusOK, body) // A client that did not get it asks again.
 		return nil
 	}
 }

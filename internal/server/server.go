@@ -251,7 +251,7 @@ func (s *Server) routes() []api.Route {
 		{Method: "GET", Path: "/health", Handle: s.api.Health},
 		{Method: "GET", Path: "/livez", Handle: s.api.Health},
 		{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
-		{Method: "GET", Path: "/openapi.json", Handle: unlessSpare(api.Document(docs.OpenAPI()))},
+		{Method: "GET", Path: "/openapi.json", Handle: unlessSpare(s.api.Document(docs.OpenAPI()))},
 	}
 }
 
@@ -347,7 +347,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) publicServer() *http.Server {
 	h := &http.Server{
-		Handler:           s.closing(api.NewRouter(s.origins, s.log, s.routes()...)),
+		Handler:           s.closing(s.api.InTime(api.NewRouter(s.origins, s.log, s.routes()...))),
 		ReadHeaderTimeout: handshakeTimeout,
 		WriteTimeout:      requestTimeout,
 		IdleTimeout:       s.config.IdleTimeout,

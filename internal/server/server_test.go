@@ -372,7 +372,8 @@ func TestShutdownDoesNotWaitForAPublisherThatDoesNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stuck.Close()
-	body := `[{"topic":"` + strings.Repeat(`a`, 1000) + `"}` + strings.Repeat(`,{"topic":"`+strings.Repeat(`a`, 1000)+`"}`, 999) + `]`
+	topic := strings.Repeat("\u0085", 127) // Three times as long in the answer.
+	body := `[{"topic":"` + topic + `"}` + strings.Repeat(`,{"topic":"`+topic+`"}`, 999) + `]`
 	request := fmt.Appendf(nil, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	// The kernel holds some megabytes of answers; then the server can write no more,
 	// and so reads no more.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -32,9 +33,11 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // it is JSON, never HTML: a person reads Bearer <token>
+	_ = encoder.Encode(problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail})
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(row.Status)
-	// A client that is gone does not read its error; there is nobody to tell.
-	body := json.NewEncoder(w)
-	body.SetEscapeHTML(false) // it is JSON, never HTML: a person reads Bearer <token>
-	_ = body.Encode(problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail})
+	_, _ = w.Write(body.Bytes()) // A client that is gone does not read its error; there is nobody to tell.
 }
