@@ -124,12 +124,12 @@ func TestFilesAndFunctionsFitAReader(t *testing.T) {
 			most = maxTestFileLines
 		}
 		if n := s.set.Position(s.file.End()).Line; n > most {
-			t.Errorf("%s has %d lines, the most is %d", s.path, n, most)
+			t.Errorf("%s has %d lines, the limit is %d", s.path, n, most)
 		}
 		for _, d := range s.file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok {
 				if n := s.set.Position(f.End()).Line - s.set.Position(f.Pos()).Line + 1; n > maxFunctionLines {
-					t.Errorf("%s: %s has %d lines, the most is %d", s.path, f.Name.Name, n, maxFunctionLines)
+					t.Errorf("%s: %s has %d lines, the limit is %d", s.path, f.Name.Name, n, maxFunctionLines)
 				}
 			}
 		}
@@ -167,7 +167,7 @@ func TestFewDirectDependencies(t *testing.T) {
 		}
 	}
 	if direct == 0 || direct > maxDirect {
-		t.Errorf("go.mod has %d direct dependencies, the most is %d", direct, maxDirect)
+		t.Errorf("go.mod has %d direct dependencies, the limit is %d", direct, maxDirect)
 	}
 }
 

@@ -175,7 +175,7 @@ func TestAttemptsBackOff(t *testing.T) {
 			wait, most := dials[n+1].Sub(dials[n]), min(500*time.Millisecond<<n, 30*time.Second)
 			total += wait
 			if wait > most {
-				t.Errorf("attempt %d came after %v, the most is %v", n, wait, most)
+				t.Errorf("attempt %d came after %v, the limit is %v", n, wait, most)
 			}
 		}
 		if total < 30*time.Second {

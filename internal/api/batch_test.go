@@ -106,7 +106,7 @@ func TestBatches(t *testing.T) {
 			`[{"topic":"a","error":FAULT},{"topic":"a","error":FAULT},{"topic":"a","error":FAULT},{"topic":"b","error":FAULT},{"error":FAULT},` +
 				`{"topic":"a","error":FAULT},{"topic":"a","position":"E:OFFSET"}]`},
 		{"a message too large", `[{"topic":"a","message":"` + strings.Repeat("x", 64<<10+1) + `"},{"topic":"a","message":1}]`, 207,
-			`[{"topic":"a","error":{"code":"too_large","message":"the message has 65537 bytes, the most is 65536"}},{"topic":"a","position":"E:OFFSET"}]`},
+			`[{"topic":"a","error":{"code":"too_large","message":"the message has 65537 bytes, the limit is 65536"}},{"topic":"a","position":"E:OFFSET"}]`},
 		{"a fault before the topic", `[{"message":"` + strings.Repeat("x", 64<<10+1) + `","topic":"a"},{"key":"","topics":["a","b"],"message":1},{"key":"","topics":["a",1]},{"topics":["a","b"],"topic":"c","message":1}]`, 207,
 			`[{"topic":"a","error":FAULT},{"topic":"a","error":FAULT},{"topic":"b","error":FAULT},{"error":FAULT},{"topic":"c","error":FAULT}]`},
 	} {

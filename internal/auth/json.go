@@ -163,7 +163,7 @@ func (o object) info() (info []byte, unfit, err error) {
 		return nil, nil, err
 	}
 	if len(info) > maxInfoBytes {
-		return nil, invalid("info in the token has %d bytes of JSON, the most is %d", len(info), maxInfoBytes), nil
+		return nil, invalid("info in the token has %d bytes of JSON, the limit is %d", len(info), maxInfoBytes), nil
 	}
 	return info, nil, nil
 }

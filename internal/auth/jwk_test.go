@@ -192,7 +192,7 @@ func TestJWKsRefused(t *testing.T) {
 		`{"keys":[{` + ec + `},{"kty":"RSA","dp":"A","dp":"B"}]}`:           "key 2 of the set: this is a private JWK",
 		`{"keys":[{` + ec + `},{"kty":7,"k":{"a":1}}]}`:                     "key 2 of the set: this is a symmetric JWK",
 		`{` + ec: "not a JWK or a JWK set",
-		`{"keys":[` + strings.Repeat(`{`+ec+`},`, 16) + `{` + ec + `}]}`: "17 public keys, the most is 16",
+		`{"keys":[` + strings.Repeat(`{`+ec+`},`, 16) + `{` + ec + `}]}`: "17 public keys, the limit is 16",
 	} {
 		_, err := auth.ParseKeys([]byte(keys))
 		if err == nil || !strings.Contains(err.Error(), want) {

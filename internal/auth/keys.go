@@ -60,7 +60,7 @@ func ParseKeys(data []byte) (*Keys, error) {
 		return nil, err
 	}
 	if len(keys) > maxKeys {
-		return nil, fmt.Errorf("%d public keys, the most is %d", len(keys), maxKeys)
+		return nil, fmt.Errorf("%d public keys, the limit is %d", len(keys), maxKeys)
 	}
 	return newKeys(keys)
 }

@@ -119,7 +119,7 @@ func TestParseKeysSaysWhatWouldBeRight(t *testing.T) {
 		"garbage inside":      {block("PUBLIC KEY", []byte("garbage")), "parse public key"},
 		"P-384":               {publicPEM(t, p384.Public()), "a key on the curve P-384 cannot be used; a P-256 key is made with `openssl ecparam -name prime256v1"},
 		"weak RSA":            {publicPEM(t, weak), "an RSA key of 1024 bits is too weak, the least is 2048"},
-		"17 keys":             {bytes.Repeat(public, 17), "17 public keys, the most is 16"},
+		"17 keys":             {bytes.Repeat(public, 17), "17 public keys, the limit is 16"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			keys, err := auth.ParseKeys(c.data)

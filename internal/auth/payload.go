@@ -49,7 +49,7 @@ func decodePayload(data []byte) (*payload, error) {
 	slices.Sort(p.topics)
 	p.topics = slices.Compact(p.topics)
 	if len(p.topics) > maxTopics {
-		return nil, invalid("the token has %d topics, the most is %d", len(p.topics), maxTopics)
+		return nil, invalid("the token has %d topics, the limit is %d", len(p.topics), maxTopics)
 	}
 	return p, nil
 }
@@ -71,7 +71,7 @@ func (p *payload) decodeClaim(o object, name string) (err error) {
 		p.issuedAt, err = numericDate(o, name)
 	case "sub":
 		if p.Subject, err = o.text(name); len(p.Subject) > maxSubjectBytes {
-			err = invalid("sub in the token has %d bytes, the most is %d", len(p.Subject), maxSubjectBytes)
+			err = invalid("sub in the token has %d bytes, the limit is %d", len(p.Subject), maxSubjectBytes)
 		}
 	case "scope":
 		var words []string

@@ -41,7 +41,7 @@ func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // costs nothing, however much of it there is.
 var (
 	errTokenMissing = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: a JWT that allows the scope and the topic")
-	errTokenLong    = notiflux.Errorf(notiflux.TokenInvalid, "the token is too long, the most is %d bytes", maxTokenBytes)
+	errTokenLong    = notiflux.Errorf(notiflux.TokenInvalid, "the token is too long, the limit is %d bytes", maxTokenBytes)
 	errTokenForm    = notiflux.Errorf(notiflux.TokenInvalid, "a token is a JWT: three parts of unpadded base64url with dots between them")
 )
 

@@ -1,4 +1,4 @@
-// Package hub knows the topics of the process: each one's log, and who listens.
+// Package hub knows the topics of the process: each one's log and its listeners.
 //
 // A broker has messages appended ([Hub.Append]); the hub puts them into the
 // log of their topic and wakes that topic's listeners, which then read the log
@@ -7,9 +7,9 @@
 //
 // Invariants: the lock of a topic orders its messages; a listener joins and
 // gets its cursor in one step under that lock, so that no message falls between.
-// A topic without listeners and messages is let go of, but how far it came is
-// remembered for a while, so that who comes back to it is told the truth: every
-// message after a position that is called recovered is there. All logs together,
+// A topic without listeners and messages is let go of, but its last offset is
+// remembered for a while. So a client that comes back to it gets a true answer: after a
+// position that is called recovered, every message is there. All logs together,
 // with the frames that are kept of their messages, keep within Config.TotalBytes by
 // dropping the oldest messages first, and topics and memories within Config.MaxTopics
 // by forgetting the oldest first.
@@ -116,8 +116,8 @@ func (h *Hub) Append(ps []notiflux.Publication, offset func() uint64) {
 	h.shrink()
 }
 
-// append orders one message and returns whom to wake. now is read by the first of a
-// batch: the clock is dear beside the rest.
+// append orders one message and returns the listeners to wake. Only the first message
+// of a batch reads the clock into now, because that costs more than the rest.
 func (h *Hub) append(p *notiflux.Publication, offset func() uint64, now *time.Time) []Listener {
 	t, err := h.locked(p.Topic)
 	if err != nil {
@@ -259,7 +259,7 @@ func (h *Hub) create(name notiflux.Topic) (*Topic, error) {
 			return t, nil
 		}
 		if !h.forgetOldest() {
-			return nil, notiflux.Errorf(notiflux.OverCapacity, "the server holds %d topics, its most: try again later", h.config.MaxTopics)
+			return nil, notiflux.Errorf(notiflux.OverCapacity, "topic limit of the server reached (%d): try again later", h.config.MaxTopics)
 		}
 	}
 }

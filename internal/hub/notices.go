@@ -10,15 +10,15 @@ import (
 const noticesPrefix = "\x00"
 
 // Notices returns the topic that carries notices about a topic: what nobody
-// published, such as who joins. Who listens to it reads a log of its own, by a
-// cursor like any other, and so costs no more when it is slow.
+// published, such as that a member joins. A listener reads that log by a cursor, as it
+// reads any other, so a slow one costs no more.
 func Notices(name notiflux.Topic) notiflux.Topic { return noticesPrefix + name }
 
 // IsNotices reports whether a topic is one that carries notices.
 func IsNotices(name notiflux.Topic) bool { return strings.HasPrefix(string(name), noticesPrefix) }
 
-// Notify gives notices about a topic to who listens to them, in order. If nobody
-// does, they are dropped. Their offsets mean nothing outside of their log.
+// Notify gives notices about a topic to its listeners, in order. If there are none,
+// the notices are dropped. Their offsets mean nothing outside of their log.
 func (h *Hub) Notify(name notiflux.Topic, notices ...[]byte) { h.tell(name, false, notices) }
 
 // NotifyWhole is Notify of a notice that replaces all notices about the topic

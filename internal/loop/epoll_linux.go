@@ -130,7 +130,7 @@ func (e *epoll) wait(timeout time.Duration) {
 	if timeout >= 0 {
 		deadline = e.loop.clock() + timeout
 	}
-	// Setting a deadline is dear, and most are the next tick, as before.
+	// Setting a deadline is expensive, and most of them are the next tick, as before.
 	if d := deadline - e.deadline; d > time.Millisecond || d < -time.Millisecond {
 		var at time.Time
 		if deadline > 0 {

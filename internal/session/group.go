@@ -67,7 +67,7 @@ type Publisher interface {
 // A Verifier judges tokens.
 type Verifier interface {
 	Cached(auth.Token) (*auth.Claims, bool)  // of a token that was verified before and still holds
-	Verify(auth.Token) (*auth.Claims, error) // dear: not for the loop
+	Verify(auth.Token) (*auth.Claims, error) // expensive: not for the loop
 	Check(*auth.Claims) error                // whether claims that were verified before still hold
 }
 

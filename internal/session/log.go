@@ -16,21 +16,21 @@ func (s *Session) logRefusal(claims *auth.Claims, topic string, err error) {
 	code := notiflux.Refusal(err).Code
 	level := wire.LogLevel(code)
 	if log := s.group.config.Log; log.Enabled(context.Background(), level) {
-		log.Log(context.Background(), level, "command refused", append(s.who(claims, topic), "code", code, "err", err)...)
+		log.Log(context.Background(), level, "command refused", append(s.identity(claims, topic), "code", code, "err", err)...)
 	}
 }
 
 // logEnd tells operators that the server ends the session, and why.
 func (s *Session) logEnd(e end) {
 	if s.logs() {
-		s.group.config.Log.Debug("client sent away", append(s.who(nil, ""), "code", e.why, "close", e.code, "reason", e.reason)...)
+		s.group.config.Log.Debug("client sent away", append(s.identity(nil, ""), "code", e.why, "close", e.code, "reason", e.reason)...)
 	}
 }
 
 // logMessage logs a message that the client published.
 func (s *Session) logMessage(claims *auth.Claims, topic notiflux.Topic, position notiflux.Position) {
 	if s.logs() {
-		s.group.config.Log.Debug("message ordered", append(s.who(claims, string(topic)), "position", position.String())...)
+		s.group.config.Log.Debug("message ordered", append(s.identity(claims, string(topic)), "position", position.String())...)
 	}
 }
 
@@ -39,7 +39,7 @@ func (s *Session) logMessage(claims *auth.Claims, topic notiflux.Topic, position
 func (s *Session) logIgnored(hint string) {
 	if s.logs() && !s.hinted {
 		s.hinted = true
-		s.group.config.Log.Debug("message ignored", append(s.who(nil, ""), "hint", hint)...)
+		s.group.config.Log.Debug("message ignored", append(s.identity(nil, ""), "hint", hint)...)
 	}
 }
 
@@ -48,9 +48,9 @@ func (s *Session) logs() bool {
 	return s.group.config.Log.Enabled(context.Background(), slog.LevelDebug)
 }
 
-// who returns what the log says of the client: its address, its subject if that is
-// known, and the topic.
-func (s *Session) who(claims *auth.Claims, topic string) []any {
+// identity returns what the log says of a client and its command: the address, the
+// subject if it is known, and the topic if there is one.
+func (s *Session) identity(claims *auth.Claims, topic string) []any {
 	attrs := []any{"remote", s.conn.Remote()}
 	if claims == nil && s.json != nil {
 		claims = s.json.claims

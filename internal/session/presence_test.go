@@ -239,7 +239,7 @@ func TestJSONPresenceCounts(t *testing.T) {
 	c := w.connectJSON(t, w.user("ann", "", time.Time{}))
 	c.exchange(t, []string{`{"type":"subscribe","topics":["a","b"],"presence":true}`,
 		`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}},` +
-			`"refused":{"b":{"code":"too_many","message":"the connection has 3 topics, its most: unsubscribe from one, or open another connection"}}}`})
+			`"refused":{"b":{"code":"too_many","message":"topic limit of the connection reached (3): unsubscribe from one, or open another connection"}}}`})
 	if w.presence.Stats().Seats != 1 {
 		t.Errorf("%d seats, want 1", w.presence.Stats().Seats)
 	}
@@ -368,7 +368,7 @@ func TestJSONPresenceWithoutRoom(t *testing.T) {
 	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Hub = h })
 	w.hub = h
 	c := w.connectJSON(t, w.both("a"))
-	refused := `{"type":"subscribed","topics":{},"refused":{"a":{"code":"over_capacity","message":"the server holds 1 topics, its most: try again later"}}}`
+	refused := `{"type":"subscribed","topics":{},"refused":{"a":{"code":"over_capacity","message":"topic limit of the server reached (1): try again later"}}}`
 	c.exchange(t,
 		[]string{`{"type":"subscribe","topics":["a"],"presence":true}`, refused},
 		[]string{`PUBLISH a x`},

@@ -8,12 +8,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A reply is an answer that can be large, a history or a list of members: it is encoded
-// when the socket takes it. It goes out as one message of as many frames as it needs, and no
-// other message comes between them (RFC 6455 section 5.4).
+// A reply is an answer that can be large: a history or a list of members. It is encoded
+// piece by piece while the socket takes it, as one message of several frames. No other
+// message comes between these frames (RFC 6455 section 5.4).
 type reply struct {
 	answer *answer.Answer
-	bytes  int  // that it owned when it was made
+	bytes  int  // that the answer owned when the reply was made
 	begun  bool // its first frame is made
 }
 

@@ -294,7 +294,7 @@ func (s *Session) mayHave(topic notiflux.Topic, claims *auth.Claims, w wish) err
 		}
 	}
 	if most := s.group.config.MaxTopics; more > 0 && len(s.subs)+more > most {
-		return notiflux.Errorf(notiflux.TooMany, "the connection has %d topics, its most: unsubscribe from one, or open another connection", most)
+		return notiflux.Errorf(notiflux.TooMany, "topic limit of the connection reached (%d): unsubscribe from one, or open another connection", most)
 	}
 	return nil
 }

@@ -32,9 +32,9 @@ func (f *frame) find(encoding notiflux.Encoding) *frame {
 }
 
 // Frame returns the message in encoding as encode writes it. While the log holds the
-// message it is made once, by whoever asks first; after that it is made for each who
-// asks, so encode must always write the same. Callers must not change it. Safe for
-// concurrent use.
+// message, the first call encodes it and later calls share the result. Once the log has
+// dropped the message, every call encodes it, so encode must always write the same.
+// Callers must not change the result. Safe for concurrent use.
 func (e *Entry) Frame(encoding notiflux.Encoding, encode func(*notiflux.Message, notiflux.Encoding) []byte) []byte {
 	head := e.frames.Load()
 	if f := head.find(encoding); f != nil {

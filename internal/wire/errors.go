@@ -16,7 +16,7 @@ type Refusal struct {
 }
 
 // retryIn is how long publishers and clients are asked to stay away, in
-// seconds: long enough for a restart, short enough for a person who waits.
+// seconds: long enough for a restart, short enough for a person to wait.
 const retryIn = 2
 
 var refusals = map[notiflux.Code]Refusal{
@@ -54,9 +54,9 @@ func RefusalOf(code notiflux.Code) Refusal {
 	return refusals[notiflux.Internal]
 }
 
-// LogLevel returns how loudly operators are told of a refusal: a client's mistake is
-// for those who look for it, and so is what is by design, and counted (over capacity,
-// draining).
+// LogLevel returns the level at which a refusal is logged. A client's mistake is for
+// operators that look for it (debug). So are refusals by design, which metrics count
+// (over capacity, draining).
 func LogLevel(code notiflux.Code) slog.Level {
 	switch code {
 	case notiflux.Internal:

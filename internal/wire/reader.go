@@ -289,7 +289,7 @@ func (r *JSONReader) Body(value jsontext.Value, maxBytes int) (notiflux.Body, er
 	case err != nil:
 		return notiflux.Body{}, err
 	case len(data) > maxBytes:
-		return notiflux.Body{}, notiflux.Errorf(notiflux.TooLarge, "the message has %d bytes, the most is %d", len(data), maxBytes)
+		return notiflux.Body{}, notiflux.Errorf(notiflux.TooLarge, "the message has %d bytes, the limit is %d", len(data), maxBytes)
 	}
 	// A copy just as long as it is: that is what the log counts.
 	return notiflux.Body{Data: append(make([]byte, 0, len(data)), data...), JSON: !isString}, nil

@@ -1,5 +1,5 @@
-// Package worker does what event loops must not: work that is dear, as the check of
-// a signature, or that may wait, as for a broker.
+// Package worker does the work that event loops must not do: expensive work, such as
+// checking a signature, and work that may wait, such as for a broker.
 //
 // A [Pool] is bounded, in goroutines and in what waits for them, so that a storm of
 // work is refused at its door and not kept.
