@@ -121,6 +121,8 @@ func TestBadBodies(t *testing.T) {
 		{`{"topic":"a","message":{"x":"\ud83d"}}`, 400, notiflux.Malformed, "UTF-8"},
 		{`{"topic":"\ud800","message":1}`, 400, notiflux.Malformed, "UTF-8"},
 		{`{` + ok + `,"\ud800":1}`, 400, notiflux.Malformed, "UTF-8"},
+		{`\`, 400, notiflux.Malformed, "is not JSON"},
+		{`[{` + ok + `},"\ud800\`, 400, notiflux.Malformed, "ends before"},
 		{`{` + ok + `,"\ud800":1,"\ud801":1}`, 400, notiflux.Malformed, "half a character"},
 		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":{"b":1,"b":1}}]`, 400, notiflux.Malformed, "twice in an object, at byte 74"},
 		{`[{` + ok + `,"\ud800":1},{` + ok + `,"key":"a","key":"b"}]`, 400, notiflux.Malformed, "twice"},

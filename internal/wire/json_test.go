@@ -52,6 +52,7 @@ func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 		`[]`:                                                    "the command is not an object: it should be one JSON object with `type`",
 		`{"type":`:                                              "the command ends before its JSON does",
 		`{"a":1,"a":2}`:                                         "a member stands twice in an object, at byte 7",
+		`{"type":"ping\`:                                        "the command ends before its JSON does",
 		`{"type":"ping"} x`:                                     "something follows the JSON, from byte 15 on",
 	} {
 		if _, err := parseJSON([]byte(text), limits); err == nil || err.Detail != want {

@@ -183,8 +183,8 @@ func (r *JSONReader) half(at int) error {
 	}
 }
 
-// halfCharacter returns where in value, which is JSON, an escape stands for half a
-// surrogate pair without the other half; -1: nowhere.
+// halfCharacter returns where in value an escape stands for half a surrogate pair
+// without the other half; -1: nowhere. In what is not JSON it may find one or not.
 func halfCharacter(value []byte) int {
 	for at := 0; ; {
 		next := bytes.IndexByte(value[at:], '\\')
@@ -194,7 +194,7 @@ func halfCharacter(value []byte) int {
 		at += next
 		switch unit, ok := escapedUnit(value[at:]); {
 		case !ok:
-			at += len(`\n`)
+			at = min(at+len(`\n`), len(value)) // What is not JSON may end in between.
 		case !utf16.IsSurrogate(unit):
 			at += escapeBytes
 		default:
