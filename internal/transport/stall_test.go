@@ -50,7 +50,7 @@ func TestAClientThatTakesNothingEnds(t *testing.T) {
 // Over real sockets: a client that reads nothing ends, one that reads slowly stays.
 func TestTakeOverTellsSlowFromStuck(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
-		s.config.StallTimeout, s.config.CloseTimeout, s.config.Stats = 2*time.Second, 100*time.Millisecond, new(transport.Stats)
+		s.config.StallTimeout, s.config.CloseTimeout, s.config.Stats = 4*time.Second, 100*time.Millisecond, new(transport.Stats)
 		much := strings.Repeat("x", 32<<20)
 		stuck, unread := s.open(t.Context())
 		slow, read := s.open(t.Context())
@@ -62,7 +62,7 @@ func TestTakeOverTellsSlowFromStuck(t *testing.T) {
 			case <-s.closed:
 				ended = true
 			case <-time.After(30 * time.Millisecond):
-				if _, err := io.ReadFull(slow.Body, make([]byte, 16<<10)); err != nil {
+				if _, err := io.ReadFull(slow.Body, make([]byte, 64<<10)); err != nil {
 					t.Fatalf("a client that reads slowly is ended: %v", err)
 				}
 			}
