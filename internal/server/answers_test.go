@@ -235,6 +235,25 @@ func full(t *testing.T) (s *servertest.Server, leave func()) {
 	}
 }
 
+// WebSocket clients that do not read leave answers over HTTP their room.
+func TestUnreadWebSocketsLeaveRoomForHTTP(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Serve) { c.MaxUnreadBytes = 64 * config.KiB })
+	awkward(s)
+	for _, header := range []string{"", "Authorization: Bearer " + s.Token(auth.Subscribe, "a") + "\r\n"} {
+		for range 20 {
+			c, r := dialUnread(t, s, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+				"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: notiflux.v1.json\r\n"+header+"\r\n")
+			readHead(t, r)
+			for range 20 {
+				if _, err := c.Write(frametest.Text(refusedTopics(90))); err != nil {
+					break // The server closed it.
+				}
+			}
+		}
+	}
+	mustRead(t, s, "/history?topic=a&limit=1000", "a")
+}
+
 // All that clients have not read has one bound. Small answers find room nevertheless.
 func TestUnreadAnswersAreBoundedTogether(t *testing.T) {
 	s, leave := full(t)

@@ -75,7 +75,7 @@ type Server struct {
 	waiting    *worker.Pool // waits for the broker for the loops
 	api        *api.API
 	upgrader   *transport.Upgrader
-	unread     *transport.Budget // of answers that clients have not read
+	unread     *transport.Unread // of answers that clients have not read
 	sockets    transport.Config
 	deflating  transport.Config // of clients that compression was agreed on with
 	streams    map[notiflux.Encoding]*transport.Config
@@ -131,7 +131,7 @@ func (s *Server) build(keys *auth.Keys) {
 	s.requests = verifier{s.verifier, s.verifying}
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
 	s.memory.waiting, s.memory.free = s.verifying.Len, debug.FreeOSMemory
-	s.unread = transport.NewBudget(int64(c.MaxUnreadBytes))
+	s.unread = transport.NewUnread(int64(c.MaxUnreadBytes))
 	s.api = api.New(api.Config{
 		Publisher:       s.broker,
 		Verifier:        s.requests,
@@ -143,7 +143,7 @@ func (s *Server) build(keys *auth.Keys) {
 		Log:             s.log,
 		Origins:         s.origins,
 		NoQueryTokens:   !c.QueryTokens,
-		Unread:          s.unread,
+		Unread:          s.unread.Answers,
 		Enter:           s.enter,
 		MaxLagBytes:     uint64(c.MaxLagBytes),
 		Leave:           s.clients.leave,
@@ -153,7 +153,7 @@ func (s *Server) build(keys *auth.Keys) {
 	s.sockets = transport.Config{
 		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
 		Budget:          transport.NewBudget(0),
-		Unread:          s.unread,
+		Unread:          s.unread.Strangers,
 		Stats:           new(transport.Stats),
 		Log:             s.log,
 	}
@@ -188,7 +188,8 @@ func (s *Server) newShard() shard {
 		MaxCommandBytes: s.sockets.MaxMessageBytes,
 		MaxTopics:       s.config.MaxTopicsPerConnection,
 		MaxLagBytes:     uint64(s.config.MaxLagBytes),
-		Unread:          s.unread,
+		Unread:          s.unread.Sessions,
+		Strangers:       s.unread.Strangers,
 		Stats:           &s.sessions,
 		Log:             s.log,
 	}, l)

@@ -39,19 +39,19 @@ type bubble struct {
 	signer  *auth.Signer
 	stats   session.Stats
 	sockets transport.Config
-	unread  *transport.Budget
+	unread  *transport.Unread
 	offset  uint64
 }
 
 // newBubble returns one that ends with the test.
 func newBubble(t *testing.T) *bubble {
-	b := &bubble{t: t, hub: hub.New(hub.Config{Epoch: "E"}), signer: authtest.NewSigner(t), unread: transport.NewBudget(0)}
+	b := &bubble{t: t, hub: hub.New(hub.Config{Epoch: "E"}), signer: authtest.NewSigner(t), unread: transport.NewUnread(0)}
 	b.sockets.Stats = new(transport.Stats)
 	pool := worker.NewPool(1, 0, slog.New(slog.DiscardHandler))
 	b.loop = loop.New(loop.Config{Portable: true, Collect: func() bool { return b.group.Collect() }})
 	b.group = session.NewGroup(session.Config{
 		Hub: b.hub, Presence: presence.New(presence.Config{}), Verifier: authtest.NewVerifier(t, b.signer),
-		Verifying: pool, Waiting: pool, Unread: b.unread, Stats: &b.stats,
+		Verifying: pool, Waiting: pool, Unread: b.unread.Sessions, Strangers: b.unread.Strangers, Stats: &b.stats,
 	}, b.loop)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup

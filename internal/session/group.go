@@ -53,10 +53,11 @@ type Config struct {
 	CommandRate     float64       // per second, in the long run
 	CommandBurst    float64       // at once
 
-	Now    func() time.Time // the wall clock; nil: time.Now
-	Unread Budget           // of what clients have not read; nil: no bound
-	Stats  *Stats           // nil: not counted
-	Log    *slog.Logger     // nil discards
+	Now       func() time.Time // the wall clock; nil: time.Now
+	Unread    Budget           // of what clients have not read; nil: no bound
+	Strangers Budget           // the same of those that have shown no valid token; nil: no bound
+	Stats     *Stats           // nil: not counted
+	Log       *slog.Logger     // nil discards
 }
 
 // A Publisher orders messages: the broker. It may wait.
@@ -168,6 +169,9 @@ func NewGroup(c Config, loop Loop) *Group {
 	}
 	if c.Unread == nil {
 		c.Unread = noBudget{}
+	}
+	if c.Strangers == nil {
+		c.Strangers = noBudget{}
 	}
 	if c.Stats == nil {
 		c.Stats = new(Stats)

@@ -60,7 +60,7 @@ func (s *Session) nextOfReply(p *pull) []byte {
 	if !r.begun && len(s.answers) > 0 {
 		return s.answers
 	}
-	p.buffer = r.answer.Append(wire.AppendRoomForHeader(p.buffer[:0]), maxBatch-wire.HeaderRoom)
+	p.buffer = r.answer.Append(wire.AppendRoomForHeader(p.buffer[:0]), s.roomForReply())
 	p.reply = wire.Fragment(p.buffer, !r.begun, r.answer.Len() == 0)
 	r.begun = true
 	return p.reply

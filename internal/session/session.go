@@ -46,6 +46,7 @@ type Session struct {
 	hinted     bool // it was logged that the client sends what its protocol ignores
 	left       bool // the server has begun to end the session
 	gone       bool
+	stranger   bool // what the client has not read is charged to Strangers
 	ending     *end // how it ends once everything is delivered; nil: it goes on
 
 	subs       []*subscription

@@ -1,12 +1,19 @@
 package session
 
-import "bytes"
+import (
+	"bytes"
+	"math"
+
+	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
 
 // A Budget bounds what the sessions of all groups own for clients that have not
 // read it yet. Safe for concurrent use.
 type Budget interface {
 	Charge(n int) (within bool) // counts n bytes in any case, and reports whether there was room for them
 	Release(n int)
+	Share() int // how many bytes one session may own now of what its commands ask for
 }
 
 // noBudget has room for everything.
@@ -14,6 +21,7 @@ type noBudget struct{}
 
 func (noBudget) Charge(int) bool { return true }
 func (noBudget) Release(int)     {}
+func (noBudget) Share() int      { return math.MaxInt }
 
 // freeUnread is how much every session may own without being charged for it. So
 // small answers cost nothing, and find room also when other clients leave none.
@@ -22,29 +30,75 @@ const freeUnread = 4 << 10
 // unread returns how many bytes the session is charged for: its answers, and the
 // rest of a frame that only it has.
 func (s *Session) unread() int {
-	n := cap(s.answers)
-	if s.replying() {
-		n += s.json.reply.bytes
-	}
+	n := s.asked()
 	if s.ownCut {
 		n += cap(s.cut)
 	}
 	return max(0, n-freeUnread)
 }
 
-// charge charges the session for what it owns now, after before. If there is no
-// room, the session ends, in the next turn: its caller is at work on it.
+// asked returns how many bytes the session owns because its client asks and does not
+// read.
+func (s *Session) asked() int {
+	n := cap(s.answers)
+	if s.replying() {
+		n += s.json.reply.bytes
+	}
+	return n
+}
+
+// budget returns the one that the session is charged to.
+func (s *Session) budget() Budget {
+	if s.stranger {
+		return s.group.config.Strangers
+	}
+	return s.group.config.Unread
+}
+
+// charge charges the session for what it owns now, after before.
 func (s *Session) charge(before int) {
 	now := s.unread()
+	if before == 0 { // Else it stays where it is charged.
+		s.stranger = !s.known()
+	}
 	switch {
 	case now < before:
-		s.group.config.Unread.Release(before - now)
-	case now > before && !s.group.config.Unread.Charge(now-before):
-		s.conn.Post(s.endWithoutRoom)
+		s.budget().Release(before - now)
+	case now > before:
+		s.budget().Charge(now - before)
+		if s.askedTooMuch() {
+			s.conn.Post(s.endWithoutRoom) // Its caller is at work on it, and the client may read at once.
+		}
 	}
 }
 
-func (s *Session) endWithoutRoom() { s.cutOff(endNoRoom) }
+// known reports whether the client has shown a valid token.
+func (s *Session) known() bool {
+	return len(s.subs) > 0 || s.set != nil || s.json != nil && s.json.claims != nil
+}
+
+// askedTooMuch reports whether there is no room for what the client asked for. What it
+// is given of its topics does not count, so a client that does not ask is never ended
+// for it, however slowly it reads. That is at most one frame. Nor do the answers of an
+// event stream, which asks once.
+func (s *Session) askedTooMuch() bool {
+	return s.set == nil && s.asked() > freeUnread && s.asked()-freeUnread > s.budget().Share()
+}
+
+func (s *Session) endWithoutRoom() {
+	if s.askedTooMuch() {
+		s.cutOff(endNoRoom)
+	}
+}
+
+// minReply is the least room for a frame of a reply: enough to get on.
+const minReply = answer.MinRoom + 2<<10
+
+// roomForReply returns how many bytes a frame of a reply may have. Where there is little
+// room, it is small.
+func (s *Session) roomForReply() int {
+	return max(minReply, min(maxBatch-wire.HeaderRoom, s.budget().Share()))
+}
 
 // setAnswers replaces the answers that wait to be written. They are the session's,
 // and begin where their memory does.

@@ -16,12 +16,13 @@ type budget struct{ most, used int }
 
 func (b *budget) Charge(n int) bool { b.used += n; return b.used <= b.most }
 func (b *budget) Release(n int)     { b.used -= n }
+func (b *budget) Share() int        { return max(0, b.most-b.used) }
 
 // charging returns a world and the budget of its sessions.
 func charging(t *testing.T, most int) (*world, *budget) {
 	t.Helper()
 	b := &budget{most: most}
-	return newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Unread = b }), b
+	return newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Unread, c.Strangers = b, b }), b
 }
 
 // muchRefused returns a command whose answer has some 38 KB.
@@ -55,7 +56,7 @@ func TestUnreadAnswersAreCharged(t *testing.T) {
 
 // A session whose answer finds no room ends, and is told why; others go on.
 func TestNoRoomForAnswers(t *testing.T) {
-	w, b := charging(t, 50_000)
+	w, b := charging(t, 80_000)
 	first, second, other := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
 	for _, c := range []*client{first, second} {
 		c.say(muchRefused())
@@ -147,5 +148,51 @@ func TestListsOfMembersAreCharged(t *testing.T) {
 	leaves.leave()
 	if b.used != 0 {
 		t.Errorf("charged for %d bytes when nobody has anything unread", b.used)
+	}
+}
+
+// Where there is no room, a client that reads its answer at once gets it.
+func TestAClientThatReadsAtOnceNeedsNoRoom(t *testing.T) {
+	w, b := charging(t, 0)
+	c := w.connectJSON(t, w.both("a"))
+	c.s.Receive([]byte(muchRefused()), false)
+	c.turn()
+	c.settle()
+	if c.code != 0 || len(c.messages()) == 0 {
+		t.Errorf("closed with %d", c.code)
+	}
+	if b.used != 0 {
+		t.Errorf("%d bytes are charged at the end", b.used)
+	}
+}
+
+// A client that reads slowly is not ended for want of room, and a history keeps little.
+func TestASlowReaderNeedsNoRoom(t *testing.T) {
+	b := &budget{}
+	w := newWorld(t, topiclog.Limits{Count: 100}, func(c *session.Config) { c.Unread, c.Strangers = b, b })
+	stream := &client{w: w}
+	stream.s = w.group.NewStream(stream, notiflux.Event, session.Stream{Topics: []session.Topic{{Name: "a"}, {Name: "b"}}})
+	for range 10 {
+		w.publish("a", strings.Repeat("x", 20_000))
+	}
+	history := w.connectJSON(t, w.both("a"))
+	history.s.Receive([]byte(`{"type":"history","topic":"a"}`), false)
+	history.settle()
+	for _, c := range []*client{stream, history} {
+		w.group.Collect()
+		for sent := -1; sent != len(c.sent); {
+			sent = len(c.sent)
+			c.write(1000)
+			c.settle()
+			if most := 25_000; c == stream && b.used > most {
+				t.Fatalf("%d bytes are charged, more than %d", b.used, most)
+			}
+			if most := 8 << 10; c == history && b.used > most {
+				t.Fatalf("%d bytes are charged, more than %d", b.used, most)
+			}
+		}
+		if c.code != 0 || len(c.sent) < 200_000 {
+			t.Errorf("closed with %d after %d bytes", c.code, len(c.sent))
+		}
 	}
 }

@@ -9,8 +9,7 @@ import (
 const DefaultBudgetBytes = 64 << 20
 
 // A Budget bounds a kind of memory of all connections together: incomplete
-// messages, or what clients have not read. A client for which there is no room is
-// closed with 1013. Safe for concurrent use.
+// messages, or what clients have not read. Safe for concurrent use.
 type Budget struct {
 	maxBytes int64 // immutable
 	used     atomic.Int64
@@ -39,9 +38,19 @@ func (b *Budget) take(n int) bool {
 }
 
 // Charge takes n bytes in any case, and reports whether there was room for them.
-// If not, the caller ends what it charged for, and releases it.
+// If not, the caller may end what it charged for, and releases it in any case.
 func (b *Budget) Charge(n int) (within bool) {
 	return b.used.Add(int64(n)) <= b.maxBytes
+}
+
+// shares is into how many parts the room that is left is divided for [Budget.Share].
+const shares = 8
+
+// Share returns how many bytes one client may hold now: an eighth of the room that is
+// left. So it is always the clients with much that do not fit. They cannot use up the
+// room for those with little.
+func (b *Budget) Share() int {
+	return int(max(0, b.maxBytes-b.used.Load()) / shares)
 }
 
 // Release gives n bytes back. A nil Budget has none.
@@ -49,4 +58,30 @@ func (b *Budget) Release(n int) {
 	if b != nil {
 		b.used.Add(int64(-n))
 	}
+}
+
+// Unread bounds what clients have not read, by kind of client: no kind can use up the
+// room of another.
+type Unread struct {
+	// Strangers bounds what WebSocket clients that have shown no valid token have not
+	// read of their answers, and the pongs of all clients. It is an eighth.
+	Strangers *Budget
+	// Sessions bounds what other WebSocket clients and event streams have not read. It
+	// is three eighths. A caller charges what a session owns, and ends a session only
+	// if what its own commands asked for is more than [Budget.Share].
+	Sessions *Budget
+	// Answers bounds the answers to HTTP requests that are being read. It is a half.
+	// A caller charges an answer before it begins, and refuses it if there is no room.
+	Answers *Budget
+}
+
+// NewUnread returns an Unread of maxBytes in all; 0 means [DefaultBudgetBytes].
+func NewUnread(maxBytes int64) *Unread {
+	part := cmp.Or(maxBytes, DefaultBudgetBytes) / 8
+	return &Unread{Strangers: NewBudget(part), Sessions: NewBudget(3 * part), Answers: NewBudget(4 * part)}
+}
+
+// Used returns how many bytes are taken now in all.
+func (u *Unread) Used() int64 {
+	return u.Strangers.Used() + u.Sessions.Used() + u.Answers.Used()
 }
