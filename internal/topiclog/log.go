@@ -22,6 +22,7 @@ package topiclog
 import (
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/ikornaselur/notiflux"
 )
@@ -111,8 +112,9 @@ type Log struct {
 	excluded map[notiflux.Connection][]uint64 // numbers of the entries held that a connection does not get; nil: there are none
 
 	// Changed with the owner's lock held; read without.
-	first  atomic.Pointer[Entry] // oldest; the tail when the log is empty
-	newest atomic.Pointer[Entry] // nil when the log is empty
+	first  atomic.Pointer[Entry]               // oldest; the tail when the log is empty
+	newest atomic.Pointer[Entry]               // nil when the log is empty
+	left   atomic.Pointer[weak.Pointer[Entry]] // the newest when the log became empty last; nil: it never did
 }
 
 // New returns an empty log that covers every position from floor on: it knows
@@ -178,6 +180,8 @@ func (l *Log) DropOldest() {
 	l.unindex(e)
 	next := e.next.Load()
 	if next == l.tail {
+		left := weak.Make(e) // For Newest.
+		l.left.Store(&left)
 		l.newest.Store(nil) // The log must not hold what it has dropped.
 	}
 	l.first.Store(next)
@@ -210,21 +214,17 @@ func (l *Log) First() Cursor { return Cursor{l.first.Load()} }
 // Newest returns the cursor at the newest message that is to be read from c, a
 // cursor of this log; c itself at the tail. It needs no lock.
 func (l *Log) Newest(c Cursor) Cursor {
-	if newest := l.newest.Load(); newest != nil && !c.AtTail() {
-		if newest.seq > c.at.seq {
-			return Cursor{newest}
-		}
+	if c.AtTail() {
 		return c
 	}
-	// The log is empty, and nothing but slow readers holds what there is to read from
-	// c. It is little if they jump while the log holds more.
-	for {
-		_, next, ok := c.Next()
-		if !ok || next.AtTail() {
-			return c
-		}
-		c = next
+	newest := l.newest.Load()
+	if left := l.left.Load(); newest == nil && left != nil {
+		newest = left.Value() // The log is empty: what there is to read, slow readers hold.
 	}
+	if newest != nil && newest.seq > c.at.seq {
+		return Cursor{newest}
+	}
+	return c
 }
 
 // Head returns the highest offset given, or the floor if there was none.

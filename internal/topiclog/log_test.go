@@ -2,6 +2,7 @@ package topiclog_test
 
 import (
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 	"weak"
@@ -236,6 +237,67 @@ func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
 		t.Error("the cursor does not go on behind the entry that was freed")
 	}
 	runtime.KeepAlive(log)
+}
+
+// The newest message to be read is found without a walk, also when the log has dropped
+// everything. A walk for each of so many calls would never end.
+func TestNewestDoesNotWalk(t *testing.T) {
+	const messages, calls = 300_000, 1_000_000
+	now := time.Now()
+	log := topiclog.NewLogs(topiclog.Limits{Age: time.Second}, nil).New(0)
+	c := log.Tail()
+	for o := range uint64(messages) {
+		log.Append(message(o+1, 0, now))
+	}
+	for round, drop := range []func(){
+		func() {},
+		func() {
+			for log.Expire(now.Add(time.Second)) {
+			}
+			runtime.GC()
+		},
+	} {
+		drop()
+		for range calls {
+			if e, _, ok := log.Newest(c).Next(); !ok || e.Message().Position.Offset != messages {
+				t.Fatalf("round %d: the newest message is not the last one", round)
+			}
+		}
+	}
+	if log.Len() != 0 {
+		t.Errorf("%d messages are left", log.Len())
+	}
+}
+
+// Newest may be called while the log changes, from its first message on.
+func TestNewestWhileTheLogChanges(t *testing.T) {
+	for range 200 {
+		log := topiclog.NewLogs(topiclog.Limits{}, nil).New(0)
+		c := log.Tail()
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for last := uint64(0); last < 40; {
+				next, _, ok := log.Newest(c).Next()
+				if !ok {
+					continue
+				}
+				got := next.Message().Position.Offset
+				if got < last {
+					t.Errorf("the newest message is %d, after %d", got, last)
+					return
+				}
+				last, c = got, log.Newest(c)
+			}
+		})
+		for o := range uint64(40) {
+			log.Append(message(o+1, 0, time.Time{}))
+			if o%3 == 0 {
+				for log.Shed() {
+				}
+			}
+		}
+		reading.Wait()
+	}
 }
 
 func BenchmarkAppend(b *testing.B) {
