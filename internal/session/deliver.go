@@ -42,7 +42,8 @@ type batch struct {
 type batches struct {
 	encoder wire.Encoder
 	slots   [batchSlots]batch
-	next    int // slot that is replaced next
+	next    int   // slot that is replaced next
+	none    batch // see empty
 }
 
 // forget lets go of all batches, so that the next ones reach to the tails.
@@ -50,6 +51,13 @@ func (b *batches) forget() {
 	for i := range b.slots {
 		b.slots[i] = batch{buffer: b.slots[i].buffer}
 	}
+	b.none = batch{}
+}
+
+// empty returns a batch without messages that uses up a write.
+func (b *batches) empty(c topiclog.Cursor) *batch {
+	b.none = batch{from: c, end: c, taken: maxBatch}
+	return &b.none
 }
 
 // from returns the batch of a subscription from a cursor on; it is empty at the
@@ -101,24 +109,34 @@ func (b *batches) frame(entry *topiclog.Entry, sub *subscription) []byte {
 }
 
 // batch returns what is next for a subscription from a cursor on, behind messages that
-// its session does not get.
+// its session does not get. If those are too many for one call of Next, it is empty, and
+// not at the tail.
 func (s *Session) batch(sub *subscription, at topiclog.Cursor, limit int) *batch {
-	for {
-		b := s.group.batches.from(sub, at, limit)
-		if b.exclude == 0 || b.exclude != s.connection() {
-			return b
-		}
-		at = s.behindExcluded(b.end)
+	b := s.group.batches.from(sub, at, limit)
+	if b.exclude == 0 || b.exclude != s.connection() {
+		return b
 	}
+	at, more := s.behindExcluded(b.end)
+	if more {
+		return s.group.batches.empty(at)
+	}
+	return s.group.batches.from(sub, at, limit)
 }
 
+// maxPassed is how many messages that a session does not get a call of Next passes,
+// about. The others of the loop have their turn before it passes more.
+const maxPassed = 1024
+
 // behindExcluded returns the place of the first message from c on that the session
-// gets. It may pass many, and encodes none of them.
-func (s *Session) behindExcluded(c topiclog.Cursor) topiclog.Cursor {
-	for {
+// gets, and encodes none of those before it. There are more if it did not come so far.
+func (s *Session) behindExcluded(c topiclog.Cursor) (_ topiclog.Cursor, more bool) {
+	for passed := &s.group.pulled.passed; ; *passed++ {
 		entry, next, ok := c.Next()
 		if !ok || !s.excluded(entry.Message()) {
-			return c
+			return c, false
+		}
+		if *passed >= maxPassed {
+			return c, true
 		}
 		c = next
 	}
@@ -137,6 +155,7 @@ type pull struct {
 	buffer []byte
 	taken  int    // bytes of the messages of batches that are in the buffer
 	sizes  []int  // of the frames of the parts, if they are a set's
+	passed int    // messages that the session does not get; see maxPassed
 	reply  []byte // a frame of a reply; then there is nothing else
 }
 
@@ -144,7 +163,7 @@ type pull struct {
 // topic gets from then on.
 func (p *pull) forget() {
 	clear(p.parts)
-	p.parts, p.sizes, p.taken, p.reply = p.parts[:0], p.sizes[:0], 0, nil
+	p.parts, p.sizes, p.taken, p.passed, p.reply = p.parts[:0], p.sizes[:0], 0, 0, nil
 }
 
 // A part is some messages of one subscription in a pull.
@@ -333,6 +352,10 @@ func (s *Session) nextShared(p *pull) []byte {
 		}
 		sub.cursor = b.end
 		s.unlist(sub)
+		if !b.end.AtTail() {
+			s.markDirty(sub)
+			return nil
+		}
 	}
 	return s.nothing()
 }

@@ -106,9 +106,14 @@ func (s *Session) nextOfSet(p *pull) []byte {
 		if len(p.buffer) > 0 {
 			return p.buffer
 		}
+		others := p.passed >= maxPassed
 		s.Wrote(0) // Subscriptions that were read before they were asked, or hold nothing for this session.
-		if s.firstDirty == nil {
+		switch {
+		case s.firstDirty == nil:
 			return s.nothing()
+		case others:
+			s.conn.Dirty()
+			return nil
 		}
 	}
 }
@@ -125,9 +130,15 @@ func (s *Session) joinSet(p *pull) {
 			if !ok {
 				break
 			}
+			excluded := s.excluded(entry.Message())
+			if excluded && p.passed >= maxPassed {
+				p.taken = maxBatch // The write is full.
+				break
+			}
 			s.set.places[sub.place].Offset = next.Offset()
 			part.end = next
-			if s.excluded(entry.Message()) {
+			if excluded {
+				p.passed++
 				p.sizes = append(p.sizes, 0)
 				continue
 			}
