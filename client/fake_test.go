@@ -24,6 +24,7 @@ import (
 type fake struct {
 	t     testing.TB
 	pipes chan net.Conn
+	ended <-chan struct{} // closed when no connection is accepted any more
 	peers chan *peer
 	wrap  func(net.Conn) net.Conn // the client's end of a connection; nil: as it is
 	plain http.HandlerFunc        // what is no handshake; nil: there is nothing
@@ -37,8 +38,8 @@ type fake struct {
 const base = "http://notiflux.test"
 
 func newFake(t testing.TB) *fake {
-	f := &fake{t: t, pipes: make(chan net.Conn), peers: make(chan *peer, 100)}
 	ctx, cancel := context.WithCancel(context.Background())
+	f := &fake{t: t, pipes: make(chan net.Conn), ended: ctx.Done(), peers: make(chan *peer, 100)}
 	listener := pipeListener{f.pipes, ctx, cancel}
 	server := &http.Server{Handler: http.HandlerFunc(f.serve), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	var serving sync.WaitGroup
@@ -81,6 +82,8 @@ func (f *fake) client() *http.Client {
 				return ours, nil
 			case <-ctx.Done():
 				return nil, ctx.Err()
+			case <-f.ended: // net/http goes on dialling for a request that was given up.
+				return nil, net.ErrClosed
 			}
 		},
 	}}
