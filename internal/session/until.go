@@ -2,6 +2,7 @@ package session
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	"github.com/ikornaselur/notiflux"
@@ -13,11 +14,15 @@ import (
 // stands still while the machine sleeps.
 const endsEvery = 5 * time.Second
 
+// endsPart is after how many subscriptions that end the loop goes on with other work.
+const endsPart = 64
+
 // ends are when subscriptions end because their token says so: few of them do.
 type ends struct {
 	of    map[*subscription]*deadline
 	queue deadlines
 	timer *time.Timer
+	more  bool // endDue is posted to go on
 }
 
 type deadline struct {
@@ -47,7 +52,7 @@ func (g *Group) endAt(sub *subscription, at time.Time) {
 
 // waitForEnd sets the timer to the first end, or to the next look at the clock.
 func (g *Group) waitForEnd() {
-	if len(g.ends.queue) == 0 {
+	if len(g.ends.queue) == 0 || g.ends.more {
 		return
 	}
 	wait := min(g.ends.queue[0].at.Sub(g.config.Now()), endsEvery)
@@ -58,32 +63,63 @@ func (g *Group) waitForEnd() {
 	g.ends.timer.Reset(wait)
 }
 
-// endDue ends the subscriptions whose time has come.
+// endDue ends subscriptions whose time has come, a part of them: the loop has other
+// work between the parts. Those of an event stream end together.
 func (g *Group) endDue() {
-	for now := g.config.Now(); len(g.ends.queue) > 0 && !now.Before(g.ends.queue[0].at); {
+	g.ends.more = false
+	now := g.config.Now()
+	for ended := 0; ended < endsPart && g.endsBy(now); {
 		sub := g.ends.queue[0].sub
-		sub.session.expire(sub)
+		if s := sub.session; s.set != nil {
+			ended += s.expireInStream(now)
+		} else {
+			s.expire(sub)
+			ended++
+		}
+	}
+	if g.endsBy(now) {
+		g.ends.more = g.loop.Post(g.endDue)
+		return
 	}
 	g.waitForEnd()
+}
+
+// endsBy reports whether there is a subscription that ends at a time, or before.
+func (g *Group) endsBy(t time.Time) bool {
+	return len(g.ends.queue) > 0 && !t.Before(g.ends.queue[0].at)
 }
 
 // expire ends a subscription, and tells the client if its dialect can.
 func (s *Session) expire(sub *subscription) {
 	topic := sub.feed.topic.Name()
-	if s.set != nil {
-		s.locate() // Also in this topic, for the last time.
-	}
 	s.unsubscribe(topic)
-	object := wire.AppendUnsubscribed(nil, wire.NoID, []notiflux.Topic{topic}, notiflux.TokenExpired)
-	switch {
-	case s.json != nil:
-		s.answer(object)
-	case s.set != nil:
-		s.answerInStream(wire.Object{Event: "unsubscribed", JSON: object})
-		if len(s.subs) == 0 {
-			s.endDelivered(&endExpired)
+	if s.json != nil {
+		s.answer(wire.AppendUnsubscribed(nil, wire.NoID, []notiflux.Topic{topic}, notiflux.TokenExpired))
+	}
+}
+
+// expireInStream ends all subscriptions of an event stream that end by now, and returns
+// how many there were. The client is told once: each event has a cursor of all topics.
+func (s *Session) expireInStream(now time.Time) int {
+	s.locate() // Also in these topics, for the last time.
+	var topics []notiflux.Topic
+	for _, sub := range s.subs {
+		if d := s.group.ends.of[sub]; d != nil && !now.Before(d.at) {
+			topics = append(topics, sub.feed.topic.Name())
 		}
 	}
+	slices.Sort(topics)
+	for _, topic := range topics {
+		s.unsubscribe(topic)
+	}
+	s.answerInStream(wire.Object{
+		Event: "unsubscribed",
+		JSON:  wire.AppendUnsubscribed(nil, wire.NoID, topics, notiflux.TokenExpired),
+	})
+	if len(s.subs) == 0 {
+		s.endDelivered(&endExpired)
+	}
+	return len(topics)
 }
 
 // deadlines is a heap, the first one in front (container/heap).
