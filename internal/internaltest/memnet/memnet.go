@@ -125,7 +125,7 @@ type Link struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	port    int           // of the last connection
+	port    int           // of the last dial
 	pairs   []*pair       // connections with an end that is not closed, oldest first
 	stalled chan struct{} // closed by Release; nil: the link is not stalled
 }
@@ -160,13 +160,17 @@ func (l *Link) DialContext(ctx context.Context, network, address string) (net.Co
 	if err != nil {
 		return fail(err)
 	}
+	l.mu.Lock()
+	l.port++
+	local := &net.TCPAddr{IP: l.ip, Port: l.port}
+	l.mu.Unlock()
 	if err := l.travel(ctx); err != nil {
 		return fail(err)
 	}
 	var client *Conn
 	listener := l.network.listener(addr)
 	if listener != nil {
-		client = l.connect(listener)
+		client = l.connect(local, listener)
 	}
 	if err := l.travel(ctx); err != nil {
 		if client != nil {
@@ -207,10 +211,9 @@ func (l *Link) travel(ctx context.Context) error {
 
 // connect makes a connection and gives its other end to the listener. It returns nil
 // if the listener has closed.
-func (l *Link) connect(to *Listener) *Conn {
+func (l *Link) connect(local *net.TCPAddr, to *Listener) *Conn {
 	l.mu.Lock()
-	l.port++
-	p := newPair(l, &net.TCPAddr{IP: l.ip, Port: l.port}, to.addr)
+	p := newPair(l, local, to.addr)
 	p.stalled = l.stalled != nil
 	l.pairs = append(l.pairs, p)
 	l.mu.Unlock()

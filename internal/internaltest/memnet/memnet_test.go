@@ -405,7 +405,7 @@ func TestListener(t *testing.T) {
 		if err != nil || !l.Queued() {
 			t.Fatalf("dial: %v; queued: %t", err, l.Queued())
 		}
-		if got, want := queued.LocalAddr().String(), "10.1.0.1:49152"; got != want {
+		if got, want := queued.LocalAddr().String(), "10.1.0.1:49153"; got != want {
 			t.Errorf("the address of the client is %s, want %s", got, want)
 		}
 		l.SetDeadline(time.Unix(1, 0))
