@@ -2,7 +2,6 @@ package session
 
 import (
 	"bytes"
-	"math/rand/v2"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
@@ -334,11 +333,22 @@ func (s *Session) rotate() {
 	if n < 2 {
 		return
 	}
-	for range rand.IntN(n) {
+	for range s.choose(n) {
 		first := s.firstDirty
 		s.firstDirty, s.lastDirty.nextDirty, s.lastDirty = first.nextDirty, first, first
 		first.nextDirty = nil
 	}
+}
+
+// choose returns a number below n. It differs from one connection to the next and as
+// the session goes on. It does not draw on the group's random numbers: what a client
+// gets must not depend on who else is served at the same time.
+func (s *Session) choose(n int) int {
+	x := uint64(s.connection()) + s.firstDirty.cursor.Offset()*0x9e3779b97f4a7c15
+	// The mixing of splitmix64.
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return int((x ^ x>>31) % uint64(n))
 }
 
 // nextShared is Next of a session with no answers, and at most one subscription that

@@ -37,7 +37,7 @@ func (s *Session) end(e end) {
 	var farewell []byte
 	inside := s.replying() && s.json.reply.begun
 	if e.why != "" && !inside && (s.json != nil || s.set != nil) {
-		after := between(e.least, e.most)
+		after := s.group.between(e.least, e.most)
 		farewell = wire.AppendObject(nil, s.encoding, wire.Object{Event: "bye", JSON: wire.AppendBye(nil, e.why, after), Retry: after})
 		farewell = append(farewell, wire.LastChunk(s.encoding)...)
 	}

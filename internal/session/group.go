@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,7 @@ type Config struct {
 	CommandBurst    float64       // at once
 
 	Now       func() time.Time // the wall clock; nil: time.Now
+	Random    *rand.Rand       // names connections and spreads what clients do; used on the loop only. Nil: seeded by the system
 	Unread    Budget           // of what clients have not read; nil: no bound
 	Strangers Budget           // the same of those that have shown no valid token; nil: no bound
 	Stats     *Stats           // nil: not counted
@@ -111,7 +113,7 @@ type Group struct {
 	start  time.Time
 
 	// Owned by the loop.
-	sessions map[*Session]struct{}
+	sessions []*Session // in no order, but the same one whenever the same happens
 	feeds    map[notiflux.Topic]*feed
 	parser   wire.JSONParser
 	batches  batches
@@ -167,6 +169,9 @@ func NewGroup(c Config, loop Loop) *Group {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Random == nil {
+		c.Random = rand.New(systemRandom{})
+	}
 	if c.Unread == nil {
 		c.Unread = noBudget{}
 	}
@@ -180,11 +185,10 @@ func NewGroup(c Config, loop Loop) *Group {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Group{
-		config:   c,
-		loop:     loop,
-		start:    time.Now(),
-		sessions: make(map[*Session]struct{}),
-		feeds:    make(map[notiflux.Topic]*feed),
+		config: c,
+		loop:   loop,
+		start:  time.Now(),
+		feeds:  make(map[notiflux.Topic]*feed),
 	}
 }
 
@@ -282,13 +286,21 @@ func (f *feed) mark(n int) int {
 // away, each at a time of its own within spread. Who comes later is sent away at once.
 func (g *Group) Drain(spread time.Duration) {
 	g.draining = true
-	n, i := len(g.sessions), 0
-	for s := range g.sessions {
+	n := len(g.sessions)
+	for i, s := range g.sessions {
 		time.AfterFunc(spread*time.Duration(i)/time.Duration(n), func() {
 			s.conn.Post(s.drain)
 		})
-		i++
 	}
+}
+
+// forget takes a session off the list of all.
+func (g *Group) forget(s *Session) {
+	last := len(g.sessions) - 1
+	g.sessions[s.index] = g.sessions[last]
+	g.sessions[s.index].index = s.index
+	g.sessions[last] = nil
+	g.sessions = g.sessions[:last]
 }
 
 // join subscribes s to a topic, from where start says, and returns that place.

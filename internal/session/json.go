@@ -50,7 +50,7 @@ func (g *Group) NewJSON(conn Conn, deflated bool, c Credential, now time.Duratio
 		encoding = notiflux.JSONDeflated
 	}
 	s := g.New(conn, encoding)
-	s.json = &jsonState{connection: newConnection(), claims: c.Claims, refusal: c.Err, deadline: now + maxIdle}
+	s.json = &jsonState{connection: g.newConnection(), claims: c.Claims, refusal: c.Err, deadline: now + maxIdle}
 	s.answer(wire.AppendWelcome(nil, wire.Welcome{
 		Connection: s.json.connection.String(),
 		Version:    g.config.Version,

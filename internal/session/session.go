@@ -56,7 +56,8 @@ type Session struct {
 	cut     []byte // the rest of a message frame that the socket took the beginning of; shared, but of sets
 	answers []byte // whole frames that wait to be written
 
-	allowance float64       // commands that may come at once
+	index     int32         // in Group.sessions
+	allowance float32       // commands that may come at once
 	refilled  time.Duration // when allowance was right
 }
 
@@ -67,8 +68,9 @@ const maxAnswers = 16 << 10
 // New returns a session on conn that speaks the text protocol and gets its messages
 // in encoding.
 func (g *Group) New(conn Conn, encoding notiflux.Encoding) *Session {
-	s := &Session{group: g, conn: conn, encoding: encoding, allowance: g.config.CommandBurst, refilled: time.Since(g.start)}
-	g.sessions[s] = struct{}{}
+	s := &Session{group: g, conn: conn, encoding: encoding, allowance: float32(g.config.CommandBurst), refilled: time.Since(g.start)}
+	s.index = int32(len(g.sessions))
+	g.sessions = append(g.sessions, s)
 	g.config.Stats.Sessions.Add(1)
 	if g.draining { // It was on its way when the others were told.
 		conn.Post(s.drain)
@@ -137,7 +139,7 @@ func (s *Session) Gone() {
 	s.letGo()
 	s.setCut(nil, false)
 	s.setAnswers(nil)
-	delete(s.group.sessions, s)
+	s.group.forget(s)
 	s.group.config.Stats.Sessions.Add(-1)
 }
 
@@ -175,7 +177,7 @@ func (s *Session) allow() bool {
 	c := &s.group.config
 	c.Stats.Commands.Add(1)
 	now := time.Since(s.group.start)
-	s.allowance = min(c.CommandBurst, s.allowance+c.CommandRate*(now-s.refilled).Seconds())
+	s.allowance = float32(min(c.CommandBurst, float64(s.allowance)+c.CommandRate*(now-s.refilled).Seconds()))
 	s.refilled = now
 	if s.allowance < 1 {
 		s.end(endTooMany)

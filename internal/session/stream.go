@@ -45,7 +45,7 @@ const (
 // topics of a stream, and tells that first. encoding is that of a stream.
 func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) *Session {
 	s := g.New(conn, encoding)
-	s.set = &set{connection: newConnection()}
+	s.set = &set{connection: g.newConnection()}
 	slices.SortFunc(stream.Topics, func(a, b Topic) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	topics := make([]wire.Beginning, 0, len(stream.Topics))
 	for i, topic := range stream.Topics {
@@ -64,7 +64,7 @@ func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) 
 	s.answerInStream(wire.Object{
 		Event: "hello",
 		JSON:  wire.AppendHello(nil, s.set.connection.String(), topics),
-		Retry: between(minStreamRetry, maxStreamRetry),
+		Retry: g.between(minStreamRetry, maxStreamRetry),
 	})
 	return s
 }
@@ -155,15 +155,20 @@ func (s *Session) joinSet(p *pull) {
 }
 
 // between returns a random time from least to most.
-func between(least, most time.Duration) time.Duration {
+func (g *Group) between(least, most time.Duration) time.Duration {
 	if most <= least {
 		return least
 	}
-	return least + rand.N(most-least)
+	return least + time.Duration(g.config.Random.Int64N(int64(most-least)))
 }
 
 // newConnection returns a name for a connection: no other has it at the same time,
 // but by an accident of one in 2⁶⁴.
-func newConnection() notiflux.Connection {
-	return notiflux.Connection(rand.Uint64N(math.MaxUint64) + 1)
+func (g *Group) newConnection() notiflux.Connection {
+	return notiflux.Connection(g.config.Random.Uint64N(math.MaxUint64) + 1)
 }
+
+// systemRandom is the random source of package rand, which the system seeds.
+type systemRandom struct{}
+
+func (systemRandom) Uint64() uint64 { return rand.Uint64() }
