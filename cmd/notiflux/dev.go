@@ -51,11 +51,11 @@ func (c *devCmd) Run(t *terminal) error {
 	log := newLogger(t.err, "text", slog.LevelWarn)
 	outliveReaders()
 	return untilSignal(func(ctx context.Context) error {
-		s, err := server.Open(settings, log)
+		s, err := server.Open(settings, server.Environment{}, log)
 		if c.Port == nil && errors.Is(err, syscall.EADDRINUSE) {
 			fmt.Fprintf(t.out, "%s is taken, so this is another port.\n", settings.Address())
 			settings.Port = 0
-			s, err = server.Open(settings, log)
+			s, err = server.Open(settings, server.Environment{}, log)
 		}
 		if err != nil {
 			return err

@@ -35,7 +35,7 @@ func (c *serveCmd) Run(t *terminal, known variables) error {
 	limitMemory(memlimit.FromCgroup, log)
 	outliveReaders()
 	return untilSignal(func(ctx context.Context) error {
-		s, err := server.Open(config.Serve(c.Config), log)
+		s, err := server.Open(config.Serve(c.Config), server.Environment{}, log)
 		if err != nil {
 			return err
 		}

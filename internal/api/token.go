@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
@@ -29,7 +28,7 @@ func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims
 	if err != nil {
 		return nil, withDetail(err, "topic", joined(topics))
 	}
-	if err := claims.Ended(time.Now()); err != nil {
+	if err := claims.Ended(a.now()); err != nil {
 		return nil, withDetail(err, "topic", joined(topics), "subject", claims.Subject)
 	}
 	for _, topic := range topics {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -36,8 +37,18 @@ var _ Broker = (*Memory)(nil)
 const epochLetters = 12
 
 // NewEpoch returns a random epoch, so that a restart is seen as a gap and never
-// mistaken for continuity.
-func NewEpoch() string { return rand.Text()[:epochLetters] }
+// mistaken for continuity. A nil random is crypto/rand.
+func NewEpoch(random *mathrand.Rand) string {
+	if random == nil {
+		return rand.Text()[:epochLetters]
+	}
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	var epoch [epochLetters]byte
+	for i := range epoch {
+		epoch[i] = letters[random.IntN(len(letters))]
+	}
+	return string(epoch[:])
+}
 
 // NewMemory returns a broker that appends to hub.
 func NewMemory(hub Hub, c Config) *Memory {

@@ -16,7 +16,7 @@ func TestMemory(t *testing.T) {
 func TestEpochIsNewEachTime(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 10 {
-		epoch := broker.NewEpoch()
+		epoch := broker.NewEpoch(nil)
 		if _, err := notiflux.ParsePosition(epoch + ":1"); err != nil {
 			t.Errorf("epoch %q: %v", epoch, err)
 		}

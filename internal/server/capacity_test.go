@@ -103,7 +103,7 @@ func TestRefusalsForCapacityCloseTheConnection(t *testing.T) {
 
 func TestRefusalsOfADrainingServerCloseTheConnection(t *testing.T) {
 	c := withKey(t)
-	s, err := server.Open(c, nil)
+	s, err := server.Open(c, server.Environment{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

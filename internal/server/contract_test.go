@@ -88,7 +88,7 @@ func (c contract) validate(pointer string, value any) error {
 }
 
 func TestOpenAPIHasEveryRoute(t *testing.T) {
-	s, err := server.Open(withKey(t), nil)
+	s, err := server.Open(withKey(t), server.Environment{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func visitFull(t *testing.T, check func(visit, *http.Response)) {
 }
 
 func visitDraining(t *testing.T, check func(visit, *http.Response)) {
-	s, err := server.Open(withKey(t), nil)
+	s, err := server.Open(withKey(t), server.Environment{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/config"
@@ -53,7 +54,7 @@ type gateConfig struct {
 // counted on until [gate.leave]. Safe for concurrent use.
 type gate struct {
 	// Immutable after newGate.
-	*net.TCPListener
+	Listener
 	config gateConfig
 	start  time.Time
 
@@ -73,9 +74,15 @@ type gate struct {
 	out     bool               // descriptors have run out since the last sweep
 }
 
+// A socket is what the listener accepts, a [net.TCPConn].
+type socket interface {
+	net.Conn
+	CloseWrite() error
+}
+
 // A conn is a connection of net/http.
 type conn struct {
-	*net.TCPConn
+	socket
 
 	// Immutable after admit.
 	gate  *gate
@@ -92,8 +99,8 @@ type conn struct {
 // ending marks a connection that the sweep closes, whatever comes on it now.
 const ending = -1
 
-func newGate(l *net.TCPListener, c gateConfig) *gate {
-	g := &gate{TCPListener: l, config: c, start: time.Now(), closed: make(chan struct{}), conns: make(map[*conn]struct{})}
+func newGate(l Listener, c gateConfig) *gate {
+	g := &gate{Listener: l, config: c, start: time.Now(), closed: make(chan struct{}), conns: make(map[*conn]struct{})}
 	g.changed.L = &g.mu
 	g.close = sync.OnceValue(func() error {
 		defer close(g.closed)
@@ -109,10 +116,10 @@ func (g *gate) Accept() (net.Conn, error) {
 			g.Close()
 			return nil, net.ErrClosed
 		}
-		c, err := g.AcceptTCP()
+		c, err := g.Listener.Accept()
 		switch {
 		case err == nil:
-			return g.admit(c), nil
+			return g.admit(c.(socket)), nil
 		case errors.Is(err, os.ErrDeadlineExceeded): // of finish
 		case errors.Is(err, net.ErrClosed):
 			return nil, err
@@ -127,9 +134,9 @@ func (g *gate) Accept() (net.Conn, error) {
 }
 
 // admit counts a connection.
-func (g *gate) admit(tcp *net.TCPConn) *conn {
-	limitUnsent(tcp)
-	c := &conn{TCPConn: tcp, gate: g}
+func (g *gate) admit(s socket) *conn {
+	c := &conn{socket: s, gate: g}
+	limitUnsent(c)
 	g.mu.Lock()
 	for g.open >= g.config.most && g.spares >= g.config.spare && !g.finishing.Load() {
 		g.changed.Wait()
@@ -157,8 +164,16 @@ func (g *gate) admit(tcp *net.TCPConn) *conn {
 // Close ends the connection for net/http, or for a loop that had it handed over.
 func (c *conn) Close() error {
 	c.gate.end(c)
-	discard(c.TCPConn)
-	return c.TCPConn.Close()
+	discard(c)
+	return c.socket.Close()
+}
+
+// SyscallConn gives access to the descriptor of the socket, if it has one.
+func (c *conn) SyscallConn() (syscall.RawConn, error) {
+	if of, ok := c.socket.(syscall.Conn); ok {
+		return of.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // end forgets a connection that net/http had.
@@ -211,7 +226,7 @@ func (g *gate) hand(nc net.Conn) (net.Conn, error) {
 	}
 	g.changed.Broadcast()
 	if nc == net.Conn(c) {
-		return c.TCPConn, nil // which epoll knows
+		return c.socket, nil // which epoll knows
 	}
 	return nc, nil
 }
@@ -394,7 +409,7 @@ func (g *gate) finish(ctx context.Context) {
 // waiting reports whether there are connections in the queue of the listener, and
 // then has Accept take one.
 func (g *gate) waiting() bool {
-	if g.config.passed || !queued(g.TCPListener) {
+	if g.config.passed || !queued(g.Listener) {
 		return false
 	}
 	return g.SetDeadline(time.Now().Add(settleTime)) == nil

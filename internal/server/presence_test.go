@@ -438,7 +438,7 @@ func report(t *testing.T, faults []error) {
 // What says all there is to say replaces what came before it, for a client that is
 // behind; what says who moved does not.
 func TestListsAndCountsAreWhole(t *testing.T) {
-	s, err := server.Open(withKey(t), nil)
+	s, err := server.Open(withKey(t), server.Environment{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

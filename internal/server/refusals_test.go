@@ -146,7 +146,7 @@ func TestEveryRefusalIsLogged(t *testing.T) {
 func logsDraining(t *testing.T) bool {
 	t.Helper()
 	var log bytes.Buffer
-	s, err := server.Open(withKey(t), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	s, err := server.Open(withKey(t), server.Environment{}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}

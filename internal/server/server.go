@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -59,6 +58,7 @@ const (
 type Server struct {
 	// Immutable after Open.
 	config  config.Serve
+	env     Environment
 	log     *slog.Logger
 	origins origin.List
 	gate    *gate        // the public listener
@@ -96,9 +96,9 @@ type shard struct {
 	group *session.Group
 }
 
-// Open makes a server of c and listens. Errors name the setting that is wrong.
-// A nil logger discards.
-func Open(c config.Serve, logger *slog.Logger) (*Server, error) {
+// Open makes a server of c in an environment, and listens. Errors name the setting
+// that is wrong. A nil logger discards.
+func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
@@ -106,7 +106,11 @@ func Open(c config.Serve, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, log: logger, origins: p.origins, tls: p.tls, clients: newPlaces(c.Connections().Clients), publishers: newPlaces(math.MaxInt), draining: make(chan struct{})}
+	env = env.withDefaults()
+	if p.tls != nil {
+		p.tls.now = env.Now
+	}
+	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, clients: newPlaces(c.Connections().Clients), publishers: newPlaces(math.MaxInt), draining: make(chan struct{})}
 	s.build(p.keys)
 	if err := s.listen(); err != nil {
 		return nil, err
@@ -118,15 +122,16 @@ func Open(c config.Serve, logger *slog.Logger) (*Server, error) {
 func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
 	s.hub = hub.New(hub.Config{
-		Epoch:      broker.NewEpoch(),
+		Epoch:      broker.NewEpoch(s.env.random()),
 		PerTopic:   topiclog.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
 		TotalBytes: uint64(c.HistoryTotalBytes),
 		MaxTopics:  c.MaxTopics,
+		Now:        s.env.Now,
 	})
 	memory := broker.NewMemory(s.hub, broker.Config{MaxKeyBytes: int64(c.MaxKeyBytes)})
 	s.broker, s.keyBytes = memory, memory.KeyBytes
 	s.presence = presence.New(presence.Config{Tell: s.tell, Linger: c.PresenceLinger})
-	s.verifier = auth.New(auth.Config{Keys: keys})
+	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = verifier{s.verifier, s.verifying}
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
@@ -141,6 +146,7 @@ func (s *Server) build(keys *auth.Keys) {
 		MaxBodyBytes:    int64(c.MaxBodyBytes),
 		Ready:           s.ready,
 		Log:             s.log,
+		Now:             s.env.Now,
 		Origins:         s.origins,
 		NoQueryTokens:   !c.QueryTokens,
 		Unread:          s.unread.Answers,
@@ -163,7 +169,7 @@ func (s *Server) build(keys *auth.Keys) {
 	for _, e := range []notiflux.Encoding{notiflux.Event, notiflux.EventChunk, notiflux.Line, notiflux.LineChunk} {
 		s.streams[e] = &transport.Config{Heartbeat: []byte(wire.Heartbeat(e)), Stats: s.sockets.Stats}
 	}
-	for range runtime.GOMAXPROCS(0) {
+	for range s.env.Loops {
 		s.shards = append(s.shards, s.newShard())
 	}
 }
@@ -192,13 +198,15 @@ func (s *Server) newShard() shard {
 		Strangers:       s.unread.Strangers,
 		Stats:           &s.sessions,
 		Log:             s.log,
+		Now:             s.env.Now,
+		Random:          s.env.random(),
 	}, l)
 	return shard{l, group}
 }
 
 // listen opens the listeners.
 func (s *Server) listen() error {
-	l, passed, err := listener(s.config.Address())
+	l, passed, err := s.listener()
 	if err != nil {
 		return err
 	}
@@ -209,14 +217,11 @@ func (s *Server) listen() error {
 		log:    s.log,
 		limit:  config.Name("max-connections"),
 	})
-	addr, chosen := s.config.Admin()
-	if addr == "" {
-		return nil
-	}
-	admin, err := net.Listen("tcp", addr)
+	admin, chosen, err := s.adminListener()
 	switch {
+	case err == nil && admin != nil:
+		s.admin = newGate(admin, gateConfig{most: adminConnections, log: s.log, limit: config.Name("admin-addr")})
 	case err == nil:
-		s.admin = newGate(admin.(*net.TCPListener), gateConfig{most: adminConnections, log: s.log, limit: config.Name("admin-addr")})
 	case chosen:
 		s.gate.Close()
 		return fmt.Errorf("%s: %w", config.Name("admin-addr"), err)
@@ -226,16 +231,37 @@ func (s *Server) listen() error {
 	return nil
 }
 
-// listener returns the listener that was passed to the process, or else opens one.
-func listener(addr string) (l *net.TCPListener, passed bool, err error) {
-	if l, err = activated(); l != nil || err != nil {
+// listener returns that of the environment or the one that was passed to the process,
+// or else opens one.
+func (s *Server) listener() (l Listener, passed bool, err error) {
+	if s.env.Public != nil {
+		return s.env.Public, false, nil
+	}
+	if l, err := activated(); l != nil || err != nil {
 		return l, true, err
 	}
-	opened, err := net.Listen("tcp", addr)
+	opened, err := net.Listen("tcp", s.config.Address())
 	if err != nil {
 		return nil, false, fmt.Errorf("%s, %s: %w", config.Name("host"), config.Name("port"), err)
 	}
-	return opened.(*net.TCPListener), false, nil
+	return opened.(Listener), false, nil
+}
+
+// adminListener returns that of the environment, or opens the one that the settings
+// name; nil if there is to be none. chosen is whether an operator chose its address.
+func (s *Server) adminListener() (l Listener, chosen bool, err error) {
+	if s.env.Public != nil || s.env.Admin != nil {
+		return s.env.Admin, true, nil
+	}
+	addr, chosen := s.config.Admin()
+	if addr == "" {
+		return nil, chosen, nil
+	}
+	opened, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, chosen, err
+	}
+	return opened.(Listener), chosen, nil
 }
 
 // routes are all routes of the public listener. On a connection past the limit only

@@ -281,7 +281,7 @@ func TestAdminAddressTaken(t *testing.T) {
 	private, public, _ := auth.GenerateKey()
 	for name, key := range map[string]string{"--admin-addr": string(public), "private key": string(private)} {
 		c.JWTPublicKeyB64 = base64.StdEncoding.EncodeToString([]byte(key))
-		if _, err := server.Open(c, nil); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := server.Open(c, server.Environment{}, nil); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("Open = %v, want an error that names %s", err, name)
 		}
 	}

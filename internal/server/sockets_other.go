@@ -2,10 +2,13 @@
 
 package server
 
-import "net"
+import "syscall"
 
-// queued reports that no connection waits to be accepted: this system does not tell.
-func queued(*net.TCPListener) bool { return false }
+// queued reports whether a connection waits to be accepted. This system does not tell.
+func queued(l Listener) bool {
+	own, ok := l.(queueing)
+	return ok && own.Queued()
+}
 
 // discard does nothing: this system does not read without waiting.
-func discard(*net.TCPConn) {}
+func discard(syscall.Conn) {}

@@ -3,14 +3,21 @@
 package server
 
 import (
-	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // queued reports whether a connection waits to be accepted.
-func queued(l *net.TCPListener) bool {
-	raw, err := l.SyscallConn()
+func queued(l Listener) bool {
+	if own, ok := l.(queueing); ok {
+		return own.Queued()
+	}
+	of, ok := l.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := of.SyscallConn()
 	if err != nil {
 		return false
 	}
@@ -27,10 +34,10 @@ const discardBytes = 4 << 10
 
 // discard takes bytes that came and that nobody reads. The system answers a close that
 // leaves some with a reset, which may reach the client before the answer does.
-func discard(c *net.TCPConn) {
+func discard(c syscall.Conn) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return // It is closed.
+		return // It is closed, or has no descriptor.
 	}
 	_ = raw.Control(func(fd uintptr) {
 		var unread [discardBytes]byte

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,7 +12,7 @@ const unsentBytes = 32 << 10
 
 // limitUnsent has the kernel take little unsent data of a connection. Without it the
 // kernel takes up to 4 MiB. Connections do not inherit this from their listener.
-func limitUnsent(c *net.TCPConn) {
+func limitUnsent(c syscall.Conn) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return

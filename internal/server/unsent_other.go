@@ -2,7 +2,7 @@
 
 package server
 
-import "net"
+import "syscall"
 
 // limitUnsent does nothing: this system does not know how.
-func limitUnsent(*net.TCPConn) {}
+func limitUnsent(syscall.Conn) {}

@@ -64,6 +64,12 @@ func (b *logBuffer) String() string {
 // goroutine of it is left, or if it logged a token.
 func Start(t testing.TB, change func(*config.Serve)) *Server {
 	t.Helper()
+	return StartIn(t, server.Environment{}, change)
+}
+
+// StartIn is Start in an environment.
+func StartIn(t testing.TB, env server.Environment, change func(*config.Serve)) *Server {
+	t.Helper()
 	private, public, err := auth.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +89,7 @@ func Start(t testing.TB, change func(*config.Serve)) *Server {
 	if change != nil {
 		change(&c)
 	}
-	srv, err := server.Open(c, slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	srv, err := server.Open(c, env, slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
