@@ -1,0 +1,431 @@
+package client_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
+	"github.com/ikornaselur/notiflux/internal/server"
+)
+
+const (
+	bubbleAddress = "10.0.0.1:80"
+	bubbleClients = 4
+	bubbleSteps   = 300
+	bubbleHeld    = 30 // messages of a topic
+	bubbleRuns    = 8
+
+	bubbleShutdown = 25 * time.Second // more than a shutdown takes
+)
+
+// The same seed gives the same bytes at the same virtual times for each client, on one
+// processor and on two: the whole server and its clients depend on nothing else.
+func TestSameSeedSameBytes(t *testing.T) {
+	seeds := []uint64{1, 2}
+	if *seed != 0 {
+		seeds = []uint64{*seed}
+	}
+	keys := newBubbleKeys(t)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, seed := range seeds {
+		var first []string
+		for run := range bubbleRuns {
+			processors := 1 + run%2
+			runtime.GOMAXPROCS(processors)
+			var traces []string
+			synctest.Test(t, func(t *testing.T) { traces = runBubble(t, keys, seed, time.Sleep) })
+			if t.Failed() {
+				t.Fatalf("-seed=%d", seed)
+			}
+			if run == 0 {
+				first = traces
+			}
+			for i := range traces {
+				if traces[i] != first[i] {
+					t.Fatalf("-seed=%d: run %d, on %d processors: client %d received something else than in the first run:\n%s",
+						seed, run, processors, i, difference(first[i], traces[i]))
+				}
+			}
+		}
+	}
+}
+
+// difference returns the first lines in which traces differ.
+func difference(a, b string) string {
+	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range min(len(as), len(bs)) {
+		if as[i] != bs[i] {
+			common := 0
+			for common < min(len(as[i]), len(bs[i])) && as[i][common] == bs[i][common] {
+				common++
+			}
+			begin := max(0, common-100)
+			return fmt.Sprintf("line %d, from byte %d on:\n%.300s\n%.300s", i, begin, as[i][begin:], bs[i][begin:])
+		}
+	}
+	return fmt.Sprintf("%d lines and %d", len(as), len(bs))
+}
+
+// bubbleKeys are what is made outside of bubbles, since signatures are random.
+type bubbleKeys struct {
+	file   string // of the public key
+	tokens map[auth.Scope]client.Token
+}
+
+func newBubbleKeys(t *testing.T) *bubbleKeys {
+	private, public, err := auth.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &bubbleKeys{file: filepath.Join(t.TempDir(), "public.pem"), tokens: make(map[auth.Scope]client.Token)}
+	if err := os.WriteFile(k.file, public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bubbleBegin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // by testing/synctest
+	for _, scope := range []auth.Scope{auth.Subscribe, auth.Broadcast} {
+		token, err := signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{scope}, Topics: cutTopics, Expires: bubbleBegin.Add(1000 * time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.tokens[scope] = client.Token(token)
+	}
+	return k
+}
+
+// A bubble is a server, its clients and what happens to them, one thing at a time.
+type bubble struct {
+	t        *testing.T
+	sleep    func(time.Duration)
+	keys     *bubbleKeys
+	random   *rand.Rand
+	network  *memnet.Network
+	recorder *delivery.Recorder
+	clients  []*bubbleClient
+
+	publisher *client.Caller
+	published int
+
+	stop  context.CancelFunc
+	ended chan error // of the server that runs
+}
+
+// A bubbleClient is a client that may be subscribed.
+type bubbleClient struct {
+	*client.Client
+	link     *memnet.Link
+	trace    *trace
+	listener *cutListener
+	stalled  bool
+
+	cancel context.CancelFunc // ends the subscription; nil: there is none
+	done   chan struct{}      // closed when it has ended
+}
+
+// runBubble returns what each client received, and when. It is for bubbles alone, so
+// sleep comes from there.
+func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Duration)) (traces []string) {
+	b := &bubble{
+		t: t, sleep: sleep, keys: keys, random: rand.New(rand.NewPCG(seed, 0)),
+		network: memnet.New(), recorder: new(delivery.Recorder),
+	}
+	b.startServer()
+	link := b.network.Link(memnet.LinkConfig{Latency: 3_001_003})
+	transport := &http.Transport{DialContext: link.DialContext}
+	o := client.Options{Token: keys.tokens[auth.Broadcast], HTTPClient: &http.Client{Transport: transport}}
+	var err error
+	if b.publisher, err = client.NewCallerForTest("http://"+bubbleAddress, o, b.delays(1)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range bubbleClients {
+		b.clients = append(b.clients, b.dial(i))
+	}
+	for range bubbleSteps {
+		b.step()
+	}
+	b.rest()
+	transport.CloseIdleConnections()
+	b.stopServer()
+	for i, fault := range delivery.Check(b.recorder.Log(bubbleHeld)) {
+		if i < 10 {
+			t.Error(fault)
+		}
+	}
+	resumed, lost := 0, 0
+	for _, c := range b.clients {
+		traces = append(traces, c.trace.String())
+		resumed, lost = resumed+c.listener.resumed, lost+c.listener.lost
+	}
+	if resumed == 0 || lost == 0 {
+		t.Errorf("resumed %d times, lost %d times: the run proves nothing", resumed, lost)
+	}
+	return traces
+}
+
+// delays returns what a client waits before its attempts.
+func (b *bubble) delays(stream uint64) func(int) time.Duration {
+	random := rand.New(rand.NewPCG(b.random.Uint64(), stream))
+	var mu sync.Mutex
+	return func(attempt int) time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		return time.Duration(random.Int64N(int64(min(500*time.Millisecond<<min(attempt, 10), 30*time.Second))))
+	}
+}
+
+func (b *bubble) startServer() {
+	l, err := b.network.Listen(bubbleAddress)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	c := config.Default()
+	c.JWTPublicKeyFile, c.Loops = b.keys.file, "portable" // epoll waits in the kernel
+	c.HistoryMessages, c.HistoryAge = bubbleHeld, 100*time.Hour
+	s, err := server.Open(c, server.Environment{Random: rand.NewPCG(b.random.Uint64(), 0), Loops: 2, Public: l}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop, b.ended = stop, make(chan error, 1)
+	go func() { b.ended <- s.Run(ctx) }()
+}
+
+func (b *bubble) stopServer() {
+	b.stop()
+	if err := <-b.ended; err != nil {
+		b.t.Errorf("the server ended with %v", err)
+	}
+}
+
+// dial connects a client. Clients have different windows, and different latencies in
+// nanoseconds, so that hardly ever two things happen at one instant.
+func (b *bubble) dial(i int) *bubbleClient {
+	c := &bubbleClient{
+		link:     b.network.Link(memnet.LinkConfig{Latency: time.Duration(7_000_109 + 10_020_317*i), Window: 2000 << i}),
+		trace:    &trace{began: time.Now()},
+		listener: &cutListener{t: b.t, recording: b.recorder.Client(fmt.Sprint("client ", i)), positions: map[notiflux.Topic]notiflux.Position{}},
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := c.link.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return c.trace.tap(conn.(*memnet.Conn)), nil
+	}}
+	var err error
+	o := client.Options{Token: b.keys.tokens[auth.Subscribe], HTTPClient: &http.Client{Transport: transport}}
+	if c.Client, err = client.DialForTest(b.t.Context(), "http://"+bubbleAddress, o, b.delays(uint64(2+i))); err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// step has one thing happen.
+func (b *bubble) step() {
+	c := b.clients[b.random.IntN(len(b.clients))]
+	how := []memnet.End{memnet.ByReset, memnet.ByClose}[b.random.IntN(2)]
+	switch n := b.random.IntN(100); {
+	case n < 50:
+		for range 1 + b.random.IntN(10) {
+			b.publish(cutTopics[b.random.IntN(len(cutTopics))])
+		}
+	case n < 60:
+		switch {
+		case c.cancel == nil:
+			c.subscribe()
+		case n < 52:
+			c.unsubscribe()
+		}
+	case n < 66:
+		c.link.Cut(how)
+	case n < 70:
+		c.trace.cutAfter(memnet.Direction(b.random.IntN(2)), b.random.IntN(3000), how)
+	case n < 78:
+		if c.stalled = !c.stalled; c.stalled {
+			c.link.Stall()
+		} else {
+			c.link.Release()
+		}
+	case n < 80:
+		// net/http looks at random intervals whether its connections have ended.
+		again := time.Now().Add(bubbleShutdown + b.upTo(10*time.Second))
+		b.stopServer()
+		b.sleep(time.Until(again))
+		b.startServer()
+	case n < 85:
+		b.sleep(b.upTo(5 * time.Minute))
+	default:
+		b.sleep(b.upTo(3 * time.Second))
+	}
+	// What happens at one instant happens in any order. So no two steps do.
+	b.sleep(time.Millisecond + b.upTo(time.Millisecond))
+	synctest.Wait()
+}
+
+// upTo returns a random time that is no multiple of what the server counts in.
+func (b *bubble) upTo(most time.Duration) time.Duration {
+	return time.Duration(b.random.Int64N(int64(most))) | 1
+}
+
+func (b *bubble) publish(topic notiflux.Topic) {
+	b.published++
+	data := fmt.Sprint(b.published, strings.Repeat(" é\n", b.random.IntN(300)))
+	answered := b.recorder.Publishing(topic, data)
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
+	defer cancel()
+	position, err := b.publisher.Broadcast(ctx, client.Broadcast{Topic: topic, Message: data})
+	if err != nil {
+		b.t.Errorf("publish: %v", err)
+		return
+	}
+	answered(delivery.Acknowledged, position)
+}
+
+func (c *bubbleClient) subscribe() {
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel, c.done = cancel, make(chan struct{})
+	l := c.listener
+	l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
+	l.noted = l.asked
+	since := make(map[notiflux.Topic]notiflux.Position)
+	for topic, position := range l.positions {
+		since[topic] = position
+	}
+	go func() {
+		defer close(c.done)
+		for event, err := range c.Subscribe(ctx, client.Subscription{Topics: cutTopics, Since: since}) {
+			l.note(event, err)
+		}
+	}()
+}
+
+func (c *bubbleClient) unsubscribe() {
+	c.cancel()
+	<-c.done
+	c.cancel = nil
+	c.listener.recording.Add(delivery.Event{Kind: delivery.Cut})
+}
+
+// rest has all clients get what is left for them, and closes them.
+func (b *bubble) rest() {
+	for _, c := range b.clients {
+		if c.stalled {
+			c.link.Release()
+		}
+		if c.cancel == nil {
+			c.subscribe()
+		}
+		b.sleep(time.Millisecond)
+	}
+	for _, topic := range cutTopics {
+		b.publish(topic) // so that the last epoch is known
+	}
+	b.sleep(10 * time.Minute)
+	synctest.Wait()
+	for _, c := range b.clients {
+		c.listener.recording.Add(delivery.Event{Kind: delivery.Rest})
+		c.unsubscribe()
+		c.Close()
+		b.sleep(time.Second)
+	}
+}
+
+// A trace is what a client received over all its connections. A line is what came
+// over a connection at one time.
+type trace struct {
+	began time.Time
+
+	mu sync.Mutex
+	// Guarded by mu.
+	newest *memnet.Conn
+	lines  []line
+}
+
+type line struct {
+	at   time.Duration
+	port int // of the connection
+	text string
+}
+
+// tap returns c so that what is read from it is noted.
+func (tr *trace) tap(c *memnet.Conn) net.Conn {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if tr.newest == nil || port(tr.newest) < port(c) { // Dials that wait for the end of a stall end at once.
+		tr.newest = c
+	}
+	return &tapped{c, tr}
+}
+
+// cutAfter cuts the newest connection.
+func (tr *trace) cutAfter(d memnet.Direction, n int, how memnet.End) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.newest.CutAfter(d, n, how)
+}
+
+func port(c *memnet.Conn) int { return c.LocalAddr().(*net.TCPAddr).Port }
+
+type tapped struct {
+	*memnet.Conn
+	trace *trace
+}
+
+func (c *tapped) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n == 0 {
+		return n, err
+	}
+	tr := c.trace
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	at, from := time.Since(tr.began), port(c.Conn)
+	i := len(tr.lines) - 1
+	for i >= 0 && tr.lines[i].port != from && tr.lines[i].at == at {
+		i--
+	}
+	if i < 0 || tr.lines[i].at != at {
+		i = len(tr.lines)
+		tr.lines = append(tr.lines, line{at: at, port: from})
+	}
+	tr.lines[i].text += string(p[:n])
+	return n, err
+}
+
+// ownRandom is what a client receives of its own randomness: WebSocket keys come from
+// crypto/rand.
+var ownRandom = regexp.MustCompile(`Sec-WebSocket-Accept: [^\r]*`)
+
+func (tr *trace) String() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	slices.SortFunc(tr.lines, func(a, b line) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.port, b.port)) })
+	var all strings.Builder
+	for _, l := range tr.lines {
+		fmt.Fprintf(&all, "%v %d %q\n", l.at, l.port, ownRandom.ReplaceAllString(l.text, "Sec-WebSocket-Accept:"))
+	}
+	return all.String()
+}
