@@ -105,7 +105,7 @@ func examples(o object) (all []any) {
 	return all
 }
 
-// The papers are of the version that the changelog begins with.
+// The machine-readable documentation is of the version that the changelog begins with.
 func TestVersions(t *testing.T) {
 	changelog, err := os.ReadFile("../CHANGELOG.md")
 	if err != nil {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The papers for machines against tools that are not ours: @asyncapi/parser reads
+# The machine-readable documentation against tools that are not ours: @asyncapi/parser reads
 # docs/asyncapi.yaml, and schemathesis asks the real server whatever
 # docs/openapi.yaml allows and forbids.
 
