@@ -379,12 +379,13 @@ func (s *Session) nothing() []byte {
 	return nil
 }
 
-// Answers returns the answers that wait, whole frames, nil for none: what Next gives once
-// the end has begun. Inside of a reply there is no place for them.
+// Answers returns the answers that are made, whole frames, nil for none: what Next gives
+// once the end has begun. A reply is among them, also one whose first frame is made.
 func (s *Session) Answers() []byte {
-	s.group.pulled.forget()
-	if s.replying() && s.json.reply.begun {
-		return nil
+	p := &s.group.pulled
+	p.forget()
+	if s.replying() {
+		return s.nextOfReply(p)
 	}
 	return s.answers
 }

@@ -219,6 +219,41 @@ func TestAnUnreadHistoryLags(t *testing.T) {
 	}
 }
 
+// A connection that somebody else closes is given the answer that is made, begun or not,
+// and nothing of its topics.
+func TestAnAnswerIsFinishedInAClose(t *testing.T) {
+	for _, written := range []int{0, 1, 100_000} {
+		w := newWorld(t, topiclog.Limits{}, nil)
+		for range 10 {
+			w.publish("a", strings.Repeat("x", 50_000))
+		}
+		c := w.connectJSON(t, w.both("a"))
+		c.say(`{"type":"subscribe","topics":["a"]}`)
+		c.turn()
+		from := len(c.sent)
+		c.say(`{"type":"history","topic":"a"}`)
+		c.write(written)
+		w.publish("a", "not an answer")
+		w.group.Collect()
+		for {
+			p := c.s.Rest()
+			if len(p) == 0 {
+				p = c.s.Answers()
+			}
+			if len(p) == 0 {
+				break
+			}
+			n := min(len(p), 10_000)
+			c.sent = append(c.sent, p[:n]...)
+			c.s.Wrote(n)
+		}
+		messages, _ := joined(t, c.sent[from:])
+		if len(messages) != 1 || len(parsePage(t, messages[0]).Messages) != 10 {
+			t.Errorf("%d bytes before the close: %d messages", written, len(messages))
+		}
+	}
+}
+
 // A shutdown waits for an answer under way, and says goodbye after it.
 func TestDrainFinishesALargeAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
