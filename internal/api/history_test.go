@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -210,7 +211,7 @@ func TestReadersAreTheSameMessages(t *testing.T) {
 func TestEmptyResumePoints(t *testing.T) {
 	r := newReader(t, 5, api.Config{})
 	r.publish(t, "a", "x")
-	for _, name := range []string{"since", "lastEventId", "Last-Event-ID", "lasteventid", "LAST_EVENT_ID", "last-event-id"} {
+	for _, name := range []string{"since", "Since", "since[]", "lastEventId", "Last-Event-ID", "lasteventid", "LAST_EVENT_ID", "last-event-id"} {
 		for _, path := range []string{"/history?topic=a&", "/poll?topic=a&last=5&"} {
 			if a := r.get(t, path+name+"="); a.texts() != "x" {
 				t.Errorf("%s%s= gives %q", path, name, a.texts())
@@ -219,6 +220,29 @@ func TestEmptyResumePoints(t *testing.T) {
 		if _, err := r.api.ParseStream(httptest.NewRequest("GET", "/events?topic=a&"+name+"=", nil)); err != nil {
 			t.Errorf("/events?topic=a&%s=: %v", name, err)
 		}
+	}
+}
+
+// A client that sends a resume point under a name that the server does not know must
+// not be told that nothing is missing.
+func TestMisspelledResumePoints(t *testing.T) {
+	r := newReader(t, 5, api.Config{})
+	for _, name := range []string{
+		"Since", "SINCE", "since[]", "since[0]", "since[a]", "Since[]", "since_", "-since",
+		"lasteventid", "LastEventId", "last-event-id", "LAST_EVENT_ID", "lastEventId[]", "last_event_id[]", "Last-Event-ID[]", "last_eventID[0]",
+	} {
+		query := "topic=a&" + url.QueryEscape(name) + "=E:1"
+		for _, path := range []string{"/history?", "/poll?wait=0&"} {
+			r.serve(t, t.Context(), "GET", path+query, "Authorization", r.bearer).want(t, 400, notiflux.Malformed)
+		}
+		for _, path := range []string{"/events?", "/stream?"} {
+			if _, err := r.api.ParseStream(httptest.NewRequest("GET", path+query, nil)); err == nil || notiflux.Refusal(err).Code != notiflux.Malformed {
+				t.Errorf("%s%s: %v, want malformed", path, query, err)
+			}
+		}
+	}
+	for _, name := range []string{"sincere", "lastEvent", "event_id"} { // these are no resume points
+		r.get(t, "/poll?wait=0&topic=a&"+name+"=E:1")
 	}
 }
 

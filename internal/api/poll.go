@@ -59,7 +59,7 @@ func (a *API) parsePoll(r *http.Request) (s pollRequest, err error) {
 	if err != nil {
 		return pollRequest{}, err
 	}
-	if s.StreamRequest, err = parseStarts(q, r.Header); err != nil {
+	if s.StreamRequest, err = a.parseStarts(q, r.Header); err != nil {
 		return pollRequest{}, err
 	}
 	if s.limit, err = parseNumber(q, "limit", maxMessages, maxMessages); err != nil {

@@ -45,6 +45,10 @@ func TestPoll(t *testing.T) {
 		{"topic=a&topic=b&since=" + foreign, "", map[notiflux.Topic]uint64{"a": 15, "b": 16}, false},
 		{"topic=a&topic=b&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 13}), "a15", map[notiflux.Topic]uint64{"a": 15, "b": 16}, true},
 		{"topic=a&topic=c&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 15}), "", map[notiflux.Topic]uint64{"a": 15, "c": 0}, true}, // c begins
+		{"topic=a&topic=b&since=" + cursorIn("F", map[notiflux.Topic]uint64{"a": 9}), "", map[notiflux.Topic]uint64{"a": 15, "b": 16}, false},
+		{"topic=b&since=" + cursorIn("F", map[notiflux.Topic]uint64{"a": 9}), "", map[notiflux.Topic]uint64{"b": 16}, false},
+		{"topic=a&last=2&since=" + cursorIn("F", nil), "", map[notiflux.Topic]uint64{"a": 15}, false},
+		{"topic=a&last=1&since=" + cursorOf(nil), "a15", map[notiflux.Topic]uint64{"a": 15}, true}, // a begins
 		{"topic=a&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 13, "b": 1}), "a15", map[notiflux.Topic]uint64{"a": 15}, true},
 	} {
 		a := r.get(t, "/poll?"+c.query)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -24,16 +25,16 @@ var resumeParameters = []string{"lastEventId", "lastEventID", "last_event_id", "
 type resumePoint struct {
 	name       string // of the parameter or header, for errors
 	isPosition bool   // of one topic, not a cursor
-	since      func(notiflux.Topic) notiflux.Position
+	since      func(topic notiflux.Topic, epoch string) notiflux.Position
 }
 
-// of returns where a topic is to go on. A position without an epoch means that the
-// topic begins.
-func (p resumePoint) of(topic notiflux.Topic) notiflux.Position {
+// of returns where a topic is to go on, in the epoch of h. A
+// position without an epoch means that the topic begins.
+func (p resumePoint) of(topic notiflux.Topic, h *hub.Hub) notiflux.Position {
 	if p.since == nil {
 		return notiflux.Position{}
 	}
-	return p.since(topic)
+	return p.since(topic, h.Epoch())
 }
 
 // parseResume returns the resume point of a request: that of the header, which a
@@ -82,7 +83,7 @@ func checkResumeNames(q url.Values) error {
 			if allEmpty(values) {
 				continue
 			}
-			return notiflux.Errorf(notiflux.Malformed, "a parameter looks like lastEventId and is spelled in another way: use lastEventId, or the header Last-Event-ID")
+			return notiflux.Errorf(notiflux.Malformed, "a parameter looks like `since` or `lastEventId` but is spelled differently: write `since` or `lastEventId`, or send the header Last-Event-ID")
 		}
 		if len(values) > 1 {
 			return notiflux.Errorf(notiflux.Malformed, "`%s` is there more than once", name)
@@ -92,12 +93,12 @@ func checkResumeNames(q url.Values) error {
 }
 
 // isResumeName reports whether a client that sends a parameter of this name means
-// it as a resume point.
+// it as a resume point. Some libraries write a parameter as an element of a list or
+// an object, as in since[], since[0] or since[topic].
 func isResumeName(name string) bool {
-	if name == "since" {
-		return true
-	}
-	return strings.EqualFold(separators.Replace(name), "lastEventID")
+	name, _, _ = strings.Cut(name, "[")
+	name = separators.Replace(name)
+	return strings.EqualFold(name, "since") || strings.EqualFold(name, "lastEventID")
 }
 
 // separators are what names are spelled with or without.
@@ -108,7 +109,7 @@ var separators = strings.NewReplacer("_", "", "-", "")
 func refuseResume(q url.Values, h http.Header) error {
 	for name, values := range q {
 		if name != "since" && isResumeName(name) && !allEmpty(values) {
-			return notiflux.Errorf(notiflux.Malformed, "there is a parameter like lastEventId: give `since`, a position, instead")
+			return notiflux.Errorf(notiflux.Malformed, "a parameter looks like `since` or `lastEventId`: write `since`, with a position")
 		}
 	}
 	if !allEmpty(h[lastEventID]) {
@@ -132,7 +133,7 @@ func parseParameter(name, text string) (resumePoint, error) {
 	if err != nil {
 		return resumePoint{}, naming(name, err)
 	}
-	return resumePoint{name, true, func(notiflux.Topic) notiflux.Position { return position }}, nil
+	return resumePoint{name, true, func(notiflux.Topic, string) notiflux.Position { return position }}, nil
 }
 
 func parseCursor(name, text string) (resumePoint, error) {
@@ -140,10 +141,7 @@ func parseCursor(name, text string) (resumePoint, error) {
 	if err != nil {
 		return resumePoint{}, naming(name, err)
 	}
-	return resumePoint{name, false, func(topic notiflux.Topic) notiflux.Position {
-		position, _ := cursor.Since(topic)
-		return position
-	}}, nil
+	return resumePoint{name, false, cursor.Start}, nil
 }
 
 // naming returns err with the name of what it is about in front.

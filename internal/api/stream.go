@@ -32,7 +32,7 @@ func (a *API) ParseStream(r *http.Request) (StreamRequest, error) {
 	if err != nil {
 		return StreamRequest{}, err
 	}
-	s, err := parseStarts(q, r.Header)
+	s, err := a.parseStarts(q, r.Header)
 	if err != nil {
 		return StreamRequest{}, err
 	}
@@ -65,7 +65,7 @@ func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 }
 
 // parseStarts returns the topics of a query, and from where on each is to be read.
-func parseStarts(q url.Values, h http.Header) (s StreamRequest, err error) {
+func (a *API) parseStarts(q url.Values, h http.Header) (s StreamRequest, err error) {
 	if s.Topics, err = parseTopics(q["topic"]); err != nil {
 		return StreamRequest{}, err
 	}
@@ -79,7 +79,7 @@ func parseStarts(q url.Values, h http.Header) (s StreamRequest, err error) {
 	}
 	s.Starts = make([]hub.Start, len(s.Topics))
 	for i, topic := range s.Topics {
-		s.Starts[i] = hub.Start{Since: resume.of(topic), Last: last}
+		s.Starts[i] = hub.Start{Since: resume.of(topic, a.hub), Last: last}
 	}
 	return s, nil
 }

@@ -32,7 +32,7 @@ func cursorIn(epoch string, places map[notiflux.Topic]uint64) string {
 }
 
 func TestParseStream(t *testing.T) {
-	s := newHandler(t, api.Config{})
+	s := newHandler(t, api.Config{Hub: hub.New(hub.Config{Epoch: epoch})})
 	cursor := cursorOf(map[notiflux.Topic]uint64{"a": 7, "b": 9})
 	many := func(n int) string {
 		var q strings.Builder
@@ -120,7 +120,7 @@ func TestParseStream(t *testing.T) {
 // A resume point is honoured in every form that clients send it in: the first of
 // them wins, an empty one is absent, and one that is wrong is refused by its name.
 func TestResumePointsInEveryForm(t *testing.T) {
-	s := newHandler(t, api.Config{})
+	s := newHandler(t, api.Config{Hub: hub.New(hub.Config{Epoch: epoch})})
 	forms := []string{"lastEventId", "lastEventID", "last_event_id", "Last-Event-ID", "since"}
 	parse := func(header string, q url.Values) (api.StreamRequest, error) {
 		q.Set("topic", "a")
@@ -189,7 +189,7 @@ func FuzzParseStream(f *testing.F) {
 		r := httptest.NewRequest("GET", "/events", nil)
 		r.URL.RawQuery = query
 		r.Header.Set("Last-Event-ID", lastID)
-		got, err := api.New(api.Config{}).ParseStream(r)
+		got, err := api.New(api.Config{Hub: hub.New(hub.Config{Epoch: epoch})}).ParseStream(r)
 		if err != nil {
 			if code := notiflux.Refusal(err).Code; code != notiflux.Malformed && code != notiflux.TopicInvalid {
 				t.Errorf("ParseStream(%q, %q) = %v", query, lastID, err)

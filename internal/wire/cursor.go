@@ -188,3 +188,15 @@ func (c Cursor) Since(topic notiflux.Topic) (since notiflux.Position, there bool
 	}
 	return since, there
 }
+
+// Start returns where a topic is to go on, on a server whose positions have epoch:
+// where [Cursor.Since] says. A topic that the cursor does not have begins there, with
+// the zero position, unless the cursor is of another epoch: such a cursor covers no
+// topic at all.
+func (c Cursor) Start(topic notiflux.Topic, epoch string) notiflux.Position {
+	since, there := c.Since(topic)
+	if !there && c.epoch != epoch {
+		return neverCovered
+	}
+	return since
+}
