@@ -42,7 +42,7 @@ func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims
 // token returns the token of a GET request, never an empty one.
 func (a *API) token(r *http.Request) (auth.Token, error) {
 	token, inHeader := Bearer(r.Header)
-	foreign := errors.Is(inHeader, errForeignScheme)
+	foreign := errors.Is(inHeader, errForeignScheme) || errors.Is(inHeader, errBearerAlone)
 	if inHeader != nil && !foreign || token != "" {
 		return token, inHeader
 	}
@@ -69,10 +69,15 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 // browser sends Basic by itself once a page of the same site asked for a password.
 var errForeignScheme = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has another scheme, and there is no token besides: it should be: Bearer <token>")
 
-// Bearer returns the token of the Authorization header (RFC 6750 section 2.1),
-// empty when there is no such header. Anything else in it, or a second one, is
-// TokenInvalid: it is never taken for a request without a token. Only a token from
-// elsewhere, which the caller looks for, makes up for a header of another scheme.
+// errBearerAlone says that the Authorization header has no token: some programs send
+// the scheme also while they have no token.
+var errBearerAlone = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has no token, and there is none elsewhere: it should be: Bearer <token>")
+
+// Bearer returns the token of the Authorization header (RFC 6750 section 2.1), empty
+// when there is no such header, or an empty one. Anything else in it, or a second one,
+// is TokenInvalid: it is never taken for a request without a token. Only a token from
+// elsewhere, which the caller looks for, makes up for a header of another scheme, or
+// for Bearer without a token.
 func Bearer(h http.Header) (auth.Token, error) {
 	values := h["Authorization"]
 	switch len(values) {
@@ -82,12 +87,18 @@ func Bearer(h http.Header) (auth.Token, error) {
 	default:
 		return "", notiflux.Errorf(notiflux.TokenInvalid, "there is more than one Authorization header")
 	}
-	scheme, token, separated := strings.Cut(values[0], " ")
+	scheme, token, separated := strings.Cut(strings.TrimSpace(values[0]), " ")
 	token = strings.TrimLeft(token, " ")
-	if separated && !strings.EqualFold(scheme, "Bearer") {
+	isBearer := strings.EqualFold(scheme, "Bearer")
+	switch {
+	case scheme == "":
+		return "", nil
+	case separated && !isBearer:
 		return "", errForeignScheme
+	case isBearer && token == "":
+		return "", errBearerAlone
 	}
-	if !separated || token == "" || strings.ContainsAny(token, " \t,") {
+	if !separated || strings.ContainsAny(token, " \t,") {
 		return "", notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header should be: Bearer <token>")
 	}
 	return auth.Token(token), nil
