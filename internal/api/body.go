@@ -287,7 +287,7 @@ func (e *element) member(member []byte, value jsontext.Value) (err error) {
 }
 
 func isOptional(member string) bool {
-	return member == "token" || member == "key" || member == "exclude"
+	return member == "topic" || member == "topics" || member == "token" || member == "key" || member == "exclude"
 }
 
 // text returns the string that value must be.

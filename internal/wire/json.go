@@ -102,8 +102,8 @@ type members struct {
 	presence, echo, key, exclude                                      jsontext.Value
 }
 
-// take takes one member. An optional one that is null is absent, but for `topics`:
-// without it, an unsubscribe ends everything.
+// take takes one member. One that is null is absent, but for `message`, and for
+// `topics`: without it, an unsubscribe ends everything.
 func (m *members) take(name []byte, value jsontext.Value) {
 	place := m.named(name)
 	if place == nil || value.Kind() == jsontext.KindNull && place != &m.message && place != &m.topics {
@@ -211,7 +211,7 @@ func (p *commandParser) parse() error {
 func (p *commandParser) subscribe() (err error) {
 	c := &p.command
 	c.Verb = Subscribe
-	if p.members.topics == nil {
+	if p.members.topics == nil || p.members.topics.Kind() == jsontext.KindNull {
 		return missing("topics")
 	}
 	if err := p.topics(); err != nil {

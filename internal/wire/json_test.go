@@ -31,6 +31,9 @@ func TestCommandsThatAreNotUTF8(t *testing.T) {
 func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"type":"subscribe"}`:                                  "`topics` is missing",
+		`{"type":"subscribe","topics":null}`:                    "`topics` is missing",
+		`{"type":"unsubscribe","topics":null}`:                  "`topics` must be an array of strings",
+		`{"type":"history","topic":null}`:                       "`topic` is missing",
 		`{"type":"subscribe","topics":"a"}`:                     "`topics` must be an array of strings",
 		`{"type":"subscribe","topics":[1]}`:                     "each of `topics` must be a string",
 		`{"type":"subscribe","topics":["a"],"since":[]}`:        "`since` must be an object that gives topics their positions",
