@@ -90,14 +90,15 @@ type Loop struct {
 
 	// Owned by the loop: connections that have something to write, or whose left bytes
 	// are to be read again.
-	queues  [ranks]queue
-	marking rank          // what Dirty makes a connection
-	reading *Conn         // whose client is in Read
-	more    bool          // Collect has more to mark
-	due     bool          // connections whose time has come wait for their tick
-	until   time.Duration // when the time is over to read, or to write
-	work    int           // done since the clock was read
-	late    bool          // it was over when the clock was read
+	queues    [ranks]queue
+	marking   rank          // what Dirty makes a connection
+	reading   *Conn         // whose client is in Read
+	more      bool          // Collect has more to mark
+	newsFirst bool          // in this turn news went ahead of what is unfinished
+	due       bool          // connections whose time has come wait for their tick
+	until     time.Duration // when the time is over to read, or to write
+	work      int           // done since the clock was read
+	late      bool          // it was over when the clock was read
 
 	io     sync.WaitGroup // the goroutines of portable sockets
 	panics atomic.Uint64

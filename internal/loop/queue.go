@@ -97,6 +97,12 @@ func (l *Loop) serve() {
 	l.begin(began + urgentSlice)
 	l.serveSome(urgent, all)
 	l.begin(began + slice)
+	// Unfinished ones that would fill every slice must not keep news out, nor the other
+	// way round: in every second turn news goes first.
+	l.newsFirst = !l.newsFirst
+	if l.newsFirst && !l.serveSome(news, all) {
+		return
+	}
 	for {
 		n := min(waiting, unfinishedTurn)
 		waiting -= n

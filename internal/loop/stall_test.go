@@ -116,7 +116,7 @@ func TestAPeerThatReadsLittleDoesNotStall(t *testing.T) {
 			if c.dial != nil && runtime.GOOS != "linux" {
 				t.Skip("this system does not say what a peer of TLS has taken")
 			}
-			s := listen(t, false)
+			s := listen(t, loop.Config{})
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 // onBoth runs a test on each kind of loop, over real sockets.
 func onBoth(t *testing.T, test func(t *testing.T, s *sockets)) {
 	for name, portable := range map[string]bool{"auto": false, "portable": true} {
-		t.Run(name, func(t *testing.T) { test(t, listen(t, portable)) })
+		t.Run(name, func(t *testing.T) { test(t, listen(t, loop.Config{Portable: portable})) })
 	}
 }
 
@@ -33,10 +33,11 @@ type sockets struct {
 	closed   atomic.Int64
 }
 
-func listen(t *testing.T, portable bool) *sockets {
+func listen(t *testing.T, c loop.Config) *sockets {
 	t.Helper()
 	s := &sockets{t: t, served: make(chan *echo, 1)}
-	s.Loop = loop.New(loop.Config{Portable: portable, Closed: func() { s.closed.Add(1) }})
+	c.Closed = func() { s.closed.Add(1) }
+	s.Loop = loop.New(c)
 	var err error
 	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -285,6 +286,45 @@ func TestTCPMuchToReadLeavesTurnsToOthers(t *testing.T) {
 		expect(t, other, "y")
 		expect(t, flooder, strings.Repeat("b", sent))
 	})
+}
+
+// Connections that fill every turn with what they have not finished do not keep out one
+// that Collect marked.
+func TestTCPUnfinishedLeavesTurnsToNews(t *testing.T) {
+	for name, portable := range map[string]bool{"auto": false, "portable": true} {
+		t.Run(name, func(t *testing.T) {
+			var marked *echo // owned by the loop
+			s := listen(t, loop.Config{Portable: portable, Collect: func() bool {
+				if marked != nil {
+					marked.out = []byte("x")
+					marked.conn.Dirty()
+					marked = nil
+				}
+				return false
+			}})
+			const flooders, sent = 100, 500
+			var slow []*echo
+			reads := func() (n int) {
+				for _, f := range slow {
+					n += f.reads
+				}
+				return n
+			}
+			peer, e := s.dial()
+			for range flooders {
+				c, f := s.dial()
+				s.on(func() { f.slow, slow = true, append(slow, f) })
+				send(t, c, strings.Repeat("a", sent))
+			}
+			var before, after int
+			s.on(func() { before, marked = reads(), e })
+			expect(t, peer, "x")
+			s.on(func() { after = reads() })
+			if after-before > flooders*sent/20 {
+				t.Errorf("it waited for %d of %d slow reads", after-before, flooders*sent)
+			}
+		})
+	}
 }
 
 func BenchmarkEcho(b *testing.B) {
