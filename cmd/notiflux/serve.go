@@ -30,7 +30,12 @@ func (c *serveCmd) Validate() error { return server.Check(config.Serve(c.Config)
 
 // Run serves until a signal comes.
 func (c *serveCmd) Run(t *terminal, known variables) error {
-	log := newLogger(t.err, c.Config.LogFormat, c.Config.LogLevel)
+	log, flush := openLog(t.err, config.Serve(c.Config))
+	defer func() {
+		if !flush() {
+			t.err = io.Discard // Whoever does not read the log would not read an error.
+		}
+	}()
 	known.warn(os.Environ(), log)
 	limitMemory(memlimit.FromCgroup, log)
 	outliveReaders()
