@@ -37,7 +37,7 @@ type Config struct {
 	Linger          time.Duration // for the client to end after our last byte, then it is dropped
 	ControlRate     int           // control frames per second, then close 1008; a close never counts; negative: no limit
 	ControlBurst    int           // control frames at once
-	InflateRate     int           // bytes per second that compressed messages may become in the long run; above it reading pauses; negative: no limit
+	InflateRate     int           // bytes per second that compressed messages may become in the long run; a compressed byte counts as 8 at least; above it reading pauses; negative: no limit
 	InflateBurst    int           // such bytes at once
 
 	Heartbeat []byte // what a stream writes between frames, so that proxies see it live; nil: nothing

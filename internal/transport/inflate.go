@@ -31,6 +31,14 @@ const (
 	// as thousands of bytes.
 	maxStreams = 64
 
+	// compressedCost is what a compressed byte counts as, in inflated ones. Blocks can
+	// describe a code of their own and hold next to nothing, so reading them costs
+	// more than what comes out of them.
+	compressedCost = 8
+
+	// streamCost is what the beginning of a further stream in a message counts as.
+	streamCost = 4 << 10
+
 	// keepInflated is the most that an inflater keeps for the next message.
 	keepInflated = 64 << 10
 )
@@ -66,7 +74,7 @@ func (w *WebSocket) inflated(op ws.OpCode, compressed []byte) {
 		n = &inflater{stream: flate.NewReader(new(pieces))}
 	}
 	message, err := n.inflate(compressed, w.maxMessage())
-	cost := max(len(message), len(compressed))
+	cost := max(len(message), compressedCost*len(compressed)) + streamCost*n.further
 	w.charge(cost)
 	w.work += int32(cost)
 	switch {
@@ -93,13 +101,15 @@ type inflater struct {
 	stream io.ReadCloser // also a [flate.Resetter]
 	in     pieces
 	out    []byte
+
+	further int // streams in the last message after its first
 }
 
 // inflate returns what p holds, at most so many bytes; it is valid until the
 // next call. It owns memory for what came out so far, at most twice.
 func (n *inflater) inflate(p []byte, most int) ([]byte, error) {
 	n.in, n.out = pieces{p, inflateTail}, n.out[:0]
-	for range maxStreams {
+	for n.further = range maxStreams {
 		seen := n.out[max(0, len(n.out)-window):]
 		if err := n.stream.(flate.Resetter).Reset(&n.in, seen); err != nil {
 			return nil, err

@@ -142,6 +142,27 @@ func TestInflatingPausesReading(t *testing.T) {
 	}
 }
 
+// emptyBlock is a block with a code of its own (RFC 1951 section 3.2.7) that holds no
+// byte, and an empty stored block that ends at a byte.
+const emptyBlock = "\x04\xc0\x81\x00\x00\x00\x00\x00\x90\xff\x6b\x00\x00\x00\xff\xff"
+
+// What inflates to next to nothing is charged for the work that it makes: a block with a
+// code of its own, or a stream of its own.
+func TestInflatingCountsWork(t *testing.T) {
+	for name, message := range map[string]string{
+		"blocks":  strings.Repeat(emptyBlock, 2000) + "\x00",
+		"streams": strings.Repeat("\x03\x00", 60),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := dial(&transport.Config{Inflaters: new(transport.Inflaters), InflateBurst: 100_000})
+			f.read(cat(frame(0xc2, message), text("behind")), whole)
+			equal(t, "events at once", len(f.events), 1)
+			f.wait(10 * time.Second)
+			equal(t, "events", len(f.events), 2)
+		})
+	}
+}
+
 // What does not have to be inflated is read while nothing else is.
 func TestControlFramesWhileInflatingPauses(t *testing.T) {
 	f := dial(&transport.Config{Inflaters: new(transport.Inflaters), InflateBurst: 1000})
