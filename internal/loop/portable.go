@@ -97,6 +97,9 @@ func (s *portable) readAll() {
 		c := s.conn
 		if !c.loop.Post(func() {
 			switch {
+			case err == nil && c.loop.over() && !c.gone: // It is others' turn.
+				c.left = s.keep(buf[:n])
+				c.again(urgent)
 			case err == nil && c.loop.read(c, buf[:n]):
 				s.more()
 			case err != nil:

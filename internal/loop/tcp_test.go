@@ -288,6 +288,42 @@ func TestTCPMuchToReadLeavesTurnsToOthers(t *testing.T) {
 	})
 }
 
+// Many clients that each have a little to read do not keep the loop from others either.
+func TestTCPManyToReadLeaveTurnsToOthers(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *sockets) {
+		const flooders = 300
+		var all []*echo
+		reads := func() (n int) {
+			for _, f := range all {
+				n += f.reads
+			}
+			return n
+		}
+		var peers []net.Conn
+		for range flooders {
+			c, f := s.dial()
+			s.on(func() { f.slow, all = true, append(all, f) })
+			peers = append(peers, c)
+		}
+		release, counted := make(chan struct{}), make(chan int, 1)
+		s.Post(func() { // What comes meanwhile is there at once.
+			<-release
+			s.Post(func() { counted <- reads() })
+		})
+		for _, c := range peers {
+			send(t, c, "aa")
+		}
+		<-time.After(100 * time.Millisecond)
+		close(release)
+		if n := <-counted; n > flooders/2 {
+			t.Errorf("%d slow reads before the next call", n)
+		}
+		for _, c := range peers {
+			expect(t, c, "bb")
+		}
+	})
+}
+
 // Connections that fill every turn with what they have not finished do not keep out one
 // that Collect marked.
 func TestTCPUnfinishedLeavesTurnsToNews(t *testing.T) {
