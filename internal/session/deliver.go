@@ -1,8 +1,6 @@
 package session
 
 import (
-	"bytes"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -437,7 +435,7 @@ func (s *Session) Wrote(n int) {
 func (s *Session) wroteCut(n int) int {
 	if n < len(s.cut) {
 		s.behind = true
-		s.setCut(s.cut[n:], s.ownCut)
+		s.cutAgain(n)
 		return 0
 	}
 	n -= len(s.cut)
@@ -456,7 +454,7 @@ func (s *Session) wroteAnswers(n int) int {
 	if n < waiting {
 		s.behind = true
 		s.answersCut = true
-		s.setAnswers(bytes.Clone(s.answers[n:])) // What was taken is let go of.
+		s.cutAnswers(n)
 		n = 0
 	} else {
 		s.answersCut = false

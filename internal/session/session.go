@@ -47,7 +47,11 @@ type Session struct {
 	left       bool // the server has begun to end the session
 	gone       bool
 	stranger   bool // what the client has not read is charged to Strangers
-	ending     *end // how it ends once everything is delivered; nil: it goes on
+
+	cutTaken     uint32 // bytes before cut in its memory, if that is the session's own
+	answersTaken uint32 // bytes before answers in their memory
+
+	ending *end // how it ends once everything is delivered; nil: it goes on
 
 	subs       []*subscription
 	firstDirty *subscription // what has something to read, first come first served

@@ -32,7 +32,7 @@ const freeUnread = 4 << 10
 func (s *Session) unread() int {
 	n := s.asked()
 	if s.ownCut {
-		n += cap(s.cut)
+		n += cap(s.cut) + int(s.cutTaken)
 	}
 	return max(0, n-freeUnread)
 }
@@ -40,7 +40,7 @@ func (s *Session) unread() int {
 // asked returns how many bytes the session owns because its client asks and does not
 // read.
 func (s *Session) asked() int {
-	n := cap(s.answers)
+	n := cap(s.answers) + int(s.answersTaken)
 	if s.replying() {
 		n += s.json.reply.bytes
 	}
@@ -100,11 +100,21 @@ func (s *Session) roomForReply() int {
 	return max(minReply, min(maxBatch-wire.HeaderRoom, s.budget().Share()))
 }
 
-// setAnswers replaces the answers that wait to be written. They are the session's,
-// and begin where their memory does.
+// setAnswers replaces the answers that wait to be written by none, or by the same and
+// more behind them.
 func (s *Session) setAnswers(answers []byte) {
 	before := s.unread()
+	if cap(answers) != cap(s.answers) {
+		s.answersTaken = 0 // They are in other memory now.
+	}
 	s.answers = answers
+	s.charge(before)
+}
+
+// cutAnswers takes n bytes off the front of the answers.
+func (s *Session) cutAnswers(n int) {
+	before := s.unread()
+	s.answers, s.answersTaken = shorten(s.answers, s.answersTaken, n)
 	s.charge(before)
 }
 
@@ -120,8 +130,32 @@ func (s *Session) setReply(r *reply) {
 // session is to own no more than that rest.
 func (s *Session) setCut(rest []byte, own bool) {
 	before := s.unread()
-	if s.cut, s.ownCut = rest, own; own {
+	if s.cut, s.ownCut, s.cutTaken = rest, own, 0; own {
 		s.cut = bytes.Clone(rest)
 	}
 	s.charge(before)
+}
+
+// cutAgain takes n bytes off the front of the rest of a frame.
+func (s *Session) cutAgain(n int) {
+	if !s.ownCut {
+		s.cut = s.cut[n:]
+		return
+	}
+	before := s.unread()
+	s.cut, s.cutTaken = shorten(s.cut, s.cutTaken, n)
+	s.charge(before)
+}
+
+// shorten takes n bytes off the front of p, in whose memory so many were taken before,
+// and returns both anew. It copies the rest to memory of its own after some KB, or where
+// that is large, once less than half of it is left. So what is taken in small pieces is
+// copied a few times, not for each of them.
+func shorten(p []byte, taken uint32, n int) (rest []byte, before uint32) {
+	rest = p[n:]
+	unused := int(taken) + n
+	if unused <= freeUnread || cap(rest) > maxBatch && unused <= min(cap(rest), math.MaxUint32) {
+		return rest, uint32(unused)
+	}
+	return bytes.Clone(rest), 0
 }

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -194,5 +195,67 @@ func TestASlowReaderNeedsNoRoom(t *testing.T) {
 		if c.code != 0 || len(c.sent) < 200_000 {
 			t.Errorf("closed with %d after %d bytes", c.code, len(c.sent))
 		}
+	}
+}
+
+// What is left of a frame or of answers is not copied for each piece that the socket
+// takes, and the memory of it is let go of on the way.
+func TestSmallPiecesAreNotCopied(t *testing.T) {
+	for name, c := range map[string]struct {
+		open  func(t *testing.T, w *world) *client
+		piece int
+	}{
+		"a stream of two topics": {func(t *testing.T, w *world) *client {
+			c := &client{w: w}
+			c.s = w.group.NewStream(c, notiflux.Event, session.Stream{Topics: []session.Topic{{Name: "a"}, {Name: "b"}}})
+			c.turn()
+			w.publish("a", strings.Repeat("x", 2<<20))
+			return c
+		}, 4 << 10},
+		"answers": {func(t *testing.T, w *world) *client {
+			c := w.connectJSON(t, w.both("a"))
+			c.s.Receive([]byte(muchRefused()), false)
+			return c
+		}, 64},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, b := charging(t, 1<<30)
+			piece, c := c.piece, c.open(t, w)
+			w.group.Collect()
+			whole := len(c.s.Next())
+			c.s.Wrote(0)
+			c.sent = make([]byte, 0, 2*whole)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for len(c.sent) < whole {
+				c.write(piece)
+				if left := whole - len(c.sent); b.used > 2*left+left/4+4<<10 {
+					t.Fatalf("%d bytes are charged, and %d are left", b.used, left)
+				}
+			}
+			runtime.ReadMemStats(&after)
+			if n := int(after.TotalAlloc - before.TotalAlloc); n > 8*whole {
+				t.Errorf("%d bytes were allocated to write %d", n, whole)
+			}
+			if c.write(1); len(c.sent) != whole || b.used != 0 {
+				t.Errorf("%d bytes were written, want %d; %d are charged", len(c.sent), whole, b.used)
+			}
+		})
+	}
+}
+
+// An answer that joins others under way comes whole behind them.
+func TestAnswersJoinThoseUnderWay(t *testing.T) {
+	w, b := charging(t, 1<<30)
+	c := w.connect()
+	var want []string
+	for range 500 {
+		c.say("/dance")
+		c.write(1 + len(want)%40)
+		want = append(want, "Unknown command")
+	}
+	c.expect(t, want...)
+	if b.used != 0 {
+		t.Errorf("%d bytes are charged at the end", b.used)
 	}
 }
