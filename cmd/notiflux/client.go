@@ -36,7 +36,7 @@ func (t *trust) tls() (*tls.Config, error) {
 	}
 	pem, err := os.ReadFile(t.CACert)
 	if err != nil {
-		return nil, usagef("%s: %w", config.Name("cacert"), err)
+		return nil, usagef("%s: %w", config.Name("cacert"), config.FileError(t.CACert, err))
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
@@ -96,6 +96,9 @@ func unreachable(base *url.URL, err error) error {
 		err = e.Err // it repeats the address
 	}
 	advice := ""
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return fmt.Errorf("%s: %s: this server speaks no TLS: write http:// instead of https://", config.Name("url"), base)
+	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		advice = "; to trust an authority of your own, give its certificate by " + config.Name("cacert")
 	}

@@ -80,10 +80,11 @@ func (c *devCmd) signer() (*auth.Signer, error) {
 	path := filepath.Join(c.Dir, privateKeyFile)
 	private, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		private, _, err = createKeys(c.Dir)
-	}
-	if err != nil {
-		return nil, err
+		if private, _, err = createKeys(c.Dir); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("--dir: %w", config.FileError(path, err))
 	}
 	signer, err := auth.ParsePrivateKey(private)
 	if err != nil {

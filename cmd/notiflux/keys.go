@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
 )
 
 // The names of the files of a key pair.
@@ -43,7 +44,7 @@ func createKeys(dir string) (private, public []byte, err error) {
 		return nil, nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("--dir: %w", err)
+		return nil, nil, fmt.Errorf("--dir: %w", config.FileError(dir, err))
 	}
 	privatePath, publicPath := filepath.Join(dir, privateKeyFile), filepath.Join(dir, publicKeyFile)
 	if err := createFile(privatePath, private, 0o600); err != nil {
@@ -62,7 +63,7 @@ func createFile(path string, data []byte, perm fs.FileMode) error {
 		return fmt.Errorf("%s is there already, and keys are never overwritten: move it away, or give another --dir", path)
 	}
 	if err != nil {
-		return fmt.Errorf("--dir: %w", err)
+		return fmt.Errorf("--dir: %w", config.FileError(path, err))
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Close()); err != nil {

@@ -121,9 +121,10 @@ func explain(parsed *kong.Context, err error, values *values) error {
 		}
 	}
 	wrong := values.problems(flags)
+	unread := slices.Clone(wrong)
 	settings, ok := errors.AsType[config.Problems](err)
 	for _, line := range settings {
-		if !slices.ContainsFunc(wrong, func(w string) bool { return sameSetting(w, line) }) {
+		if !slices.ContainsFunc(unread, func(w string) bool { return sameSetting(w, line) }) {
 			wrong = append(wrong, line)
 		}
 	}
@@ -151,6 +152,9 @@ func sameSetting(a, b string) bool {
 func withVariable(text string, flags []*kong.Flag) string {
 	if _, value, ok := strings.Cut(text, "bool value must be true, 1, yes, false, 0 or no but got "); ok {
 		return "a flag that begins with --no- is " + value + ": give true or false, or no value" // the parser decodes it, not values
+	}
+	if short, _, ok := strings.Cut(text, ", did you mean"); ok && strings.HasPrefix(short, "unknown flag -") && !strings.HasPrefix(short, "unknown flag --") {
+		return short + ": flags are whole words, as in --port, but for -h" // any letter is close to -h
 	}
 	for _, f := range flags {
 		if rest, ok := strings.CutPrefix(text, "--"+f.Name+":"); ok {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/config"
 )
 
 type tokenCmd struct {
@@ -65,7 +66,7 @@ func (c *tokenCmd) Run(t *terminal) error {
 func readSigner(path string) (*auth.Signer, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("--key: %w; give the file of a private key, as `notiflux keys` makes one", err)
+		return nil, fmt.Errorf("--key: %w; give the file of a private key, as `notiflux keys` makes one", config.FileError(path, err))
 	}
 	signer, err := auth.ParsePrivateKey(pem)
 	if err != nil {

@@ -25,12 +25,12 @@ func (c *Serve) PublicKeys() (PublicKeys, error) {
 	k := PublicKeys{Setting: Name("jwt-public-key-file")}
 	f, err := os.Open(c.JWTPublicKeyFile)
 	if err != nil {
-		return k, fmt.Errorf("%s: %w", k.Setting, err)
+		return k, fmt.Errorf("%s: %w", k.Setting, FileError(c.JWTPublicKeyFile, err))
 	}
 	defer f.Close()
 	k.PEM, err = io.ReadAll(io.LimitReader(f, maxKeyFileBytes+1))
 	if err != nil {
-		return k, fmt.Errorf("%s: %w", k.Setting, err)
+		return k, fmt.Errorf("%s: %w", k.Setting, FileError(c.JWTPublicKeyFile, err))
 	}
 	if len(k.PEM) > maxKeyFileBytes {
 		return k, fmt.Errorf("%s: %s is larger than %v: give a file of public keys", k.Setting, c.JWTPublicKeyFile, Bytes(maxKeyFileBytes))

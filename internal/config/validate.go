@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // maxMessageBytes bounds what an operator can allow: a message is held whole,
@@ -19,6 +20,9 @@ const (
 	maxBytes = 1 << 20 * MiB // 1 TiB
 	maxCount = math.MaxInt32
 )
+
+// minIdleTimeout leaves a client the time to use its connection a second time.
+const minIdleTimeout = time.Second
 
 // Validate reports everything that is wrong with c in one error, [Problems].
 func (c *Serve) Validate() error {
@@ -117,7 +121,7 @@ func (c *Serve) validateConnections(p *Problems) {
 
 func (c *Serve) validateRunning(p *Problems) {
 	p.oneOf("loops", c.Loops, "auto", "portable")
-	p.when(c.IdleTimeout <= 0, "idle-timeout", "is %v: give a time above zero, as in 2m", c.IdleTimeout)
+	p.when(c.IdleTimeout < minIdleTimeout, "idle-timeout", "is %v: give at least %v, as in 2m", c.IdleTimeout, minIdleTimeout)
 	p.when(c.ShutdownTimeout <= 0, "shutdown-timeout", "is %v: give a time above zero, as in 25s", c.ShutdownTimeout)
 	p.oneOf("log-format", c.LogFormat, "text", "json")
 }

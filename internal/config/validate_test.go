@@ -49,6 +49,7 @@ func TestValidateAccepts(t *testing.T) {
 			c.MaxBodyBytes, c.MaxKeyBytes, c.MaxLagBytes = config.KiB*config.GiB, config.KiB*config.GiB, config.KiB*config.GiB
 			c.MaxUnreadBytes, c.HistoryBytes, c.HistoryTotalBytes = config.KiB*config.GiB, config.KiB*config.GiB, config.KiB*config.GiB
 		}},
+		{"the least time to be idle", func(c *config.Serve) { c.IdleTimeout = time.Second }},
 		{"portable loops, a log in JSON", func(c *config.Serve) { c.Loops, c.LogFormat = "portable", "json" }},
 	}
 	for _, tt := range tests {
@@ -105,6 +106,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"no topics per connection", func(c *config.Serve) { c.MaxTopicsPerConnection = 0 }, "--max-topics-per-connection (NOTIFLUX_MAX_TOPICS_PER_CONNECTION) is 0"},
 		{"unknown loops", func(c *config.Serve) { c.Loops = "kqueue" }, `--loops (NOTIFLUX_LOOPS) is "kqueue": give auto or portable`},
 		{"no time to be idle", func(c *config.Serve) { c.IdleTimeout = 0 }, "--idle-timeout (NOTIFLUX_IDLE_TIMEOUT) is 0s"},
+		{"too little time to be idle", func(c *config.Serve) { c.IdleTimeout = 1 }, "--idle-timeout (NOTIFLUX_IDLE_TIMEOUT) is 1ns: give at least 1s"},
+		{"hardly less than the least to be idle", func(c *config.Serve) { c.IdleTimeout = time.Second - 1 }, "--idle-timeout (NOTIFLUX_IDLE_TIMEOUT) is 999.999999ms: give at least 1s"},
 		{"no time to shut down", func(c *config.Serve) { c.ShutdownTimeout = -time.Second }, "--shutdown-timeout (NOTIFLUX_SHUTDOWN_TIMEOUT) is -1s"},
 		{"an unknown log format", func(c *config.Serve) { c.LogFormat = "xml" }, `--log-format (NOTIFLUX_LOG_FORMAT) is "xml": give text or json`},
 	}

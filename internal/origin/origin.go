@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -74,6 +75,16 @@ func Parse(origins []string) (List, error) {
 	return l, nil
 }
 
+// pageless are schemes that no browser sends in an Origin header: they are for other
+// protocols than HTTP, or stand for pages whose origin is null. Any other scheme may be
+// that of an app, whose web view sends it: capacitor, tauri, chrome-extension, or what a
+// desktop app registered for itself. So there is no list of those that are right.
+var pageless = []string{
+	"about", "amqp", "amqps", "blob", "data", "file", "ftp", "ftps", "git", "gopher", "grpc", "imap", "irc", "ircs", "javascript",
+	"ldap", "ldaps", "mailto", "mqtt", "mqtts", "nats", "postgres", "redis", "rediss", "rtmp", "rtsp", "sftp", "smtp", "ssh",
+	"tcp", "telnet", "tls", "udp", "unix", "urn", "view-source",
+}
+
 // parse returns the scheme and the host, with its port, of one element as browsers
 // write them.
 func parse(text string) (scheme, host string, err error) {
@@ -85,6 +96,9 @@ func parse(text string) (scheme, host string, err error) {
 	scheme, host = u.Scheme, u.Hostname()
 	if scheme == "ws" || scheme == "wss" {
 		return "", "", fmt.Errorf("has %q: the origin of a page begins with http or https, also when the page opens a WebSocket", text)
+	}
+	if slices.Contains(pageless, scheme) {
+		return "", "", fmt.Errorf("has %q: no page has an origin that begins with %s: write http or https, or the scheme of an app, as in capacitor://localhost", text, scheme)
 	}
 	if strings.IndexFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) >= 0 {
 		return "", "", fmt.Errorf("has %q: browsers send such a host in Punycode: write it as xn--…, as the browser's developer tools show it", text)

@@ -48,6 +48,13 @@ func TestListsAllowAndName(t *testing.T) {
 		{"https://123.example", "https://123.example", true, true},
 		{"https://0xyz", "https://0xyz", true, true},
 
+		// Apps whose pages have a scheme of their own.
+		{"capacitor://localhost", "capacitor://localhost", true, true},
+		{"ionic://localhost, tauri://localhost", "tauri://localhost", true, true},
+		{"chrome-extension://abcdefghijklmnopabcdefghijklmnop", "chrome-extension://abcdefghijklmnopabcdefghijklmnop", true, true},
+		{"moz-extension://0b1c2d3e-0000-4000-8000-0123456789ab", "moz-extension://0b1c2d3e-0000-4000-8000-0123456789ab", true, true},
+		{"my.app+1://-", "my.app+1://-", true, true},
+
 		// Subdomains are allowed, at any depth, and not named.
 		{"https://*.example.com", "https://app.example.com", true, false},
 		{"https://*.Example.com:443", "https://a.b-c.EXAMPLE.com", true, false},
@@ -102,6 +109,10 @@ func TestParseRefusesWhatMatchesNothing(t *testing.T) {
 		{"https://app.example.com:0", "between 1 and 65535"},
 		{"https://app.example.com:70000", "between 1 and 65535"},
 		{"wss://app.example.com", "begins with http"},
+		{"ftp://app.example.com", "no page has an origin that begins with ftp"},
+		{"FTP://app.example.com", "no page has an origin that begins with ftp"},
+		{"file://app", "no page has an origin that begins with file"},
+		{"mqtt://*.example.com", "no page has an origin that begins with mqtt"},
 		{"https://bücher.example", "Punycode"},
 		{"http://127.1", "four numbers"},
 		{"http://1.2.3.4.", "four numbers"},

@@ -119,7 +119,7 @@ func TestRefusalsOfADrainingServerCloseTheConnection(t *testing.T) {
 }
 
 func TestIdleConnectionsEndInTime(t *testing.T) {
-	s := servertest.Start(t, func(c *config.Serve) { c.IdleTimeout = 50 * time.Millisecond })
+	s := servertest.Start(t, func(c *config.Serve) { c.IdleTimeout = time.Second })
 	w := dialHTTP(t, s.URL)
 	if r := w.ask("GET /health", ""); r.StatusCode != 200 || r.Close {
 		t.Errorf("health: %s, Connection: close %v; want 200 and no close", r.Status, r.Close)

@@ -2,13 +2,17 @@ package server
 
 import (
 	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ikornaselur/notiflux/internal/config"
 )
 
 // certificateEvery is how often the files of the certificate are looked at, at
@@ -108,11 +112,53 @@ func (c *certificate) status() (s [2]fileStatus) {
 }
 
 func (c *certificate) read() error {
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	certificate, err := os.ReadFile(c.certFile)
+	if err != nil {
+		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, config.FileError(c.certFile, err))
+	}
+	key, err := os.ReadFile(c.keyFile)
+	if err != nil {
+		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, config.FileError(c.keyFile, err))
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
 		return fmt.Errorf("certificate %s with key %s: %s; give a PEM file of the certificate, followed by its chain, and one of its private key, not encrypted",
-			c.certFile, c.keyFile, strings.TrimPrefix(err.Error(), "tls: "))
+			c.certFile, c.keyFile, pairProblem(certificate, key, err))
 	}
 	c.pair.Store(&pair)
 	return nil
+}
+
+// pairProblem says why a certificate and a key, both PEM, are not usable: err, where
+// nothing simpler can be said.
+func pairProblem(certificate, key []byte, err error) string {
+	certificates, keys := blocks(certificate), blocks(key)
+	isKey := func(kind string) bool { return strings.HasSuffix(kind, "PRIVATE KEY") }
+	switch {
+	case !slices.Contains(certificates, "CERTIFICATE"):
+		return "the first file holds no certificate" + instead(certificates)
+	case !slices.ContainsFunc(keys, isKey):
+		return "the second file holds no private key" + instead(keys)
+	case slices.Contains(keys, "ENCRYPTED PRIVATE KEY"):
+		return "the private key is encrypted"
+	case strings.Contains(err.Error(), "does not match"):
+		return "the private key does not belong to the certificate"
+	}
+	return strings.TrimPrefix(err.Error(), "tls: ")
+}
+
+// blocks returns the types of the blocks of a PEM file, in their order.
+func blocks(text []byte) (types []string) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		types = append(types, block.Type)
+	}
+	return types
+}
+
+// instead says what a PEM file holds, if it is anything.
+func instead(types []string) string {
+	if len(types) == 0 {
+		return ": there is no PEM block in it"
+	}
+	return ", but " + strings.Join(types, ", ")
 }
