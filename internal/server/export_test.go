@@ -15,7 +15,7 @@ import (
 type Gate struct{ *gate }
 
 // NewGate returns a Gate of at most most connections, and spare ones past them.
-func NewGate(l *net.TCPListener, most, spare int) Gate {
+func NewGate(l Listener, most, spare int) Gate {
 	return Gate{newGate(l, gateConfig{most: most, spare: spare, log: slog.New(slog.DiscardHandler)})}
 }
 

@@ -23,8 +23,11 @@ const (
 	// are answered, others are told that the server is full. A connection more may
 	// wait for one of them to end.
 	spareConnections = config.SpareDescriptors/2 - 1
-	// spareTime is how long such a connection may take.
-	spareTime = time.Second
+	// spareTime is how long such a connection may take for its request and the answer,
+	// silentTime for the head of the request: clients that connect and say nothing
+	// would keep out the others for a second each.
+	spareTime  = time.Second
+	silentTime = spareTime / 10
 	// adminConnections is how many the admin listener has at once. One more may wait.
 	adminConnections = config.SpareDescriptors/2 - 1
 
@@ -43,7 +46,7 @@ const (
 // gateConfig is what a gate is made of.
 type gateConfig struct {
 	most   int  // connections at once
-	spare  int  // connections past that, each for a second
+	spare  int  // connections past that, each for a second at most
 	passed bool // another process has the listener too: what waits in its queue is the next server's
 	log    *slog.Logger
 	limit  string // the setting that most follows from, for warnings
@@ -144,7 +147,7 @@ func (g *gate) admit(s socket) *conn {
 	spare := g.open >= g.config.most
 	if spare {
 		g.spares++
-		c.spare = time.AfterFunc(spareTime, func() { c.Close() })
+		c.spare = time.AfterFunc(silentTime, func() { c.Close() })
 	} else {
 		g.open++
 	}
@@ -266,6 +269,9 @@ func (g *gate) state(nc net.Conn, state http.ConnState) {
 		c.setIdle(int64(time.Since(g.start)))
 	case http.StateActive:
 		c.setIdle(0)
+		if c.spare != nil {
+			c.spare.Reset(spareTime)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -111,4 +112,46 @@ func TestTheSweepSparesRequests(t *testing.T) {
 			c.Close()
 		})
 	}
+}
+
+// Clients that connect and say nothing hold the spare places for a moment only; one
+// that has sent a request has time for the answer.
+func TestSilentConnectionsLeaveSparePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := memnet.New()
+		l, err := network.Listen("127.0.0.1:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := server.NewGate(l, 1, 1)
+		defer g.Close()
+		link := network.Link(memnet.LinkConfig{})
+		accept := func() (client, accepted net.Conn) {
+			if client, err = link.DialContext(t.Context(), "tcp", "127.0.0.1:80"); err != nil {
+				t.Fatal(err)
+			}
+			if accepted, err = g.Accept(); err != nil {
+				t.Fatal(err)
+			}
+			return client, accepted
+		}
+		client, accepted := accept()
+		defer client.Close()
+		defer accepted.Close()
+		began := time.Now()
+		for range 20 { // Each waits for the spare place of the one before.
+			silent, _ := accept()
+			defer silent.Close()
+		}
+		if held := time.Since(began); held > 3*time.Second {
+			t.Errorf("20 silent connections hold a spare place for %v", held)
+		}
+		asking, spare := accept()
+		defer asking.Close()
+		g.State(spare, http.StateActive)
+		time.Sleep(900 * time.Millisecond)
+		if _, err := spare.Write([]byte("answer")); err != nil {
+			t.Errorf("a request past the limit has no time for its answer: %v", err)
+		}
+	})
 }
