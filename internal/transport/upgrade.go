@@ -74,7 +74,7 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, e
 		Protocol: func(string) bool { return true },
 	}
 	agreed := Handshake{Protocol: u.choose(r.Header)}
-	agreed.Token, _ = offeredToken(r.Header) // check saw that there is at most one
+	agreed.Token, _, _ = offeredToken(r.Header) // check saw that there is at most one
 	if u.Compression {
 		if answer := answerDeflate(r.Header[headerExtensions]); answer != "" {
 			agreed.Deflate = true
@@ -181,20 +181,19 @@ func (u *Upgrader) choose(h http.Header) string {
 	return ""
 }
 
-// offeredToken returns the token among the subprotocols that are offered, empty
-// if there is none. Browsers can say it nowhere else.
-func offeredToken(h http.Header) (token string, err error) {
-	found := false
+// offeredToken returns the token among the subprotocols that are offered, and whether
+// there is one. Browsers can say it nowhere else.
+func offeredToken(h http.Header) (token string, found bool, err error) {
 	for name := range offers(h) {
 		offered, ok := strings.CutPrefix(name, tokenProtocol)
 		if ok && found {
-			return "", notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol has more than one %s…", tokenProtocol)
+			return "", true, notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol has more than one %s…", tokenProtocol)
 		}
 		if ok {
 			token, found = offered, true
 		}
 	}
-	return token, nil
+	return token, found, nil
 }
 
 // checkOffers returns what is wrong with the subprotocols that a client offers. A
@@ -202,12 +201,9 @@ func offeredToken(h http.Header) (token string, err error) {
 // among them the client means this server, so it is told; other clients that offer
 // unknown ones only get the text protocol.
 func (u *Upgrader) checkOffers(h http.Header) error {
-	if _, err := offeredToken(h); err != nil {
+	_, token, err := offeredToken(h)
+	if err != nil {
 		return err
-	}
-	token := false
-	for name := range offers(h) {
-		token = token || strings.HasPrefix(name, tokenProtocol)
 	}
 	if token && u.choose(h) == "" {
 		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol offers a token and no subprotocol that this server knows: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
