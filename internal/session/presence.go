@@ -75,8 +75,9 @@ func (s *Session) leap() (less uint64) {
 			}
 			if entry.Message().Body.Whole {
 				sub.cursor = at
-				less += lag - sub.feed.topic.Lag(behind)
-				lag = sub.feed.topic.Lag(behind)
+				left := sub.feed.topic.Lag(behind)
+				less += lag - left
+				lag = left
 			}
 			at = behind
 		}
@@ -86,14 +87,7 @@ func (s *Session) leap() (less uint64) {
 
 // membersJSON answers with who is present, off the loop: it may be many.
 func (s *Session) membersJSON(c wire.JSONCommand) {
-	s.credential(c, func(claims *auth.Claims, err error) {
-		if err == nil {
-			err = s.mayRead(claims, c.Topic)
-		}
-		if err != nil {
-			s.refuse(c, claims, err)
-			return
-		}
+	s.reading(c, func(claims *auth.Claims) {
 		var listed *answer.Answer
 		list := func(context.Context) { listed = s.group.listed(c) }
 		given := s.noticesGiven(c.Topic)

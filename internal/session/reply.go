@@ -20,14 +20,7 @@ type reply struct {
 // historyJSON reads what a topic holds. What is chosen off the loop is a part of the
 // log; its encoding is made piece by piece, see [Session.nextOfReply].
 func (s *Session) historyJSON(c wire.JSONCommand) {
-	s.credential(c, func(claims *auth.Claims, err error) {
-		if err == nil {
-			err = s.mayRead(claims, c.Topic)
-		}
-		if err != nil {
-			s.refuse(c, claims, err)
-			return
-		}
+	s.reading(c, func(claims *auth.Claims) {
 		var a *answer.Answer
 		read := func(ctx context.Context) {
 			messages := answer.UpTo(c.Limit)
@@ -41,6 +34,21 @@ func (s *Session) historyJSON(c wire.JSONCommand) {
 			}
 			s.reply(a)
 		})
+	})
+}
+
+// reading calls then with the claims of a command if they allow to read its topic. Else
+// it refuses the command.
+func (s *Session) reading(c wire.JSONCommand, then func(*auth.Claims)) {
+	s.credential(c, func(claims *auth.Claims, err error) {
+		if err == nil {
+			err = s.mayRead(claims, c.Topic)
+		}
+		if err != nil {
+			s.refuse(c, claims, err)
+			return
+		}
+		then(claims)
 	})
 }
 
