@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"context"
 	"io"
 	"net"
 	"strings"
@@ -12,52 +11,29 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/loop"
-	"github.com/ikornaselur/notiflux/internal/presence"
-	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/transport/frametest"
-	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
 // writeTime is how long each write of a [crowd] takes, in the time of its bubble.
 const writeTime = 100 * time.Microsecond
 
-// A crowd is a hub and one loop of text clients in a bubble.
+// A crowd is text clients of a [bubble], each with the same token.
 type crowd struct {
-	t      *testing.T
-	hub    *hub.Hub
-	loop   *loop.Loop
-	group  *session.Group
-	config transport.Config
-	token  string // for the topics hot and small
+	*bubble
+	token string // for the topics hot and small; it was verified before
 
 	mu     sync.Mutex
-	offset uint64
 	writes []string // who wrote, in order
 }
 
 func newCrowd(t *testing.T) *crowd {
-	c := &crowd{t: t, hub: hub.New(hub.Config{Epoch: "E"})}
-	signer := authtest.NewSigner(t)
-	verifier := authtest.NewVerifier(t, signer)
-	token, err := signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"hot", "small"}, Expires: time.Now().Add(time.Hour)})
-	if err != nil {
+	c := &crowd{bubble: newBubble(t)}
+	c.token = c.bubble.token("hot", "small")
+	if _, err := c.verifier.Verify(auth.Token(c.token)); err != nil { // It is cached from now on.
 		t.Fatal(err)
 	}
-	if _, err := verifier.Verify(token); err != nil { // It is cached from now on.
-		t.Fatal(err)
-	}
-	c.token = string(token)
-	pool := worker.NewPool(1, 0, nil)
-	c.loop = loop.New(loop.Config{Portable: true, Collect: func() bool { return c.group.Collect() }})
-	c.group = session.NewGroup(session.Config{Hub: c.hub, Presence: presence.New(presence.Config{}), Verifier: verifier, Verifying: pool, Waiting: pool}, c.loop)
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { c.loop.Run(ctx) })
-	t.Cleanup(func() { stop(); running.Wait() })
 	return c
 }
 
@@ -79,7 +55,7 @@ func (c *crowd) join(name string, topic notiflux.Topic) net.Conn {
 	c.t.Cleanup(func() { theirs.Close() })
 	subscribe := frametest.Text("/subscribe " + string(topic) + " " + c.token)
 	c.loop.Serve(ours, subscribe, func(conn *loop.Conn, now time.Duration) loop.Client {
-		socket := transport.NewWebSocket(&c.config, conn, now)
+		socket := transport.NewWebSocket(&c.sockets, conn, now)
 		socket.Serve(c.group.New(socket, notiflux.Text))
 		return slowClient{socket, func() {
 			c.mu.Lock()
@@ -93,7 +69,7 @@ func (c *crowd) join(name string, topic notiflux.Topic) net.Conn {
 func (c *crowd) publish(topic notiflux.Topic) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hub.Append([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: []byte("news")}}}, func() uint64 { c.offset++; return c.offset })
+	c.bubble.publish(topic, "news")
 }
 
 // written returns how often anyone wrote.
@@ -181,7 +157,7 @@ func TestALargeTopicLetsOthersThrough(t *testing.T) {
 func TestAFloodDoesNotStopDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t)
-		c.config.ControlRate = -1
+		c.sockets.ControlRate = -1
 		const subscribers, flooders = 500, 200
 		for range subscribers {
 			c.join("hot", "hot")
@@ -222,7 +198,7 @@ func TestAFloodDoesNotStopDelivery(t *testing.T) {
 func TestAFloodThatInflatesIsReadSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t)
-		c.config.Inflaters = new(transport.Inflaters)
+		c.sockets.Inflaters = new(transport.Inflaters)
 		const size, messages = 64 << 10, 200
 		ignored := frametest.Frame(0xc1, frametest.Deflate(strings.Repeat("x", size)))
 		flooder, other := c.join("flooder", "hot"), c.join("other", "hot")

@@ -32,25 +32,27 @@ const closeTooSlow = 4202
 // loop, its sessions and what they use. Its connections are pipes, which hold
 // nothing: what the client does not read is not taken.
 type bubble struct {
-	t       *testing.T
-	loop    *loop.Loop
-	group   *session.Group
-	hub     *hub.Hub
-	signer  *auth.Signer
-	stats   session.Stats
-	sockets transport.Config
-	unread  *transport.Unread
-	offset  uint64
+	t        *testing.T
+	loop     *loop.Loop
+	group    *session.Group
+	hub      *hub.Hub
+	signer   *auth.Signer
+	verifier *auth.Verifier
+	stats    session.Stats
+	sockets  transport.Config
+	unread   *transport.Unread
+	offset   uint64
 }
 
 // newBubble returns one that ends with the test.
 func newBubble(t *testing.T) *bubble {
 	b := &bubble{t: t, hub: hub.New(hub.Config{Epoch: "E"}), signer: authtest.NewSigner(t), unread: transport.NewUnread(0)}
+	b.verifier = authtest.NewVerifier(t, b.signer)
 	b.sockets.Stats = new(transport.Stats)
 	pool := worker.NewPool(1, 0, slog.New(slog.DiscardHandler))
 	b.loop = loop.New(loop.Config{Portable: true, Collect: func() bool { return b.group.Collect() }})
 	b.group = session.NewGroup(session.Config{
-		Hub: b.hub, Presence: presence.New(presence.Config{}), Verifier: authtest.NewVerifier(t, b.signer),
+		Hub: b.hub, Presence: presence.New(presence.Config{}), Verifier: b.verifier,
 		Verifying: pool, Waiting: pool, Unread: b.unread.Sessions, Strangers: b.unread.Strangers, Stats: &b.stats,
 	}, b.loop)
 	ctx, stop := context.WithCancel(t.Context())
