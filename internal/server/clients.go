@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/api"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -111,7 +111,7 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 // else of the header.
 func (s *Server) credential(token auth.Token, h http.Header) (c session.Credential) {
 	if token == "" {
-		if token, c.Err = api.Bearer(h); c.Err != nil || token == "" {
+		if token, c.Err = httpapi.Bearer(h); c.Err != nil || token == "" {
 			return c
 		}
 	}
@@ -185,7 +185,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, contentType stri
 }
 
 // reading is a request for a stream as a session takes it.
-func reading(r api.StreamRequest, until time.Time) session.Stream {
+func reading(r httpapi.StreamRequest, until time.Time) session.Stream {
 	stream := session.Stream{Latest: r.Latest, Until: until}
 	for i, topic := range r.Topics {
 		stream.Topics = append(stream.Topics, session.Topic{Name: topic, Start: r.Starts[i]})

@@ -6,7 +6,7 @@ import (
 	"net/http"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/api"
+	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/presence"
 )
@@ -37,7 +37,7 @@ func (g Gate) Sweep(meanwhile func()) {
 }
 
 // Routes returns the routes of the public listener.
-func Routes(s *Server) []api.Route { return s.routes() }
+func Routes(s *Server) []httpapi.Route { return s.routes() }
 
 // Drained returns the handler of a server that never ran, as it is while it shuts
 // down.
@@ -45,7 +45,7 @@ func Drained(s *Server) http.Handler {
 	s.gate.Close()
 	close(s.draining)
 	s.broker.Close()
-	return api.NewRouter(s.origins, s.log, s.routes()...)
+	return httpapi.NewRouter(s.origins, s.log, s.routes()...)
 }
 
 // Tell tells a server of a presence event, as its registry does, and returns the

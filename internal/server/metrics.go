@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"sync/atomic"
 
-	"github.com/ikornaselur/notiflux/internal/api"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/metrics"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -21,7 +21,7 @@ var closeCodes = []wire.CloseCode{
 
 // adminRoutes is the admin listener: metrics and profiles.
 func (s *Server) adminRoutes() http.Handler {
-	return api.AdminGuard(s.config.AdminHosts, s.log, api.NewAdmin(s.metrics().Handler()))
+	return httpapi.AdminGuard(s.config.AdminHosts, s.log, httpapi.NewAdmin(s.metrics().Handler()))
 }
 
 // metrics names every counter of the parts; docs/operations.md explains them.
@@ -46,13 +46,13 @@ func (s *Server) metrics() *metrics.Registry {
 	count("notiflux_deliveries_total", "Messages given to clients.", func() float64 { return float64(s.sessions.Delivered.Load()) })
 	count("notiflux_commands_total", "Commands of clients.", func() float64 { return float64(s.sessions.Commands.Load()) })
 	count("notiflux_subscribe_refused_total", "Subscriptions refused.", func() float64 { return float64(s.sessions.Refused.Load()) })
-	answers := func(class string, byHTTP func(api.Stats) uint64, byWebSocket *atomic.Uint64) {
+	answers := func(class string, byHTTP func(httpapi.Stats) uint64, byWebSocket *atomic.Uint64) {
 		m.Counter("notiflux_broadcasts_total", "Broadcasts, by how they were answered.", map[string]string{"result": class},
 			func() float64 { return float64(byHTTP(s.api.Stats()) + byWebSocket.Load()) })
 	}
-	answers("accepted", func(a api.Stats) uint64 { return a.Accepted }, &s.sessions.Broadcasts.Accepted)
-	answers("refused", func(a api.Stats) uint64 { return a.Refused }, &s.sessions.Broadcasts.Refused)
-	answers("failed", func(a api.Stats) uint64 { return a.Failed }, &s.sessions.Broadcasts.Failed)
+	answers("accepted", func(a httpapi.Stats) uint64 { return a.Accepted }, &s.sessions.Broadcasts.Accepted)
+	answers("refused", func(a httpapi.Stats) uint64 { return a.Refused }, &s.sessions.Broadcasts.Refused)
+	answers("failed", func(a httpapi.Stats) uint64 { return a.Failed }, &s.sessions.Broadcasts.Failed)
 	for _, code := range closeCodes {
 		m.Counter("notiflux_closes_total", "Connections that ended, by close code; 1006 broke off.", map[string]string{"code": strconv.Itoa(int(code))},
 			func() float64 { return float64(s.sockets.Stats.Closes()[code]) })

@@ -24,9 +24,9 @@ import (
 // elsewhere are the codes that no request to a healthy server brings about, and the
 // tests that find them in the log.
 var elsewhere = map[string]string{
-	"internal":        "api.TestPublisherFails",
-	"unavailable":     "api.TestPublisherFails",
-	"outcome_unknown": "api.TestPublisherFails",
+	"internal":        "httpapi.TestPublisherFails",
+	"unavailable":     "httpapi.TestPublisherFails",
+	"outcome_unknown": "httpapi.TestPublisherFails",
 	"idle":            "session.TestEndsAreLogged",
 	"too_slow":        "session.TestEndsAreLogged",
 }

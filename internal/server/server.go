@@ -22,10 +22,10 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/docs"
-	"github.com/ikornaselur/notiflux/internal/api"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/origin"
@@ -73,7 +73,7 @@ type Server struct {
 	verifying  *worker.Pool // checks signatures
 	requests   verifier     // has those of requests checked
 	waiting    *worker.Pool // waits for the broker for the loops
-	api        *api.API
+	api        *httpapi.API
 	upgrader   *transport.Upgrader
 	unread     *transport.Unread // of answers that clients have not read
 	sockets    transport.Config
@@ -137,7 +137,7 @@ func (s *Server) build(keys *auth.Keys) {
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
 	s.memory.waiting, s.memory.free = s.verifying.Len, debug.FreeOSMemory
 	s.unread = transport.NewUnread(int64(c.MaxUnreadBytes))
-	s.api = api.New(api.Config{
+	s.api = httpapi.New(httpapi.Config{
 		Publisher:       s.broker,
 		Verifier:        s.requests,
 		Hub:             s.hub,
@@ -266,8 +266,8 @@ func (s *Server) adminListener() (l Listener, chosen bool, err error) {
 
 // routes are all routes of the public listener. On a connection past the limit only
 // those that tell of the server's health answer.
-func (s *Server) routes() []api.Route {
-	return []api.Route{
+func (s *Server) routes() []httpapi.Route {
+	return []httpapi.Route{
 		{Method: "POST", Path: "/broadcast", Handle: unlessSpare(s.broadcast)},
 		{Method: "GET", Path: "/events", Handle: unlessSpare(s.events)},
 		{Method: "GET", Path: "/stream", Handle: unlessSpare(s.lines)},
@@ -374,7 +374,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) publicServer() *http.Server {
 	h := &http.Server{
-		Handler:           s.closing(s.api.InTime(api.NewRouter(s.origins, s.log, s.routes()...))),
+		Handler:           s.closing(s.api.InTime(httpapi.NewRouter(s.origins, s.log, s.routes()...))),
 		ReadHeaderTimeout: handshakeTimeout,
 		WriteTimeout:      requestTimeout,
 		IdleTimeout:       s.config.IdleTimeout,

@@ -64,7 +64,7 @@ func files(t testing.TB, pattern string) (names []string) {
 // Every file is read by a test.
 func TestNoVectorIsForgotten(t *testing.T) {
 	read := slices.Concat(files(t, "command*.json"), files(t, "frame-*.json"), files(t, "http-*.json"),
-		[]string{"cursor.json", "event.json", "line.json", "message.json", "position.json", "request-broadcast.json"}) // the last one by package api
+		[]string{"cursor.json", "event.json", "line.json", "message.json", "position.json", "request-broadcast.json"}) // the last one by package httpapi
 	slices.Sort(read)
 	if all := files(t, "*.json"); !slices.Equal(all, read) {
 		t.Errorf("testdata holds %q, of which tests read %q", all, read)

@@ -1,0 +1,207 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// outcomeBytes is about what an answer has for each message besides its topic.
+const outcomeBytes = 128
+
+// maxSpent is how many tokens of one request may be refused after a check of their
+// signatures, until further ones are not checked at all.
+const maxSpent = 4
+
+var errSpent = notiflux.Errorf(notiflux.OverCapacity, "%d tokens of this request were refused before this one, which was not checked: send it in another request", maxSpent)
+
+var errNoBroadcastToken = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
+
+// Broadcast publishes what the body asks for, and answers with the topic and position
+// of each message, or what was wrong with it.
+func (a *API) Broadcast(w http.ResponseWriter, r *http.Request) error {
+	err := a.broadcast(w, r)
+	if err != nil {
+		a.count(err)
+	}
+	return err
+}
+
+func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
+	if err := checkMedia(r.Header); err != nil {
+		return err
+	}
+	u := a.newUpload(r)
+	defer u.end()
+	d, err := u.read(w)
+	if err != nil {
+		return err
+	}
+	b, err := d.decode(a.limits)
+	if err == nil {
+		err = b.takeKey(r.Header)
+	}
+	if err != nil {
+		return withDetail(err, "topic", b.onlyTopic())
+	}
+	a.authorize(b, r.Header)
+	charged, err := a.chargeAnswer(b)
+	if err != nil {
+		return err
+	}
+	defer func() { a.unread.Release(charged) }()
+	a.publisher.Publish(r.Context(), b.publications)
+	if b.one && b.publications[0].Err != nil {
+		return withDetail(b.publications[0].Err, "topic", b.onlyTopic(), "subject", b.publications[0].Subject)
+	}
+	status := a.account(r, b)
+	if b.one {
+		d.answer = b.appendAnswer(d.answer[:0])
+		// A short answer needs no deadline of its own, and this way costs less.
+		setJSON(w.Header())
+		if r.ProtoMajor >= 2 { // net/http does not tell the length of what InTime sends.
+			w.Header().Set("Content-Length", strconv.Itoa(len(d.answer)))
+		}
+		_, _ = w.Write(d.answer)
+		return nil
+	}
+	buffer := a.answers.Get().(*[]byte)
+	*buffer = b.appendAnswer((*buffer)[:0])
+	u.release() // Its client may take its time.
+	if size := cap(*buffer); size > max(charged, freeBytes) {
+		a.unread.Charge(size - charged)
+		charged = size
+	}
+	if err := a.writeAnswer(w, status, *buffer); err == nil && cap(*buffer) <= maxPooledBytes {
+		a.answers.Put(buffer)
+	}
+	return nil
+}
+
+// account counts and logs what became of each publication, and returns the status of
+// the answer.
+func (a *API) account(r *http.Request, b *broadcast) (status int) {
+	status, logs := http.StatusOK, a.logsMessages(r.Context())
+	for i := range b.publications {
+		p := &b.publications[i]
+		a.count(p.Err)
+		if p.Err != nil {
+			status = http.StatusMultiStatus
+			logRefusal(a.log, r, r.URL.Path, withDetail(p.Err, "topic", b.names[i].topic, "subject", p.Subject))
+		} else if logs {
+			a.logMessage(r, p)
+		}
+	}
+	return status
+}
+
+// chargeAnswer charges what the answer will take about, before anything is published:
+// afterwards there is no refusing. It returns what is to be released.
+func (a *API) chargeAnswer(b *broadcast) (charged int, err error) {
+	if b.one {
+		return 0, nil
+	}
+	for i := range b.names {
+		charged += outcomeBytes + len(b.names[i].shown())
+	}
+	if charged <= freeBytes {
+		return 0, nil
+	}
+	if !a.unread.Charge(charged) {
+		a.unread.Release(charged)
+		return 0, errUnread
+	}
+	return charged, nil
+}
+
+// onlyTopic returns the topic that a single object names; empty: none.
+func (b *broadcast) onlyTopic() string {
+	if b.array || len(b.names) != 1 {
+		return ""
+	}
+	return b.names[0].topic
+}
+
+// release gives d back, unless it grew so much that it is better forgotten.
+func (a *API) release(d *decoder) {
+	d.forget()
+	if d.size() <= maxPooledBytes {
+		a.decoders.Put(d)
+	}
+}
+
+// authorize gives each publication whose token does not allow it its error. The token
+// is that of its element, else of the header.
+func (a *API) authorize(b *broadcast, h http.Header) {
+	var last auth.Token // Most have the same one, also when it is wrong.
+	var claims *auth.Claims
+	var err error
+	spent := 0 // checks of signatures on tokens that were refused
+	for i := range b.publications {
+		p, token := &b.publications[i], b.names[i].token
+		if p.Err != nil {
+			continue
+		}
+		if token != last || claims == nil && err == nil {
+			last = token
+			claims, err = a.claims(token, h, &spent)
+		}
+		if p.Err = err; err == nil {
+			p.Subject, p.Err = claims.Subject, claims.Allow(auth.Broadcast, p.Topic)
+		}
+	}
+}
+
+// claims returns what a token allows, or the header's if it is empty. A request whose
+// tokens keep being refused gets no more signatures checked: a body has room for
+// hundreds of tokens, and each takes a check by every key.
+func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims, error) {
+	if token == "" {
+		var err error
+		if token, err = Bearer(h); err != nil {
+			return nil, err
+		}
+	}
+	if token == "" {
+		return nil, errNoBroadcastToken
+	}
+	claims, known, err := a.verifier.Recall(token)
+	switch {
+	case known:
+		return claims, err
+	case *spent >= maxSpent:
+		return nil, errSpent
+	}
+	claims, err = a.verifier.Verify(token)
+	if auth.CostSignature(err) {
+		*spent++
+	}
+	return claims, err
+}
+
+// appendAnswer appends the body of the answer: of the one publication, or a list.
+func (b *broadcast) appendAnswer(dst []byte) []byte {
+	if b.one {
+		return append(b.appendOutcome(dst, 0), '\n')
+	}
+	dst = append(dst, '[')
+	for i := range b.publications {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = b.appendOutcome(dst, i)
+	}
+	return append(dst, "]\n"...)
+}
+
+// appendOutcome appends what became of one publication.
+func (b *broadcast) appendOutcome(dst []byte, i int) []byte {
+	p := &b.publications[i]
+	if p.Err != nil {
+		return wire.AppendFailed(dst, b.names[i].shown(), notiflux.Refusal(p.Err))
+	}
+	return wire.AppendPublished(dst, p.Topic, p.Position)
+}

@@ -1,0 +1,30 @@
+package httpapi
+
+import (
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+// A DecoderForTest decodes bodies of broadcasts one after the other, in the
+// same memory.
+type DecoderForTest struct{ decoder }
+
+// An ElementForTest is what one element of a body asks for.
+type ElementForTest struct {
+	notiflux.Publication
+	Token auth.Token
+}
+
+// Decode decodes text; messages may have up to messageBytes.
+func (d *DecoderForTest) Decode(text []byte, messageBytes int) ([]ElementForTest, error) {
+	d.body = append(d.body[:0], text...)
+	b, err := d.decode(limits{messageBytes: messageBytes})
+	if err != nil {
+		return nil, err
+	}
+	all := make([]ElementForTest, len(b.publications))
+	for i, p := range b.publications {
+		all[i] = ElementForTest{p, b.names[i].token}
+	}
+	return all, nil
+}

@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
+)
+
+const (
+	// pieceBytes is how much of an answer is encoded at once, and so all that a reader
+	// who does not read holds.
+	pieceBytes = 16 << 10
+
+	// freeBytes is up to how long an answer is given whatever other readers hold.
+	freeBytes = 4 << 10
+)
+
+// pieces are buffers for one piece each.
+var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
+
+// A Budget bounds what answers hold that clients have not read. Safe for concurrent use.
+type Budget interface {
+	Charge(n int) (within bool) // counts n bytes in any case, and reports whether there was room for them
+	Release(n int)
+}
+
+// noBudget has room for everything.
+type noBudget struct{}
+
+func (noBudget) Charge(int) bool { return true }
+func (noBudget) Release(int)     {}
+
+// give answers with what find finds, piece by piece, as fast as the reader takes it. It
+// stops when the reader is gone.
+func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Context) *answer.Answer) error {
+	ctx := r.Context()
+	if r.ProtoMajor < 2 {
+		// A client that ends its own side of the connection may still read. One that is
+		// gone makes the next write fail.
+		ctx = context.WithoutCancel(ctx)
+	}
+	g := &giving{answer: find(ctx), maxLag: a.maxLag}
+	if ctx.Err() != nil {
+		return nil // What was found may not be all, and there is nobody to tell.
+	}
+	if g.answer.Len() > freeBytes && r.Method != http.MethodHead {
+		defer a.unread.Release(pieceBytes)
+		if !a.unread.Charge(pieceBytes) {
+			return errUnread
+		}
+	}
+	setJSON(w.Header())
+	w.Header().Set("Content-Length", strconv.Itoa(g.answer.Len()))
+	g.reader = reader{control: http.NewResponseController(w), draining: a.draining, lags: g.lags}
+	g.start()
+	defer g.end()
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		g.run(ctx, w)
+	}
+	return nil
+}
+
+var errUnread = notiflux.Errorf(notiflux.OverCapacity, "other clients have not read too many answers: try again later")
+
+// giving is an answer on its way to its reader.
+type giving struct {
+	reader
+	maxLag uint64         // immutable
+	answer *answer.Answer // guarded by mu from start on
+}
+
+// lags reports whether the answer keeps too much of what the logs have dropped.
+func (g *giving) lags() bool { return g.answer.Lag() > g.maxLag }
+
+// run writes the answer. A reader who does not get all of it sees that its connection
+// (or its stream of HTTP/2) broke off.
+func (g *giving) run(ctx context.Context, w io.Writer) {
+	buffer := pieces.Get().(*[pieceBytes]byte)
+	for {
+		piece, more := g.next(buffer[:0])
+		if _, err := w.Write(piece); err != nil {
+			return // HTTP/2 may still have the buffer: it does not go back.
+		}
+		if !more || ctx.Err() != nil {
+			break
+		}
+		g.extend()
+	}
+	pieces.Put(buffer)
+}
+
+// next encodes the next piece, and reports whether another one follows.
+func (g *giving) next(dst []byte) (piece []byte, more bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lags() {
+		panic(http.ErrAbortHandler)
+	}
+	piece = g.answer.Append(dst, pieceBytes)
+	return piece, g.answer.Len() > 0
+}

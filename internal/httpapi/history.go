@@ -1,0 +1,61 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// defaultLimit is how many messages of a history are given to who does not say.
+const defaultLimit = 100
+
+// A historyRequest asks for messages of one topic, the oldest first.
+type historyRequest struct {
+	topic notiflux.Topic
+	since notiflux.Position // the first ones after it; without an epoch the last
+	limit int
+}
+
+// History answers with messages that a topic still has, and with the position
+// from which to go on: reading, or as a subscriber without a gap. It does not
+// wait.
+func (a *API) History(w http.ResponseWriter, r *http.Request) error {
+	q, err := a.parseHistory(r)
+	if err != nil {
+		return err
+	}
+	if _, err := a.Authorize(r, q.topic); err != nil {
+		return err
+	}
+	return a.give(w, r, func(ctx context.Context) *answer.Answer {
+		messages := answer.UpTo(q.limit)
+		end := messages.History(ctx, a.hub.History(q.topic, q.since, q.limit))
+		return messages.Answer(wire.AppendHistoryBodyHead(nil), append(wire.AppendPageEnd(nil, end), '\n'))
+	})
+}
+
+func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
+	q, err := a.query(r, "topic", "since", "limit")
+	if err != nil {
+		return historyRequest{}, err
+	}
+	if !q.Has("topic") {
+		return historyRequest{}, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+	}
+	if h.topic, err = notiflux.ParseTopic(q.Get("topic")); err != nil {
+		return historyRequest{}, err
+	}
+	if err := refuseResume(q, r.Header); err != nil {
+		return historyRequest{}, err
+	}
+	if since := q.Get("since"); since != "" {
+		if h.since, err = notiflux.ParsePosition(since); err != nil {
+			return historyRequest{}, naming("`since`", err)
+		}
+	}
+	h.limit, err = parseNumber(q, "limit", defaultLimit, maxMessages)
+	return h, err
+}

@@ -1,0 +1,71 @@
+package httpapi
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// idempotencyKey is the header that carries a key, as net/http spells it.
+const idempotencyKey = "Idempotency-Key"
+
+// takeKey takes the header Idempotency-Key for the key of a single object.
+func (b *broadcast) takeKey(h http.Header) error {
+	keys := h[idempotencyKey]
+	switch {
+	case len(keys) == 0:
+		return nil
+	case len(keys) > 1:
+		return notiflux.Errorf(notiflux.Malformed, "there is more than one Idempotency-Key header")
+	case b.array:
+		return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key is for a single object: in an array, give each element a `key`")
+	}
+	key, ok := unquote(keys[0])
+	if !ok {
+		return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key begins with a quote and is no quoted string: end it with a quote, and write a quote or a backslash inside with a backslash before it")
+	}
+	if err := notiflux.CheckKey(key); err != nil {
+		return err
+	}
+	for i := range b.publications {
+		p := &b.publications[i]
+		if p.Key != "" && p.Key != key {
+			return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key and `key` differ: give one of them")
+		}
+		p.Key = key
+	}
+	return nil
+}
+
+// parameters are the parameters of an item of a structured field (RFC 8941, section
+// 3.1.2), each with a value or without.
+var parameters = regexp.MustCompile(`^(; *[a-z*][a-z0-9_.*-]*` +
+	`(=(-?[0-9]+(\.[0-9]+)?|"([ !#-\[\]-~]|\\["\\])*"|[A-Za-z*][!#$%&'*+.^_\x60|~0-9A-Za-z:/-]*|:[A-Za-z0-9+/=]*:|\?[01]))?)*$`)
+
+// unquote returns the string that s stands for: s itself, or what is between its
+// quotes if it is a string of a structured field (RFC 8941 section 4.2.5), as the
+// IETF draft for the header has it. Parameters behind it mean nothing. ok is false
+// when s begins with a quote and is no such string.
+func unquote(s string) (text string, ok bool) {
+	rest, quoted := strings.CutPrefix(s, `"`)
+	if !quoted {
+		return s, true
+	}
+	var b strings.Builder
+	for i := 0; i < len(rest); i++ {
+		switch c := rest[i]; c {
+		case '"':
+			return b.String(), parameters.MatchString(rest[i+1:])
+		case '\\':
+			if i++; i == len(rest) || rest[i] != '"' && rest[i] != '\\' {
+				return "", false
+			}
+			b.WriteByte(rest[i])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,39 @@
+package httpapi
+
+import (
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// checkMedia says whether a body can be read as JSON: no encoding, and a
+// Content-Type that is JSON, absent, or what curl -d and forms send unasked.
+func checkMedia(h http.Header) error {
+	for _, encoding := range h["Content-Encoding"] {
+		if encoding != "" && !strings.EqualFold(encoding, "identity") {
+			return notiflux.Errorf(notiflux.UnsupportedMediaType, "the body must not be encoded: leave out Content-Encoding")
+		}
+	}
+	types := h["Content-Type"]
+	if len(types) == 0 || len(types) == 1 && isJSON(types[0]) {
+		return nil
+	}
+	return notiflux.Errorf(notiflux.UnsupportedMediaType, "the Content-Type should be application/json, in UTF-8")
+}
+
+func isJSON(contentType string) bool {
+	switch contentType {
+	case "", "application/json", "application/x-www-form-urlencoded": // nearly all, and parsing costs
+		return true
+	}
+	name, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return false
+	}
+	if charset, ok := parameters["charset"]; ok && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") {
+		return false
+	}
+	return name == "application/json" || strings.HasSuffix(name, "+json") || name == "application/x-www-form-urlencoded"
+}

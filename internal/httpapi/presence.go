@@ -1,0 +1,34 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Presence answers with the members of a topic, up to 1,000 of them, how many there
+// are, and the number of its subscriptions.
+func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
+	q, err := a.query(r, "topic")
+	if err != nil {
+		return err
+	}
+	if !q.Has("topic") {
+		return notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+	}
+	topic, err := notiflux.ParseTopic(q.Get("topic"))
+	if err != nil {
+		return err
+	}
+	if _, err := a.Authorize(r, topic); err != nil {
+		return err
+	}
+	return a.give(w, r, func(context.Context) *answer.Answer {
+		p := wire.Presence{Topic: topic, Subscribers: a.hub.Subscribers(topic)}
+		p.Members, p.Count = a.presence.List(topic, maxMessages)
+		return answer.OfMembers(wire.AppendPresenceBodyHead(nil, p), p.Members, []byte(wire.PresenceEnd+"\n"))
+	})
+}

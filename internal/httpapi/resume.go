@@ -1,0 +1,151 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// lastEventID is the header with which a browser takes an event stream up again
+// (HTML standard, section 9.2.4), as net/http spells it.
+const lastEventID = "Last-Event-Id"
+
+// resumeParameters are the parameters that say where to go on, the one that wins
+// first. Libraries that cannot set a header send one of the first four:
+// event-source-polyfill, for instance, sends lastEventId.
+var resumeParameters = []string{"lastEventId", "lastEventID", "last_event_id", "Last-Event-ID", "since"}
+
+// A resumePoint is where topics are to go on. The zero value is that of a request
+// that has none.
+type resumePoint struct {
+	name       string // of the parameter or header, for errors
+	isPosition bool   // of one topic, not a cursor
+	since      func(topic notiflux.Topic, epoch string) notiflux.Position
+}
+
+// of returns where a topic is to go on, in the epoch of h. A
+// position without an epoch means that the topic begins.
+func (p resumePoint) of(topic notiflux.Topic, h *hub.Hub) notiflux.Position {
+	if p.since == nil {
+		return notiflux.Position{}
+	}
+	return p.since(topic, h.Epoch())
+}
+
+// parseResume returns the resume point of a request: that of the header, which a
+// browser sends by itself, else that of the first of resumeParameters. An empty
+// one counts as absent. Every one that is there must be well-formed, also when
+// another one wins: a client that sends a resume point is never told that nothing
+// is missing because the server did not understand it.
+func parseResume(q url.Values, h http.Header, topics int) (resumePoint, error) {
+	if err := checkResumeNames(q); err != nil {
+		return resumePoint{}, err
+	}
+	var first resumePoint
+	for _, name := range resumeParameters {
+		text := q.Get(name)
+		if text == "" {
+			continue
+		}
+		point, err := parseParameter(name, text)
+		if err != nil {
+			return resumePoint{}, err
+		}
+		if first.since == nil {
+			first = point
+		}
+	}
+	ids := h[lastEventID]
+	switch {
+	case len(ids) > 1:
+		return resumePoint{}, notiflux.Errorf(notiflux.Malformed, "there is more than one Last-Event-ID header")
+	case len(ids) == 1 && ids[0] != "":
+		return parseCursor("the header Last-Event-ID", ids[0])
+	case first.isPosition && topics > 1:
+		return resumePoint{}, notiflux.Errorf(notiflux.Malformed, "%s is a position, which is for one topic: give the cursor of these topics", first.name)
+	}
+	return first, nil
+}
+
+// checkResumeNames refuses a resume parameter that is there twice, or is spelled
+// in a way that this server does not know, unless it is empty.
+func checkResumeNames(q url.Values) error {
+	for name, values := range q {
+		if !isResumeName(name) {
+			continue
+		}
+		if !slices.Contains(resumeParameters, name) {
+			if allEmpty(values) {
+				continue
+			}
+			return notiflux.Errorf(notiflux.Malformed, "a parameter looks like `since` or `lastEventId` but is spelled differently: write `since` or `lastEventId`, or send the header Last-Event-ID")
+		}
+		if len(values) > 1 {
+			return notiflux.Errorf(notiflux.Malformed, "`%s` is there more than once", name)
+		}
+	}
+	return nil
+}
+
+// isResumeName reports whether a client that sends a parameter of this name means
+// it as a resume point. Some libraries write a parameter as an element of a list or
+// an object, as in since[], since[0] or since[topic].
+func isResumeName(name string) bool {
+	name, _, _ = strings.Cut(name, "[")
+	name = separators.Replace(name)
+	return strings.EqualFold(name, "since") || strings.EqualFold(name, "lastEventID")
+}
+
+// separators are what names are spelled with or without.
+var separators = strings.NewReplacer("_", "", "-", "")
+
+// refuseResume refuses the resume points of event streams where only `since` means
+// something.
+func refuseResume(q url.Values, h http.Header) error {
+	for name, values := range q {
+		if name != "since" && isResumeName(name) && !allEmpty(values) {
+			return notiflux.Errorf(notiflux.Malformed, "a parameter looks like `since` or `lastEventId`: write `since`, with a position")
+		}
+	}
+	if !allEmpty(h[lastEventID]) {
+		return notiflux.Errorf(notiflux.Malformed, "there is a header Last-Event-ID: give `since`, a position, instead")
+	}
+	return nil
+}
+
+// allEmpty reports whether a parameter or header counts as absent.
+func allEmpty(values []string) bool {
+	return !slices.ContainsFunc(values, func(v string) bool { return v != "" })
+}
+
+// parseParameter parses the text of a parameter: a cursor, or a position.
+func parseParameter(name, text string) (resumePoint, error) {
+	name = "`" + name + "`"
+	if !strings.Contains(text, ":") {
+		return parseCursor(name, text)
+	}
+	position, err := notiflux.ParsePosition(text)
+	if err != nil {
+		return resumePoint{}, naming(name, err)
+	}
+	return resumePoint{name, true, func(notiflux.Topic, string) notiflux.Position { return position }}, nil
+}
+
+func parseCursor(name, text string) (resumePoint, error) {
+	cursor, err := wire.ParseCursor(text)
+	if err != nil {
+		return resumePoint{}, naming(name, err)
+	}
+	return resumePoint{name, false, cursor.Start}, nil
+}
+
+// naming returns err with the name of what it is about in front.
+func naming(name string, err error) error {
+	e := notiflux.Refusal(err)
+	return notiflux.Errorf(e.Code, "%s: %s", name, e.Detail)
+}

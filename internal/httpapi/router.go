@@ -1,0 +1,160 @@
+package httpapi
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// bodyTimeout is how long the body of a request may take to arrive: 1 MiB at
+// 100 KiB/s. It holds on every route, also for a body that nobody reads, which
+// net/http would wait for without end.
+const bodyTimeout = 10 * time.Second
+
+// A Route is what is done for one method of one path.
+type Route struct {
+	Method string
+	Path   string // without escapes; a request's must be the same, byte by byte
+	// Handle answers, or returns why not and has written nothing.
+	Handle func(http.ResponseWriter, *http.Request) error
+	NoHead bool // do not answer HEAD as GET without a body
+}
+
+// router is the http.Handler that NewRouter returns.
+type router struct {
+	// Immutable after NewRouter.
+	origins origin.List
+	log     *slog.Logger
+	paths   map[string]*path
+}
+
+// A path is the routes that share it.
+type path struct {
+	name    string
+	methods map[string]func(http.ResponseWriter, *http.Request) error
+	allow   string // the methods, as the Allow header lists them
+}
+
+// NewRouter returns a handler for routes. It does for all of them: errors as
+// problem+json, logged for operators (a nil log discards); 404, and 405 with
+// Allow; HEAD; OPTIONS; CORS, and 403 for a web page whose Origin is not in
+// the list; a deadline for the body; a panic is a 500. Paths are neither
+// cleaned nor redirected. Two routes with the same method and path are a bug:
+// NewRouter panics.
+func NewRouter(origins origin.List, log *slog.Logger, routes ...Route) http.Handler {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	rt := &router{origins: origins, log: log, paths: make(map[string]*path)}
+	for _, route := range routes {
+		rt.add(route.Path, route.Method, route.Handle)
+		if route.Method == http.MethodGet && !route.NoHead {
+			rt.add(route.Path, http.MethodHead, route.Handle)
+		}
+	}
+	for _, p := range rt.paths {
+		methods := append(slices.Collect(maps.Keys(p.methods)), http.MethodOptions)
+		slices.Sort(methods)
+		p.allow = strings.Join(methods, ", ")
+	}
+	return rt
+}
+
+func (rt *router) add(name, method string, handle func(http.ResponseWriter, *http.Request) error) {
+	p := rt.paths[name]
+	if p == nil {
+		p = &path{name: name, methods: make(map[string]func(http.ResponseWriter, *http.Request) error)}
+		rt.paths[name] = p
+	}
+	if p.methods[method] != nil {
+		panic("httpapi: two routes for " + method + " " + name)
+	}
+	p.methods[method] = handle
+}
+
+// ServeHTTP answers r, or writes the problem.
+func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p := rt.paths[r.URL.EscapedPath()] // As it was sent, and as a proxy's rules saw it.
+	defer rt.recover(w, r, p)
+	if err := rt.serve(w, r, p); err != nil {
+		logRefusal(rt.log, r, loggablePath(r, p), err)
+		if r.ProtoMajor == 1 && closes(notiflux.Refusal(err).Code) {
+			w.Header().Set("Connection", "close")
+		}
+		wire.WriteProblem(w, err)
+	}
+}
+
+// closes reports whether an HTTP/1 connection ends after it was told this code. A
+// client that keeps a refused connection open takes a descriptor that the server,
+// which has no room or no time left, needs for others.
+func closes(code notiflux.Code) bool {
+	switch code {
+	case notiflux.OverCapacity, notiflux.Draining, notiflux.Unavailable:
+		return true
+	default:
+		return false
+	}
+}
+
+// serve does what p has for r. A nil path is one that is not known.
+func (rt *router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
+	if r.ContentLength != 0 {
+		// A fake in a test knows no deadlines; a connection does.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	}
+	if r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0) {
+		// net/http drops a Content-Length beside Transfer-Encoding, and either header of
+		// HTTP/1.0. A proxy that went by the one that is gone sees another end of this
+		// request: nothing behind it may be taken for the next one (RFC 9112, section 6.1).
+		w.Header().Set("Connection", "close")
+	}
+	if err := rt.admitOrigin(w.Header(), r.Header); err != nil {
+		return err
+	}
+	if p == nil {
+		return rt.notFound(r.URL.EscapedPath())
+	}
+	if handle := p.methods[r.Method]; handle != nil {
+		return handle(w, r)
+	}
+	w.Header().Set("Allow", p.allow)
+	if r.Method == http.MethodOptions {
+		p.answerOptions(w, r)
+		return nil
+	}
+	return notiflux.Errorf(notiflux.MethodNotAllowed, "this path takes %s", p.allow)
+}
+
+// notFound says that there is nothing at a path, and what is if only slashes are
+// in the way.
+func (rt *router) notFound(requested string) error {
+	name := "/" + strings.Trim(requested, "/")
+	if rt.paths[name] == nil {
+		return notiflux.Errorf(notiflux.NotFound, "there is nothing at this path")
+	}
+	return notiflux.Errorf(notiflux.NotFound, "the path has a slash too many: it should be %s; look at the base address of the client and at the rules of a proxy", name)
+}
+
+// recover answers a request whose handler panicked, which is our fault.
+func (rt *router) recover(w http.ResponseWriter, r *http.Request, p *path) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler {
+		panic(v)
+	}
+	err := fmt.Errorf("panic: %v", v)
+	rt.log.Error("handler panicked", "method", r.Method, "path", loggablePath(r, p), "remote", r.RemoteAddr, "err", err, "stack", string(debug.Stack()))
+	wire.WriteProblem(w, err)
+}

@@ -1,0 +1,120 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/hub"
+)
+
+// Bounds of what can be asked for: docs/protocol.md, section 6. Who asks for more
+// messages gets the most.
+const (
+	maxStreamTopics = 64
+	maxMessages     = 1000
+)
+
+// A StreamRequest is what a client of an event stream asks for.
+type StreamRequest struct {
+	Topics []notiflux.Topic // 1 to 64, each once, in the order asked for
+	Starts []hub.Start      // one for each of Topics; its Last is at most 1,000
+	Latest bool             // mode=latest: who is behind skips to the newest message
+}
+
+// ParseStream returns what a request to /events or /stream asks for. It is an
+// [notiflux.Error] with Malformed or TopicInvalid when it cannot be understood.
+// Whether a place is still covered is not looked at, nor is the token.
+func (a *API) ParseStream(r *http.Request) (StreamRequest, error) {
+	q, err := a.query(r, "since", "last", "mode")
+	if err != nil {
+		return StreamRequest{}, err
+	}
+	s, err := a.parseStarts(q, r.Header)
+	if err != nil {
+		return StreamRequest{}, err
+	}
+	switch mode := q["mode"]; {
+	case mode == nil || mode[0] == "all":
+	case mode[0] == "latest":
+		s.Latest = true
+	default:
+		return StreamRequest{}, notiflux.Errorf(notiflux.Malformed, "`mode` should be all or latest")
+	}
+	return s, nil
+}
+
+// query returns the parameters of a request. Those of known names and the token
+// must not be there twice; others mean nothing.
+func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // It quotes the query, which may hold a token.
+		return nil, notiflux.Errorf(notiflux.Malformed, "the query is not well-formed: it should be name=value pairs with & between them, escaped by %%XX")
+	}
+	if !a.noQueryTokens {
+		known = append(known, tokenParameter)
+	}
+	for _, name := range known {
+		if len(q[name]) > 1 {
+			return nil, notiflux.Errorf(notiflux.Malformed, "`%s` is there more than once", name)
+		}
+	}
+	return q, nil
+}
+
+// parseStarts returns the topics of a query, and from where on each is to be read.
+func (a *API) parseStarts(q url.Values, h http.Header) (s StreamRequest, err error) {
+	if s.Topics, err = parseTopics(q["topic"]); err != nil {
+		return StreamRequest{}, err
+	}
+	last, err := parseNumber(q, "last", 0, maxMessages)
+	if err != nil {
+		return StreamRequest{}, err
+	}
+	resume, err := parseResume(q, h, len(s.Topics))
+	if err != nil {
+		return StreamRequest{}, err
+	}
+	s.Starts = make([]hub.Start, len(s.Topics))
+	for i, topic := range s.Topics {
+		s.Starts[i] = hub.Start{Since: resume.of(topic, a.hub), Last: last}
+	}
+	return s, nil
+}
+
+func parseTopics(names []string) ([]notiflux.Topic, error) {
+	topics := make([]notiflux.Topic, 0, min(len(names), maxStreamTopics))
+	seen := make(map[notiflux.Topic]bool, cap(topics))
+	for _, name := range names {
+		topic, err := notiflux.ParseTopic(name)
+		switch {
+		case err != nil:
+			return nil, err
+		case seen[topic]:
+			continue
+		case len(topics) == maxStreamTopics:
+			return nil, notiflux.Errorf(notiflux.Malformed, "there are more than %d topics, the most of a request", maxStreamTopics)
+		}
+		seen[topic] = true
+		topics = append(topics, topic)
+	}
+	if len(topics) == 0 {
+		return nil, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+	}
+	return topics, nil
+}
+
+// parseNumber returns a parameter that is a whole number, at most most: more is
+// taken for that. Without the parameter it is otherwise.
+func parseNumber(q url.Values, name string, otherwise, most int) (int, error) {
+	if !q.Has(name) {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseUint(q.Get(name), 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, notiflux.Errorf(notiflux.Malformed, "`%s` should be a whole number of 0 or more", name)
+	}
+	return int(min(n, uint64(most))), nil // Out of range, n is the largest there is.
+}

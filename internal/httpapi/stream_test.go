@@ -1,0 +1,210 @@
+package httpapi_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+func at(offset uint64) notiflux.Position { return notiflux.Position{Epoch: "E", Offset: offset} }
+
+// cursorOf returns the cursor that stands at these offsets.
+func cursorOf(places map[notiflux.Topic]uint64) string { return cursorIn("E", places) }
+
+func cursorIn(epoch string, places map[notiflux.Topic]uint64) string {
+	topics := slices.Sorted(maps.Keys(places))
+	c := make([]wire.CursorPlace, len(topics))
+	for i, topic := range topics {
+		c[i] = wire.CursorPlace{Hash: wire.TopicHash(topic), Offset: places[topic]}
+	}
+	return string(wire.AppendCursor(nil, epoch, c))
+}
+
+func TestParseStream(t *testing.T) {
+	s := newHandler(t, httpapi.Config{Hub: hub.New(hub.Config{Epoch: epoch})})
+	cursor := cursorOf(map[notiflux.Topic]uint64{"a": 7, "b": 9})
+	many := func(n int) string {
+		var q strings.Builder
+		for i := range n {
+			fmt.Fprintf(&q, "&topic=%d", i)
+		}
+		return q.String()
+	}
+	for _, c := range []struct {
+		query  string
+		lastID string // of the header; "-": none
+		want   httpapi.StreamRequest
+	}{
+		{"topic=a", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{}}}},
+		{"topic=a", "", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{}}}},
+		{"topic=b&topic=a&topic=b&x=1&x=2&mode=all", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"b", "a"}, Starts: []hub.Start{{}, {}}}},
+		{"topic=..%2F%3F%26+x", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"../?& x"}, Starts: []hub.Start{{}}}},
+		{"topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Since: at(42)}}}},
+		{"topic=a&topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Since: at(42)}}}},
+		{"topic=a&since=" + cursor, "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Since: at(7)}}}},
+		{"topic=c&topic=b&last=3&mode=latest&since=" + cursor, "-", httpapi.StreamRequest{
+			Topics: []notiflux.Topic{"c", "b"}, Starts: []hub.Start{{Last: 3}, {Since: at(9), Last: 3}}, Latest: true}},
+		{"topic=a&topic=b&since=E:1", cursor, httpapi.StreamRequest{Topics: []notiflux.Topic{"a", "b"}, Starts: []hub.Start{{Since: at(7)}, {Since: at(9)}}}},
+		{"topic=a&last=1001", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Last: 1000}}}},
+		{"topic=a&last=99999999999999999999999", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Last: 1000}}}},
+	} {
+		r := httptest.NewRequest("GET", "/events?"+c.query, nil)
+		if c.lastID != "-" {
+			r.Header.Set("Last-Event-ID", c.lastID)
+		}
+		if got, err := s.api.ParseStream(r); err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("ParseStream(%q, %q) = %+v, %v; want %+v", c.query, c.lastID, got, err, c.want)
+		}
+	}
+	if got, err := s.api.ParseStream(httptest.NewRequest("GET", "/events?topic=0"+many(64), nil)); err != nil || len(got.Topics) != 64 {
+		t.Errorf("64 topics are parsed as %d, %v", len(got.Topics), err)
+	}
+
+	for _, c := range []struct {
+		query   string
+		lastIDs []string
+		code    notiflux.Code
+	}{
+		{"", nil, notiflux.Malformed},
+		{"x=1", nil, notiflux.Malformed},
+		{many(65), nil, notiflux.Malformed},
+		{"topic=", nil, notiflux.TopicInvalid},
+		{"topic=a%00", nil, notiflux.TopicInvalid},
+		{"topic=a%0a", nil, notiflux.TopicInvalid},
+		{"topic=%ff", nil, notiflux.TopicInvalid},
+		{"topic=a&topic=" + strings.Repeat("x", 256), nil, notiflux.TopicInvalid},
+		{"topic=a&since=E:01", nil, notiflux.Malformed},
+		{"topic=a&since=E:", nil, notiflux.Malformed},
+		{"topic=a&topic=b&since=E:1", nil, notiflux.Malformed},
+		{"topic=a&since=E:1&since=E:1", nil, notiflux.Malformed},
+		{"topic=a&since=*", nil, notiflux.Malformed},
+		{"topic=a&since=" + url.QueryEscape(cursor+"="), nil, notiflux.Malformed},
+		{"topic=a&last=", nil, notiflux.Malformed},
+		{"topic=a&last=-1", nil, notiflux.Malformed},
+		{"topic=a&last=%2B1", nil, notiflux.Malformed},
+		{"topic=a&last=1.5", nil, notiflux.Malformed},
+		{"topic=a&last=1&last=1", nil, notiflux.Malformed},
+		{"topic=a&mode=", nil, notiflux.Malformed},
+		{"topic=a&mode=LATEST", nil, notiflux.Malformed},
+		{"topic=a&mode=all&mode=all", nil, notiflux.Malformed},
+		{"topic=a&token=x&token=x", nil, notiflux.Malformed},
+		{"topic=a%", nil, notiflux.Malformed},
+		{"topic=a;b", nil, notiflux.Malformed},
+		{"topic=a", []string{"E:1"}, notiflux.Malformed},
+		{"topic=a", []string{base64.RawURLEncoding.EncodeToString(append([]byte{255}, strings.Repeat("E", 300)...))}, notiflux.Malformed},
+		{"topic=a", []string{"\x01"}, notiflux.Malformed},
+		{"topic=a", []string{cursor + "\n"}, notiflux.Malformed},
+		{"topic=a", []string{strings.Repeat("A", 10<<10)}, notiflux.Malformed},
+		{"topic=a", []string{cursor, cursor}, notiflux.Malformed},
+		{"topic=a&since=E:1", []string{"nonsense!"}, notiflux.Malformed},
+	} {
+		r := httptest.NewRequest("GET", "/events?"+c.query, nil)
+		r.Header["Last-Event-Id"] = c.lastIDs
+		if got, err := s.api.ParseStream(r); err == nil || notiflux.Refusal(err).Code != c.code {
+			t.Errorf("ParseStream(%.60q, %.60q) = %+v, %v; want %s", c.query, c.lastIDs, got, err, c.code)
+		}
+	}
+}
+
+// A resume point is honoured in every form that clients send it in: the first of
+// them wins, an empty one is absent, and one that is wrong is refused by its name.
+func TestResumePointsInEveryForm(t *testing.T) {
+	s := newHandler(t, httpapi.Config{Hub: hub.New(hub.Config{Epoch: epoch})})
+	forms := []string{"lastEventId", "lastEventID", "last_event_id", "Last-Event-ID", "since"}
+	parse := func(header string, q url.Values) (httpapi.StreamRequest, error) {
+		q.Set("topic", "a")
+		r := httptest.NewRequest("GET", "/events?"+q.Encode(), nil)
+		if header != "-" {
+			r.Header.Set("Last-Event-ID", header)
+		}
+		return s.api.ParseStream(r)
+	}
+	place := func(offset uint64) string { return cursorOf(map[notiflux.Topic]uint64{"a": offset}) }
+	want := func(what string, offset uint64, got httpapi.StreamRequest, err error) {
+		t.Helper()
+		start := hub.Start{}
+		if offset > 0 {
+			start.Since = at(offset)
+		}
+		if err != nil || len(got.Starts) != 1 || got.Starts[0] != start {
+			t.Errorf("%s: %+v, %v; want %+v", what, got.Starts, err, start)
+		}
+	}
+	refused := func(what, named string, err error) {
+		t.Helper()
+		if e := notiflux.Refusal(err); err == nil || e.Code != notiflux.Malformed || !strings.Contains(e.Detail, named) {
+			t.Errorf("%s: %v, want %s with %q in it", what, err, notiflux.Malformed, named)
+		}
+	}
+	for i, form := range forms {
+		got, err := parse("-", url.Values{form: {place(7)}})
+		want(form, 7, got, err)
+		got, err = parse("-", url.Values{form: {"E:7"}})
+		want(form+", a position", 7, got, err)
+		got, err = parse("-", url.Values{form: {""}})
+		want(form+", empty", 0, got, err)
+		got, err = parse("", url.Values{form: {place(7)}})
+		want(form+", with an empty header", 7, got, err)
+		got, err = parse(place(9), url.Values{form: {place(7)}})
+		want("the header and "+form, 9, got, err)
+
+		all := url.Values{}
+		for j, other := range forms[i:] {
+			all.Set(other, place(uint64(i+j+1)))
+		}
+		got, err = parse("-", all)
+		want(form+" and those after it", uint64(i+1), got, err)
+
+		_, err = parse("-", url.Values{form: {"nonsense!"}})
+		refused(form, "`"+form+"`", err)
+		_, err = parse(place(9), url.Values{form: {"nonsense!"}})
+		refused("a good header and a bad "+form, "`"+form+"`", err)
+		_, err = parse("-", url.Values{form: {"", place(7)}})
+		refused(form+" twice", "`"+form+"`", err)
+		_, err = parse("nonsense!", url.Values{form: {place(7)}})
+		refused("a bad header and a good "+form, "the header Last-Event-ID", err)
+	}
+	for _, name := range []string{"LastEventId", "last-event-id", "LAST_EVENT_ID", "lasteventid"} {
+		_, err := parse("-", url.Values{name: {place(7)}})
+		refused(name, "lastEventId", err)
+	}
+}
+
+// What a query parses to keeps the promises of a StreamRequest.
+func FuzzParseStream(f *testing.F) {
+	f.Add("topic=a&topic=b&last=5&mode=latest", "")
+	f.Add("topic=a&since=E:1", cursorOf(map[notiflux.Topic]uint64{"a": 300}))
+	f.Fuzz(func(t *testing.T, query, lastID string) {
+		r := httptest.NewRequest("GET", "/events", nil)
+		r.URL.RawQuery = query
+		r.Header.Set("Last-Event-ID", lastID)
+		got, err := httpapi.New(httpapi.Config{Hub: hub.New(hub.Config{Epoch: epoch})}).ParseStream(r)
+		if err != nil {
+			if code := notiflux.Refusal(err).Code; code != notiflux.Malformed && code != notiflux.TopicInvalid {
+				t.Errorf("ParseStream(%q, %q) = %v", query, lastID, err)
+			}
+			return
+		}
+		seen := make(map[notiflux.Topic]bool)
+		for i, topic := range got.Topics {
+			if _, err := notiflux.ParseTopic(string(topic)); err != nil || seen[topic] || got.Starts[i].Last < 0 || got.Starts[i].Last > 1000 {
+				t.Errorf("ParseStream(%q, %q) = %+v", query, lastID, got)
+			}
+			seen[topic] = true
+		}
+		if len(got.Topics) < 1 || len(got.Topics) > 64 || len(got.Starts) != len(got.Topics) {
+			t.Errorf("ParseStream(%q, %q) = %+v", query, lastID, got)
+		}
+	})
+}

@@ -1,0 +1,142 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+const (
+	tokenCookie    = "notiflux_token"
+	tokenParameter = "token"
+)
+
+// Authorize returns the claims of the token that a GET request brings, if it
+// allows to subscribe to all topics. It is taken from the Authorization header, else
+// from the cookie notiflux_token, else from the parameter token, unless that is
+// switched off. It fails with a [notiflux.Error] fit for strangers, and takes a
+// check of a signature at worst, so it is not for an event loop.
+func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
+	token, err := a.token(r)
+	if err != nil {
+		return nil, withDetail(err, "topic", joined(topics))
+	}
+	claims, err := a.verifier.Verify(token)
+	if err != nil {
+		return nil, withDetail(err, "topic", joined(topics))
+	}
+	if err := claims.Ended(a.now()); err != nil {
+		return nil, withDetail(err, "topic", joined(topics), "subject", claims.Subject)
+	}
+	for _, topic := range topics {
+		if err := claims.Allow(auth.Subscribe, topic); err != nil {
+			return nil, withDetail(err, "topic", string(topic), "subject", claims.Subject)
+		}
+	}
+	return claims, nil
+}
+
+// token returns the token of a GET request, never an empty one.
+func (a *API) token(r *http.Request) (auth.Token, error) {
+	token, inHeader := Bearer(r.Header)
+	foreign := errors.Is(inHeader, errForeignScheme) || errors.Is(inHeader, errBearerAlone)
+	if inHeader != nil && !foreign || token != "" {
+		return token, inHeader
+	}
+	token, err := cookie(r)
+	trusted := a.trustsCookie(r)
+	if trusted && (err != nil || token != "") {
+		return token, err
+	}
+	if inQuery := r.URL.Query().Get(tokenParameter); inQuery != "" && !a.noQueryTokens {
+		return auth.Token(inQuery), nil
+	}
+	switch {
+	case foreign:
+		return "", inHeader
+	case !trusted && token != "":
+		return "", notiflux.Errorf(notiflux.TokenMissing, "the cookie %s is not read for pages of this origin: have it listed by name, or send Authorization: Bearer <token>", tokenCookie)
+	case a.noQueryTokens:
+		return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
+	}
+	return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
+}
+
+// errForeignScheme says that the Authorization header is not for this server: a
+// browser sends Basic by itself once a page of the same site asked for a password.
+var errForeignScheme = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has another scheme, and there is no token besides: it should be: Bearer <token>")
+
+// errBearerAlone says that the Authorization header has no token: some programs send
+// the scheme also while they have no token.
+var errBearerAlone = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has no token, and there is none elsewhere: it should be: Bearer <token>")
+
+// Bearer returns the token of the Authorization header (RFC 6750 section 2.1), empty
+// when there is no such header, or an empty one. Anything else in it, or a second one,
+// is TokenInvalid: it is never taken for a request without a token. Only a token from
+// elsewhere, which the caller looks for, makes up for a header of another scheme, or
+// for Bearer without a token.
+func Bearer(h http.Header) (auth.Token, error) {
+	values := h["Authorization"]
+	switch len(values) {
+	case 0:
+		return "", nil
+	case 1:
+	default:
+		return "", notiflux.Errorf(notiflux.TokenInvalid, "there is more than one Authorization header")
+	}
+	scheme, token, separated := strings.Cut(strings.TrimSpace(values[0]), " ")
+	token = strings.TrimLeft(token, " ")
+	isBearer := strings.EqualFold(scheme, "Bearer")
+	switch {
+	case scheme == "":
+		return "", nil
+	case separated && !isBearer:
+		return "", errForeignScheme
+	case isBearer && token == "":
+		return "", errBearerAlone
+	}
+	if !separated || strings.ContainsAny(token, " \t,") {
+		return "", notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header should be: Bearer <token>")
+	}
+	return auth.Token(token), nil
+}
+
+// cookie returns the token of the cookie, empty when there is none. A second one
+// is TokenInvalid: another host of the same domain may have set it.
+func cookie(r *http.Request) (auth.Token, error) {
+	cookies := r.CookiesNamed(tokenCookie)
+	switch len(cookies) {
+	case 0:
+		return "", nil
+	case 1:
+		return auth.Token(cookies[0].Value), nil
+	}
+	return "", notiflux.Errorf(notiflux.TokenInvalid, "there is more than one cookie %s", tokenCookie)
+}
+
+// trustsCookie reports whether the page that a request comes from may use the
+// cookie, which browsers send by themselves: there is no such page, it is of this
+// very host, or the operator listed it by name.
+func (a *API) trustsCookie(r *http.Request) bool {
+	origins := r.Header["Origin"]
+	switch len(origins) {
+	case 0:
+		// Browsers send no Origin with what a page only embeds, but say so here
+		// (Fetch Metadata, section 2.3).
+		site := r.Header.Get("Sec-Fetch-Site")
+		return site != "cross-site" && site != "same-site"
+	case 1:
+		return isSameHost(origins[0], r.Host) || a.origins.Names(origins[0])
+	}
+	return false
+}
+
+// isSameHost reports whether an origin is a page of this host. The scheme is not
+// compared: behind a proxy that speaks TLS, the server does not know it.
+func isSameHost(origin, host string) bool {
+	scheme, name, ok := strings.Cut(origin, "://")
+	return ok && (scheme == "https" || scheme == "http") && name != "" && strings.EqualFold(name, host)
+}

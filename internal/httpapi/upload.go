@@ -1,0 +1,174 @@
+package httpapi
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+)
+
+const (
+	// defaultBodiesBytes is how much all bodies under way may hold together, unless the
+	// limit of one is so large that few would fit.
+	defaultBodiesBytes = 64 << 20
+
+	// bodiesPerLimit is how many bodies of the largest size fit at least, counted with
+	// what is decoded of them. Half of the room is open to all, the other half is for
+	// publishers.
+	bodiesPerLimit = 6
+
+	// firstBytes is how much of a body is read before it counts. So requests that send
+	// nothing cost their connection or stream, and keep nobody out.
+	firstBytes = 1 << 10
+
+	// smallBytes is up to how much a small request holds. The last quarter of the open
+	// half is for small requests: large ones that do not end are refused first.
+	smallBytes = 16 << 10
+
+	// shareOfFree bounds what the requests of one publisher, a subject, hold of the
+	// publishers' half: this many times what is still free of it. So one publisher gets
+	// three quarters of it, and there is always room for another.
+	shareOfFree = 3
+)
+
+// bodies bounds the memory of requests to broadcast that are under way: their bodies,
+// charged as they arrive, and what is decoded of them. Safe for concurrent use.
+type bodies struct {
+	half int64 // immutable
+	open atomic.Int64
+
+	mu sync.Mutex
+	// Guarded by mu.
+	publishers int64
+	subjects   map[string]int64 // what each holds of publishers
+}
+
+// takeOpen takes n bytes of the open half for a request that has some already, and
+// reports whether there was room.
+func (b *bodies) takeOpen(has, n int64) bool {
+	most := b.half
+	if has+n > smallBytes {
+		most -= most / 4
+	}
+	if b.open.Add(n) > most {
+		b.open.Add(-n)
+		return false
+	}
+	return true
+}
+
+// takeOf takes n bytes of the publishers' half, and reports whether there was room.
+func (b *bodies) takeOf(subject string, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	free := b.half - b.publishers - n
+	if b.subjects[subject]+n > shareOfFree*free {
+		return false
+	}
+	if b.subjects == nil {
+		b.subjects = make(map[string]int64)
+	}
+	b.publishers += n
+	b.subjects[subject] += n
+	return true
+}
+
+func (b *bodies) release(open int64, subject string, n int64) {
+	b.open.Add(-open)
+	if n == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.publishers -= n
+	if b.subjects[subject] -= n; b.subjects[subject] == 0 {
+		delete(b.subjects, subject)
+	}
+}
+
+// An upload is a request to broadcast while its body arrives and is worked on, and its
+// share in the room for bodies.
+type upload struct {
+	first   [firstBytes]byte // the beginning of the body, until it has a decoder
+	api     *API
+	request *http.Request
+	decoder *decoder // nil: it has none yet, or no longer
+
+	open, reserved int64        // what it holds of each half
+	judged         bool         // publisher is set
+	publisher      *auth.Claims // of the header's token; nil: there is none that allows to broadcast
+}
+
+func (a *API) newUpload(r *http.Request) *upload {
+	u := a.uploads.Get().(*upload)
+	u.api, u.request = a, r
+	return u
+}
+
+// take takes room for n bytes more, or returns why there is none.
+func (u *upload) take(n int) error {
+	b := &u.api.bodies
+	if b.takeOpen(u.open+u.reserved, int64(n)) {
+		u.open += int64(n)
+		return nil
+	}
+	if !u.judged {
+		u.judged, u.publisher = true, u.api.publisherOf(u.request)
+	}
+	if u.publisher == nil || !b.takeOf(u.publisher.Subject, int64(n)) {
+		return errBodies
+	}
+	u.reserved += int64(n)
+	return nil
+}
+
+// takeDecoder gives the request a decoder, and takes room for what that keeps.
+func (u *upload) takeDecoder() *decoder {
+	d := u.api.decoders.Get().(*decoder)
+	if size := d.size(); size > 0 && u.take(size) != nil {
+		u.api.decoders.Put(d)
+		d = new(decoder)
+	}
+	u.decoder = d
+	return d
+}
+
+// release gives the decoder and all room back.
+func (u *upload) release() {
+	if u.decoder != nil {
+		u.api.release(u.decoder)
+		u.decoder = nil
+	}
+	subject := ""
+	if u.reserved > 0 {
+		subject = u.publisher.Subject
+	}
+	u.api.bodies.release(u.open, subject, u.reserved)
+	u.open, u.reserved = 0, 0
+}
+
+// end is the last call.
+func (u *upload) end() {
+	u.release()
+	a := u.api
+	u.api, u.request, u.judged, u.publisher = nil, nil, false, nil
+	a.uploads.Put(u)
+}
+
+var errBodies = notiflux.Errorf(notiflux.OverCapacity, "bodies of other requests take all the room there is for them: try again later; with a token to broadcast in the header Authorization there may be more")
+
+// publisherOf returns the claims of the token in the header of a request, nil if there
+// is none that holds and allows to broadcast.
+func (a *API) publisherOf(r *http.Request) *auth.Claims {
+	token, err := Bearer(r.Header)
+	if err != nil || token == "" {
+		return nil
+	}
+	claims, err := a.verifier.Verify(token)
+	if err != nil || !claims.Has(auth.Broadcast) {
+		return nil
+	}
+	return claims
+}

@@ -1,0 +1,91 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/httpapi"
+)
+
+// A published is one message of what the vectors say that a body asks for.
+type published struct {
+	Topic   notiflux.Topic
+	Message any
+	Token   string
+	Key     string
+	Exclude string
+}
+
+// The vectors of package wire for the body of a request to broadcast. The token in
+// them is none: it is replaced by a good one, and then left as it is.
+func TestBroadcastVectors(t *testing.T) {
+	text, err := os.ReadFile("../wire/testdata/request-broadcast.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors struct {
+		Valid []struct {
+			Name, Input string
+			Parsed      []published
+		}
+		Invalid []struct {
+			Name, Input string
+			Code        notiflux.Code
+		}
+	}
+	if err := json.Unmarshal(text, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	s := newService(t, httpapi.Config{})
+	good := token(t, s.signer, auth.Broadcast, "a", "b", "c")
+	post := func(body string) *response {
+		return s.do(t, "POST", "/broadcast", body, "Authorization", "Bearer "+good)
+	}
+	for _, v := range vectors.Valid {
+		before := len(s.publisher.all())
+		post(strings.ReplaceAll(v.Input, "x.y.z", good)).want(t, 200, "")
+		var want, tokenless []published
+		for _, p := range v.Parsed {
+			if p.Token == "" {
+				tokenless = append(tokenless, p)
+			}
+			p.Token = ""
+			want = append(want, p)
+		}
+		if got := asPublished(t, s.publisher.all()[before:]); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", v.Name, got, want)
+		}
+		before = len(s.publisher.all())
+		post(v.Input)
+		if got := asPublished(t, s.publisher.all()[before:]); !reflect.DeepEqual(got, tokenless) {
+			t.Errorf("%s, with a bad token: %+v, want %+v", v.Name, got, tokenless)
+		}
+	}
+	for _, v := range vectors.Invalid {
+		if r := post(v.Input); r.problem.Code != v.Code {
+			t.Errorf("%s: %d %s, want %s", v.Name, r.status, r.body, v.Code)
+		}
+	}
+}
+
+func asPublished(t *testing.T, all []notiflux.Publication) (as []published) {
+	t.Helper()
+	for _, p := range all {
+		one := published{Topic: p.Topic, Key: p.Key, Message: string(p.Body.Data)}
+		if p.Body.JSON {
+			if err := json.Unmarshal(p.Body.Data, &one.Message); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if p.Exclude != 0 {
+			one.Exclude = p.Exclude.String()
+		}
+		as = append(as, one)
+	}
+	return as
+}
