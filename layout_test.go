@@ -18,40 +18,42 @@ const module = "github.com/ikornaselur/notiflux"
 // allowed are the imports inside the module that each package may have: down
 // the way of a message, never up. Tests of a package may import what they drive.
 var allowed = map[string][]string{
-	".":                            {},
-	"internal/wire":                {"."},
-	"internal/topiclog":            {"."},
-	"internal/auth":                {"."},
-	"internal/auth/authtest":       {"internal/auth"},
-	"internal/origin":              {},
-	"internal/config":              {},
-	"internal/metrics":             {},
-	"internal/hub":                 {".", "internal/topiclog"},
-	"internal/broker":              {"."},
-	"internal/broker/brokertest":   {".", "internal/broker", "internal/hub", "internal/topiclog"},
-	"internal/loop":                {},
-	"internal/worker":              {},
-	"internal/presence":            {"."},
-	"internal/answer":              {".", "internal/hub", "internal/topiclog", "internal/wire"},
-	"internal/session":             {".", "internal/answer", "internal/auth", "internal/hub", "internal/presence", "internal/topiclog", "internal/wire"},
-	"internal/transport":           {".", "internal/wire"},
-	"internal/transport/frametest": {"internal/transport"},
-	"internal/transport/echo":      {"internal/loop", "internal/transport", "internal/wire"},
-	"internal/httpapi":             {".", "internal/answer", "internal/auth", "internal/hub", "internal/origin", "internal/presence", "internal/wire"},
-	"internal/bench":               {".", "internal/auth"},
-	"internal/delivery":            {"."},
-	"internal/internaltest/memnet": {},
+	".":                          {},
+	"internal/wire":              {"."},
+	"internal/topiclog":          {"."},
+	"internal/auth":              {"."},
+	"internal/origin":            {},
+	"internal/config":            {},
+	"internal/metrics":           {},
+	"internal/hub":               {".", "internal/topiclog"},
+	"internal/broker":            {"."},
+	"internal/broker/brokertest": {".", "internal/broker", "internal/hub", "internal/topiclog"},
+	"internal/loop":              {},
+	"internal/worker":            {},
+	"internal/presence":          {"."},
+	"internal/answer":            {".", "internal/hub", "internal/topiclog", "internal/wire"},
+	"internal/session":           {".", "internal/answer", "internal/auth", "internal/hub", "internal/presence", "internal/topiclog", "internal/wire"},
+	"internal/transport":         {".", "internal/wire"},
+	"internal/httpapi":           {".", "internal/answer", "internal/auth", "internal/hub", "internal/origin", "internal/presence", "internal/wire"},
+	"internal/bench":             {".", "internal/auth"},
 	"internal/server": {".", "docs", "internal/httpapi", "internal/auth", "internal/broker", "internal/config", "internal/hub", "internal/loop",
 		"internal/metrics", "internal/origin", "internal/presence", "internal/session", "internal/topiclog", "internal/transport", "internal/wire", "internal/worker"},
-	"internal/server/servertest": {".", "internal/auth", "internal/config", "internal/server"},
-	"docs":                       {},
-	"client":                     {"."},
-	"cmd/notiflux":               {".", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
+	"docs":         {},
+	"client":       {"."},
+	"cmd/notiflux": {".", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
+
+	// What only tests use.
+	"internal/internaltest/authtest":   {"internal/auth"},
+	"internal/internaltest/delivery":   {"."},
+	"internal/internaltest/echo":       {"internal/loop", "internal/transport", "internal/wire"},
+	"internal/internaltest/frametest":  {"internal/transport"},
+	"internal/internaltest/memnet":     {},
+	"internal/internaltest/servertest": {".", "internal/auth", "internal/config", "internal/server"},
 }
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{".", "internal/topiclog", "internal/hub", "internal/broker", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/delivery", "internal/internaltest/memnet"}
+var standardOnly = []string{".", "internal/topiclog", "internal/hub", "internal/broker", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet"}
 
 const (
 	maxFileLines     = 600

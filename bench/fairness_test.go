@@ -17,7 +17,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
 
 var (

@@ -26,7 +26,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 )
 
 // process is a server of its own, so that its memory is not the test's.

@@ -23,7 +23,7 @@ import (
 	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
-	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 	"github.com/ikornaselur/notiflux/internal/server"
 )

@@ -15,7 +15,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 func TestServer(t *testing.T) {

@@ -19,7 +19,7 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r test/clients/requirements.txt >"$work/pip.log" 2>&1 ||
 	fail "pip" "$work/pip.log"
 
-go build -o "$work" ./cmd/notiflux ./internal/transport/echo
+go build -o "$work" ./cmd/notiflux ./internal/internaltest/echo
 "$work/notiflux" keys --dir "$work" >/dev/null
 TOKEN="$("$work/notiflux" token --key "$work/es256_private.pem" --topic clients --scope subscribe --scope broadcast)"
 export TOKEN NOTIFLUX_ADMIN_ADDR=""

@@ -17,7 +17,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 )
 
 // daemon is a server in a process of its own.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 )
 
 // An info that cannot be shown is no fault of the token: only who wants to show it

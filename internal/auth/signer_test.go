@@ -11,7 +11,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 )
 
 func TestSignedTokensAreAccepted(t *testing.T) {

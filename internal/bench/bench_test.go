@@ -19,10 +19,10 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 	"github.com/ikornaselur/notiflux/internal/bench"
 	"github.com/ikornaselur/notiflux/internal/config"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // small is a run that takes a moment.

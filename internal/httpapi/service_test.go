@@ -15,8 +15,8 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/origin"
 )
 

@@ -15,7 +15,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/ikornaselur/notiflux/internal/config"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // Tokens that are ahead of the clock cost a request no more checks of signatures than

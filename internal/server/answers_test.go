@@ -19,8 +19,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // awkward is a megabyte of messages that take six times as long as JSON.

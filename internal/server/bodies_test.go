@@ -13,7 +13,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // Bodies that strangers do not finish take a bounded part of the memory for bodies:

@@ -13,8 +13,8 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
 )
 
 // rawConn is a connection whose client never closes it.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // dialStream asks for a stream in a version of HTTP, and returns the connection behind

@@ -12,7 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
 
 // messages returns the text messages in what a server sent, joined from their

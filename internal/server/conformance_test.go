@@ -14,8 +14,8 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // everyLoop runs a test against a server of each kind of loop, with and without

@@ -18,8 +18,8 @@ import (
 	"github.com/ikornaselur/notiflux/docs"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
 )
 
 type object = map[string]any

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 )
 
 // phase is what a connection was doing.

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 )
 
 // openJSON opens a WebSocket for the JSON protocol, up to the welcome.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
 )
 
 // Tokens and the times of messages go by the clock of the environment.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 // writeTime is how long each write of a [crowd] takes, in the time of its bubble.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // until returns what comes up to and with a text.

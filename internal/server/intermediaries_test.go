@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // converse sends bytes on a connection of its own, and returns the answers up to the

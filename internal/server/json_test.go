@@ -17,8 +17,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
-	"github.com/ikornaselur/notiflux/internal/delivery"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // The token of a connection: its subprotocol, else its header; neither its cookie nor

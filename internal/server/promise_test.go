@@ -12,8 +12,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
-	"github.com/ikornaselur/notiflux/internal/delivery"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // epoch returns what a server's positions begin with.

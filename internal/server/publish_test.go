@@ -16,7 +16,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // speaker is a client of the JSON protocol, and how it was welcomed.

@@ -17,8 +17,8 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
 )
 
 // elsewhere are the codes that no request to a healthy server brings about, and the

@@ -23,9 +23,9 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 // starter is servertest.Start on one kind of loop.

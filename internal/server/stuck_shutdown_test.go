@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // dialSmall connects with a small receive buffer, sends a request and what follows it,

@@ -15,13 +15,13 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 

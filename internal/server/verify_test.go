@@ -10,7 +10,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/server/servertest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // Of HTTP/2 (RFC 9113): types of frames, and flags.

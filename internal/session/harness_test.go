@@ -13,12 +13,12 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/auth/authtest"
 	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 

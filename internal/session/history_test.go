@@ -14,9 +14,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topiclog"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 

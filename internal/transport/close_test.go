@@ -8,8 +8,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 // FuzzRead feeds bytes whole, byte by byte and cut at random, to an application

@@ -9,8 +9,8 @@ import (
 	"github.com/gobwas/ws"
 	"pgregory.net/rapid"
 
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 func TestFramesWithCompression(t *testing.T) {

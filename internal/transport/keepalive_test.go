@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 const second = time.Second

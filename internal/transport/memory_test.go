@@ -10,8 +10,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 // null is a socket and an application that do nothing.

@@ -7,8 +7,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 // One read that holds much work is taken in parts, so that other connections of the

@@ -9,7 +9,7 @@ import (
 	"github.com/gobwas/ws"
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 

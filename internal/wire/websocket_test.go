@@ -9,7 +9,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 

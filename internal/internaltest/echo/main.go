@@ -1,7 +1,7 @@
 // Echo sends every WebSocket message back, by the transport and the loops of
 // notiflux, with limits wide enough for outside test suites:
 //
-//	go run ./internal/transport/echo -addr 127.0.0.1:9001 [-portable] [-compression]
+//	go run ./internal/internaltest/echo -addr 127.0.0.1:9001 [-portable] [-compression]
 //
 // It is for tests and is not released.
 package main

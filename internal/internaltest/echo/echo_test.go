@@ -14,8 +14,8 @@ import (
 	"github.com/coder/websocket"
 	"pgregory.net/rapid"
 
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/transport/frametest"
 )
 
 // serve starts an echo that lives as long as the test, and returns its address.

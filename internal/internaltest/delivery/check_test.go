@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 )
 
 // held is what the history of these tests holds.

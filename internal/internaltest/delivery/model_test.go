@@ -6,7 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 )
 
 // history draws what a faultless server does to one client: messages, cuts,

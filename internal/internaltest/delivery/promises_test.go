@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 )
 
 // linger is how long members stay in these tests.
