@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
-// BenchmarkVerify is a token that was not seen before: decoding and one check
-// of a signature.
+// BenchmarkVerify is a token that the verifier has not seen: it is decoded, and its
+// signature is checked.
 func BenchmarkVerify(b *testing.B) {
 	issuer := newIssuer(b, 1)
 	verifier := issuer.verifier(b, auth.Config{CacheSize: -1})
@@ -22,8 +22,18 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// BenchmarkRefuse is what a stranger's token costs when no key signed it: all
-// of the keys are tried.
+// Every connection with a new token pays this, so it may not grow unnoticed.
+func TestVerifyAllocations(t *testing.T) {
+	issuer := newIssuer(t, 1)
+	verifier := issuer.verifier(t, auth.Config{CacheSize: -1})
+	token := issuer.token(t, goodHeader, goodPayload)
+	if n := testing.AllocsPerRun(100, func() { _, _ = verifier.Verify(token) }); n > 70 {
+		t.Errorf("%v allocations, want 70 at most", n)
+	}
+}
+
+// BenchmarkRefuse is a token that no key signed and that was refused a moment ago: the
+// verifier remembers it, and checks no signature.
 func BenchmarkRefuse(b *testing.B) {
 	issuer := newIssuer(b, 1)
 	token := newIssuer(b, 2).token(b, goodHeader, goodPayload)

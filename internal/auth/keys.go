@@ -162,9 +162,42 @@ func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
 	return nil, fmt.Errorf("a key of this kind (%T) cannot be used; %s", public, rightKey)
 }
 
-// algorithms returns what alg may be, over all keys.
-func (k *Keys) algorithms() []string {
-	names := []string{} // not nil, which would mean any
+// candidates are the keys that may have signed a token, and how they do it.
+type candidates struct {
+	method jwt.SigningMethod
+	public []crypto.PublicKey
+}
+
+// match returns the keys that may have signed a token with this header. A token that
+// names its key is tried with the keys of that name and with those that have none:
+// signers write a name also for keys that the server was given without. A token that
+// names none is tried with all.
+func (k *Keys) match(h header) (c candidates, err error) {
+	known := h.keyID == ""
+	for _, key := range k.keys {
+		if h.keyID != "" && key.id != "" && h.keyID != key.id {
+			continue
+		}
+		known = true
+		for _, m := range key.methods {
+			if m.Alg() == h.algorithm {
+				c.method, c.public = m, append(c.public, key.public)
+			}
+		}
+	}
+	switch {
+	case len(k.keys) == 0:
+		err = invalid("the server has no key to verify tokens with")
+	case !known:
+		err = invalid("kid in the token names no key of this server")
+	case c.method == nil:
+		err = invalid("alg in the token must be what the server has a key for: %s", strings.Join(k.algorithms(), " or "))
+	}
+	return c, err
+}
+
+// algorithms returns every alg that a token may have, each once.
+func (k *Keys) algorithms() (names []string) {
 	for _, key := range k.keys {
 		for _, m := range key.methods {
 			if !slices.Contains(names, m.Alg()) {
@@ -175,33 +208,27 @@ func (k *Keys) algorithms() []string {
 	return names
 }
 
-// match returns the keys that may have signed a token with this header. A token that
-// names its key is tried with the keys of that name and with those that have none:
-// signers write a name also for keys that the server was given without. A token that
-// names none is tried with all.
-func (k *Keys) match(h header) (jwt.VerificationKeySet, error) {
-	var set jwt.VerificationKeySet
-	known := h.keyID == ""
-	for _, key := range k.keys {
-		if h.keyID != "" && key.id != "" && h.keyID != key.id {
-			continue
-		}
-		known = true
-		for _, m := range key.methods {
-			if m.Alg() == h.algorithm {
-				set.Keys = append(set.Keys, key.public)
-			}
-		}
+// es256Bytes is the length of a signature by P-256 (RFC 7518 section 3.4).
+const es256Bytes = 64
+
+// checkForm returns the signature unless no key can have made it. The refusal says what
+// the signer did instead.
+func (c candidates) checkForm(signature []byte) ([]byte, error) {
+	switch n := len(signature); {
+	case c.method != jwt.SigningMethodES256 || n == es256Bytes:
+		return signature, nil
+	case isDER(signature):
+		return nil, invalid("the signature of the token is encoded in DER: that of ES256 is r and s, %d bytes each, and nothing else", es256Bytes/2)
+	default:
+		return nil, invalid("the signature of the token has %d bytes, that of ES256 has %d", n, es256Bytes)
 	}
-	switch {
-	case len(k.keys) == 0:
-		return set, invalid("the server has no key to verify tokens with")
-	case !known:
-		return set, invalid("kid in the token names no key of this server")
-	case len(set.Keys) == 0:
-		return set, invalid("alg in the token must be what the server has a key for: %s", strings.Join(k.algorithms(), " or "))
-	}
-	return set, nil
+}
+
+// verify reports whether the signature of text was made with one of the keys.
+func (c candidates) verify(text string, signature []byte) bool {
+	return slices.ContainsFunc(c.public, func(key crypto.PublicKey) bool {
+		return c.method.Verify(text, signature, key) == nil
+	})
 }
 
 const pemBegin = "-----BEGIN "

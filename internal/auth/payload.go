@@ -2,8 +2,7 @@ package auth
 
 import (
 	"slices"
-
-	"github.com/golang-jwt/jwt/v5"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
 )
@@ -18,8 +17,8 @@ const (
 // that are judged once.
 type payload struct {
 	Claims
-	notBefore *jwt.NumericDate // nil: none
-	issuedAt  *jwt.NumericDate // nil: none
+	hasSubject          bool
+	notBefore, issuedAt time.Time // zero: not there
 }
 
 // claimNames are the claims that have a meaning, here or in JWTs at large.
@@ -29,17 +28,13 @@ var claimNames = []string{"exp", "nbf", "iat", "iss", "aud", "sub", "jti", "scop
 // and whether they are signed, is not looked at.
 func decodePayload(data []byte) (*payload, error) {
 	p := new(payload)
-	has := make(map[string]bool, len(claimNames))
-	err := decodeObject(data, claimNames, func(o object, name string) error {
-		has[name] = true
-		return p.decodeClaim(o, name)
-	})
+	err := decodeObject(data, claimNames, p.decodeClaim)
 	switch {
 	case err != nil:
 		return nil, err
-	case !has["exp"]:
+	case p.Expires.IsZero():
 		return nil, invalid("the token has no exp: every token needs one, in seconds since 1970")
-	case !has["sub"]:
+	case !p.hasSubject:
 		return nil, invalid("the token has no sub: every token needs one, a string that says who")
 	case p.scopes == 0:
 		return nil, invalid("the token has no scope: it must hold subscribe, broadcast, or both with a space between them")
@@ -66,10 +61,11 @@ func (p *payload) decodeClaim(o object, name string) (err error) {
 	case "exp":
 		p.Expires, err = o.date(name)
 	case "nbf":
-		p.notBefore, err = numericDate(o, name)
+		p.notBefore, err = o.date(name)
 	case "iat":
-		p.issuedAt, err = numericDate(o, name)
+		p.issuedAt, err = o.date(name)
 	case "sub":
+		p.hasSubject = true
 		if p.Subject, err = o.text(name); len(p.Subject) > maxSubjectBytes {
 			err = invalid("sub in the token has %d bytes, the limit is %d", len(p.Subject), maxSubjectBytes)
 		}
@@ -100,11 +96,6 @@ func (p *payload) decodeClaim(o object, name string) (err error) {
 	return err
 }
 
-func numericDate(o object, name string) (*jwt.NumericDate, error) {
-	t, err := o.date(name)
-	return &jwt.NumericDate{Time: t}, err
-}
-
 func (p *payload) addTopics(names ...string) error {
 	for _, name := range names {
 		topic, err := notiflux.ParseTopic(name)
@@ -116,17 +107,24 @@ func (p *payload) addTopics(names ...string) error {
 	return nil
 }
 
-// UnmarshalJSON does nothing. It keeps the JWT library from decoding over what
-// [decodePayload] read, more strictly than encoding/json would.
-func (p *payload) UnmarshalJSON([]byte) error { return nil }
-
-// The methods below are [jwt.Claims]: what the library judges by the clock.
-
-func (p *payload) GetExpirationTime() (*jwt.NumericDate, error) {
-	return &jwt.NumericDate{Time: p.Expires}, nil
+// checkTime refuses a token that has expired, or that is not valid yet.
+func (p *payload) checkTime(now time.Time) error {
+	switch {
+	case !p.liveAt(now):
+		return &checkedError{refusal: p.expired()}
+	case now.Before(p.notBefore.Add(-Leeway)):
+		return &checkedError{invalid("the token is not valid before %s", p.notBefore.UTC().Format(time.RFC3339)), p.validAt()}
+	case now.Before(p.issuedAt.Add(-Leeway)):
+		return &checkedError{invalid("the token was issued at %s, ahead of the server's clock", p.issuedAt.UTC().Format(time.RFC3339)), p.validAt()}
+	}
+	return nil
 }
-func (p *payload) GetNotBefore() (*jwt.NumericDate, error) { return p.notBefore, nil }
-func (p *payload) GetIssuedAt() (*jwt.NumericDate, error)  { return p.issuedAt, nil }
-func (p *payload) GetSubject() (string, error)             { return p.Subject, nil }
-func (p *payload) GetIssuer() (string, error)              { return "", nil }
-func (p *payload) GetAudience() (jwt.ClaimStrings, error)  { return nil, nil }
+
+// validAt returns when nbf and iat begin to allow the token.
+func (p *payload) validAt() time.Time {
+	last := p.notBefore
+	if p.issuedAt.After(last) {
+		last = p.issuedAt
+	}
+	return last.Add(-Leeway)
+}

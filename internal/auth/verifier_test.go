@@ -117,6 +117,7 @@ func TestGoodTokens(t *testing.T) {
 		"typ in small letters": issuer.token(t, `{"alg":"ES256","typ":"jwt"}`, goodPayload),
 		"typ of access tokens": issuer.token(t, `{"alg":"ES256","typ":"at+jwt"}`, goodPayload),
 		"typ as media type":    issuer.token(t, `{"alg":"ES256","typ":"application/at+JWT"}`, goodPayload),
+		"a number past floats": issuer.token(t, `{"alg":"ES256","x":1e999}`, strings.TrimSuffix(goodPayload, "}")+`,"x":1e999}`),
 		"kid of a key without": issuer.token(t, `{"alg":"ES256","kid":"../../etc/passwd"}`, goodPayload),
 		"scope as a list":      issuer.token(t, goodHeader, `{`+exp+`,"sub":"u","scope":["openid","broadcast"],"topic":"a"}`),
 		"null for absent":      issuer.token(t, goodHeader, `{`+goodMembers+`,`+exp+`,"nbf":null,"iat":null,"until":null,"info":null,"topics":null}`),
