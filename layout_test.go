@@ -1,10 +1,13 @@
 package notiflux_test
 
 import (
+	"bytes"
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,7 +45,7 @@ var allowed = map[string][]string{
 	"client":       {"."},
 	"cmd/notiflux": {".", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
 
-	// What only tests use.
+	// What only tests use: TestOnlyTestsImportTestCode.
 	"internal/internaltest/authtest":   {"internal/auth"},
 	"internal/internaltest/delivery":   {"."},
 	"internal/internaltest/echo":       {"internal/loop", "internal/transport", "internal/wire"},
@@ -60,7 +63,25 @@ const (
 	maxTestFileLines = 900
 	maxFunctionLines = 100
 	maxDirect        = 20
+
+	maxPackageLines = 2499 // without tests, as wc -l counts
+	maxMethods      = 40   // of one type, without tests
+	maxImports      = 7    // packages of ours that one package imports
 )
+
+// wide are the packages that bring others together, so that no other has to.
+var wide = []string{"internal/server", "internal/httpapi"}
+
+// tooLarge holds the packages and types that are over maxPackageLines and
+// maxMethods, and how large each may be until it is split. None may be added,
+// and a number only gets smaller: a row whose package or type is within the
+// limit, or gone, fails the test.
+var tooLarge = map[string]int{
+	"client":                       3061,
+	"internal/httpapi":             2503,
+	"internal/session.Session":     95,
+	"internal/transport.WebSocket": 42,
+}
 
 // source is a Go file of the module.
 type source struct {
@@ -155,6 +176,105 @@ func TestTestsDoNotSleep(t *testing.T) {
 			return true
 		})
 	}
+}
+
+func TestFewImportsOfOurs(t *testing.T) {
+	for dir, edges := range importsOfOurs(t) {
+		if len(edges) > maxImports && !slices.Contains(wide, dir) {
+			t.Errorf("package %s imports %d packages of the module, the limit is %d: %s", dir, len(edges), maxImports, strings.Join(slices.Sorted(maps.Keys(edges)), ", "))
+		}
+	}
+}
+
+func TestOnlyTestsImportTestCode(t *testing.T) {
+	for dir, edges := range importsOfOurs(t) {
+		for inside := range edges {
+			if forTests(inside) && !forTests(dir) {
+				t.Errorf("package %s imports %s, which is for tests only", dir, inside)
+			}
+		}
+	}
+}
+
+func forTests(dir string) bool {
+	return strings.HasPrefix(dir, "internal/internaltest/") || dir == "internal/broker/brokertest"
+}
+
+// importsOfOurs returns which packages of the module each package imports,
+// without its tests.
+func importsOfOurs(t *testing.T) map[string]map[string]bool {
+	t.Helper()
+	edges := map[string]map[string]bool{}
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		for _, i := range s.file.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			if inside, ours := strings.CutPrefix(path, module); ours {
+				if edges[s.dir] == nil {
+					edges[s.dir] = map[string]bool{}
+				}
+				edges[s.dir][cmp.Or(strings.TrimPrefix(inside, "/"), ".")] = true
+			}
+		}
+	}
+	return edges
+}
+
+func TestPackagesAndTypesAreSmall(t *testing.T) {
+	lines, methods := map[string]int{}, map[string]int{}
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		text, err := os.ReadFile(s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines[s.dir] += bytes.Count(text, []byte("\n"))
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
+				methods[s.dir+"."+receiver(f.Recv.List[0].Type)]++
+			}
+		}
+	}
+	over := map[string]bool{}
+	for _, sizes := range []struct {
+		of   map[string]int
+		most int
+		unit string
+	}{{lines, maxPackageLines, "lines"}, {methods, maxMethods, "methods"}} {
+		for name, n := range sizes.of {
+			if n <= sizes.most {
+				continue
+			}
+			over[name] = true
+			if ceiling := max(sizes.most, tooLarge[name]); n > ceiling {
+				t.Errorf("%s has %d %s, the limit is %d", name, n, sizes.unit, ceiling)
+			}
+		}
+	}
+	for name := range tooLarge {
+		if !over[name] {
+			t.Errorf("%s is within the limit now: remove it from tooLarge", name)
+		}
+	}
+}
+
+// receiver returns the name of the type that a method belongs to.
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.IndexListExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
 }
 
 func TestFewDirectDependencies(t *testing.T) {
