@@ -12,6 +12,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/strictjson"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -65,7 +66,7 @@ func (n *name) shown() string {
 // its memory for the next one. The zero value is ready.
 type decoder struct {
 	body      []byte
-	json      wire.JSONReader
+	json      strictjson.Reader
 	broadcast broadcast
 	topics    []string // of the element that is read
 	fault     error    // of that element, in its shape
@@ -169,7 +170,7 @@ func (d *decoder) decode(l limits) (*broadcast, error) {
 		b.one = false
 		return b, err
 	}
-	if err := d.json.Begin(); err != nil {
+	if err := d.json.BeginObject(); err != nil {
 		return b, err
 	}
 	if err := d.members(l, d.json.End); err != nil {
@@ -188,7 +189,8 @@ func (d *decoder) elements(l limits) error {
 			if err := d.json.Skip(); err != nil {
 				return err
 			}
-			d.refuse(notiflux.Errorf(notiflux.Malformed, "the element is not an object: it should be one with `topic` and `message`"))
+			e := notiflux.Errorf(notiflux.Malformed, "the element is not an object: it should be one with `topic` and `message`")
+			d.add(notiflux.Publication{Err: e}, name{})
 		} else if err := d.element(l); err != nil {
 			return err
 		}
@@ -200,15 +202,10 @@ func (d *decoder) elements(l limits) error {
 }
 
 func (d *decoder) element(l limits) error {
-	if err := d.json.Begin(); err != nil {
+	if err := d.json.BeginObject(); err != nil {
 		return err
 	}
 	return d.members(l, d.json.EndObject)
-}
-
-// refuse adds an element that nothing can be made of.
-func (d *decoder) refuse(err error) {
-	d.add(notiflux.Publication{Err: err}, name{})
 }
 
 func (d *decoder) add(p notiflux.Publication, n name) {
@@ -222,9 +219,9 @@ func (d *decoder) add(p notiflux.Publication, n name) {
 func (d *decoder) members(l limits, end func() error) error {
 	e := element{decoder: d, limits: l}
 	d.topics, d.fault = d.topics[:0], nil
-	for d.json.More() {
+	for d.json.MoreMembers() {
 		member, value, err := d.json.Member()
-		if err != nil && !errors.Is(err, wire.ErrHalfCharacter) {
+		if err != nil && !errors.Is(err, strictjson.ErrLoneSurrogate) {
 			return err
 		}
 		if err == nil {
@@ -251,10 +248,10 @@ type element struct {
 	hasTopic, several bool
 }
 
-// member takes one member; an error says what is wrong with its shape. An optional
-// one that is null is absent.
+// member takes one member; an error says what is wrong with its shape. A member that
+// is null is absent, but for `message`.
 func (e *element) member(member []byte, value jsontext.Value) (err error) {
-	if value.Kind() == jsontext.KindNull && isOptional(string(member)) {
+	if value.Kind() == jsontext.KindNull && string(member) != "message" {
 		return nil
 	}
 	p := &e.publication
@@ -272,7 +269,7 @@ func (e *element) member(member []byte, value jsontext.Value) (err error) {
 		token, err = e.text(value, "`token`")
 		e.name.token = auth.Token(token)
 	case "message":
-		p.Body, err = e.decoder.json.Body(value, e.limits.messageBytes)
+		p.Body, err = wire.ReadBody(&e.decoder.json, value, e.limits.messageBytes)
 	case "key":
 		if p.Key, err = e.text(value, "`key`"); err == nil {
 			err = notiflux.CheckKey(p.Key)
@@ -284,10 +281,6 @@ func (e *element) member(member []byte, value jsontext.Value) (err error) {
 		}
 	}
 	return err
-}
-
-func isOptional(member string) bool {
-	return member == "topic" || member == "topics" || member == "token" || member == "key" || member == "exclude"
 }
 
 // text returns the string that value must be.
@@ -336,7 +329,7 @@ func (d *decoder) list(value jsontext.Value) error {
 	if value.Kind() != jsontext.KindBeginArray {
 		return notiflux.Errorf(notiflux.Malformed, "`topics` must be an array of strings")
 	}
-	for element := range wire.Elements(value) {
+	for element := range strictjson.Elements(value) {
 		text, err := d.json.Text(element, "each of `topics`")
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
 const (
@@ -61,7 +62,7 @@ type RefusedTopic struct {
 // A JSONParser parses commands, one at a time. It keeps its memory for the next one.
 // The zero value is ready.
 type JSONParser struct {
-	reader JSONReader
+	reader strictjson.Reader
 }
 
 // Parse parses one text message of the JSON protocol. Names are compared
@@ -79,7 +80,7 @@ func (j *JSONParser) Parse(message []byte, most JSONLimits) (JSONCommand, *notif
 		err = p.parse()
 	}
 	if j.reader.Size() > keepScratchBytes {
-		j.reader = JSONReader{}
+		j.reader = strictjson.Reader{}
 	}
 	if err != nil {
 		return JSONCommand{ID: p.command.ID}, notiflux.Refusal(err)
@@ -89,7 +90,7 @@ func (j *JSONParser) Parse(message []byte, most JSONLimits) (JSONCommand, *notif
 
 // A commandParser reads the whole command first, since its type may come last.
 type commandParser struct {
-	reader  *JSONReader
+	reader  *strictjson.Reader
 	most    JSONLimits
 	members members
 	command JSONCommand
@@ -150,14 +151,14 @@ func (m *members) named(name []byte) *jsontext.Value {
 func (p *commandParser) read(message []byte) error {
 	r := p.reader
 	r.Reset(message, "the command", "it should be one JSON object with `type`")
-	if err := r.Begin(); err != nil {
+	if err := r.BeginObject(); err != nil {
 		return err
 	}
 	var half error
-	for r.More() {
+	for r.MoreMembers() {
 		name, value, err := r.Member()
 		switch {
-		case errors.Is(err, ErrHalfCharacter):
+		case errors.Is(err, strictjson.ErrLoneSurrogate):
 			half = cmp.Or(half, err) // The ID may come behind it.
 		case err != nil:
 			return err
@@ -262,10 +263,31 @@ func (p *commandParser) broadcast() (err error) {
 	if p.members.message == nil {
 		return missing("message")
 	}
-	if c.Body, err = p.reader.Body(p.members.message, p.most.MessageBytes); err != nil {
+	if c.Body, err = ReadBody(p.reader, p.members.message, p.most.MessageBytes); err != nil {
 		return err
 	}
 	return p.token()
+}
+
+// ReadBody returns the value of `message` as what is published, in memory of its own.
+// The value is one that r read. If the message has more than maxBytes, the error is
+// [notiflux.TooLarge].
+func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body notiflux.Body, err error) {
+	var data []byte
+	if body.JSON = value.Kind() != jsontext.KindString; body.JSON {
+		data, err = r.Compact(value)
+	} else {
+		data, err = r.Text(value, "`message`")
+	}
+	switch {
+	case err != nil:
+		return notiflux.Body{}, err
+	case len(data) > maxBytes:
+		return notiflux.Body{}, notiflux.Errorf(notiflux.TooLarge, "the message has %d bytes, the limit is %d", len(data), maxBytes)
+	}
+	// The capacity is the length: that is what the log counts.
+	body.Data = append(make([]byte, 0, len(data)), data...)
+	return body, nil
 }
 
 func (p *commandParser) auth() error {
@@ -342,7 +364,7 @@ func (p *commandParser) topics() error {
 		return notiflux.Errorf(notiflux.Malformed, "`topics` must be an array of strings")
 	}
 	n := 0
-	for value := range Elements(list) {
+	for value := range strictjson.Elements(list) {
 		if n++; n > p.most.Topics {
 			return notiflux.Errorf(notiflux.TooMany, "a command may have %d topics: send several commands", p.most.Topics)
 		}
@@ -382,16 +404,8 @@ func (p *commandParser) sinceOfTopics() error {
 	for _, topic := range p.command.Topics {
 		wanted[topic] = true
 	}
-	topic, isName := notiflux.Topic(""), false
-	for value := range Elements(since) {
-		if isName = !isName; isName {
-			name, err := p.reader.Text(value, "a member's name")
-			if err != nil {
-				return err
-			}
-			topic = notiflux.Topic(name)
-			continue
-		}
+	for name, value := range strictjson.Members(since) {
+		topic := notiflux.Topic(name)
 		if !wanted[topic] || value.Kind() == jsontext.KindNull {
 			continue
 		}
