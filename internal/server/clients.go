@@ -8,8 +8,8 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -20,7 +20,7 @@ import (
 // connection, too.
 func (s *Server) closing(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.isDraining() || isSpare(r) {
+		if s.isDraining() || listen.IsSpare(r) {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)
@@ -30,7 +30,7 @@ func (s *Server) closing(next http.Handler) http.Handler {
 // unlessSpare has handle answer requests on connections within the limit only.
 func unlessSpare(handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if isSpare(r) {
+		if listen.IsSpare(r) {
 			return errFull
 		}
 		return handle(w, r)
@@ -41,36 +41,27 @@ var errFull = notiflux.Errorf(notiflux.OverCapacity, "connection limit reached: 
 
 // broadcast publishes; a shutdown waits for it.
 func (s *Server) broadcast(w http.ResponseWriter, r *http.Request) error {
-	if err := s.publishers.enter(); err != nil {
+	if err := s.publishers.Acquire(); err != nil {
 		return err
 	}
-	defer s.publishers.leave()
+	defer s.publishers.Release()
 	return s.api.Broadcast(w, r)
 }
 
-// enter takes a place for a client.
-func (s *Server) enter() error {
-	err := s.clients.enter()
-	if err != nil && s.full.due() {
-		s.log.Warn("connection limit reached: clients are refused", "limit", s.clients.most, "setting", config.Name("max-connections"))
-	}
-	return err
-}
-
-// ended gives back the place of a client whose connection a loop has closed.
+// ended gives back the slot of a client whose connection a loop has closed.
 func (s *Server) ended() {
-	s.clients.leave()
-	s.gate.leave()
+	s.clients.Release()
+	s.public.Release()
 }
 
-// admit takes a place for a client, unless the server shuts down: a shutdown waits for
+// admit takes a slot for a client, unless the server shuts down: a shutdown waits for
 // the clients that have one.
 func (s *Server) admit() error {
-	if err := s.enter(); err != nil {
+	if err := s.clients.Acquire(); err != nil {
 		return err
 	}
 	if err := s.ready(); err != nil {
-		s.clients.leave()
+		s.clients.Release()
 		return err
 	}
 	return nil
@@ -83,7 +74,7 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err != nil {
-		s.clients.leave()
+		s.clients.Release()
 		s.log.Debug("handshake broken off", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
@@ -121,16 +112,16 @@ func (s *Server) credential(token auth.Token, h http.Header) (c session.Credenti
 
 // serve gives a client to the next loop, unless its connection has ended.
 func (s *Server) serve(nc net.Conn, early []byte, client func(*session.Group, *loop.Conn, time.Duration) loop.Client) {
-	handed, err := s.gate.hand(nc)
+	detached, err := s.public.Detach(nc)
 	if err != nil {
 		nc.Close()
-		s.clients.leave()
+		s.clients.Release()
 		s.log.Debug("connection not handed over", "remote", nc.RemoteAddr(), "err", err)
 		return
 	}
-	s.memory.handshake()
+	s.scavenger.Connected()
 	shard := &s.shards[int(s.next.Add(1))%len(s.shards)]
-	shard.loop.Serve(handed, early, func(c *loop.Conn, now time.Duration) loop.Client {
+	shard.loop.Serve(detached, early, func(c *loop.Conn, now time.Duration) loop.Client {
 		return client(shard.group, c, now)
 	})
 }
@@ -168,7 +159,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, contentType stri
 	transport.SetStreamHeader(w.Header(), contentType)
 	taken, err := transport.TakeOver(w, r)
 	if err != nil {
-		s.clients.leave()
+		s.clients.Release()
 		s.log.Debug("stream broken off", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}

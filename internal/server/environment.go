@@ -3,9 +3,10 @@ package server
 import (
 	"cmp"
 	"math/rand/v2"
-	"net"
 	"runtime"
 	"time"
+
+	"github.com/ikornaselur/notiflux/internal/listen"
 )
 
 // An Environment is what a server takes from the world around it, beside its settings.
@@ -29,20 +30,7 @@ type Environment struct {
 	// Public and Admin are the listeners, which the server closes. Their addresses are
 	// *[net.TCPAddr]. Nil: the settings say what to listen on. With Public and
 	// without Admin there is no admin listener.
-	Public, Admin Listener
-}
-
-// A Listener is what a server needs of a [net.TCPListener]. What it accepts has
-// CloseWrite.
-type Listener interface {
-	net.Listener
-	SetDeadline(time.Time) error
-}
-
-// queueing is a [Listener] that knows whether a connection waits to be accepted. Of a
-// [net.TCPListener] the system knows.
-type queueing interface {
-	Queued() bool
+	Public, Admin listen.Listener
 }
 
 // withDefaults returns e as the server uses it.

@@ -30,8 +30,8 @@ func (s *Server) metrics() *metrics.Registry {
 	count := func(name, help string, read func() float64) { m.Counter(name, help, nil, read) }
 	gauge := func(name, help string, read func() float64) { m.Gauge(name, help, nil, read) }
 
-	gauge("notiflux_connections", "Clients connected now.", func() float64 { return float64(s.clients.count()) })
-	gauge("notiflux_open_connections", "Connections of the public port now, also idle ones.", func() float64 { return float64(s.gate.count()) })
+	gauge("notiflux_connections", "Clients connected now.", func() float64 { return float64(s.clients.Count()) })
+	gauge("notiflux_open_connections", "Connections of the public port now, also idle ones.", func() float64 { return float64(s.public.Count()) })
 	gauge("notiflux_sessions", "Sessions now.", func() float64 { return float64(s.sessions.Sessions.Load()) })
 	gauge("notiflux_subscriptions", "Subscriptions now.", func() float64 { return float64(s.sessions.Subscriptions.Load()) })
 	gauge("notiflux_topics", "Topics held now.", func() float64 { return float64(s.hub.Stats().Topics) })

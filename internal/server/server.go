@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -27,6 +26,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
@@ -54,6 +54,13 @@ const (
 	pprofTimeout     = 90 * time.Second // for an answer of the admin listener: a profile takes 30 s
 )
 
+// What the descriptors that are kept for health checks and operators are for. One
+// connection more of each kind may wait to be taken.
+const (
+	spareConnections = config.SpareDescriptors/2 - 1 // of the public listener, past its limit
+	adminConnections = config.SpareDescriptors/2 - 1 // of the admin listener
+)
+
 // A Server is a whole notiflux. Make one with Open, and let it Run.
 type Server struct {
 	// Immutable after Open.
@@ -61,9 +68,9 @@ type Server struct {
 	env     Environment
 	log     *slog.Logger
 	origins origin.List
-	gate    *gate        // the public listener
-	admin   *gate        // nil: off
-	tls     *certificate // nil: off
+	public  *listen.Limiter     // the public listener
+	admin   *listen.Limiter     // nil: off
+	tls     *listen.Certificate // nil: off
 
 	hub        *hub.Hub
 	broker     broker.Broker
@@ -80,10 +87,9 @@ type Server struct {
 	deflating  transport.Config // of clients that compression was agreed on with
 	streams    map[notiflux.Encoding]*transport.Config
 	sessions   session.Stats
-	clients    *places
-	full       occasion // to tell that clients has no room
-	publishers *places  // requests to broadcast that are under way
-	memory     tidier
+	clients    *listen.Slots
+	publishers *listen.Slots // requests to broadcast that are under way
+	scavenger  *listen.Scavenger
 	shards     []shard
 
 	next     atomic.Uint32 // shard of the next client
@@ -102,15 +108,14 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	p, err := parseSettings(&c, logger)
+	env = env.withDefaults()
+	p, err := parseSettings(&c, env.Now, logger)
 	if err != nil {
 		return nil, err
 	}
-	env = env.withDefaults()
-	if p.tls != nil {
-		p.tls.now = env.Now
-	}
-	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, clients: newPlaces(c.Connections().Clients), publishers: newPlaces(math.MaxInt), draining: make(chan struct{})}
+	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, draining: make(chan struct{})}
+	s.clients = listen.NewSlots(c.Connections().Clients, config.Name("max-connections"), logger)
+	s.publishers = listen.NewSlots(math.MaxInt, "", logger)
 	s.build(p.keys)
 	if err := s.listen(); err != nil {
 		return nil, err
@@ -135,7 +140,7 @@ func (s *Server) build(keys *auth.Keys) {
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = verifier{s.verifier, s.verifying}
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
-	s.memory.waiting, s.memory.free = s.verifying.Len, debug.FreeOSMemory
+	s.scavenger = listen.NewScavenger(s.verifying.Len)
 	s.unread = transport.NewUnread(int64(c.MaxUnreadBytes))
 	s.api = httpapi.New(httpapi.Config{
 		Publisher:       s.broker,
@@ -150,9 +155,9 @@ func (s *Server) build(keys *auth.Keys) {
 		Origins:         s.origins,
 		NoQueryTokens:   !c.QueryTokens,
 		Unread:          s.unread.Answers,
-		Enter:           s.enter,
+		Enter:           s.clients.Acquire,
 		MaxLagBytes:     uint64(c.MaxLagBytes),
-		Leave:           s.clients.leave,
+		Leave:           s.clients.Release,
 		Draining:        s.draining,
 	})
 	s.upgrader = &transport.Upgrader{Protocols: []string{protocolJSON, protocolText}, Compression: c.Compression, Over: s.admit}
@@ -210,20 +215,20 @@ func (s *Server) listen() error {
 	if err != nil {
 		return err
 	}
-	s.gate = newGate(l, gateConfig{
-		most:   s.config.Connections().All,
-		spare:  spareConnections,
-		passed: passed,
-		log:    s.log,
-		limit:  config.Name("max-connections"),
+	s.public = listen.New(l, listen.Config{
+		Max:     s.config.Connections().All,
+		Spare:   spareConnections,
+		Passed:  passed,
+		Log:     s.log,
+		Setting: config.Name("max-connections"),
 	})
 	admin, chosen, err := s.adminListener()
 	switch {
 	case err == nil && admin != nil:
-		s.admin = newGate(admin, gateConfig{most: adminConnections, log: s.log, limit: config.Name("admin-addr")})
+		s.admin = listen.New(admin, listen.Config{Max: adminConnections, Log: s.log, Setting: config.Name("admin-addr")})
 	case err == nil:
 	case chosen:
-		s.gate.Close()
+		s.public.Close()
 		return fmt.Errorf("%s: %w", config.Name("admin-addr"), err)
 	default:
 		s.log.Warn("no admin listener: its default address is taken", "setting", config.Name("admin-addr"), "err", err)
@@ -233,23 +238,23 @@ func (s *Server) listen() error {
 
 // listener returns that of the environment or the one that was passed to the process,
 // or else opens one.
-func (s *Server) listener() (l Listener, passed bool, err error) {
+func (s *Server) listener() (l listen.Listener, passed bool, err error) {
 	if s.env.Public != nil {
 		return s.env.Public, false, nil
 	}
-	if l, err := activated(); l != nil || err != nil {
+	if l, err := listen.Activated(); l != nil || err != nil {
 		return l, true, err
 	}
 	opened, err := net.Listen("tcp", s.config.Address())
 	if err != nil {
 		return nil, false, fmt.Errorf("%s, %s: %w", config.Name("host"), config.Name("port"), err)
 	}
-	return opened.(Listener), false, nil
+	return opened.(listen.Listener), false, nil
 }
 
 // adminListener returns that of the environment, or opens the one that the settings
 // name; nil if there is to be none. chosen is whether an operator chose its address.
-func (s *Server) adminListener() (l Listener, chosen bool, err error) {
+func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 	if s.env.Public != nil || s.env.Admin != nil {
 		return s.env.Admin, true, nil
 	}
@@ -261,7 +266,7 @@ func (s *Server) adminListener() (l Listener, chosen bool, err error) {
 	if err != nil {
 		return nil, chosen, err
 	}
-	return opened.(Listener), chosen, nil
+	return opened.(listen.Listener), chosen, nil
 }
 
 // routes are all routes of the public listener. On a connection past the limit only
@@ -300,7 +305,7 @@ func (s *Server) isDraining() bool {
 }
 
 // URL returns the base address under which the server is reached from this machine.
-func (s *Server) URL() string { return s.url(s.gate, s.tls != nil) }
+func (s *Server) URL() string { return s.url(s.public, s.tls != nil) }
 
 // AdminURL is URL of the admin listener, empty when it is off.
 func (s *Server) AdminURL() string {
@@ -347,9 +352,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	public := s.publicServer()
 	if s.tls != nil {
-		serve(public, tls.NewListener(s.gate, public.TLSConfig))
+		serve(public, tls.NewListener(s.public, public.TLSConfig))
 	} else {
-		serve(public, s.gate)
+		serve(public, s.public)
 	}
 	admin := &http.Server{Handler: s.adminRoutes(), ReadHeaderTimeout: handshakeTimeout, WriteTimeout: pprofTimeout, ErrorLog: s.httpLog()}
 	admin.SetKeepAlivesEnabled(false) // It has few connections.
@@ -367,7 +372,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop()
 	admin.Close() // The last to go: it shows the shutdown to who looks.
 	running.Wait()
-	s.memory.stop()
+	s.scavenger.Stop()
 	s.log.Info("stopped")
 	return err
 }
@@ -380,15 +385,15 @@ func (s *Server) publicServer() *http.Server {
 		IdleTimeout:       s.config.IdleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          s.httpLog(),
-		ConnState:         s.gate.state,
-		ConnContext:       s.gate.mark,
+		ConnState:         s.public.ConnState,
+		ConnContext:       s.public.ConnContext,
 		Protocols:         new(http.Protocols),
 	}
 	h.Protocols.SetHTTP1(true)
 	h.Protocols.SetHTTP2(true)            // by agreement, over TLS
 	h.Protocols.SetUnencryptedHTTP2(true) // with prior knowledge; `Upgrade: h2c` is ignored
 	if s.tls != nil {
-		h.TLSConfig = s.tls.config()
+		h.TLSConfig = s.tls.TLSConfig()
 	}
 	return h
 }
@@ -402,17 +407,17 @@ func (s *Server) httpLog() *log.Logger {
 func (s *Server) shutdown(public *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
-	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.count())
+	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.Count())
 	// 1. Say not ready; refuse new clients; answer the polls that wait.
 	close(s.draining)
 	// 2. Take the connections that wait, stop accepting, and let publishers finish. What
 	// net/http waits for besides are streams over HTTP/2, which end in step 4. One that
 	// does not read its answer does not take the time of the clients.
-	s.gate.finish(ctx)
+	s.public.Drain(ctx)
 	closed := make(chan error, 1)
 	go func() { closed <- public.Shutdown(ctx) }()
 	publishing, done := context.WithTimeout(ctx, s.config.ShutdownTimeout/2)
-	s.publishers.wait(publishing)
+	s.publishers.Wait(publishing)
 	done()
 	// 3. Order nothing more.
 	err := s.broker.Close()
@@ -423,7 +428,7 @@ func (s *Server) shutdown(public *http.Server) error {
 		})
 	}
 	// 5. Wait until they have gone.
-	if left := s.clients.wait(ctx); left > 0 {
+	if left := s.clients.Wait(ctx); left > 0 {
 		s.log.Warn("clients did not take their messages in time", "clients", left, "setting", config.Name("shutdown-timeout"))
 	}
 	unfinished := <-closed

@@ -4,16 +4,18 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
 )
 
 // Check reports everything that is wrong with c, the contents of its files
 // included, in one error, [config.Problems]. It opens no listener.
 func Check(c config.Serve) error {
-	_, err := parseSettings(&c, nil)
+	_, err := parseSettings(&c, nil, nil)
 	return err
 }
 
@@ -21,11 +23,11 @@ func Check(c config.Serve) error {
 type parsed struct {
 	keys    *auth.Keys
 	origins origin.List
-	tls     *certificate // nil: off
+	tls     *listen.Certificate // nil: off
 }
 
 // parseSettings reads everything that c refers to, and collects what is wrong.
-func parseSettings(c *config.Serve, log *slog.Logger) (parsed, error) {
+func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (parsed, error) {
 	var all parsed
 	var err error
 	problems, _ := errors.AsType[config.Problems](c.Validate())
@@ -40,7 +42,7 @@ func parseSettings(c *config.Serve, log *slog.Logger) (parsed, error) {
 		}
 	}
 	if c.TLSCert != "" && c.TLSKey != "" {
-		if all.tls, err = loadCertificate(c.TLSCert, c.TLSKey, log); err != nil {
+		if all.tls, err = listen.LoadCertificate(c.TLSCert, c.TLSKey, now, log); err != nil {
 			problems = append(problems, config.Name("tls-cert")+", "+config.Name("tls-key")+": "+err.Error())
 		}
 	}

@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"crypto/tls"
@@ -15,43 +15,49 @@ import (
 	"github.com/ikornaselur/notiflux/internal/config"
 )
 
-// certificateEvery is how often the files of the certificate are looked at, at
-// most. It bounds the disk's work under many handshakes; a renewed certificate
-// is in use that much later.
+// certificateEvery is how often handshakes look at the files of the certificate at
+// most. It bounds the work of the disk while there are many handshakes. A renewed
+// certificate comes into use that much later.
 const certificateEvery = time.Second
 
-// A certificate is the key pair that handshakes use, read from two files and
-// read again after they changed. Safe for concurrent use.
-type certificate struct {
-	// Immutable after loadCertificate.
+// A Certificate is the key pair of a TLS listener. It comes from two files, and is
+// read again when they change. Make one with LoadCertificate. Safe for concurrent use.
+type Certificate struct {
+	// Immutable after LoadCertificate.
 	certFile, keyFile string
 	log               *slog.Logger
 	now               func() time.Time
 
 	pair atomic.Pointer[tls.Certificate] // the newest good one
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	// Guarded by mu.
 	looked time.Time     // when the files were last looked at
-	seen   [2]fileStatus // what they were then, good or bad
+	seen   [2]fileStatus // their status then, whether they were good or bad
 }
 
-// A fileStatus tells a file from its later versions. A version of the same
-// length written within the time stamp's resolution is not noticed.
+// A fileStatus tells a file from its later versions. It does not notice a version of
+// the same length that is written within the resolution of the time stamp.
 type fileStatus struct {
 	modified time.Time
 	bytes    int64
 }
 
-// loadCertificate reads a certificate (with its chain) and its private key,
-// both in PEM. A nil log discards.
-func loadCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
+// LoadCertificate reads a certificate with its chain, and its private key, both in
+// PEM. The error names the files and says what to give instead. now is the wall clock,
+// and is called concurrently; nil: time.Now. log gets a line for each reload; nil
+// discards.
+func LoadCertificate(certFile, keyFile string, now func() time.Time, log *slog.Logger) (*Certificate, error) {
+	if now == nil {
+		now = time.Now
+	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, now: time.Now}
+	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log, now: now}
 	c.looked = c.now()
-	// The files are looked at before they are read: what changes in between is
-	// noticed the next time.
+	// The files are looked at before they are read: the next look notices a change in
+	// between.
 	c.seen = c.status()
 	if err := c.read(); err != nil {
 		return nil, err
@@ -59,8 +65,9 @@ func loadCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, 
 	return c, nil
 }
 
-// config returns the settings of an HTTPS listener that uses c.
-func (c *certificate) config() *tls.Config {
+// TLSConfig returns the configuration of an HTTPS listener that uses c: TLS 1.2 or
+// later, HTTP/2 or HTTP/1.1.
+func (c *Certificate) TLSConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: c.get,
@@ -70,7 +77,7 @@ func (c *certificate) config() *tls.Config {
 
 // get returns the pair for one handshake. When the files changed, it is the new
 // pair; when that is no good, the old one, with one warning per change.
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.changed() {
 		if err := c.read(); err != nil {
 			c.log.Warn("certificate not reloaded, the old one stays in use", "err", err)
@@ -82,8 +89,8 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // changed reports, once per change, that the files are not what they were.
-func (c *certificate) changed() bool {
-	// Who comes while another looks does not wait for the disk.
+func (c *Certificate) changed() bool {
+	// A handshake does not wait for the disk while another one looks.
 	if !c.mu.TryLock() {
 		return false
 	}
@@ -102,7 +109,7 @@ func (c *certificate) changed() bool {
 }
 
 // status looks at both files. One that cannot be looked at has the zero status.
-func (c *certificate) status() (s [2]fileStatus) {
+func (c *Certificate) status() (s [2]fileStatus) {
 	for i, name := range [...]string{c.certFile, c.keyFile} {
 		if info, err := os.Stat(name); err == nil {
 			s[i] = fileStatus{info.ModTime(), info.Size()}
@@ -111,7 +118,7 @@ func (c *certificate) status() (s [2]fileStatus) {
 	return s
 }
 
-func (c *certificate) read() error {
+func (c *Certificate) read() error {
 	certificate, err := os.ReadFile(c.certFile)
 	if err != nil {
 		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, config.FileError(c.certFile, err))

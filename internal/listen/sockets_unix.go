@@ -1,6 +1,6 @@
 //go:build unix
 
-package server
+package listen
 
 import (
 	"syscall"
@@ -29,11 +29,11 @@ func queued(l Listener) bool {
 }
 
 // discardBytes is how much discard takes: more than a request that net/http refuses
-// without having read it whole.
+// before it has read all of it.
 const discardBytes = 4 << 10
 
-// discard takes bytes that came and that nobody reads. The system answers a close that
-// leaves some with a reset, which may reach the client before the answer does.
+// discard takes bytes that have come and that nobody reads. If a close leaves unread
+// bytes, the system sends a reset, which may reach the client before the answer does.
 func discard(c syscall.Conn) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package server
+package listen
 
 import (
 	"fmt"
@@ -13,9 +13,11 @@ import (
 // firstActivated is the descriptor of the first socket that is passed, by sd_listen_fds(3).
 const firstActivated = 3
 
-// activated returns the listener that a service manager has opened for this process and
-// passes by LISTEN_PID and LISTEN_FDS (sd_listen_fds(3)), nil if it passes none.
-func activated() (*net.TCPListener, error) {
+// Activated returns the listener that a service manager opened for this process and
+// passes by LISTEN_PID and LISTEN_FDS (sd_listen_fds(3)). It returns nil if the service
+// manager passes none. The caller closes the listener. Call Activated once: the
+// descriptor that was passed is closed.
+func Activated() (*net.TCPListener, error) {
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return nil, nil // of another process, which started this one
 	}

@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"syscall"
@@ -7,7 +7,7 @@ import (
 )
 
 // unsentBytes is how much unsent data the kernel takes of a connection: an answer that
-// a client does not read stays a place in a log, and does not become kernel memory.
+// a client does not read stays a cursor in a log, and does not become kernel memory.
 const unsentBytes = 32 << 10
 
 // limitUnsent has the kernel take little unsent data of a connection. Without it the

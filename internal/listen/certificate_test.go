@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"bytes"
@@ -86,9 +86,9 @@ func (c *clock) add(d time.Duration) {
 }
 
 // serveTLS accepts handshakes with c on a real socket, and returns its address.
-func serveTLS(t *testing.T, c *certificate) string {
+func serveTLS(t *testing.T, c *Certificate) string {
 	t.Helper()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", c.config())
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", c.TLSConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestCertificateReloads(t *testing.T) {
 	files := newKeyPair(t)
 	files.write(t, "old.example.com")
 	var logged bytes.Buffer
-	c, err := loadCertificate(files.certFile, files.keyFile, slog.New(slog.NewTextHandler(&logged, nil)))
+	c, err := LoadCertificate(files.certFile, files.keyFile, nil, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestBadCertificateKeepsTheOldOne(t *testing.T) {
 	files := newKeyPair(t)
 	files.write(t, "old.example.com")
 	var logged bytes.Buffer
-	c, err := loadCertificate(files.certFile, files.keyFile, slog.New(slog.NewTextHandler(&logged, nil)))
+	c, err := LoadCertificate(files.certFile, files.keyFile, nil, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestBadCertificateKeepsTheOldOne(t *testing.T) {
 func TestManyHandshakesWhileReloading(t *testing.T) {
 	files := newKeyPair(t)
 	files.write(t, "old.example.com")
-	c, err := loadCertificate(files.certFile, files.keyFile, nil)
+	c, err := LoadCertificate(files.certFile, files.keyFile, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,9 +232,9 @@ func TestCertificateThatCannotBeRead(t *testing.T) {
 		{files.certFile, missing},
 		{files.keyFile, files.certFile},
 	} {
-		_, err := loadCertificate(names[0], names[1], nil)
+		_, err := LoadCertificate(names[0], names[1], nil, nil)
 		if err == nil || !strings.Contains(err.Error(), names[0]) || !strings.Contains(err.Error(), names[1]) {
-			t.Errorf("loadCertificate(%q, %q) = %v, want an error that names both files", names[0], names[1], err)
+			t.Errorf("LoadCertificate(%q, %q) = %v, want an error that names both files", names[0], names[1], err)
 		}
 	}
 }
@@ -242,7 +242,7 @@ func TestCertificateThatCannotBeRead(t *testing.T) {
 func TestOldTLSIsRefused(t *testing.T) {
 	files := newKeyPair(t)
 	files.write(t, "example.com")
-	c, err := loadCertificate(files.certFile, files.keyFile, nil)
+	c, err := LoadCertificate(files.certFile, files.keyFile, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

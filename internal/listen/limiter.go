@@ -1,0 +1,299 @@
+package listen
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	// spareTime is how long a spare connection may take for its request and the answer,
+	// and silentTime for the head of the request: clients that connect and say nothing
+	// would otherwise keep the others out for a second each.
+	spareTime  = time.Second
+	silentTime = spareTime / 10
+)
+
+// A Config is what a Limiter is made of. Max and Log are required.
+type Config struct {
+	Max     int          // connections at once
+	Spare   int          // connections past that, each for one request and a second at most
+	Passed  bool         // another process shares the listener and serves its queue after this one
+	Log     *slog.Logger // of warnings
+	Setting string       // that Max follows from, for warnings
+}
+
+// A Limiter is a [net.Listener] that counts its connections and limits their number.
+// net/http tells it which connections are idle ([Limiter.ConnState]). Make one with
+// New. Safe for concurrent use.
+type Limiter struct {
+	// Immutable after New.
+	Listener
+	config Config
+	start  time.Time
+
+	full, failed warning
+	draining     atomic.Bool
+	closed       chan struct{} // closed with the listener
+	close        func() error  // once
+
+	mu sync.Mutex
+	// Guarded by mu.
+	changed sync.Cond          // a connection has ended, or the Limiter closes
+	open    int                // connections but the spare ones
+	spares  int                // spare connections
+	conns   map[*conn]struct{} // connections that net/http has
+	fresh   int                // of these, those that Drain waits for
+	sweeper *time.Timer        // runs while few connections are free; nil: many are
+	out     bool               // descriptors have run out since the last sweep
+}
+
+// A socket is what the listener accepts, a [net.TCPConn].
+type socket interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// A conn is a connection of net/http.
+type conn struct {
+	socket
+
+	// Immutable after admit.
+	limiter *Limiter
+	spare   *time.Timer // closes a spare connection in time; nil: not spare
+
+	// idle is since when no request is under way, as a time after Limiter.start. 0: a
+	// request is under way, or none has come yet. ending: the sweep closes the connection.
+	idle atomic.Int64
+
+	// Guarded by limiter.mu.
+	fresh bool // counted in limiter.fresh
+}
+
+// ending marks a connection that the sweep closes, whatever comes on it now.
+const ending = -1
+
+// New returns a Limiter of the connections of l. The Limiter owns l, and closes it.
+func New(l Listener, c Config) *Limiter {
+	m := &Limiter{Listener: l, config: c, start: time.Now(), closed: make(chan struct{}), conns: make(map[*conn]struct{})}
+	m.changed.L = &m.mu
+	m.close = sync.OnceValue(func() error {
+		defer close(m.closed)
+		return l.Close()
+	})
+	return m
+}
+
+// Accept waits for a connection. Past the limit it also waits until fewer than
+// Config.Spare spare connections are open.
+func (l *Limiter) Accept() (net.Conn, error) {
+	for {
+		if l.draining.Load() && !l.isQueued() {
+			l.Close()
+			return nil, net.ErrClosed
+		}
+		c, err := l.Listener.Accept()
+		switch {
+		case err == nil:
+			return l.admit(c.(socket)), nil
+		case errors.Is(err, os.ErrDeadlineExceeded): // of Drain
+		case errors.Is(err, net.ErrClosed):
+			return nil, err
+		default:
+			l.crowded(true)
+			if l.failed.due() {
+				l.config.Log.Warn("accepting a connection failed: if descriptors ran out, raise their limit (ulimit -n, LimitNOFILE= of systemd)", "err", err)
+			}
+			return nil, err // net/http tries again.
+		}
+	}
+}
+
+// admit counts a connection.
+func (l *Limiter) admit(s socket) *conn {
+	c := &conn{socket: s, limiter: l}
+	limitUnsent(c)
+	l.mu.Lock()
+	for l.open >= l.config.Max && l.spares >= l.config.Spare && !l.draining.Load() {
+		l.changed.Wait()
+	}
+	spare := l.open >= l.config.Max
+	if spare {
+		l.spares++
+		c.spare = time.AfterFunc(silentTime, func() { c.Close() })
+	} else {
+		l.open++
+	}
+	l.conns[c] = struct{}{}
+	if l.draining.Load() {
+		c.fresh = true
+		l.fresh++
+	}
+	l.mu.Unlock()
+	l.crowded(spare)
+	if spare && l.full.due() {
+		l.config.Log.Warn("no more connections are accepted, but for health checks", "limit", l.config.Max, "setting", l.config.Setting)
+	}
+	return c
+}
+
+// Close closes the connection for net/http, or for a loop that has it.
+func (c *conn) Close() error {
+	c.limiter.end(c)
+	discard(c)
+	return c.socket.Close()
+}
+
+// SyscallConn gives access to the descriptor of the socket, if it has one.
+func (c *conn) SyscallConn() (syscall.RawConn, error) {
+	if of, ok := c.socket.(syscall.Conn); ok {
+		return of.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// end forgets a connection that net/http had.
+func (l *Limiter) end(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.forgetLocked(c) {
+		return
+	}
+	if c.spare != nil {
+		c.spare.Stop()
+		l.spares--
+	} else {
+		l.open--
+	}
+	l.changed.Broadcast()
+}
+
+// forgetLocked takes c off the connections of net/http, and reports whether it was
+// among them.
+func (l *Limiter) forgetLocked(c *conn) bool {
+	if _, ok := l.conns[c]; !ok {
+		return false
+	}
+	delete(l.conns, c)
+	if c.fresh {
+		c.fresh = false
+		l.fresh--
+	}
+	return true
+}
+
+// errEnded is why a connection cannot be detached: the sweep has closed it, or it is
+// spare.
+var errEnded = errors.New("the connection has ended")
+
+// Detach takes a connection away from net/http, for an event loop. nc is the
+// connection that net/http gave its handler; the result is the one to serve, which has
+// the descriptor for epoll where there is one. It counts until Release. An nc that was
+// not accepted here, such as one made of a response over HTTP/2, counts as a connection
+// of its own from now on.
+//
+// Detach fails if the connection has ended or is spare. Then it is counted as before,
+// and the caller closes nc.
+func (l *Limiter) Detach(nc net.Conn) (net.Conn, error) {
+	c := connOf(nc)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c == nil {
+		l.open++
+		return nc, nil
+	}
+	if c.spare != nil || c.idle.Load() == ending || !l.forgetLocked(c) {
+		return nil, errEnded
+	}
+	l.changed.Broadcast()
+	if nc == net.Conn(c) {
+		return c.socket, nil // which epoll knows
+	}
+	return nc, nil
+}
+
+// Release says that a detached connection has ended. Call it once for each.
+func (l *Limiter) Release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open--
+	l.changed.Broadcast()
+}
+
+// Count returns how many connections there are.
+func (l *Limiter) Count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open + l.spares
+}
+
+// Close closes the listener. The system refuses the connections in its queue, unless
+// another process shares the listener.
+func (l *Limiter) Close() error {
+	err := l.close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sweeper != nil {
+		l.sweeper.Stop()
+	}
+	l.changed.Broadcast()
+	return err
+}
+
+// connOf returns the conn that is or carries nc, nil if there is none.
+func connOf(nc net.Conn) *conn {
+	if secure, ok := nc.(*tls.Conn); ok {
+		nc = secure.NetConn()
+	}
+	c, _ := nc.(*conn)
+	return c
+}
+
+// ConnState is for [http.Server.ConnState].
+func (l *Limiter) ConnState(nc net.Conn, state http.ConnState) {
+	c := connOf(nc)
+	if c == nil {
+		return
+	}
+	switch state {
+	case http.StateIdle:
+		c.setIdle(int64(time.Since(l.start)))
+	case http.StateActive:
+		c.setIdle(0)
+		if c.spare != nil {
+			c.spare.Reset(spareTime)
+		}
+	}
+}
+
+// setIdle sets idle, unless the connection is ending.
+func (c *conn) setIdle(idle int64) {
+	for {
+		was := c.idle.Load()
+		if was == ending || c.idle.CompareAndSwap(was, idle) {
+			return
+		}
+	}
+}
+
+// spareKey marks the context of a spare connection.
+type spareKey struct{}
+
+// ConnContext is for [http.Server.ConnContext].
+func (l *Limiter) ConnContext(ctx context.Context, nc net.Conn) context.Context {
+	if c := connOf(nc); c != nil && c.spare != nil {
+		return context.WithValue(ctx, spareKey{}, true)
+	}
+	return ctx
+}
+
+// IsSpare reports whether a request came on a spare connection.
+func IsSpare(r *http.Request) bool { return r.Context().Value(spareKey{}) != nil }
