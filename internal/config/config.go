@@ -58,10 +58,10 @@ type Serve struct {
 	LogLevel        slog.Level    `group:"Running:" env:"NOTIFLUX_LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat       string        `group:"Running:" env:"NOTIFLUX_LOG_FORMAT" default:"text" help:"Form of the log, on standard error: text or json."`
 
-	// PresenceLinger is how long a member stays present without a connection; 0: 10 s,
-	// which the protocol promises. So it is no setting: it is for tests, which cannot
-	// wait that long.
-	PresenceLinger time.Duration `kong:"-"`
+	// PresenceGrace is how long a member stays present without a connection; 0 means
+	// 10 s, which the protocol promises. It is not a flag: only tests change it, because
+	// they cannot wait that long.
+	PresenceGrace time.Duration `kong:"-"`
 }
 
 // Default returns the settings that hold when nothing is given. They lack a

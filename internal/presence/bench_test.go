@@ -18,7 +18,7 @@ func BenchmarkJoinLeave(b *testing.B) {
 			m := notiflux.Member{Sub: "u0"}
 			b.ReportAllocs()
 			for b.Loop() {
-				r.Join("0", m).Leave()
+				r.Join("0", m).Release()
 			}
 		})
 	}
@@ -30,9 +30,9 @@ func BenchmarkStorm(b *testing.B) {
 		b.Run(fmt.Sprint("topics=", topics, "/members=", 10_000), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				r, seats := filled(b, topics, 10_000, 10_000)
-				for _, s := range seats {
-					s.Leave()
+				r, references := filled(b, topics, 10_000, 10_000)
+				for _, s := range references {
+					s.Release()
 				}
 				for r.Stats().Topics > 0 {
 					runtime.Gosched()
@@ -56,15 +56,15 @@ func BenchmarkList(b *testing.B) {
 
 // filled returns a registry that runs, with so many members over so many
 // topics, and tells joins and leaves of so many of a topic.
-func filled(b *testing.B, topics, members, most int) (*presence.Registry, []*presence.Seat) {
-	r := presence.New(presence.Config{Linger: 1, Gather: 1, MaxMembers: most})
+func filled(b *testing.B, topics, members, most int) (*presence.Registry, []*presence.Reference) {
+	r := presence.New(presence.Config{GracePeriod: 1, BatchDelay: 1, MaxMembers: most})
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error)
 	go func() { ended <- r.Run(ctx) }()
 	b.Cleanup(func() { cancel(); <-ended })
-	seats := make([]*presence.Seat, members)
-	for i := range seats {
-		seats[i] = r.Join(notiflux.Topic(fmt.Sprint(i%topics)), notiflux.Member{Sub: fmt.Sprint("u", i)})
+	references := make([]*presence.Reference, members)
+	for i := range references {
+		references[i] = r.Join(notiflux.Topic(fmt.Sprint(i%topics)), notiflux.Member{Sub: fmt.Sprint("u", i)})
 	}
-	return r, seats
+	return r, references
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/presence"
 )
 
-const linger = 10 * time.Second
+const gracePeriod = 10 * time.Second
 
 // key is a member of a topic.
 type key struct {
@@ -27,7 +27,7 @@ type key struct {
 type step struct {
 	verb  string // join, leave, wait
 	key   key
-	index int // of the seat that is left
+	index int // of the reference that is left
 	wait  time.Duration
 }
 
@@ -35,8 +35,8 @@ var steps = rapid.Custom(func(t *rapid.T) step {
 	return step{
 		rapid.SampledFrom([]string{"join", "join", "leave", "leave", "wait"}).Draw(t, "verb"),
 		key{rapid.SampledFrom([]notiflux.Topic{"a", "b"}).Draw(t, "topic"), fmt.Sprint("u", rapid.IntRange(0, 6).Draw(t, "sub"))},
-		rapid.IntRange(0, 3).Draw(t, "seat"),
-		rapid.SampledFrom([]time.Duration{1, 30 * time.Millisecond, 100 * time.Millisecond, 700 * time.Millisecond, time.Second, 4 * time.Second, linger - time.Second, linger, linger + 50*time.Millisecond}).Draw(t, "wait"),
+		rapid.IntRange(0, 3).Draw(t, "reference"),
+		rapid.SampledFrom([]time.Duration{1, 30 * time.Millisecond, 100 * time.Millisecond, 700 * time.Millisecond, time.Second, 4 * time.Second, gracePeriod - time.Second, gracePeriod, gracePeriod + 50*time.Millisecond}).Draw(t, "wait"),
 	}
 })
 
@@ -49,12 +49,12 @@ type view struct {
 // apply is what a client does. It returns what it was told without need.
 func (v *view) apply(e presence.Event) (err error) {
 	switch e.Kind {
-	case presence.Counted:
+	case presence.CountOnly:
 		v.known = false
-	case presence.Listed:
-		v.known, v.members = true, set(e.All)
+	case presence.Snapshot:
+		v.known, v.members = true, set(e.Members)
 	}
-	if e.Kind != presence.Changed && len(e.Joined)+len(e.Left) > 0 {
+	if e.Kind != presence.Changes && len(e.Joined)+len(e.Left) > 0 {
 		return fmt.Errorf("joins or leaves in %+v", e)
 	}
 	for _, m := range e.Joined {
@@ -69,7 +69,7 @@ func (v *view) apply(e presence.Event) (err error) {
 		}
 		delete(v.members, m.Sub)
 	}
-	if e.Kind == presence.Changed && !v.known {
+	if e.Kind == presence.Changes && !v.known {
 		return errors.New("changes while there is only a number")
 	}
 	return err
@@ -83,31 +83,31 @@ func set(members []notiflux.Member) map[string]bool {
 	return s
 }
 
-// place is a seat as the model has it.
+// place is a reference as the model has it.
 type place struct {
-	*presence.Seat
+	*presence.Reference
 	info string
 }
 
-// model is the plain form: seats and when the last was left, by member.
+// model is the plain form: references and when the last was left, by member.
 type model struct {
 	*rig
-	most    int
-	slow    time.Duration // that Tell takes
-	seats   map[key][]place
-	left    map[key]time.Time
-	ever    map[notiflux.Topic]*view   // what was told from the start
-	joiners map[notiflux.Topic][]*view // of those who joined later
-	counted map[notiflux.Topic]time.Time
-	infos   int
-	errs    []error
+	most       int
+	slow       time.Duration // that Emit takes
+	references map[key][]place
+	left       map[key]time.Time
+	ever       map[notiflux.Topic]*view   // what was told from the start
+	joiners    map[notiflux.Topic][]*view // of those who joined later
+	counted    map[notiflux.Topic]time.Time
+	infos      int
+	errs       []error
 }
 
 func (m *model) fail(format string, args ...any) {
 	m.errs = append(m.errs, fmt.Errorf("%v: "+format, append([]any{time.Since(m.start)}, args...)...))
 }
 
-// present returns whom a topic has for sure: who has a seat or lingers.
+// present returns whom a topic has for sure: the members with a reference or in their grace period.
 func (m *model) present(topic notiflux.Topic) map[string]bool {
 	s := make(map[string]bool)
 	for k := range m.left {
@@ -118,9 +118,11 @@ func (m *model) present(topic notiflux.Topic) map[string]bool {
 	return s
 }
 
-func (m *model) here(k key) bool { return len(m.seats[k]) > 0 || time.Since(m.left[k]) < linger }
+func (m *model) here(k key) bool {
+	return len(m.references[k]) > 0 || time.Since(m.left[k]) < gracePeriod
+}
 
-// tell checks an event by itself, at the moment it is told; others get it when Tell is done.
+// tell checks an event by itself, at the moment it is told; others get it when Emit returns.
 func (m *model) tell(e presence.Event) {
 	m.mu.Lock()
 	ever := m.ever[e.Topic]
@@ -132,15 +134,15 @@ func (m *model) tell(e presence.Event) {
 			m.fail("%s is told to have left, and is there", x.Sub)
 		}
 	}
-	for _, x := range slices.Concat(e.Joined, e.All) {
-		if k := (key{e.Topic, x.Sub}); m.slow == 0 && len(m.seats[k]) > 0 && string(x.Info) != m.seats[k][len(m.seats[k])-1].info {
-			m.fail("%s is told with %s, want %v", x.Sub, x.Info, m.seats[k])
+	for _, x := range slices.Concat(e.Joined, e.Members) {
+		if k := (key{e.Topic, x.Sub}); m.slow == 0 && len(m.references[k]) > 0 && string(x.Info) != m.references[k][len(m.references[k])-1].info {
+			m.fail("%s is told with %s, want %v", x.Sub, x.Info, m.references[k])
 		}
 	}
-	if n := max(len(e.Joined), len(e.Left), len(e.All)); n > m.most {
+	if n := max(len(e.Joined), len(e.Left), len(e.Members)); n > m.most {
 		m.fail("an event of %d members", n)
 	}
-	if e.Kind == presence.Counted {
+	if e.Kind == presence.CountOnly {
 		if time.Since(m.counted[e.Topic]) < time.Second {
 			m.fail("counted %v ago", time.Since(m.counted[e.Topic]))
 		}
@@ -167,7 +169,7 @@ func (m *model) do(s step) {
 		m.mu.Lock()
 		m.infos++
 		info := fmt.Sprint("#", m.infos)
-		m.seats[k] = append(m.seats[k], place{m.joins(k.topic, k.sub, info), info})
+		m.references[k] = append(m.references[k], place{m.joins(k.topic, k.sub, info), info})
 		m.left[k] = time.Time{}
 		members, count := m.List(k.topic, m.most)
 		v := &view{set(members), len(members) == count}
@@ -180,10 +182,10 @@ func (m *model) do(s step) {
 		m.mu.Unlock()
 	case "leave":
 		m.mu.Lock()
-		if all := m.seats[k]; len(all) > 0 {
+		if all := m.references[k]; len(all) > 0 {
 			i := s.index % len(all)
-			all[i].Leave()
-			m.seats[k], m.left[k] = slices.Delete(all, i, i+1), time.Now()
+			all[i].Release()
+			m.references[k], m.left[k] = slices.Delete(all, i, i+1), time.Now()
 		}
 		m.mu.Unlock()
 	}
@@ -191,7 +193,7 @@ func (m *model) do(s step) {
 
 // settle waits until all is told, and checks that it is what is so.
 func (m *model) settle() {
-	wait(2*linger + 2*time.Second + 20*m.slow)
+	wait(2*gracePeriod + 2*time.Second + 20*m.slow)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for topic, ever := range m.ever {
@@ -213,35 +215,35 @@ func (m *model) settle() {
 
 // Whatever comes and goes, at any time: joins and leaves alternate, nobody who
 // returned in time is told to have left, and in the end everyone who listened, from
-// whenever on, knows who has a seat.
+// whenever on, knows who has a reference.
 func TestRegistryAgainstModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		most := rapid.IntRange(1, 8).Draw(rt, "most")
-		gather := rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Hour}).Draw(rt, "gather") // an hour is linger
+		gather := rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Hour}).Draw(rt, "gather") // an hour means the grace period
 		slow := rapid.SampledFrom([]time.Duration{0, 0, 20 * time.Millisecond, 3 * time.Second, 25 * time.Second}).Draw(rt, "slow")
 		script := rapid.SliceOfN(steps, 50, 150).Draw(rt, "script")
 		var errs []error
 		synctest.Test(t, func(t *testing.T) {
 			m := &model{
 				most: most, slow: slow,
-				seats: make(map[key][]place), left: make(map[key]time.Time), counted: make(map[notiflux.Topic]time.Time),
+				references: make(map[key][]place), left: make(map[key]time.Time), counted: make(map[notiflux.Topic]time.Time),
 				ever:    map[notiflux.Topic]*view{"a": {make(map[string]bool), true}, "b": {make(map[string]bool), true}},
 				joiners: make(map[notiflux.Topic][]*view),
 			}
-			m.rig = run(t, presence.Config{Gather: gather, MaxMembers: most, Tell: m.tell})
+			m.rig = run(t, presence.Config{BatchDelay: gather, MaxMembers: most, Emit: m.tell})
 			for i, s := range script {
 				if m.do(s); i == len(script)/2 {
 					m.settle()
 				}
 			}
 			m.settle()
-			for k := range m.seats {
-				for len(m.seats[k]) > 0 {
+			for k := range m.references {
+				for len(m.references[k]) > 0 {
 					m.do(step{verb: "leave", key: k})
 				}
 			}
 			m.settle()
-			if got := m.Stats(); got.Topics+got.Members+got.Seats != 0 {
+			if got := m.Stats(); got.Topics+got.Members+got.References != 0 {
 				m.fail("Stats = %+v when all have left", got)
 			}
 			errs = m.errs

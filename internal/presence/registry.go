@@ -1,25 +1,29 @@
-// Package presence knows who is a member of which topic, and says what is to be
-// told about it.
+// Package presence tracks which members are present in which topics and emits an
+// event when that changes.
 //
-// A subscription with presence takes a [Seat] ([Registry.Join]). A member is all
-// seats of one Sub in a topic: it is present from its first seat on, and until
-// Config.Linger after its last one was left, so that who connects again never seems
-// to leave. Changes of a topic are gathered for Config.Gather, then [Registry.Run]
-// tells what is left of them as one [Event]. Of a topic with too many members only
-// their number is told, until it is small enough again to tell them all.
+// A subscription with presence holds a [Reference] ([Registry.Join]). All references
+// of one Sub in a topic make one member. A member is present from its first reference
+// until Config.GracePeriod after the release of its last one, so a client that
+// reconnects in time never seems to leave. The registry collects the changes of a
+// topic for Config.BatchDelay. Then [Registry.Run] emits the net result as one
+// [Event]. For a topic with more than Config.MaxMembers members it emits their number
+// only. Once there are few enough again, a [Snapshot] names them all.
 //
-// Invariants: joins and leaves of a member alternate as told, anew after each event
-// that is [Listed]; nobody who returned within Config.Linger is told to have left.
-// [Registry.List] and the events told after it lead to the same members as all events
-// from the first on: an event may say again what a list has, and a list has who is
-// gone until that is told. Events are told in the order in which they came to be, one
-// at a time. Memory is bounded by seats and lingering members: a topic with neither is
-// forgotten. A join or a leave costs the same however many members there are.
+// Invariants:
+//   - For one member, joins and leaves alternate. They start anew after each Snapshot.
+//   - A member that returns within its grace period is never reported as left.
+//   - A list and the events emitted after it lead to the same members as all events
+//     from the first one. An event may repeat what the list holds, and a list holds a
+//     member that left until the event that reports it.
+//   - Events are emitted in the order in which they arise, one at a time.
+//   - Memory is bounded by the references and the members in their grace period. A
+//     topic with neither is forgotten.
+//   - The cost of a join or a leave does not depend on the number of members.
 //
-// Registry.mu is the only lock, and nothing is called under it.
+// Registry.mu is the only lock. The registry calls nothing while it holds it.
 //
-// It knows no session, token or encoding, and not who is to get an event: whoever
-// has a seat in the topic when it is told.
+// The package knows no session, token or encoding, and does not decide who receives an
+// event.
 package presence
 
 import (
@@ -32,87 +36,88 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// What a Config has if nothing else is said.
+// Defaults of the fields of Config.
 const (
-	defaultLinger     = 10 * time.Second       // a page that is loaded again, a phone that changes networks
-	defaultGather     = 100 * time.Millisecond // nobody notices, and a storm is ten events a second
-	defaultMaxMembers = 1000                   // nobody reads more names, and what is sent grows with its square
+	defaultGracePeriod = 10 * time.Second       // covers a page reload and a phone that changes networks
+	defaultBatchDelay  = 100 * time.Millisecond // not noticeable, and at most ten events a second
+	defaultMaxMembers  = 1000                   // nobody reads more names, and traffic grows with their square
 )
 
-// Config is what a Registry needs.
+// Config configures a Registry. The zero value works.
 type Config struct {
-	// Tell is called by Run for each event, under no lock. While it waits, nothing is
-	// told, but Join, Leave and List go on. Nil: nobody is told.
-	Tell func(Event)
+	// Run calls Emit for each event, without holding a lock. While Emit blocks, no
+	// further event is emitted, but Join, Release and List go on. Nil discards events.
+	Emit func(Event)
 
-	Linger     time.Duration // how long a member stays without a seat; 0: 10 s
-	Gather     time.Duration // how long changes are gathered, at most Linger; 0: 100 ms
-	MaxMembers int           // of a topic whose joins and leaves are told; 0: 1,000
+	GracePeriod time.Duration // how long a member without a reference stays present; 0 means 10 s
+	BatchDelay  time.Duration // how long changes of a topic are collected, at most GracePeriod; 0 means 100 ms
+	MaxMembers  int           // a topic with more members gets CountOnly events; 0 means 1,000
 }
 
-// A Kind says what an event tells.
+// A Kind says which fields of an event are set.
 type Kind uint8
 
 const (
-	Changed Kind = iota // Joined and Left
-	Counted             // Count alone: no event is Changed before one is Listed
-	Listed              // All; later events are Changed relative to it, or Counted
+	Changes   Kind = iota // Joined and Left
+	CountOnly             // Count alone; a Snapshot comes before the next Changes
+	Snapshot              // Members; it replaces all earlier events of the topic
 )
 
-// An Event is what is told to those who have a seat in a topic. Its slices belong to
-// who is told.
+// An Event reports how the members of a topic changed. Config.Emit owns its slices.
 type Event struct {
-	Topic  notiflux.Topic
-	Kind   Kind
-	Count  int               // of members
-	Joined []notiflux.Member // in the order of joining, at most MaxMembers
-	Left   []notiflux.Member // by Sub alone, at most MaxMembers, none of them in Joined
-	All    []notiflux.Member // sorted by Sub, at most MaxMembers, if Listed not nil
+	Topic   notiflux.Topic
+	Kind    Kind
+	Count   int               // of members
+	Joined  []notiflux.Member // in the order of joining, at most MaxMembers
+	Left    []notiflux.Member // Sub only, at most MaxMembers; none of them is in Joined
+	Members []notiflux.Member // sorted by Sub, at most MaxMembers; not nil in a Snapshot
 }
 
 // A Registry holds the members of topics. Safe for concurrent use.
 type Registry struct {
 	// Immutable after New.
-	config Config
-	few    int // with so many members they are told again
-	wake   chan struct{}
+	config        Config
+	snapshotBelow int // the number of members at which a Snapshot ends CountOnly
+	wake          chan struct{}
 
 	mu sync.Mutex
 	// Guarded by mu.
-	topics    map[notiflux.Topic]*topic // each has members
-	queue     queue                     // topics with something to tell, by due
-	lingering list.List                 // of *member, by due: each lingers equally long
-	asleep    bool                      // Run waits for until, or if that is zero for wake alone
-	until     time.Time
-	stats     Stats // but Topics
+	topics       map[notiflux.Topic]*topic // each has members
+	queue        queue                     // topics with unreported changes, ordered by due
+	disconnected list.List                 // of *member in their grace period, ordered by graceEnd
+	sleeping     bool                      // Run waits until sleepUntil, or only for wake if that is zero
+	sleepUntil   time.Time
+	stats        Stats // without Topics
 }
 
-// A Seat is one subscription's part in a member.
-type Seat struct {
+// A Reference is one subscription that keeps a member present. Safe for concurrent use.
+type Reference struct {
 	registry *Registry // immutable
 
 	// Guarded by Registry.mu.
-	member       *member // nil: it was left
-	older, newer *Seat
+	member       *member // nil after Release
+	older, newer *Reference
 	info         []byte
 }
 
 // New returns a Registry without members.
 func New(c Config) *Registry {
-	if c.Tell == nil {
-		c.Tell = func(Event) {}
+	if c.Emit == nil {
+		c.Emit = func(Event) {}
 	}
-	c.Linger = cmp.Or(c.Linger, defaultLinger)
-	// Then who lingers was told to have joined, and who leaves is told of before it can again.
-	c.Gather = min(cmp.Or(c.Gather, defaultGather), c.Linger)
+	c.GracePeriod = cmp.Or(c.GracePeriod, defaultGracePeriod)
+	// So the join of a member is reported before its grace period ends, and its leave
+	// is reported before the same Sub can leave again.
+	c.BatchDelay = min(cmp.Or(c.BatchDelay, defaultBatchDelay), c.GracePeriod)
 	c.MaxMembers = cmp.Or(c.MaxMembers, defaultMaxMembers)
-	return &Registry{config: c, few: c.MaxMembers * 4 / 5, wake: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*topic)}
+	return &Registry{config: c, snapshotBelow: c.MaxMembers * 4 / 5, wake: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*topic)}
 }
 
-// Join takes a seat for m, whose Info is its member's until a newer seat is taken, and
-// again when all newer ones were left. It does not wait for Tell. To change the Info,
-// join again and leave the seat before; that is not told.
-func (r *Registry) Join(name notiflux.Topic, m notiflux.Member) *Seat {
+// Join makes m a member of a topic and returns the reference that keeps it present.
+// The member's Info is that of its newest reference. To change it, join again and then
+// release the older reference; the registry emits no event for that. Join does not wait
+// for Config.Emit. It keeps m.Info, which must not change.
+func (r *Registry) Join(name notiflux.Topic, m notiflux.Member) *Reference {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.topics[name]
@@ -124,26 +129,27 @@ func (r *Registry) Join(name notiflux.Topic, m notiflux.Member) *Seat {
 	if p == nil {
 		p = &member{topic: t, sub: m.Sub}
 		t.members[m.Sub] = p
-		t.peak = max(t.peak, len(t.members))
+		t.capacity = max(t.capacity, len(t.members))
 		r.stats.Members++
 		r.changedLocked(p)
 	}
-	if p.lingering != nil {
-		r.lingering.Remove(p.lingering)
-		p.lingering = nil
+	if p.grace != nil {
+		r.disconnected.Remove(p.grace)
+		p.grace = nil
 	}
-	p.gone = false
-	s := &Seat{registry: r, member: p, older: p.newest, info: m.Info}
+	p.expired = false
+	s := &Reference{registry: r, member: p, older: p.newest, info: m.Info}
 	if p.newest != nil {
 		p.newest.newer = s
 	}
 	p.newest, p.info = s, m.Info
-	r.stats.Seats++
+	r.stats.References++
 	return s
 }
 
-// Leave gives the seat back; again, it does nothing. It does not wait for Tell.
-func (s *Seat) Leave() {
+// Release gives up the reference. The grace period of the member begins when its last
+// reference is released. Further calls do nothing. Release does not wait for Config.Emit.
+func (s *Reference) Release() {
 	r := s.registry
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -162,47 +168,46 @@ func (s *Seat) Leave() {
 	if p.newest != nil {
 		p.info = p.newest.info
 	} else {
-		p.due = time.Now().Add(r.config.Linger)
-		p.lingering = r.lingering.PushBack(p)
-		r.wakeLocked(p.due)
+		p.graceEnd = time.Now().Add(r.config.GracePeriod)
+		p.grace = r.disconnected.PushBack(p)
+		r.wakeLocked(p.graceEnd)
 	}
 	s.member, s.older, s.newer = nil, nil, nil
-	r.stats.Seats--
+	r.stats.References--
 }
 
-// List returns up to most members of a topic, sorted by Sub and never nil, and how
-// many there are. If there are more, it is not said which ones it returns; then an
-// event that is [Listed] gives all of them, provided that most is at least
-// MaxMembers, as soon as there are few enough.
-func (r *Registry) List(name notiflux.Topic, most int) (members []notiflux.Member, count int) {
-	members, count = r.list(name, most)
-	sortBySub(members) // Not under the lock: it takes longer than all else.
+// List returns up to limit members of a topic, sorted by Sub and never nil, and how many
+// there are in all. If there are more than limit, any of them are returned. If limit is
+// at least Config.MaxMembers, a [Snapshot] follows once there are few enough.
+func (r *Registry) List(name notiflux.Topic, limit int) (members []notiflux.Member, count int) {
+	members, count = r.unsortedList(name, limit)
+	sortBySub(members) // Without the lock: sorting takes the most time.
 	return members, count
 }
 
-func (r *Registry) list(name notiflux.Topic, most int) (members []notiflux.Member, count int) {
+func (r *Registry) unsortedList(name notiflux.Topic, limit int) (members []notiflux.Member, count int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.topics[name]
 	if t == nil {
 		return []notiflux.Member{}, 0
 	}
-	return t.list(most), len(t.members)
+	return t.list(limit), len(t.members)
 }
 
 func sortBySub(members []notiflux.Member) {
 	slices.SortFunc(members, func(a, b notiflux.Member) int { return cmp.Compare(a.Sub, b.Sub) })
 }
 
-// Stats is what a registry holds and did.
+// Stats are the figures of a [Registry].
 type Stats struct {
-	Topics  int    // with members
-	Members int    // of all topics, lingering ones included
-	Seats   int    // not left
-	Events  uint64 // told since the start
+	Topics     int    // topics with members
+	Members    int    // members of all topics, also those in their grace period
+	References int    // references that are not released
+	Events     uint64 // events emitted since the start
 }
 
-// Stats returns the figures of one moment.
+// Stats returns a consistent snapshot of the figures.
 func (r *Registry) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()

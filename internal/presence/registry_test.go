@@ -31,10 +31,10 @@ func (e told) String() string {
 		fmt.Fprintf(&b, " -%s%s", m.Sub, m.Info)
 	}
 	switch e.Kind {
-	case presence.Counted:
+	case presence.CountOnly:
 		fmt.Fprintf(&b, " =%d", e.Count)
-	case presence.Listed:
-		fmt.Fprintf(&b, " =%d %s", e.Count, subs(e.All))
+	case presence.Snapshot:
+		fmt.Fprintf(&b, " =%d %s", e.Count, subs(e.Members))
 	}
 	return b.String()
 }
@@ -58,8 +58,8 @@ type rig struct {
 // run starts a registry; call it in a bubble. It ends with the test.
 func run(t *testing.T, c presence.Config) *rig {
 	r := &rig{start: time.Now()}
-	then := c.Tell
-	c.Tell = func(e presence.Event) {
+	then := c.Emit
+	c.Emit = func(e presence.Event) {
 		r.mu.Lock()
 		r.events = append(r.events, told{e, time.Since(r.start)})
 		r.mu.Unlock()
@@ -80,7 +80,7 @@ func run(t *testing.T, c presence.Config) *rig {
 	return r
 }
 
-func (r *rig) joins(topic notiflux.Topic, sub, info string) *presence.Seat {
+func (r *rig) joins(topic notiflux.Topic, sub, info string) *presence.Reference {
 	return r.Join(topic, notiflux.Member{Sub: sub, Info: []byte(info)})
 }
 
@@ -109,7 +109,7 @@ func (r *rig) wantList(t *testing.T, topic notiflux.Topic, members ...string) {
 	}
 }
 
-func TestAMemberIsToldOnceHoweverManySeats(t *testing.T) {
+func TestAMemberIsReportedOnceHoweverManyReferences(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, presence.Config{})
 		wait(time.Hour) // idle
@@ -122,11 +122,11 @@ func TestAMemberIsToldOnceHoweverManySeats(t *testing.T) {
 		wait(time.Second)
 		r.want(t, "1h0m0.1s a +u1 +u2{}", "1h0m0.13s b +u2")
 
-		first.Leave()
-		first.Leave()
+		first.Release()
+		first.Release()
 		wait(time.Minute)
 		r.want(t)
-		second.Leave()
+		second.Release()
 		wait(10*time.Second - 50*time.Millisecond)
 		r.joins("b", "u3", "") // Both wait for their time, which is not the same.
 		wait(time.Second)
@@ -135,7 +135,7 @@ func TestAMemberIsToldOnceHoweverManySeats(t *testing.T) {
 	})
 }
 
-func TestWhoReturnsWithinTheLingerDidNotLeave(t *testing.T) {
+func TestAMemberThatReturnsInTheGracePeriodDidNotLeave(t *testing.T) {
 	for _, test := range []struct {
 		away time.Duration
 		want []string
@@ -148,10 +148,10 @@ func TestWhoReturnsWithinTheLingerDidNotLeave(t *testing.T) {
 		t.Run(test.away.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := run(t, presence.Config{})
-				seat := r.joins("a", "u1", "")
+				reference := r.joins("a", "u1", "")
 				wait(time.Second)
 				r.want(t, "100ms a +u1")
-				seat.Leave()
+				reference.Release()
 				wait(test.away)
 				r.joins("a", "u1", "")
 				r.wantList(t, "a", "u1")
@@ -162,31 +162,31 @@ func TestWhoReturnsWithinTheLingerDidNotLeave(t *testing.T) {
 	}
 }
 
-func TestInfoIsThatOfTheNewestSeat(t *testing.T) {
+func TestInfoIsThatOfTheNewestReference(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, presence.Config{})
 		one, two, three := r.joins("a", "u", "1"), r.joins("a", "u", "2"), r.joins("a", "u", "3")
 		r.wantList(t, "a", "u3")
-		two.Leave()
+		two.Release()
 		r.wantList(t, "a", "u3")
-		three.Leave()
+		three.Release()
 		r.wantList(t, "a", "u1")
 		wait(time.Second)
 		r.want(t, "100ms a +u1")
 		four := r.joins("a", "u", "4")
-		one.Leave()
-		four.Leave()
-		r.wantList(t, "a", "u4") // which is who lingers
+		one.Release()
+		four.Release()
+		r.wantList(t, "a", "u4") // which is in its grace period
 	})
 }
 
 func TestManyMembersAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, presence.Config{MaxMembers: 5})
-		var seats []*presence.Seat
+		var references []*presence.Reference
 		join := func(n int) {
 			for range n {
-				seats = append(seats, r.joins("a", fmt.Sprint("u", len(seats)), ""))
+				references = append(references, r.joins("a", fmt.Sprint("u", len(references)), ""))
 			}
 		}
 		join(5)
@@ -200,20 +200,20 @@ func TestManyMembersAreCounted(t *testing.T) {
 		join(1)
 		wait(time.Second)
 		r.want(t, "1.6s a =8")
-		seats[0].Leave()
+		references[0].Release()
 		wait(2 * time.Second)
 		join(1)
 		wait(9 * time.Second) // One came, then one left.
 		r.want(t, "4.3s a =9", "12.3s a =8")
-		for _, s := range seats[1:4] {
-			s.Leave()
+		for _, s := range references[1:4] {
+			s.Release()
 		}
 		wait(11 * time.Second)
 		r.want(t, "23.3s a =5") // More than 80 %.
-		seats[8].Leave()
+		references[8].Release()
 		wait(11 * time.Second)
 		r.want(t, "34.3s a =4 [u4 u5 u6 u7]")
-		seats[4].Leave()
+		references[4].Release()
 		join(1)
 		wait(11 * time.Second)
 		r.want(t, "35.3s a +u9", "45.3s a -u4")
@@ -225,7 +225,7 @@ func TestManyMembersAreCounted(t *testing.T) {
 func TestACutListIsFollowedByAWholeOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, presence.Config{MaxMembers: 3})
-		r.joins("a", "u1", "").Leave()
+		r.joins("a", "u1", "").Release()
 		r.joins("a", "u2", "")
 		r.joins("a", "u3", "")
 		wait(10*time.Second + 50*time.Millisecond)
@@ -241,17 +241,17 @@ func TestACutListIsFollowedByAWholeOne(t *testing.T) {
 	})
 }
 
-func TestNobodyWaitsForTell(t *testing.T) {
+func TestNobodyWaitsForEmit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, presence.Config{Tell: func(presence.Event) { time.Sleep(time.Minute) }})
+		r := run(t, presence.Config{Emit: func(presence.Event) { time.Sleep(time.Minute) }})
 		r.joins("a", "u1", "")
 		wait(time.Second)
 		before := time.Now()
-		r.joins("a", "u2", "").Leave()
+		r.joins("a", "u2", "").Release()
 		r.joins("b", "u1", "")
 		r.wantList(t, "a", "u1", "u2")
 		if d := time.Since(before); d != 0 {
-			t.Errorf("waited %v for Tell", d)
+			t.Errorf("waited %v for Emit", d)
 		}
 		wait(5 * time.Minute)
 		r.want(t, "100ms a +u1", "1m0.1s a +u2", "2m0.1s b +u1", "3m0.2s a -u2")
@@ -261,23 +261,23 @@ func TestNobodyWaitsForTell(t *testing.T) {
 func TestTopicsWithoutMembersAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, presence.Config{MaxMembers: 2})
-		var seats []*presence.Seat
+		var references []*presence.Reference
 		for i := range 100 {
 			topic := notiflux.Topic(fmt.Sprint("topic", i%10))
-			seats = append(seats, r.joins(topic, fmt.Sprint("u", i%(i/10+1)), ""), r.joins(topic, "u", ""))
+			references = append(references, r.joins(topic, fmt.Sprint("u", i%(i/10+1)), ""), r.joins(topic, "u", ""))
 		}
-		if got, want := r.Stats(), (presence.Stats{Topics: 10, Members: 75, Seats: 200}); got != want {
+		if got, want := r.Stats(), (presence.Stats{Topics: 10, Members: 75, References: 200}); got != want {
 			t.Errorf("Stats = %+v, want %+v", got, want)
 		}
 		wait(time.Second)
-		for _, s := range seats {
-			s.Leave()
+		for _, s := range references {
+			s.Release()
 		}
-		if got := r.Stats(); got.Members != 75 || got.Seats != 0 {
-			t.Errorf("Stats = %+v while all linger", got)
+		if got := r.Stats(); got.Members != 75 || got.References != 0 {
+			t.Errorf("Stats = %+v while all are in their grace period", got)
 		}
 		wait(time.Minute)
-		if got := r.Stats(); got.Topics+got.Members+got.Seats != 0 || got.Events != 20 {
+		if got := r.Stats(); got.Topics+got.Members+got.References != 0 || got.Events != 20 {
 			t.Errorf("Stats = %+v, want 20 events and nothing else", got)
 		}
 		r.wantList(t, "topic1")
@@ -297,7 +297,7 @@ func TestFewMembersNeedLittle(t *testing.T) {
 		r.joins("a", "u", "")
 		before := heap()
 		for i := range 100_000 {
-			r.joins("a", fmt.Sprint("u", i), "").Leave()
+			r.joins("a", fmt.Sprint("u", i), "").Release()
 		}
 		wait(time.Minute)
 		if got := heap() - before; got > 1<<20 {
@@ -310,7 +310,7 @@ func TestFewMembersNeedLittle(t *testing.T) {
 // However many come and go, and whether at once or one by one: until they are too
 // many, each of MaxMembers is told once, then one number a second; on the way back
 // one list of four fifths of them, and each of those once more.
-func TestAStormTellsLittle(t *testing.T) {
+func TestAStormEmitsFewEvents(t *testing.T) {
 	const members, most, few = 10_000, 1000, 800
 	for _, test := range []struct {
 		name         string
@@ -330,7 +330,7 @@ func TestAStormTellsLittle(t *testing.T) {
 					wait(time.Minute)
 					n := 0
 					for _, e := range r.events {
-						n += len(e.Joined) + len(e.Left) + len(e.All)
+						n += len(e.Joined) + len(e.Left) + len(e.Members)
 					}
 					if len(r.events) == 0 || len(r.events) > events || n > names {
 						t.Errorf("%s: %d events with %d members, want at most %d with %d", phase, len(r.events), n, events, names)
@@ -338,18 +338,18 @@ func TestAStormTellsLittle(t *testing.T) {
 					t.Logf("%s: %d events with %d members", phase, len(r.events), n)
 					r.events = nil
 				}
-				seats := make([]*presence.Seat, members)
-				for i := range seats {
-					seats[i] = r.joins("a", fmt.Sprint("u", i), "")
+				references := make([]*presence.Reference, members)
+				for i := range references {
+					references[i] = r.joins("a", fmt.Sprint("u", i), "")
 					time.Sleep(test.every)
 				}
 				check("joining", test.joins, most)
-				for i := range seats {
-					seats[i].Leave()
+				for i := range references {
+					references[i].Release()
 					time.Sleep(test.every)
 				}
 				check("leaving", test.leave, 2*few)
-				if got := r.Stats(); got.Topics+got.Members+got.Seats != 0 {
+				if got := r.Stats(); got.Topics+got.Members+got.References != 0 {
 					t.Errorf("Stats = %+v, want nothing", got)
 				}
 			})
@@ -362,11 +362,11 @@ func TestAStormTellsLittle(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	empty := make(chan bool, 1)
 	members := make(map[string]bool) // Run's
-	r := presence.New(presence.Config{Linger: time.Millisecond, Gather: 10 * time.Microsecond, MaxMembers: 4, Tell: func(e presence.Event) {
-		if e.Kind == presence.Listed {
+	r := presence.New(presence.Config{GracePeriod: time.Millisecond, BatchDelay: 10 * time.Microsecond, MaxMembers: 4, Emit: func(e presence.Event) {
+		if e.Kind == presence.Snapshot {
 			clear(members)
 		}
-		for _, m := range append(e.All, e.Joined...) {
+		for _, m := range append(e.Members, e.Joined...) {
 			if members[m.Sub] {
 				t.Errorf("%s joined and was there", m.Sub)
 			}
@@ -400,8 +400,8 @@ func TestConcurrentUse(t *testing.T) {
 				if members, count := r.List("a", 100); len(members) != count || count == 0 {
 					t.Errorf("List = %v, %d", members, count)
 				}
-				working.Go(s.Leave)
-				s.Leave()
+				working.Go(s.Release)
+				s.Release()
 			}
 		})
 	}
@@ -411,7 +411,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
-	if got := r.Stats(); got.Topics+got.Members+got.Seats != 0 || len(members) != 0 {
+	if got := r.Stats(); got.Topics+got.Members+got.References != 0 || len(members) != 0 {
 		t.Errorf("Stats = %+v, and %v are told to be there, want nobody", got, members)
 	}
 }

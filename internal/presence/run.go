@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// perTurn is how much is done before others get the lock: some 100 µs.
-const perTurn = 256
+// maxSteps bounds how long step holds the lock: about 100 µs.
+const maxSteps = 256
 
-// Run tells events until ctx ends, and returns nil. It is called once, and starts no
-// goroutine. While nothing is due it sleeps.
+// Run emits events until ctx ends and returns nil. Call it once. It starts no goroutine,
+// and sleeps while nothing is due.
 func (r *Registry) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		e, told, until := r.turn()
-		if told {
-			sortBySub(e.All)
-			r.config.Tell(e)
+		e, emit, until := r.step()
+		if emit {
+			sortBySub(e.Members)
+			r.config.Emit(e)
 			continue
 		}
 		timer.Stop()
@@ -34,62 +34,62 @@ func (r *Registry) Run(ctx context.Context) error {
 	return nil
 }
 
-// turn does what is due, up to the first event, which it returns. Without one it
-// returns when to go on; the zero time is when woken.
-func (r *Registry) turn() (e Event, told bool, until time.Time) {
+// step handles what is due, up to the first event, and returns that event. Without an
+// event it returns when to call it again; the zero time means when Run is woken.
+func (r *Registry) step() (e Event, emit bool, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asleep = false
+	r.sleeping = false
 	now := time.Now()
-	for range perTurn {
+	for range maxSteps {
 		t, p := r.nextLocked()
 		switch {
-		// In the order of time, so that who is gone was told to have joined.
-		case t != nil && !t.due.After(now) && (p == nil || !t.due.After(p.due)):
+		// In order of time, so the join of a member is emitted before it expires.
+		case t != nil && !t.due.After(now) && (p == nil || !t.due.After(p.graceEnd)):
 			r.queue.pop()
-			if e, told = r.eventLocked(t, now); told {
+			if e, emit = r.eventLocked(t, now); emit {
 				return e, true, now
 			}
-		case p != nil && !p.due.After(now):
-			r.goneLocked(p)
+		case p != nil && !p.graceEnd.After(now):
+			r.expireLocked(p)
 		default:
 			if t != nil {
 				until = t.due
 			}
-			if p != nil && (t == nil || p.due.Before(until)) {
-				until = p.due
+			if p != nil && (t == nil || p.graceEnd.Before(until)) {
+				until = p.graceEnd
 			}
-			r.asleep, r.until = true, until
+			r.sleeping, r.sleepUntil = true, until
 			return Event{}, false, until
 		}
 	}
 	return Event{}, false, now
 }
 
-// nextLocked returns the topic and the lingering member that are due first, or nil.
+// nextLocked returns the topic and the disconnected member that are due first, or nil.
 func (r *Registry) nextLocked() (t *topic, p *member) {
 	if len(r.queue) > 0 {
 		t = r.queue[0]
 	}
-	if first := r.lingering.Front(); first != nil {
+	if first := r.disconnected.Front(); first != nil {
 		p = first.Value.(*member)
 	}
 	return t, p
 }
 
-// wakeLocked sees that Run does not sleep longer than until due.
+// wakeLocked ensures that Run does not sleep past due.
 func (r *Registry) wakeLocked(due time.Time) {
-	if !r.asleep || !r.until.IsZero() && !due.Before(r.until) {
+	if !r.sleeping || !r.sleepUntil.IsZero() && !due.Before(r.sleepUntil) {
 		return
 	}
-	r.asleep = false
+	r.sleeping = false
 	select {
 	case r.wake <- struct{}{}:
-	default: // It was woken and has not seen it yet.
+	default: // A wake-up is already pending.
 	}
 }
 
-// queue is a heap, what is due first in front (container/heap).
+// queue is a heap of topics, the one due first in front (container/heap).
 type queue []*topic
 
 func (q *queue) push(t *topic) { heap.Push(q, t) }

@@ -7,58 +7,58 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// countEvery is how often the number of members is told at most.
-const countEvery = time.Second
+// countInterval is the shortest time between two CountOnly events of a topic.
+const countInterval = time.Second
 
-// A topic is its members and what is to be told of them. It has members or is in
-// the queue, else it is forgotten. Guarded by Registry.mu.
+// A topic holds its members and their unreported changes. A topic without members that
+// is not in the queue is forgotten. Guarded by Registry.mu.
 type topic struct {
-	name    notiflux.Topic
-	members map[string]*member // those present, and while changes are told also who is gone, until that is told
-	peak    int                // how many members the map has room for, as far as is known
+	name     notiflux.Topic
+	members  map[string]*member // by Sub; includes expired members until their leave is reported, unless countOnly
+	capacity int                // about how many members the map has room for
 
-	changed  []*member // may be to be told; not while counting
-	queued   bool      // it is in the queue, to be told when due
-	due      time.Time
-	counting bool      // the last event was Counted
-	counted  time.Time // when
+	changed   []*member // members whose join or leave may be unreported; unused if countOnly
+	queued    bool      // it is in the queue
+	due       time.Time
+	countOnly bool      // the last event was CountOnly
+	countedAt time.Time // the time of that event
 }
 
-// A member is all seats of a Sub in a topic. Without seats it lingers, then it is
-// gone. Guarded by Registry.mu.
+// A member is all references of a Sub in a topic. Without a reference it is in its
+// grace period, then it expires. Guarded by Registry.mu.
 type member struct {
 	topic     *topic
 	sub       string
-	info      []byte // of the newest seat, or of the last one that was left
-	newest    *Seat
-	lingering *list.Element // its place in Registry.lingering
-	due       time.Time     // when it is gone, if it lingers
-	gone      bool          // it lingered to the end, which is not told yet; that it joined is told
-	told      bool          // that it joined; means nothing while counting
+	info      []byte // of the newest reference, or of the last one that was released
+	newest    *Reference
+	grace     *list.Element // its element in Registry.disconnected; nil outside the grace period
+	graceEnd  time.Time     // if grace is not nil
+	expired   bool          // its grace period is over; its join was reported, its leave was not
+	announced bool          // its join was reported; unused if topic.countOnly
 }
 
-// changedLocked notes that p came or went, to be told when its topic is due.
+// changedLocked queues a join or leave of p for the next event of its topic.
 func (r *Registry) changedLocked(p *member) {
 	t := p.topic
-	if !t.counting {
+	if !t.countOnly {
 		t.changed = append(t.changed, p)
 	}
 	if t.queued {
 		return
 	}
-	t.queued, t.due = true, time.Now().Add(r.config.Gather)
-	if next := t.counted.Add(countEvery); t.counting && next.After(t.due) {
+	t.queued, t.due = true, time.Now().Add(r.config.BatchDelay)
+	if next := t.countedAt.Add(countInterval); t.countOnly && next.After(t.due) {
 		t.due = next
 	}
 	r.queue.push(t)
 	r.wakeLocked(t.due)
 }
 
-// goneLocked ends the lingering of p.
-func (r *Registry) goneLocked(p *member) {
-	r.lingering.Remove(p.lingering)
-	p.lingering, p.gone = nil, true
-	if p.topic.counting {
+// expireLocked ends the grace period of p.
+func (r *Registry) expireLocked(p *member) {
+	r.disconnected.Remove(p.grace)
+	p.grace, p.expired = nil, true
+	if p.topic.countOnly {
 		r.removeLocked(p)
 	}
 	r.changedLocked(p)
@@ -68,44 +68,44 @@ func (r *Registry) removeLocked(p *member) {
 	t := p.topic
 	delete(t.members, p.sub)
 	r.stats.Members--
-	// A map keeps the room that it once needed, and takes as long to walk.
-	if n := len(t.members); t.peak > 64 && n < t.peak/4 {
+	// A map never shrinks, and walking it takes time in proportion to its capacity.
+	if n := len(t.members); t.capacity > 64 && n < t.capacity/4 {
 		members := make(map[string]*member, n)
 		for sub, p := range t.members {
 			members[sub] = p
 		}
-		t.members, t.peak = members, n
+		t.members, t.capacity = members, n
 	}
 }
 
-// eventLocked returns what is to be told of t, which is due, if anything is. It
-// forgets t if nobody is left.
+// eventLocked returns the event of t, which is due, and whether there is one. It forgets
+// t if it has no members.
 func (r *Registry) eventLocked(t *topic, now time.Time) (Event, bool) {
 	e := Event{Topic: t.name}
-	// Of more, somebody may have got a list that is cut off, and needs a whole one.
-	cut := len(t.members) > r.config.MaxMembers
+	// With more members, a client may have got a truncated list and needs a Snapshot.
+	truncated := len(t.members) > r.config.MaxMembers
 	for _, p := range t.changed {
-		if p.gone {
+		if p.expired {
 			r.removeLocked(p)
 			e.Left = append(e.Left, notiflux.Member{Sub: p.sub})
 		}
 	}
 	e.Count = len(t.members)
 	switch {
-	case e.Count > r.config.MaxMembers, t.counting && e.Count > r.few:
-		e.Kind, e.Left = Counted, nil
-		t.counting, t.counted = true, now
-	case t.counting, cut:
-		e.Kind, e.Left = Listed, nil
-		t.counting = false
-		e.All = t.list(e.Count)
+	case e.Count > r.config.MaxMembers, t.countOnly && e.Count > r.snapshotBelow:
+		e.Kind, e.Left = CountOnly, nil
+		t.countOnly, t.countedAt = true, now
+	case t.countOnly, truncated:
+		e.Kind, e.Left = Snapshot, nil
+		t.countOnly = false
+		e.Members = t.list(e.Count)
 		for _, p := range t.members {
-			p.told = true
+			p.announced = true
 		}
 	default:
 		for _, p := range t.changed {
-			if !p.told {
-				p.told = true
+			if !p.announced {
+				p.announced = true
 				e.Joined = append(e.Joined, notiflux.Member{Sub: p.sub, Info: p.info})
 			}
 		}
@@ -114,16 +114,16 @@ func (r *Registry) eventLocked(t *topic, now time.Time) (Event, bool) {
 	if e.Count == 0 {
 		delete(r.topics, t.name)
 	}
-	told := e.Kind != Changed || len(e.Joined)+len(e.Left) > 0
-	if told {
+	emit := e.Kind != Changes || len(e.Joined)+len(e.Left) > 0
+	if emit {
 		r.stats.Events++
 	}
-	return e, told
+	return e, emit
 }
 
-// list returns up to most members in any order, never nil.
-func (t *topic) list(most int) []notiflux.Member {
-	members := make([]notiflux.Member, 0, max(0, min(most, len(t.members))))
+// list returns up to limit members in any order, never nil.
+func (t *topic) list(limit int) []notiflux.Member {
+	members := make([]notiflux.Member, 0, max(0, min(limit, len(t.members))))
 	for _, p := range t.members {
 		if len(members) == cap(members) {
 			break

@@ -64,7 +64,7 @@ func mustEnter(t *testing.T, s *servertest.Server, buffer int, sub, info string,
 func TestACrowdIsCounted(t *testing.T) {
 	const most, more, few = 1000, 100, 700 // members; more than most, fewer than four fifths of them
 	onBothLoops(t, func(t *testing.T, start starter) {
-		s := start(func(c *config.Serve) { c.PresenceLinger = testLinger })
+		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
 		observer := mustEnter(t, s, 0, "observer", "", "t")
 		for _, want := range []string{"authenticated", "subscribed"} {
 			if m, err := next(observer); err != nil || m.Type != want {
@@ -158,7 +158,7 @@ func TestACrowdIsCounted(t *testing.T) {
 func TestASlowMemberIsCut(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) {
-			c.PresenceLinger = gather
+			c.PresenceGrace = gather
 			c.MaxMessageBytes, c.HistoryBytes, c.HistoryMessages, c.MaxLagBytes = 4<<10, 8<<10, 2, 128<<10
 		})
 		var topics []notiflux.Topic

@@ -146,7 +146,7 @@ func TestStreamsAreExcluded(t *testing.T) {
 func TestUntilHoldsWhileMessagesCome(t *testing.T) {
 	seeded()
 	onBothLoops(t, func(t *testing.T, start starter) {
-		s := start(func(c *config.Serve) { c.PresenceLinger = testLinger })
+		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
 		recorder := new(delivery.Recorder)
 		all, stay := invite(t, s, recorder, 5)
 		until := time.Now().Truncate(time.Second).Add(3 * time.Second)
@@ -161,7 +161,7 @@ func TestUntilHoldsWhileMessagesCome(t *testing.T) {
 			close(stay)
 		})
 		log := recorder.Log(0)
-		log.Linger = testLinger
+		log.Linger = testGrace
 		report(t, delivery.Check(log))
 		ended, received := 0, 0
 		for _, c := range log.Clients {

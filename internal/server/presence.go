@@ -15,13 +15,13 @@ const maxMembersTold = 100
 func (s *Server) tell(e presence.Event) {
 	var notices [][]byte
 	switch e.Kind {
-	case presence.Counted:
+	case presence.CountOnly:
 		s.hub.NotifyWhole(e.Topic, s.appendPresence(e, nil))
 		return
-	case presence.Listed:
-		s.hub.NotifyWhole(e.Topic, s.appendPresence(e, e.All))
+	case presence.Snapshot:
+		s.hub.NotifyWhole(e.Topic, s.appendPresence(e, e.Members))
 		return
-	case presence.Changed:
+	case presence.Changes:
 		for members := range slices.Chunk(e.Left, maxMembersTold) {
 			notices = append(notices, wire.AppendLeave(nil, e.Topic, members))
 		}

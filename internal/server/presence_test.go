@@ -30,12 +30,12 @@ import (
 var visits = flag.Int("visits", 1000, "how often guests of TestPresenceEndsAsItIs connect on a kind of loop")
 
 const (
-	guests     = 60
-	guestSubs  = 40 // some are two guests
-	guestRate  = 20 // messages per second and topic
-	gather     = 100 * time.Millisecond
-	testLinger = 400 * time.Millisecond // the server's is 10 s, and no test waits that long
-	settled    = testLinger + 10*gather // until all is told
+	guests    = 60
+	guestSubs = 40 // some are two guests
+	guestRate = 20 // messages per second and topic
+	gather    = 100 * time.Millisecond
+	testGrace = 400 * time.Millisecond // the server's is 10 s, and no test waits that long
+	settled   = testGrace + 10*gather  // until all is told
 )
 
 var guestTopics = append(slices.Clone(cutTopics), "attic", "cellar")
@@ -80,7 +80,7 @@ func (g *guest) visit(arrived func()) {
 	g.wire, g.asks, g.here, g.leaves, g.questions = w, nil, make(map[notiflux.Topic]bool), false, 0
 	info, until := `{"last":true}`, time.Now().Add(time.Minute)
 	if arrived == nil {
-		info, until = `{"last":false}`, time.Now().Add(time.Duration(g.random.Int64N(int64(testLinger))))
+		info, until = `{"last":false}`, time.Now().Add(time.Duration(g.random.Int64N(int64(testGrace))))
 		switch g.random.IntN(8) {
 		case 0:
 			w.in = g.random.IntN(2000)
@@ -290,7 +290,7 @@ func (g *guest) presence(m told) error {
 func TestPresenceEndsAsItIs(t *testing.T) {
 	seeded()
 	onBothLoops(t, func(t *testing.T, start starter) {
-		s := start(func(c *config.Serve) { c.PresenceLinger = testLinger })
+		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
 		recorder := new(delivery.Recorder)
 		p := newPress(t, s, recorder)
 		p.rate = guestRate
@@ -300,7 +300,7 @@ func TestPresenceEndsAsItIs(t *testing.T) {
 		each(all, func(g *guest) {
 			for range (*visits + guests - 1) / guests {
 				g.visit(nil)
-				<-time.After(time.Duration(g.random.Int64N(int64(testLinger) * 2 / int64(1+g.random.IntN(4)))))
+				<-time.After(time.Duration(g.random.Int64N(int64(testGrace) * 2 / int64(1+g.random.IntN(4)))))
 			}
 		})
 		s.Subscribe("attic") // One who is no member.
@@ -313,7 +313,7 @@ func TestPresenceEndsAsItIs(t *testing.T) {
 			close(stay)
 		})
 		log := recorder.Log(0)
-		log.Linger = testLinger
+		log.Linger = testGrace
 		report(t, delivery.Check(log))
 
 		most, frames, leaves := 0, 0, 0
@@ -448,9 +448,9 @@ func TestListsAndCountsAreWhole(t *testing.T) {
 		event presence.Event
 		whole bool
 	}{
-		"list":  {presence.Event{Kind: presence.Listed, Count: 1, All: members}, true},
-		"count": {presence.Event{Kind: presence.Counted, Count: 2000}, true},
-		"moves": {presence.Event{Kind: presence.Changed, Joined: members}, false},
+		"list":  {presence.Event{Kind: presence.Snapshot, Count: 1, Members: members}, true},
+		"count": {presence.Event{Kind: presence.CountOnly, Count: 2000}, true},
+		"moves": {presence.Event{Kind: presence.Changes, Joined: members}, false},
 	} {
 		c.event.Topic = notiflux.Topic(name)
 		notices, err := server.Tell(s, c.event)

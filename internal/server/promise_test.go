@@ -79,7 +79,7 @@ func TestRestartIsTold(t *testing.T) {
 func TestCountersAddUp(t *testing.T) {
 	seeded()
 	onBothLoops(t, func(t *testing.T, start starter) {
-		s := start(func(c *config.Serve) { c.PresenceLinger = testLinger })
+		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
 		recorder := new(delivery.Recorder)
 		all, stay := invite(t, s, recorder, guests)
 		p := newPress(t, s, recorder)
@@ -106,7 +106,7 @@ func TestCountersAddUp(t *testing.T) {
 		for i, c := range log.Clients {
 			log.Clients[i].Events = c.Events[:len(c.Events)-2]
 		}
-		log.Linger = testLinger
+		log.Linger = testGrace
 		log.Counters = &delivery.Counters{
 			Broadcasts: counter(t, s, `notiflux_broadcasts_total{result="accepted"}`),
 			Messages:   counter(t, s, "notiflux_messages_total"),

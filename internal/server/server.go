@@ -135,7 +135,7 @@ func (s *Server) build(keys *auth.Keys) {
 	})
 	memory := broker.NewMemory(s.hub, broker.Config{MaxKeyBytes: int64(c.MaxKeyBytes)})
 	s.broker, s.keyBytes = memory, memory.KeyBytes
-	s.presence = presence.New(presence.Config{Tell: s.tell, Linger: c.PresenceLinger})
+	s.presence = presence.New(presence.Config{Emit: s.tell, GracePeriod: c.PresenceGrace})
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = verifier{s.verifier, s.verifying}

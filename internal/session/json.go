@@ -31,7 +31,7 @@ type jsonState struct {
 	reply *reply // under way, commands wait for it; nil: there is none
 
 	connection notiflux.Connection
-	seats      map[notiflux.Topic]*presence.Seat // where the client is a member; nil: nowhere
+	seats      map[notiflux.Topic]*presence.Reference // where the client is a member; nil: nowhere
 }
 
 // A Credential is what became of the token that a client connected with. The zero

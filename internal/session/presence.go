@@ -26,7 +26,7 @@ func (s *Session) attend(topic notiflux.Topic, claims *auth.Claims) error {
 	seat := s.group.config.Presence.Join(topic, notiflux.Member{Sub: claims.Subject, Info: info})
 	s.absentSeat(topic) // After the new one is taken: the member stays.
 	if s.json.seats == nil {
-		s.json.seats = make(map[notiflux.Topic]*presence.Seat)
+		s.json.seats = make(map[notiflux.Topic]*presence.Reference)
 	}
 	s.json.seats[topic] = seat
 	return nil
@@ -43,7 +43,7 @@ func (s *Session) absent(topic notiflux.Topic) {
 
 func (s *Session) absentSeat(topic notiflux.Topic) {
 	if seat := s.json.seats[topic]; seat != nil {
-		seat.Leave()
+		seat.Release()
 		delete(s.json.seats, topic)
 	}
 }

@@ -70,7 +70,7 @@ func TestJSONPresence(t *testing.T) {
 	if members, _ := w.presence.List("a", 10); len(members) != 2 {
 		t.Errorf("members %v: who left stays for a while", members)
 	}
-	if n := w.presence.Stats().Seats; n != 1 {
+	if n := w.presence.Stats().References; n != 1 {
 		t.Errorf("%d seats, want that of ann", n)
 	}
 	// Adding it later, and again, is one seat; so is a newer token.
@@ -80,13 +80,13 @@ func TestJSONPresence(t *testing.T) {
 		[]string{`{"type":"subscribe","topics":["a"],"presence":true,"token":"` + w.user("deaf", `{"v":2}`, never) + `"}`, again},
 		[]string{`{"type":"subscribe","topics":["a"]}`, again},
 	)
-	if members, _ := w.presence.List("a", 10); len(members) != 3 || string(members[2].Info) != `{"v":2}` || w.presence.Stats().Seats != 2 {
-		t.Errorf("members %v, %d seats", members, w.presence.Stats().Seats)
+	if members, _ := w.presence.List("a", 10); len(members) != 3 || string(members[2].Info) != `{"v":2}` || w.presence.Stats().References != 2 {
+		t.Errorf("members %v, %d seats", members, w.presence.Stats().References)
 	}
 	for _, c := range []*client{ann, bob, deaf} {
 		c.leave()
 	}
-	if got := w.presence.Stats(); got.Seats != 0 || w.stats.Subscriptions.Load() != 0 {
+	if got := w.presence.Stats(); got.References != 0 || w.stats.Subscriptions.Load() != 0 {
 		t.Errorf("left: %+v, %d subscriptions", got, w.stats.Subscriptions.Load())
 	}
 }
@@ -160,7 +160,7 @@ func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 	if slow.code != wire.CloseTooSlow || fast.code != 0 {
 		t.Errorf("close codes %d and %d, want %d and none", slow.code, fast.code, wire.CloseTooSlow)
 	}
-	if n, seats := w.stats.Subscriptions.Load(), w.presence.Stats().Seats; n != 2 || seats != 1 {
+	if n, seats := w.stats.Subscriptions.Load(), w.presence.Stats().References; n != 2 || seats != 1 {
 		t.Errorf("%d subscriptions and %d seats, want those of the other one", n, seats)
 	}
 }
@@ -240,8 +240,8 @@ func TestJSONPresenceCounts(t *testing.T) {
 	c.exchange(t, []string{`{"type":"subscribe","topics":["a","b"],"presence":true}`,
 		`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}},` +
 			`"refused":{"b":{"code":"too_many","message":"topic limit of the connection reached (3): unsubscribe from one, or open another connection"}}}`})
-	if w.presence.Stats().Seats != 1 {
-		t.Errorf("%d seats, want 1", w.presence.Stats().Seats)
+	if w.presence.Stats().References != 1 {
+		t.Errorf("%d seats, want 1", w.presence.Stats().References)
 	}
 }
 
@@ -327,7 +327,7 @@ func TestUntil(t *testing.T) {
 		if got := stream.stream(); got != want || stream.code != wire.CloseNormal {
 			t.Errorf("a stream: %d\n%s\nwant\n%s", stream.code, got, want)
 		}
-		if w.presence.Stats().Seats != 0 {
+		if w.presence.Stats().References != 0 {
 			t.Error("presence outlives its subscription")
 		}
 		ended := `"code":"token_expired","message":"subscriptions with this token ended at ` + minute.UTC().Format(time.RFC3339) + `"`
@@ -377,7 +377,7 @@ func TestJSONPresenceWithoutRoom(t *testing.T) {
 		[]string{`PUBLISH a y`, `{"type":"message","topic":"a","position":"E:2","time":0,"data":"y"}`},
 	)
 	c.leave()
-	if w.stats.Subscriptions.Load() != 0 || w.presence.Stats().Seats != 0 {
+	if w.stats.Subscriptions.Load() != 0 || w.presence.Stats().References != 0 {
 		t.Errorf("left: %d subscriptions, %+v", w.stats.Subscriptions.Load(), w.presence.Stats())
 	}
 }
