@@ -24,25 +24,24 @@ var allowed = map[string][]string{
 	".":                          {},
 	"internal/strictjson":        {"."},
 	"internal/wire":              {".", "internal/strictjson"},
-	"internal/topiclog":          {"."},
 	"internal/auth":              {".", "internal/strictjson"},
 	"internal/origin":            {},
 	"internal/config":            {},
 	"internal/metrics":           {},
-	"internal/hub":               {".", "internal/topiclog"},
+	"internal/topic":             {"."},
 	"internal/broker":            {"."},
-	"internal/broker/brokertest": {".", "internal/broker", "internal/hub", "internal/topiclog"},
+	"internal/broker/brokertest": {".", "internal/broker", "internal/topic"},
 	"internal/listen":            {".", "internal/config"},
 	"internal/loop":              {},
 	"internal/worker":            {},
 	"internal/presence":          {"."},
-	"internal/answer":            {".", "internal/hub", "internal/topiclog", "internal/wire"},
-	"internal/session":           {".", "internal/answer", "internal/auth", "internal/hub", "internal/presence", "internal/topiclog", "internal/wire"},
+	"internal/answer":            {".", "internal/topic", "internal/wire"},
+	"internal/session":           {".", "internal/answer", "internal/auth", "internal/topic", "internal/presence", "internal/wire"},
 	"internal/transport":         {".", "internal/wire"},
-	"internal/httpapi":           {".", "internal/answer", "internal/auth", "internal/hub", "internal/origin", "internal/presence", "internal/strictjson", "internal/wire"},
+	"internal/httpapi":           {".", "internal/answer", "internal/auth", "internal/topic", "internal/origin", "internal/presence", "internal/strictjson", "internal/wire"},
 	"internal/bench":             {".", "internal/auth"},
-	"internal/server": {".", "docs", "internal/httpapi", "internal/auth", "internal/broker", "internal/config", "internal/hub", "internal/listen", "internal/loop",
-		"internal/metrics", "internal/origin", "internal/presence", "internal/session", "internal/topiclog", "internal/transport", "internal/wire", "internal/worker"},
+	"internal/server": {".", "docs", "internal/httpapi", "internal/auth", "internal/broker", "internal/config", "internal/topic", "internal/listen", "internal/loop",
+		"internal/metrics", "internal/origin", "internal/presence", "internal/session", "internal/transport", "internal/wire", "internal/worker"},
 	"docs":         {},
 	"client":       {"."},
 	"cmd/notiflux": {".", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
@@ -58,7 +57,7 @@ var allowed = map[string][]string{
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{".", "internal/topiclog", "internal/hub", "internal/broker", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet"}
+var standardOnly = []string{".", "internal/topic", "internal/broker", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet"}
 
 const (
 	maxFileLines     = 600

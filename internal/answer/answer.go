@@ -18,8 +18,7 @@ import (
 	"context"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -40,8 +39,8 @@ type Messages struct {
 
 // A span is messages that follow each other in a log.
 type span struct {
-	topic  *hub.Topic
-	cursor topiclog.Cursor // of the first one
+	topic  *topic.Topic
+	cursor topic.Cursor // of the first one
 	count  int
 }
 
@@ -58,7 +57,7 @@ const checkEvery = 64 << 10
 // Take adds messages of t from c on, not more than most, nor than there is room for,
 // and returns the cursor behind them. It stops when ctx ends. Afterwards the count of
 // messages taken is in n.
-func (m *Messages) Take(ctx context.Context, t *hub.Topic, c topiclog.Cursor, most int) (next topiclog.Cursor, n int) {
+func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, most int) (next topic.Cursor, n int) {
 	s := span{topic: t, cursor: c}
 	unchecked := 0
 	for s.count < most && !m.Full() {
@@ -84,7 +83,7 @@ func (m *Messages) Take(ctx context.Context, t *hub.Topic, c topiclog.Cursor, mo
 
 // History takes what a history of h fits of the messages, and returns how the answer
 // ends.
-func (m *Messages) History(ctx context.Context, h hub.History) wire.PageEnd {
+func (m *Messages) History(ctx context.Context, h topic.History) wire.PageEnd {
 	end := wire.PageEnd{Position: h.Position, Recovered: h.Recovered, More: h.More}
 	if h.Count == 0 {
 		return end
@@ -183,7 +182,7 @@ func (a *Answer) beginMessage(dst []byte) []byte {
 	entry, next, _ := s.cursor.Next()
 	s.cursor, s.count = next, s.count-1
 	if s.count == 0 {
-		s.topic, s.cursor = nil, topiclog.Cursor{} // It would keep what comes after.
+		s.topic, s.cursor = nil, topic.Cursor{} // It would keep what comes after.
 		a.spans = a.spans[1:]
 	}
 	dst, a.under = wire.BeginMessage(dst, entry.Message())
@@ -207,7 +206,7 @@ func (a *Answer) Lag() (bytes uint64) {
 }
 
 // Message returns the message at c, nil at the tail.
-func Message(c topiclog.Cursor) *notiflux.Message {
+func Message(c topic.Cursor) *notiflux.Message {
 	if entry, _, ok := c.Next(); ok {
 		return entry.Message()
 	}

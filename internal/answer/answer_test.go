@@ -11,8 +11,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -20,20 +19,20 @@ import (
 // the messages of its topics, in order, up to its limits.
 func TestAnAnswerInPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h, offset := hub.New(hub.Config{Epoch: "E"}), uint64(0)
-		topics := []notiflux.Topic{"a", `"b"`, "empty"}
+		topics, offset := topic.New(topic.Config{Epoch: "E"}), uint64(0)
+		names := []notiflux.Topic{"a", `"b"`, "empty"}
 		var published [3][]string
 		for range rapid.IntRange(0, 12).Draw(t, "messages") {
 			i := rapid.IntRange(0, 1).Draw(t, "topic")
 			text := strings.Repeat(rapid.SampledFrom([]string{"x", "\x01", "é😀", "\u2028", ""}).Draw(t, "text"), rapid.IntRange(0, 60_000).Draw(t, "length"))
 			published[i] = append(published[i], text)
-			h.Append([]notiflux.Publication{{Topic: topics[i], Body: notiflux.Body{Data: []byte(text)}}}, func() uint64 { offset++; return offset })
+			topics.Append([]notiflux.Publication{{Topic: names[i], Body: notiflux.Body{Data: []byte(text)}}}, func() uint64 { offset++; return offset })
 		}
 		want := slices.Concat(published[:]...)
 		limit := rapid.IntRange(0, 15).Draw(t, "limit")
 		messages, taken := answer.UpTo(limit), 0
-		for _, name := range topics {
-			if place := h.History(name, notiflux.Position{Epoch: "E"}, 1000); place.Topic != nil {
+		for _, name := range names {
+			if place := topics.History(name, notiflux.Position{Epoch: "E"}, 1000); place.Topic != nil {
 				_, n := messages.Take(t.Context(), place.Topic, place.Cursor, place.Count)
 				taken += n
 			}
@@ -66,21 +65,21 @@ func TestAnAnswerInPieces(t *testing.T) {
 
 // What the log dropped since, and an answer still has to give, is its lag.
 func TestTheLagOfAnAnswer(t *testing.T) {
-	h, offset := hub.New(hub.Config{Epoch: "E", PerTopic: topiclog.Limits{Count: 10}}), uint64(0)
+	topics, offset := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Count: 10}}), uint64(0)
 	publish := func() {
 		for range 10 {
-			h.Append([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { offset++; return offset })
+			topics.Append([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { offset++; return offset })
 		}
 	}
 	publish()
 	messages := answer.UpTo(1000)
-	end := messages.History(t.Context(), h.History("a", notiflux.Position{}, 1000))
+	end := messages.History(t.Context(), topics.History("a", notiflux.Position{}, 1000))
 	a := messages.Answer(nil, wire.AppendPageEnd(nil, end))
 	if a.Lag() != 0 {
 		t.Errorf("a lag of %d while the log has everything", a.Lag())
 	}
 	publish()
-	if want := uint64(10 * (10_000 + topiclog.Overhead)); a.Lag() != want {
+	if want := uint64(10 * (10_000 + topic.Overhead)); a.Lag() != want {
 		t.Errorf("a lag of %d when the log has nothing of it, want %d", a.Lag(), want)
 	}
 	for a.Len() > 0 {
@@ -93,10 +92,10 @@ func TestTheLagOfAnAnswer(t *testing.T) {
 
 // The least room is enough for every piece, of messages and of members.
 func TestAnAnswerInTheLeastRoom(t *testing.T) {
-	h := hub.New(hub.Config{Epoch: "E"})
-	h.Append([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: []byte("x")}}, {Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { return 1 })
+	topics := topic.New(topic.Config{Epoch: "E"})
+	topics.Append([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: []byte("x")}}, {Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { return 1 })
 	messages := answer.UpTo(10)
-	messages.History(t.Context(), h.History("a", notiflux.Position{}, 10))
+	messages.History(t.Context(), topics.History("a", notiflux.Position{}, 10))
 	members := []notiflux.Member{{Sub: "a"}, {Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}}
 	for name, a := range map[string]*answer.Answer{
 		"messages": messages.Answer(nil, []byte("]")),

@@ -10,8 +10,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // oneEach returns n publications with a key, each of a subject of its own.
@@ -27,7 +26,7 @@ func oneEach(n int) []notiflux.Publication {
 func TestKeysGiveTheirMemoryBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
-		b := broker.NewMemory(hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 1}}), broker.Config{})
+		b := broker.NewMemory(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), broker.Config{})
 		before := heap()
 		b.Publish(t.Context(), oneEach(n))
 		if held := broker.KeysForTest(b); held != n {
@@ -45,7 +44,7 @@ func TestKeysGiveTheirMemoryBack(t *testing.T) {
 // The keys of one request do not go beyond the limit, whoever they belong to.
 func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
 	const limit = 100_000
-	b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{MaxKeyBytes: limit})
+	b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{MaxKeyBytes: limit})
 	ps := oneEach(1000)
 	b.Publish(t.Context(), ps)
 	if n := b.KeyBytes(); n > limit || n < limit*9/10 {
@@ -58,7 +57,7 @@ func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
 
 // Messages that were not published leave nothing behind of their keys and subjects.
 func TestFailedKeysCountNothing(t *testing.T) {
-	h := heldHub{hub.New(hub.Config{}), make(chan error, 1)}
+	h := heldHub{topic.New(topic.Config{}), make(chan error, 1)}
 	h.let <- notiflux.Errorf(notiflux.OverCapacity, "full")
 	b := broker.NewMemory(h, broker.Config{})
 	b.Publish(t.Context(), oneEach(10))
@@ -69,7 +68,7 @@ func TestFailedKeysCountNothing(t *testing.T) {
 
 func TestAHugeKeyLimitRefusesNothing(t *testing.T) {
 	for _, limit := range []int64{1 << 61, 1 << 62, math.MaxInt64} {
-		b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{MaxKeyBytes: limit})
+		b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{MaxKeyBytes: limit})
 		for i := range 3 {
 			if err := publishAs(b, "s", fmt.Sprint(i)); err != nil {
 				t.Errorf("limit %d: %v", limit, err)
@@ -81,7 +80,7 @@ func TestAHugeKeyLimitRefusesNothing(t *testing.T) {
 // A key counts for its time after the message was ordered, however long that took.
 func TestASlowKeyCountsForItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := heldHub{hub.New(hub.Config{}), make(chan error)}
+		h := heldHub{topic.New(topic.Config{}), make(chan error)}
 		b := broker.NewMemory(h, broker.Config{})
 		result := make(chan notiflux.Publication, 1)
 		go func() { result <- publishKey(t, b, "k") }()

@@ -11,8 +11,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 func publishKey(t *testing.T, b *broker.Memory, key string) notiflux.Publication {
@@ -23,7 +22,7 @@ func publishKey(t *testing.T, b *broker.Memory, key string) notiflux.Publication
 
 func TestKeysCountForTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{})
+		b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{})
 		first := publishKey(t, b, "k")
 		time.Sleep(broker.KeyTime - time.Second)
 		if again := publishKey(t, b, "k"); again.Position != first.Position {
@@ -38,7 +37,7 @@ func TestKeysCountForTheirTime(t *testing.T) {
 
 // heldHub orders nothing new until it is let, or fails.
 type heldHub struct {
-	*hub.Hub
+	*topic.Topics
 	let chan error
 }
 
@@ -52,14 +51,14 @@ func (h heldHub) Append(ps []notiflux.Publication, offset func() uint64) {
 		}
 		return
 	}
-	h.Hub.Append(ps, offset)
+	h.Topics.Append(ps, offset)
 }
 
 // While the first is under way, another one waits for what becomes of it.
 func TestTheSecondOfAKeyWaits(t *testing.T) {
 	for _, failure := range []error{nil, notiflux.Errorf(notiflux.OverCapacity, "full")} {
 		synctest.Test(t, func(t *testing.T) {
-			h := heldHub{hub.New(hub.Config{}), make(chan error)}
+			h := heldHub{topic.New(topic.Config{}), make(chan error)}
 			b := broker.NewMemory(h, broker.Config{})
 			results := make(chan notiflux.Publication, 3)
 			publish := func(ctx context.Context) {
@@ -112,7 +111,7 @@ func refused(err error) bool {
 // Too many keys are refused, and none is forgotten early.
 func TestKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{MaxKeyBytes: 2*broker.SubjectBytes + 16*broker.KeyBytes})
+		b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{MaxKeyBytes: 2*broker.SubjectBytes + 16*broker.KeyBytes})
 		n := 0
 		for ; ; n++ {
 			err := publishAs(b, "", fmt.Sprint(n))
@@ -143,7 +142,7 @@ func TestKeysAreBounded(t *testing.T) {
 // However many keys one subject publishes, there is room for those of others.
 func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
 	const room = 10_000 * broker.KeyBytes
-	b := broker.NewMemory(hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 1}}), broker.Config{MaxKeyBytes: room})
+	b := broker.NewMemory(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), broker.Config{MaxKeyBytes: room})
 	fill := func(subject string) (n int64) {
 		for ; ; n++ {
 			if err := publishAs(b, subject, fmt.Sprint(subject, n)); refused(err) {
@@ -168,7 +167,7 @@ func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
 
 // What keys count is not less than what they take.
 func TestKeysTakeWhatTheyCount(t *testing.T) {
-	b := broker.NewMemory(hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 1}}), broker.Config{})
+	b := broker.NewMemory(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), broker.Config{})
 	before := heap()
 	for i := range 100_000 {
 		if err := publishAs(b, fmt.Sprint("subject ", i%1000), fmt.Sprint("a key that is a good deal longer than what is kept of it ", i)); err != nil {
@@ -191,7 +190,7 @@ func heap() int64 {
 // A key whose message is being ordered is not forgotten, however long that takes.
 func TestAPendingKeyIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := heldHub{hub.New(hub.Config{}), make(chan error)}
+		h := heldHub{topic.New(topic.Config{}), make(chan error)}
 		b := broker.NewMemory(h, broker.Config{})
 		results := make(chan notiflux.Publication, 2)
 		publish := func() { results <- publishKey(t, b, "k") }
@@ -207,10 +206,10 @@ func TestAPendingKeyIsNotForgotten(t *testing.T) {
 }
 
 // panickingHub orders the first message of a call, and panics at the second.
-type panickingHub struct{ *hub.Hub }
+type panickingHub struct{ *topic.Topics }
 
 func (h panickingHub) Append(ps []notiflux.Publication, offset func() uint64) {
-	h.Hub.Append(ps[:1], offset)
+	h.Topics.Append(ps[:1], offset)
 	if len(ps) > 1 {
 		panic("a fault")
 	}
@@ -218,7 +217,7 @@ func (h panickingHub) Append(ps []notiflux.Publication, offset func() uint64) {
 
 // After a panic, nobody waits for a key. What was ordered stays so; the rest is free.
 func TestAPanicLeavesNoKeyPending(t *testing.T) {
-	topics := hub.New(hub.Config{})
+	topics := topic.New(topic.Config{})
 	b := broker.NewMemory(panickingHub{topics}, broker.Config{})
 	ps := []notiflux.Publication{{Topic: "t", Key: "ordered"}, {Topic: "t", Key: "lost"}}
 	func() {
@@ -242,7 +241,7 @@ func TestAPanicLeavesNoKeyPending(t *testing.T) {
 
 // Close waits for what is being ordered, and nothing is ordered after it.
 func TestCloseWaitsForPublish(t *testing.T) {
-	h := heldHub{hub.New(hub.Config{}), make(chan error)}
+	h := heldHub{topic.New(topic.Config{}), make(chan error)}
 	b := broker.NewMemory(h, broker.Config{})
 	result := make(chan notiflux.Publication, 1)
 	go func() { result <- publishKey(t, b, "k") }()
@@ -275,7 +274,7 @@ func TestCloseWaitsForPublish(t *testing.T) {
 // Keys go in time, also when nobody publishes.
 func TestKeysGoByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker.NewMemory(hub.New(hub.Config{}), broker.Config{})
+		b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{})
 		for i := range 100 {
 			publishKey(t, b, fmt.Sprint(i))
 			time.Sleep(time.Second)

@@ -6,11 +6,13 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest"
-	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 func TestMemory(t *testing.T) {
-	brokertest.Run(t, func(_ *testing.T, h *hub.Hub) broker.Broker { return broker.NewMemory(h, broker.Config{}) })
+	brokertest.Run(t, func(_ *testing.T, topics *topic.Topics) broker.Broker {
+		return broker.NewMemory(topics, broker.Config{})
+	})
 }
 
 func TestEpochIsNewEachTime(t *testing.T) {

@@ -10,7 +10,7 @@
 //
 // and the first of them that finds a fault answers. So a publisher with both a
 // broken body and a bad token is told of the body. Requests to read go from
-// their query to their token in the same way, and then to the hub.
+// their query to their token in the same way, and then to the topics.
 //
 // Invariants: what was answered with 200 was ordered by the [Publisher] before.
 // An answer to a reader tells where to go on: nothing lies between what it was
@@ -35,9 +35,9 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -66,11 +66,11 @@ type Verifier interface {
 }
 
 // A Config is what an API is made of. Publisher and Verifier are required, and
-// Hub for the routes that read.
+// Topics for the routes that read.
 type Config struct {
 	Publisher       Publisher
 	Verifier        Verifier
-	Hub             *hub.Hub
+	Topics          *topic.Topics
 	Presence        *presence.Registry // for the route of this name
 	MaxMessageBytes int                // of Body.Data; 0: 64 KiB
 	MaxBodyBytes    int64              // of a request; 0: 1 MiB
@@ -95,7 +95,7 @@ type API struct {
 	// Immutable after New.
 	publisher Publisher
 	verifier  Verifier
-	hub       *hub.Hub
+	topics    *topic.Topics
 	presence  *presence.Registry
 	limits    limits
 	ready     func() error
@@ -124,7 +124,7 @@ func New(c Config) *API {
 	a := &API{
 		publisher: c.Publisher,
 		verifier:  c.Verifier,
-		hub:       c.Hub,
+		topics:    c.Topics,
 		presence:  c.Presence,
 		limits:    limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes},
 		ready:     c.Ready,

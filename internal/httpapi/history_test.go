@@ -13,27 +13,26 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // epoch is that of the hubs here.
 const epoch = "E"
 
-// A reader is a service with a hub whose topics keep some messages, and a token
+// A reader is a service whose topics keep some messages, and a token
 // to read a, b and c.
 type reader struct {
 	*service
-	hub    *hub.Hub
+	topics *topic.Topics
 	broker *broker.Memory
 	bearer string
 }
 
 func newReader(t testing.TB, keep int, c httpapi.Config) *reader {
 	t.Helper()
-	r := &reader{hub: hub.New(hub.Config{Epoch: epoch, PerTopic: topiclog.Limits{Count: keep}})}
-	r.broker = broker.NewMemory(r.hub, broker.Config{})
-	c.Hub = r.hub
+	r := &reader{topics: topic.New(topic.Config{Epoch: epoch, PerTopic: topic.Limits{Count: keep}})}
+	r.broker = broker.NewMemory(r.topics, broker.Config{})
+	c.Topics = r.topics
 	r.service = newHandler(t, c)
 	r.bearer = "Bearer " + token(t, r.signer, auth.Subscribe, "a", "b", "c")
 	return r

@@ -9,7 +9,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
-	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -59,7 +59,7 @@ func (a *API) parsePoll(r *http.Request) (s pollRequest, err error) {
 	if err != nil {
 		return pollRequest{}, err
 	}
-	if s.StreamRequest, err = a.parseStarts(q, r.Header); err != nil {
+	if s.StreamRequest, err = a.parseResumePoints(q, r.Header); err != nil {
 		return pollRequest{}, err
 	}
 	if s.limit, err = parseNumber(q, "limit", maxMessages, maxMessages); err != nil {
@@ -74,9 +74,9 @@ func (a *API) parsePoll(r *http.Request) (s pollRequest, err error) {
 // reads them, so that no message falls between.
 type poll struct {
 	// Owned by the request's goroutine.
-	hub       *hub.Hub
-	topics    []*hub.Topic
-	places    []hub.Place // of topics; they move on as messages are taken
+	topics    *topic.Topics
+	joined    []*topic.Topic
+	places    []topic.Resumed // of topics; they move on as messages are taken
 	recovered bool
 	due       bool // there is something to answer with
 
@@ -96,10 +96,10 @@ func (w waker) Wake() {
 
 // poll returns what there is to answer, once there is something or the wait is over.
 func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
-	p := &poll{hub: a.hub, recovered: true, news: make(waker, 1)}
+	p := &poll{topics: a.topics, recovered: true, news: make(waker, 1)}
 	defer p.leave()
 	for i, topic := range s.Topics {
-		if err := p.join(topic, s.Starts[i]); err != nil {
+		if err := p.join(topic, s.ResumePoints[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -111,20 +111,20 @@ func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
 	return p, nil
 }
 
-func (p *poll) join(name notiflux.Topic, start hub.Start) error {
-	topic, place, err := p.hub.Join(name, p.news, start)
+func (p *poll) join(name notiflux.Topic, point topic.ResumePoint) error {
+	t, resumed, err := p.topics.Join(name, p.news, point)
 	if err != nil {
 		return err
 	}
-	p.topics, p.places = append(p.topics, topic), append(p.places, place)
-	p.recovered = p.recovered && place.Recovered
-	p.due = p.due || place.Replay > 0 || !place.Recovered || start.Since.Epoch == ""
+	p.joined, p.places = append(p.joined, t), append(p.places, resumed)
+	p.recovered = p.recovered && resumed.Recovered
+	p.due = p.due || resumed.Replay > 0 || !resumed.Recovered || point.Since.Epoch == ""
 	return nil
 }
 
 func (p *poll) leave() {
-	for _, topic := range p.topics {
-		p.hub.Leave(topic, p.news)
+	for _, t := range p.joined {
+		p.topics.Leave(t, p.news)
 	}
 }
 
@@ -178,7 +178,7 @@ func (a *API) untilLook(wait time.Duration, until time.Time) time.Duration {
 // for. If a topic would get nothing that way although it has messages, those come first
 // whose messages wait longest: so no topic starves beside busy ones.
 func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
-	order := make([]int, len(p.topics))
+	order := make([]int, len(p.joined))
 	for i := range order {
 		order[i] = i
 	}
@@ -190,19 +190,19 @@ func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 		messages, places, _ = p.take(ctx, limit, order)
 	}
 	p.places = places
-	more := slices.ContainsFunc(places, func(place hub.Place) bool { return !place.Cursor.AtTail() })
+	more := slices.ContainsFunc(places, func(resumed topic.Resumed) bool { return !resumed.Cursor.AtTail() })
 	return messages.Answer(wire.AppendPollHead(nil, p.cursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
 }
 
 // take takes what fits, in an order of the topics, and returns their places after
 // that. missed says that a topic has messages and got none.
-func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answer.Messages, places []hub.Place, missed bool) {
+func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answer.Messages, places []topic.Resumed, missed bool) {
 	messages, places = answer.UpTo(limit), slices.Clone(p.places)
 	for _, i := range order {
-		place := &places[i]
-		next, n := messages.Take(ctx, p.topics[i], place.Cursor, maxMessages)
+		resumed := &places[i]
+		next, n := messages.Take(ctx, p.joined[i], resumed.Cursor, maxMessages)
 		if n > 0 {
-			place.Cursor, place.Position.Offset = next, next.Offset()
+			resumed.Cursor, resumed.Position.Offset = next, next.Offset()
 		}
 		missed = missed || n == 0 && !next.AtTail()
 	}
@@ -224,14 +224,14 @@ func longestWaiting(a, b *notiflux.Message) int {
 
 // cursor returns the places as a cursor: in the order of the topics' names.
 func (p *poll) cursor() []byte {
-	order := make([]int, len(p.topics))
+	order := make([]int, len(p.joined))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(p.topics[a].Name(), p.topics[b].Name()) })
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(p.joined[a].Name(), p.joined[b].Name()) })
 	places := make([]wire.CursorPlace, len(order))
 	for i, j := range order {
-		places[i] = wire.CursorPlace{Hash: wire.TopicHash(p.topics[j].Name()), Offset: p.places[j].Position.Offset}
+		places[i] = wire.CursorPlace{Hash: wire.TopicHash(p.joined[j].Name()), Offset: p.places[j].Position.Offset}
 	}
 	return wire.AppendCursor(nil, p.places[0].Position.Epoch, places)
 }

@@ -56,7 +56,7 @@ func TestPoll(t *testing.T) {
 			t.Errorf("%q: %+v; want %+v", c.query, a, c)
 		}
 	}
-	if stats := r.hub.Stats(); stats.Topics != 2 {
+	if stats := r.topics.Stats(); stats.Topics != 2 {
 		t.Errorf("after the polls there are %d topics in use, want those with messages", stats.Topics)
 	}
 }
@@ -188,7 +188,7 @@ func TestPollWaits(t *testing.T) {
 		if waits != 0 {
 			t.Errorf("%d polls have not given their place back", waits)
 		}
-		if stats := r.hub.Stats(); stats.Topics != 2 {
+		if stats := r.topics.Stats(); stats.Topics != 2 {
 			t.Errorf("after the polls there are %d topics in use, want those with messages", stats.Topics)
 		}
 	})

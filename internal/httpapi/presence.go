@@ -27,7 +27,7 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.give(w, r, func(context.Context) *answer.Answer {
-		p := wire.Presence{Topic: topic, Subscribers: a.hub.Subscribers(topic)}
+		p := wire.Presence{Topic: topic, Subscribers: a.topics.Subscribers(topic)}
 		p.Members, p.Count = a.presence.List(topic, maxMessages)
 		return answer.OfMembers(wire.AppendPresenceBodyHead(nil, p), p.Members, []byte(wire.PresenceEnd+"\n"))
 	})

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -30,11 +30,11 @@ type resumePoint struct {
 
 // of returns where a topic is to go on, in the epoch of h. A
 // position without an epoch means that the topic begins.
-func (p resumePoint) of(topic notiflux.Topic, h *hub.Hub) notiflux.Position {
+func (p resumePoint) of(name notiflux.Topic, topics *topic.Topics) notiflux.Position {
 	if p.since == nil {
 		return notiflux.Position{}
 	}
-	return p.since(topic, h.Epoch())
+	return p.since(name, topics.Epoch())
 }
 
 // parseResume returns the resume point of a request: that of the header, which a

@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // Bounds of what can be asked for: docs/protocol.md, section 6. Who asks for more
@@ -19,9 +19,9 @@ const (
 
 // A StreamRequest is what a client of an event stream asks for.
 type StreamRequest struct {
-	Topics []notiflux.Topic // 1 to 64, each once, in the order asked for
-	Starts []hub.Start      // one for each of Topics; its Last is at most 1,000
-	Latest bool             // mode=latest: who is behind skips to the newest message
+	Topics       []notiflux.Topic    // 1 to 64, each once, in the order asked for
+	ResumePoints []topic.ResumePoint // one for each of Topics; its Last is at most 1,000
+	Latest       bool                // mode=latest: who is behind skips to the newest message
 }
 
 // ParseStream returns what a request to /events or /stream asks for. It is an
@@ -32,7 +32,7 @@ func (a *API) ParseStream(r *http.Request) (StreamRequest, error) {
 	if err != nil {
 		return StreamRequest{}, err
 	}
-	s, err := a.parseStarts(q, r.Header)
+	s, err := a.parseResumePoints(q, r.Header)
 	if err != nil {
 		return StreamRequest{}, err
 	}
@@ -64,8 +64,8 @@ func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 	return q, nil
 }
 
-// parseStarts returns the topics of a query, and from where on each is to be read.
-func (a *API) parseStarts(q url.Values, h http.Header) (s StreamRequest, err error) {
+// parseResumePoints returns the topics of a query, and from where on each is to be read.
+func (a *API) parseResumePoints(q url.Values, h http.Header) (s StreamRequest, err error) {
 	if s.Topics, err = parseTopics(q["topic"]); err != nil {
 		return StreamRequest{}, err
 	}
@@ -77,9 +77,9 @@ func (a *API) parseStarts(q url.Values, h http.Header) (s StreamRequest, err err
 	if err != nil {
 		return StreamRequest{}, err
 	}
-	s.Starts = make([]hub.Start, len(s.Topics))
-	for i, topic := range s.Topics {
-		s.Starts[i] = hub.Start{Since: resume.of(topic, a.hub), Last: last}
+	s.ResumePoints = make([]topic.ResumePoint, len(s.Topics))
+	for i, name := range s.Topics {
+		s.ResumePoints[i] = topic.ResumePoint{Since: resume.of(name, a.topics), Last: last}
 	}
 	return s, nil
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
-	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -32,7 +32,7 @@ func cursorIn(epoch string, places map[notiflux.Topic]uint64) string {
 }
 
 func TestParseStream(t *testing.T) {
-	s := newHandler(t, httpapi.Config{Hub: hub.New(hub.Config{Epoch: epoch})})
+	s := newHandler(t, httpapi.Config{Topics: topic.New(topic.Config{Epoch: epoch})})
 	cursor := cursorOf(map[notiflux.Topic]uint64{"a": 7, "b": 9})
 	many := func(n int) string {
 		var q strings.Builder
@@ -46,18 +46,18 @@ func TestParseStream(t *testing.T) {
 		lastID string // of the header; "-": none
 		want   httpapi.StreamRequest
 	}{
-		{"topic=a", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{}}}},
-		{"topic=a", "", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{}}}},
-		{"topic=b&topic=a&topic=b&x=1&x=2&mode=all", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"b", "a"}, Starts: []hub.Start{{}, {}}}},
-		{"topic=..%2F%3F%26+x", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"../?& x"}, Starts: []hub.Start{{}}}},
-		{"topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Since: at(42)}}}},
-		{"topic=a&topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Since: at(42)}}}},
-		{"topic=a&since=" + cursor, "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Since: at(7)}}}},
+		{"topic=a", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{}}}},
+		{"topic=a", "", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{}}}},
+		{"topic=b&topic=a&topic=b&x=1&x=2&mode=all", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"b", "a"}, ResumePoints: []topic.ResumePoint{{}, {}}}},
+		{"topic=..%2F%3F%26+x", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"../?& x"}, ResumePoints: []topic.ResumePoint{{}}}},
+		{"topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Since: at(42)}}}},
+		{"topic=a&topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Since: at(42)}}}},
+		{"topic=a&since=" + cursor, "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Since: at(7)}}}},
 		{"topic=c&topic=b&last=3&mode=latest&since=" + cursor, "-", httpapi.StreamRequest{
-			Topics: []notiflux.Topic{"c", "b"}, Starts: []hub.Start{{Last: 3}, {Since: at(9), Last: 3}}, Latest: true}},
-		{"topic=a&topic=b&since=E:1", cursor, httpapi.StreamRequest{Topics: []notiflux.Topic{"a", "b"}, Starts: []hub.Start{{Since: at(7)}, {Since: at(9)}}}},
-		{"topic=a&last=1001", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Last: 1000}}}},
-		{"topic=a&last=99999999999999999999999", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, Starts: []hub.Start{{Last: 1000}}}},
+			Topics: []notiflux.Topic{"c", "b"}, ResumePoints: []topic.ResumePoint{{Last: 3}, {Since: at(9), Last: 3}}, Latest: true}},
+		{"topic=a&topic=b&since=E:1", cursor, httpapi.StreamRequest{Topics: []notiflux.Topic{"a", "b"}, ResumePoints: []topic.ResumePoint{{Since: at(7)}, {Since: at(9)}}}},
+		{"topic=a&last=1001", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Last: 1000}}}},
+		{"topic=a&last=99999999999999999999999", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Last: 1000}}}},
 	} {
 		r := httptest.NewRequest("GET", "/events?"+c.query, nil)
 		if c.lastID != "-" {
@@ -120,7 +120,7 @@ func TestParseStream(t *testing.T) {
 // A resume point is honoured in every form that clients send it in: the first of
 // them wins, an empty one is absent, and one that is wrong is refused by its name.
 func TestResumePointsInEveryForm(t *testing.T) {
-	s := newHandler(t, httpapi.Config{Hub: hub.New(hub.Config{Epoch: epoch})})
+	s := newHandler(t, httpapi.Config{Topics: topic.New(topic.Config{Epoch: epoch})})
 	forms := []string{"lastEventId", "lastEventID", "last_event_id", "Last-Event-ID", "since"}
 	parse := func(header string, q url.Values) (httpapi.StreamRequest, error) {
 		q.Set("topic", "a")
@@ -133,12 +133,12 @@ func TestResumePointsInEveryForm(t *testing.T) {
 	place := func(offset uint64) string { return cursorOf(map[notiflux.Topic]uint64{"a": offset}) }
 	want := func(what string, offset uint64, got httpapi.StreamRequest, err error) {
 		t.Helper()
-		start := hub.Start{}
+		point := topic.ResumePoint{}
 		if offset > 0 {
-			start.Since = at(offset)
+			point.Since = at(offset)
 		}
-		if err != nil || len(got.Starts) != 1 || got.Starts[0] != start {
-			t.Errorf("%s: %+v, %v; want %+v", what, got.Starts, err, start)
+		if err != nil || len(got.ResumePoints) != 1 || got.ResumePoints[0] != point {
+			t.Errorf("%s: %+v, %v; want %+v", what, got.ResumePoints, err, point)
 		}
 	}
 	refused := func(what, named string, err error) {
@@ -189,7 +189,7 @@ func FuzzParseStream(f *testing.F) {
 		r := httptest.NewRequest("GET", "/events", nil)
 		r.URL.RawQuery = query
 		r.Header.Set("Last-Event-ID", lastID)
-		got, err := httpapi.New(httpapi.Config{Hub: hub.New(hub.Config{Epoch: epoch})}).ParseStream(r)
+		got, err := httpapi.New(httpapi.Config{Topics: topic.New(topic.Config{Epoch: epoch})}).ParseStream(r)
 		if err != nil {
 			if code := notiflux.Refusal(err).Code; code != notiflux.Malformed && code != notiflux.TopicInvalid {
 				t.Errorf("ParseStream(%q, %q) = %v", query, lastID, err)
@@ -198,12 +198,12 @@ func FuzzParseStream(f *testing.F) {
 		}
 		seen := make(map[notiflux.Topic]bool)
 		for i, topic := range got.Topics {
-			if _, err := notiflux.ParseTopic(string(topic)); err != nil || seen[topic] || got.Starts[i].Last < 0 || got.Starts[i].Last > 1000 {
+			if _, err := notiflux.ParseTopic(string(topic)); err != nil || seen[topic] || got.ResumePoints[i].Last < 0 || got.ResumePoints[i].Last > 1000 {
 				t.Errorf("ParseStream(%q, %q) = %+v", query, lastID, got)
 			}
 			seen[topic] = true
 		}
-		if len(got.Topics) < 1 || len(got.Topics) > 64 || len(got.Starts) != len(got.Topics) {
+		if len(got.Topics) < 1 || len(got.Topics) > 64 || len(got.ResumePoints) != len(got.Topics) {
 			t.Errorf("ParseStream(%q, %q) = %+v", query, lastID, got)
 		}
 	})

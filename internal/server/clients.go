@@ -179,7 +179,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, contentType stri
 func reading(r httpapi.StreamRequest, until time.Time) session.Stream {
 	stream := session.Stream{Latest: r.Latest, Until: until}
 	for i, topic := range r.Topics {
-		stream.Topics = append(stream.Topics, session.Topic{Name: topic, Start: r.Starts[i]})
+		stream.Topics = append(stream.Topics, session.Topic{Name: topic, ResumePoint: r.ResumePoints[i]})
 	}
 	return stream
 }

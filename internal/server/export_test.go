@@ -5,8 +5,8 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // Routes returns the routes of the public listener.
@@ -24,12 +24,12 @@ func Drained(s *Server) http.Handler {
 // Tell tells a server of a presence event, as its registry does, and returns the
 // notices that it makes of it.
 func Tell(s *Server, e presence.Event) (notices []*notiflux.Message, err error) {
-	_, place, err := s.hub.Join(hub.Notices(e.Topic), deaf{}, hub.Start{})
+	_, resumed, err := s.topics.Join(topic.Notices(e.Topic), deaf{}, topic.ResumePoint{})
 	if err != nil {
 		return nil, err
 	}
 	s.tell(e)
-	for c := place.Cursor; ; {
+	for c := resumed.Cursor; ; {
 		entry, next, ok := c.Next()
 		if !ok {
 			return notices, nil

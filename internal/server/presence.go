@@ -16,10 +16,10 @@ func (s *Server) tell(e presence.Event) {
 	var notices [][]byte
 	switch e.Kind {
 	case presence.CountOnly:
-		s.hub.NotifyWhole(e.Topic, s.appendPresence(e, nil))
+		s.topics.NotifyWhole(e.Topic, s.appendPresence(e, nil))
 		return
 	case presence.Snapshot:
-		s.hub.NotifyWhole(e.Topic, s.appendPresence(e, e.Members))
+		s.topics.NotifyWhole(e.Topic, s.appendPresence(e, e.Members))
 		return
 	case presence.Changes:
 		for members := range slices.Chunk(e.Left, maxMembersTold) {
@@ -29,9 +29,9 @@ func (s *Server) tell(e presence.Event) {
 			notices = append(notices, wire.AppendJoin(nil, e.Topic, members))
 		}
 	}
-	s.hub.Notify(e.Topic, notices...)
+	s.topics.Notify(e.Topic, notices...)
 }
 
 func (s *Server) appendPresence(e presence.Event, members []notiflux.Member) []byte {
-	return wire.AppendPresence(nil, wire.NoID, wire.Presence{Topic: e.Topic, Count: e.Count, Subscribers: s.hub.Subscribers(e.Topic), Members: members})
+	return wire.AppendPresence(nil, wire.NoID, wire.Presence{Topic: e.Topic, Count: e.Count, Subscribers: s.topics.Subscribers(e.Topic), Members: members})
 }

@@ -25,13 +25,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
 	"github.com/ikornaselur/notiflux/internal/worker"
@@ -72,7 +71,7 @@ type Server struct {
 	admin   *listen.Limiter     // nil: off
 	tls     *listen.Certificate // nil: off
 
-	hub        *hub.Hub
+	topics     *topic.Topics
 	broker     broker.Broker
 	keyBytes   func() int64 // of the broker's idempotency keys
 	presence   *presence.Registry
@@ -126,14 +125,14 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 // build makes the parts, from the log up to the routes.
 func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
-	s.hub = hub.New(hub.Config{
+	s.topics = topic.New(topic.Config{
 		Epoch:      broker.NewEpoch(s.env.random()),
-		PerTopic:   topiclog.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
+		PerTopic:   topic.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
 		TotalBytes: uint64(c.HistoryTotalBytes),
 		MaxTopics:  c.MaxTopics,
 		Now:        s.env.Now,
 	})
-	memory := broker.NewMemory(s.hub, broker.Config{MaxKeyBytes: int64(c.MaxKeyBytes)})
+	memory := broker.NewMemory(s.topics, broker.Config{MaxKeyBytes: int64(c.MaxKeyBytes)})
 	s.broker, s.keyBytes = memory, memory.KeyBytes
 	s.presence = presence.New(presence.Config{Emit: s.tell, GracePeriod: c.PresenceGrace})
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
@@ -145,7 +144,7 @@ func (s *Server) build(keys *auth.Keys) {
 	s.api = httpapi.New(httpapi.Config{
 		Publisher:       s.broker,
 		Verifier:        s.requests,
-		Hub:             s.hub,
+		Topics:          s.topics,
 		Presence:        s.presence,
 		MaxMessageBytes: int(c.MaxMessageBytes),
 		MaxBodyBytes:    int64(c.MaxBodyBytes),
@@ -188,7 +187,7 @@ func (s *Server) newShard() shard {
 		Log:      s.log,
 	})
 	group = session.NewGroup(session.Config{
-		Hub:             s.hub,
+		Topics:          s.topics,
 		Publisher:       s.broker,
 		Presence:        s.presence,
 		Verifier:        s.verifier,
@@ -328,7 +327,7 @@ func (s *Server) url(l net.Listener, secure bool) string {
 }
 
 // Run serves until ctx ends, then shuts down within the configured time. Its
-// goroutines: one per loop, two pools of workers, the sweep of the hub, presence, one per
+// goroutines: one per loop, two pools of workers, the sweep of the topics, presence, one per
 // listener, and those that net/http and portable sockets start per connection.
 func (s *Server) Run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -337,7 +336,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, shard := range s.shards {
 		running.Go(func() { shard.loop.Run(parts) })
 	}
-	running.Go(func() { s.hub.Run(parts) })
+	running.Go(func() { s.topics.Run(parts) })
 	running.Go(func() { s.presence.Run(parts) })
 	running.Go(func() { s.verifying.Run(parts) })
 	running.Go(func() { s.waiting.Run(parts) })

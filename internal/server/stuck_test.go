@@ -15,12 +15,12 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
@@ -35,7 +35,7 @@ type bubble struct {
 	t        *testing.T
 	loop     *loop.Loop
 	group    *session.Group
-	hub      *hub.Hub
+	topics   *topic.Topics
 	signer   *auth.Signer
 	verifier *auth.Verifier
 	stats    session.Stats
@@ -46,13 +46,13 @@ type bubble struct {
 
 // newBubble returns one that ends with the test.
 func newBubble(t *testing.T) *bubble {
-	b := &bubble{t: t, hub: hub.New(hub.Config{Epoch: "E"}), signer: authtest.NewSigner(t), unread: transport.NewUnread(0)}
+	b := &bubble{t: t, topics: topic.New(topic.Config{Epoch: "E"}), signer: authtest.NewSigner(t), unread: transport.NewUnread(0)}
 	b.verifier = authtest.NewVerifier(t, b.signer)
 	b.sockets.Stats = new(transport.Stats)
 	pool := worker.NewPool(1, 0, slog.New(slog.DiscardHandler))
 	b.loop = loop.New(loop.Config{Portable: true, Collect: func() bool { return b.group.Collect() }})
 	b.group = session.NewGroup(session.Config{
-		Hub: b.hub, Presence: presence.New(presence.Config{}), Verifier: b.verifier,
+		Topics: b.topics, Presence: presence.New(presence.Config{}), Verifier: b.verifier,
 		Verifying: pool, Waiting: pool, Unread: b.unread.Sessions, Strangers: b.unread.Strangers, Stats: &b.stats,
 	}, b.loop)
 	ctx, stop := context.WithCancel(t.Context())
@@ -73,7 +73,7 @@ func (b *bubble) token(topics ...notiflux.Topic) string {
 }
 
 func (b *bubble) publish(topic notiflux.Topic, data string) {
-	b.hub.Append([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: []byte(data)}}}, func() uint64 { b.offset++; return b.offset })
+	b.topics.Append([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: []byte(data)}}}, func() uint64 { b.offset++; return b.offset })
 }
 
 // open returns the client's end of a connection. What the client sends never

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // takeAll lets the socket of every client take what there is.
@@ -21,7 +21,7 @@ func takeAll(w *world, clients []*client) {
 }
 
 func subscribers(t tb, n int, topics ...notiflux.Topic) (*world, []*client) {
-	w := newWorld(t, topiclog.Limits{Count: 100}, nil)
+	w := newWorld(t, topic.Limits{Count: 100}, nil)
 	var clients []*client
 	for range n {
 		c := w.connect()

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -75,7 +75,7 @@ func TestSmallTopicsShareAPart(t *testing.T) {
 func TestNobodyIsLeftOutOfAPass(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		w := newWorld(t, topiclog.Limits{Count: 1000}, nil)
+		w := newWorld(t, topic.Limits{Count: 1000}, nil)
 		token := w.token("a")
 		var clients []*client
 		want := make(map[*client][]string)

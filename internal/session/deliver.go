@@ -2,7 +2,7 @@ package session
 
 import (
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -25,7 +25,7 @@ const (
 // A batch is the frames from one cursor on, joined, for every session that
 // stands there.
 type batch struct {
-	from, end topiclog.Cursor
+	from, end topic.Cursor
 	limit     int // of data: no frame was added past it
 	encoding  notiflux.Encoding
 	exclude   notiflux.Connection // does not get any of it; 0: everybody does
@@ -52,14 +52,14 @@ func (b *batches) forget() {
 }
 
 // empty returns a batch without messages that uses up a write.
-func (b *batches) empty(c topiclog.Cursor) *batch {
+func (b *batches) empty(c topic.Cursor) *batch {
 	b.none = batch{from: c, end: c, taken: maxBatch}
 	return &b.none
 }
 
 // from returns the batch of a subscription from a cursor on; it is empty at the
 // tail. No frame is added once it has limit bytes. It is valid until the next call.
-func (b *batches) from(sub *subscription, c topiclog.Cursor, limit int) *batch {
+func (b *batches) from(sub *subscription, c topic.Cursor, limit int) *batch {
 	e := sub.session.encoding
 	for i := range b.slots {
 		if s := &b.slots[i]; s.from == c && s.encoding == e && s.data != nil && (s.limit == limit || len(s.data) < min(s.limit, limit)) {
@@ -99,7 +99,7 @@ func (b *batches) from(sub *subscription, c topiclog.Cursor, limit int) *batch {
 
 // frame returns what a subscription is sent of an entry, as others of its encoding
 // are, but for those whose sessions write a cursor of their own.
-func (b *batches) frame(entry *topiclog.Entry, sub *subscription) []byte {
+func (b *batches) frame(entry *topic.Entry, sub *subscription) []byte {
 	e := sub.session.encoding
 	b.encoder.Hash = sub.feed.hash
 	return wire.Sent(entry.Frame(wire.Kept(e), b.encoder.Encode), e)
@@ -108,7 +108,7 @@ func (b *batches) frame(entry *topiclog.Entry, sub *subscription) []byte {
 // batch returns what is next for a subscription from a cursor on, behind messages that
 // its session does not get. If those are too many for one call of Next, it is empty, and
 // not at the tail.
-func (s *Session) batch(sub *subscription, at topiclog.Cursor, limit int) *batch {
+func (s *Session) batch(sub *subscription, at topic.Cursor, limit int) *batch {
 	b := s.group.batches.from(sub, at, limit)
 	if b.exclude == 0 || b.exclude != s.connection() {
 		return b
@@ -126,7 +126,7 @@ const maxPassed = 1024
 
 // behindExcluded returns the place of the first message from c on that the session
 // gets, and encodes none of those before it. There are more if it did not come so far.
-func (s *Session) behindExcluded(c topiclog.Cursor) (_ topiclog.Cursor, more bool) {
+func (s *Session) behindExcluded(c topic.Cursor) (_ topic.Cursor, more bool) {
 	for passed := &s.group.pulled.passed; ; *passed++ {
 		entry, next, ok := c.Next()
 		if !ok || !s.excluded(entry.Message()) {
@@ -166,7 +166,7 @@ func (p *pull) forget() {
 // A part is some messages of one subscription in a pull.
 type part struct {
 	sub       *subscription
-	from, end topiclog.Cursor
+	from, end topic.Cursor
 	bytes     int
 	messages  int
 	at        int // in the buffer, if it is a set's
@@ -176,7 +176,7 @@ type part struct {
 // A turn is how far a subscription is with what is gathered.
 type turn struct {
 	sub *subscription
-	at  topiclog.Cursor
+	at  topic.Cursor
 }
 
 // markDirty lists sub among what its session has to read.
@@ -275,7 +275,7 @@ func (s *Session) Next() []byte {
 
 // join appends what there is to read to the buffer.
 func (s *Session) join(p *pull) {
-	s.share(p, func(sub *subscription, at topiclog.Cursor, limit int) topiclog.Cursor {
+	s.share(p, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
 		b := s.batch(sub, at, limit)
 		p.buffer = append(p.buffer, b.data...)
 		p.taken += b.taken
@@ -292,7 +292,7 @@ func (b *batch) part(sub *subscription) part {
 // share fills the buffer from the topics that have something to read, in turns. take
 // appends messages of one of them from a cursor on, until they have some limit of
 // bytes, and returns the cursor behind them.
-func (s *Session) share(p *pull, take func(sub *subscription, at topiclog.Cursor, limit int) topiclog.Cursor) {
+func (s *Session) share(p *pull, take func(sub *subscription, at topic.Cursor, limit int) topic.Cursor) {
 	sub := s.firstDirty
 	for ; sub != nil && len(p.turns) < maxTurns; sub = sub.nextDirty {
 		p.turns = append(p.turns, turn{sub, sub.cursor})
@@ -487,7 +487,7 @@ func (s *Session) wrotePart(p part, n int) {
 
 // frame returns what was written of an entry, the one with number i in a part: the
 // frame that all share, or in a set the session's own, at a place in the buffer.
-func (s *Session) frame(entry *topiclog.Entry, p part, i, at int) []byte {
+func (s *Session) frame(entry *topic.Entry, p part, i, at int) []byte {
 	pulled := &s.group.pulled
 	if len(pulled.sizes) == 0 {
 		return s.group.batches.frame(entry, p.sub)

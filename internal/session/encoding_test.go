@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 func long(i int) string { return fmt.Sprint(i) + strings.Repeat("0123456789", 100) }
@@ -14,7 +14,7 @@ func long(i int) string { return fmt.Sprint(i) + strings.Repeat("0123456789", 10
 // Each client gets the messages in its own encoding, wherever its socket cuts them.
 func TestSessionsOfBothEncodings(t *testing.T) {
 	for n := 1; n < 60; n++ {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		plain, deflated := w.connect(), w.connectWith(notiflux.TextDeflated)
 		plain.subscribe("a")
 		deflated.subscribe("a")
@@ -38,7 +38,7 @@ func TestSessionsOfBothEncodings(t *testing.T) {
 func TestAMessageIsDroppedWhileItIsWritten(t *testing.T) {
 	for e := range notiflux.JSON { // The encodings of the text protocol.
 		for cut := 1; ; cut++ {
-			w := newWorld(t, topiclog.Limits{Count: 2}, nil)
+			w := newWorld(t, topic.Limits{Count: 2}, nil)
 			c := w.connectWith(e)
 			c.subscribe("a")
 			w.publish("a", long(1))
@@ -51,7 +51,7 @@ func TestAMessageIsDroppedWhileItIsWritten(t *testing.T) {
 			c.sent = append(c.sent, given[:cut]...)
 			w.publish("a", long(2))
 			w.publish("a", long(3))
-			if got := w.hub.Stats().FrameBytes; got != 0 {
+			if got := w.topics.Stats().FrameBytes; got != 0 {
 				t.Fatalf("%d bytes of frames of messages that were dropped", got)
 			}
 			c.s.Wrote(cut)
@@ -63,7 +63,7 @@ func TestAMessageIsDroppedWhileItIsWritten(t *testing.T) {
 
 // The frame under way is finished in the client's encoding.
 func TestUnsubscribeInsideACompressedFrame(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connectWith(notiflux.TextDeflated)
 	c.subscribe("a")
 	w.publish("a", long(1))
@@ -77,7 +77,7 @@ func TestUnsubscribeInsideACompressedFrame(t *testing.T) {
 // A message is compressed once, and what that made is shared.
 func TestACompressedFrameIsShared(t *testing.T) {
 	const clients = 50
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	var all [clients]*client
 	for i := range all {
 		all[i] = w.connectWith(notiflux.TextDeflated)
@@ -109,7 +109,7 @@ func TestACompressedFrameIsShared(t *testing.T) {
 // may have to be compressed again.
 func TestAWriteHoldsABoundedPartOfWhatWasPublished(t *testing.T) {
 	for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b", "c"}} {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connectWith(notiflux.TextDeflated)
 		for _, topic := range topics {
 			c.subscribe(topic)
@@ -135,7 +135,7 @@ func TestAWriteHoldsABoundedPartOfWhatWasPublished(t *testing.T) {
 // are not encoded for it.
 func TestManyExcludedMessagesArePassed(t *testing.T) {
 	const messages = 300
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connectJSON(t, w.both("a"))
 	for i := range messages {
 		c.exchange(t, []string{
@@ -149,7 +149,7 @@ func TestManyExcludedMessagesArePassed(t *testing.T) {
 		`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":1}}}`,
 		fmt.Sprintf(`{"type":"message","topic":"a","position":"E:%d","time":0,"data":"for everybody"}`, messages+1),
 	})
-	if got := w.hub.Stats().FrameBytes; got > messages*1000/2 {
+	if got := w.topics.Stats().FrameBytes; got > messages*1000/2 {
 		t.Errorf("%d bytes of frames for a client that gets one message", got)
 	}
 }

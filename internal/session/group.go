@@ -29,16 +29,15 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/presence"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // Config holds what all sessions share. Zero limits take the defaults of
 // docs/protocol.md, section 6.
 type Config struct {
-	Hub       *hub.Hub
+	Topics    *topic.Topics
 	Publisher Publisher
 	Presence  *presence.Registry
 	Verifier  Verifier
@@ -132,7 +131,7 @@ type Group struct {
 // A feed is the group's interest in one topic.
 type feed struct {
 	group  *Group
-	topic  *hub.Topic
+	topic  *topic.Topic
 	queued atomic.Bool // in Group.woken
 
 	// Owned by the loop.
@@ -147,7 +146,7 @@ type feed struct {
 type subscription struct {
 	session   *Session
 	feed      *feed
-	cursor    topiclog.Cursor
+	cursor    topic.Cursor
 	nextDirty *subscription
 	skipped   uint64 // offset given before the messages that were skipped; if skipping
 	index     int32  // in feed.subs
@@ -192,7 +191,7 @@ func NewGroup(c Config, loop Loop) *Group {
 	}
 }
 
-// Wake implements [hub.Listener]: publishers call it.
+// Wake implements [topic.Listener]: publishers call it.
 func (f *feed) Wake() {
 	if f.queued.Swap(true) {
 		return
@@ -303,22 +302,22 @@ func (g *Group) forget(s *Session) {
 	g.sessions = g.sessions[:last]
 }
 
-// join subscribes s to a topic, from where start says, and returns that place.
-func (g *Group) join(s *Session, name notiflux.Topic, start hub.Start) (*subscription, hub.Place, error) {
+// join subscribes s to a topic from point on, and returns where that leads.
+func (g *Group) join(s *Session, name notiflux.Topic, point topic.ResumePoint) (*subscription, topic.Resumed, error) {
 	f := g.feeds[name]
-	start.Connection = s.connection()
-	var place hub.Place
+	point.Connection = s.connection()
+	var resumed topic.Resumed
 	if f == nil {
 		f = &feed{group: g}
 		var err error
-		if f.topic, place, err = g.config.Hub.Join(name, f, start); err != nil {
-			return nil, place, err
+		if f.topic, resumed, err = g.config.Topics.Join(name, f, point); err != nil {
+			return nil, resumed, err
 		}
 		g.feeds[f.topic.Name()] = f
 	} else {
-		place = g.config.Hub.Place(f.topic, start)
+		resumed = g.config.Topics.Resume(f.topic, point)
 	}
-	sub := &subscription{session: s, feed: f, cursor: place.Cursor, index: int32(len(f.subs))}
+	sub := &subscription{session: s, feed: f, cursor: resumed.Cursor, index: int32(len(f.subs))}
 	f.subs = append(f.subs, sub)
 	s.subs = append(s.subs, sub)
 	f.topic.Count(1)
@@ -326,7 +325,7 @@ func (g *Group) join(s *Session, name notiflux.Topic, start hub.Start) (*subscri
 	if !sub.cursor.AtTail() {
 		s.markDirty(sub)
 	}
-	return sub, place, nil
+	return sub, resumed, nil
 }
 
 // leave ends a subscription; the session takes it off its own lists.
@@ -343,6 +342,6 @@ func (g *Group) leave(sub *subscription) {
 	if last == 0 {
 		g.batches.forget() // The topic wakes nobody here any more, so that Collect may not come.
 		delete(g.feeds, f.topic.Name())
-		g.config.Hub.Leave(f.topic, f)
+		g.config.Topics.Leave(f.topic, f)
 	}
 }

@@ -13,12 +13,11 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -30,10 +29,10 @@ type tb interface {
 	Errorf(string, ...any)
 }
 
-// world is a hub and one group of sessions, turned by hand.
+// world is topics and one group of sessions, turned by hand.
 type world struct {
 	t         tb
-	hub       *hub.Hub
+	topics    *topic.Topics
 	group     *session.Group
 	loop      fakeLoop
 	workers   fakeWorkers
@@ -119,16 +118,16 @@ func (p *publisher) Publish(_ context.Context, ps []notiflux.Publication) {
 	p.w.append(ps)
 }
 
-func newWorld(t tb, limits topiclog.Limits, change func(*session.Config)) *world {
+func newWorld(t tb, limits topic.Limits, change func(*session.Config)) *world {
 	t.Helper()
-	w := &world{t: t, hub: hub.New(hub.Config{Epoch: "E", PerTopic: limits})}
+	w := &world{t: t, topics: topic.New(topic.Config{Epoch: "E", PerTopic: limits})}
 	w.publisher.w = w
 	w.signer = authtest.NewSigner(t)
 	w.verifier = authtest.NewVerifier(t, w.signer)
 	w.expires = time.Now().Add(time.Hour).Truncate(time.Second)
 	w.presence = presence.New(presence.Config{})
 	c := session.Config{
-		Hub: w.hub, Publisher: &w.publisher, Presence: w.presence, Verifier: w.verifier, Verifying: &w.workers, Waiting: &w.workers,
+		Topics: w.topics, Publisher: &w.publisher, Presence: w.presence, Verifier: w.verifier, Verifying: &w.workers, Waiting: &w.workers,
 		Version: "0.1.0", Stats: &w.stats,
 	}
 	if change != nil {
@@ -174,7 +173,7 @@ func (w *world) order(p notiflux.Publication) notiflux.Position {
 }
 
 func (w *world) append(ps []notiflux.Publication) {
-	w.hub.Append(ps, func() uint64 { w.offset++; return w.offset })
+	w.topics.Append(ps, func() uint64 { w.offset++; return w.offset })
 }
 
 // client is the connection of one session, and what it received.

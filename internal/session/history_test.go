@@ -16,7 +16,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -75,7 +75,7 @@ func awkward(n int) string { return strings.Repeat("\x01", n) }
 // bounded size, and nothing stands between them.
 func TestALargeHistoryComesInFragments(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		texts := []string{strings.Repeat("é😀", 10_000), awkward(15_000), "", "short\u2028\u0085"}
 		for _, text := range texts {
 			w.publish("a", text)
@@ -120,7 +120,7 @@ func TestALargeHistoryComesInFragments(t *testing.T) {
 // An answer is bounded by what is sent, not by what was published. Read in pages,
 // nothing is missing.
 func TestAHistoryIsBoundedByItsEncodedBytes(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	const n, size = 50, 20_000 // 1 MB of data, 6 MB of JSON
 	for range n {
 		w.publish("a", awkward(size))
@@ -152,7 +152,7 @@ func TestAHistoryIsBoundedByItsEncodedBytes(t *testing.T) {
 
 // A client that does not read a large answer holds a part of it only.
 func TestAnUnreadAnswerHoldsLittle(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	for range 20 {
 		w.publish("a", awkward(50_000))
 	}
@@ -190,7 +190,7 @@ func TestAnUnreadAnswerHoldsLittle(t *testing.T) {
 
 // What an unread answer keeps in memory, and the log does not, is lag.
 func TestAnUnreadHistoryLags(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 10}, func(c *session.Config) { c.MaxLagBytes = 1 << 20 })
+	w := newWorld(t, topic.Limits{Count: 10}, func(c *session.Config) { c.MaxLagBytes = 1 << 20 })
 	fill := func() {
 		for range 10 {
 			w.publish("a", strings.Repeat("x", 50_000))
@@ -223,7 +223,7 @@ func TestAnUnreadHistoryLags(t *testing.T) {
 // and nothing of its topics.
 func TestAnAnswerIsFinishedInAClose(t *testing.T) {
 	for _, written := range []int{0, 1, 100_000} {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		for range 10 {
 			w.publish("a", strings.Repeat("x", 50_000))
 		}
@@ -257,7 +257,7 @@ func TestAnAnswerIsFinishedInAClose(t *testing.T) {
 // A shutdown waits for an answer under way, and says goodbye after it.
 func TestDrainFinishesALargeAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		for range 10 {
 			w.publish("a", strings.Repeat("x", 50_000))
 		}
@@ -281,7 +281,7 @@ func TestDrainFinishesALargeAnswer(t *testing.T) {
 // What the server says by itself meanwhile waits for the end of the answer.
 func TestWhatEndsDuringALargeAnswerIsToldAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		for range 10 {
 			w.publish("a", strings.Repeat("x", 50_000))
 		}
@@ -303,7 +303,7 @@ func TestWhatEndsDuringALargeAnswerIsToldAfterIt(t *testing.T) {
 
 // A client that is gone costs nothing more.
 func TestAHistoryForAClientThatIsGone(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	w.publish("a", strings.Repeat("x", 500_000))
 	c := w.connectJSON(t, w.both("a"))
 	c.s.Receive([]byte(`{"type":"history","topic":"a"}`), false)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -140,18 +140,18 @@ func (s *Session) subscribeJSON(c wire.JSONCommand) {
 	s.credential(c, func(claims *auth.Claims, err error) {
 		var topics []wire.Beginning
 		var refused []wire.RefusedTopic
-		for _, topic := range c.Topics {
-			var place hub.Place
+		for _, name := range c.Topics {
+			var resumed topic.Resumed
 			failure := err
 			if failure == nil {
-				place, failure = s.subscribe(topic, claims, wish{hub.Start{Since: c.Since[topic], Last: c.Last}, c.Latest, c.Presence})
+				resumed, failure = s.subscribe(name, claims, wish{topic.ResumePoint{Since: c.Since[name], Last: c.Last}, c.Latest, c.Presence})
 			}
 			if failure != nil {
-				s.logRefusal(claims, string(topic), failure)
-				refused = append(refused, wire.RefusedTopic{Topic: string(topic), Err: notiflux.Refusal(failure)})
+				s.logRefusal(claims, string(name), failure)
+				refused = append(refused, wire.RefusedTopic{Topic: string(name), Err: notiflux.Refusal(failure)})
 				continue
 			}
-			topics = append(topics, beginning(topic, place))
+			topics = append(topics, beginning(name, resumed))
 		}
 		for _, r := range c.Refused {
 			s.logRefusal(claims, r.Topic, r.Err)
@@ -164,8 +164,8 @@ func (s *Session) subscribeJSON(c wire.JSONCommand) {
 }
 
 // beginning is how a client is told where its subscription begins.
-func beginning(topic notiflux.Topic, p hub.Place) wire.Beginning {
-	return wire.Beginning{Topic: topic, Position: p.Position, Recovered: p.Recovered, Replay: p.Replay}
+func beginning(name notiflux.Topic, p topic.Resumed) wire.Beginning {
+	return wire.Beginning{Topic: name, Position: p.Position, Recovered: p.Recovered, Replay: p.Replay}
 }
 
 // unsubscribeJSON ends subscriptions and answers with their topics.

@@ -14,7 +14,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -73,7 +73,7 @@ func (c *client) exchange(t *testing.T, steps ...[]string) {
 }
 
 func TestJSONSubscriptions(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 3}, nil)
+	w := newWorld(t, topic.Limits{Count: 3}, nil)
 	c := w.connectJSON(t, "")
 	for _, data := range []string{"1", "2", "3", "4"} {
 		w.publish("a", data)
@@ -113,7 +113,7 @@ func TestJSONSubscriptions(t *testing.T) {
 }
 
 func TestJSONCommands(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 3}, nil)
+	w := newWorld(t, topic.Limits{Count: 3}, nil)
 	c := w.connectJSON(t, "")
 	missing := `"code":"token_missing","message":"a token is needed: in ` + "`token`" + `, or for the whole connection by the command auth"`
 	c.exchange(t,
@@ -149,7 +149,7 @@ func TestJSONCommands(t *testing.T) {
 // Who is excluded does not get a message, live or replayed; everybody else does,
 // also who stands at the same place.
 func TestJSONExclude(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	c, other := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
 	text, stream := w.connect(), w.connectStream(notiflux.Line, "", false, "a", "b")
 	text.subscribe("a")
@@ -184,7 +184,7 @@ func TestJSONExclude(t *testing.T) {
 // An excluded stream goes on behind what it does not get, wherever it is cut.
 func TestStreamExclude(t *testing.T) {
 	for cut := 1; cut < 400; cut++ {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connectStream(notiflux.Line, "", false, "a", "b")
 		c.turn()
 		name := regexp.MustCompile(`"connection":"([0-9a-f]{16})"`).FindSubmatch(c.sent)
@@ -211,7 +211,7 @@ func TestStreamExclude(t *testing.T) {
 
 // Commands take effect in order, also those that wait.
 func TestJSONWaitsForTheCommandBefore(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	w := newWorld(t, topic.Limits{Count: 10}, nil)
 	c := w.connectJSON(t, w.both("a"))
 	c.s.Receive([]byte(`{"type":"broadcast","id":1,"topic":"a","message":"x"}`), false)
 	if !c.s.Busy() {
@@ -236,7 +236,7 @@ func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 // The token of the connection is judged when it comes, and at each command.
 func TestJSONConnectionToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		bad := w.connectJSON(t, "eyJ.x.y")
 		bad.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`,
 			`{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_invalid","message":"a token is a JWT: three parts of unpadded base64url with dots between them"}}}`})
@@ -258,7 +258,7 @@ func TestJSONEnds(t *testing.T) {
 		return regexp.MustCompile(`"after":\d+`).ReplaceAllString(strings.Join(c.messages(), "|"), `"after":N`)
 	}
 	t.Run("nothing valid", func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connectJSON(t, "")
 		if c.armed != 60*time.Second {
 			t.Errorf("wants a tick at %v", c.armed)
@@ -276,7 +276,7 @@ func TestJSONEnds(t *testing.T) {
 		}
 	})
 	t.Run("something valid", func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connectJSON(t, "")
 		c.say(`{"type":"ping"}`)
 		c.s.Tick(time.Hour)
@@ -286,7 +286,7 @@ func TestJSONEnds(t *testing.T) {
 	})
 	t.Run("too many commands", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { // so that no time passes
-			w := newWorld(t, topiclog.Limits{}, nil)
+			w := newWorld(t, topic.Limits{}, nil)
 			c := w.connectJSON(t, "")
 			for range 1001 {
 				c.say("{}")
@@ -301,7 +301,7 @@ func TestJSONEnds(t *testing.T) {
 		})
 	})
 	t.Run("too slow", func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{Count: 1}, func(c *session.Config) { c.MaxLagBytes = 1000 })
+		w := newWorld(t, topic.Limits{Count: 1}, func(c *session.Config) { c.MaxLagBytes = 1000 })
 		c := w.connectJSON(t, w.both("a"))
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 		for range 10 {
@@ -319,7 +319,7 @@ func TestJSONEnds(t *testing.T) {
 // which ones it is not.
 func TestJSONLatest(t *testing.T) {
 	for cut := 1; cut < 150; cut++ {
-		w := newWorld(t, topiclog.Limits{Count: 3}, func(c *session.Config) { c.MaxLagBytes = 1000 })
+		w := newWorld(t, topic.Limits{Count: 3}, func(c *session.Config) { c.MaxLagBytes = 1000 })
 		c := w.connectJSON(t, w.both("a", "b"))
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"mode":"latest"}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`},
 			[]string{`{"type":"subscribe","topics":["b"]}`, `{"type":"subscribed","topics":{"b":{"position":"E:0","recovered":true,"replay":0}}}`})

@@ -11,7 +11,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -49,7 +49,7 @@ func TestNothingDeliveredIsKept(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, topiclog.Limits{Count: 1}, nil)
+			w := newWorld(t, topic.Limits{Count: 1}, nil)
 			c := w.connect()
 			meet(w, c)
 			later := []byte(strings.Repeat("x", 1000))
@@ -73,7 +73,7 @@ func TestNothingDeliveredIsKept(t *testing.T) {
 
 // What the client is told of a second time is where it is, not where it will be.
 func TestSubscribingAgainWhileBehind(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 1}, nil)
+	w := newWorld(t, topic.Limits{Count: 1}, nil)
 	c := w.connectJSON(t, w.both("a"))
 	c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"mode":"latest"}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 	w.publish("a", "cut")
@@ -98,7 +98,7 @@ func TestTheCursorOfAnEnd(t *testing.T) {
 	for blocked, want := range map[bool]uint64{false: 2, true: 1} {
 		for _, topics := range [][]session.Topic{{{Name: "a"}}, {{Name: "a"}, {Name: "b"}}} {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+				w := newWorld(t, topic.Limits{Count: 10}, nil)
 				c := &client{w: w}
 				c.s = w.group.NewStream(c, notiflux.Line, session.Stream{Topics: topics, Until: time.Now().Add(time.Second)})
 				w.publish("a", "one")
@@ -134,7 +134,7 @@ func TestTheCursorOfAnEnd(t *testing.T) {
 // an answer gets it first.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		waits := w.connectJSON(t, w.both("a"))
 		waits.s.Receive([]byte(`{"type":"broadcast","topic":"a","message":"x","id":7}`), false)
 		w.group.Drain(0)
@@ -164,7 +164,7 @@ func TestDrain(t *testing.T) {
 
 // A command whose work panics is answered, and the connection goes on.
 func TestWorkThatPanics(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Publisher = panicking{} })
+	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.Publisher = panicking{} })
 	c := w.connectJSON(t, w.both("a"))
 	c.s.Receive([]byte(`{"type":"broadcast","topic":"a","message":"x","id":1}`), false)
 	func() {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // That the server sends a client away is logged once, with the reason and the client.
@@ -31,7 +31,7 @@ func TestEndsAreLogged(t *testing.T) {
 		},
 	} {
 		var log bytes.Buffer
-		w := newWorld(t, topiclog.Limits{Count: 1}, func(c *session.Config) {
+		w := newWorld(t, topic.Limits{Count: 1}, func(c *session.Config) {
 			c.MaxLagBytes, c.CommandBurst = 1000, 2
 			c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		})

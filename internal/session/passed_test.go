@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // A session passes messages that it does not get in parts, so that others of its loop
@@ -27,7 +27,7 @@ func TestExcludedMessagesArePassedInParts(t *testing.T) {
 		"events, several topics": func(w *world) *client { return w.connectStream(notiflux.Event, "", false, "a", "b") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, topiclog.Limits{}, nil)
+			w := newWorld(t, topic.Limits{}, nil)
 			c := connect(w)
 			c.turn()
 			connection, err := notiflux.ParseConnection(regexp.MustCompile(`"connection":"([0-9a-f]{16})"`).FindStringSubmatch(string(c.sent))[1])

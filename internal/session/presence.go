@@ -6,8 +6,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -16,29 +16,29 @@ const maxListed = 1000
 
 // attend makes the client a member of a topic, under the name that claims give it,
 // and has it told of others: of everybody who comes or goes from now on.
-func (s *Session) attend(topic notiflux.Topic, claims *auth.Claims) error {
-	if s.find(hub.Notices(topic)) == nil {
-		if _, _, err := s.group.join(s, hub.Notices(topic), hub.Start{}); err != nil {
+func (s *Session) attend(name notiflux.Topic, claims *auth.Claims) error {
+	if s.find(topic.Notices(name)) == nil {
+		if _, _, err := s.group.join(s, topic.Notices(name), topic.ResumePoint{}); err != nil {
 			return err
 		}
 	}
 	info, _ := claims.Info() // Was judged before.
-	seat := s.group.config.Presence.Join(topic, notiflux.Member{Sub: claims.Subject, Info: info})
-	s.absentSeat(topic) // After the new one is taken: the member stays.
+	seat := s.group.config.Presence.Join(name, notiflux.Member{Sub: claims.Subject, Info: info})
+	s.absentSeat(name) // After the new one is taken: the member stays.
 	if s.json.seats == nil {
 		s.json.seats = make(map[notiflux.Topic]*presence.Reference)
 	}
-	s.json.seats[topic] = seat
+	s.json.seats[name] = seat
 	return nil
 }
 
 // absent ends presence in a topic, if there is any.
-func (s *Session) absent(topic notiflux.Topic) {
-	if s.json == nil || s.json.seats[topic] == nil {
+func (s *Session) absent(name notiflux.Topic) {
+	if s.json == nil || s.json.seats[name] == nil {
 		return
 	}
-	s.absentSeat(topic)
-	s.unsubscribe(hub.Notices(topic))
+	s.absentSeat(name)
+	s.unsubscribe(topic.Notices(name))
 }
 
 func (s *Session) absentSeat(topic notiflux.Topic) {
@@ -64,7 +64,7 @@ func (s *Session) absentAll() {
 func (s *Session) leap() (less uint64) {
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
 		lag := sub.feed.topic.Lag(sub.cursor)
-		if lag == 0 || !hub.IsNotices(sub.feed.topic.Name()) {
+		if lag == 0 || !topic.IsNotices(sub.feed.topic.Name()) {
 			continue
 		}
 		at := sub.cursor
@@ -107,8 +107,8 @@ func (s *Session) membersJSON(c wire.JSONCommand) {
 }
 
 // noticesGiven returns how far the client has come in the notices of a topic.
-func (s *Session) noticesGiven(topic notiflux.Topic) uint64 {
-	if sub := s.find(hub.Notices(topic)); sub != nil {
+func (s *Session) noticesGiven(name notiflux.Topic) uint64 {
+	if sub := s.find(topic.Notices(name)); sub != nil {
 		return sub.cursor.Offset()
 	}
 	return 0
@@ -116,7 +116,7 @@ func (s *Session) noticesGiven(topic notiflux.Topic) uint64 {
 
 // listed returns the answer to a command for who is present. It is safe off the loop.
 func (g *Group) listed(c wire.JSONCommand) *answer.Answer {
-	p := wire.Presence{Topic: c.Topic, Subscribers: g.config.Hub.Subscribers(c.Topic)}
+	p := wire.Presence{Topic: c.Topic, Subscribers: g.config.Topics.Subscribers(c.Topic)}
 	p.Members, p.Count = g.config.Presence.List(c.Topic, maxListed)
 	return answer.OfMembers(wire.AppendPresenceHead(nil, c.ID, p), p.Members, []byte(wire.PresenceEnd))
 }

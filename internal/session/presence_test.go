@@ -19,9 +19,8 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -42,11 +41,11 @@ func (w *world) user(sub, info string, until time.Time) string {
 
 // join tells who is present in topic a that somebody joined, as the server does.
 func (w *world) join(sub string) {
-	w.hub.Notify("a", wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: sub}}))
+	w.topics.Notify("a", wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: sub}}))
 }
 
 func TestJSONPresence(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	w := newWorld(t, topic.Limits{Count: 10}, nil)
 	never := time.Time{}
 	ann, bob, deaf := w.connectJSON(t, w.user("ann", `{"name": "Ann"}`, never)), w.connectJSON(t, w.user("bob", "", never)), w.connectJSON(t, w.user("deaf", "", never))
 	subscribed := `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`
@@ -106,7 +105,7 @@ func TestJSONPresenceWithABadInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	verifier := auth.New(auth.Config{Keys: keys})
-	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Verifier = verifier })
+	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.Verifier = verifier })
 	w.verifier = verifier
 	for name, info := range map[string]any{"long": map[string]string{"x": strings.Repeat("x", 1<<10)}, "no object": "Ann"} {
 		token, err := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
@@ -126,7 +125,7 @@ func TestJSONPresenceWithABadInfo(t *testing.T) {
 
 // A list is never older than what the client was told before it.
 func TestJSONPresenceListIsTheNewest(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connectJSON(t, w.user("ann", "", time.Time{}))
 	c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 	c.s.Receive([]byte(`{"type":"presence","topic":"a"}`), false)
@@ -143,7 +142,7 @@ func TestJSONPresenceListIsTheNewest(t *testing.T) {
 func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 	const allowed, held = 10, 4
 	notice := len(wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: "m1000"}}))
-	w := newWorld(t, topiclog.Limits{Count: held}, func(c *session.Config) { c.MaxLagBytes = uint64(allowed * (notice + topiclog.Overhead)) })
+	w := newWorld(t, topic.Limits{Count: held}, func(c *session.Config) { c.MaxLagBytes = uint64(allowed * (notice + topic.Overhead)) })
 	slow, fast := w.connectJSON(t, w.user("slow", "", time.Time{})), w.connectJSON(t, w.user("fast", "", time.Time{}))
 	for _, c := range []*client{slow, fast} {
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
@@ -180,7 +179,7 @@ func TestAListCutsNobody(t *testing.T) {
 			}
 		}
 	}
-	listed := func(w *world) { w.hub.NotifyWhole("a", list) }
+	listed := func(w *world) { w.topics.NotifyWhole("a", list) }
 	for name, c := range map[string]struct {
 		told []func(w *world)
 		cut  bool
@@ -192,7 +191,7 @@ func TestAListCutsNobody(t *testing.T) {
 		"far behind":             {[]func(w *world){moves(10_000)}, true, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, topiclog.Limits{Count: 100, Bytes: 1 << 20}, nil)
+			w := newWorld(t, topic.Limits{Count: 100, Bytes: 1 << 20}, nil)
 			slow := w.connectJSON(t, w.user("slow", "", time.Time{}))
 			slow.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 			w.join("first")
@@ -235,7 +234,7 @@ func TestAListCutsNobody(t *testing.T) {
 
 // A topic with presence counts as two.
 func TestJSONPresenceCounts(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.MaxTopics = 3 })
+	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.MaxTopics = 3 })
 	c := w.connectJSON(t, w.user("ann", "", time.Time{}))
 	c.exchange(t, []string{`{"type":"subscribe","topics":["a","b"],"presence":true}`,
 		`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}},` +
@@ -260,7 +259,7 @@ func TestUntilWhenTheClockIsSet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var set time.Duration
-				w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Now = func() time.Time { return time.Now().Add(set) } })
+				w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.Now = func() time.Time { return time.Now().Add(set) } })
 				until := time.Now().Add(time.Hour)
 				text := w.connect()
 				text.say("/subscribe a " + w.user("s", "", until))
@@ -292,7 +291,7 @@ func TestUntilWhenTheClockIsSet(t *testing.T) {
 // Subscriptions end when their token says so, in every dialect.
 func TestUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		pass := func(d time.Duration) {
 			time.Sleep(d)
 			synctest.Wait()
@@ -344,7 +343,7 @@ func TestUntil(t *testing.T) {
 // A subscription that is over is held by nothing, though its token would have ended it
 // much later: it would keep every message that came since.
 func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	stays, c := w.connectJSON(t, w.both("a")), w.connectJSON(t, "")
 	for i := range 10 {
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"token":"` + w.user("s", "", time.Now().Add(time.Duration(10-i)*time.Hour)) + `"}`,
@@ -364,9 +363,9 @@ func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
 
 // What is refused is refused as a whole.
 func TestJSONPresenceWithoutRoom(t *testing.T) {
-	h := hub.New(hub.Config{Epoch: "E", MaxTopics: 1})
-	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Hub = h })
-	w.hub = h
+	topics := topic.New(topic.Config{Epoch: "E", MaxTopics: 1})
+	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.Topics = topics })
+	w.topics = topics
 	c := w.connectJSON(t, w.both("a"))
 	refused := `{"type":"subscribed","topics":{},"refused":{"a":{"code":"over_capacity","message":"topic limit of the server reached (1): try again later"}}}`
 	c.exchange(t,

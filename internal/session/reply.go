@@ -24,7 +24,7 @@ func (s *Session) historyJSON(c wire.JSONCommand) {
 		var a *answer.Answer
 		read := func(ctx context.Context) {
 			messages := answer.UpTo(c.Limit)
-			end := messages.History(ctx, s.group.config.Hub.History(c.Topic, c.Since[c.Topic], c.Limit))
+			end := messages.History(ctx, s.group.config.Topics.History(c.Topic, c.Since[c.Topic], c.Limit))
 			a = messages.Answer(wire.AppendHistoryHead(nil, c.ID, c.Topic), wire.AppendPageEnd(nil, end))
 		}
 		s.wait(s.group.config.Waiting, read, func(refused error) {

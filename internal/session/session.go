@@ -9,8 +9,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -240,39 +239,39 @@ func (s *Session) judge(token auth.Token, then func(*auth.Claims, error)) {
 
 // A wish is what a client asks for besides a topic.
 type wish struct {
-	start    hub.Start
+	point    topic.ResumePoint
 	latest   bool // when the client is behind, only the newest message counts
 	presence bool // the client is a member of the topic, and is told of others
 }
 
 // subscribe makes the session a subscriber of a topic if claims allow it. To
 // subscribe twice is one subscription, which stays where it is.
-func (s *Session) subscribe(topic notiflux.Topic, claims *auth.Claims, w wish) (hub.Place, error) {
-	if err := s.mayHave(topic, claims, w); err != nil {
-		return hub.Place{}, err
+func (s *Session) subscribe(name notiflux.Topic, claims *auth.Claims, w wish) (topic.Resumed, error) {
+	if err := s.mayHave(name, claims, w); err != nil {
+		return topic.Resumed{}, err
 	}
-	sub := s.find(topic)
+	sub := s.find(name)
 	isNew := sub == nil
-	var place hub.Place
+	var resumed topic.Resumed
 	if !isNew {
-		place = hub.Place{Position: s.group.config.Hub.Position(sub.given()), Recovered: true}
+		resumed = topic.Resumed{Position: s.group.config.Topics.Position(sub.given()), Recovered: true}
 	} else {
 		var err error
-		if sub, place, err = s.group.join(s, topic, w.start); err != nil {
-			return hub.Place{}, err
+		if sub, resumed, err = s.group.join(s, name, w.point); err != nil {
+			return topic.Resumed{}, err
 		}
 	}
 	if w.presence {
-		if err := s.attend(topic, claims); err != nil {
+		if err := s.attend(name, claims); err != nil {
 			if isNew {
-				s.unsubscribe(topic) // What is refused is refused as a whole.
+				s.unsubscribe(name) // What is refused is refused as a whole.
 			}
-			return hub.Place{}, err
+			return topic.Resumed{}, err
 		}
 	}
 	sub.latest = w.latest
 	s.group.endAt(sub, claims.Until())
-	return place, nil
+	return resumed, nil
 }
 
 // mayRead returns why a token does not allow to read a topic now.
@@ -284,19 +283,19 @@ func (s *Session) mayRead(claims *auth.Claims, topic notiflux.Topic) error {
 }
 
 // mayHave returns why the session cannot have what it wishes.
-func (s *Session) mayHave(topic notiflux.Topic, claims *auth.Claims, w wish) error {
-	if err := s.mayRead(claims, topic); err != nil {
+func (s *Session) mayHave(name notiflux.Topic, claims *auth.Claims, w wish) error {
+	if err := s.mayRead(claims, name); err != nil {
 		return err
 	}
 	more := 0
-	if s.find(topic) == nil {
+	if s.find(name) == nil {
 		more++
 	}
 	if w.presence {
 		if _, err := claims.Info(); err != nil {
 			return err
 		}
-		if s.find(hub.Notices(topic)) == nil {
+		if s.find(topic.Notices(name)) == nil {
 			more++
 		}
 	}
@@ -321,7 +320,7 @@ func (s *Session) connection() notiflux.Connection {
 func (s *Session) topics() []notiflux.Topic {
 	names := make([]notiflux.Topic, 0, len(s.subs))
 	for _, sub := range s.subs {
-		if name := sub.feed.topic.Name(); !hub.IsNotices(name) {
+		if name := sub.feed.topic.Name(); !topic.IsNotices(name) {
 			names = append(names, name)
 		}
 	}
@@ -331,7 +330,7 @@ func (s *Session) topics() []notiflux.Topic {
 
 // answerSkipped tells the client that messages of a subscription were skipped.
 func (s *Session) answerSkipped(sub *subscription) {
-	from, to := s.group.config.Hub.Position(sub.skipped), s.position(sub.cursor)
+	from, to := s.group.config.Topics.Position(sub.skipped), s.position(sub.cursor)
 	object := wire.AppendSkipped(nil, sub.feed.topic.Name(), from, to)
 	if s.set != nil {
 		s.locate()
@@ -342,8 +341,8 @@ func (s *Session) answerSkipped(sub *subscription) {
 }
 
 // position returns how far who stands at c has come.
-func (s *Session) position(c topiclog.Cursor) notiflux.Position {
-	return s.group.config.Hub.Position(c.Offset())
+func (s *Session) position(c topic.Cursor) notiflux.Position {
+	return s.group.config.Topics.Position(c.Offset())
 }
 
 // unsubscribe ends the subscription to a topic, if there is one.

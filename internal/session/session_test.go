@@ -11,12 +11,12 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 func TestTextProtocol(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	w := newWorld(t, topic.Limits{Count: 10}, nil)
 	c := w.connect()
 	const (
 		invalid = "Invalid subscribe command, it should be: /subscribe <topic> <token>"
@@ -60,7 +60,7 @@ func TestTextProtocol(t *testing.T) {
 }
 
 func TestSubscribeDeliverUnsubscribe(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	w := newWorld(t, topic.Limits{Count: 10}, nil)
 	a, b := w.connect(), w.connect()
 	w.publish("t", "before")
 	a.subscribe("t")
@@ -91,7 +91,7 @@ func TestSubscribeDeliverUnsubscribe(t *testing.T) {
 }
 
 func TestCommandsWaitForTheTokenBeforeThem(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	w := newWorld(t, topic.Limits{Count: 10}, nil)
 	c := w.connect()
 	c.s.Receive([]byte("/subscribe t "+w.token("t")), false)
 	if !c.s.Busy() {
@@ -116,7 +116,7 @@ func TestCommandsWaitForTheTokenBeforeThem(t *testing.T) {
 }
 
 func TestAFullQueueIsSaid(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	w.workers.full = true
 	c := w.connect()
 	c.subscribe("t")
@@ -124,7 +124,7 @@ func TestAFullQueueIsSaid(t *testing.T) {
 }
 
 func TestTopicsPerConnection(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.MaxTopics = 2 })
+	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.MaxTopics = 2 })
 	c := w.connect()
 	for _, topic := range []notiflux.Topic{"a", "b", "a", "c"} {
 		c.subscribe(topic)
@@ -135,7 +135,7 @@ func TestTopicsPerConnection(t *testing.T) {
 }
 
 func TestInvalidTopicsAreNamed(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connect()
 	for topic, want := range map[string]string{
 		strings.Repeat("x", 256): "the topic has 256 bytes, the limit is 255",
@@ -153,7 +153,7 @@ func TestInvalidTopicsAreNamed(t *testing.T) {
 
 func TestTooManyCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connect()
 		for range 1000 {
 			c.say("/unsubscribe-all")
@@ -174,7 +174,7 @@ func TestTooManyCommands(t *testing.T) {
 }
 
 func TestUnreadAnswersStopTheListening(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.CommandBurst = 1e6 })
+	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.CommandBurst = 1e6 })
 	c := w.connect()
 	said := 0
 	for ; !c.s.Busy(); said++ {
@@ -190,7 +190,7 @@ func TestUnreadAnswersStopTheListening(t *testing.T) {
 }
 
 func TestASlowSessionIsCutOnlyBehindTheHistory(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 4}, func(c *session.Config) { c.MaxLagBytes = 10 * (100 + topiclog.Overhead) })
+	w := newWorld(t, topic.Limits{Count: 4}, func(c *session.Config) { c.MaxLagBytes = 10 * (100 + topic.Overhead) })
 	slow, fast := w.connect(), w.connect()
 	slow.subscribe("t")
 	fast.subscribe("t")
@@ -222,7 +222,7 @@ func TestALoopThatIsLateCutsNobody(t *testing.T) {
 		"all that was offered was taken": func(c *client) { c.w.group.Collect(); c.write(1000) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, topiclog.Limits{Count: 4}, func(c *session.Config) { c.MaxLagBytes = 10 * (100 + topiclog.Overhead) })
+			w := newWorld(t, topic.Limits{Count: 4}, func(c *session.Config) { c.MaxLagBytes = 10 * (100 + topic.Overhead) })
 			c := w.connect()
 			c.subscribe("t")
 			w.publish("t", "first")
@@ -248,7 +248,7 @@ func TestALoopThatIsLateCutsNobody(t *testing.T) {
 }
 
 func TestAFrameUnderWayIsFinishedAfterUnsubscribing(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connect()
 	c.subscribe("t")
 	w.publish("t", "a message of some length")
@@ -264,7 +264,7 @@ func TestAFrameUnderWayIsFinishedAfterUnsubscribing(t *testing.T) {
 }
 
 func TestAnswersGoAheadOfMessages(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
+	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connect()
 	c.subscribe("t")
 	w.publish("t", "published before the command")
@@ -275,7 +275,7 @@ func TestAnswersGoAheadOfMessages(t *testing.T) {
 
 func TestDrainDeliversThenCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connect()
 		c.subscribe("t")
 		w.publish("t", "accepted")
@@ -300,7 +300,7 @@ func TestDrainDeliversThenCloses(t *testing.T) {
 func TestDeliveryAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topics := []notiflux.Topic{"a", "b", "c"}
-		w := newWorld(t, topiclog.Limits{Count: 3}, nil)
+		w := newWorld(t, topic.Limits{Count: 3}, nil)
 		clients := []*client{w.connect(), w.connect(), w.connect()}
 		want := make([]map[notiflux.Topic][]string, len(clients)) // by client and topic: what must come
 		subscribed := make([]map[notiflux.Topic]bool, len(clients))
@@ -395,7 +395,7 @@ func TestAnswersOfASessionThatEnds(t *testing.T) {
 		}, 2},
 		"reads nothing": {func(c *client) { c.s.Stuck() }, 0},
 	} {
-		w := newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.CommandBurst, c.CommandRate = 3, 0.001 })
+		w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.CommandBurst, c.CommandRate = 3, 0.001 })
 		client := w.connect()
 		client.subscribe("a")
 		w.publish("a", "not an answer")

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // The first bytes that a socket takes have something of each topic, though each alone
@@ -29,7 +29,7 @@ func TestTopicsShareASlowSocket(t *testing.T) {
 		"events": func(w *world) *client { return w.connectStream(notiflux.EventChunk, "", false, topics...) },
 	} {
 		for _, size := range []int{100, 5_000} {
-			w := newWorld(t, topiclog.Limits{}, nil)
+			w := newWorld(t, topic.Limits{}, nil)
 			c := connect(w)
 			for _, topic := range topics {
 				for range 30_000/size + 1 {
@@ -53,7 +53,7 @@ func TestSharedWritesAgainstModel(t *testing.T) {
 	named := regexp.MustCompile(`"connection":"([0-9a-f]{16})"`)
 	message := regexp.MustCompile(`{"type":"message","topic":"(\w)","position":"[^"]*","time":\d+,"data":"(\d+) x*"`)
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newWorld(rt, topiclog.Limits{}, nil)
+		w := newWorld(rt, topic.Limits{}, nil)
 		topics := []notiflux.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(rt, "topics")]
 		var c *client
 		if rapid.Bool().Draw(rt, "JSON") {

@@ -8,8 +8,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -23,8 +22,8 @@ type Stream struct {
 
 // A Topic is one topic of a [Stream], and from where on.
 type Topic struct {
-	Name  notiflux.Topic
-	Start hub.Start
+	Name        notiflux.Topic
+	ResumePoint topic.ResumePoint
 }
 
 // A set is the topics of an event stream, and how far the client is in each: what
@@ -49,7 +48,7 @@ func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) 
 	slices.SortFunc(stream.Topics, func(a, b Topic) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	topics := make([]wire.Beginning, 0, len(stream.Topics))
 	for i, topic := range stream.Topics {
-		sub, place, err := g.join(s, topic.Name, topic.Start)
+		sub, resumed, err := g.join(s, topic.Name, topic.ResumePoint)
 		if err != nil {
 			s.unsubscribeAll()
 			s.end(endOverCapacity)
@@ -58,7 +57,7 @@ func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) 
 		sub.latest, sub.place = stream.Latest, uint8(i)
 		g.endAt(sub, stream.Until)
 		s.set.places = append(s.set.places, wire.CursorPlace{Hash: sub.feed.hashed(), Offset: sub.cursor.Offset()})
-		topics = append(topics, beginning(topic.Name, place))
+		topics = append(topics, beginning(topic.Name, resumed))
 	}
 	s.rotate()
 	s.answerInStream(wire.Object{
@@ -86,7 +85,7 @@ func (s *Session) answerInStream(o wire.Object) {
 
 // appendCursor appends the cursor of the set.
 func (s *Session) appendCursor(dst []byte) []byte {
-	return wire.AppendCursor(dst, s.group.config.Hub.Epoch(), s.set.places)
+	return wire.AppendCursor(dst, s.group.config.Topics.Epoch(), s.set.places)
 }
 
 // locate has the set say how far the client is in each topic, with all that it was
@@ -123,7 +122,7 @@ func (s *Session) nextOfSet(p *pull) []byte {
 func (s *Session) joinSet(p *pull) {
 	s.locate()
 	var room [wire.MaxCursorBytes]byte
-	s.share(p, func(sub *subscription, at topiclog.Cursor, limit int) topiclog.Cursor {
+	s.share(p, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
 		part := part{sub: sub, from: at, end: at, at: len(p.buffer), sizes: len(p.sizes)}
 		for len(p.buffer)-part.at < limit {
 			entry, next, ok := part.end.Next()

@@ -11,9 +11,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/hub"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -28,9 +27,9 @@ func (w *world) connectStream(e notiflux.Encoding, cursor string, latest bool, t
 			w.t.Fatalf("cursor %q: %v", cursor, err)
 		}
 	}
-	for _, topic := range topics {
-		position, _ := since.Since(topic)
-		stream.Topics = append(stream.Topics, session.Topic{Name: topic, Start: hub.Start{Since: position}})
+	for _, name := range topics {
+		position, _ := since.Since(name)
+		stream.Topics = append(stream.Topics, session.Topic{Name: name, ResumePoint: topic.ResumePoint{Since: position}})
 	}
 	c := &client{w: w}
 	c.s = w.group.NewStream(c, e, stream)
@@ -54,7 +53,7 @@ func (c *client) stream() string {
 }
 
 func TestEventStream(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	w := newWorld(t, topic.Limits{Count: 10}, nil)
 	c := w.connectStream(notiflux.Event, "", false, "b", "a")
 	w.publish("a", "line\nfeed")
 	w.publish("b", "data: x")
@@ -81,7 +80,7 @@ func TestStreamSaysGoodbye(t *testing.T) {
 	bye := "retry: N\nevent: bye\ndata: {\"type\":\"bye\",\"code\":\"draining\",\"after\":N}\n\n"
 	for e, want := range map[notiflux.Encoding]string{notiflux.Event: bye, notiflux.EventChunk: "N\r\n" + bye + "\r\nN\r\n\r\n"} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, topiclog.Limits{}, nil)
+			w := newWorld(t, topic.Limits{}, nil)
 			c := w.connectStream(e, "", false, "a")
 			c.stream()
 			w.group.Drain(0)
@@ -97,7 +96,7 @@ func TestStreamSaysGoodbye(t *testing.T) {
 }
 
 func TestLineStream(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 10}, nil)
+	w := newWorld(t, topic.Limits{Count: 10}, nil)
 	one := w.connectStream(notiflux.Line, "", false, "a")
 	two := w.connectStream(notiflux.Line, "", false, "a", "b")
 	w.publish("a", "x")
@@ -115,9 +114,9 @@ func TestLineStream(t *testing.T) {
 }
 
 func TestStreamWithoutRoom(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{}, nil)
-	w.hub = hub.New(hub.Config{Epoch: "E", MaxTopics: 1})
-	w.group = session.NewGroup(session.Config{Hub: w.hub, Stats: &w.stats}, &w.loop)
+	w := newWorld(t, topic.Limits{}, nil)
+	w.topics = topic.New(topic.Config{Epoch: "E", MaxTopics: 1})
+	w.group = session.NewGroup(session.Config{Topics: w.topics, Stats: &w.stats}, &w.loop)
 	c := w.connectStream(notiflux.Line, "", false, "a", "b")
 	if got := string(c.sent); c.code != wire.CloseOverCapacity || !strings.HasPrefix(got, `{"type":"bye","code":"over_capacity","after":`) || w.stats.Subscriptions.Load() != 0 {
 		t.Errorf("ended with %d: %s; %d subscriptions left", c.code, got, w.stats.Subscriptions.Load())
@@ -125,7 +124,7 @@ func TestStreamWithoutRoom(t *testing.T) {
 }
 
 func TestStreamLatest(t *testing.T) {
-	w := newWorld(t, topiclog.Limits{Count: 3}, func(c *session.Config) { c.MaxLagBytes = 1000 })
+	w := newWorld(t, topic.Limits{Count: 3}, func(c *session.Config) { c.MaxLagBytes = 1000 })
 	c := w.connectStream(notiflux.Line, "", true, "a", "b")
 	c.stream()
 	w.publish("a", "cut here")
@@ -187,7 +186,7 @@ func TestStreamsResumeAgainstModel(t *testing.T) {
 	cursor := regexp.MustCompile(`(?m)(?:^id: |"cursor":")([A-Za-z0-9_-]+)`)
 	message := regexp.MustCompile(`"topic":"(\w)","position":"E:(\d+)"`)
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		e := rapid.SampledFrom([]notiflux.Encoding{notiflux.Event, notiflux.EventChunk, notiflux.Line, notiflux.LineChunk}).Draw(t, "encoding")
 		topics := []notiflux.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(t, "topics")]
 		c := w.connectStream(e, "", false, topics...)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -23,7 +23,7 @@ func (b *budget) Share() int        { return max(0, b.most-b.used) }
 func charging(t *testing.T, most int) (*world, *budget) {
 	t.Helper()
 	b := &budget{most: most}
-	return newWorld(t, topiclog.Limits{}, func(c *session.Config) { c.Unread, c.Strangers = b, b }), b
+	return newWorld(t, topic.Limits{}, func(c *session.Config) { c.Unread, c.Strangers = b, b }), b
 }
 
 // muchRefused returns a command whose answer has some 38 KB.
@@ -85,7 +85,7 @@ func TestNoRoomForAnswers(t *testing.T) {
 func TestCutFramesOfStreamsAreCharged(t *testing.T) {
 	for cut := 1; cut < 40_000; cut += 777 {
 		b := &budget{most: 1 << 20}
-		w := newWorld(t, topiclog.Limits{Count: 100}, func(c *session.Config) { c.Unread = b })
+		w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread = b })
 		c := &client{w: w}
 		c.s = w.group.NewStream(c, notiflux.Event, session.Stream{Topics: []session.Topic{{Name: "a"}, {Name: "b"}}})
 		c.turn()
@@ -115,7 +115,7 @@ func TestCutFramesOfStreamsAreCharged(t *testing.T) {
 // So is the rest of a frame of a history.
 func TestCutFramesOfHistoriesAreCharged(t *testing.T) {
 	b := &budget{most: 1 << 20}
-	w := newWorld(t, topiclog.Limits{Count: 100}, func(c *session.Config) { c.Unread = b })
+	w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread = b })
 	for range 100 {
 		w.publish("a", strings.Repeat("x", 1000))
 	}
@@ -170,7 +170,7 @@ func TestAClientThatReadsAtOnceNeedsNoRoom(t *testing.T) {
 // A client that reads slowly is not ended for want of room, and a history keeps little.
 func TestASlowReaderNeedsNoRoom(t *testing.T) {
 	b := &budget{}
-	w := newWorld(t, topiclog.Limits{Count: 100}, func(c *session.Config) { c.Unread, c.Strangers = b, b })
+	w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread, c.Strangers = b, b })
 	stream := &client{w: w}
 	stream.s = w.group.NewStream(stream, notiflux.Event, session.Stream{Topics: []session.Topic{{Name: "a"}, {Name: "b"}}})
 	for range 10 {

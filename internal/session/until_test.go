@@ -11,7 +11,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/session"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -29,7 +29,7 @@ func (w *world) ending(topic notiflux.Topic, until time.Time) string {
 // when others come meanwhile.
 func TestManyEndsTakeManyTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, topiclog.Limits{}, nil)
+		w := newWorld(t, topic.Limits{}, nil)
 		until := time.Now().Add(time.Minute)
 		c := w.connect()
 		defer c.leave()

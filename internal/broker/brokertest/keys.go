@@ -7,7 +7,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
-	"github.com/ikornaselur/notiflux/internal/hub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 func keyed(topic notiflux.Topic, key, data string) notiflux.Publication {
@@ -15,14 +15,14 @@ func keyed(topic notiflux.Topic, key, data string) notiflux.Publication {
 }
 
 // logged returns what a topic's log holds.
-func logged(h *hub.Hub, topic notiflux.Topic) (all []string) {
-	for _, m := range h.History(topic, notiflux.Position{}, 1000).Messages() {
+func logged(topics *topic.Topics, name notiflux.Topic) (all []string) {
+	for _, m := range topics.History(name, notiflux.Position{}, 1000).Messages() {
 		all = append(all, string(m.Body.Data))
 	}
 	return all
 }
 
-func sameKey(t *testing.T, b broker.Broker, h *hub.Hub) {
+func sameKey(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	first := one(t, b, keyed("t", "k", "x"))
 	if first.Err != nil {
 		t.Fatal(first.Err)
@@ -43,12 +43,12 @@ func sameKey(t *testing.T, b broker.Broker, h *hub.Hub) {
 			t.Errorf("another topic, another key, none: %v, %v", p.Position, p.Err)
 		}
 	}
-	if got := fmt.Sprint(logged(h, "t")); got != "[x between x x]" {
+	if got := fmt.Sprint(logged(topics, "t")); got != "[x between x x]" {
 		t.Errorf("the log has %s", got)
 	}
 }
 
-func sameKeyAtOnce(t *testing.T, b broker.Broker, h *hub.Hub) {
+func sameKeyAtOnce(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	const publishers = 50
 	positions := make([]notiflux.Position, publishers)
 	var wg sync.WaitGroup
@@ -67,14 +67,14 @@ func sameKeyAtOnce(t *testing.T, b broker.Broker, h *hub.Hub) {
 			t.Errorf("published at %v and at %v", positions[0], p)
 		}
 	}
-	if got := logged(h, "t"); len(got) != 1 {
+	if got := logged(topics, "t"); len(got) != 1 {
 		t.Errorf("the log has %v, want one message", got)
 	}
 }
 
 // A batch has an answer for each, whatever its keys; also the same one twice, and
 // those of another batch in another order.
-func batches(t *testing.T, b broker.Broker, h *hub.Hub) {
+func batches(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	failed := notiflux.Errorf(notiflux.TopicDenied, "not this one")
 	ps := []notiflux.Publication{keyed("t", "", "1"), keyed("t", "k", "2"), {Topic: "t", Err: failed}, keyed("t", "k", "2"), keyed("u", "", "3")}
 	b.Publish(t.Context(), ps)
@@ -84,7 +84,7 @@ func batches(t *testing.T, b broker.Broker, h *hub.Hub) {
 	if ps[3].Position != ps[1].Position || ps[1].Position.Offset <= ps[0].Position.Offset {
 		t.Errorf("positions %v, %v, %v", ps[0].Position, ps[1].Position, ps[3].Position)
 	}
-	if got := fmt.Sprint(logged(h, "t"), logged(h, "u")); got != "[1 2] [3]" {
+	if got := fmt.Sprint(logged(topics, "t"), logged(topics, "u")); got != "[1 2] [3]" {
 		t.Errorf("the logs have %s", got)
 	}
 	var wg sync.WaitGroup
@@ -98,13 +98,13 @@ func batches(t *testing.T, b broker.Broker, h *hub.Hub) {
 		})
 	}
 	wg.Wait()
-	if got := logged(h, "v"); len(got) != 2 {
+	if got := logged(topics, "v"); len(got) != 2 {
 		t.Errorf("the log has %v, want each message once", got)
 	}
 }
 
 // What failed does not count: the key is free.
-func failedKey(t *testing.T, b broker.Broker, h *hub.Hub) {
+func failedKey(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	failed := keyed("t", "k", "x")
 	failed.Err = notiflux.Errorf(notiflux.TopicDenied, "not yet")
 	if p := one(t, b, failed); p.Err != failed.Err {

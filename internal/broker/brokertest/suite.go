@@ -9,14 +9,13 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // Run tests the broker that open makes. It is opened once for each test, on a
-// hub of its own, and closed by the suite.
-func Run(t *testing.T, open func(t *testing.T, h *hub.Hub) broker.Broker) {
-	for name, test := range map[string]func(*testing.T, broker.Broker, *hub.Hub){
+// Topics of its own, and closed by the suite.
+func Run(t *testing.T, open func(t *testing.T, topics *topic.Topics) broker.Broker) {
+	for name, test := range map[string]func(*testing.T, broker.Broker, *topic.Topics){
 		"an answered message is in the log":    answeredIsLogged,
 		"offsets of a topic strictly increase": offsetsIncrease,
 		"a forgotten topic reuses no offset":   forgottenTopic,
@@ -27,10 +26,10 @@ func Run(t *testing.T, open func(t *testing.T, h *hub.Hub) broker.Broker) {
 		"what failed has no key":               failedKey,
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := hub.New(hub.Config{Epoch: epoch, PerTopic: topiclog.Limits{Count: 1000}})
-			b := open(t, h)
+			topics := topic.New(topic.Config{Epoch: epoch, PerTopic: topic.Limits{Count: 1000}})
+			b := open(t, topics)
 			defer b.Close()
-			test(t, b, h)
+			test(t, b, topics)
 		})
 	}
 }
@@ -57,12 +56,12 @@ func one(t *testing.T, b broker.Broker, p notiflux.Publication) notiflux.Publica
 	return ps[0]
 }
 
-func answeredIsLogged(t *testing.T, b broker.Broker, h *hub.Hub) {
-	_, place, err := h.Join("t", new(listener), hub.Start{})
+func answeredIsLogged(t *testing.T, b broker.Broker, topics *topic.Topics) {
+	_, resumed, err := topics.Join("t", new(listener), topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cursor := place.Cursor
+	cursor := resumed.Cursor
 	for i := range 10 {
 		p := publish(t, b, "t", fmt.Sprint(i))
 		entry, next, ok := cursor.Next()
@@ -76,8 +75,8 @@ func answeredIsLogged(t *testing.T, b broker.Broker, h *hub.Hub) {
 	}
 }
 
-func offsetsIncrease(t *testing.T, b broker.Broker, h *hub.Hub) {
-	_, place, err := h.Join("t", new(listener), hub.Start{})
+func offsetsIncrease(t *testing.T, b broker.Broker, topics *topic.Topics) {
+	_, resumed, err := topics.Join("t", new(listener), topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +109,7 @@ func offsetsIncrease(t *testing.T, b broker.Broker, h *hub.Hub) {
 	if len(told) != publishers*each {
 		t.Errorf("%d offsets for %d messages", len(told), publishers*each)
 	}
-	cursor := place.Cursor
+	cursor := resumed.Cursor
 	var last uint64
 	for {
 		entry, next, ok := cursor.Next()
@@ -128,20 +127,20 @@ func offsetsIncrease(t *testing.T, b broker.Broker, h *hub.Hub) {
 	}
 }
 
-func forgottenTopic(t *testing.T, b broker.Broker, h *hub.Hub) {
+func forgottenTopic(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	l := new(listener)
-	topic, _, err := h.Join("t", l, hub.Start{})
+	joined, _, err := topics.Join("t", l, topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	before := publish(t, b, "t", "x")
-	h.Leave(topic, l)
+	topics.Leave(joined, l)
 	if after := publish(t, b, "t", "y"); after.Offset <= before.Offset {
 		t.Errorf("published at %v, then at %v", before, after)
 	}
 }
 
-func closedRefuses(t *testing.T, b broker.Broker, _ *hub.Hub) {
+func closedRefuses(t *testing.T, b broker.Broker, _ *topic.Topics) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package hub_test
+package topic_test
 
 import (
 	"errors"
@@ -10,8 +10,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // listener counts how often it is woken.
@@ -26,23 +25,23 @@ func (c *counter) next() uint64 { return c.last.Add(1) }
 
 func body(size int) notiflux.Body { return notiflux.Body{Data: make([]byte, size)} }
 
-func appendTo(t *testing.T, h *hub.Hub, c *counter, topic string, size int) uint64 {
+func appendTo(t *testing.T, topics *topic.Topics, c *counter, name string, size int) uint64 {
 	t.Helper()
-	p, err := publish(h, c, notiflux.Topic(topic), size)
+	p, err := publish(topics, c, notiflux.Topic(name), size)
 	if err != nil {
-		t.Fatalf("Append(%q) = %v", topic, err)
+		t.Fatalf("Append(%q) = %v", name, err)
 	}
 	return p.Offset
 }
 
-func publish(h *hub.Hub, c *counter, topic notiflux.Topic, size int) (notiflux.Position, error) {
-	ps := []notiflux.Publication{{Topic: topic, Body: body(size)}}
-	h.Append(ps, c.next)
+func publish(topics *topic.Topics, c *counter, name notiflux.Topic, size int) (notiflux.Position, error) {
+	ps := []notiflux.Publication{{Topic: name, Body: body(size)}}
+	topics.Append(ps, c.next)
 	return ps[0].Position, ps[0].Err
 }
 
 // offsets reads a cursor to its tail.
-func offsets(c topiclog.Cursor) (all []uint64) {
+func offsets(c topic.Cursor) (all []uint64) {
 	for {
 		e, next, ok := c.Next()
 		if !ok {
@@ -53,24 +52,24 @@ func offsets(c topiclog.Cursor) (all []uint64) {
 }
 
 func TestAppendWakesListenersOfTheTopicOnly(t *testing.T) {
-	h, c := hub.New(hub.Config{}), new(counter)
+	topics, c := topic.New(topic.Config{}), new(counter)
 	var a, b listener
-	topic, place, err := h.Join("a", &a, hub.Start{})
+	joined, resumed, err := topics.Join("a", &a, topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := h.Join("b", &b, hub.Start{}); err != nil {
+	if _, _, err := topics.Join("b", &b, topic.ResumePoint{}); err != nil {
 		t.Fatal(err)
 	}
-	appendTo(t, h, c, "a", 1)
+	appendTo(t, topics, c, "a", 1)
 	if a.woken.Load() != 1 || b.woken.Load() != 0 {
 		t.Errorf("woken a %d times and b %d, want 1 and 0", a.woken.Load(), b.woken.Load())
 	}
-	if got := offsets(place.Cursor); len(got) != 1 || got[0] != 1 {
+	if got := offsets(resumed.Cursor); len(got) != 1 || got[0] != 1 {
 		t.Errorf("the cursor of the join reads %v, want [1]", got)
 	}
-	h.Leave(topic, &a)
-	appendTo(t, h, c, "a", 1)
+	topics.Leave(joined, &a)
+	appendTo(t, topics, c, "a", 1)
 	if a.woken.Load() != 1 {
 		t.Error("a listener that left was woken")
 	}
@@ -79,13 +78,13 @@ func TestAppendWakesListenersOfTheTopicOnly(t *testing.T) {
 // Every message is either before the cursor of a join or read by it, and
 // wakes: nothing falls between, whatever runs at the same time.
 func TestJoinMissesNothing(t *testing.T) {
-	h, c := hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 4}}), new(counter)
+	topics, c := topic.New(topic.Config{PerTopic: topic.Limits{Count: 4}}), new(counter)
 	const publishers, each = 4, 500
 	var publishing, joining sync.WaitGroup
 	for range publishers {
 		publishing.Go(func() {
 			for range each {
-				if _, err := publish(h, c, "t", 1); err != nil {
+				if _, err := publish(topics, c, "t", 1); err != nil {
 					t.Error(err)
 				}
 			}
@@ -95,15 +94,15 @@ func TestJoinMissesNothing(t *testing.T) {
 		joining.Go(func() {
 			for range 50 {
 				var l listener
-				topic, place, err := h.Join("t", &l, hub.Start{})
+				joined, resumed, err := topics.Join("t", &l, topic.ResumePoint{})
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				defer func() {
 					publishing.Wait()
-					h.Leave(topic, &l)
-					got := offsets(place.Cursor)
+					topics.Leave(joined, &l)
+					got := offsets(resumed.Cursor)
 					for i := 1; i < len(got); i++ {
 						if got[i] != got[i-1]+1 {
 							t.Errorf("read %d after %d", got[i], got[i-1])
@@ -125,27 +124,27 @@ func TestJoinMissesNothing(t *testing.T) {
 
 func TestTopicsWithoutUseAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, c := hub.New(hub.Config{PerTopic: topiclog.Limits{Age: time.Minute}}), new(counter)
+		topics, c := topic.New(topic.Config{PerTopic: topic.Limits{Age: time.Minute}}), new(counter)
 		var l listener
-		topic, _, err := h.Join("listened", &l, hub.Start{})
+		joined, _, err := topics.Join("listened", &l, topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		appendTo(t, h, c, "listened", 10)
+		appendTo(t, topics, c, "listened", 10)
 		for i := range 10 {
-			appendTo(t, h, c, fmt.Sprint("topic", i), 10)
+			appendTo(t, topics, c, fmt.Sprint("topic", i), 10)
 			time.Sleep(time.Second)
 		}
 		time.Sleep(55 * time.Second)
-		h.Sweep()
+		topics.Sweep()
 		// The first ones are a minute old or more, the last are not.
-		if got := h.Stats(); got.Topics != 5 || got.Evicted != 7 {
+		if got := topics.Stats(); got.Topics != 5 || got.Evicted != 7 {
 			t.Errorf("after a minute: %+v, want 5 topics (one listened to), 7 messages evicted", got)
 		}
-		h.Leave(topic, &l)
+		topics.Leave(joined, &l)
 		time.Sleep(time.Minute)
-		h.Sweep()
-		if got := h.Stats(); got.Topics != 0 || got.Bytes != 0 {
+		topics.Sweep()
+		if got := topics.Stats(); got.Topics != 0 || got.Bytes != 0 {
 			t.Errorf("after two minutes: %+v, want nothing", got)
 		}
 	})
@@ -154,47 +153,47 @@ func TestTopicsWithoutUseAreForgotten(t *testing.T) {
 func TestTotalBytesDropsTheOldestOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 1000
-		h, c := hub.New(hub.Config{TotalBytes: 10 * (size + topiclog.Overhead)}), new(counter)
+		topics, c := topic.New(topic.Config{TotalBytes: 10 * (size + topic.Overhead)}), new(counter)
 		var l listener
-		_, place, err := h.Join("old", &l, hub.Start{})
+		_, resumed, err := topics.Join("old", &l, topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range 30 {
-			appendTo(t, h, c, []string{"old", "new"}[min(i/5, 1)], size)
+			appendTo(t, topics, c, []string{"old", "new"}[min(i/5, 1)], size)
 			time.Sleep(time.Second)
 		}
-		got := h.Stats()
-		if got.Bytes > 10*(size+topiclog.Overhead) || got.Evicted != 20 {
+		got := topics.Stats()
+		if got.Bytes > 10*(size+topic.Overhead) || got.Evicted != 20 {
 			t.Errorf("%+v, want at most 10 messages", got)
 		}
-		if got := offsets(place.Cursor); len(got) != 5 {
+		if got := offsets(resumed.Cursor); len(got) != 5 {
 			t.Errorf("a cursor reads %d messages that were dropped behind it, want 5", len(got))
 		}
 	})
 }
 
 func TestMaxTopicsDropsWhatNobodyListensTo(t *testing.T) {
-	h, c := hub.New(hub.Config{MaxTopics: 3}), new(counter)
+	topics, c := topic.New(topic.Config{MaxTopics: 3}), new(counter)
 	var l listener
 	for i := range 10 {
-		appendTo(t, h, c, fmt.Sprint("topic", i), 1)
+		appendTo(t, topics, c, fmt.Sprint("topic", i), 1)
 	}
-	if got := h.Stats().Topics; got != 3 {
+	if got := topics.Stats().Topics; got != 3 {
 		t.Errorf("%d topics, want 3", got)
 	}
 	for i := range 3 {
-		if _, _, err := h.Join(notiflux.Topic(fmt.Sprint("listened", i)), &l, hub.Start{}); err != nil {
+		if _, _, err := topics.Join(notiflux.Topic(fmt.Sprint("listened", i)), &l, topic.ResumePoint{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	appendTo(t, h, c, "listened0", 1)
-	_, err := publish(h, c, "one more", 1)
+	appendTo(t, topics, c, "listened0", 1)
+	_, err := publish(topics, c, "one more", 1)
 	var refusal *notiflux.Error
 	if !errors.As(err, &refusal) || refusal.Code != notiflux.OverCapacity {
-		t.Errorf("Append to a full hub = %v, want %s", err, notiflux.OverCapacity)
+		t.Errorf("Append at the topic limit = %v, want %s", err, notiflux.OverCapacity)
 	}
-	if got := h.Stats().Bytes; got == 0 {
+	if got := topics.Stats().Bytes; got == 0 {
 		t.Error("a topic that is listened to lost its message for one that was refused")
 	}
 }
@@ -202,9 +201,9 @@ func TestMaxTopicsDropsWhatNobodyListensTo(t *testing.T) {
 func BenchmarkAppend(b *testing.B) {
 	for _, listeners := range []int{0, 1, 4} {
 		b.Run(fmt.Sprintf("listeners=%d/size=100", listeners), func(b *testing.B) {
-			h, c := hub.New(hub.Config{PerTopic: topiclog.Limits{Count: 100}, TotalBytes: 1 << 28}), new(counter)
+			topics, c := topic.New(topic.Config{PerTopic: topic.Limits{Count: 100}, TotalBytes: 1 << 28}), new(counter)
 			for range listeners {
-				if _, _, err := h.Join("t", new(listener), hub.Start{}); err != nil {
+				if _, _, err := topics.Join("t", new(listener), topic.ResumePoint{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -212,7 +211,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.ReportAllocs()
 			ps := []notiflux.Publication{{Topic: "t", Body: data}}
 			for b.Loop() {
-				h.Append(ps, c.next)
+				topics.Append(ps, c.next)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package hub
+package topic
 
 import (
 	"strings"
@@ -19,39 +19,41 @@ func IsNotices(name notiflux.Topic) bool { return strings.HasPrefix(string(name)
 
 // Notify gives notices about a topic to its listeners, in order. If there are none,
 // the notices are dropped. Their offsets mean nothing outside of their log.
-func (h *Hub) Notify(name notiflux.Topic, notices ...[]byte) { h.tell(name, false, notices) }
+func (s *Topics) Notify(name notiflux.Topic, notices ...[]byte) { s.tell(name, false, notices) }
 
 // NotifyWhole is Notify of a notice that replaces all notices about the topic
 // before it. A listener that is too far behind may go on from there.
-func (h *Hub) NotifyWhole(name notiflux.Topic, notice []byte) { h.tell(name, true, [][]byte{notice}) }
+func (s *Topics) NotifyWhole(name notiflux.Topic, notice []byte) {
+	s.tell(name, true, [][]byte{notice})
+}
 
-func (h *Hub) tell(name notiflux.Topic, whole bool, notices [][]byte) {
-	h.mu.RLock()
-	t := h.topics[Notices(name)]
-	h.mu.RUnlock()
+func (s *Topics) tell(name notiflux.Topic, whole bool, notices [][]byte) {
+	s.mu.RLock()
+	t := s.topics[Notices(name)]
+	s.mu.RUnlock()
 	if t == nil {
 		return
 	}
-	for _, l := range h.notify(t, whole, notices) {
+	for _, l := range s.notify(t, whole, notices) {
 		l.Wake()
 	}
-	h.shrink()
+	s.shrink()
 }
 
-func (h *Hub) notify(t *Topic, whole bool, notices [][]byte) []Listener {
+func (s *Topics) notify(t *Topic, whole bool, notices [][]byte) []Listener {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.forgotten {
 		return nil
 	}
-	now := h.config.Now()
-	h.changeLocked(t, func() {
+	now := s.config.Now()
+	s.changeLocked(t, func() {
 		for _, data := range notices {
 			body := notiflux.Body{Data: data, JSON: true, Notice: true, Whole: whole}
-			t.log.Append(notiflux.Message{Topic: t.name, Position: h.Position(t.log.Head() + 1), Time: now, Body: body})
+			t.log.Append(notiflux.Message{Topic: t.name, Position: s.Position(t.log.Head() + 1), Time: now, Body: body})
 		}
 		t.log.Expire(now)
 	})
-	h.queueLocked(t)
+	s.queueLocked(t)
 	return t.listeners.give()
 }

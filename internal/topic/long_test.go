@@ -1,4 +1,4 @@
-package hub_test
+package topic_test
 
 import (
 	"fmt"
@@ -8,15 +8,14 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// long returns a hub with a topic that holds n messages, every other one of them
+// long returns topics, one of which holds n messages, every other one of them
 // excluding connection 1, and a listener's place in it before all of them.
-func long(t testing.TB, n int) (*hub.Hub, *hub.Topic, hub.Place) {
-	h, c := hub.New(hub.Config{Epoch: "E", PerTopic: topiclog.Limits{Count: n}}), new(counter)
-	topic, place, err := h.Join("t", new(listener), hub.Start{})
+func long(t testing.TB, n int) (*topic.Topics, *topic.Topic, topic.Resumed) {
+	topics, c := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Count: n}}), new(counter)
+	joined, resumed, err := topics.Join("t", new(listener), topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,28 +23,28 @@ func long(t testing.TB, n int) (*hub.Hub, *hub.Topic, hub.Place) {
 	for i := range ps {
 		ps[i] = notiflux.Publication{Topic: "t", Body: body(1), Exclude: notiflux.Connection(i % 2)}
 	}
-	h.Append(ps, c.next)
-	return h, topic, place
+	topics.Append(ps, c.next)
+	return topics, joined, resumed
 }
 
 // To find a place in a long history, and to count from there, takes a few steps. Were
 // each of them a walk over the history, this test would take a quarter of an hour.
 func TestALongHistoryIsNotWalked(t *testing.T) {
 	const n, times = 200_000, 200_000
-	h, topic, first := long(t, n)
+	topics, joined, first := long(t, n)
 	for i := range times {
 		back := i%n + 1
-		since := h.Position(uint64(n - back))
-		for name, start := range map[string]hub.Start{
+		since := topics.Position(uint64(n - back))
+		for name, point := range map[string]topic.ResumePoint{
 			"since": {Since: since, Connection: 1},
 			"last":  {Last: back, Connection: 1},
 		} {
-			p := h.Place(topic, start)
+			p := topics.Resume(joined, point)
 			if p.Position != since || p.Replay != back/2 || !p.Recovered {
 				t.Fatalf("%s, %d before the head: %+v", name, back, p)
 			}
 		}
-		if got := topic.Newest(first.Cursor).Offset(); got != n-1 {
+		if got := joined.Newest(first.Cursor).Offset(); got != n-1 {
 			t.Fatalf("the newest message is behind %d, want %d", got, n-1)
 		}
 	}
@@ -56,22 +55,22 @@ func TestALongHistoryIsNotWalked(t *testing.T) {
 func TestASweepLetsOthersIn(t *testing.T) {
 	const n, tries = 20_000, 50
 	var now time.Time
-	fill := map[string]func(h *hub.Hub, c *counter){
-		"messages of a topic": func(h *hub.Hub, c *counter) {
+	fill := map[string]func(topics *topic.Topics, c *counter){
+		"messages of a topic": func(topics *topic.Topics, c *counter) {
 			ps := make([]notiflux.Publication, n)
 			for i := range ps {
 				ps[i] = notiflux.Publication{Topic: "t", Body: body(1)}
 			}
-			h.Append(ps, c.next)
+			topics.Append(ps, c.next)
 		},
-		"topics": func(h *hub.Hub, c *counter) {
+		"topics": func(topics *topic.Topics, c *counter) {
 			for i := range n {
-				_, _ = publish(h, c, notiflux.Topic(fmt.Sprint(i)), 1)
+				_, _ = publish(topics, c, notiflux.Topic(fmt.Sprint(i)), 1)
 			}
 		},
-		"memories": func(h *hub.Hub, _ *counter) {
+		"memories": func(topics *topic.Topics, _ *counter) {
 			for i := range n {
-				h.History(notiflux.Topic(fmt.Sprint(i)), notiflux.Position{}, 1)
+				topics.History(notiflux.Topic(fmt.Sprint(i)), notiflux.Position{}, 1)
 			}
 		},
 	}
@@ -81,21 +80,21 @@ func TestASweepLetsOthersIn(t *testing.T) {
 			now = time.Now()
 			c, began := new(counter), make(chan struct{})
 			sweeping := false
-			h := hub.New(hub.Config{Epoch: "E", PerTopic: topiclog.Limits{Age: time.Minute}, Remember: time.Hour, Now: func() time.Time {
+			topics := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Age: time.Minute}, Remember: time.Hour, Now: func() time.Time {
 				if sweeping {
 					sweeping = false
 					close(began)
 				}
 				return now
 			}})
-			fill(h, c)
+			fill(topics, c)
 			var swept sync.WaitGroup
 			var done atomic.Bool
 			now, sweeping = now.Add(2*time.Hour), true
-			swept.Go(func() { h.Sweep(); done.Store(true) })
+			swept.Go(func() { topics.Sweep(); done.Store(true) })
 			<-began
 			for !done.Load() && !seen {
-				s := h.Stats()
+				s := topics.Stats()
 				left := s.Topics + s.Remembered
 				if what == "messages of a topic" {
 					left = n - int(s.Evicted)
@@ -112,17 +111,17 @@ func TestASweepLetsOthersIn(t *testing.T) {
 	}
 }
 
-func BenchmarkPlace(b *testing.B) {
+func BenchmarkResume(b *testing.B) {
 	for _, n := range []int{100, 10_000, 1_000_000} {
-		h, topic, _ := long(b, n)
-		for name, start := range map[string]hub.Start{
-			"since": {Since: h.Position(uint64(n - 1))},
+		topics, joined, _ := long(b, n)
+		for name, point := range map[string]topic.ResumePoint{
+			"since": {Since: topics.Position(uint64(n - 1))},
 			"last":  {Last: 1},
 		} {
 			b.Run(fmt.Sprintf("start=%s/history=%d", name, n), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					h.Place(topic, start)
+					topics.Resume(joined, point)
 				}
 			})
 		}

@@ -1,12 +1,10 @@
-package hub
+package topic
 
 import (
 	"container/heap"
 	"runtime"
 	"sync"
 	"time"
-
-	"github.com/ikornaselur/notiflux/internal/topiclog"
 )
 
 // expiry orders topics that hold messages by their oldest one, lazily: a
@@ -41,20 +39,20 @@ func (x *expiry) pop(notAfter time.Time) (item, bool) {
 // Sweep drops every message that is past its age now, lets go of topics that are
 // left with nothing, and forgets those that it let go of long ago. However much that
 // is, it holds no lock for longer than a few hundred of them take.
-func (h *Hub) Sweep() {
-	h.clear()
-	h.shrink()
-	now := h.config.Now()
-	for h.forgetMemories(now.Add(-h.config.Remember)) {
+func (s *Topics) Sweep() {
+	s.clear()
+	s.shrink()
+	now := s.config.Now()
+	for s.forgetMemories(now.Add(-s.config.Remember)) {
 		runtime.Gosched()
 	}
-	for h.config.PerTopic.Age > 0 {
-		i, ok := h.expiry.pop(now.Add(-h.config.PerTopic.Age))
+	for s.config.PerTopic.Age > 0 {
+		i, ok := s.expiry.pop(now.Add(-s.config.PerTopic.Age))
 		if !ok {
 			return
 		}
 		var more bool
-		h.dropFrom(i.topic, func(l *topiclog.Log) { more = l.Expire(now) })
+		s.dropFrom(i.topic, func(l *Log) { more = l.Expire(now) })
 		if more { // The topic is back in the order, at the front.
 			runtime.Gosched()
 		}
@@ -66,40 +64,40 @@ const forgetAtOnce = 256
 
 // forgetMemories forgets some of what was last in use before a time, the oldest
 // first, and reports whether there may be more.
-func (h *Hub) forgetMemories(before time.Time) (more bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.past.expire(before, forgetAtOnce)
+func (s *Topics) forgetMemories(before time.Time) (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.past.expire(before, forgetAtOnce)
 }
 
 // tooMuch reports whether the logs and the frames hold more than they may.
-func (h *Hub) tooMuch() bool {
-	return h.config.TotalBytes > 0 && uint64(h.bytes.Load()+h.logs.FrameBytes()) > h.config.TotalBytes
+func (s *Topics) tooMuch() bool {
+	return s.config.TotalBytes > 0 && uint64(s.bytes.Load()+s.logs.FrameBytes()) > s.config.TotalBytes
 }
 
 // frameKept has Run drop messages if the frames have become too much. Readers call
 // it, which have no time to do so.
-func (h *Hub) frameKept() {
-	if h.tooMuch() {
-		h.wakeRun()
+func (s *Topics) frameKept() {
+	if s.tooMuch() {
+		s.wakeRun()
 	}
 }
 
-func (h *Hub) wakeRun() {
+func (s *Topics) wakeRun() {
 	select {
-	case h.much <- struct{}{}:
+	case s.much <- struct{}{}:
 	default:
 	}
 }
 
 // shrink drops the oldest messages of all while the logs and the frames hold too much.
-func (h *Hub) shrink() {
-	for h.tooMuch() {
-		i, ok := h.expiry.pop(h.config.Now())
+func (s *Topics) shrink() {
+	for s.tooMuch() {
+		i, ok := s.expiry.pop(s.config.Now())
 		if !ok {
 			return
 		}
-		h.dropFrom(i.topic, func(l *topiclog.Log) {
+		s.dropFrom(i.topic, func(l *Log) {
 			// Only if it is as old as was thought; else its turn comes later.
 			if oldest, ok := l.Oldest(); ok && !oldest.After(i.oldest) {
 				l.DropOldest()
@@ -114,19 +112,19 @@ const roomTries = 16
 
 // forgetOldest lets go of a topic without listeners, of those whose messages are
 // the oldest, so that only a memory of it is left. It reports whether it found one.
-func (h *Hub) forgetOldest() bool {
+func (s *Topics) forgetOldest() bool {
 	var listened []item // Out of the way until the search is over.
 	defer func() {
 		for _, i := range listened {
-			h.expiry.push(i.topic, i.oldest)
+			s.expiry.push(i.topic, i.oldest)
 		}
 	}()
 	for len(listened) < roomTries {
-		i, ok := h.expiry.pop(h.config.Now())
+		i, ok := s.expiry.pop(s.config.Now())
 		if !ok {
 			return false
 		}
-		if h.forgetMessages(i.topic) {
+		if s.forgetMessages(i.topic) {
 			return true
 		}
 		listened = append(listened, i)
@@ -136,40 +134,40 @@ func (h *Hub) forgetOldest() bool {
 
 // forgetMessages lets go of t, which was just popped, with its messages, unless
 // it has listeners.
-func (h *Hub) forgetMessages(t *Topic) bool {
-	if !h.detach(t) {
+func (s *Topics) forgetMessages(t *Topic) bool {
+	if !s.detach(t) {
 		return false
 	}
 	if t.log.Shed() { // From here on nobody else changes it.
-		h.mu.Lock()
-		h.discards = append(h.discards, t.log)
-		h.mu.Unlock()
-		h.wakeRun()
+		s.mu.Lock()
+		s.discards = append(s.discards, t.log)
+		s.mu.Unlock()
+		s.wakeRun()
 	}
 	return true
 }
 
 // detach is forgetMessages, but that the log keeps its messages and their frames.
-func (h *Hub) detach(t *Topic) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (s *Topics) detach(t *Topic) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.listeners.all) > 0 {
 		return false
 	}
-	h.bytes.Add(-int64(t.log.Bytes()))
-	h.evicted.Add(uint64(t.log.Len()))
-	h.forgetLocked(t)
+	s.bytes.Add(-int64(t.log.Bytes()))
+	s.evicted.Add(uint64(t.log.Len()))
+	s.forgetLocked(t)
 	return true
 }
 
 // clear drops what is left in the logs of topics that were let go of.
-func (h *Hub) clear() {
-	h.mu.Lock()
-	logs := h.discards
-	h.discards = nil
-	h.mu.Unlock()
+func (s *Topics) clear() {
+	s.mu.Lock()
+	logs := s.discards
+	s.discards = nil
+	s.mu.Unlock()
 	for _, l := range logs {
 		for l.Shed() {
 			runtime.Gosched()
@@ -179,17 +177,17 @@ func (h *Hub) clear() {
 
 // dropFrom lets drop take messages from the log of t, which was just popped,
 // and puts t back in its new place, or forgets it.
-func (h *Hub) dropFrom(t *Topic, drop func(*topiclog.Log)) {
+func (s *Topics) dropFrom(t *Topic, drop func(*Log)) {
 	t.mu.Lock()
-	h.changeLocked(t, func() { drop(t.log) })
+	s.changeLocked(t, func() { drop(t.log) })
 	oldest, ok := t.log.Oldest()
 	if t.queued = ok; ok {
-		h.expiry.push(t, oldest)
+		s.expiry.push(t, oldest)
 	}
 	unused := t.unusedLocked()
 	t.mu.Unlock()
 	if unused {
-		h.forget(t)
+		s.forget(t)
 	}
 }
 

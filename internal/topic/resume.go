@@ -1,12 +1,12 @@
-package hub
+package topic
 
 import (
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
 )
 
-// A Start says from where on a topic is to be read. The zero Start is from now on.
-type Start struct {
+// A ResumePoint says from where on to read a topic. The zero ResumePoint is the tail:
+// only messages that are published from now on.
+type ResumePoint struct {
 	Since notiflux.Position // behind this position; without an epoch: not asked for
 	Last  int               // the last messages, up to so many; Since overrides it
 
@@ -15,66 +15,66 @@ type Start struct {
 	Connection notiflux.Connection
 }
 
-// A Place is where a reader of a topic begins.
-type Place struct {
-	Cursor    topiclog.Cursor
+// Resumed is where a ResumePoint leads in a topic.
+type Resumed struct {
+	Cursor    Cursor
 	Position  notiflux.Position // everything after it is read from Cursor
 	Replay    int               // messages for the reader that are there already
-	Recovered bool              // nothing after Start.Since is missing; true also if that was not asked for
+	Recovered bool              // nothing after ResumePoint.Since is missing; true also if that was not asked for
 }
 
-// Place returns the place where start leads, for one more session of a listener
+// Resume returns where point leads, for one more session of a listener
 // that has joined the topic already.
-func (h *Hub) Place(t *Topic, start Start) Place {
+func (s *Topics) Resume(t *Topic, point ResumePoint) Resumed {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return h.placeLocked(t, start)
+	return s.resumeLocked(t, point)
 }
 
-func (h *Hub) placeLocked(t *Topic, start Start) Place {
-	p := Place{Recovered: true}
+func (s *Topics) resumeLocked(t *Topic, point ResumePoint) Resumed {
+	p := Resumed{Recovered: true}
 	switch {
-	case start.Since.Epoch != "":
-		p.Cursor, p.Recovered = h.sinceLocked(t, start.Since)
-		p.Position = start.Since
-	case start.Last > 0:
-		p.Cursor = t.log.Last(start.Last)
-		p.Position = h.Position(p.Cursor.Offset())
+	case point.Since.Epoch != "":
+		p.Cursor, p.Recovered = s.sinceLocked(t, point.Since)
+		p.Position = point.Since
+	case point.Last > 0:
+		p.Cursor = t.log.Last(point.Last)
+		p.Position = s.Position(p.Cursor.Offset())
 	default:
 		p.Cursor = t.log.Tail()
-		p.Position = h.Position(t.log.Head())
+		p.Position = s.Position(t.log.Head())
 	}
 	if !p.Recovered {
-		p.Position = h.Position(t.log.Head())
+		p.Position = s.Position(t.log.Head())
 	}
 	p.Replay = t.log.Count(p.Cursor)
-	if start.Connection != 0 {
-		p.Replay -= t.log.Excluded(p.Cursor, start.Connection)
+	if point.Connection != 0 {
+		p.Replay -= t.log.Excluded(p.Cursor, point.Connection)
 	}
 	return p
 }
 
 // sinceLocked returns the cursor behind a position and whether it is covered; if
 // not, the tail.
-func (h *Hub) sinceLocked(t *Topic, since notiflux.Position) (topiclog.Cursor, bool) {
-	if since.Epoch != h.config.Epoch {
+func (s *Topics) sinceLocked(t *Topic, since notiflux.Position) (Cursor, bool) {
+	if since.Epoch != s.config.Epoch {
 		return t.log.Tail(), false
 	}
 	return t.log.Since(since.Offset)
 }
 
-// Position returns the position of an offset, as [topiclog.Cursor.Offset] gives it.
-func (h *Hub) Position(offset uint64) notiflux.Position {
-	return notiflux.Position{Epoch: h.config.Epoch, Offset: offset}
+// Position returns the position of an offset, as [Cursor.Offset] gives it.
+func (s *Topics) Position(offset uint64) notiflux.Position {
+	return notiflux.Position{Epoch: s.config.Epoch, Offset: offset}
 }
 
 // Epoch returns the epoch of all positions.
-func (h *Hub) Epoch() string { return h.config.Epoch }
+func (s *Topics) Epoch() string { return s.config.Epoch }
 
 // A History is a part of a topic's log: Count messages from Cursor on, oldest first.
 type History struct {
-	Topic     *Topic // nil: the hub does not have the topic, so Count is 0
-	Cursor    topiclog.Cursor
+	Topic     *Topic // nil: the topic is not in memory, so Count is 0
+	Cursor    Cursor
 	Count     int
 	Position  notiflux.Position // where to go on reading, or to subscribe from
 	Recovered bool              // nothing between what was asked for and Cursor is missing
@@ -95,15 +95,15 @@ func (y History) Messages() []*notiflux.Message {
 // without one (no epoch) the last ones. If since is not covered, those are the oldest
 // that there are. Reading makes no topic, but the position that it returns is
 // remembered like that of one.
-func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) History {
-	t, head := h.lookup(name)
+func (s *Topics) History(name notiflux.Topic, since notiflux.Position, limit int) History {
+	t, head := s.lookup(name)
 	if t == nil {
-		covered := since.Epoch == "" || since == h.Position(head)
-		return History{Position: h.Position(head), Recovered: covered}
+		covered := since.Epoch == "" || since == s.Position(head)
+		return History{Position: s.Position(head), Recovered: covered}
 	}
 	y := History{Topic: t, Cursor: t.log.Last(limit), Recovered: true}
 	if since.Epoch != "" {
-		if y.Cursor, y.Recovered = h.sinceLocked(t, since); !y.Recovered {
+		if y.Cursor, y.Recovered = s.sinceLocked(t, since); !y.Recovered {
 			y.Cursor = t.log.First()
 		}
 	}
@@ -114,7 +114,7 @@ func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) H
 		_, end, _ = end.Next()
 	}
 	y.More = end != tail
-	y.Position = h.Position(end.Offset())
+	y.Position = s.Position(end.Offset())
 	if y.Recovered && since.Offset > y.Position.Offset {
 		y.Position = since // Nothing came after it.
 	}
@@ -122,18 +122,18 @@ func (h *Hub) History(name notiflux.Topic, since notiflux.Position, limit int) H
 }
 
 // lookup returns a topic with its lock held, or nil and how far it came.
-func (h *Hub) lookup(name notiflux.Topic) (*Topic, uint64) {
+func (s *Topics) lookup(name notiflux.Topic) (*Topic, uint64) {
 	for {
-		h.mu.RLock()
-		t := h.topics[name]
-		h.mu.RUnlock()
+		s.mu.RLock()
+		t := s.topics[name]
+		s.mu.RUnlock()
 		if t == nil {
-			h.mu.Lock()
-			if t = h.topics[name]; t == nil {
-				defer h.mu.Unlock()
-				return nil, h.rememberLocked(name)
+			s.mu.Lock()
+			if t = s.topics[name]; t == nil {
+				defer s.mu.Unlock()
+				return nil, s.rememberLocked(name)
 			}
-			h.mu.Unlock()
+			s.mu.Unlock()
 		}
 		t.mu.Lock()
 		if !t.forgotten {
@@ -143,16 +143,16 @@ func (h *Hub) lookup(name notiflux.Topic) (*Topic, uint64) {
 	}
 }
 
-// rememberLocked returns how far a topic came that the hub does not have, and
+// rememberLocked returns how far a topic came that is not in memory, and
 // sees that this stays known, if there is room.
-func (h *Hub) rememberLocked(name notiflux.Topic) uint64 {
-	now := h.config.Now()
-	if head, ok := h.past.renew(name, now); ok {
+func (s *Topics) rememberLocked(name notiflux.Topic) uint64 {
+	now := s.config.Now()
+	if head, ok := s.past.renew(name, now); ok {
 		return head
 	}
-	head := h.past.floor
-	if h.roomLocked() {
-		h.past.put(name, head, now)
+	head := s.past.floor
+	if s.roomLocked() {
+		s.past.put(name, head, now)
 	}
 	return head
 }

@@ -1,23 +1,4 @@
-// Package topiclog holds the recent messages of one topic, oldest first, and
-// the cursors that read them.
-//
-// A [Log] is an append-only linked list that ends with an empty [Entry]. The
-// next message fills that entry and links a new empty one behind it; one atomic
-// store makes both visible. A [Cursor] points to the entry that it reads next,
-// so whoever has read everything points to the empty one, and a message that
-// everyone has read and the log has dropped is freed by the garbage collector.
-//
-// Live delivery, replay and resume are the same: walk from a cursor to the
-// tail. A slow reader holds one pointer, never a copy.
-//
-// Invariants: offsets strictly increase from entry to entry, and numbers by one.
-// What the log drops is always its oldest entry. An entry never changes once it is
-// filled. Nothing walks over the log to find a place or to count (index.go).
-//
-// A Log knows nothing of topics, locks or clients: changes to it need the lock
-// of its owner (see package hub). Cursors may be read without, by one goroutine
-// each.
-package topiclog
+package topic
 
 import (
 	"sync/atomic"
@@ -101,7 +82,8 @@ func NewLogs(limits Limits, grown func()) *Logs {
 // It is never less than what they really hold.
 func (s *Logs) FrameBytes() int64 { return s.frameBytes.Load() }
 
-// A Log holds the recent messages of one topic. Make one with [Logs.New].
+// A Log holds the recent messages of one topic. Make one with [Logs.New]. Whoever
+// changes it holds the lock of its owner.
 type Log struct {
 	// Immutable.
 	logs *Logs

@@ -1,4 +1,4 @@
-package hub
+package topic
 
 import "slices"
 

@@ -1,4 +1,4 @@
-package hub
+package topic
 
 import (
 	"container/list"
@@ -7,7 +7,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// memories are how far topics came that the hub does not have now: the offset up
+// memories are how far topics came that are not in memory now: the offset up
 // to which their messages are not there any more. What was forgotten since came
 // as far as the floor at most, which stands for every topic without a memory. So
 // "nothing was published" is not taken for "unknown", nor unknown for nothing. A

@@ -1,4 +1,4 @@
-package topiclog
+package topic
 
 import "github.com/ikornaselur/notiflux"
 

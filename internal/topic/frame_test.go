@@ -1,4 +1,4 @@
-package topiclog_test
+package topic_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // encode writes frames of some length.
@@ -19,7 +19,7 @@ func encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 }
 
 func TestFrameIsEncodedOnce(t *testing.T) {
-	log := topiclog.NewLogs(topiclog.Limits{}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{}, nil).New(0)
 	cursor := log.Tail()
 	log.Append(message(1, 3, time.Now()))
 	entry, _, _ := cursor.Next()
@@ -41,7 +41,7 @@ func TestFrameIsEncodedOnce(t *testing.T) {
 }
 
 func TestAFrameThatIsThereAllocatesNothing(t *testing.T) {
-	log := topiclog.NewLogs(topiclog.Limits{}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{}, nil).New(0)
 	cursor := log.Tail()
 	log.Append(message(1, 3, time.Now()))
 	entry, _, _ := cursor.Next()
@@ -55,7 +55,7 @@ func TestAFrameThatIsThereAllocatesNothing(t *testing.T) {
 // What the log drops has no frames, and a reader that is still there gets one that
 // nobody keeps.
 func TestADroppedMessageKeepsNoFrames(t *testing.T) {
-	logs := topiclog.NewLogs(topiclog.Limits{}, nil)
+	logs := topic.NewLogs(topic.Limits{}, nil)
 	log := logs.New(0)
 	cursor := log.Tail()
 	log.Append(message(1, 1000, time.Now()))
@@ -81,8 +81,8 @@ func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 	const readers = 4
 	rapid.Check(t, func(t *rapid.T) {
 		var least atomic.Int64 // that was ever counted
-		var logs *topiclog.Logs
-		logs = topiclog.NewLogs(topiclog.Limits{Count: rapid.IntRange(1, 20).Draw(t, "count")}, func() {
+		var logs *topic.Logs
+		logs = topic.NewLogs(topic.Limits{Count: rapid.IntRange(1, 20).Draw(t, "count")}, func() {
 			for now, seen := logs.FrameBytes(), least.Load(); now < seen && !least.CompareAndSwap(seen, now); seen = least.Load() {
 			}
 		})
@@ -122,7 +122,7 @@ func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 		for cursor := log.First(); !cursor.AtTail(); {
 			entry, next, _ := cursor.Next()
 			for e := range notiflux.Encodings {
-				want += int64(cap(entry.Frame(e, encode))) + topiclog.FrameOverhead
+				want += int64(cap(entry.Frame(e, encode))) + topic.FrameOverhead
 			}
 			cursor = next
 		}

@@ -1,4 +1,4 @@
-package hub_test
+package topic_test
 
 import (
 	"bytes"
@@ -8,13 +8,12 @@ import (
 	"testing/synctest"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/hub"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // readAll has a reader of each dialect read from c to the tail, as the loops do.
-func readAll(e *wire.Encoder, c topiclog.Cursor) topiclog.Cursor {
+func readAll(e *wire.Encoder, c topic.Cursor) topic.Cursor {
 	for {
 		entry, next, ok := c.Next()
 		if !ok {
@@ -31,39 +30,39 @@ func readAll(e *wire.Encoder, c topiclog.Cursor) topiclog.Cursor {
 func TestTotalBytesHoldsForFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 1 << 20
-		h, c := hub.New(hub.Config{Epoch: "E", TotalBytes: most}), new(counter)
+		topics, c := topic.New(topic.Config{Epoch: "E", TotalBytes: most}), new(counter)
 		ctx, stop := context.WithCancel(t.Context())
-		go h.Run(ctx)
+		go topics.Run(ctx)
 		defer synctest.Wait()
 		defer stop()
 		var e wire.Encoder
 		within := func(when string) {
 			t.Helper()
-			if s := h.Stats(); s.Bytes+s.FrameBytes > most || s.FrameBytes < 0 {
+			if s := topics.Stats(); s.Bytes+s.FrameBytes > most || s.FrameBytes < 0 {
 				t.Fatalf("%s the logs hold %d bytes, and %d in frames; want at most %d", when, s.Bytes, s.FrameBytes, most)
 			}
 		}
 		control := bytes.Repeat([]byte{1}, 1000) // In JSON each of them takes six bytes.
-		_, live, err := h.Join("live", new(listener), hub.Start{})
+		_, live, err := topics.Join("live", new(listener), topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		reader := live.Cursor
 		for i := range 1000 {
 			for _, topic := range []notiflux.Topic{"live", notiflux.Topic(fmt.Sprint("quiet", i%10))} {
-				h.Append([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: control}}}, c.next)
+				topics.Append([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: control}}}, c.next)
 			}
 			within("after a message")
 			reader = readAll(&e, reader)
 			synctest.Wait()
 			within("after it was given to clients of every dialect")
 		}
-		if s := h.Stats(); s.FrameBytes == 0 || s.Bytes == 0 {
+		if s := topics.Stats(); s.FrameBytes == 0 || s.Bytes == 0 {
 			t.Errorf("%+v, want messages and frames", s)
 		}
 		// All at once: what is replayed is encoded then.
 		for i := range 10 {
-			_, old, err := h.Join(notiflux.Topic(fmt.Sprint("quiet", i)), new(listener), hub.Start{Last: 1000})
+			_, old, err := topics.Join(notiflux.Topic(fmt.Sprint("quiet", i)), new(listener), topic.ResumePoint{Last: 1000})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,48 +76,48 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 // Presence is told by logs that count as well.
 func TestTotalBytesHoldsForNotices(t *testing.T) {
 	const most = 100 << 10
-	h := hub.New(hub.Config{Epoch: "E", TotalBytes: most})
-	_, place, err := h.Join(hub.Notices("t"), new(listener), hub.Start{})
+	topics := topic.New(topic.Config{Epoch: "E", TotalBytes: most})
+	_, resumed, err := topics.Join(topic.Notices("t"), new(listener), topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var e wire.Encoder
-	reader := place.Cursor
+	reader := resumed.Cursor
 	for range 300 {
-		h.Notify("t", bytes.Repeat([]byte("x"), 1000))
-		if s := h.Stats(); s.Bytes+s.FrameBytes > most {
+		topics.Notify("t", bytes.Repeat([]byte("x"), 1000))
+		if s := topics.Stats(); s.Bytes+s.FrameBytes > most {
 			t.Fatalf("the logs hold %d bytes, and %d in frames; want at most %d", s.Bytes, s.FrameBytes, most)
 		}
 		reader = readAll(&e, reader)
 	}
-	if h.Stats().FrameBytes == 0 {
+	if topics.Stats().FrameBytes == 0 {
 		t.Error("no frame is kept")
 	}
 }
 
 // Frames go with their topic, whatever lets go of it.
 func TestATopicThatGoesTakesItsFrames(t *testing.T) {
-	h, c := hub.New(hub.Config{Epoch: "E", MaxTopics: 1}), new(counter)
+	topics, c := topic.New(topic.Config{Epoch: "E", MaxTopics: 1}), new(counter)
 	var e wire.Encoder
 	const messages = 1000
 	for range messages {
-		appendTo(t, h, c, "a", 10)
+		appendTo(t, topics, c, "a", 10)
 	}
 	var l listener
-	a, place, err := h.Join("a", &l, hub.Start{Last: messages})
+	a, resumed, err := topics.Join("a", &l, topic.ResumePoint{Last: messages})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader := place.Cursor
+	reader := resumed.Cursor
 	readAll(&e, reader)
-	h.Leave(a, &l)
-	if h.Stats().FrameBytes == 0 {
+	topics.Leave(a, &l)
+	if topics.Stats().FrameBytes == 0 {
 		t.Fatal("no frame is kept")
 	}
-	appendTo(t, h, c, "b", 10) // There is room for one topic.
-	h.Sweep()
+	appendTo(t, topics, c, "b", 10) // There is room for one topic.
+	topics.Sweep()
 	readAll(&e, reader) // It is behind, and gets all.
-	if s := h.Stats(); s.FrameBytes != 0 || s.Bytes != 10+topiclog.Overhead || s.Evicted != messages {
+	if s := topics.Stats(); s.FrameBytes != 0 || s.Bytes != 10+topic.Overhead || s.Evicted != messages {
 		t.Errorf("%+v, want one message, no frames, and %d messages evicted", s, messages)
 	}
 }

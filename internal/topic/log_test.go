@@ -1,4 +1,4 @@
-package topiclog_test
+package topic_test
 
 import (
 	"runtime"
@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topiclog"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 func message(offset uint64, size int, at time.Time) notiflux.Message {
@@ -19,7 +19,7 @@ func message(offset uint64, size int, at time.Time) notiflux.Message {
 
 // model is the plain form of a log: a slice of what it holds, and of all it ever held.
 type model struct {
-	limits  topiclog.Limits
+	limits  topic.Limits
 	all     []notiflux.Message
 	first   int // all[first:] is held
 	floor   uint64
@@ -35,7 +35,7 @@ func (m *model) drop() {
 
 func (m *model) bytes(ms []notiflux.Message) (n uint64) {
 	for _, x := range ms {
-		n += uint64(len(x.Body.Data)) + topiclog.Overhead
+		n += uint64(len(x.Body.Data)) + topic.Overhead
 	}
 	return n
 }
@@ -49,14 +49,14 @@ func (m *model) head() uint64 {
 
 // reader is a cursor and the index in model.all that it should read next.
 type reader struct {
-	cursor topiclog.Cursor
+	cursor topic.Cursor
 	next   int
 }
 
 func TestLogAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{
-			limits: topiclog.Limits{
+			limits: topic.Limits{
 				Count: rapid.SampledFrom([]int{0, 1, 3, 8, 50}).Draw(t, "count"),
 				Bytes: rapid.SampledFrom([]uint64{0, 600, 3000, 30000}).Draw(t, "bytes"),
 				Age:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "age"),
@@ -64,7 +64,7 @@ func TestLogAgainstModel(t *testing.T) {
 			floor: rapid.Uint64Range(0, 3).Draw(t, "floor"),
 		}
 		m.evicted = m.floor
-		log := topiclog.NewLogs(m.limits, nil).New(m.floor)
+		log := topic.NewLogs(m.limits, nil).New(m.floor)
 		now := time.Now()
 		var readers []*reader
 		t.Repeat(map[string]func(*rapid.T){
@@ -151,7 +151,7 @@ func TestLogAgainstModel(t *testing.T) {
 }
 
 // check compares what a reader knows of its place without reading.
-func (r *reader) check(t *rapid.T, log *topiclog.Log, m *model) {
+func (r *reader) check(t *rapid.T, log *topic.Log, m *model) {
 	if got, want := log.Count(r.cursor), len(m.all)-r.next; got != want {
 		t.Fatalf("Count = %d, want %d", got, want)
 	}
@@ -200,7 +200,7 @@ func (r *reader) read(t *rapid.T, m *model) {
 
 // A log that drops its last message does not hold it either.
 func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
-	log := topiclog.NewLogs(topiclog.Limits{Age: time.Second}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{Age: time.Second}, nil).New(0)
 	cursor := log.Tail()
 	now := time.Now()
 	for offset := range uint64(40) {
@@ -213,7 +213,7 @@ func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
 	if e, _, ok := log.Newest(cursor).Next(); !ok || e.Message().Position.Offset != 40 {
 		t.Error("a reader of an empty log does not find the newest message that it was not given")
 	}
-	cursor = topiclog.Cursor{}
+	cursor = topic.Cursor{}
 	runtime.GC()
 	if gone.Value() != nil {
 		t.Error("an empty log holds a message")
@@ -222,7 +222,7 @@ func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
 }
 
 func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
-	log := topiclog.NewLogs(topiclog.Limits{Count: 1}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{Count: 1}, nil).New(0)
 	cursor := log.Tail()
 	log.Append(message(1, 1<<10, time.Now()))
 	entry, next, _ := cursor.Next()
@@ -244,7 +244,7 @@ func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
 func TestNewestDoesNotWalk(t *testing.T) {
 	const messages, calls = 300_000, 1_000_000
 	now := time.Now()
-	log := topiclog.NewLogs(topiclog.Limits{Age: time.Second}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{Age: time.Second}, nil).New(0)
 	c := log.Tail()
 	for o := range uint64(messages) {
 		log.Append(message(o+1, 0, now))
@@ -272,7 +272,7 @@ func TestNewestDoesNotWalk(t *testing.T) {
 // Newest may be called while the log changes, from its first message on.
 func TestNewestWhileTheLogChanges(t *testing.T) {
 	for range 200 {
-		log := topiclog.NewLogs(topiclog.Limits{}, nil).New(0)
+		log := topic.NewLogs(topic.Limits{}, nil).New(0)
 		c := log.Tail()
 		var reading sync.WaitGroup
 		reading.Go(func() {
@@ -300,8 +300,8 @@ func TestNewestWhileTheLogChanges(t *testing.T) {
 	}
 }
 
-func BenchmarkAppend(b *testing.B) {
-	log := topiclog.NewLogs(topiclog.Limits{Count: 100}, nil).New(0)
+func BenchmarkLogAppend(b *testing.B) {
+	log := topic.NewLogs(topic.Limits{Count: 100}, nil).New(0)
 	data, now := make([]byte, 100), time.Now()
 	b.ReportAllocs()
 	var offset uint64

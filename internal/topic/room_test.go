@@ -1,0 +1,81 @@
+package topic_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// rounds is how often what depends on chance is tried.
+const rounds = 3000
+
+// together calls all of fs at the same time and waits for them.
+func together(fs ...func()) {
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for _, f := range fs {
+		wg.Go(func() { <-start; f() })
+	}
+	close(start)
+	wg.Wait()
+}
+
+// Topics that come at the same moment do not exceed the limit together.
+func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
+	const most = 2
+	for range rounds {
+		topics, c := topic.New(topic.Config{Epoch: "E", MaxTopics: most}), new(counter)
+		join := func(name notiflux.Topic) func() {
+			return func() { _, _, _ = topics.Join(name, new(listener), topic.ResumePoint{}) }
+		}
+		publish := func(topic notiflux.Topic) func() { return func() { _, _ = publish(topics, c, topic, 1) } }
+		history := func(topic notiflux.Topic) func() {
+			return func() { topics.History(topic, notiflux.Position{}, 1) }
+		}
+		together(join("a"), publish("b"), publish("c"), history("d"), join("e"))
+		if got := topics.Stats(); got.Topics+got.Remembered > most {
+			t.Fatalf("%d topics and %d memories, want at most %d", got.Topics, got.Remembered, most)
+		}
+	}
+}
+
+// A topic that is read while the topic limit is reached, and others come and go, is not called
+// recovered when a message is missing.
+func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
+	for range rounds {
+		now := time.Now()
+		topics, c := topic.New(topic.Config{
+			Epoch: "E", MaxTopics: 1, PerTopic: topic.Limits{Age: time.Minute}, Now: func() time.Time { return now },
+		}), new(counter)
+		var l listener
+		var b *topic.Topic
+		var seen notiflux.Position
+		var refused error
+		together(
+			func() { b, _, _ = topics.Join("b", &l, topic.ResumePoint{}) },
+			func() { seen, refused = publish(topics, c, "a", 1) },
+		)
+		if refused != nil {
+			continue
+		}
+		if _, err := publish(topics, c, "a", 1); err != nil { // What a subscriber that is away misses.
+			continue
+		}
+		now = now.Add(2 * time.Minute)
+		topics.Sweep()
+		topics.History("a", notiflux.Position{}, 0)
+		if b != nil {
+			topics.Leave(b, &l)
+		}
+		if _, err := publish(topics, c, "a", 1); err != nil {
+			t.Fatal(err)
+		}
+		_, p, err := topics.Join("a", &l, topic.ResumePoint{Since: seen})
+		if err != nil || p.Recovered {
+			t.Fatalf("since %v, with a message missing: %+v, %v; want it not to be recovered", seen, p, err)
+		}
+	}
+}
