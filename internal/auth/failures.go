@@ -10,31 +10,31 @@ import (
 const (
 	// maxFailures bounds the memory for failures to about 1 MiB.
 	maxFailures = 8192
-	// failureAge is how long a failure is remembered. A clock that was wrong and was
-	// put right refuses nobody for longer.
+	// failureAge is how long a refusal is kept. A refusal because of a wrong clock
+	// lasts no longer once the clock is right.
 	failureAge = time.Minute
 )
 
-// failures remembers tokens that were refused after a check of their signature, so
-// that the same token does not cost another one. The oldest is forgotten first, so a
-// client that sends many different tokens takes no more memory.
+// failures holds tokens that were refused after a check of their signature, so that the
+// same token does not cost another check. When it is full, the oldest is dropped: many
+// different tokens take no more memory.
 type failures struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	byKey map[cacheKey]failure
-	ring  []cacheKey // in the order in which they came; next is the oldest once it is full
+	ring  []cacheKey // in order of arrival, beginning at next once it is full
 	next  int
 }
 
 type failure struct {
 	err   *notiflux.Error
 	at    time.Time
-	until time.Time // when the token may be accepted; zero: never
+	until time.Time // from when on the token may be accepted; zero: never
 }
 
-// get returns why a token was refused within the last minute; nil: it is not known, or
-// the token may be accepted now.
-func (f *failures) get(k cacheKey, now time.Time) *notiflux.Error {
+// get returns why a token was refused within the last minute. It returns nil if it was
+// not, or if the token may be accepted now.
+func (f *failures) get(k cacheKey, now time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	found, ok := f.byKey[k]
@@ -47,7 +47,7 @@ func (f *failures) get(k cacheKey, now time.Time) *notiflux.Error {
 	return found.err
 }
 
-// put remembers why a token was refused.
+// put records why a token was refused.
 func (f *failures) put(k cacheKey, err *checkedError, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,28 +1,29 @@
-// Package auth decides whom to believe: it holds the public keys, verifies the
-// tokens that clients bring, and says what they allow.
+// Package auth verifies the tokens that clients send, and says what each token allows.
 //
-// A token is a JWT (RFC 7519). It is judged in this order, cheap checks before
-// expensive ones: its form, byte by byte; whether it was verified before (a cache
-// by SHA-256 of the token); its header and its claims, decoded strictly; its
-// signature, by a key whose algorithm is pinned; the clock. Everything that is
-// wrong with a token is a [notiflux.Error] with the code TokenInvalid, but
-// TokenMissing for none and TokenExpired for one that was right once.
+// A token is a JWT (RFC 7519). A [Verifier] checks it in this order, cheap checks
+// first:
 //
-// A check of a signature takes tens of microseconds, so event loops do not make
-// them: they ask [Verifier.Cached], and have the token verified elsewhere if need be.
-// HTTP handlers call [Verifier.Verify] on their own goroutine.
+//  1. its form, byte by byte
+//  2. the cache of verified tokens and that of refused ones, by SHA-256 of the token
+//  3. its header, the form of its signature, and its claims, all decoded strictly
+//  4. its signature, by a key whose algorithms are fixed
+//  5. the clock: exp, nbf and iat
 //
-// Invariants: only what a configured key signed becomes [Claims]; what is
-// cached was verified, and is checked against the clock at each hit; memory is
-// bounded, whatever strangers send; a token is neither kept nor printed. A token that
-// was refused after a check of its signature is refused without one for a minute, or
-// until nbf and iat may have come.
+// A refusal is a [notiflux.Error]. Its code is TokenMissing if there is no token,
+// TokenExpired if the time of a signed token is over, and TokenInvalid otherwise.
 //
-// Scope words other than subscribe and broadcast are ignored, as are claims
-// that mean nothing here: one token may serve several services.
+// Checking a signature takes tens of microseconds, so event loops do not do it. They
+// call [Verifier.Cached], and have other tokens verified by a worker. HTTP handlers
+// call [Verifier.Verify] on their own goroutine.
 //
-// The package never signs for the server: [Signer] is for the command line, the
-// dev mode and tests.
+// Invariants: only what a configured key signed becomes [Claims]. Cached claims are
+// checked against the clock at each use. Memory is bounded, whatever clients send. The
+// package neither stores nor prints a token. A token that is refused after a check of
+// its signature costs no other check for a minute, or until nbf and iat may allow it.
+//
+// The package ignores claims and scope words that it does not know, because one token
+// may serve several services. It does not sign tokens for the server: [Signer] is for
+// the command line, the dev mode and tests.
 package auth
 
 import (
@@ -34,20 +35,20 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// Leeway is how far the clocks of a token's issuer and of the server may be
-// apart: a token is accepted that long before nbf and iat, and after exp.
+// Leeway is how far apart the clocks of the server and of a token's issuer may be: the
+// server accepts a token from that long before nbf and iat until that long after exp.
 const Leeway = 60 * time.Second
 
 const defaultCacheSize = 65536
 
-// Config is what a [Verifier] works with. The zero value refuses every token.
+// Config configures a [Verifier]. The zero value refuses every token.
 type Config struct {
 	Keys *Keys            // nil: no key, so that every token is refused
-	Now  func() time.Time // the wall clock; nil: time.Now. Called concurrently
+	Now  func() time.Time // the wall clock, called concurrently; nil: time.Now
 
-	// CacheSize is how many verified tokens are remembered, the ones used
-	// last; zero: 65,536, negative: none. A token with much in it counts as
-	// several: one for each 512 bytes of subject and topics.
+	// CacheSize is the number of verified tokens to cache; zero: 65,536, negative:
+	// none. A token with large claims counts as several tokens: one more for each
+	// 512 bytes of subject, topics and info.
 	CacheSize int
 }
 
@@ -78,75 +79,39 @@ func New(c Config) *Verifier {
 	return &Verifier{keys: c.Keys, now: c.Now, cache: newCache(c.CacheSize)}
 }
 
-// Cached returns the claims of a token that was verified before and is still
-// accepted. It never checks a signature and does not allocate: an event loop
-// may call it. Without an answer, [Verifier.Verify] has to judge the token.
+// Cached returns the claims of a token that is in the cache and has not expired. It
+// reports false if only [Verifier.Verify] can tell. It neither checks a signature nor
+// allocates, so event loops may call it.
 func (v *Verifier) Cached(t Token) (*Claims, bool) {
 	if t.check() != nil {
 		return nil, false
 	}
-	return v.cached(v.cacheKey(t))
+	claims := v.cached(v.cacheKey(t))
+	return claims, claims != nil
 }
 
-// Recall returns what Verify would, if that takes no check of a signature: because
-// the token has a wrong form, was verified before, or was refused a short while ago.
-// known is false if it takes one, or the token has to be decoded to find out.
+// Recall returns what [Verifier.Verify] would, if that is known without decoding t: its
+// form is wrong, or a cache holds the result. Otherwise known is false.
 func (v *Verifier) Recall(t Token) (claims *Claims, known bool, err error) {
-	if err = t.check(); err == nil {
-		claims, known, err = v.recall(v.cacheKey(t))
-	}
-	if err != nil {
-		v.refused.Add(1)
-		known = true
-	}
-	return claims, known, err
+	claims, _, err = v.recall(t)
+	return claims, claims != nil || err != nil, err
 }
 
-func (v *Verifier) recall(k cacheKey) (claims *Claims, known bool, err error) {
-	if claims, ok := v.cached(k); ok {
-		return claims, true, nil
-	}
-	if err := v.failures.get(k, v.now()); err != nil {
-		return nil, true, err
-	}
-	return nil, false, nil
-}
-
-func (v *Verifier) cached(k cacheKey) (*Claims, bool) {
-	claims := v.cache.get(k, v.now())
-	if claims == nil {
-		return nil, false
-	}
-	v.hits.Add(1)
-	return claims, true
-}
-
-func (v *Verifier) cacheKey(t Token) cacheKey { return cacheKey{t.digest(), v.keys.generation} }
-
-// Verify returns the claims of t when it is what the server accepts, else a
-// [notiflux.Error] with TokenMissing, TokenInvalid or TokenExpired, fit for
-// strangers. It takes one check of a signature, at worst one for each key.
+// Verify returns the claims of t, or why the server refuses it: a [notiflux.Error] with
+// TokenMissing, TokenInvalid or TokenExpired, whose text is safe to send to the client.
+// It checks one signature at most per key that may have signed t, on the caller's
+// goroutine.
 func (v *Verifier) Verify(t Token) (*Claims, error) {
-	claims, err := v.verify(t)
-	if err != nil {
-		v.refused.Add(1)
-	}
-	return claims, err
-}
-
-func (v *Verifier) verify(t Token) (*Claims, error) {
-	if err := t.check(); err != nil {
-		return nil, err
-	}
-	k := v.cacheKey(t)
-	if claims, known, err := v.recall(k); known {
+	claims, k, err := v.recall(t)
+	if claims != nil || err != nil {
 		return claims, err
 	}
-	claims, err := v.verifyUncached(t)
-	if e, ok := errors.AsType[*checkedError](err); ok {
-		v.failures.put(k, e, v.now())
-	}
+	claims, err = v.verifyUncached(t)
 	if err != nil {
+		v.refused.Add(1)
+		if e, ok := errors.AsType[*checkedError](err); ok {
+			v.failures.put(k, e, v.now())
+		}
 		return nil, err
 	}
 	v.verified.Add(1)
@@ -154,20 +119,44 @@ func (v *Verifier) verify(t Token) (*Claims, error) {
 	return claims, nil
 }
 
-// errSignature refuses a token that no key of the server has signed.
+// recall returns the claims or the refusal of t, if they are known, and its key in the
+// caches.
+func (v *Verifier) recall(t Token) (claims *Claims, k cacheKey, err error) {
+	if err = t.check(); err == nil {
+		k = v.cacheKey(t)
+		if claims = v.cached(k); claims == nil {
+			err = v.failures.get(k, v.now())
+		}
+	}
+	if err != nil {
+		v.refused.Add(1)
+	}
+	return claims, k, err
+}
+
+func (v *Verifier) cached(k cacheKey) *Claims {
+	claims := v.cache.get(k, v.now())
+	if claims != nil {
+		v.hits.Add(1)
+	}
+	return claims
+}
+
+func (v *Verifier) cacheKey(t Token) cacheKey { return cacheKey{t.digest(), v.keys.generation} }
+
 var errSignature = invalid("the signature of the token fits no key of this server")
 
-// A checkedError is a refusal that followed a check of the signature.
+// A checkedError refuses a token whose signature was checked.
 type checkedError struct {
 	refusal *notiflux.Error
-	validAt time.Time // when the token may be accepted; zero: never
+	validAt time.Time // from when on the token may be accepted; zero: never
 }
 
 func (e *checkedError) Error() string { return e.refusal.Error() }
 func (e *checkedError) Unwrap() error { return e.refusal }
 
-// CostSignature reports whether Verify checked the signature of the token that it
-// refused with err. It is false for a refusal that was remembered.
+// CostSignature reports whether Verify checked a signature before it returned err. It
+// is false if a cache held the refusal.
 func CostSignature(err error) bool {
 	_, ok := errors.AsType[*checkedError](err)
 	return ok
@@ -211,8 +200,8 @@ func decodePart[T any](part string, decode func([]byte) (T, error)) (T, error) {
 	return decode(data)
 }
 
-// Check returns nil when claims that were verified before still hold, else a
-// [notiflux.Error] with TokenExpired: for who keeps them over several commands.
+// Check returns nil if the token of c has not expired, and a [notiflux.Error] with
+// TokenExpired if it has. Callers that keep claims call it before each use.
 func (v *Verifier) Check(c *Claims) error {
 	if !c.liveAt(v.now()) {
 		return c.expired()
@@ -220,11 +209,11 @@ func (v *Verifier) Check(c *Claims) error {
 	return nil
 }
 
-// Stats are the counters of a [Verifier] since it was made.
+// Stats are the counters of a [Verifier] since New.
 type Stats struct {
-	Verified uint64 // tokens accepted after a check of their signature
-	Refused  uint64 // tokens refused
-	Hits     uint64 // tokens accepted because they were verified before
+	Verified uint64 // accepted, with a check of the signature
+	Refused  uint64 // refused, by Verify or Recall
+	Hits     uint64 // accepted from the cache
 }
 
 // Stats returns the counters.
