@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// unitBytes is the claims' memory that counts as one token in the cache's
-// bound; a token with more of it counts as several.
+// unitBytes is how much memory of its claims makes a token count as one more token
+// toward the capacity of the cache.
 const unitBytes = 512
 
-// A cache remembers verified tokens, the ones used last.
+// A cache holds the claims of verified tokens. When it is full, it drops those that were
+// not used for the longest time.
 type cache struct {
 	// Immutable after newCache.
 	capacity int // in units
@@ -18,11 +19,11 @@ type cache struct {
 	// Guarded by mu.
 	entries map[cacheKey]*entry
 	used    int   // units of all entries, at most capacity
-	ring    entry // ring.next is the entry used last, ring.prev the next to go
+	ring    entry // its next is the entry used last, its prev the next to be dropped
 }
 
-// A cacheKey names a token and the keys that it was verified with: what was
-// verified with other keys is not found.
+// A cacheKey identifies a token and the keys that it was verified with. The result of
+// other keys is not found with it.
 type cacheKey struct {
 	digest     digest
 	generation generation
@@ -40,8 +41,8 @@ func newCache(capacity int) *cache {
 	return c
 }
 
-// get returns the claims of a token that is in the cache and still accepted
-// now, else nil.
+// get returns the claims of a token, or nil if they are not in the cache or have
+// expired.
 func (c *cache) get(k cacheKey, now time.Time) *Claims {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,8 +59,7 @@ func (c *cache) get(k cacheKey, now time.Time) *Claims {
 	return e.claims
 }
 
-// put remembers a verified token, and forgets those used longest ago until
-// there is room for it.
+// put adds the claims of a verified token, and drops others until there is room.
 func (c *cache) put(k cacheKey, claims *Claims) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,16 +7,16 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// A Scope is a word for what a token allows.
+// A Scope is a word that says what a token allows.
 type Scope string
 
 // The scopes.
 const (
-	Subscribe Scope = "subscribe" // to be given messages, live and earlier ones
-	Broadcast Scope = "broadcast" // to publish
+	Subscribe Scope = "subscribe" // to receive messages, live and stored ones
+	Broadcast Scope = "broadcast" // to publish messages
 )
 
-// bit returns the place of s in a set of scopes, or 0 for a word that is no scope.
+// bit returns the set that holds s alone, or 0 if the server does not know s.
 func (s Scope) bit() scopeSet {
 	switch s {
 	case Subscribe:
@@ -29,25 +29,26 @@ func (s Scope) bit() scopeSet {
 
 type scopeSet uint8
 
-// Claims are what a verified token says: who has it, and what it allows until
-// when. They are immutable, and shared by all who bring the same token.
+// Claims are what a verified token says: whose it is, what it allows, and until when.
+// They are immutable. All clients with the same token share them.
 type Claims struct {
-	Subject string    // up to 255 bytes of any text
-	Expires time.Time // the claim exp; the token is accepted for [Leeway] longer
+	Subject string    // the claim sub: up to 255 bytes of any text
+	Expires time.Time // the claim exp; the server accepts the token for [Leeway] longer
 
 	scopes scopeSet
-	topics []notiflux.Topic // sorted, so that Allow is quick with many
+	topics []notiflux.Topic // sorted, without duplicates
 	rare   *rareClaims      // nil: the token has none of them
 }
 
-// rareClaims are apart because the claims of all clients are kept, and few have these.
+// rareClaims are claims that few tokens have. They are apart because the server keeps
+// the claims of every client.
 type rareClaims struct {
 	until   time.Time // zero: not there
-	info    []byte    // compact; nil: not there
-	infoErr error     // why info cannot be shown
+	info    []byte    // compact JSON; nil: not there, or not to be shown
+	infoErr error     // why info is not to be shown
 }
 
-// ensureRare returns where a rare claim is written to.
+// ensureRare returns c.rare, and makes it first if need be.
 func (c *Claims) ensureRare() *rareClaims {
 	if c.rare == nil {
 		c.rare = new(rareClaims)
@@ -55,9 +56,9 @@ func (c *Claims) ensureRare() *rareClaims {
 	return c.rare
 }
 
-// Allow returns nil when the token allows scope on topic, which is compared
-// byte by byte; else an [notiflux.Error] with ScopeDenied or TopicDenied. It
-// does not look at the clock.
+// Allow returns nil if the token allows scope on topic, and a [notiflux.Error] with
+// ScopeDenied or TopicDenied if not. It compares topics byte by byte, and does not look
+// at the clock.
 func (c *Claims) Allow(scope Scope, topic notiflux.Topic) error {
 	if !c.Has(scope) {
 		return notiflux.Errorf(notiflux.ScopeDenied, "the token does not have the scope %s", string(scope))
@@ -68,12 +69,12 @@ func (c *Claims) Allow(scope Scope, topic notiflux.Topic) error {
 	return nil
 }
 
-// Has reports whether the token has scope, for whatever topics.
+// Has reports whether the token has scope, on any topic.
 func (c *Claims) Has(scope Scope) bool { return c.scopes&scope.bit() != 0 }
 
-// Info returns the claim info, a JSON object that others may see, compact; nil if
-// there is none. It is a [notiflux.Error] with TokenInvalid when the claim is
-// anything else, or longer than 1 KiB. The caller must not change it.
+// Info returns the claim info as compact JSON: an object that other clients may see, or
+// nil if the token has none. If the claim is not an object, or longer than 1 KiB, Info
+// returns a [notiflux.Error] with TokenInvalid. The caller must not change the slice.
 func (c *Claims) Info() ([]byte, error) {
 	if c.rare == nil {
 		return nil, nil
@@ -81,8 +82,8 @@ func (c *Claims) Info() ([]byte, error) {
 	return c.rare.info, c.rare.infoErr
 }
 
-// Until returns the claim until, when subscriptions made with the token end; the
-// zero time if they do not.
+// Until returns the claim until: the time when subscriptions made with the token end.
+// It is zero if the token has none.
 func (c *Claims) Until() time.Time {
 	if c.rare == nil {
 		return time.Time{}
@@ -90,8 +91,9 @@ func (c *Claims) Until() time.Time {
 	return c.rare.until
 }
 
-// Ended returns nil until the time of the claim until; from then on a
-// [notiflux.Error] with TokenExpired: no subscription is made with the token.
+// Ended returns nil if now is before the time of the claim until, or if the token has no
+// such claim. Otherwise the token allows no more subscriptions, and Ended returns a
+// [notiflux.Error] with TokenExpired.
 func (c *Claims) Ended(now time.Time) error {
 	until := c.Until()
 	if until.IsZero() || now.Before(until) {
@@ -100,14 +102,14 @@ func (c *Claims) Ended(now time.Time) error {
 	return notiflux.Errorf(notiflux.TokenExpired, "subscriptions with this token ended at %s", until.UTC().Format(time.RFC3339))
 }
 
-// liveAt reports whether the token is still accepted at this time.
+// liveAt reports whether exp still allows the token.
 func (c *Claims) liveAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
 
 func (c *Claims) expired() *notiflux.Error {
 	return notiflux.Errorf(notiflux.TokenExpired, "the token expired at %s", c.Expires.UTC().Format(time.RFC3339))
 }
 
-// bytes returns about how much memory the claims take.
+// bytes returns about how much memory the variable part of the claims takes.
 func (c *Claims) bytes() int {
 	const (
 		perTopic = 16 // the header of a string

@@ -2,18 +2,18 @@ package auth
 
 import "strings"
 
-// A header is what the first part of a token says about its signature.
+// A header is the first part of a token. It says how the token is signed.
 type header struct {
 	algorithm string
-	keyID     string // empty: none
+	keyID     string // kid; empty: not there
 }
 
-// headerNames are the members that mean something. The last five would have a
-// token choose or change how it is verified (RFC 7515 section 4.1): refused.
+// headerNames are the members that decodeHeader knows. It refuses the last five, with
+// which a token would choose or change how it is verified (RFC 7515 section 4.1).
 var headerNames = []string{"alg", "typ", "kid", "crit", "jwk", "jku", "x5u", "x5c"}
 
-// decodeHeader judges the header of a token, all but the algorithm and the key
-// that it names: [Keys.match] does.
+// decodeHeader decodes the header of a token strictly. Whether the server has a key for
+// the algorithm and the key that it names is for [Keys.match].
 func decodeHeader(data []byte) (header, error) {
 	var h header
 	err := decodeObject(data, headerNames, func(o object, name string) (err error) {
@@ -42,9 +42,9 @@ func decodeHeader(data []byte) (header, error) {
 	return h, err
 }
 
-// isTokenType reports whether typ is that of a JWT (RFC 7519 section 5.1) or of an
-// access token (RFC 9068 section 2.1). It is a media type, in any case, mostly without
-// its first half.
+// isTokenType reports whether typ is the media type of a JWT (RFC 7519 section 5.1) or
+// of an access token (RFC 9068 section 2.1), in upper or lower case, with or without
+// "application/".
 func isTokenType(typ string) bool {
 	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
 	return typ == "jwt" || typ == "at+jwt"

@@ -20,25 +20,27 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A jwk is a JSON Web Key (RFC 7517 section 4), as far as it matters here. Members that
-// are null are not in it.
+// A jwk holds the members of a JSON Web Key (RFC 7517 section 4) that matter here. A
+// member that is absent or null is empty.
 type jwk struct {
 	kind       string // kty
 	id         string
 	use        string
-	operations []string // nil: not said
+	operations []string // key_ops; nil: not there
 	algorithm  string
 
-	// Parameters of public keys, in unpadded base64url (RFC 7518 section 6, RFC 8037).
+	// The parameters of the public key, in unpadded base64url except curve (RFC 7518
+	// section 6, RFC 8037).
 	curve, x, y, n, e string
 }
 
-// Members of private keys (RFC 7518 section 6, RFC 8037); k is that of symmetric ones.
+// privateMembers are the members of private keys (RFC 7518 section 6, RFC 8037).
+// Symmetric keys have k instead.
 var privateMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth"}
 
 var errJWK = errors.New("this is JSON, but not a JWK or a JWK set: give public keys as in RFC 7517, such as {\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",…}]}")
 
-// parseJWKs reads a JWK or a JWK set.
+// parseJWKs parses a JWK or a JWK set.
 func parseJWKs(data []byte) ([]key, error) {
 	m, err := decodeMembers(data)
 	if err != nil {
@@ -57,9 +59,9 @@ func parseJWKs(data []byte) ([]key, error) {
 	return []key{k}, nil
 }
 
-// parseJWKSet returns the keys of a set that tokens can be verified with. Sets of
-// identity providers hold others too, which are left out (RFC 7517 section 5), unless
-// they are secret.
+// parseJWKSet returns the keys of a set that can verify tokens, one at least. It leaves
+// out the others (RFC 7517 section 5), because identity providers publish more than that
+// in one set. A secret key is an error.
 func parseJWKSet(value jsontext.Value) (keys []key, err error) {
 	var set []jsontext.Value
 	if json.Unmarshal(value, &set, jsontext.AllowDuplicateNames(true)) != nil {
@@ -77,16 +79,16 @@ func parseJWKSet(value jsontext.Value) (keys []key, err error) {
 			unusable = fmt.Errorf("no key of the set can be used; key %s: %w", keyName(i, data), err)
 		}
 	}
-	if len(keys) == 0 && unusable == nil {
-		unusable = errors.New("there is no key in this set")
-	}
-	if len(keys) == 0 {
+	switch {
+	case len(keys) > 0:
+		return keys, nil
+	case unusable != nil:
 		return nil, unusable
 	}
-	return keys, nil
+	return nil, errors.New("there is no key in this set")
 }
 
-// keyName names the element i of a set for people: by its place, and its kid if it has one.
+// keyName describes the key at index i of a set: by its number, from 1, and its kid.
 func keyName(i int, data jsontext.Value) string {
 	m, _ := decodeMembers(data)
 	var id string
@@ -96,14 +98,14 @@ func keyName(i int, data jsontext.Value) string {
 	return fmt.Sprintf("%d (kid %.80q)", i+1, id)
 }
 
-// errSecret is in the chain of the refusal of a key that the server must not have.
+// errSecret is wrapped by the errors about keys that the server must not have.
 var errSecret = errors.New("give public keys only")
 
-// parseJWK returns the public key that data is.
+// parseJWK parses one JWK.
 func parseJWK(data jsontext.Value) (key, error) {
 	m, err := decodeMembers(data)
 	isPrivate := func(name string) bool { return m[name] != nil }
-	switch { // also if something else is wrong with the key
+	switch { // secrets first, whatever else is wrong with the key
 	case m["k"] != nil || string(m["kty"]) == `"oct"`:
 		return key{}, fmt.Errorf("this is a symmetric JWK (kty oct): whoever verifies tokens with it can also sign them; %w: EC, OKP or RSA", errSecret)
 	case slices.ContainsFunc(privateMembers, isPrivate):
@@ -118,8 +120,8 @@ func parseJWK(data jsontext.Value) (key, error) {
 	return k.key()
 }
 
-// decodeMembers returns the members of an object that are not null, also when the error
-// says that a name is there twice.
+// decodeMembers returns the members of an object, without those that are null. If a name
+// is there twice, it returns an error and the members.
 func decodeMembers(data jsontext.Value) (m map[string]jsontext.Value, err error) {
 	lenient := jsontext.AllowDuplicateNames(true)
 	if !data.IsValid(lenient) || data.Kind() != '{' {
@@ -143,7 +145,7 @@ func decodeMembers(data jsontext.Value) (m map[string]jsontext.Value, err error)
 	return m, err
 }
 
-// decodeJWK reads the members that matter. Others may hold anything.
+// decodeJWK decodes the members of a [jwk]. Other members may hold anything.
 func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
 	for _, member := range []struct {
 		name string
@@ -162,7 +164,7 @@ func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
 	return k, nil
 }
 
-// key returns the public key that k is.
+// key returns the key that k describes, or an error if it cannot verify tokens.
 func (k *jwk) key() (key, error) {
 	switch {
 	case k.use != "" && k.use != "sig":
@@ -181,7 +183,7 @@ func (k *jwk) key() (key, error) {
 	if k.algorithm != "" {
 		all := methods
 		methods = slices.DeleteFunc(slices.Clone(methods), func(m jwt.SigningMethod) bool {
-			return m.Alg() != k.algorithm && (k.algorithm != "Ed25519" || m != jwt.SigningMethodEdDSA) // its name since RFC 9864
+			return m.Alg() != k.algorithm && (k.algorithm != "Ed25519" || m != jwt.SigningMethodEdDSA) // RFC 9864 renamed it
 		})
 		if len(methods) == 0 {
 			return key{}, fmt.Errorf("a JWK with the alg %q cannot be used: this key verifies %s", k.algorithm, all[0].Alg())
@@ -190,7 +192,7 @@ func (k *jwk) key() (key, error) {
 	return key{id: k.id, methods: methods, public: public}, nil
 }
 
-// public decodes the parameters.
+// public returns the public key that the parameters of k describe.
 func (k *jwk) public() (crypto.PublicKey, error) {
 	switch k.kind {
 	case "EC":
@@ -225,7 +227,7 @@ func (k *jwk) public() (crypto.PublicKey, error) {
 	return nil, fmt.Errorf("a JWK of the type %q cannot be used: EC on P-256, OKP on Ed25519 and RSA can", k.kind)
 }
 
-// decodeParameter returns nil for what is not unpadded base64url.
+// decodeParameter decodes unpadded base64url. It returns nil for anything else.
 func decodeParameter(text string) []byte {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {

@@ -20,33 +20,33 @@ import (
 )
 
 const (
-	maxKeys    = 16   // each of them may be tried for one token
+	maxKeys    = 16   // one token may cost a check with each of them
 	minRSABits = 2048 // RFC 7518 section 3.3
 )
 
-// Keys are the public keys that tokens may be signed with. They are immutable,
-// and safe for concurrent use.
+// Keys are the public keys that verify tokens. They are immutable and safe for
+// concurrent use.
 type Keys struct {
 	keys       []key
 	generation generation
 }
 
-// A generation tells a set of keys from others: the beginning of the SHA-256
-// of all of them.
+// A generation tells one set of keys from another. It is the first bytes of the SHA-256
+// of all keys.
 type generation [8]byte
 
-// A key verifies the signatures of its own algorithms, and no others.
+// A key is a public key and the only algorithms that it may be used with.
 type key struct {
-	id      string // what kid must be, if the token has one; empty: the key has no name
+	id      string // kid; empty: the key has none, and serves tokens with any kid
 	methods []jwt.SigningMethod
 	public  crypto.PublicKey
 }
 
-// ParseKeys reads public keys, at most 16: one or more PEM blocks of the type PUBLIC
-// KEY (RFC 7468 section 13), which have no names, or a JWK or a JWK set (RFC 7517),
-// named by kid. They are P-256, Ed25519, or RSA of at least 2,048 bits. EC PARAMETERS
-// are skipped, and so are keys of a set that do not verify signatures. Anything else,
-// a private key above all, is an error that says what would be right.
+// ParseKeys parses 1 to 16 public keys: PEM blocks of the type PUBLIC KEY (RFC 7468
+// section 13), a JWK, or a JWK set (RFC 7517). Keys are P-256, Ed25519, or RSA of at
+// least 2,048 bits. A JWK may be named, by kid. ParseKeys skips EC PARAMETERS, and the
+// keys of a set that cannot verify tokens. Anything else, a private key in particular,
+// is an error that says what would be right.
 func ParseKeys(data []byte) (*Keys, error) {
 	if err := mistake(data); err != nil {
 		return nil, err
@@ -82,8 +82,8 @@ func newKeys(keys []key) (*Keys, error) {
 	return k, nil
 }
 
-// ParseKeysBase64 reads what [ParseKeys] does, encoded as the command base64
-// prints it; white space in it means nothing.
+// ParseKeysBase64 parses what [ParseKeys] does, encoded in base64 as the command base64
+// prints it. It ignores white space.
 func ParseKeysBase64(b64 string) (*Keys, error) {
 	text := strings.TrimSpace(b64)
 	switch {
@@ -140,10 +140,11 @@ func parsePublicKey(b *pem.Block) (key, error) {
 	return key{methods: methods, public: public}, err
 }
 
-// rightKey is the advice that ends the refusal of a key.
+// rightKey is the advice at the end of an error about a key.
 const rightKey = "a P-256 key is made with `openssl ecparam -name prime256v1 -genkey -noout`"
 
-// methodsOf returns how tokens are signed with a key, the usual way first.
+// methodsOf returns the algorithms that public may be used with. A [Signer] uses the
+// first.
 func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
 	switch k := public.(type) {
 	case *ecdsa.PublicKey:
@@ -162,16 +163,16 @@ func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
 	return nil, fmt.Errorf("a key of this kind (%T) cannot be used; %s", public, rightKey)
 }
 
-// candidates are the keys that may have signed a token, and how they do it.
+// candidates are the keys that may have signed a token, and the algorithm of the token.
 type candidates struct {
 	method jwt.SigningMethod
 	public []crypto.PublicKey
 }
 
-// match returns the keys that may have signed a token with this header. A token that
-// names its key is tried with the keys of that name and with those that have none:
-// signers write a name also for keys that the server was given without. A token that
-// names none is tried with all.
+// match returns the keys that may have signed a token with this header, one at least. A
+// token with a kid may be signed by the keys with that kid and by those without any:
+// signers also write a kid for keys that the server was given as PEM. A token without a
+// kid may be signed by every key.
 func (k *Keys) match(h header) (c candidates, err error) {
 	known := h.keyID == ""
 	for _, key := range k.keys {
@@ -211,8 +212,8 @@ func (k *Keys) algorithms() (names []string) {
 // es256Bytes is the length of a signature by P-256 (RFC 7518 section 3.4).
 const es256Bytes = 64
 
-// checkForm returns the signature unless no key can have made it. The refusal says what
-// the signer did instead.
+// checkForm returns signature, or an error if its length shows that no key has made it.
+// The error says what the signer did wrong.
 func (c candidates) checkForm(signature []byte) ([]byte, error) {
 	switch n := len(signature); {
 	case c.method != jwt.SigningMethodES256 || n == es256Bytes:
@@ -224,7 +225,7 @@ func (c candidates) checkForm(signature []byte) ([]byte, error) {
 	}
 }
 
-// verify reports whether the signature of text was made with one of the keys.
+// verify reports whether signature is that of text by one of the keys.
 func (c candidates) verify(text string, signature []byte) bool {
 	return slices.ContainsFunc(c.public, func(key crypto.PublicKey) bool {
 		return c.method.Verify(text, signature, key) == nil
@@ -233,8 +234,8 @@ func (c candidates) verify(text string, signature []byte) bool {
 
 const pemBegin = "-----BEGIN "
 
-// pemBlocks returns the blocks of data, one at least, without EC PARAMETERS:
-// `openssl ecparam -genkey` writes them before the key, and they say nothing.
+// pemBlocks returns the PEM blocks in data, one at least. It leaves out EC PARAMETERS,
+// which `openssl ecparam -genkey` writes before the key and which the key repeats.
 func pemBlocks(data []byte) ([]*pem.Block, error) {
 	begun := bytes.Count(data, []byte(pemBegin))
 	var blocks []*pem.Block
@@ -245,7 +246,7 @@ func pemBlocks(data []byte) ([]*pem.Block, error) {
 		}
 	}
 	switch {
-	case begun > 0: // the decoder passes over what it cannot read
+	case begun > 0: // pem.Decode skips blocks that it cannot read
 		return nil, errors.New("a PEM block cannot be read: is it whole, from its BEGIN line to its END line?")
 	case len(blocks) == 0:
 		return nil, errors.New("there is no key in this: a key is PEM, and starts with a line like -----BEGIN PUBLIC KEY-----")

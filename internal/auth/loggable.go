@@ -5,16 +5,16 @@ import (
 	"unicode/utf8"
 )
 
-// maxLoggable is how many bytes of a stranger's text are logged: a topic fits.
+// maxLoggable is how many bytes of a client's text are logged. A topic fits.
 const maxLoggable = 256
 
-// tokenLike matches what begins like a JWT, whose header is a JSON object in
-// base64url, and what has the three parts of one.
+// tokenLike matches text that begins like a JWT, whose header is a JSON object in
+// base64url, and text with three parts like those of a JWT.
 var tokenLike = regexp.MustCompile(`eyJ[\w-]*(\.[\w-]*)*|[\w-]{16,}\.[\w-]{2,}\.[\w-]{32,}`)
 
-// Loggable returns a stranger's text as it may be logged: with REDACTED in place of
-// what looks like a token, which a client may have put anywhere, and cut to a
-// length that fits a line.
+// Loggable returns text of a client in a form that may be logged: what looks like a token
+// is replaced by REDACTED, because clients put tokens anywhere, and text over 256 bytes
+// is cut and ends in an ellipsis.
 func Loggable(s string) string {
 	s = tokenLike.ReplaceAllString(s, redacted)
 	if len(s) <= maxLoggable {

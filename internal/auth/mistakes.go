@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// This file recognises what keys become on their way into a file or a variable, so
-// that the refusal says what happened and how to undo it.
+// This file recognizes what people and tools do to keys by mistake, so that the error
+// says what happened and how to undo it.
 
 var (
 	byteOrderMark = []byte("\xef\xbb\xbf")
 	utf16Marks    = [][]byte{{0xff, 0xfe}, {0xfe, 0xff}}
 )
 
-// mistake returns what is wrong with a text as a whole that should hold keys; nil: it
-// looks like text.
+// mistake returns an error if data, which should hold keys, is not UTF-8 text, is a key
+// of SSH, or was mangled.
 func mistake(data []byte) error {
 	text := bytes.TrimSpace(data)
 	switch {
@@ -34,7 +34,7 @@ func mistake(data []byte) error {
 	return mangled(string(text))
 }
 
-// mangled returns what was done to a PEM block or a JWK that is otherwise whole.
+// mangled returns an error if text is PEM or a JWK that was quoted, escaped or indented.
 func mangled(text string) error {
 	var wrong []string
 	before, _, isPEM := strings.Cut(text, pemBegin)
@@ -54,7 +54,7 @@ func mangled(text string) error {
 	return errors.New("the key cannot be read as it is: " + strings.Join(wrong, "; "))
 }
 
-// isQuoted reports whether all of a text is inside quotes.
+// isQuoted reports whether text begins and ends with the same quote.
 func isQuoted(text string) bool {
 	return len(text) > 1 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0]
 }
@@ -65,8 +65,8 @@ var (
 	oidP256        = asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7}
 )
 
-// publicKeyMistake says why a SubjectPublicKeyInfo that the library refuses cannot be
-// read. The key may be fine, and only written in another way.
+// publicKeyMistake returns why the standard library cannot parse der, which should be a
+// SubjectPublicKeyInfo. The key may be valid, and only encoded in another way.
 func publicKeyMistake(der []byte) error {
 	var info struct {
 		Algorithm struct {
@@ -90,12 +90,12 @@ func publicKeyMistake(der []byte) error {
 	return fmt.Errorf("parse public key: this is no point on a curve that can be used; %s", rightKey)
 }
 
-// errPrivateCurve is why a private key cannot be read whose curve the library does not
-// know: by its name, or because it has none.
+// errPrivateCurve refuses a private key whose curve the standard library does not know,
+// or whose curve is not named.
 var errPrivateCurve = errors.New("the key is on a curve that cannot be used, or written with explicit parameters of its curve in place of the curve's name: write a P-256 key again with `openssl ec -in key.pem -param_enc named_curve`")
 
-// isDER reports whether a signature is a DER sequence of two numbers (RFC 3279 section
-// 2.2.3), as most libraries that do not know JWTs make it.
+// isDER reports whether signature is a DER sequence of two integers (RFC 3279 section
+// 2.2.3). ECDSA signatures have this form nearly everywhere but in JWTs.
 func isDER(signature []byte) bool {
 	var numbers struct{ R, S asn1.RawValue }
 	rest, err := asn1.Unmarshal(signature, &numbers)

@@ -13,19 +13,19 @@ const (
 	maxInfoBytes    = 1 << 10 // as compact JSON
 )
 
-// A payload is the second part of a token: the claims that are kept, and those
-// that are judged once.
+// A payload is the second part of a token: the claims to keep, and those that only
+// verifying the token needs.
 type payload struct {
 	Claims
 	hasSubject          bool
 	notBefore, issuedAt time.Time // zero: not there
 }
 
-// claimNames are the claims that have a meaning, here or in JWTs at large.
+// claimNames are the claims that have a meaning, for this server or in any JWT.
 var claimNames = []string{"exp", "nbf", "iat", "iss", "aud", "sub", "jti", "scope", "topic", "topics", "info", "until"}
 
-// decodePayload judges the shape of the claims. Whether their time has come,
-// and whether they are signed, is not looked at.
+// decodePayload decodes the claims of a token strictly. It checks neither the signature
+// nor the clock.
 func decodePayload(data []byte) (*payload, error) {
 	p := new(payload)
 	err := decodeObject(data, claimNames, p.decodeClaim)
@@ -49,8 +49,8 @@ func decodePayload(data []byte) (*payload, error) {
 	return p, nil
 }
 
-// optionalClaims mean the same when they are null and when they are not there: many
-// encoders write null for what is not set.
+// optionalClaims may be null, which means absent: many encoders write null for a value
+// that is not set.
 var optionalClaims = []string{"nbf", "iat", "topic", "topics", "info", "until"}
 
 func (p *payload) decodeClaim(o object, name string) (err error) {
@@ -107,7 +107,7 @@ func (p *payload) addTopics(names ...string) error {
 	return nil
 }
 
-// checkTime refuses a token that has expired, or that is not valid yet.
+// checkTime returns a *checkedError if the token has expired or is not valid yet.
 func (p *payload) checkTime(now time.Time) error {
 	switch {
 	case !p.liveAt(now):
@@ -120,7 +120,7 @@ func (p *payload) checkTime(now time.Time) error {
 	return nil
 }
 
-// validAt returns when nbf and iat begin to allow the token.
+// validAt returns from when on nbf and iat allow the token.
 func (p *payload) validAt() time.Time {
 	last := p.notBefore
 	if p.issuedAt.After(last) {

@@ -20,9 +20,9 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// GenerateKey returns a new key pair on P-256 in PEM: the private key as
-// `openssl ecparam -name prime256v1 -genkey -noout` writes it (SEC 1, RFC
-// 5915), the public key as `openssl ec -pubout` does.
+// GenerateKey returns a new P-256 key pair in PEM. The private key has the form of
+// `openssl ecparam -name prime256v1 -genkey -noout` (RFC 5915), the public key that of
+// `openssl ec -pubout`.
 func GenerateKey() (private, public []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -45,16 +45,16 @@ func publicPEM(key crypto.PublicKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
 }
 
-// A Signer makes tokens. It is safe for concurrent use.
+// A Signer signs tokens. It is safe for concurrent use.
 type Signer struct {
 	method jwt.SigningMethod
 	key    crypto.Signer
 	public []byte // PEM
 }
 
-// ParsePrivateKey reads a private key in PEM: EC PRIVATE KEY (SEC 1, with or
-// without EC PARAMETERS before it) or PRIVATE KEY (PKCS #8), of the kinds that
-// [ParseKeys] accepts. Anything else is an error that says what would be right.
+// ParsePrivateKey parses one private key in PEM: EC PRIVATE KEY (SEC 1, with or without
+// EC PARAMETERS before it) or PRIVATE KEY (PKCS #8), of the kinds that [ParseKeys]
+// accepts. Anything else is an error that says what would be right.
 func ParsePrivateKey(data []byte) (*Signer, error) {
 	if err := mistake(data); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func parsePrivateKey(b *pem.Block) (crypto.Signer, error) {
 		return nil, fmt.Errorf("this is a PEM block of the type %q: a private key has the type EC PRIVATE KEY or PRIVATE KEY; %s", b.Type, rightKey)
 	}
 	switch {
-	case err != nil && strings.HasSuffix(err.Error(), "unknown elliptic curve"): // the library has no error of its own for it
+	case err != nil && strings.HasSuffix(err.Error(), "unknown elliptic curve"): // crypto/x509 exports no error for it
 		return nil, errPrivateCurve
 	case err != nil:
 		return nil, fmt.Errorf("parse private key: this PEM block holds none that can be read; %s", rightKey)
@@ -111,23 +111,21 @@ func parsePrivateKey(b *pem.Block) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// PublicPEM returns the public key that verifies what s signs. The caller owns
-// the slice.
+// PublicPEM returns the public key of s in PEM. The caller owns the slice.
 func (s *Signer) PublicPEM() []byte { return slices.Clone(s.public) }
 
-// A Grant is what a token shall say.
+// A Grant says what a token allows.
 type Grant struct {
-	Subject string           // who, up to 255 bytes
+	Subject string           // the user, up to 255 bytes
 	Scopes  []Scope          // one at least
 	Topics  []notiflux.Topic // one at least
-	Expires time.Time        // required; cut to seconds
-	Until   time.Time        // when subscriptions made with the token end; zero: never; cut to seconds
-	Info    json.RawMessage  // a JSON object that others may see; nil: none
+	Expires time.Time        // required; truncated to seconds
+	Until   time.Time        // when subscriptions made with the token end; zero: never; truncated to seconds
+	Info    json.RawMessage  // a JSON object that other clients may see; nil: none
 }
 
-// Sign returns a token that grants g. A grant whose token no server would
-// accept is an error that says why; only one that has expired is signed all
-// the same.
+// Sign returns a token for g. If no server would accept the token, Sign returns an error
+// that says why. It does not compare the times with the clock.
 func (s *Signer) Sign(g Grant) (Token, error) {
 	claims, err := g.claims()
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// maxTokenBytes is the length of the longest token. It leaves room for some
-// hundred topics, and bounds what a stranger can have decoded and hashed.
+// maxTokenBytes is the maximum length of a token. It leaves room for some hundred
+// topics, and bounds what any client can make the server decode and hash.
 const maxTokenBytes = 8 << 10
 
 const redacted = "REDACTED"
 
-// A Token is a JWT in its compact form (RFC 7519, RFC 7515 section 7.1), as a
-// client sends it. It prints as REDACTED, whatever the verb and the logger, and in
-// JSON; string(t) is the one way to its bytes.
+// A Token is a JWT in its compact form (RFC 7515 section 7.1), as a client sends it. It
+// prints as REDACTED, with any verb, in any log and in JSON. Only string(t) gives its
+// bytes.
 type Token string
 
 // String returns REDACTED.
@@ -34,19 +34,19 @@ func (Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
 // LogValue returns REDACTED.
 func (Token) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText returns REDACTED, for what a token is a part of and is logged as JSON.
+// MarshalText returns REDACTED, for a struct with a token that is logged as JSON.
 func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// What is wrong with the form of a token. Ready-made, so that refusing one
-// costs nothing, however much of it there is.
+// The refusals of a token by its form. They are variables so that a refusal allocates
+// nothing.
 var (
 	errTokenMissing = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: a JWT that allows the scope and the topic")
 	errTokenLong    = notiflux.Errorf(notiflux.TokenInvalid, "the token is too long, the limit is %d bytes", maxTokenBytes)
 	errTokenForm    = notiflux.Errorf(notiflux.TokenInvalid, "a token is a JWT: three parts of unpadded base64url with dots between them")
 )
 
-// check judges the form of t: its length, its three parts, their encoding. It
-// reads each byte at most once, and neither hashes nor allocates.
+// check checks the form of t: its length, its three parts, and their encoding. It reads
+// each byte once at most, and neither hashes nor allocates.
 func (t Token) check() error {
 	switch {
 	case t == "":
@@ -61,17 +61,17 @@ func (t Token) check() error {
 	return nil
 }
 
-// parts returns the three parts of t, empty ones when it has fewer. The last
-// part holds the dots of one that has more.
+// parts returns the three parts of t. If t has fewer parts, the others are empty; if it
+// has more, signature holds the rest with its dots.
 func (t Token) parts() (header, payload, signature string) {
 	header, rest, _ := strings.Cut(string(t), ".")
 	payload, signature, _ = strings.Cut(rest, ".")
 	return header, payload, signature
 }
 
-// isBase64URL reports whether s is the one unpadded base64url encoding of some
-// bytes (RFC 4648 sections 3.5 and 5): the decoder of the standard library
-// skips newlines, and accepts any value in the unused bits of the last digit.
+// isBase64URL reports whether s is unpadded base64url in its canonical form (RFC 4648
+// sections 3.5 and 5), and not empty. The decoder of the standard library is no check:
+// it skips newlines, and accepts any value in the unused bits of the last digit.
 func isBase64URL(s string) bool {
 	if s == "" {
 		return false
@@ -95,7 +95,7 @@ func isBase64URL(s string) bool {
 
 const noSextet = 0xff
 
-// sextets holds the value of each base64url digit.
+// sextets maps each base64url digit to its value, and other bytes to noSextet.
 var sextets = func() (table [256]uint8) {
 	for i := range table {
 		table[i] = noSextet
@@ -106,10 +106,10 @@ var sextets = func() (table [256]uint8) {
 	return table
 }()
 
-// A digest stands for a token where the token itself should not be kept.
+// A digest is the SHA-256 of a token. It identifies the token without revealing it.
 type digest [sha256.Size]byte
 
-// digest returns the digest of t without a copy of it.
+// digest returns the digest of t. It does not allocate.
 func (t Token) digest() digest {
 	return sha256.Sum256(unsafe.Slice(unsafe.StringData(string(t)), len(t))) // Sum256 only reads.
 }

@@ -324,9 +324,9 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// An expired token whose signature is wrong was never right: nothing in it is
-// to be believed, nor told.
-func TestSignatureIsJudgedBeforeTheClock(t *testing.T) {
+// The refusal of a token with a wrong signature reveals nothing of its claims, not even
+// that it has expired.
+func TestSignatureIsCheckedBeforeTheClock(t *testing.T) {
 	verifier := newIssuer(t, 1).verifier(t, auth.Config{})
 	token := newIssuer(t, 2).token(t, goodHeader, `{`+goodMembers+`,"exp":1000}`)
 	_, err := verifier.Verify(token)
