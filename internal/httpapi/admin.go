@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -46,7 +47,7 @@ func AdminGuard(hosts []string, log *slog.Logger, next http.Handler) http.Handle
 	var crossOrigin http.CrossOriginProtection
 	refuse := func(w http.ResponseWriter, r *http.Request, detail string) {
 		err := notiflux.Errorf(notiflux.OriginDenied, "%s", detail)
-		logRefusal(log, r, loggablePath(r, nil), withDetail(err, "host", r.Host, "origin", r.Header.Get("Origin")))
+		router.LogRefusal(log, r, "", router.WithDetail(err, "host", r.Host, "origin", r.Header.Get("Origin")))
 		wire.WriteProblem(w, err)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

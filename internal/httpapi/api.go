@@ -1,10 +1,8 @@
 // Package httpapi is HTTP for publishers and operators, and for readers who ask and
 // get an answer: a history, a poll.
 //
-// A request passes through the router, which knows the routes, decides by its
-// Origin whether a web page may ask, and writes the one form of error. The
-// handlers are methods of [API] and return what went wrong instead of writing
-// it. A broadcast then goes
+// The handlers are methods of [API] and return what went wrong instead of writing it:
+// internal/router writes the one form of error. A broadcast goes
 //
 //	media type → size → shape → token → what the token allows → publisher
 //
@@ -15,8 +13,6 @@
 // Invariants: what was answered with 200 was ordered by the [Publisher] before.
 // An answer to a reader tells where to go on: nothing lies between what it was
 // given and that, or the answer says so.
-// What strangers chose of a request is logged as [auth.Loggable] returns it: no token
-// ever is.
 //
 // The package keeps no connection and no message; event streams are not written
 // here, but begin with [API.ParseStream] and [API.Authorize]. Listeners and their

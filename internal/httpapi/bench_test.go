@@ -15,6 +15,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/router"
 )
 
 // A loader repeats one request to broadcast without allocating anything itself:
@@ -38,7 +39,7 @@ func newLoader(tb testing.TB, size int, tokenInBody bool) *loader {
 	}
 	a := httpapi.New(httpapi.Config{Verifier: fixedVerifier{claims}, Publisher: fixedPublisher{}})
 	l := &loader{
-		handler: httpapi.NewRouter(origin.List{}, nil, httpapi.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast}),
+		handler: router.New(origin.List{}, nil, router.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast}),
 		writer:  nullWriter{header: make(http.Header)},
 	}
 	text := `{"topic":"topic-0001","message":"` + strings.Repeat("x", size) + `"`

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -141,7 +142,7 @@ func unreadable(err error, l limits) error {
 	}
 	e := notiflux.Errorf(notiflux.Malformed, "the body ends before its announced end")
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		e = notiflux.Errorf(notiflux.Malformed, "the body did not arrive within %v", bodyTimeout)
+		e = notiflux.Errorf(notiflux.Malformed, "the body did not arrive within %v", router.BodyTimeout)
 	}
 	e.Err = err
 	return e

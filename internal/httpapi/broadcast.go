@@ -6,6 +6,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -45,7 +46,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 		err = b.takeKey(r.Header)
 	}
 	if err != nil {
-		return withDetail(err, "topic", b.onlyTopic())
+		return router.WithDetail(err, "topic", b.onlyTopic())
 	}
 	a.authorize(b, r.Header)
 	charged, err := a.chargeAnswer(b)
@@ -55,7 +56,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	defer func() { a.unread.Release(charged) }()
 	a.publisher.Publish(r.Context(), b.publications)
 	if b.one && b.publications[0].Err != nil {
-		return withDetail(b.publications[0].Err, "topic", b.onlyTopic(), "subject", b.publications[0].Subject)
+		return router.WithDetail(b.publications[0].Err, "topic", b.onlyTopic(), "subject", b.publications[0].Subject)
 	}
 	status := a.account(r, b)
 	if b.one {
@@ -90,7 +91,7 @@ func (a *API) account(r *http.Request, b *broadcast) (status int) {
 		a.count(p.Err)
 		if p.Err != nil {
 			status = http.StatusMultiStatus
-			logRefusal(a.log, r, r.URL.Path, withDetail(p.Err, "topic", b.names[i].topic, "subject", p.Subject))
+			router.LogRefusal(a.log, r, r.URL.Path, router.WithDetail(p.Err, "topic", b.names[i].topic, "subject", p.Subject))
 		} else if logs {
 			a.logMessage(r, p)
 		}

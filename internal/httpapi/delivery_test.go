@@ -18,6 +18,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/router"
 )
 
 // dial opens a connection to the service, and writes head and the start of a body.
@@ -61,8 +62,8 @@ func TestAnnouncedTooLarge(t *testing.T) {
 func TestAnnouncedTooLargeIsAnsweredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := httpapi.New(httpapi.Config{MaxBodyBytes: 1000, MaxMessageBytes: 500})
-		conn := serveInBubble(t, httpapi.NewRouter(origin.List{}, nil,
-			httpapi.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast}))
+		conn := serveInBubble(t, router.New(origin.List{}, nil,
+			router.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast}))
 		start := time.Now()
 		if _, err := io.WriteString(conn, post+"Content-Length: 1001\r\n\r\n"); err != nil {
 			t.Fatal(err)
@@ -193,9 +194,9 @@ func TestTricklingBody(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a := httpapi.New(httpapi.Config{})
-			conn := serveInBubble(t, httpapi.NewRouter(origin.List{}, nil,
-				httpapi.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast},
-				httpapi.Route{Method: "GET", Path: "/health", Handle: a.Health}))
+			conn := serveInBubble(t, router.New(origin.List{}, nil,
+				router.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast},
+				router.Route{Method: "GET", Path: "/health", Handle: a.Health}))
 			start := time.Now()
 			var reading sync.WaitGroup
 			reading.Go(func() {
@@ -238,8 +239,8 @@ func TestSlowPublishAndKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signer, verifier := newIssuer(t)
 		a := httpapi.New(httpapi.Config{Verifier: verifier, Publisher: slowPublisher{}})
-		conn := serveInBubble(t, httpapi.NewRouter(origin.List{}, nil,
-			httpapi.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast}))
+		conn := serveInBubble(t, router.New(origin.List{}, nil,
+			router.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast}))
 		in := bufio.NewReader(conn)
 		body := `{"topic":"a","message":1}`
 		request := fmt.Sprintf("%sAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s",

@@ -18,6 +18,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/router"
 )
 
 // A service is an API behind its router on a real socket, with a publisher
@@ -66,14 +67,14 @@ func newHandler(t testing.TB, c httpapi.Config, origins ...string) *service {
 	}
 	c.Origins = list
 	s.api = httpapi.New(c)
-	s.handler = httpapi.NewRouter(list, c.Log,
-		httpapi.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
-		httpapi.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
-		httpapi.Route{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
-		httpapi.Route{Method: "GET", Path: "/ws", Handle: s.api.Health, NoHead: true},
-		httpapi.Route{Method: "GET", Path: "/history", Handle: s.api.History},
-		httpapi.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
-		httpapi.Route{Method: "GET", Path: "/presence", Handle: s.api.Presence},
+	s.handler = router.New(list, c.Log,
+		router.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
+		router.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
+		router.Route{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
+		router.Route{Method: "GET", Path: "/ws", Handle: s.api.Health, NoHead: true},
+		router.Route{Method: "GET", Path: "/history", Handle: s.api.History},
+		router.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
+		router.Route{Method: "GET", Path: "/presence", Handle: s.api.Presence},
 	)
 	return s
 }

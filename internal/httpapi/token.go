@@ -7,6 +7,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/router"
 )
 
 const (
@@ -22,18 +23,18 @@ const (
 func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
 	token, err := a.token(r)
 	if err != nil {
-		return nil, withDetail(err, "topic", joined(topics))
+		return nil, router.WithDetail(err, "topic", joined(topics))
 	}
 	claims, err := a.verifier.Verify(token)
 	if err != nil {
-		return nil, withDetail(err, "topic", joined(topics))
+		return nil, router.WithDetail(err, "topic", joined(topics))
 	}
 	if err := claims.Ended(a.now()); err != nil {
-		return nil, withDetail(err, "topic", joined(topics), "subject", claims.Subject)
+		return nil, router.WithDetail(err, "topic", joined(topics), "subject", claims.Subject)
 	}
 	for _, topic := range topics {
 		if err := claims.Allow(auth.Subscribe, topic); err != nil {
-			return nil, withDetail(err, "topic", string(topic), "subject", claims.Subject)
+			return nil, router.WithDetail(err, "topic", string(topic), "subject", claims.Subject)
 		}
 	}
 	return claims, nil

@@ -120,7 +120,7 @@ type visit struct {
 }
 
 // unseen are statuses that no request brings about.
-var unseen = map[int]string{500: "is for faults of the server: httpapi.TestRouter has a handler that panics"}
+var unseen = map[int]string{500: "is for faults of the server: router.TestPanics has a handler that panics"}
 
 // Each answer is one that openapi.yaml has, in all that it says; each answer that it
 // has was given; and each example of a problem is word by word what a client gets.

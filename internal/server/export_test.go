@@ -4,13 +4,13 @@ import (
 	"net/http"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // Routes returns the routes of the public listener.
-func Routes(s *Server) []httpapi.Route { return s.routes() }
+func Routes(s *Server) []router.Route { return s.routes() }
 
 // Drained returns the handler of a server that never ran, as it is while it shuts
 // down.
@@ -18,7 +18,7 @@ func Drained(s *Server) http.Handler {
 	s.public.Close()
 	close(s.draining)
 	s.broker.Close()
-	return httpapi.NewRouter(s.origins, s.log, s.routes()...)
+	return router.New(s.origins, s.log, s.routes()...)
 }
 
 // Tell tells a server of a presence event, as its registry does, and returns the

@@ -29,6 +29,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -270,8 +271,8 @@ func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 
 // routes are all routes of the public listener. On a connection past the limit only
 // those that tell of the server's health answer.
-func (s *Server) routes() []httpapi.Route {
-	return []httpapi.Route{
+func (s *Server) routes() []router.Route {
+	return []router.Route{
 		{Method: "POST", Path: "/broadcast", Handle: unlessSpare(s.broadcast)},
 		{Method: "GET", Path: "/events", Handle: unlessSpare(s.events)},
 		{Method: "GET", Path: "/stream", Handle: unlessSpare(s.lines)},
@@ -378,7 +379,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) publicServer() *http.Server {
 	h := &http.Server{
-		Handler:           s.closing(s.api.InTime(httpapi.NewRouter(s.origins, s.log, s.routes()...))),
+		Handler:           s.closing(s.api.InTime(router.New(s.origins, s.log, s.routes()...))),
 		ReadHeaderTimeout: handshakeTimeout,
 		WriteTimeout:      requestTimeout,
 		IdleTimeout:       s.config.IdleTimeout,

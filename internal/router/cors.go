@@ -1,4 +1,4 @@
-package httpapi
+package router
 
 import (
 	"net/http"
@@ -25,7 +25,7 @@ const (
 // admitOrigin says whether the web page that the request comes from may ask,
 // and tells the browser in h that it may read the answer (Fetch standard,
 // section 3.3). A request without an Origin comes from no page.
-func (rt *router) admitOrigin(h, request http.Header) error {
+func (rt *Router) admitOrigin(h, request http.Header) error {
 	if !rt.origins.Any() {
 		h.Add("Vary", "Origin")
 	}
@@ -34,7 +34,7 @@ func (rt *router) admitOrigin(h, request http.Header) error {
 		return nil
 	}
 	if i := slices.IndexFunc(origins, func(o string) bool { return !rt.origins.Allows(o) }); i >= 0 {
-		return withDetail(notiflux.Errorf(notiflux.OriginDenied, "this server takes no requests from pages of this origin"), "origin", origins[i])
+		return WithDetail(notiflux.Errorf(notiflux.OriginDenied, "this server takes no requests from pages of this origin"), "origin", origins[i])
 	}
 	if rt.origins.Any() {
 		h.Set("Access-Control-Allow-Origin", "*")

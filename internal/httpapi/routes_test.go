@@ -2,17 +2,12 @@ package httpapi_test
 
 import (
 	"bufio"
-	"errors"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
-	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -189,88 +184,6 @@ func TestCORSOnErrors(t *testing.T) {
 	if got := r.header.Get("Access-Control-Expose-Headers"); got != "Retry-After, WWW-Authenticate" {
 		t.Errorf("Access-Control-Expose-Headers = %q", got)
 	}
-}
-
-func TestPanics(t *testing.T) {
-	log := new(logBuffer)
-	router := httpapi.NewRouter(origin.List{}, slog.New(slog.NewTextHandler(log, nil)),
-		httpapi.Route{Method: "GET", Path: "/bug", Handle: func(http.ResponseWriter, *http.Request) error { panic("the details") }},
-		httpapi.Route{Method: "GET", Path: "/abort", Handle: func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }},
-	)
-	server := httptest.NewServer(router)
-	defer server.Close()
-	s := &service{url: server.URL}
-
-	r := s.do(t, "GET", "/bug", "")
-	r.want(t, 500, notiflux.Internal)
-	if strings.Contains(r.body, "details") {
-		t.Errorf("a stranger is told %s", r.body)
-	}
-	for _, want := range []string{"level=ERROR", "the details", "path=/bug", "router_test.go"} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("log = %s, want %q in it", log, want)
-		}
-	}
-
-	before := log.String()
-	if answer, err := http.Get(server.URL + "/abort"); err == nil {
-		answer.Body.Close()
-		t.Errorf("http.ErrAbortHandler answered %d", answer.StatusCode)
-	}
-	if log.String() != before {
-		t.Errorf("http.ErrAbortHandler logged: %s", log)
-	}
-}
-
-// What fails because the client went is nobody's fault.
-func TestClientGoneIsNotAnError(t *testing.T) {
-	log := new(logBuffer)
-	entered, left := make(chan struct{}), make(chan struct{})
-	router := httpapi.NewRouter(origin.List{}, slog.New(slog.NewTextHandler(log, nil)),
-		httpapi.Route{Method: "GET", Path: "/wait", Handle: func(_ http.ResponseWriter, r *http.Request) error {
-			close(entered)
-			<-r.Context().Done()
-			return errors.New("gave up")
-		}})
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer close(left)
-		router.ServeHTTP(w, r)
-	}))
-	defer server.Close()
-	conn := (&service{url: server.URL}).dial(t, "GET /wait HTTP/1.1\r\nHost: example.com\r\n\r\n")
-	<-entered
-	conn.Close()
-	<-left
-	if log.String() != "" {
-		t.Errorf("logged: %s", log)
-	}
-}
-
-func TestTwoRoutesForOnePath(t *testing.T) {
-	handle := func(name string) func(http.ResponseWriter, *http.Request) error {
-		return func(w http.ResponseWriter, _ *http.Request) error {
-			w.Header().Set("Handled", name)
-			return nil
-		}
-	}
-	router := httpapi.NewRouter(origin.List{}, nil,
-		httpapi.Route{Method: "GET", Path: "/a", Handle: handle("get")},
-		httpapi.Route{Method: "PUT", Path: "/a", Handle: handle("put")})
-	for method, want := range map[string]string{"GET": "get", "HEAD": "get", "PUT": "put", "POST": ""} {
-		w := httptest.NewRecorder()
-		router.ServeHTTP(w, httptest.NewRequest(method, "/a", nil))
-		if got := w.Header().Get("Handled"); got != want {
-			t.Errorf("%s handled by %q, want %q", method, got, want)
-		}
-	}
-	defer func() {
-		if recover() == nil {
-			t.Error("two routes with one method and path were taken")
-		}
-	}()
-	httpapi.NewRouter(origin.List{}, nil,
-		httpapi.Route{Method: "GET", Path: "/a", Handle: handle("1")},
-		httpapi.Route{Method: "HEAD", Path: "/a", Handle: handle("2")})
 }
 
 // Requests on one connection do not disturb each other, whatever came of them.

@@ -1,4 +1,17 @@
-package httpapi
+// Package router gives HTTP requests to their routes.
+//
+// A request passes through [Router.ServeHTTP]: the path and the method choose the
+// route, the Origin decides whether a web page may send the request, and the body gets
+// a deadline. A route returns its error instead of writing it. The router writes every
+// error in one form, application/problem+json, and logs it once for operators
+// ([LogRefusal]). Details that only the log gets are added by [WithDetail].
+//
+// Invariants: a path matches byte by byte as it was sent, and as the rules of a proxy
+// saw it. What strangers chose of a request is logged as [auth.Loggable] returns it: no
+// token is ever in the log.
+//
+// The package knows no particular route and reads no body.
+package router
 
 import (
 	"fmt"
@@ -15,23 +28,26 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// bodyTimeout is how long the body of a request may take to arrive: 1 MiB at
+// BodyTimeout is how long the body of a request may take to arrive: 1 MiB at
 // 100 KiB/s. It holds on every route, also for a body that nobody reads, which
-// net/http would wait for without end.
-const bodyTimeout = 10 * time.Second
+// net/http would otherwise wait for without end.
+const BodyTimeout = 10 * time.Second
 
 // A Route is what is done for one method of one path.
 type Route struct {
 	Method string
 	Path   string // without escapes; a request's must be the same, byte by byte
-	// Handle answers, or returns why not and has written nothing.
-	Handle func(http.ResponseWriter, *http.Request) error
+	Handle Handler
 	NoHead bool // do not answer HEAD as GET without a body
 }
 
-// router is the http.Handler that NewRouter returns.
-type router struct {
-	// Immutable after NewRouter.
+// A Handler answers a request. If it returns an error, it has written nothing.
+type Handler func(http.ResponseWriter, *http.Request) error
+
+// A Router is an [http.Handler] for a fixed set of routes. Make one with New. Safe for
+// concurrent use.
+type Router struct {
+	// Immutable after New.
 	origins origin.List
 	log     *slog.Logger
 	paths   map[string]*path
@@ -40,21 +56,28 @@ type router struct {
 // A path is the routes that share it.
 type path struct {
 	name    string
-	methods map[string]func(http.ResponseWriter, *http.Request) error
+	methods map[string]Handler
 	allow   string // the methods, as the Allow header lists them
 }
 
-// NewRouter returns a handler for routes. It does for all of them: errors as
-// problem+json, logged for operators (a nil log discards); 404, and 405 with
-// Allow; HEAD; OPTIONS; CORS, and 403 for a web page whose Origin is not in
-// the list; a deadline for the body; a panic is a 500. Paths are neither
-// cleaned nor redirected. Two routes with the same method and path are a bug:
-// NewRouter panics.
-func NewRouter(origins origin.List, log *slog.Logger, routes ...Route) http.Handler {
+// known returns the path, empty if p is nil.
+func (p *path) known() string {
+	if p == nil {
+		return ""
+	}
+	return p.name
+}
+
+// New returns a Router for routes. For all of them, it answers errors as
+// problem+json and logs them (a nil log discards), unknown paths with 404, unknown
+// methods with 405 and Allow, HEAD, OPTIONS and CORS. A web page whose Origin is not
+// in the list gets 403. A panic becomes a 500. Paths are neither cleaned nor
+// redirected. Two routes with the same method and path are a bug: New panics.
+func New(origins origin.List, log *slog.Logger, routes ...Route) *Router {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	rt := &router{origins: origins, log: log, paths: make(map[string]*path)}
+	rt := &Router{origins: origins, log: log, paths: make(map[string]*path)}
 	for _, route := range routes {
 		rt.add(route.Path, route.Method, route.Handle)
 		if route.Method == http.MethodGet && !route.NoHead {
@@ -69,24 +92,24 @@ func NewRouter(origins origin.List, log *slog.Logger, routes ...Route) http.Hand
 	return rt
 }
 
-func (rt *router) add(name, method string, handle func(http.ResponseWriter, *http.Request) error) {
+func (rt *Router) add(name, method string, handle Handler) {
 	p := rt.paths[name]
 	if p == nil {
-		p = &path{name: name, methods: make(map[string]func(http.ResponseWriter, *http.Request) error)}
+		p = &path{name: name, methods: make(map[string]Handler)}
 		rt.paths[name] = p
 	}
 	if p.methods[method] != nil {
-		panic("httpapi: two routes for " + method + " " + name)
+		panic("router: two routes for " + method + " " + name)
 	}
 	p.methods[method] = handle
 }
 
 // ServeHTTP answers r, or writes the problem.
-func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := rt.paths[r.URL.EscapedPath()] // As it was sent, and as a proxy's rules saw it.
 	defer rt.recover(w, r, p)
 	if err := rt.serve(w, r, p); err != nil {
-		logRefusal(rt.log, r, loggablePath(r, p), err)
+		LogRefusal(rt.log, r, p.known(), err)
 		if r.ProtoMajor == 1 && closes(notiflux.Refusal(err).Code) {
 			w.Header().Set("Connection", "close")
 		}
@@ -94,7 +117,7 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// closes reports whether an HTTP/1 connection ends after it was told this code. A
+// closes reports whether an HTTP/1 connection ends after an answer with this code. A
 // client that keeps a refused connection open takes a descriptor that the server,
 // which has no room or no time left, needs for others.
 func closes(code notiflux.Code) bool {
@@ -107,10 +130,10 @@ func closes(code notiflux.Code) bool {
 }
 
 // serve does what p has for r. A nil path is one that is not known.
-func (rt *router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
+func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 	if r.ContentLength != 0 {
 		// A fake in a test knows no deadlines; a connection does.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(BodyTimeout))
 	}
 	if r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0) {
 		// net/http drops a Content-Length beside Transfer-Encoding, and either header of
@@ -137,7 +160,7 @@ func (rt *router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 
 // notFound says that there is nothing at a path, and what is if only slashes are
 // in the way.
-func (rt *router) notFound(requested string) error {
+func (rt *Router) notFound(requested string) error {
 	name := "/" + strings.Trim(requested, "/")
 	if rt.paths[name] == nil {
 		return notiflux.Errorf(notiflux.NotFound, "there is nothing at this path")
@@ -146,7 +169,7 @@ func (rt *router) notFound(requested string) error {
 }
 
 // recover answers a request whose handler panicked, which is our fault.
-func (rt *router) recover(w http.ResponseWriter, r *http.Request, p *path) {
+func (rt *Router) recover(w http.ResponseWriter, r *http.Request, p *path) {
 	v := recover()
 	if v == nil {
 		return
@@ -155,6 +178,6 @@ func (rt *router) recover(w http.ResponseWriter, r *http.Request, p *path) {
 		panic(v)
 	}
 	err := fmt.Errorf("panic: %v", v)
-	rt.log.Error("handler panicked", "method", r.Method, "path", loggablePath(r, p), "remote", r.RemoteAddr, "err", err, "stack", string(debug.Stack()))
+	rt.log.Error("handler panicked", "method", r.Method, "path", loggablePath(r, p.known()), "remote", r.RemoteAddr, "err", err, "stack", string(debug.Stack()))
 	wire.WriteProblem(w, err)
 }

@@ -1,0 +1,129 @@
+package router_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/router"
+)
+
+func TestPanics(t *testing.T) {
+	log := new(logBuffer)
+	server := httptest.NewServer(router.New(origin.List{}, slog.New(slog.NewTextHandler(log, nil)),
+		router.Route{Method: "GET", Path: "/bug", Handle: func(http.ResponseWriter, *http.Request) error { panic("the details") }},
+		router.Route{Method: "GET", Path: "/abort", Handle: func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }},
+	))
+	defer server.Close()
+
+	answer, err := http.Get(server.URL + "/bug")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != 500 || !strings.Contains(string(body), `"code":"internal"`) {
+		t.Errorf("answer = %d %s (%v), want 500 internal", answer.StatusCode, body, err)
+	}
+	if strings.Contains(string(body), "details") {
+		t.Errorf("a stranger is told %s", body)
+	}
+	for _, want := range []string{"level=ERROR", "the details", "path=/bug", "router_test.go"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("log = %s, want %q in it", log, want)
+		}
+	}
+
+	before := log.String()
+	if answer, err := http.Get(server.URL + "/abort"); err == nil {
+		answer.Body.Close()
+		t.Errorf("http.ErrAbortHandler answered %d", answer.StatusCode)
+	}
+	if log.String() != before {
+		t.Errorf("http.ErrAbortHandler logged: %s", log)
+	}
+}
+
+// What fails because the client went is nobody's fault.
+func TestClientGoneIsNotAnError(t *testing.T) {
+	log := new(logBuffer)
+	entered, left := make(chan struct{}), make(chan struct{})
+	handler := router.New(origin.List{}, slog.New(slog.NewTextHandler(log, nil)),
+		router.Route{Method: "GET", Path: "/wait", Handle: func(_ http.ResponseWriter, r *http.Request) error {
+			close(entered)
+			<-r.Context().Done()
+			return errors.New("gave up")
+		}})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(left)
+		handler.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprint(conn, "GET /wait HTTP/1.1\r\nHost: example.com\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	conn.Close()
+	<-left
+	if log.String() != "" {
+		t.Errorf("logged: %s", log)
+	}
+}
+
+func TestTwoRoutesForOnePath(t *testing.T) {
+	handle := func(name string) router.Handler {
+		return func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Handled", name)
+			return nil
+		}
+	}
+	handler := router.New(origin.List{}, nil,
+		router.Route{Method: "GET", Path: "/a", Handle: handle("get")},
+		router.Route{Method: "PUT", Path: "/a", Handle: handle("put")})
+	for method, want := range map[string]string{"GET": "get", "HEAD": "get", "PUT": "put", "POST": ""} {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(method, "/a", nil))
+		if got := w.Header().Get("Handled"); got != want {
+			t.Errorf("%s handled by %q, want %q", method, got, want)
+		}
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("two routes with one method and path were taken")
+		}
+	}()
+	router.New(origin.List{}, nil,
+		router.Route{Method: "GET", Path: "/a", Handle: handle("1")},
+		router.Route{Method: "HEAD", Path: "/a", Handle: handle("2")})
+}
+
+// A logBuffer keeps what is logged, by any goroutine.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
