@@ -46,7 +46,7 @@ func BenchmarkRefuse(b *testing.B) {
 	}
 }
 
-// BenchmarkCached is a token that was verified before: a reconnect.
+// BenchmarkCached is a token that was verified before, as when a client reconnects.
 func BenchmarkCached(b *testing.B) {
 	issuer := newIssuer(b, 1)
 	for _, topics := range []int{1, 100} {

@@ -12,8 +12,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
-// cacheModel is what the cache of verified tokens must do, in plain words: a
-// list, the token used last in front.
+// cacheModel models the cache of verified tokens as a list, with the token used last at
+// the front.
 type cacheModel struct {
 	capacity int
 	expires  []int64 // by token

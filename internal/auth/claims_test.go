@@ -11,8 +11,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 )
 
-// An info that cannot be shown is no fault of the token: only who wants to show it
-// is told.
+// A token is accepted whatever its claim info is. An info that cannot be shown is an error
+// of Info alone.
 func TestInfo(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})

@@ -9,8 +9,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
-// A token that was refused after a check of its signature is refused without one for a
-// minute, and no longer: a clock that was wrong may be right by then.
+// After a check of its signature, a refused token costs no other check for a minute. It
+// does after that, because a wrong clock may be right by then.
 func TestFailuresAreRemembered(t *testing.T) {
 	issuer, stranger := newIssuer(t, 1), newIssuer(t, 2)
 	began := time.Unix(now, 0)
@@ -51,8 +51,8 @@ func TestFailuresAreRemembered(t *testing.T) {
 	}
 }
 
-// A token that is not valid yet is remembered as well, for a minute at most, and not
-// past the moment when the clock may allow it: the leeway before nbf and iat.
+// The refusal of a token that is not valid yet is kept for a minute too, but no longer
+// than until the leeway before nbf and iat.
 func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	began := time.Unix(now, 0)
@@ -92,7 +92,7 @@ func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
 	}
 }
 
-// What costs no signature is not remembered.
+// A refusal that took no check of a signature is not kept.
 func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})
@@ -121,8 +121,7 @@ func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 	}
 }
 
-// Strangers who send ever new tokens make the server forget older ones, and take no
-// memory beyond that.
+// A client that sends ever new tokens pushes older failures out, and takes no more memory.
 func TestFailuresAreBounded(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})
@@ -140,7 +139,7 @@ func TestFailuresAreBounded(t *testing.T) {
 	}
 }
 
-// Other keys may accept what these have refused.
+// The refusal by one set of keys says nothing about another set.
 func TestFailuresAreOfTheirKeys(t *testing.T) {
 	one, two := newIssuer(t, 1), newIssuer(t, 2)
 	token := two.token(t, goodHeader, goodPayload)

@@ -11,8 +11,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
-// FuzzVerify: whatever a stranger sends is refused with a code of a token, or
-// it is one of ours.
+// FuzzVerify checks that Verify accepts only tokens that the test signed, and refuses any
+// other input with a code for tokens.
 func FuzzVerify(f *testing.F) {
 	issuer := newIssuer(f, 1)
 	verifier := issuer.verifier(f, auth.Config{})
@@ -49,8 +49,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzClaims: whatever an issuer signs, a decoder that ignores case and takes
-// the last of two reads the same from what is accepted.
+// FuzzClaims checks that a lax decoder, which ignores case and takes the last of two
+// members, reads the same claims from any accepted payload.
 func FuzzClaims(f *testing.F) {
 	issuer := newIssuer(f, 1)
 	verifier := issuer.verifier(f, auth.Config{CacheSize: -1})

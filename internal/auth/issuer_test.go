@@ -22,7 +22,7 @@ import (
 // now is when the tests take place: 2026-01-02T03:04:05Z.
 const now = 1767323045
 
-// Parts of tokens that are accepted at that time, for an hour.
+// Parts of tokens that are valid for an hour from then on.
 const (
 	goodHeader  = `{"alg":"ES256","typ":"JWT"}`
 	goodMembers = `"sub":"u","scope":"subscribe broadcast","topic":"a"`
@@ -34,13 +34,13 @@ func at(seconds int64) func() time.Time {
 	return func() time.Time { return time.Unix(seconds, 0) }
 }
 
-// An issuer makes tokens by hand, any that one can think of, with a P-256 key.
+// An issuer signs any header and payload, valid or not, with a P-256 key.
 type issuer struct {
 	key *ecdsa.PrivateKey
 }
 
-// newIssuer returns the issuer with the key of this number, always the same:
-// a fuzzing run is many processes.
+// newIssuer returns an issuer whose key depends on number alone, because a fuzzing run is
+// many processes.
 func newIssuer(t testing.TB, number byte) issuer {
 	t.Helper()
 	raw := sha256.Sum256([]byte{number})
@@ -51,7 +51,7 @@ func newIssuer(t testing.TB, number byte) issuer {
 	return issuer{key}
 }
 
-// verifier returns one that believes the issuer.
+// verifier returns a verifier with the public key of the issuer.
 func (i issuer) verifier(t testing.TB, config auth.Config) *auth.Verifier {
 	t.Helper()
 	config.Keys = parseKeys(t, i.key.Public())
@@ -61,15 +61,15 @@ func (i issuer) verifier(t testing.TB, config auth.Config) *auth.Verifier {
 	return auth.New(config)
 }
 
-// token signs a header and a payload, whatever they are.
+// token returns a signed token with this header and payload.
 func (i issuer) token(t testing.TB, header, payload string) auth.Token {
 	t.Helper()
 	input := b64(header) + "." + b64(payload)
 	return join(input, i.sign(t, input))
 }
 
-// sign returns an ES256 signature, r and s of 32 bytes each: always the same
-// one (RFC 6979), so that a fuzzing run sees the same path for the same input.
+// sign returns an ES256 signature, r and s of 32 bytes each. It is deterministic (RFC
+// 6979), so that a fuzzing run sees the same path for the same input.
 func (i issuer) sign(t testing.TB, input string) []byte {
 	t.Helper()
 	hash := sha256.Sum256([]byte(input))
@@ -129,8 +129,8 @@ func parseKeys(t testing.TB, public ...crypto.PublicKey) *auth.Keys {
 	return keys
 }
 
-// wantRefused checks that a token was refused for this reason, and that the
-// refusal shows neither the token nor what a library says.
+// wantRefused checks that err has this code, and reveals neither the token nor the error
+// of a library.
 func wantRefused(t *testing.T, token auth.Token, err error, code notiflux.Code) {
 	t.Helper()
 	if err == nil {

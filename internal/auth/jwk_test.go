@@ -36,8 +36,8 @@ func verifierOf(t *testing.T, keys string) *auth.Verifier {
 	return auth.New(auth.Config{Keys: parsed, Now: at(now)})
 }
 
-// A named key serves the tokens that name it or name none, a key without a name serves
-// all.
+// A key with a kid serves tokens with the same kid or none. A key without a kid serves all
+// tokens.
 func TestKeysServeTheirNames(t *testing.T) {
 	one, two := newIssuer(t, 1), newIssuer(t, 2)
 	named := func(issuer issuer, name string) string {
@@ -117,12 +117,12 @@ func TestJWKsOfEachKind(t *testing.T) {
 		`{` + rs + `,"alg":"RS256"}`:                        "RS256",
 		`{` + rs + `,"alg":"PS256"}`:                        "PS256",
 		`{"keys":[{` + ec + `},{` + ed + `},{` + rs + `}]}`: "ES256 EdDSA RS256 PS256",
-		// What else identity providers have in a set is left out.
+		// Other keys that identity providers publish in a set are left out.
 		`{"keys":[{` + rs + `,"use":"enc","alg":"RSA-OAEP"},{"kty":"EC","crv":"P-384","x":"AA","y":"AA"},{"kty":"AKP"},{` + ec + `}],"other":1}`: "ES256",
-		// What is null is not there.
+		// A member that is null counts as absent.
 		`{` + ec + `,"d":null,"p":null,"q":null,"dp":null,"k":null,"kid":null,"use":null,"alg":null,"key_ops":null}`: "ES256",
 		`{"keys":null,` + ec + `}`: "ES256",
-		// One key of a set that is odd does not spoil the others, and members that mean nothing here may hold anything.
+		// A key that cannot be used does not spoil the set, and unknown members may hold anything.
 		`{"keys":[null,5,[],{"kty":"RSA","n":5},{"kty":1},{"kty":"EC","key_ops":"verify"},{` + rs + `,"kid":1},{` + rs + `,"kid":"a","kid":"b"},{` + ec + `}]}`: "ES256",
 		`{"keys":[{` + ec + `,"x5c":7,"ext":"no","a":{"b":1,"b":2}}],"keys2":5}`:                                                                                "ES256",
 	} {

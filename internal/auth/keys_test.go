@@ -17,8 +17,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
-// ecParameters is the block that `openssl ecparam -genkey` writes before a key:
-// the name of P-256.
+// ecParameters returns the PEM block that `openssl ecparam -genkey` writes before a key. It
+// holds the name of P-256.
 func ecParameters(t *testing.T) []byte {
 	t.Helper()
 	der, err := asn1.Marshal(asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7})

@@ -15,7 +15,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
-// Keys as openssl writes them in ways that the Go library does not read.
+// Keys in forms that openssl writes and crypto/x509 does not parse.
 const (
 	compressedPoint = `-----BEGIN PUBLIC KEY-----
 MDkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDIgACp+9tIc1JX+I6kqGkgNpM7t8YHkbj
@@ -70,7 +70,7 @@ NrmXkLY1kxg6ZHciTmk9zen1mvk+UjYwwoGE/s8FZnrvecJkpecvnQ==
 `
 )
 
-// toUTF16 returns text as Windows writes it, with a byte order mark if it has one.
+// toUTF16 returns text in UTF-16, with a byte order mark if text begins with one.
 func toUTF16(text string, bigEndian bool) []byte {
 	var out []byte
 	for _, unit := range utf16.Encode([]rune(text)) {
@@ -83,8 +83,7 @@ func toUTF16(text string, bigEndian bool) []byte {
 	return out
 }
 
-// What happens to keys on their way is recognised, whether they are in a file or in
-// base64, public or private.
+// Mistakes are recognized in files and in base64, for public and private keys.
 func TestMistakesAreRecognised(t *testing.T) {
 	private, publicBytes, err := auth.GenerateKey()
 	if err != nil {
@@ -149,7 +148,7 @@ func TestMistakesAreRecognised(t *testing.T) {
 	}
 }
 
-// The base64 of a variable has mistakes of its own.
+// Base64 in a variable has mistakes of its own.
 func TestMistakesInBase64(t *testing.T) {
 	line := base64.StdEncoding.EncodeToString(publicPEM(t, newIssuer(t, 1).key.Public()))
 	for name, c := range map[string]struct{ b64, want string }{
@@ -163,8 +162,7 @@ func TestMistakesInBase64(t *testing.T) {
 	}
 }
 
-// A signer that does not know JWTs encodes a signature in DER. No key can have made
-// such a one, and the refusal says what happened.
+// A signer that does not know JWTs encodes a signature in DER. The refusal says so.
 func TestSignaturesOfAnotherForm(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})
