@@ -21,6 +21,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/docs"
+	"github.com/ikornaselur/notiflux/internal/admin"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/config"
@@ -396,6 +397,32 @@ func (s *Server) publicServer() *http.Server {
 		h.TLSConfig = s.tls.TLSConfig()
 	}
 	return h
+}
+
+// adminRoutes returns the routes of the admin listener.
+func (s *Server) adminRoutes() http.Handler {
+	return admin.New(admin.Config{Hosts: s.config.AdminHosts, Log: s.log, Sources: admin.Sources{
+		Version:     config.Version(),
+		Clients:     s.clients.Count,
+		Connections: s.public.Count,
+		Sessions:    &s.sessions,
+		Topics:      s.topics.Stats,
+		Members:     func() int { return s.presence.Stats().Members },
+		KeyBytes:    s.keyBytes,
+		UnreadBytes: s.unread.Used,
+		Broadcasts: func() (accepted, refused, failed uint64) {
+			stats := s.api.Stats()
+			return stats.Accepted, stats.Refused, stats.Failed
+		},
+		Closes: s.sockets.Stats.Closes,
+		Tokens: s.verifier.Stats,
+		Panics: func() (n uint64) {
+			for _, shard := range s.shards {
+				n += shard.loop.Panics()
+			}
+			return n
+		},
+	}})
 }
 
 // httpLog takes what net/http has to say: strangers' mistakes, so Debug.

@@ -1,4 +1,4 @@
-package httpapi_test
+package admin_test
 
 import (
 	"net/http"
@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/admin"
 )
 
-func TestAdminGuard(t *testing.T) {
+func TestGuard(t *testing.T) {
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	for _, c := range []struct {
 		allowed []string
@@ -40,7 +40,7 @@ func TestAdminGuard(t *testing.T) {
 		r := httptest.NewRequest("GET", "/metrics", nil)
 		r.Host = c.host
 		w := httptest.NewRecorder()
-		httpapi.AdminGuard(c.allowed, nil, ok).ServeHTTP(w, r)
+		admin.Guard(c.allowed, nil, ok).ServeHTTP(w, r)
 		if (w.Code == 204) != c.ok || !c.ok && w.Code != 403 {
 			t.Errorf("Host %q with %q allowed = %d, want it to pass: %v", c.host, c.allowed, w.Code, c.ok)
 		}
@@ -50,9 +50,9 @@ func TestAdminGuard(t *testing.T) {
 	}
 }
 
-func TestAdminGuardCrossSite(t *testing.T) {
+func TestGuardCrossSite(t *testing.T) {
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	guard := httpapi.AdminGuard(nil, nil, ok)
+	guard := admin.Guard(nil, nil, ok)
 	for _, c := range []struct {
 		method, path, header, value string
 		status                      int
@@ -96,9 +96,9 @@ func TestAdminGuardCrossSite(t *testing.T) {
 	}
 }
 
-func TestAdminRoutes(t *testing.T) {
+func TestRoutes(t *testing.T) {
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("some 1\n")) })
-	admin := httpapi.NewAdmin(metrics)
+	handler := admin.Routes(metrics)
 	for _, c := range []struct {
 		method, path string
 		status       int
@@ -110,14 +110,14 @@ func TestAdminRoutes(t *testing.T) {
 		{"GET", "/debug/pprof/", 200, "goroutine"},
 		{"GET", "/debug/pprof/goroutine?debug=1", 200, "goroutine profile"},
 		{"GET", "/debug/pprof/heap?debug=1", 200, "heap profile"},
-		{"GET", "/debug/pprof/cmdline", 200, "httpapi.test"},
+		{"GET", "/debug/pprof/cmdline", 200, "admin.test"},
 		{"GET", "/debug/pprof/symbol", 200, "num_symbols"},
 		{"GET", "/debug/pprof/nothing", 404, ""},
 		{"GET", "/nothing", 404, ""},
 		{"POST", "/broadcast", 404, ""},
 	} {
 		w := httptest.NewRecorder()
-		admin.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
+		handler.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
 		if w.Code != c.status || !strings.Contains(w.Body.String(), c.body) {
 			t.Errorf("%s %s = %d %.80q, want %d with %q", c.method, c.path, w.Code, w.Body, c.status, c.body)
 		}

@@ -1,4 +1,16 @@
-package httpapi
+// Package admin is HTTP for operators: the routes of the admin listener.
+//
+// [New] returns them: /metrics, which Prometheus scrapes, and the profiles of the
+// process under /debug/pprof/. They ask for no token, so the listener must have an
+// address that only operators reach. A guard keeps web pages from using an operator's
+// browser to reach it.
+//
+// Counters are fields of the types that they describe, and cost one atomic add. The
+// server hands over where they are ([Sources]); one function names and exports all of
+// them (metrics.go). They are read when somebody scrapes, and cost nothing until then.
+//
+// The package keeps no state of its own and starts no goroutine.
+package admin
 
 import (
 	"log/slog"
@@ -16,10 +28,20 @@ import (
 
 const pprofPath = "/debug/pprof/"
 
-// NewAdmin returns the routes of the admin listener: /metrics, and the
-// profiles of the process under /debug/pprof/. They ask for no token: wrap
-// them in [AdminGuard], and listen on an address that only operators reach.
-func NewAdmin(metrics http.Handler) http.Handler {
+// A Config is what the routes need.
+type Config struct {
+	Hosts   []string     // host names under which operators reach the listener; "*": any
+	Log     *slog.Logger // of refusals; nil discards
+	Sources Sources
+}
+
+// New returns the routes of the admin listener, with their guard.
+func New(c Config) http.Handler {
+	return guard(c.Hosts, c.Log, routes(metrics(c.Sources).Handler()))
+}
+
+// routes returns the routes without their guard.
+func routes(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET "+pprofPath, pprof.Index)
@@ -31,16 +53,16 @@ func NewAdmin(metrics http.Handler) http.Handler {
 	return mux
 }
 
-// AdminGuard keeps web pages from using an operator's browser to reach next.
-// Anything refused is 403, and logged; a nil log discards.
+// guard keeps web pages from using an operator's browser to reach next. It answers
+// what it refuses with 403, and logs it; a nil log discards.
 //
-// The Host must be an IP address, localhost, or in hosts (without port; "*"
-// takes any): a page that points its own name at this address (DNS rebinding)
-// sends that name. A request that changes something, or one for a profile, must
-// not come from another site, which [http.CrossOriginProtection] tells. Browsers
-// send what it needs for that with each request to https, localhost or a loopback
-// address; elsewhere a GET without Origin passes.
-func AdminGuard(hosts []string, log *slog.Logger, next http.Handler) http.Handler {
+// The Host must be an IP address, localhost, or in hosts (without port; "*" takes
+// any): a page that points its own name at this address (DNS rebinding) sends that
+// name. A request that changes something, or one for a profile, must not come from
+// another site, as [http.CrossOriginProtection] decides. Browsers send the headers for
+// that with each request to https, localhost or a loopback address; elsewhere a GET
+// without Origin passes.
+func guard(hosts []string, log *slog.Logger, next http.Handler) http.Handler {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}

@@ -1,4 +1,4 @@
-package metrics_test
+package admin_test
 
 import (
 	"net/http/httptest"
@@ -7,10 +7,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/ikornaselur/notiflux/internal/metrics"
+	"github.com/ikornaselur/notiflux/internal/admin"
 )
 
-func scrape(t *testing.T, r *metrics.Registry) string {
+func scrape(t *testing.T, r *admin.Registry) string {
 	t.Helper()
 	w := httptest.NewRecorder()
 	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -38,7 +38,7 @@ func grep(text, word string) string {
 }
 
 func TestScrapeReadsTheCounters(t *testing.T) {
-	r := metrics.New("v1.2.3")
+	r := admin.NewRegistry("v1.2.3")
 	var broadcasts, clients atomic.Int64
 	r.Counter("notiflux_broadcasts_total", "Messages ordered.", nil, func() float64 { return float64(broadcasts.Load()) })
 	r.Gauge("notiflux_clients", "Clients connected.", nil, func() float64 { return float64(clients.Load()) })
@@ -55,7 +55,7 @@ func TestScrapeReadsTheCounters(t *testing.T) {
 }
 
 func TestOneNameWithSeveralLabelValues(t *testing.T) {
-	r := metrics.New("v1.2.3")
+	r := admin.NewRegistry("v1.2.3")
 	for i, reason := range []string{"slow", "silent"} {
 		r.Counter("notiflux_closed_total", "Connections ended.", map[string]string{"reason": reason},
 			func() float64 { return float64(i + 1) })
@@ -66,7 +66,7 @@ func TestOneNameWithSeveralLabelValues(t *testing.T) {
 }
 
 func TestRuntimeProcessAndBuild(t *testing.T) {
-	text := scrape(t, metrics.New("v1.2.3"))
+	text := scrape(t, admin.NewRegistry("v1.2.3"))
 	wantLine(t, text, `notiflux_build_info{goversion="`+runtime.Version()+`",version="v1.2.3"} 1`)
 	for _, name := range []string{"go_goroutines", "process_open_fds", "process_resident_memory_bytes"} {
 		if !strings.Contains(text, "\n"+name+" ") {
@@ -77,13 +77,13 @@ func TestRuntimeProcessAndBuild(t *testing.T) {
 
 func TestBugsPanicAtStart(t *testing.T) {
 	zero := func() float64 { return 0 }
-	for name, register := range map[string]func(r *metrics.Registry){
-		"no prefix": func(r *metrics.Registry) { r.Counter("broadcasts_total", "x", nil, zero) },
-		"twice": func(r *metrics.Registry) {
+	for name, register := range map[string]func(r *admin.Registry){
+		"no prefix": func(r *admin.Registry) { r.Counter("broadcasts_total", "x", nil, zero) },
+		"twice": func(r *admin.Registry) {
 			r.Gauge("notiflux_clients", "x", nil, zero)
 			r.Gauge("notiflux_clients", "x", nil, zero)
 		},
-		"other label names": func(r *metrics.Registry) {
+		"other label names": func(r *admin.Registry) {
 			r.Gauge("notiflux_clients", "x", map[string]string{"transport": "websocket"}, zero)
 			r.Gauge("notiflux_clients", "x", map[string]string{"loop": "1"}, zero)
 		},
@@ -94,7 +94,7 @@ func TestBugsPanicAtStart(t *testing.T) {
 					t.Error("registered, want a panic")
 				}
 			}()
-			register(metrics.New("v1.2.3"))
+			register(admin.NewRegistry("v1.2.3"))
 		})
 	}
 }

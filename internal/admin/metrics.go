@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Sources is where the metrics come from. All fields are required. The functions are
+// called at each scrape, concurrently, and must not block.
+type Sources struct {
+	Version     string
+	Clients     func() int     // connected now
+	Connections func() int     // of the public port now
+	Sessions    *session.Stats // of all loops
+	Topics      func() topic.Stats
+	Members     func() int                                // present now, in all topics
+	KeyBytes    func() int64                              // of idempotency keys
+	UnreadBytes func() int64                              // of answers that clients have not read
+	Broadcasts  func() (accepted, refused, failed uint64) // over HTTP
+	Closes      func() map[wire.CloseCode]uint64          // connections that ended
+	Tokens      func() auth.Stats
+	Panics      func() uint64 // that ended a connection
+}
+
+// closeCodes are the codes that connections are counted under.
+var closeCodes = []wire.CloseCode{
+	wire.CloseNormal, wire.CloseProtocol, wire.CloseUnsupported, transport.CloseAbnormal, wire.CloseInvalidUTF8, wire.ClosePolicy,
+	wire.CloseTooBig, wire.CloseInternal, wire.CloseRestart, wire.CloseOverCapacity, wire.CloseIdle, wire.CloseTooMany,
+	wire.CloseSilent, wire.CloseTooSlow,
+}
+
+// metrics names every counter of the server; docs/operations.md explains them.
+func metrics(s Sources) *registry {
+	m := newRegistry(s.Version)
+	count := func(name, help string, read func() uint64) {
+		m.Counter(name, help, nil, func() float64 { return float64(read()) })
+	}
+	gauge := func(name, help string, read func() int64) {
+		m.Gauge(name, help, nil, func() float64 { return float64(read()) })
+	}
+
+	gauge("notiflux_connections", "Clients connected now.", func() int64 { return int64(s.Clients()) })
+	gauge("notiflux_open_connections", "Connections of the public port now, also idle ones.", func() int64 { return int64(s.Connections()) })
+	gauge("notiflux_sessions", "Sessions now.", s.Sessions.Sessions.Load)
+	gauge("notiflux_subscriptions", "Subscriptions now.", s.Sessions.Subscriptions.Load)
+	gauge("notiflux_topics", "Topics held now.", func() int64 { return int64(s.Topics().Topics) })
+	gauge("notiflux_topics_remembered", "Topics that are not held, but whose position is known.", func() int64 { return int64(s.Topics().Remembered) })
+	gauge("notiflux_members", "Members of topics now, who are present there.", func() int64 { return int64(s.Members()) })
+	gauge("notiflux_history_bytes", "Bytes that the histories of all topics count for now.", func() int64 { return s.Topics().Bytes })
+	gauge("notiflux_history_frame_bytes", "Bytes that the messages of all histories take in the forms that clients were given.", func() int64 { return s.Topics().FrameBytes })
+	gauge("notiflux_key_bytes", "Memory of the idempotency keys that count now.", s.KeyBytes)
+	gauge("notiflux_unread_bytes", "Bytes of answers that clients have not read yet.", s.UnreadBytes)
+	count("notiflux_messages_total", "Messages ordered.", func() uint64 { return s.Topics().Appended })
+	count("notiflux_messages_evicted_total", "Messages dropped from the histories.", func() uint64 { return s.Topics().Evicted })
+	count("notiflux_deliveries_total", "Messages given to clients.", s.Sessions.Delivered.Load)
+	count("notiflux_commands_total", "Commands of clients.", s.Sessions.Commands.Load)
+	count("notiflux_subscribe_refused_total", "Subscriptions refused.", s.Sessions.Refused.Load)
+	exportBroadcasts(m, s)
+	for _, code := range closeCodes {
+		m.Counter("notiflux_closes_total", "Connections that ended, by close code; 1006 broke off.", map[string]string{"code": strconv.Itoa(int(code))},
+			func() float64 { return float64(s.Closes()[code]) })
+	}
+	count("notiflux_tokens_verified_total", "Tokens whose signature was checked and held.", func() uint64 { return s.Tokens().Verified })
+	count("notiflux_tokens_refused_total", "Tokens refused.", func() uint64 { return s.Tokens().Refused })
+	count("notiflux_token_cache_hits_total", "Tokens found verified before.", func() uint64 { return s.Tokens().Hits })
+	count("notiflux_panics_total", "Connections ended by a panic in their handling.", s.Panics)
+	return m
+}
+
+// exportBroadcasts exports broadcasts by their result: those over HTTP and those over
+// WebSockets together.
+func exportBroadcasts(m *registry, s Sources) {
+	result := func(name string, overHTTP func() uint64, overWebSocket *atomic.Uint64) {
+		m.Counter("notiflux_broadcasts_total", "Broadcasts, by how they were answered.", map[string]string{"result": name},
+			func() float64 { return float64(overHTTP() + overWebSocket.Load()) })
+	}
+	result("accepted", func() uint64 { n, _, _ := s.Broadcasts(); return n }, &s.Sessions.Broadcasts.Accepted)
+	result("refused", func() uint64 { _, n, _ := s.Broadcasts(); return n }, &s.Sessions.Broadcasts.Refused)
+	result("failed", func() uint64 { _, _, n := s.Broadcasts(); return n }, &s.Sessions.Broadcasts.Failed)
+}
