@@ -16,23 +16,21 @@ var headerNames = []string{"alg", "typ", "kid", "crit", "jwk", "jku", "x5u", "x5
 // the algorithm and the key that it names is for [Keys.match].
 func decodeHeader(data []byte) (header, error) {
 	var h header
-	err := decodeObject(data, headerNames, func(o object, name string) (err error) {
-		switch name {
+	err := decodeObject(data, headerNames, func(m member) (err error) {
+		switch m.name {
 		case "alg":
-			h.algorithm, err = o.text(name)
+			h.algorithm, err = m.text()
 		case "kid":
-			if h.keyID, err = o.text(name); err == nil && h.keyID == "" {
+			if h.keyID, err = m.text(); err == nil && h.keyID == "" {
 				err = invalid("kid in the token is empty: name a key, or leave it out")
 			}
 		case "typ":
 			var kind string
-			if kind, err = o.text(name); err == nil && !isTokenType(kind) {
+			if kind, err = m.text(); err == nil && !isTokenType(kind) {
 				err = invalid("typ in the token must be JWT or at+jwt")
 			}
 		case "crit", "jwk", "jku", "x5u", "x5c":
-			err = invalid("%s in the header of the token is not supported: leave it out", name)
-		default:
-			err = o.skip()
+			err = invalid("%s in the header of the token is not supported: leave it out", m.name)
 		}
 		return err
 	})

@@ -2,8 +2,6 @@ package auth
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,64 +11,54 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
-// errJSON says that a part of a token is not what it must be; never why, as
-// the words of the decoder are not for strangers.
+// errJSON refuses a part of a token that is not the JSON it must be. It does not say
+// why: whoever makes tokens can find out, and a stranger need not know.
 var errJSON = invalid("the header and the claims of a token are one JSON object each, without duplicate members")
 
-// invalid returns what is told about a token that is wrong in itself.
+// invalid refuses a token that is wrong in itself.
 func invalid(format string, args ...any) *notiflux.Error {
 	return notiflux.Errorf(notiflux.TokenInvalid, format, args...)
 }
 
-// An object reads a part of a token: the one JSON object that it must hold.
-type object struct {
-	dec *jsontext.Decoder
+// A member is one of the object that a part of a token is.
+type member struct {
+	name   string
+	value  jsontext.Value
+	reader *strictjson.Reader
 }
 
-// decodeObject calls member with the name of each member of the object in
-// data, in order. The call reads the value by one of the methods of object.
+// decodeObject calls decode with each member of the object in data, in order. decode
+// must not keep the member's value.
 //
-// Refused are duplicate names at any depth and names of the object that differ
-// only by case, from one another or from the known ones, so that no decoder
-// elsewhere, one that ignores case or takes the last of two, reads something
-// else from the same bytes; and whatever follows the object.
-func decodeObject(data []byte, known []string, member func(o object, name string) error) error {
-	err := object{jsontext.NewDecoder(bytes.NewBuffer(data))}.decode(known, member)
-	if err == nil {
-		return nil
-	}
-	if refusal, ok := errors.AsType[*notiflux.Error](err); ok {
-		return refusal
-	}
-	return errJSON
-}
-
-func (o object) decode(known []string, member func(o object, name string) error) error {
-	if err := o.open('{'); err != nil {
-		return err
+// On top of what [strictjson.Reader] refuses, decodeObject refuses names that differ
+// only by case, from one another or from the known ones. So no other decoder, one that
+// ignores case or takes the last of two, reads something else from the same bytes.
+func decodeObject(data []byte, known []string, decode func(member) error) error {
+	r := new(strictjson.Reader)
+	r.Reset(data, "", "")
+	if r.BeginObject() != nil {
+		return errJSON
 	}
 	seen := make(map[string]bool, len(known))
-	for o.dec.PeekKind() != '}' {
-		token, err := o.dec.ReadToken()
+	for r.MoreMembers() {
+		text, value, err := r.Member()
 		if err != nil {
-			return err
+			return errJSON
 		}
-		name := token.String()
+		name := string(text)
 		folded := strings.Map(fold, name)
 		if seen[folded] || folded != name && slices.Contains(known, folded) {
 			return invalid("the token has a member whose name differs from another only by case: names are written in lower case")
 		}
 		seen[folded] = true
-		if err := member(o, name); err != nil {
+		if err := decode(member{name, value, r}); err != nil {
 			return err
 		}
 	}
-	if _, err := o.dec.ReadToken(); err != nil {
-		return err
-	}
-	if _, err := o.dec.ReadToken(); err != io.EOF {
+	if r.End() != nil {
 		return errJSON
 	}
 	return nil
@@ -86,104 +74,74 @@ func fold(r rune) rune {
 	return unicode.ToLower(least)
 }
 
-// open reads the bracket that begins an object or a list.
-func (o object) open(kind jsontext.Kind) error {
-	token, err := o.dec.ReadToken()
+// isNull reports whether the value is null.
+func (m member) isNull() bool { return m.value.Kind() == jsontext.KindNull }
+
+// text returns the string that the value must be.
+func (m member) text() (string, error) {
+	text, err := m.reader.Text(m.value, m.name)
 	if err != nil {
-		return err
+		return "", invalid("%s in the token must be a string", m.name)
 	}
-	if token.Kind() != kind {
-		return errJSON
-	}
-	return nil
+	return string(text), nil
 }
 
-// skip passes over a value that means nothing here.
-func (o object) skip() error { return o.dec.SkipValue() }
-
-// text reads the string that the member of this name must be.
-func (o object) text(name string) (string, error) {
-	if o.dec.PeekKind() != '"' {
-		return "", invalid("%s in the token must be a string", name)
-	}
-	token, err := o.dec.ReadToken()
-	if err != nil {
-		return "", err
-	}
-	return token.String(), nil
-}
-
-// isNull reports whether the value is null. It reads nothing.
-func (o object) isNull() bool { return o.dec.PeekKind() == 'n' }
-
-// words reads the member of this name, a string of words with a space between each
+// words returns the words of the value, a string of words with a space between each
 // two (RFC 8693 section 4.2) or a list of words.
-func (o object) words(name string) ([]string, error) {
-	switch o.dec.PeekKind() {
-	case '"':
-		text, err := o.text(name)
+func (m member) words() ([]string, error) {
+	switch m.value.Kind() {
+	case jsontext.KindString:
+		text, err := m.text()
 		return strings.Split(text, " "), err
-	case '[':
-		return o.texts(name)
+	case jsontext.KindBeginArray:
+		return m.texts()
 	}
-	return nil, invalid("%s in the token must be a string, or a list of strings", name)
+	return nil, invalid("%s in the token must be a string, or a list of strings", m.name)
 }
 
-// texts reads the list of strings that the member of this name must be.
-func (o object) texts(name string) ([]string, error) {
-	if o.dec.PeekKind() != '[' {
-		return nil, invalid("%s in the token must be a list of strings", name)
+// texts returns the list of strings that the value must be.
+func (m member) texts() (list []string, err error) {
+	if m.value.Kind() != jsontext.KindBeginArray {
+		return nil, invalid("%s in the token must be a list of strings", m.name)
 	}
-	if err := o.open('['); err != nil {
-		return nil, err
-	}
-	var list []string
-	for o.dec.PeekKind() != ']' {
-		s, err := o.text("each of " + name)
+	for value := range strictjson.Elements(m.value) {
+		text, err := m.reader.Text(value, m.name)
 		if err != nil {
-			return nil, err
+			return nil, invalid("each of %s in the token must be a string", m.name)
 		}
-		list = append(list, s)
+		list = append(list, string(text))
 	}
-	_, err := o.dec.ReadToken()
-	return list, err
+	return list, nil
 }
 
-// info reads the claim info: a JSON object that others may see. What cannot be shown
-// is told to who wants to show it, and is no fault of the token otherwise.
-func (o object) info() (info []byte, unfit, err error) {
-	value, err := o.dec.ReadValue()
+// info returns the claim info: a JSON object that others may see. The error says why it
+// cannot be shown. It is for whoever wants to show it, and no fault of the token otherwise.
+func (m member) info() ([]byte, error) {
+	if m.value.Kind() != jsontext.KindBeginObject {
+		return nil, invalid("info in the token must be a JSON object")
+	}
+	info, err := m.reader.Compact(m.value)
 	if err != nil {
-		return nil, nil, err
-	}
-	if value.Kind() != '{' {
-		return nil, invalid("info in the token must be a JSON object"), nil
-	}
-	if info, err = jsontext.AppendFormat(nil, value); err != nil {
-		return nil, nil, err
+		return nil, errJSON
 	}
 	if len(info) > maxInfoBytes {
-		return nil, invalid("info in the token has %d bytes of JSON, the limit is %d", len(info), maxInfoBytes), nil
+		return nil, invalid("info in the token has %d bytes of JSON, the limit is %d", len(info), maxInfoBytes)
 	}
-	return info, nil, nil
+	return bytes.Clone(info), nil
 }
 
 // maxSeconds is the end of the year 9999, the last that RFC 3339 can write.
 const maxSeconds = 253402300799
 
-// date reads the NumericDate (RFC 7519 section 2) that the member of this name
-// must be: seconds since 1970, a fraction is allowed.
-func (o object) date(name string) (time.Time, error) {
-	if o.dec.PeekKind() != '0' {
-		return time.Time{}, invalid("%s in the token must be a number of seconds since 1970", name)
+// date returns the NumericDate (RFC 7519 section 2) that the value must be: seconds
+// since 1970, a fraction is allowed.
+func (m member) date() (time.Time, error) {
+	if m.value.Kind() != jsontext.KindNumber {
+		return time.Time{}, invalid("%s in the token must be a number of seconds since 1970", m.name)
 	}
-	number, err := o.dec.ReadValue()
-	if err != nil {
-		return time.Time{}, err
-	}
-	f, err := strconv.ParseFloat(string(number), 64)
+	f, err := strconv.ParseFloat(string(m.value), 64)
 	if err != nil || f < 0 || f > maxSeconds {
-		return time.Time{}, invalid("%s in the token must be seconds since 1970, up to the year 9999", name)
+		return time.Time{}, invalid("%s in the token must be seconds since 1970, up to the year 9999", m.name)
 	}
 	seconds := int64(f)
 	return time.Unix(seconds, int64((f-float64(seconds))*1e9)), nil

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -18,6 +17,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
 // A jwk holds the members of a JSON Web Key (RFC 7517 section 4) that matter here. A
@@ -63,12 +64,11 @@ func parseJWKs(data []byte) ([]key, error) {
 // out the others (RFC 7517 section 5), because identity providers publish more than that
 // in one set. A secret key is an error.
 func parseJWKSet(value jsontext.Value) (keys []key, err error) {
-	var set []jsontext.Value
-	if json.Unmarshal(value, &set, jsontext.AllowDuplicateNames(true)) != nil {
+	if value.Kind() != jsontext.KindBeginArray {
 		return nil, errJWK
 	}
 	var unusable error
-	for i, data := range set {
+	for i, data := range slices.Collect(strictjson.Elements(value)) {
 		k, err := parseJWK(data)
 		switch {
 		case err == nil:
@@ -123,23 +123,17 @@ func parseJWK(data jsontext.Value) (key, error) {
 // decodeMembers returns the members of an object, without those that are null. If a name
 // is there twice, it returns an error and the members.
 func decodeMembers(data jsontext.Value) (m map[string]jsontext.Value, err error) {
-	lenient := jsontext.AllowDuplicateNames(true)
-	if !data.IsValid(lenient) || data.Kind() != '{' {
+	if !data.IsValid(jsontext.AllowDuplicateNames(true)) || data.Kind() != jsontext.KindBeginObject {
 		return nil, errors.New("a JWK is a JSON object")
 	}
-	dec := jsontext.NewDecoder(bytes.NewReader(data), lenient)
-	_, _ = dec.ReadToken() // No read fails: data is valid.
 	m, seen := make(map[string]jsontext.Value), make(map[string]bool)
-	for dec.PeekKind() == '"' {
-		token, _ := dec.ReadToken()
-		name := token.String()
-		value, _ := dec.ReadValue()
+	for name, value := range strictjson.Members(data) {
 		if seen[name] {
 			err = fmt.Errorf("the JWK has %.80q twice", name)
 		}
 		seen[name] = true
-		if value.Kind() != 'n' {
-			m[name] = value.Clone()
+		if value.Kind() != jsontext.KindNull {
+			m[name] = value
 		}
 	}
 	return m, err

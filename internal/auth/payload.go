@@ -53,45 +53,43 @@ func decodePayload(data []byte) (*payload, error) {
 // that is not set.
 var optionalClaims = []string{"nbf", "iat", "topic", "topics", "info", "until"}
 
-func (p *payload) decodeClaim(o object, name string) (err error) {
-	if o.isNull() && slices.Contains(optionalClaims, name) {
-		return o.skip()
+func (p *payload) decodeClaim(m member) (err error) {
+	if m.isNull() && slices.Contains(optionalClaims, m.name) {
+		return nil
 	}
-	switch name {
+	switch m.name {
 	case "exp":
-		p.Expires, err = o.date(name)
+		p.Expires, err = m.date()
 	case "nbf":
-		p.notBefore, err = o.date(name)
+		p.notBefore, err = m.date()
 	case "iat":
-		p.issuedAt, err = o.date(name)
+		p.issuedAt, err = m.date()
 	case "sub":
 		p.hasSubject = true
-		if p.Subject, err = o.text(name); len(p.Subject) > maxSubjectBytes {
+		if p.Subject, err = m.text(); len(p.Subject) > maxSubjectBytes {
 			err = invalid("sub in the token has %d bytes, the limit is %d", len(p.Subject), maxSubjectBytes)
 		}
 	case "scope":
 		var words []string
-		words, err = o.words(name)
+		words, err = m.words()
 		for _, word := range words {
 			p.scopes |= Scope(word).bit()
 		}
 	case "topic":
 		var topic string
-		if topic, err = o.text(name); err == nil {
+		if topic, err = m.text(); err == nil {
 			err = p.addTopics(topic)
 		}
 	case "info":
 		rare := p.ensureRare()
-		rare.info, rare.infoErr, err = o.info()
+		rare.info, rare.infoErr = m.info()
 	case "until":
-		p.ensureRare().until, err = o.date(name)
+		p.ensureRare().until, err = m.date()
 	case "topics":
 		var topics []string
-		if topics, err = o.texts(name); err == nil {
+		if topics, err = m.texts(); err == nil {
 			err = p.addTopics(topics...)
 		}
-	default:
-		err = o.skip()
 	}
 	return err
 }

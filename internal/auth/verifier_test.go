@@ -80,6 +80,7 @@ func TestBadPayloads(t *testing.T) {
 			with(exp + `,"topics":` + topicList(1001)),
 			`null`, `[]`, `[` + goodPayload + `]`, `"a"`, `1`, `true`, `{}`, ` `, goodPayload + `{}`, goodPayload + `x`, goodPayload + "\x00", goodPayload[:len(goodPayload)-1],
 			"\xef\xbb\xbf" + goodPayload, with(exp + ",\"x\":\"\xff\""), with(exp + ",\"x\":\"\n\""), with(exp + `,"x":` + strings.Repeat("[", 5000)),
+			with(exp + `,"x":` + strings.Repeat("[", 64) + strings.Repeat("]", 64)),
 		},
 	}
 	issuer := newIssuer(t, 1)
@@ -123,6 +124,7 @@ func TestGoodTokens(t *testing.T) {
 		"null for absent":      issuer.token(t, goodHeader, `{`+goodMembers+`,`+exp+`,"nbf":null,"iat":null,"until":null,"info":null,"topics":null}`),
 		"null for topic":       issuer.token(t, goodHeader, `{`+exp+`,"sub":"u","scope":"broadcast","topic":null,"topics":["a"]}`),
 		"unknown header":       issuer.token(t, `{"alg":"ES256","cty":"x","x5t":"AA","v":{"a":[1]}}`, goodPayload),
+		"64 levels":            issuer.token(t, goodHeader, `{`+goodMembers+`,`+exp+`,"x":`+strings.Repeat("[", 63)+strings.Repeat("]", 63)+`}`),
 		"white space":          issuer.token(t, " { \"alg\" : \"ES256\" }\n", "\t"+goodPayload+"\r\n"),
 		"escaped names":        issuer.token(t, `{"\u0061lg":"ES256"}`, `{`+goodMembers+`,"\u0065xp":1767326645}`),
 		"fraction":             issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1767322985.5}`),
