@@ -1,7 +1,7 @@
 // Package notiflux is the vocabulary of the server: topics, messages,
 // positions and errors. Every other package speaks in these words.
 //
-// A message is published to a [Topic] and gets a [Position] when it is ordered;
+// A message is published to a [StreamTopic] and gets a [Position] when it is ordered;
 // what a stranger may be told when something is refused is an [Error].
 //
 // The package holds values only: no I/O, no goroutine, nothing but the
@@ -22,10 +22,10 @@ type Message struct {
 
 // A Body is the value that was published: a string, or any other JSON value.
 type Body struct {
-	Data   []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
-	JSON   bool   // Data is JSON, not a string
-	Notice bool   // nobody published it: Data is a whole object of the JSON protocol, about the topic
-	Whole  bool   // a Notice that replaces all notices before it: who gets this one needs none of them
+	Data          []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
+	JSON          bool   // Data is JSON, not a string
+	PresenceEvent bool   // nobody published it: Data is a whole object of the JSON protocol, about the topic
+	Snapshot      bool   // a Notice that replaces all notices before it: who gets this one needs none of them
 }
 
 // An Encoding names one way in which messages are written to clients.
@@ -39,9 +39,9 @@ const (
 	TextDeflated                 // the same, compressed where that makes it shorter (RFC 7692)
 	JSON                         // a WebSocket text frame that holds the message as a JSON object
 	JSONDeflated                 // the same, compressed where that makes it shorter
-	EventChunk                   // a chunk of HTTP/1.1 with a server-sent event that holds that object (RFC 9112 section 7.1; HTML standard, section 9.2)
-	LineChunk                    // a chunk of HTTP/1.1 with that object on a line of its own
+	SSEChunk                     // a chunk of HTTP/1.1 with a server-sent event that holds that object (RFC 9112 section 7.1; HTML standard, section 9.2)
+	NDJSONChunk                  // a chunk of HTTP/1.1 with that object on a line of its own
 	Encodings                    // how many a log keeps
-	Event                        // the event of an EventChunk
-	Line                         // the line of a LineChunk
+	SSE                          // the event of an SSEChunk
+	NDJSON                       // the line of a NDJSONChunk
 )

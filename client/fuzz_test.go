@@ -91,7 +91,7 @@ func TestCursorsAreThoseOfTheServer(t *testing.T) {
 			offsets[notiflux.Topic(name)] = rapid.Uint64().Draw(t, "offset")
 		}
 		text := client.AppendCursorForTest(epoch, offsets)
-		cursor, err := wire.ParseCursor(text)
+		cursor, err := wire.ParseStreamCursor(text)
 		if err != nil {
 			t.Fatalf("ParseCursor(%q): %v", text, err)
 		}

@@ -74,7 +74,7 @@ func (b *blocked) serveStream(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if since := q.Get("since"); since != "" {
-		cursor, err := wire.ParseCursor(since)
+		cursor, err := wire.ParseStreamCursor(since)
 		if err != nil {
 			b.t.Errorf("since=%s: %v", since, err)
 		}

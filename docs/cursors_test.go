@@ -37,7 +37,7 @@ func (p placed) positions() map[notiflux.Topic]string {
 // checkCursor fails the test unless cursor is that of positions.
 func checkCursor(t *testing.T, where, cursor string, positions map[notiflux.Topic]string) {
 	t.Helper()
-	c, err := wire.ParseCursor(cursor)
+	c, err := wire.ParseStreamCursor(cursor)
 	if err != nil {
 		t.Errorf("%s: %q: %v", where, cursor, err)
 		return

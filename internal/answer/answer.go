@@ -83,8 +83,8 @@ func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, mos
 
 // History takes what a history of h fits of the messages, and returns how the answer
 // ends.
-func (m *Messages) History(ctx context.Context, h topic.History) wire.PageEnd {
-	end := wire.PageEnd{Position: h.Position, Recovered: h.Recovered, More: h.More}
+func (m *Messages) History(ctx context.Context, h topic.History) wire.HistoryEnd {
+	end := wire.HistoryEnd{Position: h.Position, Recovered: h.Recovered, More: h.More}
 	if h.Count == 0 {
 		return end
 	}
@@ -96,16 +96,16 @@ func (m *Messages) History(ctx context.Context, h topic.History) wire.PageEnd {
 
 // Answer returns the answer with the messages between a head and a tail, which it
 // owns from then on.
-func (m *Messages) Answer(head, tail []byte) *Answer {
-	return &Answer{head: head, spans: m.spans, tail: tail, left: len(head) + m.bytes + len(tail)}
+func (m *Messages) Answer(prefix, suffix []byte) *Answer {
+	return &Answer{prefix: prefix, spans: m.spans, suffix: suffix, remaining: len(prefix) + m.bytes + len(suffix)}
 }
 
-// OfMembers returns the answer with members between a head and a tail. It owns all of
+// ForMembers returns the answer with members between a head and a tail. It owns all of
 // them from then on.
-func OfMembers(head []byte, members []notiflux.Member, tail []byte) *Answer {
-	a := &Answer{head: head, members: members, tail: tail, left: len(head) + len(tail)}
+func ForMembers(prefix []byte, members []notiflux.Member, suffix []byte) *Answer {
+	a := &Answer{prefix: prefix, members: members, suffix: suffix, remaining: len(prefix) + len(suffix)}
 	for i, m := range members {
-		a.left += wire.MemberSize(m) + min(i, 1) // The comma before it.
+		a.remaining += wire.MemberSize(m) + min(i, 1) // The comma before it.
 	}
 	return a
 }
@@ -113,17 +113,17 @@ func OfMembers(head []byte, members []notiflux.Member, tail []byte) *Answer {
 // An Answer is a JSON object with messages or members in it, and how far it was given.
 // It is for one goroutine.
 type Answer struct {
-	head    []byte
-	spans   []span       // the first one's cursor is where the next message is
-	under   wire.Partial // the rest of the message under way
-	members []notiflux.Member
-	comma   bool // a message or member was begun before
-	tail    []byte
-	left    int
+	prefix    []byte
+	spans     []span       // the first one's cursor is where the next message is
+	partial   wire.Partial // the rest of the message under way
+	members   []notiflux.Member
+	comma     bool // a message or member was begun before
+	suffix    []byte
+	remaining int
 }
 
 // Len returns how many bytes are left.
-func (a *Answer) Len() int { return a.left }
+func (a *Answer) Len() int { return a.remaining }
 
 // memberBytes is the size of a [notiflux.Member]. What it points to is the registry's.
 const memberBytes = 40
@@ -131,24 +131,24 @@ const memberBytes = 40
 // Owned returns how many bytes of memory nobody but the answer has, while nothing of it
 // was given.
 func (a *Answer) Owned() int {
-	return cap(a.head) + cap(a.members)*memberBytes + cap(a.tail)
+	return cap(a.prefix) + cap(a.members)*memberBytes + cap(a.suffix)
 }
 
 // Append appends the next bytes, room of them at most, and fewer only at the end or if
 // less than [MinRoom] of it would be left.
 func (a *Answer) Append(dst []byte, room int) []byte {
 	begin, end := len(dst), len(dst)+room
-	dst = cut(dst, &a.head, end)
-	for len(a.head) == 0 && len(dst) < end {
+	dst = move(dst, &a.prefix, end)
+	for len(a.prefix) == 0 && len(dst) < end {
 		before := len(dst)
 		if dst = a.appendItem(dst, end); len(dst) == before {
 			break
 		}
 	}
-	if len(a.spans) == 0 && len(a.members) == 0 && a.under.Done() {
-		dst = cut(dst, &a.tail, end)
+	if len(a.spans) == 0 && len(a.members) == 0 && a.partial.Done() {
+		dst = move(dst, &a.suffix, end)
 	}
-	a.left -= len(dst) - begin
+	a.remaining -= len(dst) - begin
 	return dst
 }
 
@@ -156,8 +156,8 @@ func (a *Answer) Append(dst []byte, room int) []byte {
 // or appends the next member.
 func (a *Answer) appendItem(dst []byte, end int) []byte {
 	switch {
-	case !a.under.Done():
-		return a.under.Append(dst, end-len(dst))
+	case !a.partial.Done():
+		return a.partial.Append(dst, end-len(dst))
 	case end-len(dst) < MinRoom:
 	case len(a.spans) > 0:
 		return a.beginMessage(a.appendComma(dst))
@@ -185,12 +185,12 @@ func (a *Answer) beginMessage(dst []byte) []byte {
 		s.topic, s.cursor = nil, topic.Cursor{} // It would keep what comes after.
 		a.spans = a.spans[1:]
 	}
-	dst, a.under = wire.BeginMessage(dst, entry.Message())
+	dst, a.partial = wire.BeginMessage(dst, entry.Message())
 	return dst
 }
 
-// cut moves bytes from the front of src to dst, which stays within end.
-func cut(dst []byte, src *[]byte, end int) []byte {
+// move moves bytes from the front of src to dst, which stays within end.
+func move(dst []byte, src *[]byte, end int) []byte {
 	n := min(len(*src), end-len(dst))
 	dst = append(dst, (*src)[:n]...)
 	*src = (*src)[n:]

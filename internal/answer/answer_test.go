@@ -74,7 +74,7 @@ func TestTheLagOfAnAnswer(t *testing.T) {
 	publish()
 	messages := answer.UpTo(1000)
 	end := messages.History(t.Context(), topics.History("a", notiflux.Position{}, 1000))
-	a := messages.Answer(nil, wire.AppendPageEnd(nil, end))
+	a := messages.Answer(nil, wire.AppendHistoryEnd(nil, end))
 	if a.Lag() != 0 {
 		t.Errorf("a lag of %d while the log has everything", a.Lag())
 	}
@@ -99,7 +99,7 @@ func TestAnAnswerInTheLeastRoom(t *testing.T) {
 	members := []notiflux.Member{{Sub: "a"}, {Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}}
 	for name, a := range map[string]*answer.Answer{
 		"messages": messages.Answer(nil, []byte("]")),
-		"members":  answer.OfMembers(nil, members, []byte("]")),
+		"members":  answer.ForMembers(nil, members, []byte("]")),
 	} {
 		for a.Len() > 0 {
 			if piece := a.Append(nil, answer.MinRoom); len(piece) == 0 || len(piece) > answer.MinRoom {
@@ -115,7 +115,7 @@ func TestAnAnswerOfMembers(t *testing.T) {
 	for i := range 1000 {
 		members = append(members, notiflux.Member{Sub: fmt.Sprint(i), Info: []byte(`{"a":"` + strings.Repeat("i", i) + `"}`)})
 	}
-	a := answer.OfMembers([]byte(`{"members":[`), members, []byte(`]}`))
+	a := answer.ForMembers([]byte(`{"members":[`), members, []byte(`]}`))
 	length := a.Len()
 	var got []byte
 	for a.Len() > 0 {

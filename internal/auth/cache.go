@@ -50,7 +50,7 @@ func (c *cache) get(k cacheKey, now time.Time) *Claims {
 	if e == nil {
 		return nil
 	}
-	if !e.claims.liveAt(now) {
+	if !e.claims.acceptedAt(now) {
 		c.removeLocked(e)
 		return nil
 	}

@@ -91,10 +91,10 @@ func (c *Claims) Until() time.Time {
 	return c.rare.until
 }
 
-// Ended returns nil if now is before the time of the claim until, or if the token has no
+// CheckUntil returns nil if now is before the time of the claim until, or if the token has no
 // such claim. Otherwise the token allows no more subscriptions, and Ended returns a
 // [notiflux.Error] with TokenExpired.
-func (c *Claims) Ended(now time.Time) error {
+func (c *Claims) CheckUntil(now time.Time) error {
 	until := c.Until()
 	if until.IsZero() || now.Before(until) {
 		return nil
@@ -102,8 +102,8 @@ func (c *Claims) Ended(now time.Time) error {
 	return notiflux.Errorf(notiflux.TokenExpired, "subscriptions with this token ended at %s", until.UTC().Format(time.RFC3339))
 }
 
-// liveAt reports whether exp still allows the token.
-func (c *Claims) liveAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
+// acceptedAt reports whether exp still allows the token.
+func (c *Claims) acceptedAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
 
 func (c *Claims) expired() *notiflux.Error {
 	return notiflux.Errorf(notiflux.TokenExpired, "the token expired at %s", c.Expires.UTC().Format(time.RFC3339))

@@ -60,13 +60,13 @@ func TestUntil(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := time.UnixMilli(1767323000500)
-	if err := claims.Ended(end.Add(-time.Millisecond)); err != nil {
+	if err := claims.CheckUntil(end.Add(-time.Millisecond)); err != nil {
 		t.Errorf("before its end: %v", err)
 	}
-	if err := claims.Ended(end); err == nil || notiflux.Refusal(err).Code != notiflux.TokenExpired {
+	if err := claims.CheckUntil(end); err == nil || notiflux.Refusal(err).Code != notiflux.TokenExpired {
 		t.Errorf("at its end: %v, want %s", err, notiflux.TokenExpired)
 	}
-	if err := new(auth.Claims).Ended(end); err != nil {
+	if err := new(auth.Claims).CheckUntil(end); err != nil {
 		t.Errorf("without until: %v", err)
 	}
 }

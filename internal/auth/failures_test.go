@@ -37,7 +37,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 		recalls(false)
 		_, err := verifier.Verify(c.token)
 		wantRefused(t, c.token, err, c.code)
-		if !auth.CostSignature(err) {
+		if !auth.CheckedSignature(err) {
 			t.Errorf("%s: CostSignature(%v) = false, want true", name, err)
 		}
 		clock = began.Add(time.Minute)
@@ -74,12 +74,12 @@ func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
 		clock = began
 		_, err := verifier.Verify(token)
 		wantRefused(t, token, err, notiflux.TokenInvalid)
-		if !auth.CostSignature(err) {
+		if !auth.CheckedSignature(err) {
 			t.Errorf("%s: CostSignature(%v) = false, want true", name, err)
 		}
 		clock = began.Add(c.forgets - 1)
 		_, known, recalled := verifier.Recall(token)
-		if !known || recalled == nil || recalled.Error() != err.Error() || auth.CostSignature(recalled) {
+		if !known || recalled == nil || recalled.Error() != err.Error() || auth.CheckedSignature(recalled) {
 			t.Errorf("%s: Recall after %v = %t, %v; want the same refusal, without a check", name, c.forgets-1, known, recalled)
 		}
 		clock = began.Add(c.forgets)
@@ -102,12 +102,12 @@ func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 	} {
 		_, err := verifier.Verify(token)
 		wantRefused(t, token, err, notiflux.TokenInvalid)
-		if _, known, _ := verifier.Recall(token); known || auth.CostSignature(err) {
-			t.Errorf("%s: known %t, cost a signature %t; want neither", name, known, auth.CostSignature(err))
+		if _, known, _ := verifier.Recall(token); known || auth.CheckedSignature(err) {
+			t.Errorf("%s: known %t, cost a signature %t; want neither", name, known, auth.CheckedSignature(err))
 		}
 	}
 	for _, token := range []auth.Token{"", "x", "a.b.c.d"} {
-		if _, known, err := verifier.Recall(token); !known || err == nil || auth.CostSignature(err) {
+		if _, known, err := verifier.Recall(token); !known || err == nil || auth.CheckedSignature(err) {
 			t.Errorf("Recall(%q) = %t, %v; want its form refused at once", string(token), known, err)
 		}
 	}

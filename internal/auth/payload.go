@@ -108,7 +108,7 @@ func (p *payload) addTopics(names ...string) error {
 // checkTime returns a *checkedError if the token has expired or is not valid yet.
 func (p *payload) checkTime(now time.Time) error {
 	switch {
-	case !p.liveAt(now):
+	case !p.acceptedAt(now):
 		return &checkedError{refusal: p.expired()}
 	case now.Before(p.notBefore.Add(-Leeway)):
 		return &checkedError{invalid("the token is not valid before %s", p.notBefore.UTC().Format(time.RFC3339)), p.validAt()}

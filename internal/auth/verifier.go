@@ -155,9 +155,9 @@ type checkedError struct {
 func (e *checkedError) Error() string { return e.refusal.Error() }
 func (e *checkedError) Unwrap() error { return e.refusal }
 
-// CostSignature reports whether Verify checked a signature before it returned err. It
+// CheckedSignature reports whether Verify checked a signature before it returned err. It
 // is false if a cache held the refusal.
-func CostSignature(err error) bool {
+func CheckedSignature(err error) bool {
 	_, ok := errors.AsType[*checkedError](err)
 	return ok
 }
@@ -203,7 +203,7 @@ func decodePart[T any](part string, decode func([]byte) (T, error)) (T, error) {
 // Check returns nil if the token of c has not expired, and a [notiflux.Error] with
 // TokenExpired if it has. Callers that keep claims call it before each use.
 func (v *Verifier) Check(c *Claims) error {
-	if !c.liveAt(v.now()) {
+	if !c.acceptedAt(v.now()) {
 		return c.expired()
 	}
 	return nil

@@ -197,7 +197,7 @@ func (a *API) count(err error) {
 	switch {
 	case err == nil:
 		a.accepted.Add(1)
-	case wire.RefusalOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError, byStrangers(err):
+	case wire.ErrorResponseOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError, byStrangers(err):
 		a.refused.Add(1)
 	default:
 		a.failed.Add(1)

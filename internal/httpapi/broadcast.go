@@ -177,7 +177,7 @@ func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims,
 		return nil, errSpent
 	}
 	claims, err = a.verifier.Verify(token)
-	if auth.CostSignature(err) {
+	if auth.CheckedSignature(err) {
 		*spent++
 	}
 	return claims, err

@@ -33,7 +33,7 @@ func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	return a.give(w, r, func(ctx context.Context) *answer.Answer {
 		messages := answer.UpTo(q.limit)
 		end := messages.History(ctx, a.topics.History(q.topic, q.since, q.limit))
-		return messages.Answer(wire.AppendHistoryBodyHead(nil), append(wire.AppendPageEnd(nil, end), '\n'))
+		return messages.Answer(wire.AppendHistoryBodyStart(nil), append(wire.AppendHistoryEnd(nil, end), '\n'))
 	})
 }
 

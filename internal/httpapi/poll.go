@@ -191,7 +191,7 @@ func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 	}
 	p.places = places
 	more := slices.ContainsFunc(places, func(resumed topic.Resumed) bool { return !resumed.Cursor.AtTail() })
-	return messages.Answer(wire.AppendPollHead(nil, p.cursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
+	return messages.Answer(wire.AppendPollStart(nil, p.cursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
 }
 
 // take takes what fits, in an order of the topics, and returns their places after
@@ -229,9 +229,9 @@ func (p *poll) cursor() []byte {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(p.joined[a].Name(), p.joined[b].Name()) })
-	places := make([]wire.CursorPlace, len(order))
+	places := make([]wire.CursorOffset, len(order))
 	for i, j := range order {
-		places[i] = wire.CursorPlace{Hash: wire.TopicHash(p.joined[j].Name()), Offset: p.places[j].Position.Offset}
+		places[i] = wire.CursorOffset{Hash: wire.TopicHash(p.joined[j].Name()), Offset: p.places[j].Position.Offset}
 	}
-	return wire.AppendCursor(nil, p.places[0].Position.Epoch, places)
+	return wire.AppendStreamCursor(nil, p.places[0].Position.Epoch, places)
 }

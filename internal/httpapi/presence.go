@@ -29,6 +29,6 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	return a.give(w, r, func(context.Context) *answer.Answer {
 		p := wire.Presence{Topic: topic, Subscribers: a.topics.Subscribers(topic)}
 		p.Members, p.Count = a.presence.List(topic, maxMessages)
-		return answer.OfMembers(wire.AppendPresenceBodyHead(nil, p), p.Members, []byte(wire.PresenceEnd+"\n"))
+		return answer.ForMembers(wire.AppendPresenceBodyStart(nil, p), p.Members, []byte(wire.PresenceEnd+"\n"))
 	})
 }

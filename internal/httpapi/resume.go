@@ -137,11 +137,11 @@ func parseParameter(name, text string) (resumePoint, error) {
 }
 
 func parseCursor(name, text string) (resumePoint, error) {
-	cursor, err := wire.ParseCursor(text)
+	cursor, err := wire.ParseStreamCursor(text)
 	if err != nil {
 		return resumePoint{}, naming(name, err)
 	}
-	return resumePoint{name, false, cursor.Start}, nil
+	return resumePoint{name, false, cursor.ResumeFrom}, nil
 }
 
 // naming returns err with the name of what it is about in front.

@@ -24,11 +24,11 @@ func cursorOf(places map[notiflux.Topic]uint64) string { return cursorIn("E", pl
 
 func cursorIn(epoch string, places map[notiflux.Topic]uint64) string {
 	topics := slices.Sorted(maps.Keys(places))
-	c := make([]wire.CursorPlace, len(topics))
+	c := make([]wire.CursorOffset, len(topics))
 	for i, topic := range topics {
-		c[i] = wire.CursorPlace{Hash: wire.TopicHash(topic), Offset: places[topic]}
+		c[i] = wire.CursorOffset{Hash: wire.TopicHash(topic), Offset: places[topic]}
 	}
-	return string(wire.AppendCursor(nil, epoch, c))
+	return string(wire.AppendStreamCursor(nil, epoch, c))
 }
 
 func TestParseStream(t *testing.T) {

@@ -29,7 +29,7 @@ func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims
 	if err != nil {
 		return nil, router.WithDetail(err, "topic", joined(topics))
 	}
-	if err := claims.Ended(a.now()); err != nil {
+	if err := claims.CheckUntil(a.now()); err != nil {
 		return nil, router.WithDetail(err, "topic", joined(topics), "subject", claims.Subject)
 	}
 	for _, topic := range topics {

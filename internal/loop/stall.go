@@ -20,10 +20,10 @@ func (c *Conn) Stalled() time.Duration {
 	return time.Duration(c.stalled) * tickEvery
 }
 
-// Refuses reports, in a Tick, whether the socket takes nothing at this moment:
+// Blocked reports, in a Tick, whether the socket takes nothing at this moment:
 // the loop offered it bytes that it did not take, and it has had time to take
 // them since. It is false while the loop is the one that is late.
-func (c *Conn) Refuses() bool { return c.blocked && c.refused && c.socket.full() }
+func (c *Conn) Blocked() bool { return c.blocked && c.refused && c.socket.full() }
 
 // took notes that the peer takes bytes.
 func (c *Conn) took(now time.Duration) {

@@ -32,7 +32,7 @@ func (m *much) Wrote(n int)                        { m.out = m.out[n:] }
 func (m *much) Gone()                              {}
 
 func (m *much) Tick(now time.Duration) time.Duration {
-	m.refused, m.stalled = append(m.refused, m.conn.Refuses()), append(m.stalled, m.conn.Stalled())
+	m.refused, m.stalled = append(m.refused, m.conn.Blocked()), append(m.stalled, m.conn.Stalled())
 	return now + time.Hour
 }
 

@@ -128,11 +128,11 @@ func (s *Server) serve(nc net.Conn, early []byte, client func(*session.Group, *l
 
 // events answers with an event stream, lines with the same as lines of JSON.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
-	return s.stream(w, r, "text/event-stream", notiflux.Event, notiflux.EventChunk)
+	return s.stream(w, r, "text/event-stream", notiflux.SSE, notiflux.SSEChunk)
 }
 
 func (s *Server) lines(w http.ResponseWriter, r *http.Request) error {
-	return s.stream(w, r, "application/x-ndjson", notiflux.Line, notiflux.LineChunk)
+	return s.stream(w, r, "application/x-ndjson", notiflux.NDJSON, notiflux.NDJSONChunk)
 }
 
 // stream makes a client of a request, on one of the loops, whose response does not
@@ -179,7 +179,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, contentType stri
 func reading(r httpapi.StreamRequest, until time.Time) session.Stream {
 	stream := session.Stream{Latest: r.Latest, Until: until}
 	for i, topic := range r.Topics {
-		stream.Topics = append(stream.Topics, session.Topic{Name: topic, ResumePoint: r.ResumePoints[i]})
+		stream.Topics = append(stream.Topics, session.StreamTopic{Name: topic, ResumePoint: r.ResumePoints[i]})
 	}
 	return stream
 }

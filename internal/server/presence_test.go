@@ -454,7 +454,7 @@ func TestListsAndCountsAreWhole(t *testing.T) {
 	} {
 		c.event.Topic = notiflux.Topic(name)
 		notices, err := server.Tell(s, c.event)
-		if err != nil || len(notices) != 1 || notices[0].Body.Whole != c.whole {
+		if err != nil || len(notices) != 1 || notices[0].Body.Snapshot != c.whole {
 			t.Errorf("%s: %d notices, %v; want one that is whole: %t", name, len(notices), err, c.whole)
 		}
 	}

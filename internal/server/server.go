@@ -165,14 +165,14 @@ func (s *Server) build(keys *auth.Keys) {
 	s.sockets = transport.Config{
 		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
 		Budget:          transport.NewBudget(0),
-		Unread:          s.unread.Strangers,
+		Unread:          s.unread.Unauthenticated,
 		Stats:           new(transport.Stats),
 		Log:             s.log,
 	}
 	s.deflating = s.sockets
 	s.deflating.Inflaters = new(transport.Inflaters)
 	s.streams = make(map[notiflux.Encoding]*transport.Config)
-	for _, e := range []notiflux.Encoding{notiflux.Event, notiflux.EventChunk, notiflux.Line, notiflux.LineChunk} {
+	for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.SSEChunk, notiflux.NDJSON, notiflux.NDJSONChunk} {
 		s.streams[e] = &transport.Config{Heartbeat: []byte(wire.Heartbeat(e)), Stats: s.sockets.Stats}
 	}
 	for range s.env.Loops {
@@ -189,23 +189,23 @@ func (s *Server) newShard() shard {
 		Log:      s.log,
 	})
 	group = session.NewGroup(session.Config{
-		Topics:          s.topics,
-		Publisher:       s.broker,
-		Presence:        s.presence,
-		Verifier:        s.verifier,
-		Verifying:       s.verifying,
-		Waiting:         s.waiting,
-		Version:         config.Version(),
-		MaxMessageBytes: int(s.config.MaxMessageBytes),
-		MaxCommandBytes: s.sockets.MaxMessageBytes,
-		MaxTopics:       s.config.MaxTopicsPerConnection,
-		MaxLagBytes:     uint64(s.config.MaxLagBytes),
-		Unread:          s.unread.Sessions,
-		Strangers:       s.unread.Strangers,
-		Stats:           &s.sessions,
-		Log:             s.log,
-		Now:             s.env.Now,
-		Random:          s.env.random(),
+		Topics:                s.topics,
+		Publisher:             s.broker,
+		Presence:              s.presence,
+		Verifier:              s.verifier,
+		VerifyWorkers:         s.verifying,
+		WaitWorkers:           s.waiting,
+		Version:               config.Version(),
+		MaxMessageBytes:       int(s.config.MaxMessageBytes),
+		MaxCommandBytes:       s.sockets.MaxMessageBytes,
+		MaxTopics:             s.config.MaxTopicsPerConnection,
+		MaxLagBytes:           uint64(s.config.MaxLagBytes),
+		Unread:                s.unread.Sessions,
+		UnauthenticatedUnread: s.unread.Unauthenticated,
+		Stats:                 &s.sessions,
+		Log:                   s.log,
+		Now:                   s.env.Now,
+		Random:                s.env.random(),
 	}, l)
 	return shard{l, group}
 }

@@ -53,7 +53,7 @@ func newBubble(t *testing.T) *bubble {
 	b.loop = loop.New(loop.Config{Portable: true, Collect: func() bool { return b.group.Collect() }})
 	b.group = session.NewGroup(session.Config{
 		Topics: b.topics, Presence: presence.New(presence.Config{}), Verifier: b.verifier,
-		Verifying: pool, Waiting: pool, Unread: b.unread.Sessions, Strangers: b.unread.Strangers, Stats: &b.stats,
+		VerifyWorkers: pool, WaitWorkers: pool, Unread: b.unread.Sessions, UnauthenticatedUnread: b.unread.Unauthenticated, Stats: &b.stats,
 	}, b.loop)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -122,11 +122,11 @@ func (b *bubble) json() *pipe {
 func (b *bubble) events(until time.Time, topics ...notiflux.Topic) *pipe {
 	of := session.Stream{Until: until}
 	for _, topic := range topics {
-		of.Topics = append(of.Topics, session.Topic{Name: topic})
+		of.Topics = append(of.Topics, session.StreamTopic{Name: topic})
 	}
 	return b.open(func(c *loop.Conn, now time.Duration) loop.Client {
 		stream := transport.NewStream(&b.sockets, c, []byte("head\n"), now)
-		stream.Serve(b.group.NewStream(stream, notiflux.Event, of))
+		stream.Serve(b.group.NewStream(stream, notiflux.SSE, of))
 		return stream
 	})
 }

@@ -31,7 +31,7 @@ func TestStrangersWhoReadNothingEndNobodyElse(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		if used, most := b.unread.Strangers.Used(), int64(8<<20); used < most/2 || used > most {
+		if used, most := b.unread.Unauthenticated.Used(), int64(8<<20); used < most/2 || used > most {
 			t.Fatalf("strangers left %d bytes unread; want it to be near %d", used, most)
 		}
 		b.publish("a", strings.Repeat("x", 30_000))

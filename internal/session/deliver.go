@@ -11,8 +11,8 @@ const (
 	// what TCP_NOTSENT_LOWAT lets a socket take. Nor does one after messages of so
 	// many bytes: they may have to be compressed again, if the log has dropped them.
 	maxBatch = 64 << 10
-	// maxTurns is how many topics of a session share a write.
-	maxTurns = 64
+	// maxTopicsPerWrite is how many topics of a session share a write.
+	maxTopicsPerWrite = 64
 	// roundBytes is what the topics that share a write are given of it in a round, all
 	// together, before the first of them has its turn again. So even where a connection
 	// is cut after some 20 KB each time, no topic waits for the others to be read.
@@ -25,14 +25,14 @@ const (
 // A batch is the frames from one cursor on, joined, for every session that
 // stands there.
 type batch struct {
-	from, end topic.Cursor
-	limit     int // of data: no frame was added past it
-	encoding  notiflux.Encoding
-	exclude   notiflux.Connection // does not get any of it; 0: everybody does
-	messages  int
-	taken     int    // bytes of the messages
-	data      []byte // nil: the slot is free
-	buffer    []byte // of data, when it holds more than one frame
+	from, end    topic.Cursor
+	limit        int // of data: no frame was added past it
+	encoding     notiflux.Encoding
+	exclude      notiflux.Connection // does not get any of it; 0: everybody does
+	messages     int
+	messageBytes int    // bytes of the messages
+	data         []byte // nil: the slot is free
+	buffer       []byte // of data, when it holds more than one frame
 }
 
 // batches are the latest ones made in a turn.
@@ -43,8 +43,8 @@ type batches struct {
 	none    batch // see empty
 }
 
-// forget lets go of all batches, so that the next ones reach to the tails.
-func (b *batches) forget() {
+// reset lets go of all batches, so that the next ones reach to the tails.
+func (b *batches) reset() {
 	for i := range b.slots {
 		b.slots[i] = batch{buffer: b.slots[i].buffer}
 	}
@@ -53,7 +53,7 @@ func (b *batches) forget() {
 
 // empty returns a batch without messages that uses up a write.
 func (b *batches) empty(c topic.Cursor) *batch {
-	b.none = batch{from: c, end: c, taken: maxBatch}
+	b.none = batch{from: c, end: c, messageBytes: maxBatch}
 	return &b.none
 }
 
@@ -69,7 +69,7 @@ func (b *batches) from(sub *subscription, c topic.Cursor, limit int) *batch {
 	s := &b.slots[b.next]
 	b.next = (b.next + 1) % batchSlots
 	*s = batch{from: c, end: c, limit: limit, encoding: e, buffer: s.buffer[:0]}
-	for len(s.data) < limit && s.taken < maxBatch {
+	for len(s.data) < limit && s.messageBytes < maxBatch {
 		entry, next, ok := s.end.Next()
 		exclude := notiflux.Connection(0)
 		if ok {
@@ -91,7 +91,7 @@ func (b *batches) from(sub *subscription, c topic.Cursor, limit int) *batch {
 			s.data = s.buffer
 		}
 		s.messages++
-		s.taken += len(entry.Message().Body.Data)
+		s.messageBytes += len(entry.Message().Body.Data)
 		s.end = next
 	}
 	return s
@@ -101,8 +101,8 @@ func (b *batches) from(sub *subscription, c topic.Cursor, limit int) *batch {
 // are, but for those whose sessions write a cursor of their own.
 func (b *batches) frame(entry *topic.Entry, sub *subscription) []byte {
 	e := sub.session.encoding
-	b.encoder.Hash = sub.feed.hash
-	return wire.Sent(entry.Frame(wire.Kept(e), b.encoder.Encode), e)
+	b.encoder.Hash = sub.subscribers.hash
+	return wire.FrameFor(entry.Frame(wire.CachedEncoding(e), b.encoder.Encode), e)
 }
 
 // batch returns what is next for a subscription from a cursor on, behind messages that
@@ -113,26 +113,26 @@ func (s *Session) batch(sub *subscription, at topic.Cursor, limit int) *batch {
 	if b.exclude == 0 || b.exclude != s.connection() {
 		return b
 	}
-	at, more := s.behindExcluded(b.end)
+	at, more := s.skipExcluded(b.end)
 	if more {
 		return s.group.batches.empty(at)
 	}
 	return s.group.batches.from(sub, at, limit)
 }
 
-// maxPassed is how many messages that a session does not get a call of Next passes,
+// maxExcluded is how many messages that a session does not get a call of Next passes,
 // about. The others of the loop have their turn before it passes more.
-const maxPassed = 1024
+const maxExcluded = 1024
 
-// behindExcluded returns the place of the first message from c on that the session
+// skipExcluded returns the place of the first message from c on that the session
 // gets, and encodes none of those before it. There are more if it did not come so far.
-func (s *Session) behindExcluded(c topic.Cursor) (_ topic.Cursor, more bool) {
-	for passed := &s.group.pulled.passed; ; *passed++ {
+func (s *Session) skipExcluded(c topic.Cursor) (_ topic.Cursor, more bool) {
+	for passed := &s.group.write.excluded; ; *passed++ {
 		entry, next, ok := c.Next()
 		if !ok || !s.excluded(entry.Message()) {
 			return c, false
 		}
-		if *passed >= maxPassed {
+		if *passed >= maxExcluded {
 			return c, true
 		}
 		c = next
@@ -144,27 +144,27 @@ func (s *Session) excluded(m *notiflux.Message) bool {
 	return m.Exclude != 0 && m.Exclude == s.connection()
 }
 
-// pull is what Next gave and Wrote has to account for, in the order of the
+// write is what Next gave and Wrote has to account for, in the order of the
 // bytes: answers, then the parts.
-type pull struct {
-	parts  []part // of a subscription there may be several
-	turns  []turn // while the parts are gathered
-	buffer []byte
-	taken  int    // bytes of the messages of batches that are in the buffer
-	sizes  []int  // of the frames of the parts, if they are a set's
-	passed int    // messages that the session does not get; see maxPassed
-	reply  []byte // a frame of a reply; then there is nothing else
+type write struct {
+	segments     []segment // of a subscription there may be several
+	shares       []share   // while the parts are gathered
+	buffer       []byte
+	messageBytes int    // bytes of the messages of batches that are in the buffer
+	sizes        []int  // of the frames of the parts, if they are a set's
+	excluded     int    // messages that the session does not get; see maxExcluded
+	largeAnswer  []byte // a frame of a reply; then there is nothing else
 }
 
-// forget lets go of the parts: a cursor that is left in one would keep all that its
+// reset lets go of the parts: a cursor that is left in one would keep all that its
 // topic gets from then on.
-func (p *pull) forget() {
-	clear(p.parts)
-	p.parts, p.sizes, p.taken, p.passed, p.reply = p.parts[:0], p.sizes[:0], 0, 0, nil
+func (w *write) reset() {
+	clear(w.segments)
+	w.segments, w.sizes, w.messageBytes, w.excluded, w.largeAnswer = w.segments[:0], w.sizes[:0], 0, 0, nil
 }
 
-// A part is some messages of one subscription in a pull.
-type part struct {
+// A segment is some messages of one subscription in a pull.
+type segment struct {
 	sub       *subscription
 	from, end topic.Cursor
 	bytes     int
@@ -173,8 +173,8 @@ type part struct {
 	sizes     int // in sizes, if it is a set's
 }
 
-// A turn is how far a subscription is with what is gathered.
-type turn struct {
+// A share is how far a subscription is with what is gathered.
+type share struct {
 	sub *subscription
 	at  topic.Cursor
 }
@@ -214,8 +214,8 @@ func (s *Session) unlist(sub *subscription) {
 	sub.nextDirty, sub.dirty = nil, false
 }
 
-// given returns how far the client is, with what it was told of.
-func (sub *subscription) given() uint64 {
+// deliveredOffset returns how far the client is, with what it was told of.
+func (sub *subscription) deliveredOffset() uint64 {
 	if sub.skipping {
 		return sub.skipped
 	}
@@ -224,7 +224,7 @@ func (sub *subscription) given() uint64 {
 
 // skip jumps to the newest message that is to be read, if that is another one.
 func (sub *subscription) skip() {
-	newest := sub.feed.topic.Newest(sub.cursor)
+	newest := sub.subscribers.topic.Newest(sub.cursor)
 	if newest == sub.cursor {
 		return
 	}
@@ -252,57 +252,57 @@ func (s *Session) catchUp() {
 // Next returns the bytes to write next, whole frames, nil for none. They are valid
 // until Wrote. The caller sees that there is no Rest.
 func (s *Session) Next() []byte {
-	p := &s.group.pulled
-	p.forget()
-	if s.replying() {
-		return s.nextOfReply(p)
+	w := &s.group.write
+	w.reset()
+	if s.hasLargeAnswer() {
+		return s.nextOfLargeAnswer(w)
 	}
 	s.catchUp()
-	if s.set != nil && len(s.set.places) > 1 {
-		return s.nextOfSet(p)
+	if s.stream != nil && len(s.stream.offsets) > 1 {
+		return s.nextOfStream(w)
 	}
 	if len(s.answers) == 0 && s.firstDirty == s.lastDirty {
-		return s.nextShared(p)
+		return s.nextShared(w)
 	}
-	p.buffer = append(p.buffer[:0], s.answers...)
-	s.join(p)
-	if len(p.buffer) == 0 {
+	w.buffer = append(w.buffer[:0], s.answers...)
+	s.appendMessages(w)
+	if len(w.buffer) == 0 {
 		s.Wrote(0) // Subscriptions that were read before they were asked.
-		return s.nextShared(p)
+		return s.nextShared(w)
 	}
-	return p.buffer
+	return w.buffer
 }
 
-// join appends what there is to read to the buffer.
-func (s *Session) join(p *pull) {
-	s.share(p, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
+// appendMessages appends what there is to read to the buffer.
+func (s *Session) appendMessages(w *write) {
+	s.fillInTurns(w, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
 		b := s.batch(sub, at, limit)
-		p.buffer = append(p.buffer, b.data...)
-		p.taken += b.taken
-		p.parts = append(p.parts, b.part(sub))
+		w.buffer = append(w.buffer, b.data...)
+		w.messageBytes += b.messageBytes
+		w.segments = append(w.segments, b.segment(sub))
 		return b.end
 	})
 }
 
-// part returns b as what a subscription is given.
-func (b *batch) part(sub *subscription) part {
-	return part{sub: sub, from: b.from, end: b.end, bytes: len(b.data), messages: b.messages}
+// segment returns b as what a subscription is given.
+func (b *batch) segment(sub *subscription) segment {
+	return segment{sub: sub, from: b.from, end: b.end, bytes: len(b.data), messages: b.messages}
 }
 
-// share fills the buffer from the topics that have something to read, in turns. take
+// fillInTurns fills the buffer from the topics that have something to read, in turns. take
 // appends messages of one of them from a cursor on, until they have some limit of
 // bytes, and returns the cursor behind them.
-func (s *Session) share(p *pull, take func(sub *subscription, at topic.Cursor, limit int) topic.Cursor) {
+func (s *Session) fillInTurns(w *write, take func(sub *subscription, at topic.Cursor, limit int) topic.Cursor) {
 	sub := s.firstDirty
-	for ; sub != nil && len(p.turns) < maxTurns; sub = sub.nextDirty {
-		p.turns = append(p.turns, turn{sub, sub.cursor})
+	for ; sub != nil && len(w.shares) < maxTopicsPerWrite; sub = sub.nextDirty {
+		w.shares = append(w.shares, share{sub, sub.cursor})
 	}
 	limit := maxBatch
-	if len(p.turns) > 1 {
-		limit = roundBytes / len(p.turns)
+	if len(w.shares) > 1 {
+		limit = roundBytes / len(w.shares)
 	}
-	full := func() bool { return len(p.buffer) >= maxBatch || p.taken >= maxBatch }
-	for waiting := p.turns; len(waiting) > 0 && !full(); {
+	full := func() bool { return len(w.buffer) >= maxBatch || w.messageBytes >= maxBatch }
+	for waiting := w.shares; len(waiting) > 0 && !full(); {
 		more := waiting[:0]
 		for _, t := range waiting {
 			if full() {
@@ -316,8 +316,8 @@ func (s *Session) share(p *pull, take func(sub *subscription, at topic.Cursor, l
 			break // The others are next.
 		}
 	}
-	clear(p.turns)
-	p.turns = p.turns[:0]
+	clear(w.shares)
+	w.shares = w.shares[:0]
 }
 
 // rotate has any one of the topics that have something to read be the first. A client
@@ -351,11 +351,11 @@ func (s *Session) choose(n int) int {
 
 // nextShared is Next of a session with no answers, and at most one subscription that
 // has something to read: the batch goes out as it is.
-func (s *Session) nextShared(p *pull) []byte {
+func (s *Session) nextShared(w *write) []byte {
 	for sub := s.firstDirty; sub != nil; sub = s.firstDirty {
 		b := s.batch(sub, sub.cursor, maxBatch)
 		if len(b.data) > 0 {
-			p.parts = append(p.parts, b.part(sub))
+			w.segments = append(w.segments, b.segment(sub))
 			return b.data
 		}
 		sub.cursor = b.end
@@ -371,8 +371,8 @@ func (s *Session) nextShared(p *pull) []byte {
 // nothing is Next of a session that has nothing to write: if it is to end, it ends,
 // but not without the answer that it waits for.
 func (s *Session) nothing() []byte {
-	if s.ending != nil && !s.waiting {
-		s.end(*s.ending)
+	if s.pendingClose != nil && !s.waiting {
+		s.closeWith(*s.pendingClose)
 	}
 	return nil
 }
@@ -380,10 +380,10 @@ func (s *Session) nothing() []byte {
 // Answers returns the answers that are made, whole frames, nil for none: what Next gives
 // once the end has begun. A reply is among them, also one whose first frame is made.
 func (s *Session) Answers() []byte {
-	p := &s.group.pulled
-	p.forget()
-	if s.replying() {
-		return s.nextOfReply(p)
+	w := &s.group.write
+	w.reset()
+	if s.hasLargeAnswer() {
+		return s.nextOfLargeAnswer(w)
 	}
 	return s.answers
 }
@@ -391,11 +391,11 @@ func (s *Session) Answers() []byte {
 // Rest returns what is left of a frame that Wrote cut, nil at the boundary of
 // two frames. After Rest, Wrote counts bytes of it.
 func (s *Session) Rest() []byte {
-	s.group.pulled.forget()
-	if len(s.cut) > 0 {
-		return s.cut
+	s.group.write.reset()
+	if len(s.rest) > 0 {
+		return s.rest
 	}
-	if s.answersCut {
+	if s.answerBegun {
 		return s.answers
 	}
 	return nil
@@ -403,44 +403,44 @@ func (s *Session) Rest() []byte {
 
 // Wrote says that the socket took n bytes of what Next or Rest gave.
 func (s *Session) Wrote(n int) {
-	if s.group.pulled.reply != nil {
-		s.wroteReply(n)
+	if s.group.write.largeAnswer != nil {
+		s.wroteLargeAnswer(n)
 		return
 	}
-	n = s.wroteAnswers(s.wroteCut(n))
-	for _, p := range s.group.pulled.parts {
-		cut := n < p.bytes
+	n = s.wroteAnswers(s.wroteRest(n))
+	for _, seg := range s.group.write.segments {
+		cut := n < seg.bytes
 		if cut {
 			s.behind = true
 			if n == 0 {
 				break // What nothing was taken of stays first.
 			}
-			s.wrotePart(p, n)
+			s.wroteSegment(seg, n)
 		} else {
-			s.group.config.Stats.Delivered.Add(uint64(p.messages))
-			p.sub.cursor = p.end
-			n -= p.bytes
+			s.group.config.Stats.Delivered.Add(uint64(seg.messages))
+			seg.sub.cursor = seg.end
+			n -= seg.bytes
 		}
-		if s.unlist(p.sub); !p.sub.cursor.AtTail() {
-			s.markDirty(p.sub) // Behind the others: each topic has its turn.
+		if s.unlist(seg.sub); !seg.sub.cursor.AtTail() {
+			s.markDirty(seg.sub) // Behind the others: each topic has its turn.
 		}
 		if cut {
 			break
 		}
 	}
-	s.group.pulled.forget()
+	s.group.write.reset()
 }
 
-// wroteCut counts n bytes against the frame under way and returns those left.
-func (s *Session) wroteCut(n int) int {
-	if n < len(s.cut) {
+// wroteRest counts n bytes against the frame under way and returns those left.
+func (s *Session) wroteRest(n int) int {
+	if n < len(s.rest) {
 		s.behind = true
-		s.cutAgain(n)
+		s.trimRest(n)
 		return 0
 	}
-	n -= len(s.cut)
-	if s.cut != nil {
-		s.setCut(nil, false)
+	n -= len(s.rest)
+	if s.rest != nil {
+		s.setRest(nil, false)
 	}
 	return n
 }
@@ -453,11 +453,11 @@ func (s *Session) wroteAnswers(n int) int {
 	}
 	if n < waiting {
 		s.behind = true
-		s.answersCut = true
-		s.cutAnswers(n)
+		s.answerBegun = true
+		s.trimAnswers(n)
 		n = 0
 	} else {
-		s.answersCut = false
+		s.answerBegun = false
 		s.setAnswers(nil)
 		n -= waiting
 	}
@@ -467,18 +467,18 @@ func (s *Session) wroteAnswers(n int) int {
 	return n
 }
 
-// wrotePart moves the cursor over n bytes, fewer than there are in p.
-func (s *Session) wrotePart(p part, n int) {
-	p.sub.cursor = p.from
-	for i, at := 0, p.at; n > 0; i++ {
-		entry, next, _ := p.sub.cursor.Next()
-		p.sub.cursor = next
-		frame := s.frame(entry, p, i, at)
+// wroteSegment moves the cursor over n bytes, fewer than there are in p.
+func (s *Session) wroteSegment(seg segment, n int) {
+	seg.sub.cursor = seg.from
+	for i, at := 0, seg.at; n > 0; i++ {
+		entry, next, _ := seg.sub.cursor.Next()
+		seg.sub.cursor = next
+		frame := s.frame(entry, seg, i, at)
 		if len(frame) > 0 { // Else it is nothing for this session.
 			s.group.config.Stats.Delivered.Add(1)
 		}
 		if n < len(frame) {
-			s.setCut(frame[n:], len(s.group.pulled.sizes) > 0)
+			s.setRest(frame[n:], len(s.group.write.sizes) > 0)
 			return
 		}
 		n, at = n-len(frame), at+len(frame)
@@ -487,10 +487,10 @@ func (s *Session) wrotePart(p part, n int) {
 
 // frame returns what was written of an entry, the one with number i in a part: the
 // frame that all share, or in a set the session's own, at a place in the buffer.
-func (s *Session) frame(entry *topic.Entry, p part, i, at int) []byte {
-	pulled := &s.group.pulled
-	if len(pulled.sizes) == 0 {
-		return s.group.batches.frame(entry, p.sub)
+func (s *Session) frame(entry *topic.Entry, seg segment, i, at int) []byte {
+	w := &s.group.write
+	if len(w.sizes) == 0 {
+		return s.group.batches.frame(entry, seg.sub)
 	}
-	return pulled.buffer[at : at+pulled.sizes[p.sizes+i]]
+	return w.buffer[at : at+w.sizes[seg.sizes+i]]
 }

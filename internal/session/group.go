@@ -37,12 +37,12 @@ import (
 // Config holds what all sessions share. Zero limits take the defaults of
 // docs/protocol.md, section 6.
 type Config struct {
-	Topics    *topic.Topics
-	Publisher Publisher
-	Presence  *presence.Registry
-	Verifier  Verifier
-	Verifying Workers // check signatures
-	Waiting   Workers // wait for the broker
+	Topics        *topic.Topics
+	Publisher     Publisher
+	Presence      *presence.Registry
+	Verifier      Verifier
+	VerifyWorkers Workers // check signatures
+	WaitWorkers   Workers // wait for the broker
 
 	Version         string        // of the server, as clients are told
 	PingEvery       time.Duration // as clients are told; the transport pings
@@ -53,12 +53,12 @@ type Config struct {
 	CommandRate     float64       // per second, in the long run
 	CommandBurst    float64       // at once
 
-	Now       func() time.Time // the wall clock; nil: time.Now
-	Random    *rand.Rand       // names connections and spreads what clients do; used on the loop only. Nil: seeded by the system
-	Unread    Budget           // of what clients have not read; nil: no bound
-	Strangers Budget           // the same of those that have shown no valid token; nil: no bound
-	Stats     *Stats           // nil: not counted
-	Log       *slog.Logger     // nil discards
+	Now                   func() time.Time // the wall clock; nil: time.Now
+	Random                *rand.Rand       // names connections and spreads what clients do; used on the loop only. Nil: seeded by the system
+	Unread                Budget           // of what clients have not read; nil: no bound
+	UnauthenticatedUnread Budget           // the same of those that have shown no valid token; nil: no bound
+	Stats                 *Stats           // nil: not counted
+	Log                   *slog.Logger     // nil discards
 }
 
 // A Publisher orders messages: the broker. It may wait.
@@ -112,48 +112,48 @@ type Group struct {
 	start  time.Time
 
 	// Owned by the loop.
-	sessions []*Session // in no order, but the same one whenever the same happens
-	feeds    map[notiflux.Topic]*feed
-	parser   wire.JSONParser
-	batches  batches
-	ends     ends
-	pulled   pull
-	draining bool
+	sessions    []*Session // in no order, but the same one whenever the same happens
+	subscribers map[notiflux.Topic]*topicSubscribers
+	parser      wire.JSONParser
+	batches     batches
+	expiries    expiries
+	write       write
+	draining    bool
 
 	mu    sync.Mutex
-	woken []*feed // topics with news, each once
+	woken []*topicSubscribers // topics with news, each once
 
 	// Owned by the loop.
-	spare               []*feed // the last woken
-	firstNews, lastNews *feed   // whose subscriptions are being marked, in turns
+	spare                     []*topicSubscribers // the last woken
+	firstPending, lastPending *topicSubscribers   // whose subscriptions are being marked, in turns
 }
 
-// A feed is the group's interest in one topic.
-type feed struct {
+// A topicSubscribers is the group's interest in one topic.
+type topicSubscribers struct {
 	group  *Group
 	topic  *topic.Topic
 	queued atomic.Bool // in Group.woken
 
 	// Owned by the loop.
-	subs  []*subscription
-	hash  uint64 // wire.TopicHash; 0: no event stream has asked for it
-	left  int    // those before this index are to be marked, as the topic has news
-	again bool   // it has news again: all are to be marked, after those
-	next  *feed  // in the list that begins with Group.firstNews
+	subs      []*subscription
+	hash      uint64            // wire.TopicHash; 0: no event stream has asked for it
+	unmarked  int               // those before this index are to be marked, as the topic has news
+	markAgain bool              // it has news again: all are to be marked, after those
+	next      *topicSubscribers // in the list that begins with Group.firstPending
 }
 
 // A subscription is one session's place in one topic.
 type subscription struct {
-	session   *Session
-	feed      *feed
-	cursor    topic.Cursor
-	nextDirty *subscription
-	skipped   uint64 // offset given before the messages that were skipped; if skipping
-	index     int32  // in feed.subs
-	place     uint8  // of the topic in the session's set; of event streams only
-	dirty     bool   // in the session's list of what it has to read
-	latest    bool   // when the session is behind, only the newest message counts
-	skipping  bool   // messages were skipped, and the client is to be told before the next one
+	session     *Session
+	subscribers *topicSubscribers
+	cursor      topic.Cursor
+	nextDirty   *subscription
+	skipped     uint64 // offset given before the messages that were skipped; if skipping
+	index       int32  // in feed.subs
+	cursorIndex uint8  // of the topic in the session's set; of event streams only
+	dirty       bool   // in the session's list of what it has to read
+	latest      bool   // when the session is behind, only the newest message counts
+	skipping    bool   // messages were skipped, and the client is to be told before the next one
 }
 
 // NewGroup returns the group of a loop, without sessions.
@@ -174,8 +174,8 @@ func NewGroup(c Config, loop Loop) *Group {
 	if c.Unread == nil {
 		c.Unread = noBudget{}
 	}
-	if c.Strangers == nil {
-		c.Strangers = noBudget{}
+	if c.UnauthenticatedUnread == nil {
+		c.UnauthenticatedUnread = noBudget{}
 	}
 	if c.Stats == nil {
 		c.Stats = new(Stats)
@@ -184,21 +184,21 @@ func NewGroup(c Config, loop Loop) *Group {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Group{
-		config: c,
-		loop:   loop,
-		start:  time.Now(),
-		feeds:  make(map[notiflux.Topic]*feed),
+		config:      c,
+		loop:        loop,
+		start:       time.Now(),
+		subscribers: make(map[notiflux.Topic]*topicSubscribers),
 	}
 }
 
 // Wake implements [topic.Listener]: publishers call it.
-func (f *feed) Wake() {
-	if f.queued.Swap(true) {
+func (t *topicSubscribers) Wake() {
+	if t.queued.Swap(true) {
 		return
 	}
-	g := f.group
+	g := t.group
 	g.mu.Lock()
-	g.woken = append(g.woken, f)
+	g.woken = append(g.woken, t)
 	first := len(g.woken) == 1
 	g.mu.Unlock()
 	if first {
@@ -207,33 +207,33 @@ func (f *feed) Wake() {
 }
 
 const (
-	// collectPart is how many subscriptions a call of Collect marks.
-	collectPart = 256
-	// collectTurn is how many of one topic it marks before it is another's turn.
-	collectTurn = 64
+	// maxMarked is how many subscriptions a call of Collect marks.
+	maxMarked = 256
+	// maxMarkedPerTopic is how many of one topic it marks before it is another's turn.
+	maxMarkedPerTopic = 64
 )
 
 // Collect marks sessions dirty that have something to read in a topic with news, a
 // part of them: topics take turns. It reports whether there are more. The loop calls
 // it at least once a turn.
 func (g *Group) Collect() (more bool) {
-	g.batches.forget()
+	g.batches.reset()
 	g.takeWoken()
-	for n := collectPart; n > 0 && g.firstNews != nil; {
-		f := g.firstNews
-		if g.firstNews = f.next; g.firstNews == nil {
-			g.lastNews = nil
+	for n := maxMarked; n > 0 && g.firstPending != nil; {
+		t := g.firstPending
+		if g.firstPending = t.next; g.firstPending == nil {
+			g.lastPending = nil
 		}
-		f.next = nil
-		n -= f.mark(min(n, collectTurn))
-		if f.left == 0 && f.again {
-			f.left, f.again = len(f.subs), false
+		t.next = nil
+		n -= t.mark(min(n, maxMarkedPerTopic))
+		if t.unmarked == 0 && t.markAgain {
+			t.unmarked, t.markAgain = len(t.subs), false
 		}
-		if f.left > 0 {
-			g.listNews(f)
+		if t.unmarked > 0 {
+			g.pushPending(t)
 		}
 	}
-	return g.firstNews != nil
+	return g.firstPending != nil
 }
 
 // takeWoken lists topics that have news.
@@ -242,39 +242,39 @@ func (g *Group) takeWoken() {
 	woken := g.woken
 	g.woken = g.spare[:0]
 	g.mu.Unlock()
-	for i, f := range woken {
+	for i, t := range woken {
 		woken[i] = nil
-		f.queued.Store(false) // Before the cursors are looked at: what comes later wakes again.
-		if f.left > 0 {
-			f.again = true
+		t.queued.Store(false) // Before the cursors are looked at: what comes later wakes again.
+		if t.unmarked > 0 {
+			t.markAgain = true
 			continue
 		}
-		if f.left = len(f.subs); f.left > 0 {
-			g.listNews(f)
+		if t.unmarked = len(t.subs); t.unmarked > 0 {
+			g.pushPending(t)
 		}
 	}
 	g.spare = woken
 }
 
-// listNews puts f behind the topics whose subscriptions are being marked.
-func (g *Group) listNews(f *feed) {
-	if g.lastNews == nil {
-		g.firstNews = f
+// pushPending puts f behind the topics whose subscriptions are being marked.
+func (g *Group) pushPending(t *topicSubscribers) {
+	if g.lastPending == nil {
+		g.firstPending = t
 	} else {
-		g.lastNews.next = f
+		g.lastPending.next = t
 	}
-	g.lastNews = f
+	g.lastPending = t
 }
 
 // mark marks the last n of the subscriptions that are left, and returns how many
-// there were. It goes down because [Group.leave] moves the last subscription into the
+// there were. It goes down because [Group.unsubscribe] moves the last subscription into the
 // place of one that ends: so none gets out of its way.
-func (f *feed) mark(n int) int {
-	f.left = min(f.left, len(f.subs))
-	n = min(n, f.left)
+func (t *topicSubscribers) mark(n int) int {
+	t.unmarked = min(t.unmarked, len(t.subs))
+	n = min(n, t.unmarked)
 	for range n {
-		f.left--
-		if sub := f.subs[f.left]; !sub.cursor.AtTail() {
+		t.unmarked--
+		if sub := t.subs[t.unmarked]; !sub.cursor.AtTail() {
 			sub.session.markDirty(sub)
 		}
 	}
@@ -293,8 +293,8 @@ func (g *Group) Drain(spread time.Duration) {
 	}
 }
 
-// forget takes a session off the list of all.
-func (g *Group) forget(s *Session) {
+// remove takes a session off the list of all.
+func (g *Group) remove(s *Session) {
 	last := len(g.sessions) - 1
 	g.sessions[s.index] = g.sessions[last]
 	g.sessions[s.index].index = s.index
@@ -302,25 +302,25 @@ func (g *Group) forget(s *Session) {
 	g.sessions = g.sessions[:last]
 }
 
-// join subscribes s to a topic from point on, and returns where that leads.
-func (g *Group) join(s *Session, name notiflux.Topic, point topic.ResumePoint) (*subscription, topic.Resumed, error) {
-	f := g.feeds[name]
+// subscribe subscribes s to a topic from point on, and returns where that leads.
+func (g *Group) subscribe(s *Session, name notiflux.Topic, point topic.ResumePoint) (*subscription, topic.Resumed, error) {
+	t := g.subscribers[name]
 	point.Connection = s.connection()
 	var resumed topic.Resumed
-	if f == nil {
-		f = &feed{group: g}
+	if t == nil {
+		t = &topicSubscribers{group: g}
 		var err error
-		if f.topic, resumed, err = g.config.Topics.Join(name, f, point); err != nil {
+		if t.topic, resumed, err = g.config.Topics.Join(name, t, point); err != nil {
 			return nil, resumed, err
 		}
-		g.feeds[f.topic.Name()] = f
+		g.subscribers[t.topic.Name()] = t
 	} else {
-		resumed = g.config.Topics.Resume(f.topic, point)
+		resumed = g.config.Topics.Resume(t.topic, point)
 	}
-	sub := &subscription{session: s, feed: f, cursor: resumed.Cursor, index: int32(len(f.subs))}
-	f.subs = append(f.subs, sub)
+	sub := &subscription{session: s, subscribers: t, cursor: resumed.Cursor, index: int32(len(t.subs))}
+	t.subs = append(t.subs, sub)
 	s.subs = append(s.subs, sub)
-	f.topic.Count(1)
+	t.topic.Count(1)
 	g.config.Stats.Subscriptions.Add(1)
 	if !sub.cursor.AtTail() {
 		s.markDirty(sub)
@@ -328,20 +328,20 @@ func (g *Group) join(s *Session, name notiflux.Topic, point topic.ResumePoint) (
 	return sub, resumed, nil
 }
 
-// leave ends a subscription; the session takes it off its own lists.
-func (g *Group) leave(sub *subscription) {
-	f := sub.feed
-	last := int32(len(f.subs) - 1)
-	f.subs[sub.index] = f.subs[last]
-	f.subs[sub.index].index = sub.index
-	f.subs[last] = nil
-	f.subs = f.subs[:last]
-	f.topic.Count(-1)
+// unsubscribe ends a subscription; the session takes it off its own lists.
+func (g *Group) unsubscribe(sub *subscription) {
+	t := sub.subscribers
+	last := int32(len(t.subs) - 1)
+	t.subs[sub.index] = t.subs[last]
+	t.subs[sub.index].index = sub.index
+	t.subs[last] = nil
+	t.subs = t.subs[:last]
+	t.topic.Count(-1)
 	g.config.Stats.Subscriptions.Add(-1)
-	g.endAt(sub, time.Time{})
+	g.expireAt(sub, time.Time{})
 	if last == 0 {
-		g.batches.forget() // The topic wakes nobody here any more, so that Collect may not come.
-		delete(g.feeds, f.topic.Name())
-		g.config.Topics.Leave(f.topic, f)
+		g.batches.reset() // The topic wakes nobody here any more, so that Collect may not come.
+		delete(g.subscribers, t.topic.Name())
+		g.config.Topics.Leave(t.topic, t)
 	}
 }

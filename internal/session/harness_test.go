@@ -127,7 +127,7 @@ func newWorld(t tb, limits topic.Limits, change func(*session.Config)) *world {
 	w.expires = time.Now().Add(time.Hour).Truncate(time.Second)
 	w.presence = presence.New(presence.Config{})
 	c := session.Config{
-		Topics: w.topics, Publisher: &w.publisher, Presence: w.presence, Verifier: w.verifier, Verifying: &w.workers, Waiting: &w.workers,
+		Topics: w.topics, Publisher: &w.publisher, Presence: w.presence, Verifier: w.verifier, VerifyWorkers: &w.workers, WaitWorkers: &w.workers,
 		Version: "0.1.0", Stats: &w.stats,
 	}
 	if change != nil {
@@ -194,8 +194,8 @@ type client struct {
 func (c *client) Dirty()  { c.dirty = true }
 func (c *client) Resume() { c.resumed = true }
 
-func (c *client) Refuses() bool { return c.refuses }
-func (c *client) Hurry()        { c.hurried = true }
+func (c *client) Blocked() bool { return c.refuses }
+func (c *client) WillClose()    { c.hurried = true }
 
 func (c *client) Arm(at time.Duration) { c.armed = at }
 

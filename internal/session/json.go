@@ -23,15 +23,15 @@ const (
 
 // jsonState is what a session of the JSON protocol has besides.
 type jsonState struct {
-	claims   *auth.Claims  // of the connection's token; nil: there is none
-	refusal  error         // why the connection's token does not hold; nil: it does, or there is none
-	deadline time.Duration // of the first valid command, by the loop's clock
-	heard    bool          // it came
+	claims     *auth.Claims  // of the connection's token; nil: there is none
+	tokenErr   error         // why the connection's token does not hold; nil: it does, or there is none
+	deadline   time.Duration // of the first valid command, by the loop's clock
+	sawCommand bool          // it came
 
-	reply *reply // under way, commands wait for it; nil: there is none
+	largeAnswer *largeAnswer // under way, commands wait for it; nil: there is none
 
 	connection notiflux.Connection
-	seats      map[notiflux.Topic]*presence.Reference // where the client is a member; nil: nowhere
+	references map[notiflux.Topic]*presence.Reference // where the client is a member; nil: nowhere
 }
 
 // A Credential is what became of the token that a client connected with. The zero
@@ -50,7 +50,7 @@ func (g *Group) NewJSON(conn Conn, deflated bool, c Credential, now time.Duratio
 		encoding = notiflux.JSONDeflated
 	}
 	s := g.New(conn, encoding)
-	s.json = &jsonState{connection: g.newConnection(), claims: c.Claims, refusal: c.Err, deadline: now + maxIdle}
+	s.json = &jsonState{connection: g.newConnection(), claims: c.Claims, tokenErr: c.Err, deadline: now + maxIdle}
 	s.answer(wire.AppendWelcome(nil, wire.Welcome{
 		Connection: s.json.connection.String(),
 		Version:    g.config.Version,
@@ -70,9 +70,9 @@ func (g *Group) NewJSON(conn Conn, deflated bool, c Credential, now time.Duratio
 // checkIdle ends a session that has not said anything valid in time.
 func (s *Session) checkIdle(now time.Duration) {
 	switch {
-	case s.json.heard:
+	case s.json.sawCommand:
 	case now >= s.json.deadline:
-		s.end(endIdle)
+		s.closeWith(closeIdle)
 	default:
 		s.conn.Arm(s.json.deadline)
 	}
@@ -82,7 +82,7 @@ func (s *Session) checkIdle(now time.Duration) {
 // section 4.
 func (s *Session) receiveJSON(message []byte, binary bool) {
 	if binary {
-		s.end(endBinary)
+		s.closeWith(closeBinary)
 		return
 	}
 	if !s.allow() {
@@ -93,7 +93,7 @@ func (s *Session) receiveJSON(message []byte, binary bool) {
 		s.refuse(c, nil, err)
 		return
 	}
-	s.json.heard = true
+	s.json.sawCommand = true
 	switch c.Verb {
 	case wire.Subscribe:
 		s.subscribeJSON(c)
@@ -119,15 +119,15 @@ func (s *Session) refuse(c wire.JSONCommand, claims *auth.Claims, err error) {
 	s.answer(wire.AppendError(nil, c.ID, notiflux.Refusal(err)))
 }
 
-// credential calls then with what the token of a command allows, or the
+// withClaims calls then with what the token of a command allows, or the
 // connection's if it brought none.
-func (s *Session) credential(c wire.JSONCommand, then func(*auth.Claims, error)) {
+func (s *Session) withClaims(c wire.JSONCommand, then func(*auth.Claims, error)) {
 	j := s.json
 	switch {
 	case c.Token != "":
-		s.judge(auth.Token(c.Token), then)
-	case j.refusal != nil:
-		then(nil, j.refusal)
+		s.verify(auth.Token(c.Token), then)
+	case j.tokenErr != nil:
+		then(nil, j.tokenErr)
 	case j.claims == nil:
 		then(nil, notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or for the whole connection by the command auth"))
 	default:
@@ -137,21 +137,21 @@ func (s *Session) credential(c wire.JSONCommand, then func(*auth.Claims, error))
 
 // subscribeJSON subscribes to each topic that the token allows, and answers for all.
 func (s *Session) subscribeJSON(c wire.JSONCommand) {
-	s.credential(c, func(claims *auth.Claims, err error) {
-		var topics []wire.Beginning
+	s.withClaims(c, func(claims *auth.Claims, err error) {
+		var topics []wire.SubscribedTopic
 		var refused []wire.RefusedTopic
 		for _, name := range c.Topics {
 			var resumed topic.Resumed
 			failure := err
 			if failure == nil {
-				resumed, failure = s.subscribe(name, claims, wish{topic.ResumePoint{Since: c.Since[name], Last: c.Last}, c.Latest, c.Presence})
+				resumed, failure = s.subscribe(name, claims, subscribeOptions{topic.ResumePoint{Since: c.Since[name], Last: c.Last}, c.Latest, c.Presence})
 			}
 			if failure != nil {
 				s.logRefusal(claims, string(name), failure)
 				refused = append(refused, wire.RefusedTopic{Topic: string(name), Err: notiflux.Refusal(failure)})
 				continue
 			}
-			topics = append(topics, beginning(name, resumed))
+			topics = append(topics, subscribedTopic(name, resumed))
 		}
 		for _, r := range c.Refused {
 			s.logRefusal(claims, r.Topic, r.Err)
@@ -163,9 +163,9 @@ func (s *Session) subscribeJSON(c wire.JSONCommand) {
 	})
 }
 
-// beginning is how a client is told where its subscription begins.
-func beginning(name notiflux.Topic, p topic.Resumed) wire.Beginning {
-	return wire.Beginning{Topic: name, Position: p.Position, Recovered: p.Recovered, Replay: p.Replay}
+// subscribedTopic is how a client is told where its subscription begins.
+func subscribedTopic(name notiflux.Topic, p topic.Resumed) wire.SubscribedTopic {
+	return wire.SubscribedTopic{Topic: name, Position: p.Position, Recovered: p.Recovered, Replay: p.Replay}
 }
 
 // unsubscribeJSON ends subscriptions and answers with their topics.
@@ -187,27 +187,27 @@ func (s *Session) unsubscribeJSON(c wire.JSONCommand) {
 
 // broadcastJSON publishes, off the loop, and answers with the position.
 func (s *Session) broadcastJSON(c wire.JSONCommand) {
-	s.credential(c, func(claims *auth.Claims, err error) {
+	s.withClaims(c, func(claims *auth.Claims, err error) {
 		if err == nil {
 			err = claims.Allow(auth.Broadcast, c.Topic)
 		}
 		if err != nil {
-			s.broadcasted(c, claims, notiflux.Position{}, err)
+			s.answerBroadcast(c, claims, notiflux.Position{}, err)
 			return
 		}
 		ps := []notiflux.Publication{{Topic: c.Topic, Body: c.Body, Key: c.Key, Subject: claims.Subject}}
-		if c.Silent {
+		if c.NoEcho {
 			ps[0].Exclude = s.json.connection
 		}
 		publish := func(ctx context.Context) { s.group.config.Publisher.Publish(ctx, ps) }
-		s.wait(s.group.config.Waiting, publish, func(refused error) {
-			s.broadcasted(c, claims, ps[0].Position, cmp.Or(refused, ps[0].Err))
+		s.wait(s.group.config.WaitWorkers, publish, func(refused error) {
+			s.answerBroadcast(c, claims, ps[0].Position, cmp.Or(refused, ps[0].Err))
 		})
 	})
 }
 
-// broadcasted answers a broadcast, and counts it.
-func (s *Session) broadcasted(c wire.JSONCommand, claims *auth.Claims, position notiflux.Position, err error) {
+// answerBroadcast answers a broadcast, and counts it.
+func (s *Session) answerBroadcast(c wire.JSONCommand, claims *auth.Claims, position notiflux.Position, err error) {
 	stats := &s.group.config.Stats.Broadcasts
 	switch {
 	case err == nil:
@@ -215,7 +215,7 @@ func (s *Session) broadcasted(c wire.JSONCommand, claims *auth.Claims, position 
 		s.logMessage(claims, c.Topic, position)
 		s.answer(wire.AppendBroadcasted(nil, c.ID, c.Topic, position))
 		return
-	case wire.RefusalOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError:
+	case wire.ErrorResponseOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError:
 		stats.Refused.Add(1)
 	default:
 		stats.Failed.Add(1)
@@ -226,12 +226,12 @@ func (s *Session) broadcasted(c wire.JSONCommand, claims *auth.Claims, position 
 // authJSON takes a token for the commands that will carry none. One that is refused
 // changes nothing.
 func (s *Session) authJSON(c wire.JSONCommand) {
-	s.judge(auth.Token(c.Token), func(claims *auth.Claims, err error) {
+	s.verify(auth.Token(c.Token), func(claims *auth.Claims, err error) {
 		if err != nil {
 			s.refuse(c, claims, err)
 			return
 		}
-		s.json.claims, s.json.refusal = claims, nil
+		s.json.claims, s.json.tokenErr = claims, nil
 		s.answer(wire.AppendAuthenticated(nil, c.ID, claims.Expires))
 	})
 }

@@ -151,7 +151,7 @@ func TestJSONCommands(t *testing.T) {
 func TestJSONExclude(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	c, other := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
-	text, stream := w.connect(), w.connectStream(notiflux.Line, "", false, "a", "b")
+	text, stream := w.connect(), w.connectStream(notiflux.NDJSON, "", false, "a", "b")
 	text.subscribe("a")
 	for _, c := range []*client{c, other} {
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
@@ -185,7 +185,7 @@ func TestJSONExclude(t *testing.T) {
 func TestStreamExclude(t *testing.T) {
 	for cut := 1; cut < 400; cut++ {
 		w := newWorld(t, topic.Limits{}, nil)
-		c := w.connectStream(notiflux.Line, "", false, "a", "b")
+		c := w.connectStream(notiflux.NDJSON, "", false, "a", "b")
 		c.turn()
 		name := regexp.MustCompile(`"connection":"([0-9a-f]{16})"`).FindSubmatch(c.sent)
 		connection, err := notiflux.ParseConnection(string(name[1]))

@@ -20,10 +20,10 @@ func (s *Session) logRefusal(claims *auth.Claims, topic string, err error) {
 	}
 }
 
-// logEnd tells operators that the server ends the session, and why.
-func (s *Session) logEnd(e end) {
+// logClose tells operators that the server ends the session, and why.
+func (s *Session) logClose(e closeReason) {
 	if s.logs() {
-		s.group.config.Log.Debug("client sent away", append(s.identity(nil, ""), "code", e.why, "close", e.code, "reason", e.reason)...)
+		s.group.config.Log.Debug("client sent away", append(s.identity(nil, ""), "code", e.errorCode, "close", e.closeCode, "reason", e.reason)...)
 	}
 }
 
@@ -37,8 +37,8 @@ func (s *Session) logMessage(claims *auth.Claims, topic notiflux.Topic, position
 // logIgnored says, once for a client of the text protocol, that it sends what that
 // protocol ignores and another one would not.
 func (s *Session) logIgnored(hint string) {
-	if s.logs() && !s.hinted {
-		s.hinted = true
+	if s.logs() && !s.hintLogged {
+		s.hintLogged = true
 		s.group.config.Log.Debug("message ignored", append(s.identity(nil, ""), "hint", hint)...)
 	}
 }

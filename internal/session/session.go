@@ -19,8 +19,8 @@ type Conn interface {
 	Resume()              // the session is not Busy any more
 	Arm(at time.Duration) // Tick is called at that time of the loop, or before
 	Post(f func()) bool   // f is called on the loop, unless the connection is gone; safe for concurrent use
-	Refuses() bool        // whether the client, who was offered bytes, takes none now; for Tick
-	Hurry()               // the session ends once everything is delivered: a client that takes nothing has little time
+	Blocked() bool        // whether the client, who was offered bytes, takes none now; for Tick
+	WillClose()           // the session ends once everything is delivered: a client that takes nothing has little time
 
 	// Close finishes the frame under way, writes farewell (whole frames, nil for
 	// none), says why, and ends.
@@ -34,29 +34,29 @@ type Session struct {
 	// Immutable after New.
 	group    *Group
 	conn     Conn
-	json     *jsonState // nil: does not speak the JSON protocol
-	set      *set       // nil: no event stream
+	json     *jsonState   // nil: does not speak the JSON protocol
+	stream   *streamState // nil: no event stream
 	encoding notiflux.Encoding
 
-	answersCut bool // the first of answers is under way
-	ownCut     bool // cut is the session's own, not part of a frame that all share
-	waiting    bool // a command waits for its token, or for the broker
-	behind     bool // the socket did not take all of what it was last given
-	hinted     bool // it was logged that the client sends what its protocol ignores
-	left       bool // the server has begun to end the session
-	gone       bool
-	stranger   bool // what the client has not read is charged to Strangers
+	answerBegun     bool // the first of answers is under way
+	ownRest         bool // cut is the session's own, not part of a frame that all share
+	waiting         bool // a command waits for its token, or for the broker
+	behind          bool // the socket did not take all of what it was last given
+	hintLogged      bool // it was logged that the client sends what its protocol ignores
+	closing         bool // the server has begun to end the session
+	gone            bool
+	unauthenticated bool // what the client has not read is charged to Strangers
 
-	cutTaken     uint32 // bytes before cut in its memory, if that is the session's own
-	answersTaken uint32 // bytes before answers in their memory
+	restWritten    uint32 // bytes before cut in its memory, if that is the session's own
+	answersWritten uint32 // bytes before answers in their memory
 
-	ending *end // how it ends once everything is delivered; nil: it goes on
+	pendingClose *closeReason // how it ends once everything is delivered; nil: it goes on
 
 	subs       []*subscription
 	firstDirty *subscription // what has something to read, first come first served
 	lastDirty  *subscription
 
-	cut     []byte // the rest of a message frame that the socket took the beginning of; shared, but of sets
+	rest    []byte // the rest of a message frame that the socket took the beginning of; shared, but of sets
 	answers []byte // whole frames that wait to be written
 
 	index     int32         // in Group.sessions
@@ -93,7 +93,7 @@ func (s *Session) Receive(message []byte, binary bool) {
 
 // Busy reports whether the session takes no message now: a command waits for
 // its token or the broker, or its answers are not read.
-func (s *Session) Busy() bool { return s.waiting || len(s.answers) > maxAnswers || s.replying() }
+func (s *Session) Busy() bool { return s.waiting || len(s.answers) > maxAnswers || s.hasLargeAnswer() }
 
 // Tick ends the session if its client does not read and is further behind than
 // allowed, or has nothing to say.
@@ -101,36 +101,36 @@ func (s *Session) Tick(now time.Duration) {
 	if s.json != nil {
 		s.checkIdle(now)
 	}
-	if !s.conn.Refuses() {
+	if !s.conn.Blocked() {
 		return // What the client was not offered yet is not its lag.
 	}
 	var lag uint64
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
-		n := sub.feed.topic.Lag(sub.cursor)
+		n := sub.subscribers.topic.Lag(sub.cursor)
 		if sub.latest && (n > 0 || s.behind) {
 			sub.skip() // It jumps instead of being cut, and while the log has what it jumps to.
 			n = 0
 		}
 		lag += n
 	}
-	if s.replying() {
-		lag += s.json.reply.answer.Lag()
+	if s.hasLargeAnswer() {
+		lag += s.json.largeAnswer.answer.Lag()
 	}
-	if most := s.group.config.MaxLagBytes; lag > most && lag-s.leap() > most {
-		s.cutOff(endTooSlow)
+	if most := s.group.config.MaxLagBytes; lag > most && lag-s.jumpToSnapshot() > most {
+		s.abort(closeTooSlow)
 	}
 }
 
 // Stuck ends the session: its client reads nothing at all.
-func (s *Session) Stuck() { s.cutOff(endStuck) }
+func (s *Session) Stuck() { s.abort(closeStuck) }
 
-// cutOff ends a session that nothing more is delivered to, not even its answers.
-func (s *Session) cutOff(e end) {
-	s.end(e)
-	if !s.answersCut {
+// abort ends a session that nothing more is delivered to, not even its answers.
+func (s *Session) abort(e closeReason) {
+	s.closeWith(e)
+	if !s.answerBegun {
 		s.setAnswers(nil) // They would go out before the close frame.
 	}
-	s.letGo() // Its cursors hold messages that nobody else needs.
+	s.releaseAll() // Its cursors hold messages that nobody else needs.
 }
 
 // Gone ends the session: the connection is closed.
@@ -139,18 +139,18 @@ func (s *Session) Gone() {
 		return
 	}
 	s.gone = true
-	s.letGo()
-	s.setCut(nil, false)
+	s.releaseAll()
+	s.setRest(nil, false)
 	s.setAnswers(nil)
-	s.group.forget(s)
+	s.group.remove(s)
 	s.group.config.Stats.Sessions.Add(-1)
 }
 
-// letGo ends whatever keeps messages for the session.
-func (s *Session) letGo() {
+// releaseAll ends whatever keeps messages for the session.
+func (s *Session) releaseAll() {
 	s.unsubscribeAll()
 	if s.json != nil {
-		s.setReply(nil)
+		s.setLargeAnswer(nil)
 	}
 }
 
@@ -163,14 +163,14 @@ func (s *Session) drain() {
 				s.markDirty(sub)
 			}
 		}
-		s.endDelivered(&endDraining)
+		s.closeWhenDelivered(&closeDraining)
 	}
 }
 
-// endDelivered has the session end once everything is delivered.
-func (s *Session) endDelivered(e *end) {
-	s.ending = e
-	s.conn.Hurry()
+// closeWhenDelivered has the session end once everything is delivered.
+func (s *Session) closeWhenDelivered(e *closeReason) {
+	s.pendingClose = e
+	s.conn.WillClose()
 	s.conn.Dirty()
 }
 
@@ -183,7 +183,7 @@ func (s *Session) allow() bool {
 	s.allowance = float32(min(c.CommandBurst, float64(s.allowance)+c.CommandRate*(now-s.refilled).Seconds()))
 	s.refilled = now
 	if s.allowance < 1 {
-		s.end(endTooMany)
+		s.closeWith(closeTooMany)
 		return false
 	}
 	s.allowance--
@@ -199,12 +199,12 @@ func (s *Session) answer(text []byte) {
 // find returns the subscription to a topic, nil if there is none.
 func (s *Session) find(topic notiflux.Topic) *subscription {
 	// A feed knows all its sessions, a session its topics: the shorter list is walked.
-	f := s.group.feeds[topic]
-	if f == nil {
+	t := s.group.subscribers[topic]
+	if t == nil {
 		return nil
 	}
-	if len(f.subs) < len(s.subs) {
-		for _, sub := range f.subs {
+	if len(t.subs) < len(s.subs) {
+		for _, sub := range t.subs {
 			if sub.session == s {
 				return sub
 			}
@@ -212,24 +212,24 @@ func (s *Session) find(topic notiflux.Topic) *subscription {
 		return nil
 	}
 	for _, sub := range s.subs {
-		if sub.feed == f {
+		if sub.subscribers == t {
 			return sub
 		}
 	}
 	return nil
 }
 
-// judge has a token verified, off the loop unless it was before, and calls then
+// verify has a token verified, off the loop unless it was before, and calls then
 // on the loop. Until that, the session is Busy. then is not called if the
 // session is gone.
-func (s *Session) judge(token auth.Token, then func(*auth.Claims, error)) {
+func (s *Session) verify(token auth.Token, then func(*auth.Claims, error)) {
 	if claims, ok := s.group.config.Verifier.Cached(token); ok {
 		then(claims, nil)
 		return
 	}
 	var claims *auth.Claims
 	var err error
-	s.wait(s.group.config.Verifying, func(context.Context) { claims, err = s.group.config.Verifier.Verify(token) }, func(refused error) {
+	s.wait(s.group.config.VerifyWorkers, func(context.Context) { claims, err = s.group.config.Verifier.Verify(token) }, func(refused error) {
 		if refused != nil {
 			err = refused
 		}
@@ -237,8 +237,8 @@ func (s *Session) judge(token auth.Token, then func(*auth.Claims, error)) {
 	})
 }
 
-// A wish is what a client asks for besides a topic.
-type wish struct {
+// A subscribeOptions is what a client asks for besides a topic.
+type subscribeOptions struct {
 	point    topic.ResumePoint
 	latest   bool // when the client is behind, only the newest message counts
 	presence bool // the client is a member of the topic, and is told of others
@@ -246,52 +246,52 @@ type wish struct {
 
 // subscribe makes the session a subscriber of a topic if claims allow it. To
 // subscribe twice is one subscription, which stays where it is.
-func (s *Session) subscribe(name notiflux.Topic, claims *auth.Claims, w wish) (topic.Resumed, error) {
-	if err := s.mayHave(name, claims, w); err != nil {
+func (s *Session) subscribe(name notiflux.Topic, claims *auth.Claims, opts subscribeOptions) (topic.Resumed, error) {
+	if err := s.checkSubscribe(name, claims, opts); err != nil {
 		return topic.Resumed{}, err
 	}
 	sub := s.find(name)
 	isNew := sub == nil
 	var resumed topic.Resumed
 	if !isNew {
-		resumed = topic.Resumed{Position: s.group.config.Topics.Position(sub.given()), Recovered: true}
+		resumed = topic.Resumed{Position: s.group.config.Topics.Position(sub.deliveredOffset()), Recovered: true}
 	} else {
 		var err error
-		if sub, resumed, err = s.group.join(s, name, w.point); err != nil {
+		if sub, resumed, err = s.group.subscribe(s, name, opts.point); err != nil {
 			return topic.Resumed{}, err
 		}
 	}
-	if w.presence {
-		if err := s.attend(name, claims); err != nil {
+	if opts.presence {
+		if err := s.joinPresence(name, claims); err != nil {
 			if isNew {
 				s.unsubscribe(name) // What is refused is refused as a whole.
 			}
 			return topic.Resumed{}, err
 		}
 	}
-	sub.latest = w.latest
-	s.group.endAt(sub, claims.Until())
+	sub.latest = opts.latest
+	s.group.expireAt(sub, claims.Until())
 	return resumed, nil
 }
 
-// mayRead returns why a token does not allow to read a topic now.
-func (s *Session) mayRead(claims *auth.Claims, topic notiflux.Topic) error {
+// checkRead returns why a token does not allow to read a topic now.
+func (s *Session) checkRead(claims *auth.Claims, topic notiflux.Topic) error {
 	if err := claims.Allow(auth.Subscribe, topic); err != nil {
 		return err
 	}
-	return claims.Ended(s.group.config.Now())
+	return claims.CheckUntil(s.group.config.Now())
 }
 
-// mayHave returns why the session cannot have what it wishes.
-func (s *Session) mayHave(name notiflux.Topic, claims *auth.Claims, w wish) error {
-	if err := s.mayRead(claims, name); err != nil {
+// checkSubscribe returns why the session cannot have what it wishes.
+func (s *Session) checkSubscribe(name notiflux.Topic, claims *auth.Claims, opts subscribeOptions) error {
+	if err := s.checkRead(claims, name); err != nil {
 		return err
 	}
 	more := 0
 	if s.find(name) == nil {
 		more++
 	}
-	if w.presence {
+	if opts.presence {
 		if _, err := claims.Info(); err != nil {
 			return err
 		}
@@ -310,8 +310,8 @@ func (s *Session) connection() notiflux.Connection {
 	switch {
 	case s.json != nil:
 		return s.json.connection
-	case s.set != nil:
-		return s.set.connection
+	case s.stream != nil:
+		return s.stream.connection
 	}
 	return 0
 }
@@ -320,7 +320,7 @@ func (s *Session) connection() notiflux.Connection {
 func (s *Session) topics() []notiflux.Topic {
 	names := make([]notiflux.Topic, 0, len(s.subs))
 	for _, sub := range s.subs {
-		if name := sub.feed.topic.Name(); !topic.IsNotices(name) {
+		if name := sub.subscribers.topic.Name(); !topic.IsNotices(name) {
 			names = append(names, name)
 		}
 	}
@@ -331,9 +331,9 @@ func (s *Session) topics() []notiflux.Topic {
 // answerSkipped tells the client that messages of a subscription were skipped.
 func (s *Session) answerSkipped(sub *subscription) {
 	from, to := s.group.config.Topics.Position(sub.skipped), s.position(sub.cursor)
-	object := wire.AppendSkipped(nil, sub.feed.topic.Name(), from, to)
-	if s.set != nil {
-		s.locate()
+	object := wire.AppendSkipped(nil, sub.subscribers.topic.Name(), from, to)
+	if s.stream != nil {
+		s.updateOffsets()
 		s.answerInStream(wire.Object{Event: "skipped", JSON: object})
 		return
 	}
@@ -351,7 +351,7 @@ func (s *Session) unsubscribe(topic notiflux.Topic) {
 	if sub == nil {
 		return
 	}
-	s.absent(topic)
+	s.leavePresence(topic)
 	s.unlist(sub)
 	for i, other := range s.subs {
 		if other == sub {
@@ -361,14 +361,14 @@ func (s *Session) unsubscribe(topic notiflux.Topic) {
 			break
 		}
 	}
-	s.group.leave(sub)
+	s.group.unsubscribe(sub)
 }
 
 // unsubscribeAll ends all subscriptions.
 func (s *Session) unsubscribeAll() {
-	s.absentAll()
+	s.leaveAllPresence()
 	for _, sub := range s.subs {
-		s.group.leave(sub)
+		s.group.unsubscribe(sub)
 	}
 	s.subs, s.firstDirty, s.lastDirty = nil, nil, nil
 }

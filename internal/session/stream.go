@@ -15,22 +15,22 @@ import (
 // A Stream is what an event stream is to give. Its token was judged before: it may
 // have all of its topics.
 type Stream struct {
-	Topics []Topic   // at least one, each once
-	Latest bool      // when the client is behind, only the newest message counts
-	Until  time.Time // when the subscriptions end; zero: never
+	Topics []StreamTopic // at least one, each once
+	Latest bool          // when the client is behind, only the newest message counts
+	Until  time.Time     // when the subscriptions end; zero: never
 }
 
-// A Topic is one topic of a [Stream], and from where on.
-type Topic struct {
+// A StreamTopic is one topic of a [Stream], and from where on.
+type StreamTopic struct {
 	Name        notiflux.Topic
 	ResumePoint topic.ResumePoint
 }
 
-// A set is the topics of an event stream, and how far the client is in each: what
+// A streamState is the topics of an event stream, and how far the client is in each: what
 // its cursor says.
-type set struct {
+type streamState struct {
 	connection notiflux.Connection
-	places     []wire.CursorPlace // in byte order of the topics
+	offsets    []wire.CursorOffset // in byte order of the topics
 }
 
 // streamRetry is after how long clients reconnect whose stream broke off, at least
@@ -44,68 +44,68 @@ const (
 // topics of a stream, and tells that first. encoding is that of a stream.
 func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) *Session {
 	s := g.New(conn, encoding)
-	s.set = &set{connection: g.newConnection()}
-	slices.SortFunc(stream.Topics, func(a, b Topic) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	topics := make([]wire.Beginning, 0, len(stream.Topics))
+	s.stream = &streamState{connection: g.newConnection()}
+	slices.SortFunc(stream.Topics, func(a, b StreamTopic) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	topics := make([]wire.SubscribedTopic, 0, len(stream.Topics))
 	for i, topic := range stream.Topics {
-		sub, resumed, err := g.join(s, topic.Name, topic.ResumePoint)
+		sub, resumed, err := g.subscribe(s, topic.Name, topic.ResumePoint)
 		if err != nil {
 			s.unsubscribeAll()
-			s.end(endOverCapacity)
+			s.closeWith(closeOverCapacity)
 			return s
 		}
-		sub.latest, sub.place = stream.Latest, uint8(i)
-		g.endAt(sub, stream.Until)
-		s.set.places = append(s.set.places, wire.CursorPlace{Hash: sub.feed.hashed(), Offset: sub.cursor.Offset()})
-		topics = append(topics, beginning(topic.Name, resumed))
+		sub.latest, sub.cursorIndex = stream.Latest, uint8(i)
+		g.expireAt(sub, stream.Until)
+		s.stream.offsets = append(s.stream.offsets, wire.CursorOffset{Hash: sub.subscribers.topicHash(), Offset: sub.cursor.Offset()})
+		topics = append(topics, subscribedTopic(topic.Name, resumed))
 	}
 	s.rotate()
 	s.answerInStream(wire.Object{
 		Event: "hello",
-		JSON:  wire.AppendHello(nil, s.set.connection.String(), topics),
-		Retry: g.between(minStreamRetry, maxStreamRetry),
+		JSON:  wire.AppendHello(nil, s.stream.connection.String(), topics),
+		Retry: g.randomBetween(minStreamRetry, maxStreamRetry),
 	})
 	return s
 }
 
-// hashed returns the hash of the topic, and keeps it for its messages.
-func (f *feed) hashed() uint64 {
-	if f.hash == 0 {
-		f.hash = wire.TopicHash(f.topic.Name())
+// topicHash returns the hash of the topic, and keeps it for its messages.
+func (t *topicSubscribers) topicHash() uint64 {
+	if t.hash == 0 {
+		t.hash = wire.TopicHash(t.topic.Name())
 	}
-	return f.hash
+	return t.hash
 }
 
 // answerInStream queues an object with the cursor that holds after it.
 func (s *Session) answerInStream(o wire.Object) {
-	o.Cursor = s.appendCursor(nil)
+	o.Cursor = s.appendStreamCursor(nil)
 	s.setAnswers(wire.AppendObject(s.answers, s.encoding, o))
 	s.conn.Dirty()
 }
 
-// appendCursor appends the cursor of the set.
-func (s *Session) appendCursor(dst []byte) []byte {
-	return wire.AppendCursor(dst, s.group.config.Topics.Epoch(), s.set.places)
+// appendStreamCursor appends the cursor of the set.
+func (s *Session) appendStreamCursor(dst []byte) []byte {
+	return wire.AppendStreamCursor(dst, s.group.config.Topics.Epoch(), s.stream.offsets)
 }
 
-// locate has the set say how far the client is in each topic, with all that it was
+// updateOffsets has the set say how far the client is in each topic, with all that it was
 // told of so far.
-func (s *Session) locate() {
+func (s *Session) updateOffsets() {
 	for _, sub := range s.subs {
-		s.set.places[sub.place].Offset = sub.given()
+		s.stream.offsets[sub.cursorIndex].Offset = sub.deliveredOffset()
 	}
 }
 
-// nextOfSet is Next of an event stream of several topics: no frame of it is shared
+// nextOfStream is Next of an event stream of several topics: no frame of it is shared
 // as a whole.
-func (s *Session) nextOfSet(p *pull) []byte {
+func (s *Session) nextOfStream(w *write) []byte {
 	for {
-		p.buffer = append(p.buffer[:0], s.answers...)
-		s.joinSet(p)
-		if len(p.buffer) > 0 {
-			return p.buffer
+		w.buffer = append(w.buffer[:0], s.answers...)
+		s.appendStreamMessages(w)
+		if len(w.buffer) > 0 {
+			return w.buffer
 		}
-		others := p.passed >= maxPassed
+		others := w.excluded >= maxExcluded
 		s.Wrote(0) // Subscriptions that were read before they were asked, or hold nothing for this session.
 		switch {
 		case s.firstDirty == nil:
@@ -117,44 +117,44 @@ func (s *Session) nextOfSet(p *pull) []byte {
 	}
 }
 
-// joinSet appends what there is to read to the buffer: each message as all share it,
+// appendStreamMessages appends what there is to read to the buffer: each message as all share it,
 // but for its end, the cursor of this session.
-func (s *Session) joinSet(p *pull) {
-	s.locate()
-	var room [wire.MaxCursorBytes]byte
-	s.share(p, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
-		part := part{sub: sub, from: at, end: at, at: len(p.buffer), sizes: len(p.sizes)}
-		for len(p.buffer)-part.at < limit {
-			entry, next, ok := part.end.Next()
+func (s *Session) appendStreamMessages(w *write) {
+	s.updateOffsets()
+	var room [wire.MaxStreamCursorBytes]byte
+	s.fillInTurns(w, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
+		seg := segment{sub: sub, from: at, end: at, at: len(w.buffer), sizes: len(w.sizes)}
+		for len(w.buffer)-seg.at < limit {
+			entry, next, ok := seg.end.Next()
 			if !ok {
 				break
 			}
 			excluded := s.excluded(entry.Message())
-			if excluded && p.passed >= maxPassed {
-				p.taken = maxBatch // The write is full.
+			if excluded && w.excluded >= maxExcluded {
+				w.messageBytes = maxBatch // The write is full.
 				break
 			}
-			s.set.places[sub.place].Offset = next.Offset()
-			part.end = next
+			s.stream.offsets[sub.cursorIndex].Offset = next.Offset()
+			seg.end = next
 			if excluded {
-				p.passed++
-				p.sizes = append(p.sizes, 0)
+				w.excluded++
+				w.sizes = append(w.sizes, 0)
 				continue
 			}
 			frame := wire.WithoutCursor(s.group.batches.frame(entry, sub), s.encoding)
-			before := len(p.buffer)
-			p.buffer = wire.AppendWithCursor(p.buffer, frame, s.encoding, s.appendCursor(room[:0]))
-			p.sizes = append(p.sizes, len(p.buffer)-before)
-			part.messages++
+			before := len(w.buffer)
+			w.buffer = wire.AppendWithCursor(w.buffer, frame, s.encoding, s.appendStreamCursor(room[:0]))
+			w.sizes = append(w.sizes, len(w.buffer)-before)
+			seg.messages++
 		}
-		part.bytes = len(p.buffer) - part.at
-		p.parts = append(p.parts, part)
-		return part.end
+		seg.bytes = len(w.buffer) - seg.at
+		w.segments = append(w.segments, seg)
+		return seg.end
 	})
 }
 
-// between returns a random time from least to most.
-func (g *Group) between(least, most time.Duration) time.Duration {
+// randomBetween returns a random time from least to most.
+func (g *Group) randomBetween(least, most time.Duration) time.Duration {
 	if most <= least {
 		return least
 	}

@@ -49,9 +49,9 @@ func (s *Session) subscribeText(c wire.Command) {
 		s.deny(c.Topic, nil, err)
 		return
 	}
-	s.judge(auth.Token(c.Token), func(claims *auth.Claims, err error) {
+	s.verify(auth.Token(c.Token), func(claims *auth.Claims, err error) {
 		if err == nil {
-			_, err = s.subscribe(topic, claims, wish{})
+			_, err = s.subscribe(topic, claims, subscribeOptions{})
 		}
 		if err != nil {
 			s.deny(string(topic), claims, err)

@@ -23,7 +23,7 @@ func (b *budget) Share() int        { return max(0, b.most-b.used) }
 func charging(t *testing.T, most int) (*world, *budget) {
 	t.Helper()
 	b := &budget{most: most}
-	return newWorld(t, topic.Limits{}, func(c *session.Config) { c.Unread, c.Strangers = b, b }), b
+	return newWorld(t, topic.Limits{}, func(c *session.Config) { c.Unread, c.UnauthenticatedUnread = b, b }), b
 }
 
 // muchRefused returns a command whose answer has some 38 KB.
@@ -87,7 +87,7 @@ func TestCutFramesOfStreamsAreCharged(t *testing.T) {
 		b := &budget{most: 1 << 20}
 		w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread = b })
 		c := &client{w: w}
-		c.s = w.group.NewStream(c, notiflux.Event, session.Stream{Topics: []session.Topic{{Name: "a"}, {Name: "b"}}})
+		c.s = w.group.NewStream(c, notiflux.SSE, session.Stream{Topics: []session.StreamTopic{{Name: "a"}, {Name: "b"}}})
 		c.turn()
 		for i := range 2 {
 			w.publish("a", strings.Repeat(fmt.Sprint(i), 20_000))
@@ -170,9 +170,9 @@ func TestAClientThatReadsAtOnceNeedsNoRoom(t *testing.T) {
 // A client that reads slowly is not ended for want of room, and a history keeps little.
 func TestASlowReaderNeedsNoRoom(t *testing.T) {
 	b := &budget{}
-	w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread, c.Strangers = b, b })
+	w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread, c.UnauthenticatedUnread = b, b })
 	stream := &client{w: w}
-	stream.s = w.group.NewStream(stream, notiflux.Event, session.Stream{Topics: []session.Topic{{Name: "a"}, {Name: "b"}}})
+	stream.s = w.group.NewStream(stream, notiflux.SSE, session.Stream{Topics: []session.StreamTopic{{Name: "a"}, {Name: "b"}}})
 	for range 10 {
 		w.publish("a", strings.Repeat("x", 20_000))
 	}
@@ -207,7 +207,7 @@ func TestSmallPiecesAreNotCopied(t *testing.T) {
 	}{
 		"a stream of two topics": {func(t *testing.T, w *world) *client {
 			c := &client{w: w}
-			c.s = w.group.NewStream(c, notiflux.Event, session.Stream{Topics: []session.Topic{{Name: "a"}, {Name: "b"}}})
+			c.s = w.group.NewStream(c, notiflux.SSE, session.Stream{Topics: []session.StreamTopic{{Name: "a"}, {Name: "b"}}})
 			c.turn()
 			w.publish("a", strings.Repeat("x", 2<<20))
 			return c

@@ -9,89 +9,89 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// endsEvery is how often ends are compared with the wall clock. Timers run by the
+// clockCheckInterval is how often ends are compared with the wall clock. Timers run by the
 // monotonic clock, which knows nothing of a wall clock that is set forward, and
 // stands still while the machine sleeps.
-const endsEvery = 5 * time.Second
+const clockCheckInterval = 5 * time.Second
 
-// endsPart is after how many subscriptions that end the loop goes on with other work.
-const endsPart = 64
+// maxExpired is after how many subscriptions that end the loop goes on with other work.
+const maxExpired = 64
 
-// ends are when subscriptions end because their token says so: few of them do.
-type ends struct {
-	of    map[*subscription]*deadline
-	queue deadlines
-	timer *time.Timer
-	more  bool // endDue is posted to go on
+// expiries are when subscriptions end because their token says so: few of them do.
+type expiries struct {
+	bySubscription map[*subscription]*expiry
+	queue          expiryQueue
+	timer          *time.Timer
+	posted         bool // expireDue is posted to go on
 }
 
-type deadline struct {
+type expiry struct {
 	at    time.Time
 	sub   *subscription
 	index int // in the queue
 }
 
-// endAt has a subscription end at a time, and not at the one before; the zero time
+// expireAt has a subscription end at a time, and not at the one before; the zero time
 // is never.
-func (g *Group) endAt(sub *subscription, at time.Time) {
-	if d := g.ends.of[sub]; d != nil {
-		heap.Remove(&g.ends.queue, d.index)
-		delete(g.ends.of, sub)
+func (g *Group) expireAt(sub *subscription, at time.Time) {
+	if d := g.expiries.bySubscription[sub]; d != nil {
+		heap.Remove(&g.expiries.queue, d.index)
+		delete(g.expiries.bySubscription, sub)
 	}
 	if at.IsZero() {
 		return
 	}
-	d := &deadline{at: at, sub: sub}
-	if g.ends.of == nil {
-		g.ends.of = make(map[*subscription]*deadline)
+	d := &expiry{at: at, sub: sub}
+	if g.expiries.bySubscription == nil {
+		g.expiries.bySubscription = make(map[*subscription]*expiry)
 	}
-	g.ends.of[sub] = d
-	heap.Push(&g.ends.queue, d)
-	g.waitForEnd()
+	g.expiries.bySubscription[sub] = d
+	heap.Push(&g.expiries.queue, d)
+	g.armExpiry()
 }
 
-// waitForEnd sets the timer to the first end, or to the next look at the clock.
-func (g *Group) waitForEnd() {
-	if len(g.ends.queue) == 0 || g.ends.more {
+// armExpiry sets the timer to the first end, or to the next look at the clock.
+func (g *Group) armExpiry() {
+	if len(g.expiries.queue) == 0 || g.expiries.posted {
 		return
 	}
-	wait := min(g.ends.queue[0].at.Sub(g.config.Now()), endsEvery)
-	if g.ends.timer == nil {
-		g.ends.timer = time.AfterFunc(wait, func() { g.loop.Post(g.endDue) })
+	wait := min(g.expiries.queue[0].at.Sub(g.config.Now()), clockCheckInterval)
+	if g.expiries.timer == nil {
+		g.expiries.timer = time.AfterFunc(wait, func() { g.loop.Post(g.expireDue) })
 		return
 	}
-	g.ends.timer.Reset(wait)
+	g.expiries.timer.Reset(wait)
 }
 
-// endDue ends subscriptions whose time has come, a part of them: the loop has other
+// expireDue ends subscriptions whose time has come, a part of them: the loop has other
 // work between the parts. Those of an event stream end together.
-func (g *Group) endDue() {
-	g.ends.more = false
+func (g *Group) expireDue() {
+	g.expiries.posted = false
 	now := g.config.Now()
-	for ended := 0; ended < endsPart && g.endsBy(now); {
-		sub := g.ends.queue[0].sub
-		if s := sub.session; s.set != nil {
+	for ended := 0; ended < maxExpired && g.anyExpired(now); {
+		sub := g.expiries.queue[0].sub
+		if s := sub.session; s.stream != nil {
 			ended += s.expireInStream(now)
 		} else {
 			s.expire(sub)
 			ended++
 		}
 	}
-	if g.endsBy(now) {
-		g.ends.more = g.loop.Post(g.endDue)
+	if g.anyExpired(now) {
+		g.expiries.posted = g.loop.Post(g.expireDue)
 		return
 	}
-	g.waitForEnd()
+	g.armExpiry()
 }
 
-// endsBy reports whether there is a subscription that ends at a time, or before.
-func (g *Group) endsBy(t time.Time) bool {
-	return len(g.ends.queue) > 0 && !t.Before(g.ends.queue[0].at)
+// anyExpired reports whether there is a subscription that ends at a time, or before.
+func (g *Group) anyExpired(t time.Time) bool {
+	return len(g.expiries.queue) > 0 && !t.Before(g.expiries.queue[0].at)
 }
 
 // expire ends a subscription, and tells the client if its dialect can.
 func (s *Session) expire(sub *subscription) {
-	topic := sub.feed.topic.Name()
+	topic := sub.subscribers.topic.Name()
 	s.unsubscribe(topic)
 	if s.json != nil {
 		s.answer(wire.AppendUnsubscribed(nil, wire.NoID, []notiflux.Topic{topic}, notiflux.TokenExpired))
@@ -101,11 +101,11 @@ func (s *Session) expire(sub *subscription) {
 // expireInStream ends all subscriptions of an event stream that end by now, and returns
 // how many there were. The client is told once: each event has a cursor of all topics.
 func (s *Session) expireInStream(now time.Time) int {
-	s.locate() // Also in these topics, for the last time.
+	s.updateOffsets() // Also in these topics, for the last time.
 	var topics []notiflux.Topic
 	for _, sub := range s.subs {
-		if d := s.group.ends.of[sub]; d != nil && !now.Before(d.at) {
-			topics = append(topics, sub.feed.topic.Name())
+		if d := s.group.expiries.bySubscription[sub]; d != nil && !now.Before(d.at) {
+			topics = append(topics, sub.subscribers.topic.Name())
 		}
 	}
 	slices.Sort(topics)
@@ -117,29 +117,29 @@ func (s *Session) expireInStream(now time.Time) int {
 		JSON:  wire.AppendUnsubscribed(nil, wire.NoID, topics, notiflux.TokenExpired),
 	})
 	if len(s.subs) == 0 {
-		s.endDelivered(&endExpired)
+		s.closeWhenDelivered(&closeExpired)
 	}
 	return len(topics)
 }
 
-// deadlines is a heap, the first one in front (container/heap).
-type deadlines []*deadline
+// expiryQueue is a heap, the first one in front (container/heap).
+type expiryQueue []*expiry
 
-func (q deadlines) Len() int           { return len(q) }
-func (q deadlines) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q expiryQueue) Len() int           { return len(q) }
+func (q expiryQueue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
 
-func (q deadlines) Swap(i, j int) {
+func (q expiryQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].index, q[j].index = i, j
 }
 
-func (q *deadlines) Push(x any) {
-	d := x.(*deadline)
+func (q *expiryQueue) Push(x any) {
+	d := x.(*expiry)
 	d.index = len(*q)
 	*q = append(*q, d)
 }
 
-func (q *deadlines) Pop() any {
+func (q *expiryQueue) Pop() any {
 	last := len(*q) - 1
 	d := (*q)[last]
 	(*q)[last] = nil

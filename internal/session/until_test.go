@@ -62,14 +62,14 @@ func TestManyEndsTakeManyTurns(t *testing.T) {
 // An event stream is told once of all its topics that end. So it is told why it ends also
 // where there is little room for what is not read.
 func TestTheEndsOfAStreamAreOneEvent(t *testing.T) {
-	var topics []session.Topic
+	var topics []session.StreamTopic
 	var names []string
 	for i := range 64 {
 		name := fmt.Sprintf("topic%02d", i)
-		topics, names = append(topics, session.Topic{Name: notiflux.Topic(name)}), append(names, `"`+name+`"`)
+		topics, names = append(topics, session.StreamTopic{Name: notiflux.Topic(name)}), append(names, `"`+name+`"`)
 	}
 	unsubscribed := `{"type":"unsubscribed","topics":[` + strings.Join(names, ",") + `],"code":"token_expired"`
-	for _, e := range []notiflux.Encoding{notiflux.Event, notiflux.Line} {
+	for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.NDJSON} {
 		synctest.Test(t, func(t *testing.T) {
 			w, b := charging(t, 10_000)
 			var clients []*client

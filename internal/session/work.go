@@ -46,7 +46,7 @@ func (s *Session) wait(workers Workers, work func(context.Context), then func(er
 			s.waiting = false
 			then(undone)
 			s.conn.Resume()
-			if s.ending != nil {
+			if s.pendingClose != nil {
 				s.conn.Dirty()
 			}
 		})

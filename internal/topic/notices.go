@@ -49,7 +49,7 @@ func (s *Topics) notify(t *Topic, whole bool, notices [][]byte) []Listener {
 	now := s.config.Now()
 	s.changeLocked(t, func() {
 		for _, data := range notices {
-			body := notiflux.Body{Data: data, JSON: true, Notice: true, Whole: whole}
+			body := notiflux.Body{Data: data, JSON: true, PresenceEvent: true, Snapshot: whole}
 			t.log.Append(notiflux.Message{Topic: t.name, Position: s.Position(t.log.Head() + 1), Time: now, Body: body})
 		}
 		t.log.Expire(now)

@@ -63,9 +63,9 @@ func (b *Budget) Release(n int) {
 // Unread bounds what clients have not read, by kind of client: no kind can use up the
 // room of another.
 type Unread struct {
-	// Strangers bounds what WebSocket clients that have shown no valid token have not
+	// Unauthenticated bounds what WebSocket clients that have shown no valid token have not
 	// read of their answers, and the pongs of all clients. It is an eighth.
-	Strangers *Budget
+	Unauthenticated *Budget
 	// Sessions bounds what other WebSocket clients and event streams have not read. It
 	// is three eighths. A caller charges what a session owns, and ends a session only
 	// if what its own commands asked for is more than [Budget.Share].
@@ -78,10 +78,10 @@ type Unread struct {
 // NewUnread returns an Unread of maxBytes in all; 0 means [DefaultBudgetBytes].
 func NewUnread(maxBytes int64) *Unread {
 	part := cmp.Or(maxBytes, DefaultBudgetBytes) / 8
-	return &Unread{Strangers: NewBudget(part), Sessions: NewBudget(3 * part), Answers: NewBudget(4 * part)}
+	return &Unread{Unauthenticated: NewBudget(part), Sessions: NewBudget(3 * part), Answers: NewBudget(4 * part)}
 }
 
 // Used returns how many bytes are taken now in all.
 func (u *Unread) Used() int64 {
-	return u.Strangers.Used() + u.Sessions.Used() + u.Answers.Used()
+	return u.Unauthenticated.Used() + u.Sessions.Used() + u.Answers.Used()
 }

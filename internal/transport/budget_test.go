@@ -9,7 +9,7 @@ import (
 // No kind of client uses up the room of another, and in all they have what was given.
 func TestUnreadHasRoomForEachKind(t *testing.T) {
 	u := transport.NewUnread(64 << 10)
-	for name, b := range map[string]*transport.Budget{"strangers": u.Strangers, "sessions": u.Sessions, "answers": u.Answers} {
+	for name, b := range map[string]*transport.Budget{"strangers": u.Unauthenticated, "sessions": u.Sessions, "answers": u.Answers} {
 		n := 0
 		for ; b.Charge(1 << 10); n++ {
 		}

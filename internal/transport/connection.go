@@ -16,11 +16,11 @@ type connection struct {
 	app  App
 
 	// Owned by the loop.
-	deadline time.Duration // of the phase, once it is not open; 0: set by the next tick
-	phase    phase
-	ended    bool   // the peer ended its sending side
-	hurried  bool   // the client has less time than StallTimeout
-	writing  source // of what Next returned last
+	deadline  time.Duration // of the phase, once it is not open; 0: set by the next tick
+	phase     phase
+	ended     bool   // the peer ended its sending side
+	willClose bool   // the client has less time than StallTimeout
+	writing   source // of what Next returned last
 }
 
 // A phase is how far a connection is on its way from open to gone. It never
@@ -69,14 +69,14 @@ func (c *connection) Remote() string { return c.sock.Remote() }
 // Arm asks for a tick, and so for [App.Tick], at that time or earlier.
 func (c *connection) Arm(at time.Duration) { c.sock.Arm(at) }
 
-// Refuses reports, in [App.Tick], whether the socket was offered bytes and takes
+// Blocked reports, in [App.Tick], whether the socket was offered bytes and takes
 // none at this moment.
-func (c *connection) Refuses() bool { return c.sock.Refuses() }
+func (c *connection) Blocked() bool { return c.sock.Blocked() }
 
-// Hurry says that the application ends the connection once everything is
+// WillClose says that the application ends the connection once everything is
 // written. From now on a client that takes nothing has the time that a close
 // frame has, and is then dropped.
-func (c *connection) Hurry() { c.hurried = true }
+func (c *connection) WillClose() { c.willClose = true }
 
 // Gone says that the socket is closed. Whatever follows the first call does
 // nothing.
@@ -108,14 +108,14 @@ func (c *connection) begin(counted wire.CloseCode) bool {
 // meanwhile is no sign that it reads.
 func (c *connection) checkStall() {
 	limit := cmp.Or(c.cfg.StallTimeout, DefaultStallTimeout)
-	if c.hurried {
+	if c.willClose {
 		limit = cmp.Or(c.cfg.CloseTimeout, DefaultCloseTimeout)
 	}
 	if limit < 0 || c.sock.Stalled() < limit {
 		return
 	}
 	c.app.Stuck()
-	if c.hurried {
+	if c.willClose {
 		c.drop()
 	}
 }

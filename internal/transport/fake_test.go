@@ -54,7 +54,7 @@ type machine interface {
 	Closing() bool
 	Dirty()
 	Resume()
-	Hurry()
+	WillClose()
 	Arm(at time.Duration)
 }
 
@@ -145,7 +145,7 @@ func (f *fake) Tick(_ time.Duration)   {}
 func (f *fake) Gone()                  { f.log("gone") }
 func (f *fake) Stuck()                 { f.log("stuck"); f.conn.Close(nil, 4202, "") }
 func (f *fake) Stalled() time.Duration { return f.stalled }
-func (f *fake) Refuses() bool          { return f.stalled > 0 }
+func (f *fake) Blocked() bool          { return f.stalled > 0 }
 func (f *fake) queue(frames ...[]byte) { f.frames = append(f.frames, frames...) }
 
 func (f *fake) Drop() {

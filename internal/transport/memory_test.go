@@ -33,7 +33,7 @@ func (null) Tick(time.Duration)     {}
 func (null) Gone()                  {}
 func (null) Stuck()                 {}
 func (null) Stalled() time.Duration { return 0 }
-func (null) Refuses() bool          { return false }
+func (null) Blocked() bool          { return false }
 func (null) Remote() string         { return "" }
 
 func dialNull(cfg *transport.Config) *transport.WebSocket {

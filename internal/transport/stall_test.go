@@ -36,7 +36,7 @@ func TestAClientThatTakesNothingEnds(t *testing.T) {
 
 			f = open(&transport.Config{Stats: stats})
 			f.stalled = transport.DefaultCloseTimeout - 1
-			f.conn.Hurry()
+			f.conn.WillClose()
 			f.conn.Tick(0)
 			equal(t, "events in a hurry, before its time", strings.Join(f.events, " "), "")
 			f.stalled++

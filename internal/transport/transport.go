@@ -52,9 +52,9 @@ type Socket interface {
 	// for it. Time in which the loop was late does not count.
 	Stalled() time.Duration
 
-	// Refuses reports, in a Tick, whether the socket was offered bytes and takes
+	// Blocked reports, in a Tick, whether the socket was offered bytes and takes
 	// none at this moment.
-	Refuses() bool
+	Blocked() bool
 
 	// Post has f called on the loop, in the next turn, unless the socket is closed
 	// by then; if f panics, that ends the connection. It reports whether the loop

@@ -42,8 +42,8 @@ func AppendWelcome(dst []byte, w Welcome) []byte {
 	return append(dst, "}}"...)
 }
 
-// A Beginning says from where on a topic is delivered.
-type Beginning struct {
+// A SubscribedTopic says from where on a topic is delivered.
+type SubscribedTopic struct {
 	Topic     notiflux.Topic
 	Position  notiflux.Position // everything after it is delivered
 	Recovered bool              // nothing is missing after what the client had
@@ -52,9 +52,9 @@ type Beginning struct {
 
 // AppendSubscribed appends the answer to a subscription: the topics that are
 // delivered from now on, and those that are not, each in the order given.
-func AppendSubscribed(dst []byte, id ID, topics []Beginning, refused []RefusedTopic) []byte {
+func AppendSubscribed(dst []byte, id ID, topics []SubscribedTopic, refused []RefusedTopic) []byte {
 	dst = appendType(dst, "subscribed", id)
-	dst = appendBeginnings(dst, topics)
+	dst = appendSubscribedTopics(dst, topics)
 	if len(refused) > 0 {
 		dst = append(dst, `,"refused":{`...)
 		for i, r := range refused {
@@ -71,13 +71,13 @@ func AppendSubscribed(dst []byte, id ID, topics []Beginning, refused []RefusedTo
 }
 
 // AppendHello appends the object that an event stream begins with.
-func AppendHello(dst []byte, connection string, topics []Beginning) []byte {
+func AppendHello(dst []byte, connection string, topics []SubscribedTopic) []byte {
 	dst = append(dst, `{"type":"hello","connection":`...)
 	dst = appendString(dst, connection)
-	return append(appendBeginnings(dst, topics), '}')
+	return append(appendSubscribedTopics(dst, topics), '}')
 }
 
-func appendBeginnings(dst []byte, topics []Beginning) []byte {
+func appendSubscribedTopics(dst []byte, topics []SubscribedTopic) []byte {
 	dst = append(dst, `,"topics":{`...)
 	for i, b := range topics {
 		dst = appendString(appendComma(dst, i), string(b.Topic))
@@ -110,7 +110,7 @@ func AppendUnsubscribed(dst []byte, id ID, topics []notiflux.Topic, code notiflu
 // AppendBroadcasted appends the answer to a broadcast that was taken.
 func AppendBroadcasted(dst []byte, id ID, topic notiflux.Topic, position notiflux.Position) []byte {
 	dst = appendType(dst, "broadcasted", id)
-	return append(appendPlace(dst, topic, position), '}')
+	return append(appendTopicPosition(dst, topic, position), '}')
 }
 
 // AppendPublished appends what an HTTP answer says of a message that was ordered.
@@ -142,30 +142,30 @@ func AppendAuthenticated(dst []byte, id ID, expires time.Time) []byte {
 	return append(appendInt(dst, `,"expires":`, expires.Unix()), '}')
 }
 
-// AppendHistoryHead appends what comes before the messages in the answer to a
+// AppendHistoryStart appends what comes before the messages in the answer to a
 // command of [History].
-func AppendHistoryHead(dst []byte, id ID, topic notiflux.Topic) []byte {
+func AppendHistoryStart(dst []byte, id ID, topic notiflux.Topic) []byte {
 	dst = appendType(dst, "history", id)
 	dst = append(dst, `,"topic":`...)
 	dst = append(appendString(dst, string(topic)), ',')
-	return append(dst, messagesHead...)
+	return append(dst, messagesStart...)
 }
 
-// AppendHistoryBodyHead appends what comes before the messages in the body of an
+// AppendHistoryBodyStart appends what comes before the messages in the body of an
 // HTTP answer that holds a part of a history.
-func AppendHistoryBodyHead(dst []byte) []byte {
-	return append(append(dst, '{'), messagesHead...)
+func AppendHistoryBodyStart(dst []byte) []byte {
+	return append(append(dst, '{'), messagesStart...)
 }
 
-// A PageEnd is what a part of a history ends with, behind its messages.
-type PageEnd struct {
+// A HistoryEnd is what a part of a history ends with, behind its messages.
+type HistoryEnd struct {
 	Position  notiflux.Position // where to go on reading, or to subscribe from
 	Recovered bool              // nothing is missing between what was asked for and the messages
 	More      bool              // there are messages after Position
 }
 
-// AppendPageEnd appends what comes after the messages of a part of a history.
-func AppendPageEnd(dst []byte, p PageEnd) []byte {
+// AppendHistoryEnd appends what comes after the messages of a part of a history.
+func AppendHistoryEnd(dst []byte, p HistoryEnd) []byte {
 	dst = append(dst, `],"position":`...)
 	dst = appendPosition(dst, p.Position)
 	dst = append(dst, `,"recovered":`...)
@@ -174,14 +174,14 @@ func AppendPageEnd(dst []byte, p PageEnd) []byte {
 	return append(strconv.AppendBool(dst, p.More), '}')
 }
 
-// AppendPollHead appends what comes before the messages in the body of an HTTP
+// AppendPollStart appends what comes before the messages in the body of an HTTP
 // answer to a poll: the cursor behind them, and whether nothing is missing before
 // them.
-func AppendPollHead(dst, cursor []byte, recovered bool) []byte {
+func AppendPollStart(dst, cursor []byte, recovered bool) []byte {
 	dst = append(append(dst, `{"cursor":"`...), cursor...)
 	dst = append(dst, `","recovered":`...)
 	dst = append(strconv.AppendBool(dst, recovered), ',')
-	return append(dst, messagesHead...)
+	return append(dst, messagesStart...)
 }
 
 // AppendPollEnd appends what comes after the messages of an answer to a poll: whether
@@ -191,7 +191,7 @@ func AppendPollEnd(dst []byte, more bool) []byte {
 	return append(strconv.AppendBool(dst, more), '}')
 }
 
-const messagesHead = `"messages":[`
+const messagesStart = `"messages":[`
 
 // AppendPong appends the answer to a command of [Ping].
 func AppendPong(dst []byte, id ID) []byte {
@@ -206,7 +206,7 @@ func AppendError(dst []byte, id ID, err *notiflux.Error) []byte {
 	dst = append(dst, `,"message":`...)
 	dst = appendString(dst, err.Detail)
 	dst = append(dst, `,"retry":`...)
-	return append(strconv.AppendBool(dst, RefusalOf(err.Code).Retry), '}')
+	return append(strconv.AppendBool(dst, ErrorResponseOf(err.Code).Retry), '}')
 }
 
 // AppendSkipped appends the news that a client that wants the latest messages
@@ -223,7 +223,7 @@ func AppendSkipped(dst []byte, topic notiflux.Topic, from, to notiflux.Position)
 // AppendGap appends the news that messages were lost, and where it goes on.
 func AppendGap(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
 	dst = append(dst, `{"type":"gap"`...)
-	return append(appendPlace(dst, topic, position), '}')
+	return append(appendTopicPosition(dst, topic, position), '}')
 }
 
 // AppendBye appends the last words to a connection: why it ends, and after how
@@ -244,7 +244,7 @@ func appendType(dst []byte, name string, id ID) []byte {
 	return dst
 }
 
-func appendPlace(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
+func appendTopicPosition(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
 	dst = append(dst, `,"topic":`...)
 	dst = appendString(dst, string(topic))
 	dst = append(dst, `,"position":`...)

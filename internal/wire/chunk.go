@@ -20,21 +20,21 @@ const (
 	lastChunk    = "0\r\n\r\n"
 )
 
-// Kept returns the encoding that a log keeps for clients of encoding e: streams
-// without chunks have no frames of their own. [Sent] returns what such a client gets.
-func Kept(e notiflux.Encoding) notiflux.Encoding {
+// CachedEncoding returns the encoding that a log keeps for clients of encoding e: streams
+// without chunks have no frames of their own. [FrameFor] returns what such a client gets.
+func CachedEncoding(e notiflux.Encoding) notiflux.Encoding {
 	switch e {
-	case notiflux.Event:
-		return notiflux.EventChunk
-	case notiflux.Line:
-		return notiflux.LineChunk
+	case notiflux.SSE:
+		return notiflux.SSEChunk
+	case notiflux.NDJSON:
+		return notiflux.NDJSONChunk
 	}
 	return e
 }
 
-// Sent returns what a client of encoding e is sent of a frame in encoding [Kept](e).
+// FrameFor returns what a client of encoding e is sent of a frame in encoding [CachedEncoding](e).
 // It is the frame or a part of it, and not a copy.
-func Sent(frame []byte, e notiflux.Encoding) []byte {
+func FrameFor(frame []byte, e notiflux.Encoding) []byte {
 	if e < notiflux.Encodings {
 		return frame
 	}
@@ -52,15 +52,15 @@ func LastChunk(e notiflux.Encoding) string {
 }
 
 func isChunk(e notiflux.Encoding) bool {
-	return e == notiflux.EventChunk || e == notiflux.LineChunk
+	return e == notiflux.SSEChunk || e == notiflux.NDJSONChunk
 }
 
 // dataOf returns the encoding of what is in the chunks of e.
 func dataOf(e notiflux.Encoding) notiflux.Encoding {
-	if e == notiflux.EventChunk {
-		return notiflux.Event
+	if e == notiflux.SSEChunk {
+		return notiflux.SSE
 	}
-	return notiflux.Line
+	return notiflux.NDJSON
 }
 
 // openChunk appends room for the header of a chunk. The data follows, then closeChunk.

@@ -27,7 +27,7 @@ func streamed(e notiflux.Encoding) (all [][]byte) {
 
 // A body in chunks is that without them, and each chunk holds one event or line.
 func TestChunksAreReadByOthers(t *testing.T) {
-	for chunked, e := range map[notiflux.Encoding]notiflux.Encoding{notiflux.EventChunk: notiflux.Event, notiflux.LineChunk: notiflux.Line} {
+	for chunked, e := range map[notiflux.Encoding]notiflux.Encoding{notiflux.SSEChunk: notiflux.SSE, notiflux.NDJSONChunk: notiflux.NDJSON} {
 		want, chunks := streamed(e), streamed(chunked)
 		for i, chunk := range chunks {
 			if head := fmt.Sprintf("%08x\r\n", len(want[i])); string(chunk) != head+string(want[i])+"\r\n" {

@@ -10,14 +10,14 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// MaxCursorBytes is the length of the longest cursor that is read. Places of 64 topics
+// MaxStreamCursorBytes is the length of the longest cursor that is read. Places of 64 topics
 // always fit.
-const MaxCursorBytes = 2048
+const MaxStreamCursorBytes = 2048
 
-// maxCursorRoom is how many bytes a cursor of 64 topics has before base64.
-const maxCursorRoom = 2 + 64 + 64*(8+binary.MaxVarintLen64)
+// maxRawCursorBytes is how many bytes a cursor of 64 topics has before base64.
+const maxRawCursorBytes = 2 + 64 + 64*(8+binary.MaxVarintLen64)
 
-// A Cursor says how far a client stands in a set of topics of one epoch, as a
+// A StreamCursor says how far a client stands in a set of topics of one epoch, as a
 // short text that it keeps and sends back: base64url without padding of
 //
 //	1 byte    128 + version, which is 2
@@ -30,15 +30,15 @@ const maxCursorRoom = 2 + 64 + 64*(8+binary.MaxVarintLen64)
 // Version 1 is read for ever, and not written any more. It begins with the length of
 // the epoch, 1 to 64, and has 4 bytes for a topic: FNV-1a of its name. There can be
 // 64 versions: first bytes from 192 on are malformed.
-type Cursor struct {
+type StreamCursor struct {
 	version byte
 	unknown bool // a version that this server cannot read
 	epoch   string
-	places  []CursorPlace
+	offsets []CursorOffset
 }
 
-// A CursorPlace is how far a client stands in one topic.
-type CursorPlace struct {
+// A CursorOffset is how far a client stands in one topic.
+type CursorOffset struct {
 	Hash   uint64 // TopicHash
 	Offset uint64
 }
@@ -68,20 +68,20 @@ func topicHash1(topic notiflux.Topic) uint64 {
 	return uint64(h.Sum32())
 }
 
-// AppendCursor appends the cursor of places, in the order given: that of their
+// AppendStreamCursor appends the cursor of places, in the order given: that of their
 // topics' names, byte by byte. It allocates nothing besides dst.
-func AppendCursor(dst []byte, epoch string, places []CursorPlace) []byte {
-	return appendCursor(dst, cursorVersion, epoch, places)
+func AppendStreamCursor(dst []byte, epoch string, offsets []CursorOffset) []byte {
+	return appendStreamCursor(dst, cursorVersion, epoch, offsets)
 }
 
-func appendCursor(dst []byte, version byte, epoch string, places []CursorPlace) []byte {
-	var room [maxCursorRoom]byte
+func appendStreamCursor(dst []byte, version byte, epoch string, offsets []CursorOffset) []byte {
+	var room [maxRawCursorBytes]byte
 	b := room[:0]
 	if version > 1 {
 		b = append(b, versionMark|version)
 	}
 	b = append(append(b, byte(len(epoch))), epoch...)
-	for _, p := range places {
+	for _, p := range offsets {
 		if version == 1 {
 			b = binary.BigEndian.AppendUint32(b, uint32(p.Hash))
 		} else {
@@ -92,19 +92,19 @@ func appendCursor(dst []byte, version byte, epoch string, places []CursorPlace) 
 	return base64.RawURLEncoding.AppendEncode(dst, b)
 }
 
-// ParseCursor returns the Cursor that s stands for. It accepts what [AppendCursor]
+// ParseStreamCursor returns the Cursor that s stands for. It accepts what [AppendStreamCursor]
 // writes or wrote in version 1, and cursors of other versions, which have no place
-// that is covered. Anything else, and what is longer than MaxCursorBytes, is a
+// that is covered. Anything else, and what is longer than MaxStreamCursorBytes, is a
 // [notiflux.Error] with [notiflux.Malformed].
-func ParseCursor(s string) (Cursor, error) {
-	if len(s) > MaxCursorBytes {
-		return Cursor{}, notiflux.Errorf(notiflux.Malformed, "the cursor has %d bytes, and the limit is %d", len(s), MaxCursorBytes)
+func ParseStreamCursor(s string) (StreamCursor, error) {
+	if len(s) > MaxStreamCursorBytes {
+		return StreamCursor{}, notiflux.Errorf(notiflux.Malformed, "the cursor has %d bytes, and the limit is %d", len(s), MaxStreamCursorBytes)
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil || len(b) == 0 {
-		return Cursor{}, errMalformedCursor()
+		return StreamCursor{}, errMalformedCursor()
 	}
-	c := Cursor{version: 1}
+	c := StreamCursor{version: 1}
 	if b[0]&versionBits == versionMark {
 		c.version = b[0] &^ versionBits
 		if c.version != cursorVersion {
@@ -112,16 +112,16 @@ func ParseCursor(s string) (Cursor, error) {
 		}
 		b = b[1:]
 	}
-	if !c.parse(b) || string(appendCursor(nil, c.version, c.epoch, c.places)) != s {
+	if !c.parse(b) || string(appendStreamCursor(nil, c.version, c.epoch, c.offsets)) != s {
 		// The comparison tells newlines, bits behind the end, and varints longer than
 		// need be.
-		return Cursor{}, errMalformedCursor()
+		return StreamCursor{}, errMalformedCursor()
 	}
 	return c, nil
 }
 
 // parse takes the epoch and the places from b, and reports whether they are all of it.
-func (c *Cursor) parse(b []byte) bool {
+func (c *StreamCursor) parse(b []byte) bool {
 	if len(b) == 0 || len(b) < 1+int(b[0]) {
 		return false
 	}
@@ -146,18 +146,18 @@ func (c *Cursor) parse(b []byte) bool {
 		if n <= 0 {
 			return false
 		}
-		c.places = append(c.places, CursorPlace{hash, offset})
+		c.offsets = append(c.offsets, CursorOffset{hash, offset})
 		b = b[hashBytes+n:]
 	}
 	return true
 }
 
 // parseUnknown returns the cursor of a version that another server wrote.
-func parseUnknown(s string, b []byte) (Cursor, error) {
+func parseUnknown(s string, b []byte) (StreamCursor, error) {
 	if base64.RawURLEncoding.EncodeToString(b) != s {
-		return Cursor{}, errMalformedCursor()
+		return StreamCursor{}, errMalformedCursor()
 	}
-	return Cursor{unknown: true}, nil
+	return StreamCursor{unknown: true}, nil
 }
 
 func errMalformedCursor() error {
@@ -168,7 +168,7 @@ func errMalformedCursor() error {
 // be told, the position is of an epoch that no server has: it is never covered, and
 // the client is told. That is so for each topic of an unknown version, and where two
 // topics of the cursor share the hash.
-func (c Cursor) Since(topic notiflux.Topic) (since notiflux.Position, there bool) {
+func (c StreamCursor) Since(topic notiflux.Topic) (since notiflux.Position, there bool) {
 	if c.unknown {
 		return neverCovered, true
 	}
@@ -177,7 +177,7 @@ func (c Cursor) Since(topic notiflux.Topic) (since notiflux.Position, there bool
 		hashOf = topicHash1
 	}
 	hash := hashOf(topic)
-	for _, p := range c.places {
+	for _, p := range c.offsets {
 		if p.Hash != hash {
 			continue
 		}
@@ -189,11 +189,11 @@ func (c Cursor) Since(topic notiflux.Topic) (since notiflux.Position, there bool
 	return since, there
 }
 
-// Start returns where a topic is to go on, on a server whose positions have epoch:
+// ResumeFrom returns where a topic is to go on, on a server whose positions have epoch:
 // where [Cursor.Since] says. A topic that the cursor does not have begins there, with
 // the zero position, unless the cursor is of another epoch: such a cursor covers no
 // topic at all.
-func (c Cursor) Start(topic notiflux.Topic, epoch string) notiflux.Position {
+func (c StreamCursor) ResumeFrom(topic notiflux.Topic, epoch string) notiflux.Position {
 	since, there := c.Since(topic)
 	if !there && c.epoch != epoch {
 		return neverCovered

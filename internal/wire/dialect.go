@@ -12,20 +12,20 @@ import (
 
 // What is around a cursor at the end of an event and of a line.
 const (
-	eventCursor    = "\nid: "
-	eventCursorEnd = "\n\n"
-	lineCursor     = `,"cursor":"`
-	lineCursorEnd  = "\"}\n"
+	sseCursor       = "\nid: "
+	sseCursorEnd    = "\n\n"
+	ndjsonCursor    = `,"cursor":"`
+	ndjsonCursorEnd = "\"}\n"
 )
 
 // appendOwnCursor appends the cursor of a client that has the topic of m only
 // and was given m.
 func (n *Encoder) appendOwnCursor(dst []byte, m *notiflux.Message) []byte {
-	places := [1]CursorPlace{{n.Hash, m.Position.Offset}}
+	places := [1]CursorOffset{{n.Hash, m.Position.Offset}}
 	if n.Hash == 0 {
 		places[0].Hash = TopicHash(m.Topic)
 	}
-	return AppendCursor(dst, m.Position.Epoch, places[:])
+	return AppendStreamCursor(dst, m.Position.Epoch, places[:])
 }
 
 // WithoutCursor returns what comes before the cursor in a frame that
@@ -38,10 +38,10 @@ func (n *Encoder) appendOwnCursor(dst []byte, m *notiflux.Message) []byte {
 // and an event has no newline inside its data, since JSON writes them as \n.
 func WithoutCursor(frame []byte, e notiflux.Encoding) []byte {
 	switch e {
-	case notiflux.Event, notiflux.EventChunk:
-		return frame[:bytes.LastIndex(frame, []byte(eventCursor))]
-	case notiflux.Line, notiflux.LineChunk:
-		return frame[:bytes.LastIndex(frame, []byte(lineCursor))]
+	case notiflux.SSE, notiflux.SSEChunk:
+		return frame[:bytes.LastIndex(frame, []byte(sseCursor))]
+	case notiflux.NDJSON, notiflux.NDJSONChunk:
+		return frame[:bytes.LastIndex(frame, []byte(ndjsonCursor))]
 	}
 	panic("wire: no cursor in encoding " + strconv.Itoa(int(e)))
 }
@@ -49,9 +49,9 @@ func WithoutCursor(frame []byte, e notiflux.Encoding) []byte {
 // AppendWithCursor appends what [WithoutCursor] returned, with another cursor. The
 // header of a chunk then says the new size.
 func AppendWithCursor(dst, frame []byte, e notiflux.Encoding, cursor []byte) []byte {
-	before, after := eventCursor, eventCursorEnd
-	if e == notiflux.Line || e == notiflux.LineChunk {
-		before, after = lineCursor, lineCursorEnd
+	before, after := sseCursor, sseCursorEnd
+	if e == notiflux.NDJSON || e == notiflux.NDJSONChunk {
+		before, after = ndjsonCursor, ndjsonCursorEnd
 	}
 	at := len(dst)
 	dst = append(append(dst, frame...), before...)
@@ -76,11 +76,11 @@ type Object struct {
 // cursor as its last member. Clients of the text protocol get no objects.
 func AppendObject(dst []byte, e notiflux.Encoding, o Object) []byte {
 	switch e {
-	case notiflux.EventChunk, notiflux.LineChunk:
+	case notiflux.SSEChunk, notiflux.NDJSONChunk:
 		return closeChunk(AppendObject(openChunk(dst), dataOf(e), o), len(dst))
 	case notiflux.JSON, notiflux.JSONDeflated:
 		return AppendFrame(dst, ws.OpText, o.JSON)
-	case notiflux.Event:
+	case notiflux.SSE:
 		if o.Retry > 0 {
 			dst = append(dst, "retry: "...)
 			dst = append(strconv.AppendInt(dst, o.Retry.Milliseconds(), 10), '\n')
@@ -91,7 +91,7 @@ func AppendObject(dst []byte, e notiflux.Encoding, o Object) []byte {
 			return AppendWithCursor(dst, nil, e, o.Cursor)
 		}
 		return append(dst, "\n\n"...)
-	case notiflux.Line:
+	case notiflux.NDJSON:
 		if o.Cursor != nil {
 			return AppendWithCursor(dst, o.JSON[:len(o.JSON)-1], e, o.Cursor)
 		}
@@ -104,11 +104,11 @@ func AppendObject(dst []byte, e notiflux.Encoding, o Object) []byte {
 // a comment, or a line of type ping.
 func Heartbeat(e notiflux.Encoding) string {
 	switch e {
-	case notiflux.Event:
+	case notiflux.SSE:
 		return ":\n\n"
-	case notiflux.Line:
+	case notiflux.NDJSON:
 		return "{\"type\":\"ping\"}\n"
-	case notiflux.EventChunk, notiflux.LineChunk:
+	case notiflux.SSEChunk, notiflux.NDJSONChunk:
 		return string(closeChunk(append(openChunk(nil), Heartbeat(dataOf(e))...), 0))
 	}
 	panic("wire: no heartbeat in encoding " + strconv.Itoa(int(e)))

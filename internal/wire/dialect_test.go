@@ -68,22 +68,22 @@ func FuzzEvent(f *testing.F) {
 		for _, b := range []notiflux.Body{{Data: []byte(body)}, {Data: quoted, JSON: true}} {
 			m := &notiflux.Message{Topic: notiflux.Topic(topic), Position: notiflux.Position{Epoch: "E", Offset: 1}, Time: time.UnixMilli(5), Body: b}
 			var n wire.Encoder
-			frame := n.Encode(m, notiflux.Event)
+			frame := n.Encode(m, notiflux.SSE)
 			events := readEvents(string(frame))
 			if len(events) != 1 || events[0].Event != "message" {
 				t.Fatalf("%q is read as %+v, want one message", frame, events)
 			}
-			cursor := wire.AppendCursor(nil, "E", []wire.CursorPlace{{Hash: wire.TopicHash(m.Topic), Offset: 1}})
+			cursor := wire.AppendStreamCursor(nil, "E", []wire.CursorOffset{{Hash: wire.TopicHash(m.Topic), Offset: 1}})
 			checkMessage(t, events[0].Data, topic, body)
 			if events[0].ID != string(cursor) {
 				t.Errorf("%q has the id %q, want %q", frame, events[0].ID, cursor)
 			}
-			line := n.Encode(m, notiflux.Line)
+			line := n.Encode(m, notiflux.NDJSON)
 			if bytes.IndexByte(line, '\n') != len(line)-1 {
 				t.Fatalf("%q is not one line", line)
 			}
 			checkMessage(t, string(line), topic, body)
-			for _, e := range []notiflux.Encoding{notiflux.Event, notiflux.Line} {
+			for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.NDJSON} {
 				whole := n.Encode(m, e)
 				if again := wire.AppendWithCursor(nil, wire.WithoutCursor(whole, e), e, cursor); !bytes.Equal(again, whole) {
 					t.Errorf("with its own cursor, %q became %q", whole, again)
@@ -104,11 +104,11 @@ func checkMessage(t *testing.T, text, topic, body string) {
 func TestCursorIsReplaced(t *testing.T) {
 	gap := wire.AppendGap(nil, "a", notiflux.Position{Epoch: "E", Offset: 60})
 	for e, want := range map[notiflux.Encoding]string{
-		notiflux.Event: "event: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n",
-		notiflux.Line:  "{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n",
+		notiflux.SSE:    "event: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n",
+		notiflux.NDJSON: "{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n",
 
-		notiflux.EventChunk: "00000047\r\nevent: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n\r\n",
-		notiflux.LineChunk:  "0000003c\r\n{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n\r\n",
+		notiflux.SSEChunk:    "00000047\r\nevent: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n\r\n",
+		notiflux.NDJSONChunk: "0000003c\r\n{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n\r\n",
 	} {
 		frame := wire.AppendObject([]byte("before"), e, wire.Object{JSON: gap, Event: "gap", Cursor: []byte("older")})[len("before"):]
 		if got := string(wire.AppendWithCursor([]byte("before"), wire.WithoutCursor(frame, e), e, []byte("new"))); got != "before"+want {
@@ -128,7 +128,7 @@ func TestObjectsAreTextFrames(t *testing.T) {
 
 func TestReplacingACursorAllocatesNothing(t *testing.T) {
 	m := &notiflux.Message{Topic: "topic", Body: notiflux.Body{Data: bytes.Repeat([]byte("x"), 1000)}}
-	for _, e := range []notiflux.Encoding{notiflux.Event, notiflux.EventChunk, notiflux.Line, notiflux.LineChunk} {
+	for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.SSEChunk, notiflux.NDJSON, notiflux.NDJSONChunk} {
 		frame := new(wire.Encoder).Encode(m, e)
 		dst := make([]byte, 0, 2000)
 		if got := testing.AllocsPerRun(100, func() { wire.AppendWithCursor(dst, wire.WithoutCursor(frame, e), e, []byte("cursor")) }); got > 0 {
@@ -138,7 +138,7 @@ func TestReplacingACursorAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkReplaceCursor(b *testing.B) {
-	for e, name := range map[notiflux.Encoding]string{notiflux.Event: "event", notiflux.EventChunk: "event-chunk", notiflux.Line: "line"} {
+	for e, name := range map[notiflux.Encoding]string{notiflux.SSE: "event", notiflux.SSEChunk: "event-chunk", notiflux.NDJSON: "line"} {
 		for _, size := range []int{100, 10_000} {
 			b.Run(fmt.Sprintf("%s/size=%d", name, size), func(b *testing.B) {
 				m := &notiflux.Message{Topic: "topic", Body: notiflux.Body{Data: bytes.Repeat([]byte("x"), size)}}

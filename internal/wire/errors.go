@@ -6,20 +6,20 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// A Refusal says how an error is told to clients: the row of its code in the
+// A ErrorResponse says how an error is told to clients: the row of its code in the
 // error table of docs/protocol.md.
-type Refusal struct {
-	Status    int    // of an HTTP answer
-	Challenge string // the error of a WWW-Authenticate: Bearer header (RFC 6750 section 3.1); empty: no such header
-	RetryIn   int    // seconds, of a Retry-After header; 0: no such header
-	Retry     bool   // the same request may succeed later
+type ErrorResponse struct {
+	Status     int    // of an HTTP answer
+	Challenge  string // the error of a WWW-Authenticate: Bearer header (RFC 6750 section 3.1); empty: no such header
+	RetryAfter int    // seconds, of a Retry-After header; 0: no such header
+	Retry      bool   // the same request may succeed later
 }
 
-// retryIn is how long publishers and clients are asked to stay away, in
+// retryAfterSeconds is how long publishers and clients are asked to stay away, in
 // seconds: long enough for a restart, short enough for a person to wait.
-const retryIn = 2
+const retryAfterSeconds = 2
 
-var refusals = map[notiflux.Code]Refusal{
+var errorResponses = map[notiflux.Code]ErrorResponse{
 	notiflux.Malformed:            {Status: 400},
 	notiflux.TopicInvalid:         {Status: 400},
 	notiflux.TokenMissing:         {Status: 401, Challenge: "invalid_request"},
@@ -36,22 +36,22 @@ var refusals = map[notiflux.Code]Refusal{
 	notiflux.UnsupportedMediaType: {Status: 415},
 	notiflux.UpgradeRequired:      {Status: 426},
 	notiflux.Idle:                 {Status: 408},
-	notiflux.TooMany:              {Status: 429, RetryIn: retryIn, Retry: true},
+	notiflux.TooMany:              {Status: 429, RetryAfter: retryAfterSeconds, Retry: true},
 	notiflux.Internal:             {Status: 500, Retry: true},
-	notiflux.OverCapacity:         {Status: 503, RetryIn: retryIn, Retry: true},
-	notiflux.OutcomeUnknown:       {Status: 503, RetryIn: retryIn, Retry: true},
-	notiflux.Unavailable:          {Status: 503, RetryIn: retryIn, Retry: true},
-	notiflux.Draining:             {Status: 503, RetryIn: retryIn, Retry: true},
+	notiflux.OverCapacity:         {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
+	notiflux.OutcomeUnknown:       {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
+	notiflux.Unavailable:          {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
+	notiflux.Draining:             {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
 	notiflux.TooSlow:              {Status: 503, Retry: true}, // At once: what was not read yet can be resumed.
 }
 
-// RefusalOf returns the row of code; of a code that is not in the table, the
+// ErrorResponseOf returns the row of code; of a code that is not in the table, the
 // row of [notiflux.Internal].
-func RefusalOf(code notiflux.Code) Refusal {
-	if r, ok := refusals[code]; ok {
+func ErrorResponseOf(code notiflux.Code) ErrorResponse {
+	if r, ok := errorResponses[code]; ok {
 		return r
 	}
-	return refusals[notiflux.Internal]
+	return errorResponses[notiflux.Internal]
 }
 
 // LogLevel returns the level at which a refusal is logged. A client's mistake is for

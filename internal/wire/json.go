@@ -45,7 +45,7 @@ type JSONCommand struct {
 
 	Body     notiflux.Body                        // of Broadcast
 	Key      string                               // of Broadcast; empty: none
-	Silent   bool                                 // of Broadcast: the connection itself does not get the message
+	NoEcho   bool                                 // of Broadcast: the connection itself does not get the message
 	Since    map[notiflux.Topic]notiflux.Position // of Subscribe and History: where to go on, for those of Topics or Topic that have such a place
 	Last     int                                  // of Subscribe: how many earlier messages are wanted, at most 1,000
 	Latest   bool                                 // of Subscribe: messages may be skipped when the client is behind
@@ -253,7 +253,7 @@ func (p *commandParser) broadcast() (err error) {
 	if err != nil {
 		return err
 	}
-	c.Silent = !echo
+	c.NoEcho = !echo
 	if err := p.topic(); err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ const keepScratchBytes = 256 << 10
 // streams carry the cursor of a client that has this one topic; [WithoutCursor]
 // serves the others.
 func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
-	if kept := Kept(e); kept != e {
-		return Sent(n.Encode(m, kept), e)
+	if kept := CachedEncoding(e); kept != e {
+		return FrameFor(n.Encode(m, kept), e)
 	}
 	switch e {
 	case notiflux.Text:
@@ -50,16 +50,16 @@ func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 	case notiflux.JSONDeflated:
 		b = AppendMessage(b, m)
 		return n.deflater.AppendFrame(nil, ws.OpText, b)
-	case notiflux.EventChunk:
+	case notiflux.SSEChunk:
 		b = append(openChunk(b), "event: message\ndata: "...)
 		b = AppendMessage(b, m)
-		b = n.appendOwnCursor(append(b, eventCursor...), m)
-		b = closeChunk(append(b, eventCursorEnd...), 0)
+		b = n.appendOwnCursor(append(b, sseCursor...), m)
+		b = closeChunk(append(b, sseCursorEnd...), 0)
 		return bytes.Clone(b)
-	case notiflux.LineChunk:
+	case notiflux.NDJSONChunk:
 		b = appendOpenMessage(openChunk(b), m)
-		b = n.appendOwnCursor(append(b, lineCursor...), m)
-		b = closeChunk(append(b, lineCursorEnd...), 0)
+		b = n.appendOwnCursor(append(b, ndjsonCursor...), m)
+		b = closeChunk(append(b, ndjsonCursorEnd...), 0)
 		return bytes.Clone(b)
 	}
 	panic("wire: unknown encoding " + strconv.Itoa(int(e)))
@@ -68,7 +68,7 @@ func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 // AppendMessage appends the object that a message is in all dialects but the
 // text protocol. A notice is one already; only sessions of the JSON protocol get it.
 func AppendMessage(dst []byte, m *notiflux.Message) []byte {
-	if m.Body.Notice {
+	if m.Body.PresenceEvent {
 		return append(dst, m.Body.Data...)
 	}
 	return append(appendOpenMessage(dst, m), '}')

@@ -45,7 +45,7 @@ func TestEncode(t *testing.T) {
 	} {
 		m := &notiflux.Message{Topic: "a b", Position: notiflux.Position{Epoch: "E", Offset: 300}, Time: time.UnixMilli(1790000000000), Body: body}
 		want := object(t, m)
-		cursor := string(wire.AppendCursor(nil, "E", []wire.CursorPlace{{Hash: wire.TopicHash("a b"), Offset: 300}}))
+		cursor := string(wire.AppendStreamCursor(nil, "E", []wire.CursorOffset{{Hash: wire.TopicHash("a b"), Offset: 300}}))
 		var n wire.Encoder
 		for range 2 { // The second time in memory that was used before.
 			if got, deflated := open(t, n.Encode(m, notiflux.JSON)); string(got) != want || deflated {
@@ -54,10 +54,10 @@ func TestEncode(t *testing.T) {
 			if got, deflated := open(t, n.Encode(m, notiflux.JSONDeflated)); string(got) != want || deflated != (len(want) > 1000) {
 				t.Errorf("JSONDeflated: %.200q, want %.200q", got, want)
 			}
-			if got, want := string(n.Encode(m, notiflux.Event)), "event: message\ndata: "+want+"\nid: "+cursor+"\n\n"; got != want {
+			if got, want := string(n.Encode(m, notiflux.SSE)), "event: message\ndata: "+want+"\nid: "+cursor+"\n\n"; got != want {
 				t.Errorf("Event: %.200q, want %.200q", got, want)
 			}
-			if got, want := string(n.Encode(m, notiflux.Line)), strings.TrimSuffix(want, "}")+`,"cursor":"`+cursor+"\"}\n"; got != want {
+			if got, want := string(n.Encode(m, notiflux.NDJSON)), strings.TrimSuffix(want, "}")+`,"cursor":"`+cursor+"\"}\n"; got != want {
 				t.Errorf("Line: %.200q, want %.200q", got, want)
 			}
 		}

@@ -5,15 +5,15 @@ import "github.com/ikornaselur/notiflux"
 // AppendJoin appends the news that members joined a topic: one as `member`, several
 // as `members`.
 func AppendJoin(dst []byte, topic notiflux.Topic, members []notiflux.Member) []byte {
-	return appendMove(dst, "join", topic, members)
+	return appendPresenceChange(dst, "join", topic, members)
 }
 
 // AppendLeave appends the news that members left a topic, likewise.
 func AppendLeave(dst []byte, topic notiflux.Topic, members []notiflux.Member) []byte {
-	return appendMove(dst, "leave", topic, members)
+	return appendPresenceChange(dst, "leave", topic, members)
 }
 
-func appendMove(dst []byte, name string, topic notiflux.Topic, members []notiflux.Member) []byte {
+func appendPresenceChange(dst []byte, name string, topic notiflux.Topic, members []notiflux.Member) []byte {
 	dst = appendType(dst, name, NoID)
 	dst = append(dst, `,"topic":`...)
 	dst = appendString(dst, string(topic))
@@ -39,21 +39,21 @@ func AppendPresence(dst []byte, id ID, p Presence) []byte {
 	return append(appendPresence(append(dst, ','), p), '}')
 }
 
-// AppendPresenceHead appends what comes before the members in the answer to a command
+// AppendPresenceStart appends what comes before the members in the answer to a command
 // of [Members]. [PresenceEnd] comes after them.
-func AppendPresenceHead(dst []byte, id ID, p Presence) []byte {
+func AppendPresenceStart(dst []byte, id ID, p Presence) []byte {
 	dst = append(appendType(dst, "presence", id), ',')
-	return append(appendPresenceCounts(dst, p), membersHead...)
+	return append(appendPresenceCounts(dst, p), membersStart...)
 }
 
-// AppendPresenceBodyHead appends what comes before the members in the body of an HTTP
+// AppendPresenceBodyStart appends what comes before the members in the body of an HTTP
 // answer that says who is present.
-func AppendPresenceBodyHead(dst []byte, p Presence) []byte {
-	return append(appendPresenceCounts(append(dst, '{'), p), membersHead...)
+func AppendPresenceBodyStart(dst []byte, p Presence) []byte {
+	return append(appendPresenceCounts(append(dst, '{'), p), membersStart...)
 }
 
 const (
-	membersHead = `,"members":[`
+	membersStart = `,"members":[`
 	// PresenceEnd is what comes after the members.
 	PresenceEnd = "]}"
 )
@@ -74,7 +74,7 @@ func appendPresenceCounts(dst []byte, p Presence) []byte {
 }
 
 func appendMembers(dst []byte, members []notiflux.Member) []byte {
-	dst = append(dst, membersHead...)
+	dst = append(dst, membersStart...)
 	for i, m := range members {
 		dst = AppendMember(appendComma(dst, i), m)
 	}

@@ -23,13 +23,13 @@ type problem struct {
 // caller's to set before.
 func WriteProblem(w http.ResponseWriter, err error) {
 	e := notiflux.Refusal(err)
-	row := RefusalOf(e.Code)
+	row := ErrorResponseOf(e.Code)
 	h := w.Header()
 	if row.Challenge != "" {
 		h.Set("WWW-Authenticate", `Bearer error="`+row.Challenge+`"`)
 	}
-	if row.RetryIn > 0 {
-		h.Set("Retry-After", strconv.Itoa(row.RetryIn))
+	if row.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(row.RetryAfter))
 	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")

@@ -150,7 +150,7 @@ func parsed(t *testing.T, c wire.JSONCommand) map[string]any {
 		if c.Key != "" {
 			p["key"] = c.Key
 		}
-		if c.Silent {
+		if c.NoEcho {
 			p["echo"] = false
 		}
 	case wire.Members:
@@ -253,7 +253,7 @@ func (f *frame) page(t *testing.T, head []byte, end func([]byte) []byte) []byte 
 func (f *frame) pageEnd(t *testing.T) func([]byte) []byte {
 	t.Helper()
 	return func(dst []byte) []byte {
-		return wire.AppendPageEnd(dst, wire.PageEnd{Position: position(t, f.Position), Recovered: f.Recovered, More: f.More})
+		return wire.AppendHistoryEnd(dst, wire.HistoryEnd{Position: position(t, f.Position), Recovered: f.Recovered, More: f.More})
 	}
 }
 
@@ -286,7 +286,7 @@ func compact(value json.RawMessage) []byte {
 }
 
 // beginnings returns the topics of a frame, in the order of their names.
-func (f *frame) beginnings(t *testing.T) (all []wire.Beginning) {
+func (f *frame) beginnings(t *testing.T) (all []wire.SubscribedTopic) {
 	t.Helper()
 	var topics map[notiflux.Topic]struct {
 		Position  string
@@ -298,7 +298,7 @@ func (f *frame) beginnings(t *testing.T) (all []wire.Beginning) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(topics)) {
 		b := topics[name]
-		all = append(all, wire.Beginning{Topic: name, Position: position(t, b.Position), Recovered: b.Recovered, Replay: b.Replay})
+		all = append(all, wire.SubscribedTopic{Topic: name, Position: position(t, b.Position), Recovered: b.Recovered, Replay: b.Replay})
 	}
 	return all
 }
@@ -333,7 +333,7 @@ func (f *frame) object(t *testing.T) []byte {
 	case "authenticated":
 		return wire.AppendAuthenticated(nil, id, time.Unix(f.Expires, 0))
 	case "history":
-		return f.page(t, wire.AppendHistoryHead(nil, id, topic), f.pageEnd(t))
+		return f.page(t, wire.AppendHistoryStart(nil, id, topic), f.pageEnd(t))
 	case "pong":
 		return wire.AppendPong(nil, id)
 	case "error":
@@ -379,7 +379,7 @@ func TestHTTPVectors(t *testing.T) {
 	poll := load[frameVector](t, "http-poll.json")
 	for _, v := range poll.Valid {
 		f := readFrame(t, v.Value)
-		if got := string(f.page(t, wire.AppendPollHead(nil, []byte(f.Cursor), f.Recovered), func(dst []byte) []byte { return wire.AppendPollEnd(dst, f.More) })); got != v.Frame {
+		if got := string(f.page(t, wire.AppendPollStart(nil, []byte(f.Cursor), f.Recovered), func(dst []byte) []byte { return wire.AppendPollEnd(dst, f.More) })); got != v.Frame {
 			t.Errorf("%s: %s, want %s", v.Name, got, v.Frame)
 		}
 	}
@@ -387,7 +387,7 @@ func TestHTTPVectors(t *testing.T) {
 	history := load[frameVector](t, "http-history.json")
 	for _, v := range history.Valid {
 		f := readFrame(t, v.Value)
-		if got := string(f.page(t, wire.AppendHistoryBodyHead(nil), f.pageEnd(t))); got != v.Frame {
+		if got := string(f.page(t, wire.AppendHistoryBodyStart(nil), f.pageEnd(t))); got != v.Frame {
 			t.Errorf("%s: %s, want %s", v.Name, got, v.Frame)
 		}
 	}
@@ -396,7 +396,7 @@ func TestHTTPVectors(t *testing.T) {
 	for _, v := range presence.Valid {
 		f := readFrame(t, v.Value)
 		p := f.presence()
-		body := wire.AppendPresenceBodyHead(nil, p)
+		body := wire.AppendPresenceBodyStart(nil, p)
 		for i, m := range p.Members {
 			if i > 0 {
 				body = append(body, ',')
@@ -499,7 +499,7 @@ func TestEventVectors(t *testing.T) {
 	}](t, "event.json")
 	for _, v := range vectors.Valid {
 		if v.Parsed == nil {
-			if got := wire.Heartbeat(notiflux.Event); got != v.Frame {
+			if got := wire.Heartbeat(notiflux.SSE); got != v.Frame {
 				t.Errorf("%s: %q, want %q", v.Name, got, v.Frame)
 			}
 			continue
@@ -512,9 +512,9 @@ func TestEventVectors(t *testing.T) {
 		if v.Parsed.ID != "" {
 			o.Cursor = []byte(v.Parsed.ID)
 		}
-		got := wire.AppendObject(nil, notiflux.Event, o)
+		got := wire.AppendObject(nil, notiflux.SSE, o)
 		if f.Type == "message" {
-			got = new(wire.Encoder).Encode(f.message(t), notiflux.Event)
+			got = new(wire.Encoder).Encode(f.message(t), notiflux.SSE)
 		}
 		if string(got) != v.Frame {
 			t.Errorf("%s: %q, want %q", v.Name, got, v.Frame)
@@ -536,15 +536,15 @@ func TestLineVectors(t *testing.T) {
 		var got []byte
 		switch f.Type {
 		case "ping":
-			got = []byte(wire.Heartbeat(notiflux.Line))
+			got = []byte(wire.Heartbeat(notiflux.NDJSON))
 		case "message":
-			got = new(wire.Encoder).Encode(f.message(t), notiflux.Line)
+			got = new(wire.Encoder).Encode(f.message(t), notiflux.NDJSON)
 		default:
 			o := wire.Object{JSON: f.object(t), Event: f.Type}
 			if f.Cursor != "" {
 				o.Cursor = []byte(f.Cursor)
 			}
-			got = wire.AppendObject(nil, notiflux.Line, o)
+			got = wire.AppendObject(nil, notiflux.NDJSON, o)
 		}
 		if string(got) != v.Frame {
 			t.Errorf("%s: %q, want %q", v.Name, got, v.Frame)
@@ -565,14 +565,14 @@ func TestCursorVectors(t *testing.T) {
 		Since map[notiflux.Topic]*string
 	}](t, "cursor.json")
 	for _, v := range vectors.Valid {
-		var places []wire.CursorPlace
+		var places []wire.CursorOffset
 		for _, p := range v.Places {
-			places = append(places, wire.CursorPlace{Hash: wire.TopicHash(p.Topic), Offset: p.Offset})
+			places = append(places, wire.CursorOffset{Hash: wire.TopicHash(p.Topic), Offset: p.Offset})
 		}
-		if got := string(wire.AppendCursor(nil, v.Epoch, places)); got != v.Cursor && v.Version == 0 && !v.Unknown {
+		if got := string(wire.AppendStreamCursor(nil, v.Epoch, places)); got != v.Cursor && v.Version == 0 && !v.Unknown {
 			t.Errorf("%s: %s, want %s", v.Name, got, v.Cursor)
 		}
-		c, err := wire.ParseCursor(v.Cursor)
+		c, err := wire.ParseStreamCursor(v.Cursor)
 		if err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 			continue
@@ -594,7 +594,7 @@ func TestCursorVectors(t *testing.T) {
 			}
 		}
 	}
-	checkInvalid(t, "cursor", vectors.Invalid, func(input string) error { _, err := wire.ParseCursor(input); return err })
+	checkInvalid(t, "cursor", vectors.Invalid, func(input string) error { _, err := wire.ParseStreamCursor(input); return err })
 }
 
 func TestPositionVectors(t *testing.T) {
@@ -683,7 +683,7 @@ func checkObject(text []byte, kind string) error {
 		return malformed
 	}
 	if cursor != "" {
-		_, err := wire.ParseCursor(cursor)
+		_, err := wire.ParseStreamCursor(cursor)
 		return err
 	}
 	return nil
