@@ -79,7 +79,7 @@ type Server struct {
 	presence   *presence.Registry
 	verifier   *auth.Verifier
 	verifying  *worker.Pool // checks signatures
-	requests   verifier     // has those of requests checked
+	requests   *auth.Pooled // verifies tokens of requests on verifying
 	waiting    *worker.Pool // waits for the broker for the loops
 	api        *httpapi.API
 	upgrader   *transport.Upgrader
@@ -139,7 +139,7 @@ func (s *Server) build(keys *auth.Keys) {
 	s.presence = presence.New(presence.Config{Emit: s.tell, GracePeriod: c.PresenceGrace})
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)
-	s.requests = verifier{s.verifier, s.verifying}
+	s.requests = auth.NewPooled(s.verifier, s.verifying)
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
 	s.scavenger = listen.NewScavenger(s.verifying.Len)
 	s.unread = transport.NewUnread(int64(c.MaxUnreadBytes))

@@ -32,6 +32,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
 // Config holds what all sessions share. Zero limits take the defaults of
@@ -41,8 +42,8 @@ type Config struct {
 	Publisher     Publisher
 	Presence      *presence.Registry
 	Verifier      Verifier
-	VerifyWorkers Workers // check signatures
-	WaitWorkers   Workers // wait for the broker
+	VerifyWorkers worker.Submitter // check signatures
+	WaitWorkers   worker.Submitter // wait for the broker
 
 	Version         string        // of the server, as clients are told
 	PingEvery       time.Duration // as clients are told; the transport pings

@@ -1,4 +1,4 @@
-package server
+package auth_test
 
 import (
 	"context"
@@ -25,9 +25,10 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 		}
 		return signed
 	}
-	v := verifier{authtest.NewVerifier(t, signer), worker.NewPool(1, 1, slog.New(slog.DiscardHandler))}
+	verifier, workers := authtest.NewVerifier(t, signer), worker.NewPool(1, 1, slog.New(slog.DiscardHandler))
+	v := auth.NewPooled(verifier, workers)
 	known := token("known")
-	if _, err := v.tokens.Verify(known); err != nil {
+	if _, err := verifier.Verify(known); err != nil {
 		t.Fatal(err)
 	}
 	var waits sync.WaitGroup
@@ -36,7 +37,7 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 			t.Errorf("who waited got %v, %v", claims, err)
 		}
 	})
-	for v.workers.Len() == 0 {
+	for workers.Len() == 0 {
 		runtime.Gosched()
 	}
 	if claims, err := v.Verify(known); err != nil || claims.Subject != "known" {
@@ -49,7 +50,7 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 	defer running.Wait()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	running.Go(func() { v.workers.Run(ctx) })
+	running.Go(func() { workers.Run(ctx) })
 	waits.Wait()
 	if _, err := v.Verify("not.a.token"); err == nil || notiflux.Refusal(err).Code != notiflux.TokenInvalid {
 		t.Errorf("a wrong one: %v, want %s", err, notiflux.TokenInvalid)
