@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"internal/config":            {},
 	"internal/topic":             {"."},
 	"internal/broker":            {"."},
+	"internal/broker/memory":     {".", "internal/broker"},
 	"internal/broker/brokertest": {".", "internal/broker", "internal/topic"},
 	"internal/listen":            {".", "internal/config"},
 	"internal/loop":              {},
@@ -41,7 +42,7 @@ var allowed = map[string][]string{
 	"internal/router":            {".", "internal/auth", "internal/origin", "internal/wire"},
 	"internal/admin":             {".", "internal/auth", "internal/router", "internal/session", "internal/topic", "internal/transport", "internal/wire"},
 	"internal/bench":             {".", "internal/auth"},
-	"internal/server": {".", "docs", "internal/admin", "internal/httpapi", "internal/auth", "internal/broker", "internal/config", "internal/topic", "internal/listen", "internal/loop",
+	"internal/server": {".", "docs", "internal/admin", "internal/httpapi", "internal/auth", "internal/broker", "internal/broker/memory", "internal/config", "internal/topic", "internal/listen", "internal/loop",
 		"internal/origin", "internal/presence", "internal/router", "internal/session", "internal/transport", "internal/wire", "internal/worker"},
 	"docs":         {},
 	"client":       {"."},
@@ -58,7 +59,7 @@ var allowed = map[string][]string{
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{".", "internal/topic", "internal/broker", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet"}
+var standardOnly = []string{".", "internal/topic", "internal/broker", "internal/broker/memory", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet"}
 
 const (
 	maxFileLines     = 600

@@ -2,10 +2,10 @@
 // offsets.
 //
 // A publisher calls [Broker.Publish]; the broker fixes each message's position,
-// has it appended to the topic's log through the [Hub], and answers. What was
+// has it appended to the topic's log through [Topics], and answers. What was
 // answered without an error is in the log. A message with a key is ordered once,
-// however often it is published within [KeyTime]: publishing it again gets the same
-// answer. Keys take a bounded amount of memory, of which each publisher has a share.
+// however often it is published while the broker keeps the key: publishing it again
+// gets the same answer. Keys take a bounded amount of memory, of which each publisher has a share.
 //
 // Invariants: offsets of a topic strictly increase within an epoch, and no
 // offset is used twice in it, not even when a topic was forgotten and comes back.
@@ -31,9 +31,10 @@ type Broker interface {
 	Close() error
 }
 
-// A Hub is what a broker tells of its messages.
-type Hub interface {
-	// Append puts messages into their topics' logs, in the hub's epoch, and wakes who
-	// listens. It calls offset under a topic's lock, for each that has no error yet.
+// Topics holds the logs that a broker appends to.
+type Topics interface {
+	// Append appends each of ps that has no error yet to the log of its topic, in their
+	// order, and wakes the topic's listeners. It calls offset once for each of these,
+	// under the lock of the topic.
 	Append(ps []notiflux.Publication, offset func() uint64)
 }

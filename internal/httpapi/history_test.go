@@ -11,7 +11,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -24,14 +24,14 @@ const epoch = "E"
 type reader struct {
 	*service
 	topics *topic.Topics
-	broker *broker.Memory
+	broker *memory.Broker
 	bearer string
 }
 
 func newReader(t testing.TB, keep int, c httpapi.Config) *reader {
 	t.Helper()
 	r := &reader{topics: topic.New(topic.Config{Epoch: epoch, PerTopic: topic.Limits{Count: keep}})}
-	r.broker = broker.NewMemory(r.topics, broker.Config{})
+	r.broker = memory.New(r.topics, memory.Config{})
 	c.Topics = r.topics
 	r.service = newHandler(t, c)
 	r.bearer = "Bearer " + token(t, r.signer, auth.Subscribe, "a", "b", "c")

@@ -24,6 +24,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/admin"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/listen"
@@ -128,14 +129,14 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
 	s.topics = topic.New(topic.Config{
-		Epoch:      broker.NewEpoch(s.env.random()),
+		Epoch:      memory.NewEpoch(s.env.random()),
 		PerTopic:   topic.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
 		TotalBytes: uint64(c.HistoryTotalBytes),
 		MaxTopics:  c.MaxTopics,
 		Now:        s.env.Now,
 	})
-	memory := broker.NewMemory(s.topics, broker.Config{MaxKeyBytes: int64(c.MaxKeyBytes)})
-	s.broker, s.keyBytes = memory, memory.KeyBytes
+	b := memory.New(s.topics, memory.Config{MaxKeyBytes: int64(c.MaxKeyBytes)})
+	s.broker, s.keyBytes = b, b.KeyBytes
 	s.presence = presence.New(presence.Config{Emit: s.tell, GracePeriod: c.PresenceGrace})
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)

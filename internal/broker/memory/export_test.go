@@ -1,4 +1,4 @@
-package broker
+package memory
 
 // SubjectBytes and KeyBytes are what a subject and each of its keys count.
 const (
@@ -7,7 +7,7 @@ const (
 )
 
 // KeysForTest returns how many keys b holds.
-func KeysForTest(b *Memory) int {
+func KeysForTest(b *Broker) int {
 	b.keys.mu.Lock()
 	defer b.keys.mu.Unlock()
 	n := 0
@@ -18,7 +18,7 @@ func KeysForTest(b *Memory) int {
 }
 
 // CloseWaitsForTest reports whether Close waits for what b is ordering.
-func CloseWaitsForTest(b *Memory) bool {
+func CloseWaitsForTest(b *Broker) bool {
 	if b.ordering.TryRLock() {
 		b.ordering.RUnlock()
 		return false

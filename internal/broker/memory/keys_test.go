@@ -1,4 +1,4 @@
-package broker_test
+package memory_test
 
 import (
 	"context"
@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-func publishKey(t *testing.T, b *broker.Memory, key string) notiflux.Publication {
+func publishKey(t *testing.T, b *memory.Broker, key string) notiflux.Publication {
 	ps := []notiflux.Publication{{Topic: "t", Key: key}}
 	b.Publish(t.Context(), ps)
 	return ps[0]
@@ -22,9 +22,9 @@ func publishKey(t *testing.T, b *broker.Memory, key string) notiflux.Publication
 
 func TestKeysCountForTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{})
+		b := memory.New(topic.New(topic.Config{}), memory.Config{})
 		first := publishKey(t, b, "k")
-		time.Sleep(broker.KeyTime - time.Second)
+		time.Sleep(memory.KeyTime - time.Second)
 		if again := publishKey(t, b, "k"); again.Position != first.Position {
 			t.Errorf("published again at %v, want %v", again.Position, first.Position)
 		}
@@ -35,13 +35,13 @@ func TestKeysCountForTheirTime(t *testing.T) {
 	})
 }
 
-// heldHub orders nothing new until it is let, or fails.
-type heldHub struct {
+// heldTopics orders nothing new until it is let, or fails.
+type heldTopics struct {
 	*topic.Topics
 	let chan error
 }
 
-func (h heldHub) Append(ps []notiflux.Publication, offset func() uint64) {
+func (h heldTopics) Append(ps []notiflux.Publication, offset func() uint64) {
 	if !slices.ContainsFunc(ps, func(p notiflux.Publication) bool { return p.Err == nil }) {
 		return
 	}
@@ -58,8 +58,8 @@ func (h heldHub) Append(ps []notiflux.Publication, offset func() uint64) {
 func TestTheSecondOfAKeyWaits(t *testing.T) {
 	for _, failure := range []error{nil, notiflux.Errorf(notiflux.OverCapacity, "full")} {
 		synctest.Test(t, func(t *testing.T) {
-			h := heldHub{topic.New(topic.Config{}), make(chan error)}
-			b := broker.NewMemory(h, broker.Config{})
+			h := heldTopics{topic.New(topic.Config{}), make(chan error)}
+			b := memory.New(h, memory.Config{})
 			results := make(chan notiflux.Publication, 3)
 			publish := func(ctx context.Context) {
 				ps := []notiflux.Publication{{Topic: "t", Key: "k"}}
@@ -84,7 +84,7 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 			if first.Err != failure || second.Err != failure || first.Position != second.Position {
 				t.Errorf("%v, %v and %v, %v; want the same, and %v", first.Position, first.Err, second.Position, second.Err, failure)
 			}
-			if held := broker.KeysForTest(b); held == 1 != (failure == nil) || b.KeyBytes() > 0 != (failure == nil) {
+			if held := memory.KeysForTest(b); held == 1 != (failure == nil) || b.KeyBytes() > 0 != (failure == nil) {
 				t.Errorf("%d keys are held in %d bytes", held, b.KeyBytes())
 			}
 			go publish(t.Context())
@@ -98,7 +98,7 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 	}
 }
 
-func publishAs(b *broker.Memory, subject, key string) error {
+func publishAs(b *memory.Broker, subject, key string) error {
 	ps := []notiflux.Publication{{Topic: "t", Subject: subject, Key: key}}
 	b.Publish(context.Background(), ps)
 	return ps[0].Err
@@ -111,7 +111,7 @@ func refused(err error) bool {
 // Too many keys are refused, and none is forgotten early.
 func TestKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{MaxKeyBytes: 2*broker.SubjectBytes + 16*broker.KeyBytes})
+		b := memory.New(topic.New(topic.Config{}), memory.Config{MaxKeyBytes: 2*memory.SubjectBytes + 16*memory.KeyBytes})
 		n := 0
 		for ; ; n++ {
 			err := publishAs(b, "", fmt.Sprint(n))
@@ -132,7 +132,7 @@ func TestKeysAreBounded(t *testing.T) {
 		if p := publishKey(t, b, "0"); p.Position.Offset != 1 {
 			t.Errorf("the oldest key is at %v, want offset 1", p.Position)
 		}
-		time.Sleep(2 * broker.KeyTime)
+		time.Sleep(2 * memory.KeyTime)
 		if err := publishAs(b, "", "one more"); err != nil {
 			t.Errorf("when all are over: %v", err)
 		}
@@ -141,12 +141,12 @@ func TestKeysAreBounded(t *testing.T) {
 
 // However many keys one subject publishes, there is room for those of others.
 func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
-	const room = 10_000 * broker.KeyBytes
-	b := broker.NewMemory(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), broker.Config{MaxKeyBytes: room})
+	const room = 10_000 * memory.KeyBytes
+	b := memory.New(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), memory.Config{MaxKeyBytes: room})
 	fill := func(subject string) (n int64) {
 		for ; ; n++ {
 			if err := publishAs(b, subject, fmt.Sprint(subject, n)); refused(err) {
-				return n * broker.KeyBytes
+				return n * memory.KeyBytes
 			} else if err != nil {
 				t.Fatal(err)
 			}
@@ -167,7 +167,7 @@ func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
 
 // What keys count is not less than what they take.
 func TestKeysTakeWhatTheyCount(t *testing.T) {
-	b := broker.NewMemory(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), broker.Config{})
+	b := memory.New(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), memory.Config{})
 	before := heap()
 	for i := range 100_000 {
 		if err := publishAs(b, fmt.Sprint("subject ", i%1000), fmt.Sprint("a key that is a good deal longer than what is kept of it ", i)); err != nil {
@@ -190,12 +190,12 @@ func heap() int64 {
 // A key whose message is being ordered is not forgotten, however long that takes.
 func TestAPendingKeyIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := heldHub{topic.New(topic.Config{}), make(chan error)}
-		b := broker.NewMemory(h, broker.Config{})
+		h := heldTopics{topic.New(topic.Config{}), make(chan error)}
+		b := memory.New(h, memory.Config{})
 		results := make(chan notiflux.Publication, 2)
 		publish := func() { results <- publishKey(t, b, "k") }
 		go publish()
-		time.Sleep(2 * broker.KeyTime)
+		time.Sleep(2 * memory.KeyTime)
 		go publish()
 		synctest.Wait()
 		h.let <- nil
@@ -205,10 +205,10 @@ func TestAPendingKeyIsNotForgotten(t *testing.T) {
 	})
 }
 
-// panickingHub orders the first message of a call, and panics at the second.
-type panickingHub struct{ *topic.Topics }
+// panickingTopics orders the first message of a call, and panics at the second.
+type panickingTopics struct{ *topic.Topics }
 
-func (h panickingHub) Append(ps []notiflux.Publication, offset func() uint64) {
+func (h panickingTopics) Append(ps []notiflux.Publication, offset func() uint64) {
 	h.Topics.Append(ps[:1], offset)
 	if len(ps) > 1 {
 		panic("a fault")
@@ -218,7 +218,7 @@ func (h panickingHub) Append(ps []notiflux.Publication, offset func() uint64) {
 // After a panic, nobody waits for a key. What was ordered stays so; the rest is free.
 func TestAPanicLeavesNoKeyPending(t *testing.T) {
 	topics := topic.New(topic.Config{})
-	b := broker.NewMemory(panickingHub{topics}, broker.Config{})
+	b := memory.New(panickingTopics{topics}, memory.Config{})
 	ps := []notiflux.Publication{{Topic: "t", Key: "ordered"}, {Topic: "t", Key: "lost"}}
 	func() {
 		defer func() {
@@ -228,7 +228,7 @@ func TestAPanicLeavesNoKeyPending(t *testing.T) {
 		}()
 		b.Publish(t.Context(), ps)
 	}()
-	if n := broker.KeysForTest(b); n != 1 {
+	if n := memory.KeysForTest(b); n != 1 {
 		t.Errorf("%d keys are held, want the one that was ordered", n)
 	}
 	if again := publishKey(t, b, "ordered"); again.Position != ps[0].Position {
@@ -241,11 +241,11 @@ func TestAPanicLeavesNoKeyPending(t *testing.T) {
 
 // Close waits for what is being ordered, and nothing is ordered after it.
 func TestCloseWaitsForPublish(t *testing.T) {
-	h := heldHub{topic.New(topic.Config{}), make(chan error)}
-	b := broker.NewMemory(h, broker.Config{})
+	h := heldTopics{topic.New(topic.Config{}), make(chan error)}
+	b := memory.New(h, memory.Config{})
 	result := make(chan notiflux.Publication, 1)
 	go func() { result <- publishKey(t, b, "k") }()
-	for broker.KeysForTest(b) == 0 {
+	for memory.KeysForTest(b) == 0 {
 		runtime.Gosched()
 	}
 	closed := make(chan struct{})
@@ -253,7 +253,7 @@ func TestCloseWaitsForPublish(t *testing.T) {
 		b.Close()
 		close(closed)
 	}()
-	for !broker.CloseWaitsForTest(b) {
+	for !memory.CloseWaitsForTest(b) {
 		select {
 		case <-closed:
 			t.Fatal("Close returned while a message was being ordered")
@@ -274,19 +274,19 @@ func TestCloseWaitsForPublish(t *testing.T) {
 // Keys go in time, also when nobody publishes.
 func TestKeysGoByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{})
+		b := memory.New(topic.New(topic.Config{}), memory.Config{})
 		for i := range 100 {
 			publishKey(t, b, fmt.Sprint(i))
 			time.Sleep(time.Second)
 		}
-		time.Sleep(broker.KeyTime - 20*time.Second)
+		time.Sleep(memory.KeyTime - 20*time.Second)
 		synctest.Wait()
-		if held := broker.KeysForTest(b); held == 0 || held > 80 {
+		if held := memory.KeysForTest(b); held == 0 || held > 80 {
 			t.Errorf("%d keys are held", held)
 		}
-		time.Sleep(broker.KeyTime)
+		time.Sleep(memory.KeyTime)
 		synctest.Wait()
-		if held := broker.KeysForTest(b); held != 0 || b.KeyBytes() != 0 {
+		if held := memory.KeysForTest(b); held != 0 || b.KeyBytes() != 0 {
 			t.Errorf("%d keys are held in %d bytes, want none", held, b.KeyBytes())
 		}
 		if p := publishKey(t, b, "0"); p.Err != nil || p.Position.Offset != 101 {

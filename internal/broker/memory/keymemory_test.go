@@ -1,4 +1,4 @@
-package broker_test
+package memory_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -26,13 +26,13 @@ func oneEach(n int) []notiflux.Publication {
 func TestKeysGiveTheirMemoryBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
-		b := broker.NewMemory(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), broker.Config{})
+		b := memory.New(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), memory.Config{})
 		before := heap()
 		b.Publish(t.Context(), oneEach(n))
-		if held := broker.KeysForTest(b); held != n {
+		if held := memory.KeysForTest(b); held != n {
 			t.Fatalf("%d keys are held, want %d", held, n)
 		}
-		time.Sleep(2 * broker.KeyTime)
+		time.Sleep(2 * memory.KeyTime)
 		synctest.Wait()
 		if left := heap() - before; b.KeyBytes() != 0 || left > n {
 			t.Errorf("%d bytes are counted and %d taken, want none and next to none", b.KeyBytes(), left)
@@ -44,7 +44,7 @@ func TestKeysGiveTheirMemoryBack(t *testing.T) {
 // The keys of one request do not go beyond the limit, whoever they belong to.
 func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
 	const limit = 100_000
-	b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{MaxKeyBytes: limit})
+	b := memory.New(topic.New(topic.Config{}), memory.Config{MaxKeyBytes: limit})
 	ps := oneEach(1000)
 	b.Publish(t.Context(), ps)
 	if n := b.KeyBytes(); n > limit || n < limit*9/10 {
@@ -57,18 +57,18 @@ func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
 
 // Messages that were not published leave nothing behind of their keys and subjects.
 func TestFailedKeysCountNothing(t *testing.T) {
-	h := heldHub{topic.New(topic.Config{}), make(chan error, 1)}
+	h := heldTopics{topic.New(topic.Config{}), make(chan error, 1)}
 	h.let <- notiflux.Errorf(notiflux.OverCapacity, "full")
-	b := broker.NewMemory(h, broker.Config{})
+	b := memory.New(h, memory.Config{})
 	b.Publish(t.Context(), oneEach(10))
-	if held := broker.KeysForTest(b); held != 0 || b.KeyBytes() != 0 {
+	if held := memory.KeysForTest(b); held != 0 || b.KeyBytes() != 0 {
 		t.Errorf("%d keys are held in %d bytes, want none", held, b.KeyBytes())
 	}
 }
 
 func TestAHugeKeyLimitRefusesNothing(t *testing.T) {
 	for _, limit := range []int64{1 << 61, 1 << 62, math.MaxInt64} {
-		b := broker.NewMemory(topic.New(topic.Config{}), broker.Config{MaxKeyBytes: limit})
+		b := memory.New(topic.New(topic.Config{}), memory.Config{MaxKeyBytes: limit})
 		for i := range 3 {
 			if err := publishAs(b, "s", fmt.Sprint(i)); err != nil {
 				t.Errorf("limit %d: %v", limit, err)
@@ -80,20 +80,20 @@ func TestAHugeKeyLimitRefusesNothing(t *testing.T) {
 // A key counts for its time after the message was ordered, however long that took.
 func TestASlowKeyCountsForItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := heldHub{topic.New(topic.Config{}), make(chan error)}
-		b := broker.NewMemory(h, broker.Config{})
+		h := heldTopics{topic.New(topic.Config{}), make(chan error)}
+		b := memory.New(h, memory.Config{})
 		result := make(chan notiflux.Publication, 1)
 		go func() { result <- publishKey(t, b, "k") }()
-		time.Sleep(2 * broker.KeyTime)
+		time.Sleep(2 * memory.KeyTime)
 		h.let <- nil
 		first := <-result
-		time.Sleep(broker.KeyTime - time.Second)
+		time.Sleep(memory.KeyTime - time.Second)
 		if again := publishKey(t, b, "k"); again.Position != first.Position || again.Err != nil {
 			t.Errorf("published again at %v, %v; want %v", again.Position, again.Err, first.Position)
 		}
-		time.Sleep(broker.KeyTime)
+		time.Sleep(memory.KeyTime)
 		synctest.Wait()
-		if held := broker.KeysForTest(b); held != 0 {
+		if held := memory.KeysForTest(b); held != 0 {
 			t.Errorf("%d keys are held after their time, want none", held)
 		}
 	})

@@ -1,4 +1,4 @@
-package broker_test
+package memory_test
 
 import (
 	"testing"
@@ -6,19 +6,20 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 func TestMemory(t *testing.T) {
 	brokertest.Run(t, func(_ *testing.T, topics *topic.Topics) broker.Broker {
-		return broker.NewMemory(topics, broker.Config{})
+		return memory.New(topics, memory.Config{})
 	})
 }
 
 func TestEpochIsNewEachTime(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 10 {
-		epoch := broker.NewEpoch(nil)
+		epoch := memory.NewEpoch(nil)
 		if _, err := notiflux.ParsePosition(epoch + ":1"); err != nil {
 			t.Errorf("epoch %q: %v", epoch, err)
 		}
