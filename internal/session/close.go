@@ -7,12 +7,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// An closeReason is a way in which the server ends a session.
+// A closeReason says why the server closes a session.
 type closeReason struct {
 	closeCode   wire.CloseCode
 	reason      string
-	errorCode   notiflux.Code // what bye says; empty: there is no bye
-	least, most time.Duration // until the client is to come back: a random time between them
+	errorCode   notiflux.Code // sent in bye; empty for no bye
+	least, most time.Duration // bounds of the random time after which the client should reconnect
 }
 
 var (
@@ -27,8 +27,8 @@ var (
 	closeBinary       = closeReason{wire.CloseUnsupported, "the JSON protocol has no binary messages", "", 0, 0}
 )
 
-// closeWith says goodbye and closes. The text protocol has no words for it, and inside of a
-// reply there is no place for them.
+// closeWith sends a bye, if the dialect has one, and closes the connection. Inside a large
+// answer no bye is possible.
 func (s *Session) closeWith(e closeReason) {
 	if !s.closing {
 		s.closing = true

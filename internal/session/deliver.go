@@ -7,43 +7,42 @@ import (
 )
 
 const (
-	// maxBatch is after how many bytes no further frame joins a write: about
-	// what TCP_NOTSENT_LOWAT lets a socket take. Nor does one after messages of so
-	// many bytes: they may have to be compressed again, if the log has dropped them.
+	// maxBatch is the size in bytes from which a write gets no further frame. It is
+	// about what TCP_NOTSENT_LOWAT lets a socket take. It also bounds the message bytes
+	// of a write: messages that the log has dropped may have to be compressed again.
 	maxBatch = 64 << 10
-	// maxTopicsPerWrite is how many topics of a session share a write.
+	// maxTopicsPerWrite is the number of topics of a session that share a write.
 	maxTopicsPerWrite = 64
-	// roundBytes is what the topics that share a write are given of it in a round, all
-	// together, before the first of them has its turn again. So even where a connection
-	// is cut after some 20 KB each time, no topic waits for the others to be read.
+	// roundBytes is how many bytes all topics of a write get together before the first
+	// of them gets more. So every topic makes progress even on a connection that breaks
+	// after every 20 KB.
 	roundBytes = 8 << 10
-	// batchSlots is how many places in the logs sessions of a loop share at
-	// once. Most sessions of a topic stand at the same place.
+	// batchSlots is the number of batches that a loop keeps. Most sessions of a topic
+	// have the same cursor.
 	batchSlots = 4
 )
 
-// A batch is the frames from one cursor on, joined, for every session that
-// stands there.
+// A batch is the joined frames from one cursor on, for every session with that cursor.
 type batch struct {
 	from, end    topic.Cursor
-	limit        int // of data: no frame was added past it
+	limit        int // of len(data): no frame was added from there on
 	encoding     notiflux.Encoding
-	exclude      notiflux.Connection // does not get any of it; 0: everybody does
+	exclude      notiflux.Connection // the connection that must not get the batch; 0 means none
 	messages     int
-	messageBytes int    // bytes of the messages
-	data         []byte // nil: the slot is free
-	buffer       []byte // of data, when it holds more than one frame
+	messageBytes int    // size of the messages, unencoded
+	data         []byte // nil if the slot is free
+	buffer       []byte // the memory of data if that holds more than one frame
 }
 
-// batches are the latest ones made in a turn.
+// batches holds the latest batches of a loop.
 type batches struct {
 	encoder wire.Encoder
 	slots   [batchSlots]batch
-	next    int   // slot that is replaced next
+	next    int   // the slot to replace next
 	none    batch // see empty
 }
 
-// reset lets go of all batches, so that the next ones reach to the tails.
+// reset drops all batches, so that the next ones reach the tails.
 func (b *batches) reset() {
 	for i := range b.slots {
 		b.slots[i] = batch{buffer: b.slots[i].buffer}
@@ -51,14 +50,14 @@ func (b *batches) reset() {
 	b.none = batch{}
 }
 
-// empty returns a batch without messages that uses up a write.
+// empty returns a batch without messages that fills a write.
 func (b *batches) empty(c topic.Cursor) *batch {
 	b.none = batch{from: c, end: c, messageBytes: maxBatch}
 	return &b.none
 }
 
-// from returns the batch of a subscription from a cursor on; it is empty at the
-// tail. No frame is added once it has limit bytes. It is valid until the next call.
+// from returns the batch of a subscription from a cursor on. It is empty at the tail. A
+// batch of limit bytes gets no further frame. It is valid until the next call.
 func (b *batches) from(sub *subscription, c topic.Cursor, limit int) *batch {
 	e := sub.session.encoding
 	for i := range b.slots {
@@ -97,17 +96,17 @@ func (b *batches) from(sub *subscription, c topic.Cursor, limit int) *batch {
 	return s
 }
 
-// frame returns what a subscription is sent of an entry, as others of its encoding
-// are, but for those whose sessions write a cursor of their own.
+// frame returns the frame of an entry for a subscription. All sessions of an encoding
+// share it, except streams of several topics, which write their own stream cursors.
 func (b *batches) frame(entry *topic.Entry, sub *subscription) []byte {
 	e := sub.session.encoding
 	b.encoder.Hash = sub.subscribers.hash
 	return wire.FrameFor(entry.Frame(wire.CachedEncoding(e), b.encoder.Encode), e)
 }
 
-// batch returns what is next for a subscription from a cursor on, behind messages that
-// its session does not get. If those are too many for one call of Next, it is empty, and
-// not at the tail.
+// batch returns the next batch of a subscription from a cursor on, past messages that
+// exclude its session. If these are too many for one call of Next, the batch is empty and
+// does not end at the tail.
 func (s *Session) batch(sub *subscription, at topic.Cursor, limit int) *batch {
 	b := s.group.batches.from(sub, at, limit)
 	if b.exclude == 0 || b.exclude != s.connection() {
@@ -120,12 +119,13 @@ func (s *Session) batch(sub *subscription, at topic.Cursor, limit int) *batch {
 	return s.group.batches.from(sub, at, limit)
 }
 
-// maxExcluded is how many messages that a session does not get a call of Next passes,
-// about. The others of the loop have their turn before it passes more.
+// maxExcluded is about how many messages that exclude the session a call of Next passes.
+// Then it is the turn of the loop's other sessions.
 const maxExcluded = 1024
 
-// skipExcluded returns the place of the first message from c on that the session
-// gets, and encodes none of those before it. There are more if it did not come so far.
+// skipExcluded returns the cursor of the first message from c on that does not exclude
+// the session. It encodes none of the messages before it. more reports that it stopped
+// early, at maxExcluded.
 func (s *Session) skipExcluded(c topic.Cursor) (_ topic.Cursor, more bool) {
 	for passed := &s.group.write.excluded; ; *passed++ {
 		entry, next, ok := c.Next()
@@ -139,47 +139,47 @@ func (s *Session) skipExcluded(c topic.Cursor) (_ topic.Cursor, more bool) {
 	}
 }
 
-// excluded reports whether the session does not get a message.
+// excluded reports whether a message excludes the session.
 func (s *Session) excluded(m *notiflux.Message) bool {
 	return m.Exclude != 0 && m.Exclude == s.connection()
 }
 
-// write is what Next gave and Wrote has to account for, in the order of the
-// bytes: answers, then the parts.
+// A write is what Next returned and Wrote accounts for, in the order of the bytes:
+// answers, then the segments.
 type write struct {
-	segments     []segment // of a subscription there may be several
-	shares       []share   // while the parts are gathered
+	segments     []segment  // a subscription may have several
+	progress     []progress // while the segments are collected
 	buffer       []byte
-	messageBytes int    // bytes of the messages of batches that are in the buffer
-	sizes        []int  // of the frames of the parts, if they are a set's
-	excluded     int    // messages that the session does not get; see maxExcluded
-	largeAnswer  []byte // a frame of a reply; then there is nothing else
+	messageBytes int    // size of the messages in buffer, unencoded
+	sizes        []int  // of the frames of the segments; only of a stream with several topics
+	excluded     int    // messages passed because they exclude the session; see maxExcluded
+	largeAnswer  []byte // a frame of a large answer; then the write has nothing else
 }
 
-// reset lets go of the parts: a cursor that is left in one would keep all that its
-// topic gets from then on.
+// reset drops the segments. A cursor left in one would keep all later messages of its
+// topic in memory.
 func (w *write) reset() {
 	clear(w.segments)
 	w.segments, w.sizes, w.messageBytes, w.excluded, w.largeAnswer = w.segments[:0], w.sizes[:0], 0, 0, nil
 }
 
-// A segment is some messages of one subscription in a pull.
+// A segment is consecutive messages of one subscription in a write.
 type segment struct {
 	sub       *subscription
 	from, end topic.Cursor
 	bytes     int
 	messages  int
-	at        int // in the buffer, if it is a set's
-	sizes     int // in sizes, if it is a set's
+	at        int // offset in write.buffer; only of a stream with several topics
+	sizes     int // index in write.sizes; only of a stream with several topics
 }
 
-// A share is how far a subscription is with what is gathered.
-type share struct {
+// progress is how far a subscription has got in the write that is being filled.
+type progress struct {
 	sub *subscription
 	at  topic.Cursor
 }
 
-// markDirty lists sub among what its session has to read.
+// markDirty adds sub to the subscriptions with unread messages of its session.
 func (s *Session) markDirty(sub *subscription) {
 	if sub.dirty {
 		return
@@ -194,7 +194,7 @@ func (s *Session) markDirty(sub *subscription) {
 	s.conn.Dirty()
 }
 
-// unlist takes sub off what its session has to read.
+// unlist removes sub from the subscriptions with unread messages of its session.
 func (s *Session) unlist(sub *subscription) {
 	if !sub.dirty {
 		return
@@ -214,7 +214,8 @@ func (s *Session) unlist(sub *subscription) {
 	sub.nextDirty, sub.dirty = nil, false
 }
 
-// deliveredOffset returns how far the client is, with what it was told of.
+// deliveredOffset returns the offset up to which the client has everything, apart from
+// skips that it was told of.
 func (sub *subscription) deliveredOffset() uint64 {
 	if sub.skipping {
 		return sub.skipped
@@ -222,7 +223,7 @@ func (sub *subscription) deliveredOffset() uint64 {
 	return sub.cursor.Offset()
 }
 
-// skip jumps to the newest message that is to be read, if that is another one.
+// skip moves the cursor to the newest message.
 func (sub *subscription) skip() {
 	newest := sub.subscribers.topic.Newest(sub.cursor)
 	if newest == sub.cursor {
@@ -234,8 +235,8 @@ func (sub *subscription) skip() {
 	sub.cursor = newest
 }
 
-// catchUp has subscriptions in mode latest jump if the client is behind, and queues
-// what it is told of that.
+// catchUp moves subscriptions in mode latest to the newest message if the client is
+// behind, and queues the skipped events.
 func (s *Session) catchUp() {
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
 		if sub.latest && s.behind {
@@ -249,8 +250,8 @@ func (s *Session) catchUp() {
 	s.behind = false
 }
 
-// Next returns the bytes to write next, whole frames, nil for none. They are valid
-// until Wrote. The caller sees that there is no Rest.
+// Next returns the bytes to write next: whole frames, or nil for none. They are valid
+// until Wrote. Call it only while Rest is nil.
 func (s *Session) Next() []byte {
 	w := &s.group.write
 	w.reset()
@@ -267,13 +268,13 @@ func (s *Session) Next() []byte {
 	w.buffer = append(w.buffer[:0], s.answers...)
 	s.appendMessages(w)
 	if len(w.buffer) == 0 {
-		s.Wrote(0) // Subscriptions that were read before they were asked.
+		s.Wrote(0) // Unlists the subscriptions that are at their tail.
 		return s.nextShared(w)
 	}
 	return w.buffer
 }
 
-// appendMessages appends what there is to read to the buffer.
+// appendMessages appends unread messages of all topics to the write.
 func (s *Session) appendMessages(w *write) {
 	s.fillInTurns(w, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
 		b := s.batch(sub, at, limit)
@@ -284,25 +285,25 @@ func (s *Session) appendMessages(w *write) {
 	})
 }
 
-// segment returns b as what a subscription is given.
+// segment returns b as a segment of a subscription.
 func (b *batch) segment(sub *subscription) segment {
 	return segment{sub: sub, from: b.from, end: b.end, bytes: len(b.data), messages: b.messages}
 }
 
-// fillInTurns fills the buffer from the topics that have something to read, in turns. take
-// appends messages of one of them from a cursor on, until they have some limit of
-// bytes, and returns the cursor behind them.
+// fillInTurns fills the write from the topics with unread messages, which take turns.
+// take appends about limit bytes of messages of one topic, from a cursor on, and returns
+// the cursor after them.
 func (s *Session) fillInTurns(w *write, take func(sub *subscription, at topic.Cursor, limit int) topic.Cursor) {
 	sub := s.firstDirty
-	for ; sub != nil && len(w.shares) < maxTopicsPerWrite; sub = sub.nextDirty {
-		w.shares = append(w.shares, share{sub, sub.cursor})
+	for ; sub != nil && len(w.progress) < maxTopicsPerWrite; sub = sub.nextDirty {
+		w.progress = append(w.progress, progress{sub, sub.cursor})
 	}
 	limit := maxBatch
-	if len(w.shares) > 1 {
-		limit = roundBytes / len(w.shares)
+	if len(w.progress) > 1 {
+		limit = roundBytes / len(w.progress)
 	}
 	full := func() bool { return len(w.buffer) >= maxBatch || w.messageBytes >= maxBatch }
-	for waiting := w.shares; len(waiting) > 0 && !full(); {
+	for waiting := w.progress; len(waiting) > 0 && !full(); {
 		more := waiting[:0]
 		for _, t := range waiting {
 			if full() {
@@ -316,13 +317,12 @@ func (s *Session) fillInTurns(w *write, take func(sub *subscription, at topic.Cu
 			break // The others are next.
 		}
 	}
-	clear(w.shares)
-	w.shares = w.shares[:0]
+	clear(w.progress)
+	w.progress = w.progress[:0]
 }
 
-// rotate has any one of the topics that have something to read be the first. A client
-// whose connections are cut before all topics had a turn does not get the same ones
-// each time.
+// rotate chooses the topic that is written first. Otherwise a client whose connection
+// always breaks before all topics had a turn would get the same topics each time.
 func (s *Session) rotate() {
 	n := 0
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
@@ -338,9 +338,9 @@ func (s *Session) rotate() {
 	}
 }
 
-// choose returns a number below n. It differs from one connection to the next and as
-// the session goes on. It does not draw on the group's random numbers: what a client
-// gets must not depend on who else is served at the same time.
+// choose returns a number below n that differs between connections and over time. It
+// does not use the random source of the group: the bytes that a client gets must not
+// depend on which other clients the loop serves.
 func (s *Session) choose(n int) int {
 	x := uint64(s.connection()) + s.firstDirty.cursor.Offset()*0x9e3779b97f4a7c15
 	// The mixing of splitmix64.
@@ -349,8 +349,8 @@ func (s *Session) choose(n int) int {
 	return int((x ^ x>>31) % uint64(n))
 }
 
-// nextShared is Next of a session with no answers, and at most one subscription that
-// has something to read: the batch goes out as it is.
+// nextShared is Next for a session without answers and with unread messages in at most
+// one topic. It returns the shared batch without a copy.
 func (s *Session) nextShared(w *write) []byte {
 	for sub := s.firstDirty; sub != nil; sub = s.firstDirty {
 		b := s.batch(sub, sub.cursor, maxBatch)
@@ -368,8 +368,8 @@ func (s *Session) nextShared(w *write) []byte {
 	return s.nothing()
 }
 
-// nothing is Next of a session that has nothing to write: if it is to end, it ends,
-// but not without the answer that it waits for.
+// nothing is Next for a session that has nothing to write. It carries out a pending
+// close, unless a command still waits for its answer.
 func (s *Session) nothing() []byte {
 	if s.pendingClose != nil && !s.waiting {
 		s.closeWith(*s.pendingClose)
@@ -377,8 +377,9 @@ func (s *Session) nothing() []byte {
 	return nil
 }
 
-// Answers returns the answers that are made, whole frames, nil for none: what Next gives
-// once the end has begun. A reply is among them, also one whose first frame is made.
+// Answers returns the queued answers: whole frames, or nil for none. It replaces Next once
+// the connection is closing. A large answer is included, even if some of its frames were
+// written before.
 func (s *Session) Answers() []byte {
 	w := &s.group.write
 	w.reset()
@@ -388,8 +389,8 @@ func (s *Session) Answers() []byte {
 	return s.answers
 }
 
-// Rest returns what is left of a frame that Wrote cut, nil at the boundary of
-// two frames. After Rest, Wrote counts bytes of it.
+// Rest returns the unwritten part of a frame that was written in part, or nil between two
+// frames. The next Wrote counts bytes of it.
 func (s *Session) Rest() []byte {
 	s.group.write.reset()
 	if len(s.rest) > 0 {
@@ -401,7 +402,7 @@ func (s *Session) Rest() []byte {
 	return nil
 }
 
-// Wrote says that the socket took n bytes of what Next or Rest gave.
+// Wrote reports that the socket took n bytes of the last Next, Answers or Rest.
 func (s *Session) Wrote(n int) {
 	if s.group.write.largeAnswer != nil {
 		s.wroteLargeAnswer(n)
@@ -413,7 +414,7 @@ func (s *Session) Wrote(n int) {
 		if cut {
 			s.behind = true
 			if n == 0 {
-				break // What nothing was taken of stays first.
+				break // It stays the first one.
 			}
 			s.wroteSegment(seg, n)
 		} else {
@@ -422,7 +423,7 @@ func (s *Session) Wrote(n int) {
 			n -= seg.bytes
 		}
 		if s.unlist(seg.sub); !seg.sub.cursor.AtTail() {
-			s.markDirty(seg.sub) // Behind the others: each topic has its turn.
+			s.markDirty(seg.sub) // At the end of the list: topics take turns.
 		}
 		if cut {
 			break
@@ -431,7 +432,8 @@ func (s *Session) Wrote(n int) {
 	s.group.write.reset()
 }
 
-// wroteRest counts n bytes against the frame under way and returns those left.
+// wroteRest takes up to n written bytes off the rest of a frame and returns how many of n
+// remain.
 func (s *Session) wroteRest(n int) int {
 	if n < len(s.rest) {
 		s.behind = true
@@ -445,7 +447,7 @@ func (s *Session) wroteRest(n int) int {
 	return n
 }
 
-// wroteAnswers counts n bytes against the answers and returns those left.
+// wroteAnswers takes up to n written bytes off the answers and returns how many of n remain.
 func (s *Session) wroteAnswers(n int) int {
 	waiting := len(s.answers)
 	if waiting == 0 || n == 0 {
@@ -467,14 +469,14 @@ func (s *Session) wroteAnswers(n int) int {
 	return n
 }
 
-// wroteSegment moves the cursor over n bytes, fewer than there are in p.
+// wroteSegment moves the cursor over the first n bytes of seg, which has more.
 func (s *Session) wroteSegment(seg segment, n int) {
 	seg.sub.cursor = seg.from
 	for i, at := 0, seg.at; n > 0; i++ {
 		entry, next, _ := seg.sub.cursor.Next()
 		seg.sub.cursor = next
 		frame := s.frame(entry, seg, i, at)
-		if len(frame) > 0 { // Else it is nothing for this session.
+		if len(frame) > 0 { // An excluded message has no frame.
 			s.group.config.Stats.Delivered.Add(1)
 		}
 		if n < len(frame) {
@@ -485,8 +487,8 @@ func (s *Session) wroteSegment(seg segment, n int) {
 	}
 }
 
-// frame returns what was written of an entry, the one with number i in a part: the
-// frame that all share, or in a set the session's own, at a place in the buffer.
+// frame returns the frame that was written for an entry, the i-th of seg. It is the shared
+// frame, or for a stream of several topics the session's own at an offset in the buffer.
 func (s *Session) frame(entry *topic.Entry, seg segment, i, at int) []byte {
 	w := &s.group.write
 	if len(w.sizes) == 0 {

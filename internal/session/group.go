@@ -1,21 +1,28 @@
-// Package session is one connected client: its commands in, its messages out.
+// Package session holds the connected clients: it takes their commands and gives them
+// their messages.
 //
-// A [Session] is told each message of its client, parses it as a command of its
-// dialect (text.go, json.go; an event stream, stream.go, has none), has tokens judged
-// off the loop, and subscribes to topics. A subscription is a cursor over the
-// topic's log: at the tail for what comes, further back for what the client missed.
-// When a topic has news, the [Group] of the loop marks its sessions dirty, and each
-// is asked for bytes: what is between its cursors and the tails, in frames that are
-// encoded once for everyone.
+// A [Session] parses each message of its client as a command of its dialect (text.go,
+// json.go; the streams of stream.go have no commands). It has workers verify tokens,
+// and subscribes to topics. A subscription is a cursor in the topic's log: at the tail
+// for live messages, further back for messages that the client missed. When a topic
+// gets messages, the [Group] of the loop marks the sessions of its subscribers dirty.
+// The connection then asks each of them for bytes ([Session.Next]). These are the
+// messages between its cursors and the tails, in frames that are encoded once for all
+// sessions. [Session.Wrote] moves the cursors over the bytes that the socket took.
 //
-// A session knows no socket, no goroutine and no lock: its loop calls it, one
-// call at a time. What it asks of its connection is [Conn].
+// A session has no socket, no goroutine and no lock: its loop makes one call at a time.
+// It uses its connection through [Conn].
 //
-// Invariants: per topic, a session is given offsets in order, each once. A
-// command takes effect, and is answered, before the next one is looked at. Answers
-// go ahead of messages: nothing of a topic comes before the answer to its
-// subscription, nothing after that to its end. What a socket did not take is a
-// cursor, never a copy.
+// Invariants:
+//   - Per topic, a session delivers each offset once, in order.
+//   - A command takes effect and is answered before the next one is parsed.
+//   - Answers come before messages: no message of a topic comes before the answer to its
+//     subscription, and none after the answer to the end of its subscription.
+//   - Bytes that a socket did not take are kept as a cursor, never as a copy. Only the
+//     rest of one frame may be copied.
+//
+// The package does not verify signatures, order messages or know who is present: it
+// uses packages auth, broker and presence for that.
 package session
 
 import (
@@ -35,64 +42,64 @@ import (
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
-// Config holds what all sessions share. Zero limits take the defaults of
+// Config configures the sessions of a server. A limit of zero means the default in
 // docs/protocol.md, section 6.
 type Config struct {
 	Topics        *topic.Topics
 	Publisher     Publisher
 	Presence      *presence.Registry
 	Verifier      Verifier
-	VerifyWorkers worker.Submitter // check signatures
-	WaitWorkers   worker.Submitter // wait for the broker
+	VerifyWorkers worker.Submitter // for verifying signatures
+	WaitWorkers   worker.Submitter // for work that may block, such as calls of the broker
 
-	Version         string        // of the server, as clients are told
-	PingEvery       time.Duration // as clients are told; the transport pings
-	MaxMessageBytes int           // of what is published
-	MaxCommandBytes int           // of what a client sends; the transport holds to it
+	Version         string        // version of the server, sent to clients
+	PingEvery       time.Duration // sent to clients; the transport sends the pings
+	MaxMessageBytes int           // of a published message
+	MaxCommandBytes int           // of a command; the transport enforces it
 	MaxTopics       int           // per session
-	MaxLagBytes     uint64        // what a session may keep in memory that its logs no longer hold
-	CommandRate     float64       // per second, in the long run
-	CommandBurst    float64       // at once
+	MaxLagBytes     uint64        // unread bytes that a session may have besides those in its logs
+	CommandRate     float64       // commands per second, in the long run
+	CommandBurst    float64       // commands at once
 
-	Now                   func() time.Time // the wall clock; nil: time.Now
-	Random                *rand.Rand       // names connections and spreads what clients do; used on the loop only. Nil: seeded by the system
-	Unread                Budget           // of what clients have not read; nil: no bound
-	UnauthenticatedUnread Budget           // the same of those that have shown no valid token; nil: no bound
-	Stats                 *Stats           // nil: not counted
+	Now                   func() time.Time // the wall clock; nil means time.Now
+	Random                *rand.Rand       // for names of connections and random delays; used on the loop only. Nil means seeded by the system
+	Unread                Budget           // bounds unread bytes of authenticated clients; nil means no bound
+	UnauthenticatedUnread Budget           // bounds unread bytes of clients without a valid token; nil means no bound
+	Stats                 *Stats           // nil counts nothing
 	Log                   *slog.Logger     // nil discards
 }
 
-// A Publisher orders messages: the broker. It may wait.
+// A Publisher orders messages: the broker. Publish may block.
 type Publisher interface {
 	Publish(ctx context.Context, ps []notiflux.Publication)
 }
 
-// A Verifier judges tokens.
+// A Verifier verifies tokens, see [auth.Verifier].
 type Verifier interface {
-	Cached(auth.Token) (*auth.Claims, bool)  // of a token that was verified before and still holds
-	Verify(auth.Token) (*auth.Claims, error) // expensive: not for the loop
-	Check(*auth.Claims) error                // whether claims that were verified before still hold
+	Cached(auth.Token) (*auth.Claims, bool)  // the claims of a token that was verified before and is still valid
+	Verify(auth.Token) (*auth.Claims, error) // expensive: never call it on the loop
+	Check(*auth.Claims) error                // nil if claims of a verified token are still valid
 }
 
-// A Loop runs a function on the goroutine that owns the sessions, and wakes it
-// to [Group.Collect].
+// A Loop is the event loop that owns the sessions of a group. Post runs f on it. Wake has
+// it call [Group.Collect].
 type Loop interface {
 	Post(f func()) bool
 	Wake()
 }
 
-// Stats counts what the sessions of all groups did.
+// Stats are the counters of the sessions of all groups.
 type Stats struct {
 	Sessions, Subscriptions      atomic.Int64 // now
 	Delivered, Commands, Refused atomic.Uint64
 	Broadcasts                   BroadcastStats
 }
 
-// BroadcastStats counts broadcasts over connections, by how they were answered.
+// BroadcastStats counts broadcasts over WebSockets by their outcome.
 type BroadcastStats struct {
 	Accepted atomic.Uint64
-	Refused  atomic.Uint64 // the publisher's fault
-	Failed   atomic.Uint64 // not the publisher's fault
+	Refused  atomic.Uint64 // because of a mistake of the publisher
+	Failed   atomic.Uint64 // for any other reason
 }
 
 const (
@@ -105,7 +112,7 @@ const (
 	defaultCommandBurst    = 1000
 )
 
-// A Group is the sessions of one loop. All methods are for that loop's goroutine.
+// A Group holds the sessions of one loop. Only that loop calls its methods.
 type Group struct {
 	// Immutable after NewGroup.
 	config Config
@@ -113,7 +120,7 @@ type Group struct {
 	start  time.Time
 
 	// Owned by the loop.
-	sessions    []*Session // in no order, but the same one whenever the same happens
+	sessions    []*Session // unordered, but deterministic: the same calls give the same order
 	subscribers map[notiflux.Topic]*topicSubscribers
 	parser      wire.JSONParser
 	batches     batches
@@ -122,14 +129,14 @@ type Group struct {
 	draining    bool
 
 	mu    sync.Mutex
-	woken []*topicSubscribers // topics with news, each once
+	woken []*topicSubscribers // topics with new messages, each once
 
 	// Owned by the loop.
-	spare                     []*topicSubscribers // the last woken
-	firstPending, lastPending *topicSubscribers   // whose subscriptions are being marked, in turns
+	spare                     []*topicSubscribers // the previous woken, for reuse
+	firstPending, lastPending *topicSubscribers   // list of the topics whose subscriptions are being marked
 }
 
-// A topicSubscribers is the group's interest in one topic.
+// topicSubscribers are the subscriptions of a group to one topic.
 type topicSubscribers struct {
 	group  *Group
 	topic  *topic.Topic
@@ -137,24 +144,24 @@ type topicSubscribers struct {
 
 	// Owned by the loop.
 	subs      []*subscription
-	hash      uint64            // wire.TopicHash; 0: no event stream has asked for it
-	unmarked  int               // those before this index are to be marked, as the topic has news
-	markAgain bool              // it has news again: all are to be marked, after those
-	next      *topicSubscribers // in the list that begins with Group.firstPending
+	hash      uint64            // wire.TopicHash of the topic; 0 until a stream needs it
+	unmarked  int               // how many of subs, from the front, are still to be marked
+	markAgain bool              // mark all of subs again afterwards
+	next      *topicSubscribers // in the list Group.firstPending
 }
 
-// A subscription is one session's place in one topic.
+// A subscription is the cursor of one session in one topic.
 type subscription struct {
 	session     *Session
 	subscribers *topicSubscribers
 	cursor      topic.Cursor
 	nextDirty   *subscription
-	skipped     uint64 // offset given before the messages that were skipped; if skipping
-	index       int32  // in feed.subs
-	cursorIndex uint8  // of the topic in the session's set; of event streams only
-	dirty       bool   // in the session's list of what it has to read
-	latest      bool   // when the session is behind, only the newest message counts
-	skipping    bool   // messages were skipped, and the client is to be told before the next one
+	skipped     uint64 // the offset before the skipped messages; only if skipping
+	index       int32  // in topicSubscribers.subs
+	cursorIndex uint8  // index in streamState.offsets; only of streams
+	dirty       bool   // in the list Session.firstDirty
+	latest      bool   // mode latest: a client that is behind gets only the newest message
+	skipping    bool   // messages were skipped, and the skipped event is not queued yet
 }
 
 // NewGroup returns the group of a loop, without sessions.
@@ -192,7 +199,7 @@ func NewGroup(c Config, loop Loop) *Group {
 	}
 }
 
-// Wake implements [topic.Listener]: publishers call it.
+// Wake implements [topic.Listener]. Publishers call it, on any goroutine.
 func (t *topicSubscribers) Wake() {
 	if t.queued.Swap(true) {
 		return
@@ -208,15 +215,15 @@ func (t *topicSubscribers) Wake() {
 }
 
 const (
-	// maxMarked is how many subscriptions a call of Collect marks.
+	// maxMarked is the number of subscriptions that a call of Collect marks.
 	maxMarked = 256
-	// maxMarkedPerTopic is how many of one topic it marks before it is another's turn.
+	// maxMarkedPerTopic is the number that it marks of one topic before the next topic.
 	maxMarkedPerTopic = 64
 )
 
-// Collect marks sessions dirty that have something to read in a topic with news, a
-// part of them: topics take turns. It reports whether there are more. The loop calls
-// it at least once a turn.
+// Collect marks sessions dirty that have unread messages in a woken topic. A call marks up
+// to maxMarked of them, and topics take turns. more reports that some are left. The loop
+// calls it at least once a turn.
 func (g *Group) Collect() (more bool) {
 	g.batches.reset()
 	g.takeWoken()
@@ -237,7 +244,7 @@ func (g *Group) Collect() (more bool) {
 	return g.firstPending != nil
 }
 
-// takeWoken lists topics that have news.
+// takeWoken moves the woken topics to the list of those being marked.
 func (g *Group) takeWoken() {
 	g.mu.Lock()
 	woken := g.woken
@@ -245,7 +252,7 @@ func (g *Group) takeWoken() {
 	g.mu.Unlock()
 	for i, t := range woken {
 		woken[i] = nil
-		t.queued.Store(false) // Before the cursors are looked at: what comes later wakes again.
+		t.queued.Store(false) // Before the cursors are read, so that a later message wakes again.
 		if t.unmarked > 0 {
 			t.markAgain = true
 			continue
@@ -257,7 +264,7 @@ func (g *Group) takeWoken() {
 	g.spare = woken
 }
 
-// pushPending puts f behind the topics whose subscriptions are being marked.
+// pushPending appends t to the list of topics that are being marked.
 func (g *Group) pushPending(t *topicSubscribers) {
 	if g.lastPending == nil {
 		g.firstPending = t
@@ -267,9 +274,9 @@ func (g *Group) pushPending(t *topicSubscribers) {
 	g.lastPending = t
 }
 
-// mark marks the last n of the subscriptions that are left, and returns how many
-// there were. It goes down because [Group.unsubscribe] moves the last subscription into the
-// place of one that ends: so none gets out of its way.
+// mark marks the last n unmarked subscriptions and returns how many there were. It counts
+// down because [Group.unsubscribe] moves the last subscription to the index of the one
+// that ends, so none is missed.
 func (t *topicSubscribers) mark(n int) int {
 	t.unmarked = min(t.unmarked, len(t.subs))
 	n = min(n, t.unmarked)
@@ -282,8 +289,8 @@ func (t *topicSubscribers) mark(n int) int {
 	return n
 }
 
-// Drain has every session delivered what it subscribed to so far and then sent
-// away, each at a time of its own within spread. Who comes later is sent away at once.
+// Drain delivers everything so far to every session and then closes it, at times spread
+// evenly over spread. Sessions that are added later are closed at once.
 func (g *Group) Drain(spread time.Duration) {
 	g.draining = true
 	n := len(g.sessions)
@@ -294,7 +301,7 @@ func (g *Group) Drain(spread time.Duration) {
 	}
 }
 
-// remove takes a session off the list of all.
+// remove removes a session from the group.
 func (g *Group) remove(s *Session) {
 	last := len(g.sessions) - 1
 	g.sessions[s.index] = g.sessions[last]
@@ -303,7 +310,7 @@ func (g *Group) remove(s *Session) {
 	g.sessions = g.sessions[:last]
 }
 
-// subscribe subscribes s to a topic from point on, and returns where that leads.
+// subscribe subscribes s to a topic from a resume point on.
 func (g *Group) subscribe(s *Session, name notiflux.Topic, point topic.ResumePoint) (*subscription, topic.Resumed, error) {
 	t := g.subscribers[name]
 	point.Connection = s.connection()
@@ -329,7 +336,7 @@ func (g *Group) subscribe(s *Session, name notiflux.Topic, point topic.ResumePoi
 	return sub, resumed, nil
 }
 
-// unsubscribe ends a subscription; the session takes it off its own lists.
+// unsubscribe ends a subscription. The caller removes it from the lists of its session.
 func (g *Group) unsubscribe(sub *subscription) {
 	t := sub.subscribers
 	last := int32(len(t.subs) - 1)
@@ -341,7 +348,7 @@ func (g *Group) unsubscribe(sub *subscription) {
 	g.config.Stats.Subscriptions.Add(-1)
 	g.expireAt(sub, time.Time{})
 	if last == 0 {
-		g.batches.reset() // The topic wakes nobody here any more, so that Collect may not come.
+		g.batches.reset() // No later Collect need come: the topic no longer wakes this loop.
 		delete(g.subscribers, t.topic.Name())
 		g.config.Topics.Leave(t.topic, t)
 	}

@@ -14,36 +14,35 @@ import (
 )
 
 const (
-	// maxIdle is how long a client of the JSON protocol may say nothing that
-	// makes sense: who connects has something in mind.
+	// maxIdle is the time in which a client of the JSON protocol must send a valid
+	// command.
 	maxIdle = 60 * time.Second
-	// maxCommandTopics bounds the answer to one command.
+	// maxCommandTopics is the largest number of topics in a command. It bounds the answer.
 	maxCommandTopics = 100
 )
 
-// jsonState is what a session of the JSON protocol has besides.
+// jsonState is what only sessions of the JSON protocol have.
 type jsonState struct {
-	claims     *auth.Claims  // of the connection's token; nil: there is none
-	tokenErr   error         // why the connection's token does not hold; nil: it does, or there is none
-	deadline   time.Duration // of the first valid command, by the loop's clock
-	sawCommand bool          // it came
+	claims     *auth.Claims  // of the connection's token; nil without one
+	tokenErr   error         // why the connection's token was refused; nil if it is valid or missing
+	deadline   time.Duration // for the first valid command, by the loop's clock
+	sawCommand bool          // the first valid command came
 
-	largeAnswer *largeAnswer // under way, commands wait for it; nil: there is none
+	largeAnswer *largeAnswer // being written, commands wait for it; nil without one
 
 	connection notiflux.Connection
-	references map[notiflux.Topic]*presence.Reference // where the client is a member; nil: nowhere
+	references map[notiflux.Topic]*presence.Reference // by topic in which the client is present; nil if in none
 }
 
-// A Credential is what became of the token that a client connected with. The zero
-// value is that of a client which brought none.
+// A Credential is the outcome of verifying the token that a client connected with. The
+// zero value means that it sent none.
 type Credential struct {
 	Claims *auth.Claims
 	Err    error // why it was refused
 }
 
-// NewJSON returns a session on conn that speaks the JSON protocol, and has its
-// client welcomed. deflated says that its frames may be compressed; now is the
-// loop's clock.
+// NewJSON returns a session on conn that speaks the JSON protocol, and queues its welcome.
+// deflated says that frames may be compressed. now is the time of the loop's clock.
 func (g *Group) NewJSON(conn Conn, deflated bool, c Credential, now time.Duration) *Session {
 	encoding := notiflux.JSON
 	if deflated {
@@ -67,7 +66,7 @@ func (g *Group) NewJSON(conn Conn, deflated bool, c Credential, now time.Duratio
 	return s
 }
 
-// checkIdle ends a session that has not said anything valid in time.
+// checkIdle closes a session that has sent no valid command in time.
 func (s *Session) checkIdle(now time.Duration) {
 	switch {
 	case s.json.sawCommand:
@@ -78,8 +77,8 @@ func (s *Session) checkIdle(now time.Duration) {
 	}
 }
 
-// receiveJSON takes one message of a client of the JSON protocol: docs/protocol.md,
-// section 4.
+// receiveJSON handles one message of a client of the JSON protocol (docs/protocol.md,
+// section 4).
 func (s *Session) receiveJSON(message []byte, binary bool) {
 	if binary {
 		s.closeWith(closeBinary)
@@ -112,15 +111,15 @@ func (s *Session) receiveJSON(message []byte, binary bool) {
 	}
 }
 
-// refuse answers a command that is refused as a whole. claims are those that it was
-// judged by, nil if there are none.
+// refuse answers a command that is refused as a whole. claims are those of its token, nil
+// if they are unknown.
 func (s *Session) refuse(c wire.JSONCommand, claims *auth.Claims, err error) {
 	s.logRefusal(claims, string(c.Topic), err)
 	s.answer(wire.AppendError(nil, c.ID, notiflux.Refusal(err)))
 }
 
-// withClaims calls then with what the token of a command allows, or the
-// connection's if it brought none.
+// withClaims calls then with the claims of the command's token, or of the connection's
+// token if the command has none.
 func (s *Session) withClaims(c wire.JSONCommand, then func(*auth.Claims, error)) {
 	j := s.json
 	switch {
@@ -135,7 +134,7 @@ func (s *Session) withClaims(c wire.JSONCommand, then func(*auth.Claims, error))
 	}
 }
 
-// subscribeJSON subscribes to each topic that the token allows, and answers for all.
+// subscribeJSON subscribes to each topic that the token allows and answers for all topics.
 func (s *Session) subscribeJSON(c wire.JSONCommand) {
 	s.withClaims(c, func(claims *auth.Claims, err error) {
 		var topics []wire.SubscribedTopic
@@ -163,7 +162,7 @@ func (s *Session) subscribeJSON(c wire.JSONCommand) {
 	})
 }
 
-// subscribedTopic is how a client is told where its subscription begins.
+// subscribedTopic returns what the answer says about a new subscription.
 func subscribedTopic(name notiflux.Topic, p topic.Resumed) wire.SubscribedTopic {
 	return wire.SubscribedTopic{Topic: name, Position: p.Position, Recovered: p.Recovered, Replay: p.Replay}
 }
@@ -179,13 +178,13 @@ func (s *Session) unsubscribeJSON(c wire.JSONCommand) {
 			s.unsubscribe(topic)
 		}
 	}
-	for _, r := range c.Refused { // To what is no topic there is no subscription either.
+	for _, r := range c.Refused { // There is no subscription to an invalid topic.
 		topics = append(topics, notiflux.Topic(r.Topic))
 	}
 	s.answer(wire.AppendUnsubscribed(nil, c.ID, topics, ""))
 }
 
-// broadcastJSON publishes, off the loop, and answers with the position.
+// broadcastJSON publishes a message on a worker and answers with its position.
 func (s *Session) broadcastJSON(c wire.JSONCommand) {
 	s.withClaims(c, func(claims *auth.Claims, err error) {
 		if err == nil {
@@ -206,7 +205,7 @@ func (s *Session) broadcastJSON(c wire.JSONCommand) {
 	})
 }
 
-// answerBroadcast answers a broadcast, and counts it.
+// answerBroadcast answers a broadcast and counts it.
 func (s *Session) answerBroadcast(c wire.JSONCommand, claims *auth.Claims, position notiflux.Position, err error) {
 	stats := &s.group.config.Stats.Broadcasts
 	switch {
@@ -223,8 +222,8 @@ func (s *Session) answerBroadcast(c wire.JSONCommand, claims *auth.Claims, posit
 	s.refuse(c, claims, err)
 }
 
-// authJSON takes a token for the commands that will carry none. One that is refused
-// changes nothing.
+// authJSON sets the connection's token, for commands without one. A refused token changes
+// nothing.
 func (s *Session) authJSON(c wire.JSONCommand) {
 	s.verify(auth.Token(c.Token), func(claims *auth.Claims, err error) {
 		if err != nil {

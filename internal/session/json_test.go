@@ -146,8 +146,8 @@ func TestJSONCommands(t *testing.T) {
 	}
 }
 
-// Who is excluded does not get a message, live or replayed; everybody else does,
-// also who stands at the same place.
+// An excluded connection does not get a message, live or replayed. Every other
+// connection does, also one with the same cursor.
 func TestJSONExclude(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	c, other := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
@@ -233,7 +233,7 @@ func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 	}
 }
 
-// The token of the connection is judged when it comes, and at each command.
+// The token of the connection is verified when it comes, and checked at each command.
 func TestJSONConnectionToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -337,7 +337,7 @@ func TestJSONLatest(t *testing.T) {
 			c.s.Tick(0)
 		}
 		if c.code != 0 {
-			t.Fatalf("closed with %d: who may skip is not cut", c.code)
+			t.Fatalf("closed with %d: a client in mode latest skips instead", c.code)
 		}
 		w.publish("b", "other topics lose nothing")
 		w.publish("a", "newest")

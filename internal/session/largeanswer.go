@@ -8,17 +8,17 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A largeAnswer is an answer that can be large: a history or a list of members. It is encoded
+// A largeAnswer is an answer of any size: a history or a list of members. It is encoded
 // piece by piece while the socket takes it, as one message of several frames. No other
-// message comes between these frames (RFC 6455 section 5.4).
+// message may come between these frames (RFC 6455 section 5.4).
 type largeAnswer struct {
 	answer     *answer.Answer
-	ownedBytes int  // that the answer owned when the reply was made
-	begun      bool // its first frame is made
+	ownedBytes int  // Answer.Owned before anything was written
+	begun      bool // its first frame was encoded
 }
 
-// historyJSON reads what a topic holds. What is chosen off the loop is a part of the
-// log; its encoding is made piece by piece, see [Session.nextOfLargeAnswer].
+// historyJSON answers with messages of a topic. A worker chooses the part of the log. The
+// session encodes it piece by piece, see [Session.nextOfLargeAnswer].
 func (s *Session) historyJSON(c wire.JSONCommand) {
 	s.withReadAccess(c, func(claims *auth.Claims) {
 		var a *answer.Answer
@@ -37,8 +37,8 @@ func (s *Session) historyJSON(c wire.JSONCommand) {
 	})
 }
 
-// withReadAccess calls then with the claims of a command if they allow to read its topic. Else
-// it refuses the command.
+// withReadAccess calls then with the claims of a command if they allow reading its topic.
+// Otherwise it refuses the command.
 func (s *Session) withReadAccess(c wire.JSONCommand, then func(*auth.Claims)) {
 	s.withClaims(c, func(claims *auth.Claims, err error) {
 		if err == nil {
@@ -52,17 +52,17 @@ func (s *Session) withReadAccess(c wire.JSONCommand, then func(*auth.Claims)) {
 	})
 }
 
-// answerLarge has a large answer given.
+// answerLarge queues a large answer.
 func (s *Session) answerLarge(a *answer.Answer) {
 	s.setLargeAnswer(&largeAnswer{answer: a, ownedBytes: a.Owned()})
 	s.conn.Dirty()
 }
 
-// hasLargeAnswer reports whether a reply is to be given, or is not given whole.
+// hasLargeAnswer reports whether a large answer is queued or written in part.
 func (s *Session) hasLargeAnswer() bool { return s.json != nil && s.json.largeAnswer != nil }
 
-// nextOfLargeAnswer is Next while there is a reply: what was answered before it, then its
-// frames, one at a time.
+// nextOfLargeAnswer is Next while there is a large answer. It returns earlier answers, then
+// the frames of the large answer, one at a time.
 func (s *Session) nextOfLargeAnswer(w *write) []byte {
 	r := s.json.largeAnswer
 	if !r.begun && len(s.answers) > 0 {
@@ -74,8 +74,8 @@ func (s *Session) nextOfLargeAnswer(w *write) []byte {
 	return w.largeAnswer
 }
 
-// wroteLargeAnswer counts n bytes against the frame that nextOfLargeAnswer gave. The rest of it is
-// the session's own: the buffer is the loop's.
+// wroteLargeAnswer is Wrote for a frame of nextOfLargeAnswer. It copies the rest of the
+// frame, because the loop owns the buffer.
 func (s *Session) wroteLargeAnswer(n int) {
 	w := &s.group.write
 	if n < len(w.largeAnswer) {

@@ -9,9 +9,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// logRefusal tells operators of a command that was refused, or of one topic in it.
-// claims are those that it was judged by, nil if they are not known; topic is as it
-// was sent, empty if there is none.
+// logRefusal logs that a command, or one topic of it, was refused. claims are those of its
+// token, nil if they are unknown. topic is as the client sent it, empty without one.
 func (s *Session) logRefusal(claims *auth.Claims, topic string, err error) {
 	code := notiflux.Refusal(err).Code
 	level := wire.LogLevel(code)
@@ -20,7 +19,7 @@ func (s *Session) logRefusal(claims *auth.Claims, topic string, err error) {
 	}
 }
 
-// logClose tells operators that the server ends the session, and why.
+// logClose logs that the server closes the session, and why.
 func (s *Session) logClose(e closeReason) {
 	if s.logs() {
 		s.group.config.Log.Debug("client sent away", append(s.identity(nil, ""), "code", e.errorCode, "close", e.closeCode, "reason", e.reason)...)
@@ -34,8 +33,8 @@ func (s *Session) logMessage(claims *auth.Claims, topic notiflux.Topic, position
 	}
 }
 
-// logIgnored says, once for a client of the text protocol, that it sends what that
-// protocol ignores and another one would not.
+// logIgnored logs, once per session, that a client of the text protocol sends messages
+// that this protocol ignores and another one would not.
 func (s *Session) logIgnored(hint string) {
 	if s.logs() && !s.hintLogged {
 		s.hintLogged = true
@@ -43,12 +42,12 @@ func (s *Session) logIgnored(hint string) {
 	}
 }
 
-// logs reports whether what clients do is logged at all.
+// logs reports whether actions of clients are logged.
 func (s *Session) logs() bool {
 	return s.group.config.Log.Enabled(context.Background(), slog.LevelDebug)
 }
 
-// identity returns what the log says of a client and its command: the address, the
+// identity returns the log attributes of a client and its command: the address, the
 // subject if it is known, and the topic if there is one.
 func (s *Session) identity(claims *auth.Claims, topic string) []any {
 	attrs := []any{"remote", s.conn.Remote()}

@@ -11,20 +11,20 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// maxMembers is how many members a client is given at most.
+// maxMembers is the largest number of members in an answer.
 const maxMembers = 1000
 
-// joinPresence makes the client a member of a topic, under the name that claims give it,
-// and has it told of others: of everybody who comes or goes from now on.
+// joinPresence makes the client a member of a topic, named by the subject of claims, and
+// subscribes it to the presence events of the topic from now on.
 func (s *Session) joinPresence(name notiflux.Topic, claims *auth.Claims) error {
 	if s.find(topic.Notices(name)) == nil {
 		if _, _, err := s.group.subscribe(s, topic.Notices(name), topic.ResumePoint{}); err != nil {
 			return err
 		}
 	}
-	info, _ := claims.Info() // Was judged before.
+	info, _ := claims.Info() // checkSubscribe checked the error.
 	ref := s.group.config.Presence.Join(name, notiflux.Member{Sub: claims.Subject, Info: info})
-	s.releaseReference(name) // After the new one is taken: the member stays.
+	s.releaseReference(name) // After Join, so the member stays present.
 	if s.json.references == nil {
 		s.json.references = make(map[notiflux.Topic]*presence.Reference)
 	}
@@ -32,7 +32,7 @@ func (s *Session) joinPresence(name notiflux.Topic, claims *auth.Claims) error {
 	return nil
 }
 
-// leavePresence ends presence in a topic, if there is any.
+// leavePresence ends the presence of the client in a topic, if it is present.
 func (s *Session) leavePresence(name notiflux.Topic) {
 	if s.json == nil || s.json.references[name] == nil {
 		return
@@ -48,7 +48,7 @@ func (s *Session) releaseReference(topic notiflux.Topic) {
 	}
 }
 
-// leaveAllPresence ends presence everywhere.
+// leaveAllPresence ends the presence of the client in all topics.
 func (s *Session) leaveAllPresence() {
 	if s.json == nil {
 		return
@@ -58,9 +58,10 @@ func (s *Session) leaveAllPresence() {
 	}
 }
 
-// jumpToSnapshot has the client go on with the newest notice that replaces those before it, in
-// each topic, and returns by how many bytes its lag is less. That notice itself does
-// not count: a list of members can be larger than the lag that is allowed.
+// jumpToSnapshot moves the cursors for presence events to the newest snapshot of each
+// topic, which supersedes the events before it. It returns by how many bytes the lag is
+// smaller. The snapshot itself does not count: a list of members can exceed the allowed
+// lag.
 func (s *Session) jumpToSnapshot() (less uint64) {
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
 		lag := sub.subscribers.topic.Lag(sub.cursor)
@@ -85,7 +86,7 @@ func (s *Session) jumpToSnapshot() (less uint64) {
 	return less
 }
 
-// membersJSON answers with who is present, off the loop: it may be many.
+// membersJSON answers with the members of a topic. A worker makes the list: it can be long.
 func (s *Session) membersJSON(c wire.JSONCommand) {
 	s.withReadAccess(c, func(claims *auth.Claims) {
 		var a *answer.Answer
@@ -96,8 +97,8 @@ func (s *Session) membersJSON(c wire.JSONCommand) {
 				s.refuse(c, claims, refused)
 				return
 			}
-			// What the client was told meanwhile may not be in the list, and it would take
-			// the list for newer.
+			// The client got presence events meanwhile that the list may lack, and would
+			// take the list for newer than them.
 			if s.presenceOffset(c.Topic) != given {
 				a = s.group.presenceAnswer(c)
 			}
@@ -106,7 +107,7 @@ func (s *Session) membersJSON(c wire.JSONCommand) {
 	})
 }
 
-// presenceOffset returns how far the client has come in the notices of a topic.
+// presenceOffset returns the offset of the client in the presence events of a topic.
 func (s *Session) presenceOffset(name notiflux.Topic) uint64 {
 	if sub := s.find(topic.Notices(name)); sub != nil {
 		return sub.cursor.Offset()
@@ -114,7 +115,7 @@ func (s *Session) presenceOffset(name notiflux.Topic) uint64 {
 	return 0
 }
 
-// presenceAnswer returns the answer to a command for who is present. It is safe off the loop.
+// presenceAnswer returns the answer with the members of a topic. It is safe off the loop.
 func (g *Group) presenceAnswer(c wire.JSONCommand) *answer.Answer {
 	p := wire.Presence{Topic: c.Topic, Subscribers: g.config.Topics.Subscribers(c.Topic)}
 	p.Members, p.Count = g.config.Presence.List(c.Topic, maxMembers)

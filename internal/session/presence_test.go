@@ -39,7 +39,7 @@ func (w *world) user(sub, info string, until time.Time) string {
 	return string(token)
 }
 
-// join tells who is present in topic a that somebody joined, as the server does.
+// join emits the presence event that somebody joined topic a, as the server does.
 func (w *world) join(sub string) {
 	w.topics.Notify("a", wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: sub}}))
 }
@@ -67,12 +67,12 @@ func TestJSONPresence(t *testing.T) {
 	w.join("dan")
 	bob.hears(t)
 	if members, _ := w.presence.List("a", 10); len(members) != 2 {
-		t.Errorf("members %v: who left stays for a while", members)
+		t.Errorf("members %v: a member that left stays for its grace period", members)
 	}
 	if n := w.presence.Stats().References; n != 1 {
-		t.Errorf("%d seats, want that of ann", n)
+		t.Errorf("%d references, want that of ann", n)
 	}
-	// Adding it later, and again, is one seat; so is a newer token.
+	// Adding it later, and again, is one reference; so is a newer token.
 	again := `{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":0}}}`
 	deaf.exchange(t,
 		[]string{`{"type":"subscribe","topics":["a"],"presence":true}`, again},
@@ -80,7 +80,7 @@ func TestJSONPresence(t *testing.T) {
 		[]string{`{"type":"subscribe","topics":["a"]}`, again},
 	)
 	if members, _ := w.presence.List("a", 10); len(members) != 3 || string(members[2].Info) != `{"v":2}` || w.presence.Stats().References != 2 {
-		t.Errorf("members %v, %d seats", members, w.presence.Stats().References)
+		t.Errorf("members %v, %d references", members, w.presence.Stats().References)
 	}
 	for _, c := range []*client{ann, bob, deaf} {
 		c.leave()
@@ -123,7 +123,7 @@ func TestJSONPresenceWithABadInfo(t *testing.T) {
 	}
 }
 
-// A list is never older than what the client was told before it.
+// A list is never older than the presence events that the client got before it.
 func TestJSONPresenceListIsTheNewest(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connectJSON(t, w.user("ann", "", time.Time{}))
@@ -137,19 +137,19 @@ func TestJSONPresenceListIsTheNewest(t *testing.T) {
 	c.hears(t, `{"type":"presence","topic":"a","count":2,"subscribers":1,"members":[{"sub":"ann"},{"sub":"bob"}]}`)
 }
 
-// Who does not read what is told of others is cut for it as for messages, and then
+// A client that does not read presence events is cut as for messages, and then
 // holds nothing of it.
 func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 	const allowed, held = 10, 4
-	notice := len(wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: "m1000"}}))
-	w := newWorld(t, topic.Limits{Count: held}, func(c *session.Config) { c.MaxLagBytes = uint64(allowed * (notice + topic.Overhead)) })
+	event := len(wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: "m1000"}}))
+	w := newWorld(t, topic.Limits{Count: held}, func(c *session.Config) { c.MaxLagBytes = uint64(allowed * (event + topic.Overhead)) })
 	slow, fast := w.connectJSON(t, w.user("slow", "", time.Time{})), w.connectJSON(t, w.user("fast", "", time.Time{}))
 	for _, c := range []*client{slow, fast} {
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 	}
 	for i := range allowed + held + 1 {
 		if slow.code != 0 {
-			t.Fatalf("cut after %d notices, with %d allowed beyond %d", i, allowed, held)
+			t.Fatalf("cut after %d events, with %d allowed beyond %d", i, allowed, held)
 		}
 		w.join(fmt.Sprint("m", 1000+i))
 		slow.refuse()
@@ -159,8 +159,8 @@ func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 	if slow.code != wire.CloseTooSlow || fast.code != 0 {
 		t.Errorf("close codes %d and %d, want %d and none", slow.code, fast.code, wire.CloseTooSlow)
 	}
-	if n, seats := w.stats.Subscriptions.Load(), w.presence.Stats().References; n != 2 || seats != 1 {
-		t.Errorf("%d subscriptions and %d seats, want those of the other one", n, seats)
+	if n, references := w.stats.Subscriptions.Load(), w.presence.Stats().References; n != 2 || references != 1 {
+		t.Errorf("%d subscriptions and %d references, want those of the other one", n, references)
 	}
 }
 
@@ -183,7 +183,7 @@ func TestAListCutsNobody(t *testing.T) {
 	for name, c := range map[string]struct {
 		told []func(w *world)
 		cut  bool
-		gets int // notices
+		gets int // presence events
 	}{
 		"two behind":             {[]func(w *world){moves(1), listed, moves(1)}, false, 2},
 		"far behind, then lists": {[]func(w *world){moves(10_000), listed, moves(20), listed, moves(30)}, false, 31},
@@ -217,7 +217,7 @@ func TestAListCutsNobody(t *testing.T) {
 			}
 			got := slow.messages()
 			if len(got) != 1+c.gets || !strings.Contains(got[0], "first") {
-				t.Fatalf("got %d notices, want %d", len(got), 1+c.gets)
+				t.Fatalf("got %d events, want %d", len(got), 1+c.gets)
 			}
 			lists := 0
 			for _, m := range got {
@@ -240,7 +240,7 @@ func TestJSONPresenceCounts(t *testing.T) {
 		`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}},` +
 			`"refused":{"b":{"code":"too_many","message":"topic limit of the connection reached (3): unsubscribe from one, or open another connection"}}}`})
 	if w.presence.Stats().References != 1 {
-		t.Errorf("%d seats, want 1", w.presence.Stats().References)
+		t.Errorf("%d references, want 1", w.presence.Stats().References)
 	}
 }
 

@@ -15,74 +15,73 @@ import (
 
 // A Conn is the connection that carries a session.
 type Conn interface {
-	Dirty()               // there is something to write: Next is called soon
-	Resume()              // the session is not Busy any more
-	Arm(at time.Duration) // Tick is called at that time of the loop, or before
-	Post(f func()) bool   // f is called on the loop, unless the connection is gone; safe for concurrent use
-	Blocked() bool        // whether the client, who was offered bytes, takes none now; for Tick
-	WillClose()           // the session ends once everything is delivered: a client that takes nothing has little time
+	Dirty()               // says that there is something to write: the connection calls Next soon
+	Resume()              // says that the session is no longer Busy
+	Arm(at time.Duration) // asks for a Tick at that time of the loop, or earlier
+	Post(f func()) bool   // calls f on the loop unless the connection is gone; safe for concurrent use
+	Blocked() bool        // reports, in Tick, whether the socket was offered bytes and takes none now
+	WillClose()           // says that the session closes once everything is delivered, so the client gets less time to read
 
-	// Close finishes the frame under way, writes farewell (whole frames, nil for
-	// none), says why, and ends.
+	// Close finishes the current frame, writes farewell (whole frames, or nil), sends
+	// the code and the reason, and closes the connection.
 	Close(farewell []byte, code wire.CloseCode, reason string)
 
-	Remote() string // the address of the client, for the log
+	Remote() string // returns the address of the client, for the log
 }
 
-// A Session is one client. All its fields are owned by its group's loop.
+// A Session is one connected client. The loop of its group owns all fields.
 type Session struct {
 	// Immutable after New.
 	group    *Group
 	conn     Conn
-	json     *jsonState   // nil: does not speak the JSON protocol
-	stream   *streamState // nil: no event stream
+	json     *jsonState   // nil unless the dialect is JSON
+	stream   *streamState // nil unless the dialect is SSE or NDJSON
 	encoding notiflux.Encoding
 
-	answerBegun     bool // the first of answers is under way
-	ownRest         bool // cut is the session's own, not part of a frame that all share
-	waiting         bool // a command waits for its token, or for the broker
-	behind          bool // the socket did not take all of what it was last given
-	hintLogged      bool // it was logged that the client sends what its protocol ignores
-	closing         bool // the server has begun to end the session
+	answerBegun     bool // answers begins in the middle of a frame
+	ownRest         bool // rest is the session's own memory, not part of a shared frame
+	waiting         bool // a command waits for its token or for the broker
+	behind          bool // the socket did not take all bytes of the last write
+	hintLogged      bool // logIgnored was called before
+	closing         bool // closeWith was called
 	gone            bool
-	unauthenticated bool // what the client has not read is charged to Strangers
+	unauthenticated bool // unread bytes are charged to Config.UnauthenticatedUnread
 
-	restWritten    uint32 // bytes before cut in its memory, if that is the session's own
-	answersWritten uint32 // bytes before answers in their memory
+	restWritten    uint32 // bytes before rest in its memory; only if ownRest
+	answersWritten uint32 // bytes before answers in its memory
 
-	pendingClose *closeReason // how it ends once everything is delivered; nil: it goes on
+	pendingClose *closeReason // how to close once everything is delivered; nil if not closing
 
 	subs       []*subscription
-	firstDirty *subscription // what has something to read, first come first served
+	firstDirty *subscription // list of the subscriptions with unread messages
 	lastDirty  *subscription
 
-	rest    []byte // the rest of a message frame that the socket took the beginning of; shared, but of sets
-	answers []byte // whole frames that wait to be written
+	rest    []byte // the unwritten part of a message frame; shared memory unless ownRest
+	answers []byte // frames that wait to be written
 
 	index     int32         // in Group.sessions
-	allowance float32       // commands that may come at once
-	refilled  time.Duration // when allowance was right
+	allowance float32       // commands that the client may send now
+	refilled  time.Duration // when allowance was computed
 }
 
-// maxAnswers is how many bytes of answers may wait before a client that does
-// not read them is not listened to, in bytes.
+// maxAnswers is how many bytes of answers may wait. Above it the session reads no further
+// commands.
 const maxAnswers = 16 << 10
 
-// New returns a session on conn that speaks the text protocol and gets its messages
-// in encoding.
+// New returns a session on conn that speaks the text protocol and writes messages in
+// encoding.
 func (g *Group) New(conn Conn, encoding notiflux.Encoding) *Session {
 	s := &Session{group: g, conn: conn, encoding: encoding, allowance: float32(g.config.CommandBurst), refilled: time.Since(g.start)}
 	s.index = int32(len(g.sessions))
 	g.sessions = append(g.sessions, s)
 	g.config.Stats.Sessions.Add(1)
-	if g.draining { // It was on its way when the others were told.
+	if g.draining { // It connected after Drain.
 		conn.Post(s.drain)
 	}
 	return s
 }
 
-// Receive takes one message of the client. The caller sees that the session is not
-// Busy.
+// Receive handles one message of the client. Call it only while the session is not Busy.
 func (s *Session) Receive(message []byte, binary bool) {
 	if s.json != nil {
 		s.receiveJSON(message, binary)
@@ -91,24 +90,24 @@ func (s *Session) Receive(message []byte, binary bool) {
 	s.receiveText(message, binary)
 }
 
-// Busy reports whether the session takes no message now: a command waits for
-// its token or the broker, or its answers are not read.
+// Busy reports whether the session takes no message now, because a command waits for its
+// token or the broker, or because the client does not read its answers.
 func (s *Session) Busy() bool { return s.waiting || len(s.answers) > maxAnswers || s.hasLargeAnswer() }
 
-// Tick ends the session if its client does not read and is further behind than
-// allowed, or has nothing to say.
+// Tick closes the session if its client does not read and lags by more than
+// Config.MaxLagBytes, or if it has sent no valid command in time.
 func (s *Session) Tick(now time.Duration) {
 	if s.json != nil {
 		s.checkIdle(now)
 	}
 	if !s.conn.Blocked() {
-		return // What the client was not offered yet is not its lag.
+		return // Messages that were not offered to the client are not its lag.
 	}
 	var lag uint64
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
 		n := sub.subscribers.topic.Lag(sub.cursor)
 		if sub.latest && (n > 0 || s.behind) {
-			sub.skip() // It jumps instead of being cut, and while the log has what it jumps to.
+			sub.skip() // It jumps while the log still holds the newest message.
 			n = 0
 		}
 		lag += n
@@ -121,10 +120,10 @@ func (s *Session) Tick(now time.Duration) {
 	}
 }
 
-// Stuck ends the session: its client reads nothing at all.
+// Stuck closes the session because its client reads nothing at all.
 func (s *Session) Stuck() { s.abort(closeStuck) }
 
-// abort ends a session that nothing more is delivered to, not even its answers.
+// abort closes the session and drops everything that waits to be written, also answers.
 func (s *Session) abort(e closeReason) {
 	s.closeWith(e)
 	if !s.answerBegun {
@@ -133,7 +132,7 @@ func (s *Session) abort(e closeReason) {
 	s.releaseAll() // Its cursors hold messages that nobody else needs.
 }
 
-// Gone ends the session: the connection is closed.
+// Gone ends the session after its connection was closed. Further calls do nothing.
 func (s *Session) Gone() {
 	if s.gone {
 		return
@@ -146,7 +145,7 @@ func (s *Session) Gone() {
 	s.group.config.Stats.Sessions.Add(-1)
 }
 
-// releaseAll ends whatever keeps messages for the session.
+// releaseAll drops everything that keeps messages in memory for the session.
 func (s *Session) releaseAll() {
 	s.unsubscribeAll()
 	if s.json != nil {
@@ -154,8 +153,8 @@ func (s *Session) releaseAll() {
 	}
 }
 
-// drain has the session end once it has nothing to write. It may have news that it
-// was not marked for yet.
+// drain closes the session once everything is delivered, also messages that it was not
+// marked for yet.
 func (s *Session) drain() {
 	if !s.gone {
 		for _, sub := range s.subs {
@@ -167,15 +166,15 @@ func (s *Session) drain() {
 	}
 }
 
-// closeWhenDelivered has the session end once everything is delivered.
+// closeWhenDelivered closes the session once everything is delivered.
 func (s *Session) closeWhenDelivered(e *closeReason) {
 	s.pendingClose = e
 	s.conn.WillClose()
 	s.conn.Dirty()
 }
 
-// allow takes one command out of the allowance. If there is none it ends the
-// session and reports false.
+// allow counts one command against the rate limit. Above the limit it closes the session
+// and returns false.
 func (s *Session) allow() bool {
 	c := &s.group.config
 	c.Stats.Commands.Add(1)
@@ -190,15 +189,15 @@ func (s *Session) allow() bool {
 	return true
 }
 
-// answer queues a text frame for the client of a WebSocket.
+// answer queues a text frame for a WebSocket client.
 func (s *Session) answer(text []byte) {
 	s.setAnswers(wire.AppendFrame(s.answers, ws.OpText, text))
 	s.conn.Dirty()
 }
 
-// find returns the subscription to a topic, nil if there is none.
+// find returns the subscription to a topic, or nil.
 func (s *Session) find(topic notiflux.Topic) *subscription {
-	// A feed knows all its sessions, a session its topics: the shorter list is walked.
+	// Walk the shorter list: the subscriptions of the topic, or those of the session.
 	t := s.group.subscribers[topic]
 	if t == nil {
 		return nil
@@ -219,9 +218,9 @@ func (s *Session) find(topic notiflux.Topic) *subscription {
 	return nil
 }
 
-// verify has a token verified, off the loop unless it was before, and calls then
-// on the loop. Until that, the session is Busy. then is not called if the
-// session is gone.
+// verify verifies a token and calls then on the loop. A cached token is answered at once.
+// For any other a worker verifies the signature, and the session is Busy until then is
+// called. If the session is gone, then is not called.
 func (s *Session) verify(token auth.Token, then func(*auth.Claims, error)) {
 	if claims, ok := s.group.config.Verifier.Cached(token); ok {
 		then(claims, nil)
@@ -237,15 +236,15 @@ func (s *Session) verify(token auth.Token, then func(*auth.Claims, error)) {
 	})
 }
 
-// A subscribeOptions is what a client asks for besides a topic.
+// subscribeOptions is what a client asks for besides a topic.
 type subscribeOptions struct {
 	point    topic.ResumePoint
 	latest   bool // when the client is behind, only the newest message counts
-	presence bool // the client is a member of the topic, and is told of others
+	presence bool // the client is a member of the topic and gets presence events
 }
 
-// subscribe makes the session a subscriber of a topic if claims allow it. To
-// subscribe twice is one subscription, which stays where it is.
+// subscribe makes the session a subscriber of a topic if claims allow it. A second call
+// for the same topic keeps the subscription and its cursor.
 func (s *Session) subscribe(name notiflux.Topic, claims *auth.Claims, opts subscribeOptions) (topic.Resumed, error) {
 	if err := s.checkSubscribe(name, claims, opts); err != nil {
 		return topic.Resumed{}, err
@@ -264,7 +263,7 @@ func (s *Session) subscribe(name notiflux.Topic, claims *auth.Claims, opts subsc
 	if opts.presence {
 		if err := s.joinPresence(name, claims); err != nil {
 			if isNew {
-				s.unsubscribe(name) // What is refused is refused as a whole.
+				s.unsubscribe(name) // A refused command has no effect.
 			}
 			return topic.Resumed{}, err
 		}
@@ -274,7 +273,7 @@ func (s *Session) subscribe(name notiflux.Topic, claims *auth.Claims, opts subsc
 	return resumed, nil
 }
 
-// checkRead returns why a token does not allow to read a topic now.
+// checkRead returns an error unless a token allows reading a topic now.
 func (s *Session) checkRead(claims *auth.Claims, topic notiflux.Topic) error {
 	if err := claims.Allow(auth.Subscribe, topic); err != nil {
 		return err
@@ -282,7 +281,7 @@ func (s *Session) checkRead(claims *auth.Claims, topic notiflux.Topic) error {
 	return claims.CheckUntil(s.group.config.Now())
 }
 
-// checkSubscribe returns why the session cannot have what it wishes.
+// checkSubscribe returns an error if the session may not subscribe to a topic with opts.
 func (s *Session) checkSubscribe(name notiflux.Topic, claims *auth.Claims, opts subscribeOptions) error {
 	if err := s.checkRead(claims, name); err != nil {
 		return err
@@ -305,7 +304,7 @@ func (s *Session) checkSubscribe(name notiflux.Topic, claims *auth.Claims, opts 
 	return nil
 }
 
-// connection returns the name that the client was told; 0: none.
+// connection returns the name of the connection that the client knows, or 0.
 func (s *Session) connection() notiflux.Connection {
 	switch {
 	case s.json != nil:
@@ -328,7 +327,7 @@ func (s *Session) topics() []notiflux.Topic {
 	return names
 }
 
-// answerSkipped tells the client that messages of a subscription were skipped.
+// answerSkipped queues the event that messages of a subscription were skipped.
 func (s *Session) answerSkipped(sub *subscription) {
 	from, to := s.group.config.Topics.Position(sub.skipped), s.position(sub.cursor)
 	object := wire.AppendSkipped(nil, sub.subscribers.topic.Name(), from, to)
@@ -340,7 +339,7 @@ func (s *Session) answerSkipped(sub *subscription) {
 	s.answer(object)
 }
 
-// position returns how far who stands at c has come.
+// position returns the position of a subscriber with cursor c.
 func (s *Session) position(c topic.Cursor) notiflux.Position {
 	return s.group.config.Topics.Position(c.Offset())
 }

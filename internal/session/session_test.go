@@ -95,13 +95,13 @@ func TestCommandsWaitForTheTokenBeforeThem(t *testing.T) {
 	c := w.connect()
 	c.s.Receive([]byte("/subscribe t "+w.token("t")), false)
 	if !c.s.Busy() {
-		t.Error("a session whose token is judged is not busy")
+		t.Error("a session whose token is being verified is not busy")
 	}
 	w.publish("t", "before it holds")
 	w.workers.work(t.Context())
 	w.loop.run()
 	if c.s.Busy() || !c.resumed {
-		t.Error("a session whose token was judged does not go on")
+		t.Error("a session whose token was verified does not go on")
 	}
 	w.publish("t", "after")
 	c.expect(t, "after")

@@ -12,36 +12,35 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A Stream is what an event stream is to give. Its token was judged before: it may
-// have all of its topics.
+// A Stream says what a client of the dialects SSE and NDJSON reads. The caller has
+// verified that its token allows all topics.
 type Stream struct {
 	Topics []StreamTopic // at least one, each once
-	Latest bool          // when the client is behind, only the newest message counts
-	Until  time.Time     // when the subscriptions end; zero: never
+	Latest bool          // mode latest: a client that is behind gets only the newest message
+	Until  time.Time     // when the subscriptions end; zero means never
 }
 
-// A StreamTopic is one topic of a [Stream], and from where on.
+// A StreamTopic is one topic of a [Stream], and where it begins.
 type StreamTopic struct {
 	Name        notiflux.Topic
 	ResumePoint topic.ResumePoint
 }
 
-// A streamState is the topics of an event stream, and how far the client is in each: what
-// its cursor says.
+// streamState is what only sessions of streams have: the contents of the stream cursor.
 type streamState struct {
 	connection notiflux.Connection
 	offsets    []wire.CursorOffset // in byte order of the topics
 }
 
-// streamRetry is after how long clients reconnect whose stream broke off, at least
-// and at most: at once for a person, not all in the same moment for a server.
+// A client whose stream breaks reconnects after a random time between these two. It is
+// short for a person and spreads the load of a server.
 const (
 	minStreamRetry = time.Second
 	maxStreamRetry = 3 * time.Second
 )
 
-// NewStream returns a session on conn that has no commands: it is subscribed to the
-// topics of a stream, and tells that first. encoding is that of a stream.
+// NewStream returns a session on conn that has no commands. It subscribes to the topics of
+// stream and first sends a hello. encoding is one of SSE or NDJSON, chunked or not.
 func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) *Session {
 	s := g.New(conn, encoding)
 	s.stream = &streamState{connection: g.newConnection()}
@@ -68,7 +67,7 @@ func (g *Group) NewStream(conn Conn, encoding notiflux.Encoding, stream Stream) 
 	return s
 }
 
-// topicHash returns the hash of the topic, and keeps it for its messages.
+// topicHash returns the hash of the topic for stream cursors. It computes it once.
 func (t *topicSubscribers) topicHash() uint64 {
 	if t.hash == 0 {
 		t.hash = wire.TopicHash(t.topic.Name())
@@ -76,28 +75,27 @@ func (t *topicSubscribers) topicHash() uint64 {
 	return t.hash
 }
 
-// answerInStream queues an object with the cursor that holds after it.
+// answerInStream queues an object with the current stream cursor.
 func (s *Session) answerInStream(o wire.Object) {
 	o.Cursor = s.appendStreamCursor(nil)
 	s.setAnswers(wire.AppendObject(s.answers, s.encoding, o))
 	s.conn.Dirty()
 }
 
-// appendStreamCursor appends the cursor of the set.
+// appendStreamCursor appends the stream cursor of the session.
 func (s *Session) appendStreamCursor(dst []byte) []byte {
 	return wire.AppendStreamCursor(dst, s.group.config.Topics.Epoch(), s.stream.offsets)
 }
 
-// updateOffsets has the set say how far the client is in each topic, with all that it was
-// told of so far.
+// updateOffsets sets the offsets of the stream cursor to what the client has so far.
 func (s *Session) updateOffsets() {
 	for _, sub := range s.subs {
 		s.stream.offsets[sub.cursorIndex].Offset = sub.deliveredOffset()
 	}
 }
 
-// nextOfStream is Next of an event stream of several topics: no frame of it is shared
-// as a whole.
+// nextOfStream is Next for a stream of several topics. Each of its frames has a stream
+// cursor of its own.
 func (s *Session) nextOfStream(w *write) []byte {
 	for {
 		w.buffer = append(w.buffer[:0], s.answers...)
@@ -106,7 +104,7 @@ func (s *Session) nextOfStream(w *write) []byte {
 			return w.buffer
 		}
 		others := w.excluded >= maxExcluded
-		s.Wrote(0) // Subscriptions that were read before they were asked, or hold nothing for this session.
+		s.Wrote(0) // Unlists the subscriptions that are at their tail, and passes excluded messages.
 		switch {
 		case s.firstDirty == nil:
 			return s.nothing()
@@ -117,8 +115,8 @@ func (s *Session) nextOfStream(w *write) []byte {
 	}
 }
 
-// appendStreamMessages appends what there is to read to the buffer: each message as all share it,
-// but for its end, the cursor of this session.
+// appendStreamMessages appends unread messages of all topics to the write. Each frame is
+// the shared one, except for the stream cursor at its end.
 func (s *Session) appendStreamMessages(w *write) {
 	s.updateOffsets()
 	var room [wire.MaxStreamCursorBytes]byte
@@ -153,7 +151,7 @@ func (s *Session) appendStreamMessages(w *write) {
 	})
 }
 
-// randomBetween returns a random time from least to most.
+// randomBetween returns a random duration in [least, most).
 func (g *Group) randomBetween(least, most time.Duration) time.Duration {
 	if most <= least {
 		return least
@@ -161,13 +159,12 @@ func (g *Group) randomBetween(least, most time.Duration) time.Duration {
 	return least + time.Duration(g.config.Random.Int64N(int64(most-least)))
 }
 
-// newConnection returns a name for a connection: no other has it at the same time,
-// but by an accident of one in 2⁶⁴.
+// newConnection returns a random name for a connection, of 64 bits.
 func (g *Group) newConnection() notiflux.Connection {
 	return notiflux.Connection(g.config.Random.Uint64N(math.MaxUint64) + 1)
 }
 
-// systemRandom is the random source of package rand, which the system seeds.
+// systemRandom is the random source of package rand, seeded by the system.
 type systemRandom struct{}
 
 func (systemRandom) Uint64() uint64 { return rand.Uint64() }

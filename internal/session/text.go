@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// receiveText takes one message of a client of the text protocol. It is the whole of
-// that protocol: docs/protocol.md, section 1.
+// receiveText handles one message of a client of the text protocol (docs/protocol.md,
+// section 1).
 func (s *Session) receiveText(message []byte, binary bool) {
 	if binary {
 		if bytes.HasPrefix(message, []byte("/")) {
@@ -35,14 +35,14 @@ func (s *Session) receiveText(message []byte, binary bool) {
 	case wire.UnsubscribeAll:
 		s.unsubscribeAll()
 	case wire.Invalid:
-		if string(message) != "/" { // which asks for this answer, to know that what came before is done
+		if string(message) != "/" { // A client sends it to learn that its earlier commands were handled.
 			s.logRefusal(nil, "", notiflux.Errorf(notiflux.Malformed, "%s", c.Answer))
 		}
 		s.answer([]byte(c.Answer))
 	}
 }
 
-// subscribeText subscribes silently, or answers why not.
+// subscribeText subscribes without an answer, or answers with the refusal.
 func (s *Session) subscribeText(c wire.Command) {
 	topic, err := notiflux.ParseTopic(c.Topic)
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *Session) subscribeText(c wire.Command) {
 	})
 }
 
-// deny answers why there is no subscription.
+// deny answers a refused subscription.
 func (s *Session) deny(topic string, claims *auth.Claims, err error) {
 	s.logRefusal(claims, topic, err)
 	s.group.config.Stats.Refused.Add(1)

@@ -8,27 +8,27 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A Budget bounds what the sessions of all groups own for clients that have not
-// read it yet. Safe for concurrent use.
+// A Budget bounds the memory that sessions of all groups own for bytes that clients have
+// not read yet. Safe for concurrent use.
 type Budget interface {
-	Charge(n int) (within bool) // counts n bytes in any case, and reports whether there was room for them
+	Charge(n int) (within bool) // adds n bytes in any case and reports whether the budget allows them
 	Release(n int)
-	Share() int // how many bytes one session may own now of what its commands ask for
+	Share() int // how many requested bytes one session may own now
 }
 
-// noBudget has room for everything.
+// noBudget is a Budget without a bound.
 type noBudget struct{}
 
 func (noBudget) Charge(int) bool { return true }
 func (noBudget) Release(int)     {}
 func (noBudget) Share() int      { return math.MaxInt }
 
-// freeUnread is how much every session may own without being charged for it. So
-// small answers cost nothing, and find room also when other clients leave none.
+// freeUnread is how many bytes a session owns free of charge. So small answers cost
+// nothing, and always fit.
 const freeUnread = 4 << 10
 
-// unreadBytes returns how many bytes the session is charged for: its answers, and the
-// rest of a frame that only it has.
+// unreadBytes returns how many bytes the session is charged for: its answers and the rest
+// of a frame, if that is its own memory.
 func (s *Session) unreadBytes() int {
 	n := s.requestedBytes()
 	if s.ownRest {
@@ -37,8 +37,8 @@ func (s *Session) unreadBytes() int {
 	return max(0, n-freeUnread)
 }
 
-// requestedBytes returns how many bytes the session owns because its client asks and does not
-// read.
+// requestedBytes returns how many bytes the session owns because its client sent commands
+// and does not read the answers.
 func (s *Session) requestedBytes() int {
 	n := cap(s.answers) + int(s.answersWritten)
 	if s.hasLargeAnswer() {
@@ -47,7 +47,7 @@ func (s *Session) requestedBytes() int {
 	return n
 }
 
-// budget returns the one that the session is charged to.
+// budget returns the budget that the session is charged to.
 func (s *Session) budget() Budget {
 	if s.unauthenticated {
 		return s.group.config.UnauthenticatedUnread
@@ -55,10 +55,10 @@ func (s *Session) budget() Budget {
 	return s.group.config.Unread
 }
 
-// charge charges the session for what it owns now, after before.
+// charge updates the budget after unreadBytes was before.
 func (s *Session) charge(before int) {
 	now := s.unreadBytes()
-	if before == 0 { // Else it stays where it is charged.
+	if before == 0 { // A session that is charged keeps its budget.
 		s.unauthenticated = !s.authenticated()
 	}
 	switch {
@@ -67,20 +67,20 @@ func (s *Session) charge(before int) {
 	case now > before:
 		s.budget().Charge(now - before)
 		if s.overBudget() {
-			s.conn.Post(s.closeIfOverBudget) // Its caller is at work on it, and the client may read at once.
+			s.conn.Post(s.closeIfOverBudget) // Later, because the caller still works on the session, and the client may read first.
 		}
 	}
 }
 
-// authenticated reports whether the client has shown a valid token.
+// authenticated reports whether the client has sent a valid token.
 func (s *Session) authenticated() bool {
 	return len(s.subs) > 0 || s.stream != nil || s.json != nil && s.json.claims != nil
 }
 
-// overBudget reports whether there is no room for what the client asked for. What it
-// is given of its topics does not count, so a client that does not ask is never ended
-// for it, however slowly it reads. That is at most one frame. Nor do the answers of an
-// event stream, which asks once.
+// overBudget reports whether the answers that the client requested exceed its share of the
+// budget. The rest of a message frame does not count: a client that sends no commands is
+// never closed for it, however slowly it reads. Streams never exceed it: they send one
+// request.
 func (s *Session) overBudget() bool {
 	return s.stream == nil && s.requestedBytes() > freeUnread && s.requestedBytes()-freeUnread > s.budget().Share()
 }
@@ -91,43 +91,41 @@ func (s *Session) closeIfOverBudget() {
 	}
 }
 
-// minLargeAnswerBytes is the least room for a frame of a reply: enough to get on.
+// minLargeAnswerBytes is the smallest size of a frame of a large answer that makes progress.
 const minLargeAnswerBytes = answer.MinRoom + 2<<10
 
-// largeAnswerBytes returns how many bytes a frame of a reply may have. Where there is little
-// room, it is small.
+// largeAnswerBytes returns the maximum size of a frame of a large answer. It is smaller when
+// little of the budget is left.
 func (s *Session) largeAnswerBytes() int {
 	return max(minLargeAnswerBytes, min(maxBatch-wire.HeaderRoom, s.budget().Share()))
 }
 
-// setAnswers replaces the answers that wait to be written by none, or by the same and
-// more behind them.
+// setAnswers sets the queued answers: nil, or the present ones with more appended.
 func (s *Session) setAnswers(answers []byte) {
 	before := s.unreadBytes()
 	if cap(answers) != cap(s.answers) {
-		s.answersWritten = 0 // They are in other memory now.
+		s.answersWritten = 0 // They were moved to other memory.
 	}
 	s.answers = answers
 	s.charge(before)
 }
 
-// trimAnswers takes n bytes off the front of the answers.
+// trimAnswers removes n written bytes from the front of the answers.
 func (s *Session) trimAnswers(n int) {
 	before := s.unreadBytes()
 	s.answers, s.answersWritten = trimFront(s.answers, s.answersWritten, n)
 	s.charge(before)
 }
 
-// setLargeAnswer replaces the large answer under way; nil: there is none.
+// setLargeAnswer sets the large answer that is being written; nil for none.
 func (s *Session) setLargeAnswer(r *largeAnswer) {
 	before := s.unreadBytes()
 	s.json.largeAnswer = r
 	s.charge(before)
 }
 
-// setRest replaces the rest of a frame that is under way. If it is not part of a
-// frame that all share, it is copied: it may be in the loop's buffer, and the
-// session is to own no more than that rest.
+// setRest sets the rest of a frame that was written in part. If own, the rest is not part
+// of a shared frame. It is copied then, because it may be in the loop's buffer.
 func (s *Session) setRest(rest []byte, own bool) {
 	before := s.unreadBytes()
 	if s.rest, s.ownRest, s.restWritten = rest, own, 0; own {
@@ -136,7 +134,7 @@ func (s *Session) setRest(rest []byte, own bool) {
 	s.charge(before)
 }
 
-// trimRest takes n bytes off the front of the rest of a frame.
+// trimRest removes n written bytes from the front of the rest of a frame.
 func (s *Session) trimRest(n int) {
 	if !s.ownRest {
 		s.rest = s.rest[n:]
@@ -147,10 +145,10 @@ func (s *Session) trimRest(n int) {
 	s.charge(before)
 }
 
-// trimFront takes n bytes off the front of p, in whose memory so many were taken before,
-// and returns both anew. It copies the rest to memory of its own after some KB, or where
-// that is large, once less than half of it is left. So what is taken in small pieces is
-// copied a few times, not for each of them.
+// trimFront removes n bytes from the front of p. taken is how many bytes were removed
+// before in the same memory. It returns the rest and the new number. After a few KB, or
+// for a large p once less than half is left, it copies the rest so that the memory before
+// it is freed. So p is copied a few times, not once for each write.
 func trimFront(p []byte, taken uint32, n int) (rest []byte, before uint32) {
 	rest = p[n:]
 	unused := int(taken) + n

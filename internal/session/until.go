@@ -9,15 +9,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// clockCheckInterval is how often ends are compared with the wall clock. Timers run by the
-// monotonic clock, which knows nothing of a wall clock that is set forward, and
-// stands still while the machine sleeps.
+// clockCheckInterval is how often expiries are compared with the wall clock. Timers use the
+// monotonic clock. It ignores changes of the wall clock and stops while the machine sleeps.
 const clockCheckInterval = 5 * time.Second
 
-// maxExpired is after how many subscriptions that end the loop goes on with other work.
+// maxExpired is the number of subscriptions that end before the loop does other work.
 const maxExpired = 64
 
-// expiries are when subscriptions end because their token says so: few of them do.
+// expiries are the subscriptions that end at the time `until` of their token. Few have one.
 type expiries struct {
 	bySubscription map[*subscription]*expiry
 	queue          expiryQueue
@@ -31,8 +30,8 @@ type expiry struct {
 	index int // in the queue
 }
 
-// expireAt has a subscription end at a time, and not at the one before; the zero time
-// is never.
+// expireAt sets when a subscription ends. It replaces an earlier time; the zero time means
+// never.
 func (g *Group) expireAt(sub *subscription, at time.Time) {
 	if d := g.expiries.bySubscription[sub]; d != nil {
 		heap.Remove(&g.expiries.queue, d.index)
@@ -50,7 +49,7 @@ func (g *Group) expireAt(sub *subscription, at time.Time) {
 	g.armExpiry()
 }
 
-// armExpiry sets the timer to the first end, or to the next look at the clock.
+// armExpiry sets the timer to the first expiry, or to the next check of the wall clock.
 func (g *Group) armExpiry() {
 	if len(g.expiries.queue) == 0 || g.expiries.posted {
 		return
@@ -63,8 +62,8 @@ func (g *Group) armExpiry() {
 	g.expiries.timer.Reset(wait)
 }
 
-// expireDue ends subscriptions whose time has come, a part of them: the loop has other
-// work between the parts. Those of an event stream end together.
+// expireDue ends up to about maxExpired due subscriptions, and posts itself if more are due.
+// All due subscriptions of a stream end together.
 func (g *Group) expireDue() {
 	g.expiries.posted = false
 	now := g.config.Now()
@@ -84,12 +83,12 @@ func (g *Group) expireDue() {
 	g.armExpiry()
 }
 
-// anyExpired reports whether there is a subscription that ends at a time, or before.
+// anyExpired reports whether a subscription ends at t or before.
 func (g *Group) anyExpired(t time.Time) bool {
 	return len(g.expiries.queue) > 0 && !t.Before(g.expiries.queue[0].at)
 }
 
-// expire ends a subscription, and tells the client if its dialect can.
+// expire ends a subscription, and tells the client if its dialect has a way to.
 func (s *Session) expire(sub *subscription) {
 	topic := sub.subscribers.topic.Name()
 	s.unsubscribe(topic)
@@ -98,10 +97,10 @@ func (s *Session) expire(sub *subscription) {
 	}
 }
 
-// expireInStream ends all subscriptions of an event stream that end by now, and returns
-// how many there were. The client is told once: each event has a cursor of all topics.
+// expireInStream ends all due subscriptions of a stream and returns their number. The
+// client gets one event for all: each event carries a stream cursor of all topics.
 func (s *Session) expireInStream(now time.Time) int {
-	s.updateOffsets() // Also in these topics, for the last time.
+	s.updateOffsets() // For the last time with these topics.
 	var topics []notiflux.Topic
 	for _, sub := range s.subs {
 		if d := s.group.expiries.bySubscription[sub]; d != nil && !now.Before(d.at) {
@@ -122,7 +121,7 @@ func (s *Session) expireInStream(now time.Time) int {
 	return len(topics)
 }
 
-// expiryQueue is a heap, the first one in front (container/heap).
+// expiryQueue is a heap, the earliest expiry in front (container/heap).
 type expiryQueue []*expiry
 
 func (q expiryQueue) Len() int           { return len(q) }

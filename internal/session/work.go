@@ -6,9 +6,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
-// wait has work done off the loop, and calls then on the loop, with a nil error if
-// it was. Until that, the session is Busy. then is not called if the session is
-// gone.
+// wait has workers do work and then calls then on the loop, with nil or with the reason why
+// the work was not done. The session is Busy until then. If the session is gone, then is
+// not called.
 func (s *Session) wait(workers worker.Submitter, work func(context.Context), then func(error)) {
 	s.waiting = true
 	err := worker.Do(workers, work, func(undone error) {
