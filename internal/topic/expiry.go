@@ -43,7 +43,7 @@ func (s *Topics) Sweep() {
 	s.clear()
 	s.shrink()
 	now := s.config.Now()
-	for s.forgetMemories(now.Add(-s.config.Remember)) {
+	for s.expireTombstones(now.Add(-s.config.TombstoneTime)) {
 		runtime.Gosched()
 	}
 	for s.config.PerTopic.Age > 0 {
@@ -59,15 +59,15 @@ func (s *Topics) Sweep() {
 	}
 }
 
-// forgetAtOnce is how many memories are forgotten under one lock.
-const forgetAtOnce = 256
+// expireAtOnce is how many memories are forgotten under one lock.
+const expireAtOnce = 256
 
-// forgetMemories forgets some of what was last in use before a time, the oldest
+// expireTombstones forgets some of what was last in use before a time, the oldest
 // first, and reports whether there may be more.
-func (s *Topics) forgetMemories(before time.Time) (more bool) {
+func (s *Topics) expireTombstones(before time.Time) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.past.expire(before, forgetAtOnce)
+	return s.tombstones.expire(before, expireAtOnce)
 }
 
 // tooMuch reports whether the logs and the frames hold more than they may.

@@ -68,7 +68,7 @@ func TestASweepLetsOthersIn(t *testing.T) {
 				_, _ = publish(topics, c, notiflux.Topic(fmt.Sprint(i)), 1)
 			}
 		},
-		"memories": func(topics *topic.Topics, _ *counter) {
+		"tombstones": func(topics *topic.Topics, _ *counter) {
 			for i := range n {
 				topics.History(notiflux.Topic(fmt.Sprint(i)), notiflux.Position{}, 1)
 			}
@@ -80,7 +80,7 @@ func TestASweepLetsOthersIn(t *testing.T) {
 			now = time.Now()
 			c, began := new(counter), make(chan struct{})
 			sweeping := false
-			topics := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Age: time.Minute}, Remember: time.Hour, Now: func() time.Time {
+			topics := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Age: time.Minute}, TombstoneTime: time.Hour, Now: func() time.Time {
 				if sweeping {
 					sweeping = false
 					close(began)
@@ -95,7 +95,7 @@ func TestASweepLetsOthersIn(t *testing.T) {
 			<-began
 			for !done.Load() && !seen {
 				s := topics.Stats()
-				left := s.Topics + s.Remembered
+				left := s.Topics + s.Tombstones
 				if what == "messages of a topic" {
 					left = n - int(s.Evicted)
 				} else if what == "topics" {

@@ -131,7 +131,7 @@ func (s *Topics) lookup(name notiflux.Topic) (*Topic, uint64) {
 			s.mu.Lock()
 			if t = s.topics[name]; t == nil {
 				defer s.mu.Unlock()
-				return nil, s.rememberLocked(name)
+				return nil, s.tombstoneLocked(name)
 			}
 			s.mu.Unlock()
 		}
@@ -143,16 +143,16 @@ func (s *Topics) lookup(name notiflux.Topic) (*Topic, uint64) {
 	}
 }
 
-// rememberLocked returns how far a topic came that is not in memory, and
+// tombstoneLocked returns how far a topic came that is not in memory, and
 // sees that this stays known, if there is room.
-func (s *Topics) rememberLocked(name notiflux.Topic) uint64 {
+func (s *Topics) tombstoneLocked(name notiflux.Topic) uint64 {
 	now := s.config.Now()
-	if head, ok := s.past.renew(name, now); ok {
+	if head, ok := s.tombstones.use(name, now); ok {
 		return head
 	}
-	head := s.past.floor
+	head := s.tombstones.floor
 	if s.roomLocked() {
-		s.past.put(name, head, now)
+		s.tombstones.put(name, head, now)
 	}
 	return head
 }

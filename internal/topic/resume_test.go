@@ -100,12 +100,12 @@ func TestHistory(t *testing.T) {
 	if y.Position != at(0) || !y.Recovered || y.Count != 0 {
 		t.Errorf("of a topic that nobody used: %+v", y)
 	}
-	if got := topics.Stats(); got.Topics != 1 || got.Remembered != 1 {
-		t.Errorf("%+v after reading of a topic that nobody used, want it to be remembered", got)
+	if got := topics.Stats(); got.Topics != 1 || got.Tombstones != 1 {
+		t.Errorf("%+v after reading an unused topic, want a tombstone", got)
 	}
 }
 
-// What is remembered of a topic is true, and is forgotten in time.
+// A tombstone holds the head of its topic, and expires.
 func TestPositionsOutliveTheirMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		topics, c := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Age: time.Minute}}), new(counter)
@@ -113,8 +113,8 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 		last := at(appendTo(t, topics, c, "t", 1))
 		time.Sleep(2 * time.Minute)
 		topics.Sweep()
-		if got := topics.Stats(); got.Topics != 0 || got.Remembered != 2 {
-			t.Fatalf("%+v, want two topics to be remembered", got)
+		if got := topics.Stats(); got.Topics != 0 || got.Tombstones != 2 {
+			t.Fatalf("%+v, want two tombstones", got)
 		}
 		appendTo(t, topics, c, "busy", 1)
 		for name, since := range map[notiflux.Topic]notiflux.Position{"t": last, "quiet": quiet} {
@@ -125,11 +125,11 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 				t.Errorf("%s since before: recovered %v", name, p.Recovered)
 			}
 		}
-		for range 2 { // What the first sweep lets go of is remembered till the second.
+		for range 2 { // What the first sweep drops has a tombstone until the second.
 			time.Sleep(25 * time.Hour)
 			topics.Sweep()
 		}
-		if got := topics.Stats(); got.Topics+got.Remembered != 0 {
+		if got := topics.Stats(); got.Topics+got.Tombstones != 0 {
 			t.Fatalf("%+v after a day, want nothing", got)
 		}
 		for _, name := range []notiflux.Topic{"t", "never"} {
@@ -140,7 +140,7 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 	})
 }
 
-func TestMemoriesGoBeforeTopics(t *testing.T) {
+func TestTombstonesGoBeforeTopics(t *testing.T) {
 	topics, c := topic.New(topic.Config{Epoch: "E", MaxTopics: 3}), new(counter)
 	for i := range 10 {
 		read(t, topics, notiflux.Topic(fmt.Sprint("seen", i)), topic.ResumePoint{})
@@ -150,8 +150,8 @@ func TestMemoriesGoBeforeTopics(t *testing.T) {
 	for i := range 10 {
 		topics.History(notiflux.Topic(fmt.Sprint("asked", i)), notiflux.Position{}, 1)
 	}
-	if got := topics.Stats(); got.Topics != 2 || got.Remembered != 1 {
-		t.Errorf("%+v, want two topics and one memory", got)
+	if got := topics.Stats(); got.Topics != 2 || got.Tombstones != 1 {
+		t.Errorf("%+v, want two topics and one tombstone", got)
 	}
 }
 
@@ -167,11 +167,11 @@ func TestRecoveryAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Now()
 		config := topic.Config{
-			Epoch:     "E",
-			PerTopic:  topic.Limits{Count: rapid.IntRange(1, 5).Draw(t, "count"), Age: time.Minute},
-			MaxTopics: rapid.SampledFrom([]int{0, 3}).Draw(t, "most"),
-			Remember:  time.Hour,
-			Now:       func() time.Time { return now },
+			Epoch:         "E",
+			PerTopic:      topic.Limits{Count: rapid.IntRange(1, 5).Draw(t, "count"), Age: time.Minute},
+			MaxTopics:     rapid.SampledFrom([]int{0, 3}).Draw(t, "most"),
+			TombstoneTime: time.Hour,
+			Now:           func() time.Time { return now },
 		}
 		topics, c := topic.New(config), new(counter)
 		published := make(map[notiflux.Topic][]uint64)
@@ -222,7 +222,7 @@ func TestRecoveryAgainstModel(t *testing.T) {
 					if read := offsets(p.Cursor); p.Recovered && fmt.Sprint(read) != fmt.Sprint(missed) {
 						t.Fatalf("%s since %v is recovered and reads %v, want %v", name, g.position, read, missed)
 					}
-					quiet := len(missed) == 0 && now.Sub(g.at) < config.Remember && config.MaxTopics == 0
+					quiet := len(missed) == 0 && now.Sub(g.at) < config.TombstoneTime && config.MaxTopics == 0
 					if quiet && !p.Recovered {
 						t.Fatalf("%s since %v is not recovered, and nothing came after it", name, g.position)
 					}

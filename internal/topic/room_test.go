@@ -36,8 +36,8 @@ func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
 			return func() { topics.History(topic, notiflux.Position{}, 1) }
 		}
 		together(join("a"), publish("b"), publish("c"), history("d"), join("e"))
-		if got := topics.Stats(); got.Topics+got.Remembered > most {
-			t.Fatalf("%d topics and %d memories, want at most %d", got.Topics, got.Remembered, most)
+		if got := topics.Stats(); got.Topics+got.Tombstones > most {
+			t.Fatalf("%d topics and %d tombstones, want at most %d", got.Topics, got.Tombstones, most)
 		}
 	}
 }

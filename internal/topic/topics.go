@@ -44,15 +44,15 @@ import (
 
 // Config configures [New]. The zero value sets no bounds.
 type Config struct {
-	Epoch      string // of the positions; the broker's
-	PerTopic   Limits
-	TotalBytes uint64           // all logs together, and what is kept of them in encoded form; 0: no bound
-	MaxTopics  int              // topics with messages or listeners, and remembered ones; 0: no bound
-	Remember   time.Duration    // how long it is known how far a topic came that was let go of; 0: 24 h
-	Now        func() time.Time // nil: time.Now
+	Epoch         string // of the positions; the broker's
+	PerTopic      Limits
+	TotalBytes    uint64           // all logs together, and what is kept of them in encoded form; 0: no bound
+	MaxTopics     int              // topics with messages or listeners, and remembered ones; 0: no bound
+	TombstoneTime time.Duration    // how long it is known how far a topic came that was let go of; 0: 24 h
+	Now           func() time.Time // nil: time.Now
 }
 
-const defaultRemember = 24 * time.Hour
+const defaultTombstoneTime = 24 * time.Hour
 
 // sweepEvery is how often messages past their age are looked for.
 const sweepEvery = time.Second
@@ -68,10 +68,10 @@ type Topics struct {
 	logs   *Logs
 	much   chan struct{} // has an element when Run is to drop something before the next sweep
 
-	mu       sync.RWMutex
-	topics   map[notiflux.Topic]*Topic
-	past     memories // guarded by mu
-	discards []*Log   // of topics that were let go of with many messages; guarded by mu
+	mu         sync.RWMutex
+	topics     map[notiflux.Topic]*Topic
+	tombstones tombstones // guarded by mu
+	discards   []*Log     // of topics that were let go of with many messages; guarded by mu
 
 	expiry expiry
 	bytes  atomic.Int64 // of all logs
@@ -98,10 +98,10 @@ func New(c Config) *Topics {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Remember == 0 {
-		c.Remember = defaultRemember
+	if c.TombstoneTime == 0 {
+		c.TombstoneTime = defaultTombstoneTime
 	}
-	s := &Topics{config: c, much: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*Topic), past: newMemories()}
+	s := &Topics{config: c, much: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*Topic), tombstones: newTombstones()}
 	s.logs = NewLogs(c.PerTopic, s.frameKept)
 	return s
 }
@@ -228,7 +228,7 @@ func (s *Topics) Run(ctx context.Context) error {
 // Stats counts what Topics did and holds.
 type Stats struct {
 	Topics            int    // with messages or listeners
-	Remembered        int    // let go of, but how far they came is known
+	Tombstones        int    // let go of, but how far they came is known
 	Bytes             int64  // held by all logs, overhead included
 	FrameBytes        int64  // of the same messages in encoded form, as far as that is kept
 	Appended, Evicted uint64 // messages since the start
@@ -237,10 +237,10 @@ type Stats struct {
 // Stats returns the counters; each is exact, together they are not one moment's.
 func (s *Topics) Stats() Stats {
 	s.mu.RLock()
-	topics, remembered := len(s.topics), s.past.len()
+	topics, tombstones := len(s.topics), s.tombstones.len()
 	s.mu.RUnlock()
 	return Stats{
-		Topics: topics, Remembered: remembered,
+		Topics: topics, Tombstones: tombstones,
 		Bytes: s.bytes.Load(), FrameBytes: s.logs.FrameBytes(),
 		Appended: s.appended.Load(), Evicted: s.evicted.Load(),
 	}
@@ -286,10 +286,10 @@ func (s *Topics) insert(name notiflux.Topic) *Topic {
 	if t := s.topics[name]; t != nil {
 		return t
 	}
-	if !s.past.has(name) && !s.roomLocked() {
+	if !s.tombstones.has(name) && !s.roomLocked() {
 		return nil
 	}
-	t := &Topic{name: name, log: s.logs.New(s.past.take(name))}
+	t := &Topic{name: name, log: s.logs.New(s.tombstones.take(name))}
 	s.topics[name] = t
 	return t
 }
@@ -297,7 +297,7 @@ func (s *Topics) insert(name notiflux.Topic) *Topic {
 // roomLocked reports whether there is room for another topic or memory. If need be,
 // the oldest memory gives way.
 func (s *Topics) roomLocked() bool {
-	return s.config.MaxTopics == 0 || len(s.topics)+s.past.len() < s.config.MaxTopics || s.past.dropOldest()
+	return s.config.MaxTopics == 0 || len(s.topics)+s.tombstones.len() < s.config.MaxTopics || s.tombstones.dropOldest()
 }
 
 func (t *Topic) unusedLocked() bool { return len(t.listeners.all) == 0 && t.log.Len() == 0 }
@@ -318,7 +318,7 @@ func (s *Topics) forgetLocked(t *Topic) {
 	t.forgotten = true
 	delete(s.topics, t.name)
 	if !IsNotices(t.name) {
-		s.past.put(t.name, t.log.Head(), s.config.Now())
+		s.tombstones.put(t.name, t.log.Head(), s.config.Now())
 	}
 }
 
