@@ -23,7 +23,8 @@ const module = "github.com/ikornaselur/notiflux"
 var allowed = map[string][]string{
 	".":                          {},
 	"internal/strictjson":        {"."},
-	"internal/wire":              {".", "internal/strictjson"},
+	"internal/wsframe":           {},
+	"internal/wire":              {".", "internal/strictjson", "internal/wsframe"},
 	"internal/auth":              {".", "internal/strictjson", "internal/worker"},
 	"internal/origin":            {},
 	"internal/config":            {},
@@ -37,11 +38,11 @@ var allowed = map[string][]string{
 	"internal/presence":          {"."},
 	"internal/answer":            {".", "internal/topic", "internal/wire"},
 	"internal/session":           {".", "internal/answer", "internal/auth", "internal/topic", "internal/presence", "internal/wire", "internal/worker"},
-	"internal/transport":         {".", "internal/wire"},
+	"internal/transport":         {".", "internal/wire", "internal/wsframe"},
 	"internal/httpapi":           {".", "internal/answer", "internal/auth", "internal/topic", "internal/origin", "internal/presence", "internal/router", "internal/strictjson", "internal/wire"},
 	"internal/router":            {".", "internal/auth", "internal/origin", "internal/wire"},
 	"internal/admin":             {".", "internal/auth", "internal/router", "internal/session", "internal/topic", "internal/transport", "internal/wire"},
-	"internal/bench":             {".", "internal/auth"},
+	"internal/bench":             {".", "internal/auth", "internal/wsframe"},
 	"internal/server": {".", "docs", "internal/admin", "internal/httpapi", "internal/auth", "internal/broker", "internal/broker/memory", "internal/config", "internal/topic", "internal/listen", "internal/loop",
 		"internal/origin", "internal/presence", "internal/router", "internal/session", "internal/transport", "internal/wire", "internal/worker"},
 	"docs":         {},
@@ -51,15 +52,15 @@ var allowed = map[string][]string{
 	// What only tests use: TestOnlyTestsImportTestCode.
 	"internal/internaltest/authtest":   {"internal/auth"},
 	"internal/internaltest/delivery":   {"."},
-	"internal/internaltest/echo":       {"internal/loop", "internal/transport", "internal/wire"},
-	"internal/internaltest/frametest":  {"internal/transport"},
+	"internal/internaltest/echo":       {"internal/loop", "internal/transport", "internal/wire", "internal/wsframe"},
+	"internal/internaltest/frametest":  {"internal/transport", "internal/wsframe"},
 	"internal/internaltest/memnet":     {},
 	"internal/internaltest/servertest": {".", "internal/auth", "internal/config", "internal/server"},
 }
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{".", "internal/topic", "internal/broker", "internal/broker/memory", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet"}
+var standardOnly = []string{".", "internal/topic", "internal/broker", "internal/broker/memory", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe"}
 
 const (
 	maxFileLines     = 600

@@ -1,0 +1,194 @@
+// Package wsframe reads and writes WebSocket frames (RFC 6455 section 5). It is the only
+// frame codec of the module: the server, the benchmark client and the tests use it.
+//
+// A frame is a header and a payload:
+//
+//	bytes    what
+//	1        FIN (0x80), RSV1 (0x40), RSV2 (0x20), RSV3 (0x10), opcode (0x0f)
+//	1        MASK (0x80), length (0x7f)
+//	0, 2, 8  length as a big-endian number, if the length above is 126 or 127
+//	0, 4     masking key, if MASK is set
+//	length   payload, masked if MASK is set
+//
+// A length takes the shortest form that holds it, and has 63 bits at most. Clients mask
+// what they send, servers do not (section 5.1). The payload of a control frame has at
+// most 125 bytes (section 5.5). That of a close frame is empty, or:
+//
+//	bytes    what
+//	2        close code as a big-endian number (section 7.4)
+//	0-123    reason, in UTF-8
+//
+// The package works on bytes in memory and keeps no state. It does not decide which
+// frames a peer may send, and when: that is for the state machine that uses it. Nothing
+// blocks except [Read], which is for clients.
+package wsframe
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// An Opcode says what a frame is (RFC 6455 section 5.2). It has four bits.
+type Opcode byte
+
+// The opcodes of RFC 6455 section 11.8. The others are reserved.
+const (
+	Continuation Opcode = 0x0
+	Text         Opcode = 0x1
+	Binary       Opcode = 0x2
+	Close        Opcode = 0x8
+	Ping         Opcode = 0x9
+	Pong         Opcode = 0xa
+)
+
+// IsControl reports whether o is the opcode of a control frame, reserved ones included.
+func (o Opcode) IsControl() bool { return o&0x8 != 0 }
+
+// IsReserved reports whether RFC 6455 gives o no meaning.
+func (o Opcode) IsReserved() bool { return o&0x7 > 2 }
+
+const (
+	// MaxHeader is the length of the longest header, in bytes.
+	MaxHeader = 14
+	// MaxServerHeader is the length of the longest header without a mask, in bytes.
+	MaxServerHeader = 10
+	// MaxControl is the length of the longest payload of a control frame, in bytes.
+	MaxControl = 125
+
+	// RSV1 in [Header.RSV] means that the message is compressed (RFC 7692 section 6).
+	RSV1 = 0x4
+)
+
+const (
+	finBit   = 0x80 // of the first byte
+	rsvShift = 4
+	maskBit  = 0x80 // of the second byte
+	length16 = 126  // in the second byte: two bytes of length follow
+	length64 = 127  // in the second byte: eight bytes of length follow
+)
+
+// A Header is the header of a frame.
+type Header struct {
+	Fin    bool   // the frame ends its message
+	RSV    byte   // RSV1 to RSV3, three bits
+	Opcode Opcode // what the frame is
+	Masked bool   // the payload is masked with Key
+	Key    uint32 // the masking key, its first byte lowest
+	Length int64  // of the payload, in bytes; -1 as parsed: the length breaks RFC 6455
+}
+
+// ParseHeader parses the header that p begins with, and returns its length n.
+//
+// ok is false if p ends before the header does. n is then how many bytes of the header
+// are needed to tell more, and h has what the first two bytes say, if both are there.
+//
+// A length that is not in its shortest form, or has more than 63 bits, is returned as -1.
+// Nothing else is checked.
+func ParseHeader(p []byte) (h Header, n int, ok bool) {
+	if len(p) < 2 {
+		return h, 2, false
+	}
+	h.Fin = p[0]&finBit != 0
+	h.RSV = p[0] >> rsvShift & 7
+	h.Opcode = Opcode(p[0] & 0x0f)
+	h.Masked = p[1]&maskBit != 0
+	h.Length = int64(p[1] &^ maskBit)
+	key := 2 // where the masking key begins
+	switch h.Length {
+	case length16:
+		key = 4
+	case length64:
+		key = 10
+	}
+	if n = key; h.Masked {
+		n += 4
+	}
+	if len(p) < n {
+		return h, n, false
+	}
+	switch key {
+	case 4:
+		if h.Length = int64(binary.BigEndian.Uint16(p[2:])); h.Length < length16 {
+			h.Length = -1
+		}
+	case 10:
+		if h.Length = int64(binary.BigEndian.Uint64(p[2:])); h.Length < 1<<16 {
+			h.Length = -1
+		}
+	}
+	if h.Masked {
+		h.Key = binary.LittleEndian.Uint32(p[key:])
+	}
+	return h, n, true
+}
+
+// Append appends h to dst. Length must not be negative.
+func (h Header) Append(dst []byte) []byte {
+	first, second := h.RSV<<rsvShift|byte(h.Opcode), byte(0)
+	if h.Fin {
+		first |= finBit
+	}
+	if h.Masked {
+		second = maskBit
+	}
+	switch {
+	case h.Length < length16:
+		dst = append(dst, first, second|byte(h.Length))
+	case h.Length < 1<<16:
+		dst = binary.BigEndian.AppendUint16(append(dst, first, second|length16), uint16(h.Length))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, first, second|length64), uint64(h.Length))
+	}
+	if h.Masked {
+		dst = binary.LittleEndian.AppendUint32(dst, h.Key)
+	}
+	return dst
+}
+
+// AppendFrame appends a frame with the header h, whose Length it sets, and masks its
+// copy of payload if h says so. A nil dst becomes a slice with room for little more
+// than the frame.
+func (h Header) AppendFrame(dst, payload []byte) []byte {
+	if dst == nil {
+		room := MaxServerHeader
+		if h.Masked {
+			room = MaxHeader
+		}
+		dst = make([]byte, 0, room+len(payload))
+	}
+	h.Length = int64(len(payload))
+	dst = append(h.Append(dst), payload...)
+	if h.Masked {
+		Mask(dst[len(dst)-len(payload):], h.Key)
+	}
+	return dst
+}
+
+// AppendFrame appends a whole message, or a control frame, as servers send it: in one
+// frame that is not masked.
+func AppendFrame(dst []byte, op Opcode, payload []byte) []byte {
+	return Header{Fin: true, Opcode: op}.AppendFrame(dst, payload)
+}
+
+// Mask masks or unmasks p in place (RFC 6455 section 5.3). It returns the key for the
+// bytes that follow p in the same payload.
+func Mask(p []byte, key uint32) (next uint32) {
+	k := uint64(key)<<32 | uint64(key)
+	for len(p) >= 32 { // four words at a time, twice as fast as one
+		q := (*[32]byte)(p)
+		binary.LittleEndian.PutUint64(q[0:], binary.LittleEndian.Uint64(q[0:])^k)
+		binary.LittleEndian.PutUint64(q[8:], binary.LittleEndian.Uint64(q[8:])^k)
+		binary.LittleEndian.PutUint64(q[16:], binary.LittleEndian.Uint64(q[16:])^k)
+		binary.LittleEndian.PutUint64(q[24:], binary.LittleEndian.Uint64(q[24:])^k)
+		p = p[32:]
+	}
+	for len(p) >= 8 {
+		binary.LittleEndian.PutUint64(p, binary.LittleEndian.Uint64(p)^k)
+		p = p[8:]
+	}
+	for i := range p {
+		p[i] ^= byte(key)
+		key = bits.RotateLeft32(key, -8)
+	}
+	return key
+}
