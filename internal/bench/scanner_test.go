@@ -7,11 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gobwas/ws"
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux/internal/bench"
-	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 func TestMarksReadAsWritten(t *testing.T) {
@@ -39,8 +38,8 @@ func TestScannerIgnoresWhereReadsEnd(t *testing.T) {
 		control := func() {
 			kind := rapid.SampledFrom([]string{"ping", "pong", "close"}).Draw(t, "control")
 			payload := bytes.Repeat([]byte{'c'}, rapid.IntRange(0, 125).Draw(t, "length"))
-			op := map[string]ws.OpCode{"ping": ws.OpPing, "pong": ws.OpPong, "close": ws.OpClose}[kind]
-			stream = wire.AppendFrame(stream, op, payload)
+			op := map[string]wsframe.Opcode{"ping": wsframe.Ping, "pong": wsframe.Pong, "close": wsframe.Close}[kind]
+			stream = wsframe.AppendFrame(stream, op, payload)
 			want = append(want, kind+" "+string(payload))
 		}
 		message := func() {
@@ -48,17 +47,17 @@ func TestScannerIgnoresWhereReadsEnd(t *testing.T) {
 			length := rapid.OneOf(rapid.IntRange(0, 200), rapid.IntRange(65_530, 65_540)).Draw(t, "length")
 			payload := bytes.Repeat([]byte{'m'}, length)
 			head := payload[:min(length, bench.MinMessageBytes)]
-			op := map[string]ws.OpCode{"text": ws.OpText, "binary": ws.OpBinary}[kind]
+			op := map[string]wsframe.Opcode{"text": wsframe.Text, "binary": wsframe.Binary}[kind]
 			if rapid.Bool().Draw(t, "fragmented") {
 				at := len(stream)
-				stream = wire.AppendFrame(stream, op, payload)
+				stream = wsframe.AppendFrame(stream, op, payload)
 				stream[at] &^= 0x80
 				if rapid.Bool().Draw(t, "interrupted") {
 					control()
 				}
-				op = ws.OpContinuation
+				op = wsframe.Continuation
 			}
-			stream = wire.AppendFrame(stream, op, payload)
+			stream = wsframe.AppendFrame(stream, op, payload)
 			want = append(want, kind+" "+string(head))
 		}
 		for range rapid.IntRange(0, 8).Draw(t, "frames") {
@@ -110,7 +109,7 @@ func FuzzScanner(f *testing.F) {
 func read(messages, size int) (b []byte) {
 	for i := range messages {
 		text, _, _ := bench.MarkForTest(0, uint32(i), 1)
-		b = wire.AppendFrame(b, ws.OpText, []byte(text+strings.Repeat("x", size-len(text))))
+		b = wsframe.AppendFrame(b, wsframe.Text, []byte(text+strings.Repeat("x", size-len(text))))
 	}
 	return b
 }

@@ -10,9 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // messages returns the text messages in what a server sent, joined from their
@@ -25,12 +24,12 @@ func messages(t *testing.T, sent []byte) (texts []string, code uint16) {
 		if err != nil {
 			return texts, 0
 		}
-		switch frame.Header.OpCode {
-		case ws.OpText, ws.OpContinuation:
-			if text = append(text, frame.Payload...); frame.Header.Fin {
+		switch frame.Opcode {
+		case wsframe.Text, wsframe.Continuation:
+			if text = append(text, frame.Payload...); frame.Fin {
 				texts, text = append(texts, string(text)), nil
 			}
-		case ws.OpClose:
+		case wsframe.Close:
 			code = binary.BigEndian.Uint16(frame.Payload)
 		}
 	}

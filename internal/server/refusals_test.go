@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/gobwas/ws"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // elsewhere are the codes that no request to a healthy server brings about, and the
@@ -183,8 +184,8 @@ func TestWebSocketRefusalsAreLogged(t *testing.T) {
 
 		conn := dialRaw(t, s)
 		conn.Write([]byte{0x81, 1, 'x'}) // not masked
-		if h, err := ws.ReadHeader(conn); err != nil || h.OpCode != ws.OpClose {
-			t.Fatalf("%v, %v; want a close frame", h, err)
+		if f, err := frametest.ReadFrame(conn); err != nil || f.Opcode != wsframe.Close {
+			t.Fatalf("%v, %v; want a close frame", f, err)
 		}
 		want("closing connection", fmt.Sprint("close=", 1002, " reason="))
 

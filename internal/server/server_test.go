@@ -11,14 +11,13 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
@@ -26,6 +25,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // starter is servertest.Start on one kind of loop.
@@ -117,16 +117,16 @@ func TestFragmentsBinaryAndPing(t *testing.T) {
 		s := start(nil)
 		conn := dialRaw(t, s)
 		token := s.Token(auth.Subscribe, "t")
-		line := []byte("/subscribe t " + token)
-		for _, f := range []ws.Frame{
-			ws.NewBinaryFrame([]byte("/subscribe")),
-			ws.NewFrame(ws.OpText, false, line[:5]),
-			ws.NewPingFrame([]byte("are you there")),
-			ws.NewFrame(ws.OpContinuation, false, line[5:20]),
-			ws.NewFrame(ws.OpContinuation, true, line[20:]),
-			ws.NewTextFrame([]byte("/")),
+		line := "/subscribe t " + token
+		for _, frame := range [][]byte{
+			frametest.Binary("/subscribe"),
+			frametest.Frame(0x01, line[:5]),
+			frametest.Ping("are you there"),
+			frametest.Frame(0x00, line[5:20]),
+			frametest.Frame(0x80, line[20:]),
+			frametest.Text("/"),
 		} {
-			if err := ws.WriteFrame(conn, ws.MaskFrame(f)); err != nil {
+			if _, err := conn.Write(frame); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -135,13 +135,13 @@ func TestFragmentsBinaryAndPing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := map[ws.OpCode]string{ws.OpPong: "pong ", ws.OpText: "text "}[f.Header.OpCode] + string(f.Payload)
+			got := map[wsframe.Opcode]string{wsframe.Pong: "pong ", wsframe.Text: "text "}[f.Opcode] + string(f.Payload)
 			if got != want {
 				t.Fatalf("got %q, want %q", got, want)
 			}
 		}
 		s.Broadcast("t", "subscribed in pieces")
-		if data, err := wsutil.ReadServerText(conn); err != nil || string(data) != "subscribed in pieces" {
+		if data, err := frametest.ReadText(conn); err != nil || data != "subscribed in pieces" {
 			t.Errorf("got %q, %v", data, err)
 		}
 	})
@@ -401,13 +401,10 @@ func TestASlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 			c.MaxMessageBytes, c.HistoryBytes, c.MaxLagBytes = 64<<10, 1<<20, 128<<10
 		})
 		stuck := dialRaw(t, s)
-		if err := wsutil.WriteClientText(stuck, []byte("/subscribe t "+s.Token(auth.Subscribe, "t"))); err != nil {
+		if _, err := stuck.Write(slices.Concat(frametest.Text("/subscribe t "+s.Token(auth.Subscribe, "t")), frametest.Text("/"))); err != nil {
 			t.Fatal(err)
 		}
-		if err := wsutil.WriteClientText(stuck, []byte("/")); err != nil {
-			t.Fatal(err)
-		}
-		if data, err := wsutil.ReadServerText(stuck); err != nil || string(data) != "Unknown command" {
+		if data, err := frametest.ReadText(stuck); err != nil || data != "Unknown command" {
 			t.Fatalf("got %q, %v", data, err)
 		}
 		reader := s.Subscribe("t")
@@ -428,8 +425,8 @@ func TestASlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 		// What it reads now is unbroken from the beginning, then its close, or the
 		// end if it was too late to be told.
 		for i := 0; ; i++ {
-			data, op, err := wsutil.ReadServerData(stuck)
-			if closed := (wsutil.ClosedError{}); errors.As(err, &closed) && closed.Code != 4202 {
+			data, err := frametest.ReadText(stuck)
+			if closed := new(frametest.ClosedError); errors.As(err, &closed) && closed.Code != 4202 {
 				t.Errorf("closed with %d, want 4202", closed.Code)
 			}
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -438,7 +435,7 @@ func TestASlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 			if err != nil {
 				return
 			}
-			if op != ws.OpText || i >= sent || !strings.HasPrefix(string(data), fmt.Sprint(i, " ")) {
+			if i >= sent || !strings.HasPrefix(data, fmt.Sprint(i, " ")) {
 				t.Fatalf("message %d of %d: got %.20q", i, sent, data)
 			}
 		}

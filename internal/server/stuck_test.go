@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
@@ -23,6 +21,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/worker"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // closeTooSlow is a client that did not read.
@@ -318,8 +317,8 @@ func TestACloseFrameHasItsTime(t *testing.T) {
 		time.Sleep(4 * time.Second)
 		p.SetReadDeadline(time.Now().Add(time.Minute))
 		frame, err := frametest.ReadFrame(p)
-		if err != nil || frame.Header.OpCode != ws.OpClose {
-			t.Errorf("read a frame with opcode %v, %v; want a close frame", frame.Header.OpCode, err)
+		if err != nil || frame.Opcode != wsframe.Close {
+			t.Errorf("read a frame with opcode %v, %v; want a close frame", frame.Opcode, err)
 		}
 	})
 }

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
@@ -19,6 +17,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // tb is what testing and rapid have in common.
@@ -298,10 +297,10 @@ func (c *client) messages() (all []string) {
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			return all
 		}
-		if err != nil || frame.Header.OpCode != ws.OpText || !frame.Header.Fin || frame.Header.Masked {
+		if err != nil || frame.Opcode != wsframe.Text || !frame.Fin || frame.Masked {
 			c.w.t.Fatalf("frame %+v, %v", frame.Header, err)
 		}
-		if frame.Header.Rsv1() {
+		if frame.RSV == wsframe.RSV1 {
 			if frame.Payload, err = frametest.Inflate(frame.Payload); err != nil {
 				c.w.t.Fatal(err)
 			}

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gobwas/ws"
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux"
@@ -18,6 +17,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // A page is an answer to a history command.
@@ -49,12 +49,12 @@ func joined(t tb, sent []byte) (messages []string, sizes []int) {
 		if err != nil {
 			t.Fatalf("after %d frames: %v", len(sizes), err)
 		}
-		if want := map[bool]ws.OpCode{false: ws.OpText, true: ws.OpContinuation}[inside]; frame.Header.OpCode != want {
-			t.Fatalf("frame %d has the opcode %x, want %x", len(sizes), frame.Header.OpCode, want)
+		if want := map[bool]wsframe.Opcode{false: wsframe.Text, true: wsframe.Continuation}[inside]; frame.Opcode != want {
+			t.Fatalf("frame %d has the opcode %x, want %x", len(sizes), frame.Opcode, want)
 		}
 		sizes = append(sizes, before-r.Len())
 		message.Write(frame.Payload)
-		if inside = !frame.Header.Fin; !inside {
+		if inside = !frame.Fin; !inside {
 			messages = append(messages, message.String())
 			message.Reset()
 		}

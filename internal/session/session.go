@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -191,7 +189,7 @@ func (s *Session) allow() bool {
 
 // answer queues a text frame for a WebSocket client.
 func (s *Session) answer(text []byte) {
-	s.setAnswers(wire.AppendFrame(s.answers, ws.OpText, text))
+	s.setAnswers(wire.AppendText(s.answers, text))
 	s.conn.Dirty()
 }
 

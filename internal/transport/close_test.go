@@ -6,11 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 func TestCloseByClient(t *testing.T) {
@@ -34,7 +33,7 @@ func TestCloseByClient(t *testing.T) {
 }
 
 func TestCloseFinishesTheFrameUnderWay(t *testing.T) {
-	first, second := wire.AppendFrame(nil, ws.OpText, []byte("first")), wire.AppendFrame(nil, ws.OpText, []byte("second"))
+	first, second := wsframe.AppendFrame(nil, wsframe.Text, []byte("first")), wsframe.AppendFrame(nil, wsframe.Text, []byte("second"))
 	for n := 0; n <= len(first); n++ {
 		f := dial(new(transport.Config))
 		f.queue(first, second)
@@ -221,8 +220,8 @@ func TestStats(t *testing.T) {
 }
 
 func TestCloseSaysFarewell(t *testing.T) {
-	first, second := wire.AppendFrame(nil, ws.OpText, []byte("first")), wire.AppendFrame(nil, ws.OpText, []byte("second"))
-	farewell := append(make([]byte, 0, 100), wire.AppendFrame(nil, ws.OpText, []byte("bye"))...)
+	first, second := wsframe.AppendFrame(nil, wsframe.Text, []byte("first")), wsframe.AppendFrame(nil, wsframe.Text, []byte("second"))
+	farewell := append(make([]byte, 0, 100), wsframe.AppendFrame(nil, wsframe.Text, []byte("bye"))...)
 	for n := 0; n <= len(first); n++ {
 		f := dial(new(transport.Config))
 		f.read(ping("p"), whole)

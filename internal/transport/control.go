@@ -2,13 +2,11 @@ package transport
 
 import (
 	"cmp"
-	"encoding/binary"
 	"time"
 	"unicode/utf8"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // afford takes a control frame from the client's allowance, and reports
@@ -26,14 +24,14 @@ func (w *WebSocket) afford(now time.Duration) bool {
 }
 
 // endControl acts on a whole control frame.
-func (w *WebSocket) endControl(op ws.OpCode, payload []byte) {
+func (w *WebSocket) endControl(op wsframe.Opcode, payload []byte) {
 	if !w.inMessage() {
 		w.forget() // the pieces of this frame
 	}
 	switch op {
-	case ws.OpPing:
+	case wsframe.Ping:
 		w.pong(payload)
-	case ws.OpClose:
+	case wsframe.Close:
 		w.closedByPeer(payload)
 	}
 }
@@ -42,7 +40,7 @@ const (
 	// maxPongs is how many pongs may wait to be written.
 	maxPongs = 100
 	// pongBytes is the most that a pong takes.
-	pongBytes = ws.MinHeaderSize + ws.MaxControlFramePayloadSize
+	pongBytes = 2 + wsframe.MaxControl
 )
 
 // pong queues the answer to a ping. If too many wait, or there is no room for more, it
@@ -58,7 +56,7 @@ func (w *WebSocket) pong(payload []byte) {
 	default:
 		w.pongs, w.newest = w.pongs+1, uint16(len(w.pending))
 	}
-	w.pending = wire.AppendFrame(w.pending, ws.OpPong, payload)
+	w.pending = wsframe.AppendFrame(w.pending, wsframe.Pong, payload)
 	w.sock.Dirty()
 }
 
@@ -71,36 +69,20 @@ func (w *WebSocket) releasePongs(n *uint8) {
 }
 
 // closedByPeer answers a close frame with the same code.
-func (w *WebSocket) closedByPeer(body []byte) {
-	if len(body) == 0 {
-		w.close(wire.CloseNormal, wire.AppendFrame(nil, ws.OpClose, nil))
-		return
-	}
-	if len(body) == 1 {
+func (w *WebSocket) closedByPeer(payload []byte) {
+	code, reason := wsframe.ParseClose(payload)
+	switch {
+	case len(payload) == 0:
+		w.close(wire.CloseNormal, wsframe.AppendFrame(nil, wsframe.Close, nil))
+	case len(payload) == 1:
 		w.refuse(wire.CloseProtocol, "a close code has two bytes")
-		return
-	}
-	switch code := wire.CloseCode(binary.BigEndian.Uint16(body)); {
-	case !sendable(code):
+	case !wsframe.MaySend(code):
 		w.refuse(wire.CloseProtocol, "this close code is not to be sent")
-	case !utf8.Valid(body[2:]):
+	case !utf8.Valid(reason):
 		w.refuse(wire.CloseInvalidUTF8, "the reason is not UTF-8")
 	default:
-		w.close(wire.CloseNormal, wire.AppendClose(nil, code, ""))
+		w.close(wire.CloseNormal, wsframe.AppendClose(nil, code, ""))
 	}
-}
-
-// sendable reports whether a peer may send code: those that are registered for
-// use in frames (RFC 6455 section 7.4.2, and the IANA registry), and the
-// ranges for libraries and applications.
-func sendable(code wire.CloseCode) bool {
-	switch {
-	case code >= 3000 && code <= 4999:
-		return true
-	case code >= 1007 && code <= 1014:
-		return true
-	}
-	return code >= 1000 && code <= 1003
 }
 
 // close begins the end, once. last is what is written last, the close frame at
@@ -127,6 +109,6 @@ func (w *WebSocket) collect() {
 	}
 	if w.ping {
 		w.ping = false
-		w.out = append(w.out, ws.CompiledPing...)
+		w.out = wsframe.AppendFrame(w.out, wsframe.Ping, nil)
 	}
 }

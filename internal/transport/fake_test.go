@@ -9,11 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // A fake is the loop, the socket and the application of one connection.
@@ -161,13 +160,13 @@ func (f *fake) Resume() {
 }
 
 func (f *fake) Receive(message []byte, binary bool) {
-	op, kind := ws.OpText, "text"
+	op, kind := wsframe.Text, "text"
 	if binary {
-		op, kind = ws.OpBinary, "binary"
+		op, kind = wsframe.Binary, "binary"
 	}
 	f.log("%s %s", kind, frametest.Brief(message))
 	if f.echo {
-		f.queue(wire.AppendFrame(nil, op, message))
+		f.queue(wsframe.AppendFrame(nil, op, message))
 		f.ws.Dirty()
 	}
 	f.busy = f.busyAfter
@@ -232,15 +231,15 @@ func everyCut(t *testing.T, test func(t *testing.T, cut cutter)) {
 }
 
 // The ways to write frames that the tables are written in.
-func frame(first byte, payload string) []byte      { return frametest.Frame(first, payload) }
-func masked(h ws.Header, payload string) []byte    { return frametest.Masked(h, payload) }
-func text(s string) []byte                         { return frametest.Text(s) }
-func binaryOf(s string) []byte                     { return frametest.Binary(s) }
-func ping(s string) []byte                         { return frametest.Ping(s) }
-func closing(code uint16, reason string) []byte    { return frametest.Closing(code, reason) }
-func raw(s string) []byte                          { return frametest.Raw(s) }
-func sent(p []byte) []string                       { return frametest.Sent(p) }
-func describe(op ws.OpCode, payload []byte) string { return frametest.Describe(op, payload) }
+func frame(first byte, payload string) []byte           { return frametest.Frame(first, payload) }
+func masked(h wsframe.Header, payload string) []byte    { return frametest.Masked(h, payload) }
+func text(s string) []byte                              { return frametest.Text(s) }
+func binaryOf(s string) []byte                          { return frametest.Binary(s) }
+func ping(s string) []byte                              { return frametest.Ping(s) }
+func closing(code uint16, reason string) []byte         { return frametest.Closing(code, reason) }
+func raw(s string) []byte                               { return frametest.Raw(s) }
+func sent(p []byte) []string                            { return frametest.Sent(p) }
+func describe(op wsframe.Opcode, payload []byte) string { return frametest.Describe(op, payload) }
 
 func cat(parts ...[]byte) []byte { return slices.Concat(parts...) }
 

@@ -2,59 +2,11 @@ package transport
 
 import (
 	"cmp"
-	"encoding/binary"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
-
-// parseHeader parses the frame header that p begins with (RFC 6455 section
-// 5.2) and returns its length. ok is false when p ends before it does; what the
-// first two bytes say is returned nevertheless if they are there.
-//
-//	byte 0        FIN, RSV1, RSV2, RSV3, opcode (4 bits)
-//	byte 1        MASK, length (7 bits); 126: 2 bytes follow, 127: 8 bytes
-//	0, 2, 8 bytes length, big endian, in the shortest form that holds it
-//	0, 4 bytes    mask
-//
-// A length in a longer form, or over 63 bits, is returned as -1.
-func parseHeader(p []byte) (h ws.Header, n int, ok bool) {
-	if len(p) < 2 {
-		return h, 0, false
-	}
-	h.Fin = p[0]&0x80 != 0
-	h.Rsv = p[0] >> 4 & 7
-	h.OpCode = ws.OpCode(p[0] & 0x0f)
-	h.Masked = p[1]&0x80 != 0
-	h.Length = int64(p[1] & 0x7f)
-	mask := 2
-	switch h.Length {
-	case 126:
-		mask = 4
-	case 127:
-		mask = 10
-	}
-	if n = mask; h.Masked {
-		n += len(h.Mask)
-	}
-	if len(p) < n {
-		return h, 0, false
-	}
-	switch mask {
-	case 4:
-		if h.Length = int64(binary.BigEndian.Uint16(p[2:])); h.Length < 126 {
-			h.Length = -1
-		}
-	case 10:
-		if h.Length = int64(binary.BigEndian.Uint64(p[2:])); h.Length < 1<<16 {
-			h.Length = -1
-		}
-	}
-	copy(h.Mask[:], p[mask:n])
-	return h, n, true
-}
 
 // step takes at least one byte of p, and at most what remains of one frame. It
 // returns how many.
@@ -79,16 +31,16 @@ func (w *WebSocket) step(p []byte, now time.Duration) int {
 		return len(p)
 	}
 	payload = payload[:h.Length]
-	ws.Cipher(payload, h.Mask, 0)
+	wsframe.Mask(payload, h.Key)
 	w.whole(h, payload, now)
 	return n + len(payload)
 }
 
 // header returns the next frame's header and how many bytes of p it took,
 // putting it together when it came in pieces.
-func (w *WebSocket) header(p []byte, now time.Duration) (h ws.Header, n int, ok bool) {
+func (w *WebSocket) header(p []byte, now time.Duration) (h wsframe.Header, n int, ok bool) {
 	if w.in == nil || w.in.have == 0 {
-		if h, n, ok = parseHeader(p); !ok {
+		if h, n, ok = wsframe.ParseHeader(p); !ok {
 			in := w.incomplete(now)
 			n = copy(in.header[:], p)
 			in.have = n
@@ -97,7 +49,7 @@ func (w *WebSocket) header(p []byte, now time.Duration) (h ws.Header, n int, ok 
 	}
 	in := w.in
 	more := copy(in.header[in.have:], p)
-	if h, n, ok = parseHeader(in.header[:in.have+more]); !ok {
+	if h, n, ok = wsframe.ParseHeader(in.header[:in.have+more]); !ok {
 		in.have += more
 		return h, more, false
 	}
@@ -108,7 +60,7 @@ func (w *WebSocket) header(p []byte, now time.Duration) (h ws.Header, n int, ok 
 
 // lawful reports whether RFC 6455 allows a header here, as far as it is known;
 // if not, it closes the connection.
-func (w *WebSocket) lawful(h ws.Header) bool {
+func (w *WebSocket) lawful(h wsframe.Header) bool {
 	broken := w.violation(h)
 	if broken != "" {
 		w.refuse(wire.CloseProtocol, broken)
@@ -118,15 +70,15 @@ func (w *WebSocket) lawful(h ws.Header) bool {
 
 // accept judges a lawful header by the limits, before any of its payload is
 // looked at. It reports false if that closed the connection.
-func (w *WebSocket) accept(h ws.Header, now time.Duration) bool {
-	if h.OpCode.IsControl() {
-		if h.OpCode != ws.OpClose && !w.afford(now) {
+func (w *WebSocket) accept(h wsframe.Header, now time.Duration) bool {
+	if h.Opcode.IsControl() {
+		if h.Opcode != wsframe.Close && !w.afford(now) {
 			w.refuse(wire.ClosePolicy, "too many control frames")
 			return false
 		}
 		return true
 	}
-	received, frames, deflated := 0, 1, h.Rsv == rsv1
+	received, frames, deflated := 0, 1, h.RSV == wsframe.RSV1
 	if w.inMessage() {
 		received, frames, deflated = len(w.in.message), w.in.frames+1, w.in.deflated
 		w.in.frames = frames
@@ -144,25 +96,25 @@ func (w *WebSocket) accept(h ws.Header, now time.Duration) bool {
 
 // violation returns what RFC 6455 (sections 5.1 to 5.5) does not allow about a
 // header, empty if nothing.
-func (w *WebSocket) violation(h ws.Header) string {
-	switch control := h.OpCode.IsControl(); {
-	case h.Rsv != 0 && !w.mayDeflate(h):
+func (w *WebSocket) violation(h wsframe.Header) string {
+	switch control := h.Opcode.IsControl(); {
+	case h.RSV != 0 && !w.mayDeflate(h):
 		return "reserved bits are set"
-	case h.OpCode.IsReserved():
+	case h.Opcode.IsReserved():
 		return "the opcode is reserved"
 	case !h.Masked:
 		return "the frame is not masked"
 	case h.Length < 0:
 		return "the length is not in its shortest form"
-	case control && h.Length > ws.MaxControlFramePayloadSize:
+	case control && h.Length > wsframe.MaxControl:
 		return "the control frame is longer than 125 bytes"
 	case control && !h.Fin:
 		return "the control frame is fragmented"
 	case control:
 		return ""
-	case h.OpCode == ws.OpContinuation && !w.inMessage():
+	case h.Opcode == wsframe.Continuation && !w.inMessage():
 		return "there is no message to continue"
-	case h.OpCode != ws.OpContinuation && w.inMessage():
+	case h.Opcode != wsframe.Continuation && w.inMessage():
 		return "the message before is not finished"
 	}
 	return ""
@@ -171,8 +123,8 @@ func (w *WebSocket) violation(h ws.Header) string {
 // mayDeflate reports whether a header with reserved bits says no more than that
 // a message is compressed, and may (RFC 7692 section 6: in the first frame, of
 // data, once it was agreed on).
-func (w *WebSocket) mayDeflate(h ws.Header) bool {
-	return h.Rsv == rsv1 && w.cfg.Inflaters != nil && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary)
+func (w *WebSocket) mayDeflate(h wsframe.Header) bool {
+	return h.RSV == wsframe.RSV1 && w.cfg.Inflaters != nil && (h.Opcode == wsframe.Text || h.Opcode == wsframe.Binary)
 }
 
 // mayFollow reports whether the frame that p begins with is lawful as far as p tells;
@@ -181,18 +133,18 @@ func (w *WebSocket) mayFollow(p []byte) bool {
 	if w.in != nil && (w.in.inFrame || w.in.have > 0) || len(p) < 2 {
 		return true
 	}
-	h, _, _ := parseHeader(p)
+	h, _, _ := wsframe.ParseHeader(p)
 	return w.lawful(h)
 }
 
 // dataNext reports whether the next byte, first, belongs to a data frame.
 func (w *WebSocket) dataNext(first byte) bool {
-	op := ws.OpCode(first & 0x0f)
+	op := wsframe.Opcode(first & 0x0f)
 	switch in := w.in; {
 	case in != nil && in.inFrame:
-		op = in.frame.OpCode
+		op = in.frame.Opcode
 	case in != nil && in.have > 0:
-		op = ws.OpCode(in.header[0] & 0x0f)
+		op = wsframe.Opcode(in.header[0] & 0x0f)
 	}
-	return op.IsData()
+	return !op.IsControl()
 }

@@ -10,15 +10,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 const (
-	// rsv1 of a header says that the message is compressed (RFC 7692 section 6).
-	rsv1 = 4
-
 	// inflateTail goes behind a compressed message: what its sender took off,
 	// and an empty final block, so that a whole message is a whole stream.
 	inflateTail = wire.DeflateTail + "\x01" + wire.DeflateTail
@@ -68,7 +64,7 @@ func (w *WebSocket) charge(n int) {
 }
 
 // inflated takes a whole message as it was compressed.
-func (w *WebSocket) inflated(op ws.OpCode, compressed []byte) {
+func (w *WebSocket) inflated(op wsframe.Opcode, compressed []byte) {
 	n, ok := w.cfg.Inflaters.pool.Get().(*inflater)
 	if !ok {
 		n = &inflater{stream: flate.NewReader(new(pieces))}
@@ -84,7 +80,7 @@ func (w *WebSocket) inflated(op ws.OpCode, compressed []byte) {
 		// The frame was lawful, so this is no 1002: the data does not fit what
 		// the frame says it is (RFC 6455 section 7.4.1).
 		w.refuse(wire.CloseInvalidUTF8, err.Error())
-	case op == ws.OpText && !utf8.Valid(message):
+	case op == wsframe.Text && !utf8.Valid(message):
 		w.closeInvalidText()
 	default:
 		w.deliver(op, message)

@@ -1,16 +1,17 @@
 package transport_test
 
 import (
+	"encoding/binary"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws"
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 func TestFramesWithCompression(t *testing.T) {
@@ -35,7 +36,7 @@ func TestInflatesWhatWasDeflated(t *testing.T) {
 		f := dial(&transport.Config{Inflaters: inflaters, MaxFragments: -1, ControlRate: -1})
 		var want []string
 		for range rapid.IntRange(1, 4).Draw(t, "messages") {
-			op := rapid.SampledFrom([]ws.OpCode{ws.OpText, ws.OpBinary}).Draw(t, "op")
+			op := rapid.SampledFrom([]wsframe.Opcode{wsframe.Text, wsframe.Binary}).Draw(t, "op")
 			payload := strings.Repeat(drawPayload(t, op), rapid.IntRange(1, 50).Draw(t, "times"))
 			want = append(want, strings.TrimPrefix(describe(op, []byte(payload)), "> "))
 			in := drawFragments(t, op, frametest.Deflate(payload))
@@ -54,7 +55,7 @@ func FuzzInflate(f *testing.F) {
 	for _, c := range frametest.Deflated() {
 		if len(c.In) > 6 && len(c.In) < 1000 {
 			payload := append([]byte{}, c.In[6:]...)
-			ws.Cipher(payload, [4]byte(c.In[2:6]), 0)
+			wsframe.Mask(payload, binary.LittleEndian.Uint32(c.In[2:]))
 			f.Add(payload, true, uint64(len(c.Name)))
 		}
 	}

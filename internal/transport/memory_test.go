@@ -8,10 +8,9 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // null is a socket and an application that do nothing.
@@ -109,7 +108,7 @@ func TestMemoryGrowsWithWhatCame(t *testing.T) {
 	const limit = 16 << 20
 	budget := transport.NewBudget(0)
 	w := dialNull(&transport.Config{MaxMessageBytes: limit, Budget: budget, MessageTimeout: -1})
-	w.Read(masked(ws.Header{Fin: true, OpCode: ws.OpBinary, Length: limit}, ""), 0)
+	w.Read(masked(wsframe.Header{Fin: true, Opcode: wsframe.Binary, Length: limit}, ""), 0)
 	for came := 0; came < limit-(64<<10); {
 		if used := budget.Used(); used > int64(max(2*came, 64<<10)) {
 			t.Fatalf("a message owns %d bytes after %d came", used, came)
@@ -122,7 +121,7 @@ func TestMemoryGrowsWithWhatCame(t *testing.T) {
 
 func TestBudgetIsShared(t *testing.T) {
 	cfg := &transport.Config{Budget: transport.NewBudget(100_000)}
-	begin := cat(masked(ws.Header{Fin: true, OpCode: ws.OpBinary, Length: 50_001}, ""), make([]byte, 40_000))
+	begin := cat(masked(wsframe.Header{Fin: true, Opcode: wsframe.Binary, Length: 50_001}, ""), make([]byte, 40_000))
 	first, second, third := dial(cfg), dial(cfg), dial(cfg)
 	for _, f := range []*fake{first, second, third} {
 		f.read(begin, whole)

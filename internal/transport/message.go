@@ -5,9 +5,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // minMessageCap is the least that an incomplete message owns, so that one that
@@ -20,19 +19,19 @@ type incoming struct {
 	began time.Duration // when its first byte came
 
 	// The frame under way.
-	header  [ws.MaxHeaderSize]byte
-	have    int       // bytes in header, until it is whole
-	inFrame bool      // its header is whole, its payload is not
-	frame   ws.Header // if inFrame
-	taken   int64     // bytes of its payload, if inFrame
-	control []byte    // its payload, if it is a control frame
+	header  [wsframe.MaxHeader]byte
+	have    int            // bytes in header, until it is whole
+	inFrame bool           // its header is whole, its payload is not
+	frame   wsframe.Header // if inFrame
+	taken   int64          // bytes of its payload, if inFrame
+	control []byte         // its payload, if it is a control frame
 
 	// The message under way, around the frame or between two.
-	op       ws.OpCode // OpText or OpBinary; 0: no message
-	deflated bool      // it is compressed
-	frames   int       // begun
-	message  []byte    // what came of it; its capacity is charged to the budget
-	checked  int       // bytes of message that are known to be whole characters
+	op       wsframe.Opcode // wsframe.Text or wsframe.Binary; 0: no message
+	deflated bool           // it is compressed
+	frames   int            // begun
+	message  []byte         // what came of it; its capacity is charged to the budget
+	checked  int            // bytes of message that are known to be whole characters
 }
 
 // incomplete returns what is remembered of the input, from now on something.
@@ -69,19 +68,19 @@ func (w *WebSocket) forget() {
 }
 
 // whole takes a frame whose payload came in one piece, unmasked.
-func (w *WebSocket) whole(h ws.Header, payload []byte, now time.Duration) {
+func (w *WebSocket) whole(h wsframe.Header, payload []byte, now time.Duration) {
 	switch {
-	case h.OpCode.IsControl():
-		w.endControl(h.OpCode, payload)
+	case h.Opcode.IsControl():
+		w.endControl(h.Opcode, payload)
 	case h.Fin && !w.inMessage():
 		w.forget() // the pieces of its header
 		switch {
-		case h.Rsv == rsv1:
-			w.inflated(h.OpCode, payload)
-		case h.OpCode == ws.OpText && !utf8.Valid(payload):
+		case h.RSV == wsframe.RSV1:
+			w.inflated(h.Opcode, payload)
+		case h.Opcode == wsframe.Text && !utf8.Valid(payload):
 			w.closeInvalidText()
 		default:
-			w.deliver(h.OpCode, payload)
+			w.deliver(h.Opcode, payload)
 		}
 	default:
 		w.extend(w.incomplete(now), h, payload, 0)
@@ -91,25 +90,25 @@ func (w *WebSocket) whole(h ws.Header, payload []byte, now time.Duration) {
 // part takes the next bytes of the payload of the frame under way.
 func (w *WebSocket) part(payload []byte) {
 	in := w.in
-	ws.Cipher(payload, in.frame.Mask, int(in.taken&3))
+	in.frame.Key = wsframe.Mask(payload, in.frame.Key)
 	in.taken += int64(len(payload))
 	in.inFrame = in.taken < in.frame.Length
-	if !in.frame.OpCode.IsControl() {
+	if !in.frame.Opcode.IsControl() {
 		w.extend(in, in.frame, payload, in.frame.Length-in.taken)
 		return
 	}
 	in.control = append(in.control, payload...)
 	if !in.inFrame {
 		payload, in.control = in.control, nil
-		w.endControl(in.frame.OpCode, payload)
+		w.endControl(in.frame.Opcode, payload)
 	}
 }
 
 // extend adds to the message under way, or begins one with, a piece of frame h
 // that is followed by left more bytes of it.
-func (w *WebSocket) extend(in *incoming, h ws.Header, payload []byte, left int64) {
+func (w *WebSocket) extend(in *incoming, h wsframe.Header, payload []byte, left int64) {
 	if in.op == 0 {
-		in.op, in.deflated, in.frames = h.OpCode, h.Rsv == rsv1, 1
+		in.op, in.deflated, in.frames = h.Opcode, h.RSV == wsframe.RSV1, 1
 	}
 	end := h.Fin && left == 0
 	most := w.mostReceived(in.deflated)
@@ -121,7 +120,7 @@ func (w *WebSocket) extend(in *incoming, h ws.Header, payload []byte, left int64
 		return
 	}
 	in.message = append(in.message, payload...)
-	if in.op == ws.OpText && !in.deflated {
+	if in.op == wsframe.Text && !in.deflated {
 		n, ok := wholeCharacters(in.message[in.checked:])
 		in.checked += n
 		if !ok || end && in.checked < len(in.message) {
@@ -157,9 +156,9 @@ func (w *WebSocket) reserve(in *incoming, n, most int) bool {
 	return true
 }
 
-func (w *WebSocket) deliver(op ws.OpCode, message []byte) {
+func (w *WebSocket) deliver(op wsframe.Opcode, message []byte) {
 	w.cfg.Stats.message()
-	w.app.Receive(message, op == ws.OpBinary)
+	w.app.Receive(message, op == wsframe.Binary)
 }
 
 func (w *WebSocket) closeInvalidText() {

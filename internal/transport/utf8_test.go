@@ -4,9 +4,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // beginnings are the proper beginnings of all characters.
@@ -42,10 +41,10 @@ func TestTextFailsAtOnce(t *testing.T) {
 	var try func(s string)
 	ways := map[string]func(f *fake, s string){
 		"one frame": func(f *fake, s string) {
-			f.read(masked(ws.Header{Fin: true, OpCode: ws.OpText, Length: 1000}, s), bytewise)
+			f.read(masked(wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: 1000}, s), bytewise)
 		},
 		"one frame, one read": func(f *fake, s string) {
-			f.read(masked(ws.Header{Fin: true, OpCode: ws.OpText, Length: 1000}, s), whole)
+			f.read(masked(wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: 1000}, s), whole)
 		},
 		"a fragment for each byte": func(f *fake, s string) {
 			first := byte(0x01)

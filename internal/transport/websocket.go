@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // A WebSocket is the server's side of one open connection, after its
@@ -158,5 +159,5 @@ func (w *WebSocket) refuse(code wire.CloseCode, reason string) {
 // frame with this code and reason, then the connection ends. farewell is whole
 // frames, nil for none, and is not changed. Only the first close counts.
 func (w *WebSocket) Close(farewell []byte, code wire.CloseCode, reason string) {
-	w.close(code, wire.AppendClose(slices.Clip(farewell), code, reason))
+	w.close(code, wsframe.AppendClose(slices.Clip(farewell), uint16(code), reason))
 }

@@ -6,15 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gobwas/ws"
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 func TestControlFramesComeBetweenFrames(t *testing.T) {
-	first, second := wire.AppendFrame(nil, ws.OpText, []byte("first")), wire.AppendFrame(nil, ws.OpText, []byte("second"))
+	first, second := wsframe.AppendFrame(nil, wsframe.Text, []byte("first")), wsframe.AppendFrame(nil, wsframe.Text, []byte("second"))
 	for n := 0; n <= len(first)+len(second); n++ {
 		f := dial(new(transport.Config))
 		f.queue(first, second)
@@ -119,7 +118,7 @@ func TestEcho(t *testing.T) {
 		var in []byte
 		var want []string
 		for range rapid.IntRange(0, 8).Draw(t, "messages") {
-			op := rapid.SampledFrom([]ws.OpCode{ws.OpText, ws.OpBinary}).Draw(t, "op")
+			op := rapid.SampledFrom([]wsframe.Opcode{wsframe.Text, wsframe.Binary}).Draw(t, "op")
 			payload := drawPayload(t, op)
 			want = append(want, describe(op, []byte(payload)))
 			in = append(in, drawFragments(t, op, payload)...)
@@ -143,15 +142,15 @@ func TestEcho(t *testing.T) {
 	})
 }
 
-func drawPayload(t *rapid.T, op ws.OpCode) string {
-	if op == ws.OpText {
+func drawPayload(t *rapid.T, op wsframe.Opcode) string {
+	if op == wsframe.Text {
 		return rapid.StringN(0, 100, -1).Draw(t, "text")
 	}
 	return string(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "binary"))
 }
 
 // drawFragments returns a message in fragments, with pings and pongs between.
-func drawFragments(t *rapid.T, op ws.OpCode, payload string) (in []byte) {
+func drawFragments(t *rapid.T, op wsframe.Opcode, payload string) (in []byte) {
 	first := byte(op)
 	for rapid.Bool().Draw(t, "fragment") {
 		n := rapid.IntRange(0, len(payload)).Draw(t, "bytes")

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"compress/flate"
 
-	"github.com/gobwas/ws"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 const (
@@ -20,8 +20,6 @@ const (
 )
 
 const (
-	rsv1 = 0x40 // of the first byte: the message is compressed (RFC 7692 section 6)
-
 	// minDeflateBytes is below what a payload is not worth compressing: with a
 	// window of its own it hardly shrinks, and fits one packet anyway.
 	minDeflateBytes = 128
@@ -38,15 +36,15 @@ type Deflater struct {
 	out    bytes.Buffer  // what writer wrote
 }
 
-// AppendFrame is [AppendFrame], but that the payload is compressed if it
-// becomes shorter by that.
-func (d *Deflater) AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
+// AppendFrame is [wsframe.AppendFrame], but compresses the payload if that makes it
+// shorter.
+func (d *Deflater) AppendFrame(dst []byte, op wsframe.Opcode, payload []byte) []byte {
 	if len(payload) >= minDeflateBytes {
 		if p := d.deflate(payload); len(p) < len(payload) {
-			return appendFrame(dst, 0x80|rsv1|byte(op), p)
+			return wsframe.Header{Fin: true, RSV: wsframe.RSV1, Opcode: op}.AppendFrame(dst, p)
 		}
 	}
-	return AppendFrame(dst, op, payload)
+	return wsframe.AppendFrame(dst, op, payload)
 }
 
 // deflate returns p compressed, valid until the next call.

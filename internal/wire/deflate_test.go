@@ -6,25 +6,25 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gobwas/ws"
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // open returns what a client reads in a frame, and whether it was compressed.
 func open(t interface{ Fatalf(string, ...any) }, p []byte) (payload []byte, deflated bool) {
-	r := bytes.NewReader(p)
-	h, err := ws.ReadHeader(r)
-	if err != nil || !h.Fin || h.Masked || h.Rsv2() || h.Rsv3() || h.Length != int64(r.Len()) {
-		t.Fatalf("frame %+v, %v, %d bytes behind it", h, err, r.Len())
+	h, n, ok := wsframe.ParseHeader(p)
+	payload = p[n:]
+	if !ok || !h.Fin || h.Masked || h.RSV&^wsframe.RSV1 != 0 || h.Length != int64(len(payload)) {
+		t.Fatalf("frame %+v, %v, %d bytes behind it", h, ok, len(payload))
 	}
-	payload = p[len(p)-r.Len():]
-	if !h.Rsv1() {
+	if h.RSV == 0 {
 		return payload, false
 	}
-	if payload, err = frametest.Inflate(payload); err != nil {
+	payload, err := frametest.Inflate(payload)
+	if err != nil {
 		t.Fatalf("%v", err)
 	}
 	return payload, true
@@ -45,12 +45,12 @@ func TestDeflatedFrames(t *testing.T) {
 		"noise":       {string(noise), false},
 		"large":       {strings.Repeat("0123456789", 500_000), true},
 	} {
-		frame := d.AppendFrame(nil, ws.OpText, []byte(c.payload))
+		frame := d.AppendFrame(nil, wsframe.Text, []byte(c.payload))
 		got, deflated := open(t, frame)
 		if string(got) != c.payload || deflated != c.want {
 			t.Errorf("%s: %d bytes, compressed: %v; want %d, %v", name, len(got), deflated, len(c.payload), c.want)
 		}
-		if plain := wire.AppendFrame(nil, ws.OpText, []byte(c.payload)); deflated && len(frame) >= len(plain) {
+		if plain := wsframe.AppendFrame(nil, wsframe.Text, []byte(c.payload)); deflated && len(frame) >= len(plain) {
 			t.Errorf("%s: the compressed frame has %d bytes, the plain one %d", name, len(frame), len(plain))
 		}
 	}
@@ -62,7 +62,7 @@ func TestDeflatedFramesOpen(t *testing.T) {
 		var d wire.Deflater
 		for range rapid.IntRange(1, 4).Draw(t, "frames") {
 			payload := bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "payload"), rapid.IntRange(1, 20).Draw(t, "times"))
-			got, _ := open(t, d.AppendFrame(nil, ws.OpBinary, payload))
+			got, _ := open(t, d.AppendFrame(nil, wsframe.Binary, payload))
 			if !bytes.Equal(got, payload) {
 				t.Fatalf("opened %q, want %q", got, payload)
 			}
@@ -72,7 +72,7 @@ func TestDeflatedFramesOpen(t *testing.T) {
 
 func TestAppendFrameKeepsWhatIsThere(t *testing.T) {
 	var d wire.Deflater
-	got := d.AppendFrame([]byte("before"), ws.OpText, bytes.Repeat([]byte("x"), 1000))
+	got := d.AppendFrame([]byte("before"), wsframe.Text, bytes.Repeat([]byte("x"), 1000))
 	if payload, _ := open(t, bytes.TrimPrefix(got, []byte("before"))); len(payload) != 1000 {
 		t.Errorf("%d bytes, want 1000", len(payload))
 	}

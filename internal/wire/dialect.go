@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux"
 )
 
@@ -79,7 +77,7 @@ func AppendObject(dst []byte, e notiflux.Encoding, o Object) []byte {
 	case notiflux.SSEChunk, notiflux.NDJSONChunk:
 		return closeChunk(AppendObject(openChunk(dst), dataOf(e), o), len(dst))
 	case notiflux.JSON, notiflux.JSONDeflated:
-		return AppendFrame(dst, ws.OpText, o.JSON)
+		return AppendText(dst, o.JSON)
 	case notiflux.SSE:
 		if o.Retry > 0 {
 			dst = append(dst, "retry: "...)

@@ -5,9 +5,9 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/gobwas/ws"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // An Encoder encodes messages. The zero value is ready. It keeps what can be
@@ -34,9 +34,9 @@ func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 	}
 	switch e {
 	case notiflux.Text:
-		return AppendFrame(nil, ws.OpText, m.Body.Data)
+		return AppendText(nil, m.Body.Data)
 	case notiflux.TextDeflated:
-		return n.deflater.AppendFrame(nil, ws.OpText, m.Body.Data)
+		return n.deflater.AppendFrame(nil, wsframe.Text, m.Body.Data)
 	}
 	if cap(n.scratch) > keepScratchBytes {
 		n.scratch = nil
@@ -46,10 +46,10 @@ func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 	switch e {
 	case notiflux.JSON:
 		b = AppendMessage(b, m)
-		return AppendFrame(nil, ws.OpText, b)
+		return AppendText(nil, b)
 	case notiflux.JSONDeflated:
 		b = AppendMessage(b, m)
-		return n.deflater.AppendFrame(nil, ws.OpText, b)
+		return n.deflater.AppendFrame(nil, wsframe.Text, b)
 	case notiflux.SSEChunk:
 		b = append(openChunk(b), "event: message\ndata: "...)
 		b = AppendMessage(b, m)

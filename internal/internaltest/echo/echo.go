@@ -3,10 +3,9 @@ package main
 import (
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // maxWaiting is after how many bytes that a client does not read it is not
@@ -26,11 +25,11 @@ type echo struct {
 
 // Receive takes a message, and queues it.
 func (e *echo) Receive(message []byte, binary bool) {
-	op := ws.OpText
+	op := wsframe.Text
 	if binary {
-		op = ws.OpBinary
+		op = wsframe.Binary
 	}
-	appendFrame := wire.AppendFrame
+	appendFrame := wsframe.AppendFrame
 	if e.deflater != nil {
 		appendFrame = e.deflater.AppendFrame
 	}

@@ -17,28 +17,27 @@ import (
 	"io"
 	"strings"
 
-	"github.com/gobwas/ws"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-const rsv1 = 4 // of a header: the message is compressed
+const key = 0xff00c35a // masks every frame
 
 // Frame returns a masked frame with a first byte and the shortest length.
 func Frame(first byte, payload string) []byte {
-	return Masked(ws.Header{
-		Fin: first&0x80 != 0, Rsv: first >> 4 & 7, OpCode: ws.OpCode(first & 0x0f), Length: int64(len(payload)),
-	}, payload)
+	h, _, _ := wsframe.ParseHeader([]byte{first, 0})
+	return Masked(h, payload)
 }
 
-// Masked returns a header that may announce anything, and a payload.
-func Masked(h ws.Header, payload string) []byte {
-	h.Masked, h.Mask = true, [4]byte{0x5a, 0xc3, 0x00, 0xff}
-	var b bytes.Buffer
-	if err := ws.WriteHeader(&b, h); err != nil {
-		panic(err)
+// Masked returns a masked frame. Its header may announce another Length than that of
+// payload; 0 means that of payload.
+func Masked(h wsframe.Header, payload string) []byte {
+	h.Masked, h.Key = true, key
+	if h.Length == 0 {
+		return h.AppendFrame(nil, []byte(payload))
 	}
 	p := []byte(payload)
-	ws.Cipher(p, h.Mask, 0)
-	return append(b.Bytes(), p...)
+	wsframe.Mask(p, key)
+	return append(h.Append(nil), p...)
 }
 
 // Text returns a message of text in one frame.
@@ -50,7 +49,7 @@ func Binary(s string) []byte { return Frame(0x82, s) }
 // Ping returns a ping.
 func Ping(s string) []byte { return Frame(0x89, s) }
 
-// Closing returns a close frame.
+// Closing returns a close frame, also with a reason that is too long.
 func Closing(code uint16, reason string) []byte {
 	return Frame(0x88, string(binary.BigEndian.AppendUint16(nil, code))+reason)
 }
@@ -102,42 +101,39 @@ func Sent(p []byte) (frames []string) {
 // readFrame reads and describes one frame of a server; io.EOF when there is
 // none. Only where compression was agreed on, it may be compressed.
 func readFrame(r *bufio.Reader, deflate bool) (string, error) {
-	h, err := ws.ReadHeader(r)
+	f, err := ReadFrame(r)
 	if err == io.EOF {
 		return "", err
 	}
-	deflated := deflate && h.Rsv == rsv1 && h.OpCode.IsData()
-	if err != nil || h.Masked || h.Rsv != 0 && !deflated || !h.Fin {
-		return "", fmt.Errorf("broken frame %+v: %v", h, err)
-	}
-	payload := make([]byte, h.Length)
-	if _, err := io.ReadFull(r, payload); err != nil {
-		return "", fmt.Errorf("broken frame %+v: %v", h, err)
+	deflated := deflate && f.RSV == wsframe.RSV1 && !f.Opcode.IsControl()
+	if err != nil || f.Masked || f.RSV != 0 && !deflated || !f.Fin {
+		return "", fmt.Errorf("broken frame %+v: %v", f.Header, err)
 	}
 	if deflated {
-		if payload, err = Inflate(payload); err != nil {
+		if f.Payload, err = Inflate(f.Payload); err != nil {
 			return "", err
 		}
 	}
-	return Describe(h.OpCode, payload), nil
+	return Describe(f.Opcode, f.Payload), nil
 }
 
 // Describe returns how a frame from a server is shown.
-func Describe(op ws.OpCode, payload []byte) string {
+func Describe(op wsframe.Opcode, payload []byte) string {
 	switch op {
-	case ws.OpText:
+	case wsframe.Text:
 		return "> text " + Brief(payload)
-	case ws.OpBinary:
+	case wsframe.Binary:
 		return "> binary " + Brief(payload)
-	case ws.OpPing:
+	case wsframe.Ping:
 		return "> ping"
-	case ws.OpPong:
+	case wsframe.Pong:
 		return "> pong " + Brief(payload)
-	case ws.OpClose:
+	case wsframe.Close:
 		if len(payload) == 0 {
 			return "> close"
 		}
-		return fmt.Sprintf("> close %d", binary.BigEndian.Uint16(payload))
+		code, _ := wsframe.ParseClose(payload)
+		return fmt.Sprintf("> close %d", code)
 	}
 	return fmt.Sprintf("> opcode %d", op)
 }
