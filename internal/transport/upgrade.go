@@ -13,9 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // The headers of a handshake, as net/http spells them.
@@ -69,27 +68,50 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, e
 	if err := u.check(w, r); err != nil {
 		return Handshake{}, err
 	}
-	upgrader := ws.HTTPUpgrader{
-		Timeout:  cmp.Or(u.Timeout, DefaultUpgradeTimeout),
-		Protocol: func(string) bool { return true },
-	}
 	agreed := Handshake{Protocol: u.choose(r.Header)}
 	agreed.Token, _, _ = offeredToken(r.Header) // check saw that there is at most one
+	extension := ""
 	if u.Compression {
-		if answer := answerDeflate(r.Header[headerExtensions]); answer != "" {
-			agreed.Deflate = true
-			upgrader.Header = http.Header{headerExtensions: {answer}}
-		}
+		extension = answerDeflate(r.Header[headerExtensions])
+		agreed.Deflate = extension != ""
 	}
-	conn, rw, _, err := upgrader.Upgrade(plain(r, agreed.Protocol), w)
+	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		if conn != nil {
-			conn.Close()
-		}
+		w.WriteHeader(http.StatusInternalServerError)
+		return Handshake{}, fmt.Errorf("upgrade: %w", err)
+	}
+	if err := u.accept(conn, rw.Writer, acceptance(r.Header[headerKey][0], agreed.Protocol, extension)); err != nil {
+		conn.Close()
 		return Handshake{}, fmt.Errorf("upgrade: %w", err)
 	}
 	agreed.Conn, agreed.Early = conn, buffered(rw.Reader)
 	return agreed, nil
+}
+
+// accept writes the answer, and leaves no deadline on conn.
+func (u *Upgrader) accept(conn net.Conn, w *bufio.Writer, answer string) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(cmp.Or(u.Timeout, DefaultUpgradeTimeout))); err != nil {
+		return err
+	}
+	_, _ = w.WriteString(answer) // Flush returns the error.
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+// acceptance returns the answer to a handshake (RFC 6455 section 4.2.2). An empty
+// protocol or extension means that none was agreed on.
+func acceptance(key, protocol, extension string) string {
+	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Accept: " + wsframe.Accept(key) + "\r\n"
+	if protocol != "" {
+		answer += "Sec-WebSocket-Protocol: " + protocol + "\r\n"
+	}
+	if extension != "" {
+		answer += "Sec-WebSocket-Extensions: " + extension + "\r\n"
+	}
+	return answer + "\r\n"
 }
 
 // check returns why a request is no handshake that may be answered with 101.
@@ -222,22 +244,6 @@ func offers(h http.Header) iter.Seq[string] {
 			}
 		}
 	}
-}
-
-// plain returns the request as the library shall see it, in which each header
-// has the one form that it knows: it reads only the first line of each, and an
-// Upgrade header with several names not at all.
-func plain(r *http.Request, protocol string) *http.Request {
-	h := http.Header{
-		"Upgrade":     {upgradeTo},
-		"Connection":  {"Upgrade"},
-		headerKey:     r.Header[headerKey],
-		headerVersion: {version},
-	}
-	if protocol != "" {
-		h.Set(headerProtocol, protocol)
-	}
-	return &http.Request{Method: r.Method, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Host: r.Host, Header: h}
 }
 
 // buffered returns a copy of what r holds, nil if nothing.
