@@ -3,12 +3,14 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	"github.com/gobwas/ws"
+
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 const (
@@ -16,6 +18,8 @@ const (
 	portableBuffer = 4 << 10
 	// controlTimeout is how long an answer to a ping may take to be written.
 	controlTimeout = 100 * time.Millisecond
+	// closeNormal is the close code of a client that is done (RFC 6455 section 7.4.1).
+	closeNormal = 1000
 	// longestLatency is the highest that is told apart from higher ones.
 	longestLatency = 10 * time.Minute
 )
@@ -138,11 +142,11 @@ func (l *lane) take(s *subscriber, b []byte) (settled int) {
 		case gotText:
 			settled += l.count(s, now)
 		case gotPing:
-			s.answer(ws.NewPongFrame(payload))
+			s.answer(wsframe.Pong, payload)
 		case gotBinary:
 			l.foreign++
 		case gotClose:
-			code, reason := ws.ParseCloseFrameData(payload)
+			code, reason := wsframe.ParseClose(payload)
 			l.drop(s, fmt.Errorf("the server closed the connection: %d %s", code, reason))
 		case malformed:
 			l.drop(s, errors.New("the server sent what is no WebSocket frame"))
@@ -172,12 +176,16 @@ func (l *lane) count(s *subscriber, now time.Duration) (settled int) {
 }
 
 // answer writes a control frame. If that fails, reading will tell.
-func (s *subscriber) answer(f ws.Frame) {
+func (s *subscriber) answer(op wsframe.Opcode, payload []byte) {
 	if c, ok := s.conn.(net.Conn); ok {
 		_ = c.SetWriteDeadline(time.Now().Add(controlTimeout))
 	}
-	f.Payload = append([]byte(nil), f.Payload...) // it is masked in place
-	_, _ = s.conn.Write(ws.MustCompileFrame(ws.MaskFrameInPlace(f)))
+	_, _ = s.conn.Write(appendMasked(nil, op, payload))
+}
+
+// appendMasked appends a frame as clients send it.
+func appendMasked(dst []byte, op wsframe.Opcode, payload []byte) []byte {
+	return wsframe.Header{Fin: true, Opcode: op, Masked: true, Key: rand.Uint32()}.AppendFrame(dst, payload)
 }
 
 // drop ends a connection; err says why, unless we end it. The caller holds l.mu.
@@ -222,7 +230,7 @@ func (l *lane) close() {
 	l.closing = true
 	for _, s := range l.all {
 		if !s.gone {
-			s.answer(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
+			s.answer(wsframe.Close, wsframe.AppendClosePayload(nil, closeNormal, ""))
 			l.drop(s, nil)
 		}
 	}

@@ -3,7 +3,9 @@ package bench
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,15 +13,12 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 const (
@@ -131,58 +130,70 @@ func (e *engine) dial(ctx context.Context) (net.Conn, error) {
 // a command that is none is answered, after what came before it has taken
 // effect. It returns what was read too much.
 func (e *engine) subscribe(conn net.Conn, topic, token string) (early []byte, err error) {
-	target := *e.URL.JoinPath("ws")
-	target.Scheme = strings.Replace(target.Scheme, "http", "ws", 1)
-	var refused error
-	dialer := ws.Dialer{
-		Protocols: []string{"notiflux.v1.text"},
-		OnStatusError: func(_ int, _ []byte, response io.Reader) {
-			if r, err := http.ReadResponse(bufio.NewReader(response), nil); err == nil {
-				refused = fmt.Errorf("the server refused a connection: %w", statusError(r))
-			}
-		},
-	}
-	buffered, _, err := dialer.Upgrade(conn, &target)
-	if err != nil {
-		if refused != nil {
-			err = refused
-		}
+	r := bufio.NewReader(conn)
+	if err := e.upgrade(conn, r); err != nil {
 		return nil, err
-	}
-	if buffered != nil {
-		defer ws.PutReader(buffered)
 	}
 	var commands []byte
 	for _, line := range []string{"/subscribe " + topic + " " + token, "/"} {
-		commands = append(commands, ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte(line))))...)
+		commands = appendMasked(commands, wsframe.Text, []byte(line))
 	}
 	if _, err := conn.Write(commands); err != nil {
 		return nil, err
 	}
-	return confirm(conn, buffered)
+	if err := confirm(r); err != nil {
+		return nil, err
+	}
+	early = make([]byte, r.Buffered())
+	_, err = io.ReadFull(r, early)
+	return early, err
 }
 
-// confirm reads the answer to the commands of subscribe.
-func confirm(conn net.Conn, buffered *bufio.Reader) (early []byte, err error) {
-	reader := io.Reader(conn)
-	if buffered != nil {
-		reader = buffered
+// upgrade is the handshake of a client (RFC 6455 section 4.1). r reads from conn.
+func (e *engine) upgrade(conn net.Conn, r *bufio.Reader) error {
+	var nonce [16]byte
+	rand.Read(nonce[:])
+	key := base64.StdEncoding.EncodeToString(nonce[:])
+	request := &http.Request{Method: http.MethodGet, URL: e.URL.JoinPath("ws"), Header: http.Header{
+		"Upgrade":                {"websocket"},
+		"Connection":             {"Upgrade"},
+		"Sec-WebSocket-Version":  {"13"},
+		"Sec-WebSocket-Key":      {key},
+		"Sec-WebSocket-Protocol": {"notiflux.v1.text"},
+	}}
+	if err := request.Write(conn); err != nil {
+		return err
 	}
-	answer, err := wsutil.ReadServerText(struct {
-		io.Reader
-		io.Writer
-	}{reader, conn})
+	answer, err := http.ReadResponse(r, request)
 	switch {
 	case err != nil:
-		return nil, err
-	case string(answer) != "Unknown command":
-		return nil, fmt.Errorf("%w: it answered %.300q", ErrDenied, answer)
+		return err
+	case answer.StatusCode != http.StatusSwitchingProtocols:
+		return fmt.Errorf("the server refused a connection: %w", statusError(answer))
+	case answer.Header.Get("Sec-WebSocket-Accept") != wsframe.Accept(key):
+		return errors.New("the server's answer to the handshake is not that of a WebSocket")
 	}
-	if buffered != nil {
-		early = make([]byte, buffered.Buffered())
-		_, err = io.ReadFull(buffered, early)
+	return nil
+}
+
+// confirm reads the answer to the commands of subscribe. Pings that come before it may
+// wait for longer than that takes.
+func confirm(r io.Reader) error {
+	for {
+		f, err := wsframe.Read(r, maxAnswerBytes)
+		switch answer := string(f.Payload); {
+		case err != nil:
+			return err
+		case f.Opcode == wsframe.Close:
+			code, reason := wsframe.ParseClose(f.Payload)
+			return fmt.Errorf("the server closed the connection: %d %s", code, reason)
+		case f.Opcode.IsControl():
+		case answer != "Unknown command":
+			return fmt.Errorf("%w: it answered %.300q", ErrDenied, answer)
+		default:
+			return nil
+		}
 	}
-	return early, err
 }
 
 // sign makes a token for one topic.

@@ -1,9 +1,7 @@
 package bench
 
 import (
-	"encoding/binary"
-
-	"github.com/gobwas/ws"
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // An event is what a scanner found in the bytes of a connection.
@@ -21,7 +19,7 @@ const (
 
 // maxWhole is how much of a frame may have to be seen in one piece: a control
 // frame of the greatest length.
-const maxWhole = 2 + ws.MaxControlFramePayloadSize
+const maxWhole = 2 + wsframe.MaxControl
 
 // A scanner cuts what a server sends into events. It holds the beginning of a
 // message and passes over the rest, so a connection in the middle of one costs
@@ -86,75 +84,59 @@ func (s *scanner) frame(b []byte) (e event, payload, rest []byte) {
 // as much as has to be seen. It returns how much that was, 0 when b is too
 // short or no frame.
 func (s *scanner) begin(b []byte) (e event, payload []byte, n int) {
-	if len(b) < 2 {
-		return needMore, nil, 0
-	}
-	final, op := b[0]&0x80 != 0, ws.OpCode(b[0]&0x0f)
-	if b[0]&0x70 != 0 || b[1]&0x80 != 0 { // an extension, or a mask
-		return malformed, nil, 0
-	}
-	header, length := 2, int(b[1])
+	h, n, ok := wsframe.ParseHeader(b)
 	switch {
-	case length == 126:
-		header = 4
-	case length == 127:
-		header = 10
-	}
-	if len(b) < header {
-		return needMore, nil, 0
-	}
-	switch header {
-	case 4:
-		length = int(binary.BigEndian.Uint16(b[2:]))
-	case 10:
-		length = int(binary.BigEndian.Uint64(b[2:]))
-	}
-	switch {
-	case length < 0: // the highest bit may not be set
+	case h.RSV != 0 || h.Masked || h.Length < 0: // no extension was agreed on
 		return malformed, nil, 0
-	case op.IsControl():
-		return control(b, op, final, length)
+	case !ok:
+		return needMore, nil, 0
+	case h.Opcode.IsControl():
+		return control(h, b)
 	}
-	return s.data(b, op, final, header, length)
+	return s.data(h, b, n)
 }
 
-func control(b []byte, op ws.OpCode, final bool, length int) (e event, payload []byte, n int) {
+// control is begin for a control frame.
+func control(h wsframe.Header, b []byte) (e event, payload []byte, n int) {
 	switch {
-	case !final || length > ws.MaxControlFramePayloadSize:
+	case !h.Fin || h.Length > wsframe.MaxControl:
 		return malformed, nil, 0
-	case len(b) < 2+length:
+	case len(b) < 2+int(h.Length):
 		return needMore, nil, 0
 	}
-	switch op {
-	case ws.OpPing:
+	switch h.Opcode {
+	case wsframe.Ping:
 		e = gotPing
-	case ws.OpPong:
+	case wsframe.Pong:
 		e = gotPong
-	case ws.OpClose:
+	case wsframe.Close:
 		e = gotClose
 	default:
 		return malformed, nil, 0
 	}
-	return e, b[2 : 2+length], 2 + length
+	n = 2 + int(h.Length)
+	return e, b[2:n], n
 }
 
-func (s *scanner) data(b []byte, op ws.OpCode, final bool, header, length int) (e event, payload []byte, n int) {
-	first := op != ws.OpContinuation
+// data is begin for a data frame with a header of so many bytes.
+func (s *scanner) data(h wsframe.Header, b []byte, header int) (e event, payload []byte, n int) {
+	first := h.Opcode != wsframe.Continuation
+	length := int(h.Length)
 	seen := min(length, markBytes)
 	switch {
-	case first == s.inMsg, op != ws.OpContinuation && op != ws.OpText && op != ws.OpBinary:
+	case first == s.inMsg, h.Opcode.IsReserved():
 		return malformed, nil, 0
 	case len(b) < header+seen:
 		return needMore, nil, 0
 	}
 	if first {
 		s.kind = gotText
-		if op == ws.OpBinary {
+		if h.Opcode == wsframe.Binary {
 			s.kind = gotBinary
 		}
 		s.headLen, s.length = copy(s.head[:], b[header:header+seen]), 0
 	}
-	s.inMsg, s.final = true, final
+	s.inMsg, s.final = true, h.Fin
 	s.length += length
 	s.skip = length - seen
 	return needMore, nil, header + seen
