@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws/wsutil"
-
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
 
 // Out of descriptors, the server goes on for those it has, and takes others
@@ -36,7 +35,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	first := p.subscribe(t, subscribe, 0)
 	expect := func(c net.Conn, want string) {
 		t.Helper()
-		if got, err := wsutil.ReadServerText(c); err != nil || string(got) != want {
+		if got, err := frametest.ReadText(c); err != nil || got != want {
 			t.Fatalf("got %q, %v; want %q", got, err, want)
 		}
 	}

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws/wsutil"
-
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
@@ -49,10 +47,10 @@ func newPinger(t *testing.T, p *process) *pinger {
 func (p *pinger) ping() time.Duration {
 	p.t.Helper()
 	began := time.Now()
-	if err := wsutil.WriteClientText(p.c, []byte("/")); err != nil {
+	if err := frametest.WriteText(p.c, "/"); err != nil {
 		p.t.Fatal(err)
 	}
-	if answer, err := wsutil.ReadServerText(p.c); err != nil || string(answer) != "Unknown command" {
+	if answer, err := frametest.ReadText(p.c); err != nil || answer != "Unknown command" {
 		p.t.Fatalf("%q, %v", answer, err)
 	}
 	return time.Since(began)

@@ -12,10 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gobwas/ws/wsutil"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
 
 var history = flag.String("history", "16MiB", "--history-total-bytes of the server; RESULTS.md has 256MiB")
@@ -114,7 +113,7 @@ func (p *process) readAll(t *testing.T, protocol, token string, topics []notiflu
 	for i := 0; i < len(topics); i += 50 {
 		if protocol == "" {
 			for _, topic := range topics[i : i+50] {
-				wsutil.WriteClientText(c, fmt.Appendf(nil, "/subscribe %s %s", topic, token))
+				frametest.WriteText(c, fmt.Sprintf("/subscribe %s %s", topic, token))
 			}
 			continue
 		}
@@ -122,7 +121,7 @@ func (p *process) readAll(t *testing.T, protocol, token string, topics []notiflu
 		for j := range names {
 			names[j] = strconv.Quote(string(topics[i+j]))
 		}
-		wsutil.WriteClientText(c, fmt.Appendf(nil, `{"type":"subscribe","topics":[%s],"token":%q}`, strings.Join(names, ","), token))
+		frametest.WriteText(c, fmt.Sprintf(`{"type":"subscribe","topics":[%s],"token":%q}`, strings.Join(names, ","), token))
 	}
 	p.discard(t, c)
 }

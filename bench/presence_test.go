@@ -12,10 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws/wsutil"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
 
 var crowd = flag.Int("crowd", 200, "members who join one topic at once; RESULTS.md has 10,000")
@@ -30,7 +29,7 @@ func (p *process) attend(sub string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, wsutil.WriteClientText(c, fmt.Appendf(nil, `{"type":"subscribe","topics":["t"],"presence":true,"token":%q}`, string(token)))
+	return c, frametest.WriteText(c, fmt.Sprintf(`{"type":"subscribe","topics":["t"],"presence":true,"token":%q}`, string(token)))
 }
 
 // told is what one member is told of the others.
@@ -39,7 +38,7 @@ type told struct{ frames, bytes, names, members int }
 // watch reads until there are so many members by what is told.
 func (d *told) watch(c net.Conn, members int) error {
 	for d.members < members {
-		data, err := wsutil.ReadServerText(c)
+		data, err := frametest.ReadText(c)
 		if err != nil {
 			return err
 		}
@@ -48,7 +47,7 @@ func (d *told) watch(c net.Conn, members int) error {
 			Member, Members any
 			Count           int
 		}
-		if err := json.Unmarshal(data, &m); err != nil {
+		if err := json.Unmarshal([]byte(data), &m); err != nil {
 			return err
 		}
 		switch list, _ := m.Members.([]any); {

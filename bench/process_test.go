@@ -22,11 +22,10 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/gobwas/ws/wsutil"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
 
 // process is a server of its own, so that its memory is not the test's.
@@ -151,9 +150,9 @@ func (p *process) subscribe(t *testing.T, token string, buffer int) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	wsutil.WriteClientText(c, []byte("/subscribe t "+token))
-	wsutil.WriteClientText(c, []byte("/"))
-	if data, err := wsutil.ReadServerText(c); err != nil || string(data) != "Unknown command" {
+	frametest.WriteText(c, "/subscribe t "+token)
+	frametest.WriteText(c, "/")
+	if data, err := frametest.ReadText(c); err != nil || data != "Unknown command" {
 		t.Fatalf("subscribe: %q, %v", data, err)
 	}
 	return c

@@ -14,10 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws/wsutil"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
 
 var resumers = flag.Int("resumers", 200, "clients that reconnect at once; RESULTS.md has 10,000")
@@ -44,7 +43,7 @@ func (r *resumer) subscribe(p *process) (replay int, err error) {
 	if r.position != "" {
 		since = fmt.Sprintf(`,"since":{%q:%q}`, r.topic, r.position)
 	}
-	if err := wsutil.WriteClientText(r.conn, fmt.Appendf(nil, `{"type":"subscribe","topics":[%q],"token":%q%s}`, r.topic, r.token, since)); err != nil {
+	if err := frametest.WriteText(r.conn, fmt.Sprintf(`{"type":"subscribe","topics":[%q],"token":%q%s}`, r.topic, r.token, since)); err != nil {
 		return 0, err
 	}
 	var welcome struct{ Type string }
@@ -89,11 +88,11 @@ func (r *resumer) resume(p *process) error {
 }
 
 func (r *resumer) read(v any) error {
-	data, err := wsutil.ReadServerText(r.conn)
+	data, err := frametest.ReadText(r.conn)
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(data, v)
+	return json.Unmarshal([]byte(data), v)
 }
 
 // Clients that lose their connections all at once, come back all at once and

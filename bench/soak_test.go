@@ -15,10 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws/wsutil"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
 
 var (
@@ -125,17 +124,17 @@ func (p *process) churn(t *testing.T, n int, until time.Time) (came int) {
 				mu.Lock()
 				came++
 				mu.Unlock()
-				wsutil.WriteClientText(c, fmt.Appendf(nil, "/subscribe t%d %s", i, token[i]))
+				frametest.WriteText(c, fmt.Sprintf("/subscribe t%d %s", i, token[i]))
 				for range rand.IntN(4) {
-					wsutil.ReadServerText(c)
+					frametest.ReadText(c)
 				}
 				switch rand.IntN(4) {
 				case 0:
-					wsutil.WriteClientText(c, []byte("/unsubscribe-all"))
+					frametest.WriteText(c, "/unsubscribe-all")
 				case 1:
 					c.Write([]byte{0x81, 0xfe}) // A frame that is never finished.
 				case 2:
-					wsutil.WriteClientMessage(c, 8, []byte{0x03, 0xe8}) // Close 1000.
+					c.Write(frametest.Closing(1000, ""))
 				}
 				c.Close()
 			}

@@ -3,7 +3,6 @@
 package bench_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -19,9 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws/wsutil"
-
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 )
 
 var consumers = flag.Int("consumers", 100, "stuck consumers; RESULTS.md has 1,000")
@@ -62,7 +60,7 @@ func (p *process) publish(t *testing.T, token string, from, n int, readers []net
 		io.Copy(io.Discard, r.Body)
 		r.Body.Close()
 		for _, c := range readers {
-			if data, err := wsutil.ReadServerText(c); err != nil || string(data) != message {
+			if data, err := frametest.ReadText(c); err != nil || data != message {
 				t.Fatalf("message %d: got %.20q, %v", i, data, err)
 			}
 			latencies = append(latencies, time.Since(began))
@@ -116,8 +114,8 @@ func TestStuckConsumers(t *testing.T) {
 // it ended.
 func drain(t *testing.T, c net.Conn, published int) string {
 	for i := 0; i < published; i++ {
-		data, err := wsutil.ReadServerText(c)
-		closed := wsutil.ClosedError{}
+		data, err := frametest.ReadText(c)
+		closed := new(frametest.ClosedError)
 		switch {
 		case errors.As(err, &closed):
 			return fmt.Sprint("close ", closed.Code)
@@ -127,7 +125,7 @@ func drain(t *testing.T, c net.Conn, published int) string {
 		case err != nil:
 			return "the connection's end"
 		}
-		if !bytes.HasPrefix(data, fmt.Appendf(nil, "%d ", i)) {
+		if !strings.HasPrefix(data, fmt.Sprintf("%d ", i)) {
 			t.Errorf("message %d: got %.20q", i, data)
 			return "broken"
 		}
