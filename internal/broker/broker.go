@@ -1,15 +1,16 @@
-// Package broker orders messages and keeps them: it is the one place that gives
-// offsets.
+// Package broker is the contract between the server and what orders its messages.
 //
-// A publisher calls [Broker.Publish]; the broker fixes each message's position,
-// has it appended to the topic's log through [Topics], and answers. What was
-// answered without an error is in the log. A message with a key is ordered once,
-// however often it is published while the broker keeps the key: publishing it again
-// gets the same answer. Keys take a bounded amount of memory, of which each publisher has a share.
+// A publisher calls [Broker.Publish]. The broker assigns a position to each message,
+// appends it to the log of its topic through [Topics], and returns the outcome.
+// Subscribers read the logs and never call the broker.
 //
-// Invariants: offsets of a topic strictly increase within an epoch, and no
-// offset is used twice in it, not even when a topic was forgotten and comes back.
-// A key is never forgotten early.
+// Invariants:
+//   - Offsets of a topic strictly increase within an epoch. No offset is used twice, even
+//     if the topic was dropped from memory in between.
+//   - A message that was published without an error is in the log.
+//   - A message with a key is ordered once while the broker keeps the key. Publishing it
+//     again returns the same outcome. Keys take a bounded amount of memory, of which each
+//     publisher has a share, and no key is dropped early.
 package broker
 
 import (
@@ -18,16 +19,16 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// A Broker orders messages. Safe for concurrent use.
+// A Broker orders and stores messages. Safe for concurrent use. Errors that a client may
+// see are [notiflux.Error]s.
 type Broker interface {
-	// Publish orders each of ps that has no error yet, in their order, and sets what
-	// became of it: its position once it is ordered and kept, or why it is not. It
-	// may wait, so nothing on an event loop calls it. It owns the data of the bodies
-	// from then on. Errors that a stranger may see are [notiflux.Error]s.
+	// Publish orders each of ps that has no error yet, in their order. It sets the position
+	// of each once it is stored, or the error. Publish may wait, so no event loop calls it.
+	// The broker owns the data of the bodies from then on.
 	Publish(ctx context.Context, ps []notiflux.Publication)
 
-	// Close waits until what is being ordered has its answer. From then on Publish
-	// fails with Draining and orders nothing.
+	// Close waits until every call of Publish that is ordering messages has ordered them.
+	// After that, Publish orders nothing and fails with Draining.
 	Close() error
 }
 

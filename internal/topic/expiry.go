@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// expiry orders topics that hold messages by their oldest one, lazily: a
-// topic's time may be earlier than its oldest message is now, never later. So a
-// publisher touches it only with the first message of a topic.
+// expiry orders the topics that hold messages by the time of their oldest message. It is
+// lazy: the time of an item may be earlier than that of the topic's oldest message, never
+// later. So only the first message of a topic makes a publisher take its lock.
 type expiry struct {
 	mu    sync.Mutex
 	items items
@@ -26,7 +26,7 @@ func (x *expiry) push(t *Topic, oldest time.Time) {
 	heap.Push(&x.items, item{t, oldest})
 }
 
-// pop removes and returns the first topic, if its time is not after the given one.
+// pop removes and returns the first item if its time is not after notAfter.
 func (x *expiry) pop(notAfter time.Time) (item, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -36,11 +36,10 @@ func (x *expiry) pop(notAfter time.Time) (item, bool) {
 	return heap.Pop(&x.items).(item), true
 }
 
-// Sweep drops every message that is past its age now, lets go of topics that are
-// left with nothing, and forgets those that it let go of long ago. However much that
-// is, it holds no lock for longer than a few hundred of them take.
+// Sweep drops every message that has expired by now, topics without messages and
+// listeners, and expired tombstones. It holds a lock for a few hundred of them at a time.
 func (s *Topics) Sweep() {
-	s.clear()
+	s.freeDiscards()
 	s.shrink()
 	now := s.config.Now()
 	for s.expireTombstones(now.Add(-s.config.TombstoneTime)) {
@@ -52,53 +51,54 @@ func (s *Topics) Sweep() {
 			return
 		}
 		var more bool
-		s.dropFrom(i.topic, func(l *Log) { more = l.Expire(now) })
-		if more { // The topic is back in the order, at the front.
+		s.dropMessages(i.topic, func(l *Log) { more = l.Expire(now) })
+		if more { // expiry holds the topic again, at the front.
 			runtime.Gosched()
 		}
 	}
 }
 
-// expireAtOnce is how many memories are forgotten under one lock.
+// expireAtOnce is how many tombstones expire under one lock.
 const expireAtOnce = 256
 
-// expireTombstones forgets some of what was last in use before a time, the oldest
-// first, and reports whether there may be more.
+// expireTombstones drops some tombstones that were last used before the given time, the
+// oldest first. It reports whether there may be more.
 func (s *Topics) expireTombstones(before time.Time) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tombstones.expire(before, expireAtOnce)
 }
 
-// tooMuch reports whether the logs and the frames hold more than they may.
-func (s *Topics) tooMuch() bool {
+// overTotal reports whether logs and frames together exceed Config.TotalBytes.
+func (s *Topics) overTotal() bool {
 	return s.config.TotalBytes > 0 && uint64(s.bytes.Load()+s.logs.FrameBytes()) > s.config.TotalBytes
 }
 
-// frameKept has Run drop messages if the frames have become too much. Readers call
-// it, which have no time to do so.
-func (s *Topics) frameKept() {
-	if s.tooMuch() {
+// frameAdded wakes Run if logs and frames exceed Config.TotalBytes. Readers call it after
+// they kept a frame; they have no time to drop messages themselves.
+func (s *Topics) frameAdded() {
+	if s.overTotal() {
 		s.wakeRun()
 	}
 }
 
 func (s *Topics) wakeRun() {
 	select {
-	case s.much <- struct{}{}:
+	case s.excess <- struct{}{}:
 	default:
 	}
 }
 
-// shrink drops the oldest messages of all while the logs and the frames hold too much.
+// shrink drops the oldest messages of all topics until logs and frames are within
+// Config.TotalBytes.
 func (s *Topics) shrink() {
-	for s.tooMuch() {
+	for s.overTotal() {
 		i, ok := s.expiry.pop(s.config.Now())
 		if !ok {
 			return
 		}
-		s.dropFrom(i.topic, func(l *Log) {
-			// Only if it is as old as was thought; else its turn comes later.
+		s.dropMessages(i.topic, func(l *Log) {
+			// If the oldest message is newer than i.oldest, other topics come first.
 			if oldest, ok := l.Oldest(); ok && !oldest.After(i.oldest) {
 				l.DropOldest()
 			}
@@ -106,14 +106,13 @@ func (s *Topics) shrink() {
 	}
 }
 
-// roomTries is how many topics are looked at to make room for another before
-// it is refused. Those that have listeners stay as they are.
+// roomTries is how many topics evictOldest looks at before a new topic is refused.
 const roomTries = 16
 
-// forgetOldest lets go of a topic without listeners, of those whose messages are
-// the oldest, so that only a memory of it is left. It reports whether it found one.
-func (s *Topics) forgetOldest() bool {
-	var listened []item // Out of the way until the search is over.
+// evictOldest makes room for another topic. Among the topics with the oldest messages it
+// drops one that has no listeners, and leaves a tombstone. It reports whether it found one.
+func (s *Topics) evictOldest() bool {
+	var listened []item // Back into expiry when the search is over.
 	defer func() {
 		for _, i := range listened {
 			s.expiry.push(i.topic, i.oldest)
@@ -124,7 +123,7 @@ func (s *Topics) forgetOldest() bool {
 		if !ok {
 			return false
 		}
-		if s.forgetMessages(i.topic) {
+		if s.evict(i.topic) {
 			return true
 		}
 		listened = append(listened, i)
@@ -132,13 +131,12 @@ func (s *Topics) forgetOldest() bool {
 	return false
 }
 
-// forgetMessages lets go of t, which was just popped, with its messages, unless
-// it has listeners.
-func (s *Topics) forgetMessages(t *Topic) bool {
-	if !s.detach(t) {
+// evict drops t and its messages, unless t has listeners. The caller has just popped t.
+func (s *Topics) evict(t *Topic) bool {
+	if !s.remove(t) {
 		return false
 	}
-	if t.log.Shed() { // From here on nobody else changes it.
+	if t.log.Shed() { // No lock: nobody else changes the log of a dropped topic.
 		s.mu.Lock()
 		s.discards = append(s.discards, t.log)
 		s.mu.Unlock()
@@ -147,8 +145,8 @@ func (s *Topics) forgetMessages(t *Topic) bool {
 	return true
 }
 
-// detach is forgetMessages, but that the log keeps its messages and their frames.
-func (s *Topics) detach(t *Topic) bool {
+// remove drops t, unless t has listeners. The log keeps its messages and their frames.
+func (s *Topics) remove(t *Topic) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.mu.Lock()
@@ -158,12 +156,12 @@ func (s *Topics) detach(t *Topic) bool {
 	}
 	s.bytes.Add(-int64(t.log.Bytes()))
 	s.evicted.Add(uint64(t.log.Len()))
-	s.forgetLocked(t)
+	s.dropLocked(t)
 	return true
 }
 
-// clear drops what is left in the logs of topics that were let go of.
-func (s *Topics) clear() {
+// freeDiscards drops the messages that are left in the logs of dropped topics.
+func (s *Topics) freeDiscards() {
 	s.mu.Lock()
 	logs := s.discards
 	s.discards = nil
@@ -175,9 +173,9 @@ func (s *Topics) clear() {
 	}
 }
 
-// dropFrom lets drop take messages from the log of t, which was just popped,
-// and puts t back in its new place, or forgets it.
-func (s *Topics) dropFrom(t *Topic, drop func(*Log)) {
+// dropMessages calls drop, which drops messages from the log of t. Then it pushes t into
+// expiry again, or drops t if nothing is left of it. The caller has just popped t.
+func (s *Topics) dropMessages(t *Topic, drop func(*Log)) {
 	t.mu.Lock()
 	s.changeLocked(t, func() { drop(t.log) })
 	oldest, ok := t.log.Oldest()
@@ -187,11 +185,11 @@ func (s *Topics) dropFrom(t *Topic, drop func(*Log)) {
 	unused := t.unusedLocked()
 	t.mu.Unlock()
 	if unused {
-		s.forget(t)
+		s.dropUnused(t)
 	}
 }
 
-// items is a heap, the oldest first (container/heap).
+// items is a heap for container/heap, the oldest first.
 type items []item
 
 func (s items) Len() int           { return len(s) }

@@ -2,12 +2,12 @@ package topic
 
 import "github.com/ikornaselur/notiflux"
 
-// A frame is a message in one encoding, as it is kept on its entry for every reader.
-// The frames of an entry are a list, to which each new one is put in front.
+// A frame is a message in one encoding. Its entry keeps it for all readers, in a list to
+// which each new frame is added at the front.
 //
-// Readers that keep a frame and the log that drops the entry change the same pointer,
-// atomically. So every frame is in a list that the log takes, or is not kept: what is
-// counted is what is there.
+// A reader that keeps a frame and the log that drops the entry swap the same pointer
+// atomically. So a frame is either in the list that the log drops, or is not kept, and
+// Logs.FrameBytes counts exactly the frames that are kept.
 type frame struct {
 	// Immutable once it is in a list.
 	next     *frame // nil: this is Logs.end
@@ -16,12 +16,12 @@ type frame struct {
 	encoding notiflux.Encoding
 }
 
-// FrameOverhead is what a frame takes besides its data, in bytes.
+// FrameOverhead is what a frame counts besides its data, in bytes.
 const FrameOverhead = 48
 
 func (f *frame) size() int64 { return int64(cap(f.data)) + FrameOverhead }
 
-// find returns the frame of an encoding from f on, nil if there is none.
+// find returns the frame in encoding from f on, or nil if there is none.
 func (f *frame) find(encoding notiflux.Encoding) *frame {
 	for ; f != nil; f = f.next {
 		if f.encoding == encoding {
@@ -31,9 +31,9 @@ func (f *frame) find(encoding notiflux.Encoding) *frame {
 	return nil
 }
 
-// Frame returns the message in encoding as encode writes it. While the log holds the
+// Frame returns the message in encoding, as encode returns it. While the log holds the
 // message, the first call encodes it and later calls share the result. Once the log has
-// dropped the message, every call encodes it, so encode must always write the same.
+// dropped the message, every call encodes it, so encode must always return the same bytes.
 // Callers must not change the result. Safe for concurrent use.
 func (e *Entry) Frame(encoding notiflux.Encoding, encode func(*notiflux.Message, notiflux.Encoding) []byte) []byte {
 	head := e.frames.Load()
@@ -47,11 +47,11 @@ func (e *Entry) Frame(encoding notiflux.Encoding, encode func(*notiflux.Message,
 	return e.keep(head.logs, encoding, data)
 }
 
-// keep puts a frame into the list, unless another reader did so before or the log has
-// dropped the entry. It returns the data that readers share.
+// keep adds a frame to the list, unless another reader was faster or the log has dropped
+// the entry. It returns the data to use, which may be that of the other reader.
 func (e *Entry) keep(logs *Logs, encoding notiflux.Encoding, data []byte) []byte {
 	f := &frame{logs: logs, data: data, encoding: encoding}
-	logs.frameBytes.Add(f.size()) // Before the log can see it, and take it off.
+	logs.frameBytes.Add(f.size()) // Before the log can see the frame and subtract it.
 	for {
 		head := e.frames.Load()
 		other := head.find(encoding)
@@ -72,7 +72,7 @@ func (e *Entry) keep(logs *Logs, encoding notiflux.Encoding, data []byte) []byte
 	}
 }
 
-// dropFrames drops the frames; none is kept from then on.
+// dropFrames drops all frames. From then on the entry keeps none.
 func (e *Entry) dropFrames() {
 	head := e.frames.Swap(nil)
 	var size int64

@@ -6,14 +6,14 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// step is how far one mark of a log is from the next: every step-th entry is a mark.
-// So a place is found by a search among the marks and a few steps more, and a topic
-// that gets only a handful of messages has no mark to pay for.
+// step is the distance between two marks of a log: every step-th entry is a mark. So a
+// place is found by a binary search among the marks and a few steps from there, and a
+// topic with a handful of messages pays for no mark.
 const step = 16
 
 func (e *Entry) isMark() bool { return e.seq%step == step-1 }
 
-// index takes an entry that was just filled into the index.
+// index adds an entry that was just filled to the index.
 func (l *Log) index(e *Entry) {
 	if e.isMark() {
 		l.marks = append(l.marks, e)
@@ -26,11 +26,11 @@ func (l *Log) index(e *Entry) {
 	}
 }
 
-// unindex takes the oldest entry out of the index.
+// unindex removes e, the oldest entry, from the index.
 func (l *Log) unindex(e *Entry) {
 	if e.isMark() {
 		l.marks[0] = nil
-		l.marks = l.marks[1:] // When the room behind is used up, append moves what is left.
+		l.marks = l.marks[1:] // append moves the rest once the capacity is used up.
 	}
 	if x := e.message.Exclude; x != 0 {
 		l.excluded[x] = l.excluded[x][1:]
@@ -38,12 +38,13 @@ func (l *Log) unindex(e *Entry) {
 			delete(l.excluded, x)
 		}
 		if len(l.excluded) == 0 {
-			l.excluded = nil // A map keeps the room that it once needed.
+			l.excluded = nil // A map never shrinks.
 		}
 	}
 }
 
-// at returns the cursor at the entry with a number, which is held or the tail.
+// at returns the cursor at the entry with a sequence number. The log holds the entry, or
+// it is the tail.
 func (l *Log) at(seq uint64) Cursor {
 	e := l.markBefore(func(mark *Entry) bool { return mark.seq <= seq })
 	for e.seq < seq {
@@ -52,8 +53,8 @@ func (l *Log) at(seq uint64) Cursor {
 	return Cursor{e}
 }
 
-// behind returns the cursor at the first entry with a higher offset, the tail if
-// there is none.
+// behind returns the cursor at the first entry with a higher offset, or the tail if there
+// is none.
 func (l *Log) behind(offset uint64) Cursor {
 	e := l.markBefore(func(mark *Entry) bool { return mark.message.Position.Offset <= offset })
 	for e != l.tail && e.message.Position.Offset <= offset {
@@ -62,8 +63,8 @@ func (l *Log) behind(offset uint64) Cursor {
 	return Cursor{e}
 }
 
-// markBefore returns the last mark for which before is true, the oldest entry if
-// there is none.
+// markBefore returns the last mark for which before is true, or the oldest entry if there
+// is none.
 func (l *Log) markBefore(before func(mark *Entry) bool) *Entry {
 	n := sort.Search(len(l.marks), func(i int) bool { return !before(l.marks[i]) })
 	if n == 0 {
@@ -72,8 +73,8 @@ func (l *Log) markBefore(before func(mark *Entry) bool) *Entry {
 	return l.marks[n-1]
 }
 
-// Excluded returns how many of the messages to read from c, a place in this log, a
-// connection does not get.
+// Excluded returns how many of the messages to read from c, a cursor of this log, exclude
+// the connection x.
 func (l *Log) Excluded(c Cursor, x notiflux.Connection) int {
 	seqs := l.excluded[x]
 	return len(seqs) - sort.Search(len(seqs), func(i int) bool { return seqs[i] >= c.at.seq })

@@ -2,19 +2,19 @@ package topic
 
 import "slices"
 
-// fewListeners is how many are looked through; among more, each is looked up.
+// fewListeners is the number of listeners up to which a search is faster than an index.
 const fewListeners = 16
 
-// listeners are those of one topic, each once, in no order. That is one for each
-// event loop, and one for each poll that waits: there may be ten thousand, all of
-// which go when a message comes.
+// listeners are the listeners of one topic, each once, in no order: one for each event
+// loop with subscribers, and one for each waiting poll. There may be ten thousand polls,
+// and all of them leave when a message arrives.
 type listeners struct {
 	all   []Listener
-	given bool             // a publisher may walk all: it is copied before it changes
-	index map[Listener]int // in all; nil if they are few
+	given bool             // a publisher may be walking all: copy it before a change
+	index map[Listener]int // in all; nil up to fewListeners
 }
 
-// give returns all, for a publisher to walk without the lock.
+// give returns all listeners. The caller may walk them without the lock.
 func (s *listeners) give() []Listener {
 	s.given = true
 	return s.all
@@ -51,10 +51,11 @@ func (s *listeners) remove(l Listener) {
 		}
 	}
 	if last == 0 {
-		*s = listeners{} // Neither slice nor map keeps the room of many.
+		*s = listeners{} // Frees the slice and the map, which may be large.
 	}
 }
 
+// find returns the index of l in all, or -1.
 func (s *listeners) find(l Listener) int {
 	if s.index == nil {
 		return slices.Index(s.all, l)
@@ -65,6 +66,7 @@ func (s *listeners) find(l Listener) int {
 	return -1
 }
 
+// own copies all if a publisher may be walking it. Call it before a change.
 func (s *listeners) own() {
 	if s.given {
 		s.all, s.given = slices.Clone(s.all), false

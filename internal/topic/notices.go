@@ -6,23 +6,23 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// noticesPrefix begins the name of no topic that anybody can publish to.
+// noticesPrefix begins no name that a client can use.
 const noticesPrefix = "\x00"
 
-// Notices returns the topic that carries notices about a topic: what nobody
-// published, such as that a member joins. A listener reads that log by a cursor, as it
-// reads any other, so a slow one costs no more.
+// Notices returns the topic that carries notices about a topic: events that nobody
+// published, such as that a member joined. Listeners read its log through cursors, like
+// any other.
 func Notices(name notiflux.Topic) notiflux.Topic { return noticesPrefix + name }
 
-// IsNotices reports whether a topic is one that carries notices.
+// IsNotices reports whether a topic carries notices about another one.
 func IsNotices(name notiflux.Topic) bool { return strings.HasPrefix(string(name), noticesPrefix) }
 
-// Notify gives notices about a topic to its listeners, in order. If there are none,
-// the notices are dropped. Their offsets mean nothing outside of their log.
+// Notify appends notices about a topic to its log of notices, in order, and wakes the
+// listeners. Without listeners it drops the notices. Their offsets count in that log only.
 func (s *Topics) Notify(name notiflux.Topic, notices ...[]byte) { s.tell(name, false, notices) }
 
-// NotifyWhole is Notify of a notice that replaces all notices about the topic
-// before it. A listener that is too far behind may go on from there.
+// NotifyWhole is Notify with one notice that supersedes all notices before it. A reader
+// that is too far behind may skip to it.
 func (s *Topics) NotifyWhole(name notiflux.Topic, notice []byte) {
 	s.tell(name, true, [][]byte{notice})
 }
@@ -43,7 +43,7 @@ func (s *Topics) tell(name notiflux.Topic, whole bool, notices [][]byte) {
 func (s *Topics) notify(t *Topic, whole bool, notices [][]byte) []Listener {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.forgotten {
+	if t.dropped {
 		return nil
 	}
 	now := s.config.Now()

@@ -4,27 +4,26 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// A ResumePoint says from where on to read a topic. The zero ResumePoint is the tail:
+// A ResumePoint says where to begin reading a topic. The zero ResumePoint is the tail:
 // only messages that are published from now on.
 type ResumePoint struct {
-	Since notiflux.Position // behind this position; without an epoch: not asked for
-	Last  int               // the last messages, up to so many; Since overrides it
+	Since notiflux.Position // after this position; without an epoch: not set
+	Last  int               // at the newest messages, up to this number; ignored if Since is set
 
-	// Connection is the reader's own name: messages that exclude it do not count as
-	// replayed. 0: it has none.
+	// Connection is the name of the reader's connection. Messages that exclude it do not
+	// count in Resumed.Replay. 0: it has none.
 	Connection notiflux.Connection
 }
 
-// Resumed is where a ResumePoint leads in a topic.
+// Resumed is where reading begins for a ResumePoint.
 type Resumed struct {
 	Cursor    Cursor
-	Position  notiflux.Position // everything after it is read from Cursor
-	Replay    int               // messages for the reader that are there already
-	Recovered bool              // nothing after ResumePoint.Since is missing; true also if that was not asked for
+	Position  notiflux.Position // messages after it are read from Cursor
+	Replay    int               // messages that the reader can read at once
+	Recovered bool              // no message after ResumePoint.Since is missing; true also without Since
 }
 
-// Resume returns where point leads, for one more session of a listener
-// that has joined the topic already.
+// Resume resumes at point in t, for one more session of a listener that has joined t.
 func (s *Topics) Resume(t *Topic, point ResumePoint) Resumed {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,8 +53,8 @@ func (s *Topics) resumeLocked(t *Topic, point ResumePoint) Resumed {
 	return p
 }
 
-// sinceLocked returns the cursor behind a position and whether it is covered; if
-// not, the tail.
+// sinceLocked returns the cursor after a position and whether the log covers it. If it
+// does not, the cursor is the tail.
 func (s *Topics) sinceLocked(t *Topic, since notiflux.Position) (Cursor, bool) {
 	if since.Epoch != s.config.Epoch {
 		return t.log.Tail(), false
@@ -63,7 +62,7 @@ func (s *Topics) sinceLocked(t *Topic, since notiflux.Position) (Cursor, bool) {
 	return t.log.Since(since.Offset)
 }
 
-// Position returns the position of an offset, as [Cursor.Offset] gives it.
+// Position returns the position of an offset such as that of [Cursor.Offset].
 func (s *Topics) Position(offset uint64) notiflux.Position {
 	return notiflux.Position{Epoch: s.config.Epoch, Offset: offset}
 }
@@ -71,17 +70,17 @@ func (s *Topics) Position(offset uint64) notiflux.Position {
 // Epoch returns the epoch of all positions.
 func (s *Topics) Epoch() string { return s.config.Epoch }
 
-// A History is a part of a topic's log: Count messages from Cursor on, oldest first.
+// A History is a part of the log of a topic: Count messages from Cursor on, oldest first.
 type History struct {
 	Topic     *Topic // nil: the topic is not in memory, so Count is 0
 	Cursor    Cursor
 	Count     int
-	Position  notiflux.Position // where to go on reading, or to subscribe from
-	Recovered bool              // nothing between what was asked for and Cursor is missing
+	Position  notiflux.Position // where to continue reading, or to subscribe from
+	Recovered bool              // no message between since and Cursor is missing
 	More      bool              // there are messages after Position
 }
 
-// Messages returns the messages, which nobody must change.
+// Messages returns the messages. Callers must not change them.
 func (y History) Messages() []*notiflux.Message {
 	all := make([]*notiflux.Message, 0, y.Count)
 	for c := y.Cursor; len(all) < y.Count; {
@@ -91,10 +90,10 @@ func (y History) Messages() []*notiflux.Message {
 	return all
 }
 
-// History returns up to limit messages of a topic: the first ones after since, or
-// without one (no epoch) the last ones. If since is not covered, those are the oldest
-// that there are. Reading makes no topic, but the position that it returns is
-// remembered like that of one.
+// History returns up to limit messages of a topic: the first ones after since, or the
+// newest ones if since has no epoch. If the log does not cover since, History returns the
+// oldest messages that it has, and Recovered is false. Reading creates no topic, but it
+// renews or leaves a tombstone, so that a client can resume from the returned position.
 func (s *Topics) History(name notiflux.Topic, since notiflux.Position, limit int) History {
 	t, head := s.lookup(name)
 	if t == nil {
@@ -116,12 +115,13 @@ func (s *Topics) History(name notiflux.Topic, since notiflux.Position, limit int
 	y.More = end != tail
 	y.Position = s.Position(end.Offset())
 	if y.Recovered && since.Offset > y.Position.Offset {
-		y.Position = since // Nothing came after it.
+		y.Position = since // since lies in a hole between two messages, and limit allowed none.
 	}
 	return y
 }
 
-// lookup returns a topic with its lock held, or nil and how far it came.
+// lookup returns the named topic with its lock held, or nil and the head that is known of
+// a topic that is not in memory.
 func (s *Topics) lookup(name notiflux.Topic) (*Topic, uint64) {
 	for {
 		s.mu.RLock()
@@ -136,15 +136,15 @@ func (s *Topics) lookup(name notiflux.Topic) (*Topic, uint64) {
 			s.mu.Unlock()
 		}
 		t.mu.Lock()
-		if !t.forgotten {
+		if !t.dropped {
 			return t, 0
 		}
 		t.mu.Unlock()
 	}
 }
 
-// tombstoneLocked returns how far a topic came that is not in memory, and
-// sees that this stays known, if there is room.
+// tombstoneLocked returns the head of a topic that is not in memory, from its tombstone
+// or the floor. It renews the tombstone, or adds one if there is room.
 func (s *Topics) tombstoneLocked(name notiflux.Topic) uint64 {
 	now := s.config.Now()
 	if head, ok := s.tombstones.use(name, now); ok {

@@ -20,12 +20,13 @@
 //     falls between the two.
 //   - A log drops only its oldest entry. Finding a place and counting never walk the
 //     log (index.go).
-//   - A topic without listeners and messages is dropped, but its head is kept for a
-//     while. So a client that comes back gets a true answer: after a position that is
-//     called recovered, every message is there.
-//   - All logs and the encoded frames of their messages stay within Config.TotalBytes
-//     by dropping the oldest messages first. Topics and kept heads together stay within
-//     Config.MaxTopics by forgetting the oldest first.
+//   - A topic without listeners and messages is dropped, and a tombstone keeps its head
+//     for a while. So a client that comes back gets a true answer: no message after a
+//     position that is called recovered is missing.
+//   - All logs and the encoded frames of their messages stay within Config.TotalBytes:
+//     the oldest messages of all topics are dropped first. Topics and tombstones together
+//     stay within Config.MaxTopics: the oldest tombstones are dropped first, then topics
+//     without listeners.
 //
 // Locks are taken in the order Topics.mu, Topic.mu, expiry.mu. Listeners are woken
 // with none of them held. One goroutine may read a cursor without a lock.
@@ -46,19 +47,20 @@ import (
 type Config struct {
 	Epoch         string // of the positions; the broker's
 	PerTopic      Limits
-	TotalBytes    uint64           // all logs together, and what is kept of them in encoded form; 0: no bound
-	MaxTopics     int              // topics with messages or listeners, and remembered ones; 0: no bound
-	TombstoneTime time.Duration    // how long it is known how far a topic came that was let go of; 0: 24 h
+	TotalBytes    uint64           // all logs and encoded frames together; 0: no bound
+	MaxTopics     int              // topics and tombstones together; 0: no bound
+	TombstoneTime time.Duration    // how long a tombstone lives after its last use; 0: 24 h
 	Now           func() time.Time // nil: time.Now
 }
 
 const defaultTombstoneTime = 24 * time.Hour
 
-// sweepEvery is how often messages past their age are looked for.
+// sweepEvery is the interval between two sweeps for expired messages.
 const sweepEvery = time.Second
 
-// A Listener is told that a topic which it joined has news. Wake is called by
-// publishers, with no lock held; it must return at once. Listeners are compared.
+// A Listener is woken when a topic that it joined has something new to read.
+// Publishers call Wake, with no lock held, so it must not block. Listeners must be
+// comparable.
 type Listener interface{ Wake() }
 
 // Topics holds all topics of this process. Safe for concurrent use.
@@ -66,12 +68,12 @@ type Topics struct {
 	// Immutable after New.
 	config Config
 	logs   *Logs
-	much   chan struct{} // has an element when Run is to drop something before the next sweep
+	excess chan struct{} // has an element when Run should not wait for the next sweep
 
 	mu         sync.RWMutex
 	topics     map[notiflux.Topic]*Topic
 	tombstones tombstones // guarded by mu
-	discards   []*Log     // of topics that were let go of with many messages; guarded by mu
+	discards   []*Log     // logs of dropped topics, with messages to free; guarded by mu
 
 	expiry expiry
 	bytes  atomic.Int64 // of all logs
@@ -89,8 +91,8 @@ type Topic struct {
 
 	mu        sync.Mutex
 	listeners listeners
-	queued    bool // expiry has it
-	forgotten bool // no longer in Topics: look it up again
+	queued    bool // whether expiry holds it
+	dropped   bool // no longer in Topics: look it up again
 }
 
 // New returns a Topics that holds no topic.
@@ -101,19 +103,20 @@ func New(c Config) *Topics {
 	if c.TombstoneTime == 0 {
 		c.TombstoneTime = defaultTombstoneTime
 	}
-	s := &Topics{config: c, much: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*Topic), tombstones: newTombstones()}
-	s.logs = NewLogs(c.PerTopic, s.frameKept)
+	s := &Topics{config: c, excess: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*Topic), tombstones: newTombstones()}
+	s.logs = NewLogs(c.PerTopic, s.frameAdded)
 	return s
 }
 
-// Append orders each of ps that has no error yet, in their order: offset, called
-// under the topic's lock, gives its place, and must give a higher one at each call,
-// over all topics. When it returns, each has its position and is in its log, or has
-// an [notiflux.Error] with OverCapacity, as there is no room for another topic; and
-// the listeners are woken, each at the end.
+// Append appends each of ps that has no error yet to the log of its topic, in their
+// order. It sets the position of each, or an [notiflux.Error] with OverCapacity if the
+// topic limit is reached. Then it wakes the listeners of these topics. It never waits for a reader.
+//
+// Append calls offset once for each message, under the lock of its topic. Each call must
+// return a higher offset than any call before it, for any topic.
 func (s *Topics) Append(ps []notiflux.Publication, offset func() uint64) {
-	var room [4][]Listener // For a few, nothing is allocated.
-	woken := room[:0]
+	var few [4][]Listener // Up to four topics cost no allocation.
+	woken := few[:0]
 	var now time.Time
 	for i := range ps {
 		if p := &ps[i]; p.Err == nil {
@@ -130,8 +133,8 @@ func (s *Topics) Append(ps []notiflux.Publication, offset func() uint64) {
 	s.shrink()
 }
 
-// append orders one message and returns the listeners to wake. Only the first message
-// of a batch reads the clock into now, because that costs more than the rest.
+// append appends one message and returns the listeners to wake. Only the first message
+// of a batch reads the clock, into now: reading it costs more than the rest of append.
 func (s *Topics) append(p *notiflux.Publication, offset func() uint64, now *time.Time) []Listener {
 	t, err := s.locked(p.Topic)
 	if err != nil {
@@ -147,13 +150,13 @@ func (s *Topics) append(p *notiflux.Publication, offset func() uint64, now *time
 		t.log.Append(m)
 		t.log.Expire(m.Time)
 	})
-	p.Position = m.Position // Not before the log has it: a position says that it is kept, also after a panic.
+	p.Position = m.Position // Only now: after a panic, a position still means that the log has the message.
 	s.queueLocked(t)
 	s.appended.Add(1)
 	return t.listeners.give()
 }
 
-// queueLocked has expiry look after t, if it holds messages.
+// queueLocked adds t to expiry if it holds messages and is not there yet.
 func (s *Topics) queueLocked(t *Topic) {
 	if oldest, ok := t.log.Oldest(); ok && !t.queued {
 		t.queued = true
@@ -161,9 +164,9 @@ func (s *Topics) queueLocked(t *Topic) {
 	}
 }
 
-// Join makes l a listener of a topic and returns where point leads, in
-// one step: l is woken for every message that is not there to read yet. One
-// listener joins a topic once. It fails as Append does.
+// Join adds l to the listeners of a topic and resumes at point, in one step, so l is
+// woken for every message that cannot be read at the returned cursor yet. A listener
+// joins a topic at most once. Join fails with OverCapacity if the topic limit is reached.
 func (s *Topics) Join(name notiflux.Topic, l Listener, point ResumePoint) (*Topic, Resumed, error) {
 	t, err := s.locked(name)
 	if err != nil {
@@ -174,24 +177,24 @@ func (s *Topics) Join(name notiflux.Topic, l Listener, point ResumePoint) (*Topi
 	return t, s.resumeLocked(t, point), nil
 }
 
-// Leave ends what Join began. l may still be woken by a publisher that is under way.
+// Leave removes l, which joined t. A publisher that is under way may still wake l.
 func (s *Topics) Leave(t *Topic, l Listener) {
 	t.mu.Lock()
 	t.listeners.remove(l)
 	unused := t.unusedLocked()
 	t.mu.Unlock()
 	if unused {
-		s.forget(t)
+		s.dropUnused(t)
 	}
 }
 
 // Name returns the topic's name.
 func (t *Topic) Name() notiflux.Topic { return t.name }
 
-// Count adds n to the number of sessions that are subscribed to the topic.
+// Count adds n to the number of sessions that subscribe to the topic.
 func (t *Topic) Count(n int64) { t.subscribers.Add(n) }
 
-// Subscribers returns how many sessions are subscribed to a topic.
+// Subscribers returns how many sessions subscribe to a topic. See [Topic.Count].
 func (s *Topics) Subscribers(name notiflux.Topic) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -201,14 +204,14 @@ func (s *Topics) Subscribers(name notiflux.Topic) int {
 	return 0
 }
 
-// Lag returns what a reader at c alone keeps in memory, see [Log.Lag].
+// Lag returns how many bytes a reader at c alone keeps in memory, see [Log.Lag].
 func (t *Topic) Lag(c Cursor) uint64 { return t.log.Lag(c) }
 
-// Newest returns the newest message to read from c, see [Log.Newest].
+// Newest returns the cursor at the newest message to read from c, see [Log.Newest].
 func (t *Topic) Newest(c Cursor) Cursor { return t.log.Newest(c) }
 
-// Run drops messages and memories past their age, and what no publisher's call drops,
-// until ctx ends.
+// Run drops expired messages and tombstones, and messages beyond Config.TotalBytes that
+// no call of Append drops. It returns nil when ctx ends, and starts no goroutine.
 func (s *Topics) Run(ctx context.Context) error {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -218,23 +221,23 @@ func (s *Topics) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			s.Sweep()
-		case <-s.much:
-			s.clear()
+		case <-s.excess:
+			s.freeDiscards()
 			s.shrink()
 		}
 	}
 }
 
-// Stats counts what Topics did and holds.
+// Stats are the counters of a Topics.
 type Stats struct {
-	Topics            int    // with messages or listeners
-	Tombstones        int    // let go of, but how far they came is known
-	Bytes             int64  // held by all logs, overhead included
-	FrameBytes        int64  // of the same messages in encoded form, as far as that is kept
-	Appended, Evicted uint64 // messages since the start
+	Topics            int    // in memory, with messages or listeners
+	Tombstones        int    // topics that were dropped and whose head is still known
+	Bytes             int64  // of the messages in all logs, Overhead included
+	FrameBytes        int64  // of the encoded frames of these messages
+	Appended, Evicted uint64 // messages since New
 }
 
-// Stats returns the counters; each is exact, together they are not one moment's.
+// Stats returns the counters. Each is exact, but they are not a snapshot of one moment.
 func (s *Topics) Stats() Stats {
 	s.mu.RLock()
 	topics, tombstones := len(s.topics), s.tombstones.len()
@@ -246,7 +249,7 @@ func (s *Topics) Stats() Stats {
 	}
 }
 
-// locked returns the topic of a name, made if need be, with its lock held.
+// locked returns the named topic with its lock held. It creates the topic if needed.
 func (s *Topics) locked(name notiflux.Topic) (*Topic, error) {
 	for {
 		s.mu.RLock()
@@ -259,27 +262,27 @@ func (s *Topics) locked(name notiflux.Topic) (*Topic, error) {
 			}
 		}
 		t.mu.Lock()
-		if !t.forgotten {
+		if !t.dropped {
 			return t, nil
 		}
 		t.mu.Unlock()
 	}
 }
 
-// create returns the topic of a name, made unless it is there by now.
+// create creates the named topic, unless it exists by now, and returns it.
 func (s *Topics) create(name notiflux.Topic) (*Topic, error) {
 	for {
 		if t := s.insert(name); t != nil {
 			return t, nil
 		}
-		if !s.forgetOldest() {
+		if !s.evictOldest() {
 			return nil, notiflux.Errorf(notiflux.OverCapacity, "topic limit of the server reached (%d): try again later", s.config.MaxTopics)
 		}
 	}
 }
 
-// insert is create if there is room for the topic, or a memory that can give way to
-// it; else it returns nil. To look for room and to take it is one step.
+// insert is create if there is room for the topic, or a tombstone that can make room
+// for it. Otherwise it returns nil. It finds the room and takes it under one lock.
 func (s *Topics) insert(name notiflux.Topic) *Topic {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -294,35 +297,35 @@ func (s *Topics) insert(name notiflux.Topic) *Topic {
 	return t
 }
 
-// roomLocked reports whether there is room for another topic or memory. If need be,
-// the oldest memory gives way.
+// roomLocked reports whether there is room for another topic or tombstone. If needed,
+// it drops the oldest tombstone to make room.
 func (s *Topics) roomLocked() bool {
 	return s.config.MaxTopics == 0 || len(s.topics)+s.tombstones.len() < s.config.MaxTopics || s.tombstones.dropOldest()
 }
 
 func (t *Topic) unusedLocked() bool { return len(t.listeners.all) == 0 && t.log.Len() == 0 }
 
-// forget lets go of t unless it is in use again, and remembers how far it came.
-func (s *Topics) forget(t *Topic) {
+// dropUnused drops t, unless it is in use again, and leaves a tombstone.
+func (s *Topics) dropUnused(t *Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.forgotten && t.unusedLocked() {
-		s.forgetLocked(t)
+	if !t.dropped && t.unusedLocked() {
+		s.dropLocked(t)
 	}
 }
 
-// forgetLocked lets go of t. It needs the locks of both.
-func (s *Topics) forgetLocked(t *Topic) {
-	t.forgotten = true
+// dropLocked drops t and leaves a tombstone. It needs Topics.mu and t.mu.
+func (s *Topics) dropLocked(t *Topic) {
+	t.dropped = true
 	delete(s.topics, t.name)
 	if !IsNotices(t.name) {
 		s.tombstones.put(t.name, t.log.Head(), s.config.Now())
 	}
 }
 
-// changeLocked calls change, which changes the log of t, and keeps the sums.
+// changeLocked calls change, which changes the log of t, and updates the totals.
 func (s *Topics) changeLocked(t *Topic, change func()) {
 	bytes, dropped := int64(t.log.Bytes()), t.log.Dropped()
 	change()

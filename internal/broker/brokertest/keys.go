@@ -14,7 +14,7 @@ func keyed(topic notiflux.Topic, key, data string) notiflux.Publication {
 	return notiflux.Publication{Topic: topic, Key: key, Body: notiflux.Body{Data: []byte(data)}}
 }
 
-// logged returns what a topic's log holds.
+// logged returns the data of all messages in the log of a topic.
 func logged(topics *topic.Topics, name notiflux.Topic) (all []string) {
 	for _, m := range topics.History(name, notiflux.Position{}, 1000).Messages() {
 		all = append(all, string(m.Body.Data))
@@ -72,8 +72,8 @@ func sameKeyAtOnce(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	}
 }
 
-// A batch has an answer for each, whatever its keys; also the same one twice, and
-// those of another batch in another order.
+// Each message of a batch has its own outcome, whatever its key: also a message that is in
+// the batch twice, and the messages of another batch in another order.
 func batches(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	failed := notiflux.Errorf(notiflux.TopicDenied, "not this one")
 	ps := []notiflux.Publication{keyed("t", "", "1"), keyed("t", "k", "2"), {Topic: "t", Err: failed}, keyed("t", "k", "2"), keyed("u", "", "3")}
@@ -103,7 +103,7 @@ func batches(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	}
 }
 
-// What failed does not count: the key is free.
+// The key of a message that failed is free again.
 func failedKey(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	failed := keyed("t", "k", "x")
 	failed.Err = notiflux.Errorf(notiflux.TopicDenied, "not yet")

@@ -1,5 +1,4 @@
-// Package brokertest is what every broker must do: its tests run against each
-// implementation of [broker.Broker].
+// Package brokertest is the test suite that every [broker.Broker] passes.
 package brokertest
 
 import (
@@ -12,13 +11,13 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// Run tests the broker that open makes. It is opened once for each test, on a
-// Topics of its own, and closed by the suite.
+// Run tests the broker that open returns. For each test it calls open with new topics, and
+// closes the broker.
 func Run(t *testing.T, open func(t *testing.T, topics *topic.Topics) broker.Broker) {
 	for name, test := range map[string]func(*testing.T, broker.Broker, *topic.Topics){
-		"an answered message is in the log":    answeredIsLogged,
+		"a published message is in the log":    publishedIsLogged,
 		"offsets of a topic strictly increase": offsetsIncrease,
-		"a forgotten topic reuses no offset":   forgottenTopic,
+		"a dropped topic reuses no offset":     droppedTopic,
 		"closed refuses":                       closedRefuses,
 		"the same key is published once":       sameKey,
 		"the same key at once":                 sameKeyAtOnce,
@@ -49,14 +48,14 @@ func publish(t *testing.T, b broker.Broker, topic notiflux.Topic, data string) n
 	return p.Position
 }
 
-// one publishes one message and returns what became of it.
+// one publishes one message and returns it with its position or error.
 func one(t *testing.T, b broker.Broker, p notiflux.Publication) notiflux.Publication {
 	ps := []notiflux.Publication{p}
 	b.Publish(t.Context(), ps)
 	return ps[0]
 }
 
-func answeredIsLogged(t *testing.T, b broker.Broker, topics *topic.Topics) {
+func publishedIsLogged(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	_, resumed, err := topics.Join("t", new(listener), topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +65,7 @@ func answeredIsLogged(t *testing.T, b broker.Broker, topics *topic.Topics) {
 		p := publish(t, b, "t", fmt.Sprint(i))
 		entry, next, ok := cursor.Next()
 		if !ok {
-			t.Fatalf("message %d was answered and is not in the log", i)
+			t.Fatalf("message %d was published and is not in the log", i)
 		}
 		if m := entry.Message(); m.Position != p || string(m.Body.Data) != fmt.Sprint(i) || m.Topic != "t" {
 			t.Errorf("the log has %+v, want %d at %v", m, i, p)
@@ -121,13 +120,13 @@ func offsetsIncrease(t *testing.T, b broker.Broker, topics *topic.Topics) {
 			t.Errorf("offset %d follows %d in the log", m.Position.Offset, last)
 		}
 		if told[m.Position.Offset] != string(m.Body.Data) {
-			t.Errorf("offset %d holds %q, its publisher was told %q", m.Position.Offset, m.Body.Data, told[m.Position.Offset])
+			t.Errorf("offset %d holds %q, its publisher published %q", m.Position.Offset, m.Body.Data, told[m.Position.Offset])
 		}
 		last, cursor = m.Position.Offset, next
 	}
 }
 
-func forgottenTopic(t *testing.T, b broker.Broker, topics *topic.Topics) {
+func droppedTopic(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	l := new(listener)
 	joined, _, err := topics.Join("t", l, topic.ResumePoint{})
 	if err != nil {

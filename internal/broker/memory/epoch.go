@@ -5,12 +5,12 @@ import (
 	mathrand "math/rand/v2"
 )
 
-// epochLetters makes a collision of two epochs about as likely as guessing a
-// 60-bit number.
+// epochLetters is the length of an epoch: 60 random bits, so that it is as unlikely
+// that two are equal as to guess such a number.
 const epochLetters = 12
 
-// NewEpoch returns a random epoch, so that a restart is seen as a gap and never
-// mistaken for continuity. A nil random is crypto/rand.
+// NewEpoch returns a random epoch. With a new epoch at each start, clients see a restart
+// as a gap and never as continuity. If random is nil, it uses crypto/rand.
 func NewEpoch(random *mathrand.Rand) string {
 	if random == nil {
 		return rand.Text()[:epochLetters]

@@ -14,33 +14,33 @@ import (
 )
 
 const (
-	// KeyTime is how long a key counts after its message was ordered: longer than a
-	// publisher that got no answer keeps trying.
+	// KeyTime is how long a key is kept after its message was ordered. A publisher
+	// that gets no answer stops retrying earlier.
 	KeyTime = 2 * time.Minute
 
-	// DefaultMaxKeyBytes is the memory that keys may take unless somebody sets it.
+	// DefaultMaxKeyBytes is the memory for keys if Config.MaxKeyBytes is 0.
 	DefaultMaxKeyBytes = 128 << 20
 
-	// shareOfFree bounds what one subject's keys may take: this many times what is
-	// still free. One subject alone gets three quarters of the memory. Several get
-	// equal parts of it and leave some free, so that a subject without any keys is
-	// refused only once the memory is full.
+	// shareOfFree bounds the keys of one subject: they may take this many times the
+	// memory that is still free. One subject alone gets three quarters of the memory.
+	// Several subjects get equal parts and leave some free, so that a subject without
+	// keys is refused only once the memory is full.
 	shareOfFree = 3
 
-	// keyBytes is the memory of one key: 40 bytes in a map that is between 44 and 88 %
-	// full. subjectBytes is that of one more subject in a generation, besides its text.
+	// keyBytes is the memory of one key: 40 bytes in a map that is 44 to 88 % full.
+	// subjectBytes is the memory of a subject in a generation, besides its text.
 	keyBytes     = 96
 	subjectBytes = 96
 
-	// generations is in how many parts the keys of KeyTime are kept. A part is
-	// dropped as a whole, so that its memory is given back and nothing is walked.
+	// generations is the number of parts that KeyTime is divided into. The keys of a part
+	// are dropped together, which frees their memory and walks no map.
 	generations = 4
 )
 
-// keys are what was published with a key within the last KeyTime. A key belongs to the
-// generation that was the newest when it was claimed: it is pending while its message
-// is being ordered, then it is an entry. Only generations have maps, because a map
-// keeps its memory when its elements are deleted. Safe for concurrent use.
+// keys holds the keys of the last KeyTime and the outcome of each. A key belongs to the
+// generation that was the newest when the key was claimed. It is pending while its message
+// is being ordered; then it is an entry. Only generations have maps, because a map keeps
+// its memory when its elements are deleted. Safe for concurrent use.
 type keys struct {
 	// Immutable after newKeys.
 	maxBytes int64
@@ -50,18 +50,18 @@ type keys struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	generations []*generation // oldest first
-	bytes       int64         // that all of them count
-	epoch       string        // of all settled positions
-	timer       *time.Timer   // for the end of the oldest generation; nil: there is none
+	bytes       int64         // sum over all generations
+	epoch       string        // of the positions of all entries
+	timer       *time.Timer   // fires at the end of the oldest generation; nil if there is none
 }
 
-// A keyID stands for a topic and a key: the first half of their SHA-256.
+// A keyID identifies a topic and a key: the first half of their SHA-256.
 type keyID [16]byte
 
-// A generation is the keys that were claimed in a part of KeyTime.
+// A generation holds the keys that were claimed during one part of KeyTime.
 type generation struct {
 	began time.Time // when its first key was claimed
-	ends  time.Time // when no entry counts any more; it is dropped then, unless a key is pending
+	ends  time.Time // when its last entry expires; it is dropped then, unless a key is pending
 
 	pending map[keyID]*first
 	entries map[keyID]entry
@@ -69,23 +69,23 @@ type generation struct {
 	bytes   int64            // sum of held
 }
 
-// An entry is a key whose message was ordered. It has no pointers, so that the
+// An entry is the outcome of a key whose message was ordered. It has no pointers, so the
 // garbage collector skips it.
 type entry struct {
-	digest uint64 // of the message, so that another one is noticed
+	digest uint64 // of the message, to notice another message with the same key
 	offset uint64
-	until  uint32 // when it stops to count, in seconds after the start, rounded up
+	until  uint32 // when it expires, in seconds after keys.start, rounded up
 }
 
-// A first is the first publishing of a key. While it is under way its key counts,
-// however long that takes.
+// A first is the first publication of a key. Its key is kept while the publication is
+// under way, however long that takes.
 type first struct {
 	// Immutable.
 	id         keyID
 	digest     uint64
 	subject    string
-	generation *generation   // nil: the message was ordered before
-	done       chan struct{} // closed when it is known what became of it
+	generation *generation   // nil if the message was ordered earlier
+	done       chan struct{} // closed when the outcome is known
 
 	// Immutable once done is closed.
 	position notiflux.Position
@@ -94,24 +94,24 @@ type first struct {
 
 func newKeys(maxBytes int64) *keys {
 	k := &keys{maxBytes: maxBytes, start: time.Now()}
-	_, _ = rand.Read(k.secret[:]) // It never fails.
+	_, _ = rand.Read(k.secret[:]) // Read never fails.
 	return k
 }
 
-// errElsewhere marks a publication while another one decides about it.
+// errElsewhere marks a publication whose outcome another call decides.
 var errElsewhere = errors.New("published by another request")
 
-// errPanicked is the outcome of a message that was not ordered because of a panic.
+// errPanicked is the outcome of a message that a panic kept from being ordered.
 var errPanicked = errors.New("broker: ordering the message panicked")
 
-// A claim is the keys of the publications of one call; the zero claim has none.
+// A claim holds the keys of the publications of one call. The zero claim has none.
 type claim struct {
-	firsts []*first // of each publication that has a key
-	mine   []bool   // whether this call orders it
+	firsts []*first // by publication; nil if it has no key or its key cannot be claimed
+	mine   []bool   // by publication: whether this call orders it
 }
 
-// claim claims the keys of ps. A publication whose key is known or cannot be
-// claimed gets an error, so that it is not ordered; await replaces errElsewhere.
+// claim claims the keys of ps. A publication whose key is known or cannot be claimed gets
+// an error, so that it is not ordered. If that is errElsewhere, await replaces it.
 func (k *keys) claim(ps []notiflux.Publication) (c claim) {
 	for i := range ps {
 		p := &ps[i]
@@ -126,8 +126,8 @@ func (k *keys) claim(ps []notiflux.Publication) (c claim) {
 	return c
 }
 
-// find returns the first publishing of p's key and whether p is it. If it is not, the
-// error is errElsewhere, or says why p cannot be published.
+// find returns the first publication of p's key and whether that is p. If it is not p, the
+// error is errElsewhere or says why p cannot be published.
 func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
 	id, digest := identify(p.Topic, p.Key), k.digest(&p.Body)
 	now := time.Now()
@@ -159,7 +159,7 @@ func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
 
 var errKeyReused = notiflux.Errorf(notiflux.KeyReused, "another message was published with this key: a key stands for one message")
 
-// chargeLocked counts a key of a subject in g, unless its memory would go beyond a limit.
+// chargeLocked charges a key to a subject in g. It fails if that would exceed a limit.
 func (k *keys) chargeLocked(g *generation, subject string) error {
 	n := int64(keyBytes)
 	if _, ok := g.held[subject]; !ok {
@@ -180,10 +180,10 @@ func (k *keys) chargeLocked(g *generation, subject string) error {
 	return nil
 }
 
-// firstKeyBytes is what the first key of a subject in a generation counts more.
+// firstKeyBytes is what the first key of a subject in a generation counts additionally.
 func firstKeyBytes(subject string) int64 { return subjectBytes + int64(len(subject)) }
 
-// releaseLocked takes back what chargeLocked counted for one key.
+// releaseLocked undoes one chargeLocked.
 func (k *keys) releaseLocked(g *generation, subject string) {
 	k.addLocked(g, subject, -keyBytes)
 	if rest := g.held[subject]; rest == firstKeyBytes(subject) {
@@ -198,7 +198,7 @@ func (k *keys) addLocked(g *generation, subject string, n int64) {
 	k.bytes += n
 }
 
-// pendingLocked returns the first publishing of a key that is under way; nil: none is.
+// pendingLocked returns the first publication of a key if it is under way, or nil.
 func (k *keys) pendingLocked(id keyID) *first {
 	for _, g := range k.generations {
 		if f := g.pending[id]; f != nil {
@@ -208,7 +208,8 @@ func (k *keys) pendingLocked(id keyID) *first {
 	return nil
 }
 
-// settledLocked returns the entry of a key whose message was ordered and that still counts.
+// settledLocked returns the entry of a key. It returns false if there is none or it has
+// expired.
 func (k *keys) settledLocked(id keyID, now time.Time) (entry, bool) {
 	for i := len(k.generations) - 1; i >= 0; i-- {
 		if e, ok := k.generations[i].entries[id]; ok {
@@ -218,9 +219,9 @@ func (k *keys) settledLocked(id keyID, now time.Time) (entry, bool) {
 	return entry{}, false
 }
 
-// settle records what became of the publications that this call ordered, and tells
-// the calls that wait for it. A publication with neither position nor error was not
-// ordered because of a panic. The key of a message that was not ordered is free again.
+// settle records the outcome of each publication that this call ordered, and wakes the
+// calls that wait for it. A publication with neither position nor error was not ordered
+// because of a panic. The key of a message that was not ordered is free again.
 func (k *keys) settle(c claim, ps []notiflux.Publication) {
 	for i, f := range c.firsts {
 		if !c.mine[i] {
@@ -236,7 +237,7 @@ func (k *keys) settle(c claim, ps []notiflux.Publication) {
 	}
 }
 
-// keep makes an entry of what succeeded, and forgets what failed.
+// keep makes f an entry if it succeeded, and drops its key if it failed.
 func (k *keys) keep(f *first) {
 	now := time.Now()
 	k.mu.Lock()
@@ -250,12 +251,13 @@ func (k *keys) keep(f *first) {
 	k.epoch = f.position.Epoch
 	until := (now.Add(KeyTime).Sub(k.start) + time.Second - 1) / time.Second
 	g.entries[f.id] = entry{f.digest, f.position.Offset, uint32(until)}
-	if end := k.start.Add(until * time.Second); end.After(g.ends) { // It was pending for long.
+	if end := k.start.Add(until * time.Second); end.After(g.ends) { // The key was pending for long.
 		g.ends = end
 	}
 }
 
-// newestLocked returns the generation that keys which are claimed now belong to.
+// newestLocked returns the generation for keys that are claimed now. It begins a new one
+// if needed.
 func (k *keys) newestLocked(now time.Time) *generation {
 	if n := len(k.generations); n > 0 && now.Sub(k.generations[n-1].began) < KeyTime/generations {
 		return k.generations[n-1]
@@ -274,7 +276,8 @@ func (k *keys) newestLocked(now time.Time) *generation {
 	return g
 }
 
-// drop drops generations in time, also when nobody publishes.
+// drop drops generations that have ended, and sets the timer for the next one. So memory is
+// freed also when nobody publishes.
 func (k *keys) drop() {
 	now := time.Now()
 	k.mu.Lock()
@@ -282,7 +285,7 @@ func (k *keys) drop() {
 	k.dropLocked(now)
 	k.timer = nil
 	if len(k.generations) > 0 {
-		// One that a pending key holds up is looked at again after a while.
+		// A pending key may hold a generation beyond its end: look again later.
 		next := k.generations[0].ends.Sub(now)
 		if next <= 0 {
 			next = KeyTime / generations
@@ -302,8 +305,8 @@ func (k *keys) dropLocked(now time.Time) {
 	})
 }
 
-// await gives the publications that this call did not order what became of the first
-// publishing of their key. It waits for one that is under way elsewhere.
+// await sets the outcome of the publications that another call orders or has ordered. It
+// waits for those that are under way, until ctx ends.
 func (c claim) await(ctx context.Context, ps []notiflux.Publication) {
 	for i, f := range c.firsts {
 		if f == nil || ps[i].Err != errElsewhere {
@@ -321,7 +324,7 @@ func (c claim) await(ctx context.Context, ps []notiflux.Publication) {
 func identify(topic notiflux.Topic, key string) keyID {
 	h := sha256.New()
 	h.Write([]byte(topic))
-	h.Write([]byte{0}) // In no topic and no key.
+	h.Write([]byte{0}) // A byte that is in no topic and in no key.
 	h.Write([]byte(key))
 	return keyID(h.Sum(nil))
 }

@@ -1,9 +1,12 @@
 // Package memory is the broker of a single process. The lock of a topic orders its
-// messages and its log keeps them, so nothing outlives the process.
+// messages, and its log stores them. Nothing outlives the process.
 //
-// [Broker.Publish] claims the keys of the publications (keys.go), then appends what is
-// new to the logs, which take each offset from one counter for all topics, and last
-// records what became of each key.
+// [Broker.Publish] claims the keys of the publications (keys.go). It appends the new
+// messages to the logs, which take their offsets from one counter for all topics. Then it
+// records the outcome of each key.
+//
+// Invariants: no offset is used twice. Of two calls that publish the same key at once, one
+// orders the message and the other waits for the outcome.
 package memory
 
 import (
@@ -18,7 +21,7 @@ import (
 
 // Config configures [New]. The zero value works.
 type Config struct {
-	MaxKeyBytes int64 // memory that the keys of the last KeyTime may take; 0: DefaultMaxKeyBytes
+	MaxKeyBytes int64 // memory for the keys of the last KeyTime; 0: DefaultMaxKeyBytes
 }
 
 // A Broker orders and keeps messages within this process. Safe for concurrent use.
@@ -28,7 +31,7 @@ type Broker struct {
 	next   func() uint64
 	keys   *keys
 
-	last atomic.Uint64 // offset given last, over all topics
+	last atomic.Uint64 // the last offset assigned, of any topic
 
 	ordering sync.RWMutex // held for reading while messages are ordered
 	closed   bool         // guarded by ordering
@@ -43,13 +46,13 @@ func New(topics broker.Topics, c Config) *Broker {
 	return b
 }
 
-// Publish implements [broker.Broker]. It waits for nothing but the first publishing of a
-// key.
+// Publish implements [broker.Broker]. It waits only if another call is publishing a
+// message with the same key.
 func (b *Broker) Publish(ctx context.Context, ps []notiflux.Publication) {
 	b.order(ps).await(ctx, ps)
 }
 
-// order orders what is new among ps, and returns their keys.
+// order orders the messages of ps that are new, and returns the claim to their keys.
 func (b *Broker) order(ps []notiflux.Publication) claim {
 	b.ordering.RLock()
 	defer b.ordering.RUnlock()
@@ -62,12 +65,12 @@ func (b *Broker) order(ps []notiflux.Publication) claim {
 		return claim{}
 	}
 	c := b.keys.claim(ps)
-	defer b.keys.settle(c, ps) // Also after a panic, or the keys would stay pending.
+	defer b.keys.settle(c, ps) // Deferred: after a panic the keys would stay pending.
 	b.topics.Append(ps, b.next)
 	return c
 }
 
-// KeyBytes returns the memory that keys take now, in bytes.
+// KeyBytes returns the memory that keys take now, in bytes, against Config.MaxKeyBytes.
 func (b *Broker) KeyBytes() int64 {
 	b.keys.mu.Lock()
 	defer b.keys.mu.Unlock()
