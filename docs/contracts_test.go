@@ -336,7 +336,8 @@ var (
 )
 
 // writtenTypes returns the types of the objects that package wire can write: those
-// that its functions append with, as in appendType, and those in its strings.
+// that its functions append with, as in appendType, those of the structs that it
+// encodes, and those in its strings.
 func writtenTypes(t *testing.T) []string {
 	t.Helper()
 	all := make(map[string]bool)
@@ -348,6 +349,10 @@ func writtenTypes(t *testing.T) []string {
 					if kind := unquote(n.Args[1]); word.MatchString(kind) {
 						all[kind] = true
 					}
+				}
+			case *ast.CompositeLit:
+				if f, ok := n.Type.(*ast.StructType); ok && f.Fields.List[0].Names[0].Name == "Type" {
+					all[unquote(n.Elts[0])] = true
 				}
 			case *ast.BasicLit:
 				if m := typeMember.FindStringSubmatch(unquote(n)); m != nil {

@@ -51,9 +51,9 @@ func (g *Group) NewJSON(conn Conn, deflated bool, c Credential, now time.Duratio
 	s := g.New(conn, encoding)
 	s.json = &jsonState{connection: g.newConnection(), claims: c.Claims, tokenErr: c.Err, deadline: now + maxIdle}
 	s.answer(wire.AppendWelcome(nil, wire.Welcome{
-		Connection: s.json.connection.String(),
-		Version:    g.config.Version,
-		Ping:       g.config.PingEvery,
+		Connection:  s.json.connection.String(),
+		Version:     g.config.Version,
+		PingSeconds: int(g.config.PingEvery / time.Second),
 		Limits: wire.WelcomeLimits{
 			MessageBytes:      g.config.MaxMessageBytes,
 			CommandBytes:      g.config.MaxCommandBytes,

@@ -4,42 +4,38 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/ikornaselur/notiflux"
 )
 
 // The functions here append the JSON objects that the server sends, compact,
 // without what a dialect puts around them. An id of NoID is left out.
 
-// A Welcome is what a client of the JSON protocol hears first.
+// A Welcome is the first object that a client of the JSON protocol gets.
 type Welcome struct {
-	Connection string        // names the connection
-	Version    string        // of the server
-	Ping       time.Duration // how often the server pings, to the second
-	Limits     WelcomeLimits
+	Connection  string        `json:"connection"` // names the connection
+	Version     string        `json:"version"`    // of the server
+	PingSeconds int           `json:"ping"`       // between two pings of the server
+	Limits      WelcomeLimits `json:"limits"`
 }
 
 // WelcomeLimits are the limits that a client should keep within.
 type WelcomeLimits struct {
-	MessageBytes      int // of a published message
-	CommandBytes      int // of a text message of the client
-	Topics            int // of the connection
-	TopicsPerCommand  int
-	CommandsPerSecond int // in the long run
+	MessageBytes      int `json:"message"` // of a published message
+	CommandBytes      int `json:"command"` // of a text message of the client
+	Topics            int `json:"topics"`  // of the connection
+	TopicsPerCommand  int `json:"topicsPerCommand"`
+	CommandsPerSecond int `json:"commandsPerSecond"` // in the long run
 }
 
 // AppendWelcome appends the object that greets a connection.
 func AppendWelcome(dst []byte, w Welcome) []byte {
-	dst = append(dst, `{"type":"welcome","connection":`...)
-	dst = appendString(dst, w.Connection)
-	dst = append(dst, `,"version":`...)
-	dst = appendString(dst, w.Version)
-	dst = appendInt(dst, `,"ping":`, int64(w.Ping/time.Second))
-	dst = appendInt(dst, `,"limits":{"message":`, int64(w.Limits.MessageBytes))
-	dst = appendInt(dst, `,"command":`, int64(w.Limits.CommandBytes))
-	dst = appendInt(dst, `,"topics":`, int64(w.Limits.Topics))
-	dst = appendInt(dst, `,"topicsPerCommand":`, int64(w.Limits.TopicsPerCommand))
-	dst = appendInt(dst, `,"commandsPerSecond":`, int64(w.Limits.CommandsPerSecond))
-	return append(dst, "}}"...)
+	return appendStruct(dst, struct {
+		Type string `json:"type"`
+		Welcome
+	}{"welcome", w})
 }
 
 // A SubscribedTopic says from where on a topic is delivered.
@@ -59,11 +55,7 @@ func AppendSubscribed(dst []byte, id ID, topics []SubscribedTopic, refused []Ref
 		dst = append(dst, `,"refused":{`...)
 		for i, r := range refused {
 			dst = appendString(appendComma(dst, i), r.Topic)
-			dst = append(dst, `:{"code":`...)
-			dst = appendString(dst, string(r.Err.Code))
-			dst = append(dst, `,"message":`...)
-			dst = appendString(dst, r.Err.Detail)
-			dst = append(dst, '}')
+			dst = appendStruct(append(dst, ':'), refusal{r.Err.Code, r.Err.Detail})
 		}
 		dst = append(dst, '}')
 	}
@@ -94,17 +86,12 @@ func appendSubscribedTopics(dst []byte, topics []SubscribedTopic) []byte {
 // AppendUnsubscribed appends the answer to the end of subscriptions, or, with a
 // code, the news that the server ended them; no code: the client did.
 func AppendUnsubscribed(dst []byte, id ID, topics []notiflux.Topic, code notiflux.Code) []byte {
-	dst = appendType(dst, "unsubscribed", id)
-	dst = append(dst, `,"topics":[`...)
-	for i, t := range topics {
-		dst = appendString(appendComma(dst, i), string(t))
-	}
-	dst = append(dst, ']')
-	if code != "" {
-		dst = append(dst, `,"code":`...)
-		dst = appendString(dst, string(code))
-	}
-	return append(dst, '}')
+	return appendStruct(dst, struct {
+		Type   string           `json:"type"`
+		ID     ID               `json:"id,omitzero"`
+		Topics []notiflux.Topic `json:"topics"`
+		Code   notiflux.Code    `json:"code,omitzero"`
+	}{"unsubscribed", id, topics, code})
 }
 
 // AppendBroadcasted appends the answer to a broadcast that was taken.
@@ -124,15 +111,10 @@ func AppendPublished(dst []byte, topic notiflux.Topic, position notiflux.Positio
 // AppendFailed appends what an HTTP answer says of one message among others that was
 // not ordered. topic is as it was sent; empty: not told.
 func AppendFailed(dst []byte, topic string, err *notiflux.Error) []byte {
-	dst = append(dst, '{')
-	if topic != "" {
-		dst = append(dst, `"topic":`...)
-		dst = append(appendString(dst, topic), ',')
-	}
-	dst = append(dst, `"error":{"code":`...)
-	dst = appendString(dst, string(err.Code))
-	dst = append(dst, `,"message":`...)
-	return append(appendString(dst, err.Detail), "}}"...)
+	return appendStruct(dst, struct {
+		Topic string  `json:"topic,omitzero"`
+		Error refusal `json:"error"`
+	}{topic, refusal{err.Code, err.Detail}})
 }
 
 // AppendAuthenticated appends the answer to a token that was taken for the
@@ -200,13 +182,13 @@ func AppendPong(dst []byte, id ID) []byte {
 
 // AppendError appends the answer to a command that is refused as a whole.
 func AppendError(dst []byte, id ID, err *notiflux.Error) []byte {
-	dst = appendType(dst, "error", id)
-	dst = append(dst, `,"code":`...)
-	dst = appendString(dst, string(err.Code))
-	dst = append(dst, `,"message":`...)
-	dst = appendString(dst, err.Detail)
-	dst = append(dst, `,"retry":`...)
-	return append(strconv.AppendBool(dst, ErrorResponseOf(err.Code).Retry), '}')
+	return appendStruct(dst, struct {
+		Type    string        `json:"type"`
+		ID      ID            `json:"id,omitzero"`
+		Code    notiflux.Code `json:"code"`
+		Message string        `json:"message"`
+		Retry   bool          `json:"retry"`
+	}{"error", id, err.Code, err.Detail, ErrorResponseOf(err.Code).Retry})
 }
 
 // AppendSkipped appends the news that a client that wants the latest messages
@@ -232,6 +214,21 @@ func AppendBye(dst []byte, code notiflux.Code, after time.Duration) []byte {
 	dst = append(dst, `{"type":"bye","code":`...)
 	dst = appendString(dst, string(code))
 	return append(appendInt(dst, `,"after":`, after.Milliseconds()), '}')
+}
+
+// A refusal is an error inside of an answer.
+type refusal struct {
+	Code    notiflux.Code `json:"code"`
+	Message string        `json:"message"`
+}
+
+// appendStruct appends a struct as a JSON object, with its members in the order of its
+// fields. It is for objects that are rare; those of each delivery or publication are put
+// together by hand.
+func appendStruct(dst []byte, v any) []byte {
+	// There is no error: U+FFFD stands for bytes that are not UTF-8.
+	object, _ := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
+	return appendJSON(dst, object)
 }
 
 // appendType appends the beginning of an answer, up to the id.

@@ -23,6 +23,9 @@ type ID int64
 // NoID stands for a command that has no number.
 const NoID ID = -1
 
+// IsZero reports whether there is no number. An object with such an ID is encoded without.
+func (id ID) IsZero() bool { return id == NoID }
+
 // JSONLimits are the sizes that a command must keep within.
 type JSONLimits struct {
 	MessageBytes int // of the message of a broadcast

@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"strconv"
 
@@ -33,11 +31,8 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false) // it is JSON, never HTML: a person reads Bearer <token>
-	_ = encoder.Encode(problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail})
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	body := append(appendStruct(nil, problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail}), '\n')
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(row.Status)
-	_, _ = w.Write(body.Bytes()) // A client that is gone does not read its error; there is nobody to tell.
+	_, _ = w.Write(body) // A client that is gone does not read its error; there is nobody to tell.
 }

@@ -312,7 +312,7 @@ func (f *frame) object(t *testing.T) []byte {
 	}
 	switch f.Type {
 	case "welcome":
-		return wire.AppendWelcome(nil, wire.Welcome{Connection: f.Connection, Version: f.Version, Ping: time.Duration(f.Ping) * time.Second,
+		return wire.AppendWelcome(nil, wire.Welcome{Connection: f.Connection, Version: f.Version, PingSeconds: f.Ping,
 			Limits: wire.WelcomeLimits{MessageBytes: f.Limits["message"], CommandBytes: f.Limits["command"], Topics: f.Limits["topics"],
 				TopicsPerCommand: f.Limits["topicsPerCommand"], CommandsPerSecond: f.Limits["commandsPerSecond"]}})
 	case "subscribed":
