@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
@@ -30,35 +30,27 @@ func awkward(s *servertest.Server) {
 	}
 }
 
-// dialUnread sends a request and returns the connection with its answer, of which it has
-// read nothing. The client's side of the kernel takes little.
-func dialUnread(t *testing.T, s *servertest.Server, request string) (net.Conn, *bufio.Reader) {
+// dialUnread sends a request, and returns the connection before the answer. The client
+// reads little ahead, and its side of the kernel takes little.
+func dialUnread(t *testing.T, s *servertest.Server, request string) *rawclient.Conn {
 	t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	c, err := rawclient.Dial(s.URL, 4<<10, 20*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	c.R = bufio.NewReaderSize(c, 16)
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
 	}
-	return c, bufio.NewReaderSize(c, 16)
+	return c
 }
 
-// readHead reads the head of an answer.
-func readHead(t *testing.T, r *bufio.Reader) {
+// mustHead reads the head of an answer.
+func mustHead(t *testing.T, c *rawclient.Conn, status int) {
 	t.Helper()
-	for line := ""; line != "\r\n"; {
-		var err error
-		if line, err = r.ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := c.Head(status); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -71,10 +63,7 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 		get := func(path string) func() {
 			request := "GET " + path + "&token=" + token + " HTTP/1.1\r\nHost: x\r\n\r\n"
 			return func() {
-				_, r := dialUnread(t, s, request)
-				if status, err := r.ReadString('\n'); err != nil || !strings.Contains(status, "200") {
-					t.Fatalf("%q, %v", status, err)
-				}
+				mustHead(t, dialUnread(t, s, request), 200)
 			}
 		}
 		epoch, _, _ := strings.Cut(mustRead(t, s, "/history?topic=a&limit=0", "a").Position, ":")
@@ -82,16 +71,15 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 			"GET /history": get("/history?topic=a&limit=1000"),
 			"GET /poll":    get("/poll?topic=a&since=" + epoch + ":0"),
 			"history": func() {
-				c, r := dialUnread(t, s, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
-					"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: notiflux.v1.json\r\nAuthorization: Bearer "+token+"\r\n\r\n")
-				readHead(t, r)
-				if _, err := frametest.ReadFrame(r); err != nil { // welcome
+				c := dialUnread(t, s, rawclient.Handshake+rawclient.JSONProtocol+"Authorization: Bearer "+token+"\r\n\r\n")
+				mustHead(t, c, 101)
+				if _, err := c.Message(); err != nil { // welcome
 					t.Fatal(err)
 				}
 				if _, err := c.Write(frametest.Text(`{"type":"history","topic":"a","limit":1000}`)); err != nil {
 					t.Fatal(err)
 				}
-				if first, err := r.ReadByte(); err != nil || first != 1 { // text, not final
+				if first, err := c.R.ReadByte(); err != nil || first != 1 { // text, not final
 					t.Fatalf("%x, %v", first, err)
 				}
 			},
@@ -222,10 +210,12 @@ func full(t *testing.T) (s *servertest.Server, leave func()) {
 			}
 		}
 	}
-	var unread []net.Conn
+	var unread []io.Closer
 	for range 4 { // A piece of 16 KiB each.
-		c, r := dialUnread(t, s, "GET /history?topic=a&limit=1000&token="+s.Token(auth.Subscribe, "a")+" HTTP/1.1\r\nHost: x\r\n\r\n")
-		readHead(t, r)
+		c := dialUnread(t, s, "GET /history?topic=a&limit=1000&token="+s.Token(auth.Subscribe, "a")+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, err := c.UpTo("\r\n\r\n"); err != nil { // The last one may be refused.
+			t.Fatal(err)
+		}
 		unread = append(unread, c)
 	}
 	return s, func() {
@@ -241,9 +231,8 @@ func TestUnreadWebSocketsLeaveRoomForHTTP(t *testing.T) {
 	awkward(s)
 	for _, header := range []string{"", "Authorization: Bearer " + s.Token(auth.Subscribe, "a") + "\r\n"} {
 		for range 20 {
-			c, r := dialUnread(t, s, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
-				"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: notiflux.v1.json\r\n"+header+"\r\n")
-			readHead(t, r)
+			c := dialUnread(t, s, rawclient.Handshake+rawclient.JSONProtocol+header+"\r\n")
+			mustHead(t, c, 101)
 			for range 20 {
 				if _, err := c.Write(frametest.Text(refusedTopics(90))); err != nil {
 					break // The server closed it.

@@ -1,11 +1,9 @@
 package server_test
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -25,19 +23,14 @@ func TestBodiesThatAreNotFinished(t *testing.T) {
 	const fit = 64 // of this size: half of 64 MiB, and room for what is not charged yet
 	half := bytes.Repeat([]byte(" "), size-1)
 	answers := make(chan *http.Response, connections)
-	var held []net.Conn
+	var held []io.Closer
 	for range connections {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+		conn := dialRaw(t, s.URL)
 		held = append(held, conn)
-		conn.SetDeadline(time.Now().Add(time.Minute))
 		go func() {
 			fmt.Fprintf(conn, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
 			_, _ = conn.Write(half) // One that is refused may be closed before it is done.
-			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			answer, err := http.ReadResponse(conn.R, nil)
 			if err != nil {
 				answer = nil // closed by the test
 			}

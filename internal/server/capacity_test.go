@@ -1,10 +1,8 @@
 package server_test
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,30 +11,24 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
-// rawConn is a connection whose client never closes it.
-type rawConn struct {
-	net.Conn
-	t       *testing.T
-	answers *bufio.Reader
+// An asker asks over a connection that it never closes.
+type asker struct {
+	*rawclient.Conn
+	t *testing.T
 }
 
-func dialHTTP(t *testing.T, url string) *rawConn {
+func dialHTTP(t *testing.T, url string) asker {
 	t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(time.Minute)) // less than the two minutes of an idle connection
-	return &rawConn{c, t, bufio.NewReader(c)}
+	return asker{dialRaw(t, url), t} // Its patience is less than the two minutes of an idle connection.
 }
 
 // ask sends a request and returns the answer, whose body it has read.
-func (w *rawConn) ask(request, body string, headers ...string) *http.Response {
+func (w asker) ask(request, body string, headers ...string) *http.Response {
 	w.t.Helper()
 	text := request + " HTTP/1.1\r\nHost: x\r\n"
 	for i := 0; i < len(headers); i += 2 {
@@ -48,7 +40,7 @@ func (w *rawConn) ask(request, body string, headers ...string) *http.Response {
 	if _, err := io.WriteString(w, text+"\r\n"+body); err != nil {
 		w.t.Fatal(err)
 	}
-	r, err := http.ReadResponse(w.answers, nil)
+	r, err := http.ReadResponse(w.R, nil)
 	if err != nil {
 		w.t.Fatalf("%s: %v", request, err)
 	}
@@ -59,9 +51,9 @@ func (w *rawConn) ask(request, body string, headers ...string) *http.Response {
 }
 
 // wantEnd fails the test unless the server closes the connection, with nothing more said.
-func (w *rawConn) wantEnd(what string) {
+func (w asker) wantEnd(what string) {
 	w.t.Helper()
-	if rest, err := io.ReadAll(w.answers); err != nil || len(rest) > 0 {
+	if rest, err := io.ReadAll(w.R); err != nil || len(rest) > 0 {
 		w.t.Errorf("%s: the connection goes on: %q, %v", what, rest, err)
 	}
 }

@@ -1,66 +1,48 @@
 package server_test
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"math"
-	"net"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// dialStream asks for a stream in a version of HTTP, and returns the connection behind
-// the head of the answer, and the length of the body.
-func dialStream(t *testing.T, s *servertest.Server, proto, path string, topics ...notiflux.Topic) (*wire, int) {
+// openStream asks for a stream in HTTP/1.minor, and returns what reads its next event or
+// line, which is a chunk of its own in HTTP/1.1.
+func openStream(t *testing.T, s *servertest.Server, minor int, path, end string, topics ...notiflux.Topic) raw {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	w := &wire{Conn: conn, in: math.MaxInt, out: math.MaxInt}
-	w.r = bufio.NewReader(w)
+	name := fmt.Sprintf("HTTP/1.%d %s %v", minor, path, topics)
+	w := dialRaw(t, s.URL)
 	query := "?"
 	for _, topic := range topics {
 		query += "topic=" + string(topic) + "&"
 	}
-	if _, err := fmt.Fprintf(w, "GET %s HTTP/%s\r\nHost: x\r\n\r\n", path+query+"token="+s.Token(auth.Subscribe, topics...), proto); err != nil {
-		t.Fatal(err)
-	}
-	length, err := header(w, http.StatusOK)
+	next, err := w.Frames(path+query+"token="+s.Token(auth.Subscribe, topics...), minor, "", "", end)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %v", name, err)
 	}
-	return w, length
+	return raw{w, name, minor == 1, end, next}
 }
 
 // A raw is a stream that is read byte by byte.
 type raw struct {
-	*wire
+	*rawclient.Conn
 	name    string
 	chunked bool
 	end     string // of an event, or a line
+	next    func() (string, error)
 }
 
 // expect fails the test unless the next event or line has that in it, and is a chunk
 // of its own if the stream has chunks.
 func (r raw) expect(t *testing.T, want string) {
 	t.Helper()
-	var got string
-	var err error
-	if r.chunked {
-		got, err = nextChunk(r.wire)
-	} else {
-		got, err = upTo(r.wire, r.end)
-	}
+	got, err := r.next()
 	if err != nil || !strings.Contains(got, want) || strings.Index(got, r.end) != len(got)-len(r.end) {
 		t.Fatalf("%s: got %q, %v; want one frame with %s", r.name, got, err, want)
 	}
@@ -74,13 +56,8 @@ func TestStreamsInChunks(t *testing.T) {
 		var all []raw
 		for path, end := range map[string]string{"/events": "\n\n", "/stream": "\n"} {
 			for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b"}} {
-				for proto, want := range map[string]int{"1.1": inChunks, "1.0": -1} {
-					name := fmt.Sprintf("HTTP/%s %s %v", proto, path, topics)
-					w, length := dialStream(t, s, proto, path, topics...)
-					if length != want {
-						t.Fatalf("%s: the length of the body is %d, want %d", name, length, want)
-					}
-					all = append(all, raw{w, name, want == inChunks, end})
+				for minor := range 2 {
+					all = append(all, openStream(t, s, minor, path, end, topics...))
 				}
 			}
 		}
@@ -102,7 +79,7 @@ func TestStreamsInChunks(t *testing.T) {
 			if r.chunked {
 				want = "0\r\n\r\n"
 			}
-			if got, err := io.ReadAll(r.r); err != nil || string(got) != want {
+			if got, err := io.ReadAll(r.R); err != nil || string(got) != want {
 				t.Errorf("%s: behind bye came %q, %v; want %q", r.name, got, err, want)
 			}
 		}

@@ -1,55 +1,43 @@
 package server_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
-	"net"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
 // enter opens a connection of a member of topics, with a receive buffer of so many
 // bytes; 0 is the system's choice. What is answered is not read.
-func enter(s *servertest.Server, buffer int, sub, info string, topics ...notiflux.Topic) (*wire, error) {
-	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		if buffer == 0 {
-			return nil
-		}
-		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) })
-	}}
-	conn, err := d.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+func enter(s *servertest.Server, buffer int, sub, info string, topics ...notiflux.Topic) (*rawclient.Conn, error) {
+	w, err := rawclient.Dial(s.URL, buffer, time.Minute)
 	if err != nil {
 		return nil, err
 	}
-	conn.SetDeadline(time.Now().Add(time.Minute))
-	w := &wire{Conn: conn, in: math.MaxInt, out: math.MaxInt}
-	w.r = bufio.NewReader(w)
-	if err := openJSON(w); err != nil {
+	if err := w.OpenJSON(""); err != nil {
 		return w, err
 	}
 	grant := auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: topics}
 	if info != "" {
 		grant.Info = json.RawMessage(info)
 	}
-	if err := sayJSON(w, map[string]any{"type": "auth", "token": s.Sign(grant)}); err != nil {
+	if err := w.Command(map[string]any{"type": "auth", "token": s.Sign(grant)}); err != nil {
 		return w, err
 	}
-	return w, sayJSON(w, map[string]any{"type": "subscribe", "topics": topics, "presence": true})
+	return w, w.Command(map[string]any{"type": "subscribe", "topics": topics, "presence": true})
 }
 
 // mustEnter is enter until the test ends.
-func mustEnter(t *testing.T, s *servertest.Server, buffer int, sub, info string, topics ...notiflux.Topic) *wire {
+func mustEnter(t *testing.T, s *servertest.Server, buffer int, sub, info string, topics ...notiflux.Topic) *rawclient.Conn {
 	t.Helper()
 	w, err := enter(s, buffer, sub, info, topics...)
 	if err != nil {
@@ -67,12 +55,12 @@ func TestACrowdIsCounted(t *testing.T) {
 		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
 		observer := mustEnter(t, s, 0, "observer", "", "t")
 		for _, want := range []string{"authenticated", "subscribed"} {
-			if m, err := next(observer); err != nil || m.Type != want {
+			if m, err := observer.Object(); err != nil || m.Type != want {
 				t.Fatalf("got %+v, %v", m, err)
 			}
 		}
 		began := time.Now()
-		var crowd [most + more]*wire
+		var crowd [most + more]*rawclient.Conn
 		var wg, reading sync.WaitGroup
 		defer reading.Wait()
 		defer func() {
@@ -100,14 +88,14 @@ func TestACrowdIsCounted(t *testing.T) {
 		}
 		here, frames, counts := make(map[string]bool), 0, 0
 		for known := 0; known < len(crowd)+1; frames++ {
-			m, err := next(observer)
+			m, err := observer.Object()
 			if err != nil {
 				t.Fatal(err)
 			}
 			switch m.Type {
 			case "join":
 				if m.Member != nil {
-					m.Members = []member{*m.Member}
+					m.Members = []rawclient.Member{*m.Member}
 				}
 				if len(m.Members) > 100 || counts > 0 {
 					t.Errorf("a join of %d after %d numbers", len(m.Members), counts)
@@ -135,7 +123,7 @@ func TestACrowdIsCounted(t *testing.T) {
 			w.Close()
 		}
 		for {
-			m, err := next(observer)
+			m, err := observer.Object()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +135,7 @@ func TestACrowdIsCounted(t *testing.T) {
 			}
 		}
 		mustEnter(t, s, 0, "late", "", "t")
-		if m, err := next(observer); err != nil || m.Type != "join" || m.Member == nil || m.Member.Sub != "late" {
+		if m, err := observer.Object(); err != nil || m.Type != "join" || m.Member == nil || m.Member.Sub != "late" {
 			t.Errorf("after the list: %+v, %v", m, err)
 		}
 	})
@@ -182,7 +170,7 @@ func TestASlowMemberIsCut(t *testing.T) {
 					if n%2 == 0 {
 						command = map[string]any{"type": "unsubscribe"}
 					}
-					if err := sayJSON(w, command); err != nil {
+					if err := w.Command(command); err != nil {
 						t.Error(err)
 						return
 					}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
@@ -23,7 +24,7 @@ const (
 )
 
 // recovered returns what a stream says of each topic at its beginning.
-func recovered(t *testing.T, s *servertest.Server, since string, topics ...notiflux.Topic) map[notiflux.Topic]told {
+func recovered(t *testing.T, s *servertest.Server, since string, topics ...notiflux.Topic) map[notiflux.Topic]rawclient.Object {
 	t.Helper()
 	path := "/stream?since=" + since + "&token=" + s.Token(auth.Subscribe, topics...)
 	for _, topic := range topics {
@@ -38,11 +39,11 @@ func recovered(t *testing.T, s *servertest.Server, since string, topics ...notif
 	if err != nil {
 		t.Fatal(err)
 	}
-	hello, err := parse(line)
+	hello, err := rawclient.ParseObject(line)
 	if err != nil {
 		t.Fatal(err)
 	}
-	begins := make(map[notiflux.Topic]told)
+	begins := make(map[notiflux.Topic]rawclient.Object)
 	if err := json.Unmarshal(hello.Topics, &begins); err != nil || hello.Type != "hello" {
 		t.Fatalf("the stream begins with %s, %v", line, err)
 	}

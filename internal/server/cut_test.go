@@ -18,6 +18,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
@@ -36,16 +37,18 @@ var (
 	cutHistories = []int{5, 1_000_000} // messages of a topic: one that loses, one that never does
 )
 
+var dialects = []struct {
+	name  string
+	speak rawclient.Dialect
+}{{"websocket", rawclient.JSON}, {"events", rawclient.Events}, {"stream", rawclient.NDJSON}, {"poll", rawclient.Poll}}
+
 // A client that is cut at any byte, again and again, has every message once and
 // in order after each resume, or is told that it has not: it is told so never
 // inside the bounds of the history, and nothing is missing where it is told that
 // it has.
 func TestCutAtARandomByte(t *testing.T) {
 	seeded()
-	for _, d := range []struct {
-		name  string
-		speak dialect
-	}{{"websocket", speakJSON}, {"events", speakEvents}, {"stream", speakLines}, {"poll", speakPoll}} {
+	for _, d := range dialects {
 		for _, held := range cutHistories {
 			t.Run(fmt.Sprintf("%s/held=%d", d.name, held), func(t *testing.T) {
 				onBothLoops(t, func(t *testing.T, start starter) {
@@ -64,20 +67,13 @@ func seeded() {
 	}
 }
 
-func cutAtRandomBytes(t *testing.T, s *servertest.Server, speak dialect, held int) {
+func cutAtRandomBytes(t *testing.T, s *servertest.Server, speak rawclient.Dialect, held int) {
 	recorder := new(delivery.Recorder)
 	p := newPress(t, s, recorder)
 	clients := make([]*cutClient, cutClients)
 	for i := range clients {
-		clients[i] = &cutClient{
-			t:         t,
-			address:   strings.TrimPrefix(s.URL, "http://"),
-			token:     s.Token(auth.Subscribe, cutTopics...),
-			random:    rand.New(rand.NewPCG(*seed, uint64(i))),
-			recording: recorder.Client(fmt.Sprint("client ", i)),
-			positions: make(map[notiflux.Topic]notiflux.Position),
-			cutIn:     make(map[phase]int),
-		}
+		clients[i] = newCutClient(t, recorder, i)
+		clients[i].url, clients[i].Token = s.URL, s.Token(auth.Subscribe, cutTopics...)
 	}
 	each := func(do func(c *cutClient)) {
 		var wg sync.WaitGroup
@@ -89,34 +85,28 @@ func cutAtRandomBytes(t *testing.T, s *servertest.Server, speak dialect, held in
 	p.begin()
 	each(func(c *cutClient) {
 		for range *cuts / len(cutHistories) / cutClients {
-			p.await(c.random.IntN(2) * c.random.IntN(20))
+			p.await(c.Random.IntN(2) * c.Random.IntN(20))
 			c.connect(speak, nil)
 		}
 	})
 	goal := p.end()
 	each(func(c *cutClient) { c.connect(speak, goal) })
 
-	for i, fault := range delivery.Check(recorder.Log(held)) {
-		if i == 10 {
-			t.Error("and more")
-			break
-		}
-		t.Error(fault)
-	}
+	report(t, delivery.Check(recorder.Log(held)))
 	total := clients[0]
 	for _, c := range clients[1:] {
-		total.recovered += c.recovered
-		total.lost += c.lost
+		total.Recovered += c.Recovered
+		total.Lost += c.Lost
 		for phase, n := range c.cutIn {
 			total.cutIn[phase] += n
 		}
 	}
-	t.Logf("-seed=%d: %d messages; cut while %v; recovered %d times, and not %d times", *seed, p.count(), total.cutIn, total.recovered, total.lost)
-	if held >= p.count() && total.lost > 0 {
-		t.Errorf("not recovered %d times, though everything is held", total.lost)
+	t.Logf("-seed=%d: %d messages; cut while %v; recovered %d times, and not %d times", *seed, p.count(), total.cutIn, total.Recovered, total.Lost)
+	if held >= p.count() && total.Lost > 0 {
+		t.Errorf("not recovered %d times, though everything is held", total.Lost)
 	}
-	if *cuts >= 400 && (held < 10 && total.lost == 0 || total.recovered == 0 || len(total.cutIn) < 3) {
-		t.Errorf("the cuts prove nothing: %v, recovered %d times, and not %d times", total.cutIn, total.recovered, total.lost)
+	if *cuts >= 400 && (held < 10 && total.Lost == 0 || total.Recovered == 0 || len(total.cutIn) < 3) {
+		t.Errorf("the cuts prove nothing: %v, recovered %d times, and not %d times", total.cutIn, total.Recovered, total.Lost)
 	}
 }
 

@@ -1,14 +1,11 @@
 package server_test
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
@@ -18,18 +15,12 @@ import (
 // end of the connection. Without one, it fails the test.
 func converse(t *testing.T, s *servertest.Server, request string) (answers []*http.Response, bodies []string) {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn := dialRaw(t, s.URL)
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
-	in := bufio.NewReader(conn)
 	for {
-		answer, err := http.ReadResponse(in, nil)
+		answer, err := http.ReadResponse(conn.R, nil)
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			return answers, bodies
 		}

@@ -1,19 +1,16 @@
 package server_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +19,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/server"
@@ -56,7 +54,7 @@ type guest struct {
 	frames    int // about presence
 
 	// Of this visit.
-	wire      *wire
+	wire      *rawclient.Conn
 	token     string
 	asks      map[notiflux.Topic]delivery.Ask // not answered
 	here      map[notiflux.Topic]bool
@@ -67,7 +65,7 @@ type guest struct {
 // visit connects, is there for a time, and is cut; the last time it stays, calls
 // arrived when it is a member, and looks at who is there when all others have come.
 func (g *guest) visit(arrived func()) {
-	conn, err := net.Dial("tcp", strings.TrimPrefix(g.s.URL, "http://"))
+	w, err := rawclient.Dial(g.s.URL, 0, 20*time.Second)
 	if err != nil {
 		g.t.Error(err)
 		if arrived != nil {
@@ -75,26 +73,24 @@ func (g *guest) visit(arrived func()) {
 		}
 		return
 	}
-	defer conn.Close()
-	w := &wire{Conn: conn, in: math.MaxInt, out: math.MaxInt}
+	defer w.Close()
 	g.wire, g.asks, g.here, g.leaves, g.questions = w, nil, make(map[notiflux.Topic]bool), false, 0
 	info, until := `{"last":true}`, time.Now().Add(time.Minute)
 	if arrived == nil {
 		info, until = `{"last":false}`, time.Now().Add(time.Duration(g.random.Int64N(int64(testGrace))))
 		switch g.random.IntN(8) {
 		case 0:
-			w.in = g.random.IntN(2000)
+			w.In = g.random.IntN(2000)
 		case 1:
-			w.out = g.random.IntN(1000)
+			w.Out = g.random.IntN(1000)
 		}
 		if g.random.IntN(2) == 0 {
-			conn.(*net.TCPConn).SetLinger(0) // A reset, not a good end.
+			w.Conn.(*net.TCPConn).SetLinger(0) // A reset, not a good end.
 		}
 	}
-	w.r = bufio.NewReader(w)
 	g.token = g.s.Sign(auth.Grant{Subject: g.sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: guestTopics, Info: json.RawMessage(info), Until: g.until})
 	switch err := g.speak(until, arrived); {
-	case arrived == nil && (errors.Is(err, errCut) || errors.Is(err, os.ErrDeadlineExceeded)):
+	case arrived == nil && (errors.Is(err, rawclient.ErrCut) || errors.Is(err, os.ErrDeadlineExceeded)):
 	case err != nil:
 		g.t.Errorf("-seed=%d: %s: %v", *seed, g.sub, err)
 	}
@@ -103,13 +99,13 @@ func (g *guest) visit(arrived func()) {
 		g.looking.Wait()
 	}
 	g.recording.Add(delivery.Event{Kind: delivery.Leaving})
-	conn.Close()
+	w.Close()
 	g.recording.Add(delivery.Event{Kind: delivery.Cut})
 }
 
 func (g *guest) speak(until time.Time, arrived func()) error {
 	g.wire.SetDeadline(time.Now().Add(20 * time.Second))
-	if err := openJSON(g.wire); err != nil {
+	if err := g.wire.OpenJSON(""); err != nil {
 		return err
 	}
 	topics := guestTopics
@@ -153,7 +149,7 @@ func (g *guest) listen(until time.Time, arrived func()) error {
 		default:
 		}
 		g.wire.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-		_, err := g.wire.r.Peek(1)
+		_, err := g.wire.R.Peek(1)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
 		}
@@ -165,7 +161,7 @@ func (g *guest) listen(until time.Time, arrived func()) error {
 			err = g.wander()
 		}
 		if err != nil {
-			return whole(err)
+			return err
 		}
 	}
 	return nil
@@ -180,7 +176,7 @@ func (g *guest) wander() error {
 	topic := topics[g.random.IntN(len(topics))]
 	g.leaves = true
 	g.recording.Add(delivery.Event{Kind: delivery.Leaving})
-	return sayJSON(g.wire, map[string]any{"type": "unsubscribe", "topics": []notiflux.Topic{topic}})
+	return g.wire.Command(map[string]any{"type": "unsubscribe", "topics": []notiflux.Topic{topic}})
 }
 
 func (g *guest) subscribe(topics []notiflux.Topic) error {
@@ -194,14 +190,14 @@ func (g *guest) subscribe(topics []notiflux.Topic) error {
 			since[topic] = p.String()
 		}
 	}
-	return sayJSON(g.wire, map[string]any{"type": "subscribe", "topics": topics, "since": since, "presence": true, "token": g.token})
+	return g.wire.Command(map[string]any{"type": "subscribe", "topics": topics, "since": since, "presence": true, "token": g.token})
 }
 
 // question asks who is present.
 func (g *guest) question(topics ...notiflux.Topic) error {
 	for _, topic := range topics {
 		g.questions++
-		if err := sayJSON(g.wire, map[string]any{"type": "presence", "id": 1, "topic": topic, "token": g.token}); err != nil {
+		if err := g.wire.Command(map[string]any{"type": "presence", "id": 1, "topic": topic, "token": g.token}); err != nil {
 			return err
 		}
 	}
@@ -210,7 +206,7 @@ func (g *guest) question(topics ...notiflux.Topic) error {
 
 // take takes one frame.
 func (g *guest) take() error {
-	m, err := next(g.wire)
+	m, err := g.wire.Object()
 	if err != nil {
 		return err
 	}
@@ -240,8 +236,8 @@ func (g *guest) take() error {
 	return fmt.Errorf("unexpected: %+v", m)
 }
 
-func (g *guest) subscribed(m told) error {
-	var topics map[notiflux.Topic]told
+func (g *guest) subscribed(m rawclient.Object) error {
+	var topics map[notiflux.Topic]rawclient.Object
 	if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(g.asks) {
 		return fmt.Errorf("asked for %d topics, answered %s %s, %v", len(g.asks), m.Topics, m.Refused, err)
 	}
@@ -258,7 +254,7 @@ func (g *guest) subscribed(m told) error {
 }
 
 // presence takes what is told about members, and the answer to who they are.
-func (g *guest) presence(m told) error {
+func (g *guest) presence(m rawclient.Object) error {
 	e := delivery.Event{Topic: m.Topic, Count: m.Count}
 	if m.Member != nil {
 		m.Members = append(m.Members, *m.Member)
@@ -385,7 +381,7 @@ func gatherAll(t *testing.T, s *servertest.Server, all []*guest, then func()) {
 }
 
 // present asks over HTTP.
-func present(t *testing.T, s *servertest.Server, topic notiflux.Topic) (m told) {
+func present(t *testing.T, s *servertest.Server, topic notiflux.Topic) (m rawclient.Object) {
 	t.Helper()
 	r, err := http.NewRequest("GET", s.URL+"/presence?topic="+string(topic), nil)
 	if err != nil {

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,21 +26,13 @@ func epoch(t *testing.T, s *servertest.Server) string {
 // before, in each dialect, also if nothing was published since.
 func TestRestartIsTold(t *testing.T) {
 	seeded()
-	for _, d := range []struct {
-		name  string
-		speak dialect
-	}{{"websocket", speakJSON}, {"events", speakEvents}, {"stream", speakLines}, {"poll", speakPoll}} {
+	for _, d := range dialects {
 		t.Run(d.name, func(t *testing.T) {
 			onBothLoops(t, func(t *testing.T, start starter) {
 				recorder := new(delivery.Recorder)
 				clients := make([]*cutClient, cutClients)
 				for i := range clients {
-					clients[i] = &cutClient{
-						t: t, random: rand.New(rand.NewPCG(*seed, uint64(i))),
-						recording: recorder.Client(fmt.Sprint("client ", i)),
-						positions: make(map[notiflux.Topic]notiflux.Position),
-						cutIn:     make(map[phase]int),
-					}
+					clients[i] = newCutClient(t, recorder, i)
 				}
 				for _, publishes := range []int{50, 0, 50} {
 					s := start(func(c *config.Serve) { c.HistoryMessages, c.HistoryBytes = 1_000_000, c.HistoryTotalBytes })
@@ -56,11 +47,11 @@ func TestRestartIsTold(t *testing.T) {
 					}
 					var wg sync.WaitGroup
 					for _, c := range clients {
-						c.address, c.token = strings.TrimPrefix(s.URL, "http://"), s.Token(auth.Subscribe, cutTopics...)
-						had, lost := len(c.positions), c.lost
+						c.url, c.Token = s.URL, s.Token(auth.Subscribe, cutTopics...)
+						had, lost := len(c.Positions), c.Lost
 						wg.Go(func() {
-							if c.connect(d.speak, goal); c.lost-lost != had {
-								t.Errorf("not recovered in %d topics, want %d", c.lost-lost, had)
+							if c.connect(d.speak, goal); c.Lost-lost != had {
+								t.Errorf("not recovered in %d topics, want %d", c.Lost-lost, had)
 							}
 						})
 					}

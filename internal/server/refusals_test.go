@@ -182,7 +182,7 @@ func TestWebSocketRefusalsAreLogged(t *testing.T) {
 		}
 		want("message ignored", "in a binary message")
 
-		conn := dialRaw(t, s)
+		conn := dialWebSocket(t, s)
 		conn.Write([]byte{0x81, 1, 'x'}) // not masked
 		if f, err := frametest.ReadFrame(conn); err != nil || f.Opcode != wsframe.Close {
 			t.Fatalf("%v, %v; want a close frame", f, err)

@@ -179,11 +179,11 @@ func TestWebSocketsOverHTTP2AreDeclined(t *testing.T) {
 	fmt.Fprintf(w, "%s%s\x00\x00%c\x01\x05\x00\x00\x00\x01%s", preface, noSettings, head.Len(), &head)
 	for {
 		var header [9]byte
-		if _, err := io.ReadFull(w.answers, header[:]); err != nil {
+		if _, err := io.ReadFull(w.R, header[:]); err != nil {
 			t.Fatal(err)
 		}
 		payload := make([]byte, int(header[0])<<16|int(header[1])<<8|int(header[2]))
-		if _, err := io.ReadFull(w.answers, payload); err != nil {
+		if _, err := io.ReadFull(w.R, payload); err != nil {
 			t.Fatal(err)
 		}
 		switch header[3] {

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -23,6 +22,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
 	"github.com/ikornaselur/notiflux/internal/wsframe"
@@ -115,7 +115,7 @@ func TestTranscript(t *testing.T) {
 func TestFragmentsBinaryAndPing(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
-		conn := dialRaw(t, s)
+		conn := dialWebSocket(t, s)
 		token := s.Token(auth.Subscribe, "t")
 		line := "/subscribe t " + token
 		for _, frame := range [][]byte{
@@ -147,21 +147,25 @@ func TestFragmentsBinaryAndPing(t *testing.T) {
 	})
 }
 
-// dialRaw opens a WebSocket by hand: what it sends is the test's.
-func dialRaw(t *testing.T, s *servertest.Server) net.Conn {
+// dialRaw opens a connection of bytes that the end of the test closes.
+func dialRaw(t *testing.T, url string) *rawclient.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	c, err := rawclient.Dial(url, 0, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(time.Minute))
-	fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-	r, err := http.ReadResponse(bufio.NewReaderSize(conn, 1), nil)
-	if err != nil || r.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("handshake: %v, %v", r, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// dialWebSocket opens a WebSocket by hand: what it sends is the test's.
+func dialWebSocket(t *testing.T, s *servertest.Server) *rawclient.Conn {
+	t.Helper()
+	c := dialRaw(t, s.URL)
+	if err := c.Upgrade(""); err != nil {
+		t.Fatal(err)
 	}
-	return conn
+	return c
 }
 
 func TestExpiryHoldsAtTheCommandOnly(t *testing.T) {
@@ -367,11 +371,7 @@ func TestShutdownDeliversAndSaysGoodbye(t *testing.T) {
 func TestShutdownDoesNotWaitForAPublisherThatDoesNotRead(t *testing.T) {
 	s := servertest.Start(t, func(c *config.Serve) { c.ShutdownTimeout = 4 * time.Second })
 	client := s.Subscribe("t")
-	stuck, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stuck.Close()
+	stuck := dialRaw(t, s.URL)
 	topic := strings.Repeat("\u0085", 127) // Three times as long in the answer.
 	body := `[{"topic":"` + topic + `"}` + strings.Repeat(`,{"topic":"`+topic+`"}`, 999) + `]`
 	request := fmt.Appendf(nil, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
@@ -400,7 +400,7 @@ func TestASlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 			c.HistoryMessages = 10
 			c.MaxMessageBytes, c.HistoryBytes, c.MaxLagBytes = 64<<10, 1<<20, 128<<10
 		})
-		stuck := dialRaw(t, s)
+		stuck := dialWebSocket(t, s)
 		if _, err := stuck.Write(slices.Concat(frametest.Text("/subscribe t "+s.Token(auth.Subscribe, "t")), frametest.Text("/"))); err != nil {
 			t.Fatal(err)
 		}

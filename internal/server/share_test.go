@@ -1,14 +1,9 @@
 package server_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
-
-	"math"
-	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +11,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
@@ -36,43 +32,41 @@ func newReturner(t *testing.T, s *servertest.Server, topics []notiflux.Topic) *r
 }
 
 // visit connects and reads until the connection is cut after n bytes.
-func (r *returner) visit(n int, speak func(*returner, *wire) error) {
+func (r *returner) visit(n int, speak func(*returner, *rawclient.Conn) error) {
 	r.t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.s.URL, "http://"))
+	w, err := rawclient.Dial(r.s.URL, 0, 20*time.Second)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	w := &wire{Conn: conn, in: n, out: math.MaxInt}
-	w.r = bufio.NewReader(w)
-	if err := speak(r, w); !errors.Is(err, errCut) {
+	defer w.Close()
+	w.In = n
+	if err := speak(r, w); !errors.Is(err, rawclient.ErrCut) {
 		r.t.Fatalf("a connection ended with %v", err)
 	}
 }
 
 // take takes what came.
-func (r *returner) take(m told) {
+func (r *returner) take(m rawclient.Object) {
 	if m.Type == "message" {
 		r.got[m.Topic]++
 		r.since[m.Topic] = m.Position
 	}
 }
 
-func (r *returner) overJSON(w *wire) error {
-	if err := openJSON(w); err != nil {
+func (r *returner) overJSON(w *rawclient.Conn) error {
+	if err := w.OpenJSON(""); err != nil {
 		return err
 	}
-	if err := sayJSON(w, map[string]any{"type": "subscribe", "topics": r.topics, "since": r.since, "last": 1000, "token": r.token}); err != nil {
+	if err := w.Command(map[string]any{"type": "subscribe", "topics": r.topics, "since": r.since, "last": 1000, "token": r.token}); err != nil {
 		return err
 	}
 	for {
-		m, err := next(w)
+		m, err := w.Object()
 		if err != nil {
 			return err
 		}
 		if m.Type == "subscribed" {
-			var topics map[notiflux.Topic]told
+			var topics map[notiflux.Topic]rawclient.Object
 			if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(r.topics) {
 				return fmt.Errorf("subscribed to %s, %v", m.Topics, err)
 			}
@@ -84,7 +78,7 @@ func (r *returner) overJSON(w *wire) error {
 	}
 }
 
-func (r *returner) overStream(w *wire) error {
+func (r *returner) overStream(w *rawclient.Conn) error {
 	path := "/stream?last=1000"
 	if r.cursor != "" {
 		path += "&since=" + r.cursor
@@ -92,18 +86,16 @@ func (r *returner) overStream(w *wire) error {
 	for _, topic := range r.topics {
 		path += "&topic=" + string(topic)
 	}
-	if _, err := fmt.Fprintf(w, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", path, r.token); err != nil {
-		return err
-	}
-	if _, err := header(w, http.StatusOK); err != nil {
+	next, err := w.Frames(path, 1, r.token, "", "\n")
+	if err != nil {
 		return err
 	}
 	for {
-		line, err := nextChunk(w)
+		line, err := next()
 		if err != nil {
 			return err
 		}
-		m, err := parse([]byte(line))
+		m, err := rawclient.ParseObject([]byte(line))
 		if err != nil {
 			return err
 		}
@@ -122,7 +114,7 @@ func TestTopicsShareALinkThatIsCut(t *testing.T) {
 			topics = append(topics, notiflux.Topic(fmt.Sprintf("topic-%02d", i)))
 		}
 		fill(t, s, topics, c.size, c.held)
-		for name, speak := range map[string]func(*returner, *wire) error{"json": (*returner).overJSON, "stream": (*returner).overStream} {
+		for name, speak := range map[string]func(*returner, *rawclient.Conn) error{"json": (*returner).overJSON, "stream": (*returner).overStream} {
 			r := newReturner(t, s, topics)
 			for range c.visits {
 				r.visit(20_000, speak)

@@ -2,14 +2,13 @@ package server_test
 
 import (
 	"fmt"
-	"net"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
@@ -17,10 +16,7 @@ import (
 // and never reads.
 func dialSmall(t *testing.T, s *servertest.Server, request string, then ...[]byte) {
 	t.Helper()
-	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
-	}}
-	c, err := d.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	c, err := rawclient.Dial(s.URL, 4096, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,20 +35,18 @@ func dialSmall(t *testing.T, s *servertest.Server, request string, then ...[]byt
 
 // The whole server ends without them, over real sockets.
 func TestClientsThatReadNothingDoNotHoldTheShutdown(t *testing.T) {
-	const upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-		"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 	s := servertest.Start(t, nil)
 	for range 16 {
 		s.Broadcast("a", strings.Repeat("x", 60_000))
 	}
 	dialSmall(t, s, "GET /events?topic=a&last=16&token=%s HTTP/1.1\r\nHost: x\r\n\r\n")
-	dialSmall(t, s, upgrade+"Sec-WebSocket-Protocol: notiflux.v1.json, notiflux.token.%s\r\n\r\n",
+	dialSmall(t, s, rawclient.Handshake+"Sec-WebSocket-Protocol: notiflux.v1.json, notiflux.token.%s\r\n\r\n",
 		frametest.Text(`{"type":"subscribe","topics":["a"],"last":16}`))
 	var unknown [][]byte
 	for range 990 {
 		unknown = append(unknown, frametest.Text("/subscribe "+strings.Repeat("x", 300)+" t"))
 	}
-	dialSmall(t, s, upgrade+"X-Token: %s\r\n\r\n", unknown...)
+	dialSmall(t, s, rawclient.Handshake+"X-Token: %s\r\n\r\n", unknown...)
 
 	// Until their sockets take no more, nothing that is written changes any more.
 	state := func() string {

@@ -4,10 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
@@ -59,12 +57,7 @@ func TestShutdownWithAnswersThatMayNotFlow(t *testing.T) {
 	s := servertest.Start(t, nil)
 	s.Broadcast("a", "x")
 	publisher, reader := "Bearer "+s.Token(auth.Broadcast, "a"), "Bearer "+s.Token(auth.Subscribe, "a")
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Minute))
+	conn := dialRaw(t, s.URL)
 	windows := []byte{0, 4, 0, 0, 0, 0} // SETTINGS_INITIAL_WINDOW_SIZE is 0.
 	out := appendFrame([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frameSettings, 0, 0, windows)
 	waiting := make(map[uint32]string)

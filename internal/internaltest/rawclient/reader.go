@@ -1,0 +1,155 @@
+package rawclient
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
+)
+
+// A Phase is what a connection of a [Reader] is doing.
+type Phase string
+
+// The phases of a connection, in their order.
+const (
+	Opening   Phase = "opening"
+	Asking    Phase = "asking"
+	Replaying Phase = "replaying"
+	Listening Phase = "listening"
+)
+
+// A Reader follows topics over one connection after the other. It belongs to one
+// goroutine.
+type Reader struct {
+	// Set by the test.
+	Topics    []notiflux.Topic // in the order of their names
+	Token     string
+	Random    *rand.Rand
+	Recording *delivery.Recording
+	Goal      map[notiflux.Topic]notiflux.Position // where it ends; nil: nowhere
+	Live      int                                  // a connection is cut at most so many bytes after what is replayed; 0: where its Conn says
+
+	// What it has, over all connections.
+	Positions       map[notiflux.Topic]notiflux.Position // of each topic that it was ever answered about
+	Phase           Phase
+	Recovered, Lost int
+
+	cursor string
+	conn   *Conn
+	replay int // messages of this connection to come before live ones
+}
+
+// A Dialect follows the topics of a reader over one connection until that ends, or the
+// goal is reached: then it returns nil.
+type Dialect func(r *Reader, c *Conn) error
+
+// Follow speaks a dialect over a new connection until that ends. It does not close the
+// connection.
+func (r *Reader) Follow(c *Conn, speak Dialect) error {
+	if r.Positions == nil {
+		r.Positions = make(map[notiflux.Topic]notiflux.Position)
+	}
+	r.conn, r.Phase, r.replay = c, Opening, 0
+	err := speak(r, c)
+	r.Recording.Add(delivery.Event{Kind: delivery.Cut})
+	return err
+}
+
+// ask notes a question about each topic, from where the reader stands.
+func (r *Reader) ask(topics []notiflux.Topic) map[notiflux.Topic]delivery.Ask {
+	asks := make(map[notiflux.Topic]delivery.Ask)
+	for _, topic := range topics {
+		asks[topic] = r.Recording.Ask(r.Positions[topic], 0)
+	}
+	return asks
+}
+
+// answered takes the answer to a question, a member for each topic of it.
+func (r *Reader) answered(m Object, asks map[notiflux.Topic]delivery.Ask) error {
+	var topics map[notiflux.Topic]Object
+	if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(asks) || m.Refused != nil {
+		return fmt.Errorf("asked for %d topics, answered %s %s, %v", len(asks), m.Topics, m.Refused, err)
+	}
+	for topic, ask := range asks {
+		a, ok := topics[topic]
+		position, err := notiflux.ParsePosition(a.Position)
+		if !ok || err != nil {
+			return fmt.Errorf("no answer for %q in %s, %v", topic, m.Topics, err)
+		}
+		r.subscribed(topic, ask, position, a.Recovered, a.Replay)
+		r.replay += a.Replay
+	}
+	r.settle()
+	return nil
+}
+
+func (r *Reader) subscribed(topic notiflux.Topic, ask delivery.Ask, position notiflux.Position, recovered bool, replay int) {
+	r.Recording.Add(delivery.Event{Kind: delivery.Subscribed, Topic: topic, Ask: ask, Position: position, Recovered: recovered, Replay: replay})
+	r.Positions[topic] = position
+	if !recovered {
+		r.Lost++
+	} else if ask.Since != (notiflux.Position{}) {
+		r.Recovered++
+	}
+}
+
+// message takes a message.
+func (r *Reader) message(m Object) error {
+	position, err := notiflux.ParsePosition(m.Position)
+	if err != nil {
+		return err
+	}
+	r.Recording.Add(delivery.Event{Kind: delivery.Message, Topic: m.Topic, Position: position, Data: m.Data})
+	r.Positions[m.Topic] = position
+	r.replay--
+	r.settle()
+	return nil
+}
+
+func (r *Reader) settle() {
+	switch {
+	case r.replay > 0:
+		r.Phase = Replaying
+	case r.Phase != Listening:
+		if r.Phase = Listening; r.Live > 0 {
+			r.conn.In = r.Random.IntN(r.Live)
+		}
+	}
+}
+
+// keep takes the cursor that came with the last object. It must say what the reader
+// was given so far, of every topic.
+func (r *Reader) keep(cursor string) error {
+	at, err := parseCursor(cursor, r.Topics)
+	if err != nil {
+		return fmt.Errorf("cursor %q: %w", cursor, err)
+	}
+	for topic, position := range r.Positions {
+		if at[topic] != position {
+			return fmt.Errorf("the cursor %q stands at %v in %q, and %v was given", cursor, at[topic], topic, position)
+		}
+	}
+	r.cursor = cursor
+	return nil
+}
+
+// reached reports whether the reader has what it wanted.
+func (r *Reader) reached() bool {
+	for _, topic := range r.Topics {
+		if r.Goal == nil || r.Positions[topic].Offset < r.Goal[topic].Offset {
+			return false
+		}
+	}
+	return true
+}
+
+// done is reached, and notes that the reader rests.
+func (r *Reader) done() bool {
+	if !r.reached() {
+		return false
+	}
+	r.Recording.Add(delivery.Event{Kind: delivery.Rest})
+	return true
+}
