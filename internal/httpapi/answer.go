@@ -35,14 +35,14 @@ func (a *API) write(w http.ResponseWriter, status int, body []byte) error {
 	return err
 }
 
-// InTime returns a handler that answers as h does, and gives the client of a short
-// answer over HTTP/2 no more time for it than that of a long one has. There a client
-// decides itself how much may flow; over HTTP/1 the kernel takes a short answer.
-func (a *API) InTime(h http.Handler) http.Handler {
+// answeringInTime returns a handler that answers as h does. It gives the client of a
+// short answer over HTTP/2 no more time for it than a long answer gets: there the
+// client itself decides how much may flow. Over HTTP/1 the kernel takes a short answer.
+func answeringInTime(draining <-chan struct{}, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
 		if r.ProtoMajor >= 2 {
-			left := reader{control: http.NewResponseController(w), draining: a.draining}
+			left := reader{control: http.NewResponseController(w), draining: draining}
 			left.start()
 			left.end()
 		}

@@ -1,22 +1,32 @@
-// Package httpapi is HTTP for publishers and operators, and for readers who ask and
-// get an answer: a history, a poll.
+// Package httpapi holds every HTTP route of the public listener, one file per route:
 //
-// The handlers are methods of [API] and return what went wrong instead of writing it:
-// internal/router writes the one form of error. A broadcast goes
+//	/broadcast     broadcast.go
+//	/ws            websocket.go
+//	/events        events.go
+//	/stream        ndjson.go
+//	/poll          poll.go
+//	/history       history.go
+//	/presence      presence.go
+//	/health, /livez, /readyz   health.go
+//	/openapi.json  openapi.go
+//
+// [API.Routes] lists them. Handlers return their error instead of writing it:
+// internal/router writes every error in one form. A broadcast goes
 //
 //	media type → size → shape → token → what the token allows → publisher
 //
-// and the first of them that finds a fault answers. So a publisher with both a
-// broken body and a bad token is told of the body. Requests to read go from
-// their query to their token in the same way, and then to the topics.
+// and the first step that finds a fault answers. So a publisher with both a broken
+// body and a bad token is told of the body. Requests that read pass from their query
+// to their token in the same way, and then to the topics. A client that stays, such as
+// a WebSocket or a stream, gets a slot, and its connection goes to an event loop
+// (clients.go); its session knows nothing of HTTP.
 //
-// Invariants: what was answered with 200 was ordered by the [Publisher] before.
-// An answer to a reader tells where to go on: nothing lies between what it was
-// given and that, or the answer says so.
+// Invariants: a broadcast answered with 200 was ordered by the [Publisher] before.
+// The answer to a reader says where to go on: no message lies between the messages in
+// the answer and that position, or the answer says so.
 //
-// The package keeps no connection and no message; event streams are not written
-// here, but begin with [API.ParseStream] and [API.Authorize]. Listeners and their
-// timeouts are the server's.
+// The package accepts no connection and keeps no message. Listeners and their timeouts
+// are the server's.
 package httpapi
 
 import (
@@ -24,6 +34,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -31,9 +42,11 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -52,12 +65,12 @@ type Publisher interface {
 	Publish(ctx context.Context, ps []notiflux.Publication)
 }
 
-// A Verifier judges tokens. Safe for concurrent use.
+// A Verifier verifies tokens. Safe for concurrent use.
 type Verifier interface {
-	// Verify returns what the token allows, or a [notiflux.Error].
+	// Verify returns what the token allows, or a [notiflux.Error]. It may block.
 	Verify(auth.Token) (*auth.Claims, error)
-	// Recall returns the same if that takes no check of a signature; known is false
-	// if it may take one.
+	// Recall returns the same, without blocking, if that takes no check of a signature.
+	// known is false if it may take one.
 	Recall(auth.Token) (claims *auth.Claims, known bool, err error)
 }
 
@@ -80,9 +93,15 @@ type Config struct {
 	MaxLagBytes uint64 // what an answer may keep in memory that its logs no longer hold; 0: 1 MiB
 	Unread      Budget // of answers that are not read; nil: no bound
 
-	Enter    func() error    // takes a place among the connections for a poll that waits, or says why there is none; nil: there always is
-	Leave    func()          // gives it back; nil if Enter is
 	Draining <-chan struct{} // closed when the server begins to shut down: polls wait no longer; nil: never
+	Clients  *listen.Slots   // one for each client: a WebSocket, a stream, a poll that waits; nil: there is always one
+
+	// For WebSockets and streams. Without loops, there must be none.
+	Limiter     *listen.Limiter   // that connections are detached from
+	Scavenger   *listen.Scavenger // told of each client
+	Loops       []Loop            // take turns. When they close a client, its slot and its connection must be released
+	WebSockets  transport.Config  // its Stats count streams, too
+	Compression bool              // agreed on with WebSocket clients that offer it
 }
 
 // An API is the handlers of the public routes. Make one with New. Safe for
@@ -100,11 +119,14 @@ type API struct {
 
 	origins       origin.List
 	noQueryTokens bool
-	enter         func() error
-	leave         func()
 	draining      <-chan struct{}
 	maxLag        uint64
 	unread        Budget
+
+	clients    clients
+	webSockets *webSockets
+	streams    *streams
+	publishing *listen.Slots // broadcasts under way, without a limit
 
 	uploads  sync.Pool // of *upload
 	decoders sync.Pool // of *decoder
@@ -129,8 +151,6 @@ func New(c Config) *API {
 
 		origins:       c.Origins,
 		noQueryTokens: c.NoQueryTokens,
-		enter:         c.Enter,
-		leave:         c.Leave,
 		draining:      c.Draining,
 		maxLag:        cmp.Or(c.MaxLagBytes, defaultLagBytes),
 		unread:        c.Unread,
@@ -155,28 +175,17 @@ func New(c Config) *API {
 	if a.unread == nil {
 		a.unread = noBudget{}
 	}
-	if a.enter == nil {
-		a.enter, a.leave = func() error { return nil }, func() {}
-	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
-	return a
-}
-
-// Health answers that the process lives.
-func (a *API) Health(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK)
-	return nil
-}
-
-// Ready answers whether the server takes work now.
-func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
-	if err := a.ready(); err != nil {
-		return err
+	if c.Clients == nil {
+		c.Clients = listen.NewSlots(math.MaxInt, "", a.log)
 	}
-	return a.Health(w, r)
+	a.publishing = listen.NewSlots(math.MaxInt, "", a.log)
+	a.clients.slots, a.clients.limiter, a.clients.scavenger, a.clients.loops = c.Clients, c.Limiter, c.Scavenger, c.Loops
+	a.clients.ready, a.clients.log = a.ready, a.log
+	a.webSockets, a.streams = newWebSockets(a, c), newStreams(a, c)
+	return a
 }
 
 // Stats counts broadcasts since New: each message of an array for itself, and each

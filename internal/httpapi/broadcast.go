@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 
@@ -24,12 +25,20 @@ var errNoBroadcastToken = notiflux.Errorf(notiflux.TokenMissing, "a token is nee
 // Broadcast publishes what the body asks for, and answers with the topic and position
 // of each message, or what was wrong with it.
 func (a *API) Broadcast(w http.ResponseWriter, r *http.Request) error {
+	if err := a.publishing.Acquire(); err != nil {
+		return err
+	}
+	defer a.publishing.Release()
 	err := a.broadcast(w, r)
 	if err != nil {
 		a.count(err)
 	}
 	return err
 }
+
+// FinishBroadcasts blocks until no broadcast is under way, or ctx ends. Only one
+// goroutine may call it at a time.
+func (a *API) FinishBroadcasts(ctx context.Context) { a.publishing.Wait(ctx) }
 
 func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	if err := checkMedia(r.Header); err != nil {
@@ -63,7 +72,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 		d.answer = b.appendAnswer(d.answer[:0])
 		// A short answer needs no deadline of its own, and this way costs less.
 		setJSON(w.Header())
-		if r.ProtoMajor >= 2 { // net/http does not tell the length of what InTime sends.
+		if r.ProtoMajor >= 2 { // net/http does not tell the length of what answeringInTime sends.
 			w.Header().Set("Content-Length", strconv.Itoa(len(d.answer)))
 		}
 		_, _ = w.Write(d.answer)
@@ -162,7 +171,7 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims, error) {
 	if token == "" {
 		var err error
-		if token, err = Bearer(h); err != nil {
+		if token, err = bearer(h); err != nil {
 			return nil, err
 		}
 	}

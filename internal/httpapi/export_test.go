@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"net/http"
+
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
@@ -27,4 +29,15 @@ func (d *DecoderForTest) Decode(text []byte, messageBytes int) ([]ElementForTest
 		all[i] = ElementForTest{p, b.names[i].token}
 	}
 	return all, nil
+}
+
+// A StreamRequest is what a client of a stream asks for.
+type StreamRequest = streamRequest
+
+// ParseStream returns what a request to /events or /stream asks for.
+func (a *API) ParseStream(r *http.Request) (StreamRequest, error) { return a.parseStream(r) }
+
+// Authorize returns the claims of the token of a request that reads topics.
+func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
+	return a.authorizeReader(r, topics...)
 }

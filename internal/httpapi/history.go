@@ -27,7 +27,7 @@ func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.Authorize(r, q.topic); err != nil {
+	if _, err := a.authorizeReader(r, q.topic); err != nil {
 		return err
 	}
 	return a.give(w, r, func(ctx context.Context) *answer.Answer {

@@ -31,7 +31,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	claims, err := a.Authorize(r, s.Topics...)
+	claims, err := a.authorizeReader(r, s.Topics...)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 
 // A pollRequest asks for messages of topics. Its Latest means nothing.
 type pollRequest struct {
-	StreamRequest
+	streamRequest
 	wait  time.Duration
 	until time.Time // when the wait is over in any case; zero: never
 	limit int
@@ -59,7 +59,7 @@ func (a *API) parsePoll(r *http.Request) (s pollRequest, err error) {
 	if err != nil {
 		return pollRequest{}, err
 	}
-	if s.StreamRequest, err = a.parseResumePoints(q, r.Header); err != nil {
+	if s.streamRequest, err = a.parseResumePoints(q, r.Header); err != nil {
 		return pollRequest{}, err
 	}
 	if s.limit, err = parseNumber(q, "limit", maxMessages, maxMessages); err != nil {
@@ -137,15 +137,13 @@ const untilEvery = 5 * time.Second
 // connections, and fails if there is none. Who is gone, or has only ended its own
 // side of the connection, is answered like one whose time is over.
 func (a *API) await(ctx context.Context, news waker, wait time.Duration, until time.Time) error {
-	select {
-	case <-a.draining: // Nobody takes a place any more.
+	if isClosed(a.draining) { // No poll takes a slot any more.
 		return nil
-	default:
 	}
-	if err := a.enter(); err != nil {
+	if err := a.clients.slots.Acquire(); err != nil {
 		return err
 	}
-	defer a.leave()
+	defer a.clients.slots.Release()
 	over := time.NewTimer(wait)
 	defer over.Stop()
 	ended := time.NewTimer(a.untilLook(wait, until))

@@ -3,10 +3,10 @@ package httpapi_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,6 +17,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/listen"
 )
 
 func TestPoll(t *testing.T) {
@@ -120,24 +121,10 @@ func (w *waiting) want(t *testing.T, after time.Duration, texts string) {
 func TestPollWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		drain := make(chan struct{})
-		var mu sync.Mutex
-		waits, most := 0, 3
+		slots := listen.NewSlots(3, "", slog.New(slog.DiscardHandler))
 		r := newReader(t, 5, httpapi.Config{
 			Draining: drain,
-			Enter: func() error {
-				mu.Lock()
-				defer mu.Unlock()
-				if waits == most {
-					return notiflux.Errorf(notiflux.OverCapacity, "full")
-				}
-				waits++
-				return nil
-			},
-			Leave: func() {
-				mu.Lock()
-				defer mu.Unlock()
-				waits--
-			},
+			Clients:  slots,
 		})
 		both := "topic=a&topic=b&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 0, "b": 0})
 		r.wait(t, t.Context(), both).want(t, 25*time.Second, "")
@@ -185,8 +172,8 @@ func TestPollWaits(t *testing.T) {
 			w.want(t, time.Second, "")
 		}
 		r.wait(t, t.Context(), after).want(t, 0, "")
-		if waits != 0 {
-			t.Errorf("%d polls have not given their place back", waits)
+		if waits := slots.Count(); waits != 0 {
+			t.Errorf("%d polls have not given their slot back", waits)
 		}
 		if stats := r.topics.Stats(); stats.Topics != 2 {
 			t.Errorf("after the polls there are %d topics in use, want those with messages", stats.Topics)

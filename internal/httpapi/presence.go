@@ -23,7 +23,7 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.Authorize(r, topic); err != nil {
+	if _, err := a.authorizeReader(r, topic); err != nil {
 		return err
 	}
 	return a.give(w, r, func(context.Context) *answer.Answer {

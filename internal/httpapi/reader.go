@@ -44,7 +44,7 @@ func (r *reader) extend() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	timeout := answerTimeout
-	if r.hurried = r.drains(); r.hurried {
+	if r.hurried = isClosed(r.draining); r.hurried {
 		timeout = drainTimeout
 	}
 	r.limitLocked(timeout)
@@ -60,20 +60,11 @@ func (r *reader) check() {
 	switch {
 	case r.lags != nil && r.lags():
 		r.limitLocked(0)
-	case !r.hurried && r.drains():
+	case !r.hurried && isClosed(r.draining):
 		r.hurried = true
 		r.limitLocked(drainTimeout)
 	}
 	r.look.Reset(lookEvery)
-}
-
-func (r *reader) drains() bool {
-	select {
-	case <-r.draining:
-		return true
-	default:
-		return false
-	}
 }
 
 // limitLocked has writes fail after a time. A fake in a test knows no deadlines; a

@@ -67,15 +67,7 @@ func newHandler(t testing.TB, c httpapi.Config, origins ...string) *service {
 	}
 	c.Origins = list
 	s.api = httpapi.New(c)
-	s.handler = router.New(list, c.Log,
-		router.Route{Method: "POST", Path: "/broadcast", Handle: s.api.Broadcast},
-		router.Route{Method: "GET", Path: "/health", Handle: s.api.Health},
-		router.Route{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
-		router.Route{Method: "GET", Path: "/ws", Handle: s.api.Health, NoHead: true},
-		router.Route{Method: "GET", Path: "/history", Handle: s.api.History},
-		router.Route{Method: "GET", Path: "/poll", Handle: s.api.Poll},
-		router.Route{Method: "GET", Path: "/presence", Handle: s.api.Presence},
-	)
+	s.handler = router.New(list, c.Log, s.api.Routes()...)
 	return s
 }
 

@@ -1,120 +1,76 @@
 package httpapi
 
 import (
-	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Bounds of what can be asked for: docs/protocol.md, section 6. Who asks for more
-// messages gets the most.
-const (
-	maxStreamTopics = 64
-	maxMessages     = 1000
-)
-
-// A StreamRequest is what a client of an event stream asks for.
-type StreamRequest struct {
-	Topics       []notiflux.Topic    // 1 to 64, each once, in the order asked for
-	ResumePoints []topic.ResumePoint // one for each of Topics; its Last is at most 1,000
-	Latest       bool                // mode=latest: who is behind skips to the newest message
+// streams is the routes whose responses do not end.
+type streams struct {
+	// Immutable after New.
+	*API
+	configs map[notiflux.Encoding]*transport.Config
 }
 
-// ParseStream returns what a request to /events or /stream asks for. It is an
-// [notiflux.Error] with Malformed or TopicInvalid when it cannot be understood.
-// Whether a place is still covered is not looked at, nor is the token.
-func (a *API) ParseStream(r *http.Request) (StreamRequest, error) {
-	q, err := a.query(r, "since", "last", "mode")
-	if err != nil {
-		return StreamRequest{}, err
+func newStreams(a *API, c Config) *streams {
+	s := &streams{API: a, configs: make(map[notiflux.Encoding]*transport.Config)}
+	for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.SSEChunk, notiflux.NDJSON, notiflux.NDJSONChunk} {
+		s.configs[e] = &transport.Config{Heartbeat: []byte(wire.Heartbeat(e)), Stats: c.WebSockets.Stats}
 	}
-	s, err := a.parseResumePoints(q, r.Header)
-	if err != nil {
-		return StreamRequest{}, err
-	}
-	switch mode := q["mode"]; {
-	case mode == nil || mode[0] == "all":
-	case mode[0] == "latest":
-		s.Latest = true
-	default:
-		return StreamRequest{}, notiflux.Errorf(notiflux.Malformed, "`mode` should be all or latest")
-	}
-	return s, nil
+	return s
 }
 
-// query returns the parameters of a request. Those of known names and the token
-// must not be there twice; others mean nothing.
-func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil { // It quotes the query, which may hold a token.
-		return nil, notiflux.Errorf(notiflux.Malformed, "the query is not well-formed: it should be name=value pairs with & between them, escaped by %%XX")
+// serve makes a stream of a request, on one of the loops. encoding is that of a
+// response without chunks, chunked of one with them.
+func (s *streams) serve(w http.ResponseWriter, r *http.Request, contentType string, encoding, chunked notiflux.Encoding) error {
+	request, err := s.parseStream(r)
+	if err != nil {
+		return err
 	}
-	if !a.noQueryTokens {
-		known = append(known, tokenParameter)
+	claims, err := s.authorizeReader(r, request.Topics...)
+	if err != nil {
+		return err
 	}
-	for _, name := range known {
-		if len(q[name]) > 1 {
-			return nil, notiflux.Errorf(notiflux.Malformed, "`%s` is there more than once", name)
+	if r.Method == http.MethodHead {
+		if err := s.ready(); err != nil {
+			return err
 		}
+		transport.SetStreamHeader(w.Header(), contentType)
+		return nil
 	}
-	return q, nil
-}
-
-// parseResumePoints returns the topics of a query, and from where on each is to be read.
-func (a *API) parseResumePoints(q url.Values, h http.Header) (s StreamRequest, err error) {
-	if s.Topics, err = parseTopics(q["topic"]); err != nil {
-		return StreamRequest{}, err
+	if err := s.clients.admit(); err != nil {
+		return err
 	}
-	last, err := parseNumber(q, "last", 0, maxMessages)
+	transport.SetStreamHeader(w.Header(), contentType)
+	taken, err := transport.TakeOver(w, r)
 	if err != nil {
-		return StreamRequest{}, err
+		s.clients.slots.Release()
+		s.log.Debug("stream broken off", "remote", r.RemoteAddr, "err", err)
+		return nil // The connection is gone, so there is nobody to answer.
 	}
-	resume, err := parseResume(q, h, len(s.Topics))
-	if err != nil {
-		return StreamRequest{}, err
+	if taken.Chunked {
+		encoding = chunked
 	}
-	s.ResumePoints = make([]topic.ResumePoint, len(s.Topics))
-	for i, name := range s.Topics {
-		s.ResumePoints[i] = topic.ResumePoint{Since: resume.of(name, a.topics), Last: last}
-	}
-	return s, nil
+	s.clients.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
+		stream := transport.NewStream(s.configs[encoding], c, taken.Head, now)
+		stream.Serve(group.NewStream(stream, encoding, request.session(claims.Until())))
+		return stream
+	})
+	taken.Wait()
+	return nil
 }
 
-func parseTopics(names []string) ([]notiflux.Topic, error) {
-	topics := make([]notiflux.Topic, 0, min(len(names), maxStreamTopics))
-	seen := make(map[notiflux.Topic]bool, cap(topics))
-	for _, name := range names {
-		topic, err := notiflux.ParseTopic(name)
-		switch {
-		case err != nil:
-			return nil, err
-		case seen[topic]:
-			continue
-		case len(topics) == maxStreamTopics:
-			return nil, notiflux.Errorf(notiflux.Malformed, "there are more than %d topics, the most of a request", maxStreamTopics)
-		}
-		seen[topic] = true
-		topics = append(topics, topic)
+// session returns the request as a session takes it.
+func (r streamRequest) session(until time.Time) session.Stream {
+	stream := session.Stream{Latest: r.Latest, Until: until}
+	for i, topic := range r.Topics {
+		stream.Topics = append(stream.Topics, session.StreamTopic{Name: topic, ResumePoint: r.ResumePoints[i]})
 	}
-	if len(topics) == 0 {
-		return nil, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
-	}
-	return topics, nil
-}
-
-// parseNumber returns a parameter that is a whole number, at most most: more is
-// taken for that. Without the parameter it is otherwise.
-func parseNumber(q url.Values, name string, otherwise, most int) (int, error) {
-	if !q.Has(name) {
-		return otherwise, nil
-	}
-	n, err := strconv.ParseUint(q.Get(name), 10, 64)
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, notiflux.Errorf(notiflux.Malformed, "`%s` should be a whole number of 0 or more", name)
-	}
-	return int(min(n, uint64(most))), nil // Out of range, n is the largest there is.
+	return stream
 }

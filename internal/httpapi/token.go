@@ -15,12 +15,12 @@ const (
 	tokenParameter = "token"
 )
 
-// Authorize returns the claims of the token that a GET request brings, if it
-// allows to subscribe to all topics. It is taken from the Authorization header, else
-// from the cookie notiflux_token, else from the parameter token, unless that is
-// switched off. It fails with a [notiflux.Error] fit for strangers, and takes a
-// check of a signature at worst, so it is not for an event loop.
-func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
+// authorizeReader returns the claims of the token of a GET request, if it allows the
+// client to subscribe to all topics. The token comes from the Authorization header,
+// else from the cookie notiflux_token, else from the parameter token, unless query
+// tokens are switched off. Errors are [notiflux.Error]s that strangers may see. It may
+// block for the check of a signature, so event loops must not call it.
+func (a *API) authorizeReader(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
 	token, err := a.token(r)
 	if err != nil {
 		return nil, router.WithDetail(err, "topic", joined(topics))
@@ -42,7 +42,7 @@ func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims
 
 // token returns the token of a GET request, never an empty one.
 func (a *API) token(r *http.Request) (auth.Token, error) {
-	token, inHeader := Bearer(r.Header)
+	token, inHeader := bearer(r.Header)
 	foreign := errors.Is(inHeader, errForeignScheme) || errors.Is(inHeader, errBearerAlone)
 	if inHeader != nil && !foreign || token != "" {
 		return token, inHeader
@@ -74,12 +74,12 @@ var errForeignScheme = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization
 // the scheme also while they have no token.
 var errBearerAlone = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has no token, and there is none elsewhere: it should be: Bearer <token>")
 
-// Bearer returns the token of the Authorization header (RFC 6750 section 2.1), empty
+// bearer returns the token of the Authorization header (RFC 6750 section 2.1), empty
 // when there is no such header, or an empty one. Anything else in it, or a second one,
 // is TokenInvalid: it is never taken for a request without a token. Only a token from
 // elsewhere, which the caller looks for, makes up for a header of another scheme, or
 // for Bearer without a token.
-func Bearer(h http.Header) (auth.Token, error) {
+func bearer(h http.Header) (auth.Token, error) {
 	values := h["Authorization"]
 	switch len(values) {
 	case 0:

@@ -162,7 +162,7 @@ var errBodies = notiflux.Errorf(notiflux.OverCapacity, "bodies of other requests
 // publisherOf returns the claims of the token in the header of a request, nil if there
 // is none that holds and allows to broadcast.
 func (a *API) publisherOf(r *http.Request) *auth.Claims {
-	token, err := Bearer(r.Header)
+	token, err := bearer(r.Header)
 	if err != nil || token == "" {
 		return nil
 	}

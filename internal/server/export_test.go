@@ -10,7 +10,7 @@ import (
 )
 
 // Routes returns the routes of the public listener.
-func Routes(s *Server) []router.Route { return s.routes() }
+func Routes(s *Server) []router.Route { return s.api.Routes() }
 
 // Drained returns the handler of a server that never ran, as it is while it shuts
 // down.
@@ -18,7 +18,7 @@ func Drained(s *Server) http.Handler {
 	s.public.Close()
 	close(s.draining)
 	s.broker.Close()
-	return router.New(s.origins, s.log, s.routes()...)
+	return router.New(s.origins, s.log, s.api.Routes()...)
 }
 
 // Tell tells a server of a presence event, as its registry does, and returns the

@@ -1,6 +1,10 @@
-// Package server puts the parts together: it is wiring only. The routes are on
-// one screen ([Server.routes]), so are the start ([Open]) and the numbered steps
-// of the shutdown ([Server.shutdown]).
+// Package server puts the parts together, starts them and shuts them down: it is
+// wiring only. Start reading at [Open], which makes the parts, and at [Server.Run].
+// The steps of a shutdown are numbered in [Server.shutdown].
+//
+// A message does not pass through this package. The routes that publishers and
+// clients come by are in internal/httpapi, those of operators in internal/admin, and
+// connections are accepted and counted in internal/listen.
 package server
 
 import (
@@ -10,17 +14,14 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/docs"
 	"github.com/ikornaselur/notiflux/internal/admin"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
@@ -31,18 +32,10 @@ import (
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
-	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/wire"
 	"github.com/ikornaselur/notiflux/internal/worker"
-)
-
-// The subprotocols of WebSockets.
-const (
-	protocolJSON = "notiflux.v1.json"
-	protocolText = "notiflux.v1.text"
 )
 
 // Limits of HTTP connections: docs/protocol.md, section 6.
@@ -74,34 +67,23 @@ type Server struct {
 	admin   *listen.Limiter     // nil: off
 	tls     *listen.Certificate // nil: off
 
-	topics     *topic.Topics
-	broker     broker.Broker
-	keyBytes   func() int64 // of the broker's idempotency keys
-	presence   *presence.Registry
-	verifier   *auth.Verifier
-	verifying  *worker.Pool // checks signatures
-	requests   *auth.Pooled // verifies tokens of requests on verifying
-	waiting    *worker.Pool // waits for the broker for the loops
-	api        *httpapi.API
-	upgrader   *transport.Upgrader
-	unread     *transport.Unread // of answers that clients have not read
-	sockets    transport.Config
-	deflating  transport.Config // of clients that compression was agreed on with
-	streams    map[notiflux.Encoding]*transport.Config
-	sessions   session.Stats
-	clients    *listen.Slots
-	publishers *listen.Slots // requests to broadcast that are under way
-	scavenger  *listen.Scavenger
-	shards     []shard
+	topics    *topic.Topics
+	broker    broker.Broker
+	keyBytes  func() int64 // of the broker's idempotency keys
+	presence  *presence.Registry
+	verifier  *auth.Verifier
+	verifying *worker.Pool // checks signatures
+	requests  *auth.Pooled // verifies tokens of requests on verifying
+	waiting   *worker.Pool // waits for the broker for the loops
+	api       *httpapi.API
+	unread    *transport.Unread // of answers that clients have not read
+	sockets   transport.Config
+	sessions  session.Stats
+	clients   *listen.Slots
+	scavenger *listen.Scavenger
+	loops     []httpapi.Loop
 
-	next     atomic.Uint32 // shard of the next client
 	draining chan struct{} // closed when the shutdown begins
-}
-
-// A shard is a loop and its sessions.
-type shard struct {
-	loop  *loop.Loop
-	group *session.Group
 }
 
 // Open makes a server of c in an environment, and listens. Errors name the setting
@@ -117,11 +99,10 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 	}
 	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, draining: make(chan struct{})}
 	s.clients = listen.NewSlots(c.Connections().Clients, config.Name("max-connections"), logger)
-	s.publishers = listen.NewSlots(math.MaxInt, "", logger)
-	s.build(p.keys)
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
+	s.build(p.keys)
 	return s, nil
 }
 
@@ -144,6 +125,16 @@ func (s *Server) build(keys *auth.Keys) {
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
 	s.scavenger = listen.NewScavenger(s.verifying.Len)
 	s.unread = transport.NewUnread(int64(c.MaxUnreadBytes))
+	s.sockets = transport.Config{
+		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
+		Budget:          transport.NewBudget(0),
+		Unread:          s.unread.Unauthenticated,
+		Stats:           new(transport.Stats),
+		Log:             s.log,
+	}
+	for range s.env.Loops {
+		s.loops = append(s.loops, s.newLoop())
+	}
 	s.api = httpapi.New(httpapi.Config{
 		Publisher:       s.broker,
 		Verifier:        s.requests,
@@ -156,38 +147,30 @@ func (s *Server) build(keys *auth.Keys) {
 		Now:             s.env.Now,
 		Origins:         s.origins,
 		NoQueryTokens:   !c.QueryTokens,
-		Unread:          s.unread.Answers,
-		Enter:           s.clients.Acquire,
 		MaxLagBytes:     uint64(c.MaxLagBytes),
-		Leave:           s.clients.Release,
+		Unread:          s.unread.Answers,
 		Draining:        s.draining,
+		Clients:         s.clients,
+		Limiter:         s.public,
+		Scavenger:       s.scavenger,
+		Loops:           s.loops,
+		WebSockets:      s.sockets,
+		Compression:     c.Compression,
 	})
-	s.upgrader = &transport.Upgrader{Protocols: []string{protocolJSON, protocolText}, Compression: c.Compression, Over: s.admit}
-	s.sockets = transport.Config{
-		MaxMessageBytes: int(c.MaxMessageBytes) + commandSlack,
-		Budget:          transport.NewBudget(0),
-		Unread:          s.unread.Unauthenticated,
-		Stats:           new(transport.Stats),
-		Log:             s.log,
-	}
-	s.deflating = s.sockets
-	s.deflating.Inflaters = new(transport.Inflaters)
-	s.streams = make(map[notiflux.Encoding]*transport.Config)
-	for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.SSEChunk, notiflux.NDJSON, notiflux.NDJSONChunk} {
-		s.streams[e] = &transport.Config{Heartbeat: []byte(wire.Heartbeat(e)), Stats: s.sockets.Stats}
-	}
-	for range s.env.Loops {
-		s.shards = append(s.shards, s.newShard())
-	}
 }
 
-func (s *Server) newShard() shard {
+// newLoop makes an event loop, and the sessions on it. A connection that it closes
+// gives back what httpapi took for it.
+func (s *Server) newLoop() httpapi.Loop {
 	var group *session.Group
 	l := loop.New(loop.Config{
 		Portable: s.config.Loops == "portable",
 		Collect:  func() bool { return group.Collect() },
-		Closed:   s.ended,
-		Log:      s.log,
+		Closed: func() {
+			s.clients.Release()
+			s.public.Release()
+		},
+		Log: s.log,
 	})
 	group = session.NewGroup(session.Config{
 		Topics:                s.topics,
@@ -208,7 +191,7 @@ func (s *Server) newShard() shard {
 		Now:                   s.env.Now,
 		Random:                s.env.random(),
 	}, l)
-	return shard{l, group}
+	return httpapi.Loop{Loop: l, Group: group}
 }
 
 // listen opens the listeners.
@@ -271,38 +254,13 @@ func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 	return opened.(listen.Listener), chosen, nil
 }
 
-// routes are all routes of the public listener. On a connection past the limit only
-// those that tell of the server's health answer.
-func (s *Server) routes() []router.Route {
-	return []router.Route{
-		{Method: "POST", Path: "/broadcast", Handle: unlessSpare(s.broadcast)},
-		{Method: "GET", Path: "/events", Handle: unlessSpare(s.events)},
-		{Method: "GET", Path: "/stream", Handle: unlessSpare(s.lines)},
-		{Method: "GET", Path: "/poll", Handle: unlessSpare(s.api.Poll)},
-		{Method: "GET", Path: "/history", Handle: unlessSpare(s.api.History)},
-		{Method: "GET", Path: "/presence", Handle: unlessSpare(s.api.Presence)},
-		{Method: "GET", Path: "/ws", Handle: unlessSpare(s.websocket), NoHead: true},
-		{Method: "GET", Path: "/health", Handle: s.api.Health},
-		{Method: "GET", Path: "/livez", Handle: s.api.Health},
-		{Method: "GET", Path: "/readyz", Handle: s.api.Ready},
-		{Method: "GET", Path: "/openapi.json", Handle: unlessSpare(s.api.Document(docs.OpenAPI()))},
-	}
-}
-
 // ready returns why the server cannot take work now; nil: it can.
 func (s *Server) ready() error {
-	if s.isDraining() {
-		return notiflux.Errorf(notiflux.Draining, "this server is shutting down: another one will answer")
-	}
-	return nil
-}
-
-func (s *Server) isDraining() bool {
 	select {
 	case <-s.draining:
-		return true
+		return notiflux.Errorf(notiflux.Draining, "this server is shutting down: another one will answer")
 	default:
-		return false
+		return nil
 	}
 }
 
@@ -336,8 +294,8 @@ func (s *Server) Run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var running sync.WaitGroup
-	for _, shard := range s.shards {
-		running.Go(func() { shard.loop.Run(parts) })
+	for _, l := range s.loops {
+		running.Go(func() { l.Loop.Run(parts) })
 	}
 	running.Go(func() { s.topics.Run(parts) })
 	running.Go(func() { s.presence.Run(parts) })
@@ -381,7 +339,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) publicServer() *http.Server {
 	h := &http.Server{
-		Handler:           s.closing(s.api.InTime(router.New(s.origins, s.log, s.routes()...))),
+		Handler:           s.api.Handler(),
 		ReadHeaderTimeout: handshakeTimeout,
 		WriteTimeout:      requestTimeout,
 		IdleTimeout:       s.config.IdleTimeout,
@@ -418,8 +376,8 @@ func (s *Server) adminRoutes() http.Handler {
 		Closes: s.sockets.Stats.Closes,
 		Tokens: s.verifier.Stats,
 		Panics: func() (n uint64) {
-			for _, shard := range s.shards {
-				n += shard.loop.Panics()
+			for _, l := range s.loops {
+				n += l.Loop.Panics()
 			}
 			return n
 		},
@@ -445,14 +403,14 @@ func (s *Server) shutdown(public *http.Server) error {
 	closed := make(chan error, 1)
 	go func() { closed <- public.Shutdown(ctx) }()
 	publishing, done := context.WithTimeout(ctx, s.config.ShutdownTimeout/2)
-	s.publishers.Wait(publishing)
+	s.api.FinishBroadcasts(publishing)
 	done()
 	// 3. Order nothing more.
 	err := s.broker.Close()
 	// 4. Deliver what is accepted, and tell clients to reconnect elsewhere.
-	for _, shard := range s.shards {
-		shard.loop.Post(func() {
-			shard.group.Drain(drainSpread)
+	for _, l := range s.loops {
+		l.Loop.Post(func() {
+			l.Group.Drain(drainSpread)
 		})
 	}
 	// 5. Wait until they have gone.

@@ -1,0 +1,120 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// Limits of a request: docs/protocol.md, section 6. A client that asks for more messages
+// gets maxMessages.
+const (
+	maxStreamTopics = 64
+	maxMessages     = 1000
+)
+
+// A streamRequest is what a client of a stream asks for.
+type streamRequest struct {
+	Topics       []notiflux.Topic    // 1 to 64, each once, in the order asked for
+	ResumePoints []topic.ResumePoint // one for each of Topics; its Last is at most 1,000
+	Latest       bool                // mode=latest: a client that is behind skips to the newest message
+}
+
+// parseStream returns what a request to /events or /stream asks for. Its errors are
+// [notiflux.Error]s with Malformed or TopicInvalid. It does not check whether a resume
+// point is still covered, nor the token.
+func (a *API) parseStream(r *http.Request) (streamRequest, error) {
+	q, err := a.query(r, "since", "last", "mode")
+	if err != nil {
+		return streamRequest{}, err
+	}
+	s, err := a.parseResumePoints(q, r.Header)
+	if err != nil {
+		return streamRequest{}, err
+	}
+	switch mode := q["mode"]; {
+	case mode == nil || mode[0] == "all":
+	case mode[0] == "latest":
+		s.Latest = true
+	default:
+		return streamRequest{}, notiflux.Errorf(notiflux.Malformed, "`mode` should be all or latest")
+	}
+	return s, nil
+}
+
+// query returns the parameters of a request. Those of known names and the token
+// must not be there twice; others mean nothing.
+func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // It quotes the query, which may hold a token.
+		return nil, notiflux.Errorf(notiflux.Malformed, "the query is not well-formed: it should be name=value pairs with & between them, escaped by %%XX")
+	}
+	if !a.noQueryTokens {
+		known = append(known, tokenParameter)
+	}
+	for _, name := range known {
+		if len(q[name]) > 1 {
+			return nil, notiflux.Errorf(notiflux.Malformed, "`%s` is there more than once", name)
+		}
+	}
+	return q, nil
+}
+
+// parseResumePoints returns the topics of a query, and from where on each is to be read.
+func (a *API) parseResumePoints(q url.Values, h http.Header) (s streamRequest, err error) {
+	if s.Topics, err = parseTopics(q["topic"]); err != nil {
+		return streamRequest{}, err
+	}
+	last, err := parseNumber(q, "last", 0, maxMessages)
+	if err != nil {
+		return streamRequest{}, err
+	}
+	resume, err := parseResume(q, h, len(s.Topics))
+	if err != nil {
+		return streamRequest{}, err
+	}
+	s.ResumePoints = make([]topic.ResumePoint, len(s.Topics))
+	for i, name := range s.Topics {
+		s.ResumePoints[i] = topic.ResumePoint{Since: resume.of(name, a.topics), Last: last}
+	}
+	return s, nil
+}
+
+func parseTopics(names []string) ([]notiflux.Topic, error) {
+	topics := make([]notiflux.Topic, 0, min(len(names), maxStreamTopics))
+	seen := make(map[notiflux.Topic]bool, cap(topics))
+	for _, name := range names {
+		topic, err := notiflux.ParseTopic(name)
+		switch {
+		case err != nil:
+			return nil, err
+		case seen[topic]:
+			continue
+		case len(topics) == maxStreamTopics:
+			return nil, notiflux.Errorf(notiflux.Malformed, "there are more than %d topics, the most of a request", maxStreamTopics)
+		}
+		seen[topic] = true
+		topics = append(topics, topic)
+	}
+	if len(topics) == 0 {
+		return nil, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+	}
+	return topics, nil
+}
+
+// parseNumber returns a parameter that is a whole number, at most most: more is
+// taken for that. Without the parameter it is otherwise.
+func parseNumber(q url.Values, name string, otherwise, most int) (int, error) {
+	if !q.Has(name) {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseUint(q.Get(name), 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, notiflux.Errorf(notiflux.Malformed, "`%s` should be a whole number of 0 or more", name)
+	}
+	return int(min(n, uint64(most))), nil // Out of range, n is the largest there is.
+}

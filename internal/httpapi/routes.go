@@ -1,0 +1,65 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/listen"
+	"github.com/ikornaselur/notiflux/internal/router"
+)
+
+// Routes returns all routes of the public listener. On a spare connection only those
+// that tell of the server's health answer.
+func (a *API) Routes() []router.Route {
+	return []router.Route{
+		{Method: "POST", Path: "/broadcast", Handle: unlessSpare(a.Broadcast)},
+		{Method: "GET", Path: "/events", Handle: unlessSpare(a.streams.events)},
+		{Method: "GET", Path: "/stream", Handle: unlessSpare(a.streams.ndjson)},
+		{Method: "GET", Path: "/poll", Handle: unlessSpare(a.Poll)},
+		{Method: "GET", Path: "/history", Handle: unlessSpare(a.History)},
+		{Method: "GET", Path: "/presence", Handle: unlessSpare(a.Presence)},
+		{Method: "GET", Path: "/ws", Handle: unlessSpare(a.webSockets.connect), NoHead: true},
+		{Method: "GET", Path: "/health", Handle: a.Health},
+		{Method: "GET", Path: "/livez", Handle: a.Health},
+		{Method: "GET", Path: "/readyz", Handle: a.Ready},
+		{Method: "GET", Path: "/openapi.json", Handle: unlessSpare(a.openAPI())},
+	}
+}
+
+// Handler returns the handler of the public listener: the routes behind their router.
+func (a *API) Handler() http.Handler {
+	return closing(a.draining, answeringInTime(a.draining, router.New(a.origins, a.log, a.Routes()...)))
+}
+
+// closing has every answer say that the connection ends, once draining is closed or if
+// the connection is spare. An HTTP/2 client takes that as the end of its connection,
+// too.
+func closing(draining <-chan struct{}, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isClosed(draining) || listen.IsSpare(r) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+var errFull = notiflux.Errorf(notiflux.OverCapacity, "connection limit reached: try again later")
+
+// unlessSpare has handle answer requests on connections within the limit only.
+func unlessSpare(handle router.Handler) router.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if listen.IsSpare(r) {
+			return errFull
+		}
+		return handle(w, r)
+	}
+}

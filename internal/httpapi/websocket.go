@@ -1,0 +1,82 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/transport"
+)
+
+// The subprotocols of WebSockets.
+const (
+	protocolJSON = "notiflux.v1.json"
+	protocolText = "notiflux.v1.text"
+)
+
+// webSockets is the route /ws.
+type webSockets struct {
+	// Immutable after New.
+	*API
+	upgrader  *transport.Upgrader
+	plain     *transport.Config
+	deflating *transport.Config // of clients that compression was agreed on with
+}
+
+func newWebSockets(a *API, c Config) *webSockets {
+	deflating := c.WebSockets
+	deflating.Inflaters = new(transport.Inflaters)
+	return &webSockets{
+		API:       a,
+		upgrader:  &transport.Upgrader{Protocols: []string{protocolJSON, protocolText}, Compression: c.Compression, Over: a.clients.admit},
+		plain:     &c.WebSockets,
+		deflating: &deflating,
+	}
+}
+
+// connect makes a WebSocket of a request, on one of the loops.
+func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
+	h, err := s.upgrader.Upgrade(w, r)
+	if _, refused := errors.AsType[*notiflux.Error](err); refused {
+		return err
+	}
+	if err != nil {
+		s.clients.slots.Release()
+		s.log.Debug("handshake broken off", "remote", r.RemoteAddr, "err", err)
+		return nil // The connection is gone, so there is nobody to answer.
+	}
+	var credential session.Credential
+	if h.Protocol == protocolJSON {
+		credential = s.credential(auth.Token(h.Token), r.Header)
+	}
+	config, encoding := s.plain, notiflux.Text
+	if h.Deflate {
+		config, encoding = s.deflating, notiflux.TextDeflated
+	}
+	s.clients.serve(h.Conn, h.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
+		socket := transport.NewWebSocket(config, c, now)
+		if h.Protocol == protocolJSON {
+			socket.Serve(group.NewJSON(socket, h.Deflate, credential, now))
+		} else {
+			socket.Serve(group.New(socket, encoding))
+		}
+		return socket
+	})
+	return nil
+}
+
+// credential verifies the token that a client connects with: that of its subprotocol,
+// else of the header. It may take a check of a signature, and blocks for that.
+func (s *webSockets) credential(token auth.Token, h http.Header) (c session.Credential) {
+	if token == "" {
+		if token, c.Err = bearer(h); c.Err != nil || token == "" {
+			return c
+		}
+	}
+	c.Claims, c.Err = s.verifier.Verify(token)
+	return c
+}
