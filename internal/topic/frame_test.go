@@ -13,7 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// encode writes frames of some length.
+// encode is an encoder for tests. Its frames differ by message and encoding.
 func encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 	return fmt.Appendf(nil, "%d in encoding %d, %s", m.Position.Offset, e, m.Body.Data)
 }
@@ -52,8 +52,7 @@ func TestAFrameThatIsThereAllocatesNothing(t *testing.T) {
 	}
 }
 
-// What the log drops has no frames, and a reader that is still there gets one that
-// nobody keeps.
+// A dropped message keeps no frames. A slow reader gets a frame of its own.
 func TestADroppedMessageKeepsNoFrames(t *testing.T) {
 	logs := topic.NewLogs(topic.Limits{}, nil)
 	log := logs.New(0)
@@ -75,12 +74,12 @@ func TestADroppedMessageKeepsNoFrames(t *testing.T) {
 	}
 }
 
-// Readers keep frames while the logs drop their messages: each reader gets what it
-// asks for, and in the end just the frames that are there are counted.
+// Readers keep frames while the log drops messages. Each reader gets the right frame, and
+// in the end exactly the kept frames are counted.
 func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 	const readers = 4
 	rapid.Check(t, func(t *rapid.T) {
-		var least atomic.Int64 // that was ever counted
+		var least atomic.Int64 // FrameBytes at its lowest
 		var logs *topic.Logs
 		logs = topic.NewLogs(topic.Limits{Count: rapid.IntRange(1, 20).Draw(t, "count")}, func() {
 			for now, seen := logs.FrameBytes(), least.Load(); now < seen && !least.CompareAndSwap(seen, now); seen = least.Load() {
@@ -115,9 +114,9 @@ func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 		}
 		wg.Wait()
 		if wrong.Load() > 0 || least.Load() < 0 {
-			t.Fatalf("%d wrong frames; %d bytes were counted once", wrong.Load(), least.Load())
+			t.Fatalf("%d wrong frames; FrameBytes was once %d", wrong.Load(), least.Load())
 		}
-		// What the last messages have is not known; what they have with all frames is.
+		// Which frames the last messages have is unknown, so give them all.
 		var want int64
 		for cursor := log.First(); !cursor.AtTail(); {
 			entry, next, _ := cursor.Next()

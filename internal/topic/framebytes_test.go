@@ -12,7 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// readAll has a reader of each dialect read from c to the tail, as the loops do.
+// readAll reads from c to the tail in every encoding, as the loops do. It returns the tail.
 func readAll(e *wire.Encoder, c topic.Cursor) topic.Cursor {
 	for {
 		entry, next, ok := c.Next()
@@ -26,7 +26,7 @@ func readAll(e *wire.Encoder, c topic.Cursor) topic.Cursor {
 	}
 }
 
-// What all clients are given is kept in encoded form, and counts.
+// Config.TotalBytes also bounds the frames that readers of all encodings keep.
 func TestTotalBytesHoldsForFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 1 << 20
@@ -42,7 +42,7 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 				t.Fatalf("%s the logs hold %d bytes, and %d in frames; want at most %d", when, s.Bytes, s.FrameBytes, most)
 			}
 		}
-		control := bytes.Repeat([]byte{1}, 1000) // In JSON each of them takes six bytes.
+		control := bytes.Repeat([]byte{1}, 1000) // Each byte becomes six in JSON.
 		_, live, err := topics.Join("live", new(listener), topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
@@ -60,7 +60,7 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 		if s := topics.Stats(); s.FrameBytes == 0 || s.Bytes == 0 {
 			t.Errorf("%+v, want messages and frames", s)
 		}
-		// All at once: what is replayed is encoded then.
+		// A replay encodes many messages at once.
 		for i := range 10 {
 			_, old, err := topics.Join(notiflux.Topic(fmt.Sprint("quiet", i)), new(listener), topic.ResumePoint{Last: 1000})
 			if err != nil {
@@ -73,7 +73,7 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 	})
 }
 
-// Presence is told by logs that count as well.
+// Config.TotalBytes also bounds the logs of notices.
 func TestTotalBytesHoldsForNotices(t *testing.T) {
 	const most = 100 << 10
 	topics := topic.New(topic.Config{Epoch: "E", TotalBytes: most})
@@ -95,7 +95,7 @@ func TestTotalBytesHoldsForNotices(t *testing.T) {
 	}
 }
 
-// Frames go with their topic, whatever lets go of it.
+// A topic that is dropped with its messages frees their frames.
 func TestATopicThatGoesTakesItsFrames(t *testing.T) {
 	topics, c := topic.New(topic.Config{Epoch: "E", MaxTopics: 1}), new(counter)
 	var e wire.Encoder
@@ -116,7 +116,7 @@ func TestATopicThatGoesTakesItsFrames(t *testing.T) {
 	}
 	appendTo(t, topics, c, "b", 10) // There is room for one topic.
 	topics.Sweep()
-	readAll(&e, reader) // It is behind, and gets all.
+	readAll(&e, reader) // A slow reader still gets all messages.
 	if s := topics.Stats(); s.FrameBytes != 0 || s.Bytes != 10+topic.Overhead || s.Evicted != messages {
 		t.Errorf("%+v, want one message, no frames, and %d messages evicted", s, messages)
 	}

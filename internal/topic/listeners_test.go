@@ -11,8 +11,8 @@ type numbered int
 
 func (numbered) Wake() {}
 
-// Whatever comes and goes, each is there once, and what a publisher walks stays as
-// it was.
+// Whatever is added and removed, each listener is in the list once, and a slice that a
+// publisher walks does not change.
 func TestListenersAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s listeners

@@ -17,7 +17,7 @@ func message(offset uint64, size int, at time.Time) notiflux.Message {
 	return notiflux.Message{Topic: "t", Position: notiflux.Position{Epoch: "E", Offset: offset}, Time: at, Body: notiflux.Body{Data: make([]byte, size)}}
 }
 
-// model is the plain form of a log: a slice of what it holds, and of all it ever held.
+// model is a simple log: a slice of all messages ever appended, and what of it is held.
 type model struct {
 	limits  topic.Limits
 	all     []notiflux.Message
@@ -47,7 +47,7 @@ func (m *model) head() uint64 {
 	return m.all[len(m.all)-1].Position.Offset
 }
 
-// reader is a cursor and the index in model.all that it should read next.
+// reader is a cursor and the index in model.all of the message that it should read next.
 type reader struct {
 	cursor topic.Cursor
 	next   int
@@ -150,7 +150,7 @@ func TestLogAgainstModel(t *testing.T) {
 	})
 }
 
-// check compares what a reader knows of its place without reading.
+// check compares what the log tells about the cursor of r with the model.
 func (r *reader) check(t *rapid.T, log *topic.Log, m *model) {
 	if got, want := log.Count(r.cursor), len(m.all)-r.next; got != want {
 		t.Fatalf("Count = %d, want %d", got, want)
@@ -198,7 +198,7 @@ func (r *reader) read(t *rapid.T, m *model) {
 	r.cursor, r.next = next, r.next+1
 }
 
-// A log that drops its last message does not hold it either.
+// A log that dropped its last message does not keep it in memory.
 func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
 	log := topic.NewLogs(topic.Limits{Age: time.Second}, nil).New(0)
 	cursor := log.Tail()
@@ -211,7 +211,7 @@ func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
 	cursor, newest = log.Newest(cursor), nil
 	log.Expire(now.Add(time.Second))
 	if e, _, ok := log.Newest(cursor).Next(); !ok || e.Message().Position.Offset != 40 {
-		t.Error("a reader of an empty log does not find the newest message that it was not given")
+		t.Error("a reader of an empty log does not find the newest message that it has not read")
 	}
 	cursor = topic.Cursor{}
 	runtime.GC()
@@ -234,13 +234,13 @@ func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
 		t.Error("an entry that was read and dropped is still held")
 	}
 	if e, _, ok := cursor.Next(); !ok || e.Message().Position.Offset != 2 {
-		t.Error("the cursor does not go on behind the entry that was freed")
+		t.Error("the cursor does not continue after the freed entry")
 	}
 	runtime.KeepAlive(log)
 }
 
-// The newest message to be read is found without a walk, also when the log has dropped
-// everything. A walk for each of so many calls would never end.
+// Newest finds the newest message without a walk, also when the log has dropped all
+// messages. With a walk in each of the calls, this test would not end.
 func TestNewestDoesNotWalk(t *testing.T) {
 	const messages, calls = 300_000, 1_000_000
 	now := time.Now()
@@ -269,7 +269,7 @@ func TestNewestDoesNotWalk(t *testing.T) {
 	}
 }
 
-// Newest may be called while the log changes, from its first message on.
+// Newest may be called without a lock while the log changes.
 func TestNewestWhileTheLogChanges(t *testing.T) {
 	for range 200 {
 		log := topic.NewLogs(topic.Limits{}, nil).New(0)

@@ -11,8 +11,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// long returns topics, one of which holds n messages, every other one of them
-// excluding connection 1, and a listener's place in it before all of them.
+// long returns Topics with a topic of n messages, the topic, and where a listener resumed
+// before the first message. Every second message excludes connection 1.
 func long(t testing.TB, n int) (*topic.Topics, *topic.Topic, topic.Resumed) {
 	topics, c := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Count: n}}), new(counter)
 	joined, resumed, err := topics.Join("t", new(listener), topic.ResumePoint{})
@@ -27,8 +27,8 @@ func long(t testing.TB, n int) (*topic.Topics, *topic.Topic, topic.Resumed) {
 	return topics, joined, resumed
 }
 
-// To find a place in a long history, and to count from there, takes a few steps. Were
-// each of them a walk over the history, this test would take a quarter of an hour.
+// Resuming in a long history, and counting from there, takes a few steps. If each of them
+// walked the history, this test would take a quarter of an hour.
 func TestALongHistoryIsNotWalked(t *testing.T) {
 	const n, times = 200_000, 200_000
 	topics, joined, first := long(t, n)
@@ -50,8 +50,8 @@ func TestALongHistoryIsNotWalked(t *testing.T) {
 	}
 }
 
-// A sweep that drops much does it in slices: others get in between. This test sees
-// them do so, unless chance keeps it from the processor the whole time.
+// A long sweep drops in slices and lets others in between. This test observes a state in
+// the middle of a sweep. It tries again if the scheduler did not let it in.
 func TestASweepLetsOthersIn(t *testing.T) {
 	const n, tries = 20_000, 50
 	var now time.Time

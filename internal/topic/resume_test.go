@@ -98,7 +98,7 @@ func TestHistory(t *testing.T) {
 	}
 	y := topics.History("never", notiflux.Position{}, 9)
 	if y.Position != at(0) || !y.Recovered || y.Count != 0 {
-		t.Errorf("of a topic that nobody used: %+v", y)
+		t.Errorf("history of an unused topic: %+v", y)
 	}
 	if got := topics.Stats(); got.Topics != 1 || got.Tombstones != 1 {
 		t.Errorf("%+v after reading an unused topic, want a tombstone", got)
@@ -119,7 +119,7 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 		appendTo(t, topics, c, "busy", 1)
 		for name, since := range map[notiflux.Topic]notiflux.Position{"t": last, "quiet": quiet} {
 			if p := read(t, topics, name, topic.ResumePoint{Since: since}); !p.Recovered || p.Replay != 0 {
-				t.Errorf("%s since %v, while nothing came: %+v, want recovered", name, since, p)
+				t.Errorf("%s since %v, without a message since: %+v, want recovered", name, since, p)
 			}
 			if p := read(t, topics, name, topic.ResumePoint{Since: at(last.Offset - 1)}); p.Recovered == (name == "t") {
 				t.Errorf("%s since before: recovered %v", name, p.Recovered)
@@ -134,7 +134,7 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 		}
 		for _, name := range []notiflux.Topic{"t", "never"} {
 			if p := read(t, topics, name, topic.ResumePoint{Since: last}); p.Recovered && name == "never" {
-				t.Errorf("%s since %v, of which nothing is known: recovered", name, last)
+				t.Errorf("%s since %v, about which nothing is known: recovered", name, last)
 			}
 		}
 	})
@@ -155,14 +155,14 @@ func TestTombstonesGoBeforeTopics(t *testing.T) {
 	}
 }
 
-// given is a position that somebody was given.
+// given is a position that a client was given, and when.
 type given struct {
 	position notiflux.Position
 	at       time.Time
 }
 
-// Recovery is exact: called so, nothing is missing; and inside the bounds it is
-// always called so.
+// Recovered is exact: if it is true, no message is missing; within the limits it is always
+// true.
 func TestRecoveryAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Now()
@@ -224,7 +224,7 @@ func TestRecoveryAgainstModel(t *testing.T) {
 					}
 					quiet := len(missed) == 0 && now.Sub(g.at) < config.TombstoneTime && config.MaxTopics == 0
 					if quiet && !p.Recovered {
-						t.Fatalf("%s since %v is not recovered, and nothing came after it", name, g.position)
+						t.Fatalf("%s since %v is not recovered, and no message came after it", name, g.position)
 					}
 				}
 			},

@@ -9,10 +9,10 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// rounds is how often what depends on chance is tried.
+// rounds is how often a test tries what depends on scheduling.
 const rounds = 3000
 
-// together calls all of fs at the same time and waits for them.
+// together calls all of fs concurrently and waits for them.
 func together(fs ...func()) {
 	var wg sync.WaitGroup
 	start := make(chan struct{})
@@ -23,7 +23,7 @@ func together(fs ...func()) {
 	wg.Wait()
 }
 
-// Topics that come at the same moment do not exceed the limit together.
+// Topics that are created concurrently do not exceed the limit together.
 func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
 	const most = 2
 	for range rounds {
@@ -42,8 +42,8 @@ func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
 	}
 }
 
-// A topic that is read while the topic limit is reached, and others come and go, is not called
-// recovered when a message is missing.
+// At the topic limit, where topics come and go, no client is told that it recovered a topic
+// of which a message is missing.
 func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
 	for range rounds {
 		now := time.Now()
@@ -61,7 +61,7 @@ func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
 		if refused != nil {
 			continue
 		}
-		if _, err := publish(topics, c, "a", 1); err != nil { // What a subscriber that is away misses.
+		if _, err := publish(topics, c, "a", 1); err != nil { // A disconnected subscriber misses this one.
 			continue
 		}
 		now = now.Add(2 * time.Minute)

@@ -13,12 +13,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// listener counts how often it is woken.
+// listener counts its wake-ups.
 type listener struct{ woken atomic.Int64 }
 
 func (l *listener) Wake() { l.woken.Add(1) }
 
-// counter gives offsets as a broker does.
+// counter assigns offsets, as a broker does.
 type counter struct{ last atomic.Uint64 }
 
 func (c *counter) next() uint64 { return c.last.Add(1) }
@@ -40,7 +40,7 @@ func publish(topics *topic.Topics, c *counter, name notiflux.Topic, size int) (n
 	return ps[0].Position, ps[0].Err
 }
 
-// offsets reads a cursor to its tail.
+// offsets reads from c to the tail and returns the offsets.
 func offsets(c topic.Cursor) (all []uint64) {
 	for {
 		e, next, ok := c.Next()
@@ -75,8 +75,8 @@ func TestAppendWakesListenersOfTheTopicOnly(t *testing.T) {
 	}
 }
 
-// Every message is either before the cursor of a join or read by it, and
-// wakes: nothing falls between, whatever runs at the same time.
+// A listener reads, and is woken for, every message after the cursor that Join returned,
+// also while publishers are under way.
 func TestJoinMissesNothing(t *testing.T) {
 	topics, c := topic.New(topic.Config{PerTopic: topic.Limits{Count: 4}}), new(counter)
 	const publishers, each = 4, 500
@@ -137,9 +137,9 @@ func TestTopicsWithoutUseAreForgotten(t *testing.T) {
 		}
 		time.Sleep(55 * time.Second)
 		topics.Sweep()
-		// The first ones are a minute old or more, the last are not.
+		// The first messages are at least a minute old, the last ones are not.
 		if got := topics.Stats(); got.Topics != 5 || got.Evicted != 7 {
-			t.Errorf("after a minute: %+v, want 5 topics (one listened to), 7 messages evicted", got)
+			t.Errorf("after a minute: %+v, want 5 topics (one with a listener), 7 messages evicted", got)
 		}
 		topics.Leave(joined, &l)
 		time.Sleep(time.Minute)
@@ -168,7 +168,7 @@ func TestTotalBytesDropsTheOldestOfAll(t *testing.T) {
 			t.Errorf("%+v, want at most 10 messages", got)
 		}
 		if got := offsets(resumed.Cursor); len(got) != 5 {
-			t.Errorf("a cursor reads %d messages that were dropped behind it, want 5", len(got))
+			t.Errorf("a cursor reads %d messages that the log has dropped, want 5", len(got))
 		}
 	})
 }
@@ -194,7 +194,7 @@ func TestMaxTopicsDropsWhatNobodyListensTo(t *testing.T) {
 		t.Errorf("Append at the topic limit = %v, want %s", err, notiflux.OverCapacity)
 	}
 	if got := topics.Stats().Bytes; got == 0 {
-		t.Error("a topic that is listened to lost its message for one that was refused")
+		t.Error("a topic with a listener lost its message to a topic that was refused")
 	}
 }
 

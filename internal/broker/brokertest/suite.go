@@ -81,7 +81,7 @@ func offsetsIncrease(t *testing.T, b broker.Broker, topics *topic.Topics) {
 	}
 	const publishers, each = 8, 50
 	var mu sync.Mutex
-	told := make(map[uint64]string)
+	published := make(map[uint64]string)
 	var wg sync.WaitGroup
 	for i := range publishers {
 		wg.Go(func() {
@@ -99,14 +99,14 @@ func offsetsIncrease(t *testing.T, b broker.Broker, topics *topic.Topics) {
 				}
 				before = p
 				mu.Lock()
-				told[p.Offset] = data
+				published[p.Offset] = data
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	if len(told) != publishers*each {
-		t.Errorf("%d offsets for %d messages", len(told), publishers*each)
+	if len(published) != publishers*each {
+		t.Errorf("%d offsets for %d messages", len(published), publishers*each)
 	}
 	cursor := resumed.Cursor
 	var last uint64
@@ -119,8 +119,8 @@ func offsetsIncrease(t *testing.T, b broker.Broker, topics *topic.Topics) {
 		if m.Position.Offset <= last {
 			t.Errorf("offset %d follows %d in the log", m.Position.Offset, last)
 		}
-		if told[m.Position.Offset] != string(m.Body.Data) {
-			t.Errorf("offset %d holds %q, its publisher published %q", m.Position.Offset, m.Body.Data, told[m.Position.Offset])
+		if published[m.Position.Offset] != string(m.Body.Data) {
+			t.Errorf("offset %d holds %q, its publisher published %q", m.Position.Offset, m.Body.Data, published[m.Position.Offset])
 		}
 		last, cursor = m.Position.Offset, next
 	}

@@ -5,8 +5,8 @@ import (
 	mathrand "math/rand/v2"
 )
 
-// epochLetters is the length of an epoch: 60 random bits, so that it is as unlikely
-// that two are equal as to guess such a number.
+// epochLetters is the length of an epoch. It holds 60 random bits, so in practice no two
+// epochs are equal.
 const epochLetters = 12
 
 // NewEpoch returns a random epoch. With a new epoch at each start, clients see a restart

@@ -1,12 +1,12 @@
 package memory
 
-// SubjectBytes and KeyBytes are what a subject and each of its keys count.
+// SubjectBytes and KeyBytes are what a subject and each of its keys count, in bytes.
 const (
 	SubjectBytes = subjectBytes
 	KeyBytes     = keyBytes
 )
 
-// KeysForTest returns how many keys b holds.
+// KeysForTest returns the number of keys that b holds.
 func KeysForTest(b *Broker) int {
 	b.keys.mu.Lock()
 	defer b.keys.mu.Unlock()
@@ -17,7 +17,8 @@ func KeysForTest(b *Broker) int {
 	return n
 }
 
-// CloseWaitsForTest reports whether Close waits for what b is ordering.
+// CloseWaitsForTest reports whether a call of Close is waiting for messages that b is
+// ordering.
 func CloseWaitsForTest(b *Broker) bool {
 	if b.ordering.TryRLock() {
 		b.ordering.RUnlock()

@@ -13,7 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// oneEach returns n publications with a key, each of a subject of its own.
+// oneEach returns n publications, each with a key and a subject of its own.
 func oneEach(n int) []notiflux.Publication {
 	ps := make([]notiflux.Publication, n)
 	for i := range ps {
@@ -22,7 +22,7 @@ func oneEach(n int) []notiflux.Publication {
 	return ps
 }
 
-// Once the keys of many subjects are over, nothing of their memory is left.
+// Expired keys of many subjects free all their memory.
 func TestKeysGiveTheirMemoryBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
@@ -35,27 +35,27 @@ func TestKeysGiveTheirMemoryBack(t *testing.T) {
 		time.Sleep(2 * memory.KeyTime)
 		synctest.Wait()
 		if left := heap() - before; b.KeyBytes() != 0 || left > n {
-			t.Errorf("%d bytes are counted and %d taken, want none and next to none", b.KeyBytes(), left)
+			t.Errorf("%d bytes are counted and %d taken, want 0 and close to 0", b.KeyBytes(), left)
 		}
 		runtime.KeepAlive(b)
 	})
 }
 
-// The keys of one request do not go beyond the limit, whoever they belong to.
+// The keys of one request do not exceed the limit, whatever their subjects.
 func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
 	const limit = 100_000
 	b := memory.New(topic.New(topic.Config{}), memory.Config{MaxKeyBytes: limit})
 	ps := oneEach(1000)
 	b.Publish(t.Context(), ps)
 	if n := b.KeyBytes(); n > limit || n < limit*9/10 {
-		t.Errorf("keys take %d bytes, want nearly %d and not more", n, limit)
+		t.Errorf("keys take %d bytes, want at most %d and at least nine tenths of it", n, limit)
 	}
 	if err := ps[len(ps)-1].Err; !refused(err) {
 		t.Errorf("the last one: %v, want %s", err, notiflux.OverCapacity)
 	}
 }
 
-// Messages that were not published leave nothing behind of their keys and subjects.
+// Keys and subjects of messages that failed take no memory.
 func TestFailedKeysCountNothing(t *testing.T) {
 	h := heldTopics{topic.New(topic.Config{}), make(chan error, 1)}
 	h.let <- notiflux.Errorf(notiflux.OverCapacity, "full")
@@ -77,7 +77,7 @@ func TestAHugeKeyLimitRefusesNothing(t *testing.T) {
 	}
 }
 
-// A key counts for its time after the message was ordered, however long that took.
+// KeyTime begins when the message was ordered, however long ordering took.
 func TestASlowKeyCountsForItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := heldTopics{topic.New(topic.Config{}), make(chan error)}

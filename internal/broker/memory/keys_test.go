@@ -35,7 +35,8 @@ func TestKeysCountForTheirTime(t *testing.T) {
 	})
 }
 
-// heldTopics orders nothing new until it is let, or fails.
+// heldTopics appends new messages once let receives nil, or fails them with the error that
+// it receives.
 type heldTopics struct {
 	*topic.Topics
 	let chan error
@@ -54,7 +55,7 @@ func (h heldTopics) Append(ps []notiflux.Publication, offset func() uint64) {
 	h.Topics.Append(ps, offset)
 }
 
-// While the first is under way, another one waits for what becomes of it.
+// While the first publication of a key is under way, another one waits for its outcome.
 func TestTheSecondOfAKeyWaits(t *testing.T) {
 	for _, failure := range []error{nil, notiflux.Errorf(notiflux.OverCapacity, "full")} {
 		synctest.Test(t, func(t *testing.T) {
@@ -73,11 +74,11 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 			go publish(t.Context())
 			synctest.Wait()
 			if len(results) > 0 {
-				t.Fatalf("answered before the first: %+v", <-results)
+				t.Fatalf("returned before the first publication: %+v", <-results)
 			}
 			leave()
 			if p := <-results; p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.OutcomeUnknown {
-				t.Errorf("who does not wait is told %v, %v", p.Position, p.Err)
+				t.Errorf("a caller whose context ended gets %v, %v", p.Position, p.Err)
 			}
 			h.let <- failure
 			first, second := <-results, <-results
@@ -88,11 +89,11 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 				t.Errorf("%d keys are held in %d bytes", held, b.KeyBytes())
 			}
 			go publish(t.Context())
-			if failure != nil { // Then the key is free.
+			if failure != nil { // The key is free again.
 				h.let <- nil
 			}
 			if p := <-results; p.Err != nil || p.Position.Offset != 1 {
-				t.Errorf("the next one: %v, %v", p.Position, p.Err)
+				t.Errorf("the next publication: %v, %v", p.Position, p.Err)
 			}
 		})
 	}
@@ -108,7 +109,7 @@ func refused(err error) bool {
 	return err != nil && notiflux.Refusal(err).Code == notiflux.OverCapacity
 }
 
-// Too many keys are refused, and none is forgotten early.
+// Too many keys are refused, and none is dropped early.
 func TestKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(topic.New(topic.Config{}), memory.Config{MaxKeyBytes: 2*memory.SubjectBytes + 16*memory.KeyBytes})
@@ -134,12 +135,12 @@ func TestKeysAreBounded(t *testing.T) {
 		}
 		time.Sleep(2 * memory.KeyTime)
 		if err := publishAs(b, "", "one more"); err != nil {
-			t.Errorf("when all are over: %v", err)
+			t.Errorf("after all keys expired: %v", err)
 		}
 	})
 }
 
-// However many keys one subject publishes, there is room for those of others.
+// However many keys one subject uses, there is room for the keys of others.
 func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
 	const room = 10_000 * memory.KeyBytes
 	b := memory.New(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), memory.Config{MaxKeyBytes: room})
@@ -165,7 +166,7 @@ func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
 	}
 }
 
-// What keys count is not less than what they take.
+// Keys do not take more memory than they count.
 func TestKeysTakeWhatTheyCount(t *testing.T) {
 	b := memory.New(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), memory.Config{})
 	before := heap()
@@ -187,7 +188,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A key whose message is being ordered is not forgotten, however long that takes.
+// A key is kept while its message is being ordered, however long that takes.
 func TestAPendingKeyIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := heldTopics{topic.New(topic.Config{}), make(chan error)}
@@ -205,7 +206,7 @@ func TestAPendingKeyIsNotForgotten(t *testing.T) {
 	})
 }
 
-// panickingTopics orders the first message of a call, and panics at the second.
+// panickingTopics appends the first message of a call, and panics if there is a second.
 type panickingTopics struct{ *topic.Topics }
 
 func (h panickingTopics) Append(ps []notiflux.Publication, offset func() uint64) {
@@ -215,7 +216,8 @@ func (h panickingTopics) Append(ps []notiflux.Publication, offset func() uint64)
 	}
 }
 
-// After a panic, nobody waits for a key. What was ordered stays so; the rest is free.
+// After a panic no call waits for a key. The keys of messages that were ordered stay; the
+// others are free again.
 func TestAPanicLeavesNoKeyPending(t *testing.T) {
 	topics := topic.New(topic.Config{})
 	b := memory.New(panickingTopics{topics}, memory.Config{})
@@ -235,11 +237,11 @@ func TestAPanicLeavesNoKeyPending(t *testing.T) {
 		t.Errorf("published again at %v, want %v", again.Position, ps[0].Position)
 	}
 	if again := publishKey(t, b, "lost"); again.Err != nil || again.Position == ps[0].Position {
-		t.Errorf("what was not ordered is at %v, %v", again.Position, again.Err)
+		t.Errorf("the message that was not ordered is now at %v, %v", again.Position, again.Err)
 	}
 }
 
-// Close waits for what is being ordered, and nothing is ordered after it.
+// Close waits for messages that are being ordered. After it, Publish orders nothing.
 func TestCloseWaitsForPublish(t *testing.T) {
 	h := heldTopics{topic.New(topic.Config{}), make(chan error)}
 	b := memory.New(h, memory.Config{})
@@ -264,14 +266,14 @@ func TestCloseWaitsForPublish(t *testing.T) {
 	h.let <- nil
 	<-closed
 	if p := <-result; p.Err != nil {
-		t.Errorf("what was being ordered got %v", p.Err)
+		t.Errorf("the message that was being ordered failed: %v", p.Err)
 	}
 	if p := publishKey(t, b, "later"); p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.Draining {
 		t.Errorf("after Close: %v, want %s", p.Err, notiflux.Draining)
 	}
 }
 
-// Keys go in time, also when nobody publishes.
+// Keys expire also when nobody publishes.
 func TestKeysGoByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(topic.New(topic.Config{}), memory.Config{})
