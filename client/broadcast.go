@@ -213,7 +213,7 @@ func (c *Caller) broadcastBatch(ctx context.Context, b batch, results []Result) 
 			return
 		}
 		for i, at := range b.at {
-			if failure := results[at].Err; failure != nil && (err != nil || again(failure) || tries.mayRenew(failure)) {
+			if failure := results[at].Err; failure != nil && (err != nil || retryable(failure) || tries.mayRenew(failure)) {
 				left.add(at, b.bodies[i])
 			}
 		}

@@ -50,13 +50,13 @@ const (
 // [*StatusError] in its chain.
 type Caller struct {
 	// Immutable after NewCaller.
-	base  *url.URL
-	http  *http.Client
-	own   bool // http is of nobody else
-	log   *slog.Logger
-	purse *purse
-	tries bool                            // calls that fail are made again
-	delay func(attempt int) time.Duration // before an attempt
+	base   *url.URL
+	http   *http.Client
+	own    bool // http is of nobody else
+	log    *slog.Logger
+	tokens *tokenCache
+	tries  bool                            // calls that fail are made again
+	delay  func(attempt int) time.Duration // before an attempt
 }
 
 // NewCaller returns a Caller for the server at base, as in https://host. It does
@@ -66,7 +66,7 @@ func NewCaller(base string, o Options) (*Caller, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("the base address of a server looks like http://host:port or https://host")
 	}
-	c := &Caller{base: u, http: newHTTPClient(), own: o.HTTPClient == nil, log: o.Logger, purse: newPurse(o.Token, o.TokenSource), tries: !o.NoRetry, delay: backoff}
+	c := &Caller{base: u, http: newHTTPClient(), own: o.HTTPClient == nil, log: o.Logger, tokens: newTokenCache(o.Token, o.TokenSource), tries: !o.NoRetry, delay: backoff}
 	if !c.own {
 		without := *o.HTTPClient
 		without.Timeout = 0 // it would end streams
@@ -132,7 +132,7 @@ func (c *Caller) ask(ctx context.Context, r request) ([]byte, error) {
 
 // once makes a request, and returns what the server answered with success.
 func (c *Caller) once(ctx context.Context, r request, t *retries) ([]byte, error) {
-	token, generation, err := c.purse.take(ctx)
+	token, generation, err := c.tokens.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (c *Caller) once(ctx context.Context, r request, t *retries) ([]byte, error
 	ctx, sent := watchSending(ctx)
 	began := time.Now()
 	body, err := c.exchange(ctx, r, token)
-	if err != nil && r.method == http.MethodPost && t.doubt.IsZero() && sent.Load() && doubtful(err) {
+	if err != nil && r.method == http.MethodPost && t.doubt.IsZero() && sent.Load() && outcomeUnknown(err) {
 		t.doubt = began
 	}
 	return body, err
@@ -193,9 +193,9 @@ func watchSending(ctx context.Context) (context.Context, *atomic.Bool) {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}), &sent
 }
 
-// doubtful reports whether a request that failed with err may have been carried
+// outcomeUnknown reports whether a request that failed with err may have been carried
 // out: it was not if a notiflux server says so.
-func doubtful(err error) bool {
+func outcomeUnknown(err error) bool {
 	e, ok := errors.AsType[*StatusError](err)
 	return !ok || e.Err == nil && e.Status >= 500 || e.Err != nil && e.Err.Code == notiflux.OutcomeUnknown
 }
@@ -207,10 +207,10 @@ var errDoubt = notiflux.Errorf(notiflux.OutcomeUnknown, "no answer came for as l
 func (t *retries) next(ctx context.Context, err error) error {
 	if t.mayRenew(err) {
 		t.renewed = true
-		t.caller.purse.refuse(t.generation)
+		t.caller.tokens.invalidate(t.generation)
 		return nil
 	}
-	if ctx.Err() == nil && !again(err) || !t.caller.tries {
+	if ctx.Err() == nil && !retryable(err) || !t.caller.tries {
 		return err
 	}
 	wait := t.caller.delay(t.attempt)
@@ -233,11 +233,11 @@ func (t *retries) next(ctx context.Context, err error) error {
 // mayRenew reports whether another token may help against err, and is yet to be tried.
 func (t *retries) mayRenew(err error) bool {
 	refusal, ok := errors.AsType[*notiflux.Error](err)
-	return ok && renewable(refusal.Code) && t.caller.purse.source != nil && !t.renewed
+	return ok && renewable(refusal.Code) && t.caller.tokens.source != nil && !t.renewed
 }
 
-// again reports whether what failed with err may succeed a little later.
-func again(err error) bool {
+// retryable reports whether what failed with err may succeed a little later.
+func retryable(err error) bool {
 	if refusal, ok := errors.AsType[*notiflux.Error](err); ok {
 		return passing(refusal.Code) || refusal.Code == notiflux.TooMany
 	}
@@ -245,13 +245,13 @@ func again(err error) bool {
 		return e.Status >= 500 || e.Status == http.StatusTooManyRequests
 	}
 	_, ours := errors.AsType[*tokenError](err)
-	return !ours && err != errProtocol && !distrust(err)
+	return !ours && err != errProtocol && !isTLSRefusal(err)
 }
 
-// distrust reports whether err is the end of a TLS handshake that would end the same
+// isTLSRefusal reports whether err is the end of a TLS handshake that would end the same
 // way again: this side does not trust the certificate, the other side speaks no TLS,
 // or it refused the certificate or the TLS version of this side.
-func distrust(err error) bool {
+func isTLSRefusal(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}

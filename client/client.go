@@ -105,12 +105,12 @@ type Client struct {
 	blocked  time.Time // until then no WebSocket is tried; zero: one is
 
 	// Guarded by mu.
-	mu        sync.Mutex
-	interests map[notiflux.Topic]*interest
-	numbered  uint64           // interests so far
-	session   *session         // nil: not connected, or by event streams
-	gone      []notiflux.Topic // to be unsubscribed from in session
-	err       error            // why run has ended
+	mu            sync.Mutex
+	subscriptions map[notiflux.Topic]*topicSubscription
+	numbered      uint64           // subscriptions so far
+	session       *session         // nil: not connected, or by event streams
+	gone          []notiflux.Topic // to be unsubscribed from in session
+	err           error            // why run has ended
 }
 
 // Dial connects to the server at base, as in https://host, and returns once it has
@@ -131,10 +131,10 @@ func Dial(ctx context.Context, base string, o Options) (*Client, error) {
 
 func dial(ctx context.Context, caller *Caller) (*Client, error) {
 	c := &Client{
-		Caller:    caller,
-		wake:      make(chan struct{}, 1),
-		done:      make(chan struct{}),
-		interests: map[notiflux.Topic]*interest{},
+		Caller:        caller,
+		wake:          make(chan struct{}, 1),
+		done:          make(chan struct{}),
+		subscriptions: map[notiflux.Topic]*topicSubscription{},
 	}
 	s, err := c.connect(ctx)
 	if err != nil {
@@ -169,8 +169,8 @@ func (c *Client) Connection() string {
 	return c.session.connection
 }
 
-// rouse makes run look at what is to be commanded.
-func (c *Client) rouse() {
+// wakeRun makes run look at what is to be commanded.
+func (c *Client) wakeRun() {
 	select {
 	case c.wake <- struct{}{}:
 	default:

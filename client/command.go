@@ -29,7 +29,7 @@ func (c *Client) serve(ctx context.Context, s *session) error {
 		defer end()
 		err = c.read(ctx, s)
 	})
-	hurry := c.obey(ctx, held, s)
+	hurry := c.sendCommands(ctx, held, s)
 	reading.Wait()
 	hurry.Stop()
 	s.end()
@@ -43,15 +43,15 @@ func (c *Client) begin(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.session, c.gone = s, nil
-	for _, i := range c.interests {
+	for _, i := range c.subscriptions {
 		i.asked, i.live, i.deferred, i.renewed, i.moved, i.list = nil, false, false, false, false, listAsked
 	}
 }
 
-// obey sends commands as they become necessary, until held ends or one cannot be
+// sendCommands sends commands as they become necessary, until held ends or one cannot be
 // sent. The session has ended then, or ends when the timer that it returns fires at
 // the latest: what the server has sent before is read until then, for it may be why.
-func (c *Client) obey(ctx, held context.Context, s *session) *time.Timer {
+func (c *Client) sendCommands(ctx, held context.Context, s *session) *time.Timer {
 	alive := time.NewTicker(s.ping)
 	defer alive.Stop()
 	var again <-chan time.Time
@@ -96,7 +96,7 @@ func (c *Client) command(ctx context.Context, s *session) error {
 		next, tokenless := c.next(s)
 		switch {
 		case tokenless:
-			if _, _, err := c.purse.take(ctx); err != nil {
+			if _, _, err := c.tokens.get(ctx); err != nil {
 				c.putOff(err)
 			}
 		case next == nil:
@@ -125,7 +125,7 @@ func (c *Client) next(s *session) (next *command, tokenless bool) {
 		last             int
 		latest, presence bool
 	}
-	var batch []*interest
+	var batch []*topicSubscription
 	var of terms
 	all := c.sortedLocked()
 	for _, i := range all {
@@ -138,11 +138,11 @@ func (c *Client) next(s *session) (next *command, tokenless bool) {
 		}
 		batch, of = append(batch, i), t
 	}
-	listed := slices.IndexFunc(all, func(i *interest) bool { return i.asked == s && i.live && i.list == listWanted })
+	listed := slices.IndexFunc(all, func(i *topicSubscription) bool { return i.asked == s && i.live && i.list == listWanted })
 	if len(batch) == 0 && listed < 0 {
 		return nil, false
 	}
-	token, generation, holds := c.purse.look()
+	token, generation, holds := c.tokens.cached()
 	if !holds {
 		return nil, true
 	}
@@ -169,7 +169,7 @@ func (c *Client) next(s *session) (next *command, tokenless bool) {
 }
 
 // list returns the question who is present. The client's mu is held.
-func (s *session) list(i *interest, token Token) *command {
+func (s *session) list(i *topicSubscription, token Token) *command {
 	i.list = listAsked
 	s.ids++
 	s.listing[s.ids] = i
@@ -202,7 +202,7 @@ func (c *Client) putOff(err error) {
 	c.log.Info("trying again later", "error", err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, i := range c.interests {
+	for _, i := range c.subscriptions {
 		if i.asked == nil {
 			i.deferred = true
 		}
@@ -215,7 +215,7 @@ func (c *Client) putOff(err error) {
 func (c *Client) anyDeferred() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, i := range c.interests {
+	for _, i := range c.subscriptions {
 		if i.deferred || i.list == listDelayed {
 			return true
 		}
@@ -226,7 +226,7 @@ func (c *Client) anyDeferred() bool {
 func (c *Client) undefer() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, i := range c.interests {
+	for _, i := range c.subscriptions {
 		if i.deferred = false; i.list == listDelayed {
 			i.list = listWanted
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// A place is how far a client is in a topic.
-type place struct {
+// A cursorOffset is how far a client is in a topic.
+type cursorOffset struct {
 	topic  notiflux.Topic
 	offset uint64
 }
@@ -19,15 +19,15 @@ type place struct {
 // cursorVersion is the first byte of a cursor of version 2.
 const cursorVersion = 128 + 2
 
-// appendCursor appends the cursor of places in one epoch, as docs/protocol.md has
+// appendStreamCursor appends the cursor of offsets in one epoch, as docs/protocol.md has
 // it (section 3): base64url without padding of cursorVersion, the length of the epoch
 // in a byte, the epoch, and for each topic in byte order of its name topicHash and the
 // offset as an unsigned varint.
-func appendCursor(dst []byte, epoch string, places []place) []byte {
-	places = slices.Clone(places)
-	slices.SortFunc(places, func(a, b place) int { return strings.Compare(string(a.topic), string(b.topic)) })
+func appendStreamCursor(dst []byte, epoch string, offsets []cursorOffset) []byte {
+	offsets = slices.Clone(offsets)
+	slices.SortFunc(offsets, func(a, b cursorOffset) int { return strings.Compare(string(a.topic), string(b.topic)) })
 	b := append([]byte{cursorVersion, byte(len(epoch))}, epoch...)
-	for _, p := range places {
+	for _, p := range offsets {
 		hash := topicHash(p.topic)
 		b = append(b, hash[:]...)
 		b = binary.AppendUvarint(b, p.offset)

@@ -28,11 +28,11 @@ func NewCallerForTest(base string, o Options, delay func(int) time.Duration) (*C
 
 // AppendCursorForTest returns the cursor of topics in one epoch.
 func AppendCursorForTest(epoch string, offsets map[notiflux.Topic]uint64) string {
-	var places []place
+	var all []cursorOffset
 	for topic, offset := range offsets {
-		places = append(places, place{topic, offset})
+		all = append(all, cursorOffset{topic, offset})
 	}
-	return string(appendCursor(nil, epoch, places))
+	return string(appendStreamCursor(nil, epoch, all))
 }
 
 // ParseFrameForTest says of what type a frame is, and who it tells of.

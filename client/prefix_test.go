@@ -89,9 +89,9 @@ func TestReplacedStreamsLeaveNoHole(t *testing.T) {
 // serveFrom says hello on a stream of a and perhaps b, and the next n messages of a
 // at once.
 func serveFrom(p *streamPeer, n int) {
-	names, places, _ := strings.Cut(p.query, " ")
+	names, offsets, _ := strings.Cut(p.query, " ")
 	offset := 0
-	if _, err := fmt.Sscanf(places, "a=E:%d", &offset); err != nil {
+	if _, err := fmt.Sscanf(offsets, "a=E:%d", &offset); err != nil {
 		p.t.Errorf("the stream %s does not say where a goes on", p.query)
 	}
 	hello := []string{fmt.Sprintf("a=E:%d", offset)}

@@ -29,13 +29,13 @@ func (c *Client) read(ctx context.Context, s *session) error {
 			c.present(ctx, s, &f)
 		case "subscribed":
 			c.answer(ctx, s, &f)
-			c.rouse() // once for all topics that are to be asked for again
+			c.wakeRun() // once for all topics that are to be asked for again
 		case "unsubscribed":
 			c.ended(ctx, s, &f)
-			c.rouse()
+			c.wakeRun()
 		case "error":
 			c.refuseAll(ctx, s, &f)
-			c.rouse()
+			c.wakeRun()
 		case "bye":
 			s.bye = f
 		}
@@ -63,12 +63,12 @@ func (c *Client) deliver(ctx context.Context, s *session, by *subscriber, i item
 	return false
 }
 
-// live returns the interest that a frame about topic is for; nil: there is none,
+// live returns the subscription that a frame about topic is for; nil: there is none,
 // or none any longer.
-func (c *Client) live(s *session, topic notiflux.Topic) *interest {
+func (c *Client) live(s *session, topic notiflux.Topic) *topicSubscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i := c.interests[topic]; i != nil && i.asked == s && i.live {
+	if i := c.subscriptions[topic]; i != nil && i.asked == s && i.live {
 		return i
 	}
 	return nil
@@ -131,17 +131,17 @@ func (c *Client) present(ctx context.Context, s *session, f *frame) {
 }
 
 // fault counts a frame that breaks the protocol, and is ignored.
-func (c *Client) fault(what string, i *interest) {
+func (c *Client) fault(what string, i *topicSubscription) {
 	c.log.Debug("protocol fault", "fault", what, "topic", string(i.topic), "faults", c.faults.Add(1))
 }
 
-// answered returns the interests that the answer to a subscribe command is
+// answered returns the subscriptions that the answer to a subscribe command is
 // about, without those that nobody has any more.
-func (c *Client) answered(s *session, id int64) (batch []*interest) {
+func (c *Client) answered(s *session, id int64) (batch []*topicSubscription) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, i := range s.pending[id] {
-		if c.interests[i.topic] == i && i.asked == s {
+		if c.subscriptions[i.topic] == i && i.asked == s {
 			batch = append(batch, i)
 		}
 	}
@@ -167,8 +167,8 @@ func (c *Client) answer(ctx context.Context, s *session, f *frame) {
 	}
 }
 
-// subscribed makes an interest live.
-func (c *Client) subscribed(ctx context.Context, s *session, i *interest, t subscribed) {
+// subscribed makes an subscription live.
+func (c *Client) subscribed(ctx context.Context, s *session, i *topicSubscription, t subscribed) {
 	p, err := notiflux.ParsePosition(t.Position)
 	if err != nil {
 		c.fault("a position is none", i)
@@ -236,15 +236,15 @@ func renewable(code notiflux.Code) bool {
 	return code == notiflux.TokenInvalid || code == notiflux.TokenExpired || code == tokenRevoked
 }
 
-// refuse takes the refusal of an interest: it is asked for again, with a new
+// refuse takes the refusal of an subscription: it is asked for again, with a new
 // token or after a while, or it ends.
-func (c *Client) refuse(ctx context.Context, s *session, i *interest, refusal *notiflux.Error, retry bool) {
+func (c *Client) refuse(ctx context.Context, s *session, i *topicSubscription, refusal *notiflux.Error, retry bool) {
 	c.mu.Lock()
 	i.live = false
 	switch {
-	case renewable(refusal.Code) && c.purse.source != nil && !i.renewed:
+	case renewable(refusal.Code) && c.tokens.source != nil && !i.renewed:
 		i.asked, i.renewed = nil, true
-		c.purse.refuse(i.generation)
+		c.tokens.invalidate(i.generation)
 	case retry || passing(refusal.Code):
 		i.asked, i.deferred = nil, true
 	default:

@@ -153,7 +153,7 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 func (c *Client) needed(ctx context.Context) bool {
 	for {
 		c.mu.Lock()
-		n := len(c.interests)
+		n := len(c.subscriptions)
 		c.mu.Unlock()
 		if n > 0 {
 			return true
@@ -172,7 +172,7 @@ func (c *Client) announce(s *session, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	told := map[*subscriber]bool{}
-	for _, i := range c.interests {
+	for _, i := range c.subscriptions {
 		if told[i.by] {
 			continue
 		}

@@ -47,8 +47,8 @@ type stream struct {
 	*session // what its topics were asked for in; its number is that of the relay's session
 
 	// Immutable once it runs.
-	interests []*interest
-	query     url.Values
+	subscriptions []*topicSubscription
+	query         url.Values
 
 	stopped chan struct{} // closed when it is to end, for another to take its place
 	done    chan struct{} // closed when it has ended
@@ -98,7 +98,7 @@ func (r *relay) arrange(ctx context.Context) {
 	var generation uint64
 	if asking {
 		var err error
-		if token, generation, err = r.client.purse.take(ctx); err != nil {
+		if token, generation, err = r.client.tokens.get(ctx); err != nil {
 			r.client.putOff(err)
 			return
 		}
@@ -116,11 +116,11 @@ func (r *relay) arrange(ctx context.Context) {
 	if !asking {
 		return
 	}
-	if _, _, holds := c.purse.look(); !holds {
-		c.rouse() // a new token comes first
+	if _, _, holds := c.tokens.cached(); !holds {
+		c.wakeRun() // a new token comes first
 		return
 	}
-	var open []*interest
+	var open []*topicSubscription
 	for _, i := range c.sortedLocked() {
 		if i.asked == nil && !i.deferred {
 			open = append(open, i)
@@ -138,17 +138,17 @@ func (r *relay) concerned() (all []*stream, asking bool) {
 	c := r.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var fresh []*interest
-	for _, i := range c.interests {
+	var fresh []*topicSubscription
+	for _, i := range c.subscriptions {
 		if i.asked == nil && !i.deferred {
 			fresh = append(fresh, i)
 		}
 	}
 	for _, st := range r.streams {
-		if slices.ContainsFunc(st.interests, func(i *interest) bool { return c.interests[i.topic] != i || i.asked != st.session }) {
+		if slices.ContainsFunc(st.subscriptions, func(i *topicSubscription) bool { return c.subscriptions[i.topic] != i || i.asked != st.session }) {
 			all = append(all, st)
-			for _, i := range st.interests {
-				if c.interests[i.topic] == i && i.asked == st.session {
+			for _, i := range st.subscriptions {
+				if c.subscriptions[i.topic] == i && i.asked == st.session {
 					fresh = append(fresh, i)
 				}
 			}
@@ -158,7 +158,7 @@ func (r *relay) concerned() (all []*stream, asking bool) {
 		return all, len(fresh) > 0
 	}
 	last := r.streams[len(r.streams)-1]
-	if !slices.Contains(all, last) && len(pack(append(fresh, last.interests...))) <= len(pack(fresh)) {
+	if !slices.Contains(all, last) && len(pack(append(fresh, last.subscriptions...))) <= len(pack(fresh)) {
 		all = append(all, last)
 	}
 	return all, true
@@ -170,7 +170,7 @@ func (r *relay) release(ended []*stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, st := range ended {
-		for _, i := range st.interests {
+		for _, i := range st.subscriptions {
 			if i.asked == st.session {
 				i.moved = i.moved || i.live
 				i.asked, i.live = nil, false
@@ -181,12 +181,12 @@ func (r *relay) release(ended []*stream) {
 }
 
 // start runs a stream for a part of the topics. The client's mu is held.
-func (r *relay) start(ctx context.Context, p *part, token Token, generation uint64) {
+func (r *relay) start(ctx context.Context, p *streamPart, token Token, generation uint64) {
 	s := &session{number: r.session.number, ping: streamPing}
 	s.reading, s.cut = context.WithCancelCause(ctx)
 	s.silence = time.AfterFunc(handshakeTimeout, func() { s.cut(errSilent) })
-	st := &stream{session: s, interests: p.interests, query: p.query(), stopped: make(chan struct{}), done: make(chan struct{})}
-	for _, i := range p.interests {
+	st := &stream{session: s, subscriptions: p.subscriptions, query: p.query(), stopped: make(chan struct{}), done: make(chan struct{})}
+	for _, i := range p.subscriptions {
 		i.asked, i.live, i.generation = s, false, generation
 	}
 	r.streams = append(r.streams, st)
@@ -203,23 +203,23 @@ func (r *relay) start(ctx context.Context, p *part, token Token, generation uint
 	})
 }
 
-// A part is topics that one stream can carry.
-type part struct {
-	interests        []*interest
+// A streamPart is topics that one stream can carry.
+type streamPart struct {
+	subscriptions    []*topicSubscription
 	latest, presence bool
 	epoch            string // of all positions; empty: there is none
 	last             int    // of all without a position; negative: there is none
-	places           []place
+	offsets          []cursorOffset
 	queryBytes       int
 }
 
-// pack divides interests among as few parts as comes easily.
-func pack(all []*interest) (parts []*part) {
+// pack divides subscriptions among as few parts as comes easily.
+func pack(all []*topicSubscription) (parts []*streamPart) {
 	for _, i := range all {
-		at := slices.IndexFunc(parts, func(p *part) bool { return p.fits(i) })
+		at := slices.IndexFunc(parts, func(p *streamPart) bool { return p.fits(i) })
 		if at < 0 {
 			at = len(parts)
-			parts = append(parts, &part{latest: i.latest, presence: i.presence, last: -1})
+			parts = append(parts, &streamPart{latest: i.latest, presence: i.presence, last: -1})
 		}
 		parts[at].add(i)
 	}
@@ -227,9 +227,9 @@ func pack(all []*interest) (parts []*part) {
 }
 
 // fits reports whether i can go with the topics of p.
-func (p *part) fits(i *interest) bool {
+func (p *streamPart) fits(i *topicSubscription) bool {
 	switch {
-	case len(p.interests) >= maxStreamTopics,
+	case len(p.subscriptions) >= maxStreamTopics,
 		p.latest != i.latest, p.presence != i.presence,
 		p.queryBytes+queryBytes(i.topic) > maxStreamQuery:
 		return false
@@ -239,15 +239,15 @@ func (p *part) fits(i *interest) bool {
 	return p.epoch == "" || p.epoch == i.position.Epoch
 }
 
-func (p *part) add(i *interest) {
-	p.interests = append(p.interests, i)
+func (p *streamPart) add(i *topicSubscription) {
+	p.subscriptions = append(p.subscriptions, i)
 	p.queryBytes += queryBytes(i.topic)
 	if i.position.Epoch == "" {
 		p.last = i.last
 		return
 	}
 	p.epoch = i.position.Epoch
-	p.places = append(p.places, place{i.topic, i.position.Offset})
+	p.offsets = append(p.offsets, cursorOffset{i.topic, i.position.Offset})
 }
 
 func queryBytes(topic notiflux.Topic) int {
@@ -255,13 +255,13 @@ func queryBytes(topic notiflux.Topic) int {
 }
 
 // query returns what a stream of p is asked for with.
-func (p *part) query() url.Values {
+func (p *streamPart) query() url.Values {
 	q := url.Values{}
-	for _, i := range p.interests {
+	for _, i := range p.subscriptions {
 		q.Add("topic", string(i.topic))
 	}
 	if p.epoch != "" {
-		q.Set("since", string(appendCursor(nil, p.epoch, p.places)))
+		q.Set("since", string(appendStreamCursor(nil, p.epoch, p.offsets)))
 	}
 	if p.last > 0 {
 		q.Set("last", strconv.Itoa(p.last))

@@ -81,19 +81,19 @@ type session struct {
 	attempts int       // how often topics were refused for now
 
 	// Guarded by Client.mu.
-	pending map[int64][]*interest // what a subscribe command was about, by its id
-	listing map[int64]*interest   // likewise for presence commands
+	pending map[int64][]*topicSubscription // what a subscribe command was about, by its id
+	listing map[int64]*topicSubscription   // likewise for presence commands
 }
 
 // dialSocket opens a session over a WebSocket: it dials, and waits for the welcome.
 func (c *Client) dialSocket(ctx context.Context) (_ *session, err error) {
-	if _, _, err := c.purse.take(ctx); err != nil {
+	if _, _, err := c.tokens.get(ctx); err != nil {
 		return nil, err
 	}
 	ctx, sent := watchSending(ctx)
 	shaking, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	s := &session{pending: map[int64][]*interest{}, listing: map[int64]*interest{}}
+	s := &session{pending: map[int64][]*topicSubscription{}, listing: map[int64]*topicSubscription{}}
 	s.reading, s.cut = context.WithCancelCause(context.Background())
 	defer func() {
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 // run takes what a stream brings, until it ends, and returns why the session is to
 // end with it; nil: only its topics were refused.
 func (r *relay) run(st *stream, token Token) error {
-	if st.interests[0].presence {
+	if st.subscriptions[0].presence {
 		r.refuse(st, notiflux.Errorf(notiflux.UpgradeRequired, "presence takes a WebSocket, and something between here and the server lets none through"))
 		return nil
 	}
@@ -41,7 +41,7 @@ func (r *relay) run(st *stream, token Token) error {
 			r.client.move(st.reading, st.session, &f)
 		case "unsubscribed":
 			r.client.ended(st.reading, st.session, &f)
-			r.client.rouse()
+			r.client.wakeRun()
 		case "bye":
 			return &CloseError{Bye: f.Code, After: time.Duration(f.After) * time.Millisecond}
 		}
@@ -68,7 +68,7 @@ func (r *relay) hello(st *stream, events *eventReader) error {
 		return errProtocol
 	}
 	r.session.opened.Store(true)
-	for _, i := range st.interests {
+	for _, i := range st.subscriptions {
 		t, ok := topics[i.topic]
 		if !ok {
 			return errProtocol
@@ -81,10 +81,10 @@ func (r *relay) hello(st *stream, events *eventReader) error {
 }
 
 // holds reports whether a topic is still that of a stream.
-func (r *relay) holds(st *stream, i *interest) bool {
+func (r *relay) holds(st *stream, i *topicSubscription) bool {
 	r.client.mu.Lock()
 	defer r.client.mu.Unlock()
-	return r.client.interests[i.topic] == i && i.asked == st.session
+	return r.client.subscriptions[i.topic] == i && i.asked == st.session
 }
 
 // refused takes the answer in place of a stream. A server refuses all topics of a
@@ -93,9 +93,9 @@ func (r *relay) refused(st *stream, e *StatusError, token Token) error {
 	switch {
 	case e.Err == nil:
 		return e
-	case e.Status == http.StatusForbidden && len(st.interests) > 1:
+	case e.Status == http.StatusForbidden && len(st.subscriptions) > 1:
 		refused := false
-		for _, i := range st.interests {
+		for _, i := range st.subscriptions {
 			about := request{method: http.MethodGet, path: "history", query: url.Values{"topic": {string(i.topic)}, "limit": {"0"}}}
 			_, err := r.client.exchange(st.reading, about, token)
 			one, ok := err.(*StatusError)
@@ -124,12 +124,12 @@ func (r *relay) refused(st *stream, e *StatusError, token Token) error {
 
 // refuse refuses all topics of a stream.
 func (r *relay) refuse(st *stream, refusal *notiflux.Error) {
-	for _, i := range st.interests {
+	for _, i := range st.subscriptions {
 		r.refuseOne(st, i, refusal)
 	}
 }
 
-func (r *relay) refuseOne(st *stream, i *interest, refusal *notiflux.Error) {
+func (r *relay) refuseOne(st *stream, i *topicSubscription, refusal *notiflux.Error) {
 	if r.holds(st, i) {
 		r.client.refuse(st.reading, st.session, i, refusal, false)
 	}

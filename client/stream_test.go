@@ -303,7 +303,7 @@ func TestManyTopicsTakeSeveralStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))
 		// costarring and liquid have the same FNV-1a hash: a cursor of version 1 could
-		// not tell their places apart.
+		// not tell their offsets apart.
 		s := client.Subscription{Topics: []notiflux.Topic{"costarring", "liquid"}, Since: map[notiflux.Topic]notiflux.Position{
 			"costarring": {Epoch: "E", Offset: 1}, "liquid": {Epoch: "E", Offset: 2},
 		}}

@@ -47,7 +47,7 @@ type item struct {
 	session uint64 // in which it came
 	event   Event
 	err     error
-	refused *interest // what err ends; nil: nothing
+	refused *topicSubscription // what err ends; nil: nothing
 }
 
 // A cut is the end of a session, for the subscribers.
@@ -56,12 +56,12 @@ type cut struct {
 	err     error
 }
 
-// An interest is a topic of a subscriber.
-type interest struct {
+// A topicSubscription is the subscription of a subscriber to one topic.
+type topicSubscription struct {
 	// Immutable.
 	topic    notiflux.Topic
 	by       *subscriber
-	number   uint64 // interests are asked for in this order
+	number   uint64 // subscriptions are asked for in this order
 	last     int
 	latest   bool
 	presence bool
@@ -168,24 +168,24 @@ func (c *Client) join(s Subscription) (*subscriber, error) {
 	by := &subscriber{items: make(chan item), left: make(chan struct{}), cuts: make(chan cut, 1)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	topics := map[notiflux.Topic]*interest{}
+	topics := map[notiflux.Topic]*topicSubscription{}
 	for _, topic := range s.Topics {
 		if _, err := notiflux.ParseTopic(string(topic)); err != nil {
 			return nil, fmt.Errorf("subscribe: %w", err)
 		}
-		if c.interests[topic] != nil {
+		if c.subscriptions[topic] != nil {
 			return nil, fmt.Errorf("subscribe: the client is subscribed to %q already", topic)
 		}
 		if topics[topic] == nil {
 			c.numbered++
-			topics[topic] = &interest{topic: topic, by: by, number: c.numbered, last: s.Last, latest: s.Latest, presence: s.Presence, position: s.Since[topic]}
+			topics[topic] = &topicSubscription{topic: topic, by: by, number: c.numbered, last: s.Last, latest: s.Latest, presence: s.Presence, position: s.Since[topic]}
 		}
 	}
 	for topic, i := range topics {
-		c.interests[topic] = i
+		c.subscriptions[topic] = i
 		by.open++
 	}
-	c.rouse()
+	c.wakeRun()
 	return by, nil
 }
 
@@ -198,29 +198,29 @@ func (c *Client) leave(by *subscriber) {
 		if i.by != by {
 			continue
 		}
-		delete(c.interests, i.topic)
+		delete(c.subscriptions, i.topic)
 		if i.asked != nil && i.asked == c.session {
 			c.gone = append(c.gone, i.topic)
 		}
 	}
-	c.rouse()
+	c.wakeRun()
 }
 
-// drop forgets an interest that was refused.
-func (c *Client) drop(i *interest) {
+// drop forgets an subscription that was refused.
+func (c *Client) drop(i *topicSubscription) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.interests[i.topic] == i {
-		delete(c.interests, i.topic)
+	if c.subscriptions[i.topic] == i {
+		delete(c.subscriptions, i.topic)
 	}
 }
 
-// sortedLocked returns the interests in the order in which they came.
-func (c *Client) sortedLocked() []*interest {
-	all := make([]*interest, 0, len(c.interests))
-	for _, i := range c.interests {
+// sortedLocked returns the subscriptions in the order in which they came.
+func (c *Client) sortedLocked() []*topicSubscription {
+	all := make([]*topicSubscription, 0, len(c.subscriptions))
+	for _, i := range c.subscriptions {
 		all = append(all, i)
 	}
-	slices.SortFunc(all, func(a, b *interest) int { return cmp.Compare(a.number, b.number) })
+	slices.SortFunc(all, func(a, b *topicSubscription) int { return cmp.Compare(a.number, b.number) })
 	return all
 }

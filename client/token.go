@@ -27,71 +27,71 @@ func (Token) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText returns REDACTED, for what a token is a part of and is logged as JSON.
 func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// sourceTimeout is how long a token may take: longer than a service needs that
-// means to answer.
-const sourceTimeout = 30 * time.Second
+// tokenSourceTimeout bounds a call of Options.TokenSource. A service that works answers
+// sooner.
+const tokenSourceTimeout = 30 * time.Second
 
-// A purse keeps the token that all parts of a client show.
-type purse struct {
+// A tokenCache holds the token that all parts of a client use. Safe for concurrent use.
+type tokenCache struct {
 	// Immutable.
-	source func(context.Context) (Token, error) // nil: the token never changes
-	asking chan struct{}                        // has room for one: whoever put something in asks the source
+	source   func(context.Context) (Token, error) // nil if the token never changes
+	fetching chan struct{}                        // a semaphore of one: its holder calls source
 
 	// Guarded by mu.
 	mu         sync.Mutex
 	token      Token
-	generation uint64 // of token: how many there were before it
-	stale      bool   // there is none yet, or it was refused
+	generation uint64 // number of tokens before token
+	stale      bool   // there is no token yet, or a server refused it
 }
 
-func newPurse(token Token, source func(context.Context) (Token, error)) *purse {
-	return &purse{source: source, asking: make(chan struct{}, 1), token: token, stale: source != nil}
+func newTokenCache(token Token, source func(context.Context) (Token, error)) *tokenCache {
+	return &tokenCache{source: source, fetching: make(chan struct{}, 1), token: token, stale: source != nil}
 }
 
-// take returns the token and its generation. One that was refused is replaced
-// before: take waits for the source then.
-func (p *purse) take(ctx context.Context) (Token, uint64, error) {
-	if token, generation, ok := p.look(); ok {
+// get returns the token and its generation. If the token is stale, get first waits for a
+// new one from the source.
+func (c *tokenCache) get(ctx context.Context) (Token, uint64, error) {
+	if token, generation, ok := c.cached(); ok {
 		return token, generation, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
+	ctx, cancel := context.WithTimeout(ctx, tokenSourceTimeout)
 	defer cancel()
 	select {
-	case p.asking <- struct{}{}:
-		defer func() { <-p.asking }()
+	case c.fetching <- struct{}{}:
+		defer func() { <-c.fetching }()
 	case <-ctx.Done():
 		return "", 0, &tokenError{ctx.Err()}
 	}
-	if token, generation, ok := p.look(); ok {
-		return token, generation, nil // another has asked meanwhile
+	if token, generation, ok := c.cached(); ok {
+		return token, generation, nil // another goroutine has fetched it
 	}
-	token, err := p.source(ctx)
+	token, err := c.source(ctx)
 	if err != nil {
 		return "", 0, &tokenError{err}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.token, p.stale = token, false
-	p.generation++
-	return token, p.generation, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.token, c.stale = token, false
+	c.generation++
+	return token, c.generation, nil
 }
 
-// look returns the token and its generation; false: it is to be replaced.
-func (p *purse) look() (Token, uint64, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.token, p.generation, !p.stale
+// cached returns the token and its generation. It reports false if the token is stale.
+func (c *tokenCache) cached() (Token, uint64, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.token, c.generation, !c.stale
 }
 
-// refuse says that the token of a generation was refused. Others may have said so
-// before, and it is another by now.
-func (p *purse) refuse(generation uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stale = p.stale || generation == p.generation
+// invalidate marks the token of a generation as stale. It does nothing if the cache holds a
+// newer token already.
+func (c *tokenCache) invalidate(generation uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stale = c.stale || generation == c.generation
 }
 
-// A tokenError is why there is no token.
+// A tokenError is the error of a token source.
 type tokenError struct{ err error }
 
 func (e *tokenError) Error() string { return "get a token: " + e.err.Error() }

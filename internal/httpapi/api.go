@@ -206,15 +206,15 @@ func (a *API) count(err error) {
 	switch {
 	case err == nil:
 		a.accepted.Add(1)
-	case wire.ErrorResponseOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError, byStrangers(err):
+	case wire.ErrorResponseOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError, byUnauthenticated(err):
 		a.refused.Add(1)
 	default:
 		a.failed.Add(1)
 	}
 }
 
-// byStrangers reports whether clients without a token can bring err about, however well
+// byUnauthenticated reports whether clients without a token can bring err about, however well
 // the server is.
-func byStrangers(err error) bool {
+func byUnauthenticated(err error) bool {
 	return errors.Is(err, errSpent) || errors.Is(err, errBodies) || errors.Is(err, errUnread)
 }

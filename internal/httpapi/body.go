@@ -80,8 +80,8 @@ func (d *decoder) size() int {
 	return cap(d.body) + d.json.Size() + cap(d.answer) + perElement*cap(d.broadcast.publications)
 }
 
-// forget lets go of what was decoded, and keeps the memory.
-func (d *decoder) forget() {
+// reset lets go of what was decoded, and keeps the memory.
+func (d *decoder) reset() {
 	clear(d.broadcast.publications)
 	clear(d.broadcast.names)
 	clear(d.topics)

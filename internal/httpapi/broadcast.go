@@ -67,7 +67,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	if b.one && b.publications[0].Err != nil {
 		return router.WithDetail(b.publications[0].Err, "topic", b.onlyTopic(), "subject", b.publications[0].Subject)
 	}
-	status := a.account(r, b)
+	status := a.countResults(r, b)
 	if b.one {
 		d.answer = b.appendAnswer(d.answer[:0])
 		// A short answer needs no deadline of its own, and this way costs less.
@@ -91,9 +91,9 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// account counts and logs what became of each publication, and returns the status of
+// countResults counts and logs what became of each publication, and returns the status of
 // the answer.
-func (a *API) account(r *http.Request, b *broadcast) (status int) {
+func (a *API) countResults(r *http.Request, b *broadcast) (status int) {
 	status, logs := http.StatusOK, a.logsMessages(r.Context())
 	for i := range b.publications {
 		p := &b.publications[i]
@@ -137,7 +137,7 @@ func (b *broadcast) onlyTopic() string {
 
 // release gives d back, unless it grew so much that it is better forgotten.
 func (a *API) release(d *decoder) {
-	d.forget()
+	d.reset()
 	if d.size() <= maxPooledBytes {
 		a.decoders.Put(d)
 	}

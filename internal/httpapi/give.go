@@ -35,16 +35,16 @@ type noBudget struct{}
 func (noBudget) Charge(int) bool { return true }
 func (noBudget) Release(int)     {}
 
-// give answers with what find finds, piece by piece, as fast as the reader takes it. It
+// serveAnswer answers with what find finds, piece by piece, as fast as the reader takes it. It
 // stops when the reader is gone.
-func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Context) *answer.Answer) error {
+func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, find func(context.Context) *answer.Answer) error {
 	ctx := r.Context()
 	if r.ProtoMajor < 2 {
 		// A client that ends its own side of the connection may still read. One that is
 		// gone makes the next write fail.
 		ctx = context.WithoutCancel(ctx)
 	}
-	g := &giving{answer: find(ctx), maxLag: a.maxLag}
+	g := &answerWriter{answer: find(ctx), maxLag: a.maxLag}
 	if ctx.Err() != nil {
 		return nil // What was found may not be all, and there is nobody to tell.
 	}
@@ -68,19 +68,19 @@ func (a *API) give(w http.ResponseWriter, r *http.Request, find func(context.Con
 
 var errUnread = notiflux.Errorf(notiflux.OverCapacity, "other clients have not read too many answers: try again later")
 
-// giving is an answer on its way to its reader.
-type giving struct {
+// answerWriter is an answer on its way to its reader.
+type answerWriter struct {
 	reader
 	maxLag uint64         // immutable
 	answer *answer.Answer // guarded by mu from start on
 }
 
 // lags reports whether the answer keeps too much of what the logs have dropped.
-func (g *giving) lags() bool { return g.answer.Lag() > g.maxLag }
+func (g *answerWriter) lags() bool { return g.answer.Lag() > g.maxLag }
 
 // run writes the answer. A reader who does not get all of it sees that its connection
 // (or its stream of HTTP/2) broke off.
-func (g *giving) run(ctx context.Context, w io.Writer) {
+func (g *answerWriter) run(ctx context.Context, w io.Writer) {
 	buffer := pieces.Get().(*[pieceBytes]byte)
 	for {
 		piece, more := g.next(buffer[:0])
@@ -96,7 +96,7 @@ func (g *giving) run(ctx context.Context, w io.Writer) {
 }
 
 // next encodes the next piece, and reports whether another one follows.
-func (g *giving) next(dst []byte) (piece []byte, more bool) {
+func (g *answerWriter) next(dst []byte) (piece []byte, more bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.lags() {

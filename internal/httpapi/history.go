@@ -30,7 +30,7 @@ func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.authorizeReader(r, q.topic); err != nil {
 		return err
 	}
-	return a.give(w, r, func(ctx context.Context) *answer.Answer {
+	return a.serveAnswer(w, r, func(ctx context.Context) *answer.Answer {
 		messages := answer.UpTo(q.limit)
 		end := messages.History(ctx, a.topics.History(q.topic, q.since, q.limit))
 		return messages.Answer(wire.AppendHistoryBodyStart(nil), append(wire.AppendHistoryEnd(nil, end), '\n'))

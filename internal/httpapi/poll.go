@@ -43,7 +43,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.give(w, r, func(ctx context.Context) *answer.Answer { return p.answer(ctx, s.limit) })
+	return a.serveAnswer(w, r, func(ctx context.Context) *answer.Answer { return p.answer(ctx, s.limit) })
 }
 
 // A pollRequest asks for messages of topics. Its Latest means nothing.
@@ -76,7 +76,7 @@ type poll struct {
 	// Owned by the request's goroutine.
 	topics    *topic.Topics
 	joined    []*topic.Topic
-	places    []topic.Resumed // of topics; they move on as messages are taken
+	resumed   []topic.Resumed // of topics; they move on as messages are taken
 	recovered bool
 	due       bool // there is something to answer with
 
@@ -97,9 +97,9 @@ func (w waker) Wake() {
 // poll returns what there is to answer, once there is something or the wait is over.
 func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
 	p := &poll{topics: a.topics, recovered: true, news: make(waker, 1)}
-	defer p.leave()
+	defer p.unsubscribe()
 	for i, topic := range s.Topics {
-		if err := p.join(topic, s.ResumePoints[i]); err != nil {
+		if err := p.subscribe(topic, s.ResumePoints[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -111,18 +111,18 @@ func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
 	return p, nil
 }
 
-func (p *poll) join(name notiflux.Topic, point topic.ResumePoint) error {
+func (p *poll) subscribe(name notiflux.Topic, point topic.ResumePoint) error {
 	t, resumed, err := p.topics.Join(name, p.news, point)
 	if err != nil {
 		return err
 	}
-	p.joined, p.places = append(p.joined, t), append(p.places, resumed)
+	p.joined, p.resumed = append(p.joined, t), append(p.resumed, resumed)
 	p.recovered = p.recovered && resumed.Recovered
 	p.due = p.due || resumed.Replay > 0 || !resumed.Recovered || point.Since.Epoch == ""
 	return nil
 }
 
-func (p *poll) leave() {
+func (p *poll) unsubscribe() {
 	for _, t := range p.joined {
 		p.topics.Leave(t, p.news)
 	}
@@ -146,7 +146,7 @@ func (a *API) await(ctx context.Context, news waker, wait time.Duration, until t
 	defer a.clients.slots.Release()
 	over := time.NewTimer(wait)
 	defer over.Stop()
-	ended := time.NewTimer(a.untilLook(wait, until))
+	ended := time.NewTimer(a.untilClockCheck(wait, until))
 	defer ended.Stop()
 	for {
 		select {
@@ -156,7 +156,7 @@ func (a *API) await(ctx context.Context, news waker, wait time.Duration, until t
 		case <-ctx.Done():
 		case <-ended.C:
 			if !until.IsZero() && a.now().Before(until) {
-				ended.Reset(a.untilLook(wait, until))
+				ended.Reset(a.untilClockCheck(wait, until))
 				continue
 			}
 		}
@@ -164,8 +164,8 @@ func (a *API) await(ctx context.Context, news waker, wait time.Duration, until t
 	}
 }
 
-// untilLook returns when to look next whether until has come; zero comes after wait.
-func (a *API) untilLook(wait time.Duration, until time.Time) time.Duration {
+// untilClockCheck returns when to look next whether until has come; zero comes after wait.
+func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration {
 	if until.IsZero() {
 		return wait
 	}
@@ -180,31 +180,31 @@ func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 	for i := range order {
 		order[i] = i
 	}
-	messages, places, missed := p.take(ctx, limit, order)
+	messages, resumed, missed := p.take(ctx, limit, order)
 	if missed && limit > 0 {
 		slices.SortStableFunc(order, func(i, j int) int {
-			return longestWaiting(answer.Message(p.places[i].Cursor), answer.Message(p.places[j].Cursor))
+			return longestWaiting(answer.Message(p.resumed[i].Cursor), answer.Message(p.resumed[j].Cursor))
 		})
-		messages, places, _ = p.take(ctx, limit, order)
+		messages, resumed, _ = p.take(ctx, limit, order)
 	}
-	p.places = places
-	more := slices.ContainsFunc(places, func(resumed topic.Resumed) bool { return !resumed.Cursor.AtTail() })
-	return messages.Answer(wire.AppendPollStart(nil, p.cursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
+	p.resumed = resumed
+	more := slices.ContainsFunc(resumed, func(resumed topic.Resumed) bool { return !resumed.Cursor.AtTail() })
+	return messages.Answer(wire.AppendPollStart(nil, p.streamCursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
 }
 
 // take takes what fits, in an order of the topics, and returns their places after
 // that. missed says that a topic has messages and got none.
-func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answer.Messages, places []topic.Resumed, missed bool) {
-	messages, places = answer.UpTo(limit), slices.Clone(p.places)
+func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answer.Messages, resumed []topic.Resumed, missed bool) {
+	messages, resumed = answer.UpTo(limit), slices.Clone(p.resumed)
 	for _, i := range order {
-		resumed := &places[i]
+		resumed := &resumed[i]
 		next, n := messages.Take(ctx, p.joined[i], resumed.Cursor, maxMessages)
 		if n > 0 {
 			resumed.Cursor, resumed.Position.Offset = next, next.Offset()
 		}
 		missed = missed || n == 0 && !next.AtTail()
 	}
-	return messages, places, missed
+	return messages, resumed, missed
 }
 
 // longestWaiting orders messages by when they were ordered; nil is last.
@@ -220,16 +220,16 @@ func longestWaiting(a, b *notiflux.Message) int {
 	return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Position.Offset, b.Position.Offset))
 }
 
-// cursor returns the places as a cursor: in the order of the topics' names.
-func (p *poll) cursor() []byte {
+// streamCursor returns the places as a cursor: in the order of the topics' names.
+func (p *poll) streamCursor() []byte {
 	order := make([]int, len(p.joined))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(p.joined[a].Name(), p.joined[b].Name()) })
-	places := make([]wire.CursorOffset, len(order))
+	offsets := make([]wire.CursorOffset, len(order))
 	for i, j := range order {
-		places[i] = wire.CursorOffset{Hash: wire.TopicHash(p.joined[j].Name()), Offset: p.places[j].Position.Offset}
+		offsets[i] = wire.CursorOffset{Hash: wire.TopicHash(p.joined[j].Name()), Offset: p.resumed[j].Position.Offset}
 	}
-	return wire.AppendStreamCursor(nil, p.places[0].Position.Epoch, places)
+	return wire.AppendStreamCursor(nil, p.resumed[0].Position.Epoch, offsets)
 }

@@ -26,7 +26,7 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.authorizeReader(r, topic); err != nil {
 		return err
 	}
-	return a.give(w, r, func(context.Context) *answer.Answer {
+	return a.serveAnswer(w, r, func(context.Context) *answer.Answer {
 		p := wire.Presence{Topic: topic, Subscribers: a.topics.Subscribers(topic)}
 		p.Members, p.Count = a.presence.List(topic, maxMessages)
 		return answer.ForMembers(wire.AppendPresenceBodyStart(nil, p), p.Members, []byte(wire.PresenceEnd+"\n"))

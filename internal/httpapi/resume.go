@@ -20,9 +20,9 @@ const lastEventID = "Last-Event-Id"
 // event-source-polyfill, for instance, sends lastEventId.
 var resumeParameters = []string{"lastEventId", "lastEventID", "last_event_id", "Last-Event-ID", "since"}
 
-// A resumePoint is where topics are to go on. The zero value is that of a request
+// A resumeParam is where topics are to go on. The zero value is that of a request
 // that has none.
-type resumePoint struct {
+type resumeParam struct {
 	name       string // of the parameter or header, for errors
 	isPosition bool   // of one topic, not a cursor
 	since      func(topic notiflux.Topic, epoch string) notiflux.Position
@@ -30,7 +30,7 @@ type resumePoint struct {
 
 // of returns where a topic is to go on, in the epoch of h. A
 // position without an epoch means that the topic begins.
-func (p resumePoint) of(name notiflux.Topic, topics *topic.Topics) notiflux.Position {
+func (p resumeParam) of(name notiflux.Topic, topics *topic.Topics) notiflux.Position {
 	if p.since == nil {
 		return notiflux.Position{}
 	}
@@ -42,11 +42,11 @@ func (p resumePoint) of(name notiflux.Topic, topics *topic.Topics) notiflux.Posi
 // one counts as absent. Every one that is there must be well-formed, also when
 // another one wins: a client that sends a resume point is never told that nothing
 // is missing because the server did not understand it.
-func parseResume(q url.Values, h http.Header, topics int) (resumePoint, error) {
+func parseResume(q url.Values, h http.Header, topics int) (resumeParam, error) {
 	if err := checkResumeNames(q); err != nil {
-		return resumePoint{}, err
+		return resumeParam{}, err
 	}
-	var first resumePoint
+	var first resumeParam
 	for _, name := range resumeParameters {
 		text := q.Get(name)
 		if text == "" {
@@ -54,7 +54,7 @@ func parseResume(q url.Values, h http.Header, topics int) (resumePoint, error) {
 		}
 		point, err := parseParameter(name, text)
 		if err != nil {
-			return resumePoint{}, err
+			return resumeParam{}, err
 		}
 		if first.since == nil {
 			first = point
@@ -63,11 +63,11 @@ func parseResume(q url.Values, h http.Header, topics int) (resumePoint, error) {
 	ids := h[lastEventID]
 	switch {
 	case len(ids) > 1:
-		return resumePoint{}, notiflux.Errorf(notiflux.Malformed, "there is more than one Last-Event-ID header")
+		return resumeParam{}, notiflux.Errorf(notiflux.Malformed, "there is more than one Last-Event-ID header")
 	case len(ids) == 1 && ids[0] != "":
 		return parseCursor("the header Last-Event-ID", ids[0])
 	case first.isPosition && topics > 1:
-		return resumePoint{}, notiflux.Errorf(notiflux.Malformed, "%s is a position, which is for one topic: give the cursor of these topics", first.name)
+		return resumeParam{}, notiflux.Errorf(notiflux.Malformed, "%s is a position, which is for one topic: give the cursor of these topics", first.name)
 	}
 	return first, nil
 }
@@ -124,24 +124,24 @@ func allEmpty(values []string) bool {
 }
 
 // parseParameter parses the text of a parameter: a cursor, or a position.
-func parseParameter(name, text string) (resumePoint, error) {
+func parseParameter(name, text string) (resumeParam, error) {
 	name = "`" + name + "`"
 	if !strings.Contains(text, ":") {
 		return parseCursor(name, text)
 	}
 	position, err := notiflux.ParsePosition(text)
 	if err != nil {
-		return resumePoint{}, naming(name, err)
+		return resumeParam{}, naming(name, err)
 	}
-	return resumePoint{name, true, func(notiflux.Topic, string) notiflux.Position { return position }}, nil
+	return resumeParam{name, true, func(notiflux.Topic, string) notiflux.Position { return position }}, nil
 }
 
-func parseCursor(name, text string) (resumePoint, error) {
+func parseCursor(name, text string) (resumeParam, error) {
 	cursor, err := wire.ParseStreamCursor(text)
 	if err != nil {
-		return resumePoint{}, naming(name, err)
+		return resumeParam{}, naming(name, err)
 	}
-	return resumePoint{name, false, cursor.ResumeFrom}, nil
+	return resumeParam{name, false, cursor.ResumeFrom}, nil
 }
 
 // naming returns err with the name of what it is about in front.

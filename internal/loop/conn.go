@@ -14,13 +14,13 @@ type Conn struct {
 	socket socket
 
 	// Owned by the loop.
-	left       []byte // read from the socket and not taken by the client yet
-	prev, next *Conn  // in its slot of the wheel
-	slot       int32  // tick at which the wheel has it; 0: not on the wheel
-	ticket     uint32 // of its place in a queue
-	rank       rank   // the queue that it is in
-	resumed    bool   // reading goes on in the next flush: with left, else with the socket
-	blocked    bool   // the socket takes nothing until it says so
+	left       []byte   // read from the socket and not taken by the client yet
+	prev, next *Conn    // in its slot of the wheel
+	slot       int32    // tick at which the wheel has it; 0: not on the wheel
+	ticket     uint32   // of its place in a queue
+	priority   priority // the queue that it is in
+	resumed    bool     // reading goes on in the next flush: with left, else with the socket
+	blocked    bool     // the socket takes nothing until it says so
 	gone       bool
 	refused    bool   // it was blocked at the last look, and had been for some time
 	looked     uint8  // when it was looked at last, or took something; see lookAt
@@ -82,7 +82,7 @@ func (c *Conn) Resume() {
 }
 
 // again has reading go on when c is served.
-func (c *Conn) again(r rank) {
+func (c *Conn) again(r priority) {
 	c.resumed = true
 	c.enqueue(r)
 }

@@ -90,8 +90,8 @@ type Loop struct {
 
 	// Owned by the loop: connections that have something to write, or whose left bytes
 	// are to be read again.
-	queues    [ranks]queue
-	marking   rank          // what Dirty makes a connection
+	queues    [priorities]queue
+	marking   priority      // what Dirty makes a connection
 	reading   *Conn         // whose client is in Read
 	more      bool          // Collect has more to mark
 	newsFirst bool          // in this turn news went ahead of what is unfinished

@@ -2,15 +2,15 @@ package loop
 
 import "time"
 
-// A rank says which of the loop's queues a connection waits in to be served.
-type rank uint8
+// A priority says which of the loop's queues a connection waits in to be served.
+type priority uint8
 
 const (
-	idle       rank = iota // in no queue
-	unfinished             // it had its turn and has more to do, its socket takes bytes again, or its time has come
-	news                   // Collect marked it
-	urgent                 // bytes came for it, or a post
-	ranks                  // how many there are
+	idle       priority = iota // in no queue
+	unfinished                 // it had its turn and has more to do, its socket takes bytes again, or its time has come
+	news                       // Collect marked it
+	urgent                     // bytes came for it, or a post
+	priorities                 // how many there are
 )
 
 const (
@@ -30,46 +30,46 @@ const (
 	workBytes  = 8 << 10
 	// collectWork is what a call of Collect counts as.
 	collectWork = 8
-	// minCompact is after how many places that are taken a queue reuses their room.
+	// minCompact is the number of removed waiters from which a queue reuses their memory.
 	minCompact = 1024
 
 	all = 1 << 62
 )
 
-// A queue holds the connections of one rank, first come, first served.
+// A queue holds the connections of one priority, first come, first served.
 type queue struct {
-	places []place
-	begin  int // places before it are taken
+	waiters []waiter
+	begin   int // waiters before it are removed
 }
 
-// A place in a queue is void once its connection has another ticket.
-type place struct {
+// A waiter is void once its connection has a newer ticket.
+type waiter struct {
 	conn   *Conn
 	ticket uint32
 }
 
-// enqueue puts c into the queue of a rank, unless it is in that one or in a better one.
-func (c *Conn) enqueue(r rank) {
-	if c.gone || c.rank >= r {
+// enqueue puts c into the queue of a priority, unless it is in that one or in a more urgent one.
+func (c *Conn) enqueue(r priority) {
+	if c.gone || c.priority >= r {
 		return
 	}
-	c.rank = r
+	c.priority = r
 	c.ticket++
 	q := &c.loop.queues[r]
-	q.places = append(q.places, place{c, c.ticket})
+	q.waiters = append(q.waiters, waiter{c, c.ticket})
 }
 
 // len returns how many connections are in the queue, or some more.
-func (q *queue) len() int { return len(q.places) - q.begin }
+func (q *queue) len() int { return len(q.waiters) - q.begin }
 
 // next removes the first connection from the queue, nil if there is none.
 func (q *queue) next() *Conn {
-	for q.begin < len(q.places) {
-		p := q.places[q.begin]
-		q.places[q.begin] = place{}
+	for q.begin < len(q.waiters) {
+		p := q.waiters[q.begin]
+		q.waiters[q.begin] = waiter{}
 		q.begin++
 		if p.conn.ticket == p.ticket {
-			p.conn.rank = idle
+			p.conn.priority = idle
 			q.compact()
 			return p.conn
 		}
@@ -78,12 +78,12 @@ func (q *queue) next() *Conn {
 	return nil
 }
 
-// compact reuses the room of places that are taken, once they are most of all.
+// compact reuses the memory of removed waiters once they are the majority.
 func (q *queue) compact() {
-	if q.len() == 0 || q.begin >= minCompact && 2*q.begin > len(q.places) {
-		n := copy(q.places, q.places[q.begin:])
-		clear(q.places[n:])
-		q.places, q.begin = q.places[:n], 0
+	if q.len() == 0 || q.begin >= minCompact && 2*q.begin > len(q.waiters) {
+		n := copy(q.waiters, q.waiters[q.begin:])
+		clear(q.waiters[n:])
+		q.waiters, q.begin = q.waiters[:n], 0
 	}
 }
 
@@ -119,9 +119,9 @@ func (l *Loop) serve() {
 	}
 }
 
-// serveSome serves up to n connections of a rank, and reports whether there is time
+// serveSome serves up to n connections of a priority, and reports whether there is time
 // for more.
-func (l *Loop) serveSome(r rank, n int) bool {
+func (l *Loop) serveSome(r priority, n int) bool {
 	for ; n > 0 && !l.over(); n-- {
 		c := l.queues[r].next()
 		if c == nil {

@@ -21,20 +21,20 @@ func Drained(s *Server) http.Handler {
 	return router.New(s.origins, s.log, s.api.Routes()...)
 }
 
-// Tell tells a server of a presence event, as its registry does, and returns the
-// notices that it makes of it.
-func Tell(s *Server, e presence.Event) (notices []*notiflux.Message, err error) {
-	_, resumed, err := s.topics.Join(topic.Notices(e.Topic), deaf{}, topic.ResumePoint{})
+// PublishPresence tells a server of a presence event, as its registry does, and returns the
+// events that it makes of it.
+func PublishPresence(s *Server, e presence.Event) (events []*notiflux.Message, err error) {
+	_, resumed, err := s.topics.Join(topic.PresenceTopic(e.Topic), deaf{}, topic.ResumePoint{})
 	if err != nil {
 		return nil, err
 	}
-	s.tell(e)
+	s.publishPresence(e)
 	for c := resumed.Cursor; ; {
 		entry, next, ok := c.Next()
 		if !ok {
-			return notices, nil
+			return events, nil
 		}
-		notices, c = append(notices, entry.Message()), next
+		events, c = append(events, entry.Message()), next
 	}
 }
 

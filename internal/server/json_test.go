@@ -161,7 +161,7 @@ func TestUntilHoldsWhileMessagesCome(t *testing.T) {
 			close(stay)
 		})
 		log := recorder.Log(0)
-		log.Linger = testGrace
+		log.GracePeriod = testGrace
 		report(t, delivery.Check(log))
 		ended, received := 0, 0
 		for _, c := range log.Clients {

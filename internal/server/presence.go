@@ -8,28 +8,28 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// maxMembersTold is how many members a frame tells of.
-const maxMembersTold = 100
+// maxMembersPerEvent is the largest number of members in a join or leave event.
+const maxMembersPerEvent = 100
 
-// tell gives what changed in a topic's presence to those who are present there.
-func (s *Server) tell(e presence.Event) {
-	var notices [][]byte
+// publishPresence appends the encoded events of a change to the presence topic.
+func (s *Server) publishPresence(e presence.Event) {
+	var events [][]byte
 	switch e.Kind {
 	case presence.CountOnly:
-		s.topics.NotifyWhole(e.Topic, s.appendPresence(e, nil))
+		s.topics.AppendPresenceSnapshot(e.Topic, s.appendPresence(e, nil))
 		return
 	case presence.Snapshot:
-		s.topics.NotifyWhole(e.Topic, s.appendPresence(e, e.Members))
+		s.topics.AppendPresenceSnapshot(e.Topic, s.appendPresence(e, e.Members))
 		return
 	case presence.Changes:
-		for members := range slices.Chunk(e.Left, maxMembersTold) {
-			notices = append(notices, wire.AppendLeave(nil, e.Topic, members))
+		for members := range slices.Chunk(e.Left, maxMembersPerEvent) {
+			events = append(events, wire.AppendLeave(nil, e.Topic, members))
 		}
-		for members := range slices.Chunk(e.Joined, maxMembersTold) {
-			notices = append(notices, wire.AppendJoin(nil, e.Topic, members))
+		for members := range slices.Chunk(e.Joined, maxMembersPerEvent) {
+			events = append(events, wire.AppendJoin(nil, e.Topic, members))
 		}
 	}
-	s.topics.Notify(e.Topic, notices...)
+	s.topics.AppendPresence(e.Topic, events...)
 }
 
 func (s *Server) appendPresence(e presence.Event, members []notiflux.Member) []byte {

@@ -309,7 +309,7 @@ func TestPresenceEndsAsItIs(t *testing.T) {
 			close(stay)
 		})
 		log := recorder.Log(0)
-		log.Linger = testGrace
+		log.GracePeriod = testGrace
 		report(t, delivery.Check(log))
 
 		most, frames, leaves := 0, 0, 0
@@ -449,9 +449,9 @@ func TestListsAndCountsAreWhole(t *testing.T) {
 		"moves": {presence.Event{Kind: presence.Changes, Joined: members}, false},
 	} {
 		c.event.Topic = notiflux.Topic(name)
-		notices, err := server.Tell(s, c.event)
-		if err != nil || len(notices) != 1 || notices[0].Body.Snapshot != c.whole {
-			t.Errorf("%s: %d notices, %v; want one that is whole: %t", name, len(notices), err, c.whole)
+		events, err := server.PublishPresence(s, c.event)
+		if err != nil || len(events) != 1 || events[0].Body.Snapshot != c.whole {
+			t.Errorf("%s: %d events, %v; want one, a snapshot: %t", name, len(events), err, c.whole)
 		}
 	}
 }

@@ -97,7 +97,7 @@ func TestCountersAddUp(t *testing.T) {
 		for i, c := range log.Clients {
 			log.Clients[i].Events = c.Events[:len(c.Events)-2]
 		}
-		log.Linger = testGrace
+		log.GracePeriod = testGrace
 		log.Counters = &delivery.Counters{
 			Broadcasts: counter(t, s, `notiflux_broadcasts_total{result="accepted"}`),
 			Messages:   counter(t, s, "notiflux_messages_total"),

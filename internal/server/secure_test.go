@@ -82,7 +82,7 @@ func onBothHTTP2(t *testing.T, test func(t *testing.T, s *servertest.Server, old
 	})
 }
 
-// A client over TLS is served by goroutines, and notices nothing of that.
+// A client over TLS is served by goroutines, and events nothing of that.
 func TestWebSocketOverTLS(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s, trust := secure(t, start)

@@ -118,7 +118,7 @@ func (s *Server) build(keys *auth.Keys) {
 	})
 	b := memory.New(s.topics, memory.Config{MaxKeyBytes: int64(c.MaxKeyBytes)})
 	s.broker, s.keyBytes = b, b.KeyBytes
-	s.presence = presence.New(presence.Config{Emit: s.tell, GracePeriod: c.PresenceGrace})
+	s.presence = presence.New(presence.Config{Emit: s.publishPresence, GracePeriod: c.PresenceGrace})
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = auth.NewPooled(s.verifier, s.verifying)

@@ -17,8 +17,8 @@ const maxMembers = 1000
 // joinPresence makes the client a member of a topic, named by the subject of claims, and
 // subscribes it to the presence events of the topic from now on.
 func (s *Session) joinPresence(name notiflux.Topic, claims *auth.Claims) error {
-	if s.find(topic.Notices(name)) == nil {
-		if _, _, err := s.group.subscribe(s, topic.Notices(name), topic.ResumePoint{}); err != nil {
+	if s.find(topic.PresenceTopic(name)) == nil {
+		if _, _, err := s.group.subscribe(s, topic.PresenceTopic(name), topic.ResumePoint{}); err != nil {
 			return err
 		}
 	}
@@ -38,7 +38,7 @@ func (s *Session) leavePresence(name notiflux.Topic) {
 		return
 	}
 	s.releaseReference(name)
-	s.unsubscribe(topic.Notices(name))
+	s.unsubscribe(topic.PresenceTopic(name))
 }
 
 func (s *Session) releaseReference(topic notiflux.Topic) {
@@ -65,7 +65,7 @@ func (s *Session) leaveAllPresence() {
 func (s *Session) jumpToSnapshot() (less uint64) {
 	for sub := s.firstDirty; sub != nil; sub = sub.nextDirty {
 		lag := sub.subscribers.topic.Lag(sub.cursor)
-		if lag == 0 || !topic.IsNotices(sub.subscribers.topic.Name()) {
+		if lag == 0 || !topic.IsPresenceTopic(sub.subscribers.topic.Name()) {
 			continue
 		}
 		at := sub.cursor
@@ -109,7 +109,7 @@ func (s *Session) membersJSON(c wire.JSONCommand) {
 
 // presenceOffset returns the offset of the client in the presence events of a topic.
 func (s *Session) presenceOffset(name notiflux.Topic) uint64 {
-	if sub := s.find(topic.Notices(name)); sub != nil {
+	if sub := s.find(topic.PresenceTopic(name)); sub != nil {
 		return sub.cursor.Offset()
 	}
 	return 0

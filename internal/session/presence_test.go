@@ -41,7 +41,7 @@ func (w *world) user(sub, info string, until time.Time) string {
 
 // join emits the presence event that somebody joined topic a, as the server does.
 func (w *world) join(sub string) {
-	w.topics.Notify("a", wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: sub}}))
+	w.topics.AppendPresence("a", wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: sub}}))
 }
 
 func TestJSONPresence(t *testing.T) {
@@ -179,7 +179,7 @@ func TestAListCutsNobody(t *testing.T) {
 			}
 		}
 	}
-	listed := func(w *world) { w.topics.NotifyWhole("a", list) }
+	listed := func(w *world) { w.topics.AppendPresenceSnapshot("a", list) }
 	for name, c := range map[string]struct {
 		told []func(w *world)
 		cut  bool

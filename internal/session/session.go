@@ -292,7 +292,7 @@ func (s *Session) checkSubscribe(name notiflux.Topic, claims *auth.Claims, opts 
 		if _, err := claims.Info(); err != nil {
 			return err
 		}
-		if s.find(topic.Notices(name)) == nil {
+		if s.find(topic.PresenceTopic(name)) == nil {
 			more++
 		}
 	}
@@ -317,7 +317,7 @@ func (s *Session) connection() notiflux.Connection {
 func (s *Session) topics() []notiflux.Topic {
 	names := make([]notiflux.Topic, 0, len(s.subs))
 	for _, sub := range s.subs {
-		if name := sub.subscribers.topic.Name(); !topic.IsNotices(name) {
+		if name := sub.subscribers.topic.Name(); !topic.IsPresenceTopic(name) {
 			names = append(names, name)
 		}
 	}

@@ -77,14 +77,14 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 func TestTotalBytesHoldsForNotices(t *testing.T) {
 	const most = 100 << 10
 	topics := topic.New(topic.Config{Epoch: "E", TotalBytes: most})
-	_, resumed, err := topics.Join(topic.Notices("t"), new(listener), topic.ResumePoint{})
+	_, resumed, err := topics.Join(topic.PresenceTopic("t"), new(listener), topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var e wire.Encoder
 	reader := resumed.Cursor
 	for range 300 {
-		topics.Notify("t", bytes.Repeat([]byte("x"), 1000))
+		topics.AppendPresence("t", bytes.Repeat([]byte("x"), 1000))
 		if s := topics.Stats(); s.Bytes+s.FrameBytes > most {
 			t.Fatalf("the logs hold %d bytes, and %d in frames; want at most %d", s.Bytes, s.FrameBytes, most)
 		}

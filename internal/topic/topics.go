@@ -320,7 +320,7 @@ func (s *Topics) dropUnused(t *Topic) {
 func (s *Topics) dropLocked(t *Topic) {
 	t.dropped = true
 	delete(s.topics, t.name)
-	if !IsNotices(t.name) {
+	if !IsPresenceTopic(t.name) {
 		s.tombstones.put(t.name, t.log.Head(), s.config.Now())
 	}
 }

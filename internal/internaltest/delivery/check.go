@@ -108,7 +108,7 @@ func (w *walk) step(e Event) {
 		return
 	}
 	switch e.Kind {
-	case Joined, Left, Counted, Listed:
+	case Joined, Left, CountOnly, Snapshot:
 		return
 	case Message:
 		w.allowed()

@@ -37,7 +37,7 @@ func checkCounters(log *Log, o *orders, f *faults) {
 	for _, client := range log.Clients {
 		for _, e := range client.Events {
 			switch e.Kind {
-			case Message, Joined, Left, Counted, Listed:
+			case Message, Joined, Left, CountOnly, Snapshot:
 				received++
 			case Cut:
 				if cut++; e.Code == CloseTooSlow {

@@ -24,7 +24,7 @@
 //   - a message goes to who was allowed its topic when it was published;
 //   - a new epoch is told to who comes with a position of the one before;
 //   - joins and leaves of a member alternate, nobody is told to have left who was
-//     away for less than the linger, and at rest a client knows who is present;
+//     away for less than the grace period, and at rest a client knows who is present;
 //   - what the server counted is what publishers and clients saw.
 //
 // What was the head when a client was answered is known within bounds: all that
@@ -54,9 +54,9 @@ type Log struct {
 	// with so many or fewer after it must be recovered. 0: nothing must be.
 	Held int
 
-	Epochs   []Epoch       // of the servers, in their order; nil: not known
-	Linger   time.Duration // how long a member stays present without a subscription
-	Counters *Counters     // of the server when all was over; nil: not known
+	Epochs      []Epoch       // of the servers, in their order; nil: not known
+	GracePeriod time.Duration // how long a member stays present without a subscription
+	Counters    *Counters     // of the server when all was over; nil: not known
 }
 
 // An Epoch is what positions begin with from a time on.
@@ -119,11 +119,11 @@ const (
 	Cut          Kind = "cut"          // Code, no Topic: the connection ended
 	Rest         Kind = "rest"         // none, nor a Topic: all publishes had ended, and the client waited for what remained
 
-	Joined  Kind = "joined"  // Members
-	Left    Kind = "left"    // Members
-	Counted Kind = "counted" // Count: there are too many to tell
-	Listed  Kind = "listed"  // Members, Count: they are few enough again
-	Members Kind = "members" // Members, Count: the answer to a question who is present
+	Joined    Kind = "joined"  // Members
+	Left      Kind = "left"    // Members
+	CountOnly Kind = "counted" // Count: there are too many to tell
+	Snapshot  Kind = "listed"  // Members, Count: they are few enough again
+	Members   Kind = "members" // Members, Count: the answer to a question who is present
 )
 
 // An Event is something that a client received.

@@ -9,22 +9,22 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// roll is who is present where, as all clients together know it at one time.
-type roll struct {
-	faults *faults
-	linger time.Duration
-	named  map[string]bool // every sub
-	stays  map[seat]*stay
+// roster is who is present where, as all clients together know it at one time.
+type roster struct {
+	faults      *faults
+	gracePeriod time.Duration
+	named       map[string]bool // every sub
+	states      map[memberKey]*memberState
 }
 
-// seat is a member of a topic.
-type seat struct {
+// memberKey is a member of a topic.
+type memberKey struct {
 	topic notiflux.Topic
 	sub   string
 }
 
-// stay is what is known of a member.
-type stay struct {
+// memberState is what is known of a member.
+type memberState struct {
 	subscriptions int
 	away          []absence
 }
@@ -47,12 +47,12 @@ type view struct {
 	count   int
 
 	// What joins and leaves alternate by: since a list they are relative to it.
-	listed bool
-	here   map[string]bool // by the last that was told of a member
+	hasSnapshot bool
+	present     map[string]bool // by the last that was told of a member
 }
 
-// told is an event of a client.
-type told struct {
+// received is an event of a client.
+type received struct {
 	*observer
 	index int
 	Event
@@ -60,26 +60,26 @@ type told struct {
 
 // checkPresence goes through the events of all clients in the order of time.
 func checkPresence(log *Log, f *faults) {
-	r := roll{faults: f, linger: log.Linger, named: make(map[string]bool), stays: make(map[seat]*stay)}
-	var all []told
+	r := roster{faults: f, gracePeriod: log.GracePeriod, named: make(map[string]bool), states: make(map[memberKey]*memberState)}
+	var all []received
 	for _, c := range log.Clients {
 		o := &observer{Client: c, views: make(map[notiflux.Topic]*view), plain: make(map[notiflux.Topic]bool)}
 		r.named[c.Sub] = true
 		for i, e := range c.Events {
-			all = append(all, told{o, i, e})
+			all = append(all, received{o, i, e})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b told) int { return cmp.Compare(a.Time, b.Time) })
+	slices.SortStableFunc(all, func(a, b received) int { return cmp.Compare(a.Time, b.Time) })
 	for _, e := range all {
 		r.step(e)
 	}
 }
 
-func (r *roll) fault(e told, format string, args ...any) {
+func (r *roster) fault(e received, format string, args ...any) {
 	r.faults.event(e.Name, e.index, e.Event, format, args...)
 }
 
-func (r *roll) step(e told) {
+func (r *roster) step(e received) {
 	v := e.views[e.Topic]
 	switch e.Kind {
 	case Leaving:
@@ -88,8 +88,8 @@ func (r *roll) step(e told) {
 		}
 	case Subscribed:
 		if e.plain[e.Topic] = v == nil && !e.Ask.Presence; e.Ask.Presence && v == nil {
-			e.views[e.Topic] = &view{members: make(map[string]bool), here: make(map[string]bool)}
-			r.enter(seat{e.Topic, e.Sub}, e.At)
+			e.views[e.Topic] = &view{members: make(map[string]bool), present: make(map[string]bool)}
+			r.enter(memberKey{e.Topic, e.Sub}, e.At)
 		}
 		e.leaving = time.Time{}
 	case Unsubscribed:
@@ -102,9 +102,9 @@ func (r *roll) step(e told) {
 			r.exit(e, topic)
 		}
 		e.leaving = time.Time{}
-	case Joined, Left, Counted, Listed:
+	case Joined, Left, CountOnly, Snapshot:
 		if v != nil {
-			r.hear(e, v)
+			r.receive(e, v)
 		} else if e.plain[e.Topic] { // Without any subscription it is told already.
 			r.fault(e, "without a subscription with presence")
 		}
@@ -128,11 +128,11 @@ func set(members []string) map[string]bool {
 }
 
 // enter notes a subscription with presence.
-func (r *roll) enter(at seat, when time.Time) {
-	s := r.stays[at]
+func (r *roster) enter(at memberKey, when time.Time) {
+	s := r.states[at]
 	if s == nil { // Before, it may have been there without an answer.
-		s = &stay{away: []absence{{}}}
-		r.stays[at] = s
+		s = &memberState{away: []absence{{}}}
+		r.states[at] = s
 	}
 	if s.subscriptions++; s.subscriptions == 1 {
 		s.away[len(s.away)-1].to = when
@@ -140,12 +140,12 @@ func (r *roll) enter(at seat, when time.Time) {
 }
 
 // exit notes the end of one, if there was one.
-func (r *roll) exit(e told, topic notiflux.Topic) {
+func (r *roster) exit(e received, topic notiflux.Topic) {
 	if e.views[topic] == nil {
 		return
 	}
 	delete(e.views, topic)
-	s := r.stays[seat{topic, e.Sub}]
+	s := r.states[memberKey{topic, e.Sub}]
 	if s.subscriptions--; s.subscriptions > 0 {
 		return
 	}
@@ -156,35 +156,35 @@ func (r *roll) exit(e told, topic notiflux.Topic) {
 	s.away = append(s.away, absence{from: from})
 }
 
-// hear takes what a client was told of others.
-func (r *roll) hear(e told, v *view) {
+// receive takes what a client was told of others.
+func (r *roster) receive(e received, v *view) {
 	for _, m := range e.Members {
 		if !r.named[m] {
 			r.fault(e, "nobody is %q", m)
 		}
 	}
 	switch e.Kind {
-	case Counted:
-		v.known, v.listed, v.count, v.here = false, false, e.Count, make(map[string]bool)
+	case CountOnly:
+		v.known, v.hasSnapshot, v.count, v.present = false, false, e.Count, make(map[string]bool)
 		return
-	case Listed:
+	case Snapshot:
 		if e.Count != len(e.Members) {
 			r.fault(e, "a list of %d has %d", e.Count, len(e.Members))
 		}
-		v.known, v.listed, v.count, v.members, v.here = true, true, e.Count, set(e.Members), set(e.Members)
+		v.known, v.hasSnapshot, v.count, v.members, v.present = true, true, e.Count, set(e.Members), set(e.Members)
 		return
 	}
 	for _, m := range e.Members {
-		here, before := v.here[m]
+		here, before := v.present[m]
 		switch joins := e.Kind == Joined; {
 		case joins && here:
 			r.fault(e, "%q joined and was there", m)
-		case !joins && !here && (before || v.listed):
+		case !joins && !here && (before || v.hasSnapshot):
 			r.fault(e, "%q left and was not there", m)
-		case !joins && !r.wasAway(seat{e.Topic, m}, e.At):
-			r.fault(e, "%q was not away for %v", m, r.linger)
+		case !joins && !r.wasAway(memberKey{e.Topic, m}, e.At):
+			r.fault(e, "%q was not away for %v", m, r.gracePeriod)
 		}
-		if v.here[m] = e.Kind == Joined; v.here[m] {
+		if v.present[m] = e.Kind == Joined; v.present[m] {
 			v.members[m] = true
 		} else {
 			delete(v.members, m)
@@ -193,14 +193,14 @@ func (r *roll) hear(e told, v *view) {
 	v.count = len(v.members)
 }
 
-// hearing is by how much a client may hear of a leave later than the server told it.
-const hearing = 2 * time.Second
+// maxReceiveDelay is by how much a client may hear of a leave later than the server told it.
+const maxReceiveDelay = 2 * time.Second
 
-// wasAway reports whether a member may have been away for the linger when others heard
+// wasAway reports whether a member may have been away for the grace period when others heard
 // at a time that it left: it was not back before that was told. Of one who never knew
 // that it was there, nothing is known.
-func (r *roll) wasAway(at seat, heard time.Time) bool {
-	s := r.stays[at]
+func (r *roster) wasAway(at memberKey, heard time.Time) bool {
+	s := r.states[at]
 	if s == nil {
 		return true
 	}
@@ -209,7 +209,7 @@ func (r *roll) wasAway(at seat, heard time.Time) bool {
 		if !a.to.IsZero() && a.to.Before(heard) {
 			to = a.to
 		}
-		if to.Sub(a.from) >= r.linger && heard.Sub(to) < hearing {
+		if to.Sub(a.from) >= r.gracePeriod && heard.Sub(to) < maxReceiveDelay {
 			return true
 		}
 	}
@@ -217,10 +217,10 @@ func (r *roll) wasAway(at seat, heard time.Time) bool {
 }
 
 // rest compares what a client knows with who is there.
-func (r *roll) rest(e told, topic notiflux.Topic, v *view) {
+func (r *roster) rest(e received, topic notiflux.Topic, v *view) {
 	e.Topic = topic
 	want := make(map[string]bool)
-	for at, s := range r.stays {
+	for at, s := range r.states {
 		if at.topic == topic && s.subscriptions > 0 {
 			want[at.sub] = true
 		}

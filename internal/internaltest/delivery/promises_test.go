@@ -10,8 +10,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 )
 
-// linger is how long members stay in these tests.
-const linger = 10 * time.Second
+// gracePeriod is how long members stay in these tests.
+const gracePeriod = 10 * time.Second
 
 // party writes a log by hand of members of topic a, on a clock of its own.
 type party struct {
@@ -27,7 +27,7 @@ func celebrate(tale func(p *party)) []error {
 	p.story = &story{r, r.Client("client")}
 	tale(p)
 	log := r.Log(held)
-	log.Linger, log.Counters = linger, p.counters
+	log.GracePeriod, log.Counters = gracePeriod, p.counters
 	return delivery.Check(log)
 }
 
@@ -77,7 +77,7 @@ var soundPromises = map[string]func(p *party){
 		p.hears("ann", delivery.Joined, "ann", "bob")
 		p.hears("bob", delivery.Joined, "ann", "bob")
 		p.goes("bob")
-		p.pass(linger)
+		p.pass(gracePeriod)
 		p.hears("ann", delivery.Left, "bob")
 		p.comes("bob")
 		p.hears("ann", delivery.Joined, "bob")
@@ -89,9 +89,9 @@ var soundPromises = map[string]func(p *party){
 		p.comes("ann", "bob")
 		p.hears("ann", delivery.Joined, "ann", "bob")
 		p.goes("bob")
-		p.pass(linger - 1)
+		p.pass(gracePeriod - 1)
 		p.comes("bob")
-		p.pass(linger)
+		p.pass(gracePeriod)
 		p.of("ann").rests()
 	},
 	"back as the leave is told": func(p *party) {
@@ -100,7 +100,7 @@ var soundPromises = map[string]func(p *party){
 		p.of("bob").client.Add(delivery.Event{Kind: delivery.Leaving})
 		p.pass(time.Second)
 		p.goes("bob")
-		p.pass(linger - time.Second)
+		p.pass(gracePeriod - time.Second)
 		p.comes("bob")
 		p.hears("ann", delivery.Left, "bob")
 		p.hears("ann", delivery.Joined, "bob")
@@ -113,7 +113,7 @@ var soundPromises = map[string]func(p *party){
 		p.pass(time.Second)
 		p.of("bob").client.Add(delivery.Event{Kind: delivery.Leaving})
 		p.goes("bob")
-		p.pass(linger - time.Second)
+		p.pass(gracePeriod - time.Second)
 		p.hears("ann", delivery.Left, "bob")
 		p.of("ann").rests()
 	},
@@ -121,7 +121,7 @@ var soundPromises = map[string]func(p *party){
 		p.comes("ann")
 		p.of("bob")
 		p.hears("ann", delivery.Joined, "ann", "bob")
-		p.pass(linger)
+		p.pass(gracePeriod)
 		p.comes("bob")
 		p.hears("ann", delivery.Left, "bob")
 		p.hears("ann", delivery.Joined, "bob")
@@ -135,11 +135,11 @@ var soundPromises = map[string]func(p *party){
 	},
 	"too many, then few": func(p *party) {
 		p.comes("ann", "bob", "cid")
-		p.of("ann").client.Add(delivery.Event{Kind: delivery.Counted, Topic: "a", Count: 3})
+		p.of("ann").client.Add(delivery.Event{Kind: delivery.CountOnly, Topic: "a", Count: 3})
 		p.of("ann").rests()
 		p.goes("cid")
-		p.pass(linger)
-		p.hears("ann", delivery.Listed, "ann", "bob")
+		p.pass(gracePeriod)
+		p.hears("ann", delivery.Snapshot, "ann", "bob")
 		p.of("ann").rests()
 		p.comes("cid")
 		p.hears("ann", delivery.Joined, "cid")
@@ -263,38 +263,38 @@ func TestPlantedFaultsOfPresence(t *testing.T) {
 		"left twice": {`"bob" left and was not there`, func(p *party) {
 			p.comes("ann", "bob")
 			p.goes("bob")
-			p.pass(linger)
+			p.pass(gracePeriod)
 			p.bob(delivery.Left)
 			p.bob(delivery.Left)
 		}},
 		"left, and the list did not have it": {`"bob" left and was not there`, func(p *party) {
 			p.comes("ann", "bob")
 			p.goes("bob")
-			p.pass(linger)
-			p.hears("ann", delivery.Listed, "ann")
+			p.pass(gracePeriod)
+			p.hears("ann", delivery.Snapshot, "ann")
 			p.bob(delivery.Left)
 		}},
 		"joined, and the list has it": {`"bob" joined and was there`, func(p *party) {
 			p.comes("ann", "bob")
-			p.hears("ann", delivery.Listed, "ann", "bob")
+			p.hears("ann", delivery.Snapshot, "ann", "bob")
 			p.bob(delivery.Joined)
 		}},
 		"left though it returned": {`"bob" was not away for 10s`, func(p *party) {
 			p.comes("ann", "bob")
 			p.goes("bob")
-			p.pass(linger - 1)
+			p.pass(gracePeriod - 1)
 			p.comes("bob")
-			p.pass(linger)
+			p.pass(gracePeriod)
 			p.bob(delivery.Left)
 		}},
 		"left though it returned long ago": {`"bob" was not away for 10s`, func(p *party) {
 			p.comes("ann", "bob")
 			p.goes("bob")
-			p.pass(linger)
+			p.pass(gracePeriod)
 			p.bob(delivery.Left)
 			p.comes("bob")
 			p.bob(delivery.Joined)
-			p.pass(linger)
+			p.pass(gracePeriod)
 			p.bob(delivery.Left)
 		}},
 		"left though another connection stays": {`"bob" was not away`, func(p *party) {
@@ -304,21 +304,21 @@ func TestPlantedFaultsOfPresence(t *testing.T) {
 			ask.Presence = true
 			phone.answerTo(ask, at(0), true, 0)
 			p.goes("bob")
-			p.pass(linger)
+			p.pass(gracePeriod)
 			p.bob(delivery.Left)
 		}},
-		"left too soon":        {`"bob" was not away`, func(p *party) { p.comes("ann", "bob"); p.goes("bob"); p.pass(linger - 1); p.bob(delivery.Left) }},
+		"left too soon":        {`"bob" was not away`, func(p *party) { p.comes("ann", "bob"); p.goes("bob"); p.pass(gracePeriod - 1); p.bob(delivery.Left) }},
 		"a member of a dream":  {`nobody is "eve"`, func(p *party) { p.comes("ann"); p.hears("ann", delivery.Joined, "eve") }},
-		"a leave that is lost": {"it knows the members [ann bob], and there are [ann]", func(p *party) { p.together(); p.goes("bob"); p.pass(linger); p.of("ann").rests() }},
+		"a leave that is lost": {"it knows the members [ann bob], and there are [ann]", func(p *party) { p.together(); p.goes("bob"); p.pass(gracePeriod); p.of("ann").rests() }},
 		"a join that is lost":  {"it knows the members [ann bob], and there are [ann bob cid]", func(p *party) { p.together(); p.comes("cid"); p.of("ann").rests() }},
 		"a count that is old": {"it knows of 3 members, and there are 2", func(p *party) {
 			p.comes("ann", "bob")
-			p.of("ann").client.Add(delivery.Event{Kind: delivery.Counted, Topic: "a", Count: 3})
+			p.of("ann").client.Add(delivery.Event{Kind: delivery.CountOnly, Topic: "a", Count: 3})
 			p.of("ann").rests()
 		}},
 		"a list that is cut": {"a list of 2 has 1", func(p *party) {
 			p.comes("ann", "bob")
-			p.of("ann").client.Add(delivery.Event{Kind: delivery.Listed, Topic: "a", Members: []string{"ann"}, Count: 2})
+			p.of("ann").client.Add(delivery.Event{Kind: delivery.Snapshot, Topic: "a", Members: []string{"ann"}, Count: 2})
 		}},
 		"presence without being asked for it": {"without a subscription with presence", func(p *party) { p.first(0); p.client.Add(delivery.Event{Kind: delivery.Joined, Topic: "a"}) }},
 		"presence outlives its connection":    {"before an answer", func(p *party) { p.comes("ann"); p.goes("ann"); p.hears("ann", delivery.Joined, "ann") }},
