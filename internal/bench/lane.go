@@ -185,7 +185,7 @@ func (s *subscriber) answer(op wsframe.Opcode, payload []byte) {
 
 // appendMasked appends a frame as clients send it.
 func appendMasked(dst []byte, op wsframe.Opcode, payload []byte) []byte {
-	return wsframe.Header{Fin: true, Opcode: op, Masked: true, Key: rand.Uint32()}.AppendFrame(dst, payload)
+	return wsframe.Header{First: wsframe.Fin | byte(op), Masked: true, Key: rand.Uint32()}.AppendFrame(dst, payload)
 }
 
 // drop ends a connection; err says why, unless we end it. The caller holds l.mu.

@@ -184,10 +184,10 @@ func confirm(r io.Reader) error {
 		switch answer := string(f.Payload); {
 		case err != nil:
 			return err
-		case f.Opcode == wsframe.Close:
+		case f.Opcode() == wsframe.Close:
 			code, reason := wsframe.ParseClose(f.Payload)
 			return fmt.Errorf("the server closed the connection: %d %s", code, reason)
-		case f.Opcode.IsControl():
+		case f.Opcode().IsControl():
 		case answer != "Unknown command":
 			return fmt.Errorf("%w: it answered %.300q", ErrDenied, answer)
 		default:

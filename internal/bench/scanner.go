@@ -86,11 +86,11 @@ func (s *scanner) frame(b []byte) (e event, payload, rest []byte) {
 func (s *scanner) begin(b []byte) (e event, payload []byte, n int) {
 	h, n, ok := wsframe.ParseHeader(b)
 	switch {
-	case h.RSV != 0 || h.Masked || h.Length < 0: // no extension was agreed on
+	case h.RSV() != 0 || h.Masked || h.Length < 0: // no extension was agreed on
 		return malformed, nil, 0
 	case !ok:
 		return needMore, nil, 0
-	case h.Opcode.IsControl():
+	case h.Opcode().IsControl():
 		return control(h, b)
 	}
 	return s.data(h, b, n)
@@ -99,12 +99,12 @@ func (s *scanner) begin(b []byte) (e event, payload []byte, n int) {
 // control is begin for a control frame.
 func control(h wsframe.Header, b []byte) (e event, payload []byte, n int) {
 	switch {
-	case !h.Fin || h.Length > wsframe.MaxControl:
+	case !h.Fin() || h.Length > wsframe.MaxControl:
 		return malformed, nil, 0
 	case len(b) < 2+int(h.Length):
 		return needMore, nil, 0
 	}
-	switch h.Opcode {
+	switch h.Opcode() {
 	case wsframe.Ping:
 		e = gotPing
 	case wsframe.Pong:
@@ -120,23 +120,23 @@ func control(h wsframe.Header, b []byte) (e event, payload []byte, n int) {
 
 // data is begin for a data frame with a header of so many bytes.
 func (s *scanner) data(h wsframe.Header, b []byte, header int) (e event, payload []byte, n int) {
-	first := h.Opcode != wsframe.Continuation
+	first := h.Opcode() != wsframe.Continuation
 	length := int(h.Length)
 	seen := min(length, markBytes)
 	switch {
-	case first == s.inMsg, h.Opcode.IsReserved():
+	case first == s.inMsg, h.Opcode().IsReserved():
 		return malformed, nil, 0
 	case len(b) < header+seen:
 		return needMore, nil, 0
 	}
 	if first {
 		s.kind = gotText
-		if h.Opcode == wsframe.Binary {
+		if h.Opcode() == wsframe.Binary {
 			s.kind = gotBinary
 		}
 		s.headLen, s.length = copy(s.head[:], b[header:header+seen]), 0
 	}
-	s.inMsg, s.final = true, h.Fin
+	s.inMsg, s.final = true, h.Fin()
 	s.length += length
 	s.skip = length - seen
 	return needMore, nil, header + seen

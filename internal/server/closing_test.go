@@ -24,9 +24,9 @@ func messages(t *testing.T, sent []byte) (texts []string, code uint16) {
 		if err != nil {
 			return texts, 0
 		}
-		switch frame.Opcode {
+		switch frame.Opcode() {
 		case wsframe.Text, wsframe.Continuation:
-			if text = append(text, frame.Payload...); frame.Fin {
+			if text = append(text, frame.Payload...); frame.Fin() {
 				texts, text = append(texts, string(text)), nil
 			}
 		case wsframe.Close:

@@ -184,7 +184,7 @@ func TestWebSocketRefusalsAreLogged(t *testing.T) {
 
 		conn := dialWebSocket(t, s)
 		conn.Write([]byte{0x81, 1, 'x'}) // not masked
-		if f, err := frametest.ReadFrame(conn); err != nil || f.Opcode != wsframe.Close {
+		if f, err := frametest.ReadFrame(conn); err != nil || f.Opcode() != wsframe.Close {
 			t.Fatalf("%v, %v; want a close frame", f, err)
 		}
 		want("closing connection", fmt.Sprint("close=", 1002, " reason="))

@@ -135,7 +135,7 @@ func TestFragmentsBinaryAndPing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := map[wsframe.Opcode]string{wsframe.Pong: "pong ", wsframe.Text: "text "}[f.Opcode] + string(f.Payload)
+			got := map[wsframe.Opcode]string{wsframe.Pong: "pong ", wsframe.Text: "text "}[f.Opcode()] + string(f.Payload)
 			if got != want {
 				t.Fatalf("got %q, want %q", got, want)
 			}

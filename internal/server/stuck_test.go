@@ -317,8 +317,8 @@ func TestACloseFrameHasItsTime(t *testing.T) {
 		time.Sleep(4 * time.Second)
 		p.SetReadDeadline(time.Now().Add(time.Minute))
 		frame, err := frametest.ReadFrame(p)
-		if err != nil || frame.Opcode != wsframe.Close {
-			t.Errorf("read a frame with opcode %v, %v; want a close frame", frame.Opcode, err)
+		if err != nil || frame.Opcode() != wsframe.Close {
+			t.Errorf("read a frame with opcode %v, %v; want a close frame", frame.Opcode(), err)
 		}
 	})
 }

@@ -297,10 +297,10 @@ func (c *client) messages() (all []string) {
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			return all
 		}
-		if err != nil || frame.Opcode != wsframe.Text || !frame.Fin || frame.Masked {
+		if err != nil || frame.Opcode() != wsframe.Text || !frame.Fin() || frame.Masked {
 			c.w.t.Fatalf("frame %+v, %v", frame.Header, err)
 		}
-		if frame.RSV == wsframe.RSV1 {
+		if frame.RSV() == wsframe.RSV1 {
 			if frame.Payload, err = frametest.Inflate(frame.Payload); err != nil {
 				c.w.t.Fatal(err)
 			}

@@ -49,12 +49,12 @@ func joined(t tb, sent []byte) (messages []string, sizes []int) {
 		if err != nil {
 			t.Fatalf("after %d frames: %v", len(sizes), err)
 		}
-		if want := map[bool]wsframe.Opcode{false: wsframe.Text, true: wsframe.Continuation}[inside]; frame.Opcode != want {
-			t.Fatalf("frame %d has the opcode %x, want %x", len(sizes), frame.Opcode, want)
+		if want := map[bool]wsframe.Opcode{false: wsframe.Text, true: wsframe.Continuation}[inside]; frame.Opcode() != want {
+			t.Fatalf("frame %d has the opcode %x, want %x", len(sizes), frame.Opcode(), want)
 		}
 		sizes = append(sizes, before-r.Len())
 		message.Write(frame.Payload)
-		if inside = !frame.Fin; !inside {
+		if inside = !frame.Fin(); !inside {
 			messages = append(messages, message.String())
 			message.Reset()
 		}

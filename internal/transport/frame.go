@@ -71,14 +71,14 @@ func (w *WebSocket) lawful(h wsframe.Header) bool {
 // accept judges a lawful header by the limits, before any of its payload is
 // looked at. It reports false if that closed the connection.
 func (w *WebSocket) accept(h wsframe.Header, now time.Duration) bool {
-	if h.Opcode.IsControl() {
-		if h.Opcode != wsframe.Close && !w.afford(now) {
+	if h.Opcode().IsControl() {
+		if h.Opcode() != wsframe.Close && !w.afford(now) {
 			w.refuse(wire.ClosePolicy, "too many control frames")
 			return false
 		}
 		return true
 	}
-	received, frames, deflated := 0, 1, h.RSV == wsframe.RSV1
+	received, frames, deflated := 0, 1, h.RSV() == wsframe.RSV1
 	if w.inMessage() {
 		received, frames, deflated = len(w.in.message), w.in.frames+1, w.in.deflated
 		w.in.frames = frames
@@ -97,10 +97,10 @@ func (w *WebSocket) accept(h wsframe.Header, now time.Duration) bool {
 // violation returns what RFC 6455 (sections 5.1 to 5.5) does not allow about a
 // header, empty if nothing.
 func (w *WebSocket) violation(h wsframe.Header) string {
-	switch control := h.Opcode.IsControl(); {
-	case h.RSV != 0 && !w.mayDeflate(h):
+	switch control := h.Opcode().IsControl(); {
+	case h.RSV() != 0 && !w.mayDeflate(h):
 		return "reserved bits are set"
-	case h.Opcode.IsReserved():
+	case h.Opcode().IsReserved():
 		return "the opcode is reserved"
 	case !h.Masked:
 		return "the frame is not masked"
@@ -108,13 +108,13 @@ func (w *WebSocket) violation(h wsframe.Header) string {
 		return "the length is not in its shortest form"
 	case control && h.Length > wsframe.MaxControl:
 		return "the control frame is longer than 125 bytes"
-	case control && !h.Fin:
+	case control && !h.Fin():
 		return "the control frame is fragmented"
 	case control:
 		return ""
-	case h.Opcode == wsframe.Continuation && !w.inMessage():
+	case h.Opcode() == wsframe.Continuation && !w.inMessage():
 		return "there is no message to continue"
-	case h.Opcode != wsframe.Continuation && w.inMessage():
+	case h.Opcode() != wsframe.Continuation && w.inMessage():
 		return "the message before is not finished"
 	}
 	return ""
@@ -124,7 +124,7 @@ func (w *WebSocket) violation(h wsframe.Header) string {
 // a message is compressed, and may (RFC 7692 section 6: in the first frame, of
 // data, once it was agreed on).
 func (w *WebSocket) mayDeflate(h wsframe.Header) bool {
-	return h.RSV == wsframe.RSV1 && w.cfg.Inflaters != nil && (h.Opcode == wsframe.Text || h.Opcode == wsframe.Binary)
+	return h.RSV() == wsframe.RSV1 && w.cfg.Inflaters != nil && (h.Opcode() == wsframe.Text || h.Opcode() == wsframe.Binary)
 }
 
 // mayFollow reports whether the frame that p begins with is lawful as far as p tells;
@@ -139,12 +139,12 @@ func (w *WebSocket) mayFollow(p []byte) bool {
 
 // dataNext reports whether the next byte, first, belongs to a data frame.
 func (w *WebSocket) dataNext(first byte) bool {
-	op := wsframe.Opcode(first & 0x0f)
+	h := wsframe.Header{First: first}
 	switch in := w.in; {
 	case in != nil && in.inFrame:
-		op = in.frame.Opcode
+		h = in.frame
 	case in != nil && in.have > 0:
-		op = wsframe.Opcode(in.header[0] & 0x0f)
+		h.First = in.header[0]
 	}
-	return !op.IsControl()
+	return !h.Opcode().IsControl()
 }

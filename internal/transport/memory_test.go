@@ -108,7 +108,7 @@ func TestMemoryGrowsWithWhatCame(t *testing.T) {
 	const limit = 16 << 20
 	budget := transport.NewBudget(0)
 	w := dialNull(&transport.Config{MaxMessageBytes: limit, Budget: budget, MessageTimeout: -1})
-	w.Read(masked(wsframe.Header{Fin: true, Opcode: wsframe.Binary, Length: limit}, ""), 0)
+	w.Read(masked(wsframe.Header{First: 0x82, Length: limit}, ""), 0)
 	for came := 0; came < limit-(64<<10); {
 		if used := budget.Used(); used > int64(max(2*came, 64<<10)) {
 			t.Fatalf("a message owns %d bytes after %d came", used, came)
@@ -121,7 +121,7 @@ func TestMemoryGrowsWithWhatCame(t *testing.T) {
 
 func TestBudgetIsShared(t *testing.T) {
 	cfg := &transport.Config{Budget: transport.NewBudget(100_000)}
-	begin := cat(masked(wsframe.Header{Fin: true, Opcode: wsframe.Binary, Length: 50_001}, ""), make([]byte, 40_000))
+	begin := cat(masked(wsframe.Header{First: 0x82, Length: 50_001}, ""), make([]byte, 40_000))
 	first, second, third := dial(cfg), dial(cfg), dial(cfg)
 	for _, f := range []*fake{first, second, third} {
 		f.read(begin, whole)

@@ -70,17 +70,17 @@ func (w *WebSocket) forget() {
 // whole takes a frame whose payload came in one piece, unmasked.
 func (w *WebSocket) whole(h wsframe.Header, payload []byte, now time.Duration) {
 	switch {
-	case h.Opcode.IsControl():
-		w.endControl(h.Opcode, payload)
-	case h.Fin && !w.inMessage():
+	case h.Opcode().IsControl():
+		w.endControl(h.Opcode(), payload)
+	case h.Fin() && !w.inMessage():
 		w.forget() // the pieces of its header
 		switch {
-		case h.RSV == wsframe.RSV1:
-			w.inflated(h.Opcode, payload)
-		case h.Opcode == wsframe.Text && !utf8.Valid(payload):
+		case h.RSV() == wsframe.RSV1:
+			w.inflated(h.Opcode(), payload)
+		case h.Opcode() == wsframe.Text && !utf8.Valid(payload):
 			w.closeInvalidText()
 		default:
-			w.deliver(h.Opcode, payload)
+			w.deliver(h.Opcode(), payload)
 		}
 	default:
 		w.extend(w.incomplete(now), h, payload, 0)
@@ -93,14 +93,14 @@ func (w *WebSocket) part(payload []byte) {
 	in.frame.Key = wsframe.Mask(payload, in.frame.Key)
 	in.taken += int64(len(payload))
 	in.inFrame = in.taken < in.frame.Length
-	if !in.frame.Opcode.IsControl() {
+	if !in.frame.Opcode().IsControl() {
 		w.extend(in, in.frame, payload, in.frame.Length-in.taken)
 		return
 	}
 	in.control = append(in.control, payload...)
 	if !in.inFrame {
 		payload, in.control = in.control, nil
-		w.endControl(in.frame.Opcode, payload)
+		w.endControl(in.frame.Opcode(), payload)
 	}
 }
 
@@ -108,11 +108,11 @@ func (w *WebSocket) part(payload []byte) {
 // that is followed by left more bytes of it.
 func (w *WebSocket) extend(in *incoming, h wsframe.Header, payload []byte, left int64) {
 	if in.op == 0 {
-		in.op, in.deflated, in.frames = h.Opcode, h.RSV == wsframe.RSV1, 1
+		in.op, in.deflated, in.frames = h.Opcode(), h.RSV() == wsframe.RSV1, 1
 	}
-	end := h.Fin && left == 0
+	end := h.Fin() && left == 0
 	most := w.mostReceived(in.deflated)
-	if h.Fin {
+	if h.Fin() {
 		most = len(in.message) + len(payload) + int(left)
 	}
 	if !w.reserve(in, len(payload), most) {

@@ -21,7 +21,7 @@ func TestMuchWorkIsTakenInParts(t *testing.T) {
 		"fragments":           cat(frame(0x01, "x"), frame(0x80, "y")),
 		"compressed":          frame(0xc1, frametest.Deflate(strings.Repeat("x", 64<<10))),
 		"short, compressed":   frame(0xc2, frametest.Deflate("x")),
-		"compressed, nothing": masked(wsframe.Header{Fin: true, RSV: 4, Opcode: wsframe.Binary, Length: 321}, strings.Repeat("\x01\x00\x00\xff\xff", 63)+"\x00\x00\x00\xff\xff\x00"),
+		"compressed, nothing": masked(wsframe.Header{First: 0xc2, Length: 321}, strings.Repeat("\x01\x00\x00\xff\xff", 63)+"\x00\x00\x00\xff\xff\x00"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := dial(&transport.Config{Inflaters: new(transport.Inflaters), InflateRate: -1, ControlRate: -1})

@@ -41,10 +41,10 @@ func TestTextFailsAtOnce(t *testing.T) {
 	var try func(s string)
 	ways := map[string]func(f *fake, s string){
 		"one frame": func(f *fake, s string) {
-			f.read(masked(wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: 1000}, s), bytewise)
+			f.read(masked(wsframe.Header{First: 0x81, Length: 1000}, s), bytewise)
 		},
 		"one frame, one read": func(f *fake, s string) {
-			f.read(masked(wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: 1000}, s), whole)
+			f.read(masked(wsframe.Header{First: 0x81, Length: 1000}, s), whole)
 		},
 		"a fragment for each byte": func(f *fake, s string) {
 			first := byte(0x01)

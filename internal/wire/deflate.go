@@ -41,7 +41,7 @@ type Deflater struct {
 func (d *Deflater) AppendFrame(dst []byte, op wsframe.Opcode, payload []byte) []byte {
 	if len(payload) >= minDeflateBytes {
 		if p := d.deflate(payload); len(p) < len(payload) {
-			return wsframe.Header{Fin: true, RSV: wsframe.RSV1, Opcode: op}.AppendFrame(dst, p)
+			return wsframe.Header{First: wsframe.Fin | wsframe.RSV1 | byte(op)}.AppendFrame(dst, p)
 		}
 	}
 	return wsframe.AppendFrame(dst, op, payload)

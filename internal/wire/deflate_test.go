@@ -17,10 +17,10 @@ import (
 func open(t interface{ Fatalf(string, ...any) }, p []byte) (payload []byte, deflated bool) {
 	h, n, ok := wsframe.ParseHeader(p)
 	payload = p[n:]
-	if !ok || !h.Fin || h.Masked || h.RSV&^wsframe.RSV1 != 0 || h.Length != int64(len(payload)) {
+	if !ok || !h.Fin() || h.Masked || h.RSV()&^wsframe.RSV1 != 0 || h.Length != int64(len(payload)) {
 		t.Fatalf("frame %+v, %v, %d bytes behind it", h, ok, len(payload))
 	}
-	if h.RSV == 0 {
+	if h.RSV() == 0 {
 		return payload, false
 	}
 	payload, err := frametest.Inflate(payload)

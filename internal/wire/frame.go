@@ -15,9 +15,12 @@ func AppendRoomForHeader(dst []byte) []byte { return append(dst, make([]byte, He
 // section 5.4). buffer is room for the header, from [AppendRoomForHeader], and the part.
 // Fragment writes the header into that room: the frame is the end of buffer.
 func Fragment(buffer []byte, first, last bool) []byte {
-	h := wsframe.Header{Fin: last, Opcode: wsframe.Continuation, Length: int64(len(buffer) - HeaderRoom)}
+	h := wsframe.Header{First: byte(wsframe.Continuation), Length: int64(len(buffer) - HeaderRoom)}
 	if first {
-		h.Opcode = wsframe.Text
+		h.First = byte(wsframe.Text)
+	}
+	if last {
+		h.First |= wsframe.Fin
 	}
 	var room [HeaderRoom]byte
 	header := h.Append(room[:0])

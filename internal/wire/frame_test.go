@@ -15,7 +15,7 @@ func TestTextIsOneFrame(t *testing.T) {
 		data := bytes.Repeat([]byte("x"), size)
 		m := &notiflux.Message{Body: notiflux.Body{Data: data}}
 		frame, err := frametest.ReadFrame(bytes.NewReader(new(wire.Encoder).Encode(m, notiflux.Text)))
-		if err != nil || !frame.Fin || frame.Masked || frame.Opcode != wsframe.Text || !bytes.Equal(frame.Payload, data) {
+		if err != nil || !frame.Fin() || frame.Masked || frame.Opcode() != wsframe.Text || !bytes.Equal(frame.Payload, data) {
 			t.Errorf("a message of %d bytes is read as %+v, %v", size, frame.Header, err)
 		}
 	}
@@ -26,10 +26,10 @@ func TestFragment(t *testing.T) {
 	for _, size := range []int{0, 125, 126, 65535, 65536} {
 		part := bytes.Repeat([]byte("x"), size)
 		for i, want := range []wsframe.Header{
-			{Opcode: wsframe.Text}, {Opcode: wsframe.Continuation}, {Fin: true, Opcode: wsframe.Continuation}, {Fin: true, Opcode: wsframe.Text},
+			{First: 0x01}, {First: 0x00}, {First: 0x80}, {First: 0x81},
 		} {
 			buffer := append(wire.AppendRoomForHeader(nil), part...)
-			frame := wire.Fragment(buffer, want.Opcode == wsframe.Text, want.Fin)
+			frame := wire.Fragment(buffer, want.Opcode() == wsframe.Text, want.Fin())
 			want.Length = int64(size)
 			got, err := wsframe.Read(bytes.NewReader(frame), int64(size))
 			if err != nil || got.Header != want || !bytes.Equal(got.Payload, part) || &frame[len(frame)-1] != &buffer[len(buffer)-1] {

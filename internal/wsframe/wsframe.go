@@ -55,27 +55,37 @@ const (
 	// MaxControl is the length of the longest payload of a control frame, in bytes.
 	MaxControl = 125
 
-	// RSV1 in [Header.RSV] means that the message is compressed (RFC 7692 section 6).
-	RSV1 = 0x4
+	// Fin in [Header.First] means that the frame ends its message.
+	Fin = 0x80
+	// RSV1 in [Header.First] means that the message is compressed (RFC 7692 section 6).
+	RSV1 = 0x40
 )
 
 const (
-	finBit   = 0x80 // of the first byte
-	rsvShift = 4
+	rsvBits  = 0x70 // of the first byte
+	opBits   = 0x0f
 	maskBit  = 0x80 // of the second byte
 	length16 = 126  // in the second byte: two bytes of length follow
 	length64 = 127  // in the second byte: eight bytes of length follow
 )
 
-// A Header is the header of a frame.
+// A Header is the header of a frame. It has four fields, as many as the compiler keeps
+// in registers.
 type Header struct {
-	Fin    bool   // the frame ends its message
-	RSV    byte   // RSV1 to RSV3, three bits
-	Opcode Opcode // what the frame is
+	First  byte   // FIN, RSV1 to RSV3 and the opcode
 	Masked bool   // the payload is masked with Key
 	Key    uint32 // the masking key, its first byte lowest
 	Length int64  // of the payload, in bytes; -1 as parsed: the length breaks RFC 6455
 }
+
+// Fin reports whether the frame ends its message.
+func (h Header) Fin() bool { return h.First&Fin != 0 }
+
+// RSV returns the reserved bits, each at its place in the first byte.
+func (h Header) RSV() byte { return h.First & rsvBits }
+
+// Opcode returns what the frame is.
+func (h Header) Opcode() Opcode { return Opcode(h.First & opBits) }
 
 // ParseHeader parses the header that p begins with, and returns its length n.
 //
@@ -88,9 +98,7 @@ func ParseHeader(p []byte) (h Header, n int, ok bool) {
 	if len(p) < 2 {
 		return h, 2, false
 	}
-	h.Fin = p[0]&finBit != 0
-	h.RSV = p[0] >> rsvShift & 7
-	h.Opcode = Opcode(p[0] & 0x0f)
+	h.First = p[0]
 	h.Masked = p[1]&maskBit != 0
 	h.Length = int64(p[1] &^ maskBit)
 	key := 2 // where the masking key begins
@@ -124,20 +132,17 @@ func ParseHeader(p []byte) (h Header, n int, ok bool) {
 
 // Append appends h to dst. Length must not be negative.
 func (h Header) Append(dst []byte) []byte {
-	first, second := h.RSV<<rsvShift|byte(h.Opcode), byte(0)
-	if h.Fin {
-		first |= finBit
-	}
+	second := byte(0)
 	if h.Masked {
 		second = maskBit
 	}
 	switch {
 	case h.Length < length16:
-		dst = append(dst, first, second|byte(h.Length))
+		dst = append(dst, h.First, second|byte(h.Length))
 	case h.Length < 1<<16:
-		dst = binary.BigEndian.AppendUint16(append(dst, first, second|length16), uint16(h.Length))
+		dst = binary.BigEndian.AppendUint16(append(dst, h.First, second|length16), uint16(h.Length))
 	default:
-		dst = binary.BigEndian.AppendUint64(append(dst, first, second|length64), uint64(h.Length))
+		dst = binary.BigEndian.AppendUint64(append(dst, h.First, second|length64), uint64(h.Length))
 	}
 	if h.Masked {
 		dst = binary.LittleEndian.AppendUint32(dst, h.Key)
@@ -167,20 +172,24 @@ func (h Header) AppendFrame(dst, payload []byte) []byte {
 // AppendFrame appends a whole message, or a control frame, as servers send it: in one
 // frame that is not masked.
 func AppendFrame(dst []byte, op Opcode, payload []byte) []byte {
-	return Header{Fin: true, Opcode: op}.AppendFrame(dst, payload)
+	return Header{First: Fin | byte(op)}.AppendFrame(dst, payload)
 }
 
 // Mask masks or unmasks p in place (RFC 6455 section 5.3). It returns the key for the
 // bytes that follow p in the same payload.
 func Mask(p []byte, key uint32) (next uint32) {
 	k := uint64(key)<<32 | uint64(key)
-	for len(p) >= 32 { // four words at a time, twice as fast as one
-		q := (*[32]byte)(p)
+	for len(p) >= 64 { // eight words at a time, more than twice as fast as one
+		q := (*[64]byte)(p)
 		binary.LittleEndian.PutUint64(q[0:], binary.LittleEndian.Uint64(q[0:])^k)
 		binary.LittleEndian.PutUint64(q[8:], binary.LittleEndian.Uint64(q[8:])^k)
 		binary.LittleEndian.PutUint64(q[16:], binary.LittleEndian.Uint64(q[16:])^k)
 		binary.LittleEndian.PutUint64(q[24:], binary.LittleEndian.Uint64(q[24:])^k)
-		p = p[32:]
+		binary.LittleEndian.PutUint64(q[32:], binary.LittleEndian.Uint64(q[32:])^k)
+		binary.LittleEndian.PutUint64(q[40:], binary.LittleEndian.Uint64(q[40:])^k)
+		binary.LittleEndian.PutUint64(q[48:], binary.LittleEndian.Uint64(q[48:])^k)
+		binary.LittleEndian.PutUint64(q[56:], binary.LittleEndian.Uint64(q[56:])^k)
+		p = p[64:]
 	}
 	for len(p) >= 8 {
 		binary.LittleEndian.PutUint64(p, binary.LittleEndian.Uint64(p)^k)

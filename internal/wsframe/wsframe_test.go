@@ -22,21 +22,21 @@ func TestHeaders(t *testing.T) {
 		name, bytes string
 		want        wsframe.Header
 	}{
-		{"text", "8105", wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: 5}},
-		{"masked text", "818537fa213d", wsframe.Header{Fin: true, Opcode: wsframe.Text, Masked: true, Key: 0x3d21fa37, Length: 5}},
-		{"first fragment", "0103", wsframe.Header{Opcode: wsframe.Text, Length: 3}},
-		{"last fragment", "8002", wsframe.Header{Fin: true, Opcode: wsframe.Continuation, Length: 2}},
-		{"ping", "8905", wsframe.Header{Fin: true, Opcode: wsframe.Ping, Length: 5}},
-		{"masked pong", "8a8537fa213d", wsframe.Header{Fin: true, Opcode: wsframe.Pong, Masked: true, Key: 0x3d21fa37, Length: 5}},
-		{"256 bytes", "827e0100", wsframe.Header{Fin: true, Opcode: wsframe.Binary, Length: 256}},
-		{"64 KiB", "827f0000000000010000", wsframe.Header{Fin: true, Opcode: wsframe.Binary, Length: 64 << 10}},
-		{"nothing", "8800", wsframe.Header{Fin: true, Opcode: wsframe.Close}},
-		{"125 bytes", "827d", wsframe.Header{Fin: true, Opcode: wsframe.Binary, Length: 125}},
-		{"126 bytes", "827e007e", wsframe.Header{Fin: true, Opcode: wsframe.Binary, Length: 126}},
-		{"65535 bytes, masked", "82feffff01020304", wsframe.Header{Fin: true, Opcode: wsframe.Binary, Masked: true, Key: 0x04030201, Length: 65535}},
-		{"2^63-1 bytes, masked", "82ff7fffffffffffffff01020304", wsframe.Header{Fin: true, Opcode: wsframe.Binary, Masked: true, Key: 0x04030201, Length: math.MaxInt64}},
-		{"compressed", "c107", wsframe.Header{Fin: true, RSV: wsframe.RSV1, Opcode: wsframe.Text, Length: 7}},
-		{"all bits", "ffff7fffffffffffffffffffffff", wsframe.Header{Fin: true, RSV: 7, Opcode: 15, Masked: true, Key: math.MaxUint32, Length: math.MaxInt64}},
+		{"text", "8105", wsframe.Header{First: 0x81, Length: 5}},
+		{"masked text", "818537fa213d", wsframe.Header{First: 0x81, Masked: true, Key: 0x3d21fa37, Length: 5}},
+		{"first fragment", "0103", wsframe.Header{First: 0x01, Length: 3}},
+		{"last fragment", "8002", wsframe.Header{First: 0x80, Length: 2}},
+		{"ping", "8905", wsframe.Header{First: 0x89, Length: 5}},
+		{"masked pong", "8a8537fa213d", wsframe.Header{First: 0x8a, Masked: true, Key: 0x3d21fa37, Length: 5}},
+		{"256 bytes", "827e0100", wsframe.Header{First: 0x82, Length: 256}},
+		{"64 KiB", "827f0000000000010000", wsframe.Header{First: 0x82, Length: 64 << 10}},
+		{"nothing", "8800", wsframe.Header{First: 0x88}},
+		{"125 bytes", "827d", wsframe.Header{First: 0x82, Length: 125}},
+		{"126 bytes", "827e007e", wsframe.Header{First: 0x82, Length: 126}},
+		{"65535 bytes, masked", "82feffff01020304", wsframe.Header{First: 0x82, Masked: true, Key: 0x04030201, Length: 65535}},
+		{"2^63-1 bytes, masked", "82ff7fffffffffffffff01020304", wsframe.Header{First: 0x82, Masked: true, Key: 0x04030201, Length: math.MaxInt64}},
+		{"compressed", "c107", wsframe.Header{First: 0xc1, Length: 7}},
+		{"all bits", "ffff7fffffffffffffffffffffff", wsframe.Header{First: 0xff, Masked: true, Key: math.MaxUint32, Length: math.MaxInt64}},
 	} {
 		p, err := hex.DecodeString(c.bytes)
 		if err != nil {
@@ -54,8 +54,8 @@ func TestHeaders(t *testing.T) {
 			if ok || need <= have || need > len(p) {
 				t.Errorf("%s: ParseHeader of %d bytes needs %d, %v, want from %d to %d, false", c.name, have, need, ok, have+1, len(p))
 			}
-			if have >= 2 && (got.Fin != c.want.Fin || got.RSV != c.want.RSV || got.Opcode != c.want.Opcode || got.Masked != c.want.Masked) {
-				t.Errorf("%s: ParseHeader of %d bytes = %+v, want the bits of %+v", c.name, have, got, c.want)
+			if have >= 2 && (got.First != c.want.First || got.Masked != c.want.Masked) {
+				t.Errorf("%s: ParseHeader of %d bytes = %+v, want the first bits of %+v", c.name, have, got, c.want)
 			}
 		}
 	}
@@ -76,6 +76,27 @@ func TestLengthsThatAreNotAllowed(t *testing.T) {
 	}
 }
 
+func TestFirstByte(t *testing.T) {
+	for _, c := range []struct {
+		first byte
+		fin   bool
+		rsv   byte
+		op    wsframe.Opcode
+	}{
+		{0x00, false, 0, wsframe.Continuation},
+		{0x81, true, 0, wsframe.Text},
+		{0xc2, true, wsframe.RSV1, wsframe.Binary},
+		{0x28, false, 0x20, wsframe.Close},
+		{0x99, true, 0x10, wsframe.Ping},
+		{0x7a, false, 0x70, wsframe.Pong},
+	} {
+		h := wsframe.Header{First: c.first}
+		if h.Fin() != c.fin || h.RSV() != c.rsv || h.Opcode() != c.op {
+			t.Errorf("first byte %#x: %v, %#x, %d, want %v, %#x, %d", c.first, h.Fin(), h.RSV(), h.Opcode(), c.fin, c.rsv, c.op)
+		}
+	}
+}
+
 func TestOpcodes(t *testing.T) {
 	for op := range wsframe.Opcode(16) {
 		control, reserved := op >= 8, op > wsframe.Binary && op < wsframe.Close || op > wsframe.Pong
@@ -91,9 +112,9 @@ func TestRoundTrip(t *testing.T) {
 	for _, size := range []int{0, 1, 7, 8, 31, 32, 33, 125, 126, 127, 65535, 65536, 100_000} {
 		payload := bytes.Repeat([]byte("0123456789abcdefg"), size/17+1)[:size]
 		for _, h := range []wsframe.Header{
-			{Fin: true, Opcode: wsframe.Text},
-			{Opcode: wsframe.Continuation, Masked: true, Key: 0x12345678},
-			{Fin: true, RSV: wsframe.RSV1, Opcode: wsframe.Binary, Masked: true},
+			{First: 0x81},
+			{First: 0x00, Masked: true, Key: 0x12345678},
+			{First: 0xc2, Masked: true},
 		} {
 			frame := h.AppendFrame(nil, payload)
 			if extra := cap(frame) - len(frame); extra > 2*wsframe.MaxHeader+size/4 {
@@ -245,7 +266,7 @@ func BenchmarkAppendFrame(b *testing.B) {
 }
 
 func BenchmarkParseHeader(b *testing.B) {
-	p := wsframe.Header{Fin: true, Opcode: wsframe.Text, Masked: true, Key: 0x12345678}.AppendFrame(nil, make([]byte, 300))
+	p := wsframe.Header{First: 0x81, Masked: true, Key: 0x12345678}.AppendFrame(nil, make([]byte, 300))
 	b.ReportAllocs()
 	for b.Loop() {
 		wsframe.ParseHeader(p)

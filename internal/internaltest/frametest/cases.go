@@ -96,7 +96,7 @@ var Bad = []Case{
 	{"ping of 126 bytes", Frame(0x89, a125+"a"), Violation},
 	{"pong of 126 bytes", Frame(0x8a, a125+"a"), Violation},
 	{"close of 126 bytes", Frame(0x88, a125+"a"), Violation},
-	{"ping announcing 2^62 bytes", Masked(wsframe.Header{Fin: true, Opcode: wsframe.Ping, Length: 1 << 62}, ""), Violation},
+	{"ping announcing 2^62 bytes", Masked(wsframe.Header{First: 0x89, Length: 1 << 62}, ""), Violation},
 	{"fragmented ping", Frame(0x09, "x"), Violation},
 	{"fragmented pong", Frame(0x0a, "x"), Violation},
 	{"fragmented close", Frame(0x08, ""), Violation},
@@ -119,10 +119,10 @@ var Bad = []Case{
 	{"HTTP", []byte("GET / HTTP/1.1\r\n\r\n"), Violation},
 	{"zeros", make([]byte, 20), Violation},
 
-	{"announced 1 byte too long", Masked(wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: MaxMessage + 1}, ""), TooBig},
-	{"announced 2^63-1 bytes", Masked(wsframe.Header{Fin: true, Opcode: wsframe.Binary, Length: 1<<63 - 1}, ""), TooBig},
+	{"announced 1 byte too long", Masked(wsframe.Header{First: 0x81, Length: MaxMessage + 1}, ""), TooBig},
+	{"announced 2^63-1 bytes", Masked(wsframe.Header{First: 0x82, Length: 1<<63 - 1}, ""), TooBig},
 	{"too long in fragments", slices.Concat(Frame(0x01, strings.Repeat("x", MaxMessage)), Frame(0x80, "x")), TooBig},
-	{"announced too long in fragments", slices.Concat(Frame(0x01, "x"), Masked(wsframe.Header{Opcode: wsframe.Continuation, Length: 1<<63 - 1}, "")), TooBig},
+	{"announced too long in fragments", slices.Concat(Frame(0x01, "x"), Masked(wsframe.Header{First: 0x00, Length: 1<<63 - 1}, "")), TooBig},
 
 	{"65 fragments", slices.Concat(Frame(0x01, "x"), bytes.Repeat(Frame(0x00, "x"), 64)), Policy},
 	{"65th fragment is the last", slices.Concat(Frame(0x01, "x"), bytes.Repeat(Frame(0x00, "x"), 63), Frame(0x80, "")), Policy},
@@ -145,7 +145,7 @@ var Bad = []Case{
 	{"invalid in the first fragment", Frame(0x01, "a\xff"), NotText},
 	{"invalid over fragments", slices.Concat(Frame(0x01, "\xe2"), Frame(0x00, "\x28")), NotText},
 	{"surrogate over fragments", slices.Concat(Frame(0x01, "\xed"), Frame(0x00, "\xa0")), NotText},
-	{"invalid at the start of a frame", Masked(wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: 1000}, "\xff"), NotText},
-	{"invalid in the middle of a frame", Masked(wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: 1000}, "κόσμε\xed\xa0"), NotText},
-	{"too large a character in the middle of a frame", Masked(wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: 1000}, "κ\xf4\x90"), NotText},
+	{"invalid at the start of a frame", Masked(wsframe.Header{First: 0x81, Length: 1000}, "\xff"), NotText},
+	{"invalid in the middle of a frame", Masked(wsframe.Header{First: 0x81, Length: 1000}, "κόσμε\xed\xa0"), NotText},
+	{"too large a character in the middle of a frame", Masked(wsframe.Header{First: 0x81, Length: 1000}, "κ\xf4\x90"), NotText},
 }

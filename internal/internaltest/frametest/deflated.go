@@ -73,8 +73,8 @@ func badDeflated() []Case {
 		{"bomb", Frame(0xc2, Deflate(strings.Repeat("\x00", 16<<20))), TooBig},
 		{"bomb in fragments", slices.Concat(Frame(0x41, Deflate(strings.Repeat("x", 1<<20))[:10]), Frame(0x80, Deflate(strings.Repeat("x", 1<<20))[10:])), TooBig},
 		{"bomb of many streams", Frame(0xc1, strings.Repeat("\xf3\x48\xcd\xc9\xc9\x07\x00", 60)+Deflate(strings.Repeat("x", MaxMessage))), TooBig},
-		{"announced too long", Masked(wsframe.Header{Fin: true, RSV: wsframe.RSV1, Opcode: wsframe.Binary, Length: 1<<63 - 1}, ""), TooBig},
-		{"compressed data too long", Masked(wsframe.Header{Fin: true, RSV: wsframe.RSV1, Opcode: wsframe.Binary, Length: 2 * MaxMessage}, ""), TooBig},
+		{"announced too long", Masked(wsframe.Header{First: 0xc2, Length: 1<<63 - 1}, ""), TooBig},
+		{"compressed data too long", Masked(wsframe.Header{First: 0xc2, Length: 2 * MaxMessage}, ""), TooBig},
 	}
 }
 

@@ -24,8 +24,7 @@ const key = 0xff00c35a // masks every frame
 
 // Frame returns a masked frame with a first byte and the shortest length.
 func Frame(first byte, payload string) []byte {
-	h, _, _ := wsframe.ParseHeader([]byte{first, 0})
-	return Masked(h, payload)
+	return Masked(wsframe.Header{First: first}, payload)
 }
 
 // Masked returns a masked frame. Its header may announce another Length than that of
@@ -105,8 +104,8 @@ func readFrame(r *bufio.Reader, deflate bool) (string, error) {
 	if err == io.EOF {
 		return "", err
 	}
-	deflated := deflate && f.RSV == wsframe.RSV1 && !f.Opcode.IsControl()
-	if err != nil || f.Masked || f.RSV != 0 && !deflated || !f.Fin {
+	deflated := deflate && f.RSV() == wsframe.RSV1 && !f.Opcode().IsControl()
+	if err != nil || f.Masked || f.RSV() != 0 && !deflated || !f.Fin() {
 		return "", fmt.Errorf("broken frame %+v: %v", f.Header, err)
 	}
 	if deflated {
@@ -114,7 +113,7 @@ func readFrame(r *bufio.Reader, deflate bool) (string, error) {
 			return "", err
 		}
 	}
-	return Describe(f.Opcode, f.Payload), nil
+	return Describe(f.Opcode(), f.Payload), nil
 }
 
 // Describe returns how a frame from a server is shown.

@@ -35,18 +35,18 @@ func ReadText(conn io.ReadWriter) (string, error) {
 		switch {
 		case err != nil:
 			return "", err
-		case f.Opcode == wsframe.Ping:
+		case f.Opcode() == wsframe.Ping:
 			if _, err := conn.Write(Frame(0x8a, string(f.Payload))); err != nil {
 				return "", err
 			}
-		case f.Opcode == wsframe.Pong:
-		case f.Opcode == wsframe.Close:
+		case f.Opcode() == wsframe.Pong:
+		case f.Opcode() == wsframe.Close:
 			code, reason := wsframe.ParseClose(f.Payload)
 			return "", &ClosedError{code, string(reason)}
-		case f.Masked || f.RSV != 0 || (f.Opcode == wsframe.Continuation) != begun || f.Opcode > wsframe.Text:
+		case f.Masked || f.RSV() != 0 || (f.Opcode() == wsframe.Continuation) != begun || f.Opcode() > wsframe.Text:
 			return "", fmt.Errorf("a frame of no text message: %+v", f.Header)
 		default:
-			if text, begun = append(text, f.Payload...), true; f.Fin {
+			if text, begun = append(text, f.Payload...), true; f.Fin() {
 				return string(text), nil
 			}
 		}
