@@ -14,16 +14,16 @@ import (
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
-// errJSON refuses a part of a token that is not the JSON it must be. It does not say
-// why: whoever makes tokens can find out, and a stranger need not know.
+// errJSON refuses a part of a token that is not strict JSON, or not an object. It does not
+// give the reason, because the decoder's errors are not safe to send to a client.
 var errJSON = invalid("the header and the claims of a token are one JSON object each, without duplicate members")
 
-// invalid refuses a token that is wrong in itself.
+// invalid returns an error with the code TokenInvalid, whose text the client receives.
 func invalid(format string, args ...any) *notiflux.Error {
 	return notiflux.Errorf(notiflux.TokenInvalid, format, args...)
 }
 
-// A member is one of the object that a part of a token is.
+// A member is a member of the header or of the claims of a token.
 type member struct {
 	name   string
 	value  jsontext.Value
@@ -64,8 +64,8 @@ func decodeObject(data []byte, known []string, decode func(member) error) error 
 	return nil
 }
 
-// fold returns what all characters have in common that are the same as r when
-// case is ignored (Unicode simple folding); of ASCII letters, the small one.
+// fold returns the same rune for all runes that differ only by case (Unicode simple
+// folding). For ASCII letters it is the lower-case one.
 func fold(r rune) rune {
 	least := r
 	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
@@ -114,8 +114,8 @@ func (m member) texts() (list []string, err error) {
 	return list, nil
 }
 
-// info returns the claim info: a JSON object that others may see. The error says why it
-// cannot be shown. It is for whoever wants to show it, and no fault of the token otherwise.
+// info returns the claim info as compact JSON, in memory of its own. An error says why it
+// cannot be shown to other clients. It does not make the token invalid.
 func (m member) info() ([]byte, error) {
 	if m.value.Kind() != jsontext.KindBeginObject {
 		return nil, invalid("info in the token must be a JSON object")
@@ -130,7 +130,7 @@ func (m member) info() ([]byte, error) {
 	return bytes.Clone(info), nil
 }
 
-// maxSeconds is the end of the year 9999, the last that RFC 3339 can write.
+// maxSeconds is the last second of the year 9999, the last year in RFC 3339.
 const maxSeconds = 253402300799
 
 // date returns the NumericDate (RFC 7519 section 2) that the value must be: seconds

@@ -13,8 +13,8 @@
 // TokenExpired if the time of a signed token is over, and TokenInvalid otherwise.
 //
 // Checking a signature takes tens of microseconds, so event loops do not do it. They
-// call [Verifier.Cached], and have other tokens verified by a worker. HTTP handlers
-// call [Verifier.Verify] on their own goroutine.
+// call [Verifier.Cached], and have other tokens verified by a worker. HTTP handlers use
+// a [Pooled], which waits for such a worker.
 //
 // Invariants: only what a configured key signed becomes [Claims]. Cached claims are
 // checked against the clock at each use. Memory is bounded, whatever clients send. The
