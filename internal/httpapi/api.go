@@ -74,8 +74,8 @@ type Verifier interface {
 	Recall(auth.Token) (claims *auth.Claims, known bool, err error)
 }
 
-// A Config is what an API is made of. Publisher and Verifier are required, and
-// Topics for the routes that read.
+// A Config is what an API is made of. Publisher and Verifier are required. Routes that
+// read need Topics.
 type Config struct {
 	Publisher       Publisher
 	Verifier        Verifier
@@ -83,29 +83,28 @@ type Config struct {
 	Presence        *presence.Registry // for the route of this name
 	MaxMessageBytes int                // of Body.Data; 0: 64 KiB
 	MaxBodyBytes    int64              // of a request; 0: 1 MiB
-	Ready           func() error       // nil error: ready to serve; else why not, a [notiflux.Error]. A nil func is always ready
+	Ready           func() error       // returns nil, or a [notiflux.Error] that says why the server cannot take work; nil: always ready
 	Log             *slog.Logger       // nil discards
 	Now             func() time.Time   // the wall clock; nil: time.Now. Called concurrently
 
-	Origins       origin.List // whose names may send a token as a cookie
-	NoQueryTokens bool        // a token in the query is not looked at
+	Origins       origin.List // of web pages that may send requests; those listed by name may send the token as a cookie
+	NoQueryTokens bool        // ignore a token in the query
 
-	MaxLagBytes uint64 // what an answer may keep in memory that its logs no longer hold; 0: 1 MiB
-	Unread      Budget // of answers that are not read; nil: no bound
+	MaxLagBytes uint64 // how much an answer may keep in memory that its logs no longer hold; 0: 1 MiB
+	Unread      Budget // of answers that clients have not read; nil: no limit
 
-	Draining <-chan struct{} // closed when the server begins to shut down: polls wait no longer; nil: never
+	Draining <-chan struct{} // closed when the server begins to shut down: polls stop waiting; nil: never
 	Clients  *listen.Slots   // one for each client: a WebSocket, a stream, a poll that waits; nil: there is always one
 
-	// For WebSockets and streams. Without loops, there must be none.
-	Limiter     *listen.Limiter   // that connections are detached from
-	Scavenger   *listen.Scavenger // told of each client
-	Loops       []Loop            // take turns. When they close a client, its slot and its connection must be released
+	// Required for WebSockets and streams.
+	Limiter     *listen.Limiter   // that their connections come from
+	Scavenger   *listen.Scavenger // counts them
+	Loops       []Loop            // take turns; whoever makes them releases a client's slot and connection when its loop closes it
 	WebSockets  transport.Config  // its Stats count streams, too
 	Compression bool              // agreed on with WebSocket clients that offer it
 }
 
-// An API is the handlers of the public routes. Make one with New. Safe for
-// concurrent use.
+// An API answers the public routes. Make one with New. Safe for concurrent use.
 type API struct {
 	// Immutable after New.
 	publisher Publisher
@@ -188,12 +187,12 @@ func New(c Config) *API {
 	return a
 }
 
-// Stats counts broadcasts since New: each message of an array for itself, and each
+// Stats counts broadcasts since New: each message of an array by itself, and each
 // request that was refused as a whole.
 type Stats struct {
 	Accepted uint64 // ordered, and answered with a position
-	Refused  uint64 // the publisher's fault, 4xx, or something that clients without any token can bring about
-	Failed   uint64 // neither: 5xx
+	Refused  uint64 // the publisher's fault, 4xx, or caused by clients that need no token
+	Failed   uint64 // all other errors, 5xx
 }
 
 // Stats returns a snapshot. Its counters may be of slightly different moments.
@@ -213,8 +212,8 @@ func (a *API) count(err error) {
 	}
 }
 
-// byUnauthenticated reports whether clients without a token can bring err about, however well
-// the server is.
+// byUnauthenticated reports whether clients without a token can cause err although the server
+// is well.
 func byUnauthenticated(err error) bool {
 	return errors.Is(err, errSpent) || errors.Is(err, errBodies) || errors.Is(err, errUnread)
 }

@@ -11,19 +11,19 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// outcomeBytes is about what an answer has for each message besides its topic.
+// outcomeBytes is about how many bytes an answer has for each message besides its topic.
 const outcomeBytes = 128
 
 // maxSpent is how many tokens of one request may be refused after a check of their
-// signatures, until further ones are not checked at all.
+// signatures. The signatures of further tokens are not checked.
 const maxSpent = 4
 
 var errSpent = notiflux.Errorf(notiflux.OverCapacity, "%d tokens of this request were refused before this one, which was not checked: send it in another request", maxSpent)
 
 var errNoBroadcastToken = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
 
-// Broadcast publishes what the body asks for, and answers with the topic and position
-// of each message, or what was wrong with it.
+// Broadcast answers POST /broadcast: it publishes the messages in the body, and answers
+// with the topic and position of each, or with its error.
 func (a *API) Broadcast(w http.ResponseWriter, r *http.Request) error {
 	if err := a.publishing.Acquire(); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// countResults counts and logs what became of each publication, and returns the status of
+// countResults counts and logs the outcome of each publication, and returns the status of
 // the answer.
 func (a *API) countResults(r *http.Request, b *broadcast) (status int) {
 	status, logs := http.StatusOK, a.logsMessages(r.Context())
@@ -108,8 +108,9 @@ func (a *API) countResults(r *http.Request, b *broadcast) (status int) {
 	return status
 }
 
-// chargeAnswer charges what the answer will take about, before anything is published:
-// afterwards there is no refusing. It returns what is to be released.
+// chargeAnswer charges about as many bytes as the answer will have. It does so before
+// any message is published, because the request cannot be refused afterwards. It returns
+// how many bytes to release.
 func (a *API) chargeAnswer(b *broadcast) (charged int, err error) {
 	if b.one {
 		return 0, nil
@@ -135,7 +136,7 @@ func (b *broadcast) onlyTopic() string {
 	return b.names[0].topic
 }
 
-// release gives d back, unless it grew so much that it is better forgotten.
+// release gives d back to the pool, unless it has grown too large.
 func (a *API) release(d *decoder) {
 	d.reset()
 	if d.size() <= maxPooledBytes {
@@ -143,10 +144,10 @@ func (a *API) release(d *decoder) {
 	}
 }
 
-// authorize gives each publication whose token does not allow it its error. The token
-// is that of its element, else of the header.
+// authorize sets the error of each publication that its token does not allow. The token
+// is that of its element, else that of the header.
 func (a *API) authorize(b *broadcast, h http.Header) {
-	var last auth.Token // Most have the same one, also when it is wrong.
+	var last auth.Token // Most elements have the same token, also if it is wrong.
 	var claims *auth.Claims
 	var err error
 	spent := 0 // checks of signatures on tokens that were refused
@@ -165,9 +166,9 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 	}
 }
 
-// claims returns what a token allows, or the header's if it is empty. A request whose
-// tokens keep being refused gets no more signatures checked: a body has room for
-// hundreds of tokens, and each takes a check by every key.
+// claims returns the claims of a token, or of the header's token if it is empty. After
+// maxSpent refused tokens, no more signatures are checked for the request: a body has
+// room for hundreds of tokens, and each takes a check by every key.
 func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims, error) {
 	if token == "" {
 		var err error
@@ -192,7 +193,8 @@ func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims,
 	return claims, err
 }
 
-// appendAnswer appends the body of the answer: of the one publication, or a list.
+// appendAnswer appends the body of the answer: the outcome of the one publication, or
+// a list.
 func (b *broadcast) appendAnswer(dst []byte) []byte {
 	if b.one {
 		return append(b.appendOutcome(dst, 0), '\n')
@@ -207,7 +209,7 @@ func (b *broadcast) appendAnswer(dst []byte) []byte {
 	return append(dst, "]\n"...)
 }
 
-// appendOutcome appends what became of one publication.
+// appendOutcome appends the outcome of one publication.
 func (b *broadcast) appendOutcome(dst []byte, i int) []byte {
 	p := &b.publications[i]
 	if p.Err != nil {

@@ -12,21 +12,22 @@ import (
 )
 
 const (
-	// pieceBytes is how much of an answer is encoded at once, and so all that a reader
-	// who does not read holds.
+	// pieceBytes is how much of an answer is encoded at once. A client that does not
+	// read holds no more than that.
 	pieceBytes = 16 << 10
 
-	// freeBytes is up to how long an answer is given whatever other readers hold.
+	// freeBytes is how long an answer may be without counting towards the Budget.
 	freeBytes = 4 << 10
 )
 
 // pieces are buffers for one piece each.
 var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
 
-// A Budget bounds what answers hold that clients have not read. Safe for concurrent use.
+// A Budget limits the memory of answers that clients have not read. Safe for concurrent
+// use.
 type Budget interface {
 	Charge(n int) (within bool) // counts n bytes in any case, and reports whether there was room for them
-	Release(n int)
+	Release(n int)              // gives n bytes back
 }
 
 // noBudget has room for everything.
@@ -35,18 +36,18 @@ type noBudget struct{}
 func (noBudget) Charge(int) bool { return true }
 func (noBudget) Release(int)     {}
 
-// serveAnswer answers with what find finds, piece by piece, as fast as the reader takes it. It
-// stops when the reader is gone.
+// serveAnswer sends the answer that find returns, piece by piece, as fast as the client reads.
+// It stops when the client has gone.
 func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, find func(context.Context) *answer.Answer) error {
 	ctx := r.Context()
 	if r.ProtoMajor < 2 {
-		// A client that ends its own side of the connection may still read. One that is
-		// gone makes the next write fail.
+		// A client that ends its own side of the connection may still read. If it has
+		// gone, the next write fails.
 		ctx = context.WithoutCancel(ctx)
 	}
 	g := &answerWriter{answer: find(ctx), maxLag: a.maxLag}
 	if ctx.Err() != nil {
-		return nil // What was found may not be all, and there is nobody to tell.
+		return nil // The answer may be incomplete, and there is no client to send it to.
 	}
 	if g.answer.Len() > freeBytes && r.Method != http.MethodHead {
 		defer a.unread.Release(pieceBytes)
@@ -68,18 +69,18 @@ func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, find func(cont
 
 var errUnread = notiflux.Errorf(notiflux.OverCapacity, "other clients have not read too many answers: try again later")
 
-// answerWriter is an answer on its way to its reader.
+// answerWriter is an answer on its way to its client.
 type answerWriter struct {
 	reader
 	maxLag uint64         // immutable
 	answer *answer.Answer // guarded by mu from start on
 }
 
-// lags reports whether the answer keeps too much of what the logs have dropped.
+// lags reports whether the answer keeps too many messages that the logs have dropped.
 func (g *answerWriter) lags() bool { return g.answer.Lag() > g.maxLag }
 
-// run writes the answer. A reader who does not get all of it sees that its connection
-// (or its stream of HTTP/2) broke off.
+// run writes the answer. A client that does not get all of it sees its connection, or
+// its part of an HTTP/2 connection, break off.
 func (g *answerWriter) run(ctx context.Context, w io.Writer) {
 	buffer := pieces.Get().(*[pieceBytes]byte)
 	for {

@@ -9,19 +9,18 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// defaultLimit is how many messages of a history are given to who does not say.
+// defaultLimit is how many messages a client gets that asks for no number.
 const defaultLimit = 100
 
 // A historyRequest asks for messages of one topic, the oldest first.
 type historyRequest struct {
 	topic notiflux.Topic
-	since notiflux.Position // the first ones after it; without an epoch the last
-	limit int
+	since notiflux.Position // the first messages after it; without an epoch, the newest ones
+	limit int               // of messages
 }
 
-// History answers with messages that a topic still has, and with the position
-// from which to go on: reading, or as a subscriber without a gap. It does not
-// wait.
+// History answers GET /history with messages of a topic's log, and with the position
+// from which the client can read on, or subscribe without a gap. It does not wait.
 func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	q, err := a.parseHistory(r)
 	if err != nil {

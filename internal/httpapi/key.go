@@ -11,7 +11,8 @@ import (
 // idempotencyKey is the header that carries a key, as net/http spells it.
 const idempotencyKey = "Idempotency-Key"
 
-// takeKey takes the header Idempotency-Key for the key of a single object.
+// takeKey makes the header Idempotency-Key the key of a single object. Without the
+// header it does nothing.
 func (b *broadcast) takeKey(h http.Header) error {
 	keys := h[idempotencyKey]
 	switch {
@@ -44,10 +45,10 @@ func (b *broadcast) takeKey(h http.Header) error {
 var parameters = regexp.MustCompile(`^(; *[a-z*][a-z0-9_.*-]*` +
 	`(=(-?[0-9]+(\.[0-9]+)?|"([ !#-\[\]-~]|\\["\\])*"|[A-Za-z*][!#$%&'*+.^_\x60|~0-9A-Za-z:/-]*|:[A-Za-z0-9+/=]*:|\?[01]))?)*$`)
 
-// unquote returns the string that s stands for: s itself, or what is between its
-// quotes if it is a string of a structured field (RFC 8941 section 4.2.5), as the
-// IETF draft for the header has it. Parameters behind it mean nothing. ok is false
-// when s begins with a quote and is no such string.
+// unquote returns the string that s stands for: s itself, or the text between its quotes
+// if s is a string of a structured field (RFC 8941 section 4.2.5), as in the IETF draft
+// for the header. It ignores parameters behind the string. ok is false if s begins with
+// a quote but is not such a string.
 func unquote(s string) (text string, ok bool) {
 	rest, quoted := strings.CutPrefix(s, `"`)
 	if !quoted {

@@ -22,10 +22,10 @@ func joined(topics []notiflux.Topic) string {
 	return b.String()
 }
 
-// logsMessages reports whether each message is to be logged.
+// logsMessages reports whether each message is logged.
 func (a *API) logsMessages(ctx context.Context) bool { return a.log.Enabled(ctx, slog.LevelDebug) }
 
-// logMessage logs a message that was ordered.
+// logMessage logs an ordered message.
 func (a *API) logMessage(r *http.Request, p *notiflux.Publication) {
 	a.log.Debug("message ordered", "topic", auth.Loggable(string(p.Topic)), "position", p.Position.String(), "subject", auth.Loggable(p.Subject), "remote", r.RemoteAddr)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// checkMedia says whether a body can be read as JSON: no encoding, and a
-// Content-Type that is JSON, absent, or what curl -d and forms send unasked.
+// checkMedia returns an error if a body cannot be read as JSON. The body must have no
+// encoding. Its Content-Type must be JSON, absent, or the default of curl -d and forms.
 func checkMedia(h http.Header) error {
 	for _, encoding := range h["Content-Encoding"] {
 		if encoding != "" && !strings.EqualFold(encoding, "identity") {

@@ -20,12 +20,14 @@ const (
 	maxWait     = 60 * time.Second
 )
 
-// Poll answers with what topics have behind a cursor, and with the next cursor.
-// While there is nothing it waits, on the request's goroutine: some kilobytes for
-// each client, where an event stream on a loop takes hardly any. HEAD does not wait.
+// Poll answers GET /poll with the messages of topics after a cursor, and with the next
+// cursor. While there are none, it waits on the goroutine of the request, which takes
+// some kilobytes for each client; a stream on a loop takes hardly any. HEAD does not
+// wait.
 //
-// It answers as soon as there is a message, a place is not covered, or a topic
-// begins here that has no place yet: so that who loses the connection has one.
+// Poll answers at once if there is a message, if a resume point is not covered, or if
+// a topic has no resume point: the client needs a cursor in case it loses the
+// connection.
 func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	s, err := a.parsePoll(r)
 	if err != nil {
@@ -46,12 +48,12 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	return a.serveAnswer(w, r, func(ctx context.Context) *answer.Answer { return p.answer(ctx, s.limit) })
 }
 
-// A pollRequest asks for messages of topics. Its Latest means nothing.
+// A pollRequest asks for messages of topics. Latest is not used.
 type pollRequest struct {
 	streamRequest
 	wait  time.Duration
-	until time.Time // when the wait is over in any case; zero: never
-	limit int
+	until time.Time // ends the wait; zero: never
+	limit int       // of messages
 }
 
 func (a *API) parsePoll(r *http.Request) (s pollRequest, err error) {
@@ -70,15 +72,15 @@ func (a *API) parsePoll(r *http.Request) (s pollRequest, err error) {
 	return s, err
 }
 
-// A poll is one request while it is answered. It listens to its topics before it
-// reads them, so that no message falls between.
+// A poll is one request while it is answered. It joins its topics before it reads
+// them, so that it misses no message in between.
 type poll struct {
 	// Owned by the request's goroutine.
 	topics    *topic.Topics
 	joined    []*topic.Topic
-	resumed   []topic.Resumed // of topics; they move on as messages are taken
+	resumed   []topic.Resumed // where each of joined is read from; moves on as messages are taken
 	recovered bool
-	due       bool // there is something to answer with
+	due       bool // answer without waiting
 
 	news waker
 }
@@ -94,7 +96,7 @@ func (w waker) Wake() {
 	}
 }
 
-// poll returns what there is to answer, once there is something or the wait is over.
+// poll returns the poll to answer, once there is a message or the wait is over.
 func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
 	p := &poll{topics: a.topics, recovered: true, news: make(waker, 1)}
 	defer p.unsubscribe()
@@ -129,13 +131,13 @@ func (p *poll) unsubscribe() {
 }
 
 // untilEvery is how often a poll that waits compares the end of its token with the
-// wall clock: timers run by the monotonic clock, and do not notice that the wall
+// wall clock. Timers run by the monotonic clock: they do not notice when the wall
 // clock is set forward.
 const untilEvery = 5 * time.Second
 
-// await waits for news, not longer than wait, and not beyond until. It takes a place among the
-// connections, and fails if there is none. Who is gone, or has only ended its own
-// side of the connection, is answered like one whose time is over.
+// await waits for news, not longer than wait and not beyond until. It takes a slot
+// among the clients, and fails if there is none. If the client has gone, or has ended
+// its own side of the connection, await returns as if the time were over.
 func (a *API) await(ctx context.Context, news waker, wait time.Duration, until time.Time) error {
 	if isClosed(a.draining) { // No poll takes a slot any more.
 		return nil
@@ -164,7 +166,8 @@ func (a *API) await(ctx context.Context, news waker, wait time.Duration, until t
 	}
 }
 
-// untilClockCheck returns when to look next whether until has come; zero comes after wait.
+// untilClockCheck returns how long to wait before comparing until with the wall clock again.
+// If until is zero, that is not before wait is over.
 func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration {
 	if until.IsZero() {
 		return wait
@@ -172,9 +175,9 @@ func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration
 	return min(until.Sub(a.now()), untilEvery)
 }
 
-// answer takes what fits, and says where it ends. The topics come in the order asked
-// for. If a topic would get nothing that way although it has messages, those come first
-// whose messages wait longest: so no topic starves beside busy ones.
+// answer takes the messages that fit, and says where they end. The topics come in the
+// order of the request. If that leaves out a topic that has messages, the topics whose
+// messages have waited longest come first, so that no topic starves beside busy ones.
 func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 	order := make([]int, len(p.joined))
 	for i := range order {
@@ -188,26 +191,27 @@ func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 		messages, resumed, _ = p.take(ctx, limit, order)
 	}
 	p.resumed = resumed
-	more := slices.ContainsFunc(resumed, func(resumed topic.Resumed) bool { return !resumed.Cursor.AtTail() })
+	more := slices.ContainsFunc(resumed, func(r topic.Resumed) bool { return !r.Cursor.AtTail() })
 	return messages.Answer(wire.AppendPollStart(nil, p.streamCursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
 }
 
-// take takes what fits, in an order of the topics, and returns their places after
-// that. missed says that a topic has messages and got none.
+// take takes the messages that fit, from the topics in the given order, and returns
+// where each topic is read from after that. missed says that a topic has messages and
+// none of them fitted.
 func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answer.Messages, resumed []topic.Resumed, missed bool) {
 	messages, resumed = answer.UpTo(limit), slices.Clone(p.resumed)
 	for _, i := range order {
-		resumed := &resumed[i]
-		next, n := messages.Take(ctx, p.joined[i], resumed.Cursor, maxMessages)
+		r := &resumed[i]
+		next, n := messages.Take(ctx, p.joined[i], r.Cursor, maxMessages)
 		if n > 0 {
-			resumed.Cursor, resumed.Position.Offset = next, next.Offset()
+			r.Cursor, r.Position.Offset = next, next.Offset()
 		}
 		missed = missed || n == 0 && !next.AtTail()
 	}
 	return messages, resumed, missed
 }
 
-// longestWaiting orders messages by when they were ordered; nil is last.
+// longestWaiting compares messages by the time when they were ordered. Nil is last.
 func longestWaiting(a, b *notiflux.Message) int {
 	switch {
 	case a == nil && b == nil:
@@ -220,7 +224,7 @@ func longestWaiting(a, b *notiflux.Message) int {
 	return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Position.Offset, b.Position.Offset))
 }
 
-// streamCursor returns the places as a cursor: in the order of the topics' names.
+// streamCursor returns the stream cursor of the poll, in the order of the topics' names.
 func (p *poll) streamCursor() []byte {
 	order := make([]int, len(p.joined))
 	for i := range order {

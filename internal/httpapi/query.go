@@ -46,8 +46,8 @@ func (a *API) parseStream(r *http.Request) (streamRequest, error) {
 	return s, nil
 }
 
-// query returns the parameters of a request. Those of known names and the token
-// must not be there twice; others mean nothing.
+// query returns the parameters of a request. The known ones and the token must not
+// occur twice. Other parameters are not checked.
 func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil { // It quotes the query, which may hold a token.
@@ -64,7 +64,7 @@ func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 	return q, nil
 }
 
-// parseResumePoints returns the topics of a query, and from where on each is to be read.
+// parseResumePoints returns the topics of a request, and where each is read from.
 func (a *API) parseResumePoints(q url.Values, h http.Header) (s streamRequest, err error) {
 	if s.Topics, err = parseTopics(q["topic"]); err != nil {
 		return streamRequest{}, err
@@ -106,9 +106,9 @@ func parseTopics(names []string) ([]notiflux.Topic, error) {
 	return topics, nil
 }
 
-// parseNumber returns a parameter that is a whole number, at most most: more is
-// taken for that. Without the parameter it is otherwise.
-func parseNumber(q url.Values, name string, otherwise, most int) (int, error) {
+// parseNumber returns a parameter that is a whole number, or limit if it is larger.
+// Without the parameter it returns otherwise.
+func parseNumber(q url.Values, name string, otherwise, limit int) (int, error) {
 	if !q.Has(name) {
 		return otherwise, nil
 	}
@@ -116,5 +116,5 @@ func parseNumber(q url.Values, name string, otherwise, most int) (int, error) {
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, notiflux.Errorf(notiflux.Malformed, "`%s` should be a whole number of 0 or more", name)
 	}
-	return int(min(n, uint64(most))), nil // Out of range, n is the largest there is.
+	return int(min(n, uint64(limit))), nil // Out of range, n is the largest there is.
 }

@@ -7,31 +7,31 @@ import (
 )
 
 const (
-	// answerTimeout is how long the reader of an answer may take for each piece of it,
-	// or for all of it if it is made in one.
+	// answerTimeout is how long a client may take to read each piece of an answer, or
+	// all of it if it is written at once.
 	answerTimeout = 30 * time.Second
 
 	// drainTimeout is the same while the server shuts down, which waits for the answer.
 	drainTimeout = 5 * time.Second
 
-	// lookEvery is how often it is looked what became of a reader that takes nothing.
+	// lookEvery is how often a timer checks a client that reads nothing.
 	lookEvery = time.Second
 )
 
-// A reader is a client that an answer is written to, and the time that it has for that.
+// A reader is a client that reads an answer, and the time that it has for that.
 type reader struct {
 	// Immutable.
 	control  *http.ResponseController
 	draining <-chan struct{}
-	lags     func() bool // called with mu held: the reader is to be given up; nil: never
+	lags     func() bool // called with mu held: whether to give up the client; nil: never
 
 	mu      sync.Mutex
 	look    *time.Timer // guarded by mu
-	hurried bool        // guarded by mu: the shutdown has begun since the last piece
+	hurried bool        // guarded by mu: drainTimeout holds for this piece already
 	over    bool        // guarded by mu
 }
 
-// start gives the reader time for the first piece. [reader.end] follows.
+// start gives the client time for the first piece. Call [reader.end] at the end.
 func (r *reader) start() {
 	r.extend()
 	r.mu.Lock()
@@ -39,7 +39,7 @@ func (r *reader) start() {
 	r.look = time.AfterFunc(lookEvery, r.check)
 }
 
-// extend gives the reader time for another piece.
+// extend gives the client time for another piece.
 func (r *reader) extend() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,7 +50,8 @@ func (r *reader) extend() {
 	r.limitLocked(timeout)
 }
 
-// check shortens the time of a reader that keeps too much, or that a shutdown waits for.
+// check shortens the time of a client whose answer keeps too much memory, or that a
+// shutdown waits for.
 func (r *reader) check() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,14 +68,14 @@ func (r *reader) check() {
 	r.look.Reset(lookEvery)
 }
 
-// limitLocked has writes fail after a time. A fake in a test knows no deadlines; a
-// connection does.
+// limitLocked has writes fail after timeout. It ignores that fakes in tests have no
+// deadlines.
 func (r *reader) limitLocked(timeout time.Duration) {
 	_ = r.control.SetWriteDeadline(time.Now().Add(timeout))
 }
 
-// end sends what is not sent yet. The next request on the connection does not meet the
-// deadline of this one.
+// end sends the rest of the answer, and removes the deadline for the next request on the
+// connection.
 func (r *reader) end() {
 	_ = r.control.Flush()
 	r.mu.Lock()

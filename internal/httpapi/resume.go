@@ -11,25 +11,25 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// lastEventID is the header with which a browser takes an event stream up again
-// (HTML standard, section 9.2.4), as net/http spells it.
+// lastEventID is the header by which a browser resumes an event stream (HTML standard,
+// section 9.2.4), as net/http spells it.
 const lastEventID = "Last-Event-Id"
 
-// resumeParameters are the parameters that say where to go on, the one that wins
-// first. Libraries that cannot set a header send one of the first four:
+// resumeParameters are the parameters that hold a resume point. The first one that a
+// request has wins. Libraries that cannot set a header send one of the first four:
 // event-source-polyfill, for instance, sends lastEventId.
 var resumeParameters = []string{"lastEventId", "lastEventID", "last_event_id", "Last-Event-ID", "since"}
 
-// A resumeParam is where topics are to go on. The zero value is that of a request
-// that has none.
+// A resumeParam is where a client resumes its topics. The zero value means that the
+// request has none.
 type resumeParam struct {
 	name       string // of the parameter or header, for errors
-	isPosition bool   // of one topic, not a cursor
+	isPosition bool   // a position, for one topic; else a stream cursor
 	since      func(topic notiflux.Topic, epoch string) notiflux.Position
 }
 
-// of returns where a topic is to go on, in the epoch of h. A
-// position without an epoch means that the topic begins.
+// of returns the position from which a topic resumes. A position without an epoch means
+// that the topic has no resume point.
 func (p resumeParam) of(name notiflux.Topic, topics *topic.Topics) notiflux.Position {
 	if p.since == nil {
 		return notiflux.Position{}
@@ -37,11 +37,11 @@ func (p resumeParam) of(name notiflux.Topic, topics *topic.Topics) notiflux.Posi
 	return p.since(name, topics.Epoch())
 }
 
-// parseResume returns the resume point of a request: that of the header, which a
-// browser sends by itself, else that of the first of resumeParameters. An empty
-// one counts as absent. Every one that is there must be well-formed, also when
-// another one wins: a client that sends a resume point is never told that nothing
-// is missing because the server did not understand it.
+// parseResume returns the resume point of a request for a number of topics: that of
+// the header, which a browser sends by itself, else that of the first of
+// resumeParameters. An empty one counts as absent. Each of them must be well-formed,
+// even if another one wins: the server never claims that nothing is missing because it
+// did not understand a resume point.
 func parseResume(q url.Values, h http.Header, topics int) (resumeParam, error) {
 	if err := checkResumeNames(q); err != nil {
 		return resumeParam{}, err
@@ -72,8 +72,8 @@ func parseResume(q url.Values, h http.Header, topics int) (resumeParam, error) {
 	return first, nil
 }
 
-// checkResumeNames refuses a resume parameter that is there twice, or is spelled
-// in a way that this server does not know, unless it is empty.
+// checkResumeNames refuses a resume parameter that occurs twice, or that has a spelling
+// unknown to the server, unless it is empty.
 func checkResumeNames(q url.Values) error {
 	for name, values := range q {
 		if !isResumeName(name) {
@@ -92,20 +92,20 @@ func checkResumeNames(q url.Values) error {
 	return nil
 }
 
-// isResumeName reports whether a client that sends a parameter of this name means
-// it as a resume point. Some libraries write a parameter as an element of a list or
-// an object, as in since[], since[0] or since[topic].
+// isResumeName reports whether a parameter of this name is meant as a resume point.
+// Some libraries write a parameter as an element of a list or an object, as in since[],
+// since[0] or since[topic].
 func isResumeName(name string) bool {
 	name, _, _ = strings.Cut(name, "[")
 	name = separators.Replace(name)
 	return strings.EqualFold(name, "since") || strings.EqualFold(name, "lastEventID")
 }
 
-// separators are what names are spelled with or without.
+// separators are characters that some spellings of a name have.
 var separators = strings.NewReplacer("_", "", "-", "")
 
-// refuseResume refuses the resume points of event streams where only `since` means
-// something.
+// refuseResume refuses the resume points of streams, for a route that takes only
+// `since`.
 func refuseResume(q url.Values, h http.Header) error {
 	for name, values := range q {
 		if name != "since" && isResumeName(name) && !allEmpty(values) {
@@ -123,7 +123,7 @@ func allEmpty(values []string) bool {
 	return !slices.ContainsFunc(values, func(v string) bool { return v != "" })
 }
 
-// parseParameter parses the text of a parameter: a cursor, or a position.
+// parseParameter parses the text of a parameter: a stream cursor, or a position.
 func parseParameter(name, text string) (resumeParam, error) {
 	name = "`" + name + "`"
 	if !strings.Contains(text, ":") {
@@ -144,7 +144,7 @@ func parseCursor(name, text string) (resumeParam, error) {
 	return resumeParam{name, false, cursor.ResumeFrom}, nil
 }
 
-// naming returns err with the name of what it is about in front.
+// naming returns err with the name of the parameter or header in front.
 func naming(name string, err error) error {
 	e := notiflux.Refusal(err)
 	return notiflux.Errorf(e.Code, "%s: %s", name, e.Detail)

@@ -66,19 +66,18 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
 }
 
-// errForeignScheme says that the Authorization header is not for this server: a
-// browser sends Basic by itself once a page of the same site asked for a password.
+// errForeignScheme says that the Authorization header is not meant for this server. A
+// browser sends Basic by itself once a page of the same site has asked for a password.
 var errForeignScheme = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has another scheme, and there is no token besides: it should be: Bearer <token>")
 
-// errBearerAlone says that the Authorization header has no token: some programs send
-// the scheme also while they have no token.
+// errBearerAlone says that the Authorization header has no token. Some programs send
+// the scheme even while they have no token.
 var errBearerAlone = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has no token, and there is none elsewhere: it should be: Bearer <token>")
 
-// bearer returns the token of the Authorization header (RFC 6750 section 2.1), empty
-// when there is no such header, or an empty one. Anything else in it, or a second one,
-// is TokenInvalid: it is never taken for a request without a token. Only a token from
-// elsewhere, which the caller looks for, makes up for a header of another scheme, or
-// for Bearer without a token.
+// bearer returns the token of the Authorization header (RFC 6750 section 2.1). It is
+// empty if the header is absent or empty. Anything else in the header, or a second
+// header, is TokenInvalid, never a request without a token. For errForeignScheme and
+// errBearerAlone, the caller may look for a token elsewhere.
 func bearer(h http.Header) (auth.Token, error) {
 	values := h["Authorization"]
 	switch len(values) {
@@ -105,8 +104,8 @@ func bearer(h http.Header) (auth.Token, error) {
 	return auth.Token(token), nil
 }
 
-// cookie returns the token of the cookie, empty when there is none. A second one
-// is TokenInvalid: another host of the same domain may have set it.
+// cookie returns the token of the cookie, empty if there is none. A second cookie is
+// TokenInvalid: another host of the same domain may have set it.
 func cookie(r *http.Request) (auth.Token, error) {
 	cookies := r.CookiesNamed(tokenCookie)
 	switch len(cookies) {
@@ -118,14 +117,14 @@ func cookie(r *http.Request) (auth.Token, error) {
 	return "", notiflux.Errorf(notiflux.TokenInvalid, "there is more than one cookie %s", tokenCookie)
 }
 
-// trustsCookie reports whether the page that a request comes from may use the
-// cookie, which browsers send by themselves: there is no such page, it is of this
-// very host, or the operator listed it by name.
+// trustsCookie reports whether the page that sends a request may use the cookie, which
+// browsers send by themselves. It may if the page is of this host, or if the operator
+// listed its origin by name, and so may a request that comes from no page.
 func (a *API) trustsCookie(r *http.Request) bool {
 	origins := r.Header["Origin"]
 	switch len(origins) {
 	case 0:
-		// Browsers send no Origin with what a page only embeds, but say so here
+		// For content that a page embeds, browsers send no Origin, but this header
 		// (Fetch Metadata, section 2.3).
 		site := r.Header.Get("Sec-Fetch-Site")
 		return site != "cross-site" && site != "same-site"

@@ -10,31 +10,31 @@ import (
 )
 
 const (
-	// defaultBodiesBytes is how much all bodies under way may hold together, unless the
-	// limit of one is so large that few would fit.
+	// defaultBodiesBytes is how much memory all bodies under way may hold together,
+	// unless the limit of one body is so large that few would fit.
 	defaultBodiesBytes = 64 << 20
 
-	// bodiesPerLimit is how many bodies of the largest size fit at least, counted with
-	// what is decoded of them. Half of the room is open to all, the other half is for
-	// publishers.
+	// bodiesPerLimit is how many bodies of the largest size fit at least, with their
+	// decoded form. Half of the room is open to all requests, the other half is for
+	// publishers with a token.
 	bodiesPerLimit = 6
 
 	// firstBytes is how much of a body is read before it counts. So requests that send
-	// nothing cost their connection or stream, and keep nobody out.
+	// no body keep no other request out.
 	firstBytes = 1 << 10
 
-	// smallBytes is up to how much a small request holds. The last quarter of the open
-	// half is for small requests: large ones that do not end are refused first.
+	// smallBytes is the size of a small request. The last quarter of the open half is
+	// for small requests: large requests that do not end are refused first.
 	smallBytes = 16 << 10
 
-	// shareOfFree bounds what the requests of one publisher, a subject, hold of the
-	// publishers' half: this many times what is still free of it. So one publisher gets
-	// three quarters of it, and there is always room for another.
+	// shareOfFree limits the share of one publisher, that is of one subject, in the
+	// publishers' half: to this many times the room that is still free. So one publisher
+	// gets three quarters at most, and there is always room for another.
 	shareOfFree = 3
 )
 
-// bodies bounds the memory of requests to broadcast that are under way: their bodies,
-// charged as they arrive, and what is decoded of them. Safe for concurrent use.
+// bodies limits the memory of broadcast requests that are under way: of their bodies,
+// which count as they arrive, and of their decoded form. Safe for concurrent use.
 type bodies struct {
 	half int64 // immutable
 	open atomic.Int64
@@ -45,14 +45,14 @@ type bodies struct {
 	subjects   map[string]int64 // what each holds of publishers
 }
 
-// takeOpen takes n bytes of the open half for a request that has some already, and
-// reports whether there was room.
+// takeOpen takes n bytes of the open half for a request that has taken has bytes so far,
+// and reports whether there was room.
 func (b *bodies) takeOpen(has, n int64) bool {
-	most := b.half
+	limit := b.half
 	if has+n > smallBytes {
-		most -= most / 4
+		limit -= limit / 4
 	}
-	if b.open.Add(n) > most {
+	if b.open.Add(n) > limit {
 		b.open.Add(-n)
 		return false
 	}
@@ -88,17 +88,17 @@ func (b *bodies) release(open int64, subject string, n int64) {
 	}
 }
 
-// An upload is a request to broadcast while its body arrives and is worked on, and its
-// share in the room for bodies.
+// An upload is a broadcast request while its body arrives and is processed, with the
+// room for bodies that it holds.
 type upload struct {
 	first   [firstBytes]byte // the beginning of the body, until it has a decoder
 	api     *API
 	request *http.Request
 	decoder *decoder // nil: it has none yet, or no longer
 
-	open, reserved int64        // what it holds of each half
-	judged         bool         // publisher is set
-	publisher      *auth.Claims // of the header's token; nil: there is none that allows to broadcast
+	open, reserved int64        // bytes of each half
+	verified       bool         // publisher is set
+	publisher      *auth.Claims // of the header's token; nil: no token in the header allows to broadcast
 }
 
 func (a *API) newUpload(r *http.Request) *upload {
@@ -114,8 +114,8 @@ func (u *upload) take(n int) error {
 		u.open += int64(n)
 		return nil
 	}
-	if !u.judged {
-		u.judged, u.publisher = true, u.api.publisherOf(u.request)
+	if !u.verified {
+		u.verified, u.publisher = true, u.api.publisherOf(u.request)
 	}
 	if u.publisher == nil || !b.takeOf(u.publisher.Subject, int64(n)) {
 		return errBodies
@@ -124,7 +124,7 @@ func (u *upload) take(n int) error {
 	return nil
 }
 
-// takeDecoder gives the request a decoder, and takes room for what that keeps.
+// takeDecoder gives the request a decoder, and takes room for the memory that it keeps.
 func (u *upload) takeDecoder() *decoder {
 	d := u.api.decoders.Get().(*decoder)
 	if size := d.size(); size > 0 && u.take(size) != nil {
@@ -149,18 +149,18 @@ func (u *upload) release() {
 	u.open, u.reserved = 0, 0
 }
 
-// end is the last call.
+// end gives the upload back. u must not be used afterwards.
 func (u *upload) end() {
 	u.release()
 	a := u.api
-	u.api, u.request, u.judged, u.publisher = nil, nil, false, nil
+	u.api, u.request, u.verified, u.publisher = nil, nil, false, nil
 	a.uploads.Put(u)
 }
 
 var errBodies = notiflux.Errorf(notiflux.OverCapacity, "bodies of other requests take all the room there is for them: try again later; with a token to broadcast in the header Authorization there may be more")
 
-// publisherOf returns the claims of the token in the header of a request, nil if there
-// is none that holds and allows to broadcast.
+// publisherOf returns the claims of the token in the header of a request, nil if the
+// header has no valid token that allows to broadcast.
 func (a *API) publisherOf(r *http.Request) *auth.Claims {
 	token, err := bearer(r.Header)
 	if err != nil || token == "" {

@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// corsHeaders are the request headers that a page may set besides the
-	// harmless ones and those that it asks for.
+	// corsHeaders are the request headers that a page may always set besides the
+	// safelisted ones.
 	corsHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 
 	// corsExposed are the response headers that a page may read besides the
-	// harmless ones.
+	// safelisted ones.
 	corsExposed = "Retry-After, WWW-Authenticate"
 
-	// corsMaxAge is how long a browser need not ask again, in seconds: two
-	// hours, the most that Chromium takes.
+	// corsMaxAge is how long a browser may keep the answer to a preflight, in seconds:
+	// two hours, the maximum of Chromium.
 	corsMaxAge = "7200"
 )
 
-// admitOrigin says whether the web page that the request comes from may ask,
-// and tells the browser in h that it may read the answer (Fetch standard,
+// admitOrigin returns an error if the web page that sends the request may not send it,
+// and else tells the browser in h that the page may read the answer (Fetch standard,
 // section 3.3). A request without an Origin comes from no page.
 func (rt *Router) admitOrigin(h, request http.Header) error {
 	if !rt.origins.Any() {
@@ -48,8 +48,8 @@ func (rt *Router) admitOrigin(h, request http.Header) error {
 	return nil
 }
 
-// answerOptions answers OPTIONS: with Allow, and a browser that asks before its
-// request also with what a page may send.
+// answerOptions answers OPTIONS with Allow, and a preflight also with the methods and
+// headers that the page may send.
 func (p *path) answerOptions(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
@@ -60,9 +60,10 @@ func (p *path) answerOptions(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// allowedHeaders returns corsHeaders and whatever else a page asks for. Authority
-// lies in the token, and scripts for tracing or caching add headers of their own
-// (traceparent, baggage, sentry-trace, Cache-Control) to each request.
+// allowedHeaders returns corsHeaders and the other headers that a page asks for. What a
+// request may do depends on its token only, and scripts for tracing or caching add
+// headers of their own to each request (traceparent, baggage, sentry-trace,
+// Cache-Control).
 func allowedHeaders(requested []string) string {
 	allowed := strings.Split(corsHeaders, ", ")
 	for _, line := range requested {
@@ -77,7 +78,7 @@ func allowedHeaders(requested []string) string {
 	return strings.Join(allowed, ", ")
 }
 
-// maxCORSHeaders bounds the answer to a preflight, and what comparing costs.
+// maxCORSHeaders limits the size of an answer to a preflight, and the cost of comparing.
 const maxCORSHeaders = 100
 
 // isToken reports whether s can be the name of a header (RFC 9110 section 5.6.2).

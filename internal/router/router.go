@@ -33,10 +33,10 @@ import (
 // net/http would otherwise wait for without end.
 const BodyTimeout = 10 * time.Second
 
-// A Route is what is done for one method of one path.
+// A Route says how to answer one method of one path.
 type Route struct {
 	Method string
-	Path   string // without escapes; a request's must be the same, byte by byte
+	Path   string // without escapes; equal to the path of a request byte by byte
 	Handle Handler
 	NoHead bool // do not answer HEAD as GET without a body
 }
@@ -104,7 +104,7 @@ func (rt *Router) add(name, method string, handle Handler) {
 	p.methods[method] = handle
 }
 
-// ServeHTTP answers r, or writes the problem.
+// ServeHTTP gives r to its route, or answers it with an error.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := rt.paths[r.URL.EscapedPath()] // As it was sent, and as a proxy's rules saw it.
 	defer rt.recover(w, r, p)
@@ -129,16 +129,16 @@ func closes(code notiflux.Code) bool {
 	}
 }
 
-// serve does what p has for r. A nil path is one that is not known.
+// serve gives r to its route in p. A nil p is an unknown path.
 func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 	if r.ContentLength != 0 {
-		// A fake in a test knows no deadlines; a connection does.
+		// Fakes in tests have no deadlines; connections do.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(BodyTimeout))
 	}
 	if r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0) {
 		// net/http drops a Content-Length beside Transfer-Encoding, and either header of
-		// HTTP/1.0. A proxy that went by the one that is gone sees another end of this
-		// request: nothing behind it may be taken for the next one (RFC 9112, section 6.1).
+		// HTTP/1.0. A proxy that went by the dropped header sees another end of this
+		// request, so bytes behind it must not count as the next one (RFC 9112, section 6.1).
 		w.Header().Set("Connection", "close")
 	}
 	if err := rt.admitOrigin(w.Header(), r.Header); err != nil {
@@ -158,8 +158,8 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 	return notiflux.Errorf(notiflux.MethodNotAllowed, "this path takes %s", p.allow)
 }
 
-// notFound says that there is nothing at a path, and what is if only slashes are
-// in the way.
+// notFound returns the error for an unknown path. If the path is known but for slashes,
+// the error names the known one.
 func (rt *Router) notFound(requested string) error {
 	name := "/" + strings.Trim(requested, "/")
 	if rt.paths[name] == nil {
@@ -168,7 +168,7 @@ func (rt *Router) notFound(requested string) error {
 	return notiflux.Errorf(notiflux.NotFound, "the path has a slash too many: it should be %s; look at the base address of the client and at the rules of a proxy", name)
 }
 
-// recover answers a request whose handler panicked, which is our fault.
+// recover answers a request whose handler panicked with 500, and logs the panic.
 func (rt *Router) recover(w http.ResponseWriter, r *http.Request, p *path) {
 	v := recover()
 	if v == nil {

@@ -41,16 +41,16 @@ import (
 // Limits of HTTP connections: docs/protocol.md, section 6.
 const (
 	handshakeTimeout = 5 * time.Second  // for the headers of a request
-	requestTimeout   = 2 * time.Minute  // for an answer to be taken, from the request on: a poll waits 60 s of it
+	requestTimeout   = 2 * time.Minute  // from a request until the client has read the answer: a poll waits 60 s of it
 	headerBytes      = 16 << 10         // net/http allows 4 KiB more before it refuses
-	drainSpread      = 3 * time.Second  // over which clients are sent away, so that they do not come back at once
-	commandSlack     = 16 << 10         // what a client's message may be longer than one that is published
-	waitingWorkers   = 64               // broadcasts and histories of clients that are under way at once
+	drainSpread      = 3 * time.Second  // in which all clients are told to reconnect: not all at once
+	commandSlack     = 16 << 10         // by which a command may be longer than the message in it
+	waitingWorkers   = 64               // broadcasts and histories of WebSocket clients that are under way at once
 	pprofTimeout     = 90 * time.Second // for an answer of the admin listener: a profile takes 30 s
 )
 
-// What the descriptors that are kept for health checks and operators are for. One
-// connection more of each kind may wait to be taken.
+// How the descriptors that config keeps back are shared. One connection more of each
+// kind may wait to be accepted.
 const (
 	spareConnections = config.SpareDescriptors/2 - 1 // of the public listener, past its limit
 	adminConnections = config.SpareDescriptors/2 - 1 // of the admin listener
@@ -86,8 +86,8 @@ type Server struct {
 	draining chan struct{} // closed when the shutdown begins
 }
 
-// Open makes a server of c in an environment, and listens. Errors name the setting
-// that is wrong. A nil logger discards.
+// Open makes a server from settings, in an environment, and opens its listeners. Errors
+// name the wrong setting. A nil logger discards.
 func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -221,8 +221,8 @@ func (s *Server) listen() error {
 	return nil
 }
 
-// listener returns that of the environment or the one that was passed to the process,
-// or else opens one.
+// listener returns the public listener: that of the environment, else the one that was
+// passed to the process, else a new one. passed reports whether it was passed.
 func (s *Server) listener() (l listen.Listener, passed bool, err error) {
 	if s.env.Public != nil {
 		return s.env.Public, false, nil
@@ -237,8 +237,9 @@ func (s *Server) listener() (l listen.Listener, passed bool, err error) {
 	return opened.(listen.Listener), false, nil
 }
 
-// adminListener returns that of the environment, or opens the one that the settings
-// name; nil if there is to be none. chosen is whether an operator chose its address.
+// adminListener returns the admin listener: that of the environment, else a new one at
+// the address in the settings; nil if there is none. chosen reports whether an operator
+// chose its address.
 func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 	if s.env.Public != nil || s.env.Admin != nil {
 		return s.env.Admin, true, nil
@@ -254,7 +255,7 @@ func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 	return opened.(listen.Listener), chosen, nil
 }
 
-// ready returns why the server cannot take work now; nil: it can.
+// ready returns nil, or why the server cannot take work now.
 func (s *Server) ready() error {
 	select {
 	case <-s.draining:
@@ -264,10 +265,10 @@ func (s *Server) ready() error {
 	}
 }
 
-// URL returns the base address under which the server is reached from this machine.
+// URL returns the base address of the server, for clients on this machine.
 func (s *Server) URL() string { return s.url(s.public, s.tls != nil) }
 
-// AdminURL is URL of the admin listener, empty when it is off.
+// AdminURL is URL for the admin listener, empty if it is off.
 func (s *Server) AdminURL() string {
 	if s.admin == nil {
 		return ""
@@ -330,7 +331,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	err = errors.Join(err, s.shutdown(public))
 	stop()
-	admin.Close() // The last to go: it shows the shutdown to who looks.
+	admin.Close() // The last: operators can watch the shutdown.
 	running.Wait()
 	s.scavenger.Stop()
 	s.log.Info("stopped")
@@ -384,30 +385,31 @@ func (s *Server) adminRoutes() http.Handler {
 	}})
 }
 
-// httpLog takes what net/http has to say: strangers' mistakes, so Debug.
+// httpLog returns the log of net/http: the mistakes of strangers, so at level Debug.
 func (s *Server) httpLog() *log.Logger {
 	return slog.NewLogLogger(s.log.With("from", "net/http").Handler(), slog.LevelDebug)
 }
 
-// shutdown ends the server in order, so that nothing accepted is lost.
+// shutdown ends the server step by step, so that no accepted message is lost.
 func (s *Server) shutdown(public *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.Count())
-	// 1. Say not ready; refuse new clients; answer the polls that wait.
+	// 1. Report not ready, refuse new clients, and answer the polls that wait.
 	close(s.draining)
-	// 2. Take the connections that wait, stop accepting, and let publishers finish. What
-	// net/http waits for besides are streams over HTTP/2, which end in step 4. One that
-	// does not read its answer does not take the time of the clients.
+	// 2. Take the connections in the queue, stop accepting, and let publishers finish,
+	// for half of the time: a publisher that does not read its answer must not use up
+	// the time of the clients. net/http also waits for streams over HTTP/2, which end in
+	// step 4.
 	s.public.Drain(ctx)
 	closed := make(chan error, 1)
 	go func() { closed <- public.Shutdown(ctx) }()
 	publishing, done := context.WithTimeout(ctx, s.config.ShutdownTimeout/2)
 	s.api.FinishBroadcasts(publishing)
 	done()
-	// 3. Order nothing more.
+	// 3. Order no more messages.
 	err := s.broker.Close()
-	// 4. Deliver what is accepted, and tell clients to reconnect elsewhere.
+	// 4. Deliver the accepted messages, and tell clients to reconnect elsewhere.
 	for _, l := range s.loops {
 		l.Loop.Post(func() {
 			l.Group.Drain(drainSpread)

@@ -12,21 +12,22 @@ import (
 	"github.com/ikornaselur/notiflux/internal/origin"
 )
 
-// Check reports everything that is wrong with c, the contents of its files
-// included, in one error, [config.Problems]. It opens no listener.
+// Check reports all problems of c and of the files that it names, in one error,
+// [config.Problems]. It opens no listener.
 func Check(c config.Serve) error {
 	_, err := parseSettings(&c, nil, nil)
 	return err
 }
 
-// parsed is what settings say that more than the standard library is needed to read.
+// parsed holds the settings that refer to files or have a syntax of their own.
 type parsed struct {
 	keys    *auth.Keys
 	origins origin.List
 	tls     *listen.Certificate // nil: off
 }
 
-// parseSettings reads everything that c refers to, and collects what is wrong.
+// parseSettings reads the files that c names, and collects all problems. A nil now is
+// time.Now, and a nil log discards.
 func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (parsed, error) {
 	var all parsed
 	var err error
@@ -49,7 +50,7 @@ func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (par
 	return all, problems.Err()
 }
 
-// publicKeys parses the keys that tokens are verified with.
+// publicKeys parses the keys that verify tokens.
 func publicKeys(c *config.Serve) (*auth.Keys, error) {
 	text, err := c.PublicKeys()
 	if err != nil {

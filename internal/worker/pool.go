@@ -1,8 +1,9 @@
 // Package worker does the work that event loops must not do: expensive work, such as
 // checking a signature, and work that may wait, such as for a broker.
 //
-// A [Pool] is bounded, in goroutines and in what waits for them, so that a storm of
-// work is refused at its door and not kept.
+// A [Pool] has a limit on its goroutines and on the work that waits for them. So a burst
+// of work is refused, not kept in memory. [Do] hands work to a pool and reports how it
+// ended.
 package worker
 
 import (
@@ -14,10 +15,9 @@ import (
 	"sync"
 )
 
-// DefaultQueue is how much work may wait if nothing else is said: as many checks of
-// signatures as there are clients of a large server that reconnect at once, each with
-// a token of its own, and some seconds of work. More would be done when the clients
-// have given up.
+// DefaultQueue is how much work may wait by default: a check of a signature for each
+// client of a large server, when all of them reconnect at once. That is some seconds of
+// work. With a longer queue, clients would have given up before their turn.
 const DefaultQueue = 32768
 
 // A Pool does work on goroutines of its own. Safe for concurrent use.
@@ -32,9 +32,9 @@ type Pool struct {
 	jobs    chan func(context.Context) // sent to and closed under mu, so never sent to when closed; workers receive without it
 }
 
-// NewPool returns a pool: how many goroutines work, and how much may wait for them.
-// Zero means GOMAXPROCS workers, a queue of [DefaultQueue]. log is told of work that
-// panics.
+// NewPool returns a pool with a number of goroutines that work, and a queue for as much
+// work. Zero means GOMAXPROCS workers, and a queue of [DefaultQueue]. log gets an error
+// for work that panics; it must not be nil.
 func NewPool(workers, queue int, log *slog.Logger) *Pool {
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -45,12 +45,12 @@ func NewPool(workers, queue int, log *slog.Logger) *Pool {
 	return &Pool{workers: workers, log: log, jobs: make(chan func(context.Context), queue)}
 }
 
-// Len returns how much waits for a worker.
+// Len returns how much work waits.
 func (p *Pool) Len() int { return len(p.jobs) }
 
-// Run works until ctx ends, then calls what still waits, which sees by its context
-// that it is too late, and returns nil. It is called once. Its goroutines are the
-// workers; they have ended when it returns.
+// Run does work until ctx ends. Then it calls the work that still waits, which sees by
+// its context that it is too late, and returns nil. Call Run once. Its goroutines are
+// the workers; they have ended when it returns.
 func (p *Pool) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	for range p.workers {
@@ -66,7 +66,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	return nil
 }
 
-// do does one job. If that panics, the next one is done all the same.
+// do does one job. A panic in it is logged, and the worker goes on.
 func (p *Pool) do(ctx context.Context, job func(context.Context)) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -83,10 +83,9 @@ func (p *Pool) stop() {
 	close(p.jobs)
 }
 
-// Submit has work done. It does not block. When it returns true, work is called
-// exactly once, with a context that has ended if the pool has stopped before its
-// turn came. When it returns false, the queue is full or the pool has stopped, and
-// work is never called.
+// Submit has work done. It does not block. If it returns true, work is called exactly
+// once, with a context that has ended if the pool stopped before the turn of work. If it
+// returns false, the queue is full or the pool has stopped, and work is never called.
 func (p *Pool) Submit(work func(context.Context)) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
