@@ -245,8 +245,8 @@ func awaitConnections(t *testing.T, s *servertest.Server, n int) {
 // order wherever it is told that nothing is missing, and is never told otherwise
 // inside the history.
 func TestAPollerMissesNothing(t *testing.T) {
-	s := servertest.Start(t, nil)
 	const messages = 500
+	s := servertest.Start(t, func(c *config.Serve) { c.HistoryMessages = messages })
 	bearer := "Bearer " + s.Token(auth.Subscribe, "a", "b")
 	a := mustRead(t, s, "/poll?topic=a&topic=b", "a", "b")
 	published := make(chan struct{})
