@@ -3,8 +3,10 @@ package client_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -25,13 +27,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
 const (
 	bubbleAddress = "10.0.0.1:80"
 	bubbleClients = 4
-	bubbleSteps   = 300
+	bubbleSteps   = 600
 	bubbleHeld    = 30 // messages of a topic
 	bubbleRuns    = 8
 
@@ -135,11 +138,15 @@ type bubble struct {
 
 // A bubbleClient is a client that may be subscribed.
 type bubbleClient struct {
-	*client.Client
-	link     *memnet.Link
-	trace    *trace
-	listener *cutListener
-	stalled  bool
+	kind      string
+	link      *memnet.Link
+	trace     *trace
+	recording *delivery.Recording
+	stalled   bool
+
+	follow func(context.Context) // is subscribed until the context ends
+	close  func()                // when it is not subscribed any more
+	counts func() (resumed, lost int)
 
 	cancel context.CancelFunc // ends the subscription; nil: there is none
 	done   chan struct{}      // closed when it has ended
@@ -160,8 +167,14 @@ func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Dura
 	if b.publisher, err = client.NewCallerForTest("http://"+bubbleAddress, o, b.delays(1)); err != nil {
 		t.Fatal(err)
 	}
-	for i := range bubbleClients {
-		b.clients = append(b.clients, b.dial(i))
+	for range bubbleClients {
+		b.clients = append(b.clients, b.dial())
+	}
+	for _, raw := range []struct {
+		kind  string
+		speak rawclient.Dialect
+	}{{"text", rawclient.Text}, {"stream", rawclient.Events}, {"stream", rawclient.NDJSON}, {"poll", rawclient.Poll}} {
+		b.clients = append(b.clients, b.dialRaw(raw.kind, raw.speak))
 	}
 	for range bubbleSteps {
 		b.step()
@@ -174,13 +187,17 @@ func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Dura
 			t.Error(fault)
 		}
 	}
-	resumed, lost := 0, 0
+	type counts struct{ resumed, lost int }
+	sums := make(map[string]counts)
 	for _, c := range b.clients {
 		traces = append(traces, c.trace.String())
-		resumed, lost = resumed+c.listener.resumed, lost+c.listener.lost
+		resumed, lost := c.counts()
+		sums[c.kind] = counts{sums[c.kind].resumed + resumed, sums[c.kind].lost + lost}
 	}
-	if resumed == 0 || lost == 0 {
-		t.Errorf("resumed %d times, lost %d times: the run proves nothing", resumed, lost)
+	for kind, sum := range sums {
+		if kind != "text" && (sum.resumed == 0 || sum.lost == 0) {
+			t.Errorf("%s resumed %d times, lost %d times: the run proves nothing", kind, sum.resumed, sum.lost)
+		}
 	}
 	return traces
 }
@@ -220,26 +237,77 @@ func (b *bubble) stopServer() {
 	}
 }
 
-// dial connects a client. Clients have different windows, and different latencies in
-// nanoseconds, so that hardly ever two things happen at one instant.
-func (b *bubble) dial(i int) *bubbleClient {
-	c := &bubbleClient{
-		link:     b.network.Link(memnet.LinkConfig{Latency: time.Duration(7_000_109 + 10_020_317*i), Window: 2000 << i}),
-		trace:    &trace{began: time.Now()},
-		listener: &cutListener{t: b.t, recording: b.recorder.Client(fmt.Sprint("client ", i)), positions: map[notiflux.Topic]notiflux.Position{}},
+// newClient returns a client without follow, close and counts. Clients have different
+// windows, and different latencies in nanoseconds, so that hardly ever two things happen
+// at one instant.
+func (b *bubble) newClient(kind string) *bubbleClient {
+	i := len(b.clients)
+	return &bubbleClient{
+		kind:      kind,
+		link:      b.network.Link(memnet.LinkConfig{Latency: time.Duration(7_000_109 + 10_020_317*i), Window: 2000 << (i % bubbleClients)}),
+		trace:     &trace{began: time.Now()},
+		recording: b.recorder.Client(fmt.Sprint("client ", i)),
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := c.link.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return c.trace.tap(conn.(*memnet.Conn)), nil
-	}}
-	var err error
+}
+
+// connect dials so that the client's trace has what it receives.
+func (c *bubbleClient) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.link.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return c.trace.tap(conn.(*memnet.Conn)), nil
+}
+
+// dial connects a Go client.
+func (b *bubble) dial() *bubbleClient {
+	c := b.newClient("Go")
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: c.connect}
 	o := client.Options{Token: b.keys.tokens[auth.Subscribe], HTTPClient: &http.Client{Transport: transport}}
-	if c.Client, err = client.DialForTest(b.t.Context(), "http://"+bubbleAddress, o, b.delays(uint64(2+i))); err != nil {
+	dialed, err := client.DialForTest(b.t.Context(), "http://"+bubbleAddress, o, b.delays(uint64(2+len(b.clients))))
+	if err != nil {
 		b.t.Fatal(err)
 	}
+	l := &cutListener{t: b.t, recording: c.recording, positions: map[notiflux.Topic]notiflux.Position{}}
+	c.follow = func(ctx context.Context) { l.follow(ctx, dialed) }
+	c.close = func() { dialed.Close() }
+	c.counts = func() (int, int) { return l.resumed, l.lost }
+	return c
+}
+
+// dialRaw returns a client of bytes.
+func (b *bubble) dialRaw(kind string, speak rawclient.Dialect) *bubbleClient {
+	c := b.newClient(kind)
+	delay := b.delays(uint64(2 + len(b.clients)))
+	r := &rawclient.Reader{
+		Topics: cutTopics, Token: string(b.keys.tokens[auth.Subscribe]), Recording: c.recording,
+		Random: rand.New(rand.NewPCG(b.random.Uint64(), 0)),
+	}
+	once := func(ctx context.Context) error {
+		conn, err := c.connect(ctx, "tcp", bubbleAddress)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		defer context.AfterFunc(ctx, func() { conn.Close() })()
+		return r.Follow(rawclient.New(conn), speak)
+	}
+	c.follow = func(ctx context.Context) {
+		for ctx.Err() == nil {
+			err := once(ctx)
+			_, broken := errors.AsType[*net.OpError](err)
+			status, refused := errors.AsType[*rawclient.StatusError](err)
+			if refused = refused && strings.Contains(status.Line, " 503 "); !broken && !refused && !errors.Is(err, rawclient.ErrEnded) && ctx.Err() == nil {
+				b.t.Errorf("a connection ended while %s: %v", r.Phase, err)
+			}
+			select {
+			case <-time.After(delay(0)):
+			case <-ctx.Done():
+			}
+		}
+	}
+	c.close = func() {}
+	c.counts = func() (int, int) { return r.Recovered, r.Lost }
 	return c
 }
 
@@ -307,26 +375,26 @@ func (b *bubble) publish(topic notiflux.Topic) {
 func (c *bubbleClient) subscribe() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
-	l := c.listener
-	l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
-	l.noted = l.asked
-	since := make(map[notiflux.Topic]notiflux.Position)
-	for topic, position := range l.positions {
-		since[topic] = position
-	}
 	go func() {
 		defer close(c.done)
-		for event, err := range c.Subscribe(ctx, client.Subscription{Topics: cutTopics, Since: since}) {
-			l.note(event, err)
-		}
+		c.follow(ctx)
 	}()
+}
+
+// follow notes what a loop over a subscription is given until the context ends.
+func (l *cutListener) follow(ctx context.Context, c *client.Client) {
+	l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
+	l.noted = l.asked
+	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: cutTopics, Since: maps.Clone(l.positions)}) {
+		l.note(event, err)
+	}
 }
 
 func (c *bubbleClient) unsubscribe() {
 	c.cancel()
 	<-c.done
 	c.cancel = nil
-	c.listener.recording.Add(delivery.Event{Kind: delivery.Cut})
+	c.recording.Add(delivery.Event{Kind: delivery.Cut})
 }
 
 // rest has all clients get what is left for them, and closes them.
@@ -346,9 +414,9 @@ func (b *bubble) rest() {
 	b.sleep(10 * time.Minute)
 	synctest.Wait()
 	for _, c := range b.clients {
-		c.listener.recording.Add(delivery.Event{Kind: delivery.Rest})
+		c.recording.Add(delivery.Event{Kind: delivery.Rest})
 		c.unsubscribe()
-		c.Close()
+		c.close()
 		b.sleep(time.Second)
 	}
 }
@@ -380,11 +448,13 @@ func (tr *trace) tap(c *memnet.Conn) net.Conn {
 	return &tapped{c, tr}
 }
 
-// cutAfter cuts the newest connection.
+// cutAfter cuts the newest connection, if there is one.
 func (tr *trace) cutAfter(d memnet.Direction, n int, how memnet.End) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	tr.newest.CutAfter(d, n, how)
+	if tr.newest != nil {
+		tr.newest.CutAfter(d, n, how)
+	}
 }
 
 func port(c *memnet.Conn) int { return c.LocalAddr().(*net.TCPAddr).Port }

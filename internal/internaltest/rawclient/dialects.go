@@ -8,6 +8,26 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 )
 
+// Text is the text protocol over a WebSocket. It tells no positions, so there is nothing
+// to note, to resume from or to reach.
+func Text(r *Reader, c *Conn) error {
+	if err := c.Upgrade(""); err != nil {
+		return err
+	}
+	r.Phase = Asking
+	for _, topic := range r.Topics {
+		if err := c.Say("/subscribe " + string(topic) + " " + r.Token); err != nil {
+			return err
+		}
+	}
+	for {
+		if _, err := c.Message(); err != nil {
+			return err
+		}
+		r.Phase = Listening
+	}
+}
+
 // JSON is the JSON protocol over a WebSocket. Now and then it ends a subscription and
 // makes it again.
 func JSON(r *Reader, c *Conn) error {
@@ -83,6 +103,8 @@ func (j *jsonReader) take(m Object) error {
 		}
 		j.Recording.Add(delivery.Event{Kind: delivery.Unsubscribed, Topic: topic})
 		return j.subscribe([]notiflux.Topic{topic})
+	case "bye":
+		return fmt.Errorf("%w: bye, %s", ErrEnded, m.Code)
 	}
 	return fmt.Errorf("unexpected: %+v", m)
 }

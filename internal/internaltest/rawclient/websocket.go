@@ -38,13 +38,16 @@ func (c *Conn) OpenJSON(more string) error {
 }
 
 // Say sends a text message of at most 65,535 bytes.
-func (c *Conn) Say(message string) error {
-	frame := binary.BigEndian.AppendUint16([]byte{0x81, 0x80 | 126}, uint16(len(message)))
-	if len(message) < 126 { // The longer form would be refused.
-		frame = []byte{0x81, 0x80 | byte(len(message))}
+func (c *Conn) Say(message string) error { return c.send(0x81, message) }
+
+// send sends a frame with a first byte.
+func (c *Conn) send(first byte, payload string) error {
+	frame := binary.BigEndian.AppendUint16([]byte{first, 0x80 | 126}, uint16(len(payload)))
+	if len(payload) < 126 { // The longer form would be refused.
+		frame = []byte{first, 0x80 | byte(len(payload))}
 	}
 	frame = append(frame, 0, 0, 0, 0) // A mask that changes nothing.
-	_, err := c.Write(append(frame, message...))
+	_, err := c.Write(append(frame, payload...))
 	return err
 }
 
@@ -57,27 +60,47 @@ func (c *Conn) Command(command map[string]any) error {
 	return c.Say(string(data))
 }
 
-// Message reads a text message of one frame of at most 65,535 bytes.
+// Message reads a text message of one frame of at most 65,535 bytes. It answers the pings
+// before it.
 func (c *Conn) Message() (string, error) {
+	for {
+		first, payload, err := c.frame()
+		switch {
+		case err != nil:
+			return "", err
+		case first == 0x81:
+			return payload, nil
+		case first == 0x89:
+			if err := c.send(0x8a, payload); err != nil {
+				return "", err
+			}
+		case first == 0x88:
+			return "", fmt.Errorf("%w with the close frame %q", ErrEnded, payload)
+		default:
+			return "", fmt.Errorf("a frame of %d bytes begins with %x", len(payload), first)
+		}
+	}
+}
+
+// frame reads a frame, and returns its first byte.
+func (c *Conn) frame() (first byte, payload string, err error) {
 	head := make([]byte, 4)
 	if _, err := io.ReadFull(c.R, head[:2]); err != nil {
-		return "", ended(err)
+		return 0, "", ended(err)
 	}
 	length := int(head[1])
 	switch {
-	case head[0] == 0x88:
-		return "", fmt.Errorf("%w: a close frame", ErrEnded)
-	case head[0] != 0x81 || length > 126:
-		return "", fmt.Errorf("a frame that begins with %x", head[:2])
+	case length > 126:
+		return 0, "", fmt.Errorf("a frame that begins with %x", head[:2])
 	case length == 126:
 		if _, err := io.ReadFull(c.R, head[2:]); err != nil {
-			return "", ended(err)
+			return 0, "", ended(err)
 		}
 		length = int(binary.BigEndian.Uint16(head[2:]))
 	}
 	data := make([]byte, length)
-	_, err := io.ReadFull(c.R, data)
-	return string(data), ended(err)
+	_, err = io.ReadFull(c.R, data)
+	return head[0], string(data), ended(err)
 }
 
 // Object reads a message of the JSON protocol.
