@@ -24,8 +24,8 @@ type Message struct {
 type Body struct {
 	Data          []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
 	JSON          bool   // Data is JSON, not a string
-	PresenceEvent bool   // nobody published it: Data is a whole object of the JSON protocol, about the topic
-	Snapshot      bool   // a Notice that replaces all notices before it: who gets this one needs none of them
+	PresenceEvent bool   // Data is a presence event: a whole object of the JSON protocol, which nobody published
+	Snapshot      bool   // a presence event that supersedes all earlier ones of its topic
 }
 
 // An Encoding names one way in which messages are written to clients.

@@ -10,8 +10,8 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// The functions here append the JSON objects that the server sends, compact,
-// without what a dialect puts around them. An id of NoID is left out.
+// The functions in this file append the JSON objects that the server sends, compact and
+// without framing. They leave out an id of NoID.
 
 // A Welcome is the first object that a client of the JSON protocol gets.
 type Welcome struct {
@@ -38,16 +38,16 @@ func AppendWelcome(dst []byte, w Welcome) []byte {
 	}{"welcome", w})
 }
 
-// A SubscribedTopic says from where on a topic is delivered.
+// A SubscribedTopic says where the delivery of a topic begins.
 type SubscribedTopic struct {
 	Topic     notiflux.Topic
-	Position  notiflux.Position // everything after it is delivered
-	Recovered bool              // nothing is missing after what the client had
-	Replay    int               // how many messages follow at once
+	Position  notiflux.Position // the client gets every message after it
+	Recovered bool              // the client misses no message after its resume point
+	Replay    int               // how many stored messages follow
 }
 
-// AppendSubscribed appends the answer to a subscription: the topics that are
-// delivered from now on, and those that are not, each in the order given.
+// AppendSubscribed appends the answer to a subscribe command: the topics that the client is
+// subscribed to, and those that were refused, each in the order given.
 func AppendSubscribed(dst []byte, id ID, topics []SubscribedTopic, refused []RefusedTopic) []byte {
 	dst = appendType(dst, "subscribed", id)
 	dst = appendSubscribedTopics(dst, topics)
@@ -62,7 +62,7 @@ func AppendSubscribed(dst []byte, id ID, topics []SubscribedTopic, refused []Ref
 	return append(dst, '}')
 }
 
-// AppendHello appends the object that an event stream begins with.
+// AppendHello appends the first object of a stream.
 func AppendHello(dst []byte, connection string, topics []SubscribedTopic) []byte {
 	dst = append(dst, `{"type":"hello","connection":`...)
 	dst = appendString(dst, connection)
@@ -83,8 +83,8 @@ func appendSubscribedTopics(dst []byte, topics []SubscribedTopic) []byte {
 	return append(dst, '}')
 }
 
-// AppendUnsubscribed appends the answer to the end of subscriptions, or, with a
-// code, the news that the server ended them; no code: the client did.
+// AppendUnsubscribed appends the answer to an unsubscribe command or, with a code, the event
+// that the server ended subscriptions.
 func AppendUnsubscribed(dst []byte, id ID, topics []notiflux.Topic, code notiflux.Code) []byte {
 	return appendStruct(dst, struct {
 		Type   string           `json:"type"`
@@ -94,13 +94,13 @@ func AppendUnsubscribed(dst []byte, id ID, topics []notiflux.Topic, code notiflu
 	}{"unsubscribed", id, topics, code})
 }
 
-// AppendBroadcasted appends the answer to a broadcast that was taken.
+// AppendBroadcasted appends the answer to a broadcast command that succeeded.
 func AppendBroadcasted(dst []byte, id ID, topic notiflux.Topic, position notiflux.Position) []byte {
 	dst = appendType(dst, "broadcasted", id)
 	return append(appendTopicPosition(dst, topic, position), '}')
 }
 
-// AppendPublished appends what an HTTP answer says of a message that was ordered.
+// AppendPublished appends the result of a published message in an HTTP answer.
 func AppendPublished(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
 	dst = append(dst, `{"topic":`...)
 	dst = appendString(dst, string(topic))
@@ -108,8 +108,8 @@ func AppendPublished(dst []byte, topic notiflux.Topic, position notiflux.Positio
 	return append(appendPosition(dst, position), '}')
 }
 
-// AppendFailed appends what an HTTP answer says of one message among others that was
-// not ordered. topic is as it was sent; empty: not told.
+// AppendFailed appends the result of one message of a batch that was not published in an
+// HTTP answer. topic is as the publisher sent it; it is left out if empty.
 func AppendFailed(dst []byte, topic string, err *notiflux.Error) []byte {
 	return appendStruct(dst, struct {
 		Topic string  `json:"topic,omitzero"`
@@ -117,8 +117,8 @@ func AppendFailed(dst []byte, topic string, err *notiflux.Error) []byte {
 	}{topic, refusal{err.Code, err.Detail}})
 }
 
-// AppendAuthenticated appends the answer to a token that was taken for the
-// connection; expires is when it does, to the second.
+// AppendAuthenticated appends the answer to an auth command that succeeded. expires is when
+// the token expires, to the second.
 func AppendAuthenticated(dst []byte, id ID, expires time.Time) []byte {
 	dst = appendType(dst, "authenticated", id)
 	return append(appendInt(dst, `,"expires":`, expires.Unix()), '}')
@@ -133,20 +133,20 @@ func AppendHistoryStart(dst []byte, id ID, topic notiflux.Topic) []byte {
 	return append(dst, messagesStart...)
 }
 
-// AppendHistoryBodyStart appends what comes before the messages in the body of an
-// HTTP answer that holds a part of a history.
+// AppendHistoryBodyStart appends what comes before the messages in the body of an HTTP
+// answer to GET /history.
 func AppendHistoryBodyStart(dst []byte) []byte {
 	return append(append(dst, '{'), messagesStart...)
 }
 
-// A HistoryEnd is what a part of a history ends with, behind its messages.
+// A HistoryEnd is what a page of a history says after its messages.
 type HistoryEnd struct {
-	Position  notiflux.Position // where to go on reading, or to subscribe from
-	Recovered bool              // nothing is missing between what was asked for and the messages
+	Position  notiflux.Position // from where to read the next page, or to subscribe
+	Recovered bool              // no message is missing between the resume point and the first message
 	More      bool              // there are messages after Position
 }
 
-// AppendHistoryEnd appends what comes after the messages of a part of a history.
+// AppendHistoryEnd appends what comes after the messages of a page of a history.
 func AppendHistoryEnd(dst []byte, p HistoryEnd) []byte {
 	dst = append(dst, `],"position":`...)
 	dst = appendPosition(dst, p.Position)
@@ -156,9 +156,8 @@ func AppendHistoryEnd(dst []byte, p HistoryEnd) []byte {
 	return append(strconv.AppendBool(dst, p.More), '}')
 }
 
-// AppendPollStart appends what comes before the messages in the body of an HTTP
-// answer to a poll: the cursor behind them, and whether nothing is missing before
-// them.
+// AppendPollStart appends what comes before the messages in the answer to a poll: the stream
+// cursor after them, and whether no message is missing before them.
 func AppendPollStart(dst, cursor []byte, recovered bool) []byte {
 	dst = append(append(dst, `{"cursor":"`...), cursor...)
 	dst = append(dst, `","recovered":`...)
@@ -166,8 +165,8 @@ func AppendPollStart(dst, cursor []byte, recovered bool) []byte {
 	return append(dst, messagesStart...)
 }
 
-// AppendPollEnd appends what comes after the messages of an answer to a poll: whether
-// there are more behind its cursor.
+// AppendPollEnd appends what comes after the messages in the answer to a poll: whether there
+// are more messages after its cursor.
 func AppendPollEnd(dst []byte, more bool) []byte {
 	dst = append(dst, `],"more":`...)
 	return append(strconv.AppendBool(dst, more), '}')
@@ -191,8 +190,8 @@ func AppendError(dst []byte, id ID, err *notiflux.Error) []byte {
 	}{"error", id, err.Code, err.Detail, ErrorResponseOf(err.Code).Retry})
 }
 
-// AppendSkipped appends the news that a client that wants the latest messages
-// only was not given those after from, up to and including to.
+// AppendSkipped appends the event that a client in mode latest does not get the messages
+// after from, up to and including to.
 func AppendSkipped(dst []byte, topic notiflux.Topic, from, to notiflux.Position) []byte {
 	dst = append(dst, `{"type":"skipped","topic":`...)
 	dst = appendString(dst, string(topic))
@@ -202,14 +201,14 @@ func AppendSkipped(dst []byte, topic notiflux.Topic, from, to notiflux.Position)
 	return append(appendPosition(dst, to), '}')
 }
 
-// AppendGap appends the news that messages were lost, and where it goes on.
+// AppendGap appends the event that messages were lost. Delivery continues after position.
 func AppendGap(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
 	dst = append(dst, `{"type":"gap"`...)
 	return append(appendTopicPosition(dst, topic, position), '}')
 }
 
-// AppendBye appends the last words to a connection: why it ends, and after how
-// long the client may be back, to the millisecond.
+// AppendBye appends the last object of a connection: why the server closes it, and after how
+// long the client should reconnect, to the millisecond.
 func AppendBye(dst []byte, code notiflux.Code, after time.Duration) []byte {
 	dst = append(dst, `{"type":"bye","code":`...)
 	dst = appendString(dst, string(code))
@@ -252,7 +251,7 @@ func appendInt(dst []byte, before string, n int64) []byte {
 	return strconv.AppendInt(append(dst, before...), n, 10)
 }
 
-// appendComma appends what stands before element i.
+// appendComma appends the comma before element i of a list.
 func appendComma(dst []byte, i int) []byte {
 	if i > 0 {
 		return append(dst, ',')

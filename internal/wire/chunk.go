@@ -2,17 +2,17 @@ package wire
 
 import "github.com/ikornaselur/notiflux"
 
-// Over HTTP/1.1 the body of a stream is chunks (RFC 9112 section 7.1). Each event and
-// each line is one of its own:
+// Over HTTP/1.1 the body of a stream is chunked (RFC 9112 section 7.1). Each SSE event and
+// each NDJSON line is a chunk:
 //
 //	8 bytes   the size of the data, in hexadecimal digits with zeros in front
 //	CR LF
 //	n bytes   data
 //	CR LF
 //
-// The width of the size is fixed, so the data always begins at the same place. A
-// client without chunks (HTTP/1.0, HTTP/2) is sent a part of the same frame, and a
-// session that writes a cursor of its own only has to change the digits.
+// The size has a fixed width, so the data always begins at the same offset. A client
+// without chunks (HTTP/1.0, HTTP/2) gets a part of the same frame. A session that writes
+// its own stream cursor only changes the digits.
 const (
 	chunkDigits  = 8
 	chunkHeader  = chunkDigits + len("\r\n")
@@ -20,8 +20,8 @@ const (
 	lastChunk    = "0\r\n\r\n"
 )
 
-// CachedEncoding returns the encoding that a log keeps for clients of encoding e: streams
-// without chunks have no frames of their own. [FrameFor] returns what such a client gets.
+// CachedEncoding returns the encoding of the cached frames for clients of encoding e.
+// Streams without chunks use the frames with chunks, see [FrameFor].
 func CachedEncoding(e notiflux.Encoding) notiflux.Encoding {
 	switch e {
 	case notiflux.SSE:
@@ -32,8 +32,8 @@ func CachedEncoding(e notiflux.Encoding) notiflux.Encoding {
 	return e
 }
 
-// FrameFor returns what a client of encoding e is sent of a frame in encoding [CachedEncoding](e).
-// It is the frame or a part of it, and not a copy.
+// FrameFor returns the bytes for a client of encoding e from a frame in encoding
+// [CachedEncoding](e): the frame, or a part of it that shares its memory.
 func FrameFor(frame []byte, e notiflux.Encoding) []byte {
 	if e < notiflux.Encodings {
 		return frame
@@ -41,9 +41,9 @@ func FrameFor(frame []byte, e notiflux.Encoding) []byte {
 	return frame[chunkHeader : len(frame)-chunkTrailer]
 }
 
-// LastChunk returns what ends the body of a stream of encoding e in order, behind
-// its last frame: nothing unless it has chunks. A client that gets the end of the
-// connection without it knows that the stream was cut.
+// LastChunk returns the end of the body of a stream of encoding e: the last chunk, or
+// nothing for a stream without chunks. A client whose connection ends without it knows that
+// the stream broke off.
 func LastChunk(e notiflux.Encoding) string {
 	if isChunk(e) {
 		return lastChunk
@@ -55,7 +55,7 @@ func isChunk(e notiflux.Encoding) bool {
 	return e == notiflux.SSEChunk || e == notiflux.NDJSONChunk
 }
 
-// dataOf returns the encoding of what is in the chunks of e.
+// dataOf returns the encoding of the data inside chunks of encoding e.
 func dataOf(e notiflux.Encoding) notiflux.Encoding {
 	if e == notiflux.SSEChunk {
 		return notiflux.SSE
@@ -63,11 +63,12 @@ func dataOf(e notiflux.Encoding) notiflux.Encoding {
 	return notiflux.NDJSON
 }
 
-// openChunk appends room for the header of a chunk. The data follows, then closeChunk.
+// openChunk appends the header of a chunk with a size of 0. The caller appends the data and
+// then calls closeChunk.
 func openChunk(dst []byte) []byte { return append(dst, "00000000\r\n"...) }
 
-// closeChunk ends the chunk that begins at a place in dst, and sets its size. The
-// data of a chunk is far below its limit of 4 GiB.
+// closeChunk ends the chunk that begins at dst[at] and sets its size. Data is far below the
+// limit of 4 GiB.
 func closeChunk(dst []byte, at int) []byte {
 	size := len(dst) - at - chunkHeader
 	for i := chunkDigits - 1; i >= 0; i-- {

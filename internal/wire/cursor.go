@@ -10,15 +10,16 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// MaxStreamCursorBytes is the length of the longest cursor that is read. Places of 64 topics
-// always fit.
+// MaxStreamCursorBytes is the largest length of a stream cursor that the server accepts. A
+// cursor of 64 topics always fits.
 const MaxStreamCursorBytes = 2048
 
-// maxRawCursorBytes is how many bytes a cursor of 64 topics has before base64.
+// maxRawCursorBytes is the largest size of a cursor of 64 topics before base64.
 const maxRawCursorBytes = 2 + 64 + 64*(8+binary.MaxVarintLen64)
 
-// A StreamCursor says how far a client stands in a set of topics of one epoch, as a
-// short text that it keeps and sends back: base64url without padding of
+// A StreamCursor says how far a client of a stream or a poll is in each of its topics, all
+// of one epoch. Clients keep it as an opaque text and send it back. The text is base64url
+// without padding of
 //
 //	1 byte    128 + version, which is 2
 //	1 byte    length of the epoch
@@ -27,17 +28,17 @@ const maxRawCursorBytes = 2 + 64 + 64*(8+binary.MaxVarintLen64)
 //	8 bytes   TopicHash, most significant byte first
 //	1–10      offset as an unsigned varint (encoding/binary)
 //
-// Version 1 is read for ever, and not written any more. It begins with the length of
-// the epoch, 1 to 64, and has 4 bytes for a topic: FNV-1a of its name. There can be
-// 64 versions: first bytes from 192 on are malformed.
+// The server accepts version 1 forever, but no longer writes it. It begins with the length
+// of the epoch, 1 to 64, and has 4 bytes for a topic: the FNV-1a hash of its name. There
+// can be 64 versions: first bytes from 192 on are malformed.
 type StreamCursor struct {
 	version byte
-	unknown bool // a version that this server cannot read
+	unknown bool // this server does not know the version
 	epoch   string
 	offsets []CursorOffset
 }
 
-// A CursorOffset is how far a client stands in one topic.
+// A CursorOffset is the offset up to which a client has the messages of one topic.
 type CursorOffset struct {
 	Hash   uint64 // TopicHash
 	Offset uint64
@@ -46,16 +47,16 @@ type CursorOffset struct {
 const (
 	cursorVersion = 2
 
-	// The first byte of a cursor is its version if these bits of it are the mark.
+	// The first byte holds the version if these bits of it are versionMark.
 	versionBits = 0xc0
 	versionMark = 0x80
 )
 
-// neverCovered is a position that no server covers: this is no epoch.
+// neverCovered is a position that no server covers: its epoch is invalid.
 var neverCovered = notiflux.Position{Epoch: "-"}
 
-// TopicHash returns what stands for a topic in a cursor: the first 64 bits of the
-// SHA-256 of its name. No two topics have the same by accident. It costs some 100 ns.
+// TopicHash returns the hash that identifies a topic in a cursor: the first 64 bits of the
+// SHA-256 of its name. Two topics do not collide by accident. It costs about 100 ns.
 func TopicHash(topic notiflux.Topic) uint64 {
 	sum := sha256.Sum256([]byte(topic))
 	return binary.BigEndian.Uint64(sum[:])
@@ -68,8 +69,8 @@ func topicHash1(topic notiflux.Topic) uint64 {
 	return uint64(h.Sum32())
 }
 
-// AppendStreamCursor appends the cursor of places, in the order given: that of their
-// topics' names, byte by byte. It allocates nothing besides dst.
+// AppendStreamCursor appends the text of a cursor. The offsets must be in byte order of the
+// names of their topics. It allocates nothing besides dst.
 func AppendStreamCursor(dst []byte, epoch string, offsets []CursorOffset) []byte {
 	return appendStreamCursor(dst, cursorVersion, epoch, offsets)
 }
@@ -92,10 +93,10 @@ func appendStreamCursor(dst []byte, version byte, epoch string, offsets []Cursor
 	return base64.RawURLEncoding.AppendEncode(dst, b)
 }
 
-// ParseStreamCursor returns the Cursor that s stands for. It accepts what [AppendStreamCursor]
-// writes or wrote in version 1, and cursors of other versions, which have no place
-// that is covered. Anything else, and what is longer than MaxStreamCursorBytes, is a
-// [notiflux.Error] with [notiflux.Malformed].
+// ParseStreamCursor parses the text of a cursor. It accepts the output of
+// [AppendStreamCursor] in versions 1 and 2. It also accepts cursors of unknown versions,
+// which cover no topic. For any other text, or one longer than MaxStreamCursorBytes, it
+// returns a [notiflux.Error] with [notiflux.Malformed].
 func ParseStreamCursor(s string) (StreamCursor, error) {
 	if len(s) > MaxStreamCursorBytes {
 		return StreamCursor{}, notiflux.Errorf(notiflux.Malformed, "the cursor has %d bytes, and the limit is %d", len(s), MaxStreamCursorBytes)
@@ -113,14 +114,14 @@ func ParseStreamCursor(s string) (StreamCursor, error) {
 		b = b[1:]
 	}
 	if !c.parse(b) || string(appendStreamCursor(nil, c.version, c.epoch, c.offsets)) != s {
-		// The comparison tells newlines, bits behind the end, and varints longer than
-		// need be.
+		// The comparison finds newlines, unused bits that are set, and varints that are
+		// longer than necessary.
 		return StreamCursor{}, errMalformedCursor()
 	}
 	return c, nil
 }
 
-// parse takes the epoch and the places from b, and reports whether they are all of it.
+// parse parses the epoch and the offsets, and reports whether b is well-formed.
 func (c *StreamCursor) parse(b []byte) bool {
 	if len(b) == 0 || len(b) < 1+int(b[0]) {
 		return false
@@ -152,7 +153,7 @@ func (c *StreamCursor) parse(b []byte) bool {
 	return true
 }
 
-// parseUnknown returns the cursor of a version that another server wrote.
+// parseUnknown returns a cursor of an unknown version.
 func parseUnknown(s string, b []byte) (StreamCursor, error) {
 	if base64.RawURLEncoding.EncodeToString(b) != s {
 		return StreamCursor{}, errMalformedCursor()
@@ -164,10 +165,9 @@ func errMalformedCursor() error {
 	return notiflux.Errorf(notiflux.Malformed, "the cursor is malformed: send back the last one that the server gave, as it is")
 }
 
-// Since returns the position of a topic, and whether the cursor has one. If it cannot
-// be told, the position is of an epoch that no server has: it is never covered, and
-// the client is told. That is so for each topic of an unknown version, and where two
-// topics of the cursor share the hash.
+// Since returns the position of a topic, and whether the cursor has one. If the version is
+// unknown, or two topics of the cursor share the hash, the position is one that no server
+// covers. So the client learns that messages may be missing.
 func (c StreamCursor) Since(topic notiflux.Topic) (since notiflux.Position, there bool) {
 	if c.unknown {
 		return neverCovered, true
@@ -189,10 +189,10 @@ func (c StreamCursor) Since(topic notiflux.Topic) (since notiflux.Position, ther
 	return since, there
 }
 
-// ResumeFrom returns where a topic is to go on, on a server whose positions have epoch:
-// where [Cursor.Since] says. A topic that the cursor does not have begins there, with
-// the zero position, unless the cursor is of another epoch: such a cursor covers no
-// topic at all.
+// ResumeFrom returns the position from which a topic continues on a server with the given
+// epoch. It is the position of [StreamCursor.Since]. For a topic that the cursor does not
+// have it is the zero position, or one that no server covers if the cursor is of another
+// epoch.
 func (c StreamCursor) ResumeFrom(topic notiflux.Topic, epoch string) notiflux.Position {
 	since, there := c.Since(topic)
 	if !there && c.epoch != epoch {

@@ -8,7 +8,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// What is around a cursor at the end of an event and of a line.
+// The text around a stream cursor at the end of an SSE event and of an NDJSON line.
 const (
 	sseCursor       = "\nid: "
 	sseCursorEnd    = "\n\n"
@@ -16,8 +16,8 @@ const (
 	ndjsonCursorEnd = "\"}\n"
 )
 
-// appendOwnCursor appends the cursor of a client that has the topic of m only
-// and was given m.
+// appendOwnCursor appends the cursor of a client that has only the topic of m and has
+// received m.
 func (n *Encoder) appendOwnCursor(dst []byte, m *notiflux.Message) []byte {
 	places := [1]CursorOffset{{n.Hash, m.Position.Offset}}
 	if n.Hash == 0 {
@@ -26,14 +26,13 @@ func (n *Encoder) appendOwnCursor(dst []byte, m *notiflux.Message) []byte {
 	return AppendStreamCursor(dst, m.Position.Epoch, places[:])
 }
 
-// WithoutCursor returns what comes before the cursor in a frame that
-// [Encoder.Encode] or [AppendObject] made for encoding e, one that has a cursor;
-// [AppendWithCursor] takes it from there. It is a part of frame, which stays as
-// it is.
+// WithoutCursor returns the part of a frame before its stream cursor. [Encoder.Encode] or
+// [AppendObject] made the frame for encoding e. [AppendWithCursor] completes the part with
+// another cursor. The result shares the memory of frame.
 //
-// The place is unambiguous. A cursor is the last thing in its frame, and holds
-// neither a newline nor a quote, so the last of what introduces it is the one;
-// and an event has no newline inside its data, since JSON writes them as \n.
+// The end of the part is unambiguous. The cursor comes last in a frame and contains neither
+// a newline nor a quote, so the last occurrence of its prefix is the right one. The data of
+// an event has no newline, because JSON escapes it.
 func WithoutCursor(frame []byte, e notiflux.Encoding) []byte {
 	switch e {
 	case notiflux.SSE, notiflux.SSEChunk:
@@ -44,8 +43,8 @@ func WithoutCursor(frame []byte, e notiflux.Encoding) []byte {
 	panic("wire: no cursor in encoding " + strconv.Itoa(int(e)))
 }
 
-// AppendWithCursor appends what [WithoutCursor] returned, with another cursor. The
-// header of a chunk then says the new size.
+// AppendWithCursor appends a result of [WithoutCursor] with another cursor. It corrects the
+// size in the header of a chunk.
 func AppendWithCursor(dst, frame []byte, e notiflux.Encoding, cursor []byte) []byte {
 	before, after := sseCursor, sseCursorEnd
 	if e == notiflux.NDJSON || e == notiflux.NDJSONChunk {
@@ -60,18 +59,18 @@ func AppendWithCursor(dst, frame []byte, e notiflux.Encoding, cursor []byte) []b
 	return dst
 }
 
-// An Object is one of the JSON objects that the server sends, and what an event
-// stream says around it.
+// An Object is an answer or event of the server: a JSON object, and the fields that an SSE
+// event has besides.
 type Object struct {
-	JSON   []byte        // as one of the Append functions wrote it
-	Event  string        // the name of the event, which is the type of the object
-	Cursor []byte        // nil: none
-	Retry  time.Duration // after which the client is to reconnect; 0: not said
+	JSON   []byte        // from one of the Append functions
+	Event  string        // the name of the event: the type of the object
+	Cursor []byte        // nil for none
+	Retry  time.Duration // after which the client should reconnect; 0 for none
 }
 
-// AppendObject appends o as clients of encoding e read it: as a text frame,
-// which has the JSON only, as a server-sent event, or as a line, which has the
-// cursor as its last member. Clients of the text protocol get no objects.
+// AppendObject appends o in encoding e: as a text frame with the JSON only, as an SSE event,
+// or as an NDJSON line with the cursor as its last member. The text protocol has no
+// objects.
 func AppendObject(dst []byte, e notiflux.Encoding, o Object) []byte {
 	switch e {
 	case notiflux.SSEChunk, notiflux.NDJSONChunk:
@@ -98,8 +97,8 @@ func AppendObject(dst []byte, e notiflux.Encoding, o Object) []byte {
 	panic("wire: no objects in encoding " + strconv.Itoa(int(e)))
 }
 
-// Heartbeat returns what keeps a stream of encoding e alive and means nothing:
-// a comment, or a line of type ping.
+// Heartbeat returns what the server writes to keep a stream of encoding e alive: an SSE
+// comment, or an NDJSON line of type ping.
 func Heartbeat(e notiflux.Encoding) string {
 	switch e {
 	case notiflux.SSE:

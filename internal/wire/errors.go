@@ -6,17 +6,17 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// A ErrorResponse says how an error is told to clients: the row of its code in the
+// An ErrorResponse says how the server answers with an error: the row of its code in the
 // error table of docs/protocol.md.
 type ErrorResponse struct {
-	Status     int    // of an HTTP answer
-	Challenge  string // the error of a WWW-Authenticate: Bearer header (RFC 6750 section 3.1); empty: no such header
-	RetryAfter int    // seconds, of a Retry-After header; 0: no such header
+	Status     int    // HTTP status
+	Challenge  string // the error of a WWW-Authenticate: Bearer header (RFC 6750 section 3.1); empty for no header
+	RetryAfter int    // seconds in a Retry-After header; 0 for no header
 	Retry      bool   // the same request may succeed later
 }
 
-// retryAfterSeconds is how long publishers and clients are asked to stay away, in
-// seconds: long enough for a restart, short enough for a person to wait.
+// retryAfterSeconds is the value of Retry-After headers. It is long enough for a restart and
+// short enough for a person to wait.
 const retryAfterSeconds = 2
 
 var errorResponses = map[notiflux.Code]ErrorResponse{
@@ -42,11 +42,11 @@ var errorResponses = map[notiflux.Code]ErrorResponse{
 	notiflux.OutcomeUnknown:       {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
 	notiflux.Unavailable:          {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
 	notiflux.Draining:             {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
-	notiflux.TooSlow:              {Status: 503, Retry: true}, // At once: what was not read yet can be resumed.
+	notiflux.TooSlow:              {Status: 503, Retry: true}, // The client can resume at once.
 }
 
-// ErrorResponseOf returns the row of code; of a code that is not in the table, the
-// row of [notiflux.Internal].
+// ErrorResponseOf returns the row of code. A code that is not in the table has the row of
+// [notiflux.Internal].
 func ErrorResponseOf(code notiflux.Code) ErrorResponse {
 	if r, ok := errorResponses[code]; ok {
 		return r
@@ -54,9 +54,8 @@ func ErrorResponseOf(code notiflux.Code) ErrorResponse {
 	return errorResponses[notiflux.Internal]
 }
 
-// LogLevel returns the level at which a refusal is logged. A client's mistake is for
-// operators that look for it (debug). So are refusals by design, which metrics count
-// (over capacity, draining).
+// LogLevel returns the level at which a refusal is logged. It is debug for mistakes of
+// clients, and for refusals that metrics count (over capacity, draining).
 func LogLevel(code notiflux.Code) slog.Level {
 	switch code {
 	case notiflux.Internal:

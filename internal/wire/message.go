@@ -10,19 +10,18 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// An Encoder encodes messages. The zero value is ready. It keeps what can be
-// used again, and so is for one goroutine.
+// An Encoder encodes messages. The zero value is ready. It reuses memory, so only one
+// goroutine may use it.
 type Encoder struct {
-	// Hash is the TopicHash of the messages to come, for those who know it; 0: it is
-	// computed for each.
+	// Hash is the TopicHash of the next messages. If it is 0, Encode computes it for each.
 	Hash uint64
 
 	deflater Deflater
 	scratch  []byte
 }
 
-// keepScratchBytes is the most that an Encoder keeps for the next message:
-// enough for one of the default limit, wherever escapes double it.
+// keepScratchBytes is the largest buffer that an Encoder keeps for the next message. It
+// fits a message of the default limit whose size escapes double.
 const keepScratchBytes = 256 << 10
 
 // Encode returns the bytes that carry m to every client of encoding e. Those of
@@ -65,8 +64,8 @@ func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 	panic("wire: unknown encoding " + strconv.Itoa(int(e)))
 }
 
-// AppendMessage appends the object that a message is in all dialects but the
-// text protocol. A notice is one already; only sessions of the JSON protocol get it.
+// AppendMessage appends a message as the JSON object that all dialects except text use. A
+// presence event is such an object already; only the JSON protocol delivers it.
 func AppendMessage(dst []byte, m *notiflux.Message) []byte {
 	if m.Body.PresenceEvent {
 		return append(dst, m.Body.Data...)

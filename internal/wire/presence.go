@@ -2,13 +2,13 @@ package wire
 
 import "github.com/ikornaselur/notiflux"
 
-// AppendJoin appends the news that members joined a topic: one as `member`, several
-// as `members`.
+// AppendJoin appends the presence event that members joined a topic: one as `member`,
+// several as `members`.
 func AppendJoin(dst []byte, topic notiflux.Topic, members []notiflux.Member) []byte {
 	return appendPresenceChange(dst, "join", topic, members)
 }
 
-// AppendLeave appends the news that members left a topic, likewise.
+// AppendLeave appends the presence event that members left a topic, likewise.
 func AppendLeave(dst []byte, topic notiflux.Topic, members []notiflux.Member) []byte {
 	return appendPresenceChange(dst, "leave", topic, members)
 }
@@ -24,16 +24,16 @@ func appendPresenceChange(dst []byte, name string, topic notiflux.Topic, members
 	return append(appendMembers(dst, members), '}')
 }
 
-// A Presence is who is present in a topic.
+// Presence says which members are present in a topic.
 type Presence struct {
 	Topic       notiflux.Topic
 	Count       int               // of members
-	Subscribers int               // all subscriptions of the topic, with presence or not
-	Members     []notiflux.Member // nil: not said
+	Subscribers int               // of the topic, with or without presence
+	Members     []notiflux.Member // nil for a count alone
 }
 
-// AppendPresence appends the answer to a command of [Members], or, without
-// an id, the news of how many members there are.
+// AppendPresence appends the answer to a command of [Members] or, with NoID, the presence
+// event with all members or their number.
 func AppendPresence(dst []byte, id ID, p Presence) []byte {
 	dst = appendType(dst, "presence", id)
 	return append(appendPresence(append(dst, ','), p), '}')
@@ -47,7 +47,7 @@ func AppendPresenceStart(dst []byte, id ID, p Presence) []byte {
 }
 
 // AppendPresenceBodyStart appends what comes before the members in the body of an HTTP
-// answer that says who is present.
+// answer to GET /presence.
 func AppendPresenceBodyStart(dst []byte, p Presence) []byte {
 	return append(appendPresenceCounts(append(dst, '{'), p), membersStart...)
 }
@@ -81,8 +81,8 @@ func appendMembers(dst []byte, members []notiflux.Member) []byte {
 	return append(dst, ']')
 }
 
-// MaxMemberBytes is above what [AppendMember] appends for any member that a token
-// makes: its name has 255 bytes, its info 1 KiB.
+// MaxMemberBytes bounds the output of [AppendMember]: a token limits the name of a member
+// to 255 bytes and its info to 1 KiB.
 const MaxMemberBytes = 6 << 10
 
 // MemberSize returns how many bytes [AppendMember] appends.
@@ -94,7 +94,7 @@ func MemberSize(m notiflux.Member) int {
 	return size
 }
 
-// AppendMember appends the object that a member is.
+// AppendMember appends a member as a JSON object.
 func AppendMember(dst []byte, m notiflux.Member) []byte {
 	dst = append(dst, `{"sub":`...)
 	dst = appendString(dst, m.Sub)

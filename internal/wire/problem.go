@@ -15,10 +15,10 @@ type problem struct {
 	Detail string        `json:"detail"`
 }
 
-// WriteProblem answers a request with what a stranger may know of err, as
-// application/problem+json. It is the only writer of HTTP errors. Headers that
-// belong to one kind of error only (Allow, Sec-WebSocket-Version) are the
-// caller's to set before.
+// WriteProblem answers a request with err as application/problem+json. The body holds only
+// the code and the sentence of its [notiflux.Error], never the rest of the chain. It is the
+// only writer of HTTP errors. The caller sets headers of one kind of error (Allow,
+// Sec-WebSocket-Version) before.
 func WriteProblem(w http.ResponseWriter, err error) {
 	e := notiflux.Refusal(err)
 	row := ErrorResponseOf(e.Code)

@@ -1,14 +1,14 @@
-// Package wire is the bytes that users see: the commands and frames of the
-// protocols, WebSocket frames as the server writes them, and the one table
-// that turns an error into a status, a header or a close code.
+// Package wire defines the bytes that clients and publishers see: commands, answers and
+// events of the dialects, WebSocket frames as the server writes them, stream cursors,
+// and the one table that maps an error to an HTTP status, a header or a close code.
 //
-// A message passes through here once per encoding: an [Encoder] turns it into
-// the frame that all subscribers of that encoding get. What a client sends is
-// turned into a [Command] or a [JSONCommand] by the parser of its protocol, and
-// what the server answers is appended by a function for each type of frame.
+// A message passes through this package once per encoding: an [Encoder] makes the frame
+// that all subscribers of that encoding get. The parser of a dialect turns the message of
+// a client into a [Command] or a [JSONCommand]. An Append function for each type of answer
+// and event writes what the server sends.
 //
-// What comes out depends on what goes in and on nothing else; nothing reads or
-// writes.
+// All functions are pure: their results depend on their arguments only. The package does
+// no I/O.
 package wire
 
 import (
@@ -22,9 +22,9 @@ import (
 // A Command is what a client asks for in the text protocol.
 type Command struct {
 	Verb   Verb
-	Topic  string // as sent: not judged yet
-	Token  string // as sent: not judged yet
-	Answer string // the line that tells what is wrong; only of Invalid
+	Topic  string // as sent, not checked
+	Token  string // as sent, not checked
+	Answer string // the line that says what is wrong; only of Invalid
 }
 
 const (
@@ -55,8 +55,8 @@ func ParseText(line string) Command {
 	return Command{Verb: Invalid, Answer: unknownCommand}
 }
 
-// Denied returns the line that answers a refused subscription in the text
-// protocol. A topic that would not be one line is shown quoted and cut.
+// Denied returns the line that answers a refused subscription in the text protocol. It
+// quotes and truncates an invalid topic, so that the answer stays one line.
 func Denied(topic string, why *notiflux.Error) string {
 	if _, err := notiflux.ParseTopic(topic); err != nil {
 		topic = strconv.QuoteToGraphic(topic[:min(len(topic), notiflux.MaxTopicBytes)])
