@@ -1,17 +1,17 @@
-// Package answer makes answers that hold messages of topics' logs: a part of one
-// history, or what a poll has of several topics. Lists of members are made likewise.
+// Package answer encodes answers of any size piece by piece: a page of a history, the
+// messages of a poll, or a list of members.
 //
-// [Messages] chooses them: places in logs where the answer begins and ends, within
-// limits on their number and on their encoded bytes. [Messages.Answer] puts a head and
-// a tail around them. The [Answer] is a cursor: it encodes its next bytes when it is
-// asked for them ([Answer.Append]), into the buffer of the caller. So an answer that
-// nobody reads costs no buffer, and one that is given up costs no work.
+// [Messages] chooses messages: ranges of the logs of topics, within limits on the number
+// of messages and on their encoded bytes. [Messages.Answer] adds the JSON before and after
+// them. An [Answer] is a cursor: [Answer.Append] encodes its next bytes into the buffer of
+// the caller. So an answer that nobody reads has no buffer, and an answer that is
+// abandoned costs no more work.
 //
-// Invariants: what an answer holds is fixed when it is made, so are its bytes and
-// their number. It encodes every message for itself and caches nothing.
+// Invariants: the messages of an answer, its bytes and their number are fixed when it is
+// made. It encodes every message by itself and caches nothing.
 //
-// What an answer keeps in memory are the entries from its cursor on. [Answer.Lag]
-// says how much of that the logs have dropped; whoever owns the answer bounds it.
+// An answer keeps the entries from its cursor on in memory. [Answer.Lag] returns how many
+// bytes of them the logs have dropped. The owner of the answer bounds that.
 package answer
 
 import (
@@ -22,22 +22,21 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// MaxBytes is after how many encoded bytes no further message joins an answer:
-// docs/protocol.md, section 6. The first message always does.
+// MaxBytes is the encoded size from which an answer gets no further message
+// (docs/protocol.md, section 6). The first message always fits.
 const MaxBytes = 1 << 20
 
-// MinRoom is the least room, in bytes, in which [Answer.Append] always gets on: for a
-// comma and what comes behind it at once.
+// MinRoom is the smallest room, in bytes, in which [Answer.Append] always makes progress.
 const MinRoom = len(",") + max(wire.MinRoom, wire.MaxMemberBytes)
 
-// Messages are those of an answer. The zero value has room for none.
+// Messages are the messages of an answer. The zero value has room for none.
 type Messages struct {
 	spans []span
-	limit int // messages that there is room for
-	bytes int // encoded, with commas
+	limit int // how many more messages fit
+	bytes int // their encoded size, with commas
 }
 
-// A span is messages that follow each other in a log.
+// A span is consecutive messages of a log.
 type span struct {
 	topic  *topic.Topic
 	cursor topic.Cursor // of the first one
@@ -50,13 +49,12 @@ func UpTo(limit int) *Messages { return &Messages{limit: limit} }
 // Full reports whether no further message fits.
 func (m *Messages) Full() bool { return m.limit == 0 || m.bytes >= MaxBytes }
 
-// checkEvery is after how many bytes of data [Messages.Take] looks whether its
-// context has ended.
+// checkEvery is how many bytes of data [Messages.Take] handles between two checks of its
+// context.
 const checkEvery = 64 << 10
 
-// Take adds messages of t from c on, not more than most, nor than there is room for,
-// and returns the cursor behind them. It stops when ctx ends. Afterwards the count of
-// messages taken is in n.
+// Take adds up to most messages of t from c on, as far as they fit. It returns the cursor
+// after them and their number. It stops early when ctx ends.
 func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, most int) (next topic.Cursor, n int) {
 	s := span{topic: t, cursor: c}
 	unchecked := 0
@@ -81,8 +79,8 @@ func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, mos
 	return c, s.count
 }
 
-// History takes what a history of h fits of the messages, and returns how the answer
-// ends.
+// History adds the messages of h, as far as they fit, and returns what the answer says
+// after them.
 func (m *Messages) History(ctx context.Context, h topic.History) wire.HistoryEnd {
 	end := wire.HistoryEnd{Position: h.Position, Recovered: h.Recovered, More: h.More}
 	if h.Count == 0 {
@@ -94,14 +92,14 @@ func (m *Messages) History(ctx context.Context, h topic.History) wire.HistoryEnd
 	return end
 }
 
-// Answer returns the answer with the messages between a head and a tail, which it
-// owns from then on.
+// Answer returns the answer with the messages between prefix and suffix. It owns both
+// slices afterwards.
 func (m *Messages) Answer(prefix, suffix []byte) *Answer {
 	return &Answer{prefix: prefix, spans: m.spans, suffix: suffix, remaining: len(prefix) + m.bytes + len(suffix)}
 }
 
-// ForMembers returns the answer with members between a head and a tail. It owns all of
-// them from then on.
+// ForMembers returns the answer with members between prefix and suffix. It owns all three
+// slices afterwards.
 func ForMembers(prefix []byte, members []notiflux.Member, suffix []byte) *Answer {
 	a := &Answer{prefix: prefix, members: members, suffix: suffix, remaining: len(prefix) + len(suffix)}
 	for i, m := range members {
@@ -110,8 +108,8 @@ func ForMembers(prefix []byte, members []notiflux.Member, suffix []byte) *Answer
 	return a
 }
 
-// An Answer is a JSON object with messages or members in it, and how far it was given.
-// It is for one goroutine.
+// An Answer is a JSON object with messages or members, of which some bytes may have been
+// appended already. Only one goroutine may use it.
 type Answer struct {
 	prefix    []byte
 	spans     []span       // the first one's cursor is where the next message is
@@ -122,20 +120,19 @@ type Answer struct {
 	remaining int
 }
 
-// Len returns how many bytes are left.
+// Len returns how many bytes remain.
 func (a *Answer) Len() int { return a.remaining }
 
 // memberBytes is the size of a [notiflux.Member]. What it points to is the registry's.
 const memberBytes = 40
 
-// Owned returns how many bytes of memory nobody but the answer has, while nothing of it
-// was given.
+// Owned returns how many bytes of memory only the answer uses before the first Append.
 func (a *Answer) Owned() int {
 	return cap(a.prefix) + cap(a.members)*memberBytes + cap(a.suffix)
 }
 
-// Append appends the next bytes, room of them at most, and fewer only at the end or if
-// less than [MinRoom] of it would be left.
+// Append appends up to room of the next bytes. It appends fewer only at the end, or if less
+// than [MinRoom] of the room would be left.
 func (a *Answer) Append(dst []byte, room int) []byte {
 	begin, end := len(dst), len(dst)+room
 	dst = move(dst, &a.prefix, end)
@@ -152,8 +149,8 @@ func (a *Answer) Append(dst []byte, room int) []byte {
 	return dst
 }
 
-// appendItem appends the next bytes of the message under way, or begins the next one,
-// or appends the next member.
+// appendItem appends the next bytes of the current message, begins the next message, or
+// appends the next member.
 func (a *Answer) appendItem(dst []byte, end int) []byte {
 	switch {
 	case !a.partial.Done():
@@ -168,7 +165,7 @@ func (a *Answer) appendItem(dst []byte, end int) []byte {
 	return dst
 }
 
-// appendComma appends what stands before a message or member.
+// appendComma appends the comma before a message or member.
 func (a *Answer) appendComma(dst []byte) []byte {
 	if a.comma {
 		return append(dst, ',')
@@ -197,7 +194,7 @@ func move(dst []byte, src *[]byte, end int) []byte {
 	return dst
 }
 
-// Lag returns how many bytes that the logs have dropped the answer keeps in memory.
+// Lag returns how many bytes the answer keeps in memory that the logs have dropped.
 func (a *Answer) Lag() (bytes uint64) {
 	for i := range a.spans {
 		bytes += a.spans[i].topic.Lag(a.spans[i].cursor)
@@ -205,7 +202,7 @@ func (a *Answer) Lag() (bytes uint64) {
 	return bytes
 }
 
-// Message returns the message at c, nil at the tail.
+// Message returns the message at c, or nil at the tail.
 func Message(c topic.Cursor) *notiflux.Message {
 	if entry, _, ok := c.Next(); ok {
 		return entry.Message()

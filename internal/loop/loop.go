@@ -1,22 +1,23 @@
-// Package loop runs event loops: each owns a set of connections, and only its
-// goroutine touches them and what they carry, so that no connection needs a lock.
+// Package loop runs event loops. A [Loop] owns a set of connections. Only its goroutine
+// touches them and everything reachable from them, so connections need no locks.
 //
-// A connection is a socket and a [Client], the state machine behind it. Bytes
-// that come are given to Client.Read; bytes to write are pulled from
-// Client.Next, and only when the socket takes them: a socket that is full
-// leaves everything where it is.
+// A connection is a socket and a [Client], the state machine behind it. The loop gives
+// received bytes to Client.Read. It pulls bytes to write from Client.Next, and only while
+// the socket takes them. When a socket is full, unsent messages stay in their logs.
 //
-// One turn of a loop: take what sockets brought and what others posted, let
-// publishers that wait run, collect connections that have something to write, then
-// write. So what arrived together leaves together.
+// A turn of a loop has four steps: it reads sockets, runs posted functions and lets
+// waiting publishers run, collects connections that have something to write, and writes.
+// So messages that arrive together leave together.
 //
-// Reading and writing each end after some milliseconds, and the rest waits. What became
-// ready by bytes and posts goes first, for half of a slice at most. The rest of the
-// slice is for connections that had their turn and have more to read or write, and for
-// those that Collect marks, some hundreds at a time.
+// Invariants:
+//   - Reading and writing each end after a few milliseconds. The rest waits for the next
+//     turn.
+//   - Connections that became ready by bytes or a post go first, for at most half of a
+//     slice. The rest of the slice is for connections that had a turn and have more to
+//     do, and for those that Config.Collect marks, some hundreds at a time.
+//   - A Client gets one call at a time.
 //
-// The loop knows neither protocols nor topics; that is what Client and
-// Config.Collect are for.
+// The package knows no protocols and no topics: Client and Config.Collect stand for them.
 package loop
 
 import (
@@ -31,41 +32,41 @@ import (
 	"time"
 )
 
-// A Client is the state machine behind one socket. Its loop calls it, one call
-// at a time. Times are since the start of the loop, by the monotonic clock.
+// A Client is the state machine behind one socket. Its loop makes one call at a time.
+// Times are durations since the start of the loop, by the monotonic clock.
 type Client interface {
-	// Read takes bytes from the socket and returns how many it took. Fewer than
-	// all: the rest is offered again after [Conn.Resume], which Read calls itself if it
-	// leaves the rest only to let others have their turn. It may change p, and does not
-	// keep it.
+	// Read handles bytes from the socket and returns how many it took. If it took fewer
+	// than all, the loop offers the rest again after [Conn.Resume]. Read calls Resume
+	// itself if it only yields to other connections. It may change p, but must not keep
+	// it.
 	Read(p []byte, now time.Duration) int
 
-	// ReadEnd says that the peer sends no more.
+	// ReadEnd reports that the peer has ended its sending side.
 	ReadEnd()
 
-	// Next returns bytes to write, nil for none. They are valid until Wrote,
-	// which follows at once and says how many of them the socket took.
+	// Next returns bytes to write, or nil. They are valid until Wrote, which follows at
+	// once and reports how many of them the socket took.
 	Next() []byte
 	Wrote(n int)
 
-	// Tick is called at the time that [Conn.Arm] or the last Tick asked for,
-	// give or take a quarter of a second, and once a second while the socket
-	// takes nothing. It returns when it is wanted next.
+	// Tick is called at the time set by [Conn.Arm] or the last Tick, within a quarter of
+	// a second, and once a second while the socket takes nothing. It returns the time of
+	// the next Tick.
 	Tick(now time.Duration) time.Duration
 
-	// Gone says that the socket is closed. It is the last call.
+	// Gone reports that the socket is closed. It is the last call.
 	Gone()
 }
 
-// Config is what a Loop needs; its zero value works.
+// Config configures a Loop. The zero value works.
 type Config struct {
-	Portable bool // serve every connection with goroutines, also where the system has better
+	Portable bool // serve every connection with goroutines, also where epoll is available
 
-	// Collect marks some hundred connections dirty, and reports whether more are to be
-	// marked. It is called once a turn before writing, and again when those that it
-	// marked have written, while there is time. Nil: nothing to collect.
+	// Collect marks some hundred connections dirty and reports whether more are left. The
+	// loop calls it once a turn before writing, and again when the marked ones have
+	// written, while there is time. Nil marks nothing.
 	Collect func() (more bool)
-	Closed  func() // called once for each connection that was given to Serve, when it is over; nil: nobody counts
+	Closed  func() // called once when a connection given to Serve has ended; nil does nothing
 	Log     *slog.Logger
 }
 

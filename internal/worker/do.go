@@ -7,20 +7,20 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// A Submitter takes work that event loops must not do, as a [Pool] does.
+// A Submitter runs work that event loops must not do, as a [Pool] does.
 type Submitter interface {
-	// Submit has work done, on any goroutine, and does not block. If it returns true,
-	// work is called exactly once, with a context that has ended if it is too late for
-	// the work. If it returns false, there is no room, and work is never called.
+	// Submit queues work and does not block. If it returns true, work is called exactly
+	// once, on any goroutine; its context has ended if the workers stopped before. If it
+	// returns false, there is no room, and work is never called.
 	Submit(work func(context.Context)) bool
 }
 
-// errPanicked is logged as a fault of the server.
+// errPanicked becomes an internal error.
 var errPanicked = errors.New("worker: the work panicked")
 
-// Do has workers do work, and then calls done, on any goroutine: with nil, or with why
-// the work was not done. If there is no room for the work, Do returns a
-// [notiflux.Error] with OverCapacity, and calls neither. Do does not block.
+// Do has workers run work and then call done, on any goroutine, with nil or with the reason
+// why the work was not done. If there is no room, Do returns a [notiflux.Error] with
+// OverCapacity and calls neither. Do does not block.
 func Do(workers Submitter, work func(context.Context), done func(undone error)) error {
 	ok := workers.Submit(func(ctx context.Context) {
 		undone := errPanicked

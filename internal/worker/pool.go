@@ -1,9 +1,15 @@
-// Package worker does the work that event loops must not do: expensive work, such as
-// checking a signature, and work that may wait, such as for a broker.
+// Package worker runs work that event loops must not do: expensive work, such as verifying
+// a signature, and work that may block, such as a call of a broker.
 //
-// A [Pool] has a limit on its goroutines and on the work that waits for them. So a burst
-// of work is refused, not kept in memory. [Do] hands work to a pool and reports how it
-// ended.
+// [Do] gives work to a [Pool], and calls back when it is done. A Pool bounds the number of
+// its goroutines and of the jobs that wait for them. When its queue is full, it refuses
+// work instead of keeping it.
+//
+// Invariants: accepted work is called exactly once, also when the pool stops; then its
+// context has ended. A panic in work ends neither the pool nor the server.
+//
+// The package does not order work: jobs of one connection run in order only if it submits
+// the next one after the last one is done.
 package worker
 
 import (
@@ -20,7 +26,7 @@ import (
 // work. With a longer queue, clients would have given up before their turn.
 const DefaultQueue = 32768
 
-// A Pool does work on goroutines of its own. Safe for concurrent use.
+// A Pool runs work on its own goroutines. Safe for concurrent use.
 type Pool struct {
 	// Immutable.
 	workers int
