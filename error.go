@@ -35,20 +35,20 @@ const (
 	Internal             Code = "internal"
 )
 
-// An Error is a refusal that may be shown to whoever caused it.
+// An Error is a refusal whose code and sentence any client may see.
 type Error struct {
 	Code   Code
 	Detail string // a sentence without a full stop that names the problem and what would be right
-	Err    error  // what operators may know besides; nil when there is nothing more
+	Err    error  // the cause, for the log only; nil for none
 }
 
-// Errorf returns an [Error] with a code and a formatted sentence for strangers.
-// Never put a token, or an error of another package, into it.
+// Errorf returns an [Error] with a code and a formatted sentence. Any client may see the
+// sentence: it must not contain a token or the text of another error.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Error returns the whole chain, for operators.
+// Error returns the whole chain, for the log.
 func (e *Error) Error() string {
 	if e.Err != nil {
 		return e.Detail + ": " + e.Err.Error()
@@ -56,11 +56,11 @@ func (e *Error) Error() string {
 	return e.Detail
 }
 
-// Unwrap returns what operators may know besides.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Refusal returns what a stranger may know of err: the first [Error] in its
-// chain, or one with the code [Internal] that says nothing.
+// Refusal returns the part of err that any client may see: the first [Error] in its chain,
+// or one with the code [Internal] and no details.
 func Refusal(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e

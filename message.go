@@ -1,8 +1,8 @@
 // Package notiflux is the vocabulary of the server: topics, messages,
 // positions and errors. Every other package speaks in these words.
 //
-// A message is published to a [StreamTopic] and gets a [Position] when it is ordered;
-// what a stranger may be told when something is refused is an [Error].
+// A message is published to a [Topic] and gets a [Position] when it is ordered;
+// a refusal that any client may see is an [Error].
 //
 // The package holds values only: no I/O, no goroutine, nothing but the
 // standard library.

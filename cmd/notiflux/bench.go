@@ -38,7 +38,7 @@ func (*benchCmd) Help() string {
 	return "Opens connections, subscribes them, checks that every one receives the messages of its topic, then publishes and measures. Exits with 1 when a connection or a delivery was lost, or a message refused. SIGINT ends it early, with the result so far. docs/operations.md tells what the figures mean."
 }
 
-// Validate judges the numbers; the parser calls it.
+// Validate checks the numbers. The parser calls it.
 func (c *benchCmd) Validate() error {
 	least := func(flag string, value, least int) error {
 		if value < least {

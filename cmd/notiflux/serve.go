@@ -16,8 +16,8 @@ type serveCmd struct {
 	Config settings `embed:""`
 }
 
-// settings are those of a server without their Validate, which the parser would
-// call: [serveCmd.Validate] judges more.
+// settings are the settings of a server without the method Validate, which the parser
+// would call: [serveCmd.Validate] checks more.
 type settings config.Serve
 
 // Help is shown by -h below the first line.
@@ -25,7 +25,7 @@ func (*serveCmd) Help() string {
 	return "Clients connect to /ws, publishers to /broadcast. Every setting is a flag or the variable shown with it; the flag wins. SIGINT, SIGTERM or SIGHUP shuts down gracefully, a second SIGINT or SIGTERM at once."
 }
 
-// Validate judges all settings together; the parser calls it.
+// Validate checks all settings together. The parser calls it.
 func (c *serveCmd) Validate() error { return server.Check(config.Serve(c.Config)) }
 
 // Run serves until a signal comes.

@@ -2,14 +2,13 @@
 // and bounds.
 //
 // Every setting is a flag first; its environment variable is derived from it
-// ([Name] tells both). The command line fills a [Serve] by its struct tags,
-// [Serve.Validate] judges it once, and the server reads it. A program that has
-// no command line begins with [Default].
+// ([Name] returns both). The command line fills a [Serve] by its struct tags,
+// [Serve.Validate] checks it once, and the server reads it. A program without a command
+// line begins with [Default].
 //
 // Only the command and the server see the whole configuration: every other
-// package gets a small struct of its own. What needs more than the standard
-// library to be judged (keys, origins) is parsed by the server, which names the
-// setting by [Name] when that fails.
+// package gets a small struct of its own. The server parses the settings that need more
+// than the standard library (keys, origins), and names them by [Name] when that fails.
 package config
 
 import (

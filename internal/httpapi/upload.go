@@ -107,7 +107,7 @@ func (a *API) newUpload(r *http.Request) *upload {
 	return u
 }
 
-// take takes room for n bytes more, or returns why there is none.
+// take reserves memory for n more bytes, or returns an error if there is none.
 func (u *upload) take(n int) error {
 	b := &u.api.bodies
 	if b.takeOpen(u.open+u.reserved, int64(n)) {

@@ -1,4 +1,4 @@
-// Package strictjson reads JSON that strangers sent: commands, bodies of requests, and
+// Package strictjson reads JSON from untrusted clients: commands, bodies of requests, and
 // the parts of tokens. It accepts RFC 8259 as RFC 7493 restricts it, on top of jsontext.
 //
 // A [Reader] goes through one object, or one array of objects, member by member. It

@@ -20,7 +20,7 @@ func (w *WebSocket) step(p []byte, now time.Duration) int {
 	switch {
 	case !ok && w.in.have < 2:
 		return n // nothing can be said about it yet
-	case !w.lawful(h), !ok, !w.accept(h, now):
+	case !w.checkHeader(h), !ok, !w.checkLimits(h, now):
 		return n
 	}
 	payload := p[n:]
@@ -58,9 +58,9 @@ func (w *WebSocket) header(p []byte, now time.Duration) (h wsframe.Header, n int
 	return h, n, true
 }
 
-// lawful reports whether RFC 6455 allows a header here, as far as it is known;
-// if not, it closes the connection.
-func (w *WebSocket) lawful(h wsframe.Header) bool {
+// checkHeader reports whether RFC 6455 allows a header here, as far as it is known. If not,
+// it closes the connection.
+func (w *WebSocket) checkHeader(h wsframe.Header) bool {
 	broken := w.violation(h)
 	if broken != "" {
 		w.refuse(wire.CloseProtocol, broken)
@@ -68,9 +68,9 @@ func (w *WebSocket) lawful(h wsframe.Header) bool {
 	return broken == ""
 }
 
-// accept judges a lawful header by the limits, before any of its payload is
-// looked at. It reports false if that closed the connection.
-func (w *WebSocket) accept(h wsframe.Header, now time.Duration) bool {
+// checkLimits checks a valid header against the limits, before any of its payload is read.
+// If it exceeds one, checkLimits closes the connection and returns false.
+func (w *WebSocket) checkLimits(h wsframe.Header, now time.Duration) bool {
 	if h.Opcode().IsControl() {
 		if h.Opcode() != wsframe.Close && !w.afford(now) {
 			w.refuse(wire.ClosePolicy, "too many control frames")
@@ -127,14 +127,14 @@ func (w *WebSocket) mayDeflate(h wsframe.Header) bool {
 	return h.RSV() == wsframe.RSV1 && w.cfg.Inflaters != nil && (h.Opcode() == wsframe.Text || h.Opcode() == wsframe.Binary)
 }
 
-// mayFollow reports whether the frame that p begins with is lawful as far as p tells;
-// if not, it closes the connection. A frame that has been begun was judged.
+// mayFollow reports whether RFC 6455 allows the frame that p begins with, as far as p shows.
+// If not, it closes the connection. The header of a frame in progress was checked before.
 func (w *WebSocket) mayFollow(p []byte) bool {
 	if w.in != nil && (w.in.inFrame || w.in.have > 0) || len(p) < 2 {
 		return true
 	}
 	h, _, _ := wsframe.ParseHeader(p)
-	return w.lawful(h)
+	return w.checkHeader(h)
 }
 
 // dataNext reports whether the next byte, first, belongs to a data frame.

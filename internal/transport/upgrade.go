@@ -39,9 +39,9 @@ const DefaultUpgradeTimeout = 5 * time.Second
 // send it.
 const bodyPatience = time.Second
 
-// An Upgrader turns HTTP requests into WebSocket connections. Which origins may have
-// one is judged before. The zero value knows no subprotocol and no compression. Safe
-// for concurrent use while its fields do not change.
+// An Upgrader turns HTTP requests into WebSocket connections. The caller checks the origin
+// before. The zero value knows no subprotocol and no compression. Safe for concurrent use
+// while its fields do not change.
 type Upgrader struct {
 	Protocols   []string      // known subprotocols; the first of them that a client offers is echoed
 	Compression bool          // permessage-deflate is agreed on with clients that offer it
@@ -54,7 +54,7 @@ type Handshake struct {
 	Conn     net.Conn // without deadlines; the caller's to close
 	Early    []byte   // what the client sent already behind its request
 	Protocol string   // the subprotocol that was agreed on; empty: none
-	Token    string   // what the client offered as the subprotocol notiflux.token.<token>, not judged, never echoed; empty: none
+	Token    string   // what the client offered as the subprotocol notiflux.token.<token>, not verified, never echoed; empty for none
 	Deflate  bool     // permessage-deflate was agreed on, without context takeover in either direction
 }
 

@@ -37,7 +37,7 @@ type JSONLimits struct {
 type JSONCommand struct {
 	Verb  Verb
 	ID    ID
-	Token string // of all verbs but Unsubscribe, UnsubscribeAll and Ping; not judged yet; empty: none
+	Token string // of all verbs but Unsubscribe, UnsubscribeAll and Ping; not verified; empty for none
 
 	// Of Subscribe and Unsubscribe: each once, in the order sent.
 	Topics  []notiflux.Topic

@@ -9,8 +9,8 @@ import (
 )
 
 // Check returns every fault in a log, publishers' first, then client by client.
-// A client is judged from where it stands after each fault, so that one of them
-// is told once.
+// After each fault the check of a client continues from where the client is, so that Check
+// reports each fault once.
 func Check(log Log) []error {
 	f := new(faults)
 	o := newOrders(&log, f)

@@ -1,4 +1,4 @@
-// Package delivery judges what clients received by what was published. It
+// Package delivery checks what clients received against what was published. It
 // proves the promise of the server from outside: no message is lost, doubled or
 // out of place in silence.
 //

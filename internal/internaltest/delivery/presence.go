@@ -114,7 +114,7 @@ func (r *roster) step(e received) {
 		}
 	case Rest:
 		for topic, v := range e.views {
-			r.rest(e, topic, v)
+			r.checkRest(e, topic, v)
 		}
 	}
 }
@@ -216,8 +216,8 @@ func (r *roster) wasAway(at memberKey, heard time.Time) bool {
 	return false
 }
 
-// rest compares what a client knows with who is there.
-func (r *roster) rest(e received, topic notiflux.Topic, v *view) {
+// checkRest compares what a client knows with who is there.
+func (r *roster) checkRest(e received, topic notiflux.Topic, v *view) {
 	e.Topic = topic
 	want := make(map[string]bool)
 	for at, s := range r.states {

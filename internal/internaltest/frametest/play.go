@@ -72,15 +72,15 @@ func (s Server) Play(t testing.TB, c Case) {
 			got.messages = append(got.messages, frame)
 		}
 	}
-	s.judge(t, got, want)
+	s.compare(t, got, want)
 	_ = conn.CloseWrite()
 	if _, err := r.ReadByte(); err != io.EOF {
 		t.Errorf("after the close frame: %v, want %v", err, io.EOF)
 	}
 }
 
-// judge compares what was seen.
-func (s Server) judge(t testing.TB, got, want outcome) {
+// compare compares what was seen.
+func (s Server) compare(t testing.TB, got, want outcome) {
 	t.Helper()
 	want.end = cmp.Or(want.end, "> close 1000")
 	if !slices.Equal(got.messages, want.messages) || !slices.Equal(got.pongs, want.pongs) || got.end != want.end {
