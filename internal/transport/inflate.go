@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// inflateTail goes behind a compressed message: what its sender took off,
-	// and an empty final block, so that a whole message is a whole stream.
+	// inflateTail completes a compressed message: the bytes that its sender removed, and
+	// an empty final block. So a whole message is a sequence of blocks with a final one.
 	inflateTail = wire.DeflateTail + "\x01" + wire.DeflateTail
 
 	// window is how far back in a message its compressed data may point.
 	window = 32 << 10
 
-	// maxStreams bounds what a message may consist of (RFC 7692 section 7.2.3.4
-	// lets a final block be followed by others): to begin a stream costs as much
-	// as thousands of bytes.
-	maxStreams = 64
+	// maxSequences bounds how many sequences of blocks, each with a final one, a message
+	// may have (RFC 7692 section 7.2.3.4 allows blocks after a final one). Beginning a
+	// sequence costs as much as thousands of bytes.
+	maxSequences = 64
 
 	// compressedCost is what a compressed byte counts as, in inflated ones. Blocks can
 	// describe a code of their own and hold next to nothing, so reading them costs
 	// more than what comes out of them.
 	compressedCost = 8
 
-	// streamCost is what the beginning of a further stream in a message counts as.
-	streamCost = 4 << 10
+	// sequenceCost is how many inflated bytes each sequence after the first counts as.
+	sequenceCost = 4 << 10
 
 	// keepInflated is the most that an inflater keeps for the next message.
 	keepInflated = 64 << 10
@@ -67,10 +67,10 @@ func (w *WebSocket) charge(n int) {
 func (w *WebSocket) inflated(op wsframe.Opcode, compressed []byte) {
 	n, ok := w.cfg.Inflaters.pool.Get().(*inflater)
 	if !ok {
-		n = &inflater{stream: flate.NewReader(new(pieces))}
+		n = &inflater{reader: flate.NewReader(new(pieces))}
 	}
 	message, err := n.inflate(compressed, w.maxMessage())
-	cost := max(len(message), compressedCost*len(compressed)) + streamCost*n.further
+	cost := max(len(message), compressedCost*len(compressed)) + sequenceCost*n.further
 	w.charge(cost)
 	w.work += int32(cost)
 	switch {
@@ -94,23 +94,23 @@ func (w *WebSocket) inflated(op wsframe.Opcode, compressed []byte) {
 
 // An inflater inflates one message after the other.
 type inflater struct {
-	stream io.ReadCloser // also a [flate.Resetter]
+	reader io.ReadCloser // also a [flate.Resetter]
 	in     pieces
 	out    []byte
 
-	further int // streams in the last message after its first
+	further int // sequences in the last message after its first
 }
 
 // inflate returns what p holds, at most so many bytes; it is valid until the
 // next call. It owns memory for what came out so far, at most twice.
 func (n *inflater) inflate(p []byte, most int) ([]byte, error) {
 	n.in, n.out = pieces{p, inflateTail}, n.out[:0]
-	for n.further = range maxStreams {
+	for n.further = range maxSequences {
 		seen := n.out[max(0, len(n.out)-window):]
-		if err := n.stream.(flate.Resetter).Reset(&n.in, seen); err != nil {
+		if err := n.reader.(flate.Resetter).Reset(&n.in, seen); err != nil {
 			return nil, err
 		}
-		if err := n.readStream(most); err != nil {
+		if err := n.readSequence(most); err != nil {
 			return nil, err
 		}
 		switch left := n.in.len(); {
@@ -123,13 +123,13 @@ func (n *inflater) inflate(p []byte, most int) ([]byte, error) {
 	return nil, errCorrupt
 }
 
-// readStream adds one stream to out.
-func (n *inflater) readStream(most int) error {
+// readSequence appends the data of one sequence of blocks to out.
+func (n *inflater) readSequence(most int) error {
 	for len(n.out) <= most {
 		if len(n.out) == cap(n.out) {
 			n.out = slices.Grow(n.out, min(max(len(n.out), minMessageCap), most+1-len(n.out)))
 		}
-		k, err := n.stream.Read(n.out[len(n.out):min(cap(n.out), most+1)])
+		k, err := n.reader.Read(n.out[len(n.out):min(cap(n.out), most+1)])
 		n.out = n.out[:len(n.out)+k]
 		switch {
 		case err == io.EOF && len(n.out) <= most:
@@ -141,8 +141,8 @@ func (n *inflater) readStream(most int) error {
 	return errTooLong
 }
 
-// pieces is a reader of bytes and then of a string. It gives single bytes, so
-// that nothing behind the end of a stream is read.
+// pieces reads bytes and then a string. It implements io.ByteReader, so that the inflater
+// reads nothing after the final block of a sequence.
 type pieces struct {
 	rest []byte
 	tail string

@@ -148,11 +148,11 @@ func TestInflatingPausesReading(t *testing.T) {
 const emptyBlock = "\x04\xc0\x81\x00\x00\x00\x00\x00\x90\xff\x6b\x00\x00\x00\xff\xff"
 
 // What inflates to next to nothing is charged for the work that it makes: a block with a
-// code of its own, or a stream of its own.
+// code of its own, or a sequence of its own.
 func TestInflatingCountsWork(t *testing.T) {
 	for name, message := range map[string]string{
-		"blocks":  strings.Repeat(emptyBlock, 2000) + "\x00",
-		"streams": strings.Repeat("\x03\x00", 60),
+		"blocks":    strings.Repeat(emptyBlock, 2000) + "\x00",
+		"sequences": strings.Repeat("\x03\x00", 60),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := dial(&transport.Config{Inflaters: new(transport.Inflaters), InflateBurst: 100_000})

@@ -135,7 +135,7 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Close ends the connection. The other end sees the end of the stream, behind the
+// Close ends the connection. The other end sees the end of the data, after the
 // last byte, or a reset if there are bytes that this end has not read.
 func (c *Conn) Close() error { return c.end(false) }
 
@@ -268,7 +268,7 @@ type kind uint8
 const (
 	data  kind = iota
 	taken      // the reader of the other direction took bytes
-	fin        // the end of the stream
+	fin        // the end of the data
 	rst
 )
 

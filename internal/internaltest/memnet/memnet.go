@@ -7,11 +7,11 @@
 // network, with a latency and a window. A connection that is dialed over a link is a
 // pair of [Conn]s:
 //
-//   - A byte that is written arrives after the latency. So does the end of a stream,
-//     a reset, and the news that the reader has taken bytes.
+//   - A byte that is written arrives after the latency. So does the end of the
+//     data, a reset, and the news that the reader has taken bytes.
 //   - At most a window of bytes per direction is written and not taken. Write blocks
 //     while the window is full.
-//   - CloseWrite and Close end a stream behind its last byte. Closing a connection
+//   - CloseWrite and Close end the data after its last byte. Closing a connection
 //     with unread bytes resets it, and so does writing to a closed one.
 //   - Deadlines work as in package net, and errors are those of package net.
 //
