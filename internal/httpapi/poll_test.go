@@ -189,7 +189,7 @@ func TestPollerAgainstModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		r := newReader(t, keep, httpapi.Config{})
 		published := make(map[notiflux.Topic][]uint64)
-		places := make(map[notiflux.Topic]uint64) // of topics that cursor has
+		offsets := make(map[notiflux.Topic]uint64) // of topics that cursor has
 		cursor := ""
 		publish := func() {
 			topic := rapid.SampledFrom(names).Draw(rt, "topic")
@@ -214,7 +214,7 @@ func TestPollerAgainstModel(t *testing.T) {
 				if len(all) > 0 {
 					head = all[len(all)-1]
 				}
-				since, has := places[topic]
+				since, has := offsets[topic]
 				next[topic] = head
 				if gone := len(all) - keep; has && gone > 0 && since < all[gone-1] {
 					recovered = false
@@ -231,9 +231,9 @@ func TestPollerAgainstModel(t *testing.T) {
 				got = append(got, m.Topic+strings.TrimPrefix(m.Position, "E:"))
 			}
 			if !slices.Equal(got, want) || a.Recovered != recovered || a.Cursor != cursorOf(next) {
-				rt.Fatalf("%s at %v: %v, recovered %v; want %v, %v", path, places, got, a.Recovered, want, recovered)
+				rt.Fatalf("%s at %v: %v, recovered %v; want %v, %v", path, offsets, got, a.Recovered, want, recovered)
 			}
-			cursor, places = a.Cursor, next
+			cursor, offsets = a.Cursor, next
 		}
 		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
 			if rapid.Bool().Draw(rt, "publish") {

@@ -20,13 +20,13 @@ import (
 func at(offset uint64) notiflux.Position { return notiflux.Position{Epoch: "E", Offset: offset} }
 
 // cursorOf returns the cursor that stands at these offsets.
-func cursorOf(places map[notiflux.Topic]uint64) string { return cursorIn("E", places) }
+func cursorOf(offsets map[notiflux.Topic]uint64) string { return cursorIn("E", offsets) }
 
-func cursorIn(epoch string, places map[notiflux.Topic]uint64) string {
-	topics := slices.Sorted(maps.Keys(places))
+func cursorIn(epoch string, offsets map[notiflux.Topic]uint64) string {
+	topics := slices.Sorted(maps.Keys(offsets))
 	c := make([]wire.CursorOffset, len(topics))
 	for i, topic := range topics {
-		c[i] = wire.CursorOffset{Hash: wire.TopicHash(topic), Offset: places[topic]}
+		c[i] = wire.CursorOffset{Hash: wire.TopicHash(topic), Offset: offsets[topic]}
 	}
 	return string(wire.AppendStreamCursor(nil, epoch, c))
 }

@@ -120,7 +120,7 @@ func TestTheSweepSparesRequests(t *testing.T) {
 	}
 }
 
-// Clients that connect and say nothing hold the spare places for a moment only; one
+// Clients that connect and say nothing are spare connections for a moment only; one
 // that has sent a request has time for the answer.
 func TestSilentConnectionsLeaveSparePlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -145,12 +145,12 @@ func TestSilentConnectionsLeaveSparePlaces(t *testing.T) {
 		defer client.Close()
 		defer accepted.Close()
 		began := time.Now()
-		for range 20 { // Each waits for the spare place of the one before.
+		for range 20 { // Each waits until the one before has ended.
 			silent, _ := accept()
 			defer silent.Close()
 		}
 		if held := time.Since(began); held > 3*time.Second {
-			t.Errorf("20 silent connections hold a spare place for %v", held)
+			t.Errorf("20 silent connections keep others out for %v", held)
 		}
 		asking, spare := accept()
 		defer asking.Close()
