@@ -56,7 +56,7 @@ var allowed = map[string][]string{
 	"internal/internaltest/echo":       {"internal/loop", "internal/transport", "internal/wire", "internal/wsframe"},
 	"internal/internaltest/frametest":  {"internal/transport", "internal/wsframe"},
 	"internal/internaltest/memnet":     {},
-	"internal/internaltest/rawclient":  {".", "internal/internaltest/delivery"},
+	"internal/internaltest/rawclient":  {".", "internal/internaltest/delivery", "internal/wsframe"},
 	"internal/internaltest/servertest": {".", "internal/auth", "internal/config", "internal/server"},
 }
 

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"strings"
@@ -30,7 +29,7 @@ func messages(t *testing.T, sent []byte) (texts []string, code uint16) {
 				texts, text = append(texts, string(text)), nil
 			}
 		case wsframe.Close:
-			code = binary.BigEndian.Uint16(frame.Payload)
+			code, _ = wsframe.ParseClose(frame.Payload)
 		}
 	}
 	return texts, code

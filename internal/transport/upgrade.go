@@ -77,7 +77,7 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, e
 	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		w.WriteHeader(http.StatusInternalServerError)
+		w.WriteHeader(http.StatusInternalServerError) // net/http would answer 200
 		return Handshake{}, fmt.Errorf("upgrade: %w", err)
 	}
 	if err := u.accept(conn, rw.Writer, acceptance(r.Header[headerKey][0], agreed.Protocol, extension)); err != nil {

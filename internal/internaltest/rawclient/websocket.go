@@ -1,10 +1,11 @@
 package rawclient
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 // Handshake is the request that opens a WebSocket, without the empty line at its end.
@@ -37,17 +38,12 @@ func (c *Conn) OpenJSON(more string) error {
 	return nil
 }
 
-// Say sends a text message of at most 65,535 bytes.
+// Say sends a text message.
 func (c *Conn) Say(message string) error { return c.send(0x81, message) }
 
-// send sends a frame with a first byte.
+// send sends a frame with a first byte, and a mask that changes nothing.
 func (c *Conn) send(first byte, payload string) error {
-	frame := binary.BigEndian.AppendUint16([]byte{first, 0x80 | 126}, uint16(len(payload)))
-	if len(payload) < 126 { // The longer form would be refused.
-		frame = []byte{first, 0x80 | byte(len(payload))}
-	}
-	frame = append(frame, 0, 0, 0, 0) // A mask that changes nothing.
-	_, err := c.Write(append(frame, payload...))
+	_, err := c.Write(wsframe.Header{First: first, Masked: true}.AppendFrame(nil, []byte(payload)))
 	return err
 }
 
@@ -64,43 +60,22 @@ func (c *Conn) Command(command map[string]any) error {
 // before it.
 func (c *Conn) Message() (string, error) {
 	for {
-		first, payload, err := c.frame()
+		f, err := wsframe.Read(c.R, 1<<16-1)
 		switch {
 		case err != nil:
-			return "", err
-		case first == 0x81:
-			return payload, nil
-		case first == 0x89:
-			if err := c.send(0x8a, payload); err != nil {
+			return "", ended(err)
+		case f.First == 0x81:
+			return string(f.Payload), nil
+		case f.First == 0x89:
+			if err := c.send(0x8a, string(f.Payload)); err != nil {
 				return "", err
 			}
-		case first == 0x88:
-			return "", fmt.Errorf("%w with the close frame %q", ErrEnded, payload)
+		case f.First == 0x88:
+			return "", fmt.Errorf("%w with the close frame %q", ErrEnded, f.Payload)
 		default:
-			return "", fmt.Errorf("a frame of %d bytes begins with %x", len(payload), first)
+			return "", fmt.Errorf("a frame of %d bytes begins with %x", len(f.Payload), f.First)
 		}
 	}
-}
-
-// frame reads a frame, and returns its first byte.
-func (c *Conn) frame() (first byte, payload string, err error) {
-	head := make([]byte, 4)
-	if _, err := io.ReadFull(c.R, head[:2]); err != nil {
-		return 0, "", ended(err)
-	}
-	length := int(head[1])
-	switch {
-	case length > 126:
-		return 0, "", fmt.Errorf("a frame that begins with %x", head[:2])
-	case length == 126:
-		if _, err := io.ReadFull(c.R, head[2:]); err != nil {
-			return 0, "", ended(err)
-		}
-		length = int(binary.BigEndian.Uint16(head[2:]))
-	}
-	data := make([]byte, length)
-	_, err = io.ReadFull(c.R, data)
-	return head[0], string(data), ended(err)
 }
 
 // Object reads a message of the JSON protocol.
