@@ -48,13 +48,14 @@ func (s *Session) releaseReference(topic notiflux.Topic) {
 	}
 }
 
-// leaveAllPresence ends the presence of the client in all topics.
+// leaveAllPresence ends the presence of the client in all topics, in the order of its
+// subscriptions.
 func (s *Session) leaveAllPresence() {
 	if s.json == nil {
 		return
 	}
-	for topic := range s.json.references {
-		s.releaseReference(topic)
+	for _, sub := range s.subs {
+		s.releaseReference(sub.subscribers.topic.Name())
 	}
 }
 
