@@ -33,7 +33,8 @@ import (
 
 const (
 	bubbleAddress = "10.0.0.1:80"
-	bubbleClients = 4
+	bubbleClients = 4 // of Go
+	bubbleRaw     = 4 // of bytes
 	bubbleSteps   = 600
 	bubbleHeld    = 30 // messages of a topic
 	bubbleRuns    = 8
@@ -91,8 +92,9 @@ func difference(a, b string) string {
 
 // bubbleKeys are what is made outside of bubbles, since signatures are random.
 type bubbleKeys struct {
-	file   string // of the public key
-	tokens map[auth.Scope]client.Token
+	file      string // of the public key
+	broadcast client.Token
+	subscribe [bubbleClients + bubbleRaw]client.Token // each with a sub of its own
 }
 
 func newBubbleKeys(t *testing.T) *bubbleKeys {
@@ -100,7 +102,7 @@ func newBubbleKeys(t *testing.T) *bubbleKeys {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &bubbleKeys{file: filepath.Join(t.TempDir(), "public.pem"), tokens: make(map[auth.Scope]client.Token)}
+	k := &bubbleKeys{file: filepath.Join(t.TempDir(), "public.pem")}
 	if err := os.WriteFile(k.file, public, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -109,12 +111,16 @@ func newBubbleKeys(t *testing.T) *bubbleKeys {
 		t.Fatal(err)
 	}
 	bubbleBegin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // by testing/synctest
-	for _, scope := range []auth.Scope{auth.Subscribe, auth.Broadcast} {
-		token, err := signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{scope}, Topics: cutTopics, Expires: bubbleBegin.Add(1000 * time.Hour)})
+	sign := func(sub string, scope auth.Scope) client.Token {
+		token, err := signer.Sign(auth.Grant{Subject: sub, Scopes: []auth.Scope{scope}, Topics: cutTopics, Expires: bubbleBegin.Add(1000 * time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.tokens[scope] = client.Token(token)
+		return client.Token(token)
+	}
+	k.broadcast = sign("publisher", auth.Broadcast)
+	for i := range k.subscribe {
+		k.subscribe[i] = sign(fmt.Sprint("client ", i), auth.Subscribe)
 	}
 	return k
 }
@@ -146,11 +152,14 @@ type bubbleClient struct {
 
 	follow func(context.Context) // is subscribed until the context ends
 	close  func()                // when it is not subscribed any more
-	counts func() (resumed, lost int)
+	counts func() counts
 
 	cancel context.CancelFunc // ends the subscription; nil: there is none
 	done   chan struct{}      // closed when it has ended
 }
+
+// counts are how often clients resumed, lost messages, and were told about presence.
+type counts struct{ resumed, lost, presence int }
 
 // runBubble returns what each client received, and when. It is for bubbles alone, so
 // sleep comes from there.
@@ -162,13 +171,13 @@ func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Dura
 	b.startServer()
 	link := b.network.Link(memnet.LinkConfig{Latency: 3_001_003})
 	transport := &http.Transport{DialContext: link.DialContext}
-	o := client.Options{Token: keys.tokens[auth.Broadcast], HTTPClient: &http.Client{Transport: transport}}
+	o := client.Options{Token: keys.broadcast, HTTPClient: &http.Client{Transport: transport}}
 	var err error
 	if b.publisher, err = client.NewCallerForTest("http://"+bubbleAddress, o, b.delays(1)); err != nil {
 		t.Fatal(err)
 	}
-	for range bubbleClients {
-		b.clients = append(b.clients, b.dial())
+	for i := range bubbleClients {
+		b.clients = append(b.clients, b.dial(i%2 == 1))
 	}
 	for _, raw := range []struct {
 		kind  string
@@ -187,16 +196,15 @@ func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Dura
 			t.Error(fault)
 		}
 	}
-	type counts struct{ resumed, lost int }
 	sums := make(map[string]counts)
 	for _, c := range b.clients {
 		traces = append(traces, c.trace.String())
-		resumed, lost := c.counts()
-		sums[c.kind] = counts{sums[c.kind].resumed + resumed, sums[c.kind].lost + lost}
+		n, sum := c.counts(), sums[c.kind]
+		sums[c.kind] = counts{sum.resumed + n.resumed, sum.lost + n.lost, sum.presence + n.presence}
 	}
 	for kind, sum := range sums {
-		if kind != "text" && (sum.resumed == 0 || sum.lost == 0) {
-			t.Errorf("%s resumed %d times, lost %d times: the run proves nothing", kind, sum.resumed, sum.lost)
+		if kind != "text" && (sum.resumed == 0 || sum.lost == 0) || kind == "Go" && sum.presence == 0 {
+			t.Errorf("%s: %+v: the run proves nothing", kind, sum)
 		}
 	}
 	return traces
@@ -238,13 +246,12 @@ func (b *bubble) stopServer() {
 }
 
 // newClient returns a client without follow, close and counts. Clients have different
-// windows, and different latencies in nanoseconds, so that hardly ever two things happen
-// at one instant.
-func (b *bubble) newClient(kind string) *bubbleClient {
+// latencies in nanoseconds, so that hardly ever two things happen at one instant.
+func (b *bubble) newClient(kind string, window int) *bubbleClient {
 	i := len(b.clients)
 	return &bubbleClient{
 		kind:      kind,
-		link:      b.network.Link(memnet.LinkConfig{Latency: time.Duration(7_000_109 + 10_020_317*i), Window: 2000 << (i % bubbleClients)}),
+		link:      b.network.Link(memnet.LinkConfig{Latency: time.Duration(7_000_109 + 10_020_317*i), Window: window}),
 		trace:     &trace{began: time.Now()},
 		recording: b.recorder.Client(fmt.Sprint("client ", i)),
 	}
@@ -259,28 +266,34 @@ func (c *bubbleClient) connect(ctx context.Context, network, address string) (ne
 	return c.trace.tap(conn.(*memnet.Conn)), nil
 }
 
-// dial connects a Go client.
-func (b *bubble) dial() *bubbleClient {
-	c := b.newClient("Go")
+// dial connects a Go client, which may be present in the topics.
+func (b *bubble) dial(present bool) *bubbleClient {
+	window := 2000 << len(b.clients)
+	if present {
+		// It asks who is present in the instant in which it reads that it is subscribed.
+		// In a window that can be full, the server would write on in the same instant.
+		window = 1 << 20
+	}
+	c := b.newClient("Go", window)
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: c.connect}
-	o := client.Options{Token: b.keys.tokens[auth.Subscribe], HTTPClient: &http.Client{Transport: transport}}
+	o := client.Options{Token: b.keys.subscribe[len(b.clients)], HTTPClient: &http.Client{Transport: transport}}
 	dialed, err := client.DialForTest(b.t.Context(), "http://"+bubbleAddress, o, b.delays(uint64(2+len(b.clients))))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	l := &cutListener{t: b.t, recording: c.recording, positions: map[notiflux.Topic]notiflux.Position{}}
-	c.follow = func(ctx context.Context) { l.follow(ctx, dialed) }
+	c.follow = func(ctx context.Context) { l.follow(ctx, dialed, present) }
 	c.close = func() { dialed.Close() }
-	c.counts = func() (int, int) { return l.resumed, l.lost }
+	c.counts = func() counts { return counts{l.resumed, l.lost, l.presence} }
 	return c
 }
 
 // dialRaw returns a client of bytes.
 func (b *bubble) dialRaw(kind string, speak rawclient.Dialect) *bubbleClient {
-	c := b.newClient(kind)
+	c := b.newClient(kind, 2000<<(len(b.clients)-bubbleClients))
 	delay := b.delays(uint64(2 + len(b.clients)))
 	r := &rawclient.Reader{
-		Topics: cutTopics, Token: string(b.keys.tokens[auth.Subscribe]), Recording: c.recording,
+		Topics: cutTopics, Token: string(b.keys.subscribe[len(b.clients)]), Recording: c.recording,
 		Random: rand.New(rand.NewPCG(b.random.Uint64(), 0)),
 	}
 	once := func(ctx context.Context) error {
@@ -307,7 +320,7 @@ func (b *bubble) dialRaw(kind string, speak rawclient.Dialect) *bubbleClient {
 		}
 	}
 	c.close = func() {}
-	c.counts = func() (int, int) { return r.Recovered, r.Lost }
+	c.counts = func() counts { return counts{r.Recovered, r.Lost, 0} }
 	return c
 }
 
@@ -382,10 +395,10 @@ func (c *bubbleClient) subscribe() {
 }
 
 // follow notes what a loop over a subscription is given until the context ends.
-func (l *cutListener) follow(ctx context.Context, c *client.Client) {
+func (l *cutListener) follow(ctx context.Context, c *client.Client, present bool) {
 	l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
 	l.noted = l.asked
-	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: cutTopics, Since: maps.Clone(l.positions)}) {
+	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: cutTopics, Since: maps.Clone(l.positions), Presence: present}) {
 		l.note(event, err)
 	}
 }

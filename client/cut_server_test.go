@@ -321,6 +321,7 @@ type cutListener struct {
 	noted     delivery.Time // when the last event was
 
 	resumed, lost int
+	presence      int // events
 }
 
 // listen runs until the loop has been given all up to the goal.
@@ -390,6 +391,9 @@ func (l *cutListener) note(event client.Event, err error) {
 		}
 		out = l.answer(e.Topic, e.Position, e.Replay)
 		out.Recovered = true
+	case client.Present, client.Joined, client.Left:
+		l.presence++
+		return
 	case client.Disconnected:
 		out = delivery.Event{Kind: delivery.Cut}
 	}
