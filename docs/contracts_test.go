@@ -34,11 +34,11 @@ var parts = []string{"id", "topic", "token", "key", "connection", "code", "refus
 
 // tolerated are vectors of what the server takes, and clients should not send.
 var tolerated = map[string]string{
-	"command-subscribe: since of other topics, which is not judged": "a since that means nothing is of no use",
+	"command-subscribe: since of other topics, which is not checked": "a since that means nothing is of no use",
 }
 
 // inexpressible are vectors of what the server refuses as malformed although JSON
-// Schema, or the JSON value that it judges, does not tell it from what is right.
+// Schema accepts them, or sees the same JSON value as for valid input.
 var inexpressible = map[string]string{
 	"command: a member twice":                               duplicate,
 	"command: a member twice, one with an escape":           duplicate,

@@ -131,7 +131,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		return nil, err
 	}
 	defer e.close()
-	defer e.tell()()
+	defer e.reportProgress()()
 
 	began := time.Now()
 	err = e.open(ctx)
@@ -305,8 +305,8 @@ func (e *engine) fail(err error) {
 	}
 }
 
-// tell starts the goroutine that tells of the progress, and returns what ends it.
-func (e *engine) tell() (stop func()) {
+// reportProgress starts the goroutine that tells of the progress, and returns what ends it.
+func (e *engine) reportProgress() (stop func()) {
 	if e.Progress == nil {
 		return func() {}
 	}

@@ -35,13 +35,13 @@ func parseMark(b []byte) (m mark, ok bool) {
 	if len(b) < markBytes {
 		return m, false
 	}
-	publisher, ok1 := letters(b[:2])
-	sequence, ok2 := letters(b[2:10])
-	sent, ok3 := letters(b[10:markBytes])
+	publisher, ok1 := parseLetters(b[:2])
+	sequence, ok2 := parseLetters(b[2:10])
+	sent, ok3 := parseLetters(b[10:markBytes])
 	return mark{uint8(publisher), uint32(sequence), sent}, ok1 && ok2 && ok3
 }
 
-func letters(b []byte) (v uint64, ok bool) {
+func parseLetters(b []byte) (v uint64, ok bool) {
 	for _, c := range b {
 		c -= 'a'
 		if c > 15 {

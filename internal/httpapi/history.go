@@ -52,7 +52,7 @@ func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
 	}
 	if since := q.Get("since"); since != "" {
 		if h.since, err = notiflux.ParsePosition(since); err != nil {
-			return historyRequest{}, naming("`since`", err)
+			return historyRequest{}, withName("`since`", err)
 		}
 	}
 	h.limit, err = parseNumber(q, "limit", defaultLimit, maxMessages)

@@ -131,7 +131,7 @@ func parseParameter(name, text string) (resumeParam, error) {
 	}
 	position, err := notiflux.ParsePosition(text)
 	if err != nil {
-		return resumeParam{}, naming(name, err)
+		return resumeParam{}, withName(name, err)
 	}
 	return resumeParam{name, true, func(notiflux.Topic, string) notiflux.Position { return position }}, nil
 }
@@ -139,13 +139,13 @@ func parseParameter(name, text string) (resumeParam, error) {
 func parseCursor(name, text string) (resumeParam, error) {
 	cursor, err := wire.ParseStreamCursor(text)
 	if err != nil {
-		return resumeParam{}, naming(name, err)
+		return resumeParam{}, withName(name, err)
 	}
 	return resumeParam{name, false, cursor.ResumeFrom}, nil
 }
 
-// naming returns err with the name of the parameter or header in front.
-func naming(name string, err error) error {
+// withName returns err with the name of the parameter or header in front.
+func withName(name string, err error) error {
 	e := notiflux.Refusal(err)
 	return notiflux.Errorf(e.Code, "%s: %s", name, e.Detail)
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A Conn is one connection of a loop: what its [Client] may ask for. All
-// methods are for the loop's goroutine only, and none waits.
+// A Conn is one connection of a loop. Its [Client] uses it to ask for calls. Only the
+// goroutine of the loop may call its methods, except Post. None of them blocks.
 type Conn struct {
 	// Immutable once the loop serves it.
 	loop   *Loop
@@ -14,39 +14,39 @@ type Conn struct {
 	socket socket
 
 	// Owned by the loop.
-	left       []byte   // read from the socket and not taken by the client yet
+	left       []byte   // read from the socket, not yet taken by the client
 	prev, next *Conn    // in its slot of the wheel
-	slot       int32    // tick at which the wheel has it; 0: not on the wheel
-	ticket     uint32   // of its place in a queue
+	slot       int32    // tick at which the wheel has it; 0 if it is not on the wheel
+	ticket     uint32   // of its waiter in a queue
 	priority   priority // the queue that it is in
-	resumed    bool     // reading goes on in the next flush: with left, else with the socket
-	blocked    bool     // the socket takes nothing until it says so
+	resumed    bool     // the next flush continues to read: first left, then the socket
+	blocked    bool     // the socket takes nothing until it calls writable
 	gone       bool
-	refused    bool   // it was blocked at the last look, and had been for some time
-	looked     uint8  // when it was looked at last, or took something; see lookAt
-	stalled    uint16 // for how long it has taken nothing, in ticks of the wheel; if blocked
+	refused    bool   // it was blocked at the last check, and for some time before
+	looked     uint8  // when it was last checked, or took bytes; see looksAt
+	stalled    uint16 // for how long it has taken nothing, in ticks of the wheel; only if blocked
 }
 
 // socket is the system's side of a connection.
 type socket interface {
-	// write takes what it can without waiting. If it is blocked afterwards, it
-	// takes nothing more until it calls writable.
+	// write takes what it can without blocking. If blocked is true, it takes nothing more
+	// until it calls writable.
 	write(p []byte) (n int, blocked bool, err error)
 
-	// moved and full are asked of a blocked socket. moved reports whether the peer
-	// has taken bytes since it was asked last. full reports whether the socket is
-	// still blocked at this moment, and has not just failed to say otherwise.
+	// moved and full are for a blocked socket. moved reports whether the peer took bytes
+	// since the last call of moved. full reports whether the socket still takes nothing at
+	// this moment.
 	moved() bool
 	full() bool
 
-	more()                // everything that came was taken: read on
-	keep(p []byte) []byte // returns bytes that came so that they stay, until the next more
-	closeWrite()          // end the sending side, after what was written
-	drop()                // close at once
-	remote() string       // the address of the peer
+	more()                // continues to read: all received bytes were taken
+	keep(p []byte) []byte // returns p in memory that stays valid until the next more
+	closeWrite()          // ends the sending side after all written bytes
+	drop()                // closes at once
+	remote() string       // returns the address of the peer
 }
 
-// Remote returns the address of the peer, empty if it is not known any more.
+// Remote returns the address of the peer, or an empty string after Drop.
 func (c *Conn) Remote() string {
 	switch {
 	case c.gone:
@@ -66,38 +66,38 @@ func address(nc net.Conn) string {
 	return ""
 }
 
-// Dirty says that there is something to write: Next is called in this turn or
-// a following one.
+// Dirty says that there is something to write. The loop calls Next in this turn or a later
+// one.
 func (c *Conn) Dirty() { c.enqueue(c.loop.marking) }
 
-// Resume says that bytes which Read left may be offered again. If Read itself calls
-// it, that is done when others had their turn.
+// Resume asks the loop to offer again the bytes that Read left. If Read itself calls it,
+// other connections have their turn before.
 func (c *Conn) Resume() {
 	switch {
 	case c.loop.reading == c:
 		c.resumed = true
 	case c.left != nil:
-		c.again(c.loop.marking)
+		c.requeue(c.loop.marking)
 	}
 }
 
-// again has reading go on when c is served.
-func (c *Conn) again(r priority) {
+// requeue continues reading when c is served next.
+func (c *Conn) requeue(r priority) {
 	c.resumed = true
 	c.enqueue(r)
 }
 
-// Arm has Tick called at a time or soon after. Only the earliest time counts:
-// that Tick returns the next one, of all that the client waits for.
+// Arm asks for a Tick at a time or soon after. Only the earliest time of several calls
+// counts: that Tick returns the next time.
 func (c *Conn) Arm(at time.Duration) {
 	if !c.gone {
 		c.loop.wheel.arm(c, at)
 	}
 }
 
-// Post has f called on the loop, in the next turn, unless the connection is gone by
-// then; if f panics, that ends the connection. It reports whether the loop still
-// turns. Safe for concurrent use.
+// Post calls f on the loop in the next turn, unless the connection is closed by then. A
+// panic in f closes the connection. Post reports whether the loop still runs. Safe for
+// concurrent use.
 func (c *Conn) Post(f func()) bool {
 	return c.loop.Post(func() {
 		defer c.loop.recovered(c)
@@ -107,14 +107,14 @@ func (c *Conn) Post(f func()) bool {
 	})
 }
 
-// CloseWrite ends the sending side once everything written has left.
+// CloseWrite ends the sending side after all written bytes.
 func (c *Conn) CloseWrite() {
 	if !c.gone {
 		c.socket.closeWrite()
 	}
 }
 
-// Drop closes the connection at once; the client's Gone is called before Drop returns.
+// Drop closes the connection at once. It calls the client's Gone before it returns.
 func (c *Conn) Drop() {
 	if c.gone {
 		return
@@ -133,7 +133,7 @@ func (c *Conn) Drop() {
 	}
 }
 
-// block notes that the socket takes nothing until it says so.
+// block records that the socket takes nothing until it calls writable.
 func (c *Conn) block() {
 	c.blocked = true
 	c.Arm(c.loop.now + blockedTick)

@@ -162,7 +162,7 @@ func (e *epoll) take() {
 			e.handle(&e.events[i])
 		}
 		e.ready = 0
-		if full && !e.loop.over() {
+		if full && !e.loop.outOfTime() {
 			e.ask()
 		}
 	}
@@ -177,7 +177,7 @@ func (e *epoll) handle(ev *unix.EpollEvent) {
 	if s.socket == nil || s.generation != ev.Pad {
 		return // Of a socket that was dropped.
 	}
-	s.socket.news(ev.Events)
+	s.socket.handleEvents(ev.Events)
 }
 
 // adopt takes over the descriptor of a TCP connection.
@@ -216,8 +216,8 @@ func (e *epoll) adopt(c *Conn, nc net.Conn) socket {
 	return s
 }
 
-// news handles the events of one socket.
-func (s *epollSocket) news(events uint32) {
+// handleEvents handles the events of one socket.
+func (s *epollSocket) handleEvents(events uint32) {
 	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		s.hungUp = true
 	}
@@ -228,8 +228,8 @@ func (s *epollSocket) news(events uint32) {
 		s.readable = true
 		switch {
 		case s.conn.resumed || s.conn.left != nil: // Reading goes on later.
-		case s.conn.loop.over():
-			s.conn.again(urgent)
+		case s.conn.loop.outOfTime():
+			s.conn.requeue(urgent)
 		default:
 			s.more()
 		}
@@ -261,7 +261,7 @@ func (s *epollSocket) more() {
 		}
 	}
 	if s.readable && s.conn.left == nil {
-		s.conn.again(unfinished)
+		s.conn.requeue(unfinished)
 	}
 }
 

@@ -91,15 +91,15 @@ type Loop struct {
 
 	// Owned by the loop: connections that have something to write, or whose left bytes
 	// are to be read again.
-	queues    [priorities]queue
-	marking   priority      // what Dirty makes a connection
-	reading   *Conn         // whose client is in Read
-	more      bool          // Collect has more to mark
-	newsFirst bool          // in this turn news went ahead of what is unfinished
-	due       bool          // connections whose time has come wait for their tick
-	until     time.Duration // when the time is over to read, or to write
-	work      int           // done since the clock was read
-	late      bool          // it was over when the clock was read
+	queues         [priorities]queue
+	marking        priority      // what Dirty makes a connection
+	reading        *Conn         // whose client is in Read
+	more           bool          // Collect has more to mark
+	collectedFirst bool          // in this turn collected connections went before unfinished ones
+	due            bool          // connections whose time has come wait for their tick
+	until          time.Duration // when the time is over to read, or to write
+	work           int           // done since the clock was read
+	late           bool          // it was over when the clock was read
 
 	io     sync.WaitGroup // the goroutines of portable sockets
 	panics atomic.Uint64
@@ -227,7 +227,7 @@ func (l *Loop) turn() {
 // slice: thousands may have come at the same moment.
 func (l *Loop) tickDue() {
 	l.begin(l.clock() + urgentSlice)
-	for l.due = true; l.due && !l.over(); {
+	for l.due = true; l.due && !l.outOfTime(); {
 		c := l.wheel.due(l.now)
 		if l.due = c != nil; l.due {
 			l.work++
@@ -308,7 +308,7 @@ func (l *Loop) read(c *Conn, p []byte) (all bool) {
 	}
 	if c.resumed {
 		l.work += clockEvery
-		c.again(unfinished)
+		c.requeue(unfinished)
 	}
 	return false
 }
@@ -340,7 +340,7 @@ func (l *Loop) flush(c *Conn) {
 			return
 		}
 		if n > 0 {
-			c.took(l.now)
+			c.progressed(l.now)
 		}
 		if blocked {
 			c.block()
@@ -352,7 +352,7 @@ func (l *Loop) flush(c *Conn) {
 
 func (l *Loop) tick(c *Conn) {
 	defer l.recovered(c)
-	c.look(l.now)
+	c.checkProgress(l.now)
 	next := c.client.Tick(l.now)
 	if c.gone {
 		return

@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// poller is how a loop waits, and where its sockets are.
+// A poller waits for a loop, and has its sockets.
 type poller interface {
-	// wait returns when there is something to do: wake was called, a socket has
-	// news, or the time until the deadline has passed. A negative one means none.
+	// wait returns when wake was called, a socket has an event, or timeout has passed. A
+	// negative timeout means none.
 	wait(timeout time.Duration)
 
 	// wake ends wait, or the next one. Safe for concurrent use.
 	wake()
 
-	// take handles what the sockets have brought.
+	// take handles the events of the sockets.
 	take()
 
-	// adopt makes nc the socket of c, if this poller can; else it returns nil
-	// and leaves nc as it was.
+	// adopt makes nc the socket of c. If this poller cannot, it returns nil and leaves nc
+	// as it was.
 	adopt(c *Conn, nc net.Conn) socket
 
-	// close frees what the poller holds, once all its sockets are dropped.
+	// close frees the resources of the poller. All its sockets are dropped before.
 	close()
 }
 
-// signals is the poller of loops that have portable sockets only: there is
-// nothing to poll, and every piece of news is posted.
+// signals is the poller of loops with portable sockets only. There is nothing to poll: the
+// sockets post their events.
 type signals chan struct{}
 
 func newSignals() signals { return make(signals, 1) }

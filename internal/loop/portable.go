@@ -67,7 +67,7 @@ func (s *portable) remote() string { return address(s.nc) }
 func (s *portable) moved() bool {
 	n, ok := unacknowledgedBy(s.nc)
 	if !ok && s.interruptible {
-		_ = s.nc.SetWriteDeadline(past()) // Worked in newPortable.
+		_ = s.nc.SetWriteDeadline(pastDeadline()) // Worked in newPortable.
 	}
 	moved := ok && n < s.queued
 	s.queued = n
@@ -81,13 +81,13 @@ func (s *portable) closeWrite() { s.out <- nil }
 // drop interrupts both goroutines; the writer closes the connection.
 func (s *portable) drop() {
 	// A connection that refuses this is closed already.
-	_ = s.nc.SetDeadline(past())
+	_ = s.nc.SetDeadline(pastDeadline())
 	close(s.read)
 	close(s.out)
 }
 
-// past returns a deadline that interrupts what waits.
-func past() time.Time { return time.Unix(1, 0) }
+// pastDeadline returns a deadline that interrupts what waits.
+func pastDeadline() time.Time { return time.Unix(1, 0) }
 
 // readAll posts what the peer sends, until its end.
 func (s *portable) readAll() {
@@ -97,9 +97,9 @@ func (s *portable) readAll() {
 		c := s.conn
 		if !c.loop.Post(func() {
 			switch {
-			case err == nil && c.loop.over() && !c.gone: // It is others' turn.
+			case err == nil && c.loop.outOfTime() && !c.gone: // It is others' turn.
 				c.left = s.keep(buf[:n])
-				c.again(urgent)
+				c.requeue(urgent)
 			case err == nil && c.loop.read(c, buf[:n]):
 				s.more()
 			case err != nil:
@@ -139,7 +139,7 @@ func (s *portable) done(rest []byte, took bool, err error) {
 	case c.gone:
 	case s.interruptible && errors.Is(err, os.ErrDeadlineExceeded):
 		if took {
-			c.took(c.loop.now)
+			c.progressed(c.loop.now)
 		}
 		_ = s.nc.SetWriteDeadline(time.Time{}) // Worked in newPortable.
 		s.writing.Store(true)

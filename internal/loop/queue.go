@@ -2,33 +2,32 @@ package loop
 
 import "time"
 
-// A priority says which of the loop's queues a connection waits in to be served.
+// A priority says in which queue of the loop a connection waits.
 type priority uint8
 
 const (
 	idle       priority = iota // in no queue
-	unfinished                 // it had its turn and has more to do, its socket takes bytes again, or its time has come
-	news                       // Collect marked it
-	urgent                     // bytes came for it, or a post
+	unfinished                 // it had a turn and has more to do, its socket takes bytes again, or its tick is due
+	collected                  // Config.Collect marked it
+	urgent                     // it received bytes or a post
 	priorities                 // how many there are
 )
 
 const (
-	// slice is how long a loop serves connections before it looks at its sockets
-	// again, so that a large topic does not delay everything else.
+	// slice is how long a loop serves connections before it reads its sockets again, so
+	// that a large topic does not delay everything else.
 	slice = 5 * time.Millisecond
-	// urgentSlice is the part of a slice that urgent connections can take from the
-	// others, and for how long a loop reads before: a flood of commands must not stop
-	// delivery.
+	// urgentSlice is the part of a slice that urgent connections may use, and how long a
+	// loop reads sockets before. A flood of commands must not stop delivery.
 	urgentSlice = slice / 2
-	// unfinishedTurn is how many unfinished connections are served between two
-	// parts of what Collect marks.
+	// unfinishedTurn is how many unfinished connections the loop serves between two
+	// calls of Collect.
 	unfinishedTurn = 64
-	// clockEvery is after how much work the loop reads the clock. Serving a
-	// connection is 1, and so are each read or write and each workBytes of it.
+	// clockEvery is the amount of work after which the loop reads the clock. Serving a
+	// connection counts as 1, and so does each read or write and each workBytes of it.
 	clockEvery = 64
 	workBytes  = 8 << 10
-	// collectWork is what a call of Collect counts as.
+	// collectWork is the work that a call of Collect counts as.
 	collectWork = 8
 	// minCompact is the number of removed waiters from which a queue reuses their memory.
 	minCompact = 1024
@@ -48,7 +47,7 @@ type waiter struct {
 	ticket uint32
 }
 
-// enqueue puts c into the queue of a priority, unless it is in that one or in a more urgent one.
+// enqueue adds c to the queue of a priority unless it is in that or a more urgent one.
 func (c *Conn) enqueue(r priority) {
 	if c.gone || c.priority >= r {
 		return
@@ -87,9 +86,9 @@ func (q *queue) compact() {
 	}
 }
 
-// serve serves connections that have something to do, each once, but for as long as a
-// slice at most. Urgent ones go first. Then unfinished ones and those with news take
-// turns, and Collect marks more when all that it marked are served.
+// serve serves connections that have something to do, each once, for at most a slice.
+// Urgent ones go first. Then unfinished and collected ones take turns. When all collected
+// ones are served, Collect marks more.
 func (l *Loop) serve() {
 	l.collect()
 	waiting := l.queues[unfinished].len()
@@ -97,16 +96,16 @@ func (l *Loop) serve() {
 	l.begin(began + urgentSlice)
 	l.serveSome(urgent, all)
 	l.begin(began + slice)
-	// Unfinished ones that would fill every slice must not keep news out, nor the other
-	// way round: in every second turn news goes first.
-	l.newsFirst = !l.newsFirst
-	if l.newsFirst && !l.serveSome(news, all) {
+	// Neither unfinished nor collected connections may fill every slice, so they take
+	// turns to go first.
+	l.collectedFirst = !l.collectedFirst
+	if l.collectedFirst && !l.serveSome(collected, all) {
 		return
 	}
 	for {
 		n := min(waiting, unfinishedTurn)
 		waiting -= n
-		if !l.serveSome(unfinished, n) || !l.serveSome(news, all) {
+		if !l.serveSome(unfinished, n) || !l.serveSome(collected, all) {
 			return
 		}
 		switch {
@@ -122,7 +121,7 @@ func (l *Loop) serve() {
 // serveSome serves up to n connections of a priority, and reports whether there is time
 // for more.
 func (l *Loop) serveSome(r priority, n int) bool {
-	for ; n > 0 && !l.over(); n-- {
+	for ; n > 0 && !l.outOfTime(); n-- {
 		c := l.queues[r].next()
 		if c == nil {
 			break
@@ -131,19 +130,18 @@ func (l *Loop) serveSome(r priority, n int) bool {
 			l.flush(c)
 		}
 	}
-	return !l.over()
+	return !l.outOfTime()
 }
 
-// collect has Collect mark connections. From then on, what becomes dirty waits for
-// those that are.
+// collect calls Collect. Connections that become dirty otherwise are unfinished.
 func (l *Loop) collect() {
-	l.marking = news
+	l.marking = collected
 	l.more = l.config.Collect()
 	l.marking = unfinished
 	l.work += collectWork
 }
 
-// waiting reports whether there is something to do without waiting for news.
+// waiting reports whether the loop has something to do before it waits for events.
 func (l *Loop) waiting() bool {
 	for i := range l.queues {
 		if l.queues[i].len() > 0 {
@@ -153,14 +151,14 @@ func (l *Loop) waiting() bool {
 	return l.more || l.due
 }
 
-// begin has over report true from a time on.
+// begin sets the time from which outOfTime reports true.
 func (l *Loop) begin(until time.Duration) {
 	l.until, l.work, l.late = until, 0, false
 }
 
-// over reports whether the time is over that the last begin set. It reads the clock
-// only once some work was done since it did.
-func (l *Loop) over() bool {
+// outOfTime reports whether the time that begin set is over. It reads the clock only once
+// per clockEvery of work.
+func (l *Loop) outOfTime() bool {
 	if l.work >= clockEvery && !l.late {
 		l.work, l.late = 0, l.clock() > l.until
 	}

@@ -9,10 +9,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// afford takes a control frame from the client's allowance, and reports
-// whether it was covered: a rate that may be exceeded by a burst (a generic
-// cell rate algorithm, so one field is all the state).
-func (w *WebSocket) afford(now time.Duration) bool {
+// allowControl counts a control frame against the rate limit and reports whether it is
+// within: a rate with a burst, by a generic cell rate algorithm with one field of state.
+func (w *WebSocket) allowControl(now time.Duration) bool {
 	rate := cmp.Or(w.cfg.ControlRate, DefaultControlRate)
 	if rate < 0 {
 		return true

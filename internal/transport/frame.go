@@ -72,7 +72,7 @@ func (w *WebSocket) checkHeader(h wsframe.Header) bool {
 // If it exceeds one, checkLimits closes the connection and returns false.
 func (w *WebSocket) checkLimits(h wsframe.Header, now time.Duration) bool {
 	if h.Opcode().IsControl() {
-		if h.Opcode() != wsframe.Close && !w.afford(now) {
+		if h.Opcode() != wsframe.Close && !w.allowControl(now) {
 			w.refuse(wire.ClosePolicy, "too many control frames")
 			return false
 		}

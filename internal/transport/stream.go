@@ -26,7 +26,7 @@ type Stream struct {
 func NewStream(cfg *Config, sock Socket, head []byte, now time.Duration) *Stream {
 	cfg.Stats.opened()
 	s := &Stream{connection: connection{cfg: cfg, sock: sock}, out: head, beat: now}
-	sock.Arm(s.beatDue())
+	sock.Arm(s.heartbeatDue())
 	sock.Dirty()
 	return s
 }
@@ -92,13 +92,13 @@ func (s *Stream) Tick(now time.Duration) (next time.Duration) {
 		s.checkStall()
 	}
 	if s.phase == open {
-		if now >= s.beatDue() {
+		if now >= s.heartbeatDue() {
 			s.heartbeat(now)
 		}
 		s.app.Tick(now)
 	}
 	if s.phase == open {
-		return s.beatDue()
+		return s.heartbeatDue()
 	}
 	return s.checkEnd(now)
 }
@@ -130,6 +130,6 @@ func (s *Stream) heartbeat(now time.Duration) {
 	}
 }
 
-func (s *Stream) beatDue() time.Duration {
+func (s *Stream) heartbeatDue() time.Duration {
 	return after(s.beat, cmp.Or(s.cfg.HeartbeatEvery, DefaultHeartbeatEvery))
 }

@@ -68,7 +68,7 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, e
 	if err := u.check(w, r); err != nil {
 		return Handshake{}, err
 	}
-	agreed := Handshake{Protocol: u.choose(r.Header)}
+	agreed := Handshake{Protocol: u.protocol(r.Header)}
 	agreed.Token, _, _ = offeredToken(r.Header) // check saw that there is at most one
 	extension := ""
 	if u.Compression {
@@ -192,9 +192,9 @@ func validKey(key string) bool {
 	return err == nil && len(decoded) == keyBytes && len(key) == keyLength
 }
 
-// choose returns the first known subprotocol that is offered, empty if none.
+// protocol returns the first known subprotocol that is offered, empty if none.
 // What else is offered, a token above all, is never repeated.
-func (u *Upgrader) choose(h http.Header) string {
+func (u *Upgrader) protocol(h http.Header) string {
 	for name := range offers(h) {
 		if slices.Contains(u.Protocols, name) {
 			return name
@@ -227,7 +227,7 @@ func (u *Upgrader) checkOffers(h http.Header) error {
 	if err != nil {
 		return err
 	}
-	if token && u.choose(h) == "" {
+	if token && u.protocol(h) == "" {
 		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol offers a token and no subprotocol that this server knows: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
 	}
 	return nil
