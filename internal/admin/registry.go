@@ -15,7 +15,7 @@ const prefix = "notiflux_"
 
 // A registry exports numbers to Prometheus. Every name is registered once, at start,
 // with fixed labels. There is no way to add a series later, so no label can come from
-// a topic, a user, or anything else that strangers choose. Make one with newRegistry.
+// a topic, a user, or anything else that a client chooses. Make one with newRegistry.
 // Safe for concurrent use.
 type registry struct {
 	// Immutable after newRegistry.

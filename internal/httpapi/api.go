@@ -61,7 +61,7 @@ const (
 type Publisher interface {
 	// Publish orders each of ps that has no error yet, and returns once all are
 	// ordered and kept, or have an error. It owns the data of the bodies from then
-	// on. Errors that a stranger may see are [notiflux.Error]s.
+	// on. Errors that a client may see are [notiflux.Error]s.
 	Publish(ctx context.Context, ps []notiflux.Publication)
 }
 

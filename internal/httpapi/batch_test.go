@@ -14,16 +14,16 @@ import (
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 )
 
-// The server checks a few wrong tokens of a request. It does not judge the others, each
+// The server checks a few wrong tokens of a request. It does not verify the others, each
 // element for itself, and nothing else of the request suffers.
 func TestWrongSignaturesOfOneRequest(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	good := token(t, s.signer, auth.Broadcast, "a")
 	late := token(t, s.signer, auth.Broadcast, "a", "b") // good, too, but never seen before
-	stranger, _ := newIssuer(t)
+	foreignIssuer, _ := newIssuer(t)
 	wrong := make([]string, 8)
 	for i := range wrong {
-		wrong[i] = token(t, stranger, auth.Broadcast, "a", notiflux.Topic(fmt.Sprint(i)))
+		wrong[i] = token(t, foreignIssuer, auth.Broadcast, "a", notiflux.Topic(fmt.Sprint(i)))
 	}
 	element := func(token string) string { return `{"topic":"a","message":1,"token":"` + token + `"}` }
 	s.do(t, "POST", "/broadcast", element(good)).want(t, 200, "")
@@ -146,17 +146,17 @@ func TestBatchesWithoutToken(t *testing.T) {
 	}
 }
 
-// A token that many elements share is judged once, also if it is wrong.
+// A token that many elements share is verified once, also if it is wrong.
 func TestABatchJudgesATokenOnce(t *testing.T) {
 	s := newService(t, httpapi.Config{})
-	stranger, _ := newIssuer(t)
+	foreignIssuer, _ := newIssuer(t)
 	body := `[{` + ok + `}` + strings.Repeat(`,{`+ok+`}`, 999) + `]`
-	r := s.do(t, "POST", "/broadcast", body, "Authorization", "Bearer "+token(t, stranger, auth.Broadcast, "a"))
+	r := s.do(t, "POST", "/broadcast", body, "Authorization", "Bearer "+token(t, foreignIssuer, auth.Broadcast, "a"))
 	if n := strings.Count(r.body, `"token_invalid"`); r.status != 207 || n != 1000 {
 		t.Errorf("%d with %d errors, want 207 with 1000", r.status, n)
 	}
 	if n := s.verifier.Stats().Refused; n != 1 {
-		t.Errorf("%d tokens were judged, want 1", n)
+		t.Errorf("%d tokens were verified, want 1", n)
 	}
 }
 

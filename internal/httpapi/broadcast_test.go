@@ -289,9 +289,9 @@ func TestMediaTypes(t *testing.T) {
 
 func TestTokens(t *testing.T) {
 	s := newService(t, httpapi.Config{})
-	stranger, _ := newIssuer(t)
+	foreignIssuer, _ := newIssuer(t)
 	good := token(t, s.signer, auth.Broadcast, "a")
-	foreign := token(t, stranger, auth.Broadcast, "a")
+	foreign := token(t, foreignIssuer, auth.Broadcast, "a")
 	for _, c := range []struct {
 		name    string
 		inBody  string // `token` member; "-": none
@@ -384,7 +384,7 @@ func TestPublisherFails(t *testing.T) {
 			t.Errorf("%s: Retry-After = %q", c.code, r.header.Get("Retry-After"))
 		}
 		if strings.Contains(r.body, "secret") {
-			t.Errorf("a stranger is told %s", r.body)
+			t.Errorf("the client got %s", r.body)
 		}
 		log := s.log.String()
 		for _, want := range []string{"level=" + c.level, "code=" + string(c.code), "topic=a", "subject=test", "remote=127.0.0.1:", c.err.Error()} {

@@ -46,7 +46,7 @@ func readAnswer(t *testing.T, conn net.Conn) *response {
 
 const post = "POST /broadcast HTTP/1.1\r\nHost: example.com\r\n"
 
-// The announced length is judged before any of the body is there.
+// The announced length is checked before any of the body arrives.
 func TestAnnouncedTooLarge(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	for _, length := range []string{"1048577", "9223372036854775807"} {

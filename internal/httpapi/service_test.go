@@ -162,7 +162,7 @@ func (r *response) want(t testing.TB, status int, code notiflux.Code) {
 	}
 }
 
-// wantDetail checks that the sentence for strangers says words.
+// wantDetail checks that the sentence of an error contains words.
 func (r *response) wantDetail(t testing.TB, words string) {
 	t.Helper()
 	if !strings.Contains(r.problem.Detail, words) {

@@ -18,7 +18,7 @@ const (
 // authorizeReader returns the claims of the token of a GET request, if it allows the
 // client to subscribe to all topics. The token comes from the Authorization header,
 // else from the cookie notiflux_token, else from the parameter token, unless query
-// tokens are switched off. Errors are [notiflux.Error]s that strangers may see. It may
+// tokens are switched off. Errors are [notiflux.Error]s that a client may see. It may
 // block for the check of a signature, so event loops must not call it.
 func (a *API) authorizeReader(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
 	token, err := a.token(r)

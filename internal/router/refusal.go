@@ -10,8 +10,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A detailed error has keys and values for the log. What a stranger is told stays the
-// same.
+// A detailed error carries keys and values for the log. They do not change what the client
+// gets.
 type detailed struct {
 	error
 	attrs []any

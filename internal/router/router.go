@@ -7,7 +7,7 @@
 // ([LogRefusal]). Details that only the log gets are added by [WithDetail].
 //
 // Invariants: a path matches byte by byte as it was sent, and as the rules of a proxy
-// saw it. What strangers chose of a request is logged as [auth.Loggable] returns it: no
+// saw it. Text that a client chose is logged as [auth.Loggable] returns it: no
 // token is ever in the log.
 //
 // The package knows no particular route and reads no body.

@@ -35,7 +35,7 @@ func TestPanics(t *testing.T) {
 		t.Errorf("answer = %d %s (%v), want 500 internal", answer.StatusCode, body, err)
 	}
 	if strings.Contains(string(body), "details") {
-		t.Errorf("a stranger is told %s", body)
+		t.Errorf("the client got %s", body)
 	}
 	for _, want := range []string{"level=ERROR", "the details", "path=/bug", "router_test.go"} {
 		if !strings.Contains(log.String(), want) {
