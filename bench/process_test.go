@@ -6,18 +6,15 @@ package bench_test
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -26,6 +23,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 )
 
 // process is a server of its own, so that its memory is not the test's.
@@ -119,27 +117,16 @@ func (p *process) token(t testing.TB, scope auth.Scope, topics ...notiflux.Topic
 // connect opens a WebSocket with a receive buffer of so many bytes (0: the
 // system's choice), and with more lines in its handshake.
 func (p *process) connect(buffer int, more ...string) (net.Conn, error) {
-	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		if buffer == 0 {
-			return nil
-		}
-		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) })
-	}}
-	c, err := d.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	c, err := rawclient.Dial(p.url, buffer, 5*time.Minute)
 	if err != nil {
 		return nil, err
 	}
-	c.SetDeadline(time.Now().Add(5 * time.Minute))
-	fmt.Fprintf(c, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", strings.Join(more, ""))
-	r, err := http.ReadResponse(bufio.NewReader(iotest.OneByteReader(c)), nil) // no more than the header
-	if err == nil && r.StatusCode != http.StatusSwitchingProtocols {
-		err = errors.New(r.Status)
-	}
-	if err != nil {
+	c.R = bufio.NewReader(iotest.OneByteReader(c)) // no more than the head
+	if err := c.Upgrade(strings.Join(more, "")); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("handshake: %w", err)
 	}
-	return c, nil
+	return c.Conn, nil
 }
 
 // subscribe connects, subscribes to topic t, and returns when that holds.

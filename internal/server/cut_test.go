@@ -92,7 +92,7 @@ func cutAtRandomBytes(t *testing.T, s *servertest.Server, speak rawclient.Dialec
 	goal := p.end()
 	each(func(c *cutClient) { c.connect(speak, goal) })
 
-	report(t, delivery.Check(recorder.Log(held)))
+	delivery.Report(t, *seed, recorder.Log(held))
 	total := clients[0]
 	for _, c := range clients[1:] {
 		total.Recovered += c.Recovered

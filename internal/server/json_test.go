@@ -162,7 +162,7 @@ func TestUntilHoldsWhileMessagesCome(t *testing.T) {
 		})
 		log := recorder.Log(0)
 		log.GracePeriod = testGrace
-		report(t, delivery.Check(log))
+		delivery.Report(t, *seed, log)
 		ended, received := 0, 0
 		for _, c := range log.Clients {
 			for _, e := range c.Events {

@@ -310,7 +310,7 @@ func TestPresenceEndsAsItIs(t *testing.T) {
 		})
 		log := recorder.Log(0)
 		log.GracePeriod = testGrace
-		report(t, delivery.Check(log))
+		delivery.Report(t, *seed, log)
 
 		most, frames, leaves := 0, 0, 0
 		for _, g := range all {
@@ -416,18 +416,6 @@ func checkPresent(t *testing.T, s *servertest.Server, topic notiflux.Topic) {
 	if len(subs) != guestSubs || r.Count != guestSubs || len(r.Members) != guestSubs || r.Subscribers != subscribers || wrong > 0 {
 		t.Errorf("-seed=%d: %q has %d members, counted %d, %d with an old info, and %d subscribers; want %d members, %d subscribers",
 			*seed, topic, len(subs), r.Count, wrong, r.Subscribers, guestSubs, subscribers)
-	}
-}
-
-// report fails the test for each fault, up to a number.
-func report(t *testing.T, faults []error) {
-	t.Helper()
-	for i, fault := range faults {
-		if i == 10 {
-			t.Errorf("-seed=%d: and %d more", *seed, len(faults)-i)
-			return
-		}
-		t.Error(fault)
 	}
 }
 

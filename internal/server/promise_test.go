@@ -60,7 +60,7 @@ func TestRestartIsTold(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				report(t, delivery.Check(recorder.Log(1_000_000)))
+				delivery.Report(t, *seed, recorder.Log(1_000_000))
 			})
 		})
 	}
@@ -104,7 +104,7 @@ func TestCountersAddUp(t *testing.T) {
 			Deliveries: counter(t, s, "notiflux_deliveries_total"),
 			TooSlow:    counter(t, s, `notiflux_closes_total{code="4202"}`),
 		}
-		report(t, delivery.Check(log))
+		delivery.Report(t, *seed, log)
 		t.Logf("-seed=%d: %+v", *seed, *log.Counters)
 	})
 }

@@ -8,6 +8,22 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
+// Report fails a test for each fault in a log, up to ten, with the seed of its random
+// choices.
+func Report(t interface {
+	Helper()
+	Errorf(format string, args ...any)
+}, seed uint64, log Log) {
+	t.Helper()
+	faults := Check(log)
+	for _, fault := range faults[:min(len(faults), 10)] {
+		t.Errorf("%v", fault)
+	}
+	if len(faults) > 0 {
+		t.Errorf("-seed=%d: %d faults", seed, len(faults))
+	}
+}
+
 // Check returns every fault in a log, publishers' first, then client by client.
 // After each fault the check of a client continues from where the client is, so that Check
 // reports each fault once.
