@@ -3,32 +3,15 @@ package client_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 
 	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 )
-
-// A cutting connection breaks after so many more bytes have been read.
-type cutting struct {
-	net.Conn
-	left int
-}
-
-func (c *cutting) Read(p []byte) (int, error) {
-	if c.left == 0 {
-		c.Close()
-		return 0, io.EOF
-	}
-	n, err := c.Conn.Read(p[:min(len(p), c.left)])
-	c.left -= n
-	return n, err
-}
 
 // Whatever byte a connection breaks at, each message is taken once, in order.
 func TestCutAtAnyByte(t *testing.T) {
@@ -38,13 +21,12 @@ func TestCutAtAnyByte(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
 		var mu sync.Mutex
 		broken := 0
-		f.wrap = func(c net.Conn) net.Conn {
+		f.open = func(c *memnet.Conn) {
 			mu.Lock()
 			defer mu.Unlock()
-			if broken++; broken == 1 || broken > cuts {
-				return c
+			if broken++; broken > 1 && broken <= cuts {
+				c.CutAfter(memnet.Down, random.IntN(4000), memnet.ByClose)
 			}
-			return &cutting{c, random.IntN(4000)}
 		}
 		a := listen(t, f.dial(client.Options{}), topics("a"))
 		p := f.accept()

@@ -17,17 +17,17 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 )
 
-// A fake is a server that does what its test says, over pipes, so that time can
-// be fake as well.
+// A fake is a server that does what its test says, on a network in memory, so that time
+// can be fake as well.
 type fake struct {
 	t     testing.TB
-	pipes chan net.Conn
-	ended <-chan struct{} // closed when no connection is accepted any more
+	link  *memnet.Link
 	peers chan *peer
-	wrap  func(net.Conn) net.Conn // the client's end of a connection; nil: as it is
-	plain http.HandlerFunc        // what is no handshake; nil: there is nothing
+	open  func(*memnet.Conn) // gets the client's end of each connection; nil: not called
+	plain http.HandlerFunc   // what is no handshake; nil: there is nothing
 
 	mu      sync.Mutex
 	block   func(http.ResponseWriter, *http.Request)   // what each handshake gets instead; nil: they go through
@@ -35,12 +35,24 @@ type fake struct {
 	dialled []time.Time
 }
 
-const base = "http://notiflux.test"
+const (
+	base        = "http://notiflux.test"
+	fakeAddress = "10.0.0.1:80"
+)
 
 func newFake(t testing.TB) *fake {
-	ctx, cancel := context.WithCancel(context.Background())
-	f := &fake{t: t, pipes: make(chan net.Conn), ended: ctx.Done(), peers: make(chan *peer, 100)}
-	listener := pipeListener{f.pipes, ctx, cancel}
+	network := memnet.New()
+	listener, err := network.Listen(fakeAddress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fake{t: t, peers: make(chan *peer, 100)}
+	// A window of less than a large message: a client that does not read holds f back.
+	f.link = network.Link(memnet.LinkConfig{Window: 4 << 10, Opened: func(c *memnet.Conn) {
+		if f.open != nil {
+			f.open(c)
+		}
+	}})
 	server := &http.Server{Handler: http.HandlerFunc(f.serve), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
@@ -51,40 +63,12 @@ func newFake(t testing.TB) *fake {
 	return f
 }
 
-type pipeListener struct {
-	pipes chan net.Conn
-	ctx   context.Context
-	close context.CancelFunc
-}
-
-func (l pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.pipes:
-		return c, nil
-	case <-l.ctx.Done():
-		return nil, net.ErrClosed
-	}
-}
-func (l pipeListener) Close() error   { l.close(); return nil }
-func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
-
 // client returns an HTTP client that reaches f.
 func (f *fake) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ours, theirs := net.Pipe()
-			select {
-			case f.pipes <- theirs:
-				if f.wrap != nil {
-					return f.wrap(ours), nil
-				}
-				return ours, nil
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-f.ended: // net/http goes on dialling for a request that was given up.
-				return nil, net.ErrClosed
-			}
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return f.link.DialContext(ctx, network, fakeAddress)
 		},
 	}}
 }
