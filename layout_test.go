@@ -55,9 +55,10 @@ var allowed = map[string][]string{
 	"internal/internaltest/delivery":   {"."},
 	"internal/internaltest/echo":       {"internal/loop", "internal/transport", "internal/wire", "internal/wsframe"},
 	"internal/internaltest/frametest":  {"internal/transport", "internal/wsframe"},
+	"internal/internaltest/logtest":    {},
 	"internal/internaltest/memnet":     {},
 	"internal/internaltest/rawclient":  {".", "internal/internaltest/delivery", "internal/wsframe"},
-	"internal/internaltest/servertest": {".", "internal/auth", "internal/config", "internal/server"},
+	"internal/internaltest/servertest": {".", "internal/auth", "internal/config", "internal/server", "internal/internaltest/logtest"},
 }
 
 // standardOnly are the packages that import nothing but the standard library

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/logtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 )
 
@@ -30,25 +30,7 @@ import (
 type process struct {
 	url, admin, pid string
 	signer          *auth.Signer
-	log             *logged
-}
-
-// logged is what a server has logged so far.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log             *logtest.Buffer
 }
 
 func serve(t testing.TB, flags ...string) *process {
@@ -96,7 +78,7 @@ func serveInheriting(t testing.TB, descriptors int, files []*os.File, flags ...s
 		_, url, ok := strings.Cut(lines.Text(), " url=")
 		url, admin, both := strings.Cut(url, " admin=")
 		if ok && both {
-			said := new(logged)
+			said := new(logtest.Buffer)
 			go io.Copy(said, log)
 			return &process{url, admin, strconv.Itoa(cmd.Process.Pid), signer, said}
 		}

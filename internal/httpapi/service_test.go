@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
+	"github.com/ikornaselur/notiflux/internal/internaltest/logtest"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/router"
 )
@@ -30,7 +30,7 @@ type service struct {
 	publisher *publisher
 	signer    *auth.Signer
 	verifier  *auth.Verifier
-	log       *logBuffer
+	log       *logtest.Buffer
 }
 
 // newService starts a service. It fails the test if a token is logged.
@@ -51,7 +51,7 @@ func newService(t *testing.T, c httpapi.Config, origins ...string) *service {
 // newHandler makes a service that has no socket and no goroutine.
 func newHandler(t testing.TB, c httpapi.Config, origins ...string) *service {
 	t.Helper()
-	s := &service{publisher: new(publisher), log: new(logBuffer)}
+	s := &service{publisher: new(publisher), log: new(logtest.Buffer)}
 	s.signer, s.verifier = newIssuer(t)
 	if c.Publisher == nil {
 		c.Publisher = s.publisher
@@ -197,22 +197,4 @@ func (p *publisher) all() []notiflux.Publication {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.published
-}
-
-// A logBuffer keeps what is logged, by any goroutine.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

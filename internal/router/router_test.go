@@ -1,7 +1,6 @@
 package router_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,15 +9,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
+	"github.com/ikornaselur/notiflux/internal/internaltest/logtest"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
 func TestPanics(t *testing.T) {
-	log := new(logBuffer)
+	log := new(logtest.Buffer)
 	server := httptest.NewServer(router.New(origin.List{}, slog.New(slog.NewTextHandler(log, nil)),
 		router.Route{Method: "GET", Path: "/bug", Handle: func(http.ResponseWriter, *http.Request) error { panic("the details") }},
 		router.Route{Method: "GET", Path: "/abort", Handle: func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }},
@@ -55,7 +54,7 @@ func TestPanics(t *testing.T) {
 
 // What fails because the client went is nobody's fault.
 func TestClientGoneIsNotAnError(t *testing.T) {
-	log := new(logBuffer)
+	log := new(logtest.Buffer)
 	entered, left := make(chan struct{}), make(chan struct{})
 	handler := router.New(origin.List{}, slog.New(slog.NewTextHandler(log, nil)),
 		router.Route{Method: "GET", Path: "/wait", Handle: func(_ http.ResponseWriter, r *http.Request) error {
@@ -108,22 +107,4 @@ func TestTwoRoutesForOnePath(t *testing.T) {
 	router.New(origin.List{}, nil,
 		router.Route{Method: "GET", Path: "/a", Handle: handle("1")},
 		router.Route{Method: "HEAD", Path: "/a", Handle: handle("2")})
-}
-
-// A logBuffer keeps what is logged, by any goroutine.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -145,12 +145,7 @@ func TestALargeHistoryIsOneMessage(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
 		awkward(s)
-		c, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{
-			Subprotocols: []string{"notiflux.v1.json"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + both(s, "u", "a")}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.CloseNow()
+		c := connectJSON(t, s, both(s, "u", "a"))
 		c.SetReadLimit(4 << 20)
 		next := func(want string) (a reading) {
 			_, p, err := c.Read(t.Context())
@@ -164,7 +159,6 @@ func TestALargeHistoryIsOneMessage(t *testing.T) {
 			}
 			return a
 		}
-		next("welcome")
 		since, got := "", 0
 		for more := true; more; {
 			for _, command := range []string{`{"type":"history","topic":"a","limit":1000` + since + `}`, `{"type":"ping"}`} {
@@ -195,20 +189,9 @@ func full(t *testing.T) (s *servertest.Server, leave func()) {
 	for i := range 4 {
 		token := s.Sign(auth.Grant{Subject: fmt.Sprint(i, strings.Repeat("m", 250)), Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"},
 			Info: json.RawMessage(`{"about":"` + strings.Repeat("i", 1000) + `"}`)})
-		c, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{
-			Subprotocols: []string{"notiflux.v1.json"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.CloseNow() })
-		if err := c.Write(t.Context(), websocket.MessageText, []byte(`{"type":"subscribe","topics":["a"],"presence":true}`)); err != nil {
-			t.Fatal(err)
-		}
-		for range 2 { // welcome, subscribed
-			if _, _, err := c.Read(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
+		c := connectJSON(t, s, token)
+		c.Say(`{"type":"subscribe","topics":["a"],"presence":true}`)
+		c.Next() // subscribed
 	}
 	var unread []io.Closer
 	for range 4 { // A piece of 16 KiB each.

@@ -1,5 +1,6 @@
-// Package rawclient speaks the protocols of the server byte by byte, and shares no
-// code with it. So its tests cannot make the mistakes of the server.
+// Package rawclient speaks the protocols of the server byte by byte. It shares no code
+// with the server but the codec of WebSocket frames, so it does not repeat the mistakes
+// of the server.
 //
 // A [Conn] is one connection. It can be cut after so many bytes, and it reads and
 // writes what a client reads and writes: the heads of HTTP answers, chunks, events,

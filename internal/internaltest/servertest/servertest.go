@@ -23,6 +23,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/logtest"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -38,25 +39,7 @@ type Server struct {
 	t      testing.TB
 	signer *auth.Signer
 	stop   func() error
-	log    logBuffer
-}
-
-// logBuffer keeps what the server logs, at every level.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	log    logtest.Buffer
 }
 
 // Start runs a server until the test ends. change may alter the default
