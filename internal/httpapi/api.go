@@ -2,8 +2,7 @@
 //
 //	/broadcast     broadcast.go
 //	/ws            websocket.go
-//	/events        events.go
-//	/stream        ndjson.go
+//	/events, /stream           stream.go
 //	/poll          poll.go
 //	/history       history.go
 //	/presence      presence.go
@@ -45,6 +44,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -97,11 +97,12 @@ type Config struct {
 	Clients  *listen.Slots   // one for each client: a WebSocket, a stream, a poll that waits; nil: there is always one
 
 	// Required for WebSockets and streams.
-	Limiter     *listen.Limiter   // that their connections come from
-	Scavenger   *listen.Scavenger // counts them
-	Loops       []Loop            // take turns; whoever makes them releases a client's slot and connection when its loop closes it
-	WebSockets  transport.Config  // its Stats count streams, too
-	Compression bool              // agreed on with WebSocket clients that offer it
+	Limiter     *listen.Limiter     // that their connections come from
+	Scavenger   *listen.Scavenger   // counts them
+	Endpoints   []*session.Endpoint // of all dialects; one is the default of WebSockets
+	Loops       []Loop              // take turns; whoever makes them releases a client's slot and connection when its loop closes it
+	WebSockets  transport.Config    // its Stats count streams, too
+	Compression bool                // agreed on with WebSocket clients that offer it
 }
 
 // An API answers the public routes. Make one with New. Safe for concurrent use.
@@ -124,7 +125,7 @@ type API struct {
 
 	clients    clients
 	webSockets *webSockets
-	streams    *streams
+	streams    []*stream
 	publishing *listen.Slots // broadcasts under way, without a limit
 
 	uploads  sync.Pool // of *upload
@@ -183,7 +184,12 @@ func New(c Config) *API {
 	a.publishing = listen.NewSlots(math.MaxInt, "", a.log)
 	a.clients.slots, a.clients.limiter, a.clients.scavenger, a.clients.loops = c.Clients, c.Limiter, c.Scavenger, c.Loops
 	a.clients.ready, a.clients.log = a.ready, a.log
-	a.webSockets, a.streams = newWebSockets(a, c), newStreams(a, c)
+	a.webSockets = newWebSockets(a, c)
+	for _, e := range c.Endpoints {
+		if e.Path != "" {
+			a.streams = append(a.streams, newStream(a, e, c.WebSockets.Stats))
+		}
+	}
 	return a
 }
 

@@ -11,10 +11,8 @@ import (
 // Routes returns all routes of the public listener. On a spare connection only those
 // that tell of the server's health answer.
 func (a *API) Routes() []router.Route {
-	return []router.Route{
+	routes := []router.Route{
 		{Method: "POST", Path: "/broadcast", Handle: unlessSpare(a.Broadcast)},
-		{Method: "GET", Path: "/events", Handle: unlessSpare(a.streams.events)},
-		{Method: "GET", Path: "/stream", Handle: unlessSpare(a.streams.ndjson)},
 		{Method: "GET", Path: "/poll", Handle: unlessSpare(a.Poll)},
 		{Method: "GET", Path: "/history", Handle: unlessSpare(a.History)},
 		{Method: "GET", Path: "/presence", Handle: unlessSpare(a.Presence)},
@@ -24,6 +22,10 @@ func (a *API) Routes() []router.Route {
 		{Method: "GET", Path: "/readyz", Handle: a.Ready},
 		{Method: "GET", Path: "/openapi.json", Handle: unlessSpare(a.openAPI())},
 	}
+	for _, s := range a.streams {
+		routes = append(routes, router.Route{Method: "GET", Path: s.endpoint.Path, Handle: unlessSpare(s.connect)})
+	}
+	return routes
 }
 
 // Handler returns the handler of the public listener: the routes behind their router.

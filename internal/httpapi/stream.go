@@ -4,31 +4,31 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// streams is the routes whose responses do not end.
-type streams struct {
+// A stream is a route whose responses do not end.
+type stream struct {
 	// Immutable after New.
 	*API
-	configs map[notiflux.Encoding]*transport.Config
+	endpoint       *session.Endpoint
+	plain, chunked *transport.Config
 }
 
-func newStreams(a *API, c Config) *streams {
-	s := &streams{API: a, configs: make(map[notiflux.Encoding]*transport.Config)}
-	for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.SSEChunk, notiflux.NDJSON, notiflux.NDJSONChunk} {
-		s.configs[e] = &transport.Config{Heartbeat: []byte(wire.Heartbeat(e)), Stats: c.WebSockets.Stats}
+func newStream(a *API, e *session.Endpoint, stats *transport.Stats) *stream {
+	s := &stream{API: a, endpoint: e, plain: &transport.Config{Heartbeat: e.Heartbeat, Stats: stats}}
+	s.chunked = s.plain
+	if e.Encoding.Chunked {
+		s.plain = &transport.Config{Heartbeat: wire.InsideChunk(e.Heartbeat), Stats: stats}
 	}
 	return s
 }
 
-// serve makes a stream of a request, on one of the loops. encoding is that of a
-// response without chunks, chunked of one with them.
-func (s *streams) serve(w http.ResponseWriter, r *http.Request, contentType string, encoding, chunked notiflux.Encoding) error {
+// connect makes a stream of a request, on one of the loops.
+func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	request, err := s.parseStream(r)
 	if err != nil {
 		return err
@@ -41,36 +41,39 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request, contentType stri
 		if err := s.ready(); err != nil {
 			return err
 		}
-		transport.SetStreamHeader(w.Header(), contentType)
+		transport.SetStreamHeader(w.Header(), s.endpoint.MediaType)
 		return nil
 	}
 	if err := s.clients.admit(); err != nil {
 		return err
 	}
-	transport.SetStreamHeader(w.Header(), contentType)
+	transport.SetStreamHeader(w.Header(), s.endpoint.MediaType)
 	taken, err := transport.TakeOver(w, r)
 	if err != nil {
 		s.clients.slots.Release()
 		s.log.Debug("stream broken off", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
+	config := s.plain
 	if taken.Chunked {
-		encoding = chunked
+		config = s.chunked
 	}
+	begin := session.Request{Chunked: taken.Chunked, Until: claims.Until(), Subscriptions: request.subscriptions()}
 	s.clients.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
-		stream := transport.NewStream(s.configs[encoding], c, taken.Head, now)
-		stream.Serve(group.NewStream(stream, encoding, request.session(claims.Until())))
+		stream := transport.NewStream(config, c, taken.Head, now)
+		begin.Now = now
+		stream.Serve(group.Open(stream, s.endpoint, begin))
 		return stream
 	})
 	taken.Wait()
 	return nil
 }
 
-// session returns the request as a session takes it.
-func (r streamRequest) session(until time.Time) session.Stream {
-	stream := session.Stream{Latest: r.Latest, Until: until}
-	for i, topic := range r.Topics {
-		stream.Topics = append(stream.Topics, session.StreamTopic{Name: topic, ResumePoint: r.ResumePoints[i]})
+// subscriptions returns the request as a session takes it.
+func (r streamRequest) subscriptions() []session.Subscription {
+	subs := make([]session.Subscription, len(r.Topics))
+	for i, name := range r.Topics {
+		subs[i] = session.Subscription{Topic: name, From: r.ResumePoints[i], Latest: r.Latest}
 	}
-	return stream
+	return subs
 }

@@ -12,16 +12,11 @@ import (
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
-// The subprotocols of WebSockets.
-const (
-	protocolJSON = "notiflux.v1.json"
-	protocolText = "notiflux.v1.text"
-)
-
 // webSockets is the route /ws.
 type webSockets struct {
 	// Immutable after New.
 	*API
+	endpoints map[string]*session.Endpoint // by subprotocol; that of "" serves clients without one
 	upgrader  *transport.Upgrader
 	plain     *transport.Config
 	deflating *transport.Config // of clients that compression was agreed on with
@@ -30,12 +25,23 @@ type webSockets struct {
 func newWebSockets(a *API, c Config) *webSockets {
 	deflating := c.WebSockets
 	deflating.Inflaters = new(transport.Inflaters)
-	return &webSockets{
+	s := &webSockets{
 		API:       a,
-		upgrader:  &transport.Upgrader{Protocols: []string{protocolJSON, protocolText}, Compression: c.Compression, Over: a.clients.admit},
+		endpoints: make(map[string]*session.Endpoint),
+		upgrader:  &transport.Upgrader{Compression: c.Compression, Over: a.clients.admit},
 		plain:     &c.WebSockets,
 		deflating: &deflating,
 	}
+	for _, e := range c.Endpoints {
+		if e.Subprotocol != "" {
+			s.endpoints[e.Subprotocol] = e
+			s.upgrader.Protocols = append(s.upgrader.Protocols, e.Subprotocol)
+		}
+		if e.Default {
+			s.endpoints[""] = e
+		}
+	}
+	return s
 }
 
 // connect makes a WebSocket of a request, on one of the loops.
@@ -49,21 +55,19 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 		s.log.Debug("handshake broken off", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
-	var credential session.Credential
-	if h.Protocol == protocolJSON {
-		credential = s.credential(auth.Token(h.Token), r.Header)
+	endpoint := s.endpoints[h.Protocol]
+	request := session.Request{Compressed: h.Deflate}
+	if endpoint.ConnectToken {
+		request.Credential = s.credential(auth.Token(h.Token), r.Header)
 	}
-	config, encoding := s.plain, notiflux.Text
+	config := s.plain
 	if h.Deflate {
-		config, encoding = s.deflating, notiflux.TextDeflated
+		config = s.deflating
 	}
 	s.clients.serve(h.Conn, h.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
 		socket := transport.NewWebSocket(config, c, now)
-		if h.Protocol == protocolJSON {
-			socket.Serve(group.NewJSON(socket, h.Deflate, credential, now))
-		} else {
-			socket.Serve(group.New(socket, encoding))
-		}
+		request.Now = now
+		socket.Serve(group.Open(socket, endpoint, request))
 		return socket
 	})
 	return nil

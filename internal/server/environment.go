@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/listen"
+	"github.com/ikornaselur/notiflux/internal/session"
 )
 
 // An Environment is what a server takes from the world around it, beside its settings.
@@ -26,6 +27,9 @@ type Environment struct {
 
 	// Loops is how many event loops there are. 0: GOMAXPROCS.
 	Loops int
+
+	// Endpoints are those of dialects besides the server's own.
+	Endpoints []*session.Endpoint
 
 	// Public and Admin are the listeners, which the server closes. Their addresses are
 	// *[net.TCPAddr]. Nil: the settings say what to listen on. With Public and

@@ -13,6 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
@@ -56,7 +57,7 @@ func (c *crowd) join(name string, topic notiflux.Topic) net.Conn {
 	subscribe := frametest.Text("/subscribe " + string(topic) + " " + c.token)
 	c.loop.Serve(ours, subscribe, func(conn *loop.Conn, now time.Duration) loop.Client {
 		socket := transport.NewWebSocket(&c.sockets, conn, now)
-		socket.Serve(c.group.New(socket, notiflux.Text))
+		socket.Serve(c.group.Open(socket, c.endpoints.text, session.Request{Now: now}))
 		return slowClient{socket, func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()

@@ -81,6 +81,7 @@ type Server struct {
 	sessions  session.Stats
 	clients   *listen.Slots
 	scavenger *listen.Scavenger
+	endpoints []*session.Endpoint
 	loops     []httpapi.Loop
 
 	draining chan struct{} // closed when the shutdown begins
@@ -132,6 +133,7 @@ func (s *Server) build(keys *auth.Keys) {
 		Stats:           new(transport.Stats),
 		Log:             s.log,
 	}
+	s.endpoints = append(endpoints(), s.env.Endpoints...)
 	for range s.env.Loops {
 		s.loops = append(s.loops, s.newLoop())
 	}
@@ -153,6 +155,7 @@ func (s *Server) build(keys *auth.Keys) {
 		Clients:         s.clients,
 		Limiter:         s.public,
 		Scavenger:       s.scavenger,
+		Endpoints:       s.endpoints,
 		Loops:           s.loops,
 		WebSockets:      s.sockets,
 		Compression:     c.Compression,
@@ -173,17 +176,19 @@ func (s *Server) newLoop() httpapi.Loop {
 		Log: s.log,
 	})
 	group = session.NewGroup(session.Config{
-		Topics:                s.topics,
-		Publisher:             s.broker,
-		Presence:              s.presence,
-		Verifier:              s.verifier,
-		VerifyWorkers:         s.verifying,
-		WaitWorkers:           s.waiting,
-		Version:               config.Version(),
-		MaxMessageBytes:       int(s.config.MaxMessageBytes),
-		MaxCommandBytes:       s.sockets.MaxMessageBytes,
-		MaxTopics:             s.config.MaxTopicsPerConnection,
-		MaxLagBytes:           uint64(s.config.MaxLagBytes),
+		Topics:        s.topics,
+		Publisher:     s.broker,
+		Presence:      s.presence,
+		Verifier:      s.verifier,
+		VerifyWorkers: s.verifying,
+		WaitWorkers:   s.waiting,
+		Endpoints:     s.endpoints,
+		Limits: session.Limits{
+			MaxMessageBytes: int(s.config.MaxMessageBytes),
+			MaxCommandBytes: s.sockets.MaxMessageBytes,
+			MaxTopics:       s.config.MaxTopicsPerConnection,
+			MaxLagBytes:     uint64(s.config.MaxLagBytes),
+		},
 		Unread:                s.unread.Sessions,
 		UnauthenticatedUnread: s.unread.Unauthenticated,
 		Stats:                 &s.sessions,

@@ -13,6 +13,9 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/dialect/httpstream"
+	"github.com/ikornaselur/notiflux/internal/dialect/v1json"
+	"github.com/ikornaselur/notiflux/internal/dialect/v1text"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/loop"
@@ -41,6 +44,8 @@ type bubble struct {
 	sockets  transport.Config
 	unread   *transport.Unread
 	offset   uint64
+
+	endpoints struct{ text, json, events *session.Endpoint }
 }
 
 // newBubble returns one that ends with the test.
@@ -50,8 +55,10 @@ func newBubble(t *testing.T) *bubble {
 	b.sockets.Stats = new(transport.Stats)
 	pool := worker.NewPool(1, 0, slog.New(slog.DiscardHandler))
 	b.loop = loop.New(loop.Config{Portable: true, Collect: func() bool { return b.group.Collect() }})
+	b.endpoints.text, b.endpoints.json, b.endpoints.events = v1text.Endpoint(), v1json.Endpoint(""), httpstream.Events()
 	b.group = session.NewGroup(session.Config{
-		Topics: b.topics, Presence: presence.New(presence.Config{}), Verifier: b.verifier,
+		Endpoints: []*session.Endpoint{b.endpoints.text, b.endpoints.json, b.endpoints.events},
+		Topics:    b.topics, Presence: presence.New(presence.Config{}), Verifier: b.verifier,
 		VerifyWorkers: pool, WaitWorkers: pool, Unread: b.unread.Sessions, UnauthenticatedUnread: b.unread.Unauthenticated, Stats: &b.stats,
 	}, b.loop)
 	ctx, stop := context.WithCancel(t.Context())
@@ -105,7 +112,7 @@ func (p *pipe) say(message string) { p.send(frametest.Text(message)) }
 func (b *bubble) text() *pipe {
 	return b.open(func(c *loop.Conn, now time.Duration) loop.Client {
 		socket := transport.NewWebSocket(&b.sockets, c, now)
-		socket.Serve(b.group.New(socket, notiflux.Text))
+		socket.Serve(b.group.Open(socket, b.endpoints.text, session.Request{Now: now}))
 		return socket
 	})
 }
@@ -113,19 +120,19 @@ func (b *bubble) text() *pipe {
 func (b *bubble) json() *pipe {
 	return b.open(func(c *loop.Conn, now time.Duration) loop.Client {
 		socket := transport.NewWebSocket(&b.sockets, c, now)
-		socket.Serve(b.group.NewJSON(socket, false, session.Credential{}, now))
+		socket.Serve(b.group.Open(socket, b.endpoints.json, session.Request{Now: now}))
 		return socket
 	})
 }
 
 func (b *bubble) events(until time.Time, topics ...notiflux.Topic) *pipe {
-	of := session.Stream{Until: until}
+	r := session.Request{Until: until}
 	for _, topic := range topics {
-		of.Topics = append(of.Topics, session.StreamTopic{Name: topic})
+		r.Subscriptions = append(r.Subscriptions, session.Subscription{Topic: topic})
 	}
 	return b.open(func(c *loop.Conn, now time.Duration) loop.Client {
 		stream := transport.NewStream(&b.sockets, c, []byte("head\n"), now)
-		stream.Serve(b.group.NewStream(stream, notiflux.SSE, of))
+		stream.Serve(b.group.Open(stream, b.endpoints.events, r))
 		return stream
 	})
 }

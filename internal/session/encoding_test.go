@@ -15,7 +15,7 @@ func long(i int) string { return fmt.Sprint(i) + strings.Repeat("0123456789", 10
 func TestSessionsOfBothEncodings(t *testing.T) {
 	for n := 1; n < 60; n++ {
 		w := newWorld(t, topic.Limits{}, nil)
-		plain, deflated := w.connect(), w.connectWith(notiflux.TextDeflated)
+		plain, deflated := w.connect(), w.connectWith(textDeflated)
 		plain.subscribe("a")
 		deflated.subscribe("a")
 		w.publish("a", long(1))
@@ -36,7 +36,7 @@ func TestSessionsOfBothEncodings(t *testing.T) {
 // What the log drops while a socket takes it goes on where it was cut, though its frame
 // is made anew.
 func TestAMessageIsDroppedWhileItIsWritten(t *testing.T) {
-	for e := range notiflux.JSON { // The encodings of the text protocol.
+	for _, e := range []form{text, textDeflated} { // The encodings of the text protocol.
 		for cut := 1; ; cut++ {
 			w := newWorld(t, topic.Limits{Count: 2}, nil)
 			c := w.connectWith(e)
@@ -64,7 +64,7 @@ func TestAMessageIsDroppedWhileItIsWritten(t *testing.T) {
 // The frame under way is finished in the client's encoding.
 func TestUnsubscribeInsideACompressedFrame(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
-	c := w.connectWith(notiflux.TextDeflated)
+	c := w.connectWith(textDeflated)
 	c.subscribe("a")
 	w.publish("a", long(1))
 	w.group.Collect()
@@ -80,7 +80,7 @@ func TestACompressedFrameIsShared(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	var all [clients]*client
 	for i := range all {
-		all[i] = w.connectWith(notiflux.TextDeflated)
+		all[i] = w.connectWith(textDeflated)
 		all[i].subscribe("a")
 	}
 	w.publish("a", long(1))
@@ -110,7 +110,7 @@ func TestACompressedFrameIsShared(t *testing.T) {
 func TestAWriteHoldsABoundedPartOfWhatWasPublished(t *testing.T) {
 	for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b", "c"}} {
 		w := newWorld(t, topic.Limits{}, nil)
-		c := w.connectWith(notiflux.TextDeflated)
+		c := w.connectWith(textDeflated)
 		for _, topic := range topics {
 			c.subscribe(topic)
 			for i := range 1000 {

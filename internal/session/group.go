@@ -1,9 +1,10 @@
 // Package session holds the connected clients: it takes their commands and gives them
 // their messages.
 //
-// A [Session] parses each message of its client as a command of its dialect (text.go,
-// json.go; the streams of stream.go have no commands). It has workers verify tokens,
-// and subscribes to topics. A subscription is a cursor in the topic's log: at the tail
+// A [Session] knows no dialect. It gives each message of its client to its [Dialect], which
+// calls methods of the session for what the client asks for, and queues the answers
+// (dialect.go holds the contract). The session has workers verify tokens, and subscribes
+// to topics. A subscription is a cursor in the topic's log: at the tail
 // for live messages, further back for messages that the client missed. When a topic
 // gets messages, the [Group] of the loop marks the sessions of its subscribers dirty.
 // The connection then asks each of them for bytes ([Session.Next]). These are the
@@ -29,6 +30,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -38,7 +40,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/topic"
-	"github.com/ikornaselur/notiflux/internal/wire"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
@@ -52,14 +53,8 @@ type Config struct {
 	VerifyWorkers worker.Submitter // for verifying signatures
 	WaitWorkers   worker.Submitter // for work that may block, such as calls of the broker
 
-	Version         string        // version of the server, sent to clients
-	PingEvery       time.Duration // sent to clients; the transport sends the pings
-	MaxMessageBytes int           // of a published message
-	MaxCommandBytes int           // of a command; the transport enforces it
-	MaxTopics       int           // per session
-	MaxLagBytes     uint64        // unread bytes that a session may have besides those in its logs
-	CommandRate     float64       // commands per second, in the long run
-	CommandBurst    float64       // commands at once
+	Endpoints []*Endpoint // of all dialects; at most 100
+	Limits
 
 	Now                   func() time.Time // the wall clock; nil means time.Now
 	Random                *rand.Rand       // for names of connections and random delays; used on the loop only. Nil means seeded by the system
@@ -67,6 +62,17 @@ type Config struct {
 	UnauthenticatedUnread Budget           // bounds unread bytes of clients without a valid token; nil means no bound
 	Stats                 *Stats           // nil counts nothing
 	Log                   *slog.Logger     // nil discards
+}
+
+// Limits are the limits of a session. Dialects tell some of them to clients.
+type Limits struct {
+	PingEvery       time.Duration // the transport sends the pings
+	MaxMessageBytes int           // of a published message
+	MaxCommandBytes int           // of a command; the transport enforces it
+	MaxTopics       int           // per session
+	MaxLagBytes     uint64        // unread bytes that a session may have besides those in its logs
+	CommandRate     float64       // commands per second, in the long run
+	CommandBurst    float64       // commands at once
 }
 
 // A Publisher orders messages: the broker. Publish may block.
@@ -115,14 +121,15 @@ const (
 // A Group holds the sessions of one loop. Only that loop calls its methods.
 type Group struct {
 	// Immutable after NewGroup.
-	config Config
-	loop   Loop
-	start  time.Time
+	config   Config
+	loop     Loop
+	start    time.Time
+	interval time.Duration // between two commands, in the long run
+	burst    time.Duration // in which a silent session may send Limits.CommandBurst commands again
 
 	// Owned by the loop.
 	sessions    []*Session // unordered, but deterministic: the same calls give the same order
 	subscribers map[notiflux.Topic]*topicSubscribers
-	parser      wire.JSONParser
 	batches     batches
 	expiries    expiries
 	write       write
@@ -134,34 +141,6 @@ type Group struct {
 	// Owned by the loop.
 	spare                     []*topicSubscribers // the previous woken, for reuse
 	firstPending, lastPending *topicSubscribers   // list of the topics whose subscriptions are being marked
-}
-
-// topicSubscribers are the subscriptions of a group to one topic.
-type topicSubscribers struct {
-	group  *Group
-	topic  *topic.Topic
-	queued atomic.Bool // in Group.woken
-
-	// Owned by the loop.
-	subs      []*subscription
-	hash      uint64            // wire.TopicHash of the topic; 0 until a stream needs it
-	unmarked  int               // how many of subs, from the front, are still to be marked
-	markAgain bool              // mark all of subs again afterwards
-	next      *topicSubscribers // in the list Group.firstPending
-}
-
-// A subscription is the cursor of one session in one topic.
-type subscription struct {
-	session     *Session
-	subscribers *topicSubscribers
-	cursor      topic.Cursor
-	nextDirty   *subscription
-	skipped     uint64 // the offset before the skipped messages; only if skipping
-	index       int32  // in topicSubscribers.subs
-	cursorIndex uint8  // index in streamState.offsets; only of streams
-	dirty       bool   // in the list Session.firstDirty
-	latest      bool   // mode latest: a client that is behind gets only the newest message
-	skipping    bool   // messages were skipped, and the skipped event is not queued yet
 }
 
 // NewGroup returns the group of a loop, without sessions.
@@ -195,9 +174,15 @@ func NewGroup(c Config, loop Loop) *Group {
 		config:      c,
 		loop:        loop,
 		start:       time.Now(),
+		interval:    time.Duration(float64(time.Second) / c.CommandRate),
+		burst:       time.Duration(float64(time.Second) * c.CommandBurst / c.CommandRate),
 		subscribers: make(map[notiflux.Topic]*topicSubscribers),
+		batches:     batches{formats: newFormats(c.Endpoints)},
 	}
 }
+
+// now returns the time since the group began.
+func (g *Group) now() time.Duration { return time.Since(g.start) }
 
 // Wake implements [topic.Listener]. Publishers call it, on any goroutine.
 func (t *topicSubscribers) Wake() {
@@ -283,7 +268,7 @@ func (t *topicSubscribers) mark(n int) int {
 	for range n {
 		t.unmarked--
 		if sub := t.subs[t.unmarked]; !sub.cursor.AtTail() {
-			sub.session.markDirty(sub)
+			sub.session.subs.markDirty(sub)
 		}
 	}
 	return n
@@ -327,11 +312,11 @@ func (g *Group) subscribe(s *Session, name notiflux.Topic, point topic.ResumePoi
 	}
 	sub := &subscription{session: s, subscribers: t, cursor: resumed.Cursor, index: int32(len(t.subs))}
 	t.subs = append(t.subs, sub)
-	s.subs = append(s.subs, sub)
+	s.subs.all = append(s.subs.all, sub)
 	t.topic.Count(1)
 	g.config.Stats.Subscriptions.Add(1)
 	if !sub.cursor.AtTail() {
-		s.markDirty(sub)
+		s.subs.markDirty(sub)
 	}
 	return sub, resumed, nil
 }
@@ -353,3 +338,21 @@ func (g *Group) unsubscribe(sub *subscription) {
 		g.config.Topics.Leave(t.topic, t)
 	}
 }
+
+// randomBetween returns a random duration in [least, most).
+func (g *Group) randomBetween(least, most time.Duration) time.Duration {
+	if most <= least {
+		return least
+	}
+	return least + time.Duration(g.config.Random.Int64N(int64(most-least)))
+}
+
+// newConnection returns a random name for a connection, of 64 bits.
+func (g *Group) newConnection() notiflux.Connection {
+	return notiflux.Connection(g.config.Random.Uint64N(math.MaxUint64) + 1)
+}
+
+// systemRandom is the random source of package rand, seeded by the system.
+type systemRandom struct{}
+
+func (systemRandom) Uint64() uint64 { return rand.Uint64() }

@@ -11,6 +11,9 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/dialect/httpstream"
+	"github.com/ikornaselur/notiflux/internal/dialect/v1json"
+	"github.com/ikornaselur/notiflux/internal/dialect/v1text"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/presence"
@@ -40,6 +43,10 @@ type world struct {
 	signer    *auth.Signer
 	verifier  *auth.Verifier
 	presence  *presence.Registry
+	text      *session.Endpoint
+	json      *session.Endpoint
+	events    *session.Endpoint
+	ndjson    *session.Endpoint
 	expires   time.Time // of tokens
 	offset    uint64
 }
@@ -127,7 +134,7 @@ func newWorld(t tb, limits topic.Limits, change func(*session.Config)) *world {
 	w.presence = presence.New(presence.Config{})
 	c := session.Config{
 		Topics: w.topics, Publisher: &w.publisher, Presence: w.presence, Verifier: w.verifier, VerifyWorkers: &w.workers, WaitWorkers: &w.workers,
-		Version: "0.1.0", Stats: &w.stats,
+		Endpoints: w.endpoints(), Stats: &w.stats,
 	}
 	if change != nil {
 		change(&c)
@@ -221,12 +228,55 @@ func (c *client) Close(farewell []byte, code wire.CloseCode, _ string) {
 	}
 }
 
-func (w *world) connect() *client { return w.connectWith(notiflux.Text) }
+// endpoints makes the endpoints of all dialects.
+func (w *world) endpoints() []*session.Endpoint {
+	w.text, w.json, w.events, w.ndjson = v1text.Endpoint(), v1json.Endpoint("0.1.0"), httpstream.Events(), httpstream.NDJSON()
+	return []*session.Endpoint{w.text, w.json, w.events, w.ndjson}
+}
 
-func (w *world) connectWith(e notiflux.Encoding) *client {
+// A form is a dialect and how its frames are sent.
+type form uint8
+
+const (
+	text form = iota
+	textDeflated
+	sse
+	sseChunk
+	ndjson
+	ndjsonChunk
+)
+
+func (w *world) connect() *client { return w.connectWith(text) }
+
+func (w *world) connectWith(f form) *client {
 	c := &client{w: w}
-	c.s = w.group.New(c, e)
+	c.s = w.group.Open(c, w.text, session.Request{Compressed: f == textDeflated})
 	return c
+}
+
+// openStream makes c the client of a stream.
+func (c *client) openStream(f form, r session.Request) {
+	endpoint := c.w.events
+	if f >= ndjson {
+		endpoint = c.w.ndjson
+	}
+	r.Chunked = f == sseChunk || f == ndjsonChunk
+	c.s = c.w.group.Open(c, endpoint, r)
+}
+
+// onTopics returns a request for a stream of topics.
+func onTopics(topics ...notiflux.Topic) (r session.Request) {
+	for _, name := range topics {
+		r.Subscriptions = append(r.Subscriptions, session.Subscription{Topic: name})
+	}
+	return r
+}
+
+// onTopicsUntil returns a request for a stream of topics that ends at a time.
+func onTopicsUntil(at time.Time, topics ...notiflux.Topic) session.Request {
+	r := onTopics(topics...)
+	r.Until = at
+	return r
 }
 
 // say sends a message and lets its token be verified.

@@ -26,7 +26,7 @@ func (w *world) connectJSON(t testing.TB, token string) *client {
 		credential.Claims, credential.Err = w.verifier.Verify(auth.Token(token))
 	}
 	c := &client{w: w}
-	c.s = w.group.NewJSON(c, false, credential, 0)
+	c.s = w.group.Open(c, w.json, session.Request{Credential: credential})
 	c.turn()
 	welcome := strings.Join(c.messages(), "|")
 	if !regexp.MustCompile(`^{"type":"welcome","connection":"[0-9a-f]{16}","version":"0.1.0","ping":25,"limits":{"message":65536,"command":81920,"topics":\d+,"topicsPerCommand":100,"commandsPerSecond":100}}$`).MatchString(welcome) {
@@ -151,7 +151,7 @@ func TestJSONCommands(t *testing.T) {
 func TestJSONExclude(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	c, other := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
-	text, stream := w.connect(), w.connectStream(notiflux.NDJSON, "", false, "a", "b")
+	text, stream := w.connect(), w.connectStream(ndjson, "", false, "a", "b")
 	text.subscribe("a")
 	for _, c := range []*client{c, other} {
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
@@ -185,7 +185,7 @@ func TestJSONExclude(t *testing.T) {
 func TestStreamExclude(t *testing.T) {
 	for cut := 1; cut < 400; cut++ {
 		w := newWorld(t, topic.Limits{}, nil)
-		c := w.connectStream(notiflux.NDJSON, "", false, "a", "b")
+		c := w.connectStream(ndjson, "", false, "a", "b")
 		c.turn()
 		name := regexp.MustCompile(`"connection":"([0-9a-f]{16})"`).FindSubmatch(c.sent)
 		connection, err := notiflux.ParseConnection(string(name[1]))

@@ -1,89 +1,69 @@
 package session
 
-import (
-	"context"
+import "github.com/ikornaselur/notiflux/internal/wire"
 
-	"github.com/ikornaselur/notiflux/internal/answer"
-	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/wire"
-)
+// A LargeAnswer is a text message of any size, such as a history or a list of members. It
+// is encoded piece by piece while the socket takes it, as one message of several frames.
+// No other message may come between these frames (RFC 6455 section 5.4).
+type LargeAnswer interface {
+	// Append appends the next bytes, at most room of them. With a room of at least
+	// [MinLargeAnswerRoom] it makes progress.
+	Append(dst []byte, room int) []byte
+	Len() int    // how many bytes are left
+	Owned() int  // how many bytes of memory only the answer keeps, apart from entries of logs
+	Lag() uint64 // how many bytes that logs have dropped the answer keeps
+}
 
-// A largeAnswer is an answer of any size: a history or a list of members. It is encoded
-// piece by piece while the socket takes it, as one message of several frames. No other
-// message may come between these frames (RFC 6455 section 5.4).
+// MinLargeAnswerRoom is the smallest room that [LargeAnswer.Append] gets, in bytes.
+const MinLargeAnswerRoom = 8 << 10
+
+// largeAnswer is a [LargeAnswer] that is queued or written in part.
 type largeAnswer struct {
-	answer     *answer.Answer
-	ownedBytes int  // Answer.Owned before anything was written
+	answer     LargeAnswer
+	ownedBytes int  // Owned before anything was written
 	begun      bool // its first frame was encoded
 }
 
-// historyJSON answers with messages of a topic. A worker chooses the part of the log. The
-// session encodes it piece by piece, see [Session.nextOfLargeAnswer].
-func (s *Session) historyJSON(c wire.JSONCommand) {
-	s.withReadAccess(c, func(claims *auth.Claims) {
-		var a *answer.Answer
-		read := func(ctx context.Context) {
-			messages := answer.UpTo(c.Limit)
-			end := messages.History(ctx, s.group.config.Topics.History(c.Topic, c.Since[c.Topic], c.Limit))
-			a = messages.Answer(wire.AppendHistoryStart(nil, c.ID, c.Topic), wire.AppendHistoryEnd(nil, end))
-		}
-		s.wait(s.group.config.WaitWorkers, read, func(refused error) {
-			if refused != nil {
-				s.refuse(c, claims, refused)
-				return
-			}
-			s.answerLarge(a)
-		})
-	})
-}
-
-// withReadAccess calls then with the claims of a command if they allow reading its topic.
-// Otherwise it refuses the command.
-func (s *Session) withReadAccess(c wire.JSONCommand, then func(*auth.Claims)) {
-	s.withClaims(c, func(claims *auth.Claims, err error) {
-		if err == nil {
-			err = s.checkRead(claims, c.Topic)
-		}
-		if err != nil {
-			s.refuse(c, claims, err)
-			return
-		}
-		then(claims)
-	})
-}
-
-// answerLarge queues a large answer.
-func (s *Session) answerLarge(a *answer.Answer) {
+// sendLarge queues a large answer.
+func (s *Session) sendLarge(a LargeAnswer) {
 	s.setLargeAnswer(&largeAnswer{answer: a, ownedBytes: a.Owned()})
 	s.conn.Dirty()
 }
 
-// hasLargeAnswer reports whether a large answer is queued or written in part.
-func (s *Session) hasLargeAnswer() bool { return s.json != nil && s.json.largeAnswer != nil }
+// setLargeAnswer sets the large answer that is being written; nil for none.
+func (s *Session) setLargeAnswer(a *largeAnswer) {
+	before := s.out.unread(s)
+	s.ensureExtra().large = a
+	s.out.charge(s, before)
+}
 
-// nextOfLargeAnswer is Next while there is a large answer. It returns earlier answers, then
-// the frames of the large answer, one at a time.
-func (s *Session) nextOfLargeAnswer(w *write) []byte {
-	r := s.json.largeAnswer
-	if !r.begun && len(s.answers) > 0 {
-		return s.answers
+// hasLargeAnswer reports whether a large answer is queued or written in part.
+func (s *Session) hasLargeAnswer() bool { return s.extra != nil && s.extra.large != nil }
+
+// nextOfLargeAnswer is next while there is a large answer. It returns earlier answers,
+// then the frames of the large answer, one at a time.
+func (w *write) nextOfLargeAnswer(s *Session) []byte {
+	a := s.extra.large
+	if !a.begun && len(s.out.answers) > 0 {
+		return s.out.answers
 	}
-	w.buffer = r.answer.Append(wire.AppendRoomForHeader(w.buffer[:0]), s.largeAnswerBytes())
-	w.largeAnswer = wire.Fragment(w.buffer, !r.begun, r.answer.Len() == 0)
-	r.begun = true
+	// A frame is smaller when little of the budget is left.
+	room := max(MinLargeAnswerRoom, min(maxBatch-wire.HeaderRoom, s.out.budget(s).Share()))
+	w.buffer = a.answer.Append(wire.AppendRoomForHeader(w.buffer[:0]), room)
+	w.largeAnswer = wire.Fragment(w.buffer, !a.begun, a.answer.Len() == 0)
+	a.begun = true
 	return w.largeAnswer
 }
 
-// wroteLargeAnswer is Wrote for a frame of nextOfLargeAnswer. It copies the rest of the
+// wroteLargeAnswer is wrote for a frame of nextOfLargeAnswer. It copies the rest of the
 // frame, because the loop owns the buffer.
-func (s *Session) wroteLargeAnswer(n int) {
-	w := &s.group.write
+func (w *write) wroteLargeAnswer(s *Session, n int) {
 	if n < len(w.largeAnswer) {
-		s.behind = true
-		s.setRest(w.largeAnswer[n:], true)
+		s.out.behind = true
+		s.out.setRest(s, w.largeAnswer[n:], true)
 	}
 	w.largeAnswer = nil
-	if s.json.largeAnswer.answer.Len() > 0 {
+	if s.extra.large.answer.Len() > 0 {
 		return
 	}
 	s.setLargeAnswer(nil)

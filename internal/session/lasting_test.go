@@ -96,11 +96,11 @@ func TestSubscribingAgainWhileBehind(t *testing.T) {
 // The cursor of unsubscribed is where the client is in the topic that ended, too.
 func TestTheCursorOfAnEnd(t *testing.T) {
 	for blocked, want := range map[bool]uint64{false: 2, true: 1} {
-		for _, topics := range [][]session.StreamTopic{{{Name: "a"}}, {{Name: "a"}, {Name: "b"}}} {
+		for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b"}} {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, topic.Limits{Count: 10}, nil)
 				c := &client{w: w}
-				c.s = w.group.NewStream(c, notiflux.NDJSON, session.Stream{Topics: topics, Until: time.Now().Add(time.Second)})
+				c.openStream(ndjson, onTopicsUntil(time.Now().Add(time.Second), topics...))
 				w.publish("a", "one")
 				c.turn()
 				w.publish("a", "two")

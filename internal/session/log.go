@@ -9,9 +9,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// logRefusal logs that a command, or one topic of it, was refused. claims are those of its
+// LogRefusal logs that a command, or one topic of it, was refused. claims are those of its
 // token, nil if they are unknown. topic is as the client sent it, empty without one.
-func (s *Session) logRefusal(claims *auth.Claims, topic string, err error) {
+func (s *Session) LogRefusal(claims *auth.Claims, topic string, err error) {
 	code := notiflux.Refusal(err).Code
 	level := wire.LogLevel(code)
 	if log := s.group.config.Log; log.Enabled(context.Background(), level) {
@@ -19,10 +19,10 @@ func (s *Session) logRefusal(claims *auth.Claims, topic string, err error) {
 	}
 }
 
-// logClose logs that the server closes the session, and why.
-func (s *Session) logClose(e closeReason) {
+// logEnd logs that the server closes the session, and why.
+func (s *Session) logEnd(e End) {
 	if s.logs() {
-		s.group.config.Log.Debug("client sent away", append(s.identity(nil, ""), "code", e.errorCode, "close", e.closeCode, "reason", e.reason)...)
+		s.group.config.Log.Debug("client sent away", append(s.identity(nil, ""), "code", e.Code, "close", e.CloseCode, "reason", e.Reason)...)
 	}
 }
 
@@ -33,11 +33,14 @@ func (s *Session) logMessage(claims *auth.Claims, topic notiflux.Topic, position
 	}
 }
 
-// logIgnored logs, once per session, that a client of the text protocol sends messages
-// that this protocol ignores and another one would not.
-func (s *Session) logIgnored(hint string) {
-	if s.logs() && !s.hintLogged {
-		s.hintLogged = true
+// LogIgnored logs, once per session, that a client sends messages that its dialect ignores
+// and another one would not.
+func (s *Session) LogIgnored(hint string) {
+	if !s.logs() {
+		return
+	}
+	if x := s.ensureExtra(); !x.ignoredLogged {
+		x.ignoredLogged = true
 		s.group.config.Log.Debug("message ignored", append(s.identity(nil, ""), "hint", hint)...)
 	}
 }
@@ -51,8 +54,8 @@ func (s *Session) logs() bool {
 // subject if it is known, and the topic if there is one.
 func (s *Session) identity(claims *auth.Claims, topic string) []any {
 	attrs := []any{"remote", s.conn.Remote()}
-	if claims == nil && s.json != nil {
-		claims = s.json.claims
+	if claims == nil {
+		claims = s.Credential().Claims
 	}
 	if claims != nil {
 		attrs = append(attrs, "subject", auth.Loggable(claims.Subject))

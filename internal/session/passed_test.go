@@ -23,8 +23,8 @@ func TestExcludedMessagesArePassedInParts(t *testing.T) {
 			c.say(`{"type":"subscribe","topics":["a","b"]}`)
 			return c
 		},
-		"events":                 func(w *world) *client { return w.connectStream(notiflux.SSE, "", false, "a") },
-		"events, several topics": func(w *world) *client { return w.connectStream(notiflux.SSE, "", false, "a", "b") },
+		"events":                 func(w *world) *client { return w.connectStream(sse, "", false, "a") },
+		"events, several topics": func(w *world) *client { return w.connectStream(sse, "", false, "a", "b") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, topic.Limits{}, nil)

@@ -264,7 +264,7 @@ func TestUntilWhenTheClockIsSet(t *testing.T) {
 				text := w.connect()
 				text.say("/subscribe a " + w.user("s", "", until))
 				stream := &client{w: w}
-				stream.s = w.group.NewStream(stream, notiflux.NDJSON, session.Stream{Topics: []session.StreamTopic{{Name: "a"}}, Until: until})
+				stream.openStream(ndjson, onTopicsUntil(until, "a"))
 				stream.turn()
 				time.Sleep(time.Second)
 				set = c.set
@@ -306,7 +306,7 @@ func TestUntil(t *testing.T) {
 			[]string{`{"type":"subscribe","topics":["b"],"token":"` + w.user("s", "", hour) + `"}`, `{"type":"subscribed","topics":{"b":{"position":"E:0","recovered":true,"replay":0}}}`},
 		)
 		stream := &client{w: w}
-		stream.s = w.group.NewStream(stream, notiflux.NDJSON, session.Stream{Topics: []session.StreamTopic{{Name: "a"}}, Until: minute})
+		stream.openStream(ndjson, onTopicsUntil(minute, "a"))
 		stream.stream()
 		pass(time.Minute - time.Second)
 		w.publish("a", "still")

@@ -26,7 +26,7 @@ func TestTopicsShareASlowSocket(t *testing.T) {
 			}
 			return c
 		},
-		"events": func(w *world) *client { return w.connectStream(notiflux.SSEChunk, "", false, topics...) },
+		"events": func(w *world) *client { return w.connectStream(sseChunk, "", false, topics...) },
 	} {
 		for _, size := range []int{100, 5_000} {
 			w := newWorld(t, topic.Limits{}, nil)
@@ -61,7 +61,7 @@ func TestSharedWritesAgainstModel(t *testing.T) {
 			names, _ := json.Marshal(topics)
 			c.say(fmt.Sprintf(`{"type":"subscribe","topics":%s}`, names))
 		} else {
-			c = w.connectStream(notiflux.NDJSON, "", false, topics...)
+			c = w.connectStream(ndjson, "", false, topics...)
 		}
 		c.turn()
 		connection, err := notiflux.ParseConnection(string(named.FindSubmatch(c.sent)[1]))

@@ -18,8 +18,8 @@ import (
 
 // connectStream returns a client of an event stream of topics, taken up again at a
 // cursor; an empty one begins now.
-func (w *world) connectStream(e notiflux.Encoding, cursor string, latest bool, topics ...notiflux.Topic) *client {
-	stream := session.Stream{Latest: latest}
+func (w *world) connectStream(e form, cursor string, latest bool, topics ...notiflux.Topic) *client {
+	var r session.Request
 	var since wire.StreamCursor
 	if cursor != "" {
 		var err error
@@ -29,10 +29,10 @@ func (w *world) connectStream(e notiflux.Encoding, cursor string, latest bool, t
 	}
 	for _, name := range topics {
 		position, _ := since.Since(name)
-		stream.Topics = append(stream.Topics, session.StreamTopic{Name: name, ResumePoint: topic.ResumePoint{Since: position}})
+		r.Subscriptions = append(r.Subscriptions, session.Subscription{Topic: name, From: topic.ResumePoint{Since: position}, Latest: latest})
 	}
 	c := &client{w: w}
-	c.s = w.group.NewStream(c, e, stream)
+	c.openStream(e, r)
 	return c
 }
 
@@ -54,7 +54,7 @@ func (c *client) stream() string {
 
 func TestEventStream(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 10}, nil)
-	c := w.connectStream(notiflux.SSE, "", false, "b", "a")
+	c := w.connectStream(sse, "", false, "b", "a")
 	w.publish("a", "line\nfeed")
 	w.publish("b", "data: x")
 	want := `retry: 0
@@ -78,7 +78,7 @@ id: 0
 
 func TestStreamSaysGoodbye(t *testing.T) {
 	bye := "retry: N\nevent: bye\ndata: {\"type\":\"bye\",\"code\":\"draining\",\"after\":N}\n\n"
-	for e, want := range map[notiflux.Encoding]string{notiflux.SSE: bye, notiflux.SSEChunk: "N\r\n" + bye + "\r\nN\r\n\r\n"} {
+	for e, want := range map[form]string{sse: bye, sseChunk: "N\r\n" + bye + "\r\nN\r\n\r\n"} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, topic.Limits{}, nil)
 			c := w.connectStream(e, "", false, "a")
@@ -97,8 +97,8 @@ func TestStreamSaysGoodbye(t *testing.T) {
 
 func TestLineStream(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 10}, nil)
-	one := w.connectStream(notiflux.NDJSON, "", false, "a")
-	two := w.connectStream(notiflux.NDJSON, "", false, "a", "b")
+	one := w.connectStream(ndjson, "", false, "a")
+	two := w.connectStream(ndjson, "", false, "a", "b")
 	w.publish("a", "x")
 	for topics, c := range map[string]*client{
 		`"a":{"position":"E:0","recovered":true,"replay":0}`:                                                    one,
@@ -116,8 +116,8 @@ func TestLineStream(t *testing.T) {
 func TestStreamWithoutRoom(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	w.topics = topic.New(topic.Config{Epoch: "E", MaxTopics: 1})
-	w.group = session.NewGroup(session.Config{Topics: w.topics, Stats: &w.stats}, &w.loop)
-	c := w.connectStream(notiflux.NDJSON, "", false, "a", "b")
+	w.group = session.NewGroup(session.Config{Endpoints: w.endpoints(), Topics: w.topics, Stats: &w.stats}, &w.loop)
+	c := w.connectStream(ndjson, "", false, "a", "b")
 	if got := string(c.sent); c.code != wire.CloseOverCapacity || !strings.HasPrefix(got, `{"type":"bye","code":"over_capacity","after":`) || w.stats.Subscriptions.Load() != 0 {
 		t.Errorf("ended with %d: %s; %d subscriptions left", c.code, got, w.stats.Subscriptions.Load())
 	}
@@ -125,7 +125,7 @@ func TestStreamWithoutRoom(t *testing.T) {
 
 func TestStreamLatest(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 3}, func(c *session.Config) { c.MaxLagBytes = 1000 })
-	c := w.connectStream(notiflux.NDJSON, "", true, "a", "b")
+	c := w.connectStream(ndjson, "", true, "a", "b")
 	c.stream()
 	w.publish("a", "cut here")
 	w.group.Collect()
@@ -150,12 +150,12 @@ func TestStreamLatest(t *testing.T) {
 // nextFrame returns the event or the line that what was sent begins with, and how
 // many bytes it took: 0 if it is not there as a whole. In a stream with chunks it is a
 // chunk of its own.
-func nextFrame(t tb, e notiflux.Encoding, sent string) (frame string, taken int) {
+func nextFrame(t tb, e form, sent string) (frame string, taken int) {
 	end := "\n"
-	if e == notiflux.SSE || e == notiflux.SSEChunk {
+	if e == sse || e == sseChunk {
 		end = "\n\n"
 	}
-	if e == notiflux.SSE || e == notiflux.NDJSON {
+	if e == sse || e == ndjson {
 		frame, _, whole := strings.Cut(sent, end)
 		if !whole {
 			return "", 0
@@ -187,7 +187,7 @@ func TestStreamsResumeAgainstModel(t *testing.T) {
 	message := regexp.MustCompile(`"topic":"(\w)","position":"E:(\d+)"`)
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, topic.Limits{}, nil)
-		e := rapid.SampledFrom([]notiflux.Encoding{notiflux.SSE, notiflux.SSEChunk, notiflux.NDJSON, notiflux.NDJSONChunk}).Draw(t, "encoding")
+		e := rapid.SampledFrom([]form{sse, sseChunk, ndjson, ndjsonChunk}).Draw(t, "encoding")
 		topics := []notiflux.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(t, "topics")]
 		c := w.connectStream(e, "", false, topics...)
 		last := ""

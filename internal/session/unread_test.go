@@ -87,7 +87,7 @@ func TestCutFramesOfStreamsAreCharged(t *testing.T) {
 		b := &budget{most: 1 << 20}
 		w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread = b })
 		c := &client{w: w}
-		c.s = w.group.NewStream(c, notiflux.SSE, session.Stream{Topics: []session.StreamTopic{{Name: "a"}, {Name: "b"}}})
+		c.openStream(sse, onTopics("a", "b"))
 		c.turn()
 		for i := range 2 {
 			w.publish("a", strings.Repeat(fmt.Sprint(i), 20_000))
@@ -172,7 +172,7 @@ func TestASlowReaderNeedsNoRoom(t *testing.T) {
 	b := &budget{}
 	w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread, c.UnauthenticatedUnread = b, b })
 	stream := &client{w: w}
-	stream.s = w.group.NewStream(stream, notiflux.SSE, session.Stream{Topics: []session.StreamTopic{{Name: "a"}, {Name: "b"}}})
+	stream.openStream(sse, onTopics("a", "b"))
 	for range 10 {
 		w.publish("a", strings.Repeat("x", 20_000))
 	}
@@ -207,7 +207,7 @@ func TestSmallPiecesAreNotCopied(t *testing.T) {
 	}{
 		"a stream of two topics": {func(t *testing.T, w *world) *client {
 			c := &client{w: w}
-			c.s = w.group.NewStream(c, notiflux.SSE, session.Stream{Topics: []session.StreamTopic{{Name: "a"}, {Name: "b"}}})
+			c.openStream(sse, onTopics("a", "b"))
 			c.turn()
 			w.publish("a", strings.Repeat("x", 2<<20))
 			return c

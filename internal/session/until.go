@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // clockCheckInterval is how often expiries are compared with the wall clock. Timers use the
@@ -63,18 +62,11 @@ func (g *Group) armExpiry() {
 }
 
 // expireDue ends up to about maxExpired due subscriptions, and posts itself if more are due.
-// All due subscriptions of a stream end together.
 func (g *Group) expireDue() {
 	g.expiries.posted = false
 	now := g.config.Now()
 	for ended := 0; ended < maxExpired && g.anyExpired(now); {
-		sub := g.expiries.queue[0].sub
-		if s := sub.session; s.stream != nil {
-			ended += s.expireInStream(now)
-		} else {
-			s.expire(sub)
-			ended++
-		}
+		ended += g.expireWith(g.expiries.queue[0].sub, now)
 	}
 	if g.anyExpired(now) {
 		g.expiries.posted = g.loop.Post(g.expireDue)
@@ -83,42 +75,30 @@ func (g *Group) expireDue() {
 	g.armExpiry()
 }
 
+// expireWith ends a due subscription and returns how many it ended. All due subscriptions
+// of a stream end together, since each of its events has a stream cursor of all topics.
+func (g *Group) expireWith(sub *subscription, now time.Time) int {
+	s := sub.session
+	topics := []notiflux.Topic{sub.name()}
+	if s.isStream() {
+		topics = topics[:0]
+		for _, sub := range s.subs.all {
+			if d := g.expiries.bySubscription[sub]; d != nil && !now.Before(d.at) {
+				topics = append(topics, sub.name())
+			}
+		}
+		slices.Sort(topics)
+	}
+	for _, name := range topics {
+		s.Unsubscribe(name)
+	}
+	s.dialect.Unsubscribed(s, topics, notiflux.TokenExpired)
+	return len(topics)
+}
+
 // anyExpired reports whether a subscription ends at t or before.
 func (g *Group) anyExpired(t time.Time) bool {
 	return len(g.expiries.queue) > 0 && !t.Before(g.expiries.queue[0].at)
-}
-
-// expire ends a subscription, and tells the client if its dialect has a way to.
-func (s *Session) expire(sub *subscription) {
-	topic := sub.subscribers.topic.Name()
-	s.unsubscribe(topic)
-	if s.json != nil {
-		s.answer(wire.AppendUnsubscribed(nil, wire.NoID, []notiflux.Topic{topic}, notiflux.TokenExpired))
-	}
-}
-
-// expireInStream ends all due subscriptions of a stream and returns their number. The
-// client gets one event for all: each event carries a stream cursor of all topics.
-func (s *Session) expireInStream(now time.Time) int {
-	s.updateOffsets() // For the last time with these topics.
-	var topics []notiflux.Topic
-	for _, sub := range s.subs {
-		if d := s.group.expiries.bySubscription[sub]; d != nil && !now.Before(d.at) {
-			topics = append(topics, sub.subscribers.topic.Name())
-		}
-	}
-	slices.Sort(topics)
-	for _, topic := range topics {
-		s.unsubscribe(topic)
-	}
-	s.answerInStream(wire.Object{
-		Event: "unsubscribed",
-		JSON:  wire.AppendUnsubscribed(nil, wire.NoID, topics, notiflux.TokenExpired),
-	})
-	if len(s.subs) == 0 {
-		s.closeWhenDelivered(&closeExpired)
-	}
-	return len(topics)
 }
 
 // expiryQueue is a heap, the earliest expiry in front (container/heap).

@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -62,20 +60,20 @@ func TestManyEndsTakeManyTurns(t *testing.T) {
 // An event stream is told once of all its topics that end. So it is told why it ends also
 // where there is little room for what is not read.
 func TestTheEndsOfAStreamAreOneEvent(t *testing.T) {
-	var topics []session.StreamTopic
+	var topics []notiflux.Topic
 	var names []string
 	for i := range 64 {
 		name := fmt.Sprintf("topic%02d", i)
-		topics, names = append(topics, session.StreamTopic{Name: notiflux.Topic(name)}), append(names, `"`+name+`"`)
+		topics, names = append(topics, notiflux.Topic(name)), append(names, `"`+name+`"`)
 	}
 	unsubscribed := `{"type":"unsubscribed","topics":[` + strings.Join(names, ",") + `],"code":"token_expired"`
-	for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.NDJSON} {
+	for _, e := range []form{sse, ndjson} {
 		synctest.Test(t, func(t *testing.T) {
 			w, b := charging(t, 10_000)
 			var clients []*client
 			for range 20 {
 				c := &client{w: w}
-				c.s = w.group.NewStream(c, e, session.Stream{Topics: slices.Clone(topics), Until: time.Now().Add(time.Minute)})
+				c.openStream(e, onTopicsUntil(time.Now().Add(time.Minute), topics...))
 				c.turn()
 				c.sent = nil
 				clients = append(clients, c)

@@ -1,8 +1,15 @@
 package topic
 
-import "github.com/ikornaselur/notiflux"
+// An Encoder writes entries in one encoding. It returns nil for an entry that the encoding
+// cannot express. It is for one goroutine.
+type Encoder interface {
+	Encode(*Entry) []byte
+}
 
-// A frame is a message in one encoding. Its entry keeps it for all readers, in a list to
+// noEncoding is the encoding of Logs.end, and of no other frame.
+const noEncoding = 255
+
+// A frame is an entry in one encoding. Its entry keeps it for all readers, in a list to
 // which each new frame is added at the front.
 //
 // A reader that keeps a frame and the log that drops the entry swap the same pointer
@@ -13,7 +20,7 @@ type frame struct {
 	next     *frame // nil: this is Logs.end
 	logs     *Logs
 	data     []byte
-	encoding notiflux.Encoding
+	encoding uint8
 }
 
 // FrameOverhead is what a frame counts besides its data, in bytes.
@@ -22,7 +29,7 @@ const FrameOverhead = 48
 func (f *frame) size() int64 { return int64(cap(f.data)) + FrameOverhead }
 
 // find returns the frame in encoding from f on, or nil if there is none.
-func (f *frame) find(encoding notiflux.Encoding) *frame {
+func (f *frame) find(encoding uint8) *frame {
 	for ; f != nil; f = f.next {
 		if f.encoding == encoding {
 			return f
@@ -31,25 +38,34 @@ func (f *frame) find(encoding notiflux.Encoding) *frame {
 	return nil
 }
 
-// Frame returns the message in encoding, as encode returns it. While the log holds the
-// message, the first call encodes it and later calls share the result. Once the log has
-// dropped the message, every call encodes it, so encode must always return the same bytes.
-// Callers must not change the result. Safe for concurrent use.
-func (e *Entry) Frame(encoding notiflux.Encoding, encode func(*notiflux.Message, notiflux.Encoding) []byte) []byte {
+// Frame returns the entry as encoder writes it, in the encoding with an index below 255.
+// While the log holds the entry, the first call encodes it and later calls share the
+// result. Once the log has dropped the entry, every call encodes it, so encoders must
+// always return the same bytes. Callers must not change the result. Safe for concurrent
+// use.
+func (e *Entry) Frame(encoding uint8, encoder Encoder) []byte {
 	head := e.frames.Load()
 	if f := head.find(encoding); f != nil {
 		return f.data
 	}
-	data := encode(&e.message, encoding)
+	data := encoder.Encode(e)
 	if head == nil {
 		return data
 	}
 	return e.keep(head.logs, encoding, data)
 }
 
+// Kept returns the frame in an encoding if the entry keeps it, else nil.
+func (e *Entry) Kept(encoding uint8) []byte {
+	if f := e.frames.Load().find(encoding); f != nil {
+		return f.data
+	}
+	return nil
+}
+
 // keep adds a frame to the list, unless another reader was faster or the log has dropped
 // the entry. It returns the data to use, which may be that of the other reader.
-func (e *Entry) keep(logs *Logs, encoding notiflux.Encoding, data []byte) []byte {
+func (e *Entry) keep(logs *Logs, encoding uint8, data []byte) []byte {
 	f := &frame{logs: logs, data: data, encoding: encoding}
 	logs.frameBytes.Add(f.size()) // Before the log can see the frame and subtract it.
 	for {

@@ -9,13 +9,30 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// encode is an encoder for tests. Its frames differ by message and encoding.
-func encode(m *notiflux.Message, e notiflux.Encoding) []byte {
-	return fmt.Appendf(nil, "%d in encoding %d, %s", m.Position.Offset, e, m.Body.Data)
+// encodings is how many encodings the tests use.
+const encodings = 6
+
+// encoding is the encoder of an encoding for tests. Its frames differ by message and
+// encoding.
+type encoding uint8
+
+func (n encoding) Encode(e *topic.Entry) []byte {
+	m := e.Message()
+	return fmt.Appendf(nil, "%d in encoding %d, %s", m.Position.Offset, n, m.Body.Data)
+}
+
+// counted is an encoding that counts its calls.
+type counted struct {
+	encoding
+	calls *int
+}
+
+func (n counted) Encode(e *topic.Entry) []byte {
+	*n.calls++
+	return n.encoding.Encode(e)
 }
 
 func TestFrameIsEncodedOnce(t *testing.T) {
@@ -24,18 +41,14 @@ func TestFrameIsEncodedOnce(t *testing.T) {
 	log.Append(message(1, 3, time.Now()))
 	entry, _, _ := cursor.Next()
 	calls := 0
-	counted := func(m *notiflux.Message, e notiflux.Encoding) []byte {
-		calls++
-		return encode(m, e)
-	}
 	for range 3 {
-		for e := range notiflux.Encodings {
-			if got, want := string(entry.Frame(e, counted)), string(encode(entry.Message(), e)); got != want {
+		for e := range encoding(encodings) {
+			if got, want := string(entry.Frame(uint8(e), counted{e, &calls})), string(e.Encode(entry)); got != want {
 				t.Errorf("Frame in encoding %d = %q, want %q", e, got, want)
 			}
 		}
 	}
-	if want := int(notiflux.Encodings); calls != want {
+	if want := encodings; calls != want {
 		t.Errorf("encoded %d times, want %d", calls, want)
 	}
 }
@@ -45,9 +58,9 @@ func TestAFrameThatIsThereAllocatesNothing(t *testing.T) {
 	cursor := log.Tail()
 	log.Append(message(1, 3, time.Now()))
 	entry, _, _ := cursor.Next()
-	entry.Frame(notiflux.Text, encode)
-	entry.Frame(notiflux.JSON, encode)
-	if got := testing.AllocsPerRun(100, func() { entry.Frame(notiflux.Text, encode) }); got > 0 {
+	entry.Frame(0, encoding(0))
+	entry.Frame(1, encoding(1))
+	if got := testing.AllocsPerRun(100, func() { entry.Frame(0, encoding(0)) }); got > 0 {
 		t.Errorf("%v allocations, want 0", got)
 	}
 }
@@ -59,13 +72,13 @@ func TestADroppedMessageKeepsNoFrames(t *testing.T) {
 	cursor := log.Tail()
 	log.Append(message(1, 1000, time.Now()))
 	entry, _, _ := cursor.Next()
-	want := string(entry.Frame(notiflux.Text, encode))
+	want := string(entry.Frame(0, encoding(0)))
 	if got := logs.FrameBytes(); got < 1000 {
 		t.Errorf("a frame of %d bytes counts for %d", len(want), got)
 	}
 	log.DropOldest()
 	for range 2 {
-		if got := string(entry.Frame(notiflux.Text, encode)); got != want {
+		if got := string(entry.Frame(0, encoding(0))); got != want {
 			t.Errorf("Frame of a dropped message = %q, want %q", got, want)
 		}
 		if got := logs.FrameBytes(); got != 0 {
@@ -91,15 +104,15 @@ func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		var wrong atomic.Int64
 		for r := range readers {
-			encodings := rapid.SliceOfN(rapid.Uint8Range(0, uint8(notiflux.Encodings)-1), 1, 3).Draw(t, "encodings")
+			wanted := rapid.SliceOfN(rapid.Uint8Range(0, encodings-1), 1, 3).Draw(t, "encodings")
 			wg.Go(func() {
 				for cursor, i := first, r; cursor.Offset() < messages; {
 					entry, next, ok := cursor.Next()
 					if !ok {
 						continue
 					}
-					e := notiflux.Encoding(encodings[i%len(encodings)])
-					if got := string(entry.Frame(e, encode)); got != string(encode(entry.Message(), e)) {
+					e := encoding(wanted[i%len(wanted)])
+					if got := string(entry.Frame(uint8(e), e)); got != string(e.Encode(entry)) {
 						wrong.Add(1)
 					}
 					cursor, i = next, i+1
@@ -120,8 +133,8 @@ func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 		var want int64
 		for cursor := log.First(); !cursor.AtTail(); {
 			entry, next, _ := cursor.Next()
-			for e := range notiflux.Encodings {
-				want += int64(cap(entry.Frame(e, encode))) + topic.FrameOverhead
+			for e := range encoding(encodings) {
+				want += int64(cap(entry.Frame(uint8(e), e))) + topic.FrameOverhead
 			}
 			cursor = next
 		}

@@ -75,7 +75,7 @@ type Logs struct {
 // is kept. It must not block.
 func NewLogs(limits Limits, grown func()) *Logs {
 	s := &Logs{limits: limits, grown: grown}
-	s.end = frame{logs: s, encoding: notiflux.Encodings}
+	s.end = frame{logs: s, encoding: noEncoding}
 	return s
 }
 

@@ -17,7 +17,10 @@ const (
 	chunkDigits  = 8
 	chunkHeader  = chunkDigits + len("\r\n")
 	chunkTrailer = len("\r\n")
-	lastChunk    = "0\r\n\r\n"
+
+	// LastChunk ends the body of a stream in order. A client that gets the end of the
+	// connection without it knows that the stream was cut.
+	LastChunk = "0\r\n\r\n"
 )
 
 // CachedEncoding returns the encoding of the cached frames for clients of encoding e.
@@ -41,15 +44,8 @@ func FrameFor(frame []byte, e notiflux.Encoding) []byte {
 	return frame[chunkHeader : len(frame)-chunkTrailer]
 }
 
-// LastChunk returns the end of the body of a stream of encoding e: the last chunk, or
-// nothing for a stream without chunks. A client whose connection ends without it knows that
-// the stream broke off.
-func LastChunk(e notiflux.Encoding) string {
-	if isChunk(e) {
-		return lastChunk
-	}
-	return ""
-}
+// InsideChunk returns the data of a chunk of this form. It is not a copy.
+func InsideChunk(chunk []byte) []byte { return chunk[chunkHeader : len(chunk)-chunkTrailer] }
 
 func isChunk(e notiflux.Encoding) bool {
 	return e == notiflux.SSEChunk || e == notiflux.NDJSONChunk

@@ -47,6 +47,18 @@ func (d *Deflater) AppendFrame(dst []byte, op wsframe.Opcode, payload []byte) []
 	return wsframe.AppendFrame(dst, op, payload)
 }
 
+// Deflate returns frame, an unmasked frame of a whole text message, with its payload
+// compressed if that makes it shorter. Otherwise it returns frame itself.
+func (d *Deflater) Deflate(frame []byte) []byte {
+	_, n, ok := wsframe.ParseHeader(frame)
+	if payload := frame[n:]; ok && len(payload) >= minDeflateBytes {
+		if p := d.deflate(payload); len(p) < len(payload) {
+			return wsframe.Header{First: wsframe.Fin | wsframe.RSV1 | byte(wsframe.Text)}.AppendFrame(nil, p)
+		}
+	}
+	return frame
+}
+
 // deflate returns p compressed, valid until the next call.
 func (d *Deflater) deflate(p []byte) []byte {
 	if d.out.Cap() > keepDeflateBytes {

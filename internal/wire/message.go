@@ -1,3 +1,14 @@
+// Package wire defines the bytes that clients and publishers see: commands, answers and
+// events of the dialects, WebSocket frames as the server writes them, stream cursors,
+// and the one table that maps an error to an HTTP status, a header or a close code.
+//
+// A message passes through this package once per encoding: an [Encoder] makes the frame
+// that all subscribers of that encoding get. The parser of a dialect turns the message of
+// a client into a command. An Append function for each type of answer
+// and event writes what the server sends.
+//
+// All functions are pure: their results depend on their arguments only. The package does
+// no I/O.
 package wire
 
 import (

@@ -1,0 +1,97 @@
+// Package httpstream is the streams of docs/protocol.md, section 5: responses without end
+// to GET /events (server-sent events) and GET /stream (NDJSON).
+//
+// A client asks for topics once, in its request, and sends no commands. Every frame has a
+// stream cursor, which says how far the client is in each topic. With the last one it
+// can resume. The frame of a message is made for a client of that one topic
+// (encoder.go). A client of several topics gets it with its own cursor.
+package httpstream
+
+import (
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// A client whose stream breaks reconnects after a random time between these two. It is
+// short for a person and spreads the load of a server.
+const (
+	minRetry = time.Second
+	maxRetry = 3 * time.Second
+)
+
+// endExpired ends a stream without topics.
+var endExpired = session.End{Code: notiflux.TokenExpired, CloseCode: wire.CloseNormal, Reason: "no subscription is left"}
+
+// Events returns the endpoint of server-sent events.
+func Events() *session.Endpoint {
+	return endpoint("/events", "text/event-stream", "sse", sse, sseChunk)
+}
+
+// NDJSON returns the endpoint of NDJSON.
+func NDJSON() *session.Endpoint {
+	return endpoint("/stream", "application/x-ndjson", "ndjson", ndjson, ndjsonChunk)
+}
+
+func endpoint(path, mediaType, name string, inside, chunk dialect) *session.Endpoint {
+	return &session.Endpoint{
+		Path:      path,
+		MediaType: mediaType,
+		Heartbeat: chunk.heartbeat(),
+		Encoding:  session.Encoding{Name: name, New: func() session.Encoder { return newEncoder(chunk) }, Chunked: true},
+		Open: func(s *session.Session, r session.Request) session.Dialect {
+			d := inside
+			if r.Chunked {
+				d = chunk
+			}
+			d.hello(s, r.Subscribed)
+			return d
+		},
+	}
+}
+
+func (d dialect) hello(s *session.Session, subscribed []session.Subscribed) {
+	topics := make([]wire.SubscribedTopic, len(subscribed))
+	for i, r := range subscribed {
+		topics[i] = wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay}
+	}
+	d.send(s, wire.Object{Event: "hello", JSON: wire.AppendHello(nil, s.Name().String(), topics), Retry: s.Between(minRetry, maxRetry)})
+}
+
+// send queues an object with the stream cursor of the session.
+func (d dialect) send(s *session.Session, o wire.Object) {
+	o.Cursor = s.AppendCursor(nil)
+	s.Send(d.appendObject(nil, o))
+}
+
+// Receive implements [session.Dialect]. Clients send nothing.
+func (dialect) Receive(*session.Session, []byte, bool) {}
+
+// Gap implements [session.Dialect].
+func (d dialect) Gap(s *session.Session, name notiflux.Topic, to notiflux.Position) {
+	d.send(s, wire.Object{Event: "gap", JSON: wire.AppendGap(nil, name, to)})
+}
+
+// Skipped implements [session.Dialect].
+func (d dialect) Skipped(s *session.Session, name notiflux.Topic, from, to notiflux.Position) {
+	d.send(s, wire.Object{Event: "skipped", JSON: wire.AppendSkipped(nil, name, from, to)})
+}
+
+// Unsubscribed implements [session.Dialect].
+func (d dialect) Unsubscribed(s *session.Session, topics []notiflux.Topic, why notiflux.Code) {
+	d.send(s, wire.Object{Event: "unsubscribed", JSON: wire.AppendUnsubscribed(nil, wire.NoID, topics, why)})
+	if len(s.Topics()) == 0 {
+		s.Finish(&endExpired)
+	}
+}
+
+// Goodbye implements [session.Dialect].
+func (d dialect) Goodbye(_ *session.Session, e session.End) ([]byte, wire.CloseCode, string) {
+	if e.Code == "" {
+		return nil, e.CloseCode, e.Reason
+	}
+	bye := wire.Object{Event: "bye", JSON: wire.AppendBye(nil, e.Code, e.After), Retry: e.After}
+	return d.appendObject(nil, bye), e.CloseCode, e.Reason
+}

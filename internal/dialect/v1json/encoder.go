@@ -1,0 +1,27 @@
+package v1json
+
+import (
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// keepScratchBytes is how much memory an encoder keeps for the next message: enough for
+// one of the default limit, wherever escapes double it.
+const keepScratchBytes = 256 << 10
+
+// encoder encodes messages and presence events.
+type encoder struct {
+	scratch []byte
+}
+
+func newEncoder() session.Encoder { return new(encoder) }
+
+// Encode implements [session.Encoder].
+func (n *encoder) Encode(e *topic.Entry) []byte {
+	if cap(n.scratch) > keepScratchBytes {
+		n.scratch = nil
+	}
+	n.scratch = wire.AppendMessage(n.scratch[:0], e.Message())
+	return wire.AppendText(nil, n.scratch)
+}

@@ -1,0 +1,250 @@
+// Package v1json is the JSON protocol of docs/protocol.md, section 4.
+//
+// A message of a client is parsed as a command and turned into calls of its session.
+// Every command is answered in the order in which the commands came. A message of a topic
+// is a JSON object in one WebSocket text frame. The first object is a welcome, and the
+// last one a bye that says why the server ends the session.
+package v1json
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Subprotocol is what clients offer.
+const Subprotocol = "notiflux.v1.json"
+
+const (
+	// maxIdle is the time in which a client must send a valid command.
+	maxIdle = 60 * time.Second
+	// maxCommandTopics is the largest number of topics in a command. It bounds the answer.
+	maxCommandTopics = 100
+)
+
+// Why the dialect ends sessions.
+var (
+	endIdle   = session.End{Code: notiflux.Idle, CloseCode: wire.CloseIdle, Reason: "no valid command within 60 s"}
+	endBinary = session.End{CloseCode: wire.CloseUnsupported, Reason: "the JSON protocol has no binary messages"}
+)
+
+// Endpoint returns the endpoint of the dialect. version is that of the server.
+func Endpoint(version string) *session.Endpoint {
+	parsers := &sync.Pool{New: func() any { return new(wire.JSONParser) }}
+	return &session.Endpoint{
+		Subprotocol:  Subprotocol,
+		ConnectToken: true,
+		Encoding:     session.Encoding{Name: "json", New: newEncoder, Deflatable: true},
+		Open: func(s *session.Session, r session.Request) session.Dialect {
+			welcome(s, version)
+			d := &dialect{parsers: parsers, deadline: r.Now + maxIdle}
+			s.Arm(d.deadline)
+			return d
+		},
+	}
+}
+
+// dialect is the [session.Dialect] of one session.
+type dialect struct {
+	parsers  *sync.Pool    // of *wire.JSONParser
+	deadline time.Duration // for the first valid command, by the loop's clock; 0: it came
+}
+
+func welcome(s *session.Session, version string) {
+	limits := s.Limits()
+	s.SendText(wire.AppendWelcome(nil, wire.Welcome{
+		Connection:  s.Name().String(),
+		Version:     version,
+		PingSeconds: int(limits.PingEvery / time.Second),
+		Limits: wire.WelcomeLimits{
+			MessageBytes:      limits.MaxMessageBytes,
+			CommandBytes:      limits.MaxCommandBytes,
+			Topics:            limits.MaxTopics,
+			TopicsPerCommand:  maxCommandTopics,
+			CommandsPerSecond: int(limits.CommandRate),
+		},
+	}))
+}
+
+// Tick implements [session.Ticker].
+func (d *dialect) Tick(s *session.Session, now time.Duration) {
+	switch {
+	case d.deadline == 0:
+	case now >= d.deadline:
+		s.End(endIdle)
+	default:
+		s.Arm(d.deadline)
+	}
+}
+
+// Receive implements [session.Dialect].
+func (d *dialect) Receive(s *session.Session, message []byte, binary bool) {
+	if binary {
+		s.End(endBinary)
+		return
+	}
+	if !s.Allow() {
+		return
+	}
+	parser := d.parsers.Get().(*wire.JSONParser)
+	c, err := parser.Parse(message, wire.JSONLimits{MessageBytes: s.Limits().MaxMessageBytes, Topics: maxCommandTopics})
+	d.parsers.Put(parser)
+	if err != nil {
+		refuse(s, c, nil, err)
+		return
+	}
+	d.deadline = 0
+	switch c.Verb {
+	case wire.Subscribe:
+		withToken(s, c, subscribe)
+	case wire.Unsubscribe, wire.UnsubscribeAll:
+		unsubscribe(s, c)
+	case wire.Broadcast:
+		withToken(s, c, broadcast)
+	case wire.Auth:
+		authenticate(s, c)
+	case wire.History:
+		withToken(s, c, history)
+	case wire.Members:
+		withToken(s, c, members)
+	case wire.Ping:
+		s.SendText(wire.AppendPong(nil, c.ID))
+	}
+}
+
+// refuse answers a command that is refused as a whole. claims are those of its token, nil
+// if they are unknown.
+func refuse(s *session.Session, c wire.JSONCommand, claims *auth.Claims, err error) {
+	s.LogRefusal(claims, string(c.Topic), err)
+	s.SendText(wire.AppendError(nil, c.ID, notiflux.Refusal(err)))
+}
+
+// withToken calls do with the credential of the command's token, or of the connection's
+// token if the command has none.
+func withToken(s *session.Session, c wire.JSONCommand, do func(*session.Session, wire.JSONCommand, session.Credential)) {
+	if c.Token != "" {
+		s.Verify(auth.Token(c.Token), func(token session.Credential) { do(s, c, token) })
+		return
+	}
+	token := s.Credential()
+	if token == (session.Credential{}) {
+		token.Err = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or for the whole connection by the command auth")
+	}
+	do(s, c, s.Recheck(token))
+}
+
+// subscribe subscribes to each topic that the token allows and answers for all topics.
+func subscribe(s *session.Session, c wire.JSONCommand, token session.Credential) {
+	subs := make([]session.Subscription, len(c.Topics))
+	for i, name := range c.Topics {
+		subs[i] = session.Subscription{Topic: name, From: topic.ResumePoint{Since: c.Since[name], Last: c.Last}, Latest: c.Latest, Presence: c.Presence}
+	}
+	s.Subscribe(token, subs, func(results []session.Subscribed) {
+		var topics []wire.SubscribedTopic
+		var refused []wire.RefusedTopic
+		for _, r := range results {
+			if r.Err != nil {
+				refused = append(refused, wire.RefusedTopic{Topic: string(r.Topic), Err: notiflux.Refusal(r.Err)})
+				continue
+			}
+			topics = append(topics, wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay})
+		}
+		for _, r := range c.Refused {
+			s.RefuseTopic(token.Claims, r.Topic, r.Err)
+		}
+		s.SendText(wire.AppendSubscribed(nil, c.ID, topics, append(refused, c.Refused...)))
+	})
+}
+
+// unsubscribe ends subscriptions and answers with their topics.
+func unsubscribe(s *session.Session, c wire.JSONCommand) {
+	topics := c.Topics
+	if c.Verb == wire.UnsubscribeAll {
+		topics = s.Topics()
+		s.UnsubscribeAll()
+	} else {
+		for _, name := range topics {
+			s.Unsubscribe(name)
+		}
+	}
+	for _, r := range c.Refused { // There is no subscription to an invalid topic.
+		topics = append(topics, notiflux.Topic(r.Topic))
+	}
+	s.SendText(wire.AppendUnsubscribed(nil, c.ID, topics, ""))
+}
+
+// broadcast publishes a message and answers with its position.
+func broadcast(s *session.Session, c wire.JSONCommand, token session.Credential) {
+	p := notiflux.Publication{Topic: c.Topic, Body: c.Body, Key: c.Key}
+	if c.NoEcho {
+		p.Exclude = s.Name()
+	}
+	s.Publish(token, p, func(position notiflux.Position, err error) {
+		if err != nil {
+			refuse(s, c, token.Claims, err)
+			return
+		}
+		s.SendText(wire.AppendBroadcasted(nil, c.ID, c.Topic, position))
+	})
+}
+
+// authenticate sets the connection's token, for commands without one. A refused token
+// changes nothing.
+func authenticate(s *session.Session, c wire.JSONCommand) {
+	s.Verify(auth.Token(c.Token), func(token session.Credential) {
+		if token.Err != nil {
+			refuse(s, c, token.Claims, token.Err)
+			return
+		}
+		s.Authenticate(token.Claims)
+		s.SendText(wire.AppendAuthenticated(nil, c.ID, token.Claims.Expires))
+	})
+}
+
+// history answers with messages of a topic.
+func history(s *session.Session, c wire.JSONCommand, token session.Credential) {
+	form := func(ctx context.Context, h topic.History) session.LargeAnswer {
+		messages := answer.UpTo(c.Limit)
+		end := messages.History(ctx, h)
+		return messages.Answer(wire.AppendHistoryStart(nil, c.ID, c.Topic), wire.AppendHistoryEnd(nil, end))
+	}
+	s.History(token, c.Topic, c.Since[c.Topic], c.Limit, form, func(err error) { refuse(s, c, token.Claims, err) })
+}
+
+// members answers with the members of a topic.
+func members(s *session.Session, c wire.JSONCommand, token session.Credential) {
+	form := func(p wire.Presence) session.LargeAnswer {
+		return answer.ForMembers(wire.AppendPresenceStart(nil, c.ID, p), p.Members, []byte(wire.PresenceEnd))
+	}
+	s.Members(token, c.Topic, form, func(err error) { refuse(s, c, token.Claims, err) })
+}
+
+// Gap implements [session.Dialect].
+func (*dialect) Gap(s *session.Session, name notiflux.Topic, to notiflux.Position) {
+	s.SendText(wire.AppendGap(nil, name, to))
+}
+
+// Skipped implements [session.Dialect].
+func (*dialect) Skipped(s *session.Session, name notiflux.Topic, from, to notiflux.Position) {
+	s.SendText(wire.AppendSkipped(nil, name, from, to))
+}
+
+// Unsubscribed implements [session.Dialect].
+func (*dialect) Unsubscribed(s *session.Session, topics []notiflux.Topic, why notiflux.Code) {
+	s.SendText(wire.AppendUnsubscribed(nil, wire.NoID, topics, why))
+}
+
+// Goodbye implements [session.Dialect].
+func (*dialect) Goodbye(_ *session.Session, e session.End) ([]byte, wire.CloseCode, string) {
+	if e.Code == "" {
+		return nil, e.CloseCode, e.Reason
+	}
+	return wire.AppendText(nil, wire.AppendBye(nil, e.Code, e.After)), e.CloseCode, e.Reason
+}

@@ -1,0 +1,65 @@
+package v1text
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// A verb says what a command asks for.
+type verb uint8
+
+const (
+	ignore verb = iota // nothing: the message is no command
+	subscribe
+	unsubscribe
+	unsubscribeAll
+	invalid // to be answered with command.answer
+)
+
+// A command is what a client asks for.
+type command struct {
+	verb   verb
+	topic  string // as sent, not checked
+	token  string // as sent, not checked
+	answer string // the line that says what is wrong; only of invalid
+}
+
+const (
+	invalidSubscribe = "Invalid subscribe command, it should be: /subscribe <topic> <token>"
+	unknownCommand   = "Unknown command"
+)
+
+// parse parses one text message. The table in docs/protocol.md says what every input
+// means.
+func parse(line string) command {
+	line = strings.TrimSpace(line)
+	if !strings.HasPrefix(line, "/") {
+		return command{verb: ignore}
+	}
+	name, rest, hasRest := strings.Cut(line, " ")
+	switch {
+	case name == "/subscribe":
+		topic, token, ok := strings.Cut(rest, " ")
+		if !ok || strings.Contains(token, " ") {
+			return command{verb: invalid, answer: invalidSubscribe}
+		}
+		return command{verb: subscribe, topic: topic, token: token}
+	case name == "/unsubscribe" && hasRest:
+		return command{verb: unsubscribe, topic: rest}
+	case name == "/unsubscribe-all" && !hasRest:
+		return command{verb: unsubscribeAll}
+	}
+	return command{verb: invalid, answer: unknownCommand}
+}
+
+// denied returns the line that answers a refused subscription. It
+// quotes and truncates an invalid topic, so that the answer stays one line.
+func denied(topic string, why *notiflux.Error) string {
+	if _, err := notiflux.ParseTopic(topic); err != nil {
+		topic = strconv.QuoteToGraphic(topic[:min(len(topic), notiflux.MaxTopicBytes)])
+	}
+	return fmt.Sprintf("Subscribe to %s denied: %s", topic, why.Detail)
+}

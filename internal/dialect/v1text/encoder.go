@@ -1,0 +1,21 @@
+package v1text
+
+import (
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// encoder encodes messages. It has no state.
+type encoder struct{}
+
+func newEncoder() session.Encoder { return encoder{} }
+
+// Encode implements [session.Encoder]. Presence events cannot be expressed.
+func (encoder) Encode(e *topic.Entry) []byte {
+	m := e.Message()
+	if m.Body.PresenceEvent {
+		return nil
+	}
+	return wire.AppendText(nil, m.Body.Data)
+}

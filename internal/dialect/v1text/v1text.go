@@ -1,0 +1,111 @@
+// Package v1text is the text protocol of docs/protocol.md, section 1. It is frozen byte
+// for byte.
+//
+// A message of a client is parsed as a [command] (command.go) and turned into calls of its
+// session. A message of a topic is one WebSocket text frame with the data that was
+// published (encoder.go). The protocol has no answer to a success, no positions and no
+// goodbye, so a client that lost messages is closed and has to load its state anew.
+package v1text
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Subprotocol is what clients offer. Clients that offer no subprotocol speak it, too.
+const Subprotocol = "notiflux.v1.text"
+
+// gapSpread is the time in which clients are closed that lost messages.
+const gapSpread = 3 * time.Second
+
+// endGap ends a client that lost messages.
+var endGap = session.End{Code: notiflux.Unavailable, CloseCode: wire.CloseRestart, Reason: "messages were lost: load again and reconnect"}
+
+// Endpoint returns the endpoint of the dialect.
+func Endpoint() *session.Endpoint {
+	return &session.Endpoint{
+		Subprotocol: Subprotocol,
+		Default:     true,
+		Encoding:    session.Encoding{Name: "text", New: newEncoder, Deflatable: true},
+		Open:        func(*session.Session, session.Request) session.Dialect { return dialect{} },
+	}
+}
+
+// dialect is the [session.Dialect] of all sessions: it has no state.
+type dialect struct{}
+
+// Receive implements [session.Dialect].
+func (dialect) Receive(s *session.Session, message []byte, binary bool) {
+	if binary {
+		if bytes.HasPrefix(message, []byte("/")) {
+			s.LogIgnored("a command in a binary message: send it as text")
+		}
+		return
+	}
+	c := parse(string(message))
+	if c.verb == ignore {
+		if bytes.HasPrefix(message, []byte("{")) {
+			s.LogIgnored("a command of the JSON protocol: offer the subprotocol notiflux.v1.json")
+		}
+		return
+	}
+	if !s.Allow() {
+		return
+	}
+	switch c.verb {
+	case subscribe:
+		subscribeTo(s, c)
+	case unsubscribe:
+		s.Unsubscribe(notiflux.Topic(c.topic))
+	case unsubscribeAll:
+		s.UnsubscribeAll()
+	case invalid:
+		if string(message) != "/" { // A client sends it to learn that its earlier commands were handled.
+			s.LogRefusal(nil, "", notiflux.Errorf(notiflux.Malformed, "%s", c.answer))
+		}
+		s.SendText([]byte(c.answer))
+	}
+}
+
+// subscribeTo subscribes without an answer, or answers with the refusal.
+func subscribeTo(s *session.Session, c command) {
+	name, err := notiflux.ParseTopic(c.topic)
+	if err != nil {
+		s.RefuseTopic(nil, c.topic, err)
+		deny(s, c.topic, err)
+		return
+	}
+	s.Verify(auth.Token(c.token), func(token session.Credential) {
+		s.Subscribe(token, []session.Subscription{{Topic: name}}, func(results []session.Subscribed) {
+			if err := results[0].Err; err != nil {
+				deny(s, string(name), err)
+			}
+		})
+	})
+}
+
+// deny answers a refused subscription.
+func deny(s *session.Session, topic string, err error) {
+	s.SendText([]byte(denied(topic, notiflux.Refusal(err))))
+}
+
+// Gap implements [session.Dialect]. The protocol cannot express a gap.
+func (dialect) Gap(s *session.Session, _ notiflux.Topic, _ notiflux.Position) {
+	s.EndWithin(endGap, gapSpread)
+}
+
+// Skipped implements [session.Dialect]. No client has mode latest.
+func (dialect) Skipped(*session.Session, notiflux.Topic, notiflux.Position, notiflux.Position) {}
+
+// Unsubscribed implements [session.Dialect]. The protocol cannot express it.
+func (dialect) Unsubscribed(*session.Session, []notiflux.Topic, notiflux.Code) {}
+
+// Goodbye implements [session.Dialect].
+func (dialect) Goodbye(_ *session.Session, e session.End) ([]byte, wire.CloseCode, string) {
+	return nil, e.CloseCode, e.Reason
+}

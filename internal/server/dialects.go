@@ -1,0 +1,19 @@
+package server
+
+import (
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/dialect/httpstream"
+	"github.com/ikornaselur/notiflux/internal/dialect/v1json"
+	"github.com/ikornaselur/notiflux/internal/dialect/v1text"
+	"github.com/ikornaselur/notiflux/internal/session"
+)
+
+// endpoints returns what clients can speak. A dialect is added here, and nowhere else.
+func endpoints() []*session.Endpoint {
+	return []*session.Endpoint{
+		v1json.Endpoint(config.Version()),
+		v1text.Endpoint(),
+		httpstream.Events(),
+		httpstream.NDJSON(),
+	}
+}

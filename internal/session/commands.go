@@ -1,0 +1,118 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/worker"
+)
+
+// Verify verifies a token and calls then on the loop. A cached token is answered at once.
+// For any other a worker verifies the signature, and the session is Busy until then is
+// called. If the session is gone, then is not called.
+func (s *Session) Verify(token auth.Token, then func(Credential)) {
+	if claims, ok := s.group.config.Verifier.Cached(token); ok {
+		then(Credential{Claims: claims})
+		return
+	}
+	var c Credential
+	s.wait(s.group.config.VerifyWorkers, func(context.Context) { c.Claims, c.Err = s.group.config.Verifier.Verify(token) }, func(refused error) {
+		if refused != nil {
+			c.Err = refused
+		}
+		then(c)
+	})
+}
+
+// Recheck returns c as of now: its token may have expired since it was verified.
+func (s *Session) Recheck(c Credential) Credential {
+	if c.Err == nil {
+		c.Err = s.group.config.Verifier.Check(c.Claims)
+	}
+	return c
+}
+
+// Publish publishes a message if c allows it, and calls then on the loop with its position
+// or an error. The session is Busy until then. It logs and counts the outcome. The broker
+// keeps the body.
+func (s *Session) Publish(c Credential, p notiflux.Publication, then func(notiflux.Position, error)) {
+	done := func(position notiflux.Position, err error) {
+		s.countBroadcast(c.Claims, p.Topic, position, err)
+		then(position, err)
+	}
+	err := c.Err
+	if err == nil {
+		err = c.Claims.Allow(auth.Broadcast, p.Topic)
+	}
+	if err != nil {
+		done(notiflux.Position{}, err)
+		return
+	}
+	p.Subject = c.Claims.Subject
+	ps := []notiflux.Publication{p}
+	publish := func(ctx context.Context) { s.group.config.Publisher.Publish(ctx, ps) }
+	s.wait(s.group.config.WaitWorkers, publish, func(refused error) {
+		done(ps[0].Position, cmp.Or(refused, ps[0].Err))
+	})
+}
+
+// countBroadcast logs and counts the outcome of a broadcast.
+func (s *Session) countBroadcast(claims *auth.Claims, name notiflux.Topic, position notiflux.Position, err error) {
+	stats := &s.group.config.Stats.Broadcasts
+	switch {
+	case err == nil:
+		stats.Accepted.Add(1)
+		s.logMessage(claims, name, position)
+		return
+	case wire.ErrorResponseOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError:
+		stats.Refused.Add(1)
+	default:
+		stats.Failed.Add(1)
+	}
+}
+
+// History reads up to limit messages of a topic, if c allows that, and queues what form
+// makes of them: the first ones after since, or the newest ones if since is zero. A worker
+// calls form. The session is Busy until then. If the read is refused, the loop calls
+// refused instead.
+func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Position, limit int, form func(context.Context, topic.History) LargeAnswer, refused func(error)) {
+	if err := s.checkRead(c, name); err != nil {
+		refused(err)
+		return
+	}
+	var a LargeAnswer
+	read := func(ctx context.Context) { a = form(ctx, s.group.config.Topics.History(name, since, limit)) }
+	s.wait(s.group.config.WaitWorkers, read, func(err error) {
+		if err != nil {
+			refused(err)
+			return
+		}
+		s.sendLarge(a)
+	})
+}
+
+// wait has workers do work and then calls then on the loop, with nil or with the reason why
+// the work was not done. The session is Busy until then. If the session is gone, then is
+// not called.
+func (s *Session) wait(workers worker.Submitter, work func(context.Context), then func(error)) {
+	s.waiting = true
+	err := worker.Do(workers, work, func(undone error) {
+		s.conn.Post(func() {
+			s.waiting = false
+			then(undone)
+			s.conn.Resume()
+			if s.pendingEnd != nil {
+				s.conn.Dirty()
+			}
+		})
+	})
+	if err != nil {
+		s.waiting = false
+		then(err)
+	}
+}

@@ -1,0 +1,55 @@
+package session
+
+import "github.com/ikornaselur/notiflux/internal/wire"
+
+// streamCursor is the stream cursor of a session: how far its client is in each topic.
+type streamCursor struct {
+	writer  CursorWriter        // nil: all frames are shared, as the stream has one topic
+	offsets []wire.CursorOffset // in byte order of the topics
+}
+
+// add adds the topic of a subscription at its end.
+func (c *streamCursor) add(sub *subscription) {
+	c.offsets = append(c.offsets, wire.CursorOffset{Hash: sub.subscribers.topicHash(), Offset: sub.cursor.Offset()})
+}
+
+// topicHash returns the hash of the topic for stream cursors. It computes it once.
+func (t *topicSubscribers) topicHash() uint64 {
+	if t.hash == 0 {
+		t.hash = wire.TopicHash(t.topic.Name())
+	}
+	return t.hash
+}
+
+// update sets the offsets to what the client of s has so far.
+func (c *streamCursor) update(s *Session) {
+	for _, sub := range s.subs.all {
+		c.keep(sub)
+	}
+}
+
+// keep sets the offset of one topic to what the client has so far.
+func (c *streamCursor) keep(sub *subscription) {
+	c.offsets[sub.cursorIndex].Offset = sub.deliveredOffset()
+}
+
+// append appends the cursor as clients send it back.
+func (c *streamCursor) append(dst []byte, s *Session) []byte {
+	return wire.AppendStreamCursor(dst, s.group.config.Topics.Epoch(), c.offsets)
+}
+
+// AppendCursor appends the stream cursor of the session: how far its client is with what
+// is queued before. Only sessions of streams have one.
+func (s *Session) AppendCursor(dst []byte) []byte {
+	c := s.extra.cursor
+	c.update(s)
+	return c.append(dst, s)
+}
+
+// cursorWriter returns what writes the frames of the session, or nil if they are shared.
+func (s *Session) cursorWriter() CursorWriter {
+	if s.extra == nil || s.extra.cursor == nil {
+		return nil
+	}
+	return s.extra.cursor.writer
+}

@@ -1,0 +1,221 @@
+package session
+
+import (
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// An Endpoint is where clients find a dialect, and how their sessions begin. The server
+// lists its endpoints, one line each. Package httpapi mounts them.
+type Endpoint struct {
+	// Of a WebSocket: the subprotocol that clients offer at /ws (RFC 6455 section 1.9).
+	// The default endpoint also serves clients that offer no known subprotocol.
+	Subprotocol  string
+	Default      bool
+	ConnectToken bool // the token that a client connects with is verified for Request.Credential
+
+	// Of a stream: a response without end to GET Path.
+	Path, MediaType string
+	Heartbeat       []byte // a frame that keeps the stream alive and means nothing
+
+	Encoding Encoding
+
+	// Open begins the dialect's side of a session. It may send at once. The dialect may be
+	// one value for all sessions, or a new one for each.
+	Open func(*Session, Request) Dialect
+}
+
+// isStream reports whether clients of e send no commands and keep a stream cursor.
+func (e *Endpoint) isStream() bool { return e.Path != "" }
+
+// A Request is what a client brought with its HTTP request.
+type Request struct {
+	Credential Credential    // of the connection's token, if Endpoint.ConnectToken
+	Now        time.Duration // by the loop's clock
+	Compressed bool          // of a WebSocket: permessage-deflate was agreed on
+	Chunked    bool          // of a stream: its frames are chunks of HTTP/1.1
+
+	// Of a stream: the topics to subscribe to, each once, and when the subscriptions end;
+	// the zero time means never. The caller has checked that the client may read them.
+	Subscriptions []Subscription
+	Until         time.Time
+
+	// Of a stream: the outcome for each topic, in byte order of the topics. Open of the
+	// group sets it before it calls Open of the endpoint.
+	Subscribed []Subscribed
+}
+
+// A Credential is the outcome of verifying a token. The zero value means that there is no
+// token.
+type Credential struct {
+	Claims *auth.Claims
+	Err    error // why the token was refused
+}
+
+// A Dialect is what the clients of an endpoint speak. It turns their messages into calls
+// of a [Session], and what happens in the session into bytes, which it queues with
+// [Session.Send] or [Session.SendText]. The session calls it on its loop, one call at a
+// time.
+type Dialect interface {
+	// Receive handles one message of the client, which is valid during the call. Text is
+	// valid UTF-8. The session is not Busy. A stream receives nothing.
+	Receive(s *Session, message []byte, binary bool)
+
+	// Gap reports that messages of a topic are missing and that it goes on behind to. The
+	// client was given everything before the gap. A dialect that cannot express a gap
+	// calls s.EndWithin.
+	Gap(s *Session, name notiflux.Topic, to notiflux.Position)
+
+	// Skipped reports that a client in mode latest does not get the messages after from,
+	// up to and including to.
+	Skipped(s *Session, name notiflux.Topic, from, to notiflux.Position)
+
+	// Unsubscribed reports that the server ended subscriptions.
+	Unsubscribed(s *Session, topics []notiflux.Topic, why notiflux.Code)
+
+	// Goodbye returns the last frames of the session, nil for none, and the close code and
+	// the reason of a WebSocket. Most dialects return those of e.
+	Goodbye(s *Session, e End) (frames []byte, code wire.CloseCode, reason string)
+}
+
+// A Ticker is a [Dialect] with timers. The session calls Tick at each tick of its
+// connection, and at the times that it asks for with [Session.Arm].
+type Ticker interface {
+	Tick(s *Session, now time.Duration)
+}
+
+// A CursorWriter is a [Dialect] of streams. The frames of a stream of several topics
+// differ from those that an [Encoder] makes, because each has the stream cursor of its
+// session.
+type CursorWriter interface {
+	// AppendWithCursor appends frame, as the encoder made it for clients of this one topic,
+	// with another stream cursor.
+	AppendWithCursor(dst, frame, cursor []byte) []byte
+}
+
+// An Encoding is one form in which the entries of logs are written. An entry is encoded
+// once for all sessions of an encoding. Encodings of several endpoints are the same if
+// their names are.
+type Encoding struct {
+	Name string
+	New  func() Encoder // returns the encoder of one loop
+
+	// Chunked says that each frame is one chunk of HTTP/1.1 (wire.OpenChunk). Clients of
+	// other versions get what is inside, without a copy.
+	Chunked bool
+
+	// Deflatable says that each frame is one WebSocket text frame. Clients that agreed on
+	// permessage-deflate get a compressed form, which the session makes.
+	Deflatable bool
+}
+
+// An Encoder turns entries into frames. The same entry always gives the same bytes. It
+// returns nil for an entry that the dialect cannot express: the session passes it. It is
+// for one goroutine.
+type Encoder = topic.Encoder
+
+// An End says why the server ends a session.
+type End struct {
+	Code      notiflux.Code  // what clients are told; empty: the close code says it all
+	CloseCode wire.CloseCode // of a WebSocket; it counts in the metrics
+	Reason    string
+
+	// The client should reconnect after a random time between Least and Most. The session
+	// sets After before it calls [Dialect.Goodbye].
+	Least, Most time.Duration
+	After       time.Duration
+}
+
+// A format is how the sessions of an endpoint get the entries of logs: plain or compressed,
+// with or without chunks. Each endpoint has two.
+type format struct {
+	// Immutable after NewGroup.
+	endpoint *Endpoint
+	encoder  Encoder
+	encoding uint8 // of the frames that entries keep
+	inside   bool  // clients get what is inside the chunks
+}
+
+// frame returns the frame of an entry. All sessions of the format share it.
+func (f *format) frame(e *topic.Entry) []byte { return f.cut(e.Frame(f.encoding, f.encoder)) }
+
+// kept returns the frame of an entry if the entry keeps it, else nil.
+func (f *format) kept(e *topic.Entry) []byte { return f.cut(e.Kept(f.encoding)) }
+
+// cut returns what clients get of a frame.
+func (f *format) cut(frame []byte) []byte {
+	if f.inside && len(frame) > 0 {
+		return wire.InsideChunk(frame)
+	}
+	return frame
+}
+
+// lastChunk returns what ends the body of a stream in order.
+func (f *format) lastChunk() string {
+	if f.endpoint.Encoding.Chunked && !f.inside {
+		return wire.LastChunk
+	}
+	return ""
+}
+
+// newFormats returns the formats of a loop, two for each endpoint.
+func newFormats(endpoints []*Endpoint) []format {
+	formats := make([]format, 0, 2*len(endpoints))
+	first := make(map[string]int) // formats by the name of their encoding
+	deflater := new(wire.Deflater)
+	for _, e := range endpoints {
+		at, known := first[e.Encoding.Name]
+		if !known {
+			at = len(formats)
+			first[e.Encoding.Name] = at
+			formats = append(formats, format{encoder: e.Encoding.New(), encoding: uint8(at)})
+		} else {
+			formats = append(formats, formats[at])
+		}
+		plain := &formats[len(formats)-1]
+		plain.endpoint = e
+		other := *plain
+		switch {
+		case e.Encoding.Chunked:
+			other.inside = true
+		case e.Encoding.Deflatable:
+			other.encoding++
+			other.encoder = &deflating{plain.encoder, deflater}
+		}
+		formats = append(formats, other)
+	}
+	return formats
+}
+
+// formatOf returns the index of the format of a client of e.
+func (g *Group) formatOf(e *Endpoint, r Request) uint8 {
+	for i := range g.batches.formats {
+		if g.batches.formats[i].endpoint != e {
+			continue
+		}
+		if e.Encoding.Chunked && !r.Chunked || e.Encoding.Deflatable && r.Compressed {
+			i++
+		}
+		return uint8(i)
+	}
+	panic("session: endpoint is not in Config.Endpoints")
+}
+
+// deflating encodes entries as another encoder does, and compresses the frames.
+type deflating struct {
+	plain    Encoder
+	deflater *wire.Deflater
+}
+
+// Encode implements [Encoder].
+func (d *deflating) Encode(e *topic.Entry) []byte {
+	frame := d.plain.Encode(e)
+	if frame == nil {
+		return nil
+	}
+	return d.deflater.Deflate(frame)
+}

@@ -1,0 +1,104 @@
+package session
+
+import (
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// Why the core ends sessions.
+var (
+	endDraining     = End{CloseCode: wire.CloseRestart, Reason: "this server goes away: reconnect", Code: notiflux.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
+	endTooSlow      = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: more unread than the server keeps", Code: notiflux.TooSlow}
+	endStuck        = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: nothing was read for 60 s", Code: notiflux.TooSlow}
+	endTooMany      = End{CloseCode: wire.CloseTooMany, Reason: "too many commands", Code: notiflux.TooMany, Least: time.Second, Most: 5 * time.Second}
+	endOverCapacity = End{CloseCode: wire.CloseOverCapacity, Reason: "the server holds too many topics", Code: notiflux.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
+	endOverBudget   = End{CloseCode: wire.CloseOverCapacity, Reason: "no room for answers that are not read now", Code: notiflux.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
+)
+
+// End closes the connection after what is queued and the dialect's goodbye. Only the first
+// call counts. Inside a large answer there is no goodbye.
+func (s *Session) End(e End) {
+	if s.closing {
+		return
+	}
+	s.closing = true
+	s.logEnd(e)
+	e.After = s.group.randomBetween(e.Least, e.Most)
+	farewell, code, reason := s.dialect.Goodbye(s, e)
+	switch last := s.group.batches.formats[s.format].lastChunk(); {
+	case s.hasLargeAnswer() && s.extra.large.begun:
+		farewell = nil
+	case len(farewell) > 0:
+		farewell = append(farewell, last...)
+	}
+	s.conn.Close(farewell, code, reason)
+}
+
+// Finish ends the session once everything is delivered. It keeps e.
+func (s *Session) Finish(e *End) {
+	s.pendingEnd = e
+	s.conn.WillClose()
+	s.conn.Dirty()
+}
+
+// EndWithin ends the session at a random time within spread, so that many clients do not
+// reconnect at once. Only the first call counts.
+func (s *Session) EndWithin(e End, spread time.Duration) {
+	x := s.ensureExtra()
+	if x.ending {
+		return
+	}
+	x.ending = true
+	time.AfterFunc(s.group.randomBetween(0, spread), func() { s.conn.Post(func() { s.End(e) }) })
+}
+
+// Between returns a random duration in [least, most).
+func (s *Session) Between(least, most time.Duration) time.Duration {
+	return s.group.randomBetween(least, most)
+}
+
+// abort ends the session and drops everything that waits to be written, also answers.
+func (s *Session) abort(e End) {
+	s.End(e)
+	if !s.out.answerBegun {
+		s.out.setAnswers(s, nil) // They would go out before the close frame.
+	}
+	s.release() // Its cursors hold messages that nobody else needs.
+}
+
+// drain ends the session once everything is delivered, also messages that it was not
+// marked for yet.
+func (s *Session) drain() {
+	if s.gone {
+		return
+	}
+	for _, sub := range s.subs.all {
+		if !sub.cursor.AtTail() {
+			s.subs.markDirty(sub)
+		}
+	}
+	s.Finish(&endDraining)
+}
+
+// Gone ends the session after its connection was closed. Further calls do nothing.
+func (s *Session) Gone() {
+	if s.gone {
+		return
+	}
+	s.gone = true
+	s.release()
+	s.out.setRest(s, nil, false)
+	s.out.setAnswers(s, nil)
+	s.group.remove(s)
+	s.group.config.Stats.Sessions.Add(-1)
+}
+
+// release drops everything that keeps messages in memory for the session.
+func (s *Session) release() {
+	s.UnsubscribeAll()
+	if s.hasLargeAnswer() {
+		s.setLargeAnswer(nil)
+	}
+}

@@ -1,0 +1,204 @@
+package session
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// topicSubscribers are the subscriptions of a group to one topic.
+type topicSubscribers struct {
+	group  *Group
+	topic  *topic.Topic
+	queued atomic.Bool // in Group.woken
+
+	// Owned by the loop.
+	subs      []*subscription
+	hash      uint64            // wire.TopicHash of the topic; 0 until a stream needs it
+	unmarked  int               // how many of subs, from the front, are still to be marked
+	markAgain bool              // mark all of subs again afterwards
+	next      *topicSubscribers // in the list Group.firstPending
+}
+
+// A subscription is the cursor of one session in one topic.
+type subscription struct {
+	session     *Session
+	subscribers *topicSubscribers
+	cursor      topic.Cursor
+	nextDirty   *subscription
+	skipped     uint64 // the offset before the skipped messages; only if skipping
+	index       int32  // in topicSubscribers.subs
+	cursorIndex uint8  // index in streamCursor.offsets; only of streams
+	dirty       bool   // in the list subscriptions.firstDirty
+	latest      bool   // mode latest: a client that is behind gets only the newest message
+	skipping    bool   // messages were skipped, and the dialect is not told yet
+}
+
+// name returns the topic of a subscription.
+func (sub *subscription) name() notiflux.Topic { return sub.subscribers.topic.Name() }
+
+// deliveredOffset returns the offset up to which the client has everything, apart from
+// skips that it was told of.
+func (sub *subscription) deliveredOffset() uint64 {
+	if sub.skipping {
+		return sub.skipped
+	}
+	return sub.cursor.Offset()
+}
+
+// skip moves the cursor to the newest message.
+func (sub *subscription) skip() {
+	newest := sub.subscribers.topic.Newest(sub.cursor)
+	if newest == sub.cursor {
+		return
+	}
+	if !sub.skipping {
+		sub.skipping, sub.skipped = true, sub.cursor.Offset()
+	}
+	sub.cursor = newest
+}
+
+// subscriptions are those of one session.
+type subscriptions struct {
+	all        []*subscription
+	firstDirty *subscription // list of the subscriptions with unread messages
+	lastDirty  *subscription
+}
+
+// find returns the subscription of s to a topic, or nil.
+func (l *subscriptions) find(s *Session, name notiflux.Topic) *subscription {
+	// Walk the shorter list: the subscriptions of the topic, or those of the session.
+	t := s.group.subscribers[name]
+	if t == nil {
+		return nil
+	}
+	if len(t.subs) < len(l.all) {
+		for _, sub := range t.subs {
+			if sub.session == s {
+				return sub
+			}
+		}
+		return nil
+	}
+	for _, sub := range l.all {
+		if sub.subscribers == t {
+			return sub
+		}
+	}
+	return nil
+}
+
+// topics returns the topics, sorted.
+func (l *subscriptions) topics() []notiflux.Topic {
+	names := make([]notiflux.Topic, 0, len(l.all))
+	for _, sub := range l.all {
+		if name := sub.name(); !topic.IsPresenceTopic(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// remove removes sub from all lists.
+func (l *subscriptions) remove(sub *subscription) {
+	l.unlist(sub)
+	if i := slices.Index(l.all, sub); i >= 0 {
+		last := len(l.all) - 1
+		l.all[i], l.all[last] = l.all[last], nil
+		l.all = l.all[:last]
+	}
+}
+
+// markDirty appends sub to the subscriptions with unread messages, unless it is there.
+func (l *subscriptions) markDirty(sub *subscription) {
+	if sub.dirty {
+		return
+	}
+	sub.dirty = true
+	if l.lastDirty == nil {
+		l.firstDirty = sub
+	} else {
+		l.lastDirty.nextDirty = sub
+	}
+	l.lastDirty = sub
+	sub.session.conn.Dirty()
+}
+
+// unlist removes sub from the subscriptions with unread messages.
+func (l *subscriptions) unlist(sub *subscription) {
+	if !sub.dirty {
+		return
+	}
+	var before *subscription
+	for other := l.firstDirty; other != sub; other = other.nextDirty {
+		before = other
+	}
+	if before == nil {
+		l.firstDirty = sub.nextDirty
+	} else {
+		before.nextDirty = sub.nextDirty
+	}
+	if l.lastDirty == sub {
+		l.lastDirty = before
+	}
+	sub.nextDirty, sub.dirty = nil, false
+}
+
+// rotate chooses the topic that is written first. Otherwise a client whose connection
+// always breaks before all topics had a turn would get the same topics each time.
+func (l *subscriptions) rotate(connection notiflux.Connection) {
+	n := 0
+	for sub := l.firstDirty; sub != nil; sub = sub.nextDirty {
+		n++
+	}
+	if n < 2 {
+		return
+	}
+	for range l.choose(connection, n) {
+		first := l.firstDirty
+		l.firstDirty, l.lastDirty.nextDirty, l.lastDirty = first.nextDirty, first, first
+		first.nextDirty = nil
+	}
+}
+
+// choose returns a number below n that differs between connections and over time. It
+// does not use the random source of the group: the bytes that a client gets must not
+// depend on which other clients the loop serves.
+func (l *subscriptions) choose(connection notiflux.Connection, n int) int {
+	x := uint64(connection) + l.firstDirty.cursor.Offset()*0x9e3779b97f4a7c15
+	// The mixing of splitmix64.
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return int((x ^ x>>31) % uint64(n))
+}
+
+// jumpToSnapshot moves the cursors for presence events to the newest snapshot of each
+// topic, which supersedes the events before it. It returns by how many bytes the lag is
+// smaller. The snapshot itself does not count: a list of members can exceed the allowed
+// lag.
+func (l *subscriptions) jumpToSnapshot() (less uint64) {
+	for sub := l.firstDirty; sub != nil; sub = sub.nextDirty {
+		lag := sub.subscribers.topic.Lag(sub.cursor)
+		if lag == 0 || !topic.IsPresenceTopic(sub.name()) {
+			continue
+		}
+		at := sub.cursor
+		for {
+			entry, behind, ok := at.Next()
+			if !ok {
+				break
+			}
+			if entry.Message().Body.Snapshot {
+				sub.cursor = at
+				left := sub.subscribers.topic.Lag(behind)
+				less += lag - left
+				lag = left
+			}
+			at = behind
+		}
+	}
+	return less
+}

@@ -1,0 +1,288 @@
+package session
+
+import (
+	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+const (
+	// maxTopicsPerWrite is the number of topics of a session that share a write.
+	maxTopicsPerWrite = 64
+	// roundBytes is how many bytes all topics of a write get together before the first
+	// of them gets more. So every topic makes progress even on a connection that breaks
+	// after every 20 KB.
+	roundBytes = 8 << 10
+)
+
+// A write is what Next returned and Wrote accounts for, in the order of the bytes:
+// answers, then the segments. A loop has one: it makes one write at a time.
+type write struct {
+	given        []byte     // what Next returned, if it has segments
+	segments     []segment  // a subscription may have several
+	progress     []progress // while the segments are collected
+	buffer       []byte
+	messageBytes int    // size of the messages in buffer, unencoded
+	sizes        []int  // memory for the sizes of segments in buffer
+	excluded     int    // messages passed because they exclude the session; see maxExcluded
+	largeAnswer  []byte // a frame of a large answer; then the write has nothing else
+}
+
+// reset drops the segments. A cursor left in one would keep all later messages of its
+// topic in memory.
+func (w *write) reset() {
+	clear(w.segments)
+	w.segments, w.sizes, w.messageBytes, w.excluded = w.segments[:0], w.sizes[:0], 0, 0
+	w.given, w.largeAnswer = nil, nil
+}
+
+// A segment is consecutive messages of one subscription in a write.
+type segment struct {
+	sub       *subscription
+	from, end topic.Cursor
+	at        int   // index of its first byte in write.given
+	bytes     int   // of its frames
+	messages  int   // with frames
+	sizes     []int // of the frame of each entry from from to end, 0 if it has none
+}
+
+// progress is how far a subscription has got in the write that is being filled.
+type progress struct {
+	sub *subscription
+	at  topic.Cursor
+}
+
+// next returns the bytes to write next: see [Session.Next].
+func (w *write) next(s *Session) []byte {
+	if s.hasLargeAnswer() {
+		return w.nextOfLargeAnswer(s)
+	}
+	s.catchUp()
+	if c := s.cursorWriter(); c != nil {
+		return w.nextOfStream(s, c)
+	}
+	if len(s.out.answers) == 0 && s.subs.firstDirty == s.subs.lastDirty {
+		return w.nextShared(s)
+	}
+	w.buffer = append(w.buffer[:0], s.out.answers...)
+	w.appendMessages(s)
+	if w.given = w.buffer; len(w.given) == 0 {
+		s.Wrote(0) // Unlists the subscriptions that are at their tail.
+		return w.nextShared(s)
+	}
+	return w.given
+}
+
+// nextShared is next for a session without answers and with unread messages in at most
+// one topic. It returns the shared batch without a copy.
+func (w *write) nextShared(s *Session) []byte {
+	for sub := s.subs.firstDirty; sub != nil; sub = s.subs.firstDirty {
+		b := w.batch(s, sub, sub.cursor, maxBatch)
+		if len(b.data) > 0 {
+			w.segments = append(w.segments, b.segment(sub))
+			w.given = b.data
+			return b.data
+		}
+		sub.cursor = b.end
+		s.subs.unlist(sub)
+		if !b.end.AtTail() {
+			s.subs.markDirty(sub)
+			return nil
+		}
+	}
+	return s.nothing()
+}
+
+// appendMessages appends unread messages of all topics to the write.
+func (w *write) appendMessages(s *Session) {
+	w.fillInTurns(s, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
+		b := w.batch(s, sub, at, limit)
+		seg := b.segment(sub)
+		seg.at = len(w.buffer)
+		w.sizes = append(w.sizes, b.sizes...) // The slot of the batch may be taken by another one.
+		seg.sizes = w.sizes[len(w.sizes)-len(b.sizes):]
+		w.buffer = append(w.buffer, b.data...)
+		w.messageBytes += b.messageBytes
+		w.segments = append(w.segments, seg)
+		return b.end
+	})
+}
+
+// fillInTurns fills the write from the topics with unread messages, which take turns.
+// take appends about limit bytes of messages of one topic, from a cursor on, and returns
+// the cursor after them.
+func (w *write) fillInTurns(s *Session, take func(sub *subscription, at topic.Cursor, limit int) topic.Cursor) {
+	sub := s.subs.firstDirty
+	for ; sub != nil && len(w.progress) < maxTopicsPerWrite; sub = sub.nextDirty {
+		w.progress = append(w.progress, progress{sub, sub.cursor})
+	}
+	limit := maxBatch
+	if len(w.progress) > 1 {
+		limit = roundBytes / len(w.progress)
+	}
+	full := func() bool { return len(w.buffer) >= maxBatch || w.messageBytes >= maxBatch }
+	for waiting := w.progress; len(waiting) > 0 && !full(); {
+		more := waiting[:0]
+		for _, t := range waiting {
+			if full() {
+				break
+			}
+			if t.at = take(t.sub, t.at, limit); !t.at.AtTail() {
+				more = append(more, t)
+			}
+		}
+		if waiting = more; sub != nil {
+			break // The others are next.
+		}
+	}
+	clear(w.progress)
+	w.progress = w.progress[:0]
+}
+
+// nextOfStream is next for a stream of several topics. Each of its frames has a stream
+// cursor of its own.
+func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
+	for {
+		w.buffer = append(w.buffer[:0], s.out.answers...)
+		w.appendStreamMessages(s, c)
+		if len(w.buffer) > 0 {
+			w.given = w.buffer
+			return w.given
+		}
+		others := w.excluded >= maxExcluded
+		s.Wrote(0) // Unlists the subscriptions that are at their tail, and passes excluded messages.
+		switch {
+		case s.subs.firstDirty == nil:
+			return s.nothing()
+		case others:
+			s.conn.Dirty()
+			return nil
+		}
+	}
+}
+
+// appendStreamMessages appends unread messages of all topics to the write. Each frame is
+// the shared one, except for the stream cursor.
+func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
+	cursor := s.extra.cursor
+	cursor.update(s)
+	format := &s.group.batches.formats[s.format]
+	var room [wire.MaxStreamCursorBytes]byte
+	w.fillInTurns(s, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
+		seg := segment{sub: sub, from: at, end: at, at: len(w.buffer)}
+		sizes := len(w.sizes)
+		for len(w.buffer)-seg.at < limit {
+			entry, next, ok := seg.end.Next()
+			if !ok {
+				break
+			}
+			excluded := s.excluded(entry.Message())
+			if excluded && w.excluded >= maxExcluded {
+				w.messageBytes = maxBatch // The write is full.
+				break
+			}
+			cursor.offsets[sub.cursorIndex].Offset = next.Offset()
+			seg.end = next
+			before := len(w.buffer)
+			if excluded {
+				w.excluded++
+			} else if frame := format.frame(entry); len(frame) > 0 {
+				w.buffer = c.AppendWithCursor(w.buffer, frame, cursor.append(room[:0], s))
+				seg.messages++
+			}
+			w.sizes = append(w.sizes, len(w.buffer)-before)
+		}
+		seg.bytes, seg.sizes = len(w.buffer)-seg.at, w.sizes[sizes:]
+		w.segments = append(w.segments, seg)
+		return seg.end
+	})
+}
+
+// wrote accounts for the first n bytes of the write, which a socket took: see
+// [Session.Wrote].
+func (w *write) wrote(s *Session, n int) {
+	if w.largeAnswer != nil {
+		w.wroteLargeAnswer(s, n)
+		return
+	}
+	n = s.out.wroteAnswers(s, s.out.wroteRest(s, n))
+	for i := range w.segments {
+		seg := &w.segments[i]
+		cut := n < seg.bytes
+		if cut {
+			s.out.behind = true
+			if n == 0 {
+				break // It stays the first one.
+			}
+			w.wrotePart(s, seg, n)
+		} else {
+			s.group.config.Stats.Delivered.Add(uint64(seg.messages))
+			seg.sub.cursor = seg.end
+			n -= seg.bytes
+		}
+		if s.subs.unlist(seg.sub); !seg.sub.cursor.AtTail() {
+			s.subs.markDirty(seg.sub) // At the end of the list: topics take turns.
+		}
+		if cut {
+			break
+		}
+	}
+	w.reset()
+}
+
+// wrotePart moves the cursor over the first n bytes of seg, which has more.
+func (w *write) wrotePart(s *Session, seg *segment, n int) {
+	at := seg.at
+	seg.sub.cursor = seg.from
+	for _, size := range seg.sizes {
+		if n == 0 {
+			return
+		}
+		entry, next, _ := seg.sub.cursor.Next()
+		seg.sub.cursor = next
+		if size > 0 {
+			s.group.config.Stats.Delivered.Add(1)
+		}
+		if n < size {
+			w.keepRest(s, entry, w.given[at:at+size], n)
+			return
+		}
+		n, at = n-size, at+size
+	}
+}
+
+// keepRest keeps what is left of a frame of which n bytes were written. If the entry keeps
+// the frame, the rest is a part of that. Otherwise it is a copy, because the frame may be
+// in the loop's buffer.
+func (w *write) keepRest(s *Session, entry *topic.Entry, frame []byte, n int) {
+	if s.cursorWriter() == nil {
+		if kept := s.group.batches.formats[s.format].kept(entry); kept != nil {
+			s.out.setRest(s, kept[n:], false)
+			return
+		}
+	}
+	s.out.setRest(s, frame[n:], true)
+}
+
+// nothing is next for a session that has nothing to write. It carries out a pending
+// end, unless a command still waits for its answer.
+func (s *Session) nothing() []byte {
+	if s.pendingEnd != nil && !s.waiting {
+		s.End(*s.pendingEnd)
+	}
+	return nil
+}
+
+// catchUp moves subscriptions in mode latest to the newest message if the client is
+// behind, and tells the dialect what was skipped.
+func (s *Session) catchUp() {
+	for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
+		if sub.latest && s.out.behind {
+			sub.skip()
+		}
+		if sub.skipping {
+			sub.skipping = false
+			s.dialect.Skipped(s, sub.name(), s.group.config.Topics.Position(sub.skipped), s.group.config.Topics.Position(sub.cursor.Offset()))
+		}
+	}
+	s.out.behind = false
+}
