@@ -35,7 +35,7 @@ const (
 	bubbleAddress = "10.0.0.1:80"
 	bubbleClients = 4 // of Go
 	bubbleRaw     = 4 // of bytes
-	bubbleSteps   = 600
+	bubbleSteps   = 400
 	bubbleHeld    = 30 // messages of a topic
 	bubbleRuns    = 8
 
