@@ -88,7 +88,6 @@ var wide = []string{"internal/server", "internal/httpapi"}
 // limit, or gone, fails the test.
 var tooLarge = map[string]int{
 	"client":                       3061,
-	"internal/session.Session":     61,
 	"internal/transport.WebSocket": 42,
 }
 

@@ -62,6 +62,9 @@ type batches struct {
 	none    batch // see empty
 }
 
+// of returns the format of a session.
+func (b *batches) of(s *Session) *format { return &b.formats[s.format] }
+
 // reset drops all batches, so that the next ones reach the tails.
 func (b *batches) reset() {
 	for i := range b.slots {
@@ -111,7 +114,7 @@ func (b *batches) from(sub *subscription, c topic.Cursor, limit int) *batch {
 func (w *write) batch(s *Session, sub *subscription, at topic.Cursor, limit int) *batch {
 	batches := &s.group.batches
 	b := batches.from(sub, at, limit)
-	if b.exclude == 0 || b.exclude != s.connection() {
+	if b.exclude == 0 || b.exclude != s.extra.name() {
 		return b
 	}
 	at, more := w.skipExcluded(s, b.end)
@@ -131,7 +134,7 @@ const maxExcluded = 1024
 func (w *write) skipExcluded(s *Session, c topic.Cursor) (_ topic.Cursor, more bool) {
 	for ; ; w.excluded++ {
 		entry, next, ok := c.Next()
-		if !ok || !s.excluded(entry.Message()) {
+		if !ok || !s.extra.excluded(entry.Message()) {
 			return c, false
 		}
 		if w.excluded >= maxExcluded {
@@ -139,9 +142,4 @@ func (w *write) skipExcluded(s *Session, c topic.Cursor) (_ topic.Cursor, more b
 		}
 		c = next
 	}
-}
-
-// excluded reports whether a message excludes the session.
-func (s *Session) excluded(m *notiflux.Message) bool {
-	return m.Exclude != 0 && m.Exclude == s.connection()
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
@@ -29,20 +28,15 @@ func (s *Session) Verify(token auth.Token, then func(Credential)) {
 	})
 }
 
-// Recheck returns c as of now: its token may have expired since it was verified.
-func (s *Session) Recheck(c Credential) Credential {
-	if c.Err == nil {
-		c.Err = s.group.config.Verifier.Check(c.Claims)
-	}
-	return c
-}
-
 // Publish publishes a message if c allows it, and calls then on the loop with its position
 // or an error. The session is Busy until then. It logs and counts the outcome. The broker
 // keeps the body.
 func (s *Session) Publish(c Credential, p notiflux.Publication, then func(notiflux.Position, error)) {
 	done := func(position notiflux.Position, err error) {
-		s.countBroadcast(c.Claims, p.Topic, position, err)
+		s.group.config.Stats.Broadcasts.count(err)
+		if err == nil {
+			logMessage(s, c.Claims, p.Topic, position)
+		}
 		then(position, err)
 	}
 	err := c.Err
@@ -61,39 +55,16 @@ func (s *Session) Publish(c Credential, p notiflux.Publication, then func(notifl
 	})
 }
 
-// countBroadcast logs and counts the outcome of a broadcast.
-func (s *Session) countBroadcast(claims *auth.Claims, name notiflux.Topic, position notiflux.Position, err error) {
-	stats := &s.group.config.Stats.Broadcasts
+// count counts the outcome of a broadcast.
+func (b *BroadcastStats) count(err error) {
 	switch {
 	case err == nil:
-		stats.Accepted.Add(1)
-		s.logMessage(claims, name, position)
-		return
+		b.Accepted.Add(1)
 	case wire.ErrorResponseOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError:
-		stats.Refused.Add(1)
+		b.Refused.Add(1)
 	default:
-		stats.Failed.Add(1)
+		b.Failed.Add(1)
 	}
-}
-
-// History reads up to limit messages of a topic, if c allows that, and queues what form
-// makes of them: the first ones after since, or the newest ones if since is zero. A worker
-// calls form. The session is Busy until then. If the read is refused, the loop calls
-// refused instead.
-func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Position, limit int, form func(context.Context, topic.History) LargeAnswer, refused func(error)) {
-	if err := s.checkRead(c, name); err != nil {
-		refused(err)
-		return
-	}
-	var a LargeAnswer
-	read := func(ctx context.Context) { a = form(ctx, s.group.config.Topics.History(name, since, limit)) }
-	s.wait(s.group.config.WaitWorkers, read, func(err error) {
-		if err != nil {
-			refused(err)
-			return
-		}
-		s.sendLarge(a)
-	})
 }
 
 // wait has workers do work and then calls then on the loop, with nil or with the reason why

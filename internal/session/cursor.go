@@ -1,11 +1,33 @@
 package session
 
-import "github.com/ikornaselur/notiflux/internal/wire"
+import (
+	"slices"
+	"strings"
+
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
 
 // streamCursor is the stream cursor of a session: how far its client is in each topic.
 type streamCursor struct {
 	writer  CursorWriter        // nil: all frames are shared, as the stream has one topic
 	offsets []wire.CursorOffset // in byte order of the topics
+}
+
+// begin subscribes s to the topics of its request.
+func (c *streamCursor) begin(s *Session, r Request) ([]Subscribed, error) {
+	slices.SortFunc(r.Subscriptions, func(a, b Subscription) int { return strings.Compare(string(a.Topic), string(b.Topic)) })
+	results := make([]Subscribed, 0, len(r.Subscriptions))
+	for i, want := range r.Subscriptions {
+		sub, resumed, err := s.group.subscribe(s, want.Topic, want.From)
+		if err != nil {
+			return nil, err
+		}
+		sub.latest, sub.cursorIndex = want.Latest, uint8(i)
+		s.group.expireAt(sub, r.Until)
+		c.add(sub)
+		results = append(results, Subscribed{Topic: want.Topic, Position: resumed.Position, Recovered: resumed.Recovered, Replay: resumed.Replay})
+	}
+	return results, nil
 }
 
 // add adds the topic of a subscription at its end.
@@ -44,12 +66,4 @@ func (s *Session) AppendCursor(dst []byte) []byte {
 	c := s.extra.cursor
 	c.update(s)
 	return c.append(dst, s)
-}
-
-// cursorWriter returns what writes the frames of the session, or nil if they are shared.
-func (s *Session) cursorWriter() CursorWriter {
-	if s.extra == nil || s.extra.cursor == nil {
-		return nil
-	}
-	return s.extra.cursor.writer
 }

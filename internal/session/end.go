@@ -24,11 +24,11 @@ func (s *Session) End(e End) {
 		return
 	}
 	s.closing = true
-	s.logEnd(e)
+	logEnd(s, e)
 	e.After = s.group.randomBetween(e.Least, e.Most)
 	farewell, code, reason := s.dialect.Goodbye(s, e)
-	switch last := s.group.batches.formats[s.format].lastChunk(); {
-	case s.hasLargeAnswer() && s.extra.large.begun:
+	switch last := s.group.batches.of(s).lastChunk(); {
+	case s.extra.hasLarge() && s.extra.large.begun:
 		farewell = nil
 	case len(farewell) > 0:
 		farewell = append(farewell, last...)
@@ -98,7 +98,7 @@ func (s *Session) Gone() {
 // release drops everything that keeps messages in memory for the session.
 func (s *Session) release() {
 	s.UnsubscribeAll()
-	if s.hasLargeAnswer() {
-		s.setLargeAnswer(nil)
+	if s.extra.hasLarge() {
+		s.out.setLarge(s, nil)
 	}
 }

@@ -298,7 +298,7 @@ func (g *Group) remove(s *Session) {
 // subscribe subscribes s to a topic from a resume point on.
 func (g *Group) subscribe(s *Session, name notiflux.Topic, point topic.ResumePoint) (*subscription, topic.Resumed, error) {
 	t := g.subscribers[name]
-	point.Connection = s.connection()
+	point.Connection = s.extra.name()
 	var resumed topic.Resumed
 	if t == nil {
 		t = &topicSubscribers{group: g}

@@ -24,21 +24,18 @@ type largeAnswer struct {
 	begun      bool // its first frame was encoded
 }
 
-// sendLarge queues a large answer.
-func (s *Session) sendLarge(a LargeAnswer) {
-	s.setLargeAnswer(&largeAnswer{answer: a, ownedBytes: a.Owned()})
+// sendLarge queues a large answer of s.
+func (o *outbox) sendLarge(s *Session, a LargeAnswer) {
+	o.setLarge(s, &largeAnswer{answer: a, ownedBytes: a.Owned()})
 	s.conn.Dirty()
 }
 
-// setLargeAnswer sets the large answer that is being written; nil for none.
-func (s *Session) setLargeAnswer(a *largeAnswer) {
-	before := s.out.unread(s)
+// setLarge sets the large answer of s that is being written; nil for none.
+func (o *outbox) setLarge(s *Session, a *largeAnswer) {
+	before := o.unread(s)
 	s.ensureExtra().large = a
-	s.out.charge(s, before)
+	o.charge(s, before)
 }
-
-// hasLargeAnswer reports whether a large answer is queued or written in part.
-func (s *Session) hasLargeAnswer() bool { return s.extra != nil && s.extra.large != nil }
 
 // nextOfLargeAnswer is next while there is a large answer. It returns earlier answers,
 // then the frames of the large answer, one at a time.
@@ -66,7 +63,7 @@ func (w *write) wroteLargeAnswer(s *Session, n int) {
 	if s.extra.large.answer.Len() > 0 {
 		return
 	}
-	s.setLargeAnswer(nil)
+	s.out.setLarge(s, nil)
 	if !s.waiting {
 		s.conn.Resume()
 	}

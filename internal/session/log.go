@@ -15,47 +15,47 @@ func (s *Session) LogRefusal(claims *auth.Claims, topic string, err error) {
 	code := notiflux.Refusal(err).Code
 	level := wire.LogLevel(code)
 	if log := s.group.config.Log; log.Enabled(context.Background(), level) {
-		log.Log(context.Background(), level, "command refused", append(s.identity(claims, topic), "code", code, "err", err)...)
+		log.Log(context.Background(), level, "command refused", append(identity(s, claims, topic), "code", code, "err", err)...)
 	}
 }
 
 // logEnd logs that the server closes the session, and why.
-func (s *Session) logEnd(e End) {
-	if s.logs() {
-		s.group.config.Log.Debug("client sent away", append(s.identity(nil, ""), "code", e.Code, "close", e.CloseCode, "reason", e.Reason)...)
+func logEnd(s *Session, e End) {
+	if logs(s) {
+		s.group.config.Log.Debug("client sent away", append(identity(s, nil, ""), "code", e.Code, "close", e.CloseCode, "reason", e.Reason)...)
 	}
 }
 
 // logMessage logs a message that the client published.
-func (s *Session) logMessage(claims *auth.Claims, topic notiflux.Topic, position notiflux.Position) {
-	if s.logs() {
-		s.group.config.Log.Debug("message ordered", append(s.identity(claims, string(topic)), "position", position.String())...)
+func logMessage(s *Session, claims *auth.Claims, topic notiflux.Topic, position notiflux.Position) {
+	if logs(s) {
+		s.group.config.Log.Debug("message ordered", append(identity(s, claims, string(topic)), "position", position.String())...)
 	}
 }
 
 // LogIgnored logs, once per session, that a client sends messages that its dialect ignores
 // and another one would not.
 func (s *Session) LogIgnored(hint string) {
-	if !s.logs() {
+	if !logs(s) {
 		return
 	}
 	if x := s.ensureExtra(); !x.ignoredLogged {
 		x.ignoredLogged = true
-		s.group.config.Log.Debug("message ignored", append(s.identity(nil, ""), "hint", hint)...)
+		s.group.config.Log.Debug("message ignored", append(identity(s, nil, ""), "hint", hint)...)
 	}
 }
 
 // logs reports whether actions of clients are logged.
-func (s *Session) logs() bool {
+func logs(s *Session) bool {
 	return s.group.config.Log.Enabled(context.Background(), slog.LevelDebug)
 }
 
 // identity returns the log attributes of a client and its command: the address, the
 // subject if it is known, and the topic if there is one.
-func (s *Session) identity(claims *auth.Claims, topic string) []any {
+func identity(s *Session, claims *auth.Claims, topic string) []any {
 	attrs := []any{"remote", s.conn.Remote()}
 	if claims == nil {
-		claims = s.Credential().Claims
+		claims = s.extra.token().Claims
 	}
 	if claims != nil {
 		attrs = append(attrs, "subject", auth.Loggable(claims.Subject))

@@ -59,7 +59,7 @@ func (o *outbox) unread(s *Session) int {
 // read the answers.
 func (o *outbox) requested(s *Session) int {
 	n := cap(o.answers) + int(o.answersWritten)
-	if s.hasLargeAnswer() {
+	if s.extra.hasLarge() {
 		n += s.extra.large.ownedBytes
 	}
 	return n
@@ -77,7 +77,7 @@ func (o *outbox) budget(s *Session) Budget {
 func (o *outbox) charge(s *Session, before int) {
 	now := o.unread(s)
 	if before == 0 { // A session that is charged keeps its budget.
-		o.unauthenticated = !s.authenticated()
+		o.unauthenticated = !authenticated(s)
 	}
 	switch {
 	case now < before:
@@ -95,12 +95,17 @@ func (o *outbox) charge(s *Session, before int) {
 	}
 }
 
+// authenticated reports whether the client of s has sent a valid token.
+func authenticated(s *Session) bool {
+	return len(s.subs.all) > 0 || s.group.batches.of(s).endpoint.isStream() || s.extra.token().Claims != nil
+}
+
 // overBudget reports whether the answers that the client requested exceed its share of the
 // budget. The rest of a message frame does not count: a client that sends no commands is
 // never closed for it, however slowly it reads. Streams never exceed it: they send one
 // request.
 func (o *outbox) overBudget(s *Session) bool {
-	return !s.isStream() && o.requested(s) > freeUnread && o.requested(s)-freeUnread > o.budget(s).Share()
+	return !s.group.batches.of(s).endpoint.isStream() && o.requested(s) > freeUnread && o.requested(s)-freeUnread > o.budget(s).Share()
 }
 
 // setAnswers sets the queued answers: nil, or the present ones with more appended.

@@ -46,27 +46,6 @@ type Session struct {
 	gone    bool
 }
 
-// extra is what a session has only if its dialect asks for it.
-type extra struct {
-	connection notiflux.Connection // see Session.Name
-	credential Credential
-	large      *largeAnswer  // being written, commands wait for it; nil: none
-	cursor     *streamCursor // of streams
-	references references    // by topic in which the client is present
-
-	ticks         bool // the dialect is a Ticker
-	ending        bool // EndWithin was called
-	ignoredLogged bool // LogIgnored was called
-}
-
-// ensureExtra returns s.extra, and makes it first if need be.
-func (s *Session) ensureExtra() *extra {
-	if s.extra == nil {
-		s.extra = new(extra)
-	}
-	return s.extra
-}
-
 // Open begins the session of a client of endpoint e on conn.
 func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 	s := &Session{group: g, conn: conn, format: g.formatOf(e, r), allowedFrom: g.now() - g.burst}
@@ -81,7 +60,8 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 	}
 	var err error
 	if e.isStream() {
-		r.Subscribed, err = s.beginStream(r)
+		s.ensureExtra().cursor = new(streamCursor)
+		r.Subscribed, err = s.extra.cursor.begin(s, r)
 	}
 	s.dialect = e.Open(s, r)
 	if _, ok := s.dialect.(Ticker); ok {
@@ -90,7 +70,7 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 	if c, ok := s.dialect.(CursorWriter); ok && e.isStream() && len(r.Subscribed) > 1 {
 		s.extra.cursor.writer = c
 	}
-	s.subs.rotate(s.connection())
+	s.subs.rotate(s.extra.name())
 	if err != nil {
 		s.abort(endOverCapacity)
 	}
@@ -103,7 +83,7 @@ func (s *Session) Receive(message []byte, binary bool) { s.dialect.Receive(s, me
 // Busy reports whether the session takes no message now, because a command waits for its
 // token or the broker, or because the client does not read its answers.
 func (s *Session) Busy() bool {
-	return s.waiting || len(s.out.answers) > maxAnswers || s.hasLargeAnswer()
+	return s.waiting || len(s.out.answers) > maxAnswers || s.extra.hasLarge()
 }
 
 // Next returns the bytes to write next: whole frames, or nil for none. They are valid
@@ -120,7 +100,7 @@ func (s *Session) Next() []byte {
 func (s *Session) Answers() []byte {
 	w := &s.group.write
 	w.reset()
-	if s.hasLargeAnswer() {
+	if s.extra.hasLarge() {
 		return w.nextOfLargeAnswer(s)
 	}
 	return s.out.answers
@@ -160,7 +140,7 @@ func (s *Session) Tick(now time.Duration) {
 		}
 		lag += n
 	}
-	if s.hasLargeAnswer() {
+	if s.extra.hasLarge() {
 		lag += s.extra.large.answer.Lag()
 	}
 	if most := s.group.config.MaxLagBytes; lag > most && lag-s.subs.jumpToSnapshot() > most {
@@ -199,33 +179,20 @@ func (s *Session) Name() notiflux.Connection {
 	return x.connection
 }
 
-// connection returns the name of the connection, or 0 if it has none.
-func (s *Session) connection() notiflux.Connection {
-	if s.extra == nil {
-		return 0
-	}
-	return s.extra.connection
-}
-
-// Credential returns the credential of the connection, for commands without a token.
+// Credential returns the credential of the connection as of now, for commands without a
+// token.
 func (s *Session) Credential() Credential {
-	if s.extra == nil {
-		return Credential{}
+	c := s.extra.token()
+	if c.Claims != nil && c.Err == nil {
+		c.Err = s.group.config.Verifier.Check(c.Claims)
 	}
-	return s.extra.credential
+	return c
 }
 
 // Authenticate sets the credential of the connection.
 func (s *Session) Authenticate(claims *auth.Claims) {
 	s.ensureExtra().credential = Credential{Claims: claims}
 }
-
-// authenticated reports whether the client has sent a valid token.
-func (s *Session) authenticated() bool {
-	return len(s.subs.all) > 0 || s.isStream() || s.Credential().Claims != nil
-}
-
-func (s *Session) isStream() bool { return s.group.batches.formats[s.format].endpoint.isStream() }
 
 // Send queues whole frames of a client, ahead of messages. It copies them.
 func (s *Session) Send(frames []byte) {

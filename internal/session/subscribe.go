@@ -1,9 +1,6 @@
 package session
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -45,7 +42,7 @@ func (s *Session) Subscribe(c Credential, subs []Subscription, then func([]Subsc
 		behind = behind || r.Replay > 0
 	}
 	if behind {
-		s.subs.rotate(s.connection())
+		s.subs.rotate(s.extra.name())
 	}
 	then(results)
 }
@@ -54,7 +51,7 @@ func (s *Session) Subscribe(c Credential, subs []Subscription, then func([]Subsc
 func (s *Session) subscribe(c Credential, want *Subscription) Subscribed {
 	r := Subscribed{Topic: want.Topic, Err: c.Err}
 	if r.Err == nil {
-		r.Err = s.checkSubscribe(c.Claims, want)
+		r.Err = s.subs.check(s, c.Claims, want)
 	}
 	if r.Err != nil {
 		return r
@@ -71,7 +68,7 @@ func (s *Session) subscribe(c Credential, want *Subscription) Subscribed {
 		r.Position, r.Recovered, r.Replay = resumed.Position, resumed.Recovered, resumed.Replay
 	}
 	if want.Presence {
-		if r.Err = s.joinPresence(want.Topic, c.Claims); r.Err != nil {
+		if r.Err = s.ensureExtra().joinPresence(s, want.Topic, c.Claims); r.Err != nil {
 			if isNew {
 				s.Unsubscribe(want.Topic) // A refused command has no effect.
 			}
@@ -84,34 +81,34 @@ func (s *Session) subscribe(c Credential, want *Subscription) Subscribed {
 }
 
 // checkRead returns an error unless a credential allows reading a topic now.
-func (s *Session) checkRead(c Credential, name notiflux.Topic) error {
+func (g *Group) checkRead(c Credential, name notiflux.Topic) error {
 	if c.Err != nil {
 		return c.Err
 	}
 	if err := c.Claims.Allow(auth.Subscribe, name); err != nil {
 		return err
 	}
-	return c.Claims.CheckUntil(s.group.config.Now())
+	return c.Claims.CheckUntil(g.config.Now())
 }
 
-// checkSubscribe returns an error if the client may not have a subscription.
-func (s *Session) checkSubscribe(claims *auth.Claims, want *Subscription) error {
-	if err := s.checkRead(Credential{Claims: claims}, want.Topic); err != nil {
+// check returns an error if the client of s may not have a subscription.
+func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscription) error {
+	if err := s.group.checkRead(Credential{Claims: claims}, want.Topic); err != nil {
 		return err
 	}
 	more := 0
-	if s.subs.find(s, want.Topic) == nil {
+	if l.find(s, want.Topic) == nil {
 		more++
 	}
 	if want.Presence {
 		if _, err := claims.Info(); err != nil {
 			return err
 		}
-		if s.subs.find(s, topic.PresenceTopic(want.Topic)) == nil {
+		if l.find(s, topic.PresenceTopic(want.Topic)) == nil {
 			more++
 		}
 	}
-	if most := s.group.config.MaxTopics; more > 0 && len(s.subs.all)+more > most {
+	if most := s.group.config.MaxTopics; more > 0 && len(l.all)+more > most {
 		return notiflux.Errorf(notiflux.TooMany, "topic limit of the connection reached (%d): unsubscribe from one, or open another connection", most)
 	}
 	return nil
@@ -124,25 +121,6 @@ func (s *Session) RefuseTopic(claims *auth.Claims, name string, err error) {
 	s.group.config.Stats.Refused.Add(1)
 }
 
-// beginStream subscribes to the topics of a request for a stream.
-func (s *Session) beginStream(r Request) ([]Subscribed, error) {
-	cursor := new(streamCursor)
-	s.ensureExtra().cursor = cursor
-	slices.SortFunc(r.Subscriptions, func(a, b Subscription) int { return strings.Compare(string(a.Topic), string(b.Topic)) })
-	results := make([]Subscribed, 0, len(r.Subscriptions))
-	for i, want := range r.Subscriptions {
-		sub, resumed, err := s.group.subscribe(s, want.Topic, want.From)
-		if err != nil {
-			return nil, err
-		}
-		sub.latest, sub.cursorIndex = want.Latest, uint8(i)
-		s.group.expireAt(sub, r.Until)
-		cursor.add(sub)
-		results = append(results, Subscribed{Topic: want.Topic, Position: resumed.Position, Recovered: resumed.Recovered, Replay: resumed.Replay})
-	}
-	return results, nil
-}
-
 // Topics returns the topics that the session is subscribed to, sorted.
 func (s *Session) Topics() []notiflux.Topic { return s.subs.topics() }
 
@@ -152,7 +130,7 @@ func (s *Session) Unsubscribe(name notiflux.Topic) {
 	if sub == nil {
 		return
 	}
-	s.leavePresence(name)
+	s.extra.leavePresence(s, name)
 	s.subs.remove(sub)
 	if s.extra != nil && s.extra.cursor != nil {
 		s.extra.cursor.keep(sub)
@@ -164,7 +142,7 @@ func (s *Session) Unsubscribe(name notiflux.Topic) {
 func (s *Session) UnsubscribeAll() {
 	if s.extra != nil {
 		for _, sub := range s.subs.all {
-			s.extra.references.release(sub.name())
+			s.extra.release(sub.name())
 		}
 	}
 	for _, sub := range s.subs.all {

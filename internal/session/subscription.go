@@ -102,6 +102,14 @@ func (l *subscriptions) topics() []notiflux.Topic {
 	return names
 }
 
+// presenceOffset returns the offset of s in the presence events of a topic, or 0.
+func (l *subscriptions) presenceOffset(s *Session, name notiflux.Topic) uint64 {
+	if sub := l.find(s, topic.PresenceTopic(name)); sub != nil {
+		return sub.cursor.Offset()
+	}
+	return 0
+}
+
 // remove removes sub from all lists.
 func (l *subscriptions) remove(sub *subscription) {
 	l.unlist(sub)

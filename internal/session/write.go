@@ -53,11 +53,11 @@ type progress struct {
 
 // next returns the bytes to write next: see [Session.Next].
 func (w *write) next(s *Session) []byte {
-	if s.hasLargeAnswer() {
+	if s.extra.hasLarge() {
 		return w.nextOfLargeAnswer(s)
 	}
-	s.catchUp()
-	if c := s.cursorWriter(); c != nil {
+	w.catchUp(s)
+	if c := s.extra.cursorWriter(); c != nil {
 		return w.nextOfStream(s, c)
 	}
 	if len(s.out.answers) == 0 && s.subs.firstDirty == s.subs.lastDirty {
@@ -89,7 +89,7 @@ func (w *write) nextShared(s *Session) []byte {
 			return nil
 		}
 	}
-	return s.nothing()
+	return w.nothing(s)
 }
 
 // appendMessages appends unread messages of all topics to the write.
@@ -152,7 +152,7 @@ func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 		s.Wrote(0) // Unlists the subscriptions that are at their tail, and passes excluded messages.
 		switch {
 		case s.subs.firstDirty == nil:
-			return s.nothing()
+			return w.nothing(s)
 		case others:
 			s.conn.Dirty()
 			return nil
@@ -165,7 +165,7 @@ func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 	cursor := s.extra.cursor
 	cursor.update(s)
-	format := &s.group.batches.formats[s.format]
+	format := s.group.batches.of(s)
 	var room [wire.MaxStreamCursorBytes]byte
 	w.fillInTurns(s, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
 		seg := segment{sub: sub, from: at, end: at, at: len(w.buffer)}
@@ -175,7 +175,7 @@ func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 			if !ok {
 				break
 			}
-			excluded := s.excluded(entry.Message())
+			excluded := s.extra.excluded(entry.Message())
 			if excluded && w.excluded >= maxExcluded {
 				w.messageBytes = maxBatch // The write is full.
 				break
@@ -254,8 +254,8 @@ func (w *write) wrotePart(s *Session, seg *segment, n int) {
 // the frame, the rest is a part of that. Otherwise it is a copy, because the frame may be
 // in the loop's buffer.
 func (w *write) keepRest(s *Session, entry *topic.Entry, frame []byte, n int) {
-	if s.cursorWriter() == nil {
-		if kept := s.group.batches.formats[s.format].kept(entry); kept != nil {
+	if s.extra.cursorWriter() == nil {
+		if kept := s.group.batches.of(s).kept(entry); kept != nil {
 			s.out.setRest(s, kept[n:], false)
 			return
 		}
@@ -265,7 +265,7 @@ func (w *write) keepRest(s *Session, entry *topic.Entry, frame []byte, n int) {
 
 // nothing is next for a session that has nothing to write. It carries out a pending
 // end, unless a command still waits for its answer.
-func (s *Session) nothing() []byte {
+func (w *write) nothing(s *Session) []byte {
 	if s.pendingEnd != nil && !s.waiting {
 		s.End(*s.pendingEnd)
 	}
@@ -274,7 +274,7 @@ func (s *Session) nothing() []byte {
 
 // catchUp moves subscriptions in mode latest to the newest message if the client is
 // behind, and tells the dialect what was skipped.
-func (s *Session) catchUp() {
+func (w *write) catchUp(s *Session) {
 	for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
 		if sub.latest && s.out.behind {
 			sub.skip()

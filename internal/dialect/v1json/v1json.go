@@ -137,7 +137,7 @@ func withToken(s *session.Session, c wire.JSONCommand, do func(*session.Session,
 	if token == (session.Credential{}) {
 		token.Err = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or for the whole connection by the command auth")
 	}
-	do(s, c, s.Recheck(token))
+	do(s, c, token)
 }
 
 // subscribe subscribes to each topic that the token allows and answers for all topics.

@@ -1,0 +1,97 @@
+package session
+
+import (
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// extra is what a session has only if its dialect asks for it. Methods that only read work
+// on nil.
+type extra struct {
+	connection notiflux.Connection // see Session.Name
+	credential Credential          // of the connection
+	large      *largeAnswer        // being written, commands wait for it; nil: none
+	cursor     *streamCursor       // of streams
+
+	references map[notiflux.Topic]*presence.Reference // by topic in which the client is present
+
+	ticks         bool // the dialect is a Ticker
+	ending        bool // EndWithin was called
+	ignoredLogged bool // LogIgnored was called
+}
+
+// ensureExtra returns s.extra, and makes it first if need be.
+func (s *Session) ensureExtra() *extra {
+	if s.extra == nil {
+		s.extra = new(extra)
+	}
+	return s.extra
+}
+
+// name returns the name of the connection, or 0 if it has none.
+func (x *extra) name() notiflux.Connection {
+	if x == nil {
+		return 0
+	}
+	return x.connection
+}
+
+// token returns the credential of the connection.
+func (x *extra) token() Credential {
+	if x == nil {
+		return Credential{}
+	}
+	return x.credential
+}
+
+// hasLarge reports whether a large answer is queued or written in part.
+func (x *extra) hasLarge() bool { return x != nil && x.large != nil }
+
+// cursorWriter returns what writes the frames of the session, or nil if they are shared.
+func (x *extra) cursorWriter() CursorWriter {
+	if x == nil || x.cursor == nil {
+		return nil
+	}
+	return x.cursor.writer
+}
+
+// excluded reports whether a message excludes the session.
+func (x *extra) excluded(m *notiflux.Message) bool {
+	return m.Exclude != 0 && m.Exclude == x.name()
+}
+
+// joinPresence makes the client of s a member of a topic, named by the subject of claims,
+// and subscribes it to the presence events of the topic from now on.
+func (x *extra) joinPresence(s *Session, name notiflux.Topic, claims *auth.Claims) error {
+	if s.subs.find(s, topic.PresenceTopic(name)) == nil {
+		if _, _, err := s.group.subscribe(s, topic.PresenceTopic(name), topic.ResumePoint{}); err != nil {
+			return err
+		}
+	}
+	info, _ := claims.Info() // subscribe checked the error.
+	ref := s.group.config.Presence.Join(name, notiflux.Member{Sub: claims.Subject, Info: info})
+	x.release(name) // After Join, so the member stays present.
+	if x.references == nil {
+		x.references = make(map[notiflux.Topic]*presence.Reference)
+	}
+	x.references[name] = ref
+	return nil
+}
+
+// leavePresence ends the presence of the client of s in a topic, if it is present.
+func (x *extra) leavePresence(s *Session, name notiflux.Topic) {
+	if x != nil && x.references[name] != nil {
+		x.release(name)
+		s.Unsubscribe(topic.PresenceTopic(name))
+	}
+}
+
+// release releases the reference of a topic, if there is one.
+func (x *extra) release(name notiflux.Topic) {
+	if ref := x.references[name]; ref != nil {
+		ref.Release()
+		delete(x.references, name)
+	}
+}

@@ -1,0 +1,64 @@
+package session
+
+import (
+	"context"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// maxMembers is the largest number of members in an answer.
+const maxMembers = 1000
+
+// History reads up to limit messages of a topic, if c allows that, and queues what form
+// makes of them: the first ones after since, or the newest ones if since is zero. A worker
+// calls form. The session is Busy until then. If the read is refused, the loop calls
+// refused instead.
+func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Position, limit int, form func(context.Context, topic.History) LargeAnswer, refused func(error)) {
+	if err := s.group.checkRead(c, name); err != nil {
+		refused(err)
+		return
+	}
+	var a LargeAnswer
+	read := func(ctx context.Context) { a = form(ctx, s.group.config.Topics.History(name, since, limit)) }
+	s.wait(s.group.config.WaitWorkers, read, func(err error) {
+		if err != nil {
+			refused(err)
+			return
+		}
+		s.out.sendLarge(s, a)
+	})
+}
+
+// Members reads who is present in a topic, if c allows that, and queues what form makes
+// of it. A worker calls form: the list can be long. The session is Busy until then. If
+// the read is refused, the loop calls refused instead.
+func (s *Session) Members(c Credential, name notiflux.Topic, form func(wire.Presence) LargeAnswer, refused func(error)) {
+	if err := s.group.checkRead(c, name); err != nil {
+		refused(err)
+		return
+	}
+	var a LargeAnswer
+	list := func(context.Context) { a = form(s.group.members(name)) }
+	given := s.subs.presenceOffset(s, name)
+	s.wait(s.group.config.WaitWorkers, list, func(err error) {
+		if err != nil {
+			refused(err)
+			return
+		}
+		// The client got presence events meanwhile that the list may lack, and would
+		// take the list for newer than them.
+		if s.subs.presenceOffset(s, name) != given {
+			a = form(s.group.members(name))
+		}
+		s.out.sendLarge(s, a)
+	})
+}
+
+// members returns who is present in a topic. It is safe off the loop.
+func (g *Group) members(name notiflux.Topic) wire.Presence {
+	p := wire.Presence{Topic: name, Subscribers: g.config.Topics.Subscribers(name)}
+	p.Members, p.Count = g.config.Presence.List(name, maxMembers)
+	return p
+}
