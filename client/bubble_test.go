@@ -33,9 +33,9 @@ import (
 
 const (
 	bubbleAddress = "10.0.0.1:80"
-	bubbleClients = 4 // of Go
+	bubbleClients = 5 // of Go
 	bubbleRaw     = 4 // of bytes
-	bubbleSteps   = 400
+	bubbleSteps   = 450
 	bubbleHeld    = 30 // messages of a topic
 	bubbleRuns    = 8
 
@@ -177,7 +177,7 @@ func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Dura
 		t.Fatal(err)
 	}
 	for i := range bubbleClients {
-		b.clients = append(b.clients, b.dial(i%2 == 1))
+		b.clients = append(b.clients, b.dial(i > 1))
 	}
 	for _, raw := range []struct {
 		kind  string
