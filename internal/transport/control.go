@@ -29,42 +29,11 @@ func (w *WebSocket) endControl(op wsframe.Opcode, payload []byte) {
 	}
 	switch op {
 	case wsframe.Ping:
-		w.pong(payload)
+		w.control.pong(payload, w.cfg.Unread)
+		w.sock.Dirty()
 	case wsframe.Close:
 		w.closedByPeer(payload)
 	}
-}
-
-const (
-	// maxPongs is how many pongs may wait to be written.
-	maxPongs = 100
-	// pongBytes is the most that a pong takes.
-	pongBytes = 2 + wsframe.MaxControl
-)
-
-// pong queues the answer to a ping. If too many wait, or there is no room for more, it
-// takes the place of the last one: of several pings that were not answered, the newest
-// is enough (RFC 6455 section 5.5.3).
-func (w *WebSocket) pong(payload []byte) {
-	full := int(w.pongs)+int(w.outPongs) >= maxPongs
-	switch {
-	case w.pongs == 0: // The first is not charged.
-		w.pongs, w.newest = 1, 0
-	case full || !w.cfg.Unread.take(pongBytes):
-		w.pending = w.pending[:w.newest]
-	default:
-		w.pongs, w.newest = w.pongs+1, uint16(len(w.pending))
-	}
-	w.pending = wsframe.AppendFrame(w.pending, wsframe.Pong, payload)
-	w.sock.Dirty()
-}
-
-// releasePongs gives back what n pongs were charged for; there are none then.
-func (w *WebSocket) releasePongs(n *uint8) {
-	if *n > 1 {
-		w.cfg.Unread.Release((int(*n) - 1) * pongBytes)
-	}
-	*n = 0
 }
 
 // closedByPeer answers a close frame with the same code.
@@ -90,24 +59,81 @@ func (w *WebSocket) close(counted wire.CloseCode, last []byte) {
 	if !w.begin(counted) {
 		return
 	}
-	w.pending, w.ping = append(w.pending, last...), false // Pongs go first.
+	w.control.end(last)
 	w.forget()
 	if w.held {
 		w.sock.Resume() // what was left is to be ignored, so that the peer's end is seen
 	}
 }
 
-// collect moves the control frames that wait into out, if it is empty.
-func (w *WebSocket) collect() {
-	if len(w.out) > 0 {
-		return
+const (
+	// maxPongs is how many pongs may wait to be written.
+	maxPongs = 100
+	// pongBytes is the most that a pong takes.
+	pongBytes = 2 + wsframe.MaxControl
+)
+
+// A controlQueue holds the control frames of the server that wait to be written.
+type controlQueue struct {
+	out      []byte // being written, the part not taken yet
+	pending  []byte // what comes after them: pongs and, once closing, the farewell and the close frame
+	newest   uint16 // where in pending the newest pong begins
+	pongs    uint8  // in pending
+	outPongs uint8  // in out
+	ping     bool   // a ping is due
+}
+
+// pong queues the answer to a ping, and charges it to unread. If too many wait, or there
+// is no room for more, it takes the place of the last one: of several pings that were not
+// answered, the newest is enough (RFC 6455 section 5.5.3).
+func (q *controlQueue) pong(payload []byte, unread *Budget) {
+	full := int(q.pongs)+int(q.outPongs) >= maxPongs
+	switch {
+	case q.pongs == 0: // The first is not charged.
+		q.pongs, q.newest = 1, 0
+	case full || !unread.take(pongBytes):
+		q.pending = q.pending[:q.newest]
+	default:
+		q.pongs, q.newest = q.pongs+1, uint16(len(q.pending))
 	}
-	w.out, w.outPongs, w.pending, w.pongs = w.pending, w.pongs, nil, 0
-	if w.phase == closing {
-		w.phase = finishing
+	q.pending = wsframe.AppendFrame(q.pending, wsframe.Pong, payload)
+}
+
+// end has last written after what waits, and no ping.
+func (q *controlQueue) end(last []byte) { q.pending, q.ping = append(q.pending, last...), false }
+
+// next moves the frames that wait into out, if it is empty, and returns out.
+func (q *controlQueue) next() []byte {
+	if len(q.out) > 0 {
+		return q.out
 	}
-	if w.ping {
-		w.ping = false
-		w.out = wsframe.AppendFrame(w.out, wsframe.Ping, nil)
+	q.out, q.outPongs, q.pending, q.pongs = q.pending, q.pongs, nil, 0
+	if q.ping {
+		q.ping = false
+		q.out = wsframe.AppendFrame(q.out, wsframe.Ping, nil)
 	}
+	return q.out
+}
+
+// wrote takes n bytes off out.
+func (q *controlQueue) wrote(n int, unread *Budget) {
+	if q.out = q.out[n:]; len(q.out) == 0 {
+		releasePongs(&q.outPongs, unread)
+		q.out = nil
+	}
+}
+
+// drop empties the queue.
+func (q *controlQueue) drop(unread *Budget) {
+	releasePongs(&q.outPongs, unread)
+	releasePongs(&q.pongs, unread)
+	q.out, q.pending = nil, nil
+}
+
+// releasePongs gives back what n pongs were charged for, and sets n to 0.
+func releasePongs(n *uint8, unread *Budget) {
+	if *n > 1 {
+		unread.Release((int(*n) - 1) * pongBytes)
+	}
+	*n = 0
 }

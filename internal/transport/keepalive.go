@@ -55,7 +55,7 @@ func (w *WebSocket) checkLife(now time.Duration) {
 	case now >= w.silenceDeadline():
 		w.refuse(wire.CloseSilent, "nothing was heard within the ping timeout")
 	case now >= w.pingDue():
-		w.pinged, w.ping = now, true
+		w.pinged, w.control.ping = now, true
 		w.sock.Dirty()
 	}
 }

@@ -21,16 +21,11 @@ type WebSocket struct {
 
 	inflateAgain time.Duration // until then no message is taken: too much was inflated
 	work         int32         // done by Read, in about bytes
+	held         bool          // bytes wait to be offered again
 
 	// Owned by the loop. Going out:
-	out      []byte        // control frames being written, the part not taken yet
-	pending  []byte        // what comes after them: pongs and, once closing, the farewell and the close frame
-	pinged   time.Duration // when the last ping became due
-	newest   uint16        // where in pending the newest pong begins
-	pongs    uint8         // in pending
-	outPongs uint8         // in out
-	ping     bool          // a ping is due
-	held     bool          // bytes wait to be offered again
+	control controlQueue
+	pinged  time.Duration // when the last ping became due
 }
 
 // NewWebSocket returns the state machine of a connection that was upgraded at
@@ -97,15 +92,15 @@ func (w *WebSocket) Next() []byte {
 		w.writing = application
 		return rest
 	}
-	if w.phase == closing && len(w.out) == 0 {
+	if w.phase == closing && len(w.control.out) == 0 {
 		if p := w.app.Answers(); len(p) > 0 {
 			w.writing = application
 			return p
 		}
 	}
-	if w.collect(); len(w.out) > 0 {
+	if p := w.nextControl(); len(p) > 0 {
 		w.writing = own
-		return w.out
+		return p
 	}
 	if w.phase == finishing { // The socket took the close frame, and is not blocked.
 		w.linger()
@@ -121,6 +116,14 @@ func (w *WebSocket) Next() []byte {
 	return nil
 }
 
+// nextControl returns the control frames that are to be written now.
+func (w *WebSocket) nextControl() []byte {
+	if w.phase == closing && len(w.control.out) == 0 {
+		w.phase = finishing // The close frame is among them.
+	}
+	return w.control.next()
+}
+
 // Wrote says how many bytes of the last Next were taken; the loop then asks
 // Next for more.
 func (w *WebSocket) Wrote(n int) {
@@ -128,10 +131,7 @@ func (w *WebSocket) Wrote(n int) {
 	case application:
 		w.app.Wrote(n)
 	case own:
-		if w.out = w.out[n:]; len(w.out) == 0 {
-			w.releasePongs(&w.outPongs)
-			w.out = nil
-		}
+		w.control.wrote(n, w.cfg.Unread)
 	}
 	w.writing = nothing
 }
@@ -140,9 +140,7 @@ func (w *WebSocket) Wrote(n int) {
 // nothing.
 func (w *WebSocket) Gone() {
 	w.forget()
-	w.releasePongs(&w.outPongs)
-	w.releasePongs(&w.pongs)
-	w.out, w.pending = nil, nil
+	w.control.drop(w.cfg.Unread)
 	w.connection.Gone()
 }
 
