@@ -18,14 +18,14 @@ type Message struct {
 	Time     time.Time // when it was ordered, with the monotonic clock's reading
 	Body     Body
 	Exclude  Connection // does not get it; 0: nobody
+
+	Presence *PresenceEvent // not nil: nobody published the message, it says who is present, and Body is empty
 }
 
 // A Body is the value that was published: a string, or any other JSON value.
 type Body struct {
-	Data          []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
-	JSON          bool   // Data is JSON, not a string
-	PresenceEvent bool   // Data is a presence event: a whole object of the JSON protocol, which nobody published
-	Snapshot      bool   // a presence event that supersedes all earlier ones of its topic
+	Data []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
+	JSON bool   // Data is JSON, not a string
 }
 
 // An Encoding names one way in which messages are written to clients.

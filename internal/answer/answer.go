@@ -53,14 +53,18 @@ func (m *Messages) Full() bool { return m.limit == 0 || m.bytes >= MaxBytes }
 // context.
 const checkEvery = 64 << 10
 
-// Take adds up to most messages of t from c on, as far as they fit. It returns the cursor
-// after them and their number. It stops early when ctx ends.
+// Take adds up to most messages of t from c on, as far as they fit, but none behind a
+// marker. It returns the cursor after them and their number. It stops early when ctx ends.
+// A nil t means that the messages are in no log.
 func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, most int) (next topic.Cursor, n int) {
 	s := span{topic: t, cursor: c}
 	unchecked := 0
 	for s.count < most && !m.Full() {
 		entry, next, ok := c.Next()
 		if !ok || unchecked >= checkEvery && ctx.Err() != nil {
+			break
+		}
+		if _, marker := entry.Gap(); marker {
 			break
 		}
 		size := wire.MessageSize(entry.Message())
@@ -87,7 +91,7 @@ func (m *Messages) History(ctx context.Context, h topic.History) wire.HistoryEnd
 		return end
 	}
 	if next, n := m.Take(ctx, h.Topic, h.Cursor, h.Count); n < h.Count {
-		end.Position.Offset, end.More = next.Offset(), true
+		end.Position, end.More = next.Position(), true
 	}
 	return end
 }
@@ -197,15 +201,21 @@ func move(dst []byte, src *[]byte, end int) []byte {
 // Lag returns how many bytes the answer keeps in memory that the logs have dropped.
 func (a *Answer) Lag() (bytes uint64) {
 	for i := range a.spans {
-		bytes += a.spans[i].topic.Lag(a.spans[i].cursor)
+		if s := &a.spans[i]; s.topic != nil {
+			bytes += s.topic.Lag(s.cursor)
+		}
 	}
 	return bytes
 }
 
-// Message returns the message at c, or nil at the tail.
+// Message returns the message at c, or nil at the tail and at a marker.
 func Message(c topic.Cursor) *notiflux.Message {
-	if entry, _, ok := c.Next(); ok {
-		return entry.Message()
+	entry, _, ok := c.Next()
+	if !ok {
+		return nil
 	}
-	return nil
+	if _, marker := entry.Gap(); marker {
+		return nil
+	}
+	return entry.Message()
 }

@@ -11,22 +11,28 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
+
+func newTopics(c topic.Config) *topic.Topics {
+	_, topics := memory.New(memory.Config{Epoch: "E"}, c)
+	return topics
+}
 
 // In whatever pieces it is asked for, an answer is the same bytes, and as many as it says:
 // the messages of its topics, in order, up to its limits.
 func TestAnAnswerInPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		topics, offset := topic.New(topic.Config{Epoch: "E"}), uint64(0)
+		topics, offset := newTopics(topic.Config{}), uint64(0)
 		names := []notiflux.Topic{"a", `"b"`, "empty"}
 		var published [3][]string
 		for range rapid.IntRange(0, 12).Draw(t, "messages") {
 			i := rapid.IntRange(0, 1).Draw(t, "topic")
 			text := strings.Repeat(rapid.SampledFrom([]string{"x", "\x01", "é😀", "\u2028", ""}).Draw(t, "text"), rapid.IntRange(0, 60_000).Draw(t, "length"))
 			published[i] = append(published[i], text)
-			topics.Append([]notiflux.Publication{{Topic: names[i], Body: notiflux.Body{Data: []byte(text)}}}, func() uint64 { offset++; return offset })
+			topics.Order([]notiflux.Publication{{Topic: names[i], Body: notiflux.Body{Data: []byte(text)}}}, func() uint64 { offset++; return offset })
 		}
 		want := slices.Concat(published[:]...)
 		limit := rapid.IntRange(0, 15).Draw(t, "limit")
@@ -65,10 +71,10 @@ func TestAnAnswerInPieces(t *testing.T) {
 
 // What the log dropped since, and an answer still has to give, is its lag.
 func TestTheLagOfAnAnswer(t *testing.T) {
-	topics, offset := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Count: 10}}), uint64(0)
+	topics, offset := newTopics(topic.Config{PerTopic: topic.Limits{Count: 10}}), uint64(0)
 	publish := func() {
 		for range 10 {
-			topics.Append([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { offset++; return offset })
+			topics.Order([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { offset++; return offset })
 		}
 	}
 	publish()
@@ -92,8 +98,8 @@ func TestTheLagOfAnAnswer(t *testing.T) {
 
 // The least room is enough for every piece, of messages and of members.
 func TestAnAnswerInTheLeastRoom(t *testing.T) {
-	topics := topic.New(topic.Config{Epoch: "E"})
-	topics.Append([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: []byte("x")}}, {Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { return 1 })
+	topics := newTopics(topic.Config{})
+	topics.Order([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: []byte("x")}}, {Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { return 1 })
 	messages := answer.UpTo(10)
 	messages.History(t.Context(), topics.History("a", notiflux.Position{}, 10))
 	members := []notiflux.Member{{Sub: "a"}, {Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}}

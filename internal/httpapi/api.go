@@ -20,7 +20,7 @@
 // a WebSocket or a stream, gets a slot, and its connection goes to an event loop
 // (clients.go); its session knows nothing of HTTP.
 //
-// Invariants: a broadcast answered with 200 was ordered by the [Publisher] before.
+// Invariants: a broadcast answered with 200 was ordered by the [Broker] before.
 // The answer to a reader says where to go on: no message lies between the messages in
 // the answer and that position, or the answer says so.
 //
@@ -41,6 +41,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
@@ -57,12 +58,10 @@ const (
 	defaultLagBytes     = 1 << 20
 )
 
-// A Publisher orders messages: the broker. Safe for concurrent use.
-type Publisher interface {
-	// Publish orders each of ps that has no error yet, and returns once all are
-	// ordered and kept, or have an error. It owns the data of the bodies from then
-	// on. Errors that a client may see are [notiflux.Error]s.
-	Publish(ctx context.Context, ps []notiflux.Publication)
+// A Broker orders messages and stores them: see package broker. Safe for concurrent use.
+type Broker interface {
+	Publish(ps []notiflux.Publication, done func()) (finished bool)
+	History(ctx context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error)
 }
 
 // A Verifier verifies tokens. Safe for concurrent use.
@@ -74,10 +73,11 @@ type Verifier interface {
 	Recall(auth.Token) (claims *auth.Claims, known bool, err error)
 }
 
-// A Config is what an API is made of. Publisher and Verifier are required. Routes that
+// A Config is what an API is made of. Broker and Verifier are required. Routes that
 // read need Topics.
 type Config struct {
-	Publisher       Publisher
+	Broker          Broker
+	Attacher        *broker.Attacher // to the same broker; for /poll
 	Verifier        Verifier
 	Topics          *topic.Topics
 	Presence        *presence.Registry // for the route of this name
@@ -108,14 +108,15 @@ type Config struct {
 // An API answers the public routes. Make one with New. Safe for concurrent use.
 type API struct {
 	// Immutable after New.
-	publisher Publisher
-	verifier  Verifier
-	topics    *topic.Topics
-	presence  *presence.Registry
-	limits    limits
-	ready     func() error
-	log       *slog.Logger
-	now       func() time.Time
+	broker   Broker
+	attacher *broker.Attacher
+	verifier Verifier
+	topics   *topic.Topics
+	presence *presence.Registry
+	limits   limits
+	ready    func() error
+	log      *slog.Logger
+	now      func() time.Time
 
 	origins       origin.List
 	noQueryTokens bool
@@ -140,14 +141,15 @@ type API struct {
 // New returns the API that c describes.
 func New(c Config) *API {
 	a := &API{
-		publisher: c.Publisher,
-		verifier:  c.Verifier,
-		topics:    c.Topics,
-		presence:  c.Presence,
-		limits:    limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes},
-		ready:     c.Ready,
-		log:       c.Log,
-		now:       c.Now,
+		broker:   c.Broker,
+		attacher: c.Attacher,
+		verifier: c.Verifier,
+		topics:   c.Topics,
+		presence: c.Presence,
+		limits:   limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes},
+		ready:    c.Ready,
+		log:      c.Log,
+		now:      c.Now,
 
 		origins:       c.Origins,
 		noQueryTokens: c.NoQueryTokens,
@@ -156,7 +158,7 @@ func New(c Config) *API {
 		unread:        c.Unread,
 
 		uploads:  sync.Pool{New: func() any { return new(upload) }},
-		decoders: sync.Pool{New: func() any { return new(decoder) }},
+		decoders: sync.Pool{New: func() any { return newDecoder() }},
 		answers:  sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if a.limits.messageBytes == 0 {

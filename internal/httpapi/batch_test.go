@@ -170,7 +170,7 @@ func TestBatchesThatThePublisherRefuses(t *testing.T) {
 		{notiflux.Errorf(notiflux.OverCapacity, "many keys"), `{"code":"over_capacity","message":"many keys"}`},
 		{errors.New("dial secret.example.com"), `{"code":"internal","message":"the server failed to handle this"}`},
 	} {
-		s := newService(t, httpapi.Config{Publisher: &publisher{err: c.err}})
+		s := newService(t, httpapi.Config{Broker: &publisher{err: c.err}})
 		r := s.do(t, "POST", "/broadcast", `{"topics":["a"],"message":1,"key":"k"}`, "Authorization", "Bearer "+token(t, s.signer, auth.Broadcast, "a"))
 		if want := `[{"topic":"a","error":` + c.want + `}]`; r.status != 207 || strings.TrimSpace(r.body) != want {
 			t.Errorf("%v: %d %s, want 207 %s", c.err, r.status, r.body, want)

@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"math"
@@ -37,7 +36,7 @@ func newLoader(tb testing.TB, size int, tokenInBody bool) *loader {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	a := httpapi.New(httpapi.Config{Verifier: fixedVerifier{claims}, Publisher: fixedPublisher{}})
+	a := httpapi.New(httpapi.Config{Verifier: fixedVerifier{claims}, Broker: fixedPublisher{}})
 	l := &loader{
 		handler: router.New(origin.List{}, nil, router.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast}),
 		writer:  nullWriter{header: make(http.Header)},
@@ -106,12 +105,13 @@ func (v fixedVerifier) Verify(auth.Token) (*auth.Claims, error) { return v.claim
 
 func (v fixedVerifier) Recall(auth.Token) (*auth.Claims, bool, error) { return v.claims, true, nil }
 
-type fixedPublisher struct{}
+type fixedPublisher struct{ httpapi.Broker }
 
-func (fixedPublisher) Publish(_ context.Context, ps []notiflux.Publication) {
+func (fixedPublisher) Publish(ps []notiflux.Publication, _ func()) (finished bool) {
 	for i := range ps {
 		ps[i].Position = notiflux.Position{Epoch: "0123456789abcdef", Offset: 123456}
 	}
+	return true
 }
 
 // A nullWriter forgets what is written, and takes any deadline as a connection

@@ -72,6 +72,14 @@ type decoder struct {
 	topics    []string // of the element that is read
 	fault     error    // of that element, in its shape
 	answer    []byte
+
+	published chan struct{} // has an element when the broker has called notify
+	notify    func()        // for [Broker]; made once, so that a broadcast allocates nothing for it
+}
+
+func newDecoder() *decoder {
+	published := make(chan struct{}, 1)
+	return &decoder{published: published, notify: func() { published <- struct{}{} }}
 }
 
 // size returns how much memory d keeps, in bytes.

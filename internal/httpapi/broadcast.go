@@ -63,7 +63,9 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer func() { a.unread.Release(charged) }()
-	a.publisher.Publish(r.Context(), b.publications)
+	if !a.broker.Publish(b.publications, d.notify) {
+		<-d.published
+	}
 	if b.one && b.publications[0].Err != nil {
 		return router.WithDetail(b.publications[0].Err, "topic", b.onlyTopic(), "subject", b.publications[0].Subject)
 	}

@@ -376,7 +376,7 @@ func TestPublisherFails(t *testing.T) {
 		{&notiflux.Error{Code: notiflux.Unavailable, Detail: "the broker is away", Err: errors.New("dial secret.example.com")}, 503, notiflux.Unavailable, "WARN"},
 		{errors.New("dial secret.example.com"), 500, notiflux.Internal, "ERROR"},
 	} {
-		s := newService(t, httpapi.Config{Publisher: &publisher{err: c.err}})
+		s := newService(t, httpapi.Config{Broker: &publisher{err: c.err}})
 		bearer := "Bearer " + token(t, s.signer, auth.Broadcast, "a")
 		r := s.do(t, "POST", "/broadcast", `{"topic":"a","message":1}`, "Authorization", bearer)
 		r.want(t, c.status, c.code)

@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -238,7 +237,7 @@ func TestTricklingBody(t *testing.T) {
 func TestSlowPublishAndKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signer, verifier := newIssuer(t)
-		a := httpapi.New(httpapi.Config{Verifier: verifier, Publisher: slowPublisher{}})
+		a := httpapi.New(httpapi.Config{Verifier: verifier, Broker: slowPublisher{}})
 		conn := serveInBubble(t, router.New(origin.List{}, nil,
 			router.Route{Method: "POST", Path: "/broadcast", Handle: a.Broadcast}))
 		in := bufio.NewReader(conn)
@@ -259,14 +258,13 @@ func TestSlowPublishAndKeepAlive(t *testing.T) {
 	})
 }
 
-// A slowPublisher takes half a minute, unless the publisher goes.
-type slowPublisher struct{}
+// A slowPublisher takes half a minute.
+type slowPublisher struct{ httpapi.Broker }
 
-func (slowPublisher) Publish(ctx context.Context, ps []notiflux.Publication) {
-	select {
-	case <-ctx.Done():
-		ps[0].Err = ctx.Err()
-	case <-time.After(30 * time.Second):
+func (slowPublisher) Publish(ps []notiflux.Publication, done func()) (finished bool) {
+	time.AfterFunc(30*time.Second, func() {
 		ps[0].Position = notiflux.Position{Epoch: "E", Offset: 1}
-	}
+		done()
+	})
+	return false
 }

@@ -20,7 +20,8 @@ type historyRequest struct {
 }
 
 // History answers GET /history with messages of a topic's log, and with the position
-// from which the client can read on, or subscribe without a gap. It does not wait.
+// from which the client can read on, or subscribe without a gap. It waits for
+// nothing but the broker.
 func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	q, err := a.parseHistory(r)
 	if err != nil {
@@ -29,9 +30,13 @@ func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.authorizeReader(r, q.topic); err != nil {
 		return err
 	}
+	history, err := a.broker.History(r.Context(), q.topic, q.since, q.limit)
+	if err != nil {
+		return err
+	}
 	return a.serveAnswer(w, r, func(ctx context.Context) *answer.Answer {
 		messages := answer.UpTo(q.limit)
-		end := messages.History(ctx, a.topics.History(q.topic, q.since, q.limit))
+		end := messages.History(ctx, history)
 		return messages.Answer(wire.AppendHistoryBodyStart(nil), append(wire.AppendHistoryEnd(nil, end), '\n'))
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -30,9 +31,9 @@ type reader struct {
 
 func newReader(t testing.TB, keep int, c httpapi.Config) *reader {
 	t.Helper()
-	r := &reader{topics: topic.New(topic.Config{Epoch: epoch, PerTopic: topic.Limits{Count: keep}})}
-	r.broker = memory.New(r.topics, memory.Config{})
-	c.Topics = r.topics
+	r := new(reader)
+	r.broker, r.topics = memory.New(memory.Config{Epoch: epoch}, topic.Config{PerTopic: topic.Limits{Count: keep}})
+	c.Topics, c.Broker, c.Attacher = r.topics, r.broker, broker.NewAttacher(r.broker, broker.AttacherConfig{})
 	r.service = newHandler(t, c)
 	r.bearer = "Bearer " + token(t, r.signer, auth.Subscribe, "a", "b", "c")
 	return r
@@ -47,7 +48,7 @@ func (r *reader) publish(t testing.TB, topic notiflux.Topic, text string) uint64
 func (r *reader) order(t testing.TB, topic notiflux.Topic, body notiflux.Body) uint64 {
 	t.Helper()
 	ps := []notiflux.Publication{{Topic: topic, Body: body}}
-	r.broker.Publish(t.Context(), ps)
+	r.broker.Publish(ps, nil)
 	if ps[0].Err != nil {
 		t.Fatal(ps[0].Err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -100,10 +101,8 @@ func (w waker) Wake() {
 func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
 	p := &poll{topics: a.topics, recovered: true, news: make(waker, 1)}
 	defer p.unsubscribe()
-	for i, topic := range s.Topics {
-		if err := p.subscribe(topic, s.ResumePoints[i]); err != nil {
-			return nil, err
-		}
+	if err := a.subscribe(ctx, p, s.streamRequest); err != nil {
+		return nil, err
 	}
 	if !p.due && s.wait > 0 {
 		if err := a.await(ctx, p.news, s.wait, s.until); err != nil {
@@ -113,14 +112,33 @@ func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
 	return p, nil
 }
 
-func (p *poll) subscribe(name notiflux.Topic, point topic.ResumePoint) error {
-	t, resumed, err := p.topics.Join(name, p.news, point)
+// subscribe attaches all topics of a request and joins them.
+func (a *API) subscribe(ctx context.Context, p *poll, s streamRequest) error {
+	as := make([]broker.Attachment, len(s.Topics))
+	for i := range as {
+		as[i].Topic, as[i].From = s.Topics[i], s.ResumePoints[i]
+		defer as[i].Cancel()
+	}
+	if err := a.attacher.AttachAll(ctx, as); err != nil {
+		return &notiflux.Error{Code: notiflux.Unavailable, Detail: "the request ended before the broker answered", Err: err}
+	}
+	for i := range as {
+		if err := p.join(&as[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *poll) join(a *broker.Attachment) error {
+	pin, err := a.Take()
 	if err != nil {
 		return err
 	}
+	t, resumed := pin.Join(p.news)
 	p.joined, p.resumed = append(p.joined, t), append(p.resumed, resumed)
 	p.recovered = p.recovered && resumed.Recovered
-	p.due = p.due || resumed.Replay > 0 || !resumed.Recovered || point.Since.Epoch == ""
+	p.due = p.due || resumed.Replay > 0 || !resumed.Recovered || a.From.Since.Epoch == ""
 	return nil
 }
 
@@ -204,7 +222,7 @@ func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answ
 		r := &resumed[i]
 		next, n := messages.Take(ctx, p.joined[i], r.Cursor, maxMessages)
 		if n > 0 {
-			r.Cursor, r.Position.Offset = next, next.Offset()
+			r.Cursor, r.Position = next, next.Position()
 		}
 		missed = missed || n == 0 && !next.AtTail()
 	}
@@ -231,9 +249,9 @@ func (p *poll) streamCursor() []byte {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(p.joined[a].Name(), p.joined[b].Name()) })
-	offsets := make([]wire.CursorOffset, len(order))
+	places := make([]wire.CursorPlace, len(order))
 	for i, j := range order {
-		offsets[i] = wire.CursorOffset{Hash: wire.TopicHash(p.joined[j].Name()), Offset: p.resumed[j].Position.Offset}
+		places[i] = wire.CursorPlace{Hash: wire.TopicHash(p.joined[j].Name()), Position: p.resumed[j].Position}
 	}
-	return wire.AppendStreamCursor(nil, p.resumed[0].Position.Epoch, offsets)
+	return wire.AppendStreamCursor(nil, places)
 }

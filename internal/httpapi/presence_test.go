@@ -9,12 +9,11 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/presence"
-	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 func TestPresence(t *testing.T) {
 	members := presence.New(presence.Config{})
-	s := newService(t, httpapi.Config{Topics: topic.New(topic.Config{Epoch: "E"}), Presence: members})
+	s := newService(t, httpapi.Config{Presence: members})
 	bearer := "Bearer " + token(t, s.signer, auth.Subscribe, "a", "b", "many", "é&?")
 	get := func(path string, headers ...string) *response { return s.do(t, "GET", path, "", headers...) }
 	members.Join("a", notiflux.Member{Sub: "bob"})

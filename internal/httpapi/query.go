@@ -79,7 +79,8 @@ func (a *API) parseResumePoints(q url.Values, h http.Header) (s streamRequest, e
 	}
 	s.ResumePoints = make([]topic.ResumePoint, len(s.Topics))
 	for i, name := range s.Topics {
-		s.ResumePoints[i] = topic.ResumePoint{Since: resume.of(name, a.topics), Last: last}
+		s.ResumePoints[i] = resume.of(name)
+		s.ResumePoints[i].Last = last
 	}
 	return s, nil
 }

@@ -25,16 +25,15 @@ var resumeParameters = []string{"lastEventId", "lastEventID", "last_event_id", "
 type resumeParam struct {
 	name       string // of the parameter or header, for errors
 	isPosition bool   // a position, for one topic; else a stream cursor
-	since      func(topic notiflux.Topic, epoch string) notiflux.Position
+	since      func(notiflux.Topic) (since notiflux.Position, epochs []string)
 }
 
-// of returns the position from which a topic resumes. A position without an epoch means
-// that the topic has no resume point.
-func (p resumeParam) of(name notiflux.Topic, topics *topic.Topics) notiflux.Position {
-	if p.since == nil {
-		return notiflux.Position{}
+// of returns where a topic resumes: the Since and Epochs of its resume point.
+func (p resumeParam) of(name notiflux.Topic) (point topic.ResumePoint) {
+	if p.since != nil {
+		point.Since, point.Epochs = p.since(name)
 	}
-	return p.since(name, topics.Epoch())
+	return point
 }
 
 // parseResume returns the resume point of a request for a number of topics: that of
@@ -133,7 +132,7 @@ func parseParameter(name, text string) (resumeParam, error) {
 	if err != nil {
 		return resumeParam{}, withName(name, err)
 	}
-	return resumeParam{name, true, func(notiflux.Topic, string) notiflux.Position { return position }}, nil
+	return resumeParam{name, true, func(notiflux.Topic) (notiflux.Position, []string) { return position, nil }}, nil
 }
 
 func parseCursor(name, text string) (resumeParam, error) {

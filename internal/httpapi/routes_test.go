@@ -8,7 +8,6 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
-	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 func TestPathsAndMethods(t *testing.T) {
@@ -134,7 +133,7 @@ func TestCORS(t *testing.T) {
 // A wildcard allows subdomains without trusting them: the cookie, which browsers
 // send by themselves, is for origins that are listed by name.
 func TestWildcardGetsNoCookie(t *testing.T) {
-	s := newService(t, httpapi.Config{Topics: topic.New(topic.Config{Epoch: "E"})}, "https://*.example.com", "https://app.example.com")
+	s := newService(t, httpapi.Config{}, "https://*.example.com", "https://app.example.com")
 	cookie := "notiflux_token=" + token(t, s.signer, auth.Subscribe, "a")
 	for origin, trusted := range map[string]bool{"https://app.example.com": true, "https://other.example.com": false} {
 		r := s.do(t, "GET", "/history?topic=a", "", "Origin", origin, "Cookie", cookie)

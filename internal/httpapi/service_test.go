@@ -14,11 +14,14 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/logtest"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/router"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // A service is an API behind its router on a real socket, with a publisher
@@ -51,10 +54,14 @@ func newService(t *testing.T, c httpapi.Config, origins ...string) *service {
 // newHandler makes a service that has no socket and no goroutine.
 func newHandler(t testing.TB, c httpapi.Config, origins ...string) *service {
 	t.Helper()
-	s := &service{publisher: new(publisher), log: new(logtest.Buffer)}
+	stored, topics := memory.New(memory.Config{Epoch: epoch}, topic.Config{})
+	s := &service{publisher: &publisher{Broker: stored}, log: new(logtest.Buffer)}
 	s.signer, s.verifier = newIssuer(t)
-	if c.Publisher == nil {
-		c.Publisher = s.publisher
+	if c.Topics == nil {
+		c.Topics, c.Attacher = topics, broker.NewAttacher(stored, broker.AttacherConfig{})
+	}
+	if c.Broker == nil {
+		c.Broker = s.publisher
 	}
 	c.Verifier = s.verifier
 	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -172,13 +179,14 @@ func (r *response) wantDetail(t testing.TB, words string) {
 
 // A publisher gives offsets from 1 on, and keeps what was published.
 type publisher struct {
-	err error // answers every publish when set
+	httpapi.Broker       // of the histories
+	err            error // answers every publish when set
 
 	mu        sync.Mutex
 	published []notiflux.Publication
 }
 
-func (p *publisher) Publish(_ context.Context, ps []notiflux.Publication) {
+func (p *publisher) Publish(ps []notiflux.Publication, _ func()) (finished bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range ps {
@@ -191,6 +199,7 @@ func (p *publisher) Publish(_ context.Context, ps []notiflux.Publication) {
 			p.published = append(p.published, ps[i])
 		}
 	}
+	return true
 }
 
 func (p *publisher) all() []notiflux.Publication {

@@ -9,14 +9,12 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
-	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 func TestSourcesOfTokens(t *testing.T) {
-	topics := topic.New(topic.Config{Epoch: "E"})
-	open := newService(t, httpapi.Config{Topics: topics})
-	listed := newService(t, httpapi.Config{Topics: topics}, "https://app.example.com")
-	strict := newService(t, httpapi.Config{Topics: topics, NoQueryTokens: true})
+	open := newService(t, httpapi.Config{})
+	listed := newService(t, httpapi.Config{}, "https://app.example.com")
+	strict := newService(t, httpapi.Config{NoQueryTokens: true})
 	const host = "push.example.com:8443"
 	for _, c := range []struct {
 		name   string
@@ -125,7 +123,7 @@ func TestAuthorizeCoversAllTopics(t *testing.T) {
 // Whatever comes of a request, its query is not in the log: newService looks for
 // tokens there.
 func TestTokensInQueriesAreNotLogged(t *testing.T) {
-	s := newService(t, httpapi.Config{Topics: topic.New(topic.Config{Epoch: "E"})})
+	s := newService(t, httpapi.Config{})
 	good, foreign := token(t, s.signer, auth.Subscribe, "a"), token(t, s.signer, auth.Broadcast, "a")
 	for _, target := range []string{
 		"/history?topic=a&token=" + good,

@@ -99,7 +99,7 @@ func TestCursorsOfOtherVersions(t *testing.T) {
 	}{
 		{"version 1", version1(begun.Epoch), true, 1},
 		{"version 1 of another epoch", version1("E"), false, 0},
-		{"version 3", encode([]byte("\x83any bytes")), false, 0},
+		{"version 4", encode([]byte("\x84any bytes")), false, 0},
 		{"version 63", encode([]byte{0xbf}), false, 0},
 	} {
 		if a := mustRead(t, s, "/poll?topic=a&wait=0&since="+c.cursor, "a"); a.Recovered != c.recovered || len(a.Messages) != c.replay {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/ikornaselur/notiflux"
@@ -17,17 +18,18 @@ func Routes(s *Server) []router.Route { return s.api.Routes() }
 func Drained(s *Server) http.Handler {
 	s.public.Close()
 	close(s.draining)
-	s.broker.Close()
+	_ = s.broker.Close(context.Background())
 	return router.New(s.origins, s.log, s.api.Routes()...)
 }
 
 // PublishPresence tells a server of a presence event, as its registry does, and returns the
 // events that it makes of it.
 func PublishPresence(s *Server, e presence.Event) (events []*notiflux.Message, err error) {
-	_, resumed, err := s.topics.Join(topic.PresenceTopic(e.Topic), deaf{}, topic.ResumePoint{})
+	pin, err := s.topics.Open(topic.PresenceTopic(e.Topic), notiflux.Position{}, topic.ResumePoint{})
 	if err != nil {
 		return nil, err
 	}
+	_, resumed := pin.Join(deaf{})
 	s.publishPresence(e)
 	for c := resumed.Cursor; ; {
 		entry, next, ok := c.Next()

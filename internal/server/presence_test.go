@@ -438,7 +438,7 @@ func TestListsAndCountsAreWhole(t *testing.T) {
 	} {
 		c.event.Topic = notiflux.Topic(name)
 		events, err := server.PublishPresence(s, c.event)
-		if err != nil || len(events) != 1 || events[0].Body.Snapshot != c.whole {
+		if err != nil || len(events) != 1 || events[0].Presence.Supersedes() != c.whole {
 			t.Errorf("%s: %d events, %v; want one, a snapshot: %t", name, len(events), err, c.whole)
 		}
 	}

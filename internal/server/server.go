@@ -69,6 +69,7 @@ type Server struct {
 
 	topics    *topic.Topics
 	broker    broker.Broker
+	attacher  *broker.Attacher
 	keyBytes  func() int64 // of the broker's idempotency keys
 	presence  *presence.Registry
 	verifier  *auth.Verifier
@@ -110,15 +111,17 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 // build makes the parts, from the log up to the routes.
 func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
-	s.topics = topic.New(topic.Config{
-		Epoch:      memory.NewEpoch(s.env.random()),
+	b, topics := memory.New(memory.Config{
+		Epoch:       memory.NewEpoch(s.env.random()),
+		MaxKeyBytes: int64(c.MaxKeyBytes),
+	}, topic.Config{
 		PerTopic:   topic.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
 		TotalBytes: uint64(c.HistoryTotalBytes),
 		MaxTopics:  c.MaxTopics,
 		Now:        s.env.Now,
 	})
-	b := memory.New(s.topics, memory.Config{MaxKeyBytes: int64(c.MaxKeyBytes)})
-	s.broker, s.keyBytes = b, b.KeyBytes
+	s.broker, s.topics, s.keyBytes = b, topics, b.KeyBytes
+	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
 	s.presence = presence.New(presence.Config{Emit: s.publishPresence, GracePeriod: c.PresenceGrace})
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)
@@ -138,7 +141,8 @@ func (s *Server) build(keys *auth.Keys) {
 		s.loops = append(s.loops, s.newLoop())
 	}
 	s.api = httpapi.New(httpapi.Config{
-		Publisher:       s.broker,
+		Broker:          s.broker,
+		Attacher:        s.attacher,
 		Verifier:        s.requests,
 		Topics:          s.topics,
 		Presence:        s.presence,
@@ -177,7 +181,8 @@ func (s *Server) newLoop() httpapi.Loop {
 	})
 	group = session.NewGroup(session.Config{
 		Topics:        s.topics,
-		Publisher:     s.broker,
+		Broker:        s.broker,
+		Attacher:      s.attacher,
 		Presence:      s.presence,
 		Verifier:      s.verifier,
 		VerifyWorkers: s.verifying,
@@ -294,7 +299,8 @@ func (s *Server) url(l net.Listener, secure bool) string {
 }
 
 // Run serves until ctx ends, then shuts down within the configured time. Its
-// goroutines: one per loop, two pools of workers, the sweep of the topics, presence, one per
+// goroutines: one per loop, two pools of workers, the broker, the sweep of the topics,
+// presence, one per
 // listener, and those that net/http and portable sockets start per connection.
 func (s *Server) Run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -303,6 +309,11 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, l := range s.loops {
 		running.Go(func() { l.Loop.Run(parts) })
 	}
+	running.Go(func() {
+		if err := s.broker.Run(parts); err != nil {
+			s.log.Error("broker ended", "err", err)
+		}
+	})
 	running.Go(func() { s.topics.Run(parts) })
 	running.Go(func() { s.presence.Run(parts) })
 	running.Go(func() { s.verifying.Run(parts) })
@@ -413,7 +424,9 @@ func (s *Server) shutdown(public *http.Server) error {
 	s.api.FinishBroadcasts(publishing)
 	done()
 	// 3. Order no more messages.
-	err := s.broker.Close()
+	closing, done := context.WithTimeout(context.WithoutCancel(ctx), broker.Timeout)
+	err := s.broker.Close(closing)
+	done()
 	// 4. Deliver the accepted messages, and tell clients to reconnect elsewhere.
 	for _, l := range s.loops {
 		l.Loop.Post(func() {

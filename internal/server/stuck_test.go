@@ -13,6 +13,8 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/dialect/httpstream"
 	"github.com/ikornaselur/notiflux/internal/dialect/v1json"
 	"github.com/ikornaselur/notiflux/internal/dialect/v1text"
@@ -50,7 +52,8 @@ type bubble struct {
 
 // newBubble returns one that ends with the test.
 func newBubble(t *testing.T) *bubble {
-	b := &bubble{t: t, topics: topic.New(topic.Config{Epoch: "E"}), signer: authtest.NewSigner(t), unread: transport.NewUnread(0)}
+	orders, topics := memory.New(memory.Config{Epoch: "E"}, topic.Config{})
+	b := &bubble{t: t, topics: topics, signer: authtest.NewSigner(t), unread: transport.NewUnread(0)}
 	b.verifier = authtest.NewVerifier(t, b.signer)
 	b.sockets.Stats = new(transport.Stats)
 	pool := worker.NewPool(1, 0, slog.New(slog.DiscardHandler))
@@ -58,7 +61,7 @@ func newBubble(t *testing.T) *bubble {
 	b.endpoints.text, b.endpoints.json, b.endpoints.events = v1text.Endpoint(), v1json.Endpoint(""), httpstream.Events()
 	b.group = session.NewGroup(session.Config{
 		Endpoints: []*session.Endpoint{b.endpoints.text, b.endpoints.json, b.endpoints.events},
-		Topics:    b.topics, Presence: presence.New(presence.Config{}), Verifier: b.verifier,
+		Topics:    b.topics, Broker: orders, Attacher: broker.NewAttacher(orders, broker.AttacherConfig{}), Presence: presence.New(presence.Config{}), Verifier: b.verifier,
 		VerifyWorkers: pool, WaitWorkers: pool, Unread: b.unread.Sessions, UnauthenticatedUnread: b.unread.Unauthenticated, Stats: &b.stats,
 	}, b.loop)
 	ctx, stop := context.WithCancel(t.Context())
@@ -79,7 +82,7 @@ func (b *bubble) token(topics ...notiflux.Topic) string {
 }
 
 func (b *bubble) publish(topic notiflux.Topic, data string) {
-	b.topics.Append([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: []byte(data)}}}, func() uint64 { b.offset++; return b.offset })
+	b.topics.Order([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: []byte(data)}}}, func() uint64 { b.offset++; return b.offset })
 }
 
 // open returns the client's end of a connection. What the client sends never

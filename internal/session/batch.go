@@ -29,8 +29,8 @@ type batch struct {
 	taken        bool   // the slot holds a batch with messages
 }
 
-// add adds a message and its frame.
-func (b *batch) add(m *notiflux.Message, frame []byte) {
+// add adds an entry and its frame.
+func (b *batch) add(e *topic.Entry, frame []byte) {
 	switch {
 	case len(frame) == 0:
 	case len(b.data) == 0:
@@ -43,7 +43,7 @@ func (b *batch) add(m *notiflux.Message, frame []byte) {
 		b.data = b.buffer
 	}
 	b.sizes = append(b.sizes, len(frame))
-	b.messageBytes += len(m.Body.Data)
+	b.messageBytes += e.Size()
 	if len(frame) > 0 {
 		b.messages++
 	}
@@ -101,7 +101,7 @@ func (b *batches) from(sub *subscription, c topic.Cursor, limit int) *batch {
 			break
 		}
 		s.exclude = m.Exclude
-		s.add(m, b.formats[f].frame(entry))
+		s.add(entry, b.formats[f].frame(entry))
 		s.end = next
 	}
 	s.taken = len(s.sizes) > 0

@@ -1,12 +1,12 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/wire"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
@@ -49,10 +49,12 @@ func (s *Session) Publish(c Credential, p notiflux.Publication, then func(notifl
 	}
 	p.Subject = c.Claims.Subject
 	ps := []notiflux.Publication{p}
-	publish := func(ctx context.Context) { s.group.config.Publisher.Publish(ctx, ps) }
-	s.wait(s.group.config.WaitWorkers, publish, func(refused error) {
-		done(ps[0].Position, cmp.Or(refused, ps[0].Err))
-	})
+	s.waiting = true
+	outcome := func() { done(ps[0].Position, ps[0].Err) }
+	if broker.Publish(s.group.config.Broker, s.group.config.Log, ps, func() { s.group.resume(s, outcome) }) {
+		s.waiting = false
+		outcome()
+	}
 }
 
 // count counts the outcome of a broadcast.
@@ -73,17 +75,23 @@ func (b *BroadcastStats) count(err error) {
 func (s *Session) wait(workers worker.Submitter, work func(context.Context), then func(error)) {
 	s.waiting = true
 	err := worker.Do(workers, work, func(undone error) {
-		s.conn.Post(func() {
-			s.waiting = false
-			then(undone)
-			s.conn.Resume()
-			if s.pendingEnd != nil {
-				s.conn.Dirty()
-			}
-		})
+		s.group.resume(s, func() { then(undone) })
 	})
 	if err != nil {
 		s.waiting = false
 		then(err)
 	}
+}
+
+// resume calls then on the loop and ends the wait of a session. It may be called on any
+// goroutine.
+func (g *Group) resume(s *Session, then func()) {
+	s.conn.Post(func() {
+		s.waiting = false
+		then()
+		s.conn.Resume()
+		if s.pendingEnd != nil {
+			s.conn.Dirty()
+		}
+	})
 }

@@ -9,8 +9,8 @@ import (
 
 // streamCursor is the stream cursor of a session: how far its client is in each topic.
 type streamCursor struct {
-	writer  CursorWriter        // nil: all frames are shared, as the stream has one topic
-	offsets []wire.CursorOffset // in byte order of the topics
+	writer CursorWriter       // nil: all frames are shared, as the stream has one topic
+	places []wire.CursorPlace // in byte order of the topics
 }
 
 // begin subscribes s to the topics of its request.
@@ -32,7 +32,7 @@ func (c *streamCursor) begin(s *Session, r Request) ([]Subscribed, error) {
 
 // add adds the topic of a subscription at its end.
 func (c *streamCursor) add(sub *subscription) {
-	c.offsets = append(c.offsets, wire.CursorOffset{Hash: sub.subscribers.topicHash(), Offset: sub.cursor.Offset()})
+	c.places = append(c.places, wire.CursorPlace{Hash: sub.subscribers.topicHash(), Position: sub.cursor.Position()})
 }
 
 // topicHash returns the hash of the topic for stream cursors. It computes it once.
@@ -43,21 +43,21 @@ func (t *topicSubscribers) topicHash() uint64 {
 	return t.hash
 }
 
-// update sets the offsets to what the client of s has so far.
+// update sets the places to what the client of s has so far.
 func (c *streamCursor) update(s *Session) {
 	for _, sub := range s.subs.all {
 		c.keep(sub)
 	}
 }
 
-// keep sets the offset of one topic to what the client has so far.
+// keep sets the place in one topic to what the client has so far.
 func (c *streamCursor) keep(sub *subscription) {
-	c.offsets[sub.cursorIndex].Offset = sub.deliveredOffset()
+	c.places[sub.cursorIndex].Position = sub.delivered()
 }
 
 // append appends the cursor as clients send it back.
-func (c *streamCursor) append(dst []byte, s *Session) []byte {
-	return wire.AppendStreamCursor(dst, s.group.config.Topics.Epoch(), c.offsets)
+func (c *streamCursor) append(dst []byte) []byte {
+	return wire.AppendStreamCursor(dst, c.places)
 }
 
 // AppendCursor appends the stream cursor of the session: how far its client is with what
@@ -65,5 +65,5 @@ func (c *streamCursor) append(dst []byte, s *Session) []byte {
 func (s *Session) AppendCursor(dst []byte) []byte {
 	c := s.extra.cursor
 	c.update(s)
-	return c.append(dst, s)
+	return c.append(dst)
 }

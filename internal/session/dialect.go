@@ -140,8 +140,14 @@ type format struct {
 	inside   bool  // clients get what is inside the chunks
 }
 
-// frame returns the frame of an entry. All sessions of the format share it.
-func (f *format) frame(e *topic.Entry) []byte { return f.cut(e.Frame(f.encoding, f.encoder)) }
+// frame returns the frame of an entry, nil for a marker. All sessions of the format share
+// it.
+func (f *format) frame(e *topic.Entry) []byte {
+	if _, marker := e.Gap(); marker {
+		return nil
+	}
+	return f.cut(e.Frame(f.encoding, f.encoder))
+}
 
 // kept returns the frame of an entry if the entry keeps it, else nil.
 func (f *format) kept(e *topic.Entry) []byte { return f.cut(e.Kept(f.encoding)) }

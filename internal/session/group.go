@@ -38,6 +38,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/worker"
@@ -47,7 +48,8 @@ import (
 // docs/protocol.md, section 6.
 type Config struct {
 	Topics        *topic.Topics
-	Publisher     Publisher
+	Broker        Broker
+	Attacher      *broker.Attacher // to the same broker
 	Presence      *presence.Registry
 	Verifier      Verifier
 	VerifyWorkers worker.Submitter // for verifying signatures
@@ -75,9 +77,10 @@ type Limits struct {
 	CommandBurst    float64       // commands at once
 }
 
-// A Publisher orders messages: the broker. Publish may block.
-type Publisher interface {
-	Publish(ctx context.Context, ps []notiflux.Publication)
+// A Broker orders messages and stores them: see package broker.
+type Broker interface {
+	Publish(ps []notiflux.Publication, done func()) (finished bool)
+	History(ctx context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error)
 }
 
 // A Verifier verifies tokens, see [auth.Verifier].
@@ -299,16 +302,17 @@ func (g *Group) remove(s *Session) {
 func (g *Group) subscribe(s *Session, name notiflux.Topic, point topic.ResumePoint) (*subscription, topic.Resumed, error) {
 	t := g.subscribers[name]
 	point.Connection = s.extra.name()
+	pin, err := g.attach(name, point)
+	if err != nil {
+		return nil, topic.Resumed{}, err
+	}
 	var resumed topic.Resumed
 	if t == nil {
 		t = &topicSubscribers{group: g}
-		var err error
-		if t.topic, resumed, err = g.config.Topics.Join(name, t, point); err != nil {
-			return nil, resumed, err
-		}
+		t.topic, resumed = pin.Join(t)
 		g.subscribers[t.topic.Name()] = t
 	} else {
-		resumed = g.config.Topics.Resume(t.topic, point)
+		_, resumed = pin.Take()
 	}
 	sub := &subscription{session: s, subscribers: t, cursor: resumed.Cursor, index: int32(len(t.subs))}
 	t.subs = append(t.subs, sub)
@@ -319,6 +323,14 @@ func (g *Group) subscribe(s *Session, name notiflux.Topic, point topic.ResumePoi
 		s.subs.markDirty(sub)
 	}
 	return sub, resumed, nil
+}
+
+// attach makes a topic live and pins a resume point in it.
+func (g *Group) attach(name notiflux.Topic, point topic.ResumePoint) (topic.Pin, error) {
+	if topic.IsPresenceTopic(name) { // It is of this node alone.
+		return g.config.Topics.Open(name, notiflux.Position{}, point)
+	}
+	return g.config.Attacher.AttachNow(name, point)
 }
 
 // unsubscribe ends a subscription. The caller removes it from the lists of its session.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/dialect/httpstream"
 	"github.com/ikornaselur/notiflux/internal/dialect/v1json"
 	"github.com/ikornaselur/notiflux/internal/dialect/v1text"
@@ -112,11 +114,31 @@ func (q *fakeWorkers) work(ctx context.Context) {
 
 // publisher is the broker of a world.
 type publisher struct {
-	w   *world
-	err error // of the next broadcasts
+	w     *world
+	err   error    // of the next broadcasts
+	holds bool     // publications are ordered only by release
+	held  []func() // order them
 }
 
-func (p *publisher) Publish(_ context.Context, ps []notiflux.Publication) {
+func (p *publisher) Publish(ps []notiflux.Publication, done func()) (finished bool) {
+	if p.holds {
+		p.held = append(p.held, func() { p.order(ps); done() })
+		return false
+	}
+	p.order(ps)
+	return true
+}
+
+// release has the publications that are held ordered.
+func (p *publisher) release() {
+	held := p.held
+	p.held = nil
+	for _, order := range held {
+		order()
+	}
+}
+
+func (p *publisher) order(ps []notiflux.Publication) {
 	if p.err != nil {
 		ps[0].Err = p.err
 		return
@@ -124,16 +146,21 @@ func (p *publisher) Publish(_ context.Context, ps []notiflux.Publication) {
 	p.w.append(ps)
 }
 
+func (p *publisher) History(_ context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error) {
+	return p.w.topics.History(name, since, limit), nil
+}
+
 func newWorld(t tb, limits topic.Limits, change func(*session.Config)) *world {
 	t.Helper()
-	w := &world{t: t, topics: topic.New(topic.Config{Epoch: "E", PerTopic: limits})}
+	w := &world{t: t}
+	b := w.open(topic.Config{PerTopic: limits})
 	w.publisher.w = w
 	w.signer = authtest.NewSigner(t)
 	w.verifier = authtest.NewVerifier(t, w.signer)
 	w.expires = time.Now().Add(time.Hour).Truncate(time.Second)
 	w.presence = presence.New(presence.Config{})
 	c := session.Config{
-		Topics: w.topics, Publisher: &w.publisher, Presence: w.presence, Verifier: w.verifier, VerifyWorkers: &w.workers, WaitWorkers: &w.workers,
+		Topics: w.topics, Broker: &w.publisher, Attacher: broker.NewAttacher(b, broker.AttacherConfig{}), Presence: w.presence, Verifier: w.verifier, VerifyWorkers: &w.workers, WaitWorkers: &w.workers,
 		Endpoints: w.endpoints(), Stats: &w.stats,
 	}
 	if change != nil {
@@ -141,6 +168,13 @@ func newWorld(t tb, limits topic.Limits, change func(*session.Config)) *world {
 	}
 	w.group = session.NewGroup(c, &w.loop)
 	return w
+}
+
+// open gives the world topics, in the epoch E, and returns their broker.
+func (w *world) open(c topic.Config) broker.Broker {
+	var b broker.Broker
+	b, w.topics = memory.New(memory.Config{Epoch: "E"}, c)
+	return b
 }
 
 // token returns a token to subscribe, both one for both scopes.
@@ -179,7 +213,7 @@ func (w *world) order(p notiflux.Publication) notiflux.Position {
 }
 
 func (w *world) append(ps []notiflux.Publication) {
-	w.topics.Append(ps, func() uint64 { w.offset++; return w.offset })
+	w.topics.Order(ps, func() uint64 { w.offset++; return w.offset })
 }
 
 // client is the connection of one session, and what it received.

@@ -212,10 +212,22 @@ func TestStreamExclude(t *testing.T) {
 // Commands take effect in order, also those that wait.
 func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 10}, nil)
+	w.publisher.holds = true
 	c := w.connectJSON(t, w.both("a"))
 	c.s.Receive([]byte(`{"type":"broadcast","id":1,"topic":"a","message":"x"}`), false)
 	if !c.s.Busy() {
 		t.Error("not busy while a broadcast is under way")
+	}
+	w.publisher.release()
+	w.loop.run()
+	c.hears(t, `{"type":"broadcasted","id":1,"topic":"a","position":"E:1"}`)
+	if c.s.Busy() || !c.resumed {
+		t.Error("still busy after the answer")
+	}
+	c.resumed = false
+	c.s.Receive([]byte(`{"type":"history","id":1,"topic":"a"}`), false)
+	if !c.s.Busy() {
+		t.Error("not busy while a history is read")
 	}
 	late, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -227,6 +239,7 @@ func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 	}
 	c.s.Receive([]byte(`{"type":"broadcast","id":1,"topic":"a","message":"x"}`), false)
 	c.leave()
+	w.publisher.release()
 	c.settle()
 	if len(c.heard()) != 0 {
 		t.Error("a session that is gone has an answer")

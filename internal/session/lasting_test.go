@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"context"
 	"runtime"
 	"strings"
 	"testing"
@@ -135,6 +134,7 @@ func TestTheCursorOfAnEnd(t *testing.T) {
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
+		w.publisher.holds = true
 		waits := w.connectJSON(t, w.both("a"))
 		waits.s.Receive([]byte(`{"type":"broadcast","topic":"a","message":"x","id":7}`), false)
 		w.group.Drain(0)
@@ -145,6 +145,7 @@ func TestDrain(t *testing.T) {
 		if waits.code != 0 {
 			t.Fatal("closed before the answer")
 		}
+		w.publisher.release()
 		waits.settle()
 		waits.turn()
 		all := waits.messages()
@@ -162,23 +163,18 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// A command whose work panics is answered, and the connection goes on.
-func TestWorkThatPanics(t *testing.T) {
-	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.Publisher = panicking{} })
+// A broadcast that panics is answered, and the connection goes on.
+func TestABroadcastThatPanics(t *testing.T) {
+	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.Broker = panicking{} })
 	c := w.connectJSON(t, w.both("a"))
 	c.s.Receive([]byte(`{"type":"broadcast","topic":"a","message":"x","id":1}`), false)
-	func() {
-		defer func() { recover() }()
-		w.workers.work(context.Background())
-	}()
-	w.loop.run()
 	got := c.heard()
-	if len(got) != 1 || !strings.Contains(got[0], `"code":"internal"`) || c.s.Busy() || !c.resumed {
+	if len(got) != 1 || !strings.Contains(got[0], `"code":"internal"`) || c.s.Busy() {
 		t.Errorf("got %q, busy %t", got, c.s.Busy())
 	}
 	c.exchange(t, []string{`{"type":"ping"}`, `{"type":"pong"}`})
 }
 
-type panicking struct{}
+type panicking struct{ session.Broker }
 
-func (panicking) Publish(context.Context, []notiflux.Publication) { panic("told to") }
+func (panicking) Publish([]notiflux.Publication, func()) bool { panic("told to") }

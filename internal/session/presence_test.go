@@ -19,6 +19,8 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -41,7 +43,11 @@ func (w *world) user(sub, info string, until time.Time) string {
 
 // join emits the presence event that somebody joined topic a, as the server does.
 func (w *world) join(sub string) {
-	w.topics.AppendPresence("a", wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: sub}}))
+	w.topics.AppendPresence("a", joinOf(sub))
+}
+
+func joinOf(sub string) *notiflux.PresenceEvent {
+	return &notiflux.PresenceEvent{Topic: "a", Kind: notiflux.PresenceJoin, Members: []notiflux.Member{{Sub: sub}}}
 }
 
 func TestJSONPresence(t *testing.T) {
@@ -141,7 +147,7 @@ func TestJSONPresenceListIsTheNewest(t *testing.T) {
 // holds nothing of it.
 func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 	const allowed, held = 10, 4
-	event := len(wire.AppendJoin(nil, "a", []notiflux.Member{{Sub: "m1000"}}))
+	event := joinOf("m1000").Size()
 	w := newWorld(t, topic.Limits{Count: held}, func(c *session.Config) { c.MaxLagBytes = uint64(allowed * (event + topic.Overhead)) })
 	slow, fast := w.connectJSON(t, w.user("slow", "", time.Time{})), w.connectJSON(t, w.user("fast", "", time.Time{}))
 	for _, c := range []*client{slow, fast} {
@@ -171,7 +177,7 @@ func TestAListCutsNobody(t *testing.T) {
 	for i := range 1000 {
 		members = append(members, notiflux.Member{Sub: fmt.Sprint(strings.Repeat("m", 240), i), Info: []byte(`{"x":"` + strings.Repeat("x", 1000) + `"}`)})
 	}
-	list := wire.AppendPresence(nil, wire.NoID, wire.Presence{Topic: "a", Count: len(members), Members: members})
+	list := &notiflux.PresenceEvent{Topic: "a", Kind: notiflux.PresenceList, Count: len(members), Members: members}
 	moves := func(n int) func(w *world) {
 		return func(w *world) {
 			for i := range n {
@@ -179,7 +185,7 @@ func TestAListCutsNobody(t *testing.T) {
 			}
 		}
 	}
-	listed := func(w *world) { w.topics.AppendPresenceSnapshot("a", list) }
+	listed := func(w *world) { w.topics.AppendPresence("a", list) }
 	for name, c := range map[string]struct {
 		told []func(w *world)
 		cut  bool
@@ -221,7 +227,7 @@ func TestAListCutsNobody(t *testing.T) {
 			}
 			lists := 0
 			for _, m := range got {
-				if strings.HasPrefix(m, `{"type":"presence"`) && len(m) == len(list) {
+				if strings.HasPrefix(m, `{"type":"presence"`) && len(m) == len(wire.AppendPresenceEvent(nil, list)) {
 					lists++
 				}
 			}
@@ -363,8 +369,10 @@ func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
 
 // What is refused is refused as a whole.
 func TestJSONPresenceWithoutRoom(t *testing.T) {
-	topics := topic.New(topic.Config{Epoch: "E", MaxTopics: 1})
-	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.Topics = topics })
+	b, topics := memory.New(memory.Config{Epoch: "E"}, topic.Config{MaxTopics: 1})
+	w := newWorld(t, topic.Limits{}, func(c *session.Config) {
+		c.Topics, c.Attacher = topics, broker.NewAttacher(b, broker.AttacherConfig{})
+	})
 	w.topics = topics
 	c := w.connectJSON(t, w.both("a"))
 	refused := `{"type":"subscribed","topics":{},"refused":{"a":{"code":"over_capacity","message":"topic limit of the server reached (1): try again later"}}}`

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/ikornaselur/notiflux"
@@ -21,9 +22,15 @@ func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Posi
 		return
 	}
 	var a LargeAnswer
-	read := func(ctx context.Context) { a = form(ctx, s.group.config.Topics.History(name, since, limit)) }
-	s.wait(s.group.config.WaitWorkers, read, func(err error) {
-		if err != nil {
+	var failure error
+	read := func(ctx context.Context) {
+		var history topic.History
+		if history, failure = s.group.config.Broker.History(ctx, name, since, limit); failure == nil {
+			a = form(ctx, history)
+		}
+	}
+	s.wait(s.group.config.WaitWorkers, read, func(undone error) {
+		if err := cmp.Or(undone, failure); err != nil {
 			refused(err)
 			return
 		}

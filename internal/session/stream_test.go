@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -115,8 +116,8 @@ func TestLineStream(t *testing.T) {
 
 func TestStreamWithoutRoom(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
-	w.topics = topic.New(topic.Config{Epoch: "E", MaxTopics: 1})
-	w.group = session.NewGroup(session.Config{Endpoints: w.endpoints(), Topics: w.topics, Stats: &w.stats}, &w.loop)
+	b := w.open(topic.Config{MaxTopics: 1})
+	w.group = session.NewGroup(session.Config{Endpoints: w.endpoints(), Topics: w.topics, Attacher: broker.NewAttacher(b, broker.AttacherConfig{}), Stats: &w.stats}, &w.loop)
 	c := w.connectStream(ndjson, "", false, "a", "b")
 	if got := string(c.sent); c.code != wire.CloseOverCapacity || !strings.HasPrefix(got, `{"type":"bye","code":"over_capacity","after":`) || w.stats.Subscriptions.Load() != 0 {
 		t.Errorf("ended with %d: %s; %d subscriptions left", c.code, got, w.stats.Subscriptions.Load())

@@ -59,7 +59,7 @@ func (s *Session) subscribe(c Credential, want *Subscription) Subscribed {
 	sub := s.subs.find(s, want.Topic)
 	isNew := sub == nil
 	if !isNew {
-		r.Position, r.Recovered = s.group.config.Topics.Position(sub.deliveredOffset()), true
+		r.Position, r.Recovered = sub.delivered(), true
 	} else {
 		var resumed topic.Resumed
 		if sub, resumed, r.Err = s.group.subscribe(s, want.Topic, want.From); r.Err != nil {

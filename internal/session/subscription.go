@@ -28,24 +28,23 @@ type subscription struct {
 	subscribers *topicSubscribers
 	cursor      topic.Cursor
 	nextDirty   *subscription
-	skipped     uint64 // the offset before the skipped messages; only if skipping
-	index       int32  // in topicSubscribers.subs
-	cursorIndex uint8  // index in streamCursor.offsets; only of streams
-	dirty       bool   // in the list subscriptions.firstDirty
-	latest      bool   // mode latest: a client that is behind gets only the newest message
-	skipping    bool   // messages were skipped, and the dialect is not told yet
+	skipped     *notiflux.Position // before skipped messages; nil unless the dialect is not told yet
+	index       int32              // in topicSubscribers.subs
+	cursorIndex uint8              // index in streamCursor.places; only of streams
+	dirty       bool               // in the list subscriptions.firstDirty
+	latest      bool               // mode latest: a client that is behind gets only the newest message
 }
 
 // name returns the topic of a subscription.
 func (sub *subscription) name() notiflux.Topic { return sub.subscribers.topic.Name() }
 
-// deliveredOffset returns the offset up to which the client has everything, apart from
-// skips that it was told of.
-func (sub *subscription) deliveredOffset() uint64 {
-	if sub.skipping {
-		return sub.skipped
+// delivered returns the position up to which the client has everything, apart from skips
+// that it was told of.
+func (sub *subscription) delivered() notiflux.Position {
+	if sub.skipped != nil {
+		return *sub.skipped
 	}
-	return sub.cursor.Offset()
+	return sub.cursor.Position()
 }
 
 // skip moves the cursor to the newest message.
@@ -54,8 +53,9 @@ func (sub *subscription) skip() {
 	if newest == sub.cursor {
 		return
 	}
-	if !sub.skipping {
-		sub.skipping, sub.skipped = true, sub.cursor.Offset()
+	if sub.skipped == nil {
+		from := sub.cursor.Position()
+		sub.skipped = &from
 	}
 	sub.cursor = newest
 }
@@ -105,7 +105,7 @@ func (l *subscriptions) topics() []notiflux.Topic {
 // presenceOffset returns the offset of s in the presence events of a topic, or 0.
 func (l *subscriptions) presenceOffset(s *Session, name notiflux.Topic) uint64 {
 	if sub := l.find(s, topic.PresenceTopic(name)); sub != nil {
-		return sub.cursor.Offset()
+		return sub.cursor.Position().Offset
 	}
 	return 0
 }
@@ -176,7 +176,7 @@ func (l *subscriptions) rotate(connection notiflux.Connection) {
 // does not use the random source of the group: the bytes that a client gets must not
 // depend on which other clients the loop serves.
 func (l *subscriptions) choose(connection notiflux.Connection, n int) int {
-	x := uint64(connection) + l.firstDirty.cursor.Offset()*0x9e3779b97f4a7c15
+	x := uint64(connection) + l.firstDirty.cursor.Position().Offset*0x9e3779b97f4a7c15
 	// The mixing of splitmix64.
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
@@ -199,7 +199,7 @@ func (l *subscriptions) jumpToSnapshot() (less uint64) {
 			if !ok {
 				break
 			}
-			if entry.Message().Body.Snapshot {
+			if p := entry.Message().Presence; p != nil && p.Supersedes() {
 				sub.cursor = at
 				left := sub.subscribers.topic.Lag(behind)
 				less += lag - left

@@ -180,13 +180,13 @@ func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 				w.messageBytes = maxBatch // The write is full.
 				break
 			}
-			cursor.offsets[sub.cursorIndex].Offset = next.Offset()
+			cursor.places[sub.cursorIndex].Position = next.Position()
 			seg.end = next
 			before := len(w.buffer)
 			if excluded {
 				w.excluded++
 			} else if frame := format.frame(entry); len(frame) > 0 {
-				w.buffer = c.AppendWithCursor(w.buffer, frame, cursor.append(room[:0], s))
+				w.buffer = c.AppendWithCursor(w.buffer, frame, cursor.append(room[:0]))
 				seg.messages++
 			}
 			w.sizes = append(w.sizes, len(w.buffer)-before)
@@ -279,9 +279,9 @@ func (w *write) catchUp(s *Session) {
 		if sub.latest && s.out.behind {
 			sub.skip()
 		}
-		if sub.skipping {
-			sub.skipping = false
-			s.dialect.Skipped(s, sub.name(), s.group.config.Topics.Position(sub.skipped), s.group.config.Topics.Position(sub.cursor.Offset()))
+		if from := sub.skipped; from != nil {
+			sub.skipped = nil
+			s.dialect.Skipped(s, sub.name(), *from, sub.cursor.Position())
 		}
 	}
 	s.out.behind = false

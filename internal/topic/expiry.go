@@ -16,14 +16,15 @@ type expiry struct {
 }
 
 type item struct {
-	topic  *Topic
-	oldest time.Time
+	topic      *Topic
+	oldest     time.Time
+	generation uint32 // of the topic: when that has gone on, the item means nothing
 }
 
-func (x *expiry) push(t *Topic, oldest time.Time) {
+func (x *expiry) push(i item) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	heap.Push(&x.items, item{t, oldest})
+	heap.Push(&x.items, i)
 }
 
 // pop removes and returns the first item if its time is not after notAfter.
@@ -42,7 +43,7 @@ func (s *Topics) Sweep() {
 	s.freeDiscards()
 	s.shrink()
 	now := s.config.Now()
-	for s.expireTombstones(now.Add(-s.config.TombstoneTime)) {
+	for s.expireTombstones() {
 		runtime.Gosched()
 	}
 	for s.config.PerTopic.Age > 0 {
@@ -51,7 +52,7 @@ func (s *Topics) Sweep() {
 			return
 		}
 		var more bool
-		s.dropMessages(i.topic, func(l *Log) { more = l.Expire(now) })
+		s.dropMessages(i, func(l *Log) { more = l.Expire(now) })
 		if more { // expiry holds the topic again, at the front.
 			runtime.Gosched()
 		}
@@ -61,12 +62,15 @@ func (s *Topics) Sweep() {
 // expireAtOnce is how many tombstones expire under one lock.
 const expireAtOnce = 256
 
-// expireTombstones drops some tombstones that were last used before the given time, the
-// oldest first. It reports whether there may be more.
-func (s *Topics) expireTombstones(before time.Time) (more bool) {
+// expireTombstones drops some tombstones that are too old. It reports whether there may
+// be more.
+func (s *Topics) expireTombstones() (more bool) {
+	if s.config.Heads == nil {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tombstones.expire(before, expireAtOnce)
+	return s.config.Heads.Expire(expireAtOnce)
 }
 
 // overTotal reports whether logs and frames together exceed Config.TotalBytes.
@@ -97,7 +101,7 @@ func (s *Topics) shrink() {
 		if !ok {
 			return
 		}
-		s.dropMessages(i.topic, func(l *Log) {
+		s.dropMessages(i, func(l *Log) {
 			// If the oldest message is newer than i.oldest, other topics come first.
 			if oldest, ok := l.Oldest(); ok && !oldest.After(i.oldest) {
 				l.DropOldest()
@@ -110,54 +114,36 @@ func (s *Topics) shrink() {
 const roomTries = 16
 
 // evictOldest makes room for another topic. Among the topics with the oldest messages it
-// drops one that has no listeners, and leaves a tombstone. It reports whether it found one.
+// drops one that is not in use, and leaves a tombstone. It reports whether it found one.
+// Topics that a broker has opened are closed by it alone.
 func (s *Topics) evictOldest() bool {
-	var listened []item // Back into expiry when the search is over.
+	if s.config.Heads == nil {
+		return false
+	}
+	var used []item // Back into expiry when the search is over.
 	defer func() {
-		for _, i := range listened {
-			s.expiry.push(i.topic, i.oldest)
+		for _, i := range used {
+			s.expiry.push(i)
 		}
 	}()
-	for len(listened) < roomTries {
+	for len(used) < roomTries {
 		i, ok := s.expiry.pop(s.config.Now())
 		if !ok {
 			return false
 		}
-		if s.evict(i.topic) {
+		stale := false
+		keep := func(t *Topic) bool {
+			stale = i.generation != t.generation
+			return stale || t.inUseLocked()
+		}
+		if s.drop(i.topic, keep) {
 			return true
 		}
-		listened = append(listened, i)
+		if !stale {
+			used = append(used, i)
+		}
 	}
 	return false
-}
-
-// evict drops t and its messages, unless t has listeners. The caller has just popped t.
-func (s *Topics) evict(t *Topic) bool {
-	if !s.remove(t) {
-		return false
-	}
-	if t.log.Shed() { // No lock: nobody else changes the log of a dropped topic.
-		s.mu.Lock()
-		s.discards = append(s.discards, t.log)
-		s.mu.Unlock()
-		s.wakeRun()
-	}
-	return true
-}
-
-// remove drops t, unless t has listeners. The log keeps its messages and their frames.
-func (s *Topics) remove(t *Topic) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.listeners.all) > 0 {
-		return false
-	}
-	s.bytes.Add(-int64(t.log.Bytes()))
-	s.evicted.Add(uint64(t.log.Len()))
-	s.dropLocked(t)
-	return true
 }
 
 // freeDiscards drops the messages that are left in the logs of dropped topics.
@@ -173,20 +159,22 @@ func (s *Topics) freeDiscards() {
 	}
 }
 
-// dropMessages calls drop, which drops messages from the log of t. Then it pushes t into
-// expiry again, or drops t if nothing is left of it. The caller has just popped t.
-func (s *Topics) dropMessages(t *Topic, drop func(*Log)) {
+// dropMessages calls drop, which drops messages from the log of i's topic. Then it pushes
+// the topic into expiry again, or drops it if nothing is left of it. The caller has just
+// popped i.
+func (s *Topics) dropMessages(i item, drop func(*Log)) {
+	t := i.topic
 	t.mu.Lock()
+	if i.generation != t.generation {
+		t.mu.Unlock()
+		return
+	}
 	s.changeLocked(t, func() { drop(t.log) })
-	oldest, ok := t.log.Oldest()
-	if t.queued = ok; ok {
-		s.expiry.push(t, oldest)
-	}
-	unused := t.unusedLocked()
+	t.queued = false
+	s.queueLocked(t)
+	idle := s.config.Heads != nil && s.idleLocked(t)
 	t.mu.Unlock()
-	if unused {
-		s.dropUnused(t)
-	}
+	s.left(t, idle)
 }
 
 // items is a heap for container/heap, the oldest first.

@@ -36,7 +36,7 @@ func (n counted) Encode(e *topic.Entry) []byte {
 }
 
 func TestFrameIsEncodedOnce(t *testing.T) {
-	log := topic.NewLogs(topic.Limits{}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{}, nil).New(at(0))
 	cursor := log.Tail()
 	log.Append(message(1, 3, time.Now()))
 	entry, _, _ := cursor.Next()
@@ -54,7 +54,7 @@ func TestFrameIsEncodedOnce(t *testing.T) {
 }
 
 func TestAFrameThatIsThereAllocatesNothing(t *testing.T) {
-	log := topic.NewLogs(topic.Limits{}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{}, nil).New(at(0))
 	cursor := log.Tail()
 	log.Append(message(1, 3, time.Now()))
 	entry, _, _ := cursor.Next()
@@ -68,7 +68,7 @@ func TestAFrameThatIsThereAllocatesNothing(t *testing.T) {
 // A dropped message keeps no frames. A slow reader gets a frame of its own.
 func TestADroppedMessageKeepsNoFrames(t *testing.T) {
 	logs := topic.NewLogs(topic.Limits{}, nil)
-	log := logs.New(0)
+	log := logs.New(at(0))
 	cursor := log.Tail()
 	log.Append(message(1, 1000, time.Now()))
 	entry, _, _ := cursor.Next()
@@ -98,7 +98,7 @@ func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 			for now, seen := logs.FrameBytes(), least.Load(); now < seen && !least.CompareAndSwap(seen, now); seen = least.Load() {
 			}
 		})
-		log := logs.New(0)
+		log := logs.New(at(0))
 		first := log.Tail()
 		messages := uint64(rapid.IntRange(1, 200).Draw(t, "messages"))
 		var wg sync.WaitGroup
@@ -106,7 +106,7 @@ func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 		for r := range readers {
 			wanted := rapid.SliceOfN(rapid.Uint8Range(0, encodings-1), 1, 3).Draw(t, "encodings")
 			wg.Go(func() {
-				for cursor, i := first, r; cursor.Offset() < messages; {
+				for cursor, i := first, r; cursor.Position().Offset < messages; {
 					entry, next, ok := cursor.Next()
 					if !ok {
 						continue

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -34,7 +35,7 @@ func readAll(c topic.Cursor) topic.Cursor {
 func TestTotalBytesHoldsForFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 1 << 20
-		topics, c := topic.New(topic.Config{Epoch: "E", TotalBytes: most}), new(counter)
+		topics, c := newTopics(topic.Config{TotalBytes: most}), new(counter)
 		ctx, stop := context.WithCancel(t.Context())
 		go topics.Run(ctx)
 		defer synctest.Wait()
@@ -45,15 +46,15 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 				t.Fatalf("%s the logs hold %d bytes, and %d in frames; want at most %d", when, s.Bytes, s.FrameBytes, most)
 			}
 		}
-		control := bytes.Repeat([]byte{1}, 1000) // Each byte becomes six in JSON.
-		_, live, err := topics.Join("live", new(listener), topic.ResumePoint{})
+		control := bytes.Repeat([]byte{1}, 1000) // In JSON each of them takes six bytes.
+		_, live, err := join(topics, "live", new(listener), topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		reader := live.Cursor
 		for i := range 1000 {
 			for _, topic := range []notiflux.Topic{"live", notiflux.Topic(fmt.Sprint("quiet", i%10))} {
-				topics.Append([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: control}}}, c.next)
+				topics.Order([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: control}}}, c.next)
 			}
 			within("after a message")
 			reader = readAll(reader)
@@ -65,7 +66,7 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 		}
 		// A replay encodes many messages at once.
 		for i := range 10 {
-			_, old, err := topics.Join(notiflux.Topic(fmt.Sprint("quiet", i)), new(listener), topic.ResumePoint{Last: 1000})
+			_, old, err := join(topics, notiflux.Topic(fmt.Sprint("quiet", i)), new(listener), topic.ResumePoint{Last: 1000})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,14 +80,14 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 // Config.TotalBytes also bounds the logs of notices.
 func TestTotalBytesHoldsForNotices(t *testing.T) {
 	const most = 100 << 10
-	topics := topic.New(topic.Config{Epoch: "E", TotalBytes: most})
-	_, resumed, err := topics.Join(topic.PresenceTopic("t"), new(listener), topic.ResumePoint{})
+	topics := newTopics(topic.Config{TotalBytes: most})
+	_, resumed, err := join(topics, topic.PresenceTopic("t"), new(listener), topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	reader := resumed.Cursor
 	for range 300 {
-		topics.AppendPresence("t", bytes.Repeat([]byte("x"), 1000))
+		topics.AppendPresence("t", &notiflux.PresenceEvent{Topic: "t", Members: []notiflux.Member{{Sub: strings.Repeat("x", 1000)}}})
 		if s := topics.Stats(); s.Bytes+s.FrameBytes > most {
 			t.Fatalf("the logs hold %d bytes, and %d in frames; want at most %d", s.Bytes, s.FrameBytes, most)
 		}
@@ -99,13 +100,13 @@ func TestTotalBytesHoldsForNotices(t *testing.T) {
 
 // A topic that is dropped with its messages frees their frames.
 func TestATopicThatGoesTakesItsFrames(t *testing.T) {
-	topics, c := topic.New(topic.Config{Epoch: "E", MaxTopics: 1}), new(counter)
+	topics, c := newTopics(topic.Config{MaxTopics: 1}), new(counter)
 	const messages = 1000
 	for range messages {
 		appendTo(t, topics, c, "a", 10)
 	}
 	var l listener
-	a, resumed, err := topics.Join("a", &l, topic.ResumePoint{Last: messages})
+	a, resumed, err := join(topics, "a", &l, topic.ResumePoint{Last: messages})
 	if err != nil {
 		t.Fatal(err)
 	}

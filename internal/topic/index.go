@@ -26,6 +26,27 @@ func (l *Log) index(e *Entry) {
 	}
 }
 
+// indexFront adds the entries from first up to the oldest one that the log holds.
+func (l *Log) indexFront(first, oldest *Entry) {
+	var marks []*Entry
+	excluded := make(map[notiflux.Connection][]uint64)
+	for e := first; e != oldest; e = e.next.Load() {
+		if e.isMark() {
+			marks = append(marks, e)
+		}
+		if x := e.message.Exclude; x != 0 {
+			excluded[x] = append(excluded[x], e.seq)
+		}
+	}
+	l.marks = append(marks, l.marks...)
+	for x, seqs := range excluded {
+		if l.excluded == nil {
+			l.excluded = make(map[notiflux.Connection][]uint64)
+		}
+		l.excluded[x] = append(seqs, l.excluded[x]...)
+	}
+}
+
 // unindex removes e, the oldest entry, from the index.
 func (l *Log) unindex(e *Entry) {
 	if e.isMark() {
@@ -53,11 +74,14 @@ func (l *Log) at(seq uint64) Cursor {
 	return Cursor{e}
 }
 
-// behind returns the cursor at the first entry with a higher offset, or the tail if there
-// is none.
-func (l *Log) behind(offset uint64) Cursor {
-	e := l.markBefore(func(mark *Entry) bool { return mark.message.Position.Offset <= offset })
-	for e != l.tail && e.message.Position.Offset <= offset {
+// after returns the cursor at the first entry behind the last marker with a higher
+// offset, or the tail if there is none.
+func (l *Log) after(offset uint64) Cursor {
+	passes := func(e *Entry) bool {
+		return e.stretch != l.tail.stretch || e.message.Position.Offset <= offset
+	}
+	e := l.markBefore(passes)
+	for e != l.tail && passes(e) {
 		e = e.next.Load()
 	}
 	return Cursor{e}
@@ -74,8 +98,15 @@ func (l *Log) markBefore(before func(mark *Entry) bool) *Entry {
 }
 
 // Excluded returns how many of the messages to read from c, a cursor of this log, exclude
-// the connection x.
+// the connection x. It walks only what the log has dropped.
 func (l *Log) Excluded(c Cursor, x notiflux.Connection) int {
 	seqs := l.excluded[x]
-	return len(seqs) - sort.Search(len(seqs), func(i int) bool { return seqs[i] >= c.at.seq })
+	oldest, n := l.first.Load(), 0
+	for e := c.at; e.before < oldest.before && e != oldest; e = e.next.Load() {
+		if e.message.Exclude == x {
+			n++
+		}
+		c = Cursor{e.next.Load()}
+	}
+	return n + len(seqs) - sort.Search(len(seqs), func(i int) bool { return seqs[i] >= c.at.seq })
 }

@@ -8,57 +8,12 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// Overhead is what an entry counts besides its data, in bytes, so that the bounds also
-// hold for many small messages.
-const Overhead = 256
-
 // Limits bound what a log holds. A zero field means no bound.
 type Limits struct {
 	Count int           // messages
-	Bytes uint64        // data and Overhead of all messages; the log holds the newest one even if it is larger
-	Age   time.Duration // by the monotonic clock
+	Bytes uint64        // data and Overhead of all entries; the log holds the newest one even if it is larger
+	Age   time.Duration // by the monotonic clock, where a message was ordered by this process
 }
-
-// An Entry is one element of a log. It holds a message once it is filled.
-type Entry struct {
-	// Immutable from the moment the entry before it is visible.
-	seq    uint64 // sequence number: one more than that of the entry before it
-	before uint64 // bytes of all messages before this one, dropped ones included
-	after  uint64 // offset of the message before this one; the floor of the log if there was none
-
-	// Immutable once next is set.
-	message notiflux.Message
-
-	next   atomic.Pointer[Entry] // nil: this is the empty entry at the tail
-	frames atomic.Pointer[frame] // ends with Logs.end; nil once the log has dropped the entry
-}
-
-// Message returns the message of an entry that [Cursor.Next] returned. Callers must not
-// change it.
-func (e *Entry) Message() *notiflux.Message { return &e.message }
-
-func (e *Entry) size() uint64 { return uint64(len(e.message.Body.Data)) + Overhead }
-
-// A Cursor is a place in a log: it points to the first entry that its reader has not
-// taken yet. Two cursors at the same place are ==. The zero Cursor points nowhere and must
-// not be read.
-type Cursor struct{ at *Entry }
-
-// Next returns the entry at c and the cursor after it. It returns false at the tail.
-func (c Cursor) Next() (*Entry, Cursor, bool) {
-	next := c.at.next.Load()
-	if next == nil {
-		return nil, c, false
-	}
-	return c.at, Cursor{next}, true
-}
-
-// AtTail reports whether there is no message to read at c.
-func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
-
-// Offset returns the offset of the last message before c, or the floor of the log if
-// there was none. A reader at c has taken every message up to it.
-func (c Cursor) Offset() uint64 { return c.at.after }
 
 // Logs holds what the logs of a process share: their limits and the total size of the
 // frames of their messages. Safe for concurrent use.
@@ -91,45 +46,74 @@ type Log struct {
 
 	// Guarded by the owner's lock.
 	tail     *Entry                           // the empty entry
+	behind   uint64                           // sequence number of the entry behind the last marker; 0: there was none
+	dropped  uint64                           // messages since New
 	marks    []*Entry                         // some of the entries held; see index.go
 	excluded map[notiflux.Connection][]uint64 // sequence numbers of the entries held that a connection does not get; nil if none
 
 	// Changed under the owner's lock; read without it.
 	first  atomic.Pointer[Entry]               // the oldest; the tail if the log is empty
-	newest atomic.Pointer[Entry]               // nil if the log is empty
-	left   atomic.Pointer[weak.Pointer[Entry]] // the newest when the log last became empty; nil if it never did
+	newest atomic.Pointer[Entry]               // message; nil if the log holds none
+	left   atomic.Pointer[weak.Pointer[Entry]] // the newest message when the last one was dropped; nil if that never happened
 }
 
-// New returns an empty log with the head floor: there was no message after floor, and
-// nothing is known about those before.
-func (s *Logs) New(floor uint64) *Log {
-	l := &Log{logs: s, tail: &Entry{after: floor}}
+// New returns an empty log that begins behind head: nothing is known about the messages
+// up to head, and there is none after it.
+func (s *Logs) New(head notiflux.Position) *Log {
+	l := &Log{logs: s, tail: &Entry{seq: origin, before: origin, after: head.Offset, stretch: &stretch{epoch: head.Epoch}}}
 	l.tail.frames.Store(&s.end)
 	l.first.Store(l.tail)
 	return l
 }
 
-// Append adds m at the tail and drops the oldest messages beyond the limits on count and
-// bytes. The offset of m must be higher than any before.
+// Append adds m at the tail and drops the oldest entries beyond the limits on count and
+// bytes. The position of m must have the epoch of the head and be beyond it.
 func (l *Log) Append(m notiflux.Message) {
 	e := l.tail
 	e.message = m
-	l.tail = &Entry{seq: e.seq + 1, before: e.before + e.size(), after: m.Position.Offset}
+	l.extend(e.stretch, m.Position.Offset)
+	l.newest.Store(e)
+	l.enforce()
+}
+
+// Gap adds a marker at the tail: messages between the head and to are missing, or the
+// epoch of to is a new one. The log goes on behind to. It does nothing and returns false
+// if to has the epoch of the head and is not beyond it.
+func (l *Log) Gap(to notiflux.Position, now time.Time) bool {
+	head := l.Head()
+	if to.Epoch == head.Epoch && to.Offset <= head.Offset {
+		return false
+	}
+	e := l.tail
+	e.message = notiflux.Message{Position: to, Time: now}
+	l.extend(&stretch{epoch: to.Epoch, markers: e.stretch.markers + 1}, to.Offset)
+	l.behind = l.tail.seq
+	l.enforce()
+	return true
+}
+
+// extend adds a tail behind the entry that was the tail, which has just been filled.
+func (l *Log) extend(s *stretch, after uint64) {
+	e := l.tail
+	l.tail = &Entry{seq: e.seq + 1, before: e.before + e.size(), after: after, stretch: s}
 	l.tail.frames.Store(&l.logs.end)
 	e.next.Store(l.tail)
-	l.newest.Store(e)
 	l.index(e)
+}
+
+// enforce drops the oldest entries beyond the limits on count and bytes.
+func (l *Log) enforce() {
 	limits := &l.logs.limits
-	for limits.Count > 0 && l.Len() > limits.Count || limits.Bytes > 0 && l.Bytes() > limits.Bytes && l.Len() > 1 {
+	for limits.Count > 0 && max(l.Len(), l.markers()) > limits.Count || limits.Bytes > 0 && l.Bytes() > limits.Bytes && l.tail.seq-l.first.Load().seq > 1 {
 		l.DropOldest()
 	}
 }
 
-// dropAtOnce bounds how many messages one call of Expire or Shed drops, so that the owner
+// dropAtOnce bounds how many entries one call of Expire or Shed drops, so that the owner
 // can release its lock between two calls.
 const dropAtOnce = 256
 
-// Expire drops messages that have reached the limit on age at the time now, at most 256.
+// Expire drops entries that have reached the limit on age at the time now, at most 256.
 // It reports whether there may be more.
 func (l *Log) Expire(now time.Time) (more bool) {
 	age := l.logs.limits.Age
@@ -145,64 +129,77 @@ func (l *Log) Expire(now time.Time) (more bool) {
 	return true
 }
 
-// Shed drops the oldest messages, at most 256. It reports whether there are more.
+// Shed drops the oldest entries, at most 256. It reports whether there are more.
 func (l *Log) Shed() (more bool) {
 	for range dropAtOnce {
 		l.DropOldest()
 	}
-	return l.Len() > 0
+	return !l.empty()
 }
 
-// DropOldest drops the oldest message and its frames, if there is one. Cursors at the
-// message can still read it.
+// DropOldest drops the oldest entry and its frames, if there is one. Cursors at the
+// entry can still read it.
 func (l *Log) DropOldest() {
 	e := l.first.Load()
 	if e == l.tail {
 		return
 	}
 	l.unindex(e)
-	next := e.next.Load()
-	if next == l.tail {
+	if !e.isMarker() {
+		l.dropped++
+	}
+	if e == l.newest.Load() {
 		left := weak.Make(e) // For Newest.
 		l.left.Store(&left)
 		l.newest.Store(nil) // A dropped message must not stay in memory for the log.
 	}
-	l.first.Store(next)
+	l.first.Store(e.next.Load())
 	e.dropFrames()
 }
 
-// Tail returns the cursor after the newest message.
+// Tail returns the cursor after the newest entry.
 func (l *Log) Tail() Cursor { return Cursor{l.tail} }
 
-// Since returns the cursor after offset and whether the log covers offset: no message
-// after it is missing. If the log does not cover it, the cursor is the tail.
-func (l *Log) Since(offset uint64) (Cursor, bool) {
-	if offset < l.First().Offset() || offset > l.Head() {
+// Since returns the cursor after a position and whether the log covers it: no message
+// after it is missing, so there is no marker either. If the log does not cover it, the
+// cursor is the tail.
+func (l *Log) Since(since notiflux.Position) (Cursor, bool) {
+	head := l.Head()
+	if since.Epoch != head.Epoch || since.Offset > head.Offset || since.Offset < l.First().at.after {
 		return l.Tail(), false
 	}
-	return l.behind(offset), true
+	return l.after(since.Offset), true
 }
 
-// Last returns the cursor from which the newest messages are read, at most n.
+// Last returns the cursor from which the newest messages behind the last marker are read,
+// at most n.
 func (l *Log) Last(n int) Cursor {
-	if n >= l.Len() {
-		return l.First()
+	first := l.First()
+	if n >= l.Count(first) {
+		return first
 	}
 	return l.at(l.tail.seq - uint64(max(n, 0)))
 }
 
-// First returns the cursor at the oldest message, or the tail if there is none.
-func (l *Log) First() Cursor { return Cursor{l.first.Load()} }
+// First returns the cursor at the oldest message behind the last marker, or the tail if
+// there is none.
+func (l *Log) First() Cursor {
+	if first := l.first.Load(); first.stretch == l.tail.stretch {
+		return Cursor{first}
+	}
+	return l.at(l.behind)
+}
 
 // Newest returns the cursor at the newest message that a reader at c, a cursor of this
-// log, can read. At the tail it returns c. It needs no lock.
+// log, can read. At the tail, and if only markers are left, it returns c. It needs no
+// lock.
 func (l *Log) Newest(c Cursor) Cursor {
 	if c.AtTail() {
 		return c
 	}
 	newest := l.newest.Load()
 	if left := l.left.Load(); newest == nil && left != nil {
-		newest = left.Value() // The log is empty, but slow readers hold messages.
+		newest = left.Value() // The log holds no message, but slow readers do.
 	}
 	if newest != nil && newest.seq > c.at.seq {
 		return Cursor{newest}
@@ -210,28 +207,38 @@ func (l *Log) Newest(c Cursor) Cursor {
 	return c
 }
 
-// Head returns the offset of the last message appended, or the floor if there was none.
-func (l *Log) Head() uint64 { return l.tail.after }
+// Head returns the position of the last message appended, or where the log or its last
+// gap begins if there was none since.
+func (l *Log) Head() notiflux.Position { return Cursor{l.tail}.Position() }
 
 // Len returns the number of messages in the log.
-func (l *Log) Len() int { return l.Count(l.First()) }
+func (l *Log) Len() int { return l.Count(Cursor{l.first.Load()}) }
 
-// Count returns the number of messages to read from c, a cursor of this log.
-func (l *Log) Count(c Cursor) int { return int(l.tail.seq - c.at.seq) }
+// Count returns the number of messages to read from c, a cursor of this log. Markers do
+// not count.
+func (l *Log) Count(c Cursor) int {
+	return int(l.tail.seq - c.at.seq - (l.tail.stretch.markers - c.at.stretch.markers))
+}
 
-// Bytes returns the size of the messages in the log, Overhead included.
+// markers returns the number of markers in the log.
+func (l *Log) markers() int { return int(l.tail.stretch.markers - l.first.Load().stretch.markers) }
+
+// empty reports whether the log holds no entry.
+func (l *Log) empty() bool { return l.first.Load() == l.tail }
+
+// Bytes returns the size of the entries in the log, Overhead included.
 func (l *Log) Bytes() uint64 { return l.tail.before - l.first.Load().before }
 
 // Dropped returns the number of messages dropped since New.
-func (l *Log) Dropped() uint64 { return l.first.Load().seq }
+func (l *Log) Dropped() uint64 { return l.dropped }
 
-// Oldest returns the time of the oldest message. It returns false if there is none.
+// Oldest returns the time of the oldest entry. It returns false if there is none.
 func (l *Log) Oldest() (time.Time, bool) {
 	first := l.first.Load()
 	return first.message.Time, first != l.tail
 }
 
-// Lag returns the size of the messages that a reader at c has not read and the log has
+// Lag returns the size of the entries that a reader at c has not read and the log has
 // dropped: c alone keeps them in memory. It needs no lock.
 func (l *Log) Lag(c Cursor) uint64 {
 	if dropped := l.first.Load().before; dropped > c.at.before {

@@ -13,8 +13,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-func message(offset uint64, size int, at time.Time) notiflux.Message {
-	return notiflux.Message{Topic: "t", Position: notiflux.Position{Epoch: "E", Offset: offset}, Time: at, Body: notiflux.Body{Data: make([]byte, size)}}
+func message(offset uint64, size int, ordered time.Time) notiflux.Message {
+	return notiflux.Message{Topic: "t", Position: at(offset), Time: ordered, Body: notiflux.Body{Data: make([]byte, size)}}
 }
 
 // model is a simple log: a slice of all messages ever appended, and what of it is held.
@@ -64,7 +64,7 @@ func TestLogAgainstModel(t *testing.T) {
 			floor: rapid.Uint64Range(0, 3).Draw(t, "floor"),
 		}
 		m.evicted = m.floor
-		log := topic.NewLogs(m.limits, nil).New(m.floor)
+		log := topic.NewLogs(m.limits, nil).New(at(m.floor))
 		now := time.Now()
 		var readers []*reader
 		t.Repeat(map[string]func(*rapid.T){
@@ -98,7 +98,7 @@ func TestLogAgainstModel(t *testing.T) {
 			},
 			"resume": func(t *rapid.T) {
 				offset := rapid.Uint64Range(0, m.head()+2).Draw(t, "since")
-				cursor, covered := log.Since(offset)
+				cursor, covered := log.Since(at(offset))
 				if want := offset >= m.evicted && offset <= m.head(); covered != want {
 					t.Fatalf("Since(%d) covered = %v, want %v", offset, covered, want)
 				}
@@ -130,9 +130,9 @@ func TestLogAgainstModel(t *testing.T) {
 				readers[rapid.IntRange(0, len(readers)-1).Draw(t, "reader")].read(t, m)
 			},
 			"": func(t *rapid.T) {
-				if log.Len() != len(m.held()) || log.Bytes() != m.bytes(m.held()) || log.Head() != m.head() {
+				if log.Len() != len(m.held()) || log.Bytes() != m.bytes(m.held()) || log.Head() != at(m.head()) {
 					t.Fatalf("log holds %d messages, %d bytes, head %d; want %d, %d, %d",
-						log.Len(), log.Bytes(), log.Head(), len(m.held()), m.bytes(m.held()), m.head())
+						log.Len(), log.Bytes(), log.Head().Offset, len(m.held()), m.bytes(m.held()), m.head())
 				}
 				for _, r := range readers {
 					r.check(t, log, m)
@@ -172,7 +172,7 @@ func (r *reader) check(t *rapid.T, log *topic.Log, m *model) {
 	if r.next > 0 {
 		given = m.all[r.next-1].Position.Offset
 	}
-	if got := r.cursor.Offset(); got != given {
+	if got := r.cursor.Position().Offset; got != given {
 		t.Fatalf("Offset = %d, want %d", got, given)
 	}
 	var lag uint64
@@ -200,7 +200,7 @@ func (r *reader) read(t *rapid.T, m *model) {
 
 // A log that dropped its last message does not keep it in memory.
 func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
-	log := topic.NewLogs(topic.Limits{Age: time.Second}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{Age: time.Second}, nil).New(at(0))
 	cursor := log.Tail()
 	now := time.Now()
 	for offset := range uint64(40) {
@@ -222,7 +222,7 @@ func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
 }
 
 func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
-	log := topic.NewLogs(topic.Limits{Count: 1}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{Count: 1}, nil).New(at(0))
 	cursor := log.Tail()
 	log.Append(message(1, 1<<10, time.Now()))
 	entry, next, _ := cursor.Next()
@@ -244,7 +244,7 @@ func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
 func TestNewestDoesNotWalk(t *testing.T) {
 	const messages, calls = 300_000, 1_000_000
 	now := time.Now()
-	log := topic.NewLogs(topic.Limits{Age: time.Second}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{Age: time.Second}, nil).New(at(0))
 	c := log.Tail()
 	for o := range uint64(messages) {
 		log.Append(message(o+1, 0, now))
@@ -272,7 +272,7 @@ func TestNewestDoesNotWalk(t *testing.T) {
 // Newest may be called without a lock while the log changes.
 func TestNewestWhileTheLogChanges(t *testing.T) {
 	for range 200 {
-		log := topic.NewLogs(topic.Limits{}, nil).New(0)
+		log := topic.NewLogs(topic.Limits{}, nil).New(at(0))
 		c := log.Tail()
 		var reading sync.WaitGroup
 		reading.Go(func() {
@@ -301,12 +301,12 @@ func TestNewestWhileTheLogChanges(t *testing.T) {
 }
 
 func BenchmarkLogAppend(b *testing.B) {
-	log := topic.NewLogs(topic.Limits{Count: 100}, nil).New(0)
+	log := topic.NewLogs(topic.Limits{Count: 100}, nil).New(at(0))
 	data, now := make([]byte, 100), time.Now()
 	b.ReportAllocs()
 	var offset uint64
 	for b.Loop() {
 		offset++
-		log.Append(notiflux.Message{Position: notiflux.Position{Offset: offset}, Time: now, Body: notiflux.Body{Data: data}})
+		log.Append(notiflux.Message{Position: at(offset), Time: now, Body: notiflux.Body{Data: data}})
 	}
 }

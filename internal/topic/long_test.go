@@ -14,8 +14,8 @@ import (
 // long returns Topics with a topic of n messages, the topic, and where a listener resumed
 // before the first message. Every second message excludes connection 1.
 func long(t testing.TB, n int) (*topic.Topics, *topic.Topic, topic.Resumed) {
-	topics, c := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Count: n}}), new(counter)
-	joined, resumed, err := topics.Join("t", new(listener), topic.ResumePoint{})
+	topics, c := newTopics(topic.Config{PerTopic: topic.Limits{Count: n}}), new(counter)
+	joined, resumed, err := join(topics, "t", new(listener), topic.ResumePoint{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func long(t testing.TB, n int) (*topic.Topics, *topic.Topic, topic.Resumed) {
 	for i := range ps {
 		ps[i] = notiflux.Publication{Topic: "t", Body: body(1), Exclude: notiflux.Connection(i % 2)}
 	}
-	topics.Append(ps, c.next)
+	topics.Order(ps, c.next)
 	return topics, joined, resumed
 }
 
@@ -34,17 +34,17 @@ func TestALongHistoryIsNotWalked(t *testing.T) {
 	topics, joined, first := long(t, n)
 	for i := range times {
 		back := i%n + 1
-		since := topics.Position(uint64(n - back))
+		since := at(uint64(n - back))
 		for name, point := range map[string]topic.ResumePoint{
 			"since": {Since: since, Connection: 1},
 			"last":  {Last: back, Connection: 1},
 		} {
-			p := topics.Resume(joined, point)
+			p := again(topics, joined, point)
 			if p.Position != since || p.Replay != back/2 || !p.Recovered {
 				t.Fatalf("%s, %d before the head: %+v", name, back, p)
 			}
 		}
-		if got := joined.Newest(first.Cursor).Offset(); got != n-1 {
+		if got := joined.Newest(first.Cursor).Position().Offset; got != n-1 {
 			t.Fatalf("the newest message is behind %d, want %d", got, n-1)
 		}
 	}
@@ -61,7 +61,7 @@ func TestASweepLetsOthersIn(t *testing.T) {
 			for i := range ps {
 				ps[i] = notiflux.Publication{Topic: "t", Body: body(1)}
 			}
-			topics.Append(ps, c.next)
+			topics.Order(ps, c.next)
 		},
 		"topics": func(topics *topic.Topics, c *counter) {
 			for i := range n {
@@ -80,7 +80,7 @@ func TestASweepLetsOthersIn(t *testing.T) {
 			now = time.Now()
 			c, began := new(counter), make(chan struct{})
 			sweeping := false
-			topics := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Age: time.Minute}, TombstoneTime: time.Hour, Now: func() time.Time {
+			topics := newTopics(topic.Config{PerTopic: topic.Limits{Age: time.Minute}, Now: func() time.Time {
 				if sweeping {
 					sweeping = false
 					close(began)
@@ -115,13 +115,13 @@ func BenchmarkResume(b *testing.B) {
 	for _, n := range []int{100, 10_000, 1_000_000} {
 		topics, joined, _ := long(b, n)
 		for name, point := range map[string]topic.ResumePoint{
-			"since": {Since: topics.Position(uint64(n - 1))},
+			"since": {Since: at(uint64(n - 1))},
 			"last":  {Last: 1},
 		} {
 			b.Run(fmt.Sprintf("start=%s/history=%d", name, n), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					topics.Resume(joined, point)
+					again(topics, joined, point)
 				}
 			})
 		}

@@ -17,11 +17,11 @@ func at(offset uint64) notiflux.Position { return notiflux.Position{Epoch: "E", 
 func read(t *testing.T, topics *topic.Topics, name notiflux.Topic, point topic.ResumePoint) topic.Resumed {
 	t.Helper()
 	var l listener
-	joined, p, err := topics.Join(name, &l, point)
+	joined, p, err := join(topics, name, &l, point)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again := topics.Resume(joined, point); again != p {
+	if again := again(topics, joined, point); again != p {
 		t.Errorf("Resume = %+v, Join said %+v", again, p)
 	}
 	topics.Leave(joined, &l)
@@ -29,7 +29,7 @@ func read(t *testing.T, topics *topic.Topics, name notiflux.Topic, point topic.R
 }
 
 func TestJoinBeginsWhereItIsTold(t *testing.T) {
-	topics, c := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Count: 4}}), new(counter)
+	topics, c := newTopics(topic.Config{PerTopic: topic.Limits{Count: 4}}), new(counter)
 	for range 3 {
 		appendTo(t, topics, c, "other", 1)
 		appendTo(t, topics, c, "t", 1) // 2, 4, 6
@@ -65,7 +65,7 @@ func TestJoinBeginsWhereItIsTold(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
-	topics, c := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Count: 4}}), new(counter)
+	topics, c := newTopics(topic.Config{PerTopic: topic.Limits{Count: 4}}), new(counter)
 	for range 6 {
 		appendTo(t, topics, c, "t", 1) // 3 to 6 are held
 	}
@@ -108,7 +108,7 @@ func TestHistory(t *testing.T) {
 // A tombstone holds the head of its topic, and expires.
 func TestPositionsOutliveTheirMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		topics, c := topic.New(topic.Config{Epoch: "E", PerTopic: topic.Limits{Age: time.Minute}}), new(counter)
+		topics, c := newTopics(topic.Config{PerTopic: topic.Limits{Age: time.Minute}}), new(counter)
 		quiet := read(t, topics, "quiet", topic.ResumePoint{}).Position
 		last := at(appendTo(t, topics, c, "t", 1))
 		time.Sleep(2 * time.Minute)
@@ -141,7 +141,7 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 }
 
 func TestTombstonesGoBeforeTopics(t *testing.T) {
-	topics, c := topic.New(topic.Config{Epoch: "E", MaxTopics: 3}), new(counter)
+	topics, c := newTopics(topic.Config{MaxTopics: 3}), new(counter)
 	for i := range 10 {
 		read(t, topics, notiflux.Topic(fmt.Sprint("seen", i)), topic.ResumePoint{})
 	}
@@ -167,18 +167,16 @@ func TestRecoveryAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Now()
 		config := topic.Config{
-			Epoch:         "E",
-			PerTopic:      topic.Limits{Count: rapid.IntRange(1, 5).Draw(t, "count"), Age: time.Minute},
-			MaxTopics:     rapid.SampledFrom([]int{0, 3}).Draw(t, "most"),
-			TombstoneTime: time.Hour,
-			Now:           func() time.Time { return now },
+			PerTopic:  topic.Limits{Count: rapid.IntRange(1, 5).Draw(t, "count"), Age: time.Minute},
+			MaxTopics: rapid.SampledFrom([]int{0, 3}).Draw(t, "most"),
+			Now:       func() time.Time { return now },
 		}
-		topics, c := topic.New(config), new(counter)
+		topics, c := newTopics(config), new(counter)
 		published := make(map[notiflux.Topic][]uint64)
 		places := make(map[notiflux.Topic][]given)
 		join := func(name notiflux.Topic, point topic.ResumePoint) topic.Resumed {
 			var l listener
-			joined, p, err := topics.Join(name, &l, point)
+			joined, p, err := join(topics, name, &l, point)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -222,7 +220,7 @@ func TestRecoveryAgainstModel(t *testing.T) {
 					if read := offsets(p.Cursor); p.Recovered && fmt.Sprint(read) != fmt.Sprint(missed) {
 						t.Fatalf("%s since %v is recovered and reads %v, want %v", name, g.position, read, missed)
 					}
-					quiet := len(missed) == 0 && now.Sub(g.at) < config.TombstoneTime && config.MaxTopics == 0
+					quiet := len(missed) == 0 && now.Sub(g.at) < tombstoneTime && config.MaxTopics == 0
 					if quiet && !p.Recovered {
 						t.Fatalf("%s since %v is not recovered, and no message came after it", name, g.position)
 					}

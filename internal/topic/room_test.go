@@ -27,9 +27,9 @@ func together(fs ...func()) {
 func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
 	const most = 2
 	for range rounds {
-		topics, c := topic.New(topic.Config{Epoch: "E", MaxTopics: most}), new(counter)
+		topics, c := newTopics(topic.Config{MaxTopics: most}), new(counter)
 		join := func(name notiflux.Topic) func() {
-			return func() { _, _, _ = topics.Join(name, new(listener), topic.ResumePoint{}) }
+			return func() { _, _, _ = join(topics, name, new(listener), topic.ResumePoint{}) }
 		}
 		publish := func(topic notiflux.Topic) func() { return func() { _, _ = publish(topics, c, topic, 1) } }
 		history := func(topic notiflux.Topic) func() {
@@ -47,15 +47,15 @@ func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
 func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
 	for range rounds {
 		now := time.Now()
-		topics, c := topic.New(topic.Config{
-			Epoch: "E", MaxTopics: 1, PerTopic: topic.Limits{Age: time.Minute}, Now: func() time.Time { return now },
+		topics, c := newTopics(topic.Config{
+			MaxTopics: 1, PerTopic: topic.Limits{Age: time.Minute}, Now: func() time.Time { return now },
 		}), new(counter)
 		var l listener
 		var b *topic.Topic
 		var seen notiflux.Position
 		var refused error
 		together(
-			func() { b, _, _ = topics.Join("b", &l, topic.ResumePoint{}) },
+			func() { b, _, _ = join(topics, "b", &l, topic.ResumePoint{}) },
 			func() { seen, refused = publish(topics, c, "a", 1) },
 		)
 		if refused != nil {
@@ -73,7 +73,7 @@ func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
 		if _, err := publish(topics, c, "a", 1); err != nil {
 			t.Fatal(err)
 		}
-		_, p, err := topics.Join("a", &l, topic.ResumePoint{Since: seen})
+		_, p, err := join(topics, "a", &l, topic.ResumePoint{Since: seen})
 		if err != nil || p.Recovered {
 			t.Fatalf("since %v, with a message missing: %+v, %v; want it not to be recovered", seen, p, err)
 		}

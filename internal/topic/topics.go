@@ -45,15 +45,36 @@ import (
 
 // Config configures [New]. The zero value sets no bounds.
 type Config struct {
-	Epoch         string // of the positions; the broker's
-	PerTopic      Limits
-	TotalBytes    uint64           // all logs and encoded frames together; 0: no bound
-	MaxTopics     int              // topics and tombstones together; 0: no bound
-	TombstoneTime time.Duration    // how long a tombstone lives after its last use; 0: 24 h
-	Now           func() time.Time // nil: time.Now
+	PerTopic   Limits
+	TotalBytes uint64           // of all logs, and of the encoded frames that they keep; 0: no bound
+	MaxTopics  int              // in memory, and tombstones in Heads; 0: no bound
+	Now        func() time.Time // nil: time.Now
+
+	// Heads knows the heads of topics that are not in memory, for a broker that keeps its
+	// messages in these logs only. A topic is live then as long as it has messages,
+	// listeners or pins. Nil: a topic is live from Open to Close, and Detach is called
+	// when its last listener or pin has gone, with no lock held.
+	Heads  Heads
+	Detach func(notiflux.Topic)
 }
 
-const defaultTombstoneTime = 24 * time.Hour
+// Heads keeps the heads of topics that are not in memory. Its methods are called with a
+// lock held, one at a time, and must not block: so dropping a topic and keeping its head
+// is one step. What a topic keeps there is its tombstone.
+type Heads interface {
+	// Take removes the tombstone of a topic and returns the head in it, or the highest
+	// head that a topic without a tombstone may have.
+	Take(notiflux.Topic) notiflux.Position
+
+	// Use returns the same, renews the tombstone, and reports whether there is one.
+	Use(notiflux.Topic) (head notiflux.Position, known bool)
+
+	Put(name notiflux.Topic, head notiflux.Position) // adds a tombstone for a topic without one
+	Has(notiflux.Topic) bool
+	Len() int
+	DropOldest() bool         // drops the least recently used tombstone, and reports whether there was one
+	Expire(n int) (more bool) // drops up to n tombstones that are too old, and reports whether there may be more
+}
 
 // sweepEvery is the interval between two sweeps for expired messages.
 const sweepEvery = time.Second
@@ -70,10 +91,9 @@ type Topics struct {
 	logs   *Logs
 	excess chan struct{} // has an element when Run should not wait for the next sweep
 
-	mu         sync.RWMutex
-	topics     map[notiflux.Topic]*Topic
-	tombstones tombstones // guarded by mu
-	discards   []*Log     // logs of dropped topics, with messages to free; guarded by mu
+	mu       sync.RWMutex // held for writing while config.Heads is called
+	topics   map[notiflux.Topic]*Topic
+	discards []*Log // logs of dropped topics, with messages to free; guarded by mu
 
 	expiry expiry
 	bytes  atomic.Int64 // of all logs
@@ -89,10 +109,12 @@ type Topic struct {
 
 	subscribers atomic.Int64 // sessions, of all listeners
 
-	mu        sync.Mutex
-	listeners listeners
-	queued    bool // whether expiry holds it
-	dropped   bool // no longer in Topics: look it up again
+	mu         sync.Mutex
+	listeners  listeners
+	pins       int
+	generation uint32 // of the item in expiry that is right: others mean nothing
+	queued     bool   // whether expiry holds that item
+	dropped    bool   // no longer in Topics: look it up again
 }
 
 // New returns a Topics that holds no topic.
@@ -100,27 +122,25 @@ func New(c Config) *Topics {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.TombstoneTime == 0 {
-		c.TombstoneTime = defaultTombstoneTime
-	}
-	s := &Topics{config: c, excess: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*Topic), tombstones: newTombstones()}
+	s := &Topics{config: c, excess: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*Topic)}
 	s.logs = NewLogs(c.PerTopic, s.frameAdded)
 	return s
 }
 
-// Append appends each of ps that has no error yet to the log of its topic, in their
-// order. It sets the position of each, or an [notiflux.Error] with OverCapacity if the
-// topic limit is reached. Then it wakes the listeners of these topics. It never waits for a reader.
+// Order orders each of ps that has no error yet, in their order, and appends it to the
+// log of its topic, which it makes live if need be: it is for brokers with Config.Heads.
+// It sets the position of each, or an [notiflux.Error] with OverCapacity if the topic
+// limit is reached. Then it wakes the listeners of these topics. It does not block.
 //
-// Append calls offset once for each message, under the lock of its topic. Each call must
+// Order calls offset once for each message, under the lock of its topic. Each call must
 // return a higher offset than any call before it, for any topic.
-func (s *Topics) Append(ps []notiflux.Publication, offset func() uint64) {
+func (s *Topics) Order(ps []notiflux.Publication, offset func() uint64) {
 	var few [4][]Listener // Up to four topics cost no allocation.
 	woken := few[:0]
 	var now time.Time
 	for i := range ps {
 		if p := &ps[i]; p.Err == nil {
-			if listeners := s.append(p, offset, &now); len(listeners) > 0 {
+			if listeners := s.order(p, offset, &now); len(listeners) > 0 {
 				woken = append(woken, listeners)
 			}
 		}
@@ -133,10 +153,10 @@ func (s *Topics) Append(ps []notiflux.Publication, offset func() uint64) {
 	s.shrink()
 }
 
-// append appends one message and returns the listeners to wake. Only the first message
-// of a batch reads the clock, into now: reading it costs more than the rest of append.
-func (s *Topics) append(p *notiflux.Publication, offset func() uint64, now *time.Time) []Listener {
-	t, err := s.locked(p.Topic)
+// order orders one message and returns the listeners to wake. Only the first message of a
+// batch reads the clock, into now: reading it costs more than the rest of order.
+func (s *Topics) order(p *notiflux.Publication, offset func() uint64, now *time.Time) []Listener {
+	t, err := s.locked(p.Topic, notiflux.Position{})
 	if err != nil {
 		p.Err = err
 		return nil
@@ -145,46 +165,50 @@ func (s *Topics) append(p *notiflux.Publication, offset func() uint64, now *time
 	if now.IsZero() {
 		*now = s.config.Now()
 	}
-	m := notiflux.Message{Topic: t.name, Position: s.Position(offset()), Time: *now, Body: p.Body, Exclude: p.Exclude}
+	position := notiflux.Position{Epoch: t.log.tail.stretch.epoch, Offset: offset()}
 	s.changeLocked(t, func() {
-		t.log.Append(m)
-		t.log.Expire(m.Time)
+		t.log.Append(notiflux.Message{Topic: t.name, Position: position, Time: *now, Body: p.Body, Exclude: p.Exclude})
+		t.log.Expire(*now)
 	})
-	p.Position = m.Position // Only now: after a panic, a position still means that the log has the message.
+	p.Position = position // Only now: after a panic, a position still means that the log has the message.
 	s.queueLocked(t)
 	s.appended.Add(1)
 	return t.listeners.give()
 }
 
-// queueLocked adds t to expiry if it holds messages and is not there yet.
+// queueLocked adds t to expiry if it holds entries and is not there yet.
 func (s *Topics) queueLocked(t *Topic) {
 	if oldest, ok := t.log.Oldest(); ok && !t.queued {
 		t.queued = true
-		s.expiry.push(t, oldest)
+		s.expiry.push(item{t, oldest, t.generation})
 	}
-}
-
-// Join adds l to the listeners of a topic and resumes at point, in one step, so l is
-// woken for every message that cannot be read at the returned cursor yet. A listener
-// joins a topic at most once. Join fails with OverCapacity if the topic limit is reached.
-func (s *Topics) Join(name notiflux.Topic, l Listener, point ResumePoint) (*Topic, Resumed, error) {
-	t, err := s.locked(name)
-	if err != nil {
-		return nil, Resumed{}, err
-	}
-	defer t.mu.Unlock()
-	t.listeners.add(l)
-	return t, s.resumeLocked(t, point), nil
 }
 
 // Leave removes l, which joined t. A publisher that is under way may still wake l.
 func (s *Topics) Leave(t *Topic, l Listener) {
 	t.mu.Lock()
 	t.listeners.remove(l)
-	unused := t.unusedLocked()
+	idle := s.idleLocked(t)
 	t.mu.Unlock()
-	if unused {
-		s.dropUnused(t)
+	s.left(t, idle)
+}
+
+// idleLocked reports whether there is nothing to keep t in memory for.
+func (s *Topics) idleLocked(t *Topic) bool {
+	return !t.inUseLocked() && (s.config.Heads == nil || IsPresenceTopic(t.name) || t.log.empty())
+}
+
+func (t *Topic) inUseLocked() bool { return len(t.listeners.all) > 0 || t.pins > 0 }
+
+// left drops t, or has its broker do so, if it was idle when its last listener or pin
+// went.
+func (s *Topics) left(t *Topic, idle bool) {
+	switch {
+	case !idle:
+	case s.config.Heads != nil || IsPresenceTopic(t.name):
+		s.drop(t, func(t *Topic) bool { return !s.idleLocked(t) })
+	case s.config.Detach != nil:
+		s.config.Detach(t.name)
 	}
 }
 
@@ -240,7 +264,10 @@ type Stats struct {
 // Stats returns the counters. Each is exact, but they are not a snapshot of one moment.
 func (s *Topics) Stats() Stats {
 	s.mu.RLock()
-	topics, tombstones := len(s.topics), s.tombstones.len()
+	topics, tombstones := len(s.topics), 0
+	if s.config.Heads != nil {
+		tombstones = s.config.Heads.Len()
+	}
 	s.mu.RUnlock()
 	return Stats{
 		Topics: topics, Tombstones: tombstones,
@@ -249,31 +276,32 @@ func (s *Topics) Stats() Stats {
 	}
 }
 
-// locked returns the named topic with its lock held. It creates the topic if needed.
-func (s *Topics) locked(name notiflux.Topic) (*Topic, error) {
+// live returns the named topic with its lock held, or nil if it is not in memory.
+func (s *Topics) live(name notiflux.Topic) *Topic {
 	for {
 		s.mu.RLock()
 		t := s.topics[name]
 		s.mu.RUnlock()
 		if t == nil {
-			var err error
-			if t, err = s.create(name); err != nil {
-				return nil, err
-			}
+			return nil
 		}
 		t.mu.Lock()
 		if !t.dropped {
-			return t, nil
+			return t
 		}
 		t.mu.Unlock()
 	}
 }
 
-// create creates the named topic, unless it exists by now, and returns it.
-func (s *Topics) create(name notiflux.Topic) (*Topic, error) {
+// locked returns the named topic with its lock held. If it is not in memory, it makes it
+// live with an empty log behind head, or behind the head that Config.Heads knows.
+func (s *Topics) locked(name notiflux.Topic, head notiflux.Position) (*Topic, error) {
 	for {
-		if t := s.insert(name); t != nil {
+		if t := s.live(name); t != nil {
 			return t, nil
+		}
+		if s.insert(name, head) {
+			continue
 		}
 		if !s.evictOldest() {
 			return nil, notiflux.Errorf(notiflux.OverCapacity, "topic limit of the server reached (%d): try again later", s.config.MaxTopics)
@@ -281,48 +309,76 @@ func (s *Topics) create(name notiflux.Topic) (*Topic, error) {
 	}
 }
 
-// insert is create if there is room for the topic, or a tombstone that can make room
-// for it. Otherwise it returns nil. It finds the room and takes it under one lock.
-func (s *Topics) insert(name notiflux.Topic) *Topic {
+// insert makes the named topic live, unless it is by now. It returns false if there is no
+// room for it, nor a tombstone that can make room. It finds the room and takes it under
+// one lock.
+func (s *Topics) insert(name notiflux.Topic, head notiflux.Position) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.topics[name]; t != nil {
-		return t
+	if s.topics[name] != nil {
+		return true
 	}
-	if !s.tombstones.has(name) && !s.roomLocked() {
-		return nil
+	heads := s.config.Heads
+	if IsPresenceTopic(name) {
+		heads = nil // It has no tombstone.
 	}
-	t := &Topic{name: name, log: s.logs.New(s.tombstones.take(name))}
-	s.topics[name] = t
-	return t
+	if (heads == nil || !heads.Has(name)) && !s.roomLocked() {
+		return false
+	}
+	if heads != nil {
+		head = heads.Take(name)
+	}
+	s.topics[name] = &Topic{name: name, log: s.logs.New(head)}
+	return true
 }
 
 // roomLocked reports whether there is room for another topic or tombstone. If needed,
 // it drops the oldest tombstone to make room.
 func (s *Topics) roomLocked() bool {
-	return s.config.MaxTopics == 0 || len(s.topics)+s.tombstones.len() < s.config.MaxTopics || s.tombstones.dropOldest()
+	if s.config.MaxTopics == 0 {
+		return true
+	}
+	heads := s.config.Heads
+	if heads == nil {
+		return len(s.topics) < s.config.MaxTopics
+	}
+	return len(s.topics)+heads.Len() < s.config.MaxTopics || heads.DropOldest()
 }
 
-func (t *Topic) unusedLocked() bool { return len(t.listeners.all) == 0 && t.log.Len() == 0 }
+// drop drops t with its messages, and leaves a tombstone. It returns false and does
+// nothing if keep, called with the locks held, says that t is in use, or if another call
+// was faster.
+func (s *Topics) drop(t *Topic, keep func(*Topic) bool) bool {
+	if !s.removeFromMap(t, keep) {
+		return false
+	}
+	if t.log.Shed() { // From here on nobody else changes the log.
+		s.mu.Lock()
+		s.discards = append(s.discards, t.log)
+		s.mu.Unlock()
+		s.wakeRun()
+	}
+	return true
+}
 
-// dropUnused drops t, unless it is in use again, and leaves a tombstone.
-func (s *Topics) dropUnused(t *Topic) {
+// removeFromMap is drop, but that the log keeps its messages and their frames.
+func (s *Topics) removeFromMap(t *Topic, keep func(*Topic) bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.dropped && t.unusedLocked() {
-		s.dropLocked(t)
+	if keep(t) || t.dropped { // keep sees the topic in any case.
+		return false
 	}
-}
-
-// dropLocked drops t and leaves a tombstone. It needs Topics.mu and t.mu.
-func (s *Topics) dropLocked(t *Topic) {
 	t.dropped = true
+	t.generation++
 	delete(s.topics, t.name)
-	if !IsPresenceTopic(t.name) {
-		s.tombstones.put(t.name, t.log.Head(), s.config.Now())
+	if s.config.Heads != nil && !IsPresenceTopic(t.name) {
+		s.config.Heads.Put(t.name, t.log.Head())
 	}
+	s.bytes.Add(-int64(t.log.Bytes()))
+	s.evicted.Add(uint64(t.log.Len()))
+	return true
 }
 
 // changeLocked calls change, which changes the log of t, and updates the totals.

@@ -10,16 +10,16 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// MaxStreamCursorBytes is the largest length of a stream cursor that the server accepts. A
-// cursor of 64 topics always fits.
+// MaxStreamCursorBytes is the largest length of a stream cursor. A cursor of 64 topics
+// always fits.
 const MaxStreamCursorBytes = 2048
 
-// maxRawCursorBytes is the largest size of a cursor of 64 topics before base64.
-const maxRawCursorBytes = 2 + 64 + 64*(8+binary.MaxVarintLen64)
+// maxRawCursorBytes is the same before base64.
+const maxRawCursorBytes = MaxStreamCursorBytes / 4 * 3
 
-// A StreamCursor says how far a client of a stream or a poll is in each of its topics, all
-// of one epoch. Clients keep it as an opaque text and send it back. The text is base64url
-// without padding of
+// A StreamCursor says how far a client of a stream or a poll is in each of its topics.
+// Clients keep it as an opaque text and send it back. The text is base64url without
+// padding. If all topics are in one epoch, it is that of
 //
 //	1 byte    128 + version, which is 2
 //	1 byte    length of the epoch
@@ -28,24 +28,36 @@ const maxRawCursorBytes = 2 + 64 + 64*(8+binary.MaxVarintLen64)
 //	8 bytes   TopicHash, most significant byte first
 //	1–10      offset as an unsigned varint (encoding/binary)
 //
+// Topics in several epochs make version 3:
+//
+//	1 byte    128 + version, which is 3
+//	1 byte    number of epochs, then for each
+//	1 byte    its length
+//	n bytes   epoch
+//	then for each topic
+//	8 bytes   TopicHash, most significant byte first
+//	1 byte    number of its epoch, from 1; 0: the epoch did not fit, so the topic is never covered
+//	1–10      offset as an unsigned varint
+//
 // The server accepts version 1 forever, but no longer writes it. It begins with the length
 // of the epoch, 1 to 64, and has 4 bytes for a topic: the FNV-1a hash of its name. There
 // can be 64 versions: first bytes from 192 on are malformed.
 type StreamCursor struct {
 	version byte
 	unknown bool // this server does not know the version
-	epoch   string
-	offsets []CursorOffset
+	epochs  []string
+	places  []CursorPlace // with an epoch, or that of neverCovered
 }
 
-// A CursorOffset is the offset up to which a client has the messages of one topic.
-type CursorOffset struct {
-	Hash   uint64 // TopicHash
-	Offset uint64
+// A CursorPlace is the position up to which a client has the messages of one topic.
+type CursorPlace struct {
+	Hash     uint64 // TopicHash
+	Position notiflux.Position
 }
 
 const (
-	cursorVersion = 2
+	cursorVersion       = 2
+	cursorVersionEpochs = 3
 
 	// The first byte holds the version if these bits of it are versionMark.
 	versionBits = 0xc0
@@ -69,32 +81,46 @@ func topicHash1(topic notiflux.Topic) uint64 {
 	return uint64(h.Sum32())
 }
 
-// AppendStreamCursor appends the text of a cursor. The offsets must be in byte order of the
-// names of their topics. It allocates nothing besides dst.
-func AppendStreamCursor(dst []byte, epoch string, offsets []CursorOffset) []byte {
-	return appendStreamCursor(dst, cursorVersion, epoch, offsets)
+// AppendStreamCursor appends the text of a cursor. The places must be in byte order of the
+// names of their topics. Without places it appends nothing. It allocates nothing besides
+// dst.
+func AppendStreamCursor(dst []byte, places []CursorPlace) []byte {
+	if len(places) == 0 {
+		return dst
+	}
+	for i := range places {
+		if places[i].Position.Epoch != places[0].Position.Epoch {
+			return appendCursorOfEpochs(dst, places)
+		}
+	}
+	return appendStreamCursor(dst, cursorVersion, places)
 }
 
-func appendStreamCursor(dst []byte, version byte, epoch string, offsets []CursorOffset) []byte {
+// appendStreamCursor appends a cursor of places in one epoch.
+func appendStreamCursor(dst []byte, version byte, places []CursorPlace) []byte {
 	var room [maxRawCursorBytes]byte
 	b := room[:0]
 	if version > 1 {
 		b = append(b, versionMark|version)
 	}
-	b = append(append(b, byte(len(epoch))), epoch...)
-	for _, p := range offsets {
+	b = appendEpoch(b, places[0].Position.Epoch)
+	for i := range places {
 		if version == 1 {
-			b = binary.BigEndian.AppendUint32(b, uint32(p.Hash))
+			b = binary.BigEndian.AppendUint32(b, uint32(places[i].Hash))
 		} else {
-			b = binary.BigEndian.AppendUint64(b, p.Hash)
+			b = binary.BigEndian.AppendUint64(b, places[i].Hash)
 		}
-		b = binary.AppendUvarint(b, p.Offset)
+		b = binary.AppendUvarint(b, places[i].Position.Offset)
 	}
 	return base64.RawURLEncoding.AppendEncode(dst, b)
 }
 
+func appendEpoch(dst []byte, epoch string) []byte {
+	return append(append(dst, byte(len(epoch))), epoch...)
+}
+
 // ParseStreamCursor parses the text of a cursor. It accepts the output of
-// [AppendStreamCursor] in versions 1 and 2. It also accepts cursors of unknown versions,
+// [AppendStreamCursor] in versions 1 to 3. It also accepts cursors of unknown versions,
 // which cover no topic. For any other text, or one longer than MaxStreamCursorBytes, it
 // returns a [notiflux.Error] with [notiflux.Malformed].
 func ParseStreamCursor(s string) (StreamCursor, error) {
@@ -108,49 +134,99 @@ func ParseStreamCursor(s string) (StreamCursor, error) {
 	c := StreamCursor{version: 1}
 	if b[0]&versionBits == versionMark {
 		c.version = b[0] &^ versionBits
-		if c.version != cursorVersion {
+		if c.version != cursorVersion && c.version != cursorVersionEpochs {
 			return parseUnknown(s, b)
 		}
 		b = b[1:]
 	}
-	if !c.parse(b) || string(appendStreamCursor(nil, c.version, c.epoch, c.offsets)) != s {
-		// The comparison finds newlines, unused bits that are set, and varints that are
-		// longer than necessary.
+	if !c.parse(b) || !c.canonical(s) {
 		return StreamCursor{}, errMalformedCursor()
 	}
 	return c, nil
 }
 
-// parse parses the epoch and the offsets, and reports whether b is well-formed.
+// canonical reports whether s is what the server writes for c. The comparison finds
+// newlines, unused bits that are set, varints that are longer than necessary, and epochs
+// of no topic.
+func (c *StreamCursor) canonical(s string) bool {
+	if len(c.places) == 0 { // A cursor of no topic has one epoch.
+		return len(c.epochs) == 1 && c.version != cursorVersionEpochs && emptyCursor(c.version, c.epochs[0]) == s
+	}
+	if c.version == cursorVersionEpochs {
+		return string(appendCursorOfEpochs(nil, c.places)) == s
+	}
+	return string(appendStreamCursor(nil, c.version, c.places)) == s
+}
+
+// emptyCursor returns a cursor of no topic.
+func emptyCursor(version byte, epoch string) string {
+	var b []byte
+	if version > 1 {
+		b = append(b, versionMark|version)
+	}
+	return base64.RawURLEncoding.EncodeToString(appendEpoch(b, epoch))
+}
+
+// parse parses the epochs and the places, and reports whether b is well-formed.
 func (c *StreamCursor) parse(b []byte) bool {
-	if len(b) == 0 || len(b) < 1+int(b[0]) {
-		return false
+	epochs := 1
+	if c.version == cursorVersionEpochs {
+		if len(b) == 0 {
+			return false
+		}
+		epochs, b = int(b[0]), b[1:]
 	}
-	places := 1 + int(b[0])
-	c.epoch = string(b[1:places])
-	if _, err := notiflux.ParsePosition(c.epoch + ":0"); err != nil {
-		return false
+	for range epochs {
+		if len(b) == 0 || len(b) < 1+int(b[0]) {
+			return false
+		}
+		epoch := string(b[1 : 1+int(b[0])])
+		if _, err := notiflux.ParsePosition(epoch + ":0"); err != nil {
+			return false
+		}
+		c.epochs, b = append(c.epochs, epoch), b[1+int(b[0]):]
 	}
+	for len(b) > 0 {
+		if b = c.parsePlace(b); b == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// parsePlace parses one place and returns the bytes after it, or nil if b is malformed.
+func (c *StreamCursor) parsePlace(b []byte) []byte {
 	hashBytes := 8
 	if c.version == 1 {
 		hashBytes = 4
 	}
-	for b = b[places:]; len(b) > 0; {
-		if len(b) < hashBytes {
-			return false
-		}
-		var hash uint64
-		for _, digit := range b[:hashBytes] {
-			hash = hash<<8 | uint64(digit)
-		}
-		offset, n := binary.Uvarint(b[hashBytes:])
-		if n <= 0 {
-			return false
-		}
-		c.offsets = append(c.offsets, CursorOffset{hash, offset})
-		b = b[hashBytes+n:]
+	if len(b) <= hashBytes {
+		return nil
 	}
-	return true
+	var p CursorPlace
+	for _, digit := range b[:hashBytes] {
+		p.Hash = p.Hash<<8 | uint64(digit)
+	}
+	b = b[hashBytes:]
+	number := 1
+	if c.version == cursorVersionEpochs {
+		number, b = int(b[0]), b[1:]
+	}
+	switch {
+	case number > len(c.epochs):
+		return nil
+	case number == 0:
+		p.Position.Epoch = neverCovered.Epoch
+	default:
+		p.Position.Epoch = c.epochs[number-1]
+	}
+	offset, n := binary.Uvarint(b)
+	if n <= 0 {
+		return nil
+	}
+	p.Position.Offset = offset
+	c.places = append(c.places, p)
+	return b[n:]
 }
 
 // parseUnknown returns a cursor of an unknown version.
@@ -177,26 +253,25 @@ func (c StreamCursor) Since(topic notiflux.Topic) (since notiflux.Position, ther
 		hashOf = topicHash1
 	}
 	hash := hashOf(topic)
-	for _, p := range c.offsets {
+	for _, p := range c.places {
 		if p.Hash != hash {
 			continue
 		}
 		if there {
 			return neverCovered, true
 		}
-		since, there = notiflux.Position{Epoch: c.epoch, Offset: p.Offset}, true
+		since, there = p.Position, true
 	}
 	return since, there
 }
 
-// ResumeFrom returns the position from which a topic continues on a server with the given
-// epoch. It is the position of [StreamCursor.Since]. For a topic that the cursor does not
-// have it is the zero position, or one that no server covers if the cursor is of another
-// epoch.
-func (c StreamCursor) ResumeFrom(topic notiflux.Topic, epoch string) notiflux.Position {
+// ResumeFrom returns the position from which a topic continues: that of
+// [StreamCursor.Since]. For a topic that the cursor does not have it is the zero position,
+// and the topic must be in one of epochs: else nothing of it is covered.
+func (c StreamCursor) ResumeFrom(topic notiflux.Topic) (since notiflux.Position, epochs []string) {
 	since, there := c.Since(topic)
-	if !there && c.epoch != epoch {
-		return neverCovered
+	if there {
+		return since, nil
 	}
-	return since
+	return notiflux.Position{}, c.epochs
 }

@@ -19,11 +19,11 @@ const (
 // appendOwnCursor appends the cursor of a client that has only the topic of m and has
 // received m.
 func (n *Encoder) appendOwnCursor(dst []byte, m *notiflux.Message) []byte {
-	places := [1]CursorOffset{{n.Hash, m.Position.Offset}}
+	places := [1]CursorPlace{{n.Hash, m.Position}}
 	if n.Hash == 0 {
 		places[0].Hash = TopicHash(m.Topic)
 	}
-	return AppendStreamCursor(dst, m.Position.Epoch, places[:])
+	return AppendStreamCursor(dst, places[:])
 }
 
 // WithoutCursor returns the part of a frame before its stream cursor. [Encoder.Encode] or

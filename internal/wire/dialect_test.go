@@ -73,7 +73,7 @@ func FuzzEvent(f *testing.F) {
 			if len(events) != 1 || events[0].Event != "message" {
 				t.Fatalf("%q is read as %+v, want one message", frame, events)
 			}
-			cursor := wire.AppendStreamCursor(nil, "E", []wire.CursorOffset{{Hash: wire.TopicHash(m.Topic), Offset: 1}})
+			cursor := wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: wire.TopicHash(m.Topic), Position: notiflux.Position{Epoch: "E", Offset: 1}}})
 			checkMessage(t, events[0].Data, topic, body)
 			if events[0].ID != string(cursor) {
 				t.Errorf("%q has the id %q, want %q", frame, events[0].ID, cursor)

@@ -78,8 +78,8 @@ func (n *Encoder) Encode(m *notiflux.Message, e notiflux.Encoding) []byte {
 // AppendMessage appends a message as the JSON object that all dialects except text use. A
 // presence event is such an object already; only the JSON protocol delivers it.
 func AppendMessage(dst []byte, m *notiflux.Message) []byte {
-	if m.Body.PresenceEvent {
-		return append(dst, m.Body.Data...)
+	if m.Presence != nil {
+		return AppendPresenceEvent(dst, m.Presence)
 	}
 	return append(appendOpenMessage(dst, m), '}')
 }

@@ -45,7 +45,7 @@ func TestEncode(t *testing.T) {
 	} {
 		m := &notiflux.Message{Topic: "a b", Position: notiflux.Position{Epoch: "E", Offset: 300}, Time: time.UnixMilli(1790000000000), Body: body}
 		want := object(t, m)
-		cursor := string(wire.AppendStreamCursor(nil, "E", []wire.CursorOffset{{Hash: wire.TopicHash("a b"), Offset: 300}}))
+		cursor := string(wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: wire.TopicHash("a b"), Position: notiflux.Position{Epoch: "E", Offset: 300}}}))
 		var n wire.Encoder
 		for range 2 { // The second time in memory that was used before.
 			if got, deflated := open(t, n.Encode(m, notiflux.JSON)); string(got) != want || deflated {

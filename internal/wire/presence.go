@@ -2,15 +2,16 @@ package wire
 
 import "github.com/ikornaselur/notiflux"
 
-// AppendJoin appends the presence event that members joined a topic: one as `member`,
-// several as `members`.
-func AppendJoin(dst []byte, topic notiflux.Topic, members []notiflux.Member) []byte {
-	return appendPresenceChange(dst, "join", topic, members)
-}
-
-// AppendLeave appends the presence event that members left a topic, likewise.
-func AppendLeave(dst []byte, topic notiflux.Topic, members []notiflux.Member) []byte {
-	return appendPresenceChange(dst, "leave", topic, members)
+// AppendPresenceEvent appends what clients are told of a presence event. Of members that
+// joined or left, it names one as `member` and several as `members`.
+func AppendPresenceEvent(dst []byte, e *notiflux.PresenceEvent) []byte {
+	switch e.Kind {
+	case notiflux.PresenceJoin:
+		return appendPresenceChange(dst, "join", e.Topic, e.Members)
+	case notiflux.PresenceLeave:
+		return appendPresenceChange(dst, "leave", e.Topic, e.Members)
+	}
+	return AppendPresence(dst, NoID, Presence{Topic: e.Topic, Count: e.Count, Subscribers: e.Subscribers, Members: e.Members})
 }
 
 func appendPresenceChange(dst []byte, name string, topic notiflux.Topic, members []notiflux.Member) []byte {

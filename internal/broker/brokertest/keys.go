@@ -1,60 +1,52 @@
 package brokertest
 
 import (
-	"fmt"
 	"sync"
 	"testing"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/broker"
-	"github.com/ikornaselur/notiflux/internal/topic"
 )
+
+// one publishes one message and returns what became of it.
+func one(n *node, p notiflux.Publication) notiflux.Publication { return n.publish(p)[0] }
 
 func keyed(topic notiflux.Topic, key, data string) notiflux.Publication {
 	return notiflux.Publication{Topic: topic, Key: key, Body: notiflux.Body{Data: []byte(data)}}
 }
 
-// logged returns the data of all messages in the log of a topic.
-func logged(topics *topic.Topics, name notiflux.Topic) (all []string) {
-	for _, m := range topics.History(name, notiflux.Position{}, 1000).Messages() {
-		all = append(all, string(m.Body.Data))
-	}
-	return all
-}
-
-func sameKey(t *testing.T, b broker.Broker, topics *topic.Topics) {
-	first := one(t, b, keyed("t", "k", "x"))
+func sameKey(t *testing.T, n *node) {
+	first := one(n, keyed("t", "k", "x"))
 	if first.Err != nil {
 		t.Fatal(first.Err)
 	}
-	publish(t, b, "t", "between")
+	n.send("t", "between")
 	for range 3 {
-		if again := one(t, b, keyed("t", "k", "x")); again.Err != nil || again.Position != first.Position {
+		if again := one(n, keyed("t", "k", "x")); again.Err != nil || again.Position != first.Position {
 			t.Errorf("the same again is at %v, %v; want %v", again.Position, again.Err, first.Position)
 		}
 	}
 	for _, p := range []notiflux.Publication{keyed("t", "k", "y"), {Topic: "t", Key: "k", Body: notiflux.Body{Data: []byte("x"), JSON: true}}} {
-		if other := one(t, b, p); other.Err == nil || notiflux.Refusal(other.Err).Code != notiflux.KeyReused {
+		if other := one(n, p); other.Err == nil || notiflux.Refusal(other.Err).Code != notiflux.KeyReused {
 			t.Errorf("another message with the same key: %v, %v; want %s", other.Position, other.Err, notiflux.KeyReused)
 		}
 	}
 	for _, p := range []notiflux.Publication{keyed("u", "k", "y"), keyed("t", "l", "x"), keyed("t", "", "x")} {
-		if p = one(t, b, p); p.Err != nil || p.Position == first.Position {
+		if p = one(n, p); p.Err != nil || p.Position == first.Position {
 			t.Errorf("another topic, another key, none: %v, %v", p.Position, p.Err)
 		}
 	}
-	if got := fmt.Sprint(logged(topics, "t")); got != "[x between x x]" {
+	if got := n.logged("t"); got != "[x between x x]" {
 		t.Errorf("the log has %s", got)
 	}
 }
 
-func sameKeyAtOnce(t *testing.T, b broker.Broker, topics *topic.Topics) {
+func sameKeyAtOnce(t *testing.T, n *node) {
 	const publishers = 50
 	positions := make([]notiflux.Position, publishers)
 	var wg sync.WaitGroup
 	for i := range positions {
 		wg.Go(func() {
-			p := one(t, b, keyed("t", "k", "x"))
+			p := one(n, keyed("t", "k", "x"))
 			if p.Err != nil {
 				t.Error(p.Err)
 			}
@@ -67,24 +59,24 @@ func sameKeyAtOnce(t *testing.T, b broker.Broker, topics *topic.Topics) {
 			t.Errorf("published at %v and at %v", positions[0], p)
 		}
 	}
-	if got := logged(topics, "t"); len(got) != 1 {
+	if got := n.logged("t"); got != "[x]" {
 		t.Errorf("the log has %v, want one message", got)
 	}
 }
 
 // Each message of a batch has its own outcome, whatever its key: also a message that is in
 // the batch twice, and the messages of another batch in another order.
-func batches(t *testing.T, b broker.Broker, topics *topic.Topics) {
+func batches(t *testing.T, n *node) {
 	failed := notiflux.Errorf(notiflux.TopicDenied, "not this one")
 	ps := []notiflux.Publication{keyed("t", "", "1"), keyed("t", "k", "2"), {Topic: "t", Err: failed}, keyed("t", "k", "2"), keyed("u", "", "3")}
-	b.Publish(t.Context(), ps)
+	n.publish(ps...)
 	if ps[0].Err != nil || ps[1].Err != nil || ps[2].Err != failed || ps[3].Err != nil || ps[4].Err != nil {
 		t.Fatalf("%+v", ps)
 	}
 	if ps[3].Position != ps[1].Position || ps[1].Position.Offset <= ps[0].Position.Offset {
 		t.Errorf("positions %v, %v, %v", ps[0].Position, ps[1].Position, ps[3].Position)
 	}
-	if got := fmt.Sprint(logged(topics, "t"), logged(topics, "u")); got != "[1 2] [3]" {
+	if got := n.logged("t") + " " + n.logged("u"); got != "[1 2] [3]" {
 		t.Errorf("the logs have %s", got)
 	}
 	var wg sync.WaitGroup
@@ -94,23 +86,23 @@ func batches(t *testing.T, b broker.Broker, topics *topic.Topics) {
 			if i%2 == 0 {
 				ps[0], ps[1] = ps[1], ps[0]
 			}
-			b.Publish(t.Context(), ps)
+			n.publish(ps...)
 		})
 	}
 	wg.Wait()
-	if got := logged(topics, "v"); len(got) != 2 {
+	if got := n.logged("v"); got != "[1 2]" && got != "[2 1]" {
 		t.Errorf("the log has %v, want each message once", got)
 	}
 }
 
 // The key of a message that failed is free again.
-func failedKey(t *testing.T, b broker.Broker, topics *topic.Topics) {
+func failedKey(t *testing.T, n *node) {
 	failed := keyed("t", "k", "x")
 	failed.Err = notiflux.Errorf(notiflux.TopicDenied, "not yet")
-	if p := one(t, b, failed); p.Err != failed.Err {
+	if p := one(n, failed); p.Err != failed.Err {
 		t.Errorf("Err = %v, want %v", p.Err, failed.Err)
 	}
-	if p := one(t, b, keyed("t", "k", "y")); p.Err != nil {
+	if p := one(n, keyed("t", "k", "y")); p.Err != nil {
 		t.Errorf("after a failure: %v", p.Err)
 	}
 }

@@ -1,20 +1,34 @@
-// Package brokertest is the test suite that every [broker.Broker] passes.
+// Package brokertest holds the tests that every [broker.Broker] passes.
 package brokertest
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// Run tests the broker that open returns. For each test it calls open with new topics, and
-// closes the broker.
-func Run(t *testing.T, open func(t *testing.T, topics *topic.Topics) broker.Broker) {
-	for name, test := range map[string]func(*testing.T, broker.Broker, *topic.Topics){
+// A Config tells [Run] what it tests.
+type Config struct {
+	// Open returns a broker and the topics that it feeds, which t configures. It is called
+	// once for each test, in a bubble of testing/synctest. The suite runs both and closes
+	// the broker.
+	Open func(t *testing.T, c topic.Config) (broker.Broker, *topic.Topics)
+
+	// Delay is after how long a message whose publisher got its answer is in the logs of
+	// its topic, at the latest. Time is fake. 0: before the answer.
+	Delay time.Duration
+}
+
+// Run tests the broker that c opens.
+func Run(t *testing.T, c Config) {
+	for name, test := range map[string]func(*testing.T, *node){
 		"a published message is in the log":    publishedIsLogged,
 		"offsets of a topic strictly increase": offsetsIncrease,
 		"a dropped topic reuses no offset":     droppedTopic,
@@ -23,127 +37,236 @@ func Run(t *testing.T, open func(t *testing.T, topics *topic.Topics) broker.Brok
 		"the same key at once":                 sameKeyAtOnce,
 		"batches":                              batches,
 		"what failed has no key":               failedKey,
+		"a covered position misses nothing":    resumeCovered,
+		"another epoch is not covered":         resumeElsewhere,
+		"the last messages":                    resumeLast,
+		"topics attached at once":              attachAtOnce,
+		"history":                              history,
+		"cancelled attachments leave nothing":  cancelled,
 	} {
 		t.Run(name, func(t *testing.T) {
-			topics := topic.New(topic.Config{Epoch: epoch, PerTopic: topic.Limits{Count: 1000}})
-			b := open(t, topics)
-			defer b.Close()
-			test(t, b, topics)
+			synctest.Test(t, func(t *testing.T) {
+				n := open(t, c)
+				defer n.close()
+				test(t, n)
+			})
 		})
 	}
 }
 
-const epoch = "E"
+// A node is a broker under test and the topics that it feeds.
+type node struct {
+	t        *testing.T
+	broker   broker.Broker
+	topics   *topic.Topics
+	attacher *broker.Attacher
+	delay    time.Duration
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+func open(t *testing.T, c Config) *node {
+	n := &node{t: t, delay: c.Delay}
+	n.broker, n.topics = c.Open(t, topic.Config{PerTopic: topic.Limits{Count: 1000}})
+	n.attacher = broker.NewAttacher(n.broker, broker.AttacherConfig{})
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	n.running.Go(func() {
+		if err := n.broker.Run(ctx); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	n.running.Go(func() { _ = n.topics.Run(ctx) })
+	return n
+}
+
+func (n *node) close() {
+	if err := n.broker.Close(context.Background()); err != nil {
+		n.t.Errorf("Close = %v", err)
+	}
+	n.stop()
+	n.running.Wait()
+}
+
+// settle waits until what was published is in the logs.
+func (n *node) settle() {
+	<-time.After(n.delay)
+	synctest.Wait()
+}
+
+// longSettle waits until no operation is under way.
+func (n *node) longSettle() {
+	<-time.After(2 * broker.Timeout)
+	synctest.Wait()
+}
+
+// publish publishes ps and waits for their outcomes.
+func (n *node) publish(ps ...notiflux.Publication) []notiflux.Publication {
+	done := make(chan struct{})
+	if !n.broker.Publish(ps, func() { close(done) }) {
+		<-done
+	}
+	return ps
+}
+
+// send publishes a message that must succeed, and returns its position.
+func (n *node) send(name notiflux.Topic, data string) notiflux.Position {
+	n.t.Helper()
+	p := n.publish(message(name, data))[0]
+	if p.Err != nil {
+		n.t.Fatalf("Publish(%q) = %v", name, p.Err)
+	}
+	return p.Position
+}
+
+func message(name notiflux.Topic, data string) notiflux.Publication {
+	return notiflux.Publication{Topic: name, Body: notiflux.Body{Data: []byte(data)}}
+}
 
 type listener struct{}
 
 func (*listener) Wake() {}
 
-func publish(t *testing.T, b broker.Broker, topic notiflux.Topic, data string) notiflux.Position {
-	t.Helper()
-	p := one(t, b, notiflux.Publication{Topic: topic, Body: notiflux.Body{Data: []byte(data)}})
-	if p.Err != nil {
-		t.Fatalf("Publish(%q) = %v", topic, p.Err)
+// A subscriber is a reader of a topic.
+type subscriber struct {
+	node     *node
+	topic    *topic.Topic
+	listener *listener
+	resumed  topic.Resumed
+	cursor   topic.Cursor
+}
+
+// subscribe attaches a topic and joins it.
+func (n *node) subscribe(name notiflux.Topic, from topic.ResumePoint) *subscriber {
+	n.t.Helper()
+	as := []broker.Attachment{{Topic: name, From: from}}
+	if err := n.attacher.AttachAll(context.Background(), as); err != nil {
+		n.t.Fatal(err)
 	}
-	return p.Position
-}
-
-// one publishes one message and returns it with its position or error.
-func one(t *testing.T, b broker.Broker, p notiflux.Publication) notiflux.Publication {
-	ps := []notiflux.Publication{p}
-	b.Publish(t.Context(), ps)
-	return ps[0]
-}
-
-func publishedIsLogged(t *testing.T, b broker.Broker, topics *topic.Topics) {
-	_, resumed, err := topics.Join("t", new(listener), topic.ResumePoint{})
+	pin, err := as[0].Take()
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatalf("attach %q: %v", name, err)
 	}
-	cursor := resumed.Cursor
-	for i := range 10 {
-		p := publish(t, b, "t", fmt.Sprint(i))
-		entry, next, ok := cursor.Next()
+	s := &subscriber{node: n, listener: new(listener)}
+	s.topic, s.resumed = pin.Join(s.listener)
+	s.cursor = s.resumed.Cursor
+	return s
+}
+
+func (s *subscriber) leave() { s.node.topics.Leave(s.topic, s.listener) }
+
+// read returns the messages from the cursor to the tail. A marker fails the test.
+func (s *subscriber) read() (all []*notiflux.Message) {
+	s.node.t.Helper()
+	for {
+		entry, next, ok := s.cursor.Next()
 		if !ok {
-			t.Fatalf("message %d was published and is not in the log", i)
+			return all
 		}
-		if m := entry.Message(); m.Position != p || string(m.Body.Data) != fmt.Sprint(i) || m.Topic != "t" {
+		if to, marker := entry.Gap(); marker {
+			s.node.t.Errorf("a gap to %v, and nothing was lost", to)
+		} else {
+			all = append(all, entry.Message())
+		}
+		s.cursor = next
+	}
+}
+
+func data(ms []*notiflux.Message) string {
+	all := []string{}
+	for _, m := range ms {
+		all = append(all, string(m.Body.Data))
+	}
+	return fmt.Sprint(all)
+}
+
+// logged returns the data of the messages that the broker has of a topic.
+func (n *node) logged(name notiflux.Topic) string {
+	n.t.Helper()
+	n.settle()
+	y, err := n.broker.History(n.t.Context(), name, notiflux.Position{}, 1000)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return data(y.Messages())
+}
+
+func publishedIsLogged(t *testing.T, n *node) {
+	s := n.subscribe("t", topic.ResumePoint{})
+	for i := range 10 {
+		p := n.send("t", fmt.Sprint(i))
+		n.settle()
+		got := s.read()
+		if len(got) != 1 {
+			t.Fatalf("message %d was published, and %d messages are in the log", i, len(got))
+		}
+		if m := got[0]; m.Position != p || string(m.Body.Data) != fmt.Sprint(i) || m.Topic != "t" || m.Time.IsZero() {
 			t.Errorf("the log has %+v, want %d at %v", m, i, p)
 		}
-		cursor = next
 	}
 }
 
-func offsetsIncrease(t *testing.T, b broker.Broker, topics *topic.Topics) {
-	_, resumed, err := topics.Join("t", new(listener), topic.ResumePoint{})
-	if err != nil {
-		t.Fatal(err)
-	}
+func offsetsIncrease(t *testing.T, n *node) {
+	s := n.subscribe("t", topic.ResumePoint{})
 	const publishers, each = 8, 50
 	var mu sync.Mutex
-	published := make(map[uint64]string)
+	told := make(map[uint64]string)
 	var wg sync.WaitGroup
 	for i := range publishers {
 		wg.Go(func() {
 			var before notiflux.Position
 			for j := range each {
-				data := fmt.Sprintf("%d/%d", i, j)
-				said := one(t, b, notiflux.Publication{Topic: "t", Body: notiflux.Body{Data: []byte(data)}})
-				if said.Err != nil {
-					t.Error(said.Err)
+				text := fmt.Sprintf("%d/%d", i, j)
+				p := n.publish(message("t", text))[0]
+				if p.Err != nil {
+					t.Error(p.Err)
 					return
 				}
-				p := said.Position
-				if p.Offset <= before.Offset || before.Epoch != "" && p.Epoch != before.Epoch {
-					t.Errorf("published at %v after %v", p, before)
+				if p.Position.Offset <= before.Offset || before.Epoch != "" && p.Position.Epoch != before.Epoch {
+					t.Errorf("published at %v after %v", p.Position, before)
 				}
-				before = p
+				before = p.Position
 				mu.Lock()
-				published[p.Offset] = data
+				told[p.Position.Offset] = text
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	if len(published) != publishers*each {
-		t.Errorf("%d offsets for %d messages", len(published), publishers*each)
+	n.settle()
+	if len(told) != publishers*each {
+		t.Errorf("%d offsets for %d messages", len(told), publishers*each)
 	}
-	cursor := resumed.Cursor
+	got := s.read()
+	if len(got) != publishers*each {
+		t.Errorf("%d messages in the log, want %d", len(got), publishers*each)
+	}
 	var last uint64
-	for {
-		entry, next, ok := cursor.Next()
-		if !ok {
-			return
-		}
-		m := entry.Message()
+	for _, m := range got {
 		if m.Position.Offset <= last {
 			t.Errorf("offset %d follows %d in the log", m.Position.Offset, last)
 		}
-		if published[m.Position.Offset] != string(m.Body.Data) {
-			t.Errorf("offset %d holds %q, its publisher published %q", m.Position.Offset, m.Body.Data, published[m.Position.Offset])
+		if told[m.Position.Offset] != string(m.Body.Data) {
+			t.Errorf("offset %d holds %q, its publisher was told %q", m.Position.Offset, m.Body.Data, told[m.Position.Offset])
 		}
-		last, cursor = m.Position.Offset, next
+		last = m.Position.Offset
 	}
 }
 
-func droppedTopic(t *testing.T, b broker.Broker, topics *topic.Topics) {
-	l := new(listener)
-	joined, _, err := topics.Join("t", l, topic.ResumePoint{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := publish(t, b, "t", "x")
-	topics.Leave(joined, l)
-	if after := publish(t, b, "t", "y"); after.Offset <= before.Offset {
+func droppedTopic(t *testing.T, n *node) {
+	s := n.subscribe("t", topic.ResumePoint{})
+	before := n.send("t", "x")
+	s.leave()
+	if after := n.send("t", "y"); after.Epoch == before.Epoch && after.Offset <= before.Offset {
 		t.Errorf("published at %v, then at %v", before, after)
 	}
 }
 
-func closedRefuses(t *testing.T, b broker.Broker, _ *topic.Topics) {
-	if err := b.Close(); err != nil {
+func closedRefuses(t *testing.T, n *node) {
+	if err := n.broker.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := one(t, b, notiflux.Publication{Topic: "t"}).Err; err == nil || notiflux.Refusal(err).Code != notiflux.Draining {
+	if err := n.publish(message("t", "x"))[0].Err; err == nil || notiflux.Refusal(err).Code != notiflux.Draining {
 		t.Errorf("Publish after Close = %v, want %s", err, notiflux.Draining)
 	}
 }

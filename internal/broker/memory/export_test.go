@@ -1,6 +1,19 @@
 package memory
 
-// SubjectBytes and KeyBytes are what a subject and each of its keys count, in bytes.
+import "github.com/ikornaselur/notiflux/internal/topic"
+
+// An Orderer is what a broker orders messages by.
+type Orderer = orderer
+
+// NewWithOrderer returns a broker that orders messages by what over returns for its
+// topics.
+func NewWithOrderer(over func(*topic.Topics) Orderer) *Broker {
+	b, topics := New(Config{}, topic.Config{})
+	b.orderer = over(topics)
+	return b
+}
+
+// SubjectBytes and KeyBytes are what a subject and each of its keys count.
 const (
 	SubjectBytes = subjectBytes
 	KeyBytes     = keyBytes

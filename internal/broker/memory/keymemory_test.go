@@ -26,9 +26,9 @@ func oneEach(n int) []notiflux.Publication {
 func TestKeysGiveTheirMemoryBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
-		b := memory.New(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), memory.Config{})
+		b := newBroker(memory.Config{}, topic.Config{PerTopic: topic.Limits{Count: 1}})
 		before := heap()
-		b.Publish(t.Context(), oneEach(n))
+		publishAll(b, oneEach(n))
 		if held := memory.KeysForTest(b); held != n {
 			t.Fatalf("%d keys are held, want %d", held, n)
 		}
@@ -44,9 +44,9 @@ func TestKeysGiveTheirMemoryBack(t *testing.T) {
 // The keys of one request do not exceed the limit, whatever their subjects.
 func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
 	const limit = 100_000
-	b := memory.New(topic.New(topic.Config{}), memory.Config{MaxKeyBytes: limit})
+	b := newBroker(memory.Config{MaxKeyBytes: limit}, topic.Config{})
 	ps := oneEach(1000)
-	b.Publish(t.Context(), ps)
+	publishAll(b, ps)
 	if n := b.KeyBytes(); n > limit || n < limit*9/10 {
 		t.Errorf("keys take %d bytes, want at most %d and at least nine tenths of it", n, limit)
 	}
@@ -57,10 +57,10 @@ func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
 
 // Keys and subjects of messages that failed take no memory.
 func TestFailedKeysCountNothing(t *testing.T) {
-	h := heldTopics{topic.New(topic.Config{}), make(chan error, 1)}
+	h := heldTopics{let: make(chan error, 1)}
 	h.let <- notiflux.Errorf(notiflux.OverCapacity, "full")
-	b := memory.New(h, memory.Config{})
-	b.Publish(t.Context(), oneEach(10))
+	b := memory.NewWithOrderer(h.over)
+	publishAll(b, oneEach(10))
 	if held := memory.KeysForTest(b); held != 0 || b.KeyBytes() != 0 {
 		t.Errorf("%d keys are held in %d bytes, want none", held, b.KeyBytes())
 	}
@@ -68,7 +68,7 @@ func TestFailedKeysCountNothing(t *testing.T) {
 
 func TestAHugeKeyLimitRefusesNothing(t *testing.T) {
 	for _, limit := range []int64{1 << 61, 1 << 62, math.MaxInt64} {
-		b := memory.New(topic.New(topic.Config{}), memory.Config{MaxKeyBytes: limit})
+		b := newBroker(memory.Config{MaxKeyBytes: limit}, topic.Config{})
 		for i := range 3 {
 			if err := publishAs(b, "s", fmt.Sprint(i)); err != nil {
 				t.Errorf("limit %d: %v", limit, err)
@@ -80,8 +80,8 @@ func TestAHugeKeyLimitRefusesNothing(t *testing.T) {
 // KeyTime begins when the message was ordered, however long ordering took.
 func TestASlowKeyCountsForItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := heldTopics{topic.New(topic.Config{}), make(chan error)}
-		b := memory.New(h, memory.Config{})
+		h := heldTopics{let: make(chan error)}
+		b := memory.NewWithOrderer(h.over)
 		result := make(chan notiflux.Publication, 1)
 		go func() { result <- publishKey(t, b, "k") }()
 		time.Sleep(2 * memory.KeyTime)

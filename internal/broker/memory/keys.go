@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -84,12 +83,13 @@ type first struct {
 	id         keyID
 	digest     uint64
 	subject    string
-	generation *generation   // nil if the message was ordered earlier
-	done       chan struct{} // closed when the outcome is known
+	generation *generation // nil: the message was ordered before
 
-	// Immutable once done is closed.
+	// Guarded by keys.mu.
+	settled  bool // it is known what became of it
 	position notiflux.Position
 	err      error
+	waits    []*wait // of calls that publish the same meanwhile
 }
 
 func newKeys(maxBytes int64) *keys {
@@ -106,12 +106,13 @@ var errPanicked = errors.New("broker: ordering the message panicked")
 
 // A claim holds the keys of the publications of one call. The zero claim has none.
 type claim struct {
-	firsts []*first // by publication; nil if it has no key or its key cannot be claimed
-	mine   []bool   // by publication: whether this call orders it
+	firsts []*first // of each publication that has a key
+	mine   []bool   // whether this call orders it
+	over   []*wait  // of other calls, which nothing is missing for any more: see tell
 }
 
-// claim claims the keys of ps. A publication whose key is known or cannot be claimed gets
-// an error, so that it is not ordered. If that is errElsewhere, await replaces it.
+// claim claims the keys of ps. A publication whose key is known or cannot be
+// claimed gets an error, so that it is not ordered; [keys.await] replaces errElsewhere.
 func (k *keys) claim(ps []notiflux.Publication) (c claim) {
 	for i := range ps {
 		p := &ps[i]
@@ -119,7 +120,7 @@ func (k *keys) claim(ps []notiflux.Publication) (c claim) {
 			continue
 		}
 		if c.firsts == nil {
-			c = claim{make([]*first, len(ps)), make([]bool, len(ps))}
+			c = claim{firsts: make([]*first, len(ps)), mine: make([]bool, len(ps))}
 		}
 		c.firsts[i], c.mine[i], p.Err = k.find(p)
 	}
@@ -144,15 +145,14 @@ func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
 		if e.digest != digest {
 			return nil, false, errKeyReused
 		}
-		f := &first{done: make(chan struct{}), position: notiflux.Position{Epoch: k.epoch, Offset: e.offset}}
-		close(f.done)
+		f := &first{settled: true, position: notiflux.Position{Epoch: k.epoch, Offset: e.offset}}
 		return f, false, errElsewhere
 	}
 	g := k.newestLocked(now)
 	if err := k.chargeLocked(g, p.Subject); err != nil {
 		return nil, false, err
 	}
-	f = &first{id: id, digest: digest, subject: p.Subject, generation: g, done: make(chan struct{})}
+	f = &first{id: id, digest: digest, subject: p.Subject, generation: g}
 	g.pending[id] = f
 	return f, true, nil
 }
@@ -219,10 +219,10 @@ func (k *keys) settledLocked(id keyID, now time.Time) (entry, bool) {
 	return entry{}, false
 }
 
-// settle records the outcome of each publication that this call ordered, and wakes the
-// calls that wait for it. A publication with neither position nor error was not ordered
-// because of a panic. The key of a message that was not ordered is free again.
-func (k *keys) settle(c claim, ps []notiflux.Publication) {
+// settle records what became of the publications that this call ordered. A publication
+// with neither position nor error was not ordered because of a panic. The key of a message
+// that was not ordered is free again.
+func (k *keys) settle(c *claim, ps []notiflux.Publication) {
 	for i, f := range c.firsts {
 		if !c.mine[i] {
 			continue
@@ -231,29 +231,36 @@ func (k *keys) settle(c claim, ps []notiflux.Publication) {
 		if p.Err == nil && p.Position.Offset == 0 {
 			p.Err = errPanicked
 		}
-		f.position, f.err = p.Position, p.Err
-		k.keep(f)
-		close(f.done)
+		c.over = append(c.over, k.keep(f, p.Position, p.Err)...)
 	}
 }
 
-// keep makes f an entry if it succeeded, and drops its key if it failed.
-func (k *keys) keep(f *first) {
+// keep makes an entry of what succeeded, and forgets what failed. It returns the waits
+// that are over with it.
+func (k *keys) keep(f *first, position notiflux.Position, err error) (over []*wait) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	f.settled, f.position, f.err = true, position, err
+	for _, w := range f.waits {
+		if w.left--; w.left == 0 && w.endLocked() {
+			over = append(over, w)
+		}
+	}
+	f.waits = nil
 	g := f.generation
 	delete(g.pending, f.id)
-	if f.err != nil {
+	if err != nil {
 		k.releaseLocked(g, f.subject)
-		return
+		return over
 	}
-	k.epoch = f.position.Epoch
+	k.epoch = position.Epoch
 	until := (now.Add(KeyTime).Sub(k.start) + time.Second - 1) / time.Second
-	g.entries[f.id] = entry{f.digest, f.position.Offset, uint32(until)}
-	if end := k.start.Add(until * time.Second); end.After(g.ends) { // The key was pending for long.
+	g.entries[f.id] = entry{f.digest, position.Offset, uint32(until)}
+	if end := k.start.Add(until * time.Second); end.After(g.ends) { // It was pending for long.
 		g.ends = end
 	}
+	return over
 }
 
 // newestLocked returns the generation for keys that are claimed now. It begins a new one
@@ -303,22 +310,6 @@ func (k *keys) dropLocked(now time.Time) {
 		}
 		return over
 	})
-}
-
-// await sets the outcome of the publications that another call orders or has ordered. It
-// waits for those that are under way, until ctx ends.
-func (c claim) await(ctx context.Context, ps []notiflux.Publication) {
-	for i, f := range c.firsts {
-		if f == nil || ps[i].Err != errElsewhere {
-			continue
-		}
-		select {
-		case <-f.done:
-			ps[i].Position, ps[i].Err = f.position, f.err
-		case <-ctx.Done():
-			ps[i].Err = notiflux.Errorf(notiflux.OutcomeUnknown, "the same message is being published: publish it again with the same key")
-		}
-	}
 }
 
 func identify(topic notiflux.Topic, key string) keyID {

@@ -10,19 +10,33 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
+func newBroker(c memory.Config, t topic.Config) *memory.Broker {
+	b, _ := memory.New(c, t)
+	return b
+}
+
+// publishAll publishes ps and waits for their outcomes.
+func publishAll(b *memory.Broker, ps []notiflux.Publication) {
+	done := make(chan struct{})
+	if !b.Publish(ps, func() { close(done) }) {
+		<-done
+	}
+}
+
 func publishKey(t *testing.T, b *memory.Broker, key string) notiflux.Publication {
 	ps := []notiflux.Publication{{Topic: "t", Key: key}}
-	b.Publish(t.Context(), ps)
+	publishAll(b, ps)
 	return ps[0]
 }
 
 func TestKeysCountForTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memory.New(topic.New(topic.Config{}), memory.Config{})
+		b := newBroker(memory.Config{}, topic.Config{})
 		first := publishKey(t, b, "k")
 		time.Sleep(memory.KeyTime - time.Second)
 		if again := publishKey(t, b, "k"); again.Position != first.Position {
@@ -42,7 +56,13 @@ type heldTopics struct {
 	let chan error
 }
 
-func (h heldTopics) Append(ps []notiflux.Publication, offset func() uint64) {
+// over returns h over the topics of a broker.
+func (h heldTopics) over(topics *topic.Topics) memory.Orderer {
+	h.Topics = topics
+	return h
+}
+
+func (h heldTopics) Order(ps []notiflux.Publication, offset func() uint64) {
 	if !slices.ContainsFunc(ps, func(p notiflux.Publication) bool { return p.Err == nil }) {
 		return
 	}
@@ -52,33 +72,29 @@ func (h heldTopics) Append(ps []notiflux.Publication, offset func() uint64) {
 		}
 		return
 	}
-	h.Topics.Append(ps, offset)
+	h.Topics.Order(ps, offset)
 }
 
 // While the first publication of a key is under way, another one waits for its outcome.
 func TestTheSecondOfAKeyWaits(t *testing.T) {
 	for _, failure := range []error{nil, notiflux.Errorf(notiflux.OverCapacity, "full")} {
 		synctest.Test(t, func(t *testing.T) {
-			h := heldTopics{topic.New(topic.Config{}), make(chan error)}
-			b := memory.New(h, memory.Config{})
+			h := heldTopics{let: make(chan error)}
+			b := memory.NewWithOrderer(h.over)
 			results := make(chan notiflux.Publication, 3)
-			publish := func(ctx context.Context) {
-				ps := []notiflux.Publication{{Topic: "t", Key: "k"}}
-				b.Publish(ctx, ps)
-				results <- ps[0]
-			}
-			impatient, leave := context.WithCancel(t.Context())
-			go publish(t.Context())
+			publish := func() { results <- publishKey(t, b, "k") }
+			go publish()
 			synctest.Wait()
-			go publish(impatient)
-			go publish(t.Context())
+			go publish()
+			synctest.Wait()
+			time.Sleep(broker.Timeout)
+			if p := <-results; p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.OutcomeUnknown {
+				t.Errorf("after the time limit, the second is told %v, %v", p.Position, p.Err)
+			}
+			go publish()
 			synctest.Wait()
 			if len(results) > 0 {
 				t.Fatalf("returned before the first publication: %+v", <-results)
-			}
-			leave()
-			if p := <-results; p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.OutcomeUnknown {
-				t.Errorf("a caller whose context ended gets %v, %v", p.Position, p.Err)
 			}
 			h.let <- failure
 			first, second := <-results, <-results
@@ -88,8 +104,8 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 			if held := memory.KeysForTest(b); held == 1 != (failure == nil) || b.KeyBytes() > 0 != (failure == nil) {
 				t.Errorf("%d keys are held in %d bytes", held, b.KeyBytes())
 			}
-			go publish(t.Context())
-			if failure != nil { // The key is free again.
+			go publish()
+			if failure != nil { // Then the key is free.
 				h.let <- nil
 			}
 			if p := <-results; p.Err != nil || p.Position.Offset != 1 {
@@ -101,7 +117,7 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 
 func publishAs(b *memory.Broker, subject, key string) error {
 	ps := []notiflux.Publication{{Topic: "t", Subject: subject, Key: key}}
-	b.Publish(context.Background(), ps)
+	publishAll(b, ps)
 	return ps[0].Err
 }
 
@@ -112,7 +128,7 @@ func refused(err error) bool {
 // Too many keys are refused, and none is dropped early.
 func TestKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memory.New(topic.New(topic.Config{}), memory.Config{MaxKeyBytes: 2*memory.SubjectBytes + 16*memory.KeyBytes})
+		b := newBroker(memory.Config{MaxKeyBytes: 2*memory.SubjectBytes + 16*memory.KeyBytes}, topic.Config{})
 		n := 0
 		for ; ; n++ {
 			err := publishAs(b, "", fmt.Sprint(n))
@@ -143,7 +159,7 @@ func TestKeysAreBounded(t *testing.T) {
 // However many keys one subject uses, there is room for the keys of others.
 func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
 	const room = 10_000 * memory.KeyBytes
-	b := memory.New(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), memory.Config{MaxKeyBytes: room})
+	b := newBroker(memory.Config{MaxKeyBytes: room}, topic.Config{PerTopic: topic.Limits{Count: 1}})
 	fill := func(subject string) (n int64) {
 		for ; ; n++ {
 			if err := publishAs(b, subject, fmt.Sprint(subject, n)); refused(err) {
@@ -168,7 +184,7 @@ func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
 
 // Keys do not take more memory than they count.
 func TestKeysTakeWhatTheyCount(t *testing.T) {
-	b := memory.New(topic.New(topic.Config{PerTopic: topic.Limits{Count: 1}}), memory.Config{})
+	b := newBroker(memory.Config{}, topic.Config{PerTopic: topic.Limits{Count: 1}})
 	before := heap()
 	for i := range 100_000 {
 		if err := publishAs(b, fmt.Sprint("subject ", i%1000), fmt.Sprint("a key that is a good deal longer than what is kept of it ", i)); err != nil {
@@ -191,8 +207,8 @@ func heap() int64 {
 // A key is kept while its message is being ordered, however long that takes.
 func TestAPendingKeyIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := heldTopics{topic.New(topic.Config{}), make(chan error)}
-		b := memory.New(h, memory.Config{})
+		h := heldTopics{let: make(chan error)}
+		b := memory.NewWithOrderer(h.over)
 		results := make(chan notiflux.Publication, 2)
 		publish := func() { results <- publishKey(t, b, "k") }
 		go publish()
@@ -209,8 +225,8 @@ func TestAPendingKeyIsNotForgotten(t *testing.T) {
 // panickingTopics appends the first message of a call, and panics if there is a second.
 type panickingTopics struct{ *topic.Topics }
 
-func (h panickingTopics) Append(ps []notiflux.Publication, offset func() uint64) {
-	h.Topics.Append(ps[:1], offset)
+func (h panickingTopics) Order(ps []notiflux.Publication, offset func() uint64) {
+	h.Topics.Order(ps[:1], offset)
 	if len(ps) > 1 {
 		panic("a fault")
 	}
@@ -219,8 +235,7 @@ func (h panickingTopics) Append(ps []notiflux.Publication, offset func() uint64)
 // After a panic no call waits for a key. The keys of messages that were ordered stay; the
 // others are free again.
 func TestAPanicLeavesNoKeyPending(t *testing.T) {
-	topics := topic.New(topic.Config{})
-	b := memory.New(panickingTopics{topics}, memory.Config{})
+	b := memory.NewWithOrderer(func(topics *topic.Topics) memory.Orderer { return panickingTopics{topics} })
 	ps := []notiflux.Publication{{Topic: "t", Key: "ordered"}, {Topic: "t", Key: "lost"}}
 	func() {
 		defer func() {
@@ -228,7 +243,7 @@ func TestAPanicLeavesNoKeyPending(t *testing.T) {
 				t.Error("the panic was swallowed")
 			}
 		}()
-		b.Publish(t.Context(), ps)
+		publishAll(b, ps)
 	}()
 	if n := memory.KeysForTest(b); n != 1 {
 		t.Errorf("%d keys are held, want the one that was ordered", n)
@@ -243,8 +258,8 @@ func TestAPanicLeavesNoKeyPending(t *testing.T) {
 
 // Close waits for messages that are being ordered. After it, Publish orders nothing.
 func TestCloseWaitsForPublish(t *testing.T) {
-	h := heldTopics{topic.New(topic.Config{}), make(chan error)}
-	b := memory.New(h, memory.Config{})
+	h := heldTopics{let: make(chan error)}
+	b := memory.NewWithOrderer(h.over)
 	result := make(chan notiflux.Publication, 1)
 	go func() { result <- publishKey(t, b, "k") }()
 	for memory.KeysForTest(b) == 0 {
@@ -252,7 +267,7 @@ func TestCloseWaitsForPublish(t *testing.T) {
 	}
 	closed := make(chan struct{})
 	go func() {
-		b.Close()
+		_ = b.Close(context.Background())
 		close(closed)
 	}()
 	for !memory.CloseWaitsForTest(b) {
@@ -276,7 +291,7 @@ func TestCloseWaitsForPublish(t *testing.T) {
 // Keys expire also when nobody publishes.
 func TestKeysGoByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := memory.New(topic.New(topic.Config{}), memory.Config{})
+		b := newBroker(memory.Config{}, topic.Config{})
 		for i := range 100 {
 			publishKey(t, b, fmt.Sprint(i))
 			time.Sleep(time.Second)

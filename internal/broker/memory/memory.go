@@ -1,86 +1,166 @@
 // Package memory is the broker of a single process. The lock of a topic orders its
 // messages, and its log stores them. Nothing outlives the process.
 //
-// [Broker.Publish] claims the keys of the publications (keys.go). It appends the new
-// messages to the logs, which take their offsets from one counter for all topics. Then it
-// records the outcome of each key.
+// [Broker.Publish] claims the keys of the publications (keys.go), then appends what is
+// new to the logs, which take each offset from one counter for all topics, and last
+// records what became of each key. The heads of topics whose logs were dropped are kept
+// as tombstones (tombstones.go).
 //
-// Invariants: no offset is used twice. Of two calls that publish the same key at once, one
-// orders the message and the other waits for the outcome.
+// Everything is finished at once, but for a publication whose key another call is
+// ordering at this moment: it gets the outcome of that call.
 package memory
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // Config configures [New]. The zero value works.
 type Config struct {
-	MaxKeyBytes int64 // memory for the keys of the last KeyTime; 0: DefaultMaxKeyBytes
+	Epoch         string        // of all positions; empty: a NewEpoch
+	MaxKeyBytes   int64         // memory that the keys of the last KeyTime may take; 0: DefaultMaxKeyBytes
+	TombstoneTime time.Duration // how long a tombstone lives after its last use; 0: 24 h
 }
+
+const defaultTombstoneTime = 24 * time.Hour
 
 // A Broker orders and keeps messages within this process. Safe for concurrent use.
 type Broker struct {
 	// Immutable after New.
-	topics broker.Topics
-	next   func() uint64
-	keys   *keys
+	topics  *topic.Topics
+	orderer orderer
+	next    func() uint64
+	keys    *keys
 
 	last atomic.Uint64 // the last offset assigned, of any topic
 
-	ordering sync.RWMutex // held for reading while messages are ordered
-	closed   bool         // guarded by ordering
+	ordering sync.RWMutex   // held for reading while messages are ordered
+	closed   bool           // guarded by ordering
+	waits    sync.WaitGroup // calls of Publish that have not called done; none is added once closed
+}
+
+// An orderer appends messages to the logs of their topics: topic.Topics, but for tests.
+type orderer interface {
+	Order(ps []notiflux.Publication, offset func() uint64)
 }
 
 var _ broker.Broker = (*Broker)(nil)
 
-// New returns a broker that appends to topics, whose epoch should be a [NewEpoch].
-func New(topics broker.Topics, c Config) *Broker {
-	b := &Broker{topics: topics, keys: newKeys(cmp.Or(c.MaxKeyBytes, DefaultMaxKeyBytes))}
+// New returns a broker and the topics whose logs it keeps its messages in. t configures
+// the topics; New sets its Heads.
+func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
+	now := t.Now
+	if now == nil {
+		now = time.Now
+	}
+	t.Heads = &tombstones{
+		epoch:  cmp.Or(c.Epoch, NewEpoch(nil)),
+		now:    now,
+		live:   cmp.Or(c.TombstoneTime, defaultTombstoneTime),
+		byName: make(map[notiflux.Topic]*list.Element),
+	}
+	topics := topic.New(t)
+	b := &Broker{topics: topics, orderer: topics, keys: newKeys(cmp.Or(c.MaxKeyBytes, DefaultMaxKeyBytes))}
 	b.next = func() uint64 { return b.last.Add(1) }
-	return b
+	return b, topics
 }
 
-// Publish implements [broker.Broker]. It waits only if another call is publishing a
-// message with the same key.
-func (b *Broker) Publish(ctx context.Context, ps []notiflux.Publication) {
-	b.order(ps).await(ctx, ps)
+// Publish implements [broker.Broker].
+func (b *Broker) Publish(ps []notiflux.Publication, done func()) (finished bool) {
+	var c claim
+	defer func() { c.tell() }() // Also after a panic, and without the lock.
+	return b.publish(ps, &c, done)
 }
 
-// order orders the messages of ps that are new, and returns the claim to their keys.
-func (b *Broker) order(ps []notiflux.Publication) claim {
+// publish is Publish, but that those are to be told which c has then.
+func (b *Broker) publish(ps []notiflux.Publication, c *claim, done func()) (finished bool) {
 	b.ordering.RLock()
 	defer b.ordering.RUnlock()
 	if b.closed {
 		for i := range ps {
 			if ps[i].Err == nil {
-				ps[i].Err = notiflux.Errorf(notiflux.Draining, "this server is shutting down: publish again, another one will answer")
+				ps[i].Err = errClosed
 			}
 		}
-		return claim{}
+		return true
 	}
-	c := b.keys.claim(ps)
-	defer b.keys.settle(c, ps) // Deferred: after a panic the keys would stay pending.
-	b.topics.Append(ps, b.next)
-	return c
+	b.order(ps, c)
+	if c.firsts == nil {
+		return true
+	}
+	return b.keys.await(c, ps, done, &b.waits)
 }
 
-// KeyBytes returns the memory that keys take now, in bytes, against Config.MaxKeyBytes.
+// order orders what is new among ps, and sets c to their keys.
+func (b *Broker) order(ps []notiflux.Publication, c *claim) {
+	*c = b.keys.claim(ps)
+	defer b.keys.settle(c, ps) // Also after a panic, or the keys would stay pending.
+	b.orderer.Order(ps, b.next)
+}
+
+var errClosed = notiflux.Errorf(notiflux.Draining, "this server is shutting down: publish again, another one will answer")
+
+// Attach implements [broker.Broker]: the log has all that there is.
+func (b *Broker) Attach(a *broker.Attachment) (finished bool) {
+	pin, err := b.topics.Open(a.Topic, notiflux.Position{}, a.From)
+	if err == nil {
+		a.Hold(pin)
+	}
+	a.Finish(err)
+	return true
+}
+
+// Detach implements [broker.Broker]: topics are dropped by themselves.
+func (b *Broker) Detach(notiflux.Topic) {}
+
+// History implements [broker.Broker]. It does not wait.
+func (b *Broker) History(_ context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error) {
+	return b.topics.History(name, since, limit), nil
+}
+
+// Run implements [broker.Broker]: there is nothing to do.
+func (b *Broker) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// Health implements [broker.Broker].
+func (b *Broker) Health() error { return nil }
+
+// KeyBytes returns the memory that keys take now, in bytes.
 func (b *Broker) KeyBytes() int64 {
 	b.keys.mu.Lock()
 	defer b.keys.mu.Unlock()
 	return b.keys.bytes
 }
 
-// Close implements [broker.Broker].
-func (b *Broker) Close() error {
+// Close implements [broker.Broker]. If ctx ends first, a goroutine is left until what is
+// being ordered has its answer.
+func (b *Broker) Close(ctx context.Context) error {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		b.close()
+		b.waits.Wait()
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *Broker) close() {
 	b.ordering.Lock()
 	defer b.ordering.Unlock()
 	b.closed = true
-	return nil
 }

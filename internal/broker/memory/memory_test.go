@@ -11,9 +11,9 @@ import (
 )
 
 func TestMemory(t *testing.T) {
-	brokertest.Run(t, func(_ *testing.T, topics *topic.Topics) broker.Broker {
-		return memory.New(topics, memory.Config{})
-	})
+	brokertest.Run(t, brokertest.Config{Open: func(_ *testing.T, c topic.Config) (broker.Broker, *topic.Topics) {
+		return memory.New(memory.Config{}, c)
+	}})
 }
 
 func TestEpochIsNewEachTime(t *testing.T) {

@@ -40,7 +40,7 @@ func newEncoder(d dialect) session.Encoder { return &encoder{dialect: d} }
 // Encode implements [session.Encoder]. Presence events cannot be expressed.
 func (n *encoder) Encode(e *topic.Entry) []byte {
 	m := e.Message()
-	if m.Body.PresenceEvent {
+	if m.Presence != nil {
 		return nil
 	}
 	if n.topic != m.Topic {

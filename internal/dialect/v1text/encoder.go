@@ -14,7 +14,7 @@ func newEncoder() session.Encoder { return encoder{} }
 // Encode implements [session.Encoder]. Presence events cannot be expressed.
 func (encoder) Encode(e *topic.Entry) []byte {
 	m := e.Message()
-	if m.Body.PresenceEvent {
+	if m.Presence != nil {
 		return nil
 	}
 	return wire.AppendText(nil, m.Body.Data)

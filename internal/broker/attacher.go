@@ -1,0 +1,232 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// AttacherConfig configures [NewAttacher]. The zero value works.
+type AttacherConfig struct {
+	MaxWaiting     int    // attachments that are with the broker at once; 0: 10,000
+	MaxPinnedBytes uint64 // that only the pins of attachments that wait keep in memory, checked every second; 0: 64 MiB
+}
+
+const (
+	defaultMaxWaiting     = 10_000
+	defaultMaxPinnedBytes = 64 << 20
+
+	// checkPinsEvery is how often the pins are checked.
+	checkPinsEvery = time.Second
+)
+
+// An Attacher attaches topics for all sessions and requests of a node, the topics of a
+// command together. Safe for concurrent use.
+type Attacher struct {
+	// Immutable after NewAttacher.
+	broker Broker
+	config AttacherConfig
+
+	now     sync.Pool    // of *[1]Attachment
+	waiting atomic.Int64 // attachments that are with the broker
+
+	mu sync.Mutex
+	// Guarded by mu.
+	calls []*call     // of Wait that are not over, in order
+	check *time.Timer // of the pins; nil: none was needed yet
+}
+
+// NewAttacher returns an Attacher that attaches through b.
+func NewAttacher(b Broker, c AttacherConfig) *Attacher {
+	c.MaxWaiting = cmp.Or(c.MaxWaiting, defaultMaxWaiting)
+	c.MaxPinnedBytes = cmp.Or(c.MaxPinnedBytes, defaultMaxPinnedBytes)
+	return &Attacher{broker: b, config: c, now: sync.Pool{New: func() any { return new([1]Attachment) }}}
+}
+
+// Waiting returns how many attachments are with the broker now.
+func (x *Attacher) Waiting() int { return int(x.waiting.Load()) }
+
+// Attach has the broker attach all of as, and reports whether they are finished. Else
+// the caller calls Wait at once. It does not wait, and allocates nothing besides what the
+// broker does. Each attachment that is finished has its own result: [Attachment.Take].
+func (x *Attacher) Attach(as []Attachment) (finished bool) {
+	finished = true
+	for i := range as {
+		a := &as[i]
+		a.attacher = x
+		if x.waiting.Add(1) > int64(x.config.MaxWaiting) {
+			a.Finish(errTooManyWait)
+		} else if !x.broker.Attach(a) {
+			finished = false
+		}
+	}
+	return finished
+}
+
+var errTooManyWait = notiflux.Errorf(notiflux.OverCapacity, "too many subscriptions wait for the broker: try again later")
+
+// Wait calls done once all of as can be taken, which is after [Timeout] at the latest,
+// once and on another goroutine. Those that the broker has not finished by then fail with
+// Unavailable.
+//
+// The returned function cancels: done is not called any more, unless it is under way, and
+// no pin is left.
+func (x *Attacher) Wait(as []Attachment, done func()) (cancel func()) {
+	c := &call{attacher: x, as: as, done: done}
+	c.left.Store(1) // For this loop.
+	for i := range as {
+		a := &as[i]
+		a.mu.Lock()
+		if !a.settled {
+			c.left.Add(1)
+			a.then = c.one
+		}
+		a.mu.Unlock()
+	}
+	x.add(c)
+	if c.left.Add(-1) == 0 {
+		go c.finish()
+	}
+	return c.cancel
+}
+
+// AttachAll attaches all of as and waits until they can be taken. If ctx ends first, it
+// returns its error, and no pin is left.
+func (x *Attacher) AttachAll(ctx context.Context, as []Attachment) error {
+	if x.Attach(as) {
+		return nil
+	}
+	done := make(chan struct{})
+	cancel := x.Wait(as, func() { close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		cancel()
+		return ctx.Err()
+	}
+}
+
+// AttachNow attaches one topic, and fails with Unavailable if the broker does not finish
+// at once.
+func (x *Attacher) AttachNow(name notiflux.Topic, from topic.ResumePoint) (topic.Pin, error) {
+	as := x.now.Get().(*[1]Attachment)
+	as[0] = Attachment{Topic: name, From: from}
+	if !x.Attach(as[:]) {
+		as[0].Cancel() // The broker has it: it does not go back into the pool.
+		return topic.Pin{}, errNotNow
+	}
+	pin, err := as[0].Take()
+	as[0] = Attachment{}
+	x.now.Put(as)
+	return pin, err
+}
+
+var errNotNow = notiflux.Errorf(notiflux.Unavailable, "the broker did not answer at once: try again later")
+
+// A call is one of Wait.
+type call struct {
+	// Immutable after Wait.
+	attacher *Attacher
+	as       []Attachment
+	done     func()
+
+	timer *time.Timer // guarded by Attacher.mu
+
+	left atomic.Int64 // attachments that are not settled
+	over atomic.Bool  // finished or cancelled
+}
+
+// one counts an attachment that the broker has finished.
+func (c *call) one() {
+	if c.left.Add(-1) == 0 {
+		c.finish()
+	}
+}
+
+func (c *call) expire() {
+	for i := range c.as {
+		c.as[i].expire()
+	}
+	c.finish()
+}
+
+func (c *call) finish() {
+	if c.end() {
+		c.done()
+	}
+}
+
+func (c *call) cancel() {
+	c.end()
+	for i := range c.as {
+		c.as[i].Cancel()
+	}
+}
+
+// end ends the call, and reports whether it was not over yet.
+func (c *call) end() bool {
+	if c.over.Swap(true) {
+		return false
+	}
+	c.attacher.remove(c)
+	return true
+}
+
+func (x *Attacher) add(c *call) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c.timer = time.AfterFunc(Timeout, c.expire)
+	x.calls = append(x.calls, c)
+	if len(x.calls) > 1 {
+		return
+	}
+	if x.check == nil {
+		x.check = time.AfterFunc(checkPinsEvery, x.checkPins)
+		return
+	}
+	x.check.Reset(checkPinsEvery)
+}
+
+func (x *Attacher) remove(c *call) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c.timer.Stop()
+	for i, other := range x.calls {
+		if other == c {
+			x.calls = append(x.calls[:i], x.calls[i+1:]...)
+			break
+		}
+	}
+	if len(x.calls) == 0 {
+		x.calls = nil
+		x.check.Stop()
+	}
+}
+
+// checkPins has the pins that go beyond Config.MaxPinnedBytes keep nothing. Those of
+// the oldest calls stay.
+func (x *Attacher) checkPins() {
+	x.mu.Lock()
+	calls := append([]*call(nil), x.calls...)
+	if len(calls) > 0 {
+		x.check.Reset(checkPinsEvery)
+	}
+	x.mu.Unlock()
+	var total uint64
+	for _, c := range calls {
+		for i := range c.as {
+			lag := c.as[i].lag()
+			if total+lag > x.config.MaxPinnedBytes {
+				c.as[i].abandon()
+				continue
+			}
+			total += lag
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package memory
+
+import (
+	"container/list"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// tombstones holds the head of every topic that was dropped from memory, so that
+// "nothing was published" is not mistaken for "unknown". A tombstone ends in one of
+// two ways: the topic comes back, or the tombstone expires and raises the floor. The
+// floor is the highest head of all expired tombstones, and stands for every topic that
+// has no tombstone.
+type tombstones struct {
+	// Immutable.
+	epoch string
+	now   func() time.Time
+	live  time.Duration // how long a tombstone lives after its last use
+
+	// Guarded by the lock of the topics.
+	floor  uint64
+	byName map[notiflux.Topic]*list.Element
+	byTime list.List // of tombstone, the least recently used first
+}
+
+type tombstone struct {
+	topic notiflux.Topic
+	head  uint64
+	used  time.Time // when it was made or last asked for
+}
+
+var _ topic.Heads = (*tombstones)(nil)
+
+func (d *tombstones) position(head uint64) notiflux.Position {
+	return notiflux.Position{Epoch: d.epoch, Offset: head}
+}
+
+// Len implements [topic.Heads], as do the methods below.
+func (d *tombstones) Len() int { return len(d.byName) }
+
+// Put adds a tombstone.
+func (d *tombstones) Put(name notiflux.Topic, head notiflux.Position) {
+	d.byName[name] = d.byTime.PushBack(tombstone{name, head.Offset, d.now()})
+}
+
+// Has reports whether a topic has a tombstone.
+func (d *tombstones) Has(name notiflux.Topic) bool { return d.byName[name] != nil }
+
+// Use returns the head of a topic and marks its tombstone as used now.
+func (d *tombstones) Use(name notiflux.Topic) (head notiflux.Position, known bool) {
+	e := d.byName[name]
+	if e == nil {
+		return d.position(d.floor), false
+	}
+	offset := e.Value.(tombstone).head
+	e.Value = tombstone{name, offset, d.now()}
+	d.byTime.MoveToBack(e)
+	return d.position(offset), true
+}
+
+// Take removes a tombstone and returns the head in it, or the floor if there is none.
+func (d *tombstones) Take(name notiflux.Topic) notiflux.Position {
+	e := d.byName[name]
+	if e == nil {
+		return d.position(d.floor)
+	}
+	delete(d.byName, name)
+	return d.position(d.byTime.Remove(e).(tombstone).head)
+}
+
+// DropOldest drops the least recently used tombstone and raises the floor to its head.
+func (d *tombstones) DropOldest() bool {
+	e := d.byTime.Front()
+	if e == nil {
+		return false
+	}
+	oldest := d.byTime.Remove(e).(tombstone)
+	delete(d.byName, oldest.topic)
+	d.floor = max(d.floor, oldest.head)
+	return true
+}
+
+// Expire drops tombstones whose time is over, the oldest first and at most n.
+func (d *tombstones) Expire(n int) (more bool) {
+	before := d.now().Add(-d.live)
+	for range n {
+		e := d.byTime.Front()
+		if e == nil || !e.Value.(tombstone).used.Before(before) {
+			return false
+		}
+		d.DropOldest()
+	}
+	return true
+}

@@ -1,0 +1,101 @@
+package memory
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
+)
+
+// A wait is a call of Publish with keys that other calls are ordering. It gets their
+// outcome.
+type wait struct {
+	// Immutable.
+	keys  *keys
+	done  func() // called once the wait is over
+	waits *sync.WaitGroup
+	timer *time.Timer
+
+	// Guarded by keys.mu.
+	ps     []notiflux.Publication // the caller's again once over
+	firsts []*first               // of ps
+	left   int                    // that are not settled
+	over   bool
+}
+
+// await gives the publications that this call did not order what became of the first
+// publishing of their key. If that is not known of all, it returns false, and done is
+// called later; until it has returned, waits has one more.
+func (k *keys) await(c *claim, ps []notiflux.Publication, done func(), waits *sync.WaitGroup) (finished bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var w *wait
+	for i, f := range c.firsts {
+		if f == nil || ps[i].Err != errElsewhere || f.settled {
+			continue
+		}
+		if w == nil {
+			w = &wait{keys: k, done: done, waits: waits, ps: ps, firsts: c.firsts}
+		}
+		f.waits = append(f.waits, w)
+		w.left++
+	}
+	if w == nil {
+		takeOutcomes(ps, c.firsts)
+		return true
+	}
+	waits.Add(1)
+	w.timer = time.AfterFunc(broker.Timeout, w.expire)
+	return false
+}
+
+// takeOutcomes gives publications the outcome of the first publishing of their key, as
+// far as it is known. It needs the lock of the keys.
+func takeOutcomes(ps []notiflux.Publication, firsts []*first) {
+	for i, f := range firsts {
+		switch p := &ps[i]; {
+		case f == nil || p.Err != errElsewhere:
+		case f.settled:
+			p.Position, p.Err = f.position, f.err
+		default:
+			p.Err = errUndecided
+		}
+	}
+}
+
+// endLocked sets what became of the publications, and reports whether the wait was not
+// over yet.
+func (w *wait) endLocked() bool {
+	if w.over {
+		return false
+	}
+	w.over = true
+	takeOutcomes(w.ps, w.firsts)
+	return true
+}
+
+var errUndecided = notiflux.Errorf(notiflux.OutcomeUnknown, "the same message is being published: publish it again with the same key")
+
+// expire ends a wait that takes too long.
+func (w *wait) expire() {
+	w.keys.mu.Lock()
+	ended := w.endLocked()
+	w.keys.mu.Unlock()
+	if ended {
+		w.tell()
+	}
+}
+
+func (w *wait) tell() {
+	w.timer.Stop()
+	w.done()
+	w.waits.Done()
+}
+
+// tell calls back the calls that waited for this one. No lock is held.
+func (c *claim) tell() {
+	for _, w := range c.over {
+		w.tell()
+	}
+}

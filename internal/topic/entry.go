@@ -1,0 +1,88 @@
+package topic
+
+import (
+	"sync/atomic"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// Overhead is what an entry counts besides its data, in bytes, so that the bounds also
+// hold for many small messages.
+const Overhead = 256
+
+// An Entry is one element of a log. Once it is filled, it holds a message, a presence
+// event (Message.Presence) or a marker: see [Entry.Gap].
+type Entry struct {
+	// Immutable from the moment the entry before it is visible.
+	seq     uint64   // sequence number: one more than that of the entry before it
+	before  uint64   // bytes of all entries before this one, dropped ones included
+	after   uint64   // offset of the position before this entry, whose epoch is that of stretch
+	stretch *stretch // that the entry belongs to; a marker belongs to the one that it ends
+
+	// Immutable once next is set.
+	message notiflux.Message
+
+	next   atomic.Pointer[Entry] // nil: this is the empty entry at the tail
+	frames atomic.Pointer[frame] // ends with Logs.end; nil once the log has dropped the entry, and for one it never held
+}
+
+// A stretch is a part of a log without a marker in it. All its entries share it.
+type stretch struct {
+	epoch   string // of the positions
+	markers uint64 // before it, since the log is there
+}
+
+// origin is the sequence number of the first entry of a log, and what its bytes are
+// counted from: there is room for as many in front of it as behind it.
+const origin = 1 << 62
+
+// Message returns the message of an entry that [Cursor.Next] returned, or a message
+// without a topic if the entry is a marker. Callers must not change it.
+func (e *Entry) Message() *notiflux.Message { return &e.message }
+
+// Gap reports whether an entry that [Cursor.Next] returned is a marker: the messages
+// between the position before it and to are missing, or the epoch of to is a new one.
+func (e *Entry) Gap() (to notiflux.Position, marker bool) {
+	if !e.isMarker() {
+		return notiflux.Position{}, false
+	}
+	return e.message.Position, true
+}
+
+// isMarker reports whether an entry, which is filled, is a marker.
+func (e *Entry) isMarker() bool { return e.next.Load().stretch != e.stretch }
+
+// Size returns the size of the data of an entry, in bytes.
+func (e *Entry) Size() int {
+	if p := e.message.Presence; p != nil {
+		return p.Size()
+	}
+	return len(e.message.Body.Data)
+}
+
+// size returns what an entry counts.
+func (e *Entry) size() uint64 { return uint64(e.Size()) + Overhead }
+
+// A Cursor is a place in a log: it points to the first entry that its reader has not
+// taken yet. Two cursors at the same place are ==. The zero Cursor points nowhere and must
+// not be read.
+type Cursor struct{ at *Entry }
+
+// Next returns the entry at c and the cursor after it. It returns false at the tail.
+func (c Cursor) Next() (*Entry, Cursor, bool) {
+	next := c.at.next.Load()
+	if next == nil {
+		return nil, c, false
+	}
+	return c.at, Cursor{next}, true
+}
+
+// AtTail reports whether there is no entry to read at c.
+func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
+
+// Position returns the position before the entry at c: that of the last message before
+// it, or where the log or the last gap before it begins. A reader at c has taken every
+// message up to it.
+func (c Cursor) Position() notiflux.Position {
+	return notiflux.Position{Epoch: c.at.stretch.epoch, Offset: c.at.after}
+}

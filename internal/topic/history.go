@@ -1,0 +1,104 @@
+package topic
+
+import "github.com/ikornaselur/notiflux"
+
+// A History is a part of the log of a topic: Count messages from Cursor on, oldest first.
+type History struct {
+	Topic     *Topic // nil: the messages are in no log, see [HistoryOf]
+	Cursor    Cursor
+	Count     int
+	Position  notiflux.Position // where to continue reading, or to subscribe from
+	Recovered bool              // no message between since and Cursor is missing
+	More      bool              // there are messages after Position
+}
+
+// Messages returns the messages. Callers must not change them.
+func (y History) Messages() []*notiflux.Message {
+	all := make([]*notiflux.Message, 0, y.Count)
+	for c := y.Cursor; len(all) < y.Count; {
+		entry, next, _ := c.Next()
+		all, c = append(all, entry.Message()), next
+	}
+	return all
+}
+
+// HistoryOf returns the history of messages that a broker has read from its store. It
+// holds ms, in order; from is the position before the first of them.
+func HistoryOf(from notiflux.Position, ms []notiflux.Message) History {
+	s := &stretch{epoch: from.Epoch}
+	end := &Entry{seq: origin + uint64(len(ms)), after: from.Offset, stretch: s}
+	if len(ms) > 0 {
+		end.after = ms[len(ms)-1].Position.Offset
+	}
+	y := History{Cursor: Cursor{end}, Count: len(ms), Position: Cursor{end}.Position(), Recovered: true}
+	for i := len(ms) - 1; i >= 0; i-- {
+		e := &Entry{seq: origin + uint64(i), after: from.Offset, stretch: s, message: ms[i]}
+		if i > 0 {
+			e.after = ms[i-1].Position.Offset
+		}
+		e.next.Store(y.Cursor.at)
+		y.Cursor = Cursor{e}
+	}
+	return y
+}
+
+// History returns up to limit messages of a topic: the first ones after since, or the
+// newest ones if since has no epoch. If the log does not cover since, History returns the
+// oldest messages behind the last gap, and Recovered is false. Reading creates no topic,
+// but it renews or leaves a tombstone, so that a client can resume from the returned
+// position. Of a topic that is not live, a Topics without Config.Heads knows nothing: it
+// returns the zero History.
+func (s *Topics) History(name notiflux.Topic, since notiflux.Position, limit int) History {
+	t, head := s.lookup(name)
+	if t == nil {
+		covered := head.Epoch != "" && (since.Epoch == "" || since == head)
+		return History{Position: head, Recovered: covered}
+	}
+	y := History{Topic: t, Cursor: t.log.Last(limit), Recovered: true}
+	if since.Epoch != "" {
+		if y.Cursor, y.Recovered = t.log.Since(since); !y.Recovered {
+			y.Cursor = t.log.First()
+		}
+	}
+	tail := t.log.Tail()
+	t.mu.Unlock()
+	end := y.Cursor
+	for ; y.Count < limit && end != tail; y.Count++ {
+		_, end, _ = end.Next()
+	}
+	y.More = end != tail
+	y.Position = end.Position()
+	if y.Recovered && since.Offset > y.Position.Offset {
+		y.Position = since // since lies in a hole of the offsets, behind the last message.
+	}
+	return y
+}
+
+// lookup returns the named topic with its lock held, or nil and the head that is known of
+// a topic that is not in memory.
+func (s *Topics) lookup(name notiflux.Topic) (*Topic, notiflux.Position) {
+	for {
+		if t := s.live(name); t != nil {
+			return t, notiflux.Position{}
+		}
+		if s.config.Heads == nil {
+			return nil, notiflux.Position{}
+		}
+		s.mu.Lock()
+		if s.topics[name] == nil {
+			defer s.mu.Unlock()
+			return nil, s.tombstoneLocked(name)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// tombstoneLocked returns the head of a topic that is not in memory. It renews its
+// tombstone, or adds one if there is room.
+func (s *Topics) tombstoneLocked(name notiflux.Topic) notiflux.Position {
+	head, known := s.config.Heads.Use(name)
+	if !known && s.roomLocked() {
+		s.config.Heads.Put(name, head)
+	}
+	return head
+}

@@ -1,0 +1,185 @@
+package topic
+
+import (
+	"slices"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// A Pin keeps a topic in memory and a place in its log readable, from the moment a
+// resume point is looked up until a subscriber takes its cursor. The bounds of the log
+// hold meanwhile: see [Pin.Lag].
+//
+// Exactly one of Join, Take and Release ends a pin. Until then several goroutines may call
+// the other methods. A Pin may be copied while nobody uses it; then only the copy counts.
+type Pin struct {
+	// Immutable until the pin ends.
+	topics *Topics
+	topic  *Topic
+	point  ResumePoint
+
+	// Guarded by topic.mu.
+	at      Cursor
+	covered bool // nothing that point asks for is missing
+	missing int  // of the last messages that point asks for, how many are not there
+	moved   bool // see Abandon
+}
+
+// pinLocked pins point in t, whose lock is held.
+func (s *Topics) pinLocked(t *Topic, point ResumePoint) Pin {
+	p := Pin{topics: s, topic: t, point: point, covered: true}
+	head := t.log.Head()
+	switch {
+	case point.Since.Epoch != "":
+		p.at, p.covered = t.log.Since(point.Since)
+		if !p.covered && point.Since.Epoch == head.Epoch && point.Since.Offset < head.Offset {
+			p.at = t.log.First() // Where messages of a store are prepended.
+		}
+	case len(point.Epochs) > 0 && !slices.Contains(point.Epochs, head.Epoch):
+		p.at, p.covered = t.log.Tail(), false
+	case point.Last > 0:
+		p.at = t.log.Last(point.Last)
+		p.missing = point.Last - t.log.Count(p.at)
+		p.covered = p.missing == 0
+	default:
+		p.at = t.log.Tail()
+	}
+	t.pins++
+	return p
+}
+
+// Join makes l a listener of the topic, takes the cursor and ends the pin, in one step:
+// l is woken for every message that cannot be read at the cursor yet. A listener joins a
+// topic at most once.
+func (p *Pin) Join(l Listener) (*Topic, Resumed) {
+	t := p.topic
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.listeners.add(l)
+	return t, p.endLocked()
+}
+
+// Take is Join for one more subscriber of a listener that has joined the topic already.
+func (p *Pin) Take() (*Topic, Resumed) {
+	t := p.topic
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t, p.endLocked()
+}
+
+// Release ends the pin without a subscriber. Releasing a pin that has ended, or the zero
+// Pin, does nothing.
+func (p *Pin) Release() {
+	t, s := p.topic, p.topics
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	t.pins--
+	idle := s.idleLocked(t)
+	t.mu.Unlock()
+	*p = Pin{}
+	s.left(t, idle)
+}
+
+// endLocked ends the pin and returns where its subscriber begins to read.
+//
+// A position is not covered any more once a marker is behind it. Without a position, the
+// subscriber meets the marker later.
+func (p *Pin) endLocked() Resumed {
+	t := p.topic
+	r := Resumed{Cursor: p.at, Position: p.at.Position(), Recovered: true}
+	switch {
+	case p.point.Since.Epoch != "":
+		r.Recovered = p.covered && p.at.at.stretch == t.log.tail.stretch
+		r.Position = p.point.Since
+	case len(p.point.Epochs) > 0:
+		r.Recovered = slices.Contains(p.point.Epochs, r.Position.Epoch)
+	}
+	if !r.Recovered {
+		r.Cursor = t.log.Tail()
+		r.Position = t.log.Head()
+	}
+	r.Replay = t.log.Count(r.Cursor)
+	if p.point.Connection != 0 {
+		r.Replay -= t.log.Excluded(r.Cursor, p.point.Connection)
+	}
+	t.pins--
+	*p = Pin{}
+	return r
+}
+
+// Covered reports whether everything that the resume point asks for is there: each
+// message after a position, or as many of the last messages. A broker with a store reads
+// what is missing and has it prepended.
+func (p *Pin) Covered() bool {
+	p.topic.mu.Lock()
+	defer p.topic.mu.Unlock()
+	return p.covered
+}
+
+// Position returns the position of the pinned place: messages that are prepended end
+// there.
+func (p *Pin) Position() notiflux.Position {
+	p.topic.mu.Lock()
+	defer p.topic.mu.Unlock()
+	return p.at.Position()
+}
+
+// Lag returns the size of the entries that only the pin keeps in memory, which is 0 for
+// the zero Pin. See [Log.Lag].
+func (p *Pin) Lag() uint64 {
+	if p.topic == nil {
+		return 0
+	}
+	p.topic.mu.Lock()
+	defer p.topic.mu.Unlock()
+	return p.topic.log.Lag(p.at)
+}
+
+// Abandon moves the pin to the tail, so that it keeps nothing in memory. A position is
+// not covered from then on, nor are messages prepended. The zero Pin stays as it is.
+func (p *Pin) Abandon() {
+	if p.topic == nil {
+		return
+	}
+	p.topic.mu.Lock()
+	defer p.topic.mu.Unlock()
+	p.at, p.covered, p.missing, p.moved = p.topic.log.Tail(), false, 0, true
+}
+
+// prependLocked is [Topics.Prepend] with the lock of the topic held.
+func (p *Pin) prependLocked(from notiflux.Position, ms []notiflux.Message) {
+	l, place := p.topic.log, p.at
+	if p.moved || p.covered || from.Epoch != place.at.stretch.epoch {
+		return
+	}
+	// Another pin may have had the same messages prepended to the log.
+	known, ok := l.Since(from)
+	if ok && known.at.stretch == place.at.stretch && known.at.seq < place.at.seq {
+		p.at = known
+	} else {
+		for len(ms) > 0 && ms[len(ms)-1].Position.Offset > place.at.after {
+			ms = ms[:len(ms)-1] // It is behind the place already.
+		}
+		p.at = l.Prepend(place, from, ms, p.topics.config.Now())
+	}
+	p.coverLocked(from, place)
+}
+
+// coverLocked moves the pin from the first message after from, up to place, to where its
+// resume point begins. Nothing is missing between from and place.
+func (p *Pin) coverLocked(from notiflux.Position, place Cursor) {
+	since := p.point.Since
+	before := func(e *Entry) bool { return place.at.seq-e.seq > uint64(p.missing) }
+	if since.Epoch != "" {
+		if since.Offset < from.Offset {
+			return
+		}
+		before = func(e *Entry) bool { return e.message.Position.Offset <= since.Offset }
+	}
+	for p.at != place && before(p.at.at) {
+		p.at = Cursor{p.at.at.next.Load()}
+	}
+	p.covered, p.missing = true, 0
+}

@@ -1,0 +1,134 @@
+package topic
+
+import (
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// Open makes a topic live with an empty log that begins behind head, and pins point in
+// the same step. If the topic is live already, or Config.Heads knows its head, head is
+// ignored. It fails with OverCapacity if the topic limit is reached.
+func (s *Topics) Open(name notiflux.Topic, head notiflux.Position, point ResumePoint) (Pin, error) {
+	t, err := s.locked(name, head)
+	if err != nil {
+		return Pin{}, err
+	}
+	defer t.mu.Unlock()
+	return s.pinLocked(t, point), nil
+}
+
+// Pin pins point in a topic. It returns false if the topic is not live.
+func (s *Topics) Pin(name notiflux.Topic, point ResumePoint) (Pin, bool) {
+	t := s.live(name)
+	if t == nil {
+		return Pin{}, false
+	}
+	defer t.mu.Unlock()
+	return s.pinLocked(t, point), true
+}
+
+// Append appends messages, whose positions and times are fixed, to the logs of their
+// topics, in order, and wakes the listeners of each topic once. It drops messages of
+// topics that are not live, and skips a message at or below the head of its log or of
+// another epoch.
+func (s *Topics) Append(ms []notiflux.Message) {
+	now := s.config.Now()
+	for len(ms) > 0 {
+		n := 1
+		for n < len(ms) && ms[n].Topic == ms[0].Topic {
+			n++
+		}
+		if t := s.live(ms[0].Topic); t != nil {
+			for _, l := range s.appendLocked(t, ms[:n], now) {
+				l.Wake()
+			}
+		}
+		ms = ms[n:]
+	}
+	s.shrink()
+}
+
+// appendLocked appends messages of one topic, unlocks it, and returns the listeners to
+// wake.
+func (s *Topics) appendLocked(t *Topic, ms []notiflux.Message, now time.Time) []Listener {
+	defer t.mu.Unlock()
+	appended := 0
+	s.changeLocked(t, func() {
+		for _, m := range ms {
+			if head := t.log.Head(); m.Position.Epoch == head.Epoch && m.Position.Offset > head.Offset {
+				m.Topic = t.name // Names are shared.
+				t.log.Append(m)
+				appended++
+			}
+		}
+		t.log.Expire(now)
+	})
+	if appended == 0 {
+		return nil
+	}
+	s.queueLocked(t)
+	s.appended.Add(uint64(appended))
+	return t.listeners.give()
+}
+
+// Gap appends a marker to the log of a topic and wakes its listeners: messages between
+// the head and to are missing, or the epoch of to is a new one. The log goes on behind
+// to. Nothing happens if to has the epoch of the head and is not beyond it, or if the
+// topic is not live.
+func (s *Topics) Gap(name notiflux.Topic, to notiflux.Position) {
+	t := s.live(name)
+	if t == nil {
+		return
+	}
+	for _, l := range s.gapLocked(t, to) {
+		l.Wake()
+	}
+	s.shrink()
+}
+
+// gapLocked is Gap of t, which it unlocks. It returns the listeners to wake.
+func (s *Topics) gapLocked(t *Topic, to notiflux.Position) []Listener {
+	defer t.mu.Unlock()
+	added := false
+	s.changeLocked(t, func() { added = t.log.Gap(to, s.config.Now()) })
+	if !added {
+		return nil
+	}
+	s.queueLocked(t)
+	return t.listeners.give()
+}
+
+// Prepend puts ms, all messages of the topic after from up to the place of p, in front
+// of that place, in order. Then p is covered, unless its resume point is a position
+// before from. The log holds them as well, within its bounds, if the place is where the
+// log begins. It does nothing if p is covered or abandoned, or from is of another epoch
+// than the place.
+func (s *Topics) Prepend(p *Pin, from notiflux.Position, ms []notiflux.Message) {
+	t := p.topic
+	s.prepend(t, p, from, ms)
+	s.shrink()
+}
+
+func (s *Topics) prepend(t *Topic, p *Pin, from notiflux.Position, ms []notiflux.Message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first := t.log.first.Load()
+	s.changeLocked(t, func() { p.prependLocked(from, ms) })
+	if t.log.first.Load() != first && t.queued {
+		t.generation++ // The item in expiry is too late.
+		t.queued = false
+	}
+	s.queueLocked(t)
+}
+
+// Close ends a topic and drops its log. It returns false and does nothing if the topic
+// has listeners or pins.
+func (s *Topics) Close(name notiflux.Topic) bool {
+	t := s.live(name)
+	if t == nil {
+		return true
+	}
+	t.mu.Unlock()
+	return s.drop(t, (*Topic).inUseLocked)
+}
