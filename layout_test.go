@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"internal/answer":             {".", "internal/topic", "internal/wire"},
 	"internal/session":            {".", "internal/auth", "internal/broker", "internal/topic", "internal/presence", "internal/wire", "internal/worker"},
 	"internal/dialect/v1text":     {".", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
-	"internal/dialect/v1json":     {".", "internal/answer", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
+	"internal/dialect/v1json":     {".", "internal/answer", "internal/auth", "internal/session", "internal/strictjson", "internal/topic", "internal/wire"},
 	"internal/dialect/httpstream": {".", "internal/session", "internal/topic", "internal/wire"},
 	"internal/transport":          {".", "internal/wire", "internal/wsframe"},
 	"internal/httpapi": {".", "docs", "internal/answer", "internal/auth", "internal/broker", "internal/listen", "internal/loop", "internal/origin", "internal/presence",
@@ -61,6 +61,7 @@ var allowed = map[string][]string{
 	"internal/internaltest/logtest":    {},
 	"internal/internaltest/memnet":     {},
 	"internal/internaltest/rawclient":  {".", "internal/internaltest/delivery", "internal/wsframe"},
+	"internal/internaltest/vectors":    {".", "internal/topic", "internal/wire"},
 	"internal/internaltest/servertest": {".", "internal/auth", "internal/config", "internal/server", "internal/internaltest/logtest"},
 }
 

@@ -27,21 +27,3 @@ type Body struct {
 	Data []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
 	JSON bool   // Data is JSON, not a string
 }
-
-// An Encoding names one way in which messages are written to clients.
-// A message is encoded once per Encoding below [Encodings], whatever the number of
-// clients. Each of the others is a part of one of those.
-type Encoding uint8
-
-// The encodings in use.
-const (
-	Text         Encoding = iota // a WebSocket text frame that holds Body.Data
-	TextDeflated                 // the same, compressed where that makes it shorter (RFC 7692)
-	JSON                         // a WebSocket text frame that holds the message as a JSON object
-	JSONDeflated                 // the same, compressed where that makes it shorter
-	SSEChunk                     // a chunk of HTTP/1.1 with a server-sent event that holds that object (RFC 9112 section 7.1; HTML standard, section 9.2)
-	NDJSONChunk                  // a chunk of HTTP/1.1 with that object on a line of its own
-	Encodings                    // how many a log keeps
-	SSE                          // the event of an SSEChunk
-	NDJSON                       // the line of a NDJSONChunk
-)

@@ -17,15 +17,16 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/dialect/v1json"
 )
 
 // These tests hold schemas.json, the vectors and the Go code together. A schema
 // that is not a part of others has the name of a file of vectors.
 
 const (
-	wireFolder    = "../internal/wire"
-	vectorsFolder = wireFolder + "/testdata"
+	wireFolder     = "../internal/wire"
+	dialectsFolder = "../internal/dialect"
+	vectorsFolder  = wireFolder + "/testdata"
 )
 
 // parts are the schemas without vectors: what others are made of.
@@ -260,24 +261,22 @@ func anyFails(t *testing.T, c *jsonschema.Compiler, likeliest string, values map
 	return values[likeliest] != nil && fails(likeliest) || slices.ContainsFunc(slices.Sorted(maps.Keys(values)), fails)
 }
 
-// Each type of object that package wire can write is a frame or a line with a
+// Each type of object that the server can write is a frame or a line with a
 // schema, and each type of command that it knows has one too.
 func TestEveryTypeHasASchema(t *testing.T) {
 	schemas := read(t, "schemas.json")["$defs"].(object)
 	written := writtenTypes(t)
 	for _, kind := range written {
 		if kind != "message" && schemas["frame-"+kind] == nil && schemas["line-"+kind] == nil {
-			t.Errorf("package wire writes objects of type %s, which have no schema", kind)
+			t.Errorf("the server writes objects of type %s, which have no schema", kind)
 		}
 	}
 	for name := range schemas {
 		if kind, ok := strings.CutPrefix(name, "frame-"); ok && !slices.Contains(written, kind) {
-			t.Errorf("package wire writes no objects of type %s", kind)
+			t.Errorf("the server writes no objects of type %s", kind)
 		}
 	}
-	_, err := new(wire.JSONParser).Parse([]byte(`{"type":"?"}`), wire.JSONLimits{MessageBytes: 1, Topics: 1})
-	_, list, _ := strings.Cut(err.Detail, "none of ")
-	commands := strings.Split(list, ", ")
+	commands := v1json.CommandTypes
 	for _, kind := range commands {
 		if schemas["command-"+kind] == nil {
 			t.Errorf("the command %q has no schema", kind)
@@ -341,7 +340,8 @@ var (
 func writtenTypes(t *testing.T) []string {
 	t.Helper()
 	all := make(map[string]bool)
-	for _, file := range sources(t, wireFolder) {
+	files := slices.Concat(sources(t, wireFolder), sources(t, dialectsFolder+"/v1json"), sources(t, dialectsFolder+"/httpstream"))
+	for _, file := range files {
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr:

@@ -45,7 +45,8 @@ type Request struct {
 	Until         time.Time
 
 	// Of a stream: the outcome for each topic, in byte order of the topics. Open of the
-	// group sets it before it calls Open of the endpoint.
+	// group sets it before it calls Open of the endpoint. Without room for the topics it is
+	// empty, and the session ends after Open.
 	Subscribed []Subscribed
 }
 
@@ -140,8 +141,7 @@ type format struct {
 	inside   bool  // clients get what is inside the chunks
 }
 
-// frame returns the frame of an entry, nil for a marker. All sessions of the format share
-// it.
+// frame returns the shared frame of an entry, nil for a marker.
 func (f *format) frame(e *topic.Entry) []byte {
 	if _, marker := e.Gap(); marker {
 		return nil

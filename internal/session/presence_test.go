@@ -21,6 +21,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
+	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -225,9 +226,10 @@ func TestAListCutsNobody(t *testing.T) {
 			if len(got) != 1+c.gets || !strings.Contains(got[0], "first") {
 				t.Fatalf("got %d events, want %d", len(got), 1+c.gets)
 			}
+			whole, _ := open(t, w.json.Encoding.New().Encode(vectors.Entry(&notiflux.Message{Presence: list})))
 			lists := 0
 			for _, m := range got {
-				if strings.HasPrefix(m, `{"type":"presence"`) && len(m) == len(wire.AppendPresenceEvent(nil, list)) {
+				if strings.HasPrefix(m, `{"type":"presence"`) && len(m) == len(whole) {
 					lists++
 				}
 			}

@@ -1,7 +1,5 @@
 package wire
 
-import "github.com/ikornaselur/notiflux"
-
 // Over HTTP/1.1 the body of a stream is chunked (RFC 9112 section 7.1). Each SSE event and
 // each NDJSON line is a chunk:
 //
@@ -23,49 +21,16 @@ const (
 	LastChunk = "0\r\n\r\n"
 )
 
-// CachedEncoding returns the encoding of the cached frames for clients of encoding e.
-// Streams without chunks use the frames with chunks, see [FrameFor].
-func CachedEncoding(e notiflux.Encoding) notiflux.Encoding {
-	switch e {
-	case notiflux.SSE:
-		return notiflux.SSEChunk
-	case notiflux.NDJSON:
-		return notiflux.NDJSONChunk
-	}
-	return e
-}
-
-// FrameFor returns the bytes for a client of encoding e from a frame in encoding
-// [CachedEncoding](e): the frame, or a part of it that shares its memory.
-func FrameFor(frame []byte, e notiflux.Encoding) []byte {
-	if e < notiflux.Encodings {
-		return frame
-	}
-	return frame[chunkHeader : len(frame)-chunkTrailer]
-}
-
 // InsideChunk returns the data of a chunk of this form. It is not a copy.
 func InsideChunk(chunk []byte) []byte { return chunk[chunkHeader : len(chunk)-chunkTrailer] }
 
-func isChunk(e notiflux.Encoding) bool {
-	return e == notiflux.SSEChunk || e == notiflux.NDJSONChunk
-}
+// OpenChunk appends the header of a chunk with a size of 0. The caller appends the data and
+// then calls CloseChunk.
+func OpenChunk(dst []byte) []byte { return append(dst, "00000000\r\n"...) }
 
-// dataOf returns the encoding of the data inside chunks of encoding e.
-func dataOf(e notiflux.Encoding) notiflux.Encoding {
-	if e == notiflux.SSEChunk {
-		return notiflux.SSE
-	}
-	return notiflux.NDJSON
-}
-
-// openChunk appends the header of a chunk with a size of 0. The caller appends the data and
-// then calls closeChunk.
-func openChunk(dst []byte) []byte { return append(dst, "00000000\r\n"...) }
-
-// closeChunk ends the chunk that begins at dst[at] and sets its size. Data is far below the
+// CloseChunk ends the chunk that begins at dst[at] and sets its size. Data is far below the
 // limit of 4 GiB.
-func closeChunk(dst []byte, at int) []byte {
+func CloseChunk(dst []byte, at int) []byte {
 	size := len(dst) - at - chunkHeader
 	for i := chunkDigits - 1; i >= 0; i-- {
 		dst[at+i] = "0123456789abcdef"[size&0xf]

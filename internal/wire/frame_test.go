@@ -4,22 +4,9 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/wire"
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
-
-func TestTextIsOneFrame(t *testing.T) {
-	for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536, 100_000} {
-		data := bytes.Repeat([]byte("x"), size)
-		m := &notiflux.Message{Body: notiflux.Body{Data: data}}
-		frame, err := frametest.ReadFrame(bytes.NewReader(new(wire.Encoder).Encode(m, notiflux.Text)))
-		if err != nil || !frame.Fin() || frame.Masked || frame.Opcode() != wsframe.Text || !bytes.Equal(frame.Payload, data) {
-			t.Errorf("a message of %d bytes is read as %+v, %v", size, frame.Header, err)
-		}
-	}
-}
 
 // A text in fragments is the text, and each frame is the end of its buffer.
 func TestFragment(t *testing.T) {

@@ -65,7 +65,7 @@ func (p *Partial) appendData(dst []byte, end int) []byte {
 			dst = appendJSON(dst, p.data[:n])
 		} else {
 			begin := len(dst)
-			dst = appendString(dst, p.data[:n])
+			dst = AppendString(dst, p.data[:n])
 			dst = append(dst[:begin], dst[begin+1:len(dst)-1]...) // Without the quotes.
 		}
 		p.data = p.data[n:]
@@ -87,7 +87,7 @@ func MessageSize(m *notiflux.Message) int {
 	return size + stringSize(m.Body.Data)
 }
 
-// stringSize returns how many bytes [appendString] appends.
+// stringSize returns how many bytes [AppendString] appends.
 func stringSize[S string | []byte](s S) int {
 	size := len(`""`) + breaksSize([]byte(s))
 	for i := range len(s) {
@@ -107,7 +107,7 @@ func breaksSize(data []byte) (size int) {
 	return size
 }
 
-// escaped is how many bytes [appendString] makes of each byte of a string, but for
+// escaped is how many bytes [AppendString] makes of each byte of a string, but for
 // lineBreaks.
 var escaped = func() (sizes [256]uint8) {
 	for b := range sizes {

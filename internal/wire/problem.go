@@ -31,7 +31,7 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
-	body := append(appendStruct(nil, problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail}), '\n')
+	body := append(AppendStruct(nil, problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail}), '\n')
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(row.Status)
 	_, _ = w.Write(body) // A client that is gone does not read its error; there is nobody to tell.

@@ -1,41 +1,28 @@
 package httpstream
 
 import (
+	"bytes"
+
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A dialect is a [session.Dialect] of all sessions of a format: it has no state.
-type dialect notiflux.Encoding
+// keepScratchBytes is how much memory an encoder keeps for the next message: enough for
+// one of the default limit, wherever escapes double it.
+const keepScratchBytes = 256 << 10
 
-const (
-	sse         = dialect(notiflux.SSE)
-	sseChunk    = dialect(notiflux.SSEChunk)
-	ndjson      = dialect(notiflux.NDJSON)
-	ndjsonChunk = dialect(notiflux.NDJSONChunk)
-)
-
-func (d dialect) heartbeat() []byte { return []byte(wire.Heartbeat(notiflux.Encoding(d))) }
-
-func (d dialect) appendObject(dst []byte, o wire.Object) []byte {
-	return wire.AppendObject(dst, notiflux.Encoding(d), o)
-}
-
-// AppendWithCursor implements [session.CursorWriter].
-func (d dialect) AppendWithCursor(dst, frame, cursor []byte) []byte {
-	return wire.AppendWithCursor(dst, wire.WithoutCursor(frame, notiflux.Encoding(d)), notiflux.Encoding(d), cursor)
-}
-
-// encoder encodes messages as chunks.
+// encoder encodes messages as chunks. Each has the stream cursor of a client that has
+// this one topic and got the message.
 type encoder struct {
-	dialect dialect
-	wire    wire.Encoder
-	topic   notiflux.Topic // whose hash wire has
+	syntax  syntax
+	scratch []byte
+	topic   notiflux.Topic // of the last message
+	hash    uint64         // of topic
 }
 
-func newEncoder(d dialect) session.Encoder { return &encoder{dialect: d} }
+func (x syntax) newEncoder() session.Encoder { return &encoder{syntax: x} }
 
 // Encode implements [session.Encoder]. Presence events cannot be expressed.
 func (n *encoder) Encode(e *topic.Entry) []byte {
@@ -43,8 +30,17 @@ func (n *encoder) Encode(e *topic.Entry) []byte {
 	if m.Presence != nil {
 		return nil
 	}
-	if n.topic != m.Topic {
-		n.topic, n.wire.Hash = m.Topic, wire.TopicHash(m.Topic)
+	if n.topic != m.Topic || n.hash == 0 {
+		n.topic, n.hash = m.Topic, wire.TopicHash(m.Topic)
 	}
-	return n.wire.Encode(m, notiflux.Encoding(n.dialect))
+	if cap(n.scratch) > keepScratchBytes {
+		n.scratch = nil
+	}
+	b := n.syntax.appendStart(wire.OpenChunk(n.scratch[:0]), "message")
+	b = n.syntax.openObject(wire.AppendMessage(b, m))
+	b = append(b, cursorText[n.syntax].before...)
+	b = wire.AppendStreamCursor(b, []wire.CursorPlace{{Hash: n.hash, Position: m.Position}})
+	b = append(b, cursorText[n.syntax].after...)
+	n.scratch = wire.CloseChunk(b, 0)
+	return bytes.Clone(n.scratch)
 }

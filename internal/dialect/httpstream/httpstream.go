@@ -26,72 +26,87 @@ const (
 var endExpired = session.End{Code: notiflux.TokenExpired, CloseCode: wire.CloseNormal, Reason: "no subscription is left"}
 
 // Events returns the endpoint of server-sent events.
-func Events() *session.Endpoint {
-	return endpoint("/events", "text/event-stream", "sse", sse, sseChunk)
-}
+func Events() *session.Endpoint { return endpoint("/events", "text/event-stream", "sse", sse) }
 
 // NDJSON returns the endpoint of NDJSON.
 func NDJSON() *session.Endpoint {
-	return endpoint("/stream", "application/x-ndjson", "ndjson", ndjson, ndjsonChunk)
+	return endpoint("/stream", "application/x-ndjson", "ndjson", ndjson)
 }
 
-func endpoint(path, mediaType, name string, inside, chunk dialect) *session.Endpoint {
+func endpoint(path, mediaType, name string, x syntax) *session.Endpoint {
+	inside, chunked := &dialect{syntax: x}, &dialect{syntax: x, chunked: true}
 	return &session.Endpoint{
 		Path:      path,
 		MediaType: mediaType,
-		Heartbeat: chunk.heartbeat(),
-		Encoding:  session.Encoding{Name: name, New: func() session.Encoder { return newEncoder(chunk) }, Chunked: true},
+		Heartbeat: chunked.heartbeat(),
+		Encoding:  session.Encoding{Name: name, New: x.newEncoder, Chunked: true},
 		Open: func(s *session.Session, r session.Request) session.Dialect {
 			d := inside
 			if r.Chunked {
-				d = chunk
+				d = chunked
 			}
-			d.hello(s, r.Subscribed)
+			if len(r.Subscribed) > 0 {
+				d.hello(s, r.Subscribed)
+			}
 			return d
 		},
 	}
 }
 
-func (d dialect) hello(s *session.Session, subscribed []session.Subscribed) {
+// dialect is the [session.Dialect] of all sessions of a syntax, with or without chunks. It
+// has no state.
+type dialect struct {
+	syntax  syntax
+	chunked bool
+}
+
+func (d *dialect) hello(s *session.Session, subscribed []session.Subscribed) {
 	topics := make([]wire.SubscribedTopic, len(subscribed))
 	for i, r := range subscribed {
 		topics[i] = wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay}
 	}
-	d.send(s, wire.Object{Event: "hello", JSON: wire.AppendHello(nil, s.Name().String(), topics), Retry: s.Between(minRetry, maxRetry)})
+	d.send(s, object{event: "hello", json: appendHello(nil, s.Name().String(), topics), retry: s.Between(minRetry, maxRetry)})
+}
+
+// appendHello appends the first object of a stream.
+func appendHello(dst []byte, connection string, topics []wire.SubscribedTopic) []byte {
+	dst = append(dst, `{"type":"hello","connection":`...)
+	dst = wire.AppendString(dst, connection)
+	return append(wire.AppendSubscribedTopics(dst, topics), '}')
 }
 
 // send queues an object with the stream cursor of the session.
-func (d dialect) send(s *session.Session, o wire.Object) {
-	o.Cursor = s.AppendCursor(nil)
+func (d *dialect) send(s *session.Session, o object) {
+	o.cursor = s.AppendCursor(nil)
 	s.Send(d.appendObject(nil, o))
 }
 
 // Receive implements [session.Dialect]. Clients send nothing.
-func (dialect) Receive(*session.Session, []byte, bool) {}
+func (*dialect) Receive(*session.Session, []byte, bool) {}
 
 // Gap implements [session.Dialect].
-func (d dialect) Gap(s *session.Session, name notiflux.Topic, to notiflux.Position) {
-	d.send(s, wire.Object{Event: "gap", JSON: wire.AppendGap(nil, name, to)})
+func (d *dialect) Gap(s *session.Session, name notiflux.Topic, to notiflux.Position) {
+	d.send(s, object{event: "gap", json: wire.AppendGap(nil, name, to)})
 }
 
 // Skipped implements [session.Dialect].
-func (d dialect) Skipped(s *session.Session, name notiflux.Topic, from, to notiflux.Position) {
-	d.send(s, wire.Object{Event: "skipped", JSON: wire.AppendSkipped(nil, name, from, to)})
+func (d *dialect) Skipped(s *session.Session, name notiflux.Topic, from, to notiflux.Position) {
+	d.send(s, object{event: "skipped", json: wire.AppendSkipped(nil, name, from, to)})
 }
 
 // Unsubscribed implements [session.Dialect].
-func (d dialect) Unsubscribed(s *session.Session, topics []notiflux.Topic, why notiflux.Code) {
-	d.send(s, wire.Object{Event: "unsubscribed", JSON: wire.AppendUnsubscribed(nil, wire.NoID, topics, why)})
+func (d *dialect) Unsubscribed(s *session.Session, topics []notiflux.Topic, why notiflux.Code) {
+	d.send(s, object{event: "unsubscribed", json: wire.AppendUnsubscribed(nil, topics, why)})
 	if len(s.Topics()) == 0 {
 		s.Finish(&endExpired)
 	}
 }
 
 // Goodbye implements [session.Dialect].
-func (d dialect) Goodbye(_ *session.Session, e session.End) ([]byte, wire.CloseCode, string) {
+func (d *dialect) Goodbye(_ *session.Session, e session.End) ([]byte, wire.CloseCode, string) {
 	if e.Code == "" {
 		return nil, e.CloseCode, e.Reason
 	}
-	bye := wire.Object{Event: "bye", JSON: wire.AppendBye(nil, e.Code, e.After), Retry: e.After}
+	bye := object{event: "bye", json: wire.AppendBye(nil, e.Code, e.After), retry: e.After}
 	return d.appendObject(nil, bye), e.CloseCode, e.Reason
 }

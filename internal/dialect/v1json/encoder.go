@@ -22,6 +22,10 @@ func (n *encoder) Encode(e *topic.Entry) []byte {
 	if cap(n.scratch) > keepScratchBytes {
 		n.scratch = nil
 	}
-	n.scratch = wire.AppendMessage(n.scratch[:0], e.Message())
+	if m := e.Message(); m.Presence != nil {
+		n.scratch = appendPresenceEvent(n.scratch[:0], m.Presence)
+	} else {
+		n.scratch = wire.AppendMessage(n.scratch[:0], m)
+	}
 	return wire.AppendText(nil, n.scratch)
 }

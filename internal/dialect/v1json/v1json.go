@@ -37,7 +37,7 @@ var (
 
 // Endpoint returns the endpoint of the dialect. version is that of the server.
 func Endpoint(version string) *session.Endpoint {
-	parsers := &sync.Pool{New: func() any { return new(wire.JSONParser) }}
+	parsers := &sync.Pool{New: func() any { return new(parser) }}
 	return &session.Endpoint{
 		Subprotocol:  Subprotocol,
 		ConnectToken: true,
@@ -53,17 +53,17 @@ func Endpoint(version string) *session.Endpoint {
 
 // dialect is the [session.Dialect] of one session.
 type dialect struct {
-	parsers  *sync.Pool    // of *wire.JSONParser
+	parsers  *sync.Pool    // of *parser
 	deadline time.Duration // for the first valid command, by the loop's clock; 0: it came
 }
 
 func welcome(s *session.Session, version string) {
 	limits := s.Limits()
-	s.SendText(wire.AppendWelcome(nil, wire.Welcome{
+	s.SendText(appendWelcome(nil, welcomeObject{
 		Connection:  s.Name().String(),
 		Version:     version,
 		PingSeconds: int(limits.PingEvery / time.Second),
-		Limits: wire.WelcomeLimits{
+		Limits: welcomeLimits{
 			MessageBytes:      limits.MaxMessageBytes,
 			CommandBytes:      limits.MaxCommandBytes,
 			Topics:            limits.MaxTopics,
@@ -93,42 +93,42 @@ func (d *dialect) Receive(s *session.Session, message []byte, binary bool) {
 	if !s.Allow() {
 		return
 	}
-	parser := d.parsers.Get().(*wire.JSONParser)
-	c, err := parser.Parse(message, wire.JSONLimits{MessageBytes: s.Limits().MaxMessageBytes, Topics: maxCommandTopics})
-	d.parsers.Put(parser)
+	p := d.parsers.Get().(*parser)
+	c, err := p.parse(message, limits{MessageBytes: s.Limits().MaxMessageBytes, Topics: maxCommandTopics})
+	d.parsers.Put(p)
 	if err != nil {
 		refuse(s, c, nil, err)
 		return
 	}
 	d.deadline = 0
 	switch c.Verb {
-	case wire.Subscribe:
+	case verbSubscribe:
 		withToken(s, c, subscribe)
-	case wire.Unsubscribe, wire.UnsubscribeAll:
+	case verbUnsubscribe, verbUnsubscribeAll:
 		unsubscribe(s, c)
-	case wire.Broadcast:
+	case verbBroadcast:
 		withToken(s, c, broadcast)
-	case wire.Auth:
+	case verbAuth:
 		authenticate(s, c)
-	case wire.History:
+	case verbHistory:
 		withToken(s, c, history)
-	case wire.Members:
+	case verbMembers:
 		withToken(s, c, members)
-	case wire.Ping:
-		s.SendText(wire.AppendPong(nil, c.ID))
+	case verbPing:
+		s.SendText(appendPong(nil, c.ID))
 	}
 }
 
 // refuse answers a command that is refused as a whole. claims are those of its token, nil
 // if they are unknown.
-func refuse(s *session.Session, c wire.JSONCommand, claims *auth.Claims, err error) {
+func refuse(s *session.Session, c command, claims *auth.Claims, err error) {
 	s.LogRefusal(claims, string(c.Topic), err)
-	s.SendText(wire.AppendError(nil, c.ID, notiflux.Refusal(err)))
+	s.SendText(appendError(nil, c.ID, notiflux.Refusal(err)))
 }
 
 // withToken calls do with the credential of the command's token, or of the connection's
 // token if the command has none.
-func withToken(s *session.Session, c wire.JSONCommand, do func(*session.Session, wire.JSONCommand, session.Credential)) {
+func withToken(s *session.Session, c command, do func(*session.Session, command, session.Credential)) {
 	if c.Token != "" {
 		s.Verify(auth.Token(c.Token), func(token session.Credential) { do(s, c, token) })
 		return
@@ -141,17 +141,17 @@ func withToken(s *session.Session, c wire.JSONCommand, do func(*session.Session,
 }
 
 // subscribe subscribes to each topic that the token allows and answers for all topics.
-func subscribe(s *session.Session, c wire.JSONCommand, token session.Credential) {
+func subscribe(s *session.Session, c command, token session.Credential) {
 	subs := make([]session.Subscription, len(c.Topics))
 	for i, name := range c.Topics {
 		subs[i] = session.Subscription{Topic: name, From: topic.ResumePoint{Since: c.Since[name], Last: c.Last}, Latest: c.Latest, Presence: c.Presence}
 	}
 	s.Subscribe(token, subs, func(results []session.Subscribed) {
 		var topics []wire.SubscribedTopic
-		var refused []wire.RefusedTopic
+		var refused []refusedTopic
 		for _, r := range results {
 			if r.Err != nil {
-				refused = append(refused, wire.RefusedTopic{Topic: string(r.Topic), Err: notiflux.Refusal(r.Err)})
+				refused = append(refused, refusedTopic{Topic: string(r.Topic), Err: notiflux.Refusal(r.Err)})
 				continue
 			}
 			topics = append(topics, wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay})
@@ -159,14 +159,14 @@ func subscribe(s *session.Session, c wire.JSONCommand, token session.Credential)
 		for _, r := range c.Refused {
 			s.RefuseTopic(token.Claims, r.Topic, r.Err)
 		}
-		s.SendText(wire.AppendSubscribed(nil, c.ID, topics, append(refused, c.Refused...)))
+		s.SendText(appendSubscribed(nil, c.ID, topics, append(refused, c.Refused...)))
 	})
 }
 
 // unsubscribe ends subscriptions and answers with their topics.
-func unsubscribe(s *session.Session, c wire.JSONCommand) {
+func unsubscribe(s *session.Session, c command) {
 	topics := c.Topics
-	if c.Verb == wire.UnsubscribeAll {
+	if c.Verb == verbUnsubscribeAll {
 		topics = s.Topics()
 		s.UnsubscribeAll()
 	} else {
@@ -177,11 +177,11 @@ func unsubscribe(s *session.Session, c wire.JSONCommand) {
 	for _, r := range c.Refused { // There is no subscription to an invalid topic.
 		topics = append(topics, notiflux.Topic(r.Topic))
 	}
-	s.SendText(wire.AppendUnsubscribed(nil, c.ID, topics, ""))
+	s.SendText(appendUnsubscribed(nil, c.ID, topics))
 }
 
 // broadcast publishes a message and answers with its position.
-func broadcast(s *session.Session, c wire.JSONCommand, token session.Credential) {
+func broadcast(s *session.Session, c command, token session.Credential) {
 	p := notiflux.Publication{Topic: c.Topic, Body: c.Body, Key: c.Key}
 	if c.NoEcho {
 		p.Exclude = s.Name()
@@ -191,37 +191,37 @@ func broadcast(s *session.Session, c wire.JSONCommand, token session.Credential)
 			refuse(s, c, token.Claims, err)
 			return
 		}
-		s.SendText(wire.AppendBroadcasted(nil, c.ID, c.Topic, position))
+		s.SendText(appendBroadcasted(nil, c.ID, c.Topic, position))
 	})
 }
 
 // authenticate sets the connection's token, for commands without one. A refused token
 // changes nothing.
-func authenticate(s *session.Session, c wire.JSONCommand) {
+func authenticate(s *session.Session, c command) {
 	s.Verify(auth.Token(c.Token), func(token session.Credential) {
 		if token.Err != nil {
 			refuse(s, c, token.Claims, token.Err)
 			return
 		}
 		s.Authenticate(token.Claims)
-		s.SendText(wire.AppendAuthenticated(nil, c.ID, token.Claims.Expires))
+		s.SendText(appendAuthenticated(nil, c.ID, token.Claims.Expires))
 	})
 }
 
 // history answers with messages of a topic.
-func history(s *session.Session, c wire.JSONCommand, token session.Credential) {
+func history(s *session.Session, c command, token session.Credential) {
 	form := func(ctx context.Context, h topic.History) session.LargeAnswer {
 		messages := answer.UpTo(c.Limit)
 		end := messages.History(ctx, h)
-		return messages.Answer(wire.AppendHistoryStart(nil, c.ID, c.Topic), wire.AppendHistoryEnd(nil, end))
+		return messages.Answer(appendHistoryStart(nil, c.ID, c.Topic), wire.AppendHistoryEnd(nil, end))
 	}
 	s.History(token, c.Topic, c.Since[c.Topic], c.Limit, form, func(err error) { refuse(s, c, token.Claims, err) })
 }
 
 // members answers with the members of a topic.
-func members(s *session.Session, c wire.JSONCommand, token session.Credential) {
+func members(s *session.Session, c command, token session.Credential) {
 	form := func(p wire.Presence) session.LargeAnswer {
-		return answer.ForMembers(wire.AppendPresenceStart(nil, c.ID, p), p.Members, []byte(wire.PresenceEnd))
+		return answer.ForMembers(appendPresenceStart(nil, c.ID, p), p.Members, []byte(wire.PresenceEnd))
 	}
 	s.Members(token, c.Topic, form, func(err error) { refuse(s, c, token.Claims, err) })
 }
@@ -238,7 +238,7 @@ func (*dialect) Skipped(s *session.Session, name notiflux.Topic, from, to notifl
 
 // Unsubscribed implements [session.Dialect].
 func (*dialect) Unsubscribed(s *session.Session, topics []notiflux.Topic, why notiflux.Code) {
-	s.SendText(wire.AppendUnsubscribed(nil, wire.NoID, topics, why))
+	s.SendText(wire.AppendUnsubscribed(nil, topics, why))
 }
 
 // Goodbye implements [session.Dialect].

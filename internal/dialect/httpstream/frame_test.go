@@ -1,4 +1,4 @@
-package wire_test
+package httpstream
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -64,28 +65,28 @@ func FuzzEvent(f *testing.F) {
 		if !utf8.ValidString(body) || !utf8.ValidString(topic) {
 			t.Skip("not published")
 		}
-		quoted := marshal(t, body)
+		quoted, _ := json.Marshal(body)
 		for _, b := range []notiflux.Body{{Data: []byte(body)}, {Data: quoted, JSON: true}} {
 			m := &notiflux.Message{Topic: notiflux.Topic(topic), Position: notiflux.Position{Epoch: "E", Offset: 1}, Time: time.UnixMilli(5), Body: b}
-			var n wire.Encoder
-			frame := n.Encode(m, notiflux.SSE)
-			events := readEvents(string(frame))
-			if len(events) != 1 || events[0].Event != "message" {
-				t.Fatalf("%q is read as %+v, want one message", frame, events)
+			entry := vectors.Entry(m)
+			frame := wire.InsideChunk(sse.newEncoder().Encode(entry))
+			read := readEvents(string(frame))
+			if len(read) != 1 || read[0].Event != "message" {
+				t.Fatalf("%q is read as %+v, want one message", frame, read)
 			}
 			cursor := wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: wire.TopicHash(m.Topic), Position: notiflux.Position{Epoch: "E", Offset: 1}}})
-			checkMessage(t, events[0].Data, topic, body)
-			if events[0].ID != string(cursor) {
-				t.Errorf("%q has the id %q, want %q", frame, events[0].ID, cursor)
+			checkMessage(t, read[0].Data, topic, body)
+			if read[0].ID != string(cursor) {
+				t.Errorf("%q has the id %q, want %q", frame, read[0].ID, cursor)
 			}
-			line := n.Encode(m, notiflux.NDJSON)
+			line := wire.InsideChunk(ndjson.newEncoder().Encode(entry))
 			if bytes.IndexByte(line, '\n') != len(line)-1 {
 				t.Fatalf("%q is not one line", line)
 			}
 			checkMessage(t, string(line), topic, body)
-			for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.NDJSON} {
-				whole := n.Encode(m, e)
-				if again := wire.AppendWithCursor(nil, wire.WithoutCursor(whole, e), e, cursor); !bytes.Equal(again, whole) {
+			for _, d := range []*dialect{events, lines} {
+				whole := wire.InsideChunk(d.syntax.newEncoder().Encode(entry))
+				if again := d.AppendWithCursor(nil, whole, cursor); !bytes.Equal(again, whole) {
 					t.Errorf("with its own cursor, %q became %q", whole, again)
 				}
 			}
@@ -103,51 +104,53 @@ func checkMessage(t *testing.T, text, topic, body string) {
 
 func TestCursorIsReplaced(t *testing.T) {
 	gap := wire.AppendGap(nil, "a", notiflux.Position{Epoch: "E", Offset: 60})
-	for e, want := range map[notiflux.Encoding]string{
-		notiflux.SSE:    "event: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n",
-		notiflux.NDJSON: "{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n",
+	for d, want := range map[dialect]string{
+		{sse, false}:    "event: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n",
+		{ndjson, false}: "{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n",
 
-		notiflux.SSEChunk:    "00000047\r\nevent: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n\r\n",
-		notiflux.NDJSONChunk: "0000003c\r\n{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n\r\n",
+		{sse, true}:    "00000047\r\nevent: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n\r\n",
+		{ndjson, true}: "0000003c\r\n{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n\r\n",
 	} {
-		frame := wire.AppendObject([]byte("before"), e, wire.Object{JSON: gap, Event: "gap", Cursor: []byte("older")})[len("before"):]
-		if got := string(wire.AppendWithCursor([]byte("before"), wire.WithoutCursor(frame, e), e, []byte("new"))); got != "before"+want {
-			t.Errorf("encoding %d: %q, want %q", e, got, want)
+		frame := d.appendObject([]byte("before"), object{json: gap, event: "gap", cursor: []byte("older")})[len("before"):]
+		if got := string(d.AppendWithCursor([]byte("before"), frame, []byte("new"))); got != "before"+want {
+			t.Errorf("%+v: %q, want %q", d, got, want)
 		}
 	}
 }
 
-func TestObjectsAreTextFrames(t *testing.T) {
-	pong := wire.AppendPong(nil, 7)
-	for _, e := range []notiflux.Encoding{notiflux.JSON, notiflux.JSONDeflated} {
-		if got, _ := open(t, wire.AppendObject(nil, e, wire.Object{JSON: pong, Event: "pong"})); string(got) != `{"type":"pong","id":7}` {
-			t.Errorf("encoding %d: %q", e, got)
-		}
+// forms are the forms of streams.
+var forms = map[string]*dialect{
+	"event": {syntax: sse}, "event-chunk": {sse, true},
+	"line": {syntax: ndjson}, "line-chunk": {ndjson, true},
+}
+
+// encode returns the frame of a message with data of a size.
+func (d *dialect) encode(size int) []byte {
+	frame := d.syntax.newEncoder().Encode(vectors.Entry(&notiflux.Message{Topic: "topic", Body: notiflux.Body{Data: bytes.Repeat([]byte("x"), size)}}))
+	if d.chunked {
+		return frame
 	}
+	return wire.InsideChunk(frame)
 }
 
 func TestReplacingACursorAllocatesNothing(t *testing.T) {
-	m := &notiflux.Message{Topic: "topic", Body: notiflux.Body{Data: bytes.Repeat([]byte("x"), 1000)}}
-	for _, e := range []notiflux.Encoding{notiflux.SSE, notiflux.SSEChunk, notiflux.NDJSON, notiflux.NDJSONChunk} {
-		frame := new(wire.Encoder).Encode(m, e)
-		dst := make([]byte, 0, 2000)
-		if got := testing.AllocsPerRun(100, func() { wire.AppendWithCursor(dst, wire.WithoutCursor(frame, e), e, []byte("cursor")) }); got > 0 {
-			t.Errorf("encoding %d: %v allocations, want 0", e, got)
+	for name, d := range forms {
+		frame, dst := d.encode(1000), make([]byte, 0, 2000)
+		if got := testing.AllocsPerRun(100, func() { d.AppendWithCursor(dst, frame, []byte("cursor")) }); got > 0 {
+			t.Errorf("%s: %v allocations, want 0", name, got)
 		}
 	}
 }
 
 func BenchmarkReplaceCursor(b *testing.B) {
-	for e, name := range map[notiflux.Encoding]string{notiflux.SSE: "event", notiflux.SSEChunk: "event-chunk", notiflux.NDJSON: "line"} {
+	for name, d := range forms {
 		for _, size := range []int{100, 10_000} {
 			b.Run(fmt.Sprintf("%s/size=%d", name, size), func(b *testing.B) {
-				m := &notiflux.Message{Topic: "topic", Body: notiflux.Body{Data: bytes.Repeat([]byte("x"), size)}}
-				frame := new(wire.Encoder).Encode(m, e)
-				cursor := bytes.Repeat([]byte("c"), 50)
+				frame, cursor := d.encode(size), bytes.Repeat([]byte("c"), 50)
 				var dst []byte
 				b.ReportAllocs()
 				for b.Loop() {
-					dst = wire.AppendWithCursor(dst[:0], wire.WithoutCursor(frame, e), e, cursor)
+					dst = d.AppendWithCursor(dst[:0], frame, cursor)
 				}
 			})
 		}

@@ -1,4 +1,4 @@
-package wire_test
+package v1json
 
 import (
 	"bytes"
@@ -8,21 +8,20 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// limits are those that the vectors are for.
-var limits = wire.JSONLimits{MessageBytes: 1000, Topics: 100}
+// vectorLimits are those that the vectors are for.
+var vectorLimits = limits{MessageBytes: 1000, Topics: 100}
 
 // What a file of vectors, which is UTF-8, cannot hold.
-func parseJSON(text []byte, most wire.JSONLimits) (wire.JSONCommand, *notiflux.Error) {
-	return new(wire.JSONParser).Parse(text, most)
+func parse(text []byte) (command, *notiflux.Error) {
+	return new(parser).parse(text, vectorLimits)
 }
 
 func TestCommandsThatAreNotUTF8(t *testing.T) {
 	for _, s := range []string{"{\"type\":\"ping\",\"x\":\"\xff\"}", "{\"type\":\"ping\",\"\xff\":1}", "\xff", "{\"type\":\"subscribe\",\"topics\":[\"\xed\xa0\x80\"]}"} {
-		if _, err := parseJSON([]byte(s), limits); err == nil || err.Code != notiflux.Malformed {
-			t.Errorf("ParseJSON(%q) = %v, want %s", s, err, notiflux.Malformed)
+		if _, err := parse([]byte(s)); err == nil || err.Code != notiflux.Malformed {
+			t.Errorf("parse(%q) = %v, want %s", s, err, notiflux.Malformed)
 		}
 	}
 }
@@ -58,15 +57,15 @@ func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 		`{"type":"ping\`:                                        "the command ends before its JSON does",
 		`{"type":"ping"} x`:                                     "something follows the JSON, from byte 15 on",
 	} {
-		if _, err := parseJSON([]byte(text), limits); err == nil || err.Detail != want {
-			t.Errorf("ParseJSON(%s) = %v, want %q", text, err, want)
+		if _, err := parse([]byte(text)); err == nil || err.Detail != want {
+			t.Errorf("parse(%s) = %v, want %q", text, err, want)
 		}
 	}
 }
 
 // A command with halves of different characters as names is refused with its ID.
 func TestTwoHalvesOfCharacters(t *testing.T) {
-	c, err := parseJSON([]byte(`{"\ud800":1,"\ud801":1,"type":"ping","id":7}`), limits)
+	c, err := parse([]byte(`{"\ud800":1,"\ud801":1,"type":"ping","id":7}`))
 	if err == nil || !strings.Contains(err.Detail, "half a character") || c.ID != 7 {
 		t.Errorf("ID %d, %v; want 7 and half a character", c.ID, err)
 	}
@@ -74,7 +73,7 @@ func TestTwoHalvesOfCharacters(t *testing.T) {
 
 func TestACommandOwnsItsMemory(t *testing.T) {
 	text := []byte(`{"type":"broadcast","topic":"topic","message":[1.50e+2, 2],"token":"token"}`)
-	c, err := parseJSON(text, limits)
+	c, err := parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +83,7 @@ func TestACommandOwnsItsMemory(t *testing.T) {
 	}
 }
 
-func FuzzParseJSON(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, file := range commandFiles(f) {
 		for _, v := range file.Valid {
 			f.Add([]byte(v.Input))
@@ -95,49 +94,49 @@ func FuzzParseJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		before := bytes.Clone(text)
-		c, err := parseJSON(text, limits)
+		c, err := parse(text)
 		if !bytes.Equal(text, before) {
 			t.Fatalf("%q was changed to %q", before, text)
 		}
-		if c.ID < wire.NoID || c.ID > 1<<53-1 {
-			t.Errorf("ParseJSON(%q): id %d", text, c.ID)
+		if c.ID < noID || c.ID > 1<<53-1 {
+			t.Errorf("parse(%q): id %d", text, c.ID)
 		}
 		if err != nil {
 			checkRefusal(t, text, c, err)
 			return
 		}
 		if !jsontext.Value(text).IsValid() {
-			t.Errorf("ParseJSON(%q) = %+v, of what is no JSON", text, c)
+			t.Errorf("parse(%q) = %+v, of what is no JSON", text, c)
 		}
 		if c.Verb == 0 {
-			t.Errorf("ParseJSON(%q) = %+v", text, c)
+			t.Errorf("parse(%q) = %+v", text, c)
 		}
-		if (c.Verb == wire.Subscribe || c.Verb == wire.Unsubscribe) != (len(c.Topics)+len(c.Refused) > 0) || len(c.Topics)+len(c.Refused) > limits.Topics {
-			t.Errorf("ParseJSON(%q) has the topics %q and %v", text, c.Topics, c.Refused)
+		if (c.Verb == verbSubscribe || c.Verb == verbUnsubscribe) != (len(c.Topics)+len(c.Refused) > 0) || len(c.Topics)+len(c.Refused) > vectorLimits.Topics {
+			t.Errorf("parse(%q) has the topics %q and %v", text, c.Topics, c.Refused)
 		}
 		for _, topic := range c.Topics {
 			if _, err := notiflux.ParseTopic(string(topic)); err != nil {
-				t.Errorf("ParseJSON(%q): topic %q: %v", text, topic, err)
+				t.Errorf("parse(%q): topic %q: %v", text, topic, err)
 			}
 		}
-		if len(c.Body.Data) > limits.MessageBytes || c.Body.JSON && !jsontext.Value(c.Body.Data).IsValid() || (c.Body.Data != nil) != (c.Verb == wire.Broadcast) {
-			t.Errorf("ParseJSON(%q): body %q", text, c.Body.Data)
+		if len(c.Body.Data) > vectorLimits.MessageBytes || c.Body.JSON && !jsontext.Value(c.Body.Data).IsValid() || (c.Body.Data != nil) != (c.Verb == verbBroadcast) {
+			t.Errorf("parse(%q): body %q", text, c.Body.Data)
 		}
 		if c.Last < 0 || c.Last > 1000 || c.Limit < 0 || c.Limit > 1000 {
-			t.Errorf("ParseJSON(%q): last %d, limit %d", text, c.Last, c.Limit)
+			t.Errorf("parse(%q): last %d, limit %d", text, c.Last, c.Limit)
 		}
 	})
 }
 
-func checkRefusal(t *testing.T, text []byte, c wire.JSONCommand, err *notiflux.Error) {
+func checkRefusal(t *testing.T, text []byte, c command, err *notiflux.Error) {
 	t.Helper()
 	if c.Verb != 0 || c.Topics != nil || c.Body.Data != nil || c.Token != "" || c.Since != nil {
-		t.Errorf("ParseJSON(%q) = %+v beside %v", text, c, err)
+		t.Errorf("parse(%q) = %+v beside %v", text, c, err)
 	}
 	switch err.Code {
 	case notiflux.Malformed, notiflux.TopicInvalid, notiflux.TooLarge, notiflux.TooMany, notiflux.UnknownType:
 	default:
-		t.Errorf("ParseJSON(%q): %s", text, err.Code)
+		t.Errorf("parse(%q): %s", text, err.Code)
 	}
 	if bytes.Contains(text, []byte("eyJ")) && strings.Contains(err.Error(), "eyJ") {
 		t.Errorf("refused with a quotation: %v", err)
@@ -154,7 +153,7 @@ func BenchmarkParseJSON(b *testing.B) {
 			message := []byte(text)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := parseJSON(message, limits); err != nil {
+				if _, err := parse(message); err != nil {
 					b.Fatal(err)
 				}
 			}

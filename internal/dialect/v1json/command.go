@@ -1,14 +1,16 @@
-package wire
+package v1json
 
 import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/strictjson"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 const (
@@ -17,31 +19,48 @@ const (
 	defaultLimit = 100       // of messages, for a history without `limit`
 )
 
-// An ID is the number that a client gave a command, 0 to 2^53-1, or NoID.
-type ID int64
+// A commandID is the number that a client gave a command, 0 to 2^53-1, or noID.
+type commandID int64
 
-// NoID stands for a command that has no number.
-const NoID ID = -1
+// noID stands for a command that has no number.
+const noID commandID = -1
 
 // IsZero reports whether there is no number. An object with such an ID is encoded without.
-func (id ID) IsZero() bool { return id == NoID }
+func (id commandID) IsZero() bool { return id == noID }
 
-// JSONLimits are the sizes that a command must keep within.
-type JSONLimits struct {
+// CommandTypes are the types of commands.
+var CommandTypes = []string{"subscribe", "unsubscribe", "broadcast", "auth", "history", "presence", "ping"}
+
+// A verb says what a command asks for.
+type verb uint8
+
+const (
+	verbSubscribe      verb = iota + 1 // to topics, with a token
+	verbUnsubscribe                    // from topics
+	verbUnsubscribeAll                 // from everything
+	verbBroadcast                      // a message to a topic
+	verbAuth                           // with a token, for the commands that carry none
+	verbHistory                        // to read what a topic holds
+	verbMembers                        // to know who is present in a topic
+	verbPing                           // to be answered
+)
+
+// limits are the sizes that a command must keep within.
+type limits struct {
 	MessageBytes int // of the message of a broadcast
 	Topics       int // of one command
 }
 
-// A JSONCommand is what a client asks for in the JSON protocol. It shares no
+// A command is what a client asks for. It shares no
 // memory with the text that it was parsed from.
-type JSONCommand struct {
-	Verb  Verb
-	ID    ID
-	Token string // of all verbs but Unsubscribe, UnsubscribeAll and Ping; not verified; empty for none
+type command struct {
+	Verb  verb
+	ID    commandID
+	Token string // of all verbs but unsubscribe and ping; not verified; empty for none
 
 	// Of Subscribe and Unsubscribe: each once, in the order sent.
 	Topics  []notiflux.Topic
-	Refused []RefusedTopic // what is no topic
+	Refused []refusedTopic // what is no topic
 
 	// Of Broadcast, History and Members.
 	Topic notiflux.Topic
@@ -56,25 +75,25 @@ type JSONCommand struct {
 	Limit    int                                  // of History: how many messages are wanted, at most 1,000
 }
 
-// A RefusedTopic is a name in a command that could not be heeded, and why.
-type RefusedTopic struct {
+// A refusedTopic is a topic of a command that is refused.
+type refusedTopic struct {
 	Topic string // as sent: it need not be a valid one
 	Err   *notiflux.Error
 }
 
-// A JSONParser parses commands, one at a time. It keeps its memory for the next one.
+// A parser parses commands, one at a time. It keeps its memory for the next one.
 // The zero value is ready.
-type JSONParser struct {
+type parser struct {
 	reader strictjson.Reader
 }
 
-// Parse parses one text message of the JSON protocol. Names are compared
+// parse parses one text message. Names are compared
 // byte by byte; members that mean nothing to the command are ignored; those
 // that will mean something in a later version are refused, so that nobody
 // believes they were heeded. Beside an error stands a command that has nothing
 // but the ID, if one could be read.
-func (j *JSONParser) Parse(message []byte, most JSONLimits) (JSONCommand, *notiflux.Error) {
-	p := commandParser{reader: &j.reader, most: most, command: JSONCommand{ID: NoID}}
+func (j *parser) parse(message []byte, most limits) (command, *notiflux.Error) {
+	p := reading{reader: &j.reader, most: most, command: command{ID: noID}}
 	err := p.read(message)
 	if idErr := p.id(); err == nil {
 		err = idErr
@@ -86,29 +105,29 @@ func (j *JSONParser) Parse(message []byte, most JSONLimits) (JSONCommand, *notif
 		j.reader = strictjson.Reader{}
 	}
 	if err != nil {
-		return JSONCommand{ID: p.command.ID}, notiflux.Refusal(err)
+		return command{ID: p.command.ID}, notiflux.Refusal(err)
 	}
 	return p.command, nil
 }
 
-// A commandParser reads the whole command first, since its type may come last.
-type commandParser struct {
+// A reading reads the whole command first, since its type may come last.
+type reading struct {
 	reader  *strictjson.Reader
-	most    JSONLimits
-	members members
-	command JSONCommand
+	most    limits
+	fields  fields
+	command command
 }
 
-// members are the values of the members that mean something to a command: parts
+// fields are the values of the members that mean something to a command: parts
 // of its text, nil where there is none.
-type members struct {
+type fields struct {
 	id, kind, token, topics, topic, since, last, limit, mode, message jsontext.Value
 	presence, echo, key, exclude                                      jsontext.Value
 }
 
 // take takes one member. One that is null is absent, but for `message`, and for
 // `topics`: without it, an unsubscribe ends everything.
-func (m *members) take(name []byte, value jsontext.Value) {
+func (m *fields) take(name []byte, value jsontext.Value) {
 	place := m.named(name)
 	if place == nil || value.Kind() == jsontext.KindNull && place != &m.message && place != &m.topics {
 		return
@@ -117,7 +136,7 @@ func (m *members) take(name []byte, value jsontext.Value) {
 }
 
 // named returns the place of the member with a name, nil if it means nothing.
-func (m *members) named(name []byte) *jsontext.Value {
+func (m *fields) named(name []byte) *jsontext.Value {
 	switch string(name) {
 	case "id":
 		return &m.id
@@ -151,7 +170,7 @@ func (m *members) named(name []byte) *jsontext.Value {
 	return nil
 }
 
-func (p *commandParser) read(message []byte) error {
+func (p *reading) read(message []byte) error {
 	r := p.reader
 	r.Reset(message, "the command", "it should be one JSON object with `type`")
 	if err := r.BeginObject(); err != nil {
@@ -166,29 +185,29 @@ func (p *commandParser) read(message []byte) error {
 		case err != nil:
 			return err
 		default:
-			p.members.take(name, value)
+			p.fields.take(name, value)
 		}
 	}
 	return cmp.Or(r.End(), half)
 }
 
-func (p *commandParser) id() error {
-	if p.members.id == nil {
+func (p *reading) id() error {
+	if p.fields.id == nil {
 		return nil
 	}
-	id, ok := whole(p.members.id, maxID+1)
+	id, ok := whole(p.fields.id, maxID+1)
 	if !ok || id > maxID {
 		return notiflux.Errorf(notiflux.Malformed, "`id` must be a whole number from 0 to %d", int64(maxID))
 	}
-	p.command.ID = ID(id)
+	p.command.ID = commandID(id)
 	return nil
 }
 
-func (p *commandParser) parse() error {
-	if p.members.kind == nil {
+func (p *reading) parse() error {
+	if p.fields.kind == nil {
 		return missing("type")
 	}
-	kind, err := p.reader.Text(p.members.kind, "`type`")
+	kind, err := p.reader.Text(p.fields.kind, "`type`")
 	if err != nil {
 		return err
 	}
@@ -206,16 +225,16 @@ func (p *commandParser) parse() error {
 	case "presence":
 		return p.presence()
 	case "ping":
-		p.command.Verb = Ping
+		p.command.Verb = verbPing
 		return nil
 	}
-	return notiflux.Errorf(notiflux.UnknownType, "the type is none of subscribe, unsubscribe, broadcast, auth, history, presence, ping")
+	return notiflux.Errorf(notiflux.UnknownType, "the type is none of %s", strings.Join(CommandTypes, ", "))
 }
 
-func (p *commandParser) subscribe() (err error) {
+func (p *reading) subscribe() (err error) {
 	c := &p.command
-	c.Verb = Subscribe
-	if p.members.topics == nil || p.members.topics.Kind() == jsontext.KindNull {
+	c.Verb = verbSubscribe
+	if p.fields.topics == nil || p.fields.topics.Kind() == jsontext.KindNull {
 		return missing("topics")
 	}
 	if err := p.topics(); err != nil {
@@ -227,32 +246,32 @@ func (p *commandParser) subscribe() (err error) {
 	if err := p.sinceOfTopics(); err != nil {
 		return err
 	}
-	if c.Last, err = count(p.members.last, "last", 0); err != nil {
+	if c.Last, err = count(p.fields.last, "last", 0); err != nil {
 		return err
 	}
 	if c.Latest, err = p.latest(); err != nil {
 		return err
 	}
-	c.Presence, err = boolean(p.members.presence, "presence", false)
+	c.Presence, err = boolean(p.fields.presence, "presence", false)
 	return err
 }
 
-func (p *commandParser) unsubscribe() error {
-	if p.members.topics == nil {
-		p.command.Verb = UnsubscribeAll
+func (p *reading) unsubscribe() error {
+	if p.fields.topics == nil {
+		p.command.Verb = verbUnsubscribeAll
 		return nil
 	}
-	p.command.Verb = Unsubscribe
+	p.command.Verb = verbUnsubscribe
 	return p.topics()
 }
 
-func (p *commandParser) broadcast() (err error) {
+func (p *reading) broadcast() (err error) {
 	c := &p.command
-	c.Verb = Broadcast
-	if p.members.exclude != nil {
+	c.Verb = verbBroadcast
+	if p.fields.exclude != nil {
 		return notiflux.Errorf(notiflux.Malformed, "`exclude` is for POST /broadcast: here `echo` is false to exclude this connection")
 	}
-	echo, err := boolean(p.members.echo, "echo", true)
+	echo, err := boolean(p.fields.echo, "echo", true)
 	if err != nil {
 		return err
 	}
@@ -263,85 +282,64 @@ func (p *commandParser) broadcast() (err error) {
 	if err := p.key(); err != nil {
 		return err
 	}
-	if p.members.message == nil {
+	if p.fields.message == nil {
 		return missing("message")
 	}
-	if c.Body, err = ReadBody(p.reader, p.members.message, p.most.MessageBytes); err != nil {
+	if c.Body, err = wire.ReadBody(p.reader, p.fields.message, p.most.MessageBytes); err != nil {
 		return err
 	}
 	return p.token()
 }
 
-// ReadBody returns the value of `message` as what is published, in memory of its own.
-// The value is one that r read. If the message has more than maxBytes, the error is
-// [notiflux.TooLarge].
-func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body notiflux.Body, err error) {
-	var data []byte
-	if body.JSON = value.Kind() != jsontext.KindString; body.JSON {
-		data, err = r.Compact(value)
-	} else {
-		data, err = r.Text(value, "`message`")
-	}
-	switch {
-	case err != nil:
-		return notiflux.Body{}, err
-	case len(data) > maxBytes:
-		return notiflux.Body{}, notiflux.Errorf(notiflux.TooLarge, "the message has %d bytes, the limit is %d", len(data), maxBytes)
-	}
-	// The capacity is the length: that is what the log counts.
-	body.Data = append(make([]byte, 0, len(data)), data...)
-	return body, nil
-}
-
-func (p *commandParser) auth() error {
-	p.command.Verb = Auth
-	if p.members.token == nil {
+func (p *reading) auth() error {
+	p.command.Verb = verbAuth
+	if p.fields.token == nil {
 		return missing("token")
 	}
 	return p.token()
 }
 
-func (p *commandParser) history() (err error) {
+func (p *reading) history() (err error) {
 	c := &p.command
-	c.Verb = History
+	c.Verb = verbHistory
 	if err := p.topic(); err != nil {
 		return err
 	}
-	if p.members.since != nil {
-		since, err := p.position(p.members.since)
+	if p.fields.since != nil {
+		since, err := p.position(p.fields.since)
 		if err != nil {
 			return err
 		}
 		c.Since = map[notiflux.Topic]notiflux.Position{c.Topic: since}
 	}
-	if c.Limit, err = count(p.members.limit, "limit", defaultLimit); err != nil {
+	if c.Limit, err = count(p.fields.limit, "limit", defaultLimit); err != nil {
 		return err
 	}
 	return p.token()
 }
 
-func (p *commandParser) presence() error {
-	p.command.Verb = Members
+func (p *reading) presence() error {
+	p.command.Verb = verbMembers
 	if err := p.topic(); err != nil {
 		return err
 	}
 	return p.token()
 }
 
-func (p *commandParser) token() error {
-	if p.members.token == nil {
+func (p *reading) token() error {
+	if p.fields.token == nil {
 		return nil
 	}
-	token, err := p.reader.Text(p.members.token, "`token`")
+	token, err := p.reader.Text(p.fields.token, "`token`")
 	p.command.Token = string(token)
 	return err
 }
 
-func (p *commandParser) key() error {
-	if p.members.key == nil {
+func (p *reading) key() error {
+	if p.fields.key == nil {
 		return nil
 	}
-	key, err := p.reader.Text(p.members.key, "`key`")
+	key, err := p.reader.Text(p.fields.key, "`key`")
 	if err != nil {
 		return err
 	}
@@ -349,11 +347,11 @@ func (p *commandParser) key() error {
 	return notiflux.CheckKey(p.command.Key)
 }
 
-func (p *commandParser) topic() error {
-	if p.members.topic == nil {
+func (p *reading) topic() error {
+	if p.fields.topic == nil {
 		return missing("topic")
 	}
-	name, err := p.reader.Text(p.members.topic, "`topic`")
+	name, err := p.reader.Text(p.fields.topic, "`topic`")
 	if err != nil {
 		return err
 	}
@@ -361,8 +359,8 @@ func (p *commandParser) topic() error {
 	return err
 }
 
-func (p *commandParser) topics() error {
-	list := p.members.topics
+func (p *reading) topics() error {
+	list := p.fields.topics
 	if list.Kind() != jsontext.KindBeginArray {
 		return notiflux.Errorf(notiflux.Malformed, "`topics` must be an array of strings")
 	}
@@ -384,19 +382,19 @@ func (p *commandParser) topics() error {
 }
 
 // addTopic adds a name to the topics or to what was refused, if it is not there.
-func (p *commandParser) addTopic(name string) {
+func (p *reading) addTopic(name string) {
 	c := &p.command
 	topic, err := notiflux.ParseTopic(name)
 	switch {
-	case err != nil && !slices.ContainsFunc(c.Refused, func(r RefusedTopic) bool { return r.Topic == name }):
-		c.Refused = append(c.Refused, RefusedTopic{name, notiflux.Refusal(err)})
+	case err != nil && !slices.ContainsFunc(c.Refused, func(r refusedTopic) bool { return r.Topic == name }):
+		c.Refused = append(c.Refused, refusedTopic{name, notiflux.Refusal(err)})
 	case err == nil && !slices.Contains(c.Topics, topic):
 		c.Topics = append(c.Topics, topic)
 	}
 }
 
-func (p *commandParser) sinceOfTopics() error {
-	since := p.members.since
+func (p *reading) sinceOfTopics() error {
+	since := p.fields.since
 	if since == nil {
 		return nil
 	}
@@ -424,7 +422,7 @@ func (p *commandParser) sinceOfTopics() error {
 	return nil
 }
 
-func (p *commandParser) position(value jsontext.Value) (notiflux.Position, error) {
+func (p *reading) position(value jsontext.Value) (notiflux.Position, error) {
 	text, err := p.reader.Text(value, "a position in `since`")
 	if err != nil {
 		return notiflux.Position{}, err
@@ -432,11 +430,11 @@ func (p *commandParser) position(value jsontext.Value) (notiflux.Position, error
 	return notiflux.ParsePosition(string(text))
 }
 
-func (p *commandParser) latest() (bool, error) {
-	if p.members.mode == nil {
+func (p *reading) latest() (bool, error) {
+	if p.fields.mode == nil {
 		return false, nil
 	}
-	mode, err := p.reader.Text(p.members.mode, "`mode`")
+	mode, err := p.reader.Text(p.fields.mode, "`mode`")
 	if err != nil {
 		return false, err
 	}

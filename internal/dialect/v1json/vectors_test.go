@@ -1,0 +1,215 @@
+package v1json
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+type commandVector struct {
+	Name, Input string
+	Parsed      map[string]any
+}
+
+func commandFiles(t testing.TB) map[string]vectors.File[commandVector] {
+	all := make(map[string]vectors.File[commandVector])
+	for _, name := range vectors.Files(t, "command*.json") {
+		all[name] = vectors.Load[commandVector](t, name)
+	}
+	return all
+}
+
+func TestCommandVectors(t *testing.T) {
+	for file, all := range commandFiles(t) {
+		for _, v := range all.Valid {
+			c, err := parse([]byte(v.Input))
+			if err != nil {
+				t.Errorf("%s: %s: %v", file, v.Name, err)
+				continue
+			}
+			if got := parsed(t, c); !reflect.DeepEqual(got, v.Parsed) {
+				t.Errorf("%s: %s: %v, want %v", file, v.Name, got, v.Parsed)
+			}
+		}
+		for _, v := range all.Invalid {
+			want := noID
+			if v.ID != nil {
+				want = commandID(*v.ID)
+			}
+			if c, err := parse([]byte(v.Input)); err == nil || err.Code != v.Code || c.ID != want {
+				t.Errorf("%s: %s: id %d, %v; want %d, %s", file, v.Name, c.ID, err, want, v.Code)
+			}
+		}
+	}
+}
+
+// parsed returns c as the vectors write it.
+func parsed(t *testing.T, c command) map[string]any {
+	t.Helper()
+	p := map[string]any{"type": map[verb]string{verbSubscribe: "subscribe", verbUnsubscribe: "unsubscribe", verbUnsubscribeAll: "unsubscribe",
+		verbBroadcast: "broadcast", verbMembers: "presence", verbAuth: "auth", verbHistory: "history", verbPing: "ping"}[c.Verb]}
+	if c.ID != noID {
+		p["id"] = c.ID
+	}
+	if c.Verb == verbSubscribe || c.Verb == verbUnsubscribe {
+		p["topics"] = append([]notiflux.Topic{}, c.Topics...)
+		refused := make(map[string]notiflux.Code)
+		for _, r := range c.Refused {
+			refused[r.Topic] = r.Err.Code
+		}
+		if len(refused) > 0 {
+			p["refused"] = refused
+		}
+	}
+	switch c.Verb {
+	case verbSubscribe:
+		p["token"], p["last"], p["mode"] = c.Token, c.Last, "all"
+		if c.Latest {
+			p["mode"] = "latest"
+		}
+		if c.Presence {
+			p["presence"] = true
+		}
+		since := make(map[notiflux.Topic]string)
+		for topic, position := range c.Since {
+			since[topic] = position.String()
+		}
+		if len(since) > 0 {
+			p["since"] = since
+		}
+	case verbBroadcast:
+		p["token"], p["topic"], p["message"] = c.Token, c.Topic, json.RawMessage(c.Body.Data)
+		if !c.Body.JSON {
+			p["message"] = string(c.Body.Data)
+		}
+		if c.Key != "" {
+			p["key"] = c.Key
+		}
+		if c.NoEcho {
+			p["echo"] = false
+		}
+	case verbMembers:
+		p["token"], p["topic"] = c.Token, c.Topic
+	case verbAuth:
+		p["token"] = c.Token
+	case verbHistory:
+		p["token"], p["topic"], p["limit"] = c.Token, c.Topic, c.Limit
+		if since, ok := c.Since[c.Topic]; ok {
+			p["since"] = since.String()
+		}
+	}
+	var plain map[string]any
+	if err := json.Unmarshal(marshal(t, p), &plain); err != nil {
+		t.Fatal(err)
+	}
+	return plain
+}
+
+// objectOf returns what the server makes of the meaning of a frame.
+func objectOf(t *testing.T, f *vectors.Object) []byte {
+	t.Helper()
+	id, topic := noID, notiflux.Topic(f.Topic)
+	if f.ID != nil {
+		id = commandID(*f.ID)
+	}
+	switch f.Type {
+	case "welcome":
+		return appendWelcome(nil, welcomeObject{Connection: f.Connection, Version: f.Version, PingSeconds: f.Ping,
+			Limits: welcomeLimits{MessageBytes: f.Limits["message"], CommandBytes: f.Limits["command"], Topics: f.Limits["topics"],
+				TopicsPerCommand: f.Limits["topicsPerCommand"], CommandsPerSecond: f.Limits["commandsPerSecond"]}})
+	case "subscribed":
+		var refused []refusedTopic
+		for _, name := range slices.Sorted(maps.Keys(f.Refused)) {
+			r := f.Refused[name]
+			refused = append(refused, refusedTopic{Topic: name, Err: &notiflux.Error{Code: r.Code, Detail: r.Message}})
+		}
+		return appendSubscribed(nil, id, f.Beginnings(t), refused)
+	case "unsubscribed":
+		var topics []notiflux.Topic
+		if err := json.Unmarshal(f.Topics, &topics); err != nil {
+			t.Fatal(err)
+		}
+		if f.Code != "" {
+			return wire.AppendUnsubscribed(nil, topics, f.Code)
+		}
+		return appendUnsubscribed(nil, id, topics)
+	case "broadcasted":
+		return appendBroadcasted(nil, id, topic, vectors.Position(t, f.Position))
+	case "authenticated":
+		return appendAuthenticated(nil, id, time.Unix(f.Expires, 0))
+	case "history":
+		return f.Page(t, appendHistoryStart(nil, id, topic), f.PageEnd(t))
+	case "pong":
+		return appendPong(nil, id)
+	case "error":
+		return appendError(nil, id, &notiflux.Error{Code: f.Code, Detail: f.Message})
+	case "bye":
+		return wire.AppendBye(nil, f.Code, time.Duration(f.After)*time.Millisecond)
+	case "skipped":
+		return wire.AppendSkipped(nil, topic, vectors.Position(t, f.From), vectors.Position(t, f.To))
+	case "gap":
+		return wire.AppendGap(nil, topic, vectors.Position(t, f.Position))
+	case "join":
+		return appendPresenceEvent(nil, &notiflux.PresenceEvent{Topic: topic, Kind: notiflux.PresenceJoin, Members: f.MembersOf()})
+	case "leave":
+		return appendPresenceEvent(nil, &notiflux.PresenceEvent{Topic: topic, Kind: notiflux.PresenceLeave, Members: f.MembersOf()})
+	case "presence":
+		return presenceOf(id, f.Presence())
+	case "message":
+		return wire.AppendMessage(nil, f.MessageOf(t))
+	}
+	t.Fatalf("no frame has the type %q", f.Type)
+	return nil
+}
+
+func TestFrameVectors(t *testing.T) {
+	for _, name := range append(vectors.Files(t, "frame-*.json"), "message.json") {
+		if name == "frame-hello.json" {
+			continue // Package httpstream has it.
+		}
+		all := vectors.Load[vectors.Bytes](t, name)
+		for _, v := range all.Valid {
+			f := vectors.Read(t, v.Value)
+			if got := string(objectOf(t, &f)); got != v.Frame {
+				t.Errorf("%s: %s: %s, want %s", name, v.Name, got, v.Frame)
+			}
+			if err := vectors.CheckObject([]byte(v.Frame), ""); err != nil {
+				t.Errorf("%s: %s: %v", name, v.Name, err)
+			}
+		}
+		vectors.CheckInvalid(t, name, all.Invalid, func(input string) error { return vectors.CheckObject([]byte(input), "") })
+	}
+}
+
+// presenceOf returns the answer to a presence command or, without an ID, the event.
+func presenceOf(id commandID, p wire.Presence) []byte {
+	if id == noID {
+		kind := notiflux.PresenceCount
+		if p.Members != nil {
+			kind = notiflux.PresenceList
+		}
+		return appendPresenceEvent(nil, &notiflux.PresenceEvent{Topic: p.Topic, Kind: kind, Members: p.Members, Count: p.Count, Subscribers: p.Subscribers})
+	}
+	a := answer.ForMembers(appendPresenceStart(nil, id, p), p.Members, []byte(wire.PresenceEnd))
+	return a.Append(nil, a.Len()+answer.MinRoom)
+}
+
+func marshal(t *testing.T, v any) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	n := json.NewEncoder(&b)
+	n.SetEscapeHTML(false)
+	if err := n.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}

@@ -1,0 +1,29 @@
+package wire
+
+import (
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/strictjson"
+)
+
+// ReadBody returns the value of `message` as what is published, in memory of its own.
+// The value is one that r read. If the message has more than maxBytes, the error is
+// [notiflux.TooLarge].
+func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body notiflux.Body, err error) {
+	var data []byte
+	if body.JSON = value.Kind() != jsontext.KindString; body.JSON {
+		data, err = r.Compact(value)
+	} else {
+		data, err = r.Text(value, "`message`")
+	}
+	switch {
+	case err != nil:
+		return notiflux.Body{}, err
+	case len(data) > maxBytes:
+		return notiflux.Body{}, notiflux.Errorf(notiflux.TooLarge, "the message has %d bytes, the limit is %d", len(data), maxBytes)
+	}
+	// The capacity is the length: that is what the log counts.
+	body.Data = append(make([]byte, 0, len(data)), data...)
+	return body, nil
+}
