@@ -134,38 +134,9 @@ type End struct {
 // A format is how the sessions of an endpoint get the entries of logs: plain or compressed,
 // with or without chunks. Each endpoint has two.
 type format struct {
-	// Immutable after NewGroup.
-	endpoint *Endpoint
-	encoder  Encoder
-	encoding uint8 // of the frames that entries keep
-	inside   bool  // clients get what is inside the chunks
-}
-
-// frame returns the shared frame of an entry, nil for a marker.
-func (f *format) frame(e *topic.Entry) []byte {
-	if _, marker := e.Gap(); marker {
-		return nil
-	}
-	return f.cut(e.Frame(f.encoding, f.encoder))
-}
-
-// kept returns the frame of an entry if the entry keeps it, else nil.
-func (f *format) kept(e *topic.Entry) []byte { return f.cut(e.Kept(f.encoding)) }
-
-// cut returns what clients get of a frame.
-func (f *format) cut(frame []byte) []byte {
-	if f.inside && len(frame) > 0 {
-		return wire.InsideChunk(frame)
-	}
-	return frame
-}
-
-// lastChunk returns what ends the body of a stream in order.
-func (f *format) lastChunk() string {
-	if f.endpoint.Encoding.Chunked && !f.inside {
-		return wire.LastChunk
-	}
-	return ""
+	topic.Format
+	endpoint  *Endpoint
+	lastChunk string // ends the body of a stream in order; empty without chunks
 }
 
 // newFormats returns the formats of a loop, two for each endpoint.
@@ -174,33 +145,31 @@ func newFormats(endpoints []*Endpoint) []format {
 	first := make(map[string]int) // formats by the name of their encoding
 	deflater := new(wire.Deflater)
 	for _, e := range endpoints {
-		at, known := first[e.Encoding.Name]
-		if !known {
-			at = len(formats)
-			first[e.Encoding.Name] = at
-			formats = append(formats, format{encoder: e.Encoding.New(), encoding: uint8(at)})
+		plain := format{endpoint: e}
+		if at, known := first[e.Encoding.Name]; known {
+			plain.Format = formats[at].Format
 		} else {
-			formats = append(formats, formats[at])
+			first[e.Encoding.Name] = len(formats)
+			plain.Format = topic.Format{Encoding: uint8(len(formats)), Encoder: e.Encoding.New()}
 		}
-		plain := &formats[len(formats)-1]
-		plain.endpoint = e
-		other := *plain
+		other := plain
 		switch {
 		case e.Encoding.Chunked:
-			other.inside = true
+			plain.lastChunk = wire.LastChunk
+			other.Front, other.Back = wire.ChunkFront, wire.ChunkBack
 		case e.Encoding.Deflatable:
-			other.encoding++
-			other.encoder = &deflating{plain.encoder, deflater}
+			other.Encoding++
+			other.Encoder = &deflating{plain.Encoder, deflater}
 		}
-		formats = append(formats, other)
+		formats = append(formats, plain, other)
 	}
 	return formats
 }
 
 // formatOf returns the index of the format of a client of e.
 func (g *Group) formatOf(e *Endpoint, r Request) uint8 {
-	for i := range g.batches.formats {
-		if g.batches.formats[i].endpoint != e {
+	for i := range g.formats {
+		if g.formats[i].endpoint != e {
 			continue
 		}
 		if e.Encoding.Chunked && !r.Chunked || e.Encoding.Deflatable && r.Compressed {

@@ -27,7 +27,7 @@ func (s *Session) End(e End) {
 	logEnd(s, e)
 	e.After = s.group.randomBetween(e.Least, e.Most)
 	farewell, code, reason := s.dialect.Goodbye(s, e)
-	switch last := s.group.batches.of(s).lastChunk(); {
+	switch last := s.group.formats[s.format].lastChunk; {
 	case s.extra.hasLarge() && s.extra.large.begun:
 		farewell = nil
 	case len(farewell) > 0:

@@ -128,12 +128,13 @@ type Group struct {
 	loop     Loop
 	start    time.Time
 	interval time.Duration // between two commands, in the long run
+	formats  []format
 	burst    time.Duration // in which a silent session may send Limits.CommandBurst commands again
 
 	// Owned by the loop.
 	sessions    []*Session // unordered, but deterministic: the same calls give the same order
 	subscribers map[notiflux.Topic]*topicSubscribers
-	batches     batches
+	batches     topic.Batches
 	expiries    expiries
 	write       write
 	draining    bool
@@ -180,7 +181,7 @@ func NewGroup(c Config, loop Loop) *Group {
 		interval:    time.Duration(float64(time.Second) / c.CommandRate),
 		burst:       time.Duration(float64(time.Second) * c.CommandBurst / c.CommandRate),
 		subscribers: make(map[notiflux.Topic]*topicSubscribers),
-		batches:     batches{formats: newFormats(c.Endpoints)},
+		formats:     newFormats(c.Endpoints),
 	}
 }
 
@@ -213,7 +214,7 @@ const (
 // to maxMarked of them, and topics take turns. more reports that some are left. The loop
 // calls it at least once a turn.
 func (g *Group) Collect() (more bool) {
-	g.batches.reset()
+	g.batches.Reset()
 	g.takeWoken()
 	for n := maxMarked; n > 0 && g.firstPending != nil; {
 		t := g.firstPending
@@ -345,7 +346,7 @@ func (g *Group) unsubscribe(sub *subscription) {
 	g.config.Stats.Subscriptions.Add(-1)
 	g.expireAt(sub, time.Time{})
 	if last == 0 {
-		g.batches.reset() // No later Collect need come: the topic no longer wakes this loop.
+		g.batches.Reset() // No later Collect need come: the topic no longer wakes this loop.
 		delete(g.subscribers, t.topic.Name())
 		g.config.Topics.Leave(t.topic, t)
 	}

@@ -1,6 +1,9 @@
 package session
 
-import "github.com/ikornaselur/notiflux/internal/wire"
+import (
+	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
 
 // A LargeAnswer is a text message of any size, such as a history or a list of members. It
 // is encoded piece by piece while the socket takes it, as one message of several frames.
@@ -45,7 +48,7 @@ func (w *write) nextOfLargeAnswer(s *Session) []byte {
 		return s.out.answers
 	}
 	// A frame is smaller when little of the budget is left.
-	room := max(MinLargeAnswerRoom, min(maxBatch-wire.HeaderRoom, s.out.budget(s).Share()))
+	room := max(MinLargeAnswerRoom, min(topic.MaxBatch-wire.HeaderRoom, s.out.budget(s).Share()))
 	w.buffer = a.answer.Append(wire.AppendRoomForHeader(w.buffer[:0]), room)
 	w.largeAnswer = wire.Fragment(w.buffer, !a.begun, a.answer.Len() == 0)
 	a.begun = true

@@ -3,6 +3,8 @@ package session
 import (
 	"bytes"
 	"math"
+
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // A Budget bounds the memory that sessions of all groups own for bytes that clients have
@@ -97,7 +99,7 @@ func (o *outbox) charge(s *Session, before int) {
 
 // authenticated reports whether the client of s has sent a valid token.
 func authenticated(s *Session) bool {
-	return len(s.subs.all) > 0 || s.group.batches.of(s).endpoint.isStream() || s.extra.token().Claims != nil
+	return len(s.subs.all) > 0 || s.group.formats[s.format].endpoint.isStream() || s.extra.token().Claims != nil
 }
 
 // overBudget reports whether the answers that the client requested exceed its share of the
@@ -105,7 +107,7 @@ func authenticated(s *Session) bool {
 // never closed for it, however slowly it reads. Streams never exceed it: they send one
 // request.
 func (o *outbox) overBudget(s *Session) bool {
-	return !s.group.batches.of(s).endpoint.isStream() && o.requested(s) > freeUnread && o.requested(s)-freeUnread > o.budget(s).Share()
+	return !s.group.formats[s.format].endpoint.isStream() && o.requested(s) > freeUnread && o.requested(s)-freeUnread > o.budget(s).Share()
 }
 
 // setAnswers sets the queued answers: nil, or the present ones with more appended.
@@ -189,7 +191,7 @@ func (o *outbox) wroteRest(s *Session, n int) int {
 func trimFront(p []byte, taken uint32, n int) (rest []byte, before uint32) {
 	rest = p[n:]
 	unused := int(taken) + n
-	if unused <= freeUnread || cap(rest) > maxBatch && unused <= min(cap(rest), math.MaxUint32) {
+	if unused <= freeUnread || cap(rest) > topic.MaxBatch && unused <= min(cap(rest), math.MaxUint32) {
 		return rest, uint32(unused)
 	}
 	return bytes.Clone(rest), 0

@@ -40,7 +40,7 @@ type Session struct {
 	allowedFrom time.Duration // see Allow
 
 	index   int32 // in Group.sessions
-	format  uint8 // index in batches.formats
+	format  uint8 // index in Group.formats
 	waiting bool  // a command waits for its token or for the broker
 	closing bool  // End was called
 	gone    bool

@@ -28,21 +28,27 @@ type subscription struct {
 	subscribers *topicSubscribers
 	cursor      topic.Cursor
 	nextDirty   *subscription
-	skipped     *notiflux.Position // before skipped messages; nil unless the dialect is not told yet
-	index       int32              // in topicSubscribers.subs
-	cursorIndex uint8              // index in streamCursor.places; only of streams
-	dirty       bool               // in the list subscriptions.firstDirty
-	latest      bool               // mode latest: a client that is behind gets only the newest message
+	skipped     *skip // what was skipped; nil unless the dialect is not told yet
+	index       int32 // in topicSubscribers.subs
+	cursorIndex uint8 // index in streamCursor.places; only of streams
+	dirty       bool  // in the list subscriptions.firstDirty
+	latest      bool  // mode latest: a client that is behind gets only the newest message
 }
 
 // name returns the topic of a subscription.
 func (sub *subscription) name() notiflux.Topic { return sub.subscribers.topic.Name() }
 
+// A skip says which messages a client in mode latest does not get.
+type skip struct {
+	from notiflux.Position // those after it
+	gap  notiflux.Position // behind the last gap among them; zero if there is none
+}
+
 // delivered returns the position up to which the client has everything, apart from skips
 // that it was told of.
 func (sub *subscription) delivered() notiflux.Position {
 	if sub.skipped != nil {
-		return *sub.skipped
+		return sub.skipped.from
 	}
 	return sub.cursor.Position()
 }
@@ -54,10 +60,26 @@ func (sub *subscription) skip() {
 		return
 	}
 	if sub.skipped == nil {
-		from := sub.cursor.Position()
-		sub.skipped = &from
+		sub.skipped = &skip{from: sub.cursor.Position()}
+	}
+	if gap, ok := sub.cursor.LastGap(newest); ok {
+		sub.skipped.gap = gap
 	}
 	sub.cursor = newest
+}
+
+// tellSkipped tells the dialect what was skipped: first the last gap, then the messages
+// behind it.
+func (sub *subscription) tellSkipped(s *Session) {
+	k := sub.skipped
+	if k.gap != (notiflux.Position{}) {
+		k.from = k.gap
+		s.dialect.Gap(s, sub.name(), k.gap)
+	}
+	sub.skipped = nil
+	if to := sub.cursor.Position(); to != k.from {
+		s.dialect.Skipped(s, sub.name(), k.from, to)
+	}
 }
 
 // subscriptions are those of one session.

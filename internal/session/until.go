@@ -80,7 +80,7 @@ func (g *Group) expireDue() {
 func (g *Group) expireWith(sub *subscription, now time.Time) int {
 	s := sub.session
 	topics := []notiflux.Topic{sub.name()}
-	if s.group.batches.of(s).endpoint.isStream() {
+	if s.group.formats[s.format].endpoint.isStream() {
 		topics = topics[:0]
 		for _, sub := range s.subs.all {
 			if d := g.expiries.bySubscription[sub]; d != nil && !now.Before(d.at) {

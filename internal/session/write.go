@@ -45,6 +45,11 @@ type segment struct {
 	sizes     []int // of the frame of each entry from from to end, 0 if it has none
 }
 
+// segmentOf returns a batch as a segment of a subscription.
+func segmentOf(b *topic.Batch, sub *subscription) segment {
+	return segment{sub: sub, from: b.From, end: b.End, bytes: len(b.Data), messages: b.Messages, sizes: b.Sizes}
+}
+
 // progress is how far a subscription has got in the write that is being filled.
 type progress struct {
 	sub *subscription
@@ -76,15 +81,18 @@ func (w *write) next(s *Session) []byte {
 // one topic. It returns the shared batch without a copy.
 func (w *write) nextShared(s *Session) []byte {
 	for sub := s.subs.firstDirty; sub != nil; sub = s.subs.firstDirty {
-		b := w.batch(s, sub, sub.cursor, maxBatch)
-		if len(b.data) > 0 {
-			w.segments = append(w.segments, b.segment(sub))
-			w.given = b.data
-			return b.data
+		b := w.batch(s, sub, sub.cursor, topic.MaxBatch)
+		if len(b.Data) > 0 {
+			w.segments = append(w.segments, segmentOf(b, sub))
+			w.given = b.Data
+			return b.Data
 		}
-		sub.cursor = b.end
+		sub.cursor = b.End
+		if w.passGap(s, sub) {
+			return w.next(s) // The answers of the dialect come first.
+		}
 		s.subs.unlist(sub)
-		if !b.end.AtTail() {
+		if !b.End.AtTail() {
 			s.subs.markDirty(sub)
 			return nil
 		}
@@ -96,14 +104,14 @@ func (w *write) nextShared(s *Session) []byte {
 func (w *write) appendMessages(s *Session) {
 	w.fillInTurns(s, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
 		b := w.batch(s, sub, at, limit)
-		seg := b.segment(sub)
+		seg := segmentOf(b, sub)
 		seg.at = len(w.buffer)
-		w.sizes = append(w.sizes, b.sizes...) // The slot of the batch may be taken by another one.
-		seg.sizes = w.sizes[len(w.sizes)-len(b.sizes):]
-		w.buffer = append(w.buffer, b.data...)
-		w.messageBytes += b.messageBytes
+		w.sizes = append(w.sizes, b.Sizes...) // The slot of the batch may be taken by another one.
+		seg.sizes = w.sizes[len(w.sizes)-len(b.Sizes):]
+		w.buffer = append(w.buffer, b.Data...)
+		w.messageBytes += b.MessageBytes
 		w.segments = append(w.segments, seg)
-		return b.end
+		return b.End
 	})
 }
 
@@ -115,19 +123,20 @@ func (w *write) fillInTurns(s *Session, take func(sub *subscription, at topic.Cu
 	for ; sub != nil && len(w.progress) < maxTopicsPerWrite; sub = sub.nextDirty {
 		w.progress = append(w.progress, progress{sub, sub.cursor})
 	}
-	limit := maxBatch
+	limit := topic.MaxBatch
 	if len(w.progress) > 1 {
 		limit = roundBytes / len(w.progress)
 	}
-	full := func() bool { return len(w.buffer) >= maxBatch || w.messageBytes >= maxBatch }
+	full := func() bool { return len(w.buffer) >= topic.MaxBatch || w.messageBytes >= topic.MaxBatch }
 	for waiting := w.progress; len(waiting) > 0 && !full(); {
 		more := waiting[:0]
 		for _, t := range waiting {
 			if full() {
 				break
 			}
-			if t.at = take(t.sub, t.at, limit); !t.at.AtTail() {
-				more = append(more, t)
+			before := t.at
+			if t.at = take(t.sub, t.at, limit); t.at != before && !t.at.AtTail() {
+				more = append(more, t) // Without progress it is at a gap.
 			}
 		}
 		if waiting = more; sub != nil {
@@ -148,9 +157,13 @@ func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 			w.given = w.buffer
 			return w.given
 		}
-		others := w.excluded >= maxExcluded
+		others, gap := w.excluded >= maxExcluded, false
 		s.Wrote(0) // Unlists the subscriptions that are at their tail, and passes excluded messages.
+		for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
+			gap = w.passGap(s, sub) || gap
+		}
 		switch {
+		case gap: // The dialect has queued answers.
 		case s.subs.firstDirty == nil:
 			return w.nothing(s)
 		case others:
@@ -165,19 +178,19 @@ func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 	cursor := s.extra.cursor
 	cursor.update(s)
-	format := s.group.batches.of(s)
+	format := &s.group.formats[s.format]
 	var room [wire.MaxStreamCursorBytes]byte
 	w.fillInTurns(s, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
 		seg := segment{sub: sub, from: at, end: at, at: len(w.buffer)}
 		sizes := len(w.sizes)
 		for len(w.buffer)-seg.at < limit {
 			entry, next, ok := seg.end.Next()
-			if !ok {
+			if !ok || entry.IsGap() {
 				break
 			}
 			excluded := s.extra.excluded(entry.Message())
 			if excluded && w.excluded >= maxExcluded {
-				w.messageBytes = maxBatch // The write is full.
+				w.messageBytes = topic.MaxBatch // The write is full.
 				break
 			}
 			cursor.places[sub.cursorIndex].Position = next.Position()
@@ -185,7 +198,7 @@ func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 			before := len(w.buffer)
 			if excluded {
 				w.excluded++
-			} else if frame := format.frame(entry); len(frame) > 0 {
+			} else if frame := format.Frame(entry); len(frame) > 0 {
 				w.buffer = c.AppendWithCursor(w.buffer, frame, cursor.append(room[:0]))
 				seg.messages++
 			}
@@ -255,7 +268,7 @@ func (w *write) wrotePart(s *Session, seg *segment, n int) {
 // in the loop's buffer.
 func (w *write) keepRest(s *Session, entry *topic.Entry, frame []byte, n int) {
 	if s.extra.cursorWriter() == nil {
-		if kept := s.group.batches.of(s).kept(entry); kept != nil {
+		if kept := s.group.formats[s.format].Kept(entry); kept != nil {
 			s.out.setRest(s, kept[n:], false)
 			return
 		}
@@ -273,16 +286,69 @@ func (w *write) nothing(s *Session) []byte {
 }
 
 // catchUp moves subscriptions in mode latest to the newest message if the client is
-// behind, and tells the dialect what was skipped.
+// behind, and tells the dialect what was skipped. If there are several subscriptions with
+// something to read, it also passes gaps: none of them waits for the others.
 func (w *write) catchUp(s *Session) {
+	several := s.subs.firstDirty != s.subs.lastDirty
 	for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
 		if sub.latest && s.out.behind {
 			sub.skip()
 		}
-		if from := sub.skipped; from != nil {
-			sub.skipped = nil
-			s.dialect.Skipped(s, sub.name(), *from, sub.cursor.Position())
+		if sub.skipped != nil {
+			sub.tellSkipped(s)
+		}
+		if several {
+			w.passGap(s, sub)
 		}
 	}
 	s.out.behind = false
+}
+
+// passGap moves the cursor of a subscription over the gaps that it is at, and tells the
+// dialect. It reports whether there was one. The client was given everything before it.
+func (w *write) passGap(s *Session, sub *subscription) (any bool) {
+	for {
+		entry, next, ok := sub.cursor.Next()
+		if !ok || !entry.IsGap() {
+			return any
+		}
+		sub.cursor, any = next, true
+		s.dialect.Gap(s, sub.name(), next.Position())
+	}
+}
+
+// batch returns the next batch of a subscription from a cursor on, past messages that
+// exclude its session. If these are too many for one call of Next, the batch is empty and
+// does not end at the tail.
+func (w *write) batch(s *Session, sub *subscription, at topic.Cursor, limit int) *topic.Batch {
+	batches, format := &s.group.batches, &s.group.formats[s.format].Format
+	b := batches.From(format, at, limit)
+	if b.Exclude == 0 || b.Exclude != s.extra.name() {
+		return b
+	}
+	at, more := w.skipExcluded(s, b.End)
+	if more {
+		return batches.Empty(at)
+	}
+	return batches.From(format, at, limit)
+}
+
+// maxExcluded is about how many messages that exclude the session a call of Next passes.
+// Then it is the turn of the loop's other sessions.
+const maxExcluded = 1024
+
+// skipExcluded returns the cursor of the first message from c on that does not exclude
+// the session. It encodes none of the messages before it. more reports that it stopped
+// early, at maxExcluded.
+func (w *write) skipExcluded(s *Session, c topic.Cursor) (_ topic.Cursor, more bool) {
+	for ; ; w.excluded++ {
+		entry, next, ok := c.Next()
+		if !ok || !s.extra.excluded(entry.Message()) {
+			return c, false
+		}
+		if w.excluded >= maxExcluded {
+			return c, true
+		}
+		c = next
+	}
 }

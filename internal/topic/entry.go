@@ -49,6 +49,9 @@ func (e *Entry) Gap() (to notiflux.Position, marker bool) {
 	return e.message.Position, true
 }
 
+// IsGap reports whether an entry that [Cursor.Next] returned is a marker. See [Entry.Gap].
+func (e *Entry) IsGap() bool { return e.isMarker() }
+
 // isMarker reports whether an entry, which is filled, is a marker.
 func (e *Entry) isMarker() bool { return e.next.Load().stretch != e.stretch }
 
@@ -79,6 +82,23 @@ func (c Cursor) Next() (*Entry, Cursor, bool) {
 
 // AtTail reports whether there is no entry to read at c.
 func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
+
+// LastGap returns the position behind the last marker between c and end, which is a cursor
+// of the same log and not before c. ok is false if there is none. It walks the entries only
+// if there is one.
+func (c Cursor) LastGap(end Cursor) (to notiflux.Position, ok bool) {
+	if c.at.stretch == end.at.stretch {
+		return notiflux.Position{}, false
+	}
+	for c != end {
+		entry, next, _ := c.Next()
+		if entry.isMarker() {
+			to = next.Position()
+		}
+		c = next
+	}
+	return to, true
+}
 
 // Position returns the position before the entry at c: that of the last message before
 // it, or where the log or the last gap before it begins. A reader at c has taken every

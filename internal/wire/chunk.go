@@ -12,9 +12,11 @@ package wire
 // without chunks (HTTP/1.0, HTTP/2) gets a part of the same frame. A session that writes
 // its own stream cursor only changes the digits.
 const (
-	chunkDigits  = 8
-	chunkHeader  = chunkDigits + len("\r\n")
-	chunkTrailer = len("\r\n")
+	chunkDigits = 8
+
+	// ChunkFront and ChunkBack are the bytes of a chunk before and after its data.
+	ChunkFront = chunkDigits + len("\r\n")
+	ChunkBack  = len("\r\n")
 
 	// LastChunk ends the body of a stream in order. A client that gets the end of the
 	// connection without it knows that the stream was cut.
@@ -22,7 +24,7 @@ const (
 )
 
 // InsideChunk returns the data of a chunk of this form. It is not a copy.
-func InsideChunk(chunk []byte) []byte { return chunk[chunkHeader : len(chunk)-chunkTrailer] }
+func InsideChunk(chunk []byte) []byte { return chunk[ChunkFront : len(chunk)-ChunkBack] }
 
 // OpenChunk appends the header of a chunk with a size of 0. The caller appends the data and
 // then calls CloseChunk.
@@ -31,7 +33,7 @@ func OpenChunk(dst []byte) []byte { return append(dst, "00000000\r\n"...) }
 // CloseChunk ends the chunk that begins at dst[at] and sets its size. Data is far below the
 // limit of 4 GiB.
 func CloseChunk(dst []byte, at int) []byte {
-	size := len(dst) - at - chunkHeader
+	size := len(dst) - at - ChunkFront
 	for i := chunkDigits - 1; i >= 0; i-- {
 		dst[at+i] = "0123456789abcdef"[size&0xf]
 		size >>= 4

@@ -1,0 +1,121 @@
+package topic
+
+import "github.com/ikornaselur/notiflux"
+
+const (
+	// MaxBatch is the size in bytes from which a batch gets no further frame. It is about
+	// what TCP_NOTSENT_LOWAT lets a socket take. It also bounds the message bytes of a
+	// batch, which may be much longer than their compressed frames.
+	MaxBatch = 64 << 10
+	// batchSlots is the number of batches that a [Batches] keeps. Most readers of a topic
+	// have the same cursor.
+	batchSlots = 4
+)
+
+// A Format is how some readers get entries: the frames of an encoding, or what is inside
+// them. Two formats are the same if their addresses are.
+type Format struct {
+	Encoding    uint8   // see [Entry.Frame]
+	Encoder     Encoder // of one loop
+	Front, Back int     // bytes that are left out at both ends of each frame
+}
+
+// Frame returns the frame of an entry that is not a marker. It is shared.
+func (f *Format) Frame(e *Entry) []byte { return f.cut(e.Frame(f.Encoding, f.Encoder)) }
+
+// Kept returns the frame of an entry if the entry keeps it, else nil.
+func (f *Format) Kept(e *Entry) []byte { return f.cut(e.Kept(f.Encoding)) }
+
+func (f *Format) cut(frame []byte) []byte {
+	if len(frame) == 0 {
+		return nil
+	}
+	return frame[f.Front : len(frame)-f.Back]
+}
+
+// A Batch is the joined frames from one cursor on, for every reader with that cursor and
+// format. It ends at a marker. Its memory is that of [Batches].
+type Batch struct {
+	From, End    Cursor
+	Data         []byte              // the frames
+	Sizes        []int               // of the frame of each entry; 0 if it has none
+	Messages     int                 // entries with frames
+	MessageBytes int                 // size of the entries, unencoded
+	Exclude      notiflux.Connection // the connection that must not get the batch; 0 means none
+
+	format *Format // nil: the slot is free
+	limit  int     // of len(Data): no frame was added from there on
+	buffer []byte  // the memory of Data if that holds more than one frame
+}
+
+// add adds an entry and its frame.
+func (b *Batch) add(e *Entry, frame []byte) {
+	b.Sizes = append(b.Sizes, len(frame))
+	b.MessageBytes += e.Size()
+	if len(frame) == 0 {
+		return
+	}
+	b.Messages++
+	switch {
+	case len(b.Data) == 0:
+		b.Data = frame
+		return
+	case len(b.buffer) == 0:
+		b.buffer = append(b.buffer, b.Data...)
+	}
+	b.buffer = append(b.buffer, frame...)
+	b.Data = b.buffer
+}
+
+// Batches makes the batches of one loop, and keeps the latest ones. It is for one
+// goroutine.
+type Batches struct {
+	slots [batchSlots]Batch
+	next  int   // the slot to replace next
+	none  Batch // see Empty
+}
+
+// Reset drops all batches, so that the next ones reach the tails.
+func (b *Batches) Reset() {
+	for i := range b.slots {
+		b.slots[i] = Batch{buffer: b.slots[i].buffer, Sizes: b.slots[i].Sizes}
+	}
+	b.none = Batch{}
+}
+
+// Empty returns a batch without entries at c that counts as full.
+func (b *Batches) Empty(c Cursor) *Batch {
+	b.none = Batch{From: c, End: c, MessageBytes: MaxBatch}
+	return &b.none
+}
+
+// From returns the batch from a cursor on. It is empty at the tail and at a marker. A batch
+// of limit bytes gets no further frame. All its messages exclude the same connection, or
+// none. It is valid until the next call.
+func (b *Batches) From(f *Format, c Cursor, limit int) *Batch {
+	for i := range b.slots {
+		if s := &b.slots[i]; s.From == c && s.format == f && (s.limit == limit || len(s.Data) < min(s.limit, limit)) {
+			return s
+		}
+	}
+	s := &b.slots[b.next]
+	b.next = (b.next + 1) % batchSlots
+	*s = Batch{From: c, End: c, limit: limit, buffer: s.buffer[:0], Sizes: s.Sizes[:0]}
+	for len(s.Data) < limit && s.MessageBytes < MaxBatch {
+		entry, next, ok := s.End.Next()
+		if !ok || entry.isMarker() {
+			break
+		}
+		exclude := entry.message.Exclude
+		if len(s.Sizes) > 0 && exclude != s.Exclude {
+			break
+		}
+		s.Exclude = exclude
+		s.add(entry, f.Frame(entry))
+		s.End = next
+	}
+	if len(s.Sizes) > 0 { // An empty one would hide what is published next.
+		s.format = f
+	}
+	return s
+}
