@@ -52,6 +52,9 @@ func (e *Entry) Gap() (to notiflux.Position, marker bool) {
 // IsGap reports whether an entry that [Cursor.Next] returned is a marker. See [Entry.Gap].
 func (e *Entry) IsGap() bool { return e.isMarker() }
 
+// held reports whether the log holds an entry.
+func (e *Entry) held() bool { return e.frames.Load() != nil }
+
 // isMarker reports whether an entry, which is filled, is a marker.
 func (e *Entry) isMarker() bool { return e.next.Load().stretch != e.stretch }
 

@@ -98,15 +98,14 @@ func (l *Log) markBefore(before func(mark *Entry) bool) *Entry {
 }
 
 // Excluded returns how many of the messages to read from c, a cursor of this log, exclude
-// the connection x. It walks only what the log has dropped.
+// the connection x. It walks only what the log does not hold.
 func (l *Log) Excluded(c Cursor, x notiflux.Connection) int {
 	seqs := l.excluded[x]
-	oldest, n := l.first.Load(), 0
-	for e := c.at; e.before < oldest.before && e != oldest; e = e.next.Load() {
-		if e.message.Exclude == x {
+	n := 0
+	for ; !c.at.held(); c.at = c.at.next.Load() {
+		if c.at.message.Exclude == x {
 			n++
 		}
-		c = Cursor{e.next.Load()}
 	}
 	return n + len(seqs) - sort.Search(len(seqs), func(i int) bool { return seqs[i] >= c.at.seq })
 }

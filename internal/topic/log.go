@@ -54,6 +54,7 @@ type Log struct {
 	// Changed under the owner's lock; read without it.
 	first  atomic.Pointer[Entry]               // the oldest; the tail if the log is empty
 	newest atomic.Pointer[Entry]               // message; nil if the log holds none
+	marker atomic.Pointer[weak.Pointer[Entry]] // the last one; nil if there was none
 	left   atomic.Pointer[weak.Pointer[Entry]] // the newest message when the last one was dropped; nil if that never happened
 }
 
@@ -88,6 +89,8 @@ func (l *Log) Gap(to notiflux.Position, now time.Time) bool {
 	e.message = notiflux.Message{Position: to, Time: now}
 	l.extend(&stretch{epoch: to.Epoch, markers: e.stretch.markers + 1}, to.Offset)
 	l.behind = l.tail.seq
+	marker := weak.Make(e)
+	l.marker.Store(&marker)
 	l.enforce()
 	return true
 }
@@ -191,17 +194,22 @@ func (l *Log) First() Cursor {
 }
 
 // Newest returns the cursor at the newest message that a reader at c, a cursor of this
-// log, can read. At the tail, and if only markers are left, it returns c. It needs no
-// lock.
+// log, can read. If there are markers to read, it is the cursor at the last one: a reader
+// passes no marker unseen. At the tail it returns c. It needs no lock.
 func (l *Log) Newest(c Cursor) Cursor {
 	if c.AtTail() {
 		return c
+	}
+	if p := l.marker.Load(); p != nil {
+		if marker := p.Value(); marker != nil && marker.stretch.markers >= c.at.stretch.markers {
+			return Cursor{marker}
+		}
 	}
 	newest := l.newest.Load()
 	if left := l.left.Load(); newest == nil && left != nil {
 		newest = left.Value() // The log holds no message, but slow readers do.
 	}
-	if newest != nil && newest.seq > c.at.seq {
+	if newest != nil && newest.seq > c.at.seq && newest.stretch == c.at.stretch {
 		return Cursor{newest}
 	}
 	return c

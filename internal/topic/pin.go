@@ -22,7 +22,7 @@ type Pin struct {
 	at      Cursor
 	covered bool // nothing that point asks for is missing
 	missing int  // of the last messages that point asks for, how many are not there
-	moved   bool // see Abandon
+	final   bool // nothing can be prepended: a broker cannot cover it, or see Abandon
 }
 
 // pinLocked pins point in t, whose lock is held.
@@ -32,17 +32,18 @@ func (s *Topics) pinLocked(t *Topic, point ResumePoint) Pin {
 	switch {
 	case point.Since.Epoch != "":
 		p.at, p.covered = t.log.Since(point.Since)
-		if !p.covered && point.Since.Epoch == head.Epoch && point.Since.Offset < head.Offset {
+		if p.final = p.covered || point.Since.Epoch != head.Epoch || point.Since.Offset > head.Offset; !p.final {
 			p.at = t.log.First() // Where messages of a store are prepended.
 		}
 	case len(point.Epochs) > 0 && !slices.Contains(point.Epochs, head.Epoch):
-		p.at, p.covered = t.log.Tail(), false
+		p.at, p.covered, p.final = t.log.Tail(), false, true
 	case point.Last > 0:
 		p.at = t.log.Last(point.Last)
 		p.missing = point.Last - t.log.Count(p.at)
 		p.covered = p.missing == 0
+		p.final = p.covered
 	default:
-		p.at = t.log.Tail()
+		p.at, p.final = t.log.Tail(), true
 	}
 	t.pins++
 	return p
@@ -145,13 +146,13 @@ func (p *Pin) Abandon() {
 	}
 	p.topic.mu.Lock()
 	defer p.topic.mu.Unlock()
-	p.at, p.covered, p.missing, p.moved = p.topic.log.Tail(), false, 0, true
+	p.at, p.covered, p.missing, p.final = p.topic.log.Tail(), false, 0, true
 }
 
 // prependLocked is [Topics.Prepend] with the lock of the topic held.
 func (p *Pin) prependLocked(from notiflux.Position, ms []notiflux.Message) {
 	l, place := p.topic.log, p.at
-	if p.moved || p.covered || from.Epoch != place.at.stretch.epoch {
+	if p.final || from.Epoch != place.at.stretch.epoch {
 		return
 	}
 	// Another pin may have had the same messages prepended to the log.
@@ -181,5 +182,5 @@ func (p *Pin) coverLocked(from notiflux.Position, place Cursor) {
 	for p.at != place && before(p.at.at) {
 		p.at = Cursor{p.at.at.next.Load()}
 	}
-	p.covered, p.missing = true, 0
+	p.covered, p.final = true, true
 }

@@ -8,10 +8,16 @@ import (
 
 // Prepend puts ms in front of c, a cursor of this log, and returns the cursor at the
 // first of them. They are all messages after from up to the position of c, in order, and
-// have its epoch. c may point to an entry that the log has dropped. If c points to the
-// oldest entry of the log, the log holds as many of them as its limits allow at the time
-// now; the others are kept by the cursor alone.
+// have its epoch. c may point to an entry that the log has dropped, or to the first one
+// behind a marker, which the log drops then. If c points to the oldest entry of the log
+// then, the log holds as many of them as its limits allow at the time now; the others are
+// kept by the cursor alone.
 func (l *Log) Prepend(c Cursor, from notiflux.Position, ms []notiflux.Message, now time.Time) Cursor {
+	if c.at.held() {
+		for l.first.Load() != c.at { // A marker and what is before it: nobody begins there any more.
+			l.DropOldest()
+		}
+	}
 	held := l.first.Load()
 	holds := c.at == held && held.stretch == l.tail.stretch
 	first := c.at

@@ -1,0 +1,482 @@
+package topic_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// An element is a message of the plain model, or a marker.
+type element struct {
+	position notiflux.Position // of the message; that behind the marker
+	marker   bool
+	exclude  notiflux.Connection
+	time     time.Time
+}
+
+// me is the connection that some messages exclude.
+const me notiflux.Connection = 1
+
+// fed is a topic that a broker with a store feeds, and the plain model of it.
+type fed struct {
+	topics   *topic.Topics
+	limits   topic.Limits
+	now      time.Time
+	detached int
+
+	epoch   int
+	stored  []element // all messages of the epoch, also those that the node did not get
+	given   []element // what the log got at its tail
+	live    bool
+	base    notiflux.Position // of the empty log
+	pins    []*modelPin
+	readers []*modelReader
+}
+
+// A modelPin is a pin, and what it should lead to.
+type modelPin struct {
+	pin     topic.Pin
+	point   topic.ResumePoint
+	given   int       // elements of the log when it was made
+	recent  []element // for Last: what it begins with
+	covered bool
+	moved   bool
+}
+
+// A modelReader is a cursor and what is to be read from it: ahead, then given[next:].
+type modelReader struct {
+	topic    *topic.Topic
+	listener *listener
+	cursor   topic.Cursor
+	ahead    []element
+	next     int
+}
+
+const fedTopic notiflux.Topic = "fed"
+
+func newFed(t *rapid.T) *fed {
+	f := &fed{now: time.Now()}
+	f.limits = topic.Limits{
+		Count: rapid.SampledFrom([]int{0, 1, 5, 40}).Draw(t, "count"),
+		Age:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "age"),
+	}
+	f.topics = topic.New(topic.Config{
+		PerTopic:   f.limits,
+		TotalBytes: rapid.SampledFrom([]uint64{0, 8 << 10}).Draw(t, "total"),
+		Now:        func() time.Time { return f.now },
+		Detach:     func(notiflux.Topic) { f.detached++ },
+	})
+	f.newEpoch(7)
+	return f
+}
+
+func (f *fed) newEpoch(offset uint64) notiflux.Position {
+	f.epoch++
+	f.stored = nil
+	f.base = notiflux.Position{Epoch: fmt.Sprint("E", f.epoch), Offset: offset}
+	return f.base
+}
+
+// head returns the position of the last message of the epoch.
+func (f *fed) head() notiflux.Position {
+	if len(f.stored) == 0 {
+		return f.base
+	}
+	return f.stored[len(f.stored)-1].position
+}
+
+// publish stores messages, and returns them as the node gets them.
+func (f *fed) publish(t *rapid.T) (ms []notiflux.Message) {
+	for range rapid.IntRange(1, 20).Draw(t, "messages") {
+		e := element{position: f.head(), time: f.now}
+		e.position.Offset += rapid.Uint64Range(1, 3).Draw(t, "hole")
+		e.exclude = rapid.SampledFrom([]notiflux.Connection{0, 0, me, 2}).Draw(t, "exclude")
+		f.stored = append(f.stored, e)
+		ms = append(ms, f.message(e))
+	}
+	return ms
+}
+
+func (f *fed) message(e element) notiflux.Message {
+	return notiflux.Message{Topic: fedTopic, Position: e.position, Time: e.time, Body: notiflux.Body{Data: data(e)}, Exclude: e.exclude}
+}
+
+func data(e element) []byte { return []byte(e.position.String()) }
+
+// open makes the topic live, unless it is, and pins a point.
+func (f *fed) open(t *rapid.T, point topic.ResumePoint) topic.Pin {
+	pin, err := f.topics.Open(fedTopic, f.head(), point)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !f.live {
+		f.live, f.given = true, nil
+	}
+	return pin
+}
+
+// held returns the messages that the log has behind its last marker, and the position
+// before them. It checks that they are those of the store.
+func (f *fed) held(t *rapid.T) (held []element, from notiflux.Position) {
+	y := f.topics.History(fedTopic, notiflux.Position{}, 1<<20)
+	from = y.Cursor.Position()
+	held = after(f.stored, from)
+	ms := y.Messages()
+	if len(ms) != len(held) || y.Position != f.head() || !y.Recovered || y.More {
+		t.Fatalf("the history has %d messages up to %v; want %d after %v up to %v", len(ms), y.Position, len(held), from, f.head())
+	}
+	if most := f.limits.Count; most > 0 && len(held) > most {
+		t.Fatalf("the log holds %d messages, its limit is %d", len(held), most)
+	}
+	for i, m := range ms {
+		if m.Position != held[i].position {
+			t.Fatalf("message %d of the history is %v, want %v", i, m.Position, held[i].position)
+		}
+	}
+	return held, from
+}
+
+// after returns the elements behind a position of their epoch.
+func after(all []element, p notiflux.Position) []element {
+	for i, e := range all {
+		if e.position.Offset > p.Offset {
+			return all[i:]
+		}
+	}
+	return nil
+}
+
+func (f *fed) inUse() bool { return len(f.pins)+len(f.readers) > 0 }
+
+// drawPoint draws where somebody resumes.
+func (f *fed) drawPoint(t *rapid.T) topic.ResumePoint {
+	point := topic.ResumePoint{Connection: me}
+	switch rapid.IntRange(0, 3).Draw(t, "kind") {
+	case 0, 1:
+		point.Since = notiflux.Position{Epoch: f.base.Epoch, Offset: rapid.Uint64Range(f.base.Offset, f.head().Offset+1).Draw(t, "since")}
+		if rapid.IntRange(0, 9).Draw(t, "elsewhere") == 0 {
+			point.Since.Epoch = "E0"
+		}
+	case 2:
+		point.Last = rapid.IntRange(1, 30).Draw(t, "last")
+	}
+	return point
+}
+
+func (f *fed) pin(t *rapid.T) {
+	p := &modelPin{point: f.drawPoint(t)}
+	p.pin = f.open(t, p.point)
+	p.given = len(f.given)
+	held, from := f.held(t)
+	since := p.point.Since
+	switch {
+	case since.Epoch != "":
+		p.covered = since.Epoch == from.Epoch && since.Offset >= from.Offset && since.Offset <= f.head().Offset
+	case p.point.Last > 0:
+		p.recent = held[len(held)-min(len(held), p.point.Last):]
+		p.covered = len(p.recent) == p.point.Last
+	default:
+		p.covered = true
+	}
+	if got := p.pin.Covered(); got != p.covered {
+		t.Fatalf("%+v is covered: %v, want %v; the log has what is after %v", p.point, got, p.covered, from)
+	}
+	f.pins = append(f.pins, p)
+}
+
+func (f *fed) drawPin(t *rapid.T) *modelPin {
+	if len(f.pins) == 0 {
+		t.Skip("no pin")
+	}
+	return f.pins[rapid.IntRange(0, len(f.pins)-1).Draw(t, "pin")]
+}
+
+func (f *fed) removePin(p *modelPin) {
+	for i, other := range f.pins {
+		if other == p {
+			f.pins = append(f.pins[:i], f.pins[i+1:]...)
+			return
+		}
+	}
+}
+
+// prepend prepends what the store has up to the place of a pin.
+func (f *fed) prepend(t *rapid.T) {
+	p := f.drawPin(t)
+	place := p.pin.Position()
+	if place.Epoch != f.base.Epoch {
+		t.Skip("the store has another epoch")
+	}
+	from := p.point.Since
+	before := f.stored[:len(f.stored)-len(after(f.stored, place))] // Up to the place.
+	switch {
+	case from.Epoch == "" && p.point.Last > 0:
+		missing := before[len(before)-min(len(before), p.point.Last):]
+		from = f.base
+		if len(missing) < len(before) {
+			from = before[len(before)-len(missing)-1].position
+		}
+	case from.Epoch != place.Epoch || from.Offset > place.Offset:
+		t.Skip("nothing to read")
+	}
+	if rapid.IntRange(0, 5).Draw(t, "trimmed") == 0 && len(before) > 0 { // The store has lost some.
+		from = before[rapid.IntRange(0, len(before)-1).Draw(t, "from")].position
+	}
+	read := after(before, from)
+	beyond := f.stored[len(before):] // Published meanwhile: the store may return them, too.
+	beyond = beyond[:rapid.IntRange(0, len(beyond)).Draw(t, "beyond")]
+	var ms []notiflux.Message
+	for _, e := range append(append([]element(nil), read...), beyond...) {
+		ms = append(ms, f.message(e))
+	}
+	f.topics.Prepend(&p.pin, from, ms)
+	if p.covered || p.moved {
+		return
+	}
+	_, held := f.held(t)
+	var lag uint64
+	for _, e := range read {
+		if e.position.Offset > max(p.point.Since.Offset, from.Offset) && e.position.Offset <= held.Offset {
+			lag += uint64(len(data(e))) + topic.Overhead
+		}
+	}
+	if got := p.pin.Lag(); got < lag && p.point.Last == 0 {
+		t.Fatalf("the pin keeps %d bytes, want at least %d", got, lag)
+	}
+	if p.point.Last > 0 {
+		missing := p.point.Last - len(p.recent)
+		p.recent = append(append([]element(nil), read[len(read)-min(len(read), missing):]...), p.recent...)
+		p.covered = true
+		return
+	}
+	if p.covered = from.Offset <= p.point.Since.Offset; p.pin.Covered() != p.covered {
+		t.Fatalf("after Prepend from %v, %+v is covered: %v, want %v", from, p.point, p.pin.Covered(), p.covered)
+	}
+}
+
+// join has a subscriber take a pin.
+func (f *fed) join(t *rapid.T) {
+	p := f.drawPin(t)
+	f.removePin(p)
+	r := &modelReader{listener: new(listener), next: p.given}
+	var resumed topic.Resumed
+	r.topic, resumed = p.pin.Join(r.listener)
+	r.cursor = resumed.Cursor
+	marker := false
+	for _, e := range f.given[p.given:] {
+		marker = marker || e.marker
+	}
+	recovered := true
+	switch since := p.point.Since; {
+	case since.Epoch != "":
+		if recovered = p.covered && !marker && !p.moved; recovered {
+			r.ahead, r.next = after(f.stored, since), len(f.given)
+			if resumed.Position != since {
+				t.Fatalf("since %v is recovered at %v", since, resumed.Position)
+			}
+		} else if r.next = len(f.given); resumed.Position != f.head() {
+			t.Fatalf("%+v is not recovered and at %v, want the head %v", p.point, resumed.Position, f.head())
+		}
+	case !p.moved:
+		r.ahead = p.recent
+	default:
+		r.next = p.given // Set by abandon.
+	}
+	if resumed.Recovered != recovered {
+		t.Fatalf("%+v: recovered %v, want %v", p.point, resumed.Recovered, recovered)
+	}
+	replay := 0
+	for _, e := range append(append([]element(nil), r.ahead...), f.given[r.next:]...) {
+		if !e.marker && e.exclude != me {
+			replay++
+		}
+	}
+	if resumed.Replay != replay {
+		t.Fatalf("%+v: %d messages to replay, want %d", p.point, resumed.Replay, replay)
+	}
+	f.readers = append(f.readers, r)
+}
+
+// read compares the next entry of a reader.
+func (r *modelReader) read(t *rapid.T, f *fed) bool {
+	entry, next, ok := r.cursor.Next()
+	var want element
+	switch {
+	case len(r.ahead) > 0:
+		want, r.ahead = r.ahead[0], r.ahead[1:]
+	case r.next < len(f.given):
+		want, r.next = f.given[r.next], r.next+1
+	case ok:
+		t.Fatal("there is an entry behind the last one")
+	default:
+		return false
+	}
+	if !ok {
+		t.Fatalf("the log ends before %+v", want)
+	}
+	to, marker := entry.Gap()
+	if marker != want.marker || marker && to != want.position || !marker && entry.Message().Position != want.position {
+		t.Fatalf("read marker %v to %v, message %v; want %+v", marker, to, entry.Message().Position, want)
+	}
+	if at := next.Position(); at != want.position {
+		t.Fatalf("the cursor behind %+v is at %v", want, at)
+	}
+	r.cursor = next
+	return true
+}
+
+// unread returns what is to be read.
+func (r *modelReader) unread(f *fed) []element {
+	return append(append([]element(nil), r.ahead...), f.given[r.next:]...)
+}
+
+// checkNewest compares where the reader would jump to. It does not if that is not held.
+func (r *modelReader) checkNewest(t *rapid.T, f *fed, held bool) {
+	newest := r.topic.Newest(r.cursor)
+	want, passes := r.cursor.Position(), false
+	for _, e := range r.unread(f) {
+		if passes = passes || e.marker; !passes || e.marker {
+			want = e.position
+		}
+	}
+	entry, _, ok := newest.Next()
+	switch {
+	case passes:
+		if to, marker := entry.Gap(); !marker || to != want {
+			t.Fatalf("jumped to %v, want the last marker, to %v", newest.Position(), want)
+		}
+	case newest == r.cursor && (!held || !ok):
+	case !ok:
+		t.Fatal("jumped to the tail")
+	case newest == r.cursor && len(r.unread(f)) == 1:
+	case entry.Message().Position != want:
+		t.Fatalf("jumped to %v, want %v", entry.Message().Position, want)
+	}
+}
+
+func TestTopicsOfABrokerAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFed(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"publish": func(t *rapid.T) {
+				ms := f.publish(t)
+				f.topics.Append(ms)
+				if f.live {
+					f.given = append(f.given, f.stored[len(f.stored)-len(ms):]...)
+				}
+			},
+			"old ones": func(t *rapid.T) { // The log skips them.
+				ms := []notiflux.Message{f.message(element{position: f.head()}), f.message(element{position: notiflux.Position{Epoch: "E0", Offset: 1 << 40}})}
+				f.topics.Append(ms)
+				f.topics.Gap(fedTopic, f.head())
+			},
+			"lose": func(t *rapid.T) {
+				f.publish(t)
+				f.topics.Gap(fedTopic, f.head())
+				if f.live {
+					f.given = append(f.given, element{position: f.head(), marker: true})
+				}
+			},
+			"new epoch": func(t *rapid.T) {
+				to := f.newEpoch(rapid.Uint64Range(0, 20).Draw(t, "offset"))
+				f.topics.Gap(fedTopic, to)
+				if f.live {
+					f.given = append(f.given, element{position: to, marker: true})
+				}
+			},
+			"wait": func(t *rapid.T) {
+				f.now = f.now.Add(time.Duration(rapid.IntRange(1, 8).Draw(t, "seconds")) * time.Second)
+				f.topics.Sweep()
+				if !f.live || f.limits.Age == 0 {
+					return
+				}
+				if held, _ := f.held(t); len(held) > 0 && f.now.Sub(held[0].time) >= f.limits.Age {
+					t.Fatalf("a message is %v old, the limit is %v", f.now.Sub(held[0].time), f.limits.Age)
+				}
+			},
+			"pin":     f.pin,
+			"prepend": f.prepend,
+			"join":    f.join,
+			"release": func(t *rapid.T) {
+				p := f.drawPin(t)
+				f.removePin(p)
+				before := f.detached
+				p.pin.Release()
+				p.pin.Release()
+				f.left(t, before)
+			},
+			"abandon": func(t *rapid.T) {
+				p := f.drawPin(t)
+				p.pin.Abandon()
+				p.covered, p.moved, p.given = false, true, len(f.given)
+				if p.pin.Covered() || p.pin.Lag() != 0 {
+					t.Fatal("an abandoned pin is covered, or keeps something")
+				}
+			},
+			"leave": func(t *rapid.T) {
+				if len(f.readers) == 0 {
+					t.Skip("no reader")
+				}
+				i := rapid.IntRange(0, len(f.readers)-1).Draw(t, "reader")
+				r := f.readers[i]
+				f.readers = append(f.readers[:i], f.readers[i+1:]...)
+				before := f.detached
+				f.topics.Leave(r.topic, r.listener)
+				f.left(t, before)
+			},
+			"close": func(t *rapid.T) {
+				if got := f.topics.Close(fedTopic); got == (f.live && f.inUse()) {
+					t.Fatalf("Close = %v with %d pins and %d readers", got, len(f.pins), len(f.readers))
+				} else if got {
+					f.live = false
+				}
+			},
+			"read": func(t *rapid.T) {
+				for _, r := range f.readers {
+					for range rapid.IntRange(0, 10).Draw(t, "entries") {
+						r.read(t, f)
+					}
+				}
+			},
+			"": func(t *rapid.T) {
+				if !f.live {
+					return
+				}
+				held, _ := f.held(t)
+				for _, r := range f.readers {
+					r.checkNewest(t, f, len(held) > 0)
+				}
+			},
+		})
+		for _, r := range f.readers {
+			for r.read(t, f) {
+			}
+			f.topics.Leave(r.topic, r.listener)
+		}
+		for _, p := range f.pins {
+			p.pin.Release()
+		}
+		if !f.topics.Close(fedTopic) {
+			t.Fatal("the topic does not close")
+		}
+		if s := f.topics.Stats(); s.Bytes != 0 || s.FrameBytes != 0 || s.Topics != 0 {
+			t.Fatalf("a closed topic leaves %+v", s)
+		}
+	})
+}
+
+// left checks that the broker is told when the last pin or reader goes.
+func (f *fed) left(t *rapid.T, before int) {
+	want := before
+	if !f.inUse() {
+		want++
+	}
+	if f.detached != want {
+		t.Fatalf("Detach was called %d times, want %d", f.detached-before, want-before)
+	}
+}
