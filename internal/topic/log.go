@@ -106,10 +106,17 @@ func (l *Log) extend(s *stretch, after uint64) {
 
 // enforce drops the oldest entries beyond the limits on count and bytes.
 func (l *Log) enforce() {
-	limits := &l.logs.limits
-	for limits.Count > 0 && max(l.Len(), l.markers()) > limits.Count || limits.Bytes > 0 && l.Bytes() > limits.Bytes && l.tail.seq-l.first.Load().seq > 1 {
+	for l.beyond(&l.logs.limits) {
 		l.DropOldest()
 	}
+}
+
+// beyond reports whether the log holds more than its limits on count and bytes allow.
+func (l *Log) beyond(limits *Limits) bool {
+	first := l.first.Load()
+	entries := int(l.tail.seq - first.seq)
+	return limits.Count > 0 && entries > limits.Count && max(l.Len(), l.markers()) > limits.Count ||
+		limits.Bytes > 0 && l.tail.before-first.before > limits.Bytes && entries > 1
 }
 
 // dropAtOnce bounds how many entries one call of Expire or Shed drops, so that the owner
@@ -148,7 +155,8 @@ func (l *Log) DropOldest() {
 		return
 	}
 	l.unindex(e)
-	if !e.isMarker() {
+	next := e.next.Load()
+	if next.stretch == e.stretch { // Else it is a marker.
 		l.dropped++
 	}
 	if e == l.newest.Load() {
@@ -156,7 +164,7 @@ func (l *Log) DropOldest() {
 		l.left.Store(&left)
 		l.newest.Store(nil) // A dropped message must not stay in memory for the log.
 	}
-	l.first.Store(e.next.Load())
+	l.first.Store(next)
 	e.dropFrames()
 }
 

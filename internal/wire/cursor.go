@@ -14,8 +14,9 @@ import (
 // always fits.
 const MaxStreamCursorBytes = 2048
 
-// maxRawCursorBytes is the same before base64.
-const maxRawCursorBytes = MaxStreamCursorBytes / 4 * 3
+// maxRawCursorBytes is the largest size of a cursor of 64 topics in one epoch before
+// base64.
+const maxRawCursorBytes = 2 + 64 + 64*(8+binary.MaxVarintLen64)
 
 // A StreamCursor says how far a client of a stream or a poll is in each of its topics.
 // Clients keep it as an opaque text and send it back. The text is base64url without

@@ -5,9 +5,12 @@ import (
 	"encoding/binary"
 )
 
+// maxRawEpochsCursorBytes is the largest size of a cursor of version 3 before base64.
+const maxRawEpochsCursorBytes = MaxStreamCursorBytes / 4 * 3
+
 // maxEpochBytes is what the epochs of a cursor of version 3 may take, with their lengths:
 // what 64 topics leave of it.
-const maxEpochBytes = maxRawCursorBytes - 2 - 64*(8+1+10)
+const maxEpochBytes = maxRawEpochsCursorBytes - 2 - 64*(8+1+10)
 
 // An epochTable is the epochs of a cursor. Its first ones are those of the first topics.
 type epochTable struct {
@@ -53,7 +56,7 @@ func (t *epochTable) append(dst []byte) []byte {
 func appendCursorOfEpochs(dst []byte, places []CursorPlace) []byte {
 	var table epochTable
 	table.fill(places)
-	var room [maxRawCursorBytes]byte
+	var room [maxRawEpochsCursorBytes]byte
 	b := table.append(append(room[:0], versionMark|cursorVersionEpochs))
 	for i := range places {
 		b = binary.BigEndian.AppendUint64(b, places[i].Hash)
