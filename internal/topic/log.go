@@ -46,7 +46,6 @@ type Log struct {
 
 	// Guarded by the owner's lock.
 	tail     *Entry                           // the empty entry
-	behind   uint64                           // sequence number of the entry behind the last marker; 0: there was none
 	dropped  uint64                           // messages since New
 	marks    []*Entry                         // some of the entries held; see index.go
 	excluded map[notiflux.Connection][]uint64 // sequence numbers of the entries held that a connection does not get; nil if none
@@ -54,6 +53,7 @@ type Log struct {
 	// Changed under the owner's lock; read without it.
 	first  atomic.Pointer[Entry]               // the oldest; the tail if the log is empty
 	newest atomic.Pointer[Entry]               // message; nil if the log holds none
+	behind atomic.Uint64                       // sequence number of the entry behind the last marker; 0: there was none
 	marker atomic.Pointer[weak.Pointer[Entry]] // the last one; nil if there was none
 	left   atomic.Pointer[weak.Pointer[Entry]] // the newest message when the last one was dropped; nil if that never happened
 }
@@ -88,7 +88,7 @@ func (l *Log) Gap(to notiflux.Position, now time.Time) bool {
 	e := l.tail
 	e.message = notiflux.Message{Position: to, Time: now}
 	l.extend(&stretch{epoch: to.Epoch, markers: e.stretch.markers + 1}, to.Offset)
-	l.behind = l.tail.seq
+	l.behind.Store(l.tail.seq)
 	marker := weak.Make(e)
 	l.marker.Store(&marker)
 	l.enforce()
@@ -198,27 +198,28 @@ func (l *Log) First() Cursor {
 	if first := l.first.Load(); first.stretch == l.tail.stretch {
 		return Cursor{first}
 	}
-	return l.at(l.behind)
+	return l.at(l.behind.Load())
 }
 
 // Newest returns the cursor at the newest message that a reader at c, a cursor of this
-// log, can read. If there are markers to read, it is the cursor at the last one: a reader
-// passes no marker unseen. At the tail it returns c. It needs no lock.
+// log, can read. If there is none behind the last marker, it may be the cursor at that. At
+// the tail it returns c. It needs no lock.
 func (l *Log) Newest(c Cursor) Cursor {
 	if c.AtTail() {
 		return c
-	}
-	if p := l.marker.Load(); p != nil {
-		if marker := p.Value(); marker != nil && marker.stretch.markers >= c.at.stretch.markers {
-			return Cursor{marker}
-		}
 	}
 	newest := l.newest.Load()
 	if left := l.left.Load(); newest == nil && left != nil {
 		newest = left.Value() // The log holds no message, but slow readers do.
 	}
-	if newest != nil && newest.seq > c.at.seq && newest.stretch == c.at.stretch {
+	// What was prepended behind a marker is not on the way of readers before it.
+	if newest != nil && newest.seq > c.at.seq && (newest.stretch == c.at.stretch || newest.seq >= l.behind.Load()) {
 		return Cursor{newest}
+	}
+	if p := l.marker.Load(); p != nil {
+		if marker := p.Value(); marker != nil && marker.stretch.markers >= c.at.stretch.markers {
+			return Cursor{marker}
+		}
 	}
 	return c
 }
@@ -255,7 +256,8 @@ func (l *Log) Oldest() (time.Time, bool) {
 }
 
 // Lag returns the size of the entries that a reader at c has not read and the log has
-// dropped: c alone keeps them in memory. It needs no lock.
+// dropped: c alone keeps them in memory. It needs no lock. Once messages were prepended to
+// the log, it may be less by their size.
 func (l *Log) Lag(c Cursor) uint64 {
 	if dropped := l.first.Load().before; dropped > c.at.before {
 		return dropped - c.at.before
