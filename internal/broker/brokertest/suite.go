@@ -63,11 +63,19 @@ type node struct {
 	delay    time.Duration
 	stop     context.CancelFunc
 	running  sync.WaitGroup
+
+	mu        sync.Mutex
+	listening map[notiflux.Topic]int // subscribers; guarded by mu
 }
 
 func open(t *testing.T, c Config) *node {
-	n := &node{t: t, delay: c.Delay}
-	n.broker, n.topics = c.Open(t, topic.Config{PerTopic: topic.Limits{Count: 1000}})
+	b, topics := c.Open(t, topic.Config{PerTopic: topic.Limits{Count: 1000}})
+	return start(t, b, topics, c.Delay)
+}
+
+// start runs a broker and its topics.
+func start(t *testing.T, b broker.Broker, topics *topic.Topics, delay time.Duration) *node {
+	n := &node{t: t, broker: b, topics: topics, delay: delay, listening: make(map[notiflux.Topic]int)}
 	n.attacher = broker.NewAttacher(n.broker, broker.AttacherConfig{})
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
@@ -136,24 +144,53 @@ type subscriber struct {
 	cursor   topic.Cursor
 }
 
-// subscribe attaches a topic and joins it.
-func (n *node) subscribe(name notiflux.Topic, from topic.ResumePoint) *subscriber {
+// attach attaches a topic. The caller calls take, or cancels it.
+func (n *node) attach(name notiflux.Topic, from topic.ResumePoint) []broker.Attachment {
 	n.t.Helper()
 	as := []broker.Attachment{{Topic: name, From: from}}
 	if err := n.attacher.AttachAll(context.Background(), as); err != nil {
 		n.t.Fatal(err)
 	}
-	pin, err := as[0].Take()
+	return as
+}
+
+// take joins the topic of an attachment that must have succeeded.
+func (n *node) take(a *broker.Attachment) *subscriber {
+	n.t.Helper()
+	pin, err := a.Take()
 	if err != nil {
-		n.t.Fatalf("attach %q: %v", name, err)
+		n.t.Fatalf("attach %q: %v", a.Topic, err)
 	}
+	return n.join(a.Topic, pin)
+}
+
+// join joins a topic at a pin.
+func (n *node) join(name notiflux.Topic, pin topic.Pin) *subscriber {
 	s := &subscriber{node: n, listener: new(listener)}
 	s.topic, s.resumed = pin.Join(s.listener)
 	s.cursor = s.resumed.Cursor
+	n.count(name, 1)
 	return s
 }
 
-func (s *subscriber) leave() { s.node.topics.Leave(s.topic, s.listener) }
+// subscribe attaches a topic and joins it.
+func (n *node) subscribe(name notiflux.Topic, from topic.ResumePoint) *subscriber {
+	n.t.Helper()
+	return n.take(&n.attach(name, from)[0])
+}
+
+func (s *subscriber) leave() {
+	s.node.count(s.topic.Name(), -1)
+	s.node.topics.Leave(s.topic, s.listener)
+}
+
+func (n *node) count(name notiflux.Topic, by int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.listening[name] += by; n.listening[name] == 0 {
+		delete(n.listening, name)
+	}
+}
 
 // read returns the messages from the cursor to the tail. A marker fails the test.
 func (s *subscriber) read() (all []*notiflux.Message) {

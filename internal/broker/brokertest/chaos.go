@@ -1,0 +1,166 @@
+package brokertest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+const (
+	chaosSteps  = 400
+	chaosTopics = 3
+)
+
+// A chaotic does at random what clients, publishers and networks do.
+type chaotic struct {
+	*cluster
+	random    *rand.Rand
+	attaching sync.WaitGroup
+	published int
+
+	mu sync.Mutex
+	// Guarded by mu.
+	readers []*reader
+	resumed int // subscribers that missed nothing since a position
+}
+
+// chaos publishes, subscribes, reads, loses and changes connections and epochs in an order
+// that a seed decides. What each subscriber reads must be all that was published, but for
+// what gaps say.
+func chaos(t *testing.T, c *cluster, seed uint64) {
+	x := &chaotic{cluster: c, random: rand.New(rand.NewPCG(seed, 0))}
+	for range chaosSteps {
+		x.step()
+		pause(time.Duration(x.random.Int64N(int64(100 * time.Millisecond))))
+		synctest.Wait()
+	}
+	for _, n := range c.Nodes {
+		n.Back()
+	}
+	x.attaching.Wait()
+	c.nodes[0].longSettle()
+	for i := range chaosTopics {
+		c.Lose(x.topic(i), 0)
+		c.send(c.nodes[0], x.topic(i), "the last one")
+	}
+	c.settle()
+	for _, r := range x.readers {
+		r.readAll()
+		if last := c.newest[r.topic.Name()]; r.at != last {
+			t.Errorf("a subscriber of %q is at %v, the last message at %v", r.topic.Name(), r.at, last)
+		}
+		r.leave()
+	}
+	if x.resumed == 0 {
+		t.Error("no subscriber resumed")
+	}
+}
+
+func (*chaotic) topic(i int) notiflux.Topic { return notiflux.Topic(fmt.Sprint("topic ", i)) }
+
+func (x *chaotic) step() {
+	name, node := x.topic(x.random.IntN(chaosTopics)), x.random.IntN(len(x.nodes))
+	switch dice := x.random.IntN(100); {
+	case dice < 40:
+		for range 1 + x.random.IntN(4) {
+			x.published++
+			x.publish(x.nodes[node], message(name, fmt.Sprint(x.published)), nil)
+		}
+	case dice < 60:
+		x.subscribe(x.nodes[node], name)
+	case dice < 85:
+		x.read()
+	case dice < 88:
+		x.Lose(name, x.random.IntN(3))
+	case dice < 90:
+		x.NewEpoch()
+	case dice < 93:
+		x.Nodes[node].Away()
+	default:
+		x.Nodes[node].Back()
+	}
+}
+
+// subscribe subscribes without waiting. Some subscribers go away before they are answered.
+func (x *chaotic) subscribe(n *node, name notiflux.Topic) {
+	from := x.resumePoint(name)
+	ctx, cancel := context.WithCancel(context.Background())
+	if x.random.IntN(5) == 0 {
+		time.AfterFunc(time.Duration(x.random.Int64N(int64(time.Second))), cancel)
+	}
+	later := time.Duration(x.random.Int64N(int64(time.Second)))
+	x.attaching.Go(func() {
+		defer cancel()
+		as := []broker.Attachment{{Topic: name, From: from}}
+		if n.attacher.AttachAll(ctx, as) != nil {
+			return
+		}
+		pause(later) // The pin waits for a loop.
+		x.join(n, name, from, &as[0])
+	})
+}
+
+// join subscribes with an attachment that is finished.
+func (x *chaotic) join(n *node, name notiflux.Topic, from topic.ResumePoint, a *broker.Attachment) {
+	pin, err := a.Take()
+	if err != nil {
+		refused(x.t, "Attach", err, notiflux.Unavailable)
+		return
+	}
+	r := x.reader(n.join(name, pin))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.readers = append(x.readers, r)
+	if from.Since.Epoch != "" && r.resumed.Recovered {
+		x.resumed++
+	}
+}
+
+// read has a subscriber read some messages, or leave.
+func (x *chaotic) read() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.readers) == 0 {
+		return
+	}
+	i := x.random.IntN(len(x.readers))
+	r := x.readers[i]
+	for range x.random.IntN(2 * logLimit) {
+		r.readOne()
+	}
+	if x.random.IntN(4) == 0 {
+		r.leave()
+		x.readers = slices.Delete(x.readers, i, i+1)
+	}
+}
+
+// resumePoint returns where a subscriber of a topic begins. A position is one that
+// another subscriber has come to, or that a publisher was told.
+func (x *chaotic) resumePoint(name notiflux.Topic) (from topic.ResumePoint) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch x.random.IntN(4) {
+	case 0:
+		from.Last = x.random.IntN(3 * logLimit)
+	case 1:
+		x.cluster.mu.Lock()
+		from.Since = x.newest[name]
+		x.cluster.mu.Unlock()
+	case 2:
+		if len(x.readers) > 0 {
+			if r := x.readers[x.random.IntN(len(x.readers))]; r.topic.Name() == name {
+				from.Since = r.at
+			}
+		}
+	}
+	return from
+}

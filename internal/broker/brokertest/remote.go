@@ -1,0 +1,246 @@
+package brokertest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// A RemoteConfig tells [RunRemote] what it tests.
+type RemoteConfig struct {
+	// Open returns a new store with a number of nodes, whose topics c configures. It is
+	// called once for each test, in a bubble of testing/synctest. The suite runs the
+	// nodes and closes them.
+	Open func(t *testing.T, nodes int, c topic.Config) Remote
+
+	// Delay is after how long a message whose publisher got its answer is in the logs of
+	// its topic on all nodes that have a connection, at the latest.
+	Delay time.Duration
+}
+
+// A Remote is a store with its nodes, and what can befall it.
+type Remote struct {
+	Nodes []RemoteNode
+
+	NewEpoch func()                           // begins a new epoch, as after a failover
+	Lose     func(name notiflux.Topic, n int) // loses the next messages of a topic, after their publishers have their answer
+}
+
+// A RemoteNode is one node of a [Remote].
+type RemoteNode struct {
+	Broker     broker.Broker
+	Topics     *topic.Topics
+	Away, Back func() // ends and restores its connection to the store
+}
+
+// RunRemote tests what only a broker does whose store is elsewhere. [Run] tests the rest.
+func RunRemote(t *testing.T, c RemoteConfig) {
+	for name, test := range map[string]func(*testing.T, *cluster){
+		"nodes agree":                         nodesAgree,
+		"away and back":                       awayAndBack,
+		"away while publishing":               awayWhilePublishing,
+		"away while attaching":                awayWhileAttaching,
+		"every cursor meets a gap":            gapIsMet,
+		"a lost last message is a gap":        lastIsLost,
+		"a new epoch reaches quiet topics":    newEpochIsMet,
+		"the last messages of the store":      lastInStore,
+		"resume points of a topic at once":    resumeAtOnce,
+		"detach and attach at once":           detachRaces,
+		"close waits for publishes":           closeWaits,
+		"callbacks come once and in time":     callbacksComeOnce,
+		"whatever happens, losses are gaps 0": func(t *testing.T, c *cluster) { chaos(t, c, 0) },
+		"whatever happens, losses are gaps 1": func(t *testing.T, c *cluster) { chaos(t, c, 1) },
+		"whatever happens, losses are gaps 2": func(t *testing.T, c *cluster) { chaos(t, c, 2) },
+		"whatever happens, losses are gaps 3": func(t *testing.T, c *cluster) { chaos(t, c, 3) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cluster := openCluster(t, c)
+				defer cluster.close()
+				test(t, cluster)
+				cluster.checkLeft()
+			})
+		})
+	}
+}
+
+// logLimit is how many messages the logs of a cluster hold: the store has more.
+const logLimit = 5
+
+// A cluster is a [Remote] under test.
+type cluster struct {
+	Remote
+	t     *testing.T
+	nodes []*node
+
+	mu sync.Mutex
+	// Guarded by mu.
+	ordered map[notiflux.Topic]map[notiflux.Position]string // data of the messages whose publishers know their position
+	newest  map[notiflux.Topic]notiflux.Position            // that a publisher was told
+}
+
+func openCluster(t *testing.T, config RemoteConfig) *cluster {
+	c := &cluster{t: t, ordered: make(map[notiflux.Topic]map[notiflux.Position]string), newest: make(map[notiflux.Topic]notiflux.Position)}
+	c.Remote = config.Open(t, 2, topic.Config{PerTopic: topic.Limits{Count: logLimit}})
+	for _, n := range c.Nodes {
+		c.nodes = append(c.nodes, start(t, n.Broker, n.Topics, config.Delay))
+	}
+	return c
+}
+
+func (c *cluster) close() {
+	for _, n := range c.nodes {
+		n.close()
+	}
+}
+
+// pause waits in the bubble of the test.
+func pause(d time.Duration) { <-time.After(d) }
+
+// settle waits until what was published is in the logs.
+func (c *cluster) settle() { c.nodes[0].settle() }
+
+// checkLeft fails the test if an attachment waits or a pin is left.
+func (c *cluster) checkLeft() {
+	c.nodes[0].longSettle()
+	c.settle()
+	for i, n := range c.nodes {
+		if waiting := n.attacher.Waiting(); waiting != 0 {
+			c.t.Errorf("node %d: %d attachments still wait", i, waiting)
+		}
+		if topics := n.topics.Stats().Topics; topics != len(n.listening) {
+			c.t.Errorf("node %d: %d topics are live, subscribers are in %d", i, topics, len(n.listening))
+		}
+	}
+}
+
+// publish publishes a message through a node, and records its outcome. It does not wait.
+func (c *cluster) publish(n *node, p notiflux.Publication, then func(notiflux.Publication)) {
+	c.mu.Lock()
+	before := c.newest[p.Topic]
+	c.mu.Unlock()
+	ps := []notiflux.Publication{p}
+	began, called := time.Now(), 0
+	done := func() {
+		if called++; called > 1 {
+			c.t.Errorf("%d callbacks of one Publish", called)
+		}
+		if took := time.Since(began); took > broker.Timeout {
+			c.t.Errorf("Publish took %v", took)
+		}
+		c.record(ps[0], before)
+		if then != nil {
+			then(ps[0])
+		}
+	}
+	if n.broker.Publish(ps, done) {
+		done()
+	}
+}
+
+// record records the outcome of a publication. before is a position that a publisher had
+// been told by then.
+func (c *cluster) record(p notiflux.Publication, before notiflux.Position) {
+	if p.Err != nil {
+		switch code := notiflux.Refusal(p.Err).Code; code {
+		case notiflux.OutcomeUnknown, notiflux.Unavailable, notiflux.Draining:
+		default:
+			c.t.Errorf("Publish(%q) = %v", p.Topic, p.Err)
+		}
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := p.Position
+	if at.Epoch == before.Epoch && at.Offset <= before.Offset && p.Key == "" {
+		c.t.Errorf("published at %v, after %v was told", at, before)
+	}
+	if newest := c.newest[p.Topic]; at.Epoch != newest.Epoch || at.Offset > newest.Offset {
+		c.newest[p.Topic] = at
+	}
+	if c.ordered[p.Topic] == nil {
+		c.ordered[p.Topic] = make(map[notiflux.Position]string)
+	}
+	if other, ok := c.ordered[p.Topic][at]; ok && p.Key == "" {
+		c.t.Errorf("%q and %q were published at %v", other, p.Body.Data, at)
+	}
+	c.ordered[p.Topic][at] = string(p.Body.Data)
+}
+
+// send publishes messages one after the other, which must succeed. It returns their
+// positions.
+func (c *cluster) send(n *node, name notiflux.Topic, data ...string) (positions []notiflux.Position) {
+	c.t.Helper()
+	for _, d := range data {
+		done := make(chan notiflux.Publication, 1)
+		c.publish(n, message(name, d), func(p notiflux.Publication) { done <- p })
+		p := <-done
+		if p.Err != nil {
+			c.t.Fatalf("Publish(%q) = %v", name, p.Err)
+		}
+		positions = append(positions, p.Position)
+	}
+	return positions
+}
+
+// A reader checks what a subscriber reads against what was published.
+type reader struct {
+	*subscriber
+	cluster *cluster
+	at      notiflux.Position // how far it is
+	data    []string          // of what it read; "gap" for a gap, or several in a row
+}
+
+func (c *cluster) reader(s *subscriber) *reader {
+	return &reader{subscriber: s, cluster: c, at: s.resumed.Position}
+}
+
+// readAll reads to the tail.
+func (r *reader) readAll() string {
+	for r.readOne() {
+	}
+	return fmt.Sprint(r.data)
+}
+
+// readOne reads an entry. It returns false at the tail.
+func (r *reader) readOne() bool {
+	entry, next, ok := r.cursor.Next()
+	if !ok {
+		return false
+	}
+	r.cursor = next
+	t := r.cluster.t
+	if to, marker := entry.Gap(); marker {
+		if to.Epoch == r.at.Epoch && to.Offset <= r.at.Offset {
+			t.Errorf("a gap from %v to %v", r.at, to)
+		}
+		r.at = to
+		if len(r.data) == 0 || r.data[len(r.data)-1] != "gap" {
+			r.data = append(r.data, "gap")
+		}
+		return true
+	}
+	m := entry.Message()
+	if m.Position.Epoch != r.at.Epoch || m.Position.Offset <= r.at.Offset {
+		t.Errorf("%v follows %v", m.Position, r.at)
+	}
+	r.cluster.mu.Lock()
+	defer r.cluster.mu.Unlock()
+	ordered := r.cluster.ordered[r.topic.Name()]
+	if data, ok := ordered[m.Position]; ok && data != string(m.Body.Data) {
+		t.Errorf("%v holds %q, its publisher sent %q", m.Position, m.Body.Data, data)
+	}
+	for at, data := range ordered {
+		if at.Epoch == r.at.Epoch && at.Offset > r.at.Offset && at.Offset < m.Position.Offset {
+			t.Errorf("%q at %v is missing between %v and %v, and no gap says so", data, at, r.at, m.Position)
+		}
+	}
+	r.at, r.data = m.Position, append(r.data, string(m.Body.Data))
+	return true
+}

@@ -1,0 +1,132 @@
+package remote
+
+import (
+	"math"
+	"slices"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+var errUnavailable = notiflux.Errorf(notiflux.Unavailable, "the broker cannot be reached: try again later")
+
+// attaching is an attachment that was not finished at once. It belongs to the node's
+// goroutine.
+type attaching struct {
+	attachment *broker.Attachment
+	again      bool // the log was brought up to date for it
+	over       bool // finished
+}
+
+// finish finishes the attachment, unless it is finished.
+func (a *attaching) finish(err error) {
+	if !a.over {
+		a.over = true
+		a.attachment.Finish(err)
+	}
+}
+
+// Attach implements [broker.Broker]. It asks the store only if the topic is not live, or
+// its log does not cover the resume point.
+func (n *Node) Attach(a *broker.Attachment) (finished bool) {
+	if pin, ok := n.sink.Pin(a.Topic, a.From); ok {
+		if pin.Covered() {
+			a.Hold(pin)
+			a.Finish(nil)
+			return true
+		}
+		pin.Release()
+	}
+	if n.Health() == nil && n.post(func() { n.attach(&attaching{attachment: a}) }) {
+		return false
+	}
+	a.Finish(errUnavailable)
+	return true
+}
+
+func (n *Node) attach(a *attaching) {
+	n.after(broker.Timeout, func() { a.finish(errUnavailable) })
+	f := n.followed[a.attachment.Topic]
+	if f != nil && f.live {
+		n.pin(f, a)
+		return
+	}
+	if f != nil {
+		f.waiting = append(f.waiting, a)
+		return
+	}
+	n.follow(&follower{name: a.attachment.Topic, waiting: []*attaching{a}})
+}
+
+// pin pins the resume point of a in the log of f, which is live.
+func (n *Node) pin(f *follower, a *attaching) {
+	if a.over {
+		return
+	}
+	pin, ok := n.sink.Pin(f.name, a.attachment.From)
+	if !ok {
+		panic("remote: a topic that is followed is not live")
+	}
+	n.cover(f, a, pin)
+}
+
+// cover has the store's messages put in front of a pin that is not covered. The log
+// holds the place of the pin meanwhile, whatever it drops.
+func (n *Node) cover(f *follower, a *attaching, pin topic.Pin) {
+	held := a.attachment.Hold(pin)
+	switch {
+	case held.Covered():
+		a.finish(nil)
+	case f.behind(&a.attachment.From) && !a.again:
+		a.again = true
+		f.waiting = append(f.waiting, a)
+		n.catchUp(f)
+	default:
+		n.fill(f, a, held)
+	}
+}
+
+// behind reports whether a resume point is where the log is not: it may be behind the
+// store.
+func (f *follower) behind(p *topic.ResumePoint) bool {
+	switch {
+	case p.Since.Epoch != "":
+		return p.Since.Epoch != f.head.Epoch || p.Since.Offset > f.head.Offset
+	case len(p.Epochs) > 0:
+		return !slices.Contains(p.Epochs, f.head.Epoch)
+	}
+	return false
+}
+
+// fill reads what is missing in front of a pin.
+func (n *Node) fill(f *follower, a *attaching, pin *topic.Pin) {
+	since, place := a.attachment.From.Since, pin.Position()
+	newest := a.attachment.From.Last
+	if since.Epoch != "" {
+		newest = math.MaxInt
+	}
+	var p page
+	n.call(func() { p = n.store.read(f.name, since.Offset, place.Offset, newest) }, func(err error) {
+		if a.over {
+			return
+		}
+		if err != nil {
+			a.finish(errUnavailable)
+			return
+		}
+		if p.epoch == place.Epoch && p.from <= place.Offset && (since.Epoch == "" || p.covers(since)) {
+			n.sink.Prepend(pin, notiflux.Position{Epoch: p.epoch, Offset: p.from}, p.messages)
+		}
+		a.finish(nil)
+	})
+}
+
+// Detach implements [broker.Broker].
+func (n *Node) Detach(name notiflux.Topic) {
+	n.post(func() {
+		if f := n.followed[name]; f != nil && f.live && n.sink.Close(name) {
+			n.leave(f)
+		}
+	})
+}

@@ -1,0 +1,86 @@
+package remote
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+)
+
+// NewEpoch has the store do what one does whose replica takes over: it begins a new epoch,
+// may have lost the last messages, and then gives their offsets again.
+func (s *Store) NewEpoch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last -= min(s.last, s.random.Uint64N(3))
+	s.epoch, s.began = s.newEpochLocked(), s.last
+	for _, t := range s.topics {
+		n := len(t.messages)
+		for n > 0 && t.messages[n-1].Position.Offset > s.last {
+			n--
+			t.head = t.before[n]
+			t.bytes -= size(t.messages[n])
+		}
+		t.messages, t.before = t.messages[:n], t.before[:n]
+		t.head = min(t.head, s.last) // Its last message may not be kept.
+	}
+	s.byTime = slices.DeleteFunc(s.byTime, func(id keyID) bool {
+		lost := s.keys[id].position.Offset > s.last
+		if lost {
+			delete(s.keys, id)
+		}
+		return lost
+	})
+}
+
+// Lose has the store lose the next n messages of a topic: each is ordered, its publisher
+// is told so, and no node can get it any more.
+func (s *Store) Lose(name notiflux.Topic, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.topicLocked(name).losing = n
+}
+
+// Away cuts the connection to the store. What is under way fails: it may have been carried
+// out or not.
+func (n *Node) Away() {
+	n.setAway(true)
+	n.post(n.disconnect)
+}
+
+// Back connects to the store again.
+func (n *Node) Back() {
+	n.setAway(false)
+	n.post(n.connect)
+}
+
+func (n *Node) setAway(away bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.away = away
+}
+
+// awayTime is how long the store is away at most if a node plays it.
+const awayTime = 3 * time.Second
+
+// trouble plays a fault now and then.
+func (n *Node) trouble() {
+	if n.store.config.Trouble == 0 {
+		return
+	}
+	n.after(time.Duration(n.random.Int64N(int64(2*n.store.config.Trouble))), func() {
+		switch names := slices.Sorted(maps.Keys(n.followed)); n.random.IntN(4) {
+		case 0:
+			n.store.NewEpoch()
+		case 1:
+			if len(names) > 0 {
+				n.store.Lose(names[n.random.IntN(len(names))], 1+n.random.IntN(3))
+			}
+		default:
+			n.Away()
+			n.after(time.Duration(n.random.Int64N(int64(awayTime))), n.Back)
+		}
+		n.trouble()
+	})
+}

@@ -1,0 +1,343 @@
+package remote
+
+import (
+	"bytes"
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// Config configures [NewStore]. The zero value works.
+type Config struct {
+	// Seed is where all randomness comes from.
+	Seed uint64
+
+	// Delay is how long a request, an answer or a push is on its way at most. Most of them
+	// take a tenth of it. 0: 500 ms.
+	Delay time.Duration
+
+	// Check is how often a node compares the heads of its topics with those of the store,
+	// so that it notices a lost push that no other push follows. 0: 1 s.
+	Check time.Duration
+
+	// Trouble is the mean time between two faults that a node plays by itself: the store
+	// is away for a while, or loses messages, or begins a new epoch. 0: there are none.
+	Trouble time.Duration
+
+	// These bound what the store keeps of a topic. 0: 1,000 messages, of any size and age.
+	MaxMessages int
+	MaxBytes    uint64 // topic.Overhead per message included
+	MaxAge      time.Duration
+
+	// MaxInFlight bounds the publications of a node that have no outcome yet, in bytes.
+	// 0: 64 MiB.
+	MaxInFlight int
+
+	// Now tells the time of a message. Nil: time.Now.
+	Now func() time.Time
+}
+
+// keyTime is how long a key counts after its message was ordered.
+const keyTime = 2 * time.Minute
+
+// A Store orders messages, keeps the newest ones of each topic, and pushes each message to
+// the nodes that subscribe to its topic. It stands for the server that the nodes of a real
+// broker connect to. Safe for concurrent use.
+type Store struct {
+	config Config // immutable
+
+	mu sync.Mutex
+	// Guarded by mu.
+	random *rand.Rand
+	nodes  uint64 // so far
+	epoch  string
+	began  uint64 // the offset given last when the epoch began
+	last   uint64 // the offset given last, over all topics
+	topics map[notiflux.Topic]*stored
+	keys   map[keyID]keyed
+	byTime []keyID // all keys, the oldest first
+}
+
+// A stored topic is what a Store knows of a topic.
+type stored struct {
+	head     uint64             // offset of the last message, kept or not
+	messages []notiflux.Message // kept, the oldest first
+	before   []uint64           // the head before each of them
+	bytes    uint64             // of the messages
+	losing   int                // messages to come that are lost
+	nodes    []*Node            // that subscribe
+}
+
+// A keyID names a message that was published with a key.
+type keyID struct {
+	topic notiflux.Topic
+	key   string
+}
+
+// keyed is the first publication with a key.
+type keyed struct {
+	body     notiflux.Body
+	position notiflux.Position
+	time     time.Time
+}
+
+// NewStore returns an empty Store.
+func NewStore(c Config) *Store {
+	c.Delay = cmp.Or(c.Delay, 500*time.Millisecond)
+	c.Check = cmp.Or(c.Check, time.Second)
+	c.MaxMessages = cmp.Or(c.MaxMessages, 1000)
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, 64<<20)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s := &Store{
+		config: c,
+		random: rand.New(rand.NewPCG(c.Seed, 0)),
+		topics: make(map[notiflux.Topic]*stored),
+		keys:   make(map[keyID]keyed),
+	}
+	s.epoch = s.newEpochLocked()
+	return s
+}
+
+func (s *Store) newEpochLocked() string { return strconv.FormatUint(s.random.Uint64(), 36) }
+
+// Late returns how long it takes at most until a message whose publisher has its answer
+// is in the log of a node that follows the topic, also if its push was lost.
+func (s *Store) Late() time.Duration { return 2*s.config.Check + 12*s.config.Delay }
+
+// topicLocked returns what is known of a topic. A topic that is not known has had no
+// message since now.
+func (s *Store) topicLocked(name notiflux.Topic) *stored {
+	t := s.topics[name]
+	if t == nil {
+		t = &stored{head: s.last}
+		s.topics[name] = t
+	}
+	return t
+}
+
+// publish orders ps, in their order, sets the position or the error of each, and pushes
+// what is new.
+func (s *Store) publish(ps []notiflux.Publication) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.config.Now().Round(0) // Another machine's clock.
+	s.forgetKeysLocked(now)
+	for i := range ps {
+		p := &ps[i]
+		if p.Err != nil {
+			continue
+		}
+		id := keyID{p.Topic, p.Key}
+		if first, ok := s.keys[id]; ok {
+			p.Position = first.position
+			if first.body.JSON != p.Body.JSON || !bytes.Equal(first.body.Data, p.Body.Data) {
+				p.Position, p.Err = notiflux.Position{}, errKeyReused
+			}
+			continue
+		}
+		p.Position = s.orderLocked(p, now)
+		if p.Key != "" {
+			s.keys[id] = keyed{p.Body, p.Position, now}
+			s.byTime = append(s.byTime, id)
+		}
+	}
+}
+
+var errKeyReused = notiflux.Errorf(notiflux.KeyReused, "another message was published with this key: a key stands for one message")
+
+// orderLocked orders a message, keeps and pushes it. It returns its position.
+func (s *Store) orderLocked(p *notiflux.Publication, now time.Time) notiflux.Position {
+	t := s.topicLocked(p.Topic)
+	before := t.head
+	s.last++
+	t.head = s.last
+	m := notiflux.Message{
+		Topic:    p.Topic,
+		Position: notiflux.Position{Epoch: s.epoch, Offset: t.head},
+		Time:     now,
+		Body:     p.Body,
+		Exclude:  p.Exclude,
+	}
+	if t.losing > 0 {
+		t.losing--
+		t.drop(len(t.messages)) // They would hide the loss.
+		return m.Position
+	}
+	t.messages, t.before = append(t.messages, m), append(t.before, before)
+	t.bytes += size(m)
+	s.trimLocked(t, now)
+	for _, n := range t.nodes {
+		n.post(func() { n.receive(push{m, before}) })
+	}
+	return m.Position
+}
+
+// trimLocked drops the messages that are too many, too large together, or too old.
+func (s *Store) trimLocked(t *stored, now time.Time) {
+	c, n := &s.config, 0
+	rest := t.bytes
+	for ; n < len(t.messages); n++ {
+		tooLarge := c.MaxBytes > 0 && rest > c.MaxBytes && n < len(t.messages)-1
+		tooOld := c.MaxAge > 0 && now.Sub(t.messages[n].Time) >= c.MaxAge
+		if len(t.messages)-n <= c.MaxMessages && !tooLarge && !tooOld {
+			break
+		}
+		rest -= size(t.messages[n])
+	}
+	t.drop(n)
+}
+
+// drop drops the oldest n messages.
+func (t *stored) drop(n int) {
+	for _, m := range t.messages[:n] {
+		t.bytes -= size(m)
+	}
+	t.messages, t.before = t.messages[n:], t.before[n:]
+}
+
+func size(m notiflux.Message) uint64 { return uint64(len(m.Body.Data)) + topic.Overhead }
+
+func (s *Store) forgetKeysLocked(now time.Time) {
+	for len(s.byTime) > 0 && now.Sub(s.keys[s.byTime[0]].time) >= keyTime {
+		delete(s.keys, s.byTime[0])
+		s.byTime = s.byTime[1:]
+	}
+}
+
+// A page is what the store answers to a read.
+type page struct {
+	epoch    string
+	last     uint64             // the offset given last, over all topics
+	head     uint64             // of the topic
+	from     uint64             // no message between from and the first one is missing
+	messages []notiflux.Message // the oldest first
+}
+
+// covers reports whether no message after since is missing from a page that was read from
+// there on.
+func (p *page) covers(since notiflux.Position) bool {
+	return since.Epoch == p.epoch && since.Offset >= p.from && since.Offset <= p.last
+}
+
+// head returns the position of the last message of a topic.
+func (s *Store) head(name notiflux.Topic) notiflux.Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return notiflux.Position{Epoch: s.epoch, Offset: s.topicLocked(name).head}
+}
+
+// read returns the messages of a topic after an offset and up to another one, at most the
+// newest ones up to a number.
+func (s *Store) read(name notiflux.Topic, after, until uint64, newest int) page {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.readLocked(name, after, until, newest)
+}
+
+// readAfter returns the messages of a topic after head, or all messages of the epoch if
+// head is of another one.
+func (s *Store) readAfter(name notiflux.Topic, head notiflux.Position) page {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after := head.Offset
+	if head.Epoch != s.epoch {
+		after = s.began
+	}
+	return s.readLocked(name, after, s.last, math.MaxInt)
+}
+
+// readSince returns the messages of a topic after since, or all of them if since is of
+// another epoch or has not been reached.
+func (s *Store) readSince(name notiflux.Topic, since notiflux.Position) page {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after := since.Offset
+	if since.Epoch != s.epoch || after > s.last {
+		after = 0
+	}
+	return s.readLocked(name, after, s.last, math.MaxInt)
+}
+
+func (s *Store) readLocked(name notiflux.Topic, after, until uint64, newest int) page {
+	t := s.topicLocked(name)
+	s.trimLocked(t, s.config.Now().Round(0))
+	first, end := 0, len(t.messages)
+	for first < end && t.messages[first].Position.Offset <= after {
+		first++
+	}
+	for end > first && t.messages[end-1].Position.Offset > until {
+		end--
+	}
+	p := page{epoch: s.epoch, last: s.last, head: t.head}
+	switch {
+	case end-first > newest:
+		first = end - newest
+		p.from = t.head
+		if first < len(t.before) {
+			p.from = t.before[first]
+		}
+	case first < len(t.before):
+		p.from = max(after, t.before[first])
+	default:
+		p.from = max(after, t.head)
+	}
+	for _, m := range t.messages[first:end] {
+		m.Position.Epoch = s.epoch // A message stays readable in epochs after its own.
+		p.messages = append(p.messages, m)
+	}
+	return p
+}
+
+// subscribe has the store push the messages of a topic to n from now on.
+func (s *Store) subscribe(n *Node, name notiflux.Topic) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.topicLocked(name).subscribe(n)
+}
+
+// unsubscribe ends subscribe for one topic.
+func (s *Store) unsubscribe(n *Node, name notiflux.Topic) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.topicLocked(name).unsubscribe(n)
+}
+
+// hangUp ends all subscriptions of n.
+func (s *Store) hangUp(n *Node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.topics {
+		t.unsubscribe(n)
+	}
+}
+
+func (t *stored) subscribe(n *Node) {
+	t.unsubscribe(n)
+	t.nodes = append(t.nodes, n)
+}
+
+func (t *stored) unsubscribe(n *Node) {
+	t.nodes = slices.DeleteFunc(t.nodes, func(other *Node) bool { return other == n })
+}
+
+// behind returns the topics among heads whose head in the store is another one.
+func (s *Store) behind(heads map[notiflux.Topic]notiflux.Position) (names []notiflux.Topic) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, head := range heads {
+		if head.Epoch != s.epoch || s.topicLocked(name).head > head.Offset {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,123 @@
+package remote
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+)
+
+// A timeline is a goroutine that does one thing after the other: what is posted, and what
+// is due at a time, in order. Both are in the order in which they were added.
+type timeline struct {
+	wake chan struct{} // has an element when something was posted; immutable
+
+	mu sync.Mutex
+	// Guarded by mu.
+	posts   []func()
+	stopped bool // run has ended
+
+	// Owned by the goroutine of run.
+	events events
+	added  uint64 // events so far
+}
+
+// An event is what is to be done at a time.
+type event struct {
+	at time.Time
+	n  uint64 // how many were added before
+	do func()
+}
+
+func newTimeline() *timeline { return &timeline{wake: make(chan struct{}, 1)} }
+
+// post has do called on the goroutine of run. It returns false if run has ended. It never
+// waits. Safe for concurrent use.
+func (l *timeline) post(do func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
+		return false
+	}
+	l.posts = append(l.posts, do)
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// after has do called on the goroutine of run, which it is called on, after d.
+func (l *timeline) after(d time.Duration, do func()) { l.at(time.Now().Add(d), do) }
+
+// at is after with a time.
+func (l *timeline) at(t time.Time, do func()) {
+	heap.Push(&l.events, event{t, l.added, do})
+	l.added++
+}
+
+// run does what is posted and what is due until ctx ends. Then it calls last, and does
+// what is posted by then.
+func (l *timeline) run(ctx context.Context, last func()) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		l.work()
+		if len(l.events) > 0 {
+			timer.Reset(time.Until(l.events[0].at))
+		}
+		select {
+		case <-ctx.Done():
+		case <-l.wake:
+		case <-timer.C:
+		}
+	}
+	last()
+	for posts := l.take(true); len(posts) > 0; posts = l.take(true) {
+		for _, do := range posts {
+			do()
+		}
+	}
+}
+
+// work does what was posted and what is due by now.
+func (l *timeline) work() {
+	for {
+		posts := l.take(false)
+		for _, do := range posts {
+			do()
+		}
+		if len(l.events) > 0 && !l.events[0].at.After(time.Now()) {
+			heap.Pop(&l.events).(event).do()
+		} else if len(posts) == 0 {
+			return
+		}
+	}
+}
+
+// take returns what was posted. If it is the end and nothing was, nothing can be posted
+// from then on.
+func (l *timeline) take(end bool) (posts []func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	posts, l.posts = l.posts, nil
+	l.stopped = end && len(posts) == 0
+	return posts
+}
+
+// events is a heap.
+type events []event
+
+func (e events) Len() int      { return len(e) }
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e events) Less(i, j int) bool {
+	return e[i].at.Before(e[j].at) || e[i].at.Equal(e[j].at) && e[i].n < e[j].n
+}
+func (e *events) Push(x any) { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := len(*e) - 1
+	x := (*e)[last]
+	(*e)[last] = event{}
+	*e = (*e)[:last]
+	return x
+}
