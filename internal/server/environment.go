@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/session"
 )
@@ -27,6 +28,9 @@ type Environment struct {
 
 	// Loops is how many event loops there are. 0: GOMAXPROCS.
 	Loops int
+
+	// Broker makes the broker that feeds the topics of the server. Nil: one in memory.
+	Broker func(broker.Sink) broker.Broker
 
 	// Endpoints are those of dialects besides the server's own.
 	Endpoints []*session.Endpoint

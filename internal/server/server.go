@@ -111,16 +111,7 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 // build makes the parts, from the log up to the routes.
 func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
-	b, topics := memory.New(memory.Config{
-		Epoch:       memory.NewEpoch(s.env.random()),
-		MaxKeyBytes: int64(c.MaxKeyBytes),
-	}, topic.Config{
-		PerTopic:   topic.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
-		TotalBytes: uint64(c.HistoryTotalBytes),
-		MaxTopics:  c.MaxTopics,
-		Now:        s.env.Now,
-	})
-	s.broker, s.topics, s.keyBytes = b, topics, b.KeyBytes
+	s.openBroker()
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
 	s.presence = presence.New(presence.Config{Emit: s.publishPresence, GracePeriod: c.PresenceGrace})
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
@@ -164,6 +155,25 @@ func (s *Server) build(keys *auth.Keys) {
 		WebSockets:      s.sockets,
 		Compression:     c.Compression,
 	})
+}
+
+// openBroker makes the broker and the topics that it feeds.
+func (s *Server) openBroker() {
+	c := &s.config
+	topics := topic.Config{
+		PerTopic:   topic.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
+		TotalBytes: uint64(c.HistoryTotalBytes),
+		MaxTopics:  c.MaxTopics,
+		Now:        s.env.Now,
+	}
+	if s.env.Broker == nil {
+		b, t := memory.New(memory.Config{Epoch: memory.NewEpoch(s.env.random()), MaxKeyBytes: int64(c.MaxKeyBytes)}, topics)
+		s.broker, s.topics, s.keyBytes = b, t, b.KeyBytes
+		return
+	}
+	topics.Detach = func(name notiflux.Topic) { s.broker.Detach(name) }
+	s.topics = topic.New(topics)
+	s.broker, s.keyBytes = s.env.Broker(s.topics), func() int64 { return 0 }
 }
 
 // newLoop makes an event loop, and the sessions on it. A connection that it closes
