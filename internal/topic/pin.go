@@ -86,7 +86,7 @@ func (p *Pin) Release() {
 // endLocked ends the pin and returns where its subscriber begins to read.
 //
 // A position is not covered any more once a marker is behind it. Without a position, the
-// subscriber meets the marker later.
+// subscriber may meet the marker later.
 func (p *Pin) endLocked() Resumed {
 	t := p.topic
 	r := Resumed{Cursor: p.at, Position: p.at.Position(), Recovered: true}
@@ -105,9 +105,27 @@ func (p *Pin) endLocked() Resumed {
 	if p.point.Connection != 0 {
 		r.Replay -= t.log.Excluded(r.Cursor, p.point.Connection)
 	}
+	if p.point.Since.Epoch == "" {
+		p.point.skip(&r)
+	}
 	t.pins--
 	*p = Pin{}
 	return r
+}
+
+// skip moves r behind the oldest messages, if more can be read than p, which is no position,
+// asks for: some have come since p was pinned.
+func (p *ResumePoint) skip(r *Resumed) {
+	for r.Replay > p.Last {
+		entry, next, ok := r.Cursor.Next()
+		if !ok {
+			return
+		}
+		if !entry.isMarker() && (p.Connection == 0 || entry.message.Exclude != p.Connection) {
+			r.Replay--
+		}
+		r.Cursor, r.Position = next, next.Position()
+	}
 }
 
 // Covered reports whether everything that the resume point asks for is there: each

@@ -2,6 +2,7 @@ package topic_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +27,38 @@ func read(t *testing.T, topics *topic.Topics, name notiflux.Topic, point topic.R
 	}
 	topics.Leave(joined, &l)
 	return p
+}
+
+// Messages that come between the pin and the join are read, but not more than were asked
+// for.
+func TestMessagesSinceThePin(t *testing.T) {
+	for _, test := range []struct {
+		point    topic.ResumePoint
+		position uint64
+		read     []uint64
+	}{
+		{topic.ResumePoint{}, 5, nil},
+		{topic.ResumePoint{Last: 1}, 4, []uint64{5}},
+		{topic.ResumePoint{Last: 3}, 2, []uint64{3, 4, 5}},
+		{topic.ResumePoint{Last: 9}, 0, []uint64{1, 2, 3, 4, 5}},
+		{topic.ResumePoint{Since: at(2)}, 2, []uint64{3, 4, 5}},
+	} {
+		topics, c := newTopics(topic.Config{}), new(counter)
+		for range 3 {
+			appendTo(t, topics, c, "t", 1)
+		}
+		p, err := topics.Open("t", notiflux.Position{}, test.point)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			appendTo(t, topics, c, "t", 1)
+		}
+		_, r := p.Join(new(listener))
+		if got := offsets(r.Cursor); r.Position.Offset != test.position || !slices.Equal(got, test.read) || r.Replay != len(got) || !r.Recovered {
+			t.Errorf("from %+v: %+v, and %v are read; want %d, %v", test.point, r, got, test.position, test.read)
+		}
+	}
 }
 
 func TestJoinBeginsWhereItIsTold(t *testing.T) {
