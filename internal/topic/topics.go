@@ -8,30 +8,39 @@
 // garbage collector frees an entry once the log has dropped it and every cursor has
 // passed it.
 //
-// A message arrives through [Topics.Append], which puts it into the log of its topic
-// and wakes the topic's listeners. A [Listener] stands for all sessions of an event
-// loop, so a message wakes each loop once, however many subscribers there are. The
-// listener then reads the log through the cursors of its sessions.
+// A message arrives from a broker: [Topics.Order] gives it an offset under the topic's
+// lock, and [Topics.Append] takes one that a remote broker has ordered. Both put it into
+// the log of its topic and wake the topic's listeners. A [Listener] stands for all sessions
+// of an event loop, so a message wakes each loop once, however many subscribers there are.
+// The listener then reads the log through the cursors of its sessions.
+//
+// A subscriber begins in two steps. [Topics.Open] pins its resume point, so that a broker
+// has time to prepend what the log lacks. [Pin.Join] takes the cursor.
+//
+// Where messages are missing, or a new epoch begins, the log has a marker ([Topics.Gap]).
+// Every cursor meets it in order. Histories and resume points begin behind the last one.
 //
 // Invariants:
-//   - The lock of a topic orders its messages. Offsets strictly increase from entry to
-//     entry, and sequence numbers by one. An entry never changes once it is filled.
+//   - The lock of a topic orders its messages. Between two markers, offsets strictly
+//     increase from entry to entry. Sequence numbers increase by one. An entry never
+//     changes once it is filled.
 //   - A listener joins and gets its cursor in one step under that lock, so no message
 //     falls between the two.
-//   - A log drops only its oldest entry. Finding a place and counting never walk the
-//     log (index.go).
-//   - A topic without listeners and messages is dropped, and a tombstone keeps its head
-//     for a while. So a client that comes back gets a true answer: no message after a
-//     position that is called recovered is missing.
+//   - A log drops only its oldest entry, and grows at both ends. Finding a place and
+//     counting never walk the log (index.go).
+//   - With Config.Heads, a topic without listeners, pins and messages is dropped, and its
+//     head is kept in the same step. So a client that comes back gets a true answer: after
+//     a position that is called recovered, every message is there.
 //   - All logs and the encoded frames of their messages stay within Config.TotalBytes:
 //     the oldest messages of all topics are dropped first. Topics and tombstones together
 //     stay within Config.MaxTopics: the oldest tombstones are dropped first, then topics
-//     without listeners.
+//     without listeners and pins.
 //
-// Locks are taken in the order Topics.mu, Topic.mu, expiry.mu. Listeners are woken
-// with none of them held. One goroutine may read a cursor without a lock.
+// Locks are taken in the order Topics.mu, Topic.mu, expiry.mu. Listeners are woken, and
+// Config.Detach is called, with none of them held. One goroutine may read a cursor without
+// a lock.
 //
-// The package does not assign offsets (the broker does) and knows no client.
+// The package knows no client, and does not decide where offsets come from.
 package topic
 
 import (
