@@ -61,6 +61,7 @@ var allowed = map[string][]string{
 	"internal/internaltest/logtest":    {},
 	"internal/internaltest/memnet":     {},
 	"internal/internaltest/rawclient":  {".", "internal/internaltest/delivery", "internal/wsframe"},
+	"internal/internaltest/toydialect": {".", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
 	"internal/internaltest/vectors":    {".", "internal/topic", "internal/wire"},
 	"internal/internaltest/servertest": {".", "internal/auth", "internal/broker", "internal/broker/brokertest/remote", "internal/config", "internal/server", "internal/internaltest/logtest"},
 

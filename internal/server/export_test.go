@@ -44,3 +44,6 @@ func PublishPresence(s *Server, e presence.Event) (events []*notiflux.Message, e
 type deaf struct{}
 
 func (deaf) Wake() {}
+
+// Gap tells a server of a gap in a topic, as a broker does.
+func Gap(s *Server, name notiflux.Topic, to notiflux.Position) { s.topics.Gap(name, to) }

@@ -35,6 +35,7 @@ type Server struct {
 	URL      string // http://127.0.0.1:port
 	AdminURL string
 	HTTP     *http.Client // for its URLs; no connection outlives the test
+	Server   *server.Server
 
 	t      testing.TB
 	signer *auth.Signer
@@ -79,7 +80,7 @@ func StartIn(t testing.TB, env server.Environment, change func(*config.Serve)) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.URL, s.AdminURL = srv.URL(), srv.AdminURL()
+	s.Server, s.URL, s.AdminURL = srv, srv.URL(), srv.AdminURL()
 
 	ctx, cancel := context.WithCancel(context.Background())
 	name := s.URL // As a label of its goroutines: no other server of the process has it now.
