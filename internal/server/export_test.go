@@ -30,7 +30,7 @@ func PublishPresence(s *Server, e presence.Event) (events []*notiflux.Message, e
 		return nil, err
 	}
 	_, resumed := pin.Join(deaf{})
-	s.publishPresence(e)
+	s.emitPresence(e)
 	for c := resumed.Cursor; ; {
 		entry, next, ok := c.Next()
 		if !ok {

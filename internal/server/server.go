@@ -113,7 +113,7 @@ func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
 	s.openBroker()
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
-	s.presence = presence.New(presence.Config{Emit: s.publishPresence, GracePeriod: c.PresenceGrace})
+	s.presence = presence.New(presence.Config{Emit: s.emitPresence, GracePeriod: c.PresenceGrace})
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = auth.NewPooled(s.verifier, s.verifying)
@@ -174,6 +174,11 @@ func (s *Server) openBroker() {
 	topics.Detach = func(name notiflux.Topic) { s.broker.Detach(name) }
 	s.topics = topic.New(topics)
 	s.broker, s.keyBytes = s.env.Broker(s.topics), func() int64 { return 0 }
+}
+
+// emitPresence publishes a presence event to the members of its topic.
+func (s *Server) emitPresence(e presence.Event) {
+	s.topics.AppendPresence(e.Topic, e.Messages(s.topics.Subscribers(e.Topic))...)
 }
 
 // newLoop makes an event loop, and the sessions on it. A connection that it closes
