@@ -159,7 +159,7 @@ func newFormats(endpoints []*Endpoint) []format {
 			other.Front, other.Back = wire.ChunkFront, wire.ChunkBack
 		case e.Encoding.Deflatable:
 			other.Encoding++
-			other.Encoder = &deflating{plain.Encoder, deflater}
+			other.Encoder = &deflating{plain.Encoding, plain.Encoder, deflater}
 		}
 		formats = append(formats, plain, other)
 	}
@@ -180,15 +180,19 @@ func (g *Group) formatOf(e *Endpoint, r Request) uint8 {
 	panic("session: endpoint is not in Config.Endpoints")
 }
 
-// deflating encodes entries as another encoder does, and compresses the frames.
+// deflating compresses the frames of another encoding.
 type deflating struct {
+	encoding uint8
 	plain    Encoder
 	deflater *wire.Deflater
 }
 
 // Encode implements [Encoder].
 func (d *deflating) Encode(e *topic.Entry) []byte {
-	frame := d.plain.Encode(e)
+	frame := e.Kept(d.encoding)
+	if frame == nil {
+		frame = d.plain.Encode(e)
+	}
 	if frame == nil {
 		return nil
 	}

@@ -3,4 +3,4 @@ package session
 import "github.com/ikornaselur/notiflux/internal/wire"
 
 // Deflating returns an encoder of the compressed frames of a plain one.
-func Deflating(plain Encoder) Encoder { return &deflating{plain, new(wire.Deflater)} }
+func Deflating(plain Encoder) Encoder { return &deflating{0, plain, new(wire.Deflater)} }

@@ -17,12 +17,12 @@ const (
 // A write is what Next returned and Wrote accounts for, in the order of the bytes:
 // answers, then the segments. A loop has one: it makes one write at a time.
 type write struct {
-	given        []byte     // what Next returned, if it has segments
-	segments     []segment  // a subscription may have several
-	progress     []progress // while the segments are collected
+	segments     []segment    // a subscription may have several
+	shared       *topic.Batch // the only segment; nil: the segments are in buffer
+	progress     []progress   // while the segments are collected
 	buffer       []byte
 	messageBytes int    // size of the messages in buffer, unencoded
-	sizes        []int  // memory for the sizes of segments in buffer
+	sizes        []int  // of the frames in buffer, one for each entry; 0 if it has none
 	excluded     int    // messages passed because they exclude the session; see maxExcluded
 	largeAnswer  []byte // a frame of a large answer; then the write has nothing else
 }
@@ -30,24 +30,26 @@ type write struct {
 // reset drops the segments. A cursor left in one would keep all later messages of its
 // topic in memory.
 func (w *write) reset() {
-	clear(w.segments)
-	w.segments, w.sizes, w.messageBytes, w.excluded = w.segments[:0], w.sizes[:0], 0, 0
-	w.given, w.largeAnswer = nil, nil
+	if len(w.segments) > 0 {
+		clear(w.segments)
+		w.segments, w.shared = w.segments[:0], nil
+	}
+	w.sizes, w.messageBytes, w.excluded, w.largeAnswer = w.sizes[:0], 0, 0, nil
 }
 
 // A segment is consecutive messages of one subscription in a write.
 type segment struct {
 	sub       *subscription
 	from, end topic.Cursor
-	at        int   // index of its first byte in write.given
-	bytes     int   // of its frames
-	messages  int   // with frames
-	sizes     []int // of the frame of each entry from from to end, 0 if it has none
+	bytes     int // of its frames
+	messages  int // with frames
+	at        int // index in write.buffer of its first byte
+	sizes     int // index in write.sizes of the size of its first frame
 }
 
 // segmentOf returns a batch as a segment of a subscription.
 func segmentOf(b *topic.Batch, sub *subscription) segment {
-	return segment{sub: sub, from: b.From, end: b.End, bytes: len(b.Data), messages: b.Messages, sizes: b.Sizes}
+	return segment{sub: sub, from: b.From, end: b.End, bytes: len(b.Data), messages: b.Messages}
 }
 
 // progress is how far a subscription has got in the write that is being filled.
@@ -70,11 +72,11 @@ func (w *write) next(s *Session) []byte {
 	}
 	w.buffer = append(w.buffer[:0], s.out.answers...)
 	w.appendMessages(s)
-	if w.given = w.buffer; len(w.given) == 0 {
+	if len(w.buffer) == 0 {
 		s.Wrote(0) // Unlists the subscriptions that are at their tail.
 		return w.nextShared(s)
 	}
-	return w.given
+	return w.buffer
 }
 
 // nextShared is next for a session without answers and with unread messages in at most
@@ -83,8 +85,7 @@ func (w *write) nextShared(s *Session) []byte {
 	for sub := s.subs.firstDirty; sub != nil; sub = s.subs.firstDirty {
 		b := w.batch(s, sub, sub.cursor, topic.MaxBatch)
 		if len(b.Data) > 0 {
-			w.segments = append(w.segments, segmentOf(b, sub))
-			w.given = b.Data
+			w.segments, w.shared = append(w.segments, segmentOf(b, sub)), b
 			return b.Data
 		}
 		sub.cursor = b.End
@@ -105,9 +106,8 @@ func (w *write) appendMessages(s *Session) {
 	w.fillInTurns(s, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
 		b := w.batch(s, sub, at, limit)
 		seg := segmentOf(b, sub)
-		seg.at = len(w.buffer)
+		seg.at, seg.sizes = len(w.buffer), len(w.sizes)
 		w.sizes = append(w.sizes, b.Sizes...) // The slot of the batch may be taken by another one.
-		seg.sizes = w.sizes[len(w.sizes)-len(b.Sizes):]
 		w.buffer = append(w.buffer, b.Data...)
 		w.messageBytes += b.MessageBytes
 		w.segments = append(w.segments, seg)
@@ -154,8 +154,7 @@ func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 		w.buffer = append(w.buffer[:0], s.out.answers...)
 		w.appendStreamMessages(s, c)
 		if len(w.buffer) > 0 {
-			w.given = w.buffer
-			return w.given
+			return w.buffer
 		}
 		others, gap := w.excluded >= maxExcluded, false
 		s.Wrote(0) // Unlists the subscriptions that are at their tail, and passes excluded messages.
@@ -181,8 +180,7 @@ func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 	format := &s.group.formats[s.format]
 	var room [wire.MaxStreamCursorBytes]byte
 	w.fillInTurns(s, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
-		seg := segment{sub: sub, from: at, end: at, at: len(w.buffer)}
-		sizes := len(w.sizes)
+		seg := segment{sub: sub, from: at, end: at, at: len(w.buffer), sizes: len(w.sizes)}
 		for len(w.buffer)-seg.at < limit {
 			entry, next, ok := seg.end.Next()
 			if !ok || entry.IsGap() {
@@ -204,7 +202,7 @@ func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 			}
 			w.sizes = append(w.sizes, len(w.buffer)-before)
 		}
-		seg.bytes, seg.sizes = len(w.buffer)-seg.at, w.sizes[sizes:]
+		seg.bytes = len(w.buffer) - seg.at
 		w.segments = append(w.segments, seg)
 		return seg.end
 	})
@@ -244,9 +242,12 @@ func (w *write) wrote(s *Session, n int) {
 
 // wrotePart moves the cursor over the first n bytes of seg, which has more.
 func (w *write) wrotePart(s *Session, seg *segment, n int) {
-	at := seg.at
+	frames, sizes := w.buffer[seg.at:], w.sizes[seg.sizes:]
+	if w.shared != nil {
+		frames, sizes = w.shared.Data, w.shared.Sizes
+	}
 	seg.sub.cursor = seg.from
-	for _, size := range seg.sizes {
+	for _, size := range sizes {
 		if n == 0 {
 			return
 		}
@@ -256,10 +257,10 @@ func (w *write) wrotePart(s *Session, seg *segment, n int) {
 			s.group.config.Stats.Delivered.Add(1)
 		}
 		if n < size {
-			w.keepRest(s, entry, w.given[at:at+size], n)
+			w.keepRest(s, entry, frames[:size], n)
 			return
 		}
-		n, at = n-size, at+size
+		n, frames = n-size, frames[size:]
 	}
 }
 
