@@ -7,8 +7,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
-// ReadBody returns the value of `message` as what is published, in memory of its own.
-// The value is one that r read. If the message has more than maxBytes, the error is
+// ReadBody returns the member `message` of a command or a request as a body in memory of
+// its own. r must have read value. If the message has more than maxBytes, the error is
 // [notiflux.TooLarge].
 func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body notiflux.Body, err error) {
 	var data []byte

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	maxID        = 1<<53 - 1 // the largest whole number that every language's JSON keeps exact
-	maxMessages  = 1000      // the most that `last` and `limit` get
+	maxID        = 1<<53 - 1 // the largest whole number that JSON of every language represents exactly
+	maxMessages  = 1000      // the maximum of `last` and `limit`
 	defaultLimit = 100       // of messages, for a history without `limit`
 )
 
@@ -51,28 +51,28 @@ type limits struct {
 	Topics       int // of one command
 }
 
-// A command is what a client asks for. It shares no
-// memory with the text that it was parsed from.
+// A command is what a client asks for. It shares no memory with the text that it was
+// parsed from.
 type command struct {
 	Verb  verb
 	ID    commandID
 	Token string // of all verbs but unsubscribe and ping; not verified; empty for none
 
-	// Of Subscribe and Unsubscribe: each once, in the order sent.
+	// Of subscribe and unsubscribe: each once, in the order sent.
 	Topics  []notiflux.Topic
-	Refused []refusedTopic // what is no topic
+	Refused []refusedTopic // names that are not valid topics
 
-	// Of Broadcast, History and Members.
+	// Of broadcast, history and presence.
 	Topic notiflux.Topic
 
-	Body     notiflux.Body                        // of Broadcast
-	Key      string                               // of Broadcast; empty: none
-	NoEcho   bool                                 // of Broadcast: the connection itself does not get the message
-	Since    map[notiflux.Topic]notiflux.Position // of Subscribe and History: where to go on, for those of Topics or Topic that have such a place
-	Last     int                                  // of Subscribe: how many earlier messages are wanted, at most 1,000
-	Latest   bool                                 // of Subscribe: messages may be skipped when the client is behind
-	Presence bool                                 // of Subscribe: the client is a member of the topics, and is told of others
-	Limit    int                                  // of History: how many messages are wanted, at most 1,000
+	Body     notiflux.Body                        // of broadcast
+	Key      string                               // of broadcast; empty for none
+	NoEcho   bool                                 // of broadcast: the connection itself does not get the message
+	Since    map[notiflux.Topic]notiflux.Position // of subscribe and history: the resume points of those topics that have one
+	Last     int                                  // of subscribe: how many earlier messages the client wants, at most 1,000
+	Latest   bool                                 // of subscribe: messages may be skipped when the client is behind
+	Presence bool                                 // of subscribe: the client is a member of the topics and gets presence events
+	Limit    int                                  // of history: how many messages the client wants, at most 1,000
 }
 
 // A refusedTopic is a topic of a command that is refused.
@@ -87,11 +87,10 @@ type parser struct {
 	reader strictjson.Reader
 }
 
-// parse parses one text message. Names are compared
-// byte by byte; members that mean nothing to the command are ignored; those
-// that will mean something in a later version are refused, so that nobody
-// believes they were heeded. Beside an error stands a command that has nothing
-// but the ID, if one could be read.
+// parse parses one text message. It compares names byte by byte and ignores members that
+// mean nothing to the command. It refuses members that a later version will use, so that
+// no client believes that this server honors them. With an error, the command has only
+// the ID, if one could be read.
 func (j *parser) parse(message []byte, most limits) (command, *notiflux.Error) {
 	p := reading{reader: &j.reader, most: most, command: command{ID: noID}}
 	err := p.read(message)
@@ -110,7 +109,8 @@ func (j *parser) parse(message []byte, most limits) (command, *notiflux.Error) {
 	return p.command, nil
 }
 
-// A reading reads the whole command first, since its type may come last.
+// A reading is the parsing of one command. It reads the whole command first, because the
+// type may come last.
 type reading struct {
 	reader  *strictjson.Reader
 	most    limits
@@ -118,15 +118,15 @@ type reading struct {
 	command command
 }
 
-// fields are the values of the members that mean something to a command: parts
-// of its text, nil where there is none.
+// fields are the values of the members that mean something to a command: parts of its
+// text, nil for a member that is absent.
 type fields struct {
 	id, kind, token, topics, topic, since, last, limit, mode, message jsontext.Value
 	presence, echo, key, exclude                                      jsontext.Value
 }
 
-// take takes one member. One that is null is absent, but for `message`, and for
-// `topics`: without it, an unsubscribe ends everything.
+// take takes one member. A member that is null counts as absent, except `message`, and
+// `topics`: without topics, unsubscribe ends all subscriptions.
 func (m *fields) take(name []byte, value jsontext.Value) {
 	place := m.named(name)
 	if place == nil || value.Kind() == jsontext.KindNull && place != &m.message && place != &m.topics {
@@ -135,7 +135,7 @@ func (m *fields) take(name []byte, value jsontext.Value) {
 	*place = value
 }
 
-// named returns the place of the member with a name, nil if it means nothing.
+// named returns the field of the member with a name, or nil if the name means nothing.
 func (m *fields) named(name []byte) *jsontext.Value {
 	switch string(name) {
 	case "id":
@@ -181,7 +181,7 @@ func (p *reading) read(message []byte) error {
 		name, value, err := r.Member()
 		switch {
 		case errors.Is(err, strictjson.ErrLoneSurrogate):
-			half = cmp.Or(half, err) // The ID may come behind it.
+			half = cmp.Or(half, err) // The ID may follow.
 		case err != nil:
 			return err
 		default:
@@ -381,7 +381,7 @@ func (p *reading) topics() error {
 	return nil
 }
 
-// addTopic adds a name to the topics or to what was refused, if it is not there.
+// addTopic adds a name to the topics or to the refused names, unless it is there already.
 func (p *reading) addTopic(name string) {
 	c := &p.command
 	topic, err := notiflux.ParseTopic(name)
@@ -447,8 +447,8 @@ func (p *reading) latest() (bool, error) {
 	return false, notiflux.Errorf(notiflux.Malformed, "`mode` must be all or latest")
 }
 
-// count returns a number of messages: unset when value is nil, and never more
-// than maxMessages.
+// count returns the number of messages that a member asks for, at most maxMessages, or
+// unset if the member is absent.
 func count(value jsontext.Value, name string, unset int) (int, error) {
 	if value == nil {
 		return unset, nil
@@ -460,8 +460,8 @@ func count(value jsontext.Value, name string, unset int) (int, error) {
 	return int(n), nil
 }
 
-// whole returns the number that value stands for, or most if it is larger, and
-// whether it is written as digits and nothing else.
+// whole returns the whole number that value is, or most if it is larger. ok is false unless
+// value consists of digits only.
 func whole(value jsontext.Value, most int64) (n int64, ok bool) {
 	for _, c := range value {
 		if c < '0' || c > '9' {
@@ -472,7 +472,7 @@ func whole(value jsontext.Value, most int64) (n int64, ok bool) {
 	return n, true
 }
 
-// boolean returns what value says, unset when it is nil.
+// boolean returns a boolean member, or unset if it is absent.
 func boolean(value jsontext.Value, name string, unset bool) (bool, error) {
 	switch {
 	case value == nil:
