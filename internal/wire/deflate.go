@@ -36,24 +36,13 @@ type Deflater struct {
 	out    bytes.Buffer  // what writer wrote
 }
 
-// AppendFrame is [wsframe.AppendFrame], but compresses the payload if that makes it
-// shorter.
-func (d *Deflater) AppendFrame(dst []byte, op wsframe.Opcode, payload []byte) []byte {
-	if len(payload) >= minDeflateBytes {
-		if p := d.deflate(payload); len(p) < len(payload) {
-			return wsframe.Header{First: wsframe.Fin | wsframe.RSV1 | byte(op)}.AppendFrame(dst, p)
-		}
-	}
-	return wsframe.AppendFrame(dst, op, payload)
-}
-
-// Deflate returns frame, an unmasked frame of a whole text message, with its payload
-// compressed if that makes it shorter. Otherwise it returns frame itself.
+// Deflate returns frame, an unmasked frame of a whole message, with its payload compressed
+// if that makes it shorter. Otherwise it returns frame itself.
 func (d *Deflater) Deflate(frame []byte) []byte {
-	_, n, ok := wsframe.ParseHeader(frame)
+	h, n, ok := wsframe.ParseHeader(frame)
 	if payload := frame[n:]; ok && len(payload) >= minDeflateBytes {
 		if p := d.deflate(payload); len(p) < len(payload) {
-			return wsframe.Header{First: wsframe.Fin | wsframe.RSV1 | byte(wsframe.Text)}.AppendFrame(nil, p)
+			return wsframe.Header{First: h.First | wsframe.RSV1}.AppendFrame(nil, p)
 		}
 	}
 	return frame

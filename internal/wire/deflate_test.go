@@ -45,12 +45,12 @@ func TestDeflatedFrames(t *testing.T) {
 		"noise":       {string(noise), false},
 		"large":       {strings.Repeat("0123456789", 500_000), true},
 	} {
-		frame := d.AppendFrame(nil, wsframe.Text, []byte(c.payload))
+		frame := d.Deflate(wire.AppendText(nil, []byte(c.payload)))
 		got, deflated := open(t, frame)
 		if string(got) != c.payload || deflated != c.want {
 			t.Errorf("%s: %d bytes, compressed: %v; want %d, %v", name, len(got), deflated, len(c.payload), c.want)
 		}
-		if plain := wsframe.AppendFrame(nil, wsframe.Text, []byte(c.payload)); deflated && len(frame) >= len(plain) {
+		if plain := wire.AppendText(nil, []byte(c.payload)); deflated && len(frame) >= len(plain) {
 			t.Errorf("%s: the compressed frame has %d bytes, the plain one %d", name, len(frame), len(plain))
 		}
 	}
@@ -62,7 +62,7 @@ func TestDeflatedFramesOpen(t *testing.T) {
 		var d wire.Deflater
 		for range rapid.IntRange(1, 4).Draw(t, "frames") {
 			payload := bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "payload"), rapid.IntRange(1, 20).Draw(t, "times"))
-			got, _ := open(t, d.AppendFrame(nil, wsframe.Binary, payload))
+			got, _ := open(t, d.Deflate(wsframe.AppendFrame(nil, wsframe.Binary, payload)))
 			if !bytes.Equal(got, payload) {
 				t.Fatalf("opened %q, want %q", got, payload)
 			}
@@ -70,10 +70,16 @@ func TestDeflatedFramesOpen(t *testing.T) {
 	})
 }
 
-func TestAppendFrameKeepsWhatIsThere(t *testing.T) {
+// The frame that is compressed belongs to other clients, too.
+func TestDeflateKeepsTheFrame(t *testing.T) {
 	var d wire.Deflater
-	got := d.AppendFrame([]byte("before"), wsframe.Text, bytes.Repeat([]byte("x"), 1000))
-	if payload, _ := open(t, bytes.TrimPrefix(got, []byte("before"))); len(payload) != 1000 {
-		t.Errorf("%d bytes, want 1000", len(payload))
+	frame := wire.AppendText(nil, bytes.Repeat([]byte("x"), 1000))
+	before := bytes.Clone(frame)
+	got := d.Deflate(frame)
+	if payload, deflated := open(t, got); len(payload) != 1000 || !deflated {
+		t.Errorf("%d bytes, compressed: %v; want 1000, true", len(payload), deflated)
+	}
+	if !bytes.Equal(frame, before) {
+		t.Error("the frame has changed")
 	}
 }

@@ -29,11 +29,10 @@ func (e *echo) Receive(message []byte, binary bool) {
 	if binary {
 		op = wsframe.Binary
 	}
-	appendFrame := wsframe.AppendFrame
+	frame := wsframe.AppendFrame(nil, op, message)
 	if e.deflater != nil {
-		appendFrame = e.deflater.AppendFrame
+		frame = e.deflater.Deflate(frame)
 	}
-	frame := appendFrame(nil, op, message)
 	e.frames = append(e.frames, frame)
 	e.waiting += len(frame)
 	e.conn.Dirty()
