@@ -94,17 +94,17 @@ func AppendStreamCursor(dst []byte, places []CursorPlace) []byte {
 			return appendCursorOfEpochs(dst, places)
 		}
 	}
-	return appendStreamCursor(dst, cursorVersion, places)
+	return appendStreamCursor(dst, cursorVersion, places[0].Position.Epoch, places)
 }
 
 // appendStreamCursor appends a cursor of places in one epoch.
-func appendStreamCursor(dst []byte, version byte, places []CursorPlace) []byte {
+func appendStreamCursor(dst []byte, version byte, epoch string, places []CursorPlace) []byte {
 	var room [maxRawCursorBytes]byte
 	b := room[:0]
 	if version > 1 {
 		b = append(b, versionMark|version)
 	}
-	b = appendEpoch(b, places[0].Position.Epoch)
+	b = appendEpoch(b, epoch)
 	for i := range places {
 		if version == 1 {
 			b = binary.BigEndian.AppendUint32(b, uint32(places[i].Hash))
@@ -130,18 +130,21 @@ func ParseStreamCursor(s string) (StreamCursor, error) {
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil || len(b) == 0 {
-		return StreamCursor{}, errMalformedCursor()
+		return StreamCursor{}, errMalformedCursor
 	}
 	c := StreamCursor{version: 1}
 	if b[0]&versionBits == versionMark {
 		c.version = b[0] &^ versionBits
 		if c.version != cursorVersion && c.version != cursorVersionEpochs {
-			return parseUnknown(s, b)
+			if base64.RawURLEncoding.EncodeToString(b) != s {
+				return StreamCursor{}, errMalformedCursor
+			}
+			return StreamCursor{unknown: true}, nil
 		}
 		b = b[1:]
 	}
 	if !c.parse(b) || !c.canonical(s) {
-		return StreamCursor{}, errMalformedCursor()
+		return StreamCursor{}, errMalformedCursor
 	}
 	return c, nil
 }
@@ -150,22 +153,10 @@ func ParseStreamCursor(s string) (StreamCursor, error) {
 // newlines, unused bits that are set, varints that are longer than necessary, and epochs
 // of no topic.
 func (c *StreamCursor) canonical(s string) bool {
-	if len(c.places) == 0 { // A cursor of no topic has one epoch.
-		return len(c.epochs) == 1 && c.version != cursorVersionEpochs && emptyCursor(c.version, c.epochs[0]) == s
-	}
 	if c.version == cursorVersionEpochs {
-		return string(appendCursorOfEpochs(nil, c.places)) == s
+		return len(c.places) > 0 && string(appendCursorOfEpochs(nil, c.places)) == s
 	}
-	return string(appendStreamCursor(nil, c.version, c.places)) == s
-}
-
-// emptyCursor returns a cursor of no topic.
-func emptyCursor(version byte, epoch string) string {
-	var b []byte
-	if version > 1 {
-		b = append(b, versionMark|version)
-	}
-	return base64.RawURLEncoding.EncodeToString(appendEpoch(b, epoch))
+	return string(appendStreamCursor(nil, c.version, c.epochs[0], c.places)) == s
 }
 
 // parse parses the epochs and the places, and reports whether b is well-formed.
@@ -230,17 +221,7 @@ func (c *StreamCursor) parsePlace(b []byte) []byte {
 	return b[n:]
 }
 
-// parseUnknown returns a cursor of an unknown version.
-func parseUnknown(s string, b []byte) (StreamCursor, error) {
-	if base64.RawURLEncoding.EncodeToString(b) != s {
-		return StreamCursor{}, errMalformedCursor()
-	}
-	return StreamCursor{unknown: true}, nil
-}
-
-func errMalformedCursor() error {
-	return notiflux.Errorf(notiflux.Malformed, "the cursor is malformed: send back the last one that the server gave, as it is")
-}
+var errMalformedCursor = notiflux.Errorf(notiflux.Malformed, "the cursor is malformed: send back the last one that the server gave, as it is")
 
 // Since returns the position of a topic, and whether the cursor has one. If the version is
 // unknown, or two topics of the cursor share the hash, the position is one that no server
