@@ -16,7 +16,6 @@ const (
 	DefaultStallTimeout    = 60 * time.Second
 	DefaultHeartbeatEvery  = 15 * time.Second
 	DefaultCloseTimeout    = 5 * time.Second
-	DefaultLinger          = time.Second
 	DefaultControlRate     = 10
 	DefaultControlBurst    = 100
 	DefaultInflateRate     = 1 << 20
@@ -34,7 +33,6 @@ type Config struct {
 	StallTimeout    time.Duration // without a byte taken by the client while some wait for it, then close 4202; negative: no limit
 	HeartbeatEvery  time.Duration // of a stream; negative: no heartbeats
 	CloseTimeout    time.Duration // for the socket to take the last bytes, then it is dropped
-	Linger          time.Duration // for the client to end after our last byte, then it is dropped
 	ControlRate     int           // control frames per second, then close 1008; a close never counts; negative: no limit
 	ControlBurst    int           // control frames at once
 	InflateRate     int           // bytes per second that compressed messages may become in the long run; a compressed byte counts as 8 at least; above it reading pauses; negative: no limit

@@ -45,6 +45,10 @@ const (
 	application
 )
 
+// lingerTimeout is how long the client may take to end after the last byte of the
+// server. Then the connection is dropped.
+const lingerTimeout = time.Second
+
 // Serve sets whom the connection is for.
 func (c *connection) Serve(app App) {
 	c.app = app
@@ -154,7 +158,7 @@ func (c *connection) checkEnd(now time.Duration) (next time.Duration) {
 	if c.deadline == 0 {
 		limit := cmp.Or(c.cfg.CloseTimeout, DefaultCloseTimeout)
 		if c.phase == lingering {
-			limit = cmp.Or(c.cfg.Linger, DefaultLinger)
+			limit = lingerTimeout
 		}
 		c.deadline = after(now, limit)
 	}
