@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -197,12 +198,7 @@ func (x *Attacher) remove(c *call) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c.timer.Stop()
-	for i, other := range x.calls {
-		if other == c {
-			x.calls = append(x.calls[:i], x.calls[i+1:]...)
-			break
-		}
-	}
+	x.calls = slices.DeleteFunc(x.calls, func(other *call) bool { return other == c })
 	if len(x.calls) == 0 {
 		x.calls = nil
 		x.check.Stop()
@@ -213,7 +209,7 @@ func (x *Attacher) remove(c *call) {
 // the oldest calls stay.
 func (x *Attacher) checkPins() {
 	x.mu.Lock()
-	calls := append([]*call(nil), x.calls...)
+	calls := slices.Clone(x.calls)
 	if len(calls) > 0 {
 		x.check.Reset(checkPinsEvery)
 	}

@@ -92,7 +92,7 @@ func (a *Attachment) Cancel() {
 	if a.finished {
 		unused, a.pin = a.pin, topic.Pin{}
 	} else {
-		a.abandonLocked()
+		a.pin.Abandon() // It stays the broker's until Finish.
 	}
 	a.mu.Unlock()
 	unused.Release()
@@ -112,16 +112,11 @@ func (a *Attachment) expire() {
 	defer a.mu.Unlock()
 	if !a.settled {
 		a.settled, a.err = true, errTimeout
-		a.abandonLocked()
+		a.pin.Abandon()
 	}
 }
 
 var errTimeout = notiflux.Errorf(notiflux.Unavailable, "the broker did not answer in time: try again later")
-
-// abandonLocked has the pin keep nothing. It stays the broker's until Finish.
-func (a *Attachment) abandonLocked() {
-	a.pin.Abandon()
-}
 
 // lag returns what only the pin keeps in memory, in bytes.
 func (a *Attachment) lag() uint64 {
@@ -134,5 +129,5 @@ func (a *Attachment) lag() uint64 {
 func (a *Attachment) abandon() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.abandonLocked()
+	a.pin.Abandon()
 }
