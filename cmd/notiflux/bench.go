@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -126,9 +125,7 @@ func (c *benchCmd) Run(t *terminal) error {
 
 func (c *benchCmd) print(w io.Writer, r *bench.Report) error {
 	if c.JSON {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		return e.Encode(r)
+		return writeJSON(w, r)
 	}
 	times := func(t bench.Times) string {
 		return fmt.Sprintf("p50 %s, p90 %s, p99 %s, p99.9 %s, max %s",

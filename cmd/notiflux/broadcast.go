@@ -39,11 +39,7 @@ func (c *broadcastCmd) Run(t *terminal) error {
 	if err != nil {
 		return usagef("TOPIC: %w", err)
 	}
-	token, err := c.Client.credentials(auth.Broadcast)
-	if err != nil {
-		return err
-	}
-	base, err := parseBase(c.Client.URL)
+	base, options, err := c.Client.server(auth.Broadcast)
 	if err != nil {
 		return err
 	}
@@ -52,10 +48,6 @@ func (c *broadcastCmd) Run(t *terminal) error {
 		return usagef("--key: a key names one message: give the message itself")
 	case c.Timeout <= 0:
 		return usagef("--timeout: %v is no time", c.Timeout)
-	}
-	options, err := c.Client.options(token)
-	if err != nil {
-		return err
 	}
 	caller, err := client.NewCaller(base.String(), options)
 	if err != nil {

@@ -57,15 +57,21 @@ func (t *trust) http() (*http.Client, error) {
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
 }
 
-// options returns what the Go client connects with.
-func (c *clientFlags) options(token string) (client.Options, error) {
-	o := client.Options{Token: client.Token(token)}
-	if c.Trust.CACert == "" {
-		return o, nil
+// server returns the address of the server, and what the Go client connects with. The
+// token must be there: it is for scope.
+func (c *clientFlags) server(scope auth.Scope) (base *url.URL, o client.Options, err error) {
+	token, err := c.credentials(scope)
+	if err != nil {
+		return nil, o, err
 	}
-	var err error
-	o.HTTPClient, err = c.Trust.http()
-	return o, err
+	if base, err = parseBase(c.URL); err != nil {
+		return nil, o, err
+	}
+	o.Token = client.Token(token)
+	if c.Trust.CACert != "" {
+		o.HTTPClient, err = c.Trust.http()
+	}
+	return base, o, err
 }
 
 // credentials returns the token, which must be there.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -138,8 +137,6 @@ The tokens in these lines are for topic %[5]s, valid
 // quoteJSON returns s as a JSON string.
 func quoteJSON(s string) (string, error) {
 	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(s)
+	err := writeJSON(&b, s)
 	return strings.TrimSuffix(b.String(), "\n"), err
 }

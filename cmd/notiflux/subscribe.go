@@ -39,15 +39,7 @@ func (c *subscribeCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	token, err := c.Client.credentials(auth.Subscribe)
-	if err != nil {
-		return err
-	}
-	base, err := parseBase(c.Client.URL)
-	if err != nil {
-		return err
-	}
-	options, err := c.Client.options(token)
+	base, options, err := c.Client.server(auth.Subscribe)
 	if err != nil {
 		return err
 	}
@@ -129,20 +121,11 @@ func (p *printer) print(event client.Event, err error) error {
 	switch {
 	case isLost && lost.Gap:
 		p.tell("notiflux: messages of %s were lost: the server lost what came after %v", lost.Topic, lost.Since)
-		return p.object(struct {
-			Type     string         `json:"type"`
-			Topic    notiflux.Topic `json:"topic"`
-			Position string         `json:"position"`
-		}{"gap", lost.Topic, lost.Position.String()})
+		return p.object(object{Type: "gap", Topic: lost.Topic, Position: lost.Position.String()})
 	case isLost:
 		p.tell("notiflux: messages of %s were lost: the server does not know any more what came after %v", lost.Topic, lost.Since)
 		p.tellSubscribed(lost.Topic)
-		return p.object(struct {
-			Type     string         `json:"type"`
-			Topic    notiflux.Topic `json:"topic"`
-			Since    string         `json:"since"`
-			Position string         `json:"position"`
-		}{"lost", lost.Topic, lost.Since.String(), lost.Position.String()})
+		return p.object(object{Type: "lost", Topic: lost.Topic, Since: lost.Since.String(), Position: lost.Position.String()})
 	case isRefused:
 		p.tell("Subscribe to %s denied: %v", refused.Topic, refused.Err)
 	}
@@ -150,12 +133,7 @@ func (p *printer) print(event client.Event, err error) error {
 	case client.Subscribed:
 		p.tellSubscribed(e.Topic)
 	case client.Skipped:
-		return p.object(struct {
-			Type  string         `json:"type"`
-			Topic notiflux.Topic `json:"topic"`
-			From  string         `json:"from"`
-			To    string         `json:"to"`
-		}{"skipped", e.Topic, e.From.String(), e.To.String()})
+		return p.object(object{Type: "skipped", Topic: e.Topic, From: e.From.String(), To: e.To.String()})
 	case client.Message:
 		return p.message(e)
 	}
@@ -173,18 +151,13 @@ func (p *printer) tellSubscribed(topic notiflux.Topic) {
 
 // presence writes who is present, joins or leaves; of other events nothing.
 func (p *printer) presence(event client.Event) error {
-	type change struct {
-		Type    string         `json:"type"`
-		Topic   notiflux.Topic `json:"topic"`
-		Members []member       `json:"members"`
-	}
 	switch e := event.(type) {
 	case client.Joined:
 		p.note("notiflux: %s joined %s", names(e.Members), e.Topic)
-		return p.object(change{"join", e.Topic, members(e.Members)})
+		return p.object(object{Type: "join", Topic: e.Topic, Members: members(e.Members)})
 	case client.Left:
 		p.note("notiflux: %s left %s", names(e.Members), e.Topic)
-		return p.object(change{"leave", e.Topic, members(e.Members)})
+		return p.object(object{Type: "leave", Topic: e.Topic, Members: members(e.Members)})
 	case client.Present:
 		who := ""
 		if len(e.Members) > 0 {
@@ -194,15 +167,24 @@ func (p *printer) presence(event client.Event) error {
 			who += ", and more"
 		}
 		p.note("notiflux: %d present on %s%s", e.Count, e.Topic, who)
-		return p.object(struct {
-			Type        string         `json:"type"`
-			Topic       notiflux.Topic `json:"topic"`
-			Count       int            `json:"count"`
-			Subscribers int            `json:"subscribers"`
-			Members     []member       `json:"members,omitempty"`
-		}{"presence", e.Topic, e.Count, e.Subscribers, members(e.Members)})
+		return p.object(object{Type: "presence", Topic: e.Topic, Count: &e.Count, Subscribers: &e.Subscribers, Members: members(e.Members)})
 	}
 	return nil
+}
+
+// An object is a line of --json. What is empty is left out.
+type object struct {
+	Type        string          `json:"type"`
+	Topic       notiflux.Topic  `json:"topic"`
+	Since       string          `json:"since,omitempty"`
+	From        string          `json:"from,omitempty"`
+	To          string          `json:"to,omitempty"`
+	Position    string          `json:"position,omitempty"`
+	Time        int64           `json:"time,omitempty"`
+	Data        json.RawMessage `json:"data,omitempty"`
+	Count       *int            `json:"count,omitempty"`
+	Subscribers *int            `json:"subscribers,omitempty"`
+	Members     []member        `json:"members,omitempty"`
 }
 
 // member is a member as --json prints it.
@@ -238,13 +220,7 @@ func (p *printer) note(format string, args ...any) {
 // message writes a message: a string as it is, any other value as JSON.
 func (p *printer) message(m client.Message) error {
 	if p.json {
-		return p.object(struct {
-			Type     string          `json:"type"`
-			Topic    notiflux.Topic  `json:"topic"`
-			Position string          `json:"position"`
-			Time     int64           `json:"time"`
-			Data     json.RawMessage `json:"data"`
-		}{"message", m.Topic, m.Position.String(), m.Time.UnixMilli(), m.Data})
+		return p.object(object{Type: "message", Topic: m.Topic, Position: m.Position.String(), Time: m.Time.UnixMilli(), Data: m.Data})
 	}
 	if text, ok := m.Text(); ok {
 		_, err := fmt.Fprintln(p.out, text)
@@ -259,13 +235,11 @@ func (p *printer) message(m client.Message) error {
 }
 
 // object writes a line of --json.
-func (p *printer) object(v any) error {
+func (p *printer) object(o object) error {
 	if !p.json {
 		return nil
 	}
-	e := json.NewEncoder(p.out)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	return writeJSON(p.out, o)
 }
 
 // tell writes a line on standard error, which nobody may be reading.
