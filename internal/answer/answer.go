@@ -61,10 +61,7 @@ func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, mos
 	unchecked := 0
 	for s.count < most && !m.Full() {
 		entry, next, ok := c.Next()
-		if !ok || unchecked >= checkEvery && ctx.Err() != nil {
-			break
-		}
-		if _, marker := entry.Gap(); marker {
+		if !ok || entry.IsGap() || unchecked >= checkEvery && ctx.Err() != nil {
 			break
 		}
 		size := wire.MessageSize(entry.Message())
@@ -211,10 +208,7 @@ func (a *Answer) Lag() (bytes uint64) {
 // Message returns the message at c, or nil at the tail and at a marker.
 func Message(c topic.Cursor) *notiflux.Message {
 	entry, _, ok := c.Next()
-	if !ok {
-		return nil
-	}
-	if _, marker := entry.Gap(); marker {
+	if !ok || entry.IsGap() {
 		return nil
 	}
 	return entry.Message()

@@ -43,20 +43,17 @@ func (e *Entry) Message() *notiflux.Message { return &e.message }
 // Gap reports whether an entry that [Cursor.Next] returned is a marker: the messages
 // between the position before it and to are missing, or the epoch of to is a new one.
 func (e *Entry) Gap() (to notiflux.Position, marker bool) {
-	if !e.isMarker() {
+	if !e.IsGap() {
 		return notiflux.Position{}, false
 	}
 	return e.message.Position, true
 }
 
 // IsGap reports whether an entry that [Cursor.Next] returned is a marker. See [Entry.Gap].
-func (e *Entry) IsGap() bool { return e.isMarker() }
+func (e *Entry) IsGap() bool { return e.next.Load().stretch != e.stretch }
 
 // held reports whether the log holds an entry.
 func (e *Entry) held() bool { return e.frames.Load() != nil }
-
-// isMarker reports whether an entry, which is filled, is a marker.
-func (e *Entry) isMarker() bool { return e.next.Load().stretch != e.stretch }
 
 // Size returns the size of the data of an entry, in bytes.
 func (e *Entry) Size() int {
@@ -95,7 +92,7 @@ func (c Cursor) LastGap(end Cursor) (to notiflux.Position, ok bool) {
 	}
 	for c != end {
 		entry, next, _ := c.Next()
-		if entry.isMarker() {
+		if entry.IsGap() {
 			to = next.Position()
 		}
 		c = next

@@ -121,7 +121,7 @@ func (p *ResumePoint) skip(r *Resumed) {
 		if !ok {
 			return
 		}
-		if !entry.isMarker() && (p.Connection == 0 || entry.message.Exclude != p.Connection) {
+		if !entry.IsGap() && (p.Connection == 0 || entry.message.Exclude != p.Connection) {
 			r.Replay--
 		}
 		r.Cursor, r.Position = next, next.Position()

@@ -27,24 +27,15 @@ func (s *Topics) AppendPresence(name notiflux.Topic, events ...*notiflux.Presenc
 	if t == nil {
 		return
 	}
-	for _, l := range s.appendPresenceLocked(t, events) {
-		l.Wake()
-	}
-	s.shrink()
-}
-
-// appendPresenceLocked appends the events, and unlocks t.
-func (s *Topics) appendPresenceLocked(t *Topic, events []*notiflux.PresenceEvent) []Listener {
-	defer t.mu.Unlock()
 	now := s.config.Now()
-	s.changeLocked(t, func() {
+	s.extend(t, func() bool {
 		for _, e := range events {
 			position := t.log.Head()
 			position.Offset++
 			t.log.Append(notiflux.Message{Topic: t.name, Position: position, Time: now, Presence: e})
 		}
 		t.log.Expire(now)
+		return true
 	})
-	s.queueLocked(t)
-	return t.listeners.give()
+	s.shrink()
 }

@@ -40,36 +40,45 @@ func (s *Topics) Append(ms []notiflux.Message) {
 			n++
 		}
 		if t := s.live(ms[0].Topic); t != nil {
-			for _, l := range s.appendLocked(t, ms[:n], now) {
-				l.Wake()
-			}
+			s.extend(t, func() bool { return s.appendLocked(t, ms[:n], now) })
 		}
 		ms = ms[n:]
 	}
 	s.shrink()
 }
 
-// appendLocked appends messages of one topic, unlocks it, and returns the listeners to
-// wake.
-func (s *Topics) appendLocked(t *Topic, ms []notiflux.Message, now time.Time) []Listener {
-	defer t.mu.Unlock()
-	appended := 0
-	s.changeLocked(t, func() {
-		for _, m := range ms {
-			if head := t.log.Head(); m.Position.Epoch == head.Epoch && m.Position.Offset > head.Offset {
-				m.Topic = t.name // Names are shared.
-				t.log.Append(m)
-				appended++
-			}
+// appendLocked appends messages to the log of their topic, and reports whether it took one.
+func (s *Topics) appendLocked(t *Topic, ms []notiflux.Message, now time.Time) bool {
+	appended := uint64(0)
+	for _, m := range ms {
+		if head := t.log.Head(); m.Position.Epoch == head.Epoch && m.Position.Offset > head.Offset {
+			m.Topic = t.name // Names are shared.
+			t.log.Append(m)
+			appended++
 		}
-		t.log.Expire(now)
-	})
-	if appended == 0 {
-		return nil
 	}
+	t.log.Expire(now)
+	s.appended.Add(appended)
+	return appended > 0
+}
+
+// extend calls add, which adds entries to the log of t, and unlocks t. If add returns true,
+// extend wakes the listeners.
+func (s *Topics) extend(t *Topic, add func() bool) {
+	for _, l := range s.extendLocked(t, add) {
+		l.Wake()
+	}
+}
+
+func (s *Topics) extendLocked(t *Topic, add func() bool) (woken []Listener) {
+	defer t.mu.Unlock()
+	s.changeLocked(t, func() {
+		if add() {
+			woken = t.listeners.give()
+		}
+	})
 	s.queueLocked(t)
-	s.appended.Add(uint64(appended))
-	return t.listeners.give()
+	return woken
 }
 
 // Gap appends a marker to the log of a topic and wakes its listeners: messages between
@@ -81,22 +90,8 @@ func (s *Topics) Gap(name notiflux.Topic, to notiflux.Position) {
 	if t == nil {
 		return
 	}
-	for _, l := range s.gapLocked(t, to) {
-		l.Wake()
-	}
+	s.extend(t, func() bool { return t.log.Gap(to, s.config.Now()) })
 	s.shrink()
-}
-
-// gapLocked is Gap of t, which it unlocks. It returns the listeners to wake.
-func (s *Topics) gapLocked(t *Topic, to notiflux.Position) []Listener {
-	defer t.mu.Unlock()
-	added := false
-	s.changeLocked(t, func() { added = t.log.Gap(to, s.config.Now()) })
-	if !added {
-		return nil
-	}
-	s.queueLocked(t)
-	return t.listeners.give()
 }
 
 // Prepend puts ms, all messages of the topic after from up to the place of p, in front
