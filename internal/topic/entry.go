@@ -83,21 +83,23 @@ func (c Cursor) Next() (*Entry, Cursor, bool) {
 // AtTail reports whether there is no entry to read at c.
 func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
 
-// LastGap returns the position behind the last marker between c and end, which is a cursor
-// of the same log and not before c. ok is false if there is none. It walks the entries only
-// if there is one.
+// LastGap returns the position after the last marker between c and end, which is a cursor
+// of the same log and not before c. ok is false if there is none. It walks the entries up
+// to that marker, and none if there is no marker.
 func (c Cursor) LastGap(end Cursor) (to notiflux.Position, ok bool) {
-	if c.at.stretch == end.at.stretch {
-		return notiflux.Position{}, false
-	}
-	for c != end {
-		entry, next, _ := c.Next()
+	// Walking from c may not lead to end itself: end may be in a copy of messages that c
+	// leads to, see [Log.Prepend]. Copies share the stretch.
+	for c.at.stretch != end.at.stretch {
+		entry, next, more := c.Next()
+		if !more {
+			break
+		}
 		if entry.IsGap() {
-			to = next.Position()
+			to, ok = next.Position(), true
 		}
 		c = next
 	}
-	return to, true
+	return to, ok
 }
 
 // Position returns the position before the entry at c: that of the last message before

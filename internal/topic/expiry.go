@@ -27,11 +27,26 @@ func (x *expiry) push(i item) {
 	heap.Push(&x.items, i)
 }
 
-// pop removes and returns the first item if its time is not after notAfter.
-func (x *expiry) pop(notAfter time.Time) (item, bool) {
+// pop removes and returns the first item, whatever its time is: a remote broker's clock
+// may be ahead of ours.
+func (x *expiry) pop() (item, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.items) == 0 || x.items[0].oldest.After(notAfter) {
+	return x.popLocked()
+}
+
+// popUntil is pop if the time of the first item is not after limit.
+func (x *expiry) popUntil(limit time.Time) (item, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.items) > 0 && x.items[0].oldest.After(limit) {
+		return item{}, false
+	}
+	return x.popLocked()
+}
+
+func (x *expiry) popLocked() (item, bool) {
+	if len(x.items) == 0 {
 		return item{}, false
 	}
 	return heap.Pop(&x.items).(item), true
@@ -47,7 +62,7 @@ func (s *Topics) Sweep() {
 		runtime.Gosched()
 	}
 	for s.config.PerTopic.Age > 0 {
-		i, ok := s.expiry.pop(now.Add(-s.config.PerTopic.Age))
+		i, ok := s.expiry.popUntil(now.Add(-s.config.PerTopic.Age))
 		if !ok {
 			return
 		}
@@ -97,7 +112,7 @@ func (s *Topics) wakeRun() {
 // Config.TotalBytes.
 func (s *Topics) shrink() {
 	for s.overTotal() {
-		i, ok := s.expiry.pop(s.config.Now())
+		i, ok := s.expiry.pop()
 		if !ok {
 			return
 		}
@@ -127,7 +142,7 @@ func (s *Topics) evictOldest() bool {
 		}
 	}()
 	for len(used) < roomTries {
-		i, ok := s.expiry.pop(s.config.Now())
+		i, ok := s.expiry.pop()
 		if !ok {
 			return false
 		}

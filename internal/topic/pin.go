@@ -35,7 +35,7 @@ func (s *Topics) pinLocked(t *Topic, point ResumePoint) Pin {
 		if p.final = p.covered || point.Since.Epoch != head.Epoch || point.Since.Offset > head.Offset; !p.final {
 			p.at = t.log.First() // Where messages of a store are prepended.
 		}
-	case len(point.Epochs) > 0 && !slices.Contains(point.Epochs, head.Epoch):
+	case !point.knows(head.Epoch):
 		p.at, p.covered, p.final = t.log.Tail(), false, true
 	case point.Last > 0:
 		p.at = t.log.Last(point.Last)
@@ -89,32 +89,33 @@ func (p *Pin) Release() {
 // subscriber may meet the marker later.
 func (p *Pin) endLocked() Resumed {
 	t := p.topic
-	r := Resumed{Cursor: p.at, Position: p.at.Position(), Recovered: true}
-	switch {
-	case p.point.Since.Epoch != "":
-		r.Recovered = p.covered && p.at.at.stretch == t.log.tail.stretch
+	r := Resumed{Cursor: p.at, Position: p.at.Position(), Replay: t.log.Count(p.at)}
+	if p.point.Connection != 0 {
+		r.Replay -= t.log.Excluded(p.at, p.point.Connection)
+	}
+	if p.point.Since.Epoch != "" {
 		r.Position = p.point.Since
-	case len(p.point.Epochs) > 0:
-		r.Recovered = slices.Contains(p.point.Epochs, r.Position.Epoch)
+		r.Recovered = p.covered && p.at.at.stretch == t.log.tail.stretch
+	} else {
+		known := p.point.knows(r.Position.Epoch)
+		p.point.skip(&r)
+		r.Recovered = known && p.point.knows(r.Position.Epoch) // skip may have passed a marker.
 	}
 	if !r.Recovered {
-		r.Cursor = t.log.Tail()
-		r.Position = t.log.Head()
-	}
-	r.Replay = t.log.Count(r.Cursor)
-	if p.point.Connection != 0 {
-		r.Replay -= t.log.Excluded(r.Cursor, p.point.Connection)
-	}
-	if p.point.Since.Epoch == "" {
-		p.point.skip(&r)
+		r.Cursor, r.Position, r.Replay = t.log.Tail(), t.log.Head(), 0
 	}
 	t.pins--
 	*p = Pin{}
 	return r
 }
 
-// skip moves r behind the oldest messages, if more can be read than p, which is no position,
-// asks for: some have come since p was pinned.
+// knows reports whether a topic in an epoch is covered as far as Epochs says.
+func (p *ResumePoint) knows(epoch string) bool {
+	return len(p.Epochs) == 0 || slices.Contains(p.Epochs, epoch)
+}
+
+// skip moves r past the oldest messages if more can be read than p asks for: some were
+// appended after p was pinned. p has no position.
 func (p *ResumePoint) skip(r *Resumed) {
 	for r.Replay > p.Last {
 		entry, next, ok := r.Cursor.Next()
