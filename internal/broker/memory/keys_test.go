@@ -3,6 +3,7 @@ package memory_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"testing"
@@ -255,6 +256,73 @@ func TestAPanicLeavesNoKeyPending(t *testing.T) {
 		t.Errorf("the message that was not ordered is now at %v, %v", again.Position, again.Err)
 	}
 }
+
+// A callback that panics does not keep the callbacks of other calls, nor Close.
+func TestACallbackPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := heldTopics{let: make(chan error)}
+		b := memory.NewWithOrderer(h.over)
+		recovered := make(chan any, 1)
+		go func() {
+			defer func() { recovered <- recover() }()
+			publishKey(t, b, "k")
+		}()
+		synctest.Wait()
+		again := func(done func()) {
+			if b.Publish([]notiflux.Publication{{Topic: "t", Key: "k"}}, done) {
+				t.Fatal("the message is still being ordered, and its second publishing has an outcome")
+			}
+		}
+		told := 0
+		again(func() { told++; panic("a fault") })
+		again(func() { told++ })
+		h.let <- nil
+		if v := <-recovered; v != "a fault" || told != 2 {
+			t.Errorf("%d callbacks came, and the panic was %v", told, v)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := b.Close(ctx); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	})
+}
+
+// After a panic, a publication whose key another call is ordering has an error that a
+// client may see.
+func TestAPanicLeavesNoInternalError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := heldTopics{let: make(chan error)}
+		first := true
+		b := memory.NewWithOrderer(func(topics *topic.Topics) memory.Orderer {
+			held, panics := h.over(topics), panickingTopics{topics}
+			return ordererFunc(func(ps []notiflux.Publication, offset func() uint64) {
+				if first {
+					first = false
+					held.Order(ps, offset)
+					return
+				}
+				panics.Order(ps, offset)
+			})
+		})
+		go publishKey(t, b, "k")
+		synctest.Wait()
+		ps := []notiflux.Publication{{Topic: "t"}, {Topic: "t", Key: "k"}}
+		broker.Publish(b, slog.New(slog.DiscardHandler), ps, nil)
+		h.let <- nil
+		if ps[0].Err != nil {
+			t.Errorf("the message that was ordered failed: %v", ps[0].Err)
+		}
+		if code := notiflux.Refusal(ps[1].Err).Code; code != notiflux.OutcomeUnknown {
+			t.Errorf("the message of the other call: %v, want %s", ps[1].Err, notiflux.OutcomeUnknown)
+		}
+	})
+}
+
+// An ordererFunc orders messages by a function.
+type ordererFunc func(ps []notiflux.Publication, offset func() uint64)
+
+func (f ordererFunc) Order(ps []notiflux.Publication, offset func() uint64) { f(ps, offset) }
 
 // Close waits for messages that are being ordered. After it, Publish orders nothing.
 func TestCloseWaitsForPublish(t *testing.T) {

@@ -80,7 +80,7 @@ func (b *Broker) Publish(ps []notiflux.Publication, done func()) (finished bool)
 	return b.publish(ps, &c, done)
 }
 
-// publish is Publish, but that those are to be told which c has then.
+// publish does what Publish does. The caller must call c.tell afterwards.
 func (b *Broker) publish(ps []notiflux.Publication, c *claim, done func()) (finished bool) {
 	b.ordering.RLock()
 	defer b.ordering.RUnlock()
@@ -102,8 +102,15 @@ func (b *Broker) publish(ps []notiflux.Publication, c *claim, done func()) (fini
 // order orders what is new among ps, and sets c to their keys.
 func (b *Broker) order(ps []notiflux.Publication, c *claim) {
 	*c = b.keys.claim(ps)
-	defer b.keys.settle(c, ps) // Also after a panic, or the keys would stay pending.
+	ordered := false
+	defer func() { // Also after a panic, or the keys would stay pending.
+		b.keys.settle(c, ps)
+		if !ordered {
+			b.keys.giveUp(c, ps)
+		}
+	}()
 	b.orderer.Order(ps, b.next)
+	ordered = true
 }
 
 var errClosed = notiflux.Errorf(notiflux.Draining, "this server is shutting down: publish again, another one will answer")

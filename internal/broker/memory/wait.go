@@ -50,6 +50,14 @@ func (k *keys) await(c *claim, ps []notiflux.Publication, done func(), waits *sy
 	return false
 }
 
+// giveUp gives publications whose key another call is ordering an outcome after a panic:
+// nobody waits for the other call.
+func (k *keys) giveUp(c *claim, ps []notiflux.Publication) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	takeOutcomes(ps, c.firsts)
+}
+
 // takeOutcomes gives publications the outcome of the first publishing of their key, as
 // far as it is known. It needs the lock of the keys.
 func takeOutcomes(ps []notiflux.Publication, firsts []*first) {
@@ -87,15 +95,17 @@ func (w *wait) expire() {
 	}
 }
 
+// tell calls done. If that panics, the wait is over nevertheless.
 func (w *wait) tell() {
+	defer w.waits.Done()
 	w.timer.Stop()
 	w.done()
-	w.waits.Done()
 }
 
-// tell calls back the calls that waited for this one. No lock is held.
+// tell calls back the calls that waited for this one, also if one of them panics. No lock
+// is held.
 func (c *claim) tell() {
 	for _, w := range c.over {
-		w.tell()
+		defer w.tell()
 	}
 }
