@@ -150,11 +150,11 @@ func ParseStreamCursor(s string) (StreamCursor, error) {
 }
 
 // canonical reports whether s is what the server writes for c. The comparison finds
-// newlines, unused bits that are set, varints that are longer than necessary, and epochs
-// of no topic.
+// newlines, unused bits that are set, varints that are longer than necessary, and a table
+// of epochs that the server would not write.
 func (c *StreamCursor) canonical(s string) bool {
 	if c.version == cursorVersionEpochs {
-		return len(c.places) > 0 && string(appendCursorOfEpochs(nil, c.places)) == s
+		return canonicalEpochs(s, c.places)
 	}
 	return string(appendStreamCursor(nil, c.version, c.epochs[0], c.places)) == s
 }
