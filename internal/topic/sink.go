@@ -29,9 +29,9 @@ func (s *Topics) Pin(name notiflux.Topic, point ResumePoint) (Pin, bool) {
 }
 
 // Append appends messages, whose positions and times are fixed, to the logs of their
-// topics, in order, and wakes the listeners of each topic once. It drops messages of
-// topics that are not live, and skips a message at or below the head of its log or of
-// another epoch.
+// topics, in order. It wakes the listeners of a topic after each run of its messages, so
+// a broker should give the messages of a topic together. It drops messages of topics that
+// are not live, and skips a message at or below the head of its log or of another epoch.
 func (s *Topics) Append(ms []notiflux.Message) {
 	now := s.config.Now()
 	for len(ms) > 0 {
