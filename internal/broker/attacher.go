@@ -2,8 +2,8 @@ package broker
 
 import (
 	"cmp"
+	"container/list"
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +38,7 @@ type Attacher struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	calls []*call     // of Wait that are not over, in order
+	calls list.List   // of *call: those of Wait that are not over, in order
 	check *time.Timer // of the pins; nil: none was needed yet
 }
 
@@ -137,7 +137,9 @@ type call struct {
 	as       []Attachment
 	done     func()
 
-	timer *time.Timer // guarded by Attacher.mu
+	// Guarded by Attacher.mu.
+	timer   *time.Timer
+	element *list.Element // of Attacher.calls
 
 	left atomic.Int64 // attachments that are not settled
 	over atomic.Bool  // finished or cancelled
@@ -183,8 +185,8 @@ func (x *Attacher) add(c *call) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c.timer = time.AfterFunc(Timeout, c.expire)
-	x.calls = append(x.calls, c)
-	if len(x.calls) > 1 {
+	c.element = x.calls.PushBack(c)
+	if x.calls.Len() > 1 {
 		return
 	}
 	if x.check == nil {
@@ -198,24 +200,17 @@ func (x *Attacher) remove(c *call) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c.timer.Stop()
-	x.calls = slices.DeleteFunc(x.calls, func(other *call) bool { return other == c })
-	if len(x.calls) == 0 {
-		x.calls = nil
+	x.calls.Remove(c.element)
+	if x.calls.Len() == 0 {
 		x.check.Stop()
 	}
 }
 
-// checkPins has the pins that go beyond Config.MaxPinnedBytes keep nothing. Those of
-// the oldest calls stay.
+// checkPins bounds what pins keep in memory by AttacherConfig.MaxPinnedBytes. It abandons
+// pins beyond that, those of the newest calls first.
 func (x *Attacher) checkPins() {
-	x.mu.Lock()
-	calls := slices.Clone(x.calls)
-	if len(calls) > 0 {
-		x.check.Reset(checkPinsEvery)
-	}
-	x.mu.Unlock()
 	var total uint64
-	for _, c := range calls {
+	for _, c := range x.waitingCalls() {
 		for i := range c.as {
 			lag := c.as[i].lag()
 			if total+lag > x.config.MaxPinnedBytes {
@@ -225,4 +220,19 @@ func (x *Attacher) checkPins() {
 			total += lag
 		}
 	}
+}
+
+// waitingCalls returns the calls that are not over, the oldest first. While there are some,
+// it has the pins checked again.
+func (x *Attacher) waitingCalls() []*call {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	calls := make([]*call, 0, x.calls.Len())
+	for e := x.calls.Front(); e != nil; e = e.Next() {
+		calls = append(calls, e.Value.(*call))
+	}
+	if len(calls) > 0 {
+		x.check.Reset(checkPinsEvery)
+	}
+	return calls
 }

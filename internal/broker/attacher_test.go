@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
@@ -168,6 +170,39 @@ func TestCancel(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A call that is over is not kept in memory while others wait.
+func TestCallsThatAreOverAreFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow()
+		x := broker.NewAttacher(s, broker.AttacherConfig{})
+		var gone []weak.Pointer[[1024]byte]
+		wait := func() (cancel func()) {
+			as, large := attachments(1), new([1024]byte)
+			x.Attach(as)
+			gone = append(gone, weak.Make(large))
+			return x.Wait(as, func() { large[0]++ })
+		}
+		wait() // Expires.
+		second, third := wait(), wait()
+		second()
+		third()
+		time.Sleep(broker.Timeout - time.Second)
+		last := wait()
+		time.Sleep(2 * time.Second) // The timers of the first three are over.
+		s.finish(3, nil)
+		second, third = nil, nil
+		runtime.GC()
+		for i := range 3 {
+			if gone[i].Value() != nil {
+				t.Errorf("call %d is over, and kept in memory", i)
+			}
+		}
+		last()
+		s.finish(1, nil)
+		wantNothing(t, s, x)
+	})
 }
 
 func TestAttachAllEndsWithItsContext(t *testing.T) {
