@@ -61,7 +61,7 @@ func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, mos
 	unchecked := 0
 	for s.count < most && !m.Full() {
 		entry, next, ok := c.Next()
-		if !ok || entry.IsGap() || unchecked >= checkEvery && ctx.Err() != nil {
+		if !ok || entry.IsMarker() || unchecked >= checkEvery && ctx.Err() != nil {
 			break
 		}
 		size := wire.MessageSize(entry.Message())
@@ -208,7 +208,7 @@ func (a *Answer) Lag() (bytes uint64) {
 // Message returns the message at c, or nil at the tail and at a marker.
 func Message(c topic.Cursor) *notiflux.Message {
 	entry, _, ok := c.Next()
-	if !ok || entry.IsGap() {
+	if !ok || entry.IsMarker() {
 		return nil
 	}
 	return entry.Message()

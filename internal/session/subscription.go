@@ -41,7 +41,7 @@ func (sub *subscription) name() notiflux.Topic { return sub.subscribers.topic.Na
 // A skip says which messages a client in mode latest does not get.
 type skip struct {
 	from notiflux.Position // those after it
-	gap  notiflux.Position // behind the last gap among them; zero if there is none
+	gap  notiflux.Position // after the last marker among them; zero if there is none
 }
 
 // delivered returns the position up to which the client has everything, apart from skips
@@ -62,13 +62,13 @@ func (sub *subscription) skip() {
 	if sub.skipped == nil {
 		sub.skipped = &skip{from: sub.cursor.Position()}
 	}
-	if gap, ok := sub.cursor.LastGap(newest); ok {
+	if gap, ok := sub.cursor.LastMarker(newest); ok {
 		sub.skipped.gap = gap
 	}
 	sub.cursor = newest
 }
 
-// tellSkipped tells the dialect what was skipped: first the last gap, then the messages
+// tellSkipped tells the dialect what was skipped: first the last marker, then the messages
 // behind it.
 func (sub *subscription) tellSkipped(s *Session) {
 	k := sub.skipped

@@ -89,7 +89,7 @@ func (w *write) nextShared(s *Session) []byte {
 			return b.Data
 		}
 		sub.cursor = b.End
-		if w.passGap(s, sub) {
+		if w.passMarkers(s, sub) {
 			return w.next(s) // The answers of the dialect come first.
 		}
 		s.subs.unlist(sub)
@@ -159,7 +159,7 @@ func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 		others, gap := w.excluded >= maxExcluded, false
 		s.Wrote(0) // Unlists the subscriptions that are at their tail, and passes excluded messages.
 		for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
-			gap = w.passGap(s, sub) || gap
+			gap = w.passMarkers(s, sub) || gap
 		}
 		switch {
 		case gap: // The dialect has queued answers.
@@ -183,7 +183,7 @@ func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 		seg := segment{sub: sub, from: at, end: at, at: len(w.buffer), sizes: len(w.sizes)}
 		for len(w.buffer)-seg.at < limit {
 			entry, next, ok := seg.end.Next()
-			if !ok || entry.IsGap() {
+			if !ok || entry.IsMarker() {
 				break
 			}
 			excluded := s.extra.excluded(entry.Message())
@@ -299,18 +299,18 @@ func (w *write) catchUp(s *Session) {
 			sub.tellSkipped(s)
 		}
 		if several {
-			w.passGap(s, sub)
+			w.passMarkers(s, sub)
 		}
 	}
 	s.out.behind = false
 }
 
-// passGap moves the cursor of a subscription over the gaps that it is at, and tells the
+// passMarkers moves the cursor of a subscription over the markers that it is at, and tells the
 // dialect. It reports whether there was one. The client was given everything before it.
-func (w *write) passGap(s *Session, sub *subscription) (any bool) {
+func (w *write) passMarkers(s *Session, sub *subscription) (any bool) {
 	for {
 		entry, next, ok := sub.cursor.Next()
-		if !ok || !entry.IsGap() {
+		if !ok || !entry.IsMarker() {
 			return any
 		}
 		sub.cursor, any = next, true

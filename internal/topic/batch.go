@@ -103,7 +103,7 @@ func (b *Batches) From(f *Format, c Cursor, limit int) *Batch {
 	*s = Batch{From: c, End: c, limit: limit, buffer: s.buffer[:0], Sizes: s.Sizes[:0]}
 	for len(s.Data) < limit && s.MessageBytes < MaxBatch {
 		entry, next, ok := s.End.Next()
-		if !ok || entry.IsGap() {
+		if !ok || entry.IsMarker() {
 			break
 		}
 		exclude := entry.message.Exclude

@@ -11,7 +11,7 @@ import (
 const Overhead = 256
 
 // An Entry is one element of a log. Once it is filled, it holds a message, a presence
-// event (Message.Presence) or a marker: see [Entry.Gap].
+// event (Message.Presence) or a marker: see [Entry.Marker].
 type Entry struct {
 	// Immutable from the moment the entry before it is visible.
 	seq     uint64   // sequence number: one more than that of the entry before it
@@ -40,17 +40,17 @@ const origin = 1 << 62
 // without a topic if the entry is a marker. Callers must not change it.
 func (e *Entry) Message() *notiflux.Message { return &e.message }
 
-// Gap reports whether an entry that [Cursor.Next] returned is a marker: the messages
+// Marker reports whether an entry that [Cursor.Next] returned is a marker: the messages
 // between the position before it and to are missing, or the epoch of to is a new one.
-func (e *Entry) Gap() (to notiflux.Position, marker bool) {
-	if !e.IsGap() {
+func (e *Entry) Marker() (to notiflux.Position, marker bool) {
+	if !e.IsMarker() {
 		return notiflux.Position{}, false
 	}
 	return e.message.Position, true
 }
 
-// IsGap reports whether an entry that [Cursor.Next] returned is a marker. See [Entry.Gap].
-func (e *Entry) IsGap() bool { return e.next.Load().stretch != e.stretch }
+// IsMarker reports whether an entry that [Cursor.Next] returned is a marker. See [Entry.Marker].
+func (e *Entry) IsMarker() bool { return e.next.Load().stretch != e.stretch }
 
 // held reports whether the log holds an entry.
 func (e *Entry) held() bool { return e.frames.Load() != nil }
@@ -83,10 +83,10 @@ func (c Cursor) Next() (*Entry, Cursor, bool) {
 // AtTail reports whether there is no entry to read at c.
 func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
 
-// LastGap returns the position after the last marker between c and end, which is a cursor
+// LastMarker returns the position after the last marker between c and end, which is a cursor
 // of the same log and not before c. ok is false if there is none. It walks the entries up
 // to that marker, and none if there is no marker.
-func (c Cursor) LastGap(end Cursor) (to notiflux.Position, ok bool) {
+func (c Cursor) LastMarker(end Cursor) (to notiflux.Position, ok bool) {
 	// Walking from c may not lead to end itself: end may be in a copy of messages that c
 	// leads to, see [Log.Prepend]. Copies share the stretch.
 	for c.at.stretch != end.at.stretch {
@@ -94,7 +94,7 @@ func (c Cursor) LastGap(end Cursor) (to notiflux.Position, ok bool) {
 		if !more {
 			break
 		}
-		if entry.IsGap() {
+		if entry.IsMarker() {
 			to, ok = next.Position(), true
 		}
 		c = next
@@ -103,7 +103,7 @@ func (c Cursor) LastGap(end Cursor) (to notiflux.Position, ok bool) {
 }
 
 // Position returns the position before the entry at c: that of the last message before
-// it, or where the log or the last gap before it begins. A reader at c has taken every
+// it, or where the log begins, or where the last marker before it leads. A reader at c has taken every
 // message up to it.
 func (c Cursor) Position() notiflux.Position {
 	return notiflux.Position{Epoch: c.at.stretch.epoch, Offset: c.at.after}

@@ -330,7 +330,7 @@ func (r *modelReader) read(t *rapid.T, f *fed) bool {
 	if !ok {
 		t.Fatalf("the log ends before %+v", want)
 	}
-	to, marker := entry.Gap()
+	to, marker := entry.Marker()
 	if marker != want.marker || marker && to != want.position || !marker && entry.Message().Position != want.position {
 		t.Fatalf("read marker %v to %v, message %v; want %+v", marker, to, entry.Message().Position, want)
 	}
@@ -362,13 +362,13 @@ func (r *modelReader) checkNewest(t *rapid.T, f *fed, held bool) {
 		}
 	}
 	entry, _, ok := newest.Next()
-	to, gap := entry.Gap()
+	to, marked := entry.Marker()
 	switch {
 	case !ok:
 		t.Fatal("jumped to the tail")
-	case gap && (to != marker.position || unread[len(unread)-1] == last):
+	case marked && (to != marker.position || unread[len(unread)-1] == last):
 		t.Fatalf("jumped to the marker to %v, want %v or the message behind it, %v", to, marker.position, last.position)
-	case !gap && entry.Message().Position != last.position:
+	case !marked && entry.Message().Position != last.position:
 		t.Fatalf("jumped to %v, want %v", entry.Message().Position, last.position)
 	}
 }

@@ -44,7 +44,7 @@ func HistoryOf(from notiflux.Position, ms []notiflux.Message) History {
 
 // History returns up to limit messages of a topic: the first ones after since, or the
 // newest ones if since has no epoch. If the log does not cover since, History returns the
-// oldest messages behind the last gap, and Recovered is false. Reading creates no topic,
+// oldest messages after the last marker, and Recovered is false. Reading creates no topic,
 // but it renews or leaves a tombstone, so that a client can resume from the returned
 // position. Of a topic that is not live, a Topics without Config.Heads knows nothing: it
 // returns the zero History.

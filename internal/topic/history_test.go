@@ -34,7 +34,7 @@ func TestHistoryOfAStore(t *testing.T) {
 	}
 }
 
-// Histories begin behind the last gap, and nothing before it is covered.
+// Histories begin after the last marker, and nothing before it is covered.
 func TestAHistoryHasNoGap(t *testing.T) {
 	topics := topic.New(topic.Config{})
 	pin, err := topics.Open("t", at(0), topic.ResumePoint{})

@@ -77,10 +77,10 @@ func (l *Log) Append(m notiflux.Message) {
 	l.enforce()
 }
 
-// Gap adds a marker at the tail: messages between the head and to are missing, or the
+// AppendMarker adds a marker at the tail: messages between the head and to are missing, or the
 // epoch of to is a new one. The log goes on behind to. It does nothing and returns false
 // if to has the epoch of the head and is not beyond it.
-func (l *Log) Gap(to notiflux.Position, now time.Time) bool {
+func (l *Log) AppendMarker(to notiflux.Position, now time.Time) bool {
 	head := l.Head()
 	if to.Epoch == head.Epoch && to.Offset <= head.Offset {
 		return false

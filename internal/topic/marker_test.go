@@ -37,7 +37,7 @@ func pinSince(t *testing.T, topics *topic.Topics, since notiflux.Position) topic
 
 // A reader before a gap jumps to the newest message. That is not on the reader's way: the
 // log has dropped everything, and holds what was prepended for another reader.
-func TestLastGapBeforePrependedMessages(t *testing.T) {
+func TestLastMarkerBeforePrependedMessages(t *testing.T) {
 	now := time.Now()
 	topics := topic.New(topic.Config{PerTopic: topic.Limits{Age: time.Minute}, Now: func() time.Time { return now }})
 	openAt(t, topics, at(0))
@@ -58,8 +58,8 @@ func TestLastGapBeforePrependedMessages(t *testing.T) {
 	if e, _, ok := newest.Next(); !ok || e.Message().Position != at(12) {
 		t.Fatalf("the newest message is at %v, want %v", newest.Position(), at(12))
 	}
-	if to, ok := resumed.Cursor.LastGap(newest); !ok || to != at(10) {
-		t.Errorf("the last gap ends at %v, %v; want %v", to, ok, at(10))
+	if to, ok := resumed.Cursor.LastMarker(newest); !ok || to != at(10) {
+		t.Errorf("the last marker leads to %v, %v; want %v", to, ok, at(10))
 	}
 }
 

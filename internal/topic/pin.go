@@ -122,7 +122,7 @@ func (p *ResumePoint) skip(r *Resumed) {
 		if !ok {
 			return
 		}
-		if !entry.IsGap() && (p.Connection == 0 || entry.message.Exclude != p.Connection) {
+		if !entry.IsMarker() && (p.Connection == 0 || entry.message.Exclude != p.Connection) {
 			r.Replay--
 		}
 		r.Cursor, r.Position = next, next.Position()

@@ -90,7 +90,7 @@ func (s *Topics) Gap(name notiflux.Topic, to notiflux.Position) {
 	if t == nil {
 		return
 	}
-	s.extend(t, func() bool { return t.log.Gap(to, s.config.Now()) })
+	s.extend(t, func() bool { return t.log.AppendMarker(to, s.config.Now()) })
 	s.shrink()
 }
 

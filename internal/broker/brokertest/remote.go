@@ -216,7 +216,7 @@ func (r *reader) readOne() bool {
 	}
 	r.cursor = next
 	t := r.cluster.t
-	if to, marker := entry.Gap(); marker {
+	if to, marker := entry.Marker(); marker {
 		if to.Epoch == r.at.Epoch && to.Offset <= r.at.Offset {
 			t.Errorf("a gap from %v to %v", r.at, to)
 		}

@@ -200,7 +200,7 @@ func (s *subscriber) read() (all []*notiflux.Message) {
 		if !ok {
 			return all
 		}
-		if to, marker := entry.Gap(); marker {
+		if to, marker := entry.Marker(); marker {
 			s.node.t.Errorf("a gap to %v, and nothing was lost", to)
 		} else {
 			all = append(all, entry.Message())

@@ -166,7 +166,7 @@ func TestSameSeedSameEvents(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
 			for entry, next, ok := at.Next(); ok; entry, next, ok = next.Next() {
-				to, _ := entry.Gap()
+				to, _ := entry.Marker()
 				events += fmt.Sprintln(entry.Message().Position, to)
 			}
 			for range len(l.wakes) {
