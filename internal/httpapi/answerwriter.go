@@ -16,25 +16,12 @@ const (
 	// read holds no more than that.
 	pieceBytes = 16 << 10
 
-	// freeBytes is how long an answer may be without counting towards the Budget.
+	// freeBytes is how long an answer may be without counting towards Config.Unread.
 	freeBytes = 4 << 10
 )
 
 // pieces are buffers for one piece each.
 var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
-
-// A Budget limits the memory of answers that clients have not read. Safe for concurrent
-// use.
-type Budget interface {
-	Charge(n int) (within bool) // counts n bytes in any case, and reports whether there was room for them
-	Release(n int)              // gives n bytes back
-}
-
-// noBudget has room for everything.
-type noBudget struct{}
-
-func (noBudget) Charge(int) bool { return true }
-func (noBudget) Release(int)     {}
 
 // serveAnswer sends the answer that find returns, piece by piece, as fast as the client reads.
 // It stops when the client has gone.

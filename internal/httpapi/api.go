@@ -90,8 +90,8 @@ type Config struct {
 	Origins       origin.List // of web pages that may send requests; those listed by name may send the token as a cookie
 	NoQueryTokens bool        // ignore a token in the query
 
-	MaxLagBytes uint64 // how much an answer may keep in memory that its logs no longer hold; 0: 1 MiB
-	Unread      Budget // of answers that clients have not read; nil: no limit
+	MaxLagBytes uint64            // how much an answer may keep in memory that its logs no longer hold; 0: 1 MiB
+	Unread      *transport.Budget // of answers that clients have not read; nil: no limit
 
 	Draining <-chan struct{} // closed when the server begins to shut down: polls stop waiting; nil: never
 	Clients  *listen.Slots   // one for each client: a WebSocket, a stream, a poll that waits; nil: there is always one
@@ -122,7 +122,7 @@ type API struct {
 	noQueryTokens bool
 	draining      <-chan struct{}
 	maxLag        uint64
-	unread        Budget
+	unread        *transport.Budget
 
 	clients    clients
 	webSockets *webSockets
@@ -173,9 +173,6 @@ func New(c Config) *API {
 	}
 	if a.ready == nil {
 		a.ready = func() error { return nil }
-	}
-	if a.unread == nil {
-		a.unread = noBudget{}
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

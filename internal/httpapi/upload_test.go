@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
 // stall sends n requests to broadcast, one after the other, of which each sends some
@@ -132,25 +132,10 @@ func TestTheLargestBodyHasRoom(t *testing.T) {
 	})
 }
 
-// countingBudget is a budget of most bytes.
-type countingBudget struct {
-	mu         sync.Mutex
-	most, used int
-}
-
-func (b *countingBudget) Charge(n int) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.used += n
-	return b.used <= b.most
-}
-
-func (b *countingBudget) Release(n int) { b.Charge(-n) }
-
 // The answer to an array counts among what clients do not read, and has no names that
 // are longer than a topic. Without room for it, nothing is published.
 func TestAnswersToArraysAreCharged(t *testing.T) {
-	budget := &countingBudget{most: 4 << 20}
+	budget := transport.NewBudget(4 << 20)
 	s := newHandler(t, httpapi.Config{Unread: budget})
 	long := strings.Repeat("\u0085", 560)
 	names := strings.Repeat(`"`+long+`",`, 899) + `"` + long + `"`
@@ -162,8 +147,8 @@ func TestAnswersToArraysAreCharged(t *testing.T) {
 		w := newSlowWriter()
 		written := 0
 		w.write = func(p []byte) (int, error) {
-			if budget.used < len(p) {
-				t.Errorf("an answer of %d bytes is charged %d", len(p), budget.used)
+			if used := budget.Used(); used < int64(len(p)) {
+				t.Errorf("an answer of %d bytes is charged %d", len(p), used)
 			}
 			written += len(p)
 			return len(p), nil
@@ -174,12 +159,13 @@ func TestAnswersToArraysAreCharged(t *testing.T) {
 		if written == 0 || written > 300<<10 {
 			t.Errorf("an answer of %d bytes to a body of %d", written, len(body))
 		}
-		if budget.used != 0 {
-			t.Errorf("%d bytes are charged at the end", budget.used)
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are charged at the end", used)
 		}
 	}
 
-	budget.most = 10 << 10
+	const taken = 4<<20 - 10<<10
+	budget.Charge(taken)
 	published := len(s.publisher.all())
 	for range 2 {
 		s.post(t, own, "Authorization", bearer).want(t, http.StatusServiceUnavailable, "over_capacity")
@@ -188,7 +174,7 @@ func TestAnswersToArraysAreCharged(t *testing.T) {
 		t.Errorf("%d messages were published without an answer", n-published)
 	}
 	s.post(t, `[{"topic":"a","message":1}]`, "Authorization", bearer).want(t, 200, "")
-	if got := s.api.Stats(); got.Failed != 0 || budget.used != 0 {
-		t.Errorf("%d failed and %d bytes are charged, want none", got.Failed, budget.used)
+	if got, used := s.api.Stats(), budget.Used(); got.Failed != 0 || used != taken {
+		t.Errorf("%d failed and %d bytes are charged, want 0 and %d", got.Failed, used, taken)
 	}
 }

@@ -38,9 +38,10 @@ func (b *Budget) take(n int) bool {
 }
 
 // Charge takes n bytes in any case, and reports whether there was room for them.
-// If not, the caller may end what it charged for, and releases it in any case.
+// If not, the caller may end what it charged for, and releases it in any case. A nil
+// Budget always has room.
 func (b *Budget) Charge(n int) (within bool) {
-	return b.used.Add(int64(n)) <= b.maxBytes
+	return b == nil || b.used.Add(int64(n)) <= b.maxBytes
 }
 
 // shares is into how many parts the room that is left is divided for [Budget.Share].
