@@ -79,18 +79,18 @@ var errTooManyWait = notiflux.Errorf(notiflux.OverCapacity, "too many subscripti
 // no pin is left.
 func (x *Attacher) Wait(as []Attachment, done func()) (cancel func()) {
 	c := &call{attacher: x, as: as, done: done}
-	c.left.Store(1) // For this loop.
+	c.unsettled.Store(1) // For this loop.
 	for i := range as {
 		a := &as[i]
 		a.mu.Lock()
 		if !a.settled {
-			c.left.Add(1)
-			a.then = c.one
+			c.unsettled.Add(1)
+			a.onSettled = c.settle
 		}
 		a.mu.Unlock()
 	}
 	x.add(c)
-	if c.left.Add(-1) == 0 {
+	if c.unsettled.Add(-1) == 0 {
 		go c.finish()
 	}
 	return c.cancel
@@ -141,13 +141,13 @@ type call struct {
 	timer   *time.Timer
 	element *list.Element // of Attacher.calls
 
-	left atomic.Int64 // attachments that are not settled
-	over atomic.Bool  // finished or cancelled
+	unsettled atomic.Int64 // attachments
+	over      atomic.Bool  // finished or cancelled
 }
 
-// one counts an attachment that the broker has finished.
-func (c *call) one() {
-	if c.left.Add(-1) == 0 {
+// settle counts an attachment that the broker has finished.
+func (c *call) settle() {
+	if c.unsettled.Add(-1) == 0 {
 		c.finish()
 	}
 }

@@ -24,7 +24,7 @@ type Attachment struct {
 	finished  bool   // by the broker
 	settled   bool   // what Take returns is fixed
 	cancelled bool   // nobody calls Take any more
-	then      func() // called when it is settled; nil: nothing waits
+	onSettled func() // nil: nothing waits
 }
 
 // Hold has the attachment hold a pin, and returns where that is, for Sink.Prepend until
@@ -44,9 +44,9 @@ func (a *Attachment) Hold(pin topic.Pin) *topic.Pin {
 func (a *Attachment) Finish(err error) {
 	a.mu.Lock()
 	a.finished = true
-	then := a.then
+	onSettled := a.onSettled
 	if a.settled {
-		then = nil // It took too long.
+		onSettled = nil // It took too long.
 	}
 	var unused topic.Pin
 	if a.settled || a.cancelled || err != nil {
@@ -55,15 +55,15 @@ func (a *Attachment) Finish(err error) {
 	if !a.settled {
 		a.settled, a.err = true, err
 	}
-	a.then = nil
+	a.onSettled = nil
 	attacher := a.attacher
 	a.mu.Unlock()
 	unused.Release()
 	if attacher != nil {
 		attacher.waiting.Add(-1)
 	}
-	if then != nil {
-		then()
+	if onSettled != nil {
+		onSettled()
 	}
 }
 

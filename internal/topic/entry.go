@@ -14,10 +14,10 @@ const Overhead = 256
 // event (Message.Presence) or a marker: see [Entry.Marker].
 type Entry struct {
 	// Immutable from the moment the entry before it is visible.
-	seq     uint64   // sequence number: one more than that of the entry before it
-	before  uint64   // bytes of all entries before this one, dropped ones included
-	after   uint64   // offset of the position before this entry, whose epoch is that of stretch
-	stretch *stretch // that the entry belongs to; a marker belongs to the one that it ends
+	seq         uint64   // sequence number: one more than that of the entry before it
+	bytesBefore uint64   // of all entries before this one, dropped ones included
+	previous    uint64   // offset of the position before this entry, whose epoch is that of segment
+	segment     *segment // that the entry belongs to; a marker belongs to the one that it ends
 
 	// Immutable once next is set.
 	message notiflux.Message
@@ -26,8 +26,8 @@ type Entry struct {
 	frames atomic.Pointer[frame] // ends with Logs.end; nil once the log has dropped the entry, and for one it never held
 }
 
-// A stretch is a part of a log without a marker in it. All its entries share it.
-type stretch struct {
+// A segment is the entries of a log without a marker between them. All of them share it.
+type segment struct {
 	epoch   string // of the positions
 	markers uint64 // before it, since the log is there
 }
@@ -50,7 +50,7 @@ func (e *Entry) Marker() (to notiflux.Position, marker bool) {
 }
 
 // IsMarker reports whether an entry that [Cursor.Next] returned is a marker. See [Entry.Marker].
-func (e *Entry) IsMarker() bool { return e.next.Load().stretch != e.stretch }
+func (e *Entry) IsMarker() bool { return e.next.Load().segment != e.segment }
 
 // held reports whether the log holds an entry.
 func (e *Entry) held() bool { return e.frames.Load() != nil }
@@ -88,8 +88,8 @@ func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
 // to that marker, and none if there is no marker.
 func (c Cursor) LastMarker(end Cursor) (to notiflux.Position, ok bool) {
 	// Walking from c may not lead to end itself: end may be in a copy of messages that c
-	// leads to, see [Log.Prepend]. Copies share the stretch.
-	for c.at.stretch != end.at.stretch {
+	// leads to, see [Log.Prepend]. Copies share the segment.
+	for c.at.segment != end.at.segment {
 		entry, next, more := c.Next()
 		if !more {
 			break
@@ -103,8 +103,8 @@ func (c Cursor) LastMarker(end Cursor) (to notiflux.Position, ok bool) {
 }
 
 // Position returns the position before the entry at c: that of the last message before
-// it, or where the log begins, or where the last marker before it leads. A reader at c has taken every
-// message up to it.
+// it, or where the log begins, or where the last marker before it leads. A reader at c has
+// taken every message up to that position.
 func (c Cursor) Position() notiflux.Position {
-	return notiflux.Position{Epoch: c.at.stretch.epoch, Offset: c.at.after}
+	return notiflux.Position{Epoch: c.at.segment.epoch, Offset: c.at.previous}
 }

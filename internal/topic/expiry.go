@@ -189,7 +189,7 @@ func (s *Topics) dropMessages(i item, drop func(*Log)) {
 	s.queueLocked(t)
 	idle := s.config.Heads != nil && s.idleLocked(t)
 	t.mu.Unlock()
-	s.left(t, idle)
+	s.dropIfIdle(t, idle)
 }
 
 // items is a heap for container/heap, the oldest first.

@@ -25,16 +25,16 @@ func (y History) Messages() []*notiflux.Message {
 // HistoryOf returns the history of messages that a broker has read from its store. It
 // holds ms, in order; from is the position before the first of them.
 func HistoryOf(from notiflux.Position, ms []notiflux.Message) History {
-	s := &stretch{epoch: from.Epoch}
-	end := &Entry{seq: origin + uint64(len(ms)), after: from.Offset, stretch: s}
+	s := &segment{epoch: from.Epoch}
+	end := &Entry{seq: origin + uint64(len(ms)), previous: from.Offset, segment: s}
 	if len(ms) > 0 {
-		end.after = ms[len(ms)-1].Position.Offset
+		end.previous = ms[len(ms)-1].Position.Offset
 	}
 	y := History{Cursor: Cursor{end}, Count: len(ms), Position: Cursor{end}.Position(), Recovered: true}
 	for i := len(ms) - 1; i >= 0; i-- {
-		e := &Entry{seq: origin + uint64(i), after: from.Offset, stretch: s, message: ms[i]}
+		e := &Entry{seq: origin + uint64(i), previous: from.Offset, segment: s, message: ms[i]}
 		if i > 0 {
-			e.after = ms[i-1].Position.Offset
+			e.previous = ms[i-1].Position.Offset
 		}
 		e.next.Store(y.Cursor.at)
 		y.Cursor = Cursor{e}

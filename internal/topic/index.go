@@ -78,7 +78,7 @@ func (l *Log) at(seq uint64) Cursor {
 // offset, or the tail if there is none.
 func (l *Log) after(offset uint64) Cursor {
 	passes := func(e *Entry) bool {
-		return e.stretch != l.tail.stretch || e.message.Position.Offset <= offset
+		return e.segment != l.tail.segment || e.message.Position.Offset <= offset
 	}
 	e := l.markBefore(passes)
 	for e != l.tail && passes(e) {

@@ -51,17 +51,17 @@ type Log struct {
 	excluded map[notiflux.Connection][]uint64 // sequence numbers of the entries held that a connection does not get; nil if none
 
 	// Changed under the owner's lock; read without it.
-	first  atomic.Pointer[Entry]               // the oldest; the tail if the log is empty
-	newest atomic.Pointer[Entry]               // message; nil if the log holds none
-	behind atomic.Uint64                       // sequence number of the entry behind the last marker; 0: there was none
-	marker atomic.Pointer[weak.Pointer[Entry]] // the last one; nil if there was none
-	left   atomic.Pointer[weak.Pointer[Entry]] // the newest message when the last one was dropped; nil if that never happened
+	first       atomic.Pointer[Entry]               // the oldest; the tail if the log is empty
+	newest      atomic.Pointer[Entry]               // message; nil if the log holds none
+	afterMarker atomic.Uint64                       // sequence number of the entry after the last marker; 0: there was none
+	marker      atomic.Pointer[weak.Pointer[Entry]] // the last one; nil if there was none
+	lastDropped atomic.Pointer[weak.Pointer[Entry]] // the newest message when the last one was dropped; nil if that never happened
 }
 
 // New returns an empty log that begins behind head: nothing is known about the messages
 // up to head, and there is none after it.
 func (s *Logs) New(head notiflux.Position) *Log {
-	l := &Log{logs: s, tail: &Entry{seq: origin, before: origin, after: head.Offset, stretch: &stretch{epoch: head.Epoch}}}
+	l := &Log{logs: s, tail: &Entry{seq: origin, bytesBefore: origin, previous: head.Offset, segment: &segment{epoch: head.Epoch}}}
 	l.tail.frames.Store(&s.end)
 	l.first.Store(l.tail)
 	return l
@@ -72,14 +72,14 @@ func (s *Logs) New(head notiflux.Position) *Log {
 func (l *Log) Append(m notiflux.Message) {
 	e := l.tail
 	e.message = m
-	l.extend(e.stretch, m.Position.Offset)
+	l.extend(e.segment, m.Position.Offset)
 	l.newest.Store(e)
 	l.enforce()
 }
 
-// AppendMarker adds a marker at the tail: messages between the head and to are missing, or the
-// epoch of to is a new one. The log goes on behind to. It does nothing and returns false
-// if to has the epoch of the head and is not beyond it.
+// AppendMarker adds a marker at the tail: messages between the head and to are missing, or
+// the epoch of to is a new one. The log continues after to. If to has the epoch of the head
+// and is not beyond it, AppendMarker does nothing and returns false.
 func (l *Log) AppendMarker(to notiflux.Position, now time.Time) bool {
 	head := l.Head()
 	if to.Epoch == head.Epoch && to.Offset <= head.Offset {
@@ -87,8 +87,8 @@ func (l *Log) AppendMarker(to notiflux.Position, now time.Time) bool {
 	}
 	e := l.tail
 	e.message = notiflux.Message{Position: to, Time: now}
-	l.extend(&stretch{epoch: to.Epoch, markers: e.stretch.markers + 1}, to.Offset)
-	l.behind.Store(l.tail.seq)
+	l.extend(&segment{epoch: to.Epoch, markers: e.segment.markers + 1}, to.Offset)
+	l.afterMarker.Store(l.tail.seq)
 	marker := weak.Make(e)
 	l.marker.Store(&marker)
 	l.enforce()
@@ -96,9 +96,9 @@ func (l *Log) AppendMarker(to notiflux.Position, now time.Time) bool {
 }
 
 // extend adds a tail behind the entry that was the tail, which has just been filled.
-func (l *Log) extend(s *stretch, after uint64) {
+func (l *Log) extend(s *segment, previous uint64) {
 	e := l.tail
-	l.tail = &Entry{seq: e.seq + 1, before: e.before + e.size(), after: after, stretch: s}
+	l.tail = &Entry{seq: e.seq + 1, bytesBefore: e.bytesBefore + e.size(), previous: previous, segment: s}
 	l.tail.frames.Store(&l.logs.end)
 	e.next.Store(l.tail)
 	l.index(e)
@@ -116,7 +116,7 @@ func (l *Log) beyond(limits *Limits) bool {
 	first := l.first.Load()
 	entries := int(l.tail.seq - first.seq)
 	return limits.Count > 0 && entries > limits.Count && max(l.Len(), l.markers()) > limits.Count ||
-		limits.Bytes > 0 && l.tail.before-first.before > limits.Bytes && entries > 1
+		limits.Bytes > 0 && l.tail.bytesBefore-first.bytesBefore > limits.Bytes && entries > 1
 }
 
 // dropAtOnce bounds how many entries one call of Expire or Shed drops, so that the owner
@@ -156,12 +156,12 @@ func (l *Log) DropOldest() {
 	}
 	l.unindex(e)
 	next := e.next.Load()
-	if next.stretch == e.stretch { // Else it is a marker.
+	if next.segment == e.segment { // Else it is a marker.
 		l.dropped++
 	}
 	if e == l.newest.Load() {
-		left := weak.Make(e) // For Newest.
-		l.left.Store(&left)
+		dropped := weak.Make(e) // For Newest.
+		l.lastDropped.Store(&dropped)
 		l.newest.Store(nil) // A dropped message must not stay in memory for the log.
 	}
 	l.first.Store(next)
@@ -176,7 +176,7 @@ func (l *Log) Tail() Cursor { return Cursor{l.tail} }
 // cursor is the tail.
 func (l *Log) Since(since notiflux.Position) (Cursor, bool) {
 	head := l.Head()
-	if since.Epoch != head.Epoch || since.Offset > head.Offset || since.Offset < l.First().at.after {
+	if since.Epoch != head.Epoch || since.Offset > head.Offset || since.Offset < l.First().at.previous {
 		return l.Tail(), false
 	}
 	return l.after(since.Offset), true
@@ -195,10 +195,10 @@ func (l *Log) Last(n int) Cursor {
 // First returns the cursor at the oldest message behind the last marker, or the tail if
 // there is none.
 func (l *Log) First() Cursor {
-	if first := l.first.Load(); first.stretch == l.tail.stretch {
+	if first := l.first.Load(); first.segment == l.tail.segment {
 		return Cursor{first}
 	}
-	return l.at(l.behind.Load())
+	return l.at(l.afterMarker.Load())
 }
 
 // Newest returns the cursor at the newest message that a reader at c, a cursor of this
@@ -209,15 +209,15 @@ func (l *Log) Newest(c Cursor) Cursor {
 		return c
 	}
 	newest := l.newest.Load()
-	if left := l.left.Load(); newest == nil && left != nil {
-		newest = left.Value() // The log holds no message, but slow readers do.
+	if dropped := l.lastDropped.Load(); newest == nil && dropped != nil {
+		newest = dropped.Value() // The log holds no message, but slow readers do.
 	}
 	// What was prepended behind a marker is not on the way of readers before it.
-	if newest != nil && newest.seq > c.at.seq && (newest.stretch == c.at.stretch || newest.seq >= l.behind.Load()) {
+	if newest != nil && newest.seq > c.at.seq && (newest.segment == c.at.segment || newest.seq >= l.afterMarker.Load()) {
 		return Cursor{newest}
 	}
 	if p := l.marker.Load(); p != nil {
-		if marker := p.Value(); marker != nil && marker.stretch.markers >= c.at.stretch.markers {
+		if marker := p.Value(); marker != nil && marker.segment.markers >= c.at.segment.markers {
 			return Cursor{marker}
 		}
 	}
@@ -234,17 +234,17 @@ func (l *Log) Len() int { return l.Count(Cursor{l.first.Load()}) }
 // Count returns the number of messages to read from c, a cursor of this log. Markers do
 // not count.
 func (l *Log) Count(c Cursor) int {
-	return int(l.tail.seq - c.at.seq - (l.tail.stretch.markers - c.at.stretch.markers))
+	return int(l.tail.seq - c.at.seq - (l.tail.segment.markers - c.at.segment.markers))
 }
 
 // markers returns the number of markers in the log.
-func (l *Log) markers() int { return int(l.tail.stretch.markers - l.first.Load().stretch.markers) }
+func (l *Log) markers() int { return int(l.tail.segment.markers - l.first.Load().segment.markers) }
 
 // empty reports whether the log holds no entry.
 func (l *Log) empty() bool { return l.first.Load() == l.tail }
 
 // Bytes returns the size of the entries in the log, Overhead included.
-func (l *Log) Bytes() uint64 { return l.tail.before - l.first.Load().before }
+func (l *Log) Bytes() uint64 { return l.tail.bytesBefore - l.first.Load().bytesBefore }
 
 // Dropped returns the number of messages dropped since New.
 func (l *Log) Dropped() uint64 { return l.dropped }
@@ -259,8 +259,8 @@ func (l *Log) Oldest() (time.Time, bool) {
 // dropped: c alone keeps them in memory. It needs no lock. Once messages were prepended to
 // the log, it may be less by their size.
 func (l *Log) Lag(c Cursor) uint64 {
-	if dropped := l.first.Load().before; dropped > c.at.before {
-		return dropped - c.at.before
+	if dropped := l.first.Load().bytesBefore; dropped > c.at.bytesBefore {
+		return dropped - c.at.bytesBefore
 	}
 	return 0
 }

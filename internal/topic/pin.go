@@ -80,7 +80,7 @@ func (p *Pin) Release() {
 	idle := s.idleLocked(t)
 	t.mu.Unlock()
 	*p = Pin{}
-	s.left(t, idle)
+	s.dropIfIdle(t, idle)
 }
 
 // endLocked ends the pin and returns where its subscriber begins to read.
@@ -95,7 +95,7 @@ func (p *Pin) endLocked() Resumed {
 	}
 	if p.point.Since.Epoch != "" {
 		r.Position = p.point.Since
-		r.Recovered = p.covered && p.at.at.stretch == t.log.tail.stretch
+		r.Recovered = p.covered && p.at.at.segment == t.log.tail.segment
 	} else {
 		known := p.point.knows(r.Position.Epoch)
 		p.point.skip(&r)
@@ -171,15 +171,15 @@ func (p *Pin) Abandon() {
 // prependLocked is [Topics.Prepend] with the lock of the topic held.
 func (p *Pin) prependLocked(from notiflux.Position, ms []notiflux.Message) {
 	l, place := p.topic.log, p.at
-	if p.final || from.Epoch != place.at.stretch.epoch {
+	if p.final || from.Epoch != place.at.segment.epoch {
 		return
 	}
 	// Another pin may have had the same messages prepended to the log.
 	known, ok := l.Since(from)
-	if ok && known.at.stretch == place.at.stretch && known.at.seq < place.at.seq {
+	if ok && known.at.segment == place.at.segment && known.at.seq < place.at.seq {
 		p.at = known
 	} else {
-		for len(ms) > 0 && ms[len(ms)-1].Position.Offset > place.at.after {
+		for len(ms) > 0 && ms[len(ms)-1].Position.Offset > place.at.previous {
 			ms = ms[:len(ms)-1] // It is behind the place already.
 		}
 		p.at = l.Prepend(place, from, ms, p.topics.config.Now())

@@ -19,14 +19,14 @@ func (l *Log) Prepend(c Cursor, from notiflux.Position, ms []notiflux.Message, n
 		}
 	}
 	held := l.first.Load()
-	holds := c.at == held && held.stretch == l.tail.stretch
+	holds := c.at == held && held.segment == l.tail.segment
 	first := c.at
 	for i := len(ms) - 1; i >= 0; i-- {
-		e := &Entry{seq: first.seq - 1, after: from.Offset, stretch: c.at.stretch, message: ms[i]}
+		e := &Entry{seq: first.seq - 1, previous: from.Offset, segment: c.at.segment, message: ms[i]}
 		if i > 0 {
-			e.after = ms[i-1].Position.Offset
+			e.previous = ms[i-1].Position.Offset
 		}
-		e.before = first.before - e.size()
+		e.bytesBefore = first.bytesBefore - e.size()
 		e.next.Store(first)
 		first = e
 		if holds = holds && l.fits(e, now); holds {
@@ -42,7 +42,7 @@ func (l *Log) Prepend(c Cursor, from notiflux.Position, ms []notiflux.Message, n
 func (l *Log) fits(e *Entry, now time.Time) bool {
 	limits := &l.logs.limits
 	return (limits.Count <= 0 || l.Count(Cursor{e}) <= limits.Count) &&
-		(limits.Bytes == 0 || l.tail.before-e.before <= limits.Bytes) &&
+		(limits.Bytes == 0 || l.tail.bytesBefore-e.bytesBefore <= limits.Bytes) &&
 		(limits.Age <= 0 || now.Sub(e.message.Time) < limits.Age)
 }
 

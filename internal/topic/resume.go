@@ -10,9 +10,10 @@ type ResumePoint struct {
 	Since notiflux.Position // after this position; without an epoch: not set
 	Last  int               // at the newest messages, up to this number; ignored if Since is set
 
-	// Epochs are what the reader knows of other topics. If it is not empty, and the topic
-	// is in another epoch, the reader missed that epoch's beginning: as with a position
-	// that is not covered, it resumes at the tail. Ignored if Since is set.
+	// Epochs are the epochs in the reader's stream cursor, which does not have this topic.
+	// If it is not empty, and the topic is in another epoch, the reader missed that epoch's
+	// beginning: it resumes at the tail, as with a position that is not covered. Ignored if
+	// Since is set.
 	Epochs []string
 
 	// Connection is the name of the reader's connection. Messages that exclude it do not
@@ -25,5 +26,5 @@ type Resumed struct {
 	Cursor    Cursor
 	Position  notiflux.Position // messages after it are read from Cursor
 	Replay    int               // messages that the reader can read at once
-	Recovered bool              // no message after ResumePoint.Since is missing; true also without Since
+	Recovered bool              // false if messages after Since may be missing, or if the topic's epoch is not in Epochs
 }

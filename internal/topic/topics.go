@@ -59,10 +59,10 @@ type Config struct {
 	MaxTopics  int              // in memory, and tombstones in Heads; 0: no bound
 	Now        func() time.Time // nil: time.Now
 
-	// Heads knows the heads of topics that are not in memory, for a broker that keeps its
-	// messages in these logs only. A topic is live then as long as it has messages,
-	// listeners or pins. Nil: a topic is live from Open to Close, and Detach is called
-	// when its last listener or pin has gone, with no lock held.
+	// Heads is for a broker that keeps its messages only in these logs. It knows the heads
+	// of topics that are not in memory, and a topic is live as long as it has messages,
+	// listeners or pins. If Heads is nil, a topic is live from Open to Close. Detach is
+	// called then, with no lock held, when the last listener or pin of a topic has gone.
 	Heads  Heads
 	Detach func(notiflux.Topic)
 }
@@ -174,7 +174,7 @@ func (s *Topics) order(p *notiflux.Publication, offset func() uint64, now *time.
 	if now.IsZero() {
 		*now = s.config.Now()
 	}
-	position := notiflux.Position{Epoch: t.log.tail.stretch.epoch, Offset: offset()}
+	position := notiflux.Position{Epoch: t.log.tail.segment.epoch, Offset: offset()}
 	s.changeLocked(t, func() {
 		t.log.Append(notiflux.Message{Topic: t.name, Position: position, Time: *now, Body: p.Body, Exclude: p.Exclude})
 		t.log.Expire(*now)
@@ -199,7 +199,7 @@ func (s *Topics) Leave(t *Topic, l Listener) {
 	t.listeners.remove(l)
 	idle := s.idleLocked(t)
 	t.mu.Unlock()
-	s.left(t, idle)
+	s.dropIfIdle(t, idle)
 }
 
 // idleLocked reports whether there is nothing to keep t in memory for.
@@ -209,9 +209,9 @@ func (s *Topics) idleLocked(t *Topic) bool {
 
 func (t *Topic) inUseLocked() bool { return len(t.listeners.all) > 0 || t.pins > 0 }
 
-// left drops t, or has its broker do so, if it was idle when its last listener or pin
+// dropIfIdle drops t, or has its broker do so, if t was idle when its last listener or pin
 // went.
-func (s *Topics) left(t *Topic, idle bool) {
+func (s *Topics) dropIfIdle(t *Topic, idle bool) {
 	switch {
 	case !idle:
 	case s.config.Heads != nil || IsPresenceTopic(t.name):
@@ -370,7 +370,7 @@ func (s *Topics) drop(t *Topic, keep func(*Topic) bool) bool {
 	return true
 }
 
-// removeFromMap is drop, but that the log keeps its messages and their frames.
+// removeFromMap does what drop does, and leaves the messages and their frames in the log.
 func (s *Topics) removeFromMap(t *Topic, keep func(*Topic) bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -243,7 +243,7 @@ func (k *keys) keep(f *first, position notiflux.Position, err error) (over []*wa
 	defer k.mu.Unlock()
 	f.settled, f.position, f.err = true, position, err
 	for _, w := range f.waits {
-		if w.left--; w.left == 0 && w.endLocked() {
+		if w.unsettled--; w.unsettled == 0 && w.endLocked() {
 			over = append(over, w)
 		}
 	}

@@ -18,10 +18,10 @@ type wait struct {
 	timer *time.Timer
 
 	// Guarded by keys.mu.
-	ps     []notiflux.Publication // the caller's again once over
-	firsts []*first               // of ps
-	left   int                    // that are not settled
-	over   bool
+	ps        []notiflux.Publication // the caller's again once over
+	firsts    []*first               // of ps
+	unsettled int                    // of firsts
+	over      bool
 }
 
 // await gives the publications that this call did not order what became of the first
@@ -39,7 +39,7 @@ func (k *keys) await(c *claim, ps []notiflux.Publication, done func(), waits *sy
 			w = &wait{keys: k, done: done, waits: waits, ps: ps, firsts: c.firsts}
 		}
 		f.waits = append(f.waits, w)
-		w.left++
+		w.unsettled++
 	}
 	if w == nil {
 		takeOutcomes(ps, c.firsts)
