@@ -6,6 +6,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/resume"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -52,12 +53,12 @@ func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
 	if h.topic, err = notiflux.ParseTopic(q.Get("topic")); err != nil {
 		return historyRequest{}, err
 	}
-	if err := refuseResume(q, r.Header); err != nil {
+	if err := resume.Refuse(q, r.Header); err != nil {
 		return historyRequest{}, err
 	}
 	if since := q.Get("since"); since != "" {
 		if h.since, err = notiflux.ParsePosition(since); err != nil {
-			return historyRequest{}, withName("`since`", err)
+			return historyRequest{}, resume.WithName("`since`", err)
 		}
 	}
 	h.limit, err = parseNumber(q, "limit", defaultLimit, maxMessages)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/resume"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -73,13 +74,13 @@ func (a *API) parseResumePoints(q url.Values, h http.Header) (s streamRequest, e
 	if err != nil {
 		return streamRequest{}, err
 	}
-	resume, err := parseResume(q, h, len(s.Topics))
+	param, err := resume.Parse(q, h, len(s.Topics))
 	if err != nil {
 		return streamRequest{}, err
 	}
 	s.ResumePoints = make([]topic.ResumePoint, len(s.Topics))
 	for i, name := range s.Topics {
-		s.ResumePoints[i] = resume.of(name)
+		s.ResumePoints[i] = param.Of(name)
 		s.ResumePoints[i].Last = last
 	}
 	return s, nil
