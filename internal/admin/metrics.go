@@ -19,6 +19,8 @@ type Sources struct {
 	Connections func() int     // of the public port now
 	Sessions    *session.Stats // of all loops
 	Topics      func() topic.Stats
+	Attaching   func() int                                // topics that wait for the broker
+	Health      func() error                              // of the broker
 	Members     func() int                                // present now, in all topics
 	KeyBytes    func() int64                              // of idempotency keys
 	UnreadBytes func() int64                              // of answers that clients have not read
@@ -51,6 +53,13 @@ func metrics(s Sources) *registry {
 	gauge("notiflux_subscriptions", "Subscriptions now.", s.Sessions.Subscriptions.Load)
 	gauge("notiflux_topics", "Topics in memory now.", func() int64 { return int64(s.Topics().Topics) })
 	gauge("notiflux_tombstones", "Topics that were dropped from memory and whose last offset is still known.", func() int64 { return int64(s.Topics().Tombstones) })
+	gauge("notiflux_attaching", "Topics of subscriptions and requests that wait for the broker now.", func() int64 { return int64(s.Attaching()) })
+	gauge("notiflux_broker_up", "1 if the broker can serve now, else 0.", func() int64 {
+		if s.Health() != nil {
+			return 0
+		}
+		return 1
+	})
 	gauge("notiflux_members", "Members of topics now, who are present there.", func() int64 { return int64(s.Members()) })
 	gauge("notiflux_history_bytes", "Bytes that the histories of all topics count for now.", func() int64 { return s.Topics().Bytes })
 	gauge("notiflux_history_frame_bytes", "Bytes that the messages of all histories take in the forms that clients were given.", func() int64 { return s.Topics().FrameBytes })

@@ -62,6 +62,7 @@ const (
 type Broker interface {
 	Publish(ps []notiflux.Publication, done func()) (finished bool)
 	History(ctx context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error)
+	Health() error
 }
 
 // A Verifier verifies tokens. Safe for concurrent use.
@@ -77,7 +78,7 @@ type Verifier interface {
 // read need Topics.
 type Config struct {
 	Broker          Broker
-	Attacher        *broker.Attacher // to the same broker; for /poll
+	Attacher        *broker.Attacher // to the same broker
 	Verifier        Verifier
 	Topics          *topic.Topics
 	Presence        *presence.Registry // for the route of this name

@@ -1,6 +1,11 @@
 package httpapi
 
-import "net/http"
+import (
+	"errors"
+	"net/http"
+
+	"github.com/ikornaselur/notiflux"
+)
 
 // Health answers GET /health and /livez: the process lives.
 func (a *API) Health(w http.ResponseWriter, _ *http.Request) error {
@@ -9,10 +14,17 @@ func (a *API) Health(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// Ready answers GET /readyz: whether the server can take work now.
+// Ready answers GET /readyz: whether the server can take work now, or why not.
 func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
 	if err := a.ready(); err != nil {
 		return err
+	}
+	if err := a.broker.Health(); err != nil {
+		why := &notiflux.Error{Code: notiflux.Unavailable, Detail: "the broker cannot serve now", Err: err}
+		if e, ok := errors.AsType[*notiflux.Error](err); ok {
+			why.Detail += ": " + e.Detail
+		}
+		return why
 	}
 	return a.Health(w, r)
 }

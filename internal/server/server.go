@@ -398,6 +398,8 @@ func (s *Server) adminRoutes() http.Handler {
 		Connections: s.public.Count,
 		Sessions:    &s.sessions,
 		Topics:      s.topics.Stats,
+		Attaching:   s.attacher.Waiting,
+		Health:      s.broker.Health,
 		Members:     func() int { return s.presence.Stats().Members },
 		KeyBytes:    s.keyBytes,
 		UnreadBytes: s.unread.Used,
