@@ -45,19 +45,20 @@ func (c *clients) admit() error {
 }
 
 // serve gives the connection of an admitted client to the next loop. early is what the
-// client sent already. newClient runs on that loop. If the connection has ended, serve
-// closes it and gives the slot back; otherwise the loop does, at its end.
-func (c *clients) serve(nc net.Conn, early []byte, newClient func(*session.Group, *loop.Conn, time.Duration) loop.Client) {
+// client sent already. newClient runs on that loop. If the connection or the loop has
+// ended, serve closes the connection, gives the slot back and returns false; otherwise the
+// loop does that, at the end of the connection.
+func (c *clients) serve(nc net.Conn, early []byte, newClient func(*session.Group, *loop.Conn, time.Duration) loop.Client) bool {
 	detached, err := c.limiter.Detach(nc)
 	if err != nil {
 		nc.Close()
 		c.slots.Release()
 		c.log.Debug("connection not handed over", "remote", nc.RemoteAddr(), "err", err)
-		return
+		return false
 	}
 	c.scavenger.Connected()
 	l := &c.loops[int(c.next.Add(1))%len(c.loops)]
-	l.Loop.Serve(detached, early, func(conn *loop.Conn, now time.Duration) loop.Client {
+	return l.Loop.Serve(detached, early, func(conn *loop.Conn, now time.Duration) loop.Client {
 		return newClient(l.Group, conn, now)
 	})
 }

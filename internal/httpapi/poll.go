@@ -9,7 +9,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
-	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -42,7 +42,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		s.wait = 0
 	}
-	p, err := a.poll(r.Context(), s)
+	p, err := a.poll(r.Context(), claims, s)
 	if err != nil {
 		return err
 	}
@@ -98,11 +98,16 @@ func (w waker) Wake() {
 }
 
 // poll returns the poll to answer, once there is a message or the wait is over.
-func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
+func (a *API) poll(ctx context.Context, claims *auth.Claims, s pollRequest) (*poll, error) {
+	subs := s.subscriptions()
+	pins, err := a.attach(ctx, claims, subs)
+	if err != nil {
+		return nil, err
+	}
 	p := &poll{topics: a.topics, recovered: true, news: make(waker, 1)}
 	defer p.unsubscribe()
-	if err := a.subscribe(ctx, p, s.streamRequest); err != nil {
-		return nil, err
+	for i := range pins {
+		p.join(&pins[i], subs[i].From)
 	}
 	if !p.due && s.wait > 0 {
 		if err := a.await(ctx, p.news, s.wait, s.until); err != nil {
@@ -112,34 +117,12 @@ func (a *API) poll(ctx context.Context, s pollRequest) (*poll, error) {
 	return p, nil
 }
 
-// subscribe attaches all topics of a request and joins them.
-func (a *API) subscribe(ctx context.Context, p *poll, s streamRequest) error {
-	as := make([]broker.Attachment, len(s.Topics))
-	for i := range as {
-		as[i].Topic, as[i].From = s.Topics[i], s.ResumePoints[i]
-		defer as[i].Cancel()
-	}
-	if err := a.attacher.AttachAll(ctx, as); err != nil {
-		return &notiflux.Error{Code: notiflux.Unavailable, Detail: "the request ended before the broker answered", Err: err}
-	}
-	for i := range as {
-		if err := p.join(&as[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *poll) join(a *broker.Attachment) error {
-	pin, err := a.Take()
-	if err != nil {
-		return err
-	}
+// join joins a topic at a pin for a resume point, which ends.
+func (p *poll) join(pin *topic.Pin, from topic.ResumePoint) {
 	t, resumed := pin.Join(p.news)
 	p.joined, p.resumed = append(p.joined, t), append(p.resumed, resumed)
 	p.recovered = p.recovered && resumed.Recovered
-	p.due = p.due || resumed.Replay > 0 || !resumed.Recovered || a.From.Since.Epoch == ""
-	return nil
+	p.due = p.due || resumed.Replay > 0 || !resumed.Recovered || from.Since.Epoch == ""
 }
 
 func (p *poll) unsubscribe() {
@@ -196,7 +179,12 @@ func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration
 // answer takes the messages that fit, and says where they end. The topics come in the
 // order of the request. If that leaves out a topic that has messages, the topics whose
 // messages have waited longest come first, so that no topic starves beside busy ones.
+//
+// A topic that met a gap before its next message goes on from its head.
 func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
+	for i := range p.resumed {
+		p.passGap(&p.resumed[i])
+	}
 	order := make([]int, len(p.joined))
 	for i := range order {
 		order[i] = i
@@ -211,6 +199,18 @@ func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 	p.resumed = resumed
 	more := slices.ContainsFunc(resumed, func(r topic.Resumed) bool { return !r.Cursor.AtTail() })
 	return messages.Answer(wire.AppendPollStart(nil, p.streamCursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
+}
+
+// passGap moves r to the head of its topic if messages are missing at its cursor.
+func (p *poll) passGap(r *topic.Resumed) {
+	entry, _, ok := r.Cursor.Next()
+	if !ok || !entry.IsMarker() {
+		return
+	}
+	for ok {
+		_, r.Cursor, ok = r.Cursor.Next()
+	}
+	r.Position, p.recovered = r.Cursor.Position(), false
 }
 
 // take takes the messages that fit, from the topics in the given order, and returns

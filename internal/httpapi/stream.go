@@ -1,9 +1,12 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -37,19 +40,23 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	subs := request.subscriptions()
+	slices.SortFunc(subs, func(a, b session.Subscription) int { return cmp.Compare(a.Topic, b.Topic) })
 	if r.Method == http.MethodHead {
-		if err := s.ready(); err != nil {
-			return err
-		}
-		transport.SetStreamHeader(w.Header(), s.endpoint.MediaType)
-		return nil
+		return s.head(w, r, claims, subs)
 	}
 	if err := s.clients.admit(); err != nil {
+		return err
+	}
+	pins, err := s.attach(r.Context(), claims, subs)
+	if err != nil {
+		s.clients.slots.Release()
 		return err
 	}
 	transport.SetStreamHeader(w.Header(), s.endpoint.MediaType)
 	taken, err := transport.TakeOver(w, r)
 	if err != nil {
+		pins.release()
 		s.clients.slots.Release()
 		s.log.Debug("stream broken off", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
@@ -58,18 +65,35 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	if taken.Chunked {
 		config = s.chunked
 	}
-	begin := session.Request{Chunked: taken.Chunked, Until: claims.Until(), Subscriptions: request.subscriptions()}
-	s.clients.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
+	begin := session.Request{Chunked: taken.Chunked, Until: claims.Until(), Subscriptions: subs, Pins: pins}
+	served := s.clients.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
 		stream := transport.NewStream(config, c, taken.Head, now)
 		begin.Now = now
 		stream.Serve(group.Open(stream, s.endpoint, begin))
 		return stream
 	})
+	if !served {
+		pins.release()
+	}
 	taken.Wait()
 	return nil
 }
 
-// subscriptions returns the request as a session takes it.
+// head answers as connect would, without a stream.
+func (s *stream) head(w http.ResponseWriter, r *http.Request, claims *auth.Claims, subs []session.Subscription) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	pins, err := s.attach(r.Context(), claims, subs)
+	if err != nil {
+		return err
+	}
+	pins.release()
+	transport.SetStreamHeader(w.Header(), s.endpoint.MediaType)
+	return nil
+}
+
+// subscriptions returns what the request asks for, in its order.
 func (r streamRequest) subscriptions() []session.Subscription {
 	subs := make([]session.Subscription, len(r.Topics))
 	for i, name := range r.Topics {

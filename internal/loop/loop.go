@@ -139,12 +139,14 @@ func New(c Config) *Loop {
 
 // Serve makes nc a connection of the loop; the loop closes it. early holds
 // bytes that were read from it already. client makes the state machine, on the
-// loop. Serve does not wait; if the loop has ended, it closes nc.
-func (l *Loop) Serve(nc net.Conn, early []byte, client func(c *Conn, now time.Duration) Client) {
-	if !l.Post(func() { l.add(nc, early, client) }) {
-		nc.Close() // Nobody is left to tell.
-		l.config.Closed()
+// loop. Serve does not wait. If the loop has ended, it closes nc and returns false.
+func (l *Loop) Serve(nc net.Conn, early []byte, client func(c *Conn, now time.Duration) Client) bool {
+	if l.Post(func() { l.add(nc, early, client) }) {
+		return true
 	}
+	nc.Close() // Nobody is left to tell.
+	l.config.Closed()
+	return false
 }
 
 // Post has f called on the loop, after what was posted before. It reports

@@ -130,8 +130,12 @@ func (b *bubble) json() *pipe {
 
 func (b *bubble) events(until time.Time, topics ...notiflux.Topic) *pipe {
 	r := session.Request{Until: until}
-	for _, topic := range topics {
-		r.Subscriptions = append(r.Subscriptions, session.Subscription{Topic: topic})
+	for _, name := range topics {
+		pin, err := b.topics.Open(name, notiflux.Position{}, topic.ResumePoint{})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		r.Subscriptions, r.Pins = append(r.Subscriptions, session.Subscription{Topic: name}), append(r.Pins, pin)
 	}
 	return b.open(func(c *loop.Conn, now time.Duration) loop.Client {
 		stream := transport.NewStream(&b.sockets, c, []byte("head\n"), now)

@@ -1,11 +1,6 @@
 package session
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/ikornaselur/notiflux/internal/wire"
-)
+import "github.com/ikornaselur/notiflux/internal/wire"
 
 // streamCursor is the stream cursor of a session: how far its client is in each topic.
 type streamCursor struct {
@@ -14,20 +9,16 @@ type streamCursor struct {
 }
 
 // begin subscribes s to the topics of its request.
-func (c *streamCursor) begin(s *Session, r Request) ([]Subscribed, error) {
-	slices.SortFunc(r.Subscriptions, func(a, b Subscription) int { return strings.Compare(string(a.Topic), string(b.Topic)) })
+func (c *streamCursor) begin(s *Session, r Request) []Subscribed {
 	results := make([]Subscribed, 0, len(r.Subscriptions))
 	for i, want := range r.Subscriptions {
-		sub, resumed, err := s.group.subscribe(s, want.Topic, want.From)
-		if err != nil {
-			return nil, err
-		}
+		sub, resumed := s.group.subscribe(s, want.Topic, r.Pins[i])
 		sub.latest, sub.cursorIndex = want.Latest, uint8(i)
 		s.group.expireAt(sub, r.Until)
 		c.add(sub)
 		results = append(results, Subscribed{Topic: want.Topic, Position: resumed.Position, Recovered: resumed.Recovered, Replay: resumed.Replay})
 	}
-	return results, nil
+	return results
 }
 
 // add adds the topic of a subscription at its end.

@@ -39,9 +39,11 @@ type Request struct {
 	Compressed bool          // of a WebSocket: permessage-deflate was agreed on
 	Chunked    bool          // of a stream: its frames are chunks of HTTP/1.1
 
-	// Of a stream: the topics to subscribe to, each once, and when the subscriptions end;
-	// the zero time means never. The caller has checked that the client may read them.
+	// Of a stream: the topics to subscribe to, at least one, each once, in byte order; where
+	// each begins, of which the session becomes the owner; and when the subscriptions end,
+	// where the zero time means never. The caller has checked that the client may read them.
 	Subscriptions []Subscription
+	Pins          []topic.Pin
 	Until         time.Time
 
 	// Of a stream: the outcome for each topic, in byte order of the topics. Open of the

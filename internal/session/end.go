@@ -9,12 +9,11 @@ import (
 
 // Why the core ends sessions.
 var (
-	endDraining     = End{CloseCode: wire.CloseRestart, Reason: "this server goes away: reconnect", Code: notiflux.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
-	endTooSlow      = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: more unread than the server keeps", Code: notiflux.TooSlow}
-	endStuck        = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: nothing was read for 60 s", Code: notiflux.TooSlow}
-	endTooMany      = End{CloseCode: wire.CloseTooMany, Reason: "too many commands", Code: notiflux.TooMany, Least: time.Second, Most: 5 * time.Second}
-	endOverCapacity = End{CloseCode: wire.CloseOverCapacity, Reason: "the server holds too many topics", Code: notiflux.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
-	endOverBudget   = End{CloseCode: wire.CloseOverCapacity, Reason: "no room for answers that are not read now", Code: notiflux.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
+	endDraining   = End{CloseCode: wire.CloseRestart, Reason: "this server goes away: reconnect", Code: notiflux.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
+	endTooSlow    = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: more unread than the server keeps", Code: notiflux.TooSlow}
+	endStuck      = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: nothing was read for 60 s", Code: notiflux.TooSlow}
+	endTooMany    = End{CloseCode: wire.CloseTooMany, Reason: "too many commands", Code: notiflux.TooMany, Least: time.Second, Most: 5 * time.Second}
+	endOverBudget = End{CloseCode: wire.CloseOverCapacity, Reason: "no room for answers that are not read now", Code: notiflux.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
 )
 
 // End closes the connection after what is queued and the dialect's goodbye. Only the first
@@ -24,6 +23,7 @@ func (s *Session) End(e End) {
 		return
 	}
 	s.closing = true
+	s.group.cancelAttaching(s)
 	logEnd(s, e)
 	e.After = s.group.randomBetween(e.Least, e.Most)
 	farewell, code, reason := s.dialect.Goodbye(s, e)
@@ -88,6 +88,7 @@ func (s *Session) Gone() {
 		return
 	}
 	s.gone = true
+	s.group.cancelAttaching(s)
 	s.release()
 	s.out.setRest(s, nil, false)
 	s.out.setAnswers(s, nil)

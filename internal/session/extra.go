@@ -66,9 +66,12 @@ func (x *extra) excluded(m *notiflux.Message) bool {
 // and subscribes it to the presence events of the topic from now on.
 func (x *extra) joinPresence(s *Session, name notiflux.Topic, claims *auth.Claims) error {
 	if s.subs.find(s, topic.PresenceTopic(name)) == nil {
-		if _, _, err := s.group.subscribe(s, topic.PresenceTopic(name), topic.ResumePoint{}); err != nil {
+		// It is a topic of this node alone, which the broker does not know.
+		pin, err := s.group.config.Topics.Open(topic.PresenceTopic(name), notiflux.Position{}, topic.ResumePoint{})
+		if err != nil {
 			return err
 		}
+		s.group.subscribe(s, topic.PresenceTopic(name), pin)
 	}
 	info, _ := claims.Info() // subscribe checked the error.
 	ref := s.group.config.Presence.Join(name, notiflux.Member{Sub: claims.Subject, Info: info})

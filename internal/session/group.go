@@ -139,6 +139,9 @@ type Group struct {
 	write       write
 	draining    bool
 
+	attaching      map[*Session]*attaching // sessions that wait for the broker to subscribe
+	spareAttaching *attaching              // for reuse; nil: it is in use
+
 	mu    sync.Mutex
 	woken []*topicSubscribers // topics with new messages, each once
 
@@ -181,6 +184,7 @@ func NewGroup(c Config, loop Loop) *Group {
 		interval:    time.Duration(float64(time.Second) / c.CommandRate),
 		burst:       time.Duration(float64(time.Second) * c.CommandBurst / c.CommandRate),
 		subscribers: make(map[notiflux.Topic]*topicSubscribers),
+		attaching:   make(map[*Session]*attaching),
 		formats:     newFormats(c.Endpoints),
 	}
 }
@@ -299,14 +303,9 @@ func (g *Group) remove(s *Session) {
 	g.sessions = g.sessions[:last]
 }
 
-// subscribe subscribes s to a topic from a resume point on.
-func (g *Group) subscribe(s *Session, name notiflux.Topic, point topic.ResumePoint) (*subscription, topic.Resumed, error) {
+// subscribe subscribes s to a topic at a pin in it, which ends.
+func (g *Group) subscribe(s *Session, name notiflux.Topic, pin topic.Pin) (*subscription, topic.Resumed) {
 	t := g.subscribers[name]
-	point.Connection = s.extra.name()
-	pin, err := g.attach(name, point)
-	if err != nil {
-		return nil, topic.Resumed{}, err
-	}
 	var resumed topic.Resumed
 	if t == nil {
 		t = &topicSubscribers{group: g}
@@ -323,15 +322,7 @@ func (g *Group) subscribe(s *Session, name notiflux.Topic, point topic.ResumePoi
 	if !sub.cursor.AtTail() {
 		s.subs.markDirty(sub)
 	}
-	return sub, resumed, nil
-}
-
-// attach makes a topic live and pins a resume point in it.
-func (g *Group) attach(name notiflux.Topic, point topic.ResumePoint) (topic.Pin, error) {
-	if topic.IsPresenceTopic(name) { // It is of this node alone.
-		return g.config.Topics.Open(name, notiflux.Position{}, point)
-	}
-	return g.config.Attacher.AttachNow(name, point)
+	return sub, resumed
 }
 
 // unsubscribe ends a subscription. The caller removes it from the lists of its session.

@@ -2,9 +2,11 @@ package session_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -295,6 +297,14 @@ func (c *client) openStream(f form, r session.Request) {
 		endpoint = c.w.ndjson
 	}
 	r.Chunked = f == sseChunk || f == ndjsonChunk
+	slices.SortFunc(r.Subscriptions, func(a, b session.Subscription) int { return cmp.Compare(a.Topic, b.Topic) })
+	for _, sub := range r.Subscriptions {
+		pin, err := c.w.topics.Open(sub.Topic, notiflux.Position{}, sub.From)
+		if err != nil {
+			c.w.t.Fatal(err)
+		}
+		r.Pins = append(r.Pins, pin)
+	}
 	c.s = c.w.group.Open(c, endpoint, r)
 }
 

@@ -58,10 +58,9 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 	if r.Credential != (Credential{}) {
 		s.ensureExtra().credential = r.Credential
 	}
-	var err error
 	if e.isStream() {
 		s.ensureExtra().cursor = new(streamCursor)
-		r.Subscribed, err = s.extra.cursor.begin(s, r)
+		r.Subscribed = s.extra.cursor.begin(s, r)
 	}
 	s.dialect = e.Open(s, r)
 	if _, ok := s.dialect.(Ticker); ok {
@@ -71,8 +70,11 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 		s.extra.cursor.writer = c
 	}
 	s.subs.rotate(s.extra.name())
-	if err != nil {
-		s.abort(endOverCapacity)
+	if e.isStream() && !r.Until.IsZero() {
+		// The time may have come while the broker was waited for.
+		if now := g.config.Now(); !now.Before(r.Until) {
+			g.expireWith(s.subs.all[0], now)
+		}
 	}
 	return s
 }

@@ -11,7 +11,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -111,16 +110,6 @@ func TestLineStream(t *testing.T) {
 		if got := c.stream(); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
-	}
-}
-
-func TestStreamWithoutRoom(t *testing.T) {
-	w := newWorld(t, topic.Limits{}, nil)
-	b := w.open(topic.Config{MaxTopics: 1})
-	w.group = session.NewGroup(session.Config{Endpoints: w.endpoints(), Topics: w.topics, Attacher: broker.NewAttacher(b, broker.AttacherConfig{}), Stats: &w.stats}, &w.loop)
-	c := w.connectStream(ndjson, "", false, "a", "b")
-	if got := string(c.sent); c.code != wire.CloseOverCapacity || !strings.HasPrefix(got, `{"type":"bye","code":"over_capacity","after":`) || w.stats.Subscriptions.Load() != 0 {
-		t.Errorf("ended with %d: %s; %d subscriptions left", c.code, got, w.stats.Subscriptions.Load())
 	}
 }
 

@@ -21,63 +21,52 @@ type Subscribed struct {
 	Recovered bool              // nothing is missing after what the client had
 	Replay    int               // how many messages follow at once
 	Err       error             // why the client is not subscribed; nil if it is
+
+	waits bool // for the broker
 }
 
 // Subscribe makes the session a subscriber of each topic that c allows, and calls then on
-// the loop with the outcome for each, in the order of subs. It logs and counts those that
-// are refused. Answers that then queues come before messages. The session is Busy until
-// then is called.
+// the loop with the outcome for each, in the order of subs. It keeps subs no longer than
+// its call; the outcomes are valid during that of then. It logs and counts those that are
+// refused. Answers that then queues come before messages.
 //
-// A topic that the session is subscribed to already gets the new options, and keeps its
-// place.
-func (s *Session) Subscribe(c Credential, subs []Subscription, then func([]Subscribed)) {
-	results := make([]Subscribed, len(subs))
-	behind := false
-	for i := range subs {
-		r := &results[i]
-		*r = s.subscribe(c, &subs[i])
-		if r.Err != nil {
-			s.RefuseTopic(c.Claims, string(r.Topic), r.Err)
-		}
-		behind = behind || r.Replay > 0
+// The broker attaches all topics at the same time. If that takes time, the session is Busy
+// until then is called. If the session ends first, then is not called.
+//
+// A topic that the session is subscribed to already gets the new options at once, and
+// keeps its place. The broker is not asked for it.
+func (s *Session) Subscribe(c Credential, subs []Subscription, then func(*Session, []Subscribed)) {
+	if s.closing {
+		return
 	}
-	if behind {
-		s.subs.rotate(s.extra.name())
+	g := s.group
+	a := g.spareAttaching
+	if g.spareAttaching = nil; a == nil {
+		a = new(attaching)
 	}
-	then(results)
+	a.session, a.credential, a.then = s, c, then
+	a.prepare(subs)
+	if !g.config.Attacher.Attach(a.attachments) {
+		a.wait(subs)
+		return
+	}
+	a.finish(subs, false)
+	clear(a.results)
+	clear(a.attachments)
+	*a = attaching{results: a.results[:0], attachments: a.attachments[:0]}
+	g.spareAttaching = a
 }
 
-// subscribe makes the session a subscriber of one topic.
-func (s *Session) subscribe(c Credential, want *Subscription) Subscribed {
-	r := Subscribed{Topic: want.Topic, Err: c.Err}
-	if r.Err == nil {
-		r.Err = s.subs.check(s, c.Claims, want)
-	}
-	if r.Err != nil {
-		return r
-	}
-	sub := s.subs.find(s, want.Topic)
-	isNew := sub == nil
-	if !isNew {
-		r.Position, r.Recovered = sub.delivered(), true
-	} else {
-		var resumed topic.Resumed
-		if sub, resumed, r.Err = s.group.subscribe(s, want.Topic, want.From); r.Err != nil {
-			return r
-		}
-		r.Position, r.Recovered, r.Replay = resumed.Position, resumed.Recovered, resumed.Replay
-	}
+// change gives a subscription the options that are wanted.
+func (s *Session) change(sub *subscription, c Credential, want *Subscription) error {
 	if want.Presence {
-		if r.Err = s.ensureExtra().joinPresence(s, want.Topic, c.Claims); r.Err != nil {
-			if isNew {
-				s.Unsubscribe(want.Topic) // A refused command has no effect.
-			}
-			return r
+		if err := s.ensureExtra().joinPresence(s, want.Topic, c.Claims); err != nil {
+			return err
 		}
 	}
 	sub.latest = want.Latest
 	s.group.expireAt(sub, c.Claims.Until())
-	return r
+	return nil
 }
 
 // checkRead returns an error unless a credential allows reading a topic now.
@@ -91,27 +80,28 @@ func (g *Group) checkRead(c Credential, name notiflux.Topic) error {
 	return c.Claims.CheckUntil(g.config.Now())
 }
 
-// check returns an error if the client of s may not have a subscription.
-func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscription) error {
+// check returns an error if the client of s may not have a subscription. Otherwise it
+// returns the subscription to this topic that exists, or nil, and how many topics the
+// wanted one adds. reserved is how many topics other subscriptions will add.
+func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscription, reserved int) (sub *subscription, more int, err error) {
 	if err := s.group.checkRead(Credential{Claims: claims}, want.Topic); err != nil {
-		return err
+		return nil, 0, err
 	}
-	more := 0
-	if l.find(s, want.Topic) == nil {
+	if sub = l.find(s, want.Topic); sub == nil {
 		more++
 	}
 	if want.Presence {
 		if _, err := claims.Info(); err != nil {
-			return err
+			return nil, 0, err
 		}
 		if l.find(s, topic.PresenceTopic(want.Topic)) == nil {
 			more++
 		}
 	}
-	if most := s.group.config.MaxTopics; more > 0 && len(l.all)+more > most {
-		return notiflux.Errorf(notiflux.TooMany, "topic limit of the connection reached (%d): unsubscribe from one, or open another connection", most)
+	if most := s.group.config.MaxTopics; more > 0 && len(l.all)+reserved+more > most {
+		return nil, 0, notiflux.Errorf(notiflux.TooMany, "topic limit of the connection reached (%d): unsubscribe from one, or open another connection", most)
 	}
-	return nil
+	return sub, more, nil
 }
 
 // RefuseTopic logs and counts a topic that is refused before Subscribe is called, for

@@ -146,7 +146,8 @@ func subscribe(s *session.Session, c command, token session.Credential) {
 	for i, name := range c.Topics {
 		subs[i] = session.Subscription{Topic: name, From: topic.ResumePoint{Since: c.Since[name], Last: c.Last}, Latest: c.Latest, Presence: c.Presence}
 	}
-	s.Subscribe(token, subs, func(results []session.Subscribed) {
+	id, invalid, claims := c.ID, c.Refused, token.Claims // All that the answer needs.
+	s.Subscribe(token, subs, func(s *session.Session, results []session.Subscribed) {
 		var topics []wire.SubscribedTopic
 		var refused []refusedTopic
 		for _, r := range results {
@@ -156,10 +157,10 @@ func subscribe(s *session.Session, c command, token session.Credential) {
 			}
 			topics = append(topics, wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay})
 		}
-		for _, r := range c.Refused {
-			s.RefuseTopic(token.Claims, r.Topic, r.Err)
+		for _, r := range invalid {
+			s.RefuseTopic(claims, r.Topic, r.Err)
 		}
-		s.SendText(appendSubscribed(nil, c.ID, topics, append(refused, c.Refused...)))
+		s.SendText(appendSubscribed(nil, id, topics, append(refused, invalid...)))
 	})
 }
 

@@ -81,12 +81,15 @@ func subscribeTo(s *session.Session, c command) {
 		return
 	}
 	s.Verify(auth.Token(c.token), func(token session.Credential) {
-		s.Subscribe(token, []session.Subscription{{Topic: name}}, func(results []session.Subscribed) {
-			if err := results[0].Err; err != nil {
-				deny(s, string(name), err)
-			}
-		})
+		s.Subscribe(token, []session.Subscription{{Topic: name}}, subscribed)
 	})
+}
+
+// subscribed answers if the subscription to the one topic was refused.
+func subscribed(s *session.Session, results []session.Subscribed) {
+	if r := results[0]; r.Err != nil {
+		deny(s, string(r.Topic), r.Err)
+	}
 }
 
 // deny answers a refused subscription.

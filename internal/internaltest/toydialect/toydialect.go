@@ -60,7 +60,7 @@ func (dialect) Receive(s *session.Session, message []byte, _ bool) {
 	case strings.HasPrefix(name, "+"):
 		want := session.Subscription{Topic: notiflux.Topic(name[1:])}
 		s.Verify(auth.Token(token), func(c session.Credential) {
-			s.Subscribe(c, []session.Subscription{want}, func(all []session.Subscribed) { answer(s, all[0]) })
+			s.Subscribe(c, []session.Subscription{want}, func(s *session.Session, all []session.Subscribed) { answer(s, all[0]) })
 		})
 	case strings.HasPrefix(name, "-"):
 		s.Unsubscribe(notiflux.Topic(name[1:]))

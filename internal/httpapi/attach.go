@@ -1,0 +1,80 @@
+package httpapi
+
+import (
+	"context"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/router"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// pins are where the topics of a request begin. The request owns them until they are
+// taken.
+type pins []topic.Pin
+
+// release ends the pins that are left.
+func (p pins) release() {
+	for i := range p {
+		p[i].Release()
+	}
+}
+
+// attach has the broker attach the topics of a request, before anything is answered, and
+// returns a pin for each of subs. It fails if one topic cannot be attached, when the
+// request or the server ends, or if the time of the claim until has come meanwhile.
+func (a *API) attach(ctx context.Context, claims *auth.Claims, subs []session.Subscription) (_ pins, err error) {
+	as := make([]broker.Attachment, len(subs))
+	for i := range as {
+		as[i].Topic, as[i].From = subs[i].Topic, subs[i].From
+	}
+	taken := make(pins, 0, len(as))
+	defer func() {
+		if err == nil {
+			return
+		}
+		taken.release()
+		names := make([]notiflux.Topic, len(as))
+		for i := range as {
+			names[i] = as[i].Topic
+			as[i].Cancel()
+		}
+		err = router.WithDetail(err, "topic", joined(names), "subject", claims.Subject)
+	}()
+	if !a.attacher.Attach(as) {
+		if err := a.awaitAttached(ctx, as); err != nil {
+			return nil, err
+		}
+		if err := claims.CheckUntil(a.now()); err != nil {
+			return nil, err
+		}
+	}
+	for i := range as {
+		pin, err := as[i].Take()
+		if err != nil {
+			return nil, err
+		}
+		taken = append(taken, pin)
+	}
+	return taken, nil
+}
+
+// awaitAttached waits until all of as can be taken.
+func (a *API) awaitAttached(ctx context.Context, as []broker.Attachment) error {
+	done := make(chan struct{})
+	cancel := a.attacher.Wait(as, func() { close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-a.draining:
+		cancel()
+		return errDraining
+	case <-ctx.Done():
+		cancel()
+		return &notiflux.Error{Code: notiflux.Unavailable, Detail: "the request ended before the broker answered", Err: ctx.Err()}
+	}
+}
+
+var errDraining = notiflux.Errorf(notiflux.Draining, "this server is shutting down: another one will answer")

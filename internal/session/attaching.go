@@ -1,0 +1,132 @@
+package session
+
+import (
+	"slices"
+
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// attaching is a call of [Session.Subscribe] until it calls then: its topics are with the
+// broker. The loop owns it.
+type attaching struct {
+	session     *Session
+	credential  Credential
+	results     []Subscribed
+	attachments []broker.Attachment // of the results that wait for one, in order
+	reserved    int                 // topics that the results which wait take up
+	then        func(*Session, []Subscribed)
+	cancel      func() // set by wait
+}
+
+// prepare refuses what the client may not have, gives the subscriptions that exist their
+// new options, and lists the topics to attach.
+func (a *attaching) prepare(subs []Subscription) {
+	s := a.session
+	a.attachments = slices.Grow(a.attachments, len(subs)) // They must not move later.
+	for i := range subs {
+		want := &subs[i]
+		a.results = append(a.results, Subscribed{Topic: want.Topic, Err: a.credential.Err})
+		r := &a.results[i]
+		if r.Err != nil {
+			continue
+		}
+		sub, more, err := s.subs.check(s, a.credential.Claims, want, a.reserved)
+		switch {
+		case err != nil:
+			r.Err = err
+		case sub != nil:
+			r.Err = s.change(sub, a.credential, want)
+		default:
+			r.waits = true
+			a.reserved += more
+			from := want.From
+			from.Connection = s.extra.name()
+			a.attachments = append(a.attachments, broker.Attachment{Topic: want.Topic, From: from})
+		}
+	}
+}
+
+// finish subscribes to the topics that are attached and calls then. waited says that time
+// has passed since prepare.
+func (a *attaching) finish(subs []Subscription, waited bool) {
+	s, attached, behind := a.session, 0, false
+	var expired error
+	if waited {
+		expired = s.group.config.Verifier.Check(a.credential.Claims)
+	}
+	for i := range subs {
+		r := &a.results[i]
+		switch {
+		case r.waits:
+			r.Err = expired
+			a.subscribe(r, &subs[i], &a.attachments[attached], waited)
+			attached++
+		case r.Err == nil:
+			a.keep(r)
+		}
+		if r.Err != nil {
+			s.RefuseTopic(a.credential.Claims, string(r.Topic), r.Err)
+		}
+		behind = behind || r.Replay > 0
+	}
+	if behind {
+		s.subs.rotate(s.extra.name())
+	}
+	a.then(s, a.results)
+}
+
+// subscribe subscribes to a topic that is attached.
+func (a *attaching) subscribe(r *Subscribed, want *Subscription, attachment *broker.Attachment, waited bool) {
+	s := a.session
+	if waited && r.Err == nil {
+		_, _, r.Err = s.subs.check(s, a.credential.Claims, want, 0)
+	}
+	if r.Err != nil {
+		attachment.Cancel()
+		return
+	}
+	var pin topic.Pin
+	if pin, r.Err = attachment.Take(); r.Err != nil {
+		return
+	}
+	sub, resumed := s.group.subscribe(s, want.Topic, pin)
+	if r.Err = s.change(sub, a.credential, want); r.Err != nil {
+		s.Unsubscribe(want.Topic) // A refused command has no effect.
+		return
+	}
+	r.Position, r.Recovered, r.Replay = resumed.Position, resumed.Recovered, resumed.Replay
+}
+
+// keep sets the outcome for a topic that the session was subscribed to already.
+func (a *attaching) keep(r *Subscribed) {
+	if sub := a.session.subs.find(a.session, r.Topic); sub != nil {
+		r.Position, r.Recovered = sub.delivered(), true
+		return
+	}
+	r.Err = notiflux.Errorf(notiflux.TokenExpired, "the subscription ended while another topic was waited for")
+}
+
+// wait has the loop finish a once all topics are attached.
+func (a *attaching) wait(subs []Subscription) {
+	s, g := a.session, a.session.group
+	s.waiting, g.attaching[s] = true, a
+	kept := slices.Clone(subs)
+	step := func() {
+		if g.attaching[s] == a { // The session has not ended.
+			delete(g.attaching, s)
+			a.finish(kept, true)
+		}
+	}
+	a.cancel = g.config.Attacher.Wait(a.attachments, func() { g.resume(s, step) })
+}
+
+// cancelAttaching has a session that ends wait for the broker no longer.
+func (g *Group) cancelAttaching(s *Session) {
+	if a := g.attaching[s]; a != nil {
+		delete(g.attaching, s)
+		s.waiting = false
+		a.cancel()
+	}
+}
