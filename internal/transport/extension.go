@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -82,100 +83,50 @@ func windowBits(s string) bool {
 	return false
 }
 
+// A token of RFC 9110 section 5.6.2, and one that is quoted.
+var (
+	plainToken  = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+	quotedToken = regexp.MustCompile("^\"(\\\\?[!#$%&'*+.^_`|~0-9A-Za-z-])+\"$")
+)
+
 // parseExtensions parses one line of the header:
 //
 //	extension *( "," extension )
 //	extension = token *( ";" token [ "=" ( token | quoted token ) ] )
 //
-// with white space around each of them, and empty elements between commas.
+// with white space around each of them, and empty elements between commas. A quoted token
+// has none of the separators in it.
 func parseExtensions(line string) (all []extension, ok bool) {
-	s := scanner{line}
-	for {
-		for s.take(',') {
+	for element := range strings.SplitSeq(line, ",") {
+		if trimSpace(element) == "" {
+			continue
 		}
-		if s.rest == "" {
-			return all, true
-		}
-		e := extension{name: s.token()}
-		if e.name == "" {
+		name, params, hasParams := strings.Cut(element, ";")
+		e := extension{name: trimSpace(name)}
+		if !plainToken.MatchString(e.name) {
 			return nil, false
 		}
-		for s.take(';') {
-			p := param{name: s.token()}
-			if p.name == "" {
+		for hasParams {
+			var text string
+			text, params, hasParams = strings.Cut(params, ";")
+			p, ok := parseParam(text)
+			if !ok {
 				return nil, false
-			}
-			if p.hasValue = s.take('='); p.hasValue {
-				if p.value = s.value(); p.value == "" {
-					return nil, false
-				}
 			}
 			e.params = append(e.params, p)
 		}
-		if s.rest != "" && s.rest[0] != ',' {
-			return nil, false
-		}
 		all = append(all, e)
 	}
+	return all, true
 }
 
-// A scanner takes a header line apart. Empty strings mean: not there.
-type scanner struct{ rest string }
-
-func (s *scanner) skipSpace() { s.rest = strings.TrimLeft(s.rest, " \t") }
-
-// take takes a separator and the white space around it, if it is next.
-func (s *scanner) take(separator byte) bool {
-	s.skipSpace()
-	if s.rest == "" || s.rest[0] != separator {
-		return false
+func parseParam(text string) (p param, ok bool) {
+	p.name, p.value, p.hasValue = strings.Cut(text, "=")
+	p.name, p.value = trimSpace(p.name), trimSpace(p.value)
+	if quotedToken.MatchString(p.value) {
+		p.value = strings.ReplaceAll(strings.Trim(p.value, `"`), `\`, "")
 	}
-	s.rest = s.rest[1:]
-	s.skipSpace()
-	return true
+	return p, plainToken.MatchString(p.name) && (!p.hasValue || plainToken.MatchString(p.value))
 }
 
-func (s *scanner) token() (token string) {
-	n := 0
-	for n < len(s.rest) && isTokenByte(s.rest[n]) {
-		n++
-	}
-	token, s.rest = s.rest[:n], s.rest[n:]
-	s.skipSpace()
-	return token
-}
-
-// value takes a token, or a quoted string that holds one.
-func (s *scanner) value() string {
-	quoted, ok := strings.CutPrefix(s.rest, `"`)
-	if !ok {
-		return s.token()
-	}
-	var token []byte
-	for i := 0; i < len(quoted); i++ {
-		b := quoted[i]
-		if b == '"' {
-			s.rest = quoted[i+1:]
-			s.skipSpace()
-			return string(token)
-		}
-		if b == '\\' && i+1 < len(quoted) {
-			i++
-			b = quoted[i]
-		}
-		if !isTokenByte(b) {
-			return ""
-		}
-		token = append(token, b)
-	}
-	return ""
-}
-
-// isTokenByte reports whether b may stand in a token (RFC 9110 section 5.6.2).
-func isTokenByte(b byte) bool {
-	switch {
-	case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
-		return true
-	}
-	return strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0
-}
+func trimSpace(s string) string { return strings.Trim(s, " \t") }
