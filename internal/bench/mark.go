@@ -1,15 +1,20 @@
 package bench
 
+import (
+	"encoding/binary"
+	"encoding/hex"
+)
+
 // markBytes is the length of a mark: the shortest message that can be measured.
 const markBytes = 24
 
 // A mark begins every message, and tells its subscribers what to expect next
-// and how long it took. It is written in the letters a to p, four bits each, so
-// that it stays the same through JSON and a text frame:
+// and how long it took. It is written in hexadecimal digits, so that it stays the
+// same through JSON and a text frame:
 //
-//	2 letters   publisher
-//	8 letters   sequence
-//	14 letters  sent
+//	2 digits   publisher
+//	8 digits   sequence
+//	14 digits  sent
 type mark struct {
 	publisher uint8
 	sequence  uint32 // counts the messages of a publisher to a topic, from 0
@@ -18,36 +23,21 @@ type mark struct {
 
 // put writes m over the first markBytes of dst.
 func (m mark) put(dst []byte) {
-	putLetters(dst[:2], uint64(m.publisher))
-	putLetters(dst[2:10], uint64(m.sequence))
-	putLetters(dst[10:markBytes], m.sent)
+	var b [markBytes / 2]byte
+	binary.BigEndian.PutUint64(b[4:], m.sent) // The first of its bytes is 0, and the next line takes its place.
+	binary.BigEndian.PutUint32(b[1:], m.sequence)
+	b[0] = m.publisher
+	hex.Encode(dst, b[:])
 }
 
-func putLetters(dst []byte, v uint64) {
-	for i := len(dst) - 1; i >= 0; i-- {
-		dst[i] = 'a' + byte(v&15)
-		v >>= 4
-	}
-}
-
-// parseMark reads the mark that b begins with, and reports whether there is one.
-func parseMark(b []byte) (m mark, ok bool) {
-	if len(b) < markBytes {
+// parseMark reads the mark that text begins with, and reports whether there is one.
+func parseMark(text []byte) (m mark, ok bool) {
+	var b [markBytes / 2]byte
+	if len(text) < markBytes {
 		return m, false
 	}
-	publisher, ok1 := parseLetters(b[:2])
-	sequence, ok2 := parseLetters(b[2:10])
-	sent, ok3 := parseLetters(b[10:markBytes])
-	return mark{uint8(publisher), uint32(sequence), sent}, ok1 && ok2 && ok3
-}
-
-func parseLetters(b []byte) (v uint64, ok bool) {
-	for _, c := range b {
-		c -= 'a'
-		if c > 15 {
-			return 0, false
-		}
-		v = v<<4 | uint64(c)
+	if _, err := hex.Decode(b[:], text[:markBytes]); err != nil {
+		return m, false
 	}
-	return v, true
+	return mark{b[0], binary.BigEndian.Uint32(b[1:]), binary.BigEndian.Uint64(b[4:]) & (1<<56 - 1)}, true
 }
