@@ -21,6 +21,8 @@ type slow struct {
 	broker.Broker
 	topics *topic.Topics
 	held   []*broker.Attachment
+	late   bool       // an attachment holds no pin until a test calls hold
+	pin    *topic.Pin // that was held last
 }
 
 func newSlow() *slow {
@@ -29,12 +31,17 @@ func newSlow() *slow {
 }
 
 func (s *slow) Attach(a *broker.Attachment) bool {
-	pin, err := s.topics.Open(a.Topic, notiflux.Position{}, a.From)
-	if err == nil {
-		a.Hold(pin)
+	if !s.late {
+		s.hold(a)
 	}
 	s.held = append(s.held, a)
 	return false
+}
+
+func (s *slow) hold(a *broker.Attachment) {
+	if pin, err := s.topics.Open(a.Topic, notiflux.Position{}, a.From); err == nil {
+		s.pin = a.Hold(pin)
+	}
 }
 
 func (s *slow) finish(n int, err error) {
@@ -42,6 +49,16 @@ func (s *slow) finish(n int, err error) {
 		a.Finish(err)
 	}
 	s.held = s.held[n:]
+}
+
+// publish publishes n messages of a size in the topic 0, and returns where the last one is.
+func (s *slow) publish(n, size int) (last notiflux.Position) {
+	for range n {
+		ps := []notiflux.Publication{{Topic: "0", Body: notiflux.Body{Data: make([]byte, size)}}}
+		s.Publish(ps, nil)
+		last = ps[0].Position
+	}
+	return last
 }
 
 func attachments(n int) []broker.Attachment {
@@ -260,22 +277,14 @@ func TestPinnedBytesAreBounded(t *testing.T) {
 		const size = 1000
 		s := newSlow()
 		x := broker.NewAttacher(s, broker.AttacherConfig{MaxPinnedBytes: 12 * (size + topic.Overhead)})
-		publish := func(n int) (last notiflux.Position) {
-			for range n {
-				ps := []notiflux.Publication{{Topic: "0", Body: notiflux.Body{Data: make([]byte, size)}}}
-				s.Publish(ps, nil)
-				last = ps[0].Position
-			}
-			return last
-		}
-		since := publish(1)
+		since := s.publish(1, size)
 		first, second := attachments(1), attachments(1)
 		first[0].From.Since, second[0].From.Since = since, since
 		x.Attach(first)
 		x.Attach(second)
 		x.Wait(first, func() {})
 		cancel := x.Wait(second, func() {})
-		publish(11) // The log holds one, so each pin keeps ten.
+		s.publish(11, size) // The log holds one, so each pin keeps ten.
 		time.Sleep(checkEvery)
 		s.finish(1, nil)
 		pin, _ := first[0].Take()
@@ -295,6 +304,36 @@ func TestPinnedBytesAreBounded(t *testing.T) {
 		}
 		cancel()
 	})
+}
+
+// Once its caller has gone, a pin keeps nothing, whether the attachment holds it by then or
+// gets it later.
+func TestPinsOfCallersThatHaveGone(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		for _, name := range []string{"cancel", "timeout"} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSlow()
+				s.late = late
+				x := broker.NewAttacher(s, broker.AttacherConfig{})
+				as := attachments(1)
+				as[0].From.Since = s.publish(1, 1000)
+				x.Attach(as)
+				cancel := x.Wait(as, func() {})
+				if name == "cancel" {
+					cancel()
+				}
+				time.Sleep(2 * broker.Timeout)
+				if late {
+					s.hold(&as[0])
+				}
+				s.publish(100, 1000)
+				if lag := s.pin.Lag(); lag != 0 {
+					t.Errorf("%s, held late %v: the pin keeps %d bytes", name, late, lag)
+				}
+				s.finish(1, nil)
+			})
+		}
+	}
 }
 
 const checkEvery = time.Second + time.Millisecond

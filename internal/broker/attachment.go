@@ -27,13 +27,17 @@ type Attachment struct {
 	onSettled func() // nil: nothing waits
 }
 
-// Hold has the attachment hold a pin, and returns where that is, for Sink.Prepend until
-// Finish. So what it keeps in memory is bounded while the broker reads its store. If
-// it held another pin, that is released.
+// Hold has the attachment hold a pin, so that what the pin keeps in memory is bounded while
+// the broker reads its store. It returns where the pin is, for Sink.Prepend until Finish.
+// If nobody waits for the attachment any more, the pin is abandoned. If the attachment held
+// another pin, that is released.
 func (a *Attachment) Hold(pin topic.Pin) *topic.Pin {
 	a.mu.Lock()
 	before := a.pin
 	a.pin = pin
+	if a.cancelled || a.settled {
+		a.pin.Abandon()
+	}
 	a.mu.Unlock()
 	before.Release()
 	return &a.pin

@@ -19,10 +19,10 @@ type Pin struct {
 	point  ResumePoint
 
 	// Guarded by topic.mu.
-	at      Cursor
-	covered bool // nothing that point asks for is missing
-	missing int  // of the last messages that point asks for, how many are not there
-	final   bool // nothing can be prepended: a broker cannot cover it, or see Abandon
+	at      Cursor // zero once the pin is abandoned: it stands for the tail
+	covered bool   // nothing that point asks for is missing
+	missing int    // of the last messages that point asks for, how many are not there
+	final   bool   // nothing can be prepended: a broker cannot cover it, or see Abandon
 }
 
 // pinLocked pins point in t, whose lock is held.
@@ -89,13 +89,14 @@ func (p *Pin) Release() {
 // subscriber may meet the marker later.
 func (p *Pin) endLocked() Resumed {
 	t := p.topic
-	r := Resumed{Cursor: p.at, Position: p.at.Position(), Replay: t.log.Count(p.at)}
+	at := p.cursorLocked()
+	r := Resumed{Cursor: at, Position: at.Position(), Replay: t.log.Count(at)}
 	if p.point.Connection != 0 {
-		r.Replay -= t.log.Excluded(p.at, p.point.Connection)
+		r.Replay -= t.log.Excluded(at, p.point.Connection)
 	}
 	if p.point.Since.Epoch != "" {
 		r.Position = p.point.Since
-		r.Recovered = p.covered && p.at.at.segment == t.log.tail.segment
+		r.Recovered = p.covered && at.at.segment == t.log.tail.segment
 	} else {
 		known := p.point.knows(r.Position.Epoch)
 		p.point.skip(&r)
@@ -129,6 +130,14 @@ func (p *ResumePoint) skip(r *Resumed) {
 	}
 }
 
+// cursorLocked returns the cursor at the pinned place.
+func (p *Pin) cursorLocked() Cursor {
+	if p.at == (Cursor{}) {
+		return p.topic.log.Tail()
+	}
+	return p.at
+}
+
 // Covered reports whether everything that the resume point asks for is there: each
 // message after a position, or as many of the last messages. A broker with a store reads
 // what is missing and has it prepended.
@@ -143,7 +152,7 @@ func (p *Pin) Covered() bool {
 func (p *Pin) Position() notiflux.Position {
 	p.topic.mu.Lock()
 	defer p.topic.mu.Unlock()
-	return p.at.Position()
+	return p.cursorLocked().Position()
 }
 
 // Lag returns the size of the entries that only the pin keeps in memory, which is 0 for
@@ -154,18 +163,19 @@ func (p *Pin) Lag() uint64 {
 	}
 	p.topic.mu.Lock()
 	defer p.topic.mu.Unlock()
-	return p.topic.log.Lag(p.at)
+	return p.topic.log.Lag(p.cursorLocked())
 }
 
-// Abandon moves the pin to the tail, so that it keeps nothing in memory. A position is
-// not covered from then on, nor are messages prepended. The zero Pin stays as it is.
+// Abandon gives up the pinned place, so that the pin keeps no message in memory: it ends at
+// the tail of that moment. Nothing is covered or prepended from then on. The topic stays
+// in memory. Abandoning the zero Pin does nothing.
 func (p *Pin) Abandon() {
 	if p.topic == nil {
 		return
 	}
 	p.topic.mu.Lock()
 	defer p.topic.mu.Unlock()
-	p.at, p.covered, p.missing, p.final = p.topic.log.Tail(), false, 0, true
+	p.at, p.covered, p.missing, p.final = Cursor{}, false, 0, true
 }
 
 // prependLocked is [Topics.Prepend] with the lock of the topic held.
