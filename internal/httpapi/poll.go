@@ -79,7 +79,8 @@ type poll struct {
 	// Owned by the request's goroutine.
 	topics    *topic.Topics
 	joined    []*topic.Topic
-	resumed   []topic.Resumed // where each of joined is read from; moves on as messages are taken
+	since     []notiflux.Position // where the client wanted to resume each of joined; without an epoch: nowhere
+	resumed   []topic.Resumed     // where each of joined is read from; moves on as messages are taken
 	recovered bool
 	due       bool // answer without waiting
 
@@ -120,7 +121,7 @@ func (a *API) poll(ctx context.Context, claims *auth.Claims, s pollRequest) (*po
 // join joins a topic at a pin for a resume point, which ends.
 func (p *poll) join(pin *topic.Pin, from topic.ResumePoint) {
 	t, resumed := pin.Join(p.news)
-	p.joined, p.resumed = append(p.joined, t), append(p.resumed, resumed)
+	p.joined, p.since, p.resumed = append(p.joined, t), append(p.since, from.Since), append(p.resumed, resumed)
 	p.recovered = p.recovered && resumed.Recovered
 	p.due = p.due || resumed.Replay > 0 || !resumed.Recovered || from.Since.Epoch == ""
 }
@@ -180,10 +181,12 @@ func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration
 // order of the request. If that leaves out a topic that has messages, the topics whose
 // messages have waited longest come first, so that no topic starves beside busy ones.
 //
-// A topic that met a gap before its next message goes on from its head.
+// A topic that met a marker before its next message goes on from its head.
 func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 	for i := range p.resumed {
-		p.passGap(&p.resumed[i])
+		if skipMarker(&p.resumed[i]) && p.since[i].Epoch != "" {
+			p.recovered = false
+		}
 	}
 	order := make([]int, len(p.joined))
 	for i := range order {
@@ -201,16 +204,18 @@ func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 	return messages.Answer(wire.AppendPollStart(nil, p.streamCursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
 }
 
-// passGap moves r to the head of its topic if messages are missing at its cursor.
-func (p *poll) passGap(r *topic.Resumed) {
+// skipMarker moves r to the head of its topic if it is at a marker, and reports whether it
+// was: messages are missing there.
+func skipMarker(r *topic.Resumed) bool {
 	entry, _, ok := r.Cursor.Next()
 	if !ok || !entry.IsMarker() {
-		return
+		return false
 	}
 	for ok {
 		_, r.Cursor, ok = r.Cursor.Next()
 	}
-	r.Position, p.recovered = r.Cursor.Position(), false
+	r.Position = r.Cursor.Position()
+	return true
 }
 
 // take takes the messages that fit, from the topics in the given order, and returns

@@ -181,6 +181,41 @@ func TestPollWaits(t *testing.T) {
 	})
 }
 
+// A poll that meets a marker says that something is missing, and goes on from the head.
+func TestPollMeetsAMarker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReader(t, 9, httpapi.Config{})
+		r.publish(t, "a", "a1")
+		r.publish(t, "a", "a2")
+		w := r.wait(t, t.Context(), "topic=a&since=E:2")
+		time.Sleep(time.Second)
+		r.topics.Gap("a", notiflux.Position{Epoch: "E", Offset: 10})
+		<-w.answered
+		if a := parseAnswer(t, "/poll", w.response); w.after != time.Second || a.Recovered || a.Cursor != cursorOf(map[notiflux.Topic]uint64{"a": 10}) || a.texts() != "" {
+			t.Errorf("after %v: %+v", w.after, a)
+		}
+
+		w = r.wait(t, t.Context(), "topic=a&since=E:10")
+		synctest.Wait()
+		r.topics.Append([]notiflux.Message{{Topic: "a", Position: notiflux.Position{Epoch: "E", Offset: 11}, Time: time.Now(), Body: notiflux.Body{Data: []byte("a11")}}})
+		r.topics.Gap("a", notiflux.Position{Epoch: "F", Offset: 20})
+		w.want(t, 0, "a11") // Up to the marker.
+		if a := parseAnswer(t, "/poll", w.response); !a.More {
+			t.Errorf("%+v; want it to have more", a)
+		}
+		for _, query := range []string{"since=E:11", "since=E:1", "since=" + cursorOf(map[notiflux.Topic]uint64{"a": 11})} {
+			if a := r.get(t, "/poll?topic=a&"+query); a.Recovered || a.Cursor != cursorIn("F", map[notiflux.Topic]uint64{"a": 20}) || a.texts() != "" {
+				t.Errorf("%s: %+v", query, a)
+			}
+		}
+		for _, query := range []string{"since=F:20&wait=0", "", "last=5"} {
+			if a := r.get(t, "/poll?topic=a&"+query); !a.Recovered || a.Cursor != cursorIn("F", map[notiflux.Topic]uint64{"a": 20}) || a.texts() != "" {
+				t.Errorf("%s: %+v", query, a)
+			}
+		}
+	})
+}
+
 // A poller that asks in any way is told the truth: while recovered is true, it is
 // given every message once and in order; it is false only where something is gone.
 func TestPollerAgainstModel(t *testing.T) {
