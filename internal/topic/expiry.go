@@ -12,19 +12,38 @@ import (
 // later. So only the first message of a topic makes a publisher take its lock.
 type expiry struct {
 	mu    sync.Mutex
-	items items
+	items items // and Topic.item of each of their topics
 }
 
 type item struct {
-	topic      *Topic
-	oldest     time.Time
-	generation uint32 // of the topic: when that has gone on, the item means nothing
+	topic  *Topic
+	oldest time.Time
 }
 
-func (x *expiry) push(i item) {
+// push adds a topic that is not there.
+func (x *expiry) push(t *Topic, oldest time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	heap.Push(&x.items, i)
+	heap.Push(&x.items, item{t, oldest})
+}
+
+// move changes the time of a topic, if it is there.
+func (x *expiry) move(t *Topic, oldest time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if t.item != 0 {
+		x.items[t.item-1].oldest = oldest
+		heap.Fix(&x.items, t.item-1)
+	}
+}
+
+// remove removes a topic, if it is there.
+func (x *expiry) remove(t *Topic) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if t.item != 0 {
+		heap.Remove(&x.items, t.item-1)
+	}
 }
 
 // pop removes and returns the first item, whatever its time is: a remote broker's clock
@@ -67,7 +86,7 @@ func (s *Topics) Sweep() {
 			return
 		}
 		var more bool
-		s.dropMessages(i, func(l *Log) { more = l.Expire(now) })
+		s.dropMessages(i.topic, func(l *Log) { more = l.Expire(now) })
 		if more { // expiry holds the topic again, at the front.
 			runtime.Gosched()
 		}
@@ -116,7 +135,7 @@ func (s *Topics) shrink() {
 		if !ok {
 			return
 		}
-		s.dropMessages(i, func(l *Log) {
+		s.dropMessages(i.topic, func(l *Log) {
 			// If the oldest message is newer than i.oldest, other topics come first.
 			if oldest, ok := l.Oldest(); ok && !oldest.After(i.oldest) {
 				l.DropOldest()
@@ -135,10 +154,15 @@ func (s *Topics) evictOldest() bool {
 	if s.config.Heads == nil {
 		return false
 	}
-	var used []item // Back into expiry when the search is over.
+	var used []*Topic // Back into expiry when the search is over.
 	defer func() {
-		for _, i := range used {
-			s.expiry.push(i)
+		for _, t := range used {
+			t.mu.Lock()
+			t.queued = false
+			if !t.dropped {
+				s.queueLocked(t)
+			}
+			t.mu.Unlock()
 		}
 	}()
 	for len(used) < roomTries {
@@ -146,17 +170,10 @@ func (s *Topics) evictOldest() bool {
 		if !ok {
 			return false
 		}
-		stale := false
-		keep := func(t *Topic) bool {
-			stale = i.generation != t.generation
-			return stale || t.inUseLocked()
-		}
-		if s.drop(i.topic, keep) {
+		if s.drop(i.topic, (*Topic).inUseLocked) {
 			return true
 		}
-		if !stale {
-			used = append(used, i)
-		}
+		used = append(used, i.topic)
 	}
 	return false
 }
@@ -174,13 +191,11 @@ func (s *Topics) freeDiscards() {
 	}
 }
 
-// dropMessages calls drop, which drops messages from the log of i's topic. Then it pushes
-// the topic into expiry again, or drops it if nothing is left of it. The caller has just
-// popped i.
-func (s *Topics) dropMessages(i item, drop func(*Log)) {
-	t := i.topic
+// dropMessages calls drop, which drops messages from the log of t. Then it pushes t into
+// expiry again, or drops it if nothing is left of it. The caller has just popped t.
+func (s *Topics) dropMessages(t *Topic, drop func(*Log)) {
 	t.mu.Lock()
-	if i.generation != t.generation {
+	if t.dropped {
 		t.mu.Unlock()
 		return
 	}
@@ -197,12 +212,20 @@ type items []item
 
 func (s items) Len() int           { return len(s) }
 func (s items) Less(i, j int) bool { return s[i].oldest.Before(s[j].oldest) }
-func (s items) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
-func (s *items) Push(x any)        { *s = append(*s, x.(item)) }
+func (s *items) Push(x any)        { *s = append(*s, x.(item)); s.place(len(*s) - 1) }
+
+func (s items) Swap(i, j int) {
+	s[i], s[j] = s[j], s[i]
+	s.place(i)
+	s.place(j)
+}
+
+func (s items) place(i int) { s[i].topic.item = i + 1 }
 
 func (s *items) Pop() any {
 	last := len(*s) - 1
 	x := (*s)[last]
+	x.topic.item = 0
 	(*s)[last] = item{}
 	*s = (*s)[:last]
 	return x

@@ -110,9 +110,8 @@ func (s *Topics) prepend(t *Topic, p *Pin, from notiflux.Position, ms []notiflux
 	defer t.mu.Unlock()
 	first := t.log.first.Load()
 	s.changeLocked(t, func() { p.prependLocked(from, ms) })
-	if t.log.first.Load() != first && t.queued {
-		t.generation++ // The item in expiry is too late.
-		t.queued = false
+	if oldest, ok := t.log.Oldest(); ok && t.queued && t.log.first.Load() != first {
+		s.expiry.move(t, oldest) // Its time there is too late.
 	}
 	s.queueLocked(t)
 }

@@ -118,12 +118,13 @@ type Topic struct {
 
 	subscribers atomic.Int64 // sessions, of all listeners
 
-	mu         sync.Mutex
-	listeners  listeners
-	pins       int
-	generation uint32 // of the item in expiry that is right: others mean nothing
-	queued     bool   // whether expiry holds that item
-	dropped    bool   // no longer in Topics: look it up again
+	item int // in expiry, from 1; 0: there is none; guarded by expiry.mu
+
+	mu        sync.Mutex
+	listeners listeners
+	pins      int
+	queued    bool // in expiry, or popped a moment ago and pushed again soon
+	dropped   bool // no longer in Topics: look it up again
 }
 
 // New returns a Topics that holds no topic.
@@ -189,7 +190,7 @@ func (s *Topics) order(p *notiflux.Publication, offset func() uint64, now *time.
 func (s *Topics) queueLocked(t *Topic) {
 	if oldest, ok := t.log.Oldest(); ok && !t.queued {
 		t.queued = true
-		s.expiry.push(item{t, oldest, t.generation})
+		s.expiry.push(t, oldest)
 	}
 }
 
@@ -376,11 +377,11 @@ func (s *Topics) removeFromMap(t *Topic, keep func(*Topic) bool) bool {
 	defer s.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if keep(t) || t.dropped { // keep sees the topic in any case.
+	if t.dropped || keep(t) {
 		return false
 	}
 	t.dropped = true
-	t.generation++
+	s.expiry.remove(t)
 	delete(s.topics, t.name)
 	if s.config.Heads != nil && !IsPresenceTopic(t.name) {
 		s.config.Heads.Put(t.name, t.log.Head())
