@@ -19,13 +19,13 @@ type Sources struct {
 	Connections func() int     // of the public port now
 	Sessions    *session.Stats // of all loops
 	Topics      func() topic.Stats
-	Attaching   func() int                                // topics that wait for the broker
-	Health      func() error                              // of the broker
-	Members     func() int                                // present now, in all topics
-	KeyBytes    func() int64                              // of idempotency keys
-	UnreadBytes func() int64                              // of answers that clients have not read
-	Broadcasts  func() (accepted, refused, failed uint64) // over HTTP
-	Closes      func() map[wire.CloseCode]uint64          // connections that ended
+	Attaching   func() int                       // topics that wait for the broker
+	Health      func() error                     // of the broker
+	Members     func() int                       // present now, in all topics
+	KeyBytes    func() int64                     // of idempotency keys
+	UnreadBytes func() int64                     // of answers that clients have not read
+	Broadcasts  *session.BroadcastStats          // over HTTP
+	Closes      func() map[wire.CloseCode]uint64 // connections that ended
 	Tokens      func() auth.Stats
 	Panics      func() uint64 // that ended a connection
 }
@@ -85,11 +85,11 @@ func metrics(s Sources) *registry {
 // exportBroadcasts exports broadcasts by their result: those over HTTP and those over
 // WebSockets together.
 func exportBroadcasts(m *registry, s Sources) {
-	result := func(name string, overHTTP func() uint64, overWebSocket *atomic.Uint64) {
+	result := func(name string, overHTTP, overWebSocket *atomic.Uint64) {
 		m.Counter("notiflux_broadcasts_total", "Broadcasts, by how they were answered.", map[string]string{"result": name},
-			func() float64 { return float64(overHTTP() + overWebSocket.Load()) })
+			func() float64 { return float64(overHTTP.Load() + overWebSocket.Load()) })
 	}
-	result("accepted", func() uint64 { n, _, _ := s.Broadcasts(); return n }, &s.Sessions.Broadcasts.Accepted)
-	result("refused", func() uint64 { _, n, _ := s.Broadcasts(); return n }, &s.Sessions.Broadcasts.Refused)
-	result("failed", func() uint64 { _, _, n := s.Broadcasts(); return n }, &s.Sessions.Broadcasts.Failed)
+	result("accepted", &s.Broadcasts.Accepted, &s.Sessions.Broadcasts.Accepted)
+	result("refused", &s.Broadcasts.Refused, &s.Sessions.Broadcasts.Refused)
+	result("failed", &s.Broadcasts.Failed, &s.Sessions.Broadcasts.Failed)
 }

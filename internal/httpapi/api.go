@@ -36,7 +36,6 @@ import (
 	"math"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ikornaselur/notiflux"
@@ -134,9 +133,8 @@ type API struct {
 	decoders sync.Pool // of *decoder
 	answers  sync.Pool // of *[]byte
 	bodies   bodies
-	accepted atomic.Uint64
-	refused  atomic.Uint64
-	failed   atomic.Uint64
+
+	broadcasts session.BroadcastStats
 }
 
 // New returns the API that c describes.
@@ -193,28 +191,20 @@ func New(c Config) *API {
 	return a
 }
 
-// Stats counts broadcasts since New: each message of an array by itself, and each
-// request that was refused as a whole.
-type Stats struct {
-	Accepted uint64 // ordered, and answered with a position
-	Refused  uint64 // the publisher's fault, 4xx, or caused by clients that need no token
-	Failed   uint64 // all other errors, 5xx
-}
-
-// Stats returns a snapshot. Its counters may be of slightly different moments.
-func (a *API) Stats() Stats {
-	return Stats{a.accepted.Load(), a.refused.Load(), a.failed.Load()}
-}
+// Broadcasts returns the counters of broadcasts since New: each message of an array by
+// itself, and each request that was refused as a whole. Refused also counts errors that
+// clients without a token can cause.
+func (a *API) Broadcasts() *session.BroadcastStats { return &a.broadcasts }
 
 // count adds the outcome of one broadcast.
 func (a *API) count(err error) {
 	switch {
 	case err == nil:
-		a.accepted.Add(1)
+		a.broadcasts.Accepted.Add(1)
 	case wire.ErrorResponseOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError, byUnauthenticated(err):
-		a.refused.Add(1)
+		a.broadcasts.Refused.Add(1)
 	default:
-		a.failed.Add(1)
+		a.broadcasts.Failed.Add(1)
 	}
 }
 

@@ -31,6 +31,15 @@ func (d *DecoderForTest) Decode(text []byte, messageBytes int) ([]ElementForTest
 	return all, nil
 }
 
+// Stats are the counters of broadcasts.
+type Stats struct{ Accepted, Refused, Failed uint64 }
+
+// Stats returns the counters of broadcasts.
+func (a *API) Stats() Stats {
+	b := a.Broadcasts()
+	return Stats{b.Accepted.Load(), b.Refused.Load(), b.Failed.Load()}
+}
+
 // A StreamRequest is what a client of a stream asks for.
 type StreamRequest = streamRequest
 

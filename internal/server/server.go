@@ -403,12 +403,9 @@ func (s *Server) adminRoutes() http.Handler {
 		Members:     func() int { return s.presence.Stats().Members },
 		KeyBytes:    s.keyBytes,
 		UnreadBytes: s.unread.Used,
-		Broadcasts: func() (accepted, refused, failed uint64) {
-			stats := s.api.Stats()
-			return stats.Accepted, stats.Refused, stats.Failed
-		},
-		Closes: s.sockets.Stats.Closes,
-		Tokens: s.verifier.Stats,
+		Broadcasts:  s.api.Broadcasts(),
+		Closes:      s.sockets.Stats.Closes,
+		Tokens:      s.verifier.Stats,
 		Panics: func() (n uint64) {
 			for _, l := range s.loops {
 				n += l.Loop.Panics()
