@@ -13,12 +13,8 @@ import (
 )
 
 type serveCmd struct {
-	Config settings `embed:""`
+	Config config.Serve `embed:""`
 }
-
-// settings are the settings of a server without the method Validate, which the parser
-// would call: [serveCmd.Validate] checks more.
-type settings config.Serve
 
 // Help is shown by -h below the first line.
 func (*serveCmd) Help() string {
@@ -26,11 +22,11 @@ func (*serveCmd) Help() string {
 }
 
 // Validate checks all settings together. The parser calls it.
-func (c *serveCmd) Validate() error { return server.Check(config.Serve(c.Config)) }
+func (c *serveCmd) Validate() error { return server.Check(c.Config) }
 
 // Run serves until a signal comes.
 func (c *serveCmd) Run(t *terminal, known variables) error {
-	log, flush := openLog(t.err, config.Serve(c.Config))
+	log, flush := openLog(t.err, c.Config)
 	defer func() {
 		if !flush() {
 			t.err = io.Discard // Whoever does not read the log would not read an error.
@@ -40,7 +36,7 @@ func (c *serveCmd) Run(t *terminal, known variables) error {
 	limitMemory(memlimit.FromCgroup, log)
 	outliveReaders()
 	return untilSignal(func(ctx context.Context) error {
-		s, err := server.Open(config.Serve(c.Config), server.Environment{}, log)
+		s, err := server.Open(c.Config, server.Environment{}, log)
 		if err != nil {
 			return err
 		}

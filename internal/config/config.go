@@ -3,7 +3,7 @@
 //
 // Every setting is a flag first; its environment variable is derived from it
 // ([Name] returns both). The command line fills a [Serve] by its struct tags,
-// [Serve.Validate] checks it once, and the server reads it. A program without a command
+// [Serve.Problems] checks it, and the server reads it. A program without a command
 // line begins with [Default].
 //
 // Only the command and the server see the whole configuration: every other

@@ -15,13 +15,10 @@ import (
 // without judging it.
 func parse(t *testing.T, args ...string) (config.Serve, error) {
 	t.Helper()
-	var c unjudged
+	var c config.Serve
 	_, err := parser(t, &c).Parse(args)
-	return config.Serve(c), err
+	return c, err
 }
-
-// unjudged has the tags of a Serve, but not its Validate.
-type unjudged config.Serve
 
 func parser(t *testing.T, grammar any) *kong.Kong {
 	t.Helper()
@@ -48,7 +45,7 @@ func TestDefaultsOfTagsAreDefault(t *testing.T) {
 }
 
 func TestVariablesFollowTheRule(t *testing.T) {
-	flags := parser(t, new(unjudged)).Model.Flags
+	flags := parser(t, new(config.Serve)).Model.Flags
 	if len(flags) >= 40 {
 		t.Errorf("there are %d settings, want fewer than 40", len(flags))
 	}
@@ -104,14 +101,13 @@ func TestAdminIsChosenWhenGiven(t *testing.T) {
 }
 
 func TestAdminIsOffWithAnEmptyVariable(t *testing.T) {
-	var c unjudged
+	var c config.Serve
 	p := parser(t, &c)
 	t.Setenv("NOTIFLUX_ADMIN_ADDR", "")
 	if _, err := p.Parse(nil); err != nil {
 		t.Fatal(err)
 	}
-	s := config.Serve(c)
-	if addr, chosen := s.Admin(); addr != "" || !chosen {
+	if addr, chosen := c.Admin(); addr != "" || !chosen {
 		t.Errorf("Admin() = %q, %v, want \"\", true", addr, chosen)
 	}
 }

@@ -24,15 +24,14 @@ const (
 // minIdleTimeout leaves a client the time to use its connection a second time.
 const minIdleTimeout = time.Second
 
-// Validate reports everything that is wrong with c in one error, [Problems].
-func (c *Serve) Validate() error {
-	var p Problems
+// Problems returns everything that is wrong with c, as far as c alone shows it.
+func (c *Serve) Problems() (p Problems) {
 	c.validateListening(&p)
 	c.validateKeys(&p)
 	c.validateHistory(&p)
 	c.validateLimits(&p)
 	c.validateRunning(&p)
-	return p.Err()
+	return p
 }
 
 func (c *Serve) validateListening(p *Problems) {

@@ -56,8 +56,8 @@ func TestValidateAccepts(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := valid()
 			tt.edit(&c)
-			if err := c.Validate(); err != nil {
-				t.Errorf("Validate() = %v, want nil", err)
+			if err := c.Problems().Err(); err != nil {
+				t.Errorf("Problems() = %v, want nil", err)
 			}
 		})
 	}
@@ -115,26 +115,26 @@ func TestValidateRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := valid()
 			tt.edit(&c)
-			err := c.Validate()
+			err := c.Problems().Err()
 			if err == nil {
-				t.Fatal("Validate() = nil, want an error")
+				t.Fatal("Problems() = nil, want an error")
 			}
 			lines := strings.Split(err.Error(), "\n")
 			if len(lines) != 2 || !strings.HasPrefix(lines[1], "  "+tt.want) {
-				t.Errorf("Validate() = %v, want one problem that begins with %q", err, tt.want)
+				t.Errorf("Problems() = %v, want one problem that begins with %q", err, tt.want)
 			}
 		})
 	}
 }
 
 func TestValidateReportsAllTogether(t *testing.T) {
-	err := new(config.Serve).Validate()
+	err := new(config.Serve).Problems().Err()
 	if err == nil {
-		t.Fatal("Validate() = nil, want an error")
+		t.Fatal("Problems() = nil, want an error")
 	}
 	for _, flag := range []string{"host", "jwt-public-key-b64", "history-messages", "max-message-bytes", "max-topics", "loops", "shutdown-timeout"} {
 		if !strings.Contains(err.Error(), "\n  "+config.Name(flag)+" is ") {
-			t.Errorf("Validate() = %v, want a line for --%s", err, flag)
+			t.Errorf("Problems() = %v, want a line for --%s", err, flag)
 		}
 	}
 }

@@ -31,8 +31,8 @@ type parsed struct {
 func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (parsed, error) {
 	var all parsed
 	var err error
-	problems, _ := errors.AsType[config.Problems](c.Validate())
-	if (c.JWTPublicKeyB64 != "") != (c.JWTPublicKeyFile != "") { // else Validate says so
+	problems := c.Problems()
+	if (c.JWTPublicKeyB64 != "") != (c.JWTPublicKeyFile != "") { // else Problems says so
 		if all.keys, err = publicKeys(c); err != nil {
 			problems = append(problems, err.Error())
 		}
