@@ -74,9 +74,6 @@ func fold(r rune) rune {
 	return unicode.ToLower(least)
 }
 
-// isNull reports whether the value is null.
-func (m member) isNull() bool { return m.value.Kind() == jsontext.KindNull }
-
 // text returns the string that the value must be.
 func (m member) text() (string, error) {
 	text, err := m.reader.Text(m.value, m.name)

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/ikornaselur/notiflux"
 )
 
@@ -54,7 +56,7 @@ func decodePayload(data []byte) (*payload, error) {
 var optionalClaims = []string{"nbf", "iat", "topic", "topics", "info", "until"}
 
 func (p *payload) decodeClaim(m member) (err error) {
-	if m.isNull() && slices.Contains(optionalClaims, m.name) {
+	if m.value.Kind() == jsontext.KindNull && slices.Contains(optionalClaims, m.name) {
 		return nil
 	}
 	switch m.name {

@@ -46,7 +46,8 @@ func (r *Registry) step() (e Event, emit bool, until time.Time) {
 		switch {
 		// In order of time, so the join of a member is emitted before it expires.
 		case t != nil && !t.due.After(now) && (p == nil || !t.due.After(p.graceEnd)):
-			r.queue.pop()
+			heap.Pop(&r.queue)
+			t.queued = false
 			if e, emit = r.eventLocked(t, now); emit {
 				return e, true, now
 			}
@@ -91,10 +92,6 @@ func (r *Registry) wakeLocked(due time.Time) {
 
 // queue is a heap of topics, the one due first in front (container/heap).
 type queue []*topic
-
-func (q *queue) push(t *topic) { heap.Push(q, t) }
-
-func (q *queue) pop() { heap.Pop(q).(*topic).queued = false }
 
 func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }

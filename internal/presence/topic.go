@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"container/heap"
 	"container/list"
 	"time"
 
@@ -50,7 +51,7 @@ func (r *Registry) changedLocked(p *member) {
 	if next := t.countedAt.Add(countInterval); t.countOnly && next.After(t.due) {
 		t.due = next
 	}
-	r.queue.push(t)
+	heap.Push(&r.queue, t)
 	r.wakeLocked(t.due)
 }
 
