@@ -10,8 +10,6 @@ import (
 // Why the core ends sessions.
 var (
 	endDraining   = End{CloseCode: wire.CloseRestart, Reason: "this server goes away: reconnect", Code: notiflux.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
-	endTooSlow    = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: more unread than the server keeps", Code: notiflux.TooSlow}
-	endStuck      = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: nothing was read for 60 s", Code: notiflux.TooSlow}
 	endTooMany    = End{CloseCode: wire.CloseTooMany, Reason: "too many commands", Code: notiflux.TooMany, Least: time.Second, Most: 5 * time.Second}
 	endOverBudget = End{CloseCode: wire.CloseOverCapacity, Reason: "no room for answers that are not read now", Code: notiflux.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
 )

@@ -124,34 +124,13 @@ func (s *Session) Rest() []byte {
 // Wrote reports that the socket took n bytes of the last Next, Answers or Rest.
 func (s *Session) Wrote(n int) { s.group.write.wrote(s, n) }
 
-// Tick lets the dialect use its timers. Then it ends the session if its client does not
-// read and lags by more than Config.MaxLagBytes.
+// Tick lets the dialect use its timers, and ends the session if its client is too slow.
 func (s *Session) Tick(now time.Duration) {
 	if s.extra != nil && s.extra.ticks {
 		s.dialect.(Ticker).Tick(s, now)
 	}
-	if !s.conn.Blocked() {
-		return // Messages that were not offered to the client are not its lag.
-	}
-	var lag uint64
-	for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
-		n := sub.subscribers.topic.Lag(sub.cursor)
-		if sub.latest && (n > 0 || s.out.behind) {
-			sub.skip() // It jumps while the log still holds the newest message.
-			n = 0
-		}
-		lag += n
-	}
-	if s.extra.hasLarge() {
-		lag += s.extra.large.answer.Lag()
-	}
-	if most := s.group.config.MaxLagBytes; lag > most && lag-s.subs.jumpToSnapshot() > most {
-		s.abort(endTooSlow)
-	}
+	s.checkLag()
 }
-
-// Stuck ends the session because its client reads nothing at all.
-func (s *Session) Stuck() { s.abort(endStuck) }
 
 // Arm asks for a call of [Ticker.Tick] at a time of the loop's clock, or earlier.
 func (s *Session) Arm(at time.Duration) { s.conn.Arm(at) }

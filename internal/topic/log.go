@@ -68,7 +68,8 @@ func (s *Logs) New(head notiflux.Position) *Log {
 }
 
 // Append adds m at the tail and drops the oldest entries beyond the limits on count and
-// bytes. The position of m must have the epoch of the head and be beyond it.
+// bytes. The broker assigned the position of m: it has the epoch of the head and is beyond
+// it.
 func (l *Log) Append(m notiflux.Message) {
 	e := l.tail
 	e.message = m

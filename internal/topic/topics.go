@@ -8,8 +8,9 @@
 // garbage collector frees an entry once the log has dropped it and every cursor has
 // passed it.
 //
-// A message arrives from a broker: [Topics.Order] gives it an offset under the topic's
-// lock, and [Topics.Append] takes one that a remote broker has ordered. Both put it into
+// A message arrives from a broker: [Topics.Order] takes one together with the
+// broker's counter, which assigns the offset under the topic's lock, and [Topics.Append]
+// takes one that a remote broker has ordered. Both put it into
 // the log of its topic and wake the topic's listeners. A [Listener] stands for all sessions
 // of an event loop, so a message wakes each loop once, however many subscribers there are.
 // The listener then reads the log through the cursors of its sessions.
@@ -40,7 +41,7 @@
 // Config.Detach is called, with none of them held. One goroutine may read a cursor without
 // a lock.
 //
-// The package knows no client, and does not decide where offsets come from.
+// The package knows no client, and assigns no offsets.
 package topic
 
 import (

@@ -15,7 +15,6 @@ import (
 	"container/list"
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ikornaselur/notiflux"
@@ -35,12 +34,10 @@ const defaultTombstoneTime = 24 * time.Hour
 // A Broker orders and keeps messages within this process. Safe for concurrent use.
 type Broker struct {
 	// Immutable after New.
-	topics  *topic.Topics
-	orderer orderer
-	next    func() uint64
-	keys    *keys
-
-	last atomic.Uint64 // the last offset assigned, of any topic
+	topics     *topic.Topics
+	orderer    orderer
+	keys       *keys
+	nextOffset func() uint64
 
 	ordering sync.RWMutex   // held for reading while messages are ordered
 	closed   bool           // guarded by ordering
@@ -69,7 +66,7 @@ func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
 	}
 	topics := topic.New(t)
 	b := &Broker{topics: topics, orderer: topics, keys: newKeys(cmp.Or(c.MaxKeyBytes, DefaultMaxKeyBytes))}
-	b.next = func() uint64 { return b.last.Add(1) }
+	b.nextOffset = new(offsets).next // Once, because it allocates.
 	return b, topics
 }
 
@@ -109,7 +106,7 @@ func (b *Broker) order(ps []notiflux.Publication, c *claim) {
 			b.keys.giveUp(c, ps)
 		}
 	}()
-	b.orderer.Order(ps, b.next)
+	b.orderer.Order(ps, b.nextOffset)
 	ordered = true
 }
 

@@ -3,7 +3,18 @@ package memory
 import (
 	"crypto/rand"
 	mathrand "math/rand/v2"
+	"sync/atomic"
 )
+
+// offsets assigns the offsets of all topics, from one counter: an offset is a moment in
+// the order of the whole server (docs/decisions/0011).
+type offsets struct {
+	last atomic.Uint64 // the last one assigned
+}
+
+// next returns an offset that is higher than any before. It is called under the lock of
+// the topic that gets it, so offsets of a topic increase in the order of its log.
+func (o *offsets) next() uint64 { return o.last.Add(1) }
 
 // epochLetters is the length of an epoch. It holds 60 random bits, so in practice no two
 // epochs are equal.

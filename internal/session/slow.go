@@ -1,0 +1,41 @@
+package session
+
+import (
+	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/wire"
+)
+
+// How a client that is too slow is sent away. It delays nobody before that: its cursors
+// stay where its socket stopped.
+var (
+	endTooSlow = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: more unread than the server keeps", Code: notiflux.TooSlow}
+	endStuck   = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: nothing was read for 60 s", Code: notiflux.TooSlow}
+)
+
+// checkLag ends the session if its client takes no bytes at this moment and lags by more
+// than Config.MaxLagBytes: by so much that it has not read, and that the logs have
+// dropped. A subscription in mode latest jumps to the newest message instead.
+func (s *Session) checkLag() {
+	if !s.conn.Blocked() {
+		return // Messages that were not offered to the client are not its lag.
+	}
+	var lag uint64
+	for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
+		n := sub.subscribers.topic.Lag(sub.cursor)
+		if sub.latest && (n > 0 || s.out.behind) {
+			sub.skip() // It jumps while the log still holds the newest message.
+			n = 0
+		}
+		lag += n
+	}
+	if s.extra.hasLarge() {
+		lag += s.extra.large.answer.Lag()
+	}
+	if most := s.group.config.MaxLagBytes; lag > most && lag-s.subs.jumpToSnapshot() > most {
+		s.abort(endTooSlow)
+	}
+}
+
+// Stuck ends the session because its client has read nothing at all for a while. The
+// transport decides that: see transport.Config.StallTimeout.
+func (s *Session) Stuck() { s.abort(endStuck) }
