@@ -161,7 +161,7 @@ func newFormats(endpoints []*Endpoint) []format {
 			other.Front, other.Back = wire.ChunkFront, wire.ChunkBack
 		case e.Encoding.Deflatable:
 			other.Encoding++
-			other.Encoder = &deflating{plain.Encoding, plain.Encoder, deflater}
+			other.Encoder = &topic.Derived{From: plain.Format, Change: deflater.Deflate}
 		}
 		formats = append(formats, plain, other)
 	}
@@ -180,23 +180,4 @@ func (g *Group) formatOf(e *Endpoint, r Request) uint8 {
 		return uint8(i)
 	}
 	panic("session: endpoint is not in Config.Endpoints")
-}
-
-// deflating compresses the frames of another encoding.
-type deflating struct {
-	encoding uint8
-	plain    Encoder
-	deflater *wire.Deflater
-}
-
-// Encode implements [Encoder].
-func (d *deflating) Encode(e *topic.Entry) []byte {
-	frame := e.Kept(d.encoding)
-	if frame == nil {
-		frame = d.plain.Encode(e)
-	}
-	if frame == nil {
-		return nil
-	}
-	return d.deflater.Deflate(frame)
 }

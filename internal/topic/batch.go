@@ -33,6 +33,25 @@ func (f *Format) cut(frame []byte) []byte {
 	return frame[f.Front : len(frame)-f.Back]
 }
 
+// Derived is an [Encoder] that changes the frames of another format, for instance
+// compresses them.
+type Derived struct {
+	From   Format
+	Change func(frame []byte) []byte
+}
+
+// Encode implements [Encoder].
+func (d *Derived) Encode(e *Entry) []byte {
+	frame := d.From.Kept(e)
+	if frame == nil {
+		frame = d.From.cut(d.From.Encoder.Encode(e))
+	}
+	if frame == nil {
+		return nil
+	}
+	return d.Change(frame)
+}
+
 // A Batch is the joined frames from one cursor on, for every reader with that cursor and
 // format. It ends at a marker. Its memory is that of [Batches].
 type Batch struct {
