@@ -103,8 +103,10 @@ func (c Cursor) LastMarker(end Cursor) (to notiflux.Position, ok bool) {
 }
 
 // Position returns the position before the entry at c: that of the last message before
-// it, or where the log begins, or where the last marker before it leads. A reader at c has
-// taken every message up to that position.
+// it, or where the log begins, or where the last marker before it leads. In front of a
+// message that was prepended, it may be higher than that of the last message if a reader
+// resumed from a position between the two. A reader at c has taken every message up to
+// that position.
 func (c Cursor) Position() notiflux.Position {
 	return notiflux.Position{Epoch: c.at.segment.epoch, Offset: c.at.previous}
 }

@@ -337,8 +337,12 @@ func (r *modelReader) read(t *rapid.T, f *fed) bool {
 	if marker != want.marker || marker && to != want.position || !marker && entry.Message().Position != want.position {
 		t.Fatalf("read marker %v to %v, message %v; want %+v", marker, to, entry.Message().Position, want)
 	}
-	if at := next.Position(); at != want.position {
-		t.Fatalf("the cursor behind %+v is at %v", want, at)
+	at := next.Position()
+	if unread := r.unread(f); len(r.ahead) > 0 && at.Offset > want.position.Offset && at.Offset < unread[0].position.Offset {
+		at.Offset = want.position.Offset // Where a resume point was that is not the position of a message.
+	}
+	if at != want.position {
+		t.Fatalf("the cursor after %+v is at %v", want, next.Position())
 	}
 	r.cursor = next
 	return true

@@ -177,39 +177,3 @@ func (p *Pin) Abandon() {
 	defer p.topic.mu.Unlock()
 	p.at, p.covered, p.missing, p.final = Cursor{}, false, 0, true
 }
-
-// prependLocked is [Topics.Prepend] with the lock of the topic held.
-func (p *Pin) prependLocked(from notiflux.Position, ms []notiflux.Message) {
-	l, place := p.topic.log, p.at
-	if p.final || from.Epoch != place.at.segment.epoch {
-		return
-	}
-	// Another pin may have had the same messages prepended to the log.
-	known, ok := l.Since(from)
-	if ok && known.at.segment == place.at.segment && known.at.seq < place.at.seq {
-		p.at = known
-	} else {
-		for len(ms) > 0 && ms[len(ms)-1].Position.Offset > place.at.previous {
-			ms = ms[:len(ms)-1] // It is behind the place already.
-		}
-		p.at = l.Prepend(place, from, ms, p.topics.config.Now())
-	}
-	p.coverLocked(from, place)
-}
-
-// coverLocked moves the pin from the first message after from, up to place, to where its
-// resume point begins. Nothing is missing between from and place.
-func (p *Pin) coverLocked(from notiflux.Position, place Cursor) {
-	since := p.point.Since
-	before := func(e *Entry) bool { return place.at.seq-e.seq > uint64(p.missing) }
-	if since.Epoch != "" {
-		if since.Offset < from.Offset {
-			return
-		}
-		before = func(e *Entry) bool { return e.message.Position.Offset <= since.Offset }
-	}
-	for p.at != place && before(p.at.at) {
-		p.at = Cursor{p.at.at.next.Load()}
-	}
-	p.covered, p.final = true, true
-}

@@ -1,23 +1,160 @@
 package topic
 
 import (
+	"sort"
 	"time"
 
 	"github.com/ikornaselur/notiflux"
 )
 
-// Prepend puts ms in front of c, a cursor of this log, and returns the cursor at the
-// first of them. They are all messages after from up to the position of c, in order, and
-// have its epoch. c may point to an entry that the log has dropped, or to the first one
-// behind a marker, which the log drops then. If c points to the oldest entry of the log
-// then, the log holds as many of them as its limits allow at the time now; the others are
-// kept by the cursor alone.
-func (l *Log) Prepend(c Cursor, from notiflux.Position, ms []notiflux.Message, now time.Time) Cursor {
-	if c.at.held() {
-		for l.first.Load() != c.at { // A marker and what is before it: nobody begins there any more.
-			l.DropOldest()
-		}
+// prependAtOnce bounds how many entries are prepended, dropped or passed under one lock.
+const prependAtOnce = 256
+
+// Prepend puts ms, all messages of the topic after from up to the place of p, in front
+// of that place, in order. Then p is covered, unless its resume point is a position
+// before from. If the log holds some of ms already, it keeps those, and holds the others as
+// well, within its bounds, if they come right before its oldest message. Else the pin alone
+// keeps them in memory: see [Pin.Lag]. Prepend does nothing if p is covered or abandoned, or
+// if from is of another epoch than the place.
+//
+// It releases the lock of the topic after 256 messages each, so that others can read and
+// join meanwhile.
+func (s *Topics) Prepend(p *Pin, from notiflux.Position, ms []notiflux.Message) {
+	t := p.topic
+	w := prepending{pin: p, log: t.log, from: from, rest: ms}
+	for more := true; more; {
+		more = s.prependSome(t, w.prependLocked)
+		s.shrink()
 	}
+	for w.cover(t) {
+	}
+}
+
+// prependSome calls prepend with the lock of t held.
+func (s *Topics) prependSome(t *Topic, prepend func() (more bool)) (more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first := t.log.first.Load()
+	s.changeLocked(t, func() { more = prepend() })
+	if oldest, ok := t.log.Oldest(); ok && t.queued && t.log.first.Load() != first {
+		s.expiry.move(t, oldest) // Its time there is too late.
+	}
+	s.queueLocked(t)
+	return more
+}
+
+// A prepending is one call of Prepend. It prepends the newest messages first.
+type prepending struct {
+	pin   *Pin
+	log   *Log
+	from  notiflux.Position
+	rest  []notiflux.Message // after from, that are not prepended yet
+	place Cursor             // of the pin when it began; zero: there is nothing to do
+}
+
+// prependLocked prepends some of the messages, and reports whether to call it again. At the
+// end the pin is at the first message after from, or at a later one that is not after the
+// beginning of its resume point.
+func (w *prepending) prependLocked() (more bool) {
+	p, l := w.pin, w.log
+	if p.final || w.from.Epoch != p.at.at.segment.epoch {
+		return false
+	}
+	if w.place == (Cursor{}) {
+		w.place = p.at
+	}
+	front := l.front(p.at)
+	w.rest = upTo(w.rest, front.at.previous) // The log has those after it.
+	if len(w.rest) == 0 {
+		p.at = w.beginLocked(front)
+		return false
+	}
+	if front.at.held() && l.dropBefore(front) {
+		return true
+	}
+	n := max(0, len(w.rest)-prependAtOnce)
+	from := w.from
+	if n > 0 {
+		from = w.rest[n-1].Position
+	}
+	p.at = l.prepend(front, from, w.rest[n:], p.topics.config.Now())
+	w.rest = w.rest[:n]
+	return true
+}
+
+// upTo returns the messages of ms, which are in order, up to an offset.
+func upTo(ms []notiflux.Message, offset uint64) []notiflux.Message {
+	return ms[:sort.Search(len(ms), func(i int) bool { return ms[i].Position.Offset > offset })]
+}
+
+// beginLocked returns where to begin the search for the first message of the resume point:
+// at front, which is the first message after from, or later if the log knows better.
+func (w *prepending) beginLocked(front Cursor) Cursor {
+	offset := max(w.from.Offset, w.pin.point.Since.Offset)
+	if offset <= front.at.previous || !front.at.held() || front.at.segment != w.log.tail.segment {
+		return front
+	}
+	if c := w.log.after(offset); c.at.seq < w.place.at.seq {
+		return c
+	}
+	return w.place
+}
+
+// cover moves the pin to where its resume point begins, which is at most 256 messages at a
+// time, and reports whether to call it again. Nothing is missing between from and the place.
+func (w *prepending) cover(t *Topic) (more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, since := w.pin, w.pin.point.Since
+	if p.final || w.place == (Cursor{}) || since.Epoch != "" && since.Offset < w.from.Offset {
+		return false
+	}
+	for range prependAtOnce {
+		if p.at == w.place || !w.beforePoint(p.at.at) {
+			p.covered, p.final = true, true
+			return false
+		}
+		p.at = Cursor{p.at.at.next.Load()}
+	}
+	return true
+}
+
+// beforePoint reports whether an entry before the place is before the resume point, too.
+func (w *prepending) beforePoint(e *Entry) bool {
+	if since := w.pin.point.Since; since.Epoch != "" {
+		return e.message.Position.Offset <= since.Offset
+	}
+	return w.place.at.seq-e.seq > uint64(w.pin.missing)
+}
+
+// front returns the cursor in front of which messages are prepended for a reader at c: the
+// oldest message of the log if that leads to c, else c.
+func (l *Log) front(c Cursor) Cursor {
+	if first := l.First(); c.at.held() && first.at.segment == c.at.segment {
+		return first
+	}
+	return c
+}
+
+// dropBefore drops the entries before c, at most 256: a marker and what is before it, where
+// nobody begins to read any more. It reports whether there were some.
+func (l *Log) dropBefore(c Cursor) (any bool) {
+	for range prependAtOnce {
+		if l.first.Load() == c.at {
+			return any
+		}
+		l.DropOldest()
+		any = true
+	}
+	return any
+}
+
+// prepend puts ms in front of c, a cursor of this log, and returns the cursor at the first
+// of them. They are all messages after from up to the position of c, in order, and have its
+// epoch. c is at the oldest entry of the log, or at one that the log has dropped. In the
+// first case, the log holds as many of ms as its limits allow at the time now; the others
+// are kept by the cursor alone.
+func (l *Log) prepend(c Cursor, from notiflux.Position, ms []notiflux.Message, now time.Time) Cursor {
 	held := l.first.Load()
 	holds := c.at == held && held.segment == l.tail.segment
 	first := c.at

@@ -94,28 +94,6 @@ func (s *Topics) Gap(name notiflux.Topic, to notiflux.Position) {
 	s.shrink()
 }
 
-// Prepend puts ms, all messages of the topic after from up to the place of p, in front
-// of that place, in order. Then p is covered, unless its resume point is a position
-// before from. The log holds them as well, within its bounds, if the place is where the
-// log begins. It does nothing if p is covered or abandoned, or from is of another epoch
-// than the place.
-func (s *Topics) Prepend(p *Pin, from notiflux.Position, ms []notiflux.Message) {
-	t := p.topic
-	s.prepend(t, p, from, ms)
-	s.shrink()
-}
-
-func (s *Topics) prepend(t *Topic, p *Pin, from notiflux.Position, ms []notiflux.Message) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	first := t.log.first.Load()
-	s.changeLocked(t, func() { p.prependLocked(from, ms) })
-	if oldest, ok := t.log.Oldest(); ok && t.queued && t.log.first.Load() != first {
-		s.expiry.move(t, oldest) // Its time there is too late.
-	}
-	s.queueLocked(t)
-}
-
 // Close ends a topic and drops its log. It returns false and does nothing if the topic
 // has listeners or pins.
 func (s *Topics) Close(name notiflux.Topic) bool {
