@@ -87,8 +87,8 @@ func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
 // of the same log and not before c. ok is false if there is none. It walks the entries up
 // to that marker, and none if there is no marker.
 func (c Cursor) LastMarker(end Cursor) (to notiflux.Position, ok bool) {
-	// Walking from c may not lead to end itself: end may be in a copy of messages that c
-	// leads to, see [Log.Prepend]. Copies share the segment.
+	// Walking from c may not lead to end itself: c may lead to messages that the log has
+	// dropped, and end be at a copy of one that was prepended. Copies share the segment.
 	for c.at.segment != end.at.segment {
 		entry, next, more := c.Next()
 		if !more {

@@ -22,7 +22,7 @@ type Pin struct {
 	at      Cursor // zero once the pin is abandoned: it stands for the tail
 	covered bool   // nothing that point asks for is missing
 	missing int    // of the last messages that point asks for, how many are not there
-	final   bool   // nothing can be prepended: a broker cannot cover it, or see Abandon
+	final   bool   // nothing can be prepended: see Wants
 }
 
 // pinLocked pins point in t, whose lock is held.
@@ -139,12 +139,22 @@ func (p *Pin) cursorLocked() Cursor {
 }
 
 // Covered reports whether everything that the resume point asks for is there: each
-// message after a position, or as many of the last messages. A broker with a store reads
-// what is missing and has it prepended.
+// message after a position, or as many of the last messages. It is false if the topic's
+// epoch is not in ResumePoint.Epochs.
 func (p *Pin) Covered() bool {
 	p.topic.mu.Lock()
 	defer p.topic.mu.Unlock()
 	return p.covered
+}
+
+// Wants reports whether messages may be prepended. A broker with a store then reads what is
+// missing. Wants is false if the pin is covered or abandoned, or if no message could cover
+// it: its position is of another epoch than the log or beyond the log's head, or the
+// topic's epoch is not in ResumePoint.Epochs.
+func (p *Pin) Wants() bool {
+	p.topic.mu.Lock()
+	defer p.topic.mu.Unlock()
+	return !p.final
 }
 
 // Position returns the position of the pinned place: messages that are prepended end

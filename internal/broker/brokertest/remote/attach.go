@@ -82,6 +82,8 @@ func (n *Node) cover(f *follower, a *attaching, pin topic.Pin) {
 		a.again = true
 		f.waiting = append(f.waiting, a)
 		n.catchUp(f)
+	case !held.Wants():
+		a.finish(nil)
 	default:
 		n.fill(f, a, held)
 	}
