@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
-	"iter"
 	"net"
 	"net/http"
 	"slices"
@@ -68,8 +67,8 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, e
 	if err := u.check(w, r); err != nil {
 		return Handshake{}, err
 	}
-	agreed := Handshake{Protocol: u.protocol(r.Header)}
-	agreed.Token, _, _ = offeredToken(r.Header) // check saw that there is at most one
+	var agreed Handshake
+	agreed.Protocol, agreed.Token, _ = u.offer(r.Header) // check saw that there is no error
 	extension := ""
 	if u.Compression {
 		extension = answerDeflate(r.Header[headerExtensions])
@@ -144,7 +143,7 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	if len(key) != 1 || !validKey(key[0]) {
 		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Key must be there once, and be %d bytes in base64", keyBytes)
 	}
-	if err := u.checkOffers(r.Header); err != nil {
+	if _, _, err := u.offer(r.Header); err != nil {
 		return err
 	}
 	if u.Over != nil {
@@ -192,58 +191,33 @@ func validKey(key string) bool {
 	return err == nil && len(decoded) == keyBytes && len(key) == keyLength
 }
 
-// protocol returns the first known subprotocol that is offered, empty if none.
-// What else is offered, a token above all, is never repeated.
-func (u *Upgrader) protocol(h http.Header) string {
-	for name := range offers(h) {
-		if slices.Contains(u.Protocols, name) {
-			return name
-		}
-	}
-	return ""
-}
-
-// offeredToken returns the token among the subprotocols that are offered, and whether
-// there is one. Browsers can say it nowhere else.
-func offeredToken(h http.Header) (token string, found bool, err error) {
-	for name := range offers(h) {
-		offered, ok := strings.CutPrefix(name, tokenProtocol)
-		if ok && found {
-			return "", true, notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol has more than one %s…", tokenProtocol)
-		}
-		if ok {
-			token, found = offered, true
-		}
-	}
-	return token, found, nil
-}
-
-// checkOffers returns what is wrong with the subprotocols that a client offers. A
-// browser that offers some fails without a reason when none is agreed on. With a token
-// among them the client means this server, so it is told; other clients that offer
-// unknown ones only get the text protocol.
-func (u *Upgrader) checkOffers(h http.Header) error {
-	_, token, err := offeredToken(h)
-	if err != nil {
-		return err
-	}
-	if token && u.protocol(h) == "" {
-		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol offers a token and no subprotocol that this server knows: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
-	}
-	return nil
-}
-
-// offers are the subprotocols that a client offers, in its order.
-func offers(h http.Header) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, line := range h[headerProtocol] {
-			for name := range strings.SplitSeq(line, ",") {
-				if !yield(strings.Trim(name, " \t")) {
-					return
-				}
+// offer returns the first known subprotocol that a client offers, and the token among
+// those that it offers: browsers can send it nowhere else. Either may be empty. The token
+// is never repeated.
+//
+// A browser that offers subprotocols fails without a reason if none is agreed on. A client
+// with a token means this server, so it gets an error. Other clients with unknown ones get
+// the text protocol.
+func (u *Upgrader) offer(h http.Header) (protocol, token string, err error) {
+	found := false
+	for _, line := range h[headerProtocol] {
+		for name := range strings.SplitSeq(line, ",") {
+			name = strings.Trim(name, " \t")
+			offered, isToken := strings.CutPrefix(name, tokenProtocol)
+			switch {
+			case isToken && found:
+				return "", "", notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol has more than one %s…", tokenProtocol)
+			case isToken:
+				token, found = offered, true
+			case protocol == "" && slices.Contains(u.Protocols, name):
+				protocol = name
 			}
 		}
 	}
+	if found && protocol == "" {
+		return "", "", notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol offers a token and no subprotocol that this server knows: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
+	}
+	return protocol, token, nil
 }
 
 // buffered returns a copy of what r holds, nil if nothing.
