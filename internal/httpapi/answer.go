@@ -34,17 +34,3 @@ func (a *API) write(w http.ResponseWriter, status int, body []byte) error {
 	_, err := w.Write(body)
 	return err
 }
-
-// answeringInTime returns a handler that answers as h does. It gives the client of a
-// short answer over HTTP/2 no more time for it than a long answer gets: there the
-// client itself decides how much may flow. Over HTTP/1 the kernel takes a short answer.
-func answeringInTime(draining <-chan struct{}, h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r)
-		if r.ProtoMajor >= 2 {
-			left := reader{control: http.NewResponseController(w), draining: draining}
-			left.start()
-			left.end()
-		}
-	})
-}

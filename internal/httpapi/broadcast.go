@@ -78,7 +78,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 		runtime.Gosched()
 		// A short answer needs no deadline of its own, and this way costs less.
 		setJSON(w.Header())
-		if r.ProtoMajor >= 2 { // net/http does not tell the length of what answeringInTime sends.
+		if r.ProtoMajor >= 2 { // net/http does not tell the length of what Handler flushes.
 			w.Header().Set("Content-Length", strconv.Itoa(len(d.answer)))
 		}
 		_, _ = w.Write(d.answer)

@@ -29,19 +29,22 @@ func (a *API) Routes() []router.Route {
 }
 
 // Handler returns the handler of the public listener: the routes behind their router.
+// While the server shuts down, and on a spare connection, every answer says that the
+// connection ends. An HTTP/2 client takes that as the end of its connection, too.
 func (a *API) Handler() http.Handler {
-	return closing(a.draining, answeringInTime(a.draining, router.New(a.origins, a.log, a.Routes()...)))
-}
-
-// closing has every answer say that the connection ends, once draining is closed or if
-// the connection is spare. An HTTP/2 client takes that as the end of its connection,
-// too.
-func closing(draining <-chan struct{}, next http.Handler) http.Handler {
+	routes := router.New(a.origins, a.log, a.Routes()...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isClosed(draining) || listen.IsSpare(r) {
+		if isClosed(a.draining) || listen.IsSpare(r) {
 			w.Header().Set("Connection", "close")
 		}
-		next.ServeHTTP(w, r)
+		routes.ServeHTTP(w, r)
+		if r.ProtoMajor >= 2 {
+			// Over HTTP/1 the kernel takes a short answer. Here the client decides how much
+			// may flow, so it gets no more time than for a long answer.
+			left := reader{control: http.NewResponseController(w), draining: a.draining}
+			left.start()
+			left.end()
+		}
 	})
 }
 
