@@ -15,15 +15,10 @@ func (c *streamCursor) begin(s *Session, r Request) []Subscribed {
 		sub, resumed := s.group.subscribe(s, want.Topic, r.Pins[i])
 		sub.latest, sub.cursorIndex = want.Latest, uint8(i)
 		s.group.expireAt(sub, r.Until)
-		c.add(sub)
+		c.places = append(c.places, wire.CursorPlace{Hash: sub.subscribers.topicHash(), Position: sub.cursor.Position()})
 		results = append(results, Subscribed{Topic: want.Topic, Position: resumed.Position, Recovered: resumed.Recovered, Replay: resumed.Replay})
 	}
 	return results
-}
-
-// add adds the topic of a subscription at its end.
-func (c *streamCursor) add(sub *subscription) {
-	c.places = append(c.places, wire.CursorPlace{Hash: sub.subscribers.topicHash(), Position: sub.cursor.Position()})
 }
 
 // topicHash returns the hash of the topic for stream cursors. It computes it once.

@@ -81,7 +81,7 @@ type Dialect interface {
 	Unsubscribed(s *Session, topics []notiflux.Topic, why notiflux.Code)
 
 	// Goodbye returns the last frames of the session, nil for none, and the close code and
-	// the reason of a WebSocket. Most dialects return those of e.
+	// the reason, usually those of e.
 	Goodbye(s *Session, e End) (frames []byte, code wire.CloseCode, reason string)
 }
 

@@ -23,19 +23,19 @@ func (s *Session) End(e End) {
 	s.closing = true
 	s.group.cancelAttaching(s)
 	logEnd(s, e)
-	e.After = s.group.randomBetween(e.Least, e.Most)
-	farewell, code, reason := s.dialect.Goodbye(s, e)
+	e.After = s.RandomBetween(e.Least, e.Most)
+	goodbye, code, reason := s.dialect.Goodbye(s, e)
 	switch last := s.group.formats[s.format].lastChunk; {
 	case s.extra.hasLarge() && s.extra.large.begun:
-		farewell = nil
-	case len(farewell) > 0:
-		farewell = append(farewell, last...)
+		goodbye = nil
+	case len(goodbye) > 0:
+		goodbye = append(goodbye, last...)
 	}
-	s.conn.Close(farewell, code, reason)
+	s.conn.Close(goodbye, code, reason)
 }
 
-// Finish ends the session once everything is delivered. It keeps e.
-func (s *Session) Finish(e *End) {
+// EndWhenDelivered ends the session once everything is delivered. It keeps e.
+func (s *Session) EndWhenDelivered(e *End) {
 	s.pendingEnd = e
 	s.conn.WillClose()
 	s.conn.Dirty()
@@ -49,12 +49,15 @@ func (s *Session) EndWithin(e End, spread time.Duration) {
 		return
 	}
 	x.ending = true
-	time.AfterFunc(s.group.randomBetween(0, spread), func() { s.conn.Post(func() { s.End(e) }) })
+	time.AfterFunc(s.RandomBetween(0, spread), func() { s.conn.Post(func() { s.End(e) }) })
 }
 
-// Between returns a random duration in [least, most).
-func (s *Session) Between(least, most time.Duration) time.Duration {
-	return s.group.randomBetween(least, most)
+// RandomBetween returns a random duration in [least, most).
+func (s *Session) RandomBetween(least, most time.Duration) time.Duration {
+	if most <= least {
+		return least
+	}
+	return least + time.Duration(s.group.config.Random.Int64N(int64(most-least)))
 }
 
 // abort ends the session and drops everything that waits to be written, also answers.
@@ -77,7 +80,7 @@ func (s *Session) drain() {
 			s.subs.markDirty(sub)
 		}
 	}
-	s.Finish(&endDraining)
+	s.EndWhenDelivered(&endDraining)
 }
 
 // Gone ends the session after its connection was closed. Further calls do nothing.

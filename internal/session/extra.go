@@ -10,7 +10,7 @@ import (
 // extra is what a session has only if its dialect asks for it. Methods that only read work
 // on nil.
 type extra struct {
-	connection notiflux.Connection // see Session.Name
+	connection notiflux.Connection // see Session.NameConnection
 	credential Credential          // of the connection
 	large      *largeAnswer        // being written, commands wait for it; nil: none
 	cursor     *streamCursor       // of streams

@@ -30,7 +30,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -341,19 +340,6 @@ func (g *Group) unsubscribe(sub *subscription) {
 		delete(g.subscribers, t.topic.Name())
 		g.config.Topics.Leave(t.topic, t)
 	}
-}
-
-// randomBetween returns a random duration in [least, most).
-func (g *Group) randomBetween(least, most time.Duration) time.Duration {
-	if most <= least {
-		return least
-	}
-	return least + time.Duration(g.config.Random.Int64N(int64(most-least)))
-}
-
-// newConnection returns a random name for a connection, of 64 bits.
-func (g *Group) newConnection() notiflux.Connection {
-	return notiflux.Connection(g.config.Random.Uint64N(math.MaxUint64) + 1)
 }
 
 // systemRandom is the random source of package rand, seeded by the system.

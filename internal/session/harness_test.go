@@ -257,10 +257,10 @@ func (c *client) leave() {
 	c.s.Gone()
 }
 
-func (c *client) Close(farewell []byte, code wire.CloseCode, _ string) {
+func (c *client) Close(goodbye []byte, code wire.CloseCode, _ string) {
 	if c.code == 0 {
 		c.code = code
-		c.sent = append(c.sent, farewell...)
+		c.sent = append(c.sent, goodbye...)
 	}
 }
 

@@ -79,7 +79,7 @@ func (o *outbox) budget(s *Session) Budget {
 func (o *outbox) charge(s *Session, before int) {
 	now := o.unread(s)
 	if before == 0 { // A session that is charged keeps its budget.
-		o.unauthenticated = !authenticated(s)
+		o.unauthenticated = len(s.subs.all) == 0 && !s.group.formats[s.format].endpoint.isStream() && s.extra.token().Claims == nil
 	}
 	switch {
 	case now < before:
@@ -95,11 +95,6 @@ func (o *outbox) charge(s *Session, before int) {
 			})
 		}
 	}
-}
-
-// authenticated reports whether the client of s has sent a valid token.
-func authenticated(s *Session) bool {
-	return len(s.subs.all) > 0 || s.group.formats[s.format].endpoint.isStream() || s.extra.token().Claims != nil
 }
 
 // overBudget reports whether the answers that the client requested exceed its share of the
@@ -120,13 +115,6 @@ func (o *outbox) setAnswers(s *Session, answers []byte) {
 	o.charge(s, before)
 }
 
-// trimAnswers removes n written bytes from the front of the answers.
-func (o *outbox) trimAnswers(s *Session, n int) {
-	before := o.unread(s)
-	o.answers, o.answersWritten = trimFront(o.answers, o.answersWritten, n)
-	o.charge(s, before)
-}
-
 // wroteAnswers takes up to n written bytes off the answers and returns how many of n remain.
 func (o *outbox) wroteAnswers(s *Session, n int) int {
 	waiting := len(o.answers)
@@ -135,7 +123,9 @@ func (o *outbox) wroteAnswers(s *Session, n int) int {
 	}
 	if n < waiting {
 		o.behind, o.answerBegun = true, true
-		o.trimAnswers(s, n)
+		before := o.unread(s)
+		o.answers, o.answersWritten = trimFront(o.answers, o.answersWritten, n)
+		o.charge(s, before)
 		n = 0
 	} else {
 		o.answerBegun = false

@@ -12,11 +12,11 @@ import (
 // maxMembers is the largest number of members in an answer.
 const maxMembers = 1000
 
-// History reads up to limit messages of a topic, if c allows that, and queues what form
+// History reads up to limit messages of a topic, if c allows that, and queues what encode
 // makes of them: the first ones after since, or the newest ones if since is zero. A worker
-// calls form. The session is Busy until then. If the read is refused, the loop calls
+// calls encode. The session is Busy until then. If the read is refused, the loop calls
 // refused instead.
-func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Position, limit int, form func(context.Context, topic.History) LargeAnswer, refused func(error)) {
+func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Position, limit int, encode func(context.Context, topic.History) LargeAnswer, refused func(error)) {
 	if err := s.group.checkRead(c, name); err != nil {
 		refused(err)
 		return
@@ -26,7 +26,7 @@ func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Posi
 	read := func(ctx context.Context) {
 		var history topic.History
 		if history, failure = s.group.config.Broker.History(ctx, name, since, limit); failure == nil {
-			a = form(ctx, history)
+			a = encode(ctx, history)
 		}
 	}
 	s.wait(s.group.config.WaitWorkers, read, func(undone error) {
@@ -38,16 +38,16 @@ func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Posi
 	})
 }
 
-// Members reads who is present in a topic, if c allows that, and queues what form makes
-// of it. A worker calls form: the list can be long. The session is Busy until then. If
+// Members reads who is present in a topic, if c allows that, and queues what encode makes
+// of it. A worker calls encode: the list can be long. The session is Busy until then. If
 // the read is refused, the loop calls refused instead.
-func (s *Session) Members(c Credential, name notiflux.Topic, form func(wire.Presence) LargeAnswer, refused func(error)) {
+func (s *Session) Members(c Credential, name notiflux.Topic, encode func(wire.Presence) LargeAnswer, refused func(error)) {
 	if err := s.group.checkRead(c, name); err != nil {
 		refused(err)
 		return
 	}
 	var a LargeAnswer
-	list := func(context.Context) { a = form(s.group.members(name)) }
+	list := func(context.Context) { a = encode(s.group.members(name)) }
 	given := s.subs.presenceOffset(s, name)
 	s.wait(s.group.config.WaitWorkers, list, func(err error) {
 		if err != nil {
@@ -57,7 +57,7 @@ func (s *Session) Members(c Credential, name notiflux.Topic, form func(wire.Pres
 		// The client got presence events meanwhile that the list may lack, and would
 		// take the list for newer than them.
 		if s.subs.presenceOffset(s, name) != given {
-			a = form(s.group.members(name))
+			a = encode(s.group.members(name))
 		}
 		s.out.sendLarge(s, a)
 	})

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"time"
 
 	"github.com/ikornaselur/notiflux"
@@ -17,9 +18,9 @@ type Conn interface {
 	Blocked() bool        // reports, in Tick, whether the socket was offered bytes and takes none now
 	WillClose()           // says that the session closes once everything is delivered, so the client gets less time to read
 
-	// Close finishes the current frame, writes farewell (whole frames, or nil), sends
+	// Close finishes the current frame, writes goodbye (whole frames, or nil), sends
 	// the code and the reason, and closes the connection.
-	Close(farewell []byte, code wire.CloseCode, reason string)
+	Close(goodbye []byte, code wire.CloseCode, reason string)
 
 	Remote() string // returns the address of the client, for the log
 }
@@ -151,11 +152,12 @@ func (s *Session) Allow() bool {
 	return true
 }
 
-// Name names the connection, so that a publisher can exclude it, and returns the name.
-func (s *Session) Name() notiflux.Connection {
+// NameConnection names the connection, so that a publisher can exclude it, and returns the
+// name. Further calls return the same one.
+func (s *Session) NameConnection() notiflux.Connection {
 	x := s.ensureExtra()
 	if x.connection == 0 {
-		x.connection = s.group.newConnection()
+		x.connection = notiflux.Connection(s.group.config.Random.Uint64N(math.MaxUint64) + 1)
 	}
 	return x.connection
 }

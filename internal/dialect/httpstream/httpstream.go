@@ -1,4 +1,4 @@
-// Package httpstream is the streams of docs/protocol.md, section 5: responses without end
+// Package httpstream is the streams of docs/protocol.md, section 3: responses without end
 // to GET /events (server-sent events) and GET /stream (NDJSON).
 //
 // A client asks for topics once, in its request, and sends no commands. Every frame has a
@@ -34,14 +34,14 @@ func NDJSON() *session.Endpoint {
 }
 
 func endpoint(path, mediaType, name string, x syntax) *session.Endpoint {
-	inside, chunked := &dialect{syntax: x}, &dialect{syntax: x, chunked: true}
+	plain, chunked := &dialect{syntax: x}, &dialect{syntax: x, chunked: true}
 	return &session.Endpoint{
 		Path:      path,
 		MediaType: mediaType,
 		Heartbeat: chunked.heartbeat(),
 		Encoding:  session.Encoding{Name: name, New: x.newEncoder, Chunked: true},
 		Open: func(s *session.Session, r session.Request) session.Dialect {
-			d := inside
+			d := plain
 			if r.Chunked {
 				d = chunked
 			}
@@ -65,7 +65,7 @@ func (d *dialect) hello(s *session.Session, subscribed []session.Subscribed) {
 	for i, r := range subscribed {
 		topics[i] = wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay}
 	}
-	d.send(s, object{event: "hello", json: appendHello(nil, s.Name().String(), topics), retry: s.Between(minRetry, maxRetry)})
+	d.send(s, object{event: "hello", json: appendHello(nil, s.NameConnection().String(), topics), retry: s.RandomBetween(minRetry, maxRetry)})
 }
 
 // appendHello appends the first object of a stream.
@@ -98,7 +98,7 @@ func (d *dialect) Skipped(s *session.Session, name notiflux.Topic, from, to noti
 func (d *dialect) Unsubscribed(s *session.Session, topics []notiflux.Topic, why notiflux.Code) {
 	d.send(s, object{event: "unsubscribed", json: wire.AppendUnsubscribed(nil, topics, why)})
 	if len(s.Topics()) == 0 {
-		s.Finish(&endExpired)
+		s.EndWhenDelivered(&endExpired)
 	}
 }
 

@@ -41,7 +41,7 @@ const (
 	verbBroadcast                      // a message to a topic
 	verbAuth                           // with a token, for the commands that carry none
 	verbHistory                        // to read what a topic holds
-	verbMembers                        // to know who is present in a topic
+	verbPresence                       // to know who is present in a topic
 	verbPing                           // to be answered
 )
 
@@ -319,7 +319,7 @@ func (p *reading) history() (err error) {
 }
 
 func (p *reading) presence() error {
-	p.command.Verb = verbMembers
+	p.command.Verb = verbPresence
 	if err := p.topic(); err != nil {
 		return err
 	}

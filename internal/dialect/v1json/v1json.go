@@ -60,7 +60,7 @@ type dialect struct {
 func welcome(s *session.Session, version string) {
 	limits := s.Limits()
 	s.SendText(appendWelcome(nil, welcomeObject{
-		Connection:  s.Name().String(),
+		Connection:  s.NameConnection().String(),
 		Version:     version,
 		PingSeconds: int(limits.PingEvery / time.Second),
 		Limits: welcomeLimits{
@@ -112,7 +112,7 @@ func (d *dialect) Receive(s *session.Session, message []byte, binary bool) {
 		authenticate(s, c)
 	case verbHistory:
 		withToken(s, c, history)
-	case verbMembers:
+	case verbPresence:
 		withToken(s, c, members)
 	case verbPing:
 		s.SendText(appendPong(nil, c.ID))
@@ -130,24 +130,24 @@ func refuse(s *session.Session, c command, claims *auth.Claims, err error) {
 // token if the command has none.
 func withToken(s *session.Session, c command, do func(*session.Session, command, session.Credential)) {
 	if c.Token != "" {
-		s.Verify(auth.Token(c.Token), func(token session.Credential) { do(s, c, token) })
+		s.Verify(auth.Token(c.Token), func(credential session.Credential) { do(s, c, credential) })
 		return
 	}
-	token := s.Credential()
-	if token == (session.Credential{}) {
-		token.Err = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or for the whole connection by the command auth")
+	credential := s.Credential()
+	if credential == (session.Credential{}) {
+		credential.Err = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or for the whole connection by the command auth")
 	}
-	do(s, c, token)
+	do(s, c, credential)
 }
 
 // subscribe subscribes to each topic that the token allows and answers for all topics.
-func subscribe(s *session.Session, c command, token session.Credential) {
+func subscribe(s *session.Session, c command, credential session.Credential) {
 	subs := make([]session.Subscription, len(c.Topics))
 	for i, name := range c.Topics {
 		subs[i] = session.Subscription{Topic: name, From: topic.ResumePoint{Since: c.Since[name], Last: c.Last}, Latest: c.Latest, Presence: c.Presence}
 	}
-	id, invalid, claims := c.ID, c.Refused, token.Claims // All that the answer needs.
-	s.Subscribe(token, subs, func(s *session.Session, results []session.Subscribed) {
+	id, invalid, claims := c.ID, c.Refused, credential.Claims // All that the answer needs.
+	s.Subscribe(credential, subs, func(s *session.Session, results []session.Subscribed) {
 		var topics []wire.SubscribedTopic
 		var refused []refusedTopic
 		for _, r := range results {
@@ -182,14 +182,14 @@ func unsubscribe(s *session.Session, c command) {
 }
 
 // broadcast publishes a message and answers with its position.
-func broadcast(s *session.Session, c command, token session.Credential) {
+func broadcast(s *session.Session, c command, credential session.Credential) {
 	p := notiflux.Publication{Topic: c.Topic, Body: c.Body, Key: c.Key}
 	if c.NoEcho {
-		p.Exclude = s.Name()
+		p.Exclude = s.NameConnection()
 	}
-	s.Publish(token, p, func(position notiflux.Position, err error) {
+	s.Publish(credential, p, func(position notiflux.Position, err error) {
 		if err != nil {
-			refuse(s, c, token.Claims, err)
+			refuse(s, c, credential.Claims, err)
 			return
 		}
 		s.SendText(appendBroadcasted(nil, c.ID, c.Topic, position))
@@ -199,32 +199,32 @@ func broadcast(s *session.Session, c command, token session.Credential) {
 // authenticate sets the connection's token, for commands without one. A refused token
 // changes nothing.
 func authenticate(s *session.Session, c command) {
-	s.Verify(auth.Token(c.Token), func(token session.Credential) {
-		if token.Err != nil {
-			refuse(s, c, token.Claims, token.Err)
+	s.Verify(auth.Token(c.Token), func(credential session.Credential) {
+		if credential.Err != nil {
+			refuse(s, c, credential.Claims, credential.Err)
 			return
 		}
-		s.Authenticate(token.Claims)
-		s.SendText(appendAuthenticated(nil, c.ID, token.Claims.Expires))
+		s.Authenticate(credential.Claims)
+		s.SendText(appendAuthenticated(nil, c.ID, credential.Claims.Expires))
 	})
 }
 
 // history answers with messages of a topic.
-func history(s *session.Session, c command, token session.Credential) {
-	form := func(ctx context.Context, h topic.History) session.LargeAnswer {
+func history(s *session.Session, c command, credential session.Credential) {
+	encode := func(ctx context.Context, h topic.History) session.LargeAnswer {
 		messages := answer.UpTo(c.Limit)
 		end := messages.History(ctx, h)
 		return messages.Answer(appendHistoryStart(nil, c.ID, c.Topic), wire.AppendHistoryEnd(nil, end))
 	}
-	s.History(token, c.Topic, c.Since[c.Topic], c.Limit, form, func(err error) { refuse(s, c, token.Claims, err) })
+	s.History(credential, c.Topic, c.Since[c.Topic], c.Limit, encode, func(err error) { refuse(s, c, credential.Claims, err) })
 }
 
 // members answers with the members of a topic.
-func members(s *session.Session, c command, token session.Credential) {
-	form := func(p wire.Presence) session.LargeAnswer {
+func members(s *session.Session, c command, credential session.Credential) {
+	encode := func(p wire.Presence) session.LargeAnswer {
 		return answer.ForMembers(appendPresenceStart(nil, c.ID, p), p.Members, []byte(wire.PresenceEnd))
 	}
-	s.Members(token, c.Topic, form, func(err error) { refuse(s, c, token.Claims, err) })
+	s.Members(credential, c.Topic, encode, func(err error) { refuse(s, c, credential.Claims, err) })
 }
 
 // Gap implements [session.Dialect].

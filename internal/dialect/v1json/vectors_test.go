@@ -56,7 +56,7 @@ func TestCommandVectors(t *testing.T) {
 func parsed(t *testing.T, c command) map[string]any {
 	t.Helper()
 	p := map[string]any{"type": map[verb]string{verbSubscribe: "subscribe", verbUnsubscribe: "unsubscribe", verbUnsubscribeAll: "unsubscribe",
-		verbBroadcast: "broadcast", verbMembers: "presence", verbAuth: "auth", verbHistory: "history", verbPing: "ping"}[c.Verb]}
+		verbBroadcast: "broadcast", verbPresence: "presence", verbAuth: "auth", verbHistory: "history", verbPing: "ping"}[c.Verb]}
 	if c.ID != noID {
 		p["id"] = c.ID
 	}
@@ -97,7 +97,7 @@ func parsed(t *testing.T, c command) map[string]any {
 		if c.NoEcho {
 			p["echo"] = false
 		}
-	case verbMembers:
+	case verbPresence:
 		p["token"], p["topic"] = c.Token, c.Topic
 	case verbAuth:
 		p["token"] = c.Token

@@ -80,8 +80,8 @@ func subscribeTo(s *session.Session, c command) {
 		deny(s, c.topic, err)
 		return
 	}
-	s.Verify(auth.Token(c.token), func(token session.Credential) {
-		s.Subscribe(token, []session.Subscription{{Topic: name}}, subscribed)
+	s.Verify(auth.Token(c.token), func(credential session.Credential) {
+		s.Subscribe(credential, []session.Subscription{{Topic: name}}, subscribed)
 	})
 }
 

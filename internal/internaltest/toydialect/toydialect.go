@@ -29,7 +29,7 @@ func Endpoint() *session.Endpoint {
 		Subprotocol: Subprotocol,
 		Encoding:    session.Encoding{Name: "toy", New: func() session.Encoder { return encoder{} }, Deflatable: true},
 		Open: func(s *session.Session, _ session.Request) session.Dialect {
-			say(s, "hello %v", s.Name())
+			say(s, "hello %v", s.NameConnection())
 			return dialect{}
 		},
 	}
