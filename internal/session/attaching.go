@@ -14,8 +14,8 @@ type attaching struct {
 	session     *Session
 	credential  Credential
 	results     []Subscribed
-	attachments []broker.Attachment // of the results that wait for one, in order
-	reserved    int                 // topics that the results which wait take up
+	attachments []broker.Attachment // of the results that are attaching, in order
+	reserved    int                 // topics that the results which are attaching take up
 	then        func(*Session, []Subscribed)
 	cancel      func() // set by wait
 }
@@ -39,7 +39,7 @@ func (a *attaching) prepare(subs []Subscription) {
 		case sub != nil:
 			r.Err = s.change(sub, a.credential, want)
 		default:
-			r.waits = true
+			r.attaching = true
 			a.reserved += more
 			from := want.From
 			from.Connection = s.extra.name()
@@ -51,7 +51,7 @@ func (a *attaching) prepare(subs []Subscription) {
 // finish subscribes to the topics that are attached and calls then. waited says that time
 // has passed since prepare.
 func (a *attaching) finish(subs []Subscription, waited bool) {
-	s, attached, behind := a.session, 0, false
+	s, attached := a.session, 0
 	var expired error
 	if waited {
 		expired = s.group.config.Verifier.Check(a.credential.Claims)
@@ -59,7 +59,7 @@ func (a *attaching) finish(subs []Subscription, waited bool) {
 	for i := range subs {
 		r := &a.results[i]
 		switch {
-		case r.waits:
+		case r.attaching:
 			r.Err = expired
 			a.subscribe(r, &subs[i], &a.attachments[attached], waited)
 			attached++
@@ -69,10 +69,9 @@ func (a *attaching) finish(subs []Subscription, waited bool) {
 		if r.Err != nil {
 			s.RefuseTopic(a.credential.Claims, string(r.Topic), r.Err)
 		}
-		behind = behind || r.Replay > 0
 	}
-	if behind {
-		s.subs.rotate(s.extra.name())
+	if name := s.extra.name(); name != 0 {
+		s.subs.rotate(name)
 	}
 	a.then(s, a.results)
 }
@@ -85,6 +84,13 @@ func (a *attaching) subscribe(r *Subscribed, want *Subscription, attachment *bro
 	}
 	if r.Err != nil {
 		attachment.Cancel()
+		return
+	}
+	if sub := s.subs.find(s, want.Topic); sub != nil { // The same topic came before.
+		attachment.Cancel()
+		if r.Err = s.change(sub, a.credential, want); r.Err == nil {
+			a.keep(r)
+		}
 		return
 	}
 	var pin topic.Pin

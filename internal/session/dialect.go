@@ -24,7 +24,7 @@ type Endpoint struct {
 
 	Encoding Encoding
 
-	// Open begins the dialect's side of a session. It may send at once. The dialect may be
+	// Open begins the dialect's side of a session. It may send or end it at once. The dialect may be
 	// one value for all sessions, or a new one for each. All loops call Open, concurrently.
 	Open func(*Session, Request) Dialect
 }

@@ -21,6 +21,11 @@ func (s *Session) End(e End) {
 		return
 	}
 	s.closing = true
+	if s.dialect == nil { // Endpoint.Open has called. Group.Open carries it out.
+		kept := e
+		s.pendingEnd = &kept
+		return
+	}
 	s.group.cancelAttaching(s)
 	logEnd(s, e)
 	e.After = s.RandomBetween(e.Least, e.Most)
@@ -36,6 +41,9 @@ func (s *Session) End(e End) {
 
 // EndWhenDelivered ends the session once everything is delivered. It keeps e.
 func (s *Session) EndWhenDelivered(e *End) {
+	if s.closing {
+		return
+	}
 	s.pendingEnd = e
 	s.conn.WillClose()
 	s.conn.Dirty()

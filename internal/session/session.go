@@ -64,6 +64,10 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 		r.Subscribed = s.extra.cursor.begin(s, r)
 	}
 	s.dialect = e.Open(s, r)
+	if s.closing { // The dialect ended it already.
+		s.closing = false
+		s.End(*s.pendingEnd)
+	}
 	if _, ok := s.dialect.(Ticker); ok {
 		s.ensureExtra().ticks = true
 	}
@@ -71,7 +75,7 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 		s.extra.cursor.writer = c
 	}
 	s.subs.rotate(s.extra.name())
-	if e.isStream() && !r.Until.IsZero() {
+	if e.isStream() && !r.Until.IsZero() && !s.closing {
 		// The time may have come while the broker was waited for.
 		if now := g.config.Now(); !now.Before(r.Until) {
 			g.expireWith(s.subs.all[0], now)

@@ -22,7 +22,7 @@ type Subscribed struct {
 	Replay    int               // how many messages follow at once
 	Err       error             // why the client is not subscribed; nil if it is
 
-	waits bool // for the broker
+	attaching bool // the broker attaches the topic
 }
 
 // Subscribe makes the session a subscriber of each topic that c allows, and calls then on
@@ -34,7 +34,8 @@ type Subscribed struct {
 // until then is called. If the session ends first, then is not called.
 //
 // A topic that the session is subscribed to already gets the new options at once, and
-// keeps its place. The broker is not asked for it.
+// keeps its place. The broker is not asked for it. So does a topic that is twice in subs:
+// the options of the later one count.
 func (s *Session) Subscribe(c Credential, subs []Subscription, then func(*Session, []Subscribed)) {
 	if s.closing {
 		return
@@ -136,6 +137,7 @@ func (s *Session) UnsubscribeAll() {
 		}
 	}
 	for _, sub := range s.subs.all {
+		sub.dirty = false
 		s.group.unsubscribe(sub)
 	}
 	s.subs = subscriptions{}

@@ -69,7 +69,7 @@ func (sub *subscription) skip() {
 }
 
 // tellSkipped tells the dialect what was skipped: first the last marker, then the messages
-// behind it.
+// behind it. The dialect may end the subscription.
 func (sub *subscription) tellSkipped(s *Session) {
 	k := sub.skipped
 	if k.gap != (notiflux.Position{}) {
@@ -77,7 +77,7 @@ func (sub *subscription) tellSkipped(s *Session) {
 		s.dialect.Gap(s, sub.name(), k.gap)
 	}
 	sub.skipped = nil
-	if to := sub.cursor.Position(); to != k.from {
+	if to := sub.cursor.Position(); sub.dirty && to != k.from {
 		s.dialect.Skipped(s, sub.name(), k.from, to)
 	}
 }

@@ -1,9 +1,6 @@
 package session
 
-import (
-	"github.com/ikornaselur/notiflux/internal/topic"
-	"github.com/ikornaselur/notiflux/internal/wire"
-)
+import "github.com/ikornaselur/notiflux/internal/topic"
 
 const (
 	// maxTopicsPerWrite is the number of topics of a session that share a write.
@@ -25,6 +22,7 @@ type write struct {
 	sizes        []int  // of the frames in buffer, one for each entry; 0 if it has none
 	excluded     int    // messages passed because they exclude the session; see maxExcluded
 	largeAnswer  []byte // a frame of a large answer; then the write has nothing else
+	cursor       []byte // the latest stream cursor; kept for its memory
 }
 
 // reset drops the segments. A cursor left in one would keep all later messages of its
@@ -73,7 +71,7 @@ func (w *write) next(s *Session) []byte {
 	w.buffer = append(w.buffer[:0], s.out.answers...)
 	w.appendMessages(s)
 	if len(w.buffer) == 0 {
-		s.Wrote(0) // Unlists the subscriptions that are at their tail.
+		w.passEmpty(s)
 		return w.nextShared(s)
 	}
 	return w.buffer
@@ -156,9 +154,10 @@ func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 		if len(w.buffer) > 0 {
 			return w.buffer
 		}
-		others, gap := w.excluded >= maxExcluded, false
-		s.Wrote(0) // Unlists the subscriptions that are at their tail, and passes excluded messages.
-		for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
+		others, gap := w.messageBytes >= topic.MaxBatch, false
+		w.passEmpty(s)
+		for sub, next := s.subs.firstDirty, (*subscription)(nil); sub != nil && sub.dirty; sub = next {
+			next = sub.nextDirty // The dialect may end sub.
 			gap = w.passMarkers(s, sub) || gap
 		}
 		switch {
@@ -178,10 +177,9 @@ func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 	cursor := s.extra.cursor
 	cursor.update(s)
 	format := &s.group.formats[s.format]
-	var room [wire.MaxStreamCursorBytes]byte
 	w.fillInTurns(s, func(sub *subscription, at topic.Cursor, limit int) topic.Cursor {
 		seg := segment{sub: sub, from: at, end: at, at: len(w.buffer), sizes: len(w.sizes)}
-		for len(w.buffer)-seg.at < limit {
+		for len(w.buffer)-seg.at < limit && w.messageBytes < topic.MaxBatch {
 			entry, next, ok := seg.end.Next()
 			if !ok || entry.IsMarker() {
 				break
@@ -197,8 +195,11 @@ func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 			if excluded {
 				w.excluded++
 			} else if frame := format.Frame(entry); len(frame) > 0 {
-				w.buffer = c.AppendWithCursor(w.buffer, frame, cursor.append(room[:0]))
+				w.cursor = cursor.append(w.cursor[:0])
+				w.buffer = c.AppendWithCursor(w.buffer, frame, w.cursor)
 				seg.messages++
+			} else {
+				w.messageBytes += entry.Size()
 			}
 			w.sizes = append(w.sizes, len(w.buffer)-before)
 		}
@@ -239,6 +240,10 @@ func (w *write) wrote(s *Session, n int) {
 	}
 	w.reset()
 }
+
+// passEmpty moves the cursors over a write without bytes: its messages exclude the session
+// or have no frames. Subscriptions at their tail are no longer dirty.
+func (w *write) passEmpty(s *Session) { w.wrote(s, 0) }
 
 // wrotePart moves the cursor over the first n bytes of seg, which has more.
 func (w *write) wrotePart(s *Session, seg *segment, n int) {
@@ -291,7 +296,8 @@ func (w *write) nothing(s *Session) []byte {
 // something to read, it also passes gaps: none of them waits for the others.
 func (w *write) catchUp(s *Session) {
 	several := s.subs.firstDirty != s.subs.lastDirty
-	for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
+	for sub, next := s.subs.firstDirty, (*subscription)(nil); sub != nil && sub.dirty; sub = next {
+		next = sub.nextDirty // The dialect may end sub.
 		if sub.latest && s.out.behind {
 			sub.skip()
 		}
@@ -306,16 +312,18 @@ func (w *write) catchUp(s *Session) {
 }
 
 // passMarkers moves the cursor of a subscription over the markers that it is at, and tells the
-// dialect. It reports whether there was one. The client was given everything before it.
+// dialect, which may end the subscription. It reports whether there was one. The client was
+// given everything before it.
 func (w *write) passMarkers(s *Session, sub *subscription) (any bool) {
-	for {
+	for sub.dirty {
 		entry, next, ok := sub.cursor.Next()
 		if !ok || !entry.IsMarker() {
-			return any
+			break
 		}
 		sub.cursor, any = next, true
 		s.dialect.Gap(s, sub.name(), next.Position())
 	}
+	return any
 }
 
 // batch returns the next batch of a subscription from a cursor on, past messages that
