@@ -43,6 +43,7 @@ type fed struct {
 type modelPin struct {
 	pin     topic.Pin
 	point   topic.ResumePoint
+	epoch   string    // of the topic when it was made
 	given   int       // elements of the log when it was made
 	recent  []element // for Last: what it begins with
 	covered bool
@@ -165,6 +166,10 @@ func (f *fed) drawPoint(t *rapid.T) topic.ResumePoint {
 		}
 	case 2:
 		point.Last = rapid.IntRange(1, 30).Draw(t, "last")
+		fallthrough
+	case 3:
+		next := fmt.Sprint("E", f.epoch+1)
+		point.Epochs = rapid.SampledFrom([][]string{nil, nil, {f.base.Epoch}, {"E0", f.base.Epoch, next}, {"E0", next}}).Draw(t, "epochs")
 	}
 	return point
 }
@@ -172,12 +177,13 @@ func (f *fed) drawPoint(t *rapid.T) topic.ResumePoint {
 func (f *fed) pin(t *rapid.T) {
 	p := &modelPin{point: f.drawPoint(t)}
 	p.pin = f.open(t, p.point)
-	p.given = len(f.given)
+	p.given, p.epoch = len(f.given), f.base.Epoch
 	held, from := f.held(t)
 	since := p.point.Since
 	switch {
 	case since.Epoch != "":
 		p.covered = since.Epoch == from.Epoch && since.Offset >= from.Offset && since.Offset <= f.head().Offset
+	case !p.knows(p.epoch):
 	case p.point.Last > 0:
 		p.recent = held[len(held)-min(len(held), p.point.Last):]
 		p.covered = len(p.recent) == p.point.Last
@@ -204,6 +210,10 @@ func (f *fed) removePin(p *modelPin) {
 			return
 		}
 	}
+}
+
+func (p *modelPin) knows(epoch string) bool {
+	return len(p.point.Epochs) == 0 || slices.Contains(p.point.Epochs, epoch)
 }
 
 // prepend prepends what the store has up to the place of a pin.
@@ -236,7 +246,7 @@ func (f *fed) prepend(t *rapid.T) {
 		ms = append(ms, f.message(e))
 	}
 	f.topics.Prepend(&p.pin, from, ms)
-	if p.covered || p.moved {
+	if p.covered || p.moved || !p.knows(p.epoch) {
 		return
 	}
 	_, held := f.held(t)
@@ -270,7 +280,7 @@ func (f *fed) join(t *rapid.T) {
 	r.topic, resumed = p.pin.Join(r.listener)
 	r.cursor = resumed.Cursor
 	marker := slices.ContainsFunc(f.given[p.given:], func(e element) bool { return e.marker })
-	recovered := true
+	recovered, epoch := true, p.epoch
 	switch since := p.point.Since; {
 	case since.Epoch != "":
 		if recovered = p.covered && !marker && !p.moved; recovered {
@@ -278,26 +288,22 @@ func (f *fed) join(t *rapid.T) {
 			if resumed.Position != since {
 				t.Fatalf("since %v is recovered at %v", since, resumed.Position)
 			}
-		} else if r.next = len(f.given); resumed.Position != f.head() {
-			t.Fatalf("%+v is not recovered and at %v, want the head %v", p.point, resumed.Position, f.head())
 		}
 	case !p.moved:
 		r.ahead = p.recent
 	default:
-		r.next = len(f.given)
+		r.next, epoch = len(f.given), f.base.Epoch
 		if resumed.Position != f.head() {
 			t.Fatalf("an abandoned pin ends at %v, want the head %v", resumed.Position, f.head())
 		}
 	}
-	if resumed.Recovered != recovered {
-		t.Fatalf("%+v: recovered %v, want %v", p.point, resumed.Recovered, recovered)
-	}
 	replay := 0
-	for _, e := range append(append([]element(nil), r.ahead...), f.given[r.next:]...) {
+	for _, e := range r.unread(f) {
 		if !e.marker && e.exclude != me {
 			replay++
 		}
 	}
+	known := p.knows(epoch)
 	for p.point.Since.Epoch == "" && replay > p.point.Last { // Some came since the pin was made.
 		var e element
 		if len(r.ahead) > 0 {
@@ -306,9 +312,19 @@ func (f *fed) join(t *rapid.T) {
 			e = f.given[r.next]
 			r.next++
 		}
+		epoch = e.position.Epoch
 		if !e.marker && e.exclude != me {
 			replay--
 		}
+	}
+	if recovered = recovered && known && p.knows(epoch); !recovered {
+		r.ahead, r.next, replay = nil, len(f.given), 0
+		if resumed.Position != f.head() {
+			t.Fatalf("%+v is not recovered and at %v, want the head %v", p.point, resumed.Position, f.head())
+		}
+	}
+	if resumed.Recovered != recovered {
+		t.Fatalf("%+v: recovered %v, want %v", p.point, resumed.Recovered, recovered)
 	}
 	if resumed.Replay != replay {
 		t.Fatalf("%+v: %d messages to replay, want %d", p.point, resumed.Replay, replay)
