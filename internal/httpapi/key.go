@@ -40,33 +40,25 @@ func (b *broadcast) takeKey(h http.Header) error {
 	return nil
 }
 
-// parameters are the parameters of an item of a structured field (RFC 8941, section
-// 3.1.2), each with a value or without.
-var parameters = regexp.MustCompile(`^(; *[a-z*][a-z0-9_.*-]*` +
-	`(=(-?[0-9]+(\.[0-9]+)?|"([ !#-\[\]-~]|\\["\\])*"|[A-Za-z*][!#$%&'*+.^_\x60|~0-9A-Za-z:/-]*|:[A-Za-z0-9+/=]*:|\?[01]))?)*$`)
+// quoted matches a string of a structured field, with the text between its quotes, and
+// parameters behind it, each with a value or without (RFC 8941, sections 3.3.3 and 3.1.2).
+var quoted = regexp.MustCompile(`^"((?:[^"\\]|\\["\\])*)"(?:; *[a-z*][a-z0-9_.*-]*` +
+	`(?:=(?:-?[0-9]+(?:\.[0-9]+)?|"(?:[ !#-\[\]-~]|\\["\\])*"|[A-Za-z*][!#$%&'*+.^_\x60|~0-9A-Za-z:/-]*|:[A-Za-z0-9+/=]*:|\?[01]))?)*$`)
+
+// unescape undoes the escapes of such a string.
+var unescape = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
 
 // unquote returns the string that s stands for: s itself, or the text between its quotes
-// if s is a string of a structured field (RFC 8941 section 4.2.5), as in the IETF draft
-// for the header. It ignores parameters behind the string. ok is false if s begins with
-// a quote but is not such a string.
+// if s is a string of a structured field, as in the IETF draft for the header. It ignores
+// parameters behind the string. ok is false if s begins with a quote but is not such a
+// string.
 func unquote(s string) (text string, ok bool) {
-	rest, quoted := strings.CutPrefix(s, `"`)
-	if !quoted {
+	if !strings.HasPrefix(s, `"`) {
 		return s, true
 	}
-	var b strings.Builder
-	for i := 0; i < len(rest); i++ {
-		switch c := rest[i]; c {
-		case '"':
-			return b.String(), parameters.MatchString(rest[i+1:])
-		case '\\':
-			if i++; i == len(rest) || rest[i] != '"' && rest[i] != '\\' {
-				return "", false
-			}
-			b.WriteByte(rest[i])
-		default:
-			b.WriteByte(c)
-		}
+	m := quoted.FindStringSubmatch(s)
+	if m == nil {
+		return "", false
 	}
-	return "", false
+	return unescape.Replace(m[1]), true
 }
