@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -31,7 +32,7 @@ func Check(log Log) []error {
 	f := new(faults)
 	o := newOrders(&log, f)
 	for _, c := range log.Clients {
-		w := walk{orders: o, faults: f, name: c.Name, held: log.Held, epochs: log.Epochs, had: make(map[notiflux.Topic]notiflux.Position)}
+		w := walk{orders: o, faults: f, name: c.Name, held: log.Held, behind: log.Behind, epochs: log.Epochs, had: make(map[notiflux.Topic]notiflux.Position)}
 		w.reset()
 		for i, e := range c.Events {
 			w.at, w.event = i, e
@@ -60,6 +61,7 @@ type walk struct {
 	faults *faults
 	name   string
 	held   int
+	behind bool
 	epochs []Epoch
 
 	at    int
@@ -208,7 +210,13 @@ func (w *walk) give() {
 
 // again is the answer to a subscription that is there already.
 func (w *walk) again(given notiflux.Position) {
-	if w.event.Position != given || !w.event.Recovered || w.event.Replay > 0 {
+	p := w.event.Position
+	same := p == given
+	if w.orders.carried && p.Epoch == given.Epoch { // Between what was carried and the epoch's beginning there is nothing.
+		o := w.order(w.event.Topic, p)
+		same = o.rank(p.Offset) == o.rank(given.Offset)
+	}
+	if !same || !w.event.Recovered || w.event.Replay > 0 {
 		w.fault("the subscription was there, and %v was given", given)
 	}
 }
@@ -217,7 +225,7 @@ func (w *walk) again(given notiflux.Position) {
 func (w *walk) subscribe() {
 	e, since := w.event, w.event.Ask.Since
 	o := w.order(e.Topic, e.Position)
-	least, most := o.head(e.Ask.Time, e.Time)
+	least, most := w.head(o, e)
 	if had, ok := w.had[e.Topic]; ok && since != had && since != (notiflux.Position{}) {
 		w.fault("the log is of no use: it asks from %v, and %v was given", since, had)
 	}
@@ -249,6 +257,18 @@ func (w *walk) subscribe() {
 	}
 }
 
+// head returns how many messages an answer may take as all there are: at least and at most.
+func (w *walk) head(o *order, answer Event) (least, most int) {
+	least, most = o.head(answer.Ask.Time, answer.Time)
+	if w.behind {
+		least = 0
+	}
+	if w.orders.carried {
+		most = math.MaxInt // Nobody may know yet which messages are carried.
+	}
+	return least, most
+}
+
 // unrecovered is an answer that says so.
 func (w *walk) unrecovered(o *order, least, most int) {
 	e, since := w.event, w.event.Ask.Since
@@ -256,7 +276,7 @@ func (w *walk) unrecovered(o *order, least, most int) {
 		w.fault("not recovered, and %d messages are replayed", e.Replay)
 	}
 	n := o.rank(e.Position.Offset)
-	if n < least || n > most || n > 0 && o.messages[n-1].offset != e.Position.Offset {
+	if n < least || n > most || n > 0 && o.messages[n-1].offset != e.Position.Offset && !w.orders.carried {
 		w.fault("not recovered, and the position is not the head, which was from %s to %s", o.name(least), o.name(most))
 	}
 	if after := most - o.rank(since.Offset); since.Epoch == e.Position.Epoch && since.Offset <= e.Position.Offset && after <= w.held {
@@ -289,7 +309,7 @@ func (w *walk) message(given notiflux.Position) {
 func (w *walk) told(answer Event) {
 	delete(w.untold, w.event.Topic)
 	o := w.order(w.event.Topic, w.event.Position)
-	least, most := o.head(answer.Ask.Time, answer.Time)
+	least, most := w.head(o, answer)
 	before := o.rank(w.event.Position.Offset) - 1
 	asked := answer.Ask.Since.Epoch == w.event.Position.Epoch && before == o.rank(answer.Ask.Since.Offset)
 	if !asked && (before < least || before > most) {

@@ -26,6 +26,51 @@ func tell(tale func(s *story)) []error {
 	return delivery.Check(r.Log(held))
 }
 
+// A log that may be behind the publishers may begin a subscription before the head, but
+// misses nothing from there.
+func TestBehind(t *testing.T) {
+	for missing, want := range []int{0, 1} {
+		r := new(delivery.Recorder)
+		s := &story{r, r.Client("client")}
+		s.publish(1, 2, 3)
+		s.resumed(1, 0)
+		if missing == 0 {
+			s.gets(2)
+		}
+		s.gets(3)
+		log := r.Log(held)
+		if log.Behind = true; len(delivery.Check(log)) != want {
+			t.Errorf("%d messages are missing: %v", missing, delivery.Check(log))
+		}
+	}
+}
+
+// A message that is carried into a later epoch is at its offset there, and nowhere else.
+func TestCarried(t *testing.T) {
+	for what, test := range map[string]struct {
+		carried  bool
+		position notiflux.Position
+		sound    bool
+	}{
+		"carried":        {true, notiflux.Position{Epoch: "F", Offset: 2}, true},
+		"not carried":    {false, notiflux.Position{Epoch: "F", Offset: 2}, false},
+		"another offset": {true, notiflux.Position{Epoch: "F", Offset: 3}, false},
+	} {
+		r := new(delivery.Recorder)
+		s := &story{r, r.Client("client")}
+		s.publish(1, 2)
+		r.Publishing("a", "in F")(delivery.Acknowledged, notiflux.Position{Epoch: "F", Offset: 9})
+		before := test.position
+		before.Offset--
+		s.client.Add(delivery.Event{Kind: delivery.Subscribed, Topic: "a", Ask: s.client.Ask(notiflux.Position{}, 2), Position: before, Recovered: true, Replay: 2})
+		s.client.Add(delivery.Event{Kind: delivery.Message, Topic: "a", Position: test.position, Data: name(2)})
+		log := r.Log(-1)
+		if log.Behind, log.Carried = true, test.carried; (len(delivery.Check(log)) == 0) != test.sound {
+			t.Errorf("%s: %v", what, delivery.Check(log))
+		}
+	}
+}
+
 func at(offset uint64) notiflux.Position { return notiflux.Position{Epoch: "E", Offset: offset} }
 
 // name is the payload of the message at an offset.

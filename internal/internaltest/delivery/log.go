@@ -54,6 +54,14 @@ type Log struct {
 	// with so many or fewer after it must be recovered. 0: nothing must be.
 	Held int
 
+	// Behind is set if the logs of the server may be behind the answers to publishers, as
+	// with a remote broker: what a subscription begins at need not be the head.
+	Behind bool
+
+	// Carried is set if messages keep their offsets in the epochs after their own, and may
+	// be read there.
+	Carried bool
+
 	Epochs      []Epoch       // of the servers, in their order; nil: not known
 	GracePeriod time.Duration // how long a member stays present without a subscription
 	Counters    *Counters     // of the server when all was over; nil: not known

@@ -45,6 +45,9 @@ type orders struct {
 	byData map[notiflux.Topic]map[string]*Publish // one for each message, however often it was published
 	keys   map[keyed]*Publish
 	seen   map[*Publish]notiflux.Position // messages without an answer that a client received
+
+	carried bool
+	began   map[string]Time // when the first message of an epoch was sent, as far as publishers know
 }
 
 func newOrders(log *Log, f *faults) *orders {
@@ -55,6 +58,9 @@ func newOrders(log *Log, f *faults) *orders {
 		byData: make(map[notiflux.Topic]map[string]*Publish),
 		keys:   make(map[keyed]*Publish),
 		seen:   make(map[*Publish]notiflux.Position),
+
+		carried: log.Carried,
+		began:   make(map[string]Time),
 	}
 	for _, p := range log.Publishes { // A copy: what was published again is added to it.
 		o.published(&p)
@@ -89,6 +95,9 @@ func (o *orders) published(p *Publish) {
 	if p.Outcome != Acknowledged {
 		return
 	}
+	if first, ok := o.began[p.Position.Epoch]; !ok || p.Called < first {
+		o.began[p.Position.Epoch] = p.Called
+	}
 	if other := o.place(p, p.Position); other != nil && other != p {
 		o.faults.add("%q: %v was given twice, to %q and to %q", p.Topic, p.Position, other.Data, p.Data)
 	}
@@ -117,18 +126,26 @@ func (o *orders) received(client string, i int, e Event) {
 		fault("%q was refused", e.Data)
 	case p.Called > e.Time:
 		fault("%q was published later", e.Data)
-	case p.Outcome == Acknowledged && p.Position != e.Position:
+	case p.Outcome == Acknowledged && p.Position != e.Position && !o.carries(p.Position, e.Position):
 		fault("%q was acknowledged at %v", e.Data, p.Position)
-	case p.Outcome == Unknown:
-		if was, ok := o.seen[p]; ok && was != e.Position {
+	case p.Position != e.Position:
+		if was, ok := o.seen[p]; ok && was != e.Position && !o.carries(was, e.Position) && !o.carries(e.Position, was) {
 			fault("%q is at %v too", e.Data, was)
 			return
 		}
-		o.seen[p] = e.Position
+		if p.Outcome == Unknown {
+			o.seen[p] = e.Position
+		}
 		if other := o.place(p, e.Position); other != nil && other != p {
 			fault("%q has that position", other.Data)
 		}
 	}
+}
+
+// carries reports whether a message at a position is at another one in a later epoch.
+func (o *orders) carries(from, to notiflux.Position) bool {
+	old, began := o.began[from.Epoch], o.began[to.Epoch]
+	return o.carried && from.Offset == to.Offset && (began == 0 || old < began)
 }
 
 func sorted(at map[uint64]*Publish) *order {
