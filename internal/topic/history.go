@@ -69,7 +69,7 @@ func (s *Topics) History(name notiflux.Topic, since notiflux.Position, limit int
 	y.More = end != tail
 	y.Position = end.Position()
 	if y.Recovered && since.Offset > y.Position.Offset {
-		y.Position = since // since lies in a hole of the offsets, behind the last message.
+		y.Position = since // since lies in a hole of the offsets, after the last message.
 	}
 	return y
 }

@@ -74,7 +74,7 @@ func (l *Log) at(seq uint64) Cursor {
 	return Cursor{e}
 }
 
-// after returns the cursor at the first entry behind the last marker with a higher
+// after returns the cursor at the first entry after the last marker with a higher
 // offset, or the tail if there is none.
 func (l *Log) after(offset uint64) Cursor {
 	passes := func(e *Entry) bool {

@@ -58,7 +58,7 @@ type Log struct {
 	lastDropped atomic.Pointer[weak.Pointer[Entry]] // the newest message when the last one was dropped; nil if that never happened
 }
 
-// New returns an empty log that begins behind head: nothing is known about the messages
+// New returns an empty log that begins after head: nothing is known about the messages
 // up to head, and there is none after it.
 func (s *Logs) New(head notiflux.Position) *Log {
 	l := &Log{logs: s, tail: &Entry{seq: origin, bytesBefore: origin, previous: head.Offset, segment: &segment{epoch: head.Epoch}}}
@@ -96,7 +96,7 @@ func (l *Log) AppendMarker(to notiflux.Position, now time.Time) bool {
 	return true
 }
 
-// extend adds a tail behind the entry that was the tail, which has just been filled.
+// extend adds a tail after the entry that was the tail, which has just been filled.
 func (l *Log) extend(s *segment, previous uint64) {
 	e := l.tail
 	l.tail = &Entry{seq: e.seq + 1, bytesBefore: e.bytesBefore + e.size(), previous: previous, segment: s}
@@ -183,7 +183,7 @@ func (l *Log) Since(since notiflux.Position) (Cursor, bool) {
 	return l.after(since.Offset), true
 }
 
-// Last returns the cursor from which the newest messages behind the last marker are read,
+// Last returns the cursor from which the newest messages after the last marker are read,
 // at most n.
 func (l *Log) Last(n int) Cursor {
 	first := l.First()
@@ -193,7 +193,7 @@ func (l *Log) Last(n int) Cursor {
 	return l.at(l.tail.seq - uint64(max(n, 0)))
 }
 
-// First returns the cursor at the oldest message behind the last marker, or the tail if
+// First returns the cursor at the oldest message after the last marker, or the tail if
 // there is none.
 func (l *Log) First() Cursor {
 	if first := l.first.Load(); first.segment == l.tail.segment {
@@ -203,7 +203,7 @@ func (l *Log) First() Cursor {
 }
 
 // Newest returns the cursor at the newest message that a reader at c, a cursor of this
-// log, can read. If there is none behind the last marker, it may be the cursor at that. At
+// log, can read. If there is none after the last marker, it may be the cursor at that. At
 // the tail it returns c. It needs no lock.
 func (l *Log) Newest(c Cursor) Cursor {
 	if c.AtTail() {
@@ -213,7 +213,7 @@ func (l *Log) Newest(c Cursor) Cursor {
 	if dropped := l.lastDropped.Load(); newest == nil && dropped != nil {
 		newest = dropped.Value() // The log holds no message, but slow readers do.
 	}
-	// What was prepended behind a marker is not on the way of readers before it.
+	// What was prepended after a marker is not on the way of readers before it.
 	if newest != nil && newest.seq > c.at.seq && (newest.segment == c.at.segment || newest.seq >= l.afterMarker.Load()) {
 		return Cursor{newest}
 	}

@@ -85,7 +85,7 @@ func (p *Pin) Release() {
 
 // endLocked ends the pin and returns where its subscriber begins to read.
 //
-// A position is not covered any more once a marker is behind it. Without a position, the
+// A position is not covered any more once a marker follows it. Without a position, the
 // subscriber may meet the marker later.
 func (p *Pin) endLocked() Resumed {
 	t := p.topic

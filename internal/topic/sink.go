@@ -6,7 +6,7 @@ import (
 	"github.com/ikornaselur/notiflux"
 )
 
-// Open makes a topic live with an empty log that begins behind head, and pins point in
+// Open makes a topic live with an empty log that begins after head, and pins point in
 // the same step. If the topic is live already, or Config.Heads knows its head, head is
 // ignored. It fails with OverCapacity if the topic limit is reached.
 func (s *Topics) Open(name notiflux.Topic, head notiflux.Position, point ResumePoint) (Pin, error) {
@@ -82,7 +82,7 @@ func (s *Topics) extendLocked(t *Topic, add func() bool) (woken []Listener) {
 }
 
 // Gap appends a marker to the log of a topic and wakes its listeners: messages between
-// the head and to are missing, or the epoch of to is a new one. The log goes on behind
+// the head and to are missing, or the epoch of to is a new one. The log continues after
 // to. Nothing happens if to has the epoch of the head and is not beyond it, or if the
 // topic is not live.
 func (s *Topics) Gap(name notiflux.Topic, to notiflux.Position) {

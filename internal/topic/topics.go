@@ -2,7 +2,7 @@
 //
 // A [Log] is the recent messages of one topic, an append-only linked list that ends
 // with an empty [Entry]. The next message fills that entry and links a new empty one
-// behind it; one atomic store makes both visible. A [Cursor] points to the entry that
+// after it; one atomic store makes both visible. A [Cursor] points to the entry that
 // its reader takes next. Live delivery, replay and resume are the same operation: walk
 // from a cursor to the tail. A slow reader holds one pointer, never a copy, and the
 // garbage collector frees an entry once the log has dropped it and every cursor has
@@ -19,7 +19,7 @@
 // has time to prepend what the log lacks. [Pin.Join] takes the cursor.
 //
 // Where messages are missing, or a new epoch begins, the log has a marker ([Topics.Gap]).
-// Every cursor meets it in order. Histories and resume points begin behind the last one.
+// Every cursor meets it in order. Histories and resume points begin after the last one.
 //
 // Invariants:
 //   - The lock of a topic orders its messages. Between two markers, offsets strictly
@@ -305,7 +305,7 @@ func (s *Topics) live(name notiflux.Topic) *Topic {
 }
 
 // locked returns the named topic with its lock held. If it is not in memory, it makes it
-// live with an empty log behind head, or behind the head that Config.Heads knows.
+// live with an empty log after head, or after the head that Config.Heads knows.
 func (s *Topics) locked(name notiflux.Topic, head notiflux.Position) (*Topic, error) {
 	for {
 		if t := s.live(name); t != nil {
