@@ -46,24 +46,19 @@ func newRegistry(version string) *registry {
 // Counter panics if the name has another prefix, or clashes with one registered
 // before: the program fixes its metrics, so that is a bug in it.
 func (r *registry) Counter(name, help string, labels map[string]string, read func() float64) {
-	checkName(name)
-	r.prometheus.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: name, Help: help, ConstLabels: labels,
-	}, read))
+	r.prometheus.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts(options(name, help, labels)), read))
 }
 
 // Gauge exports a number that goes up and down. All else is as with Counter.
 func (r *registry) Gauge(name, help string, labels map[string]string, read func() float64) {
-	checkName(name)
-	r.prometheus.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: name, Help: help, ConstLabels: labels,
-	}, read))
+	r.prometheus.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(options(name, help, labels)), read))
 }
 
-func checkName(name string) {
+func options(name, help string, labels map[string]string) prometheus.Opts {
 	if !strings.HasPrefix(name, prefix) {
 		panic("admin: the name " + name + " does not begin with " + prefix)
 	}
+	return prometheus.Opts{Name: name, Help: help, ConstLabels: labels}
 }
 
 // Handler answers a scrape with all metrics, in the format that the scraper asks for.
