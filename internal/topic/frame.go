@@ -21,12 +21,28 @@ type frame struct {
 	logs     *Logs
 	data     []byte
 	encoding uint8
+	shared   bool // data is that of another frame in the list, which counts it
 }
 
 // FrameOverhead is what a frame counts besides its data, in bytes.
 const FrameOverhead = 48
 
-func (f *frame) size() int64 { return int64(cap(f.data)) + FrameOverhead }
+func (f *frame) size() int64 {
+	if f.shared {
+		return FrameOverhead
+	}
+	return int64(cap(f.data)) + FrameOverhead
+}
+
+// holds reports whether a frame from f on has this memory as its data.
+func (f *frame) holds(data []byte) bool {
+	for ; f != nil && len(data) > 0; f = f.next {
+		if len(f.data) > 0 && &f.data[0] == &data[0] {
+			return true
+		}
+	}
+	return false
+}
 
 // find returns the frame in encoding from f on, or nil if there is none.
 func (f *frame) find(encoding uint8) *frame {
@@ -66,7 +82,7 @@ func (e *Entry) Kept(encoding uint8) []byte {
 // keep adds a frame to the list, unless another reader was faster or the log has dropped
 // the entry. It returns the data to use, which may be that of the other reader.
 func (e *Entry) keep(logs *Logs, encoding uint8, data []byte) []byte {
-	f := &frame{logs: logs, data: data, encoding: encoding}
+	f := &frame{logs: logs, data: data, encoding: encoding, shared: e.frames.Load().holds(data)}
 	logs.frameBytes.Add(f.size()) // Before the log can see the frame and subtract it.
 	for {
 		head := e.frames.Load()

@@ -53,6 +53,29 @@ func TestFrameIsEncodedOnce(t *testing.T) {
 	}
 }
 
+// sameAs is an encoder whose frames are those of another encoding, in the same memory.
+type sameAs uint8
+
+func (n sameAs) Encode(e *topic.Entry) []byte { return e.Kept(uint8(n)) }
+
+func TestAFrameOfTwoEncodingsCountsOnce(t *testing.T) {
+	logs := topic.NewLogs(topic.Limits{}, nil)
+	log := logs.New(at(0))
+	cursor := log.Tail()
+	log.Append(message(1, 3, time.Now()))
+	entry, _, _ := cursor.Next()
+	entry.Frame(0, encoding(0))
+	one := logs.FrameBytes()
+	entry.Frame(1, sameAs(0))
+	if got, want := logs.FrameBytes(), one+topic.FrameOverhead; got != want {
+		t.Errorf("two encodings with one frame count %d bytes, want %d", got, want)
+	}
+	log.DropOldest()
+	if got := logs.FrameBytes(); got != 0 {
+		t.Errorf("%d bytes are left of the frames, want 0", got)
+	}
+}
+
 func TestAFrameThatIsThereAllocatesNothing(t *testing.T) {
 	log := topic.NewLogs(topic.Limits{}, nil).New(at(0))
 	cursor := log.Tail()
