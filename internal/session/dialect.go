@@ -107,12 +107,13 @@ type Encoding struct {
 	Name string
 	New  func() Encoder // returns the encoder of one loop
 
-	// Chunked says that each frame is one chunk of HTTP/1.1 (wire.OpenChunk). Clients of
-	// other versions get what is inside, without a copy.
+	// Chunked says that each frame is one chunk of HTTP/1.1 (wire.OpenChunk). Streams
+	// need it. Clients of other versions get what is inside, without a copy.
 	Chunked bool
 
 	// Deflatable says that each frame is one WebSocket text frame. Clients that agreed on
-	// permessage-deflate get a compressed form, which the session makes.
+	// permessage-deflate get a compressed form, which the session makes. Several frames at
+	// once stay as they are.
 	Deflatable bool
 }
 

@@ -37,11 +37,12 @@ type Deflater struct {
 }
 
 // Deflate returns frame, an unmasked frame of a whole message, with its payload compressed
-// if that makes it shorter. Otherwise it returns frame itself.
+// if that makes it shorter. Otherwise it returns frame itself, also if it is not one whole
+// frame.
 func (d *Deflater) Deflate(frame []byte) []byte {
 	h, n, ok := wsframe.ParseHeader(frame)
-	if payload := frame[n:]; ok && len(payload) >= minDeflateBytes {
-		if p := d.deflate(payload); len(p) < len(payload) {
+	if ok && h.Length >= minDeflateBytes && h.Length == int64(len(frame)-n) {
+		if p := d.deflate(frame[n:]); int64(len(p)) < h.Length {
 			return wsframe.Header{First: h.First | wsframe.RSV1}.AppendFrame(nil, p)
 		}
 	}

@@ -83,3 +83,20 @@ func TestDeflateKeepsTheFrame(t *testing.T) {
 		t.Error("the frame has changed")
 	}
 }
+
+// Compressing several frames as one would break the stream of frames.
+func TestDeflateLeavesWhatIsNotOneFrame(t *testing.T) {
+	long := wire.AppendText(nil, bytes.Repeat([]byte("x"), 1000))
+	for name, frames := range map[string][]byte{
+		"none":          nil,
+		"half a header": long[:1],
+		"cut":           long[:900],
+		"two":           append(bytes.Clone(long), long...),
+		"more behind":   append(bytes.Clone(long), 'x'),
+	} {
+		var d wire.Deflater
+		if got := d.Deflate(frames); !bytes.Equal(got, frames) {
+			t.Errorf("%s: Deflate(%d bytes) = %d bytes, want the same", name, len(frames), len(got))
+		}
+	}
+}
