@@ -32,6 +32,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -137,8 +138,12 @@ type API struct {
 	broadcasts session.BroadcastStats
 }
 
-// New returns the API that c describes.
+// New returns the API that c describes. It panics if the endpoints contradict each other or
+// themselves.
 func New(c Config) *API {
+	if err := checkEndpoints(c.Endpoints); err != nil {
+		panic(fmt.Sprintf("httpapi: %v", err)) // A mistake in the program.
+	}
 	a := &API{
 		broker:   c.Broker,
 		attacher: c.Attacher,

@@ -24,7 +24,7 @@ type stream struct {
 func newStream(a *API, e *session.Endpoint, stats *transport.Stats) *stream {
 	s := &stream{API: a, endpoint: e, plain: &transport.Config{Heartbeat: e.Heartbeat, Stats: stats}}
 	s.chunked = s.plain
-	if e.Encoding.Chunked {
+	if len(e.Heartbeat) > 0 {
 		s.plain = &transport.Config{Heartbeat: wire.InsideChunk(e.Heartbeat), Stats: stats}
 	}
 	return s
