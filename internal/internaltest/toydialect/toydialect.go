@@ -20,7 +20,8 @@ import (
 // Subprotocol is what clients offer.
 const Subprotocol = "toy"
 
-// CloseCode ends every session.
+// CloseCode is what the dialect closes its sessions with. It is not asked about closes of
+// the transport, for instance for a frame that is invalid.
 const CloseCode wire.CloseCode = 4999
 
 // Endpoint returns the endpoint of the dialect.
