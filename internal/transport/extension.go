@@ -58,7 +58,7 @@ func (e extension) answer() string {
 				return ""
 			}
 		case "client_max_window_bits": // a hint, of which no use is made
-			if p.hasValue && !windowBits(p.value) {
+			if p.hasValue && !windowBits.MatchString(p.value) {
 				return ""
 			}
 		case "server_max_window_bits":
@@ -74,14 +74,8 @@ func (e extension) answer() string {
 	return answer
 }
 
-// windowBits reports whether s is a number from 8 to 15 without leading zeros.
-func windowBits(s string) bool {
-	switch s {
-	case "8", "9", "10", "11", "12", "13", "14", "15":
-		return true
-	}
-	return false
-}
+// windowBits matches a number from 8 to 15 without leading zeros.
+var windowBits = regexp.MustCompile("^([89]|1[0-5])$")
 
 // A token of RFC 9110 section 5.6.2, and one that is quoted.
 var (
