@@ -28,6 +28,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -225,7 +226,8 @@ func (b *bubble) startServer() {
 	c := config.Default()
 	c.JWTPublicKeyFile, c.Loops = b.keys.file, "portable" // epoll waits in the kernel
 	c.HistoryMessages, c.HistoryAge = bubbleHeld, 100*time.Hour
-	s, err := server.Open(c, server.Environment{Random: rand.NewPCG(b.random.Uint64(), 0), Loops: 2, Public: l}, slog.New(slog.DiscardHandler))
+	env := server.Environment{Random: rand.NewPCG(b.random.Uint64(), 0), Loops: 2, Public: l}
+	s, err := server.Open(c, servertest.WithBroker(env, &c), slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server"
 )
 
 // The remote broker of a test is quick, because time is real.
@@ -17,23 +18,28 @@ const (
 	remoteCheck = 50 * time.Millisecond
 )
 
-// Broker returns what makes the broker of a server with settings c, for
-// [server.Environment]: nil for the one in memory, unless NOTIFLUX_TEST_BROKER=remote
-// chooses the remote broker for all tests of a run.
-func Broker(c *config.Serve) func(broker.Sink) broker.Broker {
-	if !isRemote() {
-		return nil
+// WithBroker returns env with the broker that the run is for, unless it has one. That is
+// the one in memory (nil), or the remote broker if NOTIFLUX_TEST_BROKER=remote is set. c
+// are the settings of the server.
+func WithBroker(env server.Environment, c *config.Serve) server.Environment {
+	if env.Broker != nil || !isRemote() {
+		return env
 	}
-	return func(sink broker.Sink) broker.Broker {
-		return remote.NewStore(remote.Config{
-			Seed:        rand.Uint64(), // No two servers have the same epoch.
-			Delay:       remoteDelay,
-			Check:       remoteCheck,
-			MaxMessages: c.HistoryMessages,
-			MaxBytes:    uint64(c.HistoryBytes),
-			MaxAge:      c.HistoryAge,
-		}).Node(sink)
+	seed := rand.Uint64() // No two servers have the same epoch.
+	if env.Random != nil {
+		seed = env.Random.Uint64()
 	}
+	store := remote.NewStore(remote.Config{
+		Seed:        seed,
+		Delay:       remoteDelay,
+		Check:       remoteCheck,
+		MaxMessages: c.HistoryMessages,
+		MaxBytes:    uint64(c.HistoryBytes),
+		MaxAge:      c.HistoryAge,
+		Now:         env.Now,
+	})
+	env.Broker = func(sink broker.Sink) broker.Broker { return store.Node(sink) }
+	return env
 }
 
 func isRemote() bool { return os.Getenv("NOTIFLUX_TEST_BROKER") == "remote" }

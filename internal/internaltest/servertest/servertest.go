@@ -73,10 +73,7 @@ func StartIn(t testing.TB, env server.Environment, change func(*config.Serve)) *
 	if change != nil {
 		change(&c)
 	}
-	if env.Broker == nil {
-		env.Broker = Broker(&c)
-	}
-	srv, err := server.Open(c, env, slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	srv, err := server.Open(c, WithBroker(env, &c), slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
