@@ -192,7 +192,9 @@ func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Dura
 	b.rest()
 	transport.CloseIdleConnections()
 	b.stopServer()
-	delivery.Report(t, seed, b.recorder.Log(bubbleHeld))
+	log := b.recorder.Log(bubbleHeld)
+	log.Behind = servertest.Remote()
+	delivery.Report(t, seed, log)
 	sums := make(map[string]counts)
 	for _, c := range b.clients {
 		traces = append(traces, c.trace.String())

@@ -212,7 +212,9 @@ func cutAtRandomBytes(t *testing.T, s *servertest.Server, blocks bool, held int)
 	}
 	listening.Wait()
 
-	delivery.Report(t, *seed, recorder.Log(held))
+	log := recorder.Log(held)
+	log.Behind = servertest.Remote()
+	delivery.Report(t, *seed, log)
 	cut, resumed, lost := 0, 0, 0
 	for _, l := range listeners {
 		cut, resumed, lost = cut+l.scissors.cut, resumed+l.resumed, lost+l.lost

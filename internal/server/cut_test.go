@@ -92,7 +92,9 @@ func cutAtRandomBytes(t *testing.T, s *servertest.Server, speak rawclient.Dialec
 	goal := p.end()
 	each(func(c *cutClient) { c.connect(speak, goal) })
 
-	delivery.Report(t, *seed, recorder.Log(held))
+	log := recorder.Log(held)
+	log.Behind = servertest.Remote()
+	delivery.Report(t, *seed, log)
 	total := clients[0]
 	for _, c := range clients[1:] {
 		total.Recovered += c.Recovered

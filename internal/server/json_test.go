@@ -162,6 +162,7 @@ func TestUntilHoldsWhileMessagesCome(t *testing.T) {
 		})
 		log := recorder.Log(0)
 		log.GracePeriod = testGrace
+		log.Behind = servertest.Remote()
 		delivery.Report(t, *seed, log)
 		ended, received := 0, 0
 		for _, c := range log.Clients {

@@ -310,6 +310,7 @@ func TestPresenceEndsAsItIs(t *testing.T) {
 		})
 		log := recorder.Log(0)
 		log.GracePeriod = testGrace
+		log.Behind = servertest.Remote()
 		delivery.Report(t, *seed, log)
 
 		most, frames, leaves := 0, 0, 0

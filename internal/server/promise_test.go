@@ -60,7 +60,9 @@ func TestRestartIsTold(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				delivery.Report(t, *seed, recorder.Log(1_000_000))
+				log := recorder.Log(1_000_000)
+				log.Behind = servertest.Remote()
+				delivery.Report(t, *seed, log)
 			})
 		})
 	}
@@ -104,6 +106,7 @@ func TestCountersAddUp(t *testing.T) {
 			Deliveries: counter(t, s, "notiflux_deliveries_total"),
 			TooSlow:    counter(t, s, `notiflux_closes_total{code="4202"}`),
 		}
+		log.Behind = servertest.Remote()
 		delivery.Report(t, *seed, log)
 		t.Logf("-seed=%d: %+v", *seed, *log.Counters)
 	})

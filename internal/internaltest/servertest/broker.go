@@ -22,7 +22,7 @@ const (
 // the one in memory (nil), or the remote broker if NOTIFLUX_TEST_BROKER=remote is set. c
 // are the settings of the server.
 func WithBroker(env server.Environment, c *config.Serve) server.Environment {
-	if env.Broker != nil || !isRemote() {
+	if env.Broker != nil || !Remote() {
 		return env
 	}
 	seed := rand.Uint64() // No two servers have the same epoch.
@@ -42,13 +42,15 @@ func WithBroker(env server.Environment, c *config.Serve) server.Environment {
 	return env
 }
 
-func isRemote() bool { return os.Getenv("NOTIFLUX_TEST_BROKER") == "remote" }
+// Remote reports whether the run is with the remote broker. Its logs are a little behind
+// the answers to publishers.
+func Remote() bool { return os.Getenv("NOTIFLUX_TEST_BROKER") == "remote" }
 
 // NeedsMemory skips the test when the run is with the remote broker. why says what the
 // test needs that only the broker in memory gives.
 func NeedsMemory(t testing.TB, why string) {
 	t.Helper()
-	if isRemote() {
+	if Remote() {
 		t.Skip("needs the broker in memory: " + why)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -107,7 +106,15 @@ func NewStore(c Config) *Store {
 	return s
 }
 
-func (s *Store) newEpochLocked() string { return strconv.FormatUint(s.random.Uint64(), 36) }
+// newEpochLocked returns an epoch that looks like one of the broker in memory.
+func (s *Store) newEpochLocked() string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	var epoch [12]byte
+	for i := range epoch {
+		epoch[i] = letters[s.random.IntN(len(letters))]
+	}
+	return string(epoch[:])
+}
 
 // Late returns how long it takes at most until a message whose publisher has its answer
 // is in the log of a node that follows the topic, also if its push was lost.
