@@ -371,6 +371,9 @@ func (l *cutListener) note(event client.Event, err error) {
 	if lost, ok := err.(*client.LostError); ok {
 		l.lost++
 		out = l.answer(lost.Topic, lost.Position, -1)
+		if lost.Gap {
+			out = delivery.Event{Kind: delivery.Gap, Topic: lost.Topic, Position: lost.Position}
+		}
 	} else if err != nil {
 		if l.t.Context().Err() == nil && err != context.Canceled {
 			l.t.Errorf("the iteration ended with %v", err)

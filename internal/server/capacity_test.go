@@ -59,6 +59,7 @@ func (w asker) wantEnd(what string) {
 }
 
 func TestRefusalsForCapacityCloseTheConnection(t *testing.T) {
+	servertest.NeedsMemory(t, "it refuses to publish to a topic for which there is no room")
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) { c.MaxConnections, c.MaxTopics = 1, 1 })
 		s.Subscribe("a")

@@ -98,6 +98,7 @@ func broadcast(t *testing.T, s *servertest.Server, body string, headers ...strin
 // One publisher that fills its share of the memory for keys keeps out neither what it
 // publishes without a key nor what others publish with one.
 func TestOnePublisherLeavesRoomForKeysOfOthers(t *testing.T) {
+	servertest.NeedsMemory(t, "it bounds what keys take")
 	s := servertest.Start(t, func(c *config.Serve) { c.MaxKeyBytes = 100 * config.KiB })
 	one, other := "Bearer "+both(s, "one", "a"), "Bearer "+both(s, "other", "a")
 	var status int
@@ -130,6 +131,7 @@ func TestOneKeyOfManyPublishers(t *testing.T) {
 		s := start(nil)
 		token := both(s, "u", "t", "other")
 		listener := connectJSON(t, s, token)
+		other := s.Subscribe("other")
 		listener.exchange(`{"type":"subscribe","topics":["t"]}`, `{"type":"subscribed","topics":{"t":{"position":"E:0","recovered":true,"replay":0}}}`)
 		const publishers, forms = 50, 5
 		var speakers [publishers]*speaker
@@ -179,6 +181,7 @@ func TestOneKeyOfManyPublishers(t *testing.T) {
 			}
 			_, offset, _ := strings.Cut(positions[0], ":")
 			listener.exchange("", `{"type":"message","topic":"t","position":"E:`+offset+`","time":0,"data":{"round":`+fmt.Sprint(round)+`}}`)
+			other.Expect(fmt.Sprintf(`{"round":%d}`, round))
 			if status, answer := broadcast(t, s, `{"topic":"t","message":"another",`+key+`}`, bearer...); status != 409 || !strings.Contains(answer, `"code":"key_reused"`) {
 				t.Errorf("another message with the key: %d %s", status, answer)
 			}
@@ -199,7 +202,11 @@ func TestOneKeyOfManyPublishers(t *testing.T) {
 // get, in any dialect, live or replayed.
 func TestBatchesAreDeliveredInOrder(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
-		s := start(nil)
+		s := start(func(c *config.Serve) {
+			if servertest.Remote() {
+				c.HistoryMessages = 1000 // A push that is lost is read again.
+			}
+		})
 		token := both(s, "u", "a", "b")
 		c, other, text := connectJSON(t, s, token), connectJSON(t, s, token), s.Subscribe("a", "b")
 		for _, j := range []*speaker{c, other} {

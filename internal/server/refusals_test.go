@@ -70,6 +70,7 @@ func logged(log, text string) (lines []string) {
 // Each refusal is logged once, at debug, with who and what it is about. Each code of
 // the error table is found.
 func TestEveryRefusalIsLogged(t *testing.T) {
+	servertest.NeedsMemory(t, "it refuses to publish to a topic for which there is no room")
 	s := servertest.Start(t, func(c *config.Serve) { c.AllowedOrigins, c.MaxTopics = []string{"https://app.example"}, 1 })
 	s.Subscribe("t") // That is all topics that there may be.
 	publish, listen := s.Token(auth.Broadcast, "t", "u"), s.Token(auth.Subscribe, "t", "u")

@@ -103,6 +103,8 @@ func (j *jsonReader) take(m Object) error {
 		}
 		j.Recording.Add(delivery.Event{Kind: delivery.Unsubscribed, Topic: topic})
 		return j.subscribe([]notiflux.Topic{topic})
+	case "gap":
+		return j.gap(m)
 	case "bye":
 		return fmt.Errorf("%w: bye, %s", ErrEnded, m.Code)
 	}
@@ -170,6 +172,8 @@ func (r *Reader) follow(c *Conn, target, more, end string, parse func(string) (m
 			err = r.answered(m, asks)
 		case m.Type == "message":
 			err = r.message(m)
+		case m.Type == "gap":
+			err = r.gap(m)
 		case m.Type == "ping":
 			continue
 		case m.Type == "bye":

@@ -108,6 +108,18 @@ func (r *Reader) message(m Object) error {
 	return nil
 }
 
+// gap takes the news that messages are lost.
+func (r *Reader) gap(m Object) error {
+	position, err := notiflux.ParsePosition(m.Position)
+	if err != nil {
+		return err
+	}
+	r.Recording.Add(delivery.Event{Kind: delivery.Gap, Topic: m.Topic, Position: position})
+	r.Positions[m.Topic] = position
+	r.Lost++
+	return nil
+}
+
 func (r *Reader) settle() {
 	switch {
 	case r.replay > 0:

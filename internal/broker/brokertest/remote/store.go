@@ -120,12 +120,12 @@ func (s *Store) newEpochLocked() string {
 // is in the log of a node that follows the topic, also if its push was lost.
 func (s *Store) Late() time.Duration { return 2*s.config.Check + 12*s.config.Delay }
 
-// topicLocked returns what is known of a topic. A topic that is not known has had no
-// message since now.
+// topicLocked returns what is known of a topic. Topics are never forgotten, so one that is
+// not known has had no message.
 func (s *Store) topicLocked(name notiflux.Topic) *stored {
 	t := s.topics[name]
 	if t == nil {
-		t = &stored{head: s.last}
+		t = new(stored)
 		s.topics[name] = t
 	}
 	return t
