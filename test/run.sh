@@ -67,6 +67,8 @@ else
 	suite go go test -shuffle=on ./...
 	missing race "the tests ran without the race detector, which needs a C compiler such as gcc"
 fi
+# The same on a broker whose store is elsewhere: internal/internaltest/servertest.
+suite remote env NOTIFLUX_TEST_BROKER=remote go test -shuffle=on ./internal/server ./client ./internal/bench
 if [ "${REQUIRE_ALL:-}" = 1 ]; then
 	suite fuzz test/fuzz.sh 10s
 else
