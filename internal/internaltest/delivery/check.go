@@ -276,7 +276,8 @@ func (w *walk) unrecovered(o *order, least, most int) {
 		w.fault("not recovered, and %d messages are replayed", e.Replay)
 	}
 	n := o.rank(e.Position.Offset)
-	if n < least || n > most || n > 0 && o.messages[n-1].offset != e.Position.Offset && !w.orders.carried {
+	at := n == 0 || o.messages[n-1].offset == e.Position.Offset || w.behind || w.orders.carried // Its message may be lost.
+	if n < least || n > most || !at {
 		w.fault("not recovered, and the position is not the head, which was from %s to %s", o.name(least), o.name(most))
 	}
 	if after := most - o.rank(since.Offset); since.Epoch == e.Position.Epoch && since.Offset <= e.Position.Offset && after <= w.held {

@@ -235,11 +235,12 @@ func (p *page) covers(since notiflux.Position) bool {
 	return since.Epoch == p.epoch && since.Offset >= p.from && since.Offset <= p.last
 }
 
-// head returns the position of the last message of a topic.
+// head returns the position behind which a log of a topic begins: that of its last
+// message, or where the epoch began, as in the logs that saw it begin.
 func (s *Store) head(name notiflux.Topic) notiflux.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return notiflux.Position{Epoch: s.epoch, Offset: s.topicLocked(name).head}
+	return notiflux.Position{Epoch: s.epoch, Offset: max(s.topicLocked(name).head, s.began)}
 }
 
 // read returns the messages of a topic after an offset and up to another one, at most the
