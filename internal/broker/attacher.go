@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux"
-	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // AttacherConfig configures [NewAttacher]. The zero value works.
@@ -33,7 +32,6 @@ type Attacher struct {
 	broker Broker
 	config AttacherConfig
 
-	now     sync.Pool    // of *[1]Attachment
 	waiting atomic.Int64 // attachments that are with the broker
 
 	mu sync.Mutex
@@ -46,7 +44,7 @@ type Attacher struct {
 func NewAttacher(b Broker, c AttacherConfig) *Attacher {
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, defaultMaxWaiting)
 	c.MaxPinnedBytes = cmp.Or(c.MaxPinnedBytes, defaultMaxPinnedBytes)
-	return &Attacher{broker: b, config: c, now: sync.Pool{New: func() any { return new([1]Attachment) }}}
+	return &Attacher{broker: b, config: c}
 }
 
 // Waiting returns how many attachments are with the broker now.
@@ -112,23 +110,6 @@ func (x *Attacher) AttachAll(ctx context.Context, as []Attachment) error {
 		return ctx.Err()
 	}
 }
-
-// AttachNow attaches one topic, and fails with Unavailable if the broker does not finish
-// at once.
-func (x *Attacher) AttachNow(name notiflux.Topic, from topic.ResumePoint) (topic.Pin, error) {
-	as := x.now.Get().(*[1]Attachment)
-	as[0] = Attachment{Topic: name, From: from}
-	if !x.Attach(as[:]) {
-		as[0].Cancel() // The broker has it: it does not go back into the pool.
-		return topic.Pin{}, errNotNow
-	}
-	pin, err := as[0].Take()
-	as[0] = Attachment{}
-	x.now.Put(as)
-	return pin, err
-}
-
-var errNotNow = notiflux.Errorf(notiflux.Unavailable, "the broker did not answer at once: try again later")
 
 // A call is one of Wait.
 type call struct {

@@ -372,15 +372,6 @@ func TestMemoryAttachesAtOnce(t *testing.T) {
 	}); got > 0 {
 		t.Errorf("%v allocations to attach 100 topics, want 0", got)
 	}
-	if got := testing.AllocsPerRun(100, func() {
-		pin, err := x.AttachNow("0", topic.ResumePoint{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		pin.Take()
-	}); got > 0 {
-		t.Errorf("%v allocations to attach one topic, want 0", got)
-	}
 }
 
 // A broker that finishes while it is asked to attach, on another goroutine, is counted

@@ -145,6 +145,28 @@ func hang(t *testing.T, f func(t *testing.T, s *servertest.Server, b *hanging)) 
 	})
 }
 
+// A publisher whose message was with the broker when that went away is told that it may
+// have been published.
+func TestBrokerGoesAwayWhilePublishing(t *testing.T) {
+	hang(t, func(t *testing.T, s *servertest.Server, b *hanging) {
+		for body, want := range map[string]int{`{"topic":"t","message":1}`: 503, `[{"topic":"t","message":2}]`: 207} {
+			answered := make(chan struct{})
+			go func() {
+				defer close(answered)
+				status, answer := broadcast(t, s, body, "Authorization", "Bearer "+s.Token(auth.Broadcast, "t"))
+				if status != want || !strings.Contains(answer, `"outcome_unknown"`) {
+					t.Errorf("%s: %d %s", body, status, answer)
+				}
+			}()
+			synctest.Wait() // The message is on its way to the store.
+			b.Away()
+			<-answered
+			b.Back()
+			synctest.Wait()
+		}
+	})
+}
+
 // A request that reads waits for the broker before it is answered.
 func TestReadsWaitForTheBroker(t *testing.T) {
 	for _, path := range []string{"/events?topic=t&topic=u", "/stream?topic=u&topic=t", "/poll?topic=t&topic=u"} {

@@ -349,6 +349,29 @@ func TestDrainWhileAttaching(t *testing.T) {
 	})
 }
 
+// The time of a stream's token may come before its session begins. Then no message is
+// delivered.
+func TestStreamBeginsAfterItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, topic.Limits{Count: 10}, nil)
+		since := w.order(notiflux.Publication{Topic: "a", Body: notiflux.Body{Data: []byte("1")}})
+		w.publish("a", "2")
+		r := onTopicsUntil(time.Now(), "a", "b")
+		r.Subscriptions[0].From.Since = since
+		c := &client{w: w}
+		c.openStream(ndjson, r)
+		w.publish("b", "3")
+		got := c.stream()
+		if strings.Contains(got, `"message"`) || !strings.Contains(got, `{"type":"unsubscribed","topics":["a","b"],"code":"token_expired","cursor":"0"}`) || !strings.Contains(got, `"bye"`) {
+			t.Errorf("got %s", got)
+		}
+		if n := w.stats.Subscriptions.Load(); n != 0 {
+			t.Errorf("%d subscriptions are left", n)
+		}
+		c.leave()
+	})
+}
+
 // If the broker finishes at once, nothing is posted, and subscribing allocates no more
 // than before there were brokers that do not.
 func TestSubscribeAtOnceAllocates(t *testing.T) {
