@@ -27,7 +27,7 @@ func (a *API) writeAnswer(w http.ResponseWriter, status int, body []byte) error 
 // write is [API.writeAnswer] without its headers.
 func (a *API) write(w http.ResponseWriter, status int, body []byte) error {
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	r := reader{control: http.NewResponseController(w), draining: a.draining}
+	r := reader{control: http.NewResponseController(w), draining: a.config.Draining}
 	r.start()
 	defer r.end()
 	w.WriteHeader(status)

@@ -32,19 +32,19 @@ func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, find func(cont
 		// gone, the next write fails.
 		ctx = context.WithoutCancel(ctx)
 	}
-	g := &answerWriter{answer: find(ctx), maxLag: a.maxLag}
+	g := &answerWriter{answer: find(ctx), maxLag: a.config.MaxLagBytes}
 	if ctx.Err() != nil {
 		return nil // The answer may be incomplete, and there is no client to send it to.
 	}
 	if g.answer.Len() > freeBytes && r.Method != http.MethodHead {
-		defer a.unread.Release(pieceBytes)
-		if !a.unread.Charge(pieceBytes) {
+		defer a.config.Unread.Release(pieceBytes)
+		if !a.config.Unread.Charge(pieceBytes) {
 			return errUnread
 		}
 	}
 	setJSON(w.Header())
 	w.Header().Set("Content-Length", strconv.Itoa(g.answer.Len()))
-	g.reader = reader{control: http.NewResponseController(w), draining: a.draining, lags: g.lags}
+	g.reader = reader{control: http.NewResponseController(w), draining: a.config.Draining, lags: g.lags}
 	g.start()
 	defer g.end()
 	w.WriteHeader(http.StatusOK)

@@ -106,24 +106,31 @@ type Config struct {
 	Compression bool                // agreed on with WebSocket clients that offer it
 }
 
+// withDefaults returns c as the API uses it.
+func (c Config) withDefaults() Config {
+	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, defaultMessageBytes)
+	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, defaultBodyBytes)
+	c.MaxLagBytes = cmp.Or(c.MaxLagBytes, defaultLagBytes)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Ready == nil {
+		c.Ready = func() error { return nil }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Clients == nil {
+		c.Clients = listen.NewSlots(math.MaxInt, "", c.Log)
+	}
+	return c
+}
+
 // An API answers the public routes. Make one with New. Safe for concurrent use.
 type API struct {
 	// Immutable after New.
-	broker   Broker
-	attacher *broker.Attacher
-	verifier Verifier
-	topics   *topic.Topics
-	presence *presence.Registry
-	limits   limits
-	ready    func() error
-	log      *slog.Logger
-	now      func() time.Time
-
-	origins       origin.List
-	noQueryTokens bool
-	draining      <-chan struct{}
-	maxLag        uint64
-	unread        *transport.Budget
+	config Config // with its defaults
+	limits limits
 
 	clients    clients
 	webSockets *webSockets
@@ -145,48 +152,18 @@ func New(c Config) *API {
 		panic(fmt.Sprintf("httpapi: %v", err)) // A mistake in the program.
 	}
 	a := &API{
-		broker:   c.Broker,
-		attacher: c.Attacher,
-		verifier: c.Verifier,
-		topics:   c.Topics,
-		presence: c.Presence,
-		limits:   limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes},
-		ready:    c.Ready,
-		log:      c.Log,
-		now:      c.Now,
-
-		origins:       c.Origins,
-		noQueryTokens: c.NoQueryTokens,
-		draining:      c.Draining,
-		maxLag:        cmp.Or(c.MaxLagBytes, defaultLagBytes),
-		unread:        c.Unread,
+		config: c.withDefaults(),
 
 		uploads:  sync.Pool{New: func() any { return new(upload) }},
 		decoders: sync.Pool{New: func() any { return newDecoder() }},
 		answers:  sync.Pool{New: func() any { return new([]byte) }},
 	}
-	if a.limits.messageBytes == 0 {
-		a.limits.messageBytes = defaultMessageBytes
-	}
-	if a.limits.bodyBytes == 0 {
-		a.limits.bodyBytes = defaultBodyBytes
-	}
-	a.bodies.half = max(defaultBodiesBytes, bodiesPerLimit*a.limits.bodyBytes) / 2
-	if a.now == nil {
-		a.now = time.Now
-	}
-	if a.ready == nil {
-		a.ready = func() error { return nil }
-	}
-	if a.log == nil {
-		a.log = slog.New(slog.DiscardHandler)
-	}
-	if c.Clients == nil {
-		c.Clients = listen.NewSlots(math.MaxInt, "", a.log)
-	}
-	a.publishing = listen.NewSlots(math.MaxInt, "", a.log)
+	c = a.config
+	a.limits = limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes}
+	a.publishing = listen.NewSlots(math.MaxInt, "", c.Log)
+	a.bodies.half = max(defaultBodiesBytes, bodiesPerLimit*c.MaxBodyBytes) / 2
 	a.clients.slots, a.clients.limiter, a.clients.scavenger, a.clients.loops = c.Clients, c.Limiter, c.Scavenger, c.Loops
-	a.clients.ready, a.clients.log = a.ready, a.log
+	a.clients.ready, a.clients.log = c.Ready, c.Log
 	a.webSockets = newWebSockets(a, c)
 	for _, e := range c.Endpoints {
 		if e.Path != "" {

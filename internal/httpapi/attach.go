@@ -43,11 +43,11 @@ func (a *API) attach(ctx context.Context, claims *auth.Claims, subs []session.Su
 		}
 		err = router.WithDetail(err, "topic", joined(names), "subject", claims.Subject)
 	}()
-	if !a.attacher.Attach(as) {
+	if !a.config.Attacher.Attach(as) {
 		if err := a.awaitAttached(ctx, as); err != nil {
 			return nil, err
 		}
-		if err := claims.CheckUntil(a.now()); err != nil {
+		if err := claims.CheckUntil(a.config.Now()); err != nil {
 			return nil, err
 		}
 	}
@@ -64,11 +64,11 @@ func (a *API) attach(ctx context.Context, claims *auth.Claims, subs []session.Su
 // awaitAttached waits until all of as can be taken.
 func (a *API) awaitAttached(ctx context.Context, as []broker.Attachment) error {
 	done := make(chan struct{})
-	cancel := a.attacher.Wait(as, func() { close(done) })
+	cancel := a.config.Attacher.Wait(as, func() { close(done) })
 	select {
 	case <-done:
 		return nil
-	case <-a.draining:
+	case <-a.config.Draining:
 		cancel()
 		return errDraining
 	case <-ctx.Done():

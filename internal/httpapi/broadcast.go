@@ -63,8 +63,8 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer func() { a.unread.Release(charged) }()
-	if !a.broker.Publish(b.publications, d.notify) {
+	defer func() { a.config.Unread.Release(charged) }()
+	if !a.config.Broker.Publish(b.publications, d.notify) {
 		<-d.published
 	}
 	if b.one && b.publications[0].Err != nil {
@@ -88,7 +88,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	*buffer = b.appendAnswer((*buffer)[:0])
 	u.release() // Its client may take its time.
 	if size := cap(*buffer); size > max(charged, freeBytes) {
-		a.unread.Charge(size - charged)
+		a.config.Unread.Charge(size - charged)
 		charged = size
 	}
 	if err := a.writeAnswer(w, status, *buffer); err == nil && cap(*buffer) <= maxPooledBytes {
@@ -106,7 +106,7 @@ func (a *API) countResults(r *http.Request, b *broadcast) (status int) {
 		a.count(p.Err)
 		if p.Err != nil {
 			status = http.StatusMultiStatus
-			router.LogRefusal(a.log, r, r.URL.Path, router.WithDetail(p.Err, "topic", b.names[i].topic, "subject", p.Subject))
+			router.LogRefusal(a.config.Log, r, r.URL.Path, router.WithDetail(p.Err, "topic", b.names[i].topic, "subject", p.Subject))
 		} else if logs {
 			a.logMessage(r, p)
 		}
@@ -127,8 +127,8 @@ func (a *API) chargeAnswer(b *broadcast) (charged int, err error) {
 	if charged <= freeBytes {
 		return 0, nil
 	}
-	if !a.unread.Charge(charged) {
-		a.unread.Release(charged)
+	if !a.config.Unread.Charge(charged) {
+		a.config.Unread.Release(charged)
 		return 0, errUnread
 	}
 	return charged, nil
@@ -185,14 +185,14 @@ func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims,
 	if token == "" {
 		return nil, errNoBroadcastToken
 	}
-	claims, known, err := a.verifier.Recall(token)
+	claims, known, err := a.config.Verifier.Recall(token)
 	switch {
 	case known:
 		return claims, err
 	case *spent >= maxSpent:
 		return nil, errSpent
 	}
-	claims, err = a.verifier.Verify(token)
+	claims, err = a.config.Verifier.Verify(token)
 	if auth.CheckedSignature(err) {
 		*spent++
 	}

@@ -16,10 +16,10 @@ func (a *API) Health(w http.ResponseWriter, _ *http.Request) error {
 
 // Ready answers GET /readyz: whether the server can take work now, or why not.
 func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
-	if err := a.ready(); err != nil {
+	if err := a.config.Ready(); err != nil {
 		return err
 	}
-	if err := a.broker.Health(); err != nil {
+	if err := a.config.Broker.Health(); err != nil {
 		why := &notiflux.Error{Code: notiflux.Unavailable, Detail: "the broker cannot serve now", Err: err}
 		if e, ok := errors.AsType[*notiflux.Error](err); ok {
 			why.Detail += ": " + e.Detail

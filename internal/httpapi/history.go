@@ -31,7 +31,7 @@ func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.authorizeReader(r, q.topic); err != nil {
 		return err
 	}
-	history, err := a.broker.History(r.Context(), q.topic, q.since, q.limit)
+	history, err := a.config.Broker.History(r.Context(), q.topic, q.since, q.limit)
 	if err != nil {
 		return err
 	}

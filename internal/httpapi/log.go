@@ -23,9 +23,11 @@ func joined(topics []notiflux.Topic) string {
 }
 
 // logsMessages reports whether each message is logged.
-func (a *API) logsMessages(ctx context.Context) bool { return a.log.Enabled(ctx, slog.LevelDebug) }
+func (a *API) logsMessages(ctx context.Context) bool {
+	return a.config.Log.Enabled(ctx, slog.LevelDebug)
+}
 
 // logMessage logs an ordered message.
 func (a *API) logMessage(r *http.Request, p *notiflux.Publication) {
-	a.log.Debug("message ordered", "topic", auth.Loggable(string(p.Topic)), "position", p.Position.String(), "subject", auth.Loggable(p.Subject), "remote", r.RemoteAddr)
+	a.config.Log.Debug("message ordered", "topic", auth.Loggable(string(p.Topic)), "position", p.Position.String(), "subject", auth.Loggable(p.Subject), "remote", r.RemoteAddr)
 }

@@ -105,7 +105,7 @@ func (a *API) poll(ctx context.Context, claims *auth.Claims, s pollRequest) (*po
 	if err != nil {
 		return nil, err
 	}
-	p := &poll{topics: a.topics, recovered: true, news: make(waker, 1)}
+	p := &poll{topics: a.config.Topics, recovered: true, news: make(waker, 1)}
 	defer p.unsubscribe()
 	for i := range pins {
 		p.join(&pins[i], subs[i].From)
@@ -141,7 +141,7 @@ const untilEvery = 5 * time.Second
 // among the clients, and fails if there is none. If the client has gone, or has ended
 // its own side of the connection, await returns as if the time were over.
 func (a *API) await(ctx context.Context, news waker, wait time.Duration, until time.Time) error {
-	if isClosed(a.draining) { // No poll takes a slot any more.
+	if isClosed(a.config.Draining) { // No poll takes a slot any more.
 		return nil
 	}
 	if err := a.clients.slots.Acquire(); err != nil {
@@ -156,10 +156,10 @@ func (a *API) await(ctx context.Context, news waker, wait time.Duration, until t
 		select {
 		case <-news:
 		case <-over.C:
-		case <-a.draining:
+		case <-a.config.Draining:
 		case <-ctx.Done():
 		case <-ended.C:
-			if !until.IsZero() && a.now().Before(until) {
+			if !until.IsZero() && a.config.Now().Before(until) {
 				ended.Reset(a.untilClockCheck(wait, until))
 				continue
 			}
@@ -174,7 +174,7 @@ func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration
 	if until.IsZero() {
 		return wait
 	}
-	return min(until.Sub(a.now()), untilEvery)
+	return min(until.Sub(a.config.Now()), untilEvery)
 }
 
 // answer takes the messages that fit, and says where they end. The topics come in the

@@ -27,8 +27,8 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.serveAnswer(w, r, func(context.Context) *answer.Answer {
-		p := wire.Presence{Topic: topic, Subscribers: a.topics.Subscribers(topic)}
-		p.Members, p.Count = a.presence.List(topic, maxMessages)
+		p := wire.Presence{Topic: topic, Subscribers: a.config.Topics.Subscribers(topic)}
+		p.Members, p.Count = a.config.Presence.List(topic, maxMessages)
 		return answer.ForMembers(wire.AppendPresenceBodyStart(nil, p), p.Members, []byte(wire.PresenceEnd+"\n"))
 	})
 }

@@ -54,7 +54,7 @@ func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 	if err != nil { // It quotes the query, which may hold a token.
 		return nil, notiflux.Errorf(notiflux.Malformed, "the query is not well-formed: it should be name=value pairs with & between them, escaped by %%XX")
 	}
-	if !a.noQueryTokens {
+	if !a.config.NoQueryTokens {
 		known = append(known, tokenParameter)
 	}
 	for _, name := range known {

@@ -32,16 +32,16 @@ func (a *API) Routes() []router.Route {
 // While the server shuts down, and on a spare connection, every answer says that the
 // connection ends. An HTTP/2 client takes that as the end of its connection, too.
 func (a *API) Handler() http.Handler {
-	routes := router.New(a.origins, a.log, a.Routes()...)
+	routes := router.New(a.config.Origins, a.config.Log, a.Routes()...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isClosed(a.draining) || listen.IsSpare(r) {
+		if isClosed(a.config.Draining) || listen.IsSpare(r) {
 			w.Header().Set("Connection", "close")
 		}
 		routes.ServeHTTP(w, r)
 		if r.ProtoMajor >= 2 {
 			// Over HTTP/1 the kernel takes a short answer. Here the client decides how much
 			// may flow, so it gets no more time than for a long answer.
-			left := reader{control: http.NewResponseController(w), draining: a.draining}
+			left := reader{control: http.NewResponseController(w), draining: a.config.Draining}
 			left.start()
 			left.end()
 		}

@@ -58,7 +58,7 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		pins.release()
 		s.clients.slots.Release()
-		s.log.Debug("stream broken off", "remote", r.RemoteAddr, "err", err)
+		s.config.Log.Debug("stream broken off", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
 	config := s.plain
@@ -81,7 +81,7 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 
 // head answers as connect would, without a stream.
 func (s *stream) head(w http.ResponseWriter, r *http.Request, claims *auth.Claims, subs []session.Subscription) error {
-	if err := s.ready(); err != nil {
+	if err := s.config.Ready(); err != nil {
 		return err
 	}
 	pins, err := s.attach(r.Context(), claims, subs)

@@ -25,11 +25,11 @@ func (a *API) authorizeReader(r *http.Request, topics ...notiflux.Topic) (*auth.
 	if err != nil {
 		return nil, router.WithDetail(err, "topic", joined(topics))
 	}
-	claims, err := a.verifier.Verify(token)
+	claims, err := a.config.Verifier.Verify(token)
 	if err != nil {
 		return nil, router.WithDetail(err, "topic", joined(topics))
 	}
-	if err := claims.CheckUntil(a.now()); err != nil {
+	if err := claims.CheckUntil(a.config.Now()); err != nil {
 		return nil, router.WithDetail(err, "topic", joined(topics), "subject", claims.Subject)
 	}
 	for _, topic := range topics {
@@ -52,7 +52,7 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	if trusted && (err != nil || token != "") {
 		return token, err
 	}
-	if inQuery := r.URL.Query().Get(tokenParameter); inQuery != "" && !a.noQueryTokens {
+	if inQuery := r.URL.Query().Get(tokenParameter); inQuery != "" && !a.config.NoQueryTokens {
 		return auth.Token(inQuery), nil
 	}
 	switch {
@@ -60,7 +60,7 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 		return "", inHeader
 	case !trusted && token != "":
 		return "", notiflux.Errorf(notiflux.TokenMissing, "the cookie %s is not read for pages of this origin: have it listed by name, or send Authorization: Bearer <token>", tokenCookie)
-	case a.noQueryTokens:
+	case a.config.NoQueryTokens:
 		return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
 	}
 	return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
@@ -129,7 +129,7 @@ func (a *API) trustsCookie(r *http.Request) bool {
 		site := r.Header.Get("Sec-Fetch-Site")
 		return site != "cross-site" && site != "same-site"
 	case 1:
-		return isSameHost(origins[0], r.Host) || a.origins.Names(origins[0])
+		return isSameHost(origins[0], r.Host) || a.config.Origins.Names(origins[0])
 	}
 	return false
 }

@@ -52,7 +52,7 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		s.clients.slots.Release()
-		s.log.Debug("handshake broken off", "remote", r.RemoteAddr, "err", err)
+		s.config.Log.Debug("handshake broken off", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
 	endpoint := s.endpoints[h.Protocol]
@@ -81,6 +81,6 @@ func (s *webSockets) credential(token auth.Token, h http.Header) (c session.Cred
 			return c
 		}
 	}
-	c.Claims, c.Err = s.verifier.Verify(token)
+	c.Claims, c.Err = s.config.Verifier.Verify(token)
 	return c
 }
