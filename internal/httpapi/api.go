@@ -35,7 +35,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net/http"
 	"sync"
 	"time"
 
@@ -48,7 +47,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
-	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // Limits of a Config that leaves them zero: docs/protocol.md, section 6.
@@ -180,14 +178,11 @@ func (a *API) Broadcasts() *session.BroadcastStats { return &a.broadcasts }
 
 // count adds the outcome of one broadcast.
 func (a *API) count(err error) {
-	switch {
-	case err == nil:
-		a.broadcasts.Accepted.Add(1)
-	case wire.ErrorResponseOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError, byUnauthenticated(err):
+	if byUnauthenticated(err) {
 		a.broadcasts.Refused.Add(1)
-	default:
-		a.broadcasts.Failed.Add(1)
+		return
 	}
+	a.broadcasts.Count(err)
 }
 
 // byUnauthenticated reports whether clients without a token can cause err although the server

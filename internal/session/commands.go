@@ -33,7 +33,7 @@ func (s *Session) Verify(token auth.Token, then func(Credential)) {
 // session ends first, then is not called. The broker keeps the body.
 func (s *Session) Publish(c Credential, p notiflux.Publication, then func(notiflux.Position, error)) {
 	done := func(position notiflux.Position, err error) {
-		s.group.config.Stats.Broadcasts.count(err)
+		s.group.config.Stats.Broadcasts.Count(err)
 		if err == nil {
 			logMessage(s, c.Claims, p.Topic, position)
 		}
@@ -57,8 +57,8 @@ func (s *Session) Publish(c Credential, p notiflux.Publication, then func(notifl
 	}
 }
 
-// count counts the outcome of a broadcast.
-func (b *BroadcastStats) count(err error) {
+// Count counts the outcome of a broadcast.
+func (b *BroadcastStats) Count(err error) {
 	switch {
 	case err == nil:
 		b.Accepted.Add(1)

@@ -103,7 +103,7 @@ type Stats struct {
 	Broadcasts                   BroadcastStats
 }
 
-// BroadcastStats counts broadcasts over WebSockets by their outcome.
+// BroadcastStats counts broadcasts by their outcome. Safe for concurrent use.
 type BroadcastStats struct {
 	Accepted atomic.Uint64
 	Refused  atomic.Uint64 // because of a mistake of the publisher
