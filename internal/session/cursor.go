@@ -4,12 +4,12 @@ import "github.com/ikornaselur/notiflux/internal/wire"
 
 // streamCursor is the stream cursor of a session: how far its client is in each topic.
 type streamCursor struct {
-	writer CursorWriter       // nil: all frames are shared, as the stream has one topic
 	places []wire.CursorPlace // in byte order of the topics
 }
 
 // begin subscribes s to the topics of its request.
 func (c *streamCursor) begin(s *Session, r Request) []Subscribed {
+	c.places = make([]wire.CursorPlace, 0, len(r.Subscriptions))
 	results := make([]Subscribed, 0, len(r.Subscriptions))
 	for i, want := range r.Subscriptions {
 		sub, resumed := s.group.subscribe(s, want.Topic, r.Pins[i])

@@ -49,14 +49,6 @@ func (x *extra) token() Credential {
 // hasLarge reports whether a large answer is queued or written in part.
 func (x *extra) hasLarge() bool { return x != nil && x.large != nil }
 
-// cursorWriter returns what writes the frames of the session, or nil if they are shared.
-func (x *extra) cursorWriter() CursorWriter {
-	if x == nil || x.cursor == nil {
-		return nil
-	}
-	return x.cursor.writer
-}
-
 // excluded reports whether a message excludes the session.
 func (x *extra) excluded(m *notiflux.Message) bool {
 	return m.Exclude != 0 && m.Exclude == x.name()

@@ -64,15 +64,14 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 		r.Subscribed = s.extra.cursor.begin(s, r)
 	}
 	s.dialect = e.Open(s, r)
+	_, writer := s.dialect.(CursorWriter)
+	s.out.cursors = writer && len(r.Subscribed) > 1
 	if s.closing { // The dialect ended it already.
 		s.closing = false
 		s.End(*s.pendingEnd)
 	}
 	if _, ok := s.dialect.(Ticker); ok {
 		s.ensureExtra().ticks = true
-	}
-	if c, ok := s.dialect.(CursorWriter); ok && e.isStream() && len(r.Subscribed) > 1 {
-		s.extra.cursor.writer = c
 	}
 	s.subs.rotate(s.extra.name())
 	if e.isStream() && !r.Until.IsZero() && !s.closing {

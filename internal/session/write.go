@@ -62,8 +62,8 @@ func (w *write) next(s *Session) []byte {
 		return w.nextOfLargeAnswer(s)
 	}
 	w.catchUp(s)
-	if c := s.extra.cursorWriter(); c != nil {
-		return w.nextOfStream(s, c)
+	if s.out.cursors {
+		return w.nextOfStream(s, s.dialect.(CursorWriter))
 	}
 	if len(s.out.answers) == 0 && s.subs.firstDirty == s.subs.lastDirty {
 		return w.nextShared(s)
@@ -273,7 +273,7 @@ func (w *write) wrotePart(s *Session, seg *segment, n int) {
 // the frame, the rest is a part of that. Otherwise it is a copy, because the frame may be
 // in the loop's buffer.
 func (w *write) keepRest(s *Session, entry *topic.Entry, frame []byte, n int) {
-	if s.extra.cursorWriter() == nil {
+	if !s.out.cursors {
 		if kept := s.group.formats[s.format].Kept(entry); kept != nil {
 			s.out.setRest(s, kept[n:], false)
 			return
