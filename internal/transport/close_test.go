@@ -219,9 +219,9 @@ func TestStats(t *testing.T) {
 	})
 }
 
-func TestCloseSaysFarewell(t *testing.T) {
+func TestCloseSaysGoodbye(t *testing.T) {
 	first, second := wsframe.AppendFrame(nil, wsframe.Text, []byte("first")), wsframe.AppendFrame(nil, wsframe.Text, []byte("second"))
-	farewell := append(make([]byte, 0, 100), wsframe.AppendFrame(nil, wsframe.Text, []byte("bye"))...)
+	goodbye := append(make([]byte, 0, 100), wsframe.AppendFrame(nil, wsframe.Text, []byte("bye"))...)
 	for n := 0; n <= len(first); n++ {
 		f := dial(new(transport.Config))
 		f.read(ping("p"), whole)
@@ -231,7 +231,7 @@ func TestCloseSaysFarewell(t *testing.T) {
 		f.output = append(f.output, p[:n]...)
 		f.conn.Wrote(n)
 		f.read(ping("q"), whole)
-		f.conn.Close(farewell, 1012, "")
+		f.conn.Close(goodbye, 1012, "")
 		f.write(1)
 		want := `end | > text "first" | > pong "q" | > text "bye" | > close 1012`
 		if n == 0 {
@@ -239,5 +239,5 @@ func TestCloseSaysFarewell(t *testing.T) {
 		}
 		equal(t, fmt.Sprintf("after %d bytes", n), f.transcript(), want)
 	}
-	equal(t, "what stands behind the farewell", farewell[:cap(farewell)][len(farewell)], 0)
+	equal(t, "what stands behind the goodbye", goodbye[:cap(goodbye)][len(goodbye)], 0)
 }

@@ -29,7 +29,7 @@ type phase uint8
 
 const (
 	open      phase = iota
-	closing         // the last bytes, a close frame or a farewell, wait to be written
+	closing         // the last bytes, a close frame or a goodbye, wait to be written
 	finishing       // of a WebSocket: the close frame is the last of out
 	lingering       // everything is written; waiting for the peer's end
 	dropped         // the loop was told to close the socket

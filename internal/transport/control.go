@@ -76,7 +76,7 @@ const (
 // A controlQueue holds the control frames of the server that wait to be written.
 type controlQueue struct {
 	out      []byte // being written, the part not taken yet
-	pending  []byte // what comes after them: pongs and, once closing, the farewell and the close frame
+	pending  []byte // what comes after them: pongs and, once closing, the goodbye and the close frame
 	newest   uint16 // where in pending the newest pong begins
 	pongs    uint8  // in pending
 	outPongs uint8  // in out

@@ -49,7 +49,7 @@ type machine interface {
 	Gone()
 
 	Serve(app transport.App)
-	Close(farewell []byte, code wire.CloseCode, reason string)
+	Close(goodbye []byte, code wire.CloseCode, reason string)
 	Closing() bool
 	Dirty()
 	Resume()

@@ -16,7 +16,7 @@ type Stream struct {
 	connection
 
 	// Owned by the loop.
-	out  []byte        // what is not the application's, and not taken yet: head, heartbeat or farewell; not to be changed, it may be shared
+	out  []byte        // what is not the application's, and not taken yet: head, heartbeat or goodbye; not to be changed, it may be shared
 	beat time.Duration // when the last heartbeat became due
 }
 
@@ -111,13 +111,13 @@ func (s *Stream) Gone() {
 }
 
 // Close begins the end: the application's frame under way, if any, is
-// finished, farewell follows, then the connection ends. farewell is whole
+// finished, goodbye follows, then the connection ends. goodbye is whole
 // frames, nil for none, and is not changed. code is only counted, and reason
-// not told: a stream has no words for them but the farewell. Only the first
+// not told: a stream has no words for them but the goodbye. Only the first
 // close counts.
-func (s *Stream) Close(farewell []byte, code wire.CloseCode, _ string) {
+func (s *Stream) Close(goodbye []byte, code wire.CloseCode, _ string) {
 	if s.begin(code) {
-		s.out = slices.Concat(s.out, farewell)
+		s.out = slices.Concat(s.out, goodbye)
 	}
 }
 

@@ -124,18 +124,18 @@ func TestStreamNextIsStable(t *testing.T) {
 }
 
 func TestStreamCloseFinishesTheFrameUnderWay(t *testing.T) {
-	for _, farewell := range []string{"bye", ""} {
+	for _, goodbye := range []string{"bye", ""} {
 		for n := 0; n <= len("first,"); n++ {
 			f := stream(events(), "")
 			f.queue([]byte("first,"), []byte("second,"))
 			p := f.conn.Next()
 			f.output = append(f.output, p[:n]...)
 			f.conn.Wrote(n)
-			f.conn.Close([]byte(farewell), 4202, "too slow")
+			f.conn.Close([]byte(goodbye), 4202, "too slow")
 			f.write(1)
-			want := "end | first," + farewell
+			want := "end | first," + goodbye
 			if n == 0 {
-				want = "end | " + farewell
+				want = "end | " + goodbye
 			}
 			equal(t, fmt.Sprintf("after %d bytes", n), told(f), want)
 		}
@@ -158,9 +158,9 @@ func TestStreamCloseFinishesWhatIsItsOwn(t *testing.T) {
 }
 
 func TestStreamCloseInsideNext(t *testing.T) {
-	for want, farewell := range map[string][]byte{"end | bye": []byte("bye"), "end | ": nil} {
+	for want, goodbye := range map[string][]byte{"end | bye": []byte("bye"), "end | ": nil} {
 		f := stream(events(), "")
-		f.onNext = func() { f.conn.Close(farewell, 1012, "") }
+		f.onNext = func() { f.conn.Close(goodbye, 1012, "") }
 		f.write(1)
 		equal(t, "written", told(f), want)
 	}
@@ -229,8 +229,8 @@ func TestStreamIgnoresWhatTheClientSends(t *testing.T) {
 	})
 }
 
-// Who ends behind what it is closed for still reads the farewell.
-func TestStreamEndBeforeTheFarewell(t *testing.T) {
+// Who ends behind what it is closed for still reads the goodbye.
+func TestStreamEndBeforeTheGoodbye(t *testing.T) {
 	f := stream(events(), "")
 	f.conn.Close([]byte("bye"), 1012, "")
 	f.conn.ReadEnd()
@@ -268,7 +268,7 @@ func TestStreamStats(t *testing.T) {
 }
 
 // Whatever the socket takes and whenever time passes, what is written is the
-// head, then whole frames in order with heartbeats between, then the farewell.
+// head, then whole frames in order with heartbeats between, then the goodbye.
 func TestStreamOfAnyCut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := stream(events(), "<head>")

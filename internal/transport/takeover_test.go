@@ -37,8 +37,8 @@ func (a *letters) frame(text string) []byte {
 	return []byte(text)
 }
 
-// farewell returns the last frame, and the end of the body.
-func (a *letters) farewell(text string) []byte {
+// goodbye returns the last frame, and the end of the body.
+func (a *letters) goodbye(text string) []byte {
 	if a.chunked {
 		return append(a.frame(text), "0\r\n\r\n"...)
 	}
@@ -243,13 +243,13 @@ func TestTakeOverSendsFramesAsTheyAreWritten(t *testing.T) {
 	})
 }
 
-func TestTakeOverEndsWithAFarewell(t *testing.T) {
+func TestTakeOverEndsWithAGoodbye(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
 		answer, app := s.open(t.Context())
 		s.send(app, "one,")
-		s.on(func() { app.stream.Close(app.farewell("bye"), 1012, "") })
+		s.on(func() { app.stream.Close(app.goodbye("bye"), 1012, "") })
 		if got, err := io.ReadAll(answer.Body); err != nil || string(got) != "one,bye" && string(got) != "bye" {
-			t.Errorf("read %q, %v; want the farewell and the end", got, err)
+			t.Errorf("read %q, %v; want the goodbye and the end", got, err)
 		}
 		<-s.closed
 	})
@@ -295,7 +295,7 @@ func TestTakeOverOfAnyEnd(t *testing.T) {
 				ends.Go(leave)
 			}
 			if i%3 == 0 {
-				ends.Go(func() { s.on(func() { app.stream.Close(app.farewell("bye"), 1012, "") }) })
+				ends.Go(func() { s.on(func() { app.stream.Close(app.goodbye("bye"), 1012, "") }) })
 			}
 			if i%5 == 0 {
 				ends.Go(func() { s.on(app.conn.Drop) })

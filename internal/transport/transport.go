@@ -15,7 +15,7 @@
 //   - A control frame or heartbeat stands between frames, never inside one that
 //     was begun.
 //   - After a close was begun, the frame under way is finished, answers that were made
-//     before, the farewell and the close frame follow, and nothing after them; what the
+//     before, the goodbye and the close frame follow, and nothing after them; what the
 //     client sends is ignored.
 //   - How the input is cut into reads changes nothing about what it means.
 //   - Memory is owned only while a message is incomplete or a control frame

@@ -153,9 +153,9 @@ func (w *WebSocket) refuse(code wire.CloseCode, reason string) {
 }
 
 // Close begins the end: the application's frame under way, if any, is
-// finished, its answers and the pongs that wait follow, then farewell, then a close
-// frame with this code and reason, then the connection ends. farewell is whole
+// finished, its answers and the pongs that wait follow, then goodbye, then a close
+// frame with this code and reason, then the connection ends. goodbye is whole
 // frames, nil for none, and is not changed. Only the first close counts.
-func (w *WebSocket) Close(farewell []byte, code wire.CloseCode, reason string) {
-	w.close(code, wsframe.AppendClose(slices.Clip(farewell), uint16(code), reason))
+func (w *WebSocket) Close(goodbye []byte, code wire.CloseCode, reason string) {
+	w.close(code, wsframe.AppendClose(slices.Clip(goodbye), uint16(code), reason))
 }
