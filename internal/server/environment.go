@@ -32,7 +32,8 @@ type Environment struct {
 	// Broker makes the broker that feeds the topics of the server. Nil: one in memory.
 	Broker func(broker.Sink) broker.Broker
 
-	// Endpoints are those of dialects besides the server's own.
+	// Endpoints are those of dialects besides the server's own. Open panics if they
+	// contradict these.
 	Endpoints []*session.Endpoint
 
 	// Public and Admin are the listeners, which the server closes. Their addresses are
