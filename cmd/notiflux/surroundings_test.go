@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -137,6 +138,11 @@ func TestTheReaderOfTheLogGoesAway(t *testing.T) {
 }
 
 func TestSignalsThatDrain(t *testing.T) {
+	// Under nohup this process ignores SIGHUP, and so would the servers that it starts. A
+	// signal that it catches is not ignored by them.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	h := newHost(t)
 	for _, test := range []struct {
 		name    string
