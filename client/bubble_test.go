@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -47,15 +46,9 @@ const (
 // The same seed gives the same bytes at the same virtual times for each client, on one
 // processor and on two: the whole server and its clients depend on nothing else.
 func TestSameSeedSameBytes(t *testing.T) {
-	seeds := []uint64{1, 2}
-	flag.Visit(func(f *flag.Flag) { // Other tests set a seed where none was given.
-		if f.Name == "seed" {
-			seeds = []uint64{*seed}
-		}
-	})
 	keys := newBubbleKeys(t)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for _, seed := range seeds {
+	for _, seed := range servertest.Seeds(seed, 1, 2) {
 		var first []string
 		for run := range bubbleRuns {
 			processors := 1 + run%2

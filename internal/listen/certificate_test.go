@@ -121,17 +121,24 @@ func nameAt(t *testing.T, addr string) string {
 	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-func TestCertificateReloads(t *testing.T) {
-	files := newKeyPair(t)
+// serveOld serves with a certificate of old.example.com, whose files and clock it returns
+// with the address.
+func serveOld(t *testing.T, logged *bytes.Buffer) (files *keyPair, fake *clock, addr string) {
+	t.Helper()
+	files = newKeyPair(t)
 	files.write(t, "old.example.com")
-	var logged bytes.Buffer
-	c, err := LoadCertificate(files.certFile, files.keyFile, nil, slog.New(slog.NewTextHandler(&logged, nil)))
+	c, err := LoadCertificate(files.certFile, files.keyFile, nil, slog.New(slog.NewTextHandler(logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	fake := &clock{now: time.Now()}
+	fake = &clock{now: time.Now()}
 	c.now = fake.Now
-	addr := serveTLS(t, c)
+	return files, fake, serveTLS(t, c)
+}
+
+func TestCertificateReloads(t *testing.T) {
+	var logged bytes.Buffer
+	files, fake, addr := serveOld(t, &logged)
 	if got := nameAt(t, addr); got != "old.example.com" {
 		t.Fatalf("first handshake got %s", got)
 	}
@@ -150,16 +157,8 @@ func TestCertificateReloads(t *testing.T) {
 }
 
 func TestBadCertificateKeepsTheOldOne(t *testing.T) {
-	files := newKeyPair(t)
-	files.write(t, "old.example.com")
 	var logged bytes.Buffer
-	c, err := LoadCertificate(files.certFile, files.keyFile, nil, slog.New(slog.NewTextHandler(&logged, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fake := &clock{now: time.Now()}
-	c.now = fake.Now
-	addr := serveTLS(t, c)
+	files, fake, addr := serveOld(t, &logged)
 	warnings := func() int { return strings.Count(logged.String(), "level=WARN") }
 
 	for i, spoil := range []func(){

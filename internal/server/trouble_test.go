@@ -3,7 +3,6 @@ package server_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -43,12 +42,7 @@ func TestTroubleIsTold(t *testing.T) {
 	for i := range seeds {
 		seeds[i] = uint64(i)
 	}
-	flag.Visit(func(f *flag.Flag) { // Other tests set a seed where none was given.
-		if f.Name == "seed" {
-			seeds = []uint64{*seed}
-		}
-	})
-	for _, seed := range seeds {
+	for _, seed := range servertest.Seeds(seed, seeds...) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				x := newTroubled(t, seed)

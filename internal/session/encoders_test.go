@@ -20,21 +20,10 @@ func object(t *testing.T, m *notiflux.Message) string {
 	t.Helper()
 	data := json.RawMessage(m.Body.Data)
 	if !m.Body.JSON {
-		data = marshal(t, string(m.Body.Data))
+		data = vectors.Marshal(t, string(m.Body.Data))
 	}
 	return fmt.Sprintf(`{"type":"message","topic":%s,"position":%s,"time":%d,"data":%s}`,
-		marshal(t, m.Topic), marshal(t, m.Position.String()), m.Time.UnixMilli(), data)
-}
-
-func marshal(t *testing.T, v any) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	n := json.NewEncoder(&b)
-	n.SetEscapeHTML(false)
-	if err := n.Encode(v); err != nil {
-		t.Fatal(err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+		vectors.Marshal(t, m.Topic), vectors.Marshal(t, m.Position.String()), m.Time.UnixMilli(), data)
 }
 
 // encoders returns the encoders of all dialects by name, plain and compressed.

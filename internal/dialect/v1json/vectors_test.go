@@ -1,7 +1,6 @@
 package v1json
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
 	"reflect"
@@ -108,7 +107,7 @@ func parsed(t *testing.T, c command) map[string]any {
 		}
 	}
 	var plain map[string]any
-	if err := json.Unmarshal(marshal(t, p), &plain); err != nil {
+	if err := json.Unmarshal(vectors.Marshal(t, p), &plain); err != nil {
 		t.Fatal(err)
 	}
 	return plain
@@ -201,15 +200,4 @@ func presenceOf(id commandID, p wire.Presence) []byte {
 	}
 	a := answer.ForMembers(appendPresenceStart(nil, id, p), p.Members, []byte(wire.PresenceEnd))
 	return a.Append(nil, a.Len()+answer.MinRoom)
-}
-
-func marshal(t *testing.T, v any) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	n := json.NewEncoder(&b)
-	n.SetEscapeHTML(false)
-	if err := n.Encode(v); err != nil {
-		t.Fatal(err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

@@ -323,3 +323,15 @@ func checkMembers(kind string, one, several json.RawMessage) bool {
 	}
 	return true
 }
+
+// Marshal returns v as JSON that escapes nothing for HTML.
+func Marshal(t testing.TB, v any) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	n := json.NewEncoder(&b)
+	n.SetEscapeHTML(false)
+	if err := n.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
