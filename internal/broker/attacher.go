@@ -3,7 +3,6 @@ package broker
 import (
 	"cmp"
 	"container/list"
-	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,23 +91,6 @@ func (x *Attacher) Wait(as []Attachment, done func()) (cancel func()) {
 		go c.finish()
 	}
 	return c.cancel
-}
-
-// AttachAll attaches all of as and waits until they can be taken. If ctx ends first, it
-// returns its error, and no pin is left.
-func (x *Attacher) AttachAll(ctx context.Context, as []Attachment) error {
-	if x.Attach(as) {
-		return nil
-	}
-	done := make(chan struct{})
-	cancel := x.Wait(as, func() { close(done) })
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		cancel()
-		return ctx.Err()
-	}
 }
 
 // A call is one of Wait.

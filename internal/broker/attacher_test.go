@@ -12,6 +12,7 @@ import (
 
 	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/brokertest"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -228,7 +229,7 @@ func TestAttachAllEndsWithItsContext(t *testing.T) {
 		x := broker.NewAttacher(s, broker.AttacherConfig{})
 		ctx, leave := context.WithTimeout(t.Context(), time.Second)
 		defer leave()
-		if err := x.AttachAll(ctx, attachments(2)); err != context.DeadlineExceeded {
+		if err := brokertest.AttachAll(ctx, x, attachments(2)); err != context.DeadlineExceeded {
 			t.Errorf("AttachAll = %v", err)
 		}
 		s.finish(2, nil)
@@ -380,7 +381,7 @@ func TestFinishedBeforeAttachReturns(t *testing.T) {
 	s := newSlow()
 	x := broker.NewAttacher(finishing{s}, broker.AttacherConfig{})
 	for range 1000 {
-		if err := x.AttachAll(t.Context(), attachments(10)); err != nil {
+		if err := brokertest.AttachAll(t.Context(), x, attachments(10)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -85,7 +85,7 @@ func attachAtOnce(t *testing.T, n *node) {
 	for i := range 100 {
 		n.publish(message(as[i].Topic, "late"))
 	}
-	if err := n.attacher.AttachAll(t.Context(), as); err != nil {
+	if err := AttachAll(t.Context(), n.attacher, as); err != nil {
 		t.Fatal(err)
 	}
 	n.settle()

@@ -101,7 +101,7 @@ func (x *chaotic) subscribe(n *node, name notiflux.Topic) {
 	x.attaching.Go(func() {
 		defer cancel()
 		as := []broker.Attachment{{Topic: name, From: from}}
-		if n.attacher.AttachAll(ctx, as) != nil {
+		if AttachAll(ctx, n.attacher, as) != nil {
 			return
 		}
 		pause(later) // The pin waits for a loop.

@@ -301,7 +301,7 @@ func resumeAtOnce(t *testing.T, c *cluster) {
 			after := time.Duration(random.Int64N(int64(200 * time.Millisecond)))
 			wg.Go(func() {
 				pause(after)
-				if err := n.attacher.AttachAll(context.Background(), as[i:i+1]); err != nil {
+				if err := AttachAll(context.Background(), n.attacher, as[i:i+1]); err != nil {
 					t.Error(err)
 				}
 			})

@@ -148,7 +148,7 @@ type subscriber struct {
 func (n *node) attach(name notiflux.Topic, from topic.ResumePoint) []broker.Attachment {
 	n.t.Helper()
 	as := []broker.Attachment{{Topic: name, From: from}}
-	if err := n.attacher.AttachAll(context.Background(), as); err != nil {
+	if err := AttachAll(context.Background(), n.attacher, as); err != nil {
 		n.t.Fatal(err)
 	}
 	return as

@@ -80,7 +80,7 @@ func join(t *testing.T, n *remote.Node, l *listener) topic.Cursor {
 	attacher := broker.NewAttacher(n, broker.AttacherConfig{})
 	for {
 		as := []broker.Attachment{{Topic: "t"}}
-		if err := attacher.AttachAll(t.Context(), as); err != nil {
+		if err := brokertest.AttachAll(t.Context(), attacher, as); err != nil {
 			t.Fatal(err)
 		}
 		if pin, err := as[0].Take(); err == nil {
