@@ -2,7 +2,6 @@ package notiflux_test
 
 import (
 	"bytes"
-	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -21,57 +20,57 @@ const module = "github.com/ikornaselur/notiflux"
 // allowed are the imports inside the module that each package may have: down
 // the way of a message, never up. Tests of a package may import what they drive.
 var allowed = map[string][]string{
-	".":                           {},
-	"internal/strictjson":         {"."},
+	"internal/pubsub":             {},
+	"internal/strictjson":         {"internal/pubsub"},
 	"internal/wsframe":            {},
-	"internal/wire":               {".", "internal/strictjson", "internal/wsframe"},
-	"internal/auth":               {".", "internal/strictjson", "internal/worker"},
+	"internal/wire":               {"internal/pubsub", "internal/strictjson", "internal/wsframe"},
+	"internal/auth":               {"internal/pubsub", "internal/strictjson", "internal/worker"},
 	"internal/origin":             {},
 	"internal/config":             {},
-	"internal/topic":              {"."},
-	"internal/broker":             {".", "internal/topic"},
-	"internal/broker/memory":      {".", "internal/broker", "internal/topic"},
-	"internal/broker/brokertest":  {".", "internal/broker", "internal/topic"},
-	"internal/listen":             {".", "internal/config"},
+	"internal/topic":              {"internal/pubsub"},
+	"internal/broker":             {"internal/pubsub", "internal/topic"},
+	"internal/broker/memory":      {"internal/pubsub", "internal/broker", "internal/topic"},
+	"internal/broker/brokertest":  {"internal/pubsub", "internal/broker", "internal/topic"},
+	"internal/listen":             {"internal/pubsub", "internal/config"},
 	"internal/loop":               {},
-	"internal/worker":             {"."},
-	"internal/presence":           {"."},
-	"internal/answer":             {".", "internal/topic", "internal/wire"},
-	"internal/resume":             {".", "internal/topic", "internal/wire"},
-	"internal/session":            {".", "internal/auth", "internal/broker", "internal/topic", "internal/presence", "internal/wire", "internal/worker"},
-	"internal/dialect/v1text":     {".", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
-	"internal/dialect/v1json":     {".", "internal/answer", "internal/auth", "internal/session", "internal/strictjson", "internal/topic", "internal/wire"},
-	"internal/dialect/httpstream": {".", "internal/session", "internal/topic", "internal/wire"},
-	"internal/transport":          {".", "internal/wire", "internal/wsframe"},
-	"internal/httpapi": {".", "docs", "internal/answer", "internal/auth", "internal/broker", "internal/listen", "internal/loop", "internal/origin", "internal/presence",
+	"internal/worker":             {"internal/pubsub"},
+	"internal/presence":           {"internal/pubsub"},
+	"internal/answer":             {"internal/pubsub", "internal/topic", "internal/wire"},
+	"internal/resume":             {"internal/pubsub", "internal/topic", "internal/wire"},
+	"internal/session":            {"internal/pubsub", "internal/auth", "internal/broker", "internal/topic", "internal/presence", "internal/wire", "internal/worker"},
+	"internal/dialect/v1text":     {"internal/pubsub", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
+	"internal/dialect/v1json":     {"internal/pubsub", "internal/answer", "internal/auth", "internal/session", "internal/strictjson", "internal/topic", "internal/wire"},
+	"internal/dialect/httpstream": {"internal/pubsub", "internal/session", "internal/topic", "internal/wire"},
+	"internal/transport":          {"internal/pubsub", "internal/wire", "internal/wsframe"},
+	"internal/httpapi": {"internal/pubsub", "docs", "internal/answer", "internal/auth", "internal/broker", "internal/listen", "internal/loop", "internal/origin", "internal/presence",
 		"internal/resume", "internal/router", "internal/session", "internal/strictjson", "internal/topic", "internal/transport", "internal/wire"},
-	"internal/router": {".", "internal/auth", "internal/origin", "internal/wire"},
-	"internal/admin":  {".", "internal/auth", "internal/router", "internal/session", "internal/topic", "internal/transport", "internal/wire"},
-	"internal/bench":  {".", "internal/auth", "internal/wsframe"},
-	"internal/server": {".", "internal/admin", "internal/httpapi", "internal/auth", "internal/broker", "internal/broker/memory", "internal/config", "internal/dialect/httpstream", "internal/dialect/v1json", "internal/dialect/v1text", "internal/topic", "internal/listen", "internal/loop",
+	"internal/router": {"internal/pubsub", "internal/auth", "internal/origin", "internal/wire"},
+	"internal/admin":  {"internal/pubsub", "internal/auth", "internal/router", "internal/session", "internal/topic", "internal/transport", "internal/wire"},
+	"internal/bench":  {"internal/pubsub", "internal/auth", "internal/wsframe"},
+	"internal/server": {"internal/pubsub", "internal/admin", "internal/httpapi", "internal/auth", "internal/broker", "internal/broker/memory", "internal/config", "internal/dialect/httpstream", "internal/dialect/v1json", "internal/dialect/v1text", "internal/topic", "internal/listen", "internal/loop",
 		"internal/origin", "internal/presence", "internal/session", "internal/transport", "internal/wire", "internal/worker"},
 	"docs":         {},
-	"client":       {"."},
-	"cmd/notiflux": {".", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
+	"client":       {"internal/pubsub"},
+	"cmd/notiflux": {"internal/pubsub", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
 
 	// What only tests use: TestOnlyTestsImportTestCode.
 	"internal/internaltest/authtest":   {"internal/auth"},
-	"internal/internaltest/delivery":   {"."},
+	"internal/internaltest/delivery":   {"internal/pubsub"},
 	"internal/internaltest/echo":       {"internal/loop", "internal/transport", "internal/wire", "internal/wsframe"},
 	"internal/internaltest/frametest":  {"internal/transport", "internal/wsframe"},
 	"internal/internaltest/logtest":    {},
 	"internal/internaltest/memnet":     {},
-	"internal/internaltest/rawclient":  {".", "internal/internaltest/delivery", "internal/wsframe"},
-	"internal/internaltest/toydialect": {".", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
-	"internal/internaltest/vectors":    {".", "internal/topic", "internal/wire"},
-	"internal/internaltest/servertest": {".", "internal/auth", "internal/broker", "internal/broker/brokertest/remote", "internal/config", "internal/server", "internal/internaltest/logtest"},
+	"internal/internaltest/rawclient":  {"internal/pubsub", "internal/internaltest/delivery", "internal/wsframe"},
+	"internal/internaltest/toydialect": {"internal/pubsub", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
+	"internal/internaltest/vectors":    {"internal/pubsub", "internal/topic", "internal/wire"},
+	"internal/internaltest/servertest": {"internal/pubsub", "internal/auth", "internal/broker", "internal/broker/brokertest/remote", "internal/config", "internal/server", "internal/internaltest/logtest"},
 
-	"internal/broker/brokertest/remote": {".", "internal/broker", "internal/topic"},
+	"internal/broker/brokertest/remote": {"internal/pubsub", "internal/broker", "internal/topic"},
 }
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{".", "internal/topic", "internal/broker", "internal/broker/memory", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe"}
+var standardOnly = []string{"internal/pubsub", "internal/topic", "internal/broker", "internal/broker/memory", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe"}
 
 const (
 	maxFileLines     = 600
@@ -109,7 +108,7 @@ func sources(t *testing.T) (all []source) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path != "." && strings.HasPrefix(d.Name(), "."), d.IsDir() && d.Name() == "testdata":
+		case d.IsDir() && path != "." && strings.HasPrefix(d.Name(), "internal/pubsub"), d.IsDir() && d.Name() == "testdata":
 			return fs.SkipDir
 		case filepath.Ext(path) != ".go":
 			return nil
@@ -138,14 +137,11 @@ func TestImportsGoDown(t *testing.T) {
 			path, _ := strconv.Unquote(i.Path.Value)
 			inside, ours := strings.CutPrefix(path, module)
 			switch inside = strings.TrimPrefix(inside, "/"); {
-			case ours && inside == "":
-				inside = "."
-				fallthrough
 			case ours:
 				if !slices.Contains(edges, inside) {
 					t.Errorf("%s imports %s, which is not below it", s.path, inside)
 				}
-			case strings.Contains(strings.Split(path, "/")[0], ".") && slices.Contains(standardOnly, s.dir):
+			case strings.Contains(strings.Split(path, "/")[0], "internal/pubsub") && slices.Contains(standardOnly, s.dir):
 				t.Errorf("%s imports %s: the package does with the standard library", s.path, path)
 			}
 		}
@@ -227,7 +223,7 @@ func importsOfOurs(t *testing.T) map[string]map[string]bool {
 				if edges[s.dir] == nil {
 					edges[s.dir] = map[string]bool{}
 				}
-				edges[s.dir][cmp.Or(strings.TrimPrefix(inside, "/"), ".")] = true
+				edges[s.dir][strings.TrimPrefix(inside, "/")] = true
 			}
 		}
 	}
@@ -247,7 +243,7 @@ func TestPackagesAndTypesAreSmall(t *testing.T) {
 		lines[s.dir] += bytes.Count(text, []byte("\n"))
 		for _, d := range s.file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
-				methods[s.dir+"."+receiver(f.Recv.List[0].Type)]++
+				methods[s.dir+"internal/pubsub"+receiver(f.Recv.List[0].Type)]++
 			}
 		}
 	}
@@ -308,7 +304,7 @@ func TestFewDirectDependencies(t *testing.T) {
 func name(e ast.Expr) string {
 	if s, ok := e.(*ast.SelectorExpr); ok {
 		if x, ok := s.X.(*ast.Ident); ok {
-			return x.Name + "." + s.Sel.Name
+			return x.Name + "internal/pubsub" + s.Sel.Name
 		}
 	}
 	return ""

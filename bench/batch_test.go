@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // What a message costs the server in a batch of 100, each to a topic of its own,
@@ -21,10 +21,10 @@ func BenchmarkBatch(b *testing.B) {
 	for _, size := range []int{1, 100} {
 		b.Run(fmt.Sprintf("messages=%d", size), func(b *testing.B) {
 			p := serve(b)
-			var topics []notiflux.Topic
+			var topics []pubsub.Topic
 			var elements []string
 			for i := range size {
-				topics = append(topics, notiflux.Topic(fmt.Sprintf("topic-%04d", i)))
+				topics = append(topics, pubsub.Topic(fmt.Sprintf("topic-%04d", i)))
 				elements = append(elements, fmt.Sprintf(`{"topic":"%s","message":"%s"}`, topics[i], strings.Repeat("x", 100)))
 			}
 			body := "[" + strings.Join(elements, ",") + "]"

@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 var history = flag.String("history", "16MiB", "--history-total-bytes of the server; RESULTS.md has 256MiB")
@@ -38,9 +38,9 @@ func TestFullHistory(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := serve(t, "--history-total-bytes="+*history, "--history-messages=1000000", "--history-bytes=1MiB", "--history-age=24h", "--max-lag-bytes=64MiB")
-			topics := make([]notiflux.Topic, 500)
+			topics := make([]pubsub.Topic, 500)
 			for i := range topics {
-				topics[i] = notiflux.Topic(fmt.Sprint("topic", i))
+				topics[i] = pubsub.Topic(fmt.Sprint("topic", i))
 			}
 			token := p.token(t, auth.Subscribe, topics...)
 			for _, protocol := range test.websocket {
@@ -63,7 +63,7 @@ func TestFullHistory(t *testing.T) {
 
 // fill publishes until the histories have been replaced once over, and returns how
 // many messages they dropped.
-func (p *process) fill(t *testing.T, topics []notiflux.Topic, message string) (evicted int) {
+func (p *process) fill(t *testing.T, topics []pubsub.Topic, message string) (evicted int) {
 	t.Helper()
 	bearer := "Bearer " + p.token(t, auth.Broadcast, topics...)
 	batch := min(1000, max(1, 500_000/(len(message)+50)))
@@ -100,7 +100,7 @@ func (p *process) fill(t *testing.T, topics []notiflux.Topic, message string) (e
 }
 
 // readAll subscribes to topics over a WebSocket, and reads what comes.
-func (p *process) readAll(t *testing.T, protocol, token string, topics []notiflux.Topic) {
+func (p *process) readAll(t *testing.T, protocol, token string, topics []pubsub.Topic) {
 	t.Helper()
 	header := ""
 	if protocol != "" {
@@ -127,7 +127,7 @@ func (p *process) readAll(t *testing.T, protocol, token string, topics []notiflu
 }
 
 // stream reads topics from an event stream.
-func (p *process) stream(t *testing.T, path, token string, topics []notiflux.Topic) {
+func (p *process) stream(t *testing.T, path, token string, topics []pubsub.Topic) {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	if err != nil {

@@ -12,16 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 var crowd = flag.Int("crowd", 200, "members who join one topic at once; RESULTS.md has 10,000")
 
 // attend connects as a member of topic t.
 func (p *process) attend(sub string) (net.Conn, error) {
-	token, err := p.signer.Sign(auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"t"}, Expires: time.Now().Add(time.Hour)})
+	token, err := p.signer.Sign(auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"t"}, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		return nil, err
 	}

@@ -18,12 +18,12 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/logtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // process is a server of its own, so that its memory is not the test's.
@@ -87,7 +87,7 @@ func serveInheriting(t testing.TB, descriptors int, files []*os.File, flags ...s
 	return nil
 }
 
-func (p *process) token(t testing.TB, scope auth.Scope, topics ...notiflux.Topic) string {
+func (p *process) token(t testing.TB, scope auth.Scope, topics ...pubsub.Topic) string {
 	t.Helper()
 	token, err := p.signer.Sign(auth.Grant{Subject: "bench", Scopes: []auth.Scope{scope}, Topics: topics, Expires: time.Now().Add(time.Hour)})
 	if err != nil {

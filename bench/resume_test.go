@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 var resumers = flag.Int("resumers", 200, "clients that reconnect at once; RESULTS.md has 10,000")
@@ -103,7 +103,7 @@ func TestReconnectStorm(t *testing.T) {
 	topics := (len(clients) + clientsPerTopic - 1) / clientsPerTopic
 	tokens := make([]string, topics)
 	for i := range tokens {
-		tokens[i] = p.token(t, auth.Subscribe, notiflux.Topic(fmt.Sprint("t", i)))
+		tokens[i] = p.token(t, auth.Subscribe, pubsub.Topic(fmt.Sprint("t", i)))
 	}
 	for i := range clients {
 		clients[i] = &resumer{topic: fmt.Sprint("t", i%topics), token: tokens[i%topics]}
@@ -155,7 +155,7 @@ func (p *process) publishToAll(t *testing.T, topics int) {
 	for first := range publishers {
 		wg.Go(func() {
 			for i := first; i < topics; i += publishers {
-				topic := notiflux.Topic(fmt.Sprint("t", i))
+				topic := pubsub.Topic(fmt.Sprint("t", i))
 				token := p.token(t, auth.Broadcast, topic)
 				for n := range missed {
 					body := fmt.Sprintf(`{"topic":%q,"message":"%d","token":%q}`, topic, n, token)

@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 var (
@@ -106,7 +106,7 @@ func (p *process) churn(t *testing.T, n int, until time.Time) (came int) {
 	const topics = 20
 	token := make([]string, topics)
 	for i := range token {
-		token[i] = p.token(t, auth.Subscribe, notiflux.Topic(fmt.Sprint("t", i)))
+		token[i] = p.token(t, auth.Subscribe, pubsub.Topic(fmt.Sprint("t", i)))
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -148,7 +148,7 @@ func (p *process) churn(t *testing.T, n int, until time.Time) (came int) {
 func (p *process) chatter(t *testing.T, topics int, until time.Time) {
 	bodies := make([]string, topics) // With the same tokens throughout: new ones would fill the server's cache.
 	for i := range bodies {
-		topic := notiflux.Topic(fmt.Sprint("t", i))
+		topic := pubsub.Topic(fmt.Sprint("t", i))
 		bodies[i] = fmt.Sprintf(`{"topic":%q,"message":"m","token":%q}`, topic, p.token(t, auth.Broadcast, topic))
 	}
 	for i := 0; time.Now().Before(until); i++ {

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // blockedFor is how long no WebSocket is tried after one was blocked: what stands
@@ -69,7 +69,7 @@ func blocks(err error) bool {
 	case !ok:
 		return false
 	case e.Err != nil: // what was sent was well-formed, and an upgrade
-		return e.Err.Code == notiflux.UpgradeRequired || e.Err.Code == notiflux.Malformed
+		return e.Err.Code == pubsub.UpgradeRequired || e.Err.Code == pubsub.Malformed
 	}
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusProxyAuthRequired, http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable:
@@ -85,5 +85,5 @@ func (c *Client) reachable(ctx context.Context) bool {
 	defer cancel()
 	_, err := c.exchange(ctx, request{method: http.MethodGet, path: "events"}, "")
 	e, ok := errors.AsType[*StatusError](err)
-	return ok && e.Err != nil && e.Err.Code == notiflux.Malformed
+	return ok && e.Err != nil && e.Err.Code == pubsub.Malformed
 }

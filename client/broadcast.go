@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 
 // A Broadcast is a message to be published.
 type Broadcast struct {
-	Topic notiflux.Topic
+	Topic pubsub.Topic
 	// Message is any value that encoding/json encodes; []byte is JSON already.
 	Message any
 	// Key makes it harmless to publish the same message again: within two minutes
@@ -39,20 +39,20 @@ type Broadcast struct {
 
 // A Result is what became of one of several broadcasts.
 type Result struct {
-	Position notiflux.Position // if Err is nil
-	Err      error             // as that of Broadcast
+	Position pubsub.Position // if Err is nil
+	Err      error           // as that of Broadcast
 }
 
 // Broadcast publishes a message, and returns its position once it is ordered.
 //
 // It tries again as [Caller] says, but not longer than the server knows the key:
 // when for two minutes nothing tells whether the message was published, the error
-// is a [*notiflux.Error] with the code outcome_unknown. So is it in doubt when ctx
+// is a [*pubsub.Error] with the code outcome_unknown. So is it in doubt when ctx
 // ends first; without an error the message is published once. With [Options.NoRetry]
 // any error but a refusal leaves it in doubt.
-func (c *Caller) Broadcast(ctx context.Context, b Broadcast) (notiflux.Position, error) {
-	fail := func(err error) (notiflux.Position, error) {
-		return notiflux.Position{}, fmt.Errorf("broadcast to %q: %w", b.Topic, err)
+func (c *Caller) Broadcast(ctx context.Context, b Broadcast) (pubsub.Position, error) {
+	fail := func(err error) (pubsub.Position, error) {
+		return pubsub.Position{}, fmt.Errorf("broadcast to %q: %w", b.Topic, err)
 	}
 	body, err := b.encode(c.tries)
 	if err != nil {
@@ -77,17 +77,17 @@ func (c *Caller) Broadcast(ctx context.Context, b Broadcast) (notiflux.Position,
 type broadcastAnswer struct {
 	Position string `json:"position"`
 	Error    *struct {
-		Code    notiflux.Code `json:"code"`
-		Message string        `json:"message"`
+		Code    pubsub.Code `json:"code"`
+		Message string      `json:"message"`
 	} `json:"error"`
 }
 
 // result returns what the answer means.
 func (a *broadcastAnswer) result() Result {
 	if a.Error != nil {
-		return Result{Err: fmt.Errorf("%s: %w", a.Error.Code, &notiflux.Error{Code: a.Error.Code, Detail: a.Error.Message})}
+		return Result{Err: fmt.Errorf("%s: %w", a.Error.Code, &pubsub.Error{Code: a.Error.Code, Detail: a.Error.Message})}
 	}
-	position, err := notiflux.ParsePosition(a.Position)
+	position, err := pubsub.ParsePosition(a.Position)
 	if err != nil {
 		return Result{Err: errProtocol}
 	}
@@ -97,7 +97,7 @@ func (a *broadcastAnswer) result() Result {
 // encode returns the object that the server takes. Without a key of its own the
 // message gets a random one, if keyed.
 func (b *Broadcast) encode(keyed bool) ([]byte, error) {
-	if _, err := notiflux.ParseTopic(string(b.Topic)); err != nil {
+	if _, err := pubsub.ParseTopic(string(b.Topic)); err != nil {
 		return nil, err
 	}
 	message, err := encodeMessage(b.Message)
@@ -109,7 +109,7 @@ func (b *Broadcast) encode(keyed bool) ([]byte, error) {
 		key = rand.Text()
 	}
 	return encodeJSON(struct {
-		Topic   notiflux.Topic  `json:"topic"`
+		Topic   pubsub.Topic    `json:"topic"`
 		Message json.RawMessage `json:"message"`
 		Key     string          `json:"key,omitempty"`
 		Exclude string          `json:"exclude,omitempty"`
@@ -237,7 +237,7 @@ func (c *Caller) broadcastBatch(ctx context.Context, b batch, results []Result) 
 // but not for it, as with a member that is there twice.
 func refusesWhole(err error) bool {
 	e, ok := errors.AsType[*StatusError](err)
-	return ok && (e.Status == http.StatusRequestEntityTooLarge || e.Err != nil && e.Err.Code == notiflux.Malformed)
+	return ok && (e.Status == http.StatusRequestEntityTooLarge || e.Err != nil && e.Err.Code == pubsub.Malformed)
 }
 
 // worst returns the failure of a batch that says most about when to go on: that a
@@ -266,7 +266,7 @@ func (c *Caller) broadcastOnce(ctx context.Context, b batch, results []Result, t
 			continue
 		}
 		results[at] = answers[i].result()
-		if e := answers[i].Error; t.doubt.IsZero() && e != nil && e.Code == notiflux.OutcomeUnknown {
+		if e := answers[i].Error; t.doubt.IsZero() && e != nil && e.Code == pubsub.OutcomeUnknown {
 			t.doubt = began
 		}
 	}

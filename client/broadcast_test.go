@@ -19,8 +19,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A script answers the calls to a fake, one after the other.
@@ -94,7 +94,7 @@ func TestBroadcastTriesAgainWithOneKey(t *testing.T) {
 			answer(502, "<html>"), hang, answer(503, "outcome_unknown"), answer(200, published))
 		c := newCaller(t, f, client.Options{Token: "secret"})
 		got, err := c.Broadcast(t.Context(), client.Broadcast{Topic: "a", Message: map[string]any{"x": "<1>"}})
-		if want := (notiflux.Position{Epoch: "E", Offset: 7}); err != nil || got != want {
+		if want := (pubsub.Position{Epoch: "E", Offset: 7}); err != nil || got != want {
 			t.Fatalf("Broadcast = %v, %v; want %v", got, err, want)
 		}
 		if len(s.calls) != 8 {
@@ -130,14 +130,14 @@ func TestWithoutRetriesThereIsNoKey(t *testing.T) {
 		if _, err := c.Broadcast(t.Context(), message); err != nil {
 			t.Error(err)
 		}
-		if _, err := c.Broadcast(t.Context(), message); !hasCode(err, notiflux.OverCapacity) {
-			t.Errorf("Broadcast = %v, want %s", err, notiflux.OverCapacity)
+		if _, err := c.Broadcast(t.Context(), message); !hasCode(err, pubsub.OverCapacity) {
+			t.Errorf("Broadcast = %v, want %s", err, pubsub.OverCapacity)
 		}
 		if r := c.BroadcastAll(t.Context(), []client.Broadcast{message}); r[0].Err != nil {
 			t.Error(r[0].Err)
 		}
-		if r := c.BroadcastAll(t.Context(), []client.Broadcast{message}); !hasCode(r[0].Err, notiflux.Draining) {
-			t.Errorf("BroadcastAll = %v, want %s", r[0].Err, notiflux.Draining)
+		if r := c.BroadcastAll(t.Context(), []client.Broadcast{message}); !hasCode(r[0].Err, pubsub.Draining) {
+			t.Errorf("BroadcastAll = %v, want %s", r[0].Err, pubsub.Draining)
 		}
 		message.Key = "k"
 		if _, err := c.Broadcast(t.Context(), message); err != nil {
@@ -151,8 +151,8 @@ func TestWithoutRetriesThereIsNoKey(t *testing.T) {
 	})
 }
 
-func hasCode(err error, code notiflux.Code) bool {
-	refusal, ok := errors.AsType[*notiflux.Error](err)
+func hasCode(err error, code pubsub.Code) bool {
+	refusal, ok := errors.AsType[*pubsub.Error](err)
 	return ok && refusal.Code == code
 }
 
@@ -161,17 +161,17 @@ func TestBroadcastFails(t *testing.T) {
 		name  string
 		b     client.Broadcast
 		step  func(http.ResponseWriter, *http.Request)
-		code  notiflux.Code // empty: no notiflux server says it
+		code  pubsub.Code // empty: no notiflux server says it
 		want  string
 		calls int
 	}{
-		{"denied", client.Broadcast{Topic: "a"}, answer(403, "topic_denied"), notiflux.TopicDenied, `broadcast to "a": topic_denied: so it is`, 1},
-		{"too large", client.Broadcast{Topic: "a"}, answer(413, "too_large"), notiflux.TooLarge, `broadcast to "a": too_large: so it is`, 1},
+		{"denied", client.Broadcast{Topic: "a"}, answer(403, "topic_denied"), pubsub.TopicDenied, `broadcast to "a": topic_denied: so it is`, 1},
+		{"too large", client.Broadcast{Topic: "a"}, answer(413, "too_large"), pubsub.TooLarge, `broadcast to "a": too_large: so it is`, 1},
 		{"another's key", client.Broadcast{Topic: "a", Key: "k"}, answer(409, "key_reused"), "key_reused", `broadcast to "a": key_reused: so it is`, 1},
-		{"no token source", client.Broadcast{Topic: "a"}, answer(401, "token_expired"), notiflux.TokenExpired, `broadcast to "a": token_expired: so it is`, 1},
+		{"no token source", client.Broadcast{Topic: "a"}, answer(401, "token_expired"), pubsub.TokenExpired, `broadcast to "a": token_expired: so it is`, 1},
 		{"elsewhere", client.Broadcast{Topic: "a"}, answer(404, "<html>"), "", `broadcast to "a": the server answered with status 404`, 1},
 		{"no server", client.Broadcast{Topic: "a"}, answer(200, "<html>"), "", `broadcast to "a": the server does not speak notiflux.v1.json`, 1},
-		{"no topic", client.Broadcast{}, nil, notiflux.TopicInvalid, `broadcast to "": the topic is empty`, 0},
+		{"no topic", client.Broadcast{}, nil, pubsub.TopicInvalid, `broadcast to "": the topic is empty`, 0},
 		{"no JSON", client.Broadcast{Topic: "a", Message: []byte("{")}, nil, "", `broadcast to "a": the message is no JSON`, 0},
 		{"not UTF-8", client.Broadcast{Topic: "a", Message: "\xff"}, nil, "", `broadcast to "a": the message is not UTF-8`, 0},
 		{"no value", client.Broadcast{Topic: "a", Message: func() {}}, nil, "", `broadcast to "a": json: unsupported type: func()`, 0},
@@ -185,7 +185,7 @@ func TestBroadcastFails(t *testing.T) {
 				if err == nil || err.Error() != tt.want || len(s.calls) != tt.calls {
 					t.Errorf("Broadcast = %v after %d calls; want %s after %d", err, len(s.calls), tt.want, tt.calls)
 				}
-				if refusal, ok := errors.AsType[*notiflux.Error](err); ok != (tt.code != "") || ok && refusal.Code != tt.code {
+				if refusal, ok := errors.AsType[*pubsub.Error](err); ok != (tt.code != "") || ok && refusal.Code != tt.code {
 					t.Errorf("Broadcast = %v, want the code %q", err, tt.code)
 				}
 			})
@@ -203,7 +203,7 @@ func TestBroadcastDoesNotOutliveItsKey(t *testing.T) {
 		_, err := newCaller(t, f, client.Options{}).Broadcast(t.Context(), client.Broadcast{Topic: "a"})
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		refusal, ok := errors.AsType[*notiflux.Error](err)
+		refusal, ok := errors.AsType[*pubsub.Error](err)
 		if !ok || refusal.Code != "outcome_unknown" {
 			t.Errorf("Broadcast = %v, want that its outcome is unknown", err)
 		}
@@ -302,7 +302,7 @@ func TestCallsRenewTheToken(t *testing.T) {
 			t.Error(err)
 		}
 		_, err := c.Broadcast(t.Context(), client.Broadcast{Topic: "a"})
-		if refusal, ok := errors.AsType[*notiflux.Error](err); !ok || refusal.Code != notiflux.TokenInvalid {
+		if refusal, ok := errors.AsType[*pubsub.Error](err); !ok || refusal.Code != pubsub.TokenInvalid {
 			t.Errorf("Broadcast = %v, want token_invalid", err)
 		}
 		if got := strings.Join(s.tokens, " "); got != "secret1 secret2 secret2 secret3" {
@@ -329,7 +329,7 @@ func TestBroadcastAll(t *testing.T) {
 			return client.Token(fmt.Sprint(calls.Add(1))), nil
 		}})
 		var list []client.Broadcast
-		for _, topic := range []notiflux.Topic{"a", "b", "", "c", "d"} {
+		for _, topic := range []pubsub.Topic{"a", "b", "", "c", "d"} {
 			list = append(list, client.Broadcast{Topic: topic, Message: []byte("1"), Key: "k", Exclude: "00"})
 		}
 		var got []string
@@ -409,7 +409,7 @@ func TestHistory(t *testing.T) {
 		s := scripted(f, hangUp, answer(200, `{"messages":[`+message("two words", 42, `{"x":1}`)+`],"position":"E:42","recovered":false,"more":true}`),
 			answer(200, `{"messages":[],"position":"E:60","recovered":true,"more":false}`), answer(403, "topic_denied"))
 		c := newCaller(t, f, client.Options{Token: "secret"})
-		got, err := c.History(t.Context(), client.HistoryRequest{Topic: "two words", Since: notiflux.Position{Epoch: "E", Offset: 1}, Limit: 1})
+		got, err := c.History(t.Context(), client.HistoryRequest{Topic: "two words", Since: pubsub.Position{Epoch: "E", Offset: 1}, Limit: 1})
 		if err != nil || len(got.Messages) != 1 || describe(got.Messages[0], nil) != `message two words E:42 {"x":1}` || got.Position.String() != "E:42" || got.Recovered || !got.More {
 			t.Errorf("History = %+v, %v", got, err)
 		}
@@ -439,13 +439,13 @@ func TestPosition(t *testing.T) {
 		s := scripted(f, answer(200, `{"messages":[],"position":"E:60","recovered":true,"more":false}`), answer(403, "topic_denied"))
 		c := newCaller(t, f, client.Options{})
 		got, err := c.Position(t.Context(), "two words")
-		if want := (notiflux.Position{Epoch: "E", Offset: 60}); err != nil || got != want {
+		if want := (pubsub.Position{Epoch: "E", Offset: 60}); err != nil || got != want {
 			t.Errorf("Position = %v, %v; want %v", got, err, want)
 		}
 		if want := "GET /history?limit=0&topic=two+words"; s.calls[0] != want {
 			t.Errorf("got  %s\nwant %s", s.calls[0], want)
 		}
-		for topic, want := range map[notiflux.Topic]string{"a": `position of "a": topic_denied: so it is`, "": `position of "": the topic is empty`} {
+		for topic, want := range map[pubsub.Topic]string{"a": `position of "a": topic_denied: so it is`, "": `position of "": the topic is empty`} {
 			if _, err := c.Position(t.Context(), topic); err == nil || err.Error() != want {
 				t.Errorf("Position(%q) = %v, want %s", topic, err, want)
 			}
@@ -462,7 +462,7 @@ func TestPresenceCall(t *testing.T) {
 		if want := `present a 2 of 12 u1{"x":1} u2`; err != nil || describe(got, nil) != want {
 			t.Errorf("Presence = %v, %v; want %s", describe(got, nil), err, want)
 		}
-		for _, topic := range []notiflux.Topic{"a", ""} {
+		for _, topic := range []pubsub.Topic{"a", ""} {
 			if _, err := c.Presence(t.Context(), topic); err == nil {
 				t.Errorf("Presence(%q) succeeded", topic)
 			}

@@ -21,7 +21,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
@@ -29,6 +28,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -277,7 +277,7 @@ func (b *bubble) dial(present bool) *bubbleClient {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	l := &cutListener{t: b.t, recording: c.recording, positions: map[notiflux.Topic]notiflux.Position{}}
+	l := &cutListener{t: b.t, recording: c.recording, positions: map[pubsub.Topic]pubsub.Position{}}
 	c.follow = func(ctx context.Context) { l.follow(ctx, dialed, present) }
 	c.close = func() { dialed.Close() }
 	c.counts = func() counts { return counts{l.resumed, l.lost, l.presence} }
@@ -367,7 +367,7 @@ func (b *bubble) upTo(most time.Duration) time.Duration {
 	return time.Duration(b.random.Int64N(int64(most))) | 1
 }
 
-func (b *bubble) publish(topic notiflux.Topic) {
+func (b *bubble) publish(topic pubsub.Topic) {
 	b.published++
 	data := fmt.Sprint(b.published, strings.Repeat(" é\n", b.random.IntN(300)))
 	answered := b.recorder.Publishing(topic, data)
@@ -392,7 +392,7 @@ func (c *bubbleClient) subscribe() {
 
 // follow notes what a loop over a subscription is given until the context ends.
 func (l *cutListener) follow(ctx context.Context, c *client.Client, present bool) {
-	l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
+	l.asked = l.recording.Ask(pubsub.Position{}, 0).Time
 	l.noted = l.asked
 	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: cutTopics, Since: maps.Clone(l.positions), Presence: present}) {
 		l.note(event, err)

@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -46,7 +46,7 @@ const (
 // context ends, so give the context a deadline. [Options.NoRetry] switches this off.
 //
 // After the server refuses a token, the call asks [Options.TokenSource] for another one
-// once. Any other refusal is the error of the call, with a [*notiflux.Error] or else a
+// once. Any other refusal is the error of the call, with a [*pubsub.Error] or else a
 // [*StatusError] in its chain.
 type Caller struct {
 	// Immutable after NewCaller.
@@ -197,11 +197,11 @@ func watchSending(ctx context.Context) (context.Context, *atomic.Bool) {
 // out: it was not if a notiflux server says so.
 func outcomeUnknown(err error) bool {
 	e, ok := errors.AsType[*StatusError](err)
-	return !ok || e.Err == nil && e.Status >= 500 || e.Err != nil && e.Err.Code == notiflux.OutcomeUnknown
+	return !ok || e.Err == nil && e.Status >= 500 || e.Err != nil && e.Err.Code == pubsub.OutcomeUnknown
 }
 
 // errDoubt is why a call is not made again that may be carried out twice then.
-var errDoubt = notiflux.Errorf(notiflux.OutcomeUnknown, "no answer came for as long as the server knows the key of a message: it may have been published or not")
+var errDoubt = pubsub.Errorf(pubsub.OutcomeUnknown, "no answer came for as long as the server knows the key of a message: it may have been published or not")
 
 // next waits until a call is to be made again; an error says why it is not.
 func (t *retries) next(ctx context.Context, err error) error {
@@ -232,14 +232,14 @@ func (t *retries) next(ctx context.Context, err error) error {
 
 // mayRenew reports whether another token may help against err, and is yet to be tried.
 func (t *retries) mayRenew(err error) bool {
-	refusal, ok := errors.AsType[*notiflux.Error](err)
+	refusal, ok := errors.AsType[*pubsub.Error](err)
 	return ok && renewable(refusal.Code) && t.caller.tokens.source != nil && !t.renewed
 }
 
 // retryable reports whether what failed with err may succeed a little later.
 func retryable(err error) bool {
-	if refusal, ok := errors.AsType[*notiflux.Error](err); ok {
-		return passing(refusal.Code) || refusal.Code == notiflux.TooMany
+	if refusal, ok := errors.AsType[*pubsub.Error](err); ok {
+		return passing(refusal.Code) || refusal.Code == pubsub.TooMany
 	}
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		return e.Status >= 500 || e.Status == http.StatusTooManyRequests

@@ -59,7 +59,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Options are the settings of a [Client] and of a [Caller]. The zero value connects,
@@ -106,11 +106,11 @@ type Client struct {
 
 	// Guarded by mu.
 	mu            sync.Mutex
-	subscriptions map[notiflux.Topic]*topicSubscription
-	numbered      uint64           // subscriptions so far
-	session       *session         // nil: not connected, or by event streams
-	gone          []notiflux.Topic // to be unsubscribed from in session
-	err           error            // why run has ended
+	subscriptions map[pubsub.Topic]*topicSubscription
+	numbered      uint64         // subscriptions so far
+	session       *session       // nil: not connected, or by event streams
+	gone          []pubsub.Topic // to be unsubscribed from in session
+	err           error          // why run has ended
 }
 
 // Dial connects to the server at base, as in https://host, and returns once it has
@@ -134,7 +134,7 @@ func dial(ctx context.Context, caller *Caller) (*Client, error) {
 		Caller:        caller,
 		wake:          make(chan struct{}, 1),
 		done:          make(chan struct{}),
-		subscriptions: map[notiflux.Topic]*topicSubscription{},
+		subscriptions: map[pubsub.Topic]*topicSubscription{},
 	}
 	s, err := c.connect(ctx)
 	if err != nil {

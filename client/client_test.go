@@ -10,16 +10,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestEventsCannotBeConfused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		a := listen(t, f.dial(client.Options{}), client.Subscription{
-			Topics: []notiflux.Topic{"a", "two words", "c"},
-			Since:  map[notiflux.Topic]notiflux.Position{"a": {Epoch: "E", Offset: 42}, "c": {Epoch: "D", Offset: 1}},
+			Topics: []pubsub.Topic{"a", "two words", "c"},
+			Since:  map[pubsub.Topic]pubsub.Position{"a": {Epoch: "E", Offset: 42}, "c": {Epoch: "D", Offset: 1}},
 			Last:   10,
 			Latest: true,
 		})
@@ -128,7 +128,7 @@ func TestRefusedTopics(t *testing.T) {
 }
 
 func TestErrorsTellTheCode(t *testing.T) {
-	refusal := notiflux.Errorf(notiflux.TopicDenied, "no")
+	refusal := pubsub.Errorf(pubsub.TopicDenied, "no")
 	for err, want := range map[error]string{
 		&client.RefusedError{Topic: "a", Err: refusal}: `subscribe to "a": topic_denied: no`,
 		&client.StatusError{Status: 403, Err: refusal}: `topic_denied: no`,
@@ -174,7 +174,7 @@ func TestManyTopicsAreAskedForInParts(t *testing.T) {
 		c := f.dial(client.Options{})
 		var s client.Subscription
 		for n := range 150 {
-			s.Topics = append(s.Topics, notiflux.Topic(fmt.Sprint(n, strings.Repeat(`"`, 250))))
+			s.Topics = append(s.Topics, pubsub.Topic(fmt.Sprint(n, strings.Repeat(`"`, 250))))
 		}
 		a := listen(t, c, s)
 		p := f.accept()
@@ -203,9 +203,9 @@ func TestWrongSubscriptions(t *testing.T) {
 		}{
 			{client.Subscription{}, "subscribe: there is no topic"},
 			{topics("a", ""), "subscribe: the topic is empty"},
-			{client.Subscription{Topics: []notiflux.Topic{"a"}, Last: -1}, "subscribe: Last is -1: give the number of messages"},
-			{client.Subscription{Topics: []notiflux.Topic{"a"}, Since: map[notiflux.Topic]notiflux.Position{"b": {Epoch: "E"}}}, `subscribe: Since names "b", which is not in Topics`},
-			{client.Subscription{Topics: []notiflux.Topic{"a"}, Since: map[notiflux.Topic]notiflux.Position{"a": {}}}, `subscribe: Since of "a": a position looks like epoch:offset`},
+			{client.Subscription{Topics: []pubsub.Topic{"a"}, Last: -1}, "subscribe: Last is -1: give the number of messages"},
+			{client.Subscription{Topics: []pubsub.Topic{"a"}, Since: map[pubsub.Topic]pubsub.Position{"b": {Epoch: "E"}}}, `subscribe: Since names "b", which is not in Topics`},
+			{client.Subscription{Topics: []pubsub.Topic{"a"}, Since: map[pubsub.Topic]pubsub.Position{"a": {}}}, `subscribe: Since of "a": a position looks like epoch:offset`},
 		}
 		for _, tt := range tests {
 			a := listen(t, c, tt.s)
@@ -311,7 +311,7 @@ func TestDialTellsWhatIsWrong(t *testing.T) {
 		f.refuseNext(503, "7")
 		_, err := client.Dial(t.Context(), base, client.Options{HTTPClient: f.client(), Token: "secret"})
 		refused, ok := errors.AsType[*client.StatusError](err)
-		if !ok || refused.Status != 503 || refused.Err.Code != notiflux.OverCapacity || refused.After != 7*time.Second {
+		if !ok || refused.Status != 503 || refused.Err.Code != pubsub.OverCapacity || refused.After != 7*time.Second {
 			t.Errorf("Dial = %#v, want a StatusError with what the server said", err)
 		}
 		if want := `Dial "http://notiflux.test": over_capacity: it is full`; err == nil || err.Error() != want {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // farewellTimeout is how long Close waits for the server to close as well.
@@ -153,7 +153,7 @@ func (c *Client) next(s *session) (next *command, tokenless bool) {
 		return 4*len(batch[at].topic) + len(batch[at].position.Epoch) + memberBytes
 	})]
 	s.ids++
-	next = &command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[notiflux.Topic]string{}, Presence: of.presence, Token: string(token)}
+	next = &command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[pubsub.Topic]string{}, Presence: of.presence, Token: string(token)}
 	if of.latest {
 		next.Mode = "latest"
 	}

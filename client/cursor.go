@@ -7,12 +7,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A cursorOffset is how far a client is in a topic.
 type cursorOffset struct {
-	topic  notiflux.Topic
+	topic  pubsub.Topic
 	offset uint64
 }
 
@@ -37,7 +37,7 @@ func appendStreamCursor(dst []byte, epoch string, offsets []cursorOffset) []byte
 
 // topicHash stands for a topic in a cursor: the first 64 bits of the SHA-256 of its
 // name.
-func topicHash(topic notiflux.Topic) [8]byte {
+func topicHash(topic pubsub.Topic) [8]byte {
 	sum := sha256.Sum256([]byte(topic))
 	return [8]byte(sum[:8])
 }

@@ -13,12 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 var (
@@ -36,7 +36,7 @@ const (
 	handshakeBytes = 700
 )
 
-var cutTopics = []notiflux.Topic{"left", "right"}
+var cutTopics = []pubsub.Topic{"left", "right"}
 
 // hurry is the backoff of clients that are cut for a test.
 func hurry(int) time.Duration { return rand.N(5 * time.Millisecond) }
@@ -182,12 +182,12 @@ func TestCutAtARandomByte(t *testing.T) {
 
 func cutAtRandomBytes(t *testing.T, s *servertest.Server, blocks bool, held int) {
 	recorder := new(delivery.Recorder)
-	goal := make(chan map[notiflux.Topic]notiflux.Position, cutClients)
+	goal := make(chan map[pubsub.Topic]pubsub.Position, cutClients)
 	var listeners []*cutListener
 	var listening sync.WaitGroup
 	for n := range cutClients {
 		x := newScissors(t, s.URL, blocks, rand.New(rand.NewPCG(*seed, uint64(n))))
-		l := &cutListener{t: t, scissors: x, recording: recorder.Client(fmt.Sprint("client ", n)), positions: map[notiflux.Topic]notiflux.Position{}}
+		l := &cutListener{t: t, scissors: x, recording: recorder.Client(fmt.Sprint("client ", n)), positions: map[pubsub.Topic]pubsub.Position{}}
 		c, err := client.DialForTest(t.Context(), x.address, client.Options{Token: client.Token(s.Token(auth.Subscribe, cutTopics...))}, hurry)
 		if err != nil {
 			t.Fatal(err)
@@ -227,13 +227,13 @@ func cutAtRandomBytes(t *testing.T, s *servertest.Server, blocks bool, held int)
 
 // publishUntil publishes to all topics at a steady rate, and returns their last
 // positions.
-func publishUntil(t *testing.T, s *servertest.Server, recorder *delivery.Recorder, enough func() bool) map[notiflux.Topic]notiflux.Position {
+func publishUntil(t *testing.T, s *servertest.Server, recorder *delivery.Recorder, enough func() bool) map[pubsub.Topic]pubsub.Position {
 	c, err := client.NewCaller(s.URL, client.Options{Token: client.Token(s.Token(auth.Broadcast, cutTopics...))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	heads := map[notiflux.Topic]notiflux.Position{}
+	heads := map[pubsub.Topic]pubsub.Position{}
 	pace := time.NewTicker(time.Second / cutRate)
 	defer pace.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -312,7 +312,7 @@ type cutListener struct {
 	t         *testing.T
 	scissors  *scissors
 	recording *delivery.Recording
-	positions map[notiflux.Topic]notiflux.Position
+	positions map[pubsub.Topic]pubsub.Position
 	asked     delivery.Time // before what is answered next was asked
 	noted     delivery.Time // when the last event was
 
@@ -321,12 +321,12 @@ type cutListener struct {
 }
 
 // listen runs until the loop has been given all up to the goal.
-func (l *cutListener) listen(c *client.Client, goal <-chan map[notiflux.Topic]notiflux.Position) {
+func (l *cutListener) listen(c *client.Client, goal <-chan map[pubsub.Topic]pubsub.Position) {
 	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
 	defer cancel()
-	l.asked = l.recording.Ask(notiflux.Position{}, 0).Time
+	l.asked = l.recording.Ask(pubsub.Position{}, 0).Time
 	l.noted = l.asked
-	reached := func(heads map[notiflux.Topic]notiflux.Position) bool {
+	reached := func(heads map[pubsub.Topic]pubsub.Position) bool {
 		for topic, head := range heads {
 			if l.positions[topic].Offset < head.Offset {
 				return false
@@ -334,7 +334,7 @@ func (l *cutListener) listen(c *client.Client, goal <-chan map[notiflux.Topic]no
 		}
 		return heads != nil
 	}
-	var heads map[notiflux.Topic]notiflux.Position
+	var heads map[pubsub.Topic]pubsub.Position
 	events := make(chan func(), 1)
 	go func() {
 		defer close(events)
@@ -403,11 +403,11 @@ func (l *cutListener) note(event client.Event, err error) {
 	if out.Kind == delivery.Message {
 		// The client may ask again as soon as the message is taken, which was not
 		// before the last one had been noted; that it was cut is told some time later.
-		l.asked, l.noted = l.noted, l.recording.Ask(notiflux.Position{}, 0).Time
+		l.asked, l.noted = l.noted, l.recording.Ask(pubsub.Position{}, 0).Time
 	}
 }
 
-func (l *cutListener) answer(topic notiflux.Topic, position notiflux.Position, replay int) delivery.Event {
+func (l *cutListener) answer(topic pubsub.Topic, position pubsub.Position, replay int) delivery.Event {
 	return delivery.Event{
 		Kind: delivery.Subscribed, Topic: topic, Position: position, Replay: max(replay, 0),
 		Ask: delivery.Ask{Time: l.asked, Since: l.positions[topic]},

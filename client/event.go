@@ -6,7 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // An Event is what a subscription yields when nothing is lost: a [Message],
@@ -17,10 +17,10 @@ type Event interface{ event() }
 
 // A Message was published to a topic.
 type Message struct {
-	Topic    notiflux.Topic
-	Position notiflux.Position // behind it: to resume after this message
-	Time     time.Time         // when the server ordered it, to the millisecond
-	Data     []byte            // the published value as JSON; whoever takes the message owns it
+	Topic    pubsub.Topic
+	Position pubsub.Position // behind it: to resume after this message
+	Time     time.Time       // when the server ordered it, to the millisecond
+	Data     []byte          // the published value as JSON; whoever takes the message owns it
 }
 
 // Text returns the published value if it is a string; false if it is any other
@@ -36,17 +36,17 @@ func (m Message) Text() (string, bool) {
 // Subscribed says that a topic is subscribed to and that nothing is missing:
 // messages follow from a position on.
 type Subscribed struct {
-	Topic    notiflux.Topic
-	Position notiflux.Position // everything after it follows
-	Replay   int               // so many messages after it were published before, and follow at once
-	Resumed  bool              // the client has been connected again, and the topic goes on where it was
+	Topic    pubsub.Topic
+	Position pubsub.Position // everything after it follows
+	Replay   int             // so many messages after it were published before, and follow at once
+	Resumed  bool            // the client has been connected again, and the topic goes on where it was
 }
 
 // Skipped says that a subscription with [Subscription.Latest] was behind and has
 // jumped: messages after From up to and including To were left out.
 type Skipped struct {
-	Topic    notiflux.Topic
-	From, To notiflux.Position
+	Topic    pubsub.Topic
+	From, To pubsub.Position
 }
 
 // Disconnected says that the connection has ended, and that the client connects
@@ -67,7 +67,7 @@ type Member struct {
 // alone. It comes as well, at most once a second, from a topic that has too many
 // members for a [Joined] each.
 type Present struct {
-	Topic       notiflux.Topic
+	Topic       pubsub.Topic
 	Count       int      // members
 	Subscribers int      // subscriptions to the topic, with presence or without
 	Members     []Member // by Sub; the first ones, or none, if they are fewer than Count
@@ -76,13 +76,13 @@ type Present struct {
 // Joined says that members have come. One that is known already is no other: only
 // its Info may be.
 type Joined struct {
-	Topic   notiflux.Topic
+	Topic   pubsub.Topic
 	Members []Member
 }
 
 // Left says that members are gone; they have no Info.
 type Left struct {
-	Topic   notiflux.Topic
+	Topic   pubsub.Topic
 	Members []Member
 }
 
@@ -98,10 +98,10 @@ func (Left) event()         {}
 // of the topic is out of date. The iteration goes on, with what comes after
 // Position, and the topic counts as subscribed.
 type LostError struct {
-	Topic    notiflux.Topic
-	Since    notiflux.Position // after it messages are missing
-	Position notiflux.Position // after it nothing is
-	Gap      bool              // lost while connected, by the server; else by being away for too long, or by a restart of the server
+	Topic    pubsub.Topic
+	Since    pubsub.Position // after it messages are missing
+	Position pubsub.Position // after it nothing is
+	Gap      bool            // lost while connected, by the server; else by being away for too long, or by a restart of the server
 }
 
 // Error tells what is lost.
@@ -115,8 +115,8 @@ func (e *LostError) Error() string {
 // A RefusedError says that a topic is not subscribed to, or not any longer. The
 // iteration goes on with the other topics; it ends when there are none.
 type RefusedError struct {
-	Topic notiflux.Topic
-	Err   *notiflux.Error // the server's code and its sentence
+	Topic pubsub.Topic
+	Err   *pubsub.Error // the server's code and its sentence
 }
 
 // Error names the topic, the code and the reason.
@@ -130,9 +130,9 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // A StatusError is a server's answer that is no success: to the handshake of a
 // connection, or to a call.
 type StatusError struct {
-	Status int             // of the HTTP answer
-	Err    *notiflux.Error // what the server said, if it was a notiflux server; else nil
-	After  time.Duration   // how long it asked to stay away; 0: it did not say
+	Status int           // of the HTTP answer
+	Err    *pubsub.Error // what the server said, if it was a notiflux server; else nil
+	After  time.Duration // how long it asked to stay away; 0: it did not say
 }
 
 // Error tells what the server said.
@@ -155,7 +155,7 @@ func (e *StatusError) Unwrap() error {
 type CloseError struct {
 	Code   int           // of the close frame, docs/protocol.md lists them; 0: it was an event stream, which has none
 	Reason string        // of the close frame
-	Bye    notiflux.Code // what the server said before; empty: nothing
+	Bye    pubsub.Code   // what the server said before; empty: nothing
 	After  time.Duration // how long it asked to stay away; 0: it did not say
 }
 

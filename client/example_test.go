@@ -10,8 +10,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func Example() {
@@ -28,7 +28,7 @@ func Example() {
 	}
 	defer c.Close()
 
-	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: []notiflux.Topic{"news"}, Last: 10}) {
+	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: []pubsub.Topic{"news"}, Last: 10}) {
 		if lost, ok := errors.AsType[*client.LostError](err); ok {
 			fmt.Println("load the page again:", lost)
 			continue
@@ -71,7 +71,7 @@ func ExampleCaller_Broadcast() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	position, err := c.Broadcast(ctx, client.Broadcast{Topic: "news", Message: map[string]int{"goals": 3}})
-	if refusal, ok := errors.AsType[*notiflux.Error](err); ok {
+	if refusal, ok := errors.AsType[*pubsub.Error](err); ok {
 		fmt.Println("the server will not:", refusal.Code)
 		return
 	}

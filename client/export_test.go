@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // DialForTest is Dial for a client that waits so long before each attempt.
@@ -27,7 +27,7 @@ func NewCallerForTest(base string, o Options, delay func(int) time.Duration) (*C
 }
 
 // AppendCursorForTest returns the cursor of topics in one epoch.
-func AppendCursorForTest(epoch string, offsets map[notiflux.Topic]uint64) string {
+func AppendCursorForTest(epoch string, offsets map[pubsub.Topic]uint64) string {
 	var all []cursorOffset
 	for topic, offset := range offsets {
 		all = append(all, cursorOffset{topic, offset})

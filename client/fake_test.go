@@ -15,9 +15,9 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A fake is a server that does what its test says, on a network in memory, so that time
@@ -334,7 +334,7 @@ func message(topic string, offset int, data string) string {
 	return fmt.Sprintf(`{"type":"message","topic":%q,"position":"E:%d","time":1790000000000,"data":%s}`, topic, offset, data)
 }
 
-func topics(names ...notiflux.Topic) client.Subscription { return client.Subscription{Topics: names} }
+func topics(names ...pubsub.Topic) client.Subscription { return client.Subscription{Topics: names} }
 
 // logged returns a logger and what it writes.
 func logged() (*slog.Logger, *strings.Builder) {

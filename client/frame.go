@@ -7,7 +7,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A frame is any object that a server sends and that the client knows;
@@ -15,28 +15,28 @@ import (
 type frame struct {
 	Type     string         `json:"type"`
 	ID       int64          `json:"id"`
-	Topic    notiflux.Topic `json:"topic"`
+	Topic    pubsub.Topic   `json:"topic"`
 	Position string         `json:"position"`
 	Time     int64          `json:"time"` // Unix milliseconds
 	Data     jsontext.Value `json:"data"`
 	From     string         `json:"from"`
 	To       string         `json:"to"`
 	Topics   jsontext.Value `json:"topics"` // an object in subscribed, a list in unsubscribed
-	Refused  map[notiflux.Topic]struct {
-		Code    notiflux.Code `json:"code"`
-		Message string        `json:"message"`
+	Refused  map[pubsub.Topic]struct {
+		Code    pubsub.Code `json:"code"`
+		Message string      `json:"message"`
 	} `json:"refused"`
-	Code        notiflux.Code `json:"code"`
-	Message     string        `json:"message"`
-	Retry       bool          `json:"retry"`
-	After       int64         `json:"after"` // milliseconds
-	Ping        int64         `json:"ping"`  // seconds
-	Limits      limits        `json:"limits"`
-	Connection  string        `json:"connection"`
-	Member      member        `json:"member"`
-	Members     []member      `json:"members"`
-	Count       int           `json:"count"`
-	Subscribers int           `json:"subscribers"`
+	Code        pubsub.Code `json:"code"`
+	Message     string      `json:"message"`
+	Retry       bool        `json:"retry"`
+	After       int64       `json:"after"` // milliseconds
+	Ping        int64       `json:"ping"`  // seconds
+	Limits      limits      `json:"limits"`
+	Connection  string      `json:"connection"`
+	Member      member      `json:"member"`
+	Members     []member    `json:"members"`
+	Count       int         `json:"count"`
+	Subscribers int         `json:"subscribers"`
 }
 
 // errHalfFrame is why a connection ends in the middle of a frame: the WebSocket
@@ -109,15 +109,15 @@ type subscribed struct {
 
 // A command is any object that a client sends.
 type command struct {
-	Type     string                    `json:"type"`
-	ID       int64                     `json:"id,omitzero"`
-	Topic    notiflux.Topic            `json:"topic,omitzero"`
-	Topics   []notiflux.Topic          `json:"topics,omitempty"`
-	Since    map[notiflux.Topic]string `json:"since,omitempty"`
-	Last     int                       `json:"last,omitzero"`
-	Mode     string                    `json:"mode,omitzero"`
-	Presence bool                      `json:"presence,omitzero"`
-	Token    string                    `json:"token,omitzero"`
+	Type     string                  `json:"type"`
+	ID       int64                   `json:"id,omitzero"`
+	Topic    pubsub.Topic            `json:"topic,omitzero"`
+	Topics   []pubsub.Topic          `json:"topics,omitempty"`
+	Since    map[pubsub.Topic]string `json:"since,omitempty"`
+	Last     int                     `json:"last,omitzero"`
+	Mode     string                  `json:"mode,omitzero"`
+	Presence bool                    `json:"presence,omitzero"`
+	Token    string                  `json:"token,omitzero"`
 }
 
 func (c *command) encode() ([]byte, error) { return json.Marshal(c, json.Deterministic(true)) }

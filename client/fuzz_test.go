@@ -11,8 +11,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -86,9 +86,9 @@ func TestCursorsAreThoseOfTheServer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		epoch := rapid.StringMatching(`[0-9A-Za-z]{1,64}`).Draw(t, "epoch")
 		names := rapid.SliceOfNDistinct(rapid.StringN(1, 20, -1), 1, 10, rapid.ID[string]).Draw(t, "topics")
-		offsets := map[notiflux.Topic]uint64{}
+		offsets := map[pubsub.Topic]uint64{}
 		for _, name := range names {
-			offsets[notiflux.Topic(name)] = rapid.Uint64().Draw(t, "offset")
+			offsets[pubsub.Topic(name)] = rapid.Uint64().Draw(t, "offset")
 		}
 		text := client.AppendCursorForTest(epoch, offsets)
 		cursor, err := wire.ParseStreamCursor(text)
@@ -96,7 +96,7 @@ func TestCursorsAreThoseOfTheServer(t *testing.T) {
 			t.Fatalf("ParseCursor(%q): %v", text, err)
 		}
 		for topic, offset := range offsets {
-			if got, ok := cursor.Since(topic); !ok || got != (notiflux.Position{Epoch: epoch, Offset: offset}) {
+			if got, ok := cursor.Since(topic); !ok || got != (pubsub.Position{Epoch: epoch, Offset: offset}) {
 				t.Errorf("Since(%q) = %v, %v; want %s:%d", topic, got, ok, epoch, offset)
 			}
 		}

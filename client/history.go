@@ -11,15 +11,15 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A HistoryRequest says which earlier messages of a topic to read.
 type HistoryRequest struct {
-	Topic notiflux.Topic
+	Topic pubsub.Topic
 	// Since is the position behind which to begin; the zero Position: the last
 	// messages are read.
-	Since notiflux.Position
+	Since pubsub.Position
 	// Limit is how many messages to read at most; 0: 100 ([Caller.Position] reads
 	// none). A server gives no more than 1,000 at once, and none after 1 MiB of JSON:
 	// read on from [History.Position] while [History.More] is true.
@@ -29,9 +29,9 @@ type HistoryRequest struct {
 // A History is a part of what a server still has of a topic, oldest first.
 type History struct {
 	Messages  []Message
-	Position  notiflux.Position // from which to go on reading, or to subscribe without a gap
-	Recovered bool              // nothing between Since and Messages is missing
-	More      bool              // there are messages after Position
+	Position  pubsub.Position // from which to go on reading, or to subscribe without a gap
+	Recovered bool            // nothing between Since and Messages is missing
+	More      bool            // there are messages after Position
 }
 
 // History reads earlier messages of a topic. It does not wait for new ones.
@@ -60,17 +60,17 @@ func (c *Caller) History(ctx context.Context, r HistoryRequest) (History, error)
 // first the position and then the state that the page shows, and gives the position
 // to the page: a subscription with it in [Subscription.Since] is given what the state
 // does not have yet.
-func (c *Caller) Position(ctx context.Context, topic notiflux.Topic) (notiflux.Position, error) {
+func (c *Caller) Position(ctx context.Context, topic pubsub.Topic) (pubsub.Position, error) {
 	h, err := c.history(ctx, topic, url.Values{"limit": {"0"}})
 	if err != nil {
-		return notiflux.Position{}, fmt.Errorf("position of %q: %w", topic, err)
+		return pubsub.Position{}, fmt.Errorf("position of %q: %w", topic, err)
 	}
 	return h.Position, nil
 }
 
 // history reads what query asks for of a topic.
-func (c *Caller) history(ctx context.Context, topic notiflux.Topic, query url.Values) (History, error) {
-	if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+func (c *Caller) history(ctx context.Context, topic pubsub.Topic, query url.Values) (History, error) {
+	if _, err := pubsub.ParseTopic(string(topic)); err != nil {
 		return History{}, err
 	}
 	query.Set("topic", string(topic))
@@ -84,7 +84,7 @@ func (c *Caller) history(ctx context.Context, topic notiflux.Topic, query url.Va
 func parseHistory(answer []byte) (h History, err error) {
 	var page struct {
 		Messages []struct {
-			Topic    notiflux.Topic `json:"topic"`
+			Topic    pubsub.Topic   `json:"topic"`
 			Position string         `json:"position"`
 			Time     int64          `json:"time"`
 			Data     jsontext.Value `json:"data"`
@@ -97,11 +97,11 @@ func parseHistory(answer []byte) (h History, err error) {
 		return History{}, errProtocol
 	}
 	h = History{Recovered: page.Recovered, More: page.More}
-	if h.Position, err = notiflux.ParsePosition(page.Position); err != nil {
+	if h.Position, err = pubsub.ParsePosition(page.Position); err != nil {
 		return History{}, errProtocol
 	}
 	for _, m := range page.Messages {
-		position, err := notiflux.ParsePosition(m.Position)
+		position, err := pubsub.ParsePosition(m.Position)
 		if err != nil {
 			return History{}, errProtocol
 		}
@@ -111,11 +111,11 @@ func parseHistory(answer []byte) (h History, err error) {
 }
 
 // Presence returns who is present on a topic now.
-func (c *Caller) Presence(ctx context.Context, topic notiflux.Topic) (Present, error) {
+func (c *Caller) Presence(ctx context.Context, topic pubsub.Topic) (Present, error) {
 	fail := func(err error) (Present, error) {
 		return Present{}, fmt.Errorf("presence of %q: %w", topic, err)
 	}
-	if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+	if _, err := pubsub.ParseTopic(string(topic)); err != nil {
 		return fail(err)
 	}
 	answer, err := c.ask(ctx, request{method: http.MethodGet, path: "presence", query: url.Values{"topic": {string(topic)}}})

@@ -6,15 +6,15 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		c := f.dial(client.Options{Token: "secret"})
-		present := client.Subscription{Topics: []notiflux.Topic{"a"}, Presence: true}
+		present := client.Subscription{Topics: []pubsub.Topic{"a"}, Presence: true}
 		a := listen(t, c, present)
 		p := f.accept()
 		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"presence":true,"token":"secret"}`)
@@ -52,7 +52,7 @@ func TestPresence(t *testing.T) {
 func TestLargestList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		a := listen(t, f.dial(client.Options{}), client.Subscription{Topics: []notiflux.Topic{"a"}, Presence: true})
+		a := listen(t, f.dial(client.Options{}), client.Subscription{Topics: []pubsub.Topic{"a"}, Presence: true})
 		p := f.accept()
 		<-p.commands
 		p.say(subscribedTo(1, "a"))

@@ -7,7 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // read takes the frames of a session until it ends, and returns why.
@@ -65,7 +65,7 @@ func (c *Client) deliver(ctx context.Context, s *session, by *subscriber, i item
 
 // live returns the subscription that a frame about topic is for; nil: there is none,
 // or none any longer.
-func (c *Client) live(s *session, topic notiflux.Topic) *topicSubscription {
+func (c *Client) live(s *session, topic pubsub.Topic) *topicSubscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if i := c.subscriptions[topic]; i != nil && i.asked == s && i.live {
@@ -84,7 +84,7 @@ func (c *Client) move(ctx context.Context, s *session, f *frame) {
 	if f.Type == "skipped" {
 		next = f.To
 	}
-	p, err := notiflux.ParsePosition(next)
+	p, err := pubsub.ParsePosition(next)
 	if err != nil {
 		c.fault("a position is none", i)
 		return
@@ -151,7 +151,7 @@ func (c *Client) answered(s *session, id int64) (batch []*topicSubscription) {
 
 // answer takes the answer to a subscribe command.
 func (c *Client) answer(ctx context.Context, s *session, f *frame) {
-	var topics map[notiflux.Topic]subscribed
+	var topics map[pubsub.Topic]subscribed
 	if err := json.Unmarshal(f.Topics, &topics); err != nil {
 		topics = nil // each of them is asked for again
 	}
@@ -159,20 +159,20 @@ func (c *Client) answer(ctx context.Context, s *session, f *frame) {
 		if t, ok := topics[i.topic]; ok {
 			c.subscribed(ctx, s, i, t)
 		} else if r, ok := f.Refused[i.topic]; ok {
-			c.refuse(ctx, s, i, &notiflux.Error{Code: r.Code, Detail: r.Message}, false)
+			c.refuse(ctx, s, i, &pubsub.Error{Code: r.Code, Detail: r.Message}, false)
 		} else {
 			c.fault("a topic is not in the answer", i)
-			c.refuse(ctx, s, i, notiflux.Errorf(notiflux.Internal, "the server did not answer"), true)
+			c.refuse(ctx, s, i, pubsub.Errorf(pubsub.Internal, "the server did not answer"), true)
 		}
 	}
 }
 
 // subscribed makes an subscription live.
 func (c *Client) subscribed(ctx context.Context, s *session, i *topicSubscription, t subscribed) {
-	p, err := notiflux.ParsePosition(t.Position)
+	p, err := pubsub.ParsePosition(t.Position)
 	if err != nil {
 		c.fault("a position is none", i)
-		c.refuse(ctx, s, i, notiflux.Errorf(notiflux.Internal, "the server did not say from where on"), true)
+		c.refuse(ctx, s, i, pubsub.Errorf(pubsub.Internal, "the server did not say from where on"), true)
 		return
 	}
 	out := item{event: Subscribed{Topic: i.topic, Position: p, Replay: t.Replay, Resumed: i.resumed}}
@@ -194,13 +194,13 @@ func (c *Client) subscribed(ctx context.Context, s *session, i *topicSubscriptio
 
 // ended takes the end of subscriptions that the server has ended.
 func (c *Client) ended(ctx context.Context, s *session, f *frame) {
-	var topics []notiflux.Topic
+	var topics []pubsub.Topic
 	if f.Code == "" || json.Unmarshal(f.Topics, &topics) != nil {
 		return // the answer to an unsubscribe command
 	}
 	for _, topic := range topics {
 		if i := c.live(s, topic); i != nil {
-			c.refuse(ctx, s, i, &notiflux.Error{Code: f.Code, Detail: "the server ended the subscription"}, false)
+			c.refuse(ctx, s, i, &pubsub.Error{Code: f.Code, Detail: "the server ended the subscription"}, false)
 		}
 	}
 }
@@ -210,35 +210,35 @@ func (c *Client) refuseAll(ctx context.Context, s *session, f *frame) {
 	c.mu.Lock()
 	if i := s.listing[f.ID]; i != nil {
 		delete(s.listing, f.ID)
-		if i.list = listAsked; f.Retry || passing(f.Code) || f.Code == notiflux.TooMany {
+		if i.list = listAsked; f.Retry || passing(f.Code) || f.Code == pubsub.TooMany {
 			i.list = listDelayed
 		}
 	}
 	c.mu.Unlock()
 	for _, i := range c.answered(s, f.ID) {
-		c.refuse(ctx, s, i, &notiflux.Error{Code: f.Code, Detail: f.Message}, f.Retry)
+		c.refuse(ctx, s, i, &pubsub.Error{Code: f.Code, Detail: f.Message}, f.Retry)
 	}
 }
 
-const tokenRevoked notiflux.Code = "token_revoked" // this server does not say it yet
+const tokenRevoked pubsub.Code = "token_revoked" // this server does not say it yet
 
 // passing reports whether a refusal may be none a little later.
-func passing(code notiflux.Code) bool {
+func passing(code pubsub.Code) bool {
 	switch code {
-	case notiflux.OverCapacity, notiflux.Unavailable, notiflux.Draining, notiflux.Internal, notiflux.OutcomeUnknown:
+	case pubsub.OverCapacity, pubsub.Unavailable, pubsub.Draining, pubsub.Internal, pubsub.OutcomeUnknown:
 		return true
 	}
 	return false
 }
 
 // renewable reports whether another token may help against a refusal.
-func renewable(code notiflux.Code) bool {
-	return code == notiflux.TokenInvalid || code == notiflux.TokenExpired || code == tokenRevoked
+func renewable(code pubsub.Code) bool {
+	return code == pubsub.TokenInvalid || code == pubsub.TokenExpired || code == tokenRevoked
 }
 
 // refuse takes the refusal of an subscription: it is asked for again, with a new
 // token or after a while, or it ends.
-func (c *Client) refuse(ctx context.Context, s *session, i *topicSubscription, refusal *notiflux.Error, retry bool) {
+func (c *Client) refuse(ctx context.Context, s *session, i *topicSubscription, refusal *pubsub.Error, retry bool) {
 	c.mu.Lock()
 	i.live = false
 	switch {

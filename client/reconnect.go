@@ -9,7 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -128,9 +128,9 @@ func (c *Client) pause(err error, attempt int) (time.Duration, bool) {
 func (e *CloseError) closeCode() int {
 	switch {
 	case e.Code != 0:
-	case e.Bye == notiflux.Draining:
+	case e.Bye == pubsub.Draining:
 		return int(websocket.StatusServiceRestart)
-	case e.Bye == notiflux.TooSlow:
+	case e.Bye == pubsub.TooSlow:
 		return int(closeTooSlow)
 	}
 	return e.Code

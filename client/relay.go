@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -250,7 +250,7 @@ func (p *streamPart) add(i *topicSubscription) {
 	p.offsets = append(p.offsets, cursorOffset{i.topic, i.position.Offset})
 }
 
-func queryBytes(topic notiflux.Topic) int {
+func queryBytes(topic pubsub.Topic) int {
 	return len("&topic=") + len(url.QueryEscape(string(topic)))
 }
 

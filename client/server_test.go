@@ -12,16 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestServer(t *testing.T) {
 	s := servertest.Start(t, nil)
 	before := s.Broadcast("two words", "before")
-	since, err := notiflux.ParsePosition(before)
+	since, err := pubsub.ParsePosition(before)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	a := listen(t, c, client.Subscription{Topics: []notiflux.Topic{"two words", "a", "b"}, Last: 1})
+	a := listen(t, c, client.Subscription{Topics: []pubsub.Topic{"two words", "a", "b"}, Last: 1})
 	a.expect("subscribed two words "+since.Epoch+":0 1 resumed=false", "subscribed a "+since.Epoch+":0 0 resumed=false",
 		"refused b topic_denied", "message two words "+before+` "before"`)
 	live := s.Broadcast("a", map[string]any{"x": 1})
@@ -49,8 +49,8 @@ func TestServer(t *testing.T) {
 
 	// Another client goes on from a position of its own.
 	lost := listen(t, dialServer(t, s), client.Subscription{
-		Topics: []notiflux.Topic{"two words", "a"},
-		Since:  map[notiflux.Topic]notiflux.Position{"two words": {Epoch: "another", Offset: 1}, "a": since},
+		Topics: []pubsub.Topic{"two words", "a"},
+		Since:  map[pubsub.Topic]pubsub.Position{"two words": {Epoch: "another", Offset: 1}, "a": since},
 	})
 	lost.expect("lost two words another:1 "+before+" gap=false", "subscribed a "+before+" 1 resumed=false", "message a "+live+` {"x":1}`)
 
@@ -76,7 +76,7 @@ func TestServerTellsWhoIsPresent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	a := listen(t, c, client.Subscription{Topics: []notiflux.Topic{"a"}, Presence: true})
+	a := listen(t, c, client.Subscription{Topics: []pubsub.Topic{"a"}, Presence: true})
 	if got := <-a.events; !strings.HasPrefix(got, "subscribed a ") {
 		t.Errorf("got %q", got)
 	}
@@ -107,7 +107,7 @@ func TestServerTakesBroadcasts(t *testing.T) {
 		t.Errorf("the same key gave %v, %v and %v, %v", first, err, again, err2)
 	}
 	_, err = p.Broadcast(t.Context(), client.Broadcast{Topic: "a", Message: "2", Key: "k"})
-	if refusal, ok := errors.AsType[*notiflux.Error](err); !ok || refusal.Code != "key_reused" {
+	if refusal, ok := errors.AsType[*pubsub.Error](err); !ok || refusal.Code != "key_reused" {
 		t.Errorf("another message with the key: %v", err)
 	}
 	results := p.BroadcastAll(t.Context(), []client.Broadcast{
@@ -139,8 +139,8 @@ func TestServerTakesTheGoodOfABatch(t *testing.T) {
 		list = append(list, client.Broadcast{Topic: "a", Message: 1}, client.Broadcast{Topic: "a", Message: []byte(bad)})
 	}
 	for at, r := range p.BroadcastAll(t.Context(), list) {
-		refusal, refused := errors.AsType[*notiflux.Error](r.Err)
-		if at%2 == 0 && r.Err != nil || at%2 == 1 && (!refused || refusal.Code != notiflux.Malformed) {
+		refusal, refused := errors.AsType[*pubsub.Error](r.Err)
+		if at%2 == 0 && r.Err != nil || at%2 == 1 && (!refused || refusal.Code != pubsub.Malformed) {
 			t.Errorf("BroadcastAll of %s = %v", list[at].Message, r.Err)
 		}
 	}

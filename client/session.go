@@ -15,7 +15,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/go-json-experiment/json"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -261,11 +261,11 @@ func statusError(response *http.Response) *StatusError {
 	e := &StatusError{Status: response.StatusCode, After: retryAfter(response.Header.Get("Retry-After"))}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblemBytes))
 	var problem struct {
-		Code   notiflux.Code `json:"code"`
-		Detail string        `json:"detail"`
+		Code   pubsub.Code `json:"code"`
+		Detail string      `json:"detail"`
 	}
 	if err == nil && json.Unmarshal(body, &problem) == nil && problem.Code != "" {
-		e.Err = &notiflux.Error{Code: problem.Code, Detail: problem.Detail}
+		e.Err = &pubsub.Error{Code: problem.Code, Detail: problem.Detail}
 	}
 	return e
 }

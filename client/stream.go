@@ -8,14 +8,14 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // run takes what a stream brings, until it ends, and returns why the session is to
 // end with it; nil: only its topics were refused.
 func (r *relay) run(st *stream, token Token) error {
 	if st.subscriptions[0].presence {
-		r.refuse(st, notiflux.Errorf(notiflux.UpgradeRequired, "presence takes a WebSocket, and something between here and the server lets none through"))
+		r.refuse(st, pubsub.Errorf(pubsub.UpgradeRequired, "presence takes a WebSocket, and something between here and the server lets none through"))
 		return nil
 	}
 	response, err := r.client.send(st.reading, request{method: http.MethodGet, path: "events", query: st.query}, token)
@@ -63,7 +63,7 @@ func (r *relay) hello(st *stream, events *eventReader) error {
 	if err != nil {
 		return err
 	}
-	var topics map[notiflux.Topic]subscribed
+	var topics map[pubsub.Topic]subscribed
 	if f.Type != "hello" || json.Unmarshal(f.Topics, &topics) != nil {
 		return errProtocol
 	}
@@ -123,13 +123,13 @@ func (r *relay) refused(st *stream, e *StatusError, token Token) error {
 }
 
 // refuse refuses all topics of a stream.
-func (r *relay) refuse(st *stream, refusal *notiflux.Error) {
+func (r *relay) refuse(st *stream, refusal *pubsub.Error) {
 	for _, i := range st.subscriptions {
 		r.refuseOne(st, i, refusal)
 	}
 }
 
-func (r *relay) refuseOne(st *stream, i *topicSubscription, refusal *notiflux.Error) {
+func (r *relay) refuseOne(st *stream, i *topicSubscription, refusal *pubsub.Error) {
 	if r.holds(st, i) {
 		r.client.refuse(st.reading, st.session, i, refusal, false)
 	}

@@ -14,8 +14,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -79,7 +79,7 @@ func (b *blocked) serveStream(w http.ResponseWriter, r *http.Request) {
 			b.t.Errorf("since=%s: %v", since, err)
 		}
 		for _, topic := range q["topic"] {
-			if position, ok := cursor.Since(notiflux.Topic(topic)); ok {
+			if position, ok := cursor.Since(pubsub.Topic(topic)); ok {
 				query += fmt.Sprintf(" %s=%v", topic, position)
 			}
 		}
@@ -250,7 +250,7 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 		first.expect("message a E:3 3")
 
 		// So does one that has a position, which must not begin anew.
-		third := listen(t, c, client.Subscription{Topics: topics("c").Topics, Since: map[notiflux.Topic]notiflux.Position{"c": {Epoch: "E", Offset: 9}}})
+		third := listen(t, c, client.Subscription{Topics: topics("c").Topics, Since: map[pubsub.Topic]pubsub.Position{"c": {Epoch: "E", Offset: 9}}})
 		p.ended()
 		p = b.accept("a,b,c a=E:3 b=E:0 c=E:9")
 		p.hello("a=E:3", "b=E:0", "c=E:9")
@@ -258,7 +258,7 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 
 		// A position of another epoch does not fit into the cursor, nor another mode
 		// into the stream.
-		fourth := listen(t, c, client.Subscription{Topics: topics("d").Topics, Since: map[notiflux.Topic]notiflux.Position{"d": {Epoch: "D", Offset: 9}}})
+		fourth := listen(t, c, client.Subscription{Topics: topics("d").Topics, Since: map[pubsub.Topic]pubsub.Position{"d": {Epoch: "D", Offset: 9}}})
 		q := b.accept("d d=D:9")
 		q.hello("d=E:5-")
 		fourth.expect("lost d D:9 E:5 gap=false")
@@ -304,14 +304,14 @@ func TestManyTopicsTakeSeveralStreams(t *testing.T) {
 		b := newBlocked(t, status(502))
 		// costarring and liquid have the same FNV-1a hash: a cursor of version 1 could
 		// not tell their offsets apart.
-		s := client.Subscription{Topics: []notiflux.Topic{"costarring", "liquid"}, Since: map[notiflux.Topic]notiflux.Position{
+		s := client.Subscription{Topics: []pubsub.Topic{"costarring", "liquid"}, Since: map[pubsub.Topic]pubsub.Position{
 			"costarring": {Epoch: "E", Offset: 1}, "liquid": {Epoch: "E", Offset: 2},
 		}}
 		for n := range 150 {
-			topic := notiflux.Topic(fmt.Sprint("long ", n, strings.Repeat("ü", 40)))
+			topic := pubsub.Topic(fmt.Sprint("long ", n, strings.Repeat("ü", 40)))
 			s.Topics = append(s.Topics, topic)
 			if n%2 == 0 {
-				s.Since[topic] = notiflux.Position{Epoch: "E", Offset: 1<<63 + uint64(n)}
+				s.Since[topic] = pubsub.Position{Epoch: "E", Offset: 1<<63 + uint64(n)}
 			}
 		}
 		a := listen(t, b.dial(client.Options{}), s)

@@ -7,17 +7,17 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A Subscription says what to subscribe to.
 type Subscription struct {
 	// Topics are subscribed to, at least one. A client may be subscribed to a
 	// topic once at a time.
-	Topics []notiflux.Topic
+	Topics []pubsub.Topic
 	// Since are positions to go on after, as Message and Subscribed have them.
 	// What is not covered by the server any more is a [LostError].
-	Since map[notiflux.Topic]notiflux.Position
+	Since map[pubsub.Topic]pubsub.Position
 	// Last asks for up to so many earlier messages of each topic that is not in
 	// Since.
 	Last int
@@ -59,7 +59,7 @@ type cut struct {
 // A topicSubscription is the subscription of a subscriber to one topic.
 type topicSubscription struct {
 	// Immutable.
-	topic    notiflux.Topic
+	topic    pubsub.Topic
 	by       *subscriber
 	number   uint64 // subscriptions are asked for in this order
 	last     int
@@ -68,15 +68,15 @@ type topicSubscription struct {
 
 	// Guarded by Client.mu. The goroutine that reads a session alone changes
 	// position, so it reads it without.
-	position   notiflux.Position // up to here it was given; without an epoch: nothing is known yet
-	asked      *session          // in which it was asked for; nil: it is to be asked for
-	live       bool              // asked has answered, and messages count
-	resumed    bool              // it was live before
-	generation uint64            // of the token that it was asked for with
-	renewed    bool              // a token was asked for on its behalf, and no answer was good since
-	deferred   bool              // refused for now: asked for again after a while
-	moved      bool              // it goes on in another stream of the session, which nobody is told
-	list       listing           // with presence: whether to ask who is there
+	position   pubsub.Position // up to here it was given; without an epoch: nothing is known yet
+	asked      *session        // in which it was asked for; nil: it is to be asked for
+	live       bool            // asked has answered, and messages count
+	resumed    bool            // it was live before
+	generation uint64          // of the token that it was asked for with
+	renewed    bool            // a token was asked for on its behalf, and no answer was good since
+	deferred   bool            // refused for now: asked for again after a while
+	moved      bool            // it goes on in another stream of the session, which nobody is told
+	list       listing         // with presence: whether to ask who is there
 }
 
 // listing is how it stands with the question who is present.
@@ -161,16 +161,16 @@ func (c *Client) join(s Subscription) (*subscriber, error) {
 		if !slices.Contains(s.Topics, topic) {
 			return nil, fmt.Errorf("subscribe: Since names %q, which is not in Topics", topic)
 		}
-		if _, err := notiflux.ParsePosition(position.String()); err != nil {
+		if _, err := pubsub.ParsePosition(position.String()); err != nil {
 			return nil, fmt.Errorf("subscribe: Since of %q: %w", topic, err)
 		}
 	}
 	by := &subscriber{items: make(chan item), left: make(chan struct{}), cuts: make(chan cut, 1)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	topics := map[notiflux.Topic]*topicSubscription{}
+	topics := map[pubsub.Topic]*topicSubscription{}
 	for _, topic := range s.Topics {
-		if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+		if _, err := pubsub.ParseTopic(string(topic)); err != nil {
 			return nil, fmt.Errorf("subscribe: %w", err)
 		}
 		if c.subscriptions[topic] != nil {

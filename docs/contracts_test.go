@@ -16,8 +16,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/dialect/v1json"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // These tests hold schemas.json, the vectors and the Go code together. A schema
@@ -75,7 +75,7 @@ type vector struct {
 	Value, Parsed    json.RawMessage
 	Input            string
 	Position, Cursor string
-	Code             notiflux.Code // of what is invalid
+	Code             pubsub.Code // of what is invalid
 }
 
 type vectorFile struct {
@@ -173,7 +173,7 @@ func TestInvalidVectors(t *testing.T) {
 			continue
 		}
 		for _, v := range vectors.Invalid {
-			if v.Code != notiflux.Malformed {
+			if v.Code != pubsub.Malformed {
 				continue
 			}
 			reason, exception := inexpressible[file+": "+v.Name]
@@ -312,7 +312,7 @@ func TestCodes(t *testing.T) {
 		listed = append(listed, code.(string))
 	}
 	var codes []string
-	for _, file := range sources(t, "..") {
+	for _, file := range sources(t, "../internal/pubsub") {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if spec, ok := n.(*ast.ValueSpec); ok {
 				if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "Code" {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -15,27 +15,27 @@ import (
 // the answer to a poll.
 type placed struct {
 	Cursor, Topic, Position string
-	Topics                  map[notiflux.Topic]struct{ Position string }
+	Topics                  map[pubsub.Topic]struct{ Position string }
 	Messages                []struct{ Topic, Position string }
 }
 
 // positions returns how far a client is in each topic of the example.
-func (p placed) positions() map[notiflux.Topic]string {
-	all := make(map[notiflux.Topic]string)
+func (p placed) positions() map[pubsub.Topic]string {
+	all := make(map[pubsub.Topic]string)
 	for topic, beginning := range p.Topics {
 		all[topic] = beginning.Position
 	}
 	for _, m := range p.Messages {
-		all[notiflux.Topic(m.Topic)] = m.Position
+		all[pubsub.Topic(m.Topic)] = m.Position
 	}
 	if p.Topic != "" {
-		all[notiflux.Topic(p.Topic)] = p.Position
+		all[pubsub.Topic(p.Topic)] = p.Position
 	}
 	return all
 }
 
 // checkCursor fails the test unless cursor is that of positions.
-func checkCursor(t *testing.T, where, cursor string, positions map[notiflux.Topic]string) {
+func checkCursor(t *testing.T, where, cursor string, positions map[pubsub.Topic]string) {
 	t.Helper()
 	c, err := wire.ParseStreamCursor(cursor)
 	if err != nil {
@@ -106,7 +106,7 @@ func TestCursorsAreOfTheirTopics(t *testing.T) {
 			parameters := document["components"].(object)["parameters"].(object)
 			topic := parameters["topic"].(object)["example"].([]any)[0].(string)
 			since := parameters["since"].(object)["example"].(string)
-			checkCursor(t, where, example, map[notiflux.Topic]string{notiflux.Topic(topic): since})
+			checkCursor(t, where, example, map[pubsub.Topic]string{pubsub.Topic(topic): since})
 		default:
 			n += checkStream(t, where, example)
 		}

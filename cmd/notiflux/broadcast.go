@@ -10,9 +10,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 type broadcastCmd struct {
@@ -35,7 +35,7 @@ const maxMessageBytes = 8 << 20
 
 // Run publishes one message, or the lines of standard input.
 func (c *broadcastCmd) Run(t *terminal) error {
-	topic, err := notiflux.ParseTopic(c.Topic)
+	topic, err := pubsub.ParseTopic(c.Topic)
 	if err != nil {
 		return usagef("TOPIC: %w", err)
 	}
@@ -65,7 +65,7 @@ func (c *broadcastCmd) Run(t *terminal) error {
 type publisher struct {
 	caller  *client.Caller
 	base    *url.URL
-	topic   notiflux.Topic
+	topic   pubsub.Topic
 	key     string
 	timeout time.Duration
 }

@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -34,7 +34,7 @@ const devValidity = 30 * 24 * time.Hour
 
 // Run serves until a signal comes.
 func (c *devCmd) Run(t *terminal) error {
-	topic, err := notiflux.ParseTopic(c.Topic)
+	topic, err := pubsub.ParseTopic(c.Topic)
 	if err != nil {
 		return usagef("--topic: %w", err)
 	}
@@ -93,10 +93,10 @@ func (c *devCmd) signer() (*auth.Signer, error) {
 }
 
 // welcome prints one screen, 24 lines of 80 columns: what to paste, with a token each.
-func (c *devCmd) welcome(t *terminal, url string, topic notiflux.Topic, signer *auth.Signer) error {
+func (c *devCmd) welcome(t *terminal, url string, topic pubsub.Topic, signer *auth.Signer) error {
 	expires := time.Now().Add(devValidity)
 	sign := func(scope auth.Scope) (auth.Token, error) {
-		return signer.Sign(auth.Grant{Subject: "dev", Scopes: []auth.Scope{scope}, Topics: []notiflux.Topic{topic}, Expires: expires})
+		return signer.Sign(auth.Grant{Subject: "dev", Scopes: []auth.Scope{scope}, Topics: []pubsub.Topic{topic}, Expires: expires})
 	}
 	subscribe, err := sign(auth.Subscribe)
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 type subscribeCmd struct {
@@ -43,7 +43,7 @@ func (c *subscribeCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	p := printer{out: t.out, err: t.err, json: c.JSON, subscribed: map[notiflux.Topic]bool{}}
+	p := printer{out: t.out, err: t.err, json: c.JSON, subscribed: map[pubsub.Topic]bool{}}
 	return untilSignal(func(ctx context.Context) error {
 		return quietly(ctx, p.subscribe(ctx, base, options, s))
 	})
@@ -52,7 +52,7 @@ func (c *subscribeCmd) Run(t *terminal) error {
 // subscription is what the arguments ask for.
 func (c *subscribeCmd) subscription() (s client.Subscription, err error) {
 	for _, name := range c.Topic {
-		topic, err := notiflux.ParseTopic(name)
+		topic, err := pubsub.ParseTopic(name)
 		if err != nil {
 			return s, usagef("TOPIC: %w", err)
 		}
@@ -68,11 +68,11 @@ func (c *subscribeCmd) subscription() (s client.Subscription, err error) {
 	if len(s.Topics) > 1 {
 		return s, usagef("--since: a position is one of a topic: give one topic")
 	}
-	since, err := notiflux.ParsePosition(c.Since)
+	since, err := pubsub.ParsePosition(c.Since)
 	if err != nil {
 		return s, usagef("--since: %q: %w", c.Since, err)
 	}
-	s.Since = map[notiflux.Topic]notiflux.Position{s.Topics[0]: since}
+	s.Since = map[pubsub.Topic]pubsub.Position{s.Topics[0]: since}
 	return s, nil
 }
 
@@ -82,7 +82,7 @@ type printer struct {
 	json     bool
 	cut      bool // the connection has ended, and is not back yet
 
-	subscribed map[notiflux.Topic]bool // those that were told
+	subscribed map[pubsub.Topic]bool // those that were told
 }
 
 // subscribe prints until the iteration ends, and returns why it did.
@@ -142,7 +142,7 @@ func (p *printer) print(event client.Event, err error) error {
 
 // tellSubscribed says once of each topic that its messages follow: what is published
 // from now on is printed.
-func (p *printer) tellSubscribed(topic notiflux.Topic) {
+func (p *printer) tellSubscribed(topic pubsub.Topic) {
 	if !p.subscribed[topic] {
 		p.subscribed[topic] = true
 		p.tell("notiflux: subscribed to %s", topic)
@@ -175,7 +175,7 @@ func (p *printer) presence(event client.Event) error {
 // An object is a line of --json. What is empty is left out.
 type object struct {
 	Type        string          `json:"type"`
-	Topic       notiflux.Topic  `json:"topic"`
+	Topic       pubsub.Topic    `json:"topic"`
 	Since       string          `json:"since,omitempty"`
 	From        string          `json:"from,omitempty"`
 	To          string          `json:"to,omitempty"`

@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // daemon is a server in a process of its own.
@@ -98,7 +98,7 @@ func (d *daemon) end(signals ...syscall.Signal) {
 
 // message returns a body for /broadcast.
 func (h *host) message() (string, error) {
-	token, err := h.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Broadcast}, Topics: []notiflux.Topic{"t"}, Expires: time.Now().Add(time.Hour)})
+	token, err := h.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Broadcast}, Topics: []pubsub.Topic{"t"}, Expires: time.Now().Add(time.Hour)})
 	return `{"topic":"t","message":1,"token":"` + string(token) + `"}`, err
 }
 

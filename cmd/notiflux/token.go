@@ -6,9 +6,9 @@ import (
 	"os"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 type tokenCmd struct {
@@ -32,9 +32,9 @@ func (c *tokenCmd) Run(t *terminal) error {
 	if c.Until < 0 {
 		return usagef("--until: %v is not in the future: give a time above zero, as in 1h", c.Until)
 	}
-	topics := make([]notiflux.Topic, 0, len(c.Topic))
+	topics := make([]pubsub.Topic, 0, len(c.Topic))
 	for _, name := range c.Topic {
-		topic, err := notiflux.ParseTopic(name)
+		topic, err := pubsub.ParseTopic(name)
 		if err != nil {
 			return usagef("--topic: %w", err)
 		}

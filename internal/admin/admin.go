@@ -21,7 +21,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -68,7 +68,7 @@ func guard(hosts []string, log *slog.Logger, next http.Handler) http.Handler {
 	}
 	var crossOrigin http.CrossOriginProtection
 	refuse := func(w http.ResponseWriter, r *http.Request, detail string) {
-		err := notiflux.Errorf(notiflux.OriginDenied, "%s", detail)
+		err := pubsub.Errorf(pubsub.OriginDenied, "%s", detail)
 		router.LogRefusal(log, r, "", router.WithDetail(err, "host", r.Host, "origin", r.Header.Get("Origin")))
 		wire.WriteProblem(w, err)
 	}

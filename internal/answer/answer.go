@@ -17,7 +17,7 @@ package answer
 import (
 	"context"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -101,7 +101,7 @@ func (m *Messages) Answer(prefix, suffix []byte) *Answer {
 
 // ForMembers returns the answer with members between prefix and suffix. It owns all three
 // slices afterwards.
-func ForMembers(prefix []byte, members []notiflux.Member, suffix []byte) *Answer {
+func ForMembers(prefix []byte, members []pubsub.Member, suffix []byte) *Answer {
 	a := &Answer{prefix: prefix, members: members, suffix: suffix, remaining: len(prefix) + len(suffix)}
 	for i, m := range members {
 		a.remaining += wire.MemberSize(m) + min(i, 1) // The comma before it.
@@ -115,7 +115,7 @@ type Answer struct {
 	prefix    []byte
 	spans     []span       // the first one's cursor is where the next message is
 	partial   wire.Partial // the rest of the message under way
-	members   []notiflux.Member
+	members   []pubsub.Member
 	comma     bool // a message or member was begun before
 	suffix    []byte
 	remaining int
@@ -124,7 +124,7 @@ type Answer struct {
 // Len returns how many bytes remain.
 func (a *Answer) Len() int { return a.remaining }
 
-// memberBytes is the size of a [notiflux.Member]. What it points to is the registry's.
+// memberBytes is the size of a [pubsub.Member]. What it points to is the registry's.
 const memberBytes = 40
 
 // Owned returns how many bytes of memory only the answer uses before the first Append.
@@ -206,7 +206,7 @@ func (a *Answer) Lag() (bytes uint64) {
 }
 
 // Message returns the message at c, or nil at the tail and at a marker.
-func Message(c topic.Cursor) *notiflux.Message {
+func Message(c topic.Cursor) *pubsub.Message {
 	entry, _, ok := c.Next()
 	if !ok || entry.IsMarker() {
 		return nil

@@ -9,9 +9,9 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -26,19 +26,19 @@ func newTopics(c topic.Config) *topic.Topics {
 func TestAnAnswerInPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topics, offset := newTopics(topic.Config{}), uint64(0)
-		names := []notiflux.Topic{"a", `"b"`, "empty"}
+		names := []pubsub.Topic{"a", `"b"`, "empty"}
 		var published [3][]string
 		for range rapid.IntRange(0, 12).Draw(t, "messages") {
 			i := rapid.IntRange(0, 1).Draw(t, "topic")
 			text := strings.Repeat(rapid.SampledFrom([]string{"x", "\x01", "é😀", "\u2028", ""}).Draw(t, "text"), rapid.IntRange(0, 60_000).Draw(t, "length"))
 			published[i] = append(published[i], text)
-			topics.Order([]notiflux.Publication{{Topic: names[i], Body: notiflux.Body{Data: []byte(text)}}}, func() uint64 { offset++; return offset })
+			topics.Order([]pubsub.Publication{{Topic: names[i], Body: pubsub.Body{Data: []byte(text)}}}, func() uint64 { offset++; return offset })
 		}
 		want := slices.Concat(published[:]...)
 		limit := rapid.IntRange(0, 15).Draw(t, "limit")
 		messages, taken := answer.UpTo(limit), 0
 		for _, name := range names {
-			if place := topics.History(name, notiflux.Position{Epoch: "E"}, 1000); place.Topic != nil {
+			if place := topics.History(name, pubsub.Position{Epoch: "E"}, 1000); place.Topic != nil {
 				_, n := messages.Take(t.Context(), place.Topic, place.Cursor, place.Count)
 				taken += n
 			}
@@ -74,12 +74,12 @@ func TestTheLagOfAnAnswer(t *testing.T) {
 	topics, offset := newTopics(topic.Config{PerTopic: topic.Limits{Count: 10}}), uint64(0)
 	publish := func() {
 		for range 10 {
-			topics.Order([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { offset++; return offset })
+			topics.Order([]pubsub.Publication{{Topic: "a", Body: pubsub.Body{Data: make([]byte, 10_000)}}}, func() uint64 { offset++; return offset })
 		}
 	}
 	publish()
 	messages := answer.UpTo(1000)
-	end := messages.History(t.Context(), topics.History("a", notiflux.Position{}, 1000))
+	end := messages.History(t.Context(), topics.History("a", pubsub.Position{}, 1000))
 	a := messages.Answer(nil, wire.AppendHistoryEnd(nil, end))
 	if a.Lag() != 0 {
 		t.Errorf("a lag of %d while the log has everything", a.Lag())
@@ -99,10 +99,10 @@ func TestTheLagOfAnAnswer(t *testing.T) {
 // The least room is enough for every piece, of messages and of members.
 func TestAnAnswerInTheLeastRoom(t *testing.T) {
 	topics := newTopics(topic.Config{})
-	topics.Order([]notiflux.Publication{{Topic: "a", Body: notiflux.Body{Data: []byte("x")}}, {Topic: "a", Body: notiflux.Body{Data: make([]byte, 10_000)}}}, func() uint64 { return 1 })
+	topics.Order([]pubsub.Publication{{Topic: "a", Body: pubsub.Body{Data: []byte("x")}}, {Topic: "a", Body: pubsub.Body{Data: make([]byte, 10_000)}}}, func() uint64 { return 1 })
 	messages := answer.UpTo(10)
-	messages.History(t.Context(), topics.History("a", notiflux.Position{}, 10))
-	members := []notiflux.Member{{Sub: "a"}, {Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}}
+	messages.History(t.Context(), topics.History("a", pubsub.Position{}, 10))
+	members := []pubsub.Member{{Sub: "a"}, {Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}}
 	for name, a := range map[string]*answer.Answer{
 		"messages": messages.Answer(nil, []byte("]")),
 		"members":  answer.ForMembers(nil, members, []byte("]")),
@@ -117,9 +117,9 @@ func TestAnAnswerInTheLeastRoom(t *testing.T) {
 
 // Members stand where messages do.
 func TestAnAnswerOfMembers(t *testing.T) {
-	var members []notiflux.Member
+	var members []pubsub.Member
 	for i := range 1000 {
-		members = append(members, notiflux.Member{Sub: fmt.Sprint(i), Info: []byte(`{"a":"` + strings.Repeat("i", i) + `"}`)})
+		members = append(members, pubsub.Member{Sub: fmt.Sprint(i), Info: []byte(`{"a":"` + strings.Repeat("i", i) + `"}`)})
 	}
 	a := answer.ForMembers([]byte(`{"members":[`), members, []byte(`]}`))
 	length := a.Len()

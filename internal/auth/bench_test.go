@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // BenchmarkVerify is a token that the verifier has not seen: it is decoded, and its
@@ -77,7 +77,7 @@ func BenchmarkAllow(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := claims.Allow(auth.Subscribe, notiflux.Topic("AA")); err != nil {
+				if err := claims.Allow(auth.Subscribe, pubsub.Topic("AA")); err != nil {
 					b.Fatal(err)
 				}
 			}

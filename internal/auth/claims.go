@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A Scope is a word that says what a token allows.
@@ -36,8 +36,8 @@ type Claims struct {
 	Expires time.Time // the claim exp; the server accepts the token for [Leeway] longer
 
 	scopes scopeSet
-	topics []notiflux.Topic // sorted, without duplicates
-	rare   *rareClaims      // nil: the token has none of them
+	topics []pubsub.Topic // sorted, without duplicates
+	rare   *rareClaims    // nil: the token has none of them
 }
 
 // rareClaims are claims that few tokens have. They are apart because the server keeps
@@ -56,15 +56,15 @@ func (c *Claims) ensureRare() *rareClaims {
 	return c.rare
 }
 
-// Allow returns nil if the token allows scope on topic, and a [notiflux.Error] with
+// Allow returns nil if the token allows scope on topic, and a [pubsub.Error] with
 // ScopeDenied or TopicDenied if not. It compares topics byte by byte, and does not look
 // at the clock.
-func (c *Claims) Allow(scope Scope, topic notiflux.Topic) error {
+func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
 	if !c.Has(scope) {
-		return notiflux.Errorf(notiflux.ScopeDenied, "the token does not have the scope %s", string(scope))
+		return pubsub.Errorf(pubsub.ScopeDenied, "the token does not have the scope %s", string(scope))
 	}
 	if _, ok := slices.BinarySearch(c.topics, topic); !ok {
-		return notiflux.Errorf(notiflux.TopicDenied, "the token does not name this topic, letter for letter, in topic or topics")
+		return pubsub.Errorf(pubsub.TopicDenied, "the token does not name this topic, letter for letter, in topic or topics")
 	}
 	return nil
 }
@@ -74,7 +74,7 @@ func (c *Claims) Has(scope Scope) bool { return c.scopes&scope.bit() != 0 }
 
 // Info returns the claim info as compact JSON: an object that other clients may see, or
 // nil if the token has none. If the claim is not an object, or longer than 1 KiB, Info
-// returns a [notiflux.Error] with TokenInvalid. The caller must not change the slice.
+// returns a [pubsub.Error] with TokenInvalid. The caller must not change the slice.
 func (c *Claims) Info() ([]byte, error) {
 	if c.rare == nil {
 		return nil, nil
@@ -93,20 +93,20 @@ func (c *Claims) Until() time.Time {
 
 // CheckUntil returns nil if now is before the time of the claim until, or if the token has no
 // such claim. Otherwise the token allows no more subscriptions, and Ended returns a
-// [notiflux.Error] with TokenExpired.
+// [pubsub.Error] with TokenExpired.
 func (c *Claims) CheckUntil(now time.Time) error {
 	until := c.Until()
 	if until.IsZero() || now.Before(until) {
 		return nil
 	}
-	return notiflux.Errorf(notiflux.TokenExpired, "subscriptions with this token ended at %s", until.UTC().Format(time.RFC3339))
+	return pubsub.Errorf(pubsub.TokenExpired, "subscriptions with this token ended at %s", until.UTC().Format(time.RFC3339))
 }
 
 // acceptedAt reports whether exp still allows the token.
 func (c *Claims) acceptedAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
 
-func (c *Claims) expired() *notiflux.Error {
-	return notiflux.Errorf(notiflux.TokenExpired, "the token expired at %s", c.Expires.UTC().Format(time.RFC3339))
+func (c *Claims) expired() *pubsub.Error {
+	return pubsub.Errorf(pubsub.TokenExpired, "the token expired at %s", c.Expires.UTC().Format(time.RFC3339))
 }
 
 // bytes returns about how much memory the variable part of the claims takes.

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A token is accepted whatever its claim info is. An info that cannot be shown is an error
@@ -34,7 +34,7 @@ func TestInfo(t *testing.T) {
 		info, err := claims.Info()
 		got := string(info)
 		if err != nil {
-			got = notiflux.Refusal(err).Detail
+			got = pubsub.Refusal(err).Detail
 		}
 		if got != want {
 			t.Errorf("%.40s: Info = %q, %v; want %q", text, info, err, want)
@@ -53,7 +53,7 @@ func TestUntil(t *testing.T) {
 	}
 	for _, until := range []string{`"1"`, `-1`, `1e300`} {
 		_, err := verify(until)
-		wantRefused(t, "", err, notiflux.TokenInvalid)
+		wantRefused(t, "", err, pubsub.TokenInvalid)
 	}
 	claims, err := verify("1767323000.5")
 	if err != nil {
@@ -63,8 +63,8 @@ func TestUntil(t *testing.T) {
 	if err := claims.CheckUntil(end.Add(-time.Millisecond)); err != nil {
 		t.Errorf("before its end: %v", err)
 	}
-	if err := claims.CheckUntil(end); err == nil || notiflux.Refusal(err).Code != notiflux.TokenExpired {
-		t.Errorf("at its end: %v, want %s", err, notiflux.TokenExpired)
+	if err := claims.CheckUntil(end); err == nil || pubsub.Refusal(err).Code != pubsub.TokenExpired {
+		t.Errorf("at its end: %v, want %s", err, pubsub.TokenExpired)
 	}
 	if err := new(auth.Claims).CheckUntil(end); err != nil {
 		t.Errorf("without until: %v", err)
@@ -74,7 +74,7 @@ func TestUntil(t *testing.T) {
 func TestSignInfoAndUntil(t *testing.T) {
 	signer := authtest.NewSigner(t)
 	grant := auth.Grant{
-		Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"}, Expires: time.Now().Add(time.Hour),
+		Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a"}, Expires: time.Now().Add(time.Hour),
 		Until: time.Now().Add(2 * time.Hour).Truncate(time.Second), Info: json.RawMessage(`{"name":"N"}`),
 	}
 	token, err := signer.Sign(grant)

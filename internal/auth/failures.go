@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -27,7 +27,7 @@ type failures struct {
 }
 
 type failure struct {
-	err   *notiflux.Error
+	err   *pubsub.Error
 	at    time.Time
 	until time.Time // from when on the token may be accepted; zero: never
 }

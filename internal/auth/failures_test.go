@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // After a check of its signature, a refused token costs no other check for a minute. It
@@ -18,10 +18,10 @@ func TestFailuresAreRemembered(t *testing.T) {
 	verifier := issuer.verifier(t, auth.Config{Now: func() time.Time { return clock }})
 	for name, c := range map[string]struct {
 		token auth.Token
-		code  notiflux.Code
+		code  pubsub.Code
 	}{
-		"a wrong signature": {stranger.token(t, goodHeader, goodPayload), notiflux.TokenInvalid},
-		"an expired token":  {issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1}`), notiflux.TokenExpired},
+		"a wrong signature": {stranger.token(t, goodHeader, goodPayload), pubsub.TokenInvalid},
+		"an expired token":  {issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1}`), pubsub.TokenExpired},
 	} {
 		recalls := func(want bool) {
 			t.Helper()
@@ -73,7 +73,7 @@ func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
 			began.Add(2*time.Hour).Unix(), began.Add(c.nbf).Unix(), began.Add(c.iat).Unix()))
 		clock = began
 		_, err := verifier.Verify(token)
-		wantRefused(t, token, err, notiflux.TokenInvalid)
+		wantRefused(t, token, err, pubsub.TokenInvalid)
 		if !auth.CheckedSignature(err) {
 			t.Errorf("%s: CostSignature(%v) = false, want true", name, err)
 		}
@@ -101,7 +101,7 @@ func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 		"a wrong alg": issuer.token(t, `{"alg":"none"}`, goodPayload),
 	} {
 		_, err := verifier.Verify(token)
-		wantRefused(t, token, err, notiflux.TokenInvalid)
+		wantRefused(t, token, err, pubsub.TokenInvalid)
 		if _, known, _ := verifier.Recall(token); known || auth.CheckedSignature(err) {
 			t.Errorf("%s: known %t, cost a signature %t; want neither", name, known, auth.CheckedSignature(err))
 		}
@@ -130,7 +130,7 @@ func TestFailuresAreBounded(t *testing.T) {
 	const most = 8192
 	for i := range most + 10 {
 		_, err := verifier.Verify(wrong(i))
-		wantRefused(t, "", err, notiflux.TokenInvalid)
+		wantRefused(t, "", err, pubsub.TokenInvalid)
 	}
 	for _, i := range []int{0, 9, 10, most + 9} {
 		if _, known, _ := verifier.Recall(wrong(i)); known != (i >= 10) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // FuzzVerify checks that Verify accepts only tokens that the test signed, and refuses any
@@ -43,7 +43,7 @@ func FuzzVerify(f *testing.F) {
 			}
 			return
 		}
-		if code := notiflux.Refusal(err).Code; !strings.HasPrefix(string(code), "token_") || claims != nil || ok {
+		if code := pubsub.Refusal(err).Code; !strings.HasPrefix(string(code), "token_") || claims != nil || ok {
 			t.Errorf("Verify(%q) = %v, %s, cached %t", token, claims, code, ok)
 		}
 	})
@@ -64,7 +64,7 @@ func FuzzClaims(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload string) {
 		claims, err := verifier.Verify(issuer.token(t, goodHeader, payload))
 		if err != nil {
-			if code := notiflux.Refusal(err).Code; code != notiflux.TokenInvalid && code != notiflux.TokenExpired {
+			if code := pubsub.Refusal(err).Code; code != pubsub.TokenInvalid && code != pubsub.TokenExpired {
 				t.Errorf("Verify(%q) = %s", payload, code)
 			}
 			return
@@ -103,12 +103,12 @@ func FuzzClaims(f *testing.F) {
 		}
 		for _, scope := range []auth.Scope{auth.Subscribe, auth.Broadcast} {
 			for _, topic := range topics {
-				err := claims.Allow(scope, notiflux.Topic(topic))
+				err := claims.Allow(scope, pubsub.Topic(topic))
 				if (err == nil) != slices.Contains(words, string(scope)) {
 					t.Errorf("Allow(%s, %q) = %v with the scope %v", scope, topic, err, want.Scope)
 				}
 			}
-			if claims.Allow(scope, notiflux.Topic(strings.Join(topics, "")+"x")) == nil {
+			if claims.Allow(scope, pubsub.Topic(strings.Join(topics, "")+"x")) == nil {
 				t.Errorf("%q allows a topic that it does not name", payload)
 			}
 		}

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // now is when the tests take place: 2026-01-02T03:04:05Z.
@@ -131,12 +131,12 @@ func parseKeys(t testing.TB, public ...crypto.PublicKey) *auth.Keys {
 
 // wantRefused checks that err has this code, and reveals neither the token nor the error
 // of a library.
-func wantRefused(t *testing.T, token auth.Token, err error, code notiflux.Code) {
+func wantRefused(t *testing.T, token auth.Token, err error, code pubsub.Code) {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("Verify accepted the token, want %s", code)
 	}
-	refusal := notiflux.Refusal(err)
+	refusal := pubsub.Refusal(err)
 	if refusal.Code != code || refusal.Err != nil {
 		t.Errorf("Verify = %s (%q, wrapped %v), want %s", refusal.Code, refusal.Detail, refusal.Err, code)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
@@ -19,8 +19,8 @@ import (
 var errJSON = invalid("the header and the claims of a token are one JSON object each, without duplicate members")
 
 // invalid returns an error with the code TokenInvalid, whose text the client receives.
-func invalid(format string, args ...any) *notiflux.Error {
-	return notiflux.Errorf(notiflux.TokenInvalid, format, args...)
+func invalid(format string, args ...any) *pubsub.Error {
+	return pubsub.Errorf(pubsub.TokenInvalid, format, args...)
 }
 
 // A member is a member of the header or of the claims of a token.

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // ecJWK returns the members of a public JWK on P-256.
@@ -81,7 +81,7 @@ func TestKeysServeTheirNames(t *testing.T) {
 			t.Errorf("keys %s, kid %q: Verify = %v, want nil", c.keys, c.kid, err)
 		}
 		if !c.ok {
-			wantRefused(t, token, err, notiflux.TokenInvalid)
+			wantRefused(t, token, err, pubsub.TokenInvalid)
 		}
 	}
 	_, err := verifierOf(t, named(one, "1")).Verify(one.token(t, `{"alg":"ES256","kid":"2"}`, goodPayload))

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Keys in forms that openssl writes and crypto/x509 does not parse.
@@ -184,7 +184,7 @@ func TestSignaturesOfAnotherForm(t *testing.T) {
 	} {
 		token := join(input, c.signature)
 		_, err := verifier.Verify(token)
-		wantRefused(t, token, err, notiflux.TokenInvalid)
+		wantRefused(t, token, err, pubsub.TokenInvalid)
 		if err.Error() != c.want {
 			t.Errorf("%s: Verify = %v, want %s", name, err, c.want)
 		}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -98,9 +98,9 @@ func (p *payload) decodeClaim(m member) (err error) {
 
 func (p *payload) addTopics(names ...string) error {
 	for _, name := range names {
-		topic, err := notiflux.ParseTopic(name)
+		topic, err := pubsub.ParseTopic(name)
 		if err != nil {
-			return invalid("a topic in the token is refused: %s", notiflux.Refusal(err).Detail)
+			return invalid("a topic in the token is refused: %s", pubsub.Refusal(err).Detail)
 		}
 		p.topics = append(p.topics, topic)
 	}

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
@@ -19,7 +19,7 @@ import (
 func TestRequestsWaitForTheirTokens(t *testing.T) {
 	signer := authtest.NewSigner(t)
 	token := func(subject string) auth.Token {
-		signed, err := signer.Sign(auth.Grant{Subject: subject, Scopes: []auth.Scope{auth.Broadcast}, Topics: []notiflux.Topic{"t"}, Expires: time.Now().Add(time.Hour)})
+		signed, err := signer.Sign(auth.Grant{Subject: subject, Scopes: []auth.Scope{auth.Broadcast}, Topics: []pubsub.Topic{"t"}, Expires: time.Now().Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,8 +43,8 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 	if claims, err := v.Verify(known); err != nil || claims.Subject != "known" {
 		t.Errorf("known: %v, %v", claims, err)
 	}
-	if _, err := v.Verify(token("too many")); err == nil || notiflux.Refusal(err).Code != notiflux.OverCapacity {
-		t.Errorf("without room: %v, want %s", err, notiflux.OverCapacity)
+	if _, err := v.Verify(token("too many")); err == nil || pubsub.Refusal(err).Code != pubsub.OverCapacity {
+		t.Errorf("without room: %v, want %s", err, pubsub.OverCapacity)
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -52,7 +52,7 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 	defer stop()
 	running.Go(func() { workers.Run(ctx) })
 	waits.Wait()
-	if _, err := v.Verify("not.a.token"); err == nil || notiflux.Refusal(err).Code != notiflux.TokenInvalid {
-		t.Errorf("a wrong one: %v, want %s", err, notiflux.TokenInvalid)
+	if _, err := v.Verify("not.a.token"); err == nil || pubsub.Refusal(err).Code != pubsub.TokenInvalid {
+		t.Errorf("a wrong one: %v, want %s", err, pubsub.TokenInvalid)
 	}
 }

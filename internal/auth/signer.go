@@ -17,7 +17,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // GenerateKey returns a new P-256 key pair in PEM. The private key has the form of
@@ -116,12 +116,12 @@ func (s *Signer) PublicPEM() []byte { return slices.Clone(s.public) }
 
 // A Grant says what a token allows.
 type Grant struct {
-	Subject string           // the user, up to 255 bytes
-	Scopes  []Scope          // one at least
-	Topics  []notiflux.Topic // one at least
-	Expires time.Time        // required; truncated to seconds
-	Until   time.Time        // when subscriptions made with the token end; zero: never; truncated to seconds
-	Info    json.RawMessage  // a JSON object that other clients may see; nil: none
+	Subject string          // the user, up to 255 bytes
+	Scopes  []Scope         // one at least
+	Topics  []pubsub.Topic  // one at least
+	Expires time.Time       // required; truncated to seconds
+	Until   time.Time       // when subscriptions made with the token end; zero: never; truncated to seconds
+	Info    json.RawMessage // a JSON object that other clients may see; nil: none
 }
 
 // Sign returns a token for g. If no server would accept the token, Sign returns an error
@@ -154,7 +154,7 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 		return nil, errors.New("the subject is not UTF-8")
 	}
 	for _, topic := range g.Topics {
-		if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+		if _, err := pubsub.ParseTopic(string(topic)); err != nil {
 			return nil, err
 		}
 	}

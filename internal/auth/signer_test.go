@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestSignedTokensAreAccepted(t *testing.T) {
@@ -28,7 +28,7 @@ func TestSignedTokensAreAccepted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "<b> & é", "$JS.API.x"}} {
+		for _, topics := range [][]pubsub.Topic{{"a"}, {"a", "<b> & é", "$JS.API.x"}} {
 			token, err := signer.Sign(auth.Grant{
 				Subject: "who", Scopes: []auth.Scope{auth.Subscribe, auth.Broadcast}, Topics: topics,
 				Expires: time.Unix(goodExpiry, 999),
@@ -54,15 +54,15 @@ func TestSignedTokensAreAccepted(t *testing.T) {
 
 func TestSignRefusesWhatNoServerAccepts(t *testing.T) {
 	signer := authtest.NewSigner(t)
-	many := make([]notiflux.Topic, 1001)
+	many := make([]pubsub.Topic, 1001)
 	for i := range many {
-		many[i] = notiflux.Topic(fmt.Sprint(i))
+		many[i] = pubsub.Topic(fmt.Sprint(i))
 	}
-	long := make([]notiflux.Topic, 40)
+	long := make([]pubsub.Topic, 40)
 	for i := range long {
-		long[i] = notiflux.Topic(fmt.Sprint(i) + strings.Repeat("x", 200))
+		long[i] = pubsub.Topic(fmt.Sprint(i) + strings.Repeat("x", 200))
 	}
-	good := auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"}, Expires: time.Unix(goodExpiry, 0)}
+	good := auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a"}, Expires: time.Unix(goodExpiry, 0)}
 	for name, c := range map[string]struct {
 		change func(*auth.Grant)
 		want   string
@@ -70,8 +70,8 @@ func TestSignRefusesWhatNoServerAccepts(t *testing.T) {
 		"no scope":         {func(g *auth.Grant) { g.Scopes = nil }, "the token has no scope"},
 		"unknown scope":    {func(g *auth.Grant) { g.Scopes = []auth.Scope{auth.Subscribe, "admin"} }, `"admin" is not a scope: it must be subscribe or broadcast`},
 		"no topic":         {func(g *auth.Grant) { g.Topics = nil }, "the token has no topic"},
-		"empty topic":      {func(g *auth.Grant) { g.Topics = []notiflux.Topic{""} }, "the topic is empty"},
-		"topic not UTF-8":  {func(g *auth.Grant) { g.Topics = []notiflux.Topic{"a", "\xff"} }, "not UTF-8"},
+		"empty topic":      {func(g *auth.Grant) { g.Topics = []pubsub.Topic{""} }, "the topic is empty"},
+		"topic not UTF-8":  {func(g *auth.Grant) { g.Topics = []pubsub.Topic{"a", "\xff"} }, "not UTF-8"},
 		"1,001 topics":     {func(g *auth.Grant) { g.Topics = many }, "the token has 1001 topics, the limit is 1000"},
 		"too long":         {func(g *auth.Grant) { g.Topics = long }, "name fewer topics"},
 		"long subject":     {func(g *auth.Grant) { g.Subject = strings.Repeat("x", 256) }, "256 bytes, the limit is 255"},

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestTokenIsNeverPrinted(t *testing.T) {
@@ -76,7 +76,7 @@ func TestTokenForm(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			claims, err := verifier.Verify(auth.Token(token))
-			wantRefused(t, auth.Token(token), err, notiflux.TokenInvalid)
+			wantRefused(t, auth.Token(token), err, pubsub.TokenInvalid)
 			if claims != nil {
 				t.Errorf("Verify = %v with an error, want nil", claims)
 			}
@@ -86,7 +86,7 @@ func TestTokenForm(t *testing.T) {
 		})
 	}
 	_, err := verifier.Verify("")
-	wantRefused(t, "", err, notiflux.TokenMissing)
+	wantRefused(t, "", err, pubsub.TokenMissing)
 }
 
 func TestLongestToken(t *testing.T) {
@@ -103,7 +103,7 @@ func TestLongestToken(t *testing.T) {
 		t.Errorf("Verify(token of %d bytes) = %v, want nil", len(padded(n)), err)
 	}
 	_, err := verifier.Verify(padded(n + 1))
-	wantRefused(t, "", err, notiflux.TokenInvalid)
+	wantRefused(t, "", err, pubsub.TokenInvalid)
 }
 
 func TestRefusingTheFormAllocatesNothing(t *testing.T) {

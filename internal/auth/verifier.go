@@ -9,7 +9,7 @@
 //  4. its signature, by a key whose algorithms are fixed
 //  5. the clock: exp, nbf and iat
 //
-// A refusal is a [notiflux.Error]. Its code is TokenMissing if there is no token,
+// A refusal is a [pubsub.Error]. Its code is TokenMissing if there is no token,
 // TokenExpired if the time of a signed token is over, and TokenInvalid otherwise.
 //
 // Checking a signature takes tens of microseconds, so event loops do not do it. They
@@ -32,7 +32,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Leeway is how far apart the clocks of the server and of a token's issuer may be: the
@@ -97,7 +97,7 @@ func (v *Verifier) Recall(t Token) (claims *Claims, known bool, err error) {
 	return claims, claims != nil || err != nil, err
 }
 
-// Verify returns the claims of t, or why the server refuses it: a [notiflux.Error] with
+// Verify returns the claims of t, or why the server refuses it: a [pubsub.Error] with
 // TokenMissing, TokenInvalid or TokenExpired, whose text is safe to send to the client.
 // It checks one signature at most per key that may have signed t, on the caller's
 // goroutine.
@@ -148,7 +148,7 @@ var errSignature = invalid("the signature of the token fits no key of this serve
 
 // A checkedError refuses a token whose signature was checked.
 type checkedError struct {
-	refusal *notiflux.Error
+	refusal *pubsub.Error
 	validAt time.Time // from when on the token may be accepted; zero: never
 }
 
@@ -200,7 +200,7 @@ func decodePart[T any](part string, decode func([]byte) (T, error)) (T, error) {
 	return decode(data)
 }
 
-// Check returns nil if the token of c has not expired, and a [notiflux.Error] with
+// Check returns nil if the token of c has not expired, and a [pubsub.Error] with
 // TokenExpired if it has. Callers that keep claims call it before each use.
 func (v *Verifier) Check(c *Claims) error {
 	if !c.acceptedAt(v.now()) {

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestBadHeaders(t *testing.T) {
@@ -41,7 +41,7 @@ func TestBadHeaders(t *testing.T) {
 		t.Run(header[:min(len(header), 60)], func(t *testing.T) {
 			token := issuer.token(t, header, goodPayload)
 			_, err := verifier.Verify(token)
-			wantRefused(t, token, err, notiflux.TokenInvalid)
+			wantRefused(t, token, err, pubsub.TokenInvalid)
 		})
 	}
 }
@@ -49,11 +49,11 @@ func TestBadHeaders(t *testing.T) {
 func TestBadPayloads(t *testing.T) {
 	const exp = `"exp":1767326645`
 	with := func(members string) string { return `{` + goodMembers + `,` + members + `}` }
-	table := map[notiflux.Code][]string{
-		notiflux.TokenExpired: {
+	table := map[pubsub.Code][]string{
+		pubsub.TokenExpired: {
 			with(`"exp":1767322984`), with(`"exp":1767322985`), with(`"exp":1767322984.999`), with(`"exp":0`), with(`"exp":1`),
 		},
-		notiflux.TokenInvalid: {
+		pubsub.TokenInvalid: {
 			`{` + goodMembers + `}`, with(`"exp":null`), with(`"exp":"1767326645"`), with(`"exp":-1`), with(`"exp":1e300`), with(`"exp":1e400`),
 			with(`"exp":true`), with(`"exp":[1767326645]`), with(`"exp":{}`), with(`"exp":0x7fffffff`), with(`"exp":+1767326645`), with(`"exp":01767326645`),
 			with(`"exp":253402300800`), with(`"exp":NaN`), with(`"exp":Infinity`), with(`"exp":1767326645,"exp":1767326645`),
@@ -199,7 +199,7 @@ func TestBadSignatures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			token := join(input, signature)
 			_, err := verifier.Verify(token)
-			wantRefused(t, token, err, notiflux.TokenInvalid)
+			wantRefused(t, token, err, pubsub.TokenInvalid)
 		})
 	}
 	if _, err := verifier.Verify(join(input, good)); err != nil {
@@ -273,7 +273,7 @@ func TestAlgorithmIsPinnedToTheKey(t *testing.T) {
 					}
 					continue
 				}
-				wantRefused(t, token, err, notiflux.TokenInvalid)
+				wantRefused(t, token, err, pubsub.TokenInvalid)
 			}
 		}
 	}
@@ -291,17 +291,17 @@ func TestClock(t *testing.T) {
 	for _, c := range []struct {
 		payload string
 		seconds float64 // of the clock
-		want    notiflux.Code
+		want    pubsub.Code
 		detail  string
 	}{
 		{`"exp":1000`, 1059.999, "", ""},
-		{`"exp":1000`, 1060, notiflux.TokenExpired, "the token expired at 1970-01-01T00:16:40Z"},
+		{`"exp":1000`, 1060, pubsub.TokenExpired, "the token expired at 1970-01-01T00:16:40Z"},
 		{`"exp":1000.75`, 1060.5, "", ""},
-		{`"exp":1000.75`, 1060.75, notiflux.TokenExpired, ""},
+		{`"exp":1000.75`, 1060.75, pubsub.TokenExpired, ""},
 		{`"exp":2000,"nbf":1000`, 940, "", ""},
-		{`"exp":2000,"nbf":1000`, 939.999, notiflux.TokenInvalid, "the token is not valid before 1970-01-01T00:16:40Z"},
+		{`"exp":2000,"nbf":1000`, 939.999, pubsub.TokenInvalid, "the token is not valid before 1970-01-01T00:16:40Z"},
 		{`"exp":2000,"iat":1000`, 940, "", ""},
-		{`"exp":2000,"iat":1000`, 939.999, notiflux.TokenInvalid, "the token was issued at 1970-01-01T00:16:40Z, ahead of the server's clock"},
+		{`"exp":2000,"iat":1000`, 939.999, pubsub.TokenInvalid, "the token was issued at 1970-01-01T00:16:40Z, ahead of the server's clock"},
 	} {
 		t.Run(fmt.Sprintf("%s at %v", c.payload, c.seconds), func(t *testing.T) {
 			clock := time.UnixMilli(int64(c.seconds * 1000))
@@ -332,7 +332,7 @@ func TestSignatureIsCheckedBeforeTheClock(t *testing.T) {
 	verifier := newIssuer(t, 1).verifier(t, auth.Config{})
 	token := newIssuer(t, 2).token(t, goodHeader, `{`+goodMembers+`,"exp":1000}`)
 	_, err := verifier.Verify(token)
-	wantRefused(t, token, err, notiflux.TokenInvalid)
+	wantRefused(t, token, err, pubsub.TokenInvalid)
 }
 
 func TestAllow(t *testing.T) {
@@ -348,28 +348,28 @@ func TestAllow(t *testing.T) {
 	}
 	for _, c := range []struct {
 		scope auth.Scope
-		topic notiflux.Topic
-		want  notiflux.Code
+		topic pubsub.Topic
+		want  pubsub.Code
 	}{
 		{auth.Subscribe, "one", ""},
 		{auth.Subscribe, "two", ""},
 		{auth.Subscribe, "café", ""},
 		{auth.Subscribe, "a b", ""},
 		{auth.Subscribe, "*", ""},
-		{auth.Subscribe, "One", notiflux.TopicDenied},
-		{auth.Subscribe, "ONE", notiflux.TopicDenied},
-		{auth.Subscribe, "one ", notiflux.TopicDenied},
-		{auth.Subscribe, "on", notiflux.TopicDenied},
-		{auth.Subscribe, "cafe\u0301", notiflux.TopicDenied},
-		{auth.Subscribe, "three", notiflux.TopicDenied},
-		{auth.Subscribe, "", notiflux.TopicDenied},
-		{auth.Broadcast, "one", notiflux.ScopeDenied},
-		{auth.Broadcast, "three", notiflux.ScopeDenied},
-		{"", "one", notiflux.ScopeDenied},
-		{"admin", "one", notiflux.ScopeDenied},
+		{auth.Subscribe, "One", pubsub.TopicDenied},
+		{auth.Subscribe, "ONE", pubsub.TopicDenied},
+		{auth.Subscribe, "one ", pubsub.TopicDenied},
+		{auth.Subscribe, "on", pubsub.TopicDenied},
+		{auth.Subscribe, "cafe\u0301", pubsub.TopicDenied},
+		{auth.Subscribe, "three", pubsub.TopicDenied},
+		{auth.Subscribe, "", pubsub.TopicDenied},
+		{auth.Broadcast, "one", pubsub.ScopeDenied},
+		{auth.Broadcast, "three", pubsub.ScopeDenied},
+		{"", "one", pubsub.ScopeDenied},
+		{"admin", "one", pubsub.ScopeDenied},
 	} {
 		err := claims.Allow(c.scope, c.topic)
-		if c.want == "" && err != nil || c.want != "" && (err == nil || notiflux.Refusal(err).Code != c.want) {
+		if c.want == "" && err != nil || c.want != "" && (err == nil || pubsub.Refusal(err).Code != c.want) {
 			t.Errorf("Allow(%q, %q) = %v, want %q", c.scope, c.topic, err, c.want)
 		}
 	}

@@ -16,8 +16,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
@@ -201,7 +201,7 @@ func (e *engine) sign(scope auth.Scope, topic string, index int) (string, error)
 	token, err := e.Signer.Sign(auth.Grant{
 		Subject: "bench-" + strconv.Itoa(index),
 		Scopes:  []auth.Scope{scope},
-		Topics:  []notiflux.Topic{notiflux.Topic(topic)},
+		Topics:  []pubsub.Topic{pubsub.Topic(topic)},
 		Expires: e.expires,
 	})
 	return string(token), err

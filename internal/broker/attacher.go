@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // AttacherConfig configures [NewAttacher]. The zero value works.
@@ -66,7 +66,7 @@ func (x *Attacher) Attach(as []Attachment) (finished bool) {
 	return finished
 }
 
-var errTooManyWait = notiflux.Errorf(notiflux.OverCapacity, "too many subscriptions wait for the broker: try again later")
+var errTooManyWait = pubsub.Errorf(pubsub.OverCapacity, "too many subscriptions wait for the broker: try again later")
 
 // Wait calls done once all of as can be taken, which is after [Timeout] at the latest,
 // once and on another goroutine. Those that the broker has not finished by then fail with

@@ -10,10 +10,10 @@ import (
 	"time"
 	"weak"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -40,7 +40,7 @@ func (s *slow) Attach(a *broker.Attachment) bool {
 }
 
 func (s *slow) hold(a *broker.Attachment) {
-	if pin, err := s.topics.Open(a.Topic, notiflux.Position{}, a.From); err == nil {
+	if pin, err := s.topics.Open(a.Topic, pubsub.Position{}, a.From); err == nil {
 		s.pin = a.Hold(pin)
 	}
 }
@@ -53,9 +53,9 @@ func (s *slow) finish(n int, err error) {
 }
 
 // publish publishes n messages of a size in the topic 0, and returns where the last one is.
-func (s *slow) publish(n, size int) (last notiflux.Position) {
+func (s *slow) publish(n, size int) (last pubsub.Position) {
 	for range n {
-		ps := []notiflux.Publication{{Topic: "0", Body: notiflux.Body{Data: make([]byte, size)}}}
+		ps := []pubsub.Publication{{Topic: "0", Body: pubsub.Body{Data: make([]byte, size)}}}
 		s.Publish(ps, nil)
 		last = ps[0].Position
 	}
@@ -65,7 +65,7 @@ func (s *slow) publish(n, size int) (last notiflux.Position) {
 func attachments(n int) []broker.Attachment {
 	as := make([]broker.Attachment, n)
 	for i := range as {
-		as[i].Topic = notiflux.Topic(fmt.Sprint(i))
+		as[i].Topic = pubsub.Topic(fmt.Sprint(i))
 	}
 	return as
 }
@@ -78,7 +78,7 @@ func wantNothing(t *testing.T, s *slow, x *broker.Attacher) {
 	}
 }
 
-func code(err error) notiflux.Code { return notiflux.Refusal(err).Code }
+func code(err error) pubsub.Code { return pubsub.Refusal(err).Code }
 
 func TestWaitIsOverWhenAllAreFinished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -153,8 +153,8 @@ func TestAttachmentsExpire(t *testing.T) {
 		} else {
 			pin.Release()
 		}
-		if _, err := as[1].Take(); code(err) != notiflux.Unavailable {
-			t.Errorf("the second: %v, want %s", err, notiflux.Unavailable)
+		if _, err := as[1].Take(); code(err) != pubsub.Unavailable {
+			t.Errorf("the second: %v, want %s", err, pubsub.Unavailable)
 		}
 		if !late.Cancelled() || x.Waiting() != 1 {
 			t.Errorf("cancelled %v, %d wait; the broker still has one", late.Cancelled(), x.Waiting())
@@ -245,8 +245,8 @@ func TestAttachmentsThatWaitAreBounded(t *testing.T) {
 		as := attachments(5)
 		x.Attach(as)
 		for i := range as[3:] {
-			if _, err := as[3+i].Take(); code(err) != notiflux.OverCapacity {
-				t.Errorf("topic %d: %v, want %s", 3+i, err, notiflux.OverCapacity)
+			if _, err := as[3+i].Take(); code(err) != pubsub.OverCapacity {
+				t.Errorf("topic %d: %v, want %s", 3+i, err, pubsub.OverCapacity)
 			}
 		}
 		x.Wait(as, func() {})() // Cancelled, the broker still has them.
@@ -254,8 +254,8 @@ func TestAttachmentsThatWaitAreBounded(t *testing.T) {
 		if x.Attach(one); x.Waiting() != 3 {
 			t.Errorf("%d wait, want 3", x.Waiting())
 		}
-		if _, err := one[0].Take(); code(err) != notiflux.OverCapacity {
-			t.Errorf("while the broker has three: %v, want %s", err, notiflux.OverCapacity)
+		if _, err := one[0].Take(); code(err) != pubsub.OverCapacity {
+			t.Errorf("while the broker has three: %v, want %s", err, pubsub.OverCapacity)
 		}
 		s.finish(3, nil)
 		wantNothing(t, s, x)
@@ -350,7 +350,7 @@ func TestMemoryAttachesAtOnce(t *testing.T) {
 	x := broker.NewAttacher(b, broker.AttacherConfig{})
 	as := attachments(100)
 	for i := range as { // The topics stay.
-		pin, err := topics.Open(as[i].Topic, notiflux.Position{}, topic.ResumePoint{})
+		pin, err := topics.Open(as[i].Topic, pubsub.Position{}, topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -395,7 +395,7 @@ type finishing struct{ *slow }
 
 func (f finishing) Attach(a *broker.Attachment) bool {
 	go func() {
-		pin, err := f.topics.Open(a.Topic, notiflux.Position{}, a.From)
+		pin, err := f.topics.Open(a.Topic, pubsub.Position{}, a.From)
 		if err == nil {
 			a.Hold(pin)
 		}

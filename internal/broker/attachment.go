@@ -3,7 +3,7 @@ package broker
 import (
 	"sync"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -11,7 +11,7 @@ import (
 // pinned. Its methods are safe for concurrent use. It must not be copied or used again
 // while it is with a broker, which is until it is finished.
 type Attachment struct {
-	Topic notiflux.Topic
+	Topic pubsub.Topic
 	From  topic.ResumePoint
 
 	// Immutable while it is with a broker.
@@ -120,7 +120,7 @@ func (a *Attachment) expire() {
 	}
 }
 
-var errTimeout = notiflux.Errorf(notiflux.Unavailable, "the broker did not answer in time: try again later")
+var errTimeout = pubsub.Errorf(pubsub.Unavailable, "the broker did not answer in time: try again later")
 
 // lag returns what only the pin keeps in memory, in bytes.
 func (a *Attachment) lag() uint64 {

@@ -25,7 +25,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -34,7 +34,7 @@ import (
 const Timeout = 5 * time.Second
 
 // A Broker orders, stores and carries messages. All methods are safe for concurrent use.
-// Errors that a client may see are [notiflux.Error]s. While the broker cannot be reached,
+// Errors that a client may see are [pubsub.Error]s. While the broker cannot be reached,
 // operations that need it fail with Unavailable; subscribers stay connected and read what
 // their logs hold.
 type Broker interface {
@@ -46,7 +46,7 @@ type Broker interface {
 	// OutcomeUnknown means that a message may have been published; with any other error
 	// it was not. Bytes in flight are bounded; beyond the bound the error is
 	// OverCapacity. After Close it is Draining.
-	Publish(ps []notiflux.Publication, done func()) (finished bool)
+	Publish(ps []pubsub.Publication, done func()) (finished bool)
 
 	// Attach makes the topic of a live on this node, covers its resume point as far as
 	// the broker can, and pins that point. It never waits. It returns true if a is
@@ -60,12 +60,12 @@ type Broker interface {
 	// with no lock held. The broker calls Sink.Close under its own lock for the topic,
 	// and stops following only if that returns true: the topic may be attached again by
 	// now.
-	Detach(name notiflux.Topic)
+	Detach(name pubsub.Topic)
 
 	// History returns up to limit messages of a topic, the oldest first: the first ones
 	// after since, or the newest ones if since is zero. It may wait for the store, so an
 	// event loop must not call it.
-	History(ctx context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error)
+	History(ctx context.Context, name pubsub.Topic, since pubsub.Position, limit int) (topic.History, error)
 
 	// Run does the work of the background until ctx ends, and returns nil, or the error
 	// that ended it. Call it once.
@@ -84,12 +84,12 @@ type Broker interface {
 // from Open to Close. No method waits. For one topic the broker calls Append, Gap and
 // Prepend one at a time. [topic.Topics] implements it, and documents the methods.
 type Sink interface {
-	Open(name notiflux.Topic, head notiflux.Position, from topic.ResumePoint) (topic.Pin, error)
-	Pin(name notiflux.Topic, from topic.ResumePoint) (topic.Pin, bool)
-	Append(ms []notiflux.Message)
-	Gap(name notiflux.Topic, to notiflux.Position)
-	Prepend(p *topic.Pin, from notiflux.Position, ms []notiflux.Message)
-	Close(name notiflux.Topic) bool
+	Open(name pubsub.Topic, head pubsub.Position, from topic.ResumePoint) (topic.Pin, error)
+	Pin(name pubsub.Topic, from topic.ResumePoint) (topic.Pin, bool)
+	Append(ms []pubsub.Message)
+	Gap(name pubsub.Topic, to pubsub.Position)
+	Prepend(p *topic.Pin, from pubsub.Position, ms []pubsub.Message)
+	Close(name pubsub.Topic) bool
 }
 
 var _ Sink = (*topic.Topics)(nil)

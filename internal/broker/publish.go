@@ -6,17 +6,17 @@ import (
 	"log/slog"
 	"runtime/debug"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A Publisher is the part of a [Broker] that publishes.
 type Publisher interface {
-	Publish(ps []notiflux.Publication, done func()) (finished bool)
+	Publish(ps []pubsub.Publication, done func()) (finished bool)
 }
 
 // Publish calls b.Publish for an event loop, which must not end by a panic of the broker:
 // it logs the panic, and makes it the outcome of the publications that have none.
-func Publish(b Publisher, log *slog.Logger, ps []notiflux.Publication, done func()) (finished bool) {
+func Publish(b Publisher, log *slog.Logger, ps []pubsub.Publication, done func()) (finished bool) {
 	defer func() {
 		v := recover()
 		if v == nil {

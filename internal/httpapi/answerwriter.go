@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -54,7 +54,7 @@ func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, find func(cont
 	return nil
 }
 
-var errUnread = notiflux.Errorf(notiflux.OverCapacity, "other clients have not read too many answers: try again later")
+var errUnread = pubsub.Errorf(pubsub.OverCapacity, "other clients have not read too many answers: try again later")
 
 // answerWriter is an answer on its way to its client.
 type answerWriter struct {

@@ -12,10 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // awkward is a string that takes six times as long as JSON.
@@ -61,7 +61,7 @@ func TestPollWithALimit(t *testing.T) {
 		r.publish(t, "a", fmt.Sprint("a", i))
 		r.publish(t, "b", fmt.Sprint("b", i))
 	}
-	start := cursorOf(map[notiflux.Topic]uint64{"a": 0, "b": 0})
+	start := cursorOf(map[pubsub.Topic]uint64{"a": 0, "b": 0})
 	for _, c := range []struct {
 		query, texts string
 		more         bool
@@ -91,7 +91,7 @@ func TestPollWithALimit(t *testing.T) {
 		t.Errorf("none of none: %+v", a)
 	}
 	for _, query := range []string{"limit=x", "limit=", "limit=-1", "limit=1&limit=1"} {
-		r.serve(t, t.Context(), "GET", "/poll?topic=a&"+query, "Authorization", r.bearer).want(t, 400, notiflux.Malformed)
+		r.serve(t, t.Context(), "GET", "/poll?topic=a&"+query, "Authorization", r.bearer).want(t, 400, pubsub.Malformed)
 	}
 }
 
@@ -187,7 +187,7 @@ func (r *reader) serveTo(ctx context.Context, w http.ResponseWriter, path string
 func TestACancelledReadStops(t *testing.T) {
 	members := presence.New(presence.Config{})
 	for i := range 1000 {
-		members.Join("a", notiflux.Member{Sub: fmt.Sprint(i), Info: []byte(`"` + strings.Repeat("i", 1000) + `"`)})
+		members.Join("a", pubsub.Member{Sub: fmt.Sprint(i), Info: []byte(`"` + strings.Repeat("i", 1000) + `"`)})
 	}
 	r := newReader(t, 1000, httpapi.Config{Presence: members})
 	for range 20 {

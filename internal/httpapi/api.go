@@ -38,12 +38,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -58,14 +58,14 @@ const (
 
 // A Broker orders messages and stores them: see package broker. Safe for concurrent use.
 type Broker interface {
-	Publish(ps []notiflux.Publication, done func()) (finished bool)
-	History(ctx context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error)
+	Publish(ps []pubsub.Publication, done func()) (finished bool)
+	History(ctx context.Context, name pubsub.Topic, since pubsub.Position, limit int) (topic.History, error)
 	Health() error
 }
 
 // A Verifier verifies tokens. Safe for concurrent use.
 type Verifier interface {
-	// Verify returns what the token allows, or a [notiflux.Error]. It may block.
+	// Verify returns what the token allows, or a [pubsub.Error]. It may block.
 	Verify(auth.Token) (*auth.Claims, error)
 	// Recall returns the same, without blocking, if that takes no check of a signature.
 	// known is false if it may take one.
@@ -82,7 +82,7 @@ type Config struct {
 	Presence        *presence.Registry // for the route of this name
 	MaxMessageBytes int                // of Body.Data; 0: 64 KiB
 	MaxBodyBytes    int64              // of a request; 0: 1 MiB
-	Ready           func() error       // returns nil, or a [notiflux.Error] that says why the server cannot take work; nil: always ready
+	Ready           func() error       // returns nil, or a [pubsub.Error] that says why the server cannot take work; nil: always ready
 	Log             *slog.Logger       // nil discards
 	Now             func() time.Time   // the wall clock; nil: time.Now. Called concurrently
 

@@ -3,9 +3,9 @@ package httpapi
 import (
 	"context"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -36,7 +36,7 @@ func (a *API) attach(ctx context.Context, claims *auth.Claims, subs []session.Su
 			return
 		}
 		taken.release()
-		names := make([]notiflux.Topic, len(as))
+		names := make([]pubsub.Topic, len(as))
 		for i := range as {
 			names[i] = as[i].Topic
 			as[i].Cancel()
@@ -73,8 +73,8 @@ func (a *API) awaitAttached(ctx context.Context, as []broker.Attachment) error {
 		return errDraining
 	case <-ctx.Done():
 		cancel()
-		return &notiflux.Error{Code: notiflux.Unavailable, Detail: "the request ended before the broker answered", Err: ctx.Err()}
+		return &pubsub.Error{Code: pubsub.Unavailable, Detail: "the request ended before the broker answered", Err: ctx.Err()}
 	}
 }
 
-var errDraining = notiflux.Errorf(notiflux.Draining, "this server is shutting down: another one will answer")
+var errDraining = pubsub.Errorf(pubsub.Draining, "this server is shutting down: another one will answer")

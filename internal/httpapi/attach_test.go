@@ -6,11 +6,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -30,12 +30,12 @@ func TestPollEndsWhileItIsAttached(t *testing.T) {
 		until, drain, leave time.Duration
 		after               time.Duration
 		status              int
-		code                notiflux.Code
+		code                pubsub.Code
 	}{
 		"nothing":           {after: attachTime, status: 200},
-		"until":             {until: 2 * time.Second, after: attachTime, status: 401, code: notiflux.TokenExpired},
-		"draining":          {drain: time.Second, after: time.Second, status: 503, code: notiflux.Draining},
-		"the client leaves": {leave: time.Second, after: time.Second, status: 503, code: notiflux.Unavailable},
+		"until":             {until: 2 * time.Second, after: attachTime, status: 401, code: pubsub.TokenExpired},
+		"draining":          {drain: time.Second, after: time.Second, status: 503, code: pubsub.Draining},
+		"the client leaves": {leave: time.Second, after: time.Second, status: 503, code: pubsub.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestPollEndsWhileItIsAttached(t *testing.T) {
 				r.broker, r.topics = memory.New(memory.Config{Epoch: epoch}, topic.Config{})
 				attacher := broker.NewAttacher(lateBroker{r.broker}, broker.AttacherConfig{})
 				r.service = newHandler(t, httpapi.Config{Topics: r.topics, Broker: r.broker, Attacher: attacher, Draining: drain})
-				grant := auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"}, Expires: time.Now().Add(time.Hour)}
+				grant := auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a"}, Expires: time.Now().Add(time.Hour)}
 				if test.until > 0 {
 					grant.Until = time.Now().Add(test.until)
 				}

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // The server checks a few wrong tokens of a request. It does not verify the others, each
@@ -23,7 +23,7 @@ func TestWrongSignaturesOfOneRequest(t *testing.T) {
 	foreignIssuer, _ := newIssuer(t)
 	wrong := make([]string, 8)
 	for i := range wrong {
-		wrong[i] = token(t, foreignIssuer, auth.Broadcast, "a", notiflux.Topic(fmt.Sprint(i)))
+		wrong[i] = token(t, foreignIssuer, auth.Broadcast, "a", pubsub.Topic(fmt.Sprint(i)))
 	}
 	element := func(token string) string { return `{"topic":"a","message":1,"token":"` + token + `"}` }
 	s.do(t, "POST", "/broadcast", element(good)).want(t, 200, "")
@@ -166,8 +166,8 @@ func TestBatchesThatThePublisherRefuses(t *testing.T) {
 		err  error
 		want string
 	}{
-		{notiflux.Errorf(notiflux.KeyReused, "another"), `{"code":"key_reused","message":"another"}`},
-		{notiflux.Errorf(notiflux.OverCapacity, "many keys"), `{"code":"over_capacity","message":"many keys"}`},
+		{pubsub.Errorf(pubsub.KeyReused, "another"), `{"code":"key_reused","message":"another"}`},
+		{pubsub.Errorf(pubsub.OverCapacity, "many keys"), `{"code":"over_capacity","message":"many keys"}`},
 		{errors.New("dial secret.example.com"), `{"code":"internal","message":"the server failed to handle this"}`},
 	} {
 		s := newService(t, httpapi.Config{Broker: &publisher{err: c.err}})
@@ -188,23 +188,23 @@ func TestKeysAndExclude(t *testing.T) {
 	for _, c := range []struct {
 		body   string
 		header []string
-		want   notiflux.Publication
+		want   pubsub.Publication
 	}{
-		{`{` + ok + `}`, nil, notiflux.Publication{}},
-		{`{` + ok + `,"key":"k"}`, nil, notiflux.Publication{Key: "k"}},
-		{`{` + ok + `}`, []string{"k"}, notiflux.Publication{Key: "k"}},
-		{`{` + ok + `,"key":"k"}`, []string{"k"}, notiflux.Publication{Key: "k"}},
-		{`{` + ok + `}`, []string{`"k"`}, notiflux.Publication{Key: "k"}}, // a string of a structured field
-		{`{` + ok + `,"key":"k"}`, []string{`"k"`}, notiflux.Publication{Key: "k"}},
-		{`{` + ok + `}`, []string{`"a \"b\" \\c"`}, notiflux.Publication{Key: `a "b" \c`}},
-		{`{` + ok + `}`, []string{`a"b\c`}, notiflux.Publication{Key: `a"b\c`}},
-		{`{` + ok + `}`, []string{`"k";a=1`}, notiflux.Publication{Key: "k"}}, // its parameters mean nothing
-		{`{` + ok + `}`, []string{`"k;\"x";a;b=?1; *c-d="\";,";e=-1.5;f=tok/en;g=:YQ==:`}, notiflux.Publication{Key: `k;"x`}},
-		{`{` + ok + `}`, []string{`k;a=1`}, notiflux.Publication{Key: `k;a=1`}},
-		{`{` + ok + `,"key":"\"k\""}`, nil, notiflux.Publication{Key: `"k"`}},
-		{`{"topics":["b","a"],"message":1}`, []string{"k"}, notiflux.Publication{Key: "k"}},
-		{`[{` + ok + `,"key":"k"}]`, nil, notiflux.Publication{Key: "k"}},
-		{`{` + ok + `,"exclude":"00000000000000ff"}`, nil, notiflux.Publication{Exclude: 255}},
+		{`{` + ok + `}`, nil, pubsub.Publication{}},
+		{`{` + ok + `,"key":"k"}`, nil, pubsub.Publication{Key: "k"}},
+		{`{` + ok + `}`, []string{"k"}, pubsub.Publication{Key: "k"}},
+		{`{` + ok + `,"key":"k"}`, []string{"k"}, pubsub.Publication{Key: "k"}},
+		{`{` + ok + `}`, []string{`"k"`}, pubsub.Publication{Key: "k"}}, // a string of a structured field
+		{`{` + ok + `,"key":"k"}`, []string{`"k"`}, pubsub.Publication{Key: "k"}},
+		{`{` + ok + `}`, []string{`"a \"b\" \\c"`}, pubsub.Publication{Key: `a "b" \c`}},
+		{`{` + ok + `}`, []string{`a"b\c`}, pubsub.Publication{Key: `a"b\c`}},
+		{`{` + ok + `}`, []string{`"k";a=1`}, pubsub.Publication{Key: "k"}}, // its parameters mean nothing
+		{`{` + ok + `}`, []string{`"k;\"x";a;b=?1; *c-d="\";,";e=-1.5;f=tok/en;g=:YQ==:`}, pubsub.Publication{Key: `k;"x`}},
+		{`{` + ok + `}`, []string{`k;a=1`}, pubsub.Publication{Key: `k;a=1`}},
+		{`{` + ok + `,"key":"\"k\""}`, nil, pubsub.Publication{Key: `"k"`}},
+		{`{"topics":["b","a"],"message":1}`, []string{"k"}, pubsub.Publication{Key: "k"}},
+		{`[{` + ok + `,"key":"k"}]`, nil, pubsub.Publication{Key: "k"}},
+		{`{` + ok + `,"exclude":"00000000000000ff"}`, nil, pubsub.Publication{Exclude: 255}},
 	} {
 		var headers []string
 		for _, key := range c.header {
@@ -244,9 +244,9 @@ func TestKeysAndExclude(t *testing.T) {
 			headers = append(headers, "Idempotency-Key", key)
 		}
 		r := post(c.body, headers...)
-		r.want(t, 400, notiflux.Malformed)
+		r.want(t, 400, pubsub.Malformed)
 		r.wantDetail(t, c.detail)
 	}
-	s.publisher.err = notiflux.Errorf(notiflux.KeyReused, "reused")
-	post(`{`+ok+`,"key":"k"}`).want(t, 409, notiflux.KeyReused)
+	s.publisher.err = pubsub.Errorf(pubsub.KeyReused, "reused")
+	post(`{`+ok+`,"key":"k"}`).want(t, 409, pubsub.KeyReused)
 }

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
@@ -107,9 +107,9 @@ func (v fixedVerifier) Recall(auth.Token) (*auth.Claims, bool, error) { return v
 
 type fixedPublisher struct{ httpapi.Broker }
 
-func (fixedPublisher) Publish(ps []notiflux.Publication, _ func()) (finished bool) {
+func (fixedPublisher) Publish(ps []pubsub.Publication, _ func()) (finished bool) {
 	for i := range ps {
-		ps[i].Position = notiflux.Position{Epoch: "0123456789abcdef", Offset: 123456}
+		ps[i].Position = pubsub.Position{Epoch: "0123456789abcdef", Offset: 123456}
 	}
 	return true
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -42,10 +42,10 @@ const maxElements = 1000
 // A broadcast is what a publisher asks for: what is to be published, in order. It
 // is valid until the decoder that it comes from is released.
 type broadcast struct {
-	publications []notiflux.Publication // what is wrong with one is its error
-	names        []name                 // of each
-	array        bool                   // the body is an array
-	one          bool                   // it is a single object with `topic`, which is answered for itself
+	publications []pubsub.Publication // what is wrong with one is its error
+	names        []name               // of each
+	array        bool                 // the body is an array
+	one          bool                 // it is a single object with `topic`, which is answered for itself
 }
 
 // A name is what an element says of itself besides what is published.
@@ -57,7 +57,7 @@ type name struct {
 // shown returns the topic for the answer: empty if it is longer than any topic, so that
 // the answer is not much longer than the body.
 func (n *name) shown() string {
-	if len(n.topic) > notiflux.MaxTopicBytes {
+	if len(n.topic) > pubsub.MaxTopicBytes {
 		return ""
 	}
 	return n.topic
@@ -148,16 +148,16 @@ func unreadable(err error, l limits) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return bodyTooLarge(l)
 	}
-	e := notiflux.Errorf(notiflux.Malformed, "the body ends before its announced end")
+	e := pubsub.Errorf(pubsub.Malformed, "the body ends before its announced end")
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		e = notiflux.Errorf(notiflux.Malformed, "the body did not arrive within %v", router.BodyTimeout)
+		e = pubsub.Errorf(pubsub.Malformed, "the body did not arrive within %v", router.BodyTimeout)
 	}
 	e.Err = err
 	return e
 }
 
 func bodyTooLarge(l limits) error {
-	return notiflux.Errorf(notiflux.TooLarge, "the body is over %d bytes, the most that is taken", l.bodyBytes)
+	return pubsub.Errorf(pubsub.TooLarge, "the body is over %d bytes, the most that is taken", l.bodyBytes)
 }
 
 // byteOrderMark is what some programs, PowerShell for one, begin UTF-8 with. RFC
@@ -198,13 +198,13 @@ func (d *decoder) elements(l limits) error {
 			if err := d.json.Skip(); err != nil {
 				return err
 			}
-			e := notiflux.Errorf(notiflux.Malformed, "the element is not an object: it should be one with `topic` and `message`")
-			d.add(notiflux.Publication{Err: e}, name{})
+			e := pubsub.Errorf(pubsub.Malformed, "the element is not an object: it should be one with `topic` and `message`")
+			d.add(pubsub.Publication{Err: e}, name{})
 		} else if err := d.element(l); err != nil {
 			return err
 		}
 		if len(d.broadcast.publications) > maxElements {
-			return notiflux.Errorf(notiflux.TooLarge, "the body has more than %d messages, the most of a request", maxElements)
+			return pubsub.Errorf(pubsub.TooLarge, "the body has more than %d messages, the most of a request", maxElements)
 		}
 	}
 	return d.json.End()
@@ -217,7 +217,7 @@ func (d *decoder) element(l limits) error {
 	return d.members(l, d.json.EndObject)
 }
 
-func (d *decoder) add(p notiflux.Publication, n name) {
+func (d *decoder) add(p pubsub.Publication, n name) {
 	d.broadcast.publications = append(d.broadcast.publications, p)
 	d.broadcast.names = append(d.broadcast.names, n)
 }
@@ -252,7 +252,7 @@ type element struct {
 	decoder *decoder
 	limits  limits
 
-	publication       notiflux.Publication
+	publication       pubsub.Publication
 	name              name
 	hasTopic, several bool
 }
@@ -281,12 +281,12 @@ func (e *element) member(member []byte, value jsontext.Value) (err error) {
 		p.Body, err = wire.ReadBody(&e.decoder.json, value, e.limits.messageBytes)
 	case "key":
 		if p.Key, err = e.text(value, "`key`"); err == nil {
-			err = notiflux.CheckKey(p.Key)
+			err = pubsub.CheckKey(p.Key)
 		}
 	case "exclude":
 		var connection string
 		if connection, err = e.text(value, "`exclude`"); err == nil {
-			p.Exclude, err = notiflux.ParseConnection(connection)
+			p.Exclude, err = pubsub.ParseConnection(connection)
 		}
 	}
 	return err
@@ -312,7 +312,7 @@ func (e *element) add() {
 	}
 	for _, e.name.topic = range topics {
 		if e.publication.Err = d.fault; d.fault == nil {
-			e.publication.Topic, e.publication.Err = notiflux.ParseTopic(e.name.topic)
+			e.publication.Topic, e.publication.Err = pubsub.ParseTopic(e.name.topic)
 		}
 		d.add(e.publication, e.name)
 	}
@@ -322,13 +322,13 @@ func (e *element) add() {
 func (e *element) incomplete() error {
 	switch {
 	case e.hasTopic && e.several:
-		return notiflux.Errorf(notiflux.Malformed, "there is `topic` and `topics`: give one of them")
+		return pubsub.Errorf(pubsub.Malformed, "there is `topic` and `topics`: give one of them")
 	case e.several && len(e.decoder.topics) == 0:
-		return notiflux.Errorf(notiflux.Malformed, "`topics` is empty: it should name at least one")
+		return pubsub.Errorf(pubsub.Malformed, "`topics` is empty: it should name at least one")
 	case !e.hasTopic && !e.several:
-		return notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+		return pubsub.Errorf(pubsub.Malformed, "`topic` is missing")
 	case e.publication.Body.Data == nil:
-		return notiflux.Errorf(notiflux.Malformed, "`message` is missing")
+		return pubsub.Errorf(pubsub.Malformed, "`message` is missing")
 	}
 	return nil
 }
@@ -336,7 +336,7 @@ func (e *element) incomplete() error {
 // list reads `topics`.
 func (d *decoder) list(value jsontext.Value) error {
 	if value.Kind() != jsontext.KindBeginArray {
-		return notiflux.Errorf(notiflux.Malformed, "`topics` must be an array of strings")
+		return pubsub.Errorf(pubsub.Malformed, "`topics` must be an array of strings")
 	}
 	for element := range strictjson.Elements(value) {
 		text, err := d.json.Text(element, "each of `topics`")
@@ -345,7 +345,7 @@ func (d *decoder) list(value jsontext.Value) error {
 		}
 		d.topics = append(d.topics, string(text))
 		if len(d.topics) > maxElements {
-			return notiflux.Errorf(notiflux.TooLarge, "there are more than %d topics, the most of a request", maxElements)
+			return pubsub.Errorf(pubsub.TooLarge, "there are more than %d topics, the most of a request", maxElements)
 		}
 	}
 	return nil

@@ -6,8 +6,8 @@ import (
 	"runtime"
 	"strconv"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -19,9 +19,9 @@ const outcomeBytes = 128
 // signatures. The signatures of further tokens are not checked.
 const maxSpent = 4
 
-var errSpent = notiflux.Errorf(notiflux.OverCapacity, "%d tokens of this request were refused before this one, which was not checked: send it in another request", maxSpent)
+var errSpent = pubsub.Errorf(pubsub.OverCapacity, "%d tokens of this request were refused before this one, which was not checked: send it in another request", maxSpent)
 
-var errNoBroadcastToken = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
+var errNoBroadcastToken = pubsub.Errorf(pubsub.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
 
 // Broadcast answers POST /broadcast: it publishes the messages in the body, and answers
 // with the topic and position of each, or with its error.
@@ -219,7 +219,7 @@ func (b *broadcast) appendAnswer(dst []byte) []byte {
 func (b *broadcast) appendOutcome(dst []byte, i int) []byte {
 	p := &b.publications[i]
 	if p.Err != nil {
-		return wire.AppendFailed(dst, b.names[i].shown(), notiflux.Refusal(p.Err))
+		return wire.AppendFailed(dst, b.names[i].shown(), pubsub.Refusal(p.Err))
 	}
 	return wire.AppendPublished(dst, p.Topic, p.Position)
 }

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestBroadcast(t *testing.T) {
@@ -33,7 +33,7 @@ func TestBroadcast(t *testing.T) {
 
 // What a published value is to subscribers.
 func TestMessageValues(t *testing.T) {
-	for value, want := range map[string]notiflux.Body{
+	for value, want := range map[string]pubsub.Body{
 		`"hello"`:                           {Data: []byte("hello")},
 		`""`:                                {Data: []byte("")},
 		`"\"quoted\" \\ \/ \n\u00e9\u20ac"`: {Data: []byte("\"quoted\" \\ / \né€")},
@@ -67,113 +67,113 @@ func nested(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", 
 
 func TestBadBodies(t *testing.T) {
 	checkBadBodies(t, []badBody{
-		{``, 400, notiflux.Malformed, "empty"},
-		{"  \n", 400, notiflux.Malformed, "empty"},
-		{`{`, 400, notiflux.Malformed, "ends before"},
-		{`{"topic":"a"`, 400, notiflux.Malformed, "ends before"},
-		{`{"topic":"a","message":"x`, 400, notiflux.Malformed, "ends before"},
-		{`topic=a&message=b`, 400, notiflux.Malformed, "byte"},
-		{"\ufeff", 400, notiflux.Malformed, "empty"},
-		{"\ufeff\ufeff{" + ok + `}`, 400, notiflux.Malformed, "byte 0"},
-		{" \ufeff{" + ok + `}`, 400, notiflux.Malformed, "byte"},
-		{"\xff\xfe{\x00}\x00", 400, notiflux.Malformed, "UTF-8"},
-		{`{"topic":"a" "message":1}`, 400, notiflux.Malformed, "byte 13"},
-		{`{"topic":"a","message":01}`, 400, notiflux.Malformed, "byte"},
-		{`{"topic":"a","message":NaN}`, 400, notiflux.Malformed, "byte"},
-		{`{'topic':'a'}`, 400, notiflux.Malformed, "byte 1"},
-		{`{` + ok + `,}`, 400, notiflux.Malformed, "byte"},
-		{`{topic:"a"}`, 400, notiflux.Malformed, "byte 2"},
-		{`{1:"a"}`, 400, notiflux.Malformed, "byte 1"},
-		{`{` + ok + `} {}`, 400, notiflux.Malformed, "follows"},
-		{`{` + ok + `}x`, 400, notiflux.Malformed, "follows"},
-		{`{` + ok + `}]`, 400, notiflux.Malformed, "follows"},
+		{``, 400, pubsub.Malformed, "empty"},
+		{"  \n", 400, pubsub.Malformed, "empty"},
+		{`{`, 400, pubsub.Malformed, "ends before"},
+		{`{"topic":"a"`, 400, pubsub.Malformed, "ends before"},
+		{`{"topic":"a","message":"x`, 400, pubsub.Malformed, "ends before"},
+		{`topic=a&message=b`, 400, pubsub.Malformed, "byte"},
+		{"\ufeff", 400, pubsub.Malformed, "empty"},
+		{"\ufeff\ufeff{" + ok + `}`, 400, pubsub.Malformed, "byte 0"},
+		{" \ufeff{" + ok + `}`, 400, pubsub.Malformed, "byte"},
+		{"\xff\xfe{\x00}\x00", 400, pubsub.Malformed, "UTF-8"},
+		{`{"topic":"a" "message":1}`, 400, pubsub.Malformed, "byte 13"},
+		{`{"topic":"a","message":01}`, 400, pubsub.Malformed, "byte"},
+		{`{"topic":"a","message":NaN}`, 400, pubsub.Malformed, "byte"},
+		{`{'topic':'a'}`, 400, pubsub.Malformed, "byte 1"},
+		{`{` + ok + `,}`, 400, pubsub.Malformed, "byte"},
+		{`{topic:"a"}`, 400, pubsub.Malformed, "byte 2"},
+		{`{1:"a"}`, 400, pubsub.Malformed, "byte 1"},
+		{`{` + ok + `} {}`, 400, pubsub.Malformed, "follows"},
+		{`{` + ok + `}x`, 400, pubsub.Malformed, "follows"},
+		{`{` + ok + `}]`, 400, pubsub.Malformed, "follows"},
 
-		{`"a"`, 400, notiflux.Malformed, "not an object"},
-		{`null`, 400, notiflux.Malformed, "not an object"},
-		{`17`, 400, notiflux.Malformed, "not an object"},
+		{`"a"`, 400, pubsub.Malformed, "not an object"},
+		{`null`, 400, pubsub.Malformed, "not an object"},
+		{`17`, 400, pubsub.Malformed, "not an object"},
 
-		{`{}`, 400, notiflux.Malformed, "`topic` is missing"},
-		{`{"message":1}`, 400, notiflux.Malformed, "`topic` is missing"},
-		{`{"Topic":"a","message":1}`, 400, notiflux.Malformed, "`topic` is missing"},
-		{`{"topic":"a"}`, 400, notiflux.Malformed, "`message` is missing"},
-		{`{"topic":"a","MESSAGE":1}`, 400, notiflux.Malformed, "`message` is missing"},
-		{`{"topic":1,"message":1}`, 400, notiflux.Malformed, "`topic` must be a string"},
-		{`{"topic":null,"message":1}`, 400, notiflux.Malformed, "`topic` is missing"},
-		{`{"topics":null,"message":1}`, 400, notiflux.Malformed, "`topic` is missing"},
-		{`{"topic":null,"topics":null,"message":1}`, 400, notiflux.Malformed, "`topic` is missing"},
-		{`{"topic":null,"topics":[],"message":1}`, 400, notiflux.Malformed, "`topics` is empty"},
-		{`{"topic":["a"],"message":1}`, 400, notiflux.Malformed, "`topic` must be a string"},
-		{`{` + ok + `,"token":{"a":1}}`, 400, notiflux.Malformed, "`token` must be a string"},
+		{`{}`, 400, pubsub.Malformed, "`topic` is missing"},
+		{`{"message":1}`, 400, pubsub.Malformed, "`topic` is missing"},
+		{`{"Topic":"a","message":1}`, 400, pubsub.Malformed, "`topic` is missing"},
+		{`{"topic":"a"}`, 400, pubsub.Malformed, "`message` is missing"},
+		{`{"topic":"a","MESSAGE":1}`, 400, pubsub.Malformed, "`message` is missing"},
+		{`{"topic":1,"message":1}`, 400, pubsub.Malformed, "`topic` must be a string"},
+		{`{"topic":null,"message":1}`, 400, pubsub.Malformed, "`topic` is missing"},
+		{`{"topics":null,"message":1}`, 400, pubsub.Malformed, "`topic` is missing"},
+		{`{"topic":null,"topics":null,"message":1}`, 400, pubsub.Malformed, "`topic` is missing"},
+		{`{"topic":null,"topics":[],"message":1}`, 400, pubsub.Malformed, "`topics` is empty"},
+		{`{"topic":["a"],"message":1}`, 400, pubsub.Malformed, "`topic` must be a string"},
+		{`{` + ok + `,"token":{"a":1}}`, 400, pubsub.Malformed, "`token` must be a string"},
 
-		{`{` + ok + `,"topic":"b"}`, 400, notiflux.Malformed, "twice"},
-		{`{` + ok + `,"\u0074opic":"b"}`, 400, notiflux.Malformed, "twice"},
-		{`{` + ok + `,"other":1,"other":2}`, 400, notiflux.Malformed, "twice"},
-		{`{"topic":"a","message":{"x":[{"y":1,"y":2}]}}`, 400, notiflux.Malformed, "twice"},
-		{`{` + ok + `,"other":{"x":1,"x":1}}`, 400, notiflux.Malformed, "twice"},
+		{`{` + ok + `,"topic":"b"}`, 400, pubsub.Malformed, "twice"},
+		{`{` + ok + `,"\u0074opic":"b"}`, 400, pubsub.Malformed, "twice"},
+		{`{` + ok + `,"other":1,"other":2}`, 400, pubsub.Malformed, "twice"},
+		{`{"topic":"a","message":{"x":[{"y":1,"y":2}]}}`, 400, pubsub.Malformed, "twice"},
+		{`{` + ok + `,"other":{"x":1,"x":1}}`, 400, pubsub.Malformed, "twice"},
 
-		{`{"topic":"a","message":"` + "\xff" + `"}`, 400, notiflux.Malformed, "UTF-8"},
-		{`{"topic":"` + "\xc3" + `","message":1}`, 400, notiflux.Malformed, "UTF-8"},
-		{`{"topic":"a","message":["` + "\xed\xa0\x80" + `"]}`, 400, notiflux.Malformed, "UTF-8"},
-		{`{"topic":"a","message":"\ud800"}`, 400, notiflux.Malformed, "half a character, such as half an emoji, at byte 24 "},
-		{`[{"topic":"a","message":"\ud83d"},{]`, 400, notiflux.Malformed, "byte"},
-		{`{"topic":"a","message":"\ud83d"} x`, 400, notiflux.Malformed, "follows"},
-		{`{"topic":"a","message":["\\\\\ude00"]}`, 400, notiflux.Malformed, "half an emoji"},
-		{`{"topic":"a","message":"\ud83d\ud83d\ude00"}`, 400, notiflux.Malformed, "half an emoji"},
-		{`{"topic":"a","message":"\ud83d\n"}`, 400, notiflux.Malformed, "half an emoji"},
-		{`{"topic":"a","message":"\udc00\ud800"}`, 400, notiflux.Malformed, "UTF-8"},
-		{`{"topic":"a","message":{"x":"\ud83d"}}`, 400, notiflux.Malformed, "UTF-8"},
-		{`{"topic":"\ud800","message":1}`, 400, notiflux.Malformed, "UTF-8"},
-		{`{` + ok + `,"\ud800":1}`, 400, notiflux.Malformed, "UTF-8"},
-		{`\`, 400, notiflux.Malformed, "is not JSON"},
-		{`[{` + ok + `},"\ud800\`, 400, notiflux.Malformed, "ends before"},
-		{`{` + ok + `,"\ud800":1,"\ud801":1}`, 400, notiflux.Malformed, "half a character"},
-		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":{"b":1,"b":1}}]`, 400, notiflux.Malformed, "twice in an object, at byte 74"},
-		{`[{` + ok + `,"\ud800":1},{` + ok + `,"key":"a","key":"b"}]`, 400, notiflux.Malformed, "twice"},
-		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":` + nested(64) + `}]`, 400, notiflux.Malformed, "deeper"},
-		{`{"topic":"a","message":"` + "\x00" + `"}`, 400, notiflux.Malformed, "byte"},
-		{`{"topic":"a","message":"` + "\n" + `"}`, 400, notiflux.Malformed, "byte"},
+		{`{"topic":"a","message":"` + "\xff" + `"}`, 400, pubsub.Malformed, "UTF-8"},
+		{`{"topic":"` + "\xc3" + `","message":1}`, 400, pubsub.Malformed, "UTF-8"},
+		{`{"topic":"a","message":["` + "\xed\xa0\x80" + `"]}`, 400, pubsub.Malformed, "UTF-8"},
+		{`{"topic":"a","message":"\ud800"}`, 400, pubsub.Malformed, "half a character, such as half an emoji, at byte 24 "},
+		{`[{"topic":"a","message":"\ud83d"},{]`, 400, pubsub.Malformed, "byte"},
+		{`{"topic":"a","message":"\ud83d"} x`, 400, pubsub.Malformed, "follows"},
+		{`{"topic":"a","message":["\\\\\ude00"]}`, 400, pubsub.Malformed, "half an emoji"},
+		{`{"topic":"a","message":"\ud83d\ud83d\ude00"}`, 400, pubsub.Malformed, "half an emoji"},
+		{`{"topic":"a","message":"\ud83d\n"}`, 400, pubsub.Malformed, "half an emoji"},
+		{`{"topic":"a","message":"\udc00\ud800"}`, 400, pubsub.Malformed, "UTF-8"},
+		{`{"topic":"a","message":{"x":"\ud83d"}}`, 400, pubsub.Malformed, "UTF-8"},
+		{`{"topic":"\ud800","message":1}`, 400, pubsub.Malformed, "UTF-8"},
+		{`{` + ok + `,"\ud800":1}`, 400, pubsub.Malformed, "UTF-8"},
+		{`\`, 400, pubsub.Malformed, "is not JSON"},
+		{`[{` + ok + `},"\ud800\`, 400, pubsub.Malformed, "ends before"},
+		{`{` + ok + `,"\ud800":1,"\ud801":1}`, 400, pubsub.Malformed, "half a character"},
+		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":{"b":1,"b":1}}]`, 400, pubsub.Malformed, "twice in an object, at byte 74"},
+		{`[{` + ok + `,"\ud800":1},{` + ok + `,"key":"a","key":"b"}]`, 400, pubsub.Malformed, "twice"},
+		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":` + nested(64) + `}]`, 400, pubsub.Malformed, "deeper"},
+		{`{"topic":"a","message":"` + "\x00" + `"}`, 400, pubsub.Malformed, "byte"},
+		{`{"topic":"a","message":"` + "\n" + `"}`, 400, pubsub.Malformed, "byte"},
 
-		{`{"topic":"a","message":` + nested(64) + `}`, 400, notiflux.Malformed, "64"},
-		{`{` + ok + `,"other":` + nested(64) + `}`, 400, notiflux.Malformed, "64"},
-		{`{"topic":` + nested(100_000) + `}`, 400, notiflux.Malformed, "64"},
-		{`{"topic":"a","message":` + strings.Repeat(`{"]\"":`, 64) + `1` + strings.Repeat(`}`, 64) + `}`, 400, notiflux.Malformed, "64"},
-		{`{"topic":"a","message":` + strings.Repeat("[", 500_000), 400, notiflux.Malformed, "64"},
+		{`{"topic":"a","message":` + nested(64) + `}`, 400, pubsub.Malformed, "64"},
+		{`{` + ok + `,"other":` + nested(64) + `}`, 400, pubsub.Malformed, "64"},
+		{`{"topic":` + nested(100_000) + `}`, 400, pubsub.Malformed, "64"},
+		{`{"topic":"a","message":` + strings.Repeat(`{"]\"":`, 64) + `1` + strings.Repeat(`}`, 64) + `}`, 400, pubsub.Malformed, "64"},
+		{`{"topic":"a","message":` + strings.Repeat("[", 500_000), 400, pubsub.Malformed, "64"},
 
-		{`{"topic":"","message":1}`, 400, notiflux.TopicInvalid, "empty"},
-		{`{"topic":"` + strings.Repeat("a", 256) + `","message":1}`, 400, notiflux.TopicInvalid, "255"},
-		{`{"topic":"a\u0000","message":1}`, 400, notiflux.TopicInvalid, "control"},
-		{`{"topic":"a\nb","message":1}`, 400, notiflux.TopicInvalid, "control"},
-		{`{"topic":"a\u0085","message":1}`, 400, notiflux.TopicInvalid, "control"},
+		{`{"topic":"","message":1}`, 400, pubsub.TopicInvalid, "empty"},
+		{`{"topic":"` + strings.Repeat("a", 256) + `","message":1}`, 400, pubsub.TopicInvalid, "255"},
+		{`{"topic":"a\u0000","message":1}`, 400, pubsub.TopicInvalid, "control"},
+		{`{"topic":"a\nb","message":1}`, 400, pubsub.TopicInvalid, "control"},
+		{`{"topic":"a\u0085","message":1}`, 400, pubsub.TopicInvalid, "control"},
 
-		{`{"topic":"a","message":"` + strings.Repeat("a", 64<<10+1) + `"}`, 413, notiflux.TooLarge, "65536"},
-		{`{"topic":"a","message":["` + strings.Repeat("a", 64<<10-3) + `"]}`, 413, notiflux.TooLarge, "65536"},
-		{`{"topic":"a","message":"` + strings.Repeat("a", 1<<20) + `"}`, 413, notiflux.TooLarge, "1048576"},
+		{`{"topic":"a","message":"` + strings.Repeat("a", 64<<10+1) + `"}`, 413, pubsub.TooLarge, "65536"},
+		{`{"topic":"a","message":["` + strings.Repeat("a", 64<<10-3) + `"]}`, 413, pubsub.TooLarge, "65536"},
+		{`{"topic":"a","message":"` + strings.Repeat("a", 1<<20) + `"}`, 413, pubsub.TooLarge, "1048576"},
 	})
 }
 
 // What is wrong with an array as a whole, or with members that one object seldom has.
 func TestBadArraysAndMembers(t *testing.T) {
 	checkBadBodies(t, []badBody{
-		{`[{` + ok + `}`, 400, notiflux.Malformed, "ends before"},
-		{`[{` + ok + `}]]`, 400, notiflux.Malformed, "follows"},
-		{`[{` + ok + `},]`, 400, notiflux.Malformed, "byte"},
-		{`[{` + ok + `,"other":1,"other":2}]`, 400, notiflux.Malformed, "twice"},
-		{`[{` + ok + `,"other":` + nested(63) + `}]`, 400, notiflux.Malformed, "64"},
-		{nested(65), 400, notiflux.Malformed, "64"},
-		{strings.Repeat("[", 500_000), 400, notiflux.Malformed, "64"},
-		{`[` + strings.Repeat(`1,`, 1000) + `1]`, 413, notiflux.TooLarge, "1000 messages"},
-		{`{"topics":["a"` + strings.Repeat(`,"a"`, 1000) + `],"message":1}`, 413, notiflux.TooLarge, "1000 topics"},
-		{`{` + ok + `,"topics":["a"]}`, 400, notiflux.Malformed, "`topic` and `topics`"},
-		{`{"topics":[],"message":1}`, 400, notiflux.Malformed, "`topics` is empty"},
-		{`{"topics":"a","message":1}`, 400, notiflux.Malformed, "`topics` must be an array"},
-		{`{"topics":["a",1],"message":1}`, 400, notiflux.Malformed, "each of `topics`"},
-		{`{"topics":["a"]}`, 400, notiflux.Malformed, "`message` is missing"},
-		{`{` + ok + `,"key":1}`, 400, notiflux.Malformed, "`key` must be a string"},
-		{`{` + ok + `,"key":""}`, 400, notiflux.Malformed, "a key has 1 to 255"},
-		{`{` + ok + `,"\u006bey":"\n"}`, 400, notiflux.Malformed, "a key has 1 to 255"},
-		{`{` + ok + `,"exclude":1}`, 400, notiflux.Malformed, "`exclude` must be a string"},
-		{`{` + ok + `,"exclude":"0000000000000000"}`, 400, notiflux.Malformed, "16 hexadecimal digits"},
-		{`{` + ok + `,"exclude":"00000000000000FF"}`, 400, notiflux.Malformed, "16 hexadecimal digits"},
+		{`[{` + ok + `}`, 400, pubsub.Malformed, "ends before"},
+		{`[{` + ok + `}]]`, 400, pubsub.Malformed, "follows"},
+		{`[{` + ok + `},]`, 400, pubsub.Malformed, "byte"},
+		{`[{` + ok + `,"other":1,"other":2}]`, 400, pubsub.Malformed, "twice"},
+		{`[{` + ok + `,"other":` + nested(63) + `}]`, 400, pubsub.Malformed, "64"},
+		{nested(65), 400, pubsub.Malformed, "64"},
+		{strings.Repeat("[", 500_000), 400, pubsub.Malformed, "64"},
+		{`[` + strings.Repeat(`1,`, 1000) + `1]`, 413, pubsub.TooLarge, "1000 messages"},
+		{`{"topics":["a"` + strings.Repeat(`,"a"`, 1000) + `],"message":1}`, 413, pubsub.TooLarge, "1000 topics"},
+		{`{` + ok + `,"topics":["a"]}`, 400, pubsub.Malformed, "`topic` and `topics`"},
+		{`{"topics":[],"message":1}`, 400, pubsub.Malformed, "`topics` is empty"},
+		{`{"topics":"a","message":1}`, 400, pubsub.Malformed, "`topics` must be an array"},
+		{`{"topics":["a",1],"message":1}`, 400, pubsub.Malformed, "each of `topics`"},
+		{`{"topics":["a"]}`, 400, pubsub.Malformed, "`message` is missing"},
+		{`{` + ok + `,"key":1}`, 400, pubsub.Malformed, "`key` must be a string"},
+		{`{` + ok + `,"key":""}`, 400, pubsub.Malformed, "a key has 1 to 255"},
+		{`{` + ok + `,"\u006bey":"\n"}`, 400, pubsub.Malformed, "a key has 1 to 255"},
+		{`{` + ok + `,"exclude":1}`, 400, pubsub.Malformed, "`exclude` must be a string"},
+		{`{` + ok + `,"exclude":"0000000000000000"}`, 400, pubsub.Malformed, "16 hexadecimal digits"},
+		{`{` + ok + `,"exclude":"00000000000000FF"}`, 400, pubsub.Malformed, "16 hexadecimal digits"},
 	})
 }
 
@@ -182,7 +182,7 @@ const ok = `"topic":"a","message":1`
 type badBody struct {
 	body   string
 	status int
-	code   notiflux.Code
+	code   pubsub.Code
 	detail string
 }
 
@@ -235,7 +235,7 @@ func TestGoodBodies(t *testing.T) {
 		{"a", `{"topic":"a","message":"` + strings.Repeat("[", 100) + `"}`},
 	} {
 		s := newService(t, httpapi.Config{})
-		bearer := "Bearer " + token(t, s.signer, auth.Broadcast, notiflux.Topic(c.topic))
+		bearer := "Bearer " + token(t, s.signer, auth.Broadcast, pubsub.Topic(c.topic))
 		s.do(t, "POST", "/broadcast", c.body, "Authorization", bearer).want(t, 200, "")
 		if p := s.publisher.all(); len(p) != 1 || string(p[0].Topic) != c.topic {
 			t.Errorf("%.60s: published %v, want one message to %q", c.body, p, c.topic)
@@ -278,13 +278,13 @@ func TestMediaTypes(t *testing.T) {
 		if c.ok {
 			r.want(t, 200, "")
 		} else {
-			r.want(t, 415, notiflux.UnsupportedMediaType)
+			r.want(t, 415, pubsub.UnsupportedMediaType)
 		}
 		if t.Failed() {
 			t.Fatalf("headers %q", c.headers)
 		}
 	}
-	s.do(t, "POST", "/broadcast", `nonsense`, "Content-Type", "text/plain").want(t, 415, notiflux.UnsupportedMediaType)
+	s.do(t, "POST", "/broadcast", `nonsense`, "Content-Type", "text/plain").want(t, 415, pubsub.UnsupportedMediaType)
 }
 
 func TestTokens(t *testing.T) {
@@ -297,29 +297,29 @@ func TestTokens(t *testing.T) {
 		inBody  string // `token` member; "-": none
 		headers []string
 		status  int
-		code    notiflux.Code
+		code    pubsub.Code
 	}{
-		{"none", "-", nil, 401, notiflux.TokenMissing},
-		{"empty in the body", "", nil, 401, notiflux.TokenMissing},
+		{"none", "-", nil, 401, pubsub.TokenMissing},
+		{"empty in the body", "", nil, 401, pubsub.TokenMissing},
 		{"header", "-", []string{"Authorization", "Bearer " + good}, 200, ""},
 		{"scheme in another case", "-", []string{"Authorization", "bEARER   " + good}, 200, ""},
 		{"body", good, nil, 200, ""},
 		{"body before header", good, []string{"Authorization", "Bearer " + foreign}, 200, ""},
-		{"bad body is not saved by the header", foreign, []string{"Authorization", "Bearer " + good}, 401, notiflux.TokenInvalid},
+		{"bad body is not saved by the header", foreign, []string{"Authorization", "Bearer " + good}, 401, pubsub.TokenInvalid},
 		{"empty body leaves it to the header", "", []string{"Authorization", "Bearer " + good}, 200, ""},
-		{"another key", "-", []string{"Authorization", "Bearer " + foreign}, 401, notiflux.TokenInvalid},
+		{"another key", "-", []string{"Authorization", "Bearer " + foreign}, 401, pubsub.TokenInvalid},
 		{"Basic, and a token in the body", good, []string{"Authorization", "Basic dTpw"}, 200, ""},
-		{"Basic", "-", []string{"Authorization", "Basic dTpw"}, 401, notiflux.TokenInvalid},
-		{"no scheme", "-", []string{"Authorization", good}, 401, notiflux.TokenInvalid},
-		{"no token", "-", []string{"Authorization", "Bearer"}, 401, notiflux.TokenInvalid},
-		{"empty header", "-", []string{"Authorization", ""}, 401, notiflux.TokenMissing},
+		{"Basic", "-", []string{"Authorization", "Basic dTpw"}, 401, pubsub.TokenInvalid},
+		{"no scheme", "-", []string{"Authorization", good}, 401, pubsub.TokenInvalid},
+		{"no token", "-", []string{"Authorization", "Bearer"}, 401, pubsub.TokenInvalid},
+		{"empty header", "-", []string{"Authorization", ""}, 401, pubsub.TokenMissing},
 		{"empty header, and a token in the body", good, []string{"Authorization", ""}, 200, ""},
 		{"no token, and one in the body", good, []string{"Authorization", "Bearer"}, 200, ""},
-		{"two tokens", "-", []string{"Authorization", "Bearer " + good + " " + good}, 401, notiflux.TokenInvalid},
-		{"two headers", "-", []string{"Authorization", "Bearer " + good, "Authorization", "Bearer " + good}, 401, notiflux.TokenInvalid},
-		{"another topic", token(t, s.signer, auth.Broadcast, "b"), nil, 403, notiflux.TopicDenied},
-		{"another case", token(t, s.signer, auth.Broadcast, "A"), nil, 403, notiflux.TopicDenied},
-		{"another scope", token(t, s.signer, auth.Subscribe, "a"), nil, 403, notiflux.ScopeDenied},
+		{"two tokens", "-", []string{"Authorization", "Bearer " + good + " " + good}, 401, pubsub.TokenInvalid},
+		{"two headers", "-", []string{"Authorization", "Bearer " + good, "Authorization", "Bearer " + good}, 401, pubsub.TokenInvalid},
+		{"another topic", token(t, s.signer, auth.Broadcast, "b"), nil, 403, pubsub.TopicDenied},
+		{"another case", token(t, s.signer, auth.Broadcast, "A"), nil, 403, pubsub.TopicDenied},
+		{"another scope", token(t, s.signer, auth.Subscribe, "a"), nil, 403, pubsub.ScopeDenied},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			body := `{"topic":"a","message":1}`
@@ -354,27 +354,27 @@ func TestTokensInWrongPlaces(t *testing.T) {
 		secret,
 	} {
 		r := s.do(t, "POST", "/broadcast", body)
-		r.want(t, 400, notiflux.Malformed)
+		r.want(t, 400, pubsub.Malformed)
 		if strings.Contains(r.body, "eyJ") {
 			t.Errorf("a token is in the answer: %s", r.body)
 		}
 	}
-	s.do(t, "GET", "/"+secret+"?token="+secret, "").want(t, 404, notiflux.NotFound)
-	s.do(t, "GET", "/broadcast?token="+secret, "").want(t, 405, notiflux.MethodNotAllowed)
+	s.do(t, "GET", "/"+secret+"?token="+secret, "").want(t, 404, pubsub.NotFound)
+	s.do(t, "GET", "/broadcast?token="+secret, "").want(t, 405, pubsub.MethodNotAllowed)
 }
 
 func TestPublisherFails(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		status int
-		code   notiflux.Code
+		code   pubsub.Code
 		level  string
 	}{
-		{notiflux.Errorf(notiflux.Draining, "shutting down"), 503, notiflux.Draining, "DEBUG"},
-		{notiflux.Errorf(notiflux.OverCapacity, "too many topics"), 503, notiflux.OverCapacity, "DEBUG"},
-		{notiflux.Errorf(notiflux.OutcomeUnknown, "the same key is under way"), 503, notiflux.OutcomeUnknown, "DEBUG"},
-		{&notiflux.Error{Code: notiflux.Unavailable, Detail: "the broker is away", Err: errors.New("dial secret.example.com")}, 503, notiflux.Unavailable, "WARN"},
-		{errors.New("dial secret.example.com"), 500, notiflux.Internal, "ERROR"},
+		{pubsub.Errorf(pubsub.Draining, "shutting down"), 503, pubsub.Draining, "DEBUG"},
+		{pubsub.Errorf(pubsub.OverCapacity, "too many topics"), 503, pubsub.OverCapacity, "DEBUG"},
+		{pubsub.Errorf(pubsub.OutcomeUnknown, "the same key is under way"), 503, pubsub.OutcomeUnknown, "DEBUG"},
+		{&pubsub.Error{Code: pubsub.Unavailable, Detail: "the broker is away", Err: errors.New("dial secret.example.com")}, 503, pubsub.Unavailable, "WARN"},
+		{errors.New("dial secret.example.com"), 500, pubsub.Internal, "ERROR"},
 	} {
 		s := newService(t, httpapi.Config{Broker: &publisher{err: c.err}})
 		bearer := "Bearer " + token(t, s.signer, auth.Broadcast, "a")

@@ -13,10 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
@@ -50,11 +50,11 @@ func TestAnnouncedTooLarge(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	for _, length := range []string{"1048577", "9223372036854775807"} {
 		r := readAnswer(t, s.dial(t, post+"Content-Length: "+length+"\r\n\r\n"))
-		r.want(t, 413, notiflux.TooLarge)
+		r.want(t, 413, pubsub.TooLarge)
 		r.wantDetail(t, "1048576")
 	}
 	r := readAnswer(t, s.dial(t, post+"Expect: 100-continue\r\nContent-Length: 2000000\r\n\r\n"))
-	r.want(t, 413, notiflux.TooLarge)
+	r.want(t, 413, pubsub.TooLarge)
 }
 
 // Also when the body is short enough for net/http to wait for it.
@@ -67,7 +67,7 @@ func TestAnnouncedTooLargeIsAnsweredAtOnce(t *testing.T) {
 		if _, err := io.WriteString(conn, post+"Content-Length: 1001\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		readAnswer(t, conn).want(t, 413, notiflux.TooLarge)
+		readAnswer(t, conn).want(t, 413, pubsub.TooLarge)
 		if took := time.Since(start); took != 0 {
 			t.Errorf("answered after %v", took)
 		}
@@ -87,7 +87,7 @@ func TestChunkedWithoutEnd(t *testing.T) {
 		}
 	})
 	r := readAnswer(t, conn)
-	r.want(t, 413, notiflux.TooLarge)
+	r.want(t, 413, pubsub.TooLarge)
 	r.wantDetail(t, "1048576")
 	conn.Close()
 	writing.Wait()
@@ -138,7 +138,7 @@ func TestTruncatedBody(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := readAnswer(t, conn)
-		r.want(t, 400, notiflux.Malformed)
+		r.want(t, 400, pubsub.Malformed)
 		r.wantDetail(t, "ends before")
 	}
 	if n := len(s.publisher.all()); n != 0 {
@@ -261,9 +261,9 @@ func TestSlowPublishAndKeepAlive(t *testing.T) {
 // A slowPublisher takes half a minute.
 type slowPublisher struct{ httpapi.Broker }
 
-func (slowPublisher) Publish(ps []notiflux.Publication, done func()) (finished bool) {
+func (slowPublisher) Publish(ps []pubsub.Publication, done func()) (finished bool) {
 	time.AfterFunc(30*time.Second, func() {
-		ps[0].Position = notiflux.Position{Epoch: "E", Offset: 1}
+		ps[0].Position = pubsub.Position{Epoch: "E", Offset: 1}
 		done()
 	})
 	return false

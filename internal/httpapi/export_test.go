@@ -3,8 +3,8 @@ package httpapi
 import (
 	"net/http"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A DecoderForTest decodes bodies of broadcasts one after the other, in the
@@ -13,7 +13,7 @@ type DecoderForTest struct{ decoder }
 
 // An ElementForTest is what one element of a body asks for.
 type ElementForTest struct {
-	notiflux.Publication
+	pubsub.Publication
 	Token auth.Token
 }
 
@@ -47,6 +47,6 @@ type StreamRequest = streamRequest
 func (a *API) ParseStream(r *http.Request) (StreamRequest, error) { return a.parseStream(r) }
 
 // Authorize returns the claims of the token of a request that reads topics.
-func (a *API) Authorize(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
+func (a *API) Authorize(r *http.Request, topics ...pubsub.Topic) (*auth.Claims, error) {
 	return a.authorizeReader(r, topics...)
 }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // What is accepted is within the limits, and published again it is the same.
@@ -57,7 +57,7 @@ func FuzzBroadcastBody(f *testing.F) {
 
 func checkElement(t *testing.T, e httpapi.ElementForTest) {
 	t.Helper()
-	if _, err := notiflux.ParseTopic(string(e.Topic)); err != nil {
+	if _, err := pubsub.ParseTopic(string(e.Topic)); err != nil {
 		t.Errorf("accepted the topic %q: %v", e.Topic, err)
 	}
 	if len(e.Body.Data) > maxFuzzMessage || !utf8.Valid(e.Body.Data) {
@@ -89,12 +89,12 @@ const maxFuzzMessage = 1000
 
 func checkRefusal(t *testing.T, text []byte, err error) {
 	t.Helper()
-	refusal, ok := errors.AsType[*notiflux.Error](err)
+	refusal, ok := errors.AsType[*pubsub.Error](err)
 	if !ok {
-		t.Fatalf("refused with %v, want a notiflux.Error", err)
+		t.Fatalf("refused with %v, want a pubsub.Error", err)
 	}
 	switch refusal.Code {
-	case notiflux.Malformed, notiflux.TopicInvalid, notiflux.TooLarge:
+	case pubsub.Malformed, pubsub.TopicInvalid, pubsub.TooLarge:
 	default:
 		t.Errorf("refused with %s", refusal.Code)
 	}

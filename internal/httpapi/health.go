@@ -4,7 +4,7 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Health answers GET /health and /livez: the process lives.
@@ -20,8 +20,8 @@ func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := a.config.Broker.Health(); err != nil {
-		why := &notiflux.Error{Code: notiflux.Unavailable, Detail: "the broker cannot serve now", Err: err}
-		if e, ok := errors.AsType[*notiflux.Error](err); ok {
+		why := &pubsub.Error{Code: pubsub.Unavailable, Detail: "the broker cannot serve now", Err: err}
+		if e, ok := errors.AsType[*pubsub.Error](err); ok {
 			why.Detail += ": " + e.Detail
 		}
 		return why

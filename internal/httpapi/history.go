@@ -4,8 +4,8 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/resume"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -15,9 +15,9 @@ const defaultLimit = 100
 
 // A historyRequest asks for messages of one topic, the oldest first.
 type historyRequest struct {
-	topic notiflux.Topic
-	since notiflux.Position // the first messages after it; without an epoch, the newest ones
-	limit int               // of messages
+	topic pubsub.Topic
+	since pubsub.Position // the first messages after it; without an epoch, the newest ones
+	limit int             // of messages
 }
 
 // History answers GET /history with messages of a topic's log, and with the position
@@ -48,16 +48,16 @@ func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
 		return historyRequest{}, err
 	}
 	if !q.Has("topic") {
-		return historyRequest{}, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+		return historyRequest{}, pubsub.Errorf(pubsub.Malformed, "`topic` is missing")
 	}
-	if h.topic, err = notiflux.ParseTopic(q.Get("topic")); err != nil {
+	if h.topic, err = pubsub.ParseTopic(q.Get("topic")); err != nil {
 		return historyRequest{}, err
 	}
 	if err := resume.Refuse(q, r.Header); err != nil {
 		return historyRequest{}, err
 	}
 	if since := q.Get("since"); since != "" {
-		if h.since, err = notiflux.ParsePosition(since); err != nil {
+		if h.since, err = pubsub.ParsePosition(since); err != nil {
 			return historyRequest{}, resume.WithName("`since`", err)
 		}
 	}

@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -40,14 +40,14 @@ func newReader(t testing.TB, keep int, c httpapi.Config) *reader {
 }
 
 // publish publishes a string and returns its offset.
-func (r *reader) publish(t testing.TB, topic notiflux.Topic, text string) uint64 {
+func (r *reader) publish(t testing.TB, topic pubsub.Topic, text string) uint64 {
 	t.Helper()
-	return r.order(t, topic, notiflux.Body{Data: []byte(text)})
+	return r.order(t, topic, pubsub.Body{Data: []byte(text)})
 }
 
-func (r *reader) order(t testing.TB, topic notiflux.Topic, body notiflux.Body) uint64 {
+func (r *reader) order(t testing.TB, topic pubsub.Topic, body pubsub.Body) uint64 {
 	t.Helper()
-	ps := []notiflux.Publication{{Topic: topic, Body: body}}
+	ps := []pubsub.Publication{{Topic: topic, Body: body}}
 	r.broker.Publish(ps, nil)
 	if ps[0].Err != nil {
 		t.Fatal(ps[0].Err)
@@ -193,7 +193,7 @@ func TestHistoryIsCutByBytes(t *testing.T) {
 func TestReadersAreTheSameMessages(t *testing.T) {
 	r := newReader(t, 5, httpapi.Config{})
 	before := time.Now().UnixMilli()
-	r.order(t, "a", notiflux.Body{Data: []byte(`{"x":[1,null]}`), JSON: true})
+	r.order(t, "a", pubsub.Body{Data: []byte(`{"x":[1,null]}`), JSON: true})
 	r.publish(t, "a", "\"\n\u2028é</script>")
 	a, p := r.get(t, "/history?topic=a"), r.get(t, "/poll?topic=a&since=E:0")
 	for i, want := range []any{map[string]any{"x": []any{1.0, nil}}, "\"\n\u2028é</script>"} {
@@ -233,10 +233,10 @@ func TestMisspelledResumePoints(t *testing.T) {
 	} {
 		query := "topic=a&" + url.QueryEscape(name) + "=E:1"
 		for _, path := range []string{"/history?", "/poll?wait=0&"} {
-			r.serve(t, t.Context(), "GET", path+query, "Authorization", r.bearer).want(t, 400, notiflux.Malformed)
+			r.serve(t, t.Context(), "GET", path+query, "Authorization", r.bearer).want(t, 400, pubsub.Malformed)
 		}
 		for _, path := range []string{"/events?", "/stream?"} {
-			if _, err := r.api.ParseStream(httptest.NewRequest("GET", path+query, nil)); err == nil || notiflux.Refusal(err).Code != notiflux.Malformed {
+			if _, err := r.api.ParseStream(httptest.NewRequest("GET", path+query, nil)); err == nil || pubsub.Refusal(err).Code != pubsub.Malformed {
 				t.Errorf("%s%s: %v, want malformed", path, query, err)
 			}
 		}
@@ -255,36 +255,36 @@ func TestRefusedReaders(t *testing.T) {
 		path   string
 		bearer string
 		status int
-		code   notiflux.Code
+		code   pubsub.Code
 	}{
-		{"/history", "", 400, notiflux.Malformed},
-		{"/history?topic=", "", 400, notiflux.TopicInvalid},
-		{"/history?topic=a%0A", "", 400, notiflux.TopicInvalid},
-		{"/history?topic=a&topic=b", "", 400, notiflux.Malformed},
-		{"/history?topic=a&topic=a", "", 400, notiflux.Malformed},
-		{"/history?topic=a&limit=x", "", 400, notiflux.Malformed},
-		{"/history?topic=a&limit=", "", 400, notiflux.Malformed},
-		{"/history?topic=a&limit=-1", "", 400, notiflux.Malformed},
-		{"/history?topic=a&limit=1&limit=1", "", 400, notiflux.Malformed},
-		{"/history?topic=a&since=E:01", "", 400, notiflux.Malformed},
-		{"/history?topic=a&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 1}), "", 400, notiflux.Malformed},
-		{"/history?topic=a&lastEventId=E:1", "", 400, notiflux.Malformed},
-		{"/history?topic=a;b", "", 400, notiflux.Malformed},
-		{"/history?topic=a", "", 401, notiflux.TokenMissing},
-		{"/history?topic=a", "Bearer x", 401, notiflux.TokenInvalid},
-		{"/history?topic=a", foreign, 403, notiflux.TopicDenied},
-		{"/history?topic=a", scope, 403, notiflux.ScopeDenied},
-		{"/poll", "", 400, notiflux.Malformed},
-		{"/poll?topic=a&since=x", "", 400, notiflux.Malformed},
-		{"/poll?topic=a&lastEventId=x", "", 400, notiflux.Malformed},
-		{"/poll?topic=a&wait=1.5", "", 400, notiflux.Malformed},
-		{"/poll?topic=a&wait=-1", "", 400, notiflux.Malformed},
-		{"/poll?topic=a&wait=", "", 400, notiflux.Malformed},
-		{"/poll?topic=a&wait=1&wait=1", "", 400, notiflux.Malformed},
-		{"/poll?topic=a&topic=b&since=E:1", "", 400, notiflux.Malformed},
-		{"/poll?topic=a", "", 401, notiflux.TokenMissing},
-		{"/poll?topic=a&topic=other", r.bearer, 403, notiflux.TopicDenied},
-		{"/poll?topic=a", scope, 403, notiflux.ScopeDenied},
+		{"/history", "", 400, pubsub.Malformed},
+		{"/history?topic=", "", 400, pubsub.TopicInvalid},
+		{"/history?topic=a%0A", "", 400, pubsub.TopicInvalid},
+		{"/history?topic=a&topic=b", "", 400, pubsub.Malformed},
+		{"/history?topic=a&topic=a", "", 400, pubsub.Malformed},
+		{"/history?topic=a&limit=x", "", 400, pubsub.Malformed},
+		{"/history?topic=a&limit=", "", 400, pubsub.Malformed},
+		{"/history?topic=a&limit=-1", "", 400, pubsub.Malformed},
+		{"/history?topic=a&limit=1&limit=1", "", 400, pubsub.Malformed},
+		{"/history?topic=a&since=E:01", "", 400, pubsub.Malformed},
+		{"/history?topic=a&since=" + cursorOf(map[pubsub.Topic]uint64{"a": 1}), "", 400, pubsub.Malformed},
+		{"/history?topic=a&lastEventId=E:1", "", 400, pubsub.Malformed},
+		{"/history?topic=a;b", "", 400, pubsub.Malformed},
+		{"/history?topic=a", "", 401, pubsub.TokenMissing},
+		{"/history?topic=a", "Bearer x", 401, pubsub.TokenInvalid},
+		{"/history?topic=a", foreign, 403, pubsub.TopicDenied},
+		{"/history?topic=a", scope, 403, pubsub.ScopeDenied},
+		{"/poll", "", 400, pubsub.Malformed},
+		{"/poll?topic=a&since=x", "", 400, pubsub.Malformed},
+		{"/poll?topic=a&lastEventId=x", "", 400, pubsub.Malformed},
+		{"/poll?topic=a&wait=1.5", "", 400, pubsub.Malformed},
+		{"/poll?topic=a&wait=-1", "", 400, pubsub.Malformed},
+		{"/poll?topic=a&wait=", "", 400, pubsub.Malformed},
+		{"/poll?topic=a&wait=1&wait=1", "", 400, pubsub.Malformed},
+		{"/poll?topic=a&topic=b&since=E:1", "", 400, pubsub.Malformed},
+		{"/poll?topic=a", "", 401, pubsub.TokenMissing},
+		{"/poll?topic=a&topic=other", r.bearer, 403, pubsub.TopicDenied},
+		{"/poll?topic=a", scope, 403, pubsub.ScopeDenied},
 	} {
 		var header []string
 		if c.bearer != "" {

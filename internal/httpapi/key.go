@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // idempotencyKey is the header that carries a key, as net/http spells it.
@@ -19,21 +19,21 @@ func (b *broadcast) takeKey(h http.Header) error {
 	case len(keys) == 0:
 		return nil
 	case len(keys) > 1:
-		return notiflux.Errorf(notiflux.Malformed, "there is more than one Idempotency-Key header")
+		return pubsub.Errorf(pubsub.Malformed, "there is more than one Idempotency-Key header")
 	case b.array:
-		return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key is for a single object: in an array, give each element a `key`")
+		return pubsub.Errorf(pubsub.Malformed, "Idempotency-Key is for a single object: in an array, give each element a `key`")
 	}
 	key, ok := unquote(keys[0])
 	if !ok {
-		return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key begins with a quote and is no quoted string: end it with a quote, and write a quote or a backslash inside with a backslash before it")
+		return pubsub.Errorf(pubsub.Malformed, "Idempotency-Key begins with a quote and is no quoted string: end it with a quote, and write a quote or a backslash inside with a backslash before it")
 	}
-	if err := notiflux.CheckKey(key); err != nil {
+	if err := pubsub.CheckKey(key); err != nil {
 		return err
 	}
 	for i := range b.publications {
 		p := &b.publications[i]
 		if p.Key != "" && p.Key != key {
-			return notiflux.Errorf(notiflux.Malformed, "Idempotency-Key and `key` differ: give one of them")
+			return pubsub.Errorf(pubsub.Malformed, "Idempotency-Key and `key` differ: give one of them")
 		}
 		p.Key = key
 	}

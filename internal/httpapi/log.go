@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // joined returns the names of topics for the log.
-func joined(topics []notiflux.Topic) string {
+func joined(topics []pubsub.Topic) string {
 	var b strings.Builder
 	for i, topic := range topics {
 		if i > 0 {
@@ -28,6 +28,6 @@ func (a *API) logsMessages(ctx context.Context) bool {
 }
 
 // logMessage logs an ordered message.
-func (a *API) logMessage(r *http.Request, p *notiflux.Publication) {
+func (a *API) logMessage(r *http.Request, p *pubsub.Publication) {
 	a.config.Log.Debug("message ordered", "topic", auth.Loggable(string(p.Topic)), "position", p.Position.String(), "subject", auth.Loggable(p.Subject), "remote", r.RemoteAddr)
 }

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // checkMedia returns an error if a body cannot be read as JSON. The body must have no
@@ -13,14 +13,14 @@ import (
 func checkMedia(h http.Header) error {
 	for _, encoding := range h["Content-Encoding"] {
 		if encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return notiflux.Errorf(notiflux.UnsupportedMediaType, "the body must not be encoded: leave out Content-Encoding")
+			return pubsub.Errorf(pubsub.UnsupportedMediaType, "the body must not be encoded: leave out Content-Encoding")
 		}
 	}
 	types := h["Content-Type"]
 	if len(types) == 0 || len(types) == 1 && isJSON(types[0]) {
 		return nil
 	}
-	return notiflux.Errorf(notiflux.UnsupportedMediaType, "the Content-Type should be application/json, in UTF-8")
+	return pubsub.Errorf(pubsub.UnsupportedMediaType, "the Content-Type should be application/json, in UTF-8")
 }
 
 func isJSON(contentType string) bool {

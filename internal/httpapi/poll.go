@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -79,8 +79,8 @@ type poll struct {
 	// Owned by the request's goroutine.
 	topics    *topic.Topics
 	joined    []*topic.Topic
-	since     []notiflux.Position // where the client wanted to resume each of joined; without an epoch: nowhere
-	resumed   []topic.Resumed     // where each of joined is read from; moves on as messages are taken
+	since     []pubsub.Position // where the client wanted to resume each of joined; without an epoch: nowhere
+	resumed   []topic.Resumed   // where each of joined is read from; moves on as messages are taken
 	recovered bool
 	due       bool // answer without waiting
 
@@ -235,7 +235,7 @@ func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answ
 }
 
 // longestWaiting compares messages by the time when they were ordered. Nil is last.
-func longestWaiting(a, b *notiflux.Message) int {
+func longestWaiting(a, b *pubsub.Message) int {
 	switch {
 	case a == nil && b == nil:
 		return 0

@@ -14,10 +14,10 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/listen"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestPoll(t *testing.T) {
@@ -26,31 +26,31 @@ func TestPoll(t *testing.T) {
 		r.publish(t, "a", fmt.Sprint("a", 2*i+1))
 		r.publish(t, "b", fmt.Sprint("b", 2*i+2))
 	}
-	foreign := cursorIn("F", map[notiflux.Topic]uint64{"a": 9, "b": 10})
+	foreign := cursorIn("F", map[pubsub.Topic]uint64{"a": 9, "b": 10})
 	for _, c := range []struct {
 		query     string
 		texts     string
-		cursor    map[notiflux.Topic]uint64
+		cursor    map[pubsub.Topic]uint64
 		recovered bool
 	}{
-		{"topic=a", "", map[notiflux.Topic]uint64{"a": 15}, true},
-		{"topic=a&last=2", "a13 a15", map[notiflux.Topic]uint64{"a": 15}, true},
-		{"topic=a&since=E:9", "a11 a13 a15", map[notiflux.Topic]uint64{"a": 15}, true},
-		{"topic=a&since=E:9&last=1", "a11 a13 a15", map[notiflux.Topic]uint64{"a": 15}, true},
-		{"topic=a&since=E:15&wait=0", "", map[notiflux.Topic]uint64{"a": 15}, true},
-		{"topic=a&since=E:4", "", map[notiflux.Topic]uint64{"a": 15}, false},
-		{"topic=a&since=E:99", "", map[notiflux.Topic]uint64{"a": 15}, false},
-		{"topic=a&since=F:9", "", map[notiflux.Topic]uint64{"a": 15}, false},
-		{"topic=b&topic=a&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 11, "b": 12}), "b14 b16 a13 a15", map[notiflux.Topic]uint64{"a": 15, "b": 16}, true},
-		{"topic=a&topic=b&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 4, "b": 12}), "b14 b16", map[notiflux.Topic]uint64{"a": 15, "b": 16}, false},
-		{"topic=a&topic=b&since=" + foreign, "", map[notiflux.Topic]uint64{"a": 15, "b": 16}, false},
-		{"topic=a&topic=b&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 13}), "a15", map[notiflux.Topic]uint64{"a": 15, "b": 16}, true},
-		{"topic=a&topic=c&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 15}), "", map[notiflux.Topic]uint64{"a": 15, "c": 0}, true}, // c begins
-		{"topic=a&topic=b&since=" + cursorIn("F", map[notiflux.Topic]uint64{"a": 9}), "", map[notiflux.Topic]uint64{"a": 15, "b": 16}, false},
-		{"topic=b&since=" + cursorIn("F", map[notiflux.Topic]uint64{"a": 9}), "", map[notiflux.Topic]uint64{"b": 16}, false},
-		{"topic=a&last=2&since=" + cursorIn("F", nil), "", map[notiflux.Topic]uint64{"a": 15}, false},
-		{"topic=a&last=1&since=" + cursorOf(nil), "a15", map[notiflux.Topic]uint64{"a": 15}, true}, // a begins
-		{"topic=a&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 13, "b": 1}), "a15", map[notiflux.Topic]uint64{"a": 15}, true},
+		{"topic=a", "", map[pubsub.Topic]uint64{"a": 15}, true},
+		{"topic=a&last=2", "a13 a15", map[pubsub.Topic]uint64{"a": 15}, true},
+		{"topic=a&since=E:9", "a11 a13 a15", map[pubsub.Topic]uint64{"a": 15}, true},
+		{"topic=a&since=E:9&last=1", "a11 a13 a15", map[pubsub.Topic]uint64{"a": 15}, true},
+		{"topic=a&since=E:15&wait=0", "", map[pubsub.Topic]uint64{"a": 15}, true},
+		{"topic=a&since=E:4", "", map[pubsub.Topic]uint64{"a": 15}, false},
+		{"topic=a&since=E:99", "", map[pubsub.Topic]uint64{"a": 15}, false},
+		{"topic=a&since=F:9", "", map[pubsub.Topic]uint64{"a": 15}, false},
+		{"topic=b&topic=a&since=" + cursorOf(map[pubsub.Topic]uint64{"a": 11, "b": 12}), "b14 b16 a13 a15", map[pubsub.Topic]uint64{"a": 15, "b": 16}, true},
+		{"topic=a&topic=b&since=" + cursorOf(map[pubsub.Topic]uint64{"a": 4, "b": 12}), "b14 b16", map[pubsub.Topic]uint64{"a": 15, "b": 16}, false},
+		{"topic=a&topic=b&since=" + foreign, "", map[pubsub.Topic]uint64{"a": 15, "b": 16}, false},
+		{"topic=a&topic=b&since=" + cursorOf(map[pubsub.Topic]uint64{"a": 13}), "a15", map[pubsub.Topic]uint64{"a": 15, "b": 16}, true},
+		{"topic=a&topic=c&since=" + cursorOf(map[pubsub.Topic]uint64{"a": 15}), "", map[pubsub.Topic]uint64{"a": 15, "c": 0}, true}, // c begins
+		{"topic=a&topic=b&since=" + cursorIn("F", map[pubsub.Topic]uint64{"a": 9}), "", map[pubsub.Topic]uint64{"a": 15, "b": 16}, false},
+		{"topic=b&since=" + cursorIn("F", map[pubsub.Topic]uint64{"a": 9}), "", map[pubsub.Topic]uint64{"b": 16}, false},
+		{"topic=a&last=2&since=" + cursorIn("F", nil), "", map[pubsub.Topic]uint64{"a": 15}, false},
+		{"topic=a&last=1&since=" + cursorOf(nil), "a15", map[pubsub.Topic]uint64{"a": 15}, true}, // a begins
+		{"topic=a&since=" + cursorOf(map[pubsub.Topic]uint64{"a": 13, "b": 1}), "a15", map[pubsub.Topic]uint64{"a": 15}, true},
 	} {
 		a := r.get(t, "/poll?"+c.query)
 		if a.texts() != c.texts || a.Cursor != cursorOf(c.cursor) || a.Recovered != c.recovered {
@@ -69,7 +69,7 @@ func TestPollGivesAThousandAtMost(t *testing.T) {
 		r.publish(t, "b", fmt.Sprint("b", i))
 	}
 	path := "/poll?topic=b&topic=a&wait=0&since="
-	first := r.get(t, path+cursorOf(map[notiflux.Topic]uint64{"a": 0, "b": 0}))
+	first := r.get(t, path+cursorOf(map[pubsub.Topic]uint64{"a": 0, "b": 0}))
 	second := r.get(t, path+first.Cursor)
 	third := r.get(t, path+second.Cursor)
 	if len(first.Messages) != 1000 || len(second.Messages) != 200 || len(third.Messages) != 0 || third.Cursor != second.Cursor {
@@ -102,7 +102,7 @@ func (r *reader) wait(t *testing.T, ctx context.Context, query string) *waiting 
 }
 
 // wantRefused waits for the answer, which is a refusal.
-func (w *waiting) wantRefused(t *testing.T, status int, code notiflux.Code) {
+func (w *waiting) wantRefused(t *testing.T, status int, code pubsub.Code) {
 	t.Helper()
 	<-w.answered
 	w.response.want(t, status, code)
@@ -126,21 +126,21 @@ func TestPollWaits(t *testing.T) {
 			Draining: drain,
 			Clients:  slots,
 		})
-		both := "topic=a&topic=b&since=" + cursorOf(map[notiflux.Topic]uint64{"a": 0, "b": 0})
+		both := "topic=a&topic=b&since=" + cursorOf(map[pubsub.Topic]uint64{"a": 0, "b": 0})
 		r.wait(t, t.Context(), both).want(t, 25*time.Second, "")
 		r.wait(t, t.Context(), both+"&wait=3").want(t, 3*time.Second, "")
 		r.wait(t, t.Context(), both+"&wait=100000").want(t, 60*time.Second, "")
 
 		// No longer than its token allows.
 		bearer := r.bearer
-		until, err := r.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a", "b"},
+		until, err := r.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a", "b"},
 			Expires: time.Now().Add(time.Hour), Until: time.Now().Add(10 * time.Second)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.bearer = "Bearer " + string(until)
 		r.wait(t, t.Context(), both).want(t, 10*time.Second, "")
-		r.wait(t, t.Context(), both).wantRefused(t, 401, notiflux.TokenExpired)
+		r.wait(t, t.Context(), both).wantRefused(t, 401, pubsub.TokenExpired)
 		r.bearer = bearer
 
 		w := r.wait(t, t.Context(), both)
@@ -164,7 +164,7 @@ func TestPollWaits(t *testing.T) {
 
 		full := []*waiting{r.wait(t, t.Context(), after), r.wait(t, t.Context(), after), r.wait(t, t.Context(), after)}
 		synctest.Wait()
-		r.wait(t, t.Context(), after).wantRefused(t, 503, notiflux.OverCapacity)
+		r.wait(t, t.Context(), after).wantRefused(t, 503, pubsub.OverCapacity)
 		r.wait(t, t.Context(), after+"&wait=0").want(t, 0, "") // takes no place
 		time.Sleep(time.Second)
 		close(drain)
@@ -189,27 +189,27 @@ func TestPollMeetsAMarker(t *testing.T) {
 		r.publish(t, "a", "a2")
 		w := r.wait(t, t.Context(), "topic=a&since=E:2")
 		time.Sleep(time.Second)
-		r.topics.Gap("a", notiflux.Position{Epoch: "E", Offset: 10})
+		r.topics.Gap("a", pubsub.Position{Epoch: "E", Offset: 10})
 		<-w.answered
-		if a := parseAnswer(t, "/poll", w.response); w.after != time.Second || a.Recovered || a.Cursor != cursorOf(map[notiflux.Topic]uint64{"a": 10}) || a.texts() != "" {
+		if a := parseAnswer(t, "/poll", w.response); w.after != time.Second || a.Recovered || a.Cursor != cursorOf(map[pubsub.Topic]uint64{"a": 10}) || a.texts() != "" {
 			t.Errorf("after %v: %+v", w.after, a)
 		}
 
 		w = r.wait(t, t.Context(), "topic=a&since=E:10")
 		synctest.Wait()
-		r.topics.Append([]notiflux.Message{{Topic: "a", Position: notiflux.Position{Epoch: "E", Offset: 11}, Time: time.Now(), Body: notiflux.Body{Data: []byte("a11")}}})
-		r.topics.Gap("a", notiflux.Position{Epoch: "F", Offset: 20})
+		r.topics.Append([]pubsub.Message{{Topic: "a", Position: pubsub.Position{Epoch: "E", Offset: 11}, Time: time.Now(), Body: pubsub.Body{Data: []byte("a11")}}})
+		r.topics.Gap("a", pubsub.Position{Epoch: "F", Offset: 20})
 		w.want(t, 0, "a11") // Up to the marker.
 		if a := parseAnswer(t, "/poll", w.response); !a.More {
 			t.Errorf("%+v; want it to have more", a)
 		}
-		for _, query := range []string{"since=E:11", "since=E:1", "since=" + cursorOf(map[notiflux.Topic]uint64{"a": 11})} {
-			if a := r.get(t, "/poll?topic=a&"+query); a.Recovered || a.Cursor != cursorIn("F", map[notiflux.Topic]uint64{"a": 20}) || a.texts() != "" {
+		for _, query := range []string{"since=E:11", "since=E:1", "since=" + cursorOf(map[pubsub.Topic]uint64{"a": 11})} {
+			if a := r.get(t, "/poll?topic=a&"+query); a.Recovered || a.Cursor != cursorIn("F", map[pubsub.Topic]uint64{"a": 20}) || a.texts() != "" {
 				t.Errorf("%s: %+v", query, a)
 			}
 		}
 		for _, query := range []string{"since=F:20&wait=0", "", "last=5"} {
-			if a := r.get(t, "/poll?topic=a&"+query); !a.Recovered || a.Cursor != cursorIn("F", map[notiflux.Topic]uint64{"a": 20}) || a.texts() != "" {
+			if a := r.get(t, "/poll?topic=a&"+query); !a.Recovered || a.Cursor != cursorIn("F", map[pubsub.Topic]uint64{"a": 20}) || a.texts() != "" {
 				t.Errorf("%s: %+v", query, a)
 			}
 		}
@@ -219,12 +219,12 @@ func TestPollMeetsAMarker(t *testing.T) {
 // A poller that asks in any way is told the truth: while recovered is true, it is
 // given every message once and in order; it is false only where something is gone.
 func TestPollerAgainstModel(t *testing.T) {
-	names := []notiflux.Topic{"a", "b", "c"}
+	names := []pubsub.Topic{"a", "b", "c"}
 	const keep = 4
 	rapid.Check(t, func(rt *rapid.T) {
 		r := newReader(t, keep, httpapi.Config{})
-		published := make(map[notiflux.Topic][]uint64)
-		offsets := make(map[notiflux.Topic]uint64) // of topics that cursor has
+		published := make(map[pubsub.Topic][]uint64)
+		offsets := make(map[pubsub.Topic]uint64) // of topics that cursor has
 		cursor := ""
 		publish := func() {
 			topic := rapid.SampledFrom(names).Draw(rt, "topic")
@@ -242,7 +242,7 @@ func TestPollerAgainstModel(t *testing.T) {
 			a := r.get(t, path)
 			var want []string
 			recovered := true
-			next := make(map[notiflux.Topic]uint64)
+			next := make(map[pubsub.Topic]uint64)
 			for _, topic := range asked {
 				all := published[topic]
 				head := uint64(0)
@@ -292,7 +292,7 @@ func TestPollWhenTheClockIsSet(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var ahead atomic.Int64
 			r := newReader(t, 5, httpapi.Config{Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
-			until, err := r.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"},
+			until, err := r.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a"},
 				Expires: time.Now().Add(time.Hour), Until: time.Now().Add(2 * time.Minute)})
 			if err != nil {
 				t.Fatal(err)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -17,9 +17,9 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !q.Has("topic") {
-		return notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+		return pubsub.Errorf(pubsub.Malformed, "`topic` is missing")
 	}
-	topic, err := notiflux.ParseTopic(q.Get("topic"))
+	topic, err := pubsub.ParseTopic(q.Get("topic"))
 	if err != nil {
 		return err
 	}

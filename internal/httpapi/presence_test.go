@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestPresence(t *testing.T) {
@@ -16,11 +16,11 @@ func TestPresence(t *testing.T) {
 	s := newService(t, httpapi.Config{Presence: members})
 	bearer := "Bearer " + token(t, s.signer, auth.Subscribe, "a", "b", "many", "é&?")
 	get := func(path string, headers ...string) *response { return s.do(t, "GET", path, "", headers...) }
-	members.Join("a", notiflux.Member{Sub: "bob"})
-	members.Join("a", notiflux.Member{Sub: "ann", Info: []byte(`{"name":"Ann"}`)})
-	members.Join("é&?", notiflux.Member{Sub: `"\n<`})
+	members.Join("a", pubsub.Member{Sub: "bob"})
+	members.Join("a", pubsub.Member{Sub: "ann", Info: []byte(`{"name":"Ann"}`)})
+	members.Join("é&?", pubsub.Member{Sub: `"\n<`})
 	for i := range 1200 {
-		members.Join("many", notiflux.Member{Sub: fmt.Sprint("u", i)})
+		members.Join("many", pubsub.Member{Sub: fmt.Sprint("u", i)})
 	}
 	for path, want := range map[string]string{
 		"/presence?topic=a":               `{"topic":"a","count":2,"subscribers":0,"members":[{"sub":"ann","info":{"name":"Ann"}},{"sub":"bob"}]}`,
@@ -40,16 +40,16 @@ func TestPresence(t *testing.T) {
 	if r := s.do(t, "HEAD", "/presence?topic=a", "", "Authorization", bearer); r.status != 200 || r.body != "" {
 		t.Errorf("HEAD: %d %q", r.status, r.body)
 	}
-	for path, code := range map[string]notiflux.Code{
-		"/presence":                 notiflux.Malformed,
-		"/presence?topic=a&topic=b": notiflux.Malformed,
-		"/presence?topic=":          notiflux.TopicInvalid,
-		"/presence?topic=%00a":      notiflux.TopicInvalid, // as the topics of notices have it
+	for path, code := range map[string]pubsub.Code{
+		"/presence":                 pubsub.Malformed,
+		"/presence?topic=a&topic=b": pubsub.Malformed,
+		"/presence?topic=":          pubsub.TopicInvalid,
+		"/presence?topic=%00a":      pubsub.TopicInvalid, // as the topics of notices have it
 	} {
 		get(path).want(t, 400, code) // Before any token.
 	}
-	get("/presence?topic=a").want(t, 401, notiflux.TokenMissing)
-	get("/presence?topic=c", "Authorization", bearer).want(t, 403, notiflux.TopicDenied)
-	get("/presence?topic=a", "Authorization", "Bearer "+token(t, s.signer, auth.Broadcast, "a")).want(t, 403, notiflux.ScopeDenied)
-	s.do(t, "POST", "/presence?topic=a", "").want(t, 405, notiflux.MethodNotAllowed)
+	get("/presence?topic=a").want(t, 401, pubsub.TokenMissing)
+	get("/presence?topic=c", "Authorization", bearer).want(t, 403, pubsub.TopicDenied)
+	get("/presence?topic=a", "Authorization", "Bearer "+token(t, s.signer, auth.Broadcast, "a")).want(t, 403, pubsub.ScopeDenied)
+	s.do(t, "POST", "/presence?topic=a", "").want(t, 405, pubsub.MethodNotAllowed)
 }

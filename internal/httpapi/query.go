@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/resume"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -20,13 +20,13 @@ const (
 
 // A streamRequest is what a client of a stream asks for.
 type streamRequest struct {
-	Topics       []notiflux.Topic    // 1 to 64, each once, in the order asked for
+	Topics       []pubsub.Topic      // 1 to 64, each once, in the order asked for
 	ResumePoints []topic.ResumePoint // one for each of Topics; its Last is at most 1,000
 	Latest       bool                // mode=latest: a client that is behind skips to the newest message
 }
 
 // parseStream returns what a request to /events or /stream asks for. Its errors are
-// [notiflux.Error]s with Malformed or TopicInvalid. It does not check whether a resume
+// [pubsub.Error]s with Malformed or TopicInvalid. It does not check whether a resume
 // point is still covered, nor the token.
 func (a *API) parseStream(r *http.Request) (streamRequest, error) {
 	q, err := a.query(r, "since", "last", "mode")
@@ -42,7 +42,7 @@ func (a *API) parseStream(r *http.Request) (streamRequest, error) {
 	case mode[0] == "latest":
 		s.Latest = true
 	default:
-		return streamRequest{}, notiflux.Errorf(notiflux.Malformed, "`mode` should be all or latest")
+		return streamRequest{}, pubsub.Errorf(pubsub.Malformed, "`mode` should be all or latest")
 	}
 	return s, nil
 }
@@ -52,14 +52,14 @@ func (a *API) parseStream(r *http.Request) (streamRequest, error) {
 func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil { // It quotes the query, which may hold a token.
-		return nil, notiflux.Errorf(notiflux.Malformed, "the query is not well-formed: it should be name=value pairs with & between them, escaped by %%XX")
+		return nil, pubsub.Errorf(pubsub.Malformed, "the query is not well-formed: it should be name=value pairs with & between them, escaped by %%XX")
 	}
 	if !a.config.NoQueryTokens {
 		known = append(known, tokenParameter)
 	}
 	for _, name := range known {
 		if len(q[name]) > 1 {
-			return nil, notiflux.Errorf(notiflux.Malformed, "`%s` is there more than once", name)
+			return nil, pubsub.Errorf(pubsub.Malformed, "`%s` is there more than once", name)
 		}
 	}
 	return q, nil
@@ -86,24 +86,24 @@ func (a *API) parseResumePoints(q url.Values, h http.Header) (s streamRequest, e
 	return s, nil
 }
 
-func parseTopics(names []string) ([]notiflux.Topic, error) {
-	topics := make([]notiflux.Topic, 0, min(len(names), maxStreamTopics))
-	seen := make(map[notiflux.Topic]bool, cap(topics))
+func parseTopics(names []string) ([]pubsub.Topic, error) {
+	topics := make([]pubsub.Topic, 0, min(len(names), maxStreamTopics))
+	seen := make(map[pubsub.Topic]bool, cap(topics))
 	for _, name := range names {
-		topic, err := notiflux.ParseTopic(name)
+		topic, err := pubsub.ParseTopic(name)
 		switch {
 		case err != nil:
 			return nil, err
 		case seen[topic]:
 			continue
 		case len(topics) == maxStreamTopics:
-			return nil, notiflux.Errorf(notiflux.Malformed, "there are more than %d topics, the most of a request", maxStreamTopics)
+			return nil, pubsub.Errorf(pubsub.Malformed, "there are more than %d topics, the most of a request", maxStreamTopics)
 		}
 		seen[topic] = true
 		topics = append(topics, topic)
 	}
 	if len(topics) == 0 {
-		return nil, notiflux.Errorf(notiflux.Malformed, "`topic` is missing")
+		return nil, pubsub.Errorf(pubsub.Malformed, "`topic` is missing")
 	}
 	return topics, nil
 }
@@ -116,7 +116,7 @@ func parseNumber(q url.Values, name string, otherwise, limit int) (int, error) {
 	}
 	n, err := strconv.ParseUint(q.Get(name), 10, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, notiflux.Errorf(notiflux.Malformed, "`%s` should be a whole number of 0 or more", name)
+		return 0, pubsub.Errorf(pubsub.Malformed, "`%s` should be a whole number of 0 or more", name)
 	}
 	return int(min(n, uint64(limit))), nil // Out of range, n is the largest there is.
 }

@@ -11,32 +11,32 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-func at(offset uint64) notiflux.Position { return notiflux.Position{Epoch: "E", Offset: offset} }
+func at(offset uint64) pubsub.Position { return pubsub.Position{Epoch: "E", Offset: offset} }
 
 // cursorOf returns the cursor that stands at these offsets.
-func cursorOf(offsets map[notiflux.Topic]uint64) string { return cursorIn("E", offsets) }
+func cursorOf(offsets map[pubsub.Topic]uint64) string { return cursorIn("E", offsets) }
 
-func cursorIn(epoch string, offsets map[notiflux.Topic]uint64) string {
+func cursorIn(epoch string, offsets map[pubsub.Topic]uint64) string {
 	topics := slices.Sorted(maps.Keys(offsets))
 	if len(topics) == 0 {
 		return base64.RawURLEncoding.EncodeToString([]byte("\x82" + string(rune(len(epoch))) + epoch))
 	}
 	c := make([]wire.CursorPlace, len(topics))
 	for i, topic := range topics {
-		c[i] = wire.CursorPlace{Hash: wire.TopicHash(topic), Position: notiflux.Position{Epoch: epoch, Offset: offsets[topic]}}
+		c[i] = wire.CursorPlace{Hash: wire.TopicHash(topic), Position: pubsub.Position{Epoch: epoch, Offset: offsets[topic]}}
 	}
 	return string(wire.AppendStreamCursor(nil, c))
 }
 
 func TestParseStream(t *testing.T) {
 	s := newHandler(t, httpapi.Config{})
-	cursor := cursorOf(map[notiflux.Topic]uint64{"a": 7, "b": 9})
+	cursor := cursorOf(map[pubsub.Topic]uint64{"a": 7, "b": 9})
 	many := func(n int) string {
 		var q strings.Builder
 		for i := range n {
@@ -49,18 +49,18 @@ func TestParseStream(t *testing.T) {
 		lastID string // of the header; "-": none
 		want   httpapi.StreamRequest
 	}{
-		{"topic=a", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{}}}},
-		{"topic=a", "", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{}}}},
-		{"topic=b&topic=a&topic=b&x=1&x=2&mode=all", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"b", "a"}, ResumePoints: []topic.ResumePoint{{}, {}}}},
-		{"topic=..%2F%3F%26+x", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"../?& x"}, ResumePoints: []topic.ResumePoint{{}}}},
-		{"topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Since: at(42)}}}},
-		{"topic=a&topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Since: at(42)}}}},
-		{"topic=a&since=" + cursor, "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Since: at(7)}}}},
+		{"topic=a", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{}}}},
+		{"topic=a", "", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{}}}},
+		{"topic=b&topic=a&topic=b&x=1&x=2&mode=all", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"b", "a"}, ResumePoints: []topic.ResumePoint{{}, {}}}},
+		{"topic=..%2F%3F%26+x", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"../?& x"}, ResumePoints: []topic.ResumePoint{{}}}},
+		{"topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Since: at(42)}}}},
+		{"topic=a&topic=a&since=E:42", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Since: at(42)}}}},
+		{"topic=a&since=" + cursor, "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Since: at(7)}}}},
 		{"topic=c&topic=b&last=3&mode=latest&since=" + cursor, "-", httpapi.StreamRequest{
-			Topics: []notiflux.Topic{"c", "b"}, ResumePoints: []topic.ResumePoint{{Last: 3, Epochs: []string{"E"}}, {Since: at(9), Last: 3}}, Latest: true}},
-		{"topic=a&topic=b&since=E:1", cursor, httpapi.StreamRequest{Topics: []notiflux.Topic{"a", "b"}, ResumePoints: []topic.ResumePoint{{Since: at(7)}, {Since: at(9)}}}},
-		{"topic=a&last=1001", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Last: 1000}}}},
-		{"topic=a&last=99999999999999999999999", "-", httpapi.StreamRequest{Topics: []notiflux.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Last: 1000}}}},
+			Topics: []pubsub.Topic{"c", "b"}, ResumePoints: []topic.ResumePoint{{Last: 3, Epochs: []string{"E"}}, {Since: at(9), Last: 3}}, Latest: true}},
+		{"topic=a&topic=b&since=E:1", cursor, httpapi.StreamRequest{Topics: []pubsub.Topic{"a", "b"}, ResumePoints: []topic.ResumePoint{{Since: at(7)}, {Since: at(9)}}}},
+		{"topic=a&last=1001", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Last: 1000}}}},
+		{"topic=a&last=99999999999999999999999", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Last: 1000}}}},
 	} {
 		r := httptest.NewRequest("GET", "/events?"+c.query, nil)
 		if c.lastID != "-" {
@@ -77,44 +77,44 @@ func TestParseStream(t *testing.T) {
 	for _, c := range []struct {
 		query   string
 		lastIDs []string
-		code    notiflux.Code
+		code    pubsub.Code
 	}{
-		{"", nil, notiflux.Malformed},
-		{"x=1", nil, notiflux.Malformed},
-		{many(65), nil, notiflux.Malformed},
-		{"topic=", nil, notiflux.TopicInvalid},
-		{"topic=a%00", nil, notiflux.TopicInvalid},
-		{"topic=a%0a", nil, notiflux.TopicInvalid},
-		{"topic=%ff", nil, notiflux.TopicInvalid},
-		{"topic=a&topic=" + strings.Repeat("x", 256), nil, notiflux.TopicInvalid},
-		{"topic=a&since=E:01", nil, notiflux.Malformed},
-		{"topic=a&since=E:", nil, notiflux.Malformed},
-		{"topic=a&topic=b&since=E:1", nil, notiflux.Malformed},
-		{"topic=a&since=E:1&since=E:1", nil, notiflux.Malformed},
-		{"topic=a&since=*", nil, notiflux.Malformed},
-		{"topic=a&since=" + url.QueryEscape(cursor+"="), nil, notiflux.Malformed},
-		{"topic=a&last=", nil, notiflux.Malformed},
-		{"topic=a&last=-1", nil, notiflux.Malformed},
-		{"topic=a&last=%2B1", nil, notiflux.Malformed},
-		{"topic=a&last=1.5", nil, notiflux.Malformed},
-		{"topic=a&last=1&last=1", nil, notiflux.Malformed},
-		{"topic=a&mode=", nil, notiflux.Malformed},
-		{"topic=a&mode=LATEST", nil, notiflux.Malformed},
-		{"topic=a&mode=all&mode=all", nil, notiflux.Malformed},
-		{"topic=a&token=x&token=x", nil, notiflux.Malformed},
-		{"topic=a%", nil, notiflux.Malformed},
-		{"topic=a;b", nil, notiflux.Malformed},
-		{"topic=a", []string{"E:1"}, notiflux.Malformed},
-		{"topic=a", []string{base64.RawURLEncoding.EncodeToString(append([]byte{255}, strings.Repeat("E", 300)...))}, notiflux.Malformed},
-		{"topic=a", []string{"\x01"}, notiflux.Malformed},
-		{"topic=a", []string{cursor + "\n"}, notiflux.Malformed},
-		{"topic=a", []string{strings.Repeat("A", 10<<10)}, notiflux.Malformed},
-		{"topic=a", []string{cursor, cursor}, notiflux.Malformed},
-		{"topic=a&since=E:1", []string{"nonsense!"}, notiflux.Malformed},
+		{"", nil, pubsub.Malformed},
+		{"x=1", nil, pubsub.Malformed},
+		{many(65), nil, pubsub.Malformed},
+		{"topic=", nil, pubsub.TopicInvalid},
+		{"topic=a%00", nil, pubsub.TopicInvalid},
+		{"topic=a%0a", nil, pubsub.TopicInvalid},
+		{"topic=%ff", nil, pubsub.TopicInvalid},
+		{"topic=a&topic=" + strings.Repeat("x", 256), nil, pubsub.TopicInvalid},
+		{"topic=a&since=E:01", nil, pubsub.Malformed},
+		{"topic=a&since=E:", nil, pubsub.Malformed},
+		{"topic=a&topic=b&since=E:1", nil, pubsub.Malformed},
+		{"topic=a&since=E:1&since=E:1", nil, pubsub.Malformed},
+		{"topic=a&since=*", nil, pubsub.Malformed},
+		{"topic=a&since=" + url.QueryEscape(cursor+"="), nil, pubsub.Malformed},
+		{"topic=a&last=", nil, pubsub.Malformed},
+		{"topic=a&last=-1", nil, pubsub.Malformed},
+		{"topic=a&last=%2B1", nil, pubsub.Malformed},
+		{"topic=a&last=1.5", nil, pubsub.Malformed},
+		{"topic=a&last=1&last=1", nil, pubsub.Malformed},
+		{"topic=a&mode=", nil, pubsub.Malformed},
+		{"topic=a&mode=LATEST", nil, pubsub.Malformed},
+		{"topic=a&mode=all&mode=all", nil, pubsub.Malformed},
+		{"topic=a&token=x&token=x", nil, pubsub.Malformed},
+		{"topic=a%", nil, pubsub.Malformed},
+		{"topic=a;b", nil, pubsub.Malformed},
+		{"topic=a", []string{"E:1"}, pubsub.Malformed},
+		{"topic=a", []string{base64.RawURLEncoding.EncodeToString(append([]byte{255}, strings.Repeat("E", 300)...))}, pubsub.Malformed},
+		{"topic=a", []string{"\x01"}, pubsub.Malformed},
+		{"topic=a", []string{cursor + "\n"}, pubsub.Malformed},
+		{"topic=a", []string{strings.Repeat("A", 10<<10)}, pubsub.Malformed},
+		{"topic=a", []string{cursor, cursor}, pubsub.Malformed},
+		{"topic=a&since=E:1", []string{"nonsense!"}, pubsub.Malformed},
 	} {
 		r := httptest.NewRequest("GET", "/events?"+c.query, nil)
 		r.Header["Last-Event-Id"] = c.lastIDs
-		if got, err := s.api.ParseStream(r); err == nil || notiflux.Refusal(err).Code != c.code {
+		if got, err := s.api.ParseStream(r); err == nil || pubsub.Refusal(err).Code != c.code {
 			t.Errorf("ParseStream(%.60q, %.60q) = %+v, %v; want %s", c.query, c.lastIDs, got, err, c.code)
 		}
 	}
@@ -133,7 +133,7 @@ func TestResumePointsInEveryForm(t *testing.T) {
 		}
 		return s.api.ParseStream(r)
 	}
-	place := func(offset uint64) string { return cursorOf(map[notiflux.Topic]uint64{"a": offset}) }
+	place := func(offset uint64) string { return cursorOf(map[pubsub.Topic]uint64{"a": offset}) }
 	want := func(what string, offset uint64, got httpapi.StreamRequest, err error) {
 		t.Helper()
 		point := topic.ResumePoint{}
@@ -146,8 +146,8 @@ func TestResumePointsInEveryForm(t *testing.T) {
 	}
 	refused := func(what, named string, err error) {
 		t.Helper()
-		if e := notiflux.Refusal(err); err == nil || e.Code != notiflux.Malformed || !strings.Contains(e.Detail, named) {
-			t.Errorf("%s: %v, want %s with %q in it", what, err, notiflux.Malformed, named)
+		if e := pubsub.Refusal(err); err == nil || e.Code != pubsub.Malformed || !strings.Contains(e.Detail, named) {
+			t.Errorf("%s: %v, want %s with %q in it", what, err, pubsub.Malformed, named)
 		}
 	}
 	for i, form := range forms {
@@ -187,21 +187,21 @@ func TestResumePointsInEveryForm(t *testing.T) {
 // What a query parses to keeps the promises of a StreamRequest.
 func FuzzParseStream(f *testing.F) {
 	f.Add("topic=a&topic=b&last=5&mode=latest", "")
-	f.Add("topic=a&since=E:1", cursorOf(map[notiflux.Topic]uint64{"a": 300}))
+	f.Add("topic=a&since=E:1", cursorOf(map[pubsub.Topic]uint64{"a": 300}))
 	f.Fuzz(func(t *testing.T, query, lastID string) {
 		r := httptest.NewRequest("GET", "/events", nil)
 		r.URL.RawQuery = query
 		r.Header.Set("Last-Event-ID", lastID)
 		got, err := httpapi.New(httpapi.Config{}).ParseStream(r)
 		if err != nil {
-			if code := notiflux.Refusal(err).Code; code != notiflux.Malformed && code != notiflux.TopicInvalid {
+			if code := pubsub.Refusal(err).Code; code != pubsub.Malformed && code != pubsub.TopicInvalid {
 				t.Errorf("ParseStream(%q, %q) = %v", query, lastID, err)
 			}
 			return
 		}
-		seen := make(map[notiflux.Topic]bool)
+		seen := make(map[pubsub.Topic]bool)
 		for i, topic := range got.Topics {
-			if _, err := notiflux.ParseTopic(string(topic)); err != nil || seen[topic] || got.ResumePoints[i].Last < 0 || got.ResumePoints[i].Last > 1000 {
+			if _, err := pubsub.ParseTopic(string(topic)); err != nil || seen[topic] || got.ResumePoints[i].Last < 0 || got.ResumePoints[i].Last > 1000 {
 				t.Errorf("ParseStream(%q, %q) = %+v", query, lastID, got)
 			}
 			seen[topic] = true

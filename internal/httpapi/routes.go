@@ -3,8 +3,8 @@ package httpapi
 import (
 	"net/http"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/listen"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
@@ -57,7 +57,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-var errFull = notiflux.Errorf(notiflux.OverCapacity, "connection limit reached: try again later")
+var errFull = pubsub.Errorf(pubsub.OverCapacity, "connection limit reached: try again later")
 
 // unlessSpare has handle answer requests on connections within the limit only.
 func unlessSpare(handle router.Handler) router.Handler {

@@ -5,9 +5,9 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestPathsAndMethods(t *testing.T) {
@@ -15,7 +15,7 @@ func TestPathsAndMethods(t *testing.T) {
 	for _, c := range []struct {
 		method, path string
 		status       int
-		code         notiflux.Code
+		code         pubsub.Code
 		allow        string
 	}{
 		{"GET", "/health", 200, "", ""},
@@ -25,24 +25,24 @@ func TestPathsAndMethods(t *testing.T) {
 		{"HEAD", "/readyz", 200, "", ""},
 		{"OPTIONS", "/health", 204, "", "GET, HEAD, OPTIONS"},
 		{"OPTIONS", "/broadcast", 204, "", "OPTIONS, POST"},
-		{"POST", "/health", 405, notiflux.MethodNotAllowed, "GET, HEAD, OPTIONS"},
-		{"GET", "/broadcast", 405, notiflux.MethodNotAllowed, "OPTIONS, POST"},
-		{"PUT", "/broadcast", 405, notiflux.MethodNotAllowed, "OPTIONS, POST"},
-		{"post", "/broadcast", 405, notiflux.MethodNotAllowed, "OPTIONS, POST"},
-		{"POST", "/ws", 405, notiflux.MethodNotAllowed, "GET, OPTIONS"},
-		{"TRACE", "/ws", 405, notiflux.MethodNotAllowed, "GET, OPTIONS"},
-		{"GET", "/", 404, notiflux.NotFound, ""},
-		{"GET", "/Health", 404, notiflux.NotFound, ""},
-		{"GET", "/health/", 404, notiflux.NotFound, ""},
-		{"GET", "//health", 404, notiflux.NotFound, ""},
-		{"GET", "/x/../health", 404, notiflux.NotFound, ""},
-		{"GET", "/%2Fhealth", 404, notiflux.NotFound, ""},
-		{"GET", "/%68ealth", 404, notiflux.NotFound, ""},
-		{"POST", "/%62roadcast", 404, notiflux.NotFound, ""},
-		{"POST", "/broadcast/news", 404, notiflux.NotFound, ""},
-		{"OPTIONS", "/nothing", 404, notiflux.NotFound, ""},
-		{"GET", "/metrics", 404, notiflux.NotFound, ""},
-		{"GET", "/debug/pprof/", 404, notiflux.NotFound, ""},
+		{"POST", "/health", 405, pubsub.MethodNotAllowed, "GET, HEAD, OPTIONS"},
+		{"GET", "/broadcast", 405, pubsub.MethodNotAllowed, "OPTIONS, POST"},
+		{"PUT", "/broadcast", 405, pubsub.MethodNotAllowed, "OPTIONS, POST"},
+		{"post", "/broadcast", 405, pubsub.MethodNotAllowed, "OPTIONS, POST"},
+		{"POST", "/ws", 405, pubsub.MethodNotAllowed, "GET, OPTIONS"},
+		{"TRACE", "/ws", 405, pubsub.MethodNotAllowed, "GET, OPTIONS"},
+		{"GET", "/", 404, pubsub.NotFound, ""},
+		{"GET", "/Health", 404, pubsub.NotFound, ""},
+		{"GET", "/health/", 404, pubsub.NotFound, ""},
+		{"GET", "//health", 404, pubsub.NotFound, ""},
+		{"GET", "/x/../health", 404, pubsub.NotFound, ""},
+		{"GET", "/%2Fhealth", 404, pubsub.NotFound, ""},
+		{"GET", "/%68ealth", 404, pubsub.NotFound, ""},
+		{"POST", "/%62roadcast", 404, pubsub.NotFound, ""},
+		{"POST", "/broadcast/news", 404, pubsub.NotFound, ""},
+		{"OPTIONS", "/nothing", 404, pubsub.NotFound, ""},
+		{"GET", "/metrics", 404, pubsub.NotFound, ""},
+		{"GET", "/debug/pprof/", 404, pubsub.NotFound, ""},
 	} {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {
 			r := s.do(t, c.method, c.path, "")
@@ -66,9 +66,9 @@ func TestReady(t *testing.T) {
 	var notReady error
 	s := newService(t, httpapi.Config{Ready: func() error { return notReady }})
 	s.do(t, "GET", "/readyz", "").want(t, 200, "")
-	notReady = notiflux.Errorf(notiflux.Draining, "this server is shutting down")
+	notReady = pubsub.Errorf(pubsub.Draining, "this server is shutting down")
 	r := s.do(t, "GET", "/readyz", "")
-	r.want(t, 503, notiflux.Draining)
+	r.want(t, 503, pubsub.Draining)
 	if r.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
@@ -115,7 +115,7 @@ func TestCORS(t *testing.T) {
 			what := request[0] + " " + request[1] + " from " + c.origin
 			allow := r.header.Get("Access-Control-Allow-Origin")
 			if c.allow == "-" {
-				if r.status != 403 || allow != "" || request[0] != "HEAD" && r.problem.Code != notiflux.OriginDenied {
+				if r.status != 403 || allow != "" || request[0] != "HEAD" && r.problem.Code != pubsub.OriginDenied {
 					t.Errorf("%s = %d %q, allowed %q, want 403 origin_denied", what, r.status, r.problem.Code, allow)
 				}
 			} else if r.status == 403 || allow != c.allow {
@@ -126,8 +126,8 @@ func TestCORS(t *testing.T) {
 			}
 		}
 	}
-	listed.do(t, "GET", "/health", "", "Origin", "https://app.example.com", "Origin", "https://evil.example.com").want(t, 403, notiflux.OriginDenied)
-	listed.do(t, "GET", "/health", "", "Origin", "https://app.example.com", "Origin", "").want(t, 403, notiflux.OriginDenied)
+	listed.do(t, "GET", "/health", "", "Origin", "https://app.example.com", "Origin", "https://evil.example.com").want(t, 403, pubsub.OriginDenied)
+	listed.do(t, "GET", "/health", "", "Origin", "https://app.example.com", "Origin", "").want(t, 403, pubsub.OriginDenied)
 }
 
 // A wildcard allows subdomains without trusting them: the cookie, which browsers
@@ -176,7 +176,7 @@ func TestPreflight(t *testing.T) {
 func TestCORSOnErrors(t *testing.T) {
 	s := newService(t, httpapi.Config{}, "https://app.example.com")
 	r := s.do(t, "POST", "/broadcast", `{"topic":"a","message":1}`, "Origin", "https://app.example.com")
-	r.want(t, 401, notiflux.TokenMissing)
+	r.want(t, 401, pubsub.TokenMissing)
 	if got := r.header.Get("Access-Control-Allow-Origin"); got != "https://app.example.com" {
 		t.Errorf("Access-Control-Allow-Origin = %q", got)
 	}

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
@@ -20,6 +19,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/logtest"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -97,7 +97,7 @@ func newIssuer(t testing.TB) (*auth.Signer, *auth.Verifier) {
 }
 
 // token returns a token for an hour.
-func token(t testing.TB, s *auth.Signer, scope auth.Scope, topics ...notiflux.Topic) string {
+func token(t testing.TB, s *auth.Signer, scope auth.Scope, topics ...pubsub.Topic) string {
 	t.Helper()
 	token, err := s.Sign(auth.Grant{
 		Subject: "test", Scopes: []auth.Scope{scope}, Topics: topics, Expires: time.Now().Add(time.Hour),
@@ -134,7 +134,7 @@ type response struct {
 	problem struct {
 		Title  string
 		Status int
-		Code   notiflux.Code
+		Code   pubsub.Code
 		Detail string
 	}
 }
@@ -156,7 +156,7 @@ func readResponse(t testing.TB, answer *http.Response) *response {
 }
 
 // want checks status and code; an empty code means no problem.
-func (r *response) want(t testing.TB, status int, code notiflux.Code) {
+func (r *response) want(t testing.TB, status int, code pubsub.Code) {
 	t.Helper()
 	if r.status != status || r.problem.Code != code {
 		t.Errorf("answer = %d %q (%s), want %d %q", r.status, r.problem.Code, r.body, status, code)
@@ -183,10 +183,10 @@ type publisher struct {
 	err            error // answers every publish when set
 
 	mu        sync.Mutex
-	published []notiflux.Publication
+	published []pubsub.Publication
 }
 
-func (p *publisher) Publish(ps []notiflux.Publication, _ func()) (finished bool) {
+func (p *publisher) Publish(ps []pubsub.Publication, _ func()) (finished bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range ps {
@@ -195,14 +195,14 @@ func (p *publisher) Publish(ps []notiflux.Publication, _ func()) (finished bool)
 		case p.err != nil:
 			ps[i].Err = p.err
 		default:
-			ps[i].Position = notiflux.Position{Epoch: "E", Offset: uint64(len(p.published) + 1)}
+			ps[i].Position = pubsub.Position{Epoch: "E", Offset: uint64(len(p.published) + 1)}
 			p.published = append(p.published, ps[i])
 		}
 	}
 	return true
 }
 
-func (p *publisher) all() []notiflux.Publication {
+func (p *publisher) all() []pubsub.Publication {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.published

@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
@@ -18,9 +18,9 @@ const (
 // authorizeReader returns the claims of the token of a GET request, if it allows the
 // client to subscribe to all topics. The token comes from the Authorization header,
 // else from the cookie notiflux_token, else from the parameter token, unless query
-// tokens are switched off. Errors are [notiflux.Error]s that a client may see. It may
+// tokens are switched off. Errors are [pubsub.Error]s that a client may see. It may
 // block for the check of a signature, so event loops must not call it.
-func (a *API) authorizeReader(r *http.Request, topics ...notiflux.Topic) (*auth.Claims, error) {
+func (a *API) authorizeReader(r *http.Request, topics ...pubsub.Topic) (*auth.Claims, error) {
 	token, err := a.token(r)
 	if err != nil {
 		return nil, router.WithDetail(err, "topic", joined(topics))
@@ -59,20 +59,20 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	case foreign:
 		return "", inHeader
 	case !trusted && token != "":
-		return "", notiflux.Errorf(notiflux.TokenMissing, "the cookie %s is not read for pages of this origin: have it listed by name, or send Authorization: Bearer <token>", tokenCookie)
+		return "", pubsub.Errorf(pubsub.TokenMissing, "the cookie %s is not read for pages of this origin: have it listed by name, or send Authorization: Bearer <token>", tokenCookie)
 	case a.config.NoQueryTokens:
-		return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
+		return "", pubsub.Errorf(pubsub.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
 	}
-	return "", notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
+	return "", pubsub.Errorf(pubsub.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
 }
 
 // errForeignScheme says that the Authorization header is not meant for this server. A
 // browser sends Basic by itself once a page of the same site has asked for a password.
-var errForeignScheme = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has another scheme, and there is no token besides: it should be: Bearer <token>")
+var errForeignScheme = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header has another scheme, and there is no token besides: it should be: Bearer <token>")
 
 // errBearerAlone says that the Authorization header has no token. Some programs send
 // the scheme even while they have no token.
-var errBearerAlone = notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header has no token, and there is none elsewhere: it should be: Bearer <token>")
+var errBearerAlone = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header has no token, and there is none elsewhere: it should be: Bearer <token>")
 
 // bearer returns the token of the Authorization header (RFC 6750 section 2.1). It is
 // empty if the header is absent or empty. Anything else in the header, or a second
@@ -85,7 +85,7 @@ func bearer(h http.Header) (auth.Token, error) {
 		return "", nil
 	case 1:
 	default:
-		return "", notiflux.Errorf(notiflux.TokenInvalid, "there is more than one Authorization header")
+		return "", pubsub.Errorf(pubsub.TokenInvalid, "there is more than one Authorization header")
 	}
 	scheme, token, separated := strings.Cut(strings.TrimSpace(values[0]), " ")
 	token = strings.TrimLeft(token, " ")
@@ -99,7 +99,7 @@ func bearer(h http.Header) (auth.Token, error) {
 		return "", errBearerAlone
 	}
 	if !separated || strings.ContainsAny(token, " \t,") {
-		return "", notiflux.Errorf(notiflux.TokenInvalid, "the Authorization header should be: Bearer <token>")
+		return "", pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header should be: Bearer <token>")
 	}
 	return auth.Token(token), nil
 }
@@ -114,7 +114,7 @@ func cookie(r *http.Request) (auth.Token, error) {
 	case 1:
 		return auth.Token(cookies[0].Value), nil
 	}
-	return "", notiflux.Errorf(notiflux.TokenInvalid, "there is more than one cookie %s", tokenCookie)
+	return "", pubsub.Errorf(pubsub.TokenInvalid, "there is more than one cookie %s", tokenCookie)
 }
 
 // trustsCookie reports whether the page that sends a request may use the cookie, which

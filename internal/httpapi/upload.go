@@ -5,8 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -157,7 +157,7 @@ func (u *upload) end() {
 	a.uploads.Put(u)
 }
 
-var errBodies = notiflux.Errorf(notiflux.OverCapacity, "bodies of other requests take all the room there is for them: try again later; with a token to broadcast in the header Authorization there may be more")
+var errBodies = pubsub.Errorf(pubsub.OverCapacity, "bodies of other requests take all the room there is for them: try again later; with a token to broadcast in the header Authorization there may be more")
 
 // publisherOf returns the claims of the token in the header of a request, nil if the
 // header has no valid token that allows to broadcast.

@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
@@ -92,7 +92,7 @@ func TestPublishersHaveRoomOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHandler(t, httpapi.Config{})
 		bearer := func(subject string, scope auth.Scope) []string {
-			token, err := s.signer.Sign(auth.Grant{Subject: subject, Scopes: []auth.Scope{scope}, Topics: []notiflux.Topic{"a"}, Expires: time.Now().Add(time.Hour)})
+			token, err := s.signer.Sign(auth.Grant{Subject: subject, Scopes: []auth.Scope{scope}, Topics: []pubsub.Topic{"a"}, Expires: time.Now().Add(time.Hour)})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,14 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A published is one message of what the vectors say that a body asks for.
 type published struct {
-	Topic   notiflux.Topic
+	Topic   pubsub.Topic
 	Message any
 	Token   string
 	Key     string
@@ -35,7 +35,7 @@ func TestBroadcastVectors(t *testing.T) {
 		}
 		Invalid []struct {
 			Name, Input string
-			Code        notiflux.Code
+			Code        pubsub.Code
 		}
 	}
 	if err := json.Unmarshal(text, &vectors); err != nil {
@@ -73,7 +73,7 @@ func TestBroadcastVectors(t *testing.T) {
 	}
 }
 
-func asPublished(t *testing.T, all []notiflux.Publication) (as []published) {
+func asPublished(t *testing.T, all []pubsub.Publication) (as []published) {
 	t.Helper()
 	for _, p := range all {
 		one := published{Topic: p.Topic, Key: p.Key, Message: string(p.Body.Data)}

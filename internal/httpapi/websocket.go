@@ -5,9 +5,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
@@ -47,7 +47,7 @@ func newWebSockets(a *API, c Config) *webSockets {
 // connect makes a WebSocket of a request, on one of the loops.
 func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 	h, err := s.upgrader.Upgrade(w, r)
-	if _, refused := errors.AsType[*notiflux.Error](err); refused {
+	if _, refused := errors.AsType[*pubsub.Error](err); refused {
 		return err
 	}
 	if err != nil {

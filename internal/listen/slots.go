@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Slots limits how many of something there are at once, such as clients. Make them
@@ -29,7 +29,7 @@ func NewSlots(limit int, setting string, log *slog.Logger) *Slots {
 }
 
 // Acquire takes a slot. If none is free, it does not wait: it returns a
-// [notiflux.Error] with OverCapacity.
+// [pubsub.Error] with OverCapacity.
 func (s *Slots) Acquire() error {
 	if s.take() {
 		return nil
@@ -37,7 +37,7 @@ func (s *Slots) Acquire() error {
 	if s.full.due() {
 		s.log.Warn("connection limit reached: clients are refused", "limit", s.limit, "setting", s.setting)
 	}
-	return notiflux.Errorf(notiflux.OverCapacity, "connection limit reached (%d): try again later", s.limit)
+	return pubsub.Errorf(pubsub.OverCapacity, "connection limit reached (%d): try again later", s.limit)
 }
 
 func (s *Slots) take() bool {

@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/listen"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestSlots(t *testing.T) {
@@ -24,8 +24,8 @@ func TestSlots(t *testing.T) {
 		}
 		refused := func(warnings int) {
 			t.Helper()
-			if err := s.Acquire(); err == nil || notiflux.Refusal(err).Code != notiflux.OverCapacity {
-				t.Errorf("Acquire without a free slot = %v, want %s", err, notiflux.OverCapacity)
+			if err := s.Acquire(); err == nil || pubsub.Refusal(err).Code != pubsub.OverCapacity {
+				t.Errorf("Acquire without a free slot = %v, want %s", err, pubsub.OverCapacity)
 			}
 			if n := strings.Count(log.String(), "limit=2 setting=--max-connections"); n != warnings {
 				t.Errorf("the log has %d warnings, want %d:\n%s", n, warnings, &log)

@@ -6,8 +6,8 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // One goes and another comes, while so many members are there.
@@ -15,7 +15,7 @@ func BenchmarkJoinLeave(b *testing.B) {
 	for _, members := range []int{1, 1000, 100_000} {
 		b.Run(fmt.Sprint("members=", members), func(b *testing.B) {
 			r, _ := filled(b, 1, members, 0)
-			m := notiflux.Member{Sub: "u0"}
+			m := pubsub.Member{Sub: "u0"}
 			b.ReportAllocs()
 			for b.Loop() {
 				r.Join("0", m).Release()
@@ -64,7 +64,7 @@ func filled(b *testing.B, topics, members, most int) (*presence.Registry, []*pre
 	b.Cleanup(func() { cancel(); <-ended })
 	references := make([]*presence.Reference, members)
 	for i := range references {
-		references[i] = r.Join(notiflux.Topic(fmt.Sprint(i%topics)), notiflux.Member{Sub: fmt.Sprint("u", i)})
+		references[i] = r.Join(pubsub.Topic(fmt.Sprint(i%topics)), pubsub.Member{Sub: fmt.Sprint("u", i)})
 	}
 	return r, references
 }

@@ -3,24 +3,24 @@ package presence
 import (
 	"slices"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Messages returns the event as members get it, in order. A message names at most
-// [notiflux.MaxEventMembers] members that joined or left. subscribers is the number of
+// [pubsub.MaxEventMembers] members that joined or left. subscribers is the number of
 // subscriptions of the topic, with presence or not.
-func (e Event) Messages(subscribers int) (all []*notiflux.PresenceEvent) {
+func (e Event) Messages(subscribers int) (all []*pubsub.PresenceEvent) {
 	switch e.Kind {
 	case CountOnly:
-		return []*notiflux.PresenceEvent{{Topic: e.Topic, Kind: notiflux.PresenceCount, Count: e.Count, Subscribers: subscribers}}
+		return []*pubsub.PresenceEvent{{Topic: e.Topic, Kind: pubsub.PresenceCount, Count: e.Count, Subscribers: subscribers}}
 	case Snapshot:
-		return []*notiflux.PresenceEvent{{Topic: e.Topic, Kind: notiflux.PresenceList, Members: e.Members, Count: e.Count, Subscribers: subscribers}}
+		return []*pubsub.PresenceEvent{{Topic: e.Topic, Kind: pubsub.PresenceList, Members: e.Members, Count: e.Count, Subscribers: subscribers}}
 	}
-	for members := range slices.Chunk(e.Left, notiflux.MaxEventMembers) {
-		all = append(all, &notiflux.PresenceEvent{Topic: e.Topic, Kind: notiflux.PresenceLeave, Members: members})
+	for members := range slices.Chunk(e.Left, pubsub.MaxEventMembers) {
+		all = append(all, &pubsub.PresenceEvent{Topic: e.Topic, Kind: pubsub.PresenceLeave, Members: members})
 	}
-	for members := range slices.Chunk(e.Joined, notiflux.MaxEventMembers) {
-		all = append(all, &notiflux.PresenceEvent{Topic: e.Topic, Kind: notiflux.PresenceJoin, Members: members})
+	for members := range slices.Chunk(e.Joined, pubsub.MaxEventMembers) {
+		all = append(all, &pubsub.PresenceEvent{Topic: e.Topic, Kind: pubsub.PresenceJoin, Members: members})
 	}
 	return all
 }

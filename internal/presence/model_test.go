@@ -11,15 +11,15 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const gracePeriod = 10 * time.Second
 
 // key is a member of a topic.
 type key struct {
-	topic notiflux.Topic
+	topic pubsub.Topic
 	sub   string
 }
 
@@ -34,7 +34,7 @@ type step struct {
 var steps = rapid.Custom(func(t *rapid.T) step {
 	return step{
 		rapid.SampledFrom([]string{"join", "join", "leave", "leave", "wait"}).Draw(t, "verb"),
-		key{rapid.SampledFrom([]notiflux.Topic{"a", "b"}).Draw(t, "topic"), fmt.Sprint("u", rapid.IntRange(0, 6).Draw(t, "sub"))},
+		key{rapid.SampledFrom([]pubsub.Topic{"a", "b"}).Draw(t, "topic"), fmt.Sprint("u", rapid.IntRange(0, 6).Draw(t, "sub"))},
 		rapid.IntRange(0, 3).Draw(t, "reference"),
 		rapid.SampledFrom([]time.Duration{1, 30 * time.Millisecond, 100 * time.Millisecond, 700 * time.Millisecond, time.Second, 4 * time.Second, gracePeriod - time.Second, gracePeriod, gracePeriod + 50*time.Millisecond}).Draw(t, "wait"),
 	}
@@ -75,7 +75,7 @@ func (v *view) apply(e presence.Event) (err error) {
 	return err
 }
 
-func set(members []notiflux.Member) map[string]bool {
+func set(members []pubsub.Member) map[string]bool {
 	s := make(map[string]bool)
 	for _, m := range members {
 		s[m.Sub] = true
@@ -96,9 +96,9 @@ type model struct {
 	slow       time.Duration // that Emit takes
 	references map[key][]place
 	left       map[key]time.Time
-	ever       map[notiflux.Topic]*view   // what was told from the start
-	joiners    map[notiflux.Topic][]*view // of those who joined later
-	counted    map[notiflux.Topic]time.Time
+	ever       map[pubsub.Topic]*view   // what was told from the start
+	joiners    map[pubsub.Topic][]*view // of those who joined later
+	counted    map[pubsub.Topic]time.Time
 	infos      int
 	errs       []error
 }
@@ -108,7 +108,7 @@ func (m *model) fail(format string, args ...any) {
 }
 
 // present returns whom a topic has for sure: the members with a reference or in their grace period.
-func (m *model) present(topic notiflux.Topic) map[string]bool {
+func (m *model) present(topic pubsub.Topic) map[string]bool {
 	s := make(map[string]bool)
 	for k := range m.left {
 		if k.topic == topic && m.here(k) {
@@ -226,9 +226,9 @@ func TestRegistryAgainstModel(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := &model{
 				most: most, slow: slow,
-				references: make(map[key][]place), left: make(map[key]time.Time), counted: make(map[notiflux.Topic]time.Time),
-				ever:    map[notiflux.Topic]*view{"a": {make(map[string]bool), true}, "b": {make(map[string]bool), true}},
-				joiners: make(map[notiflux.Topic][]*view),
+				references: make(map[key][]place), left: make(map[key]time.Time), counted: make(map[pubsub.Topic]time.Time),
+				ever:    map[pubsub.Topic]*view{"a": {make(map[string]bool), true}, "b": {make(map[string]bool), true}},
+				joiners: make(map[pubsub.Topic][]*view),
 			}
 			m.rig = run(t, presence.Config{BatchDelay: gather, MaxMembers: most, Emit: m.tell})
 			for i, s := range script {

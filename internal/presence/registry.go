@@ -33,7 +33,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Defaults of the fields of Config.
@@ -65,12 +65,12 @@ const (
 
 // An Event reports how the members of a topic changed. Config.Emit owns its slices.
 type Event struct {
-	Topic   notiflux.Topic
+	Topic   pubsub.Topic
 	Kind    Kind
-	Count   int               // of members
-	Joined  []notiflux.Member // in the order of joining, at most MaxMembers
-	Left    []notiflux.Member // Sub only, at most MaxMembers; none of them is in Joined
-	Members []notiflux.Member // sorted by Sub, at most MaxMembers; not nil in a Snapshot
+	Count   int             // of members
+	Joined  []pubsub.Member // in the order of joining, at most MaxMembers
+	Left    []pubsub.Member // Sub only, at most MaxMembers; none of them is in Joined
+	Members []pubsub.Member // sorted by Sub, at most MaxMembers; not nil in a Snapshot
 }
 
 // A Registry holds the members of topics. Safe for concurrent use.
@@ -82,10 +82,10 @@ type Registry struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	topics       map[notiflux.Topic]*topic // each has members
-	queue        queue                     // topics with unreported changes, ordered by due
-	disconnected list.List                 // of *member in their grace period, ordered by graceEnd
-	sleeping     bool                      // Run waits until sleepUntil, or only for wake if that is zero
+	topics       map[pubsub.Topic]*topic // each has members
+	queue        queue                   // topics with unreported changes, ordered by due
+	disconnected list.List               // of *member in their grace period, ordered by graceEnd
+	sleeping     bool                    // Run waits until sleepUntil, or only for wake if that is zero
 	sleepUntil   time.Time
 	stats        Stats // without Topics
 }
@@ -110,14 +110,14 @@ func New(c Config) *Registry {
 	// is reported before the same Sub can leave again.
 	c.BatchDelay = min(cmp.Or(c.BatchDelay, defaultBatchDelay), c.GracePeriod)
 	c.MaxMembers = cmp.Or(c.MaxMembers, defaultMaxMembers)
-	return &Registry{config: c, snapshotBelow: c.MaxMembers * 4 / 5, wake: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*topic)}
+	return &Registry{config: c, snapshotBelow: c.MaxMembers * 4 / 5, wake: make(chan struct{}, 1), topics: make(map[pubsub.Topic]*topic)}
 }
 
 // Join makes m a member of a topic and returns the reference that keeps it present.
 // The member's Info is that of its newest reference. To change it, join again and then
 // release the older reference; the registry emits no event for that. Join does not wait
 // for Config.Emit. It keeps m.Info, which must not change.
-func (r *Registry) Join(name notiflux.Topic, m notiflux.Member) *Reference {
+func (r *Registry) Join(name pubsub.Topic, m pubsub.Member) *Reference {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.topics[name]
@@ -179,24 +179,24 @@ func (s *Reference) Release() {
 // List returns up to limit members of a topic, sorted by Sub and never nil, and how many
 // there are in all. If there are more than limit, any of them are returned. If limit is
 // at least Config.MaxMembers, a [Snapshot] follows once there are few enough.
-func (r *Registry) List(name notiflux.Topic, limit int) (members []notiflux.Member, count int) {
+func (r *Registry) List(name pubsub.Topic, limit int) (members []pubsub.Member, count int) {
 	members, count = r.unsortedList(name, limit)
 	sortBySub(members) // Without the lock: sorting takes the most time.
 	return members, count
 }
 
-func (r *Registry) unsortedList(name notiflux.Topic, limit int) (members []notiflux.Member, count int) {
+func (r *Registry) unsortedList(name pubsub.Topic, limit int) (members []pubsub.Member, count int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.topics[name]
 	if t == nil {
-		return []notiflux.Member{}, 0
+		return []pubsub.Member{}, 0
 	}
 	return t.list(limit), len(t.members)
 }
 
-func sortBySub(members []notiflux.Member) {
-	slices.SortFunc(members, func(a, b notiflux.Member) int { return cmp.Compare(a.Sub, b.Sub) })
+func sortBySub(members []pubsub.Member) {
+	slices.SortFunc(members, func(a, b pubsub.Member) int { return cmp.Compare(a.Sub, b.Sub) })
 }
 
 // Stats are the figures of a [Registry].

@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // told is an event and when it was told.
@@ -39,7 +39,7 @@ func (e told) String() string {
 	return b.String()
 }
 
-func subs(members []notiflux.Member) []string {
+func subs(members []pubsub.Member) []string {
 	all := make([]string, len(members))
 	for i, m := range members {
 		all[i] = m.Sub + string(m.Info)
@@ -80,8 +80,8 @@ func run(t *testing.T, c presence.Config) *rig {
 	return r
 }
 
-func (r *rig) joins(topic notiflux.Topic, sub, info string) *presence.Reference {
-	return r.Join(topic, notiflux.Member{Sub: sub, Info: []byte(info)})
+func (r *rig) joins(topic pubsub.Topic, sub, info string) *presence.Reference {
+	return r.Join(topic, pubsub.Member{Sub: sub, Info: []byte(info)})
 }
 
 // wait lets so much time of a bubble pass, and what happens at its end.
@@ -101,7 +101,7 @@ func (r *rig) want(t *testing.T, events ...string) {
 	r.events = nil
 }
 
-func (r *rig) wantList(t *testing.T, topic notiflux.Topic, members ...string) {
+func (r *rig) wantList(t *testing.T, topic pubsub.Topic, members ...string) {
 	t.Helper()
 	got, count := r.List(topic, 1000)
 	if fmt.Sprint(subs(got)) != fmt.Sprint(members) || count != len(members) {
@@ -263,7 +263,7 @@ func TestTopicsWithoutMembersAreForgotten(t *testing.T) {
 		r := run(t, presence.Config{MaxMembers: 2})
 		var references []*presence.Reference
 		for i := range 100 {
-			topic := notiflux.Topic(fmt.Sprint("topic", i%10))
+			topic := pubsub.Topic(fmt.Sprint("topic", i%10))
 			references = append(references, r.joins(topic, fmt.Sprint("u", i%(i/10+1)), ""), r.joins(topic, "u", ""))
 		}
 		if got, want := r.Stats(), (presence.Stats{Topics: 10, Members: 75, References: 200}); got != want {
@@ -396,7 +396,7 @@ func TestConcurrentUse(t *testing.T) {
 	for g := range 4 {
 		working.Go(func() {
 			for i := range 2000 {
-				s := r.Join("a", notiflux.Member{Sub: fmt.Sprint("u", (g+i/100)%7)})
+				s := r.Join("a", pubsub.Member{Sub: fmt.Sprint("u", (g+i/100)%7)})
 				if members, count := r.List("a", 100); len(members) != count || count == 0 {
 					t.Errorf("List = %v, %d", members, count)
 				}

@@ -5,7 +5,7 @@ import (
 	"container/list"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // countInterval is the shortest time between two CountOnly events of a topic.
@@ -14,7 +14,7 @@ const countInterval = time.Second
 // A topic holds its members and their unreported changes. A topic without members that
 // is not in the queue is forgotten. Guarded by Registry.mu.
 type topic struct {
-	name     notiflux.Topic
+	name     pubsub.Topic
 	members  map[string]*member // by Sub; includes expired members until their leave is reported, unless countOnly
 	capacity int                // about how many members the map has room for
 
@@ -88,7 +88,7 @@ func (r *Registry) eventLocked(t *topic, now time.Time) (Event, bool) {
 	for _, p := range t.changed {
 		if p.expired {
 			r.removeLocked(p)
-			e.Left = append(e.Left, notiflux.Member{Sub: p.sub})
+			e.Left = append(e.Left, pubsub.Member{Sub: p.sub})
 		}
 	}
 	e.Count = len(t.members)
@@ -107,7 +107,7 @@ func (r *Registry) eventLocked(t *topic, now time.Time) (Event, bool) {
 		for _, p := range t.changed {
 			if !p.announced {
 				p.announced = true
-				e.Joined = append(e.Joined, notiflux.Member{Sub: p.sub, Info: p.info})
+				e.Joined = append(e.Joined, pubsub.Member{Sub: p.sub, Info: p.info})
 			}
 		}
 	}
@@ -123,13 +123,13 @@ func (r *Registry) eventLocked(t *topic, now time.Time) (Event, bool) {
 }
 
 // list returns up to limit members in any order, never nil.
-func (t *topic) list(limit int) []notiflux.Member {
-	members := make([]notiflux.Member, 0, max(0, min(limit, len(t.members))))
+func (t *topic) list(limit int) []pubsub.Member {
+	members := make([]pubsub.Member, 0, max(0, min(limit, len(t.members))))
 	for _, p := range t.members {
 		if len(members) == cap(members) {
 			break
 		}
-		members = append(members, notiflux.Member{Sub: p.sub, Info: p.info})
+		members = append(members, pubsub.Member{Sub: p.sub, Info: p.info})
 	}
 	return members
 }

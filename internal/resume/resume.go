@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -29,11 +29,11 @@ var parameters = []string{"lastEventId", "lastEventID", "last_event_id", "Last-E
 type Param struct {
 	name       string // of the parameter or header, for errors
 	isPosition bool   // a position, for one topic; else a stream cursor
-	since      func(notiflux.Topic) (since notiflux.Position, epochs []string)
+	since      func(pubsub.Topic) (since pubsub.Position, epochs []string)
 }
 
 // Of returns where a topic resumes: the Since and Epochs of its resume point.
-func (p Param) Of(name notiflux.Topic) (point topic.ResumePoint) {
+func (p Param) Of(name pubsub.Topic) (point topic.ResumePoint) {
 	if p.since != nil {
 		point.Since, point.Epochs = p.since(name)
 	}
@@ -66,11 +66,11 @@ func Parse(q url.Values, h http.Header, topics int) (Param, error) {
 	ids := h[lastEventID]
 	switch {
 	case len(ids) > 1:
-		return Param{}, notiflux.Errorf(notiflux.Malformed, "there is more than one Last-Event-ID header")
+		return Param{}, pubsub.Errorf(pubsub.Malformed, "there is more than one Last-Event-ID header")
 	case len(ids) == 1 && ids[0] != "":
 		return parseCursor("the header Last-Event-ID", ids[0])
 	case first.isPosition && topics > 1:
-		return Param{}, notiflux.Errorf(notiflux.Malformed, "%s is a position, which is for one topic: give the cursor of these topics", first.name)
+		return Param{}, pubsub.Errorf(pubsub.Malformed, "%s is a position, which is for one topic: give the cursor of these topics", first.name)
 	}
 	return first, nil
 }
@@ -86,10 +86,10 @@ func checkNames(q url.Values) error {
 			if allEmpty(values) {
 				continue
 			}
-			return notiflux.Errorf(notiflux.Malformed, "a parameter looks like `since` or `lastEventId` but is spelled differently: write `since` or `lastEventId`, or send the header Last-Event-ID")
+			return pubsub.Errorf(pubsub.Malformed, "a parameter looks like `since` or `lastEventId` but is spelled differently: write `since` or `lastEventId`, or send the header Last-Event-ID")
 		}
 		if len(values) > 1 {
-			return notiflux.Errorf(notiflux.Malformed, "`%s` is there more than once", name)
+			return pubsub.Errorf(pubsub.Malformed, "`%s` is there more than once", name)
 		}
 	}
 	return nil
@@ -112,11 +112,11 @@ var separators = strings.NewReplacer("_", "", "-", "")
 func Refuse(q url.Values, h http.Header) error {
 	for name, values := range q {
 		if name != "since" && isName(name) && !allEmpty(values) {
-			return notiflux.Errorf(notiflux.Malformed, "a parameter looks like `since` or `lastEventId`: write `since`, with a position")
+			return pubsub.Errorf(pubsub.Malformed, "a parameter looks like `since` or `lastEventId`: write `since`, with a position")
 		}
 	}
 	if !allEmpty(h[lastEventID]) {
-		return notiflux.Errorf(notiflux.Malformed, "there is a header Last-Event-ID: give `since`, a position, instead")
+		return pubsub.Errorf(pubsub.Malformed, "there is a header Last-Event-ID: give `since`, a position, instead")
 	}
 	return nil
 }
@@ -132,11 +132,11 @@ func parseParameter(name, text string) (Param, error) {
 	if !strings.Contains(text, ":") {
 		return parseCursor(name, text)
 	}
-	position, err := notiflux.ParsePosition(text)
+	position, err := pubsub.ParsePosition(text)
 	if err != nil {
 		return Param{}, WithName(name, err)
 	}
-	return Param{name, true, func(notiflux.Topic) (notiflux.Position, []string) { return position, nil }}, nil
+	return Param{name, true, func(pubsub.Topic) (pubsub.Position, []string) { return position, nil }}, nil
 }
 
 func parseCursor(name, text string) (Param, error) {
@@ -149,6 +149,6 @@ func parseCursor(name, text string) (Param, error) {
 
 // WithName returns err with the name of the parameter or header in front.
 func WithName(name string, err error) error {
-	e := notiflux.Refusal(err)
-	return notiflux.Errorf(e.Code, "%s: %s", name, e.Detail)
+	e := pubsub.Refusal(err)
+	return pubsub.Errorf(e.Code, "%s: %s", name, e.Detail)
 }

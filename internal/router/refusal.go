@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -33,7 +33,7 @@ func WithDetail(err error, attrs ...any) error {
 // gone. path is the path of a known route, else it is empty, and the log shows the
 // path of the request.
 func LogRefusal(log *slog.Logger, r *http.Request, path string, err error) {
-	code := notiflux.Refusal(err).Code
+	code := pubsub.Refusal(err).Code
 	level := wire.LogLevel(code)
 	if r.Context().Err() != nil { // The client went; what failed for that is nobody's fault.
 		level = slog.LevelDebug

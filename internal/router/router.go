@@ -23,8 +23,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -110,7 +110,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer rt.recover(w, r, p)
 	if err := rt.serve(w, r, p); err != nil {
 		LogRefusal(rt.log, r, p.known(), err)
-		if r.ProtoMajor == 1 && closes(notiflux.Refusal(err).Code) {
+		if r.ProtoMajor == 1 && closes(pubsub.Refusal(err).Code) {
 			w.Header().Set("Connection", "close")
 		}
 		wire.WriteProblem(w, err)
@@ -120,9 +120,9 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // closes reports whether an HTTP/1 connection ends after an answer with this code. A
 // client that keeps a refused connection open takes a descriptor that the server,
 // which has no room or no time left, needs for others.
-func closes(code notiflux.Code) bool {
+func closes(code pubsub.Code) bool {
 	switch code {
-	case notiflux.OverCapacity, notiflux.Draining, notiflux.Unavailable:
+	case pubsub.OverCapacity, pubsub.Draining, pubsub.Unavailable:
 		return true
 	default:
 		return false
@@ -155,7 +155,7 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 		p.answerOptions(w, r)
 		return nil
 	}
-	return notiflux.Errorf(notiflux.MethodNotAllowed, "this path takes %s", p.allow)
+	return pubsub.Errorf(pubsub.MethodNotAllowed, "this path takes %s", p.allow)
 }
 
 // notFound returns the error for an unknown path. If the path is known but for slashes,
@@ -163,9 +163,9 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 func (rt *Router) notFound(requested string) error {
 	name := "/" + strings.Trim(requested, "/")
 	if rt.paths[name] == nil {
-		return notiflux.Errorf(notiflux.NotFound, "there is nothing at this path")
+		return pubsub.Errorf(pubsub.NotFound, "there is nothing at this path")
 	}
-	return notiflux.Errorf(notiflux.NotFound, "the path has a slash too many: it should be %s; look at the base address of the client and at the rules of a proxy", name)
+	return pubsub.Errorf(pubsub.NotFound, "the path has a slash too many: it should be %s; look at the base address of the client and at the rules of a proxy", name)
 }
 
 // recover answers a request whose handler panicked with 500, and logs the panic.

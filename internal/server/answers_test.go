@@ -15,12 +15,12 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // awkward is a megabyte of messages that take six times as long as JSON.
@@ -187,7 +187,7 @@ func full(t *testing.T) (s *servertest.Server, leave func()) {
 	s = servertest.Start(t, func(c *config.Serve) { c.MaxUnreadBytes = 64 * config.KiB })
 	awkward(s)
 	for i := range 4 {
-		token := s.Sign(auth.Grant{Subject: fmt.Sprint(i, strings.Repeat("m", 250)), Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a"},
+		token := s.Sign(auth.Grant{Subject: fmt.Sprint(i, strings.Repeat("m", 250)), Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a"},
 			Info: json.RawMessage(`{"about":"` + strings.Repeat("i", 1000) + `"}`)})
 		c := connectJSON(t, s, token)
 		c.Say(`{"type":"subscribe","topics":["a"],"presence":true}`)
@@ -231,7 +231,7 @@ func TestUnreadAnswersAreBoundedTogether(t *testing.T) {
 	s, leave := full(t)
 	bearer := "Bearer " + s.Token(auth.Subscribe, "a")
 	for _, path := range []string{"/history?topic=a", "/poll?topic=a&last=10", "/presence?topic=a"} {
-		if a := read(s.HTTP, s.URL, "GET", path, "Authorization", bearer); a.status != 503 || a.Code != notiflux.OverCapacity || a.header.Get("Retry-After") == "" {
+		if a := read(s.HTTP, s.URL, "GET", path, "Authorization", bearer); a.status != 503 || a.Code != pubsub.OverCapacity || a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: %d %s, %v", path, a.status, a.Code, a.err)
 		}
 		if a := read(s.HTTP, s.URL, "HEAD", path, "Authorization", bearer); a.status != 200 {

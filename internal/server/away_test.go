@@ -10,13 +10,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -44,7 +44,7 @@ func TestBrokerAway(t *testing.T) {
 		return node
 	}}, nil)
 	bearer := "Bearer " + s.Token(auth.Subscribe, "t", "u")
-	c := connectJSON(t, s, s.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe, auth.Broadcast}, Topics: []notiflux.Topic{"t", "u"}}))
+	c := connectJSON(t, s, s.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe, auth.Broadcast}, Topics: []pubsub.Topic{"t", "u"}}))
 	c.Say(`{"type":"subscribe","topics":["t"]}`)
 	if got := c.Next(); !strings.HasPrefix(got, `{"type":"subscribed","topics":{"t":`) {
 		t.Fatal(got)
@@ -54,7 +54,7 @@ func TestBrokerAway(t *testing.T) {
 	for _, path := range []string{"/events?topic=u", "/stream?topic=t&topic=u", "/poll?topic=u", "/history?topic=u"} {
 		for _, method := range []string{"GET", "HEAD"} {
 			a := read(s.HTTP, s.URL, method, path, "Authorization", bearer)
-			if a.status != 503 || a.header.Get("Retry-After") == "" || method == "GET" && a.Code != notiflux.Unavailable {
+			if a.status != 503 || a.header.Get("Retry-After") == "" || method == "GET" && a.Code != pubsub.Unavailable {
 				t.Errorf("%s %s: %d %s, %v", method, path, a.status, a.Code, a.header)
 			}
 		}
@@ -221,7 +221,7 @@ func TestReadsWaitForTheBroker(t *testing.T) {
 				hang(t, func(t *testing.T, s *servertest.Server, b *hanging) {
 					time.AfterFunc(3*time.Second, b.attach)
 					res, err := get(t.Context(), s, s.Sign(auth.Grant{
-						Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"t", "u"}, Until: time.Now().Add(2 * time.Second),
+						Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"t", "u"}, Until: time.Now().Add(2 * time.Second),
 					}))
 					if err != nil || res.StatusCode != 401 {
 						t.Fatalf("%v, %v", res, err)
@@ -252,7 +252,7 @@ func TestStreamWithoutRoom(t *testing.T) {
 	bearer := "Bearer " + s.Token(auth.Subscribe, "t", "u")
 	for _, method := range []string{"GET", "HEAD"} {
 		a := read(s.HTTP, s.URL, method, "/events?topic=t&topic=u", "Authorization", bearer)
-		if a.status != 503 || method == "GET" && a.Code != notiflux.OverCapacity || a.header.Get("Retry-After") == "" {
+		if a.status != 503 || method == "GET" && a.Code != pubsub.OverCapacity || a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: %d %s, %v", method, a.status, a.Code, a.header)
 		}
 	}

@@ -6,15 +6,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // openStream asks for a stream in HTTP/1.minor, and returns what reads its next event or
 // line, which is a chunk of its own in HTTP/1.1.
-func openStream(t *testing.T, s *servertest.Server, minor int, path, end string, topics ...notiflux.Topic) raw {
+func openStream(t *testing.T, s *servertest.Server, minor int, path, end string, topics ...pubsub.Topic) raw {
 	t.Helper()
 	name := fmt.Sprintf("HTTP/1.%d %s %v", minor, path, topics)
 	w := dialRaw(t, s.URL)
@@ -55,7 +55,7 @@ func TestStreamsInChunks(t *testing.T) {
 		s := start(nil)
 		var all []raw
 		for path, end := range map[string]string{"/events": "\n\n", "/stream": "\n"} {
-			for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b"}} {
+			for _, topics := range [][]pubsub.Topic{{"a"}, {"a", "b"}} {
 				for minor := range 2 {
 					all = append(all, openStream(t, s, minor, path, end, topics...))
 				}

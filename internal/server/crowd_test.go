@@ -9,16 +9,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // enter opens a connection of a member of topics, with a receive buffer of so many
 // bytes; 0 is the system's choice. What is answered is not read.
-func enter(s *servertest.Server, buffer int, sub, info string, topics ...notiflux.Topic) (*rawclient.Conn, error) {
+func enter(s *servertest.Server, buffer int, sub, info string, topics ...pubsub.Topic) (*rawclient.Conn, error) {
 	w, err := rawclient.Dial(s.URL, buffer, time.Minute)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func enter(s *servertest.Server, buffer int, sub, info string, topics ...notiflu
 }
 
 // mustEnter is enter until the test ends.
-func mustEnter(t *testing.T, s *servertest.Server, buffer int, sub, info string, topics ...notiflux.Topic) *rawclient.Conn {
+func mustEnter(t *testing.T, s *servertest.Server, buffer int, sub, info string, topics ...pubsub.Topic) *rawclient.Conn {
 	t.Helper()
 	w, err := enter(s, buffer, sub, info, topics...)
 	if err != nil {
@@ -149,9 +149,9 @@ func TestASlowMemberIsCut(t *testing.T) {
 			c.PresenceGrace = gather
 			c.MaxMessageBytes, c.HistoryBytes, c.HistoryMessages, c.MaxLagBytes = 4<<10, 8<<10, 2, 128<<10
 		})
-		var topics []notiflux.Topic
+		var topics []pubsub.Topic
 		for i := range 40 {
-			topics = append(topics, notiflux.Topic(fmt.Sprint("t", i)))
+			topics = append(topics, pubsub.Topic(fmt.Sprint("t", i)))
 		}
 		mustEnter(t, s, 4096, "stuck", "", topics...)
 		done := make(chan struct{})

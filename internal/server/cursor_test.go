@@ -10,21 +10,21 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Two topics with the same 32-bit FNV-1a hash, which stood for a topic in cursors of
 // version 1.
 const (
-	one   notiflux.Topic = "costarring"
-	other notiflux.Topic = "liquid"
+	one   pubsub.Topic = "costarring"
+	other pubsub.Topic = "liquid"
 )
 
 // recovered returns what a stream says of each topic at its beginning.
-func recovered(t *testing.T, s *servertest.Server, since string, topics ...notiflux.Topic) map[notiflux.Topic]rawclient.Object {
+func recovered(t *testing.T, s *servertest.Server, since string, topics ...pubsub.Topic) map[pubsub.Topic]rawclient.Object {
 	t.Helper()
 	path := "/stream?since=" + since + "&token=" + s.Token(auth.Subscribe, topics...)
 	for _, topic := range topics {
@@ -43,7 +43,7 @@ func recovered(t *testing.T, s *servertest.Server, since string, topics ...notif
 	if err != nil {
 		t.Fatal(err)
 	}
-	begins := make(map[notiflux.Topic]rawclient.Object)
+	begins := make(map[pubsub.Topic]rawclient.Object)
 	if err := json.Unmarshal(hello.Topics, &begins); err != nil || hello.Type != "hello" {
 		t.Fatalf("the stream begins with %s, %v", line, err)
 	}
@@ -81,7 +81,7 @@ func TestCursorsTellTopicsApart(t *testing.T) {
 // a malformed one is refused.
 func TestCursorsOfOtherVersions(t *testing.T) {
 	s := servertest.Start(t, nil)
-	begun, err := notiflux.ParsePosition(s.Broadcast("a", "seen"))
+	begun, err := pubsub.ParsePosition(s.Broadcast("a", "seen"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestCursorsOfOtherVersions(t *testing.T) {
 	token := s.Token(auth.Subscribe, "a")
 	for _, malformed := range []string{"*", "g", "gwF", encode([]byte("\x82")), encode([]byte("\xc0E")), version1(begun.Epoch) + "=", version1(begun.Epoch)[:len(version1(begun.Epoch))-4], version1(strings.Repeat("E", 65))} {
 		for _, path := range []string{"/poll", "/events", "/stream"} {
-			if a := read(s.HTTP, s.URL, "GET", path+"?topic=a&since="+malformed+"&token="+token); a.status != 400 || a.Code != notiflux.Malformed {
+			if a := read(s.HTTP, s.URL, "GET", path+"?topic=a&since="+malformed+"&token="+token); a.status != 400 || a.Code != pubsub.Malformed {
 				t.Errorf("GET %s since %q: %d %s, want 400", path, malformed, a.status, a.Code)
 			}
 		}

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A cutClient is a reader that loses its connection all the time.
@@ -37,7 +37,7 @@ func newCutClient(t *testing.T, recorder *delivery.Recorder, i int) *cutClient {
 
 // connect opens a connection that is cut at a random byte, or that ends when the
 // client has reached its goal.
-func (c *cutClient) connect(speak rawclient.Dialect, goal map[notiflux.Topic]notiflux.Position) {
+func (c *cutClient) connect(speak rawclient.Dialect, goal map[pubsub.Topic]pubsub.Position) {
 	if c.t.Failed() {
 		return
 	}

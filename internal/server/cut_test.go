@@ -14,12 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 var (
@@ -33,7 +33,7 @@ const (
 )
 
 var (
-	cutTopics    = []notiflux.Topic{"left", "right"}
+	cutTopics    = []pubsub.Topic{"left", "right"}
 	cutHistories = []int{5, 1_000_000} // messages of a topic: one that loses, one that never does
 )
 
@@ -126,11 +126,11 @@ type press struct {
 	more  *sync.Cond
 	sent  int
 	ended bool
-	heads map[notiflux.Topic]notiflux.Position
+	heads map[pubsub.Topic]pubsub.Position
 }
 
 func newPress(t *testing.T, s *servertest.Server, r *delivery.Recorder) *press {
-	p := &press{t: t, s: s, recorder: r, rate: cutRate, heads: make(map[notiflux.Topic]notiflux.Position)}
+	p := &press{t: t, s: s, recorder: r, rate: cutRate, heads: make(map[pubsub.Topic]pubsub.Position)}
 	p.more = sync.NewCond(&p.mu)
 	return p
 }
@@ -144,14 +144,14 @@ func (p *press) begin() {
 }
 
 // end waits for the messages under way, and returns the last position of each topic.
-func (p *press) end() map[notiflux.Topic]notiflux.Position {
+func (p *press) end() map[pubsub.Topic]pubsub.Position {
 	p.stop()
 	p.running.Wait()
 	return p.heads
 }
 
 // publish runs until the context ends, or something fails.
-func (p *press) publish(ctx context.Context, topic notiflux.Topic) {
+func (p *press) publish(ctx context.Context, topic pubsub.Topic) {
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -185,25 +185,25 @@ func (p *press) publish(ctx context.Context, topic notiflux.Topic) {
 	}
 }
 
-func post(s *servertest.Server, topic notiflux.Topic, data, token string) (notiflux.Position, error) {
+func post(s *servertest.Server, topic pubsub.Topic, data, token string) (pubsub.Position, error) {
 	body, err := json.Marshal(map[string]any{"topic": topic, "message": data, "token": token})
 	if err != nil {
-		return notiflux.Position{}, err
+		return pubsub.Position{}, err
 	}
 	r, err := s.HTTP.Post(s.URL+"/broadcast", "application/json", bytes.NewReader(body))
 	if err != nil {
-		return notiflux.Position{}, err
+		return pubsub.Position{}, err
 	}
 	defer r.Body.Close()
 	answer, err := io.ReadAll(r.Body)
 	if err != nil || r.StatusCode != http.StatusOK {
-		return notiflux.Position{}, fmt.Errorf("%s: %s, %w", r.Status, answer, err)
+		return pubsub.Position{}, fmt.Errorf("%s: %s, %w", r.Status, answer, err)
 	}
 	var ok struct{ Position string }
 	if err := json.Unmarshal(answer, &ok); err != nil {
-		return notiflux.Position{}, err
+		return pubsub.Position{}, err
 	}
-	return notiflux.ParsePosition(ok.Position)
+	return pubsub.ParsePosition(ok.Position)
 }
 
 // await waits until n more messages are acknowledged.

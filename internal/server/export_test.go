@@ -4,8 +4,8 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -24,8 +24,8 @@ func Drained(s *Server) http.Handler {
 
 // PublishPresence tells a server of a presence event, as its registry does, and returns the
 // events that it makes of it.
-func PublishPresence(s *Server, e presence.Event) (events []*notiflux.Message, err error) {
-	pin, err := s.topics.Open(topic.PresenceTopic(e.Topic), notiflux.Position{}, topic.ResumePoint{})
+func PublishPresence(s *Server, e presence.Event) (events []*pubsub.Message, err error) {
+	pin, err := s.topics.Open(topic.PresenceTopic(e.Topic), pubsub.Position{}, topic.ResumePoint{})
 	if err != nil {
 		return nil, err
 	}
@@ -46,4 +46,4 @@ type deaf struct{}
 func (deaf) Wake() {}
 
 // Gap tells a server of a gap in a topic, as a broker does.
-func Gap(s *Server, name notiflux.Topic, to notiflux.Position) { s.topics.Gap(name, to) }
+func Gap(s *Server, name pubsub.Topic, to pubsub.Position) { s.topics.Gap(name, to) }

@@ -9,10 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
@@ -51,7 +51,7 @@ func (s slowClient) Wrote(n int) {
 }
 
 // join adds a client that is subscribed to a topic, and returns its peer's end.
-func (c *crowd) join(name string, topic notiflux.Topic) net.Conn {
+func (c *crowd) join(name string, topic pubsub.Topic) net.Conn {
 	ours, theirs := net.Pipe()
 	c.t.Cleanup(func() { theirs.Close() })
 	subscribe := frametest.Text("/subscribe " + string(topic) + " " + c.token)
@@ -67,7 +67,7 @@ func (c *crowd) join(name string, topic notiflux.Topic) net.Conn {
 	return theirs
 }
 
-func (c *crowd) publish(topic notiflux.Topic) {
+func (c *crowd) publish(topic pubsub.Topic) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.bubble.publish(topic, "news")

@@ -14,11 +14,11 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // The token of a connection: its subprotocol, else its header; neither its cookie nor
@@ -178,9 +178,9 @@ func TestUntilHoldsWhileMessagesCome(t *testing.T) {
 		if ended != len(all)*len(guestTopics) || received < 100 {
 			t.Errorf("%d subscriptions ended, want %d, and %d messages came before", ended, len(all)*len(guestTopics), received)
 		}
-		token := s.Sign(auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"left"}, Until: until})
+		token := s.Sign(auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"left"}, Until: until})
 		for _, path := range []string{"/events", "/stream", "/poll", "/history", "/presence"} {
-			if a := read(s.HTTP, s.URL, "GET", path+"?topic=left", "Authorization", "Bearer "+token); a.status != 401 || a.Code != notiflux.TokenExpired {
+			if a := read(s.HTTP, s.URL, "GET", path+"?topic=left", "Authorization", "Bearer "+token); a.status != 401 || a.Code != pubsub.TokenExpired {
 				t.Errorf("GET %s after it: %d %s", path, a.status, a.Code)
 			}
 		}

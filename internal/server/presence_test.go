@@ -15,13 +15,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -50,14 +50,14 @@ type guest struct {
 	stay      <-chan struct{} // closed when those who stay may look who is there
 	looking   *sync.WaitGroup // they go when all have looked
 
-	positions map[notiflux.Topic]notiflux.Position
+	positions map[pubsub.Topic]pubsub.Position
 	frames    int // about presence
 
 	// Of this visit.
 	wire      *rawclient.Conn
 	token     string
-	asks      map[notiflux.Topic]delivery.Ask // not answered
-	here      map[notiflux.Topic]bool
+	asks      map[pubsub.Topic]delivery.Ask // not answered
+	here      map[pubsub.Topic]bool
 	leaves    bool // an unsubscribe is not answered
 	questions int  // who is present, not answered
 }
@@ -74,7 +74,7 @@ func (g *guest) visit(arrived func()) {
 		return
 	}
 	defer w.Close()
-	g.wire, g.asks, g.here, g.leaves, g.questions = w, nil, make(map[notiflux.Topic]bool), false, 0
+	g.wire, g.asks, g.here, g.leaves, g.questions = w, nil, make(map[pubsub.Topic]bool), false, 0
 	info, until := `{"last":true}`, time.Now().Add(time.Minute)
 	if arrived == nil {
 		info, until = `{"last":false}`, time.Now().Add(time.Duration(g.random.Int64N(int64(testGrace))))
@@ -176,12 +176,12 @@ func (g *guest) wander() error {
 	topic := topics[g.random.IntN(len(topics))]
 	g.leaves = true
 	g.recording.Add(delivery.Event{Kind: delivery.Leaving})
-	return g.wire.Command(map[string]any{"type": "unsubscribe", "topics": []notiflux.Topic{topic}})
+	return g.wire.Command(map[string]any{"type": "unsubscribe", "topics": []pubsub.Topic{topic}})
 }
 
-func (g *guest) subscribe(topics []notiflux.Topic) error {
-	g.asks = make(map[notiflux.Topic]delivery.Ask)
-	since := make(map[notiflux.Topic]string)
+func (g *guest) subscribe(topics []pubsub.Topic) error {
+	g.asks = make(map[pubsub.Topic]delivery.Ask)
+	since := make(map[pubsub.Topic]string)
 	for _, topic := range topics {
 		ask := g.recording.Ask(g.positions[topic], 0)
 		ask.Presence, ask.Grant = true, &delivery.Grant{Topics: guestTopics, Until: g.until}
@@ -194,7 +194,7 @@ func (g *guest) subscribe(topics []notiflux.Topic) error {
 }
 
 // question asks who is present.
-func (g *guest) question(topics ...notiflux.Topic) error {
+func (g *guest) question(topics ...pubsub.Topic) error {
 	for _, topic := range topics {
 		g.questions++
 		if err := g.wire.Command(map[string]any{"type": "presence", "id": 1, "topic": topic, "token": g.token}); err != nil {
@@ -214,7 +214,7 @@ func (g *guest) take() error {
 	case "subscribed":
 		return g.subscribed(m)
 	case "unsubscribed":
-		var topics []notiflux.Topic
+		var topics []pubsub.Topic
 		if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != 1 {
 			return fmt.Errorf("unsubscribed %s, %v", m.Topics, err)
 		}
@@ -226,7 +226,7 @@ func (g *guest) take() error {
 		}
 		return g.subscribe(topics)
 	case "message":
-		position, err := notiflux.ParsePosition(m.Position)
+		position, err := pubsub.ParsePosition(m.Position)
 		g.positions[m.Topic] = position
 		g.recording.Add(delivery.Event{Kind: delivery.Message, Topic: m.Topic, Position: position, Data: m.Data})
 		return err
@@ -237,12 +237,12 @@ func (g *guest) take() error {
 }
 
 func (g *guest) subscribed(m rawclient.Object) error {
-	var topics map[notiflux.Topic]rawclient.Object
+	var topics map[pubsub.Topic]rawclient.Object
 	if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(g.asks) {
 		return fmt.Errorf("asked for %d topics, answered %s %s, %v", len(g.asks), m.Topics, m.Refused, err)
 	}
 	for topic, ask := range g.asks {
-		position, err := notiflux.ParsePosition(topics[topic].Position)
+		position, err := pubsub.ParsePosition(topics[topic].Position)
 		if err != nil {
 			return err
 		}
@@ -348,7 +348,7 @@ func invite(t *testing.T, s *servertest.Server, r *delivery.Recorder, n int) (al
 			t: t, s: s, sub: sub, stay: stay, looking: looking,
 			random:    rand.New(rand.NewPCG(*seed, uint64(i))),
 			recording: r.Member(fmt.Sprintf("guest %d (%s)", i, sub), sub),
-			positions: make(map[notiflux.Topic]notiflux.Position),
+			positions: make(map[pubsub.Topic]pubsub.Position),
 		})
 	}
 	return all, stay
@@ -382,7 +382,7 @@ func gatherAll(t *testing.T, s *servertest.Server, all []*guest, then func()) {
 }
 
 // present asks over HTTP.
-func present(t *testing.T, s *servertest.Server, topic notiflux.Topic) (m rawclient.Object) {
+func present(t *testing.T, s *servertest.Server, topic pubsub.Topic) (m rawclient.Object) {
 	t.Helper()
 	r, err := http.NewRequest("GET", s.URL+"/presence?topic="+string(topic), nil)
 	if err != nil {
@@ -401,7 +401,7 @@ func present(t *testing.T, s *servertest.Server, topic notiflux.Topic) (m rawcli
 }
 
 // checkPresent compares what /presence tells with the guests, who all came last.
-func checkPresent(t *testing.T, s *servertest.Server, topic notiflux.Topic) {
+func checkPresent(t *testing.T, s *servertest.Server, topic pubsub.Topic) {
 	t.Helper()
 	r := present(t, s, topic)
 	subs, wrong := make(map[string]bool), 0
@@ -428,7 +428,7 @@ func TestListsAndCountsAreWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Drained(s)
-	members := []notiflux.Member{{Sub: "u"}}
+	members := []pubsub.Member{{Sub: "u"}}
 	for name, c := range map[string]struct {
 		event presence.Event
 		whole bool
@@ -437,7 +437,7 @@ func TestListsAndCountsAreWhole(t *testing.T) {
 		"count": {presence.Event{Kind: presence.CountOnly, Count: 2000}, true},
 		"moves": {presence.Event{Kind: presence.Changes, Joined: members}, false},
 	} {
-		c.event.Topic = notiflux.Topic(name)
+		c.event.Topic = pubsub.Topic(name)
 		events, err := server.PublishPresence(s, c.event)
 		if err != nil || len(events) != 1 || events[0].Presence.Supersedes() != c.whole {
 			t.Errorf("%s: %d events, %v; want one, a snapshot: %t", name, len(events), err, c.whole)

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // epoch returns what a server's positions begin with.
@@ -39,7 +39,7 @@ func TestRestartIsTold(t *testing.T) {
 					recorder.Epoch(epoch(t, s))
 					p := newPress(t, s, recorder)
 					p.name = s.URL
-					goal := make(map[notiflux.Topic]notiflux.Position) // Where nothing is published, the answer is enough.
+					goal := make(map[pubsub.Topic]pubsub.Position) // Where nothing is published, the answer is enough.
 					if publishes > 0 {
 						p.begin()
 						p.await(publishes)
@@ -85,7 +85,7 @@ func TestCountersAddUp(t *testing.T) {
 				answered := recorder.PublishingKey("left", fmt.Sprint("keyed ", i/2), fmt.Sprint("k", i/2))
 				status, answer := broadcast(t, s, fmt.Sprintf(`{"topic":"left","message":"keyed %d","key":"k%d"}`, i/2, i/2), "Authorization", "Bearer "+s.Token(auth.Broadcast, "left"))
 				_, position, _ := strings.Cut(answer, `"position":"`)
-				at, err := notiflux.ParsePosition(strings.TrimSuffix(position, `"}`))
+				at, err := pubsub.ParsePosition(strings.TrimSuffix(position, `"}`))
 				if err != nil || status != 200 {
 					t.Errorf("%d %s, %v", status, answer, err)
 				}

@@ -13,10 +13,10 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // speaker is a client of the JSON protocol, and how it was welcomed.
@@ -68,7 +68,7 @@ func (j *speaker) exchange(say string, want ...string) {
 }
 
 // both returns a token of both scopes.
-func both(s *servertest.Server, sub string, topics ...notiflux.Topic) string {
+func both(s *servertest.Server, sub string, topics ...pubsub.Topic) string {
 	return s.Sign(auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe, auth.Broadcast}, Topics: topics})
 }
 

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A reading is what /history or /poll answers, or its problem.
@@ -25,7 +25,7 @@ type reading struct {
 	Messages  []struct {
 		Topic, Position, Data string
 	}
-	Code notiflux.Code
+	Code pubsub.Code
 
 	status int
 	header http.Header
@@ -66,7 +66,7 @@ func read(client *http.Client, url, method, path string, headers ...string) (a r
 }
 
 // mustRead asks with a token for the topics, and wants an answer.
-func mustRead(t *testing.T, s *servertest.Server, path string, topics ...notiflux.Topic) reading {
+func mustRead(t *testing.T, s *servertest.Server, path string, topics ...pubsub.Topic) reading {
 	t.Helper()
 	a := read(s.HTTP, s.URL, "GET", path, "Authorization", "Bearer "+s.Token(auth.Subscribe, topics...))
 	if a.err != nil || a.status != 200 {
@@ -116,7 +116,7 @@ func TestPollIsAnsweredByABroadcast(t *testing.T) {
 		go func() {
 			answered <- read(s.HTTP, s.URL, "GET", path+a.Cursor+"&token="+s.Token(auth.Subscribe, "a", "b"))
 		}()
-		topic := []notiflux.Topic{"a", "b"}[i%2]
+		topic := []pubsub.Topic{"a", "b"}[i%2]
 		position := s.Broadcast(topic, fmt.Sprint(i))
 		a = <-answered
 		if a.err != nil || a.status != 200 || a.texts() != fmt.Sprint(i) || !a.Recovered || a.Messages[0].Position != position {
@@ -165,17 +165,17 @@ func TestReadersAreRefused(t *testing.T) {
 		path   string
 		header []string
 		status int
-		code   notiflux.Code
+		code   pubsub.Code
 	}{
-		{open, "/poll", nil, 400, notiflux.Malformed},
-		{open, "/poll?topic=a", nil, 401, notiflux.TokenMissing},
-		{open, "/poll?topic=a&topic=b&token=" + openToken, nil, 403, notiflux.TopicDenied},
-		{open, "/poll?topic=a&token=" + open.Token(auth.Broadcast, "a"), nil, 403, notiflux.ScopeDenied},
+		{open, "/poll", nil, 400, pubsub.Malformed},
+		{open, "/poll?topic=a", nil, 401, pubsub.TokenMissing},
+		{open, "/poll?topic=a&topic=b&token=" + openToken, nil, 403, pubsub.TopicDenied},
+		{open, "/poll?topic=a&token=" + open.Token(auth.Broadcast, "a"), nil, 403, pubsub.ScopeDenied},
 		{open, "/poll?topic=a&token=" + openToken, nil, 200, ""},
 		{open, "/history?topic=a", []string{"Cookie", "notiflux_token=" + openToken}, 200, ""},
 		{open, "/history?topic=a", []string{"Cookie", "notiflux_token=" + openToken, "Origin", open.URL}, 200, ""},
-		{open, "/history?topic=a", []string{"Cookie", "notiflux_token=" + openToken, "Origin", "https://evil.example.com"}, 401, notiflux.TokenMissing},
-		{s, "/history?topic=a&token=" + token, nil, 401, notiflux.TokenMissing},
+		{open, "/history?topic=a", []string{"Cookie", "notiflux_token=" + openToken, "Origin", "https://evil.example.com"}, 401, pubsub.TokenMissing},
+		{s, "/history?topic=a&token=" + token, nil, 401, pubsub.TokenMissing},
 		{s, "/history?topic=a&token=" + token, []string{"Authorization", "Bearer " + token}, 200, ""},
 	} {
 		if a := read(c.s.HTTP, c.s.URL, "GET", c.path, c.header...); a.err != nil || a.status != c.status || a.Code != c.code {
@@ -199,7 +199,7 @@ func TestWaitingPollsAreConnections(t *testing.T) {
 	for range 2 {
 		go func() { answered <- read(s.HTTP, s.URL, "GET", path) }()
 	}
-	if a := <-answered; a.status != 503 || a.Code != notiflux.OverCapacity || a.header.Get("Retry-After") == "" {
+	if a := <-answered; a.status != 503 || a.Code != pubsub.OverCapacity || a.header.Get("Retry-After") == "" {
 		t.Errorf("one poll too many: %+v", a)
 	}
 	s.Broadcast("a", "y")
@@ -253,7 +253,7 @@ func TestAPollerMissesNothing(t *testing.T) {
 	go func() {
 		defer close(published)
 		for i := range messages {
-			s.Broadcast([]notiflux.Topic{"a", "b"}[i%2], fmt.Sprint(i))
+			s.Broadcast([]pubsub.Topic{"a", "b"}[i%2], fmt.Sprint(i))
 		}
 	}()
 	next := map[string]int{"a": 0, "b": 1}

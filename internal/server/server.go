@@ -21,7 +21,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/admin"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
@@ -32,6 +31,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -171,7 +171,7 @@ func (s *Server) openBroker() {
 		s.broker, s.topics, s.keyBytes = b, t, b.KeyBytes
 		return
 	}
-	topics.Detach = func(name notiflux.Topic) { s.broker.Detach(name) }
+	topics.Detach = func(name pubsub.Topic) { s.broker.Detach(name) }
 	s.topics = topic.New(topics)
 	s.broker, s.keyBytes = s.env.Broker(s.topics), func() int64 { return 0 }
 }
@@ -284,7 +284,7 @@ func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 func (s *Server) ready() error {
 	select {
 	case <-s.draining:
-		return notiflux.Errorf(notiflux.Draining, "this server is shutting down: another one will answer")
+		return pubsub.Errorf(pubsub.Draining, "this server is shutting down: another one will answer")
 	default:
 		return nil
 	}

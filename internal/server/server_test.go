@@ -18,12 +18,12 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/server"
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
@@ -98,7 +98,7 @@ func TestTranscript(t *testing.T) {
 			if broadcast, ok := strings.CutPrefix(step.say, "BROADCAST "); ok {
 				topic, message, _ := strings.Cut(broadcast, " ")
 				c.Sync()
-				s.Broadcast(notiflux.Topic(topic), message)
+				s.Broadcast(pubsub.Topic(topic), message)
 			} else {
 				c.Say(step.say)
 			}
@@ -450,7 +450,7 @@ func TestComingAndGoingLeavesNothing(t *testing.T) {
 		const workers, each = 20, 50
 		var wg sync.WaitGroup
 		for w := range workers {
-			token := s.Token(auth.Subscribe, notiflux.Topic(fmt.Sprint("topic", w)))
+			token := s.Token(auth.Subscribe, pubsub.Topic(fmt.Sprint("topic", w)))
 			wg.Go(func() {
 				for i := range each {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A returner is a client whose connection is cut again and again. It resumes where it
@@ -20,15 +20,15 @@ import (
 type returner struct {
 	t      *testing.T
 	s      *servertest.Server
-	topics []notiflux.Topic
+	topics []pubsub.Topic
 	token  string
-	since  map[notiflux.Topic]string
+	since  map[pubsub.Topic]string
 	cursor string
-	got    map[notiflux.Topic]int
+	got    map[pubsub.Topic]int
 }
 
-func newReturner(t *testing.T, s *servertest.Server, topics []notiflux.Topic) *returner {
-	return &returner{t, s, topics, s.Token(auth.Subscribe, topics...), make(map[notiflux.Topic]string), "", make(map[notiflux.Topic]int)}
+func newReturner(t *testing.T, s *servertest.Server, topics []pubsub.Topic) *returner {
+	return &returner{t, s, topics, s.Token(auth.Subscribe, topics...), make(map[pubsub.Topic]string), "", make(map[pubsub.Topic]int)}
 }
 
 // visit connects and reads until the connection is cut after n bytes.
@@ -66,7 +66,7 @@ func (r *returner) overJSON(w *rawclient.Conn) error {
 			return err
 		}
 		if m.Type == "subscribed" {
-			var topics map[notiflux.Topic]rawclient.Object
+			var topics map[pubsub.Topic]rawclient.Object
 			if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(r.topics) {
 				return fmt.Errorf("subscribed to %s, %v", m.Topics, err)
 			}
@@ -109,9 +109,9 @@ func (r *returner) overStream(w *rawclient.Conn) error {
 func TestTopicsShareALinkThatIsCut(t *testing.T) {
 	for _, c := range []struct{ topics, size, held, visits int }{{2, 100, 1000, 3}, {8, 2000, 100, 5}, {50, 100, 300, 40}, {3, 7000, 150, 40}} {
 		s := servertest.Start(t, func(c *config.Serve) { c.HistoryMessages, c.HistoryBytes = 1000, c.HistoryTotalBytes })
-		var topics []notiflux.Topic
+		var topics []pubsub.Topic
 		for i := range c.topics {
-			topics = append(topics, notiflux.Topic(fmt.Sprintf("topic-%02d", i)))
+			topics = append(topics, pubsub.Topic(fmt.Sprintf("topic-%02d", i)))
 		}
 		fill(t, s, topics, c.size, c.held)
 		for name, speak := range map[string]func(*returner, *rawclient.Conn) error{"json": (*returner).overJSON, "stream": (*returner).overStream} {
@@ -129,7 +129,7 @@ func TestTopicsShareALinkThatIsCut(t *testing.T) {
 }
 
 // fill publishes n messages of a size to each topic.
-func fill(t *testing.T, s *servertest.Server, topics []notiflux.Topic, size, n int) {
+func fill(t *testing.T, s *servertest.Server, topics []pubsub.Topic, size, n int) {
 	t.Helper()
 	token := s.Token(auth.Broadcast, topics...)
 	for _, topic := range topics {

@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
@@ -22,6 +21,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -72,7 +72,7 @@ func newBubble(t *testing.T) *bubble {
 	return b
 }
 
-func (b *bubble) token(topics ...notiflux.Topic) string {
+func (b *bubble) token(topics ...pubsub.Topic) string {
 	b.t.Helper()
 	token, err := b.signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: topics, Expires: time.Now().Add(1000 * time.Hour)})
 	if err != nil {
@@ -81,8 +81,8 @@ func (b *bubble) token(topics ...notiflux.Topic) string {
 	return string(token)
 }
 
-func (b *bubble) publish(topic notiflux.Topic, data string) {
-	b.topics.Order([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: []byte(data)}}}, func() uint64 { b.offset++; return b.offset })
+func (b *bubble) publish(topic pubsub.Topic, data string) {
+	b.topics.Order([]pubsub.Publication{{Topic: topic, Body: pubsub.Body{Data: []byte(data)}}}, func() uint64 { b.offset++; return b.offset })
 }
 
 // open returns the client's end of a connection. What the client sends never
@@ -128,10 +128,10 @@ func (b *bubble) json() *pipe {
 	})
 }
 
-func (b *bubble) events(until time.Time, topics ...notiflux.Topic) *pipe {
+func (b *bubble) events(until time.Time, topics ...pubsub.Topic) *pipe {
 	r := session.Request{Until: until}
 	for _, name := range topics {
-		pin, err := b.topics.Open(name, notiflux.Position{}, topic.ResumePoint{})
+		pin, err := b.topics.Open(name, pubsub.Position{}, topic.ResumePoint{})
 		if err != nil {
 			b.t.Fatal(err)
 		}

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/toydialect"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/server"
 	"github.com/ikornaselur/notiflux/internal/session"
 )
@@ -44,7 +44,7 @@ func TestAToyDialect(t *testing.T) {
 			s.Broadcast("a", map[string]int{"cannot be": 1})
 			two := position(t, s.Broadcast("a", strings.Repeat("two", 100)))
 			reads(fmt.Sprintf("a %d twotwo", two.Offset))
-			gap := notiflux.Position{Epoch: two.Epoch, Offset: two.Offset + 100}
+			gap := pubsub.Position{Epoch: two.Epoch, Offset: two.Offset + 100}
 			server.Gap(s.Server, "a", gap)
 			reads(fmt.Sprintf("gap a %d", gap.Offset))
 			toy.Say("-a")
@@ -60,9 +60,9 @@ func TestAToyDialect(t *testing.T) {
 	}
 }
 
-func position(t *testing.T, text string) notiflux.Position {
+func position(t *testing.T, text string) pubsub.Position {
 	t.Helper()
-	p, err := notiflux.ParsePosition(text)
+	p, err := pubsub.ParsePosition(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
@@ -23,6 +22,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -110,7 +110,7 @@ func newTroubled(t *testing.T, seed uint64) *troubled {
 	for i := range 3 * len(dialects) {
 		link := network.Link(memnet.LinkConfig{Latency: time.Duration(1+i) * time.Millisecond})
 		r := &rawclient.Reader{
-			Topics: []notiflux.Topic{x.topic(i), x.topic(i + 1 + i%3)}, Recording: x.recorder.Client(fmt.Sprint(dialects[i%len(dialects)].name, " ", i)),
+			Topics: []pubsub.Topic{x.topic(i), x.topic(i + 1 + i%3)}, Recording: x.recorder.Client(fmt.Sprint(dialects[i%len(dialects)].name, " ", i)),
 			Random: rand.New(rand.NewPCG(seed, uint64(10+i))),
 		}
 		slices.Sort(r.Topics)
@@ -121,8 +121,8 @@ func newTroubled(t *testing.T, seed uint64) *troubled {
 	return x
 }
 
-func (*troubled) topic(i int) notiflux.Topic {
-	return notiflux.Topic(fmt.Sprint("topic", i%troubleTopics))
+func (*troubled) topic(i int) pubsub.Topic {
+	return pubsub.Topic(fmt.Sprint("topic", i%troubleTopics))
 }
 
 // follow connects to one of the servers after the other until ctx ends. ends says that
@@ -195,7 +195,7 @@ func (x *troubled) step() {
 }
 
 // publish publishes a message, without waiting for the answer.
-func (x *troubled) publish(node int, topic notiflux.Topic) {
+func (x *troubled) publish(node int, topic pubsub.Topic) {
 	x.published++
 	data := fmt.Sprint("message ", x.published)
 	x.publishing.Go(func() {

@@ -3,8 +3,8 @@ package session
 import (
 	"slices"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -111,7 +111,7 @@ func (a *attaching) keep(r *Subscribed) {
 		r.Position, r.Recovered = sub.delivered(), true
 		return
 	}
-	r.Err = notiflux.Errorf(notiflux.TokenExpired, "the subscription ended while another topic was waited for")
+	r.Err = pubsub.Errorf(pubsub.TokenExpired, "the subscription ended while another topic was waited for")
 }
 
 // wait has the loop finish a once all topics are attached.

@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -81,7 +81,7 @@ func TestSubscribeWaitsForTheBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b := newSlowWorld(t, nil)
 		c := w.connectJSON(t, w.token("a", "b"))
-		since := w.order(notiflux.Publication{Topic: "a", Body: notiflux.Body{Data: []byte(`1`)}})
+		since := w.order(pubsub.Publication{Topic: "a", Body: pubsub.Body{Data: []byte(`1`)}})
 		c.say(`{"type":"subscribe","id":1,"topics":["a","b"],"since":{"a":"` + since.String() + `"}}`)
 		w.publish("a", `2`)
 		c.hears(t)
@@ -126,7 +126,7 @@ func TestTextSubscribeWaitsForTheBroker(t *testing.T) {
 		w.publish("a", `2`)
 		c.expect(t, `2`)
 		c.subscribe("b")
-		b.held[0].Finish(notiflux.Errorf(notiflux.Unavailable, "the broker is away"))
+		b.held[0].Finish(pubsub.Errorf(pubsub.Unavailable, "the broker is away"))
 		c.settle()
 		c.expect(t, "Subscribe to b denied: the broker is away")
 	})
@@ -256,9 +256,9 @@ func TestExistingSubscriptionEndsWhileAttaching(t *testing.T) {
 func TestManyTopicsAttachAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b := newSlowWorld(t, nil)
-		var names []notiflux.Topic
+		var names []pubsub.Topic
 		for i := range 100 {
-			names = append(names, notiflux.Topic(fmt.Sprintf("t%02d", i)))
+			names = append(names, pubsub.Topic(fmt.Sprintf("t%02d", i)))
 		}
 		c := w.connectJSON(t, w.token(names...))
 		subscribe := `{"type":"subscribe","topics":["` + strings.Join(strings.Fields(strings.Trim(fmt.Sprint(names), "[]")), `","`) + `"]}`
@@ -354,7 +354,7 @@ func TestDrainWhileAttaching(t *testing.T) {
 func TestStreamBeginsAfterItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{Count: 10}, nil)
-		since := w.order(notiflux.Publication{Topic: "a", Body: notiflux.Body{Data: []byte("1")}})
+		since := w.order(pubsub.Publication{Topic: "a", Body: pubsub.Body{Data: []byte("1")}})
 		w.publish("a", "2")
 		r := onTopicsUntil(time.Now(), "a", "b")
 		r.Subscriptions[0].From.Since = since
@@ -376,9 +376,9 @@ func TestStreamBeginsAfterItsEnd(t *testing.T) {
 // than before there were brokers that do not.
 func TestSubscribeAtOnceAllocates(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 100}, nil)
-	var names []notiflux.Topic
+	var names []pubsub.Topic
 	for i := range 13 {
-		names = append(names, notiflux.Topic(fmt.Sprint(i)))
+		names = append(names, pubsub.Topic(fmt.Sprint(i)))
 	}
 	other := w.connect()
 	for _, name := range names {
@@ -400,7 +400,7 @@ func TestSubscribeAtOnceAllocates(t *testing.T) {
 		}
 		return least
 	}
-	quoted := func(names []notiflux.Topic) string {
+	quoted := func(names []pubsub.Topic) string {
 		return `"` + strings.Join(strings.Fields(strings.Trim(fmt.Sprint(names), "[]")), `","`) + `"`
 	}
 	token := w.token(names...)

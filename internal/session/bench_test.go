@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -20,7 +20,7 @@ func takeAll(w *world, clients []*client) {
 	}
 }
 
-func subscribers(t tb, n int, topics ...notiflux.Topic) (*world, []*client) {
+func subscribers(t tb, n int, topics ...pubsub.Topic) (*world, []*client) {
 	w := newWorld(t, topic.Limits{Count: 100}, nil)
 	var clients []*client
 	for range n {

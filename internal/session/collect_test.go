@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -51,7 +51,7 @@ func TestTopicsTakeTurns(t *testing.T) {
 
 // A session that reads several topics is marked in each of them before it writes.
 func TestSmallTopicsShareAPart(t *testing.T) {
-	topics := []notiflux.Topic{"a", "b", "c", "d", "e"}
+	topics := []pubsub.Topic{"a", "b", "c", "d", "e"}
 	w, clients := subscribers(t, 20, topics...)
 	for _, topic := range topics {
 		w.publish(topic, string(topic))

@@ -4,9 +4,9 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
@@ -31,8 +31,8 @@ func (s *Session) Verify(token auth.Token, then func(Credential)) {
 // Publish publishes a message if c allows it, and calls then on the loop with its position
 // or an error. The session is Busy until then. It logs and counts the outcome. If the
 // session ends first, then is not called. The broker keeps the body.
-func (s *Session) Publish(c Credential, p notiflux.Publication, then func(notiflux.Position, error)) {
-	done := func(position notiflux.Position, err error) {
+func (s *Session) Publish(c Credential, p pubsub.Publication, then func(pubsub.Position, error)) {
+	done := func(position pubsub.Position, err error) {
 		s.group.config.Stats.Broadcasts.Count(err)
 		if err == nil {
 			logMessage(s, c.Claims, p.Topic, position)
@@ -44,11 +44,11 @@ func (s *Session) Publish(c Credential, p notiflux.Publication, then func(notifl
 		err = c.Claims.Allow(auth.Broadcast, p.Topic)
 	}
 	if err != nil {
-		done(notiflux.Position{}, err)
+		done(pubsub.Position{}, err)
 		return
 	}
 	p.Subject = c.Claims.Subject
-	ps := []notiflux.Publication{p}
+	ps := []pubsub.Publication{p}
 	s.waiting = true
 	outcome := func() { done(ps[0].Position, ps[0].Err) }
 	if broker.Publish(s.group.config.Broker, s.group.config.Log, ps, func() { s.group.resume(s, outcome) }) {
@@ -62,7 +62,7 @@ func (b *BroadcastStats) Count(err error) {
 	switch {
 	case err == nil:
 		b.Accepted.Add(1)
-	case wire.ErrorResponseOf(notiflux.Refusal(err).Code).Status < http.StatusInternalServerError:
+	case wire.ErrorResponseOf(pubsub.Refusal(err).Code).Status < http.StatusInternalServerError:
 		b.Refused.Add(1)
 	default:
 		b.Failed.Add(1)

@@ -3,8 +3,8 @@ package session
 import (
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -71,14 +71,14 @@ type Dialect interface {
 	// Gap reports that messages of a topic are missing and that it goes on behind to. The
 	// client was given everything before the gap. A dialect that cannot express a gap
 	// calls s.EndWithin.
-	Gap(s *Session, name notiflux.Topic, to notiflux.Position)
+	Gap(s *Session, name pubsub.Topic, to pubsub.Position)
 
 	// Skipped reports that a client in mode latest does not get the messages after from,
 	// up to and including to.
-	Skipped(s *Session, name notiflux.Topic, from, to notiflux.Position)
+	Skipped(s *Session, name pubsub.Topic, from, to pubsub.Position)
 
 	// Unsubscribed reports that the server ended subscriptions.
-	Unsubscribed(s *Session, topics []notiflux.Topic, why notiflux.Code)
+	Unsubscribed(s *Session, topics []pubsub.Topic, why pubsub.Code)
 
 	// Goodbye returns the last frames of the session, nil for none, and the close code and
 	// the reason, usually those of e.
@@ -124,7 +124,7 @@ type Encoder = topic.Encoder
 
 // An End says why the server ends a session.
 type End struct {
-	Code      notiflux.Code  // what clients are told; empty: the close code says it all
+	Code      pubsub.Code    // what clients are told; empty: the close code says it all
 	CloseCode wire.CloseCode // of a WebSocket; it counts in the metrics
 	Reason    string
 

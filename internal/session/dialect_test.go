@@ -6,8 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -17,19 +17,19 @@ import (
 // can express none of them.
 type custom struct {
 	open    func(*session.Session)
-	gap     func(*session.Session, notiflux.Topic)
+	gap     func(*session.Session, pubsub.Topic)
 	encoded *int
 }
 
 func (custom) Receive(*session.Session, []byte, bool) {}
-func (d custom) Gap(s *session.Session, name notiflux.Topic, _ notiflux.Position) {
+func (d custom) Gap(s *session.Session, name pubsub.Topic, _ pubsub.Position) {
 	if d.gap != nil {
 		d.gap(s, name)
 	}
 }
-func (custom) Skipped(*session.Session, notiflux.Topic, notiflux.Position, notiflux.Position) {}
-func (custom) Unsubscribed(*session.Session, []notiflux.Topic, notiflux.Code)                 {}
-func (custom) AppendWithCursor(dst, frame, _ []byte) []byte                                   { return append(dst, frame...) }
+func (custom) Skipped(*session.Session, pubsub.Topic, pubsub.Position, pubsub.Position) {}
+func (custom) Unsubscribed(*session.Session, []pubsub.Topic, pubsub.Code)               {}
+func (custom) AppendWithCursor(dst, frame, _ []byte) []byte                             { return append(dst, frame...) }
 func (custom) Goodbye(_ *session.Session, e session.End) ([]byte, wire.CloseCode, string) {
 	return wire.AppendText(nil, []byte("bye")), e.CloseCode, e.Reason
 }
@@ -42,7 +42,7 @@ func (d custom) Encode(*topic.Entry) []byte {
 }
 
 // connectCustom returns a client of a custom dialect in a world of its own.
-func connectCustom(t *testing.T, d custom, change func(*session.Config), names ...notiflux.Topic) (*world, *client) {
+func connectCustom(t *testing.T, d custom, change func(*session.Config), names ...pubsub.Topic) (*world, *client) {
 	t.Helper()
 	e := &session.Endpoint{
 		Subprotocol: "custom",
@@ -66,7 +66,7 @@ func connectCustom(t *testing.T, d custom, change func(*session.Config), names .
 	})
 	c := &client{w: w}
 	for _, name := range names {
-		pin, err := w.topics.Open(name, notiflux.Position{}, topic.ResumePoint{})
+		pin, err := w.topics.Open(name, pubsub.Position{}, topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func connectCustom(t *testing.T, d custom, change func(*session.Config), names .
 }
 
 // credential returns the credential of a token for topics.
-func (w *world) credential(topics ...notiflux.Topic) session.Credential {
+func (w *world) credential(topics ...pubsub.Topic) session.Credential {
 	w.t.Helper()
 	claims, err := w.verifier.Verify(auth.Token(w.both(topics...)))
 	if err != nil {
@@ -87,7 +87,7 @@ func (w *world) credential(topics ...notiflux.Topic) session.Credential {
 }
 
 // subscribeAll subscribes c without a command, and returns the outcomes.
-func (c *client) subscribeAll(credential session.Credential, names ...notiflux.Topic) (all []session.Subscribed) {
+func (c *client) subscribeAll(credential session.Credential, names ...pubsub.Topic) (all []session.Subscribed) {
 	c.w.t.Helper()
 	subs := make([]session.Subscription, len(names))
 	for i, name := range names {
@@ -137,18 +137,18 @@ func TestTooManyCommandsInOpen(t *testing.T) {
 // A dialect that ends subscriptions in the middle of Gap is told of no other gap of them,
 // and all other topics have their turn.
 func TestDialectUnsubscribesAtAGap(t *testing.T) {
-	for name, end := range map[string]func(*session.Session, notiflux.Topic){
-		"one": func(s *session.Session, name notiflux.Topic) { s.Unsubscribe(name) },
-		"all": func(s *session.Session, _ notiflux.Topic) { s.UnsubscribeAll() },
+	for name, end := range map[string]func(*session.Session, pubsub.Topic){
+		"one": func(s *session.Session, name pubsub.Topic) { s.Unsubscribe(name) },
+		"all": func(s *session.Session, _ pubsub.Topic) { s.UnsubscribeAll() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			var gaps []notiflux.Topic
-			w, c := connectCustom(t, custom{gap: func(s *session.Session, name notiflux.Topic) {
+			var gaps []pubsub.Topic
+			w, c := connectCustom(t, custom{gap: func(s *session.Session, name pubsub.Topic) {
 				gaps = append(gaps, name)
 				end(s, name)
 			}}, nil)
 			other := w.connect() // So the topics stay.
-			for _, name := range []notiflux.Topic{"a", "b"} {
+			for _, name := range []pubsub.Topic{"a", "b"} {
 				other.subscribe(name)
 			}
 			c.subscribeAll(w.credential("a", "b"), "a", "b")
@@ -156,9 +156,9 @@ func TestDialectUnsubscribesAtAGap(t *testing.T) {
 			w.publish("b", "x")
 			c.turn()
 			for range 2 {
-				for _, name := range []notiflux.Topic{"a", "b"} {
+				for _, name := range []pubsub.Topic{"a", "b"} {
 					w.offset += 5
-					w.topics.Gap(name, notiflux.Position{Epoch: "E", Offset: w.offset})
+					w.topics.Gap(name, pubsub.Position{Epoch: "E", Offset: w.offset})
 				}
 			}
 			for w.group.Collect() {
@@ -226,7 +226,7 @@ func TestNoAnswerAfterTheEnd(t *testing.T) {
 			c := w.connectJSON(t, "")
 			c.turn()
 			c.s.Receive(fmt.Appendf(nil, command, w.both("a")), false)
-			c.s.End(session.End{Code: notiflux.Draining, CloseCode: wire.CloseRestart})
+			c.s.End(session.End{Code: pubsub.Draining, CloseCode: wire.CloseRestart})
 			c.settle()
 			if p := c.s.Answers(); len(p) > 0 {
 				t.Errorf("answered with %q", p)

@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // object is the message as it stands in docs/protocol.md, made by other means.
-func object(t *testing.T, m *notiflux.Message) string {
+func object(t *testing.T, m *pubsub.Message) string {
 	t.Helper()
 	data := json.RawMessage(m.Body.Data)
 	if !m.Body.JSON {
@@ -55,7 +55,7 @@ func open(t *testing.T, p []byte) (payload []byte, deflated bool) {
 }
 
 func TestEncode(t *testing.T) {
-	for _, body := range []notiflux.Body{
+	for _, body := range []pubsub.Body{
 		{Data: []byte{}},
 		{Data: []byte("hello")},
 		{Data: []byte("a\nb\"")},
@@ -63,7 +63,7 @@ func TestEncode(t *testing.T) {
 		{Data: []byte(`null`), JSON: true},
 		{Data: bytes.Repeat([]byte("long "), 50_000)},
 	} {
-		m := &notiflux.Message{Topic: "a b", Position: notiflux.Position{Epoch: "E", Offset: 300}, Time: time.UnixMilli(1790000000000), Body: body}
+		m := &pubsub.Message{Topic: "a b", Position: pubsub.Position{Epoch: "E", Offset: 300}, Time: time.UnixMilli(1790000000000), Body: body}
 		entry, want := vectors.Entry(m), object(t, m)
 		cursor := string(wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: wire.TopicHash("a b"), Position: m.Position}}))
 		n := encoders()
@@ -90,9 +90,9 @@ func TestEncode(t *testing.T) {
 // Frames are shared: none may lie in the memory that the next is made in.
 func TestFramesAreNotOverwritten(t *testing.T) {
 	for name, n := range encoders() {
-		first := n.Encode(vectors.Entry(&notiflux.Message{Topic: "a", Body: notiflux.Body{Data: bytes.Repeat([]byte("first"), 100)}}))
+		first := n.Encode(vectors.Entry(&pubsub.Message{Topic: "a", Body: pubsub.Body{Data: bytes.Repeat([]byte("first"), 100)}}))
 		before := bytes.Clone(first)
-		n.Encode(vectors.Entry(&notiflux.Message{Topic: "b", Body: notiflux.Body{Data: bytes.Repeat([]byte("other"), 100)}}))
+		n.Encode(vectors.Entry(&pubsub.Message{Topic: "b", Body: pubsub.Body{Data: bytes.Repeat([]byte("other"), 100)}}))
 		if !bytes.Equal(first, before) {
 			t.Errorf("%s: %q became %q", name, before, first)
 		}
@@ -100,11 +100,11 @@ func TestFramesAreNotOverwritten(t *testing.T) {
 }
 
 func TestEncodingAllocatesTheFrameOnly(t *testing.T) {
-	for _, body := range []notiflux.Body{
+	for _, body := range []pubsub.Body{
 		{Data: bytes.Repeat([]byte("0123456789"), 100)},
 		{Data: []byte("[" + strings.Repeat("1234567890,", 100) + "1]"), JSON: true},
 	} {
-		entry := vectors.Entry(&notiflux.Message{Topic: "topic", Position: notiflux.Position{Epoch: "Epoch", Offset: 1 << 40}, Time: time.Now(), Body: body})
+		entry := vectors.Entry(&pubsub.Message{Topic: "topic", Position: pubsub.Position{Epoch: "Epoch", Offset: 1 << 40}, Time: time.Now(), Body: body})
 		for name, n := range encoders() {
 			most := 1.0
 			if strings.HasSuffix(name, "-deflated") {
@@ -126,7 +126,7 @@ func BenchmarkEncode(b *testing.B) {
 		for _, size := range []int{100, 1000, 60_000} {
 			b.Run(fmt.Sprintf("%s/size=%d", name, size), func(b *testing.B) {
 				data := strings.Repeat(`{"price":1234,"name":"example"}`, size/31+1)[:size]
-				entry := vectors.Entry(&notiflux.Message{Topic: "topic", Position: notiflux.Position{Epoch: "Epoch", Offset: 1 << 40}, Time: time.Now(), Body: notiflux.Body{Data: []byte(data)}})
+				entry := vectors.Entry(&pubsub.Message{Topic: "topic", Position: pubsub.Position{Epoch: "Epoch", Offset: 1 << 40}, Time: time.Now(), Body: pubsub.Body{Data: []byte(data)}})
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
 				for b.Loop() {

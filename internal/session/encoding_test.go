@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -108,7 +108,7 @@ func TestACompressedFrameIsShared(t *testing.T) {
 // A write holds a bounded part of what is behind, however well that is compressed: it
 // may have to be compressed again.
 func TestAWriteHoldsABoundedPartOfWhatWasPublished(t *testing.T) {
-	for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b", "c"}} {
+	for _, topics := range [][]pubsub.Topic{{"a"}, {"a", "b", "c"}} {
 		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connectWith(textDeflated)
 		for _, topic := range topics {

@@ -3,15 +3,15 @@ package session
 import (
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // Why the core ends sessions.
 var (
-	endDraining   = End{CloseCode: wire.CloseRestart, Reason: "this server goes away: reconnect", Code: notiflux.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
-	endTooMany    = End{CloseCode: wire.CloseTooMany, Reason: "too many commands", Code: notiflux.TooMany, Least: time.Second, Most: 5 * time.Second}
-	endOverBudget = End{CloseCode: wire.CloseOverCapacity, Reason: "no room for answers that are not read now", Code: notiflux.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
+	endDraining   = End{CloseCode: wire.CloseRestart, Reason: "this server goes away: reconnect", Code: pubsub.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
+	endTooMany    = End{CloseCode: wire.CloseTooMany, Reason: "too many commands", Code: pubsub.TooMany, Least: time.Second, Most: 5 * time.Second}
+	endOverBudget = End{CloseCode: wire.CloseOverCapacity, Reason: "no room for answers that are not read now", Code: pubsub.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
 )
 
 // End closes the connection after what is queued and the dialect's goodbye. Only the first

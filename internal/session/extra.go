@@ -1,21 +1,21 @@
 package session
 
 import (
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // extra is what a session has only if its dialect asks for it. Methods that only read work
 // on nil.
 type extra struct {
-	connection notiflux.Connection // see Session.NameConnection
-	credential Credential          // of the connection
-	large      *largeAnswer        // being written, commands wait for it; nil: none
-	cursor     *streamCursor       // of streams
+	connection pubsub.Connection // see Session.NameConnection
+	credential Credential        // of the connection
+	large      *largeAnswer      // being written, commands wait for it; nil: none
+	cursor     *streamCursor     // of streams
 
-	references map[notiflux.Topic]*presence.Reference // by topic in which the client is present
+	references map[pubsub.Topic]*presence.Reference // by topic in which the client is present
 
 	ticks         bool // the dialect is a Ticker
 	ending        bool // EndWithin was called
@@ -31,7 +31,7 @@ func (s *Session) ensureExtra() *extra {
 }
 
 // name returns the name of the connection, or 0 if it has none.
-func (x *extra) name() notiflux.Connection {
+func (x *extra) name() pubsub.Connection {
 	if x == nil {
 		return 0
 	}
@@ -50,33 +50,33 @@ func (x *extra) token() Credential {
 func (x *extra) hasLarge() bool { return x != nil && x.large != nil }
 
 // excluded reports whether a message excludes the session.
-func (x *extra) excluded(m *notiflux.Message) bool {
+func (x *extra) excluded(m *pubsub.Message) bool {
 	return m.Exclude != 0 && m.Exclude == x.name()
 }
 
 // joinPresence makes the client of s a member of a topic, named by the subject of claims,
 // and subscribes it to the presence events of the topic from now on.
-func (x *extra) joinPresence(s *Session, name notiflux.Topic, claims *auth.Claims) error {
+func (x *extra) joinPresence(s *Session, name pubsub.Topic, claims *auth.Claims) error {
 	if s.subs.find(s, topic.PresenceTopic(name)) == nil {
 		// It is a topic of this node alone, which the broker does not know.
-		pin, err := s.group.config.Topics.Open(topic.PresenceTopic(name), notiflux.Position{}, topic.ResumePoint{})
+		pin, err := s.group.config.Topics.Open(topic.PresenceTopic(name), pubsub.Position{}, topic.ResumePoint{})
 		if err != nil {
 			return err
 		}
 		s.group.subscribe(s, topic.PresenceTopic(name), pin)
 	}
 	info, _ := claims.Info() // subscribe checked the error.
-	ref := s.group.config.Presence.Join(name, notiflux.Member{Sub: claims.Subject, Info: info})
+	ref := s.group.config.Presence.Join(name, pubsub.Member{Sub: claims.Subject, Info: info})
 	x.release(name) // After Join, so the member stays present.
 	if x.references == nil {
-		x.references = make(map[notiflux.Topic]*presence.Reference)
+		x.references = make(map[pubsub.Topic]*presence.Reference)
 	}
 	x.references[name] = ref
 	return nil
 }
 
 // leavePresence ends the presence of the client of s in a topic, if it is present.
-func (x *extra) leavePresence(s *Session, name notiflux.Topic) {
+func (x *extra) leavePresence(s *Session, name pubsub.Topic) {
 	if x != nil && x.references[name] != nil {
 		x.release(name)
 		s.Unsubscribe(topic.PresenceTopic(name))
@@ -84,7 +84,7 @@ func (x *extra) leavePresence(s *Session, name notiflux.Topic) {
 }
 
 // release releases the reference of a topic, if there is one.
-func (x *extra) release(name notiflux.Topic) {
+func (x *extra) release(name pubsub.Topic) {
 	if ref := x.references[name]; ref != nil {
 		ref.Release()
 		delete(x.references, name)

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -16,7 +16,7 @@ import (
 
 // lose puts a gap up to offset n into topic a.
 func (w *world) lose(n uint64) {
-	w.topics.Gap("a", notiflux.Position{Epoch: "E", Offset: n})
+	w.topics.Gap("a", pubsub.Position{Epoch: "E", Offset: n})
 	w.offset = n
 }
 
@@ -79,7 +79,7 @@ func TestGapsComeInTheirPlace(t *testing.T) {
 // A stream that breaks after a gap resumes behind it.
 func TestTheCursorOfAGap(t *testing.T) {
 	cursor := regexp.MustCompile(`"type":"gap".*"cursor":"([A-Za-z0-9_-]+)"`)
-	for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b"}} {
+	for _, topics := range [][]pubsub.Topic{{"a"}, {"a", "b"}} {
 		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connectStream(ndjson, "", false, topics...)
 		w.publish("a", "1")

@@ -35,10 +35,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
@@ -78,8 +78,8 @@ type Limits struct {
 
 // A Broker orders messages and stores them: see package broker.
 type Broker interface {
-	Publish(ps []notiflux.Publication, done func()) (finished bool)
-	History(ctx context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error)
+	Publish(ps []pubsub.Publication, done func()) (finished bool)
+	History(ctx context.Context, name pubsub.Topic, since pubsub.Position, limit int) (topic.History, error)
 }
 
 // A Verifier verifies tokens, see [auth.Verifier].
@@ -132,7 +132,7 @@ type Group struct {
 
 	// Owned by the loop.
 	sessions    []*Session // unordered, but deterministic: the same calls give the same order
-	subscribers map[notiflux.Topic]*topicSubscribers
+	subscribers map[pubsub.Topic]*topicSubscribers
 	batches     topic.Batches
 	expiries    expiries
 	write       write
@@ -182,7 +182,7 @@ func NewGroup(c Config, loop Loop) *Group {
 		start:       time.Now(),
 		interval:    time.Duration(float64(time.Second) / c.CommandRate),
 		burst:       time.Duration(float64(time.Second) * c.CommandBurst / c.CommandRate),
-		subscribers: make(map[notiflux.Topic]*topicSubscribers),
+		subscribers: make(map[pubsub.Topic]*topicSubscribers),
 		attaching:   make(map[*Session]*attaching),
 		formats:     newFormats(c.Endpoints),
 	}
@@ -303,7 +303,7 @@ func (g *Group) remove(s *Session) {
 }
 
 // subscribe subscribes s to a topic at a pin in it, which ends.
-func (g *Group) subscribe(s *Session, name notiflux.Topic, pin topic.Pin) (*subscription, topic.Resumed) {
+func (g *Group) subscribe(s *Session, name pubsub.Topic, pin topic.Pin) (*subscription, topic.Resumed) {
 	t := g.subscribers[name]
 	var resumed topic.Resumed
 	if t == nil {

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
@@ -21,6 +20,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -122,7 +122,7 @@ type publisher struct {
 	held  []func() // order them
 }
 
-func (p *publisher) Publish(ps []notiflux.Publication, done func()) (finished bool) {
+func (p *publisher) Publish(ps []pubsub.Publication, done func()) (finished bool) {
 	if p.holds {
 		p.held = append(p.held, func() { p.order(ps); done() })
 		return false
@@ -140,7 +140,7 @@ func (p *publisher) release() {
 	}
 }
 
-func (p *publisher) order(ps []notiflux.Publication) {
+func (p *publisher) order(ps []pubsub.Publication) {
 	if p.err != nil {
 		ps[0].Err = p.err
 		return
@@ -148,7 +148,7 @@ func (p *publisher) order(ps []notiflux.Publication) {
 	p.w.append(ps)
 }
 
-func (p *publisher) History(_ context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error) {
+func (p *publisher) History(_ context.Context, name pubsub.Topic, since pubsub.Position, limit int) (topic.History, error) {
 	return p.w.topics.History(name, since, limit), nil
 }
 
@@ -180,17 +180,17 @@ func (w *world) open(c topic.Config) broker.Broker {
 }
 
 // token returns a token to subscribe, both one for both scopes.
-func (w *world) token(topics ...notiflux.Topic) string {
+func (w *world) token(topics ...pubsub.Topic) string {
 	w.t.Helper()
 	return w.sign(topics, auth.Subscribe)
 }
 
-func (w *world) both(topics ...notiflux.Topic) string {
+func (w *world) both(topics ...pubsub.Topic) string {
 	w.t.Helper()
 	return w.sign(topics, auth.Subscribe, auth.Broadcast)
 }
 
-func (w *world) sign(topics []notiflux.Topic, scopes ...auth.Scope) string {
+func (w *world) sign(topics []pubsub.Topic, scopes ...auth.Scope) string {
 	w.t.Helper()
 	token, err := w.signer.Sign(auth.Grant{Subject: "s", Scopes: scopes, Topics: topics, Expires: w.expires})
 	if err != nil {
@@ -199,14 +199,14 @@ func (w *world) sign(topics []notiflux.Topic, scopes ...auth.Scope) string {
 	return string(token)
 }
 
-func (w *world) publish(topic notiflux.Topic, data string) {
+func (w *world) publish(topic pubsub.Topic, data string) {
 	w.t.Helper()
-	w.order(notiflux.Publication{Topic: topic, Body: notiflux.Body{Data: []byte(data)}})
+	w.order(pubsub.Publication{Topic: topic, Body: pubsub.Body{Data: []byte(data)}})
 }
 
-func (w *world) order(p notiflux.Publication) notiflux.Position {
+func (w *world) order(p pubsub.Publication) pubsub.Position {
 	w.t.Helper()
-	ps := []notiflux.Publication{p}
+	ps := []pubsub.Publication{p}
 	w.append(ps)
 	if ps[0].Err != nil {
 		w.t.Fatal(ps[0].Err)
@@ -214,7 +214,7 @@ func (w *world) order(p notiflux.Publication) notiflux.Position {
 	return ps[0].Position
 }
 
-func (w *world) append(ps []notiflux.Publication) {
+func (w *world) append(ps []pubsub.Publication) {
 	w.topics.Order(ps, func() uint64 { w.offset++; return w.offset })
 }
 
@@ -299,7 +299,7 @@ func (c *client) openStream(f form, r session.Request) {
 	r.Chunked = f == sseChunk || f == ndjsonChunk
 	slices.SortFunc(r.Subscriptions, func(a, b session.Subscription) int { return cmp.Compare(a.Topic, b.Topic) })
 	for _, sub := range r.Subscriptions {
-		pin, err := c.w.topics.Open(sub.Topic, notiflux.Position{}, sub.From)
+		pin, err := c.w.topics.Open(sub.Topic, pubsub.Position{}, sub.From)
 		if err != nil {
 			c.w.t.Fatal(err)
 		}
@@ -309,7 +309,7 @@ func (c *client) openStream(f form, r session.Request) {
 }
 
 // onTopics returns a request for a stream of topics.
-func onTopics(topics ...notiflux.Topic) (r session.Request) {
+func onTopics(topics ...pubsub.Topic) (r session.Request) {
 	for _, name := range topics {
 		r.Subscriptions = append(r.Subscriptions, session.Subscription{Topic: name})
 	}
@@ -317,7 +317,7 @@ func onTopics(topics ...notiflux.Topic) (r session.Request) {
 }
 
 // onTopicsUntil returns a request for a stream of topics that ends at a time.
-func onTopicsUntil(at time.Time, topics ...notiflux.Topic) session.Request {
+func onTopicsUntil(at time.Time, topics ...pubsub.Topic) session.Request {
 	r := onTopics(topics...)
 	r.Until = at
 	return r
@@ -342,7 +342,7 @@ func (c *client) settle() {
 	}
 }
 
-func (c *client) subscribe(topic notiflux.Topic) {
+func (c *client) subscribe(topic pubsub.Topic) {
 	c.say("/subscribe " + string(topic) + " " + c.w.token(topic))
 }
 

@@ -12,8 +12,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -80,7 +80,7 @@ func TestALargeHistoryComesInFragments(t *testing.T) {
 		for _, text := range texts {
 			w.publish("a", text)
 		}
-		w.order(notiflux.Publication{Topic: "a", Body: notiflux.Body{Data: []byte(`"` + strings.Repeat("j", 100_000) + `"`), JSON: true}})
+		w.order(pubsub.Publication{Topic: "a", Body: pubsub.Body{Data: []byte(`"` + strings.Repeat("j", 100_000) + `"`), JSON: true}})
 		texts = append(texts, strings.Repeat("j", 100_000))
 		c := w.connectJSON(t, w.both("a"))
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:5","recovered":true,"replay":0}}}`})
@@ -158,7 +158,7 @@ func TestAnUnreadAnswerHoldsLittle(t *testing.T) {
 	}
 	info := []byte(`"` + strings.Repeat("i", 1000) + `"`)
 	for i := range 1000 {
-		w.presence.Join("a", notiflux.Member{Sub: fmt.Sprint("member ", i), Info: info})
+		w.presence.Join("a", pubsub.Member{Sub: fmt.Sprint("member ", i), Info: info})
 	}
 	for _, command := range []string{`{"type":"history","topic":"a"}`, `{"type":"presence","topic":"a"}`} {
 		const n = 100

@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -64,7 +64,7 @@ func (c *client) exchange(t *testing.T, steps ...[]string) {
 	token := c.w.both("a", "b")
 	for _, step := range steps {
 		if broadcast, ok := strings.CutPrefix(step[0], "PUBLISH "); ok {
-			c.w.publish(notiflux.Topic(broadcast[:1]), broadcast[2:])
+			c.w.publish(pubsub.Topic(broadcast[:1]), broadcast[2:])
 		} else {
 			c.say(strings.ReplaceAll(step[0], "TOKEN", token))
 		}
@@ -188,13 +188,13 @@ func TestStreamExclude(t *testing.T) {
 		c := w.connectStream(ndjson, "", false, "a", "b")
 		c.turn()
 		name := regexp.MustCompile(`"connection":"([0-9a-f]{16})"`).FindSubmatch(c.sent)
-		connection, err := notiflux.ParseConnection(string(name[1]))
+		connection, err := pubsub.ParseConnection(string(name[1]))
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.read = len(c.sent)
 		for i := range 4 {
-			p := notiflux.Publication{Topic: "a", Body: notiflux.Body{Data: fmt.Append(nil, i)}}
+			p := pubsub.Publication{Topic: "a", Body: pubsub.Body{Data: fmt.Append(nil, i)}}
 			if i%2 == 1 {
 				p.Exclude = connection
 			}

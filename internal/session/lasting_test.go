@@ -8,7 +8,7 @@ import (
 	"time"
 	"weak"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -30,7 +30,7 @@ func TestNothingDeliveredIsKept(t *testing.T) {
 			c.say("/unsubscribe a")
 		},
 		"read several topics at once, then one": func(w *world, c *client) {
-			for _, topic := range []notiflux.Topic{"b", "a"} {
+			for _, topic := range []pubsub.Topic{"b", "a"} {
 				c.subscribe(topic)
 				w.publish(topic, "one of several")
 			}
@@ -53,7 +53,7 @@ func TestNothingDeliveredIsKept(t *testing.T) {
 			meet(w, c)
 			later := []byte(strings.Repeat("x", 1000))
 			kept := weak.Make(&later[0])
-			w.order(notiflux.Publication{Topic: "a", Body: notiflux.Body{Data: later}})
+			w.order(pubsub.Publication{Topic: "a", Body: pubsub.Body{Data: later}})
 			later = nil
 			w.publish("a", "now the history has only this one")
 			if !c.gone {
@@ -95,7 +95,7 @@ func TestSubscribingAgainWhileBehind(t *testing.T) {
 // The cursor of unsubscribed is where the client is in the topic that ended, too.
 func TestTheCursorOfAnEnd(t *testing.T) {
 	for blocked, want := range map[bool]uint64{false: 2, true: 1} {
-		for _, topics := range [][]notiflux.Topic{{"a"}, {"a", "b"}} {
+		for _, topics := range [][]pubsub.Topic{{"a"}, {"a", "b"}} {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, topic.Limits{Count: 10}, nil)
 				c := &client{w: w}
@@ -177,4 +177,4 @@ func TestABroadcastThatPanics(t *testing.T) {
 
 type panicking struct{ session.Broker }
 
-func (panicking) Publish([]notiflux.Publication, func()) bool { panic("told to") }
+func (panicking) Publish([]pubsub.Publication, func()) bool { panic("told to") }

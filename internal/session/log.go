@@ -4,15 +4,15 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // LogRefusal logs that a command, or one topic of it, was refused. claims are those of its
 // token, nil if they are unknown. topic is as the client sent it, empty without one.
 func (s *Session) LogRefusal(claims *auth.Claims, topic string, err error) {
-	code := notiflux.Refusal(err).Code
+	code := pubsub.Refusal(err).Code
 	level := wire.LogLevel(code)
 	if log := s.group.config.Log; log.Enabled(context.Background(), level) {
 		log.Log(context.Background(), level, "command refused", append(identity(s, claims, topic), "code", code, "err", err)...)
@@ -27,7 +27,7 @@ func logEnd(s *Session, e End) {
 }
 
 // logMessage logs a message that the client published.
-func logMessage(s *Session, claims *auth.Claims, topic notiflux.Topic, position notiflux.Position) {
+func logMessage(s *Session, claims *auth.Claims, topic pubsub.Topic, position pubsub.Position) {
 	if logs(s) {
 		s.group.config.Log.Debug("message ordered", append(identity(s, claims, string(topic)), "position", position.String())...)
 	}

@@ -7,16 +7,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // That the server sends a client away is logged once, with the reason and the client.
 func TestEndsAreLogged(t *testing.T) {
-	for code, end := range map[notiflux.Code]func(w *world, c *client){
-		notiflux.Idle: func(_ *world, c *client) { c.s.Tick(time.Minute) },
-		notiflux.TooSlow: func(w *world, c *client) {
+	for code, end := range map[pubsub.Code]func(w *world, c *client){
+		pubsub.Idle: func(_ *world, c *client) { c.s.Tick(time.Minute) },
+		pubsub.TooSlow: func(w *world, c *client) {
 			c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 			for range 10 {
 				w.publish("a", "x")
@@ -24,7 +24,7 @@ func TestEndsAreLogged(t *testing.T) {
 			c.refuse()
 			c.s.Tick(0)
 		},
-		notiflux.TooMany: func(_ *world, c *client) {
+		pubsub.TooMany: func(_ *world, c *client) {
 			for range 3 {
 				c.s.Receive([]byte(`{"type":"ping"}`), false)
 			}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -30,13 +30,13 @@ func TestExcludedMessagesArePassedInParts(t *testing.T) {
 			w := newWorld(t, topic.Limits{}, nil)
 			c := connect(w)
 			c.turn()
-			connection, err := notiflux.ParseConnection(regexp.MustCompile(`"connection":"([0-9a-f]{16})"`).FindStringSubmatch(string(c.sent))[1])
+			connection, err := pubsub.ParseConnection(regexp.MustCompile(`"connection":"([0-9a-f]{16})"`).FindStringSubmatch(string(c.sent))[1])
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range 10_000 {
-				for _, topic := range []notiflux.Topic{"a", "b"} {
-					w.order(notiflux.Publication{Topic: topic, Body: notiflux.Body{Data: []byte("x")}, Exclude: connection})
+				for _, topic := range []pubsub.Topic{"a", "b"} {
+					w.order(pubsub.Publication{Topic: topic, Body: pubsub.Body{Data: []byte("x")}, Exclude: connection})
 				}
 			}
 			w.publish("a", "for everybody")

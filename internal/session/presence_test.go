@@ -17,11 +17,11 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -31,7 +31,7 @@ import (
 // if it is not empty; until is when subscriptions end, zero: never.
 func (w *world) user(sub, info string, until time.Time) string {
 	w.t.Helper()
-	grant := auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{"a", "b"}, Expires: w.expires, Until: until}
+	grant := auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a", "b"}, Expires: w.expires, Until: until}
 	if info != "" {
 		grant.Info = json.RawMessage(info)
 	}
@@ -47,8 +47,8 @@ func (w *world) join(sub string) {
 	w.topics.AppendPresence("a", joinOf(sub))
 }
 
-func joinOf(sub string) *notiflux.PresenceEvent {
-	return &notiflux.PresenceEvent{Topic: "a", Kind: notiflux.PresenceJoin, Members: []notiflux.Member{{Sub: sub}}}
+func joinOf(sub string) *pubsub.PresenceEvent {
+	return &pubsub.PresenceEvent{Topic: "a", Kind: pubsub.PresenceJoin, Members: []pubsub.Member{{Sub: sub}}}
 }
 
 func TestJSONPresence(t *testing.T) {
@@ -137,7 +137,7 @@ func TestJSONPresenceListIsTheNewest(t *testing.T) {
 	c.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 	c.s.Receive([]byte(`{"type":"presence","topic":"a"}`), false)
 	w.workers.work(t.Context())
-	w.presence.Join("a", notiflux.Member{Sub: "bob"})
+	w.presence.Join("a", pubsub.Member{Sub: "bob"})
 	w.join("bob")
 	c.hears(t, `{"type":"join","topic":"a","member":{"sub":"bob"}}`)
 	w.loop.run()
@@ -174,11 +174,11 @@ func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 // A list of members does not cut a client that is behind by little else, however large
 // it is: what came before it is replaced by it.
 func TestAListCutsNobody(t *testing.T) {
-	var members []notiflux.Member
+	var members []pubsub.Member
 	for i := range 1000 {
-		members = append(members, notiflux.Member{Sub: fmt.Sprint(strings.Repeat("m", 240), i), Info: []byte(`{"x":"` + strings.Repeat("x", 1000) + `"}`)})
+		members = append(members, pubsub.Member{Sub: fmt.Sprint(strings.Repeat("m", 240), i), Info: []byte(`{"x":"` + strings.Repeat("x", 1000) + `"}`)})
 	}
-	list := &notiflux.PresenceEvent{Topic: "a", Kind: notiflux.PresenceList, Count: len(members), Members: members}
+	list := &pubsub.PresenceEvent{Topic: "a", Kind: pubsub.PresenceList, Count: len(members), Members: members}
 	moves := func(n int) func(w *world) {
 		return func(w *world) {
 			for i := range n {
@@ -226,7 +226,7 @@ func TestAListCutsNobody(t *testing.T) {
 			if len(got) != 1+c.gets || !strings.Contains(got[0], "first") {
 				t.Fatalf("got %d events, want %d", len(got), 1+c.gets)
 			}
-			whole, _ := open(t, w.json.Encoding.New().Encode(vectors.Entry(&notiflux.Message{Presence: list})))
+			whole, _ := open(t, w.json.Encoding.New().Encode(vectors.Entry(&pubsub.Message{Presence: list})))
 			lists := 0
 			for _, m := range got {
 				if strings.HasPrefix(m, `{"type":"presence"`) && len(m) == len(whole) {

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -16,7 +16,7 @@ const maxMembers = 1000
 // makes of them: the first ones after since, or the newest ones if since is zero. A worker
 // calls encode. The session is Busy until then. If the read is refused, the loop calls
 // refused instead.
-func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Position, limit int, encode func(context.Context, topic.History) LargeAnswer, refused func(error)) {
+func (s *Session) History(c Credential, name pubsub.Topic, since pubsub.Position, limit int, encode func(context.Context, topic.History) LargeAnswer, refused func(error)) {
 	if err := s.group.checkRead(c, name); err != nil {
 		refused(err)
 		return
@@ -41,7 +41,7 @@ func (s *Session) History(c Credential, name notiflux.Topic, since notiflux.Posi
 // Members reads who is present in a topic, if c allows that, and queues what encode makes
 // of it. A worker calls encode: the list can be long. The session is Busy until then. If
 // the read is refused, the loop calls refused instead.
-func (s *Session) Members(c Credential, name notiflux.Topic, encode func(wire.Presence) LargeAnswer, refused func(error)) {
+func (s *Session) Members(c Credential, name pubsub.Topic, encode func(wire.Presence) LargeAnswer, refused func(error)) {
 	if err := s.group.checkRead(c, name); err != nil {
 		refused(err)
 		return
@@ -64,7 +64,7 @@ func (s *Session) Members(c Credential, name notiflux.Topic, encode func(wire.Pr
 }
 
 // members returns who is present in a topic. It is safe off the loop.
-func (g *Group) members(name notiflux.Topic) wire.Presence {
+func (g *Group) members(name pubsub.Topic) wire.Presence {
 	p := wire.Presence{Topic: name, Subscribers: g.config.Topics.Subscribers(name)}
 	p.Members, p.Count = g.config.Presence.List(name, maxMembers)
 	return p

@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
@@ -21,6 +20,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -34,7 +34,7 @@ const (
 )
 
 var (
-	remoteTopics = []notiflux.Topic{"a", "b", "c"}
+	remoteTopics = []pubsub.Topic{"a", "b", "c"}
 
 	seed = flag.Uint64("seed", 0, "of the random choices of tests; 0: a fixed list")
 )
@@ -65,7 +65,7 @@ func TestResumingOnARemoteBroker(t *testing.T) {
 // The test above notices mistakes.
 func TestMutantsOnARemoteBroker(t *testing.T) {
 	for _, m := range []mutant{
-		{name: "messages are missed while a topic is attached", sink: func(s broker.Sink) broker.Sink { return &missing{Sink: s, opened: make(map[notiflux.Topic]bool)} }},
+		{name: "messages are missed while a topic is attached", sink: func(s broker.Sink) broker.Sink { return &missing{Sink: s, opened: make(map[pubsub.Topic]bool)} }},
 		{name: "messages are prepended twice", sink: func(s broker.Sink) broker.Sink { return doubling{s} }},
 		{name: "a new epoch is taken for the old one", sink: func(s broker.Sink) broker.Sink { return &stale{Sink: s} }},
 		{name: "a gap is swallowed", sink: func(s broker.Sink) broker.Sink { return swallowing{s} }},
@@ -141,7 +141,7 @@ type remoteWorld struct {
 func runRemote(t *testing.T, seed uint64, m mutant, sleep func(time.Duration)) *remoteWorld {
 	w := &remoteWorld{t: t, sleep: sleep, random: rand.New(rand.NewPCG(seed, 0)), mutant: m, recorder: new(delivery.Recorder)}
 	w.store = remote.NewStore(remote.Config{Seed: seed, MaxMessages: remoteHeld})
-	w.topics = topic.New(topic.Config{PerTopic: topic.Limits{Count: 4}, Detach: func(name notiflux.Topic) { w.node.Detach(name) }})
+	w.topics = topic.New(topic.Config{PerTopic: topic.Limits{Count: 4}, Detach: func(name pubsub.Topic) { w.node.Detach(name) }})
 	var sink broker.Sink = w.topics
 	if m.sink != nil {
 		sink = m.sink(sink)
@@ -166,7 +166,7 @@ func runRemote(t *testing.T, seed uint64, m mutant, sleep func(time.Duration)) *
 	}
 	w.token = w.loops[0].token(remoteTopics...)
 	for i := range remoteClients {
-		w.readers = append(w.readers, &remoteReader{w: w, recording: w.recorder.Client(fmt.Sprint("client ", i)), positions: make(map[notiflux.Topic]notiflux.Position)})
+		w.readers = append(w.readers, &remoteReader{w: w, recording: w.recorder.Client(fmt.Sprint("client ", i)), positions: make(map[pubsub.Topic]pubsub.Position)})
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -221,17 +221,17 @@ func (w *remoteWorld) step() {
 }
 
 // publish publishes a message, without waiting for the answer.
-func (w *remoteWorld) publish(name notiflux.Topic) {
+func (w *remoteWorld) publish(name pubsub.Topic) {
 	w.published++
 	data := fmt.Sprint("message ", w.published)
 	answered := w.recorder.Publishing(name, data)
-	ps := []notiflux.Publication{{Topic: name, Body: notiflux.Body{Data: []byte(data)}}}
+	ps := []pubsub.Publication{{Topic: name, Body: pubsub.Body{Data: []byte(data)}}}
 	done := func() {
 		switch err := ps[0].Err; {
 		case err == nil:
 			answered(delivery.Acknowledged, ps[0].Position)
-		case notiflux.Refusal(err).Code != notiflux.OutcomeUnknown:
-			answered(delivery.Refused, notiflux.Position{})
+		case pubsub.Refusal(err).Code != pubsub.OutcomeUnknown:
+			answered(delivery.Refused, pubsub.Position{})
 		}
 	}
 	if w.node.Publish(ps, done) {
@@ -276,14 +276,14 @@ func (w *remoteWorld) rest() {
 type remoteReader struct {
 	w         *remoteWorld
 	recording *delivery.Recording
-	positions map[notiflux.Topic]notiflux.Position // where to resume
+	positions map[pubsub.Topic]pubsub.Position // where to resume
 
 	// Of a connection.
-	*client                                    // nil: there is none
-	subscribed map[notiflux.Topic]bool         // by an answer
-	asked      map[notiflux.Topic]delivery.Ask // by a command without an answer; nil: there is none
-	ending     bool                            // a command to unsubscribe has no answer
-	until      bool                            // its token ends
+	*client                                  // nil: there is none
+	subscribed map[pubsub.Topic]bool         // by an answer
+	asked      map[pubsub.Topic]delivery.Ask // by a command without an answer; nil: there is none
+	ending     bool                          // a command to unsubscribe has no answer
+	until      bool                          // its token ends
 }
 
 // act sends a command, or connects.
@@ -296,7 +296,7 @@ func (r *remoteReader) act() {
 		return
 	case w.random.IntN(8) == 0:
 		r.ending = true
-		r.command(map[string]any{"type": "unsubscribe", "topics": []notiflux.Topic{remoteTopics[w.random.IntN(len(remoteTopics))]}})
+		r.command(map[string]any{"type": "unsubscribe", "topics": []pubsub.Topic{remoteTopics[w.random.IntN(len(remoteTopics))]}})
 	default:
 		topics := slices.Clone(remoteTopics)
 		w.random.Shuffle(len(topics), func(i, j int) { topics[i], topics[j] = topics[j], topics[i] })
@@ -321,7 +321,7 @@ func (r *remoteReader) wantAll() {
 
 func (r *remoteReader) connect() {
 	loop := r.w.loops[r.w.random.IntN(len(r.w.loops))]
-	r.client, r.subscribed, r.asked = &client{w: loop}, make(map[notiflux.Topic]bool), nil
+	r.client, r.subscribed, r.asked = &client{w: loop}, make(map[pubsub.Topic]bool), nil
 	r.ending = false
 	r.s = loop.group.Open(r.client, loop.json, session.Request{})
 }
@@ -337,11 +337,11 @@ func (r *remoteReader) command(c map[string]any) {
 
 // subscribe asks for topics from where the client is, or for the last messages of one that
 // it does not know.
-func (r *remoteReader) subscribe(token string, topics []notiflux.Topic) {
-	since, last := make(map[notiflux.Topic]string), r.w.random.IntN(2)*r.w.random.IntN(2*remoteHeld)
-	r.asked = make(map[notiflux.Topic]delivery.Ask)
+func (r *remoteReader) subscribe(token string, topics []pubsub.Topic) {
+	since, last := make(map[pubsub.Topic]string), r.w.random.IntN(2)*r.w.random.IntN(2*remoteHeld)
+	r.asked = make(map[pubsub.Topic]delivery.Ask)
 	for _, name := range topics {
-		var from notiflux.Position
+		var from pubsub.Position
 		if p, ok := r.positions[name]; ok && !r.subscribed[name] {
 			from = p
 			since[name] = p.String()
@@ -397,7 +397,7 @@ func (r *remoteReader) take(text string) {
 		r.w.fault("%v", err)
 		return
 	}
-	position, _ := notiflux.ParsePosition(m.Position)
+	position, _ := pubsub.ParsePosition(m.Position)
 	switch m.Type {
 	case "welcome":
 	case "subscribed":
@@ -411,7 +411,7 @@ func (r *remoteReader) take(text string) {
 		r.recording.Add(delivery.Event{Kind: kind, Topic: m.Topic, Position: position, Data: m.Data})
 		r.positions[m.Topic] = position
 	case "unsubscribed":
-		var topics []notiflux.Topic
+		var topics []pubsub.Topic
 		if err := json.Unmarshal(m.Topics, &topics); err != nil {
 			r.w.fault("%v in %s", err, text)
 		}
@@ -427,8 +427,8 @@ func (r *remoteReader) take(text string) {
 
 // answered takes the answer to subscribe.
 func (r *remoteReader) answered(m rawclient.Object) {
-	var topics map[notiflux.Topic]rawclient.Object
-	var refused map[notiflux.Topic]struct{ Code notiflux.Code }
+	var topics map[pubsub.Topic]rawclient.Object
+	var refused map[pubsub.Topic]struct{ Code pubsub.Code }
 	err := json.Unmarshal(m.Topics, &topics)
 	if err == nil && m.Refused != nil {
 		err = json.Unmarshal(m.Refused, &refused)
@@ -438,7 +438,7 @@ func (r *remoteReader) answered(m rawclient.Object) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(topics)) {
 		a, ask := topics[name], r.asked[name]
-		position, err := notiflux.ParsePosition(a.Position)
+		position, err := pubsub.ParsePosition(a.Position)
 		if err != nil {
 			r.w.fault("%v", err)
 		}
@@ -455,9 +455,9 @@ func (r *remoteReader) answered(m rawclient.Object) {
 	}
 	for name, why := range refused {
 		switch {
-		case why.Code == notiflux.TokenExpired && r.until:
+		case why.Code == pubsub.TokenExpired && r.until:
 			r.w.counts.endedWaiting++
-		case why.Code != notiflux.Unavailable:
+		case why.Code != pubsub.Unavailable:
 			r.w.fault("%s: %s", name, why.Code)
 		}
 	}
@@ -465,7 +465,7 @@ func (r *remoteReader) answered(m rawclient.Object) {
 }
 
 // signUntil returns a token for topics whose subscriptions end at a time.
-func (w *world) signUntil(topics []notiflux.Topic, until time.Time) string {
+func (w *world) signUntil(topics []pubsub.Topic, until time.Time) string {
 	token, err := w.signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: topics, Expires: w.expires, Until: until})
 	if err != nil {
 		w.t.Fatal(err)
@@ -476,18 +476,18 @@ func (w *world) signUntil(topics []notiflux.Topic, until time.Time) string {
 // missing drops the messages that come first after a topic is opened.
 type missing struct {
 	broker.Sink
-	opened map[notiflux.Topic]bool
+	opened map[pubsub.Topic]bool
 }
 
-func (m *missing) Open(name notiflux.Topic, head notiflux.Position, from topic.ResumePoint) (topic.Pin, error) {
+func (m *missing) Open(name pubsub.Topic, head pubsub.Position, from topic.ResumePoint) (topic.Pin, error) {
 	m.opened[name] = true
 	return m.Sink.Open(name, head, from)
 }
 
-func (m *missing) Append(ms []notiflux.Message) {
+func (m *missing) Append(ms []pubsub.Message) {
 	for _, message := range ms {
 		if !m.opened[message.Topic] {
-			m.Sink.Append([]notiflux.Message{message})
+			m.Sink.Append([]pubsub.Message{message})
 		}
 		delete(m.opened, message.Topic)
 	}
@@ -496,7 +496,7 @@ func (m *missing) Append(ms []notiflux.Message) {
 // doubling prepends messages twice.
 type doubling struct{ broker.Sink }
 
-func (d doubling) Prepend(p *topic.Pin, from notiflux.Position, ms []notiflux.Message) {
+func (d doubling) Prepend(p *topic.Pin, from pubsub.Position, ms []pubsub.Message) {
 	d.Sink.Prepend(p, from, append(slices.Clone(ms), ms...))
 }
 
@@ -506,7 +506,7 @@ type stale struct {
 	epoch string
 }
 
-func (s *stale) at(p notiflux.Position) notiflux.Position {
+func (s *stale) at(p pubsub.Position) pubsub.Position {
 	if s.epoch == "" {
 		s.epoch = p.Epoch
 	}
@@ -514,13 +514,13 @@ func (s *stale) at(p notiflux.Position) notiflux.Position {
 	return p
 }
 
-func (s *stale) Open(name notiflux.Topic, head notiflux.Position, from topic.ResumePoint) (topic.Pin, error) {
+func (s *stale) Open(name pubsub.Topic, head pubsub.Position, from topic.ResumePoint) (topic.Pin, error) {
 	return s.Sink.Open(name, s.at(head), from)
 }
 
-func (s *stale) Gap(name notiflux.Topic, to notiflux.Position) { s.Sink.Gap(name, s.at(to)) }
+func (s *stale) Gap(name pubsub.Topic, to pubsub.Position) { s.Sink.Gap(name, s.at(to)) }
 
-func (s *stale) Append(ms []notiflux.Message) {
+func (s *stale) Append(ms []pubsub.Message) {
 	ms = slices.Clone(ms)
 	for i := range ms {
 		ms[i].Position = s.at(ms[i].Position)
@@ -531,7 +531,7 @@ func (s *stale) Append(ms []notiflux.Message) {
 // swallowing swallows the gaps in an epoch.
 type swallowing struct{ broker.Sink }
 
-func (s swallowing) Gap(name notiflux.Topic, to notiflux.Position) {
+func (s swallowing) Gap(name pubsub.Topic, to pubsub.Position) {
 	if pin, ok := s.Sink.Pin(name, topic.ResumePoint{}); ok {
 		defer pin.Release()
 		if pin.Position().Epoch == to.Epoch {
@@ -544,7 +544,7 @@ func (s swallowing) Gap(name notiflux.Topic, to notiflux.Position) {
 // ignoring attaches every topic at its head.
 type ignoring struct{ broker.Sink }
 
-func (g ignoring) Open(name notiflux.Topic, head notiflux.Position, _ topic.ResumePoint) (topic.Pin, error) {
+func (g ignoring) Open(name pubsub.Topic, head pubsub.Position, _ topic.ResumePoint) (topic.Pin, error) {
 	return g.Sink.Open(name, head, topic.ResumePoint{})
 }
 
@@ -565,8 +565,8 @@ type lateDialect struct {
 func (d *lateDialect) Receive(s *session.Session, message []byte, binary bool) {
 	var c struct {
 		Type, Token string
-		Topics      []notiflux.Topic
-		Since       map[notiflux.Topic]string
+		Topics      []pubsub.Topic
+		Since       map[pubsub.Topic]string
 	}
 	if err := json.Unmarshal(message, &c); err != nil || c.Type != "subscribe" {
 		d.Dialect.Receive(s, message, binary)
@@ -574,15 +574,15 @@ func (d *lateDialect) Receive(s *session.Session, message []byte, binary bool) {
 	}
 	var subs []session.Subscription
 	for _, name := range c.Topics {
-		since, _ := notiflux.ParsePosition(c.Since[name])
+		since, _ := pubsub.ParsePosition(c.Since[name])
 		subs = append(subs, session.Subscription{Topic: name, From: topic.ResumePoint{Since: since}})
 	}
 	s.Verify(auth.Token(c.Token), func(token session.Credential) {
 		s.Subscribe(token, subs, func(_ *session.Session, results []session.Subscribed) {
-			topics, refused := map[notiflux.Topic]any{}, map[notiflux.Topic]any{}
+			topics, refused := map[pubsub.Topic]any{}, map[pubsub.Topic]any{}
 			for _, r := range results {
 				if r.Err != nil {
-					refused[r.Topic] = map[string]any{"code": notiflux.Refusal(r.Err).Code}
+					refused[r.Topic] = map[string]any{"code": pubsub.Refusal(r.Err).Code}
 					continue
 				}
 				topics[r.Topic] = map[string]any{"position": r.Position.String(), "recovered": r.Recovered, "replay": r.Replay}

@@ -4,8 +4,8 @@ import (
 	"math"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -157,10 +157,10 @@ func (s *Session) Allow() bool {
 
 // NameConnection names the connection, so that a publisher can exclude it, and returns the
 // name. Further calls return the same one.
-func (s *Session) NameConnection() notiflux.Connection {
+func (s *Session) NameConnection() pubsub.Connection {
 	x := s.ensureExtra()
 	if x.connection == 0 {
-		x.connection = notiflux.Connection(s.group.config.Random.Uint64N(math.MaxUint64) + 1)
+		x.connection = pubsub.Connection(s.group.config.Random.Uint64N(math.MaxUint64) + 1)
 	}
 	return x.connection
 }

@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -126,7 +126,7 @@ func TestAFullQueueIsSaid(t *testing.T) {
 func TestTopicsPerConnection(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.MaxTopics = 2 })
 	c := w.connect()
-	for _, topic := range []notiflux.Topic{"a", "b", "a", "c"} {
+	for _, topic := range []pubsub.Topic{"a", "b", "a", "c"} {
 		c.subscribe(topic)
 	}
 	c.expect(t, "Subscribe to c denied: topic limit of the connection reached (2): unsubscribe from one, or open another connection")
@@ -299,26 +299,26 @@ func TestDrainDeliversThenCloses(t *testing.T) {
 // was published while it lived, in order.
 func TestDeliveryAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		topics := []notiflux.Topic{"a", "b", "c"}
+		topics := []pubsub.Topic{"a", "b", "c"}
 		w := newWorld(t, topic.Limits{Count: 3}, nil)
 		clients := []*client{w.connect(), w.connect(), w.connect()}
-		want := make([]map[notiflux.Topic][]string, len(clients)) // by client and topic: what must come
-		subscribed := make([]map[notiflux.Topic]bool, len(clients))
-		got := make([]map[notiflux.Topic][]string, len(clients))
-		tokens := map[notiflux.Topic]string{}
+		want := make([]map[pubsub.Topic][]string, len(clients)) // by client and topic: what must come
+		subscribed := make([]map[pubsub.Topic]bool, len(clients))
+		got := make([]map[pubsub.Topic][]string, len(clients))
+		tokens := map[pubsub.Topic]string{}
 		for i := range clients {
-			want[i], subscribed[i], got[i] = map[notiflux.Topic][]string{}, map[notiflux.Topic]bool{}, map[notiflux.Topic][]string{}
+			want[i], subscribed[i], got[i] = map[pubsub.Topic][]string{}, map[pubsub.Topic]bool{}, map[pubsub.Topic][]string{}
 		}
 		for _, topic := range topics {
 			tokens[topic] = w.token(topic)
 		}
-		pick := func(t *rapid.T) (int, notiflux.Topic) {
+		pick := func(t *rapid.T) (int, pubsub.Topic) {
 			return rapid.IntRange(0, len(clients)-1).Draw(t, "client"), rapid.SampledFrom(topics).Draw(t, "topic")
 		}
 		published := 0
 		check := func(t *rapid.T, i int) {
 			for _, m := range clients[i].messages() {
-				topic := notiflux.Topic(m[:1])
+				topic := pubsub.Topic(m[:1])
 				n := len(got[i][topic])
 				if n >= len(want[i][topic]) || want[i][topic][n] != m {
 					t.Fatalf("client %d got %.10q as number %d of topic %q, want %.10q", i, m, n, topic, want[i][topic])

@@ -10,14 +10,14 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // The first bytes that a socket takes have something of each topic, though each alone
 // has more to be read.
 func TestTopicsShareASlowSocket(t *testing.T) {
-	topics := []notiflux.Topic{"a", "b", "c"}
+	topics := []pubsub.Topic{"a", "b", "c"}
 	for name, connect := range map[string]func(w *world) *client{
 		"text": func(w *world) *client {
 			c := w.connect()
@@ -54,7 +54,7 @@ func TestSharedWritesAgainstModel(t *testing.T) {
 	message := regexp.MustCompile(`{"type":"message","topic":"(\w)","position":"[^"]*","time":\d+,"data":"(\d+) x*"`)
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(rt, topic.Limits{}, nil)
-		topics := []notiflux.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(rt, "topics")]
+		topics := []pubsub.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(rt, "topics")]
 		var c *client
 		if rapid.Bool().Draw(rt, "JSON") {
 			c = w.connectJSON(t, w.both(topics...))
@@ -64,7 +64,7 @@ func TestSharedWritesAgainstModel(t *testing.T) {
 			c = w.connectStream(ndjson, "", false, topics...)
 		}
 		c.turn()
-		connection, err := notiflux.ParseConnection(string(named.FindSubmatch(c.sent)[1]))
+		connection, err := pubsub.ParseConnection(string(named.FindSubmatch(c.sent)[1]))
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestSharedWritesAgainstModel(t *testing.T) {
 			"publish": func(rt *rapid.T) {
 				topic := rapid.SampledFrom(topics).Draw(rt, "topic")
 				size := rapid.SampledFrom([]int{0, 100, 3000, 50_000}).Draw(rt, "size")
-				p := notiflux.Publication{Topic: topic, Body: notiflux.Body{Data: fmt.Appendf(nil, "%d %s", published, strings.Repeat("x", size))}}
+				p := pubsub.Publication{Topic: topic, Body: pubsub.Body{Data: fmt.Appendf(nil, "%d %s", published, strings.Repeat("x", size))}}
 				if rapid.IntRange(0, 2).Draw(rt, "excluded") == 0 {
 					p.Exclude = connection
 				} else {

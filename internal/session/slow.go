@@ -1,15 +1,15 @@
 package session
 
 import (
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // How a client that is too slow is sent away. It delays nobody before that: its cursors
 // stay where its socket stopped.
 var (
-	endTooSlow = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: more unread than the server keeps", Code: notiflux.TooSlow}
-	endStuck   = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: nothing was read for 60 s", Code: notiflux.TooSlow}
+	endTooSlow = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: more unread than the server keeps", Code: pubsub.TooSlow}
+	endStuck   = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: nothing was read for 60 s", Code: pubsub.TooSlow}
 )
 
 // checkLag ends the session if its client takes no bytes at this moment and lags by more

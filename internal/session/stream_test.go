@@ -10,7 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -18,7 +18,7 @@ import (
 
 // connectStream returns a client of an event stream of topics, taken up again at a
 // cursor; an empty one begins now.
-func (w *world) connectStream(e form, cursor string, latest bool, topics ...notiflux.Topic) *client {
+func (w *world) connectStream(e form, cursor string, latest bool, topics ...pubsub.Topic) *client {
 	var r session.Request
 	var since wire.StreamCursor
 	if cursor != "" {
@@ -178,7 +178,7 @@ func TestStreamsResumeAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, topic.Limits{}, nil)
 		e := rapid.SampledFrom([]form{sse, sseChunk, ndjson, ndjsonChunk}).Draw(t, "encoding")
-		topics := []notiflux.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(t, "topics")]
+		topics := []pubsub.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(t, "topics")]
 		c := w.connectStream(e, "", false, topics...)
 		last := ""
 		var want, got [4][]string // by topic
@@ -198,7 +198,7 @@ func TestStreamsResumeAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": func(t *rapid.T) {
 				i := rapid.IntRange(0, len(topics)-1).Draw(t, "topic")
-				p := w.order(notiflux.Publication{Topic: topics[i], Body: notiflux.Body{Data: []byte(strings.Repeat("x", rapid.SampledFrom([]int{0, 100, 3000}).Draw(t, "size")))}})
+				p := w.order(pubsub.Publication{Topic: topics[i], Body: pubsub.Body{Data: []byte(strings.Repeat("x", rapid.SampledFrom([]int{0, 100, 3000}).Draw(t, "size")))}})
 				want[i] = append(want[i], fmt.Sprint(p.Offset))
 			},
 			"collect": func(*rapid.T) { w.group.Collect() },

@@ -1,14 +1,14 @@
 package session
 
 import (
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // A Subscription is what a client asks for: one topic, and how it wants to get it.
 type Subscription struct {
-	Topic    notiflux.Topic
+	Topic    pubsub.Topic
 	From     topic.ResumePoint // without Connection: the session sets it
 	Latest   bool              // when the client is behind, only the newest message counts
 	Presence bool              // the client is a member of the topic and gets presence events
@@ -16,11 +16,11 @@ type Subscription struct {
 
 // A Subscribed is the outcome of a [Subscription].
 type Subscribed struct {
-	Topic     notiflux.Topic
-	Position  notiflux.Position // everything after it is delivered
-	Recovered bool              // nothing is missing after what the client had
-	Replay    int               // how many messages follow at once
-	Err       error             // why the client is not subscribed; nil if it is
+	Topic     pubsub.Topic
+	Position  pubsub.Position // everything after it is delivered
+	Recovered bool            // nothing is missing after what the client had
+	Replay    int             // how many messages follow at once
+	Err       error           // why the client is not subscribed; nil if it is
 
 	attaching bool // the broker attaches the topic
 }
@@ -71,7 +71,7 @@ func (s *Session) change(sub *subscription, c Credential, want *Subscription) er
 }
 
 // checkRead returns an error unless a credential allows reading a topic now.
-func (g *Group) checkRead(c Credential, name notiflux.Topic) error {
+func (g *Group) checkRead(c Credential, name pubsub.Topic) error {
 	if c.Err != nil {
 		return c.Err
 	}
@@ -100,7 +100,7 @@ func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscriptio
 		}
 	}
 	if most := s.group.config.MaxTopics; more > 0 && len(l.all)+reserved+more > most {
-		return nil, 0, notiflux.Errorf(notiflux.TooMany, "topic limit of the connection reached (%d): unsubscribe from one, or open another connection", most)
+		return nil, 0, pubsub.Errorf(pubsub.TooMany, "topic limit of the connection reached (%d): unsubscribe from one, or open another connection", most)
 	}
 	return sub, more, nil
 }
@@ -113,10 +113,10 @@ func (s *Session) RefuseTopic(claims *auth.Claims, name string, err error) {
 }
 
 // Topics returns the topics that the session is subscribed to, sorted.
-func (s *Session) Topics() []notiflux.Topic { return s.subs.topics() }
+func (s *Session) Topics() []pubsub.Topic { return s.subs.topics() }
 
 // Unsubscribe ends the subscription to a topic, if there is one.
-func (s *Session) Unsubscribe(name notiflux.Topic) {
+func (s *Session) Unsubscribe(name pubsub.Topic) {
 	sub := s.subs.find(s, name)
 	if sub == nil {
 		return

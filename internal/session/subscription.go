@@ -4,7 +4,7 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -36,17 +36,17 @@ type subscription struct {
 }
 
 // name returns the topic of a subscription.
-func (sub *subscription) name() notiflux.Topic { return sub.subscribers.topic.Name() }
+func (sub *subscription) name() pubsub.Topic { return sub.subscribers.topic.Name() }
 
 // A skip says which messages a client in mode latest does not get.
 type skip struct {
-	from notiflux.Position // those after it
-	gap  notiflux.Position // after the last marker among them; zero if there is none
+	from pubsub.Position // those after it
+	gap  pubsub.Position // after the last marker among them; zero if there is none
 }
 
 // delivered returns the position up to which the client has everything, apart from skips
 // that it was told of.
-func (sub *subscription) delivered() notiflux.Position {
+func (sub *subscription) delivered() pubsub.Position {
 	if sub.skipped != nil {
 		return sub.skipped.from
 	}
@@ -72,7 +72,7 @@ func (sub *subscription) skip() {
 // behind it. The dialect may end the subscription.
 func (sub *subscription) tellSkipped(s *Session) {
 	k := sub.skipped
-	if k.gap != (notiflux.Position{}) {
+	if k.gap != (pubsub.Position{}) {
 		k.from = k.gap
 		s.dialect.Gap(s, sub.name(), k.gap)
 	}
@@ -90,7 +90,7 @@ type subscriptions struct {
 }
 
 // find returns the subscription of s to a topic, or nil.
-func (l *subscriptions) find(s *Session, name notiflux.Topic) *subscription {
+func (l *subscriptions) find(s *Session, name pubsub.Topic) *subscription {
 	// Walk the shorter list: the subscriptions of the topic, or those of the session.
 	t := s.group.subscribers[name]
 	if t == nil {
@@ -113,8 +113,8 @@ func (l *subscriptions) find(s *Session, name notiflux.Topic) *subscription {
 }
 
 // topics returns the topics, sorted.
-func (l *subscriptions) topics() []notiflux.Topic {
-	names := make([]notiflux.Topic, 0, len(l.all))
+func (l *subscriptions) topics() []pubsub.Topic {
+	names := make([]pubsub.Topic, 0, len(l.all))
 	for _, sub := range l.all {
 		if name := sub.name(); !topic.IsPresenceTopic(name) {
 			names = append(names, name)
@@ -125,7 +125,7 @@ func (l *subscriptions) topics() []notiflux.Topic {
 }
 
 // presenceOffset returns the offset of s in the presence events of a topic, or 0.
-func (l *subscriptions) presenceOffset(s *Session, name notiflux.Topic) uint64 {
+func (l *subscriptions) presenceOffset(s *Session, name pubsub.Topic) uint64 {
 	if sub := l.find(s, topic.PresenceTopic(name)); sub != nil {
 		return sub.cursor.Position().Offset
 	}
@@ -179,7 +179,7 @@ func (l *subscriptions) unlist(sub *subscription) {
 
 // rotate chooses the topic that is written first. Otherwise a client whose connection
 // always breaks before all topics had a turn would get the same topics each time.
-func (l *subscriptions) rotate(connection notiflux.Connection) {
+func (l *subscriptions) rotate(connection pubsub.Connection) {
 	n := 0
 	for sub := l.firstDirty; sub != nil; sub = sub.nextDirty {
 		n++
@@ -197,7 +197,7 @@ func (l *subscriptions) rotate(connection notiflux.Connection) {
 // choose returns a number below n that differs between connections and over time. It
 // does not use the random source of the group: the bytes that a client gets must not
 // depend on which other clients the loop serves.
-func (l *subscriptions) choose(connection notiflux.Connection, n int) int {
+func (l *subscriptions) choose(connection pubsub.Connection, n int) int {
 	x := uint64(connection) + l.firstDirty.cursor.Position().Offset*0x9e3779b97f4a7c15
 	// The mixing of splitmix64.
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

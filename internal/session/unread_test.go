@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -135,7 +135,7 @@ func TestCutFramesOfHistoriesAreCharged(t *testing.T) {
 func TestListsOfMembersAreCharged(t *testing.T) {
 	w, b := charging(t, 1<<20)
 	for i := range 1000 {
-		w.presence.Join("a", notiflux.Member{Sub: fmt.Sprint("member ", i)})
+		w.presence.Join("a", pubsub.Member{Sub: fmt.Sprint("member ", i)})
 	}
 	reads, leaves := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
 	for _, c := range []*client{reads, leaves} {

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // clockCheckInterval is how often expiries are compared with the wall clock. Timers use the
@@ -67,7 +67,7 @@ func (g *Group) expireDue() {
 // of a stream end together, since each of its events has a stream cursor of all topics.
 func (g *Group) expireWith(sub *subscription, now time.Time) int {
 	s := sub.session
-	topics := []notiflux.Topic{sub.name()}
+	topics := []pubsub.Topic{sub.name()}
 	if s.group.formats[s.format].endpoint.isStream() {
 		topics = topics[:0]
 		for _, sub := range s.subs.all {
@@ -80,6 +80,6 @@ func (g *Group) expireWith(sub *subscription, now time.Time) int {
 	for _, name := range topics {
 		s.Unsubscribe(name)
 	}
-	s.dialect.Unsubscribed(s, topics, notiflux.TokenExpired)
+	s.dialect.Unsubscribed(s, topics, pubsub.TokenExpired)
 	return len(topics)
 }

@@ -7,16 +7,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // ending returns a token for one topic whose subscriptions end at a time.
-func (w *world) ending(topic notiflux.Topic, until time.Time) string {
+func (w *world) ending(topic pubsub.Topic, until time.Time) string {
 	w.t.Helper()
-	token, err := w.signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: []notiflux.Topic{topic}, Expires: w.expires, Until: until})
+	token, err := w.signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{topic}, Expires: w.expires, Until: until})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestManyEndsTakeManyTurns(t *testing.T) {
 		c := w.connect()
 		defer c.leave()
 		for i := range 300 {
-			topic := notiflux.Topic(fmt.Sprint(i))
+			topic := pubsub.Topic(fmt.Sprint(i))
 			c.say("/subscribe " + string(topic) + " " + w.ending(topic, until))
 		}
 		time.Sleep(time.Minute)
@@ -60,11 +60,11 @@ func TestManyEndsTakeManyTurns(t *testing.T) {
 // An event stream is told once of all its topics that end. So it is told why it ends also
 // where there is little room for what is not read.
 func TestTheEndsOfAStreamAreOneEvent(t *testing.T) {
-	var topics []notiflux.Topic
+	var topics []pubsub.Topic
 	var names []string
 	for i := range 64 {
 		name := fmt.Sprintf("topic%02d", i)
-		topics, names = append(topics, notiflux.Topic(name)), append(names, `"`+name+`"`)
+		topics, names = append(topics, pubsub.Topic(name)), append(names, `"`+name+`"`)
 	}
 	unsubscribed := `{"type":"unsubscribed","topics":[` + strings.Join(names, ",") + `],"code":"token_expired"`
 	for _, e := range []form{sse, ndjson} {

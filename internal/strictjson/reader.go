@@ -19,7 +19,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // maxDepth is how deep JSON may be nested, the outermost object included.
@@ -34,7 +34,7 @@ var (
 )
 
 // A Reader reads one JSON object, or an array of them. Its errors are
-// [notiflux.Error]s with [notiflux.Malformed].
+// [pubsub.Error]s with [pubsub.Malformed].
 //
 // The zero value is ready for [Reader.Reset]. A Reader keeps its memory for the next
 // text. It is not safe for concurrent use.
@@ -332,13 +332,13 @@ func duplicateAt(at int64) error {
 	return malformed("a member stands twice in an object, at byte %d", at)
 }
 
-func malformed(format string, args ...any) *notiflux.Error {
-	return notiflux.Errorf(notiflux.Malformed, format, args...)
+func malformed(format string, args ...any) *pubsub.Error {
+	return pubsub.Errorf(pubsub.Malformed, format, args...)
 }
 
 func (r *Reader) loneSurrogateAt(at int) error {
-	return &notiflux.Error{
-		Code:   notiflux.Malformed,
+	return &pubsub.Error{
+		Code:   pubsub.Malformed,
 		Detail: fmt.Sprintf("%s has half a character, such as half an emoji, at byte %d (a lone surrogate): UTF-8 has none, so cut texts between characters", r.what, at),
 		Err:    ErrLoneSurrogate,
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
@@ -57,8 +57,8 @@ func TestRefusals(t *testing.T) {
 		nested(66):                  "the JSON is nested deeper than 64 levels",
 	} {
 		_, _, err := read(new(strictjson.Reader), []byte(text))
-		e, ok := errors.AsType[*notiflux.Error](err)
-		if !ok || e.Code != notiflux.Malformed || e.Detail != want {
+		e, ok := errors.AsType[*pubsub.Error](err)
+		if !ok || e.Code != pubsub.Malformed || e.Detail != want {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}

@@ -1,6 +1,6 @@
 package topic
 
-import "github.com/ikornaselur/notiflux"
+import "github.com/ikornaselur/notiflux/internal/pubsub"
 
 const (
 	// MaxBatch is the size in bytes from which a batch gets no further frame. It is about
@@ -56,11 +56,11 @@ func (d *Derived) Encode(e *Entry) []byte {
 // format. It ends at a marker. Its memory is that of [Batches].
 type Batch struct {
 	From, End    Cursor
-	Data         []byte              // the frames
-	Sizes        []int               // of the frame of each entry; 0 if it has none
-	Messages     int                 // entries with frames
-	MessageBytes int                 // size of the entries, unencoded
-	Exclude      notiflux.Connection // the connection that must not get the batch; 0 means none
+	Data         []byte            // the frames
+	Sizes        []int             // of the frame of each entry; 0 if it has none
+	Messages     int               // entries with frames
+	MessageBytes int               // size of the entries, unencoded
+	Exclude      pubsub.Connection // the connection that must not get the batch; 0 means none
 
 	format *Format // nil: the slot is free
 	limit  int     // of len(Data): no frame was added from there on

@@ -3,7 +3,7 @@ package topic
 import (
 	"sync/atomic"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Overhead is what an entry counts besides its data, in bytes, so that the bounds also
@@ -20,7 +20,7 @@ type Entry struct {
 	segment     *segment // that the entry belongs to; a marker belongs to the one that it ends
 
 	// Immutable once next is set.
-	message notiflux.Message
+	message pubsub.Message
 
 	next   atomic.Pointer[Entry] // nil: this is the empty entry at the tail
 	frames atomic.Pointer[frame] // ends with Logs.end; nil once the log has dropped the entry, and for one it never held
@@ -38,13 +38,13 @@ const origin = 1 << 62
 
 // Message returns the message of an entry that [Cursor.Next] returned, or a message
 // without a topic if the entry is a marker. Callers must not change it.
-func (e *Entry) Message() *notiflux.Message { return &e.message }
+func (e *Entry) Message() *pubsub.Message { return &e.message }
 
 // Marker reports whether an entry that [Cursor.Next] returned is a marker: the messages
 // between the position before it and to are missing, or the epoch of to is a new one.
-func (e *Entry) Marker() (to notiflux.Position, marker bool) {
+func (e *Entry) Marker() (to pubsub.Position, marker bool) {
 	if !e.IsMarker() {
-		return notiflux.Position{}, false
+		return pubsub.Position{}, false
 	}
 	return e.message.Position, true
 }
@@ -86,7 +86,7 @@ func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
 // LastMarker returns the position after the last marker between c and end, which is a cursor
 // of the same log and not before c. ok is false if there is none. It walks the entries up
 // to that marker, and none if there is no marker.
-func (c Cursor) LastMarker(end Cursor) (to notiflux.Position, ok bool) {
+func (c Cursor) LastMarker(end Cursor) (to pubsub.Position, ok bool) {
 	// Walking from c may not lead to end itself: c may lead to messages that the log has
 	// dropped, and end be at a copy of one that was prepended. Copies share the segment.
 	for c.at.segment != end.at.segment {
@@ -107,6 +107,6 @@ func (c Cursor) LastMarker(end Cursor) (to notiflux.Position, ok bool) {
 // message that was prepended, it may be higher than that of the last message if a reader
 // resumed from a position between the two. A reader at c has taken every message up to
 // that position.
-func (c Cursor) Position() notiflux.Position {
-	return notiflux.Position{Epoch: c.at.segment.epoch, Offset: c.at.previous}
+func (c Cursor) Position() pubsub.Position {
+	return pubsub.Position{Epoch: c.at.segment.epoch, Offset: c.at.previous}
 }

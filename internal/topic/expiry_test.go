@@ -7,7 +7,7 @@ import (
 	"time"
 	"weak"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -17,18 +17,18 @@ func TestDroppedTopicsAreFreed(t *testing.T) {
 	topics = topic.New(topic.Config{
 		PerTopic:   topic.Limits{Age: time.Hour},
 		TotalBytes: 1 << 30,
-		Detach:     func(name notiflux.Topic) { topics.Close(name) },
+		Detach:     func(name pubsub.Topic) { topics.Close(name) },
 	})
 	var gone []weak.Pointer[topic.Topic]
 	for i := range 100 {
-		name := notiflux.Topic(fmt.Sprint(i))
+		name := pubsub.Topic(fmt.Sprint(i))
 		pin, err := topics.Open(name, at(0), topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		l := new(listener)
 		joined, _ := pin.Join(l)
-		topics.Append([]notiflux.Message{{Topic: name, Position: at(1), Time: time.Now().Add(time.Duration(i*37%100) * time.Second)}})
+		topics.Append([]pubsub.Message{{Topic: name, Position: at(1), Time: time.Now().Add(time.Duration(i*37%100) * time.Second)}})
 		gone = append(gone, weak.Make(joined))
 		if i%2 == 0 {
 			topics.Leave(joined, l)
@@ -53,10 +53,10 @@ func TestPrependedMessagesGoFirst(t *testing.T) {
 	openAt(t, topics, at(10))
 	pin := pinSince(t, topics, at(8))
 	last := message(11, 1, now)
-	topics.Append([]notiflux.Message{last})
-	topics.Prepend(&pin, at(8), []notiflux.Message{message(9, 1, now.Add(-50*time.Second)), message(10, 1, now.Add(-20*time.Second))})
+	topics.Append([]pubsub.Message{last})
+	topics.Prepend(&pin, at(8), []pubsub.Message{message(9, 1, now.Add(-50*time.Second)), message(10, 1, now.Add(-20*time.Second))})
 	for _, want := range []int{3, 2, 1, 0} {
-		if got := topics.History("t", notiflux.Position{}, 9).Count; got != want {
+		if got := topics.History("t", pubsub.Position{}, 9).Count; got != want {
 			t.Errorf("%v after the last message, %d messages are held; want %d", now.Sub(last.Time), got, want)
 		}
 		now = now.Add(25 * time.Second)

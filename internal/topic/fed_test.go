@@ -8,20 +8,20 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // An element is a message of the plain model, or a marker.
 type element struct {
-	position notiflux.Position // of the message; that behind the marker
+	position pubsub.Position // of the message; that behind the marker
 	marker   bool
-	exclude  notiflux.Connection
+	exclude  pubsub.Connection
 	time     time.Time
 }
 
 // me is the connection that some messages exclude.
-const me notiflux.Connection = 1
+const me pubsub.Connection = 1
 
 // fed is a topic that a broker with a store feeds, and the plain model of it.
 type fed struct {
@@ -34,7 +34,7 @@ type fed struct {
 	stored  []element // all messages of the epoch, also those that the node did not get
 	given   []element // what the log got at its tail
 	live    bool
-	base    notiflux.Position // of the empty log
+	base    pubsub.Position // of the empty log
 	pins    []*modelPin
 	readers []*modelReader
 }
@@ -59,7 +59,7 @@ type modelReader struct {
 	next     int
 }
 
-const fedTopic notiflux.Topic = "fed"
+const fedTopic pubsub.Topic = "fed"
 
 func newFed(t *rapid.T) *fed {
 	f := &fed{now: time.Now()}
@@ -71,21 +71,21 @@ func newFed(t *rapid.T) *fed {
 		PerTopic:   f.limits,
 		TotalBytes: rapid.SampledFrom([]uint64{0, 8 << 10}).Draw(t, "total"),
 		Now:        func() time.Time { return f.now },
-		Detach:     func(notiflux.Topic) { f.detached++ },
+		Detach:     func(pubsub.Topic) { f.detached++ },
 	})
 	f.newEpoch(7)
 	return f
 }
 
-func (f *fed) newEpoch(offset uint64) notiflux.Position {
+func (f *fed) newEpoch(offset uint64) pubsub.Position {
 	f.epoch++
 	f.stored = nil
-	f.base = notiflux.Position{Epoch: fmt.Sprint("E", f.epoch), Offset: offset}
+	f.base = pubsub.Position{Epoch: fmt.Sprint("E", f.epoch), Offset: offset}
 	return f.base
 }
 
 // head returns the position of the last message of the epoch.
-func (f *fed) head() notiflux.Position {
+func (f *fed) head() pubsub.Position {
 	if len(f.stored) == 0 {
 		return f.base
 	}
@@ -93,19 +93,19 @@ func (f *fed) head() notiflux.Position {
 }
 
 // publish stores messages, and returns them as the node gets them.
-func (f *fed) publish(t *rapid.T) (ms []notiflux.Message) {
+func (f *fed) publish(t *rapid.T) (ms []pubsub.Message) {
 	for range rapid.IntRange(1, 20).Draw(t, "messages") {
 		e := element{position: f.head(), time: f.now}
 		e.position.Offset += rapid.Uint64Range(1, 3).Draw(t, "hole")
-		e.exclude = rapid.SampledFrom([]notiflux.Connection{0, 0, me, 2}).Draw(t, "exclude")
+		e.exclude = rapid.SampledFrom([]pubsub.Connection{0, 0, me, 2}).Draw(t, "exclude")
 		f.stored = append(f.stored, e)
 		ms = append(ms, f.message(e))
 	}
 	return ms
 }
 
-func (f *fed) message(e element) notiflux.Message {
-	return notiflux.Message{Topic: fedTopic, Position: e.position, Time: e.time, Body: notiflux.Body{Data: data(e)}, Exclude: e.exclude}
+func (f *fed) message(e element) pubsub.Message {
+	return pubsub.Message{Topic: fedTopic, Position: e.position, Time: e.time, Body: pubsub.Body{Data: data(e)}, Exclude: e.exclude}
 }
 
 func data(e element) []byte { return []byte(e.position.String()) }
@@ -124,8 +124,8 @@ func (f *fed) open(t *rapid.T, point topic.ResumePoint) topic.Pin {
 
 // held returns the messages that the log has behind its last marker, and the position
 // before them. It checks that they are those of the store.
-func (f *fed) held(t *rapid.T) (held []element, from notiflux.Position) {
-	y := f.topics.History(fedTopic, notiflux.Position{}, 1<<20)
+func (f *fed) held(t *rapid.T) (held []element, from pubsub.Position) {
+	y := f.topics.History(fedTopic, pubsub.Position{}, 1<<20)
 	from = y.Cursor.Position()
 	held = after(f.stored, from)
 	ms := y.Messages()
@@ -144,7 +144,7 @@ func (f *fed) held(t *rapid.T) (held []element, from notiflux.Position) {
 }
 
 // after returns the elements behind a position of their epoch.
-func after(all []element, p notiflux.Position) []element {
+func after(all []element, p pubsub.Position) []element {
 	for i, e := range all {
 		if e.position.Offset > p.Offset {
 			return all[i:]
@@ -160,7 +160,7 @@ func (f *fed) drawPoint(t *rapid.T) topic.ResumePoint {
 	point := topic.ResumePoint{Connection: me}
 	switch rapid.IntRange(0, 3).Draw(t, "kind") {
 	case 0, 1:
-		point.Since = notiflux.Position{Epoch: f.base.Epoch, Offset: rapid.Uint64Range(f.base.Offset, f.head().Offset+1).Draw(t, "since")}
+		point.Since = pubsub.Position{Epoch: f.base.Epoch, Offset: rapid.Uint64Range(f.base.Offset, f.head().Offset+1).Draw(t, "since")}
 		if rapid.IntRange(0, 9).Draw(t, "elsewhere") == 0 {
 			point.Since.Epoch = "E0"
 		}
@@ -241,7 +241,7 @@ func (f *fed) prepend(t *rapid.T) {
 	read := after(before, from)
 	beyond := f.stored[len(before):] // Published meanwhile: the store may return them, too.
 	beyond = beyond[:rapid.IntRange(0, len(beyond)).Draw(t, "beyond")]
-	var ms []notiflux.Message
+	var ms []pubsub.Message
 	for _, e := range append(append([]element(nil), read...), beyond...) {
 		ms = append(ms, f.message(e))
 	}
@@ -408,7 +408,7 @@ func TestTopicsOfABrokerAgainstModel(t *testing.T) {
 				}
 			},
 			"old ones": func(t *rapid.T) { // The log skips them.
-				ms := []notiflux.Message{f.message(element{position: f.head()}), f.message(element{position: notiflux.Position{Epoch: "E0", Offset: 1 << 40}})}
+				ms := []pubsub.Message{f.message(element{position: f.head()}), f.message(element{position: pubsub.Position{Epoch: "E0", Offset: 1 << 40}})}
 				f.topics.Append(ms)
 				f.topics.Gap(fedTopic, f.head())
 			},

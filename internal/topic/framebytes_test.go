@@ -8,7 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -53,8 +53,8 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 		}
 		reader := live.Cursor
 		for i := range 1000 {
-			for _, topic := range []notiflux.Topic{"live", notiflux.Topic(fmt.Sprint("quiet", i%10))} {
-				topics.Order([]notiflux.Publication{{Topic: topic, Body: notiflux.Body{Data: control}}}, c.next)
+			for _, topic := range []pubsub.Topic{"live", pubsub.Topic(fmt.Sprint("quiet", i%10))} {
+				topics.Order([]pubsub.Publication{{Topic: topic, Body: pubsub.Body{Data: control}}}, c.next)
 			}
 			within("after a message")
 			reader = readAll(reader)
@@ -66,7 +66,7 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 		}
 		// A replay encodes many messages at once.
 		for i := range 10 {
-			_, old, err := join(topics, notiflux.Topic(fmt.Sprint("quiet", i)), new(listener), topic.ResumePoint{Last: 1000})
+			_, old, err := join(topics, pubsub.Topic(fmt.Sprint("quiet", i)), new(listener), topic.ResumePoint{Last: 1000})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +87,7 @@ func TestTotalBytesHoldsForNotices(t *testing.T) {
 	}
 	reader := resumed.Cursor
 	for range 300 {
-		topics.AppendPresence("t", &notiflux.PresenceEvent{Topic: "t", Members: []notiflux.Member{{Sub: strings.Repeat("x", 1000)}}})
+		topics.AppendPresence("t", &pubsub.PresenceEvent{Topic: "t", Members: []pubsub.Member{{Sub: strings.Repeat("x", 1000)}}})
 		if s := topics.Stats(); s.Bytes+s.FrameBytes > most {
 			t.Fatalf("the logs hold %d bytes, and %d in frames; want at most %d", s.Bytes, s.FrameBytes, most)
 		}

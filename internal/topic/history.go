@@ -1,20 +1,20 @@
 package topic
 
-import "github.com/ikornaselur/notiflux"
+import "github.com/ikornaselur/notiflux/internal/pubsub"
 
 // A History is a part of the log of a topic: Count messages from Cursor on, oldest first.
 type History struct {
 	Topic     *Topic // nil: the messages are in no log, see [HistoryOf]
 	Cursor    Cursor
 	Count     int
-	Position  notiflux.Position // where to continue reading, or to subscribe from
-	Recovered bool              // no message between since and Cursor is missing
-	More      bool              // there are messages after Position
+	Position  pubsub.Position // where to continue reading, or to subscribe from
+	Recovered bool            // no message between since and Cursor is missing
+	More      bool            // there are messages after Position
 }
 
 // Messages returns the messages. Callers must not change them.
-func (y History) Messages() []*notiflux.Message {
-	all := make([]*notiflux.Message, 0, y.Count)
+func (y History) Messages() []*pubsub.Message {
+	all := make([]*pubsub.Message, 0, y.Count)
 	for c := y.Cursor; len(all) < y.Count; {
 		entry, next, _ := c.Next()
 		all, c = append(all, entry.Message()), next
@@ -24,7 +24,7 @@ func (y History) Messages() []*notiflux.Message {
 
 // HistoryOf returns the history of messages that a broker has read from its store. It
 // holds ms, in order; from is the position before the first of them.
-func HistoryOf(from notiflux.Position, ms []notiflux.Message) History {
+func HistoryOf(from pubsub.Position, ms []pubsub.Message) History {
 	s := &segment{epoch: from.Epoch}
 	end := &Entry{seq: origin + uint64(len(ms)), previous: from.Offset, segment: s}
 	if len(ms) > 0 {
@@ -48,7 +48,7 @@ func HistoryOf(from notiflux.Position, ms []notiflux.Message) History {
 // but it renews or leaves a tombstone, so that a client can resume from the returned
 // position. Of a topic that is not live, a Topics without Config.Heads knows nothing: it
 // returns the zero History.
-func (s *Topics) History(name notiflux.Topic, since notiflux.Position, limit int) History {
+func (s *Topics) History(name pubsub.Topic, since pubsub.Position, limit int) History {
 	t, head := s.lookup(name)
 	if t == nil {
 		covered := head.Epoch != "" && (since.Epoch == "" || since == head)
@@ -76,13 +76,13 @@ func (s *Topics) History(name notiflux.Topic, since notiflux.Position, limit int
 
 // lookup returns the named topic with its lock held, or nil and the head that is known of
 // a topic that is not in memory.
-func (s *Topics) lookup(name notiflux.Topic) (*Topic, notiflux.Position) {
+func (s *Topics) lookup(name pubsub.Topic) (*Topic, pubsub.Position) {
 	for {
 		if t := s.live(name); t != nil {
-			return t, notiflux.Position{}
+			return t, pubsub.Position{}
 		}
 		if s.config.Heads == nil {
-			return nil, notiflux.Position{}
+			return nil, pubsub.Position{}
 		}
 		s.mu.Lock()
 		if s.topics[name] == nil {
@@ -95,7 +95,7 @@ func (s *Topics) lookup(name notiflux.Topic) (*Topic, notiflux.Position) {
 
 // tombstoneLocked returns the head of a topic that is not in memory. It renews its
 // tombstone, or adds one if there is room.
-func (s *Topics) tombstoneLocked(name notiflux.Topic) notiflux.Position {
+func (s *Topics) tombstoneLocked(name pubsub.Topic) pubsub.Position {
 	head, known := s.config.Heads.Use(name)
 	if !known && s.roomLocked() {
 		s.config.Heads.Put(name, head)

@@ -5,14 +5,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // What a broker read from its store is a history like one of a log.
 func TestHistoryOfAStore(t *testing.T) {
 	for n := range 4 {
-		var ms []notiflux.Message
+		var ms []pubsub.Message
 		for i := range n {
 			ms = append(ms, message(uint64(10+i), 1, time.Now()))
 		}
@@ -42,17 +42,17 @@ func TestAHistoryHasNoGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pin.Release()
-	topics.Append([]notiflux.Message{message(1, 1, time.Now()), message(2, 1, time.Now())})
+	topics.Append([]pubsub.Message{message(1, 1, time.Now()), message(2, 1, time.Now())})
 	topics.Gap("t", at(5))
-	topics.Append([]notiflux.Message{message(6, 1, time.Now()), message(7, 1, time.Now())})
+	topics.Append([]pubsub.Message{message(6, 1, time.Now()), message(7, 1, time.Now())})
 	for _, test := range []struct {
-		since     notiflux.Position
+		since     pubsub.Position
 		limit     int
 		want      string
 		recovered bool
 	}{
-		{notiflux.Position{}, 9, "[6 7]", true},
-		{notiflux.Position{}, 1, "[7]", true},
+		{pubsub.Position{}, 9, "[6 7]", true},
+		{pubsub.Position{}, 1, "[7]", true},
 		{at(5), 9, "[6 7]", true},
 		{at(6), 9, "[7]", true},
 		{at(2), 9, "[6 7]", false},
@@ -68,7 +68,7 @@ func TestAHistoryHasNoGap(t *testing.T) {
 			t.Errorf("since %v: %v, recovered %v; want %+v", test.since, got, y.Recovered, test)
 		}
 	}
-	if y := topics.History("other", notiflux.Position{}, 9); y.Recovered || y.Count != 0 {
+	if y := topics.History("other", pubsub.Position{}, 9); y.Recovered || y.Count != 0 {
 		t.Errorf("of a topic that is not live: %+v", y)
 	}
 }

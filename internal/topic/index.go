@@ -3,7 +3,7 @@ package topic
 import (
 	"sort"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // step is the distance between two marks of a log: every step-th entry is a mark. So a
@@ -20,7 +20,7 @@ func (l *Log) index(e *Entry) {
 	}
 	if x := e.message.Exclude; x != 0 {
 		if l.excluded == nil {
-			l.excluded = make(map[notiflux.Connection][]uint64)
+			l.excluded = make(map[pubsub.Connection][]uint64)
 		}
 		l.excluded[x] = append(l.excluded[x], e.seq)
 	}
@@ -29,7 +29,7 @@ func (l *Log) index(e *Entry) {
 // indexFront adds the entries from first up to the oldest one that the log holds.
 func (l *Log) indexFront(first, oldest *Entry) {
 	var marks []*Entry
-	excluded := make(map[notiflux.Connection][]uint64)
+	excluded := make(map[pubsub.Connection][]uint64)
 	for e := first; e != oldest; e = e.next.Load() {
 		if e.isMark() {
 			marks = append(marks, e)
@@ -41,7 +41,7 @@ func (l *Log) indexFront(first, oldest *Entry) {
 	l.marks = append(marks, l.marks...)
 	for x, seqs := range excluded {
 		if l.excluded == nil {
-			l.excluded = make(map[notiflux.Connection][]uint64)
+			l.excluded = make(map[pubsub.Connection][]uint64)
 		}
 		l.excluded[x] = append(seqs, l.excluded[x]...)
 	}
@@ -99,7 +99,7 @@ func (l *Log) markBefore(before func(mark *Entry) bool) *Entry {
 
 // Excluded returns how many of the messages to read from c, a cursor of this log, exclude
 // the connection x. It walks only what the log does not hold.
-func (l *Log) Excluded(c Cursor, x notiflux.Connection) int {
+func (l *Log) Excluded(c Cursor, x pubsub.Connection) int {
 	seqs := l.excluded[x]
 	n := 0
 	for ; !c.at.held(); c.at = c.at.next.Load() {

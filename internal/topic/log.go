@@ -5,7 +5,7 @@ import (
 	"time"
 	"weak"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Limits bound what a log holds. A zero field means no bound.
@@ -45,10 +45,10 @@ type Log struct {
 	logs *Logs
 
 	// Guarded by the owner's lock.
-	tail     *Entry                           // the empty entry
-	dropped  uint64                           // messages since New
-	marks    []*Entry                         // some of the entries held; see index.go
-	excluded map[notiflux.Connection][]uint64 // sequence numbers of the entries held that a connection does not get; nil if none
+	tail     *Entry                         // the empty entry
+	dropped  uint64                         // messages since New
+	marks    []*Entry                       // some of the entries held; see index.go
+	excluded map[pubsub.Connection][]uint64 // sequence numbers of the entries held that a connection does not get; nil if none
 
 	// Changed under the owner's lock; read without it.
 	first       atomic.Pointer[Entry]               // the oldest; the tail if the log is empty
@@ -60,7 +60,7 @@ type Log struct {
 
 // New returns an empty log that begins after head: nothing is known about the messages
 // up to head, and there is none after it.
-func (s *Logs) New(head notiflux.Position) *Log {
+func (s *Logs) New(head pubsub.Position) *Log {
 	l := &Log{logs: s, tail: &Entry{seq: origin, bytesBefore: origin, previous: head.Offset, segment: &segment{epoch: head.Epoch}}}
 	l.tail.frames.Store(&s.end)
 	l.first.Store(l.tail)
@@ -70,7 +70,7 @@ func (s *Logs) New(head notiflux.Position) *Log {
 // Append adds m at the tail and drops the oldest entries beyond the limits on count and
 // bytes. The broker assigned the position of m: it has the epoch of the head and is beyond
 // it.
-func (l *Log) Append(m notiflux.Message) {
+func (l *Log) Append(m pubsub.Message) {
 	e := l.tail
 	e.message = m
 	l.extend(e.segment, m.Position.Offset)
@@ -81,13 +81,13 @@ func (l *Log) Append(m notiflux.Message) {
 // AppendMarker adds a marker at the tail: messages between the head and to are missing, or
 // the epoch of to is a new one. The log continues after to. If to has the epoch of the head
 // and is not beyond it, AppendMarker does nothing and returns false.
-func (l *Log) AppendMarker(to notiflux.Position, now time.Time) bool {
+func (l *Log) AppendMarker(to pubsub.Position, now time.Time) bool {
 	head := l.Head()
 	if to.Epoch == head.Epoch && to.Offset <= head.Offset {
 		return false
 	}
 	e := l.tail
-	e.message = notiflux.Message{Position: to, Time: now}
+	e.message = pubsub.Message{Position: to, Time: now}
 	l.extend(&segment{epoch: to.Epoch, markers: e.segment.markers + 1}, to.Offset)
 	l.afterMarker.Store(l.tail.seq)
 	marker := weak.Make(e)
@@ -175,7 +175,7 @@ func (l *Log) Tail() Cursor { return Cursor{l.tail} }
 // Since returns the cursor after a position and whether the log covers it: no message
 // after it is missing, so there is no marker either. If the log does not cover it, the
 // cursor is the tail.
-func (l *Log) Since(since notiflux.Position) (Cursor, bool) {
+func (l *Log) Since(since pubsub.Position) (Cursor, bool) {
 	head := l.Head()
 	if since.Epoch != head.Epoch || since.Offset > head.Offset || since.Offset < l.First().at.previous {
 		return l.Tail(), false
@@ -227,7 +227,7 @@ func (l *Log) Newest(c Cursor) Cursor {
 
 // Head returns the position of the last message appended, or where the log or its last
 // gap begins if there was none since.
-func (l *Log) Head() notiflux.Position { return Cursor{l.tail}.Position() }
+func (l *Log) Head() pubsub.Position { return Cursor{l.tail}.Position() }
 
 // Len returns the number of messages in the log.
 func (l *Log) Len() int { return l.Count(Cursor{l.first.Load()}) }

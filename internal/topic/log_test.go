@@ -9,31 +9,31 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-func message(offset uint64, size int, ordered time.Time) notiflux.Message {
-	return notiflux.Message{Topic: "t", Position: at(offset), Time: ordered, Body: notiflux.Body{Data: make([]byte, size)}}
+func message(offset uint64, size int, ordered time.Time) pubsub.Message {
+	return pubsub.Message{Topic: "t", Position: at(offset), Time: ordered, Body: pubsub.Body{Data: make([]byte, size)}}
 }
 
 // model is a simple log: a slice of all messages ever appended, and what of it is held.
 type model struct {
 	limits  topic.Limits
-	all     []notiflux.Message
+	all     []pubsub.Message
 	first   int // all[first:] is held
 	floor   uint64
 	evicted uint64
 }
 
-func (m *model) held() []notiflux.Message { return m.all[m.first:] }
+func (m *model) held() []pubsub.Message { return m.all[m.first:] }
 
 func (m *model) drop() {
 	m.evicted = m.all[m.first].Position.Offset
 	m.first++
 }
 
-func (m *model) bytes(ms []notiflux.Message) (n uint64) {
+func (m *model) bytes(ms []pubsub.Message) (n uint64) {
 	for _, x := range ms {
 		n += uint64(len(x.Body.Data)) + topic.Overhead
 	}
@@ -71,7 +71,7 @@ func TestLogAgainstModel(t *testing.T) {
 			"append": func(t *rapid.T) {
 				for range rapid.SampledFrom([]int{1, 2, 40}).Draw(t, "messages") {
 					x := message(m.head()+rapid.Uint64Range(1, 3).Draw(t, "hole"), rapid.IntRange(0, 500).Draw(t, "size"), now)
-					x.Exclude = rapid.SampledFrom([]notiflux.Connection{0, 0, 1, 2}).Draw(t, "exclude")
+					x.Exclude = rapid.SampledFrom([]pubsub.Connection{0, 0, 1, 2}).Draw(t, "exclude")
 					log.Append(x)
 					m.all = append(m.all, x)
 					for m.limits.Count > 0 && len(m.held()) > m.limits.Count || m.limits.Bytes > 0 && m.bytes(m.held()) > m.limits.Bytes && len(m.held()) > 1 {
@@ -156,7 +156,7 @@ func (r *reader) check(t *rapid.T, log *topic.Log, m *model) {
 		t.Fatalf("Count = %d, want %d", got, want)
 	}
 	if r.next >= m.first {
-		for _, x := range []notiflux.Connection{1, 2, 3} {
+		for _, x := range []pubsub.Connection{1, 2, 3} {
 			want := 0
 			for _, message := range m.all[r.next:] {
 				if message.Exclude == x {
@@ -307,6 +307,6 @@ func BenchmarkLogAppend(b *testing.B) {
 	var offset uint64
 	for b.Loop() {
 		offset++
-		log.Append(notiflux.Message{Position: at(offset), Time: now, Body: notiflux.Body{Data: data}})
+		log.Append(pubsub.Message{Position: at(offset), Time: now, Body: pubsub.Body{Data: data}})
 	}
 }

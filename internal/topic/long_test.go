@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -19,9 +19,9 @@ func long(t testing.TB, n int) (*topic.Topics, *topic.Topic, topic.Resumed) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ps := make([]notiflux.Publication, n)
+	ps := make([]pubsub.Publication, n)
 	for i := range ps {
-		ps[i] = notiflux.Publication{Topic: "t", Body: body(1), Exclude: notiflux.Connection(i % 2)}
+		ps[i] = pubsub.Publication{Topic: "t", Body: body(1), Exclude: pubsub.Connection(i % 2)}
 	}
 	topics.Order(ps, c.next)
 	return topics, joined, resumed
@@ -57,20 +57,20 @@ func TestASweepLetsOthersIn(t *testing.T) {
 	var now time.Time
 	fill := map[string]func(topics *topic.Topics, c *counter){
 		"messages of a topic": func(topics *topic.Topics, c *counter) {
-			ps := make([]notiflux.Publication, n)
+			ps := make([]pubsub.Publication, n)
 			for i := range ps {
-				ps[i] = notiflux.Publication{Topic: "t", Body: body(1)}
+				ps[i] = pubsub.Publication{Topic: "t", Body: body(1)}
 			}
 			topics.Order(ps, c.next)
 		},
 		"topics": func(topics *topic.Topics, c *counter) {
 			for i := range n {
-				_, _ = publish(topics, c, notiflux.Topic(fmt.Sprint(i)), 1)
+				_, _ = publish(topics, c, pubsub.Topic(fmt.Sprint(i)), 1)
 			}
 		},
 		"tombstones": func(topics *topic.Topics, _ *counter) {
 			for i := range n {
-				topics.History(notiflux.Topic(fmt.Sprint(i)), notiflux.Position{}, 1)
+				topics.History(pubsub.Topic(fmt.Sprint(i)), pubsub.Position{}, 1)
 			}
 		},
 	}

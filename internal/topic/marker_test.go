@@ -4,13 +4,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // stored returns the messages of a topic after from up to to, as a broker reads them from
 // its store.
-func stored(from, to uint64) (ms []notiflux.Message) {
+func stored(from, to uint64) (ms []pubsub.Message) {
 	for offset := from + 1; offset <= to; offset++ {
 		ms = append(ms, message(offset, 1, time.Now()))
 	}
@@ -18,7 +18,7 @@ func stored(from, to uint64) (ms []notiflux.Message) {
 }
 
 // openAt makes the topic t live with an empty log after position, as a remote broker does.
-func openAt(t *testing.T, topics *topic.Topics, position notiflux.Position) {
+func openAt(t *testing.T, topics *topic.Topics, position pubsub.Position) {
 	t.Helper()
 	if _, err := topics.Open("t", position, topic.ResumePoint{}); err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func openAt(t *testing.T, topics *topic.Topics, position notiflux.Position) {
 }
 
 // pinSince pins a position in the topic t.
-func pinSince(t *testing.T, topics *topic.Topics, since notiflux.Position) topic.Pin {
+func pinSince(t *testing.T, topics *topic.Topics, since pubsub.Position) topic.Pin {
 	t.Helper()
 	pin, ok := topics.Pin("t", topic.ResumePoint{Since: since})
 	if !ok {
@@ -66,18 +66,18 @@ func TestLastMarkerBeforePrependedMessages(t *testing.T) {
 // A subscriber that resumes with epochs is not told that it recovered if the topic gets
 // another epoch between the pin and the join.
 func TestANewEpochSinceThePin(t *testing.T) {
-	next := notiflux.Position{Epoch: "F"}
+	next := pubsub.Position{Epoch: "F"}
 	for _, test := range []struct {
 		epochs    []string
 		last      int
 		recovered bool
-		position  notiflux.Position
+		position  pubsub.Position
 		replay    int
 	}{
-		{[]string{"E"}, 0, false, notiflux.Position{Epoch: "F", Offset: 1}, 0},
-		{[]string{"E", "F"}, 0, true, notiflux.Position{Epoch: "F", Offset: 1}, 0},
-		{[]string{"F"}, 0, false, notiflux.Position{Epoch: "F", Offset: 1}, 0},
-		{nil, 0, true, notiflux.Position{Epoch: "F", Offset: 1}, 0},
+		{[]string{"E"}, 0, false, pubsub.Position{Epoch: "F", Offset: 1}, 0},
+		{[]string{"E", "F"}, 0, true, pubsub.Position{Epoch: "F", Offset: 1}, 0},
+		{[]string{"F"}, 0, false, pubsub.Position{Epoch: "F", Offset: 1}, 0},
+		{nil, 0, true, pubsub.Position{Epoch: "F", Offset: 1}, 0},
 		{[]string{"E"}, 1, true, at(1), 1}, // It meets the marker.
 		{[]string{"E"}, 2, true, at(0), 2},
 	} {
@@ -88,7 +88,7 @@ func TestANewEpochSinceThePin(t *testing.T) {
 		topics.Gap("t", next)
 		first := message(1, 1, time.Now())
 		first.Position.Epoch = next.Epoch
-		topics.Append([]notiflux.Message{first})
+		topics.Append([]pubsub.Message{first})
 		_, r := pin.Take()
 		if r.Recovered != test.recovered || r.Position != test.position || r.Replay != test.replay {
 			t.Errorf("%+v: resumed with %+v", test, r)
@@ -102,7 +102,7 @@ func TestTotalBytesIfTheClockOfTheBrokerIsAhead(t *testing.T) {
 	topics := topic.New(topic.Config{TotalBytes: limit})
 	openAt(t, topics, at(0))
 	for offset := range uint64(100) {
-		topics.Append([]notiflux.Message{message(offset+1, 1000, time.Now().Add(time.Second))})
+		topics.Append([]pubsub.Message{message(offset+1, 1000, time.Now().Add(time.Second))})
 		if got := topics.Stats().Bytes; got > limit {
 			t.Fatalf("the logs take %d bytes after message %d, the limit is %d", got, offset+1, limit)
 		}

@@ -3,7 +3,7 @@ package topic
 import (
 	"slices"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A Pin keeps a topic in memory and a place in its log readable, from the moment a
@@ -159,7 +159,7 @@ func (p *Pin) Wants() bool {
 
 // Position returns the position of the pinned place: messages that are prepended end
 // there.
-func (p *Pin) Position() notiflux.Position {
+func (p *Pin) Position() pubsub.Position {
 	p.topic.mu.Lock()
 	defer p.topic.mu.Unlock()
 	return p.cursorLocked().Position()

@@ -3,7 +3,7 @@ package topic_test
 import (
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -20,7 +20,7 @@ func TestPinsWantWhatCanCoverThem(t *testing.T) {
 		{topic.ResumePoint{Since: at(2)}, true, false},
 		{topic.ResumePoint{Since: at(1)}, false, true},
 		{topic.ResumePoint{Since: at(6)}, false, false},
-		{topic.ResumePoint{Since: notiflux.Position{Epoch: "F", Offset: 1}}, false, false},
+		{topic.ResumePoint{Since: pubsub.Position{Epoch: "F", Offset: 1}}, false, false},
 		{topic.ResumePoint{Last: 3}, true, false},
 		{topic.ResumePoint{Last: 4}, false, true},
 		{topic.ResumePoint{Epochs: []string{"F"}}, false, false},

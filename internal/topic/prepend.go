@@ -4,7 +4,7 @@ import (
 	"sort"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // prependAtOnce bounds how many entries are prepended, dropped or passed under one lock.
@@ -19,7 +19,7 @@ const prependAtOnce = 256
 //
 // It releases the lock of the topic after 256 messages each, so that others can read and
 // join meanwhile.
-func (s *Topics) Prepend(p *Pin, from notiflux.Position, ms []notiflux.Message) {
+func (s *Topics) Prepend(p *Pin, from pubsub.Position, ms []pubsub.Message) {
 	t := p.topic
 	w := prepending{pin: p, log: t.log, from: from, rest: ms}
 	for more := true; more; {
@@ -47,9 +47,9 @@ func (s *Topics) prependSome(t *Topic, prepend func() (more bool)) (more bool) {
 type prepending struct {
 	pin   *Pin
 	log   *Log
-	from  notiflux.Position
-	rest  []notiflux.Message // after from, that are not prepended yet
-	place Cursor             // of the pin when it began; zero: there is nothing to do
+	from  pubsub.Position
+	rest  []pubsub.Message // after from, that are not prepended yet
+	place Cursor           // of the pin when it began; zero: there is nothing to do
 }
 
 // prependLocked prepends some of the messages, and reports whether to call it again. At the
@@ -83,7 +83,7 @@ func (w *prepending) prependLocked() (more bool) {
 }
 
 // upTo returns the messages of ms, which are in order, up to an offset.
-func upTo(ms []notiflux.Message, offset uint64) []notiflux.Message {
+func upTo(ms []pubsub.Message, offset uint64) []pubsub.Message {
 	return ms[:sort.Search(len(ms), func(i int) bool { return ms[i].Position.Offset > offset })]
 }
 
@@ -154,7 +154,7 @@ func (l *Log) dropBefore(c Cursor) (any bool) {
 // epoch. c is at the oldest entry of the log, or at one that the log has dropped. In the
 // first case, the log holds as many of ms as its limits allow at the time now; the others
 // are kept by the cursor alone.
-func (l *Log) prepend(c Cursor, from notiflux.Position, ms []notiflux.Message, now time.Time) Cursor {
+func (l *Log) prepend(c Cursor, from pubsub.Position, ms []pubsub.Message, now time.Time) Cursor {
 	held := l.first.Load()
 	holds := c.at == held && held.segment == l.tail.segment
 	first := c.at

@@ -3,7 +3,7 @@ package topic
 import (
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // presencePrefix begins the names of presence topics. No valid topic name begins with it.
@@ -12,17 +12,17 @@ const presencePrefix = "\x00"
 // PresenceTopic returns the name of the topic that holds the presence events of topic name.
 // Its log is read by cursors like any other, so a slow reader costs no more. Each node has
 // its own: [Topics.Open] makes it live, and it is dropped when its last listener leaves.
-func PresenceTopic(name notiflux.Topic) notiflux.Topic { return presencePrefix + name }
+func PresenceTopic(name pubsub.Topic) pubsub.Topic { return presencePrefix + name }
 
 // IsPresenceTopic reports whether name is the result of a call of PresenceTopic.
-func IsPresenceTopic(name notiflux.Topic) bool {
+func IsPresenceTopic(name pubsub.Topic) bool {
 	return strings.HasPrefix(string(name), presencePrefix)
 }
 
 // AppendPresence appends events, in order, to the presence topic of a topic, and wakes its
 // listeners. Without listeners it drops them. The offsets of events mean nothing outside
 // their log.
-func (s *Topics) AppendPresence(name notiflux.Topic, events ...*notiflux.PresenceEvent) {
+func (s *Topics) AppendPresence(name pubsub.Topic, events ...*pubsub.PresenceEvent) {
 	t := s.live(PresenceTopic(name))
 	if t == nil {
 		return
@@ -32,7 +32,7 @@ func (s *Topics) AppendPresence(name notiflux.Topic, events ...*notiflux.Presenc
 		for _, e := range events {
 			position := t.log.Head()
 			position.Offset++
-			t.log.Append(notiflux.Message{Topic: t.name, Position: position, Time: now, Presence: e})
+			t.log.Append(pubsub.Message{Topic: t.name, Position: position, Time: now, Presence: e})
 		}
 		t.log.Expire(now)
 		return true

@@ -1,14 +1,14 @@
 package topic
 
 import (
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A ResumePoint says where to begin reading a topic. The zero ResumePoint is the tail:
 // only messages that are published from now on.
 type ResumePoint struct {
-	Since notiflux.Position // after this position; without an epoch: not set
-	Last  int               // at the newest messages, up to this number; ignored if Since is set
+	Since pubsub.Position // after this position; without an epoch: not set
+	Last  int             // at the newest messages, up to this number; ignored if Since is set
 
 	// Epochs are the epochs in the reader's stream cursor, which does not have this topic.
 	// If it is not empty, and the topic is in another epoch, the reader missed that epoch's
@@ -18,13 +18,13 @@ type ResumePoint struct {
 
 	// Connection is the name of the reader's connection. Messages that exclude it do not
 	// count in Resumed.Replay. 0: it has none.
-	Connection notiflux.Connection
+	Connection pubsub.Connection
 }
 
 // Resumed is where reading begins for a ResumePoint.
 type Resumed struct {
 	Cursor    Cursor
-	Position  notiflux.Position // messages after it are read from Cursor
-	Replay    int               // messages that the reader can read at once
-	Recovered bool              // false if messages after Since may be missing, or if the topic's epoch is not in Epochs
+	Position  pubsub.Position // messages after it are read from Cursor
+	Replay    int             // messages that the reader can read at once
+	Recovered bool            // false if messages after Since may be missing, or if the topic's epoch is not in Epochs
 }

@@ -9,13 +9,13 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-func at(offset uint64) notiflux.Position { return notiflux.Position{Epoch: "E", Offset: offset} }
+func at(offset uint64) pubsub.Position { return pubsub.Position{Epoch: "E", Offset: offset} }
 
-func read(t *testing.T, topics *topic.Topics, name notiflux.Topic, point topic.ResumePoint) topic.Resumed {
+func read(t *testing.T, topics *topic.Topics, name pubsub.Topic, point topic.ResumePoint) topic.Resumed {
 	t.Helper()
 	var l listener
 	joined, p, err := join(topics, name, &l, point)
@@ -47,7 +47,7 @@ func TestMessagesSinceThePin(t *testing.T) {
 		for range 3 {
 			appendTo(t, topics, c, "t", 1)
 		}
-		p, err := topics.Open("t", notiflux.Position{}, test.point)
+		p, err := topics.Open("t", pubsub.Position{}, test.point)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func TestJoinBeginsWhereItIsTold(t *testing.T) {
 		{"since what was evicted last", topic.ResumePoint{Since: at(4)}, 4, []uint64{6, 7, 8, 9}, false},
 		{"since before that", topic.ResumePoint{Since: at(3)}, 9, nil, true},
 		{"since the future", topic.ResumePoint{Since: at(10)}, 9, nil, true},
-		{"since another epoch", topic.ResumePoint{Since: notiflux.Position{Epoch: "F", Offset: 9}}, 9, nil, true},
+		{"since another epoch", topic.ResumePoint{Since: pubsub.Position{Epoch: "F", Offset: 9}}, 9, nil, true},
 		{"since overrides the last", topic.ResumePoint{Since: at(8), Last: 4}, 8, []uint64{9}, false},
 	} {
 		p := read(t, topics, "t", test.start)
@@ -104,21 +104,21 @@ func TestHistory(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name            string
-		since           notiflux.Position
+		since           pubsub.Position
 		limit           int
 		read            []uint64
 		position        uint64
 		recovered, more bool
 	}{
-		{"the last", notiflux.Position{}, 2, []uint64{5, 6}, 6, true, false},
-		{"all", notiflux.Position{}, 100, []uint64{3, 4, 5, 6}, 6, true, false},
-		{"none", notiflux.Position{}, 0, nil, 6, true, false},
+		{"the last", pubsub.Position{}, 2, []uint64{5, 6}, 6, true, false},
+		{"all", pubsub.Position{}, 100, []uint64{3, 4, 5, 6}, 6, true, false},
+		{"none", pubsub.Position{}, 0, nil, 6, true, false},
 		{"a page", at(3), 2, []uint64{4, 5}, 5, true, true},
 		{"the last page", at(5), 2, []uint64{6}, 6, true, false},
 		{"behind the head", at(6), 2, nil, 6, true, false},
 		{"none of some", at(3), 0, nil, 3, true, true},
 		{"not covered", at(1), 2, []uint64{3, 4}, 4, false, true},
-		{"another epoch", notiflux.Position{Epoch: "F", Offset: 6}, 9, []uint64{3, 4, 5, 6}, 6, false, false},
+		{"another epoch", pubsub.Position{Epoch: "F", Offset: 6}, 9, []uint64{3, 4, 5, 6}, 6, false, false},
 	} {
 		y := topics.History("t", test.since, test.limit)
 		var got []uint64
@@ -129,7 +129,7 @@ func TestHistory(t *testing.T) {
 			t.Errorf("%s: %v, %+v; want %+v", test.name, got, y, test)
 		}
 	}
-	y := topics.History("never", notiflux.Position{}, 9)
+	y := topics.History("never", pubsub.Position{}, 9)
 	if y.Position != at(0) || !y.Recovered || y.Count != 0 {
 		t.Errorf("history of an unused topic: %+v", y)
 	}
@@ -150,7 +150,7 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 			t.Fatalf("%+v, want two tombstones", got)
 		}
 		appendTo(t, topics, c, "busy", 1)
-		for name, since := range map[notiflux.Topic]notiflux.Position{"t": last, "quiet": quiet} {
+		for name, since := range map[pubsub.Topic]pubsub.Position{"t": last, "quiet": quiet} {
 			if p := read(t, topics, name, topic.ResumePoint{Since: since}); !p.Recovered || p.Replay != 0 {
 				t.Errorf("%s since %v, without a message since: %+v, want recovered", name, since, p)
 			}
@@ -165,7 +165,7 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 		if got := topics.Stats(); got.Topics+got.Tombstones != 0 {
 			t.Fatalf("%+v after a day, want nothing", got)
 		}
-		for _, name := range []notiflux.Topic{"t", "never"} {
+		for _, name := range []pubsub.Topic{"t", "never"} {
 			if p := read(t, topics, name, topic.ResumePoint{Since: last}); p.Recovered && name == "never" {
 				t.Errorf("%s since %v, about which nothing is known: recovered", name, last)
 			}
@@ -176,12 +176,12 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 func TestTombstonesGoBeforeTopics(t *testing.T) {
 	topics, c := newTopics(topic.Config{MaxTopics: 3}), new(counter)
 	for i := range 10 {
-		read(t, topics, notiflux.Topic(fmt.Sprint("seen", i)), topic.ResumePoint{})
+		read(t, topics, pubsub.Topic(fmt.Sprint("seen", i)), topic.ResumePoint{})
 	}
 	appendTo(t, topics, c, "a", 1)
 	appendTo(t, topics, c, "b", 1)
 	for i := range 10 {
-		topics.History(notiflux.Topic(fmt.Sprint("asked", i)), notiflux.Position{}, 1)
+		topics.History(pubsub.Topic(fmt.Sprint("asked", i)), pubsub.Position{}, 1)
 	}
 	if got := topics.Stats(); got.Topics != 2 || got.Tombstones != 1 {
 		t.Errorf("%+v, want two topics and one tombstone", got)
@@ -190,7 +190,7 @@ func TestTombstonesGoBeforeTopics(t *testing.T) {
 
 // given is a position that a client was given, and when.
 type given struct {
-	position notiflux.Position
+	position pubsub.Position
 	at       time.Time
 }
 
@@ -205,9 +205,9 @@ func TestRecoveryAgainstModel(t *testing.T) {
 			Now:       func() time.Time { return now },
 		}
 		topics, c := newTopics(config), new(counter)
-		published := make(map[notiflux.Topic][]uint64)
-		places := make(map[notiflux.Topic][]given)
-		join := func(name notiflux.Topic, point topic.ResumePoint) topic.Resumed {
+		published := make(map[pubsub.Topic][]uint64)
+		places := make(map[pubsub.Topic][]given)
+		join := func(name pubsub.Topic, point topic.ResumePoint) topic.Resumed {
 			var l listener
 			joined, p, err := join(topics, name, &l, point)
 			if err != nil {
@@ -216,8 +216,8 @@ func TestRecoveryAgainstModel(t *testing.T) {
 			topics.Leave(joined, &l)
 			return p
 		}
-		anyTopic := rapid.SampledFrom([]notiflux.Topic{"a", "b", "c", "d", "e"})
-		give := func(topic notiflux.Topic, p notiflux.Position) { places[topic] = append(places[topic], given{p, now}) }
+		anyTopic := rapid.SampledFrom([]pubsub.Topic{"a", "b", "c", "d", "e"})
+		give := func(topic pubsub.Topic, p pubsub.Position) { places[topic] = append(places[topic], given{p, now}) }
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": func(t *rapid.T) {
 				topic := anyTopic.Draw(t, "topic")
@@ -234,7 +234,7 @@ func TestRecoveryAgainstModel(t *testing.T) {
 			},
 			"read": func(t *rapid.T) {
 				topic := anyTopic.Draw(t, "topic")
-				give(topic, topics.History(topic, notiflux.Position{}, 1).Position)
+				give(topic, topics.History(topic, pubsub.Position{}, 1).Position)
 			},
 			"wait": func(t *rapid.T) {
 				now = now.Add(time.Duration(rapid.IntRange(1, 40).Draw(t, "seconds")) * time.Second)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -28,12 +28,12 @@ func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
 	const most = 2
 	for range rounds {
 		topics, c := newTopics(topic.Config{MaxTopics: most}), new(counter)
-		join := func(name notiflux.Topic) func() {
+		join := func(name pubsub.Topic) func() {
 			return func() { _, _, _ = join(topics, name, new(listener), topic.ResumePoint{}) }
 		}
-		publish := func(topic notiflux.Topic) func() { return func() { _, _ = publish(topics, c, topic, 1) } }
-		history := func(topic notiflux.Topic) func() {
-			return func() { topics.History(topic, notiflux.Position{}, 1) }
+		publish := func(topic pubsub.Topic) func() { return func() { _, _ = publish(topics, c, topic, 1) } }
+		history := func(topic pubsub.Topic) func() {
+			return func() { topics.History(topic, pubsub.Position{}, 1) }
 		}
 		together(join("a"), publish("b"), publish("c"), history("d"), join("e"))
 		if got := topics.Stats(); got.Topics+got.Tombstones > most {
@@ -52,7 +52,7 @@ func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
 		}), new(counter)
 		var l listener
 		var b *topic.Topic
-		var seen notiflux.Position
+		var seen pubsub.Position
 		var refused error
 		together(
 			func() { b, _, _ = join(topics, "b", &l, topic.ResumePoint{}) },
@@ -66,7 +66,7 @@ func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
 		}
 		now = now.Add(2 * time.Minute)
 		topics.Sweep()
-		topics.History("a", notiflux.Position{}, 0)
+		topics.History("a", pubsub.Position{}, 0)
 		if b != nil {
 			topics.Leave(b, &l)
 		}

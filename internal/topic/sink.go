@@ -3,13 +3,13 @@ package topic
 import (
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Open makes a topic live with an empty log that begins after head, and pins point in
 // the same step. If the topic is live already, or Config.Heads knows its head, head is
 // ignored. It fails with OverCapacity if the topic limit is reached.
-func (s *Topics) Open(name notiflux.Topic, head notiflux.Position, point ResumePoint) (Pin, error) {
+func (s *Topics) Open(name pubsub.Topic, head pubsub.Position, point ResumePoint) (Pin, error) {
 	t, err := s.locked(name, head)
 	if err != nil {
 		return Pin{}, err
@@ -19,7 +19,7 @@ func (s *Topics) Open(name notiflux.Topic, head notiflux.Position, point ResumeP
 }
 
 // Pin pins point in a topic. It returns false if the topic is not live.
-func (s *Topics) Pin(name notiflux.Topic, point ResumePoint) (Pin, bool) {
+func (s *Topics) Pin(name pubsub.Topic, point ResumePoint) (Pin, bool) {
 	t := s.live(name)
 	if t == nil {
 		return Pin{}, false
@@ -32,7 +32,7 @@ func (s *Topics) Pin(name notiflux.Topic, point ResumePoint) (Pin, bool) {
 // topics, in order. It wakes the listeners of a topic after each run of its messages, so
 // a broker should give the messages of a topic together. It drops messages of topics that
 // are not live, and skips a message at or below the head of its log or of another epoch.
-func (s *Topics) Append(ms []notiflux.Message) {
+func (s *Topics) Append(ms []pubsub.Message) {
 	now := s.config.Now()
 	for len(ms) > 0 {
 		n := 1
@@ -48,7 +48,7 @@ func (s *Topics) Append(ms []notiflux.Message) {
 }
 
 // appendLocked appends messages to the log of their topic, and reports whether it took one.
-func (s *Topics) appendLocked(t *Topic, ms []notiflux.Message, now time.Time) bool {
+func (s *Topics) appendLocked(t *Topic, ms []pubsub.Message, now time.Time) bool {
 	appended := uint64(0)
 	for _, m := range ms {
 		if head := t.log.Head(); m.Position.Epoch == head.Epoch && m.Position.Offset > head.Offset {
@@ -85,7 +85,7 @@ func (s *Topics) extendLocked(t *Topic, add func() bool) (woken []Listener) {
 // the head and to are missing, or the epoch of to is a new one. The log continues after
 // to. Nothing happens if to has the epoch of the head and is not beyond it, or if the
 // topic is not live.
-func (s *Topics) Gap(name notiflux.Topic, to notiflux.Position) {
+func (s *Topics) Gap(name pubsub.Topic, to pubsub.Position) {
 	t := s.live(name)
 	if t == nil {
 		return
@@ -96,7 +96,7 @@ func (s *Topics) Gap(name notiflux.Topic, to notiflux.Position) {
 
 // Close ends a topic and drops its log. It returns false and does nothing if the topic
 // has listeners or pins.
-func (s *Topics) Close(name notiflux.Topic) bool {
+func (s *Topics) Close(name pubsub.Topic) bool {
 	t := s.live(name)
 	if t == nil {
 		return true

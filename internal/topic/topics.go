@@ -50,7 +50,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Config configures [New]. The zero value sets no bounds.
@@ -65,7 +65,7 @@ type Config struct {
 	// listeners or pins. If Heads is nil, a topic is live from Open to Close. Detach is
 	// called then, with no lock held, when the last listener or pin of a topic has gone.
 	Heads  Heads
-	Detach func(notiflux.Topic)
+	Detach func(pubsub.Topic)
 }
 
 // Heads keeps the heads of topics that are not in memory. Its methods are called with a
@@ -74,13 +74,13 @@ type Config struct {
 type Heads interface {
 	// Take removes the tombstone of a topic and returns the head in it, or the highest
 	// head that a topic without a tombstone may have.
-	Take(notiflux.Topic) notiflux.Position
+	Take(pubsub.Topic) pubsub.Position
 
 	// Use returns the same, renews the tombstone, and reports whether there is one.
-	Use(notiflux.Topic) (head notiflux.Position, known bool)
+	Use(pubsub.Topic) (head pubsub.Position, known bool)
 
-	Put(name notiflux.Topic, head notiflux.Position) // adds a tombstone for a topic without one
-	Has(notiflux.Topic) bool
+	Put(name pubsub.Topic, head pubsub.Position) // adds a tombstone for a topic without one
+	Has(pubsub.Topic) bool
 	Len() int
 	DropOldest() bool         // drops the least recently used tombstone, and reports whether there was one
 	Expire(n int) (more bool) // drops up to n tombstones that are too old, and reports whether there may be more
@@ -102,7 +102,7 @@ type Topics struct {
 	excess chan struct{} // has an element when Run should not wait for the next sweep
 
 	mu       sync.RWMutex // held for writing while config.Heads is called
-	topics   map[notiflux.Topic]*Topic
+	topics   map[pubsub.Topic]*Topic
 	discards []*Log // logs of dropped topics, with messages to free; guarded by mu
 
 	expiry expiry
@@ -114,7 +114,7 @@ type Topics struct {
 // A Topic is one topic's log and listeners.
 type Topic struct {
 	// Immutable after creation.
-	name notiflux.Topic
+	name pubsub.Topic
 	log  *Log // guarded by mu, but for its lock-free methods
 
 	subscribers atomic.Int64 // sessions, of all listeners
@@ -133,19 +133,19 @@ func New(c Config) *Topics {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	s := &Topics{config: c, excess: make(chan struct{}, 1), topics: make(map[notiflux.Topic]*Topic)}
+	s := &Topics{config: c, excess: make(chan struct{}, 1), topics: make(map[pubsub.Topic]*Topic)}
 	s.logs = NewLogs(c.PerTopic, s.frameAdded)
 	return s
 }
 
 // Order orders each of ps that has no error yet, in their order, and appends it to the
 // log of its topic, which it makes live if need be: it is for brokers with Config.Heads.
-// It sets the position of each, or an [notiflux.Error] with OverCapacity if the topic
+// It sets the position of each, or an [pubsub.Error] with OverCapacity if the topic
 // limit is reached. Then it wakes the listeners of these topics. It does not block.
 //
 // Order calls offset once for each message, under the lock of its topic. Each call must
 // return a higher offset than any call before it, for any topic.
-func (s *Topics) Order(ps []notiflux.Publication, offset func() uint64) {
+func (s *Topics) Order(ps []pubsub.Publication, offset func() uint64) {
 	var few [4][]Listener // Up to four topics cost no allocation.
 	woken := few[:0]
 	var now time.Time
@@ -166,8 +166,8 @@ func (s *Topics) Order(ps []notiflux.Publication, offset func() uint64) {
 
 // order orders one message and returns the listeners to wake. Only the first message of a
 // batch reads the clock, into now: reading it costs more than the rest of order.
-func (s *Topics) order(p *notiflux.Publication, offset func() uint64, now *time.Time) []Listener {
-	t, err := s.locked(p.Topic, notiflux.Position{})
+func (s *Topics) order(p *pubsub.Publication, offset func() uint64, now *time.Time) []Listener {
+	t, err := s.locked(p.Topic, pubsub.Position{})
 	if err != nil {
 		p.Err = err
 		return nil
@@ -176,9 +176,9 @@ func (s *Topics) order(p *notiflux.Publication, offset func() uint64, now *time.
 	if now.IsZero() {
 		*now = s.config.Now()
 	}
-	position := notiflux.Position{Epoch: t.log.tail.segment.epoch, Offset: offset()}
+	position := pubsub.Position{Epoch: t.log.tail.segment.epoch, Offset: offset()}
 	s.changeLocked(t, func() {
-		t.log.Append(notiflux.Message{Topic: t.name, Position: position, Time: *now, Body: p.Body, Exclude: p.Exclude})
+		t.log.Append(pubsub.Message{Topic: t.name, Position: position, Time: *now, Body: p.Body, Exclude: p.Exclude})
 		t.log.Expire(*now)
 	})
 	p.Position = position // Only now: after a panic, a position still means that the log has the message.
@@ -224,13 +224,13 @@ func (s *Topics) dropIfIdle(t *Topic, idle bool) {
 }
 
 // Name returns the topic's name.
-func (t *Topic) Name() notiflux.Topic { return t.name }
+func (t *Topic) Name() pubsub.Topic { return t.name }
 
 // Count adds n to the number of sessions that subscribe to the topic.
 func (t *Topic) Count(n int64) { t.subscribers.Add(n) }
 
 // Subscribers returns how many sessions subscribe to a topic. See [Topic.Count].
-func (s *Topics) Subscribers(name notiflux.Topic) int {
+func (s *Topics) Subscribers(name pubsub.Topic) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if t := s.topics[name]; t != nil {
@@ -288,7 +288,7 @@ func (s *Topics) Stats() Stats {
 }
 
 // live returns the named topic with its lock held, or nil if it is not in memory.
-func (s *Topics) live(name notiflux.Topic) *Topic {
+func (s *Topics) live(name pubsub.Topic) *Topic {
 	for {
 		s.mu.RLock()
 		t := s.topics[name]
@@ -306,7 +306,7 @@ func (s *Topics) live(name notiflux.Topic) *Topic {
 
 // locked returns the named topic with its lock held. If it is not in memory, it makes it
 // live with an empty log after head, or after the head that Config.Heads knows.
-func (s *Topics) locked(name notiflux.Topic, head notiflux.Position) (*Topic, error) {
+func (s *Topics) locked(name pubsub.Topic, head pubsub.Position) (*Topic, error) {
 	for {
 		if t := s.live(name); t != nil {
 			return t, nil
@@ -315,7 +315,7 @@ func (s *Topics) locked(name notiflux.Topic, head notiflux.Position) (*Topic, er
 			continue
 		}
 		if !s.evictOldest() {
-			return nil, notiflux.Errorf(notiflux.OverCapacity, "topic limit of the server reached (%d): try again later", s.config.MaxTopics)
+			return nil, pubsub.Errorf(pubsub.OverCapacity, "topic limit of the server reached (%d): try again later", s.config.MaxTopics)
 		}
 	}
 }
@@ -323,7 +323,7 @@ func (s *Topics) locked(name notiflux.Topic, head notiflux.Position) (*Topic, er
 // insert makes the named topic live, unless it is by now. It returns false if there is no
 // room for it, nor a tombstone that can make room. It finds the room and takes it under
 // one lock.
-func (s *Topics) insert(name notiflux.Topic, head notiflux.Position) bool {
+func (s *Topics) insert(name pubsub.Topic, head pubsub.Position) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.topics[name] != nil {

@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -28,8 +28,8 @@ func newTopics(c topic.Config) *topic.Topics {
 const tombstoneTime = time.Hour
 
 // join opens a topic and joins it.
-func join(topics *topic.Topics, name notiflux.Topic, l topic.Listener, point topic.ResumePoint) (*topic.Topic, topic.Resumed, error) {
-	pin, err := topics.Open(name, notiflux.Position{}, point)
+func join(topics *topic.Topics, name pubsub.Topic, l topic.Listener, point topic.ResumePoint) (*topic.Topic, topic.Resumed, error) {
+	pin, err := topics.Open(name, pubsub.Position{}, point)
 	if err != nil {
 		return nil, topic.Resumed{}, err
 	}
@@ -49,19 +49,19 @@ type counter struct{ last atomic.Uint64 }
 
 func (c *counter) next() uint64 { return c.last.Add(1) }
 
-func body(size int) notiflux.Body { return notiflux.Body{Data: make([]byte, size)} }
+func body(size int) pubsub.Body { return pubsub.Body{Data: make([]byte, size)} }
 
 func appendTo(t *testing.T, topics *topic.Topics, c *counter, name string, size int) uint64 {
 	t.Helper()
-	p, err := publish(topics, c, notiflux.Topic(name), size)
+	p, err := publish(topics, c, pubsub.Topic(name), size)
 	if err != nil {
 		t.Fatalf("Append(%q) = %v", name, err)
 	}
 	return p.Offset
 }
 
-func publish(topics *topic.Topics, c *counter, name notiflux.Topic, size int) (notiflux.Position, error) {
-	ps := []notiflux.Publication{{Topic: name, Body: body(size)}}
+func publish(topics *topic.Topics, c *counter, name pubsub.Topic, size int) (pubsub.Position, error) {
+	ps := []pubsub.Publication{{Topic: name, Body: body(size)}}
 	topics.Order(ps, c.next)
 	return ps[0].Position, ps[0].Err
 }
@@ -209,15 +209,15 @@ func TestMaxTopicsDropsWhatNobodyListensTo(t *testing.T) {
 		t.Errorf("%d topics, want 3", got)
 	}
 	for i := range 3 {
-		if _, _, err := join(topics, notiflux.Topic(fmt.Sprint("listened", i)), &l, topic.ResumePoint{}); err != nil {
+		if _, _, err := join(topics, pubsub.Topic(fmt.Sprint("listened", i)), &l, topic.ResumePoint{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	appendTo(t, topics, c, "listened0", 1)
 	_, err := publish(topics, c, "one more", 1)
-	var refusal *notiflux.Error
-	if !errors.As(err, &refusal) || refusal.Code != notiflux.OverCapacity {
-		t.Errorf("Append at the topic limit = %v, want %s", err, notiflux.OverCapacity)
+	var refusal *pubsub.Error
+	if !errors.As(err, &refusal) || refusal.Code != pubsub.OverCapacity {
+		t.Errorf("Append at the topic limit = %v, want %s", err, pubsub.OverCapacity)
 	}
 	if got := topics.Stats().Bytes; got == 0 {
 		t.Error("a topic with a listener lost its message to a topic that was refused")
@@ -235,7 +235,7 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			data := body(100)
 			b.ReportAllocs()
-			ps := []notiflux.Publication{{Topic: "t", Body: data}}
+			ps := []pubsub.Publication{{Topic: "t", Body: data}}
 			for b.Loop() {
 				topics.Order(ps, c.next)
 			}

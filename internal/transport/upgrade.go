@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
@@ -44,7 +44,7 @@ const bodyPatience = time.Second
 type Upgrader struct {
 	Protocols   []string      // known subprotocols; the first of them that a client offers is echoed
 	Compression bool          // permessage-deflate is agreed on with clients that offer it
-	Over        func() error  // asked last: an [*notiflux.Error] refuses the client before the upgrade; nil: nobody is refused
+	Over        func() error  // asked last: an [*pubsub.Error] refuses the client before the upgrade; nil: nobody is refused
 	Timeout     time.Duration // for writing the answer; 0 means DefaultUpgradeTimeout
 }
 
@@ -60,7 +60,7 @@ type Handshake struct {
 // Upgrade checks the handshake (RFC 6455 section 4.2), answers it and takes
 // the connection over from net/http.
 //
-// A handshake that is refused returns an [*notiflux.Error], with the headers
+// A handshake that is refused returns an [*pubsub.Error], with the headers
 // that belong to it set on w; the caller answers. Any other error means that
 // nothing can be answered any more.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, error) {
@@ -118,7 +118,7 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	answer := w.Header()
 	if r.Method != http.MethodGet {
 		answer.Set("Allow", http.MethodGet)
-		return notiflux.Errorf(notiflux.MethodNotAllowed, "a WebSocket is opened with GET")
+		return pubsub.Errorf(pubsub.MethodNotAllowed, "a WebSocket is opened with GET")
 	}
 	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
 		answer.Set("Connection", "close")
@@ -126,7 +126,7 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 		// arrive, so that closing does not take the answer back; if there are no
 		// deadlines on w, that is its owner's choice.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
-		return notiflux.Errorf(notiflux.Malformed, "a WebSocket handshake has no body")
+		return pubsub.Errorf(pubsub.Malformed, "a WebSocket handshake has no body")
 	}
 	if err := checkUpgrade(r); err != nil {
 		answer.Set(headerVersion, version)
@@ -137,11 +137,11 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if r.Host == "" {
-		return notiflux.Errorf(notiflux.Malformed, "Host must say which server is meant")
+		return pubsub.Errorf(pubsub.Malformed, "Host must say which server is meant")
 	}
 	key := r.Header[headerKey]
 	if len(key) != 1 || !validKey(key[0]) {
-		return notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Key must be there once, and be %d bytes in base64", keyBytes)
+		return pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Key must be there once, and be %d bytes in base64", keyBytes)
 	}
 	if _, _, err := u.offer(r.Header); err != nil {
 		return err
@@ -159,17 +159,17 @@ func checkUpgrade(r *http.Request) error {
 	meant := upgrade || connection || len(r.Header[headerKey]) > 0 // a proxy may have dropped the rest
 	switch {
 	case r.ProtoMajor == 1 && r.ProtoMinor < 1 && meant:
-		return notiflux.Errorf(notiflux.UpgradeRequired, "a WebSocket is opened with HTTP/1.1, and this came as HTTP/1.0, probably from a proxy: in nginx, set proxy_http_version 1.1")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "a WebSocket is opened with HTTP/1.1, and this came as HTTP/1.0, probably from a proxy: in nginx, set proxy_http_version 1.1")
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
-		return notiflux.Errorf(notiflux.UpgradeRequired, "a WebSocket is opened with HTTP/1.1")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "a WebSocket is opened with HTTP/1.1")
 	case !upgrade && meant:
-		return notiflux.Errorf(notiflux.UpgradeRequired, "the header Upgrade should be websocket, and a proxy probably dropped it: in nginx, set proxy_set_header Upgrade $http_upgrade")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "the header Upgrade should be websocket, and a proxy probably dropped it: in nginx, set proxy_set_header Upgrade $http_upgrade")
 	case !connection && meant:
-		return notiflux.Errorf(notiflux.UpgradeRequired, "the header Connection should be Upgrade, and a proxy probably dropped it: in nginx, set proxy_set_header Connection upgrade")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "the header Connection should be Upgrade, and a proxy probably dropped it: in nginx, set proxy_set_header Connection upgrade")
 	case !meant:
-		return notiflux.Errorf(notiflux.UpgradeRequired, "this address is for WebSockets: ask for an upgrade")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "this address is for WebSockets: ask for an upgrade")
 	case !slices.Equal(r.Header[headerVersion], []string{version}):
-		return notiflux.Errorf(notiflux.UpgradeRequired, "Sec-WebSocket-Version must be %s", version)
+		return pubsub.Errorf(pubsub.UpgradeRequired, "Sec-WebSocket-Version must be %s", version)
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func (u *Upgrader) offer(h http.Header) (protocol, token string, err error) {
 			offered, isToken := strings.CutPrefix(name, tokenProtocol)
 			switch {
 			case isToken && found:
-				return "", "", notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol has more than one %s…", tokenProtocol)
+				return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol has more than one %s…", tokenProtocol)
 			case isToken:
 				token, found = offered, true
 			case protocol == "" && slices.Contains(u.Protocols, name):
@@ -215,7 +215,7 @@ func (u *Upgrader) offer(h http.Header) (protocol, token string, err error) {
 		}
 	}
 	if found && protocol == "" {
-		return "", "", notiflux.Errorf(notiflux.Malformed, "Sec-WebSocket-Protocol offers a token and no subprotocol that this server knows: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
+		return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol offers a token and no subprotocol that this server knows: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
 	}
 	return protocol, token, nil
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -66,7 +66,7 @@ func serve(t *testing.T, u *transport.Upgrader) (address string, conns <-chan tr
 		switch {
 		case err == nil:
 			got <- h
-		case errors.As(err, new(*notiflux.Error)):
+		case errors.As(err, new(*pubsub.Error)):
 			wire.WriteProblem(w, err)
 		default:
 			t.Errorf("Upgrade = %v, want a refusal", err)
@@ -294,8 +294,8 @@ func TestHandshakeThroughAProxy(t *testing.T) {
 }
 
 func TestOverCapacity(t *testing.T) {
-	for _, code := range []notiflux.Code{notiflux.OverCapacity, notiflux.Draining} {
-		address, _ := serve(t, &transport.Upgrader{Over: func() error { return notiflux.Errorf(code, "come back later") }})
+	for _, code := range []pubsub.Code{pubsub.OverCapacity, pubsub.Draining} {
+		address, _ := serve(t, &transport.Upgrader{Over: func() error { return pubsub.Errorf(code, "come back later") }})
 		answer, _, _ := exchange(t, address, request())
 		equal(t, "status", answer.StatusCode, 503)
 		equal(t, "Retry-After is there", answer.Header.Get("Retry-After") != "", true)
@@ -388,7 +388,7 @@ func TestNothingToAnswer(t *testing.T) {
 		"client gone": hijackable{httptest.NewRecorder(), broken},
 	} {
 		h, err := new(transport.Upgrader).Upgrade(w, r)
-		if h.Conn != nil || err == nil || errors.As(err, new(*notiflux.Error)) {
+		if h.Conn != nil || err == nil || errors.As(err, new(*pubsub.Error)) {
 			t.Errorf("%s: Upgrade = %v, %v, want an error that is no refusal", name, h.Conn, err)
 		}
 	}
@@ -415,7 +415,7 @@ func FuzzHandshake(f *testing.F) {
 		if lower := strings.ToLower(in); took && !(strings.Contains(lower, "websocket") && strings.Contains(lower, "upgrade")) {
 			t.Fatalf("101 for %q", in)
 		}
-		if refusal := new(notiflux.Error); err != nil && !errors.As(err, &refusal) {
+		if refusal := new(pubsub.Error); err != nil && !errors.As(err, &refusal) {
 			t.Fatalf("Upgrade = %v, want a refusal", err)
 		}
 	})

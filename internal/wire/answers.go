@@ -7,7 +7,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // The functions in this file append JSON objects that the server sends, compact and without
@@ -15,10 +15,10 @@ import (
 
 // A SubscribedTopic says where the delivery of a topic begins.
 type SubscribedTopic struct {
-	Topic     notiflux.Topic
-	Position  notiflux.Position // the client gets every message after it
-	Recovered bool              // the client misses no message after its resume point
-	Replay    int               // how many stored messages follow
+	Topic     pubsub.Topic
+	Position  pubsub.Position // the client gets every message after it
+	Recovered bool            // the client misses no message after its resume point
+	Replay    int             // how many stored messages follow
 }
 
 // AppendSubscribedTopics appends the member `topics`, with a comma in front.
@@ -37,16 +37,16 @@ func AppendSubscribedTopics(dst []byte, topics []SubscribedTopic) []byte {
 }
 
 // AppendUnsubscribed appends the event that the server ended subscriptions.
-func AppendUnsubscribed(dst []byte, topics []notiflux.Topic, code notiflux.Code) []byte {
+func AppendUnsubscribed(dst []byte, topics []pubsub.Topic, code pubsub.Code) []byte {
 	return AppendStruct(dst, struct {
-		Type   string           `json:"type"`
-		Topics []notiflux.Topic `json:"topics"`
-		Code   notiflux.Code    `json:"code"`
+		Type   string         `json:"type"`
+		Topics []pubsub.Topic `json:"topics"`
+		Code   pubsub.Code    `json:"code"`
 	}{"unsubscribed", topics, code})
 }
 
 // AppendPublished appends the result of a published message in an HTTP answer.
-func AppendPublished(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
+func AppendPublished(dst []byte, topic pubsub.Topic, position pubsub.Position) []byte {
 	dst = append(dst, `{"topic":`...)
 	dst = AppendString(dst, string(topic))
 	dst = append(dst, `,"position":`...)
@@ -55,7 +55,7 @@ func AppendPublished(dst []byte, topic notiflux.Topic, position notiflux.Positio
 
 // AppendFailed appends the result of one message of a batch that was not published in an
 // HTTP answer. topic is as the publisher sent it; it is left out if empty.
-func AppendFailed(dst []byte, topic string, err *notiflux.Error) []byte {
+func AppendFailed(dst []byte, topic string, err *pubsub.Error) []byte {
 	return AppendStruct(dst, struct {
 		Topic string  `json:"topic,omitzero"`
 		Error Refusal `json:"error"`
@@ -70,9 +70,9 @@ func AppendHistoryBodyStart(dst []byte) []byte {
 
 // A HistoryEnd is what a page of a history says after its messages.
 type HistoryEnd struct {
-	Position  notiflux.Position // from where to read the next page, or to subscribe
-	Recovered bool              // no message is missing between the resume point and the first message
-	More      bool              // there are messages after Position
+	Position  pubsub.Position // from where to read the next page, or to subscribe
+	Recovered bool            // no message is missing between the resume point and the first message
+	More      bool            // there are messages after Position
 }
 
 // AppendHistoryEnd appends what comes after the messages of a page of a history.
@@ -105,7 +105,7 @@ const messagesStart = `"messages":[`
 
 // AppendSkipped appends the event that a client in mode latest does not get the messages
 // after from, up to and including to.
-func AppendSkipped(dst []byte, topic notiflux.Topic, from, to notiflux.Position) []byte {
+func AppendSkipped(dst []byte, topic pubsub.Topic, from, to pubsub.Position) []byte {
 	dst = append(dst, `{"type":"skipped","topic":`...)
 	dst = AppendString(dst, string(topic))
 	dst = append(dst, `,"from":`...)
@@ -115,14 +115,14 @@ func AppendSkipped(dst []byte, topic notiflux.Topic, from, to notiflux.Position)
 }
 
 // AppendGap appends the event that messages were lost. Delivery continues after position.
-func AppendGap(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
+func AppendGap(dst []byte, topic pubsub.Topic, position pubsub.Position) []byte {
 	dst = append(dst, `{"type":"gap"`...)
 	return append(AppendTopicPosition(dst, topic, position), '}')
 }
 
 // AppendBye appends the last object of a connection: why the server closes it, and after how
 // long the client should reconnect, to the millisecond.
-func AppendBye(dst []byte, code notiflux.Code, after time.Duration) []byte {
+func AppendBye(dst []byte, code pubsub.Code, after time.Duration) []byte {
 	dst = append(dst, `{"type":"bye","code":`...)
 	dst = AppendString(dst, string(code))
 	return append(AppendInt(dst, `,"after":`, after.Milliseconds()), '}')
@@ -130,8 +130,8 @@ func AppendBye(dst []byte, code notiflux.Code, after time.Duration) []byte {
 
 // A Refusal is an error inside of an answer.
 type Refusal struct {
-	Code    notiflux.Code `json:"code"`
-	Message string        `json:"message"`
+	Code    pubsub.Code `json:"code"`
+	Message string      `json:"message"`
 }
 
 // AppendStruct appends a struct as a JSON object, with its members in the order of its
@@ -144,7 +144,7 @@ func AppendStruct(dst []byte, v any) []byte {
 }
 
 // AppendTopicPosition appends the members `topic` and `position`, with a comma in front.
-func AppendTopicPosition(dst []byte, topic notiflux.Topic, position notiflux.Position) []byte {
+func AppendTopicPosition(dst []byte, topic pubsub.Topic, position pubsub.Position) []byte {
 	dst = append(dst, `,"topic":`...)
 	dst = AppendString(dst, string(topic))
 	dst = append(dst, `,"position":`...)

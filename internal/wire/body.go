@@ -3,14 +3,14 @@ package wire
 import (
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
 // ReadBody returns the member `message` of a command or a request as a body in memory of
 // its own. r must have read value. If the message has more than maxBytes, the error is
-// [notiflux.TooLarge].
-func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body notiflux.Body, err error) {
+// [pubsub.TooLarge].
+func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body pubsub.Body, err error) {
 	var data []byte
 	if body.JSON = value.Kind() != jsontext.KindString; body.JSON {
 		data, err = r.Compact(value)
@@ -19,9 +19,9 @@ func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body no
 	}
 	switch {
 	case err != nil:
-		return notiflux.Body{}, err
+		return pubsub.Body{}, err
 	case len(data) > maxBytes:
-		return notiflux.Body{}, notiflux.Errorf(notiflux.TooLarge, "the message has %d bytes, the limit is %d", len(data), maxBytes)
+		return pubsub.Body{}, pubsub.Errorf(pubsub.TooLarge, "the message has %d bytes, the limit is %d", len(data), maxBytes)
 	}
 	// The capacity is the length: that is what the log counts.
 	body.Data = append(make([]byte, 0, len(data)), data...)

@@ -7,7 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // MaxStreamCursorBytes is the largest length of a stream cursor. A cursor of 64 topics
@@ -53,7 +53,7 @@ type StreamCursor struct {
 // A CursorPlace is the position up to which a client has the messages of one topic.
 type CursorPlace struct {
 	Hash     uint64 // TopicHash
-	Position notiflux.Position
+	Position pubsub.Position
 }
 
 const (
@@ -66,17 +66,17 @@ const (
 )
 
 // neverCovered is a position that no server covers: its epoch is invalid.
-var neverCovered = notiflux.Position{Epoch: "-"}
+var neverCovered = pubsub.Position{Epoch: "-"}
 
 // TopicHash returns the hash that identifies a topic in a cursor: the first 64 bits of the
 // SHA-256 of its name. Two topics do not collide by accident. It costs about 100 ns.
-func TopicHash(topic notiflux.Topic) uint64 {
+func TopicHash(topic pubsub.Topic) uint64 {
 	sum := sha256.Sum256([]byte(topic))
 	return binary.BigEndian.Uint64(sum[:])
 }
 
 // topicHash1 is TopicHash of version 1: FNV-1a.
-func topicHash1(topic notiflux.Topic) uint64 {
+func topicHash1(topic pubsub.Topic) uint64 {
 	h := fnv.New32a()
 	_, _ = io.WriteString(h, string(topic)) // it never fails
 	return uint64(h.Sum32())
@@ -123,10 +123,10 @@ func appendEpoch(dst []byte, epoch string) []byte {
 // ParseStreamCursor parses the text of a cursor. It accepts the output of
 // [AppendStreamCursor] in versions 1 to 3. It also accepts cursors of unknown versions,
 // which cover no topic. For any other text, or one longer than MaxStreamCursorBytes, it
-// returns a [notiflux.Error] with [notiflux.Malformed].
+// returns a [pubsub.Error] with [pubsub.Malformed].
 func ParseStreamCursor(s string) (StreamCursor, error) {
 	if len(s) > MaxStreamCursorBytes {
-		return StreamCursor{}, notiflux.Errorf(notiflux.Malformed, "the cursor has %d bytes, and the limit is %d", len(s), MaxStreamCursorBytes)
+		return StreamCursor{}, pubsub.Errorf(pubsub.Malformed, "the cursor has %d bytes, and the limit is %d", len(s), MaxStreamCursorBytes)
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil || len(b) == 0 {
@@ -173,7 +173,7 @@ func (c *StreamCursor) parse(b []byte) bool {
 			return false
 		}
 		epoch := string(b[1 : 1+int(b[0])])
-		if _, err := notiflux.ParsePosition(epoch + ":0"); err != nil {
+		if _, err := pubsub.ParsePosition(epoch + ":0"); err != nil {
 			return false
 		}
 		c.epochs, b = append(c.epochs, epoch), b[1+int(b[0]):]
@@ -221,12 +221,12 @@ func (c *StreamCursor) parsePlace(b []byte) []byte {
 	return b[n:]
 }
 
-var errMalformedCursor = notiflux.Errorf(notiflux.Malformed, "the cursor is malformed: send back the last one that the server gave, as it is")
+var errMalformedCursor = pubsub.Errorf(pubsub.Malformed, "the cursor is malformed: send back the last one that the server gave, as it is")
 
 // Since returns the position of a topic, and whether the cursor has one. If the version is
 // unknown, or two topics of the cursor share the hash, the position is one that no server
 // covers. So the client learns that messages may be missing.
-func (c StreamCursor) Since(topic notiflux.Topic) (since notiflux.Position, there bool) {
+func (c StreamCursor) Since(topic pubsub.Topic) (since pubsub.Position, there bool) {
 	if c.unknown {
 		return neverCovered, true
 	}
@@ -250,10 +250,10 @@ func (c StreamCursor) Since(topic notiflux.Topic) (since notiflux.Position, ther
 // ResumeFrom returns the position from which a topic continues: that of
 // [StreamCursor.Since]. For a topic that the cursor does not have it is the zero position,
 // and the topic must be in one of epochs: else nothing of it is covered.
-func (c StreamCursor) ResumeFrom(topic notiflux.Topic) (since notiflux.Position, epochs []string) {
+func (c StreamCursor) ResumeFrom(topic pubsub.Topic) (since pubsub.Position, epochs []string) {
 	since, there := c.Since(topic)
 	if there {
 		return since, nil
 	}
-	return notiflux.Position{}, c.epochs
+	return pubsub.Position{}, c.epochs
 }

@@ -9,17 +9,17 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-func at(offset uint64) notiflux.Position { return notiflux.Position{Epoch: "E", Offset: offset} }
+func at(offset uint64) pubsub.Position { return pubsub.Position{Epoch: "E", Offset: offset} }
 
 func TestTopicHash(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topic := rapid.String().Draw(t, "topic")
 		sum := sha256.Sum256([]byte(topic))
-		if got := fmt.Sprintf("%016x", wire.TopicHash(notiflux.Topic(topic))); got != hex.EncodeToString(sum[:8]) {
+		if got := fmt.Sprintf("%016x", wire.TopicHash(pubsub.Topic(topic))); got != hex.EncodeToString(sum[:8]) {
 			t.Fatalf("TopicHash(%q) = %s, want the beginning of %x", topic, got, sum)
 		}
 	})
@@ -51,8 +51,8 @@ func TestCursorOfSeveralEpochs(t *testing.T) {
 		epochs := rapid.SliceOfNDistinct(rapid.StringMatching(`[0-9A-Za-z]{1,64}`), 1, 10, rapid.ID).Draw(t, "epochs")
 		places := make([]wire.CursorPlace, rapid.IntRange(1, 64).Draw(t, "topics"))
 		for i := range places {
-			places[i].Hash = wire.TopicHash(notiflux.Topic(fmt.Sprint(i)))
-			places[i].Position = notiflux.Position{Epoch: rapid.SampledFrom(epochs).Draw(t, "epoch"), Offset: rapid.Uint64().Draw(t, "offset")}
+			places[i].Hash = wire.TopicHash(pubsub.Topic(fmt.Sprint(i)))
+			places[i].Position = pubsub.Position{Epoch: rapid.SampledFrom(epochs).Draw(t, "epoch"), Offset: rapid.Uint64().Draw(t, "offset")}
 		}
 		s := string(wire.AppendStreamCursor(nil, places))
 		if len(s) > wire.MaxStreamCursorBytes {
@@ -64,13 +64,13 @@ func TestCursorOfSeveralEpochs(t *testing.T) {
 		}
 		lost := 0
 		for i := range places {
-			got, there := c.Since(notiflux.Topic(fmt.Sprint(i)))
+			got, there := c.Since(pubsub.Topic(fmt.Sprint(i)))
 			if !there {
 				t.Fatalf("topic %d is not there", i)
 			}
 			if got != places[i].Position {
 				lost++
-				if _, err := notiflux.ParsePosition(got.String()); err == nil {
+				if _, err := pubsub.ParsePosition(got.String()); err == nil {
 					t.Fatalf("topic %d is at %v, want %v or what is never covered", i, got, places[i].Position)
 				}
 			}
@@ -90,18 +90,18 @@ func FuzzParseCursor(f *testing.F) {
 	f.Add("AUXkDCksKg", "a", uint64(42))
 	f.Add("gwFF", "a", uint64(0))
 	f.Add("hAFF", "a", uint64(0))
-	f.Add(string(wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: 1, Position: at(1)}, {Hash: 2, Position: notiflux.Position{Epoch: "F"}}})), "a", uint64(0))
+	f.Add(string(wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: 1, Position: at(1)}, {Hash: 2, Position: pubsub.Position{Epoch: "F"}}})), "a", uint64(0))
 	f.Add("AUXkDCksKg=", "a", uint64(1)<<63)
 	f.Fuzz(func(t *testing.T, s, name string, offset uint64) {
-		topic := notiflux.Topic(name)
+		topic := pubsub.Topic(name)
 		c, err := wire.ParseStreamCursor(s)
 		if err != nil {
-			if code := notiflux.Refusal(err).Code; code != notiflux.Malformed {
+			if code := pubsub.Refusal(err).Code; code != pubsub.Malformed {
 				t.Errorf("ParseCursor(%q) = %s", s, code)
 			}
 			c = wire.StreamCursor{}
 		}
-		if got, there := c.Since(topic); there && got.Epoch == "" || !there && got != (notiflux.Position{}) {
+		if got, there := c.Since(topic); there && got.Epoch == "" || !there && got != (pubsub.Position{}) {
 			t.Errorf("Since(%q) = %v, %v", topic, got, there)
 		}
 		made := wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: wire.TopicHash(topic), Position: at(offset)}})
@@ -109,7 +109,7 @@ func FuzzParseCursor(f *testing.F) {
 		if err != nil {
 			t.Fatalf("ParseCursor(%q): %v", made, err)
 		}
-		if got, there := c.Since(topic); got != (notiflux.Position{Epoch: "E", Offset: offset}) || !there {
+		if got, there := c.Since(topic); got != (pubsub.Position{Epoch: "E", Offset: offset}) || !there {
 			t.Errorf("Since(%q) = %v, %v; want %d", topic, got, there, offset)
 		}
 	})
@@ -120,7 +120,7 @@ func BenchmarkAppendCursor(b *testing.B) {
 		b.Run(fmt.Sprintf("topics=%d", n), func(b *testing.B) {
 			places := make([]wire.CursorPlace, n)
 			for i := range places {
-				places[i] = wire.CursorPlace{Hash: uint64(i) << 56, Position: notiflux.Position{Epoch: "0123456789abcdef", Offset: 1 << 40}}
+				places[i] = wire.CursorPlace{Hash: uint64(i) << 56, Position: pubsub.Position{Epoch: "0123456789abcdef", Offset: 1 << 40}}
 			}
 			var dst []byte
 			b.ReportAllocs()

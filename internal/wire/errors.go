@@ -3,7 +3,7 @@ package wire
 import (
 	"log/slog"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // An ErrorResponse says how the server answers with an error: the row of its code in the
@@ -19,48 +19,48 @@ type ErrorResponse struct {
 // short enough for a person to wait.
 const retryAfterSeconds = 2
 
-var errorResponses = map[notiflux.Code]ErrorResponse{
-	notiflux.Malformed:            {Status: 400},
-	notiflux.TopicInvalid:         {Status: 400},
-	notiflux.TokenMissing:         {Status: 401, Challenge: "invalid_request"},
-	notiflux.TokenInvalid:         {Status: 401, Challenge: "invalid_token"},
-	notiflux.TokenExpired:         {Status: 401, Challenge: "invalid_token"},
-	notiflux.ScopeDenied:          {Status: 403},
-	notiflux.TopicDenied:          {Status: 403},
-	notiflux.OriginDenied:         {Status: 403},
-	notiflux.NotFound:             {Status: 404},
-	notiflux.MethodNotAllowed:     {Status: 405},
-	notiflux.UnknownType:          {Status: 400},
-	notiflux.KeyReused:            {Status: 409},
-	notiflux.TooLarge:             {Status: 413},
-	notiflux.UnsupportedMediaType: {Status: 415},
-	notiflux.UpgradeRequired:      {Status: 426},
-	notiflux.Idle:                 {Status: 408},
-	notiflux.TooMany:              {Status: 429, RetryAfter: retryAfterSeconds, Retry: true},
-	notiflux.Internal:             {Status: 500, Retry: true},
-	notiflux.OverCapacity:         {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
-	notiflux.OutcomeUnknown:       {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
-	notiflux.Unavailable:          {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
-	notiflux.Draining:             {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
-	notiflux.TooSlow:              {Status: 503, Retry: true}, // The client can resume at once.
+var errorResponses = map[pubsub.Code]ErrorResponse{
+	pubsub.Malformed:            {Status: 400},
+	pubsub.TopicInvalid:         {Status: 400},
+	pubsub.TokenMissing:         {Status: 401, Challenge: "invalid_request"},
+	pubsub.TokenInvalid:         {Status: 401, Challenge: "invalid_token"},
+	pubsub.TokenExpired:         {Status: 401, Challenge: "invalid_token"},
+	pubsub.ScopeDenied:          {Status: 403},
+	pubsub.TopicDenied:          {Status: 403},
+	pubsub.OriginDenied:         {Status: 403},
+	pubsub.NotFound:             {Status: 404},
+	pubsub.MethodNotAllowed:     {Status: 405},
+	pubsub.UnknownType:          {Status: 400},
+	pubsub.KeyReused:            {Status: 409},
+	pubsub.TooLarge:             {Status: 413},
+	pubsub.UnsupportedMediaType: {Status: 415},
+	pubsub.UpgradeRequired:      {Status: 426},
+	pubsub.Idle:                 {Status: 408},
+	pubsub.TooMany:              {Status: 429, RetryAfter: retryAfterSeconds, Retry: true},
+	pubsub.Internal:             {Status: 500, Retry: true},
+	pubsub.OverCapacity:         {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
+	pubsub.OutcomeUnknown:       {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
+	pubsub.Unavailable:          {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
+	pubsub.Draining:             {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
+	pubsub.TooSlow:              {Status: 503, Retry: true}, // The client can resume at once.
 }
 
 // ErrorResponseOf returns the row of code. A code that is not in the table has the row of
-// [notiflux.Internal].
-func ErrorResponseOf(code notiflux.Code) ErrorResponse {
+// [pubsub.Internal].
+func ErrorResponseOf(code pubsub.Code) ErrorResponse {
 	if r, ok := errorResponses[code]; ok {
 		return r
 	}
-	return errorResponses[notiflux.Internal]
+	return errorResponses[pubsub.Internal]
 }
 
 // LogLevel returns the level at which a refusal is logged. It is debug for mistakes of
 // clients, and for refusals that metrics count (over capacity, draining).
-func LogLevel(code notiflux.Code) slog.Level {
+func LogLevel(code pubsub.Code) slog.Level {
 	switch code {
-	case notiflux.Internal:
+	case pubsub.Internal:
 		return slog.LevelError
-	case notiflux.Unavailable:
+	case pubsub.Unavailable:
 		return slog.LevelWarn
 	}
 	return slog.LevelDebug

@@ -14,11 +14,11 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // AppendMessage appends a message as the JSON object that all dialects except text use.
-func AppendMessage(dst []byte, m *notiflux.Message) []byte {
+func AppendMessage(dst []byte, m *pubsub.Message) []byte {
 	dst = appendBeforeData(dst, m)
 	if m.Body.JSON {
 		dst = appendJSON(dst, m.Body.Data)
@@ -29,7 +29,7 @@ func AppendMessage(dst []byte, m *notiflux.Message) []byte {
 }
 
 // appendBeforeData appends the object up to the value that was published.
-func appendBeforeData(dst []byte, m *notiflux.Message) []byte {
+func appendBeforeData(dst []byte, m *pubsub.Message) []byte {
 	dst = append(dst, `{"type":"message","topic":`...)
 	dst = AppendString(dst, string(m.Topic))
 	dst = append(dst, `,"position":`...)
@@ -49,6 +49,6 @@ func AppendString[S string | []byte](dst []byte, s S) []byte {
 }
 
 // AppendPosition appends p as a JSON string. There is nothing to escape in it.
-func AppendPosition(dst []byte, p notiflux.Position) []byte {
+func AppendPosition(dst []byte, p pubsub.Position) []byte {
 	return append(p.AppendTo(append(dst, '"')), '"')
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"unicode/utf8"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // MinRoom is the most bytes that a message has before its data: see [BeginMessage].
@@ -22,7 +22,7 @@ type Partial struct {
 // BeginMessage appends the beginning of what [AppendMessage] appends for m, a message
 // that somebody published: at most [MinRoom] bytes. It returns what comes after that,
 // which keeps the data of m, and not m.
-func BeginMessage(dst []byte, m *notiflux.Message) ([]byte, Partial) {
+func BeginMessage(dst []byte, m *pubsub.Message) ([]byte, Partial) {
 	dst = appendBeforeData(dst, m)
 	if !m.Body.JSON {
 		dst = append(dst, '"')
@@ -78,7 +78,7 @@ const maxEscape = 6
 
 // MessageSize returns how many bytes [AppendMessage] appends for m, a message that
 // somebody published.
-func MessageSize(m *notiflux.Message) int {
+func MessageSize(m *pubsub.Message) int {
 	var room [MinRoom]byte
 	size := len(appendBeforeData(room[:0], m)) + len("}")
 	if m.Body.JSON {

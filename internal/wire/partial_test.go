@@ -9,16 +9,16 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // Piece by piece a message is the same bytes, and as many as was said.
 func TestAMessageInPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &notiflux.Message{
-			Topic:    notiflux.Topic(rapid.StringMatching(`[a-z"é\\]{1,40}`).Draw(t, "topic")),
-			Position: notiflux.Position{Epoch: "E", Offset: rapid.Uint64().Draw(t, "offset")},
+		m := &pubsub.Message{
+			Topic:    pubsub.Topic(rapid.StringMatching(`[a-z"é\\]{1,40}`).Draw(t, "topic")),
+			Position: pubsub.Position{Epoch: "E", Offset: rapid.Uint64().Draw(t, "offset")},
 			Time:     time.UnixMilli(rapid.Int64Range(0, 1<<41).Draw(t, "time")),
 		}
 		text := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.RuneFrom([]rune("a\x00\n\"\\é\u0085\u2028\u2029\ufffd😀\x7f</>")))).Draw(t, "text")
@@ -53,7 +53,7 @@ func TestMemberSize(t *testing.T) {
 		text := func(name string) string {
 			return rapid.StringOf(rapid.RuneFrom([]rune("a\x00\n\"\\é\u0085\u2028\u2029😀"))).Draw(t, name)
 		}
-		m := notiflux.Member{Sub: text("sub")}
+		m := pubsub.Member{Sub: text("sub")}
 		if rapid.Bool().Draw(t, "info") {
 			m.Info = fmt.Appendf(nil, `{"n":"%s"}`, rapid.StringOf(rapid.RuneFrom([]rune("aé\u0085\u2028\u2029😀"))).Draw(t, "name"))
 		}
@@ -61,16 +61,16 @@ func TestMemberSize(t *testing.T) {
 			t.Fatalf("MemberSize is %d, and it is %d bytes", got, want)
 		}
 	})
-	longest := notiflux.Member{Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}
+	longest := pubsub.Member{Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}
 	if n := wire.MemberSize(longest); n > wire.MaxMemberBytes {
 		t.Errorf("a member has %d bytes, more than %d", n, wire.MaxMemberBytes)
 	}
 }
 
 func TestTheBeginningOfAMessageIsShort(t *testing.T) {
-	m := &notiflux.Message{
-		Topic:    notiflux.Topic(strings.Repeat(`"`, 255)),
-		Position: notiflux.Position{Epoch: strings.Repeat("E", 64), Offset: 1<<64 - 1},
+	m := &pubsub.Message{
+		Topic:    pubsub.Topic(strings.Repeat(`"`, 255)),
+		Position: pubsub.Position{Epoch: strings.Repeat("E", 64), Offset: 1<<64 - 1},
 		Time:     time.UnixMilli(-1 << 62),
 	}
 	if begun, _ := wire.BeginMessage(nil, m); len(begun) > wire.MinRoom {

@@ -1,13 +1,13 @@
 package wire
 
-import "github.com/ikornaselur/notiflux"
+import "github.com/ikornaselur/notiflux/internal/pubsub"
 
 // Presence says which members are present in a topic.
 type Presence struct {
-	Topic       notiflux.Topic
-	Count       int               // of members
-	Subscribers int               // of the topic, with or without presence
-	Members     []notiflux.Member // nil for a count alone
+	Topic       pubsub.Topic
+	Count       int             // of members
+	Subscribers int             // of the topic, with or without presence
+	Members     []pubsub.Member // nil for a count alone
 }
 
 // AppendPresenceBodyStart appends what comes before the members in the body of an HTTP
@@ -36,7 +36,7 @@ func AppendPresenceCounts(dst []byte, p Presence) []byte {
 const MaxMemberBytes = 6 << 10
 
 // MemberSize returns how many bytes [AppendMember] appends.
-func MemberSize(m notiflux.Member) int {
+func MemberSize(m pubsub.Member) int {
 	size := len(`{"sub":}`) + stringSize(m.Sub)
 	if m.Info != nil {
 		size += len(`,"info":`) + jsonSize(m.Info)
@@ -45,7 +45,7 @@ func MemberSize(m notiflux.Member) int {
 }
 
 // AppendMember appends a member as a JSON object.
-func AppendMember(dst []byte, m notiflux.Member) []byte {
+func AppendMember(dst []byte, m pubsub.Member) []byte {
 	dst = append(dst, `{"sub":`...)
 	dst = AppendString(dst, m.Sub)
 	if m.Info != nil {

@@ -4,23 +4,23 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // problem is the body of an HTTP error (RFC 9457), with the code as extension.
 type problem struct {
-	Title  string        `json:"title"`
-	Status int           `json:"status"`
-	Code   notiflux.Code `json:"code"`
-	Detail string        `json:"detail"`
+	Title  string      `json:"title"`
+	Status int         `json:"status"`
+	Code   pubsub.Code `json:"code"`
+	Detail string      `json:"detail"`
 }
 
 // WriteProblem answers a request with err as application/problem+json. The body holds only
-// the code and the sentence of its [notiflux.Error], never the rest of the chain. It is the
+// the code and the sentence of its [pubsub.Error], never the rest of the chain. It is the
 // only writer of HTTP errors. The caller sets headers of one kind of error (Allow,
 // Sec-WebSocket-Version) before.
 func WriteProblem(w http.ResponseWriter, err error) {
-	e := notiflux.Refusal(err)
+	e := pubsub.Refusal(err)
 	row := ErrorResponseOf(e.Code)
 	h := w.Header()
 	if row.Challenge != "" {

@@ -6,44 +6,44 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // Every row of the table, as a publisher sees it.
 func TestWriteProblem(t *testing.T) {
-	for code, want := range map[notiflux.Code]struct {
+	for code, want := range map[pubsub.Code]struct {
 		status    int
 		challenge string
 		retry     string
 	}{
-		notiflux.Malformed:            {400, "", ""},
-		notiflux.TopicInvalid:         {400, "", ""},
-		notiflux.TokenMissing:         {401, `Bearer error="invalid_request"`, ""},
-		notiflux.TokenInvalid:         {401, `Bearer error="invalid_token"`, ""},
-		notiflux.TokenExpired:         {401, `Bearer error="invalid_token"`, ""},
-		notiflux.ScopeDenied:          {403, "", ""},
-		notiflux.TopicDenied:          {403, "", ""},
-		notiflux.OriginDenied:         {403, "", ""},
-		notiflux.NotFound:             {404, "", ""},
-		notiflux.MethodNotAllowed:     {405, "", ""},
-		notiflux.UnknownType:          {400, "", ""},
-		notiflux.Idle:                 {408, "", ""},
-		notiflux.KeyReused:            {409, "", ""},
-		notiflux.TooLarge:             {413, "", ""},
-		notiflux.UnsupportedMediaType: {415, "", ""},
-		notiflux.UpgradeRequired:      {426, "", ""},
-		notiflux.TooMany:              {429, "", "2"},
-		notiflux.Internal:             {500, "", ""},
-		notiflux.OverCapacity:         {503, "", "2"},
-		notiflux.OutcomeUnknown:       {503, "", "2"},
-		notiflux.Unavailable:          {503, "", "2"},
-		notiflux.Draining:             {503, "", "2"},
-		notiflux.TooSlow:              {503, "", ""},
-		"never heard of":              {500, "", ""},
+		pubsub.Malformed:            {400, "", ""},
+		pubsub.TopicInvalid:         {400, "", ""},
+		pubsub.TokenMissing:         {401, `Bearer error="invalid_request"`, ""},
+		pubsub.TokenInvalid:         {401, `Bearer error="invalid_token"`, ""},
+		pubsub.TokenExpired:         {401, `Bearer error="invalid_token"`, ""},
+		pubsub.ScopeDenied:          {403, "", ""},
+		pubsub.TopicDenied:          {403, "", ""},
+		pubsub.OriginDenied:         {403, "", ""},
+		pubsub.NotFound:             {404, "", ""},
+		pubsub.MethodNotAllowed:     {405, "", ""},
+		pubsub.UnknownType:          {400, "", ""},
+		pubsub.Idle:                 {408, "", ""},
+		pubsub.KeyReused:            {409, "", ""},
+		pubsub.TooLarge:             {413, "", ""},
+		pubsub.UnsupportedMediaType: {415, "", ""},
+		pubsub.UpgradeRequired:      {426, "", ""},
+		pubsub.TooMany:              {429, "", "2"},
+		pubsub.Internal:             {500, "", ""},
+		pubsub.OverCapacity:         {503, "", "2"},
+		pubsub.OutcomeUnknown:       {503, "", "2"},
+		pubsub.Unavailable:          {503, "", "2"},
+		pubsub.Draining:             {503, "", "2"},
+		pubsub.TooSlow:              {503, "", ""},
+		"never heard of":            {500, "", ""},
 	} {
 		w := httptest.NewRecorder()
-		wire.WriteProblem(w, notiflux.Errorf(code, "what is wrong"))
+		wire.WriteProblem(w, pubsub.Errorf(code, "what is wrong"))
 		var body map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func TestWriteProblem(t *testing.T) {
 func TestProblemsAreWrittenAsTheyRead(t *testing.T) {
 	const detail = "send Authorization: Bearer <token> & nothing else"
 	w := httptest.NewRecorder()
-	wire.WriteProblem(w, notiflux.Errorf(notiflux.TokenMissing, "%s", detail))
+	wire.WriteProblem(w, pubsub.Errorf(pubsub.TokenMissing, "%s", detail))
 	if !strings.Contains(w.Body.String(), detail) {
 		t.Errorf("the body is %s, want %q in it as it stands", w.Body, detail)
 	}

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -66,7 +66,7 @@ func TestHTTPVectors(t *testing.T) {
 type outcome struct {
 	Topic, Position string
 	Error           *struct {
-		Code    notiflux.Code
+		Code    pubsub.Code
 		Message string
 	}
 }
@@ -74,9 +74,9 @@ type outcome struct {
 func (o outcome) object(t *testing.T) []byte {
 	t.Helper()
 	if o.Error != nil {
-		return wire.AppendFailed(nil, o.Topic, &notiflux.Error{Code: o.Error.Code, Detail: o.Error.Message})
+		return wire.AppendFailed(nil, o.Topic, &pubsub.Error{Code: o.Error.Code, Detail: o.Error.Message})
 	}
-	return wire.AppendPublished(nil, notiflux.Topic(o.Topic), vectors.Position(t, o.Position))
+	return wire.AppendPublished(nil, pubsub.Topic(o.Topic), vectors.Position(t, o.Position))
 }
 
 // outcomes returns those of an answer: of one message, or a list.
@@ -90,14 +90,14 @@ func outcomes(text []byte) (all []outcome, list bool, err error) {
 		case err != nil:
 		case o.Error != nil:
 			if !list || o.Error.Code == "" || o.Error.Message == "" {
-				err = notiflux.Errorf(notiflux.Malformed, "no refusal")
+				err = pubsub.Errorf(pubsub.Malformed, "no refusal")
 			}
 		case o.Topic == "" || o.Position == "":
-			err = notiflux.Errorf(notiflux.Malformed, "no outcome")
+			err = pubsub.Errorf(pubsub.Malformed, "no outcome")
 		}
 	}
 	if err != nil {
-		err = notiflux.Errorf(notiflux.Malformed, "no answer to a broadcast")
+		err = pubsub.Errorf(pubsub.Malformed, "no answer to a broadcast")
 	}
 	return all, list, err
 }
@@ -129,14 +129,14 @@ func TestProblemVectors(t *testing.T) {
 	for _, v := range all.Valid {
 		var p struct {
 			Status int
-			Code   notiflux.Code
+			Code   pubsub.Code
 			Detail string
 		}
 		if err := json.Unmarshal(v.Value, &p); err != nil {
 			t.Fatal(err)
 		}
 		w := httptest.NewRecorder()
-		wire.WriteProblem(w, &notiflux.Error{Code: p.Code, Detail: p.Detail})
+		wire.WriteProblem(w, &pubsub.Error{Code: p.Code, Detail: p.Detail})
 		if got := strings.TrimSuffix(w.Body.String(), "\n"); got != v.Frame || w.Code != p.Status {
 			t.Errorf("%s: %d %s, want %d %s", v.Name, w.Code, got, p.Status, v.Frame)
 		}
@@ -150,16 +150,16 @@ func TestCursorVectors(t *testing.T) {
 		Version             int  // 0: the one that is written
 		Unknown             bool // so that there are no places
 		Places              []struct {
-			Topic  notiflux.Topic
+			Topic  pubsub.Topic
 			Offset uint64 `json:",string"`
 			Epoch  string // empty: that of the vector
 		}
-		Since map[notiflux.Topic]*string
+		Since map[pubsub.Topic]*string
 	}](t, "cursor.json")
 	for _, v := range all.Valid {
 		var places []wire.CursorPlace
 		for _, p := range v.Places {
-			places = append(places, wire.CursorPlace{Hash: wire.TopicHash(p.Topic), Position: notiflux.Position{Epoch: cmp.Or(p.Epoch, v.Epoch), Offset: p.Offset}})
+			places = append(places, wire.CursorPlace{Hash: wire.TopicHash(p.Topic), Position: pubsub.Position{Epoch: cmp.Or(p.Epoch, v.Epoch), Offset: p.Offset}})
 		}
 		if len(places) > 0 && v.Version == 0 && !v.Unknown {
 			if got := string(wire.AppendStreamCursor(nil, places)); got != v.Cursor {
@@ -173,7 +173,7 @@ func TestCursorVectors(t *testing.T) {
 		}
 		for topic, want := range v.Since {
 			got, there := c.Since(topic)
-			_, err := notiflux.ParsePosition(got.String())
+			_, err := pubsub.ParsePosition(got.String())
 			switch {
 			case want == nil && there, want != nil && !there:
 				t.Errorf("%s: %q: %v, %v", v.Name, topic, got, there)
@@ -197,10 +197,10 @@ func TestPositionVectors(t *testing.T) {
 		Offset                uint64 `json:",string"`
 	}](t, "position.json")
 	for _, v := range all.Valid {
-		want := notiflux.Position{Epoch: v.Epoch, Offset: v.Offset}
-		if got, err := notiflux.ParsePosition(v.Position); err != nil || got != want || got.String() != v.Position {
+		want := pubsub.Position{Epoch: v.Epoch, Offset: v.Offset}
+		if got, err := pubsub.ParsePosition(v.Position); err != nil || got != want || got.String() != v.Position {
 			t.Errorf("%s: %v, %v; want %v", v.Name, got, err, want)
 		}
 	}
-	vectors.CheckInvalid(t, "position", all.Invalid, func(input string) error { _, err := notiflux.ParsePosition(input); return err })
+	vectors.CheckInvalid(t, "position", all.Invalid, func(input string) error { _, err := pubsub.ParsePosition(input); return err })
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A Submitter runs work that event loops must not do, as a [Pool] does.
@@ -19,21 +19,21 @@ type Submitter interface {
 var errPanicked = errors.New("worker: the work panicked")
 
 // Do has workers run work and then call done, on any goroutine, with nil or with the reason
-// why the work was not done. If there is no room, Do returns a [notiflux.Error] with
+// why the work was not done. If there is no room, Do returns a [pubsub.Error] with
 // OverCapacity and calls neither. Do does not block.
 func Do(workers Submitter, work func(context.Context), done func(undone error)) error {
 	ok := workers.Submit(func(ctx context.Context) {
 		undone := errPanicked
 		defer func() { done(undone) }()
 		if ctx.Err() != nil {
-			undone = notiflux.Errorf(notiflux.Unavailable, "the server is shutting down: connect again")
+			undone = pubsub.Errorf(pubsub.Unavailable, "the server is shutting down: connect again")
 			return
 		}
 		work(ctx)
 		undone = nil
 	})
 	if !ok {
-		return notiflux.Errorf(notiflux.OverCapacity, "the server has too much to do: try again later")
+		return pubsub.Errorf(pubsub.OverCapacity, "the server has too much to do: try again later")
 	}
 	return nil
 }

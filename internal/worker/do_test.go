@@ -6,7 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
@@ -35,8 +35,8 @@ func TestDo(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := do(work); err == nil || notiflux.Refusal(err).Code != notiflux.OverCapacity {
-			t.Errorf("without room: %v, want %s", err, notiflux.OverCapacity)
+		if err := do(work); err == nil || pubsub.Refusal(err).Code != pubsub.OverCapacity {
+			t.Errorf("without room: %v, want %s", err, pubsub.OverCapacity)
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		go pool.Run(ctx)
@@ -51,8 +51,8 @@ func TestDo(t *testing.T) {
 		if err := do(func(context.Context) { panic("a bug") }); err != nil {
 			t.Fatal(err)
 		}
-		if err := next(); err == nil || notiflux.Refusal(err).Code != notiflux.Internal {
-			t.Errorf("work that panics = %v, want %s", err, notiflux.Internal)
+		if err := next(); err == nil || pubsub.Refusal(err).Code != pubsub.Internal {
+			t.Errorf("work that panics = %v, want %s", err, pubsub.Internal)
 		}
 		stop()
 		synctest.Wait()
@@ -78,8 +78,8 @@ func TestDoIsTooLate(t *testing.T) {
 		if err := pool.Run(over); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-outcomes; err == nil || notiflux.Refusal(err).Code != notiflux.Unavailable {
-			t.Errorf("outcome = %v, want %s", err, notiflux.Unavailable)
+		if err := <-outcomes; err == nil || pubsub.Refusal(err).Code != pubsub.Unavailable {
+			t.Errorf("outcome = %v, want %s", err, pubsub.Unavailable)
 		}
 	})
 }

@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // fill publishes n messages, 0 to n-1, and returns their positions.
-func (n *node) fill(name notiflux.Topic, messages int) []notiflux.Position {
+func (n *node) fill(name pubsub.Topic, messages int) []pubsub.Position {
 	n.t.Helper()
-	positions := make([]notiflux.Position, messages)
+	positions := make([]pubsub.Position, messages)
 	for i := range positions {
 		positions[i] = n.send(name, fmt.Sprint(i))
 	}
@@ -47,7 +47,7 @@ func resumeCovered(t *testing.T, n *node) {
 func resumeElsewhere(t *testing.T, n *node) {
 	head := n.fill("t", 2)[1]
 	n.settle()
-	elsewhere := notiflux.Position{Epoch: "elsewhere", Offset: head.Offset}
+	elsewhere := pubsub.Position{Epoch: "elsewhere", Offset: head.Offset}
 	s := n.subscribe("t", topic.ResumePoint{Since: elsewhere})
 	if r := s.resumed; r.Recovered || r.Position != head || r.Replay != 0 {
 		t.Errorf("since %v: %+v, want the head %v and not to be recovered", elsewhere, r, head)
@@ -78,7 +78,7 @@ func attachAtOnce(t *testing.T, n *node) {
 	positions := n.fill("0", 3)
 	as := make([]broker.Attachment, 101)
 	for i := range as {
-		as[i].Topic = notiflux.Topic(fmt.Sprint(i % 100))
+		as[i].Topic = pubsub.Topic(fmt.Sprint(i % 100))
 		as[i].From.Since = positions[0]
 	}
 	as[100].From.Since = positions[1]
@@ -116,18 +116,18 @@ func history(t *testing.T, n *node) {
 	positions := n.fill("t", 5)
 	n.settle()
 	for _, test := range []struct {
-		since           notiflux.Position
+		since           pubsub.Position
 		limit           int
 		want            string
 		end             int
 		recovered, more bool
 	}{
-		{notiflux.Position{}, 2, "[3 4]", 4, true, false},
-		{notiflux.Position{}, 9, "[0 1 2 3 4]", 4, true, false},
+		{pubsub.Position{}, 2, "[3 4]", 4, true, false},
+		{pubsub.Position{}, 9, "[0 1 2 3 4]", 4, true, false},
 		{positions[0], 2, "[1 2]", 2, true, true},
 		{positions[3], 2, "[4]", 4, true, false},
 		{positions[4], 2, "[]", 4, true, false},
-		{notiflux.Position{Epoch: "elsewhere", Offset: 1}, 2, "[0 1]", 1, false, true},
+		{pubsub.Position{Epoch: "elsewhere", Offset: 1}, 2, "[0 1]", 1, false, true},
 	} {
 		y, err := n.broker.History(t.Context(), "t", test.since, test.limit)
 		if err != nil {
@@ -143,7 +143,7 @@ func cancelled(t *testing.T, n *node) {
 	topics := n.topics.Stats().Topics
 	as := make([]broker.Attachment, 10)
 	for i := range as {
-		as[i].Topic = notiflux.Topic(fmt.Sprint(i))
+		as[i].Topic = pubsub.Topic(fmt.Sprint(i))
 	}
 	if !n.attacher.Attach(as) {
 		n.attacher.Wait(as, func() { t.Error("done was called") })()

@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -65,7 +65,7 @@ func chaos(t *testing.T, c *cluster, seed uint64) {
 	}
 }
 
-func (*chaotic) topic(i int) notiflux.Topic { return notiflux.Topic(fmt.Sprint("topic ", i)) }
+func (*chaotic) topic(i int) pubsub.Topic { return pubsub.Topic(fmt.Sprint("topic ", i)) }
 
 func (x *chaotic) step() {
 	name, node := x.topic(x.random.IntN(chaosTopics)), x.random.IntN(len(x.nodes))
@@ -91,7 +91,7 @@ func (x *chaotic) step() {
 }
 
 // subscribe subscribes without waiting. Some subscribers go away before they are answered.
-func (x *chaotic) subscribe(n *node, name notiflux.Topic) {
+func (x *chaotic) subscribe(n *node, name pubsub.Topic) {
 	from := x.resumePoint(name)
 	ctx, cancel := context.WithCancel(context.Background())
 	if x.random.IntN(5) == 0 {
@@ -110,10 +110,10 @@ func (x *chaotic) subscribe(n *node, name notiflux.Topic) {
 }
 
 // join subscribes with an attachment that is finished.
-func (x *chaotic) join(n *node, name notiflux.Topic, from topic.ResumePoint, a *broker.Attachment) {
+func (x *chaotic) join(n *node, name pubsub.Topic, from topic.ResumePoint, a *broker.Attachment) {
 	pin, err := a.Take()
 	if err != nil {
-		refused(x.t, "Attach", err, notiflux.Unavailable)
+		refused(x.t, "Attach", err, pubsub.Unavailable)
 		return
 	}
 	r := x.reader(n.join(name, pin))
@@ -145,7 +145,7 @@ func (x *chaotic) read() {
 
 // resumePoint returns where a subscriber of a topic begins. A position is one that
 // another subscriber has come to, or that a publisher was told.
-func (x *chaotic) resumePoint(name notiflux.Topic) (from topic.ResumePoint) {
+func (x *chaotic) resumePoint(name pubsub.Topic) (from topic.ResumePoint) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch x.random.IntN(4) {

@@ -4,14 +4,14 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // one publishes one message and returns what became of it.
-func one(n *node, p notiflux.Publication) notiflux.Publication { return n.publish(p)[0] }
+func one(n *node, p pubsub.Publication) pubsub.Publication { return n.publish(p)[0] }
 
-func keyed(topic notiflux.Topic, key, data string) notiflux.Publication {
-	return notiflux.Publication{Topic: topic, Key: key, Body: notiflux.Body{Data: []byte(data)}}
+func keyed(topic pubsub.Topic, key, data string) pubsub.Publication {
+	return pubsub.Publication{Topic: topic, Key: key, Body: pubsub.Body{Data: []byte(data)}}
 }
 
 func sameKey(t *testing.T, n *node) {
@@ -25,12 +25,12 @@ func sameKey(t *testing.T, n *node) {
 			t.Errorf("the same again is at %v, %v; want %v", again.Position, again.Err, first.Position)
 		}
 	}
-	for _, p := range []notiflux.Publication{keyed("t", "k", "y"), {Topic: "t", Key: "k", Body: notiflux.Body{Data: []byte("x"), JSON: true}}} {
-		if other := one(n, p); other.Err == nil || notiflux.Refusal(other.Err).Code != notiflux.KeyReused {
-			t.Errorf("another message with the same key: %v, %v; want %s", other.Position, other.Err, notiflux.KeyReused)
+	for _, p := range []pubsub.Publication{keyed("t", "k", "y"), {Topic: "t", Key: "k", Body: pubsub.Body{Data: []byte("x"), JSON: true}}} {
+		if other := one(n, p); other.Err == nil || pubsub.Refusal(other.Err).Code != pubsub.KeyReused {
+			t.Errorf("another message with the same key: %v, %v; want %s", other.Position, other.Err, pubsub.KeyReused)
 		}
 	}
-	for _, p := range []notiflux.Publication{keyed("u", "k", "y"), keyed("t", "l", "x"), keyed("t", "", "x")} {
+	for _, p := range []pubsub.Publication{keyed("u", "k", "y"), keyed("t", "l", "x"), keyed("t", "", "x")} {
 		if p = one(n, p); p.Err != nil || p.Position == first.Position {
 			t.Errorf("another topic, another key, none: %v, %v", p.Position, p.Err)
 		}
@@ -42,7 +42,7 @@ func sameKey(t *testing.T, n *node) {
 
 func sameKeyAtOnce(t *testing.T, n *node) {
 	const publishers = 50
-	positions := make([]notiflux.Position, publishers)
+	positions := make([]pubsub.Position, publishers)
 	var wg sync.WaitGroup
 	for i := range positions {
 		wg.Go(func() {
@@ -67,8 +67,8 @@ func sameKeyAtOnce(t *testing.T, n *node) {
 // Each message of a batch has its own outcome, whatever its key: also a message that is in
 // the batch twice, and the messages of another batch in another order.
 func batches(t *testing.T, n *node) {
-	failed := notiflux.Errorf(notiflux.TopicDenied, "not this one")
-	ps := []notiflux.Publication{keyed("t", "", "1"), keyed("t", "k", "2"), {Topic: "t", Err: failed}, keyed("t", "k", "2"), keyed("u", "", "3")}
+	failed := pubsub.Errorf(pubsub.TopicDenied, "not this one")
+	ps := []pubsub.Publication{keyed("t", "", "1"), keyed("t", "k", "2"), {Topic: "t", Err: failed}, keyed("t", "k", "2"), keyed("u", "", "3")}
 	n.publish(ps...)
 	if ps[0].Err != nil || ps[1].Err != nil || ps[2].Err != failed || ps[3].Err != nil || ps[4].Err != nil {
 		t.Fatalf("%+v", ps)
@@ -82,7 +82,7 @@ func batches(t *testing.T, n *node) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
-			ps := []notiflux.Publication{keyed("v", "a", "1"), keyed("v", "b", "2")}
+			ps := []pubsub.Publication{keyed("v", "a", "1"), keyed("v", "b", "2")}
 			if i%2 == 0 {
 				ps[0], ps[1] = ps[1], ps[0]
 			}
@@ -98,7 +98,7 @@ func batches(t *testing.T, n *node) {
 // The key of a message that failed is free again.
 func failedKey(t *testing.T, n *node) {
 	failed := keyed("t", "k", "x")
-	failed.Err = notiflux.Errorf(notiflux.TopicDenied, "not yet")
+	failed.Err = pubsub.Errorf(pubsub.TopicDenied, "not yet")
 	if p := one(n, failed); p.Err != failed.Err {
 		t.Errorf("Err = %v, want %v", p.Err, failed.Err)
 	}

@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -28,8 +28,8 @@ type RemoteConfig struct {
 type Remote struct {
 	Nodes []RemoteNode
 
-	NewEpoch func()                           // begins a new epoch, as after a failover
-	Lose     func(name notiflux.Topic, n int) // loses the next messages of a topic, after their publishers have their answer
+	NewEpoch func()                         // begins a new epoch, as after a failover
+	Lose     func(name pubsub.Topic, n int) // loses the next messages of a topic, after their publishers have their answer
 }
 
 // A RemoteNode is one node of a [Remote].
@@ -81,12 +81,12 @@ type cluster struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	ordered map[notiflux.Topic]map[notiflux.Position]string // data of the messages whose publishers know their position
-	newest  map[notiflux.Topic]notiflux.Position            // that a publisher was told
+	ordered map[pubsub.Topic]map[pubsub.Position]string // data of the messages whose publishers know their position
+	newest  map[pubsub.Topic]pubsub.Position            // that a publisher was told
 }
 
 func openCluster(t *testing.T, config RemoteConfig) *cluster {
-	c := &cluster{t: t, ordered: make(map[notiflux.Topic]map[notiflux.Position]string), newest: make(map[notiflux.Topic]notiflux.Position)}
+	c := &cluster{t: t, ordered: make(map[pubsub.Topic]map[pubsub.Position]string), newest: make(map[pubsub.Topic]pubsub.Position)}
 	c.Remote = config.Open(t, 2, topic.Config{PerTopic: topic.Limits{Count: logLimit}})
 	for _, n := range c.Nodes {
 		c.nodes = append(c.nodes, start(t, n.Broker, n.Topics, config.Delay))
@@ -121,11 +121,11 @@ func (c *cluster) checkLeft() {
 }
 
 // publish publishes a message through a node, and records its outcome. It does not wait.
-func (c *cluster) publish(n *node, p notiflux.Publication, then func(notiflux.Publication)) {
+func (c *cluster) publish(n *node, p pubsub.Publication, then func(pubsub.Publication)) {
 	c.mu.Lock()
 	before := c.newest[p.Topic]
 	c.mu.Unlock()
-	ps := []notiflux.Publication{p}
+	ps := []pubsub.Publication{p}
 	began, called := time.Now(), 0
 	done := func() {
 		if called++; called > 1 {
@@ -146,10 +146,10 @@ func (c *cluster) publish(n *node, p notiflux.Publication, then func(notiflux.Pu
 
 // record records the outcome of a publication. before is a position that a publisher had
 // been told by then.
-func (c *cluster) record(p notiflux.Publication, before notiflux.Position) {
+func (c *cluster) record(p pubsub.Publication, before pubsub.Position) {
 	if p.Err != nil {
-		switch code := notiflux.Refusal(p.Err).Code; code {
-		case notiflux.OutcomeUnknown, notiflux.Unavailable, notiflux.Draining:
+		switch code := pubsub.Refusal(p.Err).Code; code {
+		case pubsub.OutcomeUnknown, pubsub.Unavailable, pubsub.Draining:
 		default:
 			c.t.Errorf("Publish(%q) = %v", p.Topic, p.Err)
 		}
@@ -165,7 +165,7 @@ func (c *cluster) record(p notiflux.Publication, before notiflux.Position) {
 		c.newest[p.Topic] = at
 	}
 	if c.ordered[p.Topic] == nil {
-		c.ordered[p.Topic] = make(map[notiflux.Position]string)
+		c.ordered[p.Topic] = make(map[pubsub.Position]string)
 	}
 	if other, ok := c.ordered[p.Topic][at]; ok && p.Key == "" {
 		c.t.Errorf("%q and %q were published at %v", other, p.Body.Data, at)
@@ -175,11 +175,11 @@ func (c *cluster) record(p notiflux.Publication, before notiflux.Position) {
 
 // send publishes messages one after the other, which must succeed. It returns their
 // positions.
-func (c *cluster) send(n *node, name notiflux.Topic, data ...string) (positions []notiflux.Position) {
+func (c *cluster) send(n *node, name pubsub.Topic, data ...string) (positions []pubsub.Position) {
 	c.t.Helper()
 	for _, d := range data {
-		done := make(chan notiflux.Publication, 1)
-		c.publish(n, message(name, d), func(p notiflux.Publication) { done <- p })
+		done := make(chan pubsub.Publication, 1)
+		c.publish(n, message(name, d), func(p pubsub.Publication) { done <- p })
 		p := <-done
 		if p.Err != nil {
 			c.t.Fatalf("Publish(%q) = %v", name, p.Err)
@@ -193,8 +193,8 @@ func (c *cluster) send(n *node, name notiflux.Topic, data ...string) (positions 
 type reader struct {
 	*subscriber
 	cluster *cluster
-	at      notiflux.Position // how far it is
-	data    []string          // of what it read; "gap" for a gap, or several in a row
+	at      pubsub.Position // how far it is
+	data    []string        // of what it read; "gap" for a gap, or several in a row
 }
 
 func (c *cluster) reader(s *subscriber) *reader {

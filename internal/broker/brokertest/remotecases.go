@@ -10,15 +10,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // refused fails the test unless err has a code.
-func refused(t *testing.T, what string, err error, want notiflux.Code) {
+func refused(t *testing.T, what string, err error, want pubsub.Code) {
 	t.Helper()
-	if err == nil || notiflux.Refusal(err).Code != want {
+	if err == nil || pubsub.Refusal(err).Code != want {
 		t.Errorf("%s: %v, want %s", what, err, want)
 	}
 }
@@ -44,9 +44,9 @@ func nodesAgree(t *testing.T, c *cluster) {
 	if first != second || len(readers[0].data) != 40 {
 		t.Errorf("the nodes have %s and %s", first, second)
 	}
-	var positions []notiflux.Position
+	var positions []pubsub.Position
 	for _, n := range c.nodes {
-		c.publish(n, keyed("t", "k", "x"), func(p notiflux.Publication) { positions = append(positions, p.Position) })
+		c.publish(n, keyed("t", "k", "x"), func(p pubsub.Publication) { positions = append(positions, p.Position) })
 		c.settle()
 	}
 	if positions[0] != positions[1] {
@@ -64,12 +64,12 @@ func awayAndBack(t *testing.T, c *cluster) {
 		t.Error("Health = nil while the store is away")
 	}
 	c.send(other, "t", "1", "2")
-	refused(t, "Publish", n.publish(message("t", "x"))[0].Err, notiflux.Unavailable)
+	refused(t, "Publish", n.publish(message("t", "x"))[0].Err, pubsub.Unavailable)
 	as := n.attach("u", topic.ResumePoint{})
 	_, err := as[0].Take()
-	refused(t, "Attach", err, notiflux.Unavailable)
-	_, err = n.broker.History(t.Context(), "t", notiflux.Position{}, 1)
-	refused(t, "History", err, notiflux.Unavailable)
+	refused(t, "Attach", err, pubsub.Unavailable)
+	_, err = n.broker.History(t.Context(), "t", pubsub.Position{}, 1)
+	refused(t, "History", err, pubsub.Unavailable)
 	n.subscribe("t", topic.ResumePoint{Since: before}).leave() // Its log covers it.
 	c.settle()
 	if got := r.readAll(); got != "[0]" {
@@ -92,7 +92,7 @@ func awayWhilePublishing(t *testing.T, c *cluster) {
 	outcomes := make(map[string]error)
 	for i := range 100 {
 		data := fmt.Sprint(i)
-		c.publish(n, message("t", data), func(p notiflux.Publication) { outcomes[data] = p.Err })
+		c.publish(n, message("t", data), func(p pubsub.Publication) { outcomes[data] = p.Err })
 		if i%10 == 9 {
 			c.Nodes[0].Away()
 			c.Nodes[0].Back()
@@ -103,7 +103,7 @@ func awayWhilePublishing(t *testing.T, c *cluster) {
 	if len(outcomes) != 100 {
 		t.Errorf("%d of 100 publications have an outcome", len(outcomes))
 	}
-	y, err := c.nodes[1].broker.History(t.Context(), "t", notiflux.Position{}, 1000)
+	y, err := c.nodes[1].broker.History(t.Context(), "t", pubsub.Position{}, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func awayWhilePublishing(t *testing.T, c *cluster) {
 		case err == nil && published != 1:
 			t.Errorf("%q was published %d times", data, published)
 		case err == nil:
-		case notiflux.Refusal(err).Code == notiflux.OutcomeUnknown:
+		case pubsub.Refusal(err).Code == pubsub.OutcomeUnknown:
 			if unknown++; published > 1 {
 				t.Errorf("%q, whose outcome is unknown, was published %d times", data, published)
 			}
@@ -136,7 +136,7 @@ func awayWhileAttaching(t *testing.T, c *cluster) {
 	var done atomic.Int64
 	as := make([]broker.Attachment, topics)
 	for i := range as {
-		as[i].Topic = notiflux.Topic(fmt.Sprint(i))
+		as[i].Topic = pubsub.Topic(fmt.Sprint(i))
 		if !n.attacher.Attach(as[i : i+1]) {
 			n.attacher.Wait(as[i:i+1], func() { done.Add(1) })
 		} else {
@@ -153,7 +153,7 @@ func awayWhileAttaching(t *testing.T, c *cluster) {
 	for i := range as {
 		pin, err := as[i].Take()
 		if err != nil {
-			refused(t, "Attach", err, notiflux.Unavailable)
+			refused(t, "Attach", err, pubsub.Unavailable)
 			failed++
 		}
 		pin.Release()
@@ -286,7 +286,7 @@ func resumeAtOnce(t *testing.T, c *cluster) {
 	random := rand.New(rand.NewPCG(1, 1))
 	n := c.nodes[0]
 	tail := c.reader(n.subscribe("t", topic.ResumePoint{}))
-	var positions []notiflux.Position
+	var positions []pubsub.Position
 	for round := range 10 {
 		positions = append(positions, c.send(c.nodes[1], "t", fmt.Sprint(round), fmt.Sprint(round))...)
 		as := make([]broker.Attachment, 20)
@@ -360,14 +360,14 @@ func closeWaits(t *testing.T, c *cluster) {
 	var left atomic.Int64
 	for i := range 20 {
 		left.Add(1)
-		c.publish(n, message("t", fmt.Sprint(i)), func(notiflux.Publication) { left.Add(-1) })
+		c.publish(n, message("t", fmt.Sprint(i)), func(pubsub.Publication) { left.Add(-1) })
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := n.broker.Close(ended); err == nil {
 		t.Error("Close did not wait")
 	}
-	refused(t, "Publish after Close", n.publish(message("t", "x"))[0].Err, notiflux.Draining)
+	refused(t, "Publish after Close", n.publish(message("t", "x"))[0].Err, pubsub.Draining)
 	if err := n.broker.Close(t.Context()); err != nil || left.Load() > 0 {
 		t.Errorf("Close = %v, and %d publishes have no outcome", err, left.Load())
 	}
@@ -380,8 +380,8 @@ func callbacksComeOnce(t *testing.T, c *cluster) {
 	var published, attached atomic.Int64
 	const each = 300
 	for i := range each {
-		name := notiflux.Topic(fmt.Sprint(random.IntN(10)))
-		c.publish(n, message(name, fmt.Sprint(i)), func(notiflux.Publication) { published.Add(1) })
+		name := pubsub.Topic(fmt.Sprint(random.IntN(10)))
+		c.publish(n, message(name, fmt.Sprint(i)), func(pubsub.Publication) { published.Add(1) })
 		a, began := []broker.Attachment{{Topic: name}}, time.Now()
 		done := func() {
 			attached.Add(1)

@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -65,7 +65,7 @@ type node struct {
 	running  sync.WaitGroup
 
 	mu        sync.Mutex
-	listening map[notiflux.Topic]int // subscribers; guarded by mu
+	listening map[pubsub.Topic]int // subscribers; guarded by mu
 }
 
 func open(t *testing.T, c Config) *node {
@@ -75,7 +75,7 @@ func open(t *testing.T, c Config) *node {
 
 // start runs a broker and its topics.
 func start(t *testing.T, b broker.Broker, topics *topic.Topics, delay time.Duration) *node {
-	n := &node{t: t, broker: b, topics: topics, delay: delay, listening: make(map[notiflux.Topic]int)}
+	n := &node{t: t, broker: b, topics: topics, delay: delay, listening: make(map[pubsub.Topic]int)}
 	n.attacher = broker.NewAttacher(n.broker, broker.AttacherConfig{})
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
@@ -109,7 +109,7 @@ func (n *node) longSettle() {
 }
 
 // publish publishes ps and waits for their outcomes.
-func (n *node) publish(ps ...notiflux.Publication) []notiflux.Publication {
+func (n *node) publish(ps ...pubsub.Publication) []pubsub.Publication {
 	done := make(chan struct{})
 	if !n.broker.Publish(ps, func() { close(done) }) {
 		<-done
@@ -118,7 +118,7 @@ func (n *node) publish(ps ...notiflux.Publication) []notiflux.Publication {
 }
 
 // send publishes a message that must succeed, and returns its position.
-func (n *node) send(name notiflux.Topic, data string) notiflux.Position {
+func (n *node) send(name pubsub.Topic, data string) pubsub.Position {
 	n.t.Helper()
 	p := n.publish(message(name, data))[0]
 	if p.Err != nil {
@@ -127,8 +127,8 @@ func (n *node) send(name notiflux.Topic, data string) notiflux.Position {
 	return p.Position
 }
 
-func message(name notiflux.Topic, data string) notiflux.Publication {
-	return notiflux.Publication{Topic: name, Body: notiflux.Body{Data: []byte(data)}}
+func message(name pubsub.Topic, data string) pubsub.Publication {
+	return pubsub.Publication{Topic: name, Body: pubsub.Body{Data: []byte(data)}}
 }
 
 type listener struct{}
@@ -145,7 +145,7 @@ type subscriber struct {
 }
 
 // attach attaches a topic. The caller calls take, or cancels it.
-func (n *node) attach(name notiflux.Topic, from topic.ResumePoint) []broker.Attachment {
+func (n *node) attach(name pubsub.Topic, from topic.ResumePoint) []broker.Attachment {
 	n.t.Helper()
 	as := []broker.Attachment{{Topic: name, From: from}}
 	if err := AttachAll(context.Background(), n.attacher, as); err != nil {
@@ -165,7 +165,7 @@ func (n *node) take(a *broker.Attachment) *subscriber {
 }
 
 // join joins a topic at a pin.
-func (n *node) join(name notiflux.Topic, pin topic.Pin) *subscriber {
+func (n *node) join(name pubsub.Topic, pin topic.Pin) *subscriber {
 	s := &subscriber{node: n, listener: new(listener)}
 	s.topic, s.resumed = pin.Join(s.listener)
 	s.cursor = s.resumed.Cursor
@@ -174,7 +174,7 @@ func (n *node) join(name notiflux.Topic, pin topic.Pin) *subscriber {
 }
 
 // subscribe attaches a topic and joins it.
-func (n *node) subscribe(name notiflux.Topic, from topic.ResumePoint) *subscriber {
+func (n *node) subscribe(name pubsub.Topic, from topic.ResumePoint) *subscriber {
 	n.t.Helper()
 	return n.take(&n.attach(name, from)[0])
 }
@@ -184,7 +184,7 @@ func (s *subscriber) leave() {
 	s.node.topics.Leave(s.topic, s.listener)
 }
 
-func (n *node) count(name notiflux.Topic, by int) {
+func (n *node) count(name pubsub.Topic, by int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.listening[name] += by; n.listening[name] == 0 {
@@ -193,7 +193,7 @@ func (n *node) count(name notiflux.Topic, by int) {
 }
 
 // read returns the messages from the cursor to the tail. A marker fails the test.
-func (s *subscriber) read() (all []*notiflux.Message) {
+func (s *subscriber) read() (all []*pubsub.Message) {
 	s.node.t.Helper()
 	for {
 		entry, next, ok := s.cursor.Next()
@@ -209,7 +209,7 @@ func (s *subscriber) read() (all []*notiflux.Message) {
 	}
 }
 
-func data(ms []*notiflux.Message) string {
+func data(ms []*pubsub.Message) string {
 	all := []string{}
 	for _, m := range ms {
 		all = append(all, string(m.Body.Data))
@@ -218,10 +218,10 @@ func data(ms []*notiflux.Message) string {
 }
 
 // logged returns the data of the messages that the broker has of a topic.
-func (n *node) logged(name notiflux.Topic) string {
+func (n *node) logged(name pubsub.Topic) string {
 	n.t.Helper()
 	n.settle()
-	y, err := n.broker.History(n.t.Context(), name, notiflux.Position{}, 1000)
+	y, err := n.broker.History(n.t.Context(), name, pubsub.Position{}, 1000)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func offsetsIncrease(t *testing.T, n *node) {
 	var wg sync.WaitGroup
 	for i := range publishers {
 		wg.Go(func() {
-			var before notiflux.Position
+			var before pubsub.Position
 			for j := range each {
 				text := fmt.Sprintf("%d/%d", i, j)
 				p := n.publish(message("t", text))[0]
@@ -303,7 +303,7 @@ func closedRefuses(t *testing.T, n *node) {
 	if err := n.broker.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.publish(message("t", "x"))[0].Err; err == nil || notiflux.Refusal(err).Code != notiflux.Draining {
-		t.Errorf("Publish after Close = %v, want %s", err, notiflux.Draining)
+	if err := n.publish(message("t", "x"))[0].Err; err == nil || pubsub.Refusal(err).Code != pubsub.Draining {
+		t.Errorf("Publish after Close = %v, want %s", err, pubsub.Draining)
 	}
 }

@@ -8,16 +8,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // oneEach returns n publications, each with a key and a subject of its own.
-func oneEach(n int) []notiflux.Publication {
-	ps := make([]notiflux.Publication, n)
+func oneEach(n int) []pubsub.Publication {
+	ps := make([]pubsub.Publication, n)
 	for i := range ps {
-		ps[i] = notiflux.Publication{Topic: "t", Key: fmt.Sprint(i), Subject: fmt.Sprintf("%0255d", i)}
+		ps[i] = pubsub.Publication{Topic: "t", Key: fmt.Sprint(i), Subject: fmt.Sprintf("%0255d", i)}
 	}
 	return ps
 }
@@ -51,14 +51,14 @@ func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
 		t.Errorf("keys take %d bytes, want at most %d and at least nine tenths of it", n, limit)
 	}
 	if err := ps[len(ps)-1].Err; !refused(err) {
-		t.Errorf("the last one: %v, want %s", err, notiflux.OverCapacity)
+		t.Errorf("the last one: %v, want %s", err, pubsub.OverCapacity)
 	}
 }
 
 // Keys and subjects of messages that failed take no memory.
 func TestFailedKeysCountNothing(t *testing.T) {
 	h := heldTopics{let: make(chan error, 1)}
-	h.let <- notiflux.Errorf(notiflux.OverCapacity, "full")
+	h.let <- pubsub.Errorf(pubsub.OverCapacity, "full")
 	b := memory.NewWithOrderer(h.over)
 	publishAll(b, oneEach(10))
 	if held := memory.KeysForTest(b); held != 0 || b.KeyBytes() != 0 {
@@ -82,7 +82,7 @@ func TestASlowKeyCountsForItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := heldTopics{let: make(chan error)}
 		b := memory.NewWithOrderer(h.over)
-		result := make(chan notiflux.Publication, 1)
+		result := make(chan pubsub.Publication, 1)
 		go func() { result <- publishKey(t, b, "k") }()
 		time.Sleep(2 * memory.KeyTime)
 		h.let <- nil

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
@@ -87,7 +87,7 @@ type first struct {
 
 	// Guarded by keys.mu.
 	settled  bool // it is known what became of it
-	position notiflux.Position
+	position pubsub.Position
 	err      error
 	waits    []*wait // of calls that publish the same meanwhile
 }
@@ -113,7 +113,7 @@ type claim struct {
 
 // claim claims the keys of ps. A publication whose key is known or cannot be
 // claimed gets an error, so that it is not ordered; [keys.await] replaces errElsewhere.
-func (k *keys) claim(ps []notiflux.Publication) (c claim) {
+func (k *keys) claim(ps []pubsub.Publication) (c claim) {
 	for i := range ps {
 		p := &ps[i]
 		if p.Key == "" || p.Err != nil {
@@ -129,7 +129,7 @@ func (k *keys) claim(ps []notiflux.Publication) (c claim) {
 
 // find returns the first publication of p's key and whether that is p. If it is not p, the
 // error is errElsewhere or says why p cannot be published.
-func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
+func (k *keys) find(p *pubsub.Publication) (f *first, mine bool, err error) {
 	id, digest := identify(p.Topic, p.Key), k.digest(&p.Body)
 	now := time.Now()
 	k.mu.Lock()
@@ -145,7 +145,7 @@ func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
 		if e.digest != digest {
 			return nil, false, errKeyReused
 		}
-		f := &first{settled: true, position: notiflux.Position{Epoch: k.epoch, Offset: e.offset}}
+		f := &first{settled: true, position: pubsub.Position{Epoch: k.epoch, Offset: e.offset}}
 		return f, false, errElsewhere
 	}
 	g := k.newestLocked(now)
@@ -157,7 +157,7 @@ func (k *keys) find(p *notiflux.Publication) (f *first, mine bool, err error) {
 	return f, true, nil
 }
 
-var errKeyReused = notiflux.Errorf(notiflux.KeyReused, "another message was published with this key: a key stands for one message")
+var errKeyReused = pubsub.Errorf(pubsub.KeyReused, "another message was published with this key: a key stands for one message")
 
 // chargeLocked charges a key to a subject in g. It fails if that would exceed a limit.
 func (k *keys) chargeLocked(g *generation, subject string) error {
@@ -172,9 +172,9 @@ func (k *keys) chargeLocked(g *generation, subject string) error {
 	free := k.maxBytes - k.bytes - n
 	switch {
 	case free < 0:
-		return notiflux.Errorf(notiflux.OverCapacity, "the keys of the last %v take all of their %d bytes: publish again later, or without a key", KeyTime, k.maxBytes)
+		return pubsub.Errorf(pubsub.OverCapacity, "the keys of the last %v take all of their %d bytes: publish again later, or without a key", KeyTime, k.maxBytes)
 	case held/shareOfFree > free:
-		return notiflux.Errorf(notiflux.OverCapacity, "the keys of this token's subject take %d bytes, its share: publish again later, or without a key", held)
+		return pubsub.Errorf(pubsub.OverCapacity, "the keys of this token's subject take %d bytes, its share: publish again later, or without a key", held)
 	}
 	k.addLocked(g, subject, n)
 	return nil
@@ -222,7 +222,7 @@ func (k *keys) settledLocked(id keyID, now time.Time) (entry, bool) {
 // settle records what became of the publications that this call ordered. A publication
 // with neither position nor error was not ordered because of a panic. The key of a message
 // that was not ordered is free again.
-func (k *keys) settle(c *claim, ps []notiflux.Publication) {
+func (k *keys) settle(c *claim, ps []pubsub.Publication) {
 	for i, f := range c.firsts {
 		if !c.mine[i] {
 			continue
@@ -237,7 +237,7 @@ func (k *keys) settle(c *claim, ps []notiflux.Publication) {
 
 // keep makes an entry of what succeeded, and forgets what failed. It returns the waits
 // that are over with it.
-func (k *keys) keep(f *first, position notiflux.Position, err error) (over []*wait) {
+func (k *keys) keep(f *first, position pubsub.Position, err error) (over []*wait) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -312,7 +312,7 @@ func (k *keys) dropLocked(now time.Time) {
 	})
 }
 
-func identify(topic notiflux.Topic, key string) keyID {
+func identify(topic pubsub.Topic, key string) keyID {
 	h := sha256.New()
 	h.Write([]byte(topic))
 	h.Write([]byte{0}) // A byte that is in no topic and in no key.
@@ -320,7 +320,7 @@ func identify(topic notiflux.Topic, key string) keyID {
 	return keyID(h.Sum(nil))
 }
 
-func (k *keys) digest(b *notiflux.Body) uint64 {
+func (k *keys) digest(b *pubsub.Body) uint64 {
 	kind := byte('s')
 	if b.JSON {
 		kind = 'j'

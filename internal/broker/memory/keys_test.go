@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -22,15 +22,15 @@ func newBroker(c memory.Config, t topic.Config) *memory.Broker {
 }
 
 // publishAll publishes ps and waits for their outcomes.
-func publishAll(b *memory.Broker, ps []notiflux.Publication) {
+func publishAll(b *memory.Broker, ps []pubsub.Publication) {
 	done := make(chan struct{})
 	if !b.Publish(ps, func() { close(done) }) {
 		<-done
 	}
 }
 
-func publishKey(t *testing.T, b *memory.Broker, key string) notiflux.Publication {
-	ps := []notiflux.Publication{{Topic: "t", Key: key}}
+func publishKey(t *testing.T, b *memory.Broker, key string) pubsub.Publication {
+	ps := []pubsub.Publication{{Topic: "t", Key: key}}
 	publishAll(b, ps)
 	return ps[0]
 }
@@ -63,8 +63,8 @@ func (h heldTopics) over(topics *topic.Topics) memory.Orderer {
 	return h
 }
 
-func (h heldTopics) Order(ps []notiflux.Publication, offset func() uint64) {
-	if !slices.ContainsFunc(ps, func(p notiflux.Publication) bool { return p.Err == nil }) {
+func (h heldTopics) Order(ps []pubsub.Publication, offset func() uint64) {
+	if !slices.ContainsFunc(ps, func(p pubsub.Publication) bool { return p.Err == nil }) {
 		return
 	}
 	if err := <-h.let; err != nil {
@@ -78,18 +78,18 @@ func (h heldTopics) Order(ps []notiflux.Publication, offset func() uint64) {
 
 // While the first publication of a key is under way, another one waits for its outcome.
 func TestTheSecondOfAKeyWaits(t *testing.T) {
-	for _, failure := range []error{nil, notiflux.Errorf(notiflux.OverCapacity, "full")} {
+	for _, failure := range []error{nil, pubsub.Errorf(pubsub.OverCapacity, "full")} {
 		synctest.Test(t, func(t *testing.T) {
 			h := heldTopics{let: make(chan error)}
 			b := memory.NewWithOrderer(h.over)
-			results := make(chan notiflux.Publication, 3)
+			results := make(chan pubsub.Publication, 3)
 			publish := func() { results <- publishKey(t, b, "k") }
 			go publish()
 			synctest.Wait()
 			go publish()
 			synctest.Wait()
 			time.Sleep(broker.Timeout)
-			if p := <-results; p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.OutcomeUnknown {
+			if p := <-results; p.Err == nil || pubsub.Refusal(p.Err).Code != pubsub.OutcomeUnknown {
 				t.Errorf("after the time limit, the second is told %v, %v", p.Position, p.Err)
 			}
 			go publish()
@@ -117,13 +117,13 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 }
 
 func publishAs(b *memory.Broker, subject, key string) error {
-	ps := []notiflux.Publication{{Topic: "t", Subject: subject, Key: key}}
+	ps := []pubsub.Publication{{Topic: "t", Subject: subject, Key: key}}
 	publishAll(b, ps)
 	return ps[0].Err
 }
 
 func refused(err error) bool {
-	return err != nil && notiflux.Refusal(err).Code == notiflux.OverCapacity
+	return err != nil && pubsub.Refusal(err).Code == pubsub.OverCapacity
 }
 
 // Too many keys are refused, and none is dropped early.
@@ -210,7 +210,7 @@ func TestAPendingKeyIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := heldTopics{let: make(chan error)}
 		b := memory.NewWithOrderer(h.over)
-		results := make(chan notiflux.Publication, 2)
+		results := make(chan pubsub.Publication, 2)
 		publish := func() { results <- publishKey(t, b, "k") }
 		go publish()
 		time.Sleep(2 * memory.KeyTime)
@@ -226,7 +226,7 @@ func TestAPendingKeyIsNotForgotten(t *testing.T) {
 // panickingTopics appends the first message of a call, and panics if there is a second.
 type panickingTopics struct{ *topic.Topics }
 
-func (h panickingTopics) Order(ps []notiflux.Publication, offset func() uint64) {
+func (h panickingTopics) Order(ps []pubsub.Publication, offset func() uint64) {
 	h.Topics.Order(ps[:1], offset)
 	if len(ps) > 1 {
 		panic("a fault")
@@ -237,7 +237,7 @@ func (h panickingTopics) Order(ps []notiflux.Publication, offset func() uint64) 
 // others are free again.
 func TestAPanicLeavesNoKeyPending(t *testing.T) {
 	b := memory.NewWithOrderer(func(topics *topic.Topics) memory.Orderer { return panickingTopics{topics} })
-	ps := []notiflux.Publication{{Topic: "t", Key: "ordered"}, {Topic: "t", Key: "lost"}}
+	ps := []pubsub.Publication{{Topic: "t", Key: "ordered"}, {Topic: "t", Key: "lost"}}
 	func() {
 		defer func() {
 			if recover() == nil {
@@ -269,7 +269,7 @@ func TestACallbackPanics(t *testing.T) {
 		}()
 		synctest.Wait()
 		again := func(done func()) {
-			if b.Publish([]notiflux.Publication{{Topic: "t", Key: "k"}}, done) {
+			if b.Publish([]pubsub.Publication{{Topic: "t", Key: "k"}}, done) {
 				t.Fatal("the message is still being ordered, and its second publishing has an outcome")
 			}
 		}
@@ -296,7 +296,7 @@ func TestAPanicLeavesNoInternalError(t *testing.T) {
 		first := true
 		b := memory.NewWithOrderer(func(topics *topic.Topics) memory.Orderer {
 			held, panics := h.over(topics), panickingTopics{topics}
-			return ordererFunc(func(ps []notiflux.Publication, offset func() uint64) {
+			return ordererFunc(func(ps []pubsub.Publication, offset func() uint64) {
 				if first {
 					first = false
 					held.Order(ps, offset)
@@ -307,28 +307,28 @@ func TestAPanicLeavesNoInternalError(t *testing.T) {
 		})
 		go publishKey(t, b, "k")
 		synctest.Wait()
-		ps := []notiflux.Publication{{Topic: "t"}, {Topic: "t", Key: "k"}}
+		ps := []pubsub.Publication{{Topic: "t"}, {Topic: "t", Key: "k"}}
 		broker.Publish(b, slog.New(slog.DiscardHandler), ps, nil)
 		h.let <- nil
 		if ps[0].Err != nil {
 			t.Errorf("the message that was ordered failed: %v", ps[0].Err)
 		}
-		if code := notiflux.Refusal(ps[1].Err).Code; code != notiflux.OutcomeUnknown {
-			t.Errorf("the message of the other call: %v, want %s", ps[1].Err, notiflux.OutcomeUnknown)
+		if code := pubsub.Refusal(ps[1].Err).Code; code != pubsub.OutcomeUnknown {
+			t.Errorf("the message of the other call: %v, want %s", ps[1].Err, pubsub.OutcomeUnknown)
 		}
 	})
 }
 
 // An ordererFunc orders messages by a function.
-type ordererFunc func(ps []notiflux.Publication, offset func() uint64)
+type ordererFunc func(ps []pubsub.Publication, offset func() uint64)
 
-func (f ordererFunc) Order(ps []notiflux.Publication, offset func() uint64) { f(ps, offset) }
+func (f ordererFunc) Order(ps []pubsub.Publication, offset func() uint64) { f(ps, offset) }
 
 // Close waits for messages that are being ordered. After it, Publish orders nothing.
 func TestCloseWaitsForPublish(t *testing.T) {
 	h := heldTopics{let: make(chan error)}
 	b := memory.NewWithOrderer(h.over)
-	result := make(chan notiflux.Publication, 1)
+	result := make(chan pubsub.Publication, 1)
 	go func() { result <- publishKey(t, b, "k") }()
 	for memory.KeysForTest(b) == 0 {
 		runtime.Gosched()
@@ -351,8 +351,8 @@ func TestCloseWaitsForPublish(t *testing.T) {
 	if p := <-result; p.Err != nil {
 		t.Errorf("the message that was being ordered failed: %v", p.Err)
 	}
-	if p := publishKey(t, b, "later"); p.Err == nil || notiflux.Refusal(p.Err).Code != notiflux.Draining {
-		t.Errorf("after Close: %v, want %s", p.Err, notiflux.Draining)
+	if p := publishKey(t, b, "later"); p.Err == nil || pubsub.Refusal(p.Err).Code != pubsub.Draining {
+		t.Errorf("after Close: %v, want %s", p.Err, pubsub.Draining)
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -46,7 +46,7 @@ type Broker struct {
 
 // An orderer appends messages to the logs of their topics: topic.Topics, but for tests.
 type orderer interface {
-	Order(ps []notiflux.Publication, offset func() uint64)
+	Order(ps []pubsub.Publication, offset func() uint64)
 }
 
 var _ broker.Broker = (*Broker)(nil)
@@ -62,7 +62,7 @@ func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
 		epoch:  cmp.Or(c.Epoch, NewEpoch(nil)),
 		now:    now,
 		live:   cmp.Or(c.TombstoneTime, defaultTombstoneTime),
-		byName: make(map[notiflux.Topic]*list.Element),
+		byName: make(map[pubsub.Topic]*list.Element),
 	}
 	topics := topic.New(t)
 	b := &Broker{topics: topics, orderer: topics, keys: newKeys(cmp.Or(c.MaxKeyBytes, DefaultMaxKeyBytes))}
@@ -71,14 +71,14 @@ func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
 }
 
 // Publish implements [broker.Broker].
-func (b *Broker) Publish(ps []notiflux.Publication, done func()) (finished bool) {
+func (b *Broker) Publish(ps []pubsub.Publication, done func()) (finished bool) {
 	var c claim
 	defer func() { c.tell() }() // Also after a panic, and without the lock.
 	return b.publish(ps, &c, done)
 }
 
 // publish does what Publish does. The caller must call c.tell afterwards.
-func (b *Broker) publish(ps []notiflux.Publication, c *claim, done func()) (finished bool) {
+func (b *Broker) publish(ps []pubsub.Publication, c *claim, done func()) (finished bool) {
 	b.ordering.RLock()
 	defer b.ordering.RUnlock()
 	if b.closed {
@@ -97,7 +97,7 @@ func (b *Broker) publish(ps []notiflux.Publication, c *claim, done func()) (fini
 }
 
 // order orders what is new among ps, and sets c to their keys.
-func (b *Broker) order(ps []notiflux.Publication, c *claim) {
+func (b *Broker) order(ps []pubsub.Publication, c *claim) {
 	*c = b.keys.claim(ps)
 	ordered := false
 	defer func() { // Also after a panic, or the keys would stay pending.
@@ -110,11 +110,11 @@ func (b *Broker) order(ps []notiflux.Publication, c *claim) {
 	ordered = true
 }
 
-var errClosed = notiflux.Errorf(notiflux.Draining, "this server is shutting down: publish again, another one will answer")
+var errClosed = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again, another one will answer")
 
 // Attach implements [broker.Broker]: the log has all that there is.
 func (b *Broker) Attach(a *broker.Attachment) (finished bool) {
-	pin, err := b.topics.Open(a.Topic, notiflux.Position{}, a.From)
+	pin, err := b.topics.Open(a.Topic, pubsub.Position{}, a.From)
 	if err == nil {
 		a.Hold(pin)
 	}
@@ -123,10 +123,10 @@ func (b *Broker) Attach(a *broker.Attachment) (finished bool) {
 }
 
 // Detach implements [broker.Broker]: topics are dropped by themselves.
-func (b *Broker) Detach(notiflux.Topic) {}
+func (b *Broker) Detach(pubsub.Topic) {}
 
 // History implements [broker.Broker]. It does not wait.
-func (b *Broker) History(_ context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error) {
+func (b *Broker) History(_ context.Context, name pubsub.Topic, since pubsub.Position, limit int) (topic.History, error) {
 	return b.topics.History(name, since, limit), nil
 }
 

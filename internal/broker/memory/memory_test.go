@@ -3,10 +3,10 @@ package memory_test
 import (
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -20,7 +20,7 @@ func TestEpochIsNewEachTime(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 10 {
 		epoch := memory.NewEpoch(nil)
-		if _, err := notiflux.ParsePosition(epoch + ":1"); err != nil {
+		if _, err := pubsub.ParsePosition(epoch + ":1"); err != nil {
 			t.Errorf("epoch %q: %v", epoch, err)
 		}
 		seen[epoch] = true

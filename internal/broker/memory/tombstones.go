@@ -4,7 +4,7 @@ import (
 	"container/list"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -21,35 +21,35 @@ type tombstones struct {
 
 	// Guarded by the lock of the topics.
 	floor  uint64
-	byName map[notiflux.Topic]*list.Element
+	byName map[pubsub.Topic]*list.Element
 	byTime list.List // of tombstone, the least recently used first
 }
 
 type tombstone struct {
-	topic notiflux.Topic
+	topic pubsub.Topic
 	head  uint64
 	used  time.Time // when it was made or last asked for
 }
 
 var _ topic.Heads = (*tombstones)(nil)
 
-func (d *tombstones) position(head uint64) notiflux.Position {
-	return notiflux.Position{Epoch: d.epoch, Offset: head}
+func (d *tombstones) position(head uint64) pubsub.Position {
+	return pubsub.Position{Epoch: d.epoch, Offset: head}
 }
 
 // Len implements [topic.Heads], as do the methods below.
 func (d *tombstones) Len() int { return len(d.byName) }
 
 // Put adds a tombstone.
-func (d *tombstones) Put(name notiflux.Topic, head notiflux.Position) {
+func (d *tombstones) Put(name pubsub.Topic, head pubsub.Position) {
 	d.byName[name] = d.byTime.PushBack(tombstone{name, head.Offset, d.now()})
 }
 
 // Has reports whether a topic has a tombstone.
-func (d *tombstones) Has(name notiflux.Topic) bool { return d.byName[name] != nil }
+func (d *tombstones) Has(name pubsub.Topic) bool { return d.byName[name] != nil }
 
 // Use returns the head of a topic and marks its tombstone as used now.
-func (d *tombstones) Use(name notiflux.Topic) (head notiflux.Position, known bool) {
+func (d *tombstones) Use(name pubsub.Topic) (head pubsub.Position, known bool) {
 	e := d.byName[name]
 	if e == nil {
 		return d.position(d.floor), false
@@ -61,7 +61,7 @@ func (d *tombstones) Use(name notiflux.Topic) (head notiflux.Position, known boo
 }
 
 // Take removes a tombstone and returns the head in it, or the floor if there is none.
-func (d *tombstones) Take(name notiflux.Topic) notiflux.Position {
+func (d *tombstones) Take(name pubsub.Topic) pubsub.Position {
 	e := d.byName[name]
 	if e == nil {
 		return d.position(d.floor)

@@ -4,8 +4,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A wait is a call of Publish with keys that other calls are ordering. It gets their
@@ -18,16 +18,16 @@ type wait struct {
 	timer *time.Timer
 
 	// Guarded by keys.mu.
-	ps        []notiflux.Publication // the caller's again once over
-	firsts    []*first               // of ps
-	unsettled int                    // of firsts
+	ps        []pubsub.Publication // the caller's again once over
+	firsts    []*first             // of ps
+	unsettled int                  // of firsts
 	over      bool
 }
 
 // await gives the publications that this call did not order what became of the first
 // publishing of their key. If that is not known of all, it returns false, and done is
 // called later; until it has returned, waits has one more.
-func (k *keys) await(c *claim, ps []notiflux.Publication, done func(), waits *sync.WaitGroup) (finished bool) {
+func (k *keys) await(c *claim, ps []pubsub.Publication, done func(), waits *sync.WaitGroup) (finished bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var w *wait
@@ -52,7 +52,7 @@ func (k *keys) await(c *claim, ps []notiflux.Publication, done func(), waits *sy
 
 // giveUp gives publications whose key another call is ordering an outcome after a panic:
 // nobody waits for the other call.
-func (k *keys) giveUp(c *claim, ps []notiflux.Publication) {
+func (k *keys) giveUp(c *claim, ps []pubsub.Publication) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	takeOutcomes(ps, c.firsts)
@@ -60,7 +60,7 @@ func (k *keys) giveUp(c *claim, ps []notiflux.Publication) {
 
 // takeOutcomes gives publications the outcome of the first publishing of their key, as
 // far as it is known. It needs the lock of the keys.
-func takeOutcomes(ps []notiflux.Publication, firsts []*first) {
+func takeOutcomes(ps []pubsub.Publication, firsts []*first) {
 	for i, f := range firsts {
 		switch p := &ps[i]; {
 		case f == nil || p.Err != errElsewhere:
@@ -83,7 +83,7 @@ func (w *wait) endLocked() bool {
 	return true
 }
 
-var errUndecided = notiflux.Errorf(notiflux.OutcomeUnknown, "the same message is being published: publish it again with the same key")
+var errUndecided = pubsub.Errorf(pubsub.OutcomeUnknown, "the same message is being published: publish it again with the same key")
 
 // expire ends a wait that takes too long.
 func (w *wait) expire() {

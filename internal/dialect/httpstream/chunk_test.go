@@ -7,14 +7,14 @@ import (
 	"net/http/httputil"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // streamed returns everything that a stream may write, one by one.
 func streamed(d *dialect) (all [][]byte) {
-	bye := object{event: "bye", json: wire.AppendBye(nil, notiflux.Draining, 0), retry: 1}
-	gap := object{event: "gap", json: wire.AppendGap(nil, "t", notiflux.Position{Epoch: "E", Offset: 1}), cursor: []byte("cursor")}
+	bye := object{event: "bye", json: wire.AppendBye(nil, pubsub.Draining, 0), retry: 1}
+	gap := object{event: "gap", json: wire.AppendGap(nil, "t", pubsub.Position{Epoch: "E", Offset: 1}), cursor: []byte("cursor")}
 	for _, size := range []int{0, 1, 100, 16_000, 3 << 20} {
 		frame := d.encode(size)
 		own := d.AppendWithCursor(nil, frame, []byte("another cursor"))

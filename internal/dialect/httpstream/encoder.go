@@ -3,7 +3,7 @@ package httpstream
 import (
 	"bytes"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -18,8 +18,8 @@ const keepScratchBytes = 256 << 10
 type encoder struct {
 	syntax  syntax
 	scratch []byte
-	topic   notiflux.Topic // of the last message
-	hash    uint64         // of topic
+	topic   pubsub.Topic // of the last message
+	hash    uint64       // of topic
 }
 
 func (x syntax) newEncoder() session.Encoder { return &encoder{syntax: x} }

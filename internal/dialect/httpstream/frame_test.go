@@ -10,8 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -66,15 +66,15 @@ func FuzzEvent(f *testing.F) {
 			t.Skip("not published")
 		}
 		quoted, _ := json.Marshal(body)
-		for _, b := range []notiflux.Body{{Data: []byte(body)}, {Data: quoted, JSON: true}} {
-			m := &notiflux.Message{Topic: notiflux.Topic(topic), Position: notiflux.Position{Epoch: "E", Offset: 1}, Time: time.UnixMilli(5), Body: b}
+		for _, b := range []pubsub.Body{{Data: []byte(body)}, {Data: quoted, JSON: true}} {
+			m := &pubsub.Message{Topic: pubsub.Topic(topic), Position: pubsub.Position{Epoch: "E", Offset: 1}, Time: time.UnixMilli(5), Body: b}
 			entry := vectors.Entry(m)
 			frame := wire.InsideChunk(sse.newEncoder().Encode(entry))
 			read := readEvents(string(frame))
 			if len(read) != 1 || read[0].Event != "message" {
 				t.Fatalf("%q is read as %+v, want one message", frame, read)
 			}
-			cursor := wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: wire.TopicHash(m.Topic), Position: notiflux.Position{Epoch: "E", Offset: 1}}})
+			cursor := wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: wire.TopicHash(m.Topic), Position: pubsub.Position{Epoch: "E", Offset: 1}}})
 			checkMessage(t, read[0].Data, topic, body)
 			if read[0].ID != string(cursor) {
 				t.Errorf("%q has the id %q, want %q", frame, read[0].ID, cursor)
@@ -103,7 +103,7 @@ func checkMessage(t *testing.T, text, topic, body string) {
 }
 
 func TestCursorIsReplaced(t *testing.T) {
-	gap := wire.AppendGap(nil, "a", notiflux.Position{Epoch: "E", Offset: 60})
+	gap := wire.AppendGap(nil, "a", pubsub.Position{Epoch: "E", Offset: 60})
 	for d, want := range map[dialect]string{
 		{sse, false}:    "event: gap\ndata: {\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\"}\nid: new\n\n",
 		{ndjson, false}: "{\"type\":\"gap\",\"topic\":\"a\",\"position\":\"E:60\",\"cursor\":\"new\"}\n",
@@ -126,7 +126,7 @@ var forms = map[string]*dialect{
 
 // encode returns the frame of a message with data of a size.
 func (d *dialect) encode(size int) []byte {
-	frame := d.syntax.newEncoder().Encode(vectors.Entry(&notiflux.Message{Topic: "topic", Body: notiflux.Body{Data: bytes.Repeat([]byte("x"), size)}}))
+	frame := d.syntax.newEncoder().Encode(vectors.Entry(&pubsub.Message{Topic: "topic", Body: pubsub.Body{Data: bytes.Repeat([]byte("x"), size)}}))
 	if d.chunked {
 		return frame
 	}

@@ -10,7 +10,7 @@ package httpstream
 import (
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -23,7 +23,7 @@ const (
 )
 
 // endExpired ends a stream without topics.
-var endExpired = session.End{Code: notiflux.TokenExpired, CloseCode: wire.CloseNormal, Reason: "no subscription is left"}
+var endExpired = session.End{Code: pubsub.TokenExpired, CloseCode: wire.CloseNormal, Reason: "no subscription is left"}
 
 // Events returns the endpoint of server-sent events.
 func Events() *session.Endpoint { return endpoint("/events", "text/event-stream", "sse", sse) }
@@ -85,17 +85,17 @@ func (d *dialect) send(s *session.Session, o object) {
 func (*dialect) Receive(*session.Session, []byte, bool) {}
 
 // Gap implements [session.Dialect].
-func (d *dialect) Gap(s *session.Session, name notiflux.Topic, to notiflux.Position) {
+func (d *dialect) Gap(s *session.Session, name pubsub.Topic, to pubsub.Position) {
 	d.send(s, object{event: "gap", json: wire.AppendGap(nil, name, to)})
 }
 
 // Skipped implements [session.Dialect].
-func (d *dialect) Skipped(s *session.Session, name notiflux.Topic, from, to notiflux.Position) {
+func (d *dialect) Skipped(s *session.Session, name pubsub.Topic, from, to pubsub.Position) {
 	d.send(s, object{event: "skipped", json: wire.AppendSkipped(nil, name, from, to)})
 }
 
 // Unsubscribed implements [session.Dialect].
-func (d *dialect) Unsubscribed(s *session.Session, topics []notiflux.Topic, why notiflux.Code) {
+func (d *dialect) Unsubscribed(s *session.Session, topics []pubsub.Topic, why pubsub.Code) {
 	d.send(s, object{event: "unsubscribed", json: wire.AppendUnsubscribed(nil, topics, why)})
 	if len(s.Topics()) == 0 {
 		s.EndWhenDelivered(&endExpired)

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -16,10 +16,10 @@ var events, lines = &dialect{syntax: sse}, &dialect{syntax: ndjson}
 // objectOf returns what the server makes of the meaning of a frame.
 func objectOf(t *testing.T, f *vectors.Object) []byte {
 	t.Helper()
-	name := notiflux.Topic(f.Topic)
+	name := pubsub.Topic(f.Topic)
 	switch f.Type {
 	case "unsubscribed":
-		var topics []notiflux.Topic
+		var topics []pubsub.Topic
 		if err := json.Unmarshal(f.Topics, &topics); err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestEventVectors(t *testing.T) {
 	vectors.CheckInvalid(t, "event", all.Invalid, func(input string) error {
 		events := readEvents(input)
 		if len(events) != 1 || vectors.CheckObject([]byte(events[0].Data), "") != nil || vectors.Read(t, []byte(events[0].Data)).Type != events[0].Event {
-			return notiflux.Errorf(notiflux.Malformed, "no event")
+			return pubsub.Errorf(pubsub.Malformed, "no event")
 		}
 		return nil
 	})

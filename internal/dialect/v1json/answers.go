@@ -3,7 +3,7 @@ package v1json
 import (
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -53,16 +53,16 @@ func appendSubscribed(dst []byte, id commandID, topics []wire.SubscribedTopic, r
 }
 
 // appendUnsubscribed appends the answer to an unsubscribe command.
-func appendUnsubscribed(dst []byte, id commandID, topics []notiflux.Topic) []byte {
+func appendUnsubscribed(dst []byte, id commandID, topics []pubsub.Topic) []byte {
 	return wire.AppendStruct(dst, struct {
-		Type   string           `json:"type"`
-		ID     commandID        `json:"id,omitzero"`
-		Topics []notiflux.Topic `json:"topics"`
+		Type   string         `json:"type"`
+		ID     commandID      `json:"id,omitzero"`
+		Topics []pubsub.Topic `json:"topics"`
 	}{"unsubscribed", id, topics})
 }
 
 // appendBroadcasted appends the answer to a broadcast command that succeeded.
-func appendBroadcasted(dst []byte, id commandID, topic notiflux.Topic, position notiflux.Position) []byte {
+func appendBroadcasted(dst []byte, id commandID, topic pubsub.Topic, position pubsub.Position) []byte {
 	dst = appendType(dst, "broadcasted", id)
 	return append(wire.AppendTopicPosition(dst, topic, position), '}')
 }
@@ -76,7 +76,7 @@ func appendAuthenticated(dst []byte, id commandID, expires time.Time) []byte {
 
 // appendHistoryStart appends what comes before the messages in the answer to a
 // history command.
-func appendHistoryStart(dst []byte, id commandID, topic notiflux.Topic) []byte {
+func appendHistoryStart(dst []byte, id commandID, topic pubsub.Topic) []byte {
 	dst = appendType(dst, "history", id)
 	dst = append(dst, `,"topic":`...)
 	dst = append(wire.AppendString(dst, string(topic)), ',')
@@ -89,13 +89,13 @@ func appendPong(dst []byte, id commandID) []byte {
 }
 
 // appendError appends the answer to a command that is refused as a whole.
-func appendError(dst []byte, id commandID, err *notiflux.Error) []byte {
+func appendError(dst []byte, id commandID, err *pubsub.Error) []byte {
 	return wire.AppendStruct(dst, struct {
-		Type    string        `json:"type"`
-		ID      commandID     `json:"id,omitzero"`
-		Code    notiflux.Code `json:"code"`
-		Message string        `json:"message"`
-		Retry   bool          `json:"retry"`
+		Type    string      `json:"type"`
+		ID      commandID   `json:"id,omitzero"`
+		Code    pubsub.Code `json:"code"`
+		Message string      `json:"message"`
+		Retry   bool        `json:"retry"`
 	}{"error", id, err.Code, err.Detail, wire.ErrorResponseOf(err.Code).Retry})
 }
 
@@ -108,11 +108,11 @@ func appendPresenceStart(dst []byte, id commandID, p wire.Presence) []byte {
 
 // appendPresenceEvent appends a presence event. Of members that joined or left, it names
 // one as `member` and several as `members`.
-func appendPresenceEvent(dst []byte, e *notiflux.PresenceEvent) []byte {
+func appendPresenceEvent(dst []byte, e *pubsub.PresenceEvent) []byte {
 	switch e.Kind {
-	case notiflux.PresenceJoin:
+	case pubsub.PresenceJoin:
 		return appendChange(dst, "join", e)
-	case notiflux.PresenceLeave:
+	case pubsub.PresenceLeave:
 		return appendChange(dst, "leave", e)
 	}
 	dst = append(appendType(dst, "presence", noID), ',')
@@ -123,7 +123,7 @@ func appendPresenceEvent(dst []byte, e *notiflux.PresenceEvent) []byte {
 	return append(dst, '}')
 }
 
-func appendChange(dst []byte, name string, e *notiflux.PresenceEvent) []byte {
+func appendChange(dst []byte, name string, e *pubsub.PresenceEvent) []byte {
 	dst = append(appendType(dst, name, noID), `,"topic":`...)
 	dst = wire.AppendString(dst, string(e.Topic))
 	if len(e.Members) == 1 {
@@ -134,7 +134,7 @@ func appendChange(dst []byte, name string, e *notiflux.PresenceEvent) []byte {
 }
 
 // appendMembers appends the last member of an object, a list.
-func appendMembers(dst []byte, members []notiflux.Member) []byte {
+func appendMembers(dst []byte, members []pubsub.Member) []byte {
 	dst = append(dst, wire.MembersStart...)
 	for i, m := range members {
 		dst = wire.AppendMember(wire.AppendComma(dst, i), m)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -59,26 +59,26 @@ type command struct {
 	Token string // of all verbs but unsubscribe and ping; not verified; empty for none
 
 	// Of subscribe and unsubscribe: each once, in the order sent.
-	Topics  []notiflux.Topic
+	Topics  []pubsub.Topic
 	Refused []refusedTopic // names that are not valid topics
 
 	// Of broadcast, history and presence.
-	Topic notiflux.Topic
+	Topic pubsub.Topic
 
-	Body     notiflux.Body                        // of broadcast
-	Key      string                               // of broadcast; empty for none
-	NoEcho   bool                                 // of broadcast: the connection itself does not get the message
-	Since    map[notiflux.Topic]notiflux.Position // of subscribe and history: the resume points of those topics that have one
-	Last     int                                  // of subscribe: how many earlier messages the client wants, at most 1,000
-	Latest   bool                                 // of subscribe: messages may be skipped when the client is behind
-	Presence bool                                 // of subscribe: the client is a member of the topics and gets presence events
-	Limit    int                                  // of history: how many messages the client wants, at most 1,000
+	Body     pubsub.Body                      // of broadcast
+	Key      string                           // of broadcast; empty for none
+	NoEcho   bool                             // of broadcast: the connection itself does not get the message
+	Since    map[pubsub.Topic]pubsub.Position // of subscribe and history: the resume points of those topics that have one
+	Last     int                              // of subscribe: how many earlier messages the client wants, at most 1,000
+	Latest   bool                             // of subscribe: messages may be skipped when the client is behind
+	Presence bool                             // of subscribe: the client is a member of the topics and gets presence events
+	Limit    int                              // of history: how many messages the client wants, at most 1,000
 }
 
 // A refusedTopic is a topic of a command that is refused.
 type refusedTopic struct {
 	Topic string // as sent: it need not be a valid one
-	Err   *notiflux.Error
+	Err   *pubsub.Error
 }
 
 // A parser parses commands, one at a time. It keeps its memory for the next one.
@@ -91,7 +91,7 @@ type parser struct {
 // mean nothing to the command. It refuses members that a later version will use, so that
 // no client believes that this server honors them. With an error, the command has only
 // the ID, if one could be read.
-func (j *parser) parse(message []byte, most limits) (command, *notiflux.Error) {
+func (j *parser) parse(message []byte, most limits) (command, *pubsub.Error) {
 	p := reading{reader: &j.reader, most: most, command: command{ID: noID}}
 	err := p.read(message)
 	if idErr := p.id(); err == nil {
@@ -104,7 +104,7 @@ func (j *parser) parse(message []byte, most limits) (command, *notiflux.Error) {
 		j.reader = strictjson.Reader{}
 	}
 	if err != nil {
-		return command{ID: p.command.ID}, notiflux.Refusal(err)
+		return command{ID: p.command.ID}, pubsub.Refusal(err)
 	}
 	return p.command, nil
 }
@@ -197,7 +197,7 @@ func (p *reading) id() error {
 	}
 	id, ok := whole(p.fields.id, maxID+1)
 	if !ok || id > maxID {
-		return notiflux.Errorf(notiflux.Malformed, "`id` must be a whole number from 0 to %d", int64(maxID))
+		return pubsub.Errorf(pubsub.Malformed, "`id` must be a whole number from 0 to %d", int64(maxID))
 	}
 	p.command.ID = commandID(id)
 	return nil
@@ -228,7 +228,7 @@ func (p *reading) parse() error {
 		p.command.Verb = verbPing
 		return nil
 	}
-	return notiflux.Errorf(notiflux.UnknownType, "the type is none of %s", strings.Join(CommandTypes, ", "))
+	return pubsub.Errorf(pubsub.UnknownType, "the type is none of %s", strings.Join(CommandTypes, ", "))
 }
 
 func (p *reading) subscribe() (err error) {
@@ -269,7 +269,7 @@ func (p *reading) broadcast() (err error) {
 	c := &p.command
 	c.Verb = verbBroadcast
 	if p.fields.exclude != nil {
-		return notiflux.Errorf(notiflux.Malformed, "`exclude` is for POST /broadcast: here `echo` is false to exclude this connection")
+		return pubsub.Errorf(pubsub.Malformed, "`exclude` is for POST /broadcast: here `echo` is false to exclude this connection")
 	}
 	echo, err := boolean(p.fields.echo, "echo", true)
 	if err != nil {
@@ -310,7 +310,7 @@ func (p *reading) history() (err error) {
 		if err != nil {
 			return err
 		}
-		c.Since = map[notiflux.Topic]notiflux.Position{c.Topic: since}
+		c.Since = map[pubsub.Topic]pubsub.Position{c.Topic: since}
 	}
 	if c.Limit, err = count(p.fields.limit, "limit", defaultLimit); err != nil {
 		return err
@@ -344,7 +344,7 @@ func (p *reading) key() error {
 		return err
 	}
 	p.command.Key = string(key)
-	return notiflux.CheckKey(p.command.Key)
+	return pubsub.CheckKey(p.command.Key)
 }
 
 func (p *reading) topic() error {
@@ -355,19 +355,19 @@ func (p *reading) topic() error {
 	if err != nil {
 		return err
 	}
-	p.command.Topic, err = notiflux.ParseTopic(string(name))
+	p.command.Topic, err = pubsub.ParseTopic(string(name))
 	return err
 }
 
 func (p *reading) topics() error {
 	list := p.fields.topics
 	if list.Kind() != jsontext.KindBeginArray {
-		return notiflux.Errorf(notiflux.Malformed, "`topics` must be an array of strings")
+		return pubsub.Errorf(pubsub.Malformed, "`topics` must be an array of strings")
 	}
 	n := 0
 	for value := range strictjson.Elements(list) {
 		if n++; n > p.most.Topics {
-			return notiflux.Errorf(notiflux.TooMany, "a command may have %d topics: send several commands", p.most.Topics)
+			return pubsub.Errorf(pubsub.TooMany, "a command may have %d topics: send several commands", p.most.Topics)
 		}
 		name, err := p.reader.Text(value, "each of `topics`")
 		if err != nil {
@@ -376,7 +376,7 @@ func (p *reading) topics() error {
 		p.addTopic(string(name))
 	}
 	if n == 0 {
-		return notiflux.Errorf(notiflux.Malformed, "`topics` is empty: it should name at least one")
+		return pubsub.Errorf(pubsub.Malformed, "`topics` is empty: it should name at least one")
 	}
 	return nil
 }
@@ -384,10 +384,10 @@ func (p *reading) topics() error {
 // addTopic adds a name to the topics or to the refused names, unless it is there already.
 func (p *reading) addTopic(name string) {
 	c := &p.command
-	topic, err := notiflux.ParseTopic(name)
+	topic, err := pubsub.ParseTopic(name)
 	switch {
 	case err != nil && !slices.ContainsFunc(c.Refused, func(r refusedTopic) bool { return r.Topic == name }):
-		c.Refused = append(c.Refused, refusedTopic{name, notiflux.Refusal(err)})
+		c.Refused = append(c.Refused, refusedTopic{name, pubsub.Refusal(err)})
 	case err == nil && !slices.Contains(c.Topics, topic):
 		c.Topics = append(c.Topics, topic)
 	}
@@ -399,14 +399,14 @@ func (p *reading) sinceOfTopics() error {
 		return nil
 	}
 	if since.Kind() != jsontext.KindBeginObject {
-		return notiflux.Errorf(notiflux.Malformed, "`since` must be an object that gives topics their positions")
+		return pubsub.Errorf(pubsub.Malformed, "`since` must be an object that gives topics their positions")
 	}
-	wanted := make(map[notiflux.Topic]bool, len(p.command.Topics))
+	wanted := make(map[pubsub.Topic]bool, len(p.command.Topics))
 	for _, topic := range p.command.Topics {
 		wanted[topic] = true
 	}
 	for name, value := range strictjson.Members(since) {
-		topic := notiflux.Topic(name)
+		topic := pubsub.Topic(name)
 		if !wanted[topic] || value.Kind() == jsontext.KindNull {
 			continue
 		}
@@ -415,19 +415,19 @@ func (p *reading) sinceOfTopics() error {
 			return err
 		}
 		if p.command.Since == nil {
-			p.command.Since = make(map[notiflux.Topic]notiflux.Position)
+			p.command.Since = make(map[pubsub.Topic]pubsub.Position)
 		}
 		p.command.Since[topic] = position
 	}
 	return nil
 }
 
-func (p *reading) position(value jsontext.Value) (notiflux.Position, error) {
+func (p *reading) position(value jsontext.Value) (pubsub.Position, error) {
 	text, err := p.reader.Text(value, "a position in `since`")
 	if err != nil {
-		return notiflux.Position{}, err
+		return pubsub.Position{}, err
 	}
-	return notiflux.ParsePosition(string(text))
+	return pubsub.ParsePosition(string(text))
 }
 
 func (p *reading) latest() (bool, error) {
@@ -444,7 +444,7 @@ func (p *reading) latest() (bool, error) {
 	case "latest":
 		return true, nil
 	}
-	return false, notiflux.Errorf(notiflux.Malformed, "`mode` must be all or latest")
+	return false, pubsub.Errorf(pubsub.Malformed, "`mode` must be all or latest")
 }
 
 // count returns the number of messages that a member asks for, at most maxMessages, or
@@ -455,7 +455,7 @@ func count(value jsontext.Value, name string, unset int) (int, error) {
 	}
 	n, ok := whole(value, maxMessages)
 	if !ok {
-		return 0, notiflux.Errorf(notiflux.Malformed, "`%s` must be a whole number, 0 or more", name)
+		return 0, pubsub.Errorf(pubsub.Malformed, "`%s` must be a whole number, 0 or more", name)
 	}
 	return int(n), nil
 }
@@ -480,9 +480,9 @@ func boolean(value jsontext.Value, name string, unset bool) (bool, error) {
 	case value.Kind() == jsontext.KindTrue || value.Kind() == jsontext.KindFalse:
 		return value.Kind() == jsontext.KindTrue, nil
 	}
-	return false, notiflux.Errorf(notiflux.Malformed, "`%s` must be true or false", name)
+	return false, pubsub.Errorf(pubsub.Malformed, "`%s` must be true or false", name)
 }
 
 func missing(name string) error {
-	return notiflux.Errorf(notiflux.Malformed, "`%s` is missing", name)
+	return pubsub.Errorf(pubsub.Malformed, "`%s` is missing", name)
 }

@@ -7,21 +7,21 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // vectorLimits are those that the vectors are for.
 var vectorLimits = limits{MessageBytes: 1000, Topics: 100}
 
 // What a file of vectors, which is UTF-8, cannot hold.
-func parse(text []byte) (command, *notiflux.Error) {
+func parse(text []byte) (command, *pubsub.Error) {
 	return new(parser).parse(text, vectorLimits)
 }
 
 func TestCommandsThatAreNotUTF8(t *testing.T) {
 	for _, s := range []string{"{\"type\":\"ping\",\"x\":\"\xff\"}", "{\"type\":\"ping\",\"\xff\":1}", "\xff", "{\"type\":\"subscribe\",\"topics\":[\"\xed\xa0\x80\"]}"} {
-		if _, err := parse([]byte(s)); err == nil || err.Code != notiflux.Malformed {
-			t.Errorf("parse(%q) = %v, want %s", s, err, notiflux.Malformed)
+		if _, err := parse([]byte(s)); err == nil || err.Code != pubsub.Malformed {
+			t.Errorf("parse(%q) = %v, want %s", s, err, pubsub.Malformed)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("parse(%q) has the topics %q and %v", text, c.Topics, c.Refused)
 		}
 		for _, topic := range c.Topics {
-			if _, err := notiflux.ParseTopic(string(topic)); err != nil {
+			if _, err := pubsub.ParseTopic(string(topic)); err != nil {
 				t.Errorf("parse(%q): topic %q: %v", text, topic, err)
 			}
 		}
@@ -128,13 +128,13 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func checkRefusal(t *testing.T, text []byte, c command, err *notiflux.Error) {
+func checkRefusal(t *testing.T, text []byte, c command, err *pubsub.Error) {
 	t.Helper()
 	if c.Verb != 0 || c.Topics != nil || c.Body.Data != nil || c.Token != "" || c.Since != nil {
 		t.Errorf("parse(%q) = %+v beside %v", text, c, err)
 	}
 	switch err.Code {
-	case notiflux.Malformed, notiflux.TopicInvalid, notiflux.TooLarge, notiflux.TooMany, notiflux.UnknownType:
+	case pubsub.Malformed, pubsub.TopicInvalid, pubsub.TooLarge, pubsub.TooMany, pubsub.UnknownType:
 	default:
 		t.Errorf("parse(%q): %s", text, err.Code)
 	}

@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -31,7 +31,7 @@ const (
 
 // Why the dialect ends sessions.
 var (
-	endIdle   = session.End{Code: notiflux.Idle, CloseCode: wire.CloseIdle, Reason: "no valid command within 60 s"}
+	endIdle   = session.End{Code: pubsub.Idle, CloseCode: wire.CloseIdle, Reason: "no valid command within 60 s"}
 	endBinary = session.End{CloseCode: wire.CloseUnsupported, Reason: "the JSON protocol has no binary messages"}
 )
 
@@ -123,7 +123,7 @@ func (d *dialect) Receive(s *session.Session, message []byte, binary bool) {
 // if they are unknown.
 func refuse(s *session.Session, c command, claims *auth.Claims, err error) {
 	s.LogRefusal(claims, string(c.Topic), err)
-	s.SendText(appendError(nil, c.ID, notiflux.Refusal(err)))
+	s.SendText(appendError(nil, c.ID, pubsub.Refusal(err)))
 }
 
 // withToken calls do with the credential of the command's token, or of the connection's
@@ -135,7 +135,7 @@ func withToken(s *session.Session, c command, do func(*session.Session, command,
 	}
 	credential := s.Credential()
 	if credential == (session.Credential{}) {
-		credential.Err = notiflux.Errorf(notiflux.TokenMissing, "a token is needed: in `token`, or for the whole connection by the command auth")
+		credential.Err = pubsub.Errorf(pubsub.TokenMissing, "a token is needed: in `token`, or for the whole connection by the command auth")
 	}
 	do(s, c, credential)
 }
@@ -152,7 +152,7 @@ func subscribe(s *session.Session, c command, credential session.Credential) {
 		var refused []refusedTopic
 		for _, r := range results {
 			if r.Err != nil {
-				refused = append(refused, refusedTopic{Topic: string(r.Topic), Err: notiflux.Refusal(r.Err)})
+				refused = append(refused, refusedTopic{Topic: string(r.Topic), Err: pubsub.Refusal(r.Err)})
 				continue
 			}
 			topics = append(topics, wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay})
@@ -176,18 +176,18 @@ func unsubscribe(s *session.Session, c command) {
 		}
 	}
 	for _, r := range c.Refused { // There is no subscription to an invalid topic.
-		topics = append(topics, notiflux.Topic(r.Topic))
+		topics = append(topics, pubsub.Topic(r.Topic))
 	}
 	s.SendText(appendUnsubscribed(nil, c.ID, topics))
 }
 
 // broadcast publishes a message and answers with its position.
 func broadcast(s *session.Session, c command, credential session.Credential) {
-	p := notiflux.Publication{Topic: c.Topic, Body: c.Body, Key: c.Key}
+	p := pubsub.Publication{Topic: c.Topic, Body: c.Body, Key: c.Key}
 	if c.NoEcho {
 		p.Exclude = s.NameConnection()
 	}
-	s.Publish(credential, p, func(position notiflux.Position, err error) {
+	s.Publish(credential, p, func(position pubsub.Position, err error) {
 		if err != nil {
 			refuse(s, c, credential.Claims, err)
 			return
@@ -228,17 +228,17 @@ func members(s *session.Session, c command, credential session.Credential) {
 }
 
 // Gap implements [session.Dialect].
-func (*dialect) Gap(s *session.Session, name notiflux.Topic, to notiflux.Position) {
+func (*dialect) Gap(s *session.Session, name pubsub.Topic, to pubsub.Position) {
 	s.SendText(wire.AppendGap(nil, name, to))
 }
 
 // Skipped implements [session.Dialect].
-func (*dialect) Skipped(s *session.Session, name notiflux.Topic, from, to notiflux.Position) {
+func (*dialect) Skipped(s *session.Session, name pubsub.Topic, from, to pubsub.Position) {
 	s.SendText(wire.AppendSkipped(nil, name, from, to))
 }
 
 // Unsubscribed implements [session.Dialect].
-func (*dialect) Unsubscribed(s *session.Session, topics []notiflux.Topic, why notiflux.Code) {
+func (*dialect) Unsubscribed(s *session.Session, topics []pubsub.Topic, why pubsub.Code) {
 	s.SendText(wire.AppendUnsubscribed(nil, topics, why))
 }
 

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -60,8 +60,8 @@ func parsed(t *testing.T, c command) map[string]any {
 		p["id"] = c.ID
 	}
 	if c.Verb == verbSubscribe || c.Verb == verbUnsubscribe {
-		p["topics"] = append([]notiflux.Topic{}, c.Topics...)
-		refused := make(map[string]notiflux.Code)
+		p["topics"] = append([]pubsub.Topic{}, c.Topics...)
+		refused := make(map[string]pubsub.Code)
 		for _, r := range c.Refused {
 			refused[r.Topic] = r.Err.Code
 		}
@@ -78,7 +78,7 @@ func parsed(t *testing.T, c command) map[string]any {
 		if c.Presence {
 			p["presence"] = true
 		}
-		since := make(map[notiflux.Topic]string)
+		since := make(map[pubsub.Topic]string)
 		for topic, position := range c.Since {
 			since[topic] = position.String()
 		}
@@ -116,7 +116,7 @@ func parsed(t *testing.T, c command) map[string]any {
 // objectOf returns what the server makes of the meaning of a frame.
 func objectOf(t *testing.T, f *vectors.Object) []byte {
 	t.Helper()
-	id, topic := noID, notiflux.Topic(f.Topic)
+	id, topic := noID, pubsub.Topic(f.Topic)
 	if f.ID != nil {
 		id = commandID(*f.ID)
 	}
@@ -129,11 +129,11 @@ func objectOf(t *testing.T, f *vectors.Object) []byte {
 		var refused []refusedTopic
 		for _, name := range slices.Sorted(maps.Keys(f.Refused)) {
 			r := f.Refused[name]
-			refused = append(refused, refusedTopic{Topic: name, Err: &notiflux.Error{Code: r.Code, Detail: r.Message}})
+			refused = append(refused, refusedTopic{Topic: name, Err: &pubsub.Error{Code: r.Code, Detail: r.Message}})
 		}
 		return appendSubscribed(nil, id, f.Beginnings(t), refused)
 	case "unsubscribed":
-		var topics []notiflux.Topic
+		var topics []pubsub.Topic
 		if err := json.Unmarshal(f.Topics, &topics); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func objectOf(t *testing.T, f *vectors.Object) []byte {
 	case "pong":
 		return appendPong(nil, id)
 	case "error":
-		return appendError(nil, id, &notiflux.Error{Code: f.Code, Detail: f.Message})
+		return appendError(nil, id, &pubsub.Error{Code: f.Code, Detail: f.Message})
 	case "bye":
 		return wire.AppendBye(nil, f.Code, time.Duration(f.After)*time.Millisecond)
 	case "skipped":
@@ -158,9 +158,9 @@ func objectOf(t *testing.T, f *vectors.Object) []byte {
 	case "gap":
 		return wire.AppendGap(nil, topic, vectors.Position(t, f.Position))
 	case "join":
-		return appendPresenceEvent(nil, &notiflux.PresenceEvent{Topic: topic, Kind: notiflux.PresenceJoin, Members: f.MembersOf()})
+		return appendPresenceEvent(nil, &pubsub.PresenceEvent{Topic: topic, Kind: pubsub.PresenceJoin, Members: f.MembersOf()})
 	case "leave":
-		return appendPresenceEvent(nil, &notiflux.PresenceEvent{Topic: topic, Kind: notiflux.PresenceLeave, Members: f.MembersOf()})
+		return appendPresenceEvent(nil, &pubsub.PresenceEvent{Topic: topic, Kind: pubsub.PresenceLeave, Members: f.MembersOf()})
 	case "presence":
 		return presenceOf(id, f.Presence())
 	case "message":
@@ -192,11 +192,11 @@ func TestFrameVectors(t *testing.T) {
 // presenceOf returns the answer to a presence command or, without an ID, the event.
 func presenceOf(id commandID, p wire.Presence) []byte {
 	if id == noID {
-		kind := notiflux.PresenceCount
+		kind := pubsub.PresenceCount
 		if p.Members != nil {
-			kind = notiflux.PresenceList
+			kind = pubsub.PresenceList
 		}
-		return appendPresenceEvent(nil, &notiflux.PresenceEvent{Topic: p.Topic, Kind: kind, Members: p.Members, Count: p.Count, Subscribers: p.Subscribers})
+		return appendPresenceEvent(nil, &pubsub.PresenceEvent{Topic: p.Topic, Kind: kind, Members: p.Members, Count: p.Count, Subscribers: p.Subscribers})
 	}
 	a := answer.ForMembers(appendPresenceStart(nil, id, p), p.Members, []byte(wire.PresenceEnd))
 	return a.Append(nil, a.Len()+answer.MinRoom)

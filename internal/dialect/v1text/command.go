@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A verb says what a command asks for.
@@ -57,9 +57,9 @@ func parse(line string) command {
 
 // denied returns the line that answers a refused subscription. It
 // quotes and truncates an invalid topic, so that the answer stays one line.
-func denied(topic string, why *notiflux.Error) string {
-	if _, err := notiflux.ParseTopic(topic); err != nil {
-		topic = strconv.QuoteToGraphic(topic[:min(len(topic), notiflux.MaxTopicBytes)])
+func denied(topic string, why *pubsub.Error) string {
+	if _, err := pubsub.ParseTopic(topic); err != nil {
+		topic = strconv.QuoteToGraphic(topic[:min(len(topic), pubsub.MaxTopicBytes)])
 	}
 	return fmt.Sprintf("Subscribe to %s denied: %s", topic, why.Detail)
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestParse(t *testing.T) {
@@ -52,7 +52,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("parse(%q) = %+v", line, c)
 		}
 		if c.verb == subscribe {
-			answer := denied(c.topic, notiflux.Errorf(notiflux.TopicInvalid, "no"))
+			answer := denied(c.topic, pubsub.Errorf(pubsub.TopicInvalid, "no"))
 			if strings.ContainsAny(answer, "\n\x00") || !utf8.ValidString(answer) {
 				t.Errorf("denied(%q) = %q, want one line of UTF-8", c.topic, answer)
 			}

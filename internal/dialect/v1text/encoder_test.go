@@ -4,16 +4,16 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
 func TestTextIsOneFrame(t *testing.T) {
 	for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536, 100_000} {
 		data := bytes.Repeat([]byte("x"), size)
-		entry := vectors.Entry(&notiflux.Message{Body: notiflux.Body{Data: data}})
+		entry := vectors.Entry(&pubsub.Message{Body: pubsub.Body{Data: data}})
 		frame, err := frametest.ReadFrame(bytes.NewReader(newEncoder().Encode(entry)))
 		if err != nil || !frame.Fin() || frame.Masked || frame.Opcode() != wsframe.Text || !bytes.Equal(frame.Payload, data) {
 			t.Errorf("a message of %d bytes is read as %+v, %v", size, frame.Header, err)
@@ -22,7 +22,7 @@ func TestTextIsOneFrame(t *testing.T) {
 }
 
 func TestPresenceEventsHaveNoFrame(t *testing.T) {
-	entry := vectors.Entry(&notiflux.Message{Presence: &notiflux.PresenceEvent{Topic: "t"}})
+	entry := vectors.Entry(&pubsub.Message{Presence: &pubsub.PresenceEvent{Topic: "t"}})
 	if frame := newEncoder().Encode(entry); frame != nil {
 		t.Errorf("a presence event is encoded as %q", frame)
 	}

@@ -11,8 +11,8 @@ import (
 	"bytes"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -24,7 +24,7 @@ const Subprotocol = "notiflux.v1.text"
 const gapSpread = 3 * time.Second
 
 // endGap ends a client that lost messages.
-var endGap = session.End{Code: notiflux.Unavailable, CloseCode: wire.CloseRestart, Reason: "messages were lost: load again and reconnect"}
+var endGap = session.End{Code: pubsub.Unavailable, CloseCode: wire.CloseRestart, Reason: "messages were lost: load again and reconnect"}
 
 // Endpoint returns the endpoint of the dialect.
 func Endpoint() *session.Endpoint {
@@ -61,12 +61,12 @@ func (dialect) Receive(s *session.Session, message []byte, binary bool) {
 	case subscribe:
 		subscribeTo(s, c)
 	case unsubscribe:
-		s.Unsubscribe(notiflux.Topic(c.topic))
+		s.Unsubscribe(pubsub.Topic(c.topic))
 	case unsubscribeAll:
 		s.UnsubscribeAll()
 	case invalid:
 		if string(message) != "/" { // A client sends it to learn that its earlier commands were handled.
-			s.LogRefusal(nil, "", notiflux.Errorf(notiflux.Malformed, "%s", c.answer))
+			s.LogRefusal(nil, "", pubsub.Errorf(pubsub.Malformed, "%s", c.answer))
 		}
 		s.SendText([]byte(c.answer))
 	}
@@ -74,7 +74,7 @@ func (dialect) Receive(s *session.Session, message []byte, binary bool) {
 
 // subscribeTo subscribes without an answer, or answers with the refusal.
 func subscribeTo(s *session.Session, c command) {
-	name, err := notiflux.ParseTopic(c.topic)
+	name, err := pubsub.ParseTopic(c.topic)
 	if err != nil {
 		s.RefuseTopic(nil, c.topic, err)
 		deny(s, c.topic, err)
@@ -94,19 +94,19 @@ func subscribed(s *session.Session, results []session.Subscribed) {
 
 // deny answers a refused subscription.
 func deny(s *session.Session, topic string, err error) {
-	s.SendText([]byte(denied(topic, notiflux.Refusal(err))))
+	s.SendText([]byte(denied(topic, pubsub.Refusal(err))))
 }
 
 // Gap implements [session.Dialect]. The protocol cannot express a gap.
-func (dialect) Gap(s *session.Session, _ notiflux.Topic, _ notiflux.Position) {
+func (dialect) Gap(s *session.Session, _ pubsub.Topic, _ pubsub.Position) {
 	s.EndWithin(endGap, gapSpread)
 }
 
 // Skipped implements [session.Dialect]. No client has mode latest.
-func (dialect) Skipped(*session.Session, notiflux.Topic, notiflux.Position, notiflux.Position) {}
+func (dialect) Skipped(*session.Session, pubsub.Topic, pubsub.Position, pubsub.Position) {}
 
 // Unsubscribed implements [session.Dialect]. The protocol cannot express it.
-func (dialect) Unsubscribed(*session.Session, []notiflux.Topic, notiflux.Code) {}
+func (dialect) Unsubscribed(*session.Session, []pubsub.Topic, pubsub.Code) {}
 
 // Goodbye implements [session.Dialect].
 func (dialect) Goodbye(_ *session.Session, e session.End) ([]byte, wire.CloseCode, string) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Report fails a test for each fault in a log, up to ten, with the seed of its random
@@ -32,7 +32,7 @@ func Check(log Log) []error {
 	f := new(faults)
 	o := newOrders(&log, f)
 	for _, c := range log.Clients {
-		w := walk{orders: o, faults: f, name: c.Name, held: log.Held, behind: log.Behind, epochs: log.Epochs, had: make(map[notiflux.Topic]notiflux.Position)}
+		w := walk{orders: o, faults: f, name: c.Name, held: log.Held, behind: log.Behind, epochs: log.Epochs, had: make(map[pubsub.Topic]pubsub.Position)}
 		w.reset()
 		for i, e := range c.Events {
 			w.at, w.event = i, e
@@ -68,19 +68,19 @@ type walk struct {
 	event Event
 
 	// Of this connection.
-	subscriptions map[notiflux.Topic]notiflux.Position // what each was given so far
-	grants        map[notiflux.Topic]*Grant
-	untold        map[notiflux.Topic]Event // answers without a position, until a message tells
-	ended         map[notiflux.Topic]bool
+	subscriptions map[pubsub.Topic]pubsub.Position // what each was given so far
+	grants        map[pubsub.Topic]*Grant
+	untold        map[pubsub.Topic]Event // answers without a position, until a message tells
+	ended         map[pubsub.Topic]bool
 
-	had map[notiflux.Topic]notiflux.Position // what was given over all connections
+	had map[pubsub.Topic]pubsub.Position // what was given over all connections
 }
 
 func (w *walk) reset() {
-	w.subscriptions = make(map[notiflux.Topic]notiflux.Position)
-	w.grants = make(map[notiflux.Topic]*Grant)
-	w.untold = make(map[notiflux.Topic]Event)
-	w.ended = make(map[notiflux.Topic]bool)
+	w.subscriptions = make(map[pubsub.Topic]pubsub.Position)
+	w.grants = make(map[pubsub.Topic]*Grant)
+	w.untold = make(map[pubsub.Topic]Event)
+	w.ended = make(map[pubsub.Topic]bool)
 }
 
 func (w *walk) fault(format string, args ...any) {
@@ -88,7 +88,7 @@ func (w *walk) fault(format string, args ...any) {
 }
 
 // order returns the messages that a position counts in; none if there are none.
-func (w *walk) order(topic notiflux.Topic, p notiflux.Position) *order {
+func (w *walk) order(topic pubsub.Topic, p pubsub.Position) *order {
 	if o := w.orders.of[numbering{topic, p.Epoch}]; o != nil {
 		return o
 	}
@@ -209,7 +209,7 @@ func (w *walk) give() {
 }
 
 // again is the answer to a subscription that is there already.
-func (w *walk) again(given notiflux.Position) {
+func (w *walk) again(given pubsub.Position) {
 	p := w.event.Position
 	same := p == given
 	if w.orders.carried && p.Epoch == given.Epoch { // Between what was carried and the epoch's beginning there is nothing.
@@ -226,22 +226,22 @@ func (w *walk) subscribe() {
 	e, since := w.event, w.event.Ask.Since
 	o := w.order(e.Topic, e.Position)
 	least, most := w.head(o, e)
-	if had, ok := w.had[e.Topic]; ok && since != had && since != (notiflux.Position{}) {
+	if had, ok := w.had[e.Topic]; ok && since != had && since != (pubsub.Position{}) {
 		w.fault("the log is of no use: it asks from %v, and %v was given", since, had)
 	}
 	first := o.rank(e.Position.Offset)
 	switch {
-	case !e.Recovered && e.Position == notiflux.Position{}:
+	case !e.Recovered && e.Position == pubsub.Position{}:
 		w.untold[e.Topic] = e
 		return
-	case !e.Recovered && since == notiflux.Position{}:
+	case !e.Recovered && since == pubsub.Position{}:
 		w.fault("not recovered, and nothing was asked for")
 	case !e.Recovered:
 		w.unrecovered(o, least, most)
 		return
-	case since != notiflux.Position{} && e.Position != since:
+	case since != pubsub.Position{} && e.Position != since:
 		w.fault("recovered from elsewhere than %v", since)
-	case since == notiflux.Position{} && e.Replay > e.Ask.Last:
+	case since == pubsub.Position{} && e.Replay > e.Ask.Last:
 		w.fault("%d messages are replayed, %d were asked for", e.Replay, e.Ask.Last)
 	}
 	if e.Replay < 0 {
@@ -286,7 +286,7 @@ func (w *walk) unrecovered(o *order, least, most int) {
 }
 
 // message is a message when everything up to given had come.
-func (w *walk) message(given notiflux.Position) {
+func (w *walk) message(given pubsub.Position) {
 	e := w.event
 	if answer, ok := w.untold[e.Topic]; ok {
 		w.told(answer)

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // held is what the history of these tests holds.
@@ -49,20 +49,20 @@ func TestBehind(t *testing.T) {
 func TestCarried(t *testing.T) {
 	for what, test := range map[string]struct {
 		carried  bool
-		position notiflux.Position
+		position pubsub.Position
 		sound    bool
 	}{
-		"carried":        {true, notiflux.Position{Epoch: "F", Offset: 2}, true},
-		"not carried":    {false, notiflux.Position{Epoch: "F", Offset: 2}, false},
-		"another offset": {true, notiflux.Position{Epoch: "F", Offset: 3}, false},
+		"carried":        {true, pubsub.Position{Epoch: "F", Offset: 2}, true},
+		"not carried":    {false, pubsub.Position{Epoch: "F", Offset: 2}, false},
+		"another offset": {true, pubsub.Position{Epoch: "F", Offset: 3}, false},
 	} {
 		r := new(delivery.Recorder)
 		s := &story{r, r.Client("client")}
 		s.publish(1, 2)
-		r.Publishing("a", "in F")(delivery.Acknowledged, notiflux.Position{Epoch: "F", Offset: 9})
+		r.Publishing("a", "in F")(delivery.Acknowledged, pubsub.Position{Epoch: "F", Offset: 9})
 		before := test.position
 		before.Offset--
-		s.client.Add(delivery.Event{Kind: delivery.Subscribed, Topic: "a", Ask: s.client.Ask(notiflux.Position{}, 2), Position: before, Recovered: true, Replay: 2})
+		s.client.Add(delivery.Event{Kind: delivery.Subscribed, Topic: "a", Ask: s.client.Ask(pubsub.Position{}, 2), Position: before, Recovered: true, Replay: 2})
 		s.client.Add(delivery.Event{Kind: delivery.Message, Topic: "a", Position: test.position, Data: name(2)})
 		log := r.Log(-1)
 		if log.Behind, log.Carried = true, test.carried; (len(delivery.Check(log)) == 0) != test.sound {
@@ -71,7 +71,7 @@ func TestCarried(t *testing.T) {
 	}
 }
 
-func at(offset uint64) notiflux.Position { return notiflux.Position{Epoch: "E", Offset: offset} }
+func at(offset uint64) pubsub.Position { return pubsub.Position{Epoch: "E", Offset: offset} }
 
 // name is the payload of the message at an offset.
 func name(offset uint64) string { return fmt.Sprint("m", offset) }
@@ -85,22 +85,22 @@ func (s *story) publish(offsets ...uint64) {
 
 // first is the answer to a subscription that asks for nothing of the past.
 func (s *story) first(head uint64) {
-	s.answer(notiflux.Position{}, at(head), true, 0)
+	s.answer(pubsub.Position{}, at(head), true, 0)
 }
 
 // resumed is an answer that recovers.
 func (s *story) resumed(since uint64, replay int) { s.answer(at(since), at(since), true, replay) }
 
 // lost is an answer that does not.
-func (s *story) lost(since notiflux.Position, position uint64) {
+func (s *story) lost(since pubsub.Position, position uint64) {
 	s.answer(since, at(position), false, 0)
 }
 
-func (s *story) answer(since, position notiflux.Position, recovered bool, replay int) {
+func (s *story) answer(since, position pubsub.Position, recovered bool, replay int) {
 	s.answerTo(s.client.Ask(since, 0), position, recovered, replay)
 }
 
-func (s *story) answerTo(ask delivery.Ask, position notiflux.Position, recovered bool, replay int) {
+func (s *story) answerTo(ask delivery.Ask, position pubsub.Position, recovered bool, replay int) {
 	s.client.Add(delivery.Event{Kind: delivery.Subscribed, Topic: "a", Ask: ask, Position: position, Recovered: recovered, Replay: replay})
 }
 
@@ -111,7 +111,7 @@ func (s *story) gets(offsets ...uint64) {
 	}
 }
 
-func (s *story) message(p notiflux.Position, data string) {
+func (s *story) message(p pubsub.Position, data string) {
 	s.client.Add(delivery.Event{Kind: delivery.Message, Topic: "a", Position: p, Data: data})
 }
 
@@ -155,7 +155,7 @@ var sound = map[string]func(s *story){
 	},
 	"the last ones": func(s *story) {
 		s.publish(1, 2, 3)
-		s.answerTo(s.client.Ask(notiflux.Position{}, 2), at(1), true, 2)
+		s.answerTo(s.client.Ask(pubsub.Position{}, 2), at(1), true, 2)
 		s.gets(2, 3)
 		s.rests()
 	},
@@ -179,7 +179,7 @@ var sound = map[string]func(s *story){
 	},
 	"another epoch": func(s *story) {
 		s.publish(1)
-		s.lost(notiflux.Position{Epoch: "D", Offset: 1}, 1)
+		s.lost(pubsub.Position{Epoch: "D", Offset: 1}, 1)
 		s.rests()
 	},
 	"a head that moves while the client is answered": func(s *story) {
@@ -209,10 +209,10 @@ var sound = map[string]func(s *story){
 		s.publish(1, 2, 3, 4, 5)
 		ask := s.client.Ask(at(1), 0)
 		s.publish(6)
-		s.answerTo(ask, notiflux.Position{}, false, 0)
+		s.answerTo(ask, pubsub.Position{}, false, 0)
 		s.gets(6)
 		s.cut()
-		s.answer(at(6), notiflux.Position{}, false, 0)
+		s.answer(at(6), pubsub.Position{}, false, 0)
 		s.publish(7)
 		s.gets(7)
 		s.rests()
@@ -251,7 +251,7 @@ func TestSoundLogs(t *testing.T) {
 
 // Each of these bugs of a server is seen, and told once.
 func TestPlantedFaults(t *testing.T) {
-	other := notiflux.Position{Epoch: "D", Offset: 1}
+	other := pubsub.Position{Epoch: "D", Offset: 1}
 	for name, test := range map[string]struct {
 		want string
 		tale func(s *story)
@@ -294,7 +294,7 @@ func TestPlantedFaults(t *testing.T) {
 		}},
 		"a replay of one too few":   {"the head was at least 3", func(s *story) { s.publish(1, 2, 3); s.resumed(1, 1); s.gets(2, 3) }},
 		"a replay of one too many":  {"there were at most 2", func(s *story) { s.publish(1, 2, 3); s.resumed(1, 3); s.gets(2, 3) }},
-		"more than was asked for":   {"1 were asked for", func(s *story) { s.publish(1, 2); s.answerTo(s.client.Ask(notiflux.Position{}, 1), at(0), true, 2) }},
+		"more than was asked for":   {"1 were asked for", func(s *story) { s.publish(1, 2); s.answerTo(s.client.Ask(pubsub.Position{}, 1), at(0), true, 2) }},
 		"recovered, with a hole":    {"so 1 messages are missing", func(s *story) { s.publish(1, 2, 3); s.resumed(1, 2); s.gets(3) }},
 		"off by one in since":       {"recovered from elsewhere", func(s *story) { s.publish(1, 2, 3); s.answer(at(1), at(2), true, 1); s.gets(3) }},
 		"since is given again":      {"out of order, or twice", func(s *story) { s.publish(1, 2, 3); s.resumed(2, 1); s.gets(1) }},
@@ -311,11 +311,11 @@ func TestPlantedFaults(t *testing.T) {
 		"not recovered, since returned": {"the position is not the head", func(s *story) { s.publish(1, 2, 3, 4, 5, 6); s.lost(at(1), 1) }},
 		"not recovered, inside bounds":  {"though at most 3 messages are after it", func(s *story) { s.publish(1, 2, 3, 4); s.lost(at(1), 4) }},
 		"nothing new, not recovered":    {"though at most 0 messages are after it", func(s *story) { s.publish(1, 2, 3, 4); s.lost(at(4), 4) }},
-		"not recovered, for nothing":    {"nothing was asked for", func(s *story) { s.publish(1); s.lost(notiflux.Position{}, 1) }},
+		"not recovered, for nothing":    {"nothing was asked for", func(s *story) { s.publish(1); s.lost(pubsub.Position{}, 1) }},
 		"not recovered, with a replay":  {"1 messages are replayed", func(s *story) { s.publish(1, 2, 3, 4, 5, 6); s.answer(at(1), at(6), false, 1) }},
 		"not recovered, and behind an untold place": {"which was neither asked for nor the head", func(s *story) {
 			s.publish(1, 2, 3, 4, 5, 6)
-			s.answer(at(1), notiflux.Position{}, false, 0)
+			s.answer(at(1), pubsub.Position{}, false, 0)
 			s.gets(6)
 		}},
 		"an offset is given twice":     {"was given twice", func(s *story) { s.publish(1); s.Publishing("a", "x")(delivery.Acknowledged, at(1)) }},
@@ -323,7 +323,7 @@ func TestPlantedFaults(t *testing.T) {
 		"acknowledged, and not logged": {"so 1 messages are missing", func(s *story) { s.first(0); s.publish(1, 2, 3); s.gets(1, 3); s.rests() }},
 		"refused, and logged": {"was refused", func(s *story) {
 			s.first(0)
-			s.Publishing("a", name(1))(delivery.Refused, notiflux.Position{})
+			s.Publishing("a", name(1))(delivery.Refused, pubsub.Position{})
 			s.gets(1)
 		}},
 		"unanswered, and logged twice": {"is at E:1 too", func(s *story) { s.first(0); s.Publishing("a", "x"); s.message(at(1), "x"); s.message(at(2), "x") }},

@@ -1,6 +1,6 @@
 package delivery
 
-import "github.com/ikornaselur/notiflux"
+import "github.com/ikornaselur/notiflux/internal/pubsub"
 
 // checkCounters compares what a server counted with what was seen. What nobody saw to
 // the end, a publish without an answer, frames under way when a connection ended, it
@@ -25,10 +25,10 @@ func checkCounters(log *Log, o *orders, f *faults) {
 		}
 	}
 	between("broadcasts", c.Broadcasts, answered, answered+unknown)
-	ordered := make(map[notiflux.Position]bool)
+	ordered := make(map[pubsub.Position]bool)
 	for n, at := range o.at {
 		for offset := range at {
-			ordered[notiflux.Position{Epoch: n.epoch, Offset: offset}] = true
+			ordered[pubsub.Position{Epoch: n.epoch, Offset: offset}] = true
 		}
 	}
 	between("messages", c.Messages, len(ordered), len(ordered)+unknown)

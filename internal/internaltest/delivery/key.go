@@ -1,10 +1,10 @@
 package delivery
 
-import "github.com/ikornaselur/notiflux"
+import "github.com/ikornaselur/notiflux/internal/pubsub"
 
 // keyed names a message.
 type keyed struct {
-	topic notiflux.Topic
+	topic pubsub.Topic
 	key   string
 }
 

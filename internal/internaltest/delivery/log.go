@@ -38,7 +38,7 @@ package delivery
 import (
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Time orders the events of a log, whoever saw them: what has the lower one
@@ -96,14 +96,14 @@ const (
 
 // A Publish is one message as its publisher saw it.
 type Publish struct {
-	Topic    notiflux.Topic
+	Topic    pubsub.Topic
 	Data     string    // as clients see it; no other message has the same
 	Key      string    // empty: none. With one it may be published again, while the key counts
 	Called   Time      // before it was sent
 	At       time.Time // when that was
 	Answered Time      // after the answer; without meaning if Outcome is Unknown
 	Outcome  Outcome
-	Position notiflux.Position // if Acknowledged
+	Position pubsub.Position // if Acknowledged
 }
 
 // A Client is a client by name, and what came to it over all its connections.
@@ -139,9 +139,9 @@ type Event struct {
 	Kind     Kind
 	Time     Time      // after it was received
 	At       time.Time // when that was
-	Topic    notiflux.Topic
-	Position notiflux.Position // the zero one in an answer that does not recover: the protocol does not tell, but messages follow
-	From     notiflux.Position
+	Topic    pubsub.Topic
+	Position pubsub.Position // the zero one in an answer that does not recover: the protocol does not tell, but messages follow
+	From     pubsub.Position
 	Data     string
 
 	Ask       Ask // the command that is answered
@@ -155,9 +155,9 @@ type Event struct {
 
 // An Ask is how a client asked for a topic.
 type Ask struct {
-	Time  Time              // before it was sent
-	Since notiflux.Position // the zero Position: without
-	Last  int               // messages of the past; 0: none
+	Time  Time            // before it was sent
+	Since pubsub.Position // the zero Position: without
+	Last  int             // messages of the past; 0: none
 
 	Presence bool   // the client becomes a member
 	Grant    *Grant // what its token says; nil: not known
@@ -165,6 +165,6 @@ type Ask struct {
 
 // A Grant is what a token allows.
 type Grant struct {
-	Topics []notiflux.Topic
+	Topics []pubsub.Topic
 	Until  time.Time // when subscriptions end; zero: never
 }

@@ -7,12 +7,12 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // numbering is what offsets count in: a topic in an epoch.
 type numbering struct {
-	topic notiflux.Topic
+	topic pubsub.Topic
 	epoch string
 }
 
@@ -42,9 +42,9 @@ type orders struct {
 	faults *faults
 	of     map[numbering]*order
 	at     map[numbering]map[uint64]*Publish
-	byData map[notiflux.Topic]map[string]*Publish // one for each message, however often it was published
+	byData map[pubsub.Topic]map[string]*Publish // one for each message, however often it was published
 	keys   map[keyed]*Publish
-	seen   map[*Publish]notiflux.Position // messages without an answer that a client received
+	seen   map[*Publish]pubsub.Position // messages without an answer that a client received
 
 	carried bool
 	began   map[string]Time // when the first message of an epoch was sent, as far as publishers know
@@ -55,9 +55,9 @@ func newOrders(log *Log, f *faults) *orders {
 		faults: f,
 		of:     make(map[numbering]*order),
 		at:     make(map[numbering]map[uint64]*Publish),
-		byData: make(map[notiflux.Topic]map[string]*Publish),
+		byData: make(map[pubsub.Topic]map[string]*Publish),
 		keys:   make(map[keyed]*Publish),
-		seen:   make(map[*Publish]notiflux.Position),
+		seen:   make(map[*Publish]pubsub.Position),
 
 		carried: log.Carried,
 		began:   make(map[string]Time),
@@ -104,7 +104,7 @@ func (o *orders) published(p *Publish) {
 }
 
 // place puts p at a position. It returns who stands there already.
-func (o *orders) place(p *Publish, at notiflux.Position) (other *Publish) {
+func (o *orders) place(p *Publish, at pubsub.Position) (other *Publish) {
 	n := numbering{p.Topic, at.Epoch}
 	if o.at[n] == nil {
 		o.at[n] = make(map[uint64]*Publish)
@@ -143,7 +143,7 @@ func (o *orders) received(client string, i int, e Event) {
 }
 
 // carries reports whether a message at a position is at another one in a later epoch.
-func (o *orders) carries(from, to notiflux.Position) bool {
+func (o *orders) carries(from, to pubsub.Position) bool {
 	old, began := o.began[from.Epoch], o.began[to.Epoch]
 	return o.carried && from.Offset == to.Offset && (began == 0 || old < began)
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // roster is who is present where, as all clients together know it at one time.
@@ -19,7 +19,7 @@ type roster struct {
 
 // memberKey is a member of a topic.
 type memberKey struct {
-	topic notiflux.Topic
+	topic pubsub.Topic
 	sub   string
 }
 
@@ -36,8 +36,8 @@ type absence struct{ from, to time.Time } // from is zero: it never was there be
 type observer struct {
 	Client
 	leaving time.Time // since when it may have left, for all it knows; zero: it does not leave
-	views   map[notiflux.Topic]*view
-	plain   map[notiflux.Topic]bool // subscriptions without presence
+	views   map[pubsub.Topic]*view
+	plain   map[pubsub.Topic]bool // subscriptions without presence
 }
 
 // view is what a client was told of a topic since it subscribed with presence.
@@ -63,7 +63,7 @@ func checkPresence(log *Log, f *faults) {
 	r := roster{faults: f, gracePeriod: log.GracePeriod, named: make(map[string]bool), states: make(map[memberKey]*memberState)}
 	var all []received
 	for _, c := range log.Clients {
-		o := &observer{Client: c, views: make(map[notiflux.Topic]*view), plain: make(map[notiflux.Topic]bool)}
+		o := &observer{Client: c, views: make(map[pubsub.Topic]*view), plain: make(map[pubsub.Topic]bool)}
 		r.named[c.Sub] = true
 		for i, e := range c.Events {
 			all = append(all, received{o, i, e})
@@ -140,7 +140,7 @@ func (r *roster) enter(at memberKey, when time.Time) {
 }
 
 // exit notes the end of one, if there was one.
-func (r *roster) exit(e received, topic notiflux.Topic) {
+func (r *roster) exit(e received, topic pubsub.Topic) {
 	if e.views[topic] == nil {
 		return
 	}
@@ -217,7 +217,7 @@ func (r *roster) wasAway(at memberKey, heard time.Time) bool {
 }
 
 // checkRest compares what a client knows with who is there.
-func (r *roster) checkRest(e received, topic notiflux.Topic, v *view) {
+func (r *roster) checkRest(e received, topic pubsub.Topic, v *view) {
 	e.Topic = topic
 	want := make(map[string]bool)
 	for at, s := range r.states {

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // gracePeriod is how long members stay in these tests.
@@ -44,7 +44,7 @@ func (p *party) of(sub string) *story {
 // comes has members subscribe with presence.
 func (p *party) comes(subs ...string) {
 	for _, sub := range subs {
-		ask := p.of(sub).client.Ask(notiflux.Position{}, 0)
+		ask := p.of(sub).client.Ask(pubsub.Position{}, 0)
 		ask.Presence = true
 		p.of(sub).answerTo(ask, at(0), true, 0)
 	}
@@ -58,8 +58,8 @@ func (p *party) hears(sub string, k delivery.Kind, members ...string) {
 }
 
 // grant is an answer to a token that allows topics until so long from now; 0: for ever.
-func (p *party) grant(until time.Duration, topics ...notiflux.Topic) {
-	ask := p.client.Ask(notiflux.Position{}, 0)
+func (p *party) grant(until time.Duration, topics ...pubsub.Topic) {
+	ask := p.client.Ask(pubsub.Position{}, 0)
 	if ask.Grant = (&delivery.Grant{Topics: topics}); until > 0 {
 		ask.Grant.Until = p.now.Add(until)
 	}
@@ -170,7 +170,7 @@ var soundPromises = map[string]func(p *party){
 		p.resumed(1, 0)
 		p.cut()
 		p.Epoch("F")
-		p.answer(at(1), notiflux.Position{Epoch: "F"}, false, 0)
+		p.answer(at(1), pubsub.Position{Epoch: "F"}, false, 0)
 		p.rests()
 	},
 	"counters": func(p *party) {
@@ -300,7 +300,7 @@ func TestPlantedFaultsOfPresence(t *testing.T) {
 		"left though another connection stays": {`"bob" was not away`, func(p *party) {
 			p.comes("ann", "bob")
 			phone := &story{p.Recorder, p.Member("phone of bob", "bob")}
-			ask := phone.client.Ask(notiflux.Position{}, 0)
+			ask := phone.client.Ask(pubsub.Position{}, 0)
 			ask.Presence = true
 			phone.answerTo(ask, at(0), true, 0)
 			p.goes("bob")
@@ -337,7 +337,7 @@ func (p *party) together() {
 
 // late is an answer to a token whose until was a minute ago.
 func (p *party) late() {
-	ask := p.client.Ask(notiflux.Position{}, 0)
-	ask.Grant = &delivery.Grant{Topics: []notiflux.Topic{"a"}, Until: p.now.Add(-time.Minute)}
+	ask := p.client.Ask(pubsub.Position{}, 0)
+	ask.Grant = &delivery.Grant{Topics: []pubsub.Topic{"a"}, Until: p.now.Add(-time.Minute)}
 	p.answerTo(ask, at(0), true, 0)
 }

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A Recorder keeps a [Log] while publishers and clients are at work. Its zero
@@ -42,17 +42,17 @@ func (r *Recorder) Epoch(name string) {
 // Publishing notes that a message is about to be sent. The returned function
 // notes its outcome, with its position if that is [Acknowledged]; without a call
 // the outcome stays unknown.
-func (r *Recorder) Publishing(topic notiflux.Topic, data string) (answered func(Outcome, notiflux.Position)) {
+func (r *Recorder) Publishing(topic pubsub.Topic, data string) (answered func(Outcome, pubsub.Position)) {
 	return r.PublishingKey(topic, data, "")
 }
 
 // PublishingKey is Publishing with a key.
-func (r *Recorder) PublishingKey(topic notiflux.Topic, data, key string) (answered func(Outcome, notiflux.Position)) {
+func (r *Recorder) PublishingKey(topic pubsub.Topic, data, key string) (answered func(Outcome, pubsub.Position)) {
 	p := &Publish{Topic: topic, Data: data, Key: key, Called: r.Now(), At: r.clock()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.publishes = append(r.publishes, p)
-	return func(o Outcome, position notiflux.Position) {
+	return func(o Outcome, position pubsub.Position) {
 		at := r.Now()
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -93,7 +93,7 @@ type Recording struct {
 }
 
 // Ask returns the question that a client is about to send, with its time.
-func (c *Recording) Ask(since notiflux.Position, last int) Ask {
+func (c *Recording) Ask(since pubsub.Position, last int) Ask {
 	return Ask{Time: c.recorder.Now(), Since: since, Last: last}
 }
 

@@ -8,14 +8,14 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // parseCursor reads a stream cursor of topics, which are in the order of their names:
 // 130, the length of the epoch, the epoch, and for each topic the first eight bytes of its
 // SHA-256 and its offset as a varint. If the topics are in several epochs, it is 131, how
 // many, the length of each and itself, and before each offset the number of its epoch.
-func parseCursor(cursor string, topics []notiflux.Topic) (map[notiflux.Topic]notiflux.Position, error) {
+func parseCursor(cursor string, topics []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
 	p, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || len(p) < 2 || p[0] != 130 && p[0] != 131 {
 		return nil, errors.New("neither version 2 nor 3")
@@ -31,7 +31,7 @@ func parseCursor(cursor string, topics []notiflux.Topic) (map[notiflux.Topic]not
 		}
 		epochs, p = append(epochs, string(p[1:1+p[0]])), p[1+p[0]:]
 	}
-	at := make(map[notiflux.Topic]notiflux.Position)
+	at := make(map[pubsub.Topic]pubsub.Position)
 	for _, topic := range topics {
 		sum := sha256.Sum256([]byte(topic))
 		rest, ok := bytes.CutPrefix(p, sum[:8])
@@ -49,7 +49,7 @@ func parseCursor(cursor string, topics []notiflux.Topic) (map[notiflux.Topic]not
 		if n <= 0 {
 			return nil, errors.New("no offset")
 		}
-		at[topic] = notiflux.Position{Epoch: epoch, Offset: offset}
+		at[topic] = pubsub.Position{Epoch: epoch, Offset: offset}
 		p = rest[n:]
 	}
 	if len(p) > 0 {

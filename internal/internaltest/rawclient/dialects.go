@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // Text is the text protocol over a WebSocket. It tells no positions, so there is nothing
@@ -57,9 +57,9 @@ func JSON(r *Reader, c *Conn) error {
 type jsonReader struct {
 	*Reader
 	conn   *Conn
-	id     int                             // of the last command
-	asked  map[notiflux.Topic]delivery.Ask // by a subscribe that is not answered
-	ending notiflux.Topic                  // by an unsubscribe that is not answered
+	id     int                           // of the last command
+	asked  map[pubsub.Topic]delivery.Ask // by a subscribe that is not answered
+	ending pubsub.Topic                  // by an unsubscribe that is not answered
 }
 
 func (j *jsonReader) say(command map[string]any) error {
@@ -68,8 +68,8 @@ func (j *jsonReader) say(command map[string]any) error {
 	return j.conn.Command(command)
 }
 
-func (j *jsonReader) subscribe(topics []notiflux.Topic) error {
-	since := make(map[notiflux.Topic]string)
+func (j *jsonReader) subscribe(topics []pubsub.Topic) error {
+	since := make(map[pubsub.Topic]string)
 	for _, topic := range topics {
 		if p, ok := j.Positions[topic]; ok {
 			since[topic] = p.String()
@@ -89,7 +89,7 @@ func (j *jsonReader) take(m Object) error {
 			return nil
 		}
 		j.ending = j.Topics[j.Random.IntN(len(j.Topics))]
-		return j.say(map[string]any{"type": "unsubscribe", "topics": []notiflux.Topic{j.ending}})
+		return j.say(map[string]any{"type": "unsubscribe", "topics": []pubsub.Topic{j.ending}})
 	case "subscribed":
 		asks := j.asked
 		if j.asked = nil; m.ID != j.id {
@@ -102,7 +102,7 @@ func (j *jsonReader) take(m Object) error {
 			return fmt.Errorf("unsubscribed %s by %d; want %q by %d", m.Topics, m.ID, topic, j.id)
 		}
 		j.Recording.Add(delivery.Event{Kind: delivery.Unsubscribed, Topic: topic})
-		return j.subscribe([]notiflux.Topic{topic})
+		return j.subscribe([]pubsub.Topic{topic})
 	case "gap":
 		return j.gap(m)
 	case "bye":
@@ -231,12 +231,12 @@ func Poll(r *Reader, c *Conn) error {
 
 // polled takes the answer to a poll. It tells of all topics together whether they are
 // recovered; of one that has messages it is not known then where they begin.
-func (r *Reader) polled(m Object, asks map[notiflux.Topic]delivery.Ask) error {
+func (r *Reader) polled(m Object, asks map[pubsub.Topic]delivery.Ask) error {
 	at, err := parseCursor(m.Cursor, r.Topics)
 	if err != nil {
 		return err
 	}
-	came, first := make(map[notiflux.Topic]int), make(map[notiflux.Topic]string)
+	came, first := make(map[pubsub.Topic]int), make(map[pubsub.Topic]string)
 	for _, message := range m.Messages {
 		if came[message.Topic]++; came[message.Topic] == 1 {
 			first[message.Topic] = message.Position
@@ -249,9 +249,9 @@ func (r *Reader) polled(m Object, asks map[notiflux.Topic]delivery.Ask) error {
 			position = at[topic]
 			recovered = m.Recovered || position == ask.Since
 		case !m.Recovered:
-			replay, position = 0, notiflux.Position{}
-		case ask.Since == notiflux.Position{}: // It begins now, and something came before the answer was made.
-			if position, err = notiflux.ParsePosition(first[topic]); err != nil {
+			replay, position = 0, pubsub.Position{}
+		case ask.Since == pubsub.Position{}: // It begins now, and something came before the answer was made.
+			if position, err = pubsub.ParsePosition(first[topic]); err != nil {
 				return err
 			}
 			replay = 0

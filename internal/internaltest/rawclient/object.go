@@ -4,14 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // An Object is any JSON object that the server sends: the members that tests read.
 type Object struct {
 	Type          string
 	ID            int
-	Topic         notiflux.Topic
+	Topic         pubsub.Topic
 	Topics        json.RawMessage
 	Position      string
 	Data          string

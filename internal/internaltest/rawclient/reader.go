@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A Phase is what a connection of a [Reader] is doing.
@@ -24,15 +24,15 @@ const (
 // goroutine.
 type Reader struct {
 	// Set by the test.
-	Topics    []notiflux.Topic // in the order of their names
+	Topics    []pubsub.Topic // in the order of their names
 	Token     string
 	Random    *rand.Rand
 	Recording *delivery.Recording
-	Goal      map[notiflux.Topic]notiflux.Position // where it ends; nil: nowhere
-	Live      int                                  // a connection is cut at most so many bytes after what is replayed; 0: where its Conn says
+	Goal      map[pubsub.Topic]pubsub.Position // where it ends; nil: nowhere
+	Live      int                              // a connection is cut at most so many bytes after what is replayed; 0: where its Conn says
 
 	// What it has, over all connections.
-	Positions       map[notiflux.Topic]notiflux.Position // of each topic that it was ever answered about
+	Positions       map[pubsub.Topic]pubsub.Position // of each topic that it was ever answered about
 	Phase           Phase
 	Recovered, Lost int
 
@@ -49,7 +49,7 @@ type Dialect func(r *Reader, c *Conn) error
 // connection.
 func (r *Reader) Follow(c *Conn, speak Dialect) error {
 	if r.Positions == nil {
-		r.Positions = make(map[notiflux.Topic]notiflux.Position)
+		r.Positions = make(map[pubsub.Topic]pubsub.Position)
 	}
 	r.conn, r.Phase, r.replay = c, Opening, 0
 	err := speak(r, c)
@@ -58,8 +58,8 @@ func (r *Reader) Follow(c *Conn, speak Dialect) error {
 }
 
 // ask notes a question about each topic, from where the reader stands.
-func (r *Reader) ask(topics []notiflux.Topic) map[notiflux.Topic]delivery.Ask {
-	asks := make(map[notiflux.Topic]delivery.Ask)
+func (r *Reader) ask(topics []pubsub.Topic) map[pubsub.Topic]delivery.Ask {
+	asks := make(map[pubsub.Topic]delivery.Ask)
 	for _, topic := range topics {
 		asks[topic] = r.Recording.Ask(r.Positions[topic], 0)
 	}
@@ -67,14 +67,14 @@ func (r *Reader) ask(topics []notiflux.Topic) map[notiflux.Topic]delivery.Ask {
 }
 
 // answered takes the answer to a question, a member for each topic of it.
-func (r *Reader) answered(m Object, asks map[notiflux.Topic]delivery.Ask) error {
-	var topics map[notiflux.Topic]Object
+func (r *Reader) answered(m Object, asks map[pubsub.Topic]delivery.Ask) error {
+	var topics map[pubsub.Topic]Object
 	if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(asks) || m.Refused != nil {
 		return fmt.Errorf("asked for %d topics, answered %s %s, %v", len(asks), m.Topics, m.Refused, err)
 	}
 	for topic, ask := range asks {
 		a, ok := topics[topic]
-		position, err := notiflux.ParsePosition(a.Position)
+		position, err := pubsub.ParsePosition(a.Position)
 		if !ok || err != nil {
 			return fmt.Errorf("no answer for %q in %s, %v", topic, m.Topics, err)
 		}
@@ -85,19 +85,19 @@ func (r *Reader) answered(m Object, asks map[notiflux.Topic]delivery.Ask) error 
 	return nil
 }
 
-func (r *Reader) subscribed(topic notiflux.Topic, ask delivery.Ask, position notiflux.Position, recovered bool, replay int) {
+func (r *Reader) subscribed(topic pubsub.Topic, ask delivery.Ask, position pubsub.Position, recovered bool, replay int) {
 	r.Recording.Add(delivery.Event{Kind: delivery.Subscribed, Topic: topic, Ask: ask, Position: position, Recovered: recovered, Replay: replay})
 	r.Positions[topic] = position
 	if !recovered {
 		r.Lost++
-	} else if ask.Since != (notiflux.Position{}) {
+	} else if ask.Since != (pubsub.Position{}) {
 		r.Recovered++
 	}
 }
 
 // message takes a message.
 func (r *Reader) message(m Object) error {
-	position, err := notiflux.ParsePosition(m.Position)
+	position, err := pubsub.ParsePosition(m.Position)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (r *Reader) message(m Object) error {
 
 // gap takes the news that messages are lost.
 func (r *Reader) gap(m Object) error {
-	position, err := notiflux.ParsePosition(m.Position)
+	position, err := pubsub.ParsePosition(m.Position)
 	if err != nil {
 		return err
 	}

@@ -20,10 +20,10 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/logtest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -127,13 +127,13 @@ func (s *Server) checkLeft(name string) {
 }
 
 // Token returns a token for topics that is valid for an hour.
-func (s *Server) Token(scope auth.Scope, topics ...notiflux.Topic) string {
+func (s *Server) Token(scope auth.Scope, topics ...pubsub.Topic) string {
 	s.t.Helper()
 	return s.TokenUntil(time.Now().Add(time.Hour), scope, topics...)
 }
 
 // TokenUntil returns a token that expires at a time.
-func (s *Server) TokenUntil(expires time.Time, scope auth.Scope, topics ...notiflux.Topic) string {
+func (s *Server) TokenUntil(expires time.Time, scope auth.Scope, topics ...pubsub.Topic) string {
 	s.t.Helper()
 	return s.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{scope}, Topics: topics, Expires: expires})
 }
@@ -152,7 +152,7 @@ func (s *Server) Sign(g auth.Grant) string {
 }
 
 // Broadcast publishes a message and returns its position.
-func (s *Server) Broadcast(topic notiflux.Topic, message any) string {
+func (s *Server) Broadcast(topic pubsub.Topic, message any) string {
 	s.t.Helper()
 	body, err := json.Marshal(map[string]any{"topic": topic, "message": message, "token": s.Token(auth.Broadcast, topic)})
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *Server) Client(c *websocket.Conn) *Client { return &Client{c, s.t} }
 
 // Subscribe opens a WebSocket and subscribes it to topics. When it returns, the
 // subscriptions hold.
-func (s *Server) Subscribe(topics ...notiflux.Topic) *Client {
+func (s *Server) Subscribe(topics ...pubsub.Topic) *Client {
 	s.t.Helper()
 	c := s.Connect()
 	for _, topic := range topics {

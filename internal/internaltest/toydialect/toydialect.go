@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -59,12 +59,12 @@ func (dialect) Receive(s *session.Session, message []byte, _ bool) {
 	name, token, _ := strings.Cut(string(message), " ")
 	switch {
 	case strings.HasPrefix(name, "+"):
-		want := session.Subscription{Topic: notiflux.Topic(name[1:])}
+		want := session.Subscription{Topic: pubsub.Topic(name[1:])}
 		s.Verify(auth.Token(token), func(c session.Credential) {
 			s.Subscribe(c, []session.Subscription{want}, func(s *session.Session, all []session.Subscribed) { answer(s, all[0]) })
 		})
 	case strings.HasPrefix(name, "-"):
-		s.Unsubscribe(notiflux.Topic(name[1:]))
+		s.Unsubscribe(pubsub.Topic(name[1:]))
 	default:
 		s.LogIgnored("a command begins with + or -")
 	}
@@ -72,21 +72,21 @@ func (dialect) Receive(s *session.Session, message []byte, _ bool) {
 
 func answer(s *session.Session, r session.Subscribed) {
 	if r.Err != nil {
-		say(s, "no %s %s", r.Topic, notiflux.Refusal(r.Err).Code)
+		say(s, "no %s %s", r.Topic, pubsub.Refusal(r.Err).Code)
 		return
 	}
 	say(s, "ok %s %d", r.Topic, r.Position.Offset)
 }
 
-func (dialect) Gap(s *session.Session, name notiflux.Topic, to notiflux.Position) {
+func (dialect) Gap(s *session.Session, name pubsub.Topic, to pubsub.Position) {
 	say(s, "gap %s %d", name, to.Offset)
 }
 
-func (dialect) Skipped(s *session.Session, name notiflux.Topic, _, to notiflux.Position) {
+func (dialect) Skipped(s *session.Session, name pubsub.Topic, _, to pubsub.Position) {
 	say(s, "skipped %s %d", name, to.Offset)
 }
 
-func (dialect) Unsubscribed(s *session.Session, topics []notiflux.Topic, why notiflux.Code) {
+func (dialect) Unsubscribed(s *session.Session, topics []pubsub.Topic, why pubsub.Code) {
 	say(s, "over %s %s", topics, why)
 }
 

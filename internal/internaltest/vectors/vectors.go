@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -28,7 +28,7 @@ type File[T any] struct {
 // An Invalid is an input that must be refused.
 type Invalid struct {
 	Name, Input string
-	Code        notiflux.Code
+	Code        pubsub.Code
 	ID          *int64
 }
 
@@ -85,14 +85,14 @@ type Bytes struct {
 // An Object is all members that a value may have.
 type Object struct {
 	Type, Connection, Version, Topic, Position, From, To, Message, Cursor string
-	Code                                                                  notiflux.Code
+	Code                                                                  pubsub.Code
 	ID                                                                    *int64
 	Ping, After                                                           int
 	Time, Expires                                                         int64
 	Limits                                                                map[string]int
 	Topics                                                                json.RawMessage
 	Refused                                                               map[string]struct {
-		Code    notiflux.Code
+		Code    pubsub.Code
 		Message string
 	}
 	Recovered, More, Retry bool
@@ -119,9 +119,9 @@ func Read(t *testing.T, value []byte) (f Object) {
 }
 
 // Position parses a position.
-func Position(t *testing.T, s string) notiflux.Position {
+func Position(t *testing.T, s string) pubsub.Position {
 	t.Helper()
-	p, err := notiflux.ParsePosition(s)
+	p, err := pubsub.ParsePosition(s)
 	if err != nil {
 		t.Fatalf("%q: %v", s, err)
 	}
@@ -129,9 +129,9 @@ func Position(t *testing.T, s string) notiflux.Position {
 }
 
 // MessageOf returns the message in a frame.
-func (f *Object) MessageOf(t *testing.T) *notiflux.Message {
+func (f *Object) MessageOf(t *testing.T) *pubsub.Message {
 	t.Helper()
-	m := &notiflux.Message{Topic: notiflux.Topic(f.Topic), Position: Position(t, f.Position), Time: time.UnixMilli(f.Time)}
+	m := &pubsub.Message{Topic: pubsub.Topic(f.Topic), Position: Position(t, f.Position), Time: time.UnixMilli(f.Time)}
 	var text string
 	if f.Data[0] == '"' {
 		if err := json.Unmarshal(f.Data, &text); err != nil {
@@ -140,7 +140,7 @@ func (f *Object) MessageOf(t *testing.T) *notiflux.Message {
 		m.Body.Data = []byte(text)
 		return m
 	}
-	m.Body = notiflux.Body{Data: compact(f.Data), JSON: true}
+	m.Body = pubsub.Body{Data: compact(f.Data), JSON: true}
 	return m
 }
 
@@ -166,27 +166,27 @@ func (f *Object) PageEnd(t *testing.T) func([]byte) []byte {
 }
 
 // MembersOf returns the members in a frame, nil if there is no word of them.
-func (f *Object) MembersOf() (all []notiflux.Member) {
+func (f *Object) MembersOf() (all []pubsub.Member) {
 	if f.Member != nil {
 		f.Members = append(f.Members, *f.Member)
 	}
 	if f.Members != nil {
-		all = []notiflux.Member{}
+		all = []pubsub.Member{}
 	}
 	for _, m := range f.Members {
-		all = append(all, notiflux.Member{Sub: m.Sub, Info: compact(m.Info)})
+		all = append(all, pubsub.Member{Sub: m.Sub, Info: compact(m.Info)})
 	}
 	return all
 }
 
 // Presence returns the presence in an object.
 func (f *Object) Presence() wire.Presence {
-	return wire.Presence{Topic: notiflux.Topic(f.Topic), Count: f.Count, Subscribers: f.Subscribers, Members: f.MembersOf()}
+	return wire.Presence{Topic: pubsub.Topic(f.Topic), Count: f.Count, Subscribers: f.Subscribers, Members: f.MembersOf()}
 }
 
 // Entry returns the entry of a log that holds m.
-func Entry(m *notiflux.Message) *topic.Entry {
-	log := topic.NewLogs(topic.Limits{}, nil).New(notiflux.Position{Epoch: m.Position.Epoch})
+func Entry(m *pubsub.Message) *topic.Entry {
+	log := topic.NewLogs(topic.Limits{}, nil).New(pubsub.Position{Epoch: m.Position.Epoch})
 	cursor := log.Tail()
 	log.Append(*m)
 	entry, _, _ := cursor.Next()
@@ -206,7 +206,7 @@ func compact(value json.RawMessage) []byte {
 // Beginnings returns the topics of a frame, in the order of their names.
 func (f *Object) Beginnings(t *testing.T) (all []wire.SubscribedTopic) {
 	t.Helper()
-	var topics map[notiflux.Topic]struct {
+	var topics map[pubsub.Topic]struct {
 		Position  string
 		Recovered bool
 		Replay    int
@@ -225,7 +225,7 @@ func (f *Object) Beginnings(t *testing.T) (all []wire.SubscribedTopic) {
 func CheckInvalid(t *testing.T, file string, vectors []Invalid, parse func(string) error) {
 	t.Helper()
 	for _, v := range vectors {
-		if err := parse(v.Input); err == nil || notiflux.Refusal(err).Code != v.Code {
+		if err := parse(v.Input); err == nil || pubsub.Refusal(err).Code != v.Code {
 			t.Errorf("%s: %s: %v, want %s", file, v.Name, err, v.Code)
 		}
 	}
@@ -260,7 +260,7 @@ var required = map[string]string{
 // CheckObject is a client's view of an object of the server: kind is its type,
 // or empty if it says so itself.
 func CheckObject(text []byte, kind string) error {
-	malformed := notiflux.Errorf(notiflux.Malformed, "no object of the server")
+	malformed := pubsub.Errorf(pubsub.Malformed, "no object of the server")
 	var members map[string]json.RawMessage
 	if json.Unmarshal(text, &members) != nil || kind == "" && json.Unmarshal(members["type"], &kind) != nil {
 		return malformed

@@ -4,12 +4,12 @@ import (
 	"math"
 	"slices"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-var errUnavailable = notiflux.Errorf(notiflux.Unavailable, "the broker cannot be reached: try again later")
+var errUnavailable = pubsub.Errorf(pubsub.Unavailable, "the broker cannot be reached: try again later")
 
 // attaching is an attachment that was not finished at once. It belongs to the node's
 // goroutine.
@@ -118,14 +118,14 @@ func (n *Node) fill(f *follower, a *attaching, pin *topic.Pin) {
 			return
 		}
 		if p.epoch == place.Epoch && p.from <= place.Offset && (since.Epoch == "" || p.covers(since)) {
-			n.sink.Prepend(pin, notiflux.Position{Epoch: p.epoch, Offset: p.from}, p.messages)
+			n.sink.Prepend(pin, pubsub.Position{Epoch: p.epoch, Offset: p.from}, p.messages)
 		}
 		a.finish(nil)
 	})
 }
 
 // Detach implements [broker.Broker].
-func (n *Node) Detach(name notiflux.Topic) {
+func (n *Node) Detach(name pubsub.Topic) {
 	n.post(func() {
 		if f := n.followed[name]; f != nil && f.live && n.sink.Close(name) {
 			n.leave(f)

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // NewEpoch has the store do what one does whose replica takes over: it begins a new epoch,
@@ -36,7 +36,7 @@ func (s *Store) NewEpoch() {
 
 // Lose has the store lose the next n messages of a topic: each is ordered, its publisher
 // is told so, and no node can get it any more.
-func (s *Store) Lose(name notiflux.Topic, n int) {
+func (s *Store) Lose(name pubsub.Topic, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.topicLocked(name).losing = n

@@ -4,12 +4,12 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A push is a message that the store sends to the nodes that subscribe to its topic.
 type push struct {
-	message notiflux.Message
+	message pubsub.Message
 	before  uint64 // the head before it
 }
 
@@ -29,13 +29,13 @@ const maxBuffered = 1000
 //
 // A follower belongs to the node's goroutine.
 type follower struct {
-	name    notiflux.Topic
-	live    bool              // the sink has opened the topic
-	head    notiflux.Position // of the log, if live
-	reading bool              // catchUp is under way
-	again   bool              // and there may be more to read than it reads
-	buffer  []push            // that came meanwhile, in order
-	waiting []*attaching      // attachments that wait for the topic to be live, or for catchUp
+	name    pubsub.Topic
+	live    bool            // the sink has opened the topic
+	head    pubsub.Position // of the log, if live
+	reading bool            // catchUp is under way
+	again   bool            // and there may be more to read than it reads
+	buffer  []push          // that came meanwhile, in order
+	waiting []*attaching    // attachments that wait for the topic to be live, or for catchUp
 }
 
 // sorted returns the followers by the names of their topics.
@@ -153,7 +153,7 @@ func (n *Node) catchUp(f *follower) {
 // splice adds to the log what was read after its head, and then the pushes that came
 // meanwhile.
 func (n *Node) splice(f *follower, p page) {
-	from := notiflux.Position{Epoch: p.epoch, Offset: p.from}
+	from := pubsub.Position{Epoch: p.epoch, Offset: p.from}
 	if from.Epoch != f.head.Epoch || from.Offset > f.head.Offset {
 		n.sink.Gap(f.name, from)
 		f.head = from
@@ -217,7 +217,7 @@ func (n *Node) deliver() {
 
 // take adds pushes to the logs of their topics.
 func (n *Node) take(ps []push) {
-	var ms []notiflux.Message
+	var ms []pubsub.Message
 	for _, p := range ps {
 		f, at := n.followed[p.message.Topic], p.message.Position
 		switch {
@@ -257,13 +257,13 @@ func (n *Node) check() {
 			return
 		}
 		n.check()
-		heads := make(map[notiflux.Topic]notiflux.Position, len(n.followed))
+		heads := make(map[pubsub.Topic]pubsub.Position, len(n.followed))
 		for name, f := range n.followed {
 			if f.live && !f.reading {
 				heads[name] = f.head
 			}
 		}
-		var behind []notiflux.Topic
+		var behind []pubsub.Topic
 		n.call(func() { behind = n.store.behind(heads) }, func(error) {
 			for _, name := range behind {
 				if f := n.followed[name]; f != nil && f.live && !f.reading && f.head == heads[name] {

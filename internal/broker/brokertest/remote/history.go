@@ -4,13 +4,13 @@ import (
 	"context"
 	"math"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // History implements [broker.Broker]. It reads the store, which has all messages whose
 // publishers have their answer.
-func (n *Node) History(ctx context.Context, name notiflux.Topic, since notiflux.Position, limit int) (topic.History, error) {
+func (n *Node) History(ctx context.Context, name pubsub.Topic, since pubsub.Position, limit int) (topic.History, error) {
 	type answer struct {
 		page page
 		err  error
@@ -41,9 +41,9 @@ func (n *Node) History(ctx context.Context, name notiflux.Topic, since notiflux.
 }
 
 // history returns up to limit messages of a page that was read from since on.
-func (p *page) history(since notiflux.Position, limit int) topic.History {
+func (p *page) history(since pubsub.Position, limit int) topic.History {
 	ms := p.messages[:min(len(p.messages), limit)]
-	y := topic.HistoryOf(notiflux.Position{Epoch: p.epoch, Offset: p.from}, ms)
+	y := topic.HistoryOf(pubsub.Position{Epoch: p.epoch, Offset: p.from}, ms)
 	y.Recovered = since.Epoch == "" || p.covers(since)
 	y.More = len(ms) < len(p.messages)
 	return y

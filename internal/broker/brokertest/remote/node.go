@@ -22,8 +22,8 @@ import (
 	"math/rand/v2"
 	"sync"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A Node is the broker of one node of a [Store]. Make one with [Store.Node].
@@ -42,7 +42,7 @@ type Node struct {
 
 	// Owned by the goroutine of Run, but for post.
 	link
-	followed map[notiflux.Topic]*follower
+	followed map[pubsub.Topic]*follower
 	checking bool   // the next check is in the timeline
 	pushed   []push // that come with the next burst
 	queue    []*publishing
@@ -61,7 +61,7 @@ func (s *Store) Node(sink broker.Sink) *Node {
 		store:    s,
 		sink:     sink,
 		link:     link{timeline: newTimeline(), random: random, delays: s.config.Delay},
-		followed: make(map[notiflux.Topic]*follower),
+		followed: make(map[pubsub.Topic]*follower),
 	}
 }
 

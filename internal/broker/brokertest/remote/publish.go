@@ -4,8 +4,8 @@ import (
 	"context"
 	"slices"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -15,21 +15,21 @@ const maxBatch = 64
 
 // publishing is a call of Publish that is under way. It belongs to the node's goroutine.
 type publishing struct {
-	ps   []notiflux.Publication // the caller's again once over
+	ps   []pubsub.Publication // the caller's again once over
 	done func()
 	size int
-	sent []notiflux.Publication // what the store works on; nil: not sent
+	sent []pubsub.Publication // what the store works on; nil: not sent
 	over bool
 }
 
 var (
-	errUnknown = notiflux.Errorf(notiflux.OutcomeUnknown, "the broker did not answer: the message may have been published")
-	errFull    = notiflux.Errorf(notiflux.OverCapacity, "too many messages are being published: try again later")
-	errClosed  = notiflux.Errorf(notiflux.Draining, "this server is shutting down: publish again, another one will answer")
+	errUnknown = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer: the message may have been published")
+	errFull    = pubsub.Errorf(pubsub.OverCapacity, "too many messages are being published: try again later")
+	errClosed  = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again, another one will answer")
 )
 
 // Publish implements [broker.Broker].
-func (n *Node) Publish(ps []notiflux.Publication, done func()) (finished bool) {
+func (n *Node) Publish(ps []pubsub.Publication, done func()) (finished bool) {
 	size := 0
 	for i := range ps {
 		if ps[i].Err == nil {
@@ -44,7 +44,7 @@ func (n *Node) Publish(ps []notiflux.Publication, done func()) (finished bool) {
 }
 
 // accept posts a call of Publish, or returns why not.
-func (n *Node) accept(ps []notiflux.Publication, size int, done func()) error {
+func (n *Node) accept(ps []pubsub.Publication, size int, done func()) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -65,7 +65,7 @@ func (n *Node) accept(ps []notiflux.Publication, size int, done func()) error {
 }
 
 // setErr gives an error to all that have none.
-func setErr(ps []notiflux.Publication, err error) {
+func setErr(ps []pubsub.Publication, err error) {
 	for i := range ps {
 		if ps[i].Err == nil {
 			ps[i].Err = err

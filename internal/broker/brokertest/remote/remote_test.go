@@ -8,17 +8,17 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // node returns a broker of s, and the topics that it feeds.
 func node(s *remote.Store, c topic.Config) (*remote.Node, *topic.Topics) {
 	var n *remote.Node
-	c.Detach = func(name notiflux.Topic) { n.Detach(name) }
+	c.Detach = func(name pubsub.Topic) { n.Detach(name) }
 	topics := topic.New(c)
 	n = s.Node(topics)
 	return n, topics
@@ -93,7 +93,7 @@ func join(t *testing.T, n *remote.Node, l *listener) topic.Cursor {
 
 // send publishes a message. It does not wait.
 func send(n *remote.Node, size int, then func(error)) {
-	ps := []notiflux.Publication{{Topic: "t", Body: notiflux.Body{Data: make([]byte, size)}}}
+	ps := []pubsub.Publication{{Topic: "t", Body: pubsub.Body{Data: make([]byte, size)}}}
 	done := func() { then(ps[0].Err) }
 	if n.Publish(ps, done) {
 		done()
@@ -134,7 +134,7 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 					switch {
 					case err == nil:
 						published++
-					case notiflux.Refusal(err).Code == notiflux.OverCapacity:
+					case pubsub.Refusal(err).Code == pubsub.OverCapacity:
 						full++
 					default:
 						t.Error(err)

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
@@ -59,31 +59,31 @@ type Store struct {
 	epoch  string
 	began  uint64 // the offset given last when the epoch began
 	last   uint64 // the offset given last, over all topics
-	topics map[notiflux.Topic]*stored
+	topics map[pubsub.Topic]*stored
 	keys   map[keyID]keyed
 	byTime []keyID // all keys, the oldest first
 }
 
 // A stored topic is what a Store knows of a topic.
 type stored struct {
-	head     uint64             // offset of the last message, kept or not
-	messages []notiflux.Message // kept, the oldest first
-	before   []uint64           // the head before each of them
-	bytes    uint64             // of the messages
-	losing   int                // messages to come that are lost
-	nodes    []*Node            // that subscribe
+	head     uint64           // offset of the last message, kept or not
+	messages []pubsub.Message // kept, the oldest first
+	before   []uint64         // the head before each of them
+	bytes    uint64           // of the messages
+	losing   int              // messages to come that are lost
+	nodes    []*Node          // that subscribe
 }
 
 // A keyID names a message that was published with a key.
 type keyID struct {
-	topic notiflux.Topic
+	topic pubsub.Topic
 	key   string
 }
 
 // keyed is the first publication with a key.
 type keyed struct {
-	body     notiflux.Body
-	position notiflux.Position
+	body     pubsub.Body
+	position pubsub.Position
 	time     time.Time
 }
 
@@ -99,7 +99,7 @@ func NewStore(c Config) *Store {
 	s := &Store{
 		config: c,
 		random: rand.New(rand.NewPCG(c.Seed, 0)),
-		topics: make(map[notiflux.Topic]*stored),
+		topics: make(map[pubsub.Topic]*stored),
 		keys:   make(map[keyID]keyed),
 	}
 	s.epoch = s.newEpochLocked()
@@ -122,7 +122,7 @@ func (s *Store) Late() time.Duration { return 2*s.config.Check + 12*s.config.Del
 
 // topicLocked returns what is known of a topic. Topics are never forgotten, so one that is
 // not known has had no message.
-func (s *Store) topicLocked(name notiflux.Topic) *stored {
+func (s *Store) topicLocked(name pubsub.Topic) *stored {
 	t := s.topics[name]
 	if t == nil {
 		t = new(stored)
@@ -133,7 +133,7 @@ func (s *Store) topicLocked(name notiflux.Topic) *stored {
 
 // publish orders ps, in their order, sets the position or the error of each, and pushes
 // what is new.
-func (s *Store) publish(ps []notiflux.Publication) {
+func (s *Store) publish(ps []pubsub.Publication) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.config.Now().Round(0) // Another machine's clock.
@@ -147,7 +147,7 @@ func (s *Store) publish(ps []notiflux.Publication) {
 		if first, ok := s.keys[id]; ok {
 			p.Position = first.position
 			if first.body.JSON != p.Body.JSON || !bytes.Equal(first.body.Data, p.Body.Data) {
-				p.Position, p.Err = notiflux.Position{}, errKeyReused
+				p.Position, p.Err = pubsub.Position{}, errKeyReused
 			}
 			continue
 		}
@@ -159,17 +159,17 @@ func (s *Store) publish(ps []notiflux.Publication) {
 	}
 }
 
-var errKeyReused = notiflux.Errorf(notiflux.KeyReused, "another message was published with this key: a key stands for one message")
+var errKeyReused = pubsub.Errorf(pubsub.KeyReused, "another message was published with this key: a key stands for one message")
 
 // orderLocked orders a message, keeps and pushes it. It returns its position.
-func (s *Store) orderLocked(p *notiflux.Publication, now time.Time) notiflux.Position {
+func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Position {
 	t := s.topicLocked(p.Topic)
 	before := t.head
 	s.last++
 	t.head = s.last
-	m := notiflux.Message{
+	m := pubsub.Message{
 		Topic:    p.Topic,
-		Position: notiflux.Position{Epoch: s.epoch, Offset: t.head},
+		Position: pubsub.Position{Epoch: s.epoch, Offset: t.head},
 		Time:     now,
 		Body:     p.Body,
 		Exclude:  p.Exclude,
@@ -211,7 +211,7 @@ func (t *stored) drop(n int) {
 	t.messages, t.before = t.messages[n:], t.before[n:]
 }
 
-func size(m notiflux.Message) uint64 { return uint64(len(m.Body.Data)) + topic.Overhead }
+func size(m pubsub.Message) uint64 { return uint64(len(m.Body.Data)) + topic.Overhead }
 
 func (s *Store) forgetKeysLocked(now time.Time) {
 	for len(s.byTime) > 0 && now.Sub(s.keys[s.byTime[0]].time) >= keyTime {
@@ -223,29 +223,29 @@ func (s *Store) forgetKeysLocked(now time.Time) {
 // A page is what the store answers to a read.
 type page struct {
 	epoch    string
-	last     uint64             // the offset given last, over all topics
-	head     uint64             // of the topic
-	from     uint64             // no message between from and the first one is missing
-	messages []notiflux.Message // the oldest first
+	last     uint64           // the offset given last, over all topics
+	head     uint64           // of the topic
+	from     uint64           // no message between from and the first one is missing
+	messages []pubsub.Message // the oldest first
 }
 
 // covers reports whether no message after since is missing from a page that was read from
 // there on.
-func (p *page) covers(since notiflux.Position) bool {
+func (p *page) covers(since pubsub.Position) bool {
 	return since.Epoch == p.epoch && since.Offset >= p.from && since.Offset <= p.last
 }
 
 // head returns the position behind which a log of a topic begins: that of its last
 // message, or where the epoch began, as in the logs that saw it begin.
-func (s *Store) head(name notiflux.Topic) notiflux.Position {
+func (s *Store) head(name pubsub.Topic) pubsub.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return notiflux.Position{Epoch: s.epoch, Offset: max(s.topicLocked(name).head, s.began)}
+	return pubsub.Position{Epoch: s.epoch, Offset: max(s.topicLocked(name).head, s.began)}
 }
 
 // read returns the messages of a topic after an offset and up to another one, at most the
 // newest ones up to a number.
-func (s *Store) read(name notiflux.Topic, after, until uint64, newest int) page {
+func (s *Store) read(name pubsub.Topic, after, until uint64, newest int) page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.readLocked(name, after, until, newest)
@@ -253,7 +253,7 @@ func (s *Store) read(name notiflux.Topic, after, until uint64, newest int) page 
 
 // readAfter returns the messages of a topic after head, or all messages of the epoch if
 // head is of another one.
-func (s *Store) readAfter(name notiflux.Topic, head notiflux.Position) page {
+func (s *Store) readAfter(name pubsub.Topic, head pubsub.Position) page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	after := head.Offset
@@ -265,7 +265,7 @@ func (s *Store) readAfter(name notiflux.Topic, head notiflux.Position) page {
 
 // readSince returns the messages of a topic after since, or all of them if since is of
 // another epoch or has not been reached.
-func (s *Store) readSince(name notiflux.Topic, since notiflux.Position) page {
+func (s *Store) readSince(name pubsub.Topic, since pubsub.Position) page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	after := since.Offset
@@ -275,7 +275,7 @@ func (s *Store) readSince(name notiflux.Topic, since notiflux.Position) page {
 	return s.readLocked(name, after, s.last, math.MaxInt)
 }
 
-func (s *Store) readLocked(name notiflux.Topic, after, until uint64, newest int) page {
+func (s *Store) readLocked(name pubsub.Topic, after, until uint64, newest int) page {
 	t := s.topicLocked(name)
 	s.trimLocked(t, s.config.Now().Round(0))
 	first, end := 0, len(t.messages)
@@ -306,14 +306,14 @@ func (s *Store) readLocked(name notiflux.Topic, after, until uint64, newest int)
 }
 
 // subscribe has the store push the messages of a topic to n from now on.
-func (s *Store) subscribe(n *Node, name notiflux.Topic) {
+func (s *Store) subscribe(n *Node, name pubsub.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.topicLocked(name).subscribe(n)
 }
 
 // unsubscribe ends subscribe for one topic.
-func (s *Store) unsubscribe(n *Node, name notiflux.Topic) {
+func (s *Store) unsubscribe(n *Node, name pubsub.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.topicLocked(name).unsubscribe(n)
@@ -338,7 +338,7 @@ func (t *stored) unsubscribe(n *Node) {
 }
 
 // behind returns the topics among heads whose head in the store is another one.
-func (s *Store) behind(heads map[notiflux.Topic]notiflux.Position) (names []notiflux.Topic) {
+func (s *Store) behind(heads map[pubsub.Topic]pubsub.Position) (names []pubsub.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, head := range heads {

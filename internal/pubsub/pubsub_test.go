@@ -1,4 +1,4 @@
-package notiflux_test
+package pubsub_test
 
 import (
 	"errors"
@@ -7,30 +7,30 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/ikornaselur/notiflux"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestParseTopic(t *testing.T) {
 	for _, s := range []string{
 		"a", "a b", "*", ">", "a.b", "$JS.API.x", "_INBOX.x", "..", "a/b", "%2F", "?", "日本", "\u00a0", "\ufffd", strings.Repeat("x", 255),
 	} {
-		if got, err := notiflux.ParseTopic(s); err != nil || string(got) != s {
+		if got, err := pubsub.ParseTopic(s); err != nil || string(got) != s {
 			t.Errorf("ParseTopic(%q) = %q, %v; want it as it is", s, got, err)
 		}
 	}
 	for _, s := range []string{
 		"", strings.Repeat("x", 256), "a\x00", "a\nb", "\x1f", "\x7f", "\u0080", "\u009f", "\xff", "a\xc3", "\xed\xa0\x80",
 	} {
-		_, err := notiflux.ParseTopic(s)
-		if got := notiflux.Refusal(err); err == nil || got.Code != notiflux.TopicInvalid {
-			t.Errorf("ParseTopic(%q) = %v, want %s", s, err, notiflux.TopicInvalid)
+		_, err := pubsub.ParseTopic(s)
+		if got := pubsub.Refusal(err); err == nil || got.Code != pubsub.TopicInvalid {
+			t.Errorf("ParseTopic(%q) = %v, want %s", s, err, pubsub.TopicInvalid)
 		}
 	}
 }
 
 func TestParsePosition(t *testing.T) {
-	for _, want := range []notiflux.Position{{Epoch: "E", Offset: 0}, {Epoch: "aZ09", Offset: 42}, {Epoch: "x", Offset: 1<<64 - 1}} {
-		if got, err := notiflux.ParsePosition(want.String()); err != nil || got != want {
+	for _, want := range []pubsub.Position{{Epoch: "E", Offset: 0}, {Epoch: "aZ09", Offset: 42}, {Epoch: "x", Offset: 1<<64 - 1}} {
+		if got, err := pubsub.ParsePosition(want.String()); err != nil || got != want {
 			t.Errorf("ParsePosition(%q) = %v, %v; want %v", want, got, err, want)
 		}
 	}
@@ -38,22 +38,22 @@ func TestParsePosition(t *testing.T) {
 		"", ":", "E", "E:", ":1", "E:01", "E:+1", "E:-1", "E: 1", "E:1 ", "E:18446744073709551616", "E:1:2", "E:0x1", "É:1", "E E:1",
 		strings.Repeat("e", 65) + ":1",
 	} {
-		if got, err := notiflux.ParsePosition(s); err == nil || notiflux.Refusal(err).Code != notiflux.Malformed {
-			t.Errorf("ParsePosition(%q) = %v, %v; want %s", s, got, err, notiflux.Malformed)
+		if got, err := pubsub.ParsePosition(s); err == nil || pubsub.Refusal(err).Code != pubsub.Malformed {
+			t.Errorf("ParsePosition(%q) = %v, %v; want %s", s, got, err, pubsub.Malformed)
 		}
 	}
 }
 
 func TestRefusalTellsStrangersNothingElse(t *testing.T) {
-	inner := notiflux.Errorf(notiflux.TopicDenied, "not this topic")
+	inner := pubsub.Errorf(pubsub.TopicDenied, "not this topic")
 	wrapped := fmt.Errorf("broadcast to %q: %w", "t", inner)
-	if got := notiflux.Refusal(wrapped); got != inner {
+	if got := pubsub.Refusal(wrapped); got != inner {
 		t.Errorf("Refusal(%v) = %v, want the refusal inside", wrapped, got)
 	}
 	secret := errors.New("disk /dev/secret is full")
-	got := notiflux.Refusal(secret)
-	if got.Code != notiflux.Internal || strings.Contains(got.Detail, "secret") || !errors.Is(got, secret) {
-		t.Errorf("Refusal(%v) = %q with %q; want a plain %s that wraps it", secret, got.Code, got.Detail, notiflux.Internal)
+	got := pubsub.Refusal(secret)
+	if got.Code != pubsub.Internal || strings.Contains(got.Detail, "secret") || !errors.Is(got, secret) {
+		t.Errorf("Refusal(%v) = %q with %q; want a plain %s that wraps it", secret, got.Code, got.Detail, pubsub.Internal)
 	}
 }
 
@@ -61,7 +61,7 @@ func FuzzParsePosition(f *testing.F) {
 	f.Add("E:1")
 	f.Add("E:01")
 	f.Fuzz(func(t *testing.T, s string) {
-		if p, err := notiflux.ParsePosition(s); err == nil && p.String() != s {
+		if p, err := pubsub.ParsePosition(s); err == nil && p.String() != s {
 			t.Errorf("ParsePosition(%q).String() = %q", s, p)
 		}
 	})
@@ -71,8 +71,8 @@ func FuzzParseTopic(f *testing.F) {
 	f.Add("news")
 	f.Add("a\x7f")
 	f.Fuzz(func(t *testing.T, s string) {
-		topic, err := notiflux.ParseTopic(s)
-		if err == nil && (string(topic) != s || !utf8.ValidString(s) || s == "" || len(s) > notiflux.MaxTopicBytes) {
+		topic, err := pubsub.ParseTopic(s)
+		if err == nil && (string(topic) != s || !utf8.ValidString(s) || s == "" || len(s) > pubsub.MaxTopicBytes) {
 			t.Errorf("ParseTopic(%q) = %q", s, topic)
 		}
 	})

@@ -1,4 +1,4 @@
-package notiflux
+package pubsub
 
 import (
 	"fmt"

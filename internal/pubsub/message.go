@@ -1,4 +1,4 @@
-// Package notiflux is the vocabulary of the server: topics, messages,
+// Package pubsub is the vocabulary of the server: topics, messages,
 // positions and errors. Every other package speaks in these words.
 //
 // A message is published to a [Topic] and gets a [Position] when it is ordered;
@@ -6,7 +6,7 @@
 //
 // The package holds values only: no I/O, no goroutine, nothing but the
 // standard library.
-package notiflux
+package pubsub
 
 import "time"
 

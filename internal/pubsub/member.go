@@ -1,4 +1,4 @@
-package notiflux
+package pubsub
 
 // A Member is who is present in a topic: one subject, however many connections it has.
 type Member struct {
