@@ -3,24 +3,24 @@ package topic
 import "github.com/ikornaselur/notiflux/internal/pubsub"
 
 const (
-	// MaxBatch is the size in bytes from which a batch gets no further frame. It is about
-	// what TCP_NOTSENT_LOWAT lets a socket take. It also bounds the message bytes of a
-	// batch, which may be much longer than their compressed frames.
+	// MaxBatch is the size in bytes at which a batch is full. It is about what
+	// TCP_NOTSENT_LOWAT lets a socket take. It also limits the message bytes of a batch,
+	// because messages may be much larger than their compressed frames.
 	MaxBatch = 64 << 10
 	// batchSlots is the number of batches that a [Batches] keeps. Most readers of a topic
 	// have the same cursor.
 	batchSlots = 4
 )
 
-// A Format is how some readers get entries: the frames of an encoding, or what is inside
-// them. Two formats are the same if their addresses are.
+// A Format says in which form some readers get entries: as the frames of an encoding, or as
+// the inner part of those frames. Formats are compared by address.
 type Format struct {
 	Encoding    uint8   // see [Entry.Frame]
 	Encoder     Encoder // of one loop
-	Front, Back int     // bytes that are left out at both ends of each frame
+	Front, Back int     // bytes to leave out at both ends of each frame
 }
 
-// Frame returns the frame of an entry that is not a marker. It is shared.
+// Frame returns the frame of an entry that is not a marker. The result is shared.
 func (f *Format) Frame(e *Entry) []byte { return f.cut(e.Frame(f.Encoding, f.Encoder)) }
 
 // Kept returns the frame of an entry if the entry keeps it, else nil.
@@ -33,7 +33,7 @@ func (f *Format) cut(frame []byte) []byte {
 	return frame[f.Front : len(frame)-f.Back]
 }
 
-// Derived is an [Encoder] that changes the frames of another format, for instance
+// Derived is an [Encoder] that transforms the frames of another format, for example
 // compresses them.
 type Derived struct {
 	From   Format
@@ -52,19 +52,19 @@ func (d *Derived) Encode(e *Entry) []byte {
 	return d.Change(frame)
 }
 
-// A Batch is the joined frames from one cursor on, for every reader with that cursor and
-// format. It ends at a marker. Its memory is that of [Batches].
+// A Batch is the concatenated frames that follow one cursor, for every reader with that
+// cursor and format. It ends before a marker. Its memory belongs to [Batches].
 type Batch struct {
 	From, End    Cursor
-	Data         []byte            // the frames
-	Sizes        []int             // of the frame of each entry; 0 if it has none
+	Data         []byte
+	Sizes        []int             // of the frame of each entry; 0 if the encoding has none for it
 	Messages     int               // entries with frames
 	MessageBytes int               // size of the entries, unencoded
 	Exclude      pubsub.Connection // the connection that must not get the batch; 0 means none
 
 	format *Format // nil: the slot is free
-	limit  int     // of len(Data): no frame was added from there on
-	buffer []byte  // the memory of Data if that holds more than one frame
+	limit  int     // of len(Data): no frame is added once Data is this long
+	buffer []byte  // the memory of Data if it holds more than one frame
 }
 
 // add adds an entry and its frame.
@@ -94,7 +94,7 @@ type Batches struct {
 	none  Batch // see Empty
 }
 
-// Reset drops all batches, so that the next ones reach the tails.
+// Reset drops all batches, so that later ones reach the tail again.
 func (b *Batches) Reset() {
 	for i := range b.slots {
 		b.slots[i] = Batch{buffer: b.slots[i].buffer, Sizes: b.slots[i].Sizes}
@@ -108,9 +108,10 @@ func (b *Batches) Empty(c Cursor) *Batch {
 	return &b.none
 }
 
-// From returns the batch from a cursor on. It is empty at the tail and at a marker. A batch
-// of limit bytes gets no further frame. All its messages exclude the same connection, or
-// none. It is valid until the next call.
+// From returns the batch that begins at c. It is empty at the tail and at a marker. A batch
+// that has reached limit bytes gets no further frame. Either all messages of a batch
+// exclude the same connection, or none excludes any. The batch is valid until the next
+// call.
 func (b *Batches) From(f *Format, c Cursor, limit int) *Batch {
 	for i := range b.slots {
 		if s := &b.slots[i]; s.From == c && s.format == f && (s.limit == limit || len(s.Data) < min(s.limit, limit)) {
@@ -133,7 +134,7 @@ func (b *Batches) From(f *Format, c Cursor, limit int) *Batch {
 		s.add(entry, f.Frame(entry))
 		s.End = next
 	}
-	if len(s.Sizes) > 0 { // An empty one would hide what is published next.
+	if len(s.Sizes) > 0 { // A kept empty batch would hide the next message.
 		s.format = f
 	}
 	return s

@@ -6,42 +6,42 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Overhead is what an entry counts besides its data, in bytes, so that the bounds also
-// hold for many small messages.
+// Overhead is what an entry counts in addition to its data, in bytes. It makes the limits
+// effective for many small messages as well.
 const Overhead = 256
 
 // An Entry is one element of a log. Once it is filled, it holds a message, a presence
 // event (Message.Presence) or a marker: see [Entry.Marker].
 type Entry struct {
 	// Immutable from the moment the entry before it is visible.
-	seq         uint64   // sequence number: one more than that of the entry before it
-	bytesBefore uint64   // of all entries before this one, dropped ones included
-	previous    uint64   // offset of the position before this entry, whose epoch is that of segment
-	segment     *segment // that the entry belongs to; a marker belongs to the one that it ends
+	seq         uint64   // sequence number: one more than that of the previous entry
+	bytesBefore uint64   // size of all entries before this one, including dropped ones
+	previous    uint64   // offset of the position before this entry, in the epoch of segment
+	segment     *segment // a marker belongs to the segment that it ends
 
 	// Immutable once next is set.
 	message pubsub.Message
 
 	next   atomic.Pointer[Entry] // nil: this is the empty entry at the tail
-	frames atomic.Pointer[frame] // ends with Logs.end; nil once the log has dropped the entry, and for one it never held
+	frames atomic.Pointer[frame] // ends with Logs.end; nil once the log has dropped the entry, and if the log never held it
 }
 
-// A segment is the entries of a log without a marker between them. All of them share it.
+// A segment is a run of entries without a marker between them. Its entries share it.
 type segment struct {
-	epoch   string // of the positions
-	markers uint64 // before it, since the log is there
+	epoch   string // of its positions
+	markers uint64 // number of markers before it since New
 }
 
-// origin is the sequence number of the first entry of a log, and what its bytes are
-// counted from: there is room for as many in front of it as behind it.
+// origin is the sequence number of a log's first entry, and the start of its byte count. It
+// leaves as much room in front of that entry as behind it.
 const origin = 1 << 62
 
 // Message returns the message of an entry that [Cursor.Next] returned, or a message
 // without a topic if the entry is a marker. Callers must not change it.
 func (e *Entry) Message() *pubsub.Message { return &e.message }
 
-// Marker reports whether an entry that [Cursor.Next] returned is a marker: the messages
-// between the position before it and to are missing, or the epoch of to is a new one.
+// Marker reports whether an entry that [Cursor.Next] returned is a marker: either messages
+// between the position before it and to are missing, or to begins a new epoch.
 func (e *Entry) Marker() (to pubsub.Position, marker bool) {
 	if !e.IsMarker() {
 		return pubsub.Position{}, false
@@ -63,12 +63,12 @@ func (e *Entry) Size() int {
 	return len(e.message.Body.Data)
 }
 
-// size returns what an entry counts.
+// size returns the size that the entry counts towards the limits.
 func (e *Entry) size() uint64 { return uint64(e.Size()) + Overhead }
 
-// A Cursor is a place in a log: it points to the first entry that its reader has not
-// taken yet. Two cursors at the same place are ==. The zero Cursor points nowhere and must
-// not be read.
+// A Cursor is a place in a log: it points to the first entry that its reader has not taken
+// yet. Two cursors at the same place are ==. The zero Cursor points nowhere and must not be
+// read.
 type Cursor struct{ at *Entry }
 
 // Next returns the entry at c and the cursor after it. It returns false at the tail.
@@ -83,12 +83,12 @@ func (c Cursor) Next() (*Entry, Cursor, bool) {
 // AtTail reports whether there is no entry to read at c.
 func (c Cursor) AtTail() bool { return c.at.next.Load() == nil }
 
-// LastMarker returns the position after the last marker between c and end, which is a cursor
-// of the same log and not before c. ok is false if there is none. It walks the entries up
-// to that marker, and none if there is no marker.
+// LastMarker returns the position after the last marker between c and end. end is a cursor
+// of the same log and not before c. ok is false if there is no marker. LastMarker walks
+// only entries before that marker, and none if there is no marker.
 func (c Cursor) LastMarker(end Cursor) (to pubsub.Position, ok bool) {
-	// Walking from c may not lead to end itself: c may lead to messages that the log has
-	// dropped, and end be at a copy of one that was prepended. Copies share the segment.
+	// Walking from c may not reach end itself: c may lead through messages that the log has
+	// dropped, while end is at a prepended copy of one of them. Copies share the segment.
 	for c.at.segment != end.at.segment {
 		entry, next, more := c.Next()
 		if !more {
@@ -102,11 +102,11 @@ func (c Cursor) LastMarker(end Cursor) (to pubsub.Position, ok bool) {
 	return to, ok
 }
 
-// Position returns the position before the entry at c: that of the last message before
-// it, or where the log begins, or where the last marker before it leads. In front of a
-// message that was prepended, it may be higher than that of the last message if a reader
-// resumed from a position between the two. A reader at c has taken every message up to
-// that position.
+// Position returns the position before the entry at c: that of the last message before it,
+// or where the log begins, or where the last marker before it leads. A reader at c has
+// taken every message up to that position. Before a prepended message, the position may be
+// higher than that of the last message, if a reader resumed from a position between the
+// two.
 func (c Cursor) Position() pubsub.Position {
 	return pubsub.Position{Epoch: c.at.segment.epoch, Offset: c.at.previous}
 }

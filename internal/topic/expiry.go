@@ -8,11 +8,11 @@ import (
 )
 
 // expiry orders the topics that hold messages by the time of their oldest message. It is
-// lazy: the time of an item may be earlier than that of the topic's oldest message, never
-// later. So only the first message of a topic makes a publisher take its lock.
+// lazy: the time of an item may be earlier than that of the topic's oldest message, but
+// never later. So a publisher takes its lock only for the first message of a topic.
 type expiry struct {
 	mu    sync.Mutex
-	items items // and Topic.item of each of their topics
+	items items // also guards Topic.item of each topic
 }
 
 type item struct {
@@ -20,14 +20,14 @@ type item struct {
 	oldest time.Time
 }
 
-// push adds a topic that is not there.
+// push adds a topic that is not in x.
 func (x *expiry) push(t *Topic, oldest time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	heap.Push(&x.items, item{t, oldest})
 }
 
-// move changes the time of a topic, if it is there.
+// move changes the time of a topic, if the topic is in x.
 func (x *expiry) move(t *Topic, oldest time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -37,7 +37,7 @@ func (x *expiry) move(t *Topic, oldest time.Time) {
 	}
 }
 
-// remove removes a topic, if it is there.
+// remove removes a topic, if it is in x.
 func (x *expiry) remove(t *Topic) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -46,15 +46,15 @@ func (x *expiry) remove(t *Topic) {
 	}
 }
 
-// pop removes and returns the first item, whatever its time is: a remote broker's clock
-// may be ahead of ours.
+// pop removes and returns the first item even if its time is in the future: a remote
+// broker's clock may be ahead of ours.
 func (x *expiry) pop() (item, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.popLocked()
 }
 
-// popUntil is pop if the time of the first item is not after limit.
+// popUntil is like pop, but returns false if the time of the first item is after limit.
 func (x *expiry) popUntil(limit time.Time) (item, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -71,8 +71,8 @@ func (x *expiry) popLocked() (item, bool) {
 	return heap.Pop(&x.items).(item), true
 }
 
-// Sweep drops every message that has expired by now, topics without messages and
-// listeners, and expired tombstones. It holds a lock for a few hundred of them at a time.
+// Sweep drops every expired message, topics without messages and listeners, and expired
+// tombstones. It releases its lock after every few hundred of them.
 func (s *Topics) Sweep() {
 	s.freeDiscards()
 	s.shrink()
@@ -87,13 +87,13 @@ func (s *Topics) Sweep() {
 		}
 		var more bool
 		s.dropMessages(i.topic, func(l *Log) { more = l.Expire(now) })
-		if more { // expiry holds the topic again, at the front.
+		if more { // The topic is at the front of expiry again.
 			runtime.Gosched()
 		}
 	}
 }
 
-// expireAtOnce is how many tombstones expire under one lock.
+// expireAtOnce is the number of tombstones that expire under one lock.
 const expireAtOnce = 256
 
 // expireTombstones drops some tombstones that are too old. It reports whether there may
@@ -112,8 +112,8 @@ func (s *Topics) overTotal() bool {
 	return s.config.TotalBytes > 0 && uint64(s.bytes.Load()+s.logs.FrameBytes()) > s.config.TotalBytes
 }
 
-// frameAdded wakes Run if logs and frames exceed Config.TotalBytes. Readers call it after
-// they kept a frame; they have no time to drop messages themselves.
+// frameAdded wakes Run if logs and frames exceed Config.TotalBytes. Readers call it when
+// they keep a frame; dropping messages themselves would delay delivery.
 func (s *Topics) frameAdded() {
 	if s.overTotal() {
 		s.wakeRun()
@@ -136,7 +136,8 @@ func (s *Topics) shrink() {
 			return
 		}
 		s.dropMessages(i.topic, func(l *Log) {
-			// If the oldest message is newer than i.oldest, other topics come first.
+			// If the oldest message is newer than i.oldest, messages of other topics come
+			// first.
 			if oldest, ok := l.Oldest(); ok && !oldest.After(i.oldest) {
 				l.DropOldest()
 			}
@@ -144,17 +145,19 @@ func (s *Topics) shrink() {
 	}
 }
 
-// roomTries is how many topics evictOldest looks at before a new topic is refused.
+// roomTries is the number of topics that evictOldest looks at before a new topic is
+// refused.
 const roomTries = 16
 
-// evictOldest makes room for another topic. Among the topics with the oldest messages it
-// drops one that is not in use, and leaves a tombstone. It reports whether it found one.
-// Topics that a broker has opened are closed by it alone.
+// evictOldest makes room for another topic. Among the topics with the oldest messages, it
+// drops one that is not in use, and leaves a tombstone. It reports whether it found one. It
+// does nothing without Config.Heads, because only the broker closes the topics it has
+// opened.
 func (s *Topics) evictOldest() bool {
 	if s.config.Heads == nil {
 		return false
 	}
-	var used []*Topic // Back into expiry when the search is over.
+	var used []*Topic // pushed into expiry again when the search is over
 	defer func() {
 		for _, t := range used {
 			t.mu.Lock()

@@ -6,14 +6,14 @@ type Encoder interface {
 	Encode(*Entry) []byte
 }
 
-// noEncoding is the encoding of Logs.end, and of no other frame.
+// noEncoding is the encoding of Logs.end only.
 const noEncoding = 255
 
-// A frame is an entry in one encoding. Its entry keeps it for all readers, in a list to
-// which each new frame is added at the front.
+// A frame is an entry in one encoding. The entry keeps it for all readers, in a list to
+// which new frames are added at the front.
 //
-// A reader that keeps a frame and the log that drops the entry swap the same pointer
-// atomically. So a frame is either in the list that the log drops, or is not kept, and
+// A reader that adds a frame and a log that drops the entry swap the same pointer
+// atomically. So a frame is either in the list that the log drops or not kept at all, and
 // Logs.FrameBytes counts exactly the frames that are kept.
 type frame struct {
 	// Immutable once it is in a list.
@@ -21,10 +21,10 @@ type frame struct {
 	logs     *Logs
 	data     []byte
 	encoding uint8
-	shared   bool // data is that of another frame in the list, which counts it
+	shared   bool // data belongs to another frame in the list, which counts it
 }
 
-// FrameOverhead is what a frame counts besides its data, in bytes.
+// FrameOverhead is what a frame counts in addition to its data, in bytes.
 const FrameOverhead = 48
 
 func (f *frame) size() int64 {
@@ -34,7 +34,7 @@ func (f *frame) size() int64 {
 	return int64(cap(f.data)) + FrameOverhead
 }
 
-// holds reports whether a frame from f on has this memory as its data.
+// holds reports whether f or a frame after it uses this memory as its data.
 func (f *frame) holds(data []byte) bool {
 	for ; f != nil && len(data) > 0; f = f.next {
 		if len(f.data) > 0 && &f.data[0] == &data[0] {
@@ -44,7 +44,7 @@ func (f *frame) holds(data []byte) bool {
 	return false
 }
 
-// find returns the frame in encoding from f on, or nil if there is none.
+// find returns the frame in encoding in the list that begins at f, or nil.
 func (f *frame) find(encoding uint8) *frame {
 	for ; f != nil; f = f.next {
 		if f.encoding == encoding {
@@ -54,11 +54,11 @@ func (f *frame) find(encoding uint8) *frame {
 	return nil
 }
 
-// Frame returns the entry as encoder writes it, in the encoding with an index below 255.
-// While the log holds the entry, the first call encodes it and later calls share the
-// result. Once the log has dropped the entry, every call encodes it, so encoders must
-// always return the same bytes. Callers must not change the result. Safe for concurrent
-// use.
+// Frame returns the entry as encoder writes it. encoding is the index of the encoder's
+// encoding, below 255. While the log holds the entry, the first call encodes it and later
+// calls share the result. Once the log has dropped the entry, every call encodes it, so
+// encoders must always return the same bytes. Callers must not change the result. Safe for
+// concurrent use.
 func (e *Entry) Frame(encoding uint8, encoder Encoder) []byte {
 	head := e.frames.Load()
 	if f := head.find(encoding); f != nil {
@@ -71,7 +71,7 @@ func (e *Entry) Frame(encoding uint8, encoder Encoder) []byte {
 	return e.keep(head.logs, encoding, data)
 }
 
-// Kept returns the frame in an encoding if the entry keeps it, else nil.
+// Kept returns the frame in an encoding if the entry keeps one, and nil otherwise.
 func (e *Entry) Kept(encoding uint8) []byte {
 	if f := e.frames.Load().find(encoding); f != nil {
 		return f.data
@@ -80,7 +80,7 @@ func (e *Entry) Kept(encoding uint8) []byte {
 }
 
 // keep adds a frame to the list, unless another reader was faster or the log has dropped
-// the entry. It returns the data to use, which may be that of the other reader.
+// the entry. It returns the data to use, which may be the other reader's.
 func (e *Entry) keep(logs *Logs, encoding uint8, data []byte) []byte {
 	f := &frame{logs: logs, data: data, encoding: encoding, shared: e.frames.Load().holds(data)}
 	logs.frameBytes.Add(f.size()) // Before the log can see the frame and subtract it.
@@ -104,7 +104,7 @@ func (e *Entry) keep(logs *Logs, encoding uint8, data []byte) []byte {
 	}
 }
 
-// dropFrames drops all frames. From then on the entry keeps none.
+// dropFrames drops all frames. The entry keeps no frame from then on.
 func (e *Entry) dropFrames() {
 	head := e.frames.Swap(nil)
 	var size int64

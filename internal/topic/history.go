@@ -2,12 +2,12 @@ package topic
 
 import "github.com/ikornaselur/notiflux/internal/pubsub"
 
-// A History is a part of the log of a topic: Count messages from Cursor on, oldest first.
+// A History is a part of a topic's log: Count messages from Cursor on, oldest first.
 type History struct {
-	Topic     *Topic // nil: the messages are in no log, see [HistoryOf]
+	Topic     *Topic // nil: the messages are not in a log; see [HistoryOf]
 	Cursor    Cursor
 	Count     int
-	Position  pubsub.Position // where to continue reading, or to subscribe from
+	Position  pubsub.Position // no message between since and Cursor is missing
 	Recovered bool            // no message between since and Cursor is missing
 	More      bool            // there are messages after Position
 }
@@ -22,8 +22,8 @@ func (y History) Messages() []*pubsub.Message {
 	return all
 }
 
-// HistoryOf returns the history of messages that a broker has read from its store. It
-// holds ms, in order; from is the position before the first of them.
+// HistoryOf returns a History of ms, which a broker has read from its store, in order. from
+// is the position before the first of them.
 func HistoryOf(from pubsub.Position, ms []pubsub.Message) History {
 	s := &segment{epoch: from.Epoch}
 	end := &Entry{seq: origin + uint64(len(ms)), previous: from.Offset, segment: s}
@@ -44,10 +44,10 @@ func HistoryOf(from pubsub.Position, ms []pubsub.Message) History {
 
 // History returns up to limit messages of a topic: the first ones after since, or the
 // newest ones if since has no epoch. If the log does not cover since, History returns the
-// oldest messages after the last marker, and Recovered is false. Reading creates no topic,
-// but it renews or leaves a tombstone, so that a client can resume from the returned
-// position. Of a topic that is not live, a Topics without Config.Heads knows nothing: it
-// returns the zero History.
+// oldest messages after the last marker, and Recovered is false. Reading does not create a
+// topic, but it renews or adds a tombstone, so that a client can resume from the returned
+// position. Without Config.Heads, History returns the zero History for a topic that is not
+// live.
 func (s *Topics) History(name pubsub.Topic, since pubsub.Position, limit int) History {
 	t, head := s.lookup(name)
 	if t == nil {
@@ -69,13 +69,13 @@ func (s *Topics) History(name pubsub.Topic, since pubsub.Position, limit int) Hi
 	y.More = end != tail
 	y.Position = end.Position()
 	if y.Recovered && since.Offset > y.Position.Offset {
-		y.Position = since // since lies in a hole of the offsets, after the last message.
+		y.Position = since // since lies in a gap between offsets, after the last message.
 	}
 	return y
 }
 
-// lookup returns the named topic with its lock held, or nil and the head that is known of
-// a topic that is not in memory.
+// lookup returns the named topic with its lock held. If the topic is not in memory, lookup
+// returns nil and the topic's head, if it is stored.
 func (s *Topics) lookup(name pubsub.Topic) (*Topic, pubsub.Position) {
 	for {
 		if t := s.live(name); t != nil {
@@ -93,7 +93,7 @@ func (s *Topics) lookup(name pubsub.Topic) (*Topic, pubsub.Position) {
 	}
 }
 
-// tombstoneLocked returns the head of a topic that is not in memory. It renews its
+// tombstoneLocked returns the head of a topic that is not in memory. It renews the topic's
 // tombstone, or adds one if there is room.
 func (s *Topics) tombstoneLocked(name pubsub.Topic) pubsub.Position {
 	head, known := s.config.Heads.Use(name)

@@ -6,9 +6,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// step is the distance between two marks of a log: every step-th entry is a mark. So a
-// place is found by a binary search among the marks and a few steps from there, and a
-// topic with a handful of messages pays for no mark.
+// step is the distance between two marks of a log: every step-th entry is a mark. A place
+// is found by a binary search among the marks and a few steps from there. A topic with a
+// handful of messages has no marks to pay for.
 const step = 16
 
 func (e *Entry) isMark() bool { return e.seq%step == step-1 }
@@ -51,7 +51,7 @@ func (l *Log) indexFront(first, oldest *Entry) {
 func (l *Log) unindex(e *Entry) {
 	if e.isMark() {
 		l.marks[0] = nil
-		l.marks = l.marks[1:] // append moves the rest once the capacity is used up.
+		l.marks = l.marks[1:] // append copies the rest once the capacity is used up.
 	}
 	if x := e.message.Exclude; x != 0 {
 		l.excluded[x] = l.excluded[x][1:]
@@ -64,8 +64,8 @@ func (l *Log) unindex(e *Entry) {
 	}
 }
 
-// at returns the cursor at the entry with a sequence number. The log holds the entry, or
-// it is the tail.
+// at returns the cursor at the entry with a sequence number. The entry is in the log, or is
+// the tail.
 func (l *Log) at(seq uint64) Cursor {
 	e := l.markBefore(func(mark *Entry) bool { return mark.seq <= seq })
 	for e.seq < seq {
@@ -74,8 +74,8 @@ func (l *Log) at(seq uint64) Cursor {
 	return Cursor{e}
 }
 
-// after returns the cursor at the first entry after the last marker with a higher
-// offset, or the tail if there is none.
+// after returns the cursor at the first entry after the last marker with an offset higher
+// than offset, or the tail if there is none.
 func (l *Log) after(offset uint64) Cursor {
 	passes := func(e *Entry) bool {
 		return e.segment != l.tail.segment || e.message.Position.Offset <= offset
@@ -88,7 +88,7 @@ func (l *Log) after(offset uint64) Cursor {
 }
 
 // markBefore returns the last mark for which before is true, or the oldest entry if there
-// is none.
+// is no such mark.
 func (l *Log) markBefore(before func(mark *Entry) bool) *Entry {
 	n := sort.Search(len(l.marks), func(i int) bool { return !before(l.marks[i]) })
 	if n == 0 {
@@ -97,8 +97,8 @@ func (l *Log) markBefore(before func(mark *Entry) bool) *Entry {
 	return l.marks[n-1]
 }
 
-// Excluded returns how many of the messages to read from c, a cursor of this log, exclude
-// the connection x. It walks only what the log does not hold.
+// Excluded returns how many of the messages that can be read from c, a cursor of this log,
+// exclude the connection x. It walks only entries that the log no longer holds.
 func (l *Log) Excluded(c Cursor, x pubsub.Connection) int {
 	seqs := l.excluded[x]
 	n := 0

@@ -5,16 +5,16 @@ import "slices"
 // fewListeners is the number of listeners up to which a search is faster than an index.
 const fewListeners = 16
 
-// listeners are the listeners of one topic, each once, in no order: one for each event
-// loop with subscribers, and one for each waiting poll. There may be ten thousand polls,
-// and all of them leave when a message arrives.
+// listeners are the listeners of one topic, without duplicates and in no order: one for
+// each event loop with subscribers, and one for each waiting poll. There may be ten
+// thousand polls, and all of them leave when a message arrives.
 type listeners struct {
 	all   []Listener
-	given bool             // a publisher may be walking all: copy it before a change
-	index map[Listener]int // in all; nil up to fewListeners
+	given bool             // a publisher may be walking all: copy it before changing it
+	index map[Listener]int // index in all of each listener; nil for up to fewListeners
 }
 
-// give returns all listeners. The caller may walk them without the lock.
+// give returns all listeners. The caller may walk the result without the lock.
 func (s *listeners) give() []Listener {
 	s.given = true
 	return s.all
@@ -66,7 +66,7 @@ func (s *listeners) find(l Listener) int {
 	return -1
 }
 
-// own copies all if a publisher may be walking it. Call it before a change.
+// own copies all if a publisher may be walking it. Call it before changing all.
 func (s *listeners) own() {
 	if s.given {
 		s.all, s.given = slices.Clone(s.all), false

@@ -8,11 +8,11 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Limits bound what a log holds. A zero field means no bound.
+// Limits limit what a log holds. A zero field means no limit.
 type Limits struct {
-	Count int           // messages
-	Bytes uint64        // data and Overhead of all entries; the log holds the newest one even if it is larger
-	Age   time.Duration // by the monotonic clock, where a message was ordered by this process
+	Count int
+	Bytes uint64        // including Overhead for each entry; the newest entry stays even if it is larger
+	Age   time.Duration // measured with the monotonic clock if this process ordered the message
 }
 
 // Logs holds what the logs of a process share: their limits and the total size of the
@@ -26,19 +26,19 @@ type Logs struct {
 	frameBytes atomic.Int64
 }
 
-// NewLogs returns a Logs without logs. Unless grown is nil, it is called each time a frame
-// is kept. It must not block.
+// NewLogs returns a Logs without logs. If grown is not nil, it is called each time an entry
+// keeps a frame. It must not block.
 func NewLogs(limits Limits, grown func()) *Logs {
 	s := &Logs{limits: limits, grown: grown}
 	s.end = frame{logs: s, encoding: noEncoding}
 	return s
 }
 
-// FrameBytes returns the size of the frames of all messages in the logs, in bytes. It is
-// never less than what the frames hold.
+// FrameBytes returns the size of the frames of all messages in the logs, in bytes. It may
+// exceed the true size for a moment, but is never below it.
 func (s *Logs) FrameBytes() int64 { return s.frameBytes.Load() }
 
-// A Log holds the recent messages of one topic. Make one with [Logs.New]. The owner holds
+// A Log holds the recent messages of one topic. Create it with [Logs.New]. The caller holds
 // a lock around every call, except where a method says that it needs none.
 type Log struct {
 	// Immutable.
@@ -46,20 +46,20 @@ type Log struct {
 
 	// Guarded by the owner's lock.
 	tail     *Entry                         // the empty entry
-	dropped  uint64                         // messages since New
+	dropped  uint64                         // messages dropped since New
 	marks    []*Entry                       // some of the entries held; see index.go
-	excluded map[pubsub.Connection][]uint64 // sequence numbers of the entries held that a connection does not get; nil if none
+	excluded map[pubsub.Connection][]uint64 // sequence numbers of the held entries that exclude a connection; nil if there are none
 
 	// Changed under the owner's lock; read without it.
-	first       atomic.Pointer[Entry]               // the oldest; the tail if the log is empty
-	newest      atomic.Pointer[Entry]               // message; nil if the log holds none
+	first       atomic.Pointer[Entry]               // oldest entry; the tail if the log is empty
+	newest      atomic.Pointer[Entry]               // newest message; nil if the log holds no message
 	afterMarker atomic.Uint64                       // sequence number of the entry after the last marker; 0: there was none
-	marker      atomic.Pointer[weak.Pointer[Entry]] // the last one; nil if there was none
-	lastDropped atomic.Pointer[weak.Pointer[Entry]] // the newest message when the last one was dropped; nil if that never happened
+	marker      atomic.Pointer[weak.Pointer[Entry]] // last marker; nil if there was none
+	lastDropped atomic.Pointer[weak.Pointer[Entry]] // newest message at the time when the log dropped its last one; nil if that never happened
 }
 
-// New returns an empty log that begins after head: nothing is known about the messages
-// up to head, and there is none after it.
+// New returns an empty log that begins after head. Nothing is known about the messages up
+// to head; there are no messages after it.
 func (s *Logs) New(head pubsub.Position) *Log {
 	l := &Log{logs: s, tail: &Entry{seq: origin, bytesBefore: origin, previous: head.Offset, segment: &segment{epoch: head.Epoch}}}
 	l.tail.frames.Store(&s.end)
@@ -68,8 +68,8 @@ func (s *Logs) New(head pubsub.Position) *Log {
 }
 
 // Append adds m at the tail and drops the oldest entries beyond the limits on count and
-// bytes. The broker assigned the position of m: it has the epoch of the head and is beyond
-// it.
+// bytes. The broker has assigned the position of m: its epoch is that of the head, and its
+// offset is higher.
 func (l *Log) Append(m pubsub.Message) {
 	e := l.tail
 	e.message = m
@@ -78,9 +78,9 @@ func (l *Log) Append(m pubsub.Message) {
 	l.enforce()
 }
 
-// AppendMarker adds a marker at the tail: messages between the head and to are missing, or
-// the epoch of to is a new one. The log continues after to. If to has the epoch of the head
-// and is not beyond it, AppendMarker does nothing and returns false.
+// AppendMarker adds a marker at the tail: either messages between the head and to are
+// missing, or to begins a new epoch. The log continues after to. If to has the epoch of the
+// head and is not beyond it, AppendMarker does nothing and returns false.
 func (l *Log) AppendMarker(to pubsub.Position, now time.Time) bool {
 	head := l.Head()
 	if to.Epoch == head.Epoch && to.Offset <= head.Offset {
@@ -124,7 +124,7 @@ func (l *Log) beyond(limits *Limits) bool {
 // can release its lock between two calls.
 const dropAtOnce = 256
 
-// Expire drops entries that have reached the limit on age at the time now, at most 256.
+// Expire drops entries that have reached the age limit at the time now, up to 256 of them.
 // It reports whether there may be more.
 func (l *Log) Expire(now time.Time) (more bool) {
 	age := l.logs.limits.Age
@@ -140,7 +140,7 @@ func (l *Log) Expire(now time.Time) (more bool) {
 	return true
 }
 
-// Shed drops the oldest entries, at most 256. It reports whether there are more.
+// Shed drops the oldest entries, up to 256 of them. It reports whether there are more.
 func (l *Log) Shed() (more bool) {
 	for range dropAtOnce {
 		l.DropOldest()
@@ -148,8 +148,8 @@ func (l *Log) Shed() (more bool) {
 	return !l.empty()
 }
 
-// DropOldest drops the oldest entry and its frames, if there is one. Cursors at the
-// entry can still read it.
+// DropOldest drops the oldest entry, if any, and its frames. Cursors at the entry can still
+// read it.
 func (l *Log) DropOldest() {
 	e := l.first.Load()
 	if e == l.tail {
@@ -163,7 +163,7 @@ func (l *Log) DropOldest() {
 	if e == l.newest.Load() {
 		dropped := weak.Make(e) // For Newest.
 		l.lastDropped.Store(&dropped)
-		l.newest.Store(nil) // A dropped message must not stay in memory for the log.
+		l.newest.Store(nil) // Otherwise the log would keep a dropped message in memory.
 	}
 	l.first.Store(next)
 	e.dropFrames()
@@ -172,9 +172,9 @@ func (l *Log) DropOldest() {
 // Tail returns the cursor after the newest entry.
 func (l *Log) Tail() Cursor { return Cursor{l.tail} }
 
-// Since returns the cursor after a position and whether the log covers it: no message
-// after it is missing, so there is no marker either. If the log does not cover it, the
-// cursor is the tail.
+// Since returns the cursor after a position, and whether the log covers the position: it
+// holds every message after it, and no marker follows it. If the log does not cover the
+// position, the cursor is the tail.
 func (l *Log) Since(since pubsub.Position) (Cursor, bool) {
 	head := l.Head()
 	if since.Epoch != head.Epoch || since.Offset > head.Offset || since.Offset < l.First().at.previous {
@@ -183,8 +183,8 @@ func (l *Log) Since(since pubsub.Position) (Cursor, bool) {
 	return l.after(since.Offset), true
 }
 
-// Last returns the cursor from which the newest messages after the last marker are read,
-// at most n.
+// Last returns the cursor from which the newest messages after the last marker are read, up
+// to n of them.
 func (l *Log) Last(n int) Cursor {
 	first := l.First()
 	if n >= l.Count(first) {
@@ -202,9 +202,9 @@ func (l *Log) First() Cursor {
 	return l.at(l.afterMarker.Load())
 }
 
-// Newest returns the cursor at the newest message that a reader at c, a cursor of this
-// log, can read. If there is none after the last marker, it may be the cursor at that. At
-// the tail it returns c. It needs no lock.
+// Newest returns the cursor at the newest message that a reader at c, a cursor of this log,
+// can read. If there is no message after the last marker, it may return the cursor at the
+// marker. At the tail it returns c. It needs no lock.
 func (l *Log) Newest(c Cursor) Cursor {
 	if c.AtTail() {
 		return c
@@ -213,7 +213,8 @@ func (l *Log) Newest(c Cursor) Cursor {
 	if dropped := l.lastDropped.Load(); newest == nil && dropped != nil {
 		newest = dropped.Value() // The log holds no message, but slow readers do.
 	}
-	// What was prepended after a marker is not on the way of readers before it.
+	// Messages that were prepended after a marker are not ahead of a reader before that
+	// marker.
 	if newest != nil && newest.seq > c.at.seq && (newest.segment == c.at.segment || newest.seq >= l.afterMarker.Load()) {
 		return Cursor{newest}
 	}
@@ -225,15 +226,15 @@ func (l *Log) Newest(c Cursor) Cursor {
 	return c
 }
 
-// Head returns the position of the last message appended, or where the log or its last
-// gap begins if there was none since.
+// Head returns the position of the last message appended. If no message was appended since
+// the log or its last gap began, it returns the position where that began.
 func (l *Log) Head() pubsub.Position { return Cursor{l.tail}.Position() }
 
 // Len returns the number of messages in the log.
 func (l *Log) Len() int { return l.Count(Cursor{l.first.Load()}) }
 
-// Count returns the number of messages to read from c, a cursor of this log. Markers do
-// not count.
+// Count returns the number of messages that can be read from c, a cursor of this log.
+// Markers do not count.
 func (l *Log) Count(c Cursor) int {
 	return int(l.tail.seq - c.at.seq - (l.tail.segment.markers - c.at.segment.markers))
 }
@@ -256,9 +257,9 @@ func (l *Log) Oldest() (time.Time, bool) {
 	return first.message.Time, first != l.tail
 }
 
-// Lag returns the size of the entries that a reader at c has not read and the log has
-// dropped: c alone keeps them in memory. It needs no lock. Once messages were prepended to
-// the log, it may be less by their size.
+// Lag returns the size of the entries that a reader at c has not read and that the log has
+// dropped, so that only c keeps them in memory. It needs no lock. After messages were
+// prepended to the log, the result may be too low by their size.
 func (l *Log) Lag(c Cursor) uint64 {
 	if dropped := l.first.Load().bytesBefore; dropped > c.at.bytesBefore {
 		return dropped - c.at.bytesBefore

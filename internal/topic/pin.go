@@ -6,12 +6,13 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A Pin keeps a topic in memory and a place in its log readable, from the moment a
-// resume point is looked up until a subscriber takes its cursor. The bounds of the log
-// hold meanwhile: see [Pin.Lag].
+// A Pin keeps a topic in memory and a place in its log readable, from the moment a resume
+// point is looked up until a subscriber takes its cursor. It does not stop the log from
+// dropping messages; [Pin.Lag] says how much only the pin keeps in memory.
 //
 // Exactly one of Join, Take and Release ends a pin. Until then several goroutines may call
-// the other methods. A Pin may be copied while nobody uses it; then only the copy counts.
+// the other methods. A Pin may be copied while nothing uses it; from then on only the copy
+// counts.
 type Pin struct {
 	// Immutable until the pin ends.
 	topics *Topics
@@ -19,10 +20,10 @@ type Pin struct {
 	point  ResumePoint
 
 	// Guarded by topic.mu.
-	at      Cursor // zero once the pin is abandoned: it stands for the tail
+	at      Cursor // zero once the pin is abandoned: stands for the tail
 	covered bool   // nothing that point asks for is missing
-	missing int    // of the last messages that point asks for, how many are not there
-	final   bool   // nothing can be prepended: see Wants
+	missing int    // how many of the last messages that point asks for are not in the log
+	final   bool   // nothing can be prepended; see Wants
 }
 
 // pinLocked pins point in t, whose lock is held.
@@ -33,7 +34,7 @@ func (s *Topics) pinLocked(t *Topic, point ResumePoint) Pin {
 	case point.Since.Epoch != "":
 		p.at, p.covered = t.log.Since(point.Since)
 		if p.final = p.covered || point.Since.Epoch != head.Epoch || point.Since.Offset > head.Offset; !p.final {
-			p.at = t.log.First() // Where messages of a store are prepended.
+			p.at = t.log.First() // Messages from a store are prepended here.
 		}
 	case !point.knows(head.Epoch):
 		p.at, p.covered, p.final = t.log.Tail(), false, true
@@ -49,9 +50,9 @@ func (s *Topics) pinLocked(t *Topic, point ResumePoint) Pin {
 	return p
 }
 
-// Join makes l a listener of the topic, takes the cursor and ends the pin, in one step:
-// l is woken for every message that cannot be read at the cursor yet. A listener joins a
-// topic at most once.
+// Join makes l a listener of the topic, takes the cursor and ends the pin, in one step. l
+// is woken for every message that is published later than that. A listener joins a topic at
+// most once.
 func (p *Pin) Join(l Listener) (*Topic, Resumed) {
 	t := p.topic
 	t.mu.Lock()
@@ -60,7 +61,7 @@ func (p *Pin) Join(l Listener) (*Topic, Resumed) {
 	return t, p.endLocked()
 }
 
-// Take is Join for one more subscriber of a listener that has joined the topic already.
+// Take is Join for another subscriber of a listener that has already joined the topic.
 func (p *Pin) Take() (*Topic, Resumed) {
 	t := p.topic
 	t.mu.Lock()
@@ -68,8 +69,8 @@ func (p *Pin) Take() (*Topic, Resumed) {
 	return t, p.endLocked()
 }
 
-// Release ends the pin without a subscriber. Releasing a pin that has ended, or the zero
-// Pin, does nothing.
+// Release ends the pin without a subscriber. Releasing the zero Pin, or a pin that has
+// ended, does nothing.
 func (p *Pin) Release() {
 	t, s := p.topic, p.topics
 	if t == nil {
@@ -85,8 +86,8 @@ func (p *Pin) Release() {
 
 // endLocked ends the pin and returns where its subscriber begins to read.
 //
-// A position is not covered any more once a marker follows it. Without a position, the
-// subscriber may meet the marker later.
+// A position is no longer covered once a marker follows it. A subscriber without a position
+// may meet the marker later.
 func (p *Pin) endLocked() Resumed {
 	t := p.topic
 	at := p.cursorLocked()
@@ -110,13 +111,13 @@ func (p *Pin) endLocked() Resumed {
 	return r
 }
 
-// knows reports whether a topic in an epoch is covered as far as Epochs says.
+// knows reports whether Epochs allows a topic in this epoch to count as covered.
 func (p *ResumePoint) knows(epoch string) bool {
 	return len(p.Epochs) == 0 || slices.Contains(p.Epochs, epoch)
 }
 
-// skip moves r past the oldest messages if more can be read than p asks for: some were
-// appended after p was pinned. p has no position.
+// skip moves r past the oldest messages if more can be read than p asks for, because some
+// were appended after p was pinned. p has no position.
 func (p *ResumePoint) skip(r *Resumed) {
 	for r.Replay > p.Last {
 		entry, next, ok := r.Cursor.Next()
@@ -138,8 +139,8 @@ func (p *Pin) cursorLocked() Cursor {
 	return p.at
 }
 
-// Covered reports whether everything that the resume point asks for is there: each
-// message after a position, or as many of the last messages. It is false if the topic's
+// Covered reports whether everything that the resume point asks for is in the log: every
+// message after its position, or the number of last messages. It is false if the topic's
 // epoch is not in ResumePoint.Epochs.
 func (p *Pin) Covered() bool {
 	p.topic.mu.Lock()
@@ -147,9 +148,9 @@ func (p *Pin) Covered() bool {
 	return p.covered
 }
 
-// Wants reports whether messages may be prepended. A broker with a store then reads what is
-// missing. Wants is false if the pin is covered or abandoned, or if no message could cover
-// it: its position is of another epoch than the log or beyond the log's head, or the
+// Wants reports whether messages may be prepended. A broker with a store then reads the
+// missing ones. Wants is false if the pin is covered or abandoned, or if no message could
+// cover it: its position is in another epoch than the log or beyond the log's head, or the
 // topic's epoch is not in ResumePoint.Epochs.
 func (p *Pin) Wants() bool {
 	p.topic.mu.Lock()
@@ -157,16 +158,15 @@ func (p *Pin) Wants() bool {
 	return !p.final
 }
 
-// Position returns the position of the pinned place: messages that are prepended end
-// there.
+// Position returns the position of the pinned place. Prepended messages end there.
 func (p *Pin) Position() pubsub.Position {
 	p.topic.mu.Lock()
 	defer p.topic.mu.Unlock()
 	return p.cursorLocked().Position()
 }
 
-// Lag returns the size of the entries that only the pin keeps in memory, which is 0 for
-// the zero Pin. See [Log.Lag].
+// Lag returns the size in bytes of the entries that only the pin keeps in memory; see
+// [Log.Lag]. It is 0 for the zero Pin.
 func (p *Pin) Lag() uint64 {
 	if p.topic == nil {
 		return 0
@@ -176,9 +176,10 @@ func (p *Pin) Lag() uint64 {
 	return p.topic.log.Lag(p.cursorLocked())
 }
 
-// Abandon gives up the pinned place, so that the pin keeps no message in memory: it ends at
-// the tail of that moment. Nothing is covered or prepended from then on. The topic stays
-// in memory. Abandoning the zero Pin does nothing.
+// Abandon gives up the pinned place, so that the pin keeps no message in memory. The pin
+// then stands for the tail: its subscriber reads only new messages. Nothing counts as
+// covered and nothing is prepended from then on. The topic stays in memory. Abandoning the
+// zero Pin does nothing.
 func (p *Pin) Abandon() {
 	if p.topic == nil {
 		return

@@ -7,18 +7,20 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// prependAtOnce bounds how many entries are prepended, dropped or passed under one lock.
+// prependAtOnce limits how many entries are prepended, dropped or passed under one lock.
 const prependAtOnce = 256
 
-// Prepend puts ms, all messages of the topic after from up to the place of p, in front
-// of that place, in order. Then p is covered, unless its resume point is a position
-// before from. If the log holds some of ms already, it keeps those, and holds the others as
-// well, within its bounds, if they come right before its oldest message. Else the pin alone
-// keeps them in memory: see [Pin.Lag]. Prepend does nothing if p is covered or abandoned, or
-// if from is of another epoch than the place.
+// Prepend inserts ms before the place of p. ms are all messages of the topic after from up
+// to that place, in order. p is then covered, unless its resume point is a position before
+// from.
 //
-// It releases the lock of the topic after 256 messages each, so that others can read and
-// join meanwhile.
+// The log keeps those of ms that it already holds. It also holds the others, within its
+// limits, if they directly precede its oldest message. Otherwise only the pin keeps them in
+// memory: see [Pin.Lag]. Prepend does nothing if p is covered or abandoned, or if from is
+// in another epoch than the place.
+//
+// It releases the lock of the topic after every 256 messages, so that others can read and
+// join in between.
 func (s *Topics) Prepend(p *Pin, from pubsub.Position, ms []pubsub.Message) {
 	t := p.topic
 	w := prepending{pin: p, log: t.log, from: from, rest: ms}
@@ -37,7 +39,7 @@ func (s *Topics) prependSome(t *Topic, prepend func() (more bool)) (more bool) {
 	first := t.log.first.Load()
 	s.changeLocked(t, func() { more = prepend() })
 	if oldest, ok := t.log.Oldest(); ok && t.queued && t.log.first.Load() != first {
-		s.expiry.move(t, oldest) // Its time there is too late.
+		s.expiry.move(t, oldest) // Its time in expiry is too late.
 	}
 	s.queueLocked(t)
 	return more
@@ -48,8 +50,8 @@ type prepending struct {
 	pin   *Pin
 	log   *Log
 	from  pubsub.Position
-	rest  []pubsub.Message // after from, that are not prepended yet
-	place Cursor           // of the pin when it began; zero: there is nothing to do
+	rest  []pubsub.Message // messages after from that are not prepended yet
+	place Cursor           // place of the pin at the start; zero: there is nothing to do
 }
 
 // prependLocked prepends some of the messages, and reports whether to call it again. At the
@@ -64,7 +66,7 @@ func (w *prepending) prependLocked() (more bool) {
 		w.place = p.at
 	}
 	front := l.front(p.at)
-	w.rest = upTo(w.rest, front.at.previous) // The log has those after it.
+	w.rest = upTo(w.rest, front.at.previous) // The log has the messages after it.
 	if len(w.rest) == 0 {
 		p.at = w.beginLocked(front)
 		return false
@@ -82,13 +84,13 @@ func (w *prepending) prependLocked() (more bool) {
 	return true
 }
 
-// upTo returns the messages of ms, which are in order, up to an offset.
+// upTo returns the messages of ms, which are in order, up to and including an offset.
 func upTo(ms []pubsub.Message, offset uint64) []pubsub.Message {
 	return ms[:sort.Search(len(ms), func(i int) bool { return ms[i].Position.Offset > offset })]
 }
 
 // beginLocked returns where to begin the search for the first message of the resume point:
-// at front, which is the first message after from, or later if the log knows better.
+// at front, which is the first message after from, or later if the log's index allows it.
 func (w *prepending) beginLocked(front Cursor) Cursor {
 	offset := max(w.from.Offset, w.pin.point.Since.Offset)
 	if offset <= front.at.previous || !front.at.held() || front.at.segment != w.log.tail.segment {
@@ -100,8 +102,8 @@ func (w *prepending) beginLocked(front Cursor) Cursor {
 	return w.place
 }
 
-// cover moves the pin to where its resume point begins, which is at most 256 messages at a
-// time, and reports whether to call it again. Nothing is missing between from and the place.
+// cover moves the pin towards the beginning of its resume point, by up to 256 messages, and
+// reports whether to call it again. Nothing is missing between from and the place.
 func (w *prepending) cover(t *Topic) (more bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -119,7 +121,7 @@ func (w *prepending) cover(t *Topic) (more bool) {
 	return true
 }
 
-// beforePoint reports whether an entry before the place is before the resume point, too.
+// beforePoint reports whether an entry before the place is also before the resume point.
 func (w *prepending) beforePoint(e *Entry) bool {
 	if since := w.pin.point.Since; since.Epoch != "" {
 		return e.message.Position.Offset <= since.Offset
@@ -127,8 +129,8 @@ func (w *prepending) beforePoint(e *Entry) bool {
 	return w.place.at.seq-e.seq > uint64(w.pin.missing)
 }
 
-// front returns the cursor in front of which messages are prepended for a reader at c: the
-// oldest message of the log if that leads to c, else c.
+// front returns the cursor before which messages are prepended for a reader at c: the
+// oldest message of the log if that leads to c, and c otherwise.
 func (l *Log) front(c Cursor) Cursor {
 	if first := l.First(); c.at.held() && first.at.segment == c.at.segment {
 		return first
@@ -136,8 +138,8 @@ func (l *Log) front(c Cursor) Cursor {
 	return c
 }
 
-// dropBefore drops the entries before c, at most 256: a marker and what is before it, where
-// nobody begins to read any more. It reports whether there were some.
+// dropBefore drops the entries before c, up to 256 of them: a marker and the entries before
+// it, where no reader begins any more. It reports whether it dropped any.
 func (l *Log) dropBefore(c Cursor) (any bool) {
 	for range prependAtOnce {
 		if l.first.Load() == c.at {
@@ -149,11 +151,11 @@ func (l *Log) dropBefore(c Cursor) (any bool) {
 	return any
 }
 
-// prepend puts ms in front of c, a cursor of this log, and returns the cursor at the first
-// of them. They are all messages after from up to the position of c, in order, and have its
-// epoch. c is at the oldest entry of the log, or at one that the log has dropped. In the
-// first case, the log holds as many of ms as its limits allow at the time now; the others
-// are kept by the cursor alone.
+// prepend inserts ms before c, a cursor of this log, and returns the cursor at the first of
+// them. ms are all messages after from up to the position of c, in order and in its epoch.
+// c is at the oldest entry of the log, or at one that the log has dropped. In the first
+// case, the log holds as many of ms as its limits allow at the time now. Only the returned
+// cursor keeps the others.
 func (l *Log) prepend(c Cursor, from pubsub.Position, ms []pubsub.Message, now time.Time) Cursor {
 	held := l.first.Load()
 	holds := c.at == held && held.segment == l.tail.segment
@@ -175,7 +177,7 @@ func (l *Log) prepend(c Cursor, from pubsub.Position, ms []pubsub.Message, now t
 	return Cursor{first}
 }
 
-// fits reports whether the log would keep to its limits if e were its oldest entry.
+// fits reports whether the log would stay within its limits if e were its oldest entry.
 func (l *Log) fits(e *Entry, now time.Time) bool {
 	limits := &l.logs.limits
 	return (limits.Count <= 0 || l.Count(Cursor{e}) <= limits.Count) &&
@@ -183,14 +185,14 @@ func (l *Log) fits(e *Entry, now time.Time) bool {
 		(limits.Age <= 0 || now.Sub(e.message.Time) < limits.Age)
 }
 
-// hold makes e, which leads to the oldest entry, the oldest one.
+// hold makes e, which leads to the oldest entry, the new oldest entry.
 func (l *Log) hold(e *Entry) {
 	oldest := l.first.Load()
 	if e == oldest {
 		return
 	}
 	l.indexFront(e, oldest)
-	if l.newest.Load() == nil { // All that the log holds is new.
+	if l.newest.Load() == nil { // Everything that the log holds is new.
 		newest := e
 		for next := e.next.Load(); next != oldest; next = next.next.Load() {
 			newest = next

@@ -9,19 +9,19 @@ import (
 // presencePrefix begins the names of presence topics. No valid topic name begins with it.
 const presencePrefix = "\x00"
 
-// PresenceTopic returns the name of the topic that holds the presence events of topic name.
-// Its log is read by cursors like any other, so a slow reader costs no more. Each node has
+// PresenceTopic returns the name of the topic that holds the presence events of the topic
+// name. Cursors read its log like any other, so slow readers cost no more. Each node has
 // its own: [Topics.Open] makes it live, and it is dropped when its last listener leaves.
 func PresenceTopic(name pubsub.Topic) pubsub.Topic { return presencePrefix + name }
 
-// IsPresenceTopic reports whether name is the result of a call of PresenceTopic.
+// IsPresenceTopic reports whether name is a result of PresenceTopic.
 func IsPresenceTopic(name pubsub.Topic) bool {
 	return strings.HasPrefix(string(name), presencePrefix)
 }
 
-// AppendPresence appends events, in order, to the presence topic of a topic, and wakes its
-// listeners. Without listeners it drops them. The offsets of events mean nothing outside
-// their log.
+// AppendPresence appends events, in order, to the presence topic of the topic name, and
+// wakes its listeners. If there are none, it drops the events. The offsets of events mean
+// nothing outside their log.
 func (s *Topics) AppendPresence(name pubsub.Topic, events ...*pubsub.PresenceEvent) {
 	t := s.live(PresenceTopic(name))
 	if t == nil {

@@ -6,9 +6,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Open makes a topic live with an empty log that begins after head, and pins point in
-// the same step. If the topic is live already, or Config.Heads knows its head, head is
-// ignored. It fails with OverCapacity if the topic limit is reached.
+// Open makes a topic live with an empty log that begins after head, and pins point in the
+// same step. If the topic is already live, or Config.Heads has its head, head is ignored.
+// It fails with OverCapacity if the topic limit is reached.
 func (s *Topics) Open(name pubsub.Topic, head pubsub.Position, point ResumePoint) (Pin, error) {
 	t, err := s.locked(name, head)
 	if err != nil {
@@ -29,9 +29,9 @@ func (s *Topics) Pin(name pubsub.Topic, point ResumePoint) (Pin, bool) {
 }
 
 // Append appends messages, whose positions and times are fixed, to the logs of their
-// topics, in order. It wakes the listeners of a topic after each run of its messages, so
-// a broker should give the messages of a topic together. It drops messages of topics that
-// are not live, and skips a message at or below the head of its log or of another epoch.
+// topics, in order. It wakes a topic's listeners after each run of messages of that topic,
+// so a broker should group messages by topic. It drops messages of topics that are not
+// live. It skips a message at or below the head of its log, or in another epoch.
 func (s *Topics) Append(ms []pubsub.Message) {
 	now := s.config.Now()
 	for len(ms) > 0 {
@@ -47,12 +47,13 @@ func (s *Topics) Append(ms []pubsub.Message) {
 	s.shrink()
 }
 
-// appendLocked appends messages to the log of their topic, and reports whether it took one.
+// appendLocked appends messages to the log of their topic, and reports whether it appended
+// any.
 func (s *Topics) appendLocked(t *Topic, ms []pubsub.Message, now time.Time) bool {
 	appended := uint64(0)
 	for _, m := range ms {
 		if head := t.log.Head(); m.Position.Epoch == head.Epoch && m.Position.Offset > head.Offset {
-			m.Topic = t.name // Names are shared.
+			m.Topic = t.name // Messages of a topic share the string.
 			t.log.Append(m)
 			appended++
 		}
@@ -63,7 +64,7 @@ func (s *Topics) appendLocked(t *Topic, ms []pubsub.Message, now time.Time) bool
 }
 
 // extend calls add, which adds entries to the log of t, and unlocks t. If add returns true,
-// extend wakes the listeners.
+// extend then wakes the listeners.
 func (s *Topics) extend(t *Topic, add func() bool) {
 	for _, l := range s.extendLocked(t, add) {
 		l.Wake()
@@ -81,9 +82,9 @@ func (s *Topics) extendLocked(t *Topic, add func() bool) (woken []Listener) {
 	return woken
 }
 
-// Gap appends a marker to the log of a topic and wakes its listeners: messages between
-// the head and to are missing, or the epoch of to is a new one. The log continues after
-// to. Nothing happens if to has the epoch of the head and is not beyond it, or if the
+// Gap appends a marker to the log of a topic and wakes its listeners: either messages
+// between the head and to are missing, or to begins a new epoch. The log continues after
+// to. Gap does nothing if to has the epoch of the head and is not beyond it, or if the
 // topic is not live.
 func (s *Topics) Gap(name pubsub.Topic, to pubsub.Position) {
 	t := s.live(name)

@@ -1,47 +1,46 @@
-// Package topic holds the topics of this process: the log of each and its listeners.
+// Package topic holds the topics of this process: the log of each topic and its listeners.
 //
-// A [Log] is the recent messages of one topic, an append-only linked list that ends
-// with an empty [Entry]. The next message fills that entry and links a new empty one
-// after it; one atomic store makes both visible. A [Cursor] points to the entry that
-// its reader takes next. Live delivery, replay and resume are the same operation: walk
-// from a cursor to the tail. A slow reader holds one pointer, never a copy, and the
-// garbage collector frees an entry once the log has dropped it and every cursor has
-// passed it.
+// A [Log] holds the recent messages of one topic. It is an append-only linked list that
+// ends with an empty [Entry]. The next message fills that entry and links a new empty one
+// after it; one atomic store makes both visible. A [Cursor] points to the entry that its
+// reader takes next. Live delivery, replay and resume are the same operation: walk from a
+// cursor to the tail. A slow reader holds one pointer, never a copy. The garbage collector
+// frees an entry once the log has dropped it and every cursor has passed it.
 //
-// A message arrives from a broker: [Topics.Order] takes one together with the
-// broker's counter, which assigns the offset under the topic's lock, and [Topics.Append]
-// takes one that a remote broker has ordered. Both put it into
-// the log of its topic and wake the topic's listeners. A [Listener] stands for all sessions
-// of an event loop, so a message wakes each loop once, however many subscribers there are.
-// The listener then reads the log through the cursors of its sessions.
+// Messages arrive from a broker. [Topics.Order] takes messages together with the broker's
+// counter, which assigns each offset under the topic's lock. [Topics.Append] takes messages
+// that a remote broker has already ordered. Both append to the topic's log and wake the
+// topic's listeners. A [Listener] stands for all sessions of an event loop, so a message
+// wakes each loop once, however many subscribers there are. The loop then reads the log
+// through the cursors of its sessions.
 //
-// A subscriber begins in two steps. [Topics.Open] pins its resume point, so that a broker
-// has time to prepend what the log lacks. [Pin.Join] takes the cursor.
+// A subscription begins in two steps. [Topics.Open] pins its resume point, which gives the
+// broker time to prepend messages that the log lacks. [Pin.Join] takes the cursor.
 //
-// Where messages are missing, or a new epoch begins, the log has a marker ([Topics.Gap]).
-// Every cursor meets it in order. Histories and resume points begin after the last one.
+// Where messages are missing or a new epoch begins, the log has a marker ([Topics.Gap]).
+// Every cursor meets it in order. History and resume never reach back past the last marker.
 //
 // Invariants:
 //   - The lock of a topic orders its messages. Between two markers, offsets strictly
-//     increase from entry to entry. Sequence numbers increase by one. An entry never
-//     changes once it is filled.
-//   - A listener joins and gets its cursor in one step under that lock, so no message
-//     falls between the two.
-//   - A log drops only its oldest entry, and grows at both ends. Finding a place and
-//     counting never walk the log (index.go).
+//     increase from entry to entry. Sequence numbers increase by one. A filled entry never
+//     changes.
+//   - A listener joins and gets its cursor in one step under that lock, so no message falls
+//     between the two.
+//   - A log grows at both ends and drops only its oldest entry. Neither finding a place nor
+//     counting walks the log (index.go).
 //   - With Config.Heads, a topic without listeners, pins and messages is dropped, and its
-//     head is kept in the same step. So a client that comes back gets a true answer: after
-//     a position that is called recovered, every message is there.
-//   - All logs and the encoded frames of their messages stay within Config.TotalBytes:
-//     the oldest messages of all topics are dropped first. Topics and tombstones together
-//     stay within Config.MaxTopics: the oldest tombstones are dropped first, then topics
-//     without listeners and pins.
+//     head becomes a tombstone in the same step. So if the log covers a client's position,
+//     the client misses no message after it.
+//   - All logs and the encoded frames of their messages stay within Config.TotalBytes: the
+//     oldest messages of all topics are dropped first. Topics and tombstones together stay
+//     within Config.MaxTopics: the oldest tombstones are dropped first, then topics without
+//     listeners and pins.
 //
-// Locks are taken in the order Topics.mu, Topic.mu, expiry.mu. Listeners are woken, and
-// Config.Detach is called, with none of them held. One goroutine may read a cursor without
-// a lock.
+// Locks are taken in the order Topics.mu, Topic.mu, expiry.mu. None of them is held while
+// listeners are woken or Config.Detach is called. A goroutine may read its cursor without a
+// lock.
 //
-// The package knows no client, and assigns no offsets.
+// The package knows nothing of clients and assigns no offsets.
 package topic
 
 import (
@@ -53,37 +52,39 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Config configures [New]. The zero value sets no bounds.
+// Config configures [New]. The zero value sets no limits.
 type Config struct {
 	PerTopic   Limits
-	TotalBytes uint64           // of all logs, and of the encoded frames that they keep; 0: no bound
-	MaxTopics  int              // in memory, and tombstones in Heads; 0: no bound
+	TotalBytes uint64           // of all logs and the encoded frames that they keep; 0: no limit
+	MaxTopics  int              // topics in memory plus tombstones in Heads; 0: no limit
 	Now        func() time.Time // nil: time.Now
 
-	// Heads is for a broker that keeps its messages only in these logs. It knows the heads
-	// of topics that are not in memory, and a topic is live as long as it has messages,
-	// listeners or pins. If Heads is nil, a topic is live from Open to Close. Detach is
-	// called then, with no lock held, when the last listener or pin of a topic has gone.
+	// Heads is set by a broker that keeps its messages only in these logs. It stores the
+	// heads of topics that are not in memory. A topic is then live as long as it has
+	// messages, listeners or pins. If Heads is nil, a topic is live from Open to Close.
+	// Detach is then called, with no lock held, when a topic loses its last listener or
+	// pin.
 	Heads  Heads
 	Detach func(pubsub.Topic)
 }
 
-// Heads keeps the heads of topics that are not in memory. Its methods are called with a
-// lock held, one at a time, and must not block: so dropping a topic and keeping its head
-// is one step. What a topic keeps there is its tombstone.
+// Heads stores the heads of topics that are not in memory, as tombstones. Its methods are
+// called one at a time with a lock held, so that dropping a topic and storing its head is
+// one step. They must not block.
 type Heads interface {
-	// Take removes the tombstone of a topic and returns the head in it, or the highest
-	// head that a topic without a tombstone may have.
+	// Take removes the tombstone of a topic and returns its head. For a topic without a
+	// tombstone, it returns the highest head that the topic may have.
 	Take(pubsub.Topic) pubsub.Position
 
-	// Use returns the same, renews the tombstone, and reports whether there is one.
+	// Use returns the same as Take, but keeps and renews the tombstone, and reports whether
+	// there is one.
 	Use(pubsub.Topic) (head pubsub.Position, known bool)
 
-	Put(name pubsub.Topic, head pubsub.Position) // adds a tombstone for a topic without one
+	Put(name pubsub.Topic, head pubsub.Position) // adds a tombstone for a topic that has none
 	Has(pubsub.Topic) bool
 	Len() int
-	DropOldest() bool         // drops the least recently used tombstone, and reports whether there was one
-	Expire(n int) (more bool) // drops up to n tombstones that are too old, and reports whether there may be more
+	DropOldest() bool         // drops the least recently used tombstone; reports whether there was one
+	Expire(n int) (more bool) // drops up to n tombstones that are too old; reports whether there may be more
 }
 
 // sweepEvery is the interval between two sweeps for expired messages.
@@ -99,14 +100,14 @@ type Topics struct {
 	// Immutable after New.
 	config Config
 	logs   *Logs
-	excess chan struct{} // has an element when Run should not wait for the next sweep
+	excess chan struct{} // has an element when Run must not wait for the next sweep
 
 	mu       sync.RWMutex // held for writing while config.Heads is called
 	topics   map[pubsub.Topic]*Topic
 	discards []*Log // logs of dropped topics, with messages to free; guarded by mu
 
 	expiry expiry
-	bytes  atomic.Int64 // of all logs
+	bytes  atomic.Int64 // size of all logs
 
 	appended, evicted atomic.Uint64
 }
@@ -117,14 +118,14 @@ type Topic struct {
 	name pubsub.Topic
 	log  *Log // guarded by mu, but for its lock-free methods
 
-	subscribers atomic.Int64 // sessions, of all listeners
+	subscribers atomic.Int64 // sessions of all listeners
 
-	item int // in expiry, from 1; 0: there is none; guarded by expiry.mu
+	item int // position in expiry, from 1; 0: not there; guarded by expiry.mu
 
 	mu        sync.Mutex
 	listeners listeners
 	pins      int
-	queued    bool // in expiry, or popped a moment ago and pushed again soon
+	queued    bool // in expiry, or popped a moment ago and about to be pushed again
 	dropped   bool // no longer in Topics: look it up again
 }
 
@@ -138,13 +139,14 @@ func New(c Config) *Topics {
 	return s
 }
 
-// Order orders each of ps that has no error yet, in their order, and appends it to the
-// log of its topic, which it makes live if need be: it is for brokers with Config.Heads.
-// It sets the position of each, or an [pubsub.Error] with OverCapacity if the topic
-// limit is reached. Then it wakes the listeners of these topics. It does not block.
+// Order orders each of ps that has no error yet, in slice order, and appends it to the log
+// of its topic. It makes the topic live if necessary. It is for brokers with Config.Heads.
+// Order sets the position of each publication, or an [pubsub.Error] with OverCapacity if
+// the topic limit is reached. Then it wakes the listeners of these topics. It does not
+// block.
 //
 // Order calls offset once for each message, under the lock of its topic. Each call must
-// return a higher offset than any call before it, for any topic.
+// return a higher offset than every call before it, for any topic.
 func (s *Topics) Order(ps []pubsub.Publication, offset func() uint64) {
 	var few [4][]Listener // Up to four topics cost no allocation.
 	woken := few[:0]
@@ -187,7 +189,7 @@ func (s *Topics) order(p *pubsub.Publication, offset func() uint64, now *time.Ti
 	return t.listeners.give()
 }
 
-// queueLocked adds t to expiry if it holds entries and is not there yet.
+// queueLocked adds t to expiry if t holds entries and is not there yet.
 func (s *Topics) queueLocked(t *Topic) {
 	if oldest, ok := t.log.Oldest(); ok && !t.queued {
 		t.queued = true
@@ -195,7 +197,7 @@ func (s *Topics) queueLocked(t *Topic) {
 	}
 }
 
-// Leave removes l, which joined t. A publisher that is under way may still wake l.
+// Leave removes l, which joined t. A publisher that runs at the same time may still wake l.
 func (s *Topics) Leave(t *Topic, l Listener) {
 	t.mu.Lock()
 	t.listeners.remove(l)
@@ -204,15 +206,15 @@ func (s *Topics) Leave(t *Topic, l Listener) {
 	s.dropIfIdle(t, idle)
 }
 
-// idleLocked reports whether there is nothing to keep t in memory for.
+// idleLocked reports whether nothing keeps t in memory.
 func (s *Topics) idleLocked(t *Topic) bool {
 	return !t.inUseLocked() && (s.config.Heads == nil || IsPresenceTopic(t.name) || t.log.empty())
 }
 
 func (t *Topic) inUseLocked() bool { return len(t.listeners.all) > 0 || t.pins > 0 }
 
-// dropIfIdle drops t, or has its broker do so, if t was idle when its last listener or pin
-// went.
+// dropIfIdle drops t, or asks its broker to, if t was idle when it lost its last listener
+// or pin.
 func (s *Topics) dropIfIdle(t *Topic, idle bool) {
 	switch {
 	case !idle:
@@ -229,7 +231,7 @@ func (t *Topic) Name() pubsub.Topic { return t.name }
 // Count adds n to the number of sessions that subscribe to the topic.
 func (t *Topic) Count(n int64) { t.subscribers.Add(n) }
 
-// Subscribers returns how many sessions subscribe to a topic. See [Topic.Count].
+// Subscribers returns the number of sessions that subscribe to a topic. See [Topic.Count].
 func (s *Topics) Subscribers(name pubsub.Topic) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -239,14 +241,16 @@ func (s *Topics) Subscribers(name pubsub.Topic) int {
 	return 0
 }
 
-// Lag returns how many bytes a reader at c alone keeps in memory, see [Log.Lag].
+// Lag returns how many bytes only a reader at c keeps in memory; see [Log.Lag].
 func (t *Topic) Lag(c Cursor) uint64 { return t.log.Lag(c) }
 
-// Newest returns the cursor at the newest message to read from c, see [Log.Newest].
+// Newest returns the cursor at the newest message that can be read from c; see
+// [Log.Newest].
 func (t *Topic) Newest(c Cursor) Cursor { return t.log.Newest(c) }
 
-// Run drops expired messages and tombstones, and messages beyond Config.TotalBytes that
-// no call of Append drops. It returns nil when ctx ends, and starts no goroutine.
+// Run drops expired messages and tombstones. It also drops messages beyond
+// Config.TotalBytes that no call of Append dropped. It returns nil when ctx ends, and
+// starts no goroutine.
 func (s *Topics) Run(ctx context.Context) error {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -266,13 +270,13 @@ func (s *Topics) Run(ctx context.Context) error {
 // Stats are the counters of a Topics.
 type Stats struct {
 	Topics            int    // in memory, with messages or listeners
-	Tombstones        int    // topics that were dropped and whose head is still known
+	Tombstones        int    // topics that were dropped and whose head is still stored
 	Bytes             int64  // of the messages in all logs, Overhead included
 	FrameBytes        int64  // of the encoded frames of these messages
 	Appended, Evicted uint64 // messages since New
 }
 
-// Stats returns the counters. Each is exact, but they are not a snapshot of one moment.
+// Stats returns the counters. Each is exact, but together they are not one snapshot.
 func (s *Topics) Stats() Stats {
 	s.mu.RLock()
 	topics, tombstones := len(s.topics), 0
@@ -304,8 +308,8 @@ func (s *Topics) live(name pubsub.Topic) *Topic {
 	}
 }
 
-// locked returns the named topic with its lock held. If it is not in memory, it makes it
-// live with an empty log after head, or after the head that Config.Heads knows.
+// locked returns the named topic with its lock held. If the topic is not in memory, locked
+// makes it live with an empty log after head, or after the head that Config.Heads stores.
 func (s *Topics) locked(name pubsub.Topic, head pubsub.Position) (*Topic, error) {
 	for {
 		if t := s.live(name); t != nil {
@@ -320,9 +324,8 @@ func (s *Topics) locked(name pubsub.Topic, head pubsub.Position) (*Topic, error)
 	}
 }
 
-// insert makes the named topic live, unless it is by now. It returns false if there is no
-// room for it, nor a tombstone that can make room. It finds the room and takes it under
-// one lock.
+// insert makes the named topic live, unless it already is. It returns false if there is no
+// room for the topic and no tombstone to drop. It finds and takes the room under one lock.
 func (s *Topics) insert(name pubsub.Topic, head pubsub.Position) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -331,7 +334,7 @@ func (s *Topics) insert(name pubsub.Topic, head pubsub.Position) bool {
 	}
 	heads := s.config.Heads
 	if IsPresenceTopic(name) {
-		heads = nil // It has no tombstone.
+		heads = nil // A presence topic has no tombstone.
 	}
 	if (heads == nil || !heads.Has(name)) && !s.roomLocked() {
 		return false
@@ -356,14 +359,14 @@ func (s *Topics) roomLocked() bool {
 	return len(s.topics)+heads.Len() < s.config.MaxTopics || heads.DropOldest()
 }
 
-// drop drops t with its messages, and leaves a tombstone. It returns false and does
-// nothing if keep, called with the locks held, says that t is in use, or if another call
-// was faster.
+// drop drops t with its messages, and leaves a tombstone. It returns false and does nothing
+// if keep, which is called with the locks held, returns true, or if another call has
+// already dropped t.
 func (s *Topics) drop(t *Topic, keep func(*Topic) bool) bool {
 	if !s.removeFromMap(t, keep) {
 		return false
 	}
-	if t.log.Shed() { // From here on nobody else changes the log.
+	if t.log.Shed() { // From here on no other goroutine changes the log.
 		s.mu.Lock()
 		s.discards = append(s.discards, t.log)
 		s.mu.Unlock()
@@ -372,7 +375,7 @@ func (s *Topics) drop(t *Topic, keep func(*Topic) bool) bool {
 	return true
 }
 
-// removeFromMap does what drop does, and leaves the messages and their frames in the log.
+// removeFromMap does what drop does, but leaves the messages and their frames in the log.
 func (s *Topics) removeFromMap(t *Topic, keep func(*Topic) bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
