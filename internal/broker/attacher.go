@@ -12,31 +12,31 @@ import (
 
 // AttacherConfig configures [NewAttacher]. The zero value works.
 type AttacherConfig struct {
-	MaxWaiting     int    // attachments that are with the broker at once; 0: 10,000
-	MaxPinnedBytes uint64 // that only the pins of attachments that wait keep in memory, checked every second; 0: 64 MiB
+	MaxWaiting     int    // attachments that may wait for the broker at once; 0: 10,000
+	MaxPinnedBytes uint64 // bytes that only the pins of waiting attachments may keep in memory, checked every second; 0: 64 MiB
 }
 
 const (
 	defaultMaxWaiting     = 10_000
 	defaultMaxPinnedBytes = 64 << 20
 
-	// checkPinsEvery is how often the pins are checked.
+	// checkPinsEvery is the interval between checks of the pins.
 	checkPinsEvery = time.Second
 )
 
-// An Attacher attaches topics for all sessions and requests of a node, the topics of a
-// command together. Safe for concurrent use.
+// An Attacher attaches topics for all sessions and requests of a node. The topics of one
+// command are attached together. Safe for concurrent use.
 type Attacher struct {
 	// Immutable after NewAttacher.
 	broker Broker
 	config AttacherConfig
 
-	waiting atomic.Int64 // attachments that are with the broker
+	waiting atomic.Int64 // attachments that wait for the broker
 
 	mu sync.Mutex
 	// Guarded by mu.
-	calls list.List   // of *call: those of Wait that are not over, in order
-	check *time.Timer // of the pins; nil: none was needed yet
+	calls list.List   // of *call: calls of Wait that are not over, in order
+	check *time.Timer // of the pins; nil until it is first needed
 }
 
 // NewAttacher returns an Attacher that attaches through b.
@@ -46,12 +46,12 @@ func NewAttacher(b Broker, c AttacherConfig) *Attacher {
 	return &Attacher{broker: b, config: c}
 }
 
-// Waiting returns how many attachments are with the broker now.
+// Waiting returns the number of attachments that wait for the broker.
 func (x *Attacher) Waiting() int { return int(x.waiting.Load()) }
 
-// Attach has the broker attach all of as, and reports whether they are finished. Else
-// the caller calls Wait at once. It does not wait, and allocates nothing besides what the
-// broker does. Each attachment that is finished has its own result: [Attachment.Take].
+// Attach asks the broker to attach all of as, and reports whether they are finished. If
+// not, the caller must call Wait next. Attach does not block, and allocates nothing beyond
+// what the broker does. Each finished attachment has its own result; see [Attachment.Take].
 func (x *Attacher) Attach(as []Attachment) (finished bool) {
 	finished = true
 	for i := range as {
@@ -68,15 +68,15 @@ func (x *Attacher) Attach(as []Attachment) (finished bool) {
 
 var errTooManyWait = pubsub.Errorf(pubsub.OverCapacity, "too many subscriptions wait for the broker: try again later")
 
-// Wait calls done once all of as can be taken, which is after [Timeout] at the latest,
-// once and on another goroutine. Those that the broker has not finished by then fail with
-// Unavailable.
+// Wait calls done once all of as can be taken, which is after [Timeout] at the latest. It
+// calls done only once, on another goroutine. Attachments that the broker has not finished
+// by then fail with Unavailable.
 //
-// The returned function cancels: done is not called any more, unless it is under way, and
-// no pin is left.
+// The returned function cancels the wait. After that, no pin is left, and done is not
+// called unless the call is already in progress.
 func (x *Attacher) Wait(as []Attachment, done func()) (cancel func()) {
 	c := &call{attacher: x, as: as, done: done}
-	c.unsettled.Store(1) // For this loop.
+	c.unsettled.Store(1) // for this loop
 	for i := range as {
 		a := &as[i]
 		a.mu.Lock()
@@ -93,7 +93,7 @@ func (x *Attacher) Wait(as []Attachment, done func()) (cancel func()) {
 	return c.cancel
 }
 
-// A call is one of Wait.
+// A call is one call of Wait.
 type call struct {
 	// Immutable after Wait.
 	attacher *Attacher
@@ -104,7 +104,7 @@ type call struct {
 	timer   *time.Timer
 	element *list.Element // of Attacher.calls
 
-	unsettled atomic.Int64 // attachments
+	unsettled atomic.Int64 // number of attachments that the broker has not finished
 	over      atomic.Bool  // finished or cancelled
 }
 
@@ -135,7 +135,7 @@ func (c *call) cancel() {
 	}
 }
 
-// end ends the call, and reports whether it was not over yet.
+// end ends the call, and reports whether this was the first time.
 func (c *call) end() bool {
 	if c.over.Swap(true) {
 		return false
@@ -169,8 +169,8 @@ func (x *Attacher) remove(c *call) {
 	}
 }
 
-// checkPins bounds what pins keep in memory by AttacherConfig.MaxPinnedBytes. It abandons
-// pins beyond that, those of the newest calls first.
+// checkPins enforces AttacherConfig.MaxPinnedBytes. It abandons the pins that exceed the
+// limit, those of the newest calls first.
 func (x *Attacher) checkPins() {
 	var total uint64
 	for _, c := range x.waitingCalls() {
@@ -185,8 +185,8 @@ func (x *Attacher) checkPins() {
 	}
 }
 
-// waitingCalls returns the calls that are not over, the oldest first. While there are some,
-// it has the pins checked again.
+// waitingCalls returns the calls that are not over, oldest first. If there are any, it
+// schedules the next check of the pins.
 func (x *Attacher) waitingCalls() []*call {
 	x.mu.Lock()
 	defer x.mu.Unlock()

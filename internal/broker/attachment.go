@@ -7,30 +7,30 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// An Attachment asks for one topic to be made live, and for a resume point in it to be
-// pinned. Its methods are safe for concurrent use. It must not be copied or used again
-// while it is with a broker, which is until it is finished.
+// An Attachment asks the broker to make one topic live and to pin a resume point in it. Its
+// methods are safe for concurrent use. Until the broker has finished it, an Attachment must
+// not be copied or used again.
 type Attachment struct {
 	Topic pubsub.Topic
 	From  topic.ResumePoint
 
-	// Immutable while it is with a broker.
-	attacher *Attacher // counts it; nil: nobody does
+	// Immutable until the broker has finished it.
+	attacher *Attacher // counts it; nil: no Attacher does
 
 	mu sync.Mutex
 	// Guarded by mu.
-	pin       topic.Pin // that was not taken; the broker's too until finished
+	pin       topic.Pin // not taken yet; shared with the broker until finished
 	err       error
 	finished  bool   // by the broker
-	settled   bool   // what Take returns is fixed
-	cancelled bool   // nobody calls Take any more
-	onSettled func() // nil: nothing waits
+	settled   bool   // the result of Take is fixed
+	cancelled bool   // no one will call Take any more
+	onSettled func() // nil: no call of Wait needs it
 }
 
-// Hold has the attachment hold a pin, so that what the pin keeps in memory is bounded while
-// the broker reads its store. It returns where the pin is, for Sink.Prepend until Finish.
-// If nobody waits for the attachment any more, the pin is abandoned. If the attachment held
-// another pin, that is released.
+// Hold hands a pin over to the attachment, so that the memory that the pin keeps is limited
+// while the broker reads its store. It returns the location of the pin, which the broker
+// may pass to Sink.Prepend until it calls Finish. If no one waits for the attachment any
+// more, the pin is abandoned. A pin that the attachment held before is released.
 func (a *Attachment) Hold(pin topic.Pin) *topic.Pin {
 	a.mu.Lock()
 	before := a.pin
@@ -43,14 +43,15 @@ func (a *Attachment) Hold(pin topic.Pin) *topic.Pin {
 	return &a.pin
 }
 
-// Finish says that the attachment holds the pin that was asked for, or why it does not.
-// It tells what waits. The broker calls it once, with no lock held.
+// Finish ends the broker's work on the attachment: with nil if the attachment holds its
+// pin, or with the reason why it does not. Finish wakes the waiting caller. The broker
+// calls it once, with no lock held.
 func (a *Attachment) Finish(err error) {
 	a.mu.Lock()
 	a.finished = true
 	onSettled := a.onSettled
 	if a.settled {
-		onSettled = nil // It took too long.
+		onSettled = nil // The attachment has already timed out.
 	}
 	var unused topic.Pin
 	if a.settled || a.cancelled || err != nil {
@@ -71,8 +72,8 @@ func (a *Attachment) Finish(err error) {
 	}
 }
 
-// Take returns the pin of a finished attachment, which is the caller's from then on, or
-// why there is none.
+// Take returns the pin of a finished attachment, which the caller then owns, or an error
+// that says why there is none.
 func (a *Attachment) Take() (topic.Pin, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -87,8 +88,8 @@ func (a *Attachment) Take() (topic.Pin, error) {
 	return pin, nil
 }
 
-// Cancel releases the pin if it was not taken, now or when it comes. It may be called
-// several times, and after Take.
+// Cancel releases the pin unless it was taken. If the broker is not finished, the pin is
+// released when it is. Cancel may be called several times, and after Take.
 func (a *Attachment) Cancel() {
 	a.mu.Lock()
 	a.cancelled = true
@@ -97,20 +98,20 @@ func (a *Attachment) Cancel() {
 		unused, a.pin = a.pin, topic.Pin{}
 	} else {
 		a.pin.Abandon() // It stays the broker's until Finish.
-	}
+	} // The broker uses the pin until Finish.
 	a.mu.Unlock()
 	unused.Release()
 }
 
-// Cancelled reports whether nobody waits for the attachment any more: a broker may finish
-// it early, with any error.
+// Cancelled reports whether no one waits for the attachment any more. A broker may then
+// finish it early, with any error.
 func (a *Attachment) Cancelled() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.cancelled || a.settled && !a.finished
 }
 
-// expire gives up on the broker: Take fails from now on.
+// expire stops waiting for the broker: Take fails from now on.
 func (a *Attachment) expire() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -122,14 +123,14 @@ func (a *Attachment) expire() {
 
 var errTimeout = pubsub.Errorf(pubsub.Unavailable, "the broker did not answer in time: try again later")
 
-// lag returns what only the pin keeps in memory, in bytes.
+// lag returns how many bytes only the pin keeps in memory.
 func (a *Attachment) lag() uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.pin.Lag()
 }
 
-// abandon has the pin keep nothing.
+// abandon makes the pin keep nothing in memory.
 func (a *Attachment) abandon() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -14,8 +14,9 @@ type Publisher interface {
 	Publish(ps []pubsub.Publication, done func()) (finished bool)
 }
 
-// Publish calls b.Publish for an event loop, which must not end by a panic of the broker:
-// it logs the panic, and makes it the outcome of the publications that have none.
+// Publish calls b.Publish on behalf of an event loop, which must survive a panic of the
+// broker. If b.Publish panics, Publish logs the panic and sets an error on each publication
+// that has no outcome yet.
 func Publish(b Publisher, log *slog.Logger, ps []pubsub.Publication, done func()) (finished bool) {
 	defer func() {
 		v := recover()
@@ -33,5 +34,5 @@ func Publish(b Publisher, log *slog.Logger, ps []pubsub.Publication, done func()
 	return b.Publish(ps, done)
 }
 
-// errPanicked is a fault of the server.
+// errPanicked is an internal error of the server.
 var errPanicked = errors.New("broker: publishing panicked")

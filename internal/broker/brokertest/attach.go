@@ -9,7 +9,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// fill publishes n messages, 0 to n-1, and returns their positions.
+// fill publishes the given number of messages, with the data 0, 1 and so on. It returns
+// their positions.
 func (n *node) fill(name pubsub.Topic, messages int) []pubsub.Position {
 	n.t.Helper()
 	positions := make([]pubsub.Position, messages)
@@ -19,8 +20,8 @@ func (n *node) fill(name pubsub.Topic, messages int) []pubsub.Position {
 	return positions
 }
 
-// resumeCovered resumes from each position, on a node that follows the topic and on one
-// that does not.
+// resumeCovered resumes from each position, first on a node that does not follow the topic,
+// then on one that does.
 func resumeCovered(t *testing.T, n *node) {
 	positions := n.fill("t", 5)
 	for range 2 {
@@ -40,7 +41,7 @@ func resumeCovered(t *testing.T, n *node) {
 			}
 			s.leave()
 		}
-		defer n.subscribe("t", topic.ResumePoint{}).leave() // Now it is live.
+		defer n.subscribe("t", topic.ResumePoint{}).leave() // now the topic is live
 	}
 }
 
@@ -72,8 +73,8 @@ func resumeLast(t *testing.T, n *node) {
 	}
 }
 
-// attachAtOnce attaches many topics together, among them one twice with two resume
-// points, while messages are published.
+// attachAtOnce attaches many topics together while messages are published. One of the
+// topics is attached twice, with two resume points.
 func attachAtOnce(t *testing.T, n *node) {
 	positions := n.fill("0", 3)
 	as := make([]broker.Attachment, 101)

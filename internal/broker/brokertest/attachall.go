@@ -6,8 +6,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker"
 )
 
-// AttachAll attaches all of as and waits until they can be taken. If ctx ends first, it
-// returns its error, and no pin is left.
+// AttachAll attaches all of as and waits until they can be taken. If ctx ends first,
+// AttachAll returns its error and leaves no pin.
 func AttachAll(ctx context.Context, x *broker.Attacher, as []broker.Attachment) error {
 	if x.Attach(as) {
 		return nil

@@ -20,7 +20,7 @@ const (
 	chaosTopics = 3
 )
 
-// A chaotic does at random what clients, publishers and networks do.
+// A chaotic performs the actions of clients, publishers and networks at random.
 type chaotic struct {
 	*cluster
 	random    *rand.Rand
@@ -30,12 +30,12 @@ type chaotic struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	readers []*reader
-	resumed int // subscribers that missed nothing since a position
+	resumed int // subscribers that resumed from a position without a loss
 }
 
-// chaos publishes, subscribes, reads, loses and changes connections and epochs in an order
-// that a seed decides. What each subscriber reads must be all that was published, but for
-// what gaps say.
+// chaos publishes, subscribes, reads, loses messages and connections, and changes epochs,
+// in an order that a seed decides. Each subscriber must read everything that was published,
+// except where a gap says otherwise.
 func chaos(t *testing.T, c *cluster, seed uint64) {
 	x := &chaotic{cluster: c, random: rand.New(rand.NewPCG(seed, 0))}
 	for range chaosSteps {
@@ -90,7 +90,7 @@ func (x *chaotic) step() {
 	}
 }
 
-// subscribe subscribes without waiting. Some subscribers go away before they are answered.
+// subscribe subscribes without waiting. Some subscribers leave before they get an answer.
 func (x *chaotic) subscribe(n *node, name pubsub.Topic) {
 	from := x.resumePoint(name)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -109,7 +109,7 @@ func (x *chaotic) subscribe(n *node, name pubsub.Topic) {
 	})
 }
 
-// join subscribes with an attachment that is finished.
+// join subscribes with a finished attachment.
 func (x *chaotic) join(n *node, name pubsub.Topic, from topic.ResumePoint, a *broker.Attachment) {
 	pin, err := a.Take()
 	if err != nil {
@@ -125,7 +125,7 @@ func (x *chaotic) join(n *node, name pubsub.Topic, from topic.ResumePoint, a *br
 	}
 }
 
-// read has a subscriber read some messages, or leave.
+// read makes a subscriber read some messages, or leave.
 func (x *chaotic) read() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -143,8 +143,8 @@ func (x *chaotic) read() {
 	}
 }
 
-// resumePoint returns where a subscriber of a topic begins. A position is one that
-// another subscriber has come to, or that a publisher was told.
+// resumePoint returns where a subscriber of a topic begins. A position is either how far
+// another subscriber has read, or one that a publisher got.
 func (x *chaotic) resumePoint(name pubsub.Topic) (from topic.ResumePoint) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// one publishes one message and returns what became of it.
+// one publishes one message and returns its outcome.
 func one(n *node, p pubsub.Publication) pubsub.Publication { return n.publish(p)[0] }
 
 func keyed(topic pubsub.Topic, key, data string) pubsub.Publication {
@@ -64,8 +64,9 @@ func sameKeyAtOnce(t *testing.T, n *node) {
 	}
 }
 
-// Each message of a batch has its own outcome, whatever its key: also a message that is in
-// the batch twice, and the messages of another batch in another order.
+// batches checks that each message of a batch has its own outcome, whatever its key. This
+// includes a message that is in the batch twice, and the messages of another batch in
+// another order.
 func batches(t *testing.T, n *node) {
 	failed := pubsub.Errorf(pubsub.TopicDenied, "not this one")
 	ps := []pubsub.Publication{keyed("t", "", "1"), keyed("t", "k", "2"), {Topic: "t", Err: failed}, keyed("t", "k", "2"), keyed("u", "", "3")}
@@ -95,7 +96,7 @@ func batches(t *testing.T, n *node) {
 	}
 }
 
-// The key of a message that failed is free again.
+// failedKey checks that the key of a failed message becomes free again.
 func failedKey(t *testing.T, n *node) {
 	failed := keyed("t", "k", "x")
 	failed.Err = pubsub.Errorf(pubsub.TopicDenied, "not yet")

@@ -12,34 +12,35 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// A RemoteConfig tells [RunRemote] what it tests.
+// A RemoteConfig configures [RunRemote].
 type RemoteConfig struct {
-	// Open returns a new store with a number of nodes, whose topics c configures. It is
-	// called once for each test, in a bubble of testing/synctest. The suite runs the
-	// nodes and closes them.
+	// Open returns a new store with a number of nodes, whose topics c configures. The suite
+	// calls it once for each test, in a bubble of testing/synctest, runs the nodes and
+	// closes them.
 	Open func(t *testing.T, nodes int, c topic.Config) Remote
 
-	// Delay is after how long a message whose publisher got its answer is in the logs of
-	// its topic on all nodes that have a connection, at the latest.
+	// Delay limits the time from the publisher's answer until the message is in the logs of
+	// its topic on all connected nodes.
 	Delay time.Duration
 }
 
-// A Remote is a store with its nodes, and what can befall it.
+// A Remote is a store with its nodes, and the faults that a test can cause.
 type Remote struct {
 	Nodes []RemoteNode
 
 	NewEpoch func()                         // begins a new epoch, as after a failover
-	Lose     func(name pubsub.Topic, n int) // loses the next messages of a topic, after their publishers have their answer
+	Lose     func(name pubsub.Topic, n int) // loses the next n messages of a topic, after their publishers have their answer
 }
 
 // A RemoteNode is one node of a [Remote].
 type RemoteNode struct {
 	Broker     broker.Broker
 	Topics     *topic.Topics
-	Away, Back func() // ends and restores its connection to the store
+	Away, Back func() // cut and restore its connection to the store
 }
 
-// RunRemote tests what only a broker does whose store is elsewhere. [Run] tests the rest.
+// RunRemote tests the behaviour that only a broker with a remote store has. [Run] tests the
+// rest.
 func RunRemote(t *testing.T, c RemoteConfig) {
 	for name, test := range map[string]func(*testing.T, *cluster){
 		"nodes agree":                         nodesAgree,
@@ -70,7 +71,7 @@ func RunRemote(t *testing.T, c RemoteConfig) {
 	}
 }
 
-// logLimit is how many messages the logs of a cluster hold: the store has more.
+// logLimit is the number of messages that the logs of a cluster hold. The store holds more.
 const logLimit = 5
 
 // A cluster is a [Remote] under test.
@@ -81,8 +82,8 @@ type cluster struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	ordered map[pubsub.Topic]map[pubsub.Position]string // data of the messages whose publishers know their position
-	newest  map[pubsub.Topic]pubsub.Position            // that a publisher was told
+	ordered map[pubsub.Topic]map[pubsub.Position]string // data of the messages whose publishers got a position
+	newest  map[pubsub.Topic]pubsub.Position            // newest position that a publisher got
 }
 
 func openCluster(t *testing.T, config RemoteConfig) *cluster {
@@ -103,7 +104,7 @@ func (c *cluster) close() {
 // pause waits in the bubble of the test.
 func pause(d time.Duration) { <-time.After(d) }
 
-// settle waits until what was published is in the logs.
+// settle waits until every published message is in the logs.
 func (c *cluster) settle() { c.nodes[0].settle() }
 
 // checkLeft fails the test if an attachment waits or a pin is left.
@@ -120,7 +121,7 @@ func (c *cluster) checkLeft() {
 	}
 }
 
-// publish publishes a message through a node, and records its outcome. It does not wait.
+// publish publishes a message through a node and records its outcome. It does not wait.
 func (c *cluster) publish(n *node, p pubsub.Publication, then func(pubsub.Publication)) {
 	c.mu.Lock()
 	before := c.newest[p.Topic]
@@ -144,8 +145,8 @@ func (c *cluster) publish(n *node, p pubsub.Publication, then func(pubsub.Public
 	}
 }
 
-// record records the outcome of a publication. before is a position that a publisher had
-// been told by then.
+// record records the outcome of a publication. before is the newest position that a
+// publisher had received when the publication began.
 func (c *cluster) record(p pubsub.Publication, before pubsub.Position) {
 	if p.Err != nil {
 		switch code := pubsub.Refusal(p.Err).Code; code {
@@ -189,12 +190,12 @@ func (c *cluster) send(n *node, name pubsub.Topic, data ...string) (positions []
 	return positions
 }
 
-// A reader checks what a subscriber reads against what was published.
+// A reader checks that a subscriber reads what was published.
 type reader struct {
 	*subscriber
 	cluster *cluster
-	at      pubsub.Position // how far it is
-	data    []string        // of what it read; "gap" for a gap, or several in a row
+	at      pubsub.Position // how far it has read
+	data    []string        // of the entries it has read; "gap" for one gap, or several in a row
 }
 
 func (c *cluster) reader(s *subscriber) *reader {

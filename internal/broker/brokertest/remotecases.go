@@ -15,7 +15,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// refused fails the test unless err has a code.
+// refused fails the test unless err has the code want.
 func refused(t *testing.T, what string, err error, want pubsub.Code) {
 	t.Helper()
 	if err == nil || pubsub.Refusal(err).Code != want {
@@ -23,8 +23,8 @@ func refused(t *testing.T, what string, err error, want pubsub.Code) {
 	}
 }
 
-// Messages that come through one node have one order on all of them, and a key counts
-// on all of them.
+// nodesAgree checks that messages have the same order on all nodes, whichever node they
+// were published through, and that a key is known on all of them.
 func nodesAgree(t *testing.T, c *cluster) {
 	var readers []*reader
 	for _, n := range c.nodes {
@@ -252,14 +252,15 @@ func newEpochIsMet(t *testing.T, c *cluster) {
 		}
 		s.leave()
 	}
-	s := n.subscribe("u", topic.ResumePoint{Since: quiet.at}) // As a client that was told of the gap.
+	s := n.subscribe("u", topic.ResumePoint{Since: quiet.at}) // like a client that received the gap
 	if !s.resumed.Recovered {
 		t.Errorf("since %v: %+v", quiet.at, s.resumed)
 	}
 	s.leave()
 }
 
-// lastInStore resumes at the last messages, of which the log holds some and the store more.
+// lastInStore resumes at the last messages when the log holds only some of them and the
+// store holds more.
 func lastInStore(t *testing.T, c *cluster) {
 	const messages = 2 * logLimit
 	n := c.nodes[0]
@@ -343,7 +344,7 @@ func detachRaces(t *testing.T, c *cluster) {
 		})
 		wg.Go(func() {
 			pause(time.Duration(i) * 10 * time.Millisecond)
-			n.broker.Detach("t") // As if the sink had been slow to call it.
+			n.broker.Detach("t") // as if the sink had been slow to call it
 		})
 		wg.Wait()
 		c.settle()
@@ -373,7 +374,8 @@ func closeWaits(t *testing.T, c *cluster) {
 	}
 }
 
-// Of the callbacks of Publish, publish checks the same.
+// callbacksComeOnce checks the callbacks of Attach. The callbacks of Publish are checked by
+// publish.
 func callbacksComeOnce(t *testing.T, c *cluster) {
 	random := rand.New(rand.NewPCG(1, 1))
 	n := c.nodes[0]

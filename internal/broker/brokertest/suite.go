@@ -1,4 +1,16 @@
-// Package brokertest holds the tests that every [broker.Broker] passes.
+// Package brokertest holds the conformance tests that every [broker.Broker] passes.
+//
+// [Run] tests any broker: ordering, keys, resuming, history and closing. [RunRemote] also
+// tests a broker whose store is remote: connections that break, lost messages, new epochs,
+// and several nodes. Its chaos tests act at random and check that each subscriber reads
+// every published message, or a gap in its place.
+//
+// The suite opens a new broker for each test. Every test runs in a bubble of
+// testing/synctest, so time is fake and the tests do not depend on the speed of the
+// machine.
+//
+// Package remote, inside this one, is a fake broker with a remote store. Other packages use
+// it to test the server against a slow and faulty broker.
 package brokertest
 
 import (
@@ -14,15 +26,15 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// A Config tells [Run] what it tests.
+// A Config configures [Run].
 type Config struct {
-	// Open returns a broker and the topics that it feeds, which t configures. It is called
-	// once for each test, in a bubble of testing/synctest. The suite runs both and closes
-	// the broker.
+	// Open returns a broker and the topics that it feeds, which c configures. The suite
+	// calls it once for each test, in a bubble of testing/synctest. The suite runs both and
+	// closes the broker.
 	Open func(t *testing.T, c topic.Config) (broker.Broker, *topic.Topics)
 
-	// Delay is after how long a message whose publisher got its answer is in the logs of
-	// its topic, at the latest. Time is fake. 0: before the answer.
+	// Delay limits the time from the publisher's answer until the message is in the log of
+	// its topic. Time is fake. 0: the message is in the log before the answer.
 	Delay time.Duration
 }
 
@@ -65,7 +77,7 @@ type node struct {
 	running  sync.WaitGroup
 
 	mu        sync.Mutex
-	listening map[pubsub.Topic]int // subscribers; guarded by mu
+	listening map[pubsub.Topic]int // subscribers by topic; guarded by mu
 }
 
 func open(t *testing.T, c Config) *node {
@@ -96,13 +108,13 @@ func (n *node) close() {
 	n.running.Wait()
 }
 
-// settle waits until what was published is in the logs.
+// settle waits until every published message is in the logs.
 func (n *node) settle() {
 	<-time.After(n.delay)
 	synctest.Wait()
 }
 
-// longSettle waits until no operation is under way.
+// longSettle waits until no operation is in flight.
 func (n *node) longSettle() {
 	<-time.After(2 * broker.Timeout)
 	synctest.Wait()
@@ -144,7 +156,7 @@ type subscriber struct {
 	cursor   topic.Cursor
 }
 
-// attach attaches a topic. The caller calls take, or cancels it.
+// attach attaches a topic. The caller passes the result to take, or cancels it.
 func (n *node) attach(name pubsub.Topic, from topic.ResumePoint) []broker.Attachment {
 	n.t.Helper()
 	as := []broker.Attachment{{Topic: name, From: from}}
@@ -217,7 +229,7 @@ func data(ms []*pubsub.Message) string {
 	return fmt.Sprint(all)
 }
 
-// logged returns the data of the messages that the broker has of a topic.
+// logged returns the data of the messages of a topic that the broker has.
 func (n *node) logged(name pubsub.Topic) string {
 	n.t.Helper()
 	n.settle()

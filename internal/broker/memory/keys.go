@@ -13,33 +13,33 @@ import (
 )
 
 const (
-	// KeyTime is how long a key is kept after its message was ordered. A publisher
-	// that gets no answer stops retrying earlier.
+	// KeyTime is how long a key is kept after its message was ordered. A publisher that
+	// gets no answer stops retrying earlier.
 	KeyTime = 2 * time.Minute
 
-	// DefaultMaxKeyBytes is the memory for keys if Config.MaxKeyBytes is 0.
+	// DefaultMaxKeyBytes is the memory limit for keys if Config.MaxKeyBytes is 0.
 	DefaultMaxKeyBytes = 128 << 20
 
-	// shareOfFree bounds the keys of one subject: they may take this many times the
-	// memory that is still free. One subject alone gets three quarters of the memory.
-	// Several subjects get equal parts and leave some free, so that a subject without
-	// keys is refused only once the memory is full.
+	// shareOfFree limits the keys of one subject: they may take this many times the memory
+	// that is still free. A single subject gets three quarters of the memory. Several
+	// subjects get equal parts and leave some free, so that a subject without keys is
+	// refused only once the memory is full.
 	shareOfFree = 3
 
 	// keyBytes is the memory of one key: 40 bytes in a map that is 44 to 88 % full.
-	// subjectBytes is the memory of a subject in a generation, besides its text.
+	// subjectBytes is the memory of a subject in a generation, without its text.
 	keyBytes     = 96
 	subjectBytes = 96
 
 	// generations is the number of parts that KeyTime is divided into. The keys of a part
-	// are dropped together, which frees their memory and walks no map.
+	// are dropped together, which frees their memory without walking a map.
 	generations = 4
 )
 
 // keys holds the keys of the last KeyTime and the outcome of each. A key belongs to the
-// generation that was the newest when the key was claimed. It is pending while its message
-// is being ordered; then it is an entry. Only generations have maps, because a map keeps
-// its memory when its elements are deleted. Safe for concurrent use.
+// generation that was the newest when the key was claimed. A key is pending while its
+// message is being ordered; after that it has an entry. All maps belong to generations,
+// because a map keeps its memory when its elements are deleted. Safe for concurrent use.
 type keys struct {
 	// Immutable after newKeys.
 	maxBytes int64
@@ -49,7 +49,7 @@ type keys struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	generations []*generation // oldest first
-	bytes       int64         // sum over all generations
+	bytes       int64         // total of all generations
 	epoch       string        // of the positions of all entries
 	timer       *time.Timer   // fires at the end of the oldest generation; nil if there is none
 }
@@ -60,7 +60,7 @@ type keyID [16]byte
 // A generation holds the keys that were claimed during one part of KeyTime.
 type generation struct {
 	began time.Time // when its first key was claimed
-	ends  time.Time // when its last entry expires; it is dropped then, unless a key is pending
+	ends  time.Time // when its last entry expires; the generation is then dropped unless a key is pending
 
 	pending map[keyID]*first
 	entries map[keyID]entry
@@ -68,28 +68,28 @@ type generation struct {
 	bytes   int64            // sum of held
 }
 
-// An entry is the outcome of a key whose message was ordered. It has no pointers, so the
-// garbage collector skips it.
+// An entry is the outcome of a key whose message was ordered. It contains no pointers, so
+// the garbage collector skips it.
 type entry struct {
-	digest uint64 // of the message, to notice another message with the same key
+	digest uint64 // of the message, to detect a different message with the same key
 	offset uint64
 	until  uint32 // when it expires, in seconds after keys.start, rounded up
 }
 
-// A first is the first publication of a key. Its key is kept while the publication is
-// under way, however long that takes.
+// A first is the first publication of a key. The key is kept while that publication is in
+// flight, however long it takes.
 type first struct {
 	// Immutable.
 	id         keyID
 	digest     uint64
 	subject    string
-	generation *generation // nil: the message was ordered before
+	generation *generation // nil: the message was ordered earlier
 
 	// Guarded by keys.mu.
-	settled  bool // it is known what became of it
+	settled  bool // the outcome is known
 	position pubsub.Position
 	err      error
-	waits    []*wait // of calls that publish the same meanwhile
+	waits    []*wait // of calls that publish the same message meanwhile
 }
 
 func newKeys(maxBytes int64) *keys {
@@ -101,18 +101,19 @@ func newKeys(maxBytes int64) *keys {
 // errElsewhere marks a publication whose outcome another call decides.
 var errElsewhere = errors.New("published by another request")
 
-// errPanicked is the outcome of a message that a panic kept from being ordered.
+// errPanicked is the outcome of a message that was not ordered because of a panic.
 var errPanicked = errors.New("broker: ordering the message panicked")
 
 // A claim holds the keys of the publications of one call. The zero claim has none.
 type claim struct {
-	firsts []*first // of each publication that has a key
-	mine   []bool   // whether this call orders it
-	over   []*wait  // of other calls, which nothing is missing for any more: see tell
+	firsts []*first // for each publication: the first of its key; nil if it has no key
+	mine   []bool   // for each publication: whether this call orders it
+	over   []*wait  // waits of other calls that this call ended; see tell
 }
 
-// claim claims the keys of ps. A publication whose key is known or cannot be
-// claimed gets an error, so that it is not ordered; [keys.await] replaces errElsewhere.
+// claim claims the keys of ps. It sets an error on each publication whose key is already
+// known or cannot be claimed, so that it is not ordered. [keys.await] later replaces
+// errElsewhere.
 func (k *keys) claim(ps []pubsub.Publication) (c claim) {
 	for i := range ps {
 		p := &ps[i]
@@ -180,7 +181,7 @@ func (k *keys) chargeLocked(g *generation, subject string) error {
 	return nil
 }
 
-// firstKeyBytes is what the first key of a subject in a generation counts additionally.
+// firstKeyBytes is the additional size of a subject's first key in a generation.
 func firstKeyBytes(subject string) int64 { return subjectBytes + int64(len(subject)) }
 
 // releaseLocked undoes one chargeLocked.
@@ -198,7 +199,7 @@ func (k *keys) addLocked(g *generation, subject string, n int64) {
 	k.bytes += n
 }
 
-// pendingLocked returns the first publication of a key if it is under way, or nil.
+// pendingLocked returns the first publication of a key if that is in flight, or nil.
 func (k *keys) pendingLocked(id keyID) *first {
 	for _, g := range k.generations {
 		if f := g.pending[id]; f != nil {
@@ -219,9 +220,9 @@ func (k *keys) settledLocked(id keyID, now time.Time) (entry, bool) {
 	return entry{}, false
 }
 
-// settle records what became of the publications that this call ordered. A publication
-// with neither position nor error was not ordered because of a panic. The key of a message
-// that was not ordered is free again.
+// settle records the outcome of the publications that this call ordered. A publication with
+// neither a position nor an error was not ordered because of a panic. The key of a message
+// that was not ordered becomes free again.
 func (k *keys) settle(c *claim, ps []pubsub.Publication) {
 	for i, f := range c.firsts {
 		if !c.mine[i] {
@@ -235,8 +236,8 @@ func (k *keys) settle(c *claim, ps []pubsub.Publication) {
 	}
 }
 
-// keep makes an entry of what succeeded, and forgets what failed. It returns the waits
-// that are over with it.
+// keep makes an entry for a message that was ordered, and forgets the key of one that was
+// not. It returns the waits that this ended.
 func (k *keys) keep(f *first, position pubsub.Position, err error) (over []*wait) {
 	now := time.Now()
 	k.mu.Lock()
@@ -257,14 +258,14 @@ func (k *keys) keep(f *first, position pubsub.Position, err error) (over []*wait
 	k.epoch = position.Epoch
 	until := (now.Add(KeyTime).Sub(k.start) + time.Second - 1) / time.Second
 	g.entries[f.id] = entry{f.digest, position.Offset, uint32(until)}
-	if end := k.start.Add(until * time.Second); end.After(g.ends) { // It was pending for long.
+	if end := k.start.Add(until * time.Second); end.After(g.ends) { // The key was pending for long.
 		g.ends = end
 	}
 	return over
 }
 
-// newestLocked returns the generation for keys that are claimed now. It begins a new one
-// if needed.
+// newestLocked returns the generation for keys that are claimed now. It starts a new one if
+// necessary.
 func (k *keys) newestLocked(now time.Time) *generation {
 	if n := len(k.generations); n > 0 && now.Sub(k.generations[n-1].began) < KeyTime/generations {
 		return k.generations[n-1]
@@ -283,8 +284,8 @@ func (k *keys) newestLocked(now time.Time) *generation {
 	return g
 }
 
-// drop drops generations that have ended, and sets the timer for the next one. So memory is
-// freed also when nobody publishes.
+// drop drops generations that have ended, and sets the timer for the next one. The timer
+// frees memory even when no one publishes.
 func (k *keys) drop() {
 	now := time.Now()
 	k.mu.Lock()
@@ -292,7 +293,7 @@ func (k *keys) drop() {
 	k.dropLocked(now)
 	k.timer = nil
 	if len(k.generations) > 0 {
-		// A pending key may hold a generation beyond its end: look again later.
+		// A pending key may keep a generation beyond its end: check again later.
 		next := k.generations[0].ends.Sub(now)
 		if next <= 0 {
 			next = KeyTime / generations
@@ -301,7 +302,7 @@ func (k *keys) drop() {
 	}
 }
 
-// dropLocked drops the generations that have ended. It walks no map.
+// dropLocked drops the generations that have ended, without walking a map.
 func (k *keys) dropLocked(now time.Time) {
 	k.generations = slices.DeleteFunc(k.generations, func(g *generation) bool {
 		over := len(g.pending) == 0 && !now.Before(g.ends)
@@ -315,7 +316,7 @@ func (k *keys) dropLocked(now time.Time) {
 func identify(topic pubsub.Topic, key string) keyID {
 	h := sha256.New()
 	h.Write([]byte(topic))
-	h.Write([]byte{0}) // A byte that is in no topic and in no key.
+	h.Write([]byte{0}) // A byte that occurs in no topic and in no key.
 	h.Write([]byte(key))
 	return keyID(h.Sum(nil))
 }

@@ -1,13 +1,25 @@
-// Package memory is the broker of a single process. The lock of a topic orders its
-// messages, and its log stores them. Nothing outlives the process.
+// Package memory is the broker of a single process. Nothing that it stores outlives the
+// process.
 //
-// [Broker.Publish] claims the keys of the publications (keys.go), then appends what is
-// new to the logs, which take each offset from one counter for all topics, and last
-// records what became of each key. The heads of topics whose logs were dropped are kept
-// as tombstones (tombstones.go).
+// [Broker.Publish] first claims the keys of the publications (keys.go). It then appends the
+// new messages to the logs of their topics: the lock of a topic orders its messages, and
+// one counter assigns the offsets of all topics (offsets.go). Finally it records the
+// outcome of each key.
 //
-// Everything is finished at once, but for a publication whose key another call is
-// ordering at this moment: it gets the outcome of that call.
+// The logs are the only store. Attach and History therefore read the logs and never wait.
+// When a topic is dropped from memory, its head is kept as a tombstone (tombstones.go).
+//
+// Every operation finishes before its call returns, with one exception. If another call is
+// publishing a message with the same key at the same moment, Publish waits for that call
+// and takes over its outcome (wait.go).
+//
+// Invariants:
+//   - Offsets strictly increase in the order of a topic's log, and are never reused.
+//   - A key stands for one message for at least KeyTime.
+//   - Every publication gets an outcome, even if ordering panics.
+//   - Keys stay within Config.MaxKeyBytes.
+//
+// The package does not limit messages or topics: package topic does. It does no I/O.
 package memory
 
 import (
@@ -24,14 +36,14 @@ import (
 
 // Config configures [New]. The zero value works.
 type Config struct {
-	Epoch         string        // of all positions; empty: a NewEpoch
-	MaxKeyBytes   int64         // memory that the keys of the last KeyTime may take; 0: DefaultMaxKeyBytes
-	TombstoneTime time.Duration // how long a tombstone lives after its last use; 0: 24 h
+	Epoch         string        // of all positions; empty: a new one from NewEpoch
+	MaxKeyBytes   int64         // memory limit for the keys of the last KeyTime; 0: DefaultMaxKeyBytes
+	TombstoneTime time.Duration // how long a tombstone is kept after its last use; 0: 24 h
 }
 
 const defaultTombstoneTime = 24 * time.Hour
 
-// A Broker orders and keeps messages within this process. Safe for concurrent use.
+// A Broker orders and stores messages within this process. Safe for concurrent use.
 type Broker struct {
 	// Immutable after New.
 	topics     *topic.Topics
@@ -41,18 +53,19 @@ type Broker struct {
 
 	ordering sync.RWMutex   // held for reading while messages are ordered
 	closed   bool           // guarded by ordering
-	waits    sync.WaitGroup // calls of Publish that have not called done; none is added once closed
+	waits    sync.WaitGroup // calls of Publish that will still call done; none is added once closed
 }
 
-// An orderer appends messages to the logs of their topics: topic.Topics, but for tests.
+// An orderer appends messages to the logs of their topics. It is a topic.Topics, except in
+// tests.
 type orderer interface {
 	Order(ps []pubsub.Publication, offset func() uint64)
 }
 
 var _ broker.Broker = (*Broker)(nil)
 
-// New returns a broker and the topics whose logs it keeps its messages in. t configures
-// the topics; New sets its Heads.
+// New returns a broker and the topics whose logs store its messages. t configures the
+// topics; New sets its Heads.
 func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
 	now := t.Now
 	if now == nil {
@@ -66,14 +79,14 @@ func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
 	}
 	topics := topic.New(t)
 	b := &Broker{topics: topics, orderer: topics, keys: newKeys(cmp.Or(c.MaxKeyBytes, DefaultMaxKeyBytes))}
-	b.nextOffset = new(offsets).next // Once, because it allocates.
+	b.nextOffset = new(offsets).next // once, because it allocates
 	return b, topics
 }
 
 // Publish implements [broker.Broker].
 func (b *Broker) Publish(ps []pubsub.Publication, done func()) (finished bool) {
 	var c claim
-	defer func() { c.tell() }() // Also after a panic, and without the lock.
+	defer func() { c.tell() }() // even after a panic, and without the lock
 	return b.publish(ps, &c, done)
 }
 
@@ -96,11 +109,11 @@ func (b *Broker) publish(ps []pubsub.Publication, c *claim, done func()) (finish
 	return b.keys.await(c, ps, done, &b.waits)
 }
 
-// order orders what is new among ps, and sets c to their keys.
+// order orders the new messages among ps, and sets c to their keys.
 func (b *Broker) order(ps []pubsub.Publication, c *claim) {
 	*c = b.keys.claim(ps)
 	ordered := false
-	defer func() { // Also after a panic, or the keys would stay pending.
+	defer func() { // even after a panic, because the keys would stay pending
 		b.keys.settle(c, ps)
 		if !ordered {
 			b.keys.giveUp(c, ps)
@@ -112,7 +125,7 @@ func (b *Broker) order(ps []pubsub.Publication, c *claim) {
 
 var errClosed = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again, another one will answer")
 
-// Attach implements [broker.Broker]: the log has all that there is.
+// Attach implements [broker.Broker]. The log already holds everything that the broker has.
 func (b *Broker) Attach(a *broker.Attachment) (finished bool) {
 	pin, err := b.topics.Open(a.Topic, pubsub.Position{}, a.From)
 	if err == nil {
@@ -122,7 +135,8 @@ func (b *Broker) Attach(a *broker.Attachment) (finished bool) {
 	return true
 }
 
-// Detach implements [broker.Broker]: topics are dropped by themselves.
+// Detach implements [broker.Broker]. It does nothing, because [topic.Topics] drops unused
+// topics.
 func (b *Broker) Detach(pubsub.Topic) {}
 
 // History implements [broker.Broker]. It does not wait.
@@ -130,7 +144,7 @@ func (b *Broker) History(_ context.Context, name pubsub.Topic, since pubsub.Posi
 	return b.topics.History(name, since, limit), nil
 }
 
-// Run implements [broker.Broker]: there is nothing to do.
+// Run implements [broker.Broker]. There is no background work.
 func (b *Broker) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
@@ -139,15 +153,15 @@ func (b *Broker) Run(ctx context.Context) error {
 // Health implements [broker.Broker].
 func (b *Broker) Health() error { return nil }
 
-// KeyBytes returns the memory that keys take now, in bytes.
+// KeyBytes returns the memory in bytes that keys take now.
 func (b *Broker) KeyBytes() int64 {
 	b.keys.mu.Lock()
 	defer b.keys.mu.Unlock()
 	return b.keys.bytes
 }
 
-// Close implements [broker.Broker]. If ctx ends first, a goroutine is left until what is
-// being ordered has its answer.
+// Close implements [broker.Broker]. If ctx ends first, a goroutine remains until the
+// publishes in flight have finished.
 func (b *Broker) Close(ctx context.Context) error {
 	closed := make(chan struct{})
 	go func() {

@@ -8,27 +8,26 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// tombstones holds the head of every topic that was dropped from memory, so that
-// "nothing was published" is not mistaken for "unknown". A tombstone ends in one of
-// two ways: the topic comes back, or the tombstone expires and raises the floor. The
-// floor is the highest head of all expired tombstones, and stands for every topic that
-// has no tombstone.
+// tombstones holds the head of every topic that was dropped from memory, so that "nothing
+// was published" is not mistaken for "unknown". A tombstone ends in one of two ways: the
+// topic is loaded again, or the tombstone expires and raises the floor. The floor is the
+// highest head of all expired tombstones. It stands for every topic that has no tombstone.
 type tombstones struct {
 	// Immutable.
 	epoch string
 	now   func() time.Time
-	live  time.Duration // how long a tombstone lives after its last use
+	live  time.Duration // how long a tombstone is kept after its last use
 
 	// Guarded by the lock of the topics.
 	floor  uint64
 	byName map[pubsub.Topic]*list.Element
-	byTime list.List // of tombstone, the least recently used first
+	byTime list.List // of tombstone, least recently used first
 }
 
 type tombstone struct {
 	topic pubsub.Topic
 	head  uint64
-	used  time.Time // when it was made or last asked for
+	used  time.Time // when it was created or last read
 }
 
 var _ topic.Heads = (*tombstones)(nil)
@@ -48,7 +47,7 @@ func (d *tombstones) Put(name pubsub.Topic, head pubsub.Position) {
 // Has reports whether a topic has a tombstone.
 func (d *tombstones) Has(name pubsub.Topic) bool { return d.byName[name] != nil }
 
-// Use returns the head of a topic and marks its tombstone as used now.
+// Use returns the head of a topic and renews its tombstone.
 func (d *tombstones) Use(name pubsub.Topic) (head pubsub.Position, known bool) {
 	e := d.byName[name]
 	if e == nil {
@@ -60,7 +59,8 @@ func (d *tombstones) Use(name pubsub.Topic) (head pubsub.Position, known bool) {
 	return d.position(offset), true
 }
 
-// Take removes a tombstone and returns the head in it, or the floor if there is none.
+// Take removes the tombstone of a topic and returns its head, or the floor if the topic has
+// no tombstone.
 func (d *tombstones) Take(name pubsub.Topic) pubsub.Position {
 	e := d.byName[name]
 	if e == nil {
@@ -82,7 +82,7 @@ func (d *tombstones) DropOldest() bool {
 	return true
 }
 
-// Expire drops tombstones whose time is over, the oldest first and at most n.
+// Expire drops up to n expired tombstones, oldest first.
 func (d *tombstones) Expire(n int) (more bool) {
 	before := d.now().Add(-d.live)
 	for range n {

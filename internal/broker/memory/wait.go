@@ -8,7 +8,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A wait is a call of Publish with keys that other calls are ordering. It gets their
+// A wait is a call of Publish whose keys other calls are ordering. It takes over their
 // outcome.
 type wait struct {
 	// Immutable.
@@ -18,15 +18,15 @@ type wait struct {
 	timer *time.Timer
 
 	// Guarded by keys.mu.
-	ps        []pubsub.Publication // the caller's again once over
+	ps        []pubsub.Publication // the caller owns it again once over
 	firsts    []*first             // of ps
-	unsettled int                  // of firsts
+	unsettled int                  // how many of firsts have no outcome yet
 	over      bool
 }
 
-// await gives the publications that this call did not order what became of the first
-// publishing of their key. If that is not known of all, it returns false, and done is
-// called later; until it has returned, waits has one more.
+// await sets the outcome of each publication that this call did not order to the outcome of
+// the first publication of its key. If some outcomes are not known yet, await returns false
+// and done is called later; waits counts one more until done has returned.
 func (k *keys) await(c *claim, ps []pubsub.Publication, done func(), waits *sync.WaitGroup) (finished bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -50,16 +50,17 @@ func (k *keys) await(c *claim, ps []pubsub.Publication, done func(), waits *sync
 	return false
 }
 
-// giveUp gives publications whose key another call is ordering an outcome after a panic:
-// nobody waits for the other call.
+// giveUp sets an outcome after a panic for publications whose key another call is ordering,
+// because the caller no longer waits for that call.
 func (k *keys) giveUp(c *claim, ps []pubsub.Publication) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	takeOutcomes(ps, c.firsts)
 }
 
-// takeOutcomes gives publications the outcome of the first publishing of their key, as
-// far as it is known. It needs the lock of the keys.
+// takeOutcomes sets the outcome of publications to that of the first publication of their
+// key. Where that is not known, the outcome is errUndecided. The caller holds the lock of
+// the keys.
 func takeOutcomes(ps []pubsub.Publication, firsts []*first) {
 	for i, f := range firsts {
 		switch p := &ps[i]; {
@@ -72,8 +73,8 @@ func takeOutcomes(ps []pubsub.Publication, firsts []*first) {
 	}
 }
 
-// endLocked sets what became of the publications, and reports whether the wait was not
-// over yet.
+// endLocked sets the outcome of the publications, and reports whether the wait was not over
+// yet.
 func (w *wait) endLocked() bool {
 	if w.over {
 		return false
@@ -85,7 +86,7 @@ func (w *wait) endLocked() bool {
 
 var errUndecided = pubsub.Errorf(pubsub.OutcomeUnknown, "the same message is being published: publish it again with the same key")
 
-// expire ends a wait that takes too long.
+// expire ends a wait that has timed out.
 func (w *wait) expire() {
 	w.keys.mu.Lock()
 	ended := w.endLocked()
@@ -95,15 +96,15 @@ func (w *wait) expire() {
 	}
 }
 
-// tell calls done. If that panics, the wait is over nevertheless.
+// tell calls done. The wait is over even if done panics.
 func (w *wait) tell() {
 	defer w.waits.Done()
 	w.timer.Stop()
 	w.done()
 }
 
-// tell calls back the calls that waited for this one, also if one of them panics. No lock
-// is held.
+// tell ends the waits of the calls that waited for this one, even if one of them panics.
+// The caller holds no lock.
 func (c *claim) tell() {
 	for _, w := range c.over {
 		defer w.tell()

@@ -11,11 +11,10 @@ import (
 
 var errUnavailable = pubsub.Errorf(pubsub.Unavailable, "the broker cannot be reached: try again later")
 
-// attaching is an attachment that was not finished at once. It belongs to the node's
-// goroutine.
+// attaching is an attachment that was not finished at once. The node's goroutine owns it.
 type attaching struct {
 	attachment *broker.Attachment
-	again      bool // the log was brought up to date for it
+	again      bool // the log was already brought up to date for it
 	over       bool // finished
 }
 
@@ -27,8 +26,8 @@ func (a *attaching) finish(err error) {
 	}
 }
 
-// Attach implements [broker.Broker]. It asks the store only if the topic is not live, or
-// its log does not cover the resume point.
+// Attach implements [broker.Broker]. It asks the store only if the topic is not live or its
+// log does not cover the resume point.
 func (n *Node) Attach(a *broker.Attachment) (finished bool) {
 	if pin, ok := n.sink.Pin(a.Topic, a.From); ok {
 		if pin.Covered() {
@@ -71,8 +70,8 @@ func (n *Node) pin(f *follower, a *attaching) {
 	n.cover(f, a, pin)
 }
 
-// cover has the store's messages put in front of a pin that is not covered. The log
-// holds the place of the pin meanwhile, whatever it drops.
+// cover fetches messages from the store if the pin is not covered, and prepends them.
+// Meanwhile the pin's place stays readable, even if the log drops it.
 func (n *Node) cover(f *follower, a *attaching, pin topic.Pin) {
 	held := a.attachment.Hold(pin)
 	switch {
@@ -89,8 +88,8 @@ func (n *Node) cover(f *follower, a *attaching, pin topic.Pin) {
 	}
 }
 
-// behind reports whether a resume point is where the log is not: it may be behind the
-// store.
+// behind reports whether a resume point lies beyond the log, which may mean that the log is
+// behind the store.
 func (f *follower) behind(p *topic.ResumePoint) bool {
 	switch {
 	case p.Since.Epoch != "":
@@ -101,7 +100,7 @@ func (f *follower) behind(p *topic.ResumePoint) bool {
 	return false
 }
 
-// fill reads what is missing in front of a pin.
+// fill reads the messages that are missing before a pin.
 func (n *Node) fill(f *follower, a *attaching, pin *topic.Pin) {
 	since, place := a.attachment.From.Since, pin.Position()
 	newest := a.attachment.From.Last

@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// NewEpoch has the store do what one does whose replica takes over: it begins a new epoch,
-// may have lost the last messages, and then gives their offsets again.
+// NewEpoch makes the store act like one whose replica takes over. It begins a new epoch,
+// may lose the last messages, and then assigns their offsets again.
 func (s *Store) NewEpoch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,7 +23,7 @@ func (s *Store) NewEpoch() {
 			t.bytes -= size(t.messages[n])
 		}
 		t.messages, t.before = t.messages[:n], t.before[:n]
-		t.head = min(t.head, s.last) // Its last message may not be kept.
+		t.head = min(t.head, s.last) // Its last message may not be stored any more.
 	}
 	s.byTime = slices.DeleteFunc(s.byTime, func(id keyID) bool {
 		lost := s.keys[id].position.Offset > s.last
@@ -34,16 +34,16 @@ func (s *Store) NewEpoch() {
 	})
 }
 
-// Lose has the store lose the next n messages of a topic: each is ordered, its publisher
-// is told so, and no node can get it any more.
+// Lose makes the store lose the next n messages of a topic. Each is ordered and its
+// publisher gets a position, but no node can read it.
 func (s *Store) Lose(name pubsub.Topic, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.topicLocked(name).losing = n
 }
 
-// Away cuts the connection to the store. What is under way fails: it may have been carried
-// out or not.
+// Away cuts the connection to the store. Operations in flight fail; the store may have
+// carried them out or not.
 func (n *Node) Away() {
 	n.setAway(true)
 	n.post(n.disconnect)
@@ -61,10 +61,10 @@ func (n *Node) setAway(away bool) {
 	n.away = away
 }
 
-// awayTime is how long the store is away at most if a node plays it.
+// awayTime is the maximum duration of an outage that a node simulates.
 const awayTime = 3 * time.Second
 
-// trouble plays a fault now and then.
+// trouble causes a fault from time to time.
 func (n *Node) trouble() {
 	if n.store.config.Trouble == 0 {
 		return

@@ -13,32 +13,33 @@ type push struct {
 	before  uint64 // the head before it
 }
 
-// maxBuffered bounds the pushes that wait for a read of their topic. What is beyond it is
-// read later.
+// maxBuffered limits the pushes that wait for a read of their topic. Pushes beyond the
+// limit are read from the store later.
 const maxBuffered = 1000
 
-// A follower follows a topic: it keeps the log in step with the store. To begin, it
+// A follower follows a topic: it keeps the log in step with the store. It begins as
+// follows:
 //
-//  1. subscribes, and waits for the confirmation; pushes are buffered from then on,
-//  2. reads the head, and opens the log behind it,
-//  3. takes the buffered pushes that are beyond that head.
+//  1. It subscribes, and waits for the confirmation. From then on it buffers pushes.
+//  2. It reads the head, and opens the log after it.
+//  3. It takes the buffered pushes that are beyond that head.
 //
-// From then on each push carries the head before it. If that is beyond the head of the
-// log, pushes were lost: it reads what is missing, while it buffers further pushes.
-// It does so as well when heads differ and after a new connection.
+// From then on each push carries the head before it. If that is beyond the head of the log,
+// pushes were lost. The follower then reads the missing messages, and buffers further
+// pushes meanwhile. It does the same when heads differ and after a reconnect.
 //
-// A follower belongs to the node's goroutine.
+// The node's goroutine owns a follower.
 type follower struct {
 	name    pubsub.Topic
 	live    bool            // the sink has opened the topic
 	head    pubsub.Position // of the log, if live
-	reading bool            // catchUp is under way
-	again   bool            // and there may be more to read than it reads
-	buffer  []push          // that came meanwhile, in order
-	waiting []*attaching    // attachments that wait for the topic to be live, or for catchUp
+	reading bool            // catchUp is in progress
+	again   bool            // there may be more to read than catchUp is reading now
+	buffer  []push          // pushes that came meanwhile, in order
+	waiting []*attaching    // attachments that wait until the topic is live, or for catchUp
 }
 
-// sorted returns the followers by the names of their topics.
+// sorted returns the followers, sorted by topic name.
 func (n *Node) sorted() (all []*follower) {
 	for _, name := range slices.Sorted(maps.Keys(n.followed)) {
 		all = append(all, n.followed[name])
@@ -68,8 +69,8 @@ func (n *Node) subscribe(f *follower) {
 	})
 }
 
-// fail refuses the attachments that wait for f. If it is live, it goes on when there is a
-// connection again.
+// fail refuses the attachments that wait for f. If f is live, it continues once the node
+// has reconnected.
 func (n *Node) fail(f *follower) {
 	if !f.live {
 		delete(n.followed, f.name)
@@ -85,7 +86,7 @@ func (f *follower) takeWaiting() []*attaching {
 	return waiting
 }
 
-// open reads the head of a topic and opens its log behind it.
+// open reads the head of a topic and opens its log after it.
 func (n *Node) open(f *follower) {
 	n.call(func() { f.head = n.store.head(f.name) }, func(err error) {
 		if err != nil {
@@ -119,7 +120,7 @@ func (n *Node) leave(f *follower) {
 	n.command(func() { n.store.unsubscribe(n, f.name) }, func(error) {})
 }
 
-// catchUp reads what the log misses. One read of a topic is under way at once.
+// catchUp reads the messages that the log misses. Only one read of a topic is in flight.
 func (n *Node) catchUp(f *follower) {
 	if f.reading {
 		f.again = true
@@ -135,7 +136,7 @@ func (n *Node) catchUp(f *follower) {
 		case n.followed[f.name] != f:
 			return
 		case err != nil:
-			f.buffer = nil // They are read after the next connection.
+			f.buffer = nil // The follower reads them after the reconnect.
 			n.fail(f)
 			return
 		}
@@ -150,8 +151,8 @@ func (n *Node) catchUp(f *follower) {
 	})
 }
 
-// splice adds to the log what was read after its head, and then the pushes that came
-// meanwhile.
+// splice appends the messages that were read after the head of the log, and then the pushes
+// that came meanwhile.
 func (n *Node) splice(f *follower, p page) {
 	from := pubsub.Position{Epoch: p.epoch, Offset: p.from}
 	if from.Epoch != f.head.Epoch || from.Offset > f.head.Offset {
@@ -165,8 +166,8 @@ func (n *Node) splice(f *follower, p page) {
 	n.takeBuffer(f)
 }
 
-// takeBuffer takes the pushes that came while f was reading. Those of another epoch than
-// the store's answer tell nothing any more: check finds out if the epoch is newer.
+// takeBuffer takes the pushes that came while f was reading. It drops pushes of another
+// epoch than that of the store's answer. If their epoch is newer, check finds out.
 func (n *Node) takeBuffer(f *follower) {
 	buffer := f.buffer
 	f.buffer = nil
@@ -180,10 +181,10 @@ func (n *Node) disconnect() {
 	}
 	n.pushed = nil
 	n.cut()
-	n.store.hangUp(n) // Also those of which it was not told.
+	n.store.hangUp(n) // This includes subscriptions that were not confirmed.
 }
 
-// connect makes a new connection, and brings the topics that are followed up to date.
+// connect reconnects, and brings the followed topics up to date.
 func (n *Node) connect() {
 	if !n.down {
 		return
@@ -194,7 +195,8 @@ func (n *Node) connect() {
 	}
 }
 
-// receive takes a push from the store, unless it gets lost. It may also come twice.
+// receive takes a push from the store, unless the push gets lost. A push may also come
+// twice.
 func (n *Node) receive(p push) {
 	switch dice := n.random.IntN(20); {
 	case n.down || dice == 0:
@@ -203,19 +205,19 @@ func (n *Node) receive(p push) {
 		n.after(n.delay(), func() { n.take([]push{p}) })
 	}
 	n.pushed = append(n.pushed, p)
-	if len(n.pushed) == 1 { // Those that follow until then come with it, in a burst.
+	if len(n.pushed) == 1 { // Pushes that follow until then arrive together with it, in a burst.
 		n.after(n.delay(), n.deliver)
 	}
 }
 
-// deliver takes the pushes that have come.
+// deliver takes the pushes that have arrived.
 func (n *Node) deliver() {
 	burst := n.pushed
 	n.pushed = nil
 	n.take(burst)
 }
 
-// take adds pushes to the logs of their topics.
+// take appends pushes to the logs of their topics.
 func (n *Node) take(ps []push) {
 	var ms []pubsub.Message
 	for _, p := range ps {
@@ -224,7 +226,7 @@ func (n *Node) take(ps []push) {
 		case f == nil:
 		case !f.live || f.reading:
 			f.keep(p)
-		case at.Epoch != f.head.Epoch, p.before > f.head.Offset: // Pushes before it were lost.
+		case at.Epoch != f.head.Epoch, p.before > f.head.Offset: // Earlier pushes were lost.
 			f.keep(p)
 			n.catchUp(f)
 		case at.Offset > f.head.Offset:
@@ -244,8 +246,8 @@ func (f *follower) keep(p push) {
 	f.buffer = append(f.buffer, p)
 }
 
-// check compares the heads of all logs with those of the store from time to time, as long
-// as topics are followed: a push that was lost may be the last one.
+// check compares the heads of all logs with those of the store at intervals, as long as the
+// node follows topics. It is needed because the last push of a topic may be lost.
 func (n *Node) check() {
 	if n.checking {
 		return

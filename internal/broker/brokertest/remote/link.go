@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A link is the connection of a node to the store: a timeline on which requests, answers
-// and pushes arrive late, or never. It belongs to that goroutine.
+// A link is the connection of a node to the store. It is a timeline on which requests,
+// answers and pushes arrive late or never. The goroutine of that timeline owns it.
 type link struct {
 	*timeline
 	random *rand.Rand
@@ -20,19 +20,20 @@ type link struct {
 }
 
 // A call is a request to the store that has no answer yet.
-type call struct {
-	do      func()      // at the store
+type call struct { // executed at the store
+	do      func()      // called with the answer
 	then    func(error) // with the answer
 	arrived bool        // at the store
 	over    bool        // then was called
 }
 
 var (
-	errAway = errors.New("remote: there is no connection to the store")  // A request was not sent.
-	errCut  = errors.New("remote: the connection to the store was lost") // It may have been carried out.
+	errAway = errors.New("remote: there is no connection to the store")  // the request was not sent
+	errCut  = errors.New("remote: the connection to the store was lost") // the store may have carried out the request
 )
 
-// delay returns how long something is on its way: seldom as long as it may be.
+// delay returns a random transit time. One in ten may be as long as Config.Delay; the
+// others are at most a tenth of it.
 func (l *link) delay() time.Duration {
 	most := l.delays
 	if l.random.IntN(10) > 0 {
@@ -41,13 +42,13 @@ func (l *link) delay() time.Duration {
 	return 1 + time.Duration(l.random.Int64N(int64(most)))
 }
 
-// call has do carried out at the store, and calls then once the answer has come, or once
-// it is clear that none comes. Calls overtake each other.
+// call executes do at the store. It calls then once the answer has arrived, or once it is
+// clear that none will. Calls may overtake each other.
 func (l *link) call(do func(), then func(error)) {
 	l.callAt(time.Now().Add(l.delay()), do, then)
 }
 
-// command is call for commands that arrive in order.
+// command is like call, but commands arrive in order.
 func (l *link) command(do func(), then func(error)) {
 	at := time.Now().Add(l.delay())
 	if at.Before(l.lastCommand) {
@@ -80,8 +81,8 @@ func (l *link) callAt(arrival time.Time, do func(), then func(error)) {
 	})
 }
 
-// cut loses the connection: calls fail. Of those that have not arrived, some arrive
-// nevertheless.
+// cut loses the connection: all calls fail. Some of those that have not arrived still
+// arrive.
 func (l *link) cut() {
 	l.down = true
 	calls := l.calls

@@ -1,20 +1,23 @@
-// Package remote is a broker for tests whose messages are ordered and kept elsewhere: in a
-// [Store], which several nodes share. It shows how the broker of a real store is written,
-// and does to its users what a network does: requests, answers and pushes take time, come
-// in bursts, come twice, or get lost; the store is away for a while; it loses messages, and
-// begins new epochs. Every loss that it plays is announced.
+// Package remote is a fake broker for tests. Its messages are ordered and stored elsewhere:
+// in a [Store], which several nodes share.
 //
-// A message passes through it in three steps. [Node.Publish] queues it, and sends what is
-// queued to the store in one request (publish.go). The store orders and keeps it, and
-// pushes it to every node that subscribes to its topic (store.go). A [follower] on each of
-// these nodes appends it to the log, and reads again what it missed (follow.go).
+// It shows how to write a broker for a real store. It also simulates a real network and a
+// real store. Requests, answers and pushes take time, come in bursts, come twice, or get
+// lost. The store goes away for a while, loses messages, and begins new epochs. The broker
+// reports every loss that it simulates as a gap.
 //
-// [Node.Attach] pins a resume point in the log of a topic that is followed, and prepends
-// what the store has and the log has not (attach.go).
+// A message passes through it in three steps. [Node.Publish] queues it, and sends the queue
+// to the store in one request (publish.go). The store orders and stores the message, and
+// pushes it to every node that subscribes to its topic (store.go). On each of these nodes a
+// [follower] appends it to the log. If pushes got lost, the follower reads the missing
+// messages from the store (follow.go).
 //
-// All of this happens on one goroutine per node, in virtual or real time (timeline.go), on
-// a connection that is not to be relied on (link.go). Randomness comes from a seed: in a
-// bubble of testing/synctest the same calls at the same times give the same events.
+// [Node.Attach] pins a resume point in the log of a followed topic, and prepends the
+// messages that the store has and the log lacks (attach.go).
+//
+// All of this happens on one goroutine per node, in virtual or real time (timeline.go),
+// over an unreliable connection (link.go). All randomness comes from a seed: in a bubble of
+// testing/synctest, the same calls at the same times cause the same events.
 package remote
 
 import (
@@ -26,7 +29,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A Node is the broker of one node of a [Store]. Make one with [Store.Node].
+// A Node is the broker of one node of a [Store]. Create it with [Store.Node].
 type Node struct {
 	// Immutable.
 	store *Store
@@ -38,20 +41,20 @@ type Node struct {
 	away     bool // there is no connection
 	closed   bool // see Close
 
-	publishes sync.WaitGroup // calls of Publish that are under way; none is added once closed
+	publishes sync.WaitGroup // calls of Publish in flight; none is added once closed
 
-	// Owned by the goroutine of Run, but for post.
+	// Owned by the goroutine of Run, except for post.
 	link
 	followed map[pubsub.Topic]*follower
 	checking bool   // the next check is in the timeline
-	pushed   []push // that come with the next burst
+	pushed   []push // pushes that arrive with the next burst
 	queue    []*publishing
-	sending  bool // a request of send is under way
+	sending  bool // a request of send is in flight
 }
 
 var _ broker.Broker = (*Node)(nil)
 
-// Node returns the broker of one more node, which feeds sink.
+// Node returns the broker of another node, which feeds sink.
 func (s *Store) Node(sink broker.Sink) *Node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,8 +68,8 @@ func (s *Store) Node(sink broker.Sink) *Node {
 	}
 }
 
-// Run implements [broker.Broker]. It starts no goroutine. When ctx ends, what is under way
-// fails.
+// Run implements [broker.Broker]. It starts no goroutine. When ctx ends, operations in
+// flight fail.
 func (n *Node) Run(ctx context.Context) error {
 	n.trouble()
 	n.run(ctx, func() {

@@ -9,16 +9,16 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// maxBatch is how many messages one request to the store carries, but for a single call
-// of Publish with more.
+// maxBatch is the maximum number of messages in one request to the store. A single call of
+// Publish may exceed it.
 const maxBatch = 64
 
-// publishing is a call of Publish that is under way. It belongs to the node's goroutine.
+// publishing is a call of Publish in flight. The node's goroutine owns it.
 type publishing struct {
-	ps   []pubsub.Publication // the caller's again once over
+	ps   []pubsub.Publication // the caller owns it again once over
 	done func()
 	size int
-	sent []pubsub.Publication // what the store works on; nil: not sent
+	sent []pubsub.Publication // the copy that the store works on; nil: not sent
 	over bool
 }
 
@@ -43,7 +43,7 @@ func (n *Node) Publish(ps []pubsub.Publication, done func()) (finished bool) {
 	return size == 0
 }
 
-// accept posts a call of Publish, or returns why not.
+// accept posts a call of Publish, or returns why it cannot.
 func (n *Node) accept(ps []pubsub.Publication, size int, done func()) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -60,11 +60,11 @@ func (n *Node) accept(ps []pubsub.Publication, size int, done func()) error {
 		return errUnavailable
 	}
 	n.inFlight += size
-	n.publishes.Add(1) // The publish is finished after this, since that takes mu.
+	n.publishes.Add(1) // The publish cannot finish before this, because finish takes mu.
 	return nil
 }
 
-// setErr gives an error to all that have none.
+// setErr sets err on all publications that have no error.
 func setErr(ps []pubsub.Publication, err error) {
 	for i := range ps {
 		if ps[i].Err == nil {
@@ -85,8 +85,9 @@ func (n *Node) enqueue(p *publishing) {
 	n.send()
 }
 
-// send sends what is queued. While a request is under way, the next one is collected: so
-// messages are ordered as they were published, and requests get larger under load.
+// send sends the queue. While a request is in flight, further messages wait for the next
+// one. This keeps messages in the order in which they were published, and makes requests
+// larger under load.
 func (n *Node) send() {
 	n.queue = slices.DeleteFunc(n.queue, func(p *publishing) bool { return p.over })
 	if n.sending || len(n.queue) == 0 {
@@ -123,7 +124,7 @@ func (n *Node) send() {
 	})
 }
 
-// finish gives the publications of p the outcome that the store gave them, or err. It does
+// finish sets the outcome of the publications of p: the store's outcome, or err. It does
 // nothing if p is over.
 func (n *Node) finish(p *publishing, err error) {
 	if p.over {
@@ -142,8 +143,8 @@ func (n *Node) finish(p *publishing, err error) {
 	n.publishes.Done()
 }
 
-// Close implements [broker.Broker]. If ctx ends first, a goroutine is left until the
-// publishes under way have their answer.
+// Close implements [broker.Broker]. If ctx ends first, a goroutine remains until the
+// publishes in flight have their answer.
 func (n *Node) Close(ctx context.Context) error {
 	n.mu.Lock()
 	n.closed = true

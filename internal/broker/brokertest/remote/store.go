@@ -15,39 +15,39 @@ import (
 
 // Config configures [NewStore]. The zero value works.
 type Config struct {
-	// Seed is where all randomness comes from.
+	// Seed is the source of all randomness.
 	Seed uint64
 
-	// Delay is how long a request, an answer or a push is on its way at most. Most of them
-	// take a tenth of it. 0: 500 ms.
+	// Delay is the maximum transit time of a request, an answer or a push. Most take at
+	// most a tenth of it. 0: 500 ms.
 	Delay time.Duration
 
-	// Check is how often a node compares the heads of its topics with those of the store,
-	// so that it notices a lost push that no other push follows. 0: 1 s.
+	// Check is the interval at which a node compares the heads of its topics with those of
+	// the store. This detects a lost push that no other push follows. 0: 1 s.
 	Check time.Duration
 
-	// Trouble is the mean time between two faults that a node plays by itself: the store
-	// is away for a while, or loses messages, or begins a new epoch. 0: there are none.
+	// Trouble is the mean time between two faults that a node causes on its own: the store
+	// goes away for a while, loses messages, or begins a new epoch. 0: no faults.
 	Trouble time.Duration
 
-	// These bound what the store keeps of a topic. 0: 1,000 messages, of any size and age.
+	// These limit what the store keeps of a topic. 0: 1,000 messages, of any size and age.
 	MaxMessages int
-	MaxBytes    uint64 // topic.Overhead per message included
+	MaxBytes    uint64 // including topic.Overhead per message
 	MaxAge      time.Duration
 
-	// MaxInFlight bounds the publications of a node that have no outcome yet, in bytes.
-	// 0: 64 MiB.
+	// MaxInFlight limits the publications of a node that have no outcome yet, in bytes. 0:
+	// 64 MiB.
 	MaxInFlight int
 
-	// Now tells the time of a message. Nil: time.Now.
+	// Now returns the time of a message. Nil: time.Now.
 	Now func() time.Time
 }
 
-// keyTime is how long a key counts after its message was ordered.
+// keyTime is how long a key is remembered after its message was ordered.
 const keyTime = 2 * time.Minute
 
-// A Store orders messages, keeps the newest ones of each topic, and pushes each message to
-// the nodes that subscribe to its topic. It stands for the server that the nodes of a real
+// A Store orders messages, stores the newest ones of each topic, and pushes each message to
+// the nodes that subscribe to its topic. It represents the server that the nodes of a real
 // broker connect to. Safe for concurrent use.
 type Store struct {
 	config Config // immutable
@@ -55,26 +55,26 @@ type Store struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	random *rand.Rand
-	nodes  uint64 // so far
+	nodes  uint64 // number of nodes so far
 	epoch  string
-	began  uint64 // the offset given last when the epoch began
-	last   uint64 // the offset given last, over all topics
+	began  uint64 // last offset assigned when the epoch began
+	last   uint64 // last offset assigned, over all topics
 	topics map[pubsub.Topic]*stored
 	keys   map[keyID]keyed
-	byTime []keyID // all keys, the oldest first
+	byTime []keyID // all keys, oldest first
 }
 
-// A stored topic is what a Store knows of a topic.
+// A stored is the Store's state of one topic.
 type stored struct {
-	head     uint64           // offset of the last message, kept or not
-	messages []pubsub.Message // kept, the oldest first
-	before   []uint64         // the head before each of them
-	bytes    uint64           // of the messages
-	losing   int              // messages to come that are lost
+	head     uint64           // offset of the last message, stored or not
+	messages []pubsub.Message // stored messages, oldest first
+	before   []uint64         // head before each of them
+	bytes    uint64           // size of the messages
+	losing   int              // number of future messages to lose
 	nodes    []*Node          // that subscribe
 }
 
-// A keyID names a message that was published with a key.
+// A keyID identifies a message that was published with a key.
 type keyID struct {
 	topic pubsub.Topic
 	key   string
@@ -106,7 +106,7 @@ func NewStore(c Config) *Store {
 	return s
 }
 
-// newEpochLocked returns an epoch that looks like one of the broker in memory.
+// newEpochLocked returns an epoch that looks like one of the memory broker.
 func (s *Store) newEpochLocked() string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 	var epoch [12]byte
@@ -116,12 +116,12 @@ func (s *Store) newEpochLocked() string {
 	return string(epoch[:])
 }
 
-// Late returns how long it takes at most until a message whose publisher has its answer
-// is in the log of a node that follows the topic, also if its push was lost.
+// Late returns the maximum time from the publisher's answer until the message is in the log
+// of each node that follows the topic, even if the push was lost.
 func (s *Store) Late() time.Duration { return 2*s.config.Check + 12*s.config.Delay }
 
-// topicLocked returns what is known of a topic. Topics are never forgotten, so one that is
-// not known has had no message.
+// topicLocked returns the state of a topic. The store never forgets topics, so an unknown
+// one has had no message.
 func (s *Store) topicLocked(name pubsub.Topic) *stored {
 	t := s.topics[name]
 	if t == nil {
@@ -131,12 +131,12 @@ func (s *Store) topicLocked(name pubsub.Topic) *stored {
 	return t
 }
 
-// publish orders ps, in their order, sets the position or the error of each, and pushes
-// what is new.
+// publish orders ps, in slice order, sets the position or the error of each, and pushes the
+// new messages.
 func (s *Store) publish(ps []pubsub.Publication) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.config.Now().Round(0) // Another machine's clock.
+	now := s.config.Now().Round(0) // another machine's clock
 	s.forgetKeysLocked(now)
 	for i := range ps {
 		p := &ps[i]
@@ -161,7 +161,7 @@ func (s *Store) publish(ps []pubsub.Publication) {
 
 var errKeyReused = pubsub.Errorf(pubsub.KeyReused, "another message was published with this key: a key stands for one message")
 
-// orderLocked orders a message, keeps and pushes it. It returns its position.
+// orderLocked orders, stores and pushes a message. It returns its position.
 func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Position {
 	t := s.topicLocked(p.Topic)
 	before := t.head
@@ -188,7 +188,7 @@ func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Positio
 	return m.Position
 }
 
-// trimLocked drops the messages that are too many, too large together, or too old.
+// trimLocked drops the messages beyond the limits on count, bytes and age.
 func (s *Store) trimLocked(t *stored, now time.Time) {
 	c, n := &s.config, 0
 	rest := t.bytes
@@ -220,31 +220,31 @@ func (s *Store) forgetKeysLocked(now time.Time) {
 	}
 }
 
-// A page is what the store answers to a read.
+// A page is the store's answer to a read.
 type page struct {
 	epoch    string
-	last     uint64           // the offset given last, over all topics
+	last     uint64           // last offset assigned, over all topics
 	head     uint64           // of the topic
 	from     uint64           // no message between from and the first one is missing
-	messages []pubsub.Message // the oldest first
+	messages []pubsub.Message // oldest first
 }
 
-// covers reports whether no message after since is missing from a page that was read from
-// there on.
+// covers reports whether a page that was read from since on contains every message after
+// since.
 func (p *page) covers(since pubsub.Position) bool {
 	return since.Epoch == p.epoch && since.Offset >= p.from && since.Offset <= p.last
 }
 
-// head returns the position behind which a log of a topic begins: that of its last
-// message, or where the epoch began, as in the logs that saw it begin.
+// head returns the position at which the log of a topic begins: that of its last message,
+// or where the epoch began, as in logs that already existed then.
 func (s *Store) head(name pubsub.Topic) pubsub.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return pubsub.Position{Epoch: s.epoch, Offset: max(s.topicLocked(name).head, s.began)}
 }
 
-// read returns the messages of a topic after an offset and up to another one, at most the
-// newest ones up to a number.
+// read returns the messages of a topic after one offset and up to another, but no more than
+// the newest ones.
 func (s *Store) read(name pubsub.Topic, after, until uint64, newest int) page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,7 +252,7 @@ func (s *Store) read(name pubsub.Topic, after, until uint64, newest int) page {
 }
 
 // readAfter returns the messages of a topic after head, or all messages of the epoch if
-// head is of another one.
+// head is in another one.
 func (s *Store) readAfter(name pubsub.Topic, head pubsub.Position) page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,8 +263,8 @@ func (s *Store) readAfter(name pubsub.Topic, head pubsub.Position) page {
 	return s.readLocked(name, after, s.last, math.MaxInt)
 }
 
-// readSince returns the messages of a topic after since, or all of them if since is of
-// another epoch or has not been reached.
+// readSince returns the messages of a topic after since, or all of them if since is in
+// another epoch or was not reached yet.
 func (s *Store) readSince(name pubsub.Topic, since pubsub.Position) page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -299,20 +299,20 @@ func (s *Store) readLocked(name pubsub.Topic, after, until uint64, newest int) p
 		p.from = max(after, t.head)
 	}
 	for _, m := range t.messages[first:end] {
-		m.Position.Epoch = s.epoch // A message stays readable in epochs after its own.
+		m.Position.Epoch = s.epoch // A message stays readable in later epochs.
 		p.messages = append(p.messages, m)
 	}
 	return p
 }
 
-// subscribe has the store push the messages of a topic to n from now on.
+// subscribe makes the store push the messages of a topic to n from now on.
 func (s *Store) subscribe(n *Node, name pubsub.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.topicLocked(name).subscribe(n)
 }
 
-// unsubscribe ends subscribe for one topic.
+// unsubscribe undoes subscribe for one topic.
 func (s *Store) unsubscribe(n *Node, name pubsub.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,7 +337,7 @@ func (t *stored) unsubscribe(n *Node) {
 	t.nodes = slices.DeleteFunc(t.nodes, func(other *Node) bool { return other == n })
 }
 
-// behind returns the topics among heads whose head in the store is another one.
+// behind returns those topics among heads whose log is behind the store.
 func (s *Store) behind(heads map[pubsub.Topic]pubsub.Position) (names []pubsub.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// A timeline is a goroutine that does one thing after the other: what is posted, and what
-// is due at a time, in order. Both are in the order in which they were added.
+// A timeline is a goroutine that executes functions one after the other: those that are
+// posted, in order, and those that are due at a time. Functions with the same time keep
+// their order.
 type timeline struct {
-	wake chan struct{} // has an element when something was posted; immutable
+	wake chan struct{} // has an element when a function was posted; immutable
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -19,20 +20,20 @@ type timeline struct {
 
 	// Owned by the goroutine of run.
 	events events
-	added  uint64 // events so far
+	added  uint64 // number of events so far
 }
 
-// An event is what is to be done at a time.
+// An event is a function to call at a time.
 type event struct {
 	at time.Time
-	n  uint64 // how many were added before
+	n  uint64 // number of events added before
 	do func()
 }
 
 func newTimeline() *timeline { return &timeline{wake: make(chan struct{}, 1)} }
 
-// post has do called on the goroutine of run. It returns false if run has ended. It never
-// waits. Safe for concurrent use.
+// post calls do on the goroutine of run. It returns false if run has ended. It never
+// blocks. Safe for concurrent use.
 func (l *timeline) post(do func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,17 +48,17 @@ func (l *timeline) post(do func()) bool {
 	return true
 }
 
-// after has do called on the goroutine of run, which it is called on, after d.
+// after calls do after d. It is called on the goroutine of run, and so is do.
 func (l *timeline) after(d time.Duration, do func()) { l.at(time.Now().Add(d), do) }
 
-// at is after with a time.
+// at is like after, with a time.
 func (l *timeline) at(t time.Time, do func()) {
 	heap.Push(&l.events, event{t, l.added, do})
 	l.added++
 }
 
-// run does what is posted and what is due until ctx ends. Then it calls last, and does
-// what is posted by then.
+// run executes posted and due functions until ctx ends. Then it calls last, and executes
+// the functions that are posted by then.
 func (l *timeline) run(ctx context.Context, last func()) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -80,7 +81,7 @@ func (l *timeline) run(ctx context.Context, last func()) {
 	}
 }
 
-// work does what was posted and what is due by now.
+// work executes the functions that were posted or are due by now.
 func (l *timeline) work() {
 	for {
 		posts := l.take(false)
@@ -95,8 +96,8 @@ func (l *timeline) work() {
 	}
 }
 
-// take returns what was posted. If it is the end and nothing was, nothing can be posted
-// from then on.
+// take returns the posted functions. If end is true and there are none, post refuses
+// functions from then on.
 func (l *timeline) take(end bool) (posts []func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
