@@ -8,23 +8,23 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// attaching is a call of [Session.Subscribe] until it calls then: its topics are with the
-// broker. The loop owns it.
+// attaching is a call of [Session.Subscribe] that has not called then yet: the broker is
+// attaching its topics. The loop owns it.
 type attaching struct {
 	session     *Session
 	credential  Credential
 	results     []Subscribed
-	attachments []broker.Attachment // of the results that are attaching, in order
-	reserved    int                 // topics that the results which are attaching take up
+	attachments []broker.Attachment // of the results with attaching set, in order
+	reserved    int                 // number of topics that those results will add
 	then        func(*Session, []Subscribed)
 	cancel      func() // set by wait
 }
 
-// prepare refuses what the client may not have, gives the subscriptions that exist their
-// new options, and lists the topics to attach.
+// prepare refuses topics that the client may not have, sets the new options of existing
+// subscriptions, and lists the topics to attach.
 func (a *attaching) prepare(subs []Subscription) {
 	s := a.session
-	a.attachments = slices.Grow(a.attachments, len(subs)) // They must not move later.
+	a.attachments = slices.Grow(a.attachments, len(subs)) // The elements must not move later.
 	for i := range subs {
 		want := &subs[i]
 		a.results = append(a.results, Subscribed{Topic: want.Topic, Err: a.credential.Err})
@@ -48,8 +48,8 @@ func (a *attaching) prepare(subs []Subscription) {
 	}
 }
 
-// finish subscribes to the topics that are attached and calls then. waited says that time
-// has passed since prepare.
+// finish subscribes to the attached topics and calls then. waited says that time has passed
+// since prepare.
 func (a *attaching) finish(subs []Subscription, waited bool) {
 	s, attached := a.session, 0
 	var expired error
@@ -76,7 +76,7 @@ func (a *attaching) finish(subs []Subscription, waited bool) {
 	a.then(s, a.results)
 }
 
-// subscribe subscribes to a topic that is attached.
+// subscribe subscribes to an attached topic.
 func (a *attaching) subscribe(r *Subscribed, want *Subscription, attachment *broker.Attachment, waited bool) {
 	s := a.session
 	if waited && r.Err == nil {
@@ -105,7 +105,7 @@ func (a *attaching) subscribe(r *Subscribed, want *Subscription, attachment *bro
 	r.Position, r.Recovered, r.Replay = resumed.Position, resumed.Recovered, resumed.Replay
 }
 
-// keep sets the outcome for a topic that the session was subscribed to already.
+// keep sets the outcome for a topic that the session was already subscribed to.
 func (a *attaching) keep(r *Subscribed) {
 	if sub := a.session.subs.find(a.session, r.Topic); sub != nil {
 		r.Position, r.Recovered = sub.delivered(), true
@@ -114,7 +114,7 @@ func (a *attaching) keep(r *Subscribed) {
 	r.Err = pubsub.Errorf(pubsub.TokenExpired, "the subscription ended while another topic was waited for")
 }
 
-// wait has the loop finish a once all topics are attached.
+// wait makes the loop finish a once all topics are attached.
 func (a *attaching) wait(subs []Subscription) {
 	s, g := a.session, a.session.group
 	s.waiting, g.attaching[s] = true, a
@@ -128,7 +128,7 @@ func (a *attaching) wait(subs []Subscription) {
 	a.cancel = g.config.Attacher.Wait(a.attachments, func() { g.resume(s, step) })
 }
 
-// cancelAttaching has a session that ends wait for the broker no longer.
+// cancelAttaching stops waiting for the broker, because the session ends.
 func (g *Group) cancelAttaching(s *Session) {
 	if a := g.attaching[s]; a != nil {
 		delete(g.attaching, s)

@@ -12,8 +12,8 @@ import (
 )
 
 // Verify verifies a token and calls then on the loop. A cached token is answered at once.
-// For any other a worker verifies the signature, and the session is Busy until then is
-// called. If the session ends first, then is not called.
+// For any other token a worker verifies the signature, and the session is Busy until then
+// is called. If the session ends first, then is not called.
 func (s *Session) Verify(token auth.Token, then func(Credential)) {
 	if claims, ok := s.group.config.Verifier.Cached(token); ok {
 		then(Credential{Claims: claims})
@@ -29,8 +29,8 @@ func (s *Session) Verify(token auth.Token, then func(Credential)) {
 }
 
 // Publish publishes a message if c allows it, and calls then on the loop with its position
-// or an error. The session is Busy until then. It logs and counts the outcome. If the
-// session ends first, then is not called. The broker keeps the body.
+// or an error. The session is Busy until then is called. Publish logs and counts the
+// outcome. If the session ends first, then is not called. The broker keeps the body.
 func (s *Session) Publish(c Credential, p pubsub.Publication, then func(pubsub.Position, error)) {
 	done := func(position pubsub.Position, err error) {
 		s.group.config.Stats.Broadcasts.Count(err)
@@ -69,9 +69,9 @@ func (b *BroadcastStats) Count(err error) {
 	}
 }
 
-// wait has workers do work and then calls then on the loop, with nil or with the reason why
-// the work was not done. The session is Busy until then. If the session ends first, then
-// is not called.
+// wait runs work on a worker and then calls then on the loop, with nil or with the reason
+// why the work was not done. The session is Busy until then is called. If the session ends
+// first, then is not called.
 func (s *Session) wait(workers worker.Submitter, work func(context.Context), then func(error)) {
 	s.waiting = true
 	err := worker.Do(workers, work, func(undone error) {
@@ -84,7 +84,7 @@ func (s *Session) wait(workers worker.Submitter, work func(context.Context), the
 }
 
 // resume ends the wait of a session on the loop and calls then, unless the session has
-// ended: its commands are not answered then. It may be called on any goroutine.
+// ended. It may be called on any goroutine.
 func (g *Group) resume(s *Session, then func()) {
 	s.conn.Post(func() {
 		s.waiting = false

@@ -21,7 +21,7 @@ func (c *streamCursor) begin(s *Session, r Request) []Subscribed {
 	return results
 }
 
-// topicHash returns the hash of the topic for stream cursors. It computes it once.
+// topicHash returns the hash of the topic for stream cursors. It computes the hash once.
 func (t *topicSubscribers) topicHash() uint64 {
 	if t.hash == 0 {
 		t.hash = wire.TopicHash(t.topic.Name())
@@ -29,25 +29,25 @@ func (t *topicSubscribers) topicHash() uint64 {
 	return t.hash
 }
 
-// update sets the places to what the client of s has so far.
+// update sets all places to how far the client of s is.
 func (c *streamCursor) update(s *Session) {
 	for _, sub := range s.subs.all {
 		c.keep(sub)
 	}
 }
 
-// keep sets the place in one topic to what the client has so far.
+// keep sets the place in one topic to how far the client is.
 func (c *streamCursor) keep(sub *subscription) {
 	c.places[sub.cursorIndex].Position = sub.delivered()
 }
 
-// append appends the cursor as clients send it back.
+// append appends the cursor in the form that clients send back.
 func (c *streamCursor) append(dst []byte) []byte {
 	return wire.AppendStreamCursor(dst, c.places)
 }
 
-// AppendCursor appends the stream cursor of the session: how far its client is with what
-// is queued before. Only sessions of streams have one.
+// AppendCursor appends the stream cursor of the session: how far its client is after
+// everything queued so far. Only sessions of streams have one.
 func (s *Session) AppendCursor(dst []byte) []byte {
 	c := s.extra.cursor
 	c.update(s)

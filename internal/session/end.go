@@ -7,21 +7,21 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Why the core ends sessions.
+// Reasons why the session itself ends, independent of its dialect.
 var (
 	endDraining   = End{CloseCode: wire.CloseRestart, Reason: "this server goes away: reconnect", Code: pubsub.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
 	endTooMany    = End{CloseCode: wire.CloseTooMany, Reason: "too many commands", Code: pubsub.TooMany, Least: time.Second, Most: 5 * time.Second}
 	endOverBudget = End{CloseCode: wire.CloseOverCapacity, Reason: "no room for answers that are not read now", Code: pubsub.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
 )
 
-// End closes the connection after what is queued and the dialect's goodbye. Only the first
-// call counts. Inside a large answer there is no goodbye.
+// End closes the connection after the queued bytes and the dialect's goodbye. Only the
+// first call counts. Inside a large answer there is no goodbye.
 func (s *Session) End(e End) {
 	if s.closing {
 		return
 	}
 	s.closing = true
-	if s.dialect == nil { // Endpoint.Open has called. Group.Open carries it out.
+	if s.dialect == nil { // Endpoint.Open has called End; Group.Open ends the session.
 		kept := e
 		s.pendingEnd = &kept
 		return
@@ -68,17 +68,17 @@ func (s *Session) RandomBetween(least, most time.Duration) time.Duration {
 	return least + time.Duration(s.group.config.Random.Int64N(int64(most-least)))
 }
 
-// abort ends the session and drops everything that waits to be written, also answers.
+// abort ends the session and drops all unwritten messages and answers.
 func (s *Session) abort(e End) {
 	s.End(e)
 	if !s.out.answerBegun {
 		s.out.setAnswers(s, nil) // They would go out before the close frame.
-	}
-	s.release() // Its cursors hold messages that nobody else needs.
+	} // They would be written before the close frame.
+	s.release() // Its cursors keep messages in memory.
 }
 
-// drain ends the session once everything is delivered, also messages that it was not
-// marked for yet.
+// drain ends the session once everything is delivered, including messages for which it was
+// not marked dirty yet.
 func (s *Session) drain() {
 	if s.gone {
 		return

@@ -7,12 +7,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// extra is what a session has only if its dialect asks for it. Methods that only read work
-// on nil.
+// extra is state that a session has only if its dialect needs it. Methods that only read
+// also work on nil.
 type extra struct {
 	connection pubsub.Connection // see Session.NameConnection
 	credential Credential        // of the connection
-	large      *largeAnswer      // being written, commands wait for it; nil: none
+	large      *largeAnswer      // being written while commands wait; nil: none
 	cursor     *streamCursor     // of streams
 
 	references map[pubsub.Topic]*presence.Reference // by topic in which the client is present
@@ -22,7 +22,7 @@ type extra struct {
 	ignoredLogged bool // LogIgnored was called
 }
 
-// ensureExtra returns s.extra, and makes it first if need be.
+// ensureExtra returns s.extra, and creates it if necessary.
 func (s *Session) ensureExtra() *extra {
 	if s.extra == nil {
 		s.extra = new(extra)
@@ -58,7 +58,7 @@ func (x *extra) excluded(m *pubsub.Message) bool {
 // and subscribes it to the presence events of the topic from now on.
 func (x *extra) joinPresence(s *Session, name pubsub.Topic, claims *auth.Claims) error {
 	if s.subs.find(s, topic.PresenceTopic(name)) == nil {
-		// It is a topic of this node alone, which the broker does not know.
+		// Presence topics exist only on this node. The broker does not know them.
 		pin, err := s.group.config.Topics.Open(topic.PresenceTopic(name), pubsub.Position{}, topic.ResumePoint{})
 		if err != nil {
 			return err
@@ -67,7 +67,7 @@ func (x *extra) joinPresence(s *Session, name pubsub.Topic, claims *auth.Claims)
 	}
 	info, _ := claims.Info() // subscribe checked the error.
 	ref := s.group.config.Presence.Join(name, pubsub.Member{Sub: claims.Subject, Info: info})
-	x.release(name) // After Join, so the member stays present.
+	x.release(name) // after Join, so that the member stays present
 	if x.references == nil {
 		x.references = make(map[pubsub.Topic]*presence.Reference)
 	}

@@ -1,29 +1,28 @@
-// Package session holds the connected clients: it takes their commands and gives them
+// Package session holds the connected clients: it executes their commands and delivers
 // their messages.
 //
-// A [Session] knows no dialect. It gives each message of its client to its [Dialect], which
-// calls methods of the session for what the client asks for, and queues the answers
-// (dialect.go holds the contract). The session has workers verify tokens, and subscribes
-// to topics. A subscription is a cursor in the topic's log: at the tail
-// for live messages, further back for messages that the client missed. When a topic
-// gets messages, the [Group] of the loop marks the sessions of its subscribers dirty.
-// The connection then asks each of them for bytes ([Session.Next]). These are the
-// messages between its cursors and the tails, in frames that are encoded once for all
-// sessions. [Session.Wrote] moves the cursors over the bytes that the socket took.
+// A [Session] does not know which dialect its client speaks. It passes each message of the
+// client to its [Dialect], which calls methods of the session and queues the answers
+// (dialect.go holds the contract). Worker goroutines verify tokens. A subscription is a
+// cursor in the topic's log: at the tail for live messages, further back for messages that
+// the client missed. When a topic gets messages, the [Group] of the loop marks the sessions
+// of its subscribers dirty. The connection then asks each dirty session for bytes
+// ([Session.Next]): the messages between its cursors and the tails, in frames that are
+// encoded once for all sessions. [Session.Wrote] moves the cursors past the bytes that the
+// socket took.
 //
-// A session has no socket, no goroutine and no lock: its loop makes one call at a time.
-// It uses its connection through [Conn].
+// A session has no socket, no goroutine and no lock. Its loop makes one call at a time. The
+// session uses its connection through [Conn].
 //
 // Invariants:
-//   - Per topic, a session delivers each offset once, in order.
+//   - A session delivers each offset of a topic once, in order.
 //   - A command takes effect and is answered before the next one is parsed.
-//   - Answers come before messages: no message of a topic comes before the answer to its
-//     subscription, and none after the answer to the end of its subscription.
-//   - Bytes that a socket did not take are kept as a cursor, never as a copy. Only the
-//     rest of one frame may be copied.
+//   - Answers come before messages. No message of a topic comes before the answer to its
+//     subscription, or after the answer to the end of its subscription.
+//   - Unwritten messages are kept as a cursor. At most the rest of one frame is copied.
 //
-// The package does not verify signatures, order messages or know who is present: it
-// uses packages auth, broker and presence for that.
+// The package does not verify signatures, order messages or track presence. It uses
+// packages auth, broker and presence for that.
 package session
 
 import (
@@ -43,54 +42,55 @@ import (
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
-// Config configures the sessions of a server. A limit of zero means the default in
+// Config configures the sessions of a server. The default of each limit is in
 // docs/protocol.md, section 6.
 type Config struct {
 	Topics        *topic.Topics
 	Broker        Broker
-	Attacher      *broker.Attacher // to the same broker
+	Attacher      *broker.Attacher // of the same broker
 	Presence      *presence.Registry
 	Verifier      Verifier
 	VerifyWorkers worker.Submitter // for verifying signatures
-	WaitWorkers   worker.Submitter // for work that may block, such as calls of the broker
+	WaitWorkers   worker.Submitter // for work that may block, such as reads from the broker
 
 	Endpoints []*Endpoint // of all dialects; at most 100
 	Limits
 
-	Now                   func() time.Time // the wall clock; nil means time.Now
-	Random                *rand.Rand       // for names of connections and random delays; used on the loop only. Nil means seeded by the system
-	Unread                Budget           // bounds unread bytes of authenticated clients; nil means no bound
-	UnauthenticatedUnread Budget           // bounds unread bytes of clients without a valid token; nil means no bound
-	Stats                 *Stats           // nil counts nothing
-	Log                   *slog.Logger     // nil discards
+	Now                   func() time.Time // wall clock; nil: time.Now
+	Random                *rand.Rand       // for connection names and random delays; used only on the loop; nil: seeded by the system
+	Unread                Budget           // limits unread bytes of authenticated clients; nil: no limit
+	UnauthenticatedUnread Budget           // limits unread bytes of clients without a valid token; nil: no limit
+	Stats                 *Stats           // nil: nothing is counted
+	Log                   *slog.Logger     // nil: log lines are discarded
 }
 
-// Limits are the limits of a session. Dialects tell some of them to clients.
+// Limits are the limits of a session. Zero means the default. Dialects report some of them
+// to clients.
 type Limits struct {
 	PingEvery       time.Duration // the transport sends the pings
 	MaxMessageBytes int           // of a published message
 	MaxCommandBytes int           // of a command; the transport enforces it
 	MaxTopics       int           // per session
-	MaxLagBytes     uint64        // unread bytes that a session may have besides those in its logs
+	MaxLagBytes     uint64        // unread bytes that a session may keep in addition to those in the logs
 	CommandRate     float64       // commands per second, in the long run
 	CommandBurst    float64       // commands at once
 }
 
-// A Broker orders messages and stores them: see package broker.
+// A Broker orders messages and stores them; see package broker.
 type Broker interface {
 	Publish(ps []pubsub.Publication, done func()) (finished bool)
 	History(ctx context.Context, name pubsub.Topic, since pubsub.Position, limit int) (topic.History, error)
 }
 
-// A Verifier verifies tokens, see [auth.Verifier].
+// A Verifier verifies tokens; see [auth.Verifier].
 type Verifier interface {
-	Cached(auth.Token) (*auth.Claims, bool)  // the claims of a token that was verified before and is still valid
+	Cached(auth.Token) (*auth.Claims, bool)  // returns the claims of a token that was verified before and is still valid
 	Verify(auth.Token) (*auth.Claims, error) // expensive: never call it on the loop
-	Check(*auth.Claims) error                // nil if claims of a verified token are still valid
+	Check(*auth.Claims) error                // returns nil if the claims of a verified token are still valid
 }
 
-// A Loop is the event loop that owns the sessions of a group. Post runs f on it. Wake has
-// it call [Group.Collect].
+// A Loop is the event loop that owns the sessions of a group. Post runs f on the loop. Wake
+// makes the loop call [Group.Collect].
 type Loop interface {
 	Post(f func()) bool
 	Wake()
@@ -98,7 +98,7 @@ type Loop interface {
 
 // Stats are the counters of the sessions of all groups.
 type Stats struct {
-	Sessions, Subscriptions      atomic.Int64 // now
+	Sessions, Subscriptions      atomic.Int64 // current numbers
 	Delivered, Commands, Refused atomic.Uint64
 	Broadcasts                   BroadcastStats
 }
@@ -106,7 +106,7 @@ type Stats struct {
 // BroadcastStats counts broadcasts by their outcome. Safe for concurrent use.
 type BroadcastStats struct {
 	Accepted atomic.Uint64
-	Refused  atomic.Uint64 // because of a mistake of the publisher
+	Refused  atomic.Uint64 // because of an error of the publisher
 	Failed   atomic.Uint64 // for any other reason
 }
 
@@ -128,21 +128,21 @@ type Group struct {
 	start    time.Time
 	interval time.Duration // between two commands, in the long run
 	formats  []format
-	burst    time.Duration // in which a silent session may send Limits.CommandBurst commands again
+	burst    time.Duration // time after which a silent session may send Limits.CommandBurst commands again
 
 	// Owned by the loop.
-	sessions    []*Session // unordered, but deterministic: the same calls give the same order
+	sessions    []*Session // in no particular order, but the same calls give the same order
 	subscribers map[pubsub.Topic]*topicSubscribers
 	batches     topic.Batches
 	expiries    expiries
 	write       write
 	draining    bool
 
-	attaching      map[*Session]*attaching // sessions that wait for the broker to subscribe
-	spareAttaching *attaching              // for reuse; nil: it is in use
+	attaching      map[*Session]*attaching // sessions that wait for the broker
+	spareAttaching *attaching              // for reuse; nil: in use
 
 	mu    sync.Mutex
-	woken []*topicSubscribers // topics with new messages, each once
+	woken []*topicSubscribers // topics with new messages, without duplicates
 
 	// Owned by the loop.
 	spare                     []*topicSubscribers // the previous woken, for reuse
@@ -188,10 +188,10 @@ func NewGroup(c Config, loop Loop) *Group {
 	}
 }
 
-// now returns the time since the group began.
+// now returns the time since the group was created.
 func (g *Group) now() time.Duration { return time.Since(g.start) }
 
-// Wake implements [topic.Listener]. Publishers call it, on any goroutine.
+// Wake implements [topic.Listener]. Publishers call it on any goroutine.
 func (t *topicSubscribers) Wake() {
 	if t.queued.Swap(true) {
 		return
@@ -207,15 +207,15 @@ func (t *topicSubscribers) Wake() {
 }
 
 const (
-	// maxMarked is the number of subscriptions that a call of Collect marks.
+	// maxMarked is the number of subscriptions that one call of Collect marks.
 	maxMarked = 256
-	// maxMarkedPerTopic is the number that it marks of one topic before the next topic.
+	// maxMarkedPerTopic is the number that it marks in one topic before the next topic.
 	maxMarkedPerTopic = 64
 )
 
-// Collect marks sessions dirty that have unread messages in a woken topic. A call marks up
-// to maxMarked of them, and topics take turns. more reports that some are left. The loop
-// calls it at least once a turn.
+// Collect marks sessions dirty that have unread messages in a woken topic. One call marks
+// up to maxMarked of them, and topics take turns. more reports that some remain. The loop
+// calls Collect at least once per turn.
 func (g *Group) Collect() (more bool) {
 	g.batches.Reset()
 	g.takeWoken()
@@ -244,7 +244,7 @@ func (g *Group) takeWoken() {
 	g.mu.Unlock()
 	for i, t := range woken {
 		woken[i] = nil
-		t.queued.Store(false) // Before the cursors are read, so that a later message wakes again.
+		t.queued.Store(false) // before the cursors are read, so that a later message wakes again
 		if t.unmarked > 0 {
 			t.markAgain = true
 			continue
@@ -267,8 +267,8 @@ func (g *Group) pushPending(t *topicSubscribers) {
 }
 
 // mark marks the last n unmarked subscriptions and returns how many there were. It counts
-// down because [Group.unsubscribe] moves the last subscription to the index of the one
-// that ends, so none is missed.
+// down because [Group.unsubscribe] moves the last subscription into the freed index. That
+// way it misses none.
 func (t *topicSubscribers) mark(n int) int {
 	t.unmarked = min(t.unmarked, len(t.subs))
 	n = min(n, t.unmarked)
@@ -281,8 +281,8 @@ func (t *topicSubscribers) mark(n int) int {
 	return n
 }
 
-// Drain delivers everything so far to every session and then closes it, at times spread
-// evenly over spread. Sessions that are added later are closed at once.
+// Drain delivers all messages published so far to every session and then closes it, at
+// times spread evenly over spread. Sessions that are added later are closed at once.
 func (g *Group) Drain(spread time.Duration) {
 	g.draining = true
 	n := len(g.sessions)
@@ -302,7 +302,7 @@ func (g *Group) remove(s *Session) {
 	g.sessions = g.sessions[:last]
 }
 
-// subscribe subscribes s to a topic at a pin in it, which ends.
+// subscribe subscribes s to a topic at a pin, and ends the pin.
 func (g *Group) subscribe(s *Session, name pubsub.Topic, pin topic.Pin) (*subscription, topic.Resumed) {
 	t := g.subscribers[name]
 	var resumed topic.Resumed
@@ -335,14 +335,14 @@ func (g *Group) unsubscribe(sub *subscription) {
 	t.topic.Count(-1)
 	g.config.Stats.Subscriptions.Add(-1)
 	g.expireAt(sub, time.Time{})
-	if last == 0 {
+	if last == 0 { // Collect may not run again: the topic no longer wakes this loop.
 		g.batches.Reset() // No later Collect need come: the topic no longer wakes this loop.
 		delete(g.subscribers, t.topic.Name())
 		g.config.Topics.Leave(t.topic, t)
 	}
 }
 
-// systemRandom is the random source of package rand, seeded by the system.
+// systemRandom is the random source of package math/rand, seeded by the system.
 type systemRandom struct{}
 
 func (systemRandom) Uint64() uint64 { return rand.Uint64() }

@@ -6,21 +6,21 @@ import (
 )
 
 // A LargeAnswer is a text message of any size, such as a history or a list of members. It
-// is encoded piece by piece while the socket takes it, as one message of several frames.
+// is encoded piece by piece while the socket accepts it, as one message of several frames.
 // No other message may come between these frames (RFC 6455 section 5.4).
 type LargeAnswer interface {
-	// Append appends the next bytes, at most room of them. With a room of at least
-	// [MinLargeAnswerRoom] it makes progress.
+	// Append appends the next bytes, up to room of them. It makes progress if room is at
+	// least [MinLargeAnswerRoom].
 	Append(dst []byte, room int) []byte
-	Len() int    // how many bytes are left
-	Owned() int  // how many bytes of memory only the answer keeps, apart from entries of logs
-	Lag() uint64 // how many bytes that logs have dropped the answer keeps
+	Len() int    // number of bytes left
+	Owned() int  // bytes of memory that only the answer keeps, apart from log entries
+	Lag() uint64 // bytes that the answer keeps although the logs have dropped them
 }
 
 // MinLargeAnswerRoom is the smallest room that [LargeAnswer.Append] gets, in bytes.
 const MinLargeAnswerRoom = 8 << 10
 
-// largeAnswer is a [LargeAnswer] that is queued or written in part.
+// largeAnswer is a [LargeAnswer] that is queued or partly written.
 type largeAnswer struct {
 	answer     LargeAnswer
 	ownedBytes int  // Owned before anything was written
@@ -33,15 +33,15 @@ func (o *outbox) sendLarge(s *Session, a LargeAnswer) {
 	s.conn.Dirty()
 }
 
-// setLarge sets the large answer of s that is being written; nil for none.
+// setLarge sets the large answer that s is writing; nil for none.
 func (o *outbox) setLarge(s *Session, a *largeAnswer) {
 	before := o.unread(s)
 	s.ensureExtra().large = a
 	o.charge(s, before)
 }
 
-// nextOfLargeAnswer is next while there is a large answer. It returns earlier answers,
-// then the frames of the large answer, one at a time.
+// nextOfLargeAnswer replaces next while there is a large answer. It returns earlier
+// answers, then the frames of the large answer, one at a time.
 func (w *write) nextOfLargeAnswer(s *Session) []byte {
 	a := s.extra.large
 	if !a.begun && len(s.out.answers) > 0 {
@@ -55,8 +55,8 @@ func (w *write) nextOfLargeAnswer(s *Session) []byte {
 	return w.largeAnswer
 }
 
-// wroteLargeAnswer is wrote for a frame of nextOfLargeAnswer. It copies the rest of the
-// frame, because the loop owns the buffer.
+// wroteLargeAnswer replaces wrote for a frame of nextOfLargeAnswer. It copies the rest of
+// the frame, because the loop owns the buffer.
 func (w *write) wroteLargeAnswer(s *Session, n int) {
 	if n < len(w.largeAnswer) {
 		s.out.behind = true

@@ -10,7 +10,7 @@ import (
 )
 
 // LogRefusal logs that a command, or one topic of it, was refused. claims are those of its
-// token, nil if they are unknown. topic is as the client sent it, empty without one.
+// token, or nil if they are unknown. topic is as the client sent it, or empty.
 func (s *Session) LogRefusal(claims *auth.Claims, topic string, err error) {
 	code := pubsub.Refusal(err).Code
 	level := wire.LogLevel(code)
@@ -33,8 +33,8 @@ func logMessage(s *Session, claims *auth.Claims, topic pubsub.Topic, position pu
 	}
 }
 
-// LogIgnored logs, once per session, that a client sends messages that its dialect ignores
-// and another one would not.
+// LogIgnored logs, once per session, that the client sends messages that its dialect
+// ignores but another dialect would handle.
 func (s *Session) LogIgnored(hint string) {
 	if !logs(s) {
 		return
@@ -50,8 +50,8 @@ func logs(s *Session) bool {
 	return s.group.config.Log.Enabled(context.Background(), slog.LevelDebug)
 }
 
-// identity returns the log attributes of a client and its command: the address, the
-// subject if it is known, and the topic if there is one.
+// identity returns the log attributes of a client and its command: the address, the subject
+// if known, and the topic if there is one.
 func identity(s *Session, claims *auth.Claims, topic string) []any {
 	attrs := []any{"remote", s.conn.Remote()}
 	if claims == nil {

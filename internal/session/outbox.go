@@ -7,15 +7,15 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// A Budget bounds the memory that sessions of all groups own for bytes that clients have
+// A Budget limits the memory that sessions of all groups own for bytes that clients have
 // not read yet. Safe for concurrent use.
 type Budget interface {
-	Charge(n int) (within bool) // adds n bytes in any case and reports whether the budget allows them
+	Charge(n int) (within bool) // adds n bytes in any case, and reports whether the budget allows them
 	Release(n int)
-	Share() int // how many requested bytes one session may own now
+	Share() int // number of requested bytes that one session may own now
 }
 
-// noBudget is a Budget without a bound.
+// noBudget is a Budget without a limit.
 type noBudget struct{}
 
 func (noBudget) Charge(int) bool { return true }
@@ -23,17 +23,16 @@ func (noBudget) Release(int)     {}
 func (noBudget) Share() int      { return math.MaxInt }
 
 const (
-	// maxAnswers is how many bytes of answers may wait. Above it the session reads no
-	// further commands.
+	// maxAnswers is the size of queued answers, in bytes, above which the session accepts
+	// no further commands.
 	maxAnswers = 16 << 10
-	// freeUnread is how many bytes a session owns free of charge. So small answers cost
-	// nothing, and always fit.
+	// freeUnread is the number of bytes that a session owns free of charge. So small
+	// answers cost nothing and always fit.
 	freeUnread = 4 << 10
 )
 
-// outbox is what waits to be written to a client besides the messages of logs: answers,
-// and the rest of a message frame that was written in part. Its session is charged for
-// the memory.
+// outbox holds what waits to be written in addition to the messages in the logs: answers,
+// and the rest of a partly written message frame. Its session is charged for the memory.
 type outbox struct {
 	rest    []byte // the unwritten part of a message frame; shared memory unless ownRest
 	answers []byte // frames that wait to be written
@@ -44,12 +43,12 @@ type outbox struct {
 	answerBegun     bool // answers begins in the middle of a frame
 	ownRest         bool // rest is the session's own memory, not part of a shared frame
 	behind          bool // the socket did not take all bytes of the last write
-	cursors         bool // a stream of several topics: no frame is shared, each has the session's cursor
+	cursors         bool // a stream of several topics: frames are not shared, because each has the session's cursor
 	unauthenticated bool // unread bytes are charged to Config.UnauthenticatedUnread
 }
 
-// unread returns how many bytes s is charged for: its answers and the rest of a frame, if
-// that is its own memory.
+// unread returns how many bytes s is charged for: its answers, and the rest of a frame if
+// the session owns it.
 func (o *outbox) unread(s *Session) int {
 	n := o.requested(s)
 	if o.ownRest {
@@ -58,8 +57,8 @@ func (o *outbox) unread(s *Session) int {
 	return max(0, n-freeUnread)
 }
 
-// requested returns how many bytes s owns because its client sent commands and does not
-// read the answers.
+// requested returns how many bytes s owns because its client sends commands without reading
+// the answers.
 func (o *outbox) requested(s *Session) int {
 	n := cap(o.answers) + int(o.answersWritten)
 	if s.extra.hasLarge() {
@@ -76,10 +75,10 @@ func (o *outbox) budget(s *Session) Budget {
 	return s.group.config.Unread
 }
 
-// charge updates the budget after unread was before.
+// charge updates the budget. before is the earlier result of unread.
 func (o *outbox) charge(s *Session, before int) {
 	now := o.unread(s)
-	if before == 0 { // A session that is charged keeps its budget.
+	if before == 0 { // A charged session keeps its budget.
 		o.unauthenticated = len(s.subs.all) == 0 && !s.group.formats[s.format].endpoint.isStream() && s.extra.token().Claims == nil
 	}
 	switch {
@@ -88,7 +87,8 @@ func (o *outbox) charge(s *Session, before int) {
 	case now > before:
 		o.budget(s).Charge(now - before)
 		if o.overBudget(s) {
-			// Later, because the caller still works on the session, and the client may read first.
+			// Later, because the caller still works on the session, and the client may read
+			// first.
 			s.conn.Post(func() {
 				if o.overBudget(s) {
 					s.abort(endOverBudget)
@@ -99,24 +99,25 @@ func (o *outbox) charge(s *Session, before int) {
 }
 
 // overBudget reports whether the answers that the client requested exceed its share of the
-// budget. The rest of a message frame does not count: a client that sends no commands is
-// never closed for it, however slowly it reads. Streams never exceed it: they send one
-// request.
+// budget. The rest of a message frame does not count: the server never closes a client that
+// sends no commands because of it, however slowly the client reads. Streams never exceed
+// the budget, because they send one request.
 func (o *outbox) overBudget(s *Session) bool {
 	return !s.group.formats[s.format].endpoint.isStream() && o.requested(s) > freeUnread && o.requested(s)-freeUnread > o.budget(s).Share()
 }
 
-// setAnswers sets the queued answers: nil, or the present ones with more appended.
+// setAnswers sets the queued answers: nil, or the current ones with more appended.
 func (o *outbox) setAnswers(s *Session, answers []byte) {
 	before := o.unread(s)
 	if cap(answers) != cap(o.answers) {
-		o.answersWritten = 0 // They were moved to other memory.
+		o.answersWritten = 0 // The answers moved to other memory.
 	}
 	o.answers = answers
 	o.charge(s, before)
 }
 
-// wroteAnswers takes up to n written bytes off the answers and returns how many of n remain.
+// wroteAnswers removes up to n written bytes from the answers, and returns how many of n
+// remain.
 func (o *outbox) wroteAnswers(s *Session, n int) int {
 	waiting := len(o.answers)
 	if waiting == 0 || n == 0 {
@@ -139,8 +140,8 @@ func (o *outbox) wroteAnswers(s *Session, n int) int {
 	return n
 }
 
-// setRest sets the rest of a frame that was written in part. If own, the rest is not part
-// of a shared frame. It is copied then, because it may be in the loop's buffer.
+// setRest sets the rest of a partly written frame. own says that the rest is not part of a
+// shared frame. It is then copied, because it may be in the loop's buffer.
 func (o *outbox) setRest(s *Session, rest []byte, own bool) {
 	before := o.unread(s)
 	if o.rest, o.ownRest, o.restWritten = rest, own, 0; own {
@@ -160,8 +161,8 @@ func (o *outbox) trimRest(s *Session, n int) {
 	o.charge(s, before)
 }
 
-// wroteRest takes up to n written bytes off the rest of a frame and returns how many of n
-// remain.
+// wroteRest removes up to n written bytes from the rest of a frame, and returns how many of
+// n remain.
 func (o *outbox) wroteRest(s *Session, n int) int {
 	if n < len(o.rest) {
 		o.behind = true
@@ -175,10 +176,10 @@ func (o *outbox) wroteRest(s *Session, n int) int {
 	return n
 }
 
-// trimFront removes n bytes from the front of p. taken is how many bytes were removed
-// before in the same memory. It returns the rest and the new number. After a few KB, or
-// for a large p once less than half is left, it copies the rest so that the memory before
-// it is freed. So p is copied a few times, not once for each write.
+// trimFront removes n bytes from the front of p. taken is the number of bytes already
+// removed in the same memory. It returns the rest and the new number. Once a few KB are
+// unused, or for a large p more than half, it copies the rest to free the memory before it.
+// So p is copied a few times, not once for each write.
 func trimFront(p []byte, taken uint32, n int) (rest []byte, before uint32) {
 	rest = p[n:]
 	unused := int(taken) + n

@@ -9,12 +9,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// maxMembers is the largest number of members in an answer.
+// maxMembers is the maximum number of members in an answer.
 const maxMembers = 1000
 
-// History reads up to limit messages of a topic, if c allows that, and queues what encode
-// makes of them: the first ones after since, or the newest ones if since is zero. A worker
-// calls encode. The session is Busy until then. If the read is refused, the loop calls
+// History reads up to limit messages of a topic, if c allows it: the first ones after
+// since, or the newest ones if since is zero. A worker calls encode, and the session queues
+// the result. The session is Busy until then. If the read is refused, the loop calls
 // refused instead.
 func (s *Session) History(c Credential, name pubsub.Topic, since pubsub.Position, limit int, encode func(context.Context, topic.History) LargeAnswer, refused func(error)) {
 	if err := s.group.checkRead(c, name); err != nil {
@@ -38,8 +38,8 @@ func (s *Session) History(c Credential, name pubsub.Topic, since pubsub.Position
 	})
 }
 
-// Members reads who is present in a topic, if c allows that, and queues what encode makes
-// of it. A worker calls encode: the list can be long. The session is Busy until then. If
+// Members reads the members of a topic, if c allows it. A worker calls encode, because the
+// list can be long, and the session queues the result. The session is Busy until then. If
 // the read is refused, the loop calls refused instead.
 func (s *Session) Members(c Credential, name pubsub.Topic, encode func(wire.Presence) LargeAnswer, refused func(error)) {
 	if err := s.group.checkRead(c, name); err != nil {
@@ -54,8 +54,8 @@ func (s *Session) Members(c Credential, name pubsub.Topic, encode func(wire.Pres
 			refused(err)
 			return
 		}
-		// The client got presence events meanwhile that the list may lack, and would
-		// take the list for newer than them.
+		// The client got presence events in the meantime that the list may lack. It would
+		// assume that the list is newer than those events.
 		if s.subs.presenceOffset(s, name) != given {
 			a = encode(s.group.members(name))
 		}
@@ -63,7 +63,7 @@ func (s *Session) Members(c Credential, name pubsub.Topic, encode func(wire.Pres
 	})
 }
 
-// members returns who is present in a topic. It is safe off the loop.
+// members returns the members of a topic. It may be called on any goroutine.
 func (g *Group) members(name pubsub.Topic) wire.Presence {
 	p := wire.Presence{Topic: name, Subscribers: g.config.Topics.Subscribers(name)}
 	p.Members, p.Count = g.config.Presence.List(name, maxMembers)

@@ -13,16 +13,16 @@ import (
 type Conn interface {
 	Dirty()               // says that there is something to write: the connection calls Next soon
 	Resume()              // says that the session is no longer Busy
-	Arm(at time.Duration) // asks for a Tick at that time of the loop, or earlier
-	Post(f func()) bool   // calls f on the loop unless the connection is gone; safe for concurrent use
-	Blocked() bool        // reports, in Tick, whether the socket was offered bytes and takes none now
-	WillClose()           // says that the session closes once everything is delivered, so the client gets less time to read
+	Arm(at time.Duration) // asks for a Tick at that time of the loop or earlier
+	Post(f func()) bool   // calls f on the loop, unless the connection is gone; safe for concurrent use
+	Blocked() bool        // reports, during Tick, whether the socket was offered bytes and accepts none now
+	WillClose()           // says that the session closes once everything is delivered, which leaves the client less time to read
 
-	// Close finishes the current frame, writes goodbye (whole frames, or nil), sends
-	// the code and the reason, and closes the connection.
+	// Close finishes the current frame, writes goodbye (whole frames, or nil), sends the
+	// code and the reason, and closes the connection.
 	Close(goodbye []byte, code wire.CloseCode, reason string)
 
-	Remote() string // returns the address of the client, for the log
+	Remote() string // returns the client's address, for the log
 }
 
 // A Session is one connected client. The loop of its group owns all fields.
@@ -32,8 +32,8 @@ type Session struct {
 	conn    Conn
 	dialect Dialect
 
-	extra      *extra // what only some dialects ask for; nil until one does
-	pendingEnd *End   // how to end once everything is delivered; nil: not yet
+	extra      *extra // state that only some dialects need; nil until one does
+	pendingEnd *End   // how to end once everything is delivered; nil: do not end
 
 	subs subscriptions
 	out  outbox
@@ -53,7 +53,7 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 	s.index = int32(len(g.sessions))
 	g.sessions = append(g.sessions, s)
 	g.config.Stats.Sessions.Add(1)
-	if g.draining { // It connected after Drain.
+	if g.draining { // The client connected after Drain.
 		conn.Post(s.drain)
 	}
 	if r.Credential != (Credential{}) {
@@ -66,7 +66,7 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 	s.dialect = e.Open(s, r)
 	_, writer := s.dialect.(CursorWriter)
 	s.out.cursors = writer && len(r.Subscribed) > 1
-	if s.closing { // The dialect ended it already.
+	if s.closing { // The dialect has already ended the session.
 		s.closing = false
 		s.End(*s.pendingEnd)
 	}
@@ -75,7 +75,7 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 	}
 	s.subs.rotate(s.extra.name())
 	if e.isStream() && !r.Until.IsZero() && !s.closing {
-		// The time may have come while the broker was waited for.
+		// The subscriptions may have expired while the broker was attaching them.
 		if now := g.config.Now(); !now.Before(r.Until) {
 			g.expireWith(s.subs.all[0], now)
 		}
@@ -86,23 +86,23 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 // Receive handles one message of the client. Call it only while the session is not Busy.
 func (s *Session) Receive(message []byte, binary bool) { s.dialect.Receive(s, message, binary) }
 
-// Busy reports whether the session takes no message now, because a command waits for its
+// Busy reports whether the session accepts no message now, because a command waits for its
 // token or the broker, or because the client does not read its answers.
 func (s *Session) Busy() bool {
 	return s.waiting || len(s.out.answers) > maxAnswers || s.extra.hasLarge()
 }
 
-// Next returns the bytes to write next: whole frames, or nil for none. They are valid
-// until Wrote. Call it only while Rest is nil.
+// Next returns the bytes to write next: whole frames, or nil if there are none. They are
+// valid until Wrote. Call it only while Rest is nil.
 func (s *Session) Next() []byte {
 	w := &s.group.write
 	w.reset()
 	return w.next(s)
 }
 
-// Answers returns the queued answers: whole frames, or nil for none. It replaces Next once
-// the connection is closing. A large answer is included, even if some of its frames were
-// written before.
+// Answers returns the queued answers: whole frames, or nil if there are none. It replaces
+// Next once the connection is closing. It includes a large answer, even one that was partly
+// written.
 func (s *Session) Answers() []byte {
 	w := &s.group.write
 	w.reset()
@@ -112,8 +112,8 @@ func (s *Session) Answers() []byte {
 	return s.out.answers
 }
 
-// Rest returns the unwritten part of a frame that was written in part, or nil between two
-// frames. The next Wrote counts bytes of it.
+// Rest returns the unwritten part of a frame that was partly written, or nil between
+// frames. The next call of Wrote counts its bytes.
 func (s *Session) Rest() []byte {
 	s.group.write.reset()
 	if len(s.out.rest) > 0 {
@@ -125,10 +125,10 @@ func (s *Session) Rest() []byte {
 	return nil
 }
 
-// Wrote reports that the socket took n bytes of the last Next, Answers or Rest.
+// Wrote reports that the socket took n bytes of the last result of Next, Answers or Rest.
 func (s *Session) Wrote(n int) { s.group.write.wrote(s, n) }
 
-// Tick lets the dialect use its timers, and ends the session if its client is too slow.
+// Tick runs the timers of the dialect, and ends the session if its client is too slow.
 func (s *Session) Tick(now time.Duration) {
 	if s.extra != nil && s.extra.ticks {
 		s.dialect.(Ticker).Tick(s, now)
@@ -136,14 +136,14 @@ func (s *Session) Tick(now time.Duration) {
 	s.checkLag()
 }
 
-// Arm asks for a call of [Ticker.Tick] at a time of the loop's clock, or earlier.
+// Arm asks for a call of [Ticker.Tick] at a time of the loop's clock or earlier.
 func (s *Session) Arm(at time.Duration) { s.conn.Arm(at) }
 
 // Limits returns the limits of all sessions.
 func (s *Session) Limits() Limits { return s.group.config.Limits }
 
-// Allow takes one command from the rate limit. If none is left, it ends the session and
-// returns false.
+// Allow takes one command from the rate limit. If the limit is exceeded, Allow ends the
+// session and returns false.
 func (s *Session) Allow() bool {
 	s.group.config.Stats.Commands.Add(1)
 	now := s.group.now()
@@ -155,8 +155,8 @@ func (s *Session) Allow() bool {
 	return true
 }
 
-// NameConnection names the connection, so that a publisher can exclude it, and returns the
-// name. Further calls return the same one.
+// NameConnection gives the connection a name, so that a publisher can exclude it, and
+// returns the name. Further calls return the same name.
 func (s *Session) NameConnection() pubsub.Connection {
 	x := s.ensureExtra()
 	if x.connection == 0 {
@@ -165,7 +165,7 @@ func (s *Session) NameConnection() pubsub.Connection {
 	return x.connection
 }
 
-// Credential returns the credential of the connection as of now, for commands without a
+// Credential returns the current credential of the connection, for commands without a
 // token.
 func (s *Session) Credential() Credential {
 	c := s.extra.token()
@@ -180,7 +180,7 @@ func (s *Session) Authenticate(claims *auth.Claims) {
 	s.ensureExtra().credential = Credential{Claims: claims}
 }
 
-// Send queues whole frames of a client, ahead of messages. It copies them.
+// Send queues whole frames, ahead of messages of topics. It copies them.
 func (s *Session) Send(frames []byte) {
 	s.out.setAnswers(s, append(s.out.answers, frames...))
 	s.conn.Dirty()

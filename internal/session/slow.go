@@ -5,19 +5,19 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// How a client that is too slow is sent away. It delays nobody before that: its cursors
-// stay where its socket stopped.
+// How the server closes a client that is too slow. Until then the client delays no one: its
+// cursors stay where its socket stopped.
 var (
 	endTooSlow = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: more unread than the server keeps", Code: pubsub.TooSlow}
 	endStuck   = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: nothing was read for 60 s", Code: pubsub.TooSlow}
 )
 
-// checkLag ends the session if its client takes no bytes at this moment and lags by more
-// than Config.MaxLagBytes: by so much that it has not read, and that the logs have
-// dropped. A subscription in mode latest jumps to the newest message instead.
+// checkLag ends the session if its socket accepts no bytes now and it lags by more than
+// Config.MaxLagBytes. Only unread bytes that the logs have dropped count. A subscription in
+// mode latest jumps to the newest message instead.
 func (s *Session) checkLag() {
 	if !s.conn.Blocked() {
-		return // Messages that were not offered to the client are not its lag.
+		return // Messages that were not offered to the client do not count.
 	}
 	var lag uint64
 	for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
@@ -36,6 +36,6 @@ func (s *Session) checkLag() {
 	}
 }
 
-// Stuck ends the session because its client has read nothing at all for a while. The
-// transport decides that: see transport.Config.StallTimeout.
+// Stuck ends the session because its client has read nothing for a while. The transport
+// decides when: see transport.Config.StallTimeout.
 func (s *Session) Stuck() { s.abort(endStuck) }

@@ -6,36 +6,36 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// A Subscription is what a client asks for: one topic, and how it wants to get it.
+// A Subscription is one topic that a client wants, with its options.
 type Subscription struct {
 	Topic    pubsub.Topic
-	From     topic.ResumePoint // without Connection: the session sets it
-	Latest   bool              // when the client is behind, only the newest message counts
+	From     topic.ResumePoint // without Connection, which the session sets
+	Latest   bool              // if the client is behind, it gets only the newest message
 	Presence bool              // the client is a member of the topic and gets presence events
 }
 
 // A Subscribed is the outcome of a [Subscription].
 type Subscribed struct {
 	Topic     pubsub.Topic
-	Position  pubsub.Position // everything after it is delivered
-	Recovered bool            // nothing is missing after what the client had
-	Replay    int             // how many messages follow at once
+	Position  pubsub.Position // every message after it is delivered
+	Recovered bool            // no message after the client's position is missing
+	Replay    int             // number of messages that follow at once
 	Err       error           // why the client is not subscribed; nil if it is
 
 	attaching bool // the broker attaches the topic
 }
 
-// Subscribe makes the session a subscriber of each topic that c allows, and calls then on
-// the loop with the outcome for each, in the order of subs. It keeps subs no longer than
-// its call; the outcomes are valid during that of then. It logs and counts those that are
-// refused. Answers that then queues come before messages.
+// Subscribe subscribes the session to each topic that c allows, and calls then on the loop
+// with the outcomes, in the order of subs. The outcomes are valid during that call.
+// Subscribe does not keep subs. It logs and counts refused topics. Answers that then queues
+// come before messages.
 //
 // The broker attaches all topics at the same time. If that takes time, the session is Busy
 // until then is called. If the session ends first, then is not called.
 //
-// A topic that the session is subscribed to already gets the new options at once, and
-// keeps its place. The broker is not asked for it. So does a topic that is twice in subs:
-// the options of the later one count.
+// If the session is already subscribed to a topic, the subscription gets the new options at
+// once and keeps its cursor, without a call to the broker. The same applies to a topic that
+// occurs twice in subs: the later options take effect.
 func (s *Session) Subscribe(c Credential, subs []Subscription, then func(*Session, []Subscribed)) {
 	if s.closing {
 		return
@@ -58,7 +58,7 @@ func (s *Session) Subscribe(c Credential, subs []Subscription, then func(*Sessio
 	g.spareAttaching = a
 }
 
-// change gives a subscription the options that are wanted.
+// change sets the options of a subscription.
 func (s *Session) change(sub *subscription, c Credential, want *Subscription) error {
 	if want.Presence {
 		if err := s.ensureExtra().joinPresence(s, want.Topic, c.Claims); err != nil {
@@ -82,8 +82,8 @@ func (g *Group) checkRead(c Credential, name pubsub.Topic) error {
 }
 
 // check returns an error if the client of s may not have a subscription. Otherwise it
-// returns the subscription to this topic that exists, or nil, and how many topics the
-// wanted one adds. reserved is how many topics other subscriptions will add.
+// returns the existing subscription to this topic, or nil, and how many topics the new one
+// adds. reserved is the number of topics that other subscriptions will add.
 func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscription, reserved int) (sub *subscription, more int, err error) {
 	if err := s.group.checkRead(Credential{Claims: claims}, want.Topic); err != nil {
 		return nil, 0, err
@@ -106,7 +106,7 @@ func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscriptio
 }
 
 // RefuseTopic logs and counts a topic that is refused before Subscribe is called, for
-// instance because it is not a valid topic. claims may be nil.
+// example because its name is invalid. claims may be nil.
 func (s *Session) RefuseTopic(claims *auth.Claims, name string, err error) {
 	s.LogRefusal(claims, name, err)
 	s.group.config.Stats.Refused.Add(1)

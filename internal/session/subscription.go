@@ -28,9 +28,9 @@ type subscription struct {
 	subscribers *topicSubscribers
 	cursor      topic.Cursor
 	nextDirty   *subscription
-	skipped     *skip // what was skipped; nil unless the dialect is not told yet
+	skipped     *skip // skipped messages that were not reported to the dialect yet; nil if there are none
 	index       int32 // in topicSubscribers.subs
-	cursorIndex uint8 // index in streamCursor.places; only of streams
+	cursorIndex uint8 // index in streamCursor.places; only for streams
 	dirty       bool  // in the list subscriptions.firstDirty
 	latest      bool  // mode latest: a client that is behind gets only the newest message
 }
@@ -40,12 +40,12 @@ func (sub *subscription) name() pubsub.Topic { return sub.subscribers.topic.Name
 
 // A skip says which messages a client in mode latest does not get.
 type skip struct {
-	from pubsub.Position // those after it
-	gap  pubsub.Position // after the last marker among them; zero if there is none
+	from pubsub.Position // messages after this position
+	gap  pubsub.Position // position after the last marker among them; zero if there is none
 }
 
-// delivered returns the position up to which the client has everything, apart from skips
-// that it was told of.
+// delivered returns the position up to which the client has everything, apart from reported
+// skips.
 func (sub *subscription) delivered() pubsub.Position {
 	if sub.skipped != nil {
 		return sub.skipped.from
@@ -68,8 +68,8 @@ func (sub *subscription) skip() {
 	sub.cursor = newest
 }
 
-// tellSkipped tells the dialect what was skipped: first the last marker, then the messages
-// behind it. The dialect may end the subscription.
+// tellSkipped reports a skip to the dialect: first the last marker, then the messages after
+// it. The dialect may end the subscription.
 func (sub *subscription) tellSkipped(s *Session) {
 	k := sub.skipped
 	if k.gap != (pubsub.Position{}) {
@@ -82,7 +82,7 @@ func (sub *subscription) tellSkipped(s *Session) {
 	}
 }
 
-// subscriptions are those of one session.
+// subscriptions are the subscriptions of one session.
 type subscriptions struct {
 	all        []*subscription
 	firstDirty *subscription // list of the subscriptions with unread messages
@@ -124,7 +124,7 @@ func (l *subscriptions) topics() []pubsub.Topic {
 	return names
 }
 
-// presenceOffset returns the offset of s in the presence events of a topic, or 0.
+// presenceOffset returns how far s is in the presence events of a topic, or 0.
 func (l *subscriptions) presenceOffset(s *Session, name pubsub.Topic) uint64 {
 	if sub := l.find(s, topic.PresenceTopic(name)); sub != nil {
 		return sub.cursor.Position().Offset
@@ -142,7 +142,8 @@ func (l *subscriptions) remove(sub *subscription) {
 	}
 }
 
-// markDirty appends sub to the subscriptions with unread messages, unless it is there.
+// markDirty appends sub to the list of subscriptions with unread messages, unless sub is in
+// it.
 func (l *subscriptions) markDirty(sub *subscription) {
 	if sub.dirty {
 		return
@@ -157,7 +158,7 @@ func (l *subscriptions) markDirty(sub *subscription) {
 	sub.session.conn.Dirty()
 }
 
-// unlist removes sub from the subscriptions with unread messages.
+// unlist removes sub from the list of subscriptions with unread messages.
 func (l *subscriptions) unlist(sub *subscription) {
 	if !sub.dirty {
 		return
@@ -177,8 +178,8 @@ func (l *subscriptions) unlist(sub *subscription) {
 	sub.nextDirty, sub.dirty = nil, false
 }
 
-// rotate chooses the topic that is written first. Otherwise a client whose connection
-// always breaks before all topics had a turn would get the same topics each time.
+// rotate chooses the topic that is written first. Without it, a client whose connection
+// always breaks early would get the same topics each time.
 func (l *subscriptions) rotate(connection pubsub.Connection) {
 	n := 0
 	for sub := l.firstDirty; sub != nil; sub = sub.nextDirty {
@@ -194,21 +195,21 @@ func (l *subscriptions) rotate(connection pubsub.Connection) {
 	}
 }
 
-// choose returns a number below n that differs between connections and over time. It
-// does not use the random source of the group: the bytes that a client gets must not
-// depend on which other clients the loop serves.
+// choose returns a number below n that differs between connections and over time. It does
+// not use the random source of the group: the bytes that a client gets must not depend on
+// which other clients the loop serves.
 func (l *subscriptions) choose(connection pubsub.Connection, n int) int {
 	x := uint64(connection) + l.firstDirty.cursor.Position().Offset*0x9e3779b97f4a7c15
-	// The mixing of splitmix64.
+	// The mixing function of splitmix64.
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return int((x ^ x>>31) % uint64(n))
 }
 
 // jumpToSnapshot moves the cursors for presence events to the newest snapshot of each
-// topic, which supersedes the events before it. It returns by how many bytes the lag is
-// smaller. The snapshot itself does not count: a list of members can exceed the allowed
-// lag.
+// topic, which supersedes the events before it. It returns the number of bytes by which the
+// lag decreases. The snapshot itself does not count, because a list of members can exceed
+// the allowed lag.
 func (l *subscriptions) jumpToSnapshot() (less uint64) {
 	for sub := l.firstDirty; sub != nil; sub = sub.nextDirty {
 		lag := sub.subscribers.topic.Lag(sub.cursor)

@@ -9,7 +9,8 @@ import (
 )
 
 // clockCheckInterval is how often expiries are compared with the wall clock. Timers use the
-// monotonic clock. It ignores changes of the wall clock and stops while the machine sleeps.
+// monotonic clock, which ignores changes of the wall clock and stops while the machine
+// sleeps.
 const clockCheckInterval = 5 * time.Second
 
 // maxExpired is the number of subscriptions that end before the loop does other work.
@@ -19,10 +20,10 @@ const maxExpired = 64
 type expiries struct {
 	auth.Expiries[*subscription]
 	timer  *time.Timer
-	posted bool // expireDue is posted to go on
+	posted bool // expireDue was posted to continue
 }
 
-// expireAt sets when a subscription ends. It replaces an earlier time; the zero time means
+// expireAt sets when a subscription ends. It replaces an earlier time. The zero time means
 // never.
 func (g *Group) expireAt(sub *subscription, at time.Time) {
 	g.expiries.Set(sub, at)
@@ -45,7 +46,7 @@ func (g *Group) armExpiry() {
 	g.expiries.timer.Reset(wait)
 }
 
-// expireDue ends up to about maxExpired due subscriptions, and posts itself if more are due.
+// expireDue ends about maxExpired due subscriptions, and posts itself if more are due.
 func (g *Group) expireDue() {
 	g.expiries.posted = false
 	now, ended := g.config.Now(), 0
@@ -64,7 +65,7 @@ func (g *Group) expireDue() {
 }
 
 // expireWith ends a due subscription and returns how many it ended. All due subscriptions
-// of a stream end together, since each of its events has a stream cursor of all topics.
+// of a stream end together, because each event of a stream has a cursor of all topics.
 func (g *Group) expireWith(sub *subscription, now time.Time) int {
 	s := sub.session
 	topics := []pubsub.Topic{sub.name()}

@@ -5,27 +5,27 @@ import "github.com/ikornaselur/notiflux/internal/topic"
 const (
 	// maxTopicsPerWrite is the number of topics of a session that share a write.
 	maxTopicsPerWrite = 64
-	// roundBytes is how many bytes all topics of a write get together before the first
-	// of them gets more. So every topic makes progress even on a connection that breaks
-	// after every 20 KB.
+	// roundBytes is the number of bytes that all topics of a write get together before the
+	// first of them gets more. So every topic makes progress even on a connection that
+	// breaks after every 20 KB.
 	roundBytes = 8 << 10
 )
 
-// A write is what Next returned and Wrote accounts for, in the order of the bytes:
-// answers, then the segments. A loop has one: it makes one write at a time.
+// A write holds what Next returned until Wrote accounts for it, in the order of the bytes:
+// answers, then segments. A loop has one, because it makes one write at a time.
 type write struct {
 	segments     []segment    // a subscription may have several
 	shared       *topic.Batch // the only segment; nil: the segments are in buffer
 	progress     []progress   // while the segments are collected
 	buffer       []byte
 	messageBytes int    // size of the messages in buffer, unencoded
-	sizes        []int  // of the frames in buffer, one for each entry; 0 if it has none
-	excluded     int    // messages passed because they exclude the session; see maxExcluded
-	largeAnswer  []byte // a frame of a large answer; then the write has nothing else
+	sizes        []int  // of the frames in buffer, one for each entry; 0 if the entry has no frame
+	excluded     int    // messages skipped because they exclude the session; see maxExcluded
+	largeAnswer  []byte // a frame of a large answer; the write then contains nothing else
 	cursor       []byte // the latest stream cursor; kept for its memory
 }
 
-// reset drops the segments. A cursor left in one would keep all later messages of its
+// reset drops the segments. A cursor left in a segment would keep all later messages of its
 // topic in memory.
 func (w *write) reset() {
 	if len(w.segments) > 0 {
@@ -40,7 +40,7 @@ type segment struct {
 	sub       *subscription
 	from, end topic.Cursor
 	bytes     int // of its frames
-	messages  int // with frames
+	messages  int // entries with frames
 	at        int // index in write.buffer of its first byte
 	sizes     int // index in write.sizes of the size of its first frame
 }
@@ -56,7 +56,7 @@ type progress struct {
 	at  topic.Cursor
 }
 
-// next returns the bytes to write next: see [Session.Next].
+// next returns the bytes to write next; see [Session.Next].
 func (w *write) next(s *Session) []byte {
 	if s.extra.hasLarge() {
 		return w.nextOfLargeAnswer(s)
@@ -77,8 +77,8 @@ func (w *write) next(s *Session) []byte {
 	return w.buffer
 }
 
-// nextShared is next for a session without answers and with unread messages in at most
-// one topic. It returns the shared batch without a copy.
+// nextShared is next for a session without answers and with unread messages in at most one
+// topic. It returns the shared batch without a copy.
 func (w *write) nextShared(s *Session) []byte {
 	for sub := s.subs.firstDirty; sub != nil; sub = s.subs.firstDirty {
 		b := w.batch(s, sub, sub.cursor, topic.MaxBatch)
@@ -105,7 +105,7 @@ func (w *write) appendMessages(s *Session) {
 		b := w.batch(s, sub, at, limit)
 		seg := segmentOf(b, sub)
 		seg.at, seg.sizes = len(w.buffer), len(w.sizes)
-		w.sizes = append(w.sizes, b.Sizes...) // The slot of the batch may be taken by another one.
+		w.sizes = append(w.sizes, b.Sizes...) // The slot of the batch may be reused.
 		w.buffer = append(w.buffer, b.Data...)
 		w.messageBytes += b.MessageBytes
 		w.segments = append(w.segments, seg)
@@ -113,9 +113,9 @@ func (w *write) appendMessages(s *Session) {
 	})
 }
 
-// fillInTurns fills the write from the topics with unread messages, which take turns.
-// take appends about limit bytes of messages of one topic, from a cursor on, and returns
-// the cursor after them.
+// fillInTurns fills the write from the topics with unread messages, which take turns. take
+// appends about limit bytes of messages of one topic, from a cursor on, and returns the
+// cursor after them.
 func (w *write) fillInTurns(s *Session, take func(sub *subscription, at topic.Cursor, limit int) topic.Cursor) {
 	sub := s.subs.firstDirty
 	for ; sub != nil && len(w.progress) < maxTopicsPerWrite; sub = sub.nextDirty {
@@ -138,15 +138,15 @@ func (w *write) fillInTurns(s *Session, take func(sub *subscription, at topic.Cu
 			}
 		}
 		if waiting = more; sub != nil {
-			break // The others are next.
+			break // The next write takes the others.
 		}
 	}
 	clear(w.progress)
 	w.progress = w.progress[:0]
 }
 
-// nextOfStream is next for a stream of several topics. Each of its frames has a stream
-// cursor of its own.
+// nextOfStream is next for a stream of several topics. Each of its frames has its own
+// stream cursor.
 func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 	for {
 		w.buffer = append(w.buffer[:0], s.out.answers...)
@@ -209,7 +209,7 @@ func (w *write) appendStreamMessages(s *Session, c CursorWriter) {
 	})
 }
 
-// wrote accounts for the first n bytes of the write, which a socket took: see
+// wrote accounts for the first n bytes of the write, which the socket took; see
 // [Session.Wrote].
 func (w *write) wrote(s *Session, n int) {
 	if w.largeAnswer != nil {
@@ -223,7 +223,7 @@ func (w *write) wrote(s *Session, n int) {
 		if cut {
 			s.out.behind = true
 			if n == 0 {
-				break // It stays the first one.
+				break // It stays first in the list.
 			}
 			w.wrotePart(s, seg, n)
 		} else {
@@ -232,7 +232,7 @@ func (w *write) wrote(s *Session, n int) {
 			n -= seg.bytes
 		}
 		if s.subs.unlist(seg.sub); !seg.sub.cursor.AtTail() {
-			s.subs.markDirty(seg.sub) // At the end of the list: topics take turns.
+			s.subs.markDirty(seg.sub) // at the end of the list, because topics take turns
 		}
 		if cut {
 			break
@@ -269,8 +269,8 @@ func (w *write) wrotePart(s *Session, seg *segment, n int) {
 	}
 }
 
-// keepRest keeps what is left of a frame of which n bytes were written. If the entry keeps
-// the frame, the rest is a part of that. Otherwise it is a copy, because the frame may be
+// keepRest keeps the rest of a frame of which n bytes were written. If the entry keeps the
+// frame, the rest is a part of that. Otherwise the rest is a copy, because the frame may be
 // in the loop's buffer.
 func (w *write) keepRest(s *Session, entry *topic.Entry, frame []byte, n int) {
 	if !s.out.cursors {
@@ -282,8 +282,8 @@ func (w *write) keepRest(s *Session, entry *topic.Entry, frame []byte, n int) {
 	s.out.setRest(s, frame[n:], true)
 }
 
-// nothing is next for a session that has nothing to write. It carries out a pending
-// end, unless a command still waits for its answer.
+// nothing is next for a session that has nothing to write. It executes a pending end,
+// unless a command still waits for its answer.
 func (w *write) nothing(s *Session) []byte {
 	if s.pendingEnd != nil && !s.waiting {
 		s.End(*s.pendingEnd)
@@ -291,9 +291,9 @@ func (w *write) nothing(s *Session) []byte {
 	return nil
 }
 
-// catchUp moves subscriptions in mode latest to the newest message if the client is
-// behind, and tells the dialect what was skipped. If there are several subscriptions with
-// something to read, it also passes gaps: none of them waits for the others.
+// catchUp moves subscriptions in mode latest to the newest message if the client is behind,
+// and reports the skipped messages to the dialect. If several subscriptions have something
+// to read, it also passes their gaps, so that none waits for the others.
 func (w *write) catchUp(s *Session) {
 	several := s.subs.firstDirty != s.subs.lastDirty
 	for sub, next := s.subs.firstDirty, (*subscription)(nil); sub != nil && sub.dirty; sub = next {
@@ -311,9 +311,9 @@ func (w *write) catchUp(s *Session) {
 	s.out.behind = false
 }
 
-// passMarkers moves the cursor of a subscription over the markers that it is at, and tells the
-// dialect, which may end the subscription. It reports whether there was one. The client was
-// given everything before it.
+// passMarkers moves the cursor of a subscription over the markers that it is at, and
+// reports them to the dialect, which may end the subscription. It returns whether there was
+// one. The client already has everything before it.
 func (w *write) passMarkers(s *Session, sub *subscription) (any bool) {
 	for sub.dirty {
 		entry, next, ok := sub.cursor.Next()
@@ -327,8 +327,8 @@ func (w *write) passMarkers(s *Session, sub *subscription) (any bool) {
 }
 
 // batch returns the next batch of a subscription from a cursor on, past messages that
-// exclude its session. If these are too many for one call of Next, the batch is empty and
-// does not end at the tail.
+// exclude its session. If there are too many of these for one call of Next, the batch is
+// empty and does not end at the tail.
 func (w *write) batch(s *Session, sub *subscription, at topic.Cursor, limit int) *topic.Batch {
 	batches, format := &s.group.batches, &s.group.formats[s.format].Format
 	b := batches.From(format, at, limit)
@@ -342,13 +342,13 @@ func (w *write) batch(s *Session, sub *subscription, at topic.Cursor, limit int)
 	return batches.From(format, at, limit)
 }
 
-// maxExcluded is about how many messages that exclude the session a call of Next passes.
-// Then it is the turn of the loop's other sessions.
+// maxExcluded is about the number of messages that exclude the session and that one call of
+// Next passes. After that the loop serves its other sessions.
 const maxExcluded = 1024
 
-// skipExcluded returns the cursor of the first message from c on that does not exclude
-// the session. It encodes none of the messages before it. more reports that it stopped
-// early, at maxExcluded.
+// skipExcluded returns the cursor of the first message from c on that does not exclude the
+// session. It encodes none of the messages before it. more reports that it stopped early,
+// at maxExcluded.
 func (w *write) skipExcluded(s *Session, c topic.Cursor) (_ topic.Cursor, more bool) {
 	for ; ; w.excluded++ {
 		entry, next, ok := c.Next()
