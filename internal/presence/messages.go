@@ -6,9 +6,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Messages returns the event as members get it, in order. A message names at most
-// [pubsub.MaxEventMembers] members that joined or left. subscribers is the number of
-// subscriptions of the topic, with presence or not.
+// Messages returns the event in the form that members get, in order. A message names at
+// most [pubsub.MaxEventMembers] members that joined or left. subscribers is the number of
+// subscriptions of the topic, with or without presence.
 func (e Event) Messages(subscribers int) (all []*pubsub.PresenceEvent) {
 	switch e.Kind {
 	case CountOnly:

@@ -1,29 +1,29 @@
-// Package presence tracks which members are present in which topics and emits an
-// event when that changes.
+// Package presence tracks which members are present in which topics, and emits an event
+// when that changes.
 //
-// A subscription with presence holds a [Reference] ([Registry.Join]). All references
-// of one Sub in a topic make one member. A member is present from its first reference
-// until Config.GracePeriod after the release of its last one, so a client that
-// reconnects in time never seems to leave. The registry collects the changes of a
-// topic for Config.BatchDelay. Then [Registry.Run] emits the net result as one
-// [Event]. For a topic with more than Config.MaxMembers members it emits their number
-// only. Once there are few enough again, a [Snapshot] names them all.
+// A subscription with presence holds a [Reference] ([Registry.Join]). All references with
+// the same Sub in a topic form one member. A member is present from its first reference
+// until Config.GracePeriod after the release of its last one. So a client that reconnects
+// in time never seems to leave. The registry collects the changes of a topic for
+// Config.BatchDelay. Then [Registry.Run] emits the net result as one [Event]. For a topic
+// with more than Config.MaxMembers members, it emits only their number. Once there are few
+// enough again, a [Snapshot] names them all.
 //
 // Invariants:
-//   - For one member, joins and leaves alternate. They start anew after each Snapshot.
+//   - For one member, joins and leaves alternate. They start again after each Snapshot.
 //   - A member that returns within its grace period is never reported as left.
-//   - A list and the events emitted after it lead to the same members as all events
-//     from the first one. An event may repeat what the list holds, and a list holds a
-//     member that left until the event that reports it.
+//   - A list, together with the events emitted after it, leads to the same members as all
+//     events from the first one. An event may repeat what the list contains. A list
+//     contains a member that left until an event reports the leave.
 //   - Events are emitted in the order in which they arise, one at a time.
-//   - Memory is bounded by the references and the members in their grace period. A
-//     topic with neither is forgotten.
+//   - Memory is limited by the references and the members in their grace period. A topic
+//     with neither is forgotten.
 //   - The cost of a join or a leave does not depend on the number of members.
 //
-// Registry.mu is the only lock. The registry calls nothing while it holds it.
+// Registry.mu is the only lock. The registry calls no other code while it holds it.
 //
-// The package knows no session, token or encoding, and does not decide who receives an
-// event.
+// The package knows nothing of sessions, tokens or encodings, and does not decide which
+// sessions receive an event.
 package presence
 
 import (
@@ -38,20 +38,20 @@ import (
 
 // Defaults of the fields of Config.
 const (
-	defaultGracePeriod = 10 * time.Second       // covers a page reload and a phone that changes networks
-	defaultBatchDelay  = 100 * time.Millisecond // not noticeable, and at most ten events a second
-	defaultMaxMembers  = 1000                   // nobody reads more names, and traffic grows with their square
+	defaultGracePeriod = 10 * time.Second       // covers a page reload, and a phone that changes networks
+	defaultBatchDelay  = 100 * time.Millisecond // not noticeable, and at most ten events per second
+	defaultMaxMembers  = 1000                   // nobody reads more names, and traffic grows with the square of their number
 )
 
 // Config configures a Registry. The zero value works.
 type Config struct {
-	// Run calls Emit for each event, without holding a lock. While Emit blocks, no
-	// further event is emitted, but Join, Release and List go on. Nil discards events.
+	// Run calls Emit for each event, without holding a lock. While Emit blocks, no further
+	// event is emitted, but Join, Release and List still work. Nil discards events.
 	Emit func(Event)
 
-	GracePeriod time.Duration // how long a member without a reference stays present; 0 means 10 s
-	BatchDelay  time.Duration // how long changes of a topic are collected, at most GracePeriod; 0 means 100 ms
-	MaxMembers  int           // a topic with more members gets CountOnly events; 0 means 1,000
+	GracePeriod time.Duration // how long a member without a reference stays present; 0: 10 s
+	BatchDelay  time.Duration // how long changes of a topic are collected, up to GracePeriod; 0: 100 ms
+	MaxMembers  int           // a topic with more members gets CountOnly events; 0: 1,000
 }
 
 // A Kind says which fields of an event are set.
@@ -59,7 +59,7 @@ type Kind uint8
 
 const (
 	Changes   Kind = iota // Joined and Left
-	CountOnly             // Count alone; a Snapshot comes before the next Changes
+	CountOnly             // only Count; a Snapshot comes before the next Changes
 	Snapshot              // Members; it replaces all earlier events of the topic
 )
 
@@ -68,16 +68,16 @@ type Event struct {
 	Topic   pubsub.Topic
 	Kind    Kind
 	Count   int             // of members
-	Joined  []pubsub.Member // in the order of joining, at most MaxMembers
-	Left    []pubsub.Member // Sub only, at most MaxMembers; none of them is in Joined
-	Members []pubsub.Member // sorted by Sub, at most MaxMembers; not nil in a Snapshot
+	Joined  []pubsub.Member // in the order of joining, up to MaxMembers
+	Left    []pubsub.Member // only Sub is set; up to MaxMembers; none of them is in Joined
+	Members []pubsub.Member // sorted by Sub, up to MaxMembers; never nil in a Snapshot
 }
 
 // A Registry holds the members of topics. Safe for concurrent use.
 type Registry struct {
 	// Immutable after New.
 	config        Config
-	snapshotBelow int // the number of members at which a Snapshot ends CountOnly
+	snapshotBelow int // number of members at which a Snapshot ends CountOnly
 	wake          chan struct{}
 
 	mu sync.Mutex
@@ -85,7 +85,7 @@ type Registry struct {
 	topics       map[pubsub.Topic]*topic // each has members
 	queue        queue                   // topics with unreported changes, ordered by due
 	disconnected list.List               // of *member in their grace period, ordered by graceEnd
-	sleeping     bool                    // Run waits until sleepUntil, or only for wake if that is zero
+	sleeping     bool                    // Run waits until sleepUntil, or only for wake if sleepUntil is zero
 	sleepUntil   time.Time
 	stats        Stats // without Topics
 }
@@ -106,17 +106,17 @@ func New(c Config) *Registry {
 		c.Emit = func(Event) {}
 	}
 	c.GracePeriod = cmp.Or(c.GracePeriod, defaultGracePeriod)
-	// So the join of a member is reported before its grace period ends, and its leave
-	// is reported before the same Sub can leave again.
+	// This ensures that the join of a member is reported before its grace period ends, and
+	// its leave before the same Sub can leave again.
 	c.BatchDelay = min(cmp.Or(c.BatchDelay, defaultBatchDelay), c.GracePeriod)
 	c.MaxMembers = cmp.Or(c.MaxMembers, defaultMaxMembers)
 	return &Registry{config: c, snapshotBelow: c.MaxMembers * 4 / 5, wake: make(chan struct{}, 1), topics: make(map[pubsub.Topic]*topic)}
 }
 
-// Join makes m a member of a topic and returns the reference that keeps it present.
-// The member's Info is that of its newest reference. To change it, join again and then
-// release the older reference; the registry emits no event for that. Join does not wait
-// for Config.Emit. It keeps m.Info, which must not change.
+// Join makes m a member of a topic and returns the reference that keeps it present. The
+// member's Info is that of its newest reference. To change it, join again and then release
+// the older reference; the registry emits no event for that. Join does not wait for
+// Config.Emit. The registry keeps m.Info, which must not change.
 func (r *Registry) Join(name pubsub.Topic, m pubsub.Member) *Reference {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,12 +176,13 @@ func (s *Reference) Release() {
 	r.stats.References--
 }
 
-// List returns up to limit members of a topic, sorted by Sub and never nil, and how many
-// there are in all. If there are more than limit, any of them are returned. If limit is
-// at least Config.MaxMembers, a [Snapshot] follows once there are few enough.
+// List returns up to limit members of a topic, sorted by Sub and never nil, and the total
+// number of members. If there are more than limit, it returns an arbitrary selection. If
+// limit is at least Config.MaxMembers, a [Snapshot] follows once there are few enough
+// members.
 func (r *Registry) List(name pubsub.Topic, limit int) (members []pubsub.Member, count int) {
 	members, count = r.unsortedList(name, limit)
-	sortBySub(members) // Without the lock: sorting takes the most time.
+	sortBySub(members) // without the lock, because sorting takes most of the time
 	return members, count
 }
 
@@ -202,9 +203,9 @@ func sortBySub(members []pubsub.Member) {
 // Stats are the figures of a [Registry].
 type Stats struct {
 	Topics     int    // topics with members
-	Members    int    // members of all topics, also those in their grace period
-	References int    // references that are not released
-	Events     uint64 // events emitted since the start
+	Members    int    // members of all topics, including those in their grace period
+	References int    // references that were not released
+	Events     uint64 // events emitted so far
 }
 
 // Stats returns a consistent snapshot of the figures.

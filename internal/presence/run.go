@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// maxSteps bounds how long step holds the lock: about 100 µs.
+// maxSteps limits how long step holds the lock, to about 100 µs.
 const maxSteps = 256
 
-// Run emits events until ctx ends and returns nil. Call it once. It starts no goroutine,
+// Run emits events until ctx ends, and returns nil. Call it once. It starts no goroutine,
 // and sleeps while nothing is due.
 func (r *Registry) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
@@ -34,8 +34,8 @@ func (r *Registry) Run(ctx context.Context) error {
 	return nil
 }
 
-// step handles what is due, up to the first event, and returns that event. Without an
-// event it returns when to call it again; the zero time means when Run is woken.
+// step processes what is due, up to the first event, and returns that event. Without an
+// event it returns when to call step again. The zero time means when Run is woken.
 func (r *Registry) step() (e Event, emit bool, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,7 +44,8 @@ func (r *Registry) step() (e Event, emit bool, until time.Time) {
 	for range maxSteps {
 		t, p := r.nextLocked()
 		switch {
-		// In order of time, so the join of a member is emitted before it expires.
+		// In order of time, so that the join of a member is emitted before the member
+		// expires.
 		case t != nil && !t.due.After(now) && (p == nil || !t.due.After(p.graceEnd)):
 			heap.Pop(&r.queue)
 			t.queued = false
@@ -90,7 +91,7 @@ func (r *Registry) wakeLocked(due time.Time) {
 	}
 }
 
-// queue is a heap of topics, the one due first in front (container/heap).
+// queue is a heap of topics (container/heap). The first topic is due first.
 type queue []*topic
 
 func (q queue) Len() int           { return len(q) }

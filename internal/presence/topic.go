@@ -11,12 +11,12 @@ import (
 // countInterval is the shortest time between two CountOnly events of a topic.
 const countInterval = time.Second
 
-// A topic holds its members and their unreported changes. A topic without members that
-// is not in the queue is forgotten. Guarded by Registry.mu.
+// A topic holds its members and their unreported changes. A topic without members that is
+// not in the queue is forgotten. Guarded by Registry.mu.
 type topic struct {
 	name     pubsub.Topic
 	members  map[string]*member // by Sub; includes expired members until their leave is reported, unless countOnly
-	capacity int                // about how many members the map has room for
+	capacity int                // approximate number of members that the map has room for
 
 	changed   []*member // members whose join or leave may be unreported; unused if countOnly
 	queued    bool      // it is in the queue
@@ -25,16 +25,16 @@ type topic struct {
 	countedAt time.Time // the time of that event
 }
 
-// A member is all references of a Sub in a topic. Without a reference it is in its
-// grace period, then it expires. Guarded by Registry.mu.
+// A member is all references with one Sub in a topic. Without a reference it is in its
+// grace period; then it expires. Guarded by Registry.mu.
 type member struct {
-	topic     *topic
+	topic     *topic // of the newest reference, or of the last one released
 	sub       string
 	info      []byte // of the newest reference, or of the last one that was released
 	newest    *Reference
 	grace     *list.Element // its element in Registry.disconnected; nil outside the grace period
 	graceEnd  time.Time     // if grace is not nil
-	expired   bool          // its grace period is over; its join was reported, its leave was not
+	expired   bool          // its grace period is over; its join was reported, but not its leave
 	announced bool          // its join was reported; unused if topic.countOnly
 }
 
@@ -69,7 +69,7 @@ func (r *Registry) removeLocked(p *member) {
 	t := p.topic
 	delete(t.members, p.sub)
 	r.stats.Members--
-	// A map never shrinks, and walking it takes time in proportion to its capacity.
+	// A map never shrinks, and the time to walk it is proportional to its capacity.
 	if n := len(t.members); t.capacity > 64 && n < t.capacity/4 {
 		members := make(map[string]*member, n)
 		for sub, p := range t.members {
@@ -79,11 +79,11 @@ func (r *Registry) removeLocked(p *member) {
 	}
 }
 
-// eventLocked returns the event of t, which is due, and whether there is one. It forgets
-// t if it has no members.
+// eventLocked returns the event of t, which is due, and whether there is one. It forgets t
+// if t has no members.
 func (r *Registry) eventLocked(t *topic, now time.Time) (Event, bool) {
 	e := Event{Topic: t.name}
-	// With more members, a client may have got a truncated list and needs a Snapshot.
+	// With more members, a client may have received a truncated list and needs a Snapshot.
 	truncated := len(t.members) > r.config.MaxMembers
 	for _, p := range t.changed {
 		if p.expired {

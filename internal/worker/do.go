@@ -7,19 +7,19 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A Submitter runs work that event loops must not do, as a [Pool] does.
+// A Submitter runs work that event loops must not do. A [Pool] is one.
 type Submitter interface {
 	// Submit queues work and does not block. If it returns true, work is called exactly
-	// once, on any goroutine; its context has ended if the workers stopped before. If it
-	// returns false, there is no room, and work is never called.
+	// once, on any goroutine; its context has ended if the workers stopped first. If it
+	// returns false, the queue is full and work is never called.
 	Submit(work func(context.Context)) bool
 }
 
-// errPanicked becomes an internal error.
+// errPanicked is reported to clients as an internal error.
 var errPanicked = errors.New("worker: the work panicked")
 
-// Do has workers run work and then call done, on any goroutine, with nil or with the reason
-// why the work was not done. If there is no room, Do returns a [pubsub.Error] with
+// Do runs work on workers and then calls done, on any goroutine, with nil or with the
+// reason why the work was not done. If the queue is full, Do returns a [pubsub.Error] with
 // OverCapacity and calls neither. Do does not block.
 func Do(workers Submitter, work func(context.Context), done func(undone error)) error {
 	ok := workers.Submit(func(ctx context.Context) {

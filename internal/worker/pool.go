@@ -1,15 +1,18 @@
 // Package worker runs work that event loops must not do: expensive work, such as verifying
-// a signature, and work that may block, such as a call of a broker.
+// a signature, and work that may block, such as reading from a remote broker.
 //
-// [Do] gives work to a [Pool], and calls back when it is done. A Pool bounds the number of
-// its goroutines and of the jobs that wait for them. When its queue is full, it refuses
-// work instead of keeping it.
+// [Do] submits work to a [Pool] and calls back when the work is done. A Pool limits the
+// number of its goroutines and the length of its queue. When the queue is full, the Pool
+// refuses work instead of storing it, so that clients get an answer while they still wait
+// for it.
 //
-// Invariants: accepted work is called exactly once, also when the pool stops; then its
-// context has ended. A panic in work ends neither the pool nor the server.
+// Invariants:
+//   - Accepted work is called exactly once, even if the pool stops. In that case its
+//     context has already ended.
+//   - A panic in work ends neither the pool nor the server.
 //
-// The package does not order work: jobs of one connection run in order only if it submits
-// the next one after the last one is done.
+// The package does not order work. The jobs of one connection run in order only if the
+// connection submits each job after the previous one is done.
 package worker
 
 import (
@@ -21,9 +24,9 @@ import (
 	"sync"
 )
 
-// DefaultQueue is how much work may wait by default: a check of a signature for each
-// client of a large server, when all of them reconnect at once. That is some seconds of
-// work. With a longer queue, clients would have given up before their turn.
+// DefaultQueue is the default length of the queue. It has room for one signature check per
+// client of a large server when all of them reconnect at once, which is some seconds of
+// work. With a longer queue, clients would give up before their turn.
 const DefaultQueue = 32768
 
 // A Pool runs work on its own goroutines. Safe for concurrent use.
@@ -35,12 +38,12 @@ type Pool struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	stopped bool
-	jobs    chan func(context.Context) // sent to and closed under mu, so never sent to when closed; workers receive without it
+	jobs    chan func(context.Context) // sent to and closed under mu, so that nothing is sent after close; workers receive without mu
 }
 
-// NewPool returns a pool with a number of goroutines that work, and a queue for as much
-// work. Zero means GOMAXPROCS workers, and a queue of [DefaultQueue]. log gets an error
-// for work that panics; it must not be nil.
+// NewPool returns a pool with this number of goroutines and this length of its queue. Zero
+// means GOMAXPROCS workers, and a queue of [DefaultQueue]. If work panics, the pool logs an
+// error to log, which must not be nil.
 func NewPool(workers, queue int, log *slog.Logger) *Pool {
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -51,12 +54,12 @@ func NewPool(workers, queue int, log *slog.Logger) *Pool {
 	return &Pool{workers: workers, log: log, jobs: make(chan func(context.Context), queue)}
 }
 
-// Len returns how much work waits.
+// Len returns the length of the queue.
 func (p *Pool) Len() int { return len(p.jobs) }
 
-// Run does work until ctx ends. Then it calls the work that still waits, which sees by
-// its context that it is too late, and returns nil. Call Run once. Its goroutines are
-// the workers; they have ended when it returns.
+// Run executes work until ctx ends. Then it calls the work that is still queued, which sees
+// from its context that it is too late, and returns nil. Call Run once. Its goroutines are
+// the workers; they have ended when Run returns.
 func (p *Pool) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	for range p.workers {
@@ -72,7 +75,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	return nil
 }
 
-// do does one job. A panic in it is logged, and the worker goes on.
+// do runs one job. If the job panics, do logs that, and the worker continues.
 func (p *Pool) do(ctx context.Context, job func(context.Context)) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -89,9 +92,9 @@ func (p *Pool) stop() {
 	close(p.jobs)
 }
 
-// Submit has work done. It does not block. If it returns true, work is called exactly
-// once, with a context that has ended if the pool stopped before the turn of work. If it
-// returns false, the queue is full or the pool has stopped, and work is never called.
+// Submit queues work. It does not block. If it returns true, work is called exactly once,
+// with a context that has already ended if the pool stopped before. If it returns false,
+// the queue is full or the pool has stopped, and work is never called.
 func (p *Pool) Submit(work func(context.Context)) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

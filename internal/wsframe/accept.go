@@ -5,7 +5,7 @@ import (
 	"encoding/base64"
 )
 
-// acceptGUID is what a server joins to a key to prove that it knows the protocol.
+// acceptGUID is appended to a key to prove that the server knows the protocol.
 const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455 section 1.3
 
 // Accept returns the value of Sec-WebSocket-Accept that answers a handshake with this

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// NoStatus is the close code of a close frame that has none (RFC 6455 section
-	// 7.4.1). It is never sent.
+	// NoStatus is the close code of a close frame without one (RFC 6455 section 7.4.1). It
+	// is never sent.
 	NoStatus = 1005
 
 	maxReason = MaxControl - 2 // bytes of a close frame's reason
@@ -32,8 +32,9 @@ func AppendClosePayload(dst []byte, code uint16, reason string) []byte {
 	return append(binary.BigEndian.AppendUint16(dst, code), reason...)
 }
 
-// ParseClose returns what the payload of a close frame says. The reason is a part of
-// payload, and perhaps not UTF-8. A payload without a whole code is NoStatus.
+// ParseClose returns the code and the reason in the payload of a close frame. The reason is
+// a part of payload and may not be UTF-8. If payload has no complete code, code is
+// NoStatus.
 func ParseClose(payload []byte) (code uint16, reason []byte) {
 	if len(payload) < 2 {
 		return NoStatus, nil
@@ -42,7 +43,7 @@ func ParseClose(payload []byte) (code uint16, reason []byte) {
 }
 
 // MaySend reports whether a peer may send a close code: one that is registered for use in
-// frames (RFC 6455 section 7.4.2, and the registry of IANA), or one of the ranges for
+// frames (RFC 6455 section 7.4.2, and the IANA registry), or one in the ranges for
 // libraries and applications.
 func MaySend(code uint16) bool {
 	switch {

@@ -12,14 +12,14 @@ type Frame struct {
 	Payload []byte // not masked
 }
 
-// ErrLength means that a header announces a length in a form that RFC 6455 forbids.
+// ErrLength means that a header encodes the length in a form that RFC 6455 forbids.
 var ErrLength = errors.New("the frame's length is not in its shortest form")
 
-// Read reads one whole frame, and not a byte more. It is for clients that read from a
-// blocking connection: it blocks until r has the frame.
+// Read reads exactly one frame. It is for clients that read from a blocking connection: it
+// blocks until r has provided the whole frame.
 //
-// It does not read a payload over maxBytes. The error is io.EOF if r ends before the
-// frame, and io.ErrUnexpectedEOF if r ends inside of it.
+// Read refuses a payload over maxBytes without reading it. The error is io.EOF if r ends
+// before the frame, and io.ErrUnexpectedEOF if r ends inside it.
 func Read(r io.Reader, maxBytes int64) (f Frame, err error) {
 	var header [MaxHeader]byte
 	have, need, ok := 0, 2, false
@@ -46,7 +46,7 @@ func Read(r io.Reader, maxBytes int64) (f Frame, err error) {
 	return f, nil
 }
 
-// inside returns a read error as it is for a frame of which so many bytes came.
+// inside converts a read error in a frame of which have bytes were read.
 func inside(err error, have int) error {
 	if err == io.EOF && have > 0 {
 		return io.ErrUnexpectedEOF

@@ -10,17 +10,17 @@
 //	0, 4     masking key, if MASK is set
 //	length   payload, masked if MASK is set
 //
-// A length takes the shortest form that holds it, and has 63 bits at most. Clients mask
-// what they send, servers do not (section 5.1). The payload of a control frame has at
-// most 125 bytes (section 5.5). That of a close frame is empty, or:
+// A length uses the shortest form that can hold it, and has at most 63 bits. Clients mask
+// the frames that they send, servers do not (section 5.1). The payload of a control frame
+// has at most 125 bytes (section 5.5). The payload of a close frame is empty, or:
 //
 //	bytes    what
 //	2        close code as a big-endian number (section 7.4)
 //	0-123    reason, in UTF-8
 //
-// The package works on bytes in memory and keeps no state. It does not decide which
-// frames a peer may send, and when: that is for the state machine that uses it. Nothing
-// blocks except [Read], which is for clients.
+// The package works on bytes in memory and keeps no state. It does not decide which frames
+// a peer may send, or when: the state machine that uses it does. Nothing blocks except
+// [Read], which is for clients.
 package wsframe
 
 import (
@@ -28,7 +28,7 @@ import (
 	"math/bits"
 )
 
-// An Opcode says what a frame is (RFC 6455 section 5.2). It has four bits.
+// An Opcode is the type of a frame (RFC 6455 section 5.2). It has four bits.
 type Opcode byte
 
 // The opcodes of RFC 6455 section 11.8. The others are reserved.
@@ -41,10 +41,10 @@ const (
 	Pong         Opcode = 0xa
 )
 
-// IsControl reports whether o is the opcode of a control frame, reserved ones included.
+// IsControl reports whether o is the opcode of a control frame, including reserved ones.
 func (o Opcode) IsControl() bool { return o&0x8 != 0 }
 
-// IsReserved reports whether RFC 6455 gives o no meaning.
+// IsReserved reports whether RFC 6455 reserves o for later use.
 func (o Opcode) IsReserved() bool { return o&0x7 > 2 }
 
 const (
@@ -69,31 +69,31 @@ const (
 	length64 = 127  // in the second byte: eight bytes of length follow
 )
 
-// A Header is the header of a frame. It has four fields, as many as the compiler keeps
-// in registers.
+// A Header is the header of a frame. It has four fields, as many as the compiler keeps in
+// registers.
 type Header struct {
 	First  byte   // FIN, RSV1 to RSV3 and the opcode
 	Masked bool   // the payload is masked with Key
-	Key    uint32 // the masking key, its first byte lowest
-	Length int64  // of the payload, in bytes; -1 as parsed: the length breaks RFC 6455
+	Key    uint32 // the masking key, first byte lowest
+	Length int64  // of the payload, in bytes; -1 after parsing: the length violates RFC 6455
 }
 
 // Fin reports whether the frame ends its message.
 func (h Header) Fin() bool { return h.First&Fin != 0 }
 
-// RSV returns the reserved bits, each at its place in the first byte.
+// RSV returns the reserved bits, in their positions in the first byte.
 func (h Header) RSV() byte { return h.First & rsvBits }
 
-// Opcode returns what the frame is.
+// Opcode returns the type of the frame.
 func (h Header) Opcode() Opcode { return Opcode(h.First & opBits) }
 
 // ParseHeader parses the header that p begins with, and returns its length n.
 //
-// ok is false if p ends before the header does. n is then how many bytes of the header
-// are needed to tell more, and h has what the first two bytes say, if both are there.
+// ok is false if p ends before the header does. n is then the number of bytes needed to
+// continue, and h has the information of the first two bytes, if p has both.
 //
 // A length that is not in its shortest form, or has more than 63 bits, is returned as -1.
-// Nothing else is checked.
+// ParseHeader checks nothing else.
 func ParseHeader(p []byte) (h Header, n int, ok bool) {
 	if len(p) < 2 {
 		return h, 2, false
@@ -150,9 +150,9 @@ func (h Header) Append(dst []byte) []byte {
 	return dst
 }
 
-// AppendFrame appends a frame with the header h, whose Length it sets, and masks its
-// copy of payload if h says so. A nil dst becomes a slice with room for little more
-// than the frame.
+// AppendFrame appends a frame with the header h and payload. It sets h.Length, and masks
+// its copy of payload if h.Masked is set. If dst is nil, the result has little more
+// capacity than the frame needs.
 func (h Header) AppendFrame(dst, payload []byte) []byte {
 	if dst == nil {
 		room := MaxServerHeader
@@ -169,14 +169,14 @@ func (h Header) AppendFrame(dst, payload []byte) []byte {
 	return dst
 }
 
-// AppendFrame appends a whole message, or a control frame, as servers send it: in one
-// frame that is not masked.
+// AppendFrame appends a whole message or a control frame as servers send it: in one frame,
+// without a mask.
 func AppendFrame(dst []byte, op Opcode, payload []byte) []byte {
 	return Header{First: Fin | byte(op)}.AppendFrame(dst, payload)
 }
 
-// Mask masks or unmasks p in place (RFC 6455 section 5.3). It returns the key for the
-// bytes that follow p in the same payload.
+// Mask masks or unmasks p in place (RFC 6455 section 5.3). It returns the key for the bytes
+// that follow p in the same payload.
 func Mask(p []byte, key uint32) (next uint32) {
 	k := uint64(key)<<32 | uint64(key)
 	for len(p) >= 64 { // eight words at a time, more than twice as fast as one

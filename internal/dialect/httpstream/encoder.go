@@ -9,12 +9,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// keepScratchBytes is how much memory an encoder keeps for the next message: enough for
-// one of the default limit, wherever escapes double it.
+// keepScratchBytes is the maximum memory that an encoder keeps for the next message. It is
+// enough for a message of the default size limit, even if escapes double it.
 const keepScratchBytes = 256 << 10
 
-// encoder encodes messages as chunks. Each has the stream cursor of a client that has
-// this one topic and got the message.
+// encoder encodes messages as chunks. Each chunk has the stream cursor of a client that
+// subscribes to this topic only and has received the message.
 type encoder struct {
 	syntax  syntax
 	scratch []byte
@@ -24,7 +24,8 @@ type encoder struct {
 
 func (x syntax) newEncoder() session.Encoder { return &encoder{syntax: x} }
 
-// Encode implements [session.Encoder]. Presence events cannot be expressed.
+// Encode implements [session.Encoder]. It returns nil for presence events, which a stream
+// cannot express.
 func (n *encoder) Encode(e *topic.Entry) []byte {
 	m := e.Message()
 	if m.Presence != nil {

@@ -8,26 +8,26 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A syntax is how a stream is written.
+// A syntax is the form in which a stream is written.
 type syntax uint8
 
 const (
 	sse    syntax = iota // server-sent events (HTML standard, section 9.2)
-	ndjson               // JSON objects, each on a line
+	ndjson               // JSON objects, one per line
 )
 
-// The text around a stream cursor, which ends a frame.
+// cursorText is the text around a stream cursor, which ends a frame.
 var cursorText = [...]struct{ before, after string }{
 	sse:    {"\nid: ", "\n\n"},
 	ndjson: {`,"cursor":"`, "\"}\n"},
 }
 
-// An object is a JSON object, and what a stream says around it.
+// An object is a JSON object, and the information that a stream adds to it.
 type object struct {
 	event  string // its type
 	json   []byte
-	cursor []byte        // nil for none
-	retry  time.Duration // after which the client should reconnect; 0 is left out; only of SSE
+	cursor []byte        // nil: no cursor
+	retry  time.Duration // after which the client should reconnect; 0: left out; only for SSE
 }
 
 // appendObject appends a frame with o.
@@ -55,7 +55,7 @@ func (d *dialect) appendObject(dst []byte, o object) []byte {
 	return dst
 }
 
-// appendStart appends what comes before the object of a frame.
+// appendStart appends the part of a frame before its object.
 func (x syntax) appendStart(dst []byte, event string) []byte {
 	if x == ndjson {
 		return dst
@@ -63,8 +63,8 @@ func (x syntax) appendStart(dst []byte, event string) []byte {
 	return append(append(append(dst, "event: "...), event...), "\ndata: "...)
 }
 
-// openObject returns dst, which ends with an object, ready for a cursor: the cursor of
-// NDJSON is the last member of the object.
+// openObject prepares dst, which ends with an object, for a cursor: in NDJSON the cursor is
+// the last member of the object.
 func (x syntax) openObject(dst []byte) []byte {
 	if x == ndjson {
 		return dst[:len(dst)-1]
@@ -72,7 +72,7 @@ func (x syntax) openObject(dst []byte) []byte {
 	return dst
 }
 
-// appendCursor appends a cursor, and the end of the frame.
+// appendCursor appends a cursor and the end of the frame.
 func (x syntax) appendCursor(dst, cursor []byte) []byte {
 	dst = append(append(dst, cursorText[x].before...), cursor...)
 	return append(dst, cursorText[x].after...)
@@ -82,7 +82,7 @@ func (x syntax) appendCursor(dst, cursor []byte) []byte {
 //
 // The place of the cursor in frame is unambiguous. The cursor comes last and contains
 // neither a newline nor a quote, so the last occurrence of the text before it is the right
-// one. The data of an event has no newline, because JSON escapes it.
+// one. The data of an event contains no newline, because JSON escapes it.
 func (d *dialect) AppendWithCursor(dst, frame, cursor []byte) []byte {
 	begin := len(dst)
 	dst = append(dst, frame[:bytes.LastIndex(frame, []byte(cursorText[d.syntax].before))]...)
@@ -93,7 +93,7 @@ func (d *dialect) AppendWithCursor(dst, frame, cursor []byte) []byte {
 	return dst
 }
 
-// heartbeat returns a frame that means nothing: a comment, or an object of type ping.
+// heartbeat returns a frame that clients ignore: a comment, or an object of type ping.
 func (d *dialect) heartbeat() []byte {
 	text := ":\n\n"
 	if d.syntax == ndjson {

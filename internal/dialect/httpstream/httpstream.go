@@ -1,10 +1,21 @@
-// Package httpstream is the streams of docs/protocol.md, section 3: responses without end
-// to GET /events (server-sent events) and GET /stream (NDJSON).
+// Package httpstream is the dialect of the HTTP streams (docs/protocol.md, section 3):
+// responses without end to GET /events (server-sent events) and GET /stream (NDJSON).
 //
-// A client asks for topics once, in its request, and sends no commands. Every frame has a
-// stream cursor, which says how far the client is in each topic. With the last one it
-// can resume. The frame of a message is made for a client of that one topic
-// (encoder.go). A client of several topics gets it with its own cursor.
+// A client names its topics in its request and sends no commands afterwards. Package
+// httpapi checks the request, attaches the topics and opens the session. The first frame,
+// hello, tells the client for each topic whether it resumed. Then each message, gap and end
+// of a subscription becomes one frame.
+//
+// Every frame except heartbeats and the bye has a stream cursor: how far the client is in each
+// topic. A client that reconnects sends the last one back to resume. The encoder makes the
+// frame of a message once, with the cursor of a client that subscribes to that topic only
+// (encoder.go). A client of several topics gets a copy of that frame with its own cursor.
+//
+// A stream whose subscriptions have all ended is closed. A stream that the server ends gets
+// a bye, which says why and when to reconnect.
+//
+// Presence events cannot be expressed. The dialect has no state and does no I/O; package
+// transport writes the response.
 package httpstream
 
 import (
@@ -15,14 +26,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A client whose stream breaks reconnects after a random time between these two. It is
-// short for a person and spreads the load of a server.
+// A client whose stream breaks reconnects after a random time between these two. The delay
+// is short for a person, and spreads the load of the server.
 const (
 	minRetry = time.Second
 	maxRetry = 3 * time.Second
 )
 
-// endExpired ends a stream without topics.
+// endExpired ends a stream whose subscriptions have all ended.
 var endExpired = session.End{Code: pubsub.TokenExpired, CloseCode: wire.CloseNormal, Reason: "no subscription is left"}
 
 // Events returns the endpoint of server-sent events.
@@ -81,7 +92,7 @@ func (d *dialect) send(s *session.Session, o object) {
 	s.Send(d.appendObject(nil, o))
 }
 
-// Receive implements [session.Dialect]. Clients send nothing.
+// Receive implements [session.Dialect]. Clients of streams send no messages.
 func (*dialect) Receive(*session.Session, []byte, bool) {}
 
 // Gap implements [session.Dialect].

@@ -7,22 +7,22 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// The functions in this file append the answers to commands, and presence events. They
-// leave out an ID of noID. Other events are in package wire, because streams have them,
+// The functions in this file append answers to commands, and presence events. They leave
+// out the ID if it is noID. The other events are in package wire, because streams have them
 // too.
 
 // A welcomeObject is the first object that a client of the JSON protocol gets.
 type welcomeObject struct {
-	Connection  string        `json:"connection"` // names the connection
+	Connection  string        `json:"connection"` // name of the connection
 	Version     string        `json:"version"`    // of the server
-	PingSeconds int           `json:"ping"`       // between two pings of the server
+	PingSeconds int           `json:"ping"`       // seconds between two pings of the server
 	Limits      welcomeLimits `json:"limits"`
 }
 
-// welcomeLimits are the limits that a client should keep within.
+// welcomeLimits are the limits that a client should observe.
 type welcomeLimits struct {
 	MessageBytes      int `json:"message"` // of a published message
-	CommandBytes      int `json:"command"` // of a text message of the client
+	CommandBytes      int `json:"command"` // of a client's text message
 	Topics            int `json:"topics"`  // of the connection
 	TopicsPerCommand  int `json:"topicsPerCommand"`
 	CommandsPerSecond int `json:"commandsPerSecond"` // in the long run
@@ -37,7 +37,7 @@ func appendWelcome(dst []byte, w welcomeObject) []byte {
 }
 
 // appendSubscribed appends the answer to a subscribe command: the topics that the client is
-// subscribed to, and those that were refused, each in the order given.
+// subscribed to and the refused ones, each in the given order.
 func appendSubscribed(dst []byte, id commandID, topics []wire.SubscribedTopic, refused []refusedTopic) []byte {
 	dst = appendType(dst, "subscribed", id)
 	dst = wire.AppendSubscribedTopics(dst, topics)
@@ -61,21 +61,21 @@ func appendUnsubscribed(dst []byte, id commandID, topics []pubsub.Topic) []byte 
 	}{"unsubscribed", id, topics})
 }
 
-// appendBroadcasted appends the answer to a broadcast command that succeeded.
+// appendBroadcasted appends the answer to a successful broadcast command.
 func appendBroadcasted(dst []byte, id commandID, topic pubsub.Topic, position pubsub.Position) []byte {
 	dst = appendType(dst, "broadcasted", id)
 	return append(wire.AppendTopicPosition(dst, topic, position), '}')
 }
 
-// appendAuthenticated appends the answer to an auth command that succeeded. expires is when
-// the token expires, to the second.
+// appendAuthenticated appends the answer to a successful auth command. expires is when the
+// token expires, to the second.
 func appendAuthenticated(dst []byte, id commandID, expires time.Time) []byte {
 	dst = appendType(dst, "authenticated", id)
 	return append(wire.AppendInt(dst, `,"expires":`, expires.Unix()), '}')
 }
 
-// appendHistoryStart appends what comes before the messages in the answer to a
-// history command.
+// appendHistoryStart appends the part before the messages in the answer to a history
+// command.
 func appendHistoryStart(dst []byte, id commandID, topic pubsub.Topic) []byte {
 	dst = appendType(dst, "history", id)
 	dst = append(dst, `,"topic":`...)
@@ -99,15 +99,15 @@ func appendError(dst []byte, id commandID, err *pubsub.Error) []byte {
 	}{"error", id, err.Code, err.Detail, wire.ErrorResponseOf(err.Code).Retry})
 }
 
-// appendPresenceStart appends what comes before the members in the answer to a presence
-// command. [wire.PresenceEnd] comes after them.
+// appendPresenceStart appends the part before the members in the answer to a presence
+// command. [wire.PresenceEnd] follows the members.
 func appendPresenceStart(dst []byte, id commandID, p wire.Presence) []byte {
 	dst = wire.AppendPresenceCounts(append(appendType(dst, "presence", id), ','), p)
 	return append(dst, wire.MembersStart...)
 }
 
-// appendPresenceEvent appends a presence event. Of members that joined or left, it names
-// one as `member` and several as `members`.
+// appendPresenceEvent appends a presence event. If one member joined or left, it is named
+// in `member`; several are named in `members`.
 func appendPresenceEvent(dst []byte, e *pubsub.PresenceEvent) []byte {
 	switch e.Kind {
 	case pubsub.PresenceJoin:
@@ -133,7 +133,7 @@ func appendChange(dst []byte, name string, e *pubsub.PresenceEvent) []byte {
 	return appendMembers(dst, e.Members)
 }
 
-// appendMembers appends the last member of an object, a list.
+// appendMembers appends a list of members, the last member of the JSON object.
 func appendMembers(dst []byte, members []pubsub.Member) []byte {
 	dst = append(dst, wire.MembersStart...)
 	for i, m := range members {
@@ -142,7 +142,7 @@ func appendMembers(dst []byte, members []pubsub.Member) []byte {
 	return append(dst, wire.PresenceEnd...)
 }
 
-// appendType appends the beginning of an answer, up to the id.
+// appendType appends the beginning of an answer, up to the ID.
 func appendType(dst []byte, name string, id commandID) []byte {
 	dst = append(dst, `{"type":"`...)
 	dst = append(append(dst, name...), '"')

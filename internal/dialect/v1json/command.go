@@ -14,83 +14,83 @@ import (
 )
 
 const (
-	maxID        = 1<<53 - 1 // the largest whole number that JSON of every language represents exactly
-	maxMessages  = 1000      // the maximum of `last` and `limit`
-	defaultLimit = 100       // of messages, for a history without `limit`
+	maxID        = 1<<53 - 1 // the largest integer that JSON in every language represents exactly
+	maxMessages  = 1000      // maximum of `last` and `limit`
+	defaultLimit = 100       // number of messages in a history without `limit`
 )
 
 // A commandID is the number that a client gave a command, 0 to 2^53-1, or noID.
 type commandID int64
 
-// noID stands for a command that has no number.
+// noID is the ID of a command without a number.
 const noID commandID = -1
 
-// IsZero reports whether there is no number. An object with such an ID is encoded without.
+// IsZero reports whether id is noID. Answers then have no ID.
 func (id commandID) IsZero() bool { return id == noID }
 
 // CommandTypes are the types of commands.
 var CommandTypes = []string{"subscribe", "unsubscribe", "broadcast", "auth", "history", "presence", "ping"}
 
-// A verb says what a command asks for.
+// A verb says what a command requests.
 type verb uint8
 
 const (
 	verbSubscribe      verb = iota + 1 // to topics, with a token
 	verbUnsubscribe                    // from topics
 	verbUnsubscribeAll                 // from everything
-	verbBroadcast                      // a message to a topic
-	verbAuth                           // with a token, for the commands that carry none
-	verbHistory                        // to read what a topic holds
-	verbPresence                       // to know who is present in a topic
-	verbPing                           // to be answered
+	verbBroadcast                      // of a message to a topic
+	verbAuth                           // of the connection, for commands without a token
+	verbHistory                        // of a topic's messages
+	verbPresence                       // of a topic's members
+	verbPing                           // to get an answer
 )
 
-// limits are the sizes that a command must keep within.
+// limits are the size limits of a command.
 type limits struct {
 	MessageBytes int // of the message of a broadcast
 	Topics       int // of one command
 }
 
-// A command is what a client asks for. It shares no memory with the text that it was
-// parsed from.
+// A command is a client's request. It shares no memory with the text that it was parsed
+// from.
 type command struct {
 	Verb  verb
 	ID    commandID
-	Token string // of all verbs but unsubscribe and ping; not verified; empty for none
+	Token string // for all verbs except unsubscribe and ping; not verified; empty: none
 
-	// Of subscribe and unsubscribe: each once, in the order sent.
+	// For subscribe and unsubscribe: without duplicates, in the order sent.
 	Topics  []pubsub.Topic
 	Refused []refusedTopic // names that are not valid topics
 
-	// Of broadcast, history and presence.
+	// For broadcast, history and presence.
 	Topic pubsub.Topic
 
-	Body     pubsub.Body                      // of broadcast
-	Key      string                           // of broadcast; empty for none
-	NoEcho   bool                             // of broadcast: the connection itself does not get the message
-	Since    map[pubsub.Topic]pubsub.Position // of subscribe and history: the resume points of those topics that have one
-	Last     int                              // of subscribe: how many earlier messages the client wants, at most 1,000
-	Latest   bool                             // of subscribe: messages may be skipped when the client is behind
-	Presence bool                             // of subscribe: the client is a member of the topics and gets presence events
-	Limit    int                              // of history: how many messages the client wants, at most 1,000
+	Body     pubsub.Body                      // for broadcast
+	Key      string                           // for broadcast; empty: none
+	NoEcho   bool                             // for broadcast: the sending connection does not get the message
+	Since    map[pubsub.Topic]pubsub.Position // for subscribe and history: resume points of the topics that have one
+	Last     int                              // for subscribe: how many earlier messages the client wants, up to 1,000
+	Latest   bool                             // for subscribe: messages may be skipped when the client is behind
+	Presence bool                             // for subscribe: the client is a member of the topics and gets presence events
+	Limit    int                              // for history: how many messages the client wants, up to 1,000
 }
 
 // A refusedTopic is a topic of a command that is refused.
 type refusedTopic struct {
-	Topic string // as sent: it need not be a valid one
+	Topic string // as sent; may be invalid
 	Err   *pubsub.Error
 }
 
-// A parser parses commands, one at a time. It keeps its memory for the next one.
-// The zero value is ready.
+// A parser parses commands, one at a time. It keeps its memory for the next command. The
+// zero value is ready to use.
 type parser struct {
 	reader strictjson.Reader
 }
 
 // parse parses one text message. It compares names byte by byte and ignores members that
-// mean nothing to the command. It refuses members that a later version will use, so that
-// no client believes that this server honors them. With an error, the command has only
-// the ID, if one could be read.
+// the command does not use. It refuses members that are reserved for a later version, so
+// that no client believes that this server honors them. If parse returns an error, the
+// command has only the ID, if that could be read.
 func (j *parser) parse(message []byte, most limits) (command, *pubsub.Error) {
 	p := reading{reader: &j.reader, most: most, command: command{ID: noID}}
 	err := p.read(message)
@@ -118,15 +118,15 @@ type reading struct {
 	command command
 }
 
-// fields are the values of the members that mean something to a command: parts of its
-// text, nil for a member that is absent.
+// fields are the values of the members that commands use. They are parts of the command's
+// text, and nil if the member is absent.
 type fields struct {
 	id, kind, token, topics, topic, since, last, limit, mode, message jsontext.Value
 	presence, echo, key, exclude                                      jsontext.Value
 }
 
-// take takes one member. A member that is null counts as absent, except `message`, and
-// `topics`: without topics, unsubscribe ends all subscriptions.
+// take stores one member. A null member counts as absent, except `message` and `topics`:
+// without topics, unsubscribe ends all subscriptions.
 func (m *fields) take(name []byte, value jsontext.Value) {
 	place := m.named(name)
 	if place == nil || value.Kind() == jsontext.KindNull && place != &m.message && place != &m.topics {
@@ -135,7 +135,8 @@ func (m *fields) take(name []byte, value jsontext.Value) {
 	*place = value
 }
 
-// named returns the field of the member with a name, or nil if the name means nothing.
+// named returns the field for the member with a name, or nil if commands do not use the
+// name.
 func (m *fields) named(name []byte) *jsontext.Value {
 	switch string(name) {
 	case "id":
@@ -381,7 +382,7 @@ func (p *reading) topics() error {
 	return nil
 }
 
-// addTopic adds a name to the topics or to the refused names, unless it is there already.
+// addTopic adds a name to the topics or to the refused names, unless it is already there.
 func (p *reading) addTopic(name string) {
 	c := &p.command
 	topic, err := pubsub.ParseTopic(name)
@@ -447,8 +448,8 @@ func (p *reading) latest() (bool, error) {
 	return false, pubsub.Errorf(pubsub.Malformed, "`mode` must be all or latest")
 }
 
-// count returns the number of messages that a member asks for, at most maxMessages, or
-// unset if the member is absent.
+// count returns the number of messages that a member requests, up to maxMessages, or unset
+// if the member is absent.
 func count(value jsontext.Value, name string, unset int) (int, error) {
 	if value == nil {
 		return unset, nil
@@ -460,8 +461,8 @@ func count(value jsontext.Value, name string, unset int) (int, error) {
 	return int(n), nil
 }
 
-// whole returns the whole number that value is, or most if it is larger. ok is false unless
-// value consists of digits only.
+// whole returns the integer value, or most if value is larger. ok is false unless value
+// consists of digits only.
 func whole(value jsontext.Value, most int64) (n int64, ok bool) {
 	for _, c := range value {
 		if c < '0' || c > '9' {
@@ -472,7 +473,7 @@ func whole(value jsontext.Value, most int64) (n int64, ok bool) {
 	return n, true
 }
 
-// boolean returns a boolean member, or unset if it is absent.
+// boolean returns a boolean member, or unset if the member is absent.
 func boolean(value jsontext.Value, name string, unset bool) (bool, error) {
 	switch {
 	case value == nil:

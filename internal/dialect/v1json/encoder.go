@@ -6,8 +6,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// keepScratchBytes is how much memory an encoder keeps for the next message: enough for
-// one of the default limit, wherever escapes double it.
+// keepScratchBytes is the maximum memory that an encoder keeps for the next message. It is
+// enough for a message of the default size limit, even if escapes double it.
 const keepScratchBytes = 256 << 10
 
 // encoder encodes messages and presence events.

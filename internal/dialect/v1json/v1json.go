@@ -1,9 +1,19 @@
-// Package v1json is the JSON protocol of docs/protocol.md, section 4.
+// Package v1json is the dialect of the JSON protocol (docs/protocol.md, section 4).
 //
-// A message of a client is parsed as a command and turned into calls of its session.
-// Every command is answered in the order in which the commands came. A message of a topic
-// is a JSON object in one WebSocket text frame. The first object is a welcome, and the
-// last one a bye that says why the server ends the session.
+// A message of a client is parsed as a command (command.go) and turned into calls of its
+// session. The session calls back with the outcome, and the dialect queues the answer
+// (answers.go). Each message of a topic is a JSON object in one WebSocket text frame,
+// encoded once for all clients (encoder.go). The first object is a welcome. The last one is
+// a bye that says why the server ends the session.
+//
+// Invariants:
+//   - Commands are answered in the order in which they came, unless the session ends first.
+//     The answer to a command that cannot be parsed is an error.
+//   - A client must send a valid command within 60 seconds of connecting.
+//   - Each answer carries the ID of its command, if the command has one.
+//
+// The package does not verify tokens, store messages or know connections. The session does
+// that, or uses other packages.
 package v1json
 
 import (
@@ -19,23 +29,24 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Subprotocol is what clients offer.
+// Subprotocol is the WebSocket subprotocol that clients offer.
 const Subprotocol = "notiflux.v1.json"
 
 const (
-	// maxIdle is the time in which a client must send a valid command.
+	// maxIdle is the time within which a client must send a valid command.
 	maxIdle = 60 * time.Second
-	// maxCommandTopics is the largest number of topics in a command. It bounds the answer.
+	// maxCommandTopics is the maximum number of topics in a command. It limits the answer's
+	// size.
 	maxCommandTopics = 100
 )
 
-// Why the dialect ends sessions.
+// Reasons why the dialect ends sessions.
 var (
 	endIdle   = session.End{Code: pubsub.Idle, CloseCode: wire.CloseIdle, Reason: "no valid command within 60 s"}
 	endBinary = session.End{CloseCode: wire.CloseUnsupported, Reason: "the JSON protocol has no binary messages"}
 )
 
-// Endpoint returns the endpoint of the dialect. version is that of the server.
+// Endpoint returns the endpoint of the dialect. version is the version of the server.
 func Endpoint(version string) *session.Endpoint {
 	parsers := &sync.Pool{New: func() any { return new(parser) }}
 	return &session.Endpoint{
@@ -54,7 +65,7 @@ func Endpoint(version string) *session.Endpoint {
 // dialect is the [session.Dialect] of one session.
 type dialect struct {
 	parsers  *sync.Pool    // of *parser
-	deadline time.Duration // for the first valid command, by the loop's clock; 0: it came
+	deadline time.Duration // for the first valid command, by the loop's clock; 0: the command came
 }
 
 func welcome(s *session.Session, version string) {
@@ -119,15 +130,15 @@ func (d *dialect) Receive(s *session.Session, message []byte, binary bool) {
 	}
 }
 
-// refuse answers a command that is refused as a whole. claims are those of its token, nil
-// if they are unknown.
+// refuse answers a command that is refused as a whole. claims are those of its token, or
+// nil if they are unknown.
 func refuse(s *session.Session, c command, claims *auth.Claims, err error) {
 	s.LogRefusal(claims, string(c.Topic), err)
 	s.SendText(appendError(nil, c.ID, pubsub.Refusal(err)))
 }
 
 // withToken calls do with the credential of the command's token, or of the connection's
-// token if the command has none.
+// token if the command has no token.
 func withToken(s *session.Session, c command, do func(*session.Session, command, session.Credential)) {
 	if c.Token != "" {
 		s.Verify(auth.Token(c.Token), func(credential session.Credential) { do(s, c, credential) })
@@ -140,13 +151,13 @@ func withToken(s *session.Session, c command, do func(*session.Session, command,
 	do(s, c, credential)
 }
 
-// subscribe subscribes to each topic that the token allows and answers for all topics.
+// subscribe subscribes to each topic that the token allows, and answers for all topics.
 func subscribe(s *session.Session, c command, credential session.Credential) {
 	subs := make([]session.Subscription, len(c.Topics))
 	for i, name := range c.Topics {
 		subs[i] = session.Subscription{Topic: name, From: topic.ResumePoint{Since: c.Since[name], Last: c.Last}, Latest: c.Latest, Presence: c.Presence}
 	}
-	id, invalid, claims := c.ID, c.Refused, credential.Claims // All that the answer needs.
+	id, invalid, claims := c.ID, c.Refused, credential.Claims // Only these are needed for the answer.
 	s.Subscribe(credential, subs, func(s *session.Session, results []session.Subscribed) {
 		var topics []wire.SubscribedTopic
 		var refused []refusedTopic
@@ -175,7 +186,7 @@ func unsubscribe(s *session.Session, c command) {
 			s.Unsubscribe(name)
 		}
 	}
-	for _, r := range c.Refused { // There is no subscription to an invalid topic.
+	for _, r := range c.Refused { // Clients cannot subscribe to an invalid topic.
 		topics = append(topics, pubsub.Topic(r.Topic))
 	}
 	s.SendText(appendUnsubscribed(nil, c.ID, topics))

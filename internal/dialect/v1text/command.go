@@ -8,23 +8,23 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A verb says what a command asks for.
+// A verb says what a command requests.
 type verb uint8
 
 const (
-	ignore verb = iota // nothing: the message is no command
+	ignore verb = iota // nothing: the message is not a command
 	subscribe
 	unsubscribe
 	unsubscribeAll
-	invalid // to be answered with command.answer
+	invalid // answered with command.answer
 )
 
-// A command is what a client asks for.
+// A command is a client's request.
 type command struct {
 	verb   verb
 	topic  string // as sent, not checked
 	token  string // as sent, not checked
-	answer string // the line that says what is wrong; only of invalid
+	answer string // the line that says what is wrong; only for invalid
 }
 
 const (
@@ -32,8 +32,7 @@ const (
 	unknownCommand   = "Unknown command"
 )
 
-// parse parses one text message. The table in docs/protocol.md says what every input
-// means.
+// parse parses one text message. The table in docs/protocol.md defines every input.
 func parse(line string) command {
 	line = strings.TrimSpace(line)
 	if !strings.HasPrefix(line, "/") {
@@ -55,8 +54,8 @@ func parse(line string) command {
 	return command{verb: invalid, answer: unknownCommand}
 }
 
-// denied returns the line that answers a refused subscription. It
-// quotes and truncates an invalid topic, so that the answer stays one line.
+// denied returns the line that answers a refused subscription. It quotes and truncates an
+// invalid topic, so that the answer stays one line.
 func denied(topic string, why *pubsub.Error) string {
 	if _, err := pubsub.ParseTopic(topic); err != nil {
 		topic = strconv.QuoteToGraphic(topic[:min(len(topic), pubsub.MaxTopicBytes)])

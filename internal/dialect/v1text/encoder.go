@@ -11,7 +11,8 @@ type encoder struct{}
 
 func newEncoder() session.Encoder { return encoder{} }
 
-// Encode implements [session.Encoder]. Presence events cannot be expressed.
+// Encode implements [session.Encoder]. It returns nil for presence events, which the
+// protocol cannot express.
 func (encoder) Encode(e *topic.Entry) []byte {
 	m := e.Message()
 	if m.Presence != nil {

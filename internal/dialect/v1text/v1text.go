@@ -1,10 +1,18 @@
-// Package v1text is the text protocol of docs/protocol.md, section 1. It is frozen byte
-// for byte.
+// Package v1text is the dialect of the text protocol (docs/protocol.md, section 1).
 //
 // A message of a client is parsed as a [command] (command.go) and turned into calls of its
-// session. A message of a topic is one WebSocket text frame with the data that was
-// published (encoder.go). The protocol has no answer to a success, no positions and no
-// goodbye, so a client that lost messages is closed and has to load its state anew.
+// session. A message of a topic is one WebSocket text frame with the published data
+// (encoder.go).
+//
+// The protocol is frozen byte for byte. It has no answer to a successful command, no
+// positions and no goodbye. So it cannot express a gap: a client that lost messages is
+// closed with 1012, and must reload its state when it reconnects. It cannot express
+// presence events or the end of a subscription either; the dialect drops those.
+//
+// Messages that are not commands are ignored. If they look like a mistake, for example JSON
+// commands, the session logs a hint once.
+//
+// The dialect has no state, so all sessions share one value.
 package v1text
 
 import (
@@ -17,13 +25,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Subprotocol is what clients offer. Clients that offer no subprotocol speak it, too.
+// Subprotocol is the WebSocket subprotocol that clients offer. Clients that offer none also
+// speak this protocol.
 const Subprotocol = "notiflux.v1.text"
 
-// gapSpread is the time in which clients are closed that lost messages.
+// gapSpread is the time over which the closing of clients that lost messages is spread.
 const gapSpread = 3 * time.Second
 
-// endGap ends a client that lost messages.
+// endGap ends the session of a client that lost messages.
 var endGap = session.End{Code: pubsub.Unavailable, CloseCode: wire.CloseRestart, Reason: "messages were lost: load again and reconnect"}
 
 // Endpoint returns the endpoint of the dialect.
@@ -36,7 +45,7 @@ func Endpoint() *session.Endpoint {
 	}
 }
 
-// dialect is the [session.Dialect] of all sessions: it has no state.
+// dialect is the [session.Dialect] of all sessions. It has no state.
 type dialect struct{}
 
 // Receive implements [session.Dialect].
@@ -65,7 +74,7 @@ func (dialect) Receive(s *session.Session, message []byte, binary bool) {
 	case unsubscribeAll:
 		s.UnsubscribeAll()
 	case invalid:
-		if string(message) != "/" { // A client sends it to learn that its earlier commands were handled.
+		if string(message) != "/" { // Clients send "/" to learn that the server has executed their earlier commands.
 			s.LogRefusal(nil, "", pubsub.Errorf(pubsub.Malformed, "%s", c.answer))
 		}
 		s.SendText([]byte(c.answer))
@@ -85,7 +94,7 @@ func subscribeTo(s *session.Session, c command) {
 	})
 }
 
-// subscribed answers if the subscription to the one topic was refused.
+// subscribed answers if the subscription to the topic was refused.
 func subscribed(s *session.Session, results []session.Subscribed) {
 	if r := results[0]; r.Err != nil {
 		deny(s, string(r.Topic), r.Err)
@@ -102,7 +111,7 @@ func (dialect) Gap(s *session.Session, _ pubsub.Topic, _ pubsub.Position) {
 	s.EndWithin(endGap, gapSpread)
 }
 
-// Skipped implements [session.Dialect]. No client has mode latest.
+// Skipped implements [session.Dialect]. This protocol has no mode latest.
 func (dialect) Skipped(*session.Session, pubsub.Topic, pubsub.Position, pubsub.Position) {}
 
 // Unsubscribed implements [session.Dialect]. The protocol cannot express it.
