@@ -14,32 +14,31 @@ type Conn struct {
 	socket socket
 
 	// Owned by the loop.
-	left       []byte   // read from the socket, not yet taken by the client
-	prev, next *Conn    // in its slot of the wheel
-	slot       int32    // tick at which the wheel has it; 0 if it is not on the wheel
-	ticket     uint32   // of its waiter in a queue
-	priority   priority // the queue that it is in
+	left       []byte   // bytes read from the socket that the client has not taken yet
+	prev, next *Conn    // neighbours in the slot of the wheel
+	slot       int32    // tick at which it is on the wheel; 0: not on the wheel
+	ticket     uint32   // ticket of its waiter in a queue
+	priority   priority // queue that it is in
 	resumed    bool     // the next flush continues to read: first left, then the socket
-	blocked    bool     // the socket takes nothing until it calls writable
+	blocked    bool     // the socket accepts nothing until it calls writable
 	gone       bool
 	refused    bool   // it was blocked at the last check, and for some time before
-	looked     uint8  // when it was last checked, or took bytes; see looksAt
-	stalled    uint16 // for how long it has taken nothing, in ticks of the wheel; only if blocked
+	looked     uint8  // time of the last check or of the last progress; see looksAt
+	stalled    uint16 // how long it has taken nothing, in ticks of the wheel; only if blocked
 }
 
-// socket is the system's side of a connection.
+// socket is the operating system's side of a connection.
 type socket interface {
-	// write takes what it can without blocking. If blocked is true, it takes nothing more
-	// until it calls writable.
+	// write writes as much of p as it can without blocking. If blocked is true, the socket
+	// accepts nothing more until it calls writable.
 	write(p []byte) (n int, blocked bool, err error)
 
 	// moved and full are for a blocked socket. moved reports whether the peer took bytes
-	// since the last call of moved. full reports whether the socket still takes nothing at
-	// this moment.
+	// since the last call of moved. full reports whether the socket still accepts nothing.
 	moved() bool
 	full() bool
 
-	more()                // continues to read: all received bytes were taken
+	more()                // continues to read, because the client took all bytes
 	keep(p []byte) []byte // returns p in memory that stays valid until the next more
 	closeWrite()          // ends the sending side after all written bytes
 	drop()                // closes at once
@@ -52,13 +51,14 @@ func (c *Conn) Remote() string {
 	case c.gone:
 	case c.socket != nil:
 		return c.socket.remote()
-	case c.loop.adding != nil: // its client is being made
+	case c.loop.adding != nil: // Its client is being created.
 		return address(c.loop.adding)
 	}
 	return ""
 }
 
-// address returns the address of a connection's peer, which pipes of tests lack.
+// address returns the address of a connection's peer. In-memory connections in tests have
+// none.
 func address(nc net.Conn) string {
 	if addr := nc.RemoteAddr(); addr != nil {
 		return addr.String()
@@ -70,8 +70,8 @@ func address(nc net.Conn) string {
 // one.
 func (c *Conn) Dirty() { c.enqueue(c.loop.marking) }
 
-// Resume asks the loop to offer again the bytes that Read left. If Read itself calls it,
-// other connections have their turn before.
+// Resume asks the loop to offer again the bytes that Read left. If Read itself calls
+// Resume, other connections get their turn first.
 func (c *Conn) Resume() {
 	switch {
 	case c.loop.reading == c:
@@ -81,14 +81,14 @@ func (c *Conn) Resume() {
 	}
 }
 
-// requeue continues reading when c is served next.
+// requeue makes the loop continue reading when it serves c next.
 func (c *Conn) requeue(r priority) {
 	c.resumed = true
 	c.enqueue(r)
 }
 
-// Arm asks for a Tick at a time or soon after. Only the earliest time of several calls
-// counts: that Tick returns the next time.
+// Arm asks for a Tick at a time or soon after. If it is called several times, the earliest
+// time counts; that Tick returns the next time.
 func (c *Conn) Arm(at time.Duration) {
 	if !c.gone {
 		c.loop.wheel.arm(c, at)
@@ -133,13 +133,13 @@ func (c *Conn) Drop() {
 	}
 }
 
-// block records that the socket takes nothing until it calls writable.
+// block records that the socket accepts nothing until it calls writable.
 func (c *Conn) block() {
 	c.blocked = true
 	c.Arm(c.loop.now + blockedTick)
 }
 
-// writable is called when a blocked socket takes more.
+// writable is called when a blocked socket accepts bytes again.
 func (c *Conn) writable() {
 	if !c.gone && c.blocked {
 		c.blocked = false

@@ -14,47 +14,46 @@ import (
 )
 
 const (
-	// scratchBytes is the read buffer that all sockets of a loop share.
+	// scratchBytes is the size of the read buffer that all sockets of a loop share.
 	scratchBytes = 64 << 10
-	// readsPerTurn keeps one socket that always has bytes from holding the loop.
+	// readsPerTurn limits the reads from one socket that always has bytes.
 	readsPerTurn = 4
-	// eventsPerAsk is how many sockets are asked for at a time.
+	// eventsPerAsk is the maximum number of events of one epoll call.
 	eventsPerAsk = 256
-	// notSentBytes is how much unsent data the kernel takes of a socket: what a
-	// client does not read stays a cursor, and does not become kernel memory.
+	// notSentBytes is how much unsent data the kernel accepts for a socket. Messages beyond
+	// it are only a cursor and take no kernel memory.
 	notSentBytes = 64 << 10
 	// wakeSlot is the slot of the eventfd.
 	wakeSlot = -1
 )
 
-// epoll is the poller of plain TCP sockets on Linux: no goroutine, no buffer
-// and no timer per socket. Sockets are watched edge-triggered, for everything
-// at once, so that one epoll_ctl serves the life of a socket.
+// epoll is the poller for plain TCP sockets on Linux. It needs no goroutine, no buffer and
+// no timer per socket. Sockets are watched edge-triggered for all events at once, so that
+// one epoll_ctl is enough for the life of a socket.
 //
-// The loop asks epoll without waiting. When there is nothing it parks in the
-// runtime's own poller, on the epoll descriptor: a thread that blocks in
-// epoll_wait costs many times the latency when the processes have one
-// processor.
+// The loop calls epoll without waiting. If there are no events, it parks in the runtime's
+// own poller, on the epoll descriptor. On a single processor, a thread that blocks in
+// epoll_wait has many times the latency.
 type epoll struct {
 	// Immutable after newPoller.
 	loop  *Loop
 	fd    int
-	file  *os.File // of fd, known to the runtime's poller
+	file  *os.File // of fd; registered with the runtime's poller
 	conn  syscall.RawConn
 	event int // eventfd that wake writes to
 
 	// Owned by the loop.
 	events   [eventsPerAsk]unix.EpollEvent
-	ready    int // of events, not handled yet
+	ready    int // number of events not handled yet
 	poll     func(uintptr) bool
-	deadline time.Duration // that file has, of the loop's clock; 0: none
+	deadline time.Duration // current deadline of file, by the loop's clock; 0: none
 	slots    []slot
 	free     []int32
 	scratch  []byte
 }
 
-// slot is the place of a socket in the table that events name. Its generation
-// tells events of a socket from those of one that had the place before.
+// slot is the place of a socket in the table that events refer to. Its generation tells the
+// events of a socket from those of its predecessor in the same slot.
 type slot struct {
 	socket     *epollSocket // nil: free
 	generation int32
@@ -66,9 +65,9 @@ type epollSocket struct {
 	poller   *epoll
 	fd       int32
 	slot     int32
-	queued   uint32 // bytes in the kernel that the peer had not taken, when moved was asked last
-	readable bool   // there may be bytes: no read has found the end of them
-	hungUp   bool   // the peer has ended its side: only a read of nothing is the end
+	queued   uint32 // bytes in the kernel that the peer had not taken at the last call of moved
+	readable bool   // there may be bytes: no read has reached the end of them
+	hungUp   bool   // the peer has ended its side; reading continues until a read returns no bytes
 }
 
 // newPoller returns the epoll of a loop.
@@ -77,7 +76,8 @@ func newPoller(l *Loop) (poller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create: %w", err)
 	}
-	// os.NewFile hands a descriptor to the runtime's poller only if it is non-blocking.
+	// os.NewFile registers a descriptor with the runtime's poller only if it is
+	// non-blocking.
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("epoll: set non-blocking: %w", err)
@@ -114,12 +114,11 @@ func (e *epoll) close() {
 	unix.Close(e.event)
 }
 
-// ask takes the events that are there, without waiting, and reports whether
-// there were any.
+// ask fetches the pending events without waiting, and reports whether there were any.
 func (e *epoll) ask() bool {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd), uintptr(unsafe.Pointer(&e.events[0])), eventsPerAsk, 0, 0, 0)
 	if errno != 0 {
-		n = 0 // Interrupted: as if there were none yet.
+		n = 0 // Interrupted: treated like no events.
 	}
 	e.ready = int(n)
 	return n > 0
@@ -130,31 +129,31 @@ func (e *epoll) wait(timeout time.Duration) {
 	if timeout >= 0 {
 		deadline = e.loop.clock() + timeout
 	}
-	// Setting a deadline is expensive, and most of them are the next tick, as before.
+	// Setting a deadline is expensive, and most of them are the same next tick as before.
 	if d := deadline - e.deadline; d > time.Millisecond || d < -time.Millisecond {
 		var at time.Time
 		if deadline > 0 {
 			at = e.loop.start.Add(deadline)
 		}
 		e.deadline = deadline
-		_ = e.file.SetReadDeadline(at) // Worked in newPoller, so it works.
+		_ = e.file.SetReadDeadline(at) // It succeeded in newPoller, so it does here.
 	}
 	if err := e.conn.Read(e.poll); err != nil {
 		e.ready = 0
-		e.deadline = 0 // It has passed: the next wait needs a new one.
+		e.deadline = 0 // The deadline has passed: the next wait needs a new one.
 		_ = e.file.SetReadDeadline(time.Time{})
 	}
 }
 
 func (e *epoll) wake() {
 	one := uint64(1)
-	// Fails only when the counter is full, and then the loop is woken already.
+	// This fails only if the counter is full, and then the loop was already woken.
 	_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, uintptr(e.event), uintptr(unsafe.Pointer(&one)), 8)
 }
 
 func (e *epoll) take() {
 	if e.ready == 0 {
-		e.ask() // The loop did not wait: it had something to do.
+		e.ask() // The loop did not wait, because it had something to do.
 	}
 	for e.ready > 0 {
 		full := e.ready == eventsPerAsk
@@ -171,11 +170,11 @@ func (e *epoll) take() {
 // handle handles an event.
 func (e *epoll) handle(ev *unix.EpollEvent) {
 	if ev.Fd == wakeSlot {
-		return // Edge-triggered: what is in the counter does not matter.
+		return // Edge-triggered: the value of the counter does not matter.
 	}
 	s := e.slots[ev.Fd]
 	if s.socket == nil || s.generation != ev.Pad {
-		return // Of a socket that was dropped.
+		return // The event belongs to a dropped socket.
 	}
 	s.socket.handleEvents(ev.Events)
 }
@@ -194,7 +193,7 @@ func (e *epoll) adopt(c *Conn, nc net.Conn) socket {
 	if cerr := raw.Control(func(original uintptr) {
 		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
 	}); cerr != nil || err != nil {
-		return nil // Out of descriptors, or gone: the portable form finds out.
+		return nil // Out of descriptors, or closed: the portable socket will report it.
 	}
 	s := &epollSocket{conn: c, poller: e, fd: int32(fd)}
 	if n := len(e.free); n > 0 {
@@ -206,13 +205,13 @@ func (e *epoll) adopt(c *Conn, nc net.Conn) socket {
 	}
 	place := &e.slots[s.slot]
 	place.socket = s
-	// Best effort: without it the kernel holds more for a client that does not read.
+	// Best effort: without it the kernel holds more data for a client that does not read.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentBytes)
 	if err := e.watch(fd, s.slot, place.generation, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
 		s.drop()
 		return nil
 	}
-	nc.Close() // The original descriptor: the connection lives on in the duplicate.
+	nc.Close() // the original descriptor; the duplicate keeps the connection open
 	return s
 }
 
@@ -227,7 +226,7 @@ func (s *epollSocket) handleEvents(events uint32) {
 	if events&unix.EPOLLIN != 0 || s.hungUp {
 		s.readable = true
 		switch {
-		case s.conn.resumed || s.conn.left != nil: // Reading goes on later.
+		case s.conn.resumed || s.conn.left != nil: // Reading continues later.
 		case s.conn.loop.outOfTime():
 			s.conn.requeue(urgent)
 		default:
@@ -236,7 +235,7 @@ func (s *epollSocket) handleEvents(events uint32) {
 	}
 }
 
-// more reads what has come, unless the client holds bytes that it did not take.
+// more reads the received bytes, unless the client has not taken earlier ones.
 func (s *epollSocket) more() {
 	l := s.conn.loop
 	for range readsPerTurn {
@@ -255,7 +254,7 @@ func (s *epollSocket) more() {
 			s.readable = false
 			l.readEnd(s.conn, io.EOF)
 		default:
-			// A short read has emptied the socket; new bytes are a new edge.
+			// A short read has emptied the socket. New bytes cause a new event.
 			s.readable = n == scratchBytes || s.hungUp
 			l.read(s.conn, s.poller.scratch[:n])
 		}
@@ -265,7 +264,8 @@ func (s *epollSocket) more() {
 	}
 }
 
-// receive and write enter the kernel without telling the scheduler: neither waits.
+// receive and write make system calls without telling the scheduler, because neither
+// blocks.
 func (s *epollSocket) receive() (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&s.poller.scratch[0])), scratchBytes)
 	return int(n), errno
@@ -285,8 +285,8 @@ func (s *epollSocket) write(p []byte) (int, bool, error) {
 	}
 }
 
-// moved looks at what the peer's kernel has acknowledged: the socket itself says
-// that it takes more only when much of what it holds has left.
+// moved checks how much the peer's kernel has acknowledged. The socket's own event comes
+// only after a large part of its buffer has left.
 func (s *epollSocket) moved() bool {
 	n, ok := unacknowledged(int(s.fd))
 	moved := ok && n < s.queued
@@ -294,22 +294,21 @@ func (s *epollSocket) moved() bool {
 	return moved
 }
 
-// full asks the kernel: its event may not have been looked at yet.
+// full asks the kernel, because an event may be pending.
 func (s *epollSocket) full() bool {
 	fds := [1]unix.PollFd{{Fd: s.fd, Events: unix.POLLOUT}}
 	n, err := unix.Poll(fds[:], 0)
 	return err == nil && n == 0
 }
 
-// unacknowledged returns how many bytes the kernel holds for the peer of a TCP
-// socket.
+// unacknowledged returns how many bytes the kernel holds for the peer of a TCP socket.
 func unacknowledged(fd int) (n uint32, ok bool) {
 	held, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
 	return uint32(held), err == nil
 }
 
-// unacknowledgedBy is unacknowledged of the socket of a connection, or of that which
-// it is over.
+// unacknowledgedBy is unacknowledged for a connection's socket, or for the connection below
+// it (TLS).
 func unacknowledgedBy(nc net.Conn) (n uint32, ok bool) {
 	if over, isOver := nc.(interface{ NetConn() net.Conn }); isOver {
 		nc = over.NetConn()
@@ -330,7 +329,7 @@ func unacknowledgedBy(nc net.Conn) (n uint32, ok bool) {
 func (s *epollSocket) keep(p []byte) []byte { return append([]byte(nil), p...) }
 
 func (s *epollSocket) closeWrite() {
-	// Fails only if the peer has ended the connection, which is read as its end.
+	// This fails only if the peer has ended the connection, which the next read reports.
 	_ = unix.Shutdown(int(s.fd), unix.SHUT_WR)
 }
 
@@ -344,8 +343,8 @@ func (s *epollSocket) remote() string {
 	return "" // The peer is gone.
 }
 
-// drop closes the descriptor. Events of it that were taken already name a
-// generation that is over.
+// drop closes the descriptor. Events of the socket that were already fetched have an old
+// generation and are ignored.
 func (s *epollSocket) drop() {
 	place := &s.poller.slots[s.slot]
 	place.socket = nil

@@ -1,23 +1,25 @@
 // Package loop runs event loops. A [Loop] owns a set of connections. Only its goroutine
 // touches them and everything reachable from them, so connections need no locks.
 //
-// A connection is a socket and a [Client], the state machine behind it. The loop gives
-// received bytes to Client.Read. It pulls bytes to write from Client.Next, and only while
-// the socket takes them. When a socket is full, unsent messages stay in their logs.
+// A connection is a socket and a [Client], the state machine of its protocol. The loop
+// passes received bytes to Client.Read. It pulls the bytes to write from Client.Next, and
+// only while the socket accepts them. When a socket is full, unsent messages stay in their
+// logs.
 //
-// A turn of a loop has four steps: it reads sockets, runs posted functions and lets
-// waiting publishers run, collects connections that have something to write, and writes.
-// So messages that arrive together leave together.
+// A turn of the loop has four steps. The loop reads sockets. It runs posted functions and
+// yields to publishers that are ready to run. It collects connections that have something
+// to write. It writes. So messages that arrive together leave together.
 //
 // Invariants:
 //   - Reading and writing each end after a few milliseconds. The rest waits for the next
 //     turn.
-//   - Connections that became ready by bytes or a post go first, for at most half of a
-//     slice. The rest of the slice is for connections that had a turn and have more to
-//     do, and for those that Config.Collect marks, some hundreds at a time.
-//   - A Client gets one call at a time.
+//   - Connections that became ready because of received bytes or a post go first, for at
+//     most half of a slice. The rest of the slice is for connections that had a turn and
+//     have more to do, and for those that Config.Collect marks, some hundreds at a time.
+//   - The calls of a Client never overlap.
 //
-// The package knows no protocols and no topics: Client and Config.Collect stand for them.
+// The package does not know protocols or topics. A Client and Config.Collect represent
+// them.
 package loop
 
 import (
@@ -32,26 +34,25 @@ import (
 	"time"
 )
 
-// A Client is the state machine behind one socket. Its loop makes one call at a time.
-// Times are durations since the start of the loop, by the monotonic clock.
+// A Client is the state machine of one connection. Its loop makes one call at a time. Times
+// are durations since the start of the loop, by the monotonic clock.
 type Client interface {
 	// Read handles bytes from the socket and returns how many it took. If it took fewer
 	// than all, the loop offers the rest again after [Conn.Resume]. Read calls Resume
-	// itself if it only yields to other connections. It may change p, but must not keep
-	// it.
+	// itself if it only yields to other connections. It may change p, but must not keep it.
 	Read(p []byte, now time.Duration) int
 
 	// ReadEnd reports that the peer has ended its sending side.
 	ReadEnd()
 
-	// Next returns bytes to write, or nil. They are valid until Wrote, which follows at
+	// Next returns bytes to write, or nil. They are valid until Wrote. Wrote follows at
 	// once and reports how many of them the socket took.
 	Next() []byte
 	Wrote(n int)
 
-	// Tick is called at the time set by [Conn.Arm] or the last Tick, within a quarter of
-	// a second, and once a second while the socket takes nothing. It returns the time of
-	// the next Tick.
+	// Tick is called within a quarter of a second of the time set by [Conn.Arm] or returned
+	// by the last Tick, and once a second while the socket accepts nothing. It returns the
+	// time of the next Tick.
 	Tick(now time.Duration) time.Duration
 
 	// Gone reports that the socket is closed. It is the last call.
@@ -60,17 +61,17 @@ type Client interface {
 
 // Config configures a Loop. The zero value works.
 type Config struct {
-	Portable bool // serve every connection with goroutines, also where epoll is available
+	Portable bool // serve every connection with goroutines, even where epoll is available
 
 	// Collect marks some hundred connections dirty and reports whether more are left. The
-	// loop calls it once a turn before writing, and again when the marked ones have
-	// written, while there is time. Nil marks nothing.
+	// loop calls it once per turn before writing, and again when the marked connections
+	// have written, as long as there is time. Nil marks nothing.
 	Collect func() (more bool)
-	Closed  func() // called once when a connection given to Serve has ended; nil does nothing
+	Closed  func() // called once when a connection passed to Serve has ended; nil does nothing
 	Log     *slog.Logger
 }
 
-// A Loop owns connections. Make one with New, and let it Run.
+// A Loop owns connections. Create it with New, and call Run.
 type Loop struct {
 	// Immutable after New.
 	config Config
@@ -78,42 +79,42 @@ type Loop struct {
 	poller poller
 
 	mu     sync.Mutex
-	posts  []func() // what others want done on the loop
-	awake  bool     // the poller was woken for them, and the loop has not looked yet
-	closed bool     // Run has ended: posts are dropped
+	posts  []func() // functions that other goroutines posted
+	awake  bool     // the poller was woken, and the loop has not looked at posts since
+	closed bool     // Run has ended: posts are refused
 
 	// Owned by the loop.
 	now    time.Duration
 	conns  map[*Conn]struct{}
 	wheel  wheel
 	spare  []func()
-	adding net.Conn // that add makes a connection of; nil: none
+	adding net.Conn // connection that add is setting up; nil: none
 
-	// Owned by the loop: connections that have something to write, or whose left bytes
-	// are to be read again.
+	// Owned by the loop: connections that have something to write, or whose left bytes must
+	// be read again.
 	queues         [priorities]queue
-	marking        priority      // what Dirty makes a connection
-	reading        *Conn         // whose client is in Read
+	marking        priority      // priority that Dirty gives to a connection
+	reading        *Conn         // connection whose client is in Read
 	more           bool          // Collect has more to mark
 	collectedFirst bool          // in this turn collected connections went before unfinished ones
 	due            bool          // connections whose time has come wait for their tick
-	until          time.Duration // when the time is over to read, or to write
-	work           int           // done since the clock was read
-	late           bool          // it was over when the clock was read
+	until          time.Duration // end of the time for reading or writing
+	work           int           // work done since the clock was last read
+	late           bool          // the time was over when the clock was last read
 
-	io     sync.WaitGroup // the goroutines of portable sockets
+	io     sync.WaitGroup // goroutines of portable sockets
 	panics atomic.Uint64
 }
 
 const (
-	// writesPerTurn keeps one connection with much to read from holding the loop.
+	// writesPerTurn limits the writes to one connection that has much to send.
 	writesPerTurn = 4
-	// blockedTick is how often a connection that takes nothing is looked at.
+	// blockedTick is the interval at which a blocked connection is checked.
 	blockedTick = time.Second
 )
 
-// New returns a Loop without connections. Where epoll cannot be had it says so
-// in the log, and does without.
+// New returns a Loop without connections. If epoll is not available, New logs that and uses
+// goroutines instead.
 func New(c Config) *Loop {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -137,20 +138,20 @@ func New(c Config) *Loop {
 	return l
 }
 
-// Serve makes nc a connection of the loop; the loop closes it. early holds
-// bytes that were read from it already. client makes the state machine, on the
-// loop. Serve does not wait. If the loop has ended, it closes nc and returns false.
+// Serve makes nc a connection of the loop, which then owns and closes it. early holds bytes
+// that were already read from nc. client creates the state machine; it is called on the
+// loop. Serve does not block. If the loop has ended, Serve closes nc and returns false.
 func (l *Loop) Serve(nc net.Conn, early []byte, client func(c *Conn, now time.Duration) Client) bool {
 	if l.Post(func() { l.add(nc, early, client) }) {
 		return true
 	}
-	nc.Close() // Nobody is left to tell.
+	nc.Close() // No client exists that could report an error.
 	l.config.Closed()
 	return false
 }
 
-// Post has f called on the loop, after what was posted before. It reports
-// whether the loop still runs. Safe for concurrent use.
+// Post calls f on the loop, after all functions posted before. It reports whether the loop
+// still runs. Safe for concurrent use.
 func (l *Loop) Post(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,7 +163,7 @@ func (l *Loop) Post(f func()) bool {
 	return true
 }
 
-// Wake has Collect called soon. Safe for concurrent use.
+// Wake makes the loop call Collect soon. Safe for concurrent use.
 func (l *Loop) Wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -177,11 +178,11 @@ func (l *Loop) wakeLocked() {
 	l.poller.wake()
 }
 
-// Panics returns how many connections ended by a panic in their handling.
+// Panics returns how many connections ended because of a panic.
 func (l *Loop) Panics() uint64 { return l.panics.Load() }
 
-// Run serves until ctx ends, then drops the connections that are left. Its
-// goroutines are two per portable socket; it returns when all have ended.
+// Run serves connections until ctx ends, then drops those that are left. It starts two
+// goroutines per portable socket, and returns when all have ended.
 func (l *Loop) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, l.Wake)
 	defer stop()
@@ -192,7 +193,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
-	l.runPosts() // Connections that were on their way.
+	l.runPosts() // connections that were still being added
 	for c := range l.conns {
 		c.Drop()
 	}
@@ -219,14 +220,14 @@ func (l *Loop) turn() {
 	l.begin(l.now + urgentSlice)
 	l.poller.take()
 	l.runPosts()
-	runtime.Gosched() // Publishers that wait for this processor go first: what they send leaves in this turn.
+	runtime.Gosched() // Publishers that wait for this processor run first: their messages leave in this turn.
 	l.runPosts()
 	l.serve()
 	l.tickDue()
 }
 
-// tickDue gives their tick to connections whose time has come, for as long as half a
-// slice: thousands may have come at the same moment.
+// tickDue calls Tick of connections whose time has come, for at most half a slice, because
+// thousands may be due at the same moment.
 func (l *Loop) tickDue() {
 	l.begin(l.clock() + urgentSlice)
 	for l.due = true; l.due && !l.outOfTime(); {
@@ -253,7 +254,7 @@ func (l *Loop) runPosts() {
 	l.spare = posts
 }
 
-// call calls what was posted. What concerns one connection comes by [Conn.Post].
+// call calls a posted function. Functions for one connection come through [Conn.Post].
 func (l *Loop) call(f func()) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -268,7 +269,7 @@ func (l *Loop) add(nc net.Conn, early []byte, client func(*Conn, time.Duration) 
 	c := &Conn{loop: l}
 	l.conns[c] = struct{}{}
 	defer func() {
-		if c.socket == nil { // Making the client panicked.
+		if c.socket == nil { // Creating the client panicked.
 			nc.Close()
 		}
 	}()
@@ -285,8 +286,8 @@ func (l *Loop) add(nc net.Conn, early []byte, client func(*Conn, time.Duration) 
 	}
 }
 
-// read gives bytes that came to the client of c, and reports whether it took
-// all of them, so that the socket may read on.
+// read passes received bytes to the client of c, and reports whether the client took all of
+// them, so that the socket may continue to read.
 func (l *Loop) read(c *Conn, p []byte) (all bool) {
 	defer l.recovered(c)
 	if c.gone {
@@ -315,8 +316,8 @@ func (l *Loop) read(c *Conn, p []byte) (all bool) {
 	return false
 }
 
-// flush goes on with reading where that had to wait, and writes what the client
-// has, until it has no more, the socket takes no more, or it is another's turn.
+// flush continues reading where it had to wait. Then it writes the client's bytes until
+// there are no more, the socket accepts no more, or other connections get their turn.
 func (l *Loop) flush(c *Conn) {
 	defer l.recovered(c)
 	l.work++
@@ -365,7 +366,7 @@ func (l *Loop) tick(c *Conn) {
 	c.Arm(next)
 }
 
-// recovered ends c, and nothing else, if its handling panicked.
+// recovered ends c, and only c, if its handling panicked.
 func (l *Loop) recovered(c *Conn) {
 	if p := recover(); p != nil {
 		l.reading = nil

@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// A poller waits for a loop, and has its sockets.
+// A poller waits for events of a loop and its sockets.
 type poller interface {
 	// wait returns when wake was called, a socket has an event, or timeout has passed. A
-	// negative timeout means none.
+	// negative timeout means no timeout.
 	wait(timeout time.Duration)
 
-	// wake ends wait, or the next one. Safe for concurrent use.
+	// wake ends the current or the next wait. Safe for concurrent use.
 	wake()
 
 	// take handles the events of the sockets.
 	take()
 
-	// adopt makes nc the socket of c. If this poller cannot, it returns nil and leaves nc
-	// as it was.
+	// adopt makes nc the socket of c. If this poller cannot, adopt returns nil and does not
+	// change nc.
 	adopt(c *Conn, nc net.Conn) socket
 
-	// close frees the resources of the poller. All its sockets are dropped before.
+	// close frees the resources of the poller. All its sockets were dropped before.
 	close()
 }
 
-// signals is the poller of loops with portable sockets only. There is nothing to poll: the
-// sockets post their events.
+// signals is the poller of loops that have only portable sockets. These post their events,
+// so there is nothing to poll.
 type signals chan struct{}
 
 func newSignals() signals { return make(signals, 1) }

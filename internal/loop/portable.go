@@ -11,35 +11,34 @@ import (
 
 const (
 	readBuffer  = 4 << 10
-	writeBuffer = 16 << 10 // the most that a portable socket takes at a time
+	writeBuffer = 16 << 10 // maximum that a portable socket accepts at a time
 )
 
-// portable is a socket on two goroutines that talk to the loop: for TLS and
-// HTTP/2 connections, pipes, and systems without epoll. To the client it looks
-// like any socket that sometimes takes nothing.
+// portable is a socket on two goroutines that communicate with the loop. It is for TLS and
+// HTTP/2 connections, in-memory connections, and systems without epoll. To the client it
+// looks like any socket that sometimes accepts nothing.
 //
-// The reader hands its buffer to the loop and waits until the loop wants more.
-// The writer holds one batch at a time. It is blocked until the peer took the
-// batch: what is left with it is as little written as what a full socket does
-// not take.
+// The reader passes its buffer to the loop and waits until the loop wants more. The writer
+// holds one batch at a time. It is blocked until the peer has taken the batch. The
+// unwritten part of a batch counts as unwritten, like bytes that a full socket refuses.
 type portable struct {
 	conn *Conn // owned by the loop
 	nc   net.Conn
-	read chan struct{} // holds one token: the reader's buffer is free
+	read chan struct{} // holds one token while the reader's buffer is free
 	out  chan []byte   // holds a batch, and then an empty one that ends the sending side
 
 	writing       atomic.Bool // the writer has a batch
-	interruptible bool        // a write can be interrupted and goes on afterwards; immutable
+	interruptible bool        // a write can be interrupted and continued; immutable
 
 	// Owned by the loop.
-	batch  []byte // the writer has it, if the connection is blocked
-	bulk   bool   // there was more than a batch
-	queued uint32 // bytes that the peer had not taken, when moved was asked last
+	batch  []byte // the writer has it if the connection is blocked
+	bulk   bool   // there was more than one batch to write
+	queued uint32 // bytes that the peer had not taken at the last call of moved
 }
 
 func newPortable(c *Conn, nc net.Conn) *portable {
 	s := &portable{conn: c, nc: nc, read: make(chan struct{}, 1), out: make(chan []byte, 2)}
-	// TLS does not go on after an interruption, and a response has no deadlines.
+	// TLS cannot continue after an interruption, and a response has no deadlines.
 	_, over := nc.(interface{ NetConn() net.Conn })
 	s.interruptible = !over && nc.SetWriteDeadline(time.Time{}) == nil
 	c.loop.io.Go(s.readAll)
@@ -49,7 +48,7 @@ func newPortable(c *Conn, nc net.Conn) *portable {
 
 func (s *portable) more() { s.read <- struct{}{} }
 
-// keep leaves bytes in the reader's buffer: it waits for more.
+// keep leaves the bytes in the reader's buffer, because the reader waits for more.
 func (s *portable) keep(p []byte) []byte { return p }
 
 func (s *portable) write(p []byte) (int, bool, error) {
@@ -62,12 +61,12 @@ func (s *portable) write(p []byte) (int, bool, error) {
 
 func (s *portable) remote() string { return address(s.nc) }
 
-// moved asks the system. Where it does not know, the write is interrupted, so
+// moved asks the operating system. If that does not know, moved interrupts the write, so
 // that done learns how much of the batch the peer took.
 func (s *portable) moved() bool {
 	n, ok := unacknowledgedBy(s.nc)
 	if !ok && s.interruptible {
-		_ = s.nc.SetWriteDeadline(pastDeadline()) // Worked in newPortable.
+		_ = s.nc.SetWriteDeadline(pastDeadline()) // It succeeded in newPortable.
 	}
 	moved := ok && n < s.queued
 	s.queued = n
@@ -78,18 +77,18 @@ func (s *portable) full() bool { return s.writing.Load() }
 
 func (s *portable) closeWrite() { s.out <- nil }
 
-// drop interrupts both goroutines; the writer closes the connection.
+// drop interrupts both goroutines. The writer closes the connection.
 func (s *portable) drop() {
-	// A connection that refuses this is closed already.
+	// A connection that refuses this is already closed.
 	_ = s.nc.SetDeadline(pastDeadline())
 	close(s.read)
 	close(s.out)
 }
 
-// pastDeadline returns a deadline that interrupts what waits.
+// pastDeadline returns a deadline that interrupts reads and writes.
 func pastDeadline() time.Time { return time.Unix(1, 0) }
 
-// readAll posts what the peer sends, until its end.
+// readAll posts the bytes that the peer sends, until its end.
 func (s *portable) readAll() {
 	buf := make([]byte, readBuffer)
 	for range s.read {
@@ -97,7 +96,7 @@ func (s *portable) readAll() {
 		c := s.conn
 		if !c.loop.Post(func() {
 			switch {
-			case err == nil && c.loop.outOfTime() && !c.gone: // It is others' turn.
+			case err == nil && c.loop.outOfTime() && !c.gone: // Other connections get their turn first.
 				c.left = s.keep(buf[:n])
 				c.requeue(urgent)
 			case err == nil && c.loop.read(c, buf[:n]):
@@ -114,7 +113,7 @@ func (s *portable) readAll() {
 
 // writeAll writes batches, and closes the connection when it is dropped.
 func (s *portable) writeAll() {
-	// Closing says goodbye on TLS and may wait for that; the loop must not.
+	// Closing a TLS connection sends a message and may block, which the loop must not.
 	defer s.nc.Close()
 	for batch := range s.out {
 		var n int
@@ -131,8 +130,8 @@ func (s *portable) writeAll() {
 	}
 }
 
-// done is called on the loop when the writer is free again, or was interrupted.
-// rest is what it did not write.
+// done is called on the loop when the writer is free again or was interrupted. rest is the
+// unwritten part of the batch.
 func (s *portable) done(rest []byte, took bool, err error) {
 	c := s.conn
 	switch {
@@ -141,7 +140,7 @@ func (s *portable) done(rest []byte, took bool, err error) {
 		if took {
 			c.progressed(c.loop.now)
 		}
-		_ = s.nc.SetWriteDeadline(time.Time{}) // Worked in newPortable.
+		_ = s.nc.SetWriteDeadline(time.Time{}) // It succeeded in newPortable.
 		s.writing.Store(true)
 		s.out <- rest
 	case err != nil:

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// maxLook is the most that one check adds to the time in which a socket took nothing, in
+// maxLook is the maximum that one check adds to the time in which a socket took nothing, in
 // ticks of the wheel. Checks are a second apart. If the loop itself was stuck between two
 // checks, the rest of that time does not count.
 const maxLook = uint8(2 * time.Second / tickEvery)
 
-// Stalled returns for how long the peer has taken no byte although bytes wait for it. It is
+// Stalled returns how long the peer has taken no byte although bytes wait for it. It is
 // accurate to about a second. Time in which the loop did not check its sockets does not
 // count.
 func (c *Conn) Stalled() time.Duration {
@@ -20,9 +20,8 @@ func (c *Conn) Stalled() time.Duration {
 	return time.Duration(c.stalled) * tickEvery
 }
 
-// Blocked reports, in a Tick, whether the socket takes nothing at this moment: the loop
-// offered it bytes, and it had time to take them since. It is false if the loop itself is
-// late.
+// Blocked reports, during a Tick, whether the socket accepts nothing now, although the loop
+// offered it bytes and it had time to take them. It is false if the loop itself is late.
 func (c *Conn) Blocked() bool { return c.blocked && c.refused && c.socket.full() }
 
 // progressed records that the peer took bytes.

@@ -3,23 +3,23 @@ package loop
 import "time"
 
 const (
-	// tickEvery is the coarseness of deadlines: all of them are seconds.
+	// tickEvery is the resolution of deadlines. All deadlines are seconds long.
 	tickEvery = 250 * time.Millisecond
-	// slots times tickEvery is the furthest deadline; a later one ticks early.
+	// slots times tickEvery is the furthest deadline. A later one ticks early.
 	slots = 256
 )
 
-// wheel holds the deadlines of a loop's connections: a ring of lists, one for
-// each tick to come. It replaces a timer per connection.
+// wheel holds the deadlines of a loop's connections: a ring of lists, one for each future
+// tick. It replaces a timer per connection.
 type wheel struct {
 	ring    [slots]*Conn
-	current int64 // the tick up to which everything was due
+	current int64 // everything up to this tick was due
 }
 
 // tickAt returns the first tick that is not before at.
 func tickAt(at time.Duration) int64 { return int64((at + tickEvery - 1) / tickEvery) }
 
-// next returns when the next tick is that somebody waits for.
+// next returns the time of the next tick with connections.
 func (w *wheel) next() time.Duration {
 	tick := w.current + 1
 	for last := w.current + slots - 1; tick < last && w.ring[tick%slots] == nil; {
@@ -28,7 +28,7 @@ func (w *wheel) next() time.Duration {
 	return time.Duration(tick) * tickEvery
 }
 
-// arm puts c on the wheel at a time, unless it is due before.
+// arm puts c on the wheel at a time, unless c is due earlier.
 func (w *wheel) arm(c *Conn, at time.Duration) {
 	tick := int32(min(max(tickAt(at), w.current+1), w.current+slots-1))
 	if c.slot != 0 {
@@ -45,7 +45,7 @@ func (w *wheel) arm(c *Conn, at time.Duration) {
 	*first = c
 }
 
-// remove takes c off the wheel.
+// remove removes c from the wheel.
 func (w *wheel) remove(c *Conn) {
 	if c.slot == 0 {
 		return
@@ -61,8 +61,7 @@ func (w *wheel) remove(c *Conn) {
 	c.prev, c.next, c.slot = nil, nil, 0
 }
 
-// due takes one connection off the wheel whose tick has come by now; nil if
-// there is none any more.
+// due removes one connection whose tick has come from the wheel and returns it, or nil.
 func (w *wheel) due(now time.Duration) *Conn {
 	for last := int64(now / tickEvery); ; w.current++ {
 		if c := w.ring[w.current%slots]; c != nil && int64(c.slot) <= w.current {

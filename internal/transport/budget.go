@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// DefaultBudgetBytes bounds a [Budget] that is not told otherwise.
+// DefaultBudgetBytes is the limit of a [Budget] that is created with 0.
 const DefaultBudgetBytes = 64 << 20
 
-// A Budget bounds a kind of memory of all connections together: incomplete
-// messages, or what clients have not read. Safe for concurrent use.
+// A Budget limits one kind of memory over all connections: incomplete messages, or bytes
+// that clients have not read. Safe for concurrent use.
 type Budget struct {
 	maxBytes int64 // immutable
 	used     atomic.Int64
@@ -20,12 +20,12 @@ func NewBudget(maxBytes int64) *Budget {
 	return &Budget{maxBytes: cmp.Or(maxBytes, DefaultBudgetBytes)}
 }
 
-// Used returns how many bytes are taken now.
+// Used returns the number of bytes in use.
 func (b *Budget) Used() int64 {
 	return b.used.Load()
 }
 
-// take reserves n bytes and reports whether there was room for them.
+// take reserves n bytes, or returns false if there is no room for them.
 func (b *Budget) take(n int) bool {
 	if b == nil {
 		return true
@@ -37,52 +37,53 @@ func (b *Budget) take(n int) bool {
 	return true
 }
 
-// Charge takes n bytes in any case, and reports whether there was room for them.
-// If not, the caller may end what it charged for, and releases it in any case. A nil
-// Budget always has room.
+// Charge adds n bytes in any case, and reports whether there was room for them. If not, the
+// caller may end the connection that it charged for. In either case the caller releases the
+// bytes later. A nil Budget always has room.
 func (b *Budget) Charge(n int) (within bool) {
 	return b == nil || b.used.Add(int64(n)) <= b.maxBytes
 }
 
-// shares is into how many parts the room that is left is divided for [Budget.Share].
+// shares is the number of parts into which [Budget.Share] divides the remaining room.
 const shares = 8
 
-// Share returns how many bytes one client may hold now: an eighth of the room that is
-// left. So it is always the clients with much that do not fit. They cannot use up the
-// room for those with little.
+// Share returns how many bytes one client may hold now: an eighth of the remaining room. So
+// only clients that hold much run out of room. They cannot use up the room of those that
+// hold little.
 func (b *Budget) Share() int {
 	return int(max(0, b.maxBytes-b.used.Load()) / shares)
 }
 
-// Release gives n bytes back. A nil Budget has none.
+// Release returns n bytes. On a nil Budget it does nothing.
 func (b *Budget) Release(n int) {
 	if b != nil {
 		b.used.Add(int64(-n))
 	}
 }
 
-// Unread bounds what clients have not read, by kind of client: no kind can use up the
-// room of another.
+// Unread limits the bytes that clients have not read, by kind of client. No kind can use up
+// the room of another.
 type Unread struct {
-	// Unauthenticated bounds what WebSocket clients that have shown no valid token have not
-	// read of their answers, and the pongs of all clients. It is an eighth.
+	// Unauthenticated limits the unread answers of WebSocket clients without a valid token,
+	// and the pongs of all clients. It is an eighth.
 	Unauthenticated *Budget
-	// Sessions bounds what other WebSocket clients and event streams have not read. It
-	// is three eighths. A caller charges what a session owns, and ends a session only
-	// if what its own commands asked for is more than [Budget.Share].
+	// Sessions limits the unread bytes of other WebSocket clients and of streams. It is
+	// three eighths. A caller charges all memory that a session owns, but ends a session
+	// only if the answers that it requested exceed [Budget.Share].
 	Sessions *Budget
-	// Answers bounds the answers to HTTP requests that are being read. It is a half.
-	// A caller charges an answer before it begins, and refuses it if there is no room.
+	// Answers limits the answers to HTTP requests that clients are reading. It is a half. A
+	// caller charges an answer before it begins, and refuses the request if there is no
+	// room.
 	Answers *Budget
 }
 
-// NewUnread returns an Unread of maxBytes in all; 0 means [DefaultBudgetBytes].
+// NewUnread returns an Unread of maxBytes in total; 0 means [DefaultBudgetBytes].
 func NewUnread(maxBytes int64) *Unread {
 	part := cmp.Or(maxBytes, DefaultBudgetBytes) / 8
 	return &Unread{Unauthenticated: NewBudget(part), Sessions: NewBudget(3 * part), Answers: NewBudget(4 * part)}
 }
 
-// Used returns how many bytes are taken now in all.
+// Used returns the total number of bytes in use.
 func (u *Unread) Used() int64 {
 	return u.Unauthenticated.Used() + u.Sessions.Used() + u.Answers.Used()
 }

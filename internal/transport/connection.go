@@ -7,8 +7,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A connection is what a [WebSocket] and a [Stream] have in common: whom they
-// serve, and the way from open to gone.
+// A connection is the common part of a [WebSocket] and a [Stream]: the application that it
+// serves, and its phases from open to gone.
 type connection struct {
 	// Immutable after Serve.
 	cfg  *Config
@@ -16,55 +16,54 @@ type connection struct {
 	app  App
 
 	// Owned by the loop.
-	deadline  time.Duration // of the phase, once it is not open; 0: set by the next tick
+	deadline  time.Duration // of the current phase, once it is not open; 0: the next tick sets it
 	phase     phase
-	ended     bool   // the peer ended its sending side
+	ended     bool   // the peer has ended its sending side
 	willClose bool   // the client has less time than StallTimeout
-	writing   source // of what Next returned last
+	writing   source // of the last result of Next
 }
 
-// A phase is how far a connection is on its way from open to gone. It never
-// goes back.
+// A phase is how far a connection is on its way from open to gone. Phases never go back.
 type phase uint8
 
 const (
 	open      phase = iota
 	closing         // the last bytes, a close frame or a goodbye, wait to be written
-	finishing       // of a WebSocket: the close frame is the last of out
-	lingering       // everything is written; waiting for the peer's end
-	dropped         // the loop was told to close the socket
+	finishing       // only for WebSockets: the close frame is the last of the queued control frames
+	lingering       // everything is written; waiting until the peer ends its side
+	dropped         // the loop was asked to close the socket
 	gone
 )
 
-// A source is where bytes to write come from.
+// A source is the origin of bytes to write.
 type source uint8
 
 const (
 	nothing source = iota
-	own            // from the state machine itself
+	own            // from the state machine
 	application
 )
 
-// lingerTimeout is how long the client may take to end after the last byte of the
-// server. Then the connection is dropped.
+// lingerTimeout is how long the client may take to end its side after the server's last
+// byte. Then the connection is dropped.
 const lingerTimeout = time.Second
 
-// Serve sets whom the connection is for.
+// Serve sets the application of the connection.
 func (c *connection) Serve(app App) {
 	c.app = app
 }
 
-// Closing reports whether the end has begun: nothing is received any more, and
-// nothing new is written.
+// Closing reports whether the connection is closing: messages are no longer received, and
+// no new ones are written.
 func (c *connection) Closing() bool { return c.phase != open }
 
 // Dirty says that the application has something to write.
 func (c *connection) Dirty() { c.sock.Dirty() }
 
-// Resume says that the application is not busy any more.
+// Resume says that the application is no longer busy.
 func (c *connection) Resume() { c.sock.Resume() }
 
-// Post has f called on the loop, see [Socket].
+// Post calls f on the loop; see [Socket].
 func (c *connection) Post(f func()) bool { return c.sock.Post(f) }
 
 // Remote returns the address of the peer, for the log.
@@ -73,17 +72,15 @@ func (c *connection) Remote() string { return c.sock.Remote() }
 // Arm asks for a tick, and so for [App.Tick], at that time or earlier.
 func (c *connection) Arm(at time.Duration) { c.sock.Arm(at) }
 
-// Blocked reports, in [App.Tick], whether the socket was offered bytes and takes
-// none at this moment.
+// Blocked reports, during [App.Tick], whether the socket was offered bytes and accepts none
+// now.
 func (c *connection) Blocked() bool { return c.sock.Blocked() }
 
-// WillClose says that the application ends the connection once everything is
-// written. From now on a client that takes nothing has the time that a close
-// frame has, and is then dropped.
+// WillClose says that the application ends the connection once everything is written. From
+// now on a client that takes no bytes is dropped after CloseTimeout.
 func (c *connection) WillClose() { c.willClose = true }
 
-// Gone says that the socket is closed. Whatever follows the first call does
-// nothing.
+// Gone says that the socket is closed. Calls after the first one do nothing.
 func (c *connection) Gone() {
 	if c.phase == gone {
 		return
@@ -95,21 +92,21 @@ func (c *connection) Gone() {
 	c.app.Gone()
 }
 
-// begin begins the end, and reports whether it had not begun before. counted is
-// what it counts as.
+// begin starts closing, and reports whether this was the first time. counted is the close
+// code for the statistics.
 func (c *connection) begin(counted wire.CloseCode) bool {
 	if c.phase != open {
 		return false
 	}
 	c.cfg.Stats.closed(counted)
 	c.phase, c.deadline = closing, 0
-	c.sock.Arm(0) // the next tick knows the time, and so the deadline
+	c.sock.Arm(0) // the next tick knows the time and sets the deadline
 	c.sock.Dirty()
 	return true
 }
 
-// checkStall ends a connection whose client reads nothing. What the client sends
-// meanwhile is no sign that it reads.
+// checkStall ends a connection whose client reads nothing. Bytes from the client do not
+// prove that it reads.
 func (c *connection) checkStall() {
 	limit := cmp.Or(c.cfg.StallTimeout, DefaultStallTimeout)
 	if c.willClose {
@@ -124,12 +121,12 @@ func (c *connection) checkStall() {
 	}
 }
 
-// readEnd takes the end of the peer's sending side. counted is what it counts
-// as if it is the beginning of the end.
+// readEnd handles the end of the peer's sending side. counted is the close code for the
+// statistics if this starts closing.
 func (c *connection) readEnd(counted wire.CloseCode) {
 	c.ended = true
 	if c.phase == closing || c.phase == finishing {
-		return // it may still read why: dropped when that is written, or in time
+		return // The peer may still read the close frame. The connection is dropped when that is written, or at its deadline.
 	}
 	if c.phase == open {
 		c.cfg.Stats.closed(counted)
@@ -137,9 +134,9 @@ func (c *connection) readEnd(counted wire.CloseCode) {
 	c.drop()
 }
 
-// linger ends our side after the last byte, and leaves the client the time to
-// read it: closing a socket with unread input would make the kernel discard
-// what the client has not got yet.
+// linger ends our sending side after the last byte, and gives the client time to read it.
+// If the socket were closed with unread input, the kernel would discard bytes that the
+// client has not received yet.
 func (c *connection) linger() {
 	if c.ended {
 		c.drop()
@@ -150,7 +147,7 @@ func (c *connection) linger() {
 	c.sock.Arm(0)
 }
 
-// checkEnd drops a connection that overstays a phase of its end.
+// checkEnd drops a connection that exceeds the time limit of a closing phase.
 func (c *connection) checkEnd(now time.Duration) (next time.Duration) {
 	if c.phase >= dropped {
 		return Never

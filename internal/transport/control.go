@@ -9,8 +9,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// allowControl counts a control frame against the rate limit and reports whether it is
-// within: a rate with a burst, by a generic cell rate algorithm with one field of state.
+// allowControl counts a control frame against the rate limit, and reports whether it is
+// within the limit. It is a generic cell rate algorithm: a rate with a burst, and one field
+// of state.
 func (w *WebSocket) allowControl(now time.Duration) bool {
 	rate := cmp.Or(w.cfg.ControlRate, DefaultControlRate)
 	if rate < 0 {
@@ -22,10 +23,10 @@ func (w *WebSocket) allowControl(now time.Duration) bool {
 	return w.controlsDue <= now+burst
 }
 
-// endControl acts on a whole control frame.
+// endControl handles a complete control frame.
 func (w *WebSocket) endControl(op wsframe.Opcode, payload []byte) {
 	if !w.inMessage() {
-		w.forget() // the pieces of this frame
+		w.forget() // drops the pieces of this frame
 	}
 	switch op {
 	case wsframe.Ping:
@@ -53,8 +54,8 @@ func (w *WebSocket) closedByPeer(payload []byte) {
 	}
 }
 
-// close begins the end, once. last is what is written last, the close frame at
-// its end; counted is what it counts as.
+// close starts closing; only the first call counts. last is written last and ends with the
+// close frame. counted is the close code for the statistics.
 func (w *WebSocket) close(counted wire.CloseCode, last []byte) {
 	if !w.begin(counted) {
 		return
@@ -62,34 +63,34 @@ func (w *WebSocket) close(counted wire.CloseCode, last []byte) {
 	w.control.end(last)
 	w.forget()
 	if w.held {
-		w.sock.Resume() // what was left is to be ignored, so that the peer's end is seen
+		w.sock.Resume() // The remaining input is then read and ignored, so that the peer's end is seen.
 	}
 }
 
 const (
-	// maxPongs is how many pongs may wait to be written.
+	// maxPongs is the maximum number of queued pongs.
 	maxPongs = 100
-	// pongBytes is the most that a pong takes.
+	// pongBytes is the maximum size of a pong.
 	pongBytes = 2 + wsframe.MaxControl
 )
 
-// A controlQueue holds the control frames of the server that wait to be written.
+// A controlQueue holds the server's control frames that wait to be written.
 type controlQueue struct {
-	out      []byte // being written, the part not taken yet
-	pending  []byte // what comes after them: pongs and, once closing, the goodbye and the close frame
-	newest   uint16 // where in pending the newest pong begins
-	pongs    uint8  // in pending
-	outPongs uint8  // in out
-	ping     bool   // a ping is due
+	out      []byte // frames being written, without the bytes already taken
+	pending  []byte // frames after those: pongs and, when closing, the goodbye and the close frame
+	newest   uint16 // where the newest pong begins in pending
+	pongs    uint8  // number of pongs in pending
+	outPongs uint8  // number of pongs in out
+	ping     bool   // a ping must be sent
 }
 
-// pong queues the answer to a ping, and charges it to unread. If too many wait, or there
-// is no room for more, it takes the place of the last one: of several pings that were not
-// answered, the newest is enough (RFC 6455 section 5.5.3).
+// pong queues the answer to a ping, and charges it to unread. If too many pongs wait, or
+// there is no room, it replaces the last one: after several pings, an answer to the newest
+// is enough (RFC 6455 section 5.5.3).
 func (q *controlQueue) pong(payload []byte, unread *Budget) {
 	full := int(q.pongs)+int(q.outPongs) >= maxPongs
 	switch {
-	case q.pongs == 0: // The first is not charged.
+	case q.pongs == 0: // The first pong is not charged.
 		q.pongs, q.newest = 1, 0
 	case full || !unread.take(pongBytes):
 		q.pending = q.pending[:q.newest]
@@ -99,10 +100,10 @@ func (q *controlQueue) pong(payload []byte, unread *Budget) {
 	q.pending = wsframe.AppendFrame(q.pending, wsframe.Pong, payload)
 }
 
-// end has last written after what waits, and no ping.
+// end appends last to the queue, and cancels the ping.
 func (q *controlQueue) end(last []byte) { q.pending, q.ping = append(q.pending, last...), false }
 
-// next moves the frames that wait into out, if it is empty, and returns out.
+// next moves the queued frames to out, if out is empty, and returns out.
 func (q *controlQueue) next() []byte {
 	if len(q.out) > 0 {
 		return q.out
@@ -115,7 +116,7 @@ func (q *controlQueue) next() []byte {
 	return q.out
 }
 
-// wrote takes n bytes off out.
+// wrote removes n bytes from out.
 func (q *controlQueue) wrote(n int, unread *Budget) {
 	if q.out = q.out[n:]; len(q.out) == 0 {
 		releasePongs(&q.outPongs, unread)
@@ -130,7 +131,7 @@ func (q *controlQueue) drop(unread *Budget) {
 	q.out, q.pending = nil, nil
 }
 
-// releasePongs gives back what n pongs were charged for, and sets n to 0.
+// releasePongs releases the charge for n pongs, and sets n to 0.
 func releasePongs(n *uint8, unread *Budget) {
 	if *n > 1 {
 		unread.Release((int(*n) - 1) * pongBytes)

@@ -9,10 +9,10 @@ import (
 
 const deflateExtension = "permessage-deflate" // RFC 7692 section 7
 
-// answerDeflate returns the extension to agree on, given the lines of a
-// Sec-WebSocket-Extensions header: the first offer of permessage-deflate that
-// can be served (RFC 7692 section 5.1), empty if there is none. A line that is
-// not of the header's form (RFC 6455 section 9.1) offers nothing.
+// answerDeflate returns the extension to accept, given the lines of a
+// Sec-WebSocket-Extensions header: the first offer of permessage-deflate that the server
+// supports (RFC 7692 section 5.1), or an empty string. A line with invalid syntax (RFC 6455
+// section 9.1) offers nothing.
 func answerDeflate(lines []string) string {
 	for _, line := range lines {
 		offers, ok := parseExtensions(line)
@@ -39,8 +39,8 @@ type param struct {
 	hasValue    bool
 }
 
-// answer returns what accepts e as an offer of permessage-deflate, empty if
-// it is to be declined: RFC 7692 section 7.1 for what it may say.
+// answer returns the response that accepts e as an offer of permessage-deflate, or an empty
+// string to decline it. RFC 7692 section 7.1 lists the parameters.
 func (e extension) answer() string {
 	if e.name != deflateExtension {
 		return ""
@@ -57,12 +57,12 @@ func (e extension) answer() string {
 			if p.hasValue {
 				return ""
 			}
-		case "client_max_window_bits": // a hint, of which no use is made
+		case "client_max_window_bits": // a hint that the server does not use
 			if p.hasValue && !windowBits.MatchString(p.value) {
 				return ""
 			}
 		case "server_max_window_bits":
-			// The compressor has one window. An offer of it must be confirmed.
+			// The compressor supports only this window size. The answer must confirm it.
 			if p.value != "15" {
 				return ""
 			}
@@ -77,7 +77,7 @@ func (e extension) answer() string {
 // windowBits matches a number from 8 to 15 without leading zeros.
 var windowBits = regexp.MustCompile("^([89]|1[0-5])$")
 
-// A token of RFC 9110 section 5.6.2, and one that is quoted.
+// Plain and quoted tokens (RFC 9110 section 5.6.2).
 var (
 	plainToken  = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 	quotedToken = regexp.MustCompile("^\"(\\\\?[!#$%&'*+.^_`|~0-9A-Za-z-])+\"$")
@@ -88,8 +88,8 @@ var (
 //	extension *( "," extension )
 //	extension = token *( ";" token [ "=" ( token | quoted token ) ] )
 //
-// with white space around each of them, and empty elements between commas. A quoted token
-// has none of the separators in it.
+// White space may surround each token, and elements between commas may be empty. A quoted
+// token contains no separators.
 func parseExtensions(line string) (all []extension, ok bool) {
 	for element := range strings.SplitSeq(line, ",") {
 		if trimSpace(element) == "" {

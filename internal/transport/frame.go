@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// step takes at least one byte of p, and at most what remains of one frame. It
-// returns how many.
+// step processes at least one byte of p, and at most the rest of one frame. It returns the
+// number of bytes processed.
 func (w *WebSocket) step(p []byte, now time.Duration) int {
 	if in := w.in; in != nil && in.inFrame {
 		n := int(min(int64(len(p)), in.frame.Length-in.taken))
@@ -19,7 +19,7 @@ func (w *WebSocket) step(p []byte, now time.Duration) int {
 	h, n, ok := w.header(p, now)
 	switch {
 	case !ok && w.in.have < 2:
-		return n // nothing can be said about it yet
+		return n // too few bytes to check anything
 	case !w.checkHeader(h), !ok, !w.checkLimits(h, now):
 		return n
 	}
@@ -36,8 +36,8 @@ func (w *WebSocket) step(p []byte, now time.Duration) int {
 	return n + len(payload)
 }
 
-// header returns the next frame's header and how many bytes of p it took,
-// putting it together when it came in pieces.
+// header returns the header of the next frame and how many bytes of p it took. It joins a
+// header that came in pieces.
 func (w *WebSocket) header(p []byte, now time.Duration) (h wsframe.Header, n int, ok bool) {
 	if w.in == nil || w.in.have == 0 {
 		if h, n, ok = wsframe.ParseHeader(p); !ok {
@@ -68,8 +68,8 @@ func (w *WebSocket) checkHeader(h wsframe.Header) bool {
 	return broken == ""
 }
 
-// checkLimits checks a valid header against the limits, before any of its payload is read.
-// If it exceeds one, checkLimits closes the connection and returns false.
+// checkLimits checks a valid header against the limits, before its payload is read. If the
+// header exceeds a limit, checkLimits closes the connection and returns false.
 func (w *WebSocket) checkLimits(h wsframe.Header, now time.Duration) bool {
 	if h.Opcode().IsControl() {
 		if h.Opcode() != wsframe.Close && !w.allowControl(now) {
@@ -94,8 +94,8 @@ func (w *WebSocket) checkLimits(h wsframe.Header, now time.Duration) bool {
 	return true
 }
 
-// violation returns what RFC 6455 (sections 5.1 to 5.5) does not allow about a
-// header, empty if nothing.
+// violation returns how a header violates RFC 6455 (sections 5.1 to 5.5), or an empty
+// string.
 func (w *WebSocket) violation(h wsframe.Header) string {
 	switch control := h.Opcode().IsControl(); {
 	case h.RSV() != 0 && !w.mayDeflate(h):
@@ -120,15 +120,16 @@ func (w *WebSocket) violation(h wsframe.Header) string {
 	return ""
 }
 
-// mayDeflate reports whether a header with reserved bits says no more than that
-// a message is compressed, and may (RFC 7692 section 6: in the first frame, of
-// data, once it was agreed on).
+// mayDeflate reports whether the only reserved bit in a header is a valid mark of a
+// compressed message: permessage-deflate was negotiated, and this is the first frame of a
+// data message (RFC 7692 section 6).
 func (w *WebSocket) mayDeflate(h wsframe.Header) bool {
 	return h.RSV() == wsframe.RSV1 && w.cfg.Inflaters != nil && (h.Opcode() == wsframe.Text || h.Opcode() == wsframe.Binary)
 }
 
-// mayFollow reports whether RFC 6455 allows the frame that p begins with, as far as p shows.
-// If not, it closes the connection. The header of a frame in progress was checked before.
+// mayFollow reports whether RFC 6455 allows the frame that p begins with, as far as p
+// shows. If not, it closes the connection. The header of a frame in progress was checked
+// before.
 func (w *WebSocket) mayFollow(p []byte) bool {
 	if w.in != nil && (w.in.inFrame || w.in.have > 0) || len(p) < 2 {
 		return true

@@ -15,27 +15,29 @@ import (
 )
 
 const (
-	// inflateTail completes a compressed message: the bytes that its sender removed, and
-	// an empty final block. So a whole message is a sequence of blocks with a final one.
+	// inflateTail completes a compressed message: the bytes that its sender removed, and an
+	// empty final block. So a whole message is a sequence of blocks that ends with a final
+	// one.
 	inflateTail = wire.DeflateTail + "\x01" + wire.DeflateTail
 
-	// window is how far back in a message its compressed data may point.
+	// window is how far back in a message compressed data may refer.
 	window = 32 << 10
 
-	// maxSequences bounds how many sequences of blocks, each with a final one, a message
-	// may have (RFC 7692 section 7.2.3.4 allows blocks after a final one). Beginning a
+	// maxSequences limits the sequences of blocks in a message. Each sequence ends with a
+	// final block, and RFC 7692 section 7.2.3.4 allows blocks after a final one. Starting a
 	// sequence costs as much as thousands of bytes.
 	maxSequences = 64
 
-	// compressedCost is what a compressed byte counts as, in inflated ones. Blocks can
-	// describe a code of their own and hold next to nothing, so reading them costs
-	// more than what comes out of them.
+	// compressedCost is the number of inflated bytes that a compressed byte counts as. A
+	// block can define its own code and contain next to nothing, so reading it costs more
+	// than its output suggests.
 	compressedCost = 8
 
-	// sequenceCost is how many inflated bytes each sequence after the first counts as.
+	// sequenceCost is the number of inflated bytes that each sequence after the first
+	// counts as.
 	sequenceCost = 4 << 10
 
-	// keepInflated is the most that an inflater keeps for the next message.
+	// keepInflated is the maximum memory that an inflater keeps for the next message.
 	keepInflated = 64 << 10
 )
 
@@ -44,15 +46,15 @@ var (
 	errCorrupt = errors.New("the compressed data is broken")
 )
 
-// Inflaters inflate what clients compressed (permessage-deflate, RFC 7692),
-// each message on its own. An inflater is owned while it inflates, never by a
-// connection. The zero value is ready. Safe for concurrent use.
+// Inflaters inflate compressed messages of clients (permessage-deflate, RFC 7692). Each
+// message is inflated on its own. A connection uses an inflater only during a message. The
+// zero value is ready to use. Safe for concurrent use.
 type Inflaters struct {
 	pool sync.Pool // of *inflater
 }
 
-// charge takes n bytes from what the client may have inflated: a rate that may be
-// exceeded by a burst, as for control frames.
+// charge takes n bytes from the client's allowance of inflated bytes: a rate with a burst,
+// as for control frames.
 func (w *WebSocket) charge(n int) {
 	rate := cmp.Or(w.cfg.InflateRate, DefaultInflateRate)
 	if rate < 0 {
@@ -63,7 +65,7 @@ func (w *WebSocket) charge(n int) {
 	w.inflateAgain = max(w.inflateAgain, w.heard-burst) + perSecond(n)
 }
 
-// inflated takes a whole message as it was compressed.
+// inflated handles a complete compressed message.
 func (w *WebSocket) inflated(op wsframe.Opcode, compressed []byte) {
 	n, ok := w.cfg.Inflaters.pool.Get().(*inflater)
 	if !ok {
@@ -77,8 +79,8 @@ func (w *WebSocket) inflated(op wsframe.Opcode, compressed []byte) {
 	case errors.Is(err, errTooLong):
 		w.refuse(wire.CloseTooBig, err.Error())
 	case err != nil:
-		// The frame was lawful, so this is no 1002: the data does not fit what
-		// the frame says it is (RFC 6455 section 7.4.1).
+		// The frame itself was valid, so the code is not 1002: the data does not match the
+		// type of the frame (RFC 6455 section 7.4.1).
 		w.refuse(wire.CloseInvalidUTF8, err.Error())
 	case op == wsframe.Text && !utf8.Valid(message):
 		w.closeInvalidText()
@@ -98,11 +100,11 @@ type inflater struct {
 	in     pieces
 	out    []byte
 
-	further int // sequences in the last message after its first
+	further int // sequences in the last message after its first one
 }
 
-// inflate returns what p holds, at most so many bytes; it is valid until the
-// next call. It owns memory for what came out so far, at most twice.
+// inflate returns the inflated content of p, up to most bytes. The result is valid until
+// the next call. The memory in use is at most twice the output so far.
 func (n *inflater) inflate(p []byte, most int) ([]byte, error) {
 	n.in, n.out = pieces{p, inflateTail}, n.out[:0]
 	for n.further = range maxSequences {
@@ -114,7 +116,7 @@ func (n *inflater) inflate(p []byte, most int) ([]byte, error) {
 			return nil, err
 		}
 		switch left := n.in.len(); {
-		case left == 0, left == len(inflateTail): // or its own last block was final
+		case left == 0, left == len(inflateTail): // or the message's own last block was final
 			return n.out, nil
 		case left < len(inflateTail):
 			return nil, errCorrupt

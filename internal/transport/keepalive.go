@@ -7,9 +7,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Tick does what time asks for: pings, and the end of clients that take too
-// long. It returns when it wants to be called next. [Socket.Arm] may ask for an
-// earlier time, also during the call.
+// Tick sends pings and ends clients that exceed a time limit. It returns the time of the
+// next call. [Socket.Arm] may ask for an earlier time, even during the call.
 func (w *WebSocket) Tick(now time.Duration) (next time.Duration) {
 	if w.phase == open {
 		w.checkStall()
@@ -26,21 +25,21 @@ func (w *WebSocket) Tick(now time.Duration) (next time.Duration) {
 	return w.checkEnd(now)
 }
 
-// maxLate is how late a tick may be without a reason to ask for one.
+// maxLate is how late a tick may be before the loop counts as having been stuck.
 const maxLate = 2 * time.Second
 
-// checkLife closes a client that is silent or too slow to finish a message,
-// and pings the others.
+// checkLife closes a client that is silent or too slow to finish a message, and pings the
+// others.
 func (w *WebSocket) checkLife(now time.Duration) {
-	// While the loop stood still nothing was read, and no ping went out. That time
-	// does not count against the client.
+	// While the loop was stuck, it read nothing and sent no ping. That time does not count
+	// against the client.
 	if late := now - w.nextTick(); late > maxLate {
 		w.heard += late
 		if w.in != nil {
 			w.in.began += late
 		}
 	}
-	if w.held { // what is not read does not count against the client
+	if w.held { // Bytes that were not read do not count against the client.
 		if w.paused() && now >= w.inflateAgain {
 			w.sock.Resume()
 		}
@@ -68,8 +67,8 @@ func (w *WebSocket) nextTick() time.Duration {
 	return next
 }
 
-// paused reports whether bytes wait until the client may have more inflated. Only
-// Tick, which sets heard, changes that.
+// paused reports whether bytes wait until the client may inflate more. Only Tick, which
+// sets heard, changes that.
 func (w *WebSocket) paused() bool { return w.held && w.heard < w.inflateAgain }
 
 func (w *WebSocket) messageDeadline() time.Duration {

@@ -9,32 +9,31 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// minMessageCap is the least that an incomplete message owns, so that one that
+// minMessageCap is the minimum capacity of an incomplete message, so that a message that
 // comes byte by byte is not copied at every byte.
 const minMessageCap = 256
 
-// incoming is what a connection remembers of a frame, or of a message, that is
-// not whole yet.
+// incoming is the state of a frame or a message that is not complete yet.
 type incoming struct {
 	began time.Duration // when its first byte came
 
-	// The frame under way.
+	// The frame in progress.
 	header  [wsframe.MaxHeader]byte
-	have    int            // bytes in header, until it is whole
-	inFrame bool           // its header is whole, its payload is not
-	frame   wsframe.Header // if inFrame
-	taken   int64          // bytes of its payload, if inFrame
-	control []byte         // its payload, if it is a control frame
+	have    int            // bytes in header, until the header is complete
+	inFrame bool           // the header is complete, but not the payload
+	frame   wsframe.Header // header of the frame, if inFrame
+	taken   int64          // bytes of the payload so far, if inFrame
+	control []byte         // payload so far, if it is a control frame
 
-	// The message under way, around the frame or between two.
+	// The message in progress, around the frame or between two frames.
 	op       wsframe.Opcode // wsframe.Text or wsframe.Binary; 0: no message
-	deflated bool           // it is compressed
-	frames   int            // begun
-	message  []byte         // what came of it; its capacity is charged to the budget
+	deflated bool           // the message is compressed
+	frames   int            // frames that have begun
+	message  []byte         // bytes so far; its capacity is charged to the budget
 	checked  int            // bytes of message that are known to be whole characters
 }
 
-// incomplete returns what is remembered of the input, from now on something.
+// incomplete returns w.in, and creates it if necessary.
 func (w *WebSocket) incomplete(now time.Duration) *incoming {
 	if w.in == nil {
 		w.in = &incoming{began: now}
@@ -49,8 +48,8 @@ func (w *WebSocket) maxMessage() int {
 	return cmp.Or(w.cfg.MaxMessageBytes, DefaultMaxMessageBytes)
 }
 
-// mostReceived is how many bytes may come for a message. A compressed one may
-// be longer than what it holds by what compression adds at worst.
+// mostReceived returns how many bytes of a message may be received. A compressed message
+// may exceed its content by the worst case of the compression.
 func (w *WebSocket) mostReceived(deflated bool) int {
 	most := w.maxMessage()
 	if deflated {
@@ -59,7 +58,7 @@ func (w *WebSocket) mostReceived(deflated bool) int {
 	return most
 }
 
-// forget gives back what incomplete input owned.
+// forget drops incomplete input and releases its memory from the budget.
 func (w *WebSocket) forget() {
 	if w.in != nil {
 		w.cfg.Budget.Release(cap(w.in.message))
@@ -67,13 +66,13 @@ func (w *WebSocket) forget() {
 	}
 }
 
-// whole takes a frame whose payload came in one piece, unmasked.
+// whole handles a frame whose payload came in one piece. The payload is unmasked.
 func (w *WebSocket) whole(h wsframe.Header, payload []byte, now time.Duration) {
 	switch {
 	case h.Opcode().IsControl():
 		w.endControl(h.Opcode(), payload)
 	case h.Fin() && !w.inMessage():
-		w.forget() // the pieces of its header
+		w.forget() // drops the pieces of its header
 		switch {
 		case h.RSV() == wsframe.RSV1:
 			w.inflated(h.Opcode(), payload)
@@ -87,7 +86,7 @@ func (w *WebSocket) whole(h wsframe.Header, payload []byte, now time.Duration) {
 	}
 }
 
-// part takes the next bytes of the payload of the frame under way.
+// part handles the next payload bytes of the frame in progress.
 func (w *WebSocket) part(payload []byte) {
 	in := w.in
 	in.frame.Key = wsframe.Mask(payload, in.frame.Key)
@@ -104,8 +103,8 @@ func (w *WebSocket) part(payload []byte) {
 	}
 }
 
-// extend adds to the message under way, or begins one with, a piece of frame h
-// that is followed by left more bytes of it.
+// extend adds a piece of frame h to the message in progress, or begins a message with it.
+// left is the number of bytes of the frame that follow.
 func (w *WebSocket) extend(in *incoming, h wsframe.Header, payload []byte, left int64) {
 	if in.op == 0 {
 		in.op, in.deflated, in.frames = h.Opcode(), h.RSV() == wsframe.RSV1, 1
@@ -138,9 +137,9 @@ func (w *WebSocket) extend(in *incoming, h wsframe.Header, payload []byte, left 
 	}
 }
 
-// reserve makes room for n more bytes of the message, and reports whether the
-// budget allows it. The room at most doubles, and never exceeds most, which is
-// what the message can become.
+// reserve makes room for n more bytes of the message, and reports whether the budget allows
+// it. The capacity at most doubles, and never exceeds most, the maximum size of the
+// message.
 func (w *WebSocket) reserve(in *incoming, n, most int) bool {
 	need, have := len(in.message)+n, cap(in.message)
 	if need <= have {
@@ -165,8 +164,8 @@ func (w *WebSocket) closeInvalidText() {
 	w.refuse(wire.CloseInvalidUTF8, "the text is not UTF-8")
 }
 
-// wholeCharacters returns how many leading bytes of p are whole characters.
-// ok is false as soon as the bytes after them cannot become one.
+// wholeCharacters returns how many leading bytes of p are whole characters. ok is false if
+// the bytes after them cannot become a character.
 func wholeCharacters(p []byte) (n int, ok bool) {
 	n = len(p)
 	for i := n - 1; i >= max(0, n-utf8.UTFMax+1); i-- {

@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// A responseConn is a net.Conn made of the response to a request: what is
-// written is the body, and leaves at once; nothing is read but the end of the
-// client. It is for loops in their portable form, and for the time until wait
-// returns: then the response is net/http's again, and is not touched.
+// A responseConn is a net.Conn made of an HTTP response. Bytes that are written to it
+// become the body and leave at once. Reading only reports the end of the client. It is used
+// by loops in their portable form until wait returns. After that the response belongs to
+// net/http again, and responseConn no longer touches it.
 type responseConn struct {
 	// Immutable after newResponseConn.
 	w             http.ResponseWriter
 	control       *http.ResponseController
-	left          <-chan struct{} // closed when the client went
+	left          <-chan struct{} // closed when the client has left
 	local, remote net.Addr
 
-	expired chan struct{} // closed when neither reads nor writes begin any more
-	closed  chan struct{} // closed when nothing but a write under way touches w
+	expired chan struct{} // closed when no read or write may begin any more
+	closed  chan struct{} // closed when only a write in progress may still touch w
 
 	writing sync.Mutex // held while w is written to
 
-	mu sync.Mutex // orders the ends: SetDeadline and Close. Held over SetWriteDeadline of w, which does not wait for the client
+	mu sync.Mutex // orders SetDeadline and Close; held during SetWriteDeadline of w, which does not wait for the client
 }
 
 func newResponseConn(w http.ResponseWriter, r *http.Request) *responseConn {
@@ -42,8 +42,8 @@ func newResponseConn(w http.ResponseWriter, r *http.Request) *responseConn {
 	}
 }
 
-// Read waits for the end: of the client or of the connection, which are io.EOF,
-// or by a deadline.
+// Read waits for the end of the client or of the connection, which is io.EOF, or for a
+// deadline.
 func (c *responseConn) Read([]byte) (int, error) {
 	select {
 	case <-c.left:
@@ -75,8 +75,8 @@ func (c *responseConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the response. A write under way is interrupted, and with it the
-// response is broken off; else it ends as a whole.
+// Close ends the response. If a write is in progress, Close interrupts it and the response
+// is cut off. Otherwise the response ends normally.
 func (c *responseConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,8 +91,8 @@ func (c *responseConn) Close() error {
 // CloseWrite is Close: a response that has ended has nothing to read either.
 func (c *responseConn) CloseWrite() error { return c.Close() }
 
-// SetDeadline interrupts what waits, for good, if t has passed. Other
-// deadlines are not supported.
+// SetDeadline interrupts all reads and writes for good if t has passed. Other deadlines are
+// not supported.
 func (c *responseConn) SetDeadline(t time.Time) error {
 	if t.IsZero() || t.After(time.Now()) {
 		return errors.ErrUnsupported
@@ -105,9 +105,8 @@ func (c *responseConn) SetDeadline(t time.Time) error {
 	return c.expireLocked()
 }
 
-// expireLocked ends the time of reads and writes. A write that finds the time
-// over does not touch w, so one that holds the lock by then is all there is to
-// interrupt.
+// expireLocked ends reads and writes. A write that begins later does not touch w. So only a
+// write that already holds the lock must be interrupted.
 func (c *responseConn) expireLocked() error {
 	if done(c.expired) {
 		return nil
@@ -120,14 +119,14 @@ func (c *responseConn) expireLocked() error {
 	return c.control.SetWriteDeadline(time.Unix(1, 0))
 }
 
-// wait returns when the connection is closed, and nothing touches w any more.
+// wait returns when the connection is closed and nothing touches w any longer.
 func (c *responseConn) wait() {
 	<-c.closed
-	c.writing.Lock() // one that is under way was interrupted
+	c.writing.Lock() // A write in progress was interrupted.
 	defer c.writing.Unlock()
 }
 
-// SetReadDeadline is SetDeadline: half of an ended connection is of no use.
+// SetReadDeadline is SetDeadline, because half of a connection is of no use.
 func (c *responseConn) SetReadDeadline(t time.Time) error { return c.SetDeadline(t) }
 
 // SetWriteDeadline is SetDeadline.
@@ -136,7 +135,7 @@ func (c *responseConn) SetWriteDeadline(t time.Time) error { return c.SetDeadlin
 func (c *responseConn) LocalAddr() net.Addr  { return c.local }
 func (c *responseConn) RemoteAddr() net.Addr { return c.remote }
 
-// An address is one as net/http writes it.
+// An address is a network address in the form that net/http uses.
 type address string
 
 func (a address) Network() string { return "tcp" }

@@ -8,23 +8,23 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// CloseAbnormal is what [Stats] count a connection under that ended without a
-// close frame from either side. It is never sent (RFC 6455 section 7.1.5).
+// CloseAbnormal is the close code under which [Stats] count a connection that ended without
+// a close frame from either side. It is never sent (RFC 6455 section 7.1.5).
 const CloseAbnormal wire.CloseCode = 1006
 
-// Stats count what the connections of a [Config] do. The zero value is ready.
+// Stats count the events of the connections of a [Config]. The zero value is ready to use.
 // Safe for concurrent use.
 type Stats struct {
 	Opened   atomic.Uint64 // connections
-	Messages atomic.Uint64 // whole messages that applications were given
+	Messages atomic.Uint64 // complete messages passed to applications
 
 	mu     sync.Mutex
 	closes map[wire.CloseCode]uint64 // guarded by mu
 }
 
-// Closes returns how many connections ended, by what the server told them:
-// [wire.CloseNormal] are those that the client closed, [CloseAbnormal] those
-// that broke off. Each connection counts once, when its end begins.
+// Closes returns how many connections ended, by the close code that the server sent.
+// [wire.CloseNormal] are connections that the client closed, [CloseAbnormal] those that
+// broke off. Each connection counts once, when it starts closing.
 func (s *Stats) Closes() map[wire.CloseCode]uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// The headers of a handshake, as net/http spells them.
+// Names and values of handshake headers, as net/http spells them.
 const (
 	headerKey        = "Sec-Websocket-Key"
 	headerVersion    = "Sec-Websocket-Version"
@@ -24,50 +24,49 @@ const (
 	headerExtensions = "Sec-Websocket-Extensions"
 
 	version   = "13" // RFC 6455 section 4.1
-	keyBytes  = 16   // that the key decodes to
-	keyLength = 24   // of the key, in base64
+	keyBytes  = 16   // bytes of the decoded key
+	keyLength = 24   // length of the key in base64
 	upgradeTo = "websocket"
 
-	tokenProtocol = "notiflux.token." // begins a subprotocol that is a token: the characters of a JWT are legal in one
+	tokenProtocol = "notiflux.token." // begins a subprotocol that is a token; all characters of a JWT are allowed in a subprotocol
 )
 
-// DefaultUpgradeTimeout is how long a client may take to take the answer.
+// DefaultUpgradeTimeout is how long a client may take to read the answer.
 const DefaultUpgradeTimeout = 5 * time.Second
 
-// bodyPatience is how long a request that is refused for its body may still
-// send it.
+// bodyPatience is how long a client may still send a body for which its request is refused.
 const bodyPatience = time.Second
 
 // An Upgrader turns HTTP requests into WebSocket connections. The caller checks the origin
-// before. The zero value knows no subprotocol and no compression. Safe for concurrent use
-// while its fields do not change.
+// first. The zero value supports no subprotocol and no compression. Safe for concurrent use
+// as long as its fields do not change.
 type Upgrader struct {
-	Protocols   []string      // known subprotocols; the first of them that a client offers is echoed
-	Compression bool          // permessage-deflate is agreed on with clients that offer it
-	Over        func() error  // asked last: an [*pubsub.Error] refuses the client before the upgrade; nil: nobody is refused
-	Timeout     time.Duration // for writing the answer; 0 means DefaultUpgradeTimeout
+	Protocols   []string      // known subprotocols; the first of them that a client offers is accepted
+	Compression bool          // accept permessage-deflate if a client offers it
+	Over        func() error  // the last check; its [*pubsub.Error] refuses the client before the upgrade; nil: no check
+	Timeout     time.Duration // for writing the answer; 0: DefaultUpgradeTimeout
 }
 
-// A Handshake is what an upgrade came to.
+// A Handshake is the result of an upgrade.
 type Handshake struct {
-	Conn     net.Conn // without deadlines; the caller's to close
-	Early    []byte   // what the client sent already behind its request
-	Protocol string   // the subprotocol that was agreed on; empty: none
-	Token    string   // what the client offered as the subprotocol notiflux.token.<token>, not verified, never echoed; empty for none
-	Deflate  bool     // permessage-deflate was agreed on, without context takeover in either direction
+	Conn     net.Conn // without deadlines; the caller closes it
+	Early    []byte   // bytes that the client has already sent after its request
+	Protocol string   // accepted subprotocol; empty: none
+	Token    string   // from the subprotocol notiflux.token.<token>; not verified, never echoed; empty: none
+	Deflate  bool     // permessage-deflate was accepted, without context takeover in either direction
 }
 
-// Upgrade checks the handshake (RFC 6455 section 4.2), answers it and takes
-// the connection over from net/http.
+// Upgrade checks the handshake (RFC 6455 section 4.2), answers it and takes the connection
+// over from net/http.
 //
-// A handshake that is refused returns an [*pubsub.Error], with the headers
-// that belong to it set on w; the caller answers. Any other error means that
-// nothing can be answered any more.
+// If the handshake is refused, Upgrade returns an [*pubsub.Error] and has set the related
+// headers on w; the caller writes the answer. After any other error the request cannot be
+// answered.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, error) {
 	if err := u.check(w, r); err != nil {
 		return Handshake{}, err
 	}
-	var agreed Handshake
+	var agreed Handshake                                 // check has already ruled out an error
 	agreed.Protocol, agreed.Token, _ = u.offer(r.Header) // check saw that there is no error
 	extension := ""
 	if u.Compression {
@@ -76,7 +75,7 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, e
 	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		w.WriteHeader(http.StatusInternalServerError) // net/http would answer 200
+		w.WriteHeader(http.StatusInternalServerError) // otherwise net/http answers 200
 		return Handshake{}, fmt.Errorf("upgrade: %w", err)
 	}
 	if err := u.accept(conn, rw.Writer, acceptance(r.Header[headerKey][0], agreed.Protocol, extension)); err != nil {
@@ -87,7 +86,7 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, e
 	return agreed, nil
 }
 
-// accept writes the answer, and leaves no deadline on conn.
+// accept writes the answer, and removes all deadlines from conn.
 func (u *Upgrader) accept(conn net.Conn, w *bufio.Writer, answer string) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(cmp.Or(u.Timeout, DefaultUpgradeTimeout))); err != nil {
 		return err
@@ -99,8 +98,8 @@ func (u *Upgrader) accept(conn net.Conn, w *bufio.Writer, answer string) error {
 	return conn.SetDeadline(time.Time{})
 }
 
-// acceptance returns the answer to a handshake (RFC 6455 section 4.2.2). An empty
-// protocol or extension means that none was agreed on.
+// acceptance returns the answer to a handshake (RFC 6455 section 4.2.2). protocol and
+// extension are empty if none was accepted.
 func acceptance(key, protocol, extension string) string {
 	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: " + wsframe.Accept(key) + "\r\n"
@@ -113,7 +112,7 @@ func acceptance(key, protocol, extension string) string {
 	return answer + "\r\n"
 }
 
-// check returns why a request is no handshake that may be answered with 101.
+// check returns why a request is not a valid handshake, or nil.
 func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	answer := w.Header()
 	if r.Method != http.MethodGet {
@@ -122,15 +121,15 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	}
 	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
 		answer.Set("Connection", "close")
-		// net/http waits for the rest of a body. One that is on its way may
-		// arrive, so that closing does not take the answer back; if there are no
-		// deadlines on w, that is its owner's choice.
+		// net/http waits for the rest of a body. The client gets some time to send it, so
+		// that closing the connection does not destroy the answer. An error means that w
+		// supports no deadlines, which is its owner's choice.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
 		return pubsub.Errorf(pubsub.Malformed, "a WebSocket handshake has no body")
 	}
 	if err := checkUpgrade(r); err != nil {
 		answer.Set(headerVersion, version)
-		if r.ProtoMajor == 1 { // HTTP/2 does not have these
+		if r.ProtoMajor == 1 { // HTTP/2 does not have these headers.
 			answer.Set("Upgrade", upgradeTo)
 			answer.Set("Connection", "Upgrade")
 		}
@@ -152,11 +151,11 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// checkUpgrade returns why a request does not ask for a WebSocket of the
-// version that this server speaks.
+// checkUpgrade returns why a request does not ask for a WebSocket of the supported version,
+// or nil.
 func checkUpgrade(r *http.Request) error {
 	upgrade, connection := hasToken(r.Header["Upgrade"], upgradeTo), hasToken(r.Header["Connection"], "upgrade")
-	meant := upgrade || connection || len(r.Header[headerKey]) > 0 // a proxy may have dropped the rest
+	meant := upgrade || connection || len(r.Header[headerKey]) > 0 // A proxy may have dropped the other headers.
 	switch {
 	case r.ProtoMajor == 1 && r.ProtoMinor < 1 && meant:
 		return pubsub.Errorf(pubsub.UpgradeRequired, "a WebSocket is opened with HTTP/1.1, and this came as HTTP/1.0, probably from a proxy: in nginx, set proxy_http_version 1.1")
@@ -174,7 +173,7 @@ func checkUpgrade(r *http.Request) error {
 	return nil
 }
 
-// hasToken reports whether a list header holds a token, in any case.
+// hasToken reports whether a list header contains a token, ignoring case.
 func hasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for item := range strings.SplitSeq(line, ",") {
@@ -191,13 +190,13 @@ func validKey(key string) bool {
 	return err == nil && len(decoded) == keyBytes && len(key) == keyLength
 }
 
-// offer returns the first known subprotocol that a client offers, and the token among
-// those that it offers: browsers can send it nowhere else. Either may be empty. The token
-// is never repeated.
+// offer returns the first known subprotocol that a client offers, and the token among the
+// offers, because browsers cannot send a token elsewhere. Either may be empty. The answer
+// never repeats the token.
 //
-// A browser that offers subprotocols fails without a reason if none is agreed on. A client
-// with a token means this server, so it gets an error. Other clients with unknown ones get
-// the text protocol.
+// If a browser offers subprotocols and none is accepted, the connection fails without a
+// reason. A client that offers a token is meant for this server, so it gets an error. Other
+// clients with only unknown subprotocols get the text protocol.
 func (u *Upgrader) offer(h http.Header) (protocol, token string, err error) {
 	found := false
 	for _, line := range h[headerProtocol] {
@@ -220,11 +219,11 @@ func (u *Upgrader) offer(h http.Header) (protocol, token string, err error) {
 	return protocol, token, nil
 }
 
-// buffered returns a copy of what r holds, nil if nothing.
+// buffered returns a copy of the bytes that r has buffered, or nil.
 func buffered(r *bufio.Reader) []byte {
 	if r.Buffered() == 0 {
 		return nil
 	}
-	p, _ := r.Peek(r.Buffered()) // cannot fail: it is there
+	p, _ := r.Peek(r.Buffered()) // cannot fail, because the bytes are buffered
 	return bytes.Clone(p)
 }

@@ -8,28 +8,28 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// A WebSocket is the server's side of one open connection, after its
-// handshake. It is not safe for concurrent use: all methods are called by the
-// loop that owns the connection, first of all Serve.
+// A WebSocket is the server's side of one open connection, after its handshake. It is not
+// safe for concurrent use: the loop that owns the connection calls all methods, and Serve
+// first.
 type WebSocket struct {
 	connection
 
-	// Owned by the loop. Coming in:
-	in          *incoming     // what is not whole yet; nil: nothing
+	// Owned by the loop. Incoming:
+	in          *incoming     // incomplete input; nil: none
 	heard       time.Duration // when the last bytes came
-	controlsDue time.Duration // when the last control frame would have come, had all come at the rate allowed
+	controlsDue time.Duration // when the last control frame would have come if all had come at the allowed rate
 
-	inflateAgain time.Duration // until then no message is taken: too much was inflated
-	work         int32         // done by Read, in about bytes
+	inflateAgain time.Duration // no message is accepted before this time, because too much was inflated
+	work         int32         // work done by the current Read, roughly in bytes
 	held         bool          // bytes wait to be offered again
 
-	// Owned by the loop. Going out:
+	// Owned by the loop. Outgoing:
 	control controlQueue
-	pinged  time.Duration // when the last ping became due
+	pinged  time.Duration // when the last ping was due
 }
 
-// NewWebSocket returns the state machine of a connection that was upgraded at
-// the time now. cfg stays the caller's, and shared.
+// NewWebSocket returns the state machine of a connection that was upgraded at the time now.
+// cfg is shared with the caller.
 func NewWebSocket(cfg *Config, sock Socket, now time.Duration) *WebSocket {
 	cfg.Stats.opened()
 	w := &WebSocket{connection: connection{cfg: cfg, sock: sock}, heard: now, pinged: now, inflateAgain: -Never}
@@ -38,19 +38,19 @@ func NewWebSocket(cfg *Config, sock Socket, now time.Duration) *WebSocket {
 }
 
 const (
-	// readWork is after how much work Read leaves the rest for later, so that other
-	// connections of the loop have their turn.
+	// readWork is the amount of work after which Read leaves the rest for later, so that
+	// other connections of the loop get their turn.
 	readWork = 64 << 10
-	// frameWork is what a frame counts for besides its bytes.
+	// frameWork is the work that a frame counts as, in addition to its bytes.
 	frameWork = 256
 )
 
-// Read takes the bytes p that came from the client, in order, and returns how
-// many it took. It takes fewer than all of them when a message is next and the
-// application is busy, or the client has had more inflated than it may: the rest is
-// offered again after [Socket.Resume], before anything else. It also leaves some after
-// much work, and then calls Resume itself. Once a close was begun everything is taken
-// and ignored. What it takes of p is overwritten.
+// Read processes the bytes p from the client, in order, and returns how many it took. It
+// stops before a message if the application is busy or the client has exceeded its
+// allowance of inflated bytes. The loop offers the rest again after [Socket.Resume], before
+// new bytes. Read also stops after much work, and then calls Resume itself. Once the
+// connection is closing, Read takes and ignores everything. It overwrites the bytes that it
+// takes.
 func (w *WebSocket) Read(p []byte, now time.Duration) int {
 	w.heard, w.held, w.work = now, false, 0
 	for rest := p; len(rest) > 0 && w.phase == open; {
@@ -75,14 +75,13 @@ func (w *WebSocket) Read(p []byte, now time.Duration) int {
 	return len(p)
 }
 
-// ReadEnd says that the client ended its sending side. It is called once, and
-// Read is not called after it.
+// ReadEnd says that the client ended its sending side. It is called once, and Read is not
+// called after it.
 func (w *WebSocket) ReadEnd() {
 	w.readEnd(CloseAbnormal)
 }
 
-// Next returns what is to be written now, nil if there is nothing. It stays
-// valid and unchanged until Wrote.
+// Next returns the bytes to write now, or nil. They stay valid and unchanged until Wrote.
 func (w *WebSocket) Next() []byte {
 	w.writing = nothing
 	if w.phase >= lingering {
@@ -102,7 +101,7 @@ func (w *WebSocket) Next() []byte {
 		w.writing = own
 		return p
 	}
-	if w.phase == finishing { // The socket took the close frame, and is not blocked.
+	if w.phase == finishing { // The socket took the close frame and is not blocked.
 		w.linger()
 		return nil
 	}
@@ -110,13 +109,13 @@ func (w *WebSocket) Next() []byte {
 		w.writing = application
 		return p
 	}
-	if w.phase != open { // the application closed instead
+	if w.phase != open { // The application closed the connection instead.
 		return w.Next()
 	}
 	return nil
 }
 
-// nextControl returns the control frames that are to be written now.
+// nextControl returns the control frames to write now.
 func (w *WebSocket) nextControl() []byte {
 	if w.phase == closing && len(w.control.out) == 0 {
 		w.phase = finishing // The close frame is among them.
@@ -124,8 +123,7 @@ func (w *WebSocket) nextControl() []byte {
 	return w.control.next()
 }
 
-// Wrote says how many bytes of the last Next were taken; the loop then asks
-// Next for more.
+// Wrote says how many bytes of the last Next were taken. The loop then calls Next again.
 func (w *WebSocket) Wrote(n int) {
 	switch w.writing {
 	case application:
@@ -136,15 +134,14 @@ func (w *WebSocket) Wrote(n int) {
 	w.writing = nothing
 }
 
-// Gone says that the socket is closed. Whatever follows the first call does
-// nothing.
+// Gone says that the socket is closed. Calls after the first one do nothing.
 func (w *WebSocket) Gone() {
 	w.forget()
 	w.control.drop(w.cfg.Unread)
 	w.connection.Gone()
 }
 
-// refuse ends a connection for what its client did, and logs that.
+// refuse closes a connection because of its client's behaviour, and logs that.
 func (w *WebSocket) refuse(code wire.CloseCode, reason string) {
 	if w.cfg.Log != nil && w.phase == open {
 		w.cfg.Log.Debug("closing connection", "close", code, "reason", reason, "remote", w.Remote())
@@ -152,10 +149,10 @@ func (w *WebSocket) refuse(code wire.CloseCode, reason string) {
 	w.Close(nil, code, reason)
 }
 
-// Close begins the end: the application's frame under way, if any, is
-// finished, its answers and the pongs that wait follow, then goodbye, then a close
-// frame with this code and reason, then the connection ends. goodbye is whole
-// frames, nil for none, and is not changed. Only the first close counts.
+// Close starts closing. It finishes the application's frame in progress, if any. Then it
+// writes the queued answers and pongs, goodbye, and a close frame with this code and
+// reason, and ends the connection. goodbye is whole frames or nil; Close does not change
+// it. Only the first close counts.
 func (w *WebSocket) Close(goodbye []byte, code wire.CloseCode, reason string) {
 	w.close(code, wsframe.AppendClose(slices.Clip(goodbye), uint16(code), reason))
 }
