@@ -23,14 +23,14 @@ type Attachment struct {
 	err       error
 	finished  bool   // by the broker
 	settled   bool   // the result of Take is fixed
-	cancelled bool   // no one will call Take any more
+	cancelled bool   // no one will call Take again
 	onSettled func() // nil: no call of Wait needs it
 }
 
 // Hold hands a pin over to the attachment, so that the memory that the pin keeps is limited
 // while the broker reads its store. It returns the location of the pin, which the broker
-// may pass to Sink.Prepend until it calls Finish. If no one waits for the attachment any
-// more, the pin is abandoned. A pin that the attachment held before is released.
+// may pass to Sink.Prepend until it calls Finish. If the caller has stopped waiting for the
+// attachment, Hold abandons the pin. It releases a pin that the attachment held before.
 func (a *Attachment) Hold(pin topic.Pin) *topic.Pin {
 	a.mu.Lock()
 	before := a.pin
@@ -72,8 +72,8 @@ func (a *Attachment) Finish(err error) {
 	}
 }
 
-// Take returns the pin of a finished attachment, which the caller then owns, or an error
-// that says why there is none.
+// Take returns the pin of a finished attachment, which the caller then owns, or the error
+// of a failed one.
 func (a *Attachment) Take() (topic.Pin, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -103,8 +103,8 @@ func (a *Attachment) Cancel() {
 	unused.Release()
 }
 
-// Cancelled reports whether no one waits for the attachment any more. A broker may then
-// finish it early, with any error.
+// Cancelled reports whether the caller has stopped waiting for the attachment. A broker may
+// then finish it early, with any error.
 func (a *Attachment) Cancelled() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -92,17 +92,16 @@ func (s *Session) Busy() bool {
 	return s.waiting || len(s.out.answers) > maxAnswers || s.extra.hasLarge()
 }
 
-// Next returns the bytes to write next: whole frames, or nil if there are none. They are
-// valid until Wrote. Call it only while Rest is nil.
+// Next returns the bytes to write next: whole frames, or nil. They are valid until Wrote.
+// Call it only while Rest is nil.
 func (s *Session) Next() []byte {
 	w := &s.group.write
 	w.reset()
 	return w.next(s)
 }
 
-// Answers returns the queued answers: whole frames, or nil if there are none. It replaces
-// Next once the connection is closing. It includes a large answer, even one that was partly
-// written.
+// Answers returns the queued answers: whole frames, or nil. It replaces Next once the
+// connection is closing. It includes a large answer, even one that was partly written.
 func (s *Session) Answers() []byte {
 	w := &s.group.write
 	w.reset()

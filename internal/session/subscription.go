@@ -28,7 +28,7 @@ type subscription struct {
 	subscribers *topicSubscribers
 	cursor      topic.Cursor
 	nextDirty   *subscription
-	skipped     *skip // skipped messages that were not reported to the dialect yet; nil if there are none
+	skipped     *skip // skipped messages that were not reported to the dialect yet; nil: nothing was skipped
 	index       int32 // in topicSubscribers.subs
 	cursorIndex uint8 // index in streamCursor.places; only for streams
 	dirty       bool  // in the list subscriptions.firstDirty
@@ -41,7 +41,7 @@ func (sub *subscription) name() pubsub.Topic { return sub.subscribers.topic.Name
 // A skip says which messages a client in mode latest does not get.
 type skip struct {
 	from pubsub.Position // messages after this position
-	gap  pubsub.Position // position after the last marker among them; zero if there is none
+	gap  pubsub.Position // position after the last marker among them; zero: no marker
 }
 
 // delivered returns the position up to which the client has everything, apart from reported

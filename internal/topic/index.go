@@ -75,7 +75,7 @@ func (l *Log) at(seq uint64) Cursor {
 }
 
 // after returns the cursor at the first entry after the last marker with an offset higher
-// than offset, or the tail if there is none.
+// than offset, or the tail if no entry has one.
 func (l *Log) after(offset uint64) Cursor {
 	passes := func(e *Entry) bool {
 		return e.segment != l.tail.segment || e.message.Position.Offset <= offset

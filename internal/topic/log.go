@@ -48,7 +48,7 @@ type Log struct {
 	tail     *Entry                         // the empty entry
 	dropped  uint64                         // messages dropped since New
 	marks    []*Entry                       // some of the entries held; see index.go
-	excluded map[pubsub.Connection][]uint64 // sequence numbers of the held entries that exclude a connection; nil if there are none
+	excluded map[pubsub.Connection][]uint64 // sequence numbers of the held entries that exclude a connection; may be nil
 
 	// Changed under the owner's lock; read without it.
 	first       atomic.Pointer[Entry]               // oldest entry; the tail if the log is empty
@@ -193,8 +193,8 @@ func (l *Log) Last(n int) Cursor {
 	return l.at(l.tail.seq - uint64(max(n, 0)))
 }
 
-// First returns the cursor at the oldest message after the last marker, or the tail if
-// there is none.
+// First returns the cursor at the oldest message after the last marker, or the tail if no
+// message follows it.
 func (l *Log) First() Cursor {
 	if first := l.first.Load(); first.segment == l.tail.segment {
 		return Cursor{first}
@@ -251,7 +251,7 @@ func (l *Log) Bytes() uint64 { return l.tail.bytesBefore - l.first.Load().bytesB
 // Dropped returns the number of messages dropped since New.
 func (l *Log) Dropped() uint64 { return l.dropped }
 
-// Oldest returns the time of the oldest entry. It returns false if there is none.
+// Oldest returns the time of the oldest entry. It returns false if the log is empty.
 func (l *Log) Oldest() (time.Time, bool) {
 	first := l.first.Load()
 	return first.message.Time, first != l.tail

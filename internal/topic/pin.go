@@ -20,7 +20,7 @@ type Pin struct {
 	point  ResumePoint
 
 	// Guarded by topic.mu.
-	at      Cursor // zero once the pin is abandoned: stands for the tail
+	at      Cursor // zero once the pin is abandoned, which means the tail
 	covered bool   // nothing that point asks for is missing
 	missing int    // how many of the last messages that point asks for are not in the log
 	final   bool   // nothing can be prepended; see Wants
@@ -176,10 +176,10 @@ func (p *Pin) Lag() uint64 {
 	return p.topic.log.Lag(p.cursorLocked())
 }
 
-// Abandon gives up the pinned place, so that the pin keeps no message in memory. The pin
-// then stands for the tail: its subscriber reads only new messages. Nothing counts as
-// covered and nothing is prepended from then on. The topic stays in memory. Abandoning the
-// zero Pin does nothing.
+// Abandon gives up the pinned place, so that the pin keeps no message in memory. From then
+// on the pin means the tail: its subscriber reads only new messages, nothing counts as
+// covered, and nothing is prepended. The topic stays in memory. Abandoning the zero Pin
+// does nothing.
 func (p *Pin) Abandon() {
 	if p.topic == nil {
 		return

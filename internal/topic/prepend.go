@@ -139,7 +139,7 @@ func (l *Log) front(c Cursor) Cursor {
 }
 
 // dropBefore drops the entries before c, up to 256 of them: a marker and the entries before
-// it, where no reader begins any more. It reports whether it dropped any.
+// it, where readers no longer begin. It reports whether it dropped any.
 func (l *Log) dropBefore(c Cursor) (any bool) {
 	for range prependAtOnce {
 		if l.first.Load() == c.at {

@@ -20,7 +20,7 @@ func IsPresenceTopic(name pubsub.Topic) bool {
 }
 
 // AppendPresence appends events, in order, to the presence topic of the topic name, and
-// wakes its listeners. If there are none, it drops the events. The offsets of events mean
+// wakes its listeners. Without listeners it drops the events. The offsets of events mean
 // nothing outside their log.
 func (s *Topics) AppendPresence(name pubsub.Topic, events ...*pubsub.PresenceEvent) {
 	t := s.live(PresenceTopic(name))

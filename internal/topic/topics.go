@@ -10,7 +10,7 @@
 // Messages arrive from a broker. [Topics.Order] takes messages together with the broker's
 // counter, which assigns each offset under the topic's lock. [Topics.Append] takes messages
 // that a remote broker has already ordered. Both append to the topic's log and wake the
-// topic's listeners. A [Listener] stands for all sessions of an event loop, so a message
+// topic's listeners. A [Listener] represents all sessions of an event loop, so a message
 // wakes each loop once, however many subscribers there are. The loop then reads the log
 // through the cursors of its sessions.
 //
@@ -116,7 +116,7 @@ type Topics struct {
 type Topic struct {
 	// Immutable after creation.
 	name pubsub.Topic
-	log  *Log // guarded by mu, but for its lock-free methods
+	log  *Log // guarded by mu, except for its lock-free methods
 
 	subscribers atomic.Int64 // sessions of all listeners
 

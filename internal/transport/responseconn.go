@@ -21,7 +21,7 @@ type responseConn struct {
 	left          <-chan struct{} // closed when the client has left
 	local, remote net.Addr
 
-	expired chan struct{} // closed when no read or write may begin any more
+	expired chan struct{} // closed when reads and writes may no longer begin
 	closed  chan struct{} // closed when only a write in progress may still touch w
 
 	writing sync.Mutex // held while w is written to

@@ -9,7 +9,7 @@ import (
 )
 
 // A Stream is the server's side of a response without end: server-sent events, or NDJSON.
-// What the application calls a frame is an event or a line. It is not safe for concurrent
+// A frame of the application is an event or a line. It is not safe for concurrent
 // use: the loop that owns the connection calls all methods, and Serve first.
 type Stream struct {
 	connection

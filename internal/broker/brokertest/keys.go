@@ -64,8 +64,8 @@ func sameKeyAtOnce(t *testing.T, n *node) {
 	}
 }
 
-// batches checks that each message of a batch has its own outcome, whatever its key. This
-// includes a message that is in the batch twice, and the messages of another batch in
+// batches checks that each message of a batch has its own outcome, with and without keys.
+// This includes a message that is in the batch twice, and the messages of another batch in
 // another order.
 func batches(t *testing.T, n *node) {
 	failed := pubsub.Errorf(pubsub.TopicDenied, "not this one")

@@ -51,7 +51,7 @@ type keys struct {
 	generations []*generation // oldest first
 	bytes       int64         // total of all generations
 	epoch       string        // of the positions of all entries
-	timer       *time.Timer   // fires at the end of the oldest generation; nil if there is none
+	timer       *time.Timer   // fires at the end of the oldest generation; nil without generations
 }
 
 // A keyID identifies a topic and a key: the first half of their SHA-256.
@@ -209,8 +209,8 @@ func (k *keys) pendingLocked(id keyID) *first {
 	return nil
 }
 
-// settledLocked returns the entry of a key. It returns false if there is none or it has
-// expired.
+// settledLocked returns the entry of a key. It returns false if the key has no entry or the
+// entry has expired.
 func (k *keys) settledLocked(id keyID, now time.Time) (entry, bool) {
 	for i := len(k.generations) - 1; i >= 0; i-- {
 		if e, ok := k.generations[i].entries[id]; ok {

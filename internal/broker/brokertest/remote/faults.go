@@ -23,7 +23,7 @@ func (s *Store) NewEpoch() {
 			t.bytes -= size(t.messages[n])
 		}
 		t.messages, t.before = t.messages[:n], t.before[:n]
-		t.head = min(t.head, s.last) // Its last message may not be stored any more.
+		t.head = min(t.head, s.last) // The store may no longer have its last message.
 	}
 	s.byTime = slices.DeleteFunc(s.byTime, func(id keyID) bool {
 		lost := s.keys[id].position.Offset > s.last

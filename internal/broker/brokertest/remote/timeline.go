@@ -96,8 +96,8 @@ func (l *timeline) work() {
 	}
 }
 
-// take returns the posted functions. If end is true and there are none, post refuses
-// functions from then on.
+// take returns the posted functions. If end is true and no function was posted, post
+// refuses functions from then on.
 func (l *timeline) take(end bool) (posts []func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
