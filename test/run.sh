@@ -78,6 +78,7 @@ suite scripts test/scripts.sh
 suite examples test/examples.sh
 suite clients test/clients.sh
 suite browser test/browser.sh
+suite start test/start.sh
 suite streams test/streams.sh
 suite contracts test/contracts.sh
 suite image test/image.sh

@@ -1,0 +1,223 @@
+// Follows docs/getting-started.md with each back end, in Chromium:
+//
+//   GUIDE=document WORK=folder CHROMIUM=browser WITHOUT="what is missing here" node start.mjs
+//
+// WORK has source, a copy of the checkout, and gets all that the guide makes.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { chromium } from "playwright-core";
+import { Proxy } from "../browser/proxy.mjs";
+import { Guide } from "./guide.mjs";
+
+const { CHROMIUM, GUIDE, WITHOUT, WORK } = process.env;
+const missing = WITHOUT.split(" ");
+
+// freePort returns a port that nobody listens on.
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+// Everyone reaches notiflux through a proxy that can cut connections.
+const port = { notiflux: await freePort(), app: await freePort(), nginx: await freePort() };
+const proxy = await Proxy.start(port.notiflux);
+const guide = new Guide(GUIDE, {
+  folder: WORK,
+  log: `${WORK}/guide.log`,
+  replaced: {
+    "git clone --depth 1 https://github.com/ikornaselur/notiflux": `cp -r ${WORK}/source`,
+    "127.0.0.1:8080": `127.0.0.1:${proxy.port}`,
+    "127.0.0.1:8000": `127.0.0.1:${port.app}`,
+    "--port 8000": `--port ${port.app}`,
+    "listen(8000,": `listen(${port.app},`,
+    "127.0.0.1:8090": `127.0.0.1:${port.nginx}`,
+  },
+});
+
+// answers waits until a server answers at an address.
+async function answers(url) {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await fetch(url);
+    } catch (err) {
+      if (tries === 600) throw new Error(`nobody answers at ${url}`, { cause: err });
+      await sleep(100);
+    }
+  }
+}
+
+const [build, serve] = guide.commands("Start notiflux");
+let server;
+
+async function startServer() {
+  server = guide.start(serve, { PORT: port.notiflux, NOTIFLUX_ADMIN_ADDR: "" });
+  await answers(`http://127.0.0.1:${port.notiflux}/health`);
+}
+
+// withPackagist returns the environment in which Composer finds firebase/php-jwt.
+function withPackagist() {
+  const environment = { COMPOSER_HOME: `${WORK}/composer`, COMPOSER_ALLOW_SUPERUSER: "1", COMPOSER_NO_INTERACTION: "1" };
+  mkdirSync(environment.COMPOSER_HOME);
+  try {
+    execFileSync("composer", ["show", "--available", "firebase/php-jwt"], { cwd: environment.COMPOSER_HOME, env: { ...process.env, ...environment }, stdio: "ignore", timeout: 60_000 });
+  } catch {
+    console.log("  with a stand-in for firebase/php-jwt, since Packagist cannot be reached");
+    writeFileSync(`${environment.COMPOSER_HOME}/config.json`, JSON.stringify({
+      repositories: [{ type: "path", url: `${WORK}/start/php-jwt`, options: { symlink: false } }, { "packagist.org": false }],
+    }));
+  }
+  return environment;
+}
+
+// A Window is a browser window that shows the page.
+class Window {
+  #page;
+  states = 0; // how often it asked for the state
+
+  static async open(browser, url) {
+    const w = new Window();
+    w.#page = await browser.newPage();
+    w.#page.on("request", (request) => (w.states += Number(request.url().endsWith("/state"))));
+    await w.#page.goto(url);
+    await w.says("live");
+    return w;
+  }
+
+  says(status) {
+    return this.#shows("#status", status);
+  }
+
+  lists(notes) {
+    return this.#shows("#notes li", ...notes.map((text) => `ann: ${text}`));
+  }
+
+  // shows waits until the elements that match have these texts.
+  #shows(selector, ...texts) {
+    return this.#page.waitForFunction(
+      ([s, want]) => JSON.stringify([...document.querySelectorAll(s)].map((e) => e.textContent)) === want,
+      [selector, JSON.stringify(texts)],
+      { timeout: 30_000, polling: 10 },
+    ).catch(async (cause) => {
+      const got = await this.#page.locator(selector).allTextContents();
+      throw new Error(`${selector}: ${JSON.stringify(got)}, want ${JSON.stringify(texts)}`, { cause });
+    });
+  }
+
+  async add(text) {
+    await this.#page.fill("input", text);
+    await this.#page.click("button");
+  }
+
+  // expire lets the server refuse the next event stream, as if the token had expired.
+  async expire() {
+    await this.#page.route("**/events?*", (route) => route.fulfill({ status: 401 }), { times: 1 });
+  }
+
+  close() {
+    return this.#page.close();
+  }
+}
+
+// tryIt is what the reader does with the page, and what can happen to it meanwhile.
+async function tryIt(browser, url) {
+  const notes = (await (await fetch(`${url}/state`)).json()).notes.map((note) => note.text);
+  const [ann, bob] = [await Window.open(browser, url), await Window.open(browser, url)];
+  const add = async (text, seen = true) => {
+    await ann.add(text);
+    notes.push(text);
+    if (seen) for (const window of [ann, bob]) await window.lists(notes);
+  };
+  await add("a note");
+  await add("<i>Straße</i> & \"東京\"");
+
+  console.log("  a connection that is cut misses nothing, and asks for the state no more");
+  proxy.cut();
+  await add("while it is cut");
+  for (const window of [ann, bob]) assert.equal(window.states, 1);
+
+  console.log("  a token that has expired is replaced");
+  await bob.expire();
+  proxy.cut();
+  await add("meanwhile");
+  await bob.says("live");
+  assert.deepEqual([ann.states, bob.states], [1, 2]);
+
+  console.log("  a restart of notiflux loses no note");
+  await server.stop();
+  for (const window of [ann, bob]) await window.says("reconnecting");
+  await add("while notiflux is away", false);
+  await startServer();
+  for (const window of [ann, bob]) {
+    await window.says("live");
+    await window.lists(notes);
+  }
+  await add("after the restart");
+  for (const window of [ann, bob]) await window.close();
+}
+
+// secret fails if the back end serves what lies beside the page.
+async function secret(url) {
+  for (const path of ["/keys/es256_private.pem", "/notes.jsonl", "/..%2fkeys/es256_private.pem"]) {
+    assert.notEqual((await fetch(url + path)).status, 200, path);
+  }
+  const state = await fetch(`${url}/state`);
+  assert.equal(state.headers.get("Cache-Control"), "no-store");
+  const { token } = await state.json();
+  const { sub, scope, topic, exp } = JSON.parse(Buffer.from(token.split(".")[1], "base64url"));
+  assert.deepEqual([sub, scope, topic], ["ann", "subscribe", "notes"]);
+  assert.ok(Math.abs(exp - Date.now() / 1000 - 600) < 30, `exp is ${exp}`);
+}
+
+console.log("notiflux");
+await guide.run(build);
+guide.enter("notes");
+await startServer();
+guide.save("The page");
+
+const browser = await chromium.launch({
+  executablePath: CHROMIUM,
+  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+});
+let nginx;
+if (!missing.includes("nginx")) {
+  guide.save("Put nginx in front");
+  nginx = guide.commands("Put nginx in front");
+}
+// PHP is last: the go command takes a folder named vendor for its own.
+for (const language of ["Python", "Node.js", "Go", "PHP"]) {
+  if (missing.includes(language)) continue;
+  console.log(language);
+  const commands = guide.commands(language);
+  guide.save(language);
+  let [install, run] = commands;
+  if (commands.length === 1) [, install, run] = /^(.*\n)(.*\n)$/s.exec(commands[0]);
+  await guide.run(install, language === "PHP" ? withPackagist() : {});
+  const url = `http://127.0.0.1:${port.app}`;
+  let app = guide.start(run);
+  await answers(url);
+  await secret(url);
+  await tryIt(browser, url);
+  await app.stop();
+  if (!nginx) continue;
+
+  console.log("  the same behind nginx");
+  const front = guide.start(nginx[0]);
+  app = guide.start(nginx[1] + run);
+  await answers(url);
+  await tryIt(browser, `http://127.0.0.1:${port.nginx}`);
+  await app.stop();
+  await front.stop();
+}
+await browser.close();
+await server.stop();
+proxy.close();
