@@ -74,6 +74,7 @@ if [ "${REQUIRE_ALL:-}" = 1 ]; then
 else
 	missing fuzz "takes minutes: make fuzz, or REQUIRE_ALL=1 make test"
 fi
+suite readme test/readme.sh
 suite scripts test/scripts.sh
 suite examples test/examples.sh
 suite clients test/clients.sh
