@@ -17,13 +17,13 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// slow is a broker that finishes attachments when it is told to.
+// slow is a broker that finishes attachments when the test says so.
 type slow struct {
 	broker.Broker
 	topics *topic.Topics
 	held   []*broker.Attachment
-	late   bool       // an attachment holds no pin until a test calls hold
-	pin    *topic.Pin // that was held last
+	late   bool       // attachments hold no pin until a test calls hold
+	pin    *topic.Pin // the last one that was held
 }
 
 func newSlow() *slow {
@@ -52,7 +52,8 @@ func (s *slow) finish(n int, err error) {
 	s.held = s.held[n:]
 }
 
-// publish publishes n messages of a size in the topic 0, and returns where the last one is.
+// publish publishes n messages of a size in the topic 0, and returns the position of the
+// last.
 func (s *slow) publish(n, size int) (last pubsub.Position) {
 	for range n {
 		ps := []pubsub.Publication{{Topic: "0", Body: pubsub.Body{Data: make([]byte, size)}}}
@@ -70,7 +71,7 @@ func attachments(n int) []broker.Attachment {
 	return as
 }
 
-// wantNothing fails the test if a topic is left, or an attachment.
+// wantNothing fails the test if a topic or an attachment is left.
 func wantNothing(t *testing.T, s *slow, x *broker.Attacher) {
 	t.Helper()
 	if topics, waiting := s.topics.Stats().Topics, x.Waiting(); topics != 0 || waiting != 0 {
@@ -88,7 +89,7 @@ func TestWaitIsOverWhenAllAreFinished(t *testing.T) {
 		if x.Attach(as) {
 			t.Fatal("finished at once")
 		}
-		s.finish(1, nil) // Before anybody waits.
+		s.finish(1, nil) // before Wait is called
 		calls := 0
 		cancel := x.Wait(as, func() { calls++ })
 		s.finish(1, errors.New("of one topic"))
@@ -132,7 +133,7 @@ func TestWaitForWhatIsFinished(t *testing.T) {
 	})
 }
 
-// A broker that does not answer in time costs its topics, not those that it attached.
+// If the broker does not answer in time, only the topics that it has not attached fail.
 func TestAttachmentsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow()
@@ -164,7 +165,7 @@ func TestAttachmentsExpire(t *testing.T) {
 	})
 }
 
-// Whenever it is cancelled, no pin is left and done is not called.
+// Whenever a call is cancelled, no pin is left and done is not called.
 func TestCancel(t *testing.T) {
 	for finished := range 4 {
 		for after := range 4 - finished {
@@ -202,7 +203,7 @@ func TestCallsThatAreOverAreFreed(t *testing.T) {
 			gone = append(gone, weak.Make(large))
 			return x.Wait(as, func() { large[0]++ })
 		}
-		wait() // Expires.
+		wait() // expires
 		second, third := wait(), wait()
 		second()
 		third()
@@ -237,7 +238,7 @@ func TestAttachAllEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// Too many attachments that wait are refused, until the broker has finished some.
+// Attachments beyond the limit are refused until the broker has finished some.
 func TestAttachmentsThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow()
@@ -249,7 +250,7 @@ func TestAttachmentsThatWaitAreBounded(t *testing.T) {
 				t.Errorf("topic %d: %v, want %s", 3+i, err, pubsub.OverCapacity)
 			}
 		}
-		x.Wait(as, func() {})() // Cancelled, the broker still has them.
+		x.Wait(as, func() {})() // The broker still has the cancelled ones.
 		one := attachments(1)
 		if x.Attach(one); x.Waiting() != 3 {
 			t.Errorf("%d wait, want 3", x.Waiting())
@@ -271,8 +272,8 @@ func TestAttachmentsThatWaitAreBounded(t *testing.T) {
 	})
 }
 
-// While the broker takes its time, pins keep messages that the log has dropped, up to a
-// bound. Those of the oldest command stay.
+// While the broker is slow, pins keep messages that the log has dropped, up to a limit. The
+// pins of the oldest command stay.
 func TestPinnedBytesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 1000
@@ -307,7 +308,7 @@ func TestPinnedBytesAreBounded(t *testing.T) {
 	})
 }
 
-// Once its caller has gone, a pin keeps nothing, whether the attachment holds it by then or
+// Once its caller has left, a pin keeps nothing, whether the attachment already holds it or
 // gets it later.
 func TestPinsOfCallersThatHaveGone(t *testing.T) {
 	for _, late := range []bool{false, true} {
@@ -343,8 +344,8 @@ type deaf struct{}
 
 func (deaf) Wake() {}
 
-// The memory broker is finished at once: without a goroutine, and without an allocation
-// besides the topic itself.
+// The memory broker finishes at once, without a goroutine, and allocates nothing except the
+// topic.
 func TestMemoryAttachesAtOnce(t *testing.T) {
 	b, topics := memory.New(memory.Config{}, topic.Config{})
 	x := broker.NewAttacher(b, broker.AttacherConfig{})
@@ -375,8 +376,7 @@ func TestMemoryAttachesAtOnce(t *testing.T) {
 	}
 }
 
-// A broker that finishes while it is asked to attach, on another goroutine, is counted
-// once.
+// A broker that finishes on another goroutine while Attach runs is counted once.
 func TestFinishedBeforeAttachReturns(t *testing.T) {
 	s := newSlow()
 	x := broker.NewAttacher(finishing{s}, broker.AttacherConfig{})

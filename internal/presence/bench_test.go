@@ -10,7 +10,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// One goes and another comes, while so many members are there.
+// One member leaves and another joins, while a number of others is present.
 func BenchmarkJoinLeave(b *testing.B) {
 	for _, members := range []int{1, 1000, 100_000} {
 		b.Run(fmt.Sprint("members=", members), func(b *testing.B) {
@@ -24,7 +24,7 @@ func BenchmarkJoinLeave(b *testing.B) {
 	}
 }
 
-// All members join, leave and are forgotten, and each of them is told.
+// All members join, leave and are forgotten, and each change is reported.
 func BenchmarkStorm(b *testing.B) {
 	for _, topics := range []int{1, 10_000} {
 		b.Run(fmt.Sprint("topics=", topics, "/members=", 10_000), func(b *testing.B) {
@@ -54,8 +54,8 @@ func BenchmarkList(b *testing.B) {
 	}
 }
 
-// filled returns a registry that runs, with so many members over so many
-// topics, and tells joins and leaves of so many of a topic.
+// filled returns a running registry with this many members over this many topics. It
+// reports joins and leaves of topics with up to most members.
 func filled(b *testing.B, topics, members, most int) (*presence.Registry, []*presence.Reference) {
 	r := presence.New(presence.Config{GracePeriod: 1, BatchDelay: 1, MaxMembers: most})
 	ctx, cancel := context.WithCancel(b.Context())

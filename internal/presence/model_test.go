@@ -23,11 +23,11 @@ type key struct {
 	sub   string
 }
 
-// step is one thing that the test does.
+// step is one action of the test.
 type step struct {
 	verb  string // join, leave, wait
 	key   key
-	index int // of the reference that is left
+	index int // of the reference to release
 	wait  time.Duration
 }
 
@@ -40,13 +40,13 @@ var steps = rapid.Custom(func(t *rapid.T) step {
 	}
 })
 
-// view is what is known of a topic's members from a list and events.
+// view is what a client knows of a topic's members from a list and events.
 type view struct {
 	members map[string]bool
-	known   bool // false: there are too many to know them
+	known   bool // false: too many members to know them
 }
 
-// apply is what a client does. It returns what it was told without need.
+// apply applies an event like a client. It returns an error for an unnecessary event.
 func (v *view) apply(e presence.Event) (err error) {
 	switch e.Kind {
 	case presence.CountOnly:
@@ -83,21 +83,22 @@ func set(members []pubsub.Member) map[string]bool {
 	return s
 }
 
-// place is a reference as the model has it.
+// place is a reference in the model.
 type place struct {
 	*presence.Reference
 	info string
 }
 
-// model is the plain form: references and when the last was left, by member.
+// model is a simple registry: the references, and when the last one was released, by
+// member.
 type model struct {
 	*rig
 	most       int
-	slow       time.Duration // that Emit takes
+	slow       time.Duration // how long Emit takes
 	references map[key][]place
 	left       map[key]time.Time
-	ever       map[pubsub.Topic]*view   // what was told from the start
-	joiners    map[pubsub.Topic][]*view // of those who joined later
+	ever       map[pubsub.Topic]*view   // views that saw all events
+	joiners    map[pubsub.Topic][]*view // views that began later with a list
 	counted    map[pubsub.Topic]time.Time
 	infos      int
 	errs       []error
@@ -107,7 +108,7 @@ func (m *model) fail(format string, args ...any) {
 	m.errs = append(m.errs, fmt.Errorf("%v: "+format, append([]any{time.Since(m.start)}, args...)...))
 }
 
-// present returns whom a topic has for sure: the members with a reference or in their grace period.
+// present returns the members with a reference or in their grace period.
 func (m *model) present(topic pubsub.Topic) map[string]bool {
 	s := make(map[string]bool)
 	for k := range m.left {
@@ -122,7 +123,7 @@ func (m *model) here(k key) bool {
 	return len(m.references[k]) > 0 || time.Since(m.left[k]) < gracePeriod
 }
 
-// tell checks an event by itself, at the moment it is told; others get it when Emit returns.
+// tell checks an event on its own when it is emitted. Later views get it when Emit returns.
 func (m *model) tell(e presence.Event) {
 	m.mu.Lock()
 	ever := m.ever[e.Topic]
@@ -155,7 +156,7 @@ func (m *model) tell(e presence.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, v := range m.joiners[e.Topic] {
-		_ = v.apply(e) // It may be told again what was in its list.
+		_ = v.apply(e) // The list may already include the change.
 	}
 }
 
@@ -191,7 +192,7 @@ func (m *model) do(s step) {
 	}
 }
 
-// settle waits until all is told, and checks that it is what is so.
+// settle waits until every change is reported, and checks that the reports are right.
 func (m *model) settle() {
 	wait(2*gracePeriod + 2*time.Second + 20*m.slow)
 	m.mu.Lock()
@@ -213,9 +214,9 @@ func (m *model) settle() {
 	}
 }
 
-// Whatever comes and goes, at any time: joins and leaves alternate, nobody who
-// returned in time is told to have left, and in the end everyone who listened, from
-// whenever on, knows who has a reference.
+// For any joins and leaves at any time: joins and leaves alternate, a member that returns
+// in time is never reported as left, and in the end every listener knows the members,
+// whenever it began.
 func TestRegistryAgainstModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		most := rapid.IntRange(1, 8).Draw(rt, "most")

@@ -14,13 +14,13 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// told is an event and when it was told.
+// told is an event and when it was emitted.
 type told struct {
 	presence.Event
 	after time.Duration // since the start
 }
 
-// String is as short as a table wants it: 100ms a +u1{} -u2 =3.
+// String returns a short form for tables: 100ms a +u1{} -u2 =3.
 func (e told) String() string {
 	var b strings.Builder
 	fmt.Fprint(&b, e.after, " ", e.Topic)
@@ -47,7 +47,7 @@ func subs(members []pubsub.Member) []string {
 	return all
 }
 
-// rig is a registry that runs, and what it told.
+// rig is a running registry and the events that it emitted.
 type rig struct {
 	*presence.Registry
 	start  time.Time
@@ -84,13 +84,13 @@ func (r *rig) joins(topic pubsub.Topic, sub, info string) *presence.Reference {
 	return r.Join(topic, pubsub.Member{Sub: sub, Info: []byte(info)})
 }
 
-// wait lets so much time of a bubble pass, and what happens at its end.
+// wait lets this much time of a bubble pass, and then waits for the goroutines.
 func wait(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-// want compares what was told since it was called before.
+// want compares the events since the previous call.
 func (r *rig) want(t *testing.T, events ...string) {
 	t.Helper()
 	r.mu.Lock()
@@ -118,7 +118,7 @@ func TestAMemberIsReportedOnceHoweverManyReferences(t *testing.T) {
 		r.joins("a", "u2", "{}")
 		r.joins("b", "u2", "")
 		second := r.joins("a", "u1", "")
-		r.wantList(t, "a", "u1", "u2{}") // before it is told
+		r.wantList(t, "a", "u1", "u2{}") // before it is reported
 		wait(time.Second)
 		r.want(t, "1h0m0.1s a +u1 +u2{}", "1h0m0.13s b +u2")
 
@@ -128,7 +128,7 @@ func TestAMemberIsReportedOnceHoweverManyReferences(t *testing.T) {
 		r.want(t)
 		second.Release()
 		wait(10*time.Second - 50*time.Millisecond)
-		r.joins("b", "u3", "") // Both wait for their time, which is not the same.
+		r.joins("b", "u3", "") // Both wait for their time, which differs.
 		wait(time.Second)
 		r.want(t, "1h1m11.08s b +u3", "1h1m11.13s a -u1")
 		r.wantList(t, "a", "u2{}")
@@ -142,7 +142,7 @@ func TestAMemberThatReturnsInTheGracePeriodDidNotLeave(t *testing.T) {
 	}{
 		{0, nil},
 		{10*time.Second - 1, nil},
-		{10*time.Second + 99*time.Millisecond, nil}, // gone, but it was not told
+		{10*time.Second + 99*time.Millisecond, nil}, // gone, but not reported yet
 		{10*time.Second + 101*time.Millisecond, []string{"11.1s a -u1", "11.201s a +u1"}},
 	} {
 		t.Run(test.away.String(), func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestManyMembersAreCounted(t *testing.T) {
 		join(1)
 		wait(200 * time.Millisecond)
 		r.want(t, "600ms a =6")
-		join(1) // At most once a second.
+		join(1) // at most once a second
 		wait(500 * time.Millisecond)
 		join(1)
 		wait(time.Second)
@@ -203,13 +203,13 @@ func TestManyMembersAreCounted(t *testing.T) {
 		references[0].Release()
 		wait(2 * time.Second)
 		join(1)
-		wait(9 * time.Second) // One came, then one left.
+		wait(9 * time.Second) // One joined, then one left.
 		r.want(t, "4.3s a =9", "12.3s a =8")
 		for _, s := range references[1:4] {
 			s.Release()
 		}
 		wait(11 * time.Second)
-		r.want(t, "23.3s a =5") // More than 80 %.
+		r.want(t, "23.3s a =5") // more than 80 %
 		references[8].Release()
 		wait(11 * time.Second)
 		r.want(t, "34.3s a =4 [u4 u5 u6 u7]")
@@ -220,8 +220,8 @@ func TestManyMembersAreCounted(t *testing.T) {
 	})
 }
 
-// A list that was cut off is made good even if the topic never had too many members
-// when something was told.
+// A truncated list is followed by a whole one even if the topic never had too many members
+// when an event was emitted.
 func TestACutListIsFollowedByAWholeOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, presence.Config{MaxMembers: 3})
@@ -284,7 +284,7 @@ func TestTopicsWithoutMembersAreForgotten(t *testing.T) {
 	})
 }
 
-// A topic that had many members once is no larger than one that has few.
+// A topic that once had many members takes no more memory than one that always had few.
 func TestFewMembersNeedLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, presence.Config{})
@@ -307,15 +307,15 @@ func TestFewMembersNeedLittle(t *testing.T) {
 	})
 }
 
-// However many come and go, and whether at once or one by one: until they are too
-// many, each of MaxMembers is told once, then one number a second; on the way back
-// one list of four fifths of them, and each of those once more.
+// However many members join and leave, at once or one by one: up to MaxMembers, each is
+// reported once. Beyond that, there is one number per second. On the way back there is one
+// list of four fifths of them, and each of those is reported once more.
 func TestAStormEmitsFewEvents(t *testing.T) {
 	const members, most, few = 10_000, 1000, 800
 	for _, test := range []struct {
 		name         string
 		every        time.Duration // between two of them
-		joins, leave int           // events at most: ten a second till 1,000 are there, then one a second
+		joins, leave int           // maximum number of events: ten per second until 1,000 are present, then one per second
 	}{
 		{"at once", 0, 1, 1},
 		{"within a second", 100 * time.Microsecond, 1 + 2, 3},
@@ -357,11 +357,11 @@ func TestAStormEmitsFewEvents(t *testing.T) {
 	}
 }
 
-// With the race detector: what is told is what is so, in whatever way joins, leaves,
-// lists and events fall together.
+// For the race detector: the events match the members, however joins, leaves, lists and
+// events interleave.
 func TestConcurrentUse(t *testing.T) {
 	empty := make(chan bool, 1)
-	members := make(map[string]bool) // Run's
+	members := make(map[string]bool) // owned by Run
 	r := presence.New(presence.Config{GracePeriod: time.Millisecond, BatchDelay: 10 * time.Microsecond, MaxMembers: 4, Emit: func(e presence.Event) {
 		if e.Kind == presence.Snapshot {
 			clear(members)

@@ -11,7 +11,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// A topic that was dropped is freed, though its messages would expire only later.
+// A dropped topic is freed, even if its messages would expire only later.
 func TestDroppedTopicsAreFreed(t *testing.T) {
 	var topics *topic.Topics
 	topics = topic.New(topic.Config{
@@ -46,7 +46,7 @@ func TestDroppedTopicsAreFreed(t *testing.T) {
 	runtime.KeepAlive(topics)
 }
 
-// After messages are prepended, they are the oldest ones, and go first.
+// Prepended messages are the oldest ones, and are dropped first.
 func TestPrependedMessagesGoFirst(t *testing.T) {
 	now := time.Now()
 	topics := topic.New(topic.Config{PerTopic: topic.Limits{Age: time.Minute}, Now: func() time.Time { return now }})

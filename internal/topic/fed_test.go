@@ -12,9 +12,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// An element is a message of the plain model, or a marker.
+// An element is a message of the model, or a marker.
 type element struct {
-	position pubsub.Position // of the message; that behind the marker
+	position pubsub.Position // of the message, or after the marker
 	marker   bool
 	exclude  pubsub.Connection
 	time     time.Time
@@ -23,7 +23,7 @@ type element struct {
 // me is the connection that some messages exclude.
 const me pubsub.Connection = 1
 
-// fed is a topic that a broker with a store feeds, and the plain model of it.
+// fed is a topic that a broker with a store feeds, and its model.
 type fed struct {
 	topics   *topic.Topics
 	limits   topic.Limits
@@ -31,26 +31,26 @@ type fed struct {
 	detached int
 
 	epoch   int
-	stored  []element // all messages of the epoch, also those that the node did not get
-	given   []element // what the log got at its tail
+	stored  []element // all messages of the epoch, including those that the node did not get
+	given   []element // messages that were appended to the log
 	live    bool
 	base    pubsub.Position // of the empty log
 	pins    []*modelPin
 	readers []*modelReader
 }
 
-// A modelPin is a pin, and what it should lead to.
+// A modelPin is a pin, and where it should lead.
 type modelPin struct {
 	pin     topic.Pin
 	point   topic.ResumePoint
 	epoch   string    // of the topic when it was made
-	given   int       // elements of the log when it was made
-	recent  []element // for Last: what it begins with
+	given   int       // number of elements of the log when it was made
+	recent  []element // for Last: the elements that it begins with
 	covered bool
 	moved   bool
 }
 
-// A modelReader is a cursor and what is to be read from it: ahead, then given[next:].
+// A modelReader is a cursor and the elements that it should read: ahead, then given[next:].
 type modelReader struct {
 	topic    *topic.Topic
 	listener *listener
@@ -92,7 +92,7 @@ func (f *fed) head() pubsub.Position {
 	return f.stored[len(f.stored)-1].position
 }
 
-// publish stores messages, and returns them as the node gets them.
+// publish stores messages, and returns those that the node gets.
 func (f *fed) publish(t *rapid.T) (ms []pubsub.Message) {
 	for range rapid.IntRange(1, 20).Draw(t, "messages") {
 		e := element{position: f.head(), time: f.now}
@@ -110,7 +110,7 @@ func (f *fed) message(e element) pubsub.Message {
 
 func data(e element) []byte { return []byte(e.position.String()) }
 
-// open makes the topic live, unless it is, and pins a point.
+// open makes the topic live if necessary, and pins a point.
 func (f *fed) open(t *rapid.T, point topic.ResumePoint) topic.Pin {
 	pin, err := f.topics.Open(fedTopic, f.head(), point)
 	if err != nil {
@@ -122,8 +122,8 @@ func (f *fed) open(t *rapid.T, point topic.ResumePoint) topic.Pin {
 	return pin
 }
 
-// held returns the messages that the log has behind its last marker, and the position
-// before them. It checks that they are those of the store.
+// held returns the messages that the log has after its last marker, and the position before
+// them. It checks that they match the store.
 func (f *fed) held(t *rapid.T) (held []element, from pubsub.Position) {
 	y := f.topics.History(fedTopic, pubsub.Position{}, 1<<20)
 	from = y.Cursor.Position()
@@ -143,7 +143,7 @@ func (f *fed) held(t *rapid.T) (held []element, from pubsub.Position) {
 	return held, from
 }
 
-// after returns the elements behind a position of their epoch.
+// after returns the elements after a position in their epoch.
 func after(all []element, p pubsub.Position) []element {
 	for i, e := range all {
 		if e.position.Offset > p.Offset {
@@ -155,7 +155,7 @@ func after(all []element, p pubsub.Position) []element {
 
 func (f *fed) inUse() bool { return len(f.pins)+len(f.readers) > 0 }
 
-// drawPoint draws where somebody resumes.
+// drawPoint draws a resume point.
 func (f *fed) drawPoint(t *rapid.T) topic.ResumePoint {
 	point := topic.ResumePoint{Connection: me}
 	switch rapid.IntRange(0, 3).Draw(t, "kind") {
@@ -224,7 +224,7 @@ func (f *fed) prepend(t *rapid.T) {
 		t.Skip("the store has another epoch")
 	}
 	from := p.point.Since
-	before := f.stored[:len(f.stored)-len(after(f.stored, place))] // Up to the place.
+	before := f.stored[:len(f.stored)-len(after(f.stored, place))] // up to the place
 	switch {
 	case from.Epoch == "" && p.point.Last > 0:
 		missing := before[len(before)-min(len(before), p.point.Last):]
@@ -239,7 +239,7 @@ func (f *fed) prepend(t *rapid.T) {
 		from = before[rapid.IntRange(0, len(before)-1).Draw(t, "from")].position
 	}
 	read := after(before, from)
-	beyond := f.stored[len(before):] // Published meanwhile: the store may return them, too.
+	beyond := f.stored[len(before):] // Published meanwhile: the store may return them too.
 	beyond = beyond[:rapid.IntRange(0, len(beyond)).Draw(t, "beyond")]
 	var ms []pubsub.Message
 	for _, e := range append(append([]element(nil), read...), beyond...) {
@@ -271,7 +271,7 @@ func (f *fed) prepend(t *rapid.T) {
 	}
 }
 
-// join has a subscriber take a pin.
+// join makes a subscriber take a pin.
 func (f *fed) join(t *rapid.T) {
 	p := f.drawPin(t)
 	f.removePin(p)
@@ -304,7 +304,7 @@ func (f *fed) join(t *rapid.T) {
 		}
 	}
 	known := p.knows(epoch)
-	for p.point.Since.Epoch == "" && replay > p.point.Last { // Some came since the pin was made.
+	for p.point.Since.Epoch == "" && replay > p.point.Last { // Some were appended since the pin was made.
 		var e element
 		if len(r.ahead) > 0 {
 			e, r.ahead = r.ahead[0], r.ahead[1:]
@@ -332,7 +332,7 @@ func (f *fed) join(t *rapid.T) {
 	f.readers = append(f.readers, r)
 }
 
-// read compares the next entry of a reader.
+// read compares the next entry of a reader with the model.
 func (r *modelReader) read(t *rapid.T, f *fed) bool {
 	entry, next, ok := r.cursor.Next()
 	var want element
@@ -355,7 +355,7 @@ func (r *modelReader) read(t *rapid.T, f *fed) bool {
 	}
 	at := next.Position()
 	if unread := r.unread(f); len(r.ahead) > 0 && at.Offset > want.position.Offset && at.Offset < unread[0].position.Offset {
-		at.Offset = want.position.Offset // Where a resume point was that is not the position of a message.
+		at.Offset = want.position.Offset // The resume point was between two messages.
 	}
 	if at != want.position {
 		t.Fatalf("the cursor after %+v is at %v", want, next.Position())
@@ -364,13 +364,13 @@ func (r *modelReader) read(t *rapid.T, f *fed) bool {
 	return true
 }
 
-// unread returns what is to be read.
+// unread returns the elements that the reader has not read.
 func (r *modelReader) unread(f *fed) []element {
 	return append(append([]element(nil), r.ahead...), f.given[r.next:]...)
 }
 
-// checkNewest checks where the reader would jump to: the last message, or the last marker
-// if there is no message behind that. What is not held may stay unknown.
+// checkNewest checks where the reader would jump: to the last message, or to the last
+// marker if no message follows it. Entries that the log has dropped may be unknown.
 func (r *modelReader) checkNewest(t *rapid.T, f *fed, held bool) {
 	newest, unread := r.topic.Newest(r.cursor), r.unread(f)
 	if newest == r.cursor && (!held || len(unread) < 2) {
@@ -496,7 +496,7 @@ func TestTopicsOfABrokerAgainstModel(t *testing.T) {
 	})
 }
 
-// end has all that is left read and released, and checks that nothing of it stays.
+// end reads and releases everything that is left, and checks that nothing remains.
 func (f *fed) end(t *rapid.T) {
 	for _, r := range f.readers {
 		for r.read(t, f) {
@@ -514,7 +514,7 @@ func (f *fed) end(t *rapid.T) {
 	}
 }
 
-// left checks that the broker is told when the last pin or reader goes.
+// left checks that Detach is called when the last pin or reader leaves.
 func (f *fed) left(t *rapid.T, before int) {
 	want := before
 	if !f.inUse() {

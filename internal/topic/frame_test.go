@@ -12,11 +12,10 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// encodings is how many encodings the tests use.
+// encodings is the number of encodings in the tests.
 const encodings = 6
 
-// encoding is the encoder of an encoding for tests. Its frames differ by message and
-// encoding.
+// encoding is an encoder for tests. Its frames differ by message and encoding.
 type encoding uint8
 
 func (n encoding) Encode(e *topic.Entry) []byte {
@@ -88,7 +87,7 @@ func TestAFrameThatIsThereAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A dropped message keeps no frames. A slow reader gets a frame of its own.
+// A dropped message keeps no frames. A slow reader gets a new frame.
 func TestADroppedMessageKeepsNoFrames(t *testing.T) {
 	logs := topic.NewLogs(topic.Limits{}, nil)
 	log := logs.New(at(0))
@@ -115,7 +114,7 @@ func TestADroppedMessageKeepsNoFrames(t *testing.T) {
 func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 	const readers = 4
 	rapid.Check(t, func(t *rapid.T) {
-		var least atomic.Int64 // FrameBytes at its lowest
+		var least atomic.Int64 // lowest FrameBytes
 		var logs *topic.Logs
 		logs = topic.NewLogs(topic.Limits{Count: rapid.IntRange(1, 20).Draw(t, "count")}, func() {
 			for now, seen := logs.FrameBytes(), least.Load(); now < seen && !least.CompareAndSwap(seen, now); seen = least.Load() {
@@ -152,7 +151,7 @@ func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
 		if wrong.Load() > 0 || least.Load() < 0 {
 			t.Fatalf("%d wrong frames; FrameBytes was once %d", wrong.Load(), least.Load())
 		}
-		// Which frames the last messages have is unknown, so give them all.
+		// Which frames the last messages have is random, so add all of them.
 		var want int64
 		for cursor := log.First(); !cursor.AtTail(); {
 			entry, next, _ := cursor.Next()

@@ -12,7 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// escaping is an encoder that makes six bytes of each, as the escapes of JSON can.
+// escaping is an encoder that turns each byte into six, as JSON escapes can.
 type escaping struct{}
 
 func (escaping) Encode(e *topic.Entry) []byte { return make([]byte, 100+6*len(e.Message().Body.Data)) }
@@ -31,7 +31,7 @@ func readAll(c topic.Cursor) topic.Cursor {
 	}
 }
 
-// Config.TotalBytes also bounds the frames that readers of all encodings keep.
+// Config.TotalBytes also limits the frames that readers of all encodings keep.
 func TestTotalBytesHoldsForFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 1 << 20
@@ -46,7 +46,7 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 				t.Fatalf("%s the logs hold %d bytes, and %d in frames; want at most %d", when, s.Bytes, s.FrameBytes, most)
 			}
 		}
-		control := bytes.Repeat([]byte{1}, 1000) // In JSON each of them takes six bytes.
+		control := bytes.Repeat([]byte{1}, 1000) // In JSON each byte takes six bytes.
 		_, live, err := join(topics, "live", new(listener), topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
@@ -77,7 +77,7 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 	})
 }
 
-// Config.TotalBytes also bounds the logs of notices.
+// Config.TotalBytes also limits the logs of presence events.
 func TestTotalBytesHoldsForNotices(t *testing.T) {
 	const most = 100 << 10
 	topics := newTopics(topic.Config{TotalBytes: most})

@@ -9,7 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// What a broker read from its store is a history like one of a log.
+// HistoryOf returns the same history as a log.
 func TestHistoryOfAStore(t *testing.T) {
 	for n := range 4 {
 		var ms []pubsub.Message

@@ -11,7 +11,7 @@ type numbered int
 
 func (numbered) Wake() {}
 
-// Whatever is added and removed, each listener is in the list once, and a slice that a
+// After any sequence of changes each listener is in the list once, and a slice that a
 // publisher walks does not change.
 func TestListenersAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

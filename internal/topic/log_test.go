@@ -17,11 +17,11 @@ func message(offset uint64, size int, ordered time.Time) pubsub.Message {
 	return pubsub.Message{Topic: "t", Position: at(offset), Time: ordered, Body: pubsub.Body{Data: make([]byte, size)}}
 }
 
-// model is a simple log: a slice of all messages ever appended, and what of it is held.
+// model is a simple log: a slice of all messages ever appended, and an index.
 type model struct {
 	limits  topic.Limits
 	all     []pubsub.Message
-	first   int // all[first:] is held
+	first   int // the log holds all[first:]
 	floor   uint64
 	evicted uint64
 }
@@ -47,7 +47,7 @@ func (m *model) head() uint64 {
 	return m.all[len(m.all)-1].Position.Offset
 }
 
-// reader is a cursor and the index in model.all of the message that it should read next.
+// reader is a cursor, and the index in model.all of the message that it should read next.
 type reader struct {
 	cursor topic.Cursor
 	next   int
@@ -150,7 +150,7 @@ func TestLogAgainstModel(t *testing.T) {
 	})
 }
 
-// check compares what the log tells about the cursor of r with the model.
+// check compares what the log reports about the cursor of r with the model.
 func (r *reader) check(t *rapid.T, log *topic.Log, m *model) {
 	if got, want := log.Count(r.cursor), len(m.all)-r.next; got != want {
 		t.Fatalf("Count = %d, want %d", got, want)
@@ -239,8 +239,8 @@ func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
 	runtime.KeepAlive(log)
 }
 
-// Newest finds the newest message without a walk, also when the log has dropped all
-// messages. With a walk in each of the calls, this test would not end.
+// Newest finds the newest message without a walk, even when the log has dropped all
+// messages. If each call walked the log, this test would not end.
 func TestNewestDoesNotWalk(t *testing.T) {
 	const messages, calls = 300_000, 1_000_000
 	now := time.Now()

@@ -27,7 +27,7 @@ func long(t testing.TB, n int) (*topic.Topics, *topic.Topic, topic.Resumed) {
 	return topics, joined, resumed
 }
 
-// Resuming in a long history, and counting from there, takes a few steps. If each of them
+// Resuming in a long history, and counting from there, takes a few steps. If each call
 // walked the history, this test would take a quarter of an hour.
 func TestALongHistoryIsNotWalked(t *testing.T) {
 	const n, times = 200_000, 200_000
@@ -50,8 +50,8 @@ func TestALongHistoryIsNotWalked(t *testing.T) {
 	}
 }
 
-// A long sweep drops in slices and lets others in between. This test observes a state in
-// the middle of a sweep. It tries again if the scheduler did not let it in.
+// A long sweep drops messages in slices and lets others in between. This test observes a
+// state in the middle of a sweep. It tries again if the scheduler did not let it run.
 func TestASweepLetsOthersIn(t *testing.T) {
 	const n, tries = 20_000, 50
 	var now time.Time
@@ -75,7 +75,7 @@ func TestASweepLetsOthersIn(t *testing.T) {
 		},
 	}
 	for what, fill := range fill {
-		seen := false // A state between the beginning and the end.
+		seen := false // a state between the beginning and the end
 		for try := 0; try < tries && !seen; try++ {
 			now = time.Now()
 			c, began := new(counter), make(chan struct{})

@@ -8,7 +8,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// stored returns the messages of a topic after from up to to, as a broker reads them from
+// stored returns the messages of a topic after from, up to to, as a broker reads them from
 // its store.
 func stored(from, to uint64) (ms []pubsub.Message) {
 	for offset := from + 1; offset <= to; offset++ {
@@ -35,8 +35,8 @@ func pinSince(t *testing.T, topics *topic.Topics, since pubsub.Position) topic.P
 	return pin
 }
 
-// A reader before a gap jumps to the newest message. That is not on the reader's way: the
-// log has dropped everything, and holds what was prepended for another reader.
+// A reader before a gap jumps to the newest message, although walking would not lead there:
+// the log has dropped everything, and holds only what was prepended for another reader.
 func TestLastMarkerBeforePrependedMessages(t *testing.T) {
 	now := time.Now()
 	topics := topic.New(topic.Config{PerTopic: topic.Limits{Age: time.Minute}, Now: func() time.Time { return now }})
@@ -63,8 +63,8 @@ func TestLastMarkerBeforePrependedMessages(t *testing.T) {
 	}
 }
 
-// A subscriber that resumes with epochs is not told that it recovered if the topic gets
-// another epoch between the pin and the join.
+// A subscriber that resumes with epochs does not recover if the topic's epoch changes
+// between the pin and the join.
 func TestANewEpochSinceThePin(t *testing.T) {
 	next := pubsub.Position{Epoch: "F"}
 	for _, test := range []struct {
@@ -96,7 +96,7 @@ func TestANewEpochSinceThePin(t *testing.T) {
 	}
 }
 
-// The bound on all logs holds also if the clock of the broker is ahead.
+// The limit on all logs holds even if the clock of the broker is ahead.
 func TestTotalBytesIfTheClockOfTheBrokerIsAhead(t *testing.T) {
 	const limit = 10_000
 	topics := topic.New(topic.Config{TotalBytes: limit})

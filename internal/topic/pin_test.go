@@ -7,11 +7,11 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// A broker knows of each pin whether there is something to read for it in its store.
+// A pin tells its broker whether the store may have messages for it.
 func TestPinsWantWhatCanCoverThem(t *testing.T) {
 	topics := topic.New(topic.Config{PerTopic: topic.Limits{Count: 3}})
 	openAt(t, topics, at(0))
-	topics.Append(stored(0, 5)) // 3 to 5 are held.
+	topics.Append(stored(0, 5)) // The log holds 3 to 5.
 	for _, test := range []struct {
 		point          topic.ResumePoint
 		covered, wants bool

@@ -9,8 +9,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// Readers that resume from several places share what is prepended for them, as far as the
-// log holds it. What a pin keeps besides is its lag.
+// Readers that resume from several places share the messages that are prepended for them,
+// as far as the log holds these. The rest is the lag of their pins.
 func TestPrependedMessagesAreShared(t *testing.T) {
 	const head, limit = 1000, 100
 	topics := topic.New(topic.Config{PerTopic: topic.Limits{Count: limit}})
@@ -45,7 +45,7 @@ func TestPrependedMessagesAreShared(t *testing.T) {
 	}
 }
 
-// Messages that the log holds already are not dropped and prepended again.
+// Messages that the log already holds are not dropped and prepended again.
 func TestPrependKeepsWhatTheLogHolds(t *testing.T) {
 	const head = 1000
 	topics := topic.New(topic.Config{})
@@ -101,9 +101,9 @@ func TestPrependLetsOthersIn(t *testing.T) {
 		var done atomic.Bool
 		var prepending sync.WaitGroup
 		prepending.Go(func() { topics.Prepend(&pin, at(0), ms); done.Store(true) })
-		seen := false // A state between the beginning and the end.
+		seen := false // a state between the beginning and the end
 		for !done.Load() && !seen {
-			other.Covered() // Takes the lock of the topic.
+			other.Covered() // takes the lock of the topic
 			bytes := topics.Stats().Bytes
 			seen = bytes > 0 && bytes < n*(1+topic.Overhead)
 		}

@@ -29,7 +29,7 @@ func read(t *testing.T, topics *topic.Topics, name pubsub.Topic, point topic.Res
 	return p
 }
 
-// Messages that come between the pin and the join are read, but not more than were asked
+// Messages between the pin and the join are read, but no more than the resume point asks
 // for.
 func TestMessagesSinceThePin(t *testing.T) {
 	for _, test := range []struct {
@@ -100,7 +100,7 @@ func TestJoinBeginsWhereItIsTold(t *testing.T) {
 func TestHistory(t *testing.T) {
 	topics, c := newTopics(topic.Config{PerTopic: topic.Limits{Count: 4}}), new(counter)
 	for range 6 {
-		appendTo(t, topics, c, "t", 1) // 3 to 6 are held
+		appendTo(t, topics, c, "t", 1) // The log holds 3 to 6.
 	}
 	for _, test := range []struct {
 		name            string
@@ -158,7 +158,7 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 				t.Errorf("%s since before: recovered %v", name, p.Recovered)
 			}
 		}
-		for range 2 { // What the first sweep drops has a tombstone until the second.
+		for range 2 { // A topic that the first sweep drops has a tombstone until the second.
 			time.Sleep(25 * time.Hour)
 			topics.Sweep()
 		}
@@ -188,13 +188,13 @@ func TestTombstonesGoBeforeTopics(t *testing.T) {
 	}
 }
 
-// given is a position that a client was given, and when.
+// given is a position that a client received, and when.
 type given struct {
 	position pubsub.Position
 	at       time.Time
 }
 
-// Recovered is exact: if it is true, no message is missing; within the limits it is always
+// Recovered is exact: if it is true, no message is missing. Within the limits it is always
 // true.
 func TestRecoveryAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// rounds is how often a test tries what depends on scheduling.
+// rounds is how often a test repeats an attempt that depends on scheduling.
 const rounds = 3000
 
 // together calls all of fs concurrently and waits for them.
@@ -42,8 +42,8 @@ func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
 	}
 }
 
-// At the topic limit, where topics come and go, no client is told that it recovered a topic
-// of which a message is missing.
+// At the topic limit, where topics come and go, a client never recovers a topic if it
+// missed a message.
 func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
 	for range rounds {
 		now := time.Now()
@@ -61,7 +61,7 @@ func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
 		if refused != nil {
 			continue
 		}
-		if _, err := publish(topics, c, "a", 1); err != nil { // A disconnected subscriber misses this one.
+		if _, err := publish(topics, c, "a", 1); err != nil { // A disconnected subscriber misses this message.
 			continue
 		}
 		now = now.Add(2 * time.Minute)

@@ -37,14 +37,14 @@ func join(topics *topic.Topics, name pubsub.Topic, l topic.Listener, point topic
 	return joined, resumed, nil
 }
 
-// again resumes for one more subscriber of a listener that has joined.
+// again resumes for another subscriber of a listener that has joined.
 func again(topics *topic.Topics, joined *topic.Topic, point topic.ResumePoint) topic.Resumed {
 	pin, _ := topics.Pin(joined.Name(), point)
 	_, resumed := pin.Take()
 	return resumed
 }
 
-// counter gives offsets as a broker does.
+// counter assigns offsets like a broker.
 type counter struct{ last atomic.Uint64 }
 
 func (c *counter) next() uint64 { return c.last.Add(1) }
@@ -102,7 +102,7 @@ func TestAppendWakesListenersOfTheTopicOnly(t *testing.T) {
 }
 
 // A listener reads, and is woken for, every message after the cursor that Join returned,
-// also while publishers are under way.
+// even while publishers are active.
 func TestJoinMissesNothing(t *testing.T) {
 	topics, c := newTopics(topic.Config{PerTopic: topic.Limits{Count: 4}}), new(counter)
 	const publishers, each = 4, 500
@@ -163,7 +163,7 @@ func TestTopicsWithoutUseAreForgotten(t *testing.T) {
 		}
 		time.Sleep(55 * time.Second)
 		topics.Sweep()
-		// The first messages are at least a minute old, the last ones are not.
+		// The first messages are at least a minute old, the last ones are younger.
 		if got := topics.Stats(); got.Topics != 5 || got.Evicted != 7 {
 			t.Errorf("after a minute: %+v, want 5 topics (one with a listener), 7 messages evicted", got)
 		}

@@ -2,18 +2,17 @@ package memory
 
 import "github.com/ikornaselur/notiflux/internal/topic"
 
-// An Orderer is what a broker orders messages by.
+// An Orderer orders the messages of a broker.
 type Orderer = orderer
 
-// NewWithOrderer returns a broker that orders messages by what over returns for its
-// topics.
+// NewWithOrderer returns a broker that uses the Orderer that over returns for its topics.
 func NewWithOrderer(over func(*topic.Topics) Orderer) *Broker {
 	b, topics := New(Config{}, topic.Config{})
 	b.orderer = over(topics)
 	return b
 }
 
-// SubjectBytes and KeyBytes are what a subject and each of its keys count.
+// SubjectBytes and KeyBytes are the sizes that a subject and each of its keys count.
 const (
 	SubjectBytes = subjectBytes
 	KeyBytes     = keyBytes
@@ -30,8 +29,7 @@ func KeysForTest(b *Broker) int {
 	return n
 }
 
-// CloseWaitsForTest reports whether a call of Close is waiting for messages that b is
-// ordering.
+// CloseWaitsForTest reports whether a call of Close waits for messages that b is ordering.
 func CloseWaitsForTest(b *Broker) bool {
 	if b.ordering.TryRLock() {
 		b.ordering.RUnlock()

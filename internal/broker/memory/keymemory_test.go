@@ -13,7 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// oneEach returns n publications, each with a key and a subject of its own.
+// oneEach returns n publications with different keys and subjects.
 func oneEach(n int) []pubsub.Publication {
 	ps := make([]pubsub.Publication, n)
 	for i := range ps {
@@ -41,7 +41,7 @@ func TestKeysGiveTheirMemoryBack(t *testing.T) {
 	})
 }
 
-// The keys of one request do not exceed the limit, whatever their subjects.
+// The keys of one request do not exceed the limit, even if their subjects differ.
 func TestOneRequestKeepsTheKeyLimit(t *testing.T) {
 	const limit = 100_000
 	b := newBroker(memory.Config{MaxKeyBytes: limit}, topic.Config{})

@@ -50,14 +50,14 @@ func TestKeysCountForTheirTime(t *testing.T) {
 	})
 }
 
-// heldTopics appends new messages once let receives nil, or fails them with the error that
-// it receives.
+// heldTopics appends messages when let receives nil, or fails them with the error that let
+// receives.
 type heldTopics struct {
 	*topic.Topics
 	let chan error
 }
 
-// over returns h over the topics of a broker.
+// over returns h on top of the topics of a broker.
 func (h heldTopics) over(topics *topic.Topics) memory.Orderer {
 	h.Topics = topics
 	return h
@@ -76,7 +76,7 @@ func (h heldTopics) Order(ps []pubsub.Publication, offset func() uint64) {
 	h.Topics.Order(ps, offset)
 }
 
-// While the first publication of a key is under way, another one waits for its outcome.
+// While the first publication of a key is in flight, a second one waits for its outcome.
 func TestTheSecondOfAKeyWaits(t *testing.T) {
 	for _, failure := range []error{nil, pubsub.Errorf(pubsub.OverCapacity, "full")} {
 		synctest.Test(t, func(t *testing.T) {
@@ -126,7 +126,7 @@ func refused(err error) bool {
 	return err != nil && pubsub.Refusal(err).Code == pubsub.OverCapacity
 }
 
-// Too many keys are refused, and none is dropped early.
+// Keys beyond the limit are refused, and none is dropped early.
 func TestKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(memory.Config{MaxKeyBytes: 2*memory.SubjectBytes + 16*memory.KeyBytes}, topic.Config{})
@@ -183,7 +183,7 @@ func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
 	}
 }
 
-// Keys do not take more memory than they count.
+// Keys take no more memory than they count.
 func TestKeysTakeWhatTheyCount(t *testing.T) {
 	b := newBroker(memory.Config{}, topic.Config{PerTopic: topic.Limits{Count: 1}})
 	before := heap()
@@ -233,8 +233,8 @@ func (h panickingTopics) Order(ps []pubsub.Publication, offset func() uint64) {
 	}
 }
 
-// After a panic no call waits for a key. The keys of messages that were ordered stay; the
-// others are free again.
+// After a panic no call waits for a key. The keys of ordered messages stay; the others are
+// free again.
 func TestAPanicLeavesNoKeyPending(t *testing.T) {
 	b := memory.NewWithOrderer(func(topics *topic.Topics) memory.Orderer { return panickingTopics{topics} })
 	ps := []pubsub.Publication{{Topic: "t", Key: "ordered"}, {Topic: "t", Key: "lost"}}
@@ -257,7 +257,7 @@ func TestAPanicLeavesNoKeyPending(t *testing.T) {
 	}
 }
 
-// A callback that panics does not keep the callbacks of other calls, nor Close.
+// A callback that panics blocks neither the callbacks of other calls nor Close.
 func TestACallbackPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := heldTopics{let: make(chan error)}
@@ -319,7 +319,7 @@ func TestAPanicLeavesNoInternalError(t *testing.T) {
 	})
 }
 
-// An ordererFunc orders messages by a function.
+// An ordererFunc orders messages with a function.
 type ordererFunc func(ps []pubsub.Publication, offset func() uint64)
 
 func (f ordererFunc) Order(ps []pubsub.Publication, offset func() uint64) { f(ps, offset) }
@@ -356,7 +356,7 @@ func TestCloseWaitsForPublish(t *testing.T) {
 	}
 }
 
-// Keys expire also when nobody publishes.
+// Keys expire even when no one publishes.
 func TestKeysGoByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(memory.Config{}, topic.Config{})

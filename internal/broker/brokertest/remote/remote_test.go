@@ -75,7 +75,7 @@ type listener struct{ wakes chan time.Time }
 
 func (l *listener) Wake() { l.wakes <- time.Now() }
 
-// join subscribes to a topic, as soon as it can.
+// join subscribes to a topic, retrying until it succeeds.
 func join(t *testing.T, n *remote.Node, l *listener) topic.Cursor {
 	attacher := broker.NewAttacher(n, broker.AttacherConfig{})
 	for {
@@ -100,7 +100,7 @@ func send(n *remote.Node, size int, then func(error)) {
 	}
 }
 
-// Pushes are what brings messages, checks are for those that get lost.
+// Messages arrive by pushes. Checks are only for pushes that get lost.
 func TestPushesAreNotPolled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := run(t, remote.Config{Check: time.Hour})
@@ -150,7 +150,7 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 	})
 }
 
-// The same seed and the same calls give the same events at the same times.
+// The same seed and the same calls cause the same events at the same times.
 func TestSameSeedSameEvents(t *testing.T) {
 	trace := func(seed uint64) (events string) {
 		synctest.Test(t, func(t *testing.T) {
