@@ -14,8 +14,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/loop"
 )
 
-// echo is a client that sends back what it reads, a byte added to each, and
-// does what a letter tells it.
+// echo is a client that sends back the bytes that it reads, each increased by one. Certain
+// letters make it do something else.
 type echo struct {
 	conn  *loop.Conn
 	out   []byte
@@ -26,15 +26,16 @@ type echo struct {
 	gone  int
 
 	writes  *int // of all clients together; nil: not counted
-	endless bool // it always has a byte to write, and writes slowly; its ticks are slow, too
-	readAt  int  // writes when it was given a byte
-	waited  int  // writes from then until its own
+	endless bool // it always has a byte to write, and writes slowly; its ticks are slow too
+	readAt  int  // value of writes when it read a byte
+	waited  int  // writes between that and its own
 
-	slow  bool // takes a byte at a time, slowly, and lets others have their turn
+	slow  bool // takes one byte at a time, slowly, and lets others have their turn
 	reads int  // of a slow one
 }
 
-// slow is how long a write of an endless client, or a read of a slow one, keeps the loop.
+// slow is how long a write of an endless client, or a read of a slow one, occupies the
+// loop.
 const slow = 100 * time.Microsecond
 
 func (e *echo) Read(p []byte, _ time.Duration) int {
@@ -101,7 +102,7 @@ func (e *echo) Tick(now time.Duration) time.Duration {
 	return now + e.every
 }
 
-// world is a running loop in a bubble, and what it told.
+// world is a running loop in a bubble, and what it reported.
 type world struct {
 	*loop.Loop
 	closed int
@@ -111,7 +112,7 @@ type world struct {
 
 func start(t *testing.T, c loop.Config) *world {
 	w := &world{ended: make(chan struct{})}
-	c.Portable = true // A bubble's time waits for goroutines, not for descriptors.
+	c.Portable = true // A bubble's time waits for goroutines, but not for descriptors.
 	c.Closed = func() { w.closed++ }
 	w.Loop = loop.New(c)
 	ctx, stop := context.WithCancel(t.Context())
@@ -267,7 +268,7 @@ func TestAPanicInACallEndsItsConnection(t *testing.T) {
 		w := start(t, loop.Config{})
 		bad, e := w.dial("")
 		good, other := w.dial("")
-		synctest.Wait() // There are clients now.
+		synctest.Wait() // The clients exist now.
 		e.conn.Post(func() { panic("told to") })
 		if _, err := bad.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("after a panic the peer reads %v, want %v", err, io.EOF)

@@ -17,7 +17,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/loop"
 )
 
-// much is a client that has much to write, and says in each tick how its socket is.
+// much is a client that has much to write, and records the state of its socket in each
+// tick.
 type much struct {
 	conn    *loop.Conn
 	out     []byte
@@ -36,7 +37,7 @@ func (m *much) Tick(now time.Duration) time.Duration {
 	return now + time.Hour
 }
 
-// last returns what the last tick saw.
+// last returns what the last tick recorded.
 func (m *much) last() (refused bool, stalled time.Duration) {
 	if len(m.refused) == 0 {
 		return false, 0
@@ -75,7 +76,7 @@ func TestAStallIsMeasured(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		want("after a byte was read", true, time.Second, 4*time.Second)
 
-		// The writer is done, and the loop has not seen it.
+		// The writer has finished, but the loop does not know yet.
 		w.Post(func() {
 			io.ReadFull(theirs, make([]byte, 16<<10-1))
 			time.Sleep(3 * time.Second)
@@ -92,10 +93,10 @@ func TestAStallIsMeasured(t *testing.T) {
 	})
 }
 
-// wrapped is a connection that is not a *net.TCPConn, but has one.
+// wrapped is a connection that is not a *net.TCPConn, but contains one.
 type wrapped struct{ *net.TCPConn }
 
-// A peer that reads less than what makes the kernel say that there is room reads.
+// A peer that reads too little for the kernel to report room still counts as reading.
 func TestAPeerThatReadsLittleDoesNotStall(t *testing.T) {
 	certificate := httptest.NewUnstartedServer(nil)
 	certificate.StartTLS()
@@ -122,7 +123,7 @@ func TestAPeerThatReadsLittleDoesNotStall(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			// From the start, so that what comes is in small segments.
+			// From the start, so that the data comes in small segments.
 			d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 				return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 8<<10) })
 			}}

@@ -62,7 +62,7 @@ func listen(t *testing.T, c loop.Config) *sockets {
 	return s
 }
 
-// dial returns the peer's end, and the client that the loop made for it.
+// dial returns the peer's end, and the client that the loop created for it.
 func (s *sockets) dial() (*net.TCPConn, *echo) {
 	s.t.Helper()
 	c, err := net.Dial("tcp", s.listener.Addr().String())
@@ -87,7 +87,7 @@ func TestTCPMuchBothWays(t *testing.T) {
 		sent := make([]byte, 8<<20)
 		rand.Read(sent)
 		for i := range sent {
-			sent[i] = sent[i]%64 + 'a' // no letter that echo obeys
+			sent[i] = sent[i]%64 + 'a' // not a letter that echo obeys
 		}
 		var wg sync.WaitGroup
 		wg.Go(func() { c.Write(sent) })
@@ -110,7 +110,7 @@ func TestTCPHeldThenResumed(t *testing.T) {
 		send(t, c, "aHb")
 		expect(t, c, "b")
 		send(t, c, "cd")
-		for i := range 100 { // The loop turns, and nothing is taken.
+		for i := range 100 { // The loop turns, and the client takes nothing.
 			s.on(func() {
 				if !e.held {
 					t.Errorf("not held in turn %d", i)
@@ -171,7 +171,7 @@ func TestTCPEnds(t *testing.T) {
 	})
 }
 
-// Slots and descriptors are reused at once; nobody gets what was another's.
+// Slots and descriptors are reused at once. No connection gets the bytes of another.
 func TestTCPComingAndGoing(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *sockets) {
 		const each = 300
@@ -192,7 +192,7 @@ func TestTCPComingAndGoing(t *testing.T) {
 	})
 }
 
-// What a socket brings is answered before clients go on that had their turn already.
+// Bytes from a socket are answered before clients continue that already had their turn.
 func TestTCPReadsGoAheadOfWhatIsUnfinished(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *sockets) {
 		writes := 0
@@ -214,7 +214,7 @@ func TestTCPReadsGoAheadOfWhatIsUnfinished(t *testing.T) {
 			send(t, c, "a")
 			expect(t, c, "b")
 			s.on(func() {
-				if i > 0 && e.waited > 64 { // The first came when the others had not had their turn.
+				if i > 0 && e.waited > 64 { // The first came before the others had their turn.
 					t.Errorf("%d writes of others came between a byte and its answer", e.waited)
 				}
 			})
@@ -222,8 +222,8 @@ func TestTCPReadsGoAheadOfWhatIsUnfinished(t *testing.T) {
 	})
 }
 
-// mostInATurn waits until a count has come to most, and returns by how much it grew in
-// one turn of the loop.
+// mostInATurn waits until a count reaches to, and returns its largest increase in one turn
+// of the loop.
 func (s *sockets) mostInATurn(count func() int, to int) (most int) {
 	done := make(chan struct{})
 	last := -1
@@ -244,7 +244,7 @@ func (s *sockets) mostInATurn(count func() int, to int) (most int) {
 	return most
 }
 
-// Clients whose time has come at the same moment do not keep the loop from others.
+// Clients that are due at the same moment do not keep the loop from others.
 func TestTCPTicksLeaveTurnsToOthers(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *sockets) {
 		var all []*echo
@@ -306,7 +306,7 @@ func TestTCPManyToReadLeaveTurnsToOthers(t *testing.T) {
 			peers = append(peers, c)
 		}
 		release, counted := make(chan struct{}), make(chan int, 1)
-		s.Post(func() { // What comes meanwhile is there at once.
+		s.Post(func() { // Everything that arrives meanwhile is there at once.
 			<-release
 			s.Post(func() { counted <- reads() })
 		})
@@ -324,8 +324,8 @@ func TestTCPManyToReadLeaveTurnsToOthers(t *testing.T) {
 	})
 }
 
-// Connections that fill every turn with what they have not finished do not keep out one
-// that Collect marked.
+// Connections that fill every turn with unfinished work do not delay one that Collect
+// marked.
 func TestTCPUnfinishedLeavesTurnsToNews(t *testing.T) {
 	for name, portable := range map[string]bool{"auto": false, "portable": true} {
 		t.Run(name, func(t *testing.T) {

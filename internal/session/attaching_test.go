@@ -16,7 +16,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// slowBroker attaches topics when it is told to.
+// slowBroker attaches topics when the test says so.
 type slowBroker struct {
 	broker.Broker
 	attacher *broker.Attacher
@@ -28,7 +28,7 @@ func (b *slowBroker) Attach(a *broker.Attachment) (finished bool) {
 	return false
 }
 
-// attach attaches the topics that wait, the last one first.
+// attach attaches the waiting topics, the last one first.
 func (b *slowBroker) attach() {
 	held := b.held
 	b.held = nil
@@ -37,7 +37,7 @@ func (b *slowBroker) attach() {
 	}
 }
 
-// names returns the topics that wait.
+// names returns the waiting topics.
 func (b *slowBroker) names() string {
 	var names []string
 	for _, a := range b.held {
@@ -75,8 +75,8 @@ func (w *world) wantNothingLeft(t *testing.T, b *slowBroker) {
 	}
 }
 
-// The session is busy until the topics are attached. What is published meanwhile comes
-// after the answer, once.
+// The session is busy until the topics are attached. Messages published meanwhile come
+// once, after the answer.
 func TestSubscribeWaitsForTheBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b := newSlowWorld(t, nil)
@@ -91,7 +91,7 @@ func TestSubscribeWaitsForTheBroker(t *testing.T) {
 		b.attach()
 		w.publish("a", `3`)
 		w.publish("b", `before the answer`)
-		c.hears(t) // The loop did not run.
+		c.hears(t) // the loop did not run
 		c.resumed = false
 		c.settle()
 		if c.s.Busy() || !c.resumed {
@@ -132,7 +132,7 @@ func TestTextSubscribeWaitsForTheBroker(t *testing.T) {
 	})
 }
 
-// A session that ends before it has its answer leaves nothing behind, whenever that is.
+// A session that ends at any time before its answer leaves nothing behind.
 func TestEndWhileAttaching(t *testing.T) {
 	ends := map[string]func(*client){
 		"disconnect": (*client).leave,
@@ -174,7 +174,7 @@ func TestTokenEndsWhileAttaching(t *testing.T) {
 	for name, sign := range map[string]func(*world) string{
 		"until": func(w *world) string { return w.ending("a", time.Now().Add(3*time.Second)) },
 		"exp": func(w *world) string {
-			w.expires = time.Now().Add(3*time.Second - time.Minute) // Within the leeway.
+			w.expires = time.Now().Add(3*time.Second - time.Minute) // within the leeway
 			return w.token("a")
 		},
 	} {
@@ -196,8 +196,8 @@ func TestTokenEndsWhileAttaching(t *testing.T) {
 	}
 }
 
-// A topic that the client has is not attached again. It keeps its place, and its messages
-// go on.
+// A topic that the client already has is not attached again. It keeps its cursor, and its
+// messages continue.
 func TestSubscribeAgainWhileAttaching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b := newSlowWorld(t, nil)
@@ -251,7 +251,7 @@ func TestExistingSubscriptionEndsWhileAttaching(t *testing.T) {
 	})
 }
 
-// All topics of a command are attached at once, and answered once. Those that the broker
+// All topics of a command are attached at once and answered once. Those that the broker
 // does not attach in time are refused.
 func TestManyTopicsAttachAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -292,7 +292,7 @@ func TestManyTopicsAttachAtOnce(t *testing.T) {
 	})
 }
 
-// The topic limit of the connection bounds what is attached, too.
+// The topic limit of the connection also limits attaching topics.
 func TestTopicLimitWhileAttaching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b := newSlowWorld(t, func(c *session.Config) { c.MaxTopics = 3 })
@@ -314,8 +314,8 @@ func TestTopicLimitWhileAttaching(t *testing.T) {
 	})
 }
 
-// A server that shuts down answers what waits for the broker, then tells the client to
-// reconnect.
+// A server that shuts down answers commands that wait for the broker, then tells the client
+// to reconnect.
 func TestDrainWhileAttaching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b := newSlowWorld(t, nil)
@@ -349,8 +349,7 @@ func TestDrainWhileAttaching(t *testing.T) {
 	})
 }
 
-// The time of a stream's token may come before its session begins. Then no message is
-// delivered.
+// The token of a stream may expire before its session begins. Then no message is delivered.
 func TestStreamBeginsAfterItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{Count: 10}, nil)
@@ -372,8 +371,8 @@ func TestStreamBeginsAfterItsEnd(t *testing.T) {
 	})
 }
 
-// If the broker finishes at once, nothing is posted, and subscribing allocates no more
-// than before there were brokers that do not.
+// If the broker finishes at once, nothing is posted, and subscribing allocates no more than
+// without a broker that may wait.
 func TestSubscribeAtOnceAllocates(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 100}, nil)
 	var names []pubsub.Topic
@@ -391,7 +390,7 @@ func TestSubscribeAtOnceAllocates(t *testing.T) {
 		c.sent = nil
 		first, second, clients := []byte(subscribe), []byte(unsubscribe), []*client{c}
 		least = math.Inf(1)
-		for range 100 { // Pools may drop what they hold at any time, above all under the race detector.
+		for range 100 { // Pools may drop their contents at any time, especially under the race detector.
 			least = min(least, testing.AllocsPerRun(1, func() {
 				c.s.Receive(first, false)
 				c.s.Receive(second, false)

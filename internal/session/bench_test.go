@@ -9,7 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// takeAll lets the socket of every client take what there is.
+// takeAll lets the socket of every client take all available bytes.
 func takeAll(w *world, clients []*client) {
 	for w.group.Collect() {
 	}
@@ -33,7 +33,7 @@ func subscribers(t tb, n int, topics ...pubsub.Topic) (*world, []*client) {
 	return w, clients
 }
 
-// What the session does for a delivery, without the socket.
+// The work of the session for a delivery, without the socket.
 func BenchmarkDeliver(b *testing.B) {
 	for _, subs := range []int{1, 1000} {
 		for _, pending := range []int{1, 16} {
@@ -53,7 +53,7 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
-// A message costs the same few allocations whatever the number of subscribers.
+// A message costs the same few allocations for any number of subscribers.
 func TestDeliveryAllocatesPerMessageOnly(t *testing.T) {
 	w, clients := subscribers(t, 200, "t")
 	data := strings.Repeat("x", 100)
@@ -61,7 +61,8 @@ func TestDeliveryAllocatesPerMessageOnly(t *testing.T) {
 		w.publish("t", data)
 		takeAll(w, clients)
 	})
-	// The data, the log's next entry, the frame and the pointer to it, and the test's own closure.
+	// The data, the log's next entry, the frame, the pointer to it, and the test's own
+	// closure.
 	if got > 5 {
 		t.Errorf("%v allocations for a message to 200 subscribers, want at most 5", got)
 	}

@@ -22,7 +22,7 @@ func dirty(clients []*client) (n int) {
 	return n
 }
 
-// A message of a small topic waits for a part of a large one's subscribers.
+// A message of a small topic waits for only a part of a large topic's subscribers.
 func TestTopicsTakeTurns(t *testing.T) {
 	w, clients := subscribers(t, 2000, "hot")
 	small := w.connect()
@@ -71,7 +71,8 @@ func TestSmallTopicsShareAPart(t *testing.T) {
 	}
 }
 
-// Whoever comes or goes while a topic's subscribers are marked, nobody is left out.
+// If clients come or leave while a topic's subscribers are marked, no subscriber is left
+// out.
 func TestNobodyIsLeftOutOfAPass(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -143,7 +144,7 @@ func TestNobodyIsLeftOutOfAPass(t *testing.T) {
 	}
 }
 
-// A session that is sent away gets what was published before, marked or not.
+// A session that ends because of Drain gets all earlier messages, marked or not.
 func TestDrainInAPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, clients := subscribers(t, 1000, "a")

@@ -13,8 +13,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A custom dialect does what a test wants. It counts the entries that its encoder got, and
-// can express none of them.
+// A custom dialect does what the test defines. It counts the entries that its encoder got,
+// and cannot express any of them.
 type custom struct {
 	open    func(*session.Session)
 	gap     func(*session.Session, pubsub.Topic)
@@ -41,7 +41,7 @@ func (d custom) Encode(*topic.Entry) []byte {
 	return nil
 }
 
-// connectCustom returns a client of a custom dialect in a world of its own.
+// connectCustom returns a client of a custom dialect in a new world.
 func connectCustom(t *testing.T, d custom, change func(*session.Config), names ...pubsub.Topic) (*world, *client) {
 	t.Helper()
 	e := &session.Endpoint{
@@ -99,8 +99,7 @@ func (c *client) subscribeAll(credential session.Credential, names ...pubsub.Top
 	return all
 }
 
-// A dialect that ends a session while it begins: the client gets its goodbye, after what
-// was sent.
+// If a dialect ends a session in Open, the client gets the goodbye after the queued bytes.
 func TestEndInOpen(t *testing.T) {
 	refusal := session.End{CloseCode: 4001, Reason: "no such app"}
 	for name, open := range map[string]func(*session.Session){
@@ -134,8 +133,8 @@ func TestTooManyCommandsInOpen(t *testing.T) {
 	}
 }
 
-// A dialect that ends subscriptions in the middle of Gap is told of no other gap of them,
-// and all other topics have their turn.
+// A dialect that ends subscriptions inside Gap gets no further gap for them, and all other
+// topics get their turn.
 func TestDialectUnsubscribesAtAGap(t *testing.T) {
 	for name, end := range map[string]func(*session.Session, pubsub.Topic){
 		"one": func(s *session.Session, name pubsub.Topic) { s.Unsubscribe(name) },
@@ -147,7 +146,7 @@ func TestDialectUnsubscribesAtAGap(t *testing.T) {
 				gaps = append(gaps, name)
 				end(s, name)
 			}}, nil)
-			other := w.connect() // So the topics stay.
+			other := w.connect() // It keeps the topics in memory.
 			for _, name := range []pubsub.Topic{"a", "b"} {
 				other.subscribe(name)
 			}
@@ -212,7 +211,7 @@ func TestSubscribeToATopicTwiceWaitsOnce(t *testing.T) {
 	})
 }
 
-// What waits when the session ends is not answered after it.
+// A command that waits when the session ends is not answered.
 func TestNoAnswerAfterTheEnd(t *testing.T) {
 	for name, command := range map[string]string{
 		"auth":      `{"type":"auth","id":1,"token":%q}`,
@@ -268,7 +267,7 @@ func TestStreamOfInexpressibleMessagesTakesTurns(t *testing.T) {
 	}
 }
 
-// A message to a stream of several topics costs no allocation of its own.
+// A message to a stream of several topics costs no extra allocation.
 func TestStreamOfSeveralTopicsAllocatesPerMessageOnly(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 100}, nil)
 	var clients []*client

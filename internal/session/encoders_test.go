@@ -15,7 +15,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// object is the message as it stands in docs/protocol.md, made by other means.
+// object returns the message in the form of docs/protocol.md, encoded by encoding/json.
 func object(t *testing.T, m *pubsub.Message) string {
 	t.Helper()
 	data := json.RawMessage(m.Body.Data)
@@ -38,7 +38,7 @@ func encoders() map[string]session.Encoder {
 	return all
 }
 
-// open returns what a client reads in a frame, and whether it was compressed.
+// open returns the payload of a frame, and whether it was compressed.
 func open(t *testing.T, p []byte) (payload []byte, deflated bool) {
 	t.Helper()
 	frame, err := frametest.ReadFrame(bytes.NewReader(p))
@@ -67,7 +67,7 @@ func TestEncode(t *testing.T) {
 		entry, want := vectors.Entry(m), object(t, m)
 		cursor := string(wire.AppendStreamCursor(nil, []wire.CursorPlace{{Hash: wire.TopicHash("a b"), Position: m.Position}}))
 		n := encoders()
-		for range 2 { // The second time in memory that was used before.
+		for range 2 { // The second time the memory was used before.
 			if got, deflated := open(t, n["text"].Encode(entry)); !bytes.Equal(got, body.Data) || deflated {
 				t.Errorf("text: %.200q, want %.200q", got, body.Data)
 			}
@@ -87,7 +87,7 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-// Frames are shared: none may lie in the memory that the next is made in.
+// Frames are shared, so none may use memory that the next one is made in.
 func TestFramesAreNotOverwritten(t *testing.T) {
 	for name, n := range encoders() {
 		first := n.Encode(vectors.Entry(&pubsub.Message{Topic: "a", Body: pubsub.Body{Data: bytes.Repeat([]byte("first"), 100)}}))
@@ -108,7 +108,7 @@ func TestEncodingAllocatesTheFrameOnly(t *testing.T) {
 		for name, n := range encoders() {
 			most := 1.0
 			if strings.HasSuffix(name, "-deflated") {
-				most++ // The plain frame.
+				most++ // the plain frame
 			}
 			frame := n.Encode(entry)
 			if got := testing.AllocsPerRun(100, func() { n.Encode(entry) }); got > most {

@@ -11,7 +11,7 @@ import (
 
 func long(i int) string { return fmt.Sprint(i) + strings.Repeat("0123456789", 100) }
 
-// Each client gets the messages in its own encoding, wherever its socket cuts them.
+// Each client gets the messages in its own encoding, wherever its socket splits them.
 func TestSessionsOfBothEncodings(t *testing.T) {
 	for n := 1; n < 60; n++ {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -33,10 +33,10 @@ func TestSessionsOfBothEncodings(t *testing.T) {
 	}
 }
 
-// What the log drops while a socket takes it goes on where it was cut, though its frame
-// is made anew.
+// If the log drops a message while a socket takes it, the frame continues where it was
+// split, even though it is encoded again.
 func TestAMessageIsDroppedWhileItIsWritten(t *testing.T) {
-	for _, e := range []form{text, textDeflated} { // The encodings of the text protocol.
+	for _, e := range []form{text, textDeflated} { // the encodings of the text protocol
 		for cut := 1; ; cut++ {
 			w := newWorld(t, topic.Limits{Count: 2}, nil)
 			c := w.connectWith(e)
@@ -61,7 +61,7 @@ func TestAMessageIsDroppedWhileItIsWritten(t *testing.T) {
 	}
 }
 
-// The frame under way is finished in the client's encoding.
+// The frame in progress is finished in the client's encoding.
 func TestUnsubscribeInsideACompressedFrame(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connectWith(textDeflated)
@@ -74,7 +74,7 @@ func TestUnsubscribeInsideACompressedFrame(t *testing.T) {
 	c.expect(t, long(1))
 }
 
-// A message is compressed once, and what that made is shared.
+// A message is compressed once, and the result is shared.
 func TestACompressedFrameIsShared(t *testing.T) {
 	const clients = 50
 	w := newWorld(t, topic.Limits{}, nil)
@@ -105,8 +105,8 @@ func TestACompressedFrameIsShared(t *testing.T) {
 	}
 }
 
-// A write holds a bounded part of what is behind, however well that is compressed: it
-// may have to be compressed again.
+// A write contains a limited number of message bytes, however well they compress, because
+// they may have to be compressed again.
 func TestAWriteHoldsABoundedPartOfWhatWasPublished(t *testing.T) {
 	for _, topics := range [][]pubsub.Topic{{"a"}, {"a", "b", "c"}} {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -131,8 +131,8 @@ func TestAWriteHoldsABoundedPartOfWhatWasPublished(t *testing.T) {
 	}
 }
 
-// A client that comes back to many messages which it does not get passes them: they
-// are not encoded for it.
+// A client that reconnects to many messages that exclude it passes them. They are not
+// encoded for it.
 func TestManyExcludedMessagesArePassed(t *testing.T) {
 	const messages = 300
 	w := newWorld(t, topic.Limits{}, nil)

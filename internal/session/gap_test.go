@@ -20,7 +20,7 @@ func (w *world) lose(n uint64) {
 	w.offset = n
 }
 
-// events are what a client of topic a is told, without the rest.
+// events matches the events of topic a, in part.
 var events = regexp.MustCompile(`"type":"(message|gap|skipped)","topic":"a","(?:position|from)":"E:(\d+)"(?:,"to":"E:(\d+)")?`)
 
 func (c *client) told() string {
@@ -31,7 +31,7 @@ func (c *client) told() string {
 	return strings.Join(all, ", ")
 }
 
-// Wherever its socket cuts, a client is told of a gap in its place.
+// Wherever its socket splits frames, a client gets a gap in the right place.
 func TestGapsComeInTheirPlace(t *testing.T) {
 	for name, connect := range map[string]func(w *world) *client{
 		"JSON": func(w *world) *client {
@@ -76,7 +76,7 @@ func TestGapsComeInTheirPlace(t *testing.T) {
 	}
 }
 
-// A stream that breaks after a gap resumes behind it.
+// A stream that breaks after a gap resumes after the gap.
 func TestTheCursorOfAGap(t *testing.T) {
 	cursor := regexp.MustCompile(`"type":"gap".*"cursor":"([A-Za-z0-9_-]+)"`)
 	for _, topics := range [][]pubsub.Topic{{"a"}, {"a", "b"}} {
@@ -95,7 +95,7 @@ func TestTheCursorOfAGap(t *testing.T) {
 	}
 }
 
-// A topic with a lot to read does not keep a client from being told of a gap in another.
+// A topic with many unread messages does not delay a gap in another topic.
 func TestAGapDoesNotWaitForOtherTopics(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connectJSON(t, w.both("a", "b"))
@@ -112,8 +112,8 @@ func TestAGapDoesNotWaitForOtherTopics(t *testing.T) {
 	}
 }
 
-// The text protocol has no word for a gap: its clients are closed, to load again, at
-// different times.
+// The text protocol cannot express a gap: its clients are closed, at different times, so
+// that they load their state again.
 func TestTextClientsAreClosedAtAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -167,8 +167,7 @@ func TestTextClientsAreClosedAtAGap(t *testing.T) {
 	})
 }
 
-// A client in mode latest that skips a gap is told of it, and then of what it skips
-// behind it.
+// A client in mode latest that skips a gap gets the gap first, and then the skip after it.
 func TestLatestSkipsNoGapSilently(t *testing.T) {
 	for after, want := range map[int]string{
 		1: "message 1, gap 10, message 11",

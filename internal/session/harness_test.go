@@ -27,7 +27,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// tb is what testing and rapid have in common.
+// tb is the common part of testing.TB and rapid.T.
 type tb interface {
 	Helper()
 	Fatal(...any)
@@ -35,7 +35,7 @@ type tb interface {
 	Errorf(string, ...any)
 }
 
-// world is topics and one group of sessions, turned by hand.
+// world is topics and one group of sessions, which tests run step by step.
 type world struct {
 	t         tb
 	topics    *topic.Topics
@@ -55,7 +55,7 @@ type world struct {
 	offset    uint64
 }
 
-// fakeLoop keeps what is posted, also by timers, until it is run.
+// fakeLoop keeps posted functions, including those of timers, until the test runs them.
 type fakeLoop struct {
 	mu    sync.Mutex
 	posts []func()
@@ -70,7 +70,7 @@ func (l *fakeLoop) Post(f func()) bool {
 	return true
 }
 
-// take returns what was posted.
+// take returns the posted functions.
 func (l *fakeLoop) take() []func() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,7 +79,7 @@ func (l *fakeLoop) take() []func() {
 	return posts
 }
 
-// run does what was posted, and reports whether there was anything.
+// run runs the posted functions, and reports whether there were any.
 func (l *fakeLoop) run() (any bool) {
 	for {
 		posts := l.take()
@@ -93,7 +93,7 @@ func (l *fakeLoop) run() (any bool) {
 	}
 }
 
-// fakeWorkers work when they are told to.
+// fakeWorkers work when the test says so.
 type fakeWorkers struct {
 	full    bool
 	waiting []func(context.Context)
@@ -118,7 +118,7 @@ func (q *fakeWorkers) work(ctx context.Context) {
 type publisher struct {
 	w     *world
 	err   error    // of the next broadcasts
-	holds bool     // publications are ordered only by release
+	holds bool     // publications wait for release
 	held  []func() // order them
 }
 
@@ -131,7 +131,7 @@ func (p *publisher) Publish(ps []pubsub.Publication, done func()) (finished bool
 	return true
 }
 
-// release has the publications that are held ordered.
+// release orders the held publications.
 func (p *publisher) release() {
 	held := p.held
 	p.held = nil
@@ -172,14 +172,14 @@ func newWorld(t tb, limits topic.Limits, change func(*session.Config)) *world {
 	return w
 }
 
-// open gives the world topics, in the epoch E, and returns their broker.
+// open gives the world topics in the epoch E, and returns their broker.
 func (w *world) open(c topic.Config) broker.Broker {
 	var b broker.Broker
 	b, w.topics = memory.New(memory.Config{Epoch: "E"}, c)
 	return b
 }
 
-// token returns a token to subscribe, both one for both scopes.
+// token returns a token to subscribe, both returns one for both scopes.
 func (w *world) token(topics ...pubsub.Topic) string {
 	w.t.Helper()
 	return w.sign(topics, auth.Subscribe)
@@ -218,17 +218,17 @@ func (w *world) append(ps []pubsub.Publication) {
 	w.topics.Order(ps, func() uint64 { w.offset++; return w.offset })
 }
 
-// client is the connection of one session, and what it received.
+// client is the connection of one session, and the bytes it received.
 type client struct {
 	w       *world
 	s       *session.Session
 	dirty   bool
 	resumed bool
 	sent    []byte // all bytes that the socket took
-	read    int    // of sent, by messages
+	read    int    // bytes of sent that messages has read
 	code    wire.CloseCode
 	armed   time.Duration
-	refuses bool // the socket took less than all when it was offered bytes last
+	refuses bool // the socket took fewer bytes than it was last offered
 	hurried bool
 	gone    bool
 }
@@ -251,7 +251,7 @@ func (c *client) Post(f func()) bool {
 	})
 }
 
-// leave is the end of the connection.
+// leave ends the connection.
 func (c *client) leave() {
 	c.gone = true
 	c.s.Gone()
@@ -264,13 +264,13 @@ func (c *client) Close(goodbye []byte, code wire.CloseCode, _ string) {
 	}
 }
 
-// endpoints makes the endpoints of all dialects.
+// endpoints creates the endpoints of all dialects.
 func (w *world) endpoints() []*session.Endpoint {
 	w.text, w.json, w.events, w.ndjson = v1text.Endpoint(), v1json.Endpoint("0.1.0"), httpstream.Events(), httpstream.NDJSON()
 	return []*session.Endpoint{w.text, w.json, w.events, w.ndjson}
 }
 
-// A form is a dialect and how its frames are sent.
+// A form is a dialect and the format of its frames.
 type form uint8
 
 const (
@@ -332,7 +332,7 @@ func (c *client) say(line string) {
 	c.settle()
 }
 
-// settle has everything done that waits, on the loop and off it.
+// settle runs everything that is waiting, on the loop and off it.
 func (c *client) settle() {
 	for {
 		c.w.workers.work(context.Background())
@@ -382,7 +382,7 @@ func (c *client) turn() {
 	c.write(1 << 30)
 }
 
-// messages returns the text frames that came whole since the last call.
+// messages returns the complete text frames since the last call.
 func (c *client) messages() (all []string) {
 	c.w.t.Helper()
 	r := bytes.NewReader(c.sent[c.read:])
@@ -423,7 +423,7 @@ func heap(f func()) int64 {
 	inUse := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
-		runtime.GC() // What pools kept is gone.
+		runtime.GC() // This empties pools.
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}

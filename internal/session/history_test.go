@@ -37,8 +37,8 @@ func parsePage(t tb, text string) (p page) {
 	return p
 }
 
-// joined returns the messages in what was sent, each of one frame or of several, as the
-// protocol has it (RFC 6455 section 5.4), and the sizes of the frames.
+// joined returns the messages in sent, each of one or more frames (RFC 6455 section 5.4),
+// and the sizes of the frames.
 func joined(t tb, sent []byte) (messages []string, sizes []int) {
 	t.Helper()
 	var message strings.Builder
@@ -65,14 +65,14 @@ func joined(t tb, sent []byte) (messages []string, sizes []int) {
 	return messages, sizes
 }
 
-// largest is the largest frame of a large answer.
+// largest is the maximum frame size of a large answer.
 const largest = 64 << 10
 
-// awkward is a string that takes six times as long as JSON.
+// awkward returns a string whose JSON is six times as long.
 func awkward(n int) string { return strings.Repeat("\x01", n) }
 
-// However the socket takes it, a large answer is one message, its frames are of a
-// bounded size, and nothing stands between them.
+// However the socket takes it, a large answer is one message, its frames have a limited
+// size, and nothing comes between them.
 func TestALargeHistoryComesInFragments(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -117,7 +117,7 @@ func TestALargeHistoryComesInFragments(t *testing.T) {
 	})
 }
 
-// An answer is bounded by what is sent, not by what was published. Read in pages,
+// An answer is limited by its encoded size, not by the size of the messages. Read in pages,
 // nothing is missing.
 func TestAHistoryIsBoundedByItsEncodedBytes(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
@@ -150,7 +150,7 @@ func TestAHistoryIsBoundedByItsEncodedBytes(t *testing.T) {
 	}
 }
 
-// A client that does not read a large answer holds a part of it only.
+// A client that does not read a large answer keeps only a part of it in memory.
 func TestAnUnreadAnswerHoldsLittle(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	for range 20 {
@@ -178,7 +178,7 @@ func TestAnUnreadAnswerHoldsLittle(t *testing.T) {
 		if most := int64(n * (largest + 64<<10)); held > most {
 			t.Errorf("%d unread answers to %s hold %d KiB, more than %d", n, command, held>>10, most>>10)
 		}
-		for _, c := range clients { // They are all alive until here.
+		for _, c := range clients { // This keeps all of them alive until here.
 			from := len(c.sent) - 1
 			c.turn()
 			if messages, _ := joined(t, c.sent[from:]); len(messages) != 1 || !json.Valid([]byte(messages[0])) {
@@ -188,7 +188,7 @@ func TestAnUnreadAnswerHoldsLittle(t *testing.T) {
 	}
 }
 
-// What an unread answer keeps in memory, and the log does not, is lag.
+// Messages that only an unread answer keeps in memory count as lag.
 func TestAnUnreadHistoryLags(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 10}, func(c *session.Config) { c.MaxLagBytes = 1 << 20 })
 	fill := func() {
@@ -212,15 +212,15 @@ func TestAnUnreadHistoryLags(t *testing.T) {
 	if c.code != wire.CloseTooSlow {
 		t.Fatalf("close code %d, want %d", c.code, wire.CloseTooSlow)
 	}
-	// The frame under way is finished, and there is no bye inside of the answer.
+	// The frame in progress is finished, and no bye comes inside the answer.
 	c.sent = append(c.sent, c.s.Rest()...)
 	if messages, _ := joined(t, c.sent[from:]); len(messages) != 1 || messages[0] != "unfinished" {
 		t.Errorf("%d messages after the close", len(messages))
 	}
 }
 
-// A connection that somebody else closes is given the answer that is made, begun or not,
-// and nothing of its topics.
+// If another part of the server closes a connection, the client gets the complete answer,
+// begun or not, and no messages of its topics.
 func TestAnAnswerIsFinishedInAClose(t *testing.T) {
 	for _, written := range []int{0, 1, 100_000} {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -254,7 +254,7 @@ func TestAnAnswerIsFinishedInAClose(t *testing.T) {
 	}
 }
 
-// A shutdown waits for an answer under way, and says goodbye after it.
+// A shutdown waits for an answer in progress, and says goodbye after it.
 func TestDrainFinishesALargeAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -278,7 +278,7 @@ func TestDrainFinishesALargeAnswer(t *testing.T) {
 	})
 }
 
-// What the server says by itself meanwhile waits for the end of the answer.
+// Events of the server wait for the end of a large answer.
 func TestWhatEndsDuringALargeAnswerIsToldAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -301,7 +301,7 @@ func TestWhatEndsDuringALargeAnswerIsToldAfterIt(t *testing.T) {
 	})
 }
 
-// A client that is gone costs nothing more.
+// A client that has left costs nothing more.
 func TestAHistoryForAClientThatIsGone(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	w.publish("a", strings.Repeat("x", 500_000))

@@ -37,7 +37,7 @@ func (w *world) connectJSON(t testing.TB, token string) *client {
 
 var times = regexp.MustCompile(`"time":\d+`)
 
-// heard returns what came since the last call, with times as 0.
+// heard returns the messages since the last call, with times replaced by 0.
 func (c *client) heard() []string {
 	c.turn()
 	all := c.messages()
@@ -57,8 +57,8 @@ func (c *client) hears(t *testing.T, want ...string) {
 	}
 }
 
-// exchange says each command and hears what stands behind it. TOKEN is one for
-// topics a and b, both scopes.
+// exchange sends each command and expects the messages that follow it in the step. TOKEN is
+// replaced by a token for topics a and b with both scopes.
 func (c *client) exchange(t *testing.T, steps ...[]string) {
 	t.Helper()
 	token := c.w.both("a", "b")
@@ -146,8 +146,8 @@ func TestJSONCommands(t *testing.T) {
 	}
 }
 
-// An excluded connection does not get a message, live or replayed. Every other
-// connection does, also one with the same cursor.
+// An excluded connection does not get a message, live or replayed. Every other connection
+// gets it, even one with the same cursor.
 func TestJSONExclude(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	c, other := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
@@ -181,7 +181,7 @@ func TestJSONExclude(t *testing.T) {
 		`{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":3}}}`, message(2, "2"), message(3, "3"), message(4, "4")})
 }
 
-// An excluded stream goes on behind what it does not get, wherever it is cut.
+// An excluded stream continues after the messages that it does not get, wherever it is cut.
 func TestStreamExclude(t *testing.T) {
 	for cut := 1; cut < 400; cut++ {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -209,7 +209,7 @@ func TestStreamExclude(t *testing.T) {
 	}
 }
 
-// Commands take effect in order, also those that wait.
+// Commands take effect in order, including those that wait.
 func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 10}, nil)
 	w.publisher.holds = true
@@ -246,7 +246,7 @@ func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 	}
 }
 
-// The token of the connection is verified when it comes, and checked at each command.
+// The token of the connection is verified when it arrives, and checked at each command.
 func TestJSONConnectionToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -328,8 +328,8 @@ func TestJSONEnds(t *testing.T) {
 	})
 }
 
-// In mode latest a client that is behind is given the newest message, and told
-// which ones it is not.
+// In mode latest a client that is behind gets the newest message, and a report of the
+// skipped ones.
 func TestJSONLatest(t *testing.T) {
 	for cut := 1; cut < 150; cut++ {
 		w := newWorld(t, topic.Limits{Count: 3}, func(c *session.Config) { c.MaxLagBytes = 1000 })

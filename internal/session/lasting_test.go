@@ -14,7 +14,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A cursor that is left anywhere keeps all that its topic gets from then on.
+// A cursor left anywhere would keep all later messages of its topic in memory.
 func TestNothingDeliveredIsKept(t *testing.T) {
 	for name, meet := range map[string]func(w *world, c *client){
 		"left after a message": func(w *world, c *client) {
@@ -58,7 +58,7 @@ func TestNothingDeliveredIsKept(t *testing.T) {
 			w.publish("a", "now the history has only this one")
 			if !c.gone {
 				c.turn()
-				w.group.Collect() // As each further message has it done.
+				w.group.Collect() // as each further message does
 			}
 			runtime.GC()
 			if kept.Value() != nil {
@@ -70,7 +70,8 @@ func TestNothingDeliveredIsKept(t *testing.T) {
 	}
 }
 
-// What the client is told of a second time is where it is, not where it will be.
+// The answer to a repeated subscribe has the current position of the client, not the one
+// after the skip.
 func TestSubscribingAgainWhileBehind(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 1}, nil)
 	c := w.connectJSON(t, w.both("a"))
@@ -82,7 +83,7 @@ func TestSubscribingAgainWhileBehind(t *testing.T) {
 		w.publish("a", "skipped")
 	}
 	w.group.Collect()
-	c.s.Tick(0) // It is behind, and jumps.
+	c.s.Tick(0) // The client is behind, and jumps.
 	c.say(`{"type":"subscribe","topics":["a"],"mode":"latest"}`)
 	c.hears(t,
 		`{"type":"message","topic":"a","position":"E:1","time":0,"data":"cut"}`,
@@ -92,7 +93,8 @@ func TestSubscribingAgainWhileBehind(t *testing.T) {
 	)
 }
 
-// The cursor of unsubscribed is where the client is in the topic that ended, too.
+// The cursor in an unsubscribed event also has the client's position in the topic that
+// ended.
 func TestTheCursorOfAnEnd(t *testing.T) {
 	for blocked, want := range map[bool]uint64{false: 2, true: 1} {
 		for _, topics := range [][]pubsub.Topic{{"a"}, {"a", "b"}} {
@@ -129,8 +131,8 @@ func TestTheCursorOfAnEnd(t *testing.T) {
 	}
 }
 
-// Who comes while the server drains is sent away like the others, and who waits for
-// an answer gets it first.
+// A client that connects while the server drains is closed like the others. A client that
+// waits for an answer gets it first.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -163,7 +165,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// A broadcast that panics is answered, and the connection goes on.
+// A broadcast that panics is answered, and the connection continues.
 func TestABroadcastThatPanics(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.Broker = panicking{} })
 	c := w.connectJSON(t, w.both("a"))

@@ -12,7 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// That the server sends a client away is logged once, with the reason and the client.
+// The server logs once that it closes a client, with the reason and the client.
 func TestEndsAreLogged(t *testing.T) {
 	for code, end := range map[pubsub.Code]func(w *world, c *client){
 		pubsub.Idle: func(_ *world, c *client) { c.s.Tick(time.Minute) },

@@ -9,8 +9,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// A session passes messages that it does not get in parts, so that others of its loop
-// have their turn in between. It gets what comes behind them.
+// A session passes messages that it does not get in parts, so that other sessions of its
+// loop get their turn in between. It gets the messages after them.
 func TestExcludedMessagesArePassedInParts(t *testing.T) {
 	for name, connect := range map[string]func(w *world) *client{
 		"JSON": func(w *world) *client {

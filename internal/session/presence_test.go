@@ -27,8 +27,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// user returns a token of a subject to subscribe to topics a and b. An info is shown
-// if it is not empty; until is when subscriptions end, zero: never.
+// user returns a token of a subject to subscribe to topics a and b. info may be empty.
+// until is when subscriptions end; zero: never.
 func (w *world) user(sub, info string, until time.Time) string {
 	w.t.Helper()
 	grant := auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a", "b"}, Expires: w.expires, Until: until}
@@ -42,7 +42,7 @@ func (w *world) user(sub, info string, until time.Time) string {
 	return string(token)
 }
 
-// join emits the presence event that somebody joined topic a, as the server does.
+// join emits the presence event that a member joined topic a, as the server does.
 func (w *world) join(sub string) {
 	w.topics.AppendPresence("a", joinOf(sub))
 }
@@ -79,7 +79,7 @@ func TestJSONPresence(t *testing.T) {
 	if n := w.presence.Stats().References; n != 1 {
 		t.Errorf("%d references, want that of ann", n)
 	}
-	// Adding it later, and again, is one reference; so is a newer token.
+	// Adding presence later, and again, is one reference. So is a newer token.
 	again := `{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":0}}}`
 	deaf.exchange(t,
 		[]string{`{"type":"subscribe","topics":["a"],"presence":true}`, again},
@@ -97,7 +97,7 @@ func TestJSONPresence(t *testing.T) {
 	}
 }
 
-// An info that others cannot be shown refuses presence, and nothing else.
+// An info that is not valid refuses presence, and nothing else.
 func TestJSONPresenceWithABadInfo(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -144,8 +144,8 @@ func TestJSONPresenceListIsTheNewest(t *testing.T) {
 	c.hears(t, `{"type":"presence","topic":"a","count":2,"subscribers":1,"members":[{"sub":"ann"},{"sub":"bob"}]}`)
 }
 
-// A client that does not read presence events is cut as for messages, and then
-// holds nothing of it.
+// A client that does not read presence events is closed like one that does not read
+// messages, and then nothing of it is left.
 func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 	const allowed, held = 10, 4
 	event := joinOf("m1000").Size()
@@ -171,8 +171,8 @@ func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 	}
 }
 
-// A list of members does not cut a client that is behind by little else, however large
-// it is: what came before it is replaced by it.
+// A list of members does not close a client that is otherwise hardly behind, however large
+// the list is, because it replaces the events before it.
 func TestAListCutsNobody(t *testing.T) {
 	var members []pubsub.Member
 	for i := range 1000 {
@@ -203,7 +203,7 @@ func TestAListCutsNobody(t *testing.T) {
 			slow.exchange(t, []string{`{"type":"subscribe","topics":["a"],"presence":true}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 			w.join("first")
 			w.group.Collect()
-			slow.write(10) // The rest of the frame goes out in any case.
+			slow.write(10) // The rest of the frame is written in any case.
 			for _, tell := range c.told {
 				tell(w)
 			}
@@ -252,7 +252,7 @@ func TestJSONPresenceCounts(t *testing.T) {
 	}
 }
 
-// Ends are by the wall clock, also when it is set, or the machine slept.
+// Subscriptions end by the wall clock, even if the clock is set or the machine sleeps.
 func TestUntilWhenTheClockIsSet(t *testing.T) {
 	for name, c := range map[string]struct {
 		set   time.Duration
@@ -344,12 +344,12 @@ func TestUntil(t *testing.T) {
 			[]string{`{"type":"presence","topic":"a"}`, `{"type":"error",` + ended + `,"retry":false}`},
 		)
 		c.leave()
-		pass(2 * time.Hour) // The end of a subscription that is over already.
+		pass(2 * time.Hour) // the end of a subscription that is already over
 	})
 }
 
-// A subscription that is over is held by nothing, though its token would have ended it
-// much later: it would keep every message that came since.
+// Nothing keeps an ended subscription in memory, even if its token would have ended it much
+// later. Otherwise it would keep every later message.
 func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	stays, c := w.connectJSON(t, w.both("a")), w.connectJSON(t, "")
@@ -360,7 +360,7 @@ func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
 	gone := weak.Make(c.s)
 	c.leave()
 	c = nil
-	stays.exchange(t, []string{`{"type":"ping"}`, `{"type":"pong"}`}) // The group has no more to do with the other one.
+	stays.exchange(t, []string{`{"type":"ping"}`, `{"type":"pong"}`}) // The group has nothing more to do for the other session.
 	w.loop.posts, w.workers.waiting = nil, nil
 	runtime.GC()
 	if gone.Value() != nil {
@@ -369,7 +369,7 @@ func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
 	runtime.KeepAlive(w)
 }
 
-// What is refused is refused as a whole.
+// A refused subscription with presence is refused as a whole.
 func TestJSONPresenceWithoutRoom(t *testing.T) {
 	b, topics := memory.New(memory.Config{Epoch: "E"}, topic.Config{MaxTopics: 1})
 	w := newWorld(t, topic.Limits{}, func(c *session.Config) {

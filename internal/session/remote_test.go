@@ -30,7 +30,7 @@ const (
 	remoteSteps   = 400
 	remoteLoops   = 3
 	remoteClients = 9
-	remoteHeld    = 30 // messages of a topic, in the store; the logs hold fewer
+	remoteHeld    = 30 // messages of a topic in the store; the logs hold fewer
 )
 
 var (
@@ -40,9 +40,9 @@ var (
 )
 
 // Where a resume point, prepended messages and live ones meet, each client gets every
-// message once and in order, or is told that some are missing. Topics are attached in any
-// order. Messages come late, in bursts, or are lost, and the store begins new epochs.
-// Clients disconnect and tokens end between a command and its answer.
+// message once and in order, or a report of a gap. Topics are attached in any order.
+// Messages come late, in bursts, or get lost, and the store begins new epochs. Clients
+// disconnect and tokens expire between a command and its answer.
 func TestResumingOnARemoteBroker(t *testing.T) {
 	var sum remoteCounts
 	for _, seed := range seedsOf(remoteSeeds) {
@@ -62,7 +62,7 @@ func TestResumingOnARemoteBroker(t *testing.T) {
 	}
 }
 
-// The test above notices mistakes.
+// The test above detects bugs.
 func TestMutantsOnARemoteBroker(t *testing.T) {
 	for _, m := range []mutant{
 		{name: "messages are missed while a topic is attached", sink: func(s broker.Sink) broker.Sink { return &missing{Sink: s, opened: make(map[pubsub.Topic]bool)} }},
@@ -96,14 +96,14 @@ func seedsOf(n int) (seeds []uint64) {
 	return seeds
 }
 
-// A mutant is a mistake that a test must notice. The zero mutant makes none.
+// A mutant is a bug that a test must detect. The zero mutant has none.
 type mutant struct {
 	name string
-	sink func(broker.Sink) broker.Sink // what the broker feeds; nil: the topics
+	sink func(broker.Sink) broker.Sink // the sink that the broker feeds; nil: the topics
 	late bool                          // clients are answered after messages
 }
 
-// remoteCounts are what happened in runs: without it, they prove nothing.
+// remoteCounts counts events in runs. If they do not occur, the runs prove nothing.
 type remoteCounts struct{ recovered, lost, gaps, replayed, leftWaiting, endedWaiting int }
 
 func (n *remoteCounts) add(m remoteCounts) {
@@ -115,8 +115,8 @@ func (n *remoteCounts) add(m remoteCounts) {
 	n.endedWaiting += m.endedWaiting
 }
 
-// remoteWorld is the loops of a node with a remote broker, and clients of them. One
-// goroutine turns the loops and the clients.
+// remoteWorld is the loops of a node with a remote broker, and their clients. One goroutine
+// runs the loops and the clients.
 type remoteWorld struct {
 	t        *testing.T
 	sleep    func(time.Duration)
@@ -137,7 +137,7 @@ type remoteWorld struct {
 	faults []error
 }
 
-// runRemote is for bubbles alone, so sleep comes from there.
+// runRemote must run in a bubble, and sleeps with sleep.
 func runRemote(t *testing.T, seed uint64, m mutant, sleep func(time.Duration)) *remoteWorld {
 	w := &remoteWorld{t: t, sleep: sleep, random: rand.New(rand.NewPCG(seed, 0)), mutant: m, recorder: new(delivery.Recorder)}
 	w.store = remote.NewStore(remote.Config{Seed: seed, MaxMessages: remoteHeld})
@@ -178,7 +178,7 @@ func runRemote(t *testing.T, seed uint64, m mutant, sleep func(time.Duration)) *
 	w.rest()
 	stop()
 	running.Wait()
-	log := w.recorder.Log(-1) // What is held may be lost.
+	log := w.recorder.Log(-1) // Held messages may be lost.
 	log.Behind, log.Carried = true, true
 	w.faults = append(w.faults, delivery.Check(log)...)
 	return w
@@ -220,7 +220,7 @@ func (w *remoteWorld) step() {
 	}
 }
 
-// publish publishes a message, without waiting for the answer.
+// publish publishes a message without waiting for the answer.
 func (w *remoteWorld) publish(name pubsub.Topic) {
 	w.published++
 	data := fmt.Sprint("message ", w.published)
@@ -239,14 +239,15 @@ func (w *remoteWorld) publish(name pubsub.Topic) {
 	}
 }
 
-// rest has all clients get what is left for them, and leave. Then nothing is left.
+// rest delivers everything that is left to all clients, makes them leave, and checks that
+// nothing is left.
 func (w *remoteWorld) rest() {
 	w.node.Back()
 	w.sleep(time.Minute)
 	for _, name := range remoteTopics {
 		w.store.Lose(name, 0)
 		for range 3 {
-			w.publish(name) // So that the last epoch is known.
+			w.publish(name) // so that the last epoch is known
 		}
 	}
 	for range 20 {
@@ -278,12 +279,12 @@ type remoteReader struct {
 	recording *delivery.Recording
 	positions map[pubsub.Topic]pubsub.Position // where to resume
 
-	// Of a connection.
-	*client                                  // nil: there is none
+	// State of a connection.
+	*client                                  // nil: not connected
 	subscribed map[pubsub.Topic]bool         // by an answer
-	asked      map[pubsub.Topic]delivery.Ask // by a command without an answer; nil: there is none
-	ending     bool                          // a command to unsubscribe has no answer
-	until      bool                          // its token ends
+	asked      map[pubsub.Topic]delivery.Ask // by a command without an answer; nil: no such command
+	ending     bool                          // a command to unsubscribe has no answer yet
+	until      bool                          // its token expires
 }
 
 // act sends a command, or connects.
@@ -308,7 +309,7 @@ func (r *remoteReader) act() {
 	}
 }
 
-// wantAll subscribes to what is missing, for good.
+// wantAll subscribes to the missing topics, with a token that does not expire.
 func (r *remoteReader) wantAll() {
 	if r.client == nil {
 		r.connect()
@@ -335,8 +336,8 @@ func (r *remoteReader) command(c map[string]any) {
 	r.client.w.workers.work(context.Background())
 }
 
-// subscribe asks for topics from where the client is, or for the last messages of one that
-// it does not know.
+// subscribe subscribes to topics from the client's position, or from the last messages of
+// an unknown topic.
 func (r *remoteReader) subscribe(token string, topics []pubsub.Topic) {
 	since, last := make(map[pubsub.Topic]string), r.w.random.IntN(2)*r.w.random.IntN(2*remoteHeld)
 	r.asked = make(map[pubsub.Topic]delivery.Ask)
@@ -390,7 +391,7 @@ func (r *remoteReader) leave() {
 	r.client, r.subscribed, r.asked = nil, nil, nil
 }
 
-// take takes an object of the server.
+// take handles an object from the server.
 func (r *remoteReader) take(text string) {
 	m, err := rawclient.ParseObject([]byte(text))
 	if err != nil {
@@ -425,7 +426,7 @@ func (r *remoteReader) take(text string) {
 	}
 }
 
-// answered takes the answer to subscribe.
+// answered handles the answer to subscribe.
 func (r *remoteReader) answered(m rawclient.Object) {
 	var topics map[pubsub.Topic]rawclient.Object
 	var refused map[pubsub.Topic]struct{ Code pubsub.Code }
@@ -473,7 +474,7 @@ func (w *world) signUntil(topics []pubsub.Topic, until time.Time) string {
 	return string(token)
 }
 
-// missing drops the messages that come first after a topic is opened.
+// missing drops the first messages after a topic is opened.
 type missing struct {
 	broker.Sink
 	opened map[pubsub.Topic]bool
@@ -500,7 +501,7 @@ func (d doubling) Prepend(p *topic.Pin, from pubsub.Position, ms []pubsub.Messag
 	d.Sink.Prepend(p, from, append(slices.Clone(ms), ms...))
 }
 
-// stale takes each epoch for the first one.
+// stale mistakes each epoch for the first one.
 type stale struct {
 	broker.Sink
 	epoch string
@@ -528,7 +529,7 @@ func (s *stale) Append(ms []pubsub.Message) {
 	s.Sink.Append(ms)
 }
 
-// swallowing swallows the gaps in an epoch.
+// swallowing drops the gaps in an epoch.
 type swallowing struct{ broker.Sink }
 
 func (s swallowing) Gap(name pubsub.Topic, to pubsub.Position) {
@@ -548,7 +549,8 @@ func (g ignoring) Open(name pubsub.Topic, head pubsub.Position, _ topic.ResumePo
 	return g.Sink.Open(name, head, topic.ResumePoint{})
 }
 
-// late returns an endpoint that answers to subscribe after what the next write has.
+// late returns an endpoint whose answers to subscribe come after the messages of the next
+// write.
 func late(e *session.Endpoint) *session.Endpoint {
 	l := *e
 	l.Open = func(s *session.Session, r session.Request) session.Dialect {

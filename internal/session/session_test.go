@@ -48,7 +48,7 @@ func TestTextProtocol(t *testing.T) {
 		c.turn()
 		got := strings.Join(c.messages(), "|")
 		if strings.HasPrefix(test.answer, "Subscribe to") {
-			// The reason is auth's to word.
+			// Package auth chooses the words of the reason.
 			got, test.answer = got[:min(len(got), 22)], test.answer[:22]
 		}
 		if got != test.answer {
@@ -215,7 +215,8 @@ func TestASlowSessionIsCutOnlyBehindTheHistory(t *testing.T) {
 	}
 }
 
-// What the loop had no time to offer is not the client's lag, however much it is.
+// Messages that the loop had no time to offer are not the client's lag, however many they
+// are.
 func TestALoopThatIsLateCutsNobody(t *testing.T) {
 	for name, offer := range map[string]func(c *client){
 		"nothing was offered":            func(*client) {},
@@ -295,14 +296,14 @@ func TestDrainDeliversThenCloses(t *testing.T) {
 	})
 }
 
-// Whatever sockets take, and whenever, each subscription receives exactly what
-// was published while it lived, in order.
+// Whatever sockets take, and whenever, each subscription receives exactly the messages
+// published during it, in order.
 func TestDeliveryAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topics := []pubsub.Topic{"a", "b", "c"}
 		w := newWorld(t, topic.Limits{Count: 3}, nil)
 		clients := []*client{w.connect(), w.connect(), w.connect()}
-		want := make([]map[pubsub.Topic][]string, len(clients)) // by client and topic: what must come
+		want := make([]map[pubsub.Topic][]string, len(clients)) // by client and topic: the expected messages
 		subscribed := make([]map[pubsub.Topic]bool, len(clients))
 		got := make([]map[pubsub.Topic][]string, len(clients))
 		tokens := map[pubsub.Topic]string{}
@@ -351,7 +352,8 @@ func TestDeliveryAgainstModel(t *testing.T) {
 				} else {
 					clients[i].say("/unsubscribe " + string(topic))
 				}
-				// A frame under way is finished; nothing else of what ended comes.
+				// A frame in progress is finished. Nothing else of an ended subscription
+				// comes.
 				clients[i].write(len(clients[i].s.Rest()))
 				check(t, i)
 				for _, ended := range topics {
@@ -380,8 +382,8 @@ func TestDeliveryAgainstModel(t *testing.T) {
 	})
 }
 
-// A session that ends has its answers written before the close frame, unless its client
-// does not read.
+// A session that ends writes its answers before the close frame, unless its client does not
+// read.
 func TestAnswersOfASessionThatEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(c *client)

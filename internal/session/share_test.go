@@ -14,8 +14,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// The first bytes that a socket takes have something of each topic, though each alone
-// has more to be read.
+// The first bytes that a socket takes include messages of each topic, even if each topic
+// alone has more.
 func TestTopicsShareASlowSocket(t *testing.T) {
 	topics := []pubsub.Topic{"a", "b", "c"}
 	for name, connect := range map[string]func(w *world) *client{
@@ -47,8 +47,8 @@ func TestTopicsShareASlowSocket(t *testing.T) {
 	}
 }
 
-// However topics share a socket and where it cuts, a client gets of each topic what it
-// is not excluded from, in order, once.
+// However topics share a socket, and wherever it splits frames, a client gets each message
+// that does not exclude it, in order and once.
 func TestSharedWritesAgainstModel(t *testing.T) {
 	named := regexp.MustCompile(`"connection":"([0-9a-f]{16})"`)
 	message := regexp.MustCompile(`{"type":"message","topic":"(\w)","position":"[^"]*","time":\d+,"data":"(\d+) x*"`)

@@ -16,8 +16,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// connectStream returns a client of an event stream of topics, taken up again at a
-// cursor; an empty one begins now.
+// connectStream returns a client of a stream of topics that resumes at a cursor. An empty
+// cursor means that it begins now.
 func (w *world) connectStream(e form, cursor string, latest bool, topics ...pubsub.Topic) *client {
 	var r session.Request
 	var since wire.StreamCursor
@@ -42,8 +42,7 @@ var (
 	cursors     = regexp.MustCompile(`(id: |"cursor":")[A-Za-z0-9_-]+`)
 )
 
-// stream returns what came since the last call, with what is random or of the
-// clock as 0.
+// stream returns the bytes since the last call, with random values and times replaced by 0.
 func (c *client) stream() string {
 	c.turn()
 	got := string(c.sent[c.read:])
@@ -137,9 +136,8 @@ func TestStreamLatest(t *testing.T) {
 	}
 }
 
-// nextFrame returns the event or the line that what was sent begins with, and how
-// many bytes it took: 0 if it is not there as a whole. In a stream with chunks it is a
-// chunk of its own.
+// nextFrame returns the first event or line in sent, and its size, which is 0 if the frame
+// is not complete. In a chunked stream each frame is one chunk.
 func nextFrame(t tb, e form, sent string) (frame string, taken int) {
 	end := "\n"
 	if e == sse || e == sseChunk {
@@ -170,8 +168,8 @@ func nextFrame(t tb, e form, sent string) (frame string, taken int) {
 	return frame, len(head) + int(size) + 2*len("\r\n")
 }
 
-// Wherever a stream breaks off, its last whole cursor leads to what comes next of
-// each topic: nothing is missing, nothing comes twice.
+// Wherever a stream breaks off, its last complete cursor leads to the next message of each
+// topic: nothing is missing, and nothing comes twice.
 func TestStreamsResumeAgainstModel(t *testing.T) {
 	cursor := regexp.MustCompile(`(?m)(?:^id: |"cursor":")([A-Za-z0-9_-]+)`)
 	message := regexp.MustCompile(`"topic":"(\w)","position":"E:(\d+)"`)

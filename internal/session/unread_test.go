@@ -26,7 +26,7 @@ func charging(t *testing.T, most int) (*world, *budget) {
 	return newWorld(t, topic.Limits{}, func(c *session.Config) { c.Unread, c.UnauthenticatedUnread = b, b }), b
 }
 
-// muchRefused returns a command whose answer has some 38 KB.
+// muchRefused returns a command whose answer has about 38 KB.
 func muchRefused() string {
 	var topics []string
 	for i := range 100 {
@@ -55,7 +55,7 @@ func TestUnreadAnswersAreCharged(t *testing.T) {
 	}
 }
 
-// A session whose answer finds no room ends, and is told why; others go on.
+// A session whose answer does not fit ends and tells the client why. Others continue.
 func TestNoRoomForAnswers(t *testing.T) {
 	w, b := charging(t, 80_000)
 	first, second, other := w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a")), w.connectJSON(t, w.both("a"))
@@ -81,7 +81,7 @@ func TestNoRoomForAnswers(t *testing.T) {
 	}
 }
 
-// The rest of a frame that only this session has is charged, wherever it is cut.
+// The rest of a frame that only this session has is charged, wherever the frame is split.
 func TestCutFramesOfStreamsAreCharged(t *testing.T) {
 	for cut := 1; cut < 40_000; cut += 777 {
 		b := &budget{most: 1 << 20}
@@ -112,7 +112,7 @@ func TestCutFramesOfStreamsAreCharged(t *testing.T) {
 	}
 }
 
-// So is the rest of a frame of a history.
+// The rest of a frame of a history is charged too.
 func TestCutFramesOfHistoriesAreCharged(t *testing.T) {
 	b := &budget{most: 1 << 20}
 	w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread = b })
@@ -131,7 +131,7 @@ func TestCutFramesOfHistoriesAreCharged(t *testing.T) {
 	}
 }
 
-// A list of members is charged for, as its session alone holds it.
+// A list of members is charged, because only its session keeps it in memory.
 func TestListsOfMembersAreCharged(t *testing.T) {
 	w, b := charging(t, 1<<20)
 	for i := range 1000 {
@@ -152,7 +152,7 @@ func TestListsOfMembersAreCharged(t *testing.T) {
 	}
 }
 
-// Where there is no room, a client that reads its answer at once gets it.
+// If there is no room, a client that reads its answer at once still gets it.
 func TestAClientThatReadsAtOnceNeedsNoRoom(t *testing.T) {
 	w, b := charging(t, 0)
 	c := w.connectJSON(t, w.both("a"))
@@ -167,7 +167,8 @@ func TestAClientThatReadsAtOnceNeedsNoRoom(t *testing.T) {
 	}
 }
 
-// A client that reads slowly is not ended for want of room, and a history keeps little.
+// A client that reads slowly is not closed for lack of room, and a history keeps little
+// memory.
 func TestASlowReaderNeedsNoRoom(t *testing.T) {
 	b := &budget{}
 	w := newWorld(t, topic.Limits{Count: 100}, func(c *session.Config) { c.Unread, c.UnauthenticatedUnread = b, b })
@@ -198,8 +199,8 @@ func TestASlowReaderNeedsNoRoom(t *testing.T) {
 	}
 }
 
-// What is left of a frame or of answers is not copied for each piece that the socket
-// takes, and the memory of it is let go of on the way.
+// The rest of a frame or of answers is not copied for each piece that the socket takes, and
+// its memory is freed on the way.
 func TestSmallPiecesAreNotCopied(t *testing.T) {
 	for name, c := range map[string]struct {
 		open  func(t *testing.T, w *world) *client
@@ -244,7 +245,7 @@ func TestSmallPiecesAreNotCopied(t *testing.T) {
 	}
 }
 
-// An answer that joins others under way comes whole behind them.
+// An answer that joins others in progress comes complete after them.
 func TestAnswersJoinThoseUnderWay(t *testing.T) {
 	w, b := charging(t, 1<<30)
 	c := w.connect()

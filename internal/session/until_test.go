@@ -23,8 +23,8 @@ func (w *world) ending(topic pubsub.Topic, until time.Time) string {
 	return string(token)
 }
 
-// Of many subscriptions that end in the same moment the loop ends a part in a turn, also
-// when others come meanwhile.
+// If many subscriptions end at the same moment, the loop ends a part in each turn, even
+// when others are added meanwhile.
 func TestManyEndsTakeManyTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
@@ -57,8 +57,8 @@ func TestManyEndsTakeManyTurns(t *testing.T) {
 	})
 }
 
-// An event stream is told once of all its topics that end. So it is told why it ends also
-// where there is little room for what is not read.
+// A stream gets one event for all its topics that end. So the client learns why the stream
+// ends, even if there is little room for unread bytes.
 func TestTheEndsOfAStreamAreOneEvent(t *testing.T) {
 	var topics []pubsub.Topic
 	var names []string

@@ -6,7 +6,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
-// No kind of client uses up the room of another, and in all they have what was given.
+// No kind of client uses up the room of another, and together they use the given total.
 func TestUnreadHasRoomForEachKind(t *testing.T) {
 	u := transport.NewUnread(64 << 10)
 	for name, b := range map[string]*transport.Budget{"strangers": u.Unauthenticated, "sessions": u.Sessions, "answers": u.Answers} {
@@ -23,7 +23,7 @@ func TestUnreadHasRoomForEachKind(t *testing.T) {
 	}
 }
 
-// Clients that take all they may leave room for others with less, for a long time.
+// Clients that take their full share leave room for others with less, for a long time.
 func TestShareLeavesRoom(t *testing.T) {
 	b := transport.NewBudget(8 << 20)
 	const much, little = 70 << 10, 8 << 10

@@ -51,8 +51,8 @@ func TestCloseFinishesTheFrameUnderWay(t *testing.T) {
 	}
 }
 
-// Answers that were made go out before the close frame, whoever begins the end and
-// however the socket takes them.
+// Queued answers are written before the close frame, whoever starts closing and however the
+// socket takes them.
 func TestAnswersGoOutBeforeTheClose(t *testing.T) {
 	for name, in := range map[string][]byte{
 		"close 1000": closing(1000, ""),
@@ -71,8 +71,8 @@ func TestAnswersGoOutBeforeTheClose(t *testing.T) {
 	}
 }
 
-// An answer that is not made yet does not hold the close, be it behind a frame that
-// could be data.
+// Closing does not wait for an answer that is still pending, even after a frame that could
+// be data.
 func TestPendingAnswersDoNotHoldTheClose(t *testing.T) {
 	for _, in := range [][]byte{
 		frame(0x83, ""),            // reserved
@@ -80,7 +80,7 @@ func TestPendingAnswersDoNotHoldTheClose(t *testing.T) {
 		raw("81 02"),               // the same, and no more comes
 		frame(0xa1, "x"),           // RSV2
 		frame(0x80, "x"),           // no message to continue
-		raw("81 fe 007d 00000000"), // a length that is too long
+		raw("81 fe 007d 00000000"), // not the shortest form of the length
 		cat(frame(0x01, "")[:1], raw("00")),
 	} {
 		f := dial(new(transport.Config))
@@ -176,8 +176,8 @@ func TestEndOfStream(t *testing.T) {
 	equal(t, "transcript", f.transcript(), "drop | gone")
 }
 
-// A client may end its sending side at once behind a close frame, or behind
-// what it is closed for; it still reads the answer.
+// A client may end its sending side directly after a close frame, or after the frame it is
+// closed for. It still reads the answer.
 func TestEndOfStreamBeforeTheAnswer(t *testing.T) {
 	for in, want := range map[string]string{
 		string(closing(1000, "")): "drop | gone | > close 1000",

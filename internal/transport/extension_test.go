@@ -10,7 +10,7 @@ import (
 
 const agreedDeflate = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
-// offers are what clients say in Sec-WebSocket-Extensions, and the answer.
+// offers are values of Sec-WebSocket-Extensions, and the answers.
 var offers = map[string]string{
 	"permessage-deflate":                                                                            agreedDeflate,
 	"permessage-deflate; client_max_window_bits":                                                    agreedDeflate,

@@ -18,19 +18,19 @@ import (
 // A fake is the loop, the socket and the application of one connection.
 type fake struct {
 	conn    machine
-	ws      *transport.WebSocket // the machine, if it is one
+	ws      *transport.WebSocket // the machine, if it is a WebSocket
 	now     time.Duration
-	tick    time.Duration // when the next one is due
-	events  []string      // what the application and the socket were told, in order
-	output  []byte        // what was written
-	left    []byte        // what Read left
-	again   bool          // what Read leaves is to be offered again
+	tick    time.Duration // when the next tick is due
+	events  []string      // calls of the application and the socket, in order
+	output  []byte        // bytes written
+	left    []byte        // bytes that Read left
+	again   bool          // the left bytes must be offered again
 	dirty   bool
-	stalled time.Duration // for how long the socket takes nothing
+	stalled time.Duration // how long the socket has taken nothing
 
 	// As the application.
 	frames    [][]byte // to be written
-	cut       int      // bytes of frames[0] that are written
+	cut       int      // bytes of frames[0] that were written
 	busy      bool
 	busyAfter bool // busy after each message
 	echo      bool
@@ -79,7 +79,7 @@ func stream(cfg *transport.Config, head string) *fake {
 	return f
 }
 
-// read gives p to the connection in pieces, as cut says, and keeps what is left.
+// read passes p to the connection in pieces, split by cut, and keeps the rest.
 func (f *fake) read(p []byte, cut cutter) {
 	if f.left != nil {
 		f.left = append(f.left, p...)
@@ -99,7 +99,7 @@ func (f *fake) read(p []byte, cut cutter) {
 	}
 }
 
-// write takes everything that the connection wants to write, most bytes at a time.
+// write takes everything that the connection has to write, up to most bytes at a time.
 func (f *fake) write(most int) {
 	for {
 		p := f.conn.Next()
@@ -113,7 +113,7 @@ func (f *fake) write(most int) {
 	}
 }
 
-// wait lets time pass, with all the ticks in it.
+// wait lets time pass, with all ticks in it.
 func (f *fake) wait(d time.Duration) {
 	for end := f.now + d; ; {
 		if f.tick > end {
@@ -129,7 +129,7 @@ func (f *fake) log(format string, args ...any) {
 	f.events = append(f.events, fmt.Sprintf(format, args...))
 }
 
-// transcript is everything that happened, and the frames that were written.
+// transcript returns everything that happened, and the frames that were written.
 func (f *fake) transcript() string {
 	return strings.Join(append(slices.Clone(f.events), sent(f.output)...), " | ")
 }
@@ -220,7 +220,7 @@ func random(seed uint64) cutter {
 	return func(n int) int { return 1 + r.IntN(min(n, 1+r.IntN(2000))) }
 }
 
-// everyCut runs a test with each way of cutting the input.
+// everyCut runs a test with each way of splitting the input.
 func everyCut(t *testing.T, test func(t *testing.T, cut cutter)) {
 	t.Helper()
 	t.Run("whole", func(t *testing.T) { test(t, whole) })
@@ -230,7 +230,7 @@ func everyCut(t *testing.T, test func(t *testing.T, cut cutter)) {
 	}
 }
 
-// The ways to write frames that the tables are written in.
+// The tables use these functions to write frames.
 func frame(first byte, payload string) []byte           { return frametest.Frame(first, payload) }
 func masked(h wsframe.Header, payload string) []byte    { return frametest.Masked(h, payload) }
 func text(s string) []byte                              { return frametest.Text(s) }

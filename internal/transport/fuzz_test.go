@@ -8,9 +8,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
-// FuzzRead feeds bytes whole, byte by byte and cut at random, to an application
-// that is never busy and to one that is busy after each message: all see and
-// send the same, and own no more than a message may be long.
+// FuzzRead feeds bytes whole, byte by byte and randomly split, to an application that is
+// never busy and to one that is busy after each message. All of them see and send the same,
+// and own no more than the maximum message size.
 func FuzzRead(f *testing.F) {
 	for _, c := range slices.Concat(frametest.Good, frametest.Bad, frametest.Deflated()) {
 		if len(c.In) < 10_000 {
@@ -32,7 +32,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// play returns the transcript of a connection that got in.
+// play returns the transcript of a connection that received in.
 func play(t *testing.T, in []byte, cut cutter, busy bool) string {
 	const limit = 2000
 	cfg := &transport.Config{MaxMessageBytes: limit, Budget: transport.NewBudget(0)}

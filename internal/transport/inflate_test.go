@@ -49,8 +49,8 @@ func TestInflatesWhatWasDeflated(t *testing.T) {
 	})
 }
 
-// FuzzInflate has any bytes inflated, whole and cut: all ways come to the same,
-// and to no more than a message may be long.
+// FuzzInflate inflates any bytes, whole and split. Each way has the same result, and no
+// message exceeds the maximum size.
 func FuzzInflate(f *testing.F) {
 	for _, c := range frametest.Deflated() {
 		if len(c.In) > 6 && len(c.In) < 1000 {
@@ -88,7 +88,7 @@ func FuzzInflate(f *testing.F) {
 	})
 }
 
-// longest is a fake that notes how long messages are.
+// longest is a fake that records the sizes of messages.
 type longest struct {
 	*fake
 	bytes int
@@ -99,7 +99,7 @@ func (l *longest) Receive(message []byte, binary bool) {
 	l.fake.Receive(message, binary)
 }
 
-// However much a message would become, nobody pays for more than is allowed.
+// However large a message would become, it costs no more memory than the maximum size.
 func TestABombIsCheap(t *testing.T) {
 	bomb := frame(0xc2, frametest.Deflate(strings.Repeat("\x00", 64<<20)))
 	cfg := &transport.Config{Inflaters: new(transport.Inflaters)}
@@ -117,10 +117,10 @@ func TestABombIsCheap(t *testing.T) {
 	}
 }
 
-// A client whose messages become more than it may have inflated is not read from until
-// its allowance covers them. It stays, and what it sent is not lost.
+// If a client exceeds its allowance of inflated bytes, it is not read from until the
+// allowance covers them. The connection stays open, and no message is lost.
 func TestInflatingPausesReading(t *testing.T) {
-	const size, second = 64 << 10, 1 << 20 // of a message; what may be inflated in a second
+	const size, second = 64 << 10, 1 << 20 // of a message; of inflated bytes per second
 	for name, first := range map[string]byte{"text": 0xc1, "binary": 0xc2} {
 		t.Run(name, func(t *testing.T) {
 			f := dial(&transport.Config{Inflaters: new(transport.Inflaters), PingEvery: -1})
@@ -143,12 +143,12 @@ func TestInflatingPausesReading(t *testing.T) {
 	}
 }
 
-// emptyBlock is a block with a code of its own (RFC 1951 section 3.2.7) that holds no
-// byte, and an empty stored block that ends at a byte.
+// emptyBlock is a block with its own code (RFC 1951 section 3.2.7) and no data, and an
+// empty stored block that ends at a byte boundary.
 const emptyBlock = "\x04\xc0\x81\x00\x00\x00\x00\x00\x90\xff\x6b\x00\x00\x00\xff\xff"
 
-// What inflates to next to nothing is charged for the work that it makes: a block with a
-// code of its own, or a sequence of its own.
+// Input that inflates to next to nothing is charged for its work: a block with its own
+// code, or another sequence.
 func TestInflatingCountsWork(t *testing.T) {
 	for name, message := range map[string]string{
 		"blocks":    strings.Repeat(emptyBlock, 2000) + "\x00",
@@ -164,7 +164,7 @@ func TestInflatingCountsWork(t *testing.T) {
 	}
 }
 
-// What does not have to be inflated is read while nothing else is.
+// Frames that are not compressed are read while inflating pauses.
 func TestControlFramesWhileInflatingPauses(t *testing.T) {
 	f := dial(&transport.Config{Inflaters: new(transport.Inflaters), InflateBurst: 1000})
 	f.read(frame(0xc1, frametest.Deflate(strings.Repeat("x", 2000))), whole)
@@ -176,7 +176,7 @@ func TestControlFramesWhileInflatingPauses(t *testing.T) {
 	equal(t, "transcript", f.transcript(), `text of 2000 bytes | text "b" | end | > pong "a" | > close 1000`)
 }
 
-// Inflaters are used again. (The race detector has pools forget some.)
+// Inflaters are reused. (Under the race detector, pools drop some.)
 func TestInflatingAllocatesLittle(t *testing.T) {
 	w := dialNull(&transport.Config{Inflaters: new(transport.Inflaters)})
 	in := frame(0xc1, frametest.Deflate("hello, hello, hello"))

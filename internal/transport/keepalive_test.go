@@ -59,7 +59,7 @@ func TestAnythingHeardIsLife(t *testing.T) {
 	}
 }
 
-// What the server does not read, because the application is busy, is not silence.
+// Bytes that the server does not read because the application is busy are not silence.
 func TestBusyIsNotSilence(t *testing.T) {
 	f := dial(new(transport.Config))
 	f.busyAfter = true
@@ -73,8 +73,8 @@ func TestBusyIsNotSilence(t *testing.T) {
 	equal(t, "Closing()", f.ws.Closing(), true)
 }
 
-// The time in which the loop stood still is not the client's silence, and no part of
-// the time that its message takes.
+// Time during which the loop was stuck counts neither as the client's silence nor as the
+// duration of its message.
 func TestALoopThatStoodStillClosesNobody(t *testing.T) {
 	stand := func(f *fake, d time.Duration) {
 		f.now, f.tick = f.now+d, transport.Never
@@ -88,7 +88,7 @@ func TestALoopThatStoodStillClosesNobody(t *testing.T) {
 		for range 3 {
 			stand(f, 500*second)
 			if in != nil {
-				break // What goes on is the message.
+				break // The message continues.
 			}
 			f.read(frame(0x8a, ""), whole)
 		}
@@ -180,7 +180,7 @@ func TestTicksReachTheApp(t *testing.T) {
 	equal(t, "ticks after the close", len(app.at), 3)
 }
 
-// ticked is an application that wants a tick each three seconds.
+// ticked is an application that wants a tick every three seconds.
 type ticked struct {
 	*fake
 	at     []time.Duration

@@ -73,7 +73,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// A connection that had everything happen to it owns no more than a new one.
+// A connection that has seen everything owns no more memory than a new one.
 func TestIdleOwnsNothing(t *testing.T) {
 	const connections = 2000
 	var before, after runtime.MemStats
@@ -103,7 +103,7 @@ func TestIdleOwnsNothing(t *testing.T) {
 	runtime.KeepAlive(&all)
 }
 
-// The announced length of a message is not what it owns.
+// The memory of a message does not depend on its announced length.
 func TestMemoryGrowsWithWhatCame(t *testing.T) {
 	const limit = 16 << 20
 	budget := transport.NewBudget(0)

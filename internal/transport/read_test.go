@@ -10,8 +10,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// One read that holds much work is taken in parts, so that other connections of the
-// loop have their turn, whatever the messages are and mean.
+// A read that contains much work is processed in parts, so that other connections of the
+// loop get their turn, whatever the messages are.
 func TestMuchWorkIsTakenInParts(t *testing.T) {
 	const most = 200 << 10 // bytes of messages in a part, each counted as 256 more
 	for name, message := range map[string][]byte{
@@ -48,7 +48,7 @@ func TestMuchWorkIsTakenInParts(t *testing.T) {
 	}
 }
 
-// A message that is not long does not have to wait for others.
+// A short message does not have to wait for others.
 func TestLittleWorkIsTakenAtOnce(t *testing.T) {
 	f := dial(&transport.Config{})
 	in := cat(text(strings.Repeat("x", 60_000)), repeat(10, text("hello")))

@@ -12,7 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// What a client that takes nothing gets: by what waits, and for how long.
+// The fate of a client that takes nothing, by what waits and for how long.
 func TestAClientThatTakesNothingEnds(t *testing.T) {
 	for name, open := range map[string]func(*transport.Config) *fake{
 		"WebSocket": dial,
@@ -47,7 +47,7 @@ func TestAClientThatTakesNothingEnds(t *testing.T) {
 	}
 }
 
-// Over real sockets: a client that reads nothing ends, one that reads slowly stays.
+// Over real sockets: a client that reads nothing is closed, one that reads slowly stays.
 func TestTakeOverTellsSlowFromStuck(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
 		s.config.StallTimeout, s.config.CloseTimeout, s.config.Stats = 4*time.Second, 100*time.Millisecond, new(transport.Stats)

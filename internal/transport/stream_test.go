@@ -14,12 +14,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// beat is the heartbeat of event streams.
+// beat is the heartbeat of server-sent events.
 const beat = ":\n\n"
 
 func events() *transport.Config { return &transport.Config{Heartbeat: []byte(beat)} }
 
-// told is what happened to a stream, and what was written.
+// told returns what happened to a stream, and what was written.
 func told(f *fake) string {
 	return strings.Join(append(f.events[:len(f.events):len(f.events)], string(f.output)), " | ")
 }
@@ -98,7 +98,7 @@ func TestStreamHeartbeatsComeBetweenFrames(t *testing.T) {
 	}
 }
 
-// What Next returned stays as it is until Wrote, and what all streams share is
+// The result of Next does not change until Wrote, and memory that all streams share is
 // never written to.
 func TestStreamNextIsStable(t *testing.T) {
 	cfg := &transport.Config{Heartbeat: append(make([]byte, 0, 100), beat...)}
@@ -229,7 +229,7 @@ func TestStreamIgnoresWhatTheClientSends(t *testing.T) {
 	})
 }
 
-// Who ends behind what it is closed for still reads the goodbye.
+// A client that ends its side after the frame it is closed for still reads the goodbye.
 func TestStreamEndBeforeTheGoodbye(t *testing.T) {
 	f := stream(events(), "")
 	f.conn.Close([]byte("bye"), 1012, "")
@@ -267,8 +267,8 @@ func TestStreamStats(t *testing.T) {
 	})
 }
 
-// Whatever the socket takes and whenever time passes, what is written is the
-// head, then whole frames in order with heartbeats between, then the goodbye.
+// Whatever the socket takes and whenever time passes, the output is the head, then complete
+// frames in order with heartbeats between them, then the goodbye.
 func TestStreamOfAnyCut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := stream(events(), "<head>")
@@ -312,7 +312,7 @@ func TestSizeOfAStream(t *testing.T) {
 	}
 }
 
-// A stream that wrote its head and heartbeats keeps nothing of them.
+// A stream that has written its head and heartbeats keeps none of their memory.
 func TestIdleStreamOwnsNothing(t *testing.T) {
 	const streams = 2000
 	cfg := events()

@@ -20,7 +20,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
-// letters is a session that is sent what the test says.
+// letters is a session that sends what the test says.
 type letters struct {
 	stream  *transport.Stream
 	conn    *loop.Conn
@@ -29,7 +29,7 @@ type letters struct {
 	chunked bool
 }
 
-// frame returns text as the body of the response is to have it.
+// frame returns text in the form that the body needs.
 func (a *letters) frame(text string) []byte {
 	if a.chunked {
 		return fmt.Appendf(nil, "%08x\r\n%s\r\n", len(text), text)
@@ -70,7 +70,7 @@ func (a *letters) Wrote(n int) {
 	}
 }
 
-// streams is an HTTP server whose every answer is a stream, on a loop.
+// streams is an HTTP server that answers every request with a stream, on a loop.
 type streams struct {
 	*httptest.Server
 	t      *testing.T
@@ -78,21 +78,21 @@ type streams struct {
 	opened chan *letters
 	closed chan struct{}  // a value for each connection that the loop closed
 	left   chan struct{}  // a value for each handler that returned
-	inside sync.WaitGroup // the handlers under way
+	inside sync.WaitGroup // running handlers
 	proto  int
 	config *transport.Config
 	client *http.Client
 }
 
-// requestTimeout is a deadline of the requests, and none of the streams.
+// requestTimeout is a deadline for requests, but not for streams.
 const requestTimeout = 2 * time.Second
 
-// kinds are the ways to serve a stream: by version of HTTP, and over TLS or not.
+// kinds are the ways to serve a stream: by version of HTTP, and with or without TLS.
 var kinds = []struct {
 	name       string
 	proto      int
 	start      func(*httptest.Server)
-	withoutRaw bool // the handler's writer has no connection to give
+	withoutRaw bool // the handler's writer cannot be hijacked
 }{
 	{"HTTP1", 1, (*httptest.Server).Start, false},
 	{"HTTP1 over TLS", 1, (*httptest.Server).StartTLS, false},
@@ -100,8 +100,8 @@ var kinds = []struct {
 	{"HTTP2", 2, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() }, false},
 }
 
-// everyStream runs a test with each way to serve a stream; when it has ended,
-// so have the loop and all handlers.
+// everyStream runs a test with each way to serve a stream. It returns after the loop and
+// all handlers have ended.
 func everyStream(t *testing.T, test func(t *testing.T, s *streams)) {
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func everyStream(t *testing.T, test func(t *testing.T, s *streams)) {
 	}
 }
 
-// notHijacked has everything of a writer but its connection.
+// notHijacked has everything of a writer except its connection.
 type notHijacked struct {
 	http.ResponseWriter
 	control
@@ -191,7 +191,7 @@ func (s *streams) on(f func()) {
 	}
 }
 
-// send has frames written.
+// send writes frames.
 func (s *streams) send(app *letters, frames ...string) {
 	s.on(func() {
 		for _, frame := range frames {
@@ -237,7 +237,7 @@ func TestTakeOverSendsFramesAsTheyAreWritten(t *testing.T) {
 			s.send(app, frame)
 			s.expect(answer, frame)
 		}
-		long := strings.Repeat("x", 100_000) // more than a window of HTTP/2
+		long := strings.Repeat("x", 100_000) // more than an HTTP/2 window
 		s.send(app, long, "short", long)
 		s.expect(answer, long+"short"+long)
 	})
@@ -266,7 +266,7 @@ func TestTakeOverSeesTheClientGo(t *testing.T) {
 	})
 }
 
-// A client that reads nothing holds up neither the loop nor its end.
+// A client that reads nothing blocks neither the loop nor its end.
 func TestTakeOverDropsAClientThatReadsNothing(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
 		answer, app := s.open(t.Context())
@@ -283,7 +283,7 @@ func TestTakeOverDropsAClientThatReadsNothing(t *testing.T) {
 	})
 }
 
-// Each end at once with the others: nothing touches the response afterwards.
+// Ends that happen at the same time do not touch the response afterwards.
 func TestTakeOverOfAnyEnd(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
 		for i := range 60 {
@@ -308,7 +308,7 @@ func TestTakeOverOfAnyEnd(t *testing.T) {
 	})
 }
 
-// The deadlines of a request are none of its stream.
+// The deadlines of a request do not apply to its stream.
 func TestTakeOverLeavesNoDeadline(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
 		t.Parallel()
@@ -319,7 +319,7 @@ func TestTakeOverLeavesNoDeadline(t *testing.T) {
 	})
 }
 
-// The loop may have ended already.
+// The loop may already have ended.
 func TestTakeOverWithoutALoop(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
 		ended, stop := context.WithCancel(t.Context())
@@ -348,8 +348,8 @@ func TestTakeOverWithoutALoop(t *testing.T) {
 	})
 }
 
-// What is sent behind the request is not lost, and what w was told is the head. The
-// body has chunks for a client of HTTP/1.1, and ends with the connection of others.
+// Bytes sent after the request are not lost, and the headers set on w are in the head. The
+// body is chunked for an HTTP/1.1 client, and ends with the connection for others.
 func TestTakeOverOfAConnection(t *testing.T) {
 	for proto, body := range map[string]string{"HTTP/1.1": "a\r\nto the end\r\n0\r\n\r\n", "HTTP/1.0": "to the end"} {
 		taken := take(t, "GET / "+proto+"\r\nHost: a\r\n\r\nearly")
@@ -371,7 +371,7 @@ func TestTakeOverOfAConnection(t *testing.T) {
 	}
 }
 
-// take returns what a server takes over of a connection with such a request.
+// take returns what a server takes over from a connection with such a request.
 func take(t *testing.T, request string) transport.Taken {
 	t.Helper()
 	got := make(chan transport.Taken, 1)

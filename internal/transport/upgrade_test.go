@@ -17,7 +17,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// handshake is a good one; the key and its answer are those of RFC 6455 section 1.3.
+// handshake is a valid one. The key and its answer are those of RFC 6455 section 1.3.
 var handshake = []string{
 	"GET /ws HTTP/1.1",
 	"Host: example.com",
@@ -29,9 +29,9 @@ var handshake = []string{
 
 const acceptedKey = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-// request returns the good handshake with changes: a header takes the place of
-// the one with its name, or comes behind the others; "-Name" takes one away;
-// "+Header: value" comes behind in any case; a request line replaces the first.
+// request returns the valid handshake with changes. A header replaces the one with its
+// name, or is appended; "-Name" removes one; "+Header: value" is always appended; a request
+// line replaces the first line.
 func request(changes ...string) string {
 	lines := append([]string{}, handshake...)
 	for _, change := range changes {
@@ -56,8 +56,8 @@ func request(changes ...string) string {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// serve starts a server with limits as in production, and returns its address
-// and the connections that it upgrades.
+// serve starts a server with limits as in production, and returns its address and the
+// connections that it upgrades.
 func serve(t *testing.T, u *transport.Upgrader) (address string, conns <-chan transport.Handshake) {
 	t.Helper()
 	got := make(chan transport.Handshake, 1)
@@ -79,8 +79,8 @@ func serve(t *testing.T, u *transport.Upgrader) (address string, conns <-chan tr
 	return server.Listener.Addr().String(), got
 }
 
-// exchange sends a request on a new connection and returns the answer, and
-// what comes behind it.
+// exchange sends a request on a new connection. It returns the answer, the connection and a
+// reader of what follows.
 func exchange(t *testing.T, address, request string) (*http.Response, net.Conn, *bufio.Reader) {
 	t.Helper()
 	client, err := net.Dial("tcp", address)
@@ -172,7 +172,7 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// checkHeaders checks what each status brings with it.
+// checkHeaders checks the headers that belong to each status.
 func checkHeaders(t *testing.T, answer *http.Response) {
 	t.Helper()
 	want := map[string]string{}
@@ -249,7 +249,7 @@ func TestSubprotocol(t *testing.T) {
 		"notiflux.token.a, notiflux.v1.json, notiflux.token.a",
 		"notiflux.token.a\r\n" + header + "notiflux.token.b",
 		"notiflux.token.,notiflux.token.",
-		// No browser takes the connection when none of its protocols is agreed on.
+		// Browsers reject the connection if none of their subprotocols is accepted.
 		"notiflux.token.aaa.bbb.ccc",
 		", notiflux.token.a,",
 		"notiflux.token.",
@@ -268,8 +268,8 @@ func TestSubprotocol(t *testing.T) {
 	}
 }
 
-// A handshake that came through a proxy which is not set up for WebSockets is told
-// which header is missing, and who probably dropped it.
+// If a handshake came through a proxy that is not configured for WebSockets, the error says
+// which header is missing, and what probably dropped it.
 func TestHandshakeThroughAProxy(t *testing.T) {
 	address, _ := serve(t, new(transport.Upgrader))
 	for _, c := range []struct{ name, request, header string }{
@@ -321,7 +321,7 @@ func TestEarlyBytes(t *testing.T) {
 	equal(t, "early and later bytes", string(all), string(early)+"third")
 }
 
-// The deadline for the request's headers is none for the connection.
+// The deadline for the request's headers does not apply to the connection.
 func TestNoDeadlineIsLeft(t *testing.T) {
 	got := make(chan net.Conn, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -375,7 +375,7 @@ func TestHandshakeOverHTTP2(t *testing.T) {
 	equal(t, "status", answer.StatusCode, 426)
 }
 
-// Connections that cannot be taken over, or are gone, are told apart from refusals.
+// Connections that cannot be taken over, or are closed, are distinguished from refusals.
 func TestNothingToAnswer(t *testing.T) {
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request())))
 	if err != nil {
@@ -394,8 +394,8 @@ func TestNothingToAnswer(t *testing.T) {
 	}
 }
 
-// FuzzHandshake sends any bytes as a request: there is an answer or an end, and
-// 101 only for what looks like a handshake.
+// FuzzHandshake sends any bytes as a request. There is an answer or an end, and 101 only
+// for something that looks like a handshake.
 func FuzzHandshake(f *testing.F) {
 	f.Add(request())
 	f.Add(request("Upgrade: h2c,\t websocket", "Sec-WebSocket-Protocol: a,b,,\x00"))

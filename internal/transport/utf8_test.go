@@ -8,7 +8,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// beginnings are the proper beginnings of all characters.
+// beginnings are the proper prefixes of all characters.
 func beginnings() map[string]bool {
 	all := make(map[string]bool)
 	for r := rune(0); r <= utf8.MaxRune; r++ {
@@ -22,11 +22,11 @@ func beginnings() map[string]bool {
 	return all
 }
 
-// Text fails at the first byte that no valid text can have there, wherever frames and
-// reads are cut, and not later.
+// Text fails at the first byte that cannot occur there in valid text, wherever frames and
+// reads are split, and not later.
 func TestTextFailsAtOnce(t *testing.T) {
 	begins := beginnings()
-	// lawful reports whether s is the beginning of some text.
+	// lawful reports whether s is the beginning of a valid text.
 	lawful := func(s string) bool {
 		for s != "" {
 			r, n := utf8.DecodeRuneInString(s)

@@ -33,7 +33,7 @@ func TestControlFramesComeBetweenFrames(t *testing.T) {
 	}
 }
 
-// Each ping is answered, in order, unless too many wait: then the newest counts.
+// Each ping is answered, in order, unless too many wait. Then the newest counts.
 func TestPongsThatWaitAreBounded(t *testing.T) {
 	f := dial(&transport.Config{ControlRate: -1})
 	f.read(ping("first"), whole)
@@ -55,8 +55,8 @@ func TestPongsThatWaitAreBounded(t *testing.T) {
 	equal(t, "frames sent", sent(f.output), []string{`> pong "a"`, `> pong "b"`})
 }
 
-// Pongs that wait are charged to what all clients have not read. Without room, the
-// newest ping of each client is answered still.
+// Queued pongs are charged to the unread bytes of all clients. Without room, each client's
+// newest ping is still answered.
 func TestPongsThatWaitAreCharged(t *testing.T) {
 	for name, end := range map[string]func(f *fake){
 		"written":          func(f *fake) { f.write(1 << 20) },
@@ -79,7 +79,7 @@ func TestPongsThatWaitAreCharged(t *testing.T) {
 	}
 }
 
-// What Next returned stays as it is until Wrote, whatever comes in meanwhile.
+// The result of Next does not change until Wrote, whatever comes in meanwhile.
 func TestNextIsStable(t *testing.T) {
 	f := dial(new(transport.Config))
 	f.read(ping("one"), whole)
@@ -109,8 +109,8 @@ func TestDirtyTellsTheSocket(t *testing.T) {
 	}
 }
 
-// An echo of any messages, cut in any way on both sides, is those messages;
-// pongs are in order, and between them.
+// An echo of any messages, split in any way on both sides, is those messages. Pongs are in
+// order, and between them.
 func TestEcho(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := dial(&transport.Config{ControlRate: -1, MaxFragments: -1})

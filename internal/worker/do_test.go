@@ -10,7 +10,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
-// Whatever comes of the work, its outcome is known once.
+// The outcome of work is reported exactly once, whatever the work does.
 func TestDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := worker.NewPool(1, 3, slog.New(slog.DiscardHandler))

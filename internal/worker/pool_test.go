@@ -12,7 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
-// run starts the pool, and returns what ends it and waits for that.
+// run starts the pool, and returns a function that stops it and waits for its end.
 func run(t *testing.T, pool *worker.Pool) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -69,7 +69,7 @@ func TestPoolIsBounded(t *testing.T) {
 			if got := pool.Submit(note(i)); got != want {
 				t.Errorf("Submit(%d) = %t, want %t", i, got, want)
 			}
-			synctest.Wait() // the worker has the first one, two wait
+			synctest.Wait() // The worker has the first one, two wait.
 		}
 		release <- true
 		synctest.Wait()
@@ -95,7 +95,7 @@ func TestPoolCallsWhatWaitsAtTheEnd(t *testing.T) {
 			pool.Submit(func(ctx context.Context) {
 				late = append(late, ctx.Err() != nil)
 				if i == 0 {
-					cancel() // the others wait
+					cancel() // The others wait.
 				}
 			})
 		}
@@ -108,8 +108,7 @@ func TestPoolCallsWhatWaitsAtTheEnd(t *testing.T) {
 	})
 }
 
-// Whatever the moment at which the pool stops, what was taken is called once, and
-// what was refused never.
+// At whatever moment the pool stops, accepted work is called once, and refused work never.
 func TestPoolCallsExactlyOnce(t *testing.T) {
 	for range 20 {
 		pool := worker.NewPool(2, 16, slog.New(slog.DiscardHandler))

@@ -16,7 +16,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// The examples of RFC 6455 section 5.7, and the edges of each form of a length.
+// The examples of RFC 6455 section 5.7, and the boundaries of each form of length.
 func TestHeaders(t *testing.T) {
 	for _, c := range []struct {
 		name, bytes string
@@ -106,8 +106,7 @@ func TestOpcodes(t *testing.T) {
 	}
 }
 
-// What is written is read again, whatever the size and the mask, in one piece and byte
-// by byte.
+// A written frame is read back, for each size and mask, in one piece and byte by byte.
 func TestRoundTrip(t *testing.T) {
 	for _, size := range []int{0, 1, 7, 8, 31, 32, 33, 125, 126, 127, 65535, 65536, 100_000} {
 		payload := bytes.Repeat([]byte("0123456789abcdefg"), size/17+1)[:size]
@@ -154,7 +153,7 @@ func TestReadEnds(t *testing.T) {
 	}
 }
 
-// Masking in parts is masking as a whole, and masking again undoes it.
+// Masking in parts equals masking as a whole, and masking again undoes it.
 func TestMask(t *testing.T) {
 	key := [4]byte{0x37, 0xfa, 0x21, 0x3d}
 	word := binary.LittleEndian.Uint32(key[:])
@@ -216,7 +215,7 @@ func TestAccept(t *testing.T) {
 	}
 }
 
-// FuzzHeader parses any bytes: what is whole and allowed is written as the same bytes.
+// FuzzHeader parses any bytes. A complete valid header is written back as the same bytes.
 func FuzzHeader(f *testing.F) {
 	for _, p := range []string{"", "\x81", "\x81\x05Hello", "\x81\x857\xfa!=", "\x82\x7e\x00\x05", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
 		f.Add([]byte(p))

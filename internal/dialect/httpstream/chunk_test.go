@@ -23,7 +23,8 @@ func streamed(d *dialect) (all [][]byte) {
 	return append(all, d.appendObject(nil, bye))
 }
 
-// A body in chunks is that without them, and each chunk holds one event or line.
+// A chunked body has the same content as one without chunks, and each chunk holds one event
+// or line.
 func TestChunksAreReadByOthers(t *testing.T) {
 	for _, x := range []syntax{sse, ndjson} {
 		want, chunks := streamed(&dialect{x, false}), streamed(&dialect{x, true})

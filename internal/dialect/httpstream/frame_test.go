@@ -15,7 +15,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// An event is what a browser makes of the lines of one.
+// An event is what a browser parses from its lines.
 type event struct {
 	Event string `json:"event"`
 	Data  string `json:"data"`
@@ -23,8 +23,8 @@ type event struct {
 	Retry int    `json:"retry"`
 }
 
-// readEvents reads a stream of events as the HTML standard says, section 9.2.6.
-// Events without data are not dispatched.
+// readEvents reads a stream of events as the HTML standard says, section 9.2.6. It does not
+// dispatch events without data.
 func readEvents(stream string) (all []event) {
 	stream = strings.TrimPrefix(stream, "\ufeff")
 	stream = strings.ReplaceAll(strings.ReplaceAll(stream, "\r\n", "\n"), "\r", "\n")
@@ -55,7 +55,7 @@ func readEvents(stream string) (all []event) {
 	return all
 }
 
-// Whatever is published, a client reads one event or line, which holds it.
+// For any message, a client reads one event or line that contains it.
 func FuzzEvent(f *testing.F) {
 	for _, s := range []string{"", "hello", "a\nb", "a\r\rdata: b\n\nid: c", "\",\"cursor\":\"x\"}\n", "\x00\u2028\ufeff", "\xff", ": "} {
 		f.Add("topic", s)

@@ -13,7 +13,7 @@ import (
 // Streams without chunks.
 var events, lines = &dialect{syntax: sse}, &dialect{syntax: ndjson}
 
-// objectOf returns what the server makes of the meaning of a frame.
+// objectOf returns the server's frame for the meaning of a vector.
 func objectOf(t *testing.T, f *vectors.Object) []byte {
 	t.Helper()
 	name := pubsub.Topic(f.Topic)

@@ -10,10 +10,10 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// vectorLimits are those that the vectors are for.
+// vectorLimits are the limits that the vectors assume.
 var vectorLimits = limits{MessageBytes: 1000, Topics: 100}
 
-// What a file of vectors, which is UTF-8, cannot hold.
+// Inputs that the vectors cannot contain, because the file is UTF-8.
 func parse(text []byte) (command, *pubsub.Error) {
 	return new(parser).parse(text, vectorLimits)
 }
@@ -63,7 +63,7 @@ func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 	}
 }
 
-// A command with halves of different characters as names is refused with its ID.
+// A command with halves of surrogate pairs as names is refused with its ID.
 func TestTwoHalvesOfCharacters(t *testing.T) {
 	c, err := parse([]byte(`{"\ud800":1,"\ud801":1,"type":"ping","id":7}`))
 	if err == nil || !strings.Contains(err.Detail, "half a character") || c.ID != 7 {

@@ -51,7 +51,7 @@ func TestCommandVectors(t *testing.T) {
 	}
 }
 
-// parsed returns c as the vectors write it.
+// parsed returns c in the form of the vectors.
 func parsed(t *testing.T, c command) map[string]any {
 	t.Helper()
 	p := map[string]any{"type": map[verb]string{verbSubscribe: "subscribe", verbUnsubscribe: "unsubscribe", verbUnsubscribeAll: "unsubscribe",
@@ -113,7 +113,7 @@ func parsed(t *testing.T, c command) map[string]any {
 	return plain
 }
 
-// objectOf returns what the server makes of the meaning of a frame.
+// objectOf returns the server's frame for the meaning of a vector.
 func objectOf(t *testing.T, f *vectors.Object) []byte {
 	t.Helper()
 	id, topic := noID, pubsub.Topic(f.Topic)
@@ -173,7 +173,7 @@ func objectOf(t *testing.T, f *vectors.Object) []byte {
 func TestFrameVectors(t *testing.T) {
 	for _, name := range append(vectors.Files(t, "frame-*.json"), "message.json") {
 		if name == "frame-hello.json" {
-			continue // Package httpstream has it.
+			continue // Package httpstream tests it.
 		}
 		all := vectors.Load[vectors.Bytes](t, name)
 		for _, v := range all.Valid {
