@@ -118,7 +118,7 @@ func TestWaitIsOverWhenAllAreFinished(t *testing.T) {
 	})
 }
 
-func TestWaitForWhatIsFinished(t *testing.T) {
+func TestWaitForFinishedAttachments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow()
 		x := broker.NewAttacher(s, broker.AttacherConfig{})
@@ -291,7 +291,7 @@ func TestPinnedBytesAreBounded(t *testing.T) {
 		s.finish(1, nil)
 		pin, _ := first[0].Take()
 		if !pin.Covered() || pin.Lag() == 0 {
-			t.Error("the first pin is given up")
+			t.Error("the first pin is abandoned")
 		}
 		s.finish(1, nil)
 		other, _ := second[0].Take()
@@ -299,10 +299,10 @@ func TestPinnedBytesAreBounded(t *testing.T) {
 			t.Errorf("the second pin keeps %d bytes", other.Lag())
 		}
 		if _, r := other.Join(deaf{}); r.Recovered || r.Replay != 0 {
-			t.Errorf("its subscriber is told %+v", r)
+			t.Errorf("its subscriber resumes with %+v", r)
 		}
 		if _, r := pin.Take(); !r.Recovered || r.Replay != 11 {
-			t.Errorf("that of the first is told %+v, want 11 messages", r)
+			t.Errorf("the first subscriber resumes with %+v, want 11 messages", r)
 		}
 		cancel()
 	})

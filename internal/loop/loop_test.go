@@ -274,7 +274,7 @@ func TestAPanicInACallEndsItsConnection(t *testing.T) {
 			t.Errorf("after a panic the peer reads %v, want %v", err, io.EOF)
 		}
 		w.Post(func() { panic("told to, in the name of no connection") })
-		e.conn.Post(func() { t.Error("called for a connection that is gone") })
+		e.conn.Post(func() { t.Error("called for a closed connection") })
 		other.conn.Post(func() { other.out = append(other.out, 'x'); other.conn.Dirty() })
 		expect(t, good, "x")
 		if e.gone != 1 || w.Panics() != 2 || w.closed != 1 {

@@ -59,7 +59,7 @@ func TestAStallIsMeasured(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			if r, s := m.last(); r != refused || s < from || s > to {
-				t.Errorf("%s: it refuses %t, and has for %v; want %t, and %v to %v", what, r, s, refused, from, to)
+				t.Errorf("%s: refused %t, stalled for %v; want %t, and %v to %v", what, r, s, refused, from, to)
 			}
 		}
 		time.Sleep(10*time.Second + 300*time.Millisecond)

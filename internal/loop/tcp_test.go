@@ -122,7 +122,7 @@ func TestTCPHeldThenResumed(t *testing.T) {
 	})
 }
 
-func TestTCPPeerWhoStopsReading(t *testing.T) {
+func TestTCPPeerThatStopsReading(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *sockets) {
 		stuck, e := s.dial()
 		big := bytes.Repeat([]byte("x"), 32<<20)
@@ -193,7 +193,7 @@ func TestTCPComingAndGoing(t *testing.T) {
 }
 
 // Bytes from a socket are answered before clients continue that already had their turn.
-func TestTCPReadsGoAheadOfWhatIsUnfinished(t *testing.T) {
+func TestTCPReadsGoBeforeUnfinishedWork(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *sockets) {
 		writes := 0
 		var others []*echo
@@ -326,7 +326,7 @@ func TestTCPManyToReadLeaveTurnsToOthers(t *testing.T) {
 
 // Connections that fill every turn with unfinished work do not delay one that Collect
 // marked.
-func TestTCPUnfinishedLeavesTurnsToNews(t *testing.T) {
+func TestTCPUnfinishedLeavesTurnsToCollected(t *testing.T) {
 	for name, portable := range map[string]bool{"auto": false, "portable": true} {
 		t.Run(name, func(t *testing.T) {
 			var marked *echo // owned by the loop

@@ -59,13 +59,13 @@ func (v *view) apply(e presence.Event) (err error) {
 	}
 	for _, m := range e.Joined {
 		if v.members[m.Sub] {
-			err = fmt.Errorf("%s joined and was there", m.Sub)
+			err = fmt.Errorf("%s joined, but was present", m.Sub)
 		}
 		v.members[m.Sub] = true
 	}
 	for _, m := range e.Left {
 		if !v.members[m.Sub] {
-			err = fmt.Errorf("%s left and was not there", m.Sub)
+			err = fmt.Errorf("%s left, but was not present", m.Sub)
 		}
 		delete(v.members, m.Sub)
 	}
@@ -132,12 +132,12 @@ func (m *model) tell(e presence.Event) {
 	}
 	for _, x := range e.Left {
 		if m.here(key{e.Topic, x.Sub}) {
-			m.fail("%s is told to have left, and is there", x.Sub)
+			m.fail("%s is reported as left, but is present", x.Sub)
 		}
 	}
 	for _, x := range slices.Concat(e.Joined, e.Members) {
 		if k := (key{e.Topic, x.Sub}); m.slow == 0 && len(m.references[k]) > 0 && string(x.Info) != m.references[k][len(m.references[k])-1].info {
-			m.fail("%s is told with %s, want %v", x.Sub, x.Info, m.references[k])
+			m.fail("%s is reported with %s, want %v", x.Sub, x.Info, m.references[k])
 		}
 	}
 	if n := max(len(e.Joined), len(e.Left), len(e.Members)); n > m.most {

@@ -96,7 +96,7 @@ func (r *rig) want(t *testing.T, events ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if got, want := fmt.Sprint(r.events), fmt.Sprint(events); got != want {
-		t.Errorf("told\n%s, want\n%s", got, want)
+		t.Errorf("got\n%s, want\n%s", got, want)
 	}
 	r.events = nil
 }
@@ -222,7 +222,7 @@ func TestManyMembersAreCounted(t *testing.T) {
 
 // A truncated list is followed by a whole one even if the topic never had too many members
 // when an event was emitted.
-func TestACutListIsFollowedByAWholeOne(t *testing.T) {
+func TestTruncatedListIsFollowedByASnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, presence.Config{MaxMembers: 3})
 		r.joins("a", "u1", "").Release()
@@ -241,7 +241,7 @@ func TestACutListIsFollowedByAWholeOne(t *testing.T) {
 	})
 }
 
-func TestNobodyWaitsForEmit(t *testing.T) {
+func TestNothingWaitsForEmit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, presence.Config{Emit: func(presence.Event) { time.Sleep(time.Minute) }})
 		r.joins("a", "u1", "")
@@ -301,7 +301,7 @@ func TestFewMembersNeedLittle(t *testing.T) {
 		}
 		wait(time.Minute)
 		if got := heap() - before; got > 1<<20 {
-			t.Errorf("%d bytes are held for nobody", got)
+			t.Errorf("%d bytes are held without members", got)
 		}
 		r.wantList(t, "a", "u")
 	})
@@ -368,13 +368,13 @@ func TestConcurrentUse(t *testing.T) {
 		}
 		for _, m := range append(e.Members, e.Joined...) {
 			if members[m.Sub] {
-				t.Errorf("%s joined and was there", m.Sub)
+				t.Errorf("%s joined, but was present", m.Sub)
 			}
 			members[m.Sub] = true
 		}
 		for _, m := range e.Left {
 			if !members[m.Sub] {
-				t.Errorf("%s left and was not there", m.Sub)
+				t.Errorf("%s left, but was not present", m.Sub)
 			}
 			delete(members, m.Sub)
 		}
@@ -412,6 +412,6 @@ func TestConcurrentUse(t *testing.T) {
 	cancel()
 	running.Wait()
 	if got := r.Stats(); got.Topics+got.Members+got.References != 0 || len(members) != 0 {
-		t.Errorf("Stats = %+v, and %v are told to be there, want nobody", got, members)
+		t.Errorf("Stats = %+v, and %v are reported as present, want no member", got, members)
 	}
 }

@@ -84,23 +84,23 @@ func TestSubscribeWaitsForTheBroker(t *testing.T) {
 		since := w.order(pubsub.Publication{Topic: "a", Body: pubsub.Body{Data: []byte(`1`)}})
 		c.say(`{"type":"subscribe","id":1,"topics":["a","b"],"since":{"a":"` + since.String() + `"}}`)
 		w.publish("a", `2`)
-		c.hears(t)
+		c.gets(t)
 		if !c.s.Busy() || b.names() != "a b" {
 			t.Fatalf("busy: %t, %s wait", c.s.Busy(), b.names())
 		}
 		b.attach()
 		w.publish("a", `3`)
 		w.publish("b", `before the answer`)
-		c.hears(t) // the loop did not run
+		c.gets(t) // the loop did not run
 		c.resumed = false
 		c.settle()
 		if c.s.Busy() || !c.resumed {
 			t.Errorf("busy: %t, resumed: %t", c.s.Busy(), c.resumed)
 		}
 		w.publish("b", `5`)
-		got := c.heard()
+		got := c.received()
 		if len(got) != 4 || got[0] != `{"type":"subscribed","id":1,"topics":{"a":{"position":"E:1","recovered":true,"replay":2},"b":{"position":"E:4","recovered":true,"replay":0}}}` {
-			t.Fatalf("heard %s", strings.Join(got, "\n"))
+			t.Fatalf("got %s", strings.Join(got, "\n"))
 		}
 		for _, data := range []string{`"2"`, `"3"`, `"5"`} {
 			if n := strings.Count(strings.Join(got[1:], "\n"), `"data":`+data); n != 1 {
@@ -186,8 +186,8 @@ func TestTokenEndsWhileAttaching(t *testing.T) {
 				time.Sleep(4 * time.Second)
 				b.attach()
 				c.settle()
-				if got := strings.Join(c.heard(), "\n"); !strings.HasPrefix(got, `{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_expired",`) {
-					t.Errorf("heard %s", got)
+				if got := strings.Join(c.received(), "\n"); !strings.HasPrefix(got, `{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_expired",`) {
+					t.Errorf("got %s", got)
 				}
 				w.wantNothingLeft(t, b)
 				c.leave()
@@ -206,17 +206,17 @@ func TestSubscribeAgainWhileAttaching(t *testing.T) {
 		c.say(`{"type":"subscribe","topics":["a"],"token":"` + both + `"}`)
 		b.attach()
 		c.settle()
-		c.hears(t, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`)
+		c.gets(t, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`)
 		c.say(`{"type":"subscribe","topics":["a","b"],"token":"` + both + `"}`)
 		if b.names() != "b" {
 			t.Errorf("%s wait", b.names())
 		}
 		w.publish("a", `1`)
-		c.hears(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"1"}`)
+		c.gets(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"1"}`)
 		w.publish("a", `2`)
 		b.attach()
 		c.settle()
-		c.hears(t, `{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":0},"b":{"position":"E:0","recovered":true,"replay":0}}}`,
+		c.gets(t, `{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":0},"b":{"position":"E:0","recovered":true,"replay":0}}}`,
 			`{"type":"message","topic":"a","position":"E:2","time":0,"data":"2"}`)
 		c.leave()
 	})
@@ -237,14 +237,14 @@ func TestExistingSubscriptionEndsWhileAttaching(t *testing.T) {
 		c.say(`{"type":"subscribe","topics":["a","b"],"token":"` + w.user("s", "", time.Now().Add(2*time.Second)) + `"}`)
 		time.Sleep(4 * time.Second)
 		c.settle()
-		got := strings.Join(c.heard(), "\n")
+		got := strings.Join(c.received(), "\n")
 		if !strings.Contains(got, `{"type":"unsubscribed","topics":["a"],"code":"token_expired"}`) {
-			t.Errorf("heard %s", got)
+			t.Errorf("got %s", got)
 		}
 		b.attach()
 		c.settle()
-		if got := strings.Join(c.heard(), "\n"); !strings.HasPrefix(got, `{"type":"subscribed","topics":{},"refused":{`) {
-			t.Errorf("heard %s", got)
+		if got := strings.Join(c.received(), "\n"); !strings.HasPrefix(got, `{"type":"subscribed","topics":{},"refused":{`) {
+			t.Errorf("got %s", got)
 		}
 		w.wantNothingLeft(t, b)
 		c.leave()
@@ -270,16 +270,16 @@ func TestManyTopicsAttachAtOnce(t *testing.T) {
 		b.held = b.held[30:]
 		b.attach()
 		c.settle()
-		c.hears(t)
+		c.gets(t)
 		time.Sleep(broker.Timeout - time.Nanosecond)
 		c.settle()
-		c.hears(t)
+		c.gets(t)
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		c.settle()
-		got := c.heard()
+		got := c.received()
 		if len(got) != 1 || strings.Count(got[0], `"recovered":true`) != 70 || strings.Count(got[0], `"code":"unavailable"`) != 30 {
-			t.Fatalf("heard %s", got)
+			t.Fatalf("got %s", got)
 		}
 		for _, a := range late {
 			b.Broker.Attach(a)
@@ -300,15 +300,15 @@ func TestTopicLimitWhileAttaching(t *testing.T) {
 		c.say(`{"type":"subscribe","topics":["a"],"presence":true}`)
 		b.attach()
 		c.settle()
-		c.heard()
+		c.received()
 		c.say(`{"type":"subscribe","topics":["b","c","a"]}`)
 		if b.names() != "b" {
 			t.Errorf("%s wait", b.names())
 		}
 		b.attach()
 		c.settle()
-		if got := strings.Join(c.heard(), "\n"); !strings.Contains(got, `"refused":{"c":{"code":"too_many",`) || !strings.Contains(got, `"b":{"position":`) || !strings.Contains(got, `"a":{"position":`) {
-			t.Errorf("heard %s", got)
+		if got := strings.Join(c.received(), "\n"); !strings.Contains(got, `"refused":{"c":{"code":"too_many",`) || !strings.Contains(got, `"b":{"position":`) || !strings.Contains(got, `"a":{"position":`) {
+			t.Errorf("got %s", got)
 		}
 		c.leave()
 	})
@@ -338,7 +338,7 @@ func TestDrainWhileAttaching(t *testing.T) {
 		for _, kind := range order {
 			next := strings.Index(got, kind)
 			if next <= at {
-				t.Fatalf("heard %s", got)
+				t.Fatalf("got %s", got)
 			}
 			at = next
 		}

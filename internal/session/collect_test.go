@@ -37,7 +37,7 @@ func TestTopicsTakeTurns(t *testing.T) {
 	w.publish("small", "to one")
 	before := dirty(clients)
 	if w.group.Collect(); !small.dirty {
-		t.Error("the small topic's client is not in the next part")
+		t.Error("the small topic's client is not marked in the next part")
 	}
 	if got := dirty(clients) - before; got == 0 {
 		t.Error("the large topic's clients are not in that part")
@@ -73,7 +73,7 @@ func TestSmallTopicsShareAPart(t *testing.T) {
 
 // If clients come or leave while a topic's subscribers are marked, no subscriber is left
 // out.
-func TestNobodyIsLeftOutOfAPass(t *testing.T) {
+func TestNoSubscriberIsLeftOutOfAPass(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		w := newWorld(t, topic.Limits{Count: 1000}, nil)

@@ -231,7 +231,7 @@ func TestNoAnswerAfterTheEnd(t *testing.T) {
 				t.Errorf("answered with %q", p)
 			}
 			if c.s.Busy() {
-				t.Error("it is busy for ever")
+				t.Error("the session stays busy")
 			}
 		})
 	}

@@ -90,7 +90,7 @@ func TestACompressedFrameIsShared(t *testing.T) {
 	for i, c := range all {
 		p := c.s.Next()
 		if &p[0] != &first[0] {
-			t.Fatalf("client %d has a frame of its own", i)
+			t.Fatalf("client %d has its own copy of the frame", i)
 		}
 		c.s.Wrote(0)
 	}
@@ -107,7 +107,7 @@ func TestACompressedFrameIsShared(t *testing.T) {
 
 // A write contains a limited number of message bytes, however well they compress, because
 // they may have to be compressed again.
-func TestAWriteHoldsABoundedPartOfWhatWasPublished(t *testing.T) {
+func TestWriteHoldsLimitedMessageBytes(t *testing.T) {
 	for _, topics := range [][]pubsub.Topic{{"a"}, {"a", "b", "c"}} {
 		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connectWith(textDeflated)

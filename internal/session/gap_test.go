@@ -69,7 +69,7 @@ func TestGapsComeInTheirPlace(t *testing.T) {
 				w.publish("a", "31")
 				c.turn()
 				if got, want := c.told(), "message 1, message 3, gap 10, gap 20, message 22, gap 30, message 31"; got != want {
-					t.Fatalf("cut at %d: told of %s, want %s", cut, got, want)
+					t.Fatalf("cut at %d: got %s, want %s", cut, got, want)
 				}
 			}
 		})
@@ -90,7 +90,7 @@ func TestTheCursorOfAGap(t *testing.T) {
 		again := w.connectStream(ndjson, cursor.FindStringSubmatch(string(c.sent))[1], false, topics...)
 		again.turn()
 		if got := again.told(); got != "message 11" || !strings.Contains(string(again.sent), `"a":{"position":"E:10","recovered":true,"replay":1}`) {
-			t.Errorf("%d topics: told of %s in %s", len(topics), got, again.sent)
+			t.Errorf("%d topics: got %s in %s", len(topics), got, again.sent)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestAGapDoesNotWaitForOtherTopics(t *testing.T) {
 	w.group.Collect()
 	c.write(150_000)
 	if got := c.told(); got != "gap 1000" {
-		t.Errorf("told of %q in the first %d bytes", got, len(c.sent))
+		t.Errorf("got %q in the first %d bytes", got, len(c.sent))
 	}
 }
 
@@ -190,7 +190,7 @@ func TestLatestSkipsNoGapSilently(t *testing.T) {
 		c.s.Tick(0)
 		c.turn()
 		if got := c.told(); got != want {
-			t.Errorf("told of %s, want %s", got, want)
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }

@@ -326,7 +326,7 @@ func onTopicsUntil(at time.Time, topics ...pubsub.Topic) session.Request {
 // say sends a message and lets its token be verified.
 func (c *client) say(line string) {
 	if c.s.Busy() {
-		c.w.t.Fatal("a message for a session that is busy")
+		c.w.t.Fatal("a message for a busy session")
 	}
 	c.s.Receive([]byte(line), false)
 	c.settle()

@@ -279,7 +279,7 @@ func TestDrainFinishesALargeAnswer(t *testing.T) {
 }
 
 // Events of the server wait for the end of a large answer.
-func TestWhatEndsDuringALargeAnswerIsToldAfterIt(t *testing.T) {
+func TestEventsWaitForALargeAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
 		for range 10 {
@@ -311,6 +311,6 @@ func TestAHistoryForAClientThatIsGone(t *testing.T) {
 	w.workers.work(context.Background())
 	w.loop.run()
 	if p := c.s.Next(); len(p) > 0 {
-		t.Errorf("%d bytes for a client that is gone", len(p))
+		t.Errorf("%d bytes for a client that has left", len(p))
 	}
 }

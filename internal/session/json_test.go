@@ -37,8 +37,8 @@ func (w *world) connectJSON(t testing.TB, token string) *client {
 
 var times = regexp.MustCompile(`"time":\d+`)
 
-// heard returns the messages since the last call, with times replaced by 0.
-func (c *client) heard() []string {
+// received returns the messages since the last call, with times replaced by 0.
+func (c *client) received() []string {
 	c.turn()
 	all := c.messages()
 	for i, m := range all {
@@ -50,10 +50,10 @@ func (c *client) heard() []string {
 	return all
 }
 
-func (c *client) hears(t *testing.T, want ...string) {
+func (c *client) gets(t *testing.T, want ...string) {
 	t.Helper()
-	if got := c.heard(); strings.Join(got, "\n") != strings.Join(want, "\n") {
-		t.Fatalf("heard\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	if got := c.received(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -68,7 +68,7 @@ func (c *client) exchange(t *testing.T, steps ...[]string) {
 		} else {
 			c.say(strings.ReplaceAll(step[0], "TOKEN", token))
 		}
-		c.hears(t, step[1:]...)
+		c.gets(t, step[1:]...)
 	}
 }
 
@@ -166,7 +166,7 @@ func TestJSONExclude(t *testing.T) {
 		[]string{`{"type":"broadcast","topic":"a","message":"3","echo":false}`, `{"type":"broadcasted","topic":"a","position":"E:3"}`},
 		[]string{"PUBLISH a 4", message(4, "4")},
 	)
-	other.hears(t, message(1, "1"), message(2, "2"), message(3, "3"), message(4, "4"))
+	other.gets(t, message(1, "1"), message(2, "2"), message(3, "3"), message(4, "4"))
 	text.expect(t, "1", "2", "3", "4")
 	if got := strings.Count(stream.stream(), `"message"`); got != 4 {
 		t.Errorf("a stream got %d messages, want 4", got)
@@ -220,7 +220,7 @@ func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 	}
 	w.publisher.release()
 	w.loop.run()
-	c.hears(t, `{"type":"broadcasted","id":1,"topic":"a","position":"E:1"}`)
+	c.gets(t, `{"type":"broadcasted","id":1,"topic":"a","position":"E:1"}`)
 	if c.s.Busy() || !c.resumed {
 		t.Error("still busy after the answer")
 	}
@@ -233,7 +233,7 @@ func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 	cancel()
 	w.workers.work(late)
 	w.loop.run()
-	c.hears(t, `{"type":"error","id":1,"code":"unavailable","message":"the server is shutting down: connect again","retry":true}`)
+	c.gets(t, `{"type":"error","id":1,"code":"unavailable","message":"the server is shutting down: connect again","retry":true}`)
 	if c.s.Busy() || !c.resumed {
 		t.Error("still busy after the answer")
 	}
@@ -241,8 +241,8 @@ func TestJSONWaitsForTheCommandBefore(t *testing.T) {
 	c.leave()
 	w.publisher.release()
 	c.settle()
-	if len(c.heard()) != 0 {
-		t.Error("a session that is gone has an answer")
+	if len(c.received()) != 0 {
+		t.Error("a session that has ended has an answer")
 	}
 }
 
@@ -270,7 +270,7 @@ func TestJSONEnds(t *testing.T) {
 	bye := func(c *client) string {
 		return regexp.MustCompile(`"after":\d+`).ReplaceAllString(strings.Join(c.messages(), "|"), `"after":N`)
 	}
-	t.Run("nothing valid", func(t *testing.T) {
+	t.Run("no valid command", func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connectJSON(t, "")
 		if c.armed != 60*time.Second {
@@ -288,7 +288,7 @@ func TestJSONEnds(t *testing.T) {
 			t.Errorf("close code %d, %s", c.code, got)
 		}
 	})
-	t.Run("something valid", func(t *testing.T) {
+	t.Run("a valid command", func(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
 		c := w.connectJSON(t, "")
 		c.say(`{"type":"ping"}`)
@@ -338,7 +338,7 @@ func TestJSONLatest(t *testing.T) {
 			[]string{`{"type":"subscribe","topics":["b"]}`, `{"type":"subscribed","topics":{"b":{"position":"E:0","recovered":true,"replay":0}}}`})
 		w.publish("a", "together with")
 		w.publish("a", "the next, as the client is not behind")
-		c.hears(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"together with"}`,
+		c.gets(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"together with"}`,
 			`{"type":"message","topic":"a","position":"E:2","time":0,"data":"the next, as the client is not behind"}`)
 		w.publish("a", "this is cut somewhere")
 		w.group.Collect()
@@ -357,7 +357,7 @@ func TestJSONLatest(t *testing.T) {
 		if done {
 			return // The socket took all of it: the client was not behind.
 		}
-		c.hears(t, `{"type":"message","topic":"a","position":"E:3","time":0,"data":"this is cut somewhere"}`,
+		c.gets(t, `{"type":"message","topic":"a","position":"E:3","time":0,"data":"this is cut somewhere"}`,
 			`{"type":"skipped","topic":"a","from":"E:3","to":"E:103"}`,
 			`{"type":"message","topic":"a","position":"E:105","time":0,"data":"newest"}`,
 			`{"type":"message","topic":"b","position":"E:104","time":0,"data":"other topics lose nothing"}`)

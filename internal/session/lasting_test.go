@@ -85,7 +85,7 @@ func TestSubscribingAgainWhileBehind(t *testing.T) {
 	w.group.Collect()
 	c.s.Tick(0) // The client is behind, and jumps.
 	c.say(`{"type":"subscribe","topics":["a"],"mode":"latest"}`)
-	c.hears(t,
+	c.gets(t,
 		`{"type":"message","topic":"a","position":"E:1","time":0,"data":"cut"}`,
 		`{"type":"subscribed","topics":{"a":{"position":"E:1","recovered":true,"replay":0}}}`,
 		`{"type":"skipped","topic":"a","from":"E:1","to":"E:3"}`,
@@ -170,7 +170,7 @@ func TestABroadcastThatPanics(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.Broker = panicking{} })
 	c := w.connectJSON(t, w.both("a"))
 	c.s.Receive([]byte(`{"type":"broadcast","topic":"a","message":"x","id":1}`), false)
-	got := c.heard()
+	got := c.received()
 	if len(got) != 1 || !strings.Contains(got[0], `"code":"internal"`) || c.s.Busy() {
 		t.Errorf("got %q, busy %t", got, c.s.Busy())
 	}

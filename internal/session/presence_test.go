@@ -66,13 +66,13 @@ func TestJSONPresence(t *testing.T) {
 	)
 	w.join("cid")
 	w.publish("a", "1")
-	ann.hears(t, `{"type":"join","topic":"a","member":{"sub":"cid"}}`, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"1"}`)
-	deaf.hears(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"1"}`)
+	ann.gets(t, `{"type":"join","topic":"a","member":{"sub":"cid"}}`, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"1"}`)
+	deaf.gets(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"1"}`)
 	bob.turn()
 	bob.messages()
 	bob.exchange(t, []string{`{"type":"unsubscribe"}`, `{"type":"unsubscribed","topics":["a"]}`})
 	w.join("dan")
-	bob.hears(t)
+	bob.gets(t)
 	if members, _ := w.presence.List("a", 10); len(members) != 2 {
 		t.Errorf("members %v: a member that left stays for its grace period", members)
 	}
@@ -123,7 +123,7 @@ func TestJSONPresenceWithABadInfo(t *testing.T) {
 		}
 		c := w.connectJSON(t, token)
 		c.say(`{"type":"subscribe","topics":["a"],"presence":true}`)
-		if got := strings.Join(c.heard(), "|"); !strings.HasPrefix(got, `{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_invalid"`) {
+		if got := strings.Join(c.received(), "|"); !strings.HasPrefix(got, `{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_invalid"`) {
 			t.Errorf("info that is %s: %s", name, got)
 		}
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
@@ -139,14 +139,14 @@ func TestJSONPresenceListIsTheNewest(t *testing.T) {
 	w.workers.work(t.Context())
 	w.presence.Join("a", pubsub.Member{Sub: "bob"})
 	w.join("bob")
-	c.hears(t, `{"type":"join","topic":"a","member":{"sub":"bob"}}`)
+	c.gets(t, `{"type":"join","topic":"a","member":{"sub":"bob"}}`)
 	w.loop.run()
-	c.hears(t, `{"type":"presence","topic":"a","count":2,"subscribers":1,"members":[{"sub":"ann"},{"sub":"bob"}]}`)
+	c.gets(t, `{"type":"presence","topic":"a","count":2,"subscribers":1,"members":[{"sub":"ann"},{"sub":"bob"}]}`)
 }
 
 // A client that does not read presence events is closed like one that does not read
 // messages, and then nothing of it is left.
-func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
+func TestSlowMemberIsClosedOnlyBeyondTheLimit(t *testing.T) {
 	const allowed, held = 10, 4
 	event := joinOf("m1000").Size()
 	w := newWorld(t, topic.Limits{Count: held}, func(c *session.Config) { c.MaxLagBytes = uint64(allowed * (event + topic.Overhead)) })
@@ -161,7 +161,7 @@ func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 		w.join(fmt.Sprint("m", 1000+i))
 		slow.refuse()
 		slow.s.Tick(0)
-		fast.hears(t, fmt.Sprintf(`{"type":"join","topic":"a","member":{"sub":"m%d"}}`, 1000+i))
+		fast.gets(t, fmt.Sprintf(`{"type":"join","topic":"a","member":{"sub":"m%d"}}`, 1000+i))
 	}
 	if slow.code != wire.CloseTooSlow || fast.code != 0 {
 		t.Errorf("close codes %d and %d, want %d and none", slow.code, fast.code, wire.CloseTooSlow)
@@ -173,7 +173,7 @@ func TestASlowMemberIsCutOnlyBehindTheHistory(t *testing.T) {
 
 // A list of members does not close a client that is otherwise hardly behind, however large
 // the list is, because it replaces the events before it.
-func TestAListCutsNobody(t *testing.T) {
+func TestMemberListClosesNoClient(t *testing.T) {
 	var members []pubsub.Member
 	for i := range 1000 {
 		members = append(members, pubsub.Member{Sub: fmt.Sprint(strings.Repeat("m", 240), i), Info: []byte(`{"x":"` + strings.Repeat("x", 1000) + `"}`)})
@@ -319,7 +319,7 @@ func TestUntil(t *testing.T) {
 		pass(time.Minute - time.Second)
 		w.publish("a", "still")
 		text.expect(t, "still")
-		c.hears(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"still"}`)
+		c.gets(t, `{"type":"message","topic":"a","position":"E:1","time":0,"data":"still"}`)
 		if got, want := stream.stream(), `{"type":"message","topic":"a","position":"E:1","time":0,"data":"still","cursor":"0"}`+"\n"; got != want {
 			t.Errorf("a stream: %s, want %s", got, want)
 		}
@@ -327,7 +327,7 @@ func TestUntil(t *testing.T) {
 		w.publish("a", "never")
 		w.publish("b", "extended")
 		text.expect(t)
-		c.hears(t, `{"type":"unsubscribed","topics":["a"],"code":"token_expired"}`, `{"type":"message","topic":"b","position":"E:3","time":0,"data":"extended"}`)
+		c.gets(t, `{"type":"unsubscribed","topics":["a"],"code":"token_expired"}`, `{"type":"message","topic":"b","position":"E:3","time":0,"data":"extended"}`)
 		want := `{"type":"unsubscribed","topics":["a"],"code":"token_expired","cursor":"0"}
 {"type":"bye","code":"token_expired","after":0}
 `
@@ -350,7 +350,7 @@ func TestUntil(t *testing.T) {
 
 // Nothing keeps an ended subscription in memory, even if its token would have ended it much
 // later. Otherwise it would keep every later message.
-func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
+func TestEndedSubscriptionIsFreed(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	stays, c := w.connectJSON(t, w.both("a")), w.connectJSON(t, "")
 	for i := range 10 {
@@ -364,7 +364,7 @@ func TestNothingWaitsForTheEndOfWhatIsOver(t *testing.T) {
 	w.loop.posts, w.workers.waiting = nil, nil
 	runtime.GC()
 	if gone.Value() != nil {
-		t.Error("a session that is gone is still held")
+		t.Error("a session that has ended is still held")
 	}
 	runtime.KeepAlive(w)
 }

@@ -101,7 +101,7 @@ func TestCommandsWaitForTheTokenBeforeThem(t *testing.T) {
 	w.workers.work(t.Context())
 	w.loop.run()
 	if c.s.Busy() || !c.resumed {
-		t.Error("a session whose token was verified does not go on")
+		t.Error("a session does not continue after its token was verified")
 	}
 	w.publish("t", "after")
 	c.expect(t, "after")
@@ -111,11 +111,11 @@ func TestCommandsWaitForTheTokenBeforeThem(t *testing.T) {
 	w.workers.work(t.Context())
 	w.loop.run()
 	if n := w.stats.Subscriptions.Load(); n != 0 {
-		t.Errorf("a session that is gone has %d subscriptions", n)
+		t.Errorf("a session that has ended has %d subscriptions", n)
 	}
 }
 
-func TestAFullQueueIsSaid(t *testing.T) {
+func TestFullQueueIsReported(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	w.workers.full = true
 	c := w.connect()
@@ -173,7 +173,7 @@ func TestTooManyCommands(t *testing.T) {
 	})
 }
 
-func TestUnreadAnswersStopTheListening(t *testing.T) {
+func TestUnreadAnswersStopReading(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, func(c *session.Config) { c.CommandBurst = 1e6 })
 	c := w.connect()
 	said := 0
@@ -189,7 +189,7 @@ func TestUnreadAnswersStopTheListening(t *testing.T) {
 	}
 }
 
-func TestASlowSessionIsCutOnlyBehindTheHistory(t *testing.T) {
+func TestSlowSessionIsClosedOnlyBeyondTheLimit(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 4}, func(c *session.Config) { c.MaxLagBytes = 10 * (100 + topic.Overhead) })
 	slow, fast := w.connect(), w.connect()
 	slow.subscribe("t")
@@ -217,7 +217,7 @@ func TestASlowSessionIsCutOnlyBehindTheHistory(t *testing.T) {
 
 // Messages that the loop had no time to offer are not the client's lag, however many they
 // are.
-func TestALoopThatIsLateCutsNobody(t *testing.T) {
+func TestLateLoopClosesNoClient(t *testing.T) {
 	for name, offer := range map[string]func(c *client){
 		"nothing was offered":            func(*client) {},
 		"all that was offered was taken": func(c *client) { c.w.group.Collect(); c.write(1000) },
@@ -411,7 +411,7 @@ func TestAnswersOfASessionThatEnds(t *testing.T) {
 			got, c.want = got[1:], c.want-1
 		}
 		if len(got) > 0 || c.want != 0 {
-			t.Errorf("%s: %q besides, %d answers are missing", name, got, c.want)
+			t.Errorf("%s: also got %q, %d answers are missing", name, got, c.want)
 		}
 		if more := client.s.Answers(); len(more) > 0 {
 			t.Errorf("%s: %q again", name, more)

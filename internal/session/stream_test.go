@@ -94,7 +94,7 @@ func TestStreamSaysGoodbye(t *testing.T) {
 	}
 }
 
-func TestLineStream(t *testing.T) {
+func TestNDJSONStream(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 10}, nil)
 	one := w.connectStream(ndjson, "", false, "a")
 	two := w.connectStream(ndjson, "", false, "a", "b")

@@ -51,7 +51,7 @@ func TestUnreadAnswersAreCharged(t *testing.T) {
 		t.Errorf("charged for %d bytes of %d when 20,000 are read", b.used, whole)
 	}
 	if c.turn(); b.used != 0 {
-		t.Errorf("charged for %d bytes when all is read", b.used)
+		t.Errorf("charged for %d bytes after everything was read", b.used)
 	}
 }
 
@@ -66,7 +66,7 @@ func TestNoRoomForAnswers(t *testing.T) {
 	if first.code != 0 {
 		t.Errorf("the first one is closed with %d", first.code)
 	}
-	if got := second.heard(); second.code != wire.CloseOverCapacity || len(got) != 1 || !strings.HasPrefix(got[0], `{"type":"bye","code":"over_capacity","after":`) {
+	if got := second.received(); second.code != wire.CloseOverCapacity || len(got) != 1 || !strings.HasPrefix(got[0], `{"type":"bye","code":"over_capacity","after":`) {
 		t.Errorf("the second one is closed with %d and %q", second.code, got)
 	}
 	if b.used > b.most {
@@ -77,7 +77,7 @@ func TestNoRoomForAnswers(t *testing.T) {
 	first.leave()
 	second.leave()
 	if b.used != 0 {
-		t.Errorf("%d bytes are charged when everybody has gone", b.used)
+		t.Errorf("%d bytes are charged when every client has left", b.used)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestListsOfMembersAreCharged(t *testing.T) {
 	reads.turn()
 	leaves.leave()
 	if b.used != 0 {
-		t.Errorf("charged for %d bytes when nobody has anything unread", b.used)
+		t.Errorf("charged for %d bytes when everything was read", b.used)
 	}
 }
 

@@ -191,7 +191,7 @@ func (f *fed) pin(t *rapid.T) {
 		p.covered = true
 	}
 	if got := p.pin.Covered(); got != p.covered {
-		t.Fatalf("%+v is covered: %v, want %v; the log has what is after %v", p.point, got, p.covered, from)
+		t.Fatalf("%+v is covered: %v, want %v; the log begins after %v", p.point, got, p.covered, from)
 	}
 	f.pins = append(f.pins, p)
 }

@@ -111,7 +111,7 @@ func TestADroppedMessageKeepsNoFrames(t *testing.T) {
 
 // Readers keep frames while the log drops messages. Each reader gets the right frame, and
 // in the end exactly the kept frames are counted.
-func TestFramesAreCountedWhateverRunsAtOnce(t *testing.T) {
+func TestFramesAreCountedUnderConcurrency(t *testing.T) {
 	const readers = 4
 	rapid.Check(t, func(t *rapid.T) {
 		var least atomic.Int64 // lowest FrameBytes

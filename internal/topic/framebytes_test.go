@@ -59,7 +59,7 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 			within("after a message")
 			reader = readAll(reader)
 			synctest.Wait()
-			within("after it was given to clients of every dialect")
+			within("after clients of every dialect read it")
 		}
 		if s := topics.Stats(); s.FrameBytes == 0 || s.Bytes == 0 {
 			t.Errorf("%+v, want messages and frames", s)
@@ -78,7 +78,7 @@ func TestTotalBytesHoldsForFrames(t *testing.T) {
 }
 
 // Config.TotalBytes also limits the logs of presence events.
-func TestTotalBytesHoldsForNotices(t *testing.T) {
+func TestTotalBytesHoldsForPresenceEvents(t *testing.T) {
 	const most = 100 << 10
 	topics := newTopics(topic.Config{TotalBytes: most})
 	_, resumed, err := join(topics, topic.PresenceTopic("t"), new(listener), topic.ResumePoint{})
@@ -99,7 +99,7 @@ func TestTotalBytesHoldsForNotices(t *testing.T) {
 }
 
 // A topic that is dropped with its messages frees their frames.
-func TestATopicThatGoesTakesItsFrames(t *testing.T) {
+func TestDroppedTopicFreesItsFrames(t *testing.T) {
 	topics, c := newTopics(topic.Config{MaxTopics: 1}), new(counter)
 	const messages = 1000
 	for range messages {

@@ -44,7 +44,7 @@ func TestListenersAgainstModel(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				if !slices.Equal(walked, want) {
-					t.Fatalf("what a publisher walks became %v, was %v", walked, want)
+					t.Fatalf("a slice that a publisher walks became %v, was %v", walked, want)
 				}
 				if len(s.all) != len(model) {
 					t.Fatalf("%v, want %v", s.all, model)

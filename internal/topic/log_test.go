@@ -221,7 +221,7 @@ func TestALogThatIsEmptyHoldsNothing(t *testing.T) {
 	runtime.KeepAlive(log)
 }
 
-func TestWhatIsReadAndDroppedIsFreed(t *testing.T) {
+func TestReadAndDroppedEntriesAreFreed(t *testing.T) {
 	log := topic.NewLogs(topic.Limits{Count: 1}, nil).New(at(0))
 	cursor := log.Tail()
 	log.Append(message(1, 1<<10, time.Now()))

@@ -52,7 +52,7 @@ func TestALongHistoryIsNotWalked(t *testing.T) {
 
 // A long sweep drops messages in slices and lets others in between. This test observes a
 // state in the middle of a sweep. It tries again if the scheduler did not let it run.
-func TestASweepLetsOthersIn(t *testing.T) {
+func TestSweepYieldsToOthers(t *testing.T) {
 	const n, tries = 20_000, 50
 	var now time.Time
 	fill := map[string]func(topics *topic.Topics, c *counter){
@@ -106,7 +106,7 @@ func TestASweepLetsOthersIn(t *testing.T) {
 			swept.Wait()
 		}
 		if !seen {
-			t.Errorf("%s: nobody gets in while a sweep drops %d of them", what, n)
+			t.Errorf("%s: no other call runs while a sweep drops %d of them", what, n)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // A pin tells its broker whether the store may have messages for it.
-func TestPinsWantWhatCanCoverThem(t *testing.T) {
+func TestPinsWantMessagesThatCanCoverThem(t *testing.T) {
 	topics := topic.New(topic.Config{PerTopic: topic.Limits{Count: 3}})
 	openAt(t, topics, at(0))
 	topics.Append(stored(0, 5)) // The log holds 3 to 5.
@@ -41,7 +41,7 @@ func TestPinsWantWhatCanCoverThem(t *testing.T) {
 		}
 		pin.Abandon()
 		if pin.Covered() || pin.Wants() {
-			t.Errorf("%+v: it is abandoned, and covered %v, wants messages %v", test.point, pin.Covered(), pin.Wants())
+			t.Errorf("%+v: after Abandon: covered %v, wants messages %v", test.point, pin.Covered(), pin.Wants())
 		}
 		pin.Release()
 	}

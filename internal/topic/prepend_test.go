@@ -41,12 +41,12 @@ func TestPrependedMessagesAreShared(t *testing.T) {
 		}
 	}
 	if want := uint64(kept-limit) * (1 + topic.Overhead); lag != want {
-		t.Errorf("the pins keep %d bytes besides the log, and their lag is %d", want, lag)
+		t.Errorf("the pins keep %d bytes that the log does not, and their lag is %d", want, lag)
 	}
 }
 
 // Messages that the log already holds are not dropped and prepended again.
-func TestPrependKeepsWhatTheLogHolds(t *testing.T) {
+func TestPrependKeepsHeldMessages(t *testing.T) {
 	const head = 1000
 	topics := topic.New(topic.Config{})
 	openAt(t, topics, at(head))
@@ -90,7 +90,7 @@ func TestPrependAfterAGap(t *testing.T) {
 }
 
 // A store may return many messages. While they are prepended, others can use the topic.
-func TestPrependLetsOthersIn(t *testing.T) {
+func TestPrependYieldsToOthers(t *testing.T) {
 	const n, tries = 20_000, 50
 	ms := stored(0, n)
 	for range tries {
@@ -112,5 +112,5 @@ func TestPrependLetsOthersIn(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("nobody gets in while %d messages are prepended", n)
+	t.Errorf("no other call runs while %d messages are prepended", n)
 }

@@ -23,7 +23,7 @@ func read(t *testing.T, topics *topic.Topics, name pubsub.Topic, point topic.Res
 		t.Fatal(err)
 	}
 	if again := again(topics, joined, point); again != p {
-		t.Errorf("Resume = %+v, Join said %+v", again, p)
+		t.Errorf("Resume = %+v, Join returned %+v", again, p)
 	}
 	topics.Leave(joined, &l)
 	return p
@@ -61,7 +61,7 @@ func TestMessagesSinceThePin(t *testing.T) {
 	}
 }
 
-func TestJoinBeginsWhereItIsTold(t *testing.T) {
+func TestJoinBeginsAtTheResumePoint(t *testing.T) {
 	topics, c := newTopics(topic.Config{PerTopic: topic.Limits{Count: 4}}), new(counter)
 	for range 3 {
 		appendTo(t, topics, c, "other", 1)
@@ -167,7 +167,7 @@ func TestPositionsOutliveTheirMessages(t *testing.T) {
 		}
 		for _, name := range []pubsub.Topic{"t", "never"} {
 			if p := read(t, topics, name, topic.ResumePoint{Since: last}); p.Recovered && name == "never" {
-				t.Errorf("%s since %v, about which nothing is known: recovered", name, last)
+				t.Errorf("%s since %v, which is unknown: recovered", name, last)
 			}
 		}
 	})

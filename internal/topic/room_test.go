@@ -24,7 +24,7 @@ func together(fs ...func()) {
 }
 
 // Topics that are created concurrently do not exceed the limit together.
-func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
+func TestMaxTopicsHoldsForConcurrentTopics(t *testing.T) {
 	const most = 2
 	for range rounds {
 		topics, c := newTopics(topic.Config{MaxTopics: most}), new(counter)
@@ -44,7 +44,7 @@ func TestMaxTopicsHoldsForTopicsThatComeAtOnce(t *testing.T) {
 
 // At the topic limit, where topics come and go, a client never recovers a topic if it
 // missed a message.
-func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
+func TestNoFalseRecoveryAtTheTopicLimit(t *testing.T) {
 	for range rounds {
 		now := time.Now()
 		topics, c := newTopics(topic.Config{
@@ -75,7 +75,7 @@ func TestAtTheTopicLimitNothingIsForgottenUnnoticed(t *testing.T) {
 		}
 		_, p, err := join(topics, "a", &l, topic.ResumePoint{Since: seen})
 		if err != nil || p.Recovered {
-			t.Fatalf("since %v, with a message missing: %+v, %v; want it not to be recovered", seen, p, err)
+			t.Fatalf("since %v, with a message missing: %+v, %v; want not recovered", seen, p, err)
 		}
 	}
 }

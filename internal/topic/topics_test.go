@@ -148,7 +148,7 @@ func TestJoinMissesNothing(t *testing.T) {
 	joining.Wait()
 }
 
-func TestTopicsWithoutUseAreForgotten(t *testing.T) {
+func TestUnusedTopicsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		topics, c := newTopics(topic.Config{PerTopic: topic.Limits{Age: time.Minute}}), new(counter)
 		var l listener
@@ -199,7 +199,7 @@ func TestTotalBytesDropsTheOldestOfAll(t *testing.T) {
 	})
 }
 
-func TestMaxTopicsDropsWhatNobodyListensTo(t *testing.T) {
+func TestMaxTopicsDropsUnusedTopics(t *testing.T) {
 	topics, c := newTopics(topic.Config{MaxTopics: 3}), new(counter)
 	var l listener
 	for i := range 10 {

@@ -35,9 +35,9 @@ func TestShareLeavesRoom(t *testing.T) {
 		return n
 	}
 	if n := fill(much); n < 50 {
-		t.Errorf("room for %d clients with much", n)
+		t.Errorf("room for %d large clients", n)
 	}
 	if n := fill(little); n < 50 {
-		t.Errorf("room for %d clients with little beside those with much", n)
+		t.Errorf("room for %d small clients beside the large ones", n)
 	}
 }

@@ -54,7 +54,7 @@ func play(t *testing.T, in []byte, cut cutter, busy bool) string {
 	f.ws.ReadEnd()
 	f.ws.Gone()
 	if used := cfg.Budget.Used(); used != 0 {
-		t.Fatalf("a connection that is gone owns %d bytes", used)
+		t.Fatalf("a closed connection owns %d bytes", used)
 	}
 	return f.transcript()
 }

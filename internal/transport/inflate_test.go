@@ -30,7 +30,7 @@ func TestFramesWithCompression(t *testing.T) {
 	}
 }
 
-func TestInflatesWhatWasDeflated(t *testing.T) {
+func TestInflatesDeflatedMessages(t *testing.T) {
 	inflaters := new(transport.Inflaters)
 	rapid.Check(t, func(t *rapid.T) {
 		f := dial(&transport.Config{Inflaters: inflaters, MaxFragments: -1, ControlRate: -1})

@@ -43,7 +43,7 @@ func TestSilence(t *testing.T) {
 	equal(t, "transcript", f.transcript(), "end | > ping | > close 4201")
 }
 
-func TestAnythingHeardIsLife(t *testing.T) {
+func TestAnyByteIsASignOfLife(t *testing.T) {
 	for name, in := range map[string][]byte{
 		"text": text("a"), "ping": ping(""), "pong": frame(0x8a, ""), "fragments": cat(frame(0x01, ""), frame(0x80, "")),
 	} {
@@ -75,7 +75,7 @@ func TestBusyIsNotSilence(t *testing.T) {
 
 // Time during which the loop was stuck counts neither as the client's silence nor as the
 // duration of its message.
-func TestALoopThatStoodStillClosesNobody(t *testing.T) {
+func TestStuckLoopClosesNoClient(t *testing.T) {
 	stand := func(f *fake, d time.Duration) {
 		f.now, f.tick = f.now+d, transport.Never
 		f.Arm(f.conn.Tick(f.now))

@@ -104,7 +104,7 @@ func TestIdleOwnsNothing(t *testing.T) {
 }
 
 // The memory of a message does not depend on its announced length.
-func TestMemoryGrowsWithWhatCame(t *testing.T) {
+func TestMemoryGrowsWithReceivedBytes(t *testing.T) {
 	const limit = 16 << 20
 	budget := transport.NewBudget(0)
 	w := dialNull(&transport.Config{MaxMessageBytes: limit, Budget: budget, MessageTimeout: -1})

@@ -45,7 +45,7 @@ func TestStreamHeartbeats(t *testing.T) {
 	equal(t, "written", told(f), "")
 	for n := 1; n <= 4; n++ {
 		f.wait(1)
-		equal(t, "the socket was told", f.dirty, true)
+		equal(t, "the socket is dirty", f.dirty, true)
 		f.write(1)
 		equal(t, "written", told(f), strings.Repeat(beat, n))
 		f.wait(15*second - 1)
@@ -142,7 +142,7 @@ func TestStreamCloseFinishesTheFrameUnderWay(t *testing.T) {
 	}
 }
 
-func TestStreamCloseFinishesWhatIsItsOwn(t *testing.T) {
+func TestStreamCloseFinishesItsOwnBytes(t *testing.T) {
 	for n := range len(beat) + 1 {
 		f := stream(events(), "")
 		f.queue([]byte("never"))
@@ -216,7 +216,7 @@ func TestStreamCloseThatTheSocketDoesNotTake(t *testing.T) {
 	equal(t, "next tick after the drop", f.conn.Tick(f.now), transport.Never)
 }
 
-func TestStreamIgnoresWhatTheClientSends(t *testing.T) {
+func TestStreamIgnoresInput(t *testing.T) {
 	everyCut(t, func(t *testing.T, cut cutter) {
 		f := stream(events(), "head,")
 		f.busy = true

@@ -255,7 +255,7 @@ func TestTakeOverEndsWithAGoodbye(t *testing.T) {
 	})
 }
 
-func TestTakeOverSeesTheClientGo(t *testing.T) {
+func TestTakeOverNoticesThatTheClientLeft(t *testing.T) {
 	everyStream(t, func(t *testing.T, s *streams) {
 		ctx, leave := context.WithCancel(t.Context())
 		answer, app := s.open(ctx)

@@ -204,7 +204,7 @@ func TestHandshakeWithABodyIsClosed(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := r.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("the connection goes on: %v", err)
+			t.Errorf("the connection stays open: %v", err)
 		}
 	}
 }
@@ -289,7 +289,7 @@ func TestHandshakeThroughAProxy(t *testing.T) {
 	}
 	answer, _, _ := exchange(t, address, "GET /ws HTTP/1.1\r\nHost: example.com\r\n\r\n")
 	if body, _ := io.ReadAll(answer.Body); strings.Contains(string(body), "proxy") {
-		t.Errorf("a visit is told of a proxy: %s", body)
+		t.Errorf("a browser visit gets an error about a proxy: %s", body)
 	}
 }
 
@@ -389,7 +389,7 @@ func TestNothingToAnswer(t *testing.T) {
 	} {
 		h, err := new(transport.Upgrader).Upgrade(w, r)
 		if h.Conn != nil || err == nil || errors.As(err, new(*pubsub.Error)) {
-			t.Errorf("%s: Upgrade = %v, %v, want an error that is no refusal", name, h.Conn, err)
+			t.Errorf("%s: Upgrade = %v, %v, want an error that is not a refusal", name, h.Conn, err)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func TestDirtyTellsTheSocket(t *testing.T) {
 			t.Fatal("dirty from the start")
 		}
 		if do(f); !f.dirty {
-			t.Errorf("%s: the socket was not told", name)
+			t.Errorf("%s: the socket is not dirty", name)
 		}
 	}
 }

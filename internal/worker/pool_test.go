@@ -85,7 +85,7 @@ func TestPoolIsBounded(t *testing.T) {
 	})
 }
 
-func TestPoolCallsWhatWaitsAtTheEnd(t *testing.T) {
+func TestPoolCallsQueuedWorkAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := worker.NewPool(1, 8, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())

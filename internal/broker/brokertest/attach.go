@@ -29,7 +29,7 @@ func resumeCovered(t *testing.T, n *node) {
 			s := n.subscribe("t", topic.ResumePoint{Since: p})
 			n.settle()
 			if r := s.resumed; !r.Recovered || r.Position != p {
-				t.Errorf("since %v: %+v, want it to be recovered", p, r)
+				t.Errorf("since %v: %+v, want recovered", p, r)
 			}
 			got := s.read()
 			want := []string{}
@@ -51,7 +51,7 @@ func resumeElsewhere(t *testing.T, n *node) {
 	elsewhere := pubsub.Position{Epoch: "elsewhere", Offset: head.Offset}
 	s := n.subscribe("t", topic.ResumePoint{Since: elsewhere})
 	if r := s.resumed; r.Recovered || r.Position != head || r.Replay != 0 {
-		t.Errorf("since %v: %+v, want the head %v and not to be recovered", elsewhere, r, head)
+		t.Errorf("since %v: %+v, want the head %v and not recovered", elsewhere, r, head)
 	}
 	for _, epochs := range [][]string{{elsewhere.Epoch}, {elsewhere.Epoch, head.Epoch}} {
 		s := n.subscribe("t", topic.ResumePoint{Last: 1, Epochs: epochs})

@@ -43,22 +43,22 @@ type RemoteNode struct {
 // rest.
 func RunRemote(t *testing.T, c RemoteConfig) {
 	for name, test := range map[string]func(*testing.T, *cluster){
-		"nodes agree":                         nodesAgree,
-		"away and back":                       awayAndBack,
-		"away while publishing":               awayWhilePublishing,
-		"away while attaching":                awayWhileAttaching,
-		"every cursor meets a gap":            gapIsMet,
-		"a lost last message is a gap":        lastIsLost,
-		"a new epoch reaches quiet topics":    newEpochIsMet,
-		"the last messages of the store":      lastInStore,
-		"resume points of a topic at once":    resumeAtOnce,
-		"detach and attach at once":           detachRaces,
-		"close waits for publishes":           closeWaits,
-		"callbacks come once and in time":     callbacksComeOnce,
-		"whatever happens, losses are gaps 0": func(t *testing.T, c *cluster) { chaos(t, c, 0) },
-		"whatever happens, losses are gaps 1": func(t *testing.T, c *cluster) { chaos(t, c, 1) },
-		"whatever happens, losses are gaps 2": func(t *testing.T, c *cluster) { chaos(t, c, 2) },
-		"whatever happens, losses are gaps 3": func(t *testing.T, c *cluster) { chaos(t, c, 3) },
+		"nodes agree":                        nodesAgree,
+		"away and back":                      awayAndBack,
+		"away while publishing":              awayWhilePublishing,
+		"away while attaching":               awayWhileAttaching,
+		"every cursor meets a gap":           gapIsMet,
+		"a lost last message is a gap":       lastIsLost,
+		"a new epoch reaches quiet topics":   newEpochIsMet,
+		"the last messages of the store":     lastInStore,
+		"resume points of a topic at once":   resumeAtOnce,
+		"detach and attach at once":          detachRaces,
+		"close waits for publishes":          closeWaits,
+		"callbacks come once and in time":    callbacksComeOnce,
+		"chaos: every loss is a gap, seed 0": func(t *testing.T, c *cluster) { chaos(t, c, 0) },
+		"chaos: every loss is a gap, seed 1": func(t *testing.T, c *cluster) { chaos(t, c, 1) },
+		"chaos: every loss is a gap, seed 2": func(t *testing.T, c *cluster) { chaos(t, c, 2) },
+		"chaos: every loss is a gap, seed 3": func(t *testing.T, c *cluster) { chaos(t, c, 3) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -160,7 +160,7 @@ func (c *cluster) record(p pubsub.Publication, before pubsub.Position) {
 	defer c.mu.Unlock()
 	at := p.Position
 	if at.Epoch == before.Epoch && at.Offset <= before.Offset && p.Key == "" {
-		c.t.Errorf("published at %v, after %v was told", at, before)
+		c.t.Errorf("published at %v, after a publisher got %v", at, before)
 	}
 	if newest := c.newest[p.Topic]; at.Epoch != newest.Epoch || at.Offset > newest.Offset {
 		c.newest[p.Topic] = at

@@ -73,7 +73,7 @@ func awayAndBack(t *testing.T, c *cluster) {
 	n.subscribe("t", topic.ResumePoint{Since: before}).leave() // Its log covers it.
 	c.settle()
 	if got := r.readAll(); got != "[0]" {
-		t.Errorf("the subscriber has %s while the store is away", got)
+		t.Errorf("the subscriber got %s while the store is away", got)
 	}
 	c.Nodes[0].Back()
 	c.settle()
@@ -83,7 +83,7 @@ func awayAndBack(t *testing.T, c *cluster) {
 	c.send(n, "t", "3")
 	c.settle()
 	if got := r.readAll(); got != "[0 1 2 3]" {
-		t.Errorf("the subscriber has %s", got)
+		t.Errorf("the subscriber got %s", got)
 	}
 }
 
@@ -218,7 +218,7 @@ func lastIsLost(t *testing.T, c *cluster) {
 	lost := c.send(c.nodes[1], "t", "1")[0]
 	c.settle()
 	if got := r.readAll(); got != "[0 gap]" || r.at != lost {
-		t.Errorf("the subscriber has %s and is at %v, want %v", got, r.at, lost)
+		t.Errorf("the subscriber got %s and is at %v, want %v", got, r.at, lost)
 	}
 }
 
@@ -236,7 +236,7 @@ func newEpochIsMet(t *testing.T, c *cluster) {
 	}
 	c.settle()
 	if got := r.readAll(); got != "[0 1 2 gap 3]" || r.at != after {
-		t.Errorf("the subscriber has %s and is at %v, want %v", got, r.at, after)
+		t.Errorf("the subscriber got %s and is at %v, want %v", got, r.at, after)
 	}
 	if got := quiet.readAll(); got != "[gap]" || quiet.at.Epoch != after.Epoch {
 		t.Errorf("the subscriber of a quiet topic has %s and is at %v", got, quiet.at)
@@ -248,7 +248,7 @@ func newEpochIsMet(t *testing.T, c *cluster) {
 		c.nodes[1].subscribe("t", topic.ResumePoint{Since: before}),
 	} {
 		if s.resumed.Recovered || s.resumed.Position != after {
-			t.Errorf("%+v, want it to be at %v and not to be recovered", s.resumed, after)
+			t.Errorf("%+v, want position %v and not recovered", s.resumed, after)
 		}
 		s.leave()
 	}

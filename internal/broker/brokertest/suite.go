@@ -44,11 +44,11 @@ func Run(t *testing.T, c Config) {
 		"a published message is in the log":    publishedIsLogged,
 		"offsets of a topic strictly increase": offsetsIncrease,
 		"a dropped topic reuses no offset":     droppedTopic,
-		"closed refuses":                       closedRefuses,
+		"a closed broker refuses messages":     closedRefuses,
 		"the same key is published once":       sameKey,
 		"the same key at once":                 sameKeyAtOnce,
 		"batches":                              batches,
-		"what failed has no key":               failedKey,
+		"a failed message frees its key":       failedKey,
 		"a covered position misses nothing":    resumeCovered,
 		"another epoch is not covered":         resumeElsewhere,
 		"the last messages":                    resumeLast,
@@ -213,7 +213,7 @@ func (s *subscriber) read() (all []*pubsub.Message) {
 			return all
 		}
 		if to, marker := entry.Marker(); marker {
-			s.node.t.Errorf("a gap to %v, and nothing was lost", to)
+			s.node.t.Errorf("a gap to %v, although nothing was lost", to)
 		} else {
 			all = append(all, entry.Message())
 		}
@@ -296,7 +296,7 @@ func offsetsIncrease(t *testing.T, n *node) {
 			t.Errorf("offset %d follows %d in the log", m.Position.Offset, last)
 		}
 		if told[m.Position.Offset] != string(m.Body.Data) {
-			t.Errorf("offset %d holds %q, its publisher was told %q", m.Position.Offset, m.Body.Data, told[m.Position.Offset])
+			t.Errorf("offset %d holds %q, its publisher got the offset for %q", m.Position.Offset, m.Body.Data, told[m.Position.Offset])
 		}
 		last = m.Position.Offset
 	}

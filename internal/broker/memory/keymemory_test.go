@@ -23,7 +23,7 @@ func oneEach(n int) []pubsub.Publication {
 }
 
 // Expired keys of many subjects free all their memory.
-func TestKeysGiveTheirMemoryBack(t *testing.T) {
+func TestExpiredKeysFreeTheirMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
 		b := newBroker(memory.Config{}, topic.Config{PerTopic: topic.Limits{Count: 1}})
@@ -78,7 +78,7 @@ func TestAHugeKeyLimitRefusesNothing(t *testing.T) {
 }
 
 // KeyTime begins when the message was ordered, however long ordering took.
-func TestASlowKeyCountsForItsTime(t *testing.T) {
+func TestSlowKeyLastsItsFullTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := heldTopics{let: make(chan error)}
 		b := memory.NewWithOrderer(h.over)

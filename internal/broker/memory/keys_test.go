@@ -35,7 +35,7 @@ func publishKey(t *testing.T, b *memory.Broker, key string) pubsub.Publication {
 	return ps[0]
 }
 
-func TestKeysCountForTheirTime(t *testing.T) {
+func TestKeysLastTheirFullTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(memory.Config{}, topic.Config{})
 		first := publishKey(t, b, "k")
@@ -45,7 +45,7 @@ func TestKeysCountForTheirTime(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if again := publishKey(t, b, "k"); again.Err != nil || again.Position == first.Position {
-			t.Errorf("after its time the key gives %v, %v", again.Position, again.Err)
+			t.Errorf("after its time the key has %v, %v", again.Position, again.Err)
 		}
 	})
 }
@@ -90,7 +90,7 @@ func TestTheSecondOfAKeyWaits(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(broker.Timeout)
 			if p := <-results; p.Err == nil || pubsub.Refusal(p.Err).Code != pubsub.OutcomeUnknown {
-				t.Errorf("after the time limit, the second is told %v, %v", p.Position, p.Err)
+				t.Errorf("after the time limit, the second gets %v, %v", p.Position, p.Err)
 			}
 			go publish()
 			synctest.Wait()
@@ -184,7 +184,7 @@ func TestOneSubjectLeavesRoomForOthers(t *testing.T) {
 }
 
 // Keys take no more memory than they count.
-func TestKeysTakeWhatTheyCount(t *testing.T) {
+func TestKeysTakeNoMoreThanTheyCount(t *testing.T) {
 	b := newBroker(memory.Config{}, topic.Config{PerTopic: topic.Limits{Count: 1}})
 	before := heap()
 	for i := range 100_000 {
@@ -357,7 +357,7 @@ func TestCloseWaitsForPublish(t *testing.T) {
 }
 
 // Keys expire even when no one publishes.
-func TestKeysGoByThemselves(t *testing.T) {
+func TestKeysExpireWithoutPublishers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(memory.Config{}, topic.Config{})
 		for i := range 100 {

@@ -90,7 +90,7 @@ func TestEventVectors(t *testing.T) {
 	})
 }
 
-func TestLineVectors(t *testing.T) {
+func TestNDJSONVectors(t *testing.T) {
 	all := vectors.Load[vectors.Bytes](t, "line.json")
 	for _, v := range all.Valid {
 		f := vectors.Read(t, v.Value)

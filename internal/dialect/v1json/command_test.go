@@ -106,7 +106,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if !jsontext.Value(text).IsValid() {
-			t.Errorf("parse(%q) = %+v, of what is no JSON", text, c)
+			t.Errorf("parse(%q) = %+v, although it is not JSON", text, c)
 		}
 		if c.Verb == 0 {
 			t.Errorf("parse(%q) = %+v", text, c)

@@ -16,7 +16,7 @@ func TestTextIsOneFrame(t *testing.T) {
 		entry := vectors.Entry(&pubsub.Message{Body: pubsub.Body{Data: data}})
 		frame, err := frametest.ReadFrame(bytes.NewReader(newEncoder().Encode(entry)))
 		if err != nil || !frame.Fin() || frame.Masked || frame.Opcode() != wsframe.Text || !bytes.Equal(frame.Payload, data) {
-			t.Errorf("a message of %d bytes is read as %+v, %v", size, frame.Header, err)
+			t.Errorf("a message of %d bytes reads as %+v, %v", size, frame.Header, err)
 		}
 	}
 }
