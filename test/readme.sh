@@ -55,5 +55,6 @@ PORT=0 paste "$checkout" 5 >container.txt 2>container.log &
 started+=($!)
 "$work/notiflux-built" health --url "$(address container.log)" || fail "the server is not healthy" container.log
 [ -z "$(block 6)" ] || fail "the README has commands that this suite does not run"
+[ "$(wc -l <"$readme")" -le 120 ] || fail "the README has more than 120 lines"
 
 tokenless subscriber.log publisher.log serve.log container.log

@@ -197,10 +197,8 @@ if (!missing.includes("nginx")) {
 for (const language of ["Python", "Node.js", "Go", "PHP"]) {
   if (missing.includes(language)) continue;
   console.log(language);
-  const commands = guide.commands(language);
+  const [install, run] = guide.commands(language);
   guide.save(language);
-  let [install, run] = commands;
-  if (commands.length === 1) [, install, run] = /^(.*\n)(.*\n)$/s.exec(commands[0]);
   await guide.run(install, language === "PHP" ? withPackagist() : {});
   const url = `http://127.0.0.1:${port.app}`;
   let app = guide.start(run);
