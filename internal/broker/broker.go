@@ -17,7 +17,7 @@
 //   - Offsets of a topic strictly increase within an epoch and are never reused.
 //   - A message is stored before its publisher gets the answer.
 //   - The sink gets the messages of a topic in the order of their offsets. Where messages
-//     are missing or the epoch changes, it gets a gap instead.
+//     are missing or a new epoch begins, it gets a gap.
 //   - While a key is remembered, it stands for one message.
 //   - Every callback comes exactly once, within [Timeout], with no lock held.
 package broker

@@ -1,40 +1,30 @@
 // Package topic holds the topics of this process: the log of each topic and its listeners.
 //
-// A [Log] holds the recent messages of one topic. It is an append-only linked list that
-// ends with an empty [Entry]. The next message fills that entry and links a new empty one
-// after it; one atomic store makes both visible. A [Cursor] points to the entry that its
-// reader takes next. Live delivery, replay and resume are the same operation: walk from a
-// cursor to the tail. A slow reader holds one pointer, never a copy. The garbage collector
-// frees an entry once the log has dropped it and every cursor has passed it.
+// A [Log] holds the recent messages of one topic, in an append-only linked list that ends
+// with an empty [Entry]. The next message fills that entry and links a new empty one. A
+// [Cursor] points to the entry that its reader takes next. Live delivery, replay and resume
+// are the same operation: walk from a cursor to the tail. A slow reader holds one pointer,
+// never a copy.
 //
-// Messages arrive from a broker. [Topics.Order] takes messages together with the broker's
-// counter, which assigns each offset under the topic's lock. [Topics.Append] takes messages
-// that a remote broker has already ordered. Both append to the topic's log and wake the
+// A broker appends messages with [Topics.Order], which assigns offsets with the broker's
+// counter, or with [Topics.Append] if their offsets are already fixed. Both wake the
 // topic's listeners. A [Listener] represents all sessions of an event loop, so a message
-// wakes each loop once, however many subscribers there are. The loop then reads the log
-// through the cursors of its sessions.
+// wakes each loop once. The loop then reads the log through the cursors of its sessions.
 //
 // A subscription begins in two steps. [Topics.Open] pins its resume point, which gives the
-// broker time to prepend messages that the log lacks. [Pin.Join] takes the cursor.
-//
-// Where messages are missing or a new epoch begins, the log has a marker ([Topics.Gap]).
-// Every cursor meets it in order. History and resume never reach back past the last marker.
+// broker time to prepend messages that the log lacks. [Pin.Join] takes the cursor. Where
+// messages are missing or a new epoch begins, the log has a marker ([Topics.Gap]), and
+// every cursor meets it.
 //
 // Invariants:
 //   - The lock of a topic orders its messages. Between two markers, offsets strictly
-//     increase from entry to entry. Sequence numbers increase by one. A filled entry never
-//     changes.
-//   - A listener joins and gets its cursor in one step under that lock, so no message falls
-//     between the two.
-//   - A log grows at both ends and drops only its oldest entry. Neither finding a place nor
-//     counting walks the log (index.go).
-//   - With Config.Heads, a topic without listeners, pins and messages is dropped, and its
-//     head becomes a tombstone in the same step. So if the log covers a client's position,
-//     the client misses no message after it.
-//   - All logs and the encoded frames of their messages stay within Config.TotalBytes: the
-//     oldest messages of all topics are dropped first. Topics and tombstones together stay
-//     within Config.MaxTopics: the oldest tombstones are dropped first, then topics without
-//     listeners and pins.
+//     increase. A filled entry never changes.
+//   - A listener joins and gets its cursor in one step, so no message falls between the
+//     two.
+//   - With Config.Heads, a topic is dropped and its head becomes a tombstone in one step.
+//     So a position that counts as covered has lost no later message.
+//   - All logs and the encoded frames of their messages stay within Config.TotalBytes.
+//     Topics and tombstones together stay within Config.MaxTopics.
 //
 // Locks are taken in the order Topics.mu, Topic.mu, expiry.mu. None of them is held while
 // listeners are woken or Config.Detach is called. A goroutine may read its cursor without a
@@ -52,7 +42,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Config configures [New]. The zero value sets no limits.
+// Config configures [New]. The zero value sets no limits. Beyond TotalBytes, the oldest
+// messages of all topics are dropped first. Beyond MaxTopics, the oldest tombstones are
+// dropped first, then topics without listeners and pins.
 type Config struct {
 	PerTopic   Limits
 	TotalBytes uint64           // of all logs and the encoded frames that they keep; 0: no limit
