@@ -23,7 +23,7 @@ type Conn struct {
 	blocked    bool     // the socket accepts nothing until it calls writable
 	gone       bool
 	refused    bool   // it was blocked at the last check, and for some time before
-	looked     uint8  // time of the last check or of the last progress; see looksAt
+	checked    uint8  // time of the last check or of the last progress; see checkTime
 	stalled    uint16 // how long it has taken nothing, in ticks of the wheel; only if blocked
 }
 

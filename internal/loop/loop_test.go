@@ -202,7 +202,7 @@ func TestAPeerThatReadsNothingBlocksOnlyItself(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		if got := len(e.ticks); got < 4 || got > 6 {
-			t.Errorf("a blocked client was looked at %d times in 5 s, want once a second", got)
+			t.Errorf("a blocked client was checked %d times in 5 s, want once a second", got)
 		}
 		expect(t, stuck, big)
 	})

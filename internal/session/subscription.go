@@ -68,9 +68,9 @@ func (sub *subscription) skip() {
 	sub.cursor = newest
 }
 
-// tellSkipped reports a skip to the dialect: first the last marker, then the messages after
+// reportSkipped reports a skip to the dialect: first the last marker, then the messages after
 // it. The dialect may end the subscription.
-func (sub *subscription) tellSkipped(s *Session) {
+func (sub *subscription) reportSkipped(s *Session) {
 	k := sub.skipped
 	if k.gap != (pubsub.Position{}) {
 		k.from = k.gap

@@ -302,7 +302,7 @@ func (w *write) catchUp(s *Session) {
 			sub.skip()
 		}
 		if sub.skipped != nil {
-			sub.tellSkipped(s)
+			sub.reportSkipped(s)
 		}
 		if several {
 			w.passMarkers(s, sub)

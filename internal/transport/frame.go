@@ -83,7 +83,7 @@ func (w *WebSocket) checkLimits(h wsframe.Header, now time.Duration) bool {
 		received, frames, deflated = len(w.in.message), w.in.frames+1, w.in.deflated
 		w.in.frames = frames
 	}
-	if h.Length > int64(w.mostReceived(deflated)-received) {
+	if h.Length > int64(w.maxReceived(deflated)-received) {
 		w.refuse(wire.CloseTooBig, "the message is longer than allowed")
 		return false
 	}

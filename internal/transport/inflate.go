@@ -62,7 +62,7 @@ func (w *WebSocket) charge(n int) {
 	}
 	perSecond := func(n int) time.Duration { return time.Duration(n) * time.Second / time.Duration(rate) }
 	burst := perSecond(cmp.Or(w.cfg.InflateBurst, DefaultInflateBurst))
-	w.inflateAgain = max(w.inflateAgain, w.heard-burst) + perSecond(n)
+	w.inflateAgain = max(w.inflateAgain, w.lastRead-burst) + perSecond(n)
 }
 
 // inflated handles a complete compressed message.

@@ -34,7 +34,7 @@ func (w *WebSocket) checkLife(now time.Duration) {
 	// While the loop was stuck, it read nothing and sent no ping. That time does not count
 	// against the client.
 	if late := now - w.nextTick(); late > maxLate {
-		w.heard += late
+		w.lastRead += late
 		if w.in != nil {
 			w.in.began += late
 		}
@@ -43,7 +43,7 @@ func (w *WebSocket) checkLife(now time.Duration) {
 		if w.paused() && now >= w.inflateAgain {
 			w.sock.Resume()
 		}
-		w.heard = now
+		w.lastRead = now
 		if w.in != nil {
 			w.in.began = now
 		}
@@ -68,8 +68,8 @@ func (w *WebSocket) nextTick() time.Duration {
 }
 
 // paused reports whether bytes wait until the client may inflate more. Only Tick, which
-// sets heard, changes that.
-func (w *WebSocket) paused() bool { return w.held && w.heard < w.inflateAgain }
+// sets lastRead, changes that.
+func (w *WebSocket) paused() bool { return w.held && w.lastRead < w.inflateAgain }
 
 func (w *WebSocket) messageDeadline() time.Duration {
 	if w.in == nil {
@@ -79,7 +79,7 @@ func (w *WebSocket) messageDeadline() time.Duration {
 }
 
 func (w *WebSocket) silenceDeadline() time.Duration {
-	return after(w.heard, cmp.Or(w.cfg.PingTimeout, DefaultPingTimeout))
+	return after(w.lastRead, cmp.Or(w.cfg.PingTimeout, DefaultPingTimeout))
 }
 
 func (w *WebSocket) pingDue() time.Duration {

@@ -48,9 +48,9 @@ func (w *WebSocket) maxMessage() int {
 	return cmp.Or(w.cfg.MaxMessageBytes, DefaultMaxMessageBytes)
 }
 
-// mostReceived returns how many bytes of a message may be received. A compressed message
+// maxReceived returns how many bytes of a message may be received. A compressed message
 // may exceed its content by the worst case of the compression.
-func (w *WebSocket) mostReceived(deflated bool) int {
+func (w *WebSocket) maxReceived(deflated bool) int {
 	most := w.maxMessage()
 	if deflated {
 		most += most/16 + 64
@@ -110,7 +110,7 @@ func (w *WebSocket) extend(in *incoming, h wsframe.Header, payload []byte, left 
 		in.op, in.deflated, in.frames = h.Opcode(), h.RSV() == wsframe.RSV1, 1
 	}
 	end := h.Fin() && left == 0
-	most := w.mostReceived(in.deflated)
+	most := w.maxReceived(in.deflated)
 	if h.Fin() {
 		most = len(in.message) + len(payload) + int(left)
 	}

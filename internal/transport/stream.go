@@ -15,8 +15,8 @@ type Stream struct {
 	connection
 
 	// Owned by the loop.
-	out  []byte        // bytes that are not the application's and not yet taken: head, heartbeat or goodbye; may be shared, so they must not change
-	beat time.Duration // when the last heartbeat was due
+	out      []byte        // bytes that are not the application's and not yet taken: head, heartbeat or goodbye; may be shared, so they must not change
+	lastBeat time.Duration // when the last heartbeat was due
 }
 
 // NewStream returns the state machine of a response to a request that was answered at the
@@ -24,7 +24,7 @@ type Stream struct {
 // cfg is shared with the caller.
 func NewStream(cfg *Config, sock Socket, head []byte, now time.Duration) *Stream {
 	cfg.Stats.opened()
-	s := &Stream{connection: connection{cfg: cfg, sock: sock}, out: head, beat: now}
+	s := &Stream{connection: connection{cfg: cfg, sock: sock}, out: head, lastBeat: now}
 	sock.Arm(s.heartbeatDue())
 	sock.Dirty()
 	return s
@@ -116,7 +116,7 @@ func (s *Stream) Close(goodbye []byte, code wire.CloseCode, _ string) {
 
 // heartbeat queues the heartbeat, unless other bytes are queued.
 func (s *Stream) heartbeat(now time.Duration) {
-	s.beat = now
+	s.lastBeat = now
 	if len(s.out) == 0 && len(s.cfg.Heartbeat) > 0 {
 		s.out = s.cfg.Heartbeat
 		s.sock.Dirty()
@@ -124,5 +124,5 @@ func (s *Stream) heartbeat(now time.Duration) {
 }
 
 func (s *Stream) heartbeatDue() time.Duration {
-	return after(s.beat, cmp.Or(s.cfg.HeartbeatEvery, DefaultHeartbeatEvery))
+	return after(s.lastBeat, cmp.Or(s.cfg.HeartbeatEvery, DefaultHeartbeatEvery))
 }

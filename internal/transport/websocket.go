@@ -16,7 +16,7 @@ type WebSocket struct {
 
 	// Owned by the loop. Incoming:
 	in          *incoming     // incomplete input; nil: none
-	heard       time.Duration // when the last bytes came
+	lastRead    time.Duration // when the last bytes came
 	controlsDue time.Duration // when the last control frame would have come if all had come at the allowed rate
 
 	inflateAgain time.Duration // no message is accepted before this time, because too much was inflated
@@ -32,7 +32,7 @@ type WebSocket struct {
 // cfg is shared with the caller.
 func NewWebSocket(cfg *Config, sock Socket, now time.Duration) *WebSocket {
 	cfg.Stats.opened()
-	w := &WebSocket{connection: connection{cfg: cfg, sock: sock}, heard: now, pinged: now, inflateAgain: -Never}
+	w := &WebSocket{connection: connection{cfg: cfg, sock: sock}, lastRead: now, pinged: now, inflateAgain: -Never}
 	sock.Arm(w.nextTick())
 	return w
 }
@@ -52,7 +52,7 @@ const (
 // connection is closing, Read takes and ignores everything. It overwrites the bytes that it
 // takes.
 func (w *WebSocket) Read(p []byte, now time.Duration) int {
-	w.heard, w.held, w.work = now, false, 0
+	w.lastRead, w.held, w.work = now, false, 0
 	for rest := p; len(rest) > 0 && w.phase == open; {
 		switch {
 		case (w.app.Busy() || now < w.inflateAgain) && w.dataNext(rest[0]):

@@ -108,7 +108,7 @@ var errPanicked = errors.New("broker: ordering the message panicked")
 type claim struct {
 	firsts []*first // for each publication: the first of its key; nil if it has no key
 	mine   []bool   // for each publication: whether this call orders it
-	over   []*wait  // waits of other calls that this call ended; see tell
+	over   []*wait  // waits of other calls that this call ended; see endWaits
 }
 
 // claim claims the keys of ps. It sets an error on each publication whose key is already

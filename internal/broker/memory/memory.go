@@ -72,10 +72,10 @@ func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
 		now = time.Now
 	}
 	t.Heads = &tombstones{
-		epoch:  cmp.Or(c.Epoch, NewEpoch(nil)),
-		now:    now,
-		live:   cmp.Or(c.TombstoneTime, defaultTombstoneTime),
-		byName: make(map[pubsub.Topic]*list.Element),
+		epoch:    cmp.Or(c.Epoch, NewEpoch(nil)),
+		now:      now,
+		lifetime: cmp.Or(c.TombstoneTime, defaultTombstoneTime),
+		byName:   make(map[pubsub.Topic]*list.Element),
 	}
 	topics := topic.New(t)
 	b := &Broker{topics: topics, orderer: topics, keys: newKeys(cmp.Or(c.MaxKeyBytes, DefaultMaxKeyBytes))}
@@ -86,11 +86,11 @@ func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
 // Publish implements [broker.Broker].
 func (b *Broker) Publish(ps []pubsub.Publication, done func()) (finished bool) {
 	var c claim
-	defer func() { c.tell() }() // even after a panic, and without the lock
+	defer func() { c.endWaits() }() // even after a panic, and without the lock
 	return b.publish(ps, &c, done)
 }
 
-// publish does what Publish does. The caller must call c.tell afterwards.
+// publish does what Publish does. The caller must call c.endWaits afterwards.
 func (b *Broker) publish(ps []pubsub.Publication, c *claim, done func()) (finished bool) {
 	b.ordering.RLock()
 	defer b.ordering.RUnlock()

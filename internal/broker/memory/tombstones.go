@@ -15,9 +15,9 @@ import (
 // tombstone.
 type tombstones struct {
 	// Immutable.
-	epoch string
-	now   func() time.Time
-	live  time.Duration // how long a tombstone is kept after its last use
+	epoch    string
+	now      func() time.Time
+	lifetime time.Duration // how long a tombstone is kept after its last use
 
 	// Guarded by the lock of the topics.
 	floor  uint64
@@ -85,7 +85,7 @@ func (d *tombstones) DropOldest() bool {
 
 // Expire drops up to n expired tombstones, oldest first.
 func (d *tombstones) Expire(n int) (more bool) {
-	before := d.now().Add(-d.live)
+	before := d.now().Add(-d.lifetime)
 	for range n {
 		e := d.byTime.Front()
 		if e == nil || !e.Value.(tombstone).used.Before(before) {

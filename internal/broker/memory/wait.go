@@ -92,21 +92,21 @@ func (w *wait) expire() {
 	ended := w.endLocked()
 	w.keys.mu.Unlock()
 	if ended {
-		w.tell()
+		w.finish()
 	}
 }
 
-// tell calls done. The wait is over even if done panics.
-func (w *wait) tell() {
+// finish calls done. The wait is over even if done panics.
+func (w *wait) finish() {
 	defer w.waits.Done()
 	w.timer.Stop()
 	w.done()
 }
 
-// tell ends the waits of the calls that waited for this one, even if one of them panics.
+// endWaits ends the waits of the calls that waited for this one, even if one of them panics.
 // The caller holds no lock.
-func (c *claim) tell() {
+func (c *claim) endWaits() {
 	for _, w := range c.over {
-		defer w.tell()
+		defer w.finish()
 	}
 }
