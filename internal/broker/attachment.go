@@ -97,8 +97,8 @@ func (a *Attachment) Cancel() {
 	if a.finished {
 		unused, a.pin = a.pin, topic.Pin{}
 	} else {
-		a.pin.Abandon() // It stays the broker's until Finish.
-	} // The broker uses the pin until Finish.
+		a.pin.Abandon() // The broker uses the pin until Finish.
+	}
 	a.mu.Unlock()
 	unused.Release()
 }

@@ -28,9 +28,9 @@ type topic struct {
 // A member is all references with one Sub in a topic. Without a reference it is in its
 // grace period; then it expires. Guarded by Registry.mu.
 type member struct {
-	topic     *topic // of the newest reference, or of the last one released
+	topic     *topic
 	sub       string
-	info      []byte // of the newest reference, or of the last one that was released
+	info      []byte // of the newest reference, or of the last one released
 	newest    *Reference
 	grace     *list.Element // its element in Registry.disconnected; nil outside the grace period
 	graceEnd  time.Time     // if grace is not nil

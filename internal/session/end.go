@@ -72,8 +72,8 @@ func (s *Session) RandomBetween(least, most time.Duration) time.Duration {
 func (s *Session) abort(e End) {
 	s.End(e)
 	if !s.out.answerBegun {
-		s.out.setAnswers(s, nil) // They would go out before the close frame.
-	} // They would be written before the close frame.
+		s.out.setAnswers(s, nil) // They would be written before the close frame.
+	}
 	s.release() // Its cursors keep messages in memory.
 }
 

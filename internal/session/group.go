@@ -335,8 +335,8 @@ func (g *Group) unsubscribe(sub *subscription) {
 	t.topic.Count(-1)
 	g.config.Stats.Subscriptions.Add(-1)
 	g.expireAt(sub, time.Time{})
-	if last == 0 { // Collect may not run again: the topic no longer wakes this loop.
-		g.batches.Reset() // No later Collect need come: the topic no longer wakes this loop.
+	if last == 0 {
+		g.batches.Reset() // Collect may not run again: the topic no longer wakes this loop.
 		delete(g.subscribers, t.topic.Name())
 		g.config.Topics.Leave(t.topic, t)
 	}

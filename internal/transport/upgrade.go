@@ -66,8 +66,8 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (Handshake, e
 	if err := u.check(w, r); err != nil {
 		return Handshake{}, err
 	}
-	var agreed Handshake                                 // check has already ruled out an error
-	agreed.Protocol, agreed.Token, _ = u.offer(r.Header) // check saw that there is no error
+	var agreed Handshake
+	agreed.Protocol, agreed.Token, _ = u.offer(r.Header) // check has already ruled out an error
 	extension := ""
 	if u.Compression {
 		extension = answerDeflate(r.Header[headerExtensions])

@@ -20,9 +20,9 @@ type link struct {
 }
 
 // A call is a request to the store that has no answer yet.
-type call struct { // executed at the store
-	do      func()      // called with the answer
-	then    func(error) // with the answer
+type call struct {
+	do      func()      // executed at the store
+	then    func(error) // called with the answer
 	arrived bool        // at the store
 	over    bool        // then was called
 }
