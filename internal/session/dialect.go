@@ -69,9 +69,8 @@ type Dialect interface {
 	// valid UTF-8. The session is not Busy. Streams never call it.
 	Receive(s *Session, message []byte, binary bool)
 
-	// Gap reports that messages of a topic are missing up to position to. The session has
-	// already queued everything before the gap. A dialect that cannot express a gap calls
-	// s.EndWithin.
+	// Gap reports that messages of a topic are missing up to position to. Everything before
+	// the gap has been written. A dialect that cannot express a gap calls s.EndWithin.
 	Gap(s *Session, name pubsub.Topic, to pubsub.Position)
 
 	// Skipped reports that a client in mode latest does not get the messages after from, up

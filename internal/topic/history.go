@@ -7,7 +7,7 @@ type History struct {
 	Topic     *Topic // nil: the messages are not in a log; see [HistoryOf]
 	Cursor    Cursor
 	Count     int
-	Position  pubsub.Position // no message between since and Cursor is missing
+	Position  pubsub.Position // where to continue reading, or to subscribe from
 	Recovered bool            // no message between since and Cursor is missing
 	More      bool            // there are messages after Position
 }

@@ -10,8 +10,8 @@ import (
 
 // Limits limit what a log holds. A zero field means no limit.
 type Limits struct {
-	Count int
-	Bytes uint64        // including Overhead for each entry; the newest entry stays even if it is larger
+	Count int           // messages
+	Bytes uint64        // data plus Overhead of each entry; the newest entry stays even if it is larger
 	Age   time.Duration // measured with the monotonic clock if this process ordered the message
 }
 
@@ -120,7 +120,7 @@ func (l *Log) beyond(limits *Limits) bool {
 		limits.Bytes > 0 && l.tail.bytesBefore-first.bytesBefore > limits.Bytes && entries > 1
 }
 
-// dropAtOnce bounds how many entries one call of Expire or Shed drops, so that the owner
+// dropAtOnce limits how many entries one call of Expire or Shed drops, so that the owner
 // can release its lock between two calls.
 const dropAtOnce = 256
 
@@ -157,7 +157,7 @@ func (l *Log) DropOldest() {
 	}
 	l.unindex(e)
 	next := e.next.Load()
-	if next.segment == e.segment { // Else it is a marker.
+	if next.segment == e.segment { // Otherwise it is a marker.
 		l.dropped++
 	}
 	if e == l.newest.Load() {

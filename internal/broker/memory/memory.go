@@ -113,7 +113,7 @@ func (b *Broker) publish(ps []pubsub.Publication, c *claim, done func()) (finish
 func (b *Broker) order(ps []pubsub.Publication, c *claim) {
 	*c = b.keys.claim(ps)
 	ordered := false
-	defer func() { // even after a panic, because the keys would stay pending
+	defer func() { // even after a panic; otherwise the keys would stay pending
 		b.keys.settle(c, ps)
 		if !ordered {
 			b.keys.giveUp(c, ps)
