@@ -20,7 +20,7 @@ const (
 //
 // The reader passes its buffer to the loop and waits until the loop wants more. The writer
 // holds one batch at a time. It is blocked until the peer has taken the batch. The
-// unwritten part of a batch counts as unwritten, like bytes that a full socket refuses.
+// unwritten part of a batch counts like bytes that a full socket refuses.
 type portable struct {
 	conn *Conn // owned by the loop
 	nc   net.Conn

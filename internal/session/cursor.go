@@ -29,14 +29,14 @@ func (t *topicSubscribers) topicHash() uint64 {
 	return t.hash
 }
 
-// update sets all places to how far the client of s is.
+// update sets the place in every topic to the client's current position.
 func (c *streamCursor) update(s *Session) {
 	for _, sub := range s.subs.all {
 		c.keep(sub)
 	}
 }
 
-// keep sets the place in one topic to how far the client is.
+// keep sets the place in one topic to the client's current position.
 func (c *streamCursor) keep(sub *subscription) {
 	c.places[sub.cursorIndex].Position = sub.delivered()
 }

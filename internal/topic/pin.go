@@ -51,8 +51,7 @@ func (s *Topics) pinLocked(t *Topic, point ResumePoint) Pin {
 }
 
 // Join makes l a listener of the topic, takes the cursor and ends the pin, in one step. l
-// is woken for every message that is published later than that. A listener joins a topic at
-// most once.
+// is woken for every later message. A listener joins a topic at most once.
 func (p *Pin) Join(l Listener) (*Topic, Resumed) {
 	t := p.topic
 	t.mu.Lock()
@@ -140,8 +139,8 @@ func (p *Pin) cursorLocked() Cursor {
 }
 
 // Covered reports whether everything that the resume point asks for is in the log: every
-// message after its position, or the number of last messages. It is false if the topic's
-// epoch is not in ResumePoint.Epochs.
+// message after its position, or as many of the newest messages as it asks for. It is false
+// if the topic's epoch is not in ResumePoint.Epochs.
 func (p *Pin) Covered() bool {
 	p.topic.mu.Lock()
 	defer p.topic.mu.Unlock()

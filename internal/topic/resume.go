@@ -10,10 +10,10 @@ type ResumePoint struct {
 	Since pubsub.Position // read after this position; not set if it has no epoch
 	Last  int             // read up to this number of the newest messages; ignored if Since is set
 
-	// Epochs are the epochs in a reader's stream cursor that does not contain this topic.
-	// If Epochs is not empty and the topic is in another epoch, the reader missed the
-	// beginning of that epoch. It then resumes at the tail, as with a position that is not
-	// covered. Ignored if Since is set.
+	// Epochs are the epochs in the reader's stream cursor, if that does not contain this
+	// topic. If Epochs is not empty and the topic is in another epoch, the reader missed
+	// the beginning of that epoch. It then resumes at the tail, as with a position that is
+	// not covered. Ignored if Since is set.
 	Epochs []string
 
 	// Connection names the reader's connection. Messages that exclude it do not

@@ -10,7 +10,7 @@ import (
 
 // tombstones holds the head of every topic that was dropped from memory, so that "nothing
 // was published" is not mistaken for "unknown". A tombstone ends in one of two ways: the
-// topic is loaded again, or the tombstone expires and raises the floor. The floor is the
+// topic becomes live again, or the tombstone expires and raises the floor. The floor is the
 // highest head of all expired tombstones. It is used as the head of every topic without a
 // tombstone.
 type tombstones struct {

@@ -8,7 +8,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A wait is a call of Publish whose keys other calls are ordering. It takes over their
+// A wait is a call of Publish with keys that other calls are ordering. It takes over their
 // outcome.
 type wait struct {
 	// Immutable.
