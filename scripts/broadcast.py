@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Broadcast one message to a topic of a notiflux server."""
+"""Publish one message to a topic of a notiflux server."""
 
 import argparse
 import os
@@ -9,19 +9,19 @@ import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
-# A server that shuts down takes 25 s at most; past that nobody will answer.
+# A server that shuts down may take 25 s to answer; after that, no answer comes.
 TIMEOUT_S = 30.0
 
 
 class Refused(Exception):
-    """The server did not take the message; the text says why."""
+    """The server refused the message. The text says why."""
 
 
 def broadcast(url: str, token: str, topic: str, message: str) -> str:
     """Publish message to topic and return its position.
 
-    Raises Refused when the server says no, httpx.HTTPError when it cannot be
-    asked, httpx.InvalidURL when url is none.
+    Raises Refused if the server refuses the message, httpx.HTTPError if the
+    request fails, and httpx.InvalidURL if url is not a URL.
     """
     response = httpx.post(
         url.rstrip("/") + "/broadcast",

@@ -21,27 +21,30 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def duration(text: str) -> int:
-    """Return the seconds that text stands for: 90, 90s, 15m, 1h or 30d."""
+    """Convert text such as 90, 90s, 15m, 1h or 30d to seconds."""
     match = re.fullmatch(r"([1-9][0-9]*)([smhd]?)", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} should be like 90, 15m, 1h or 30d")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a duration; use a form like 90, 15m, 1h or 30d"
+        )
     return int(match[1]) * UNITS[match[2]]
 
 
 def read_key(path: Path) -> EllipticCurvePrivateKey:
     """Return the private key in the file at path.
 
-    Raises OSError when it cannot be read, ValueError when it is no P-256 key.
+    Raises OSError if the file cannot be read, and ValueError if it does not hold
+    an unencrypted P-256 private key.
     """
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
-    except (TypeError, ValueError):  # TypeError: it is encrypted
+    except (TypeError, ValueError):  # TypeError: the key is encrypted
         key = None
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(
         key.curve, SECP256R1
     ):
         raise ValueError(
-            "holds no plain private P-256 key; make one with "
+            "not an unencrypted P-256 private key; make one with "
             f"openssl ecparam -name prime256v1 -genkey -noout -out {path}"
         )
     return key
@@ -54,7 +57,7 @@ def sign(
     subject: str,
     lifetime: int,
 ) -> str:
-    """Return a token that allows scopes on topics for lifetime seconds."""
+    """Return a token that grants scopes on topics for lifetime seconds."""
     now = int(time.time())
     claims = {
         "sub": subject,
@@ -73,7 +76,7 @@ def main() -> int:
         type=Path,
         required=True,
         metavar="PEM",
-        help="file with the private key, as openssl writes it",
+        help="file with the private key, as written by openssl",
     )
     parser.add_argument(
         "--scope",
@@ -86,17 +89,19 @@ def main() -> int:
         "--topic",
         action="append",
         required=True,
-        help="a topic that the token is good for; may be repeated",
+        help="a topic that the token is for; may be repeated",
     )
     parser.add_argument(
-        "--sub", default="example", help="who the token is for (default: %(default)s)"
+        "--sub",
+        default="example",
+        help="user or program that the token is for (default: %(default)s)",
     )
     parser.add_argument(
         "--exp",
         type=duration,
         default="1h",
         metavar="DURATION",
-        help="how long it is valid: seconds, or 15m, 1h, 30d (default: %(default)s)",
+        help="how long the token is valid: seconds, or 15m, 1h, 30d (default: %(default)s)",
     )
     args = parser.parse_args()
     try:

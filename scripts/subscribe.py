@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Print the messages of one or more topics of a notiflux server, one per line.
 
-Speaks the text protocol: a command per message, and each message that arrives
-is exactly what was broadcast.
+It speaks the text protocol: each command is one WebSocket message, and each
+message that arrives is exactly the published string.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.sync.client import connect
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-MAX_MESSAGE_BYTES = 8 << 20  # the most that a server can be set to
+MAX_MESSAGE_BYTES = 8 << 20  # the largest limit that a server can be configured with
 
 
 class Denied(Exception):
-    """The server refused a subscription; the text is its answer."""
+    """The server refused a subscription. The text is its answer."""
 
 
 def websocket_url(base: str) -> str:
@@ -30,13 +30,13 @@ def websocket_url(base: str) -> str:
 
 
 def messages(url: str, token: str, topics: list[str]) -> Iterator[str]:
-    """Subscribe to topics and yield what arrives, until the connection ends.
+    """Subscribe to topics and yield their messages until the connection ends.
 
-    The text protocol answers a refusal with a line, so a message that looks
-    like the refusal of one of topics is taken for one.
+    In the text protocol a refusal is a text message too. So a published message
+    that looks like the refusal of one of topics is mistaken for one.
 
-    Raises Denied, or what websockets raises: ConnectionClosed also when the
-    server ends the connection in good order.
+    Raises Denied, or an exception of websockets: ConnectionClosed even if the
+    server closes the connection properly.
     """
     refusals = tuple(f"Subscribe to {topic} denied: " for topic in topics)
     with connect(websocket_url(url), max_size=MAX_MESSAGE_BYTES) as websocket:
@@ -67,7 +67,9 @@ def main() -> int:
         parser.error("a token is needed: give --token or set NOTIFLUX_TOKEN")
     for topic in args.topics:
         if " " in topic:
-            parser.error(f"{topic!r}: the text protocol has no topics with spaces")
+            parser.error(
+                f"{topic!r}: the text protocol cannot subscribe to a topic with a space"
+            )
     try:
         for message in messages(args.url, args.token, args.topics):
             print(message, flush=True)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs what the documents show, as it stands there, against the real server: the
-# examples of docs/guides, and the session of docs/protocol.md. (What pages do,
-# test/browser.sh sees.) Two things are replaced: ports, by free ones, and `go run`,
-# by the binary that it would build.
+# Runs the commands of docs/guides and the session of docs/protocol.md as they stand
+# there, against the real server. (test/browser.sh tests the pages in a browser.) Two
+# things are replaced: ports, by free ones, and `go run`, by the binary that it would
+# build.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -26,13 +26,13 @@ block() {
 			-e 's|^\(curl -N.*\|.*relay\.py\)$|exec \1|' -e 's|^python3 \(.*http\.server\) 8000|exec python3 -u \1 0|' -e "s|http://127\.0\.0\.1:8080|${NOTIFLUX_URL:-}|"
 }
 
-# paste N: becomes the shell of a person who pastes block N.
+# paste N: runs block N as a reader who pastes it does. It replaces this shell.
 paste() {
 	block "$1" >"block$1.sh"
 	exec bash -e "block$1.sh"
 }
 
-# get FILE: takes the page, as a browser does, and finds where it begins.
+# get FILE: loads the page, and sets url, since and token from it.
 get() {
 	curl -sf "$page" >"$1" || fail "no page" app.log
 	start="$(.venv/bin/python - "$1" <<-'PYTHON'
@@ -44,23 +44,23 @@ get() {
 	read -r url since token <<<"$start"
 }
 
-# subscribe FILE SINCE: takes 2 s of the stream that the page's script opens.
+# subscribe FILE SINCE: reads 2 s of the stream that the page's script opens.
 subscribe() {
 	curl -sN -m 2 -G "$url/events" --data-urlencode topic=notes --data-urlencode "since=$2" --data-urlencode "token=$token" >"$1" || true
 }
 
-# add TEXT: a note, as the page's form does.
+# add TEXT: adds a note, as the page's form does.
 add() {
 	curl -sf -o /dev/null "$page/notes" --data-urlencode "text=$1" || fail "the note $1" app.log
 }
 
-# holds FILE TEXT WHAT: there is a line of FILE with TEXT.
+# holds FILE TEXT WHAT: fails with WHAT unless a line of FILE contains TEXT.
 holds() { grep -qF -- "$2" "$1" || fail "$3" "$1" app.log; }
 
-# lacks FILE TEXT WHAT: there is none.
+# lacks FILE TEXT WHAT: fails with WHAT if a line of FILE contains TEXT.
 lacks() { ! grep -qF -- "$2" "$1" || fail "$3" "$1"; }
 
-# dev LOG: becomes the server of the guide, which takes a free port if it must.
+# dev LOG: runs the server of the guide, on a free port if 8080 is taken. It replaces this shell.
 dev() {
 	export NOTIFLUX_ADMIN_ADDR=""
 	paste 1 >"$1" 2>&1
@@ -83,33 +83,33 @@ started+=($!)
 eventually grep -qs '^http' app.url || fail "the application does not listen" app.log
 page="$(cat app.url)"
 
-echo "2. what is added between page and subscription arrives"
+echo "2. a note added between page and subscription arrives"
 add 'before the page'
 get first.html
 add '<b>after</b> "the" page'
 holds first.html '>before the page</li>' "the page lacks its state"
-lacks first.html 'after' "the page is newer than it is"
+lacks first.html 'after' "the page has a note that was added after it"
 subscribe first.txt "$since"
-holds first.txt '"recovered":true,"replay":1}' "the subscription is not complete"
-holds first.txt '"data":{"id":2,"text":"<b>after</b> \"the\" page"}' "the note between is missing"
-lacks first.txt 'before the page' "the subscription begins too early"
+holds first.txt '"recovered":true,"replay":1}' "the subscription misses messages"
+holds first.txt '"data":{"id":2,"text":"<b>after</b> \"the\" page"}' "the note added in between is missing"
+lacks first.txt 'before the page' "the subscription repeats a note of the page"
 
-echo "3. from the position of a broadcast, too"
+echo "3. the position of a published message works as well"
 sign() { "$work/notiflux" token --key keys/es256_private.pem --scope broadcast --topic notes; }
 position="$(curl -sf "$url/broadcast" -H "Authorization: Bearer $(sign)" -d '{"topic":"notes","message":{"id":3,"text":"three"}}' |
 	sed 's/.*"position":"\([^"]*\)".*/\1/')"
-add 'behind the broadcast'
+add 'after the broadcast'
 subscribe second.txt "$position"
-holds second.txt '"recovered":true,"replay":1}' "the subscription is not complete"
-holds second.txt 'behind the broadcast' "the note is missing"
+holds second.txt '"recovered":true,"replay":1}' "the subscription misses messages"
+holds second.txt 'after the broadcast' "the note is missing"
 
-echo "4. a page escapes what it shows, and is told when it is too old"
+echo "4. a page escapes notes, and learns that messages are missing"
 get second.html
 holds second.html '&lt;b&gt;after&lt;/b&gt; &quot;the&quot; page</li>' "not escaped"
 subscribe third.txt "OTHEREPOCH:1"
-holds third.txt '"recovered":false,"replay":0}' "a gap is kept quiet"
+holds third.txt '"recovered":false,"replay":0}' "a gap is not announced"
 
-echo "5. the session of docs/protocol.md, with a server that is new"
+echo "5. the session of docs/protocol.md, on a new server"
 dev session.log &
 started+=($!)
 NOTIFLUX_URL="$(served session.log)"
@@ -117,35 +117,35 @@ TOKEN="$("$work/notiflux" token --key keys/es256_private.pem --topic demo --scop
 export TOKEN
 .venv/bin/python session.py docs/protocol.md || fail "the session differs" session.log
 
-echo "6. a relay that is killed between publishing and deleting doubles nothing and loses nothing, and one bad row stops no other"
+echo "6. a relay killed between publishing and deleting loses and repeats nothing, and a bad row does not block others"
 guide=docs/guides/outbox.md
-# rows CONDITION: how many of those in the outbox wait, or were refused as CONDITION says.
+# rows CONDITION: prints how many rows of the outbox have a column refused that meets CONDITION.
 rows() { python3 -c 'import sqlite3, sys; print(*sqlite3.connect("shop.sqlite").execute("SELECT count(*) FROM outbox WHERE refused " + sys.argv[1]).fetchone())' "$1"; }
 (paste 2) >orders.txt 2>curl.log &
 started+=($!)
-eventually grep -q '^event: hello' orders.txt || fail "no stream" curl.log
+eventually grep -q '^event: hello' orders.txt || fail "no event stream" curl.log
 (paste 3) >shop.log 2>&1 || fail "the shop" shop.log
-python3 examples/outbox/shop.py '' >refused.log 2>&1 && fail "an order of nothing is taken"
+python3 examples/outbox/shop.py '' >refused.log 2>&1 && fail "an empty order is accepted"
 python3 swallow.py >swallow.txt 2>swallow.log &
 started+=($!)
-eventually grep -qs '^http' swallow.txt || fail "the proxy does not listen" swallow.log
+eventually grep -qs '^http' swallow.txt || fail "the proxy does not start" swallow.log
 (NOTIFLUX_URL="$(head -n 1 swallow.txt)" paste 4) >relay.log 2>&1 &
 relay=$!
 eventually grep -q '^200 ' swallow.txt || fail "nothing was published" relay.log swallow.log
 kill -KILL "$relay"
 wait "$relay" 2>/dev/null || true
-holds swallow.txt '"position"' "nothing was ordered"
-[ "$(rows 'IS NULL')" = 2 ] || fail "rows are gone before they were answered" shop.log
+holds swallow.txt '"position"' "nothing was published"
+[ "$(rows 'IS NULL')" = 2 ] || fail "rows were deleted before the relay got an answer" shop.log
 PYTHONPATH=examples/outbox python3 -c '
 import outbox
-with outbox.connect("shop.sqlite") as database: # Half of a surrogate pair, for which the whole array is refused.
+with outbox.connect("shop.sqlite") as database: # Half of a surrogate pair: the server refuses the whole array.
     outbox.add(database, "orders", {"order": 0, "what": "\ud83d"})'
 (paste 3) >>shop.log 2>&1 || fail "the shop" shop.log
 (paste 4) >>relay.log 2>&1 &
 started+=($!)
 empty() { [ "$(rows 'IS NULL')" = 0 ]; }
 eventually empty || fail "rows are left" relay.log
-[ "$(rows "= 'malformed'")" = 1 ] && [ "$(rows 'IS NOT NULL')" = 1 ] || fail "the bad row should be put aside, and no other" relay.log
+[ "$(rows "= 'malformed'")" = 1 ] && [ "$(rows 'IS NOT NULL')" = 1 ] || fail "only the bad row should be marked as refused" relay.log
 delivered() { sed -n 's/.*"data":\({.*}\)}$/\1/p' orders.txt; }
 want='{"order":1,"what":"three apples"}
 {"order":2,"what":"a pear"}
@@ -153,7 +153,7 @@ want='{"order":1,"what":"three apples"}
 {"order":4,"what":"a pear"}'
 all() { [ "$(delivered | wc -l)" -ge 4 ]; }
 eventually all || fail "orders are missing" orders.txt relay.log
-[ "$(delivered)" = "$want" ] || fail "orders were lost, doubled or disordered" orders.txt relay.log
+[ "$(delivered)" = "$want" ] || fail "orders were lost, repeated or reordered" orders.txt relay.log
 
 echo "7. the commands of docs/guides/presence.md"
 guide=docs/guides/presence.md
@@ -162,13 +162,13 @@ started+=($!)
 eventually grep -qs ' port ' files.txt || fail "the page is not served" files.log
 curl -sf -o page.html "http://127.0.0.1:$(sed 's/.* port \([0-9]*\) .*/\1/' files.txt)/page.html" || fail "no page" files.log
 (paste 3) >addresses.txt 2>token.log || fail "no tokens" token.log
-[ "$(grep -c '/page.html#token=eyJ' addresses.txt)" = 2 ] || fail "there should be two addresses" addresses.txt
+[ "$(grep -c '/page.html#token=eyJ' addresses.txt)" = 2 ] || fail "there should be two addresses with tokens" addresses.txt
 (TOKEN="$(sed 's/.*token=//; q' addresses.txt)" paste 4) >presence.txt || fail "no presence"
 holds presence.txt '{"topic":"room","count":0,"subscribers":0,"members":[]}' "presence differs"
 
-echo "8. what the guides leave behind in a checkout, Git ignores"
+echo "8. Git ignores the files that the guides create in a checkout"
 for left in shop.sqlite keys/*.pem .venv/bin/python; do
-	[ -e "$left" ] || fail "the guides leave no $left"
-	git -C checkout check-ignore -q "$left" || fail "the guides leave $left in a checkout"
+	[ -e "$left" ] || fail "the guides do not create $left"
+	git -C checkout check-ignore -q "$left" || fail "Git does not ignore $left"
 done
 tokenless app.log relay.log shop.log files.log

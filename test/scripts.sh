@@ -94,7 +94,7 @@ refused scope_denied $python scripts/broadcast.py news x --token "$listener"
 refused topic_denied $python scripts/broadcast.py sport x --token "$news"
 refused 'Subscribe to news denied' $python scripts/subscribe.py news --token "$news"
 refused 'Subscribe to sport denied' $python scripts/subscribe.py news sport --token "$listener"
-refused 'no plain private P-256 key' $python scripts/sign.py --key scripts/es256_public.pem --scope subscribe --topic news
+refused 'not an unencrypted P-256 private key' $python scripts/sign.py --key scripts/es256_public.pem --scope subscribe --topic news
 
 echo "5. the server ends in good order and tells no token"
 server="${started[0]}"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Serve a page of notes that stays up to date, with no gap at its beginning.
+"""Serve a page of notes that updates live and misses no note while it loads.
 
-The page holds the notes as they are and the position to go on from; its script
-subscribes with that position. docs/guides/first-page.md explains it.
+The page contains the current notes and a position in the topic. Its script
+subscribes from that position. docs/guides/first-page.md explains why this works.
 """
 
 import argparse
@@ -25,7 +25,7 @@ MAX_FORM_BYTES = 64 << 10
 
 
 class Notes:
-    """What a database would hold. Safe for concurrent use."""
+    """The notes, in memory. It stands for a database. Safe for concurrent use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,7 +43,7 @@ class Notes:
 
 
 class Notiflux:
-    """A notiflux server, and tokens for it."""
+    """Calls a notiflux server and signs tokens for it."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url.rstrip("/")
@@ -55,7 +55,7 @@ class Notiflux:
         return jwt.encode(claims, self._key, algorithm="ES256")
 
     def position(self) -> str:
-        """Return how far the topic is now. No message of it is read."""
+        """Return the current position of the topic. It reads no messages."""
         headers = {"Authorization": "Bearer " + self.token("subscribe", 60)}
         answer = self._http.get("/history", params={"topic": TOPIC, "limit": 0}, headers=headers)
         return answer.raise_for_status().json()["position"]
@@ -76,11 +76,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         try:
-            since = self.notiflux.position()  # First: from here on the page misses nothing.
+            since = self.notiflux.position()  # First read the position.
         except httpx.HTTPError:
-            self.answer(503, "notiflux does not answer; trying again", {"Refresh": "3"})
+            self.answer(503, "notiflux does not answer; this page reloads in 3 seconds", {"Refresh": "3"})
             return
-        notes = self.notes.all()  # Then the state: all that was published up to there is in it.
+        notes = self.notes.all()  # Then read the state. It includes every note published up to that position.
         start = {"url": self.notiflux.url, "topic": TOPIC, "since": since, "token": self.notiflux.token("subscribe", 600)}
         self.answer(200, PAGE.substitute(
             start=html.escape(json.dumps(start)),
@@ -93,11 +93,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         length = min(int(self.headers.get("Content-Length", 0)), MAX_FORM_BYTES)
         form = parse_qs(self.rfile.read(length).decode("utf-8", "replace"))
-        note = self.notes.add(form.get("text", [""])[0])  # First the state,
+        note = self.notes.add(form.get("text", [""])[0])  # First store the note,
         try:
-            self.notiflux.publish(note)  # then the message.
+            self.notiflux.publish(note)  # then publish it.
         except httpx.HTTPError:
-            self.answer(502, "the note is kept, but nobody was told")
+            self.answer(502, "the note is stored but not published")
             return
         self.answer(303, "", {"Location": "/"})
 
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(data)))
-        self.send_header("Cache-Control", "no-store")  # It holds a token.
+        self.send_header("Cache-Control", "no-store")  # The page contains a token.
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()

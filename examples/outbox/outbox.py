@@ -1,14 +1,14 @@
-"""Keep messages in a database until they are published."""
+"""Store messages in a database until they are published."""
 
 import json
 import sqlite3
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, -- it makes the key, so it must not be given again when the row is gone
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- part of the message's key, so an id must never be used again
     topic TEXT NOT NULL,
     message TEXT NOT NULL, -- as JSON
-    refused TEXT -- why it can never be published; NULL: it waits
+    refused TEXT -- why the message can never be published; NULL while it waits
 )
 """
 
@@ -20,5 +20,5 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def add(database: sqlite3.Connection, topic: str, message: object) -> None:
-    """Have a message published, if the transaction under way is committed."""
+    """Add a message to the outbox. The relay publishes it once the current transaction is committed."""
     database.execute("INSERT INTO outbox (topic, message) VALUES (?, ?)", (topic, json.dumps(message)))

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Take orders, and have each published once it is committed.
+"""Store orders. Each is published once its transaction is committed.
 
 It stands for the request handlers of a web application. docs/guides/outbox.md
-explains it.
+explains the pattern.
 """
 
 import argparse
@@ -15,7 +15,7 @@ TOPIC = "orders"
 
 
 def order(database: sqlite3.Connection, what: str) -> int:
-    """Take an order and return its number."""
+    """Store an order and return its number."""
     with database:  # One transaction: both rows or neither.
         number = database.execute("INSERT INTO orders (what) VALUES (?)", (what,)).lastrowid
         outbox.add(database, TOPIC, {"order": number, "what": what})
@@ -25,7 +25,7 @@ def order(database: sqlite3.Connection, what: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--database", default="shop.sqlite", help="SQLite file (default: %(default)s)")
-    parser.add_argument("what", nargs="+", help="what is ordered, an order each")
+    parser.add_argument("what", nargs="+", help="an item to order; each argument is an order")
     arguments = parser.parse_args()
 
     database = outbox.connect(arguments.database)

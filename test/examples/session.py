@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Replay the session of docs/protocol.md against a server, and compare.
+"""Replay the session of docs/protocol.md against a server, and compare the output.
 
-The session is the code blocks of the section whose title ends with "by hand". In
-them `$ ` begins a command, whose output follows, and `> ` and `< ` are what a
-WebSocket client says and hears; `…` stands for anything, on a command's lines for
-$TOKEN. The epoch is what the server says first.
+The session is in the code blocks of the section whose title ends with "by hand". A line
+that begins with `$ ` is a command; its output follows. `> ` begins what a WebSocket
+client sends, `< ` what it receives. `…` stands for any text, and in what the client
+sends for $TOKEN. The documented epoch is replaced by the first one that the server sends.
 """
 
 import os
@@ -38,7 +38,7 @@ class Session:
         return line.replace(DOCUMENTED, URL).replace(EPOCH, self.epoch)
 
     def compare(self, want: str, got: str) -> None:
-        """Exit if got is not what the document says."""
+        """Exit unless got is what the document shows."""
         if self.epoch == EPOCH and (found := re.search(r"[0-9A-Z]{12}(?=:\d)", got)):
             self.epoch = found[0]
         pattern = ".*".join(map(re.escape, self.ours(want).split("…")))
@@ -61,7 +61,7 @@ class Session:
                 self.compare(*line)
 
     def talk(self, lines: list[str]) -> None:
-        """Play a block of a WebSocket client."""
+        """Run a block of a WebSocket client."""
         with connect(URL.replace("http", "ws", 1) + "/ws", subprotocols=["notiflux.v1.json"]) as websocket:
             for line in lines:
                 if line.startswith("> "):

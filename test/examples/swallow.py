@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Pass requests to $NOTIFLUX_URL, and keep the answers.
+"""Forward requests to $NOTIFLUX_URL, but never return the responses.
 
-Whoever publishes through it is left between publishing and knowing. It prints its
-own URL, then a line for each answer that it kept.
+A publisher that uses it never learns whether its message was published. The program
+prints its own URL, then a line for each response that it withholds.
 """
 
 import os
@@ -17,7 +17,7 @@ class Handler(BaseHTTPRequestHandler):
         request = urllib.request.Request(os.environ["NOTIFLUX_URL"] + self.path, body, dict(self.headers))
         with urllib.request.urlopen(request) as answer:
             print(answer.status, answer.read().decode().strip(), flush=True)
-        threading.Event().wait()  # For ever: the process is killed.
+        threading.Event().wait()  # Blocks until the process is killed.
 
     def log_message(self, *_: object) -> None:
         pass
