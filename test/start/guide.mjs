@@ -1,19 +1,19 @@
-// Reads a guide in Markdown and does what its reader does: runs commands, saves files.
+// Follows a guide in Markdown as its reader does: runs commands and saves files.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, openSync, readFileSync, writeFileSync } from "node:fs";
 
-// A Guide is the code blocks of a document, by the section that they stand in.
+// A Guide holds the code blocks of a document by section.
 export class Guide {
   #sections = new Map();
   #folder;
   #log;
   #running = new Set();
 
-  // The guide is followed in folder; what its commands print goes to log. Each text of
-  // replaced, which the guide must have, is replaced in all of its blocks.
+  // Commands run in folder, and their output goes to the file log. replaced maps texts to
+  // what replaces them in all blocks; the guide must contain each of them.
   constructor(path, { folder, log, replaced }) {
     this.#folder = folder;
     this.#log = log;
@@ -40,26 +40,26 @@ export class Guide {
     process.on("exit", () => this.#running.forEach((pid) => end(pid)));
   }
 
-  // commands returns the blocks of commands in a section.
+  // commands returns the shell blocks of a section.
   commands(section) {
     const found = this.#sections.get(section)?.filter((b) => b.language === "sh").map((b) => b.text);
     assert.ok(found?.length, `the guide has no commands in "${section}"`);
     return found;
   }
 
-  // save writes the files that a section shows.
+  // save writes the file that a section shows.
   save(section) {
     const files = this.#sections.get(section).filter((b) => b.file);
     assert.equal(files.length, 1, `the guide should show one file in "${section}"`);
-    for (const { file, text } of files) writeFileSync(`${this.#folder}/${file}`, text);
+    writeFileSync(`${this.#folder}/${files[0].file}`, files[0].text);
   }
 
-  // enter goes on in another folder, relative to this one.
+  // enter changes to a folder relative to the current one.
   enter(folder) {
     this.#folder += `/${folder}`;
   }
 
-  // start pastes commands into a shell of its own, and returns how to end it.
+  // start runs commands in a shell of their own. It returns a promise of their end, and stop.
   start(commands, environment = {}) {
     appendFileSync(this.#log, `$ ${commands}`);
     const log = openSync(this.#log, "a");
@@ -80,14 +80,14 @@ export class Guide {
     };
   }
 
-  // run does the same and waits for the end, which must be a success.
+  // run runs commands and waits until they succeed.
   async run(commands, environment) {
     const [status] = await this.start(commands, environment).ended;
     assert.equal(status, 0, `this failed: ${commands}`);
   }
 }
 
-// end interrupts a group of processes, as Ctrl-C does.
+// end interrupts a process group, as Ctrl-C does.
 function end(group) {
   try {
     process.kill(-group, "SIGINT");

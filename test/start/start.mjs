@@ -2,7 +2,7 @@
 //
 //   GUIDE=document WORK=folder CHROMIUM=browser WITHOUT="what is missing here" node start.mjs
 //
-// WORK has source, a copy of the checkout, and gets all that the guide makes.
+// WORK contains source, a copy of the checkout. The guide is followed in WORK.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -17,7 +17,7 @@ import { Guide } from "./guide.mjs";
 const { CHROMIUM, GUIDE, WITHOUT, WORK } = process.env;
 const missing = WITHOUT.split(" ");
 
-// freePort returns a port that nobody listens on.
+// freePort returns a port that no program listens on.
 async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -27,7 +27,7 @@ async function freePort() {
   return port;
 }
 
-// Everyone reaches notiflux through a proxy that can cut connections.
+// Browsers and back ends reach notiflux through a proxy that can cut connections.
 const port = { notiflux: await freePort(), app: await freePort(), nginx: await freePort() };
 const proxy = await Proxy.start(port.notiflux);
 const guide = new Guide(GUIDE, {
@@ -43,13 +43,13 @@ const guide = new Guide(GUIDE, {
   },
 });
 
-// answers waits until a server answers at an address.
+// answers waits until a server answers at url.
 async function answers(url) {
   for (let tries = 0; ; tries++) {
     try {
       return await fetch(url);
     } catch (err) {
-      if (tries === 600) throw new Error(`nobody answers at ${url}`, { cause: err });
+      if (tries === 600) throw new Error(`no server answers at ${url}`, { cause: err });
       await sleep(100);
     }
   }
@@ -81,7 +81,7 @@ function withPackagist() {
 // A Window is a browser window that shows the page.
 class Window {
   #page;
-  states = 0; // how often it asked for the state
+  states = 0; // how many times the page has requested the state
 
   static async open(browser, url) {
     const w = new Window();
@@ -127,7 +127,7 @@ class Window {
   }
 }
 
-// tryIt is what the reader does with the page, and what can happen to it meanwhile.
+// tryIt does with the page what the reader does, and what may happen in production.
 async function tryIt(browser, url) {
   const notes = (await (await fetch(`${url}/state`)).json()).notes.map((note) => note.text);
   const [ann, bob] = [await Window.open(browser, url), await Window.open(browser, url)];
@@ -139,19 +139,19 @@ async function tryIt(browser, url) {
   await add("a note");
   await add("<i>Straße</i> & \"東京\"");
 
-  console.log("  a connection that is cut misses nothing, and asks for the state no more");
+  console.log("  a connection that is cut resumes: no note is lost, and the state is not requested again");
   proxy.cut();
   await add("while it is cut");
   for (const window of [ann, bob]) assert.equal(window.states, 1);
 
-  console.log("  a token that has expired is replaced");
+  console.log("  an expired token is replaced");
   await bob.expire();
   proxy.cut();
   await add("meanwhile");
   await bob.says("live");
   assert.deepEqual([ann.states, bob.states], [1, 2]);
 
-  console.log("  a restart of notiflux loses no note");
+  console.log("  no note is lost when notiflux restarts");
   await server.stop();
   for (const window of [ann, bob]) await window.says("reconnecting");
   await add("while notiflux is away", false);
@@ -164,14 +164,18 @@ async function tryIt(browser, url) {
   for (const window of [ann, bob]) await window.close();
 }
 
-// secret fails if the back end serves what lies beside the page.
-async function secret(url) {
+// safe fails if the back end serves the files beside the page, grants more than it should,
+// or lets a note that is not UTF-8 break the page.
+async function safe(url) {
   for (const path of ["/keys/es256_private.pem", "/notes.jsonl", "/..%2fkeys/es256_private.pem"]) {
     assert.notEqual((await fetch(url + path)).status, 200, path);
   }
+  const headers = { "Content-Type": "application/x-www-form-urlencoded" };
+  await fetch(`${url}/notes`, { method: "POST", headers, body: "text=%ff" });
   const state = await fetch(`${url}/state`);
   assert.equal(state.headers.get("Cache-Control"), "no-store");
-  const { token } = await state.json();
+  const { token, notes } = await state.json();
+  for (const note of notes) assert.equal(typeof note?.text, "string");
   const { sub, scope, topic, exp } = JSON.parse(Buffer.from(token.split(".")[1], "base64url"));
   assert.deepEqual([sub, scope, topic], ["ann", "subscribe", "notes"]);
   assert.ok(Math.abs(exp - Date.now() / 1000 - 600) < 30, `exp is ${exp}`);
@@ -203,7 +207,7 @@ for (const language of ["Python", "Node.js", "Go", "PHP"]) {
   const url = `http://127.0.0.1:${port.app}`;
   let app = guide.start(run);
   await answers(url);
-  await secret(url);
+  await safe(url);
   await tryIt(browser, url);
   await app.stop();
   if (!nginx) continue;
