@@ -56,7 +56,7 @@ func TestCallsRetryAfterPassingAlerts(t *testing.T) {
 			s.StartTLS()
 			defer s.Close()
 			attempts := 0
-			caller, err := client.NewCallerForTest(s.URL, client.Options{Token: "t", HTTPClient: s.Client()}, func(int) time.Duration {
+			caller, err := client.NewForTest(s.URL, client.Options{Token: "t", HTTPClient: s.Client()}, func(int) time.Duration {
 				attempts++
 				return 0
 			})
@@ -64,9 +64,9 @@ func TestCallsRetryAfterPassingAlerts(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer caller.Close()
-			_, err = caller.Broadcast(t.Context(), client.Broadcast{Topic: "t", Message: "m"})
+			_, err = caller.Publish(t.Context(), "t", []byte("m"))
 			if attempts != c.retries || (err == nil) != (c.retries > 0) {
-				t.Errorf("Broadcast = %v after %d retries, want %d", err, attempts, c.retries)
+				t.Errorf("Publish = %v after %d retries, want %d", err, attempts, c.retries)
 			}
 		})
 	}

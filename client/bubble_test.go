@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -90,8 +89,8 @@ func difference(a, b string) string {
 // bubbleKeys are what is made outside of bubbles, since signatures are random.
 type bubbleKeys struct {
 	file      string // of the public key
-	broadcast client.Token
-	subscribe [bubbleClients + bubbleRaw]client.Token // each with a sub of its own
+	broadcast string
+	subscribe [bubbleClients + bubbleRaw]string // each with a sub of its own
 }
 
 func newBubbleKeys(t *testing.T) *bubbleKeys {
@@ -108,12 +107,12 @@ func newBubbleKeys(t *testing.T) *bubbleKeys {
 		t.Fatal(err)
 	}
 	bubbleBegin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // by testing/synctest
-	sign := func(sub string, scope auth.Scope) client.Token {
-		token, err := signer.Sign(auth.Grant{Subject: sub, Scopes: []auth.Scope{scope}, Topics: cutTopics, Expires: bubbleBegin.Add(1000 * time.Hour)})
+	sign := func(sub string, scope auth.Scope) string {
+		token, err := signer.Sign(auth.Grant{Subject: sub, Scopes: []auth.Scope{scope}, Topics: named(cutTopics), Expires: bubbleBegin.Add(1000 * time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return client.Token(token)
+		return string(token)
 	}
 	k.broadcast = sign("publisher", auth.Broadcast)
 	for i := range k.subscribe {
@@ -132,7 +131,7 @@ type bubble struct {
 	recorder *delivery.Recorder
 	clients  []*bubbleClient
 
-	publisher *client.Caller
+	publisher *client.Client
 	published int
 
 	stop  context.CancelFunc
@@ -170,7 +169,7 @@ func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Dura
 	transport := &http.Transport{DialContext: link.DialContext}
 	o := client.Options{Token: keys.broadcast, HTTPClient: &http.Client{Transport: transport}}
 	var err error
-	if b.publisher, err = client.NewCallerForTest("http://"+bubbleAddress, o, b.delays(1)); err != nil {
+	if b.publisher, err = client.NewForTest("http://"+bubbleAddress, o, b.delays(1)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range bubbleClients {
@@ -273,11 +272,8 @@ func (b *bubble) dial(present bool) *bubbleClient {
 	c := b.newClient("Go", window)
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: c.connect}
 	o := client.Options{Token: b.keys.subscribe[len(b.clients)], HTTPClient: &http.Client{Transport: transport}}
-	dialed, err := client.DialForTest(b.t.Context(), "http://"+bubbleAddress, o, b.delays(uint64(2+len(b.clients))))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	l := &cutListener{t: b.t, recording: c.recording, positions: map[pubsub.Topic]pubsub.Position{}}
+	dialed := connect(b.t, "http://"+bubbleAddress, o, b.delays(uint64(2+len(b.clients))))
+	l := &cutListener{t: b.t, recording: c.recording, positions: map[string]client.Position{}}
 	c.follow = func(ctx context.Context) { l.follow(ctx, dialed, present) }
 	c.close = func() { dialed.Close() }
 	c.counts = func() counts { return counts{l.resumed, l.lost, l.presence} }
@@ -289,7 +285,7 @@ func (b *bubble) dialRaw(kind string, speak rawclient.Dialect) *bubbleClient {
 	c := b.newClient(kind, 2000<<(len(b.clients)-bubbleClients))
 	delay := b.delays(uint64(2 + len(b.clients)))
 	r := &rawclient.Reader{
-		Topics: cutTopics, Token: string(b.keys.subscribe[len(b.clients)]), Recording: c.recording,
+		Topics: named(cutTopics), Token: string(b.keys.subscribe[len(b.clients)]), Recording: c.recording,
 		Random: rand.New(rand.NewPCG(b.random.Uint64(), 0)),
 	}
 	once := func(ctx context.Context) error {
@@ -367,18 +363,18 @@ func (b *bubble) upTo(most time.Duration) time.Duration {
 	return time.Duration(b.random.Int64N(int64(most))) | 1
 }
 
-func (b *bubble) publish(topic pubsub.Topic) {
+func (b *bubble) publish(topic string) {
 	b.published++
 	data := fmt.Sprint(b.published, strings.Repeat(" é\n", b.random.IntN(300)))
-	answered := b.recorder.Publishing(topic, data)
+	answered := b.recorder.Publishing(pubsub.Topic(topic), data)
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
 	defer cancel()
-	position, err := b.publisher.Broadcast(ctx, client.Broadcast{Topic: topic, Message: data})
+	position, err := b.publisher.Publish(ctx, topic, []byte(data))
 	if err != nil {
 		b.t.Errorf("publish: %v", err)
 		return
 	}
-	answered(delivery.Acknowledged, position)
+	answered(delivery.Acknowledged, parse(position))
 }
 
 func (c *bubbleClient) subscribe() {
@@ -394,7 +390,7 @@ func (c *bubbleClient) subscribe() {
 func (l *cutListener) follow(ctx context.Context, c *client.Client, present bool) {
 	l.asked = l.recording.Ask(pubsub.Position{}, 0).Time
 	l.noted = l.asked
-	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: cutTopics, Since: maps.Clone(l.positions), Presence: present}) {
+	for event, err := range c.SubscribeWith(client.SubscribeOptions{Since: l.positions, Presence: present}, cutTopics...).Events(ctx) {
 		l.note(event, err)
 	}
 }
@@ -425,6 +421,7 @@ func (b *bubble) rest() {
 	for _, c := range b.clients {
 		c.recording.Add(delivery.Event{Kind: delivery.Rest})
 		c.unsubscribe()
+		b.sleep(time.Second)
 		c.close()
 		b.sleep(time.Second)
 	}

@@ -1,52 +1,36 @@
-// Package client subscribes to the topics of a notiflux server, and stays
-// subscribed: it speaks the JSON protocol over a WebSocket, connects again when
-// the connection ends, and goes on where it was. It publishes, too, and reads what
-// was published and who is present.
+// Package client publishes to the topics of a notiflux server and subscribes to them.
+// It needs the address of the server and a token:
 //
-// [NewCaller] is for who only publishes or reads: a [Caller] makes single calls
-// over HTTP, and tries them again as long as that may help and does no harm.
-//
-// [Dial] connects, and [Client.Subscribe] gives what happens to topics as an
-// iterator. What is lost cannot be overlooked, for it is an error and no event:
-// a loop that ends at errors ends where something is missing, and one that goes
-// on has said so.
-//
-//	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: topics}) {
-//		if lost, ok := errors.AsType[*client.LostError](err); ok {
-//			reload(lost.Topic) // messages are missing; lost.Position is where it goes on
-//			continue
-//		}
+//	c, err := client.New("http://127.0.0.1:8080", client.Options{Token: token})
+//	…
+//	defer c.Close()
+//	for event, err := range c.Subscribe("news").Events(ctx) {
 //		if err != nil {
-//			return err // also if one topic is refused: to continue goes on with the others
+//			log.Fatal(err) // a *client.LostError: messages are missing
 //		}
-//		switch e := event.(type) {
-//		case client.Message: // each once, in order
-//		case client.Subscribed: // messages follow from here; nothing is missing
-//		case client.Skipped: // asked for by Latest: older messages were left out
-//		case client.Disconnected: // messages may be late from now on
+//		if m, ok := event.(client.Message); ok {
+//			fmt.Println(m.Topic, m.Text())
 //		}
 //	}
 //
-// A message passes from the socket through one goroutine to the loop that takes
-// it, without a queue: at most one message per client is held outside the
-// system's buffers. A loop that is slow makes the server wait, and with it the
-// other loops of the same client; who needs them apart dials twice. A server
-// that has waited too long ends the connection, and the client resumes.
+// A loss cannot be overlooked, because it is an error and not an event: a loop that
+// ends at errors ends where something is missing, and a loop that continues has decided
+// to. A subscription connects when it is made and again whenever its connection ends,
+// and resumes where it was.
 //
-// Where something between the client and the server lets no WebSocket through, the
-// client takes to event streams, of up to 64 topics each. To a loop nothing
-// changes, but that there is no presence. When topics come or go, a stream is
-// replaced by one that begins at the position of each: see relay for the rule that
-// keeps this from losing anything. After ten minutes the next connection is tried
-// as a WebSocket again.
+// A message passes from the connection through one goroutine into a bounded queue of
+// each subscription to its topic, and from there to the loop. So a slow loop delays no
+// other. What does not fit into its queue is lost to it, which is a [LostError].
 //
-// Invariants: within a topic and epoch, positions given to a loop strictly
-// increase. What a loop has taken is asked for never again, and what it has not
-// taken is asked for when the client resumes. A topic has one subscription per
-// client. A token is in no error and no log line.
+// All subscriptions share one connection as long as they can. A topic that is subscribed
+// to twice, in ways that the server has to tell apart, takes a second one. Where
+// something between client and server blocks WebSockets, the client uses event streams
+// instead: everything works, except presence.
 //
-// The package does not keep positions: who must go on after a restart of the
-// program stores [Message.Position], and gives it back in [Subscription.Since].
+// Within a topic, positions that a subscription yields strictly increase until the
+// server restarts. No token is in an error or a log line. The package stores nothing: to
+// resume after a restart of the program, store [Message.Position] and give it back in
+// [SubscribeOptions.Since].
 package client
 
 import (
@@ -59,120 +43,166 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/client/internal/connect"
+	"github.com/ikornaselur/notiflux/client/internal/rest"
+	"github.com/ikornaselur/notiflux/client/internal/tokens"
 )
 
-// Options are the settings of a [Client] and of a [Caller]. The zero value connects,
-// but whatever is asked for is refused with the code token_missing.
+// defaultTimeout is longer than a server that restarts is away.
+const defaultTimeout = 30 * time.Second
+
+// Options are the settings of a [Client]. The zero value works, but without a token
+// a server refuses every request.
 type Options struct {
-	// Token allows what is asked for.
-	Token Token
-	// TokenSource, if set, is asked for the token instead: when one is needed
-	// first, and once when a server refuses it as invalid, expired or revoked. Its
-	// error is that of Dial and of calls; in a client that is connected what needs
-	// the token waits and is tried again, and what is subscribed to goes on. One call
-	// runs at a time, of at most 30 s.
-	TokenSource func(context.Context) (Token, error)
-	// NoRetry has each call of a [Caller] made once, but for a refused token. A
-	// message is then published without a key, unless [Broadcast.Key] has one: keys
-	// take memory of the server, of which each publisher has a share.
+	// Token is sent with every request: a JWT that the server accepts.
+	Token string
+	// TokenSource returns the token instead. The client asks it when it first needs
+	// a token for a scope, when a server refuses the token as invalid, expired or
+	// revoked, and once per operation when the token does not allow a topic or the
+	// scope; this answer is then used for these topics. An error fails the call. A
+	// subscription tries again later, and the ones that run continue. One call runs
+	// at a time, and its context ends after 30 s.
+	TokenSource func(ctx context.Context, r TokenRequest) (string, error)
+	// Timeout is the deadline of a call whose context has none; 0: 30 s.
+	Timeout time.Duration
+	// NoRetry makes each call once, except after a refused token. A message is then
+	// published without a key, unless [Publication.Key] is set.
 	NoRetry bool
-	// Logger is told what the client does, at the levels Debug and Info; nil: nobody is.
-	Logger *slog.Logger
-	// HTTPClient makes the handshakes and the calls; its Timeout is not used. nil:
-	// one that uses the proxy of the environment and follows no redirects, so that
-	// the token stays with the server that it was meant for.
+	// HTTPClient makes all requests; its Timeout is not used. nil: one that uses
+	// the proxy of the environment and follows no redirects, so that the token stays
+	// with the server.
 	HTTPClient *http.Client
+	// Logger gets what the client does, at the levels Debug and Info; nil: nothing.
+	Logger *slog.Logger
 }
 
-// ErrClosed ends the iterators of a client after [Client.Close].
-var ErrClosed = errors.New("the client is closed")
-
-// A Client is subscribed to topics of one server, and makes calls to it as its
-// [Caller] does. Make one with [Dial]. Its methods are safe for concurrent use.
+// A Client publishes and subscribes to topics of one server. Make one with [New]. Its
+// methods are safe for concurrent use.
+//
+// A call is retried after a failure that may pass: a network error, a server or a proxy
+// that is overloaded, restarting or unavailable. It waits as long as the server says,
+// plus a random time that grows, until its context ends. A certificate or a TLS version
+// that one side does not accept is final. A refusal is an [*Error].
 type Client struct {
-	*Caller
+	hub    *hub
+	tokens *tokens.Cache
+}
 
-	// Immutable after Dial.
-	cancel context.CancelFunc
-	wake   chan struct{} // has room for one; run takes it: there is something to command
-	done   chan struct{} // closed when run has ended
+// A hub is what the views of a client share.
+type hub struct {
+	// Immutable after New.
+	server  *rest.Server
+	log     *slog.Logger
+	timeout time.Duration
+	retry   bool                            // calls that fail are made again
+	delay   func(attempt int) time.Duration // before an attempt
 
-	faults atomic.Uint64 // frames that break the protocol
-
-	// Owned by Dial, then by run.
-	sessions uint64    // so far
-	blocked  time.Time // until then no WebSocket is tried; zero: one is
+	dialer  connect.Dialer
+	faults  atomic.Uint64  // frames that break the protocol
+	running sync.WaitGroup // of the lanes
 
 	// Guarded by mu.
 	mu            sync.Mutex
-	subscriptions map[pubsub.Topic]*topicSubscription
-	numbered      uint64         // subscriptions so far
-	session       *session       // nil: not connected, or by event streams
-	gone          []pubsub.Topic // to be unsubscribed from in session
-	err           error          // why run has ended
+	closed        bool
+	err           error // why subscriptions end; nil: they run
+	lanes         []*lane
+	subscriptions map[*Subscription]bool
+	feeds         uint64 // so far
 }
 
-// Dial connects to the server at base, as in https://host, and returns once it has
-// been welcomed or takes to event streams. It waits for nothing to get better: what
-// can be wrong with an address, a network or a server is told here, as a
-// [*url.Error] with the cause, a [*StatusError] if the server answered. But to find
-// out whether WebSockets are let through it may begin up to three handshakes, and
-// ask the server by a plain request, each of up to 10 s. Afterwards the client
-// connects again by itself, for as long as it has subscriptions. ctx bounds Dial
-// alone.
-func Dial(ctx context.Context, base string, o Options) (*Client, error) {
-	caller, err := NewCaller(base, o)
+// New returns a client for the server at url, as in https://host. It does no I/O.
+func New(url string, o Options) (*Client, error) {
+	server, err := rest.New(url, o.HTTPClient)
 	if err != nil {
 		return nil, err
 	}
-	return dial(ctx, caller)
-}
-
-func dial(ctx context.Context, caller *Caller) (*Client, error) {
-	c := &Client{
-		Caller:        caller,
-		wake:          make(chan struct{}, 1),
-		done:          make(chan struct{}),
-		subscriptions: map[pubsub.Topic]*topicSubscription{},
+	if o.Timeout < 0 {
+		return nil, errors.New("client options: Timeout is negative")
 	}
-	s, err := c.connect(ctx)
-	if err != nil {
-		caller.Close()
-		return nil, &url.Error{Op: "Dial", URL: caller.base.String(), Err: err}
+	if o.Token != "" && o.TokenSource != nil {
+		return nil, errors.New("client options: set Token or TokenSource, not both")
 	}
-	running, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
-	go c.run(running, s)
-	return c, nil
-}
-
-// Close ends the connection and every iterator, and returns when no goroutine
-// of the client is left. A server that does not say farewell is waited for, a
-// second mostly and five at most. Calls are not ended: their contexts do that.
-// The error is always nil.
-func (c *Client) Close() error {
-	c.cancel()
-	<-c.done
-	return c.Caller.Close()
-}
-
-// Connection returns the name that the server has given to the connection, for
-// [Broadcast.Exclude]. It is empty while the client is not connected, and when it
-// uses event streams; and it is another one each time it connects.
-func (c *Client) Connection() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.session == nil {
-		return ""
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return c.session.connection
+	h := &hub{
+		server: server, dialer: connect.Dialer{Server: server, Log: o.Logger},
+		log: o.Logger, timeout: o.Timeout, retry: !o.NoRetry, delay: connect.Backoff,
+		subscriptions: map[*Subscription]bool{},
+	}
+	if h.timeout == 0 {
+		h.timeout = defaultTimeout
+	}
+	return &Client{h, o.tokens()}, nil
 }
 
-// wakeRun makes run look at what is to be commanded.
-func (c *Client) wakeRun() {
+// WithToken returns a view of the client whose calls and subscriptions use another
+// token, on the same connections. Closing either closes both.
+func (c *Client) WithToken(token string) *Client { return &Client{c.hub, tokens.New(token, nil)} }
+
+// Connect connects to the server and returns what is wrong with the address, the
+// network or the server, as a [*url.Error] with the cause. It does not retry. Calling it
+// is optional: subscriptions connect on their own. ctx bounds the waiting only.
+func (c *Client) Connect(ctx context.Context) error {
+	h := c.hub
+	h.mu.Lock()
+	if h.err != nil {
+		defer h.mu.Unlock()
+		return h.err
+	}
+	if len(h.lanes) == 0 {
+		h.startLaneLocked()
+	}
+	first := h.lanes[0]
+	if first.session != nil {
+		h.mu.Unlock()
+		return nil
+	}
+	first.wanted = true
+	attempt := first.attempt
+	first.wakeUp()
+	h.mu.Unlock()
+	var err error
 	select {
-	case c.wake <- struct{}{}:
-	default:
+	case <-attempt.done:
+		err = attempt.err
+	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
+	if err != nil && err != ErrClosed {
+		err = &url.Error{Op: "connect", URL: h.server.Base.String(), Err: err}
+	}
+	return err
+}
+
+// Close ends the connections and every subscription, and waits until no goroutine of
+// the client is left: until the server has closed as well, which takes a second at most.
+// Calls that are running are not ended. The error is always nil.
+func (c *Client) Close() error {
+	h := c.hub
+	h.mu.Lock()
+	h.closed = true
+	h.endLocked(ErrClosed)
+	h.mu.Unlock()
+	h.running.Wait()
+	h.server.Close()
+	return nil
+}
+
+// endLocked ends all lanes, and with them all subscriptions.
+func (h *hub) endLocked(err error) {
+	if h.err == nil || err == ErrClosed {
+		h.err = err
+	}
+	for _, l := range h.lanes {
+		l.stop()
+	}
+	for s := range h.subscriptions {
+		if err == ErrClosed {
+			s.queue.close()
+		} else {
+			s.queue.finish(err)
+		}
+	}
+	clear(h.subscriptions)
 }

@@ -11,15 +11,14 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/client"
-	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestEventsCannotBeConfused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		a := listen(t, f.dial(client.Options{}), client.Subscription{
-			Topics: []pubsub.Topic{"a", "two words", "c"},
-			Since:  map[pubsub.Topic]pubsub.Position{"a": {Epoch: "E", Offset: 42}, "c": {Epoch: "D", Offset: 1}},
+		a := listen(t, f.dial(client.Options{}), wish{
+			Topics: []string{"a", "two words", "c"},
+			Since:  map[string]client.Position{"a": "E:42", "c": "D:1"},
 			Last:   10,
 			Latest: true,
 		})
@@ -27,25 +26,21 @@ func TestEventsCannotBeConfused(t *testing.T) {
 		// What has a position to go on from asks for no earlier messages.
 		p.expect(`{"type":"subscribe","id":1,"topics":["a","c"],"since":{"a":"E:42","c":"D:1"},"mode":"latest"}`,
 			`{"type":"subscribe","id":2,"topics":["two words"],"last":10,"mode":"latest"}`)
-		p.say(`{"type":"subscribed","id":1,"topics":{"c":{"position":"E:9","recovered":false,"replay":0},"a":{"position":"E:42","recovered":true,"replay":1}}}`,
-			message("a", 43, `{"x":1}`),
-			`{"type":"subscribed","id":2,"topics":{},"refused":{"two words":{"code":"topic_denied","message":"no"}}}`,
-			`{"type":"skipped","topic":"a","from":"E:43","to":"E:60"}`,
-			message("a", 61, `"text"`),
-			`{"type":"gap","topic":"a","position":"E:70"}`,
-			message("a", 71, `null`),
-			message("two words", 72, `1`), // not subscribed to
-			`{"type":"of a later version","topic":["a"],"members":7,"code":{"data":null}}`,
-			message("c", 73, `2`))
-		a.expect("subscribed a E:42 1 resumed=false",
-			"lost c D:1 E:9 gap=false",
-			`message a E:43 {"x":1}`,
-			"refused two words topic_denied",
-			"skipped a E:43 E:60",
-			`message a E:61 "text"`,
-			"lost a E:61 E:70 gap=true",
-			"message a E:71 null",
-			"message c E:73 2")
+		for _, step := range []struct{ say, want string }{ // one by one: Latest leaves out what waits
+			{`{"type":"subscribed","id":1,"topics":{"c":{"position":"E:9","recovered":false,"replay":0},"a":{"position":"E:42","recovered":true,"replay":1}}}`, "subscribed a E:42 1 resumed=false"},
+			{message("a", 43, `{"x":1}`), "lost c D:1 E:9 expired"},
+			{`{"type":"subscribed","id":2,"topics":{},"refused":{"two words":{"code":"topic_denied","message":"no"}}}`, `message a E:43 {"x":1}`},
+			{`{"type":"skipped","topic":"a","from":"E:43","to":"E:60"}`, "refused two words topic_denied"},
+			{message("a", 61, `"text"`), "skipped a E:43 E:60"},
+			{`{"type":"gap","topic":"a","position":"E:70"}`, `message a E:61 "text"`},
+			{message("a", 71, `null`), "lost a E:61 E:70 gap"},
+			{message("two words", 72, `1`), "message a E:71 null"}, // not subscribed to
+		} {
+			p.say(step.say)
+			a.expect(step.want)
+		}
+		p.say(`{"type":"of a later version","topic":["a"],"members":7,"code":{"data":null}}`, message("c", 73, `2`))
+		a.expect("message c E:73 2")
 	})
 }
 
@@ -59,7 +54,7 @@ func TestMessage(t *testing.T) {
 			p.say(subscribedTo(1, "a"), message("a", 1, `"\"ü\u0000\n"`), message("a", 2, `["x"]`))
 		}()
 		var got []client.Message
-		for event, err := range c.Subscribe(t.Context(), topics("a", "a")) {
+		for event, err := range c.Subscribe("a", "a").Events(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,11 +64,11 @@ func TestMessage(t *testing.T) {
 				}
 			}
 		}
-		if text, ok := got[0].Text(); !ok || text != "\"ü\x00\n" {
-			t.Errorf("Text() = %q, %v", text, ok)
+		if text := got[0].Text(); text != "\"ü\x00\n" || got[0].JSON {
+			t.Errorf("Text() = %q, JSON %v", text, got[0].JSON)
 		}
-		if text, ok := got[1].Text(); ok || text != "" {
-			t.Errorf("Text() of a list = %q, %v", text, ok)
+		if text := got[1].Text(); text != `["x"]` || !got[1].JSON {
+			t.Errorf("Text() of a list = %q, JSON %v", text, got[1].JSON)
 		}
 		if want := time.UnixMilli(1790000000000); !got[0].Time.Equal(want) {
 			t.Errorf("Time = %v, want %v", got[0].Time, want)
@@ -128,13 +123,17 @@ func TestRefusedTopics(t *testing.T) {
 }
 
 func TestErrorsTellTheCode(t *testing.T) {
-	refusal := pubsub.Errorf(pubsub.TopicDenied, "no")
-	for err, want := range map[error]string{
-		&client.RefusedError{Topic: "a", Err: refusal}: `subscribe to "a": topic_denied: no`,
-		&client.StatusError{Status: 403, Err: refusal}: `topic_denied: no`,
+	for _, tt := range []struct {
+		err  client.Error
+		want string
+	}{
+		{client.Error{Topic: "a", Code: "topic_denied", Message: "no"}, `subscribe to "a": topic_denied: no`},
+		{client.Error{Status: 403, Code: "topic_denied", Message: "no"}, `topic_denied: no`},
+		{client.Error{Status: 502}, `the server answered with status 502`},
+		{client.Error{Close: 1012, Code: "draining", Message: "restart"}, `the server closed the connection: 1012 restart`},
 	} {
-		if err.Error() != want {
-			t.Errorf("got  %v\nwant %s", err, want)
+		if tt.err.Error() != tt.want {
+			t.Errorf("got  %v\nwant %s", &tt.err, tt.want)
 		}
 	}
 }
@@ -148,9 +147,6 @@ func TestTopicsComeAndGo(t *testing.T) {
 		p.expect(`{"type":"subscribe","id":1,"topics":["a"]}`)
 		p.say(subscribedTo(1, "a"))
 		a.expect("subscribed a E:0 0 resumed=false")
-		second := listen(t, c, topics("b", "a"))
-		second.expect(`end subscribe: the client is subscribed to "a" already`)
-		second.over()
 		a.leave()
 		a.expect("end context canceled")
 		a.over()
@@ -172,9 +168,9 @@ func TestManyTopicsAreAskedForInParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		c := f.dial(client.Options{})
-		var s client.Subscription
+		var s wish
 		for n := range 150 {
-			s.Topics = append(s.Topics, pubsub.Topic(fmt.Sprint(n, strings.Repeat(`"`, 250))))
+			s.Topics = append(s.Topics, string(fmt.Sprint(n, strings.Repeat(`"`, 250))))
 		}
 		a := listen(t, c, s)
 		p := f.accept()
@@ -198,56 +194,22 @@ func TestWrongSubscriptions(t *testing.T) {
 		f := newFake(t)
 		c := f.dial(client.Options{})
 		tests := []struct {
-			s    client.Subscription
+			w    wish
 			want string
 		}{
-			{client.Subscription{}, "subscribe: there is no topic"},
+			{wish{}, "subscribe: no topic is given"},
 			{topics("a", ""), "subscribe: the topic is empty"},
-			{client.Subscription{Topics: []pubsub.Topic{"a"}, Last: -1}, "subscribe: Last is -1: give the number of messages"},
-			{client.Subscription{Topics: []pubsub.Topic{"a"}, Since: map[pubsub.Topic]pubsub.Position{"b": {Epoch: "E"}}}, `subscribe: Since names "b", which is not in Topics`},
-			{client.Subscription{Topics: []pubsub.Topic{"a"}, Since: map[pubsub.Topic]pubsub.Position{"a": {}}}, `subscribe: Since of "a": a position looks like epoch:offset`},
+			{wish{Topics: []string{"a"}, Last: -1}, "subscribe: Last is -1; give a number of messages"},
+			{wish{Topics: []string{"a"}, Buffer: -1}, "subscribe: Buffer is -1; give a number of events"},
+			{wish{Topics: []string{"a"}, Since: map[string]client.Position{"a": ""}}, `subscribe: Since of "a": not a position; use one that the server gave`},
 		}
 		for _, tt := range tests {
-			a := listen(t, c, tt.s)
+			a := listen(t, c, tt.w)
 			a.expect("end " + tt.want)
 			a.over()
-		}
-	})
-}
-
-func TestSlowReaderHoldsTheServerBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake(t)
-		a := listen(t, f.dial(client.Options{}), topics("a"))
-		p := f.accept()
-		p.expect(`{"type":"subscribe","id":1,"topics":["a"]}`)
-		p.say(subscribedTo(1, "a"))
-		a.expect("subscribed a E:0 0 resumed=false")
-		const n = 1000
-		said := make(chan int, n)
-		go func() {
-			for offset := range n {
-				if !p.send(message("a", offset+1, `"`+strings.Repeat("x", 10000)+`"`)) {
-					return
-				}
-				said <- offset
+			if err := a.subscription.Add("a"); err != client.ErrClosed {
+				t.Errorf("Add to a subscription that is over = %v", err)
 			}
-		}()
-		time.Sleep(10 * time.Minute) // far beyond what silence would be
-		if len(said) > 5 {
-			t.Errorf("%d messages were read that nobody took", len(said))
-		}
-		// Meanwhile the server hears that the client lives.
-		if n := len(p.commands); n < 20 {
-			t.Errorf("%d signs of life in 10 minutes, want one every 25 s", n)
-		}
-		for offset := range n {
-			if got, want := <-a.events, fmt.Sprintf("message a E:%d ", offset+1); !strings.HasPrefix(got, want) {
-				t.Fatalf("got %.40q, want %q", got, want)
-			}
-		}
-		if got := len(f.dials()); got != 1 {
-			t.Errorf("%d connections, want 1", got)
 		}
 	})
 }
@@ -305,26 +267,42 @@ func TestCloseWaitsForNobodyLong(t *testing.T) {
 	}
 }
 
-func TestDialTellsWhatIsWrong(t *testing.T) {
+func TestConnectTellsWhatIsWrong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
+		c := f.new(client.Options{Token: "secret"})
 		f.refuseNext(503, "7")
-		_, err := client.Dial(t.Context(), base, client.Options{HTTPClient: f.client(), Token: "secret"})
-		refused, ok := errors.AsType[*client.StatusError](err)
-		if !ok || refused.Status != 503 || refused.Err.Code != pubsub.OverCapacity || refused.After != 7*time.Second {
-			t.Errorf("Dial = %#v, want a StatusError with what the server said", err)
+		err := c.Connect(t.Context())
+		refused, ok := errors.AsType[*client.Error](err)
+		if !ok || refused.Status != 503 || refused.Code != "over_capacity" || refused.RetryAfter != 7*time.Second {
+			t.Errorf("Connect = %#v, want an Error with what the server said", err)
 		}
-		if want := `Dial "http://notiflux.test": over_capacity: it is full`; err == nil || err.Error() != want {
-			t.Errorf("Dial = %v, want %s", err, want)
+		if want := `connect "http://notiflux.test": over_capacity: it is full`; err == nil || err.Error() != want {
+			t.Errorf("Connect = %v, want %s", err, want)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := client.Dial(ctx, base, client.Options{HTTPClient: f.client()}); !errors.Is(err, context.Canceled) {
-			t.Errorf("Dial = %v, want that its context has ended", err)
+		if err := c.Connect(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Connect = %v, want that its context has ended", err)
+		}
+		// It may be tried again, and a refusal for good ends nothing that is not there.
+		f.refuseNext(401, "")
+		time.Sleep(time.Minute)
+		if err := c.Connect(t.Context()); err != nil {
+			t.Errorf("Connect = %v", err)
+		}
+		c.Close()
+		if err := c.Connect(t.Context()); err != client.ErrClosed {
+			t.Errorf("Connect of a closed client = %v", err)
 		}
 		for _, address := range []string{"", "notiflux.test:80", "ws://notiflux.test", "http://user@notiflux.test", "http://notiflux.test?x", "http://%"} {
-			if _, err := client.Dial(t.Context(), address, client.Options{HTTPClient: f.client()}); err == nil {
-				t.Errorf("Dial(%q) succeeded", address)
+			if _, err := client.New(address, client.Options{}); err == nil {
+				t.Errorf("New(%q) succeeded", address)
+			}
+		}
+		for _, o := range []client.Options{{Timeout: -1}, {Token: "t", TokenSource: func(context.Context, client.TokenRequest) (string, error) { return "", nil }}} {
+			if _, err := client.New(base, o); err == nil {
+				t.Errorf("New(%+v) succeeded", o)
 			}
 		}
 	})

@@ -2,191 +2,177 @@ package client
 
 import (
 	"context"
-	"slices"
-	"sync"
 	"time"
 
-	"github.com/coder/websocket"
-
-	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/client/internal/tokens"
+	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// farewellTimeout is how long Close waits for the server to close as well.
-const farewellTimeout = time.Second
-
-// serve runs a session until it ends or ctx does, and returns why. Commands are
-// sent by it alone, so their order is its own; a goroutine that it waits for
-// reads.
-func (c *Client) serve(ctx context.Context, s *session) error {
-	if s.socket == nil {
-		return c.serveStreams(ctx, s)
-	}
-	c.begin(s)
-	held, end := context.WithCancel(ctx) // for as long as there is somebody to command
-	var err error
-	var reading sync.WaitGroup
-	reading.Go(func() {
-		defer end()
-		err = c.read(ctx, s)
-	})
-	hurry := c.sendCommands(ctx, held, s)
-	reading.Wait()
-	hurry.Stop()
-	s.end()
-	c.begin(nil)
-	return err
-}
-
-// begin makes s the session in which everything is to be asked for; nil: there
-// is none.
-func (c *Client) begin(s *session) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.session, c.gone = s, nil
-	for _, i := range c.subscriptions {
-		i.asked, i.live, i.deferred, i.renewed, i.moved, i.list = nil, false, false, false, false, listAsked
-	}
-}
-
-// sendCommands sends commands as they become necessary, until held ends or one cannot be
-// sent. The session has ended then, or ends when the timer that it returns fires at
-// the latest: what the server has sent before is read until then, for it may be why.
-func (c *Client) sendCommands(ctx, held context.Context, s *session) *time.Timer {
-	alive := time.NewTicker(s.ping)
-	defer alive.Stop()
-	var again <-chan time.Time
-	for {
-		err := c.command(held, s)
-		if again == nil && c.anyDeferred() {
-			again = time.After(c.delay(s.attempts))
-			s.attempts++
-		}
-		if err == nil {
-			select {
-			case <-c.wake:
-				continue
-			case <-again:
-				again = nil
-				c.undefer()
-				continue
-			case <-alive.C:
-				// Pings are read in their turn, behind what a slow subscriber has not
-				// taken: then the server has to hear by other means that we live.
-				if time.Since(time.Unix(0, s.pinged.Load())) <= s.ping*3/2 {
-					continue
-				}
-				if err = s.write(&command{Type: "ping"}); err == nil {
-					continue
-				}
-			case <-held.Done():
-			}
-		}
-		hurry := time.AfterFunc(farewellTimeout, func() { s.cut(err) })
-		if ctx.Err() != nil {
-			_ = s.socket.Close(websocket.StatusNormalClosure, "") // it ends, whether or not the server hears that
-		}
-		return hurry
-	}
-}
-
-// command sends what is to be commanded. What needs a token that cannot be had is
-// put off, and what is subscribed to goes on.
-func (c *Client) command(ctx context.Context, s *session) error {
-	for {
-		next, tokenless := c.next(s)
-		switch {
-		case tokenless:
-			if _, _, err := c.tokens.get(ctx); err != nil {
-				c.putOff(err)
-			}
-		case next == nil:
-			return nil
-		default:
-			if err := s.write(next); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// next returns the next command; nil: there is nothing to do, or a token has to be
-// asked for first.
-func (c *Client) next(s *session) (next *command, tokenless bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n := len(c.gone); n > 0 {
-		n = fitting(s.limits, 0, n, func(at int) int { return 2*len(c.gone[at]) + memberBytes })
-		s.ids++
-		leaving := &command{Type: "unsubscribe", ID: s.ids, Topics: c.gone[:n:n]}
-		c.gone = c.gone[n:]
-		return leaving, false
-	}
-	type terms struct {
-		last             int
-		latest, presence bool
-	}
-	var batch []*topicSubscription
-	var of terms
-	all := c.sortedLocked()
-	for _, i := range all {
-		t := terms{i.last, i.latest, i.presence}
-		if i.position.Epoch != "" {
-			t.last = 0 // it goes on from its position
-		}
-		if i.asked == s || i.deferred || len(batch) > 0 && t != of {
-			continue
-		}
-		batch, of = append(batch, i), t
-	}
-	listed := slices.IndexFunc(all, func(i *topicSubscription) bool { return i.asked == s && i.live && i.list == listWanted })
-	if len(batch) == 0 && listed < 0 {
-		return nil, false
-	}
-	token, generation, holds := c.tokens.cached()
-	if !holds {
-		return nil, true
-	}
-	if len(batch) == 0 {
-		return s.list(all[listed], token), false
-	}
-	batch = batch[:fitting(s.limits, len(token), len(batch), func(at int) int {
-		return 4*len(batch[at].topic) + len(batch[at].position.Epoch) + memberBytes
-	})]
-	s.ids++
-	next = &command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[pubsub.Topic]string{}, Presence: of.presence, Token: string(token)}
-	if of.latest {
-		next.Mode = "latest"
-	}
-	for _, i := range batch {
-		if i.asked = s; i.position.Epoch != "" {
-			next.Since[i.topic] = i.position.String()
-		}
-		i.live, i.generation = false, generation
-		next.Topics = append(next.Topics, i.topic)
-	}
-	s.pending[s.ids] = batch
-	return next, false
-}
-
-// list returns the question who is present. The client's mu is held.
-func (s *session) list(i *topicSubscription, token Token) *command {
-	i.list = listAsked
-	s.ids++
-	s.listing[s.ids] = i
-	return &command{Type: "presence", ID: s.ids, Topic: i.topic, Token: string(token)}
-}
-
 const (
-	// memberBytes is more than a topic takes in a command besides its name, which
+	// topicBytes is more than a topic takes in a command besides its name, which
 	// JSON at most doubles, and its epoch: quotes, commas, an offset.
-	memberBytes = 40
+	topicBytes = 40
 	// frameBytes is more than a command takes without topics and token.
 	frameBytes = 256
 )
 
-// fitting returns how many of n topics fit into a command beside a token, at
-// least one.
-func fitting(l limits, token, n int, size func(at int) int) int {
+// command sends commands as they become necessary. It returns when ctx ends, when one
+// cannot be sent, or when the lane has nothing to do any more.
+func (l *lane) command(ctx context.Context, s *session) error {
+	var again <-chan time.Time
+	for {
+		if err := l.commandAll(ctx, s); err != nil {
+			return err
+		}
+		waiting, over := l.rest()
+		if over {
+			return nil
+		}
+		if again == nil && waiting {
+			again = time.After(l.hub.delay(s.delays))
+			s.delays++
+		}
+		select {
+		case <-l.wake:
+		case <-again:
+			again = nil
+			l.tryAgain()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// commandAll sends what can be sent now. What needs a token that the source does not
+// give waits; what is subscribed to continues.
+func (l *lane) commandAll(ctx context.Context, s *session) error {
+	for ctx.Err() == nil {
+		next, need := l.next(s)
+		switch {
+		case need != nil:
+			if _, err := need.tokens.Get(ctx, tokens.Subscribe, need.topics); err != nil {
+				l.putOff(need.tokens, err)
+			}
+		case next == nil:
+			return nil
+		default:
+			if s.commanded.IsZero() {
+				s.commanded = time.Now()
+			}
+			if err := s.conn.Write(ctx, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rest reports whether something waits to be tried again, and whether the lane is over.
+func (l *lane) rest() (waiting, over bool) {
+	l.hub.mu.Lock()
+	defer l.hub.mu.Unlock()
+	return len(l.later) > 0, !l.first && len(l.feeds) == 0
+}
+
+// A need is a token that the source has to be asked for.
+type need struct {
+	tokens *tokens.Cache
+	topics []string
+}
+
+// next returns the next command, or the token that it needs; both nil: there is nothing
+// to do.
+func (l *lane) next(s *session) (*wire.Command, *need) {
+	l.hub.mu.Lock()
+	defer l.hub.mu.Unlock()
+	limits := s.welcome.Limits
+	if n := len(l.gone); n > 0 {
+		n = fitting(limits, 0, n, func(at int) int { return 2*len(l.gone[at]) + topicBytes })
+		s.ids++
+		leave := &wire.Command{Type: "unsubscribe", ID: s.ids, Topics: l.gone[:n:n]}
+		l.gone = l.gone[n:]
+		return leave, nil
+	}
+	l.todo = keep(l.todo, func(f *feed) bool { return f.state == feedWanted })
+	l.lists = keep(l.lists, func(f *feed) bool { return f.list == listWanted && f.state == feedLive })
+	first := append(l.todo[:len(l.todo):len(l.todo)], l.lists...)
+	if len(first) == 0 {
+		return nil, nil
+	}
+	token, ok := first[0].tokens.Cached(tokens.Subscribe, first[0].topic)
+	if !ok {
+		need := &need{tokens: first[0].tokens}
+		for _, f := range first {
+			if f.tokens == need.tokens {
+				need.topics = append(need.topics, f.topic)
+			}
+		}
+		return nil, need
+	}
+	if len(l.todo) > 0 {
+		return l.subscribeLocked(s, token), nil
+	}
+	f := l.lists[0]
+	f.list = listNone
+	s.ids++
+	s.listing[s.ids] = f
+	return &wire.Command{Type: "presence", ID: s.ids, Topic: f.topic, Token: token}, nil
+}
+
+func keep(feeds []*feed, ok func(*feed) bool) (kept []*feed) {
+	for _, f := range feeds {
+		if ok(f) {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
+
+// terms are what all topics of a subscribe command have in common, besides the token.
+type terms struct {
+	last             int
+	latest, presence bool
+}
+
+func (f *feed) terms() terms {
+	t := terms{f.last, f.latest, f.presence}
+	if f.position.Epoch != "" {
+		t.last = 0 // it continues from its position
+	}
+	return t
+}
+
+// subscribeLocked returns the command for the first of l.todo and those that go with it.
+func (l *lane) subscribeLocked(s *session, token string) *wire.Command {
+	of := l.todo[0].terms()
+	batch := keep(l.todo, func(f *feed) bool {
+		if f.terms() != of {
+			return false
+		}
+		same, ok := f.tokens.Cached(tokens.Subscribe, f.topic)
+		return ok && same == token
+	})
+	batch = batch[:fitting(s.welcome.Limits, len(token), len(batch), func(at int) int {
+		return 4*len(batch[at].topic) + len(batch[at].position.Epoch) + topicBytes
+	})]
+	s.ids++
+	c := &wire.Command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[string]string{}, Presence: of.presence, Token: token}
+	if of.latest {
+		c.Mode = "latest"
+	}
+	for _, f := range batch {
+		f.state, f.token = feedAsked, token
+		c.Topics = append(c.Topics, f.topic)
+		if f.position.Epoch != "" {
+			c.Since[f.topic] = f.position.String()
+		}
+	}
+	s.pending[s.ids] = batch
+	return c
+}
+
+// fitting returns how many of n topics fit into a command beside a token, at least one.
+func fitting(l wire.Limits, token, n int, size func(at int) int) int {
 	n = min(n, l.TopicsPerCommand)
 	room := l.Command - frameBytes - token
 	for at := range n {
@@ -197,38 +183,55 @@ func fitting(l limits, token, n int, size func(at int) int) int {
 	return n
 }
 
-// putOff puts off what needs a token, for there is none.
-func (c *Client) putOff(err error) {
-	c.log.Info("trying again later", "error", err)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, i := range c.subscriptions {
-		if i.asked == nil {
-			i.deferred = true
+// putOff has everything wait that needs a token which the source did not give.
+func (l *lane) putOff(t *tokens.Cache, err error) {
+	l.hub.log.Info("trying again later", "error", err)
+	l.hub.mu.Lock()
+	defer l.hub.mu.Unlock()
+	lacks := func(f *feed) bool {
+		_, ok := f.tokens.Cached(tokens.Subscribe, f.topic)
+		return f.tokens == t && !ok
+	}
+	for _, f := range l.todo {
+		if lacks(f) {
+			l.waitLocked(f)
 		}
-		if i.list == listWanted {
-			i.list = listDelayed
+	}
+	for _, f := range l.lists {
+		if lacks(f) {
+			l.listLaterLocked(f)
 		}
 	}
 }
 
-func (c *Client) anyDeferred() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, i := range c.subscriptions {
-		if i.deferred || i.list == listDelayed {
-			return true
-		}
-	}
-	return false
+// waitLocked has a feed asked for again after a moment.
+func (l *lane) waitLocked(f *feed) {
+	f.state = feedLater
+	l.later = append(l.later, f)
 }
 
-func (c *Client) undefer() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, i := range c.subscriptions {
-		if i.deferred = false; i.list == listDelayed {
-			i.list = listWanted
+func (l *lane) listLaterLocked(f *feed) {
+	f.list = listLater
+	l.later = append(l.later, f)
+}
+
+// wantLocked has a feed asked for again at once.
+func (l *lane) wantLocked(f *feed) {
+	f.state = feedWanted
+	l.todo = append(l.todo, f)
+}
+
+// tryAgain has everything that waits asked for again.
+func (l *lane) tryAgain() {
+	l.hub.mu.Lock()
+	defer l.hub.mu.Unlock()
+	for _, f := range l.later {
+		if f.state == feedLater {
+			l.wantLocked(f)
+		}
+		if f.list == listLater {
+			f.wantList()
 		}
 	}
+	l.later = nil
 }

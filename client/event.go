@@ -1,88 +1,92 @@
 package client
 
 import (
-	"fmt"
+	"encoding/json"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// An Event is what a subscription yields when nothing is lost: a [Message],
-// [Subscribed], [Skipped] or [Disconnected], and with [Subscription.Presence] a
-// [Present], [Joined] or [Left]. Later versions may add others, which a program
-// may ignore.
+// A Position says how far a subscription is in a topic. It is opaque: store it, and
+// give it back in [SubscribeOptions.Since] or [HistoryOptions.Since] to resume.
+// The empty Position is no position.
+type Position string
+
+// An Event is what a subscription yields while nothing is lost: a [Message],
+// [Subscribed], [Skipped] or [Disconnected], or, with [SubscribeOptions.Presence],
+// a [Present], [Joined] or [Left]. Later versions may add others, so ignore the ones
+// that you do not know.
 type Event interface{ event() }
 
 // A Message was published to a topic.
 type Message struct {
-	Topic    pubsub.Topic
-	Position pubsub.Position // behind it: to resume after this message
-	Time     time.Time       // when the server ordered it, to the millisecond
-	Data     []byte          // the published value as JSON; whoever takes the message owns it
+	Topic    string
+	Position Position  // resume from here to get the messages after this one
+	Time     time.Time // when the server accepted it, to the millisecond
+	Data     []byte    // the published string or, if JSON is set, JSON value; the receiver owns it
+	JSON     bool      // a JSON value other than a string was published
 }
 
-// Text returns the published value if it is a string; false if it is any other
-// JSON value.
-func (m Message) Text() (string, bool) {
-	if jsontext.Value(m.Data).Kind() != jsontext.KindString {
-		return "", false
+// Text returns Data as a string.
+func (m Message) Text() string { return string(m.Data) }
+
+// Decode stores the message in the value that v points to. It decodes Data as JSON,
+// as [json.Unmarshal] does. If a string was published and v is a *string, it stores
+// the string as it is.
+func (m Message) Decode(v any) error {
+	if text, ok := v.(*string); ok && !m.JSON {
+		*text = string(m.Data)
+		return nil
 	}
-	text, err := jsontext.AppendUnquote(nil, m.Data)
-	return string(text), err == nil
+	return json.Unmarshal(m.Data, v)
 }
 
-// Subscribed says that a topic is subscribed to and that nothing is missing:
-// messages follow from a position on.
+// Subscribed reports that the messages of a topic after Position follow, and that
+// none of them is missing.
 type Subscribed struct {
-	Topic    pubsub.Topic
-	Position pubsub.Position // everything after it follows
-	Replay   int             // so many messages after it were published before, and follow at once
-	Resumed  bool            // the client has been connected again, and the topic goes on where it was
+	Topic    string
+	Position Position
+	Replay   int  // how many of the messages that follow are earlier ones
+	Resumed  bool // the client was connected before, and continues where it was
 }
 
-// Skipped says that a subscription with [Subscription.Latest] was behind and has
-// jumped: messages after From up to and including To were left out.
+// Skipped reports that a subscription with [SubscribeOptions.Latest] left out the
+// messages after From, up to and including To, because newer ones were there.
 type Skipped struct {
-	Topic    pubsub.Topic
-	From, To pubsub.Position
+	Topic    string
+	From, To Position
 }
 
-// Disconnected says that the connection has ended, and that the client connects
-// again. [Subscribed] or a [LostError] of each topic follows when it has.
+// Disconnected reports that the connection has ended or could not be made. The
+// client connects again. Then each topic yields a [Subscribed] or a [*LostError].
 type Disconnected struct {
 	Err error // why
 }
 
-// A Member is who is present on a topic, however many connections it has.
+// A Member is someone who is present on a topic, with any number of connections.
 type Member struct {
-	Sub  string // the claim of its token that says who it is
-	Info []byte // the JSON object that its token has for others; nil: none
+	Sub  string // the sub claim of the member's token
+	Info []byte // the JSON object in the info claim of the token; nil if it has none
 }
 
-// Present says who is present on a topic. It comes after each [Subscribed] or
-// [LostError] of a topic with presence, and takes the place of all that was known
-// before: who joined or left while the client was not connected is told by it
-// alone. It comes as well, at most once a second, from a topic that has too many
-// members for a [Joined] each.
+// Present is the list of the members of a topic. It replaces what was known before.
+// It follows each [Subscribed] and each [*LostError] of a subscription with presence.
+// A topic with too many members to report each one yields it instead of [Joined] and
+// [Left], at most once a second.
 type Present struct {
-	Topic       pubsub.Topic
+	Topic       string
 	Count       int      // members
-	Subscribers int      // subscriptions to the topic, with presence or without
-	Members     []Member // by Sub; the first ones, or none, if they are fewer than Count
+	Subscribers int      // subscriptions to the topic, with or without presence
+	Members     []Member // sorted by Sub; may be fewer than Count, or none
 }
 
-// Joined says that members have come. One that is known already is no other: only
-// its Info may be.
+// Joined reports new members of a topic, or members whose Info has changed.
 type Joined struct {
-	Topic   pubsub.Topic
+	Topic   string
 	Members []Member
 }
 
-// Left says that members are gone; they have no Info.
+// Left reports members that have left a topic. Their Info is nil.
 type Left struct {
-	Topic   pubsub.Topic
+	Topic   string
 	Members []Member
 }
 
@@ -93,76 +97,3 @@ func (Disconnected) event() {}
 func (Present) event()      {}
 func (Joined) event()       {}
 func (Left) event()         {}
-
-// A LostError says that messages of a topic are missing: what the program knows
-// of the topic is out of date. The iteration goes on, with what comes after
-// Position, and the topic counts as subscribed.
-type LostError struct {
-	Topic    pubsub.Topic
-	Since    pubsub.Position // after it messages are missing
-	Position pubsub.Position // after it nothing is
-	Gap      bool            // lost while connected, by the server; else by being away for too long, or by a restart of the server
-}
-
-// Error tells what is lost.
-func (e *LostError) Error() string {
-	if e.Gap {
-		return fmt.Sprintf("messages of %q after %v were lost by the server", e.Topic, e.Since)
-	}
-	return fmt.Sprintf("messages of %q after %v are no longer known to the server", e.Topic, e.Since)
-}
-
-// A RefusedError says that a topic is not subscribed to, or not any longer. The
-// iteration goes on with the other topics; it ends when there are none.
-type RefusedError struct {
-	Topic pubsub.Topic
-	Err   *pubsub.Error // the server's code and its sentence
-}
-
-// Error names the topic, the code and the reason.
-func (e *RefusedError) Error() string {
-	return fmt.Sprintf("subscribe to %q: %s: %v", e.Topic, e.Err.Code, e.Err)
-}
-
-// Unwrap returns the reason.
-func (e *RefusedError) Unwrap() error { return e.Err }
-
-// A StatusError is a server's answer that is no success: to the handshake of a
-// connection, or to a call.
-type StatusError struct {
-	Status int           // of the HTTP answer
-	Err    *pubsub.Error // what the server said, if it was a notiflux server; else nil
-	After  time.Duration // how long it asked to stay away; 0: it did not say
-}
-
-// Error tells what the server said.
-func (e *StatusError) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("%s: %v", e.Err.Code, e.Err)
-	}
-	return fmt.Sprintf("the server answered with status %d", e.Status)
-}
-
-// Unwrap returns what a notiflux server said.
-func (e *StatusError) Unwrap() error {
-	if e.Err == nil {
-		return nil
-	}
-	return e.Err
-}
-
-// A CloseError is the end of a connection that the server has closed.
-type CloseError struct {
-	Code   int           // of the close frame, docs/protocol.md lists them; 0: it was an event stream, which has none
-	Reason string        // of the close frame
-	Bye    pubsub.Code   // what the server said before; empty: nothing
-	After  time.Duration // how long it asked to stay away; 0: it did not say
-}
-
-// Error tells code and reason.
-func (e *CloseError) Error() string {
-	if e.Code == 0 {
-		return fmt.Sprintf("the server ended the event stream: %s", e.Bye)
-	}
-	return fmt.Sprintf("the server closed the connection: %d %s", e.Code, e.Reason)
-}

@@ -4,43 +4,64 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net/http"
 	"net/http/httptest"
-	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/ikornaselur/notiflux/client"
-	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func Example() {
-	server := httptest.NewServer(http.HandlerFunc(serveNews)) // in place of a notiflux server
+	server := httptest.NewServer(http.HandlerFunc(serveNews)) // in place of `notiflux dev`
 	defer server.Close()
-
 	ctx := context.Background()
-	c, err := client.Dial(ctx, server.URL, client.Options{
-		TokenSource: func(context.Context) (client.Token, error) { return "what your back end signs", nil },
+
+	c, err := client.New(server.URL, client.Options{Token: "the token that `notiflux dev` prints"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	for event, err := range c.Subscribe("news").Events(ctx) {
+		if err != nil {
+			fmt.Println(err) // a *client.LostError says that messages are missing
+			break
+		}
+		if m, ok := event.(client.Message); ok {
+			fmt.Println(m.Topic, m.Text())
+		}
+	}
+	// Output:
+	// news hello
+	// messages of "news" after E:42 were lost by the server
+}
+
+// A program that shows the state of something handles each kind of event.
+func ExampleSubscription_Events() {
+	server := httptest.NewServer(http.HandlerFunc(serveNews)) // in place of `notiflux dev`
+	defer server.Close()
+	c, err := client.New(server.URL, client.Options{
+		TokenSource: func(context.Context, client.TokenRequest) (string, error) { return "what your back end signs", nil },
 	})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer c.Close()
 
-	for event, err := range c.Subscribe(ctx, client.Subscription{Topics: []pubsub.Topic{"news"}, Last: 10}) {
+	news := c.SubscribeWith(client.SubscribeOptions{Last: 10}, "news")
+	for event, err := range news.Events(context.Background()) {
 		if lost, ok := errors.AsType[*client.LostError](err); ok {
-			fmt.Println("load the page again:", lost)
+			fmt.Println("load everything again:", lost)
 			continue
 		}
 		if err != nil {
 			fmt.Println(err)
-			return
+			continue // the loop ends on its own if this was the last error
 		}
 		switch e := event.(type) {
 		case client.Message:
-			text, _ := e.Text()
-			fmt.Println(text)
+			fmt.Println(e.Text())
 		case client.Subscribed:
 			fmt.Println("everything after", e.Position, "follows")
 		case client.Disconnected:
@@ -50,29 +71,25 @@ func Example() {
 	// Output:
 	// everything after E:41 follows
 	// hello
-	// load the page again: messages of "news" after E:42 were lost by the server
+	// load everything again: messages of "news" after E:42 were lost by the server
 	// world
 	// the server closed the connection: 4003 that is all
 }
 
-func ExampleCaller_Broadcast() {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // in place of a notiflux server
+func ExampleClient_PublishJSON() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // in place of `notiflux dev`
 		fmt.Fprint(w, `{"topic":"news","position":"E:62"}`)
 	}))
 	defer server.Close()
-
-	c, err := client.NewCaller(server.URL, client.Options{Token: "what your back end signs"})
+	c, err := client.New(server.URL, client.Options{Token: "what your back end signs"})
 	if err != nil {
-		fmt.Println(err)
-		return
+		log.Fatal(err)
 	}
 	defer c.Close()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	position, err := c.Broadcast(ctx, client.Broadcast{Topic: "news", Message: map[string]int{"goals": 3}})
-	if refusal, ok := errors.AsType[*pubsub.Error](err); ok {
-		fmt.Println("the server will not:", refusal.Code)
+	position, err := c.PublishJSON(context.Background(), "news", map[string]int{"goals": 3})
+	if refusal, ok := errors.AsType[*client.Error](err); ok {
+		fmt.Println("the server refuses it:", refusal.Code)
 		return
 	}
 	if err != nil {

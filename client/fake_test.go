@@ -17,7 +17,6 @@ import (
 
 	"github.com/ikornaselur/notiflux/client"
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
-	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A fake is a server that does what its test says, on a network in memory, so that time
@@ -226,8 +225,18 @@ func (f *fake) accept() *peer { return <-f.peers }
 // dial returns a client of f, closed at the end of the test.
 func (f *fake) dial(o client.Options) *client.Client {
 	f.t.Helper()
+	c := f.new(o)
+	if err := c.Connect(context.Background()); err != nil {
+		f.t.Fatal(err)
+	}
+	return c
+}
+
+// new returns a client of f that is not connected, closed at the end of the test.
+func (f *fake) new(o client.Options) *client.Client {
+	f.t.Helper()
 	o.HTTPClient = f.client()
-	c, err := client.Dial(context.Background(), base, o)
+	c, err := client.New(base, o)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -235,20 +244,36 @@ func (f *fake) dial(o client.Options) *client.Client {
 	return c
 }
 
-// An audience is a loop over a subscription whose body waits for the test.
-type audience struct {
-	t      testing.TB
-	events chan string
-	leave  context.CancelFunc // ends it by its context
-	stop   chan struct{}      // ends it by break
+// A wish is what a test subscribes to.
+type wish struct {
+	Topics           []string
+	Since            map[string]client.Position
+	Last             int
+	Latest, Presence bool
+	Buffer           int
 }
 
-func listen(t testing.TB, c *client.Client, s client.Subscription) *audience {
+func (w wish) subscribe(c *client.Client) *client.Subscription {
+	return c.SubscribeWith(client.SubscribeOptions{Since: w.Since, Last: w.Last, Latest: w.Latest, Presence: w.Presence, Buffer: w.Buffer}, w.Topics...)
+}
+
+func topics(names ...string) wish { return wish{Topics: names} }
+
+// An audience is a loop over a subscription whose body waits for the test.
+type audience struct {
+	t            testing.TB
+	subscription *client.Subscription
+	events       chan string
+	leave        context.CancelFunc // ends it by its context
+	stop         chan struct{}      // ends it by break
+}
+
+func listen(t testing.TB, c *client.Client, w wish) *audience {
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &audience{t, make(chan string), cancel, make(chan struct{})}
+	a := &audience{t, w.subscribe(c), make(chan string), cancel, make(chan struct{})}
 	go func() {
 		defer close(a.events)
-		for event, err := range c.Subscribe(ctx, s) {
+		for event, err := range a.subscription.Events(ctx) {
 			select {
 			case a.events <- describe(event, err):
 			case <-a.stop:
@@ -267,17 +292,20 @@ func listen(t testing.TB, c *client.Client, s client.Subscription) *audience {
 // describe writes what an iteration yielded; a reader of a failed test sees it.
 func describe(event client.Event, err error) string {
 	if lost, ok := errors.AsType[*client.LostError](err); ok {
-		return fmt.Sprintf("lost %s %v %v gap=%v", lost.Topic, lost.Since, lost.Position, lost.Gap)
+		return fmt.Sprintf("lost %s %v %v %v", lost.Topic, lost.Since, lost.Position, lost.Reason)
 	}
-	if refused, ok := errors.AsType[*client.RefusedError](err); ok {
-		return fmt.Sprintf("refused %s %s", refused.Topic, refused.Err.Code)
+	if refused, ok := errors.AsType[*client.Error](err); ok && refused.Topic != "" {
+		return fmt.Sprintf("refused %s %s", refused.Topic, refused.Code)
 	}
 	if err != nil {
 		return "end " + err.Error()
 	}
 	switch e := event.(type) {
 	case client.Message:
-		return fmt.Sprintf("message %s %v %s", e.Topic, e.Position, e.Data)
+		if e.JSON {
+			return fmt.Sprintf("message %s %v %s", e.Topic, e.Position, e.Data)
+		}
+		return fmt.Sprintf("message %s %v %q", e.Topic, e.Position, e.Data)
 	case client.Subscribed:
 		return fmt.Sprintf("subscribed %s %v %d resumed=%v", e.Topic, e.Position, e.Replay, e.Resumed)
 	case client.Skipped:
@@ -333,8 +361,6 @@ func subscribedTo(id int, topics ...string) string {
 func message(topic string, offset int, data string) string {
 	return fmt.Sprintf(`{"type":"message","topic":%q,"position":"E:%d","time":1790000000000,"data":%s}`, topic, offset, data)
 }
-
-func topics(names ...pubsub.Topic) client.Subscription { return client.Subscription{Topics: names} }
 
 // logged returns a logger and what it writes.
 func logged() (*slog.Logger, *strings.Builder) {

@@ -2,129 +2,118 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/client/internal/rest"
+	"github.com/ikornaselur/notiflux/client/internal/tokens"
+	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// A HistoryRequest says which earlier messages of a topic to read.
-type HistoryRequest struct {
-	Topic pubsub.Topic
-	// Since is the position behind which to begin; the zero Position: the last
-	// messages are read.
-	Since pubsub.Position
-	// Limit is how many messages to read at most; 0: 100 ([Caller.Position] reads
-	// none). A server gives no more than 1,000 at once, and none after 1 MiB of JSON:
-	// read on from [History.Position] while [History.More] is true.
-	Limit int
+// HistoryOptions say which earlier messages of a topic to read. The zero value: the
+// newest ones.
+type HistoryOptions struct {
+	Since Position // read the messages after it
+	Limit int      // how many to read at most; 0: 100. A server returns at most 1,000 and about 1 MiB at once
 }
 
-// A History is a part of what a server still has of a topic, oldest first.
+// A History is a part of the messages that a server still has of a topic, oldest first.
 type History struct {
 	Messages  []Message
-	Position  pubsub.Position // from which to go on reading, or to subscribe without a gap
-	Recovered bool            // nothing between Since and Messages is missing
-	More      bool            // there are messages after Position
+	Position  Position // from which to read on, or to subscribe without a gap
+	Recovered bool     // no message between Since and Messages is missing
+	More      bool     // there are messages after Position
 }
 
 // History reads earlier messages of a topic. It does not wait for new ones.
-func (c *Caller) History(ctx context.Context, r HistoryRequest) (History, error) {
-	fail := func(err error) (History, error) {
-		return History{}, fmt.Errorf("history of %q: %w", r.Topic, err)
-	}
+func (c *Client) History(ctx context.Context, topic string, o HistoryOptions) (History, error) {
 	query := url.Values{}
-	if r.Since.Epoch != "" {
-		query.Set("since", r.Since.String())
+	if o.Since != "" {
+		query.Set("since", string(o.Since))
 	}
-	if r.Limit < 0 {
-		return fail(fmt.Errorf("the limit is %d: give the number of messages", r.Limit))
+	if o.Limit < 0 {
+		return History{}, fmt.Errorf("history of %q: Limit is %d; give a number of messages", topic, o.Limit)
 	}
-	if r.Limit > 0 {
-		query.Set("limit", strconv.Itoa(r.Limit))
+	if o.Limit > 0 {
+		query.Set("limit", strconv.Itoa(o.Limit))
 	}
-	h, err := c.history(ctx, r.Topic, query)
+	h, err := c.history(ctx, topic, query)
 	if err != nil {
-		return fail(err)
+		return History{}, fmt.Errorf("history of %q: %w", topic, err)
 	}
 	return h, nil
 }
 
-// Position returns how far a topic is now. A back end that renders a page reads
-// first the position and then the state that the page shows, and gives the position
-// to the page: a subscription with it in [Subscription.Since] is given what the state
-// does not have yet.
-func (c *Caller) Position(ctx context.Context, topic pubsub.Topic) (pubsub.Position, error) {
+// Position returns the position after the newest message of a topic. A back end that
+// renders a page reads the position first and then the data, and puts the position into
+// the page: a subscription with it in [SubscribeOptions.Since] gets what has changed
+// since.
+func (c *Client) Position(ctx context.Context, topic string) (Position, error) {
 	h, err := c.history(ctx, topic, url.Values{"limit": {"0"}})
 	if err != nil {
-		return pubsub.Position{}, fmt.Errorf("position of %q: %w", topic, err)
+		return "", fmt.Errorf("position of %q: %w", topic, err)
 	}
 	return h.Position, nil
 }
 
 // history reads what query asks for of a topic.
-func (c *Caller) history(ctx context.Context, topic pubsub.Topic, query url.Values) (History, error) {
-	if _, err := pubsub.ParseTopic(string(topic)); err != nil {
-		return History{}, err
-	}
-	query.Set("topic", string(topic))
-	answer, err := c.ask(ctx, request{method: http.MethodGet, path: "history", query: query})
+func (c *Client) history(ctx context.Context, topic string, query url.Values) (History, error) {
+	query.Set("topic", topic)
+	answer, err := c.ask(ctx, tokens.Subscribe, topic, rest.Request{Method: http.MethodGet, Path: "history", Query: query})
 	if err != nil {
 		return History{}, err
 	}
 	return parseHistory(answer)
 }
 
-func parseHistory(answer []byte) (h History, err error) {
+func parseHistory(answer []byte) (History, error) {
 	var page struct {
 		Messages []struct {
-			Topic    pubsub.Topic   `json:"topic"`
-			Position string         `json:"position"`
-			Time     int64          `json:"time"`
-			Data     jsontext.Value `json:"data"`
+			Topic    string          `json:"topic"`
+			Position string          `json:"position"`
+			Time     int64           `json:"time"`
+			Data     json.RawMessage `json:"data"`
 		} `json:"messages"`
 		Position  string `json:"position"`
 		Recovered bool   `json:"recovered"`
 		More      bool   `json:"more"`
 	}
 	if err := json.Unmarshal(answer, &page); err != nil {
-		return History{}, errProtocol
+		return History{}, wire.ErrProtocol
 	}
-	h = History{Recovered: page.Recovered, More: page.More}
-	if h.Position, err = pubsub.ParsePosition(page.Position); err != nil {
-		return History{}, errProtocol
+	if _, err := wire.ParsePosition(page.Position); err != nil {
+		return History{}, wire.ErrProtocol
 	}
+	h := History{Position: Position(page.Position), Recovered: page.Recovered, More: page.More}
 	for _, m := range page.Messages {
-		position, err := pubsub.ParsePosition(m.Position)
-		if err != nil {
-			return History{}, errProtocol
+		if _, err := wire.ParsePosition(m.Position); err != nil {
+			return History{}, wire.ErrProtocol
 		}
-		h.Messages = append(h.Messages, Message{Topic: m.Topic, Position: position, Time: time.UnixMilli(m.Time), Data: m.Data})
+		h.Messages = append(h.Messages, newMessage(m.Topic, Position(m.Position), m.Time, m.Data))
 	}
 	return h, nil
 }
 
 // Presence returns who is present on a topic now.
-func (c *Caller) Presence(ctx context.Context, topic pubsub.Topic) (Present, error) {
-	fail := func(err error) (Present, error) {
+func (c *Client) Presence(ctx context.Context, topic string) (Present, error) {
+	p, err := c.presence(ctx, topic)
+	if err != nil {
 		return Present{}, fmt.Errorf("presence of %q: %w", topic, err)
 	}
-	if _, err := pubsub.ParseTopic(string(topic)); err != nil {
-		return fail(err)
-	}
-	answer, err := c.ask(ctx, request{method: http.MethodGet, path: "presence", query: url.Values{"topic": {string(topic)}}})
+	return p, nil
+}
+
+func (c *Client) presence(ctx context.Context, topic string) (Present, error) {
+	answer, err := c.ask(ctx, tokens.Subscribe, topic, rest.Request{Method: http.MethodGet, Path: "presence", Query: url.Values{"topic": {topic}}})
 	if err != nil {
-		return fail(err)
+		return Present{}, err
 	}
-	f, err := parseFrame(answer)
+	f, err := wire.ParseFrame(answer)
 	if err != nil || f.Topic != topic {
-		return fail(errProtocol)
+		return Present{}, wire.ErrProtocol
 	}
-	return Present{Topic: topic, Count: f.Count, Subscribers: f.Subscribers, Members: f.all()}, nil
+	return Present{Topic: topic, Count: f.Count, Subscribers: f.Subscribers, Members: members(f)}, nil
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/ikornaselur/notiflux/client"
-	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // What a busy loop has not taken when the client is closed is a hole: nothing that
@@ -57,8 +56,8 @@ func TestReplacedStreamsLeaveNoHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))
 		c := b.dial(client.Options{})
-		since := map[pubsub.Topic]pubsub.Position{"a": {Epoch: "E", Offset: 7}}
-		a := listen(t, c, client.Subscription{Topics: topics("a").Topics, Since: since})
+		since := map[string]client.Position{"a": "E:7"}
+		a := listen(t, c, wish{Topics: topics("a").Topics, Since: since})
 		done := make(chan struct{})
 		defer close(done)
 		go func() {
@@ -131,9 +130,9 @@ func TestReplacedStreamsLoseNoSubscribed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))
 		c := b.dial(client.Options{})
-		a := listen(t, c, client.Subscription{
+		a := listen(t, c, wish{
 			Topics: topics("a", "b").Topics,
-			Since:  map[pubsub.Topic]pubsub.Position{"a": {Epoch: "E", Offset: 1}, "b": {Epoch: "E", Offset: 2}},
+			Since:  map[string]client.Position{"a": "E:1", "b": "E:2"},
 		})
 		p := b.accept("a,b a=E:1 b=E:2")
 		p.hello("a=E:1", "b=E:2")

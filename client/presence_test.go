@@ -7,14 +7,13 @@ import (
 	"testing/synctest"
 
 	"github.com/ikornaselur/notiflux/client"
-	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 func TestPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		c := f.dial(client.Options{Token: "secret"})
-		present := client.Subscription{Topics: []pubsub.Topic{"a"}, Presence: true}
+		present := wish{Topics: []string{"a"}, Presence: true}
 		a := listen(t, c, present)
 		p := f.accept()
 		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"presence":true,"token":"secret"}`)
@@ -36,7 +35,7 @@ func TestPresence(t *testing.T) {
 		p = f.accept()
 		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:1"},"presence":true,"token":"secret"}`)
 		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"F:7","recovered":false,"replay":0}}}`)
-		a.expect("lost a E:1 F:7 gap=false")
+		a.expect("lost a E:1 F:7 expired")
 		// One that is refused for now is asked for again, one that is refused is not.
 		p.expect(`{"type":"presence","id":2,"topic":"a","token":"secret"}`)
 		p.say(`{"type":"error","id":2,"code":"over_capacity","message":"later","retry":true}`)
@@ -52,7 +51,7 @@ func TestPresence(t *testing.T) {
 func TestLargestList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		a := listen(t, f.dial(client.Options{}), client.Subscription{Topics: []pubsub.Topic{"a"}, Presence: true})
+		a := listen(t, f.dial(client.Options{}), wish{Topics: []string{"a"}, Presence: true})
 		p := f.accept()
 		<-p.commands
 		p.say(subscribedTo(1, "a"))
@@ -73,12 +72,16 @@ func TestConnectionHasAName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		c := f.dial(client.Options{})
+		s := c.Subscribe("a")
 		synctest.Wait()
-		if got := c.Connection(); got != "00" {
+		if got := s.Connection("a"); got != "00" {
 			t.Errorf("Connection() = %q, want 00", got)
 		}
+		if got := s.Connection("b"); got != "" {
+			t.Errorf("Connection() of a topic that is not subscribed to = %q", got)
+		}
 		c.Close()
-		if got := c.Connection(); got != "" {
+		if got := s.Connection("a"); got != "" {
 			t.Errorf("Connection() of a closed client = %q", got)
 		}
 	})

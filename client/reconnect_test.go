@@ -21,7 +21,7 @@ func TestResumesAfterWhatWasTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		c := f.dial(client.Options{})
-		a := listen(t, c, client.Subscription{Topics: topics("a", "b").Topics, Last: 3})
+		a := listen(t, c, wish{Topics: topics("a", "b").Topics, Last: 3})
 		p := f.accept()
 		p.expect(`{"type":"subscribe","id":1,"topics":["a","b"],"last":3}`)
 		p.say(subscribedTo(1, "a", "b"), message("a", 1, "1"), message("a", 2, "2"))
@@ -33,13 +33,13 @@ func TestResumesAfterWhatWasTaken(t *testing.T) {
 		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"E:2","recovered":true,"replay":1},"b":{"position":"F:7","recovered":false,"replay":0}}}`,
 			message("a", 3, "3"),
 			`{"type":"message","topic":"b","position":"F:8","time":0,"data":4}`)
-		a.expect("subscribed a E:2 1 resumed=true", "lost b E:0 F:7 gap=false", "message a E:3 3", "message b F:8 4")
+		a.expect("subscribed a E:2 1 resumed=true", "lost b E:0 F:7 expired", "message a E:3 3", "message b F:8 4")
 
 		// Before the first answer everything is as it was.
 		p.cut()
 		a.expect("disconnected")
 		p = f.accept()
-		b := listen(t, c, client.Subscription{Topics: topics("c").Topics, Last: 5})
+		b := listen(t, c, wish{Topics: topics("c").Topics, Last: 5})
 		p.expect(`{"type":"subscribe","id":1,"topics":["a","b"],"since":{"a":"E:3","b":"F:8"}}`, `{"type":"subscribe","id":2,"topics":["c"],"last":5}`)
 		p.cut()
 		b.expect("disconnected")
@@ -287,8 +287,8 @@ func TestTokensAreRenewed(t *testing.T) {
 		log, written := logged()
 		var calls atomic.Int32
 		var fail atomic.Bool
-		c := f.dial(client.Options{Logger: log, Token: "unused", TokenSource: func(context.Context) (client.Token, error) {
-			token := client.Token(fmt.Sprint("secret", calls.Add(1)))
+		c := f.dial(client.Options{Logger: log, TokenSource: func(context.Context, client.TokenRequest) (string, error) {
+			token := (fmt.Sprint("secret", calls.Add(1)))
 			if fail.Load() {
 				return "", errors.New("not now")
 			}
@@ -332,7 +332,7 @@ func TestTokensAreRenewed(t *testing.T) {
 // A source that fails disturbs nothing that needs no token.
 func TestSubscriptionsOutliveATokenSource(t *testing.T) {
 	source := func(fail *atomic.Bool) client.Options {
-		return client.Options{TokenSource: func(context.Context) (client.Token, error) {
+		return client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) {
 			if fail.Load() {
 				return "", errors.New("not now")
 			}
@@ -395,7 +395,7 @@ func TestEndIsToldWhileATokenIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		var calls atomic.Int32
-		c := f.dial(client.Options{TokenSource: func(ctx context.Context) (client.Token, error) {
+		c := f.dial(client.Options{TokenSource: func(ctx context.Context, _ client.TokenRequest) (string, error) {
 			if calls.Add(1) == 2 {
 				<-ctx.Done()
 			}
@@ -425,8 +425,8 @@ func TestTokenIsNeverPrinted(t *testing.T) {
 		}
 	}
 	log, written := logged()
-	log.Info("x", "token", o.Token, "options", o)
-	slog.New(slog.NewJSONHandler(written, nil)).Info("x", "token", o.Token, "options", struct{ Token client.Token }{o.Token})
+	log.Info("x", "options", o, "in", struct{ client.Options }{o})
+	slog.New(slog.NewJSONHandler(written, nil)).Info("x", "options", o, "in", struct{ client.Options }{o})
 	if strings.Contains(written.String(), "secret") {
 		t.Errorf("slog prints %s", written)
 	}

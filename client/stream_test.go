@@ -24,6 +24,7 @@ type blocked struct {
 	*fake
 	streams chan *streamPeer
 	refuse  chan func(http.ResponseWriter, *http.Request) // what the next streams get instead
+	deny    atomic.Bool                                   // all streams
 }
 
 // A streamPeer is the server's end of one event stream.
@@ -37,7 +38,7 @@ type streamPeer struct {
 
 // newBlocked returns a server whose handshakes are answered by status.
 func newBlocked(t testing.TB, block http.HandlerFunc) *blocked {
-	b := &blocked{newFake(t), make(chan *streamPeer, 100), make(chan func(http.ResponseWriter, *http.Request), 100)}
+	b := &blocked{fake: newFake(t), streams: make(chan *streamPeer, 100), refuse: make(chan func(http.ResponseWriter, *http.Request), 100)}
 	b.block = block
 	b.plain = b.serveStream
 	return b
@@ -58,6 +59,14 @@ func (b *blocked) serveStream(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		answer(200, `{"messages":[],"position":"E:0","recovered":true,"more":false}`)(w, r)
+		return
+	}
+	switch {
+	case r.URL.Query().Get("topic") == "denied":
+		answer(403, "topic_denied")(w, r)
+		return
+	case b.deny.Load():
+		answer(403, "scope_denied")(w, r)
 		return
 	}
 	select {
@@ -161,7 +170,7 @@ func TestFallsBackToEventStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBlocked(t, block)
-				a := listen(t, b.dial(client.Options{Token: "secret"}), client.Subscription{Topics: topics("a", "two words").Topics, Last: 3})
+				a := listen(t, b.dial(client.Options{Token: "secret"}), wish{Topics: topics("a", "two words").Topics, Last: 3})
 				p := b.accept("a,two words last=3")
 				if p.token != "secret" {
 					t.Errorf("the token is %q", p.token)
@@ -169,12 +178,12 @@ func TestFallsBackToEventStreams(t *testing.T) {
 				p.hello("a=E:42", "two words=E:1")
 				p.say(message("a", 43, `"x"`), `{"type":"skipped","topic":"a","from":"E:43","to":"E:50"}`, `{"type":"gap","topic":"two words","position":"E:60"}`)
 				a.expect("subscribed a E:42 0 resumed=false", "subscribed two words E:1 0 resumed=false",
-					`message a E:43 "x"`, "skipped a E:43 E:50", "lost two words E:1 E:60 gap=true")
+					`message a E:43 "x"`, "skipped a E:43 E:50", "lost two words E:1 E:60 gap")
 				p.cut()
 				a.expect("disconnected")
 				p = b.accept("a,two words a=E:50 two words=E:60")
 				p.hello("a=F:7-", "two words=E:60")
-				a.expect("lost a E:50 F:7 gap=false", "subscribed two words E:60 0 resumed=true")
+				a.expect("lost a E:50 F:7 expired", "subscribed two words E:60 0 resumed=true")
 			})
 		})
 	}
@@ -187,7 +196,7 @@ func TestDoesNotFallBackAtOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBlocked(t, nil)
 				b.fake.refuse = []func(http.ResponseWriter, *http.Request){status(refusal)}
-				a := listen(t, b.dial(client.Options{}), client.Subscription{Topics: topics("a").Topics, Presence: true})
+				a := listen(t, b.dial(client.Options{}), wish{Topics: topics("a").Topics, Presence: true})
 				p := b.fake.accept()
 				p.expect(`{"type":"subscribe","id":1,"topics":["a"],"presence":true}`)
 				p.say(subscribedTo(1, "a"))
@@ -210,9 +219,9 @@ func TestDoesNotFallBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBlocked(t, block)
-				_, err := client.Dial(t.Context(), base, client.Options{HTTPClient: b.client()})
-				if _, ok := errors.AsType[*client.StatusError](err); !ok {
-					t.Errorf("Dial = %v, want what was answered", err)
+				err := b.new(client.Options{}).Connect(t.Context())
+				if _, ok := errors.AsType[*client.Error](err); !ok {
+					t.Errorf("Connect = %v, want what was answered", err)
 				}
 			})
 		})
@@ -221,9 +230,9 @@ func TestDoesNotFallBack(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBlocked(t, status(502))
 			b.plain = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }
-			_, err := client.Dial(t.Context(), base, client.Options{HTTPClient: b.client()})
-			if refused, ok := errors.AsType[*client.StatusError](err); !ok || refused.Status != 502 {
-				t.Errorf("Dial = %v, want status 502", err)
+			err := b.new(client.Options{}).Connect(t.Context())
+			if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Status != 502 {
+				t.Errorf("Connect = %v, want status 502", err)
 			}
 		})
 	})
@@ -241,7 +250,7 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 		first.expect("subscribed a E:1 0 resumed=false", "message a E:2 2")
 
 		// One that is new joins the stream.
-		second := listen(t, c, client.Subscription{Topics: topics("b").Topics, Last: 7})
+		second := listen(t, c, wish{Topics: topics("b").Topics, Last: 7})
 		p.ended()
 		p = b.accept("a,b last=7 a=E:2")
 		p.hello("a=E:2", "b=E:0")
@@ -250,7 +259,7 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 		first.expect("message a E:3 3")
 
 		// So does one that has a position, which must not begin anew.
-		third := listen(t, c, client.Subscription{Topics: topics("c").Topics, Since: map[pubsub.Topic]pubsub.Position{"c": {Epoch: "E", Offset: 9}}})
+		third := listen(t, c, wish{Topics: topics("c").Topics, Since: map[string]client.Position{"c": "E:9"}})
 		p.ended()
 		p = b.accept("a,b,c a=E:3 b=E:0 c=E:9")
 		p.hello("a=E:3", "b=E:0", "c=E:9")
@@ -258,11 +267,11 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 
 		// A position of another epoch does not fit into the cursor, nor another mode
 		// into the stream.
-		fourth := listen(t, c, client.Subscription{Topics: topics("d").Topics, Since: map[pubsub.Topic]pubsub.Position{"d": {Epoch: "D", Offset: 9}}})
+		fourth := listen(t, c, wish{Topics: topics("d").Topics, Since: map[string]client.Position{"d": "D:9"}})
 		q := b.accept("d d=D:9")
 		q.hello("d=E:5-")
-		fourth.expect("lost d D:9 E:5 gap=false")
-		fifth := listen(t, c, client.Subscription{Topics: topics("e").Topics, Latest: true})
+		fourth.expect("lost d D:9 E:5 expired")
+		fifth := listen(t, c, wish{Topics: topics("e").Topics, Latest: true})
 		r := b.accept("e mode=latest")
 		r.hello("e=E:0")
 		fifth.expect("subscribed e E:0 0 resumed=false")
@@ -273,7 +282,7 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 		p.ended()
 		p = b.accept("a,c a=E:3 c=E:9")
 		p.hello("a=E:8-", "c=E:9")
-		first.expect("lost a E:3 E:8 gap=false")
+		first.expect("lost a E:3 E:8 expired")
 
 		// All streams together are the connection.
 		r.cut()
@@ -304,14 +313,14 @@ func TestManyTopicsTakeSeveralStreams(t *testing.T) {
 		b := newBlocked(t, status(502))
 		// costarring and liquid have the same FNV-1a hash: a cursor of version 1 could
 		// not tell their offsets apart.
-		s := client.Subscription{Topics: []pubsub.Topic{"costarring", "liquid"}, Since: map[pubsub.Topic]pubsub.Position{
-			"costarring": {Epoch: "E", Offset: 1}, "liquid": {Epoch: "E", Offset: 2},
+		s := wish{Topics: []string{"costarring", "liquid"}, Since: map[string]client.Position{
+			"costarring": "E:1", "liquid": "E:2",
 		}}
 		for n := range 150 {
-			topic := pubsub.Topic(fmt.Sprint("long ", n, strings.Repeat("ü", 40)))
+			topic := string(fmt.Sprint("long ", n, strings.Repeat("ü", 40)))
 			s.Topics = append(s.Topics, topic)
 			if n%2 == 0 {
-				s.Since[topic] = pubsub.Position{Epoch: "E", Offset: 1<<63 + uint64(n)}
+				s.Since[topic] = client.Position(fmt.Sprint("E:", 1<<63+uint64(n)))
 			}
 		}
 		a := listen(t, b.dial(client.Options{}), s)
@@ -346,10 +355,11 @@ func TestRefusedStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))
 		var calls atomic.Int32
-		c := b.dial(client.Options{TokenSource: func(context.Context) (client.Token, error) {
-			return client.Token(fmt.Sprint("secret", calls.Add(1))), nil
+		c := b.dial(client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) {
+			return fmt.Sprint("secret", calls.Add(1)), nil
 		}})
-		// One topic that is denied denies the stream, but not the others.
+		// One topic that is denied denies the stream, but not the others. Another
+		// token is tried for it.
 		b.refuse <- answer(403, "topic_denied")
 		a := listen(t, c, topics("a", "denied", "b"))
 		a.expect("refused denied topic_denied")
@@ -357,38 +367,39 @@ func TestRefusedStreams(t *testing.T) {
 		p.hello("a=E:0", "b=E:0")
 		a.expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false")
 
-		// A token that has expired is replaced, once.
+		// A token that has expired is replaced, once. Different tokens are in
+		// different streams.
 		p.say(`{"type":"unsubscribed","topics":["a"],"code":"token_expired"}`)
-		p = b.accept("a,b a=E:0 b=E:0")
-		if p.token != "secret2" {
-			t.Errorf("the token is %s, want secret2", p.token)
+		q := b.accept("a a=E:0")
+		if q.token != "secret3" {
+			t.Errorf("the token is %s, want secret3", q.token)
 		}
-		p.hello("a=E:0", "b=E:0")
+		q.hello("a=E:0")
 		a.expect("subscribed a E:0 0 resumed=true")
 		p.say(message("b", 1, "1"))
 		a.expect("message b E:1 1")
 
 		// A refusal that passes is one of the connection.
-		p.say(`{"type":"bye","code":"draining","after":2000}`)
 		b.refuse <- later(503, "7", "draining")
 		b.refuse <- answer(401, "token_expired")
+		p.say(`{"type":"bye","code":"draining","after":2000}`)
 		began := time.Now()
 		a.expect("disconnected")
 		p = b.accept("a,b a=E:0 b=E:1")
 		if took := time.Since(began); took < 9*time.Second || took > 11*time.Second {
 			t.Errorf("it was back after %v, want what the server said, 9 s in all", took)
 		}
-		if p.token != "secret3" {
-			t.Errorf("the token is %s, want secret3", p.token)
+		if p.token != "secret4" {
+			t.Errorf("the token is %s, want secret4", p.token)
 		}
 		p.hello("a=E:0", "b=E:1")
 		a.expect("subscribed a E:0 0 resumed=true", "subscribed b E:1 0 resumed=true")
+		b.refuse <- answer(403, "topic_denied")
 		p.say(`{"type":"unsubscribed","topics":["b"],"code":"topic_denied"}`)
 		a.expect("refused b topic_denied")
-		b.accept("a a=E:0").hello("a=E:0")
 
 		// All is refused.
-		b.refuse <- answer(403, "scope_denied")
+		b.deny.Store(true)
 		second := listen(t, c, topics("c"))
 		second.expect("refused c scope_denied")
 		second.over()
@@ -401,10 +412,10 @@ func TestPresenceTakesAWebSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))
 		c := b.dial(client.Options{})
-		a := listen(t, c, client.Subscription{Topics: topics("a", "b").Topics, Presence: true})
+		a := listen(t, c, wish{Topics: topics("a", "b").Topics, Presence: true})
 		a.expect("refused a upgrade_required", "refused b upgrade_required")
 		a.over()
-		if got := c.Connection(); got != "" {
+		if got := a.subscription.Connection("a"); got != "" {
 			t.Errorf("Connection() = %q", got)
 		}
 	})

@@ -1,226 +1,207 @@
 package client
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
-	"slices"
+	"maps"
 
-	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/client/internal/tokens"
+	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// A Subscription says what to subscribe to.
-type Subscription struct {
-	// Topics are subscribed to, at least one. A client may be subscribed to a
-	// topic once at a time.
-	Topics []pubsub.Topic
-	// Since are positions to go on after, as Message and Subscribed have them.
-	// What is not covered by the server any more is a [LostError].
-	Since map[pubsub.Topic]pubsub.Position
-	// Last asks for up to so many earlier messages of each topic that is not in
-	// Since.
+// SubscribeOptions say what a subscription yields. The zero value: all messages from
+// now on.
+type SubscribeOptions struct {
+	// Since holds the positions to resume from, by topic. It may name topics that
+	// Add adds later. Messages that the server no longer has are a [LostError].
+	Since map[string]Position
+	// Last asks for up to this many earlier messages of each topic without a Since.
 	Last int
-	// Latest is for who needs the newest message only: when the client is behind,
-	// older ones are left out, and [Skipped] says so.
+	// Latest is for loops that only need the newest message of a topic. When the loop
+	// is behind, older messages are left out and a [Skipped] takes their place.
 	Latest bool
-	// Presence makes the client present on the topics, as who its token says, and
-	// tells who else is: [Present], [Joined] and [Left]. The topics count twice
-	// against what a connection may have. It takes a WebSocket: when upgrades are
-	// blocked, each topic is a [RefusedError] with the code upgrade_required.
+	// Presence makes the client present on the topics as the sub of its token, and
+	// yields [Present], [Joined] and [Left]. Each topic counts twice against the
+	// server's limits. It takes a WebSocket: on event streams each topic is refused
+	// with the code upgrade_required.
 	Presence bool
+	// Buffer is how many events are held for a loop that is busy; 0: 1,000. Whatever
+	// the number, messages of more than 16 MiB in all are not held.
+	Buffer int
 }
 
-// A subscriber is one iteration.
-type subscriber struct {
+func (o *SubscribeOptions) check() error {
+	if o.Last < 0 {
+		return fmt.Errorf("subscribe: Last is %d; give a number of messages", o.Last)
+	}
+	if o.Buffer < 0 {
+		return fmt.Errorf("subscribe: Buffer is %d; give a number of events", o.Buffer)
+	}
+	for topic, position := range o.Since {
+		if _, err := wire.ParsePosition(string(position)); err != nil {
+			return fmt.Errorf("subscribe: Since of %q: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+// A Subscription is a set of topics and a queue of what happens to them. It starts when
+// it is made and ends with Close, when a loop over Events ends, or when no topic is left
+// that the server allows. Its methods are safe for concurrent use.
+type Subscription struct {
 	// Immutable.
-	items chan item     // unbuffered: what was sent has been taken
-	left  chan struct{} // closed when the iteration has ended
+	hub     *hub
+	tokens  *tokens.Cache
+	options SubscribeOptions
+	queue   *queue
 
-	cuts chan cut // has room for one: several that were not seen are one
-
-	open int // topics that are not refused; owned by the iteration
+	// Guarded by hub.mu.
+	since map[string]Position // not used yet
+	feeds map[string]*feed    // by topic
 }
 
-// An item is what an iteration yields next.
-type item struct {
-	session uint64 // in which it came
-	event   Event
-	err     error
-	refused *topicSubscription // what err ends; nil: nothing
+// Subscribe subscribes to topics, from now on. An invalid topic is the error of the
+// first call of Next.
+func (c *Client) Subscribe(topics ...string) *Subscription {
+	return c.SubscribeWith(SubscribeOptions{}, topics...)
 }
 
-// A cut is the end of a session, for the subscribers.
-type cut struct {
-	session uint64
-	err     error
+// SubscribeWith is Subscribe with options.
+func (c *Client) SubscribeWith(o SubscribeOptions, topics ...string) *Subscription {
+	s := &Subscription{
+		hub: c.hub, tokens: c.tokens, options: o, queue: newQueue(o.Buffer, o.Latest),
+		since: maps.Clone(o.Since), feeds: map[string]*feed{},
+	}
+	err := o.check()
+	if err == nil && len(topics) == 0 {
+		err = errors.New("subscribe: no topic is given")
+	}
+	if err == nil {
+		err = s.start(topics)
+	}
+	if err != nil {
+		s.end()
+		s.queue.finish(err)
+	}
+	return s
 }
 
-// A topicSubscription is the subscription of a subscriber to one topic.
-type topicSubscription struct {
-	// Immutable.
-	topic    pubsub.Topic
-	by       *subscriber
-	number   uint64 // subscriptions are asked for in this order
-	last     int
-	latest   bool
-	presence bool
-
-	// Guarded by Client.mu. The goroutine that reads a session alone changes
-	// position, so it reads it without.
-	position   pubsub.Position // up to here it was given; without an epoch: nothing is known yet
-	asked      *session        // in which it was asked for; nil: it is to be asked for
-	live       bool            // asked has answered, and messages count
-	resumed    bool            // it was live before
-	generation uint64          // of the token that it was asked for with
-	renewed    bool            // a token was asked for on its behalf, and no answer was good since
-	deferred   bool            // refused for now: asked for again after a while
-	moved      bool            // it goes on in another stream of the session, which nobody is told
-	list       listing         // with presence: whether to ask who is there
+func (s *Subscription) start(topics []string) error {
+	s.hub.mu.Lock()
+	err := s.hub.err
+	if err == nil {
+		s.hub.subscriptions[s] = true
+	}
+	s.hub.mu.Unlock()
+	if err == nil {
+		err = s.Add(topics...)
+	}
+	return err
 }
 
-// listing is how it stands with the question who is present.
-type listing uint8
-
-const (
-	listAsked   listing = iota // there is nothing to ask
-	listWanted                 // it is to be asked
-	listDelayed                // it was refused for now
-)
-
-// Subscribe yields what happens to the topics of s, starting when the iteration
-// does and unsubscribing when it ends. See the package's documentation for how to
-// tell events apart.
+// Events returns an iterator over the events of the subscription. An event comes
+// without an error, and an error without an event. To continue after an error is always
+// safe, because the loop ends on its own after the last one:
 //
-// An event comes without an error, and an error without an event. After a
-// [*LostError] the iteration goes on, after a [*RefusedError] as well while a
-// topic is left. Any other error is the last: that of ctx, [ErrClosed], or why
-// the client does not connect again: a [*CloseError] or [*StatusError]. So an
-// iteration that the loop does not break ends with an error, always.
+//   - after a [*LostError] the subscription continues;
+//   - after an [*Error] with a Topic it continues without this topic, if another is left;
+//   - any other error is the last: the cause of ctx, [ErrClosed], an invalid argument, or
+//     why the client does not connect again.
 //
-// The loop holds back the server while its body runs. Iterating again subscribes
-// again, from the beginning.
-func (c *Client) Subscribe(ctx context.Context, s Subscription) iter.Seq2[Event, error] {
+// Leaving the loop closes the subscription.
+func (s *Subscription) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		by, err := c.join(s)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer c.leave(by)
-		for by.next(ctx, c, yield) {
-		}
-	}
-}
-
-// next yields what comes next, and reports whether the iteration goes on.
-func (b *subscriber) next(ctx context.Context, c *Client, yield func(Event, error) bool) bool {
-	select {
-	case i := <-b.items:
-		if i.refused != nil {
-			b.open--
-			c.drop(i.refused) // by who takes it as well: the loop may subscribe to it again at once
-		}
-		select {
-		case cut := <-b.cuts:
-			// The item was taken before the cut if it is of that session.
-			if cut.session >= i.session {
-				return yield(i.event, i.err) && b.open > 0 && yield(Disconnected{cut.err}, nil)
+		defer s.Close()
+		for {
+			if e := s.next(ctx); !yield(e.event, e.err) || e.last {
+				return
 			}
-			return yield(Disconnected{cut.err}, nil) && yield(i.event, i.err) && b.open > 0
-		default:
 		}
-		return yield(i.event, i.err) && b.open > 0
-	case cut := <-b.cuts:
-		return yield(Disconnected{cut.err}, nil)
-	case <-ctx.Done():
-		yield(nil, context.Cause(ctx))
-	case <-c.done:
+	}
+}
+
+// Next waits for the next event, as Events yields them, but never closes the
+// subscription. After the last error it returns [ErrClosed].
+func (s *Subscription) Next(ctx context.Context) (Event, error) {
+	e := s.next(ctx)
+	return e.event, e.err
+}
+
+func (s *Subscription) next(ctx context.Context) entry {
+	for {
+		if ctx.Err() != nil {
+			return entry{err: context.Cause(ctx), last: true}
+		}
+		e, presence, ok := s.queue.take()
+		s.hub.list(s, presence)
+		if ok {
+			return e
+		}
 		select {
-		case cut := <-b.cuts:
-			return yield(Disconnected{cut.err}, nil)
-		default:
+		case <-s.queue.ready:
+		case <-ctx.Done():
 		}
-		c.mu.Lock()
-		err := c.err
-		c.mu.Unlock()
-		yield(nil, err)
-	}
-	return false
-}
-
-// join makes the topics of s those of a subscriber.
-func (c *Client) join(s Subscription) (*subscriber, error) {
-	if len(s.Topics) == 0 {
-		return nil, fmt.Errorf("subscribe: there is no topic")
-	}
-	if s.Last < 0 {
-		return nil, fmt.Errorf("subscribe: Last is %d: give the number of messages", s.Last)
-	}
-	for topic, position := range s.Since {
-		if !slices.Contains(s.Topics, topic) {
-			return nil, fmt.Errorf("subscribe: Since names %q, which is not in Topics", topic)
-		}
-		if _, err := pubsub.ParsePosition(position.String()); err != nil {
-			return nil, fmt.Errorf("subscribe: Since of %q: %w", topic, err)
-		}
-	}
-	by := &subscriber{items: make(chan item), left: make(chan struct{}), cuts: make(chan cut, 1)}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	topics := map[pubsub.Topic]*topicSubscription{}
-	for _, topic := range s.Topics {
-		if _, err := pubsub.ParseTopic(string(topic)); err != nil {
-			return nil, fmt.Errorf("subscribe: %w", err)
-		}
-		if c.subscriptions[topic] != nil {
-			return nil, fmt.Errorf("subscribe: the client is subscribed to %q already", topic)
-		}
-		if topics[topic] == nil {
-			c.numbered++
-			topics[topic] = &topicSubscription{topic: topic, by: by, number: c.numbered, last: s.Last, latest: s.Latest, presence: s.Presence, position: s.Since[topic]}
-		}
-	}
-	for topic, i := range topics {
-		c.subscriptions[topic] = i
-		by.open++
-	}
-	c.wakeRun()
-	return by, nil
-}
-
-// leave ends an iteration.
-func (c *Client) leave(by *subscriber) {
-	close(by.left)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, i := range c.sortedLocked() {
-		if i.by != by {
-			continue
-		}
-		delete(c.subscriptions, i.topic)
-		if i.asked != nil && i.asked == c.session {
-			c.gone = append(c.gone, i.topic)
-		}
-	}
-	c.wakeRun()
-}
-
-// drop forgets an subscription that was refused.
-func (c *Client) drop(i *topicSubscription) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.subscriptions[i.topic] == i {
-		delete(c.subscriptions, i.topic)
 	}
 }
 
-// sortedLocked returns the subscriptions in the order in which they came.
-func (c *Client) sortedLocked() []*topicSubscription {
-	all := make([]*topicSubscription, 0, len(c.subscriptions))
-	for _, i := range c.subscriptions {
-		all = append(all, i)
+// Add adds topics to the subscription; the ones that it has already stay as they are.
+// The error is about an invalid topic, and then none is added, or [ErrClosed].
+func (s *Subscription) Add(topics ...string) error {
+	for _, topic := range topics {
+		if err := wire.CheckTopic(topic); err != nil {
+			return fmt.Errorf("subscribe: %w", err)
+		}
 	}
-	slices.SortFunc(all, func(a, b *topicSubscription) int { return cmp.Compare(a.number, b.number) })
-	return all
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.subscriptions[s] {
+		return ErrClosed
+	}
+	h.joinLocked(s, topics)
+	return nil
+}
+
+// Remove removes topics from the subscription. Events that are queued already are
+// still yielded.
+func (s *Subscription) Remove(topics ...string) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	for _, topic := range topics {
+		if f := s.feeds[topic]; f != nil {
+			f.leaveLocked(s)
+		}
+	}
+}
+
+// Connection returns the name that the server gave to the connection which carries a
+// topic, for [Publication.Exclude]. It is empty while the topic is not connected and on
+// event streams. Each connection has another name.
+func (s *Subscription) Connection(topic string) string {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	f := s.feeds[topic]
+	if f == nil || f.lane.session == nil {
+		return ""
+	}
+	return f.lane.session.welcome.Connection
+}
+
+// Close ends the subscription and drops what is queued. The error is always nil.
+func (s *Subscription) Close() error {
+	s.end()
+	s.queue.close()
+	return nil
+}
+
+// end leaves all topics.
+func (s *Subscription) end() {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	delete(s.hub.subscriptions, s)
+	for _, f := range sortFeeds(s.feeds) {
+		f.leaveLocked(s)
+	}
 }

@@ -35,8 +35,7 @@ const maxMessageBytes = 8 << 20
 
 // Run publishes one message, or the lines of standard input.
 func (c *broadcastCmd) Run(t *terminal) error {
-	topic, err := pubsub.ParseTopic(c.Topic)
-	if err != nil {
+	if _, err := pubsub.ParseTopic(c.Topic); err != nil {
 		return usagef("TOPIC: %w", err)
 	}
 	base, options, err := c.Client.server(auth.Broadcast)
@@ -49,12 +48,12 @@ func (c *broadcastCmd) Run(t *terminal) error {
 	case c.Timeout <= 0:
 		return usagef("--timeout: %v is no time", c.Timeout)
 	}
-	caller, err := client.NewCaller(base.String(), options)
+	caller, err := client.New(base.String(), options)
 	if err != nil {
 		return err
 	}
 	defer caller.Close()
-	p := publisher{caller: caller, base: base, topic: topic, key: c.Key, timeout: c.Timeout}
+	p := publisher{client: caller, base: base, topic: c.Topic, key: c.Key, timeout: c.Timeout}
 	if c.Message == "-" {
 		return p.publishLines(t.in)
 	}
@@ -63,9 +62,9 @@ func (c *broadcastCmd) Run(t *terminal) error {
 
 // publisher publishes to one topic.
 type publisher struct {
-	caller  *client.Caller
+	client  *client.Client
 	base    *url.URL
-	topic   pubsub.Topic
+	topic   string
 	key     string
 	timeout time.Duration
 }
@@ -97,8 +96,8 @@ func (p *publisher) publish(message string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), p.timeout, fmt.Errorf("tried for %v", p.timeout))
 	defer cancel()
-	_, err := p.caller.Broadcast(ctx, client.Broadcast{Topic: p.topic, Message: message, Key: p.key})
-	_, answered := errors.AsType[*client.StatusError](err)
+	err := p.client.PublishAll(ctx, []client.Publication{{Topic: p.topic, Data: []byte(message), Key: p.key}})[0].Err
+	_, answered := errors.AsType[*client.Error](err)
 	if err == nil || answered {
 		return err
 	}

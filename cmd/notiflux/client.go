@@ -67,7 +67,7 @@ func (c *clientFlags) server(scope auth.Scope) (base *url.URL, o client.Options,
 	if base, err = parseBase(c.URL); err != nil {
 		return nil, o, err
 	}
-	o.Token = client.Token(token)
+	o.Token = token
 	if c.Trust.CACert != "" {
 		o.HTTPClient, err = c.Trust.http()
 	}

@@ -43,37 +43,34 @@ func (c *subscribeCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	p := printer{out: t.out, err: t.err, json: c.JSON, subscribed: map[pubsub.Topic]bool{}}
+	p := printer{out: t.out, err: t.err, json: c.JSON, subscribed: map[string]bool{}}
 	return untilSignal(func(ctx context.Context) error {
-		return quietly(ctx, p.subscribe(ctx, base, options, s))
+		return quietly(ctx, p.subscribe(ctx, base, options, s, c.Topic))
 	})
 }
 
 // subscription is what the arguments ask for.
-func (c *subscribeCmd) subscription() (s client.Subscription, err error) {
+func (c *subscribeCmd) subscription() (o client.SubscribeOptions, err error) {
 	for _, name := range c.Topic {
-		topic, err := pubsub.ParseTopic(name)
-		if err != nil {
-			return s, usagef("TOPIC: %w", err)
+		if _, err := pubsub.ParseTopic(name); err != nil {
+			return o, usagef("TOPIC: %w", err)
 		}
-		s.Topics = append(s.Topics, topic)
 	}
-	s.Presence = c.Presence
-	if s.Last, s.Latest = c.Last, c.Latest; s.Last < 0 {
-		return s, usagef("--last: %d messages cannot be", s.Last)
+	o.Presence = c.Presence
+	if o.Last, o.Latest = c.Last, c.Latest; o.Last < 0 {
+		return o, usagef("--last: %d messages cannot be", o.Last)
 	}
 	if c.Since == "" {
-		return s, nil
+		return o, nil
 	}
-	if len(s.Topics) > 1 {
-		return s, usagef("--since: a position is one of a topic: give one topic")
+	if len(c.Topic) > 1 {
+		return o, usagef("--since: a position is one of a topic: give one topic")
 	}
-	since, err := pubsub.ParsePosition(c.Since)
-	if err != nil {
-		return s, usagef("--since: %q: %w", c.Since, err)
+	if _, err := pubsub.ParsePosition(c.Since); err != nil {
+		return o, usagef("--since: %q: %w", c.Since, err)
 	}
-	s.Since = map[pubsub.Topic]pubsub.Position{s.Topics[0]: since}
-	return s, nil
+	o.Since = map[string]client.Position{c.Topic[0]: client.Position(c.Since)}
+	return o, nil
 }
 
 // A printer writes what happens to subscriptions.
@@ -82,24 +79,27 @@ type printer struct {
 	json     bool
 	cut      bool // the connection has ended, and is not back yet
 
-	subscribed map[pubsub.Topic]bool // those that were told
+	subscribed map[string]bool // those that were told
 }
 
 // subscribe prints until the iteration ends, and returns why it did.
-func (p *printer) subscribe(ctx context.Context, base *url.URL, options client.Options, s client.Subscription) error {
-	c, err := client.Dial(ctx, base.String(), options)
+func (p *printer) subscribe(ctx context.Context, base *url.URL, options client.Options, o client.SubscribeOptions, topics []string) error {
+	c, err := client.New(base.String(), options)
 	if err != nil {
-		return unreachable(base, err)
+		return err
 	}
 	defer c.Close()
+	if err := c.Connect(ctx); err != nil {
+		return unreachable(base, err)
+	}
 	var last error
-	for event, err := range c.Subscribe(ctx, s) {
+	for event, err := range c.SubscribeWith(o, topics...).Events(ctx) {
 		if err := p.print(event, err); err != nil {
 			return err
 		}
 		last = err
 	}
-	if _, ok := errors.AsType[*client.RefusedError](last); ok {
+	if e, ok := errors.AsType[*client.Error](last); ok && e.Topic != "" {
 		return errors.New("every subscription was denied")
 	}
 	return last
@@ -113,27 +113,31 @@ func (p *printer) print(event client.Event, err error) error {
 		return nil
 	}
 	lost, isLost := errors.AsType[*client.LostError](err)
-	refused, isRefused := errors.AsType[*client.RefusedError](err)
+	refused, isRefused := errors.AsType[*client.Error](err)
+	isRefused = isRefused && refused.Topic != ""
 	if p.cut && (err == nil || isLost || isRefused) {
 		p.cut = false
 		p.tell("notiflux: connected again")
 	}
 	switch {
-	case isLost && lost.Gap:
+	case isLost && lost.Reason == client.Gap:
 		p.tell("notiflux: messages of %s were lost: the server lost what came after %v", lost.Topic, lost.Since)
-		return p.object(object{Type: "gap", Topic: lost.Topic, Position: lost.Position.String()})
+		return p.object(object{Type: "gap", Topic: lost.Topic, Position: string(lost.Position)})
+	case isLost && lost.Reason == client.Overflow:
+		p.tell("notiflux: messages of %s were lost: they came faster than they can be printed, after %v", lost.Topic, lost.Since)
+		return p.object(object{Type: "lost", Topic: lost.Topic, Since: string(lost.Since), Position: string(lost.Position)})
 	case isLost:
 		p.tell("notiflux: messages of %s were lost: the server does not know any more what came after %v", lost.Topic, lost.Since)
 		p.tellSubscribed(lost.Topic)
-		return p.object(object{Type: "lost", Topic: lost.Topic, Since: lost.Since.String(), Position: lost.Position.String()})
+		return p.object(object{Type: "lost", Topic: lost.Topic, Since: string(lost.Since), Position: string(lost.Position)})
 	case isRefused:
-		p.tell("Subscribe to %s denied: %v", refused.Topic, refused.Err)
+		p.tell("Subscribe to %s denied: %s", refused.Topic, refused.Message)
 	}
 	switch e := event.(type) {
 	case client.Subscribed:
 		p.tellSubscribed(e.Topic)
 	case client.Skipped:
-		return p.object(object{Type: "skipped", Topic: e.Topic, From: e.From.String(), To: e.To.String()})
+		return p.object(object{Type: "skipped", Topic: e.Topic, From: string(e.From), To: string(e.To)})
 	case client.Message:
 		return p.message(e)
 	}
@@ -142,7 +146,7 @@ func (p *printer) print(event client.Event, err error) error {
 
 // tellSubscribed says once of each topic that its messages follow: what is published
 // from now on is printed.
-func (p *printer) tellSubscribed(topic pubsub.Topic) {
+func (p *printer) tellSubscribed(topic string) {
 	if !p.subscribed[topic] {
 		p.subscribed[topic] = true
 		p.tell("notiflux: subscribed to %s", topic)
@@ -174,17 +178,17 @@ func (p *printer) presence(event client.Event) error {
 
 // An object is a line of --json. What is empty is left out.
 type object struct {
-	Type        string          `json:"type"`
-	Topic       pubsub.Topic    `json:"topic"`
-	Since       string          `json:"since,omitempty"`
-	From        string          `json:"from,omitempty"`
-	To          string          `json:"to,omitempty"`
-	Position    string          `json:"position,omitempty"`
-	Time        int64           `json:"time,omitempty"`
-	Data        json.RawMessage `json:"data,omitempty"`
-	Count       *int            `json:"count,omitempty"`
-	Subscribers *int            `json:"subscribers,omitempty"`
-	Members     []member        `json:"members,omitempty"`
+	Type        string   `json:"type"`
+	Topic       string   `json:"topic"`
+	Since       string   `json:"since,omitempty"`
+	From        string   `json:"from,omitempty"`
+	To          string   `json:"to,omitempty"`
+	Position    string   `json:"position,omitempty"`
+	Time        int64    `json:"time,omitempty"`
+	Data        any      `json:"data,omitempty"`
+	Count       *int     `json:"count,omitempty"`
+	Subscribers *int     `json:"subscribers,omitempty"`
+	Members     []member `json:"members,omitempty"`
 }
 
 // member is a member as --json prints it.
@@ -220,10 +224,14 @@ func (p *printer) note(format string, args ...any) {
 // message writes a message: a string as it is, any other value as JSON.
 func (p *printer) message(m client.Message) error {
 	if p.json {
-		return p.object(object{Type: "message", Topic: m.Topic, Position: m.Position.String(), Time: m.Time.UnixMilli(), Data: m.Data})
+		data := any(m.Text())
+		if m.JSON {
+			data = json.RawMessage(m.Data)
+		}
+		return p.object(object{Type: "message", Topic: m.Topic, Position: string(m.Position), Time: m.Time.UnixMilli(), Data: data})
 	}
-	if text, ok := m.Text(); ok {
-		_, err := fmt.Fprintln(p.out, text)
+	if !m.JSON {
+		_, err := fmt.Fprintln(p.out, m.Text())
 		return err
 	}
 	var compact bytes.Buffer

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/client"
-	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // A script answers the calls to a fake, one after the other.
@@ -76,26 +75,38 @@ func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 // hang answers when nobody waits any more.
 func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-func newCaller(t testing.TB, f *fake, o client.Options) *client.Caller {
-	o.HTTPClient = f.client()
-	c, err := client.NewCaller(base, o)
-	if err != nil {
-		t.Fatal(err)
+// newCaller returns a client of f with an hour for each call.
+func newCaller(f *fake, o client.Options) *client.Client {
+	o.Timeout = time.Hour
+	return f.new(o)
+}
+
+// value returns a message to publish as JSON.
+func value(v any) client.Publication { return client.Publication{Topic: "a", JSON: v} }
+
+// publish publishes one message as its fields ask for.
+func publish(ctx context.Context, c *client.Client, p client.Publication) (client.Position, error) {
+	switch {
+	case p.Key != "" || p.Exclude != "":
+		r := c.PublishAll(ctx, []client.Publication{p})[0]
+		return r.Position, r.Err
+	case p.Data != nil:
+		return c.Publish(ctx, p.Topic, p.Data)
 	}
-	return c
+	return c.PublishJSON(ctx, p.Topic, p.JSON)
 }
 
 const published = `{"topic":"a","position":"E:7"}`
 
-func TestBroadcastTriesAgainWithOneKey(t *testing.T) {
+func TestPublishTriesAgainWithOneKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		s := scripted(f, hangUp, later(503, "7", "over_capacity"), answer(500, "internal"), later(429, "3", "too_many"),
 			answer(502, "<html>"), hang, answer(503, "outcome_unknown"), answer(200, published))
-		c := newCaller(t, f, client.Options{Token: "secret"})
-		got, err := c.Broadcast(t.Context(), client.Broadcast{Topic: "a", Message: map[string]any{"x": "<1>"}})
-		if want := (pubsub.Position{Epoch: "E", Offset: 7}); err != nil || got != want {
-			t.Fatalf("Broadcast = %v, %v; want %v", got, err, want)
+		c := newCaller(f, client.Options{Token: "secret"})
+		got, err := publish(t.Context(), c, value(map[string]any{"x": "<1>"}))
+		if want := client.Position("E:7"); err != nil || got != want {
+			t.Fatalf("Publish = %v, %v; want %v", got, err, want)
 		}
 		if len(s.calls) != 8 {
 			t.Fatalf("%d calls, want 8: %q", len(s.calls), s.calls)
@@ -124,69 +135,69 @@ func TestBroadcastTriesAgainWithOneKey(t *testing.T) {
 func TestWithoutRetriesThereIsNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		s := scripted(f, answer(200, published), later(503, "7", "over_capacity"), answer(200, "["+published+"]"), answer(503, "draining"), answer(200, published))
-		c := newCaller(t, f, client.Options{NoRetry: true})
-		message := client.Broadcast{Topic: "a", Message: 1}
-		if _, err := c.Broadcast(t.Context(), message); err != nil {
+		s := scripted(f, answer(200, published), later(503, "7", "over_capacity"), answer(200, "["+published+"]"), answer(503, "draining"), answer(200, "["+published+"]"))
+		c := newCaller(f, client.Options{NoRetry: true})
+		message := value(1)
+		if _, err := publish(t.Context(), c, message); err != nil {
 			t.Error(err)
 		}
-		if _, err := c.Broadcast(t.Context(), message); !hasCode(err, pubsub.OverCapacity) {
-			t.Errorf("Broadcast = %v, want %s", err, pubsub.OverCapacity)
+		if _, err := publish(t.Context(), c, message); !hasCode(err, "over_capacity") {
+			t.Errorf("Publish = %v, want %s", err, "over_capacity")
 		}
-		if r := c.BroadcastAll(t.Context(), []client.Broadcast{message}); r[0].Err != nil {
+		if r := c.PublishAll(t.Context(), []client.Publication{message}); r[0].Err != nil {
 			t.Error(r[0].Err)
 		}
-		if r := c.BroadcastAll(t.Context(), []client.Broadcast{message}); !hasCode(r[0].Err, pubsub.Draining) {
-			t.Errorf("BroadcastAll = %v, want %s", r[0].Err, pubsub.Draining)
+		if r := c.PublishAll(t.Context(), []client.Publication{message}); !hasCode(r[0].Err, "draining") {
+			t.Errorf("PublishAll = %v, want %s", r[0].Err, "draining")
 		}
 		message.Key = "k"
-		if _, err := c.Broadcast(t.Context(), message); err != nil {
+		if _, err := publish(t.Context(), c, message); err != nil {
 			t.Error(err)
 		}
 		const without, with = `{"topic":"a","message":1}`, `{"topic":"a","message":1,"key":"k"}`
-		want := []string{"POST /broadcast " + without, "POST /broadcast " + without, "POST /broadcast [" + without + "]", "POST /broadcast [" + without + "]", "POST /broadcast " + with}
+		want := []string{"POST /broadcast " + without, "POST /broadcast " + without, "POST /broadcast [" + without + "]", "POST /broadcast [" + without + "]", "POST /broadcast [" + with + "]"}
 		if !slices.Equal(s.calls, want) {
 			t.Errorf("calls are %q, want %q", s.calls, want)
 		}
 	})
 }
 
-func hasCode(err error, code pubsub.Code) bool {
-	refusal, ok := errors.AsType[*pubsub.Error](err)
+func hasCode(err error, code string) bool {
+	refusal, ok := errors.AsType[*client.Error](err)
 	return ok && refusal.Code == code
 }
 
-func TestBroadcastFails(t *testing.T) {
+func TestPublishFails(t *testing.T) {
 	tests := []struct {
 		name  string
-		b     client.Broadcast
+		b     client.Publication
 		step  func(http.ResponseWriter, *http.Request)
-		code  pubsub.Code // empty: no notiflux server says it
+		code  string // empty: no notiflux server says it
 		want  string
 		calls int
 	}{
-		{"denied", client.Broadcast{Topic: "a"}, answer(403, "topic_denied"), pubsub.TopicDenied, `broadcast to "a": topic_denied: so it is`, 1},
-		{"too large", client.Broadcast{Topic: "a"}, answer(413, "too_large"), pubsub.TooLarge, `broadcast to "a": too_large: so it is`, 1},
-		{"another's key", client.Broadcast{Topic: "a", Key: "k"}, answer(409, "key_reused"), "key_reused", `broadcast to "a": key_reused: so it is`, 1},
-		{"no token source", client.Broadcast{Topic: "a"}, answer(401, "token_expired"), pubsub.TokenExpired, `broadcast to "a": token_expired: so it is`, 1},
-		{"elsewhere", client.Broadcast{Topic: "a"}, answer(404, "<html>"), "", `broadcast to "a": the server answered with status 404`, 1},
-		{"no server", client.Broadcast{Topic: "a"}, answer(200, "<html>"), "", `broadcast to "a": the server does not speak notiflux.v1.json`, 1},
-		{"no topic", client.Broadcast{}, nil, pubsub.TopicInvalid, `broadcast to "": the topic is empty`, 0},
-		{"no JSON", client.Broadcast{Topic: "a", Message: []byte("{")}, nil, "", `broadcast to "a": the message is no JSON`, 0},
-		{"not UTF-8", client.Broadcast{Topic: "a", Message: "\xff"}, nil, "", `broadcast to "a": the message is not UTF-8`, 0},
-		{"no value", client.Broadcast{Topic: "a", Message: func() {}}, nil, "", `broadcast to "a": json: unsupported type: func()`, 0},
+		{"denied", client.Publication{Topic: "a"}, answer(403, "topic_denied"), "topic_denied", `publish to "a": topic_denied: so it is`, 1},
+		{"too large", client.Publication{Topic: "a"}, answer(413, "too_large"), "too_large", `publish to "a": too_large: so it is`, 1},
+		{"another's key", client.Publication{Topic: "a", Key: "k"}, answer(409, "key_reused"), "key_reused", `publish to "a": key_reused: so it is`, 1},
+		{"no token source", client.Publication{Topic: "a"}, answer(401, "token_expired"), "token_expired", `publish to "a": token_expired: so it is`, 1},
+		{"elsewhere", client.Publication{Topic: "a"}, answer(404, "<html>"), "", `publish to "a": the server answered with status 404`, 1},
+		{"no server", client.Publication{Topic: "a"}, answer(200, "<html>"), "", `publish to "a": the server does not speak notiflux.v1.json`, 1},
+		{"no topic", client.Publication{}, nil, "", `publish to "": the topic is empty`, 0},
+		{"no JSON", client.Publication{Topic: "a", JSON: json.RawMessage("{")}, nil, "", `publish to "a": json: error calling MarshalJSON for type json.RawMessage: unexpected end of JSON input`, 0},
+		{"not UTF-8", client.Publication{Topic: "a", Data: []byte("\xff")}, nil, "", `publish to "a": the message is not UTF-8`, 0},
+		{"no value", value(func() {}), nil, "", `publish to "a": json: unsupported type: func()`, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
 				s := scripted(f, tt.step)
-				_, err := newCaller(t, f, client.Options{}).Broadcast(t.Context(), tt.b)
+				_, err := publish(t.Context(), newCaller(f, client.Options{}), tt.b)
 				if err == nil || err.Error() != tt.want || len(s.calls) != tt.calls {
-					t.Errorf("Broadcast = %v after %d calls; want %s after %d", err, len(s.calls), tt.want, tt.calls)
+					t.Errorf("Publish = %v after %d calls; want %s after %d", err, len(s.calls), tt.want, tt.calls)
 				}
-				if refusal, ok := errors.AsType[*pubsub.Error](err); ok != (tt.code != "") || ok && refusal.Code != tt.code {
-					t.Errorf("Broadcast = %v, want the code %q", err, tt.code)
+				if refusal, ok := errors.AsType[*client.Error](err); tt.code != "" && !ok || ok && refusal.Code != tt.code {
+					t.Errorf("Publish = %v, want the code %q", err, tt.code)
 				}
 			})
 		})
@@ -195,17 +206,17 @@ func TestBroadcastFails(t *testing.T) {
 
 // A key is known for two minutes: what may have been published before is not
 // published again after that.
-func TestBroadcastDoesNotOutliveItsKey(t *testing.T) {
+func TestPublishDoesNotOutliveItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		s := scripted(f, later(503, "200", "over_capacity"), hang)
 		began := time.Now()
-		_, err := newCaller(t, f, client.Options{}).Broadcast(t.Context(), client.Broadcast{Topic: "a"})
+		_, err := publish(t.Context(), newCaller(f, client.Options{}), value(nil))
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		refusal, ok := errors.AsType[*pubsub.Error](err)
+		refusal, ok := errors.AsType[*client.Error](err)
 		if !ok || refusal.Code != "outcome_unknown" {
-			t.Errorf("Broadcast = %v, want that its outcome is unknown", err)
+			t.Errorf("Publish = %v, want that its outcome is unknown", err)
 		}
 		if s.times[1].Sub(began) < 200*time.Second {
 			t.Errorf("a refusal counted as publishing")
@@ -216,28 +227,28 @@ func TestBroadcastDoesNotOutliveItsKey(t *testing.T) {
 	})
 }
 
-func TestBroadcastEndsWithItsContext(t *testing.T) {
+func TestPublishEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		scripted(f, answer(503, "unavailable"))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		began := time.Now()
-		_, err := newCaller(t, f, client.Options{}).Broadcast(ctx, client.Broadcast{Topic: "a"})
+		_, err := publish(ctx, newCaller(f, client.Options{}), value(nil))
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.HasSuffix(err.Error(), "unavailable: so it is") || time.Since(began) != time.Hour {
-			t.Errorf("Broadcast = %v after %v, want that an hour is over and why", err, time.Since(began))
+			t.Errorf("Publish = %v after %v, want that an hour is over and why", err, time.Since(began))
 		}
 
 		// A server that cannot be reached has published nothing, for however long.
 		unreached := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused") }}}
-		c, err := client.NewCaller(base, client.Options{HTTPClient: unreached})
+		c, err := client.New(base, client.Options{HTTPClient: unreached})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		if _, err := c.Broadcast(ctx, client.Broadcast{Topic: "a"}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Broadcast = %v, want that its time is over", err)
+		if _, err := publish(ctx, c, value(nil)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Publish = %v, want that its time is over", err)
 		}
 	})
 }
@@ -272,7 +283,7 @@ func TestCallsDoNotRetryBrokenTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			attempts := 0
-			caller, err := client.NewCallerForTest(c.url, client.Options{Token: "t", HTTPClient: c.http}, func(int) time.Duration {
+			caller, err := client.NewForTest(c.url, client.Options{Token: "t", HTTPClient: c.http}, func(int) time.Duration {
 				attempts++
 				return 0
 			})
@@ -282,8 +293,8 @@ func TestCallsDoNotRetryBrokenTLS(t *testing.T) {
 			defer caller.Close()
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			if _, err := caller.Broadcast(ctx, client.Broadcast{Topic: "t", Message: "m"}); err == nil || attempts > 0 || ctx.Err() != nil {
-				t.Errorf("Broadcast = %v after %d retries, want an error at once", err, attempts)
+			if _, err := caller.Publish(ctx, "t", []byte("m")); err == nil || attempts > 0 || ctx.Err() != nil {
+				t.Errorf("Publish = %v after %d retries, want an error at once", err, attempts)
 			}
 		})
 	}
@@ -293,50 +304,51 @@ func TestCallsRenewTheToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		var calls atomic.Int32
-		o := client.Options{TokenSource: func(context.Context) (client.Token, error) {
-			return client.Token(fmt.Sprint("secret", calls.Add(1))), nil
+		o := client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) {
+			return string(fmt.Sprint("secret", calls.Add(1))), nil
 		}}
 		s := scripted(f, answer(401, "token_expired"), answer(200, published), answer(401, "token_invalid"))
-		c := newCaller(t, f, o)
-		if _, err := c.Broadcast(t.Context(), client.Broadcast{Topic: "a"}); err != nil {
+		c := newCaller(f, o)
+		if _, err := publish(t.Context(), c, value(nil)); err != nil {
 			t.Error(err)
 		}
-		_, err := c.Broadcast(t.Context(), client.Broadcast{Topic: "a"})
-		if refusal, ok := errors.AsType[*pubsub.Error](err); !ok || refusal.Code != pubsub.TokenInvalid {
-			t.Errorf("Broadcast = %v, want token_invalid", err)
+		_, err := publish(t.Context(), c, value(nil))
+		if refusal, ok := errors.AsType[*client.Error](err); !ok || refusal.Code != "token_invalid" {
+			t.Errorf("Publish = %v, want token_invalid", err)
 		}
 		if got := strings.Join(s.tokens, " "); got != "secret1 secret2 secret2 secret3" {
 			t.Errorf("the tokens were %s", got)
 		}
 
-		failing := newCaller(t, f, client.Options{TokenSource: func(context.Context) (client.Token, error) { return "", errors.New("not now") }})
-		if _, err := failing.Broadcast(t.Context(), client.Broadcast{Topic: "a"}); err == nil || err.Error() != `broadcast to "a": get a token: not now` {
-			t.Errorf("Broadcast = %v, want the error of the source", err)
+		failing := newCaller(f, client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) { return "", errors.New("not now") }})
+		if _, err := publish(t.Context(), failing, value(nil)); err == nil || err.Error() != `publish to "a": get a token: not now` {
+			t.Errorf("Publish = %v, want the error of the source", err)
 		}
 	})
 }
 
-func TestBroadcastAll(t *testing.T) {
+func TestPublishAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		var calls atomic.Int32
 		s := scripted(f,
 			hangUp,
 			answer(207, `[{"topic":"a","position":"E:1"},{"topic":"b","error":{"code":"topic_denied","message":"no"}},{"topic":"c","error":{"code":"unavailable","message":"later"}},{"topic":"d","error":{"code":"token_expired","message":"no"}}]`),
+			answer(207, `[{"topic":"b","error":{"code":"topic_denied","message":"no"}}]`),
 			answer(207, `[{"topic":"c","error":{"code":"outcome_unknown","message":"later"}},{"topic":"d","error":{"code":"token_expired","message":"no"}}]`),
 			answer(200, `[{"topic":"c","position":"E:2"}]`))
-		c := newCaller(t, f, client.Options{TokenSource: func(context.Context) (client.Token, error) {
-			return client.Token(fmt.Sprint(calls.Add(1))), nil
+		c := newCaller(f, client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) {
+			return fmt.Sprint(calls.Add(1)), nil
 		}})
-		var list []client.Broadcast
-		for _, topic := range []pubsub.Topic{"a", "b", "", "c", "d"} {
-			list = append(list, client.Broadcast{Topic: topic, Message: []byte("1"), Key: "k", Exclude: "00"})
+		var list []client.Publication
+		for _, topic := range []string{"a", "b", "", "c", "d"} {
+			list = append(list, client.Publication{Topic: topic, JSON: 1, Key: "k", Exclude: "00"})
 		}
 		var got []string
-		for _, r := range c.BroadcastAll(t.Context(), list) {
+		for _, r := range c.PublishAll(t.Context(), list) {
 			got = append(got, fmt.Sprint(r.Position, " ", r.Err))
 		}
-		want := []string{"E:1 <nil>", `:0 broadcast to "b": topic_denied: no`, `:0 broadcast to "": the topic is empty`, "E:2 <nil>", `:0 broadcast to "d": token_expired: no`}
+		want := []string{"E:1 <nil>", ` publish to "b": topic_denied: no`, ` publish to "": the topic is empty`, "E:2 <nil>", ` publish to "d": token_expired: no`}
 		if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}
@@ -345,6 +357,7 @@ func TestBroadcastAll(t *testing.T) {
 		}
 		wantCalls := []string{
 			"POST /broadcast [" + element("a") + "," + element("b") + "," + element("c") + "," + element("d") + "]", "",
+			"POST /broadcast [" + element("b") + "]",
 			"POST /broadcast [" + element("c") + "," + element("d") + "]",
 			"POST /broadcast [" + element("c") + "]",
 		}
@@ -352,13 +365,13 @@ func TestBroadcastAll(t *testing.T) {
 		if fmt.Sprintf("%q", s.calls) != fmt.Sprintf("%q", wantCalls) {
 			t.Errorf("got  %q\nwant %q", s.calls, wantCalls)
 		}
-		if got := strings.Join(s.tokens, " "); got != "1 1 2 2" {
+		if got := strings.Join(s.tokens, " "); got != "1 1 2 3 3" {
 			t.Errorf("the tokens were %s", got)
 		}
 	})
 }
 
-func TestBroadcastAllGoesInParts(t *testing.T) {
+func TestPublishAllGoesInParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		var sizes []int
@@ -381,24 +394,24 @@ func TestBroadcastAllGoesInParts(t *testing.T) {
 			}
 			fmt.Fprintf(w, "[%s]", strings.Join(answers, ","))
 		}
-		var list []client.Broadcast
+		var list []client.Publication
 		for n := range 2500 {
 			message := "x"
 			if n < 30 {
 				message = strings.Repeat("x", 60000)
 			}
-			list = append(list, client.Broadcast{Topic: "a", Message: message})
+			list = append(list, client.Publication{Topic: "a", Data: []byte(message)})
 		}
-		for at, r := range newCaller(t, f, client.Options{}).BroadcastAll(t.Context(), list) {
-			if r.Err != nil || r.Position.Offset != uint64(at+1) {
+		for at, r := range newCaller(f, client.Options{}).PublishAll(t.Context(), list) {
+			if r.Err != nil || r.Position != client.Position(fmt.Sprint("E:", at+1)) {
 				t.Fatalf("result %d is %v, %v", at, r.Position, r.Err)
 			}
 		}
 		if len(sizes) > 6 {
 			t.Errorf("the parts were of %v messages", sizes)
 		}
-		if got := newCaller(t, f, client.Options{}).BroadcastAll(t.Context(), nil); len(got) != 0 {
-			t.Errorf("BroadcastAll of nothing = %v", got)
+		if got := newCaller(f, client.Options{}).PublishAll(t.Context(), nil); len(got) != 0 {
+			t.Errorf("PublishAll of nothing = %v", got)
 		}
 	})
 }
@@ -408,24 +421,22 @@ func TestHistory(t *testing.T) {
 		f := newFake(t)
 		s := scripted(f, hangUp, answer(200, `{"messages":[`+message("two words", 42, `{"x":1}`)+`],"position":"E:42","recovered":false,"more":true}`),
 			answer(200, `{"messages":[],"position":"E:60","recovered":true,"more":false}`), answer(403, "topic_denied"))
-		c := newCaller(t, f, client.Options{Token: "secret"})
-		got, err := c.History(t.Context(), client.HistoryRequest{Topic: "two words", Since: pubsub.Position{Epoch: "E", Offset: 1}, Limit: 1})
-		if err != nil || len(got.Messages) != 1 || describe(got.Messages[0], nil) != `message two words E:42 {"x":1}` || got.Position.String() != "E:42" || got.Recovered || !got.More {
+		c := newCaller(f, client.Options{Token: "secret"})
+		got, err := c.History(t.Context(), "two words", client.HistoryOptions{Since: "E:1", Limit: 1})
+		if err != nil || len(got.Messages) != 1 || describe(got.Messages[0], nil) != `message two words E:42 {"x":1}` || got.Position != "E:42" || got.Recovered || !got.More {
 			t.Errorf("History = %+v, %v", got, err)
 		}
-		if got, err := c.History(t.Context(), client.HistoryRequest{Topic: "a"}); err != nil || len(got.Messages) != 0 || !got.Recovered || got.More {
+		if got, err := c.History(t.Context(), "a", client.HistoryOptions{}); err != nil || len(got.Messages) != 0 || !got.Recovered || got.More {
 			t.Errorf("History = %+v, %v", got, err)
 		}
-		if _, err := c.History(t.Context(), client.HistoryRequest{Topic: "a"}); err == nil || err.Error() != `history of "a": topic_denied: so it is` {
+		if _, err := c.History(t.Context(), "a", client.HistoryOptions{}); err == nil || err.Error() != `history of "a": topic_denied: so it is` {
 			t.Errorf("History = %v", err)
 		}
-		for r, want := range map[client.HistoryRequest]string{
-			{}:                      `history of "": the topic is empty`,
-			{Topic: "a", Limit: -1}: `history of "a": the limit is -1: give the number of messages`,
-		} {
-			if _, err := c.History(t.Context(), r); err == nil || err.Error() != want {
-				t.Errorf("History(%+v) = %v, want %s", r, err, want)
-			}
+		if _, err := c.History(t.Context(), "", client.HistoryOptions{}); err == nil || err.Error() != `history of "": the topic is empty` {
+			t.Errorf("History = %v", err)
+		}
+		if _, err := c.History(t.Context(), "a", client.HistoryOptions{Limit: -1}); err == nil || err.Error() != `history of "a": Limit is -1; give a number of messages` {
+			t.Errorf("History = %v", err)
 		}
 		if got, want := strings.Join(s.calls, "\n"), "GET /history?limit=1&since=E%3A1&topic=two+words\nGET /history?limit=1&since=E%3A1&topic=two+words\nGET /history?topic=a\nGET /history?topic=a"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -437,15 +448,15 @@ func TestPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		s := scripted(f, answer(200, `{"messages":[],"position":"E:60","recovered":true,"more":false}`), answer(403, "topic_denied"))
-		c := newCaller(t, f, client.Options{})
+		c := newCaller(f, client.Options{})
 		got, err := c.Position(t.Context(), "two words")
-		if want := (pubsub.Position{Epoch: "E", Offset: 60}); err != nil || got != want {
+		if want := client.Position("E:60"); err != nil || got != want {
 			t.Errorf("Position = %v, %v; want %v", got, err, want)
 		}
 		if want := "GET /history?limit=0&topic=two+words"; s.calls[0] != want {
 			t.Errorf("got  %s\nwant %s", s.calls[0], want)
 		}
-		for topic, want := range map[pubsub.Topic]string{"a": `position of "a": topic_denied: so it is`, "": `position of "": the topic is empty`} {
+		for topic, want := range map[string]string{"a": `position of "a": topic_denied: so it is`, "": `position of "": the topic is empty`} {
 			if _, err := c.Position(t.Context(), topic); err == nil || err.Error() != want {
 				t.Errorf("Position(%q) = %v, want %s", topic, err, want)
 			}
@@ -457,12 +468,12 @@ func TestPresenceCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		s := scripted(f, answer(200, `{"topic":"a","count":2,"subscribers":12,"members":[{"sub":"u1","info":{"x":1}},{"sub":"u2"}]}`), answer(200, `{}`))
-		c := newCaller(t, f, client.Options{})
+		c := newCaller(f, client.Options{})
 		got, err := c.Presence(t.Context(), "a")
 		if want := `present a 2 of 12 u1{"x":1} u2`; err != nil || describe(got, nil) != want {
 			t.Errorf("Presence = %v, %v; want %s", describe(got, nil), err, want)
 		}
-		for _, topic := range []pubsub.Topic{"a", ""} {
+		for _, topic := range []string{"a", ""} {
 			if _, err := c.Presence(t.Context(), topic); err == nil {
 				t.Errorf("Presence(%q) succeeded", topic)
 			}

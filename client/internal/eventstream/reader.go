@@ -1,37 +1,38 @@
-package client
+package eventstream
 
 import (
 	"bufio"
 	"bytes"
 	"errors"
 	"io"
+
+	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
 // maxEventBytes bounds an event: a message as large as any server takes, which
 // grows as a JSON string.
-const maxEventBytes = frameOverhead + frameGrowth*8<<20
+const maxEventBytes = wire.FrameOverhead + wire.FrameGrowth*8<<20
 
-var errEventTooLarge = errors.New("an event of the stream is larger than any message")
-
-// An eventReader reads the data of server-sent events (HTML standard, section
+// A Reader reads the data of server-sent events (HTML standard, section
 // 9.2.6), as far as notiflux servers use them: lines end with a line feed, with
 // or without a carriage return before it.
-type eventReader struct {
+type Reader struct {
 	lines *bufio.Reader
-	heard func() // called for each piece of the stream
+	heard func()
 	line  []byte
 	data  []byte
 }
 
-func newEventReader(r io.Reader, heard func()) *eventReader {
-	return &eventReader{lines: bufio.NewReader(r), heard: heard}
+// NewReader returns a reader of r, which calls heard for each piece of it.
+func NewReader(r io.Reader, heard func()) *Reader {
+	return &Reader{lines: bufio.NewReader(r), heard: heard}
 }
 
-// next returns the data of the next event that has any. Its bytes are valid until
-// the next call. An event that the end of the stream cuts off is none.
-func (r *eventReader) next() ([]byte, error) {
+// Next returns the data of the next event that has any. Its bytes are valid until
+// the next call. It ignores an event that the end of the stream cuts off.
+func (r *Reader) Next() ([]byte, error) {
 	r.data = r.data[:0]
-	if cap(r.data) > keptBuffer {
+	if cap(r.data) > wire.KeptBuffer {
 		r.data = nil
 	}
 	found := false
@@ -55,22 +56,22 @@ func (r *eventReader) next() ([]byte, error) {
 		}
 		found = true
 		if r.data = append(r.data, bytes.TrimPrefix(value, []byte{' '})...); len(r.data) > maxEventBytes {
-			return nil, errEventTooLarge
+			return nil, wire.ErrTooLarge
 		}
 	}
 }
 
 // readLine returns the next line without its end.
-func (r *eventReader) readLine() ([]byte, error) {
+func (r *Reader) readLine() ([]byte, error) {
 	r.line = r.line[:0]
-	if cap(r.line) > keptBuffer {
+	if cap(r.line) > wire.KeptBuffer {
 		r.line = nil
 	}
 	for {
 		piece, err := r.lines.ReadSlice('\n')
 		r.heard()
 		if r.line = append(r.line, piece...); len(r.line) > maxEventBytes {
-			return nil, errEventTooLarge
+			return nil, wire.ErrTooLarge
 		}
 		switch {
 		case err == nil:

@@ -1,0 +1,271 @@
+package client
+
+import (
+	"container/list"
+	"sync"
+)
+
+const (
+	// defaultBuffer is how many events a subscription holds if its options say nothing.
+	defaultBuffer = 1000
+	// maxBufferBytes bounds the data of these events. It is above the size of the
+	// largest message, and above what a server replays of a few topics at once.
+	maxBufferBytes = 16 << 20
+)
+
+// An entry is an event or an error on its way to a loop.
+type entry struct {
+	event    Event
+	err      error    // in place of event
+	topic    string   // empty in Disconnected
+	from, to Position // of the topic, before and after the event
+	since    Position // where the messages begin that this one replaced; empty: none
+	last     bool     // nothing follows
+}
+
+func (e *entry) size() int {
+	var members []Member
+	switch event := e.event.(type) {
+	case Message:
+		return len(event.Data)
+	case Present:
+		members = event.Members
+	case Joined:
+		members = event.Members
+	}
+	n := 0
+	for _, m := range members {
+		n += len(m.Sub) + len(m.Info)
+	}
+	return n
+}
+
+// A queue holds the entries of one subscription until its loop takes them. It never
+// blocks the goroutine that puts them in. When it is full, it folds what arrives into
+// one loss per topic, until the loop has taken half of it: a few large losses are
+// easier to recover from than many small ones. A queue is safe for concurrent use.
+type queue struct {
+	// Immutable.
+	limit  int           // entries
+	latest bool          // hold only the newest message of a topic
+	ready  chan struct{} // has room for one; filled when there is something to take
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	entries list.List // of *entry
+	bytes   int
+	newest  map[string]*list.Element // with latest: the message or Skipped at the end of a topic
+	folded  list.List                // of *fold, in the order in which they are reported
+	folds   map[string]*list.Element // in folded, by topic
+	end     error                    // what follows the last entry; nil: the queue is open
+}
+
+// A fold is what became of the entries of one topic that did not fit.
+type fold struct {
+	topic        string
+	disconnected *entry
+	subscribed   *entry // and nothing was lost since
+	lost         *LostError
+	refused      *entry
+	presence     bool // a presence event did not fit
+}
+
+func newQueue(limit int, latest bool) *queue {
+	if limit == 0 {
+		limit = defaultBuffer
+	}
+	return &queue{
+		limit: limit, latest: latest, ready: make(chan struct{}, 1),
+		newest: map[string]*list.Element{}, folds: map[string]*list.Element{},
+	}
+}
+
+// put adds an entry. It reports whether the loop is behind by half of the queue.
+func (q *queue) put(e entry) (behind bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.end != nil {
+		return false
+	}
+	q.replaceLocked(&e)
+	if q.folded.Len() > 0 || q.entries.Len() >= q.limit || q.entries.Len() > 0 && q.bytes+e.size() > maxBufferBytes {
+		q.foldLocked(&e)
+	} else {
+		q.pushLocked(&e)
+	}
+	q.signal()
+	return !q.halfEmptyLocked()
+}
+
+func (q *queue) halfEmptyLocked() bool {
+	return q.entries.Len() <= q.limit/2 && q.bytes <= maxBufferBytes/2
+}
+
+func (q *queue) signal() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}
+
+// replaceLocked removes the message or Skipped that e takes the place of.
+func (q *queue) replaceLocked(e *entry) {
+	if !q.latest {
+		return
+	}
+	skipped, isSkipped := e.event.(Skipped)
+	if _, isMessage := e.event.(Message); !isMessage && !isSkipped {
+		delete(q.newest, e.topic) // what came before e stays before it
+		return
+	}
+	element := q.newest[e.topic]
+	if element == nil {
+		return
+	}
+	old := q.removeLocked(element)
+	if e.since = old.since; e.since == "" {
+		e.since = old.from
+	}
+	if isSkipped {
+		skipped.From, e.from, e.since = e.since, e.since, ""
+		e.event = skipped
+	}
+}
+
+func (q *queue) pushLocked(e *entry) {
+	element := q.entries.PushBack(e)
+	q.bytes += e.size()
+	switch e.event.(type) {
+	case Message, Skipped:
+		if q.latest {
+			q.newest[e.topic] = element
+		}
+	}
+}
+
+func (q *queue) removeLocked(element *list.Element) *entry {
+	e := q.entries.Remove(element).(*entry)
+	q.bytes -= e.size()
+	if q.newest[e.topic] == element {
+		delete(q.newest, e.topic)
+	}
+	return e
+}
+
+// foldLocked notes an entry that does not fit.
+func (q *queue) foldLocked(e *entry) {
+	element := q.folds[e.topic]
+	if element == nil {
+		element = q.folded.PushBack(&fold{topic: e.topic})
+		q.folds[e.topic] = element
+	}
+	f := element.Value.(*fold)
+	switch e.event.(type) {
+	case Present, Joined, Left:
+		f.presence = true
+		return
+	case Message, Skipped:
+		from := e.from
+		if e.since != "" {
+			from = e.since
+		}
+		f.lose(&LostError{Topic: e.topic, Since: from, Position: e.to, Reason: Overflow})
+		return
+	case Disconnected:
+		f.disconnected = e
+	case Subscribed:
+		if f.subscribed = e; f.lost != nil {
+			f.lose(&LostError{Position: e.to})
+		}
+	default:
+		if lost, ok := e.err.(*LostError); ok {
+			f.lose(lost)
+		} else {
+			f.refused = e
+		}
+	}
+	q.folded.MoveToBack(element) // its last word comes after what was folded before
+}
+
+// lose notes a loss. Several are one.
+func (f *fold) lose(lost *LostError) {
+	if f.lost == nil {
+		first := *lost
+		f.lost = &first
+	}
+	f.lost.Position, f.subscribed = lost.Position, nil
+}
+
+// unfoldLocked adds what was folded to the entries. It returns the topics of which it
+// lost presence events.
+func (q *queue) unfoldLocked() (presence []string) {
+	for element := q.folded.Front(); element != nil; element = element.Next() {
+		f := element.Value.(*fold)
+		entries := []*entry{f.disconnected, f.subscribed, nil, f.refused}
+		if f.lost != nil {
+			entries[2] = &entry{err: f.lost, topic: f.lost.Topic}
+		}
+		for _, e := range entries {
+			if e != nil {
+				q.pushLocked(e)
+			}
+		}
+		if f.presence && f.refused == nil {
+			presence = append(presence, f.topic)
+		}
+	}
+	q.folded.Init()
+	clear(q.folds)
+	return presence
+}
+
+// take returns the next entry; false: there is none now. After the last one it returns
+// the error that ended the queue, once, and from then on ErrClosed. Somebody has to ask
+// who is present on the topics that it returns: events about that did not fit.
+func (q *queue) take() (e entry, presence []string, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.halfEmptyLocked() && q.folded.Len() > 0 {
+		presence = q.unfoldLocked()
+	}
+	front := q.entries.Front()
+	switch {
+	case front == nil && q.end == nil:
+		return entry{}, presence, false
+	case front == nil:
+		e, q.end = entry{err: q.end, last: true}, ErrClosed
+	case front.Value.(*entry).since != "":
+		next := front.Value.(*entry)
+		e = entry{event: Skipped{Topic: next.topic, From: next.since, To: next.from}}
+		next.since = ""
+	default:
+		e = *q.removeLocked(front)
+	}
+	if q.entries.Len() > 0 || q.folded.Len() > 0 || q.end != nil {
+		q.signal() // another goroutine may wait
+	}
+	return e, presence, true
+}
+
+// finish ends the queue: err follows the last entry.
+func (q *queue) finish(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.end == nil {
+		q.end = err
+		q.signal()
+	}
+}
+
+// close ends the queue at once, whatever it still holds.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.end = ErrClosed
+	q.bytes = 0
+	q.entries.Init()
+	q.folded.Init()
+	clear(q.newest)
+	clear(q.folds)
+	q.signal()
+}

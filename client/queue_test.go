@@ -1,0 +1,263 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ikornaselur/notiflux/client"
+)
+
+// A loop that is slow delays a fast one on the same connection by nothing. What it loses is
+// announced once for each topic, in its place.
+func TestSlowLoopDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{})
+		slow := wish{Topics: []string{"a", "b"}, Buffer: 10}.subscribe(c)
+		fast := c.Subscribe("a", "b")
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a","b"]}`)
+		p.say(subscribedTo(1, "a", "b"))
+		var late time.Duration
+		got := make(chan int)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			n := 0
+			for event := range fast.Events(ctx) {
+				if m, ok := event.(client.Message); ok {
+					n++
+					var sent int64
+					if err := m.Decode(&sent); err != nil {
+						t.Error(err)
+					}
+					late = max(late, time.Since(time.Unix(0, sent)))
+				}
+			}
+			got <- n
+		}()
+		const n = 500
+		for offset := 1; offset <= n; offset++ { // while nobody takes anything of slow
+			for _, topic := range []string{"a", "b"} {
+				p.say(message(topic, offset, fmt.Sprint(time.Now().UnixNano())))
+			}
+			time.Sleep(time.Second)
+			if offset%20 == 0 {
+				if err := p.conn.Ping(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		cancel()
+		if got := <-got; got != 2*n || late != 0 {
+			t.Errorf("the fast loop had %d of %d messages, up to %v late", got, 2*n, late)
+		}
+
+		var events []string
+		for len(events) < 12 {
+			event, err := slow.Next(t.Context())
+			events = append(events, strings.Join(strings.Fields(describe(event, err))[:4], " "))
+		}
+		want := []string{"subscribed a E:0 0", "subscribed b E:0 0"}
+		for offset := 1; offset <= 4; offset++ {
+			want = append(want, fmt.Sprintf("message a E:%d", offset), fmt.Sprintf("message b E:%d", offset))
+		}
+		want = append(want, "lost a E:4 E:500", "lost b E:4 E:500")
+		for i := range want {
+			if !strings.HasPrefix(events[i], want[i]) {
+				t.Errorf("event %d of the slow loop is %q, want %q", i, events[i], want[i])
+			}
+		}
+		p.say(message("a", n+1, "1"))
+		if event, err := slow.Next(t.Context()); describe(event, err) != "message a E:501 1" {
+			t.Errorf("after the loss came %q", describe(event, err))
+		}
+		if got := len(f.dials()); got != 1 {
+			t.Errorf("%d connections, want 1", got)
+		}
+	})
+}
+
+// What happens while a queue is full is told when it is not, in the right order.
+func TestOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{})
+		s := wish{Topics: []string{"a", "b", "c", "d"}, Buffer: 4, Presence: true}.subscribe(c)
+		expect := func(want ...string) {
+			t.Helper()
+			for _, w := range want {
+				event, err := s.Next(t.Context())
+				if got := describe(event, err); got != w {
+					t.Fatalf("got event %q\nwant      %q", got, w)
+				}
+			}
+		}
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a", "b", "c", "d")) // fills the queue
+		for id := range 4 {
+			p.expect(fmt.Sprintf(`{"type":"presence","id":%d,"topic":%q}`, id+2, string(rune('a'+id))))
+		}
+		p.say(message("a", 1, "1"),
+			`{"type":"gap","topic":"b","position":"E:5"}`,
+			message("a", 2, "2"),
+			`{"type":"join","topic":"c","member":{"sub":"u1"}}`,
+			`{"type":"unsubscribed","topics":["d"],"code":"topic_denied"}`)
+		synctest.Wait()
+		p.cut()
+		p = f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a","b","c"],"since":{"a":"E:2","b":"E:5","c":"E:0"},"presence":true}`)
+		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"E:2","recovered":true,"replay":1},"b":{"position":"F:9","recovered":false,"replay":0},"c":{"position":"E:0","recovered":true,"replay":0}}}`,
+			message("a", 3, "3"))
+		for range 3 {
+			<-p.commands
+		}
+		expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false", "subscribed c E:0 0 resumed=false", "subscribed d E:0 0 resumed=false")
+		// In the order in which each topic was last heard of; c was only resumed, and who
+		// is present on it is asked again.
+		expect("refused d topic_denied", "disconnected", "lost a E:0 E:3 overflow", "lost b E:0 F:9 gap", "subscribed c E:0 0 resumed=true")
+		p.expect(`{"type":"presence","id":5,"topic":"c"}`)
+		p.say(message("a", 4, "4"), message("b", 1, `"no"`), `{"type":"message","topic":"b","position":"F:10","time":0,"data":10}`)
+		expect("message a E:4 4", `message b E:1 "no"`, "message b F:10 10")
+	})
+}
+
+// The data of large messages is bounded, too, but one is always held.
+func TestOverflowOfBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := f.dial(client.Options{}).Subscribe("a")
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a"))
+		data, _ := json.Marshal(strings.Repeat("x", 3<<20))
+		for offset := 1; offset <= 20; offset++ {
+			p.say(message("a", offset, string(data)))
+		}
+		synctest.Wait()
+		n := 0
+		for {
+			event, err := s.Next(t.Context())
+			if err != nil {
+				if got, want := describe(event, err), "lost a E:5 E:20 overflow"; got != want {
+					t.Errorf("got event %q, want %q", got, want)
+				}
+				break
+			}
+			if m, ok := event.(client.Message); ok {
+				n += len(m.Data)
+			}
+		}
+		if n != 5*3<<20 {
+			t.Errorf("%d bytes were held", n)
+		}
+	})
+}
+
+// With Latest a loop that is behind gets the newest message, and what was left out.
+func TestLatest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{})
+		s := wish{Topics: []string{"a", "b"}, Latest: true, Buffer: 6}.subscribe(c)
+		expect := func(want ...string) {
+			t.Helper()
+			for _, w := range want {
+				event, err := s.Next(t.Context())
+				if got := describe(event, err); got != w {
+					t.Fatalf("got event %q\nwant      %q", got, w)
+				}
+			}
+		}
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a","b"],"mode":"latest"}`)
+		p.say(subscribedTo(1, "a", "b"), message("a", 1, "1"), message("b", 1, "1"))
+		for offset := 2; offset <= 100; offset++ {
+			p.say(message("a", offset, fmt.Sprint(offset)))
+		}
+		p.say(`{"type":"skipped","topic":"b","from":"E:1","to":"E:7"}`, message("b", 8, "8"))
+		synctest.Wait()
+		expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false", "skipped a E:0 E:99")
+		p.say(message("a", 101, "101")) // the Skipped is taken, its message is not
+		synctest.Wait()
+		expect("skipped b E:0 E:7", "message b E:8 8", "skipped a E:99 E:100", "message a E:101 101")
+
+		// A message before a gap or a cut stays before it.
+		p.say(message("a", 102, "102"), `{"type":"gap","topic":"a","position":"E:105"}`, message("a", 106, "106"), message("a", 107, "107"))
+		synctest.Wait()
+		expect("message a E:102 102", "lost a E:102 E:105 gap", "skipped a E:105 E:106", "message a E:107 107")
+		p.say(message("a", 108, "108"), `{"type":"skipped","topic":"a","from":"E:108","to":"E:110"}`, `{"type":"skipped","topic":"a","from":"E:110","to":"E:112"}`)
+		synctest.Wait()
+		expect("skipped a E:107 E:112")
+	})
+}
+
+// Each of several goroutines that wait is woken, and each event is taken once.
+func TestNextFromSeveralGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{})
+		s := c.Subscribe("a")
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a"))
+		const readers, n = 4, 1000
+		taken := make(chan int, readers)
+		for range readers {
+			go func() {
+				n := 0
+				for {
+					if _, err := s.Next(context.Background()); err != nil {
+						taken <- n
+						return
+					}
+					n++
+				}
+			}()
+		}
+		for offset := range n {
+			p.say(message("a", offset+1, "1"))
+		}
+		synctest.Wait()
+		c.Close()
+		sum := 0
+		for range readers {
+			sum += <-taken
+		}
+		if sum != n+1 {
+			t.Errorf("%d events were taken, want %d", sum, n+1)
+		}
+	})
+}
+
+func TestDecode(t *testing.T) {
+	type point struct{ X, Y int }
+	var p point
+	var text string
+	for _, tt := range []struct {
+		m    client.Message
+		into any
+		want string
+	}{
+		{client.Message{Data: []byte(`{"x":1,"y":2}`), JSON: true}, &p, "&{1 2}"},
+		{client.Message{Data: []byte(`{"x":3}`)}, &p, "&{3 2}"}, // JSON that was published as a string
+		{client.Message{Data: []byte(`{"x"`)}, &p, "unexpected end of JSON input"},
+		{client.Message{Data: []byte(`[]`), JSON: true}, &p, "json: cannot unmarshal array into Go value of type client_test.point"},
+	} {
+		err := tt.m.Decode(tt.into)
+		if got := fmt.Sprint(tt.into); err == nil && got != tt.want || err != nil && err.Error() != tt.want {
+			t.Errorf("Decode(%s) = %v, %v; want %s", tt.m.Data, got, err, tt.want)
+		}
+	}
+	if err := (client.Message{Data: []byte(`"quoted"`)}).Decode(&text); err != nil || text != `"quoted"` {
+		t.Errorf("Decode of a string = %s, %v", text, err)
+	}
+	if err := (client.Message{Data: []byte(`1`), JSON: true}).Decode(&text); err == nil {
+		t.Errorf("Decode of a number into a string = %s", text)
+	}
+}

@@ -1,0 +1,230 @@
+package client
+
+import (
+	"encoding/json"
+	"runtime"
+	"time"
+
+	"github.com/ikornaselur/notiflux/client/internal/tokens"
+	"github.com/ikornaselur/notiflux/client/internal/wire"
+)
+
+// read takes the frames of a session until it ends, and returns why.
+func (l *lane) read(s *session) error {
+	for {
+		f, err := s.conn.Read()
+		if err != nil {
+			return err
+		}
+		if l.receive(s, f) {
+			// A loop that is ready should run, rather than lose messages because
+			// this goroutine does not pause. A loop that is busy is not waited for.
+			runtime.Gosched()
+		}
+	}
+}
+
+// receive takes a frame. It reports whether a loop is behind.
+func (l *lane) receive(s *session, f *wire.Frame) (behind bool) {
+	l.hub.mu.Lock()
+	defer l.hub.mu.Unlock()
+	l.cut = false
+	switch f.Type {
+	case "message", "skipped", "gap", "expired":
+		return l.moveLocked(f)
+	case "join", "leave", "presence":
+		return l.presentLocked(s, f)
+	case "subscribed":
+		l.answeredLocked(s, f)
+	case "unsubscribed":
+		l.endedLocked(f)
+	case "error":
+		l.failedLocked(s, f)
+	}
+	// Of other types are answers that nobody waits for, and what later versions of
+	// the protocol add.
+	l.wakeUp() // once for all topics that are to be asked for again
+	return false
+}
+
+// liveLocked returns the feed that a frame about topic is for; nil: there is none.
+func (l *lane) liveLocked(topic string) *feed {
+	if f := l.feeds[topic]; f != nil && f.state == feedLive {
+		return f
+	}
+	return nil
+}
+
+// moveLocked queues what moves a topic to a position.
+func (l *lane) moveLocked(frame *wire.Frame) (behind bool) {
+	f := l.liveLocked(frame.Topic)
+	if f == nil {
+		return false
+	}
+	next := frame.Position
+	if frame.Type == "skipped" {
+		next = frame.To
+	}
+	p, err := wire.ParsePosition(next)
+	if err != nil {
+		l.fault("a position is malformed", f)
+		return false
+	}
+	if p.Epoch == f.position.Epoch && p.Offset <= f.position.Offset {
+		l.fault("a position does not come after the one before", f)
+		return false
+	}
+	e := entry{from: f.at(), to: Position(next)}
+	switch frame.Type {
+	case "message":
+		e.event = newMessage(f.topic, e.to, frame.Time, frame.Data)
+	case "skipped":
+		e.event = Skipped{Topic: f.topic, From: e.from, To: e.to}
+	case "gap":
+		e.err = &LostError{Topic: f.topic, Since: e.from, Position: e.to, Reason: Gap}
+	case "expired":
+		e.err = &LostError{Topic: f.topic, Since: e.from, Position: e.to, Reason: Expired}
+	}
+	f.position = p
+	return f.deliverLocked(e)
+}
+
+// newMessage returns the message that a frame or a history has.
+func newMessage(topic string, p Position, milliseconds int64, data json.RawMessage) Message {
+	m := Message{Topic: topic, Position: p, Time: time.UnixMilli(milliseconds), Data: data, JSON: true}
+	var text string
+	if len(data) > 0 && data[0] == '"' && json.Unmarshal(data, &text) == nil {
+		m.Data, m.JSON = []byte(text), false
+	}
+	return m
+}
+
+// presentLocked queues who is present, joins or leaves.
+func (l *lane) presentLocked(s *session, frame *wire.Frame) (behind bool) {
+	delete(s.listing, frame.ID)
+	f := l.liveLocked(frame.Topic)
+	if f == nil || !f.presence {
+		return false
+	}
+	e := entry{from: f.at(), to: f.at()}
+	switch frame.Type {
+	case "join":
+		e.event = Joined{Topic: f.topic, Members: members(frame)}
+	case "leave":
+		e.event = Left{Topic: f.topic, Members: members(frame)}
+	case "presence":
+		e.event = Present{Topic: f.topic, Count: frame.Count, Subscribers: frame.Subscribers, Members: members(frame)}
+	}
+	return f.deliverLocked(e)
+}
+
+func members(frame *wire.Frame) (all []Member) {
+	for _, m := range frame.All() {
+		all = append(all, Member{Sub: m.Sub, Info: m.Info})
+	}
+	return all
+}
+
+// fault counts a frame that breaks the protocol, and is ignored.
+func (l *lane) fault(what string, f *feed) {
+	l.hub.log.Debug("protocol fault", "fault", what, "topic", f.topic, "faults", l.hub.faults.Add(1))
+}
+
+// pendingLocked returns the feeds that the answer to a subscribe command is about.
+func (s *session) pendingLocked(id int64) []*feed {
+	batch := keep(s.pending[id], func(f *feed) bool { return f.state == feedAsked })
+	delete(s.pending, id)
+	return batch
+}
+
+// answeredLocked takes the answer to a subscribe command. That of event streams comes in
+// parts.
+func (l *lane) answeredLocked(s *session, frame *wire.Frame) {
+	answers := frame.Answers()
+	var d denial
+	for _, f := range s.pendingLocked(frame.ID) {
+		if a, ok := answers[f.topic]; ok {
+			if p, err := wire.ParsePosition(a.Position); err == nil {
+				f.subscribedLocked(p, a)
+				continue
+			}
+			l.fault("a position is malformed", f)
+			l.waitLocked(f)
+		} else if r, ok := frame.Refused[f.topic]; ok {
+			l.refuseLocked(f, r, false, &d)
+		} else if s.streams {
+			s.pending[frame.ID] = append(s.pending[frame.ID], f)
+		} else {
+			l.fault("a topic is not in the answer", f)
+			l.waitLocked(f)
+		}
+	}
+	d.extend()
+}
+
+// endedLocked takes the end of subscriptions that the server has ended.
+func (l *lane) endedLocked(frame *wire.Frame) {
+	if frame.Code == "" {
+		return // the answer to an unsubscribe command
+	}
+	r := wire.Refusal{Code: frame.Code, Message: frame.Message}
+	if r.Message == "" {
+		r.Message = "the server ended the subscription"
+	}
+	var d denial
+	for _, topic := range frame.Ended() {
+		if f := l.liveLocked(topic); f != nil {
+			l.refuseLocked(f, r, false, &d)
+		}
+	}
+	d.extend()
+}
+
+// failedLocked takes an error in place of the answer to a command.
+func (l *lane) failedLocked(s *session, frame *wire.Frame) {
+	f := s.listing[frame.ID]
+	delete(s.listing, frame.ID)
+	if f != nil && f.state == feedLive && (frame.Retry || wire.Passing(frame.Code) || frame.Code == wire.TooMany) {
+		l.listLaterLocked(f)
+	}
+	var d denial
+	for _, f := range s.pendingLocked(frame.ID) {
+		l.refuseLocked(f, wire.Refusal{Code: frame.Code, Message: frame.Message}, frame.Retry, &d)
+	}
+	d.extend()
+}
+
+// A denial is the topics of one frame that another token may allow.
+type denial struct {
+	tokens *tokens.Cache
+	topics []string
+	code   string
+}
+
+func (d *denial) extend() {
+	if len(d.topics) > 0 {
+		d.tokens.Extend(tokens.Subscribe, d.topics, d.code)
+	}
+}
+
+// refuseLocked takes the refusal of a feed: it is asked for again, with another token or
+// after a moment, or it ends. What d has afterwards is to be extended.
+func (l *lane) refuseLocked(f *feed, r wire.Refusal, retry bool, d *denial) {
+	source := f.tokens.HasSource()
+	switch {
+	case source && wire.Renewable(r.Code) && !f.renewed:
+		f.renewed = true
+		f.tokens.Renew(tokens.Subscribe, f.token, r.Code)
+		l.wantLocked(f)
+	case source && wire.Extensible(r.Code) && !f.extended:
+		f.extended = true
+		d.tokens, d.topics, d.code = f.tokens, append(d.topics, f.topic), r.Code
+		l.wantLocked(f)
+	case retry || wire.Passing(r.Code):
+		l.waitLocked(f)
+	default:
+		f.refusedLocked(&Error{Code: r.Code, Message: r.Message, Topic: f.topic})
+		return
+	}
+	l.hub.log.Debug("topic refused for now", "topic", f.topic, "error", r.Code+": "+r.Message)
+}
