@@ -57,6 +57,7 @@ var allowed = map[string][]string{
 	"client/internal/socket":      {"client/internal/wire"},
 	"client/internal/tokens":      {},
 	"client/internal/wire":        {},
+	"examples/go-client":          {"client"},
 	"cmd/notiflux":                {"internal/pubsub", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
 
 	// What only tests use: TestOnlyTestsImportTestCode.
