@@ -30,7 +30,7 @@ func (l *lane) receive(s *session, f *wire.Frame) (behind bool) {
 	defer l.hub.mu.Unlock()
 	l.cut = false
 	switch f.Type {
-	case "message", "skipped", "gap", "expired":
+	case "message", "skipped", "gap", wire.Expired:
 		return l.moveLocked(f)
 	case "join", "leave", "presence":
 		return l.presentLocked(s, f)
@@ -70,7 +70,7 @@ func (l *lane) moveLocked(frame *wire.Frame) (behind bool) {
 		l.fault("a position is malformed", f)
 		return false
 	}
-	if p.Epoch == f.position.Epoch && p.Offset <= f.position.Offset {
+	if frame.Type != wire.Expired && p.Epoch == f.position.Epoch && p.Offset <= f.position.Offset {
 		l.fault("a position does not come after the one before", f)
 		return false
 	}
@@ -82,7 +82,7 @@ func (l *lane) moveLocked(frame *wire.Frame) (behind bool) {
 		e.event = Skipped{Topic: f.topic, From: e.from, To: e.to}
 	case "gap":
 		e.err = &LostError{Topic: f.topic, Since: e.from, Position: e.to, Reason: Gap}
-	case "expired":
+	case wire.Expired:
 		e.err = &LostError{Topic: f.topic, Since: e.from, Position: e.to, Reason: Expired}
 	}
 	f.position = p

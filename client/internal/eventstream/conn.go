@@ -1,16 +1,19 @@
-// Package eventstream connects to a server by event streams (SSE), for where WebSockets
-// are blocked. To its user a [Conn] is a connection of the JSON protocol that answers
-// subscribe and unsubscribe commands, but has no name and no presence.
+// Package eventstream connects to a server by event streams (server-sent events), for
+// networks that block WebSockets. To its user a [Conn] is a connection of the JSON protocol
+// that takes subscribe and unsubscribe commands. It has no name and no presence.
 //
-// An event stream has its topics in its address. So when topics come or go, a stream is
-// replaced by one that resumes each topic at its position. A topic that a cursor does not
-// name begins anew, so the cursor is made of the positions of what was read, not taken
-// from the server, which knows nothing of topics that were on another stream. Topics with
-// different tokens, modes or epochs do not fit into one stream, and one carries up to 64.
+// The topics of an event stream are part of its address. So when topics come or go, the
+// Conn replaces a stream by one that resumes each topic at its position. It makes the
+// cursor from the positions of the frames that its user has read. It cannot use the
+// server's cursor, which lacks topics that come from another stream, and such topics would
+// start over. Topics with different tokens, modes or epochs need different streams, and a
+// stream carries up to 64 topics.
 //
-// Each stream has a goroutine, which passes frames to Read without a queue: the position
-// of a topic is that of the last frame that was taken. A stream that breaks ends the
-// connection.
+// Each stream has a goroutine, which hands frames to Read without a queue: the position of
+// a topic is that of the last frame that Read has returned. So replacing a stream neither
+// loses nor repeats a message. A stream that breaks ends the whole Conn.
+//
+// The package does not reconnect, and does not check that positions increase.
 package eventstream
 
 import (
@@ -24,65 +27,68 @@ import (
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// maxCommandTopics is how many topics a subscribe command may have: any number.
+// maxCommandTopics is more topics than a subscribe command ever has.
 const maxCommandTopics = 1 << 20
 
 var (
-	errClosed   = errors.New("the connection was closed")
-	errReplaced = errors.New("another stream takes the place of this one")
-	errSilent   = errors.New("the server was not heard")
+	errClosed   = errors.New("the connection is closed")
+	errReplaced = errors.New("the event stream was replaced by another one")
+	errSilent   = errors.New("the server sent nothing for too long")
 )
 
-// A Conn is the event streams that stand for one connection. One goroutine may read while
-// another writes and a third closes.
+// A Conn is a set of event streams that act as one connection. One goroutine may call Read
+// while another calls Write and Close.
 type Conn struct {
 	// Immutable after New.
 	server  *rest.Server
-	frames  chan *wire.Frame        // unbuffered: what was sent has been taken
-	reading context.Context         // not a caller's: ends with the connection
+	frames  chan *wire.Frame        // unbuffered: a frame that was sent is a frame that Read returns
+	reading context.Context         // ends with the connection; its cause is why
 	cut     context.CancelCauseFunc // ends reading
-	running sync.WaitGroup          // of the goroutines of streams
+	running sync.WaitGroup          // the goroutines of the streams
 
-	// Owned by the goroutine that writes.
-	streams []*stream // the newest is the last
-	numbers uint64    // topics so far
+	// Owned by the goroutine that calls Write.
+	streams []*stream // oldest first
+	numbers uint64    // counts topics
 
 	// Guarded by mu.
 	mu     sync.Mutex
 	topics map[string]*topic
 }
 
-// A topic is one that is subscribed to.
+// A topic is one subscription of the user.
 type topic struct {
 	// Immutable.
 	name   string
-	number uint64 // topics are asked for in this order
-	id     int64  // of the command
+	number uint64 // streams request topics in this order
+	id     int64  // of the subscribe command
 	token  string
 	last   int
 	latest bool
 
-	// Guarded by Conn.mu.
-	position wire.Position // of the last frame that was taken; without an epoch: none
-	live     bool          // the command is answered
+	// Guarded by Conn.mu. The goroutine of the topic's stream reads them without it,
+	// because nobody else writes them while the stream runs.
+	position wire.Position // of the last frame that Read returned; zero: none
+	live     bool          // Read has returned the answer to the subscribe command
 }
 
-// New returns a connection without topics. It does no I/O.
+// New returns a connection without topics. It does no I/O; the first subscribe command does.
 func New(server *rest.Server) *Conn {
 	c := &Conn{server: server, frames: make(chan *wire.Frame), topics: map[string]*topic{}}
 	c.reading, c.cut = context.WithCancelCause(context.Background())
 	return c
 }
 
-// Welcome returns what a server would say, with limits that fit any command.
+// Welcome returns what a server would say in its welcome: no name, and limits that every
+// command fits into.
 func (c *Conn) Welcome() wire.Welcome {
 	return wire.Welcome{Ping: streamPing, Limits: wire.Limits{Command: maxCommandTopics << 10, TopicsPerCommand: maxCommandTopics}}
 }
 
-// Read waits for the next frame. The answer to a subscribe command may come in parts, each
-// with some of its topics. A frame of the type expired is not of the protocol: the topic
-// continues at Position, and messages before it are missing. The error says why the
-// connection has ended.
+// Read waits for the next frame. It differs from a WebSocket in two ways: the answer to a
+// subscribe command may come in several parts, each for some of the topics; and a topic
+// whose messages were lost while its stream was replaced continues with a frame of type
+// [wire.Expired]. The error says why the connection ended: a [*wire.Close] if the server
+// ended a stream, a [*wire.Status] if it refused one, else an error of the network.
 func (c *Conn) Read() (*wire.Frame, error) {
 	select {
 	case f := <-c.frames:
@@ -92,32 +98,35 @@ func (c *Conn) Read() (*wire.Frame, error) {
 	}
 }
 
-// Write takes a command. It waits for the streams that it replaces, not for the server.
+// Write takes a command. Streams make the requests later, so Write waits at most until the
+// streams that it replaces have stopped. It ignores commands other than subscribe and
+// unsubscribe, and unsubscribe has no answer. Subscribing again to a topic starts it over.
 func (c *Conn) Write(_ context.Context, command *wire.Command) error {
+	if err := context.Cause(c.reading); err != nil {
+		return err
+	}
 	switch {
 	case command.Type == "subscribe" && command.Presence:
-		c.running.Go(func() {
-			c.send(c.reading, refusal(command.ID, command.Topics, wire.Refusal{
-				Code: "upgrade_required", Message: "presence takes a WebSocket, and something between client and server blocks WebSockets",
-			}))
-		})
+		c.running.Go(func() { c.send(c.reading, refusal(command.ID, command.Topics, errPresence)) })
 	case command.Type == "subscribe":
 		c.arrange(c.add(command))
 	case command.Type == "unsubscribe":
 		c.remove(command.Topics)
 		c.arrange(nil)
 	}
-	return context.Cause(c.reading)
+	return nil
 }
 
-// Close ends all streams, and waits for their goroutines. A Read that is blocked returns.
+// Close ends all streams. A blocked Read returns, and no goroutine is left. The error is
+// always nil.
 func (c *Conn) Close(context.Context) error {
 	c.cut(errClosed)
 	c.running.Wait()
 	return nil
 }
 
-// send passes a frame to Read, and reports whether it was taken.
+// send hands a frame to Read, and reports whether Read has it. It returns false when ctx
+// ends, and from then on: a later frame must not pass where an earlier one did not.
 func (c *Conn) send(ctx context.Context, f *wire.Frame) bool {
 	if ctx.Err() != nil {
 		return false
@@ -130,7 +139,13 @@ func (c *Conn) send(ctx context.Context, f *wire.Frame) bool {
 	}
 }
 
-// refusal answers a command: topics are refused.
+// errPresence is why presence is refused.
+var errPresence = wire.Refusal{
+	Code:    "upgrade_required",
+	Message: "presence needs a WebSocket, and something between the client and the server blocks WebSockets",
+}
+
+// refusal returns the answer to a subscribe command that refuses topics.
 func refusal(id int64, topics []string, r wire.Refusal) *wire.Frame {
 	refused := map[string]wire.Refusal{}
 	for _, topic := range topics {
@@ -139,7 +154,8 @@ func refusal(id int64, topics []string, r wire.Refusal) *wire.Frame {
 	return &wire.Frame{Type: "subscribed", ID: id, Refused: refused}
 }
 
-// add returns the topics of a subscribe command, in place of those with the same names.
+// add adds the topics of a subscribe command, and returns them. A topic replaces the one
+// of the same name.
 func (c *Conn) add(command *wire.Command) (fresh []*topic) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,12 +163,12 @@ func (c *Conn) add(command *wire.Command) (fresh []*topic) {
 		c.numbers++
 		t := &topic{name: name, number: c.numbers, id: command.ID, token: command.Token, last: command.Last, latest: command.Mode == "latest"}
 		if since, ok := command.Since[name]; ok {
-			t.position, _ = wire.ParsePosition(since) // without an epoch it begins anew
+			t.position, _ = wire.ParsePosition(since) // the caller has checked it
 		}
 		c.topics[name] = t
 		fresh = append(fresh, t)
 	}
-	return fresh
+	return c.heldLocked(fresh) // without those that the command names twice
 }
 
 func (c *Conn) remove(names []string) {
@@ -163,13 +179,15 @@ func (c *Conn) remove(names []string) {
 	}
 }
 
-// arrange sees that there is a stream for each topic. It replaces the streams that have
-// lost a topic, and the newest one if it has room for what is fresh.
+// arrange gives each topic a stream. It replaces the streams that lost a topic, and the
+// newest stream that the fresh topics fit into.
 func (c *Conn) arrange(fresh []*topic) {
 	replaced := c.replaced(fresh)
 	for _, st := range replaced {
 		st.cut(errReplaced)
-		<-st.done
+	}
+	for _, st := range replaced {
+		<-st.done // from here on the positions of its topics stay as they are
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,19 +197,20 @@ func (c *Conn) arrange(fresh []*topic) {
 	c.streams = slices.DeleteFunc(c.streams, func(st *stream) bool { return slices.Contains(replaced, st) })
 	slices.SortFunc(fresh, func(a, b *topic) int { return cmp.Compare(a.number, b.number) })
 	for _, p := range pack(fresh) {
-		c.streams = append(c.streams, c.start(p.topics))
+		c.streams = append(c.streams, c.startLocked(p.topics))
 	}
 }
 
-// replaced returns the streams that arrange replaces.
+// replaced returns the streams that arrange replaces. It forgets those that have ended.
 func (c *Conn) replaced(fresh []*topic) (replaced []*stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.streams = slices.DeleteFunc(c.streams, func(st *stream) bool { return len(st.topics) == 0 }) // it has ended
-	for at, st := range c.streams {
+	c.streams = slices.DeleteFunc(c.streams, func(st *stream) bool { return len(st.topics) == 0 })
+	placed := len(fresh) == 0
+	for _, st := range slices.Backward(c.streams) {
 		held := c.heldLocked(st.topics)
-		newest := at == len(c.streams)-1 && len(fresh) > 0
-		if len(held) < len(st.topics) || newest && len(pack(append(held, fresh...))) <= len(pack(fresh)) {
+		room := !placed && len(pack(append(held, fresh...))) <= len(pack(fresh))
+		if placed = placed || room; room || len(held) < len(st.topics) {
 			replaced = append(replaced, st)
 		}
 	}

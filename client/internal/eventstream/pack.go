@@ -11,20 +11,20 @@ import (
 const (
 	// maxTopics is how many topics an event stream carries.
 	maxTopics = 64
-	// maxQuery bounds the address of an event stream: with a long token it still fits
-	// into what servers and proxies take as headers.
+	// maxQuery bounds the topics in the address of an event stream, in bytes. With a
+	// cursor and a long token it still fits into what servers and proxies accept.
 	maxQuery = 6 << 10
 )
 
-// A part is topics that one stream can carry.
+// A part is a set of topics that fit into one stream.
 type part struct {
-	topics     []*topic
-	epoch      string // of all positions; empty: there is none
-	last       int    // of all without a position; negative: there is none
-	queryBytes int
+	topics []*topic
+	epoch  string // of all positions; empty: no topic has one
+	last   int    // of all topics without a position; negative: there are none
+	bytes  int    // of the topics in the query
 }
 
-// pack divides topics among as few parts as comes easily.
+// pack divides topics into parts, by first fit.
 func pack(topics []*topic) (parts []*part) {
 	for _, t := range topics {
 		at := slices.IndexFunc(parts, func(p *part) bool { return p.fits(t) })
@@ -37,13 +37,13 @@ func pack(topics []*topic) (parts []*part) {
 	return parts
 }
 
-// fits reports whether t can go with the topics of p.
+// fits reports whether t can join the topics of p.
 func (p *part) fits(t *topic) bool {
 	first := p.topics[0]
 	switch {
 	case len(p.topics) >= maxTopics,
 		first.latest != t.latest, first.token != t.token,
-		p.queryBytes+queryBytes(t) > maxQuery:
+		p.bytes+queryBytes(t) > maxQuery:
 		return false
 	case t.position.Epoch == "":
 		return p.last < 0 || p.last == t.last
@@ -53,21 +53,21 @@ func (p *part) fits(t *topic) bool {
 
 func (p *part) add(t *topic) {
 	p.topics = append(p.topics, t)
-	p.queryBytes += queryBytes(t)
+	p.bytes += queryBytes(t)
 	if t.position.Epoch == "" {
 		p.last = t.last
-		return
+	} else {
+		p.epoch = t.position.Epoch
 	}
-	p.epoch = t.position.Epoch
 }
 
 func queryBytes(t *topic) int { return len("&topic=") + len(url.QueryEscape(t.name)) }
 
-// queryOf returns what a stream of topics, which fit into one part, is asked for with.
-func queryOf(topics []*topic) url.Values {
-	q := url.Values{}
+// queryOf returns the query of a stream of topics that fit into one part, and the epoch of
+// its cursor; empty: it has none.
+func queryOf(topics []*topic) (q url.Values, epoch string) {
+	q = url.Values{}
 	offsets := map[string]uint64{}
-	epoch := ""
 	for _, t := range topics {
 		q.Add("topic", t.name)
 		switch {
@@ -83,5 +83,5 @@ func queryOf(topics []*topic) url.Values {
 	if epoch != "" {
 		q.Set("since", wire.StreamCursor(epoch, offsets))
 	}
-	return q
+	return q, epoch
 }

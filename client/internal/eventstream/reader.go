@@ -9,30 +9,29 @@ import (
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// maxEventBytes bounds an event: a message as large as any server takes, which
-// grows as a JSON string.
+// maxEventBytes bounds an event: the largest message that any server accepts, as a JSON
+// string.
 const maxEventBytes = wire.FrameOverhead + wire.FrameGrowth*8<<20
 
-// A Reader reads the data of server-sent events (HTML standard, section
-// 9.2.6), as far as notiflux servers use them: lines end with a line feed, with
-// or without a carriage return before it.
-type Reader struct {
+// A reader reads the data of server-sent events (HTML standard, section 9.2.6), as far as
+// notiflux servers use them: lines end with a line feed, with or without a carriage return
+// before it.
+type reader struct {
 	lines *bufio.Reader
 	heard func()
 	line  []byte
 	data  []byte
 }
 
-// NewReader returns a reader of r, which calls heard for each piece of it.
-func NewReader(r io.Reader, heard func()) *Reader {
-	return &Reader{lines: bufio.NewReader(r), heard: heard}
+// newReader returns a reader of r. It calls heard for each piece that it reads from r.
+func newReader(r io.Reader, heard func()) *reader {
+	return &reader{lines: bufio.NewReader(r), heard: heard}
 }
 
-// Next returns the data of the next event that has any. Its bytes are valid until
-// the next call. It ignores an event that the end of the stream cuts off.
-func (r *Reader) Next() ([]byte, error) {
-	r.data = r.data[:0]
-	if cap(r.data) > wire.KeptBuffer {
+// next returns the data of the next event that has any. The bytes are valid until the next
+// call. An incomplete event at the end of the stream is ignored.
+func (r *reader) next() ([]byte, error) {
+	if r.data = r.data[:0]; cap(r.data) > wire.KeptBuffer {
 		r.data = nil
 	}
 	found := false
@@ -49,7 +48,7 @@ func (r *Reader) Next() ([]byte, error) {
 		}
 		name, value, _ := bytes.Cut(line, []byte{':'})
 		if string(name) != "data" {
-			continue // a comment, or a field that data repeats or that positions take the place of
+			continue // a comment, or a field that the data makes superfluous
 		}
 		if found {
 			r.data = append(r.data, '\n')
@@ -62,9 +61,8 @@ func (r *Reader) Next() ([]byte, error) {
 }
 
 // readLine returns the next line without its end.
-func (r *Reader) readLine() ([]byte, error) {
-	r.line = r.line[:0]
-	if cap(r.line) > wire.KeptBuffer {
+func (r *reader) readLine() ([]byte, error) {
+	if r.line = r.line[:0]; cap(r.line) > wire.KeptBuffer {
 		r.line = nil
 	}
 	for {

@@ -3,6 +3,8 @@ package eventstream
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"mime"
 	"net/http"
@@ -19,32 +21,37 @@ const (
 	answerTimeout = 10 * time.Second
 	// streamPing is how often a server sends a comment.
 	streamPing = 15 * time.Second
-	// maxSilence is two pings, and what a slow network may delay one.
+	// maxSilence is two pings and the delay of a slow network.
 	maxSilence = 2*streamPing + 10*time.Second
 )
 
-// A stream is one event stream, or the next one if topics of it were refused.
+// A stream is one event stream. When the server refuses some of its topics, it requests the
+// others again.
 type stream struct {
 	// Immutable.
 	conn    *Conn
 	token   string
-	reading context.Context // not a caller's: ends with the stream
-	cut     context.CancelCauseFunc
-	silence *time.Timer   // ends reading
-	done    chan struct{} // closed when the stream has ended
+	reading context.Context         // ends with the stream; its cause is why
+	cut     context.CancelCauseFunc // ends reading
+	silence *time.Timer             // ends reading, unless the server is heard
+	done    chan struct{}           // closed when the goroutine has ended
 
-	topics []*topic // guarded by Conn.mu; those that the server ended are removed
+	topics []*topic // without those that the server refused or ended; guarded by Conn.mu
 }
 
-// start runs a stream. Conn.mu is held.
-func (c *Conn) start(topics []*topic) *stream {
+// startLocked starts the goroutine of a stream. An error of the stream ends the connection.
+func (c *Conn) startLocked(topics []*topic) *stream {
 	st := &stream{conn: c, token: topics[0].token, topics: topics, done: make(chan struct{})}
 	st.reading, st.cut = context.WithCancelCause(c.reading)
 	st.silence = time.AfterFunc(answerTimeout, func() { st.cut(errSilent) })
 	c.running.Go(func() {
 		defer close(st.done)
-		defer st.silence.Stop()
-		if err := st.run(); err != nil && context.Cause(st.reading) != errReplaced {
+		err := st.run()
+		st.silence.Stop()
+		if cause := context.Cause(st.reading); cause != nil {
+			err = cause // it made reading fail
+		}
+		if err != nil && err != errReplaced {
 			c.cut(err)
 		}
 		st.cut(nil)
@@ -52,33 +59,31 @@ func (c *Conn) start(topics []*topic) *stream {
 	return st
 }
 
+// heard postpones the end of a stream on which the server is silent.
 func (st *stream) heard() { st.silence.Reset(maxSilence) }
 
-// run follows the stream until it ends, and returns why the connection is to end with it;
-// nil: all its topics were refused.
+// run follows the stream until it ends, and returns why. A nil error means that no topic is
+// left.
 func (st *stream) run() error {
 	for {
 		st.conn.mu.Lock()
 		held := st.conn.heldLocked(st.topics)
-		query := queryOf(held)
 		st.conn.mu.Unlock()
 		if len(held) == 0 {
 			return nil
 		}
-		err := st.follow(held, query)
-		if cause := context.Cause(st.reading); cause != nil {
-			return cause
-		}
-		if err != nil {
+		if err := st.follow(held); err != nil || st.reading.Err() != nil {
 			return err
 		}
 	}
 }
 
-// follow opens the stream and passes on what it brings. A nil error means that topics
-// were refused, and that the others are to be asked for again.
-func (st *stream) follow(topics []*topic, query url.Values) error {
-	response, err := st.get("events", query)
+// follow requests the stream of topics and passes on its events. A nil error means that
+// the topics that are left are to be requested again.
+func (st *stream) follow(topics []*topic) error {
+	query, epoch := queryOf(topics)
+	st.silence.Reset(answerTimeout)
+	response, err := st.conn.server.Send(st.reading, rest.Request{Method: http.MethodGet, Path: "events", Query: query}, st.token)
 	if err != nil {
 		return err
 	}
@@ -87,137 +92,145 @@ func (st *stream) follow(topics []*topic, query url.Values) error {
 	if response.StatusCode != http.StatusOK || media != "text/event-stream" {
 		return st.refused(topics, wire.StatusOf(response))
 	}
-	events := NewReader(response.Body, st.heard)
-	hello, err := next(events)
+	events := newReader(response.Body, st.heard)
+	hello, err := nextFrame(events)
 	if err != nil {
 		return err
 	}
-	if err := st.hello(topics, hello); err != nil {
+	if again, err := st.hello(topics, hello, epoch); again || err != nil {
 		return err
 	}
-	for {
-		f, err := next(events)
+	for left := len(topics); left > 0; {
+		f, err := nextFrame(events)
 		if err != nil {
 			return err
 		}
-		if f.Type == "bye" {
+		switch f.Type {
+		case "message", "gap":
+			st.move(f, f.Position)
+		case "skipped":
+			st.move(f, f.To)
+		case "unsubscribed":
+			if st.send(f) {
+				left = st.drop(f.Ended())
+			}
+		case "bye":
 			return &wire.Close{Bye: f.Code, After: time.Duration(f.After) * time.Millisecond}
 		}
-		st.pass(f)
 	}
+	return nil
 }
 
-func next(events *Reader) (*wire.Frame, error) {
-	data, err := events.Next()
-	if err != nil {
+func nextFrame(events *reader) (*wire.Frame, error) {
+	data, err := events.next()
+	if err == wire.ErrTooLarge {
 		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the event stream broke: %w", err)
 	}
 	return wire.ParseFrame(data)
 }
 
-// get makes a request with the token of the stream.
-func (st *stream) get(path string, query url.Values) (*http.Response, error) {
-	return st.conn.server.Send(st.reading, rest.Request{Method: http.MethodGet, Path: path, Query: query}, st.token)
-}
-
-// hello takes the first event, which is the answer for all topics.
-func (st *stream) hello(topics []*topic, f *wire.Frame) error {
+// hello passes on the first event, which answers for all topics; epoch is that of the
+// cursor. It reports whether topics have to be requested again.
+func (st *stream) hello(topics []*topic, f *wire.Frame, epoch string) (again bool, _ error) {
 	all := f.Answers()
 	if f.Type != "hello" || all == nil {
-		return wire.ErrProtocol
+		return false, wire.ErrProtocol
 	}
-	var ids []int64
-	fresh := map[int64]map[string]wire.Answer{} // by command
+	answers := map[int64]map[string]wire.Answer{} // by command
 	for _, t := range topics {
 		a, ok := all[t.name]
 		p, err := wire.ParsePosition(a.Position)
 		switch {
 		case !ok || err != nil:
-			return wire.ErrProtocol
-		case !t.live:
-			if fresh[t.id] == nil {
-				fresh[t.id] = map[string]wire.Answer{}
-				ids = append(ids, t.id)
+			return false, wire.ErrProtocol
+		case t.live && a.Recovered && p == t.position:
+			continue
+		case t.live:
+			st.move(&wire.Frame{Type: wire.Expired, Topic: t.name, Position: a.Position}, a.Position)
+			continue
+		case t.position.Epoch == "" && !a.Recovered && t.last > 0 && epoch != "" && epoch != p.Epoch:
+			// With a cursor of an older epoch, the server sends no earlier messages of
+			// any topic. The next cursor has the new epoch.
+			again = true
+			continue
+		}
+		a.Recovered = a.Recovered || t.position.Epoch == "" // the topic had nothing to lose
+		if answers[t.id] == nil {
+			answers[t.id] = map[string]wire.Answer{}
+		}
+		answers[t.id][t.name] = a
+	}
+	for _, id := range slices.Sorted(maps.Keys(answers)) {
+		encoded, err := json.Marshal(answers[id])
+		if err != nil {
+			return false, err
+		}
+		if st.send(&wire.Frame{Type: "subscribed", ID: id, Topics: encoded}) {
+			st.conn.mu.Lock()
+			for _, t := range topics {
+				if a, ok := answers[id][t.name]; ok {
+					t.live = true
+					t.position, _ = wire.ParsePosition(a.Position) // it was parsed above
+				}
 			}
-			fresh[t.id][t.name] = a
-		case !a.Recovered || p != t.position:
-			st.forward(&wire.Frame{Type: "expired", Topic: t.name, Position: a.Position}, p, t)
+			st.conn.mu.Unlock()
 		}
 	}
-	for _, id := range ids {
-		encoded, err := json.Marshal(fresh[id])
-		if err != nil || !st.conn.send(st.reading, &wire.Frame{Type: "subscribed", ID: id, Topics: encoded}) {
-			return err
-		}
-		st.conn.mu.Lock()
-		for _, t := range topics {
-			if a, ok := fresh[id][t.name]; ok {
-				t.live = true
-				t.position, _ = wire.ParsePosition(a.Position) // it is one
-			}
-		}
-		st.conn.mu.Unlock()
-	}
-	return nil
+	return again, nil
 }
 
-// pass passes a frame on, if it is about topics of the stream.
-func (st *stream) pass(f *wire.Frame) {
-	switch f.Type {
-	case "message", "gap":
-		st.move(f, f.Position)
-	case "skipped":
-		st.move(f, f.To)
-	case "unsubscribed":
-		if st.conn.send(st.reading, f) {
-			st.drop(f.Ended())
-		}
-	}
+// send hands a frame to Read, and reports whether Read has it. The server is not silent
+// while it waits for Read.
+func (st *stream) send(f *wire.Frame) bool {
+	st.silence.Stop()
+	defer st.heard()
+	return st.conn.send(st.reading, f)
 }
 
+// move passes on a frame after which its topic is at a position. If the position is
+// malformed, the topic stays where it is.
 func (st *stream) move(f *wire.Frame, to string) {
-	st.conn.mu.Lock()
-	t := st.conn.topics[f.Topic]
+	c := st.conn
+	c.mu.Lock()
+	t := c.topics[f.Topic]
 	mine := t != nil && slices.Contains(st.topics, t)
-	st.conn.mu.Unlock()
-	// A position that is malformed is for the user to complain about.
-	if p, err := wire.ParsePosition(to); mine && err == nil {
-		st.forward(f, p, t)
+	c.mu.Unlock()
+	if !mine || !st.send(f) {
+		return
 	}
-}
-
-// forward passes on a frame after which a topic is at a position.
-func (st *stream) forward(f *wire.Frame, p wire.Position, t *topic) {
-	if st.conn.send(st.reading, f) {
-		st.conn.mu.Lock()
-		defer st.conn.mu.Unlock()
+	if p, err := wire.ParsePosition(to); err == nil {
+		c.mu.Lock()
 		t.position = p
+		c.mu.Unlock()
 	}
 }
 
-// drop forgets topics that the server has refused or ended.
-func (st *stream) drop(names []string) {
+// drop forgets topics that the server has refused or ended. It returns how many are left.
+func (st *stream) drop(names []string) (left int) {
 	c := st.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st.topics = slices.DeleteFunc(st.topics, func(t *topic) bool {
-		ended := slices.Contains(names, t.name)
-		if ended && c.topics[t.name] == t {
+		gone := slices.Contains(names, t.name)
+		if gone && c.topics[t.name] == t {
 			delete(c.topics, t.name)
 		}
-		return ended
+		return gone
 	})
+	return len(st.topics)
 }
 
-// refused takes the answer in place of a stream. A server refuses all topics of a
-// stream for one, so each is asked about on its own.
+// refused handles an answer other than a stream. Because a server refuses a stream as a
+// whole if it denies one topic, each topic is then asked about on its own.
 func (st *stream) refused(topics []*topic, e *wire.Status) error {
 	switch {
 	case e.Code == "":
 		return e
 	case e.Status == http.StatusForbidden && len(topics) > 1:
-		refused, err := st.refusedEach(topics)
-		if refused || err != nil {
+		if refused, err := st.refusedEach(topics); refused || err != nil {
 			return err
 		}
 	case e.Status == http.StatusBadRequest, e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
@@ -228,51 +241,48 @@ func (st *stream) refused(topics []*topic, e *wire.Status) error {
 	return nil
 }
 
-// refusedEach asks about each topic, and reports whether one was refused.
+// refusedEach asks about each topic, and reports whether the server refused one.
 func (st *stream) refusedEach(topics []*topic) (refused bool, _ error) {
-	for _, t := range topics {
-		response, err := st.get("history", url.Values{"topic": {t.name}, "limit": {"0"}})
-		if err != nil {
-			return false, err
-		}
-		e := wire.StatusOf(response)
-		response.Body.Close()
+	for at, t := range topics {
+		st.silence.Reset(answerTimeout)
+		_, err := st.conn.server.Ask(st.reading, rest.Request{
+			Method: http.MethodGet, Path: "history", Query: url.Values{"topic": {t.name}, "limit": {"0"}},
+		}, st.token)
+		e, ok := errors.AsType[*wire.Status](err)
 		switch {
-		case e.Status == http.StatusOK:
-		case e.Code != "" && e.Status == http.StatusForbidden:
+		case err == nil:
+		case ok && e.Code != "" && e.Status == http.StatusForbidden:
 			refused = true
-			st.refuse([]*topic{t}, e)
-		case e.Code != "" && e.Status == http.StatusUnauthorized:
-			st.refuse(topics, e)
+			st.refuse(topics[at:at+1], e)
+		case ok && e.Code != "" && e.Status == http.StatusUnauthorized:
+			st.refuse(topics[at:], e) // the stream of those before it will be refused as well
 			return true, nil
 		default:
-			return false, e
+			return false, err
 		}
-		st.heard()
 	}
 	return refused, nil
 }
 
-// refuse refuses topics: those that are live have ended, the others get their answer.
+// refuse tells Read that the server refuses topics: it ends those that are live, and
+// answers the subscribe commands of the others.
 func (st *stream) refuse(topics []*topic, e *wire.Status) {
-	answers := map[int64][]string{} // by command
+	names := map[int64][]string{} // by command; 0: live
 	for _, t := range topics {
 		id := t.id
 		if t.live {
 			id = 0
 		}
-		answers[id] = append(answers[id], t.name)
+		names[id] = append(names[id], t.name)
 	}
-	for _, id := range slices.Sorted(maps.Keys(answers)) {
-		names := answers[id]
-		f := refusal(id, names, wire.Refusal{Code: e.Code, Message: e.Message})
+	for _, id := range slices.Sorted(maps.Keys(names)) {
+		f := refusal(id, names[id], wire.Refusal{Code: e.Code, Message: e.Message})
 		if id == 0 {
-			encoded, _ := json.Marshal(names) // a list of strings
+			encoded, _ := json.Marshal(names[id]) // strings always encode
 			f = &wire.Frame{Type: "unsubscribed", Topics: encoded, Code: e.Code, Message: e.Message}
 		}
-		if !st.conn.send(st.reading, f) {
-			return
+		if st.send(f) {
+			st.drop(names[id])
 		}
-		st.drop(names)
 	}
 }

@@ -43,6 +43,10 @@ var ErrHalfFrame = errors.New("the connection broke in a frame")
 // ErrTooLarge is why a connection ends whose frame is larger than any message.
 var ErrTooLarge = errors.New("a frame of the server is larger than any message")
 
+// Expired is the type of a frame that no server sends: an event stream was replaced by one
+// that no longer has all messages of a topic, which continues at Position.
+const Expired = "client.expired"
+
 // A Frame is any object that a server sends and that the client knows; docs/protocol.md
 // tells which members a type has.
 type Frame struct {
