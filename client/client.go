@@ -40,7 +40,6 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ikornaselur/notiflux/client/internal/connect"
@@ -98,7 +97,6 @@ type hub struct {
 	delay   func(attempt int) time.Duration // before an attempt
 
 	dialer  connect.Dialer
-	faults  atomic.Uint64  // frames that break the protocol
 	running sync.WaitGroup // of the lanes
 
 	// Guarded by mu.
@@ -108,6 +106,7 @@ type hub struct {
 	lanes         []*lane
 	subscriptions map[*Subscription]bool
 	feeds         uint64 // so far
+	faults        uint64 // frames that break the protocol
 }
 
 // New returns a client for the server at url, as in https://host. It does no I/O.

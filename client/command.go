@@ -93,7 +93,7 @@ func (l *lane) next(s *session) (*wire.Command, *need) {
 		l.gone = l.gone[n:]
 		return leave, nil
 	}
-	l.todo = keep(l.todo, func(f *feed) bool { return f.state == feedWanted })
+	l.todo = keep(l.todo, wanted)
 	l.lists = keep(l.lists, func(f *feed) bool { return f.list == listWanted && f.state == feedLive })
 	first := append(l.todo[:len(l.todo):len(l.todo)], l.lists...)
 	if len(first) == 0 {
@@ -113,11 +113,13 @@ func (l *lane) next(s *session) (*wire.Command, *need) {
 		return l.subscribeLocked(s, token), nil
 	}
 	f := l.lists[0]
-	f.list = listNone
+	f.list, l.lists = listNone, l.lists[1:]
 	s.ids++
 	s.listing[s.ids] = f
 	return &wire.Command{Type: "presence", ID: s.ids, Topic: f.topic, Token: token}, nil
 }
+
+func wanted(f *feed) bool { return f.state == feedWanted }
 
 func keep(feeds []*feed, ok func(*feed) bool) (kept []*feed) {
 	for _, f := range feeds {
@@ -168,6 +170,7 @@ func (l *lane) subscribeLocked(s *session, token string) *wire.Command {
 		}
 	}
 	s.pending[s.ids] = batch
+	l.todo = keep(l.todo, wanted) // now: the answer may put them in again
 	return c
 }
 

@@ -71,15 +71,10 @@ func (c *Client) history(ctx context.Context, topic string, query url.Values) (H
 
 func parseHistory(answer []byte) (History, error) {
 	var page struct {
-		Messages []struct {
-			Topic    string          `json:"topic"`
-			Position string          `json:"position"`
-			Time     int64           `json:"time"`
-			Data     json.RawMessage `json:"data"`
-		} `json:"messages"`
-		Position  string `json:"position"`
-		Recovered bool   `json:"recovered"`
-		More      bool   `json:"more"`
+		Messages  []wire.Frame `json:"messages"`
+		Position  string       `json:"position"`
+		Recovered bool         `json:"recovered"`
+		More      bool         `json:"more"`
 	}
 	if err := json.Unmarshal(answer, &page); err != nil {
 		return History{}, wire.ErrProtocol

@@ -44,6 +44,7 @@ type lane struct {
 	wanted  bool             // Connect waits
 	attempt *attempt         // the next one to end
 	cut     bool             // Disconnected was yielded since the last connection
+	notes   []note           // to be logged
 }
 
 // An attempt is one try to connect.

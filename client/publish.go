@@ -28,7 +28,7 @@ const (
 type Publication struct {
 	Topic string
 	Data  []byte // published as a string: it must be UTF-8
-	JSON  any    // if Data is nil: published as the JSON that encoding/json makes of it
+	JSON  any    // if Data is nil: published as the JSON that encoding/json makes of it, null if it is nil
 	// Key makes it harmless to publish the message again: for two minutes the server
 	// answers with the first position instead. Set it if the program itself publishes
 	// again, as after a restart. Empty: a random one, so that the retries of one call
@@ -53,7 +53,7 @@ type Result struct {
 // [*Error] with the code outcome_unknown. The outcome is also unknown when ctx ends
 // first and, with [Options.NoRetry], after any error but a refusal.
 func (c *Client) Publish(ctx context.Context, topic string, message []byte) (Position, error) {
-	return c.publish(ctx, Publication{Topic: topic, Data: slices.Concat([]byte{}, message)})
+	return c.publish(ctx, Publication{Topic: topic, Data: append([]byte{}, message...)})
 }
 
 // PublishJSON is Publish for a value that encoding/json encodes.
@@ -62,28 +62,22 @@ func (c *Client) PublishJSON(ctx context.Context, topic string, value any) (Posi
 }
 
 func (c *Client) publish(ctx context.Context, p Publication) (Position, error) {
-	position, err := c.publishOnly(ctx, p)
-	if err != nil {
-		return "", fmt.Errorf("publish to %q: %w", p.Topic, err)
-	}
-	return position, nil
-}
-
-func (c *Client) publishOnly(ctx context.Context, p Publication) (Position, error) {
+	var r Result
 	body, err := p.encode(c.hub.retry)
-	if err != nil {
-		return "", err
+	if err == nil {
+		body, err = c.ask(ctx, tokens.Broadcast, p.Topic, rest.Request{Method: http.MethodPost, Path: "broadcast", Body: body})
 	}
-	answer, err := c.ask(ctx, tokens.Broadcast, p.Topic, rest.Request{Method: http.MethodPost, Path: "broadcast", Body: body})
-	if err != nil {
-		return "", err
+	if r.Err = err; err == nil {
+		var a publishAnswer
+		if json.Unmarshal(body, &a) != nil {
+			a = publishAnswer{}
+		}
+		r = a.result()
 	}
-	var a publishAnswer
-	if err := json.Unmarshal(answer, &a); err != nil {
-		return "", wire.ErrProtocol
+	if r.Err != nil {
+		return "", fmt.Errorf("publish to %q: %w", p.Topic, r.Err)
 	}
-	r := a.result()
-	return r.Position, r.Err
+	return r.Position, nil
 }
 
 // publishAnswer is what a server says of one message.

@@ -162,6 +162,26 @@ func TestWithoutRetriesThereIsNoKey(t *testing.T) {
 	})
 }
 
+// Data is published as a string, also if there is none.
+func TestPublishBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := scripted(f, answer(200, published))
+		c := newCaller(f, client.Options{NoRetry: true})
+		for _, data := range [][]byte{nil, {}, []byte("<é>"), []byte(`{"x":1}`)} {
+			if _, err := c.Publish(t.Context(), "a", data); err != nil {
+				t.Error(err)
+			}
+		}
+		want := []string{`""`, `""`, `"<é>"`, `"{\"x\":1}"`}
+		for n, call := range s.calls {
+			if call != fmt.Sprintf(`POST /broadcast {"topic":"a","message":%s}`, want[n]) {
+				t.Errorf("call %d is %s, want the message %s", n, call, want[n])
+			}
+		}
+	})
+}
+
 func hasCode(err error, code string) bool {
 	refusal, ok := errors.AsType[*client.Error](err)
 	return ok && refusal.Code == code

@@ -16,7 +16,11 @@ func (l *lane) read(s *session) error {
 		if err != nil {
 			return err
 		}
-		if l.receive(s, f) {
+		behind, notes := l.receive(s, f)
+		for _, n := range notes {
+			l.hub.log.Debug(n.text, n.args...)
+		}
+		if behind {
 			// A loop that is ready should run, rather than lose messages because
 			// this goroutine does not pause. A loop that is busy is not waited for.
 			runtime.Gosched()
@@ -24,10 +28,22 @@ func (l *lane) read(s *session) error {
 	}
 }
 
-// receive takes a frame. It reports whether a loop is behind.
-func (l *lane) receive(s *session, f *wire.Frame) (behind bool) {
+// A note is what is to be logged when hub.mu is not held any more.
+type note struct {
+	text string
+	args []any
+}
+
+// receive takes a frame. It reports whether a loop is behind, and what to log.
+func (l *lane) receive(s *session, f *wire.Frame) (behind bool, notes []note) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
+	behind = l.receiveLocked(s, f)
+	notes, l.notes = l.notes, nil
+	return behind, notes
+}
+
+func (l *lane) receiveLocked(s *session, f *wire.Frame) (behind bool) {
 	l.cut = false
 	switch f.Type {
 	case "message", "skipped", "gap", wire.Expired:
@@ -67,11 +83,11 @@ func (l *lane) moveLocked(frame *wire.Frame) (behind bool) {
 	}
 	p, err := wire.ParsePosition(next)
 	if err != nil {
-		l.fault("a position is malformed", f)
+		l.faultLocked("a position is malformed", f)
 		return false
 	}
 	if frame.Type != wire.Expired && p.Epoch == f.position.Epoch && p.Offset <= f.position.Offset {
-		l.fault("a position does not come after the one before", f)
+		l.faultLocked("a position does not come after the one before", f)
 		return false
 	}
 	e := entry{from: f.at(), to: Position(next)}
@@ -125,10 +141,13 @@ func members(frame *wire.Frame) (all []Member) {
 	return all
 }
 
-// fault counts a frame that breaks the protocol, and is ignored.
-func (l *lane) fault(what string, f *feed) {
-	l.hub.log.Debug("protocol fault", "fault", what, "topic", f.topic, "faults", l.hub.faults.Add(1))
+// faultLocked counts a frame that breaks the protocol, and is ignored.
+func (l *lane) faultLocked(what string, f *feed) {
+	l.hub.faults++
+	l.noteLocked("protocol fault", "fault", what, "topic", f.topic, "faults", l.hub.faults)
 }
+
+func (l *lane) noteLocked(text string, args ...any) { l.notes = append(l.notes, note{text, args}) }
 
 // pendingLocked returns the feeds that the answer to a subscribe command is about.
 func (s *session) pendingLocked(id int64) []*feed {
@@ -148,14 +167,14 @@ func (l *lane) answeredLocked(s *session, frame *wire.Frame) {
 				f.subscribedLocked(p, a)
 				continue
 			}
-			l.fault("a position is malformed", f)
+			l.faultLocked("a position is malformed", f)
 			l.waitLocked(f)
 		} else if r, ok := frame.Refused[f.topic]; ok {
 			l.refuseLocked(f, r, false, &d)
 		} else if s.streams {
 			s.pending[frame.ID] = append(s.pending[frame.ID], f)
 		} else {
-			l.fault("a topic is not in the answer", f)
+			l.faultLocked("a topic is not in the answer", f)
 			l.waitLocked(f)
 		}
 	}
@@ -226,5 +245,5 @@ func (l *lane) refuseLocked(f *feed, r wire.Refusal, retry bool, d *denial) {
 		f.refusedLocked(&Error{Code: r.Code, Message: r.Message, Topic: f.topic})
 		return
 	}
-	l.hub.log.Debug("topic refused for now", "topic", f.topic, "error", r.Code+": "+r.Message)
+	l.noteLocked("topic refused for now", "topic", f.topic, "error", r.Code+": "+r.Message)
 }
