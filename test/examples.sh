@@ -23,7 +23,7 @@ guide=docs/guides/first-page.md
 block() {
 	awk -v want="$1" '/^```/ { inside = $0 == "```sh"; n += inside; next } inside && n == want' "$guide" |
 		sed -e "s|go run ./cmd/notiflux|exec $work/notiflux|" -e 's|^\(.*app\.py.*\)|exec \1 --port 0|' \
-			-e 's|^\(curl -N.*\|.*relay\.py\)$|exec \1|' -e 's|^python3 \(.*http\.server\) 8000|exec python3 -u \1 0|' -e "s|http://127\.0\.0\.1:8080|${NOTIFLUX_URL:-}|"
+			-e 's#^\(curl -N.*\|.*relay\.py\)$#exec \1#' -e 's|^python3 \(.*http\.server\) 8000|exec python3 -u \1 0|' -e "s|http://127\.0\.0\.1:8080|${NOTIFLUX_URL:-}|"
 }
 
 # paste N: runs block N as a reader who pastes it does. It replaces this shell.

@@ -22,7 +22,7 @@ url=http://127.0.0.1:8080
 block() {
 	awk -v want="$1" '/^```/ { inside = $0 == "```sh"; n += inside; next } inside && n == want' "$readme" |
 		sed -e "s|^git clone [^ ]* && ||" -e "s|go run ./cmd/notiflux|$work/notiflux-built|" -e "s|http://127\.0\.0\.1:8080|$url|" \
-			-e "s|^\($work/notiflux-built dev\|./notiflux serve\|curl -N\)|exec \1|" \
+			-e "s#^\($work/notiflux-built dev\|./notiflux serve\|curl -N\)#exec \1#" \
 			-e "s|^docker run .* -e \(JWT_.*\) ghcr.io/[^ ]*$|export \1; exec ./notiflux serve|"
 }
 
