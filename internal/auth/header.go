@@ -22,7 +22,7 @@ func decodeHeader(data []byte) (header, error) {
 			h.algorithm, err = m.text()
 		case "kid":
 			if h.keyID, err = m.text(); err == nil && h.keyID == "" {
-				err = invalid("kid in the token is empty: name a key, or leave it out")
+				err = invalid("kid in the token is empty: name a key, or omit kid")
 			}
 		case "typ":
 			var kind string
@@ -30,12 +30,12 @@ func decodeHeader(data []byte) (header, error) {
 				err = invalid("typ in the token must be JWT or at+jwt")
 			}
 		case "crit", "jwk", "jku", "x5u", "x5c":
-			err = invalid("%s in the header of the token is not supported: leave it out", m.name)
+			err = invalid("%s in the header of the token is not supported: omit it", m.name)
 		}
 		return err
 	})
 	if err == nil && h.algorithm == "" {
-		err = invalid("the token names no alg")
+		err = invalid("the header of the token has no alg")
 	}
 	return h, err
 }

@@ -16,7 +16,7 @@ import (
 
 // errJSON refuses a part of a token that is not strict JSON, or not an object. It does not
 // give the reason, because the decoder's errors are not safe to send to a client.
-var errJSON = invalid("the header and the claims of a token are one JSON object each, without duplicate members")
+var errJSON = invalid("the header and the claims of a token must each be a JSON object without duplicate members")
 
 // invalid returns an error with the code TokenInvalid, whose text the client receives.
 func invalid(format string, args ...any) *pubsub.Error {
@@ -51,7 +51,7 @@ func decodeObject(data []byte, known []string, decode func(member) error) error 
 		name := string(text)
 		folded := strings.Map(fold, name)
 		if seen[folded] || folded != name && slices.Contains(known, folded) {
-			return invalid("the token has a member whose name differs from another only by case: names are written in lower case")
+			return invalid("the token has a member whose name is known in lower case only: write it in lower case")
 		}
 		seen[folded] = true
 		if err := decode(member{name, value, r}); err != nil {
@@ -93,7 +93,7 @@ func (m member) words() ([]string, error) {
 	case jsontext.KindBeginArray:
 		return m.texts()
 	}
-	return nil, invalid("%s in the token must be a string, or a list of strings", m.name)
+	return nil, invalid("%s in the token must be a string or a list of strings", m.name)
 }
 
 // texts returns the list of strings that the value must be.
@@ -104,7 +104,7 @@ func (m member) texts() (list []string, err error) {
 	for value := range strictjson.Elements(m.value) {
 		text, err := m.reader.Text(value, m.name)
 		if err != nil {
-			return nil, invalid("each of %s in the token must be a string", m.name)
+			return nil, invalid("each element of %s in the token must be a string", m.name)
 		}
 		list = append(list, string(text))
 	}

@@ -188,11 +188,11 @@ func (k *Keys) match(h header) (c candidates, err error) {
 	}
 	switch {
 	case len(k.keys) == 0:
-		err = invalid("the server has no key to verify tokens with")
+		err = invalid("the server has no key to verify this token")
 	case !known:
-		err = invalid("kid in the token names no key of this server")
+		err = invalid("kid in the token does not name a key of this server")
 	case c.method == nil:
-		err = invalid("alg in the token must be what the server has a key for: %s", strings.Join(k.algorithms(), " or "))
+		err = invalid("the server has no key for the token's alg; it accepts %s", strings.Join(k.algorithms(), " or "))
 	}
 	return c, err
 }
@@ -219,9 +219,9 @@ func (c candidates) checkForm(signature []byte) ([]byte, error) {
 	case c.method != jwt.SigningMethodES256 || n == es256Bytes:
 		return signature, nil
 	case isDER(signature):
-		return nil, invalid("the signature of the token is encoded in DER: that of ES256 is r and s, %d bytes each, and nothing else", es256Bytes/2)
+		return nil, invalid("the signature of the token is encoded in DER: an ES256 signature is r and s, %d bytes each, concatenated (RFC 7518 section 3.4)", es256Bytes/2)
 	default:
-		return nil, invalid("the signature of the token has %d bytes, that of ES256 has %d", n, es256Bytes)
+		return nil, invalid("the signature of the token has %d bytes; an ES256 signature has %d", n, es256Bytes)
 	}
 }
 

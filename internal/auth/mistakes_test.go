@@ -176,11 +176,11 @@ func TestSignaturesOfAnotherForm(t *testing.T) {
 		signature []byte
 		want      string
 	}{
-		"DER":        {der, "the signature of the token is encoded in DER: that of ES256 is r and s, 32 bytes each, and nothing else"},
-		"too short":  {der[:40], "the signature of the token has 40 bytes, that of ES256 has 64"},
-		"for P-384":  {bytes.Repeat([]byte{1}, 96), "the signature of the token has 96 bytes, that of ES256 has 64"},
-		"one byte":   {[]byte{0x30}, "the signature of the token has 1 bytes, that of ES256 has 64"},
-		"its length": {bytes.Repeat([]byte{1}, 64), "the signature of the token fits no key of this server"},
+		"DER":        {der, "the signature of the token is encoded in DER: an ES256 signature is r and s, 32 bytes each, concatenated (RFC 7518 section 3.4)"},
+		"too short":  {der[:40], "the signature of the token has 40 bytes; an ES256 signature has 64"},
+		"for P-384":  {bytes.Repeat([]byte{1}, 96), "the signature of the token has 96 bytes; an ES256 signature has 64"},
+		"one byte":   {[]byte{0x30}, "the signature of the token has 1 bytes; an ES256 signature has 64"},
+		"its length": {bytes.Repeat([]byte{1}, 64), "the signature of the token does not match any key of this server"},
 	} {
 		token := join(input, c.signature)
 		_, err := verifier.Verify(token)

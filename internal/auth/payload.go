@@ -35,18 +35,18 @@ func decodePayload(data []byte) (*payload, error) {
 	case err != nil:
 		return nil, err
 	case p.Expires.IsZero():
-		return nil, invalid("the token has no exp: every token needs one, in seconds since 1970")
+		return nil, invalid("the token has no exp: add the expiry time, in seconds since 1970")
 	case !p.hasSubject:
-		return nil, invalid("the token has no sub: every token needs one, a string that says who")
+		return nil, invalid("the token has no sub: add a string that names the user")
 	case p.scopes == 0:
-		return nil, invalid("the token has no scope: it must hold subscribe, broadcast, or both with a space between them")
+		return nil, invalid("the token has no scope: add subscribe, broadcast, or both separated by a space")
 	case len(p.topics) == 0:
-		return nil, invalid("the token has no topic: it must have topic, a string, or topics, a list of strings")
+		return nil, invalid("the token has no topic: add topic (a string) or topics (a list of strings)")
 	}
 	slices.Sort(p.topics)
 	p.topics = slices.Compact(p.topics)
 	if len(p.topics) > maxTopics {
-		return nil, invalid("the token has %d topics, the limit is %d", len(p.topics), maxTopics)
+		return nil, invalid("the token has %d topics; the limit is %d", len(p.topics), maxTopics)
 	}
 	return p, nil
 }
@@ -69,7 +69,7 @@ func (p *payload) decodeClaim(m member) (err error) {
 	case "sub":
 		p.hasSubject = true
 		if p.Subject, err = m.text(); len(p.Subject) > maxSubjectBytes {
-			err = invalid("sub in the token has %d bytes, the limit is %d", len(p.Subject), maxSubjectBytes)
+			err = invalid("sub in the token has %d bytes; the limit is %d", len(p.Subject), maxSubjectBytes)
 		}
 	case "scope":
 		var words []string
@@ -100,7 +100,7 @@ func (p *payload) addTopics(names ...string) error {
 	for _, name := range names {
 		topic, err := pubsub.ParseTopic(name)
 		if err != nil {
-			return invalid("a topic in the token is refused: %s", pubsub.Refusal(err).Detail)
+			return invalid("a topic in the token is invalid: %s", pubsub.Refusal(err).Detail)
 		}
 		p.topics = append(p.topics, topic)
 	}
@@ -115,7 +115,7 @@ func (p *payload) checkTime(now time.Time) error {
 	case now.Before(p.notBefore.Add(-Leeway)):
 		return &checkedError{invalid("the token is not valid before %s", p.notBefore.UTC().Format(time.RFC3339)), p.validAt()}
 	case now.Before(p.issuedAt.Add(-Leeway)):
-		return &checkedError{invalid("the token was issued at %s, ahead of the server's clock", p.issuedAt.UTC().Format(time.RFC3339)), p.validAt()}
+		return &checkedError{invalid("the token was issued at %s, which is ahead of the server's clock", p.issuedAt.UTC().Format(time.RFC3339)), p.validAt()}
 	}
 	return nil
 }

@@ -136,7 +136,7 @@ func (s *Signer) Sign(g Grant) (Token, error) {
 		return "", fmt.Errorf("sign token: %w", err)
 	}
 	if len(signed) > maxTokenBytes {
-		return "", fmt.Errorf("the token would have %d bytes, the limit is %d: name fewer topics", len(signed), maxTokenBytes)
+		return "", fmt.Errorf("the token would have %d bytes; the limit is %d: name fewer topics", len(signed), maxTokenBytes)
 	}
 	return Token(signed), nil
 }

@@ -40,9 +40,9 @@ func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // The refusals of a token by its form. They are variables so that a refusal allocates
 // nothing.
 var (
-	errTokenMissing = pubsub.Errorf(pubsub.TokenMissing, "a token is needed: a JWT that allows the scope and the topic")
-	errTokenLong    = pubsub.Errorf(pubsub.TokenInvalid, "the token is too long, the limit is %d bytes", maxTokenBytes)
-	errTokenForm    = pubsub.Errorf(pubsub.TokenInvalid, "a token is a JWT: three parts of unpadded base64url with dots between them")
+	errTokenMissing = pubsub.Errorf(pubsub.TokenMissing, "a token is required: a JWT that allows the scope and the topic")
+	errTokenLong    = pubsub.Errorf(pubsub.TokenInvalid, "the token is too long; the limit is %d bytes", maxTokenBytes)
+	errTokenForm    = pubsub.Errorf(pubsub.TokenInvalid, "the token is not a JWT: a JWT has three parts in base64url without padding, separated by dots")
 )
 
 // check checks the form of t: its length, its three parts, and their encoding. It reads

@@ -301,7 +301,7 @@ func TestClock(t *testing.T) {
 		{`"exp":2000,"nbf":1000`, 940, "", ""},
 		{`"exp":2000,"nbf":1000`, 939.999, pubsub.TokenInvalid, "the token is not valid before 1970-01-01T00:16:40Z"},
 		{`"exp":2000,"iat":1000`, 940, "", ""},
-		{`"exp":2000,"iat":1000`, 939.999, pubsub.TokenInvalid, "the token was issued at 1970-01-01T00:16:40Z, ahead of the server's clock"},
+		{`"exp":2000,"iat":1000`, 939.999, pubsub.TokenInvalid, "the token was issued at 1970-01-01T00:16:40Z, which is ahead of the server's clock"},
 	} {
 		t.Run(fmt.Sprintf("%s at %v", c.payload, c.seconds), func(t *testing.T) {
 			clock := time.UnixMilli(int64(c.seconds * 1000))

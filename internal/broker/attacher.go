@@ -66,7 +66,7 @@ func (x *Attacher) Attach(as []Attachment) (finished bool) {
 	return finished
 }
 
-var errTooManyWait = pubsub.Errorf(pubsub.OverCapacity, "too many subscriptions wait for the broker: try again later")
+var errTooManyWait = pubsub.Errorf(pubsub.OverCapacity, "too many subscriptions are waiting for the broker: try again later")
 
 // Wait calls done once all of as can be taken, which is after [Timeout] at the latest. It
 // calls done only once, on another goroutine. Attachments that the broker has not finished

@@ -54,7 +54,7 @@ func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, find func(cont
 	return nil
 }
 
-var errUnread = pubsub.Errorf(pubsub.OverCapacity, "other clients have not read too many answers: try again later")
+var errUnread = pubsub.Errorf(pubsub.OverCapacity, "too many answers to other clients are still unread: try again later")
 
 // answerWriter is an answer on its way to its client.
 type answerWriter struct {

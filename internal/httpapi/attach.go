@@ -77,4 +77,4 @@ func (a *API) awaitAttached(ctx context.Context, as []broker.Attachment) error {
 	}
 }
 
-var errDraining = pubsub.Errorf(pubsub.Draining, "this server is shutting down: another one will answer")
+var errDraining = pubsub.Errorf(pubsub.Draining, "this server is shutting down: connect again to reach another one")

@@ -86,14 +86,14 @@ func TestBatches(t *testing.T) {
 		{"one topic of one object", `{"topics":["b"],"message":1}`, 200, `[{"topic":"b","position":"E:OFFSET"}]`},
 		{"a topic that is none among topics", `{"topics":["b","","c"],"message":1}`, 207,
 			`[{"topic":"b","position":"E:OFFSET"},{"error":{"code":"topic_invalid","message":"the topic is empty"}},` +
-				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not name this topic, letter for letter, in topic or topics"}}]`},
+				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not allow this topic: its claim topic or topics must name it exactly"}}]`},
 		{"tokens of their own", `[{"topic":"c","message":1,"token":"` + other + `"},{"topic":"c","message":1},{"topic":"a","message":1,"token":"` + listen + `"},{"topic":"a","message":2}]`, 207,
 			`[{"topic":"c","position":"E:OFFSET"},` +
-				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not name this topic, letter for letter, in topic or topics"}},` +
+				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not allow this topic: its claim topic or topics must name it exactly"}},` +
 				`{"topic":"a","error":{"code":"scope_denied","message":"the token does not have the scope broadcast"}},` +
 				`{"topic":"a","position":"E:OFFSET"}]`},
 		{"what is wrong in itself", `[1,{"topic":1,"message":1},{"topic":"a"},{"message":1},{"topics":["a","b"],"message":3},{"topic":"a\n","message":1}]`, 207,
-			"[{\"error\":{\"code\":\"malformed\",\"message\":\"the element is not an object: it should be one with `topic` and `message`\"}}," +
+			"[{\"error\":{\"code\":\"malformed\",\"message\":\"the element is not an object: each element must be an object with `topic` and `message`\"}}," +
 				"{\"error\":{\"code\":\"malformed\",\"message\":\"`topic` must be a string\"}}," +
 				"{\"topic\":\"a\",\"error\":{\"code\":\"malformed\",\"message\":\"`message` is missing\"}}," +
 				"{\"error\":{\"code\":\"malformed\",\"message\":\"`topic` is missing\"}}," +
@@ -106,7 +106,7 @@ func TestBatches(t *testing.T) {
 			`[{"topic":"a","error":FAULT},{"topic":"a","error":FAULT},{"topic":"a","error":FAULT},{"topic":"b","error":FAULT},{"error":FAULT},` +
 				`{"topic":"a","error":FAULT},{"topic":"a","position":"E:OFFSET"}]`},
 		{"a message too large", `[{"topic":"a","message":"` + strings.Repeat("x", 64<<10+1) + `"},{"topic":"a","message":1}]`, 207,
-			`[{"topic":"a","error":{"code":"too_large","message":"the message has 65537 bytes, the limit is 65536"}},{"topic":"a","position":"E:OFFSET"}]`},
+			`[{"topic":"a","error":{"code":"too_large","message":"the message has 65537 bytes; the limit is 65536"}},{"topic":"a","position":"E:OFFSET"}]`},
 		{"a fault before the topic", `[{"message":"` + strings.Repeat("x", 64<<10+1) + `","topic":"a"},{"key":"","topics":["a","b"],"message":1},{"key":"","topics":["a",1]},{"topics":["a","b"],"topic":"c","message":1}]`, 207,
 			`[{"topic":"a","error":FAULT},{"topic":"a","error":FAULT},{"topic":"b","error":FAULT},{"error":FAULT},{"topic":"c","error":FAULT}]`},
 	} {
@@ -224,20 +224,20 @@ func TestKeysAndExclude(t *testing.T) {
 		{`{` + ok + `,"key":"k"}`, []string{"other"}, "differ"},
 		{`{` + ok + `}`, []string{"k", "k"}, "more than one"},
 		{`{` + ok + `}`, []string{""}, "a key has"},
-		{`[{` + ok + `}]`, []string{"k"}, "single object"},
+		{`[{` + ok + `}]`, []string{"k"}, "an array"},
 		{`{` + ok + `,"key":"\"k\""}`, []string{`"k"`}, "differ"},
 		{`{` + ok + `}`, []string{`""`}, "a key has"},
-		{`{` + ok + `}`, []string{`"`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k\"`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k"x`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k\x"`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k";`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k";A=1`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k";a=`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k";a="1`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k", "k"`}, "no quoted string"},
-		{`{` + ok + `}`, []string{`"k";a=1, "k"`}, "no quoted string"},
+		{`{` + ok + `}`, []string{`"`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k\"`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k"x`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k\x"`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k";`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k";A=1`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k";a=`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k";a="1`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k", "k"`}, "not a valid quoted string"},
+		{`{` + ok + `}`, []string{`"k";a=1, "k"`}, "not a valid quoted string"},
 	} {
 		var headers []string
 		for _, key := range c.header {

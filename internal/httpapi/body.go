@@ -148,7 +148,7 @@ func unreadable(err error, l limits) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return bodyTooLarge(l)
 	}
-	e := pubsub.Errorf(pubsub.Malformed, "the body ends before its announced end")
+	e := pubsub.Errorf(pubsub.Malformed, "the body is shorter than its Content-Length")
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		e = pubsub.Errorf(pubsub.Malformed, "the body did not arrive within %v", router.BodyTimeout)
 	}
@@ -157,7 +157,7 @@ func unreadable(err error, l limits) error {
 }
 
 func bodyTooLarge(l limits) error {
-	return pubsub.Errorf(pubsub.TooLarge, "the body is over %d bytes, the most that is taken", l.bodyBytes)
+	return pubsub.Errorf(pubsub.TooLarge, "the body is larger than the limit of %d bytes", l.bodyBytes)
 }
 
 // byteOrderMark is what some programs, PowerShell for one, begin UTF-8 with. RFC
@@ -198,13 +198,13 @@ func (d *decoder) elements(l limits) error {
 			if err := d.json.Skip(); err != nil {
 				return err
 			}
-			e := pubsub.Errorf(pubsub.Malformed, "the element is not an object: it should be one with `topic` and `message`")
+			e := pubsub.Errorf(pubsub.Malformed, "the element is not an object: each element must be an object with `topic` and `message`")
 			d.add(pubsub.Publication{Err: e}, name{})
 		} else if err := d.element(l); err != nil {
 			return err
 		}
 		if len(d.broadcast.publications) > maxElements {
-			return pubsub.Errorf(pubsub.TooLarge, "the body has more than %d messages, the most of a request", maxElements)
+			return pubsub.Errorf(pubsub.TooLarge, "the body has more than %d messages, the limit for one request", maxElements)
 		}
 	}
 	return d.json.End()
@@ -322,9 +322,9 @@ func (e *element) add() {
 func (e *element) incomplete() error {
 	switch {
 	case e.hasTopic && e.several:
-		return pubsub.Errorf(pubsub.Malformed, "there is `topic` and `topics`: give one of them")
+		return pubsub.Errorf(pubsub.Malformed, "both `topic` and `topics` are present: send only one of them")
 	case e.several && len(e.decoder.topics) == 0:
-		return pubsub.Errorf(pubsub.Malformed, "`topics` is empty: it should name at least one")
+		return pubsub.Errorf(pubsub.Malformed, "`topics` is empty: name at least one topic")
 	case !e.hasTopic && !e.several:
 		return pubsub.Errorf(pubsub.Malformed, "`topic` is missing")
 	case e.publication.Body.Data == nil:
@@ -345,7 +345,7 @@ func (d *decoder) list(value jsontext.Value) error {
 		}
 		d.topics = append(d.topics, string(text))
 		if len(d.topics) > maxElements {
-			return pubsub.Errorf(pubsub.TooLarge, "there are more than %d topics, the most of a request", maxElements)
+			return pubsub.Errorf(pubsub.TooLarge, "there are more than %d topics, the limit for one request", maxElements)
 		}
 	}
 	return nil

@@ -19,9 +19,9 @@ const outcomeBytes = 128
 // signatures. The signatures of further tokens are not checked.
 const maxSpent = 4
 
-var errSpent = pubsub.Errorf(pubsub.OverCapacity, "%d tokens of this request were refused before this one, which was not checked: send it in another request", maxSpent)
+var errSpent = pubsub.Errorf(pubsub.OverCapacity, "not checked, because %d other tokens in this request were refused: send this message in another request", maxSpent)
 
-var errNoBroadcastToken = pubsub.Errorf(pubsub.TokenMissing, "a token is needed: in `token`, or in the header Authorization: Bearer <token>")
+var errNoBroadcastToken = pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in `token`, or in the header Authorization: Bearer <token>")
 
 // Broadcast answers POST /broadcast: it publishes the messages in the body, and answers
 // with the topic and position of each, or with its error.

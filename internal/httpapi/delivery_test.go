@@ -139,7 +139,7 @@ func TestTruncatedBody(t *testing.T) {
 		}
 		r := readAnswer(t, conn)
 		r.want(t, 400, pubsub.Malformed)
-		r.wantDetail(t, "ends before")
+		r.wantDetail(t, "shorter than its Content-Length")
 	}
 	if n := len(s.publisher.all()); n != 0 {
 		t.Errorf("%d messages published", n)

@@ -19,13 +19,13 @@ func (b *broadcast) takeKey(h http.Header) error {
 	case len(keys) == 0:
 		return nil
 	case len(keys) > 1:
-		return pubsub.Errorf(pubsub.Malformed, "there is more than one Idempotency-Key header")
+		return pubsub.Errorf(pubsub.Malformed, "there is more than one Idempotency-Key header: send one")
 	case b.array:
-		return pubsub.Errorf(pubsub.Malformed, "Idempotency-Key is for a single object: in an array, give each element a `key`")
+		return pubsub.Errorf(pubsub.Malformed, "Idempotency-Key does not apply to an array: give each element its own `key`")
 	}
 	key, ok := unquote(keys[0])
 	if !ok {
-		return pubsub.Errorf(pubsub.Malformed, "Idempotency-Key begins with a quote and is no quoted string: end it with a quote, and write a quote or a backslash inside with a backslash before it")
+		return pubsub.Errorf(pubsub.Malformed, "Idempotency-Key starts with a quote but is not a valid quoted string: end it with a quote, and escape quotes and backslashes inside with a backslash")
 	}
 	if err := pubsub.CheckKey(key); err != nil {
 		return err
@@ -33,7 +33,7 @@ func (b *broadcast) takeKey(h http.Header) error {
 	for i := range b.publications {
 		p := &b.publications[i]
 		if p.Key != "" && p.Key != key {
-			return pubsub.Errorf(pubsub.Malformed, "Idempotency-Key and `key` differ: give one of them")
+			return pubsub.Errorf(pubsub.Malformed, "Idempotency-Key and `key` differ: send only one of them")
 		}
 		p.Key = key
 	}

@@ -13,14 +13,14 @@ import (
 func checkMedia(h http.Header) error {
 	for _, encoding := range h["Content-Encoding"] {
 		if encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return pubsub.Errorf(pubsub.UnsupportedMediaType, "the body must not be encoded: leave out Content-Encoding")
+			return pubsub.Errorf(pubsub.UnsupportedMediaType, "Content-Encoding is not supported: send the body uncompressed, without this header")
 		}
 	}
 	types := h["Content-Type"]
 	if len(types) == 0 || len(types) == 1 && isJSON(types[0]) {
 		return nil
 	}
-	return pubsub.Errorf(pubsub.UnsupportedMediaType, "the Content-Type should be application/json, in UTF-8")
+	return pubsub.Errorf(pubsub.UnsupportedMediaType, "Content-Type must be application/json, in UTF-8")
 }
 
 func isJSON(contentType string) bool {

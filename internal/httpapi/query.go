@@ -42,7 +42,7 @@ func (a *API) parseStream(r *http.Request) (streamRequest, error) {
 	case mode[0] == "latest":
 		s.Latest = true
 	default:
-		return streamRequest{}, pubsub.Errorf(pubsub.Malformed, "`mode` should be all or latest")
+		return streamRequest{}, pubsub.Errorf(pubsub.Malformed, "`mode` must be all or latest")
 	}
 	return s, nil
 }
@@ -52,14 +52,14 @@ func (a *API) parseStream(r *http.Request) (streamRequest, error) {
 func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil { // It quotes the query, which may hold a token.
-		return nil, pubsub.Errorf(pubsub.Malformed, "the query is not well-formed: it should be name=value pairs with & between them, escaped by %%XX")
+		return nil, pubsub.Errorf(pubsub.Malformed, "the query is malformed: use name=value pairs separated by &, with special characters escaped as %%XX")
 	}
 	if !a.config.NoQueryTokens {
 		known = append(known, tokenParameter)
 	}
 	for _, name := range known {
 		if len(q[name]) > 1 {
-			return nil, pubsub.Errorf(pubsub.Malformed, "`%s` is there more than once", name)
+			return nil, pubsub.Errorf(pubsub.Malformed, "`%s` appears more than once: send it once", name)
 		}
 	}
 	return q, nil
@@ -97,7 +97,7 @@ func parseTopics(names []string) ([]pubsub.Topic, error) {
 		case seen[topic]:
 			continue
 		case len(topics) == maxStreamTopics:
-			return nil, pubsub.Errorf(pubsub.Malformed, "there are more than %d topics, the most of a request", maxStreamTopics)
+			return nil, pubsub.Errorf(pubsub.Malformed, "there are more than %d topics, the limit for one request", maxStreamTopics)
 		}
 		seen[topic] = true
 		topics = append(topics, topic)
@@ -116,7 +116,7 @@ func parseNumber(q url.Values, name string, otherwise, limit int) (int, error) {
 	}
 	n, err := strconv.ParseUint(q.Get(name), 10, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, pubsub.Errorf(pubsub.Malformed, "`%s` should be a whole number of 0 or more", name)
+		return 0, pubsub.Errorf(pubsub.Malformed, "`%s` must be a whole number, 0 or more", name)
 	}
 	return int(min(n, uint64(limit))), nil // Out of range, n is the largest there is.
 }

@@ -59,20 +59,20 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	case foreign:
 		return "", inHeader
 	case !trusted && token != "":
-		return "", pubsub.Errorf(pubsub.TokenMissing, "the cookie %s is not read for pages of this origin: have it listed by name, or send Authorization: Bearer <token>", tokenCookie)
+		return "", pubsub.Errorf(pubsub.TokenMissing, "the cookie %s is ignored for pages of this origin: add the origin to --allowed-origins by name, or send Authorization: Bearer <token>", tokenCookie)
 	case a.config.NoQueryTokens:
-		return "", pubsub.Errorf(pubsub.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
+		return "", pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
 	}
-	return "", pubsub.Errorf(pubsub.TokenMissing, "a token is needed: in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
+	return "", pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
 }
 
 // errForeignScheme says that the Authorization header is not meant for this server. A
 // browser sends Basic by itself once a page of the same site has asked for a password.
-var errForeignScheme = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header has another scheme, and there is no token besides: it should be: Bearer <token>")
+var errForeignScheme = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header uses another scheme, and there is no token elsewhere: send Authorization: Bearer <token>")
 
 // errBearerAlone says that the Authorization header has no token. Some programs send
 // the scheme even while they have no token.
-var errBearerAlone = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header has no token, and there is none elsewhere: it should be: Bearer <token>")
+var errBearerAlone = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header has no token: send Authorization: Bearer <token>")
 
 // bearer returns the token of the Authorization header (RFC 6750 section 2.1). It is
 // empty if the header is absent or empty. Anything else in the header, or a second
@@ -85,7 +85,7 @@ func bearer(h http.Header) (auth.Token, error) {
 		return "", nil
 	case 1:
 	default:
-		return "", pubsub.Errorf(pubsub.TokenInvalid, "there is more than one Authorization header")
+		return "", pubsub.Errorf(pubsub.TokenInvalid, "there is more than one Authorization header: send one")
 	}
 	scheme, token, separated := strings.Cut(strings.TrimSpace(values[0]), " ")
 	token = strings.TrimLeft(token, " ")
@@ -99,7 +99,7 @@ func bearer(h http.Header) (auth.Token, error) {
 		return "", errBearerAlone
 	}
 	if !separated || strings.ContainsAny(token, " \t,") {
-		return "", pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header should be: Bearer <token>")
+		return "", pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header is malformed: send Authorization: Bearer <token>")
 	}
 	return auth.Token(token), nil
 }

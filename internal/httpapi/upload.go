@@ -157,7 +157,7 @@ func (u *upload) end() {
 	a.uploads.Put(u)
 }
 
-var errBodies = pubsub.Errorf(pubsub.OverCapacity, "bodies of other requests take all the room there is for them: try again later; with a token to broadcast in the header Authorization there may be more")
+var errBodies = pubsub.Errorf(pubsub.OverCapacity, "the memory for request bodies is full: try again later; a broadcast token in the Authorization header gives access to more of it")
 
 // publisherOf returns the claims of the token in the header of a request, nil if the
 // header has no valid token that allows to broadcast.

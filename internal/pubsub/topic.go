@@ -17,7 +17,7 @@ func ParseTopic(s string) (Topic, error) {
 	case s == "":
 		return "", Errorf(TopicInvalid, "the topic is empty")
 	case len(s) > MaxTopicBytes:
-		return "", Errorf(TopicInvalid, "the topic has %d bytes, the limit is %d", len(s), MaxTopicBytes)
+		return "", Errorf(TopicInvalid, "the topic has %d bytes; the limit is %d", len(s), MaxTopicBytes)
 	}
 	for i, r := range s {
 		if r == utf8.RuneError {

@@ -66,11 +66,11 @@ func Parse(q url.Values, h http.Header, topics int) (Param, error) {
 	ids := h[lastEventID]
 	switch {
 	case len(ids) > 1:
-		return Param{}, pubsub.Errorf(pubsub.Malformed, "there is more than one Last-Event-ID header")
+		return Param{}, pubsub.Errorf(pubsub.Malformed, "there is more than one Last-Event-ID header: send one")
 	case len(ids) == 1 && ids[0] != "":
 		return parseCursor("the header Last-Event-ID", ids[0])
 	case first.isPosition && topics > 1:
-		return Param{}, pubsub.Errorf(pubsub.Malformed, "%s is a position, which is for one topic: give the cursor of these topics", first.name)
+		return Param{}, pubsub.Errorf(pubsub.Malformed, "%s is a position, which covers one topic: for several topics, send the cursor that the server sent for them", first.name)
 	}
 	return first, nil
 }
@@ -86,10 +86,10 @@ func checkNames(q url.Values) error {
 			if allEmpty(values) {
 				continue
 			}
-			return pubsub.Errorf(pubsub.Malformed, "a parameter looks like `since` or `lastEventId` but is spelled differently: write `since` or `lastEventId`, or send the header Last-Event-ID")
+			return pubsub.Errorf(pubsub.Malformed, "a parameter looks like a misspelled `since` or `lastEventId`: write `since` or `lastEventId`, or send the header Last-Event-ID")
 		}
 		if len(values) > 1 {
-			return pubsub.Errorf(pubsub.Malformed, "`%s` is there more than once", name)
+			return pubsub.Errorf(pubsub.Malformed, "`%s` appears more than once: send it once", name)
 		}
 	}
 	return nil
@@ -112,11 +112,11 @@ var separators = strings.NewReplacer("_", "", "-", "")
 func Refuse(q url.Values, h http.Header) error {
 	for name, values := range q {
 		if name != "since" && isName(name) && !allEmpty(values) {
-			return pubsub.Errorf(pubsub.Malformed, "a parameter looks like `since` or `lastEventId`: write `since`, with a position")
+			return pubsub.Errorf(pubsub.Malformed, "a parameter looks like a misspelled `since`: write `since` with a position")
 		}
 	}
 	if !allEmpty(h[lastEventID]) {
-		return pubsub.Errorf(pubsub.Malformed, "there is a header Last-Event-ID: give `since`, a position, instead")
+		return pubsub.Errorf(pubsub.Malformed, "the header Last-Event-ID does not apply here: send a position in `since`")
 	}
 	return nil
 }

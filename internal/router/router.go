@@ -155,7 +155,7 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 		p.answerOptions(w, r)
 		return nil
 	}
-	return pubsub.Errorf(pubsub.MethodNotAllowed, "this path takes %s", p.allow)
+	return pubsub.Errorf(pubsub.MethodNotAllowed, "this path accepts only %s", p.allow)
 }
 
 // notFound returns the error for an unknown path. If the path is known but for slashes,
@@ -165,7 +165,7 @@ func (rt *Router) notFound(requested string) error {
 	if rt.paths[name] == nil {
 		return pubsub.Errorf(pubsub.NotFound, "there is nothing at this path")
 	}
-	return pubsub.Errorf(pubsub.NotFound, "the path has a slash too many: it should be %s; look at the base address of the client and at the rules of a proxy", name)
+	return pubsub.Errorf(pubsub.NotFound, "the path has an extra slash; the right path is %s: check the client's base address and the proxy's rules", name)
 }
 
 // recover answers a request whose handler panicked with 500, and logs the panic.

@@ -94,7 +94,7 @@ func TestAnswersOfTheLibrary(t *testing.T) {
 func TestSlashesThatAreTooMany(t *testing.T) {
 	s := servertest.Start(t, nil)
 	for path, want := range map[string]string{
-		"//ws": "it should be /ws;", "/ws/": "it should be /ws;", "//ws//?x=1": "it should be /ws;", "//broadcast": "it should be /broadcast;",
+		"//ws": "the right path is /ws:", "/ws/": "the right path is /ws:", "//ws//?x=1": "the right path is /ws:", "//broadcast": "the right path is /broadcast:",
 		"/": "nothing at this path", "//": "nothing at this path", "/x/ws": "nothing at this path", "/ws/x": "nothing at this path",
 	} {
 		_, bodies := converse(t, s, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+

@@ -191,7 +191,7 @@ func TestOneKeyOfManyPublishers(t *testing.T) {
 			}
 		}
 		listener.exchange(`{"type":"broadcast","topic":"t","message":"other","key":"k0"}`,
-			`{"type":"error","code":"key_reused","message":"another message was published with this key: a key stands for one message","retry":false}`)
+			`{"type":"error","code":"key_reused","message":"this key was used for a different message: use a new key for each message","retry":false}`)
 		if got := metric(t, s, "notiflux_messages_total"); got != "10" { // In each round one to t, one to other.
 			t.Errorf("%s messages were ordered, want 10", got)
 		}

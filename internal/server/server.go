@@ -284,7 +284,7 @@ func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 func (s *Server) ready() error {
 	select {
 	case <-s.draining:
-		return pubsub.Errorf(pubsub.Draining, "this server is shutting down: another one will answer")
+		return pubsub.Errorf(pubsub.Draining, "this server is shutting down: connect again to reach another one")
 	default:
 		return nil
 	}

@@ -111,7 +111,7 @@ func (a *attaching) keep(r *Subscribed) {
 		r.Position, r.Recovered = sub.delivered(), true
 		return
 	}
-	r.Err = pubsub.Errorf(pubsub.TokenExpired, "the subscription ended while another topic was waited for")
+	r.Err = pubsub.Errorf(pubsub.TokenExpired, "the token's `until` passed while the server was attaching the topics")
 }
 
 // wait makes the loop finish a once all topics are attached.

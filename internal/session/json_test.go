@@ -98,7 +98,7 @@ func TestJSONSubscriptions(t *testing.T) {
 			`{"type":"subscribed","topics":{"a":{"position":"E:7","recovered":false,"replay":0}}}`},
 		[]string{`{"type":"subscribe","id":5,"topics":["b","a","c","b",""],"token":"TOKEN","last":2}`,
 			`{"type":"subscribed","id":5,"topics":{"b":{"position":"E:0","recovered":true,"replay":0},"a":{"position":"E:7","recovered":true,"replay":0}},` +
-				`"refused":{"c":{"code":"topic_denied","message":"the token does not name this topic, letter for letter, in topic or topics"},` +
+				`"refused":{"c":{"code":"topic_denied","message":"the token does not allow this topic: its claim topic or topics must name it exactly"},` +
 				`"":{"code":"topic_invalid","message":"the topic is empty"}}}`},
 		[]string{`{"type":"unsubscribe","id":6}`, `{"type":"unsubscribed","id":6,"topics":["a","b"]}`},
 		[]string{`{"type":"subscribe","topics":["a"],"token":"TOKEN","last":2}`,
@@ -115,21 +115,21 @@ func TestJSONSubscriptions(t *testing.T) {
 func TestJSONCommands(t *testing.T) {
 	w := newWorld(t, topic.Limits{Count: 3}, nil)
 	c := w.connectJSON(t, "")
-	missing := `"code":"token_missing","message":"a token is needed: in ` + "`token`" + `, or for the whole connection by the command auth"`
+	missing := `"code":"token_missing","message":"a token is required: send it in ` + "`token`" + `, or once for the connection with the command ` + "`auth`" + `"`
 	c.exchange(t,
 		[]string{`{"type":"ping","id":7}`, `{"type":"pong","id":7}`},
-		[]string{`{"type":"dance","id":8}`, `{"type":"error","id":8,"code":"unknown_type","message":"the type is none of subscribe, unsubscribe, broadcast, auth, history, presence, ping","retry":false}`},
+		[]string{`{"type":"dance","id":8}`, `{"type":"error","id":8,"code":"unknown_type","message":"the type must be one of subscribe, unsubscribe, broadcast, auth, history, presence, ping","retry":false}`},
 		[]string{`{"type":"subscribe","id":9,"topics":"a"}`, `{"type":"error","id":9,"code":"malformed","message":"` + "`topics`" + ` must be an array of strings","retry":false}`},
 		[]string{`{"type":"subscribe","id":1,"topics":["a"]}`, `{"type":"subscribed","id":1,"topics":{},"refused":{"a":{` + missing + `}}}`},
 		[]string{`{"type":"broadcast","id":2,"topic":"a","message":1}`, `{"type":"error","id":2,` + missing + `,"retry":false}`},
 		[]string{`{"type":"history","id":3,"topic":"a"}`, `{"type":"error","id":3,` + missing + `,"retry":false}`},
-		[]string{`{"type":"auth","id":4,"token":"x"}`, `{"type":"error","id":4,"code":"token_invalid","message":"a token is a JWT: three parts of unpadded base64url with dots between them","retry":false}`},
+		[]string{`{"type":"auth","id":4,"token":"x"}`, `{"type":"error","id":4,"code":"token_invalid","message":"the token is not a JWT: a JWT has three parts in base64url without padding, separated by dots","retry":false}`},
 		[]string{`{"type":"auth","id":4,"token":"TOKEN"}`, fmt.Sprintf(`{"type":"authenticated","id":4,"expires":%d}`, w.expires.Unix())},
 		[]string{`{"type":"broadcast","id":5,"topic":"a","message":{"x": [1, "é"]},"echo":true}`, `{"type":"broadcasted","id":5,"topic":"a","position":"E:1"}`},
 		[]string{`{"type":"subscribe","id":6,"topics":["a"],"last":9}`,
 			`{"type":"subscribed","id":6,"topics":{"a":{"position":"E:0","recovered":true,"replay":1}}}`,
 			`{"type":"message","topic":"a","position":"E:1","time":0,"data":{"x":[1,"é"]}}`},
-		[]string{`{"type":"broadcast","topic":"c","message":"no"}`, `{"type":"error","code":"topic_denied","message":"the token does not name this topic, letter for letter, in topic or topics","retry":false}`},
+		[]string{`{"type":"broadcast","topic":"c","message":"no"}`, `{"type":"error","code":"topic_denied","message":"the token does not allow this topic: its claim topic or topics must name it exactly","retry":false}`},
 		[]string{`{"type":"broadcast","topic":"a","message":"two"}`,
 			`{"type":"broadcasted","topic":"a","position":"E:2"}`,
 			`{"type":"message","topic":"a","position":"E:2","time":0,"data":"two"}`},
@@ -139,7 +139,7 @@ func TestJSONCommands(t *testing.T) {
 	w.publisher.err = errors.New("disk /dev/secret")
 	c.exchange(t, []string{`{"type":"broadcast","id":9,"topic":"a","message":1}`, `{"type":"error","id":9,"code":"internal","message":"the server failed to handle this","retry":true}`})
 	w.workers.full = true
-	c.exchange(t, []string{`{"type":"history","id":9,"topic":"a"}`, `{"type":"error","id":9,"code":"over_capacity","message":"the server has too much to do: try again later","retry":true}`})
+	c.exchange(t, []string{`{"type":"history","id":9,"topic":"a"}`, `{"type":"error","id":9,"code":"over_capacity","message":"the server is overloaded: try again later","retry":true}`})
 	c.s.Receive([]byte("x"), true)
 	if c.code != wire.CloseUnsupported {
 		t.Errorf("a binary message: close code %d, want %d", c.code, wire.CloseUnsupported)
@@ -252,7 +252,7 @@ func TestJSONConnectionToken(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
 		bad := w.connectJSON(t, "eyJ.x.y")
 		bad.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`,
-			`{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_invalid","message":"a token is a JWT: three parts of unpadded base64url with dots between them"}}}`})
+			`{"type":"subscribed","topics":{},"refused":{"a":{"code":"token_invalid","message":"the token is not a JWT: a JWT has three parts in base64url without padding, separated by dots"}}}`})
 		c := w.connectJSON(t, w.both("a"))
 		c.exchange(t, []string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}}}`})
 		time.Sleep(time.Hour + auth.Leeway - time.Second)

@@ -62,7 +62,7 @@ func TestJSONPresence(t *testing.T) {
 		[]string{`{"type":"presence","id":1,"topic":"a"}`,
 			`{"type":"presence","id":1,"topic":"a","count":2,"subscribers":3,"members":[{"sub":"ann","info":{"name":"Ann"}},{"sub":"bob"}]}`},
 		[]string{`{"type":"presence","id":2,"topic":"b"}`, `{"type":"presence","id":2,"topic":"b","count":0,"subscribers":0,"members":[]}`},
-		[]string{`{"type":"presence","id":3,"topic":"c"}`, `{"type":"error","id":3,"code":"topic_denied","message":"the token does not name this topic, letter for letter, in topic or topics","retry":false}`},
+		[]string{`{"type":"presence","id":3,"topic":"c"}`, `{"type":"error","id":3,"code":"topic_denied","message":"the token does not allow this topic: its claim topic or topics must name it exactly","retry":false}`},
 	)
 	w.join("cid")
 	w.publish("a", "1")
@@ -246,7 +246,7 @@ func TestJSONPresenceCounts(t *testing.T) {
 	c := w.connectJSON(t, w.user("ann", "", time.Time{}))
 	c.exchange(t, []string{`{"type":"subscribe","topics":["a","b"],"presence":true}`,
 		`{"type":"subscribed","topics":{"a":{"position":"E:0","recovered":true,"replay":0}},` +
-			`"refused":{"b":{"code":"too_many","message":"topic limit of the connection reached (3): unsubscribe from one, or open another connection"}}}`})
+			`"refused":{"b":{"code":"too_many","message":"topic limit of this connection reached (3): unsubscribe from a topic, or open another connection"}}}`})
 	if w.presence.Stats().References != 1 {
 		t.Errorf("%d references, want 1", w.presence.Stats().References)
 	}

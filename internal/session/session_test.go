@@ -120,7 +120,7 @@ func TestFullQueueIsReported(t *testing.T) {
 	w.workers.full = true
 	c := w.connect()
 	c.subscribe("t")
-	c.expect(t, "Subscribe to t denied: the server has too much to do: try again later")
+	c.expect(t, "Subscribe to t denied: the server is overloaded: try again later")
 }
 
 func TestTopicsPerConnection(t *testing.T) {
@@ -129,7 +129,7 @@ func TestTopicsPerConnection(t *testing.T) {
 	for _, topic := range []pubsub.Topic{"a", "b", "a", "c"} {
 		c.subscribe(topic)
 	}
-	c.expect(t, "Subscribe to c denied: topic limit of the connection reached (2): unsubscribe from one, or open another connection")
+	c.expect(t, "Subscribe to c denied: topic limit of this connection reached (2): unsubscribe from a topic, or open another connection")
 	w.publish("a", "still here")
 	c.expect(t, "still here")
 }
@@ -138,7 +138,7 @@ func TestInvalidTopicsAreNamed(t *testing.T) {
 	w := newWorld(t, topic.Limits{}, nil)
 	c := w.connect()
 	for topic, want := range map[string]string{
-		strings.Repeat("x", 256): "the topic has 256 bytes, the limit is 255",
+		strings.Repeat("x", 256): "the topic has 256 bytes; the limit is 255",
 		"a\x00b":                 `"a\x00b" denied: the topic has the control character U+0000 at byte 1`,
 		"a\nb":                   `"a\nb" denied: the topic has the control character U+000A at byte 1`,
 		"":                       `"" denied: the topic is empty`,

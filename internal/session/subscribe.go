@@ -100,7 +100,7 @@ func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscriptio
 		}
 	}
 	if most := s.group.config.MaxTopics; more > 0 && len(l.all)+reserved+more > most {
-		return nil, 0, pubsub.Errorf(pubsub.TooMany, "topic limit of the connection reached (%d): unsubscribe from one, or open another connection", most)
+		return nil, 0, pubsub.Errorf(pubsub.TooMany, "topic limit of this connection reached (%d): unsubscribe from a topic, or open another connection", most)
 	}
 	return sub, more, nil
 }

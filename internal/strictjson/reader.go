@@ -142,7 +142,7 @@ func (r *Reader) End() error {
 		return err
 	}
 	if _, err := r.json.ReadToken(); err != io.EOF {
-		return malformed("something follows the JSON, from byte %d on", r.json.InputOffset())
+		return malformed("unexpected data after the JSON, at byte %d", r.json.InputOffset())
 	}
 	return nil
 }
@@ -220,7 +220,7 @@ func (r *Reader) value() (jsontext.Value, error) {
 	switch r.json.PeekKind() {
 	case jsontext.KindBeginObject, jsontext.KindBeginArray:
 		if r.json.StackDepth()+depth(r.text[r.json.InputOffset():]) > maxDepth {
-			return nil, malformed("the JSON is nested deeper than %d levels", maxDepth)
+			return nil, malformed("the JSON is nested too deep; the limit is %d levels", maxDepth)
 		}
 	}
 	value, err := readValue(&r.json, r.text)
@@ -325,11 +325,11 @@ func (r *Reader) notJSON(err error) error {
 }
 
 func (r *Reader) notJSONAt(at int64) error {
-	return malformed("%s is not JSON in UTF-8, from byte %d on", r.what, at)
+	return malformed("%s is not valid JSON in UTF-8, at byte %d", r.what, at)
 }
 
 func duplicateAt(at int64) error {
-	return malformed("a member stands twice in an object, at byte %d", at)
+	return malformed("an object has the same member twice, at byte %d", at)
 }
 
 func malformed(format string, args ...any) *pubsub.Error {

@@ -39,22 +39,22 @@ func TestRefusals(t *testing.T) {
 		" ":                         "the text is empty: it should be an object",
 		"[]":                        "the text is not an object: it should be an object",
 		"null":                      "the text is not an object: it should be an object",
-		"\ufeff{}":                  "the text is not JSON in UTF-8, from byte 0 on",
-		"{\"a\":\"\xff\"}":          "the text is not JSON in UTF-8, from byte 6 on",
-		"{\"a\":\"\xed\xa0\x80\"}":  "the text is not JSON in UTF-8, from byte 6 on",
-		`{"a":01}`:                  "the text is not JSON in UTF-8, from byte 6 on",
-		`{"a":1,}`:                  "the text is not JSON in UTF-8, from byte 6 on",
+		"\ufeff{}":                  "the text is not valid JSON in UTF-8, at byte 0",
+		"{\"a\":\"\xff\"}":          "the text is not valid JSON in UTF-8, at byte 6",
+		"{\"a\":\"\xed\xa0\x80\"}":  "the text is not valid JSON in UTF-8, at byte 6",
+		`{"a":01}`:                  "the text is not valid JSON in UTF-8, at byte 6",
+		`{"a":1,}`:                  "the text is not valid JSON in UTF-8, at byte 6",
 		`{"a"`:                      "the text ends before its JSON does",
 		`{"a":[`:                    "the text ends before its JSON does",
-		`{"a":1,"a":2}`:             "a member stands twice in an object, at byte 7",
-		`{"a":1,"\u0061":2}`:        "a member stands twice in an object, at byte 7",
-		`{"x":[{"a":1,"a":2}]}`:     "a member stands twice in an object, at byte 13",
-		`{"a":1}{}`:                 "something follows the JSON, from byte 8 on",
-		`{"a":1}x`:                  "something follows the JSON, from byte 7 on",
+		`{"a":1,"a":2}`:             "an object has the same member twice, at byte 7",
+		`{"a":1,"\u0061":2}`:        "an object has the same member twice, at byte 7",
+		`{"x":[{"a":1,"a":2}]}`:     "an object has the same member twice, at byte 13",
+		`{"a":1}{}`:                 "unexpected data after the JSON, at byte 8",
+		`{"a":1}x`:                  "unexpected data after the JSON, at byte 7",
 		`{"a":"\ud83d"}`:            "the text has half a character, such as half an emoji, at byte 6 (a lone surrogate): UTF-8 has none, so cut texts between characters",
 		`{"a":{"\udc00":1}}`:        "the text has half a character, such as half an emoji, at byte 7 (a lone surrogate): UTF-8 has none, so cut texts between characters",
 		`{"a":1,"a":2,"\ud83d":[]}`: "the text has half a character, such as half an emoji, at byte 14 (a lone surrogate): UTF-8 has none, so cut texts between characters",
-		nested(66):                  "the JSON is nested deeper than 64 levels",
+		nested(66):                  "the JSON is nested too deep; the limit is 64 levels",
 	} {
 		_, _, err := read(new(strictjson.Reader), []byte(text))
 		e, ok := errors.AsType[*pubsub.Error](err)
@@ -101,7 +101,7 @@ func TestArrayWithLoneSurrogate(t *testing.T) {
 	if good, lone, err := elements(`[{"a":1,"b":"\ud800"},{"\ud800":1,"\ud801":2},{"a":2}]`); good != 2 || lone != 3 || err != nil {
 		t.Errorf("%d members, %d with a lone surrogate, %v; want 2 and 3", good, lone, err)
 	}
-	if _, _, err := elements(`[{"a":"\ud800"},{"a":1,"a":2}]`); err == nil || !strings.Contains(err.Error(), "a member stands twice in an object, at byte 23") {
+	if _, _, err := elements(`[{"a":"\ud800"},{"a":1,"a":2}]`); err == nil || !strings.Contains(err.Error(), "an object has the same member twice, at byte 23") {
 		t.Errorf("a duplicate name beside a lone surrogate: %v", err)
 	}
 }
@@ -135,7 +135,7 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		names, values, err := read(&r, text)
 		isObject := jsontext.Value(text).IsValid() && jsontext.Value(text).Kind() == '{'
-		if err == nil != isObject && !(isObject && strings.Contains(err.Error(), "nested deeper")) {
+		if err == nil != isObject && !(isObject && strings.Contains(err.Error(), "nested too deep")) {
 			t.Fatalf("%q: %v, but valid is %t", text, err, isObject)
 		}
 		if err != nil {

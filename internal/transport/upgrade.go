@@ -117,7 +117,7 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	answer := w.Header()
 	if r.Method != http.MethodGet {
 		answer.Set("Allow", http.MethodGet)
-		return pubsub.Errorf(pubsub.MethodNotAllowed, "a WebSocket is opened with GET")
+		return pubsub.Errorf(pubsub.MethodNotAllowed, "a WebSocket handshake must use GET")
 	}
 	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
 		answer.Set("Connection", "close")
@@ -125,7 +125,7 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 		// that closing the connection does not destroy the answer. An error means that w
 		// supports no deadlines, which is its owner's choice.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
-		return pubsub.Errorf(pubsub.Malformed, "a WebSocket handshake has no body")
+		return pubsub.Errorf(pubsub.Malformed, "a WebSocket handshake must not have a body")
 	}
 	if err := checkUpgrade(r); err != nil {
 		answer.Set(headerVersion, version)
@@ -136,11 +136,11 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if r.Host == "" {
-		return pubsub.Errorf(pubsub.Malformed, "Host must say which server is meant")
+		return pubsub.Errorf(pubsub.Malformed, "the Host header must name exactly one host")
 	}
 	key := r.Header[headerKey]
 	if len(key) != 1 || !validKey(key[0]) {
-		return pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Key must be there once, and be %d bytes in base64", keyBytes)
+		return pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Key must appear once and hold %d bytes in base64", keyBytes)
 	}
 	if _, _, err := u.offer(r.Header); err != nil {
 		return err
@@ -158,15 +158,15 @@ func checkUpgrade(r *http.Request) error {
 	meant := upgrade || connection || len(r.Header[headerKey]) > 0 // A proxy may have dropped the other headers.
 	switch {
 	case r.ProtoMajor == 1 && r.ProtoMinor < 1 && meant:
-		return pubsub.Errorf(pubsub.UpgradeRequired, "a WebSocket is opened with HTTP/1.1, and this came as HTTP/1.0, probably from a proxy: in nginx, set proxy_http_version 1.1")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "a WebSocket handshake needs HTTP/1.1, but this request is HTTP/1.0, probably because of a proxy: in nginx, set proxy_http_version 1.1")
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
-		return pubsub.Errorf(pubsub.UpgradeRequired, "a WebSocket is opened with HTTP/1.1")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "a WebSocket handshake needs HTTP/1.1")
 	case !upgrade && meant:
-		return pubsub.Errorf(pubsub.UpgradeRequired, "the header Upgrade should be websocket, and a proxy probably dropped it: in nginx, set proxy_set_header Upgrade $http_upgrade")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "the header Upgrade: websocket is missing, probably dropped by a proxy: in nginx, set proxy_set_header Upgrade $http_upgrade")
 	case !connection && meant:
-		return pubsub.Errorf(pubsub.UpgradeRequired, "the header Connection should be Upgrade, and a proxy probably dropped it: in nginx, set proxy_set_header Connection upgrade")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "the header Connection: Upgrade is missing, probably dropped by a proxy: in nginx, set proxy_set_header Connection upgrade")
 	case !meant:
-		return pubsub.Errorf(pubsub.UpgradeRequired, "this address is for WebSockets: ask for an upgrade")
+		return pubsub.Errorf(pubsub.UpgradeRequired, "this path serves WebSockets: send a WebSocket handshake, or use /events for plain HTTP")
 	case !slices.Equal(r.Header[headerVersion], []string{version}):
 		return pubsub.Errorf(pubsub.UpgradeRequired, "Sec-WebSocket-Version must be %s", version)
 	}
@@ -214,7 +214,7 @@ func (u *Upgrader) offer(h http.Header) (protocol, token string, err error) {
 		}
 	}
 	if found && protocol == "" {
-		return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol offers a token and no subprotocol that this server knows: offer notiflux.v1.json with it, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
+		return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol has a token but no subprotocol that this server supports: offer notiflux.v1.json as well, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
 	}
 	return protocol, token, nil
 }

@@ -21,7 +21,7 @@ func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body pu
 	case err != nil:
 		return pubsub.Body{}, err
 	case len(data) > maxBytes:
-		return pubsub.Body{}, pubsub.Errorf(pubsub.TooLarge, "the message has %d bytes, the limit is %d", len(data), maxBytes)
+		return pubsub.Body{}, pubsub.Errorf(pubsub.TooLarge, "the message has %d bytes; the limit is %d", len(data), maxBytes)
 	}
 	// The capacity is the length: that is what the log counts.
 	body.Data = append(make([]byte, 0, len(data)), data...)

@@ -126,7 +126,7 @@ func appendEpoch(dst []byte, epoch string) []byte {
 // returns a [pubsub.Error] with [pubsub.Malformed].
 func ParseStreamCursor(s string) (StreamCursor, error) {
 	if len(s) > MaxStreamCursorBytes {
-		return StreamCursor{}, pubsub.Errorf(pubsub.Malformed, "the cursor has %d bytes, and the limit is %d", len(s), MaxStreamCursorBytes)
+		return StreamCursor{}, pubsub.Errorf(pubsub.Malformed, "the cursor has %d bytes; the limit is %d", len(s), MaxStreamCursorBytes)
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil || len(b) == 0 {
@@ -221,7 +221,7 @@ func (c *StreamCursor) parsePlace(b []byte) []byte {
 	return b[n:]
 }
 
-var errMalformedCursor = pubsub.Errorf(pubsub.Malformed, "the cursor is malformed: send back the last one that the server gave, as it is")
+var errMalformedCursor = pubsub.Errorf(pubsub.Malformed, "the cursor is malformed: send the server's last cursor, unchanged")
 
 // Since returns the position of a topic, and whether the cursor has one. If the version is
 // unknown, or two topics of the cursor share the hash, the position is one that no server

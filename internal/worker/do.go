@@ -33,7 +33,7 @@ func Do(workers Submitter, work func(context.Context), done func(undone error)) 
 		undone = nil
 	})
 	if !ok {
-		return pubsub.Errorf(pubsub.OverCapacity, "the server has too much to do: try again later")
+		return pubsub.Errorf(pubsub.OverCapacity, "the server is overloaded: try again later")
 	}
 	return nil
 }

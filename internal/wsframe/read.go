@@ -34,7 +34,7 @@ func Read(r io.Reader, maxBytes int64) (f Frame, err error) {
 	case f.Length < 0:
 		return f, ErrLength
 	case f.Length > maxBytes:
-		return f, fmt.Errorf("the frame has %d bytes, the limit is %d", f.Length, maxBytes)
+		return f, fmt.Errorf("the frame has %d bytes; the limit is %d", f.Length, maxBytes)
 	}
 	f.Payload = make([]byte, f.Length)
 	if _, err := io.ReadFull(r, f.Payload); err != nil {

@@ -11,7 +11,7 @@ BEYOND_SCHEMAS = {
     r"`[\w-]+` is a position, which is for one topic: .*": "a schema does not relate two parameters",
     r"Idempotency-Key is for a single object: .*": "a schema does not relate a header and the body",
     r"Idempotency-Key and `key` differ: .*": "a schema does not relate a header and the body",
-    r"the topic has \d+ bytes, the limit is 255": "a schema counts characters",
+    r"the topic has \d+ bytes; the limit is 255": "a schema counts characters",
 }
 
 

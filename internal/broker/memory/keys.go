@@ -158,7 +158,7 @@ func (k *keys) find(p *pubsub.Publication) (f *first, mine bool, err error) {
 	return f, true, nil
 }
 
-var errKeyReused = pubsub.Errorf(pubsub.KeyReused, "another message was published with this key: a key stands for one message")
+var errKeyReused = pubsub.Errorf(pubsub.KeyReused, "this key was used for a different message: use a new key for each message")
 
 // chargeLocked charges a key to a subject in g. It fails if that would exceed a limit.
 func (k *keys) chargeLocked(g *generation, subject string) error {
@@ -173,9 +173,9 @@ func (k *keys) chargeLocked(g *generation, subject string) error {
 	free := k.maxBytes - k.bytes - n
 	switch {
 	case free < 0:
-		return pubsub.Errorf(pubsub.OverCapacity, "the keys of the last %v take all of their %d bytes: publish again later, or without a key", KeyTime, k.maxBytes)
+		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of the last %v fill their limit of %d bytes: publish later, or without a key", KeyTime, k.maxBytes)
 	case held/shareOfFree > free:
-		return pubsub.Errorf(pubsub.OverCapacity, "the keys of this token's subject take %d bytes, its share: publish again later, or without a key", held)
+		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of this token's subject fill its share of %d bytes: publish later, or without a key", held)
 	}
 	k.addLocked(g, subject, n)
 	return nil

@@ -123,7 +123,7 @@ func (b *Broker) order(ps []pubsub.Publication, c *claim) {
 	ordered = true
 }
 
-var errClosed = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again, another one will answer")
+var errClosed = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again to reach another one")
 
 // Attach implements [broker.Broker]. The log already holds everything that the broker has.
 func (b *Broker) Attach(a *broker.Attachment) (finished bool) {

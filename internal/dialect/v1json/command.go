@@ -229,7 +229,7 @@ func (p *reading) parse() error {
 		p.command.Verb = verbPing
 		return nil
 	}
-	return pubsub.Errorf(pubsub.UnknownType, "the type is none of %s", strings.Join(CommandTypes, ", "))
+	return pubsub.Errorf(pubsub.UnknownType, "the type must be one of %s", strings.Join(CommandTypes, ", "))
 }
 
 func (p *reading) subscribe() (err error) {
@@ -270,7 +270,7 @@ func (p *reading) broadcast() (err error) {
 	c := &p.command
 	c.Verb = verbBroadcast
 	if p.fields.exclude != nil {
-		return pubsub.Errorf(pubsub.Malformed, "`exclude` is for POST /broadcast: here `echo` is false to exclude this connection")
+		return pubsub.Errorf(pubsub.Malformed, "`exclude` is only for POST /broadcast: to exclude this connection, set `echo` to false")
 	}
 	echo, err := boolean(p.fields.echo, "echo", true)
 	if err != nil {
@@ -368,7 +368,7 @@ func (p *reading) topics() error {
 	n := 0
 	for value := range strictjson.Elements(list) {
 		if n++; n > p.most.Topics {
-			return pubsub.Errorf(pubsub.TooMany, "a command may have %d topics: send several commands", p.most.Topics)
+			return pubsub.Errorf(pubsub.TooMany, "the command has more than %d topics: send several commands", p.most.Topics)
 		}
 		name, err := p.reader.Text(value, "each of `topics`")
 		if err != nil {
@@ -377,7 +377,7 @@ func (p *reading) topics() error {
 		p.addTopic(string(name))
 	}
 	if n == 0 {
-		return pubsub.Errorf(pubsub.Malformed, "`topics` is empty: it should name at least one")
+		return pubsub.Errorf(pubsub.Malformed, "`topics` is empty: name at least one topic")
 	}
 	return nil
 }
@@ -400,7 +400,7 @@ func (p *reading) sinceOfTopics() error {
 		return nil
 	}
 	if since.Kind() != jsontext.KindBeginObject {
-		return pubsub.Errorf(pubsub.Malformed, "`since` must be an object that gives topics their positions")
+		return pubsub.Errorf(pubsub.Malformed, "`since` must be an object of topics and their positions")
 	}
 	wanted := make(map[pubsub.Topic]bool, len(p.command.Topics))
 	for _, topic := range p.command.Topics {

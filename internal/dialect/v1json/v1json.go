@@ -146,7 +146,7 @@ func withToken(s *session.Session, c command, do func(*session.Session, command,
 	}
 	credential := s.Credential()
 	if credential == (session.Credential{}) {
-		credential.Err = pubsub.Errorf(pubsub.TokenMissing, "a token is needed: in `token`, or for the whole connection by the command auth")
+		credential.Err = pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in `token`, or once for the connection with the command `auth`")
 	}
 	do(s, c, credential)
 }

@@ -25,7 +25,7 @@ type publishing struct {
 var (
 	errUnknown = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer: the message may have been published")
 	errFull    = pubsub.Errorf(pubsub.OverCapacity, "too many messages are being published: try again later")
-	errClosed  = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again, another one will answer")
+	errClosed  = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again to reach another one")
 )
 
 // Publish implements [broker.Broker].

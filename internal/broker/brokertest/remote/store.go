@@ -159,7 +159,7 @@ func (s *Store) publish(ps []pubsub.Publication) {
 	}
 }
 
-var errKeyReused = pubsub.Errorf(pubsub.KeyReused, "another message was published with this key: a key stands for one message")
+var errKeyReused = pubsub.Errorf(pubsub.KeyReused, "this key was used for a different message: use a new key for each message")
 
 // orderLocked orders, stores and pushes a message. It returns its position.
 func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Position {
