@@ -113,7 +113,7 @@ func TestIdleConnectionsLeaveRoom(t *testing.T) {
 	if full.StatusCode != http.StatusServiceUnavailable || full.Header.Get("Retry-After") == "" || !full.Close {
 		t.Errorf("a request past the limit: %s, %v; want 503 and the end of the connection", full.Status, full.Header)
 	}
-	if log := p.log.String(); !strings.Contains(log, "no more connections are accepted") || !strings.Contains(log, "NOTIFLUX_MAX_CONNECTIONS") {
+	if log := p.log.String(); !strings.Contains(log, "only health checks are accepted") || !strings.Contains(log, "NOTIFLUX_MAX_CONNECTIONS") {
 		t.Errorf("the log does not say what to change:\n%s", log)
 	}
 	for _, i := range []int{0, len(idle) / 4} {

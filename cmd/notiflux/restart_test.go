@@ -154,8 +154,8 @@ func TestPassedListenersThatCannotServe(t *testing.T) {
 	}
 	defer unix.Close()
 	for shell, want := range map[string]string{
-		`export LISTEN_PID=$$ LISTEN_FDS=2; exec "$@"`:    "LISTEN_FDS is 2: pass one socket",
-		`export LISTEN_PID=$$ LISTEN_FDS=some; exec "$@"`: `LISTEN_FDS is "some": want the number`,
+		`export LISTEN_PID=$$ LISTEN_FDS=2; exec "$@"`:    "LISTEN_FDS is 2: pass exactly one socket",
+		`export LISTEN_PID=$$ LISTEN_FDS=some; exec "$@"`: `LISTEN_FDS is "some": it must be the number`,
 		activate: "pass a TCP socket",
 	} {
 		c := exec.Command("sh", "-c", shell, "sh", "notiflux", "serve", "--admin-addr=", "--jwt-public-key-file="+h.key)

@@ -65,9 +65,9 @@ func (v variables) unknown(environ []string) []string {
 func (v variables) warn(environ []string, log *slog.Logger) {
 	for _, name := range v.unknown(environ) {
 		if right := strings.TrimPrefix(name, prefix); v[right] {
-			log.Warn("unknown environment variable: this setting has no prefix", "variable", name, "setting", right)
+			log.Warn("unknown environment variable; this setting has no prefix", "variable", name, "setting", right)
 			continue
 		}
-		log.Warn("unknown environment variable: notiflux serve -h lists the settings", "variable", name)
+		log.Warn("unknown environment variable; notiflux serve -h lists the settings", "variable", name)
 	}
 }

@@ -47,38 +47,38 @@ func metrics(s Sources) *registry {
 		m.Gauge(name, help, nil, func() float64 { return float64(read()) })
 	}
 
-	gauge("notiflux_connections", "Clients connected now.", func() int64 { return int64(s.Clients()) })
-	gauge("notiflux_open_connections", "Connections of the public port now, also idle ones.", func() int64 { return int64(s.Connections()) })
-	gauge("notiflux_sessions", "Sessions now.", s.Sessions.Sessions.Load)
-	gauge("notiflux_subscriptions", "Subscriptions now.", s.Sessions.Subscriptions.Load)
-	gauge("notiflux_topics", "Topics in memory now.", func() int64 { return int64(s.Topics().Topics) })
-	gauge("notiflux_tombstones", "Topics that were dropped from memory and whose last offset is still known.", func() int64 { return int64(s.Topics().Tombstones) })
-	gauge("notiflux_attaching", "Topics of subscriptions and requests that wait for the broker now.", func() int64 { return int64(s.Attaching()) })
-	gauge("notiflux_broker_up", "1 if the broker can serve now, else 0.", func() int64 {
+	gauge("notiflux_connections", "Clients that are connected.", func() int64 { return int64(s.Clients()) })
+	gauge("notiflux_open_connections", "Open connections on the public port, including idle ones.", func() int64 { return int64(s.Connections()) })
+	gauge("notiflux_sessions", "Sessions that are open.", s.Sessions.Sessions.Load)
+	gauge("notiflux_subscriptions", "Subscriptions that are active.", s.Sessions.Subscriptions.Load)
+	gauge("notiflux_topics", "Topics in memory.", func() int64 { return int64(s.Topics().Topics) })
+	gauge("notiflux_tombstones", "Topics dropped from memory whose last offset is still known.", func() int64 { return int64(s.Topics().Tombstones) })
+	gauge("notiflux_attaching", "Topics for which subscriptions and requests are waiting for the broker.", func() int64 { return int64(s.Attaching()) })
+	gauge("notiflux_broker_up", "1 if the broker can serve, otherwise 0.", func() int64 {
 		if s.Health() != nil {
 			return 0
 		}
 		return 1
 	})
-	gauge("notiflux_members", "Members of topics now, who are present there.", func() int64 { return int64(s.Members()) })
-	gauge("notiflux_history_bytes", "Bytes that the histories of all topics count for now.", func() int64 { return s.Topics().Bytes })
-	gauge("notiflux_history_frame_bytes", "Bytes that the messages of all histories take in the forms that clients were given.", func() int64 { return s.Topics().FrameBytes })
-	gauge("notiflux_key_bytes", "Memory of the idempotency keys that count now.", s.KeyBytes)
-	gauge("notiflux_unread_bytes", "Bytes of answers that clients have not read yet.", s.UnreadBytes)
-	count("notiflux_messages_total", "Messages ordered.", func() uint64 { return s.Topics().Appended })
-	count("notiflux_messages_evicted_total", "Messages dropped from the histories.", func() uint64 { return s.Topics().Evicted })
-	count("notiflux_deliveries_total", "Messages given to clients.", s.Sessions.Delivered.Load)
-	count("notiflux_commands_total", "Commands of clients.", s.Sessions.Commands.Load)
+	gauge("notiflux_members", "Members present on topics.", func() int64 { return int64(s.Members()) })
+	gauge("notiflux_history_bytes", "Bytes counted against the limit for all histories.", func() int64 { return s.Topics().Bytes })
+	gauge("notiflux_history_frame_bytes", "Bytes of encoded frames cached for the messages of all histories.", func() int64 { return s.Topics().FrameBytes })
+	gauge("notiflux_key_bytes", "Bytes of memory for idempotency keys.", s.KeyBytes)
+	gauge("notiflux_unread_bytes", "Bytes of answers that clients have not read.", s.UnreadBytes)
+	count("notiflux_messages_total", "Messages published.", func() uint64 { return s.Topics().Appended })
+	count("notiflux_messages_evicted_total", "Messages dropped from histories.", func() uint64 { return s.Topics().Evicted })
+	count("notiflux_deliveries_total", "Messages delivered to clients.", s.Sessions.Delivered.Load)
+	count("notiflux_commands_total", "Commands received from clients.", s.Sessions.Commands.Load)
 	count("notiflux_subscribe_refused_total", "Subscriptions refused.", s.Sessions.Refused.Load)
 	exportBroadcasts(m, s)
 	for _, code := range closeCodes {
-		m.Counter("notiflux_closes_total", "Connections that ended, by close code; 1006 broke off.", map[string]string{"code": strconv.Itoa(int(code))},
+		m.Counter("notiflux_closes_total", "Connections closed, by close code; 1006 means that the connection broke.", map[string]string{"code": strconv.Itoa(int(code))},
 			func() float64 { return float64(s.Closes()[code]) })
 	}
-	count("notiflux_tokens_verified_total", "Tokens whose signature was checked and held.", func() uint64 { return s.Tokens().Verified })
+	count("notiflux_tokens_verified_total", "Tokens whose signature was verified.", func() uint64 { return s.Tokens().Verified })
 	count("notiflux_tokens_refused_total", "Tokens refused.", func() uint64 { return s.Tokens().Refused })
-	count("notiflux_token_cache_hits_total", "Tokens found verified before.", func() uint64 { return s.Tokens().Hits })
-	count("notiflux_panics_total", "Connections ended by a panic in their handling.", s.Panics)
+	count("notiflux_token_cache_hits_total", "Tokens found in the cache of verified tokens.", func() uint64 { return s.Tokens().Hits })
+	count("notiflux_panics_total", "Connections closed because their handler panicked.", s.Panics)
 	return m
 }
 
@@ -86,7 +86,7 @@ func metrics(s Sources) *registry {
 // WebSockets together.
 func exportBroadcasts(m *registry, s Sources) {
 	result := func(name string, overHTTP, overWebSocket *atomic.Uint64) {
-		m.Counter("notiflux_broadcasts_total", "Broadcasts, by how they were answered.", map[string]string{"result": name},
+		m.Counter("notiflux_broadcasts_total", "Broadcasts, by result.", map[string]string{"result": name},
 			func() float64 { return float64(overHTTP.Load() + overWebSocket.Load()) })
 	}
 	result("accepted", &s.Broadcasts.Accepted, &s.Sessions.Broadcasts.Accepted)

@@ -40,7 +40,7 @@ func grep(text, word string) string {
 func TestScrapeReadsTheCounters(t *testing.T) {
 	r := admin.NewRegistry("v1.2.3")
 	var broadcasts, clients atomic.Int64
-	r.Counter("notiflux_broadcasts_total", "Messages ordered.", nil, func() float64 { return float64(broadcasts.Load()) })
+	r.Counter("notiflux_broadcasts_total", "Messages published.", nil, func() float64 { return float64(broadcasts.Load()) })
 	r.Gauge("notiflux_clients", "Clients connected.", nil, func() float64 { return float64(clients.Load()) })
 
 	wantLine(t, scrape(t, r), "notiflux_broadcasts_total 0")
@@ -49,7 +49,7 @@ func TestScrapeReadsTheCounters(t *testing.T) {
 	text := scrape(t, r)
 	wantLine(t, text, "notiflux_broadcasts_total 42")
 	wantLine(t, text, "# TYPE notiflux_broadcasts_total counter")
-	wantLine(t, text, "# HELP notiflux_broadcasts_total Messages ordered.")
+	wantLine(t, text, "# HELP notiflux_broadcasts_total Messages published.")
 	wantLine(t, text, "notiflux_clients 7")
 	wantLine(t, text, "# TYPE notiflux_clients gauge")
 }

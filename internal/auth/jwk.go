@@ -39,7 +39,7 @@ type jwk struct {
 // Symmetric keys have k instead.
 var privateMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth"}
 
-var errJWK = errors.New("this is JSON, but not a JWK or a JWK set: give public keys as in RFC 7517, such as {\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",…}]}")
+var errJWK = errors.New("this is JSON, but not a JWK or a JWK Set: use public keys as defined in RFC 7517, such as {\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",…}]}")
 
 // parseJWKs parses a JWK or a JWK set.
 func parseJWKs(data []byte) ([]key, error) {
@@ -74,9 +74,9 @@ func parseJWKSet(value jsontext.Value) (keys []key, err error) {
 		case err == nil:
 			keys = append(keys, k)
 		case errors.Is(err, errSecret):
-			return nil, fmt.Errorf("key %s of the set: %w", keyName(i, data), err)
+			return nil, fmt.Errorf("key %s of the JWK Set: %w", keyName(i, data), err)
 		case unusable == nil:
-			unusable = fmt.Errorf("no key of the set can be used; key %s: %w", keyName(i, data), err)
+			unusable = fmt.Errorf("no key of the JWK Set can be used; key %s: %w", keyName(i, data), err)
 		}
 	}
 	switch {
@@ -85,7 +85,7 @@ func parseJWKSet(value jsontext.Value) (keys []key, err error) {
 	case unusable != nil:
 		return nil, unusable
 	}
-	return nil, errors.New("there is no key in this set")
+	return nil, errors.New("the JWK Set has no keys")
 }
 
 // keyName describes the key at index i of a set: by its number, from 1, and its kid.
@@ -99,7 +99,7 @@ func keyName(i int, data jsontext.Value) string {
 }
 
 // errSecret is wrapped by the errors about keys that the server must not have.
-var errSecret = errors.New("give public keys only")
+var errSecret = errors.New("use public keys only")
 
 // parseJWK parses one JWK.
 func parseJWK(data jsontext.Value) (key, error) {
@@ -107,9 +107,9 @@ func parseJWK(data jsontext.Value) (key, error) {
 	isPrivate := func(name string) bool { return m[name] != nil }
 	switch { // secrets first, whatever else is wrong with the key
 	case m["k"] != nil || string(m["kty"]) == `"oct"`:
-		return key{}, fmt.Errorf("this is a symmetric JWK (kty oct): whoever verifies tokens with it can also sign them; %w: EC, OKP or RSA", errSecret)
+		return key{}, fmt.Errorf("this is a symmetric JWK (kty oct), and a server that can verify tokens with it can also sign them; %w: EC, OKP or RSA", errSecret)
 	case slices.ContainsFunc(privateMembers, isPrivate):
-		return key{}, fmt.Errorf("this is a private JWK: keep it to yourself; %w: the same without d, p, q, dp, dq, qi and oth", errSecret)
+		return key{}, fmt.Errorf("this is a private JWK, which must stay secret; %w: remove d, p, q, dp, dq, qi and oth", errSecret)
 	case err != nil:
 		return key{}, err
 	}
@@ -124,7 +124,7 @@ func parseJWK(data jsontext.Value) (key, error) {
 // is there twice, it returns an error and the members.
 func decodeMembers(data jsontext.Value) (m map[string]jsontext.Value, err error) {
 	if !data.IsValid(jsontext.AllowDuplicateNames(true)) || data.Kind() != jsontext.KindBeginObject {
-		return nil, errors.New("a JWK is a JSON object")
+		return nil, errors.New("a JWK must be a JSON object")
 	}
 	m, seen := make(map[string]jsontext.Value), make(map[string]bool)
 	for name, value := range strictjson.Members(data) {
@@ -162,9 +162,9 @@ func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
 func (k *jwk) key() (key, error) {
 	switch {
 	case k.use != "" && k.use != "sig":
-		return key{}, fmt.Errorf("a JWK with the use %q does not verify signatures", k.use)
+		return key{}, fmt.Errorf("a JWK with use %q cannot verify signatures; use must be sig", k.use)
 	case k.operations != nil && !slices.Contains(k.operations, "verify"):
-		return key{}, errors.New("a JWK whose key_ops lack verify does not verify signatures")
+		return key{}, errors.New("a JWK whose key_ops does not include verify cannot verify signatures")
 	}
 	public, err := k.public()
 	if err != nil {
@@ -180,7 +180,7 @@ func (k *jwk) key() (key, error) {
 			return m.Alg() != k.algorithm && (k.algorithm != "Ed25519" || m != jwt.SigningMethodEdDSA) // RFC 9864 renamed it
 		})
 		if len(methods) == 0 {
-			return key{}, fmt.Errorf("a JWK with the alg %q cannot be used: this key verifies %s", k.algorithm, all[0].Alg())
+			return key{}, fmt.Errorf("a JWK with alg %q cannot be used; this key verifies %s", k.algorithm, all[0].Alg())
 		}
 	}
 	return key{id: k.id, methods: methods, public: public}, nil
@@ -195,7 +195,7 @@ func (k *jwk) public() (crypto.PublicKey, error) {
 		}
 		x, y := decodeParameter(k.x), decodeParameter(k.y)
 		if len(x) != 32 || len(y) != 32 {
-			return nil, errors.New("x and y of a JWK on P-256 are 32 bytes each, in base64url without padding")
+			return nil, errors.New("x and y of a JWK on P-256 must be 32 bytes each, in base64url without padding")
 		}
 		public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
 		if err != nil {
@@ -204,21 +204,21 @@ func (k *jwk) public() (crypto.PublicKey, error) {
 		return public, nil
 	case "OKP":
 		if k.curve != "Ed25519" {
-			return nil, fmt.Errorf("a key on the curve %s cannot be used: of the type OKP, Ed25519 can", k.curve)
+			return nil, fmt.Errorf("a key on the curve %s cannot be used; the only supported OKP curve is Ed25519", k.curve)
 		}
 		x := decodeParameter(k.x)
 		if len(x) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("x of a JWK on Ed25519 is %d bytes, in base64url without padding", ed25519.PublicKeySize)
+			return nil, fmt.Errorf("x of a JWK on Ed25519 must be %d bytes, in base64url without padding", ed25519.PublicKeySize)
 		}
 		return ed25519.PublicKey(x), nil
 	case "RSA":
 		n, e := new(big.Int).SetBytes(decodeParameter(k.n)), new(big.Int).SetBytes(decodeParameter(k.e))
 		if n.Sign() == 0 || e.Bit(0) == 0 || e.Cmp(big.NewInt(3)) < 0 || e.Cmp(big.NewInt(math.MaxInt32)) > 0 {
-			return nil, errors.New("n and e of an RSA JWK are the modulus and an odd exponent, in base64url without padding")
+			return nil, errors.New("n and e of an RSA JWK must be the modulus and an odd exponent, in base64url without padding")
 		}
 		return &rsa.PublicKey{N: n, E: int(e.Int64())}, nil
 	}
-	return nil, fmt.Errorf("a JWK of the type %q cannot be used: EC on P-256, OKP on Ed25519 and RSA can", k.kind)
+	return nil, fmt.Errorf("a JWK with kty %q cannot be used; supported are EC on P-256, OKP on Ed25519, and RSA", k.kind)
 }
 
 // decodeParameter decodes unpadded base64url. It returns nil for anything else.

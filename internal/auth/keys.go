@@ -60,7 +60,7 @@ func ParseKeys(data []byte) (*Keys, error) {
 		return nil, err
 	}
 	if len(keys) > maxKeys {
-		return nil, fmt.Errorf("%d public keys, the limit is %d", len(keys), maxKeys)
+		return nil, fmt.Errorf("there are %d public keys; the limit is %d", len(keys), maxKeys)
 	}
 	return newKeys(keys)
 }
@@ -88,17 +88,17 @@ func ParseKeysBase64(b64 string) (*Keys, error) {
 	text := strings.TrimSpace(b64)
 	switch {
 	case isQuoted(text):
-		return nil, errors.New("this is inside quotes: leave them out (`docker run --env-file` passes them on)")
+		return nil, errors.New("the value is in quotes: remove them (`docker run --env-file` keeps quotes)")
 	case strings.Contains(text, pemBegin):
-		return nil, errors.New("this is PEM as it stands: give it in base64, as `base64 < es256_public.pem` prints it")
+		return nil, errors.New("this is plain PEM: encode it in base64, as `base64 < es256_public.pem` does")
 	case isJSON([]byte(text)):
-		return nil, errors.New("this is JSON as it stands: give it in base64, as `base64 < jwks.json` prints it")
+		return nil, errors.New("this is plain JSON: encode it in base64, as `base64 < jwks.json` does")
 	case strings.Contains(text, `\n`):
-		return nil, errors.New("line breaks are written as \\n in this: leave them out, as `base64 < es256_public.pem | tr -d '\\n'` does")
+		return nil, errors.New("the value has line breaks written as \\n: remove them, as `base64 < es256_public.pem | tr -d '\\n'` does")
 	}
 	data, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
 	if err != nil {
-		return nil, errors.New("this is not base64: give what `base64 < es256_public.pem` prints, whole")
+		return nil, errors.New("this is not valid base64: use the complete output of `base64 < es256_public.pem`")
 	}
 	return ParseKeys(data)
 }
@@ -124,13 +124,13 @@ func parsePEMKeys(data []byte) ([]key, error) {
 func parsePublicKey(b *pem.Block) (key, error) {
 	switch {
 	case strings.HasSuffix(b.Type, "PRIVATE KEY"):
-		return key{}, errors.New("this is a private key: keep it to yourself, and give the public key, made with `openssl ec -in es256_private.pem -pubout`")
+		return key{}, errors.New("this is a private key, which must stay secret: use the public key, made with `openssl ec -in es256_private.pem -pubout`")
 	case b.Type == "CERTIFICATE":
-		return key{}, errors.New("this is a certificate: give the public key in it, as `openssl x509 -in cert.pem -noout -pubkey` prints it")
+		return key{}, errors.New("this is a certificate: use the public key in it, as `openssl x509 -in cert.pem -noout -pubkey` prints it")
 	case b.Type == "RSA PUBLIC KEY":
-		return key{}, fmt.Errorf("this is a PEM block of the type %q: a public key has the type PUBLIC KEY, as `openssl rsa -RSAPublicKey_in -in key.pem -pubout` writes it", b.Type)
+		return key{}, fmt.Errorf("this is a PEM block of type %q: a public key has type PUBLIC KEY, as `openssl rsa -RSAPublicKey_in -in key.pem -pubout` writes it", b.Type)
 	case b.Type != "PUBLIC KEY":
-		return key{}, fmt.Errorf("this is a PEM block of the type %q: a public key has the type PUBLIC KEY, as `openssl ec -pubout` writes it", b.Type)
+		return key{}, fmt.Errorf("this is a PEM block of type %q: a public key has type PUBLIC KEY, as `openssl ec -pubout` writes it", b.Type)
 	}
 	public, err := x509.ParsePKIXPublicKey(b.Bytes)
 	if err != nil {
@@ -156,7 +156,7 @@ func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
 		return []jwt.SigningMethod{jwt.SigningMethodEdDSA}, nil
 	case *rsa.PublicKey:
 		if k.N.BitLen() < minRSABits {
-			return nil, fmt.Errorf("an RSA key of %d bits is too weak, the least is %d; %s", k.N.BitLen(), minRSABits, rightKey)
+			return nil, fmt.Errorf("an RSA key of %d bits is too weak, the minimum is %d; %s", k.N.BitLen(), minRSABits, rightKey)
 		}
 		return []jwt.SigningMethod{jwt.SigningMethodRS256, jwt.SigningMethodPS256}, nil
 	}
@@ -247,9 +247,9 @@ func pemBlocks(data []byte) ([]*pem.Block, error) {
 	}
 	switch {
 	case begun > 0: // pem.Decode skips blocks that it cannot read
-		return nil, errors.New("a PEM block cannot be read: is it whole, from its BEGIN line to its END line?")
+		return nil, errors.New("a PEM block cannot be read: check that it is complete, from its BEGIN line to its END line")
 	case len(blocks) == 0:
-		return nil, errors.New("there is no key in this: a key is PEM, and starts with a line like -----BEGIN PUBLIC KEY-----")
+		return nil, errors.New("there is no key here: a key in PEM starts with a line like -----BEGIN PUBLIC KEY-----")
 	}
 	return blocks, nil
 }

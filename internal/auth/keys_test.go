@@ -71,12 +71,12 @@ func TestParseKeysBase64(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct{ b64, want string }{
-		"empty":       {"", "there is no key in this"},
-		"PEM":         {string(data), "this is PEM as it stands"},
-		"cut":         {line[:101], "this is not base64"},
+		"empty":       {"", "there is no key here"},
+		"PEM":         {string(data), "this is plain PEM"},
+		"cut":         {line[:101], "this is not valid base64"},
 		"cut at four": {line[:100], "a PEM block cannot be read"},
-		"not base64":  {"***", "this is not base64"},
-		"no PEM":      {"aGVsbG8=", "there is no key in this"},
+		"not base64":  {"***", "this is not valid base64"},
+		"no PEM":      {"aGVsbG8=", "there is no key here"},
 	} {
 		if _, err := auth.ParseKeysBase64(c.b64); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: ParseKeysBase64 = %v, want %q", name, err, c.want)
@@ -102,24 +102,24 @@ func TestParseKeysSaysWhatWouldBeRight(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"empty":               {nil, "there is no key in this"},
-		"no PEM":              {[]byte("hello"), "there is no key in this"},
-		"parameters alone":    {ecParameters(t), "there is no key in this"},
+		"empty":               {nil, "there is no key here"},
+		"no PEM":              {[]byte("hello"), "there is no key here"},
+		"parameters alone":    {ecParameters(t), "there is no key here"},
 		"cut":                 {public[:len(public)-10], "a PEM block cannot be read"},
 		"second one cut":      {append(bytes.Clone(public), public[:60]...), "a PEM block cannot be read"},
 		"first one cut":       {append(bytes.Clone(public[:60]), public...), "a PEM block cannot be read"},
-		"private, SEC 1":      {private, "this is a private key: keep it to yourself, and give the public key, made with `openssl ec -in"},
+		"private, SEC 1":      {private, "this is a private key, which must stay secret: use the public key, made with `openssl ec -in"},
 		"private, parameters": {append(ecParameters(t), private...), "this is a private key"},
 		"private, PKCS #8":    {privatePEM(t, ed25519Key(1)), "this is a private key"},
 		"private, encrypted":  {block("ENCRYPTED PRIVATE KEY", []byte{1}), "this is a private key"},
 		"private, OpenSSH":    {block("OPENSSH PRIVATE KEY", []byte{1}), "this is a private key"},
 		"both":                {append(bytes.Clone(public), private...), "this is a private key"},
-		"certificate":         {block("CERTIFICATE", []byte{1}), "this is a certificate: give the public key in it, as `openssl x509"},
-		"PKCS #1":             {block("RSA PUBLIC KEY", []byte{1}), `the type "RSA PUBLIC KEY": a public key has the type PUBLIC KEY`},
+		"certificate":         {block("CERTIFICATE", []byte{1}), "this is a certificate: use the public key in it, as `openssl x509"},
+		"PKCS #1":             {block("RSA PUBLIC KEY", []byte{1}), `type "RSA PUBLIC KEY": a public key has type PUBLIC KEY`},
 		"garbage inside":      {block("PUBLIC KEY", []byte("garbage")), "parse public key"},
 		"P-384":               {publicPEM(t, p384.Public()), "a key on the curve P-384 cannot be used; a P-256 key is made with `openssl ecparam -name prime256v1"},
-		"weak RSA":            {publicPEM(t, weak), "an RSA key of 1024 bits is too weak, the least is 2048"},
-		"17 keys":             {bytes.Repeat(public, 17), "17 public keys, the limit is 16"},
+		"weak RSA":            {publicPEM(t, weak), "an RSA key of 1024 bits is too weak, the minimum is 2048"},
+		"17 keys":             {bytes.Repeat(public, 17), "there are 17 public keys; the limit is 16"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			keys, err := auth.ParseKeys(c.data)
@@ -173,15 +173,15 @@ func TestParsePrivateKeySaysWhatWouldBeRight(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"empty":            {nil, "there is no key in this"},
-		"parameters alone": {ecParameters(t), "there is no key in this"},
+		"empty":            {nil, "there is no key here"},
+		"parameters alone": {ecParameters(t), "there is no key here"},
 		"cut":              {private[:80], "a PEM block cannot be read"},
-		"public":           {public, "this is a public key: to sign, give the private key"},
-		"two":              {append(bytes.Clone(private), private...), "2 keys in one file"},
+		"public":           {public, "this is a public key: signing needs the matching private key"},
+		"two":              {append(bytes.Clone(private), private...), "the file holds 2 keys"},
 		"P-521":            {privatePEM(t, p521), "a key on the curve P-521 cannot be used"},
 		"encrypted":        {pem.EncodeToMemory(encrypted), "this private key is encrypted"},
 		"encrypted PKCS 8": {pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY"}), "this private key is encrypted"},
-		"OpenSSH":          {pem.EncodeToMemory(&pem.Block{Type: "OPENSSH PRIVATE KEY"}), `the type "OPENSSH PRIVATE KEY"`},
+		"OpenSSH":          {pem.EncodeToMemory(&pem.Block{Type: "OPENSSH PRIVATE KEY"}), `type "OPENSSH PRIVATE KEY"`},
 		"garbage inside":   {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("garbage")}), "parse private key"},
 	} {
 		t.Run(name, func(t *testing.T) {

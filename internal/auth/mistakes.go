@@ -23,13 +23,13 @@ func mistake(data []byte) error {
 	text := bytes.TrimSpace(data)
 	switch {
 	case bytes.HasPrefix(data, byteOrderMark):
-		return errors.New("this begins with a byte order mark: save it as UTF-8 without one (in PowerShell, Out-File -Encoding ascii)")
+		return errors.New("this starts with a byte order mark: save it as UTF-8 without one (in PowerShell, Out-File -Encoding ascii)")
 	case bytes.HasPrefix(data, utf16Marks[0]), bytes.HasPrefix(data, utf16Marks[1]), bytes.HasPrefix(data, []byte("-\x00-\x00")), bytes.HasPrefix(data, []byte("\x00-\x00-")):
 		return errors.New("this is UTF-16: save it as UTF-8 (in PowerShell, Out-File -Encoding ascii instead of >)")
 	case bytes.HasPrefix(data, []byte{0x30}) && bytes.ContainsFunc(data, func(r rune) bool { return r < '\t' || r == '\ufffd' }):
-		return errors.New("this is DER: give PEM, as `openssl pkey -inform DER` writes it, with -pubin for a public key")
+		return errors.New("this is DER: use PEM, as `openssl pkey -inform DER` writes it, with -pubin for a public key")
 	case bytes.HasPrefix(text, []byte("ssh-")), bytes.HasPrefix(text, []byte("ecdsa-sha2-")):
-		return errors.New("this is a key of SSH: give PEM, as `ssh-keygen -e -m PKCS8 -f id.pub` writes it")
+		return errors.New("this is an SSH key: use PEM, as `ssh-keygen -e -m PKCS8 -f id.pub` writes it")
 	}
 	return mangled(string(text))
 }
@@ -51,7 +51,7 @@ func mangled(text string) error {
 	if len(wrong) == 0 {
 		return nil
 	}
-	return errors.New("the key cannot be read as it is: " + strings.Join(wrong, "; "))
+	return errors.New("the key cannot be read: " + strings.Join(wrong, "; "))
 }
 
 // isQuoted reports whether text begins and ends with the same quote.
@@ -76,23 +76,23 @@ func publicKeyMistake(der []byte) error {
 		Key asn1.BitString
 	}
 	if _, err := asn1.Unmarshal(der, &info); err != nil || !info.Algorithm.ID.Equal(oidPublicKeyEC) {
-		return fmt.Errorf("parse public key: this PEM block holds none that can be read; %s", rightKey)
+		return fmt.Errorf("parse public key: this PEM block holds no readable public key; %s", rightKey)
 	}
 	const again = "write it again with `openssl ec -pubin -in key.pem -pubout -conv_form uncompressed -param_enc named_curve`"
 	var curve asn1.ObjectIdentifier
 	if _, err := asn1.Unmarshal(info.Algorithm.Parameters.FullBytes, &curve); err != nil {
-		return errors.New("the key is written with explicit parameters of its curve in place of the curve's name: " + again)
+		return errors.New("the key has explicit curve parameters instead of a named curve: " + again)
 	}
 	point := info.Key.Bytes
 	if len(point) > 0 && (point[0] == 2 || point[0] == 3) && curve.Equal(oidP256) && len(point) == 1+elliptic.P256().Params().BitSize/8 {
 		return errors.New("the key is written with a compressed point: " + again)
 	}
-	return fmt.Errorf("parse public key: this is no point on a curve that can be used; %s", rightKey)
+	return fmt.Errorf("parse public key: this is not a point on a supported curve; %s", rightKey)
 }
 
 // errPrivateCurve refuses a private key whose curve the standard library does not know,
 // or whose curve is not named.
-var errPrivateCurve = errors.New("the key is on a curve that cannot be used, or written with explicit parameters of its curve in place of the curve's name: write a P-256 key again with `openssl ec -in key.pem -param_enc named_curve`")
+var errPrivateCurve = errors.New("the key is on an unsupported curve, or has explicit curve parameters instead of a named curve: rewrite a P-256 key with `openssl ec -in key.pem -param_enc named_curve`")
 
 // isDER reports whether signature is a DER sequence of two integers (RFC 3279 section
 // 2.2.3). ECDSA signatures have this form nearly everywhere but in JWTs.

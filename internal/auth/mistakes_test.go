@@ -96,13 +96,13 @@ func TestMistakesAreRecognised(t *testing.T) {
 		data string
 		want string
 	}{
-		"a byte order mark":           {"\ufeff" + public, "this begins with a byte order mark: save it as UTF-8 without one"},
-		"a byte order mark and JSON":  {"\ufeff{}", "this begins with a byte order mark"},
+		"a byte order mark":           {"\ufeff" + public, "this starts with a byte order mark: save it as UTF-8 without one"},
+		"a byte order mark and JSON":  {"\ufeff{}", "this starts with a byte order mark"},
 		"UTF-16":                      {string(toUTF16("\ufeff"+public, false)), "this is UTF-16: save it as UTF-8"},
 		"UTF-16, big end first":       {string(toUTF16("\ufeff"+public, true)), "this is UTF-16"},
 		"UTF-16 without a mark":       {string(toUTF16(public, false)), "this is UTF-16"},
 		"UTF-16, big, without a mark": {string(toUTF16(public, true)), "this is UTF-16"},
-		"DER":                         {string(b.Bytes), "this is DER: give PEM, as `openssl pkey -inform DER` writes it"},
+		"DER":                         {string(b.Bytes), "this is DER: use PEM, as `openssl pkey -inform DER` writes it"},
 		"literal line breaks":         {strings.ReplaceAll(public, "\n", `\n`), "its line breaks are written as \\n: put real ones there"},
 		"literal breaks of Windows":   {strings.ReplaceAll(public, "\n", `\r\n`), "its line breaks are written as \\n"},
 		"quotes":                      {`"` + public + `"`, "it is inside quotes: leave them out"},
@@ -111,13 +111,13 @@ func TestMistakesAreRecognised(t *testing.T) {
 		"quotes and literal breaks":   {`"` + strings.ReplaceAll(public, "\n", `\n`) + `"`, "it is inside quotes: leave them out; its line breaks are written as \\n"},
 		"a quoted JWK":                {`'{"kty":"EC"}'`, "it is inside quotes: leave them out"},
 		"indented":                    {"  " + strings.ReplaceAll("x\n"+public, "\n", "\n  "), "its lines are indented: begin each at its first column"},
-		"a key of SSH":                {"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlz me@here\n", "this is a key of SSH: give PEM, as `ssh-keygen -e -m PKCS8"},
+		"a key of SSH":                {"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlz me@here\n", "this is an SSH key: use PEM, as `ssh-keygen -e -m PKCS8"},
 		"a compressed point":          {compressedPoint, "the key is written with a compressed point: " + again},
-		"explicit parameters":         {explicitParameters, "the key is written with explicit parameters of its curve in place of the curve's name: " + again},
-		"both":                        {explicitCompressed, "the key is written with explicit parameters of its curve in place of the curve's name: " + again},
-		"another curve":               {secp256k1, "this is no point on a curve that can be used; a P-256 key is made with"},
+		"explicit parameters":         {explicitParameters, "the key has explicit curve parameters instead of a named curve: " + again},
+		"both":                        {explicitCompressed, "the key has explicit curve parameters instead of a named curve: " + again},
+		"another curve":               {secp256k1, "this is not a point on a supported curve; a P-256 key is made with"},
 		"PKCS #1": {string(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: []byte{1}})),
-			"a public key has the type PUBLIC KEY, as `openssl rsa -RSAPublicKey_in -in key.pem -pubout` writes it"},
+			"a public key has type PUBLIC KEY, as `openssl rsa -RSAPublicKey_in -in key.pem -pubout` writes it"},
 	} {
 		_, err := auth.ParseKeys([]byte(c.data))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -134,13 +134,13 @@ func TestMistakesAreRecognised(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct{ data, want string }{
-		"a byte order mark":   {"\ufeff" + string(private), "this begins with a byte order mark"},
+		"a byte order mark":   {"\ufeff" + string(private), "this starts with a byte order mark"},
 		"literal line breaks": {strings.ReplaceAll(string(private), "\n", `\n`), "its line breaks are written as \\n"},
 		"quotes":              {`"` + string(private) + `"`, "it is inside quotes"},
-		"explicit parameters": {explicitPrivate, "explicit parameters of its curve in place of the curve's name: write a P-256 key again with `openssl ec -in key.pem -param_enc named_curve`"},
-		"the same in PKCS #8": {explicitPKCS8, "explicit parameters of its curve"},
+		"explicit parameters": {explicitPrivate, "explicit curve parameters instead of a named curve: rewrite a P-256 key with `openssl ec -in key.pem -param_enc named_curve`"},
+		"the same in PKCS #8": {explicitPKCS8, "explicit curve parameters"},
 		"PKCS #1": {string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte{1}})),
-			"has the type PRIVATE KEY, as `openssl pkcs8 -topk8 -nocrypt -in key.pem` writes it"},
+			"has type PRIVATE KEY, as `openssl pkcs8 -topk8 -nocrypt -in key.pem` writes it"},
 	} {
 		if _, err := auth.ParsePrivateKey([]byte(c.data)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("private, %s: ParsePrivateKey = %v, want %q", name, err, c.want)
@@ -152,9 +152,9 @@ func TestMistakesAreRecognised(t *testing.T) {
 func TestMistakesInBase64(t *testing.T) {
 	line := base64.StdEncoding.EncodeToString(publicPEM(t, newIssuer(t, 1).key.Public()))
 	for name, c := range map[string]struct{ b64, want string }{
-		"quotes":              {`"` + line + `"`, "this is inside quotes: leave them out"},
-		"single quotes":       {" '" + line + "'\n", "this is inside quotes: leave them out"},
-		"literal line breaks": {line[:76] + `\n` + line[76:], "line breaks are written as \\n in this: leave them out"},
+		"quotes":              {`"` + line + `"`, "the value is in quotes: remove them"},
+		"single quotes":       {" '" + line + "'\n", "the value is in quotes: remove them"},
+		"literal line breaks": {line[:76] + `\n` + line[76:], "line breaks written as \\n: remove them"},
 	} {
 		if _, err := auth.ParseKeysBase64(c.b64); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: ParseKeysBase64 = %v, want %q", name, err, c.want)

@@ -64,7 +64,7 @@ func ParsePrivateKey(data []byte) (*Signer, error) {
 		return nil, err
 	}
 	if len(blocks) > 1 {
-		return nil, fmt.Errorf("%d keys in one file: give one private key", len(blocks))
+		return nil, fmt.Errorf("the file holds %d keys: use one private key", len(blocks))
 	}
 	key, err := parsePrivateKey(blocks[0])
 	if err != nil {
@@ -86,23 +86,23 @@ func parsePrivateKey(b *pem.Block) (crypto.Signer, error) {
 	var err error
 	switch {
 	case b.Type == "ENCRYPTED PRIVATE KEY" || b.Headers["DEK-Info"] != "":
-		return nil, errors.New("this private key is encrypted: give it in the clear, as `openssl pkcs8 -topk8 -nocrypt` writes it")
+		return nil, errors.New("this private key is encrypted: use an unencrypted one, as `openssl pkcs8 -topk8 -nocrypt` writes it")
 	case b.Type == "PUBLIC KEY":
-		return nil, errors.New("this is a public key: to sign, give the private key that belongs to it")
+		return nil, errors.New("this is a public key: signing needs the matching private key")
 	case b.Type == "EC PRIVATE KEY":
 		key, err = x509.ParseECPrivateKey(b.Bytes)
 	case b.Type == "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
 	case b.Type == "RSA PRIVATE KEY":
-		return nil, fmt.Errorf("this is a PEM block of the type %q: a private RSA key has the type PRIVATE KEY, as `openssl pkcs8 -topk8 -nocrypt -in key.pem` writes it", b.Type)
+		return nil, fmt.Errorf("this is a PEM block of type %q: a private RSA key has type PRIVATE KEY, as `openssl pkcs8 -topk8 -nocrypt -in key.pem` writes it", b.Type)
 	default:
-		return nil, fmt.Errorf("this is a PEM block of the type %q: a private key has the type EC PRIVATE KEY or PRIVATE KEY; %s", b.Type, rightKey)
+		return nil, fmt.Errorf("this is a PEM block of type %q: a private key has type EC PRIVATE KEY or PRIVATE KEY; %s", b.Type, rightKey)
 	}
 	switch {
 	case err != nil && strings.HasSuffix(err.Error(), "unknown elliptic curve"): // crypto/x509 exports no error for it
 		return nil, errPrivateCurve
 	case err != nil:
-		return nil, fmt.Errorf("parse private key: this PEM block holds none that can be read; %s", rightKey)
+		return nil, fmt.Errorf("parse private key: this PEM block holds no readable private key; %s", rightKey)
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {

@@ -164,7 +164,7 @@ func bodyTooLarge(l limits) error {
 // 8259 section 8.1 lets a parser skip it.
 const byteOrderMark = "\ufeff"
 
-const wanted = "it should be one JSON object with `topic` and `message`, or an array of them"
+const wanted = "send a JSON object with `topic` and `message`, or an array of such objects"
 
 // decode parses what was read. Names are compared byte by byte, and members that
 // mean nothing are ignored. An error is about the whole request: an element of an

@@ -29,5 +29,5 @@ func (a *API) logsMessages(ctx context.Context) bool {
 
 // logMessage logs an ordered message.
 func (a *API) logMessage(r *http.Request, p *pubsub.Publication) {
-	a.config.Log.Debug("message ordered", "topic", auth.Loggable(string(p.Topic)), "position", p.Position.String(), "subject", auth.Loggable(p.Subject), "remote", r.RemoteAddr)
+	a.config.Log.Debug("message published", "topic", auth.Loggable(string(p.Topic)), "position", p.Position.String(), "subject", auth.Loggable(p.Subject), "remote", r.RemoteAddr)
 }

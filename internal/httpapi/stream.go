@@ -58,7 +58,7 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		pins.release()
 		s.clients.slots.Release()
-		s.config.Log.Debug("stream broken off", "remote", r.RemoteAddr, "err", err)
+		s.config.Log.Debug("stream aborted", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
 	config := s.plain

@@ -52,7 +52,7 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		s.clients.slots.Release()
-		s.config.Log.Debug("handshake broken off", "remote", r.RemoteAddr, "err", err)
+		s.config.Log.Debug("handshake aborted", "remote", r.RemoteAddr, "err", err)
 		return nil // The connection is gone, so there is nobody to answer.
 	}
 	endpoint := s.endpoints[h.Protocol]

@@ -23,11 +23,11 @@ func Activated() (*net.TCPListener, error) {
 	}
 	passed := os.Getenv("LISTEN_FDS")
 	if n, err := strconv.Atoi(passed); err != nil || n < 0 {
-		return nil, fmt.Errorf("LISTEN_FDS is %q: want the number of sockets that are passed", passed)
+		return nil, fmt.Errorf("LISTEN_FDS is %q: it must be the number of passed sockets", passed)
 	} else if n == 0 {
 		return nil, nil
 	} else if n > 1 {
-		return nil, fmt.Errorf("LISTEN_FDS is %d: pass one socket, that of the public port", n)
+		return nil, fmt.Errorf("LISTEN_FDS is %d: pass exactly one socket, for the public port", n)
 	}
 	syscall.CloseOnExec(firstActivated)
 	file := os.NewFile(firstActivated, "LISTEN_FDS")

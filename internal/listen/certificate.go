@@ -80,7 +80,7 @@ func (c *Certificate) TLSConfig() *tls.Config {
 func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.changed() {
 		if err := c.read(); err != nil {
-			c.log.Warn("certificate not reloaded, the old one stays in use", "err", err)
+			c.log.Warn("certificate not reloaded; the old one stays in use", "err", err)
 		} else {
 			c.log.Info("certificate reloaded", "file", c.certFile)
 		}
@@ -129,7 +129,7 @@ func (c *Certificate) read() error {
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
-		return fmt.Errorf("certificate %s with key %s: %s; give a PEM file of the certificate, followed by its chain, and one of its private key, not encrypted",
+		return fmt.Errorf("certificate %s with key %s: %s; use a PEM file with the certificate followed by its chain, and a PEM file with its unencrypted private key",
 			c.certFile, c.keyFile, pairProblem(certificate, key, err))
 	}
 	c.pair.Store(&pair)

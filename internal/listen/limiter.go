@@ -110,7 +110,7 @@ func (l *Limiter) Accept() (net.Conn, error) {
 		default:
 			l.crowded(true)
 			if l.failed.due() {
-				l.config.Log.Warn("accepting a connection failed: if descriptors ran out, raise their limit (ulimit -n, LimitNOFILE= of systemd)", "err", err)
+				l.config.Log.Warn("accepting a connection failed; if the process is out of file descriptors, raise the limit (ulimit -n, or LimitNOFILE= in systemd)", "err", err)
 			}
 			return nil, err // net/http tries again.
 		}
@@ -140,7 +140,7 @@ func (l *Limiter) admit(s socket) *conn {
 	l.mu.Unlock()
 	l.crowded(spare)
 	if spare && l.full.due() {
-		l.config.Log.Warn("no more connections are accepted, but for health checks", "limit", l.config.Max, "setting", l.config.Setting)
+		l.config.Log.Warn("connection limit reached; only health checks are accepted", "limit", l.config.Max, "setting", l.config.Setting)
 	}
 	return c
 }

@@ -35,7 +35,7 @@ func (s *Slots) Acquire() error {
 		return nil
 	}
 	if s.full.due() {
-		s.log.Warn("connection limit reached: clients are refused", "limit", s.limit, "setting", s.setting)
+		s.log.Warn("connection limit reached; clients are refused", "limit", s.limit, "setting", s.setting)
 	}
 	return pubsub.Errorf(pubsub.OverCapacity, "connection limit reached (%d): try again later", s.limit)
 }

@@ -132,7 +132,7 @@ func New(c Config) *Loop {
 	}
 	var err error
 	if l.poller, err = newPoller(l); err != nil {
-		c.Log.Warn("connections are served by goroutines", "err", err)
+		c.Log.Warn("epoll is unavailable; connections are served by goroutines", "err", err)
 		l.poller = newSignals()
 	}
 	return l

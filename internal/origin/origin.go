@@ -68,9 +68,9 @@ func Parse(origins []string) (List, error) {
 	case len(errs) > 0:
 		return List{}, errors.Join(errs...)
 	case n == 0:
-		return List{}, errors.New("is empty: write * to allow the pages of every origin, or list origins, as in https://app.example.com")
+		return List{}, errors.New("is empty: write * to allow every origin, or list origins such as https://app.example.com")
 	case l.named == nil && n > 1:
-		return List{}, errors.New(`has "*" and other origins: write * alone to allow the pages of every origin, or leave it out`)
+		return List{}, errors.New(`has "*" and other origins: write * alone to allow every origin, or remove it`)
 	}
 	return l, nil
 }
@@ -91,27 +91,27 @@ func parse(text string) (scheme, host string, err error) {
 	lower := strings.ToLower(text)
 	u, err := url.Parse(lower)
 	if err != nil || u.Scheme == "" || u.Host == "" || lower != u.Scheme+"://"+u.Host {
-		return "", "", fmt.Errorf("has %q, which is not an origin: write scheme://host or scheme://host:port, as in https://app.example.com", text)
+		return "", "", fmt.Errorf("has %q, which is not an origin: write scheme://host or scheme://host:port, such as https://app.example.com", text)
 	}
 	scheme, host = u.Scheme, u.Hostname()
 	if scheme == "ws" || scheme == "wss" {
-		return "", "", fmt.Errorf("has %q: the origin of a page begins with http or https, also when the page opens a WebSocket", text)
+		return "", "", fmt.Errorf("has %q: an origin starts with http or https, even for a page that opens a WebSocket", text)
 	}
 	if slices.Contains(pageless, scheme) {
-		return "", "", fmt.Errorf("has %q: no page has an origin that begins with %s: write http or https, or the scheme of an app, as in capacitor://localhost", text, scheme)
+		return "", "", fmt.Errorf("has %q: no page has an origin that starts with %s: write http, https, or the scheme of an app, such as capacitor://localhost", text, scheme)
 	}
 	if strings.IndexFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) >= 0 {
-		return "", "", fmt.Errorf("has %q: browsers send such a host in Punycode: write it as xn--…, as the browser's developer tools show it", text)
+		return "", "", fmt.Errorf("has %q: browsers send this host in Punycode: write it as xn--…, as the browser's developer tools show it", text)
 	}
 	if strings.Contains(strings.TrimPrefix(host, "*."), "*") {
-		return "", "", fmt.Errorf("has %q: a star stands for subdomains only: write it as in https://*.example.com", text)
+		return "", "", fmt.Errorf("has %q: a star can only stand for subdomains: write it as in https://*.example.com", text)
 	}
 	if host, err = canonical(host); err != nil {
 		return "", "", fmt.Errorf("has %q: %w", text, err)
 	}
 	switch port, numErr := strconv.ParseUint(u.Port(), 10, 16); {
 	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && (numErr != nil || port == 0):
-		return "", "", fmt.Errorf("has %q: a port is a number between 1 and 65535", text)
+		return "", "", fmt.Errorf("has %q: a port must be a number from 1 to 65535", text)
 	case u.Port() != "" && !isDefault(scheme, port):
 		host += ":" + strconv.FormatUint(port, 10)
 	}
@@ -137,7 +137,7 @@ func canonical(host string) (string, error) {
 	case isNumber(labels[strings.LastIndexByte(labels, '.')+1:]):
 		return "", errors.New("browsers write an IPv4 address as four numbers, as in http://127.0.0.1")
 	case !isLabels(labels):
-		return "", errors.New("a host is made of labels of letters, digits, - and _ with single dots between them, as in app.example.com")
+		return "", errors.New("a host consists of labels of letters, digits, - and _, separated by single dots, such as app.example.com")
 	}
 	return host, nil
 }

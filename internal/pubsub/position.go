@@ -27,11 +27,11 @@ func (p Position) AppendTo(dst []byte) []byte {
 func ParsePosition(s string) (Position, error) {
 	epoch, digits, ok := strings.Cut(s, ":")
 	if !ok || !isEpoch(epoch) {
-		return Position{}, Errorf(Malformed, "a position looks like epoch:offset")
+		return Position{}, Errorf(Malformed, "the position is malformed: a position looks like epoch:offset")
 	}
 	offset, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || strconv.FormatUint(offset, 10) != digits {
-		return Position{}, Errorf(Malformed, "the offset of a position is a decimal number of 64 bits without sign or leading zeros")
+		return Position{}, Errorf(Malformed, "the position is malformed: its offset is a decimal number of at most 64 bits, without a sign or leading zeros")
 	}
 	return Position{Epoch: epoch, Offset: offset}, nil
 }

@@ -25,7 +25,7 @@ const MaxKeyBytes = 255
 // bytes of UTF-8 without control characters; else an [Error] with [Malformed].
 func CheckKey(s string) error {
 	if _, err := ParseTopic(s); err != nil { // The same is asked of a topic.
-		return Errorf(Malformed, "a key has 1 to %d bytes of UTF-8 without control characters", MaxKeyBytes)
+		return Errorf(Malformed, "the key is invalid: a key has 1 to %d bytes of UTF-8 and no control characters", MaxKeyBytes)
 	}
 	return nil
 }
@@ -45,5 +45,5 @@ func ParseConnection(s string) (Connection, error) {
 	if c := Connection(n); err == nil && c != 0 && c.String() == s {
 		return c, nil
 	}
-	return 0, Errorf(Malformed, "a connection is named by 16 hexadecimal digits, as it was told to the client")
+	return 0, Errorf(Malformed, "the connection is malformed: it is the 16 hexadecimal digits that the server sent to the client")
 }

@@ -81,7 +81,7 @@ func TestRefusalsForCapacityCloseTheConnection(t *testing.T) {
 			}
 			w.wantEnd(test.request)
 		}
-		warning := `level=WARN msg="connection limit reached: clients are refused" limit=1 setting="--max-connections (NOTIFLUX_MAX_CONNECTIONS)"`
+		warning := `level=WARN msg="connection limit reached; clients are refused" limit=1 setting="--max-connections (NOTIFLUX_MAX_CONNECTIONS)"`
 		if n := strings.Count(s.Log(), warning); n != 1 {
 			t.Errorf("the log has the warning %d times, want once in a while\n%s", n, s.Log())
 		}

@@ -241,7 +241,7 @@ func (s *Server) listen() error {
 		s.public.Close()
 		return fmt.Errorf("%s: %w", config.Name("admin-addr"), err)
 	default:
-		s.log.Warn("no admin listener: its default address is taken", "setting", config.Name("admin-addr"), "err", err)
+		s.log.Warn("no admin listener; its default address is in use", "setting", config.Name("admin-addr"), "err", err)
 	}
 	return nil
 }
@@ -326,7 +326,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	running.Go(func() {
 		if err := s.broker.Run(parts); err != nil {
-			s.log.Error("broker ended", "err", err)
+			s.log.Error("broker stopped", "err", err)
 		}
 	})
 	running.Go(func() { s.topics.Run(parts) })
@@ -449,11 +449,11 @@ func (s *Server) shutdown(public *http.Server) error {
 	}
 	// 5. Wait until they have gone.
 	if left := s.clients.Wait(ctx); left > 0 {
-		s.log.Warn("clients did not take their messages in time", "clients", left, "setting", config.Name("shutdown-timeout"))
+		s.log.Warn("clients did not receive their messages in time", "clients", left, "setting", config.Name("shutdown-timeout"))
 	}
 	unfinished := <-closed
 	if errors.Is(unfinished, context.DeadlineExceeded) {
-		s.log.Warn("requests did not end in time", "setting", config.Name("shutdown-timeout"))
+		s.log.Warn("requests did not finish in time", "setting", config.Name("shutdown-timeout"))
 		unfinished = public.Close()
 	}
 	if err = errors.Join(unfinished, err); err != nil {

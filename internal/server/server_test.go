@@ -389,7 +389,7 @@ func TestShutdownDoesNotWaitForAPublisherThatDoesNotRead(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(s.Log(), "requests did not end in time") {
+	if !strings.Contains(s.Log(), "requests did not finish in time") {
 		t.Error("nothing is said of a request that did not end")
 	}
 }

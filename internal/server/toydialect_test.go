@@ -55,7 +55,7 @@ func TestAToyDialect(t *testing.T) {
 			reads("b ")
 			go s.Stop()
 			reads("bye draining")
-			reads("\x13\x87this server goes away") // 4999
+			reads("\x13\x87this server is shutting down") // 4999
 		})
 	}
 }

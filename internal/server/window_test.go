@@ -120,7 +120,7 @@ func TestShutdownWithAnswersThatMayNotFlow(t *testing.T) {
 	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
-	if log := s.Log(); strings.Contains(log, "requests did not end in time") {
+	if log := s.Log(); strings.Contains(log, "requests did not finish in time") {
 		t.Error(fmt.Sprint("the shutdown took all of its time:\n", log))
 	}
 }

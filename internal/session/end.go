@@ -9,9 +9,9 @@ import (
 
 // Reasons why the session itself ends, independent of its dialect.
 var (
-	endDraining   = End{CloseCode: wire.CloseRestart, Reason: "this server goes away: reconnect", Code: pubsub.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
+	endDraining   = End{CloseCode: wire.CloseRestart, Reason: "this server is shutting down: reconnect", Code: pubsub.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
 	endTooMany    = End{CloseCode: wire.CloseTooMany, Reason: "too many commands", Code: pubsub.TooMany, Least: time.Second, Most: 5 * time.Second}
-	endOverBudget = End{CloseCode: wire.CloseOverCapacity, Reason: "no room for answers that are not read now", Code: pubsub.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
+	endOverBudget = End{CloseCode: wire.CloseOverCapacity, Reason: "too many answers are unread: read answers before sending commands", Code: pubsub.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
 )
 
 // End closes the connection after the queued bytes and the dialect's goodbye. Only the

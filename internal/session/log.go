@@ -22,14 +22,14 @@ func (s *Session) LogRefusal(claims *auth.Claims, topic string, err error) {
 // logEnd logs that the server closes the session, and why.
 func logEnd(s *Session, e End) {
 	if logs(s) {
-		s.group.config.Log.Debug("client sent away", append(identity(s, nil, ""), "code", e.Code, "close", e.CloseCode, "reason", e.Reason)...)
+		s.group.config.Log.Debug("client disconnected by the server", append(identity(s, nil, ""), "code", e.Code, "close", e.CloseCode, "reason", e.Reason)...)
 	}
 }
 
 // logMessage logs a message that the client published.
 func logMessage(s *Session, claims *auth.Claims, topic pubsub.Topic, position pubsub.Position) {
 	if logs(s) {
-		s.group.config.Log.Debug("message ordered", append(identity(s, claims, string(topic)), "position", position.String())...)
+		s.group.config.Log.Debug("message published", append(identity(s, claims, string(topic)), "position", position.String())...)
 	}
 }
 

@@ -37,7 +37,7 @@ func TestEndsAreLogged(t *testing.T) {
 		})
 		c := w.connectJSON(t, w.both("a"))
 		end(w, c)
-		if c.code == 0 || strings.Count(log.String(), "client sent away") != 1 {
+		if c.code == 0 || strings.Count(log.String(), "client disconnected by the server") != 1 {
 			t.Errorf("%s: close code %d, logged %s", code, c.code, &log)
 		}
 		for _, want := range []string{"level=DEBUG", "remote=192.0.2.1:1234", "subject=s", "code=" + string(code), "close="} {

@@ -8,7 +8,7 @@ import (
 // How the server closes a client that is too slow. Until then the client delays no one: its
 // cursors stay where its socket stopped.
 var (
-	endTooSlow = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: more unread than the server keeps", Code: pubsub.TooSlow}
+	endTooSlow = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: unread messages exceed the limit", Code: pubsub.TooSlow}
 	endStuck   = End{CloseCode: wire.CloseTooSlow, Reason: "too slow: nothing was read for 60 s", Code: pubsub.TooSlow}
 )
 

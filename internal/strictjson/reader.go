@@ -317,7 +317,7 @@ func (r *Reader) notJSON(err error) error {
 	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return malformed("%s ends before its JSON does", r.what)
+		return malformed("%s ends before its JSON is complete", r.what)
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		return duplicateAt(at)
 	}
@@ -339,7 +339,7 @@ func malformed(format string, args ...any) *pubsub.Error {
 func (r *Reader) loneSurrogateAt(at int) error {
 	return &pubsub.Error{
 		Code:   pubsub.Malformed,
-		Detail: fmt.Sprintf("%s has half a character, such as half an emoji, at byte %d (a lone surrogate): UTF-8 has none, so cut texts between characters", r.what, at),
+		Detail: fmt.Sprintf("%s has a lone surrogate, half of a character such as an emoji, at byte %d: cut strings between characters", r.what, at),
 		Err:    ErrLoneSurrogate,
 	}
 }

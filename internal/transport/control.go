@@ -44,9 +44,9 @@ func (w *WebSocket) closedByPeer(payload []byte) {
 	case len(payload) == 0:
 		w.close(wire.CloseNormal, wsframe.AppendFrame(nil, wsframe.Close, nil))
 	case len(payload) == 1:
-		w.refuse(wire.CloseProtocol, "a close code has two bytes")
+		w.refuse(wire.CloseProtocol, "a close code must have two bytes")
 	case !wsframe.MaySend(code):
-		w.refuse(wire.CloseProtocol, "this close code is not to be sent")
+		w.refuse(wire.CloseProtocol, "this close code must not be sent")
 	case !utf8.Valid(reason):
 		w.refuse(wire.CloseInvalidUTF8, "the reason is not UTF-8")
 	default:

@@ -84,11 +84,11 @@ func (w *WebSocket) checkLimits(h wsframe.Header, now time.Duration) bool {
 		w.in.frames = frames
 	}
 	if h.Length > int64(w.maxReceived(deflated)-received) {
-		w.refuse(wire.CloseTooBig, "the message is longer than allowed")
+		w.refuse(wire.CloseTooBig, "the message is too long")
 		return false
 	}
 	if limit := cmp.Or(w.cfg.MaxFragments, DefaultMaxFragments); limit > 0 && frames > limit {
-		w.refuse(wire.ClosePolicy, "the message has more fragments than allowed")
+		w.refuse(wire.ClosePolicy, "the message has too many fragments")
 		return false
 	}
 	return true

@@ -42,8 +42,8 @@ const (
 )
 
 var (
-	errTooLong = errors.New("the message is longer than allowed")
-	errCorrupt = errors.New("the compressed data is broken")
+	errTooLong = errors.New("the message is too long")
+	errCorrupt = errors.New("the compressed data is corrupt")
 )
 
 // Inflaters inflate compressed messages of clients (permessage-deflate, RFC 7692). Each

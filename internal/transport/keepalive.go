@@ -52,7 +52,7 @@ func (w *WebSocket) checkLife(now time.Duration) {
 	case now >= w.messageDeadline():
 		w.refuse(wire.ClosePolicy, "the message was not finished in time")
 	case now >= w.silenceDeadline():
-		w.refuse(wire.CloseSilent, "nothing was heard within the ping timeout")
+		w.refuse(wire.CloseSilent, "nothing was received within the ping timeout")
 	case now >= w.pingDue():
 		w.pinged, w.control.ping = now, true
 		w.sock.Dirty()

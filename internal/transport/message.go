@@ -115,7 +115,7 @@ func (w *WebSocket) extend(in *incoming, h wsframe.Header, payload []byte, left 
 		most = len(in.message) + len(payload) + int(left)
 	}
 	if !w.reserve(in, len(payload), most) {
-		w.refuse(wire.CloseOverCapacity, "no room for incomplete messages now")
+		w.refuse(wire.CloseOverCapacity, "the memory for incomplete messages is full")
 		return
 	}
 	in.message = append(in.message, payload...)

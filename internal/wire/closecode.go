@@ -13,7 +13,7 @@ const (
 	ClosePolicy       CloseCode = 1008 // flooding, or a message begun and not finished in time
 	CloseTooBig       CloseCode = 1009 // a message over its limit
 	CloseInternal     CloseCode = 1011 // our fault
-	CloseRestart      CloseCode = 1012 // this server goes away
+	CloseRestart      CloseCode = 1012 // this server is shutting down
 	CloseOverCapacity CloseCode = 1013 // no room for what the client sends
 	CloseIdle         CloseCode = 4009 // no valid command within the time for it
 	CloseTooMany      CloseCode = 4108 // too many commands

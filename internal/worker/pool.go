@@ -79,7 +79,7 @@ func (p *Pool) Run(ctx context.Context) error {
 func (p *Pool) do(ctx context.Context, job func(context.Context)) {
 	defer func() {
 		if v := recover(); v != nil {
-			p.log.Error("work off the loops panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			p.log.Error("background work panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		}
 	}()
 	job(ctx)

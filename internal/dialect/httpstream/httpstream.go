@@ -34,7 +34,7 @@ const (
 )
 
 // endExpired ends a stream whose subscriptions have all ended.
-var endExpired = session.End{Code: pubsub.TokenExpired, CloseCode: wire.CloseNormal, Reason: "no subscription is left"}
+var endExpired = session.End{Code: pubsub.TokenExpired, CloseCode: wire.CloseNormal, Reason: "the last subscription has ended"}
 
 // Events returns the endpoint of server-sent events.
 func Events() *session.Endpoint { return endpoint("/events", "text/event-stream", "sse", sse) }

@@ -173,7 +173,7 @@ func (m *fields) named(name []byte) *jsontext.Value {
 
 func (p *reading) read(message []byte) error {
 	r := p.reader
-	r.Reset(message, "the command", "it should be one JSON object with `type`")
+	r.Reset(message, "the command", "send one JSON object with `type`")
 	if err := r.BeginObject(); err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 		`{"type":"subscribe","topics":["a"],"mode":"x"}`:        "`mode` must be all or latest",
 		`{"type":"subscribe","topics":["a"],"presence":1}`:      "`presence` must be true or false",
 		`{"type":"broadcast","topic":"a","message":1,"key":1}`:  "`key` must be a string",
-		`{"type":"broadcast","topic":"a","message":1,"key":""}`: "a key has 1 to 255 bytes of UTF-8 without control characters",
+		`{"type":"broadcast","topic":"a","message":1,"key":""}`: "the key is invalid: a key has 1 to 255 bytes of UTF-8 and no control characters",
 		`{"type":"broadcast","exclude":""}`:                     "`exclude` is only for POST /broadcast: to exclude this connection, set `echo` to false",
 		`{"type":"broadcast","echo":0}`:                         "`echo` must be true or false",
 		`{"type":"history","topic":"a","limit":"1"}`:            "`limit` must be a whole number, 0 or more",
@@ -50,11 +50,11 @@ func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 		`{"type":"ping","id":-1}`:                               "`id` must be a whole number from 0 to 9007199254740991",
 		`{"type":1}`:                                            "`type` must be a string",
 		`{"type":"x"}`:                                          "the type must be one of subscribe, unsubscribe, broadcast, auth, history, presence, ping",
-		``:                                                      "the command is empty: it should be one JSON object with `type`",
-		`[]`:                                                    "the command is not an object: it should be one JSON object with `type`",
-		`{"type":`:                                              "the command ends before its JSON does",
+		``:                                                      "the command is empty: send one JSON object with `type`",
+		`[]`:                                                    "the command is not an object: send one JSON object with `type`",
+		`{"type":`:                                              "the command ends before its JSON is complete",
 		`{"a":1,"a":2}`:                                         "an object has the same member twice, at byte 7",
-		`{"type":"ping\`:                                        "the command ends before its JSON does",
+		`{"type":"ping\`:                                        "the command ends before its JSON is complete",
 		`{"type":"ping"} x`:                                     "unexpected data after the JSON, at byte 15",
 	} {
 		if _, err := parse([]byte(text)); err == nil || err.Detail != want {
@@ -66,7 +66,7 @@ func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 // A command with halves of surrogate pairs as names is refused with its ID.
 func TestTwoHalvesOfCharacters(t *testing.T) {
 	c, err := parse([]byte(`{"\ud800":1,"\ud801":1,"type":"ping","id":7}`))
-	if err == nil || !strings.Contains(err.Detail, "half a character") || c.ID != 7 {
+	if err == nil || !strings.Contains(err.Detail, "half of a character") || c.ID != 7 {
 		t.Errorf("ID %d, %v; want 7 and half a character", c.ID, err)
 	}
 }

@@ -33,7 +33,7 @@ const Subprotocol = "notiflux.v1.text"
 const gapSpread = 3 * time.Second
 
 // endGap ends the session of a client that lost messages.
-var endGap = session.End{Code: pubsub.Unavailable, CloseCode: wire.CloseRestart, Reason: "messages were lost: load again and reconnect"}
+var endGap = session.End{Code: pubsub.Unavailable, CloseCode: wire.CloseRestart, Reason: "messages were lost: reconnect and reload your state"}
 
 // Endpoint returns the endpoint of the dialect.
 func Endpoint() *session.Endpoint {
