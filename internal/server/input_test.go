@@ -93,7 +93,7 @@ func TestHalfAnEmoji(t *testing.T) {
 	s := servertest.Start(t, nil)
 	bearer := "Bearer " + both(s, "u", "t")
 	status, answer := broadcast(t, s, `[{"topic":"t","message":"cut \ud83d"},{"topic":"t","message":"whole \ud83d\ude00"}]`, "Authorization", bearer)
-	if status != 207 || strings.Count(answer, "half an emoji") != 1 || strings.Count(answer, `"position"`) != 1 {
+	if status != 207 || strings.Count(answer, "half of a character") != 1 || strings.Count(answer, `"position"`) != 1 {
 		t.Errorf("%d %s", status, answer)
 	}
 	status, answer = broadcast(t, s, `[{"topic":"t","message":"cut \ud83d"},{"topic":"t","message":"whole"}`, "Authorization", bearer)
@@ -102,7 +102,7 @@ func TestHalfAnEmoji(t *testing.T) {
 	}
 	c := connectJSON(t, s, both(s, "u", "t"))
 	c.Say(`{"type":"broadcast","topic":"t","message":"\ud83d","id":7}`)
-	if got := c.Next(); !strings.HasPrefix(got, `{"type":"error","id":7,"code":"malformed"`) || !strings.Contains(got, "half an emoji") {
+	if got := c.Next(); !strings.HasPrefix(got, `{"type":"error","id":7,"code":"malformed"`) || !strings.Contains(got, "half of a character") {
 		t.Errorf("%s", got)
 	}
 }
