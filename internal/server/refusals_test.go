@@ -40,7 +40,7 @@ func codesOfTheTable(t *testing.T) (codes []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(text), "| code | HTTP | when | again? |")
+	_, table, _ := strings.Cut(string(text), "| code | HTTP | when | retry? |")
 	table, _, _ = strings.Cut(table, "\n\n")
 	for row := range strings.Lines(table) {
 		first, rest, _ := strings.Cut(strings.TrimPrefix(row, "|"), "|")
