@@ -182,19 +182,30 @@ func TestCutAtARandomByte(t *testing.T) {
 
 func cutAtRandomBytes(t *testing.T, s *servertest.Server, blocks bool, held int) {
 	recorder := new(delivery.Recorder)
-	goal := make(chan map[string]client.Position, cutClients)
+	goal := make(chan map[string]client.Position, 2*cutClients)
 	var listeners []*cutListener
 	var listening sync.WaitGroup
 	for n := range cutClients {
 		x := newScissors(t, s.URL, blocks, rand.New(rand.NewPCG(*seed, uint64(n))))
-		l := &cutListener{t: t, scissors: x, recording: recorder.Client(fmt.Sprint("client ", n)), positions: map[string]client.Position{}}
 		c := connect(t, x.address, client.Options{Token: subscribeToken(s, cutTopics...)}, hurry)
+		t.Cleanup(func() { c.Close() })
+		// The second one resumes from a position, which takes a connection of its own.
+		for _, name := range []string{"from now on", "from a position"} {
+			l := &cutListener{t: t, scissors: x, recording: recorder.Client(fmt.Sprint("client ", n, name)), positions: map[string]client.Position{}}
+			if name == "from a position" {
+				for _, topic := range cutTopics {
+					position, err := c.Position(t.Context(), topic)
+					if err != nil {
+						t.Fatal(err)
+					}
+					l.positions[topic] = position
+				}
+			}
+			subscription := l.subscribe(c)
+			listening.Go(func() { l.listen(subscription, goal) })
+			listeners = append(listeners, l)
+		}
 		x.begin(*cuts / cutClients)
-		listening.Go(func() {
-			defer c.Close()
-			l.listen(c, goal)
-		})
-		listeners = append(listeners, l)
 	}
 	heads := publishUntil(t, s, recorder, func() bool {
 		for _, l := range listeners {
@@ -215,6 +226,7 @@ func cutAtRandomBytes(t *testing.T, s *servertest.Server, blocks bool, held int)
 	cut, resumed, lost := 0, 0, 0
 	for _, l := range listeners {
 		cut, resumed, lost = cut+l.scissors.cut, resumed+l.resumed, lost+l.lost
+		l.scissors.cut = 0 // it is counted
 	}
 	t.Logf("-seed=%d: cut %d times up to %v; resumed %d times, lost %d times", *seed, cut, heads, resumed, lost)
 	if cut < *cuts/cutClients*cutClients || resumed == 0 || held > 10 && lost > 0 || held < 10 && *cuts >= 100 && lost == 0 {
@@ -313,12 +325,17 @@ type cutListener struct {
 	presence      int // events
 }
 
-// listen runs until the loop has been given all up to the goal.
-func (l *cutListener) listen(c *client.Client, goal <-chan map[string]client.Position) {
-	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
-	defer cancel()
+// subscribe subscribes from where the listener is.
+func (l *cutListener) subscribe(c *client.Client) *client.Subscription {
 	l.asked = l.recording.Ask(pubsub.Position{}, 0).Time
 	l.noted = l.asked
+	return c.SubscribeWith(client.SubscribeOptions{Since: l.positions}, cutTopics...)
+}
+
+// listen runs until the loop has been given all up to the goal.
+func (l *cutListener) listen(s *client.Subscription, goal <-chan map[string]client.Position) {
+	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
+	defer cancel()
 	reached := func(heads map[string]client.Position) bool {
 		for topic, head := range heads {
 			if parse(l.positions[topic]).Offset < parse(head).Offset {
@@ -331,7 +348,7 @@ func (l *cutListener) listen(c *client.Client, goal <-chan map[string]client.Pos
 	events := make(chan func(), 1)
 	go func() {
 		defer close(events)
-		for event, err := range c.Subscribe(cutTopics...).Events(ctx) {
+		for event, err := range s.Events(ctx) {
 			taken := make(chan struct{})
 			events <- func() {
 				l.note(event, err)
