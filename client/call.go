@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// attemptTimeout is longer than a server takes that is going to answer.
+	// attemptTimeout is longer than a working server takes to answer.
 	attemptTimeout = 15 * time.Second
-	// keyWindow is how long a server knows a key at least, less what a request may
-	// still be under way when it is given up.
+	// keyWindow is for how long an attempt with the same key is safe: a server knows a
+	// key for two minutes, and the last attempt may still be on its way then.
 	keyWindow = 2*time.Minute - attemptTimeout - 5*time.Second
 )
 
-// A call is one call of a method, with all its attempts.
+// A call is one call of a method of Client, with all its attempts.
 type call struct {
 	client *Client
 	scope  string
@@ -31,12 +31,13 @@ type call struct {
 
 	attempt  int
 	token    string    // of the last attempt
-	renewed  bool      // a new token was asked for
-	extended bool      // a token that allows the topics was asked for
-	doubt    time.Time // when the first attempt began that may have succeeded unseen; zero: there is none
+	renewed  bool      // has fetched a new token
+	extended bool      // has fetched a token for the topics
+	doubt    time.Time // start of the first attempt whose outcome is unknown; zero: there is none
 }
 
-// begin returns a call, and ctx with a deadline. A closed client makes none.
+// begin returns a call, and ctx with a deadline. The error is ErrClosed if the client is
+// closed, or about a topic.
 func (c *Client) begin(ctx context.Context, scope string, topics ...string) (*call, context.Context, context.CancelFunc, error) {
 	c.hub.mu.Lock()
 	closed := c.hub.closed
@@ -56,7 +57,7 @@ func (c *Client) begin(ctx context.Context, scope string, topics ...string) (*ca
 	return &call{client: c, scope: scope, topics: topics}, ctx, cancel, nil
 }
 
-// ask makes a request about one topic until it succeeds, fails for good, or ctx ends.
+// ask repeats a request about one topic until it succeeds, fails for good, or ctx ends.
 func (c *Client) ask(ctx context.Context, scope, topic string, r rest.Request) ([]byte, error) {
 	call, ctx, cancel, err := c.begin(ctx, scope, topic)
 	if err != nil {
@@ -74,7 +75,7 @@ func (c *Client) ask(ctx context.Context, scope, topic string, r rest.Request) (
 	}
 }
 
-// once makes a request, and returns what the server answered with success.
+// once makes a request once, and returns the body of a successful answer.
 func (c *call) once(ctx context.Context, r rest.Request) ([]byte, error) {
 	token, err := c.client.tokens.Get(ctx, c.scope, c.topics)
 	if err != nil {
@@ -83,7 +84,7 @@ func (c *call) once(ctx context.Context, r rest.Request) ([]byte, error) {
 	c.token = token
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	// A server that was not reached has not done anything.
+	// If nothing was sent, the server has done nothing.
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
 	began := time.Now()
@@ -95,17 +96,18 @@ func (c *call) once(ctx context.Context, r rest.Request) ([]byte, error) {
 	return body, err
 }
 
-// outcomeUnknown reports whether a request that failed with err may have been carried
-// out. It was not if a notiflux server says so.
+// outcomeUnknown reports whether a request may have succeeded although it failed with err.
+// A refusal of a notiflux server excludes that.
 func outcomeUnknown(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return !ok || e.Code == "" && e.Status >= 500 || e.Code == wire.OutcomeUnknown
 }
 
-// errDoubt is why a call is not made again that may be carried out twice then.
+// errDoubt ends a call when another attempt might publish the message twice.
 var errDoubt = &Error{Code: wire.OutcomeUnknown, Message: "no answer came while the server knew the key of the message; it may have been published"}
 
-// next waits until a call is to be made again; an error says why it is not.
+// next waits until it is time for the next attempt after err. If there must be none, it
+// returns the error of the call.
 func (c *call) next(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*Error](err); ok && c.mayHelp(e.Code) {
 		if wire.Renewable(e.Code) {
@@ -138,12 +140,12 @@ func (c *call) next(ctx context.Context, err error) error {
 	return nil
 }
 
-// mayHelp reports whether another token may help against a code, and is yet to be tried.
+// mayHelp reports whether another token may help against a code, and has not been tried.
 func (c *call) mayHelp(code string) bool {
 	return c.client.tokens.HasSource() && (wire.Renewable(code) && !c.renewed || wire.Extensible(code) && !c.extended)
 }
 
-// retryable reports whether what failed with err may succeed a little later.
+// retryable reports whether another attempt may succeed after err.
 func retryable(err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {
 		if e.Code != "" {

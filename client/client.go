@@ -13,29 +13,30 @@
 //		}
 //	}
 //
-// A loss cannot be overlooked, because it is an error and not an event: a loop that
-// ends at errors ends where something is missing, and a loop that continues has decided
-// to. A subscription connects when it is made and again whenever its connection ends,
-// and resumes where it was.
+// A lost message is reported as an error, so no loop overlooks it: a loop that ends at
+// errors stops where messages are missing. A subscription connects when it is made,
+// reconnects whenever its connection ends, and resumes where it was.
 //
-// A message passes from the connection through one goroutine into a bounded queue of
-// each subscription to its topic, and from there to the loop. So a slow loop delays no
-// other. What does not fit into its queue is lost to it, which is a [LostError].
+// One goroutine reads each connection. It puts a message into the queue of each
+// subscription to its topic, and the loops take it from there. A slow loop delays no
+// other, because the queues are bounded: when one is full, its subscription loses
+// messages and yields a [LostError].
 //
-// All subscriptions share one connection as long as they can. A topic that is subscribed
-// to twice, in ways that the server has to tell apart, takes a second one. Where
-// something between client and server blocks WebSockets, the client uses event streams
-// instead: everything works, except presence.
+// Subscriptions share one connection. The exception is a topic that is subscribed to
+// twice with different tokens or options: it takes a second connection. Where a proxy
+// blocks WebSockets, the client uses event streams. Everything works on them except
+// presence.
 //
-// Within a topic, positions that a subscription yields strictly increase until the
-// server restarts. No token is in an error or a log line. The package stores nothing: to
-// resume after a restart of the program, store [Message.Position] and give it back in
-// [SubscribeOptions.Since].
+// The positions that a subscription yields strictly increase within a topic, until the
+// server restarts. Tokens never appear in errors and log lines. The package stores
+// nothing: to resume after a restart of the program, store [Message.Position] and pass it
+// in [SubscribeOptions.Since].
 package client
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -55,58 +56,60 @@ const defaultTimeout = 30 * time.Second
 type Options struct {
 	// Token is sent with every request: a JWT that the server accepts.
 	Token string
-	// TokenSource returns the token instead. The client asks it when it first needs
-	// a token for a scope, when a server refuses the token as invalid, expired or
-	// revoked, and once per operation when the token does not allow a topic or the
-	// scope; this answer is then used for these topics. An error fails the call. A
-	// subscription tries again later, and the ones that run continue. One call runs
-	// at a time, and its context ends after 30 s.
+	// TokenSource, if set, returns tokens in place of Token. The client calls it when
+	// it first needs a token for a scope, and again when the server refuses that
+	// token as invalid, expired or revoked. When the server denies a topic or the
+	// scope, the client calls it once per operation, and uses the new token for the
+	// denied topics only. If TokenSource fails, a call fails with its error, and a
+	// subscription tries again later. Only one call runs at a time; its context ends
+	// after 30 s.
 	TokenSource func(ctx context.Context, r TokenRequest) (string, error)
-	// Timeout is the deadline of a call whose context has none; 0: 30 s.
+	// Timeout bounds each call whose context has no deadline; 0: 30 s.
 	Timeout time.Duration
-	// NoRetry makes each call once, except after a refused token. A message is then
-	// published without a key, unless [Publication.Key] is set.
+	// NoRetry switches retries off, except the one with a new token. Messages are
+	// then published without a key, unless [Publication.Key] is set.
 	NoRetry bool
-	// HTTPClient makes all requests; its Timeout is not used. nil: one that uses
-	// the proxy of the environment and follows no redirects, so that the token stays
-	// with the server.
+	// HTTPClient makes all requests, and its Timeout is ignored. nil: a client that
+	// uses the proxy of the environment, and follows no redirects so that the token
+	// goes to the server only.
 	HTTPClient *http.Client
-	// Logger gets what the client does, at the levels Debug and Info; nil: nothing.
+	// Logger receives log records of the levels Debug and Info; nil: none.
 	Logger *slog.Logger
 }
 
 // A Client publishes and subscribes to topics of one server. Make one with [New]. Its
 // methods are safe for concurrent use.
 //
-// A call is retried after a failure that may pass: a network error, a server or a proxy
-// that is overloaded, restarting or unavailable. It waits as long as the server says,
-// plus a random time that grows, until its context ends. A certificate or a TLS version
-// that one side does not accept is final. A refusal is an [*Error].
+// A call retries after a failure that may pass: a network error, or a server or proxy that
+// is overloaded, restarting or unavailable. Between attempts it waits as long as the server
+// says, plus a random time that grows. It stops when its context ends. It does not retry
+// after a refusal, which is an [*Error], or when a side does not accept the other's
+// certificate or TLS version.
 type Client struct {
 	hub    *hub
 	tokens *tokens.Cache
 }
 
-// A hub is what the views of a client share.
+// A hub is the state that all views of a client share.
 type hub struct {
 	// Immutable after New.
 	server  *rest.Server
 	log     *slog.Logger
 	timeout time.Duration
-	retry   bool                            // calls that fail are made again
-	delay   func(attempt int) time.Duration // before an attempt
+	retry   bool                            // calls retry
+	delay   func(attempt int) time.Duration // the pause before an attempt
 
 	dialer  connect.Dialer
-	running sync.WaitGroup // of the lanes
+	running sync.WaitGroup // the goroutines of the lanes
 
 	// Guarded by mu.
 	mu            sync.Mutex
 	closed        bool
-	err           error // why subscriptions end; nil: they run
+	err           error // why all subscriptions have ended; nil: they run
 	lanes         []*lane
 	subscriptions map[*Subscription]bool
-	feeds         uint64 // so far
-	faults        uint64 // frames that break the protocol
+	feeds         uint64 // number of feeds made so far
+	faults        uint64 // number of frames that broke the protocol
 }
 
 // New returns a client for the server at url, as in https://host. It does no I/O.
@@ -116,7 +119,7 @@ func New(url string, o Options) (*Client, error) {
 		return nil, err
 	}
 	if o.Timeout < 0 {
-		return nil, errors.New("client options: Timeout is negative")
+		return nil, fmt.Errorf("client options: Timeout is %v; use a positive duration", o.Timeout)
 	}
 	if o.Token != "" && o.TokenSource != nil {
 		return nil, errors.New("client options: set Token or TokenSource, not both")
@@ -135,13 +138,13 @@ func New(url string, o Options) (*Client, error) {
 	return &Client{h, o.tokens()}, nil
 }
 
-// WithToken returns a view of the client whose calls and subscriptions use another
-// token, on the same connections. Closing either closes both.
+// WithToken returns a view of the client: its calls and subscriptions use another token on
+// the same connections. Closing either closes both.
 func (c *Client) WithToken(token string) *Client { return &Client{c.hub, tokens.New(token, nil)} }
 
-// Connect connects to the server and returns what is wrong with the address, the
-// network or the server, as a [*url.Error] with the cause. It does not retry. Calling it
-// is optional: subscriptions connect on their own. ctx bounds the waiting only.
+// Connect connects to the server, and reports a wrong address, a broken network or a
+// refusal as a [*url.Error] with the cause. It makes one attempt. Connect is optional:
+// subscriptions connect on their own. If ctx ends first, the attempt continues.
 func (c *Client) Connect(ctx context.Context) error {
 	h := c.hub
 	h.mu.Lock()
@@ -174,9 +177,9 @@ func (c *Client) Connect(ctx context.Context) error {
 	return err
 }
 
-// Close ends the connections and every subscription, and waits until no goroutine of
-// the client is left: until the server has closed as well, which takes a second at most.
-// Calls that are running are not ended. The error is always nil.
+// Close ends all subscriptions and closes the connections. It returns when no goroutine of
+// the client is left; it gives the server one second to close its side. Calls in progress
+// are not interrupted. The error is always nil.
 func (c *Client) Close() error {
 	h := c.hub
 	h.mu.Lock()
@@ -188,7 +191,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// endLocked ends all lanes, and with them all subscriptions.
+// endLocked ends all lanes and subscriptions.
 func (h *hub) endLocked(err error) {
 	if h.err == nil || err == ErrClosed {
 		h.err = err

@@ -229,11 +229,11 @@ func TestCloseEndsEverything(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Errorf("Close() = %v", err)
 		}
-		a.expect("subscribed a E:0 0 resumed=false", "end the client is closed")
-		b.expect("end the client is closed")
+		a.expect("subscribed a E:0 0 resumed=false", "end the client or the subscription is closed")
+		b.expect("end the client or the subscription is closed")
 		c.Close()
 		after := listen(t, c, topics("c"))
-		after.expect("end the client is closed")
+		after.expect("end the client or the subscription is closed")
 	})
 }
 
@@ -258,7 +258,7 @@ func TestCloseWaitsForNobodyLong(t *testing.T) {
 					t.Errorf("Close took %v", took)
 				}
 				for got := range a.events {
-					if got != "disconnected" && got != "end the client is closed" {
+					if got != "disconnected" && got != "end the client or the subscription is closed" {
 						t.Errorf("got event %q", got)
 					}
 				}

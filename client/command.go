@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ikornaselur/notiflux/client/internal/tokens"
@@ -16,8 +17,8 @@ const (
 	frameBytes = 256
 )
 
-// command sends commands as they become necessary. It returns when ctx ends, when one
-// cannot be sent, or when the lane has nothing to do any more.
+// command sends commands as they become necessary. It returns when ctx ends, when writing
+// fails, or when the lane is no longer needed.
 func (l *lane) command(ctx context.Context, s *session) error {
 	var again <-chan time.Time
 	for {
@@ -43,8 +44,8 @@ func (l *lane) command(ctx context.Context, s *session) error {
 	}
 }
 
-// commandAll sends what can be sent now. What needs a token that the source does not
-// give waits; what is subscribed to continues.
+// commandAll sends all commands that are necessary now. When the token source fails, the
+// feeds that need the token wait, and the others continue.
 func (l *lane) commandAll(ctx context.Context, s *session) error {
 	for ctx.Err() == nil {
 		next, need := l.next(s)
@@ -56,9 +57,6 @@ func (l *lane) commandAll(ctx context.Context, s *session) error {
 		case next == nil:
 			return nil
 		default:
-			if s.commanded.IsZero() {
-				s.commanded = time.Now()
-			}
 			if err := s.conn.Write(ctx, next); err != nil {
 				return err
 			}
@@ -67,21 +65,22 @@ func (l *lane) commandAll(ctx context.Context, s *session) error {
 	return nil
 }
 
-// rest reports whether something waits to be tried again, and whether the lane is over.
+// rest reports whether a feed waits to be tried again, and whether the lane is no longer
+// needed.
 func (l *lane) rest() (waiting, over bool) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
 	return len(l.later) > 0, !l.first && len(l.feeds) == 0
 }
 
-// A need is a token that the source has to be asked for.
+// A need is a token that has to be fetched from its source.
 type need struct {
 	tokens *tokens.Cache
 	topics []string
 }
 
-// next returns the next command, or the token that it needs; both nil: there is nothing
-// to do.
+// next returns the next command, or the token that the command needs first. Both are nil
+// if there is nothing to do.
 func (l *lane) next(s *session) (*wire.Command, *need) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
@@ -95,14 +94,14 @@ func (l *lane) next(s *session) (*wire.Command, *need) {
 	}
 	l.todo = keep(l.todo, wanted)
 	l.lists = keep(l.lists, func(f *feed) bool { return f.list == listWanted && f.state == feedLive })
-	first := append(l.todo[:len(l.todo):len(l.todo)], l.lists...)
-	if len(first) == 0 {
+	feeds := slices.Concat(l.todo, l.lists)
+	if len(feeds) == 0 {
 		return nil, nil
 	}
-	token, ok := first[0].tokens.Cached(tokens.Subscribe, first[0].topic)
+	token, ok := feeds[0].tokens.Cached(tokens.Subscribe, feeds[0].topic)
 	if !ok {
-		need := &need{tokens: first[0].tokens}
-		for _, f := range first {
+		need := &need{tokens: feeds[0].tokens}
+		for _, f := range feeds {
 			if f.tokens == need.tokens {
 				need.topics = append(need.topics, f.topic)
 			}
@@ -130,7 +129,8 @@ func keep(feeds []*feed, ok func(*feed) bool) (kept []*feed) {
 	return kept
 }
 
-// terms are what all topics of a subscribe command have in common, besides the token.
+// terms are the options that all topics of a subscribe command share, as they share a
+// token.
 type terms struct {
 	last             int
 	latest, presence bool
@@ -139,12 +139,13 @@ type terms struct {
 func (f *feed) terms() terms {
 	t := terms{f.last, f.latest, f.presence}
 	if f.position.Epoch != "" {
-		t.last = 0 // it continues from its position
+		t.last = 0 // it resumes from its position
 	}
 	return t
 }
 
-// subscribeLocked returns the command for the first of l.todo and those that go with it.
+// subscribeLocked returns the command for the first feed in l.todo and for the others with
+// the same terms and token, as far as they fit.
 func (l *lane) subscribeLocked(s *session, token string) *wire.Command {
 	of := l.todo[0].terms()
 	batch := keep(l.todo, func(f *feed) bool {
@@ -170,11 +171,12 @@ func (l *lane) subscribeLocked(s *session, token string) *wire.Command {
 		}
 	}
 	s.pending[s.ids] = batch
-	l.todo = keep(l.todo, wanted) // now: the answer may put them in again
+	l.todo = keep(l.todo, wanted) // at once: the answer may add them again
 	return c
 }
 
-// fitting returns how many of n topics fit into a command beside a token, at least one.
+// fitting returns how many of n topics fit into a command with a token of that length, at
+// least one.
 func fitting(l wire.Limits, token, n int, size func(at int) int) int {
 	n = min(n, l.TopicsPerCommand)
 	room := l.Command - frameBytes - token
@@ -186,7 +188,7 @@ func fitting(l wire.Limits, token, n int, size func(at int) int) int {
 	return n
 }
 
-// putOff has everything wait that needs a token which the source did not give.
+// putOff makes the feeds wait that need a token of t, because its source failed.
 func (l *lane) putOff(t *tokens.Cache, err error) {
 	l.hub.log.Info("trying again later", "error", err)
 	l.hub.mu.Lock()
@@ -207,7 +209,7 @@ func (l *lane) putOff(t *tokens.Cache, err error) {
 	}
 }
 
-// waitLocked has a feed asked for again after a moment.
+// waitLocked makes a feed wait before the lane subscribes to it again.
 func (l *lane) waitLocked(f *feed) {
 	f.state = feedLater
 	l.later = append(l.later, f)
@@ -218,13 +220,13 @@ func (l *lane) listLaterLocked(f *feed) {
 	l.later = append(l.later, f)
 }
 
-// wantLocked has a feed asked for again at once.
+// wantLocked makes the lane subscribe to a feed again at once.
 func (l *lane) wantLocked(f *feed) {
 	f.state = feedWanted
 	l.todo = append(l.todo, f)
 }
 
-// tryAgain has everything that waits asked for again.
+// tryAgain ends the waiting of all feeds.
 func (l *lane) tryAgain() {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()

@@ -8,56 +8,54 @@ import (
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// ErrClosed ends the subscriptions of a client or a subscription that was closed, and
-// is the error of calls to a closed client.
-var ErrClosed = errors.New("the client is closed")
+// ErrClosed is the error of a closed client or subscription.
+var ErrClosed = errors.New("the client or the subscription is closed")
 
 // A LostReason says why messages are missing.
 type LostReason string
 
 // The reasons of a [LostError].
 const (
-	Gap      LostReason = "gap"      // the server lost them, while the client was connected
-	Expired  LostReason = "expired"  // the server no longer has them, or has restarted
-	Overflow LostReason = "overflow" // the loop was too slow for [SubscribeOptions.Buffer]
+	Gap      LostReason = "gap"      // the server lost messages while the client was connected
+	Expired  LostReason = "expired"  // the server no longer has the messages, or was restarted
+	Overflow LostReason = "overflow" // the loop was too slow, and the queue of the subscription was full
 )
 
-// A LostError reports that messages of a topic are missing: what the program knows
-// of the topic is out of date. The subscription continues with the messages after
-// Position.
+// A LostError reports that messages of a topic are missing, so the state that your program
+// has built from them is out of date. The subscription continues after Position.
 type LostError struct {
 	Topic    string
 	Since    Position // messages after it are missing
-	Position Position // messages after it follow
+	Position Position // all messages after it follow
 	Reason   LostReason
 }
 
-// Error names the topic, and what happened to the messages.
+// Error names the topic and says what happened to the messages.
 func (e *LostError) Error() string {
 	why := "were lost"
 	switch e.Reason {
 	case Gap:
 		why = "were lost by the server"
 	case Expired:
-		why = "are no longer known to the server"
+		why = "are no longer in the server's history"
 	case Overflow:
-		why = "were dropped because the loop is too slow"
+		why = "were dropped because the loop was too slow"
 	}
 	return fmt.Sprintf("messages of %q after %s %s", e.Topic, e.Since, why)
 }
 
-// An Error is what a server, or a proxy before it, answered instead of success. To
-// tell errors apart, switch on Code.
+// An Error is a refusal by the server, or by a proxy in front of it. Switch on Code; the
+// documentation of the protocol lists the codes.
 type Error struct {
-	Code       string        // as the documentation of the protocol lists them; empty: no notiflux server answered
-	Message    string        // a sentence that says what is wrong; do not parse it
-	Topic      string        // if a subscription to a topic was refused or ended
-	Status     int           // of an HTTP answer
-	Close      int           // close code of a WebSocket that the server closed
+	Code       string        // empty if the server gave none, or a proxy answered
+	Message    string        // a sentence for people
+	Topic      string        // if the server refused or ended the subscription to a topic
+	Status     int           // of the HTTP response, if there was one
+	Close      int           // close code of the WebSocket, if the server closed one
 	RetryAfter time.Duration // for how long the server asked the client to stay away
 }
 
-// Error contains everything but RetryAfter.
+// Error returns the code and the message, and the topic if there is one.
 func (e *Error) Error() string {
 	text := e.Message
 	switch {
@@ -74,7 +72,7 @@ func (e *Error) Error() string {
 	return text
 }
 
-// codeOf returns the code of an [Error]; empty: err is another one.
+// codeOf returns the code of an [Error], and nothing for other errors.
 func codeOf(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
@@ -82,7 +80,7 @@ func codeOf(err error) string {
 	return ""
 }
 
-// publicError returns an error of the connection as the program sees it.
+// publicError returns an error of an internal package as the program gets it.
 func publicError(err error) error {
 	if e, ok := errors.AsType[*wire.Close](err); ok {
 		if e.Code == 0 {

@@ -10,13 +10,13 @@ import (
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// A feed is a topic on a lane: what the server has as one subscription, for one or more
-// of the program's.
+// A feed is a topic on a lane: one subscription to the server, which one or more
+// subscriptions of the program share.
 type feed struct {
 	// Immutable.
 	lane     *lane
 	topic    string
-	number   uint64 // the server is asked for feeds in this order
+	number   uint64 // the lane subscribes to feeds in this order
 	tokens   *tokens.Cache
 	last     int
 	latest   bool
@@ -24,32 +24,32 @@ type feed struct {
 
 	// Guarded by hub.mu.
 	members  []*member
-	position wire.Position // everything up to it has been queued; zero: nothing is known
+	position wire.Position // the members' queues have everything up to it; zero: unknown
 	state    feedState
 	list     listState
-	token    string // that it was last asked for with
-	resumed  bool   // it was live before
-	renewed  bool   // a new token was asked for, and the server has not accepted it yet
-	extended bool   // likewise a token that allows the topic
+	token    string // of the last subscribe command
+	resumed  bool   // has been live
+	renewed  bool   // has a new token that the server has not accepted yet
+	extended bool   // has a token for the topic that the server has not accepted yet
 }
 
-// A member is a subscription as a part of a feed.
+// A member is a subscription that shares a feed.
 type member struct {
 	*Subscription
-	told bool // that the topic is subscribed to
+	told bool // has got a Subscribed or a LostError
 }
 
 type feedState uint8
 
 const (
 	feedWanted feedState = iota // in lane.todo
-	feedLater                   // in lane.later: refused for now
-	feedAsked                   // a command is under way
-	feedLive                    // messages count
-	feedOver                    // in no lane any more
+	feedLater                   // in lane.later: the server refused it for now
+	feedAsked                   // waits for the answer to a subscribe command
+	feedLive                    // receives messages
+	feedOver                    // has been removed from its lane
 )
 
-// listState says how it stands with the question who is present.
+// A listState says whether the lane has to request the list of members of a feed.
 type listState uint8
 
 const (
@@ -58,8 +58,8 @@ const (
 	listLater            // in lane.later
 )
 
-// joinLocked subscribes s to topics: all on one lane if there is one that can take
-// them, else each where it fits.
+// joinLocked subscribes s to topics: all on one lane if a lane has room for all of them,
+// else each on the first lane that has room for it.
 func (h *hub) joinLocked(s *Subscription, topics []string) {
 	topics = slices.DeleteFunc(slices.Clone(topics), func(topic string) bool { return s.feeds[topic] != nil })
 	at := slices.IndexFunc(h.lanes, func(l *lane) bool {
@@ -79,13 +79,13 @@ func (h *hub) joinLocked(s *Subscription, topics []string) {
 		return
 	}
 	for _, topic := range topics {
-		if s.feeds[topic] == nil { // else it is given twice
+		if s.feeds[topic] == nil { // else topics has it twice
 			h.placeLocked(s, topic).joinLocked(s, topic)
 		}
 	}
 }
 
-// placeLocked returns a lane for one topic.
+// placeLocked returns a lane that has room for a topic.
 func (h *hub) placeLocked(s *Subscription, topic string) *lane {
 	for _, l := range h.lanes {
 		if l.takesLocked(s, topic) {
@@ -95,7 +95,8 @@ func (h *hub) placeLocked(s *Subscription, topic string) *lane {
 	return h.startLaneLocked()
 }
 
-// takesLocked reports whether a topic of s can be on the lane, which has each once.
+// takesLocked reports whether the lane has room for a topic of s: a lane has one feed of a
+// topic, and s can only share it if the server would treat both in the same way.
 func (l *lane) takesLocked(s *Subscription, topic string) bool {
 	f := l.feeds[topic]
 	if f == nil {
@@ -107,10 +108,10 @@ func (l *lane) takesLocked(s *Subscription, topic string) bool {
 		(f.resumed || f.last == 0 && f.position == wire.Position{})
 }
 
-// joinLocked makes s a member of the feed of a topic.
+// joinLocked makes s a member of the feed of a topic, which it makes if there is none.
 func (l *lane) joinLocked(s *Subscription, topic string) {
 	if s.feeds[topic] != nil {
-		return // it is given twice
+		return // the caller has the topic twice
 	}
 	f := l.feeds[topic]
 	if f == nil {
@@ -152,7 +153,7 @@ func (f *feed) leaveLocked(s *Subscription) {
 	l.wakeUp()
 }
 
-// endLocked takes the feed off its lane.
+// endLocked removes the feed from its lane.
 func (f *feed) endLocked() {
 	f.state, f.list = feedOver, listNone
 	delete(f.lane.feeds, f.topic)
@@ -166,20 +167,22 @@ func (f *feed) at() Position {
 	return Position(f.position.String())
 }
 
-// deliverLocked queues an entry for every member. It reports whether one is behind.
+// deliverLocked puts an entry into the queue of every member. It reports whether a member
+// is behind.
 func (f *feed) deliverLocked(e entry) (behind bool) {
 	e.topic = f.topic
 	for i, m := range f.members {
-		if message, ok := e.event.(Message); ok && i > 0 {
-			message.Data = bytes.Clone(message.Data) // each loop owns what it gets
-			e.event = message
+		out := e
+		if message, ok := e.event.(Message); ok && i < len(f.members)-1 {
+			message.Data = bytes.Clone(message.Data) // each receiver owns its data
+			out.event = message
 		}
-		behind = m.queue.put(e) || behind
+		behind = m.queue.put(out) || behind
 	}
 	return behind
 }
 
-// subscribedLocked makes the feed live, from a position on.
+// subscribedLocked makes the feed live from position p.
 func (f *feed) subscribedLocked(p wire.Position, a wire.Answer) {
 	since := f.at()
 	f.position = p
@@ -199,7 +202,7 @@ func (f *feed) subscribedLocked(p wire.Position, a wire.Answer) {
 	}
 }
 
-// wantList has the lane ask who is present.
+// wantList has the lane request the list of members.
 func (f *feed) wantList() {
 	if f.list != listWanted {
 		f.list = listWanted
@@ -207,7 +210,7 @@ func (f *feed) wantList() {
 	}
 }
 
-// list has lanes ask who is present on topics of s.
+// list requests the lists of members of topics of s.
 func (h *hub) list(s *Subscription, topics []string) {
 	if len(topics) == 0 {
 		return
@@ -222,8 +225,7 @@ func (h *hub) list(s *Subscription, topics []string) {
 	}
 }
 
-// refusedLocked ends the feed: each member has lost the topic, and ends if it was the
-// last one.
+// refusedLocked ends the feed. Each member loses the topic, and ends if it has no other.
 func (f *feed) refusedLocked(err *Error) {
 	f.endLocked()
 	for _, m := range f.members {

@@ -13,22 +13,22 @@ import (
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// HistoryOptions say which earlier messages of a topic to read. The zero value: the
-// newest ones.
+// HistoryOptions select messages of a topic. The zero value selects the newest ones.
 type HistoryOptions struct {
-	Since Position // read the messages after it
-	Limit int      // how many to read at most; 0: 100. A server returns at most 1,000 and about 1 MiB at once
+	Since Position // selects the messages after it
+	Limit int      // maximum number of messages; 0: 100. The server's maximum is 1,000
 }
 
-// A History is a part of the messages that a server still has of a topic, oldest first.
+// A History holds messages of a topic, oldest first.
 type History struct {
 	Messages  []Message
-	Position  Position // from which to read on, or to subscribe without a gap
+	Position  Position // to continue reading from, or to subscribe from without a gap
 	Recovered bool     // no message between Since and Messages is missing
-	More      bool     // there are messages after Position
+	More      bool     // the server has messages after Position; call History again
 }
 
-// History reads earlier messages of a topic. It does not wait for new ones.
+// History reads messages of a topic that the server still has. It does not wait for new
+// ones. A history of large messages comes in parts of about 1 MiB: see [History.More].
 func (c *Client) History(ctx context.Context, topic string, o HistoryOptions) (History, error) {
 	query := url.Values{}
 	if o.Since != "" {
@@ -47,10 +47,9 @@ func (c *Client) History(ctx context.Context, topic string, o HistoryOptions) (H
 	return h, nil
 }
 
-// Position returns the position after the newest message of a topic. A back end that
-// renders a page reads the position first and then the data, and puts the position into
-// the page: a subscription with it in [SubscribeOptions.Since] gets what has changed
-// since.
+// Position returns the position of the newest message of a topic. A back end that renders a
+// page reads the position first, then the data, and puts both into the page. A subscription
+// from this position gets every message that the data may lack.
 func (c *Client) Position(ctx context.Context, topic string) (Position, error) {
 	h, err := c.history(ctx, topic, url.Values{"limit": {"0"}})
 	if err != nil {
@@ -59,7 +58,7 @@ func (c *Client) Position(ctx context.Context, topic string) (Position, error) {
 	return h.Position, nil
 }
 
-// history reads what query asks for of a topic.
+// history reads the messages of a topic that query selects.
 func (c *Client) history(ctx context.Context, topic string, query url.Values) (History, error) {
 	query.Set("topic", topic)
 	answer, err := c.ask(ctx, tokens.Subscribe, topic, rest.Request{Method: http.MethodGet, Path: "history", Query: query})
@@ -92,7 +91,7 @@ func parseHistory(answer []byte) (History, error) {
 	return h, nil
 }
 
-// Presence returns who is present on a topic now.
+// Presence returns the members of a topic at this moment.
 func (c *Client) Presence(ctx context.Context, topic string) (Present, error) {
 	p, err := c.presence(ctx, topic)
 	if err != nil {

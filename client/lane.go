@@ -13,43 +13,41 @@ import (
 )
 
 const (
-	// steady is how long a connection must have held for the next attempt to be
-	// the first: as long as the longest wait.
+	// steady is how long a connection must have held for the back-off to start again:
+	// as long as the longest wait.
 	steady = connect.MaxBackoff
 
-	// closeTimeout is how long a lane waits for the server to close as well.
+	// closeTimeout is how long a lane waits for the server to close its side.
 	closeTimeout = time.Second
-	// commandTimeout is longer than the first command takes to reach the server.
-	commandTimeout = 10 * time.Second
 )
 
-// A lane is a connection, and the next one when it ends, for feeds of different topics.
-// The first lane of a hub stays; any other ends when it has no feed.
+// A lane is one connection at a time, with a feed for each of its topics. When the connection
+// ends, the lane reconnects. The first lane of a hub stays; any other ends with its last feed.
 type lane struct {
 	// Immutable.
 	hub   *hub
 	first bool
 	stop  context.CancelFunc
-	wake  chan struct{} // has room for one: there is something to command
+	wake  chan struct{} // has room for one; filled when a command may be necessary
 
 	opened bool // has been connected; owned by run
 
 	// Guarded by hub.mu.
 	feeds   map[string]*feed // by topic
-	todo    []*feed          // to be asked for
-	lists   []*feed          // of which to ask who is present
-	later   []*feed          // what waits of both, for a moment
+	todo    []*feed          // to subscribe to
+	lists   []*feed          // whose list of members to request
+	later   []*feed          // of both kinds, refused for now
 	gone    []string         // topics to unsubscribe from
 	session *session         // nil: not connected
-	wanted  bool             // Connect waits
+	wanted  bool             // Connect waits for an attempt
 	attempt *attempt         // the next one to end
-	cut     bool             // Disconnected was yielded since the last connection
-	notes   []note           // to be logged
+	cut     bool             // the subscriptions know that the lane is not connected
+	notes   []note           // to log
 }
 
-// An attempt is one try to connect.
+// An attempt is one attempt to connect.
 type attempt struct {
-	done chan struct{} // closed when err is there
+	done chan struct{} // closed when err is set
 	err  error
 }
 
@@ -60,17 +58,16 @@ type session struct {
 	welcome wire.Welcome
 	streams bool
 
-	// Owned by the goroutine that commands.
-	commanded time.Time // when a command was sent first; zero: not yet
-	delays    int       // how often something was refused for now
+	// Owned by the goroutine that sends commands.
+	delays int // how often feeds had to wait
 
 	// Guarded by hub.mu.
 	ids     int64
-	pending map[int64][]*feed // what a subscribe command was about, by its id
-	listing map[int64]*feed   // likewise for presence commands
+	pending map[int64][]*feed // the feeds of each subscribe command, by its id
+	listing map[int64]*feed   // the feed of each presence command
 }
 
-// startLaneLocked adds a lane, and starts its goroutine.
+// startLaneLocked adds a lane and starts its goroutine.
 func (h *hub) startLaneLocked() *lane {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &lane{
@@ -89,9 +86,8 @@ func (l *lane) wakeUp() {
 	}
 }
 
-// run keeps the lane connected until ctx ends, the server says not to come back, or a
-// lane that is not the first has nothing to do. Each connection has one more goroutine,
-// which run waits for.
+// run keeps the lane connected until ctx ends, the server forbids reconnecting, or the lane
+// is no longer needed. It starts one more goroutine for each connection, and waits for it.
 func (l *lane) run(ctx context.Context) {
 	defer l.stop()
 	defer l.attempted(ErrClosed)
@@ -101,7 +97,7 @@ func (l *lane) run(ctx context.Context) {
 			return
 		}
 		if err == nil {
-			continue // there was nothing to do any more
+			continue // the lane is no longer needed
 		}
 		if held >= steady {
 			attempt = 0
@@ -122,7 +118,7 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-// needed waits until there is a reason to connect. It reports false if the lane ends.
+// needed waits until there is a reason to connect. It reports false if the lane has ended.
 func (l *lane) needed(ctx context.Context) bool {
 	for {
 		l.hub.mu.Lock()
@@ -146,7 +142,7 @@ func (l *lane) removeLocked() {
 	l.hub.lanes = slices.DeleteFunc(l.hub.lanes, func(other *lane) bool { return other == l })
 }
 
-// attempted tells Connect how an attempt has ended.
+// attempted ends an attempt; Connect may wait for it.
 func (l *lane) attempted(err error) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
@@ -158,8 +154,8 @@ func (l *lane) attempted(err error) {
 	l.attempt = &attempt{done: make(chan struct{})}
 }
 
-// connect connects and serves the connection until it ends. It returns why, and for how
-// long it held; a nil error means that the lane had nothing to do any more.
+// connect connects, and serves the connection until it ends. It returns for how long the
+// connection held and why it ended. The error is nil if the lane is no longer needed.
 func (l *lane) connect(ctx context.Context) (time.Duration, error) {
 	c, streams, err := l.hub.dialer.Dial(ctx)
 	if err != nil {
@@ -176,19 +172,20 @@ func (l *lane) connect(ctx context.Context) (time.Duration, error) {
 	return time.Since(began), err
 }
 
-// begin makes s the session in which everything is to be asked for; nil: there is none.
+// begin makes s the session of the lane, to which all feeds have to be subscribed; nil: the
+// lane is not connected.
 func (l *lane) begin(s *session) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
 	l.session, l.gone, l.lists, l.later = s, nil, nil, nil
-	l.cut = l.cut && (s == nil || s.streams) // streams connect with the first answer
+	l.cut = l.cut && (s == nil || s.streams) // streams are connected once a frame arrives
 	l.todo = sortFeeds(l.feeds)
 	for _, f := range l.todo {
 		f.state, f.list, f.renewed, f.extended = feedWanted, listNone, false, false
 	}
 }
 
-// serve runs a session until it ends, ctx ends or the lane has nothing to do.
+// serve runs a session until it ends, ctx ends, or the lane is no longer needed.
 func (l *lane) serve(ctx context.Context, s *session) error {
 	commanding, ended := context.WithCancel(ctx)
 	var cause error
@@ -199,7 +196,7 @@ func (l *lane) serve(ctx context.Context, s *session) error {
 	})
 	err := l.command(commanding, s)
 	if err != nil {
-		// What the server has said before may be why nothing can be written.
+		// The reader may be about to find out why writing fails.
 		select {
 		case <-commanding.Done():
 		case <-time.After(closeTimeout):
@@ -208,34 +205,47 @@ func (l *lane) serve(ctx context.Context, s *session) error {
 	byServer := commanding.Err() != nil && ctx.Err() == nil
 	closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_ = s.conn.Close(closing) // it ends, whether or not the server notices
+	_ = s.conn.Close(closing) // the session ends whether or not the server notices
 	reader.Wait()
 	if !byServer {
 		return err
 	}
-	if connect.IsIdle(cause) && s.unused() {
+	if connect.IsIdle(cause) && l.unused() {
 		return errUnused
 	}
 	return cause
 }
 
-// errUnused is why a session ends in which the server has seen no command.
+// errUnused ends a session in which the server has seen no valid command.
 var errUnused = errors.New("the connection was not used")
 
-// unused reports whether the first command may have crossed the end of the session.
-func (s *session) unused() bool {
-	return s.commanded.IsZero() || time.Since(s.commanded) < commandTimeout
+// unused reports whether no feed is live: the first command crossed the end of the session,
+// or every feed waits.
+func (l *lane) unused() bool {
+	l.hub.mu.Lock()
+	defer l.hub.mu.Unlock()
+	for _, f := range l.feeds {
+		if f.state == feedLive {
+			return false
+		}
+	}
+	return true
 }
 
-// pause returns how long to wait after err before an attempt; false: there is to be none.
+// pause returns how long to wait after err before an attempt. It reports false if the lane
+// must not reconnect.
 func (l *lane) pause(err error, attempt int) (time.Duration, bool) {
-	if err == errUnused {
+	switch {
+	case err == errUnused && attempt == 0:
 		return 0, true
+	case err == errUnused:
+		return l.hub.delay(attempt), true
 	}
 	return connect.Pause(err, attempt, l.hub.delay)
 }
 
-// giveUp ends the client for err. It reports false if the lane has nobody to tell.
+// giveUp ends all subscriptions of the client with err. It does nothing and reports false
+// if the lane has no feed.
 func (l *lane) giveUp(err error) bool {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
@@ -246,8 +256,8 @@ func (l *lane) giveUp(err error) bool {
 	return true
 }
 
-// announce tells each subscription that the connection has ended, once until there is
-// another one.
+// announce yields a Disconnected to each subscription, once until the lane is connected
+// again.
 func (l *lane) announce(err error) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
@@ -266,7 +276,7 @@ func (l *lane) announce(err error) {
 	}
 }
 
-// sleep waits, and reports whether ctx still holds.
+// sleep waits, and reports false if ctx ends first.
 func sleep(ctx context.Context, wait time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

@@ -178,7 +178,7 @@ func TestAddAndRemove(t *testing.T) {
 		f.accept().expect(`{"type":"subscribe","id":1,"topics":["d"]}`)
 
 		a.subscription.Close()
-		a.expect("end the client is closed")
+		a.expect("end the client or the subscription is closed")
 		a.over()
 		if err := a.subscription.Add("e"); err != client.ErrClosed {
 			t.Errorf("Add to a closed subscription = %v", err)

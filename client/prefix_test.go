@@ -46,7 +46,7 @@ func closeBehindABusyLoop(t *testing.T) {
 	synctest.Wait()
 	a.expect("message a E:1 1")
 	close(more)
-	a.expect("end the client is closed")
+	a.expect("end the client or the subscription is closed")
 }
 
 // A stream that is replaced while a loop is busy leaves no hole either: the next

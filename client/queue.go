@@ -13,14 +13,14 @@ const (
 	maxBufferBytes = 16 << 20
 )
 
-// An entry is an event or an error on its way to a loop.
+// An entry is an event or an error that a loop is going to get.
 type entry struct {
 	event    Event
 	err      error    // in place of event
 	topic    string   // empty in Disconnected
 	from, to Position // of the topic, before and after the event
-	since    Position // where the messages begin that this one replaced; empty: none
-	last     bool     // nothing follows
+	since    Position // with Latest, the position before the messages that this one replaced
+	last     bool     // no entry follows
 }
 
 func (e *entry) size() int {
@@ -40,31 +40,31 @@ func (e *entry) size() int {
 	return n
 }
 
-// A queue holds the entries of one subscription until its loop takes them. It never
-// blocks the goroutine that puts them in. When it is full, it folds what arrives into
-// one loss per topic, until the loop has taken half of it: a few large losses are
-// easier to recover from than many small ones. A queue is safe for concurrent use.
+// A queue holds the entries of one subscription until its loop takes them. Adding an entry
+// never blocks. When the queue is full, it folds all further entries into one loss for each
+// topic, until the loop has taken half of the queue: a few large losses are easier to
+// recover from than many small ones. A queue is safe for concurrent use.
 type queue struct {
 	// Immutable.
 	limit  int           // entries
-	latest bool          // hold only the newest message of a topic
-	ready  chan struct{} // has room for one; filled when there is something to take
+	latest bool          // holds only the newest message of a topic
+	ready  chan struct{} // has room for one; filled when take may succeed
 
 	// Guarded by mu.
 	mu      sync.Mutex
 	entries list.List // of *entry
 	bytes   int
-	newest  map[string]*list.Element // with latest: the message or Skipped at the end of a topic
-	folded  list.List                // of *fold, in the order in which they are reported
-	folds   map[string]*list.Element // in folded, by topic
-	end     error                    // what follows the last entry; nil: the queue is open
+	newest  map[string]*list.Element // with latest, by topic: its last entry if that can be replaced
+	folded  list.List                // of *fold, in the order of their last events
+	folds   map[string]*list.Element // the elements of folded, by topic
+	end     error                    // follows the last entry; nil: the queue is open
 }
 
-// A fold is what became of the entries of one topic that did not fit.
+// A fold sums up the entries of one topic that did not fit.
 type fold struct {
 	topic        string
 	disconnected *entry
-	subscribed   *entry // and nothing was lost since
+	subscribed   *entry // nil if messages were lost after it
 	lost         *LostError
 	refused      *entry
 	presence     bool // a presence event did not fit
@@ -80,7 +80,7 @@ func newQueue(limit int, latest bool) *queue {
 	}
 }
 
-// put adds an entry. It reports whether the loop is behind by half of the queue.
+// put adds an entry. It reports whether more than half of the queue is full.
 func (q *queue) put(e entry) (behind bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -108,14 +108,14 @@ func (q *queue) signal() {
 	}
 }
 
-// replaceLocked removes the message or Skipped that e takes the place of.
+// replaceLocked removes the entry that e replaces, if the queue holds one.
 func (q *queue) replaceLocked(e *entry) {
 	if !q.latest {
 		return
 	}
 	skipped, isSkipped := e.event.(Skipped)
 	if _, isMessage := e.event.(Message); !isMessage && !isSkipped {
-		delete(q.newest, e.topic) // what came before e stays before it
+		delete(q.newest, e.topic) // a message before e must stay before it
 		return
 	}
 	element := q.newest[e.topic]
@@ -152,7 +152,7 @@ func (q *queue) removeLocked(element *list.Element) *entry {
 	return e
 }
 
-// foldLocked notes an entry that does not fit.
+// foldLocked adds an entry that does not fit to the fold of its topic.
 func (q *queue) foldLocked(e *entry) {
 	element := q.folds[e.topic]
 	if element == nil {
@@ -184,10 +184,10 @@ func (q *queue) foldLocked(e *entry) {
 			f.refused = e
 		}
 	}
-	q.folded.MoveToBack(element) // its last word comes after what was folded before
+	q.folded.MoveToBack(element) // e came after the other folds
 }
 
-// lose notes a loss. Several are one.
+// lose adds a loss to the one that f has.
 func (f *fold) lose(lost *LostError) {
 	if f.lost == nil {
 		first := *lost
@@ -196,8 +196,8 @@ func (f *fold) lose(lost *LostError) {
 	f.lost.Position, f.subscribed = lost.Position, nil
 }
 
-// unfoldLocked adds what was folded to the entries. It returns the topics of which it
-// lost presence events.
+// unfoldLocked turns the folds into entries. It returns the topics whose presence events
+// were dropped.
 func (q *queue) unfoldLocked() (presence []string) {
 	for element := q.folded.Front(); element != nil; element = element.Next() {
 		f := element.Value.(*fold)
@@ -219,9 +219,9 @@ func (q *queue) unfoldLocked() (presence []string) {
 	return presence
 }
 
-// take returns the next entry; false: there is none now. After the last one it returns
-// the error that ended the queue, once, and from then on ErrClosed. Somebody has to ask
-// who is present on the topics that it returns: events about that did not fit.
+// take returns the next entry, and false if there is none yet. After the last entry it
+// returns the error that ended the queue once, and ErrClosed from then on. The caller has
+// to request the list of members of the topics in presence: events about them were dropped.
 func (q *queue) take() (e entry, presence []string, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -242,12 +242,12 @@ func (q *queue) take() (e entry, presence []string, ok bool) {
 		e = *q.removeLocked(front)
 	}
 	if q.entries.Len() > 0 || q.folded.Len() > 0 || q.end != nil {
-		q.signal() // another goroutine may wait
+		q.signal() // for another goroutine that waits
 	}
 	return e, presence, true
 }
 
-// finish ends the queue: err follows the last entry.
+// finish ends the queue. The error follows the last entry.
 func (q *queue) finish(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -257,7 +257,7 @@ func (q *queue) finish(err error) {
 	}
 }
 
-// close ends the queue at once, whatever it still holds.
+// close ends the queue with ErrClosed, and drops all entries.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// read takes the frames of a session until it ends, and returns why.
+// read handles the frames of a session until it ends, and returns why it ended.
 func (l *lane) read(s *session) error {
 	for {
 		f, err := s.conn.Read()
@@ -21,20 +21,20 @@ func (l *lane) read(s *session) error {
 			l.hub.log.Debug(n.text, n.args...)
 		}
 		if behind {
-			// A loop that is ready should run, rather than lose messages because
-			// this goroutine does not pause. A loop that is busy is not waited for.
+			// Let a loop run that is ready, or it may lose messages only because
+			// this goroutine never pauses. This does not wait for a busy loop.
 			runtime.Gosched()
 		}
 	}
 }
 
-// A note is what is to be logged when hub.mu is not held any more.
+// A note is a log record that waits until hub.mu is unlocked.
 type note struct {
 	text string
 	args []any
 }
 
-// receive takes a frame. It reports whether a loop is behind, and what to log.
+// receive handles a frame. It reports whether a loop is behind, and returns what to log.
 func (l *lane) receive(s *session, f *wire.Frame) (behind bool, notes []note) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
@@ -57,13 +57,13 @@ func (l *lane) receiveLocked(s *session, f *wire.Frame) (behind bool) {
 	case "error":
 		l.failedLocked(s, f)
 	}
-	// Of other types are answers that nobody waits for, and what later versions of
-	// the protocol add.
-	l.wakeUp() // once for all topics that are to be asked for again
+	// Frames of other types are answers that nothing waits for, or were added by later
+	// versions of the protocol.
+	l.wakeUp() // once for all feeds of the frame
 	return false
 }
 
-// liveLocked returns the feed that a frame about topic is for; nil: there is none.
+// liveLocked returns the live feed of a topic; nil: there is none.
 func (l *lane) liveLocked(topic string) *feed {
 	if f := l.feeds[topic]; f != nil && f.state == feedLive {
 		return f
@@ -71,7 +71,7 @@ func (l *lane) liveLocked(topic string) *feed {
 	return nil
 }
 
-// moveLocked queues what moves a topic to a position.
+// moveLocked handles a frame that moves a topic to a new position.
 func (l *lane) moveLocked(frame *wire.Frame) (behind bool) {
 	f := l.liveLocked(frame.Topic)
 	if f == nil {
@@ -105,7 +105,7 @@ func (l *lane) moveLocked(frame *wire.Frame) (behind bool) {
 	return f.deliverLocked(e)
 }
 
-// newMessage returns the message that a frame or a history has.
+// newMessage returns a message with the data of a frame or a history.
 func newMessage(topic string, p Position, milliseconds int64, data json.RawMessage) Message {
 	m := Message{Topic: topic, Position: p, Time: time.UnixMilli(milliseconds), Data: data, JSON: true}
 	var text string
@@ -115,7 +115,7 @@ func newMessage(topic string, p Position, milliseconds int64, data json.RawMessa
 	return m
 }
 
-// presentLocked queues who is present, joins or leaves.
+// presentLocked handles a frame about the members of a topic.
 func (l *lane) presentLocked(s *session, frame *wire.Frame) (behind bool) {
 	delete(s.listing, frame.ID)
 	f := l.liveLocked(frame.Topic)
@@ -141,7 +141,7 @@ func members(frame *wire.Frame) (all []Member) {
 	return all
 }
 
-// faultLocked counts a frame that breaks the protocol, and is ignored.
+// faultLocked counts a frame that breaks the protocol. The caller ignores the frame.
 func (l *lane) faultLocked(what string, f *feed) {
 	l.hub.faults++
 	l.noteLocked("protocol fault", "fault", what, "topic", f.topic, "faults", l.hub.faults)
@@ -149,15 +149,14 @@ func (l *lane) faultLocked(what string, f *feed) {
 
 func (l *lane) noteLocked(text string, args ...any) { l.notes = append(l.notes, note{text, args}) }
 
-// pendingLocked returns the feeds that the answer to a subscribe command is about.
+// pendingLocked returns the feeds that wait for the answer to a subscribe command.
 func (s *session) pendingLocked(id int64) []*feed {
 	batch := keep(s.pending[id], func(f *feed) bool { return f.state == feedAsked })
 	delete(s.pending, id)
 	return batch
 }
 
-// answeredLocked takes the answer to a subscribe command. That of event streams comes in
-// parts.
+// answeredLocked handles the answer to a subscribe command. Event streams answer in parts.
 func (l *lane) answeredLocked(s *session, frame *wire.Frame) {
 	answers := frame.Answers()
 	var d denial
@@ -181,7 +180,7 @@ func (l *lane) answeredLocked(s *session, frame *wire.Frame) {
 	d.extend()
 }
 
-// endedLocked takes the end of subscriptions that the server has ended.
+// endedLocked handles the end of subscriptions that the server has ended.
 func (l *lane) endedLocked(frame *wire.Frame) {
 	if frame.Code == "" {
 		return // the answer to an unsubscribe command
@@ -199,7 +198,7 @@ func (l *lane) endedLocked(frame *wire.Frame) {
 	d.extend()
 }
 
-// failedLocked takes an error in place of the answer to a command.
+// failedLocked handles an error in place of the answer to a command.
 func (l *lane) failedLocked(s *session, frame *wire.Frame) {
 	f := s.listing[frame.ID]
 	delete(s.listing, frame.ID)
@@ -213,7 +212,7 @@ func (l *lane) failedLocked(s *session, frame *wire.Frame) {
 	d.extend()
 }
 
-// A denial is the topics of one frame that another token may allow.
+// A denial collects the topics of one frame that need a token of their own.
 type denial struct {
 	tokens *tokens.Cache
 	topics []string
@@ -226,8 +225,8 @@ func (d *denial) extend() {
 	}
 }
 
-// refuseLocked takes the refusal of a feed: it is asked for again, with another token or
-// after a moment, or it ends. What d has afterwards is to be extended.
+// refuseLocked handles the refusal of a feed: the lane subscribes to it again, with another
+// token or later, or the feed ends. The caller extends d after the last refusal of a frame.
 func (l *lane) refuseLocked(f *feed, r wire.Refusal, retry bool, d *denial) {
 	source := f.tokens.HasSource()
 	switch {

@@ -155,6 +155,31 @@ func TestFirstCommandCrossesTheEndOfAnUnusedConnection(t *testing.T) {
 	})
 }
 
+// So it does if the client has no token to say anything with.
+func TestUnusedConnectionWithoutAToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		var fail atomic.Bool
+		fail.Store(true)
+		c := f.dial(client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) {
+			if fail.Load() {
+				return "", errors.New("not now")
+			}
+			return "secret", nil
+		}})
+		a := listen(t, c, topics("a"))
+		p := f.accept()
+		for range 5 {
+			time.Sleep(time.Minute)
+			p.end(4009, `{"type":"bye","code":"idle","after":0}`)
+			a.expect("disconnected")
+			p = f.accept()
+		}
+		fail.Store(false)
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"token":"secret"}`)
+	})
+}
+
 func TestAttemptsBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)

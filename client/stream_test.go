@@ -475,7 +475,7 @@ func TestCloseEndsStreams(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		c.Close()
-		a.expect("subscribed a E:0 0 resumed=false", "end the client is closed")
+		a.expect("subscribed a E:0 0 resumed=false", "end the client or the subscription is closed")
 		a.over()
 		p.ended()
 		if took := time.Since(began); took > 0 {
@@ -514,6 +514,6 @@ func TestCloseWhileFallingBack(t *testing.T) {
 		b.block = status(502)
 		b.mu.Unlock()
 		p.cut()
-		a.expect("disconnected", "end the client is closed")
+		a.expect("disconnected", "end the client or the subscription is closed")
 	})
 }

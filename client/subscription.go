@@ -11,24 +11,26 @@ import (
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-// SubscribeOptions say what a subscription yields. The zero value: all messages from
-// now on.
+// SubscribeOptions are the options of a subscription. With the zero value it yields all
+// messages from now on.
 type SubscribeOptions struct {
-	// Since holds the positions to resume from, by topic. It may name topics that
-	// Add adds later. Messages that the server no longer has are a [LostError].
+	// Since holds the position to resume from for each topic. It may name topics that
+	// Add adds later. If the server no longer has all messages after a position, the
+	// subscription yields a [LostError].
 	Since map[string]Position
-	// Last asks for up to this many earlier messages of each topic without a Since.
+	// Last is the number of earlier messages to begin with, for each topic that is not
+	// in Since.
 	Last int
-	// Latest is for loops that only need the newest message of a topic. When the loop
-	// is behind, older messages are left out and a [Skipped] takes their place.
+	// Latest is for loops that only need the newest message of a topic. A loop that is
+	// behind gets a [Skipped] in place of older messages.
 	Latest bool
-	// Presence makes the client present on the topics as the sub of its token, and
-	// yields [Present], [Joined] and [Left]. Each topic counts twice against the
-	// server's limits. It takes a WebSocket: on event streams each topic is refused
-	// with the code upgrade_required.
+	// Presence makes the client a member of the topics, under the claim sub of its
+	// token, and yields [Present], [Joined] and [Left]. Each topic then counts twice
+	// against the server's limits. Presence needs a WebSocket: on event streams the
+	// topics are refused with the code upgrade_required.
 	Presence bool
-	// Buffer is how many events are held for a loop that is busy; 0: 1,000. Whatever
-	// the number, messages of more than 16 MiB in all are not held.
+	// Buffer is the size of the queue, in events; 0: 1,000. Its messages have at most
+	// 16 MiB. When the queue is full, the subscription loses messages.
 	Buffer int
 }
 
@@ -47,9 +49,9 @@ func (o *SubscribeOptions) check() error {
 	return nil
 }
 
-// A Subscription is a set of topics and a queue of what happens to them. It starts when
-// it is made and ends with Close, when a loop over Events ends, or when no topic is left
-// that the server allows. Its methods are safe for concurrent use.
+// A Subscription receives the events of a set of topics and holds them in a queue. It starts
+// when it is made. It ends with Close, with a loop over Events, and when the server has
+// refused all its topics. Its methods are safe for concurrent use.
 type Subscription struct {
 	// Immutable.
 	hub     *hub
@@ -58,12 +60,12 @@ type Subscription struct {
 	queue   *queue
 
 	// Guarded by hub.mu.
-	since map[string]Position // not used yet
+	since map[string]Position // of topics that have not been added yet
 	feeds map[string]*feed    // by topic
 }
 
-// Subscribe subscribes to topics, from now on. An invalid topic is the error of the
-// first call of Next.
+// Subscribe subscribes to topics. It does not block. If an argument is invalid, the
+// subscription yields only that error.
 func (c *Client) Subscribe(topics ...string) *Subscription {
 	return c.SubscribeWith(SubscribeOptions{}, topics...)
 }
@@ -101,16 +103,16 @@ func (s *Subscription) start(topics []string) error {
 	return err
 }
 
-// Events returns an iterator over the events of the subscription. An event comes
-// without an error, and an error without an event. To continue after an error is always
-// safe, because the loop ends on its own after the last one:
+// Events returns an iterator over the events of the subscription. It yields either an event
+// or an error:
 //
-//   - after a [*LostError] the subscription continues;
-//   - after an [*Error] with a Topic it continues without this topic, if another is left;
-//   - any other error is the last: the cause of ctx, [ErrClosed], an invalid argument, or
-//     why the client does not connect again.
+//   - After a [*LostError] the subscription continues.
+//   - After an [*Error] with a Topic it continues without that topic, if it has another.
+//   - Any other error is the last one: the cause of ctx, [ErrClosed], an invalid argument,
+//     or the reason why the client does not reconnect.
 //
-// Leaving the loop closes the subscription.
+// A loop may continue after every error, because the iterator ends after the last one. When
+// the loop ends, it closes the subscription.
 func (s *Subscription) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		defer s.Close()
@@ -122,7 +124,7 @@ func (s *Subscription) Events(ctx context.Context) iter.Seq2[Event, error] {
 	}
 }
 
-// Next waits for the next event, as Events yields them, but never closes the
+// Next waits for the next event or error, as Events yields them. It does not close the
 // subscription. After the last error it returns [ErrClosed].
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	e := s.next(ctx)
@@ -132,6 +134,7 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 func (s *Subscription) next(ctx context.Context) entry {
 	for {
 		if ctx.Err() != nil {
+			s.queue.signal() // this goroutine may have been woken in place of another
 			return entry{err: context.Cause(ctx), last: true}
 		}
 		e, presence, ok := s.queue.take()
@@ -146,8 +149,8 @@ func (s *Subscription) next(ctx context.Context) entry {
 	}
 }
 
-// Add adds topics to the subscription; the ones that it has already stay as they are.
-// The error is about an invalid topic, and then none is added, or [ErrClosed].
+// Add adds topics to the subscription, and ignores topics that it has. If a topic is invalid,
+// Add adds none. If the subscription has ended, the error is [ErrClosed].
 func (s *Subscription) Add(topics ...string) error {
 	for _, topic := range topics {
 		if err := wire.CheckTopic(topic); err != nil {
@@ -164,8 +167,7 @@ func (s *Subscription) Add(topics ...string) error {
 	return nil
 }
 
-// Remove removes topics from the subscription. Events that are queued already are
-// still yielded.
+// Remove removes topics from the subscription. It still yields the events in its queue.
 func (s *Subscription) Remove(topics ...string) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -176,9 +178,9 @@ func (s *Subscription) Remove(topics ...string) {
 	}
 }
 
-// Connection returns the name that the server gave to the connection which carries a
-// topic, for [Publication.Exclude]. It is empty while the topic is not connected and on
-// event streams. Each connection has another name.
+// Connection returns the server's name for the connection of a topic, for
+// [Publication.Exclude]. It is empty while there is no connection, and on event streams. The
+// name changes with each connection.
 func (s *Subscription) Connection(topic string) string {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -189,7 +191,7 @@ func (s *Subscription) Connection(topic string) string {
 	return f.lane.session.welcome.Connection
 }
 
-// Close ends the subscription and drops what is queued. The error is always nil.
+// Close ends the subscription and drops the events in its queue. The error is always nil.
 func (s *Subscription) Close() error {
 	s.end()
 	s.queue.close()

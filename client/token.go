@@ -9,11 +9,11 @@ import (
 	"github.com/ikornaselur/notiflux/client/internal/tokens"
 )
 
-// A TokenRequest says what [Options.TokenSource] is to return a token for.
+// A TokenRequest says for what [Options.TokenSource] has to return a token.
 type TokenRequest struct {
-	Scope   string   // "subscribe", which also allows to read, or "broadcast"
-	Topics  []string // that need it now; a token for more topics saves requests
-	Refused string   // code with which the server refused the last token; empty: it did not
+	Scope   string   // "subscribe" for subscribing and reading, or "broadcast"
+	Topics  []string // that need the token now; a token for more topics saves requests
+	Refused string   // the server's code if it refused the last token; else empty
 }
 
 // Format writes the options without the token, for every verb.
