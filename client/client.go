@@ -61,8 +61,8 @@ type Options struct {
 	// token as invalid, expired or revoked. When the server denies a topic or the
 	// scope, the client calls it once per operation, and uses the new token for the
 	// denied topics only. If TokenSource fails, a call fails with its error, and a
-	// subscription tries again later. Only one call runs at a time; its context ends
-	// after 30 s.
+	// subscription tries again later. Only one call runs at a time. It must return when
+	// its context ends, after 30 s or when the client is closed.
 	TokenSource func(ctx context.Context, r TokenRequest) (string, error)
 	// Timeout bounds each call whose context has no deadline; 0: 30 s.
 	Timeout time.Duration

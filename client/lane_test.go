@@ -268,6 +268,21 @@ func TestFirstConnectionIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestCloseEndsConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.block = hang
+		c := f.new(client.Options{})
+		connected := make(chan error)
+		go func() { connected <- c.Connect(t.Context()) }()
+		synctest.Wait()
+		c.Close()
+		if err := <-connected; err != client.ErrClosed {
+			t.Errorf("Connect = %v", err)
+		}
+	})
+}
+
 // Whatever a client is doing, Close ends it soon, and with it everything that waits.
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	hanging := func(ctx context.Context, _ client.TokenRequest) (string, error) {
