@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Follows docs/getting-started.md with each of its back ends: runs the commands as they
 # stand there, saves the files, and opens the page in Chromium, alone and behind nginx.
-# Three things are replaced: ports, by free ones; `git clone`, by a copy of this checkout;
-# and, where Packagist cannot be reached, firebase/php-jwt, by a stand-in.
+# Some things are replaced: ports, by free ones; `git clone`, by a copy of this checkout,
+# where the Go client comes from as well; and, where Packagist cannot be reached,
+# firebase/php-jwt, by a stand-in.
 # CHROMIUM names another browser of the family than the one found.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh

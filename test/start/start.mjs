@@ -35,6 +35,9 @@ const guide = new Guide(GUIDE, {
   log: `${WORK}/guide.log`,
   replaced: {
     "git clone --depth 1 https://github.com/ikornaselur/notiflux": `cp -r ${WORK}/source`,
+    "go get github.com/golang-jwt/jwt/v5 github.com/ikornaselur/notiflux/client":
+      "go mod edit -require github.com/ikornaselur/notiflux@v0.0.0 -replace github.com/ikornaselur/notiflux=./src\n" +
+      "go get github.com/golang-jwt/jwt/v5\ngo mod tidy",
     "127.0.0.1:8080": `127.0.0.1:${proxy.port}`,
     "127.0.0.1:8000": `127.0.0.1:${port.app}`,
     "--port 8000": `--port ${port.app}`,
