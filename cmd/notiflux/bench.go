@@ -41,7 +41,7 @@ func (*benchCmd) Help() string {
 func (c *benchCmd) Validate() error {
 	least := func(flag string, value, least int) error {
 		if value < least {
-			return fmt.Errorf("--%s: %d is too few: at least %d", flag, value, least)
+			return fmt.Errorf("--%s is %d; the minimum is %d", flag, value, least)
 		}
 		return nil
 	}
@@ -54,19 +54,19 @@ func (c *benchCmd) Validate() error {
 		least("ramp", c.Ramp, 0),
 	}
 	if c.Topics > c.Connections {
-		errs = append(errs, fmt.Errorf("--topics: %d topics need a subscriber each: give at least %d --connections", c.Topics, c.Topics))
+		errs = append(errs, fmt.Errorf("--topics: %d topics need at least %d --connections, one subscriber each", c.Topics, c.Topics))
 	}
 	if c.Publishers > bench.MaxPublishers {
-		errs = append(errs, fmt.Errorf("--publishers: %d are too many: at most %d", c.Publishers, bench.MaxPublishers))
+		errs = append(errs, fmt.Errorf("--publishers is %d; the maximum is %d", c.Publishers, bench.MaxPublishers))
 	}
 	if c.Size > maxMessageBytes {
-		errs = append(errs, fmt.Errorf("--size: no server takes %d bytes: at most %d", c.Size, maxMessageBytes))
+		errs = append(errs, fmt.Errorf("--size is %d; the maximum is %d", c.Size, maxMessageBytes))
 	}
 	if c.Rate < 0 || c.Rate > bench.MaxRate {
-		errs = append(errs, fmt.Errorf("--rate: %v messages per second cannot be: give a number above 0, at most %d", c.Rate, bench.MaxRate))
+		errs = append(errs, fmt.Errorf("--rate is %v; use a number above 0 and at most %d", c.Rate, bench.MaxRate))
 	}
 	if c.Duration <= 0 {
-		errs = append(errs, fmt.Errorf("--duration: %v is no time: give one above zero, as in 10s", c.Duration))
+		errs = append(errs, fmt.Errorf("--duration is %v; use a duration above zero, such as 10s", c.Duration))
 	}
 	return errors.Join(errs...)
 }
@@ -110,7 +110,7 @@ func (c *benchCmd) Run(t *terminal) error {
 	case errors.Is(err, bench.ErrDescriptors):
 		return fmt.Errorf("--connections: %w", err)
 	case errors.Is(err, bench.ErrDenied):
-		return fmt.Errorf("--key: %w; give the private key that belongs to the server's public one", err)
+		return fmt.Errorf("--key: %w; use the private key that matches the server's public key", err)
 	case err != nil:
 		return unreachable(base, err)
 	}
@@ -118,7 +118,7 @@ func (c *benchCmd) Run(t *terminal) error {
 		return err
 	}
 	if !report.OK {
-		return errors.New("not a clean run: " + cmp.Or(report.FirstProblem, "not everything that was published arrived, once and in order"))
+		return errors.New("the run was not clean: " + cmp.Or(report.FirstProblem, "not every message arrived exactly once and in order"))
 	}
 	return nil
 }

@@ -44,9 +44,9 @@ func (c *broadcastCmd) Run(t *terminal) error {
 	}
 	switch {
 	case c.Key != "" && c.Message == "-":
-		return usagef("--key: a key names one message: give the message itself")
+		return usagef("--key applies to one message: give the message as an argument")
 	case c.Timeout <= 0:
-		return usagef("--timeout: %v is no time", c.Timeout)
+		return usagef("--timeout is %v; use a duration above zero, such as 10s", c.Timeout)
 	}
 	caller, err := client.New(base.String(), options)
 	if err != nil {
@@ -81,7 +81,7 @@ func (p *publisher) publishLines(r io.Reader) error {
 		}
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("line %d has more than %d bytes, which no server takes", n+1, maxMessageBytes)
+		return fmt.Errorf("line %d has more than %d bytes, the limit for a message", n+1, maxMessageBytes)
 	}
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("line %d: %w", n+1, err)

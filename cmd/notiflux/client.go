@@ -40,7 +40,7 @@ func (t *trust) tls() (*tls.Config, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, usagef("%s: %s holds no certificate: give a PEM file with blocks of the type CERTIFICATE", config.Name("cacert"), t.CACert)
+		return nil, usagef("%s: %s holds no certificate: use a PEM file with CERTIFICATE blocks", config.Name("cacert"), t.CACert)
 	}
 	return &tls.Config{RootCAs: roots}, nil
 }
@@ -78,10 +78,10 @@ func (c *clientFlags) server(scope auth.Scope) (base *url.URL, o client.Options,
 func (c *clientFlags) credentials(scope auth.Scope) (string, error) {
 	token := strings.TrimSpace(string(c.Token))
 	if token == "" {
-		return "", usagef("%s is missing: give a token with the scope %s, as `notiflux token` makes them", config.Name("token"), scope)
+		return "", usagef("%s is missing: set a token with the scope %s; `notiflux token` makes one", config.Name("token"), scope)
 	}
 	if strings.ContainsAny(token, " \t\r\n") {
-		return "", usagef("%s has white space inside: give one token", config.Name("token"))
+		return "", usagef("%s contains white space: set one token", config.Name("token"))
 	}
 	return token, nil
 }
@@ -103,7 +103,7 @@ func unreachable(base *url.URL, err error) error {
 	}
 	advice := ""
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
-		return fmt.Errorf("%s: %s: this server speaks no TLS: write http:// instead of https://", config.Name("url"), base)
+		return fmt.Errorf("%s: %s: this server does not use TLS: write http:// instead of https://", config.Name("url"), base)
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		advice = "; to trust an authority of your own, give its certificate by " + config.Name("cacert")

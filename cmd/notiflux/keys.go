@@ -60,7 +60,7 @@ func createKeys(dir string) (private, public []byte, err error) {
 func createFile(path string, data []byte, perm fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is there already, and keys are never overwritten: move it away, or give another --dir", path)
+		return fmt.Errorf("%s exists, and keys are never overwritten: move it, or use another --dir", path)
 	}
 	if err != nil {
 		return fmt.Errorf("--dir: %w", config.FileError(path, err))

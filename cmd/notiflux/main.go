@@ -200,7 +200,7 @@ func untilSignal(work func(context.Context) error) error {
 			return err
 		case s := <-signals:
 			if asked && s != syscall.SIGHUP {
-				return fmt.Errorf("ended at once by a second signal (%v)", s)
+				return fmt.Errorf("terminated by a second signal (%v)", s)
 			}
 			asked = asked || s != syscall.SIGHUP
 			cancel()

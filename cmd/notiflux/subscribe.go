@@ -58,13 +58,13 @@ func (c *subscribeCmd) subscription() (o client.SubscribeOptions, err error) {
 	}
 	o.Presence = c.Presence
 	if o.Last, o.Latest = c.Last, c.Latest; o.Last < 0 {
-		return o, usagef("--last: %d messages cannot be", o.Last)
+		return o, usagef("--last is %d; use 0 or a larger number", o.Last)
 	}
 	if c.Since == "" {
 		return o, nil
 	}
 	if len(c.Topic) > 1 {
-		return o, usagef("--since: a position is one of a topic: give one topic")
+		return o, usagef("--since is a position in one topic: subscribe to one topic")
 	}
 	if _, err := pubsub.ParsePosition(c.Since); err != nil {
 		return o, usagef("--since: %q: %w", c.Since, err)

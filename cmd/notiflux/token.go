@@ -27,10 +27,10 @@ func (*tokenCmd) Help() string { return "Prints the token and nothing else." }
 // Run prints a token.
 func (c *tokenCmd) Run(t *terminal) error {
 	if c.Exp <= 0 {
-		return usagef("--exp: %v is not in the future: give a time above zero, as in 1h", c.Exp)
+		return usagef("--exp: %v is not in the future: use a duration above zero, such as 1h", c.Exp)
 	}
 	if c.Until < 0 {
-		return usagef("--until: %v is not in the future: give a time above zero, as in 1h", c.Until)
+		return usagef("--until: %v is not in the future: use a duration above zero, such as 1h", c.Until)
 	}
 	topics := make([]pubsub.Topic, 0, len(c.Topic))
 	for _, name := range c.Topic {
@@ -50,7 +50,7 @@ func (c *tokenCmd) Run(t *terminal) error {
 	}
 	if c.Info != "" {
 		if !json.Valid([]byte(c.Info)) {
-			return usagef("--info: this is not JSON: give an object, as in '{\"name\":\"Ann\"}'")
+			return usagef("--info is not JSON: use an object such as '{\"name\":\"Ann\"}'")
 		}
 		grant.Info = json.RawMessage(c.Info)
 	}
@@ -66,7 +66,7 @@ func (c *tokenCmd) Run(t *terminal) error {
 func readSigner(path string) (*auth.Signer, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("--key: %w; give the file of a private key, as `notiflux keys` makes one", config.FileError(path, err))
+		return nil, fmt.Errorf("--key: %w; use a private key file, such as one made by `notiflux keys`", config.FileError(path, err))
 	}
 	signer, err := auth.ParsePrivateKey(pem)
 	if err != nil {

@@ -106,7 +106,7 @@ func explainValue(t reflect.Type, text string) string {
 	right := "give another value"
 	switch {
 	case t == reflect.TypeFor[time.Duration]():
-		right = "give a time with its unit, as in 500ms, 30s or 5m"
+		right = "use a duration such as 500ms, 30s or 5m"
 	case t == reflect.TypeFor[config.Bytes]():
 		right = config.RightBytes
 	case t == reflect.TypeFor[slog.Level]():

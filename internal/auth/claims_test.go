@@ -21,7 +21,7 @@ func TestInfo(t *testing.T) {
 		`,"info":{}`:            "{}",
 		`,"info":{ "a" : [1] }`: `{"a":[1]}`,
 		`,"info":{"x":"` + strings.Repeat("x", 1016) + `"}`: `{"x":"` + strings.Repeat("x", 1016) + `"}`,
-		`,"info":{"x":"` + strings.Repeat("x", 1017) + `"}`: "info in the token has 1025 bytes of JSON, the limit is 1024",
+		`,"info":{"x":"` + strings.Repeat("x", 1017) + `"}`: "info in the token has 1025 bytes of JSON; the limit is 1024",
 		`,"info":"x"`:  "info in the token must be a JSON object",
 		`,"info":null`: "",
 		`,"info":[{}]`: "info in the token must be a JSON object",

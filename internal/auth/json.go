@@ -122,7 +122,7 @@ func (m member) info() ([]byte, error) {
 		return nil, errJSON
 	}
 	if len(info) > maxInfoBytes {
-		return nil, invalid("info in the token has %d bytes of JSON, the limit is %d", len(info), maxInfoBytes)
+		return nil, invalid("info in the token has %d bytes of JSON; the limit is %d", len(info), maxInfoBytes)
 	}
 	return bytes.Clone(info), nil
 }

@@ -180,7 +180,7 @@ func TestSignaturesOfAnotherForm(t *testing.T) {
 		"too short":  {der[:40], "the signature of the token has 40 bytes; an ES256 signature has 64"},
 		"for P-384":  {bytes.Repeat([]byte{1}, 96), "the signature of the token has 96 bytes; an ES256 signature has 64"},
 		"one byte":   {[]byte{0x30}, "the signature of the token has 1 bytes; an ES256 signature has 64"},
-		"its length": {bytes.Repeat([]byte{1}, 64), "the signature of the token does not match any key of this server"},
+		"its length": {bytes.Repeat([]byte{1}, 64), "the signature of the token does not match any key of this server: sign it with the matching private key"},
 	} {
 		token := join(input, c.signature)
 		_, err := verifier.Verify(token)

@@ -144,7 +144,7 @@ func (v *Verifier) cached(k cacheKey) *Claims {
 
 func (v *Verifier) cacheKey(t Token) cacheKey { return cacheKey{t.digest(), v.keys.generation} }
 
-var errSignature = invalid("the signature of the token does not match any key of this server")
+var errSignature = invalid("the signature of the token does not match any key of this server: sign it with the matching private key")
 
 // A checkedError refuses a token whose signature was checked.
 type checkedError struct {

@@ -36,22 +36,22 @@ func (c *Serve) Problems() (p Problems) {
 
 func (c *Serve) validateListening(p *Problems) {
 	host := BareHost(c.Host)
-	p.when(host == "", "host", "is empty: give an address of this machine, 0.0.0.0 for all of them")
-	p.when(!isHost(host), "host", "is %q: give an IP address or a host name alone; the port is %s", c.Host, Name("port"))
+	p.when(host == "", "host", "is empty: use an address of this machine, or 0.0.0.0 for all of them")
+	p.when(!isHost(host), "host", "is %q: use an IP address or a host name without a port; the port is set with %s", c.Host, Name("port"))
 	p.when(c.Port < 0 || c.Port > maxPort, "port", "is %d: a port is between 1 and %d, or 0 for any free one", c.Port, maxPort)
 	if addr, _ := c.Admin(); addr != "" {
 		_, port, err := net.SplitHostPort(addr)
 		n, numErr := strconv.Atoi(port)
 		p.when(err != nil || numErr != nil || n < 0 || n > maxPort,
-			"admin-addr", "is %q: write address:port, as in %s, or nothing to switch it off", addr, DefaultAdminAddr)
+			"admin-addr", "is %q: use address:port, such as %s, or an empty value to disable it", addr, DefaultAdminAddr)
 	}
 	for _, name := range c.AdminHosts {
 		name = strings.TrimSpace(name)
 		p.when(name != "*" && (strings.Contains(name, "*") || !isHost(BareHost(name))),
-			"admin-hosts", "has %q: give a host name without scheme and port, as in admin.example.com, or * for any", name)
+			"admin-hosts", "has %q: use a host name without scheme and port, such as admin.example.com, or * for any", name)
 	}
-	p.when(c.TLSCert != "" && c.TLSKey == "", "tls-key", "is missing: %s needs the private key that belongs to it", Name("tls-cert"))
-	p.when(c.TLSKey != "" && c.TLSCert == "", "tls-cert", "is missing: %s needs the certificate that belongs to it", Name("tls-key"))
+	p.when(c.TLSCert != "" && c.TLSKey == "", "tls-key", "is missing: %s needs the matching private key", Name("tls-cert"))
+	p.when(c.TLSKey != "" && c.TLSCert == "", "tls-cert", "is missing: %s needs the matching certificate", Name("tls-key"))
 }
 
 // isHost reports whether s may be an address or a host name: what else there may be
@@ -63,14 +63,14 @@ func isHost(s string) bool {
 
 func (c *Serve) validateKeys(p *Problems) {
 	b64, file := c.JWTPublicKeyB64 != "", c.JWTPublicKeyFile != ""
-	p.when(!b64 && !file, "jwt-public-key-b64", "is missing, and so is %s: give one of them, the public key that tokens are verified with (`notiflux keys` makes a pair; `notiflux dev` needs none)", Name("jwt-public-key-file"))
-	p.when(b64 && file, "jwt-public-key-b64", "is given, and %s too: give one of them; each can hold several keys", Name("jwt-public-key-file"))
+	p.when(!b64 && !file, "jwt-public-key-b64", "is missing: set it, or %s, to the public key that verifies tokens (`notiflux keys` makes a key pair; `notiflux dev` needs no key)", Name("jwt-public-key-file"))
+	p.when(b64 && file, "jwt-public-key-b64", "is set, and so is %s: set only one of them; each can hold several keys", Name("jwt-public-key-file"))
 }
 
 func (c *Serve) validateHistory(p *Problems) {
 	p.count("history-messages", c.HistoryMessages)
 	p.size("history-total-bytes", c.HistoryTotalBytes)
-	p.when(c.HistoryAge <= 0, "history-age", "is %v: give a time above zero, as in 5m", c.HistoryAge)
+	p.when(c.HistoryAge <= 0, "history-age", "is %v: use a duration above zero, such as 5m", c.HistoryAge)
 	p.when(c.HistoryTotalBytes < c.HistoryBytes, "history-total-bytes",
 		"is %v: give at least %s, which is %v", c.HistoryTotalBytes, Name("history-bytes"), c.HistoryBytes)
 }
@@ -80,7 +80,7 @@ func (c *Serve) validateHistory(p *Problems) {
 // the history dropping it or its subscriber being cut.
 func (c *Serve) validateLimits(p *Problems) {
 	size := c.MaxMessageBytes
-	p.when(size < 1 || size > maxMessageBytes, "max-message-bytes", "is %v: a message limit is between 1 and %v", size, maxMessageBytes)
+	p.when(size < 1 || size > maxMessageBytes, "max-message-bytes", "is %v: the message limit must be between 1 and %v", size, maxMessageBytes)
 	for _, room := range []struct {
 		flag  string
 		bytes Bytes
@@ -107,10 +107,10 @@ func (c *Serve) validateLimits(p *Problems) {
 func (c *Serve) validateConnections(p *Problems) {
 	const flag = "max-connections"
 	room, limit := connectionRoom(), descriptorLimit()
-	p.when(c.MaxConnections < 0, flag, "is %d: give a number above zero, or 0 for 80 %% of the descriptor limit", c.MaxConnections)
+	p.when(c.MaxConnections < 0, flag, "is %d: use a number above zero, or 0 for 80 %% of the descriptor limit", c.MaxConnections)
 	switch {
 	case room < 1:
-		p.when(true, flag, "has no room: the server needs %d file descriptors besides those of connections, and the limit of the process is %d: raise it (ulimit -n)",
+		p.when(true, flag, "cannot be met: the server needs %d file descriptors in addition to those for connections, and the limit of the process is %d: raise it (ulimit -n)",
 			SpareDescriptors+ownDescriptors(), limit)
 	case c.MaxConnections > room:
 		p.when(true, flag, "is %d: the file descriptor limit of the process, %d, leaves room for %d connections: give at most that, or raise the limit (ulimit -n)",
@@ -121,7 +121,7 @@ func (c *Serve) validateConnections(p *Problems) {
 func (c *Serve) validateRunning(p *Problems) {
 	p.oneOf("loops", c.Loops, "auto", "portable")
 	p.when(c.IdleTimeout < minIdleTimeout, "idle-timeout", "is %v: give at least %v, as in 2m", c.IdleTimeout, minIdleTimeout)
-	p.when(c.ShutdownTimeout <= 0, "shutdown-timeout", "is %v: give a time above zero, as in 25s", c.ShutdownTimeout)
+	p.when(c.ShutdownTimeout <= 0, "shutdown-timeout", "is %v: use a duration above zero, such as 25s", c.ShutdownTimeout)
 	p.oneOf("log-format", c.LogFormat, "text", "json")
 }
 

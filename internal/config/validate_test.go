@@ -83,7 +83,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"a certificate alone", func(c *config.Serve) { c.TLSCert = "cert.pem" }, "--tls-key (NOTIFLUX_TLS_KEY) is missing"},
 		{"a certificate's key alone", func(c *config.Serve) { c.TLSKey = "key.pem" }, "--tls-cert (NOTIFLUX_TLS_CERT) is missing"},
 		{"no public key", func(c *config.Serve) { c.JWTPublicKeyB64 = "" }, "--jwt-public-key-b64 (JWT_PUBLIC_KEY_B64) is missing"},
-		{"two sources of keys", func(c *config.Serve) { c.JWTPublicKeyFile = "keys.pem" }, "--jwt-public-key-b64 (JWT_PUBLIC_KEY_B64) is given, and --jwt-public-key-file"},
+		{"two sources of keys", func(c *config.Serve) { c.JWTPublicKeyFile = "keys.pem" }, "--jwt-public-key-b64 (JWT_PUBLIC_KEY_B64) is set, and so is --jwt-public-key-file"},
 		{"no history", func(c *config.Serve) { c.HistoryMessages = 0 }, "--history-messages (NOTIFLUX_HISTORY_MESSAGES) is 0"},
 		{"no history age", func(c *config.Serve) { c.HistoryAge = 0 }, "--history-age (NOTIFLUX_HISTORY_AGE) is 0s"},
 		{"less history in all than per topic", func(c *config.Serve) { c.HistoryTotalBytes = config.KiB }, "--history-total-bytes (NOTIFLUX_HISTORY_TOTAL_BYTES) is 1KiB"},

@@ -168,7 +168,7 @@ func TestBatchesThatThePublisherRefuses(t *testing.T) {
 	}{
 		{pubsub.Errorf(pubsub.KeyReused, "another"), `{"code":"key_reused","message":"another"}`},
 		{pubsub.Errorf(pubsub.OverCapacity, "many keys"), `{"code":"over_capacity","message":"many keys"}`},
-		{errors.New("dial secret.example.com"), `{"code":"internal","message":"the server failed to handle this"}`},
+		{errors.New("dial secret.example.com"), `{"code":"internal","message":"the server failed to handle this request: try again later"}`},
 	} {
 		s := newService(t, httpapi.Config{Broker: &publisher{err: c.err}})
 		r := s.do(t, "POST", "/broadcast", `{"topics":["a"],"message":1,"key":"k"}`, "Authorization", "Bearer "+token(t, s.signer, auth.Broadcast, "a"))

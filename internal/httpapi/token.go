@@ -114,7 +114,7 @@ func cookie(r *http.Request) (auth.Token, error) {
 	case 1:
 		return auth.Token(cookies[0].Value), nil
 	}
-	return "", pubsub.Errorf(pubsub.TokenInvalid, "there is more than one cookie %s", tokenCookie)
+	return "", pubsub.Errorf(pubsub.TokenInvalid, "there is more than one cookie %s: send one", tokenCookie)
 }
 
 // trustsCookie reports whether the page that sends a request may use the cookie, which

@@ -65,5 +65,5 @@ func Refusal(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	return &Error{Code: Internal, Detail: "the server failed to handle this", Err: err}
+	return &Error{Code: Internal, Detail: "the server failed to handle this request: try again later", Err: err}
 }

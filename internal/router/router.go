@@ -163,7 +163,7 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 func (rt *Router) notFound(requested string) error {
 	name := "/" + strings.Trim(requested, "/")
 	if rt.paths[name] == nil {
-		return pubsub.Errorf(pubsub.NotFound, "there is nothing at this path")
+		return pubsub.Errorf(pubsub.NotFound, "there is nothing at this path: GET /openapi.json lists the paths")
 	}
 	return pubsub.Errorf(pubsub.NotFound, "the path has an extra slash; the right path is %s: check the client's base address and the proxy's rules", name)
 }

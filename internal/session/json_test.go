@@ -137,7 +137,7 @@ func TestJSONCommands(t *testing.T) {
 			`{"type":"history","id":8,"topic":"a","messages":[{"type":"message","topic":"a","position":"E:1","time":0,"data":{"x":[1,"é"]}}],"position":"E:1","recovered":true,"more":true}`},
 	)
 	w.publisher.err = errors.New("disk /dev/secret")
-	c.exchange(t, []string{`{"type":"broadcast","id":9,"topic":"a","message":1}`, `{"type":"error","id":9,"code":"internal","message":"the server failed to handle this","retry":true}`})
+	c.exchange(t, []string{`{"type":"broadcast","id":9,"topic":"a","message":1}`, `{"type":"error","id":9,"code":"internal","message":"the server failed to handle this request: try again later","retry":true}`})
 	w.workers.full = true
 	c.exchange(t, []string{`{"type":"history","id":9,"topic":"a"}`, `{"type":"error","id":9,"code":"over_capacity","message":"the server is overloaded: try again later","retry":true}`})
 	c.s.Receive([]byte("x"), true)

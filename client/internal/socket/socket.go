@@ -35,7 +35,7 @@ const (
 )
 
 var (
-	errSilent = errors.New("the server was not heard")
+	errSilent = errors.New("nothing was received from the server for too long")
 	errClosed = errors.New("the connection was closed")
 )
 

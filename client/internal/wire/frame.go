@@ -38,10 +38,10 @@ const (
 var ErrProtocol = errors.New("the server does not speak notiflux.v1.json")
 
 // ErrHalfFrame is why a connection ends in the middle of a frame.
-var ErrHalfFrame = errors.New("the connection broke in a frame")
+var ErrHalfFrame = errors.New("the connection broke in the middle of a frame")
 
 // ErrTooLarge is why a connection ends whose frame is larger than any message.
-var ErrTooLarge = errors.New("a frame of the server is larger than any message")
+var ErrTooLarge = errors.New("the server sent a frame that is larger than any message")
 
 // Expired is the type of a frame that no server sends: an event stream was replaced by one
 // that no longer has all messages of a topic, which continues at Position.

@@ -24,7 +24,7 @@ type Position struct {
 func (p Position) String() string { return p.Epoch + ":" + strconv.FormatUint(p.Offset, 10) }
 
 // errPosition is why a text is not a position.
-var errPosition = errors.New("not a position; use one that the server gave")
+var errPosition = errors.New("not a position: use one that the server sent")
 
 // maxEpochBytes is the length of the longest epoch.
 const maxEpochBytes = 64
@@ -52,7 +52,7 @@ func CheckTopic(topic string) error {
 	case topic == "":
 		return errors.New("the topic is empty")
 	case len(topic) > maxTopicBytes:
-		return fmt.Errorf("the topic has %d bytes, the limit is %d", len(topic), maxTopicBytes)
+		return fmt.Errorf("the topic has %d bytes; the limit is %d", len(topic), maxTopicBytes)
 	case !utf8.ValidString(topic):
 		return fmt.Errorf("the topic %q is not UTF-8", topic)
 	}
