@@ -93,12 +93,6 @@ const (
 // wide are the packages that bring others together, so that no other has to.
 var wide = []string{"internal/server", "internal/httpapi"}
 
-// tooLarge holds the packages and types that are over maxPackageLines and
-// maxMethods, and how large each may be until it is split. None may be added,
-// and a number only gets smaller: a row whose package or type is within the
-// limit, or gone, fails the test.
-var tooLarge = map[string]int{}
-
 // source is a Go file of the module.
 type source struct {
 	path, dir string
@@ -263,25 +257,15 @@ func TestPackagesAndTypesAreSmall(t *testing.T) {
 			}
 		}
 	}
-	over := map[string]bool{}
 	for _, sizes := range []struct {
 		of   map[string]int
 		most int
 		unit string
 	}{{lines, maxPackageLines, "lines"}, {methods, maxMethods, "methods"}} {
 		for name, n := range sizes.of {
-			if n <= sizes.most {
-				continue
+			if n > sizes.most {
+				t.Errorf("%s has %d %s, the limit is %d", name, n, sizes.unit, sizes.most)
 			}
-			over[name] = true
-			if ceiling := max(sizes.most, tooLarge[name]); n > ceiling {
-				t.Errorf("%s has %d %s, the limit is %d", name, n, sizes.unit, ceiling)
-			}
-		}
-	}
-	for name := range tooLarge {
-		if !over[name] {
-			t.Errorf("%s is within the limit now: remove it from tooLarge", name)
 		}
 	}
 }
