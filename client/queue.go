@@ -6,8 +6,9 @@ import (
 )
 
 const (
-	// defaultBuffer is how many events a subscription holds if its options say nothing.
-	defaultBuffer = 1000
+	// defaultBuffer is above what a server replays of many topics at once: a connection
+	// brings 1,000 messages in less time than a busy machine may take to run a loop.
+	defaultBuffer = 10_000
 	// maxBufferBytes bounds the data of these events. It is above the size of the
 	// largest message, and above what a server replays of a few topics at once.
 	maxBufferBytes = 16 << 20

@@ -29,7 +29,7 @@ type SubscribeOptions struct {
 	// against the server's limits. Presence needs a WebSocket: on event streams the
 	// topics are refused with the code upgrade_required.
 	Presence bool
-	// Buffer is the size of the queue, in events; 0: 1,000. Its messages have at most
+	// Buffer is the size of the queue, in events; 0: 10,000. Its messages have at most
 	// 16 MiB. When the queue is full, the subscription loses messages.
 	Buffer int
 }
