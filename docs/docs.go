@@ -1,9 +1,11 @@
-// Package docs holds what this folder has for machines, as far as the server
-// itself gives it out; its tests hold all of it to the code and to the vectors.
+// Package docs embeds the machine-readable documentation that the server serves.
 //
-// The schemas of every JSON value are in schemas.json. asyncapi.yaml and
-// openapi.yaml refer to them; openapi.json is openapi.yaml and the schemas that it
-// needs in one file, so that whoever fetches it needs no other.
+// schemas.json has the schemas of all JSON values. asyncapi.yaml and openapi.yaml refer to
+// them. openapi.json combines openapi.yaml with the schemas that it needs, so that a client
+// has to fetch only one file.
+//
+// The tests of this package compare the documentation with the code and with the test
+// vectors.
 package docs
 
 import _ "embed"
