@@ -20,8 +20,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// These tests hold schemas.json, the vectors and the Go code together. A schema
-// that is not a part of others has the name of a file of vectors.
+// These tests compare schemas.json, the test vectors and the Go code. A schema that is not
+// only a part of others has the same name as a file of vectors.
 
 const (
 	wireFolder     = "../internal/wire"
@@ -29,17 +29,18 @@ const (
 	vectorsFolder  = wireFolder + "/testdata"
 )
 
-// parts are the schemas without vectors: what others are made of.
+// parts are the schemas without vectors: they are only parts of others.
 var parts = []string{"id", "topic", "token", "key", "connection", "code", "refusal", "beginning", "beginnings", "member", "gone", "cursored", "line-ping",
 	"element", "published", "failed", "outcomes", "frame"}
 
-// tolerated are vectors of what the server takes, and clients should not send.
+// tolerated lists vectors that the server accepts but that clients should not send. The
+// value is the reason.
 var tolerated = map[string]string{
-	"command-subscribe: since of other topics, which is not checked": "a since that means nothing is of no use",
+	"command-subscribe: since of other topics, which is not checked": "the server ignores such a since",
 }
 
-// inexpressible are vectors of what the server refuses as malformed although JSON
-// Schema accepts them, or sees the same JSON value as for valid input.
+// inexpressible lists vectors that the server refuses as malformed, but that JSON Schema
+// cannot tell from valid input. The value is the reason.
 var inexpressible = map[string]string{
 	"command: a member twice":                               duplicate,
 	"command: a member twice, one with an escape":           duplicate,
@@ -49,7 +50,7 @@ var inexpressible = map[string]string{
 	"command: half a surrogate pair":                        half,
 	"command-broadcast: half a surrogate pair, then the id": half,
 	"request-broadcast: half a surrogate pair":              half,
-	"command: too deep":                                     "a schema knows no depth",
+	"command: too deep":                                     "a schema cannot limit the depth",
 	"command: id minus zero":                                number,
 	"command: id with a fraction":                           number,
 	"command: id with an exponent":                          number,
@@ -60,29 +61,29 @@ var inexpressible = map[string]string{
 }
 
 const (
-	half      = "the parser has put U+FFFD in its place"
-	duplicate = "the parser has dropped one of both"
+	half      = "the parser replaces it with U+FFFD"
+	duplicate = "the parser drops one of the two"
 	number    = "to a schema, 1, 1.0 and 1e0 are the same number"
-	offset    = "a pattern for numbers up to 2^64-1 would be longer than all of this file"
+	offset    = "a pattern for numbers up to 2^64-1 would be longer than this file"
 )
 
-// opaque are the files whose invalid vectors are for those who look inside.
+// opaque are the files whose values JSON Schema cannot look into.
 var opaque = []string{"cursor", "event"}
 
-// A vector is what a file of vectors has, as far as these tests look at it.
+// A vector is one entry of a file of vectors, with the members that these tests use.
 type vector struct {
 	Name             string
 	Value, Parsed    json.RawMessage
 	Input            string
 	Position, Cursor string
-	Code             pubsub.Code // of what is invalid
+	Code             pubsub.Code // of an invalid vector
 }
 
 type vectorFile struct {
 	Valid, Invalid []vector
 }
 
-// vectorFiles returns what is in testdata, by the name of the schema.
+// vectorFiles returns the files of vectors by the name of their schema.
 func vectorFiles(t *testing.T) map[string]vectorFile {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(vectorsFolder, "*.json"))
@@ -104,7 +105,7 @@ func vectorFiles(t *testing.T) map[string]vectorFile {
 	return all
 }
 
-// value returns the JSON value that a valid vector stands for; false: none.
+// value returns the JSON value of a valid vector, or false if it has none.
 func (v vector) value(t *testing.T, file string) (any, bool) {
 	t.Helper()
 	switch {
@@ -127,12 +128,13 @@ func (v vector) value(t *testing.T, file string) (any, bool) {
 	return decode(t, v.Input), true
 }
 
-// union returns the schema of all of the kind of a file; empty: none.
+// union returns the name of the union schema that includes the schema of a file, or an empty
+// string.
 func union(file string) string {
 	switch {
 	case strings.HasPrefix(file, "command-"):
 		return "command"
-	case file == "frame-hello": // of streams only
+	case file == "frame-hello": // only streams have it
 		return "event"
 	case strings.HasPrefix(file, "frame-"), file == "message":
 		return "frame"
@@ -148,7 +150,7 @@ func TestValidVectors(t *testing.T) {
 			if !ok {
 				continue
 			}
-			c := closed // What the server sends has no member that the schema does not name.
+			c := closed // The server sends only members that the schema names.
 			if strings.HasPrefix(file, "command") || strings.HasPrefix(file, "request") {
 				c = open
 			}
@@ -205,7 +207,7 @@ func validates(s *jsonschema.Schema, file, input string) bool {
 	return err == nil && s.Validate(value) == nil
 }
 
-// Each schema has vectors, and each file of vectors a schema.
+// Each schema has vectors, and each file of vectors has a schema.
 func TestEverySchemaHasVectors(t *testing.T) {
 	schemas := read(t, "schemas.json")["$defs"].(object)
 	files := vectorFiles(t)
@@ -221,7 +223,8 @@ func TestEverySchemaHasVectors(t *testing.T) {
 	}
 }
 
-// Each member that a schema names is in a vector: were it forbidden, one would fail.
+// Each member that a schema names occurs in a vector: some vector fails if the schema forbids
+// the member.
 func TestEveryMemberHasAVector(t *testing.T) {
 	values := make(map[string][]any)
 	for file, vectors := range vectorFiles(t) {
@@ -251,8 +254,8 @@ func TestEveryMemberHasAVector(t *testing.T) {
 	}
 }
 
-// anyFails reports whether a schema refuses a value. Those of the file likeliest to
-// have one are looked at first.
+// anyFails reports whether c refuses any of the values. It tries those of the likeliest file
+// first.
 func anyFails(t *testing.T, c *jsonschema.Compiler, likeliest string, values map[string][]any) bool {
 	fails := func(file string) bool {
 		s := definition(t, c, file)
@@ -261,8 +264,8 @@ func anyFails(t *testing.T, c *jsonschema.Compiler, likeliest string, values map
 	return values[likeliest] != nil && fails(likeliest) || slices.ContainsFunc(slices.Sorted(maps.Keys(values)), fails)
 }
 
-// Each type of object that the server can write is a frame or a line with a
-// schema, and each type of command that it knows has one too.
+// Each type of object that the server can write has the schema of a frame or line, and each
+// type of command that it knows has a schema too.
 func TestEveryTypeHasASchema(t *testing.T) {
 	schemas := read(t, "schemas.json")["$defs"].(object)
 	written := writtenTypes(t)
@@ -289,7 +292,7 @@ func TestEveryTypeHasASchema(t *testing.T) {
 	}
 }
 
-// Each union has all of its kind.
+// Each union includes all schemas of its kind.
 func TestUnionsAreComplete(t *testing.T) {
 	schemas := read(t, "schemas.json")["$defs"].(object)
 	for _, kind := range []string{"command", "frame"} {
@@ -305,7 +308,7 @@ func TestUnionsAreComplete(t *testing.T) {
 	}
 }
 
-// The examples of the schema of codes are all codes.
+// The examples in the schema of codes are all codes of the server.
 func TestCodes(t *testing.T) {
 	var listed []string
 	for _, code := range read(t, "schemas.json")["$defs"].(object)["code"].(object)["examples"].([]any) {
@@ -334,9 +337,9 @@ var (
 	word       = regexp.MustCompile(`^[a-z]+$`)
 )
 
-// writtenTypes returns the types of the objects that package wire can write: those
-// that its functions append with, as in appendType, those of the structs that it
-// encodes, and those in its strings.
+// writtenTypes returns the types of the JSON objects that the server can write. It finds them
+// in the source: in arguments of append functions, in struct literals with a field Type, and
+// in string literals.
 func writtenTypes(t *testing.T) []string {
 	t.Helper()
 	all := make(map[string]bool)
@@ -365,7 +368,7 @@ func writtenTypes(t *testing.T) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// sources returns the Go files of a folder but its tests.
+// sources returns the parsed Go files of a folder, without its tests.
 func sources(t *testing.T, folder string) (all []*ast.File) {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(folder, "*.go"))
@@ -385,7 +388,7 @@ func sources(t *testing.T, folder string) (all []*ast.File) {
 	return all
 }
 
-// unquote returns the value of a string in the code; empty: n is none.
+// unquote returns the value of a string literal, or an empty string if n is not one.
 func unquote(n ast.Expr) string {
 	lit, ok := n.(*ast.BasicLit)
 	if !ok || lit.Kind != token.STRING {

@@ -11,15 +11,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A placed is what an example says of where its topics stand: a hello, a message, or
-// the answer to a poll.
+// A placed has the positions in an example: in a hello, a message, or the answer to a poll.
 type placed struct {
 	Cursor, Topic, Position string
 	Topics                  map[pubsub.Topic]struct{ Position string }
 	Messages                []struct{ Topic, Position string }
 }
 
-// positions returns how far a client is in each topic of the example.
+// positions returns the client's position in each topic of the example.
 func (p placed) positions() map[pubsub.Topic]string {
 	all := make(map[pubsub.Topic]string)
 	for topic, beginning := range p.Topics {
@@ -34,7 +33,7 @@ func (p placed) positions() map[pubsub.Topic]string {
 	return all
 }
 
-// checkCursor fails the test unless cursor is that of positions.
+// checkCursor fails the test unless cursor contains positions.
 func checkCursor(t *testing.T, where, cursor string, positions map[pubsub.Topic]string) {
 	t.Helper()
 	c, err := wire.ParseStreamCursor(cursor)
@@ -43,7 +42,7 @@ func checkCursor(t *testing.T, where, cursor string, positions map[pubsub.Topic]
 		return
 	}
 	if len(positions) == 0 {
-		t.Errorf("%s: nothing says what %q is the cursor of", where, cursor)
+		t.Errorf("%s: no topic or position precedes the cursor %q", where, cursor)
 	}
 	for topic, want := range positions {
 		if since, there := c.Since(topic); !there || since.String() != want {
@@ -52,11 +51,10 @@ func checkCursor(t *testing.T, where, cursor string, positions map[pubsub.Topic]
 	}
 }
 
-// streamLine is the data or the id of an event, or a line of JSON with a cursor.
+// streamLine matches the data or the id of an event, or a line of JSON with a cursor.
 var streamLine = regexp.MustCompile(`(?m)^ *(?:(id): (\S+)|(?:data: )?(\{"(?:type|cursor)":.*\}))$`)
 
-// checkStream checks the cursors of events and lines in a text, and returns how many
-// there are.
+// checkStream checks the cursors of the events and lines in text, and returns their number.
 func checkStream(t *testing.T, where, text string) (n int) {
 	t.Helper()
 	var last placed
@@ -65,7 +63,7 @@ func checkStream(t *testing.T, where, text string) (n int) {
 		if line[1] == "" {
 			last = placed{}
 			if err := json.Unmarshal([]byte(line[3]), &last); err != nil {
-				continue // It is abridged.
+				continue // The example is abridged.
 			}
 			cursor = last.Cursor
 		}
@@ -77,7 +75,7 @@ func checkStream(t *testing.T, where, text string) (n int) {
 	return n
 }
 
-// Each cursor in an example is one, and that of the topics and positions there.
+// Each cursor in an example is valid, and contains the topics and positions of the example.
 func TestCursorsAreOfTheirTopics(t *testing.T) {
 	text, err := os.ReadFile("protocol.md")
 	if err != nil {
@@ -101,7 +99,7 @@ func TestCursorsAreOfTheirTopics(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkCursor(t, where, cursor, poll.positions())
-		case schema["$ref"] == inFile+"cursor": // a parameter, which stands beside those of topic and since
+		case schema["$ref"] == inFile+"cursor": // a parameter; its topic and position are the examples of topic and since
 			n++
 			parameters := document["components"].(object)["parameters"].(object)
 			topic := parameters["topic"].(object)["example"].([]any)[0].(string)

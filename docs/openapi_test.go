@@ -16,7 +16,7 @@ const (
 	inBundle = "#/components/schemas/"
 )
 
-// openapi.json is openapi.yaml with the schemas that it refers to.
+// openapi.json contains openapi.yaml and the schemas that it refers to.
 func TestOpenAPIIsBundled(t *testing.T) {
 	document := readYAML(t, "openapi.yaml")
 	schemas, _ := read(t, "schemas.json")["$defs"].(object)
@@ -31,12 +31,12 @@ func TestOpenAPIIsBundled(t *testing.T) {
 		return
 	}
 	if docs.OpenAPI() != string(want) {
-		t.Error("openapi.json is not what openapi.yaml and schemas.json make: go test ./docs -update")
+		t.Error("openapi.json differs from openapi.yaml and schemas.json: run go test ./docs -update")
 	}
 }
 
-// bundle makes the references in value point into the same document, and adds what
-// they point to, which it changes as well.
+// bundle changes the references in value so that they point into the same document, and adds
+// the schemas that they point to, changed in the same way.
 func bundle(t *testing.T, value any, schemas, bundled object) {
 	walk(value, "", func(_ string, o object) {
 		ref, _ := o["$ref"].(string)
@@ -59,7 +59,7 @@ func bundle(t *testing.T, value any, schemas, bundled object) {
 	})
 }
 
-// Every example in a file is what its schema says.
+// Every example is valid under its schema.
 func TestExamplesAreValid(t *testing.T) {
 	c := newCompiler(t, read(t, "schemas.json"))
 	for _, file := range []string{"openapi.yaml", "asyncapi.yaml"} {
@@ -90,7 +90,7 @@ func TestExamplesAreValid(t *testing.T) {
 	})
 }
 
-// examples are those of a parameter or of a media type.
+// examples returns the examples of a parameter or a media type.
 func examples(o object) (all []any) {
 	if _, ok := o["schema"].(object); !ok {
 		return nil
@@ -105,7 +105,7 @@ func examples(o object) (all []any) {
 	return all
 }
 
-// The machine-readable documentation is of the version that the changelog begins with.
+// The machine-readable documentation has the version of the newest entry in the changelog.
 func TestVersions(t *testing.T) {
 	changelog, err := os.ReadFile("../CHANGELOG.md")
 	if err != nil {
@@ -115,12 +115,12 @@ func TestVersions(t *testing.T) {
 	for _, file := range []string{"openapi.yaml", "asyncapi.yaml"} {
 		version, _ := readYAML(t, file)["info"].(object)["version"].(string)
 		if version == "" || !strings.HasPrefix(newest, version) {
-			t.Errorf("%s is of version %q, which the changelog does not begin with", file, version)
+			t.Errorf("%s has version %q, which is not the newest in the changelog", file, version)
 		}
 	}
 }
 
-// AsyncAPI names each command and each frame, and nothing else.
+// asyncapi.yaml names every command and frame, and nothing else.
 func TestAsyncAPIHasEveryFrame(t *testing.T) {
 	document := readYAML(t, "asyncapi.yaml")
 	schemas := read(t, "schemas.json")["$defs"].(object)

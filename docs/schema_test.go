@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// An object is one of JSON.
+// An object is a JSON object.
 type object = map[string]any
 
 // read returns a file of this folder as a JSON value.
@@ -25,7 +25,7 @@ func read(t *testing.T, name string) object {
 	return decode(t, string(text)).(object)
 }
 
-// readYAML returns a file of this folder as the JSON value that it stands for.
+// readYAML returns a YAML file of this folder as a JSON value.
 func readYAML(t *testing.T, name string) object {
 	t.Helper()
 	text, err := os.ReadFile(name)
@@ -60,7 +60,7 @@ func encode(t *testing.T, value any) []byte {
 	return b.Bytes()
 }
 
-// base makes addresses of the names of files. Nothing is fetched from it.
+// base is the prefix that makes a URL of a file name. The tests fetch nothing from it.
 const base = "https://notiflux.invalid/"
 
 // newCompiler returns a compiler that knows schemas.json.
@@ -74,7 +74,7 @@ func newCompiler(t *testing.T, schemas object) *jsonschema.Compiler {
 	return c
 }
 
-// compile returns the schema at a place of a file that the compiler knows.
+// compile returns the schema at a place, a file that c knows and a JSON pointer in it.
 func compile(t *testing.T, c *jsonschema.Compiler, place string) *jsonschema.Schema {
 	t.Helper()
 	s, err := c.Compile(base + place)
@@ -89,7 +89,7 @@ func definition(t *testing.T, c *jsonschema.Compiler, name string) *jsonschema.S
 	return compile(t, c, "schemas.json#/$defs/"+name)
 }
 
-// closing returns schemas that take no members but those that they name.
+// closing changes schemas so that they refuse members that they do not name.
 func closing(schemas object) object {
 	definitions := schemas["$defs"].(object)
 	closed := make(object)
@@ -102,7 +102,7 @@ func closing(schemas object) object {
 			closeObject(o["items"])
 			closeObject(o["additionalProperties"])
 		})
-		// The name is for the closed one, which others that extend it must not refer to.
+		// The name refers to the closed schema. Schemas that extend it must refer to the open one.
 		closed["open-"+name] = schema
 		closed[name] = object{"$ref": "#/$defs/open-" + name, "unevaluatedProperties": false}
 	}
@@ -117,7 +117,7 @@ func closing(schemas object) object {
 	return schemas
 }
 
-// closeObject closes the schema of a value if it says what its members are.
+// closeObject closes schema if it describes members.
 func closeObject(schema any) {
 	o, ok := schema.(object)
 	if !ok {
@@ -131,10 +131,10 @@ func closeObject(schema any) {
 	}
 }
 
-// pointer escapes a name for a JSON pointer (RFC 6901) that is a fragment.
+// pointer escapes a name for a JSON pointer in a URL fragment (RFC 6901).
 var pointer = strings.NewReplacer("~", "~0", "/", "~1", "%", "%25")
 
-// walk calls visit for each object in value, with the JSON pointer of it.
+// walk calls visit for each object in value, with its JSON pointer.
 func walk(value any, path string, visit func(string, object)) {
 	switch v := value.(type) {
 	case object:
