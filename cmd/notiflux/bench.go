@@ -15,16 +15,16 @@ import (
 )
 
 type benchCmd struct {
-	Key         string        `default:"es256_private.pem" help:"PEM file with the private key that belongs to the server's public one: signs the tokens."`
+	Key         string        `default:"es256_private.pem" help:"PEM file with the private key that matches the server's public key."`
 	URL         string        `name:"url" env:"NOTIFLUX_URL" default:"http://127.0.0.1:8080" help:"Base address of the server."`
-	Connections int           `default:"1000" help:"Subscribers, a connection each."`
-	Topics      int           `default:"1" help:"Topics, which the subscribers are spread over."`
-	Size        int           `default:"100" help:"Bytes of a message, at least ${minMessageBytes}."`
-	Window      int           `xor:"pace" placeholder:"16" help:"Messages under way to their subscribers: the next is published when there is room."`
-	Rate        float64       `xor:"pace" placeholder:"N" help:"Messages published per second, instead of a window."`
-	Publishers  int           `default:"4" help:"Connections that publish, one message at a time each."`
-	Duration    time.Duration `default:"10s" help:"How long messages are published."`
-	Ramp        int           `placeholder:"N" help:"Connections opened per second; as fast as they come if it is not given."`
+	Connections int           `default:"1000" help:"Number of subscribers, each with its own connection."`
+	Topics      int           `default:"1" help:"Number of topics; subscribers are spread over them."`
+	Size        int           `default:"100" help:"Size of a message in bytes, at least ${minMessageBytes}."`
+	Window      int           `xor:"pace" placeholder:"16" help:"Maximum number of messages in flight."`
+	Rate        float64       `xor:"pace" placeholder:"N" help:"Messages to publish per second, instead of --window."`
+	Publishers  int           `default:"4" help:"Number of publishers, each with its own connection and one message at a time."`
+	Duration    time.Duration `default:"10s" help:"How long to publish."`
+	Ramp        int           `placeholder:"N" help:"Connections to open per second; as fast as possible by default."`
 	JSON        bool          `name:"json" help:"Print the result as one JSON object."`
 	Trust       trust         `embed:""`
 }
@@ -34,7 +34,7 @@ const defaultWindow = 16
 
 // Help is shown by -h below the first line.
 func (*benchCmd) Help() string {
-	return "Opens connections, subscribes them, checks that every one receives the messages of its topic, then publishes and measures. Exits with 1 when a connection or a delivery was lost, or a message refused. SIGINT ends it early, with the result so far. docs/operations.md tells what the figures mean."
+	return "Opens connections, subscribes them, checks that each receives the messages of its topic, then publishes and measures. Exits with 1 if a connection or a delivery was lost or a message refused. SIGINT ends it early and prints the result so far. docs/operations.md explains the figures."
 }
 
 // Validate checks the numbers. The parser calls it.

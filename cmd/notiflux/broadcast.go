@@ -17,17 +17,17 @@ import (
 
 type broadcastCmd struct {
 	Topic   string `arg:"" help:"Topic to publish to."`
-	Message string `arg:"" help:"Text to publish, after -- if it begins with a dash; - publishes each line of standard input."`
+	Message string `arg:"" help:"Text to publish; - publishes each line of standard input. Write -- before a text that begins with a dash."`
 
-	Key     string        `placeholder:"KEY" help:"Name of this message: published again with it within two minutes, it is published once. Without it, the retries of this command share one."`
-	Timeout time.Duration `default:"30s" help:"Try so long, for each message, when the server cannot be reached or has no room."`
+	Key     string        `placeholder:"KEY" help:"Idempotency key: messages with the same key within two minutes are published once. By default a random key, so that retries of this command publish once."`
+	Timeout time.Duration `default:"30s" help:"How long to retry each message when the server is unreachable or over capacity."`
 
 	Client clientFlags `embed:""`
 }
 
 // Help is shown by -h below the first line.
 func (*broadcastCmd) Help() string {
-	return "Prints nothing when the server took everything. Lines of standard input are published in order, and the first one that is refused ends it."
+	return "Prints nothing when the server accepted everything. Lines of standard input are published in order; the command stops at the first line that the server refuses."
 }
 
 // maxMessageBytes is the most that any server takes; a longer line is no message.

@@ -19,14 +19,14 @@ import (
 
 // clientFlags is what every command needs that uses a server.
 type clientFlags struct {
-	Token auth.Token `env:"NOTIFLUX_TOKEN" placeholder:"TOKEN" help:"Token that allows it; the variable keeps it out of the list of processes."`
+	Token auth.Token `env:"NOTIFLUX_TOKEN" placeholder:"TOKEN" help:"Token to use; the variable keeps it out of the process list."`
 	URL   string     `name:"url" env:"NOTIFLUX_URL" default:"http://127.0.0.1:8080" help:"Base address of the server."`
 	Trust trust      `embed:""`
 }
 
 // trust is whose certificates are believed.
 type trust struct {
-	CACert string `name:"cacert" env:"NOTIFLUX_CACERT" placeholder:"FILE" help:"PEM file of the authorities to trust for https, instead of the system's."`
+	CACert string `name:"cacert" env:"NOTIFLUX_CACERT" placeholder:"FILE" help:"PEM file of the certificate authorities to trust for https, instead of the system's."`
 }
 
 // tls returns the configuration that goes with the flag; nil: what is usual.

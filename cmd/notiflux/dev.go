@@ -20,14 +20,14 @@ import (
 )
 
 type devCmd struct {
-	Dir   string `placeholder:"DIR" help:"Folder that keeps the keys, so that tokens stay valid; made if it is not there."`
-	Port  *int   `env:"PORT" placeholder:"8080" help:"Port to listen on; 0 is any free one. If it is not given, 8080, or a free one if that is taken."`
-	Topic string `default:"demo" help:"Topic that the tokens are for."`
+	Dir   string `placeholder:"DIR" help:"Directory for the keys, so that tokens stay valid after a restart; created if missing."`
+	Port  *int   `env:"PORT" placeholder:"8080" help:"Port to listen on; 0 means any free port. By default 8080, or a free port if 8080 is in use."`
+	Topic string `default:"demo" help:"Topic that the tokens allow."`
 }
 
 // Help is shown by -h below the first line.
 func (*devCmd) Help() string {
-	return "Serves on 127.0.0.1, and prints command lines to try it, with tokens in them. Not for production: whoever reads the screen may publish."
+	return "Listens on 127.0.0.1 and prints commands to try, with tokens in them. Not for production: anyone who sees the output can publish."
 }
 
 const devValidity = 30 * 24 * time.Hour
@@ -106,9 +106,9 @@ func (c *devCmd) welcome(t *terminal, url string, topic pubsub.Topic, signer *au
 	if err != nil {
 		return err
 	}
-	kept := "until this ends: the key is in memory, --dir keeps it"
+	kept := "until this server stops; use --dir to keep its key"
 	if c.Dir != "" {
-		kept = "until " + expires.Format(time.DateOnly) + ", by the key in " + c.Dir
+		kept = "until " + expires.Format(time.DateOnly) + ", with the key in " + c.Dir
 	}
 	flags := "--url " + url + " --token " + string(subscribe)
 	words := "subscribe " + shellQuote(string(topic)) + " " + flags
@@ -120,15 +120,15 @@ func (c *devCmd) welcome(t *terminal, url string, topic pubsub.Topic, signer *au
 		return err
 	}
 	body := `{"topic":` + name + `,"message":"hello","token":"` + string(broadcast) + `"}`
-	_, err = fmt.Fprintf(t.out, `notiflux serves on %[1]s until Ctrl-C.
+	_, err = fmt.Fprintf(t.out, `notiflux serves on %[1]s (Ctrl-C stops it).
 
 Subscribe, in a second terminal:
 %[2]s %[3]s
 
-Broadcast, in a third:
+Publish, in a third:
 curl %[1]s/broadcast -d %[4]s
 
-The tokens in these lines are for topic %[5]s, valid
+The tokens in these commands allow topic %[5]s and are valid
 %[6]s.
 `, url, self(), words, shellQuote(body), name, kept)
 	return err

@@ -13,16 +13,16 @@ import (
 )
 
 type healthCmd struct {
-	URL     string `name:"url" env:"NOTIFLUX_URL" placeholder:"URL" help:"Base address of the server (default made from the settings below)."`
-	Host    string `env:"HOST" default:"127.0.0.1" help:"Address that the server was told to listen on."`
-	Port    int    `env:"PORT" default:"8080" help:"Port that it was told to listen on."`
-	TLSCert string `name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"Given if the server has one: it then speaks TLS."`
+	URL     string `name:"url" env:"NOTIFLUX_URL" placeholder:"URL" help:"Base address of the server (by default made from the settings below)."`
+	Host    string `env:"HOST" default:"127.0.0.1" help:"Address that the server listens on."`
+	Port    int    `env:"PORT" default:"8080" help:"Port that the server listens on."`
+	TLSCert string `name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"Set if the server uses TLS."`
 	Trust   trust  `embed:""`
 }
 
 // Help is shown by -h below the first line.
 func (*healthCmd) Help() string {
-	return "For containers: with the variables of the server and no flags it asks the server beside it. The exit status is 0 when the server is alive, else 1."
+	return "For containers: without flags it checks the server that is configured by the same environment variables. The exit status is 0 if the server is alive, otherwise 1."
 }
 
 // healthTimeout is short of what container engines wait for a check (30 s).

@@ -19,12 +19,12 @@ const (
 )
 
 type keysCmd struct {
-	Dir string `default:"." placeholder:"DIR" help:"Folder to write to; made if it is not there."`
+	Dir string `default:"." placeholder:"DIR" help:"Directory to write to; created if missing."`
 }
 
 // Help is shown by -h below the first line.
 func (*keysCmd) Help() string {
-	return "Writes es256_private.pem, which signs tokens and is to be kept secret, and es256_public.pem, and prints the variable that gives the public key to a server. It never overwrites a file."
+	return "Writes es256_private.pem, which signs tokens and must stay secret, and es256_public.pem. Prints the environment variable that holds the public key for a server. Never overwrites a file."
 }
 
 // Run makes a key pair.

@@ -33,13 +33,13 @@ import (
 
 type commands struct {
 	Serve     serveCmd     `cmd:"" help:"Run a server."`
-	Dev       devCmd       `cmd:"" help:"Run a server to try things out with: no configuration, keys and tokens included."`
-	Keys      keysCmd      `cmd:"" help:"Make a key pair for tokens."`
+	Dev       devCmd       `cmd:"" help:"Run a server for development, with keys and tokens and without configuration."`
+	Keys      keysCmd      `cmd:"" help:"Make a key pair that signs and verifies tokens."`
 	Token     tokenCmd     `cmd:"" help:"Make a token."`
 	Broadcast broadcastCmd `cmd:"" help:"Publish to a topic."`
-	Subscribe subscribeCmd `cmd:"" help:"Print the messages of topics, a line each."`
-	Bench     benchCmd     `cmd:"" help:"Load a server, and tell how it bore that."`
-	Health    healthCmd    `cmd:"" help:"Tell by the exit status whether a server is alive."`
+	Subscribe subscribeCmd `cmd:"" help:"Print the messages of topics, one per line."`
+	Bench     benchCmd     `cmd:"" help:"Measure a server under load."`
+	Health    healthCmd    `cmd:"" help:"Check whether a server is alive."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
@@ -65,7 +65,7 @@ func run(args []string, t *terminal) int {
 	helped, values := false, newValues()
 	parser, err := kong.New(new(commands), append(values.options(),
 		kong.Name("notiflux"),
-		kong.Description("A real-time publish/subscribe server, and the tools around it."),
+		kong.Description("A real-time publish/subscribe server and its tools."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(t.out, t.err),
 		kong.Vars{"minMessageBytes": strconv.Itoa(bench.MinMessageBytes)},

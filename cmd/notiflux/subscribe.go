@@ -19,10 +19,10 @@ import (
 type subscribeCmd struct {
 	Topic []string `arg:"" help:"Topics to subscribe to."`
 
-	Since    string `placeholder:"POSITION" help:"Begin with the message after a position, as --json prints them; with one topic."`
-	Last     int    `placeholder:"N" help:"Begin with up to so many earlier messages of each topic."`
-	Latest   bool   `help:"Leave out older messages when there are more than can be printed in time."`
-	Presence bool   `help:"Be present on the topics, and tell on standard error who else is, who joins and who leaves; with --json, as objects."`
+	Since    string `placeholder:"POSITION" help:"Start after this position, as printed by --json; only with one topic."`
+	Last     int    `placeholder:"N" help:"Start with up to N earlier messages of each topic."`
+	Latest   bool   `help:"Skip older messages when the output cannot keep up."`
+	Presence bool   `help:"Join the topics as a member, and print members, joins and leaves on standard error, or as objects with --json."`
 	JSON     bool   `name:"json" help:"Print JSON objects, with topic and position."`
 
 	Client clientFlags `embed:""`
@@ -30,7 +30,7 @@ type subscribeCmd struct {
 
 // Help is shown by -h below the first line.
 func (*subscribeCmd) Help() string {
-	return "Runs until it is interrupted, which is its success. When the connection ends, it connects again and goes on where it was. Standard error tells when a topic is subscribed to, when the connection ends, when messages were lost, and which topics are refused; when all are refused, or the server forbids to come back, it fails."
+	return "Runs until it is interrupted. When the connection ends, it reconnects and resumes. Standard error reports when a topic is subscribed, when the connection ends, when messages were lost, and which topics the server refuses. Exits with 1 when the server refuses all topics or does not allow reconnecting."
 }
 
 // Run prints messages until a signal comes.

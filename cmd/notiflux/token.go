@@ -12,13 +12,13 @@ import (
 )
 
 type tokenCmd struct {
-	Key   string        `default:"es256_private.pem" help:"PEM file with the private key, as notiflux keys or openssl writes it."`
+	Key   string        `default:"es256_private.pem" help:"PEM file with the private key, made by notiflux keys or openssl."`
 	Scope []auth.Scope  `required:"" enum:"subscribe,broadcast" help:"What the token allows: subscribe, broadcast, or both separated by a comma."`
-	Topic []string      `required:"" sep:"none" help:"Topic that it allows that for; may be repeated."`
-	Sub   string        `default:"cli" help:"Who it is for."`
-	Exp   time.Duration `default:"1h" help:"How long it is valid, as in 90s, 30m or 720h."`
-	Until time.Duration `placeholder:"DURATION" help:"When subscriptions made with it end, from now; never if it is not given."`
-	Info  string        `placeholder:"JSON" help:"What others see of a member of a topic besides --sub: a JSON object of up to 1 KiB."`
+	Topic []string      `required:"" sep:"none" help:"Topic that the token allows; can be repeated."`
+	Sub   string        `default:"cli" help:"Subject: the user that the token is for."`
+	Exp   time.Duration `default:"1h" help:"How long the token is valid, for example 90s, 30m or 720h."`
+	Until time.Duration `placeholder:"DURATION" help:"How long subscriptions made with the token last, from now; unlimited by default."`
+	Info  string        `placeholder:"JSON" help:"What other members of a topic see in addition to --sub: a JSON object of up to 1 KiB."`
 }
 
 // Help is shown by -h below the first line.

@@ -24,38 +24,38 @@ const DefaultAdminAddr = "127.0.0.1:8081"
 
 // Serve is the settings of a server. The tags are for github.com/alecthomas/kong.
 type Serve struct {
-	Host           string   `group:"Listening:" env:"HOST" default:"127.0.0.1" help:"Address to listen on; 0.0.0.0 is all of this machine's."`
-	Port           int      `group:"Listening:" env:"PORT" default:"8080" help:"Port to listen on; 0 is any free one."`
-	TLSCert        string   `group:"Listening:" name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"PEM file with the certificate chain; read again when it changes."`
+	Host           string   `group:"Listening:" env:"HOST" default:"127.0.0.1" help:"Address to listen on; 0.0.0.0 means all addresses of this machine."`
+	Port           int      `group:"Listening:" env:"PORT" default:"8080" help:"Port to listen on; 0 means any free port."`
+	TLSCert        string   `group:"Listening:" name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"PEM file with the certificate chain; reloaded when it changes."`
 	TLSKey         string   `group:"Listening:" name:"tls-key" env:"NOTIFLUX_TLS_KEY" placeholder:"FILE" help:"PEM file with the private key of --tls-cert."`
-	AllowedOrigins []string `group:"Listening:" env:"NOTIFLUX_ALLOWED_ORIGINS" default:"*" placeholder:"ORIGIN" help:"Web pages that may use the server, as https://app.example.com or https://*.example.com; * is any, the default."`
-	QueryTokens    bool     `group:"Listening:" env:"NOTIFLUX_QUERY_TOKENS" default:"true" negatable:"" help:"Take tokens from addresses, as ?token=; logs of proxies may keep those."`
-	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of metrics and profiles; empty is off."`
-	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names under which the admin listener answers, besides localhost and addresses; * is any."`
+	AllowedOrigins []string `group:"Listening:" env:"NOTIFLUX_ALLOWED_ORIGINS" default:"*" placeholder:"ORIGIN" help:"Origins of web pages that may use the server, such as https://app.example.com or https://*.example.com; the default is *, any origin."`
+	QueryTokens    bool     `group:"Listening:" env:"NOTIFLUX_QUERY_TOKENS" default:"true" negatable:"" help:"Accept tokens in the URL as ?token=; proxies may log URLs."`
+	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of the admin listener, with metrics and profiles; an empty value disables it."`
+	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names that the admin listener accepts, in addition to localhost and IP addresses; * means any."`
 
-	JWTPublicKeyB64  string `group:"Tokens (one of them is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys in base64: PEM, JWK or JWKS."`
-	JWTPublicKeyFile string `group:"Tokens (one of them is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File of public keys: PEM, JWK or JWKS."`
+	JWTPublicKeyB64  string `group:"Tokens (one of these is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys in base64: PEM, JWK or JWKS."`
+	JWTPublicKeyFile string `group:"Tokens (one of these is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File with public keys: PEM, JWK or JWKS."`
 
 	HistoryMessages   int           `group:"History:" env:"NOTIFLUX_HISTORY_MESSAGES" default:"100" help:"Messages kept per topic."`
 	HistoryBytes      Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_BYTES" default:"1MiB" help:"Bytes kept per topic."`
 	HistoryAge        time.Duration `group:"History:" env:"NOTIFLUX_HISTORY_AGE" default:"5m" help:"How long a message is kept."`
-	HistoryTotalBytes Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_TOTAL_BYTES" default:"256MiB" help:"Bytes kept in all, encoded messages included."`
+	HistoryTotalBytes Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_TOTAL_BYTES" default:"256MiB" help:"Bytes kept for all topics, including encoded messages."`
 
-	MaxMessageBytes        Bytes `group:"Limits:" env:"NOTIFLUX_MAX_MESSAGE_BYTES" default:"64KiB" help:"Largest message, at most 8MiB."`
-	MaxBodyBytes           Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Largest body of an HTTP request."`
-	MaxKeyBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_KEY_BYTES" default:"128MiB" help:"Memory for the keys of the last 2 minutes."`
-	MaxConnections         int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Limit on WebSockets, event streams and waiting polls; 0 is 80 % of the descriptor limit."`
-	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Most topics in memory, plus tombstones of topics that were dropped from it."`
-	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Most topics that one client is subscribed to."`
-	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"How far behind the history a client may fall before it is cut."`
-	MaxUnreadBytes         Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Most bytes of answers, in all, that clients have not read yet."`
+	MaxMessageBytes        Bytes `group:"Limits:" env:"NOTIFLUX_MAX_MESSAGE_BYTES" default:"64KiB" help:"Maximum size of a message, up to 8MiB."`
+	MaxBodyBytes           Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Maximum size of an HTTP request body."`
+	MaxKeyBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_KEY_BYTES" default:"128MiB" help:"Memory for the idempotency keys of the last 2 minutes."`
+	MaxConnections         int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Maximum number of WebSockets, event streams and waiting polls; 0 means 80 % of the file descriptor limit."`
+	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics in memory, and of tombstones for topics dropped from memory."`
+	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Maximum number of topics that one client can subscribe to."`
+	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"How far behind the history a client may fall before it is disconnected."`
+	MaxUnreadBytes         Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Maximum size of all answers that clients have not read yet."`
 
-	Compression     bool          `group:"Running:" env:"NOTIFLUX_COMPRESSION" help:"Compress messages for clients that can (permessage-deflate)."`
-	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"How connections are waited for: auto is epoll for plain TCP on Linux, portable is goroutines for all."`
-	IdleTimeout     time.Duration `group:"Running:" env:"NOTIFLUX_IDLE_TIMEOUT" default:"2m" help:"How long an HTTP connection may be idle between two requests; longer than a load balancer keeps it."`
+	Compression     bool          `group:"Running:" env:"NOTIFLUX_COMPRESSION" help:"Compress messages for clients that support permessage-deflate."`
+	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"Event loops: auto uses epoll for plain TCP on Linux, portable uses goroutines everywhere."`
+	IdleTimeout     time.Duration `group:"Running:" env:"NOTIFLUX_IDLE_TIMEOUT" default:"2m" help:"How long an HTTP connection may be idle between two requests; set it longer than the idle timeout of a load balancer."`
 	ShutdownTimeout time.Duration `group:"Running:" env:"NOTIFLUX_SHUTDOWN_TIMEOUT" default:"25s" help:"How long a shutdown may take."`
-	LogLevel        slog.Level    `group:"Running:" env:"NOTIFLUX_LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
-	LogFormat       string        `group:"Running:" env:"NOTIFLUX_LOG_FORMAT" default:"text" help:"Form of the log, on standard error: text or json."`
+	LogLevel        slog.Level    `group:"Running:" env:"NOTIFLUX_LOG_LEVEL" default:"info" help:"Minimum level of log messages: debug, info, warn or error."`
+	LogFormat       string        `group:"Running:" env:"NOTIFLUX_LOG_FORMAT" default:"text" help:"Format of the log on standard error: text or json."`
 
 	// PresenceGrace is how long a member stays present without a connection; 0 means
 	// 10 s, which the protocol promises. It is not a flag: only tests change it, because
