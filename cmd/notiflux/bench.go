@@ -29,7 +29,7 @@ type benchCmd struct {
 	Trust       trust         `embed:""`
 }
 
-// defaultWindow keeps a server busy without making its messages wait for long.
+// defaultWindow keeps a server busy without a long queue of messages.
 const defaultWindow = 16
 
 // Help is shown by -h below the first line.
@@ -71,7 +71,7 @@ func (c *benchCmd) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Run loads the server and prints what came of it.
+// Run loads the server and prints the result.
 func (c *benchCmd) Run(t *terminal) error {
 	base, err := parseBase(c.URL)
 	if err != nil {
@@ -146,7 +146,7 @@ generator    %.2f cores
 	return err
 }
 
-// count writes a whole number in groups of three digits.
+// count formats a whole number in groups of three digits.
 func count[N int | uint64 | float64](n N) string {
 	digits := strconv.FormatUint(uint64(n), 10)
 	var b strings.Builder
@@ -159,13 +159,13 @@ func count[N int | uint64 | float64](n N) string {
 	return b.String()
 }
 
-// micros writes microseconds as people read them.
+// micros formats microseconds for people.
 func micros(us int64) string {
 	return (time.Duration(us) * time.Microsecond).String()
 }
 
-// A statusLine shows how far a run is: on a terminal in one line that changes,
-// elsewhere in a line every few seconds.
+// A statusLine shows the progress of a run. On a terminal it rewrites one line;
+// elsewhere it writes a line every few seconds.
 type statusLine struct {
 	w        io.Writer
 	every    time.Duration
@@ -184,7 +184,7 @@ func newStatusLine(w io.Writer) *statusLine {
 	return l
 }
 
-// show is called by one goroutine.
+// show writes the progress. Only one goroutine may call it.
 func (l *statusLine) show(p bench.Progress) {
 	text := fmt.Sprintf("opening: %s connections, %s lost", count(p.Open), count(p.Lost))
 	if p.Publishing {
@@ -201,11 +201,11 @@ func (l *statusLine) show(p bench.Progress) {
 	} else {
 		text += "\n"
 	}
-	_, _ = io.WriteString(l.w, text) // who does not look misses nothing
+	_, _ = io.WriteString(l.w, text) // progress is not worth an error
 	l.shown = true
 }
 
-// end leaves the line as it is.
+// end leaves the last line on the terminal.
 func (l *statusLine) end() {
 	if l.terminal && l.shown {
 		_, _ = io.WriteString(l.w, "\n")

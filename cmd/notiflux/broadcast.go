@@ -30,7 +30,7 @@ func (*broadcastCmd) Help() string {
 	return "Prints nothing when the server accepted everything. Lines of standard input are published in order; the command stops at the first line that the server refuses."
 }
 
-// maxMessageBytes is the most that any server takes; a longer line is no message.
+// maxMessageBytes is the largest limit that a server can set. A longer line is an error.
 const maxMessageBytes = 8 << 20
 
 // Run publishes one message, or the lines of standard input.
@@ -69,7 +69,7 @@ type publisher struct {
 	timeout time.Duration
 }
 
-// publishLines publishes each line of r, without its end.
+// publishLines publishes each line of r without its line ending.
 func (p *publisher) publishLines(r io.Reader) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxMessageBytes+2)
@@ -89,7 +89,7 @@ func (p *publisher) publishLines(r io.Reader) error {
 	return nil
 }
 
-// publish returns nil once the server has ordered the message.
+// publish publishes one message. It returns nil once the server has stored it.
 func (p *publisher) publish(message string) error {
 	if !utf8.ValidString(message) {
 		return errors.New("the message is not UTF-8, so it cannot be published as text")

@@ -17,19 +17,19 @@ import (
 	"github.com/ikornaselur/notiflux/internal/config"
 )
 
-// clientFlags is what every command needs that uses a server.
+// clientFlags are the flags of every command that uses a server.
 type clientFlags struct {
 	Token auth.Token `env:"NOTIFLUX_TOKEN" placeholder:"TOKEN" help:"Token to use; the variable keeps it out of the process list."`
 	URL   string     `name:"url" env:"NOTIFLUX_URL" default:"http://127.0.0.1:8080" help:"Base address of the server."`
 	Trust trust      `embed:""`
 }
 
-// trust is whose certificates are believed.
+// trust is the flag that says which certificate authorities to trust.
 type trust struct {
 	CACert string `name:"cacert" env:"NOTIFLUX_CACERT" placeholder:"FILE" help:"PEM file of the certificate authorities to trust for https, instead of the system's."`
 }
 
-// tls returns the configuration that goes with the flag; nil: what is usual.
+// tls returns the TLS configuration for the flag, or nil for the default.
 func (t *trust) tls() (*tls.Config, error) {
 	if t.CACert == "" {
 		return nil, nil
@@ -45,8 +45,8 @@ func (t *trust) tls() (*tls.Config, error) {
 	return &tls.Config{RootCAs: roots}, nil
 }
 
-// http returns a client that makes requests with that configuration, and follows no
-// redirects: a token goes where its user sent it and nowhere else.
+// http returns an HTTP client with that configuration. It follows no redirects, so that
+// a token goes only to the server that the user named.
 func (t *trust) http() (*http.Client, error) {
 	config, err := t.tls()
 	if err != nil {
@@ -57,8 +57,8 @@ func (t *trust) http() (*http.Client, error) {
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
 }
 
-// server returns the address of the server, and what the Go client connects with. The
-// token must be there: it is for scope.
+// server returns the address of the server and the options of the Go client. It fails if
+// there is no token; the error names scope as the scope it needs.
 func (c *clientFlags) server(scope auth.Scope) (base *url.URL, o client.Options, err error) {
 	token, err := c.credentials(scope)
 	if err != nil {
@@ -74,7 +74,7 @@ func (c *clientFlags) server(scope auth.Scope) (base *url.URL, o client.Options,
 	return base, o, err
 }
 
-// credentials returns the token, which must be there.
+// credentials returns the token, or an error if there is none.
 func (c *clientFlags) credentials(scope auth.Scope) (string, error) {
 	token := strings.TrimSpace(string(c.Token))
 	if token == "" {
@@ -86,7 +86,7 @@ func (c *clientFlags) credentials(scope auth.Scope) (string, error) {
 	return token, nil
 }
 
-// parseBase reads the base address of a server.
+// parseBase parses the base address of a server.
 func parseBase(base string) (*url.URL, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -95,11 +95,11 @@ func parseBase(base string) (*url.URL, error) {
 	return u, nil
 }
 
-// unreachable says that the server at base did not answer, and which setting
-// led there.
+// unreachable returns an error that says that the server at base did not answer, and names
+// the setting with the address.
 func unreachable(base *url.URL, err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err // it repeats the address
+		err = e.Err // without the address, which is already in the message
 	}
 	advice := ""
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
@@ -111,11 +111,11 @@ func unreachable(base *url.URL, err error) error {
 	return fmt.Errorf("%s: %s: %w%s", config.Name("url"), base, err, advice)
 }
 
-// maxProblemBytes is what is read of an answer that is an error: a screen of text.
+// maxProblemBytes limits how much of an error response is read: about a screen of text.
 const maxProblemBytes = 4 << 10
 
-// refusal returns an answer that is no success as an error: the code and the
-// sentence if it is a problem (RFC 9457) of the server's, else its status.
+// refusal turns an unsuccessful response into an error: the code and the sentence of a
+// problem (RFC 9457), or else the HTTP status.
 func refusal(response *http.Response) error {
 	var problem struct{ Code, Detail string }
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblemBytes))

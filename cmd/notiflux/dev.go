@@ -32,7 +32,7 @@ func (*devCmd) Help() string {
 
 const devValidity = 30 * 24 * time.Hour
 
-// Run serves until a signal comes.
+// Run serves until a signal arrives.
 func (c *devCmd) Run(t *terminal) error {
 	topic, err := pubsub.ParseTopic(c.Topic)
 	if err != nil {
@@ -66,8 +66,8 @@ func (c *devCmd) Run(t *terminal) error {
 	})
 }
 
-// signer returns the key in the folder, made now if it is not there, or one
-// that is in memory only.
+// signer returns the key in --dir, which it creates if it is missing. Without --dir it
+// returns a new key that exists only in memory.
 func (c *devCmd) signer() (*auth.Signer, error) {
 	if c.Dir == "" {
 		private, _, err := auth.GenerateKey()
@@ -92,7 +92,7 @@ func (c *devCmd) signer() (*auth.Signer, error) {
 	return signer, nil
 }
 
-// welcome prints one screen, 24 lines of 80 columns: what to paste, with a token each.
+// welcome prints one screen of 24 lines and 80 columns: commands to paste, each with a token.
 func (c *devCmd) welcome(t *terminal, url string, topic pubsub.Topic, signer *auth.Signer) error {
 	expires := time.Now().Add(devValidity)
 	sign := func(scope auth.Scope) (auth.Token, error) {

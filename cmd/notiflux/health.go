@@ -25,10 +25,10 @@ func (*healthCmd) Help() string {
 	return "For containers: without flags it checks the server that is configured by the same environment variables. The exit status is 0 if the server is alive, otherwise 1."
 }
 
-// healthTimeout is short of what container engines wait for a check (30 s).
+// healthTimeout is shorter than the time that container engines wait for a check (30 s).
 const healthTimeout = 5 * time.Second
 
-// Run asks the server whether it is alive.
+// Run checks whether the server is alive.
 func (c *healthCmd) Run(*terminal) error {
 	client, err := c.Trust.http()
 	if err != nil {
@@ -56,16 +56,16 @@ func (c *healthCmd) Run(*terminal) error {
 	return nil
 }
 
-// anyName returns a configuration that accepts certificates made out to any name: that
-// of a server's certificate is not the address at which its own machine reaches it.
-// Without authorities in c (nil: none) any certificate is accepted: nothing secret is
-// sent, and the answer is only that there is one.
+// anyName returns a configuration that accepts certificates for any name, because the name
+// in a server's certificate is not the address at which its own machine reaches it. If c
+// has no authorities, it accepts any certificate: the check sends nothing secret, and only
+// learns that there is an answer.
 func anyName(c *tls.Config) *tls.Config {
 	if c == nil {
 		return &tls.Config{InsecureSkipVerify: true}
 	}
 	c = c.Clone()
-	c.InsecureSkipVerify = true // VerifyConnection does it, but for the name.
+	c.InsecureSkipVerify = true // VerifyConnection checks everything but the name.
 	c.VerifyConnection = func(state tls.ConnectionState) error {
 		options := x509.VerifyOptions{Roots: c.RootCAs, Intermediates: x509.NewCertPool()}
 		for _, intermediate := range state.PeerCertificates[1:] {
@@ -77,8 +77,8 @@ func anyName(c *tls.Config) *tls.Config {
 	return c
 }
 
-// neighbour returns the address at which this machine reaches a server that
-// has the same settings.
+// neighbour returns the address at which this machine reaches a server with the same
+// settings.
 func (c *healthCmd) neighbour() string {
 	host, scheme := config.BareHost(c.Host), "http"
 	switch host { // all addresses of this machine: take its own

@@ -37,8 +37,8 @@ func (c *keysCmd) Run(t *terminal) error {
 	return err
 }
 
-// createKeys makes a key pair and writes it to dir, both files or none.
-// It returns their contents.
+// createKeys makes a key pair and writes it to dir: either both files or neither. It
+// returns their contents.
 func createKeys(dir string) (private, public []byte, err error) {
 	if private, public, err = auth.GenerateKey(); err != nil {
 		return nil, nil, err
@@ -56,7 +56,7 @@ func createKeys(dir string) (private, public []byte, err error) {
 	return private, public, nil
 }
 
-// createFile writes a file that must not be there yet, whole or not at all.
+// createFile writes a new file, completely or not at all. It fails if the file exists.
 func createFile(path string, data []byte, perm fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if errors.Is(err, fs.ErrExist) {

@@ -16,9 +16,9 @@ const (
 	logFlush = time.Second
 )
 
-// A logBuffer has the log written by a goroutine of its own, so that nobody waits for
-// a reader that does not read. Lines that find the buffer full are dropped and counted,
-// and so are those after them, until all before them are written. Safe for concurrent use.
+// A logBuffer writes the log in a goroutine, so that a reader that does not read blocks
+// nobody. When the buffer is full, lines are dropped and counted until everything before
+// them is written. A logBuffer is safe for concurrent use.
 type logBuffer struct {
 	to      io.Writer
 	dropped func(count int) // writes to the same
@@ -33,8 +33,8 @@ type logBuffer struct {
 	done    chan struct{} // closed when all is written after close
 }
 
-// openLog returns a logger to w, and a function that waits for a bounded time until
-// all is written, and reports whether it is.
+// openLog returns a logger that writes to w, and a function that waits up to logFlush
+// until everything is written and reports whether it is.
 func openLog(w io.Writer, c config.Serve) (log *slog.Logger, flush func() bool) {
 	direct := newLogger(w, c.LogFormat, c.LogLevel)
 	b := &logBuffer{to: w, done: make(chan struct{}), dropped: func(count int) {
@@ -45,7 +45,7 @@ func openLog(w io.Writer, c config.Serve) (log *slog.Logger, flush func() bool) 
 	return newLogger(b, c.LogFormat, c.LogLevel), b.close
 }
 
-// Write takes a line. It never waits and never fails.
+// Write adds a line to the buffer. It never blocks and never fails.
 func (b *logBuffer) Write(line []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -58,7 +58,7 @@ func (b *logBuffer) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// run writes what waits until the buffer is closed and empty.
+// run writes buffered lines until the buffer is closed and empty.
 func (b *logBuffer) run() {
 	defer close(b.done)
 	for {
@@ -74,8 +74,8 @@ func (b *logBuffer) run() {
 	}
 }
 
-// next waits for something to write: lines, or else how many were dropped after them.
-// Neither comes after close.
+// next waits for something to write: buffered lines, or else the number of lines dropped
+// after them. It returns neither once the buffer is closed and empty.
 func (b *logBuffer) next() (lines []byte, lost int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -91,7 +91,7 @@ func (b *logBuffer) next() (lines []byte, lost int) {
 	return nil, lost
 }
 
-// close waits for logFlush until all is written, and reports whether it is.
+// close waits up to logFlush until everything is written, and reports whether it is.
 func (b *logBuffer) close() bool {
 	b.mu.Lock()
 	b.closed = true

@@ -1,14 +1,14 @@
-// Command notiflux is the server and everything around it in one binary: it
-// serves, makes keys and tokens, publishes and subscribes.
+// Command notiflux is the server and its tools in one binary: it serves, makes keys and
+// tokens, publishes and subscribes.
 //
-// A file per command. Each is a struct whose tags are its flags and arguments,
-// and whose Run does the work; main parses, runs one of them, and turns its
-// error into a line on standard error and an exit status: 0 for success, 1 for
-// a failure, 2 for a wrong usage. What another program may want to read goes
-// to standard output and nothing else does.
+// Each command has a file. It is a struct whose tags define its flags and arguments, and
+// whose Run method does the work. main parses the command line, runs one command, and
+// turns its error into a line on standard error and an exit status: 0 for success, 1 for a
+// failure, 2 for wrong usage. Standard output holds only what another program may want to
+// read.
 //
-// Settings that can come from the environment are named with their variable,
-// in -h and in errors alike. Tokens are never shown by an error.
+// Help and errors name a setting together with its environment variable. Errors never
+// show a token.
 package main
 
 import (
@@ -43,13 +43,13 @@ type commands struct {
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
-// terminal is where a command reads and writes.
+// terminal holds the standard streams of a command.
 type terminal struct {
 	in       io.Reader
 	out, err io.Writer
 }
 
-// writeJSON writes v as JSON, on a line of its own.
+// writeJSON writes v as one line of JSON.
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
@@ -69,7 +69,7 @@ func run(args []string, t *terminal) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(t.out, t.err),
 		kong.Vars{"minMessageBytes": strconv.Itoa(bench.MinMessageBytes)},
-		kong.Exit(func(int) { helped = true }), // called by -h alone, which then goes on parsing
+		kong.Exit(func(int) { helped = true }), // only -h calls it, and parsing continues
 	)...)
 	if err != nil {
 		panic(err) // the tags of the commands are wrong
@@ -91,7 +91,7 @@ func run(args []string, t *terminal) int {
 	return t.complain(err)
 }
 
-// complain prints err and returns the exit status that it stands for.
+// complain prints err and returns the exit status for it.
 func (t *terminal) complain(err error) int {
 	fmt.Fprintf(t.err, "notiflux: %s\n", tokenLike.ReplaceAllLiteralString(err.Error(), "REDACTED"))
 	_, isUsage := errors.AsType[usageError](err)
@@ -101,21 +101,20 @@ func (t *terminal) complain(err error) int {
 	return 1
 }
 
-// tokenLike finds what may be a token: one that was pasted in the wrong place
-// must not reach a screen or a log by way of an error.
+// tokenLike matches text that may be a token. A token pasted in the wrong place must not
+// appear on a screen or in a log as part of an error.
 var tokenLike = regexp.MustCompile(`eyJ[\w-]*\.[\w.-]*`)
 
-// A usageError says that the command line or the environment is wrong, not
-// what was done with it.
+// A usageError says that the command line or the environment is wrong.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// explain returns what is wrong with a command line and the environment: all that
-// the parser and values found together, with the variables of the flags and where
-// help is. It is nil if nothing is wrong.
+// explain returns everything that is wrong with a command line and the environment: the
+// problems that the parser and values found, with the variables of the flags and a hint at
+// -h. It returns nil if nothing is wrong.
 func explain(parsed *kong.Context, err error, values *values) error {
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
 		parsed = parse.Context
@@ -148,21 +147,21 @@ func explain(parsed *kong.Context, err error, values *values) error {
 	return usagef("%s: %w\nSee %s -h", strings.TrimPrefix(command, "notiflux "), wrong, command)
 }
 
-// sameSetting reports whether two lines of problems begin with the same flag: what a
-// value that does not parse was replaced by is not to be complained about.
+// sameSetting reports whether two problems begin with the same flag. A value that cannot be
+// parsed is replaced by a default, and only the first problem is worth reporting.
 func sameSetting(a, b string) bool {
 	a, _, _ = strings.Cut(a, " ")
 	b, _, _ = strings.Cut(b, " ")
 	return a == b
 }
 
-// withVariable adds the variable to a sentence of the parser that begins with a flag.
+// withVariable adds the environment variable to a sentence that begins with a flag.
 func withVariable(text string, flags []*kong.Flag) string {
 	if _, value, ok := strings.Cut(text, "bool value must be true, 1, yes, false, 0 or no but got "); ok {
 		return "a flag that begins with --no- is " + value + ": give true or false, or no value" // the parser decodes it, not values
 	}
 	if short, _, ok := strings.Cut(text, ", did you mean"); ok && strings.HasPrefix(short, "unknown flag -") && !strings.HasPrefix(short, "unknown flag --") {
-		return short + ": flags are whole words, as in --port, but for -h" // any letter is close to -h
+		return short + ": a flag is a whole word, such as --port; the only short one is -h" // any letter is close to -h
 	}
 	for _, f := range flags {
 		if rest, ok := strings.CutPrefix(text, "--"+f.Name+":"); ok {
@@ -172,15 +171,15 @@ func withVariable(text string, flags []*kong.Flag) string {
 	return text
 }
 
-// outliveReaders has the process go on when nobody reads its standard output or error
-// any more: a server does not end because its log is not read.
+// outliveReaders keeps the process alive when the reader of its standard output or error
+// goes away: a server must not end because nobody reads its log.
 func outliveReaders() { signal.Ignore(syscall.SIGPIPE) }
 
-// untilSignal calls work with a context that ends at the first SIGINT, SIGTERM or
-// SIGHUP. At a second SIGINT or SIGTERM it returns an error without waiting for work,
-// whose goroutine then ends with the process. A SIGHUP does not count for that: a shell
-// and the system may both send one, and systemd sends one along with SIGTERM. One that
-// was ignored at start, as under nohup, stays ignored.
+// untilSignal calls work with a context that ends at the first SIGINT, SIGTERM or SIGHUP.
+// At a second SIGINT or SIGTERM it returns an error without waiting for work, whose
+// goroutine then ends with the process. A SIGHUP does not count as a second signal, because
+// a shell and the system may both send one, and systemd sends one together with SIGTERM. A
+// signal that was ignored at start, as under nohup, stays ignored.
 func untilSignal(work func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

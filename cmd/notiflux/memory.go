@@ -9,10 +9,9 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// limitMemory has the garbage collector keep the process within 90 % of the memory
-// that its container may use, as limit returns it. The rest is for what the collector
-// does not know, such as stacks of the system's threads. Where there is no limit, or
-// GOMEMLIMIT is set, it changes nothing.
+// limitMemory sets the garbage collector's memory limit to 90 % of the limit of the
+// container, which limit returns. The rest is for memory that the collector does not know
+// of, such as thread stacks. It does nothing if there is no limit or GOMEMLIMIT is set.
 func limitMemory(limit func() (uint64, error), log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// self returns how a shell on this machine runs this program: by its name when
-// that is found, by `go run` when the program is one of its temporary
-// binaries, else by its path.
+// self returns the command that runs this program in a shell on this machine: its name if
+// PATH leads to it, `go run` if the program is one of its temporary binaries, or else its
+// path.
 func self() string {
 	path, err := os.Executable()
 	if err != nil {
@@ -29,8 +29,8 @@ func self() string {
 	return shellQuote(path)
 }
 
-// goRunDir matches the folders in which `go run` keeps binaries: a temporary
-// one, or an entry of the build cache (since Go 1.24).
+// goRunDir matches the directories in which `go run` keeps binaries: a temporary directory,
+// or an entry of the build cache (since Go 1.24).
 var goRunDir = regexp.MustCompile(`(^|/)(go-build[0-9]+/b[0-9]+/exe|[0-9a-f]{2}/[0-9a-f]{64}-d)$`)
 
 func isGoRun(path string) bool {

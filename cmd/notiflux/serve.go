@@ -24,12 +24,12 @@ func (*serveCmd) Help() string {
 // Validate checks all settings together. The parser calls it.
 func (c *serveCmd) Validate() error { return server.Check(c.Config) }
 
-// Run serves until a signal comes.
+// Run serves until a signal arrives.
 func (c *serveCmd) Run(t *terminal, known variables) error {
 	log, flush := openLog(t.err, c.Config)
 	defer func() {
 		if !flush() {
-			t.err = io.Discard // Whoever does not read the log would not read an error.
+			t.err = io.Discard // A reader that does not read the log would not read an error either.
 		}
 	}()
 	known.warn(os.Environ(), log)

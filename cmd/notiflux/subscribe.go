@@ -33,7 +33,7 @@ func (*subscribeCmd) Help() string {
 	return "Runs until it is interrupted. When the connection ends, it reconnects and resumes. Standard error reports when a topic is subscribed, when the connection ends, when messages were lost, and which topics the server refuses. Exits with 1 when the server refuses all topics or does not allow reconnecting."
 }
 
-// Run prints messages until a signal comes.
+// Run prints messages until a signal arrives.
 func (c *subscribeCmd) Run(t *terminal) error {
 	s, err := c.subscription()
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *subscribeCmd) Run(t *terminal) error {
 	})
 }
 
-// subscription is what the arguments ask for.
+// subscription returns the options that the arguments stand for.
 func (c *subscribeCmd) subscription() (o client.SubscribeOptions, err error) {
 	for _, name := range c.Topic {
 		if _, err := pubsub.ParseTopic(name); err != nil {
@@ -73,16 +73,16 @@ func (c *subscribeCmd) subscription() (o client.SubscribeOptions, err error) {
 	return o, nil
 }
 
-// A printer writes what happens to subscriptions.
+// A printer prints the events of subscriptions.
 type printer struct {
 	out, err io.Writer
 	json     bool
-	cut      bool // the connection has ended, and is not back yet
+	cut      bool // the connection has ended and is not yet back
 
-	subscribed map[string]bool // those that were told
+	subscribed map[string]bool // topics already reported
 }
 
-// subscribe prints until the iteration ends, and returns why it did.
+// subscribe prints events until the iteration ends, and returns its last error.
 func (p *printer) subscribe(ctx context.Context, base *url.URL, options client.Options, o client.SubscribeOptions, topics []string) error {
 	c, err := client.New(base.String(), options)
 	if err != nil {
@@ -105,11 +105,11 @@ func (p *printer) subscribe(ctx context.Context, base *url.URL, options client.O
 	return last
 }
 
-// print writes what an iteration yielded. It returns the error of writing.
+// print prints one result of the iteration. It returns an error only if writing fails.
 func (p *printer) print(event client.Event, err error) error {
 	if cut, ok := event.(client.Disconnected); ok {
 		p.cut = true
-		p.tell("notiflux: the connection ended: %v; connecting again", cut.Err)
+		p.tell("notiflux: the connection ended: %v; reconnecting", cut.Err)
 		return nil
 	}
 	lost, isLost := errors.AsType[*client.LostError](err)
@@ -117,17 +117,17 @@ func (p *printer) print(event client.Event, err error) error {
 	isRefused = isRefused && refused.Topic != ""
 	if p.cut && (err == nil || isLost || isRefused) {
 		p.cut = false
-		p.tell("notiflux: connected again")
+		p.tell("notiflux: reconnected")
 	}
 	switch {
 	case isLost && lost.Reason == client.Gap:
-		p.tell("notiflux: messages of %s were lost: the server lost what came after %v", lost.Topic, lost.Since)
+		p.tell("notiflux: messages of %s were lost after %v: the server lost them", lost.Topic, lost.Since)
 		return p.object(object{Type: "gap", Topic: lost.Topic, Position: string(lost.Position)})
 	case isLost && lost.Reason == client.Overflow:
-		p.tell("notiflux: messages of %s were lost: they came faster than they can be printed, after %v", lost.Topic, lost.Since)
+		p.tell("notiflux: messages of %s were lost after %v: they arrived faster than they could be printed", lost.Topic, lost.Since)
 		return p.object(object{Type: "lost", Topic: lost.Topic, Since: string(lost.Since), Position: string(lost.Position)})
 	case isLost:
-		p.tell("notiflux: messages of %s were lost: the server does not know any more what came after %v", lost.Topic, lost.Since)
+		p.tell("notiflux: messages of %s were lost after %v: the server no longer has them", lost.Topic, lost.Since)
 		p.tellSubscribed(lost.Topic)
 		return p.object(object{Type: "lost", Topic: lost.Topic, Since: string(lost.Since), Position: string(lost.Position)})
 	case isRefused:
@@ -144,8 +144,7 @@ func (p *printer) print(event client.Event, err error) error {
 	return p.presence(event)
 }
 
-// tellSubscribed says once of each topic that its messages follow: what is published
-// from now on is printed.
+// tellSubscribed reports each topic once when its subscription begins.
 func (p *printer) tellSubscribed(topic string) {
 	if !p.subscribed[topic] {
 		p.subscribed[topic] = true
@@ -153,7 +152,7 @@ func (p *printer) tellSubscribed(topic string) {
 	}
 }
 
-// presence writes who is present, joins or leaves; of other events nothing.
+// presence prints who is present, joins or leaves. It ignores other events.
 func (p *printer) presence(event client.Event) error {
 	switch e := event.(type) {
 	case client.Joined:
@@ -176,7 +175,7 @@ func (p *printer) presence(event client.Event) error {
 	return nil
 }
 
-// An object is a line of --json. What is empty is left out.
+// An object is a line of --json. Empty fields are omitted.
 type object struct {
 	Type        string   `json:"type"`
 	Topic       string   `json:"topic"`
@@ -191,7 +190,7 @@ type object struct {
 	Members     []member `json:"members,omitempty"`
 }
 
-// member is a member as --json prints it.
+// member is a member as printed by --json.
 type member struct {
 	Sub  string          `json:"sub"`
 	Info json.RawMessage `json:"info,omitempty"`
@@ -205,7 +204,7 @@ func members(all []client.Member) []member {
 	return out
 }
 
-// names lists members. They are quoted: what a token says is nothing for a terminal.
+// names lists members. It quotes them, because a token may contain control sequences.
 func names(all []client.Member) string {
 	var out []string
 	for _, m := range all {
@@ -214,14 +213,14 @@ func names(all []client.Member) string {
 	return strings.Join(out, ", ")
 }
 
-// note tells what --json prints as an object.
+// note writes to standard error what --json prints as an object.
 func (p *printer) note(format string, args ...any) {
 	if !p.json {
 		p.tell(format, args...)
 	}
 }
 
-// message writes a message: a string as it is, any other value as JSON.
+// message prints a message: a string as it is, any other value as JSON.
 func (p *printer) message(m client.Message) error {
 	if p.json {
 		data := any(m.Text())
@@ -242,7 +241,7 @@ func (p *printer) message(m client.Message) error {
 	return err
 }
 
-// object writes a line of --json.
+// object prints a line of --json.
 func (p *printer) object(o object) error {
 	if !p.json {
 		return nil
@@ -250,10 +249,10 @@ func (p *printer) object(o object) error {
 	return writeJSON(p.out, o)
 }
 
-// tell writes a line on standard error, which nobody may be reading.
+// tell writes a line to standard error and ignores errors.
 func (p *printer) tell(format string, args ...any) { fmt.Fprintf(p.err, format+"\n", args...) }
 
-// quietly returns nil in place of an error that comes from being interrupted.
+// quietly returns nil instead of an error caused by an interrupt.
 func quietly(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil

@@ -21,7 +21,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// daemon is a server in a process of its own.
+// daemon is a server that runs as a separate process.
 type daemon struct {
 	*exec.Cmd
 	t   *testing.T
@@ -82,7 +82,7 @@ func (h *host) start(shell string, listener *os.File, flags ...string) *daemon {
 // follow keeps what the server logs from now on.
 func (d *daemon) follow() { go io.Copy(d.log, d.in) }
 
-// end sends signals and waits for the exit status, which is to be 0.
+// end sends signals and waits for the exit status, which must be 0.
 func (d *daemon) end(signals ...syscall.Signal) {
 	d.t.Helper()
 	for _, s := range signals {
@@ -116,7 +116,7 @@ func (h *host) broadcast(client *http.Client, url string) (int, error) {
 	return r.StatusCode, err
 }
 
-// A server whose log nobody reads any more goes on, and drains like any other.
+// A server continues and drains normally when nobody reads its log any longer.
 func TestTheReaderOfTheLogGoesAway(t *testing.T) {
 	h := newHost(t)
 	d := h.start(`exec "$@"`, nil, "--log-level=debug")

@@ -13,13 +13,13 @@ import (
 	"github.com/ikornaselur/notiflux/internal/config"
 )
 
-// values decodes what flags and variables are set to. The parser would stop at the
-// first value that is wrong, and complain in words of its own: values keeps every
-// such value in mind, sets its default instead, and lets the parser go on.
+// values decodes the values of flags and variables. The parser would stop at the first wrong
+// value and report it in its own words. Instead, values records each wrong value, sets its
+// default, and lets the parser continue.
 //
-// The parser decodes the command line first and the environment second, also where
-// the flag has won, and the variables of other commands too. So problems are kept
-// apart by where they come from, and [values.problems] picks those that count.
+// The parser decodes the command line first and the environment second, even for flags that
+// were set and for variables of other commands. So values keeps the problems of both apart,
+// and [values.problems] picks those that matter.
 type values struct {
 	environment bool // what is decoded now comes from there, or is a default
 
@@ -32,7 +32,7 @@ func newValues() *values {
 	return &values{given: map[*kong.Value]bool{}, line: map[*kong.Value]string{}, variable: map[*kong.Value]string{}}
 }
 
-// options make a parser decode with v.
+// options returns the parser options that make it decode with v.
 func (v *values) options() []kong.Option {
 	options := []kong.Option{kong.WithBeforeReset(func() error {
 		v.environment = true
@@ -48,7 +48,7 @@ func (v *values) options() []kong.Option {
 	return options
 }
 
-// problems returns what is wrong with the values of a command, a line for each.
+// problems returns what is wrong with the values of a command, one line each.
 func (v *values) problems(flags []*kong.Flag) config.Problems {
 	var all config.Problems
 	for _, f := range flags {
@@ -63,17 +63,17 @@ func (v *values) problems(flags []*kong.Flag) config.Problems {
 	return all
 }
 
-// A mapper decodes the values of one kind or type of Go, as the library does.
+// A mapper decodes the values of one Go kind or type, in place of the library's.
 type mapper struct {
 	values  *values
 	library *kong.Registry
 	bool    bool
 }
 
-// IsBool reports whether a flag needs no value.
+// IsBool reports whether the flag needs no value.
 func (m *mapper) IsBool() bool { return m.bool }
 
-// Decode sets target. It fails only where the rest of the line cannot be read either.
+// Decode sets target. It fails only if the rest of the command line cannot be read.
 func (m *mapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	next := ctx.Scan.Peek()
 	if ctx.Value.Flag != nil && !m.bool && !next.IsValue() {
@@ -101,7 +101,7 @@ func (m *mapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	return library.Decode(ctx.WithScanner(fallback), target)
 }
 
-// explainValue says what is wrong with text, and what would be right.
+// explainValue says what is wrong with text and what would be right.
 func explainValue(t reflect.Type, text string) string {
 	right := "give another value"
 	switch {
@@ -123,7 +123,7 @@ func explainValue(t reflect.Type, text string) string {
 	return fmt.Sprintf("is %q: %s", text, right)
 }
 
-// setting returns how people are told of a flag, with its variable if it has one.
+// setting returns the name of a flag for people, with its variable if it has one.
 func setting(f *kong.Flag) string {
 	if len(f.Envs) == 0 {
 		return "--" + f.Name

@@ -27,7 +27,7 @@ func newVariables(model *kong.Application) variables {
 	return all
 }
 
-// unsetEmpty removes those from the environment that are empty and so count as unset.
+// unsetEmpty removes empty variables from the environment, where empty counts as unset.
 func (v variables) unsetEmpty() error {
 	for name := range v {
 		if value, ok := os.LookupEnv(name); ok && value == "" && !config.EmptyCounts(name) {
@@ -41,13 +41,12 @@ func (v variables) unsetEmpty() error {
 
 const prefix = "NOTIFLUX_"
 
-// injected matches what Kubernetes puts into the environment of every container for
-// a Service whose name is notiflux or begins with notiflux-: two variables in its own
-// form, and those of Docker's old links, all of which hold an address.
+// injected matches the variables that Kubernetes adds to every container for a Service named
+// notiflux or notiflux-…: its own two, and those of Docker links. All hold an address.
 var injected = regexp.MustCompile(`^NOTIFLUX_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// unknown returns the names in an environment (NAME=value) that look like settings
-// of ours and are none, sorted.
+// unknown returns, sorted, the names in an environment (NAME=value) that look like settings
+// of notiflux but are not.
 func (v variables) unknown(environ []string) []string {
 	var names []string
 	for _, entry := range environ {
@@ -61,7 +60,7 @@ func (v variables) unknown(environ []string) []string {
 	return names
 }
 
-// warn tells of variables that are not settings: most likely one is misspelt.
+// warn logs variables that are not settings and are probably misspelled.
 func (v variables) warn(environ []string, log *slog.Logger) {
 	for _, name := range v.unknown(environ) {
 		if right := strings.TrimPrefix(name, prefix); v[right] {

@@ -10,15 +10,15 @@ import (
 
 type versionCmd struct{}
 
-// Run prints one line: the version, the commit if it is known, and the Go
-// version and platform that the binary is made by and for.
+// Run prints one line: the version, the commit if known, and the Go version and platform
+// of the binary.
 func (*versionCmd) Run(t *terminal) error {
 	_, err := fmt.Fprintf(t.out, "notiflux %s%s %s %s/%s\n", config.Version(), commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }
 
-// commit returns the commit that the program was built from, with a space
-// before it, or nothing when that was not recorded.
+// commit returns a space and the commit that the program was built from, or an empty string
+// if the build did not record it.
 func commit() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

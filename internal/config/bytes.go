@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Bytes is an amount of memory or of data, in bytes.
+// Bytes is a size in bytes.
 type Bytes int64
 
-// The units that [Bytes] are written in.
+// The units of [Bytes].
 const (
 	KiB Bytes = 1 << 10
 	MiB Bytes = 1 << 20
@@ -22,11 +22,11 @@ var units = []struct {
 	size Bytes
 }{{"GiB", GiB}, {"MiB", MiB}, {"KiB", KiB}}
 
-// RightBytes says how [Bytes] are written.
+// RightBytes describes how to write [Bytes].
 const RightBytes = "write a whole number of bytes, or of KiB, MiB or GiB, as in 65536 or 64KiB"
 
-// UnmarshalText reads a whole number that is not negative, with or without one
-// of the units KiB, MiB and GiB right behind it.
+// UnmarshalText parses a whole number, 0 or more, optionally followed by KiB, MiB or GiB
+// without a space.
 func (b *Bytes) UnmarshalText(text []byte) error {
 	digits, size := string(text), Bytes(1)
 	for _, u := range units {
@@ -43,7 +43,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns b in the largest unit that leaves a whole number.
+// String formats b in the largest unit that gives a whole number.
 func (b Bytes) String() string {
 	for _, u := range units {
 		if b != 0 && b%u.size == 0 {

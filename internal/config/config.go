@@ -1,14 +1,13 @@
-// Package config is the settings of `notiflux serve`: their names, defaults
-// and bounds.
+// Package config holds the settings of `notiflux serve`: their names, defaults and limits.
 //
-// Every setting is a flag first; its environment variable is derived from it
-// ([Name] returns both). The command line fills a [Serve] by its struct tags,
-// [Serve.Problems] checks it, and the server reads it. A program without a command
-// line begins with [Default].
+// Every setting is a flag first, and its environment variable is derived from the flag:
+// [Name] returns both. The command line fills a [Serve] through its struct tags,
+// [Serve.Problems] checks it, and the server reads it. A program without a command line
+// starts with [Default].
 //
-// Only the command and the server see the whole configuration: every other
-// package gets a small struct of its own. The server parses the settings that need more
-// than the standard library (keys, origins), and names them by [Name] when that fails.
+// Only the command and the server see the whole configuration; every other package has a
+// small struct of its own. The server parses settings that need more than the standard
+// library, such as keys and origins, and uses [Name] in its errors about them.
 package config
 
 import (
@@ -19,10 +18,10 @@ import (
 	"time"
 )
 
-// DefaultAdminAddr is where the admin listener is when nobody chose its place.
+// DefaultAdminAddr is the default address of the admin listener.
 const DefaultAdminAddr = "127.0.0.1:8081"
 
-// Serve is the settings of a server. The tags are for github.com/alecthomas/kong.
+// Serve holds the settings of a server. The tags are for github.com/alecthomas/kong.
 type Serve struct {
 	Host           string   `group:"Listening:" env:"HOST" default:"127.0.0.1" help:"Address to listen on; 0.0.0.0 means all addresses of this machine."`
 	Port           int      `group:"Listening:" env:"PORT" default:"8080" help:"Port to listen on; 0 means any free port."`
@@ -63,8 +62,8 @@ type Serve struct {
 	PresenceGrace time.Duration `kong:"-"`
 }
 
-// Default returns the settings that hold when nothing is given. They lack a
-// public key, without which no server starts.
+// Default returns the default settings. They lack a public key, without which no server
+// starts.
 func Default() Serve {
 	return Serve{
 		Host:                   "127.0.0.1",
@@ -103,9 +102,9 @@ func BareHost(host string) string {
 	return host
 }
 
-// Admin returns the address of the admin listener, empty when it is off, and
-// whether somebody chose it: a default place that is taken is no reason not to
-// start, a chosen one is.
+// Admin returns the address of the admin listener, which is empty if it is disabled, and
+// whether the operator set it. If the default address is in use, the server starts without
+// the listener; if a configured one is, the server does not start.
 func (c *Serve) Admin() (addr string, chosen bool) {
 	if c.AdminAddr == nil {
 		return DefaultAdminAddr, false
@@ -113,14 +112,14 @@ func (c *Serve) Admin() (addr string, chosen bool) {
 	return *c.AdminAddr, true
 }
 
-// Name returns how people are told of a setting, its flag and its variable:
-// Name("max-topics") is "--max-topics (NOTIFLUX_MAX_TOPICS)".
+// Name returns how people see a setting, its flag and its variable: Name("max-topics") is
+// "--max-topics (NOTIFLUX_MAX_TOPICS)".
 func Name(flag string) string {
 	return "--" + flag + " (" + Variable(flag) + ")"
 }
 
-// Variable returns the environment variable of a flag, which is given without
-// its dashes: NOTIFLUX_ and the flag's name, but for three that are older.
+// Variable returns the environment variable of a flag, given without its dashes:
+// NOTIFLUX_ and the flag's name, except for three older variables.
 func Variable(flag string) string {
 	v := strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 	switch v {
@@ -130,10 +129,9 @@ func Variable(flag string) string {
 	return "NOTIFLUX_" + v
 }
 
-// EmptyCounts reports whether an environment variable that is set to the empty
-// string says something: no admin listener, or a list without origins (which is
-// refused, because it could mean any origin or none). Every other variable that is
-// empty counts as unset.
+// EmptyCounts reports whether an empty value of an environment variable has a meaning: it
+// disables the admin listener, or is a list without origins (which is refused, because it
+// could mean any origin or none). Any other empty variable counts as unset.
 func EmptyCounts(variable string) bool {
 	return variable == Variable("admin-addr") || variable == Variable("allowed-origins")
 }

@@ -2,25 +2,25 @@ package config
 
 import "runtime"
 
-// SpareDescriptors is how many descriptors are kept for health checks and the admin
-// listener: they work when every connection is taken.
+// SpareDescriptors is the number of file descriptors reserved for health checks and the
+// admin listener, so that they work when every connection is in use.
 const SpareDescriptors = 32
 
 const (
-	unlimited     = 1 << 20 // stands for a limit on descriptors that is higher, or none
+	unlimited     = 1 << 20 // used if the descriptor limit is higher or missing
 	moreOfAll     = 1000    // connections beside those of clients, at least
 	ownFiles      = 16      // standard streams, listeners, the runtime's poller, files that are being read
 	ownFilesALoop = 3       // epoll, its eventfd, and a connection that is being duplicated
 )
 
-// Connections is how many connections a server takes.
+// Connections holds the limits on connections.
 type Connections struct {
 	Clients int // WebSockets, event streams and waiting polls: [Serve.MaxConnections], or its default
 	All     int // every connection of the public port, also idle ones and those of publishers
 }
 
-// Connections returns the limits on connections: what MaxConnections says, within the
-// descriptor limit of the process. Both are below 1 if that limit is too low to serve.
+// Connections returns the limits on connections: MaxConnections within the descriptor limit
+// of the process. Both are below 1 if that limit is too low for a server.
 func (c *Serve) Connections() Connections {
 	room := connectionRoom()
 	if c.MaxConnections == 0 {
@@ -29,12 +29,12 @@ func (c *Serve) Connections() Connections {
 	return Connections{Clients: c.MaxConnections, All: min(c.MaxConnections+max(c.MaxConnections/4, moreOfAll), room)}
 }
 
-// connectionRoom returns how many connections the descriptor limit leaves room for.
+// connectionRoom returns how many connections fit into the descriptor limit.
 func connectionRoom() int {
 	return descriptorLimit() - SpareDescriptors - ownDescriptors()
 }
 
-// ownDescriptors returns how many descriptors the server takes besides connections.
+// ownDescriptors returns how many descriptors the server needs in addition to connections.
 func ownDescriptors() int {
 	return ownFiles + ownFilesALoop*runtime.GOMAXPROCS(0)
 }

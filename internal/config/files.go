@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// FileError returns what is wrong with the file or folder at path: the sentence begins
-// with the path. err is what the os package says; the result wraps it.
+// FileError says what is wrong with the file or directory at path, starting with the path.
+// err is an error of the os package; the result wraps it.
 func FileError(path string, err error) error {
 	text := ""
 	pathError, _ := errors.AsType[*fs.PathError](err)
@@ -29,7 +29,7 @@ func FileError(path string, err error) error {
 	return &fileError{fmt.Sprintf("%s: %s", path, text), err}
 }
 
-// A fileError is an error of the os package in words of ours.
+// A fileError is an error of the os package in our words.
 type fileError struct {
 	text string
 	err  error

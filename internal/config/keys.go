@@ -6,18 +6,17 @@ import (
 	"os"
 )
 
-// maxKeyFileBytes is far above sixteen RSA keys: a larger file is a mistake.
+// maxKeyFileBytes is far more than sixteen RSA keys need: a larger file is a mistake.
 const maxKeyFileBytes = 1 << 20
 
-// PublicKeys is the text of the public keys as given, not parsed.
+// PublicKeys is the text of the configured public keys, not yet parsed.
 type PublicKeys struct {
 	Setting string // who gave it, as [Name] tells, to be put before an error
 	PEM     []byte // PEM, or a JWK or JWK set; nil when Base64 holds the keys
 	Base64  string // of the same, with or without line breaks
 }
 
-// PublicKeys returns the keys that tokens are verified with. It reads the file
-// if they are in one.
+// PublicKeys returns the keys that verify tokens. It reads the key file if one is set.
 func (c *Serve) PublicKeys() (PublicKeys, error) {
 	if c.JWTPublicKeyFile == "" {
 		return PublicKeys{Setting: Name("jwt-public-key-b64"), Base64: c.JWTPublicKeyB64}, nil

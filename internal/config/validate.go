@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// maxMessageBytes bounds what an operator can allow: a message is held whole,
-// by the publisher's request and by every client's library.
+// maxMessageBytes limits what an operator can allow, because the publisher's request and
+// every client library hold a whole message in memory.
 const maxMessageBytes = 8 * MiB
 
-// maxBytes bounds every size, and maxCount every number of things in memory, so that
-// sums and small multiples of them do not overflow. No machine comes near them.
+// maxBytes and maxCount limit every size and every number of things in memory, so that sums
+// and small multiples do not overflow. No machine comes near them.
 const (
 	maxBytes = 1 << 20 * MiB // 1 TiB
 	maxCount = math.MaxInt32
 )
 
-// minIdleTimeout leaves a client the time to use its connection a second time.
+// minIdleTimeout leaves a client enough time to reuse its connection.
 const minIdleTimeout = time.Second
 
-// Problems returns everything that is wrong with c, as far as c alone shows it.
+// Problems returns everything that is wrong with c and can be seen in c alone.
 func (c *Serve) Problems() (p Problems) {
 	c.validateListening(&p)
 	c.validateKeys(&p)
@@ -54,8 +54,8 @@ func (c *Serve) validateListening(p *Problems) {
 	p.when(c.TLSKey != "" && c.TLSCert == "", "tls-cert", "is missing: %s needs the matching certificate", Name("tls-key"))
 }
 
-// isHost reports whether s may be an address or a host name: what else there may be
-// in an address in URLs is not in it.
+// isHost reports whether s can be an IP address or a host name, without the other parts of
+// a URL.
 func isHost(s string) bool {
 	_, err := netip.ParseAddr(s)
 	return err == nil || !strings.ContainsAny(s, ":/[]@ ")
@@ -75,9 +75,9 @@ func (c *Serve) validateHistory(p *Problems) {
 		"is %v: give at least %s, which is %v", c.HistoryTotalBytes, Name("history-bytes"), c.HistoryBytes)
 }
 
-// validateLimits holds the order of the limits: a message that is allowed must
-// fit into a body, twice for what JSON adds to it, and be deliverable without
-// the history dropping it or its subscriber being cut.
+// validateLimits checks limits against each other: the largest message must fit into a body,
+// where JSON can double its size, and a subscriber must be able to receive it before the
+// history drops it or the client is disconnected.
 func (c *Serve) validateLimits(p *Problems) {
 	size := c.MaxMessageBytes
 	p.when(size < 1 || size > maxMessageBytes, "max-message-bytes", "is %v: the message limit must be between 1 and %v", size, maxMessageBytes)
@@ -102,8 +102,8 @@ func (c *Serve) validateLimits(p *Problems) {
 	p.count("max-topics-per-connection", c.MaxTopicsPerConnection)
 }
 
-// validateConnections holds the limit on connections to the descriptors of the process:
-// a connection that cannot be had is better refused at start than under load.
+// validateConnections checks the connection limit against the descriptor limit of the
+// process: a start that fails is better than a server that fails under load.
 func (c *Serve) validateConnections(p *Problems) {
 	const flag = "max-connections"
 	room, limit := connectionRoom(), descriptorLimit()
@@ -127,16 +127,16 @@ func (c *Serve) validateRunning(p *Problems) {
 
 const maxPort = 65535
 
-// Problems are everything that is wrong with settings: a line for each, which names
-// the setting as [Name] does and says what would be right.
+// Problems is a list of problems with settings. Each line names the setting as [Name] does
+// and says what would be right.
 type Problems []string
 
-// Error returns all lines, below a heading.
+// Error returns all lines under a heading.
 func (p Problems) Error() string {
 	return "the configuration is not valid:\n  " + strings.Join(p, "\n  ")
 }
 
-// Err returns p as an error, nil if nothing is wrong.
+// Err returns p as an error, or nil if it is empty.
 func (p Problems) Err() error {
 	if len(p) == 0 {
 		return nil

@@ -2,13 +2,13 @@ package config
 
 import "runtime/debug"
 
-// version is set by the linker where the build has no repository to look at
-// (see Dockerfile); empty otherwise.
+// version is set by the linker if the build has no repository (see Dockerfile); otherwise it
+// is empty.
 var version string
 
-// Version returns the version that the program was built from: what the linker
-// was told, else that of the module (a release as v1.2.3, the commit as a
-// pseudo-version), or (devel) when the build recorded neither.
+// Version returns the version that the program was built from: the linker's, or the
+// module's (v1.2.3 for a release, a pseudo-version for a commit), or (devel) if the build
+// recorded neither.
 func Version() string {
 	if version != "" {
 		return version
