@@ -31,9 +31,9 @@ import (
 const maxCommandTopics = 1 << 20
 
 var (
-	errClosed   = errors.New("the connection is closed")
+	errClosed   = errors.New("the connection was closed")
 	errReplaced = errors.New("the event stream was replaced by another one")
-	errSilent   = errors.New("the server sent nothing for too long")
+	errSilent   = errors.New("nothing was received from the server for too long")
 )
 
 // A Conn is a set of event streams that act as one connection. One goroutine may call Read

@@ -368,7 +368,7 @@ func TestAnswersThatAreNoStream(t *testing.T) {
 		},
 		"silence": {
 			func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-			func(err error) bool { return strings.Contains(err.Error(), "nothing for too long") },
+			func(err error) bool { return strings.Contains(err.Error(), "nothing was received") },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -404,7 +404,7 @@ func TestSilence(t *testing.T) {
 		<-time.After(time.Hour)
 		u.expect("message a=E:1")
 		began := time.Now()
-		u.expect("*errors.errorString the server sent nothing for too long")
+		u.expect("*errors.errorString nothing was received from the server for too long")
 		if got := time.Since(began); got != 40*time.Second {
 			t.Errorf("the connection ended after %v of silence, want 40s", got)
 		}

@@ -1,8 +1,13 @@
-// Package socket connects to a server by a WebSocket. A [Conn] is open when the server
-// has welcomed it; it answers pings, ends when nothing is heard, and closes politely.
-// It reads whole frames, one at a time and none ahead: back-pressure is that of TCP.
+// Package socket connects to a server over a WebSocket. [Dial] does the handshake and waits
+// for the server's welcome. A [Conn] then answers pings, notices when the server is silent,
+// and closes politely.
 //
-// It does not connect again, and knows nothing of subscriptions.
+// It reads one frame at a time and none ahead, so a user that does not read holds the
+// server back, as TCP does. While nobody reads, it neither answers pings nor counts the time
+// as silence.
+//
+// The error that ends a connection says why, so that the user can decide whether to connect
+// again. The package itself does not reconnect, and knows nothing of subscriptions.
 package socket
 
 import (
@@ -28,9 +33,9 @@ const (
 	// handshakeTimeout is above a slow network's handshake and below a person's
 	// patience.
 	handshakeTimeout = 10 * time.Second
-	// writeTimeout is longer than a living connection blocks for a command.
+	// writeTimeout is longer than a healthy connection blocks for a command.
 	writeTimeout = 10 * time.Second
-	// silenceSlack is added to two pings: what a slow network may delay one.
+	// silenceSlack is the delay of a slow network, which is added to two pings.
 	silenceSlack = 10 * time.Second
 )
 
@@ -39,57 +44,63 @@ var (
 	errClosed = errors.New("the connection was closed")
 )
 
-// A Conn is a WebSocket to a server. One goroutine may read while another writes and a
-// third closes.
+// A Conn is a WebSocket to a server. Read, Write and Close may each be called by another
+// goroutine at the same time.
 type Conn struct {
 	// Immutable after Dial.
 	socket  *websocket.Conn
 	welcome wire.Welcome
-	silence *time.Timer             // ends reading
-	reading context.Context         // not the caller's: it ends when the socket is given up
+	silence *time.Timer             // ends reading; runs while Read waits
+	reading context.Context         // its cause is why this side gave the connection up
 	cut     context.CancelCauseFunc // ends reading
 
-	// Owned by the goroutine that reads.
+	// Owned by the goroutine that calls Read.
 	buffer bytes.Buffer
-	bye    *wire.Frame // what the server said last, if it said goodbye
+	bye    wire.Frame // zero: the server has not said goodbye
 }
 
-// Dial connects to the server at base and waits for its welcome, for 10 s at most. The
-// error is a [*wire.Status] if the server answered otherwise, [wire.ErrProtocol] if it
-// speaks another protocol, a [*wire.Interrupted] if it was reached but did not answer, or
-// that of the network.
-func Dial(ctx context.Context, client *http.Client, base *url.URL) (_ *Conn, err error) {
+// Dial connects to the server at base and waits for its welcome, together for up to 10 s.
+// The error is a [*wire.Status] if the server answered the handshake with an HTTP error,
+// [wire.ErrProtocol] if it does not speak the protocol, a [*wire.Close] if it closed the
+// connection, a [*wire.Interrupted] if it was reached but did not answer, else an error of
+// the network.
+func Dial(ctx context.Context, client *http.Client, base *url.URL) (*Conn, error) {
 	var sent atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
 	shaking, cancel := context.WithTimeout(traced, handshakeTimeout)
 	defer cancel()
+	c, err := dial(shaking, client, base)
+	if err != nil && sent.Load() && ctx.Err() == nil && !isAnswer(err) {
+		err = &wire.Interrupted{Err: err}
+	}
+	return c, err
+}
+
+// isAnswer reports whether err is what a server said, or something in its place.
+func isAnswer(err error) bool {
+	_, refused := errors.AsType[*wire.Status](err)
+	_, closed := errors.AsType[*wire.Close](err)
+	return refused || closed || err == wire.ErrProtocol
+}
+
+func dial(ctx context.Context, client *http.Client, base *url.URL) (*Conn, error) {
 	c := &Conn{welcome: wire.Welcome{Ping: wire.DefaultPing}}
-	c.reading, c.cut = context.WithCancelCause(context.Background())
-	c.silence = time.AfterFunc(c.patience(), func() { c.cut(errSilent) })
-	defer func() {
-		if err != nil {
-			c.end()
-		}
-	}()
-	socket, response, err := websocket.Dial(shaking, base.JoinPath("ws").String(), &websocket.DialOptions{
+	socket, response, err := websocket.Dial(ctx, base.JoinPath("ws").String(), &websocket.DialOptions{
 		HTTPClient:     client,
 		Subprotocols:   []string{subprotocol},
 		OnPingReceived: func(context.Context, []byte) bool { c.heard(); return true },
 	})
 	if err != nil {
-		err = refusal(response, err)
-		if response == nil && sent.Load() && ctx.Err() == nil {
-			err = &wire.Interrupted{Err: err}
-		}
-		return nil, err
+		return nil, refusal(response, err)
 	}
 	c.socket = socket
-	if err := c.welcomed(shaking); err != nil {
-		if _, said := errors.AsType[*wire.Close](err); !said && err != wire.ErrProtocol && ctx.Err() == nil {
-			err = &wire.Interrupted{Err: err}
-		}
+	c.reading, c.cut = context.WithCancelCause(context.Background())
+	c.silence = time.AfterFunc(c.patience(), func() { c.cut(errSilent) })
+	if err := c.readWelcome(ctx); err != nil {
+		c.end()
 		return nil, err
 	}
+	c.silence.Stop()
 	return c, nil
 }
 
@@ -107,15 +118,15 @@ func refusal(response *http.Response, err error) error {
 	return wire.StatusOf(response)
 }
 
-// welcomed reads the first frame.
-func (c *Conn) welcomed(ctx context.Context) error {
+// readWelcome reads the first frame.
+func (c *Conn) readWelcome(ctx context.Context) error {
 	if c.socket.Subprotocol() != subprotocol {
 		return wire.ErrProtocol
 	}
 	c.socket.SetReadLimit(wire.FrameOverhead)
 	_, data, err := c.socket.Read(ctx)
 	if err != nil {
-		return c.closed(err)
+		return c.ended(err)
 	}
 	f, err := wire.ParseFrame(data)
 	if err != nil {
@@ -126,24 +137,26 @@ func (c *Conn) welcomed(ctx context.Context) error {
 	}
 	c.welcome = f.Welcome()
 	c.socket.SetReadLimit(wire.FrameOverhead + wire.FrameGrowth*c.welcome.Limits.Message)
-	c.heard()
 	return nil
 }
 
-// Welcome returns what the server said first.
+// Welcome returns the name of the connection and the limits of the server.
 func (c *Conn) Welcome() wire.Welcome { return c.welcome }
 
 func (c *Conn) patience() time.Duration { return 2*c.welcome.Ping + silenceSlack }
 
-// heard postpones the end of a connection on which nothing is heard.
+// heard postpones the end of a connection on which the server is silent.
 func (c *Conn) heard() { c.silence.Reset(c.patience()) }
 
-// Read waits for the next frame. The error says why the connection has ended: a
-// [*wire.Close] if the server closed it.
+// Read waits for the next frame, which the caller owns. The error says why the connection
+// ended: a [*wire.Close] if the server closed it, [wire.ErrProtocol], [wire.ErrHalfFrame] or
+// [wire.ErrTooLarge] for what it sent, else an error of the network. It is final.
 func (c *Conn) Read() (*wire.Frame, error) {
+	c.heard()
+	defer c.silence.Stop()
 	kind, r, err := c.socket.Reader(c.reading)
 	if err != nil {
-		return nil, c.why(err)
+		return nil, c.ended(err)
 	}
 	if kind != websocket.MessageText {
 		return nil, wire.ErrProtocol
@@ -153,17 +166,16 @@ func (c *Conn) Read() (*wire.Frame, error) {
 		c.buffer = bytes.Buffer{}
 	}
 	if _, err := c.buffer.ReadFrom(pieces{r, c}); err != nil {
-		return nil, c.why(err)
+		return nil, c.ended(err)
 	}
-	c.heard()
 	f, err := wire.ParseFrame(c.buffer.Bytes())
 	if err == nil && f.Type == "bye" {
-		c.bye = f
+		c.bye = *f
 	}
 	return f, err
 }
 
-// pieces are the parts of a frame; each is a sign of life.
+// pieces are the parts of a frame, each of which is a sign of life.
 type pieces struct {
 	io.Reader
 	c *Conn
@@ -175,22 +187,13 @@ func (p pieces) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// why returns the reason for the end of a connection in place of what reading made of it.
-func (c *Conn) why(err error) error {
+// ended returns why the connection ended, given the error of a read.
+func (c *Conn) ended(err error) error {
 	if cause := context.Cause(c.reading); cause != nil {
 		return cause
 	}
-	return c.closed(err)
-}
-
-// closed returns err as a [wire.Close] if the server closed the connection.
-func (c *Conn) closed(err error) error {
 	if e, ok := errors.AsType[websocket.CloseError](err); ok {
-		out := &wire.Close{Code: int(e.Code), Reason: e.Reason}
-		if c.bye != nil {
-			out.Bye, out.After = c.bye.Code, time.Duration(c.bye.After)*time.Millisecond
-		}
-		return out
+		return &wire.Close{Code: int(e.Code), Reason: e.Reason, Bye: c.bye.Code, After: time.Duration(c.bye.After) * time.Millisecond}
 	}
 	if errors.Is(err, websocket.ErrMessageTooBig) {
 		return wire.ErrTooLarge
@@ -198,7 +201,7 @@ func (c *Conn) closed(err error) error {
 	return fmt.Errorf("the connection broke: %w", err)
 }
 
-// Write sends a command. It blocks for 10 s at most.
+// Write sends a command. It blocks until the network has taken it, for up to 10 s.
 func (c *Conn) Write(ctx context.Context, command *wire.Command) error {
 	data, err := wire.Encode(command)
 	if err != nil {
@@ -209,20 +212,19 @@ func (c *Conn) Write(ctx context.Context, command *wire.Command) error {
 	return c.socket.Write(ctx, websocket.MessageText, data)
 }
 
-// Close closes the connection, and waits until the server has closed it as well or ctx
-// ends. A Read that is blocked returns.
+// Close closes the connection. It waits until the server has closed it as well or ctx ends;
+// if nobody reads, for up to 5 s even after ctx has ended. A Read that is waiting returns.
+// The error is always nil.
 func (c *Conn) Close(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { c.cut(errClosed) })()
-	err := c.socket.Close(websocket.StatusNormalClosure, "")
+	_ = c.socket.Close(websocket.StatusNormalClosure, "") // it ends, whether or not the server notices
 	c.end()
-	return err
+	return nil
 }
 
 // end frees what the connection holds.
 func (c *Conn) end() {
-	c.silence.Stop()
-	if c.socket != nil {
-		_ = c.socket.CloseNow() // nothing is to be sent any more
-	}
+	_ = c.socket.CloseNow() // nothing is left to be sent
 	c.cut(errClosed)
+	c.silence.Stop()
 }

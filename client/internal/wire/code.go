@@ -1,6 +1,6 @@
 package wire
 
-// Codes of docs/protocol.md that the client reacts to.
+// Codes of docs/protocol.md that the client treats in a special way.
 const (
 	Malformed       = "malformed"
 	OutcomeUnknown  = "outcome_unknown"
@@ -9,7 +9,7 @@ const (
 	UpgradeRequired = "upgrade_required"
 )
 
-// Passing reports whether what is refused with a code may succeed a little later.
+// Passing reports whether a request that was refused with a code may succeed a little later.
 func Passing(code string) bool {
 	switch code {
 	case "over_capacity", "unavailable", "draining", "internal", OutcomeUnknown:
@@ -18,10 +18,11 @@ func Passing(code string) bool {
 	return false
 }
 
-// Renewable reports whether a new token may help against a refusal.
+// Renewable reports whether a new token may help after a refusal with a code.
 func Renewable(code string) bool {
 	return code == "token_invalid" || code == "token_expired" || code == "token_revoked"
 }
 
-// Extensible reports whether a token for more may help against a refusal.
+// Extensible reports whether a token for more topics or scopes may help after a refusal with
+// a code.
 func Extensible(code string) bool { return code == "topic_denied" || code == "scope_denied" }

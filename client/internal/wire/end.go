@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// maxProblemBytes is what the WebSocket package keeps of a refusal.
+// maxProblemBytes is how much the WebSocket package keeps of the answer to a handshake.
 const maxProblemBytes = 1 << 10
 
-// A Close is the end of a connection that the server has closed.
+// A Close is the error of a connection that the server closed.
 type Close struct {
-	Code   int           // of the close frame; 0: it was an event stream, which has none
+	Code   int           // of the close frame; 0: an event stream, which has none
 	Reason string        // of the close frame
-	Bye    string        // code that the server gave before; empty: none
-	After  time.Duration // for how long it asked the client to stay away
+	Bye    string        // code of the bye frame; empty: there was none
+	After  time.Duration // how long the server asked the client to stay away
 }
 
-// Error tells code and reason.
+// Error returns a sentence with the code and the reason.
 func (e *Close) Error() string {
 	if e.Code == 0 {
 		return fmt.Sprintf("the server ended the event stream: %s", e.Bye)
@@ -28,15 +28,15 @@ func (e *Close) Error() string {
 	return fmt.Sprintf("the server closed the connection: %d %s", e.Code, e.Reason)
 }
 
-// A Status is an HTTP answer that is no success.
+// A Status is the error for an HTTP answer without success.
 type Status struct {
 	Status  int
-	Code    string // of the problem that a notiflux server describes; empty: it was another
-	Message string // likewise
-	After   time.Duration
+	Code    string        // why; empty: the answer is not one of a notiflux server
+	Message string        // for people; empty likewise
+	After   time.Duration // how long the server asked the client to stay away
 }
 
-// Error tells what the server said.
+// Error returns the code and the message, or else the status.
 func (e *Status) Error() string {
 	if e.Code != "" {
 		return e.Code + ": " + e.Message
@@ -44,8 +44,8 @@ func (e *Status) Error() string {
 	return fmt.Sprintf("the server answered with status %d", e.Status)
 }
 
-// StatusOf returns an answer that is no success as an error. It reads a part of the body,
-// and does not close it.
+// StatusOf returns the error for an HTTP answer. It reads up to 1 KiB of the body, and leaves
+// closing it to the caller.
 func StatusOf(response *http.Response) *Status {
 	e := &Status{Status: response.StatusCode, After: retryAfter(response.Header.Get("Retry-After"))}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblemBytes))
@@ -59,7 +59,8 @@ func StatusOf(response *http.Response) *Status {
 	return e
 }
 
-// retryAfter reads a Retry-After header (RFC 9110 section 10.2.3); 0: it says nothing.
+// retryAfter parses a Retry-After header (RFC 9110 section 10.2.3). It returns 0 if the
+// header is missing or malformed.
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
@@ -70,11 +71,12 @@ func retryAfter(value string) time.Duration {
 	return 0
 }
 
-// An Interrupted is the end of a handshake that was sent and got no answer, or of a
-// connection right after it: something between client and server may not let it pass.
+// An Interrupted is the error of a handshake that was sent and got no answer, or of a
+// connection that ended before the server's welcome. It is a sign that something between the
+// client and the server blocks WebSockets.
 type Interrupted struct{ Err error }
 
-// Error is that of Err.
+// Error returns the text of Err.
 func (e *Interrupted) Error() string { return e.Err.Error() }
 
 // Unwrap returns Err.

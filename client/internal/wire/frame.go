@@ -1,9 +1,15 @@
-// Package wire is the JSON protocol as a client sees it: the frames that a server sends,
-// the commands that it takes, positions, and why a connection ended. It does no I/O; the
-// connections are made by packages socket and eventstream.
+// Package wire is the JSON protocol as a client sees it. It has the values that the other
+// packages of the client share: the frames that a server sends and the commands that it
+// accepts, positions and cursors, codes, and the errors that end a connection. It does no
+// I/O, and nothing in it changes after it was made.
 //
-// A frame owns its bytes. What a later version of the protocol adds is ignored: a frame
-// of an unknown type has nothing but its type.
+// Packages socket and eventstream read bytes, turn them into a [Frame] with [ParseFrame],
+// and hand it to the client. In the other direction the client makes a [Command], which they
+// write. Strings and bytes of a frame belong to it, so the reader may reuse its buffer.
+//
+// The package ignores what later versions of the protocol add: unknown members, and
+// everything but the type of a frame whose type is unknown. It does not check that the
+// frames of a connection make sense together.
 package wire
 
 import (
@@ -14,7 +20,7 @@ import (
 	"time"
 )
 
-// Defaults of docs/protocol.md, for what a welcome does not say.
+// Defaults of docs/protocol.md for members that a welcome lacks.
 const (
 	DefaultPing             = 25 * time.Second
 	defaultMessage          = 64 << 10
@@ -22,33 +28,41 @@ const (
 	defaultTopicsPerCommand = 100
 )
 
+// Bounds of what a welcome may say. They are far above what a server uses, and keep sums
+// and products of these numbers from overflowing.
+const (
+	maxPing    = time.Hour
+	maxMessage = 1 << 30
+)
+
 // Limits of frames.
 const (
-	// FrameOverhead bounds what a frame has besides a message. The most is a list of
-	// 1,000 members: each has 1 KiB of info, and a name of 255 bytes that JSON makes
-	// six times as long.
+	// FrameOverhead is above the size of a frame without a message. The largest is a
+	// list of 1,000 members, each with 1 KiB of info and a name of 255 bytes that JSON
+	// can make six times as long.
 	FrameOverhead = 4 << 20
-	// FrameGrowth is how many times as long a message is as a JSON string, at most.
+	// FrameGrowth is how many times longer a message can get as a JSON string.
 	FrameGrowth = 6
-	// KeptBuffer is how large a buffer may be that is kept for the next frame.
+	// KeptBuffer is the largest buffer that a reader keeps for the next frame.
 	KeptBuffer = 1 << 20
 )
 
-// ErrProtocol is why a connection ends whose server does not speak the protocol.
+// ErrProtocol ends a connection to a server that does not speak the protocol.
 var ErrProtocol = errors.New("the server does not speak notiflux.v1.json")
 
-// ErrHalfFrame is why a connection ends in the middle of a frame.
+// ErrHalfFrame ends a connection that broke in the middle of a frame.
 var ErrHalfFrame = errors.New("the connection broke in the middle of a frame")
 
-// ErrTooLarge is why a connection ends whose frame is larger than any message.
+// ErrTooLarge ends a connection whose server sent a frame that is too large.
 var ErrTooLarge = errors.New("the server sent a frame that is larger than any message")
 
-// Expired is the type of a frame that no server sends: an event stream was replaced by one
-// that no longer has all messages of a topic, which continues at Position.
+// Expired is the type of a frame that no server sends. Package eventstream makes it when it
+// replaces an event stream and the server no longer has all messages of a topic in between.
+// The topic continues at Position.
 const Expired = "client.expired"
 
-// A Frame is any object that a server sends and that the client knows; docs/protocol.md
-// tells which members a type has.
+// A Frame is an object from a server. docs/protocol.md lists which members each type has;
+// the others are zero.
 type Frame struct {
 	Type        string             `json:"type"`
 	ID          int64              `json:"id"`
@@ -73,46 +87,46 @@ type Frame struct {
 	Subscribers int                `json:"subscribers"`
 }
 
-// A Refusal is why a topic is not subscribed to.
+// A Refusal says why a server did not subscribe the client to a topic.
 type Refusal struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// A Member is someone who is present on a topic.
+// A Member is a user who is present on a topic.
 type Member struct {
 	Sub  string          `json:"sub"`
 	Info json.RawMessage `json:"info"`
 }
 
-// An Answer is what a server says of a topic that it has subscribed.
+// An Answer describes a new subscription to a topic.
 type Answer struct {
-	Position  string `json:"position"`
-	Recovered bool   `json:"recovered"`
-	Replay    int    `json:"replay"`
+	Position  string `json:"position"`  // every message after it follows
+	Recovered bool   `json:"recovered"` // no message after the requested position is missing
+	Replay    int    `json:"replay"`    // how many of the messages exist already
 }
 
-// Limits are what a server takes and sends.
+// Limits are the limits of a server. In a [Welcome] none of them is zero.
 type Limits struct {
-	Message          int64 `json:"message"` // bytes
+	Message          int64 `json:"message"` // bytes, as published
 	Command          int   `json:"command"` // bytes
 	TopicsPerCommand int   `json:"topicsPerCommand"`
 }
 
-// A Welcome is what a connection begins with.
+// A Welcome describes a connection.
 type Welcome struct {
-	Connection string // its name; empty: it has none
-	Ping       time.Duration
+	Connection string        // the server's name for it; empty: it has none
+	Ping       time.Duration // between two pings of the server
 	Limits     Limits
 }
 
-// Welcome returns what a welcome frame says, and the defaults for what it does not say.
+// Welcome returns the contents of a welcome frame, with defaults for missing members.
 func (f *Frame) Welcome() Welcome {
 	return Welcome{
 		Connection: f.Connection,
-		Ping:       orDefault(time.Duration(f.Ping)*time.Second, DefaultPing),
+		Ping:       orDefault(time.Duration(min(f.Ping, int64(maxPing/time.Second)))*time.Second, DefaultPing),
 		Limits: Limits{
-			Message:          orDefault(f.Limits.Message, defaultMessage),
+			Message:          orDefault(min(f.Limits.Message, maxMessage), defaultMessage),
 			Command:          orDefault(f.Limits.Command, defaultCommand),
 			TopicsPerCommand: orDefault(f.Limits.TopicsPerCommand, defaultTopicsPerCommand),
 		},
@@ -142,7 +156,7 @@ func (f *Frame) Ended() (topics []string) {
 	return topics
 }
 
-// All returns the members that a frame is about: one, or a list.
+// All returns the members of a presence frame, whether it has one or a list.
 func (f *Frame) All() []Member {
 	if f.Members == nil && f.Member.Sub != "" {
 		return []Member{f.Member}
@@ -150,9 +164,9 @@ func (f *Frame) All() []Member {
 	return f.Members
 }
 
-// ParseFrame reads a frame. The error is [ErrProtocol] if data is not a JSON object, and
-// [ErrHalfFrame] if it is the beginning of one: that is what is read of a connection
-// that breaks in a frame.
+// ParseFrame parses a frame. It returns [ErrProtocol] if data is not a JSON object or a
+// member has the wrong type, and [ErrHalfFrame] if data is only the beginning of an object:
+// the WebSocket package returns such a message when the connection breaks.
 func ParseFrame(data []byte) (*Frame, error) {
 	f := &Frame{}
 	err := json.Unmarshal(data, f)
@@ -171,13 +185,13 @@ func ParseFrame(data []byte) (*Frame, error) {
 	return &Frame{Type: of.Type}, nil
 }
 
-// isCut reports whether data is the beginning of JSON.
+// isCut reports whether data is JSON as far as it goes.
 func isCut(data []byte) bool {
 	err := json.NewDecoder(bytes.NewReader(data)).Decode(new(json.RawMessage))
 	return err == io.EOF || err == io.ErrUnexpectedEOF
 }
 
-// known reports whether a type is one that the client reads.
+// known reports whether the client uses frames of a type.
 func known(kind string) bool {
 	switch kind {
 	case "welcome", "hello", "message", "skipped", "gap", "subscribed", "unsubscribed", "join", "leave", "presence", "error", "bye":
@@ -186,7 +200,7 @@ func known(kind string) bool {
 	return false
 }
 
-// A Command is any object that a client sends.
+// A Command is an object for a server. Members that are zero are left out.
 type Command struct {
 	Type     string            `json:"type"`
 	ID       int64             `json:"id,omitzero"`
@@ -199,7 +213,7 @@ type Command struct {
 	Token    string            `json:"token,omitzero"`
 }
 
-// Encode returns v as JSON, without the detours that encoding/json makes for HTML.
+// Encode returns v as JSON. Unlike json.Marshal it does not escape <, > and &.
 func Encode(v any) ([]byte, error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)

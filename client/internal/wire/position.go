@@ -13,23 +13,23 @@ import (
 	"unicode/utf8"
 )
 
-// A Position says how far a client is in a topic. Programs do not look inside; the client
-// does, to see that positions increase.
+// A Position is a place in a topic. Programs treat it as opaque. The client looks inside to
+// check that positions increase, and to make cursors.
 type Position struct {
-	Epoch  string // names one uninterrupted numbering; empty: there is no position
-	Offset uint64 // of the last message that the position covers
+	Epoch  string // within an epoch, offsets increase; empty: there is no position
+	Offset uint64 // of the last message up to the position
 }
 
-// String returns the form that a server takes: epoch:offset.
+// String returns the form that servers use: epoch:offset.
 func (p Position) String() string { return p.Epoch + ":" + strconv.FormatUint(p.Offset, 10) }
 
-// errPosition is why a text is not a position.
 var errPosition = errors.New("not a position: use one that the server sent")
 
-// maxEpochBytes is the length of the longest epoch.
+// maxEpochBytes limits the length of an epoch.
 const maxEpochBytes = 64
 
-// ParsePosition reads what [Position.String] writes, and nothing else.
+// ParsePosition parses a position. It accepts exactly the strings that [Position.String]
+// returns.
 func ParsePosition(s string) (Position, error) {
 	epoch, digits, _ := strings.Cut(s, ":")
 	offset, err := strconv.ParseUint(digits, 10, 64)
@@ -43,10 +43,10 @@ func isNoEpoch(c rune) bool {
 	return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
 }
 
-// maxTopicBytes is the length of the longest topic, in bytes of UTF-8.
+// maxTopicBytes limits the length of a topic, in bytes of UTF-8.
 const maxTopicBytes = 255
 
-// CheckTopic returns what is wrong with the name of a topic; nil: nothing.
+// CheckTopic returns an error that says what is wrong with the name of a topic, or nil.
 func CheckTopic(topic string) error {
 	switch {
 	case topic == "":
@@ -67,10 +67,16 @@ func CheckTopic(topic string) error {
 // cursorVersion is the first byte of a stream cursor of version 2.
 const cursorVersion = 128 + 2
 
-// StreamCursor returns the stream cursor of offsets by topic in one epoch, as
-// docs/protocol.md has it (section 3): base64url without padding of cursorVersion, the
-// length of the epoch in a byte, the epoch, and for each topic in byte order of its name
-// the first 64 bits of the SHA-256 of the name and the offset as an unsigned varint.
+// StreamCursor returns the cursor of an event stream whose topics are at offsets of one
+// epoch. The format is that of docs/protocol.md, section 3. It is base64url without padding
+// of:
+//
+//	cursorVersion
+//	length of the epoch, 1 byte
+//	epoch
+//	for each topic, in byte order of the names:
+//		first 8 bytes of the SHA-256 of the name
+//		offset, unsigned varint
 func StreamCursor(epoch string, offsets map[string]uint64) string {
 	b := append([]byte{cursorVersion, byte(len(epoch))}, epoch...)
 	for _, topic := range slices.Sorted(maps.Keys(offsets)) {
