@@ -1,25 +1,25 @@
-// Package bench loads a notiflux server and finds out how well it bears that:
-// the engine of `notiflux bench`.
+// Package bench puts load on a notiflux server and measures it. It is the engine of
+// `notiflux bench`.
 //
-// A run opens connections that speak the text protocol and subscribe to one
-// topic each, sends one message to every topic to see that the subscriptions
-// hold, and then publishes through POST /broadcast, either as many messages as
-// a window allows to be under way, or at a rate. Connections are read by lanes,
-// one per processor, each with a poller ([Config].Portable: a goroutine per
-// connection); a publisher is a goroutine and a connection. The flow stands
-// between them: it lets publishers go on, and lanes tell it what arrived.
+// A run opens connections that speak the text protocol and subscribe to one topic each,
+// sends one message to every topic to check the subscriptions, and then publishes through
+// POST /broadcast, either at a rate or with a limited number of messages in flight.
+// Connections are read by lanes, one per processor. Each lane has a poller, or, with
+// [Config].Portable, a goroutine per connection. A publisher is a goroutine with a
+// connection. The flow connects the two: it lets publishers send, and lanes report to it what
+// arrived.
 //
-// Every message begins with a mark: its publisher, its sequence among the
-// messages of that publisher to the topic, and when it was sent. So each
-// delivery tells whether one before it is missing, whether it came before, and
-// how long it took. Messages of different publishers may come in any order.
+// Every message begins with a mark: its publisher, its sequence number among the messages of
+// that publisher to the topic, and the time when it was sent. So each delivery shows whether
+// an earlier one is missing, whether it is a repetition, and how long it took. Messages of
+// different publishers may arrive in any order.
 //
-// With a rate, a message that publishers were too busy to send when it was due
-// counts from that moment: a server that stops for a second shows that second,
-// not only in the few messages that waited for an answer.
+// With a rate, a message that publishers were too busy to send when it was due counts from
+// that moment. So a server that stops for a second shows that second, and not only in the few
+// messages that waited for an answer.
 //
-// The engine is no client to copy: it reads of a message what it has to, and
-// never reconnects.
+// Do not use the engine as an example of a client: it reads only as much of a message as it
+// needs, and never reconnects.
 package bench
 
 import (
@@ -39,7 +39,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
-// What a run can be asked for.
+// Limits of the settings of a run.
 const (
 	MinMessageBytes = markBytes
 	MaxPublishers   = 256
@@ -47,24 +47,24 @@ const (
 )
 
 const (
-	// patience is how long a run waits while nothing comes, before it takes
-	// what is missing for lost: the pause of a busy server is much shorter.
+	// patience is how long a run waits while nothing arrives before it counts missing
+	// deliveries as lost. A busy server pauses for much less.
 	patience = 5 * time.Second
-	// checkEvery is how often a run looks whether it may go on.
+	// checkEvery is how often a run checks whether to continue.
 	checkEvery = 5 * time.Millisecond
-	// spareDescriptors are for what is neither a connection nor a publisher:
-	// standard streams, pollers, and connections that are handed over.
+	// spareDescriptors are for everything that is neither a connection nor a publisher:
+	// standard streams, pollers, and connections that are being handed over.
 	spareDescriptors = 3 + openers + 64
 )
 
-// Why there was nothing to measure, where a caller knows more about it.
+// Reasons why a run measured nothing, for which a caller can add advice.
 var (
 	ErrDescriptors = errors.New("too few file descriptors")
 	ErrDenied      = errors.New("the server denied a subscription")
 )
 
-// Config is what a run shall do. All numbers but those that say otherwise are
-// at least 1.
+// Config holds the settings of a run. All numbers must be at least 1 unless their comment
+// says otherwise.
 type Config struct {
 	URL    *url.URL     // base address, http or https
 	Signer *auth.Signer // signs the tokens
@@ -85,7 +85,7 @@ type Config struct {
 	ProgressEvery time.Duration
 }
 
-// Progress is how far a run is.
+// Progress reports how far a run is.
 type Progress struct {
 	Open       int // connections now
 	Lost       int // connections that failed or ended
@@ -95,7 +95,7 @@ type Progress struct {
 	Elapsed    time.Duration // since publishing began
 }
 
-// engine is one run.
+// engine is the state of one run.
 type engine struct {
 	Config
 	topics     []string
@@ -118,10 +118,9 @@ type engine struct {
 	publishing  bool
 }
 
-// Run makes one run. It ends early, with a report on what was done by then,
-// when ctx does. An error says why there was nothing to measure, [ErrDescriptors]
-// and [ErrDenied] among others; what the server did wrong under load is in the
-// report.
+// Run makes one run. When ctx ends, the run ends early with a report on what was done until
+// then. An error says why nothing was measured; [ErrDescriptors] and [ErrDenied] are examples.
+// Failures of the server under load are in the report.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	if err := enoughDescriptors(c); err != nil {
 		return nil, err
@@ -151,7 +150,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	return e.report(), nil
 }
 
-// enoughDescriptors tells at once what would only show near the end.
+// enoughDescriptors reports at the start what would otherwise only show near the end.
 func enoughDescriptors(c Config) error {
 	limit, need := descriptorLimit(), c.Connections+c.Publishers+spareDescriptors
 	if limit == 0 || need <= limit {
@@ -168,7 +167,7 @@ func newEngine(c Config) (*engine, error) {
 	if c.Rate > 0 {
 		e.Window = 0
 	}
-	// An hour for opening, and for clocks that differ.
+	// One hour is for opening connections, and for clocks that differ.
 	e.expires = began.Add(c.Duration + time.Hour)
 	e.flow = newFlow(c.Topics, func() time.Duration { return time.Since(began) })
 
@@ -193,8 +192,8 @@ func newEngine(c Config) (*engine, error) {
 	return e, nil
 }
 
-// verify sends one message to every topic and waits until each connection has
-// received that of its own.
+// verify sends one message to every topic and waits until each connection has received the
+// message of its topic.
 func (e *engine) verify(ctx context.Context) error {
 	e.publish(ctx, phase{messages: e.Topics}, 0)
 	sums, _, _ := e.flow.sums()
@@ -229,8 +228,8 @@ func (e *engine) measure(ctx context.Context) {
 	e.computed = processorTime() - before
 }
 
-// publish runs a phase, for a time if it is not 0, and waits until everything
-// is delivered, or nothing comes any more.
+// publish runs a phase, for a fixed time unless that is 0. It returns when everything is
+// delivered or when nothing arrives any longer.
 func (e *engine) publish(ctx context.Context, what phase, most time.Duration) {
 	limited, end := context.WithCancel(ctx)
 	defer end()
@@ -253,9 +252,9 @@ func (e *engine) publish(ctx context.Context, what phase, most time.Duration) {
 	e.drain()
 }
 
-// watch waits for the end of a phase: its time is over, or done is closed
-// because all messages are sent or all publishers gave up. It ends early when
-// no connection is left, or nothing comes any more.
+// watch waits for the end of a phase: its time is over, or done is closed because all
+// messages are sent or all publishers gave up. It ends early when no connection is left, or
+// when nothing arrives any longer.
 func (e *engine) watch(ctx context.Context, done <-chan struct{}) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
@@ -277,7 +276,7 @@ func (e *engine) watch(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// drain waits until nothing is under way, or nothing comes any more.
+// drain waits until nothing is in flight, or until nothing arrives any longer.
 func (e *engine) drain() {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
@@ -288,7 +287,7 @@ func (e *engine) drain() {
 	}
 }
 
-// opened counts a connection.
+// opened counts an open connection.
 func (e *engine) opened(took time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -305,7 +304,8 @@ func (e *engine) fail(err error) {
 	}
 }
 
-// reportProgress starts the goroutine that tells of the progress, and returns what ends it.
+// reportProgress starts the goroutine that reports progress, and returns the function that
+// stops it.
 func (e *engine) reportProgress() (stop func()) {
 	if e.Progress == nil {
 		return func() {}

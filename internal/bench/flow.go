@@ -12,10 +12,10 @@ type phase struct {
 	rate     float64 // how many a second; 0: as the window allows
 }
 
-// A flow lets publishers go on when the phase allows it, and keeps the account
-// of deliveries: those that are under way are, over all connections that are
-// open, the messages of their topic less those that they settled. A message is
-// settled for a connection when it came, or one that was sent after it did.
+// A flow lets publishers send when the phase allows it, and counts the deliveries in flight:
+// over all open connections, the messages of their topic minus those that they settled. A
+// message is settled for a connection when it arrived, or when a later one of its publisher
+// did.
 type flow struct {
 	now func() time.Duration // since the run began
 
@@ -36,7 +36,7 @@ type flow struct {
 	totals
 }
 
-// totals are counted over a phase.
+// totals are the counts of a phase.
 type totals struct {
 	published uint64 // messages, without those refused
 	refused   uint64 // messages
@@ -44,7 +44,7 @@ type totals struct {
 	expected  uint64 // deliveries
 }
 
-// An account is a topic's.
+// An account holds the counts of a topic.
 type account struct {
 	subscribers int
 	messages    int // that every subscriber should have settled at the end
@@ -63,8 +63,8 @@ func newFlow(topics int, now func() time.Duration) *flow {
 	return f
 }
 
-// join adds a connection, and leave takes one away that had settled so many
-// messages of its topic.
+// join adds a connection. leave removes a connection that had settled a number of messages
+// of its topic.
 func (f *flow) join(topic int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -101,8 +101,8 @@ func (f *flow) end() {
 	}
 }
 
-// next waits until a message may be published, and reports whether one may: at
-// the end of the phase it is false. The message is under way from then on.
+// next waits until a message may be published, which is then in flight. It returns false when
+// the phase ends.
 func (f *flow) next() (ticket, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,9 +135,9 @@ func (f *flow) next() (ticket, bool) {
 	return ticket{topic, sent, a.subscribers}, true
 }
 
-// sleepLocked returns when a message that is due then counts as sent. If all
-// publishers were busy at that time, it was late through no fault of its own,
-// and the wait is part of its latency; if this one slept too long, it is not.
+// sleepLocked waits until a message is due, and returns the time from which its latency
+// counts. If all publishers were busy when it was due, the wait is part of its latency. If
+// this publisher only slept too long, it is not.
 func (f *flow) sleepLocked(due time.Duration) time.Duration {
 	wait := due - f.now()
 	if wait <= 0 {
@@ -155,13 +155,13 @@ func (f *flow) sleepLocked(due time.Duration) time.Duration {
 	return f.now()
 }
 
-// fullLocked reports whether the window has no room for the deliveries of one
-// more message, which count as many as topics have subscribers on average.
+// fullLocked reports whether the window has no room for the deliveries of one more message,
+// estimated as the average number of subscribers of a topic.
 func (f *flow) fullLocked() bool {
 	return f.window > 0 && f.underWay > (f.window-1)*max(1, f.open/len(f.topics))
 }
 
-// refuse takes back a message that the server did not take.
+// refuse takes back a message that the server refused.
 func (f *flow) refuse(t ticket) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -173,14 +173,14 @@ func (f *flow) refuse(t ticket) {
 	f.settleLocked(a.subscribers)
 }
 
-// doubt notes that nobody knows whether the server took a message.
+// doubt counts a message whose outcome is unknown.
 func (f *flow) doubt() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.unknown++
 }
 
-// settle takes n deliveries off those under way.
+// settle removes n deliveries from those in flight.
 func (f *flow) settle(n int) {
 	if n == 0 {
 		return
@@ -198,16 +198,15 @@ func (f *flow) settleLocked(n int) {
 	}
 }
 
-// state tells how many connections are open, how many deliveries are under
-// way, and for how long nothing was published or settled.
+// state returns how many connections are open, how many deliveries are in flight, and for how
+// long nothing was published or settled.
 func (f *flow) state() (open, underWay int, quiet time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.open, f.underWay, f.now() - f.progress
 }
 
-// sums returns the totals of the phase, when it began, and when the last thing
-// in it happened.
+// sums returns the totals of the phase, its start, and the time of its last event.
 func (f *flow) sums() (sums totals, began, last time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// portableBuffer is what a connection reads into that no poller reads.
+	// portableBuffer is the read buffer of a connection without a poller.
 	portableBuffer = 4 << 10
-	// controlTimeout is how long an answer to a ping may take to be written.
+	// controlTimeout is how long writing the answer to a ping may take.
 	controlTimeout = 100 * time.Millisecond
-	// closeNormal is the close code of a client that is done (RFC 6455 section 7.4.1).
+	// closeNormal is the close code of a client that has finished (RFC 6455 section 7.4.1).
 	closeNormal = 1000
-	// longestLatency is the highest that is told apart from higher ones.
+	// longestLatency is the highest latency that the histogram distinguishes.
 	longestLatency = 10 * time.Minute
 )
 
-// newHistogram counts microseconds, to three digits.
+// newHistogram returns a histogram of microseconds with three significant digits.
 func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, longestLatency.Microseconds(), 3)
 }
@@ -40,14 +40,14 @@ type subscriber struct {
 	gone bool
 }
 
-// A socket is what is left of a connection once its lane reads it. A write does
-// not wait for long, and may fail.
+// A socket is the connection without its reading side, which the lane owns. A write returns
+// quickly, and may fail.
 type socket interface {
 	Write([]byte) (int, error)
 	Close() error
 }
 
-// settled is how many messages the subscriber received or missed.
+// settled is the number of messages that the subscriber received or missed.
 func (s *subscriber) settled() (n int) {
 	for _, next := range s.next {
 		n += int(next)
@@ -55,7 +55,7 @@ func (s *subscriber) settled() (n int) {
 	return n
 }
 
-// tally is what a lane counts.
+// tally holds the counts of a lane.
 type tally struct {
 	got        uint64 // deliveries
 	disordered uint64 // that came again, or after a later message of their publisher
@@ -64,8 +64,8 @@ type tally struct {
 	first      error  // why the first connection was lost
 }
 
-// A lane reads a share of the connections and counts what they receive: by a
-// poller, or where there is none with a goroutine for each connection.
+// A lane reads a share of the connections and counts what they receive. It reads with a
+// poller, or with a goroutine per connection where there is none.
 type lane struct {
 	// Immutable.
 	flow   *flow
@@ -95,8 +95,8 @@ func newLane(f *flow, length int, portable bool) *lane {
 	return l
 }
 
-// add makes conn a subscriber, and owns it from then on. What was already read
-// from it is given too.
+// add makes conn a subscriber, and owns it from then on. early holds what was already read
+// from it.
 func (l *lane) add(conn net.Conn, topic, publishers int, early []byte) {
 	s := &subscriber{conn: conn, topic: topic, next: make([]uint32, publishers)}
 	l.flow.join(topic)
@@ -110,7 +110,7 @@ func (l *lane) add(conn net.Conn, topic, publishers int, early []byte) {
 	l.readers.Go(func() { l.read(s, conn) })
 }
 
-// read is the goroutine of a connection without a poller.
+// read runs as the goroutine of a connection without a poller.
 func (l *lane) read(s *subscriber, conn net.Conn) {
 	buf := make([]byte, portableBuffer)
 	for {
@@ -129,8 +129,8 @@ func (l *lane) read(s *subscriber, conn net.Conn) {
 	}
 }
 
-// take counts what b holds, and returns how many deliveries it settled. The
-// caller holds l.mu.
+// take counts the messages in b, and returns how many deliveries it settled. The caller holds
+// l.mu.
 func (l *lane) take(s *subscriber, b []byte) (settled int) {
 	now := l.flow.now()
 	for len(b) > 0 && !s.gone {
@@ -155,8 +155,8 @@ func (l *lane) take(s *subscriber, b []byte) (settled int) {
 	return settled
 }
 
-// count takes the message that just ended, and returns how many it settles: a
-// message that is overtaken by a later one of its publisher is lost.
+// count counts the message that just ended, and returns how many deliveries it settles: a
+// message is lost if a later one of its publisher arrives first.
 func (l *lane) count(s *subscriber, now time.Duration) (settled int) {
 	m, ok := parseMark(s.head[:s.headLen])
 	if !ok || s.length != l.length || int(m.publisher) >= len(s.next) {
@@ -175,7 +175,7 @@ func (l *lane) count(s *subscriber, now time.Duration) (settled int) {
 	return int(m.sequence + 1 - next)
 }
 
-// answer writes a control frame. If that fails, reading will tell.
+// answer writes a control frame. If that fails, the next read fails too.
 func (s *subscriber) answer(op wsframe.Opcode, payload []byte) {
 	if c, ok := s.conn.(net.Conn); ok {
 		_ = c.SetWriteDeadline(time.Now().Add(controlTimeout))
@@ -183,12 +183,12 @@ func (s *subscriber) answer(op wsframe.Opcode, payload []byte) {
 	_, _ = s.conn.Write(appendMasked(nil, op, payload))
 }
 
-// appendMasked appends a frame as clients send it.
+// appendMasked appends a masked frame, as clients send it.
 func appendMasked(dst []byte, op wsframe.Opcode, payload []byte) []byte {
 	return wsframe.Header{First: wsframe.Fin | byte(op), Masked: true, Key: rand.Uint32()}.AppendFrame(dst, payload)
 }
 
-// drop ends a connection; err says why, unless we end it. The caller holds l.mu.
+// drop ends a connection. err is the reason, or nil if the run ends it. The caller holds l.mu.
 func (l *lane) drop(s *subscriber, err error) {
 	if s.gone {
 		return
@@ -205,7 +205,7 @@ func (l *lane) drop(s *subscriber, err error) {
 	}
 }
 
-// reset begins a new tally.
+// reset starts a new tally.
 func (l *lane) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -213,8 +213,7 @@ func (l *lane) reset() {
 	l.latency.Reset()
 }
 
-// counted returns the tally so far, and adds the latencies to all, unless that
-// is nil.
+// counted returns the tally so far, and adds its latencies to all unless all is nil.
 func (l *lane) counted(all *hdrhistogram.Histogram) tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -224,7 +223,7 @@ func (l *lane) counted(all *hdrhistogram.Histogram) tally {
 	return l.tally
 }
 
-// close ends all connections and the goroutines that read them.
+// close closes all connections and waits for the goroutines that read them.
 func (l *lane) close() {
 	l.mu.Lock()
 	l.closing = true

@@ -5,12 +5,12 @@ import (
 	"encoding/hex"
 )
 
-// markBytes is the length of a mark: the shortest message that can be measured.
+// markBytes is the length of a mark, and so the size of the shortest message.
 const markBytes = 24
 
-// A mark begins every message, and tells its subscribers what to expect next
-// and how long it took. It is written in hexadecimal digits, so that it stays the
-// same through JSON and a text frame:
+// A mark begins every message. It tells subscribers which message to expect next and how long
+// this one took. It is written in hexadecimal digits, which JSON and text frames leave
+// unchanged:
 //
 //	2 digits   publisher
 //	8 digits   sequence
@@ -30,7 +30,7 @@ func (m mark) put(dst []byte) {
 	hex.Encode(dst, b[:])
 }
 
-// parseMark reads the mark that text begins with, and reports whether there is one.
+// parseMark parses the mark at the start of text, and reports whether there is one.
 func parseMark(text []byte) (m mark, ok bool) {
 	var b [markBytes / 2]byte
 	if len(text) < markBytes {

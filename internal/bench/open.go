@@ -22,15 +22,15 @@ import (
 )
 
 const (
-	// openers is how many handshakes are under way at once: enough to keep a
-	// server busy, and less than its queue of connections to be accepted.
+	// openers is the number of handshakes in progress at once: enough to keep a server busy,
+	// and less than its accept queue.
 	openers = 128
-	// openTimeout is for one connection, up to the confirmed subscription.
+	// openTimeout is for one connection, including its confirmed subscription.
 	openTimeout = 20 * time.Second
 )
 
-// open opens all connections. It is an error when the very first one cannot be:
-// what is wrong is then wrong with all of them. Others that cannot are counted.
+// open opens all connections. It returns an error if the first one fails, because all others
+// would then fail in the same way. It counts later failures.
 func (e *engine) open(ctx context.Context) error {
 	if err := e.connect(ctx, 0); err != nil {
 		return err
@@ -65,7 +65,7 @@ func (e *engine) open(ctx context.Context) error {
 	return nil
 }
 
-// pause waits, and returns ctx.Err() if ctx ends before.
+// pause waits for d, and returns ctx.Err() if ctx ends first.
 func pause(ctx context.Context, d time.Duration) error {
 	if d > 0 {
 		timer := time.NewTimer(d)
@@ -78,8 +78,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// connect opens one connection, subscribes it, and gives it to its lane when
-// the server has confirmed that. Each has a token of its own, as clients do.
+// connect opens one connection, subscribes it, and gives it to its lane when the server has
+// confirmed the subscription. Each connection has its own token, as real clients have.
 func (e *engine) connect(ctx context.Context, index int) error {
 	topic := index % e.Topics
 	token, err := e.sign(auth.Subscribe, e.topics[topic], index)
@@ -107,7 +107,7 @@ func (e *engine) connect(ctx context.Context, index int) error {
 	return nil
 }
 
-// dial opens a connection to the server, with TLS if its address says so.
+// dial opens a connection to the server, with TLS if the URL says so.
 func (e *engine) dial(ctx context.Context) (net.Conn, error) {
 	port := e.URL.Port()
 	if port == "" {
@@ -126,9 +126,9 @@ func (e *engine) dial(ctx context.Context) (net.Conn, error) {
 	return conn, err
 }
 
-// subscribe makes conn a WebSocket and subscribes it. A subscription is silent;
-// a command that is none is answered, after what came before it has taken
-// effect. It returns what was read too much.
+// subscribe upgrades conn to a WebSocket and subscribes it. A subscription that succeeds is
+// silent. An invalid command is answered after the commands before it took effect, so it
+// serves as confirmation. subscribe returns what it read beyond that.
 func (e *engine) subscribe(conn net.Conn, topic, token string) (early []byte, err error) {
 	r := bufio.NewReader(conn)
 	if err := e.upgrade(conn, r); err != nil {
@@ -149,7 +149,7 @@ func (e *engine) subscribe(conn net.Conn, topic, token string) (early []byte, er
 	return early, err
 }
 
-// upgrade is the handshake of a client (RFC 6455 section 4.1). r reads from conn.
+// upgrade does the client's handshake (RFC 6455 section 4.1). r reads from conn.
 func (e *engine) upgrade(conn net.Conn, r *bufio.Reader) error {
 	var nonce [16]byte
 	rand.Read(nonce[:])
@@ -176,8 +176,8 @@ func (e *engine) upgrade(conn net.Conn, r *bufio.Reader) error {
 	return nil
 }
 
-// confirm reads the answer to the commands of subscribe. Pings that come before it may
-// wait for longer than that takes.
+// confirm reads the answer to the commands of subscribe. It leaves pings that arrive before
+// that answer unanswered, which is fine for so short a time.
 func confirm(r io.Reader) error {
 	for {
 		f, err := wsframe.Read(r, maxAnswerBytes)
@@ -196,7 +196,7 @@ func confirm(r io.Reader) error {
 	}
 }
 
-// sign makes a token for one topic.
+// sign signs a token for one topic.
 func (e *engine) sign(scope auth.Scope, topic string, index int) (string, error) {
 	token, err := e.Signer.Sign(auth.Grant{
 		Subject: "bench-" + strconv.Itoa(index),
@@ -207,8 +207,8 @@ func (e *engine) sign(scope auth.Scope, topic string, index int) (string, error)
 	return string(token), err
 }
 
-// statusError returns an answer that is no success as an error: the code and
-// the sentence if it is a problem (RFC 9457) of the server's, else its status.
+// statusError turns an unsuccessful response into an error: the code and the sentence of a
+// problem (RFC 9457), or else the HTTP status.
 func statusError(response *http.Response) error {
 	var problem struct{ Code, Detail string }
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))

@@ -16,9 +16,9 @@ const (
 	pollerEvents = 1024      // connections that are looked at in one turn
 )
 
-// A poller reads all connections of a lane with one goroutine and one buffer.
-// Its epoll instance is asked without waiting, and waited for by the runtime's
-// own poller: a thread that waits in the kernel would cost more to wake.
+// A poller reads all connections of a lane with one goroutine and one buffer. The runtime's
+// poller waits for its epoll instance, which is then read without waiting: a thread that
+// waits in the kernel would be more expensive to wake.
 type poller struct {
 	lane   *lane
 	epoll  int
@@ -46,8 +46,8 @@ func newPoller(l *lane) (*poller, error) {
 	return p, nil
 }
 
-// watch takes over a TCP connection and reports whether it did. The caller
-// holds the lane's mu.
+// watch takes over a TCP connection and reports whether it did. The caller holds the lane's
+// mu.
 func (p *poller) watch(s *subscriber, conn net.Conn, index int) bool {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -89,7 +89,7 @@ func (p *poller) run() {
 	}
 }
 
-// turn reads the connections that have something, each of them once.
+// turn reads each connection that has data once.
 func (p *poller) turn(events []unix.EpollEvent) {
 	l := p.lane
 	l.mu.Lock()
@@ -111,7 +111,7 @@ func (p *poller) turn(events []unix.EpollEvent) {
 
 func (p *poller) close() { p.file.Close() }
 
-// A descriptor is a socket that does not block.
+// A descriptor is a non-blocking socket.
 type descriptor int
 
 func (d descriptor) Read(b []byte) (int, error) {

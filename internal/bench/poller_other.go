@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// A poller is there on Linux only.
+// A poller exists on Linux only.
 type poller struct{}
 
 func newPoller(*lane) (*poller, error) { return nil, errors.ErrUnsupported }

@@ -12,23 +12,23 @@ import (
 )
 
 const (
-	// requestTimeout is above what a server that means to answer takes.
+	// requestTimeout is longer than a healthy server takes to answer.
 	requestTimeout = 10 * time.Second
-	// maxIdle is below what servers and proxies allow a connection between two
-	// requests, so that none is sent on one that is being closed.
+	// maxIdle is shorter than the idle timeouts of servers and proxies, so that no request is
+	// sent on a connection that is being closed.
 	maxIdle = 20 * time.Second
-	// maxAnswerBytes is what is read of an answer: a screen of text.
+	// maxAnswerBytes limits how much of an answer is read: about a screen of text.
 	maxAnswerBytes = 4 << 10
 )
 
-// requests are what publishers send: the part before the mark of a message, of
-// each topic, and the part behind it. They are shared and immutable.
+// requests holds the requests of publishers: for each topic, the part before the mark of a
+// message and the part after it. It is shared and immutable.
 type requests struct {
 	before [][]byte
 	after  []byte
 }
 
-// A publisher publishes over one connection, a message at a time.
+// A publisher publishes over one connection, one message at a time.
 type publisher struct {
 	index    int
 	flow     *flow
@@ -43,8 +43,8 @@ type publisher struct {
 	first  error // why the first message was not taken
 }
 
-// run publishes until the phase is over. It ends early only when the server
-// cannot be reached any more.
+// run publishes until the phase is over. It ends early only when the server cannot be
+// reached.
 func (p *publisher) run(ctx context.Context) {
 	for {
 		t, ok := p.flow.next()
@@ -87,8 +87,8 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 	return nil
 }
 
-// publish sends a message and reads the answer: nothing, or why the server did
-// not take it. After an error nobody knows.
+// publish sends a message and reads the answer. It returns the server's refusal, or an empty
+// refusal if the server accepted the message. After an error the outcome is unknown.
 func (p *publisher) publish(t ticket) (refusal, err error) {
 	p.buf = append(p.buf[:0], p.requests.before[t.topic]...)
 	at := len(p.buf)
@@ -130,8 +130,8 @@ func (p *publisher) note(err error) {
 	}
 }
 
-// newRequests makes the requests of topics: names and tokens are as they are
-// sent, and need no escaping.
+// newRequests makes the requests for topics. Names and tokens are sent as they are and must
+// need no escaping.
 func newRequests(host, path string, topics, tokens []string, length int) *requests {
 	const middle, end = `","message":"`, `"}`
 	r := &requests{after: []byte(strings.Repeat("x", length-markBytes) + end)}

@@ -6,8 +6,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// A Report is what a run found. Its JSON has a unit in every name that needs
-// one; names and meanings stay as they are from release to release.
+// A Report is the result of a run. JSON names include the unit where there is one. Names and
+// meanings stay the same from release to release.
 type Report struct {
 	Connections  int     `json:"connections"`     // asked for
 	Topics       int     `json:"topics"`          // asked for
@@ -43,7 +43,7 @@ type Report struct {
 	OK           bool    `json:"ok"`                      // nothing of the above did
 }
 
-// Times are percentiles of a distribution, in microseconds, to three digits.
+// Times holds percentiles in microseconds, to three significant digits.
 type Times struct {
 	P50  int64 `json:"p50"`
 	P90  int64 `json:"p90"`
@@ -65,7 +65,7 @@ func timesOf(h *hdrhistogram.Histogram) Times {
 	}
 }
 
-// report sums up. The lanes and publishers may still run.
+// report makes the report. The lanes and publishers may still be running.
 func (e *engine) report() *Report {
 	r := &Report{
 		Connections:  e.Connections,
@@ -119,7 +119,7 @@ func (e *engine) report() *Report {
 	return r
 }
 
-// per returns how many n are in a second.
+// per returns n per second.
 func per[N int | uint64](n N, d time.Duration) float64 {
 	if d <= 0 {
 		return 0

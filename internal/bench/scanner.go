@@ -17,13 +17,13 @@ const (
 	malformed              // no frame that a server may send (RFC 6455 section 5)
 )
 
-// maxWhole is how much of a frame may have to be seen in one piece: a control
-// frame of the greatest length.
+// maxWhole is the largest part of a frame that must be read in one piece: a control frame of
+// maximum length.
 const maxWhole = 2 + wsframe.MaxControl
 
-// A scanner cuts what a server sends into events. It holds the beginning of a
-// message and passes over the rest, so a connection in the middle of one costs
-// no more than another. Its zero value is at the beginning of a connection.
+// A scanner splits what a server sends into events. It keeps only the beginning of a message
+// and skips the rest, so a connection in the middle of a message needs no more memory than
+// another. Its zero value is ready for a new connection.
 type scanner struct {
 	carry []byte // of a frame whose beginning is not here in one piece yet
 	skip  int    // bytes of the frame under way that are still to come
@@ -36,9 +36,9 @@ type scanner struct {
 	length  int // bytes of the message so far
 }
 
-// next returns the first event in b and what is behind it. The payload is that
-// of a control frame, and good until the next call. It never returns needMore
-// before it has taken all of b.
+// next returns the first event in b and the rest of b. The payload is that of a control
+// frame, and valid until the next call. It returns needMore only after it has consumed all
+// of b.
 func (s *scanner) next(b []byte) (e event, payload, rest []byte) {
 	for {
 		if s.skip > 0 {
@@ -61,8 +61,8 @@ func (s *scanner) next(b []byte) (e event, payload, rest []byte) {
 	}
 }
 
-// frame takes the beginning of a frame from b, together with what was carried.
-// For a data frame it returns needMore, and skip says what is left of it.
+// frame consumes the beginning of a frame from b, together with the bytes carried over. For
+// a data frame it returns needMore, and sets skip to the number of bytes left in it.
 func (s *scanner) frame(b []byte) (e event, payload, rest []byte) {
 	whole, carried := b, len(s.carry)
 	if carried > 0 {
@@ -80,9 +80,8 @@ func (s *scanner) frame(b []byte) (e event, payload, rest []byte) {
 	return e, nil, nil
 }
 
-// begin reads the header of the frame that b begins with, and of its payload
-// as much as has to be seen. It returns how much that was, 0 when b is too
-// short or no frame.
+// begin parses the header of the frame at the start of b, and as much of its payload as is
+// needed. It returns the number of bytes it used, or 0 if b is too short or invalid.
 func (s *scanner) begin(b []byte) (e event, payload []byte, n int) {
 	h, n, ok := wsframe.ParseHeader(b)
 	switch {
@@ -118,7 +117,7 @@ func control(h wsframe.Header, b []byte) (e event, payload []byte, n int) {
 	return e, b[2:n], n
 }
 
-// data is begin for a data frame with a header of so many bytes.
+// data is begin for a data frame with a header of n bytes.
 func (s *scanner) data(h wsframe.Header, b []byte, header int) (e event, payload []byte, n int) {
 	first := h.Opcode() != wsframe.Continuation
 	length := int(h.Length)

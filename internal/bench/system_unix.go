@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptorLimit returns how many descriptors this process may have, 0 when
-// there is no limit. Go raises the soft limit to the hard one.
+// descriptorLimit returns the file descriptor limit of this process, or 0 if there is none.
+// Go raises the soft limit to the hard limit.
 func descriptorLimit() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<30 {
@@ -19,7 +19,7 @@ func descriptorLimit() int {
 	return int(limit.Cur)
 }
 
-// processorTime returns how long this process has computed.
+// processorTime returns the CPU time of this process.
 func processorTime() time.Duration {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
