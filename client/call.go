@@ -131,7 +131,7 @@ func (c *call) next(ctx context.Context, err error) error {
 	if !c.doubt.IsZero() && time.Since(c.doubt)+wait > keyWindow {
 		return fmt.Errorf("%w: %w", errDoubt, err)
 	}
-	if !sleep(ctx, wait) {
+	if !connect.Sleep(ctx, wait) {
 		if cause := context.Cause(ctx); !errors.Is(err, cause) { // else ctx ended during the attempt, which says so
 			err = fmt.Errorf("%w: %w", cause, err)
 		}

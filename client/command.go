@@ -3,27 +3,29 @@ package client
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ikornaselur/notiflux/client/internal/tokens"
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
-const (
-	// topicBytes is more than a topic takes in a command besides its name, which
-	// JSON at most doubles, and its epoch: quotes, commas, an offset.
-	topicBytes = 40
-	// frameBytes is more than a command takes without topics and token.
-	frameBytes = 256
-)
-
 // command sends commands as they become necessary. It returns when ctx ends, when writing
-// fails, or when the lane is no longer needed.
+// fails, or when the lane is no longer needed. Each token source that is being asked has a
+// goroutine, which command waits for.
 func (l *lane) command(ctx context.Context, s *session) error {
+	var fetching sync.WaitGroup
+	defer fetching.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var again <-chan time.Time
 	for {
-		if err := l.commandAll(ctx, s); err != nil {
+		need, err := l.commandAll(ctx, s)
+		if err != nil {
 			return err
+		}
+		for _, n := range need {
+			fetching.Go(func() { l.fetch(ctx, s, n) })
 		}
 		waiting, over := l.rest()
 		if over {
@@ -44,25 +46,31 @@ func (l *lane) command(ctx context.Context, s *session) error {
 	}
 }
 
-// commandAll sends all commands that are necessary now. When the token source fails, the
-// feeds that need the token wait, and the others continue.
-func (l *lane) commandAll(ctx context.Context, s *session) error {
+// commandAll sends all commands that are necessary now, and returns the tokens that further
+// commands need.
+func (l *lane) commandAll(ctx context.Context, s *session) ([]need, error) {
 	for ctx.Err() == nil {
-		next, need := l.next(s)
-		switch {
-		case need != nil:
-			if _, err := need.tokens.Get(ctx, tokens.Subscribe, need.topics); err != nil {
-				l.putOff(need.tokens, err)
-			}
-		case next == nil:
-			return nil
-		default:
-			if err := s.conn.Write(ctx, next); err != nil {
-				return err
-			}
+		next, needs := l.next(s)
+		if next == nil {
+			return needs, nil
+		}
+		if err := s.conn.Write(ctx, next); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
+}
+
+// fetch asks a source for a token. If the source fails, the feeds that need the token wait.
+func (l *lane) fetch(ctx context.Context, s *session, n need) {
+	_, err := n.tokens.Get(ctx, tokens.Subscribe, n.topics)
+	if err != nil && ctx.Err() == nil {
+		l.putOff(n.tokens, err)
+	}
+	l.hub.mu.Lock()
+	delete(s.fetching, n.tokens)
+	l.hub.mu.Unlock()
+	l.wakeUp()
 }
 
 // rest reports whether a feed waits to be tried again, and whether the lane is no longer
@@ -79,14 +87,13 @@ type need struct {
 	topics []string
 }
 
-// next returns the next command, or the token that the command needs first. Both are nil
-// if there is nothing to do.
-func (l *lane) next(s *session) (*wire.Command, *need) {
+// next returns the next command or, if none can be sent now, the tokens that commands need
+// and that nobody fetches yet.
+func (l *lane) next(s *session) (*wire.Command, []need) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
-	limits := s.welcome.Limits
 	if n := len(l.gone); n > 0 {
-		n = fitting(limits, 0, n, func(at int) int { return 2*len(l.gone[at]) + topicBytes })
+		n = s.welcome.Limits.Fit(n, "", func(at int) int { return len(l.gone[at]) })
 		s.ids++
 		leave := &wire.Command{Type: "unsubscribe", ID: s.ids, Topics: l.gone[:n:n]}
 		l.gone = l.gone[n:]
@@ -94,28 +101,37 @@ func (l *lane) next(s *session) (*wire.Command, *need) {
 	}
 	l.todo = keep(l.todo, wanted)
 	l.lists = keep(l.lists, func(f *feed) bool { return f.list == listWanted && f.state == feedLive })
-	feeds := slices.Concat(l.todo, l.lists)
-	if len(feeds) == 0 {
-		return nil, nil
-	}
-	token, ok := feeds[0].tokens.Cached(tokens.Subscribe, feeds[0].topic)
-	if !ok {
-		need := &need{tokens: feeds[0].tokens}
-		for _, f := range feeds {
-			if f.tokens == need.tokens {
-				need.topics = append(need.topics, f.topic)
-			}
+	for _, f := range l.todo {
+		if token, ok := f.tokens.Cached(tokens.Subscribe, f.topic); ok {
+			return l.subscribeLocked(s, f.terms(), token), nil
 		}
-		return nil, need
 	}
-	if len(l.todo) > 0 {
-		return l.subscribeLocked(s, token), nil
+	for i, f := range l.lists {
+		if token, ok := f.tokens.Cached(tokens.Subscribe, f.topic); ok {
+			f.list, l.lists = listNone, slices.Delete(l.lists, i, i+1)
+			s.ids++
+			s.listing[s.ids] = listing{f, token}
+			return &wire.Command{Type: "presence", ID: s.ids, Topic: f.topic, Token: token}, nil
+		}
 	}
-	f := l.lists[0]
-	f.list, l.lists = listNone, l.lists[1:]
-	s.ids++
-	s.listing[s.ids] = f
-	return &wire.Command{Type: "presence", ID: s.ids, Topic: f.topic, Token: token}, nil
+	return nil, s.needsLocked(slices.Concat(l.todo, l.lists))
+}
+
+// needsLocked returns the tokens that feeds need. It notes that they are being fetched.
+func (s *session) needsLocked(feeds []*feed) (needs []need) {
+	for _, f := range feeds {
+		at := slices.IndexFunc(needs, func(n need) bool { return n.tokens == f.tokens })
+		if at < 0 {
+			if s.fetching[f.tokens] {
+				continue
+			}
+			s.fetching[f.tokens] = true
+			at = len(needs)
+			needs = append(needs, need{tokens: f.tokens})
+		}
+		needs[at].topics = append(needs[at].topics, f.topic)
+	}
+	return needs
 }
 
 func wanted(f *feed) bool { return f.state == feedWanted }
@@ -144,10 +160,9 @@ func (f *feed) terms() terms {
 	return t
 }
 
-// subscribeLocked returns the command for the first feed in l.todo and for the others with
-// the same terms and token, as far as they fit.
-func (l *lane) subscribeLocked(s *session, token string) *wire.Command {
-	of := l.todo[0].terms()
+// subscribeLocked returns the command for the feeds in l.todo with these terms and this token,
+// as far as they fit.
+func (l *lane) subscribeLocked(s *session, of terms, token string) *wire.Command {
 	batch := keep(l.todo, func(f *feed) bool {
 		if f.terms() != of {
 			return false
@@ -155,8 +170,8 @@ func (l *lane) subscribeLocked(s *session, token string) *wire.Command {
 		same, ok := f.tokens.Cached(tokens.Subscribe, f.topic)
 		return ok && same == token
 	})
-	batch = batch[:fitting(s.welcome.Limits, len(token), len(batch), func(at int) int {
-		return 4*len(batch[at].topic) + len(batch[at].position.Epoch) + topicBytes
+	batch = batch[:s.welcome.Limits.Fit(len(batch), token, func(at int) int {
+		return 2*len(batch[at].topic) + len(batch[at].position.Epoch)
 	})]
 	s.ids++
 	c := &wire.Command{Type: "subscribe", ID: s.ids, Last: of.last, Since: map[string]string{}, Presence: of.presence, Token: token}
@@ -173,19 +188,6 @@ func (l *lane) subscribeLocked(s *session, token string) *wire.Command {
 	s.pending[s.ids] = batch
 	l.todo = keep(l.todo, wanted) // at once: the answer may add them again
 	return c
-}
-
-// fitting returns how many of n topics fit into a command with a token of that length, at
-// least one.
-func fitting(l wire.Limits, token, n int, size func(at int) int) int {
-	n = min(n, l.TopicsPerCommand)
-	room := l.Command - frameBytes - token
-	for at := range n {
-		if room -= size(at); room < 0 {
-			return max(at, 1)
-		}
-	}
-	return n
 }
 
 // putOff makes the feeds wait that need a token of t, because its source failed.

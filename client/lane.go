@@ -9,6 +9,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/client/internal/connect"
 	"github.com/ikornaselur/notiflux/client/internal/rest"
+	"github.com/ikornaselur/notiflux/client/internal/tokens"
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
@@ -62,9 +63,16 @@ type session struct {
 	delays int // how often feeds had to wait
 
 	// Guarded by hub.mu.
-	ids     int64
-	pending map[int64][]*feed // the feeds of each subscribe command, by its id
-	listing map[int64]*feed   // the feed of each presence command
+	ids      int64
+	pending  map[int64][]*feed      // the feeds of each subscribe command, by its id
+	listing  map[int64]listing      // what each presence command asks for
+	fetching map[*tokens.Cache]bool // the sources that are being asked for a token
+}
+
+// A listing is a presence command under way.
+type listing struct {
+	feed  *feed
+	token string
 }
 
 // startLaneLocked adds a lane and starts its goroutine.
@@ -112,7 +120,7 @@ func (l *lane) run(ctx context.Context) {
 		}
 		l.announce(err)
 		l.hub.log.Info("connecting again", "error", err, "wait", wait)
-		if !sleep(ctx, wait) {
+		if !connect.Sleep(ctx, wait) {
 			return
 		}
 	}
@@ -164,7 +172,7 @@ func (l *lane) connect(ctx context.Context) (time.Duration, error) {
 	}
 	began := time.Now()
 	l.opened = true
-	s := &session{conn: c, welcome: c.Welcome(), streams: streams, pending: map[int64][]*feed{}, listing: map[int64]*feed{}}
+	s := &session{conn: c, welcome: c.Welcome(), streams: streams, pending: map[int64][]*feed{}, listing: map[int64]listing{}, fetching: map[*tokens.Cache]bool{}}
 	l.begin(s)
 	l.attempted(nil)
 	err = l.serve(ctx, s)
@@ -273,17 +281,5 @@ func (l *lane) announce(err error) {
 				m.queue.put(entry{event: Disconnected{publicError(err)}})
 			}
 		}
-	}
-}
-
-// sleep waits, and reports false if ctx ends first.
-func sleep(ctx context.Context, wait time.Duration) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

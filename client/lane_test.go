@@ -354,3 +354,38 @@ func TestCallsHaveADeadline(t *testing.T) {
 		}
 	})
 }
+
+// A token source that takes its time does not delay those who have their token.
+func TestSlowTokenSourceDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{TokenSource: func(ctx context.Context, r client.TokenRequest) (string, error) {
+			select {
+			case <-time.After(20 * time.Second):
+			case <-ctx.Done():
+			}
+			return "slow", ctx.Err()
+		}})
+		view := c.WithToken("quick")
+		began := time.Now()
+		slow := listen(t, c, topics("a"))
+		synctest.Wait() // the source is asked
+		quick := listen(t, view, topics("b"))
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["b"],"token":"quick"}`)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the subscription was delayed by %v", took)
+		}
+		p.say(subscribedTo(1, "b"))
+		quick.expect("subscribed b E:0 0 resumed=false")
+		quick.leave()
+		quick.expect("end context canceled")
+		p.expect(`{"type":"unsubscribe","id":2,"topics":["b"]}`)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the end of the subscription was delayed by %v", took)
+		}
+		p.expect(`{"type":"subscribe","id":3,"topics":["a"],"token":"slow"}`)
+		p.say(subscribedTo(3, "a"))
+		slow.expect("subscribed a E:0 0 resumed=false")
+	})
+}

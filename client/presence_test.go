@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -83,6 +84,32 @@ func TestConnectionHasAName(t *testing.T) {
 		c.Close()
 		if got := s.Connection("a"); got != "" {
 			t.Errorf("Connection() of a closed client = %q", got)
+		}
+	})
+}
+
+// A list that is refused because the token has expired is requested with another token.
+func TestListWithAnExpiredToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		calls := 0
+		c := f.dial(client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) {
+			calls++
+			return fmt.Sprint("t", calls), nil
+		}})
+		a := listen(t, c, wish{Topics: []string{"a"}, Presence: true})
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"presence":true,"token":"t1"}`)
+		p.say(subscribedTo(1, "a"))
+		a.expect("subscribed a E:0 0 resumed=false")
+		p.expect(`{"type":"presence","id":2,"topic":"a","token":"t1"}`)
+		p.say(`{"type":"error","id":2,"code":"token_expired","message":"old","retry":false}`)
+		p.expect(`{"type":"presence","id":3,"topic":"a","token":"t2"}`)
+		// Once: a source that gives nothing better is not asked for ever.
+		p.say(`{"type":"error","id":3,"code":"token_expired","message":"old","retry":false}`)
+		synctest.Wait()
+		if len(p.commands) > 0 || calls != 2 {
+			t.Errorf("the source was asked %d times, and %d commands follow", calls, len(p.commands))
 		}
 	})
 }

@@ -175,6 +175,7 @@ func (q *queue) foldLocked(e *entry) {
 	case Disconnected:
 		f.disconnected = e
 	case Subscribed:
+		f.refused = nil // the program has added the topic again
 		if f.subscribed = e; f.lost != nil {
 			f.lose(&LostError{Position: e.to})
 		}

@@ -261,3 +261,35 @@ func TestDecode(t *testing.T) {
 		t.Errorf("Decode of a number into a string = %s", text)
 	}
 }
+
+// Of a topic that was refused and added again while the queue was full, the loop learns
+// last that it is subscribed.
+func TestOverflowKeepsTheLastWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := f.dial(client.Options{}).SubscribeWith(client.SubscribeOptions{Buffer: 1}, "b", "a")
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["b","a"]}`)
+		p.say(`{"type":"subscribed","id":1,"topics":{"b":{"position":"E:0","recovered":true,"replay":0}},"refused":{"a":{"code":"topic_denied","message":"no"}}}`)
+		synctest.Wait()
+		if err := s.Add("a"); err != nil {
+			t.Fatal(err)
+		}
+		p.expect(`{"type":"subscribe","id":2,"topics":["a"]}`)
+		p.say(subscribedTo(2, "a"))
+		synctest.Wait()
+		var last string
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			event, err := s.Next(ctx)
+			cancel()
+			if ctx.Err() != nil && err != nil && event == nil && describe(event, err) == "end context deadline exceeded" {
+				break
+			}
+			last = describe(event, err)
+		}
+		if want := "subscribed a E:0 0 resumed=false"; last != want {
+			t.Errorf("the last event is %q, want %q", last, want)
+		}
+	})
+}

@@ -117,10 +117,14 @@ func newMessage(topic string, p Position, milliseconds int64, data json.RawMessa
 
 // presentLocked handles a frame about the members of a topic.
 func (l *lane) presentLocked(s *session, frame *wire.Frame) (behind bool) {
+	answered := s.listing[frame.ID].feed
 	delete(s.listing, frame.ID)
 	f := l.liveLocked(frame.Topic)
 	if f == nil || !f.presence {
 		return false
+	}
+	if f == answered {
+		f.renewed = false
 	}
 	e := entry{from: f.at(), to: f.at()}
 	switch frame.Type {
@@ -200,10 +204,15 @@ func (l *lane) endedLocked(frame *wire.Frame) {
 
 // failedLocked handles an error in place of the answer to a command.
 func (l *lane) failedLocked(s *session, frame *wire.Frame) {
-	f := s.listing[frame.ID]
+	asked := s.listing[frame.ID]
 	delete(s.listing, frame.ID)
-	if f != nil && f.state == feedLive && (frame.Retry || wire.Passing(frame.Code) || frame.Code == wire.TooMany) {
-		l.listLaterLocked(f)
+	if f := asked.feed; f != nil && f.state == feedLive {
+		switch {
+		case f.renewLocked(asked.token, frame.Code):
+			f.wantList()
+		case frame.Retry || wire.Passing(frame.Code) || frame.Code == wire.TooMany:
+			l.listLaterLocked(f)
+		}
 	}
 	var d denial
 	for _, f := range s.pendingLocked(frame.ID) {
@@ -228,13 +237,10 @@ func (d *denial) extend() {
 // refuseLocked handles the refusal of a feed: the lane subscribes to it again, with another
 // token or later, or the feed ends. The caller extends d after the last refusal of a frame.
 func (l *lane) refuseLocked(f *feed, r wire.Refusal, retry bool, d *denial) {
-	source := f.tokens.HasSource()
 	switch {
-	case source && wire.Renewable(r.Code) && !f.renewed:
-		f.renewed = true
-		f.tokens.Renew(tokens.Subscribe, f.token, r.Code)
+	case f.renewLocked(f.token, r.Code):
 		l.wantLocked(f)
-	case source && wire.Extensible(r.Code) && !f.extended:
+	case f.tokens.HasSource() && wire.Extensible(r.Code) && !f.extended:
 		f.extended = true
 		d.tokens, d.topics, d.code = f.tokens, append(d.topics, f.topic), r.Code
 		l.wantLocked(f)
@@ -245,4 +251,15 @@ func (l *lane) refuseLocked(f *feed, r wire.Refusal, retry bool, d *denial) {
 		return
 	}
 	l.noteLocked("topic refused for now", "topic", f.topic, "error", r.Code+": "+r.Message)
+}
+
+// renewLocked has the source asked for another token, if that may help after the server
+// refused one with a code, and has not been tried yet. It reports whether that is so.
+func (f *feed) renewLocked(token, code string) bool {
+	if !f.tokens.HasSource() || !wire.Renewable(code) || f.renewed {
+		return false
+	}
+	f.renewed = true
+	f.tokens.Renew(tokens.Subscribe, token, code)
+	return true
 }

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net/http"
@@ -68,4 +69,16 @@ func Pause(err error, attempt int, backoff func(attempt int) time.Duration) (tim
 		attempt = 0
 	}
 	return max(Bounded(e.After), backoff(attempt)), true
+}
+
+// Sleep waits, and reports false if ctx ends first.
+func Sleep(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -199,27 +199,3 @@ func known(kind string) bool {
 	}
 	return false
 }
-
-// A Command is an object for a server. Members that are zero are left out.
-type Command struct {
-	Type     string            `json:"type"`
-	ID       int64             `json:"id,omitzero"`
-	Topic    string            `json:"topic,omitzero"`
-	Topics   []string          `json:"topics,omitempty"`
-	Since    map[string]string `json:"since,omitempty"`
-	Last     int               `json:"last,omitzero"`
-	Mode     string            `json:"mode,omitzero"`
-	Presence bool              `json:"presence,omitzero"`
-	Token    string            `json:"token,omitzero"`
-}
-
-// Encode returns v as JSON. Unlike json.Marshal it does not escape <, > and &.
-func Encode(v any) ([]byte, error) {
-	var out bytes.Buffer
-	e := json.NewEncoder(&out)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte{'\n'}), nil
-}
