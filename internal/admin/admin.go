@@ -1,15 +1,15 @@
-// Package admin is HTTP for operators: the routes of the admin listener.
+// Package admin serves HTTP to operators: the routes of the admin listener.
 //
-// [New] returns them: /metrics, which Prometheus scrapes, and the profiles of the
-// process under /debug/pprof/. They ask for no token, so the listener must have an
-// address that only operators reach. A guard keeps web pages from using an operator's
-// browser to reach it.
+// [New] returns the routes: /metrics, which Prometheus scrapes, and the profiles of the
+// process under /debug/pprof/. They do not require a token, so only operators may be able
+// to reach the listener's address. A guard stops web pages from reaching it through an
+// operator's browser.
 //
-// Counters are fields of the types that they describe, and cost one atomic add. The
-// server hands over where they are ([Sources]); one function names and exports all of
-// them (metrics.go). They are read when somebody scrapes, and cost nothing until then.
+// Each counter is a field of the type that it describes, and costs one atomic add. The
+// server passes functions and pointers to them ([Sources]). One function names and exports
+// all metrics (metrics.go). They are read only when someone scrapes them.
 //
-// The package keeps no state of its own and starts no goroutine.
+// The package keeps no other state and starts no goroutine.
 package admin
 
 import (
@@ -28,19 +28,18 @@ import (
 
 const pprofPath = "/debug/pprof/"
 
-// A Config is what the routes need.
+// A Config configures [New].
 type Config struct {
-	Hosts   []string     // host names under which operators reach the listener; "*": any
-	Log     *slog.Logger // of refusals; nil discards
+	Hosts   []string     // host names of the listener that operators use; "*" allows any
+	Log     *slog.Logger // for refusals; nil discards
 	Sources Sources
 }
 
-// New returns the routes of the admin listener, with their guard.
+// New returns the handler of the admin listener, with its guard.
 func New(c Config) http.Handler {
 	return guard(c.Hosts, c.Log, routes(metrics(c.Sources).Handler()))
 }
 
-// routes returns the routes without their guard.
 func routes(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
@@ -53,15 +52,15 @@ func routes(metrics http.Handler) http.Handler {
 	return mux
 }
 
-// guard keeps web pages from using an operator's browser to reach next. It answers
-// what it refuses with 403, and logs it; a nil log discards.
+// guard stops web pages from reaching next through an operator's browser. It logs each
+// request that it refuses, and answers it with 403.
 //
-// The Host must be an IP address, localhost, or in hosts (without port; "*" takes
-// any): a page that points its own name at this address (DNS rebinding) sends that
-// name. A request that changes something, or one for a profile, must not come from
-// another site, as [http.CrossOriginProtection] decides. Browsers send the headers for
-// that with each request to https, localhost or a loopback address; elsewhere a GET
-// without Origin passes.
+// The Host header must be an IP address, localhost, or in hosts (without a port; "*" allows
+// any host). A page that points its own domain at this address (DNS rebinding) sends that
+// domain as the host. A request that changes something or reads a profile must not come
+// from another site, as [http.CrossOriginProtection] decides. Browsers send the headers for
+// that decision with each request to https, localhost or a loopback address. Elsewhere, a
+// GET without an Origin header passes.
 func guard(hosts []string, log *slog.Logger, next http.Handler) http.Handler {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -75,7 +74,7 @@ func guard(hosts []string, log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		check := *r
 		if strings.HasPrefix(r.URL.Path, pprofPath) {
-			check.Method = http.MethodPost // a GET costs enough: a profile takes time and memory
+			check.Method = http.MethodPost // a profile is expensive, so its GET counts as a change
 		}
 		switch {
 		case !isAdminHost(r.Host, hosts):

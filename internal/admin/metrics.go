@@ -11,12 +11,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Sources is where the metrics come from. All fields are required. The functions are
-// called at each scrape, concurrently, and must not block.
+// Sources holds the sources of the metrics. All fields are required. The functions are
+// called at each scrape, possibly concurrently, and must not block.
 type Sources struct {
 	Version     string
 	Clients     func() int     // connected now
-	Connections func() int     // of the public port now
+	Connections func() int     // to the public port, now
 	Sessions    *session.Stats // of all loops
 	Topics      func() topic.Stats
 	Attaching   func() int                       // topics that wait for the broker
@@ -25,19 +25,19 @@ type Sources struct {
 	KeyBytes    func() int64                     // of idempotency keys
 	UnreadBytes func() int64                     // of answers that clients have not read
 	Broadcasts  *session.BroadcastStats          // over HTTP
-	Closes      func() map[wire.CloseCode]uint64 // connections that ended
+	Closes      func() map[wire.CloseCode]uint64 // connections that ended, by close code
 	Tokens      func() auth.Stats
-	Panics      func() uint64 // that ended a connection
+	Panics      func() uint64 // panics that ended a connection
 }
 
-// closeCodes are the codes that connections are counted under.
+// closeCodes are the close codes that have a metric.
 var closeCodes = []wire.CloseCode{
 	wire.CloseNormal, wire.CloseProtocol, wire.CloseUnsupported, transport.CloseAbnormal, wire.CloseInvalidUTF8, wire.ClosePolicy,
 	wire.CloseTooBig, wire.CloseInternal, wire.CloseRestart, wire.CloseOverCapacity, wire.CloseIdle, wire.CloseTooMany,
 	wire.CloseSilent, wire.CloseTooSlow,
 }
 
-// metrics names every counter of the server; docs/operations.md explains them.
+// metrics registers all metrics of the server. docs/operations.md explains them.
 func metrics(s Sources) *registry {
 	m := newRegistry(s.Version)
 	count := func(name, help string, read func() uint64) {
@@ -82,8 +82,8 @@ func metrics(s Sources) *registry {
 	return m
 }
 
-// exportBroadcasts exports broadcasts by their result: those over HTTP and those over
-// WebSockets together.
+// exportBroadcasts exports the number of broadcasts by result, for HTTP and WebSockets
+// together.
 func exportBroadcasts(m *registry, s Sources) {
 	result := func(name string, overHTTP, overWebSocket *atomic.Uint64) {
 		m.Counter("notiflux_broadcasts_total", "Broadcasts, by result.", map[string]string{"result": name},

@@ -13,17 +13,16 @@ import (
 // prefix begins the name of every metric of this program.
 const prefix = "notiflux_"
 
-// A registry exports numbers to Prometheus. Every name is registered once, at start,
-// with fixed labels. There is no way to add a series later, so no label can come from
-// a topic, a user, or anything else that a client chooses. Make one with newRegistry.
-// Safe for concurrent use.
+// A registry exports numbers to Prometheus. Every metric is registered at start, with fixed
+// labels. No series can be added later, so no label can come from a topic, a user, or
+// anything else that a client chooses. It is safe for concurrent use.
 type registry struct {
 	// Immutable after newRegistry.
 	prometheus *prometheus.Registry
 }
 
-// newRegistry returns a registry that exports the Go runtime, the process, and
-// notiflux_build_info with the version of this program.
+// newRegistry returns a registry with the metrics of the Go runtime and the process, and
+// with notiflux_build_info, which has the version of this program.
 func newRegistry(version string) *registry {
 	r := &registry{prometheus: prometheus.NewRegistry()}
 	r.prometheus.MustRegister(
@@ -36,20 +35,20 @@ func newRegistry(version string) *registry {
 	return r
 }
 
-// Counter exports a number that only grows. The name begins with notiflux_ and
-// ends, by convention, with _total. One name may be registered several times
-// with the same help, the same label names, and other label values. The values come
-// from a closed set that the program knows. Counter does not keep the map.
+// Counter exports a number that only grows. The name begins with notiflux_ and ends, by
+// convention, with _total. One name may be registered several times with the same help, the
+// same label names, and different label values. The label values must come from a closed
+// set. Counter does not keep the map.
 //
-// read is called at each scrape, concurrently. It must not block.
+// read is called at each scrape, possibly concurrently, and must not block.
 //
-// Counter panics if the name has another prefix, or clashes with one registered
-// before: the program fixes its metrics, so that is a bug in it.
+// Counter panics if the name lacks the prefix, or conflicts with a metric registered
+// before. The program defines its metrics, so that is a bug.
 func (r *registry) Counter(name, help string, labels map[string]string, read func() float64) {
 	r.prometheus.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts(options(name, help, labels)), read))
 }
 
-// Gauge exports a number that goes up and down. All else is as with Counter.
+// Gauge exports a number that goes up and down. Otherwise it is like Counter.
 func (r *registry) Gauge(name, help string, labels map[string]string, read func() float64) {
 	r.prometheus.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(options(name, help, labels)), read))
 }
@@ -61,7 +60,8 @@ func options(name, help string, labels map[string]string) prometheus.Opts {
 	return prometheus.Opts{Name: name, Help: help, ConstLabels: labels}
 }
 
-// Handler answers a scrape with all metrics, in the format that the scraper asks for.
+// Handler returns a handler that answers a scrape with all metrics, in the format that the
+// scraper requests.
 func (r *registry) Handler() http.Handler {
 	return promhttp.HandlerFor(r.prometheus, promhttp.HandlerOpts{})
 }

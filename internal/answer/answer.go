@@ -1,17 +1,19 @@
-// Package answer encodes answers of any size piece by piece: a page of a history, the
-// messages of a poll, or a list of members.
+// Package answer encodes large answers piece by piece: a page of a history, the messages of
+// a poll, or a list of members.
 //
-// [Messages] chooses messages: ranges of the logs of topics, within limits on the number
-// of messages and on their encoded bytes. [Messages.Answer] adds the JSON before and after
-// them. An [Answer] is a cursor: [Answer.Append] encodes its next bytes into the buffer of
-// the caller. So an answer that nobody reads has no buffer, and an answer that is
-// abandoned costs no more work.
+// [Messages] selects the messages of an answer: ranges of the logs of topics, within limits
+// on their number and on their encoded bytes. [Messages.Answer] adds the JSON before and
+// after them. An [Answer] works like a cursor: [Answer.Append] encodes the next bytes into
+// the caller's buffer. So an answer that a client does not read takes no buffer, and an
+// answer that is abandoned causes no more work.
 //
-// Invariants: the messages of an answer, its bytes and their number are fixed when it is
-// made. It encodes every message by itself and caches nothing.
+// Invariants:
+//   - The messages of an answer, and its size in bytes, are fixed when it is made.
+//   - Every answer encodes its messages itself; nothing is cached.
 //
-// An answer keeps the entries from its cursor on in memory. [Answer.Lag] returns how many
-// bytes of them the logs have dropped. The owner of the answer bounds that.
+// An answer keeps the log entries after its cursor in memory. [Answer.Lag] returns how many
+// bytes of them the logs have already dropped. The package does not limit that; the owner
+// of the answer does.
 package answer
 
 import (
@@ -22,40 +24,40 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// MaxBytes is the encoded size from which an answer gets no further message
-// (docs/protocol.md, section 6). The first message always fits.
+// MaxBytes is the encoded size at which an answer is full (docs/protocol.md, section 6).
+// The first message always fits.
 const MaxBytes = 1 << 20
 
-// MinRoom is the smallest room, in bytes, in which [Answer.Append] always makes progress.
+// MinRoom is the smallest room, in bytes, with which [Answer.Append] always makes progress.
 const MinRoom = len(",") + max(wire.MinRoom, wire.MaxMemberBytes)
 
-// Messages are the messages of an answer. The zero value has room for none.
+// Messages are the messages of an answer. The zero value is full.
 type Messages struct {
 	spans []span
 	limit int // how many more messages fit
-	bytes int // their encoded size, with commas
+	bytes int // encoded size, with commas
 }
 
-// A span is consecutive messages of a log.
+// A span is a range of consecutive messages of a log.
 type span struct {
 	topic  *topic.Topic
-	cursor topic.Cursor // of the first one
+	cursor topic.Cursor // before the first message
 	count  int
 }
 
-// UpTo returns Messages with room for up to limit of them.
+// UpTo returns Messages with room for limit messages.
 func UpTo(limit int) *Messages { return &Messages{limit: limit} }
 
-// Full reports whether no further message fits.
+// Full reports whether no more messages fit.
 func (m *Messages) Full() bool { return m.limit == 0 || m.bytes >= MaxBytes }
 
-// checkEvery is how many bytes of data [Messages.Take] handles between two checks of its
-// context.
+// checkEvery is the number of bytes of data that [Messages.Take] handles between two checks
+// of its context.
 const checkEvery = 64 << 10
 
-// Take adds up to most messages of t from c on, as far as they fit, but none behind a
-// marker. It returns the cursor after them and their number. It stops early when ctx ends.
-// A nil t means that the messages are in no log.
+// Take adds up to most messages of t, beginning at c, until m is full or a marker follows.
+// It returns the cursor after them and their number. It stops early if ctx ends. t may be
+// nil if no log holds the messages.
 func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, most int) (next topic.Cursor, n int) {
 	s := span{topic: t, cursor: c}
 	unchecked := 0
@@ -66,7 +68,7 @@ func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, mos
 		}
 		size := wire.MessageSize(entry.Message())
 		if m.bytes > 0 {
-			size++ // The comma before it.
+			size++ // the comma before the message
 		}
 		m.bytes += size
 		m.limit--
@@ -80,8 +82,8 @@ func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, mos
 	return c, s.count
 }
 
-// History adds the messages of h, as far as they fit, and returns what the answer says
-// after them.
+// History adds the messages of h that fit, and returns the values that follow the messages
+// in the answer.
 func (m *Messages) History(ctx context.Context, h topic.History) wire.HistoryEnd {
 	end := wire.HistoryEnd{Position: h.Position, Recovered: h.Recovered, More: h.More}
 	if h.Count == 0 {
@@ -93,47 +95,49 @@ func (m *Messages) History(ctx context.Context, h topic.History) wire.HistoryEnd
 	return end
 }
 
-// Answer returns the answer with the messages between prefix and suffix. It owns both
-// slices afterwards.
+// Answer returns the answer with the messages between prefix and suffix. The answer owns
+// both slices.
 func (m *Messages) Answer(prefix, suffix []byte) *Answer {
 	return &Answer{prefix: prefix, spans: m.spans, suffix: suffix, remaining: len(prefix) + m.bytes + len(suffix)}
 }
 
-// ForMembers returns the answer with members between prefix and suffix. It owns all three
-// slices afterwards.
+// ForMembers returns the answer with members between prefix and suffix. The answer owns all
+// three slices.
 func ForMembers(prefix []byte, members []pubsub.Member, suffix []byte) *Answer {
 	a := &Answer{prefix: prefix, members: members, suffix: suffix, remaining: len(prefix) + len(suffix)}
 	for i, m := range members {
-		a.remaining += wire.MemberSize(m) + min(i, 1) // The comma before it.
+		a.remaining += wire.MemberSize(m) + min(i, 1) // the comma before the member
 	}
 	return a
 }
 
-// An Answer is a JSON object with messages or members, of which some bytes may have been
-// appended already. Only one goroutine may use it.
+// An Answer is the rest of a JSON object with messages or members. It is not safe for
+// concurrent use.
 type Answer struct {
 	prefix    []byte
-	spans     []span       // the first one's cursor is where the next message is
-	partial   wire.Partial // the rest of the message under way
+	spans     []span       // the cursor of the first span is before the next message
+	partial   wire.Partial // the rest of the current message
 	members   []pubsub.Member
-	comma     bool // a message or member was begun before
+	comma     bool // a comma precedes the next message or member
 	suffix    []byte
 	remaining int
 }
 
-// Len returns how many bytes remain.
+// Len returns the number of bytes that remain.
 func (a *Answer) Len() int { return a.remaining }
 
-// memberBytes is the size of a [pubsub.Member]. What it points to is the registry's.
+// memberBytes is the size of a [pubsub.Member]. The registry owns the data that it points
+// to.
 const memberBytes = 40
 
-// Owned returns how many bytes of memory only the answer uses before the first Append.
+// Owned returns the number of bytes of memory that only the answer uses, before the first
+// Append.
 func (a *Answer) Owned() int {
 	return cap(a.prefix) + cap(a.members)*memberBytes + cap(a.suffix)
 }
 
-// Append appends up to room of the next bytes. It appends fewer only at the end, or if less
-// than [MinRoom] of the room would be left.
+// Append appends the next bytes, at most room of them. It appends fewer only at the end of
+// the answer, or if less than [MinRoom] of the room remains.
 func (a *Answer) Append(dst []byte, room int) []byte {
 	begin, end := len(dst), len(dst)+room
 	dst = move(dst, &a.prefix, end)
@@ -180,14 +184,14 @@ func (a *Answer) beginMessage(dst []byte) []byte {
 	entry, next, _ := s.cursor.Next()
 	s.cursor, s.count = next, s.count-1
 	if s.count == 0 {
-		s.topic, s.cursor = nil, topic.Cursor{} // It would keep what comes after.
+		s.topic, s.cursor = nil, topic.Cursor{} // otherwise it would keep all later entries in memory
 		a.spans = a.spans[1:]
 	}
 	dst, a.partial = wire.BeginMessage(dst, entry.Message())
 	return dst
 }
 
-// move moves bytes from the front of src to dst, which stays within end.
+// move moves bytes from the front of src to dst, up to a length of end.
 func move(dst []byte, src *[]byte, end int) []byte {
 	n := min(len(*src), end-len(dst))
 	dst = append(dst, (*src)[:n]...)
@@ -195,7 +199,7 @@ func move(dst []byte, src *[]byte, end int) []byte {
 	return dst
 }
 
-// Lag returns how many bytes the answer keeps in memory that the logs have dropped.
+// Lag returns how many bytes the answer keeps in memory that the logs have already dropped.
 func (a *Answer) Lag() (bytes uint64) {
 	for i := range a.spans {
 		if s := &a.spans[i]; s.topic != nil {

@@ -1,12 +1,16 @@
-// Package origin decides which web pages may use the server: one list for CORS
-// (Fetch standard) and for the Origin of WebSocket handshakes (RFC 6455
-// section 10.2).
+// Package origin decides which web pages may use the server. One list applies to CORS
+// (Fetch standard) and to the Origin header of WebSocket handshakes (RFC 6455, section
+// 10.2).
 //
-// Authority lies in tokens, which no browser sends by itself, so the default
-// list is "*". A list of names is for operators who want to narrow that.
+// [Parse] reads the list from the configuration, and [List.Allows] checks the Origin header
+// of each request.
 //
-// Parse refuses every entry that no browser ever sends, because a list with such
-// an entry shuts out the pages that it was written for.
+// The default list is "*", because permissions come from tokens, and browsers do not send a
+// token automatically. An operator can restrict the list to named origins. A page that an
+// operator has named ([List.Names]) may also send a token in a cookie.
+//
+// Parse refuses every entry that no browser ever sends. Such an entry would shut out the
+// pages that it was meant for.
 package origin
 
 import (
@@ -21,24 +25,24 @@ import (
 	"unicode"
 )
 
-// A List holds the origins that may use the server. The zero value allows
-// any. It is immutable after Parse, and safe for concurrent use.
+// A List holds the origins that may use the server. The zero value allows every origin. A
+// List is immutable and safe for concurrent use.
 type List struct {
-	named     map[string]bool // nil: any origin
+	named     map[string]bool // keys are scheme://host[:port] as browsers write it; nil: any origin
 	wildcards []wildcard
 }
 
-// A wildcard is every subdomain of a name, at any depth, but not the name itself.
+// A wildcard stands for every subdomain of a name, at any depth, but not the name itself.
 type wildcard struct {
 	scheme string // with "://"
-	suffix string // begins with a dot; has the port unless that is the scheme's own
+	suffix string // begins with a dot; includes the port unless it is the scheme's default
 }
 
-// Parse reads a list of origins, each scheme://host[:port] as browsers send it,
-// or scheme://*.host[:port] for all subdomains of a host; or the single element
-// "*" for any origin. Case, white space around an element, the scheme's own port
-// and empty elements mean nothing. A list without any origin is an error. Elements
-// that are wrong are all in the error, a line for each.
+// Parse parses a list of origins. Each element is scheme://host[:port] as browsers send it,
+// or scheme://*.host[:port] for all subdomains of a host. A single element "*" stands for
+// every origin. Parse ignores case, white space around an element, the default port of a
+// scheme, and empty elements. A list without any origin is an error. The error has one line
+// for each wrong element.
 func Parse(origins []string) (List, error) {
 	l := List{named: make(map[string]bool, len(origins))}
 	n := 0
@@ -75,18 +79,18 @@ func Parse(origins []string) (List, error) {
 	return l, nil
 }
 
-// pageless are schemes that no browser sends in an Origin header: they are for other
-// protocols than HTTP, or stand for pages whose origin is null. Any other scheme may be
-// that of an app, whose web view sends it: capacitor, tauri, chrome-extension, or what a
-// desktop app registered for itself. So there is no list of those that are right.
+// pageless lists schemes that no browser sends in an Origin header: they belong to
+// protocols other than HTTP, or to pages whose origin is null. Any other scheme may belong
+// to an app, whose web view sends it: capacitor, tauri, chrome-extension, or one that a
+// desktop app has registered. That is why there is no list of valid schemes.
 var pageless = []string{
 	"about", "amqp", "amqps", "blob", "data", "file", "ftp", "ftps", "git", "gopher", "grpc", "imap", "irc", "ircs", "javascript",
 	"ldap", "ldaps", "mailto", "mqtt", "mqtts", "nats", "postgres", "redis", "rediss", "rtmp", "rtsp", "sftp", "smtp", "ssh",
 	"tcp", "telnet", "tls", "udp", "unix", "urn", "view-source",
 }
 
-// parse returns the scheme and the host, with its port, of one element as browsers
-// write them.
+// parse returns the scheme and the host with its port of one element, as browsers write
+// them.
 func parse(text string) (scheme, host string, err error) {
 	lower := strings.ToLower(text)
 	u, err := url.Parse(lower)
@@ -118,12 +122,12 @@ func parse(text string) (scheme, host string, err error) {
 	return scheme, host, nil
 }
 
-// canonical returns a host in lower case, which may begin with "*.", as browsers write
-// it in an origin (URL standard, host serializing).
+// canonical returns host as browsers write it in an origin (URL standard, host
+// serializing). host is in lower case and may begin with "*.".
 func canonical(host string) (string, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		switch {
-		case addr.Is4In6(): // Browsers write the last 32 bits in hexadecimal too.
+		case addr.Is4In6(): // browsers write the last 32 bits in hexadecimal too
 			b := addr.As16()
 			return fmt.Sprintf("[::ffff:%x:%x]", binary.BigEndian.Uint16(b[12:]), binary.BigEndian.Uint16(b[14:])), nil
 		case addr.Is6():
@@ -132,7 +136,7 @@ func canonical(host string) (string, error) {
 		return addr.String(), nil
 	}
 	name := strings.TrimPrefix(host, "*.")
-	labels := strings.TrimSuffix(name, ".") // A browser keeps the dot of a full name.
+	labels := strings.TrimSuffix(name, ".") // a browser keeps the dot at the end of a full name
 	switch {
 	case isNumber(labels[strings.LastIndexByte(labels, '.')+1:]):
 		return "", errors.New("browsers write an IPv4 address as four numbers, as in http://127.0.0.1")
@@ -142,8 +146,8 @@ func canonical(host string) (string, error) {
 	return host, nil
 }
 
-// isNumber reports whether browsers take a host with this last label for an IPv4
-// address (URL standard, ends-in-a-number checker).
+// isNumber reports whether browsers read a host with this last label as an IPv4 address
+// (URL standard, ends-in-a-number checker).
 func isNumber(label string) bool {
 	digits, isHex := strings.CutPrefix(label, "0x")
 	if isHex {
@@ -152,7 +156,7 @@ func isNumber(label string) bool {
 	return label != "" && strings.Trim(label, "0123456789") == ""
 }
 
-// isDefault reports whether browsers leave out the port in an origin.
+// isDefault reports whether browsers omit the port from an origin.
 func isDefault(scheme string, port uint64) bool {
 	return scheme == "https" && port == 443 || scheme == "http" && port == 80
 }
@@ -160,9 +164,9 @@ func isDefault(scheme string, port uint64) bool {
 // Any reports whether every origin is allowed.
 func (l List) Any() bool { return l.named == nil }
 
-// Allows reports whether a page may use the server whose requests have this
-// Origin header. An empty one is no origin. (A request without the header comes
-// from no page, so the list has no say in it.)
+// Allows reports whether a page may use the server if its requests have this Origin header.
+// An empty header is not an origin. A request without the header does not come from a page,
+// so the list does not apply to it.
 func (l List) Allows(header string) bool {
 	if l.Any() || l.Names(header) {
 		return true
@@ -178,7 +182,7 @@ func (l List) Allows(header string) bool {
 	return false
 }
 
-// isLabels reports whether name is made of labels with single dots between them.
+// isLabels reports whether name consists of labels separated by single dots.
 func isLabels(name string) bool {
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || strings.ContainsFunc(label, func(r rune) bool {
@@ -190,7 +194,6 @@ func isLabels(name string) bool {
 	return true
 }
 
-// Names reports whether the value of an Origin header is in the list by its
-// name: an operator trusts that site. "*" names nobody, and a wildcard does not
-// name the subdomains.
+// Names reports whether the list contains the value of an Origin header by name, which
+// means that an operator trusts the site. "*" and wildcards name no origin.
 func (l List) Names(header string) bool { return l.named[strings.ToLower(header)] }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// A Code names a reason for a refusal. Programs switch on it; it never changes.
+// A Code is the reason for a refusal. Programs switch on it, so a code never changes.
 type Code string
 
 // The codes that clients and publishers see.
@@ -30,25 +30,25 @@ const (
 	OutcomeUnknown       Code = "outcome_unknown" // of a broadcast: it may have been published
 	Unavailable          Code = "unavailable"
 	Draining             Code = "draining"
-	TooSlow              Code = "too_slow" // only of a connection that ends
-	Idle                 Code = "idle"     // only of a connection that ends
+	TooSlow              Code = "too_slow" // only when a connection ends
+	Idle                 Code = "idle"     // only when a connection ends
 	Internal             Code = "internal"
 )
 
 // An Error is a refusal whose code and sentence any client may see.
 type Error struct {
 	Code   Code
-	Detail string // a sentence without a full stop that names the problem and what would be right
-	Err    error  // the cause, for the log only; nil for none
+	Detail string // a sentence without a final period: what is wrong, then what would be right
+	Err    error  // the cause, for the log only; may be nil
 }
 
 // Errorf returns an [Error] with a code and a formatted sentence. Any client may see the
-// sentence: it must not contain a token or the text of another error.
+// sentence, so it must not contain a token or the text of another error.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Error returns the whole chain, for the log.
+// Error returns the text of the whole chain, for the log.
 func (e *Error) Error() string {
 	if e.Err != nil {
 		return e.Detail + ": " + e.Err.Error()
@@ -59,8 +59,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Refusal returns the part of err that any client may see: the first [Error] in its chain,
-// or one with the code [Internal] and no details.
+// Refusal returns the part of err that any client may see: the first [Error] in its chain.
+// Without one it returns an Error with the code [Internal] and err as its cause.
 func Refusal(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e

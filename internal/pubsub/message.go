@@ -1,29 +1,37 @@
-// Package pubsub is the vocabulary of the server: topics, messages,
-// positions and errors. Every other package speaks in these words.
+// Package pubsub is the vocabulary of the server: topics, messages, positions and errors.
+// Every other package uses these words.
 //
-// A message is published to a [Topic] and gets a [Position] when it is ordered;
-// a refusal that any client may see is an [Error].
+// A publisher sends a [Publication] to a [Topic]. A broker orders it and gives it a
+// [Position]. Subscribers then receive it as a [Message]. A message can also be a
+// [PresenceEvent], which the server makes when the members of a topic change. A refusal
+// that any client may see is an [Error]: its [Code] is for programs, its sentence for
+// people.
 //
-// The package holds values only: no I/O, no goroutine, nothing but the
-// standard library.
+// Invariants:
+//   - A Message and everything that it points to never change.
+//   - Each parser accepts only the form that the server itself writes, and its error is an
+//     Error with a code.
+//
+// The package holds values only. It does no I/O, starts no goroutine, and imports only the
+// standard library. The Go client has its own types.
 package pubsub
 
 import "time"
 
-// A Message is what a publisher sent to a topic, once it is ordered.
-// It is immutable, and so may be shared by any number of goroutines.
+// A Message is a publication that has been ordered, or a presence event. It is immutable,
+// so any number of goroutines may share it.
 type Message struct {
 	Topic    Topic
-	Position Position  // its place: offsets of a topic strictly increase within an epoch, with holes
-	Time     time.Time // when it was ordered, with the monotonic clock's reading
+	Position Position  // offsets of a topic strictly increase within an epoch, with holes
+	Time     time.Time // when it was ordered, with a monotonic clock reading
 	Body     Body
-	Exclude  Connection // does not get it; 0: nobody
+	Exclude  Connection // a connection that must not receive it; 0 for none
 
-	Presence *PresenceEvent // not nil: nobody published the message, it says who is present, and Body is empty
+	Presence *PresenceEvent // if not nil, this is a presence event, which has no publisher and an empty Body
 }
 
-// A Body is the value that was published: a string, or any other JSON value.
+// A Body is a published value: a string, or any other JSON value.
 type Body struct {
-	Data []byte // the string's own bytes (UTF-8), or the compact JSON (RFC 8259)
+	Data []byte // the bytes of the string (UTF-8), or compact JSON (RFC 8259)
 	JSON bool   // Data is JSON, not a string
 }

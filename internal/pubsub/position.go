@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// A Position says how far the server stands in a topic. To clients it is
-// opaque: they get one, keep it, and send it back to resume.
+// A Position is a point in the order of a topic's messages. It is opaque to clients: they
+// keep the one that they receive, and send it back to resume.
 type Position struct {
-	Epoch  string // names one uninterrupted numbering; letters and digits
+	Epoch  string // identifies one uninterrupted numbering; letters and digits
 	Offset uint64 // offset of the last message that the position covers
 }
 
@@ -21,9 +21,9 @@ func (p Position) AppendTo(dst []byte) []byte {
 	return strconv.AppendUint(dst, p.Offset, 10)
 }
 
-// ParsePosition returns the Position that s stands for. It accepts just what
-// [Position.String] writes: anything else, also 01 or +1 as the offset, is an
-// [Error] with [Malformed].
+// ParsePosition parses the text of a position. It accepts only what [Position.String]
+// writes. For anything else, even 01 or +1 as the offset, it returns an [Error] with
+// [Malformed].
 func ParsePosition(s string) (Position, error) {
 	epoch, digits, ok := strings.Cut(s, ":")
 	if !ok || !isEpoch(epoch) {
@@ -36,7 +36,8 @@ func ParsePosition(s string) (Position, error) {
 	return Position{Epoch: epoch, Offset: offset}, nil
 }
 
-// maxEpochBytes leaves room for epochs of any broker, and bounds what a client can send.
+// maxEpochBytes leaves room for the epochs of any broker, and limits what a client can
+// send.
 const maxEpochBytes = 64
 
 func isEpoch(s string) bool {

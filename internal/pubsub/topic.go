@@ -5,13 +5,13 @@ import "unicode/utf8"
 // MaxTopicBytes is the length of the longest topic, in bytes of UTF-8.
 const MaxTopicBytes = 255
 
-// A Topic is a name that messages are published to. Two topics are the same
-// when their bytes are: case, Unicode form, dots and wildcards mean nothing.
+// A Topic is a name that messages are published to. Two topics are equal if their bytes
+// are: case and Unicode normalization matter, and dots and wildcards have no meaning.
 type Topic string
 
-// ParseTopic returns s as a Topic. It is an [Error] with [TopicInvalid] when s
-// is empty, longer than [MaxTopicBytes], not UTF-8, or holds a control
-// character (U+0000–U+001F, U+007F–U+009F).
+// ParseTopic returns s as a Topic. It returns an [Error] with [TopicInvalid] if s is empty,
+// longer than [MaxTopicBytes], not UTF-8, or contains a control character (U+0000–U+001F,
+// U+007F–U+009F).
 func ParseTopic(s string) (Topic, error) {
 	switch {
 	case s == "":

@@ -1,7 +1,17 @@
-// Package resume parses where a client of a stream or a poll resumes: a stream cursor or a
-// position, in one of the forms that browsers and libraries send. A form that the server
-// does not honour is refused, never ignored: the server never claims that nothing is
-// missing because it did not understand a resume point.
+// Package resume parses the resume point of a stream, poll or history request: a stream
+// cursor or a position, in one of the forms that browsers and libraries send.
+//
+// [Parse] reads the query parameters and the Last-Event-ID header of a request. The
+// resulting [Param] gives each topic of the request its own resume point ([Param.Of]). A
+// route that accepts only a position in `since` calls [Refuse] instead, and parses the
+// position itself.
+//
+// Invariant: the server refuses a form that it does not support, and never ignores it.
+// Otherwise it would tell the client that no message is missing, only because it did not
+// understand the resume point.
+//
+// The package does not check whether a log still covers the resume point. Package topic
+// does.
 package resume
 
 import (
@@ -15,24 +25,24 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// lastEventID is the header by which a browser resumes an event stream (HTML standard,
-// section 9.2.4), as net/http spells it.
+// lastEventID is the header with which a browser resumes an event stream (HTML standard,
+// section 9.2.4), in the spelling of net/http.
 const lastEventID = "Last-Event-Id"
 
-// parameters are the parameters that hold a resume point. The first one that a
-// request has wins. Libraries that cannot set a header send one of the first four:
-// event-source-polyfill, for instance, sends lastEventId.
+// parameters are the query parameters that can hold a resume point. If a request has
+// several, the first in this order applies. Libraries that cannot set a header send one of
+// the first four: event-source-polyfill sends lastEventId, for example.
 var parameters = []string{"lastEventId", "lastEventID", "last_event_id", "Last-Event-ID", "since"}
 
-// A Param is where a client resumes its topics. The zero value means that the
-// request has none.
+// A Param is the resume point of a request, for all of its topics. The zero value means
+// that the request has none.
 type Param struct {
-	name       string // of the parameter or header, for errors
-	isPosition bool   // a position, for one topic; else a stream cursor
+	name       string // name of the parameter or header, for errors
+	isPosition bool   // it is a position, for one topic; otherwise a stream cursor
 	since      func(pubsub.Topic) (since pubsub.Position, epochs []string)
 }
 
-// Of returns where a topic resumes: the Since and Epochs of its resume point.
+// Of returns the resume point of one topic. It sets only Since and Epochs.
 func (p Param) Of(name pubsub.Topic) (point topic.ResumePoint) {
 	if p.since != nil {
 		point.Since, point.Epochs = p.since(name)
@@ -40,11 +50,10 @@ func (p Param) Of(name pubsub.Topic) (point topic.ResumePoint) {
 	return point
 }
 
-// Parse returns the resume point of a request for a number of topics: that of
-// the header, which a browser sends by itself, else that of the first of
-// parameters. An empty one counts as absent. Each of them must be well-formed,
-// even if another one wins: the server never claims that nothing is missing because it
-// did not understand a resume point.
+// Parse returns the resume point of a request that has the given number of topics. The
+// header Last-Event-ID, which browsers send automatically, takes precedence over the
+// parameters. An empty value counts as absent. Every value must be well-formed, even if
+// another one applies.
 func Parse(q url.Values, h http.Header, topics int) (Param, error) {
 	if err := checkNames(q); err != nil {
 		return Param{}, err
@@ -75,8 +84,8 @@ func Parse(q url.Values, h http.Header, topics int) (Param, error) {
 	return first, nil
 }
 
-// checkNames refuses a resume parameter that occurs twice, or that has a spelling
-// unknown to the server, unless it is empty.
+// checkNames refuses a resume parameter that occurs twice, or has a spelling that the
+// server does not know and a value that is not empty.
 func checkNames(q url.Values) error {
 	for name, values := range q {
 		if !isName(name) {
@@ -95,20 +104,20 @@ func checkNames(q url.Values) error {
 	return nil
 }
 
-// isName reports whether a parameter of this name is meant as a resume point.
-// Some libraries write a parameter as an element of a list or an object, as in since[],
-// since[0] or since[topic].
+// isName reports whether a parameter with this name is meant to be a resume point. Some
+// libraries write a parameter as an element of a list or an object: since[], since[0] or
+// since[topic].
 func isName(name string) bool {
 	name, _, _ = strings.Cut(name, "[")
 	name = separators.Replace(name)
 	return strings.EqualFold(name, "since") || strings.EqualFold(name, "lastEventID")
 }
 
-// separators are characters that some spellings of a name have.
+// separators removes the characters that some spellings have between words.
 var separators = strings.NewReplacer("_", "", "-", "")
 
-// Refuse refuses the resume points of streams, for a route that takes only
-// `since`.
+// Refuse returns an error if a request has a resume point other than `since`. It is for
+// routes that accept only that one.
 func Refuse(q url.Values, h http.Header) error {
 	for name, values := range q {
 		if name != "since" && isName(name) && !allEmpty(values) {
@@ -126,7 +135,7 @@ func allEmpty(values []string) bool {
 	return !slices.ContainsFunc(values, func(v string) bool { return v != "" })
 }
 
-// parseParameter parses the text of a parameter: a stream cursor, or a position.
+// parseParameter parses the value of a parameter: a stream cursor or a position.
 func parseParameter(name, text string) (Param, error) {
 	name = "`" + name + "`"
 	if !strings.Contains(text, ":") {
@@ -147,7 +156,8 @@ func parseCursor(name, text string) (Param, error) {
 	return Param{name, false, cursor.ResumeFrom}, nil
 }
 
-// WithName returns err with the name of the parameter or header in front.
+// WithName returns the refusal of err with the name of the parameter or header before its
+// text.
 func WithName(name string, err error) error {
 	e := pubsub.Refusal(err)
 	return pubsub.Errorf(e.Code, "%s: %s", name, e.Detail)

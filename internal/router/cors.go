@@ -10,22 +10,22 @@ import (
 )
 
 const (
-	// corsHeaders are the request headers that a page may always set besides the
+	// corsHeaders are the request headers that a page may always set, in addition to the
 	// safelisted ones.
 	corsHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 
-	// corsExposed are the response headers that a page may read besides the
+	// corsExposed are the response headers that a page may read, in addition to the
 	// safelisted ones.
 	corsExposed = "Retry-After, WWW-Authenticate"
 
-	// corsMaxAge is how long a browser may keep the answer to a preflight, in seconds:
-	// two hours, the maximum of Chromium.
+	// corsMaxAge is how long a browser may cache the answer to a preflight, in seconds: two
+	// hours, Chromium's maximum.
 	corsMaxAge = "7200"
 )
 
-// admitOrigin returns an error if the web page that sends the request may not send it,
-// and else tells the browser in h that the page may read the answer (Fetch standard,
-// section 3.3). A request without an Origin comes from no page.
+// admitOrigin returns an error if the page that sent the request may not use the server.
+// Otherwise it sets the headers in h that let the page read the answer (Fetch standard,
+// section 3.3). A request without an Origin header does not come from a page.
 func (rt *Router) admitOrigin(h, request http.Header) error {
 	if !rt.origins.Any() {
 		h.Add("Vary", "Origin")
@@ -49,8 +49,8 @@ func (rt *Router) admitOrigin(h, request http.Header) error {
 	return nil
 }
 
-// answerOptions answers OPTIONS with Allow, and a preflight also with the methods and
-// headers that the page may send.
+// answerOptions answers OPTIONS with Allow. If the request is a preflight, the answer also
+// lists the methods and headers that the page may send.
 func (p *path) answerOptions(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
@@ -61,10 +61,9 @@ func (p *path) answerOptions(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// allowedHeaders returns corsHeaders and the other headers that a page asks for. What a
-// request may do depends on its token only, and scripts for tracing or caching add
-// headers of their own to each request (traceparent, baggage, sentry-trace,
-// Cache-Control).
+// allowedHeaders returns corsHeaders and the other headers that a page requests. They are
+// harmless, because only the token decides what a request may do. Scripts for tracing or
+// caching add headers to every request (traceparent, baggage, sentry-trace, Cache-Control).
 func allowedHeaders(requested []string) string {
 	allowed := strings.Split(corsHeaders, ", ")
 	for _, line := range requested {
@@ -79,8 +78,9 @@ func allowedHeaders(requested []string) string {
 	return strings.Join(allowed, ", ")
 }
 
-// maxCORSHeaders limits the size of an answer to a preflight, and the cost of comparing.
+// maxCORSHeaders limits the size of an answer to a preflight and the cost of comparing
+// names.
 const maxCORSHeaders = 100
 
-// headerName matches what can be the name of a header (RFC 9110 section 5.6.2).
+// headerName matches a valid header name (RFC 9110, section 5.6.2).
 var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")

@@ -10,8 +10,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A detailed error carries keys and values for the log. They do not change what the client
-// gets.
+// A detailed error carries keys and values for the log. Clients do not see them.
 type detailed struct {
 	error
 	attrs []any
@@ -19,8 +18,9 @@ type detailed struct {
 
 func (d *detailed) Unwrap() error { return d.error }
 
-// WithDetail returns err with keys and values, in turns, for the log; nil if err is nil.
-// Values are strings. The log leaves out empty ones, and what looks like a token.
+// WithDetail returns err with attrs for the log: alternating keys and values, like the
+// arguments of [slog.Logger.Info]. It returns nil if err is nil. Values must be strings.
+// The log omits empty ones, and hides anything that looks like a token.
 func WithDetail(err error, attrs ...any) error {
 	if err == nil {
 		return nil
@@ -28,14 +28,14 @@ func WithDetail(err error, attrs ...any) error {
 	return &detailed{err, attrs}
 }
 
-// LogRefusal logs that a request was refused, with the details that err has from
-// [WithDetail]. The level follows from the code of err; it is Debug if the client has
-// gone. path is the path of a known route, else it is empty, and the log shows the
-// path of the request.
+// LogRefusal logs that the server refused a request, with the details that [WithDetail]
+// added to err. The code of err determines the level; it is Debug if the client has
+// disconnected. path is that of a known route. If it is empty, the log shows the path of
+// the request.
 func LogRefusal(log *slog.Logger, r *http.Request, path string, err error) {
 	code := pubsub.Refusal(err).Code
 	level := wire.LogLevel(code)
-	if r.Context().Err() != nil { // The client went; what failed for that is nobody's fault.
+	if r.Context().Err() != nil { // the client disconnected, so the error may only be a consequence
 		level = slog.LevelDebug
 	}
 	if !log.Enabled(r.Context(), level) {
@@ -55,8 +55,7 @@ func LogRefusal(log *slog.Logger, r *http.Request, path string, err error) {
 	log.Log(r.Context(), level, "request refused", append(attrs, "err", err)...)
 }
 
-// loggable returns keys and values without those that say nothing, and without what
-// looks like a token.
+// loggable returns keys and values without empty values. It hides what looks like a token.
 func loggable(attrs []any) (kept []any) {
 	for i := 0; i < len(attrs); i += 2 {
 		if s, ok := attrs[i+1].(string); ok && s != "" {
@@ -66,8 +65,8 @@ func loggable(attrs []any) (kept []any) {
 	return kept
 }
 
-// loggablePath returns the path of a request for the log: known, or if that is empty
-// the path as it was sent, unless a token hides in it.
+// loggablePath returns the path of a request for the log. That is known, or if known is
+// empty the path as the client sent it, with anything that looks like a token hidden.
 func loggablePath(r *http.Request, known string) string {
 	if known != "" {
 		return known

@@ -1,16 +1,20 @@
-// Package router gives HTTP requests to their routes.
+// Package router dispatches HTTP requests to their routes.
 //
-// A request passes through [Router.ServeHTTP]: the path and the method choose the
-// route, the Origin decides whether a web page may send the request, and the body gets
-// a deadline. A route returns its error instead of writing it. The router writes every
-// error in one form, application/problem+json, and logs it once for operators
-// ([LogRefusal]). Details that only the log gets are added by [WithDetail].
+// [Router.ServeHTTP] handles a request in three steps. It sets a deadline for the request's
+// body. It checks the Origin header, to decide whether a web page may send the request.
+// Then it calls the handler of the route that has the path and the method of the request.
 //
-// Invariants: a path matches byte by byte as it was sent, and as the rules of a proxy
-// saw it. Text that a client chose is logged as [auth.Loggable] returns it: no
-// token is ever in the log.
+// A handler returns an error instead of writing it. The router writes all errors in one
+// form, application/problem+json, and logs each one once for operators ([LogRefusal]).
+// [WithDetail] adds details to an error that appear only in the log.
 //
-// The package knows no particular route and reads no body.
+// Invariants:
+//   - A path matches byte by byte in the form in which the client sent it, which is also
+//     the form that the rules of a proxy saw.
+//   - Text that a client chose passes through [auth.Loggable] before it is logged. A token
+//     is never in the log.
+//
+// The package does not know any particular route, and does not read bodies.
 package router
 
 import (
@@ -28,24 +32,23 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// BodyTimeout is how long the body of a request may take to arrive: 1 MiB at
-// 100 KiB/s. It holds on every route, also for a body that nobody reads, which
-// net/http would otherwise wait for without end.
+// BodyTimeout limits how long the body of a request may take to arrive: 1 MiB at 100 KiB/s.
+// It applies to every route, even to a body that no handler reads: net/http would otherwise
+// wait for the rest of such a body without a limit.
 const BodyTimeout = 10 * time.Second
 
 // A Route says how to answer one method of one path.
 type Route struct {
 	Method string
-	Path   string // without escapes; equal to the path of a request byte by byte
+	Path   string // without escapes; compared with the path of a request byte by byte
 	Handle Handler
-	NoHead bool // do not answer HEAD as GET without a body
+	NoHead bool // do not answer HEAD like GET
 }
 
-// A Handler answers a request. If it returns an error, it has written nothing.
+// A Handler answers a request. If it returns an error, it has written no part of an answer.
 type Handler func(http.ResponseWriter, *http.Request) error
 
-// A Router is an [http.Handler] for a fixed set of routes. Make one with New. Safe for
-// concurrent use.
+// A Router is an [http.Handler] for a fixed set of routes. It is safe for concurrent use.
 type Router struct {
 	// Immutable after New.
 	origins origin.List
@@ -53,14 +56,14 @@ type Router struct {
 	paths   map[string]*path
 }
 
-// A path is the routes that share it.
+// A path holds the routes with one path.
 type path struct {
 	name    string
 	methods map[string]Handler
 	allow   string // the methods, as the Allow header lists them
 }
 
-// known returns the path, empty if p is nil.
+// known returns the name of the path, or "" if p is nil.
 func (p *path) known() string {
 	if p == nil {
 		return ""
@@ -68,11 +71,11 @@ func (p *path) known() string {
 	return p.name
 }
 
-// New returns a Router for routes. For all of them, it answers errors as
-// problem+json and logs them (a nil log discards), unknown paths with 404, unknown
-// methods with 405 and Allow, HEAD, OPTIONS and CORS. A web page whose Origin is not
-// in the list gets 403. A panic becomes a 500. Paths are neither cleaned nor
-// redirected. Two routes with the same method and path are a bug: New panics.
+// New returns a Router for routes. The router answers unknown paths with 404, unknown
+// methods with 405 and Allow, and handles HEAD, OPTIONS and CORS. A request from a web page
+// whose origin is not in origins gets 403. If a handler panics, the answer is 500. Paths
+// are neither cleaned nor redirected. A nil log discards. New panics if two routes have the
+// same method and path.
 func New(origins origin.List, log *slog.Logger, routes ...Route) *Router {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -104,9 +107,9 @@ func (rt *Router) add(name, method string, handle Handler) {
 	p.methods[method] = handle
 }
 
-// ServeHTTP gives r to its route, or answers it with an error.
+// ServeHTTP passes r to the handler of its route, or answers it with an error.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p := rt.paths[r.URL.EscapedPath()] // As it was sent, and as a proxy's rules saw it.
+	p := rt.paths[r.URL.EscapedPath()] // the form that the client sent and a proxy's rules saw
 	defer rt.recover(w, r, p)
 	if err := rt.serve(w, r, p); err != nil {
 		LogRefusal(rt.log, r, p.known(), err)
@@ -117,9 +120,9 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// closes reports whether an HTTP/1 connection ends after an answer with this code. A
-// client that keeps a refused connection open takes a descriptor that the server,
-// which has no room or no time left, needs for others.
+// closes reports whether the server closes an HTTP/1 connection after an answer with this
+// code. The client's connection takes a file descriptor, and a server that is full or
+// shutting down needs it for others.
 func closes(code pubsub.Code) bool {
 	switch code {
 	case pubsub.OverCapacity, pubsub.Draining, pubsub.Unavailable:
@@ -129,16 +132,17 @@ func closes(code pubsub.Code) bool {
 	}
 }
 
-// serve gives r to its route in p. A nil p is an unknown path.
+// serve passes r to its handler in p. A nil p means that the path is unknown.
 func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 	if r.ContentLength != 0 {
 		// Fakes in tests have no deadlines; connections do.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(BodyTimeout))
 	}
 	if r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0) {
-		// net/http drops a Content-Length beside Transfer-Encoding, and either header of
-		// HTTP/1.0. A proxy that went by the dropped header sees another end of this
-		// request, so bytes behind it must not count as the next one (RFC 9112, section 6.1).
+		// net/http drops Content-Length if there is a Transfer-Encoding, and
+		// Transfer-Encoding in HTTP/1.0. A proxy that used the dropped header sees another
+		// end of this request, so bytes after it must not be read as the next one (RFC
+		// 9112, section 6.1).
 		w.Header().Set("Connection", "close")
 	}
 	if err := rt.admitOrigin(w.Header(), r.Header); err != nil {
@@ -158,8 +162,8 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 	return pubsub.Errorf(pubsub.MethodNotAllowed, "this path accepts only %s", p.allow)
 }
 
-// notFound returns the error for an unknown path. If the path is known but for slashes,
-// the error names the known one.
+// notFound returns the error for an unknown path. If a known path differs from it only in
+// slashes, the error names that path.
 func (rt *Router) notFound(requested string) error {
 	name := "/" + strings.Trim(requested, "/")
 	if rt.paths[name] == nil {
@@ -168,7 +172,8 @@ func (rt *Router) notFound(requested string) error {
 	return pubsub.Errorf(pubsub.NotFound, "the path has an extra slash; the right path is %s: check the client's base address and the proxy's rules", name)
 }
 
-// recover answers a request whose handler panicked with 500, and logs the panic.
+// recover answers a request whose handler panicked with 500, and logs the panic. It passes
+// on [http.ErrAbortHandler].
 func (rt *Router) recover(w http.ResponseWriter, r *http.Request, p *path) {
 	v := recover()
 	if v == nil {

@@ -1,12 +1,21 @@
-// Package strictjson reads JSON from untrusted clients: commands, bodies of requests, and
-// the parts of tokens. It accepts RFC 8259 as RFC 7493 restricts it, on top of jsontext.
+// Package strictjson reads JSON from untrusted clients: commands, request bodies, and the
+// parts of tokens. It accepts RFC 8259 with the restrictions of RFC 7493, on top of package
+// jsontext.
 //
-// A [Reader] goes through one object, or one array of objects, member by member. It
-// refuses names that stand twice in an object at any depth, text that is not UTF-8,
-// escapes of lone surrogates, more than 64 levels, and anything behind the JSON. What
-// the members mean is up to the caller, and so is a byte order mark.
+// A [Reader] reads one object, or one array of objects, member by member. It refuses:
+//   - a name that occurs twice in an object, at any depth,
+//   - text that is not UTF-8,
+//   - an escape of half a surrogate pair,
+//   - more than 64 levels of nesting,
+//   - anything after the JSON.
 //
-// Errors say at which byte the text is wrong. They never quote it: it may hold a token.
+// Values are parts of the text and not copies. [Elements] and [Members] walk through a
+// value that has already been read.
+//
+// Errors say at which byte the text is wrong. They never quote the text, because it may
+// contain a token.
+//
+// The package does not interpret members and does not skip a byte order mark. Callers do.
 package strictjson
 
 import (
@@ -22,34 +31,34 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// maxDepth is how deep JSON may be nested, the outermost object included.
+// maxDepth is the maximum nesting depth, including the outermost object.
 const maxDepth = 64
 
-// The options of decoders. UTF-8 and lone surrogates are checked here, so that a lone
-// surrogate does not end the reading. To a decoder with anyUTF8 all lone surrogates are
-// the same character, and so may be names that differ: see [Reader.allowDuplicates].
+// Options of decoders. This package checks UTF-8 and surrogates itself, so that reading can
+// continue after a lone surrogate. To a decoder with anyUTF8 all lone surrogates are the
+// same character, so different names may look equal to it: see [Reader.allowDuplicates].
 var (
 	anyUTF8    = jsontext.AllowInvalidUTF8(true)
 	duplicates = jsontext.AllowDuplicateNames(true)
 )
 
-// A Reader reads one JSON object, or an array of them. Its errors are
-// [pubsub.Error]s with [pubsub.Malformed].
+// A Reader reads one JSON object or one array of objects. Its errors are [pubsub.Error]s
+// with [pubsub.Malformed].
 //
-// The zero value is ready for [Reader.Reset]. A Reader keeps its memory for the next
-// text. It is not safe for concurrent use.
+// The zero value is ready for [Reader.Reset]. A Reader keeps its memory for the next text.
+// It is not safe for concurrent use.
 type Reader struct {
 	what, wanted string
 	text         []byte
-	buffer       bytes.Buffer // text, in the form that the decoder reads without a copy
+	buffer       bytes.Buffer // text, in a form that the decoder reads without a copy
 	json         jsontext.Decoder
 	scratch      []byte
 	lone         bool // text has a lone surrogate somewhere
 }
 
-// Reset makes r read text, which must not change while r and its values are in use.
-// Errors name the text by what, such as "the body", and say by wanted what it should
-// be, such as "it should be one JSON object".
+// Reset makes r read text, which must not change while r and its values are in use. what
+// names the text in errors, such as "the body". wanted says what it should be, such as "it
+// should be one JSON object".
 func (r *Reader) Reset(text []byte, what, wanted string) {
 	r.what, r.wanted, r.text = what, wanted, text
 	r.decode(anyUTF8)
@@ -60,14 +69,14 @@ func (r *Reader) decode(options ...jsontext.Options) {
 	r.json.Reset(&r.buffer, options...)
 }
 
-// Size returns how much memory r keeps besides the text, in bytes.
+// Size returns the number of bytes of memory that r keeps, without the text.
 func (r *Reader) Size() int { return cap(r.scratch) }
 
-// IsArray reports whether the text begins like an array. Call it before
-// [Reader.BeginArray] or [Reader.BeginObject].
+// IsArray reports whether the text begins like an array. Call it before [Reader.BeginArray]
+// or [Reader.BeginObject].
 func (r *Reader) IsArray() bool { return r.json.PeekKind() == jsontext.KindBeginArray }
 
-// BeginArray reads the beginning of the array that [Reader.IsArray] found.
+// BeginArray reads the opening bracket of the array that [Reader.IsArray] found.
 func (r *Reader) BeginArray() error {
 	if err := r.checkText(); err != nil {
 		return err
@@ -75,14 +84,14 @@ func (r *Reader) BeginArray() error {
 	return r.readToken()
 }
 
-// MoreElements reports whether the array goes on. What follows may be no element:
-// reading it returns the error.
+// MoreElements reports whether the array continues. If the next value turns out not to be
+// an element, reading it returns the error.
 func (r *Reader) MoreElements() bool { return r.json.PeekKind() != jsontext.KindEndArray }
 
 // IsObject reports whether the next value begins like an object.
 func (r *Reader) IsObject() bool { return r.json.PeekKind() == jsontext.KindBeginObject }
 
-// BeginObject reads the beginning of the object: the whole text, or an element.
+// BeginObject reads the opening brace of an object: the whole text, or an element.
 func (r *Reader) BeginObject() error {
 	if r.json.StackDepth() == 0 {
 		if err := r.checkText(); err != nil {
@@ -101,13 +110,13 @@ func (r *Reader) BeginObject() error {
 	return nil
 }
 
-// MoreMembers reports whether the object goes on. What follows may be no member:
-// [Reader.Member] returns the error.
+// MoreMembers reports whether the object continues. If the next value turns out not to be a
+// member, [Reader.Member] returns the error.
 func (r *Reader) MoreMembers() bool { return r.json.PeekKind() != jsontext.KindEndObject }
 
-// Member reads one member: its name, valid until the next call to r, and its value,
-// a part of the text. After an error that is [ErrLoneSurrogate] the next member can
-// be read; after any other, nothing.
+// Member reads one member. The name is valid until the next call to r; the value is a part
+// of the text. If the error is [ErrLoneSurrogate], the caller can read the next member.
+// After any other error, r must be reset.
 func (r *Reader) Member() (name []byte, value jsontext.Value, err error) {
 	quoted, err := r.value()
 	if err != nil {
@@ -126,16 +135,16 @@ func (r *Reader) Member() (name []byte, value jsontext.Value, err error) {
 	return name, value, err
 }
 
-// Skip reads the next value and ignores it.
+// Skip reads and discards the next value.
 func (r *Reader) Skip() error {
 	_, err := r.value()
 	return err
 }
 
-// EndObject reads the end of an object that is an element.
+// EndObject reads the closing brace of an object that is an element.
 func (r *Reader) EndObject() error { return r.readToken() }
 
-// End reads the end of the object or array that is the text, and checks that nothing
+// End reads the closing brace or bracket of the whole text, and checks that nothing
 // follows.
 func (r *Reader) End() error {
 	if err := r.readToken(); err != nil {
@@ -147,8 +156,8 @@ func (r *Reader) End() error {
 	return nil
 }
 
-// Text returns the string that value is, without quotes and escapes, valid until the
-// next call to r. It is an error if value is no string: it names value by what.
+// Text returns the value of a JSON string without quotes and escapes, valid until the next
+// call to r. If value is not a string, it returns an error that calls the value what.
 func (r *Reader) Text(value jsontext.Value, what string) ([]byte, error) {
 	if value.Kind() != jsontext.KindString {
 		return nil, malformed("%s must be a string", what)
@@ -163,8 +172,8 @@ func (r *Reader) Text(value jsontext.Value, what string) ([]byte, error) {
 	return r.scratch, nil
 }
 
-// Compact returns value without white space and with no more escapes than JSON needs,
-// valid until the next call to r.
+// Compact returns value without white space and without unnecessary escapes, valid until
+// the next call to r.
 func (r *Reader) Compact(value jsontext.Value) ([]byte, error) {
 	var err error
 	if r.scratch, err = jsontext.AppendFormat(r.scratch[:0], value); err != nil {
@@ -173,12 +182,11 @@ func (r *Reader) Compact(value jsontext.Value) ([]byte, error) {
 	return r.scratch, nil
 }
 
-// Elements returns the elements of an array that was read or found valid before. They
-// are parts of it.
+// Elements returns the elements of a valid array. They are parts of it and not copies.
 func Elements(array jsontext.Value) iter.Seq[jsontext.Value] {
 	return func(yield func(jsontext.Value) bool) {
 		decoder := jsontext.NewDecoder(bytes.NewBuffer(array), anyUTF8, duplicates)
-		_, _ = decoder.ReadToken() // Nothing fails: array is valid.
+		_, _ = decoder.ReadToken() // no error: array is valid
 		for decoder.PeekKind() != jsontext.KindEndArray {
 			value, err := readValue(decoder, array)
 			if err != nil || !yield(value) {
@@ -188,13 +196,12 @@ func Elements(array jsontext.Value) iter.Seq[jsontext.Value] {
 	}
 }
 
-// Members returns the members of an object that was read or found valid before, with
-// values that are parts of it. If the object was not read by a [Reader], names may
-// come twice.
+// Members returns the members of a valid object. Their values are parts of it and not
+// copies. If no [Reader] has read the object, a name may occur twice.
 func Members(object jsontext.Value) iter.Seq2[string, jsontext.Value] {
 	return func(yield func(string, jsontext.Value) bool) {
 		decoder := jsontext.NewDecoder(bytes.NewBuffer(object), anyUTF8, duplicates)
-		_, _ = decoder.ReadToken() // Nothing fails: object is valid.
+		_, _ = decoder.ReadToken() // no error: object is valid
 		for decoder.PeekKind() == jsontext.KindString {
 			token, _ := decoder.ReadToken()
 			name := token.String()
@@ -206,7 +213,7 @@ func Members(object jsontext.Value) iter.Seq2[string, jsontext.Value] {
 	}
 }
 
-// readToken reads a bracket that was peeked at, or returns why it is none.
+// readToken reads a bracket or brace that PeekKind has announced.
 func (r *Reader) readToken() error {
 	if _, err := r.json.ReadToken(); err != nil {
 		return r.notJSON(err)
@@ -214,8 +221,8 @@ func (r *Reader) readToken() error {
 	return nil
 }
 
-// value reads the next value. It checks the depth first: parsing would take memory
-// for each level.
+// value reads the next value. It checks the depth first, because parsing takes memory for
+// each level.
 func (r *Reader) value() (jsontext.Value, error) {
 	switch r.json.PeekKind() {
 	case jsontext.KindBeginObject, jsontext.KindBeginArray:
@@ -230,8 +237,8 @@ func (r *Reader) value() (jsontext.Value, error) {
 	return value, nil
 }
 
-// readValue reads the next value of text. The decoder's own value would be valid
-// until the next one only.
+// readValue reads the next value of text. It returns a part of text, because the decoder's
+// own slice is valid only until the next read.
 func readValue(decoder *jsontext.Decoder, text []byte) (jsontext.Value, error) {
 	value, err := decoder.ReadValue()
 	if err != nil {
@@ -241,8 +248,8 @@ func readValue(decoder *jsontext.Decoder, text []byte) (jsontext.Value, error) {
 	return text[end-int64(len(value)) : end], nil
 }
 
-// depth returns how deep the object or array is nested that begins text. If text is
-// not JSON, it returns some number, and the parser refuses the text.
+// depth returns the nesting depth of the object or array at the beginning of text. If text
+// is not JSON, the result does not matter, because the parser refuses the text.
 func depth(text []byte) (deepest int) {
 	open := 0
 	for i := 0; i < len(text); i++ {
@@ -265,7 +272,7 @@ func depth(text []byte) (deepest int) {
 	return deepest
 }
 
-// checkText checks the whole text, once, for what the decoder does not check.
+// checkText makes the checks that the decoder does not make, once, on the whole text.
 func (r *Reader) checkText() error {
 	if !utf8.Valid(r.text) {
 		at := 0
@@ -280,10 +287,10 @@ func (r *Reader) checkText() error {
 	return nil
 }
 
-// allowDuplicates makes the decoder accept names that stand twice, as names with
-// different lone surrogates look the same to it. The object with the lone surrogate
-// is refused for that, later. In the other elements of an array, allowDuplicates looks
-// for duplicate names itself.
+// allowDuplicates makes the decoder accept duplicate names, because names with different
+// lone surrogates look equal to it. Member refuses the object with the lone surrogate
+// later. In the other elements of an array, allowDuplicates looks for duplicate names
+// itself.
 func (r *Reader) allowDuplicates() error {
 	r.decode(anyUTF8, duplicates)
 	if !r.IsArray() {
@@ -309,7 +316,8 @@ func (r *Reader) allowDuplicates() error {
 	return nil
 }
 
-// notJSON says where the text stops being JSON. The parser's own words quote it.
+// notJSON returns an error that says where the text stops being JSON. It does not use the
+// parser's own message, which quotes the text.
 func (r *Reader) notJSON(err error) error {
 	at := r.json.InputOffset()
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {

@@ -8,13 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// ErrLoneSurrogate is in the chain of what [Reader.Member] returns for a member with
-// half a character: an escape like \ud83d without its other half, as in a text that
-// was cut inside an emoji. The text is JSON all the same, so reading can go on.
+// ErrLoneSurrogate is in the error chain of [Reader.Member] for a member that contains half
+// a surrogate pair: an escape like \ud83d without its other half, as in a text that was cut
+// inside an emoji. The text is still JSON, so reading can continue.
 var ErrLoneSurrogate = errors.New("lone surrogate")
 
-// loneSurrogate returns where text escapes half of a surrogate pair without the other
-// half, or -1. If text is not JSON, it may find one or not.
+// loneSurrogate returns the index of an escape of half a surrogate pair without the other
+// half, or -1. If text is not JSON, the result does not matter.
 func loneSurrogate(text []byte) int {
 	for at := 0; ; {
 		next := bytes.IndexByte(text[at:], '\\')
@@ -24,7 +24,7 @@ func loneSurrogate(text []byte) int {
 		at += next
 		switch unit, ok := escapedUnit(text[at:]); {
 		case !ok:
-			at = min(at+len(`\n`), len(text)) // What is not JSON may end in between.
+			at = min(at+len(`\n`), len(text)) // text that is not JSON may end here
 		case !utf16.IsSurrogate(unit):
 			at += escapeBytes
 		default:
@@ -39,7 +39,7 @@ func loneSurrogate(text []byte) int {
 
 const escapeBytes = len(`\u0000`)
 
-// escapedUnit returns the UTF-16 unit that text begins with if that is an escape of
+// escapedUnit returns the UTF-16 code unit at the beginning of text if that is an escape of
 // the form \u0000.
 func escapedUnit(text []byte) (unit rune, ok bool) {
 	if len(text) < escapeBytes || text[0] != '\\' || text[1] != 'u' {
