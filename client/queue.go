@@ -161,7 +161,7 @@ func (q *queue) foldLocked(e *entry) {
 		q.folds[e.topic] = element
 	}
 	f := element.Value.(*fold)
-	switch e.event.(type) {
+	switch event := e.event.(type) {
 	case Present, Joined, Left:
 		f.presence = true
 		return
@@ -176,6 +176,10 @@ func (q *queue) foldLocked(e *entry) {
 		f.disconnected = e
 	case Subscribed:
 		f.refused = nil // the program has added the topic again
+		if f.subscribed != nil && !f.subscribed.event.(Subscribed).Resumed {
+			event.Resumed = false // the loop has not seen that it was subscribed before
+			e.event = event
+		}
 		if f.subscribed = e; f.lost != nil {
 			f.lose(&LostError{Position: e.to})
 		}
