@@ -1,15 +1,15 @@
-// Package authtest makes what tests sign and verify tokens with.
+// Package authtest makes signers and verifiers with test keys.
 package authtest
 
 import "github.com/ikornaselur/notiflux/internal/auth"
 
-// A T is what tests, benchmarks and properties have in common.
+// A T is the common part of tests, benchmarks and property tests.
 type T interface {
 	Helper()
 	Fatal(args ...any)
 }
 
-// NewSigner returns a signer with a key of its own.
+// NewSigner returns a signer with a new key.
 func NewSigner(t T) *auth.Signer {
 	t.Helper()
 	private, _, err := auth.GenerateKey()
@@ -23,7 +23,7 @@ func NewSigner(t T) *auth.Signer {
 	return signer
 }
 
-// NewVerifier returns a verifier of what signer signs.
+// NewVerifier returns a verifier for the tokens of signer.
 func NewVerifier(t T, signer *auth.Signer) *auth.Verifier {
 	t.Helper()
 	keys, err := auth.ParseKeys(signer.PublicPEM())

@@ -68,12 +68,12 @@ type walk struct {
 	event Event
 
 	// Of this connection.
-	subscriptions map[pubsub.Topic]pubsub.Position // what each was given so far
+	subscriptions map[pubsub.Topic]pubsub.Position // the position that each has reached
 	grants        map[pubsub.Topic]*Grant
 	untold        map[pubsub.Topic]Event // answers without a position, until a message tells
 	ended         map[pubsub.Topic]bool
 
-	had map[pubsub.Topic]pubsub.Position // what was given over all connections
+	had map[pubsub.Topic]pubsub.Position // the position reached over all connections
 }
 
 func (w *walk) reset() {
@@ -87,7 +87,7 @@ func (w *walk) fault(format string, args ...any) {
 	w.faults.event(w.name, w.at, w.event, format, args...)
 }
 
-// order returns the messages that a position counts in; none if there are none.
+// order returns the messages that a position counts in; nil if there are none.
 func (w *walk) order(topic pubsub.Topic, p pubsub.Position) *order {
 	if o := w.orders.of[numbering{topic, p.Epoch}]; o != nil {
 		return o
@@ -152,8 +152,8 @@ func (w *walk) step(e Event) {
 	w.give()
 }
 
-// late is by how much the server may end a subscription after its time: a timer, and
-// the turn of a loop.
+// late is how long after its time the server may end a subscription: a timer and a turn of
+// the loop.
 const late = time.Second
 
 // grant is what the token of a new answer allows.
@@ -169,7 +169,7 @@ func (w *walk) grant() {
 	}
 }
 
-// allowed looks at whether a message came while the token allowed it.
+// allowed checks that a message came while the token allowed it.
 func (w *walk) allowed() {
 	g, p := w.grants[w.event.Topic], w.orders.byData[w.event.Topic][w.event.Data]
 	if g != nil && p != nil && !g.Until.IsZero() && p.At.After(g.Until.Add(late)) {
@@ -177,7 +177,7 @@ func (w *walk) allowed() {
 	}
 }
 
-// epoch looks at whether the answer is in the epoch of its server.
+// epoch checks that the answer is in the epoch of its server.
 func (w *walk) epoch() {
 	e := w.event
 	if len(w.epochs) == 0 || e.Position.Epoch == "" {
@@ -208,7 +208,7 @@ func (w *walk) give() {
 	w.had[w.event.Topic] = w.event.Position
 }
 
-// again is the answer to a subscription that is there already.
+// again checks the answer to a repeated subscription.
 func (w *walk) again(given pubsub.Position) {
 	p := w.event.Position
 	same := p == given
@@ -221,7 +221,7 @@ func (w *walk) again(given pubsub.Position) {
 	}
 }
 
-// subscribe is the answer to a new subscription.
+// subscribe checks the answer to a new subscription.
 func (w *walk) subscribe() {
 	e, since := w.event, w.event.Ask.Since
 	o := w.order(e.Topic, e.Position)
@@ -257,7 +257,7 @@ func (w *walk) subscribe() {
 	}
 }
 
-// head returns how many messages an answer may take as all there are: at least and at most.
+// head returns how many messages there can be at the time of an answer: at least and at most.
 func (w *walk) head(o *order, answer Event) (least, most int) {
 	least, most = o.head(answer.Ask.Time, answer.Time)
 	if w.behind {
@@ -269,7 +269,7 @@ func (w *walk) head(o *order, answer Event) (least, most int) {
 	return least, most
 }
 
-// unrecovered is an answer that says so.
+// unrecovered checks an answer that says recovered:false.
 func (w *walk) unrecovered(o *order, least, most int) {
 	e, since := w.event, w.event.Ask.Since
 	if e.Replay > 0 {
@@ -285,7 +285,7 @@ func (w *walk) unrecovered(o *order, least, most int) {
 	}
 }
 
-// message is a message when everything up to given had come.
+// message checks a message after everything up to given was received.
 func (w *walk) message(given pubsub.Position) {
 	e := w.event
 	if answer, ok := w.untold[e.Topic]; ok {
@@ -305,8 +305,8 @@ func (w *walk) message(given pubsub.Position) {
 	}
 }
 
-// told is a message that tells where an answer without a position stood: at the
-// head, or where it was asked for.
+// told checks the first message after an answer without a position, which shows where the
+// subscription began: at the head, or at the requested position.
 func (w *walk) told(answer Event) {
 	delete(w.untold, w.event.Topic)
 	o := w.order(w.event.Topic, w.event.Position)
@@ -318,7 +318,7 @@ func (w *walk) told(answer Event) {
 	}
 }
 
-// rest is when nothing more comes.
+// rest checks a client at rest.
 func (w *walk) rest() {
 	for topic, given := range w.subscriptions {
 		o := w.order(topic, given)

@@ -2,9 +2,9 @@ package delivery
 
 import "github.com/ikornaselur/notiflux/internal/pubsub"
 
-// checkCounters compares what a server counted with what was seen. What nobody saw to
-// the end, a publish without an answer, frames under way when a connection ended, it
-// may have counted or not.
+// checkCounters compares the counters of a server with what was seen. It accepts both values
+// where the outcome is unknown: a publish without an answer, or frames in flight when a
+// connection ended.
 func checkCounters(log *Log, o *orders, f *faults) {
 	c := log.Counters
 	if c == nil {
@@ -48,7 +48,7 @@ func checkCounters(log *Log, o *orders, f *faults) {
 	}
 	most := received
 	if cut > 0 {
-		most = int(max(c.Deliveries, uint64(received))) // What was under way is lost.
+		most = int(max(c.Deliveries, uint64(received))) // Frames in flight are lost.
 	}
 	between("deliveries", c.Deliveries, received, most)
 	between("clients that were too slow", c.TooSlow, slow, cut)

@@ -8,9 +8,9 @@ type keyed struct {
 	key   string
 }
 
-// keyed takes a publish with a key for what it is: the first one of its message, or
-// the same message again, which is then added to the first. It returns the message,
-// nil if p counts for nothing. A log is shorter than keys count.
+// keyed handles a publish with a key: the first one of its message, or a repetition, which it
+// adds to the first. It returns the message, or nil if p does not count. It assumes that keys
+// are remembered for longer than the log lasts.
 func (o *orders) keyed(p *Publish) *Publish {
 	name := keyed{p.Topic, p.Key}
 	first := o.keys[name]

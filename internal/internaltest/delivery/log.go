@@ -1,38 +1,36 @@
-// Package delivery checks what clients received against what was published. It
-// proves the promise of the server from outside: no message is lost, doubled or
-// out of place in silence.
+// Package delivery checks what clients received against what was published. It tests the
+// promise of the server from the outside: no message is silently lost, repeated or out of
+// order.
 //
-// A test keeps a [Log] with a [Recorder], or writes one by hand: what publishers
-// called and were answered, and what each client received, in its order. [Check]
-// reads it when all is over and returns every fault that it finds. For each topic
-// and epoch there must be one list of messages, offset by offset, so that
+// A test fills a [Log] with a [Recorder], or writes one by hand: what publishers sent and which
+// answers they got, and what each client received, in order. Afterwards [Check] reads the log
+// and returns every fault. For each topic and epoch there must be one list of messages, offset
+// by offset, such that
 //
-//   - an offset has one payload, for every client, and is given once;
-//   - an acknowledged message stands at its position, a refused one nowhere, one
-//     without an answer at most once;
-//   - messages of which one was acknowledged before the other was sent stand in
-//     that order;
-//   - a subscription is given exactly the messages after its announced position,
-//     until a gap or a skip is announced, it ends, or the connection does;
-//   - recovered, the position is the one asked for, and what is replayed reaches
-//     to the head; not recovered, the position is the head;
+//   - an offset has the same payload for every client, and is used once;
+//   - an acknowledged message is at its position, a refused one nowhere, and one without an
+//     answer at most once in the list;
+//   - if one message was acknowledged before another was sent, it comes first;
+//   - a subscription gets exactly the messages after its announced position, until a gap or skip
+//     is announced, or until it or the connection ends;
+//   - if an answer says recovered, its position is the requested one, and the replay reaches the
+//     head; if it says not recovered, its position is the head;
 //   - a position that the history must still cover is recovered;
-//   - nothing comes before the answer to a subscription, and nothing after the
-//     answer to its end;
+//   - nothing of a topic comes before the answer to a subscription or after the answer to its
+//     end;
 //   - at rest, a client has the head of each of its topics;
-//   - a key stands for one message at one position;
-//   - a message goes to who was allowed its topic when it was published;
-//   - a new epoch is told to who comes with a position of the one before;
-//   - joins and leaves of a member alternate, nobody is told to have left who was
-//     away for less than the grace period, and at rest a client knows who is present;
-//   - what the server counted is what publishers and clients saw.
+//   - a key belongs to one message at one position;
+//   - a message reaches only clients that were allowed its topic when it was published;
+//   - a client that resumes with a position of an earlier epoch learns of the new one;
+//   - joins and leaves of a member alternate, a member that was away for less than the grace
+//     period is not reported as gone, and at rest a client knows who is present;
+//   - the counters of the server match what publishers and clients saw.
 //
-// What was the head when a client was answered is known within bounds: all that
-// was acknowledged before it asked, and nothing that was published after it had
-// the answer. With no publisher at work the bounds meet.
+// The head at the time of an answer is known within limits: it includes everything that was
+// acknowledged before the client asked, and nothing that was published after it had the answer.
+// When no publisher is active, the limits coincide.
 //
-// The package knows no server and no protocol. How a client turns bytes into
-// events is its own affair, and that of the test.
+// The package does not know the server or a protocol. The test turns bytes into events.
 package delivery
 
 import (
@@ -41,21 +39,21 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Time orders the events of a log, whoever saw them: what has the lower one
-// ended before the other began. The first is 1.
+// Time orders all events of a log: an event with a lower time ended before one with a higher
+// time began. The first time is 1.
 type Time int64
 
-// A Log is all that publishers and clients saw.
+// A Log holds everything that publishers and clients saw.
 type Log struct {
 	Publishes []Publish
 	Clients   []Client
 
-	// Held is how many messages of a topic the history holds at least: a position
-	// with so many or fewer after it must be recovered. 0: nothing must be.
+	// Held is the minimum number of messages in the history of a topic: a position with
+	// at most that many messages after it must be recovered. 0 means no such guarantee.
 	Held int
 
-	// Behind is set if the logs of the server may be behind the answers to publishers, as
-	// with a remote broker: what a subscription begins at need not be the head.
+	// Behind is set if the logs of the server may lag behind the answers to publishers, as
+	// with a remote broker. A subscription may then begin before the head.
 	Behind bool
 
 	// Carried is set if messages keep their offsets in the epochs after their own, and may
@@ -73,7 +71,7 @@ type Epoch struct {
 	From Time // before anybody could be answered in it
 }
 
-// Counters are what a server counted, to be compared with what was seen.
+// Counters are the counters of a server.
 type Counters struct {
 	Broadcasts uint64 // answered with a position
 	Messages   uint64 // ordered
@@ -84,7 +82,7 @@ type Counters struct {
 // CloseTooSlow is the close code of a connection that the server cut.
 const CloseTooSlow = 4202
 
-// Outcome says what became of a publish.
+// Outcome is the result of a publish.
 type Outcome uint8
 
 // The outcomes.
@@ -106,14 +104,14 @@ type Publish struct {
 	Position pubsub.Position // if Acknowledged
 }
 
-// A Client is a client by name, and what came to it over all its connections.
+// A Client has a name and the events that it received over all its connections.
 type Client struct {
 	Name   string
 	Sub    string // of its tokens: the member that it is
 	Events []Event
 }
 
-// Kind says what a client received.
+// Kind is the kind of an event.
 type Kind string
 
 // The kinds, with the fields of [Event] that each has beside Time and Topic.
@@ -121,7 +119,7 @@ const (
 	Subscribed   Kind = "subscribed"   // Ask, Position, Recovered, Replay
 	Message      Kind = "message"      // Position, Data
 	Skipped      Kind = "skipped"      // From, Position: messages after From and up to Position were skipped
-	Gap          Kind = "gap"          // Position: where it goes on
+	Gap          Kind = "gap"          // Position: where the subscription continues
 	Unsubscribed Kind = "unsubscribed" // none
 	Leaving      Kind = "leaving"      // none, nor a Topic: the client is about to unsubscribe, one subscription at a time, or to end its connection
 	Cut          Kind = "cut"          // Code, no Topic: the connection ended
@@ -131,7 +129,7 @@ const (
 	Left      Kind = "left"    // Members
 	CountOnly Kind = "counted" // Count: there are too many to tell
 	Snapshot  Kind = "listed"  // Members, Count: they are few enough again
-	Members   Kind = "members" // Members, Count: the answer to a question who is present
+	Members   Kind = "members" // Members, Count: the answer to a request for the members
 )
 
 // An Event is something that a client received.

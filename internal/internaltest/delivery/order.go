@@ -10,7 +10,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// numbering is what offsets count in: a topic in an epoch.
+// numbering identifies a sequence of offsets: a topic in an epoch.
 type numbering struct {
 	topic pubsub.Topic
 	epoch string
@@ -37,7 +37,7 @@ type mark struct {
 	most int // index + 1
 }
 
-// orders builds the order of every topic and epoch, and reports what contradicts it.
+// orders builds the order of every topic and epoch, and reports contradictions.
 type orders struct {
 	faults *faults
 	of     map[numbering]*order
@@ -79,7 +79,7 @@ func newOrders(log *Log, f *faults) *orders {
 	return o
 }
 
-// published takes a publish as its publisher tells it.
+// published adds a publish as its publisher saw it.
 func (o *orders) published(p *Publish) {
 	if o.byData[p.Topic] == nil {
 		o.byData[p.Topic] = make(map[string]*Publish)
@@ -103,7 +103,7 @@ func (o *orders) published(p *Publish) {
 	}
 }
 
-// place puts p at a position. It returns who stands there already.
+// place puts p at a position. It returns the publish that is already there, if any.
 func (o *orders) place(p *Publish, at pubsub.Position) (other *Publish) {
 	n := numbering{p.Topic, at.Epoch}
 	if o.at[n] == nil {
@@ -168,8 +168,8 @@ func sorted(at map[uint64]*Publish) *order {
 	return o
 }
 
-// checkPublishers reports messages that stand before others that had been
-// acknowledged when they were sent.
+// checkPublishers reports messages placed before messages that were acknowledged before they
+// were sent.
 func (o *order) checkPublishers(n numbering, f *faults) {
 	for i, p := range o.messages {
 		if before := upTo(o.answered, p.Called); before > i+1 {
@@ -188,8 +188,8 @@ func upTo(marks []mark, t Time) int {
 	return marks[i-1].most
 }
 
-// head returns how many messages there were when a question of a time was
-// answered at another: at least and at most.
+// head returns how many messages there can have been when a request of one time was answered
+// at another: at least and at most.
 func (o *order) head(asked, answered Time) (least, most int) {
 	return upTo(o.answered, asked), upTo(o.called, answered)
 }

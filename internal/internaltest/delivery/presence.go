@@ -9,7 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// roster is who is present where, as all clients together know it at one time.
+// roster is who is present where at one time, as all clients together know it.
 type roster struct {
 	faults      *faults
 	gracePeriod time.Duration
@@ -32,7 +32,7 @@ type memberState struct {
 // absence is the longest time for which a member may have had no subscription.
 type absence struct{ from, to time.Time } // from is zero: it never was there before; to is zero: it is not back
 
-// observer is one client, as a member and as one who is told of others.
+// observer is one client, both as a member and as a receiver of presence events.
 type observer struct {
 	Client
 	leaving time.Time // since when it may have left, for all it knows; zero: it does not leave
@@ -40,15 +40,15 @@ type observer struct {
 	plain   map[pubsub.Topic]bool // subscriptions without presence
 }
 
-// view is what a client was told of a topic since it subscribed with presence.
+// view is what a client has learned about a topic since it subscribed with presence.
 type view struct {
 	known   bool // members is whole
 	members map[string]bool
 	count   int
 
-	// What joins and leaves alternate by: since a list they are relative to it.
+	// Used to check that joins and leaves alternate; a list starts over.
 	hasSnapshot bool
-	present     map[string]bool // by the last that was told of a member
+	present     map[string]bool // by the last event about a member
 }
 
 // received is an event of a client.
@@ -127,7 +127,7 @@ func set(members []string) map[string]bool {
 	return s
 }
 
-// enter notes a subscription with presence.
+// enter records a subscription with presence.
 func (r *roster) enter(at memberKey, when time.Time) {
 	s := r.states[at]
 	if s == nil { // Before, it may have been there without an answer.
@@ -139,7 +139,7 @@ func (r *roster) enter(at memberKey, when time.Time) {
 	}
 }
 
-// exit notes the end of one, if there was one.
+// exit records the end of one, if there was one.
 func (r *roster) exit(e received, topic pubsub.Topic) {
 	if e.views[topic] == nil {
 		return
@@ -156,7 +156,7 @@ func (r *roster) exit(e received, topic pubsub.Topic) {
 	s.away = append(s.away, absence{from: from})
 }
 
-// receive takes what a client was told of others.
+// receive checks a presence event that a client received.
 func (r *roster) receive(e received, v *view) {
 	for _, m := range e.Members {
 		if !r.named[m] {
@@ -193,12 +193,12 @@ func (r *roster) receive(e received, v *view) {
 	v.count = len(v.members)
 }
 
-// maxReceiveDelay is by how much a client may hear of a leave later than the server told it.
+// maxReceiveDelay is how long after it was sent a client may receive a leave.
 const maxReceiveDelay = 2 * time.Second
 
-// wasAway reports whether a member may have been away for the grace period when others heard
-// at a time that it left: it was not back before that was told. Of one who never knew
-// that it was there, nothing is known.
+// wasAway reports whether a member may have been away for the grace period when others received
+// its leave at a given time: it had not returned before the leave was sent. It is true for a
+// member that never got the answer to its own subscription.
 func (r *roster) wasAway(at memberKey, heard time.Time) bool {
 	s := r.states[at]
 	if s == nil {
@@ -216,7 +216,7 @@ func (r *roster) wasAway(at memberKey, heard time.Time) bool {
 	return false
 }
 
-// checkRest compares what a client knows with who is there.
+// checkRest compares what a client knows with the members that are present.
 func (r *roster) checkRest(e received, topic pubsub.Topic, v *view) {
 	e.Topic = topic
 	want := make(map[string]bool)

@@ -39,9 +39,9 @@ func (r *Recorder) Epoch(name string) {
 	r.epochs = append(r.epochs, Epoch{name, r.Now()})
 }
 
-// Publishing notes that a message is about to be sent. The returned function
-// notes its outcome, with its position if that is [Acknowledged]; without a call
-// the outcome stays unknown.
+// Publishing records that a message is about to be sent. The returned function records its
+// outcome, and its position if that is [Acknowledged]. Without a call the outcome stays
+// unknown.
 func (r *Recorder) Publishing(topic pubsub.Topic, data string) (answered func(Outcome, pubsub.Position)) {
 	return r.PublishingKey(topic, data, "")
 }
@@ -60,10 +60,10 @@ func (r *Recorder) PublishingKey(topic pubsub.Topic, data, key string) (answered
 	}
 }
 
-// Client returns where a client of that name notes what it receives.
+// Client returns the Recording of a client with that name.
 func (r *Recorder) Client(name string) *Recording { return r.Member(name, "") }
 
-// Member is Client for one whose tokens say who it is.
+// Member is Client for a client with a sub.
 func (r *Recorder) Member(name, sub string) *Recording {
 	c := &Recording{recorder: r, client: Client{Name: name, Sub: sub}}
 	r.mu.Lock()
@@ -72,7 +72,7 @@ func (r *Recorder) Member(name, sub string) *Recording {
 	return c
 }
 
-// Log returns what was noted. The clients must have ended.
+// Log returns the log. The clients must have ended.
 func (r *Recorder) Log(held int) Log {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,12 +92,12 @@ type Recording struct {
 	client   Client
 }
 
-// Ask returns the question that a client is about to send, with its time.
+// Ask returns the request that a client is about to send, with its time.
 func (c *Recording) Ask(since pubsub.Position, last int) Ask {
 	return Ask{Time: c.recorder.Now(), Since: since, Last: last}
 }
 
-// Add notes an event. It sets its times.
+// Add records an event and sets its times.
 func (c *Recording) Add(e Event) {
 	e.Time, e.At = c.recorder.Now(), c.recorder.clock()
 	c.client.Events = append(c.client.Events, e)

@@ -8,8 +8,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// maxWaiting is after how many bytes that a client does not read it is not
-// read from either.
+// maxWaiting is the number of unread bytes after which the server stops reading from a client.
 const maxWaiting = 1 << 20
 
 // An echo is the [transport.App] of one connection. All its fields are owned by
@@ -38,7 +37,7 @@ func (e *echo) Receive(message []byte, binary bool) {
 	e.conn.Dirty()
 }
 
-// Busy reports whether too much waits to be written.
+// Busy reports whether too many bytes are waiting to be written.
 func (e *echo) Busy() bool { return e.waiting > maxWaiting }
 
 // Next returns the next frame.
@@ -49,10 +48,10 @@ func (e *echo) Next() []byte {
 	return e.frames[0]
 }
 
-// Answers returns the next frame: all that waits are answers.
+// Answers returns the next frame, because all frames of an echo are answers.
 func (e *echo) Answers() []byte { return e.Next() }
 
-// Rest returns what is left of a frame that was begun.
+// Rest returns the rest of a partly written frame.
 func (e *echo) Rest() []byte {
 	if !e.cut {
 		return nil
@@ -82,5 +81,5 @@ func (e *echo) Tick(time.Duration) {}
 // Stuck ends a connection whose client reads nothing.
 func (e *echo) Stuck() { e.conn.Close(nil, wire.CloseTooSlow, "nothing was read for too long") }
 
-// Gone lets go of what nobody will read.
+// Gone drops unsent frames.
 func (e *echo) Gone() { e.frames = nil }

@@ -9,9 +9,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// A Case is bytes from a client, and what comes of them where the limits are
-// the defaults: first what the application and the socket are told, then (with
-// >) what the client is sent.
+// A Case is input from a client and its result with default limits: first what the application
+// and the socket receive, then, after >, what the client receives.
 type Case struct {
 	Name string
 	In   []byte
@@ -36,7 +35,7 @@ func Pongs(n int, payload, then string) string {
 
 const a125 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
-// Good is what every server takes.
+// Good is input that every server must accept.
 var Good = []Case{
 	{"text", Text("hello"), `text "hello"`},
 	{"empty text", Text(""), `text ""`},
@@ -72,7 +71,7 @@ var Good = []Case{
 	{"control frames at the burst", bytes.Repeat(Ping("x"), 100), Pongs(99, "x", `> pong "x"`)},
 }
 
-// Bad is what no server takes.
+// Bad is input that every server must refuse.
 var Bad = []Case{
 	{"not masked", Raw("81 02 6869"), Violation},
 	{"empty, not masked", Raw("81 00"), Violation},

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Closes returns what clients send to end, and what they are answered.
+// Closes returns close frames of clients and the answers to them.
 func Closes() []Case {
 	cases := []Case{
 		{"no code", Frame(0x88, ""), "end | > close"},

@@ -11,17 +11,16 @@ import (
 // hello is "Hello" as RFC 7692 section 7.2.3.1 compresses it.
 const hello = "\xf2\x48\xcd\xc9\xc9\x07\x00"
 
-// Agreed returns all cases that hold where permessage-deflate was agreed on.
+// Agreed returns all cases for connections that negotiated permessage-deflate.
 func Agreed() []Case {
 	without := func(c Case) bool { return c.Name == "RSV1" } // which is no violation then
 	return slices.Concat(Good, slices.DeleteFunc(slices.Clone(Bad), without), Closes(), Deflated())
 }
 
-// Plain returns all cases that hold where it was not.
+// Plain returns all cases for connections that did not.
 func Plain() []Case { return slices.Concat(Good, Bad, Closes()) }
 
-// Deflated returns what clients send, and what comes of it, where
-// permessage-deflate was agreed on.
+// Deflated returns the cases that need permessage-deflate.
 func Deflated() []Case { return slices.Concat(goodDeflated(), badDeflated()) }
 
 func goodDeflated() []Case {

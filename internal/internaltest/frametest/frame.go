@@ -1,9 +1,8 @@
-// Package frametest is what the tests of WebSockets share: how clients write
-// frames, tables of what they may and may not send, and a client of raw bytes
-// that plays those tables against a running server.
+// Package frametest is what tests of WebSockets share: how clients write frames, tables of valid
+// and invalid input, and a client of raw bytes that sends this input to a running server.
 //
-// The same tables hold for the state machine alone, cut into reads in every
-// way, and for servers on both kinds of loop.
+// The same tables hold for the state machine alone, with input split into reads in every
+// possible way, and for whole servers over sockets.
 package frametest
 
 import (

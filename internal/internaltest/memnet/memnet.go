@@ -1,28 +1,27 @@
-// Package memnet is a network in memory for tests. Its listeners and connections
-// behave as those of TCP do, and it has no goroutine, file descriptor or clock of
-// its own, so that a whole server and its clients can run in a testing/synctest
-// bubble.
+// Package memnet is an in-memory network for tests. Its listeners and connections behave like
+// those of TCP. It has no goroutines, file descriptors or clock, so a whole server and its
+// clients can run in a testing/synctest bubble.
 //
-// A [Network] has [Listener]s and [Link]s. A Link is the way from one client to the
-// network, with a latency and a window. A connection that is dialed over a link is a
-// pair of [Conn]s:
+// A [Network] has [Listener]s and [Link]s. A Link connects one client to the network, with a
+// latency and a window. A connection that is dialed over a link is a pair of [Conn]s:
 //
-//   - A byte that is written arrives after the latency. So does the end of the
-//     data, a reset, and the news that the reader has taken bytes.
-//   - At most a window of bytes per direction is written and not taken. Write blocks
-//     while the window is full.
-//   - CloseWrite and Close end the data after its last byte. Closing a connection
-//     with unread bytes resets it, and so does writing to a closed one.
-//   - Deadlines work as in package net, and errors are those of package net.
+//   - A written byte arrives after the latency, and so do the end of the data, a reset, and the
+//     acknowledgement of the reader.
+//   - At most a window of unacknowledged bytes is in flight per direction. Write blocks while
+//     the window is full.
+//   - CloseWrite and Close end the data after its last byte. Closing a connection with unread
+//     bytes resets it, and so does writing to a closed one.
+//   - Deadlines and errors are those of package net.
 //
-// Tests disturb connections by [Link.Stall], [Link.Cut], [Conn.CutAfter] and [Conn.Reset].
+// Tests disturb connections with [Link.Stall], [Link.Cut], [Conn.CutAfter] and [Conn.Reset].
 //
-// All that waits waits on a sync.Cond or a channel, which block durably in a bubble.
-// HTTP/2 of net/http holds locks while it writes. In a bubble it needs a window that is
-// never full, or time stands still when a second goroutine wants the lock.
-// Nothing is random: what was written at one instant arrives at one instant, and a
-// Read returns all of it that fits. With a latency, what a client reads at which
-// time does not depend on the order in which goroutines run within an instant.
+// Everything that waits uses a sync.Cond or a channel, which block durably in a bubble. The
+// HTTP/2 code of net/http holds locks while it writes. In a bubble it needs a window that is
+// never full, because time stops when a second goroutine wants such a lock.
+//
+// Nothing is random: bytes written at the same instant arrive at the same instant, and a Read
+// returns all of them that fit. With a latency, the time at which a client reads something does
+// not depend on the order in which goroutines run within an instant.
 package memnet
 
 import (

@@ -2,9 +2,8 @@
 // with the server but the codec of WebSocket frames, so it does not repeat the mistakes
 // of the server.
 //
-// A [Conn] is one connection. It can be cut after so many bytes, and it reads and
-// writes what a client reads and writes: the heads of HTTP answers, chunks, events,
-// lines and WebSocket frames. Functions of package rawclient return errors where a
+// A [Conn] is one connection. It can be cut after a given number of bytes. It reads and writes
+// what a client does: heads of HTTP responses, chunks, events, lines and WebSocket frames. Functions of package rawclient return errors where a
 // test would fail, so that tests can use them in any goroutine.
 //
 // A [Reader] follows topics over many connections, in one of the [Dialect]s, and
@@ -77,7 +76,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Quiet returns nil if nothing more comes for a moment.
+// Quiet returns nil if nothing arrives for a moment.
 func (c *Conn) Quiet() error {
 	if err := c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Text is the text protocol over a WebSocket. It tells no positions, so there is nothing
-// to note, to resume from or to reach.
+// Text is the text protocol over a WebSocket. It has no positions, so there is nothing to record,
+// to resume from or to reach.
 func Text(r *Reader, c *Conn) error {
 	if err := c.Upgrade(""); err != nil {
 		return err
@@ -28,8 +28,8 @@ func Text(r *Reader, c *Conn) error {
 	}
 }
 
-// JSON is the JSON protocol over a WebSocket. Now and then it ends a subscription and
-// makes it again.
+// JSON is the JSON protocol over a WebSocket. Sometimes it ends a subscription and makes it
+// again.
 func JSON(r *Reader, c *Conn) error {
 	if err := c.OpenJSON(""); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (j *jsonReader) take(m Object) error {
 	return fmt.Errorf("unexpected: %+v", m)
 }
 
-// query is the topics, and where to go on from unless the reader says it in a header.
+// query holds the topics and the resume point, unless the reader sends that in a header.
 func (r *Reader) query(since bool) string {
 	q := ""
 	for _, topic := range r.Topics {
@@ -193,10 +193,10 @@ func (r *Reader) follow(c *Conn, target, more, end string, parse func(string) (m
 	}
 }
 
-// mostPolled is how many messages an answer to a poll has at most.
+// mostPolled is the maximum number of messages in the answer to a poll.
 const mostPolled = 1000
 
-// Poll polls, answer by answer. Each of them is a subscription of its own.
+// Poll uses long polling. Each answer counts as a separate subscription.
 func Poll(r *Reader, c *Conn) error {
 	for {
 		wait := 10
@@ -229,8 +229,8 @@ func Poll(r *Reader, c *Conn) error {
 	}
 }
 
-// polled takes the answer to a poll. It tells of all topics together whether they are
-// recovered; of one that has messages it is not known then where they begin.
+// polled handles the answer to a poll, which reports recovered for all topics together. If it is
+// false, the start of the messages of a topic is unknown.
 func (r *Reader) polled(m Object, asks map[pubsub.Topic]delivery.Ask) error {
 	at, err := parseCursor(m.Cursor, r.Topics)
 	if err != nil {

@@ -14,7 +14,7 @@ const (
 	InChunks = -2
 )
 
-// A StatusError is an answer with another status than was asked for.
+// A StatusError is a response with an unexpected status.
 type StatusError struct {
 	Line string // the first line of the answer
 	Body string // empty unless its length was announced
@@ -95,8 +95,8 @@ func (c *Conn) Chunk() (string, error) {
 	return string(data[:size]), nil
 }
 
-// Frames asks for a stream, and returns what reads its next event or line, each of
-// which ends with end. Over HTTP/1.1 each must be a chunk of its own.
+// Frames requests a stream and returns a function that reads its next event or line, each of
+// which ends with end. Over HTTP/1.1 each must be one chunk.
 func (c *Conn) Frames(target string, minor int, token, more, end string) (next func() (string, error), err error) {
 	if err := c.Get(target, minor, token, more); err != nil {
 		return nil, err

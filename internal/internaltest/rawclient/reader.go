@@ -20,8 +20,7 @@ const (
 	Listening Phase = "listening"
 )
 
-// A Reader follows topics over one connection after the other. It belongs to one
-// goroutine.
+// A Reader follows topics over successive connections. It belongs to one goroutine.
 type Reader struct {
 	// Set by the test.
 	Topics    []pubsub.Topic // in the order of their names
@@ -57,7 +56,7 @@ func (r *Reader) Follow(c *Conn, speak Dialect) error {
 	return err
 }
 
-// ask notes a question about each topic, from where the reader stands.
+// ask records a request for each topic from the reader's position.
 func (r *Reader) ask(topics []pubsub.Topic) map[pubsub.Topic]delivery.Ask {
 	asks := make(map[pubsub.Topic]delivery.Ask)
 	for _, topic := range topics {
@@ -66,7 +65,7 @@ func (r *Reader) ask(topics []pubsub.Topic) map[pubsub.Topic]delivery.Ask {
 	return asks
 }
 
-// answered takes the answer to a question, a member for each topic of it.
+// answered handles the answer to a request, with a member for each topic.
 func (r *Reader) answered(m Object, asks map[pubsub.Topic]delivery.Ask) error {
 	var topics map[pubsub.Topic]Object
 	if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(asks) || m.Refused != nil {
@@ -95,7 +94,7 @@ func (r *Reader) subscribed(topic pubsub.Topic, ask delivery.Ask, position pubsu
 	}
 }
 
-// message takes a message.
+// message handles a message.
 func (r *Reader) message(m Object) error {
 	position, err := pubsub.ParsePosition(m.Position)
 	if err != nil {
@@ -108,7 +107,7 @@ func (r *Reader) message(m Object) error {
 	return nil
 }
 
-// gap takes the news that messages are lost.
+// gap handles a gap.
 func (r *Reader) gap(m Object) error {
 	position, err := pubsub.ParsePosition(m.Position)
 	if err != nil {
@@ -131,8 +130,8 @@ func (r *Reader) settle() {
 	}
 }
 
-// keep takes the cursor that came with the last object. It must say what the reader
-// was given so far, of every topic.
+// keep stores the cursor of the last object, and checks that it matches the reader's position in
+// every topic.
 func (r *Reader) keep(cursor string) error {
 	at, err := parseCursor(cursor, r.Topics)
 	if err != nil {
@@ -147,7 +146,7 @@ func (r *Reader) keep(cursor string) error {
 	return nil
 }
 
-// reached reports whether the reader has what it wanted.
+// reached reports whether the reader has reached its goal.
 func (r *Reader) reached() bool {
 	for _, topic := range r.Topics {
 		if r.Goal == nil || r.Positions[topic].Offset < r.Goal[topic].Offset {
@@ -157,7 +156,7 @@ func (r *Reader) reached() bool {
 	return true
 }
 
-// done is reached, and notes that the reader rests.
+// done is reached, and records that the reader is at rest.
 func (r *Reader) done() bool {
 	if !r.reached() {
 		return false

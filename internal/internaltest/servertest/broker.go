@@ -18,9 +18,9 @@ const (
 	remoteCheck = 50 * time.Millisecond
 )
 
-// WithBroker returns env with the broker that the run is for, unless it has one. That is
-// the one in memory (nil), or the remote broker if NOTIFLUX_TEST_BROKER=remote is set. c
-// are the settings of the server.
+// WithBroker returns env with the broker of this test run, unless env has one: the memory broker
+// (nil), or the remote broker if NOTIFLUX_TEST_BROKER=remote is set. c holds the settings of the
+// server.
 func WithBroker(env server.Environment, c *config.Serve) server.Environment {
 	if env.Broker != nil || !Remote() {
 		return env
@@ -42,12 +42,12 @@ func WithBroker(env server.Environment, c *config.Serve) server.Environment {
 	return env
 }
 
-// Remote reports whether the run is with the remote broker. Its logs are a little behind
-// the answers to publishers.
+// Remote reports whether this run uses the remote broker, whose logs lag a little behind the
+// answers to publishers.
 func Remote() bool { return os.Getenv("NOTIFLUX_TEST_BROKER") == "remote" }
 
-// NeedsMemory skips the test when the run is with the remote broker. why says what the
-// test needs that only the broker in memory gives.
+// NeedsMemory skips the test if this run uses the remote broker. why says what the test needs
+// from the memory broker.
 func NeedsMemory(t testing.TB, why string) {
 	t.Helper()
 	if Remote() {

@@ -1,5 +1,5 @@
-// Package servertest starts whole servers for tests, and speaks to them as a
-// back end and as a client would.
+// Package servertest starts whole servers for tests, and talks to them as a back end and as a
+// client.
 package servertest
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for something that must happen.
 const patience = 20 * time.Second
 
 // A Server is a running server on a free port of 127.0.0.1.
@@ -97,8 +97,8 @@ func StartIn(t testing.TB, env server.Environment, change func(*config.Serve)) *
 	return s
 }
 
-// Stop shuts the server down and returns what its Run did. The end of the test
-// does it otherwise.
+// Stop shuts the server down and returns the error of its Run. Otherwise the end of the test does
+// it.
 func (s *Server) Stop() error { return s.stop() }
 
 // Log returns what the server logged so far.
@@ -193,8 +193,8 @@ func (s *Server) Connect() *Client {
 // Client returns the client of a WebSocket that the test opened itself.
 func (s *Server) Client(c *websocket.Conn) *Client { return &Client{c, s.t} }
 
-// Subscribe opens a WebSocket and subscribes it to topics. When it returns, the
-// subscriptions hold.
+// Subscribe opens a WebSocket and subscribes it to topics. The subscriptions are active when it
+// returns.
 func (s *Server) Subscribe(topics ...pubsub.Topic) *Client {
 	s.t.Helper()
 	c := s.Connect()
@@ -215,8 +215,8 @@ func (c *Client) Say(line string) {
 	}
 }
 
-// Sync waits until the server has carried out all that was said: commands take
-// effect in order, so an answer to the last one tells.
+// Sync waits until the server has executed all commands. Commands take effect in order, so the
+// answer to one more command shows it.
 func (c *Client) Sync() {
 	c.t.Helper()
 	c.Say("/")

@@ -1,6 +1,6 @@
-// Package vectors reads the vectors of internal/wire/testdata, which say byte for byte what
-// every implementation of the protocol reads and writes. testdata/README.md says what
-// they mean. Tests of the packages that write them use it.
+// Package vectors reads the test vectors of internal/wire/testdata, which fix byte for byte what
+// every implementation of the protocol reads and writes. testdata/README.md explains them. The
+// tests of the packages that write these bytes use it.
 package vectors
 
 import (
@@ -82,7 +82,7 @@ type Bytes struct {
 	Value       json.RawMessage
 }
 
-// An Object is all members that a value may have.
+// An Object has every member that a value can have.
 type Object struct {
 	Type, Connection, Version, Topic, Position, From, To, Message, Cursor string
 	Code                                                                  pubsub.Code
@@ -103,7 +103,7 @@ type Object struct {
 	Members                []member
 }
 
-// A member is one of those that are present.
+// A member is one present member.
 type member struct {
 	Sub  string
 	Info json.RawMessage
@@ -165,7 +165,7 @@ func (f *Object) PageEnd(t *testing.T) func([]byte) []byte {
 	}
 }
 
-// MembersOf returns the members in a frame, nil if there is no word of them.
+// MembersOf returns the members in a frame, or nil if it has none.
 func (f *Object) MembersOf() (all []pubsub.Member) {
 	if f.Member != nil {
 		f.Members = append(f.Members, *f.Member)
@@ -193,7 +193,7 @@ func Entry(m *pubsub.Message) *topic.Entry {
 	return entry
 }
 
-// compact returns JSON without white space, nil if there is none.
+// compact returns JSON without white space, or nil for no JSON.
 func compact(value json.RawMessage) []byte {
 	if value == nil {
 		return nil
@@ -231,8 +231,8 @@ func CheckInvalid(t *testing.T, file string, vectors []Invalid, parse func(strin
 	}
 }
 
-// required are the members that a client can rely on, with the beginning of
-// their values; "0" stands for any digit.
+// required lists the members that a client can rely on, with the beginning of their values; "0"
+// means any digit.
 var required = map[string]string{
 	"welcome":       `connection" version" ping0 limits{`,
 	"subscribed":    `topics{`,
@@ -257,8 +257,8 @@ var required = map[string]string{
 	"problem":       `title" status0 code" detail"`,
 }
 
-// CheckObject is a client's view of an object of the server: kind is its type,
-// or empty if it says so itself.
+// CheckObject checks an object of the server as a client would. kind is its type, or empty if the
+// object has a type member.
 func CheckObject(text []byte, kind string) error {
 	malformed := pubsub.Errorf(pubsub.Malformed, "no object of the server")
 	var members map[string]json.RawMessage
@@ -300,8 +300,8 @@ func CheckObject(text []byte, kind string) error {
 	return nil
 }
 
-// checkMembers reports whether those who are present, or come and go, are said as
-// they should be; nil: not said.
+// checkMembers reports whether the members in a frame are well-formed. nil means that there are
+// none.
 func checkMembers(kind string, one, several json.RawMessage) bool {
 	if (kind == "join" || kind == "leave") && (one == nil) == (several == nil) {
 		return false
