@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// unitBytes is how much memory of its claims makes a token count as one more token
-// toward the capacity of the cache.
+// unitBytes is how many bytes of claims make a token count as one more token toward the
+// capacity of the cache.
 const unitBytes = 512
 
-// A cache holds the claims of verified tokens. When it is full, it drops those that were
-// not used for the longest time.
+// A cache holds the claims of verified tokens. When it is full, it drops the least recently
+// used ones.
 type cache struct {
 	// Immutable after newCache.
 	capacity int // in units
@@ -19,11 +19,11 @@ type cache struct {
 	// Guarded by mu.
 	entries map[cacheKey]*entry
 	used    int   // units of all entries, at most capacity
-	ring    entry // its next is the entry used last, its prev the next to be dropped
+	ring    entry // next is the most recently used entry; prev is the next one to drop
 }
 
-// A cacheKey identifies a token and the keys that it was verified with. The result of
-// other keys is not found with it.
+// A cacheKey identifies a token and the set of keys that verified it. With other keys, the
+// result is not found.
 type cacheKey struct {
 	digest     digest
 	generation generation
@@ -41,8 +41,7 @@ func newCache(capacity int) *cache {
 	return c
 }
 
-// get returns the claims of a token, or nil if they are not in the cache or have
-// expired.
+// get returns the claims of a token, or nil if they are not in the cache or have expired.
 func (c *cache) get(k cacheKey, now time.Time) *Claims {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,16 +7,16 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A Scope is a word that says what a token allows.
+// A Scope names an action that a token allows.
 type Scope string
 
 // The scopes.
 const (
-	Subscribe Scope = "subscribe" // to receive messages, live and stored ones
-	Broadcast Scope = "broadcast" // to publish messages
+	Subscribe Scope = "subscribe" // receive messages, live and stored
+	Broadcast Scope = "broadcast" // publish messages
 )
 
-// bit returns the set that holds s alone, or 0 if the server does not know s.
+// bit returns the set that contains only s, or 0 if the server does not know s.
 func (s Scope) bit() scopeSet {
 	switch s {
 	case Subscribe:
@@ -29,26 +29,26 @@ func (s Scope) bit() scopeSet {
 
 type scopeSet uint8
 
-// Claims are what a verified token says: whose it is, what it allows, and until when.
-// They are immutable. All clients with the same token share them.
+// Claims are the contents of a verified token: who its user is, what it allows, and until
+// when. They are immutable. All clients with the same token share them.
 type Claims struct {
-	Subject string    // the claim sub: up to 255 bytes of any text
-	Expires time.Time // the claim exp; the server accepts the token for [Leeway] longer
+	Subject string    // the claim sub, any text of up to 255 bytes
+	Expires time.Time // the claim exp; the server accepts the token until [Leeway] after it
 
 	scopes scopeSet
 	topics []pubsub.Topic // sorted, without duplicates
-	rare   *rareClaims    // nil: the token has none of them
+	rare   *rareClaims    // nil if the token has none of them
 }
 
-// rareClaims are claims that few tokens have. They are apart because the server keeps
-// the claims of every client.
+// rareClaims are claims that few tokens have. They are a separate struct to save memory,
+// because the server keeps the claims of every client.
 type rareClaims struct {
-	until   time.Time // zero: not there
-	info    []byte    // compact JSON; nil: not there, or not to be shown
-	infoErr error     // why info is not to be shown
+	until   time.Time // zero: absent
+	info    []byte    // compact JSON; nil: absent or invalid
+	infoErr error     // why info is invalid
 }
 
-// ensureRare returns c.rare, and makes it first if need be.
+// ensureRare returns c.rare, and creates it if necessary.
 func (c *Claims) ensureRare() *rareClaims {
 	if c.rare == nil {
 		c.rare = new(rareClaims)
@@ -56,9 +56,9 @@ func (c *Claims) ensureRare() *rareClaims {
 	return c.rare
 }
 
-// Allow returns nil if the token allows scope on topic, and a [pubsub.Error] with
-// ScopeDenied or TopicDenied if not. It compares topics byte by byte, and does not look
-// at the clock.
+// Allow returns nil if the token allows scope on topic. Otherwise it returns a
+// [pubsub.Error] with ScopeDenied or TopicDenied. It compares topics byte by byte, and does
+// not check times.
 func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
 	if !c.Has(scope) {
 		return pubsub.Errorf(pubsub.ScopeDenied, "the token does not have the scope %s", string(scope))
@@ -72,9 +72,10 @@ func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
 // Has reports whether the token has scope, on any topic.
 func (c *Claims) Has(scope Scope) bool { return c.scopes&scope.bit() != 0 }
 
-// Info returns the claim info as compact JSON: an object that other clients may see, or
-// nil if the token has none. If the claim is not an object, or longer than 1 KiB, Info
-// returns a [pubsub.Error] with TokenInvalid. The caller must not change the slice.
+// Info returns the claim info as compact JSON: an object that other clients may see. It
+// returns nil if the token has none. If the claim is not an object, or is longer than 1
+// KiB, Info returns a [pubsub.Error] with TokenInvalid. The caller must not change the
+// slice.
 func (c *Claims) Info() ([]byte, error) {
 	if c.rare == nil {
 		return nil, nil
@@ -82,7 +83,7 @@ func (c *Claims) Info() ([]byte, error) {
 	return c.rare.info, c.rare.infoErr
 }
 
-// Until returns the claim until: the time when subscriptions made with the token end.
+// Until returns the claim until: the time at which subscriptions made with the token end.
 // It is zero if the token has none.
 func (c *Claims) Until() time.Time {
 	if c.rare == nil {
@@ -91,9 +92,9 @@ func (c *Claims) Until() time.Time {
 	return c.rare.until
 }
 
-// CheckUntil returns nil if now is before the time of the claim until, or if the token has no
-// such claim. Otherwise the token allows no more subscriptions, and Ended returns a
-// [pubsub.Error] with TokenExpired.
+// CheckUntil returns nil if the token has no claim until, or if now is before it. Otherwise
+// the token allows no more subscriptions, and CheckUntil returns a [pubsub.Error] with
+// TokenExpired.
 func (c *Claims) CheckUntil(now time.Time) error {
 	until := c.Until()
 	if until.IsZero() || now.Before(until) {
@@ -102,14 +103,14 @@ func (c *Claims) CheckUntil(now time.Time) error {
 	return pubsub.Errorf(pubsub.TokenExpired, "subscriptions with this token ended at %s", until.UTC().Format(time.RFC3339))
 }
 
-// acceptedAt reports whether exp still allows the token.
+// acceptedAt reports whether the claim exp still allows the token.
 func (c *Claims) acceptedAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
 
 func (c *Claims) expired() *pubsub.Error {
 	return pubsub.Errorf(pubsub.TokenExpired, "the token expired at %s", c.Expires.UTC().Format(time.RFC3339))
 }
 
-// bytes returns about how much memory the variable part of the claims takes.
+// bytes returns the approximate memory that the variable part of the claims takes.
 func (c *Claims) bytes() int {
 	const (
 		perTopic = 16 // the header of a string

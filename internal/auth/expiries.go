@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Expiries holds things that end at a time, such as the claim until of a token. The zero
-// value is empty. Not safe for concurrent use.
+// Expiries holds a set of things and the time at which each ends, such as the claim until
+// of a token. The zero value is empty. It is not safe for concurrent use.
 type Expiries[T comparable] struct {
 	byThing map[T]*expiry[T]
 	queue   expiryQueue[T]
@@ -18,8 +18,8 @@ type expiry[T comparable] struct {
 	index int // in the queue
 }
 
-// Set sets when a thing ends. It replaces an earlier time. With the zero time, the thing
-// never ends, and Expiries does not hold it.
+// Set sets the time at which a thing ends, replacing an earlier one. The zero time means
+// never, and removes the thing.
 func (e *Expiries[T]) Set(thing T, at time.Time) {
 	if d := e.byThing[thing]; d != nil {
 		heap.Remove(&e.queue, d.index)
@@ -36,7 +36,7 @@ func (e *Expiries[T]) Set(thing T, at time.Time) {
 	heap.Push(&e.queue, d)
 }
 
-// First returns the thing that ends first, and when. It returns false if there is none.
+// First returns the thing that ends first, and its time. ok is false if there is none.
 func (e *Expiries[T]) First() (thing T, at time.Time, ok bool) {
 	if len(e.queue) == 0 {
 		return thing, at, false
@@ -44,13 +44,13 @@ func (e *Expiries[T]) First() (thing T, at time.Time, ok bool) {
 	return e.queue[0].thing, e.queue[0].at, true
 }
 
-// Ended reports whether a thing ends at now or before.
+// Ended reports whether a thing ends at or before now.
 func (e *Expiries[T]) Ended(thing T, now time.Time) bool {
 	d := e.byThing[thing]
 	return d != nil && !now.Before(d.at)
 }
 
-// expiryQueue is a heap, the earliest expiry in front (container/heap).
+// expiryQueue is a heap with the earliest expiry in front (container/heap).
 type expiryQueue[T comparable] []*expiry[T]
 
 func (q expiryQueue[T]) Len() int           { return len(q) }

@@ -8,32 +8,32 @@ import (
 )
 
 const (
-	// maxFailures bounds the memory for failures to about 1 MiB.
+	// maxFailures limits the memory for failures to about 1 MiB.
 	maxFailures = 8192
-	// failureAge is how long a refusal is kept. A refusal because of a wrong clock
-	// lasts no longer once the clock is right.
+	// failureAge is how long a refusal is kept. If it was due to a wrong clock, it lasts no
+	// longer than that after the clock has been corrected.
 	failureAge = time.Minute
 )
 
-// failures holds tokens that were refused after a check of their signature, so that the
-// same token does not cost another check. When it is full, the oldest is dropped: many
-// different tokens take no more memory.
+// failures holds tokens that were refused after a signature check, so that the same token
+// does not cost another one. When it is full, it drops the oldest, so many different tokens
+// cannot take more memory.
 type failures struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	byKey map[cacheKey]failure
-	ring  []cacheKey // in order of arrival, beginning at next once it is full
+	ring  []cacheKey // in order of arrival; once full, the oldest is at next
 	next  int
 }
 
 type failure struct {
 	err   *pubsub.Error
 	at    time.Time
-	until time.Time // from when on the token may be accepted; zero: never
+	until time.Time // when the token may become valid; zero: never
 }
 
-// get returns why a token was refused within the last minute. It returns nil if it was
-// not, or if the token may be accepted now.
+// get returns the refusal of a token within the last minute. It returns nil if there is
+// none, or if the token may be valid now.
 func (f *failures) get(k cacheKey, now time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -47,7 +47,7 @@ func (f *failures) get(k cacheKey, now time.Time) error {
 	return found.err
 }
 
-// put records why a token was refused.
+// put records the refusal of a token.
 func (f *failures) put(k cacheKey, err *checkedError, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

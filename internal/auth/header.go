@@ -5,15 +5,15 @@ import "strings"
 // A header is the first part of a token. It says how the token is signed.
 type header struct {
 	algorithm string
-	keyID     string // kid; empty: not there
+	keyID     string // kid; empty: absent
 }
 
-// headerNames are the members that decodeHeader knows. It refuses the last five, with
-// which a token would choose or change how it is verified (RFC 7515 section 4.1).
+// headerNames are the members that decodeHeader knows. It refuses the last five, with which
+// a token could choose or change how it is verified (RFC 7515, section 4.1).
 var headerNames = []string{"alg", "typ", "kid", "crit", "jwk", "jku", "x5u", "x5c"}
 
-// decodeHeader decodes the header of a token strictly. Whether the server has a key for
-// the algorithm and the key that it names is for [Keys.match].
+// decodeHeader decodes the header of a token strictly. [Keys.match] then finds the keys for
+// the algorithm and kid in it.
 func decodeHeader(data []byte) (header, error) {
 	var h header
 	err := decodeObject(data, headerNames, func(m member) (err error) {
@@ -40,9 +40,8 @@ func decodeHeader(data []byte) (header, error) {
 	return h, err
 }
 
-// isTokenType reports whether typ is the media type of a JWT (RFC 7519 section 5.1) or
-// of an access token (RFC 9068 section 2.1), in upper or lower case, with or without
-// "application/".
+// isTokenType reports whether typ is the media type of a JWT (RFC 7519, section 5.1) or of
+// an access token (RFC 9068, section 2.1). It ignores case and the prefix "application/".
 func isTokenType(typ string) bool {
 	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
 	return typ == "jwt" || typ == "at+jwt"

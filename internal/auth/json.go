@@ -14,28 +14,28 @@ import (
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
-// errJSON refuses a part of a token that is not strict JSON, or not an object. It does not
-// give the reason, because the decoder's errors are not safe to send to a client.
+// errJSON refuses a part of a token that is not strict JSON, or not an object. It omits the
+// reason, because the decoder's errors are not safe to send to a client.
 var errJSON = invalid("the header and the claims of a token must each be a JSON object without duplicate members")
 
-// invalid returns an error with the code TokenInvalid, whose text the client receives.
+// invalid returns an error with the code TokenInvalid. Clients see its text.
 func invalid(format string, args ...any) *pubsub.Error {
 	return pubsub.Errorf(pubsub.TokenInvalid, format, args...)
 }
 
-// A member is a member of the header or of the claims of a token.
+// A member is one member of the header or the claims of a token.
 type member struct {
 	name   string
 	value  jsontext.Value
 	reader *strictjson.Reader
 }
 
-// decodeObject calls decode with each member of the object in data, in order. decode
-// must not keep the member's value.
+// decodeObject calls decode with each member of the object in data, in order. decode must
+// not keep the member's value.
 //
-// On top of what [strictjson.Reader] refuses, decodeObject refuses names that differ
-// only by case, from one another or from the known ones. So no other decoder, one that
-// ignores case or takes the last of two, reads something else from the same bytes.
+// In addition to what [strictjson.Reader] refuses, decodeObject refuses names that differ
+// only in case from each other or from a known name. This ensures that a decoder that
+// ignores case, or uses the last of two members, reads the same claims from the same bytes.
 func decodeObject(data []byte, known []string, decode func(member) error) error {
 	r := new(strictjson.Reader)
 	r.Reset(data, "", "")
@@ -64,7 +64,7 @@ func decodeObject(data []byte, known []string, decode func(member) error) error 
 	return nil
 }
 
-// fold returns the same rune for all runes that differ only by case (Unicode simple
+// fold returns the same rune for all runes that differ only in case (Unicode simple
 // folding). For ASCII letters it is the lower-case one.
 func fold(r rune) rune {
 	least := r
@@ -74,7 +74,7 @@ func fold(r rune) rune {
 	return unicode.ToLower(least)
 }
 
-// text returns the string that the value must be.
+// text returns the value, which must be a string.
 func (m member) text() (string, error) {
 	text, err := m.reader.Text(m.value, m.name)
 	if err != nil {
@@ -83,8 +83,8 @@ func (m member) text() (string, error) {
 	return string(text), nil
 }
 
-// words returns the words of the value, a string of words with a space between each
-// two (RFC 8693 section 4.2) or a list of words.
+// words returns the words of the value, which must be a list of words or a string of words
+// separated by single spaces (RFC 8693, section 4.2).
 func (m member) words() ([]string, error) {
 	switch m.value.Kind() {
 	case jsontext.KindString:
@@ -96,7 +96,7 @@ func (m member) words() ([]string, error) {
 	return nil, invalid("%s in the token must be a string or a list of strings", m.name)
 }
 
-// texts returns the list of strings that the value must be.
+// texts returns the elements of the value, which must be a list of strings.
 func (m member) texts() (list []string, err error) {
 	if m.value.Kind() != jsontext.KindBeginArray {
 		return nil, invalid("%s in the token must be a list of strings", m.name)
@@ -111,8 +111,8 @@ func (m member) texts() (list []string, err error) {
 	return list, nil
 }
 
-// info returns the claim info as compact JSON, in memory of its own. An error says why it
-// cannot be shown to other clients. It does not make the token invalid.
+// info returns the claim info as compact JSON, in new memory. An error says why other
+// clients cannot see it; it does not make the token invalid.
 func (m member) info() ([]byte, error) {
 	if m.value.Kind() != jsontext.KindBeginObject {
 		return nil, invalid("info in the token must be a JSON object")
@@ -130,8 +130,8 @@ func (m member) info() ([]byte, error) {
 // maxSeconds is the last second of the year 9999, the last year in RFC 3339.
 const maxSeconds = 253402300799
 
-// date returns the NumericDate (RFC 7519 section 2) that the value must be: seconds
-// since 1970, a fraction is allowed.
+// date returns the value, which must be a NumericDate (RFC 7519, section 2): seconds since
+// 1970, with an optional fraction.
 func (m member) date() (time.Time, error) {
 	if m.value.Kind() != jsontext.KindNumber {
 		return time.Time{}, invalid("%s in the token must be a number of seconds since 1970", m.name)

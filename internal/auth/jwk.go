@@ -21,27 +21,27 @@ import (
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
-// A jwk holds the members of a JSON Web Key (RFC 7517 section 4) that matter here. A
+// A jwk holds the members of a JSON Web Key that this package uses (RFC 7517, section 4). A
 // member that is absent or null is empty.
 type jwk struct {
 	kind       string // kty
 	id         string
 	use        string
-	operations []string // key_ops; nil: not there
+	operations []string // key_ops; nil: absent
 	algorithm  string
 
-	// The parameters of the public key, in unpadded base64url except curve (RFC 7518
-	// section 6, RFC 8037).
+	// Parameters of the public key. All except curve are unpadded base64url (RFC 7518,
+	// section 6, and RFC 8037).
 	curve, x, y, n, e string
 }
 
-// privateMembers are the members of private keys (RFC 7518 section 6, RFC 8037).
+// privateMembers are the members of private keys (RFC 7518, section 6, and RFC 8037).
 // Symmetric keys have k instead.
 var privateMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth"}
 
 var errJWK = errors.New("this is JSON, but not a JWK or a JWK Set: use public keys as defined in RFC 7517, such as {\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",…}]}")
 
-// parseJWKs parses a JWK or a JWK set.
+// parseJWKs parses a JWK or a JWK Set.
 func parseJWKs(data []byte) ([]key, error) {
 	m, err := decodeMembers(data)
 	if err != nil {
@@ -60,9 +60,9 @@ func parseJWKs(data []byte) ([]key, error) {
 	return []key{k}, nil
 }
 
-// parseJWKSet returns the keys of a set that can verify tokens, one at least. It leaves
-// out the others (RFC 7517 section 5), because identity providers publish more than that
-// in one set. A secret key is an error.
+// parseJWKSet returns the keys of a set that can verify tokens, at least one. It skips
+// others (RFC 7517, section 5), because identity providers also publish keys for other
+// purposes in the same set. A secret key is an error.
 func parseJWKSet(value jsontext.Value) (keys []key, err error) {
 	if value.Kind() != jsontext.KindBeginArray {
 		return nil, errJWK
@@ -88,7 +88,7 @@ func parseJWKSet(value jsontext.Value) (keys []key, err error) {
 	return nil, errors.New("the JWK Set has no keys")
 }
 
-// keyName describes the key at index i of a set: by its number, from 1, and its kid.
+// keyName describes the key at index i of a set by its number, counted from 1, and its kid.
 func keyName(i int, data jsontext.Value) string {
 	m, _ := decodeMembers(data)
 	var id string
@@ -98,14 +98,13 @@ func keyName(i int, data jsontext.Value) string {
 	return fmt.Sprintf("%d (kid %.80q)", i+1, id)
 }
 
-// errSecret is wrapped by the errors about keys that the server must not have.
+// errSecret is in the chain of errors about keys that the server must not have.
 var errSecret = errors.New("use public keys only")
 
-// parseJWK parses one JWK.
 func parseJWK(data jsontext.Value) (key, error) {
 	m, err := decodeMembers(data)
 	isPrivate := func(name string) bool { return m[name] != nil }
-	switch { // secrets first, whatever else is wrong with the key
+	switch { // secrets first, even if something else is wrong with the key
 	case m["k"] != nil || string(m["kty"]) == `"oct"`:
 		return key{}, fmt.Errorf("this is a symmetric JWK (kty oct), and a server that can verify tokens with it can also sign them; %w: EC, OKP or RSA", errSecret)
 	case slices.ContainsFunc(privateMembers, isPrivate):
@@ -120,8 +119,8 @@ func parseJWK(data jsontext.Value) (key, error) {
 	return k.key()
 }
 
-// decodeMembers returns the members of an object, without those that are null. If a name
-// is there twice, it returns an error and the members.
+// decodeMembers returns the members of an object that are not null. If a name occurs twice,
+// it returns both an error and the members.
 func decodeMembers(data jsontext.Value) (m map[string]jsontext.Value, err error) {
 	if !data.IsValid(jsontext.AllowDuplicateNames(true)) || data.Kind() != jsontext.KindBeginObject {
 		return nil, errors.New("a JWK must be a JSON object")
@@ -139,7 +138,7 @@ func decodeMembers(data jsontext.Value) (m map[string]jsontext.Value, err error)
 	return m, err
 }
 
-// decodeJWK decodes the members of a [jwk]. Other members may hold anything.
+// decodeJWK decodes the members of a [jwk] and ignores others.
 func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
 	for _, member := range []struct {
 		name string

@@ -20,33 +20,32 @@ import (
 )
 
 const (
-	maxKeys    = 16   // one token may cost a check with each of them
+	maxKeys    = 16   // a single token may cost a signature check with each of them
 	minRSABits = 2048 // RFC 7518 section 3.3
 )
 
-// Keys are the public keys that verify tokens. They are immutable and safe for
-// concurrent use.
+// Keys are the public keys that verify tokens. They are immutable and safe for concurrent
+// use.
 type Keys struct {
 	keys       []key
 	generation generation
 }
 
-// A generation tells one set of keys from another. It is the first bytes of the SHA-256
-// of all keys.
+// A generation identifies a set of keys: the first bytes of the SHA-256 of all of them.
 type generation [8]byte
 
-// A key is a public key and the only algorithms that it may be used with.
+// A key is a public key and the only algorithms that it may verify.
 type key struct {
-	id      string // kid; empty: the key has none, and serves tokens with any kid
+	id      string // kid; empty: none, so the key verifies tokens with any kid
 	methods []jwt.SigningMethod
 	public  crypto.PublicKey
 }
 
-// ParseKeys parses 1 to 16 public keys: PEM blocks of the type PUBLIC KEY (RFC 7468
-// section 13), a JWK, or a JWK set (RFC 7517). Keys are P-256, Ed25519, or RSA of at
-// least 2,048 bits. A JWK may be named, by kid. ParseKeys skips EC PARAMETERS, and the
-// keys of a set that cannot verify tokens. Anything else, a private key in particular,
-// is an error that says what would be right.
+// ParseKeys parses 1 to 16 public keys: PEM blocks of type PUBLIC KEY (RFC 7468, section
+// 13), a JWK, or a JWK Set (RFC 7517). Supported are P-256, Ed25519, and RSA keys of at
+// least 2,048 bits. A JWK may have a kid. ParseKeys skips EC PARAMETERS, and keys of a set
+// that cannot verify tokens. For anything else, such as a private key, it returns an error
+// that says what would be right.
 func ParseKeys(data []byte) (*Keys, error) {
 	if err := mistake(data); err != nil {
 		return nil, err
@@ -82,8 +81,8 @@ func newKeys(keys []key) (*Keys, error) {
 	return k, nil
 }
 
-// ParseKeysBase64 parses what [ParseKeys] does, encoded in base64 as the command base64
-// prints it. It ignores white space.
+// ParseKeysBase64 parses the same formats as [ParseKeys], encoded in base64 as the command
+// base64 prints it. It ignores white space.
 func ParseKeysBase64(b64 string) (*Keys, error) {
 	text := strings.TrimSpace(b64)
 	switch {
@@ -140,11 +139,10 @@ func parsePublicKey(b *pem.Block) (key, error) {
 	return key{methods: methods, public: public}, err
 }
 
-// rightKey is the advice at the end of an error about a key.
+// rightKey is advice for the end of an error about a key.
 const rightKey = "a P-256 key is made with `openssl ecparam -name prime256v1 -genkey -noout`"
 
-// methodsOf returns the algorithms that public may be used with. A [Signer] uses the
-// first.
+// methodsOf returns the algorithms that public may verify. A [Signer] uses the first.
 func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
 	switch k := public.(type) {
 	case *ecdsa.PublicKey:
@@ -163,16 +161,15 @@ func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
 	return nil, fmt.Errorf("a key of this kind (%T) cannot be used; %s", public, rightKey)
 }
 
-// candidates are the keys that may have signed a token, and the algorithm of the token.
+// candidates are the keys that may have signed a token, with the token's algorithm.
 type candidates struct {
 	method jwt.SigningMethod
 	public []crypto.PublicKey
 }
 
-// match returns the keys that may have signed a token with this header, one at least. A
-// token with a kid may be signed by the keys with that kid and by those without any:
-// signers also write a kid for keys that the server was given as PEM. A token without a
-// kid may be signed by every key.
+// match returns the keys that may have signed a token with this header, at least one. If
+// the token has a kid, those are the keys with that kid and the keys without any: signers
+// also write a kid for a key that the server has as PEM. Otherwise they are all keys.
 func (k *Keys) match(h header) (c candidates, err error) {
 	known := h.keyID == ""
 	for _, key := range k.keys {
@@ -197,7 +194,7 @@ func (k *Keys) match(h header) (c candidates, err error) {
 	return c, err
 }
 
-// algorithms returns every alg that a token may have, each once.
+// algorithms returns every alg that a token may have, without duplicates.
 func (k *Keys) algorithms() (names []string) {
 	for _, key := range k.keys {
 		for _, m := range key.methods {
@@ -209,11 +206,11 @@ func (k *Keys) algorithms() (names []string) {
 	return names
 }
 
-// es256Bytes is the length of a signature by P-256 (RFC 7518 section 3.4).
+// es256Bytes is the length of an ES256 signature (RFC 7518, section 3.4).
 const es256Bytes = 64
 
-// checkForm returns signature, or an error if its length shows that no key has made it.
-// The error says what the signer did wrong.
+// checkForm returns signature, or an error if its length shows that no key made it. The
+// error says what the signer did wrong.
 func (c candidates) checkForm(signature []byte) ([]byte, error) {
 	switch n := len(signature); {
 	case c.method != jwt.SigningMethodES256 || n == es256Bytes:
@@ -225,7 +222,7 @@ func (c candidates) checkForm(signature []byte) ([]byte, error) {
 	}
 }
 
-// verify reports whether signature is that of text by one of the keys.
+// verify reports whether one of the keys made the signature of text.
 func (c candidates) verify(text string, signature []byte) bool {
 	return slices.ContainsFunc(c.public, func(key crypto.PublicKey) bool {
 		return c.method.Verify(text, signature, key) == nil
@@ -234,8 +231,8 @@ func (c candidates) verify(text string, signature []byte) bool {
 
 const pemBegin = "-----BEGIN "
 
-// pemBlocks returns the PEM blocks in data, one at least. It leaves out EC PARAMETERS,
-// which `openssl ecparam -genkey` writes before the key and which the key repeats.
+// pemBlocks returns the PEM blocks in data, at least one. It omits EC PARAMETERS, which
+// `openssl ecparam -genkey` writes before the key and which the key repeats.
 func pemBlocks(data []byte) ([]*pem.Block, error) {
 	begun := bytes.Count(data, []byte(pemBegin))
 	var blocks []*pem.Block

@@ -12,9 +12,9 @@ const maxLoggable = 256
 // base64url, and text with three parts like those of a JWT.
 var tokenLike = regexp.MustCompile(`eyJ[\w-]*(\.[\w-]*)*|[\w-]{16,}\.[\w-]{2,}\.[\w-]{32,}`)
 
-// Loggable returns text of a client in a form that may be logged: what looks like a token
-// is replaced by REDACTED, because clients put tokens anywhere, and text over 256 bytes
-// is cut and ends in an ellipsis.
+// Loggable returns text from a client in a form that is safe to log. It replaces anything
+// that looks like a token with REDACTED, because clients put tokens anywhere. It cuts text
+// over 256 bytes and adds an ellipsis.
 func Loggable(s string) string {
 	s = tokenLike.ReplaceAllString(s, redacted)
 	if len(s) <= maxLoggable {

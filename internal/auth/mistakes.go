@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// This file recognizes what people and tools do to keys by mistake, so that the error
-// says what happened and how to undo it.
+// This file recognizes how people and tools damage keys by mistake, so that the error can
+// say what happened and how to undo it.
 
 var (
 	byteOrderMark = []byte("\xef\xbb\xbf")
 	utf16Marks    = [][]byte{{0xff, 0xfe}, {0xfe, 0xff}}
 )
 
-// mistake returns an error if data, which should hold keys, is not UTF-8 text, is a key
-// of SSH, or was mangled.
+// mistake returns an error if data, which should contain keys, is not UTF-8 text, is an SSH
+// key, or was mangled.
 func mistake(data []byte) error {
 	text := bytes.TrimSpace(data)
 	switch {
@@ -66,7 +66,7 @@ var (
 )
 
 // publicKeyMistake returns why the standard library cannot parse der, which should be a
-// SubjectPublicKeyInfo. The key may be valid, and only encoded in another way.
+// SubjectPublicKeyInfo. The key itself may be valid, only in an unsupported encoding.
 func publicKeyMistake(der []byte) error {
 	var info struct {
 		Algorithm struct {
@@ -90,12 +90,12 @@ func publicKeyMistake(der []byte) error {
 	return fmt.Errorf("parse public key: this is not a point on a supported curve; %s", rightKey)
 }
 
-// errPrivateCurve refuses a private key whose curve the standard library does not know,
-// or whose curve is not named.
+// errPrivateCurve refuses a private key on a curve that the standard library does not know,
+// or that is not named.
 var errPrivateCurve = errors.New("the key is on an unsupported curve, or has explicit curve parameters instead of a named curve: rewrite a P-256 key with `openssl ec -in key.pem -param_enc named_curve`")
 
-// isDER reports whether signature is a DER sequence of two integers (RFC 3279 section
-// 2.2.3). ECDSA signatures have this form nearly everywhere but in JWTs.
+// isDER reports whether signature is a DER sequence of two integers (RFC 3279, section
+// 2.2.3). Nearly everything except JWT encodes ECDSA signatures in this form.
 func isDER(signature []byte) bool {
 	var numbers struct{ R, S asn1.RawValue }
 	rest, err := asn1.Unmarshal(signature, &numbers)

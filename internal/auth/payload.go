@@ -11,23 +11,23 @@ import (
 
 const (
 	maxSubjectBytes = 255
-	maxTopics       = 1000    // in one token
+	maxTopics       = 1000    // of one token
 	maxInfoBytes    = 1 << 10 // as compact JSON
 )
 
-// A payload is the second part of a token: the claims to keep, and those that only
-// verifying the token needs.
+// A payload is the second part of a token: the claims that the server keeps, and those that
+// only verification needs.
 type payload struct {
 	Claims
 	hasSubject          bool
-	notBefore, issuedAt time.Time // zero: not there
+	notBefore, issuedAt time.Time // zero: absent
 }
 
-// claimNames are the claims that have a meaning, for this server or in any JWT.
+// claimNames are the claims that have a meaning for this server or in every JWT.
 var claimNames = []string{"exp", "nbf", "iat", "iss", "aud", "sub", "jti", "scope", "topic", "topics", "info", "until"}
 
-// decodePayload decodes the claims of a token strictly. It checks neither the signature
-// nor the clock.
+// decodePayload decodes the claims of a token strictly. It checks neither the signature nor
+// the times.
 func decodePayload(data []byte) (*payload, error) {
 	p := new(payload)
 	err := decodeObject(data, claimNames, p.decodeClaim)
@@ -51,8 +51,8 @@ func decodePayload(data []byte) (*payload, error) {
 	return p, nil
 }
 
-// optionalClaims may be null, which means absent: many encoders write null for a value
-// that is not set.
+// optionalClaims may be null, which means absent: many encoders write null for a value that
+// is not set.
 var optionalClaims = []string{"nbf", "iat", "topic", "topics", "info", "until"}
 
 func (p *payload) decodeClaim(m member) (err error) {
@@ -120,7 +120,7 @@ func (p *payload) checkTime(now time.Time) error {
 	return nil
 }
 
-// validAt returns from when on nbf and iat allow the token.
+// validAt returns the time from which nbf and iat allow the token.
 func (p *payload) validAt() time.Time {
 	last := p.notBefore
 	if p.issuedAt.After(last) {

@@ -6,27 +6,26 @@ import (
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
-// Pooled is a Verifier that checks signatures on the workers of a pool. Requests over
-// HTTP use it with the workers that check the tokens of sessions: however many
-// requests bring new tokens, the event loops keep their processors. Make one with
-// NewPooled. Safe for concurrent use.
+// Pooled is a Verifier that checks signatures on a worker pool. HTTP requests use it with
+// the same pool as the tokens of sessions. However many requests bring new tokens, enough
+// CPU time remains for the event loops. It is safe for concurrent use.
 type Pooled struct {
 	// Immutable after NewPooled.
 	tokens  *Verifier
 	workers *worker.Pool
 }
 
-// NewPooled returns v with its checks done by workers.
+// NewPooled returns a Pooled that calls v on workers.
 func NewPooled(v *Verifier, workers *worker.Pool) *Pooled { return &Pooled{v, workers} }
 
-// Recall is [Verifier.Recall].
+// Recall is like [Verifier.Recall].
 func (p *Pooled) Recall(token Token) (claims *Claims, known bool, err error) {
 	return p.tokens.Recall(token)
 }
 
-// Verify is [Verifier.Verify], and blocks until a worker has checked the token, unless
-// it is known. It fails with OverCapacity if too many tokens wait already, and with
-// Unavailable if the workers stop before its turn.
+// Verify is like [Verifier.Verify]. If the result is not known yet, it blocks until a
+// worker has checked the token. It fails with OverCapacity if too many tokens are waiting,
+// and with Unavailable if the workers stop first.
 func (p *Pooled) Verify(token Token) (*Claims, error) {
 	if claims, known, err := p.tokens.Recall(token); known {
 		return claims, err

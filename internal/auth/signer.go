@@ -20,9 +20,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// GenerateKey returns a new P-256 key pair in PEM. The private key has the form of
-// `openssl ecparam -name prime256v1 -genkey -noout` (RFC 5915), the public key that of
-// `openssl ec -pubout`.
+// GenerateKey returns a new P-256 key pair in PEM. The private key has the form that
+// `openssl ecparam -name prime256v1 -genkey -noout` writes (RFC 5915), the public key that
+// of `openssl ec -pubout`.
 func GenerateKey() (private, public []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -52,9 +52,9 @@ type Signer struct {
 	public []byte // PEM
 }
 
-// ParsePrivateKey parses one private key in PEM: EC PRIVATE KEY (SEC 1, with or without
-// EC PARAMETERS before it) or PRIVATE KEY (PKCS #8), of the kinds that [ParseKeys]
-// accepts. Anything else is an error that says what would be right.
+// ParsePrivateKey parses one private key in PEM: EC PRIVATE KEY (SEC 1, with or without EC
+// PARAMETERS before it) or PRIVATE KEY (PKCS #8), of the kinds that [ParseKeys] supports.
+// For anything else it returns an error that says what would be right.
 func ParsePrivateKey(data []byte) (*Signer, error) {
 	if err := mistake(data); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func parsePrivateKey(b *pem.Block) (crypto.Signer, error) {
 		return nil, fmt.Errorf("this is a PEM block of type %q: a private key has type EC PRIVATE KEY or PRIVATE KEY; %s", b.Type, rightKey)
 	}
 	switch {
-	case err != nil && strings.HasSuffix(err.Error(), "unknown elliptic curve"): // crypto/x509 exports no error for it
+	case err != nil && strings.HasSuffix(err.Error(), "unknown elliptic curve"): // crypto/x509 exports no error for this
 		return nil, errPrivateCurve
 	case err != nil:
 		return nil, fmt.Errorf("parse private key: this PEM block holds no readable private key; %s", rightKey)
@@ -114,18 +114,18 @@ func parsePrivateKey(b *pem.Block) (crypto.Signer, error) {
 // PublicPEM returns the public key of s in PEM. The caller owns the slice.
 func (s *Signer) PublicPEM() []byte { return slices.Clone(s.public) }
 
-// A Grant says what a token allows.
+// A Grant is the contents of a token to be signed.
 type Grant struct {
-	Subject string          // the user, up to 255 bytes
-	Scopes  []Scope         // one at least
-	Topics  []pubsub.Topic  // one at least
+	Subject string          // identifies the user; up to 255 bytes
+	Scopes  []Scope         // at least one
+	Topics  []pubsub.Topic  // at least one
 	Expires time.Time       // required; truncated to seconds
-	Until   time.Time       // when subscriptions made with the token end; zero: never; truncated to seconds
-	Info    json.RawMessage // a JSON object that other clients may see; nil: none
+	Until   time.Time       // when subscriptions made with the token end, truncated to seconds; zero: never
+	Info    json.RawMessage // a JSON object that other clients may see; nil for none
 }
 
 // Sign returns a token for g. If no server would accept the token, Sign returns an error
-// that says why. It does not compare the times with the clock.
+// that says why. It does not compare times with the clock.
 func (s *Signer) Sign(g Grant) (Token, error) {
 	claims, err := g.claims()
 	if err != nil {
@@ -149,7 +149,7 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 		}
 		words[i] = string(scope)
 	}
-	// The encoder would mend what is not UTF-8, and so grant something else.
+	// The encoder would replace invalid UTF-8, and the token would grant something else.
 	if !utf8.ValidString(g.Subject) {
 		return nil, errors.New("the subject is not UTF-8")
 	}
@@ -176,7 +176,7 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode claims: %w", err)
 	}
-	p, err := decodePayload(data) // the one place that knows the rules
+	p, err := decodePayload(data) // the rules are only there
 	if err != nil {
 		return nil, err
 	}

@@ -11,15 +11,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// maxTokenBytes is the maximum length of a token. It leaves room for some hundred
-// topics, and bounds what any client can make the server decode and hash.
+// maxTokenBytes is the maximum length of a token. It leaves room for several hundred
+// topics, and limits how much a client can make the server decode and hash.
 const maxTokenBytes = 8 << 10
 
 const redacted = "REDACTED"
 
-// A Token is a JWT in its compact form (RFC 7515 section 7.1), as a client sends it. It
-// prints as REDACTED, with any verb, in any log and in JSON. Only string(t) gives its
-// bytes.
+// A Token is a JWT in compact form (RFC 7515, section 7.1), as a client sends it. It prints
+// as REDACTED with every verb, in every log, and in JSON. Only string(t) reveals its bytes.
 type Token string
 
 // String returns REDACTED.
@@ -34,11 +33,11 @@ func (Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
 // LogValue returns REDACTED.
 func (Token) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText returns REDACTED, for a struct with a token that is logged as JSON.
+// MarshalText returns REDACTED. It applies when a struct with a token is logged as JSON.
 func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// The refusals of a token by its form. They are variables so that a refusal allocates
-// nothing.
+// Refusals of a token because of its form. They are variables so that a refusal does not
+// allocate.
 var (
 	errTokenMissing = pubsub.Errorf(pubsub.TokenMissing, "a token is required: a JWT that allows the scope and the topic")
 	errTokenLong    = pubsub.Errorf(pubsub.TokenInvalid, "the token is too long; the limit is %d bytes", maxTokenBytes)
@@ -46,7 +45,7 @@ var (
 )
 
 // check checks the form of t: its length, its three parts, and their encoding. It reads
-// each byte once at most, and neither hashes nor allocates.
+// each byte at most once, and neither hashes nor allocates.
 func (t Token) check() error {
 	switch {
 	case t == "":
@@ -61,17 +60,17 @@ func (t Token) check() error {
 	return nil
 }
 
-// parts returns the three parts of t. If t has fewer parts, the others are empty; if it
-// has more, signature holds the rest with its dots.
+// parts returns the three parts of t. If t has fewer parts, the missing ones are empty. If
+// it has more, signature is the whole rest, with its dots.
 func (t Token) parts() (header, payload, signature string) {
 	header, rest, _ := strings.Cut(string(t), ".")
 	payload, signature, _ = strings.Cut(rest, ".")
 	return header, payload, signature
 }
 
-// isBase64URL reports whether s is unpadded base64url in its canonical form (RFC 4648
-// sections 3.5 and 5), and not empty. The decoder of the standard library is no check:
-// it skips newlines, and accepts any value in the unused bits of the last digit.
+// isBase64URL reports whether s is not empty and is unpadded base64url in canonical form
+// (RFC 4648, sections 3.5 and 5). The decoder of the standard library is too lenient: it
+// skips newlines, and ignores the unused bits of the last digit.
 func isBase64URL(s string) bool {
 	if s == "" {
 		return false
@@ -95,7 +94,7 @@ func isBase64URL(s string) bool {
 
 const noSextet = 0xff
 
-// sextets maps each base64url digit to its value, and other bytes to noSextet.
+// sextets maps each base64url digit to its value, and every other byte to noSextet.
 var sextets = func() (table [256]uint8) {
 	for i := range table {
 		table[i] = noSextet
@@ -111,5 +110,5 @@ type digest [sha256.Size]byte
 
 // digest returns the digest of t. It does not allocate.
 func (t Token) digest() digest {
-	return sha256.Sum256(unsafe.Slice(unsafe.StringData(string(t)), len(t))) // Sum256 only reads.
+	return sha256.Sum256(unsafe.Slice(unsafe.StringData(string(t)), len(t))) // Sum256 only reads
 }

@@ -1,29 +1,31 @@
 // Package auth verifies the tokens that clients send, and says what each token allows.
 //
-// A token is a JWT (RFC 7519). A [Verifier] checks it in this order, cheap checks
-// first:
+// A token is a JWT (RFC 7519). A [Verifier] checks, with the cheap checks first:
 //
-//  1. its form, byte by byte
-//  2. the cache of verified tokens and that of refused ones, by SHA-256 of the token
-//  3. its header, the form of its signature, and its claims, all decoded strictly
-//  4. its signature, by a key whose algorithms are fixed
-//  5. the clock: exp, nbf and iat
+//  1. the token's form, byte by byte
+//  2. the caches of verified and of refused tokens, by SHA-256 of the token
+//  3. the header, the form of the signature, and the claims, all decoded strictly
+//  4. the signature, with a key whose algorithms are fixed
+//  5. the times: exp, nbf and iat
 //
-// A refusal is a [pubsub.Error]. Its code is TokenMissing if there is no token,
-// TokenExpired if the time of a signed token is over, and TokenInvalid otherwise.
+// A refusal is a [pubsub.Error] with TokenMissing if there is no token, TokenExpired if a
+// correctly signed token has expired, and TokenInvalid otherwise.
 //
-// Checking a signature takes tens of microseconds, so event loops do not do it. They
-// call [Verifier.Cached], and have other tokens verified by a worker. HTTP handlers use
-// a [Pooled], which waits for such a worker.
+// A signature check takes tens of microseconds, so event loops do not make it. They call
+// [Verifier.Cached], and let a worker verify other tokens. HTTP handlers use a [Pooled],
+// which waits for such a worker.
 //
-// Invariants: only what a configured key signed becomes [Claims]. Cached claims are
-// checked against the clock at each use. Memory is bounded, whatever clients send. The
-// package neither stores nor prints a token. A token that is refused after a check of
-// its signature costs no other check for a minute, or until nbf and iat may allow it.
+// Invariants:
+//   - Only a token that a configured key signed yields [Claims].
+//   - Cached claims are checked against the clock at each use.
+//   - Memory is bounded, whatever clients send.
+//   - The package neither stores nor prints tokens.
+//   - A token that was refused after a signature check costs no other one for a minute, or
+//     until nbf and iat may allow it.
 //
-// The package ignores claims and scope words that it does not know, because one token
-// may serve several services. It does not sign tokens for the server: [Signer] is for
-// the command line, the dev mode and tests.
+// The package ignores unknown claims and scopes, because one token may serve several
+// services. The server does not sign tokens: [Signer] is for the command line, dev mode and
+// tests.
 package auth
 
 import (
@@ -35,20 +37,21 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Leeway is how far apart the clocks of the server and of a token's issuer may be: the
-// server accepts a token from that long before nbf and iat until that long after exp.
+// Leeway is the permitted difference between the clocks of the server and of a token's
+// issuer. The server accepts a token from that long before nbf and iat until that long
+// after exp.
 const Leeway = 60 * time.Second
 
 const defaultCacheSize = 65536
 
 // Config configures a [Verifier]. The zero value refuses every token.
 type Config struct {
-	Keys *Keys            // nil: no key, so that every token is refused
+	Keys *Keys            // nil: no keys, so every token is refused
 	Now  func() time.Time // the wall clock, called concurrently; nil: time.Now
 
-	// CacheSize is the number of verified tokens to cache; zero: 65,536, negative:
-	// none. A token with large claims counts as several tokens: one more for each
-	// 512 bytes of subject, topics and info.
+	// CacheSize is the number of verified tokens to cache. Zero means 65,536, negative
+	// means none. A token with large claims counts as several tokens: one more for each 512
+	// bytes of subject, topics and info.
 	CacheSize int
 }
 
@@ -65,7 +68,6 @@ type Verifier struct {
 	verified, refused, hits atomic.Uint64
 }
 
-// New returns a Verifier.
 func New(c Config) *Verifier {
 	if c.Keys == nil {
 		c.Keys = new(Keys)
@@ -79,9 +81,9 @@ func New(c Config) *Verifier {
 	return &Verifier{keys: c.Keys, now: c.Now, cache: newCache(c.CacheSize)}
 }
 
-// Cached returns the claims of a token that is in the cache and has not expired. It
-// reports false if only [Verifier.Verify] can tell. It neither checks a signature nor
-// allocates, so event loops may call it.
+// Cached returns the claims of a token that is in the cache and has not expired. If it
+// returns false, call [Verifier.Verify]. It neither checks a signature nor allocates, so
+// event loops may call it.
 func (v *Verifier) Cached(t Token) (*Claims, bool) {
 	if t.check() != nil {
 		return nil, false
@@ -90,17 +92,17 @@ func (v *Verifier) Cached(t Token) (*Claims, bool) {
 	return claims, claims != nil
 }
 
-// Recall returns what [Verifier.Verify] would, if that is known without decoding t: its
-// form is wrong, or a cache holds the result. Otherwise known is false.
+// Recall returns the result of [Verifier.Verify] if it is known without decoding t, because
+// the form of t is wrong or a cache holds the result. Otherwise known is false.
 func (v *Verifier) Recall(t Token) (claims *Claims, known bool, err error) {
 	claims, _, err = v.recall(t)
 	return claims, claims != nil || err != nil, err
 }
 
 // Verify returns the claims of t, or why the server refuses it: a [pubsub.Error] with
-// TokenMissing, TokenInvalid or TokenExpired, whose text is safe to send to the client.
-// It checks one signature at most per key that may have signed t, on the caller's
-// goroutine.
+// TokenMissing, TokenInvalid or TokenExpired, whose text is safe to send to the client. On
+// the caller's goroutine, it makes at most one signature check per key that may have signed
+// t.
 func (v *Verifier) Verify(t Token) (*Claims, error) {
 	claims, k, err := v.recall(t)
 	if claims != nil || err != nil {
@@ -119,8 +121,7 @@ func (v *Verifier) Verify(t Token) (*Claims, error) {
 	return claims, nil
 }
 
-// recall returns the claims or the refusal of t, if they are known, and its key in the
-// caches.
+// recall returns the claims or the refusal of t, if known, and its key in the caches.
 func (v *Verifier) recall(t Token) (claims *Claims, k cacheKey, err error) {
 	if err = t.check(); err == nil {
 		k = v.cacheKey(t)
@@ -146,23 +147,23 @@ func (v *Verifier) cacheKey(t Token) cacheKey { return cacheKey{t.digest(), v.ke
 
 var errSignature = invalid("the signature of the token does not match any key of this server: sign it with the matching private key")
 
-// A checkedError refuses a token whose signature was checked.
+// A checkedError refuses a token after a signature check.
 type checkedError struct {
 	refusal *pubsub.Error
-	validAt time.Time // from when on the token may be accepted; zero: never
+	validAt time.Time // when the token may become valid; zero: never
 }
 
 func (e *checkedError) Error() string { return e.refusal.Error() }
 func (e *checkedError) Unwrap() error { return e.refusal }
 
-// CheckedSignature reports whether Verify checked a signature before it returned err. It
+// CheckedSignature reports whether Verify made a signature check before it returned err. It
 // is false if a cache held the refusal.
 func CheckedSignature(err error) bool {
 	_, ok := errors.AsType[*checkedError](err)
 	return ok
 }
 
-// verifyUncached returns the claims of a token whose form was checked.
+// verifyUncached returns the claims of a token whose form is right.
 func (v *Verifier) verifyUncached(t Token) (*Claims, error) {
 	head, body, tail := t.parts()
 	h, err := decodePart(head, decodeHeader)
@@ -200,8 +201,8 @@ func decodePart[T any](part string, decode func([]byte) (T, error)) (T, error) {
 	return decode(data)
 }
 
-// Check returns nil if the token of c has not expired, and a [pubsub.Error] with
-// TokenExpired if it has. Callers that keep claims call it before each use.
+// Check returns nil if the token of c has not expired. Otherwise it returns a
+// [pubsub.Error] with TokenExpired. Callers that keep claims call Check before each use.
 func (v *Verifier) Check(c *Claims) error {
 	if !c.acceptedAt(v.now()) {
 		return c.expired()
@@ -211,12 +212,11 @@ func (v *Verifier) Check(c *Claims) error {
 
 // Stats are the counters of a [Verifier] since New.
 type Stats struct {
-	Verified uint64 // accepted, with a check of the signature
-	Refused  uint64 // refused, by Verify or Recall
+	Verified uint64 // accepted after a signature check
+	Refused  uint64 // refused by Verify or Recall
 	Hits     uint64 // accepted from the cache
 }
 
-// Stats returns the counters.
 func (v *Verifier) Stats() Stats {
 	return Stats{Verified: v.verified.Load(), Refused: v.refused.Load(), Hits: v.hits.Load()}
 }
