@@ -10,15 +10,15 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// The functions in this file append JSON objects that the server sends, compact and without
-// framing: those of several dialects, and those of HTTP answers.
+// The functions in this file append JSON objects that the server sends in several dialects
+// or in HTTP answers. The objects are compact and without framing.
 
 // A SubscribedTopic says where the delivery of a topic begins.
 type SubscribedTopic struct {
 	Topic     pubsub.Topic
 	Position  pubsub.Position // the client gets every message after it
 	Recovered bool            // the client misses no message after its resume point
-	Replay    int             // how many stored messages follow
+	Replay    int             // number of stored messages that follow
 }
 
 // AppendSubscribedTopics appends the member `topics`, with a comma in front.
@@ -36,7 +36,7 @@ func AppendSubscribedTopics(dst []byte, topics []SubscribedTopic) []byte {
 	return append(dst, '}')
 }
 
-// AppendUnsubscribed appends the event that the server ended subscriptions.
+// AppendUnsubscribed appends the event for subscriptions that the server has ended.
 func AppendUnsubscribed(dst []byte, topics []pubsub.Topic, code pubsub.Code) []byte {
 	return AppendStruct(dst, struct {
 		Type   string         `json:"type"`
@@ -53,8 +53,8 @@ func AppendPublished(dst []byte, topic pubsub.Topic, position pubsub.Position) [
 	return append(AppendPosition(dst, position), '}')
 }
 
-// AppendFailed appends the result of one message of a batch that was not published in an
-// HTTP answer. topic is as the publisher sent it; it is left out if empty.
+// AppendFailed appends the result of a message that was not published, as part of the HTTP
+// answer to a batch. topic is what the publisher sent; an empty one is omitted.
 func AppendFailed(dst []byte, topic string, err *pubsub.Error) []byte {
 	return AppendStruct(dst, struct {
 		Topic string  `json:"topic,omitzero"`
@@ -62,20 +62,20 @@ func AppendFailed(dst []byte, topic string, err *pubsub.Error) []byte {
 	}{topic, Refusal{err.Code, err.Detail}})
 }
 
-// AppendHistoryBodyStart appends what comes before the messages in the body of an HTTP
-// answer to GET /history.
+// AppendHistoryBodyStart appends the beginning of the answer to GET /history, up to the
+// messages.
 func AppendHistoryBodyStart(dst []byte) []byte {
 	return append(append(dst, '{'), messagesStart...)
 }
 
-// A HistoryEnd is what a page of a history says after its messages.
+// A HistoryEnd holds the values that follow the messages of a history page.
 type HistoryEnd struct {
-	Position  pubsub.Position // from where to read the next page, or to subscribe
+	Position  pubsub.Position // where the next page or a subscription continues
 	Recovered bool            // no message is missing between the resume point and the first message
 	More      bool            // there are messages after Position
 }
 
-// AppendHistoryEnd appends what comes after the messages of a page of a history.
+// AppendHistoryEnd appends the end of a history page, after the messages.
 func AppendHistoryEnd(dst []byte, p HistoryEnd) []byte {
 	dst = append(dst, `],"position":`...)
 	dst = AppendPosition(dst, p.Position)
@@ -85,8 +85,8 @@ func AppendHistoryEnd(dst []byte, p HistoryEnd) []byte {
 	return append(strconv.AppendBool(dst, p.More), '}')
 }
 
-// AppendPollStart appends what comes before the messages in the answer to a poll: the stream
-// cursor after them, and whether no message is missing before them.
+// AppendPollStart appends the beginning of the answer to a poll, up to the messages. cursor
+// is the stream cursor after them. recovered says that no message is missing before them.
 func AppendPollStart(dst, cursor []byte, recovered bool) []byte {
 	dst = append(append(dst, `{"cursor":"`...), cursor...)
 	dst = append(dst, `","recovered":`...)
@@ -94,8 +94,8 @@ func AppendPollStart(dst, cursor []byte, recovered bool) []byte {
 	return append(dst, messagesStart...)
 }
 
-// AppendPollEnd appends what comes after the messages in the answer to a poll: whether there
-// are more messages after its cursor.
+// AppendPollEnd appends the end of the answer to a poll, after the messages. more says that
+// more messages follow its cursor.
 func AppendPollEnd(dst []byte, more bool) []byte {
 	dst = append(dst, `],"more":`...)
 	return append(strconv.AppendBool(dst, more), '}')
@@ -103,8 +103,8 @@ func AppendPollEnd(dst []byte, more bool) []byte {
 
 const messagesStart = `"messages":[`
 
-// AppendSkipped appends the event that a client in mode latest does not get the messages
-// after from, up to and including to.
+// AppendSkipped appends the event for messages that a client in mode latest does not get:
+// those after from, up to and including to.
 func AppendSkipped(dst []byte, topic pubsub.Topic, from, to pubsub.Position) []byte {
 	dst = append(dst, `{"type":"skipped","topic":`...)
 	dst = AppendString(dst, string(topic))
@@ -114,31 +114,31 @@ func AppendSkipped(dst []byte, topic pubsub.Topic, from, to pubsub.Position) []b
 	return append(AppendPosition(dst, to), '}')
 }
 
-// AppendGap appends the event that messages were lost. Delivery continues after position.
+// AppendGap appends the event for lost messages. Delivery continues after position.
 func AppendGap(dst []byte, topic pubsub.Topic, position pubsub.Position) []byte {
 	dst = append(dst, `{"type":"gap"`...)
 	return append(AppendTopicPosition(dst, topic, position), '}')
 }
 
-// AppendBye appends the last object of a connection: why the server closes it, and after how
-// long the client should reconnect, to the millisecond.
+// AppendBye appends the last object of a connection: why the server closes it, and how long
+// the client should wait before it reconnects, in milliseconds.
 func AppendBye(dst []byte, code pubsub.Code, after time.Duration) []byte {
 	dst = append(dst, `{"type":"bye","code":`...)
 	dst = AppendString(dst, string(code))
 	return append(AppendInt(dst, `,"after":`, after.Milliseconds()), '}')
 }
 
-// A Refusal is an error inside of an answer.
+// A Refusal is an error inside an answer.
 type Refusal struct {
 	Code    pubsub.Code `json:"code"`
 	Message string      `json:"message"`
 }
 
 // AppendStruct appends a struct as a JSON object, with its members in the order of its
-// fields. It is for objects that are rare; those of each delivery or publication are put
-// together by hand.
+// fields. It is for objects that are rare. The functions for frequent ones do not use
+// reflection.
 func AppendStruct(dst []byte, v any) []byte {
-	// There is no error: U+FFFD stands for bytes that are not UTF-8.
+	// No error is possible: U+FFFD replaces bytes that are not UTF-8.
 	object, _ := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
 	return appendJSON(dst, object)
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
-// ReadBody returns the member `message` of a command or a request as a body in memory of
-// its own. r must have read value. If the message has more than maxBytes, the error is
+// ReadBody returns the member `message` of a command or a request as a body, in new memory.
+// value must come from r. If the message is longer than maxBytes, the error is
 // [pubsub.TooLarge].
 func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body pubsub.Body, err error) {
 	var data []byte
@@ -23,7 +23,7 @@ func ReadBody(r *strictjson.Reader, value jsontext.Value, maxBytes int) (body pu
 	case len(data) > maxBytes:
 		return pubsub.Body{}, pubsub.Errorf(pubsub.TooLarge, "the message has %d bytes; the limit is %d", len(data), maxBytes)
 	}
-	// The capacity is the length: that is what the log counts.
+	// The capacity is exactly the length, because the log counts the length.
 	body.Data = append(make([]byte, 0, len(data)), data...)
 	return body, nil
 }

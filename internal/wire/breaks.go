@@ -2,17 +2,17 @@ package wire
 
 import "bytes"
 
-// lineBreaks are the characters that JSON leaves as they are, and that some programs
-// take for the end of a line. A reader that splits a stream there, as Python's
-// str.splitlines does, would cut a message in two.
+// lineBreaks are the characters that JSON does not escape, although some programs treat
+// them as the end of a line. A reader that splits a stream there, like Python's
+// str.splitlines, would cut a message in two.
 var lineBreaks = [...]struct{ character, escape []byte }{
 	{[]byte("\u2028"), []byte(`\u2028`)},
 	{[]byte("\u2029"), []byte(`\u2029`)},
 	{[]byte("\u0085"), []byte(`\u0085`)},
 }
 
-// appendJSON appends value, which is JSON, with lineBreaks escaped. They stand in
-// strings only, so it is the same value.
+// appendJSON appends the JSON text value with lineBreaks escaped. They occur only in
+// strings, so the value does not change.
 func appendJSON(dst, value []byte) []byte {
 	from := len(dst)
 	return escapeBreaks(append(dst, value...), from)

@@ -8,9 +8,9 @@ package wire
 //	n bytes   data
 //	CR LF
 //
-// The size has a fixed width, so the data always begins at the same offset. A client
-// without chunks (HTTP/1.0, HTTP/2) gets a part of the same frame. A session that writes
-// its own stream cursor only changes the digits.
+// The size has a fixed width, so the data always begins at the same offset. For a client
+// without chunks (HTTP/1.0, HTTP/2) the server sends only the data of the same frame. A
+// session that appends its own stream cursor only changes the digits.
 const (
 	chunkDigits = 8
 
@@ -18,20 +18,20 @@ const (
 	ChunkFront = chunkDigits + len("\r\n")
 	ChunkBack  = len("\r\n")
 
-	// LastChunk ends the body of a stream in order. A client that gets the end of the
-	// connection without it knows that the stream was cut.
+	// LastChunk ends the body of a stream. If the connection ends without it, the client
+	// knows that the stream was cut off.
 	LastChunk = "0\r\n\r\n"
 )
 
-// InsideChunk returns the data of a chunk of this form. It is not a copy.
+// InsideChunk returns the data of a chunk in this form, without copying it.
 func InsideChunk(chunk []byte) []byte { return chunk[ChunkFront : len(chunk)-ChunkBack] }
 
 // OpenChunk appends the header of a chunk with a size of 0. The caller appends the data and
 // then calls CloseChunk.
 func OpenChunk(dst []byte) []byte { return append(dst, "00000000\r\n"...) }
 
-// CloseChunk ends the chunk that begins at dst[at] and sets its size. Data is far below the
-// limit of 4 GiB.
+// CloseChunk ends the chunk that begins at dst[at], and sets its size. The data must be
+// shorter than 4 GiB.
 func CloseChunk(dst []byte, at int) []byte {
 	size := len(dst) - at - ChunkFront
 	for i := chunkDigits - 1; i >= 0; i-- {

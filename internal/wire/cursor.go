@@ -10,17 +10,17 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// MaxStreamCursorBytes is the largest length of a stream cursor. A cursor of 64 topics
+// MaxStreamCursorBytes is the maximum length of a stream cursor. A cursor for 64 topics
 // always fits.
 const MaxStreamCursorBytes = 2048
 
-// maxRawCursorBytes is the largest size of a cursor of 64 topics in one epoch before
-// base64.
+// maxRawCursorBytes is the maximum size, before base64, of a cursor for 64 topics in one
+// epoch.
 const maxRawCursorBytes = 2 + 64 + 64*(8+binary.MaxVarintLen64)
 
 // A StreamCursor says how far a client of a stream or a poll is in each of its topics.
-// Clients keep it as an opaque text and send it back. The text is base64url without
-// padding. If all topics are in one epoch, it is that of
+// Clients keep it as opaque text and send it back. The text is unpadded base64url. If all
+// topics are in one epoch, it encodes:
 //
 //	1 byte    128 + version, which is 2
 //	1 byte    length of the epoch
@@ -29,7 +29,7 @@ const maxRawCursorBytes = 2 + 64 + 64*(8+binary.MaxVarintLen64)
 //	8 bytes   TopicHash, most significant byte first
 //	1–10      offset as an unsigned varint (encoding/binary)
 //
-// Topics in several epochs make version 3:
+// Topics in several epochs use version 3:
 //
 //	1 byte    128 + version, which is 3
 //	1 byte    number of epochs, then for each
@@ -40,14 +40,14 @@ const maxRawCursorBytes = 2 + 64 + 64*(8+binary.MaxVarintLen64)
 //	1 byte    number of its epoch, from 1; 0: the epoch did not fit, so the topic is never covered
 //	1–10      offset as an unsigned varint
 //
-// The server accepts version 1 forever, but no longer writes it. It begins with the length
-// of the epoch, 1 to 64, and has 4 bytes for a topic: the FNV-1a hash of its name. There
-// can be 64 versions: first bytes from 192 on are malformed.
+// The server still accepts version 1, but no longer writes it. It begins with the length of
+// the epoch, 1 to 64, and each topic has 4 bytes: the FNV-1a hash of its name. There can be
+// 64 versions: first bytes from 192 on are malformed.
 type StreamCursor struct {
 	version byte
-	unknown bool // this server does not know the version
+	unknown bool // the server does not know the version
 	epochs  []string
-	places  []CursorPlace // with an epoch, or that of neverCovered
+	places  []CursorPlace // each with one of epochs or that of neverCovered
 }
 
 // A CursorPlace is the position up to which a client has the messages of one topic.
@@ -60,7 +60,7 @@ const (
 	cursorVersion       = 2
 	cursorVersionEpochs = 3
 
-	// The first byte holds the version if these bits of it are versionMark.
+	// The first byte holds the version if its versionBits equal versionMark.
 	versionBits = 0xc0
 	versionMark = 0x80
 )
@@ -69,21 +69,21 @@ const (
 var neverCovered = pubsub.Position{Epoch: "-"}
 
 // TopicHash returns the hash that identifies a topic in a cursor: the first 64 bits of the
-// SHA-256 of its name. Two topics do not collide by accident. It costs about 100 ns.
+// SHA-256 of its name. Two topics do not collide by accident. It takes about 100 ns.
 func TopicHash(topic pubsub.Topic) uint64 {
 	sum := sha256.Sum256([]byte(topic))
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// topicHash1 is TopicHash of version 1: FNV-1a.
+// topicHash1 is the hash in cursors of version 1: FNV-1a.
 func topicHash1(topic pubsub.Topic) uint64 {
 	h := fnv.New32a()
-	_, _ = io.WriteString(h, string(topic)) // it never fails
+	_, _ = io.WriteString(h, string(topic)) // never fails
 	return uint64(h.Sum32())
 }
 
-// AppendStreamCursor appends the text of a cursor. The places must be in byte order of the
-// names of their topics. Without places it appends nothing. It allocates nothing besides
+// AppendStreamCursor appends the text of a cursor. The places must be in the byte order of
+// the names of their topics. Without places it appends nothing. It allocates only to grow
 // dst.
 func AppendStreamCursor(dst []byte, places []CursorPlace) []byte {
 	if len(places) == 0 {
@@ -121,9 +121,9 @@ func appendEpoch(dst []byte, epoch string) []byte {
 }
 
 // ParseStreamCursor parses the text of a cursor. It accepts the output of
-// [AppendStreamCursor] in versions 1 to 3. It also accepts cursors of unknown versions,
-// which cover no topic. For any other text, or one longer than MaxStreamCursorBytes, it
-// returns a [pubsub.Error] with [pubsub.Malformed].
+// [AppendStreamCursor] in versions 1 to 3, and cursors of unknown versions, which cover no
+// topic. For any other text, or one longer than MaxStreamCursorBytes, it returns a
+// [pubsub.Error] with [pubsub.Malformed].
 func ParseStreamCursor(s string) (StreamCursor, error) {
 	if len(s) > MaxStreamCursorBytes {
 		return StreamCursor{}, pubsub.Errorf(pubsub.Malformed, "the cursor has %d bytes; the limit is %d", len(s), MaxStreamCursorBytes)
@@ -149,9 +149,9 @@ func ParseStreamCursor(s string) (StreamCursor, error) {
 	return c, nil
 }
 
-// canonical reports whether s is what the server writes for c. The comparison finds
-// newlines, unused bits that are set, varints that are longer than necessary, and a table
-// of epochs that the server would not write.
+// canonical reports whether s is exactly the text that the server writes for c. The
+// comparison rejects newlines, unused bits that are set, varints that are too long, and a
+// table of epochs that the server would not write.
 func (c *StreamCursor) canonical(s string) bool {
 	if c.version == cursorVersionEpochs {
 		return canonicalEpochs(s, c.places)
@@ -223,9 +223,9 @@ func (c *StreamCursor) parsePlace(b []byte) []byte {
 
 var errMalformedCursor = pubsub.Errorf(pubsub.Malformed, "the cursor is malformed: send the server's last cursor, unchanged")
 
-// Since returns the position of a topic, and whether the cursor has one. If the version is
-// unknown, or two topics of the cursor share the hash, the position is one that no server
-// covers. So the client learns that messages may be missing.
+// Since returns the position of a topic, and whether the cursor contains the topic. If the
+// version is unknown, or two topics of the cursor share the hash, it returns a position
+// that no server covers, so that the client learns that messages may be missing.
 func (c StreamCursor) Since(topic pubsub.Topic) (since pubsub.Position, there bool) {
 	if c.unknown {
 		return neverCovered, true
@@ -247,9 +247,9 @@ func (c StreamCursor) Since(topic pubsub.Topic) (since pubsub.Position, there bo
 	return since, there
 }
 
-// ResumeFrom returns the position from which a topic continues: that of
-// [StreamCursor.Since]. For a topic that the cursor does not have it is the zero position,
-// and the topic must be in one of epochs: else nothing of it is covered.
+// ResumeFrom returns the position from which a topic continues, as [StreamCursor.Since]
+// does. If the cursor does not contain the topic, since is zero. The topic must then be in
+// one of epochs; otherwise the cursor does not cover it.
 func (c StreamCursor) ResumeFrom(topic pubsub.Topic) (since pubsub.Position, epochs []string) {
 	since, there := c.Since(topic)
 	if there {

@@ -8,37 +8,37 @@ import (
 )
 
 const (
-	// DeflateAnswer is what the server says to an offer of permessage-deflate
-	// that it takes (RFC 7692 section 7.1): every message is compressed on its
-	// own, so that one frame serves all clients, and none of them owns a window.
+	// DeflateAnswer is the server's answer to an offer of permessage-deflate that it
+	// accepts (RFC 7692, section 7.1). Every message is compressed on its own. One frame
+	// therefore serves all clients, and no client needs a window in memory.
 	DeflateAnswer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
-	// DeflateTail is what a sender takes off the end of a compressed message,
-	// and a receiver puts there again (RFC 7692 section 7.2.1): the last bytes
-	// of an empty block without compression.
+	// DeflateTail is the end of a compressed message that a sender removes and a receiver
+	// appends again (RFC 7692, section 7.2.1): the last bytes of an empty block without
+	// compression.
 	DeflateTail = "\x00\x00\xff\xff"
 )
 
 const (
-	// minDeflateBytes is below what a payload is not worth compressing: with a
-	// window of its own it hardly shrinks, and fits one packet anyway.
+	// minDeflateBytes is the size below which compressing a payload is not worthwhile:
+	// without a shared window it hardly shrinks, and it fits into one packet anyway.
 	minDeflateBytes = 128
 
-	// keepDeflateBytes is the most that a Deflater keeps for the next frame.
+	// keepDeflateBytes is the maximum buffer size that a Deflater keeps for the next frame.
 	keepDeflateBytes = 64 << 10
 )
 
-// A Deflater writes frames for clients that permessage-deflate was agreed with.
-// The zero value is ready. With its first frame it comes to own about 1 MB,
-// which it uses again, and so it is for one goroutine.
+// A Deflater compresses frames for clients that negotiated permessage-deflate. The zero
+// value is ready. With its first frame it allocates about 1 MB, which it reuses. It is not
+// safe for concurrent use.
 type Deflater struct {
-	writer *flate.Writer // nil: nothing was compressed yet
-	out    bytes.Buffer  // what writer wrote
+	writer *flate.Writer // nil until the first frame
+	out    bytes.Buffer  // output of writer
 }
 
-// Deflate returns frame, an unmasked frame of a whole message, with its payload compressed
-// if that makes it shorter. Otherwise it returns frame itself, also if it is not one whole
-// frame.
+// Deflate returns frame, an unmasked frame with a whole message, with its payload
+// compressed if that makes it shorter. Otherwise, or if frame is not exactly one whole
+// frame, it returns frame itself.
 func (d *Deflater) Deflate(frame []byte) []byte {
 	h, n, ok := wsframe.ParseHeader(frame)
 	if ok && h.Length >= minDeflateBytes && h.Length == int64(len(frame)-n) {
@@ -56,9 +56,9 @@ func (d *Deflater) deflate(p []byte) []byte {
 	}
 	d.out.Reset()
 	if d.writer == nil {
-		// The fastest level: its state is small to reset, which is what a short
-		// message costs most of, and it finds most of what JSON repeats. The
-		// level is a constant, so there is no error.
+		// The fastest level has little state to reset, which is the main cost of a short
+		// message, and it finds most repetitions in JSON. The level is a constant, so there
+		// is no error.
 		d.writer, _ = flate.NewWriter(&d.out, flate.BestSpeed)
 	} else {
 		d.writer.Reset(&d.out)

@@ -6,24 +6,25 @@ import (
 	"slices"
 )
 
-// maxRawEpochsCursorBytes is the largest size of a cursor of version 3 before base64.
+// maxRawEpochsCursorBytes is the maximum size of a cursor of version 3 before base64.
 const maxRawEpochsCursorBytes = MaxStreamCursorBytes / 4 * 3
 
-// maxEpochBytes is what the epochs of a cursor of version 3 may take, with their lengths:
-// what 64 topics leave of it.
+// maxEpochBytes limits the epochs of a cursor of version 3, with their lengths: what
+// remains after 64 topics.
 const maxEpochBytes = maxRawEpochsCursorBytes - 2 - 64*(8+1+10)
 
-// maxEpoch is the largest length of an epoch.
+// maxEpoch is the maximum length of an epoch.
 const maxEpoch = 64
 
-// An epochTable is the epochs of a cursor. Its first ones are those of the first topics.
+// An epochTable holds the epochs of a cursor, in the order in which its topics first use
+// them.
 type epochTable struct {
 	epochs [maxEpochBytes / 2]string
 	n      int
-	bytes  int // what the epochs take, with their lengths
+	bytes  int // size of the epochs, with their lengths
 }
 
-// fill takes the epochs of places up to the first one that does not fit.
+// fill adds the epochs of places, up to the first one that does not fit.
 func (t *epochTable) fill(places []CursorPlace) {
 	for i := range places {
 		epoch := places[i].Position.Epoch
@@ -31,7 +32,7 @@ func (t *epochTable) fill(places []CursorPlace) {
 			continue
 		}
 		if epoch == neverCovered.Epoch || t.bytes+1+len(epoch) > maxEpochBytes {
-			return // neverCovered stands for one that did not fit.
+			return // neverCovered replaces an epoch that did not fit
 		}
 		t.epochs[t.n] = epoch
 		t.n++
@@ -39,10 +40,10 @@ func (t *epochTable) fill(places []CursorPlace) {
 	}
 }
 
-// full reports whether there is an epoch that does not fit into the table.
+// full reports whether some epoch would not fit into the table.
 func (t *epochTable) full() bool { return t.bytes+1+maxEpoch > maxEpochBytes }
 
-// number returns the number of an epoch in a cursor; 0: it is not in the table.
+// number returns the number of an epoch in a cursor, or 0 if it is not in the table.
 func (t *epochTable) number(epoch string) byte {
 	for i, known := range t.epochs[:t.n] {
 		if known == epoch {
@@ -60,7 +61,7 @@ func (t *epochTable) append(dst []byte) []byte {
 	return dst
 }
 
-// appendCursorOfEpochs appends a cursor of places in several epochs: version 3.
+// appendCursorOfEpochs appends a cursor of version 3, for places in several epochs.
 func appendCursorOfEpochs(dst []byte, places []CursorPlace) []byte {
 	var table epochTable
 	table.fill(places)
@@ -78,8 +79,9 @@ func appendEpochsCursor(dst []byte, table *epochTable, places []CursorPlace) []b
 	return base64.RawURLEncoding.AppendEncode(dst, b)
 }
 
-// canonicalEpochs reports whether s is what the server writes for places in version 3: it
-// uses that version only for several epochs, and leaves an epoch out only if it does not fit.
+// canonicalEpochs reports whether s is exactly the text that the server writes for places
+// in version 3. The server uses that version only for several epochs, and omits an epoch
+// only if it does not fit.
 func canonicalEpochs(s string, places []CursorPlace) bool {
 	var table epochTable
 	table.fill(places)

@@ -6,8 +6,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// An ErrorResponse says how the server answers with an error: the row of its code in the
-// error table of docs/protocol.md.
+// An ErrorResponse is the server's response to an error code: its row in the error table of
+// docs/protocol.md.
 type ErrorResponse struct {
 	Status     int    // HTTP status
 	Challenge  string // the error of a WWW-Authenticate: Bearer header (RFC 6750 section 3.1); empty for no header
@@ -15,8 +15,8 @@ type ErrorResponse struct {
 	Retry      bool   // the same request may succeed later
 }
 
-// retryAfterSeconds is the value of Retry-After headers. It is long enough for a restart and
-// short enough for a person to wait.
+// retryAfterSeconds is the value of Retry-After. It is long enough for a restart, and short
+// enough for a person to wait.
 const retryAfterSeconds = 2
 
 var errorResponses = map[pubsub.Code]ErrorResponse{
@@ -42,11 +42,11 @@ var errorResponses = map[pubsub.Code]ErrorResponse{
 	pubsub.OutcomeUnknown:       {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
 	pubsub.Unavailable:          {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
 	pubsub.Draining:             {Status: 503, RetryAfter: retryAfterSeconds, Retry: true},
-	pubsub.TooSlow:              {Status: 503, Retry: true}, // The client can resume at once.
+	pubsub.TooSlow:              {Status: 503, Retry: true}, // the client can resume at once
 }
 
-// ErrorResponseOf returns the row of code. A code that is not in the table has the row of
-// [pubsub.Internal].
+// ErrorResponseOf returns the row of code, or that of [pubsub.Internal] if the table does
+// not contain the code.
 func ErrorResponseOf(code pubsub.Code) ErrorResponse {
 	if r, ok := errorResponses[code]; ok {
 		return r
@@ -55,7 +55,7 @@ func ErrorResponseOf(code pubsub.Code) ErrorResponse {
 }
 
 // LogLevel returns the level at which a refusal is logged. It is debug for mistakes of
-// clients, and for refusals that metrics count (over capacity, draining).
+// clients, and for refusals that metrics count, such as over_capacity and draining.
 func LogLevel(code pubsub.Code) slog.Level {
 	switch code {
 	case pubsub.Internal:

@@ -1,12 +1,23 @@
-// Package wire defines bytes that several dialects, HTTP answers and publishers share: the
-// JSON object of a message, events, stream cursors, frames that the server writes, and the
-// one table that maps an error to an HTTP status, a header or a close code.
+// Package wire defines the bytes that several dialects, HTTP answers and publishers share.
 //
-// A dialect makes the frame of a message from [AppendMessage] and from what it puts around
-// it. Other objects have an Append function each.
+// It appends the JSON object of a message ([AppendMessage]), and those of events and
+// answers (answers.go, presence.go). It also has stream cursors ([StreamCursor]), the
+// WebSocket frames and HTTP chunks that the server writes, and their compression. Errors
+// have one table, from code to HTTP status and headers ([ErrorResponseOf]).
 //
-// All functions are pure: their results depend on their arguments only. The package does
-// no I/O.
+// A dialect builds the frame of a message from AppendMessage and its own framing. The log
+// caches that frame, so a message is encoded once per encoding. A large answer is instead
+// encoded piece by piece ([BeginMessage], [Partial]).
+//
+// Invariants:
+//   - The result of a function depends only on its arguments.
+//   - JSON is compact and contains no character that a program may take for the end of a
+//     line.
+//   - A stream cursor that the server once wrote is still accepted by later versions of the
+//     server.
+//
+// The package does no I/O, except that [WriteProblem] writes to an
+// [net/http.ResponseWriter]. It does not know any dialect.
 package wire
 
 import (
@@ -28,7 +39,7 @@ func AppendMessage(dst []byte, m *pubsub.Message) []byte {
 	return append(dst, '}')
 }
 
-// appendBeforeData appends the object up to the value that was published.
+// appendBeforeData appends the object up to the published value.
 func appendBeforeData(dst []byte, m *pubsub.Message) []byte {
 	dst = append(dst, `{"type":"message","topic":`...)
 	dst = AppendString(dst, string(m.Topic))
@@ -41,14 +52,13 @@ func appendBeforeData(dst []byte, m *pubsub.Message) []byte {
 
 // AppendString appends s as a JSON string.
 func AppendString[S string | []byte](dst []byte, s S) []byte {
-	// The error is about bytes that are not UTF-8. There are none, and were
-	// there some, U+FFFD stands for them.
+	// An error would mean invalid UTF-8. There should be none, and U+FFFD replaces it.
 	from := len(dst)
 	dst, _ = jsontext.AppendQuote(dst, s)
 	return escapeBreaks(dst, from)
 }
 
-// AppendPosition appends p as a JSON string. There is nothing to escape in it.
+// AppendPosition appends p as a JSON string. Positions need no escapes.
 func AppendPosition(dst []byte, p pubsub.Position) []byte {
 	return append(p.AppendTo(append(dst, '"')), '"')
 }

@@ -7,21 +7,21 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// MinRoom is the most bytes that a message has before its data: see [BeginMessage].
+// MinRoom is the maximum number of bytes before the data of a message: see [BeginMessage].
 const MinRoom = 2 << 10
 
-// A Partial is the rest of a message that is encoded piece by piece, so that no buffer
-// has to hold all of it: escapes make a string up to six times as long. The zero value
-// has nothing left.
+// A Partial is the rest of a message that is encoded piece by piece, so that no buffer has
+// to hold all of it: escapes make a string up to six times as long. The zero value has
+// nothing left.
 type Partial struct {
-	data []byte // what is not encoded yet
+	data []byte // the data that is not encoded yet
 	json bool   // data is JSON, not a string
 	open bool   // the end is not encoded yet
 }
 
-// BeginMessage appends the beginning of what [AppendMessage] appends for m, a message
-// that somebody published: at most [MinRoom] bytes. It returns what comes after that,
-// which keeps the data of m, and not m.
+// BeginMessage appends the beginning of the output of [AppendMessage] for m, at most
+// [MinRoom] bytes. m must not be a presence event. BeginMessage returns the rest, which
+// refers to the data of m but not to m itself.
 func BeginMessage(dst []byte, m *pubsub.Message) ([]byte, Partial) {
 	dst = appendBeforeData(dst, m)
 	if !m.Body.JSON {
@@ -33,8 +33,8 @@ func BeginMessage(dst []byte, m *pubsub.Message) ([]byte, Partial) {
 // Done reports whether nothing is left.
 func (p *Partial) Done() bool { return !p.open }
 
-// Append appends the next bytes, room of them at most. In a room of 32 bytes or more it
-// gets on.
+// Append appends the next bytes, at most room of them. With a room of at least 32 bytes it
+// always makes progress.
 func (p *Partial) Append(dst []byte, room int) []byte {
 	end := len(dst) + room
 	dst = p.appendData(dst, end)
@@ -49,11 +49,10 @@ func (p *Partial) Append(dst []byte, room int) []byte {
 	return dst
 }
 
-// appendData appends the next bytes of the data, without quotes, and keeps dst within
-// end.
+// appendData appends the next bytes of the data, without quotes, up to a length of end.
 func (p *Partial) appendData(dst []byte, end int) []byte {
 	for len(p.data) > 0 {
-		// As many bytes as fit with two quotes, however they are escaped.
+		// As many bytes as fit with two quotes, even if each must be escaped.
 		n := min(len(p.data), (end-len(dst)-2)/maxEscape)
 		for n > 0 && n < len(p.data) && !utf8.RuneStart(p.data[n]) {
 			n--
@@ -66,18 +65,18 @@ func (p *Partial) appendData(dst []byte, end int) []byte {
 		} else {
 			begin := len(dst)
 			dst = AppendString(dst, p.data[:n])
-			dst = append(dst[:begin], dst[begin+1:len(dst)-1]...) // Without the quotes.
+			dst = append(dst[:begin], dst[begin+1:len(dst)-1]...) // without the quotes
 		}
 		p.data = p.data[n:]
 	}
 	return dst
 }
 
-// maxEscape is how many bytes of JSON a byte of a string becomes at most: \u00XX.
+// maxEscape is the maximum number of bytes of JSON for one byte of a string: \u00XX.
 const maxEscape = 6
 
-// MessageSize returns how many bytes [AppendMessage] appends for m, a message that
-// somebody published.
+// MessageSize returns how many bytes [AppendMessage] appends for m, which must not be a
+// presence event.
 func MessageSize(m *pubsub.Message) int {
 	var room [MinRoom]byte
 	size := len(appendBeforeData(room[:0], m)) + len("}")
@@ -99,7 +98,7 @@ func stringSize[S string | []byte](s S) int {
 // jsonSize returns how many bytes [appendJSON] appends.
 func jsonSize(value []byte) int { return len(value) + breaksSize(value) }
 
-// breaksSize returns by how many bytes the escapes of lineBreaks are longer.
+// breaksSize returns how many bytes the escapes of lineBreaks add.
 func breaksSize(data []byte) (size int) {
 	for _, b := range lineBreaks {
 		size += bytes.Count(data, b.character) * (len(b.escape) - len(b.character))
@@ -107,8 +106,8 @@ func breaksSize(data []byte) (size int) {
 	return size
 }
 
-// escaped is how many bytes [AppendString] makes of each byte of a string, but for
-// lineBreaks.
+// escaped is the number of bytes that [AppendString] writes for each byte of a string, not
+// counting lineBreaks.
 var escaped = func() (sizes [256]uint8) {
 	for b := range sizes {
 		sizes[b] = 1

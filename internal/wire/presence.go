@@ -2,16 +2,16 @@ package wire
 
 import "github.com/ikornaselur/notiflux/internal/pubsub"
 
-// Presence says which members are present in a topic.
+// Presence says who is present in a topic.
 type Presence struct {
 	Topic       pubsub.Topic
-	Count       int             // of members
-	Subscribers int             // of the topic, with or without presence
-	Members     []pubsub.Member // nil for a count alone
+	Count       int             // number of members
+	Subscribers int             // of the topic, with presence or not
+	Members     []pubsub.Member // nil for only the counts
 }
 
-// AppendPresenceBodyStart appends what comes before the members in the body of an HTTP
-// answer to GET /presence.
+// AppendPresenceBodyStart appends the beginning of the answer to GET /presence, up to the
+// members.
 func AppendPresenceBodyStart(dst []byte, p Presence) []byte {
 	return append(AppendPresenceCounts(append(dst, '{'), p), MembersStart...)
 }
@@ -31,8 +31,8 @@ func AppendPresenceCounts(dst []byte, p Presence) []byte {
 	return AppendInt(dst, `,"subscribers":`, int64(p.Subscribers))
 }
 
-// MaxMemberBytes bounds the output of [AppendMember]: a token limits the name of a member
-// to 255 bytes and its info to 1 KiB.
+// MaxMemberBytes is an upper limit for the output of [AppendMember]: a token limits sub to
+// 255 bytes and info to 1 KiB.
 const MaxMemberBytes = 6 << 10
 
 // MemberSize returns how many bytes [AppendMember] appends.

@@ -7,7 +7,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// problem is the body of an HTTP error (RFC 9457), with the code as extension.
+// problem is the body of an HTTP error (RFC 9457), extended by the code.
 type problem struct {
 	Title  string      `json:"title"`
 	Status int         `json:"status"`
@@ -15,10 +15,10 @@ type problem struct {
 	Detail string      `json:"detail"`
 }
 
-// WriteProblem answers a request with err as application/problem+json. The body holds only
-// the code and the sentence of its [pubsub.Error], never the rest of the chain. It is the
-// only writer of HTTP errors. The caller sets headers of one kind of error (Allow,
-// Sec-WebSocket-Version) before.
+// WriteProblem answers a request with err as application/problem+json. The body contains
+// only the code and the sentence of err's [pubsub.Error], never the rest of the chain. No
+// other function writes HTTP errors. The caller must already have set the headers that
+// belong to one kind of error (Allow, Sec-WebSocket-Version).
 func WriteProblem(w http.ResponseWriter, err error) {
 	e := pubsub.Refusal(err)
 	row := ErrorResponseOf(e.Code)
@@ -34,5 +34,5 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	body := append(AppendStruct(nil, problem{http.StatusText(row.Status), row.Status, e.Code, e.Detail}), '\n')
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(row.Status)
-	_, _ = w.Write(body) // A client that is gone does not read its error; there is nobody to tell.
+	_, _ = w.Write(body) // an error means that the client is gone
 }
