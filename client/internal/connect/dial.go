@@ -1,5 +1,13 @@
-// Package connect connects to a server over a WebSocket or, if something between client and
-// server blocks WebSockets, by event streams. It also says when to connect again.
+// Package connect decides how and when a client connects to its server. A [Dialer] tries a
+// WebSocket first. If something between the client and the server blocks WebSockets, it uses
+// event streams for ten minutes, and then tries a WebSocket again. Both are a [Conn], so the
+// client need not know which one it has.
+//
+// When a connection has ended, [Pause] says from the error whether and after how long the
+// client may connect again, by the rules of docs/protocol.md (section 8).
+//
+// The package makes one attempt at a time and never sleeps on its own: the loop that connects
+// again is the client's. It knows nothing of tokens and subscriptions.
 package connect
 
 import (
@@ -17,17 +25,18 @@ import (
 )
 
 const (
-	// blockedFor is how long no WebSocket is tried after one was blocked: what is
-	// between client and server seldom changes, and to find out may take seconds. A
-	// connection by event streams that holds longer is not given up for it.
+	// blockedFor is for how long Dial uses event streams after a WebSocket was blocked:
+	// the network seldom changes, and finding out can take seconds. Dial does not end a
+	// connection by event streams that lasts longer.
 	blockedFor = 10 * time.Minute
 	// reachTimeout is above a slow network's answer and below a person's patience.
 	reachTimeout = 10 * time.Second
 )
 
 // A Conn is a connection to the server: a WebSocket, or event streams that behave like one.
-// One goroutine reads and one writes. Close ends a Read that is blocked, and returns when
-// no goroutine of the connection is left.
+// One goroutine may call Read while another calls Write and Close. Close makes a blocked Read
+// return, and returns when no goroutine of the connection is left. Packages socket and
+// eventstream document the methods.
 type Conn interface {
 	Welcome() wire.Welcome
 	Read() (*wire.Frame, error)
@@ -37,19 +46,24 @@ type Conn interface {
 
 // A Dialer makes connections to one server. It is safe for concurrent use.
 type Dialer struct {
+	// Immutable.
 	Server *rest.Server
 	Log    *slog.Logger
 
+	// Guarded by mu.
 	mu      sync.Mutex
-	blocked time.Time // until then no WebSocket is tried; guarded by mu
+	blocked time.Time // until then Dial does not try a WebSocket
 }
 
-// Dial connects once, and reports whether by event streams: then it has not sent anything
-// yet. These are the signs that WebSockets are blocked: an answer that is not one of a
-// notiflux server, or that says that the handshake was changed on its way, or two
-// handshakes in a row without an answer. A server that is just starting gives them as well,
-// so they only count if the server answers a plain request, and a handshake after that
-// fails likewise.
+// Dial makes one attempt to connect. It reports whether the connection is by event streams;
+// such a connection has not sent anything yet. The error is that of the WebSocket, see
+// [socket.Dial].
+//
+// There are three signs that WebSockets are blocked: the answer does not come from a notiflux
+// server, the answer says that the handshake was changed on its way, or two handshakes in a
+// row got no answer. A server that is starting shows the same signs. So Dial uses event
+// streams only if the server answers a plain request and another handshake fails after that.
+// All this takes up to 40 s.
 func (d *Dialer) Dial(ctx context.Context) (c Conn, streams bool, err error) {
 	if d.isBlocked() {
 		return d.streams(), true, nil
@@ -90,8 +104,7 @@ func (d *Dialer) block() {
 	d.blocked = time.Now().Add(blockedFor)
 }
 
-// blocks reports whether something between client and server may be why a handshake
-// failed.
+// blocks reports whether a handshake that failed with err may have been blocked.
 func blocks(err error) bool {
 	if _, ok := errors.AsType[*wire.Interrupted](err); ok {
 		return true
@@ -100,22 +113,22 @@ func blocks(err error) bool {
 	switch {
 	case !ok:
 		return false
-	case e.Code != "": // the client sent an upgrade, and it was well-formed
-		return e.Code == "upgrade_required" || e.Code == "malformed"
+	case e.Code != "": // the server did not get the well-formed handshake that was sent
+		return e.Code == wire.UpgradeRequired || e.Code == wire.Malformed
 	}
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusProxyAuthRequired, http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return false // any other request would get the same answer
+		return false // every other request would get the same answer
 	}
 	return e.Status < 300 || e.Status >= 400
 }
 
-// reachable reports whether a notiflux server answers a plain request: it refuses a
-// stream without a topic.
+// reachable reports whether a notiflux server answers a plain request. The request is for an
+// event stream without a topic, which a server refuses.
 func (d *Dialer) reachable(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	_, err := d.Server.Ask(ctx, rest.Request{Method: http.MethodGet, Path: "events"}, "")
 	e, ok := errors.AsType[*wire.Status](err)
-	return ok && e.Code == "malformed"
+	return ok && e.Code == wire.Malformed
 }

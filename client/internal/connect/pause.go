@@ -13,39 +13,42 @@ import (
 )
 
 const (
-	// The n-th attempt waits for a random part of backoffBase·2ⁿ, at most of
-	// MaxBackoff: clients that were cut off together do not come back together
-	// (docs/protocol.md, section 8).
-	backoffBase = 500 * time.Millisecond
+	// MaxBackoff is the longest back-off, and backoffBase the longest before the first
+	// attempt.
 	MaxBackoff  = 30 * time.Second
-	// maxAfter bounds for how long a server can send a client away.
+	backoffBase = 500 * time.Millisecond
+	// maxAfter bounds how long a server can make a client wait.
 	maxAfter = 5 * time.Minute
 )
 
-// Close codes of docs/protocol.md that RFC 6455 does not have.
+// Close codes of docs/protocol.md, section 5.
 const (
-	closeDisconnected websocket.StatusCode = 4003
-	closeIdle         websocket.StatusCode = 4009
-	closeSilent       websocket.StatusCode = 4201
-	closeTooSlow      websocket.StatusCode = 4202
+	closeIdle = 4009
+
+	neverFrom, neverTo   = 4000, 4099 // do not connect again
+	atOnceFrom, atOnceTo = 4200, 4299 // connect again at once
 )
 
-// Backoff returns how long to wait before an attempt; 0 is the first.
+// Backoff returns how long to wait before an attempt, counted from 0. It is a random duration
+// below a limit that doubles with each attempt, so that clients that lost their connections
+// together do not return together.
 func Backoff(attempt int) time.Duration {
 	return rand.N(min(backoffBase<<min(attempt, 10), MaxBackoff))
 }
 
-// Bounded returns for how long a client stays away that a server sent away.
+// Bounded returns how long a client waits that a server asked to wait for after.
 func Bounded(after time.Duration) time.Duration { return max(0, min(after, maxAfter)) }
 
-// IsIdle reports whether err is that the server saw no command on a connection.
+// IsIdle reports whether the server closed a connection because it got no command.
 func IsIdle(err error) bool {
 	e, ok := errors.AsType[*wire.Close](err)
-	return ok && websocket.StatusCode(e.Code) == closeIdle
+	return ok && e.Code == closeIdle
 }
 
-// Pause returns how long to wait after err before an attempt, whose number counts from 0
-// since a connection was steady; false: the client is not to come back.
+// Pause returns how long to wait before the next attempt after a connection, or an attempt to
+// connect, ended with err. The attempt is counted from 0 since the last steady connection, and
+// backoff is like [Backoff]. Pause reports false if the client must not connect again, because
+// the same would happen.
 func Pause(err error, attempt int, backoff func(attempt int) time.Duration) (time.Duration, bool) {
 	if errors.Is(err, wire.ErrProtocol) || errors.Is(err, wire.ErrTooLarge) {
 		return 0, false
@@ -59,13 +62,13 @@ func Pause(err error, attempt int, backoff func(attempt int) time.Duration) (tim
 		return backoff(attempt), true
 	}
 	switch websocket.StatusCode(e.Code) {
-	case websocket.StatusProtocolError, websocket.StatusUnsupportedData, websocket.StatusInvalidFramePayloadData,
-		websocket.StatusMessageTooBig, closeDisconnected, closeIdle:
+	case websocket.StatusProtocolError, websocket.StatusUnsupportedData, websocket.StatusInvalidFramePayloadData, websocket.StatusMessageTooBig:
 		return 0, false
-	case closeSilent, closeTooSlow:
-		attempt = 0 // at once
 	}
-	if e.Bye == "too_slow" {
+	if neverFrom <= e.Code && e.Code <= neverTo {
+		return 0, false
+	}
+	if atOnceFrom <= e.Code && e.Code <= atOnceTo || e.Bye == wire.TooSlow {
 		attempt = 0
 	}
 	return max(Bounded(e.After), backoff(attempt)), true

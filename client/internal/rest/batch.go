@@ -6,22 +6,22 @@ import (
 )
 
 const (
-	// maxBatch is how many messages a server takes in one request.
+	// maxBatch is how many messages a server accepts in one request.
 	maxBatch = 1000
-	// maxBatchBytes is the size of a request that a server takes by default.
+	// maxBatchBytes is the size of a body that a server accepts by default.
 	maxBatchBytes = 1 << 20
 )
 
-// A Batch is messages that are published by one request. The zero value is empty.
+// A Batch is a set of messages to publish with one request. The zero value is empty.
 type Batch struct {
 	At     []int    // the caller's index of each message
-	Bodies [][]byte // the messages as JSON
-	Token  string   // that the caller has for all of them
+	Bodies [][]byte // each message as JSON
+	Token  string   // for all of the messages; free for the caller to use
 
 	bytes int
 }
 
-// Fits reports whether there is room for one more message. An empty batch has it always.
+// Fits reports whether there is room for one more message. An empty batch always has room.
 func (b *Batch) Fits(body []byte) bool {
 	return len(b.At) == 0 || len(b.At) < maxBatch && b.bytes+len(body) < maxBatchBytes-len("[]")
 }

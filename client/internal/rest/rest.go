@@ -1,5 +1,10 @@
-// Package rest makes single HTTP requests to a server, each once. It knows the addresses of
-// a server but not what they mean, and neither keys nor retries.
+// Package rest makes HTTP requests to a server. It adds the token and the content type, and
+// turns answers without success into errors of package wire, so that no caller has to look
+// at a status. It also gathers messages into the bodies of batch requests.
+//
+// Each request is made once: retries, tokens and keys are up to the caller, because only it
+// knows whether a request may be repeated. An error never contains the token, and the
+// address only if the caller put it there.
 package rest
 
 import (
@@ -16,24 +21,26 @@ import (
 )
 
 const (
-	// maxAnswerBytes is above every answer: 1 MiB of messages and one more, of at most
-	// 8 MiB, which grows up to six times as a JSON string.
+	// maxAnswerBytes is above the size of every answer: 1 MiB of messages and one more of
+	// up to 8 MiB, which JSON can make six times as long.
 	maxAnswerBytes = 64 << 20
-	// keptConnections are for requests that follow each other.
+	// keptConnections is how many idle connections wait for the next request.
 	keptConnections = 16
 )
 
-// A Server is where requests go. It is safe for concurrent use.
+// A Server is a server to make requests to. It is safe for concurrent use, and its fields
+// must not change.
 type Server struct {
-	Base *url.URL
-	HTTP *http.Client
+	Base *url.URL     // paths are relative to it
+	HTTP *http.Client // makes the requests
 
-	own bool // HTTP is of nobody else
+	own bool // New made HTTP
 }
 
-// New returns the server at an address, as in https://host. It makes requests with client
-// but without its Timeout, which would end streams. If client is nil it makes them with
-// one of its own that follows no redirects, so that a token stays with the server.
+// New returns the server at an address like https://host. It makes requests with a copy of
+// client that has no Timeout, because a Timeout would end event streams. If client is nil, New
+// makes one that follows no redirects, so that the token goes to this server only. New does
+// no I/O.
 func New(address string, client *http.Client) (*Server, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -59,22 +66,23 @@ func newClient() *http.Client {
 	}
 }
 
-// Close closes the connections that wait for a next request, if no one else uses them.
+// Close closes the idle connections, unless they belong to the client that New was given.
+// Further requests may follow.
 func (s *Server) Close() {
 	if s.own {
 		s.HTTP.CloseIdleConnections()
 	}
 }
 
-// A Request is what a server is asked for.
+// A Request is an HTTP request without its token.
 type Request struct {
 	Method, Path string
 	Query        url.Values
 	Body         []byte // JSON; nil: none
 }
 
-// Send sends a request with a token, if it is not empty, and returns the answer whatever it
-// is.
+// Send makes a request, with a token unless it is empty. It returns the answer whatever its
+// status is; the caller closes the body. The error is one of the network.
 func (s *Server) Send(ctx context.Context, r Request, token string) (*http.Response, error) {
 	u := s.Base.JoinPath(r.Path)
 	u.RawQuery = r.Query.Encode()
@@ -95,7 +103,8 @@ func (s *Server) Send(ctx context.Context, r Request, token string) (*http.Respo
 	return response, err
 }
 
-// Ask sends a request and reads the answer. An answer without success is a [*wire.Status].
+// Ask makes a request and returns the body of the answer. An answer without success is a
+// [*wire.Status]; any other error is one of the network.
 func (s *Server) Ask(ctx context.Context, r Request, token string) ([]byte, error) {
 	response, err := s.Send(ctx, r, token)
 	if err != nil {

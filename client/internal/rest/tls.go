@@ -8,9 +8,9 @@ import (
 	"slices"
 )
 
-// IsTLSRefusal reports whether err is the end of a TLS handshake that would end the same
-// way again: this side does not trust the certificate, the other side speaks no TLS,
-// or it refused the certificate or the TLS version of this side.
+// IsTLSRefusal reports whether err ended a TLS handshake that would fail again: this side
+// does not trust the certificate, the other side does not speak TLS, or it does not accept
+// the certificate or the TLS version of this side.
 func IsTLSRefusal(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
@@ -18,7 +18,7 @@ func IsTLSRefusal(err error) bool {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
 		return true
 	}
-	// crypto/tls does not export the type of an alert that it received, but its text.
+	// crypto/tls does not export the type of alerts that it received, only their texts.
 	alert, ok := errors.AsType[*net.OpError](err)
 	return ok && alert.Op == "remote error" && slices.ContainsFunc(lastingAlerts, func(a tls.AlertError) bool {
 		return alert.Err.Error() == a.Error()
@@ -26,7 +26,7 @@ func IsTLSRefusal(err error) bool {
 }
 
 // lastingAlerts are the alerts about a certificate or a version (RFC 8446 section 6.2).
-// A proxy may send any other while it reads its configuration again.
+// A proxy may send other alerts while it reloads its configuration.
 var lastingAlerts = []tls.AlertError{
 	42,  // bad_certificate
 	43,  // unsupported_certificate

@@ -1,6 +1,14 @@
-// Package tokens keeps the tokens that a client shows to a server. They come from a source
-// that is asked when one is needed and when the server has refused the last one. There is a
-// general token for each scope, and another for topics that the general one does not allow.
+// Package tokens keeps the tokens of a client. A [Cache] asks its source when a token is
+// needed that it does not have. It has a general token for each scope, and further tokens for
+// topics that the general one does not allow.
+//
+// The user of a cache reports refusals: after [Cache.Renew] the cache asks for another token
+// in place of one that is no longer valid, after [Cache.Extend] for another token for certain
+// topics. The cache never asks twice at the same time, and whoever needs the same token waits
+// for the same answer.
+//
+// The package does not look into tokens. It does not know when one expires until the server
+// says so.
 package tokens
 
 import (
@@ -16,45 +24,45 @@ const (
 )
 
 const (
-	// sourceTimeout bounds a call of a source. A service that works answers sooner.
+	// sourceTimeout bounds a call of a source. A working service answers sooner.
 	sourceTimeout = 30 * time.Second
-	// maxSpecial bounds for how many topics a token of their own is kept.
+	// maxSpecial bounds for how many topics the cache keeps a special token.
 	maxSpecial = 10_000
 )
 
-// A Request says what a token is for.
+// A Request says what a token is needed for.
 type Request struct {
-	Scope   string
-	Topics  []string
-	Refused string // code with which the server refused the last token; empty: it did not
+	Scope   string   // Subscribe or Broadcast
+	Topics  []string // at least one
+	Refused string   // the code with which the server refused the last token; empty: none
 }
 
-// A Source returns tokens.
+// A Source returns a token. It must return soon after its context ends.
 type Source func(context.Context, Request) (string, error)
 
-// A Cache holds the tokens of one source. It is safe for concurrent use.
+// A Cache holds the tokens of one source, or a fixed token. It is safe for concurrent use.
 type Cache struct {
 	// Immutable.
-	token    string // if source is nil
-	source   Source
+	token    string        // if source is nil
+	source   Source        // nil: the token is fixed
 	fetching chan struct{} // a semaphore of one: its holder calls source
 
 	// Guarded by mu.
 	mu      sync.Mutex
 	general map[string]*grant     // by scope
-	special map[topicScope]*grant // of topics that a general token does not allow
+	special map[topicScope]*grant // for topics that the general token does not allow
 }
 
 type topicScope struct{ topic, scope string }
 
-// A grant is a token of the source, for one scope and the topics that share it.
+// A grant is a token for one scope, and for the topics that share it.
 type grant struct {
 	token   string
-	valid   bool
-	refused string // code with which the server refused the last token
+	valid   bool   // the server may accept token
+	refused string // the code with which it refused the last one
 }
 
-// New returns a cache of what source gives or, if source is nil, of token.
+// New returns a cache with a source or, if source is nil, with a fixed token.
 func New(token string, source Source) *Cache {
 	return &Cache{
 		token: token, source: source, fetching: make(chan struct{}, 1),
@@ -63,7 +71,10 @@ func New(token string, source Source) *Cache {
 	}
 }
 
-// Equal reports whether t and other always give the same token.
+// HasSource reports whether the cache can get another token.
+func (t *Cache) HasSource() bool { return t.source != nil }
+
+// Equal reports whether t and other always return the same token.
 func (t *Cache) Equal(other *Cache) bool {
 	return t == other || !t.HasSource() && !other.HasSource() && t.token == other.token
 }
@@ -75,7 +86,7 @@ func (t *Cache) grantLocked(scope, topic string) *grant {
 	return t.general[scope]
 }
 
-// Cached returns the token for a topic; false: Get has to ask the source for it.
+// Cached returns the token for a topic. It reports false if Get has to ask the source first.
 func (t *Cache) Cached(scope, topic string) (string, bool) {
 	if t.source == nil {
 		return t.token, true
@@ -86,8 +97,9 @@ func (t *Cache) Cached(scope, topic string) (string, bool) {
 	return g.token, g.valid
 }
 
-// Get returns the token for the first of topics. If it has none it asks the source,
-// and names those of the topics that will have the same.
+// Get returns the token for the first of topics. If the cache does not have it, Get asks the
+// source, and names those of the topics that share the token. It blocks until the source
+// returns, for up to 30 s or until ctx ends. The error is an [*Error].
 func (t *Cache) Get(ctx context.Context, scope string, topics []string) (string, error) {
 	if token, ok := t.Cached(scope, topics[0]); ok {
 		return token, nil
@@ -124,7 +136,8 @@ func (t *Cache) Get(ctx context.Context, scope string, topics []string) (string,
 	return token, nil
 }
 
-// Renew has Get ask the source again, in place of a token that the server refused.
+// Renew makes Get ask the source again, after the server refused a token with a code. It does
+// nothing if the cache has another token already.
 func (t *Cache) Renew(scope, token, code string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,8 +154,8 @@ func (t *Cache) Renew(scope, token, code string) {
 	}
 }
 
-// Extend has Get ask the source for a token of their own for topics that the server
-// denied.
+// Extend makes Get ask the source for a special token for topics, after the server denied them
+// with a code.
 func (t *Cache) Extend(scope string, topics []string, code string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -155,11 +168,11 @@ func (t *Cache) Extend(scope string, topics []string, code string) {
 	}
 }
 
-// A Error is the error of a token source.
+// An Error is an error of the source, or that ctx ended before the source returned.
 type Error struct{ err error }
 
+// Error returns the text of the error of the source.
 func (e *Error) Error() string { return "get a token: " + e.err.Error() }
-func (e *Error) Unwrap() error { return e.err }
 
-// HasSource reports whether another token can be asked for.
-func (t *Cache) HasSource() bool { return t.source != nil }
+// Unwrap returns the error of the source.
+func (e *Error) Unwrap() error { return e.err }
