@@ -80,7 +80,7 @@ type Config struct {
 	Ramp         int           // connections opened a second; 0: as fast as they come
 
 	Portable bool           // never a poller
-	Progress func(Progress) // called every ProgressEvery by one goroutine; nil: nobody is told
+	Progress func(Progress) // called every ProgressEvery by one goroutine; may be nil
 	// ProgressEvery must be above zero if Progress is set.
 	ProgressEvery time.Duration
 }
@@ -171,7 +171,7 @@ func newEngine(c Config) (*engine, error) {
 	e.expires = began.Add(c.Duration + time.Hour)
 	e.flow = newFlow(c.Topics, func() time.Duration { return time.Since(began) })
 
-	run := make([]byte, 4) // so that runs do not hear each other
+	run := make([]byte, 4) // so that runs do not receive each other's messages
 	_, _ = rand.Read(run)  // never fails
 	tokens := make([]string, c.Topics)
 	for i := range c.Topics {

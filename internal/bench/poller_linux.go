@@ -67,7 +67,7 @@ func (p *poller) watch(s *subscriber, conn net.Conn, index int) bool {
 		return false
 	}
 	s.conn = descriptor(fd)
-	conn.Close() // the runtime need not hear of its events
+	conn.Close() // the runtime's poller is not needed for it
 	return true
 }
 

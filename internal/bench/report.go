@@ -38,7 +38,7 @@ type Report struct {
 	Latency       Times   `json:"latency_microseconds"`  // from sending a message to having received it
 
 	Cores        float64 `json:"generator_cores"`         // that this process kept busy; 0: not known
-	Stalled      bool    `json:"stalled"`                 // it ended early, because nothing came any more
+	Stalled      bool    `json:"stalled"`                 // it ended early because nothing arrived any longer
 	FirstProblem string  `json:"first_problem,omitempty"` // the first thing that went wrong
 	OK           bool    `json:"ok"`                      // nothing of the above did
 }

@@ -14,7 +14,7 @@ const (
 	gotPing                // with a payload
 	gotClose               // with a payload: the code and the reason, or nothing
 	gotPong                // which nobody asked for
-	malformed              // no frame that a server may send (RFC 6455 section 5)
+	malformed              // not a valid frame of a server (RFC 6455 section 5)
 )
 
 // maxWhole is the largest part of a frame that must be read in one piece: a control frame of

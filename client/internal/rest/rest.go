@@ -81,8 +81,8 @@ type Request struct {
 	Body         []byte // JSON; nil: none
 }
 
-// Send makes a request, with a token unless it is empty. It returns the answer whatever its
-// status is; the caller closes the body. The error is one of the network.
+// Send makes a request, with a token unless it is empty. It returns the response whatever its
+// status; the caller closes the body. Every error is a network error.
 func (s *Server) Send(ctx context.Context, r Request, token string) (*http.Response, error) {
 	u := s.Base.JoinPath(r.Path)
 	u.RawQuery = r.Query.Encode()

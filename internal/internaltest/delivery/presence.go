@@ -105,7 +105,7 @@ func (r *roster) step(e received) {
 	case Joined, Left, CountOnly, Snapshot:
 		if v != nil {
 			r.receive(e, v)
-		} else if e.plain[e.Topic] { // Without any subscription it is told already.
+		} else if e.plain[e.Topic] { // Without any subscription, an earlier check has reported it.
 			r.fault(e, "without a subscription with presence")
 		}
 	case Members:

@@ -71,7 +71,7 @@ func Deflate(s string) string {
 	return strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")
 }
 
-// Inflate returns what Deflate was given, or an error.
+// Inflate reverses Deflate.
 func Inflate(p []byte) ([]byte, error) {
 	s, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(p), strings.NewReader("\x00\x00\xff\xff"))))
 	if !errors.Is(err, io.ErrUnexpectedEOF) { // what was flushed has no end

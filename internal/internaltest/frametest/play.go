@@ -20,17 +20,17 @@ type Server struct {
 	Address string // host:port
 	Path    string
 	Echoes  bool // it sends each message back; else it says nothing
-	Deflate bool // permessage-deflate is to be agreed on
+	Deflate bool // negotiate permessage-deflate
 }
 
 // outcome is what a client sees of a Case.
 type outcome struct {
 	messages []string
 	pongs    []string
-	end      string // the close frame; empty: the server goes on
+	end      string // the close frame; empty if the connection stays open
 }
 
-// want returns what is to be seen of c.
+// want returns the expected output of c.
 func (s Server) want(c Case) (o outcome) {
 	for event := range strings.SplitSeq(c.Want, " | ") {
 		switch {
@@ -45,8 +45,8 @@ func (s Server) want(c Case) (o outcome) {
 	return o
 }
 
-// Play has the server play a case over a connection of its own. Where the
-// server goes on after it, the connection is closed in good order.
+// Play sends a case to the server over a new connection and checks the result. If the server
+// keeps the connection open, Play closes it normally.
 func (s Server) Play(t testing.TB, c Case) {
 	t.Helper()
 	conn, r := s.open(t)

@@ -52,7 +52,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	p := c.pair
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.deliver() // What arrives at this instant is there, whether or not the timer has fired.
+	p.deliver() // Bytes that arrive at this instant are readable even if the timer has not fired yet.
 	in := &p.halves[1-c.out]
 	for {
 		switch {
@@ -347,8 +347,7 @@ func (p *pair) first() (Direction, bool) {
 	return Down, true
 }
 
-// arrive takes a packet at the end of its way. What it sends in answer is not
-// delivered before it returns.
+// arrive handles a packet that has arrived. Its own replies are not delivered before it returns.
 func (p *pair) arrive(d Direction, k packet) {
 	h, back := &p.halves[d], &p.halves[1-d]
 	switch k.kind {

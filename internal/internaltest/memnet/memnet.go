@@ -48,7 +48,7 @@ type Network struct {
 	// Guarded by mu.
 	listeners map[string]*Listener // by address
 	links     int
-	port      int // of the last listener that was given one
+	port      int // assigned to the last listener
 }
 
 // New returns a network without listeners.
@@ -233,12 +233,11 @@ func (l *Link) forget(p *pair) {
 	l.pairs = slices.DeleteFunc(l.pairs, func(other *pair) bool { return other == p })
 }
 
-// Stall holds everything on the link where it is until Release: bytes, ends and resets
-// that are on their way, and dials. What has arrived can be read, and writes go on
-// until the window is full.
+// Stall holds back everything on the link until Release: bytes, ends and resets in flight, and
+// dials. Bytes that have arrived can be read, and writes succeed until the window is full.
 func (l *Link) Stall() { l.setStalled(true) }
 
-// Release ends a stall. What would have arrived meanwhile arrives at once.
+// Release ends a stall. Everything that was held back arrives at once.
 func (l *Link) Release() { l.setStalled(false) }
 
 func (l *Link) setStalled(stalled bool) {

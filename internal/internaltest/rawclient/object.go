@@ -27,7 +27,7 @@ type Object struct {
 	Count, Subscribers int
 }
 
-// A Member is one who is present.
+// A Member is a present member.
 type Member struct {
 	Sub  string
 	Info json.RawMessage

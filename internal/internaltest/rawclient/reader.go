@@ -27,10 +27,10 @@ type Reader struct {
 	Token     string
 	Random    *rand.Rand
 	Recording *delivery.Recording
-	Goal      map[pubsub.Topic]pubsub.Position // where it ends; nil: nowhere
-	Live      int                              // a connection is cut at most so many bytes after what is replayed; 0: where its Conn says
+	Goal      map[pubsub.Topic]pubsub.Position // where it ends; nil: it does not end
+	Live      int                              // a connection is cut at most this many bytes after the replay; 0: as its Conn says
 
-	// What it has, over all connections.
+	// State over all connections.
 	Positions       map[pubsub.Topic]pubsub.Position // of each topic that it was ever answered about
 	Phase           Phase
 	Recovered, Lost int
