@@ -42,8 +42,8 @@ const (
 	bubbleShutdown = 25 * time.Second // more than a shutdown takes
 )
 
-// The same seed gives the same bytes at the same virtual times for each client, on one
-// processor and on two: the whole server and its clients depend on nothing else.
+// The same seed gives each client the same bytes at the same virtual times, on one processor
+// and on two: the whole server and its clients depend on nothing else.
 func TestSameSeedSameBytes(t *testing.T) {
 	keys := newBubbleKeys(t)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
@@ -86,7 +86,7 @@ func difference(a, b string) string {
 	return fmt.Sprintf("%d lines and %d", len(as), len(bs))
 }
 
-// bubbleKeys are what is made outside of bubbles, since signatures are random.
+// bubbleKeys are made outside of bubbles, because signatures are random.
 type bubbleKeys struct {
 	file      string // of the public key
 	broadcast string
@@ -121,7 +121,7 @@ func newBubbleKeys(t *testing.T) *bubbleKeys {
 	return k
 }
 
-// A bubble is a server, its clients and what happens to them, one thing at a time.
+// A bubble is a server and its clients. It performs one action at a time.
 type bubble struct {
 	t        *testing.T
 	sleep    func(time.Duration)
@@ -154,11 +154,11 @@ type bubbleClient struct {
 	done   chan struct{}      // closed when it has ended
 }
 
-// counts are how often clients resumed, lost messages, and were told about presence.
+// counts are how often clients resumed, lost messages, and received presence events.
 type counts struct{ resumed, lost, presence int }
 
-// runBubble returns what each client received, and when. It is for bubbles alone, so
-// sleep comes from there.
+// runBubble returns what each client received, and when. It runs in bubbles only, so the
+// caller passes sleep.
 func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Duration)) (traces []string) {
 	b := &bubble{
 		t: t, sleep: sleep, keys: keys, random: rand.New(rand.NewPCG(seed, 0)),
@@ -204,7 +204,7 @@ func runBubble(t *testing.T, keys *bubbleKeys, seed uint64, sleep func(time.Dura
 	return traces
 }
 
-// delays returns what a client waits before its attempts.
+// delays returns the waits of a client before its attempts.
 func (b *bubble) delays(stream uint64) func(int) time.Duration {
 	random := rand.New(rand.NewPCG(b.random.Uint64(), stream))
 	var mu sync.Mutex
@@ -241,7 +241,7 @@ func (b *bubble) stopServer() {
 }
 
 // newClient returns a client without follow, close and counts. Clients have different
-// latencies in nanoseconds, so that hardly ever two things happen at one instant.
+// latencies in nanoseconds, so that two events hardly ever happen at the same instant.
 func (b *bubble) newClient(kind string, window int) *bubbleClient {
 	i := len(b.clients)
 	return &bubbleClient{
@@ -252,7 +252,7 @@ func (b *bubble) newClient(kind string, window int) *bubbleClient {
 	}
 }
 
-// connect dials so that the client's trace has what it receives.
+// connect dials so that the client's trace records what it receives.
 func (c *bubbleClient) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := c.link.DialContext(ctx, network, address)
 	if err != nil {
@@ -265,8 +265,8 @@ func (c *bubbleClient) connect(ctx context.Context, network, address string) (ne
 func (b *bubble) dial(present bool) *bubbleClient {
 	window := 2000 << len(b.clients)
 	if present {
-		// It asks who is present in the instant in which it reads that it is subscribed.
-		// In a window that can be full, the server would write on in the same instant.
+		// The client requests the members at the instant when it reads that it is subscribed. If
+		// its window could be full, the server would continue to write at the same instant.
 		window = 1 << 20
 	}
 	c := b.newClient("Go", window)
@@ -280,7 +280,7 @@ func (b *bubble) dial(present bool) *bubbleClient {
 	return c
 }
 
-// dialRaw returns a client of bytes.
+// dialRaw returns a client that works on bytes.
 func (b *bubble) dialRaw(kind string, speak rawclient.Dialect) *bubbleClient {
 	c := b.newClient(kind, 2000<<(len(b.clients)-bubbleClients))
 	delay := b.delays(uint64(2 + len(b.clients)))
@@ -316,7 +316,7 @@ func (b *bubble) dialRaw(kind string, speak rawclient.Dialect) *bubbleClient {
 	return c
 }
 
-// step has one thing happen.
+// step performs one action.
 func (b *bubble) step() {
 	c := b.clients[b.random.IntN(len(b.clients))]
 	how := []memnet.End{memnet.ByReset, memnet.ByClose}[b.random.IntN(2)]
@@ -343,7 +343,7 @@ func (b *bubble) step() {
 			c.link.Release()
 		}
 	case n < 80:
-		// net/http looks at random intervals whether its connections have ended.
+		// net/http checks at random intervals whether its connections have ended.
 		again := time.Now().Add(bubbleShutdown + b.upTo(10*time.Second))
 		b.stopServer()
 		b.sleep(time.Until(again))
@@ -353,12 +353,12 @@ func (b *bubble) step() {
 	default:
 		b.sleep(b.upTo(3 * time.Second))
 	}
-	// What happens at one instant happens in any order. So no two steps do.
+	// Actions at the same instant happen in any order, so no two steps happen at one.
 	b.sleep(time.Millisecond + b.upTo(time.Millisecond))
 	synctest.Wait()
 }
 
-// upTo returns a random time that is no multiple of what the server counts in.
+// upTo returns a random time that is not a multiple of the server's intervals.
 func (b *bubble) upTo(most time.Duration) time.Duration {
 	return time.Duration(b.random.Int64N(int64(most))) | 1
 }
@@ -386,7 +386,7 @@ func (c *bubbleClient) subscribe() {
 	}()
 }
 
-// follow notes what a loop over a subscription is given until the context ends.
+// follow records what a loop over a subscription gets until the context ends.
 func (l *cutListener) follow(ctx context.Context, c *client.Client, present bool) {
 	l.asked = l.recording.Ask(pubsub.Position{}, 0).Time
 	l.noted = l.asked
@@ -402,7 +402,7 @@ func (c *bubbleClient) unsubscribe() {
 	c.recording.Add(delivery.Event{Kind: delivery.Cut})
 }
 
-// rest has all clients get what is left for them, and closes them.
+// rest lets all clients receive the rest, and closes them.
 func (b *bubble) rest() {
 	for _, c := range b.clients {
 		if c.stalled {
@@ -427,8 +427,8 @@ func (b *bubble) rest() {
 	}
 }
 
-// A trace is what a client received over all its connections. A line is what came
-// over a connection at one time.
+// A trace is what a client received over all its connections, one line for all bytes that
+// arrived over one connection at one time.
 type trace struct {
 	began time.Time
 
@@ -444,7 +444,7 @@ type line struct {
 	text string
 }
 
-// tap returns c so that what is read from it is noted.
+// tap returns c so that everything read from it is recorded.
 func (tr *trace) tap(c *memnet.Conn) net.Conn {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -491,7 +491,7 @@ func (c *tapped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ownRandom is what a client receives of its own randomness: WebSocket keys come from
+// ownRandom matches bytes that depend on the client's own randomness: WebSocket keys come from
 // crypto/rand.
 var ownRandom = regexp.MustCompile(`Sec-WebSocket-Accept: [^\r]*`)
 

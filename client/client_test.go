@@ -23,7 +23,7 @@ func TestEventsCannotBeConfused(t *testing.T) {
 			Latest: true,
 		})
 		p := f.accept()
-		// What has a position to go on from asks for no earlier messages.
+		// A topic with a resume position does not request earlier messages.
 		p.expect(`{"type":"subscribe","id":1,"topics":["a","c"],"since":{"a":"E:42","c":"D:1"},"mode":"latest"}`,
 			`{"type":"subscribe","id":2,"topics":["two words"],"last":10,"mode":"latest"}`)
 		for _, step := range []struct{ say, want string }{ // one by one: Latest leaves out what waits
@@ -152,7 +152,7 @@ func TestTopicsComeAndGo(t *testing.T) {
 		a.over()
 		p.expect(`{"type":"unsubscribe","id":2,"topics":["a"]}`)
 
-		// A message that was under way belongs to nobody, not to who comes next.
+		// A message in flight must not reach the next subscriber.
 		again := listen(t, c, topics("a"))
 		p.expect(`{"type":"subscribe","id":3,"topics":["a"]}`)
 		p.say(message("a", 1, "1"), `{"type":"unsubscribed","id":2,"topics":["a"]}`, subscribedTo(3, "a"), message("a", 2, "2"))
@@ -285,7 +285,7 @@ func TestConnectTellsWhatIsWrong(t *testing.T) {
 		if err := c.Connect(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("Connect = %v, want that its context has ended", err)
 		}
-		// It may be tried again, and a refusal for good ends nothing that is not there.
+		// It may be tried again, and a final refusal ends nothing that does not exist.
 		f.refuseNext(401, "")
 		time.Sleep(time.Minute)
 		if err := c.Connect(t.Context()); err != nil {

@@ -31,10 +31,9 @@ var (
 	crowdTokens = []string{"all", "few"} // few does not allow e
 )
 
-// Many subscriptions of one client, to the same topics in different ways, add and remove
-// topics while connections are cut and the server restarts. Each gets every message of its
-// topics once and in order, or is told what is missing, and nothing that its token does not
-// allow.
+// Many subscriptions of one client, to the same topics in different ways, add and remove topics
+// while connections are cut and the server restarts. Each gets every message of its topics once
+// and in order, or learns which are missing, and gets nothing that its token does not allow.
 func TestCrowdOfSubscriptions(t *testing.T) {
 	seeds := make([]uint64, crowdRuns)
 	for i := range seeds {
@@ -137,7 +136,7 @@ func (c *crowd) run() {
 	c.mu.Unlock()
 }
 
-// late returns which listener does not have all messages of a topic; empty: none.
+// late returns a listener that does not have all messages of a topic, or "".
 func (c *crowd) late() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -257,7 +256,7 @@ func (l *listener) listen(ctx context.Context) {
 		c.mu.Lock()
 		l.noteLocked(event, err)
 		for l.slow && ctx.Err() == nil && c.epoch > 0 {
-			// A loop that is slow but not stuck.
+			// A slow loop that is not stuck.
 			c.mu.Unlock()
 			<-time.After(time.Second)
 			c.mu.Lock()
@@ -270,7 +269,7 @@ func (l *listener) listen(ctx context.Context) {
 	c.mu.Unlock()
 }
 
-// noteLocked checks that an event continues where the one before ended.
+// noteLocked checks that an event continues where the previous one ended.
 func (l *listener) noteLocked(event client.Event, err error) {
 	c := l.crowd
 	var topic, kind string
@@ -375,7 +374,7 @@ func (c *crowd) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A crowdTopic is one that a connection is subscribed to.
+// A crowdTopic is a topic that a connection is subscribed to.
 type crowdTopic struct {
 	at     int
 	latest bool
@@ -427,7 +426,7 @@ func (c *crowd) commandLocked(data string, topics map[string]*crowdTopic) []stri
 	return []string{string(answer)}
 }
 
-// followLocked returns what follows in topics.
+// followLocked returns the frames that follow in topics.
 func (c *crowd) followLocked(topics map[string]*crowdTopic) (frames []string) {
 	for topic, s := range topics {
 		if behind := c.heads[topic] - s.at; s.latest && behind > 3 {

@@ -30,19 +30,18 @@ const (
 	cutClients = 5
 	cutRate    = 200 // messages per second and topic
 	mostCutAt  = 3000
-	// handshakeBytes is more than a server sends until a client is welcome. Of two
-	// connections that follow each other at most one is cut before, or the client
-	// takes to event streams.
+	// handshakeBytes is more than a server sends before the welcome is complete. At most one of
+	// two consecutive connections is cut earlier, because the client would otherwise switch to
+	// event streams.
 	handshakeBytes = 700
 )
 
 var cutTopics = []string{"left", "right"}
 
-// hurry is the backoff of clients that are cut for a test.
+// hurry is the back-off of clients in cut tests.
 func hurry(int) time.Duration { return rand.N(5 * time.Millisecond) }
 
-// A scissors is a proxy that breaks each connection after so many bytes of what
-// the server says.
+// A scissors is a proxy that breaks each connection after a number of bytes from the server.
 type scissors struct {
 	address string
 	blocks  bool // lets no WebSocket through
@@ -84,7 +83,7 @@ func newScissors(t *testing.T, server string, blocks bool, random *rand.Rand) *s
 	return x
 }
 
-// begin cuts what is open, and the next n connections.
+// begin cuts the open connections and the next n.
 func (x *scissors) begin(n int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -98,7 +97,7 @@ func (x *scissors) closeLocked() {
 	}
 }
 
-// at returns after how many bytes the next connection is cut; negative: it is not.
+// at returns the number of bytes after which the next connection is cut, or a negative number.
 func (x *scissors) at() int64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -163,9 +162,9 @@ func (x *scissors) pass(in net.Conn, server string) {
 	up.Wait()
 }
 
-// Whatever byte a connection breaks at, again and again, a loop over a subscription
-// is given each message once and in order, or is told that some are missing; never
-// that inside the bounds of the history.
+// Connections break at any byte, again and again. A loop over a subscription still gets each
+// message once and in order, or learns that some are missing, which never happens within the
+// limits of the history.
 func TestCutAtARandomByte(t *testing.T) {
 	if *seed == 0 {
 		*seed = rand.Uint64()
@@ -189,7 +188,7 @@ func cutAtRandomBytes(t *testing.T, s *servertest.Server, blocks bool, held int)
 		x := newScissors(t, s.URL, blocks, rand.New(rand.NewPCG(*seed, uint64(n))))
 		c := connect(t, x.address, client.Options{Token: subscribeToken(s, cutTopics...)}, hurry)
 		t.Cleanup(func() { c.Close() })
-		// The second one resumes from a position, which takes a connection of its own.
+		// The second one resumes from a position, which needs another connection.
 		for _, name := range []string{"from now on", "from a position"} {
 			l := &cutListener{t: t, scissors: x, recording: recorder.Client(fmt.Sprint("client ", n, name)), positions: map[string]client.Position{}}
 			if name == "from a position" {
@@ -249,7 +248,7 @@ func publishUntil(t *testing.T, s *servertest.Server, recorder *delivery.Recorde
 	defer cancel()
 	for n := 0; !enough(); n++ {
 		for _, topic := range cutTopics {
-			// What stands between events stands inside a message too.
+			// The separator between events also appears inside a message.
 			data := fmt.Sprint(topic, n, strings.Repeat("\n\ndata: {\"é\"}\r\n", n%12))
 			answered := recorder.Publishing(pubsub.Topic(topic), data)
 			position, err := c.Publish(ctx, topic, []byte(data))
@@ -265,7 +264,7 @@ func publishUntil(t *testing.T, s *servertest.Server, recorder *delivery.Recorde
 	return heads
 }
 
-// Whatever byte a publisher's connections break at, each message is published once.
+// Each message is published once, at whatever byte a publisher's connections break.
 func TestPublishCutAtARandomByte(t *testing.T) {
 	if *seed == 0 {
 		*seed = rand.Uint64()
@@ -312,7 +311,7 @@ func TestPublishCutAtARandomByte(t *testing.T) {
 	t.Logf("-seed=%d: cut %d times in %d messages", *seed, x.cut, want)
 }
 
-// A cutListener notes what a loop is given.
+// A cutListener records what a loop gets.
 type cutListener struct {
 	t         *testing.T
 	scissors  *scissors
@@ -325,14 +324,14 @@ type cutListener struct {
 	presence      int // events
 }
 
-// subscribe subscribes from where the listener is.
+// subscribe subscribes from the listener's position.
 func (l *cutListener) subscribe(c *client.Client) *client.Subscription {
 	l.asked = l.recording.Ask(pubsub.Position{}, 0).Time
 	l.noted = l.asked
 	return c.SubscribeWith(client.SubscribeOptions{Since: l.positions}, cutTopics...)
 }
 
-// listen runs until the loop has been given all up to the goal.
+// listen runs until the loop has received everything up to the goal.
 func (l *cutListener) listen(s *client.Subscription, goal <-chan map[string]client.Position) {
 	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
 	defer cancel()
@@ -375,7 +374,7 @@ func (l *cutListener) listen(s *client.Subscription, goal <-chan map[string]clie
 	}
 }
 
-// note notes what was yielded.
+// note records what the iterator yielded.
 func (l *cutListener) note(event client.Event, err error) {
 	out := delivery.Event{}
 	if lost, ok := err.(*client.LostError); ok {
@@ -410,8 +409,8 @@ func (l *cutListener) note(event client.Event, err error) {
 		l.positions[string(out.Topic)] = client.Position(out.Position.String())
 	}
 	if out.Kind == delivery.Message {
-		// The client may ask again as soon as the message is taken, which was not
-		// before the last one had been noted; that it was cut is told some time later.
+		// The client may resubscribe as soon as the message is taken, which happens after the
+		// previous one was recorded; Disconnected follows later.
 		l.asked, l.noted = l.noted, l.recording.Ask(pubsub.Position{}, 0).Time
 	}
 }
@@ -451,7 +450,7 @@ func named(topics []string) (all []pubsub.Topic) {
 	return all
 }
 
-// parse looks into a position, which programs do not; of none it returns the zero one.
+// parse parses a position, which programs must not do. It returns zero for an empty one.
 func parse(p client.Position) pubsub.Position {
 	position, _ := pubsub.ParsePosition(string(p))
 	return position

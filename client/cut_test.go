@@ -13,7 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 )
 
-// Whatever byte a connection breaks at, each message is taken once, in order.
+// At whatever byte a connection breaks, each message is received once and in order.
 func TestCutAtAnyByte(t *testing.T) {
 	const cuts, perCut = 1000, 20
 	synctest.Test(t, func(t *testing.T) {
@@ -68,8 +68,7 @@ func TestCutAtAnyByte(t *testing.T) {
 	})
 }
 
-// replay answers the first command, and sends the next n messages after the
-// position that it names.
+// replay answers the first command, and sends the next n messages after its position.
 func replay(p *peer, n int) {
 	command, more := <-p.commands
 	if !more {

@@ -19,8 +19,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 )
 
-// A fake is a server that does what its test says, on a network in memory, so that time
-// can be fake as well.
+// A fake is a server controlled by its test, on an in-memory network, so that time can be fake
+// too.
 type fake struct {
 	t     testing.TB
 	link  *memnet.Link
@@ -46,7 +46,7 @@ func newFake(t testing.TB) *fake {
 		t.Fatal(err)
 	}
 	f := &fake{t: t, peers: make(chan *peer, 100)}
-	// A window of less than a large message: a client that does not read holds f back.
+	// The window is smaller than a large message, so a client that does not read blocks f.
 	f.link = network.Link(memnet.LinkConfig{Window: 4 << 10, Opened: func(c *memnet.Conn) {
 		if f.open != nil {
 			f.open(c)
@@ -105,8 +105,8 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	p.read()
 }
 
-// refuseNext makes the next handshake fail with a status and the Retry-After
-// header, if it is not empty.
+// refuseNext makes the next handshake fail with a status and, if it is not empty, a
+// Retry-After header.
 func (f *fake) refuseNext(status int, after string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -119,7 +119,7 @@ func (f *fake) refuseNext(status int, after string) {
 	})
 }
 
-// unblock lets handshakes through from now on.
+// unblock accepts handshakes from now on.
 func (f *fake) unblock() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,7 +135,7 @@ func acceptAnd(w http.ResponseWriter, r *http.Request, while func(*websocket.Con
 	}
 }
 
-// dials returns when there were handshakes.
+// dials returns the times of handshakes.
 func (f *fake) dials() []time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -184,13 +184,13 @@ func (p *peer) write() {
 	}
 }
 
-// send sends a frame, and reports whether it could. It blocks for as long as
-// the client does not read.
+// send sends a frame, and reports whether it succeeded. It blocks while the client does not
+// read.
 func (p *peer) send(frame string) bool {
 	return p.conn.Write(context.Background(), websocket.MessageText, []byte(frame)) == nil
 }
 
-// say sends frames, in a while.
+// say sends frames in the background.
 func (p *peer) say(frames ...string) {
 	for _, frame := range frames {
 		p.frames <- func() { p.send(frame) }
@@ -207,8 +207,8 @@ func (p *peer) expect(want ...string) {
 	}
 }
 
-// end closes the connection with a code, after all that was said and a last
-// word if it is not empty.
+// end closes the connection with a code, after everything that was sent and a last frame if it
+// is not empty.
 func (p *peer) end(code websocket.StatusCode, bye string) {
 	if bye != "" {
 		p.say(bye)
@@ -216,7 +216,7 @@ func (p *peer) end(code websocket.StatusCode, bye string) {
 	p.frames <- func() { p.conn.Close(code, "so it is") }
 }
 
-// cut breaks the connection, after all that was said.
+// cut breaks the connection after everything that was sent.
 func (p *peer) cut() { p.frames <- func() { p.conn.CloseNow() } }
 
 // accept returns the next connection.
@@ -259,7 +259,7 @@ func (w wish) subscribe(c *client.Client) *client.Subscription {
 
 func topics(names ...string) wish { return wish{Topics: names} }
 
-// An audience is a loop over a subscription whose body waits for the test.
+// An audience is a loop over a subscription whose body is controlled by the test.
 type audience struct {
 	t            testing.TB
 	subscription *client.Subscription
@@ -289,7 +289,7 @@ func listen(t testing.TB, c *client.Client, w wish) *audience {
 	return a
 }
 
-// describe writes what an iteration yielded; a reader of a failed test sees it.
+// describe formats a result of the iterator for the message of a failed test.
 func describe(event client.Event, err error) string {
 	if lost, ok := errors.AsType[*client.LostError](err); ok {
 		return fmt.Sprintf("lost %s %v %v %v", lost.Topic, lost.Since, lost.Position, lost.Reason)
@@ -348,8 +348,7 @@ func (a *audience) over() {
 	}
 }
 
-// subscribedTo answers the subscribe command with an id: the topics are at E:0,
-// and none of them is replayed.
+// subscribedTo answers the subscribe command with an id: the topics are at E:0, without replay.
 func subscribedTo(id int, topics ...string) string {
 	var members []string
 	for _, topic := range topics {
@@ -362,7 +361,7 @@ func message(topic string, offset int, data string) string {
 	return fmt.Sprintf(`{"type":"message","topic":%q,"position":"E:%d","time":1790000000000,"data":%s}`, topic, offset, data)
 }
 
-// logged returns a logger and what it writes.
+// logged returns a logger and its output.
 func logged() (*slog.Logger, *strings.Builder) {
 	var out strings.Builder
 	return slog.New(slog.NewTextHandler(io.Writer(&out), &slog.HandlerOptions{Level: slog.LevelDebug})), &out

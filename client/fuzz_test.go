@@ -6,7 +6,7 @@ import (
 	"github.com/ikornaselur/notiflux/client"
 )
 
-// A client survives whatever a server answers, and believes no half of it.
+// A client survives any answer of a server, and never accepts a part of an invalid one.
 func FuzzHistory(f *testing.F) {
 	for _, seed := range []string{
 		`{"messages":[{"topic":"a","position":"E:1","time":1,"data":1}],"position":"E:1","recovered":true,"more":false}`,

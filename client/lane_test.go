@@ -12,8 +12,8 @@ import (
 	"github.com/ikornaselur/notiflux/client"
 )
 
-// A second subscription to a topic shares the first one's if the server need not tell them
-// apart, and begins where that is.
+// A second subscription to a topic shares the first one if the server would treat both in the
+// same way, and begins at its position.
 func TestTopicTwiceOnOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -55,7 +55,7 @@ func TestTopicTwiceOnOneConnection(t *testing.T) {
 	})
 }
 
-// What the server has to tell apart takes a connection of its own, for as long as it is
+// Subscriptions that the server must distinguish use separate connections, as long as they are
 // needed.
 func TestTopicTwiceOnTwoConnections(t *testing.T) {
 	for name, w := range map[string]wish{
@@ -81,7 +81,7 @@ func TestTopicTwiceOnTwoConnections(t *testing.T) {
 				p.say(message("a", 2, "2"))
 				first.expect("message a E:2 2")
 
-				// The end of one connection is not that of the other.
+				// The end of one connection does not end the other.
 				q.cut()
 				second.expect("disconnected")
 				q = f.accept()
@@ -122,7 +122,7 @@ func TestSecondTokenIsDenied(t *testing.T) {
 		good.expect("message a E:1 1")
 		q.say(message("b", 1, "1"))
 		bad.expect("message b E:1 1")
-		// Another topic with the other token needs no connection of its own.
+		// Another topic with the other token needs no additional connection.
 		other := listen(t, c.WithToken("bad"), topics("c"))
 		p.expect(`{"type":"subscribe","id":2,"topics":["c"],"token":"bad"}`)
 		p.say(subscribedTo(2, "c"))
@@ -153,7 +153,7 @@ func TestAddAndRemove(t *testing.T) {
 		p.expect(`{"type":"unsubscribe","id":3,"topics":["b"]}`)
 		p.say(message("b", 7, "7"), message("a", 1, "1"))
 		a.expect("message a E:1 1")
-		// The position was for the first time only.
+		// The position applies to the first time only.
 		if err := a.subscription.Add("b"); err != nil {
 			t.Error(err)
 		}
@@ -169,7 +169,7 @@ func TestAddAndRemove(t *testing.T) {
 		}
 		p.expect(`{"type":"subscribe","id":6,"topics":["c"]}`)
 
-		// A topic that does not fit onto its connection takes another one.
+		// A topic that does not fit on its connection uses another one.
 		other := listen(t, c, wish{Topics: []string{"d"}, Presence: true})
 		p.expect(`{"type":"subscribe","id":7,"topics":["d"],"presence":true}`)
 		if err := a.subscription.Add("d"); err != nil {
@@ -187,8 +187,8 @@ func TestAddAndRemove(t *testing.T) {
 	})
 }
 
-// The source learns what a token is for, and is asked again, once, when the server denies a
-// topic. Its answer is for this topic from then on.
+// The source learns what a token is for, and is asked again once when the server denies a topic.
+// Its answer is used for this topic from then on.
 func TestSourceIsToldWhatFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -223,7 +223,7 @@ func TestSourceIsToldWhatFor(t *testing.T) {
 		p.expect(`{"type":"subscribe","id":3,"topics":["b"],"since":{"b":"E:0"},"token":"token3"}`)
 		expect(client.TokenRequest{Scope: "subscribe", Topics: []string{"b"}, Refused: "token_revoked"})
 
-		// Calls have a token of their scope.
+		// Calls use a token for their scope.
 		s := scripted(f, answer(403, "topic_denied"), answer(200, published), answer(200, published), answer(403, "topic_denied"))
 		for range 2 {
 			if _, err := c.Publish(t.Context(), "x", nil); err != nil {
@@ -245,7 +245,7 @@ func TestSourceIsToldWhatFor(t *testing.T) {
 	})
 }
 
-// A first connection that cannot be made is told to the loop, and tried again.
+// The loop learns when the first connection fails, and the client tries again.
 func TestFirstConnectionIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -283,7 +283,7 @@ func TestCloseEndsConnect(t *testing.T) {
 	})
 }
 
-// Whatever a client is doing, Close ends it soon, and with it everything that waits.
+// Close ends the client soon, whatever it is doing, and everything that waits.
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	hanging := func(ctx context.Context, _ client.TokenRequest) (string, error) {
 		<-ctx.Done()
@@ -355,7 +355,7 @@ func TestCallsHaveADeadline(t *testing.T) {
 	})
 }
 
-// A token source that takes its time does not delay those who have their token.
+// A slow token source does not delay topics that have their token.
 func TestSlowTokenSourceDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)

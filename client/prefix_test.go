@@ -13,8 +13,8 @@ import (
 	"github.com/ikornaselur/notiflux/client"
 )
 
-// What a busy loop has not taken when the client is closed is a hole: nothing that
-// came after it is given to the loop, even if it is ready again by then.
+// If a busy loop has not taken a message when the client is closed, it gets no later message
+// either, even if it is ready again by then.
 func TestCloseLeavesNoHole(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, closeBehindABusyLoop)
@@ -49,8 +49,8 @@ func closeBehindABusyLoop(t *testing.T) {
 	a.expect("end the client or the subscription is closed")
 }
 
-// A stream that is replaced while a loop is busy leaves no hole either: the next
-// one begins behind the last message that was taken.
+// A stream that is replaced while a loop is busy leaves no hole: the next one begins after the
+// last message that was taken.
 func TestReplacedStreamsLeaveNoHole(t *testing.T) {
 	const replaced, perStream = 200, 20
 	synctest.Test(t, func(t *testing.T) {
@@ -85,8 +85,7 @@ func TestReplacedStreamsLeaveNoHole(t *testing.T) {
 	})
 }
 
-// serveFrom says hello on a stream of a and perhaps b, and the next n messages of a
-// at once.
+// serveFrom sends hello on a stream of a and perhaps b, and the next n messages of a at once.
 func serveFrom(p *streamPeer, n int) {
 	names, offsets, _ := strings.Cut(p.query, " ")
 	offset := 0
@@ -105,7 +104,7 @@ func serveFrom(p *streamPeer, n int) {
 	p.events <- events.String()
 }
 
-// A refusal that a busy loop has not taken when its stream is replaced is told later.
+// A refusal that a busy loop has not taken when its stream is replaced is still reported.
 func TestReplacedStreamsLoseNoRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))
@@ -125,7 +124,7 @@ func TestReplacedStreamsLoseNoRefusal(t *testing.T) {
 	})
 }
 
-// So is that a topic is subscribed to.
+// So is a Subscribed.
 func TestReplacedStreamsLoseNoSubscribed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))

@@ -30,14 +30,14 @@ func TestPresence(t *testing.T) {
 			`{"type":"join","topic":"b","member":{"sub":"u1"}}`) // not subscribed to
 		a.expect(`present a 1 of 5 u1{"x":1}`, "joined a u2{}", "joined a u3 u4", "message a E:1 1", "left a u1", "present a 1234 of 2000")
 
-		// Who came and went meanwhile is told by a list, each time.
+		// A list reports who joined and left in the meantime.
 		p.cut()
 		a.expect("disconnected")
 		p = f.accept()
 		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:1"},"presence":true,"token":"secret"}`)
 		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"F:7","recovered":false,"replay":0}}}`)
 		a.expect("lost a E:1 F:7 expired")
-		// One that is refused for now is asked for again, one that is refused is not.
+		// A request that is refused for now is repeated; one that is refused for good is not.
 		p.expect(`{"type":"presence","id":2,"topic":"a","token":"secret"}`)
 		p.say(`{"type":"error","id":2,"code":"over_capacity","message":"later","retry":true}`)
 		p.expect(`{"type":"presence","id":3,"topic":"a","token":"secret"}`)
@@ -105,7 +105,7 @@ func TestListWithAnExpiredToken(t *testing.T) {
 		p.expect(`{"type":"presence","id":2,"topic":"a","token":"t1"}`)
 		p.say(`{"type":"error","id":2,"code":"token_expired","message":"old","retry":false}`)
 		p.expect(`{"type":"presence","id":3,"topic":"a","token":"t2"}`)
-		// Once: a source that gives nothing better is not asked for ever.
+		// Once: the source is not asked forever if it returns nothing better.
 		p.say(`{"type":"error","id":3,"code":"token_expired","message":"old","retry":false}`)
 		synctest.Wait()
 		if len(p.commands) > 0 || calls != 2 {

@@ -22,7 +22,7 @@ import (
 	"github.com/ikornaselur/notiflux/client"
 )
 
-// A script answers the calls to a fake, one after the other.
+// A script answers successive calls to a fake.
 type script struct {
 	t      testing.TB
 	mu     sync.Mutex
@@ -32,7 +32,7 @@ type script struct {
 	times  []time.Time
 }
 
-// scripted makes f answer plain requests by steps; the last one stays.
+// scripted makes f answer plain requests with steps; the last step repeats.
 func scripted(f *fake, steps ...func(http.ResponseWriter, *http.Request)) *script {
 	s := &script{t: f.t, steps: steps}
 	f.plain = func(w http.ResponseWriter, r *http.Request) {
@@ -51,7 +51,7 @@ func scripted(f *fake, steps ...func(http.ResponseWriter, *http.Request)) *scrip
 	return s
 }
 
-// answer answers with a status and a body; a problem if the body is a code.
+// answer answers with a status and a body, or a problem if the body is a code.
 func answer(status int, body string) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if body != "" && !strings.ContainsAny(body, "<{[") {
@@ -69,10 +69,10 @@ func later(status int, after, code string) func(http.ResponseWriter, *http.Reque
 	}
 }
 
-// hangUp breaks the connection in place of an answer.
+// hangUp breaks the connection instead of answering.
 func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
-// hang answers when nobody waits any more.
+// hang answers only when nobody is waiting.
 func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 // newCaller returns a client of f with an hour for each call.
@@ -131,7 +131,7 @@ func TestPublishTriesAgainWithOneKey(t *testing.T) {
 	})
 }
 
-// Without retries a message needs no key, and a failure is the error of the call.
+// Without retries a message needs no key, and the call returns the first failure.
 func TestWithoutRetriesThereIsNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -162,7 +162,7 @@ func TestWithoutRetriesThereIsNoKey(t *testing.T) {
 	})
 }
 
-// Data is published as a string, also if there is none.
+// Data is published as a string, even if it is empty.
 func TestPublishBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -224,8 +224,8 @@ func TestPublishFails(t *testing.T) {
 	}
 }
 
-// A key is known for two minutes: what may have been published before is not
-// published again after that.
+// The server remembers a key for two minutes. After that, a message that may have been
+// published is not published again.
 func TestPublishDoesNotOutliveItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -259,7 +259,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 			t.Errorf("Publish = %v after %v, want that an hour is over and why", err, time.Since(began))
 		}
 
-		// A server that cannot be reached has published nothing, for however long.
+		// A server that cannot be reached has published nothing, however long that takes.
 		unreached := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused") }}}
 		c, err := client.New(base, client.Options{HTTPClient: unreached})
 		if err != nil {
@@ -273,7 +273,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// What is wrong with TLS does not get better by waiting.
+// TLS errors do not disappear by waiting.
 func TestCallsDoNotRetryBrokenTLS(t *testing.T) {
 	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
 	secure := func(change func(*tls.Config)) *httptest.Server {

@@ -12,8 +12,8 @@ import (
 	"github.com/ikornaselur/notiflux/client"
 )
 
-// A loop that is slow delays a fast one on the same connection by nothing. What it loses is
-// announced once for each topic, in its place.
+// A slow loop does not delay a fast one on the same connection at all. Its loss is announced once
+// for each topic, in its place.
 func TestSlowLoopDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -82,7 +82,7 @@ func TestSlowLoopDelaysNoOther(t *testing.T) {
 	})
 }
 
-// What happens while a queue is full is told when it is not, in the right order.
+// Events that arrive while a queue is full are reported later, in the right order.
 func TestOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -118,8 +118,8 @@ func TestOverflow(t *testing.T) {
 			<-p.commands
 		}
 		expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false", "subscribed c E:0 0 resumed=false", "subscribed d E:0 0 resumed=false")
-		// In the order in which each topic was last heard of; c was only resumed, and who
-		// is present on it is asked again.
+		// In the order of the last event of each topic. c was only resumed, and its members are
+		// requested again.
 		expect("refused d topic_denied", "disconnected", "lost a E:0 E:3 overflow", "lost b E:0 F:9 gap", "subscribed c E:0 0 resumed=true")
 		p.expect(`{"type":"presence","id":5,"topic":"c"}`)
 		p.say(message("a", 4, "4"), message("b", 1, `"no"`), `{"type":"message","topic":"b","position":"F:10","time":0,"data":10}`)
@@ -127,7 +127,7 @@ func TestOverflow(t *testing.T) {
 	})
 }
 
-// The data of large messages is bounded, too, but one is always held.
+// The data of large messages is limited too, but the queue always holds at least one.
 func TestOverflowOfBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -159,7 +159,7 @@ func TestOverflowOfBytes(t *testing.T) {
 	})
 }
 
-// With Latest a loop that is behind gets the newest message, and what was left out.
+// With Latest, a loop that is behind gets the newest message and learns what was skipped.
 func TestLatest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -187,7 +187,7 @@ func TestLatest(t *testing.T) {
 		synctest.Wait()
 		expect("skipped b E:0 E:7", "message b E:8 8", "skipped a E:99 E:100", "message a E:101 101")
 
-		// A message before a gap or a cut stays before it.
+		// A message before a gap or a disconnection stays before it.
 		p.say(message("a", 102, "102"), `{"type":"gap","topic":"a","position":"E:105"}`, message("a", 106, "106"), message("a", 107, "107"))
 		synctest.Wait()
 		expect("message a E:102 102", "lost a E:102 E:105 gap", "skipped a E:105 E:106", "message a E:107 107")
@@ -197,7 +197,7 @@ func TestLatest(t *testing.T) {
 	})
 }
 
-// Each of several goroutines that wait is woken, and each event is taken once.
+// Every waiting goroutine is woken, and each event is taken once.
 func TestNextFromSeveralGoroutines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -262,8 +262,8 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// Of a topic that was refused and added again while the queue was full, the loop learns
-// last that it is subscribed.
+// If a topic was refused and added again while the queue was full, the loop learns of the new
+// subscription last.
 func TestOverflowKeepsTheLastWord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// The programs in the README run as they stand, but for the address of the server.
+// The programs in the README run unchanged, except for the address of the server.
 func TestReadmePrograms(t *testing.T) {
 	s := servertest.Start(t, nil)
 	readme, err := os.ReadFile("README.md")

@@ -35,7 +35,7 @@ func TestResumesAfterWhatWasTaken(t *testing.T) {
 			`{"type":"message","topic":"b","position":"F:8","time":0,"data":4}`)
 		a.expect("subscribed a E:2 1 resumed=true", "lost b E:0 F:7 expired", "message a E:3 3", "message b F:8 4")
 
-		// Before the first answer everything is as it was.
+		// Before the first answer nothing changes.
 		p.cut()
 		a.expect("disconnected")
 		p = f.accept()
@@ -47,8 +47,8 @@ func TestResumesAfterWhatWasTaken(t *testing.T) {
 	})
 }
 
-// While a loop is busy the client goes on: what came before the cut, the cut,
-// and what came after it are yielded in this order all the same.
+// While a loop is busy the client continues. Events from before the cut, the cut, and events from
+// after it are still yielded in this order.
 func TestCutBehindASlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -155,7 +155,7 @@ func TestFirstCommandCrossesTheEndOfAnUnusedConnection(t *testing.T) {
 	})
 }
 
-// So it does if the client has no token to say anything with.
+// The same happens if the client has no token for a command.
 func TestUnusedConnectionWithoutAToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -207,7 +207,7 @@ func TestAttemptsBackOff(t *testing.T) {
 			t.Errorf("%d attempts took %v together: they did not back off", refusals, total)
 		}
 
-		// What held for a while starts again from the beginning.
+		// After a connection that lasted, the back-off starts again.
 		time.Sleep(time.Minute)
 		ended := time.Now()
 		p.cut()
@@ -331,7 +331,7 @@ func TestTokensAreRenewed(t *testing.T) {
 			t.Errorf("a token was asked for %d times, want 2", n)
 		}
 
-		// The next connection uses what is there; a source that fails is asked again.
+		// The next connection uses the cached token; a source that failed is asked again.
 		p.cut()
 		a.expect("disconnected")
 		p = f.accept()
@@ -354,7 +354,7 @@ func TestTokensAreRenewed(t *testing.T) {
 	})
 }
 
-// A source that fails disturbs nothing that needs no token.
+// A failing source disturbs nothing that needs no token.
 func TestSubscriptionsOutliveATokenSource(t *testing.T) {
 	source := func(fail *atomic.Bool) client.Options {
 		return client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) {
@@ -383,7 +383,7 @@ func TestSubscriptionsOutliveATokenSource(t *testing.T) {
 			p.expect(`{"type":"subscribe","id":2,"topics":["b"],"since":{"b":"E:0"},"token":"secret"}`)
 			p.say(subscribedTo(2, "b"))
 			a.expect("subscribed b E:0 0 resumed=true")
-			// To leave takes no token.
+			// Unsubscribing needs no token.
 			fail.Store(true)
 			p.say(`{"type":"unsubscribed","topics":["b"],"code":"token_expired"}`)
 			synctest.Wait()

@@ -25,7 +25,7 @@ func TestServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first token has expired: the client has to ask for another.
+	// The first token has expired, so the client must ask for another.
 	var calls atomic.Int32
 	c := connect(t, s.URL, client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) {
 		expires := time.Now().Add(-time.Hour)
@@ -44,7 +44,7 @@ func TestServer(t *testing.T) {
 		t.Errorf("a token was asked for %d times, want 3", n)
 	}
 
-	// Another client goes on from a position of its own.
+	// Another client resumes from a position.
 	lost := listen(t, dialServer(t, s), wish{
 		Topics: []string{"two words", "a"},
 		Since:  map[string]client.Position{"two words": "another:1", "a": client.Position(before)},
@@ -70,7 +70,7 @@ func TestServerTellsWhoIsPresent(t *testing.T) {
 	if got := <-a.events; !strings.HasPrefix(got, "subscribed a ") {
 		t.Errorf("got %q", got)
 	}
-	// The list, and that the client has come itself, in whatever order.
+	// The list, and the client's own join, in any order.
 	seen := map[string]bool{<-a.events: true, <-a.events: true}
 	if !seen["present a 1 of 1 test"] || !seen["joined a test"] {
 		t.Errorf("got %v", seen)
@@ -116,7 +116,7 @@ func TestServerTakesBroadcasts(t *testing.T) {
 	}
 }
 
-// What encoding/json takes for JSON and the server does not fails alone.
+// A message that encoding/json accepts and the server refuses fails alone.
 func TestServerTakesTheGoodOfABatch(t *testing.T) {
 	s := servertest.Start(t, nil)
 	p, err := client.New(s.URL, client.Options{Token: broadcastToken(s, "a")})
@@ -136,7 +136,7 @@ func TestServerTakesTheGoodOfABatch(t *testing.T) {
 	}
 }
 
-// After Close nothing is left of a client, however it was connected.
+// After Close nothing of a client is left, however it was connected.
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	s := servertest.Start(t, nil)
 	for _, way := range []string{"websocket", "events"} {
@@ -159,7 +159,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 					t.Errorf("History of a closed client = %v", err)
 				}
 			})
-			// What net/http has for an idle connection ends by itself, at once.
+			// Goroutines of net/http for an idle connection end on their own, at once.
 			deadline := time.Now().Add(20 * time.Second)
 			for {
 				var profile strings.Builder

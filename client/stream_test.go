@@ -19,7 +19,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A blocked server is behind something that lets no WebSocket through.
+// A blocked server is behind something that blocks WebSockets.
 type blocked struct {
 	*fake
 	streams chan *streamPeer
@@ -36,7 +36,7 @@ type streamPeer struct {
 	over   <-chan struct{} // closed when the client is gone
 }
 
-// newBlocked returns a server whose handshakes are answered by status.
+// newBlocked returns a server that answers handshakes with status.
 func newBlocked(t testing.TB, block http.HandlerFunc) *blocked {
 	b := &blocked{fake: newFake(t), streams: make(chan *streamPeer, 100), refuse: make(chan func(http.ResponseWriter, *http.Request), 100)}
 	b.block = block
@@ -113,7 +113,7 @@ func (b *blocked) serveStream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// accept returns the next stream, and fails the test unless it is asked for like this.
+// accept returns the next stream, and fails the test unless it has this request.
 func (b *blocked) accept(want string) *streamPeer {
 	b.t.Helper()
 	p := <-b.streams
@@ -130,7 +130,7 @@ func (p *streamPeer) say(objects ...string) {
 	}
 }
 
-// hello answers for topics: each is topic=position, with a minus if it is not recovered.
+// hello answers for topics, each as topic=position, with a minus if it is not recovered.
 func (p *streamPeer) hello(topics ...string) {
 	var members []string
 	for _, topic := range topics {
@@ -143,7 +143,7 @@ func (p *streamPeer) hello(topics ...string) {
 	p.events <- ":\n\n"
 }
 
-// cut ends the stream, after all that was said.
+// cut ends the stream after everything that was sent.
 func (p *streamPeer) cut() { close(p.events) }
 
 // ended waits until the client has left the stream.
@@ -189,7 +189,7 @@ func TestFallsBackToEventStreams(t *testing.T) {
 	}
 }
 
-// What passes is no reason to do without WebSockets.
+// A temporary failure is no reason to give up WebSockets.
 func TestDoesNotFallBackAtOnce(t *testing.T) {
 	for _, refusal := range []int{500, 502, 504} {
 		t.Run(fmt.Sprint(refusal), func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestDoesNotFallBack(t *testing.T) {
 	})
 }
 
-// When topics come and go, the others go on from where they are, and are told nothing.
+// When topics come and go, the others resume silently.
 func TestStreamsFollowTheTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))
@@ -249,7 +249,7 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 		p.say(message("a", 2, "2"))
 		first.expect("subscribed a E:1 0 resumed=false", "message a E:2 2")
 
-		// One that is new joins the stream.
+		// A new topic joins the stream.
 		second := listen(t, c, wish{Topics: topics("b").Topics, Last: 7})
 		p.ended()
 		p = b.accept("a,b last=7 a=E:2")
@@ -258,14 +258,14 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 		second.expect("subscribed b E:0 0 resumed=false")
 		first.expect("message a E:3 3")
 
-		// So does one that has a position, which must not begin anew.
+		// So does a topic with a position, which must not start over.
 		third := listen(t, c, wish{Topics: topics("c").Topics, Since: map[string]client.Position{"c": "E:9"}})
 		p.ended()
 		p = b.accept("a,b,c a=E:3 b=E:0 c=E:9")
 		p.hello("a=E:3", "b=E:0", "c=E:9")
 		third.expect("subscribed c E:9 0 resumed=false")
 
-		// A position of another epoch does not fit into the cursor, nor another mode
+		// A position of another epoch does not fit into the cursor, and another mode does not fit
 		// into the stream.
 		fourth := listen(t, c, wish{Topics: topics("d").Topics, Since: map[string]client.Position{"d": "D:9"}})
 		q := b.accept("d d=D:9")
@@ -276,7 +276,7 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 		r.hello("e=E:0")
 		fifth.expect("subscribed e E:0 0 resumed=false")
 
-		// What was missed while a stream was replaced is told.
+		// Messages missed while a stream was replaced are reported.
 		second.leave()
 		second.expect("end context canceled")
 		p.ended()
@@ -284,7 +284,7 @@ func TestStreamsFollowTheTopics(t *testing.T) {
 		p.hello("a=E:8-", "c=E:9")
 		first.expect("lost a E:3 E:8 expired")
 
-		// All streams together are the connection.
+		// All streams together count as the connection.
 		r.cut()
 		for _, a := range []*audience{first, third, fourth, fifth} {
 			a.expect("disconnected")
@@ -311,8 +311,8 @@ func (b *blocked) acceptAll(want ...string) {
 func TestManyTopicsTakeSeveralStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))
-		// costarring and liquid have the same FNV-1a hash: a cursor of version 1 could
-		// not tell their offsets apart.
+		// costarring and liquid have the same FNV-1a hash: a cursor of version 1 could not
+		// distinguish their offsets.
 		s := wish{Topics: []string{"costarring", "liquid"}, Since: map[string]client.Position{
 			"costarring": "E:1", "liquid": "E:2",
 		}}
@@ -358,8 +358,8 @@ func TestRefusedStreams(t *testing.T) {
 		c := b.dial(client.Options{TokenSource: func(context.Context, client.TokenRequest) (string, error) {
 			return fmt.Sprint("secret", calls.Add(1)), nil
 		}})
-		// One topic that is denied denies the stream, but not the others. Another
-		// token is tried for it.
+		// One denied topic denies the whole stream, but not the other topics. Another token is
+		// tried for it.
 		b.refuse <- answer(403, "topic_denied")
 		a := listen(t, c, topics("a", "denied", "b"))
 		a.expect("refused denied topic_denied")
@@ -367,8 +367,7 @@ func TestRefusedStreams(t *testing.T) {
 		p.hello("a=E:0", "b=E:0")
 		a.expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false")
 
-		// A token that has expired is replaced, once. Different tokens are in
-		// different streams.
+		// An expired token is replaced once. Different tokens use different streams.
 		p.say(`{"type":"unsubscribed","topics":["a"],"code":"token_expired"}`)
 		q := b.accept("a a=E:0")
 		if q.token != "secret3" {
@@ -379,7 +378,7 @@ func TestRefusedStreams(t *testing.T) {
 		p.say(message("b", 1, "1"))
 		a.expect("message b E:1 1")
 
-		// A refusal that passes is one of the connection.
+		// A temporary refusal ends the connection.
 		b.refuse <- later(503, "7", "draining")
 		b.refuse <- answer(401, "token_expired")
 		p.say(`{"type":"bye","code":"draining","after":2000}`)
@@ -398,7 +397,7 @@ func TestRefusedStreams(t *testing.T) {
 		p.say(`{"type":"unsubscribed","topics":["b"],"code":"topic_denied"}`)
 		a.expect("refused b topic_denied")
 
-		// All is refused.
+		// Everything is refused.
 		b.deny.Store(true)
 		second := listen(t, c, topics("c"))
 		second.expect("refused c scope_denied")
@@ -440,7 +439,7 @@ func TestSilentStreamIsGivenUp(t *testing.T) {
 	})
 }
 
-// What stands between is asked again after a while.
+// After a while the client tries a WebSocket again.
 func TestWebSocketsAreTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocked(t, status(502))
