@@ -4,5 +4,5 @@ package listen
 
 import "net"
 
-// Activated returns nil: no listener is passed to a process on this system.
+// Activated returns nil, because this system does not pass listeners to a process.
 func Activated() (*net.TCPListener, error) { return nil, nil }

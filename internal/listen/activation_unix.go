@@ -10,16 +10,16 @@ import (
 	"syscall"
 )
 
-// firstActivated is the descriptor of the first socket that is passed, by sd_listen_fds(3).
+// firstActivated is the descriptor of the first passed socket (sd_listen_fds(3)).
 const firstActivated = 3
 
-// Activated returns the listener that a service manager opened for this process and
-// passes by LISTEN_PID and LISTEN_FDS (sd_listen_fds(3)). It returns nil if the service
-// manager passes none. The caller closes the listener. Call Activated once: the
-// descriptor that was passed is closed.
+// Activated returns the listener that a service manager opened and passed to this process,
+// with LISTEN_PID and LISTEN_FDS (sd_listen_fds(3)), or nil if there is none. The caller
+// must close it. Call Activated only once, because it closes the descriptor that was
+// passed.
 func Activated() (*net.TCPListener, error) {
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
-		return nil, nil // of another process, which started this one
+		return nil, nil // passed to another process, which started this one
 	}
 	passed := os.Getenv("LISTEN_FDS")
 	if n, err := strconv.Atoi(passed); err != nil || n < 0 {
@@ -31,7 +31,7 @@ func Activated() (*net.TCPListener, error) {
 	}
 	syscall.CloseOnExec(firstActivated)
 	file := os.NewFile(firstActivated, "LISTEN_FDS")
-	defer file.Close() // The listener is a duplicate.
+	defer file.Close() // the listener has a duplicate
 	l, err := net.FileListener(file)
 	if err != nil {
 		return nil, fmt.Errorf("LISTEN_FDS: descriptor %d: %w", firstActivated, err)

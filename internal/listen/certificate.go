@@ -15,38 +15,37 @@ import (
 	"github.com/ikornaselur/notiflux/internal/config"
 )
 
-// certificateEvery is how often handshakes look at the files of the certificate at
-// most. It bounds the work of the disk while there are many handshakes. A renewed
-// certificate comes into use that much later.
+// certificateEvery is the minimum time between two checks of the certificate's files. It
+// limits disk accesses during many handshakes. A renewed certificate takes effect that much
+// later.
 const certificateEvery = time.Second
 
-// A Certificate is the key pair of a TLS listener. It comes from two files, and is
-// read again when they change. Make one with LoadCertificate. Safe for concurrent use.
+// A Certificate is the key pair of a TLS listener. It comes from two files, which it reads
+// again when they change. It is safe for concurrent use.
 type Certificate struct {
 	// Immutable after LoadCertificate.
 	certFile, keyFile string
 	log               *slog.Logger
 	now               func() time.Time
 
-	pair atomic.Pointer[tls.Certificate] // the newest good one
+	pair atomic.Pointer[tls.Certificate] // the newest valid pair
 
 	mu sync.Mutex
 	// Guarded by mu.
-	looked time.Time     // when the files were last looked at
-	seen   [2]fileStatus // their status then, whether they were good or bad
+	looked time.Time     // when the files were last checked
+	seen   [2]fileStatus // their status at that time, whether valid or not
 }
 
-// A fileStatus tells a file from its later versions. It does not notice a version of
-// the same length that is written within the resolution of the time stamp.
+// A fileStatus distinguishes versions of a file. It cannot distinguish versions of the same
+// length that are written within the resolution of the time stamp.
 type fileStatus struct {
 	modified time.Time
 	bytes    int64
 }
 
-// LoadCertificate reads a certificate with its chain, and its private key, both in
-// PEM. The error names the files and says what to give instead. now is the wall clock,
-// and is called concurrently; nil: time.Now. log gets a line for each reload; nil
-// discards.
+// LoadCertificate reads a certificate with its chain and its private key, both in PEM. The
+// error names the files and says what would be right. now is the wall clock, called
+// concurrently; nil means time.Now. Each reload is logged; a nil log discards.
 func LoadCertificate(certFile, keyFile string, now func() time.Time, log *slog.Logger) (*Certificate, error) {
 	if now == nil {
 		now = time.Now
@@ -56,8 +55,7 @@ func LoadCertificate(certFile, keyFile string, now func() time.Time, log *slog.L
 	}
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log, now: now}
 	c.looked = c.now()
-	// The files are looked at before they are read: the next look notices a change in
-	// between.
+	// Check the status before reading, so that the next check notices a change in between.
 	c.seen = c.status()
 	if err := c.read(); err != nil {
 		return nil, err
@@ -75,8 +73,8 @@ func (c *Certificate) TLSConfig() *tls.Config {
 	}
 }
 
-// get returns the pair for one handshake. When the files changed, it is the new
-// pair; when that is no good, the old one, with one warning per change.
+// get returns the key pair for one handshake. If the files have changed, it reads them. If
+// they are not valid then, the old pair stays in use, with one warning per change.
 func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.changed() {
 		if err := c.read(); err != nil {
@@ -88,9 +86,9 @@ func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.pair.Load(), nil
 }
 
-// changed reports, once per change, that the files are not what they were.
+// changed reports whether the files have changed. It reports each change once.
 func (c *Certificate) changed() bool {
-	// A handshake does not wait for the disk while another one looks.
+	// A handshake does not wait for the disk while another one checks.
 	if !c.mu.TryLock() {
 		return false
 	}
@@ -108,7 +106,7 @@ func (c *Certificate) changed() bool {
 	return true
 }
 
-// status looks at both files. One that cannot be looked at has the zero status.
+// status returns the status of both files, with the zero value for one that cannot be read.
 func (c *Certificate) status() (s [2]fileStatus) {
 	for i, name := range [...]string{c.certFile, c.keyFile} {
 		if info, err := os.Stat(name); err == nil {
@@ -136,8 +134,8 @@ func (c *Certificate) read() error {
 	return nil
 }
 
-// pairProblem says why a certificate and a key, both PEM, are not usable: err, where
-// nothing simpler can be said.
+// pairProblem says why a certificate and a key, both in PEM, cannot be used. It falls back
+// to the text of err.
 func pairProblem(certificate, key []byte, err error) string {
 	certificates, keys := blocks(certificate), blocks(key)
 	isKey := func(kind string) bool { return strings.HasSuffix(kind, "PRIVATE KEY") }
@@ -154,7 +152,7 @@ func pairProblem(certificate, key []byte, err error) string {
 	return strings.TrimPrefix(err.Error(), "tls: ")
 }
 
-// blocks returns the types of the blocks of a PEM file, in their order.
+// blocks returns the types of the PEM blocks in text, in order.
 func blocks(text []byte) (types []string) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		types = append(types, block.Type)
@@ -162,7 +160,7 @@ func blocks(text []byte) (types []string) {
 	return types
 }
 
-// instead says what a PEM file holds, if it is anything.
+// instead describes what a PEM file contains instead of the right block.
 func instead(types []string) string {
 	if len(types) == 0 {
 		return ": there is no PEM block in it"

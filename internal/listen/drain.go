@@ -5,17 +5,16 @@ import (
 	"time"
 )
 
-// settleTime is how long a shutdown waits for requests that are on their way: on a
-// connection that is new, or that had a request within as short a time before. A
-// publisher that sends less often than that finds its connection closed between
-// two requests.
+// settleTime is how long a shutdown waits for the next request on a connection that is new
+// or that had a request within that time. A publisher that sends less often may find its
+// connection closed between two requests.
 const settleTime = time.Second
 
-// Drain takes the connections in the queue of the listener, so that no client in it
-// is refused, and closes the listener. Then it waits until the requests on new and
-// busy connections have come and are answered. Each of both takes a second at most,
-// and ends with ctx. If Config.Passed is set, the listener closes at once: its queue
-// is left to the other process.
+// Drain accepts the connections in the listener's queue, so that none of their clients is
+// refused, and closes the listener. It then waits until the requests on new and busy
+// connections have arrived and been answered. Both steps take at most a second each, and
+// end with ctx. If Config.Passed is set, Drain closes the listener at once, because another
+// process serves its queue.
 func (l *Limiter) Drain(ctx context.Context) {
 	recent := int64(time.Since(l.start) - settleTime)
 	l.mu.Lock()
@@ -32,7 +31,7 @@ func (l *Limiter) Drain(ctx context.Context) {
 	emptying, stop := context.WithTimeout(ctx, settleTime)
 	defer stop()
 	if !l.config.Passed {
-		_ = l.SetDeadline(time.Unix(1, 0)) // Wakes Accept; fails only if the listener is closed.
+		_ = l.SetDeadline(time.Unix(1, 0)) // wakes Accept; fails only if the listener is closed
 		select {
 		case <-l.closed:
 		case <-emptying.Done():
@@ -53,8 +52,8 @@ func (l *Limiter) Drain(ctx context.Context) {
 	}
 }
 
-// isQueued reports whether connections wait in the queue of the listener, and if so
-// sets a deadline for Accept to take one.
+// isQueued reports whether connections are waiting in the listener's queue. If so, it also
+// sets a deadline for the next Accept.
 func (l *Limiter) isQueued() bool {
 	if l.config.Passed || !queued(l.Listener) {
 		return false

@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// crowdedIdle is how long an HTTP connection may be idle while fewer than a tenth
-	// of the connections are free.
+	// crowdedIdle is how long an HTTP connection may be idle while the listener is crowded:
+	// fewer than a tenth of its connections are free.
 	crowdedIdle = 5 * time.Second
-	// crowdedEvery is how often the sweep looks for idle connections then.
+	// crowdedEvery is how often the sweep then looks for idle connections.
 	crowdedEvery = time.Second
 )
 
-// crowded has idle connections closed early while few are free. out says that
-// descriptors have run out: then idle connections are closed in any case.
+// crowded starts the sweep of idle connections if the listener is crowded. out says that
+// the process has run out of descriptors; then the sweep runs in any case.
 func (l *Limiter) crowded(out bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -28,29 +28,29 @@ func (l *Limiter) crowded(out bool) {
 // crowdedLocked reports whether fewer than a tenth of the connections are free.
 func (l *Limiter) crowdedLocked() bool { return l.open > l.config.Max-l.config.Max/10 }
 
-// sweep closes connections that have been idle for long, the oldest first, until half
-// of all are free: a tenth would be gone again with the next clients. It runs again
-// while few are free.
+// sweep closes connections that have been idle for long, the longest first, until half of
+// all are free: if it freed only a tenth, new clients would soon fill it again. It runs
+// again while the listener is crowded.
 func (l *Limiter) sweep() {
 	for _, i := range l.idlest() {
 		i.close()
 	}
 }
 
-// An idleConn is a connection, and since when it was idle.
+// An idleConn is an idle connection and the time at which it became idle.
 type idleConn struct {
 	conn  *conn
 	since int64
 }
 
-// close closes the connection, unless a request came on it in the meantime.
+// close closes the connection, unless a request has arrived in the meantime.
 func (i idleConn) close() {
 	if i.conn.idle.CompareAndSwap(i.since, ending) {
 		i.conn.Close()
 	}
 }
 
-// idlest returns the connections for the sweep.
+// idlest returns the connections that the sweep closes.
 func (l *Limiter) idlest() []idleConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()

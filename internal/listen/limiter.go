@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// spareTime is how long a spare connection may take for its request and the answer,
-	// and silentTime for the head of the request: clients that connect and say nothing
-	// would otherwise keep the others out for a second each.
+	// spareTime limits how long a spare connection may take for its request and the answer.
+	// silentTime limits the head of the request, because clients that connect and send
+	// nothing would otherwise block others for a second each.
 	spareTime  = time.Second
 	silentTime = spareTime / 10
 )
 
-// A Config is what a Limiter is made of. Max and Log are required.
+// A Config configures [New]. Max and Log are required.
 type Config struct {
-	Max     int          // connections at once
-	Spare   int          // connections past that, each for one request and a second at most
-	Passed  bool         // another process shares the listener and serves its queue after this one
-	Log     *slog.Logger // of warnings
-	Setting string       // that Max follows from, for warnings
+	Max     int          // maximum number of connections
+	Spare   int          // number of connections above Max, each for one request of at most a second
+	Passed  bool         // another process shares the listener, and serves its queue later
+	Log     *slog.Logger // for warnings
+	Setting string       // the setting that determines Max, for warnings
 }
 
 // A Limiter is a [net.Listener] that counts its connections and limits their number.
-// net/http tells it which connections are idle ([Limiter.ConnState]). Make one with
-// New. Safe for concurrent use.
+// net/http reports which of them are idle ([Limiter.ConnState]). It is safe for concurrent
+// use.
 type Limiter struct {
 	// Immutable after New.
 	Listener
@@ -42,46 +42,47 @@ type Limiter struct {
 
 	full, failed warning
 	draining     atomic.Bool
-	closed       chan struct{} // closed with the listener
-	close        func() error  // once
+	closed       chan struct{} // closed when the listener closes
+	close        func() error  // closes the listener once
 
 	mu sync.Mutex
 	// Guarded by mu.
-	changed sync.Cond          // a connection has ended, or the Limiter closes
-	open    int                // connections but the spare ones
+	changed sync.Cond          // a connection has ended, or the Limiter is draining or closed
+	open    int                // connections other than spare ones
 	spares  int                // spare connections
 	conns   map[*conn]struct{} // connections that net/http has
-	fresh   int                // of these, those that Drain waits for
-	sweeper *time.Timer        // runs while few connections are free; nil: many are
-	out     bool               // descriptors have run out since the last sweep
+	fresh   int                // how many of conns Drain waits for
+	sweeper *time.Timer        // runs while the listener is crowded; otherwise nil
+	out     bool               // the process has run out of descriptors since the last sweep
 }
 
-// A socket is what the listener accepts, a [net.TCPConn].
+// A socket is a connection that the listener accepted, such as a [net.TCPConn].
 type socket interface {
 	net.Conn
 	CloseWrite() error
 }
 
-// A conn is a connection of net/http.
+// A conn is a connection that net/http serves.
 type conn struct {
 	socket
 
 	// Immutable after admit.
 	limiter *Limiter
-	spare   *time.Timer // closes a spare connection in time; nil: not spare
+	spare   *time.Timer // closes a spare connection when its time is over; nil: not spare
 
-	// idle is since when no request is under way, as a time after Limiter.start. 0: a
-	// request is under way, or none has come yet. ending: the sweep closes the connection.
+	// idle is when the last request ended, in nanoseconds after Limiter.start. 0 means that
+	// a request is in progress or none has arrived yet; ending that the sweep closes the
+	// connection.
 	idle atomic.Int64
 
 	// Guarded by limiter.mu.
 	fresh bool // counted in limiter.fresh
 }
 
-// ending marks a connection that the sweep closes, whatever comes on it now.
+// ending marks a connection that the sweep closes, even if a request arrives now.
 const ending = -1
 
-// New returns a Limiter of the connections of l. The Limiter owns l, and closes it.
+// New returns a Limiter for the connections of l. The Limiter owns l, and closes it.
 func New(l Listener, c Config) *Limiter {
 	m := &Limiter{Listener: l, config: c, start: time.Now(), closed: make(chan struct{}), conns: make(map[*conn]struct{})}
 	m.changed.L = &m.mu
@@ -92,7 +93,7 @@ func New(l Listener, c Config) *Limiter {
 	return m
 }
 
-// Accept waits for a connection. Past the limit it also waits until fewer than
+// Accept waits for a connection. If the limit is reached, it also waits until fewer than
 // Config.Spare spare connections are open.
 func (l *Limiter) Accept() (net.Conn, error) {
 	for {
@@ -104,7 +105,7 @@ func (l *Limiter) Accept() (net.Conn, error) {
 		switch {
 		case err == nil:
 			return l.admit(c.(socket)), nil
-		case errors.Is(err, os.ErrDeadlineExceeded): // of Drain
+		case errors.Is(err, os.ErrDeadlineExceeded): // set by Drain
 		case errors.Is(err, net.ErrClosed):
 			return nil, err
 		default:
@@ -112,12 +113,12 @@ func (l *Limiter) Accept() (net.Conn, error) {
 			if l.failed.due() {
 				l.config.Log.Warn("accepting a connection failed; if the process is out of file descriptors, raise the limit (ulimit -n, or LimitNOFILE= in systemd)", "err", err)
 			}
-			return nil, err // net/http tries again.
+			return nil, err // net/http tries again
 		}
 	}
 }
 
-// admit counts a connection.
+// admit counts a connection. It blocks while the listener is full.
 func (l *Limiter) admit(s socket) *conn {
 	c := &conn{socket: s, limiter: l}
 	limitUnsent(c)
@@ -145,14 +146,14 @@ func (l *Limiter) admit(s socket) *conn {
 	return c
 }
 
-// Close closes the connection for net/http, or for a loop that has it.
+// Close closes the connection. Its owner, net/http or a loop, calls it.
 func (c *conn) Close() error {
 	c.limiter.end(c)
 	discard(c)
 	return c.socket.Close()
 }
 
-// SyscallConn gives access to the descriptor of the socket, if it has one.
+// SyscallConn returns access to the socket's descriptor, if it has one.
 func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	if of, ok := c.socket.(syscall.Conn); ok {
 		return of.SyscallConn()
@@ -160,7 +161,7 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// end forgets a connection that net/http had.
+// end stops counting a connection, unless net/http no longer has it.
 func (l *Limiter) end(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,8 +177,8 @@ func (l *Limiter) end(c *conn) {
 	l.changed.Broadcast()
 }
 
-// forgetLocked takes c off the connections of net/http, and reports whether it was
-// among them.
+// forgetLocked removes c from the connections that net/http has, and reports whether c was
+// one of them.
 func (l *Limiter) forgetLocked(c *conn) bool {
 	if _, ok := l.conns[c]; !ok {
 		return false
@@ -190,18 +191,17 @@ func (l *Limiter) forgetLocked(c *conn) bool {
 	return true
 }
 
-// errEnded is why a connection cannot be detached: the sweep has closed it, or it is
-// spare.
+// errEnded means that a connection cannot be detached, because the sweep has closed it or
+// it is spare.
 var errEnded = errors.New("the connection has ended")
 
-// Detach takes a connection away from net/http, for an event loop. nc is the
-// connection that net/http gave its handler; the result is the one to serve, which has
-// the descriptor for epoll where there is one. It counts until Release. An nc that was
-// not accepted here, such as one made of a response over HTTP/2, counts as a connection
-// of its own from now on.
+// Detach takes a connection from net/http for an event loop. nc is the connection that
+// net/http passed to its handler. The loop must serve the result instead, because it gives
+// epoll access to the descriptor, if there is one. The connection counts until Release. If
+// nc was not accepted here, for example because it is made from an HTTP/2 response, it now
+// counts as one more connection.
 //
-// Detach fails if the connection has ended or is spare. Then it is counted as before,
-// and the caller closes nc.
+// Detach fails if the connection has ended or is spare. The caller must then close nc.
 func (l *Limiter) Detach(nc net.Conn) (net.Conn, error) {
 	c := connOf(nc)
 	l.mu.Lock()
@@ -215,12 +215,12 @@ func (l *Limiter) Detach(nc net.Conn) (net.Conn, error) {
 	}
 	l.changed.Broadcast()
 	if nc == net.Conn(c) {
-		return c.socket, nil // which epoll knows
+		return c.socket, nil // the type that epoll knows
 	}
 	return nc, nil
 }
 
-// Release says that a detached connection has ended. Call it once for each.
+// Release stops counting a detached connection. Call it once for each, after it has ended.
 func (l *Limiter) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -228,14 +228,14 @@ func (l *Limiter) Release() {
 	l.changed.Broadcast()
 }
 
-// Count returns how many connections there are.
+// Count returns the number of open connections.
 func (l *Limiter) Count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.open + l.spares
 }
 
-// Close closes the listener. The system refuses the connections in its queue, unless
+// Close closes the listener. The system then refuses the connections in its queue, unless
 // another process shares the listener.
 func (l *Limiter) Close() error {
 	err := l.close()
@@ -248,7 +248,7 @@ func (l *Limiter) Close() error {
 	return err
 }
 
-// connOf returns the conn that is or carries nc, nil if there is none.
+// connOf returns the conn that nc is or wraps, or nil.
 func connOf(nc net.Conn) *conn {
 	if secure, ok := nc.(*tls.Conn); ok {
 		nc = secure.NetConn()

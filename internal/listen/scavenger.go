@@ -7,31 +7,32 @@ import (
 )
 
 const (
-	// burstSize is how many new clients leave enough garbage for a collection to pay
-	// off: net/http takes some 20 KB for each of them, an idle client under 1 KB.
+	// burstSize is how many new clients leave enough garbage to make a collection
+	// worthwhile: net/http uses about 20 KB for each, while an idle client needs less than
+	// 1 KB.
 	burstSize = 1000
-	// burstOver is how long no client must have come, and no token wait for its check,
-	// for a burst of new clients to be over.
+	// burstOver is how long there must be no new clients, and no tokens waiting for
+	// verification, before a burst is over.
 	burstOver = 300 * time.Millisecond
 )
 
-// A Scavenger returns memory to the system once a burst of new clients is over. Idle
-// clients then cost what they hold, not what it took to connect them. Make one with
-// NewScavenger. Safe for concurrent use.
+// A Scavenger returns memory to the system after a burst of new clients. Idle clients then
+// take only the memory that they hold, not what it took to connect them. It is safe for
+// concurrent use.
 type Scavenger struct {
 	// Immutable after NewScavenger.
-	waiting func() int // how many tokens wait for their check
+	waiting func() int // number of tokens that wait for verification
 	free    func()     // returns memory to the system
 
 	mu sync.Mutex
 	// Guarded by mu.
-	came  int         // new clients since the last time
+	came  int         // new clients since the last collection
 	timer *time.Timer // runs once came has reached burstSize; nil before
 }
 
-// NewScavenger returns a Scavenger. waiting says how many tokens of new clients wait
-// for their check: while there are any, the burst is not over. It is called on any
-// goroutine and must not block.
+// NewScavenger returns a Scavenger. waiting returns the number of tokens of new clients
+// that wait for verification; while there are any, the burst is not over. It is called on
+// any goroutine and must not block.
 func NewScavenger(waiting func() int) *Scavenger {
 	return &Scavenger{waiting: waiting, free: debug.FreeOSMemory}
 }
@@ -68,7 +69,7 @@ func (s *Scavenger) isOver() bool {
 	return true
 }
 
-// Stop stops the timer. Memory is not returned any more, unless that is under way.
+// Stop stops the timer. A collection that has already started continues.
 func (s *Scavenger) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

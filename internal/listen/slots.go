@@ -8,8 +8,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Slots limits how many of something there are at once, such as clients. Make them
-// with NewSlots. Safe for concurrent use.
+// Slots limits the number of something, such as clients. It is safe for concurrent use.
 type Slots struct {
 	// Immutable after NewSlots.
 	limit   int
@@ -19,17 +18,18 @@ type Slots struct {
 
 	mu    sync.Mutex
 	taken int
-	empty chan struct{} // closed when taken falls to 0; nil: nobody waits
+	empty chan struct{} // closed when taken falls to 0; nil: no one is waiting
 }
 
-// NewSlots returns limit slots. When none is free, log gets a warning that clients are
-// refused, at most once a minute; it names the setting that the limit follows from.
+// NewSlots returns limit slots. When all are taken, log gets a warning that clients are
+// refused, at most once a minute. setting is the name of the setting that determines the
+// limit.
 func NewSlots(limit int, setting string, log *slog.Logger) *Slots {
 	return &Slots{limit: limit, setting: setting, log: log}
 }
 
-// Acquire takes a slot. If none is free, it does not wait: it returns a
-// [pubsub.Error] with OverCapacity.
+// Acquire takes a slot. It does not wait: if none is free, it returns a [pubsub.Error] with
+// OverCapacity.
 func (s *Slots) Acquire() error {
 	if s.take() {
 		return nil
@@ -50,7 +50,7 @@ func (s *Slots) take() bool {
 	return true
 }
 
-// Release gives a slot back that Acquire took.
+// Release returns a slot that Acquire took.
 func (s *Slots) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,15 +61,15 @@ func (s *Slots) Release() {
 	}
 }
 
-// Count returns how many slots are taken.
+// Count returns the number of slots that are taken.
 func (s *Slots) Count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.taken
 }
 
-// Wait blocks until no slot is taken or ctx ends, and returns how many slots are taken
-// then. Only one goroutine may wait at a time.
+// Wait blocks until no slot is taken or ctx ends, and returns the number of slots that are
+// taken then. Only one goroutine may call it at a time.
 func (s *Slots) Wait(ctx context.Context) int {
 	s.mu.Lock()
 	if s.taken == 0 {

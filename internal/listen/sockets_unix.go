@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queued reports whether a connection waits to be accepted.
+// queued reports whether a connection is waiting to be accepted.
 func queued(l Listener) bool {
 	if own, ok := l.(queueing); ok {
 		return own.Queued()
@@ -28,19 +28,19 @@ func queued(l Listener) bool {
 	return err == nil && ready > 0
 }
 
-// discardBytes is how much discard takes: more than a request that net/http refuses
-// before it has read all of it.
+// discardBytes is how much discard reads: more than a request that net/http refuses before
+// it has read all of it.
 const discardBytes = 4 << 10
 
-// discard takes bytes that have come and that nobody reads. If a close leaves unread
-// bytes, the system sends a reset, which may reach the client before the answer does.
+// discard reads and discards bytes that have already arrived. If a close leaves unread
+// bytes, the system sends a reset, which may reach the client before the answer.
 func discard(c syscall.Conn) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return // It is closed, or has no descriptor.
+		return // it is closed, or has no descriptor
 	}
 	_ = raw.Control(func(fd uintptr) {
 		var unread [discardBytes]byte
-		_, _ = unix.Read(int(fd), unread[:]) // does not wait
+		_, _ = unix.Read(int(fd), unread[:]) // does not block
 	})
 }

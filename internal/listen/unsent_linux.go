@@ -6,12 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unsentBytes is how much unsent data the kernel takes of a connection: an answer that
-// a client does not read stays a cursor in a log, and does not become kernel memory.
+// unsentBytes is how much unsent data of a connection the kernel accepts. An answer that a
+// client does not read then remains a cursor in a log, and does not fill kernel memory.
 const unsentBytes = 32 << 10
 
-// limitUnsent has the kernel take little unsent data of a connection. Without it the
-// kernel takes up to 4 MiB. Connections do not inherit this from their listener.
+// limitUnsent limits how much unsent data of a connection the kernel accepts. Without it,
+// the kernel accepts up to 4 MiB. Connections do not inherit the option from their
+// listener.
 func limitUnsent(c syscall.Conn) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -4,5 +4,5 @@ package listen
 
 import "syscall"
 
-// limitUnsent does nothing: this system does not know how.
+// limitUnsent does nothing, because this system has no such option.
 func limitUnsent(syscall.Conn) {}

@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// warningEvery is how often a warning is logged at most.
+// warningEvery is the minimum time between two logs of a warning.
 const warningEvery = time.Minute
 
-// A warning is logged now and then, however often its cause occurs. Safe for
-// concurrent use.
+// A warning limits how often its cause is logged. It is safe for concurrent use.
 type warning struct {
-	last atomic.Int64 // when it was logged, in Unix seconds; 0: never
+	last atomic.Int64 // when it was last logged, in Unix seconds; 0: never
 }
 
 // due reports whether to log the warning now.

@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 )
 
-// endpoints returns what clients can speak. A new dialect is a folder in internal/dialect
-// that fulfils the contract of session/dialect.go, and one line here.
+// endpoints returns the endpoints of all dialects. A new dialect is a folder in
+// internal/dialect that implements the contract in session/dialect.go, and one line here.
 func endpoints() []*session.Endpoint {
 	return []*session.Endpoint{
 		v1json.Endpoint(config.Version()),

@@ -11,38 +11,38 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 )
 
-// An Environment is what a server takes from the world around it, beside its settings.
-// The zero value is the real world. A test puts other things in their place, so that
-// what the server does depends on the test alone: internal/internaltest/memnet has
-// listeners in memory. Timers and the monotonic clock are always those of package
-// time, which testing/synctest replaces.
+// An Environment is everything that a server takes from outside, apart from its settings.
+// The zero value is the real environment. A test can replace its parts, so that the
+// behavior of the server depends only on the test: internal/internaltest/memnet has
+// in-memory listeners. Timers and the monotonic clock always come from package time, which
+// testing/synctest fakes.
 type Environment struct {
-	// Now is the wall clock: for tokens, the age of messages and certificates. It is
-	// called concurrently. Nil: time.Now.
+	// Now is the wall clock, for tokens, certificates and the age of messages. It is called
+	// concurrently. Nil means time.Now.
 	Now func() time.Time
 
-	// Random is where everything random comes from that clients can see: the epoch,
-	// the names of connections, and when clients are told to come back. It is used
-	// by Open only. Nil: the system.
+	// Random is the source of all randomness that clients can see: the epoch, the names of
+	// connections, and the delays before clients reconnect. Only Open uses it. Nil means
+	// the system's source.
 	Random rand.Source
 
-	// Loops is how many event loops there are. 0: GOMAXPROCS.
+	// Loops is the number of event loops. 0 means GOMAXPROCS.
 	Loops int
 
-	// Broker makes the broker that feeds the topics of the server. Nil: one in memory.
+	// Broker creates the broker for the topics of the server. Nil means the memory broker.
 	Broker func(broker.Sink) broker.Broker
 
-	// Endpoints are those of dialects besides the server's own. Open panics if they
-	// contradict these.
+	// Endpoints are additional endpoints, of other dialects. Open panics if they conflict
+	// with the server's own.
 	Endpoints []*session.Endpoint
 
-	// Public and Admin are the listeners, which the server closes. Their addresses are
-	// *[net.TCPAddr]. Nil: the settings say what to listen on. With Public and
-	// without Admin there is no admin listener.
+	// Public and Admin are the listeners. The server closes them. Their addresses must be
+	// *[net.TCPAddr]. If Public is nil, the settings say where to listen. If only Admin is
+	// nil, there is no admin listener.
 	Public, Admin listen.Listener
 }
 
-// withDefaults returns e as the server uses it.
+// withDefaults returns e with its defaults filled in.
 func (e Environment) withDefaults() Environment {
 	if e.Now == nil {
 		e.Now = time.Now
@@ -51,8 +51,7 @@ func (e Environment) withDefaults() Environment {
 	return e
 }
 
-// random returns a generator of its own for a part of the server, nil for that of the
-// system.
+// random returns a generator for one part of the server, or nil for the system's.
 func (e Environment) random() *rand.Rand {
 	if e.Random == nil {
 		return nil

@@ -1,10 +1,19 @@
-// Package server puts the parts together, starts them and shuts them down: it is
-// wiring only. Start reading at [Open], which makes the parts, and at [Server.Run].
-// The steps of a shutdown are numbered in [Server.shutdown].
+// Package server assembles the parts of a notiflux server, starts them and shuts them down.
+// It is only wiring. [Open] builds the parts from the settings and opens the listeners;
+// [Server.Run] starts them.
 //
-// A message does not pass through this package. The routes that publishers and
-// clients come by are in internal/httpapi, those of operators in internal/admin, and
-// connections are accepted and counted in internal/listen.
+// Messages do not pass through this package. internal/listen accepts and counts
+// connections. The routes of publishers and clients are in internal/httpapi, those of
+// operators in internal/admin. dialects.go lists the dialects, and an [Environment] lets
+// tests replace the clock, randomness, the broker and the listeners.
+//
+// Invariants:
+//   - A server whose Open succeeds has valid settings and an open public listener.
+//   - A shutdown delivers every message that was accepted before it, as far as the time
+//     allows. Its steps are numbered in [Server.shutdown].
+//   - Run returns only after all goroutines that it started have ended.
+//
+// The package does not parse flags; internal/config does.
 package server
 
 import (
@@ -40,23 +49,23 @@ import (
 
 // Limits of HTTP connections: docs/protocol.md, section 6.
 const (
-	handshakeTimeout = 5 * time.Second  // for the headers of a request
-	requestTimeout   = 2 * time.Minute  // from a request until the client has read the answer: a poll waits 60 s of it
+	handshakeTimeout = 5 * time.Second  // to send the headers of a request
+	requestTimeout   = 2 * time.Minute  // from a request until the client has read the answer, of which a poll waits up to 60 s
 	headerBytes      = 16 << 10         // net/http allows 4 KiB more before it refuses
-	drainSpread      = 3 * time.Second  // in which all clients are told to reconnect: not all at once
-	commandSlack     = 16 << 10         // by which a command may be longer than the message in it
-	waitingWorkers   = 64               // broadcasts and histories of WebSocket clients that are under way at once
-	pprofTimeout     = 90 * time.Second // for an answer of the admin listener: a profile takes 30 s
+	drainSpread      = 3 * time.Second  // a shutdown spreads reconnects over this time
+	commandSlack     = 16 << 10         // maximum length of a command beyond its message
+	waitingWorkers   = 64               // concurrent broadcasts and histories of WebSocket clients
+	pprofTimeout     = 90 * time.Second // to answer on the admin listener: a profile takes 30 s
 )
 
-// How the descriptors that config keeps back are shared. One connection more of each
-// kind may wait to be accepted.
+// The descriptors that config reserves are shared between the listeners. One more
+// connection of each may wait to be accepted.
 const (
-	spareConnections = config.SpareDescriptors/2 - 1 // of the public listener, past its limit
+	spareConnections = config.SpareDescriptors/2 - 1 // of the public listener, above its limit
 	adminConnections = config.SpareDescriptors/2 - 1 // of the admin listener
 )
 
-// A Server is a whole notiflux. Make one with Open, and let it Run.
+// A Server is a complete notiflux server.
 type Server struct {
 	// Immutable after Open.
 	config  config.Serve
@@ -75,7 +84,7 @@ type Server struct {
 	verifier  *auth.Verifier
 	verifying *worker.Pool // checks signatures
 	requests  *auth.Pooled // verifies tokens of requests on verifying
-	waiting   *worker.Pool // waits for the broker for the loops
+	waiting   *worker.Pool // waits for the broker on behalf of loops
 	api       *httpapi.API
 	unread    *transport.Unread // of answers that clients have not read
 	sockets   transport.Config
@@ -85,11 +94,11 @@ type Server struct {
 	endpoints []*session.Endpoint
 	loops     []httpapi.Loop
 
-	draining chan struct{} // closed when the shutdown begins
+	draining chan struct{} // closed when shutdown begins
 }
 
-// Open makes a server from settings, in an environment, and opens its listeners. Errors
-// name the wrong setting. A nil logger discards.
+// Open creates a server from its settings and an environment, and opens its listeners.
+// Errors name the setting that is wrong. A nil logger discards.
 func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -108,7 +117,7 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 	return s, nil
 }
 
-// build makes the parts, from the log up to the routes.
+// build creates the parts, from the log to the routes.
 func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
 	s.openBroker()
@@ -157,7 +166,7 @@ func (s *Server) build(keys *auth.Keys) {
 	})
 }
 
-// openBroker makes the broker and the topics that it feeds.
+// openBroker creates the broker and the topics that it writes to.
 func (s *Server) openBroker() {
 	c := &s.config
 	topics := topic.Config{
@@ -181,8 +190,8 @@ func (s *Server) emitPresence(e presence.Event) {
 	s.topics.AppendPresence(e.Topic, e.Messages(s.topics.Subscribers(e.Topic))...)
 }
 
-// newLoop makes an event loop, and the sessions on it. A connection that it closes
-// gives back what httpapi took for it.
+// newLoop creates an event loop and the group of its sessions. When the loop closes a
+// connection, it releases what httpapi acquired for it.
 func (s *Server) newLoop() httpapi.Loop {
 	var group *session.Group
 	l := loop.New(loop.Config{
@@ -219,7 +228,6 @@ func (s *Server) newLoop() httpapi.Loop {
 	return httpapi.Loop{Loop: l, Group: group}
 }
 
-// listen opens the listeners.
 func (s *Server) listen() error {
 	l, passed, err := s.listener()
 	if err != nil {
@@ -246,8 +254,8 @@ func (s *Server) listen() error {
 	return nil
 }
 
-// listener returns the public listener: that of the environment, else the one that was
-// passed to the process, else a new one. passed reports whether it was passed.
+// listener returns the public listener: the environment's, the one that was passed to the
+// process, or a new one. passed reports whether it was passed.
 func (s *Server) listener() (l listen.Listener, passed bool, err error) {
 	if s.env.Public != nil {
 		return s.env.Public, false, nil
@@ -262,9 +270,9 @@ func (s *Server) listener() (l listen.Listener, passed bool, err error) {
 	return opened.(listen.Listener), false, nil
 }
 
-// adminListener returns the admin listener: that of the environment, else a new one at
-// the address in the settings; nil if there is none. chosen reports whether an operator
-// chose its address.
+// adminListener returns the admin listener: the environment's, or a new one at the address
+// in the settings. It returns nil if there is none. chosen reports whether the operator
+// chose the address.
 func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 	if s.env.Public != nil || s.env.Admin != nil {
 		return s.env.Admin, true, nil
@@ -280,7 +288,7 @@ func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 	return opened.(listen.Listener), chosen, nil
 }
 
-// ready returns nil, or why the server cannot take work now.
+// ready returns nil, or the reason why the server cannot take work now.
 func (s *Server) ready() error {
 	select {
 	case <-s.draining:
@@ -290,10 +298,10 @@ func (s *Server) ready() error {
 	}
 }
 
-// URL returns the base address of the server, for clients on this machine.
+// URL returns the base address of the server for clients on this machine.
 func (s *Server) URL() string { return s.url(s.public, s.tls != nil) }
 
-// AdminURL is URL for the admin listener, empty if it is off.
+// AdminURL is like URL for the admin listener. It is empty if that is off.
 func (s *Server) AdminURL() string {
 	if s.admin == nil {
 		return ""
@@ -313,10 +321,9 @@ func (s *Server) url(l net.Listener, secure bool) string {
 	return u.String()
 }
 
-// Run serves until ctx ends, then shuts down within the configured time. Its
-// goroutines: one per loop, two pools of workers, the broker, the sweep of the topics,
-// presence, one per
-// listener, and those that net/http and portable sockets start per connection.
+// Run serves until ctx ends, and then shuts down within the configured time. It starts
+// these goroutines: one per loop, one per listener, two worker pools, the broker, the sweep
+// of the topics, and presence. net/http and portable sockets start more per connection.
 func (s *Server) Run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -349,7 +356,7 @@ func (s *Server) Run(ctx context.Context) error {
 		serve(public, s.public)
 	}
 	admin := &http.Server{Handler: s.adminRoutes(), ReadHeaderTimeout: handshakeTimeout, WriteTimeout: pprofTimeout, ErrorLog: s.httpLog()}
-	admin.SetKeepAlivesEnabled(false) // It has few connections.
+	admin.SetKeepAlivesEnabled(false) // it has few connections
 	if s.admin != nil {
 		serve(admin, s.admin)
 	}
@@ -362,7 +369,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	err = errors.Join(err, s.shutdown(public))
 	stop()
-	admin.Close() // The last: operators can watch the shutdown.
+	admin.Close() // last, so that operators can watch the shutdown
 	running.Wait()
 	s.scavenger.Stop()
 	s.log.Info("stopped")
@@ -382,7 +389,7 @@ func (s *Server) publicServer() *http.Server {
 		Protocols:         new(http.Protocols),
 	}
 	h.Protocols.SetHTTP1(true)
-	h.Protocols.SetHTTP2(true)            // by agreement, over TLS
+	h.Protocols.SetHTTP2(true)            // negotiated over TLS
 	h.Protocols.SetUnencryptedHTTP2(true) // with prior knowledge; `Upgrade: h2c` is ignored
 	if s.tls != nil {
 		h.TLSConfig = s.tls.TLSConfig()
@@ -390,7 +397,6 @@ func (s *Server) publicServer() *http.Server {
 	return h
 }
 
-// adminRoutes returns the routes of the admin listener.
 func (s *Server) adminRoutes() http.Handler {
 	return admin.New(admin.Config{Hosts: s.config.AdminHosts, Log: s.log, Sources: admin.Sources{
 		Version:     config.Version(),
@@ -415,20 +421,20 @@ func (s *Server) adminRoutes() http.Handler {
 	}})
 }
 
-// httpLog returns the log of net/http: the mistakes of strangers, so at level Debug.
+// httpLog returns a log for net/http. It reports mistakes of clients, so at level Debug.
 func (s *Server) httpLog() *log.Logger {
 	return slog.NewLogLogger(s.log.With("from", "net/http").Handler(), slog.LevelDebug)
 }
 
-// shutdown ends the server step by step, so that no accepted message is lost.
+// shutdown ends the server step by step, without losing a message that it accepted.
 func (s *Server) shutdown(public *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.Count())
-	// 1. Report not ready, refuse new clients, and answer the polls that wait.
+	// 1. Report not ready, refuse new clients, and answer waiting polls.
 	close(s.draining)
-	// 2. Take the connections in the queue, stop accepting, and let publishers finish,
-	// for half of the time: a publisher that does not read its answer must not use up
+	// 2. Accept the queued connections, stop accepting, and let publishers finish. They get
+	// half of the time, so that a publisher that does not read its answer does not use up
 	// the time of the clients. net/http also waits for streams over HTTP/2, which end in
 	// step 4.
 	s.public.Drain(ctx)
@@ -437,17 +443,17 @@ func (s *Server) shutdown(public *http.Server) error {
 	publishing, done := context.WithTimeout(ctx, s.config.ShutdownTimeout/2)
 	s.api.FinishBroadcasts(publishing)
 	done()
-	// 3. Order no more messages.
+	// 3. Stop ordering messages.
 	closing, done := context.WithTimeout(context.WithoutCancel(ctx), broker.Timeout)
 	err := s.broker.Close(closing)
 	done()
-	// 4. Deliver the accepted messages, and tell clients to reconnect elsewhere.
+	// 4. Deliver the accepted messages, and tell clients to reconnect.
 	for _, l := range s.loops {
 		l.Loop.Post(func() {
 			l.Group.Drain(drainSpread)
 		})
 	}
-	// 5. Wait until they have gone.
+	// 5. Wait until the clients have disconnected.
 	if left := s.clients.Wait(ctx); left > 0 {
 		s.log.Warn("clients did not receive their messages in time", "clients", left, "setting", config.Name("shutdown-timeout"))
 	}

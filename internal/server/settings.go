@@ -12,27 +12,27 @@ import (
 	"github.com/ikornaselur/notiflux/internal/origin"
 )
 
-// Check reports all problems of c and of the files that it names, in one error,
+// Check returns all problems of c, and of the files that it names, in one error from
 // [config.Problems]. It opens no listener.
 func Check(c config.Serve) error {
 	_, err := parseSettings(&c, nil, nil)
 	return err
 }
 
-// parsed holds the settings that refer to files or have a syntax of their own.
+// parsed holds the settings that refer to files or have their own syntax.
 type parsed struct {
 	keys    *auth.Keys
 	origins origin.List
 	tls     *listen.Certificate // nil: off
 }
 
-// parseSettings reads the files that c names, and collects all problems. A nil now is
-// time.Now, and a nil log discards.
+// parseSettings reads the files that c names, and returns all problems in one error. A nil
+// now means time.Now; a nil log discards.
 func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (parsed, error) {
 	var all parsed
 	var err error
 	problems := c.Problems()
-	if (c.JWTPublicKeyB64 != "") != (c.JWTPublicKeyFile != "") { // else Problems says so
+	if (c.JWTPublicKeyB64 != "") != (c.JWTPublicKeyFile != "") { // otherwise Problems reports it
 		if all.keys, err = publicKeys(c); err != nil {
 			problems = append(problems, err.Error())
 		}
