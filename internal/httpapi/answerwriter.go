@@ -12,29 +12,29 @@ import (
 )
 
 const (
-	// pieceBytes is how much of an answer is encoded at once. A client that does not
-	// read holds no more than that.
+	// pieceBytes is how much of an answer is encoded at once, so it is also the most that a
+	// client that does not read takes.
 	pieceBytes = 16 << 10
 
-	// freeBytes is how long an answer may be without counting towards Config.Unread.
+	// freeBytes is the length up to which an answer does not count towards Config.Unread.
 	freeBytes = 4 << 10
 )
 
 // pieces are buffers for one piece each.
 var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
 
-// serveAnswer sends the answer that find returns, piece by piece, as fast as the client reads.
-// It stops when the client has gone.
+// serveAnswer sends the answer that find returns, piece by piece, as fast as the client
+// reads. It stops when the client has disconnected.
 func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, find func(context.Context) *answer.Answer) error {
 	ctx := r.Context()
 	if r.ProtoMajor < 2 {
-		// A client that ends its own side of the connection may still read. If it has
-		// gone, the next write fails.
+		// A client that closes its side of the connection may still read. If it is gone,
+		// the next write fails.
 		ctx = context.WithoutCancel(ctx)
 	}
 	g := &answerWriter{answer: find(ctx), maxLag: a.config.MaxLagBytes}
 	if ctx.Err() != nil {
-		return nil // The answer may be incomplete, and there is no client to send it to.
+		return nil // the answer may be incomplete, and there is no client to send it to
 	}
 	if g.answer.Len() > freeBytes && r.Method != http.MethodHead {
 		defer a.config.Unread.Release(pieceBytes)
@@ -56,24 +56,24 @@ func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, find func(cont
 
 var errUnread = pubsub.Errorf(pubsub.OverCapacity, "too many answers to other clients are still unread: try again later")
 
-// answerWriter is an answer on its way to its client.
+// An answerWriter is an answer that is being sent to its client.
 type answerWriter struct {
 	reader
 	maxLag uint64         // immutable
-	answer *answer.Answer // guarded by mu from start on
+	answer *answer.Answer // guarded by mu after start
 }
 
 // lags reports whether the answer keeps too many messages that the logs have dropped.
 func (g *answerWriter) lags() bool { return g.answer.Lag() > g.maxLag }
 
-// run writes the answer. A client that does not get all of it sees its connection, or
-// its part of an HTTP/2 connection, break off.
+// run writes the answer. If the client does not get all of it, run breaks its connection,
+// or its stream of an HTTP/2 connection.
 func (g *answerWriter) run(ctx context.Context, w io.Writer) {
 	buffer := pieces.Get().(*[pieceBytes]byte)
 	for {
 		piece, more := g.next(buffer[:0])
 		if _, err := w.Write(piece); err != nil {
-			return // HTTP/2 may still have the buffer: it does not go back.
+			return // HTTP/2 may still use the buffer, so it does not go back into the pool
 		}
 		if !more || ctx.Err() != nil {
 			break

@@ -9,23 +9,24 @@
 //	/health, /livez, /readyz   health.go
 //	/openapi.json  openapi.go
 //
-// [API.Routes] lists them. Handlers return their error instead of writing it:
-// internal/router writes every error in one form. A broadcast goes
+// [API.Routes] lists them. Handlers return their errors, and internal/router writes all
+// errors in one form. The handler of a broadcast checks, in this order,
 //
-//	media type → size → shape → token → what the token allows → publisher
+//	media type → size → JSON → token → permissions
 //
-// and the first step that finds a fault answers. So a publisher with both a broken
-// body and a bad token is told of the body. Requests that read pass from their query
-// to their token in the same way, and then to the topics. A client that stays, such as
-// a WebSocket or a stream, gets a slot, and its connection goes to an event loop
-// (clients.go); its session knows nothing of HTTP.
+// and then publishes. The first check that fails determines the answer, so a publisher with
+// both an invalid body and an invalid token gets the error about the body. Requests that
+// read check their query, then their token, and then the topics. A client that stays
+// connected, with a WebSocket or a stream, takes a slot, and its connection moves to an
+// event loop (clients.go). Its session knows nothing about HTTP.
 //
-// Invariants: a broadcast answered with 200 was ordered by the [Broker] before.
-// The answer to a reader says where to go on: no message lies between the messages in
-// the answer and that position, or the answer says so.
+// Invariants:
+//   - A broadcast is answered with 200 only after the [Broker] has ordered it.
+//   - The answer to a reader says where to continue. No message lies between the messages
+//     in the answer and that position, or the answer says that some are missing.
 //
-// The package accepts no connection and keeps no message. Listeners and their timeouts
-// are the server's.
+// The package accepts no connections and stores no messages. The server owns the listeners
+// and their timeouts.
 package httpapi
 
 import (
@@ -49,62 +50,62 @@ import (
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
-// Limits of a Config that leaves them zero: docs/protocol.md, section 6.
+// Defaults of a Config: docs/protocol.md, section 6.
 const (
 	defaultMessageBytes = 64 << 10
 	defaultBodyBytes    = 1 << 20
 	defaultLagBytes     = 1 << 20
 )
 
-// A Broker orders messages and stores them: see package broker. Safe for concurrent use.
+// A Broker orders and stores messages: see package broker. It is safe for concurrent use.
 type Broker interface {
 	Publish(ps []pubsub.Publication, done func()) (finished bool)
 	History(ctx context.Context, name pubsub.Topic, since pubsub.Position, limit int) (topic.History, error)
 	Health() error
 }
 
-// A Verifier verifies tokens. Safe for concurrent use.
+// A Verifier verifies tokens. It is safe for concurrent use.
 type Verifier interface {
-	// Verify returns what the token allows, or a [pubsub.Error]. It may block.
+	// Verify returns the claims of a token, or a [pubsub.Error]. It may block.
 	Verify(auth.Token) (*auth.Claims, error)
-	// Recall returns the same, without blocking, if that takes no check of a signature.
-	// known is false if it may take one.
+	// Recall returns the same without blocking, if that takes no signature check. Otherwise
+	// known is false.
 	Recall(auth.Token) (claims *auth.Claims, known bool, err error)
 }
 
-// A Config is what an API is made of. Broker and Verifier are required. Routes that
-// read need Topics.
+// A Config configures [New]. Broker and Verifier are required. Routes that read also
+// require Topics.
 type Config struct {
 	Broker          Broker
-	Attacher        *broker.Attacher // to the same broker
+	Attacher        *broker.Attacher // of the same broker
 	Verifier        Verifier
 	Topics          *topic.Topics
-	Presence        *presence.Registry // for the route of this name
-	MaxMessageBytes int                // of Body.Data; 0: 64 KiB
-	MaxBodyBytes    int64              // of a request; 0: 1 MiB
-	Ready           func() error       // returns nil, or a [pubsub.Error] that says why the server cannot take work; nil: always ready
+	Presence        *presence.Registry // for /presence
+	MaxMessageBytes int                // limit for Body.Data; 0: 64 KiB
+	MaxBodyBytes    int64              // limit for a request; 0: 1 MiB
+	Ready           func() error       // returns nil, or a [pubsub.Error] with the reason why the server cannot take work; nil: always ready
 	Log             *slog.Logger       // nil discards
-	Now             func() time.Time   // the wall clock; nil: time.Now. Called concurrently
+	Now             func() time.Time   // the wall clock, called concurrently; nil: time.Now
 
 	Origins       origin.List // of web pages that may send requests; those listed by name may send the token as a cookie
 	NoQueryTokens bool        // ignore a token in the query
 
-	MaxLagBytes uint64            // how much an answer may keep in memory that its logs no longer hold; 0: 1 MiB
+	MaxLagBytes uint64            // limit for the data that an answer keeps in memory after its logs have dropped it; 0: 1 MiB
 	Unread      *transport.Budget // of answers that clients have not read; nil: no limit
 
-	Draining <-chan struct{} // closed when the server begins to shut down: polls stop waiting; nil: never
-	Clients  *listen.Slots   // one for each client: a WebSocket, a stream, a poll that waits; nil: there is always one
+	Draining <-chan struct{} // closed when shutdown begins, which ends the waiting of polls; nil: never
+	Clients  *listen.Slots   // one for each client: a WebSocket, a stream, or a waiting poll; nil: no limit
 
 	// Required for WebSockets and streams.
-	Limiter     *listen.Limiter     // that their connections come from
+	Limiter     *listen.Limiter     // accepts their connections
 	Scavenger   *listen.Scavenger   // counts them
-	Endpoints   []*session.Endpoint // of all dialects; one is the default of WebSockets
-	Loops       []Loop              // take turns; whoever makes them releases a client's slot and connection when its loop closes it
-	WebSockets  transport.Config    // its Stats count streams, too
-	Compression bool                // agreed on with WebSocket clients that offer it
+	Endpoints   []*session.Endpoint // of all dialects; exactly one is the default for WebSockets
+	Loops       []Loop              // used in turn; when a loop closes a connection, its loop.Config.Closed must release the slot and the connection
+	WebSockets  transport.Config    // its Stats also count streams
+	Compression bool                // offer it to WebSocket clients
 }
 
-// withDefaults returns c as the API uses it.
+// withDefaults returns c with its defaults filled in.
 func (c Config) withDefaults() Config {
 	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, defaultMessageBytes)
 	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, defaultBodyBytes)
@@ -124,7 +125,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// An API answers the public routes. Make one with New. Safe for concurrent use.
+// An API handles the public routes. It is safe for concurrent use.
 type API struct {
 	// Immutable after New.
 	config Config // with its defaults
@@ -133,7 +134,7 @@ type API struct {
 	clients    clients
 	webSockets *webSockets
 	streams    []*stream
-	publishing *listen.Slots // broadcasts under way, without a limit
+	publishing *listen.Slots // counts broadcasts in progress, without a limit
 
 	uploads  sync.Pool // of *upload
 	decoders sync.Pool // of *decoder
@@ -143,11 +144,10 @@ type API struct {
 	broadcasts session.BroadcastStats
 }
 
-// New returns the API that c describes. It panics if the endpoints contradict each other or
-// themselves.
+// New returns an API. It panics if the endpoints conflict or are invalid.
 func New(c Config) *API {
 	if err := checkEndpoints(c.Endpoints); err != nil {
-		panic(fmt.Sprintf("httpapi: %v", err)) // A mistake in the program.
+		panic(fmt.Sprintf("httpapi: %v", err)) // a bug in the program
 	}
 	a := &API{
 		config: c.withDefaults(),
@@ -171,8 +171,8 @@ func New(c Config) *API {
 	return a
 }
 
-// Broadcasts returns the counters of broadcasts since New: each message of an array by
-// itself, and each request that was refused as a whole. Refused also counts errors that
+// Broadcasts returns the counters of broadcasts since New. Each message of an array counts,
+// and so does each request that is refused as a whole. Refused also counts errors that
 // clients without a token can cause.
 func (a *API) Broadcasts() *session.BroadcastStats { return &a.broadcasts }
 
@@ -185,8 +185,8 @@ func (a *API) count(err error) {
 	a.broadcasts.Count(err)
 }
 
-// byUnauthenticated reports whether clients without a token can cause err although the server
-// is well.
+// byUnauthenticated reports whether clients without a token can cause err on a healthy
+// server.
 func byUnauthenticated(err error) bool {
 	return errors.Is(err, errSpent) || errors.Is(err, errBodies) || errors.Is(err, errUnread)
 }

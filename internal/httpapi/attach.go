@@ -11,20 +11,20 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// pins are where the topics of a request begin. The request owns them until they are
-// taken.
+// pins hold the points at which the topics of a request begin. The request owns them until
+// a session or a poll takes them.
 type pins []topic.Pin
 
-// release ends the pins that are left.
+// release releases the pins that remain.
 func (p pins) release() {
 	for i := range p {
 		p[i].Release()
 	}
 }
 
-// attach has the broker attach the topics of a request, before anything is answered, and
-// returns a pin for each of subs. It fails if one topic cannot be attached, when the
-// request or the server ends, or if the time of the claim until has come meanwhile.
+// attach makes the broker attach the topics of a request, and returns a pin for each of
+// subs. It fails if a topic cannot be attached, if the request ends or the server shuts
+// down, or if the time of the claim until has passed meanwhile.
 func (a *API) attach(ctx context.Context, claims *auth.Claims, subs []session.Subscription) (_ pins, err error) {
 	as := make([]broker.Attachment, len(subs))
 	for i := range as {

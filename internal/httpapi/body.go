@@ -18,44 +18,44 @@ import (
 )
 
 const (
-	// growBytes is how much memory a body gets more at least, unless it ends before. It
-	// doubles as the body arrives.
+	// growBytes is the minimum by which the memory for a body grows, unless less remains.
+	// The memory doubles as the body arrives.
 	growBytes = 2 << 10
 
-	// leastBytes is room for the end of a body to be seen.
+	// leastBytes is the minimum room for reading the end of a body.
 	leastBytes = 512
 
-	// maxPooledBytes is how large the buffers of a decoder may be for it to be
-	// used again: larger bodies are rare, and would pin memory.
+	// maxPooledBytes is the maximum memory of a decoder that is used again: larger bodies
+	// are rare, and would pin memory.
 	maxPooledBytes = 128 << 10
 )
 
-// limits are the sizes that a broadcast must keep within.
+// limits are the size limits of a broadcast.
 type limits struct {
 	messageBytes int
 	bodyBytes    int64
 }
 
-// maxElements is how many messages a request may publish.
+// maxElements is the maximum number of messages in one request.
 const maxElements = 1000
 
-// A broadcast is what a publisher asks for: what is to be published, in order. It
-// is valid until the decoder that it comes from is released.
+// A broadcast is the list of messages that a request asks to publish, in order. It is valid
+// until its decoder is released.
 type broadcast struct {
-	publications []pubsub.Publication // what is wrong with one is its error
-	names        []name               // of each
+	publications []pubsub.Publication // an invalid one has its Err set
+	names        []name               // one for each publication
 	array        bool                 // the body is an array
-	one          bool                 // it is a single object with `topic`, which is answered for itself
+	one          bool                 // the body is a single object with `topic`, so the answer is an object too
 }
 
-// A name is what an element says of itself besides what is published.
+// A name identifies an element to the publisher and to the verifier.
 type name struct {
-	token auth.Token // empty: none
-	topic string     // as it was sent; empty: not told, or not a string
+	token auth.Token // may be empty
+	topic string     // as it was sent; empty if it is absent or not a string
 }
 
-// shown returns the topic for the answer: empty if it is longer than any topic, so that
-// the answer is not much longer than the body.
+// shown returns the topic for the answer. It is empty if it is longer than any valid topic,
+// so that the answer is not much longer than the body.
 func (n *name) shown() string {
 	if len(n.topic) > pubsub.MaxTopicBytes {
 		return ""
@@ -63,18 +63,18 @@ func (n *name) shown() string {
 	return n.topic
 }
 
-// A decoder reads the body of a request to broadcast, one at a time. It keeps
-// its memory for the next one. The zero value is ready.
+// A decoder reads the bodies of broadcast requests, one at a time. It keeps its memory for
+// the next one. The zero value can read, but not wait for the broker: see newDecoder.
 type decoder struct {
 	body      []byte
 	json      strictjson.Reader
 	broadcast broadcast
-	topics    []string // of the element that is read
-	fault     error    // of that element, in its shape
+	topics    []string // of the current element
+	fault     error    // error in the shape of the current element
 	answer    []byte
 
-	published chan struct{} // has an element when the broker has called notify
-	notify    func()        // for [Broker]; made once, so that a broadcast allocates nothing for it
+	published chan struct{} // has an element after the broker has called notify
+	notify    func()        // for [Broker]; made once to save an allocation for each broadcast
 }
 
 func newDecoder() *decoder {
@@ -82,26 +82,26 @@ func newDecoder() *decoder {
 	return &decoder{published: published, notify: func() { published <- struct{}{} }}
 }
 
-// size returns how much memory d keeps, in bytes.
+// size returns the approximate number of bytes of memory that d keeps.
 func (d *decoder) size() int {
 	const perElement = 160
 	return cap(d.body) + d.json.Size() + cap(d.answer) + perElement*cap(d.broadcast.publications)
 }
 
-// reset lets go of what was decoded, and keeps the memory.
+// reset drops references to decoded values, but keeps the memory.
 func (d *decoder) reset() {
 	clear(d.broadcast.publications)
 	clear(d.broadcast.names)
 	clear(d.topics)
 }
 
-// read reads the whole body, and takes room for it as it arrives, and for what will be
-// decoded of it. The router has set the deadline for it, and net/http takes that away
-// at the body's end: what follows may take its time.
+// read reads the whole body. It reserves memory as the body arrives, and then for the
+// decoded form. The router has set the read deadline; net/http removes it at the end of the
+// body.
 func (u *upload) read(w http.ResponseWriter) (*decoder, error) {
 	r, l := u.request, u.api.limits
 	if r.ContentLength > l.bodyBytes {
-		w.Header().Set("Connection", "close") // answer at once: net/http would wait for a body of up to 256 KiB
+		w.Header().Set("Connection", "close") // otherwise net/http waits for a body of up to 256 KiB before it sends the answer
 		return nil, bodyTooLarge(l)
 	}
 	body, size := r.Body, int(r.ContentLength)
@@ -160,15 +160,15 @@ func bodyTooLarge(l limits) error {
 	return pubsub.Errorf(pubsub.TooLarge, "the body is larger than the limit of %d bytes", l.bodyBytes)
 }
 
-// byteOrderMark is what some programs, PowerShell for one, begin UTF-8 with. RFC
-// 8259 section 8.1 lets a parser skip it.
+// byteOrderMark is what some programs, such as PowerShell, write before UTF-8. RFC 8259,
+// section 8.1, lets a parser skip it.
 const byteOrderMark = "\ufeff"
 
 const wanted = "send a JSON object with `topic` and `message`, or an array of such objects"
 
-// decode parses what was read. Names are compared byte by byte, and members that
-// mean nothing are ignored. An error is about the whole request: an element of an
-// array that is wrong by itself has its own.
+// decode parses the body. It compares names byte by byte, and ignores unknown members. An
+// error refuses the whole request; an invalid element of an array instead sets its
+// publication's Err.
 func (d *decoder) decode(l limits) (*broadcast, error) {
 	b := &d.broadcast
 	*b = broadcast{publications: b.publications[:0], names: b.names[:0]}
@@ -188,7 +188,6 @@ func (d *decoder) decode(l limits) (*broadcast, error) {
 	return b, d.fault
 }
 
-// elements reads the elements of an array.
 func (d *decoder) elements(l limits) error {
 	if err := d.json.BeginArray(); err != nil {
 		return err
@@ -222,9 +221,9 @@ func (d *decoder) add(p pubsub.Publication, n name) {
 	d.broadcast.names = append(d.broadcast.names, n)
 }
 
-// members reads the members of an element up to its end and adds what it asks for.
-// It returns an error when the body is not JSON; what is wrong with the element
-// alone goes with it.
+// members reads the members of an element up to its end, and adds its publications. It
+// returns an error if the body is not JSON. Other errors in the element go into its
+// publications.
 func (d *decoder) members(l limits, end func() error) error {
 	e := element{decoder: d, limits: l}
 	d.topics, d.fault = d.topics[:0], nil
@@ -247,7 +246,7 @@ func (d *decoder) members(l limits, end func() error) error {
 	return nil
 }
 
-// An element is one object of a body while it is read.
+// An element is one object of a body that is being read.
 type element struct {
 	decoder *decoder
 	limits  limits
@@ -257,8 +256,8 @@ type element struct {
 	hasTopic, several bool
 }
 
-// member takes one member; an error says what is wrong with its shape. A member that
-// is null is absent, but for `message`.
+// member handles one member, and returns an error if its shape is wrong. Null means absent,
+// except for `message`.
 func (e *element) member(member []byte, value jsontext.Value) (err error) {
 	if value.Kind() == jsontext.KindNull && string(member) != "message" {
 		return nil
@@ -271,7 +270,7 @@ func (e *element) member(member []byte, value jsontext.Value) (err error) {
 	case "topics":
 		e.several = true
 		if err = e.decoder.list(value); err != nil {
-			e.decoder.topics = e.decoder.topics[:0] // Some of a list are no list.
+			e.decoder.topics = e.decoder.topics[:0] // ignore a list of which only a part is valid
 		}
 	case "token":
 		var token string
@@ -292,14 +291,13 @@ func (e *element) member(member []byte, value jsontext.Value) (err error) {
 	return err
 }
 
-// text returns the string that value must be.
+// text returns value, which must be a string.
 func (e *element) text(value jsontext.Value, what string) (string, error) {
 	text, err := e.decoder.json.Text(value, what)
 	return string(text), err
 }
 
-// add adds what the element asks for: a publication for each of its topics, or one
-// that says what is wrong with it.
+// add adds a publication for each topic of the element, or one with the element's error.
 func (e *element) add() {
 	d := e.decoder
 	d.broadcast.one = !e.several
@@ -318,7 +316,7 @@ func (e *element) add() {
 	}
 }
 
-// incomplete returns what is missing, or too much.
+// incomplete returns an error if members are missing or contradict each other.
 func (e *element) incomplete() error {
 	switch {
 	case e.hasTopic && e.several:

@@ -12,11 +12,11 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// outcomeBytes is about how many bytes an answer has for each message besides its topic.
+// outcomeBytes is the approximate size of one outcome in an answer, without its topic.
 const outcomeBytes = 128
 
-// maxSpent is how many tokens of one request may be refused after a check of their
-// signatures. The signatures of further tokens are not checked.
+// maxSpent is how many tokens of one request may be refused after a signature check.
+// Further signatures are not checked.
 const maxSpent = 4
 
 var errSpent = pubsub.Errorf(pubsub.OverCapacity, "not checked, because %d other tokens in this request were refused: send this message in another request", maxSpent)
@@ -37,8 +37,8 @@ func (a *API) Broadcast(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// FinishBroadcasts blocks until no broadcast is under way, or ctx ends. Only one
-// goroutine may call it at a time.
+// FinishBroadcasts blocks until no broadcast is in progress or ctx ends. Only one goroutine
+// may call it at a time.
 func (a *API) FinishBroadcasts(ctx context.Context) { a.publishing.Wait(ctx) }
 
 func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
@@ -73,12 +73,12 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	status := a.countResults(r, b)
 	if b.one {
 		d.answer = b.appendAnswer(d.answer[:0])
-		// Publishers that wait for this processor go first. So answers to requests that
-		// came together leave together, which takes less time than each for itself.
+		// Let publishers that wait for this processor run first. Answers to requests that
+		// arrived together then leave together, which costs less.
 		runtime.Gosched()
-		// A short answer needs no deadline of its own, and this way costs less.
+		// A short answer needs no deadline, which makes it cheaper.
 		setJSON(w.Header())
-		if r.ProtoMajor >= 2 { // net/http does not tell the length of what Handler flushes.
+		if r.ProtoMajor >= 2 { // net/http sets no length if Handler flushes
 			w.Header().Set("Content-Length", strconv.Itoa(len(d.answer)))
 		}
 		_, _ = w.Write(d.answer)
@@ -86,7 +86,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	}
 	buffer := a.answers.Get().(*[]byte)
 	*buffer = b.appendAnswer((*buffer)[:0])
-	u.release() // Its client may take its time.
+	u.release() // its client may take its time
 	if size := cap(*buffer); size > max(charged, freeBytes) {
 		a.config.Unread.Charge(size - charged)
 		charged = size
@@ -114,9 +114,9 @@ func (a *API) countResults(r *http.Request, b *broadcast) (status int) {
 	return status
 }
 
-// chargeAnswer charges about as many bytes as the answer will have. It does so before
-// any message is published, because the request cannot be refused afterwards. It returns
-// how many bytes to release.
+// chargeAnswer charges approximately the size of the answer to Config.Unread. It does so
+// before any message is published, because the request cannot be refused afterwards. It
+// returns the number of bytes to release.
 func (a *API) chargeAnswer(b *broadcast) (charged int, err error) {
 	if b.one {
 		return 0, nil
@@ -134,7 +134,7 @@ func (a *API) chargeAnswer(b *broadcast) (charged int, err error) {
 	return charged, nil
 }
 
-// onlyTopic returns the topic that a single object names; empty: none.
+// onlyTopic returns the topic of a single object, or "".
 func (b *broadcast) onlyTopic() string {
 	if b.array || len(b.names) != 1 {
 		return ""
@@ -142,7 +142,7 @@ func (b *broadcast) onlyTopic() string {
 	return b.names[0].topic
 }
 
-// release gives d back to the pool, unless it has grown too large.
+// release puts d back into the pool, unless it has grown too large.
 func (a *API) release(d *decoder) {
 	d.reset()
 	if d.size() <= maxPooledBytes {
@@ -150,13 +150,13 @@ func (a *API) release(d *decoder) {
 	}
 }
 
-// authorize sets the error of each publication that its token does not allow. The token
-// is that of its element, else that of the header.
+// authorize sets the error of each publication that its token does not allow. An element
+// without a token uses that of the header.
 func (a *API) authorize(b *broadcast, h http.Header) {
-	var last auth.Token // Most elements have the same token, also if it is wrong.
+	var last auth.Token // most elements have the same token, valid or not
 	var claims *auth.Claims
 	var err error
-	spent := 0 // checks of signatures on tokens that were refused
+	spent := 0 // signature checks that refused a token
 	for i := range b.publications {
 		p, token := &b.publications[i], b.names[i].token
 		if p.Err != nil {
@@ -173,8 +173,8 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 }
 
 // claims returns the claims of a token, or of the header's token if it is empty. After
-// maxSpent refused tokens, no more signatures are checked for the request: a body has
-// room for hundreds of tokens, and each takes a check by every key.
+// maxSpent refused tokens, it checks no more signatures for the request: a body has room
+// for hundreds of tokens, and each costs a check with every key.
 func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims, error) {
 	if token == "" {
 		var err error
@@ -199,8 +199,7 @@ func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims,
 	return claims, err
 }
 
-// appendAnswer appends the body of the answer: the outcome of the one publication, or
-// a list.
+// appendAnswer appends the body of the answer: one outcome or a list.
 func (b *broadcast) appendAnswer(dst []byte) []byte {
 	if b.one {
 		return append(b.appendOutcome(dst, 0), '\n')
@@ -215,7 +214,6 @@ func (b *broadcast) appendAnswer(dst []byte) []byte {
 	return append(dst, "]\n"...)
 }
 
-// appendOutcome appends the outcome of one publication.
 func (b *broadcast) appendOutcome(dst []byte, i int) []byte {
 	p := &b.publications[i]
 	if p.Err != nil {

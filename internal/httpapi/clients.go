@@ -11,14 +11,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 )
 
-// A Loop is an event loop, and the sessions of its connections.
+// A Loop is an event loop with the sessions of its connections.
 type Loop struct {
 	Loop  *loop.Loop
 	Group *session.Group
 }
 
-// clients lets clients in that stay: WebSockets and streams. Each has a slot, and its
-// connection lives on a loop. Safe for concurrent use.
+// clients admits clients that stay connected: WebSockets and streams. Each has a slot, and
+// a loop serves its connection. It is safe for concurrent use.
 type clients struct {
 	// Immutable after New.
 	slots     *listen.Slots
@@ -28,11 +28,11 @@ type clients struct {
 	ready     func() error
 	log       *slog.Logger
 
-	next atomic.Uint32 // the loop of the next client, modulo their number
+	next atomic.Uint32 // index of the next client's loop, modulo the number of loops
 }
 
-// admit takes a slot for a client, unless the server shuts down: a shutdown waits for
-// the clients that have one.
+// admit takes a slot for a client, unless the server is shutting down: shutdown waits for
+// all clients with a slot.
 func (c *clients) admit() error {
 	if err := c.slots.Acquire(); err != nil {
 		return err
@@ -44,10 +44,10 @@ func (c *clients) admit() error {
 	return nil
 }
 
-// serve gives the connection of an admitted client to the next loop. early is what the
-// client sent already. newClient runs on that loop. If the connection or the loop has
-// ended, serve closes the connection, gives the slot back and returns false; otherwise the
-// loop does that, at the end of the connection.
+// serve passes the connection of an admitted client to the next loop, which calls
+// newClient. early is the data that the client has already sent. The loop closes the
+// connection at its end, and the slot is released. If the connection or the loop has
+// already ended, serve does both and returns false.
 func (c *clients) serve(nc net.Conn, early []byte, newClient func(*session.Group, *loop.Conn, time.Duration) loop.Client) bool {
 	detached, err := c.limiter.Detach(nc)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 )
 
-// checkEndpoints returns an error that names all mistakes in a list of endpoints: what
-// clients of one of them would take for a broken connection.
+// checkEndpoints returns an error with all mistakes in a list of endpoints. To a client,
+// such a mistake would look like a broken connection.
 func checkEndpoints(all []*session.Endpoint) error {
 	var errs []error
 	names := make(map[string]bool)

@@ -7,14 +7,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Health answers GET /health and /livez: the process lives.
+// Health answers GET /health and /livez with 200 while the process runs.
 func (a *API) Health(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	return nil
 }
 
-// Ready answers GET /readyz: whether the server can take work now, or why not.
+// Ready answers GET /readyz: 200 if the server can take work now, or the reason why not.
 func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
 	if err := a.config.Ready(); err != nil {
 		return err

@@ -10,19 +10,18 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// defaultLimit is how many messages a client gets that asks for no number.
+// defaultLimit is how many messages a client gets if it sets no limit.
 const defaultLimit = 100
 
-// A historyRequest asks for messages of one topic, the oldest first.
+// A historyRequest asks for messages of one topic, oldest first.
 type historyRequest struct {
 	topic pubsub.Topic
-	since pubsub.Position // the first messages after it; without an epoch, the newest ones
+	since pubsub.Position // the first messages after it; without an epoch, the newest messages
 	limit int             // of messages
 }
 
-// History answers GET /history with messages of a topic's log, and with the position
-// from which the client can read on, or subscribe without a gap. It waits for
-// nothing but the broker.
+// History answers GET /history with messages of a topic and the position from which the
+// client can continue reading, or subscribe without a gap. It waits only for the broker.
 func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	q, err := a.parseHistory(r)
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// idempotencyKey is the header that carries a key, as net/http spells it.
+// idempotencyKey is the header with a key, in the spelling of net/http.
 const idempotencyKey = "Idempotency-Key"
 
-// takeKey makes the header Idempotency-Key the key of a single object. Without the
-// header it does nothing.
+// takeKey applies the header Idempotency-Key, if present, to a body that is a single
+// object.
 func (b *broadcast) takeKey(h http.Header) error {
 	keys := h[idempotencyKey]
 	switch {
@@ -40,18 +40,17 @@ func (b *broadcast) takeKey(h http.Header) error {
 	return nil
 }
 
-// quoted matches a string of a structured field, with the text between its quotes, and
-// parameters behind it, each with a value or without (RFC 8941, sections 3.3.3 and 3.1.2).
+// quoted matches a string of a structured field and captures the text between its quotes.
+// Parameters may follow, with or without a value (RFC 8941, sections 3.3.3 and 3.1.2).
 var quoted = regexp.MustCompile(`^"((?:[^"\\]|\\["\\])*)"(?:; *[a-z*][a-z0-9_.*-]*` +
 	`(?:=(?:-?[0-9]+(?:\.[0-9]+)?|"(?:[ !#-\[\]-~]|\\["\\])*"|[A-Za-z*][!#$%&'*+.^_\x60|~0-9A-Za-z:/-]*|:[A-Za-z0-9+/=]*:|\?[01]))?)*$`)
 
-// unescape undoes the escapes of such a string.
+// unescape replaces the escapes of such a string.
 var unescape = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
 
-// unquote returns the string that s stands for: s itself, or the text between its quotes
-// if s is a string of a structured field, as in the IETF draft for the header. It ignores
-// parameters behind the string. ok is false if s begins with a quote but is not such a
-// string.
+// unquote returns s, or the text between its quotes if s is a string of a structured field,
+// as in the IETF draft for the header. It ignores parameters after the string. ok is false
+// if s begins with a quote but is not such a string.
 func unquote(s string) (text string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
 		return s, true

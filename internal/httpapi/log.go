@@ -27,7 +27,7 @@ func (a *API) logsMessages(ctx context.Context) bool {
 	return a.config.Log.Enabled(ctx, slog.LevelDebug)
 }
 
-// logMessage logs an ordered message.
+// logMessage logs a message that was published.
 func (a *API) logMessage(r *http.Request, p *pubsub.Publication) {
 	a.config.Log.Debug("message published", "topic", auth.Loggable(string(p.Topic)), "position", p.Position.String(), "subject", auth.Loggable(p.Subject), "remote", r.RemoteAddr)
 }

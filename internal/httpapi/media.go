@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// checkMedia returns an error if a body cannot be read as JSON. The body must have no
-// encoding. Its Content-Type must be JSON, absent, or the default of curl -d and forms.
+// checkMedia returns an error if a body cannot be JSON. The body must have no encoding. Its
+// Content-Type must be JSON, absent, or the default of curl -d and forms.
 func checkMedia(h http.Header) error {
 	for _, encoding := range h["Content-Encoding"] {
 		if encoding != "" && !strings.EqualFold(encoding, "identity") {
@@ -25,7 +25,7 @@ func checkMedia(h http.Header) error {
 
 func isJSON(contentType string) bool {
 	switch contentType {
-	case "", "application/json", "application/x-www-form-urlencoded": // nearly all, and parsing costs
+	case "", "application/json", "application/x-www-form-urlencoded": // nearly all requests, and parsing is expensive
 		return true
 	}
 	name, parameters, err := mime.ParseMediaType(contentType)

@@ -7,11 +7,11 @@ import (
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
-// documentAge is how long a client may keep the document, in seconds: it changes only
-// with the version of the server.
+// documentAge is how long a client may cache the document, in seconds. It changes only with
+// the server's version.
 const documentAge = "3600"
 
-// openAPI answers GET /openapi.json with the description of the routes. It asks for no
+// openAPI answers GET /openapi.json with the description of the routes. It requires no
 // token.
 func (a *API) openAPI() router.Handler {
 	body := []byte(docs.OpenAPI())
@@ -20,7 +20,7 @@ func (a *API) openAPI() router.Handler {
 		h := w.Header()
 		h["Content-Type"] = jsonType
 		h["Cache-Control"] = cache
-		_ = a.write(w, http.StatusOK, body) // A client that did not get it asks again.
+		_ = a.write(w, http.StatusOK, body) // a client that did not get it asks again
 		return nil
 	}
 }

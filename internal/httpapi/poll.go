@@ -14,21 +14,20 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// How long a poll waits: docs/protocol.md, section 6. Most proxies give up after
-// 60 s, some after 30.
+// How long a poll waits: docs/protocol.md, section 6. Most proxies give up after 60 s, some
+// after 30 s.
 const (
 	defaultWait = 25 * time.Second
 	maxWait     = 60 * time.Second
 )
 
-// Poll answers GET /poll with the messages of topics after a cursor, and with the next
-// cursor. While there are none, it waits on the goroutine of the request, which takes
-// some kilobytes for each client; a stream on a loop takes hardly any. HEAD does not
-// wait.
+// Poll answers GET /poll with the messages of its topics after a cursor, and with the next
+// cursor. If there are no messages, it waits on the request's goroutine, which takes
+// several kilobytes per client; a stream on a loop takes almost none. HEAD does not wait.
 //
-// Poll answers at once if there is a message, if a resume point is not covered, or if
-// a topic has no resume point: the client needs a cursor in case it loses the
-// connection.
+// Poll answers at once if there is a message, if a resume point is not covered, or if a
+// topic has no resume point. In the last case, the client needs a cursor in case its
+// connection breaks.
 func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	s, err := a.parsePoll(r)
 	if err != nil {
@@ -38,7 +37,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.until = claims.Until() // It is a subscription as long as it waits.
+	s.until = claims.Until() // while it waits, it counts as a subscription
 	if r.Method == http.MethodHead {
 		s.wait = 0
 	}
@@ -49,7 +48,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	return a.serveAnswer(w, r, func(ctx context.Context) *answer.Answer { return p.answer(ctx, s.limit) })
 }
 
-// A pollRequest asks for messages of topics. Latest is not used.
+// A pollRequest asks for messages of topics. Its Latest is unused.
 type pollRequest struct {
 	streamRequest
 	wait  time.Duration
@@ -73,21 +72,21 @@ func (a *API) parsePoll(r *http.Request) (s pollRequest, err error) {
 	return s, err
 }
 
-// A poll is one request while it is answered. It joins its topics before it reads
-// them, so that it misses no message in between.
+// A poll is one request in progress. It joins its topics before it reads them, so that it
+// misses no message in between.
 type poll struct {
 	// Owned by the request's goroutine.
 	topics    *topic.Topics
 	joined    []*topic.Topic
-	since     []pubsub.Position // where the client wanted to resume each of joined; without an epoch: nowhere
-	resumed   []topic.Resumed   // where each of joined is read from; moves on as messages are taken
+	since     []pubsub.Position // the resume point of each of joined; without an epoch: none
+	resumed   []topic.Resumed   // where to read each of joined; moves as messages are taken
 	recovered bool
 	due       bool // answer without waiting
 
 	news waker
 }
 
-// A waker is a listener that remembers being woken.
+// A waker is a listener that remembers a call of Wake.
 type waker chan struct{}
 
 // Wake does not block.
@@ -98,7 +97,7 @@ func (w waker) Wake() {
 	}
 }
 
-// poll returns the poll to answer, once there is a message or the wait is over.
+// poll returns the poll to answer when there is a message or the wait is over.
 func (a *API) poll(ctx context.Context, claims *auth.Claims, s pollRequest) (*poll, error) {
 	subs := s.subscriptions()
 	pins, err := a.attach(ctx, claims, subs)
@@ -118,7 +117,7 @@ func (a *API) poll(ctx context.Context, claims *auth.Claims, s pollRequest) (*po
 	return p, nil
 }
 
-// join joins a topic at a pin for a resume point, which ends.
+// join joins a topic at a pin, which it releases.
 func (p *poll) join(pin *topic.Pin, from topic.ResumePoint) {
 	t, resumed := pin.Join(p.news)
 	p.joined, p.since, p.resumed = append(p.joined, t), append(p.since, from.Since), append(p.resumed, resumed)
@@ -132,16 +131,15 @@ func (p *poll) unsubscribe() {
 	}
 }
 
-// untilEvery is how often a poll that waits compares the end of its token with the
-// wall clock. Timers run by the monotonic clock: they do not notice when the wall
-// clock is set forward.
+// untilEvery is how often a waiting poll compares the time of the claim until with the wall
+// clock. Timers use the monotonic clock, which does not change when the wall clock is set.
 const untilEvery = 5 * time.Second
 
-// await waits for news, not longer than wait and not beyond until. It takes a slot
-// among the clients, and fails if there is none. If the client has gone, or has ended
-// its own side of the connection, await returns as if the time were over.
+// await waits for news, for at most wait and not beyond until. It takes a client slot while
+// it waits, and fails if none is free. If the client disconnects, or closes its own side of
+// the connection, await returns as if the time were over.
 func (a *API) await(ctx context.Context, news waker, wait time.Duration, until time.Time) error {
-	if isClosed(a.config.Draining) { // No poll takes a slot any more.
+	if isClosed(a.config.Draining) { // polls take no more slots
 		return nil
 	}
 	if err := a.clients.slots.Acquire(); err != nil {
@@ -168,8 +166,8 @@ func (a *API) await(ctx context.Context, news waker, wait time.Duration, until t
 	}
 }
 
-// untilClockCheck returns how long to wait before comparing until with the wall clock again.
-// If until is zero, that is not before wait is over.
+// untilClockCheck returns the time before until is compared with the wall clock again. If
+// until is zero, that is wait.
 func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration {
 	if until.IsZero() {
 		return wait
@@ -177,11 +175,11 @@ func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration
 	return min(until.Sub(a.config.Now()), untilEvery)
 }
 
-// answer takes the messages that fit, and says where they end. The topics come in the
-// order of the request. If that leaves out a topic that has messages, the topics whose
-// messages have waited longest come first, so that no topic starves beside busy ones.
+// answer takes the messages that fit, and says where they end. It takes topics in the order
+// of the request. If that would leave out a topic that has messages, it begins with the
+// topic whose next message is the oldest, so that busy topics do not starve others.
 //
-// A topic that met a marker before its next message goes on from its head.
+// If a marker precedes the next message of a topic, the topic continues from its head.
 func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 	for i := range p.resumed {
 		if skipMarker(&p.resumed[i]) && p.since[i].Epoch != "" {
@@ -204,8 +202,8 @@ func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
 	return messages.Answer(wire.AppendPollStart(nil, p.streamCursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
 }
 
-// skipMarker moves r to the head of its topic if it is at a marker, and reports whether it
-// was: messages are missing there.
+// skipMarker moves r to the head of its topic if r is at a marker, where messages are
+// missing. It reports whether it did.
 func skipMarker(r *topic.Resumed) bool {
 	entry, _, ok := r.Cursor.Next()
 	if !ok || !entry.IsMarker() {
@@ -218,9 +216,8 @@ func skipMarker(r *topic.Resumed) bool {
 	return true
 }
 
-// take takes the messages that fit, from the topics in the given order, and returns
-// where each topic is read from after that. missed says that a topic has messages and
-// none of them fitted.
+// take takes the messages that fit from the topics in the given order, and returns where
+// each topic continues. missed means that some topic has messages but none of them fit.
 func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answer.Messages, resumed []topic.Resumed, missed bool) {
 	messages, resumed = answer.UpTo(limit), slices.Clone(p.resumed)
 	for _, i := range order {
@@ -234,7 +231,7 @@ func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answ
 	return messages, resumed, missed
 }
 
-// longestWaiting compares messages by the time when they were ordered. Nil is last.
+// longestWaiting compares messages by the time when they were ordered. Nil comes last.
 func longestWaiting(a, b *pubsub.Message) int {
 	switch {
 	case a == nil && b == nil:

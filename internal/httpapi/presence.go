@@ -9,8 +9,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Presence answers GET /presence with up to 1,000 members of a topic, their number, and
-// the number of subscriptions.
+// Presence answers GET /presence with up to 1,000 members of a topic, their number, and the
+// number of subscriptions.
 func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	q, err := a.query(r, "topic")
 	if err != nil {

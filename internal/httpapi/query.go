@@ -12,22 +12,22 @@ import (
 )
 
 // Limits of a request: docs/protocol.md, section 6. A client that asks for more messages
-// gets maxMessages.
+// than maxMessages gets maxMessages.
 const (
 	maxStreamTopics = 64
 	maxMessages     = 1000
 )
 
-// A streamRequest is what a client of a stream asks for.
+// A streamRequest holds the query of a stream.
 type streamRequest struct {
-	Topics       []pubsub.Topic      // 1 to 64, each once, in the order asked for
-	ResumePoints []topic.ResumePoint // one for each of Topics; its Last is at most 1,000
+	Topics       []pubsub.Topic      // 1 to 64, without duplicates, in the order of the request
+	ResumePoints []topic.ResumePoint // one for each of Topics; Last is at most 1,000
 	Latest       bool                // mode=latest: a client that is behind skips to the newest message
 }
 
-// parseStream returns what a request to /events or /stream asks for. Its errors are
-// [pubsub.Error]s with Malformed or TopicInvalid. It does not check whether a resume
-// point is still covered, nor the token.
+// parseStream parses the query of /events or /stream. Its errors are [pubsub.Error]s with
+// Malformed or TopicInvalid. It checks neither the token nor whether a resume point is
+// still covered.
 func (a *API) parseStream(r *http.Request) (streamRequest, error) {
 	q, err := a.query(r, "since", "last", "mode")
 	if err != nil {
@@ -47,11 +47,11 @@ func (a *API) parseStream(r *http.Request) (streamRequest, error) {
 	return s, nil
 }
 
-// query returns the parameters of a request. The known ones and the token must not
-// occur twice. Other parameters are not checked.
+// query returns the parameters of a request. The known ones and the token must not occur
+// twice. Other parameters are not checked.
 func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil { // It quotes the query, which may hold a token.
+	if err != nil { // err quotes the query, which may contain a token
 		return nil, pubsub.Errorf(pubsub.Malformed, "the query is malformed: use name=value pairs separated by &, with special characters escaped as %%XX")
 	}
 	if !a.config.NoQueryTokens {
@@ -65,7 +65,7 @@ func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 	return q, nil
 }
 
-// parseResumePoints returns the topics of a request, and where each is read from.
+// parseResumePoints returns the topics of a request with their resume points.
 func (a *API) parseResumePoints(q url.Values, h http.Header) (s streamRequest, err error) {
 	if s.Topics, err = parseTopics(q["topic"]); err != nil {
 		return streamRequest{}, err
@@ -108,8 +108,8 @@ func parseTopics(names []string) ([]pubsub.Topic, error) {
 	return topics, nil
 }
 
-// parseNumber returns a parameter that is a whole number, or limit if it is larger.
-// Without the parameter it returns otherwise.
+// parseNumber returns a parameter that is a whole number, limited to limit. If the
+// parameter is absent, it returns otherwise.
 func parseNumber(q url.Values, name string, otherwise, limit int) (int, error) {
 	if !q.Has(name) {
 		return otherwise, nil
@@ -118,5 +118,5 @@ func parseNumber(q url.Values, name string, otherwise, limit int) (int, error) {
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, pubsub.Errorf(pubsub.Malformed, "`%s` must be a whole number, 0 or more", name)
 	}
-	return int(min(n, uint64(limit))), nil // Out of range, n is the largest there is.
+	return int(min(n, uint64(limit))), nil // if out of range, n is the maximum
 }

@@ -7,31 +7,31 @@ import (
 )
 
 const (
-	// answerTimeout is how long a client may take to read each piece of an answer, or
-	// all of it if it is written at once.
+	// answerTimeout limits the time to read one piece of an answer, or all of an answer
+	// that is written at once.
 	answerTimeout = 30 * time.Second
 
-	// drainTimeout is the same while the server shuts down, which waits for the answer.
+	// drainTimeout replaces it during shutdown, which waits for the answer.
 	drainTimeout = 5 * time.Second
 
-	// lookEvery is how often a timer checks a client that reads nothing.
+	// lookEvery is how often a timer checks a client that does not read.
 	lookEvery = time.Second
 )
 
-// A reader is a client that reads an answer, and the time that it has for that.
+// A reader limits the time that a client takes to read an answer.
 type reader struct {
 	// Immutable.
 	control  *http.ResponseController
 	draining <-chan struct{}
-	lags     func() bool // called with mu held: whether to give up the client; nil: never
+	lags     func() bool // reports whether to give up on the client, called with mu held; nil: never
 
 	mu      sync.Mutex
 	look    *time.Timer // guarded by mu
-	hurried bool        // guarded by mu: drainTimeout holds for this piece already
+	hurried bool        // guarded by mu: drainTimeout already applies to this piece
 	over    bool        // guarded by mu
 }
 
-// start gives the client time for the first piece. Call [reader.end] at the end.
+// start begins the time for the first piece. The caller must call [reader.end] afterwards.
 func (r *reader) start() {
 	r.extend()
 	r.mu.Lock()
@@ -39,7 +39,7 @@ func (r *reader) start() {
 	r.look = time.AfterFunc(lookEvery, r.check)
 }
 
-// extend gives the client time for another piece.
+// extend begins the time for the next piece.
 func (r *reader) extend() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,8 +50,8 @@ func (r *reader) extend() {
 	r.limitLocked(timeout)
 }
 
-// check shortens the time of a client whose answer keeps too much memory, or that a
-// shutdown waits for.
+// check shortens the client's time if its answer keeps too much memory, or if the server is
+// shutting down.
 func (r *reader) check() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -68,14 +68,13 @@ func (r *reader) check() {
 	r.look.Reset(lookEvery)
 }
 
-// limitLocked has writes fail after timeout. It ignores that fakes in tests have no
-// deadlines.
+// limitLocked makes writes fail after timeout. It ignores errors, because fakes in tests
+// have no deadlines.
 func (r *reader) limitLocked(timeout time.Duration) {
 	_ = r.control.SetWriteDeadline(time.Now().Add(timeout))
 }
 
-// end sends the rest of the answer, and removes the deadline for the next request on the
-// connection.
+// end flushes the answer, and removes the deadline for the next request on the connection.
 func (r *reader) end() {
 	_ = r.control.Flush()
 	r.mu.Lock()

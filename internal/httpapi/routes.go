@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
-// Routes returns all routes of the public listener. On a spare connection only those
-// that tell of the server's health answer.
+// Routes returns all routes of the public listener. On a spare connection, only the health
+// checks answer.
 func (a *API) Routes() []router.Route {
 	routes := []router.Route{
 		{Method: "POST", Path: "/broadcast", Handle: unlessSpare(a.Broadcast)},
@@ -28,9 +28,9 @@ func (a *API) Routes() []router.Route {
 	return routes
 }
 
-// Handler returns the handler of the public listener: the routes behind their router.
-// While the server shuts down, and on a spare connection, every answer says that the
-// connection ends. An HTTP/2 client takes that as the end of its connection, too.
+// Handler returns the handler of the public listener. During shutdown, and on a spare
+// connection, it sets Connection: close in every answer. This also makes net/http close an
+// HTTP/2 connection.
 func (a *API) Handler() http.Handler {
 	routes := router.New(a.config.Origins, a.config.Log, a.Routes()...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -39,8 +39,8 @@ func (a *API) Handler() http.Handler {
 		}
 		routes.ServeHTTP(w, r)
 		if r.ProtoMajor >= 2 {
-			// Over HTTP/1 the kernel takes a short answer. Here the client decides how much
-			// may flow, so it gets no more time than for a long answer.
+			// With HTTP/1 the kernel takes a short answer at once. With HTTP/2 the client
+			// controls the flow, so it gets the same time as for a long answer.
 			left := reader{control: http.NewResponseController(w), draining: a.config.Draining}
 			left.start()
 			left.end()
@@ -59,7 +59,7 @@ func isClosed(c <-chan struct{}) bool {
 
 var errFull = pubsub.Errorf(pubsub.OverCapacity, "connection limit reached: try again later")
 
-// unlessSpare has handle answer requests on connections within the limit only.
+// unlessSpare returns a handler that refuses requests on spare connections.
 func unlessSpare(handle router.Handler) router.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if listen.IsSpare(r) {

@@ -30,7 +30,7 @@ func newStream(a *API, e *session.Endpoint, stats *transport.Stats) *stream {
 	return s
 }
 
-// connect makes a stream of a request, on one of the loops.
+// connect starts a stream for a request, on one of the loops.
 func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	request, err := s.parseStream(r)
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 		pins.release()
 		s.clients.slots.Release()
 		s.config.Log.Debug("stream aborted", "remote", r.RemoteAddr, "err", err)
-		return nil // The connection is gone, so there is nobody to answer.
+		return nil // the connection is gone, so there is no client to answer
 	}
 	config := s.plain
 	if taken.Chunked {
@@ -79,7 +79,7 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// head answers as connect would, without a stream.
+// head answers like connect, but without a stream.
 func (s *stream) head(w http.ResponseWriter, r *http.Request, claims *auth.Claims, subs []session.Subscription) error {
 	if err := s.config.Ready(); err != nil {
 		return err
@@ -93,7 +93,7 @@ func (s *stream) head(w http.ResponseWriter, r *http.Request, claims *auth.Claim
 	return nil
 }
 
-// subscriptions returns what the request asks for, in its order.
+// subscriptions returns the subscriptions of the request, in its order.
 func (r streamRequest) subscriptions() []session.Subscription {
 	subs := make([]session.Subscription, len(r.Topics))
 	for i, name := range r.Topics {

@@ -15,11 +15,11 @@ const (
 	tokenParameter = "token"
 )
 
-// authorizeReader returns the claims of the token of a GET request, if it allows the
-// client to subscribe to all topics. The token comes from the Authorization header,
-// else from the cookie notiflux_token, else from the parameter token, unless query
-// tokens are switched off. Errors are [pubsub.Error]s that a client may see. It may
-// block for the check of a signature, so event loops must not call it.
+// authorizeReader returns the claims of a GET request's token if it allows subscribing to
+// all topics. The token comes from the Authorization header, from the cookie
+// notiflux_token, or from the parameter token unless NoQueryTokens is set, in this order.
+// Errors are [pubsub.Error]s. It may block for a signature check, so event loops must not
+// call it.
 func (a *API) authorizeReader(r *http.Request, topics ...pubsub.Topic) (*auth.Claims, error) {
 	token, err := a.token(r)
 	if err != nil {
@@ -40,7 +40,7 @@ func (a *API) authorizeReader(r *http.Request, topics ...pubsub.Topic) (*auth.Cl
 	return claims, nil
 }
 
-// token returns the token of a GET request, never an empty one.
+// token returns the token of a GET request. It is not empty if err is nil.
 func (a *API) token(r *http.Request) (auth.Token, error) {
 	token, inHeader := bearer(r.Header)
 	foreign := errors.Is(inHeader, errForeignScheme) || errors.Is(inHeader, errBearerAlone)
@@ -66,18 +66,18 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	return "", pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in the header Authorization: Bearer <token>, in the cookie %s, or as ?%s=", tokenCookie, tokenParameter)
 }
 
-// errForeignScheme says that the Authorization header is not meant for this server. A
-// browser sends Basic by itself once a page of the same site has asked for a password.
+// errForeignScheme means that the Authorization header is not for this server. Browsers
+// send Basic automatically after a page of the same site has asked for a password.
 var errForeignScheme = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header uses another scheme, and there is no token elsewhere: send Authorization: Bearer <token>")
 
-// errBearerAlone says that the Authorization header has no token. Some programs send
-// the scheme even while they have no token.
+// errBearerAlone means that the Authorization header has no token. Some programs send the
+// scheme even without a token.
 var errBearerAlone = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header has no token: send Authorization: Bearer <token>")
 
-// bearer returns the token of the Authorization header (RFC 6750 section 2.1). It is
-// empty if the header is absent or empty. Anything else in the header, or a second
-// header, is TokenInvalid, never a request without a token. For errForeignScheme and
-// errBearerAlone, the caller may look for a token elsewhere.
+// bearer returns the token of the Authorization header (RFC 6750, section 2.1), or "" if
+// the header is absent or empty. For anything else in the header, or a second header, it
+// returns TokenInvalid, so that the request does not count as one without a token. After
+// errForeignScheme and errBearerAlone, the caller may look for a token elsewhere.
 func bearer(h http.Header) (auth.Token, error) {
 	values := h["Authorization"]
 	switch len(values) {
@@ -104,8 +104,8 @@ func bearer(h http.Header) (auth.Token, error) {
 	return auth.Token(token), nil
 }
 
-// cookie returns the token of the cookie, empty if there is none. A second cookie is
-// TokenInvalid: another host of the same domain may have set it.
+// cookie returns the token of the cookie, or "". A second cookie is TokenInvalid, because
+// another host of the same domain may have set it.
 func cookie(r *http.Request) (auth.Token, error) {
 	cookies := r.CookiesNamed(tokenCookie)
 	switch len(cookies) {
@@ -117,15 +117,15 @@ func cookie(r *http.Request) (auth.Token, error) {
 	return "", pubsub.Errorf(pubsub.TokenInvalid, "there is more than one cookie %s: send one", tokenCookie)
 }
 
-// trustsCookie reports whether the page that sends a request may use the cookie, which
-// browsers send by themselves. It may if the page is of this host, or if the operator
-// listed its origin by name, and so may a request that comes from no page.
+// trustsCookie reports whether to accept the cookie, which browsers send automatically. It
+// is accepted if the page that sent the request is on this host, if the operator has listed
+// its origin by name, or if the request does not come from a page.
 func (a *API) trustsCookie(r *http.Request) bool {
 	origins := r.Header["Origin"]
 	switch len(origins) {
 	case 0:
-		// For content that a page embeds, browsers send no Origin, but this header
-		// (Fetch Metadata, section 2.3).
+		// For content embedded in a page, browsers omit Origin but send this header (Fetch
+		// Metadata, section 2.3).
 		site := r.Header.Get("Sec-Fetch-Site")
 		return site != "cross-site" && site != "same-site"
 	case 1:
@@ -134,8 +134,8 @@ func (a *API) trustsCookie(r *http.Request) bool {
 	return false
 }
 
-// isSameHost reports whether an origin is a page of this host. The scheme is not
-// compared: behind a proxy that speaks TLS, the server does not know it.
+// isSameHost reports whether a page with this origin is on this host. It ignores the
+// scheme, which the server does not know behind a proxy that terminates TLS.
 func isSameHost(origin, host string) bool {
 	scheme, name, ok := strings.Cut(origin, "://")
 	return ok && (scheme == "https" || scheme == "http") && name != "" && strings.EqualFold(name, host)

@@ -10,31 +10,31 @@ import (
 )
 
 const (
-	// defaultBodiesBytes is how much memory all bodies under way may hold together,
-	// unless the limit of one body is so large that few would fit.
+	// defaultBodiesBytes limits the memory of all request bodies in progress, unless the
+	// limit of one body is so large that only a few would fit.
 	defaultBodiesBytes = 64 << 20
 
-	// bodiesPerLimit is how many bodies of the largest size fit at least, with their
-	// decoded form. Half of the room is open to all requests, the other half is for
+	// bodiesPerLimit is the minimum number of bodies of maximum size that fit, with their
+	// decoded form. Half of the memory is open to all requests; the other half is for
 	// publishers with a token.
 	bodiesPerLimit = 6
 
-	// firstBytes is how much of a body is read before it counts. So requests that send
-	// no body keep no other request out.
+	// firstBytes is how much of a body is read before it counts, so that requests that send
+	// no body do not block others.
 	firstBytes = 1 << 10
 
-	// smallBytes is the size of a small request. The last quarter of the open half is
-	// for small requests: large requests that do not end are refused first.
+	// smallBytes is the size of a small request. The last quarter of the open half is for
+	// small requests, so that large requests that do not finish are refused first.
 	smallBytes = 16 << 10
 
-	// shareOfFree limits the share of one publisher, that is of one subject, in the
-	// publishers' half: to this many times the room that is still free. So one publisher
-	// gets three quarters at most, and there is always room for another.
+	// shareOfFree limits the share of one publisher (one subject) in the publishers' half
+	// to this multiple of what is still free. So one publisher gets at most three quarters,
+	// and another one always finds room.
 	shareOfFree = 3
 )
 
-// bodies limits the memory of broadcast requests that are under way: of their bodies,
-// which count as they arrive, and of their decoded form. Safe for concurrent use.
+// bodies limits the memory of broadcast requests in progress: their bodies, which count as
+// they arrive, and the decoded form. It is safe for concurrent use.
 type bodies struct {
 	half int64 // immutable
 	open atomic.Int64
@@ -42,11 +42,11 @@ type bodies struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	publishers int64
-	subjects   map[string]int64 // what each holds of publishers
+	subjects   map[string]int64 // the part of publishers that each holds
 }
 
-// takeOpen takes n bytes of the open half for a request that has taken has bytes so far,
-// and reports whether there was room.
+// takeOpen takes n bytes of the open half for a request that already holds has bytes. It
+// reports whether there was room.
 func (b *bodies) takeOpen(has, n int64) bool {
 	limit := b.half
 	if has+n > smallBytes {
@@ -88,17 +88,17 @@ func (b *bodies) release(open int64, subject string, n int64) {
 	}
 }
 
-// An upload is a broadcast request while its body arrives and is processed, with the
-// room for bodies that it holds.
+// An upload is a broadcast request whose body is arriving or being processed, with the
+// memory that it has reserved.
 type upload struct {
-	first   [firstBytes]byte // the beginning of the body, until it has a decoder
+	first   [firstBytes]byte // the beginning of the body, before it has a decoder
 	api     *API
 	request *http.Request
-	decoder *decoder // nil: it has none yet, or no longer
+	decoder *decoder // nil before and after it has one
 
-	open, reserved int64        // bytes of each half
+	open, reserved int64        // bytes reserved in each half
 	verified       bool         // publisher is set
-	publisher      *auth.Claims // of the header's token; nil: no token in the header allows to broadcast
+	publisher      *auth.Claims // claims of the header's token; nil if no token in the header allows broadcasting
 }
 
 func (a *API) newUpload(r *http.Request) *upload {
@@ -107,7 +107,7 @@ func (a *API) newUpload(r *http.Request) *upload {
 	return u
 }
 
-// take reserves memory for n more bytes, or returns an error if there is none.
+// take reserves memory for n more bytes, or returns an error if there is no room.
 func (u *upload) take(n int) error {
 	b := &u.api.bodies
 	if b.takeOpen(u.open+u.reserved, int64(n)) {
@@ -124,7 +124,7 @@ func (u *upload) take(n int) error {
 	return nil
 }
 
-// takeDecoder gives the request a decoder, and takes room for the memory that it keeps.
+// takeDecoder gives the request a decoder, and reserves the memory that the decoder keeps.
 func (u *upload) takeDecoder() *decoder {
 	d := u.api.decoders.Get().(*decoder)
 	if size := d.size(); size > 0 && u.take(size) != nil {
@@ -135,7 +135,7 @@ func (u *upload) takeDecoder() *decoder {
 	return d
 }
 
-// release gives the decoder and all room back.
+// release returns the decoder and all reserved memory.
 func (u *upload) release() {
 	if u.decoder != nil {
 		u.api.release(u.decoder)
@@ -149,7 +149,7 @@ func (u *upload) release() {
 	u.open, u.reserved = 0, 0
 }
 
-// end gives the upload back. u must not be used afterwards.
+// end releases everything and puts u into the pool. The caller must not use u afterwards.
 func (u *upload) end() {
 	u.release()
 	a := u.api
@@ -159,8 +159,8 @@ func (u *upload) end() {
 
 var errBodies = pubsub.Errorf(pubsub.OverCapacity, "the memory for request bodies is full: try again later; a broadcast token in the Authorization header gives access to more of it")
 
-// publisherOf returns the claims of the token in the header of a request, nil if the
-// header has no valid token that allows to broadcast.
+// publisherOf returns the claims of a request's header token, or nil if the header has no
+// valid token that allows broadcasting.
 func (a *API) publisherOf(r *http.Request) *auth.Claims {
 	token, err := bearer(r.Header)
 	if err != nil || token == "" {

@@ -16,10 +16,10 @@ import (
 type webSockets struct {
 	// Immutable after New.
 	*API
-	endpoints map[string]*session.Endpoint // by subprotocol; that of "" serves clients without one
+	endpoints map[string]*session.Endpoint // by subprotocol; "" is for clients without one
 	upgrader  *transport.Upgrader
 	plain     *transport.Config
-	deflating *transport.Config // of clients that compression was agreed on with
+	deflating *transport.Config // for clients that negotiated compression
 }
 
 func newWebSockets(a *API, c Config) *webSockets {
@@ -44,7 +44,7 @@ func newWebSockets(a *API, c Config) *webSockets {
 	return s
 }
 
-// connect makes a WebSocket of a request, on one of the loops.
+// connect starts a WebSocket for a request, on one of the loops.
 func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 	h, err := s.upgrader.Upgrade(w, r)
 	if _, refused := errors.AsType[*pubsub.Error](err); refused {
@@ -53,7 +53,7 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		s.clients.slots.Release()
 		s.config.Log.Debug("handshake aborted", "remote", r.RemoteAddr, "err", err)
-		return nil // The connection is gone, so there is nobody to answer.
+		return nil // the connection is gone, so there is no client to answer
 	}
 	endpoint := s.endpoints[h.Protocol]
 	request := session.Request{Compressed: h.Deflate}
@@ -73,8 +73,8 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// credential verifies the token that a client connects with: that of its subprotocol,
-// else of the header. It may take a check of a signature, and blocks for that.
+// credential verifies the token with which a client connects, from the subprotocol or else
+// from the header. It blocks while a signature is checked.
 func (s *webSockets) credential(token auth.Token, h http.Header) (c session.Credential) {
 	if token == "" {
 		if token, c.Err = bearer(h); c.Err != nil || token == "" {
