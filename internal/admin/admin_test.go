@@ -68,7 +68,7 @@ func TestGuardCrossSite(t *testing.T) {
 		{"GET", "/x", "Origin", "https://evil.example.com", 204},
 		{"GET", "/metrics", "Sec-Fetch-Site", "cross-site", 204},
 
-		// A profile costs time and memory, so that asking for it is enough.
+		// A profile is expensive, so even requesting one is refused.
 		{"GET", "/debug/pprof/profile", "", "", 204},
 		{"GET", "/debug/pprof/profile", "Sec-Fetch-Site", "none", 204}, // typed by the operator
 		{"GET", "/debug/pprof/profile", "Sec-Fetch-Site", "same-origin", 204},

@@ -1,6 +1,6 @@
 package admin
 
-// What tests look at besides New.
+// What tests use in addition to New.
 var (
 	Guard       = guard
 	Routes      = routes

@@ -21,8 +21,8 @@ func newTopics(c topic.Config) *topic.Topics {
 	return topics
 }
 
-// In whatever pieces it is asked for, an answer is the same bytes, and as many as it says:
-// the messages of its topics, in order, up to its limits.
+// In pieces of any size, an answer has the same bytes and the announced length: the
+// messages of its topics, in order, up to its limits.
 func TestAnAnswerInPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topics, offset := newTopics(topic.Config{}), uint64(0)
@@ -69,7 +69,8 @@ func TestAnAnswerInPieces(t *testing.T) {
 	})
 }
 
-// What the log dropped since, and an answer still has to give, is its lag.
+// The lag of an answer is the data that the log has dropped and the answer still has to
+// send.
 func TestTheLagOfAnAnswer(t *testing.T) {
 	topics, offset := newTopics(topic.Config{PerTopic: topic.Limits{Count: 10}}), uint64(0)
 	publish := func() {
@@ -96,7 +97,7 @@ func TestTheLagOfAnAnswer(t *testing.T) {
 	}
 }
 
-// The least room is enough for every piece, of messages and of members.
+// The minimum room is enough for every piece of messages or members.
 func TestAnAnswerInTheLeastRoom(t *testing.T) {
 	topics := newTopics(topic.Config{})
 	topics.Order([]pubsub.Publication{{Topic: "a", Body: pubsub.Body{Data: []byte("x")}}, {Topic: "a", Body: pubsub.Body{Data: make([]byte, 10_000)}}}, func() uint64 { return 1 })
@@ -115,7 +116,7 @@ func TestAnAnswerInTheLeastRoom(t *testing.T) {
 	}
 }
 
-// Members stand where messages do.
+// Members take the place of messages.
 func TestAnAnswerOfMembers(t *testing.T) {
 	var members []pubsub.Member
 	for i := range 1000 {

@@ -8,8 +8,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// BenchmarkVerify is a token that the verifier has not seen: it is decoded, and its
-// signature is checked.
+// BenchmarkVerify measures a token that the verifier has not seen, which it decodes and
+// whose signature it checks.
 func BenchmarkVerify(b *testing.B) {
 	issuer := newIssuer(b, 1)
 	verifier := issuer.verifier(b, auth.Config{CacheSize: -1})
@@ -22,7 +22,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// Every connection with a new token pays this, so it may not grow unnoticed.
+// Every connection with a new token has this cost, so it must not grow unnoticed.
 func TestVerifyAllocations(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{CacheSize: -1})
@@ -32,8 +32,8 @@ func TestVerifyAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkRefuse is a token that no key signed and that was refused a moment ago: the
-// verifier remembers it, and checks no signature.
+// BenchmarkRefuse measures a token with a wrong signature that was just refused: the
+// verifier remembers it, and does not check it again.
 func BenchmarkRefuse(b *testing.B) {
 	issuer := newIssuer(b, 1)
 	token := newIssuer(b, 2).token(b, goodHeader, goodPayload)
@@ -46,7 +46,7 @@ func BenchmarkRefuse(b *testing.B) {
 	}
 }
 
-// BenchmarkCached is a token that was verified before, as when a client reconnects.
+// BenchmarkCached measures a token that was verified before, as when a client reconnects.
 func BenchmarkCached(b *testing.B) {
 	issuer := newIssuer(b, 1)
 	for _, topics := range []int{1, 100} {

@@ -12,8 +12,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
-// cacheModel models the cache of verified tokens as a list, with the token used last at
-// the front.
+// cacheModel models the cache of verified tokens as a list with the most recently used
+// token in front.
 type cacheModel struct {
 	capacity int
 	expires  []int64 // by token
@@ -97,7 +97,8 @@ func TestCacheAgainstModel(t *testing.T) {
 
 func TestCacheIsBoundedInMemory(t *testing.T) {
 	issuer := newIssuer(t, 1)
-	// sized returns a token whose claims take more than n × 512 bytes, but not more than n+1 ×.
+	// sized returns a token whose claims take more than n × 512 bytes and at most n+1 ×
+	// 512.
 	sized := func(name string, n int) auth.Token {
 		topics := []string{fmt.Sprintf("%q", name)}
 		for i := range 2 * n {
@@ -124,9 +125,9 @@ func TestCacheIsBoundedInMemory(t *testing.T) {
 	verify(small)
 	verify(other)
 	check(true, true, false, false)
-	verify(medium) // takes three of four places: the one used longest ago goes
+	verify(medium) // takes three of four units, so the least recently used one is dropped
 	check(false, true, true, false)
-	verify(large) // would take five
+	verify(large) // would take five units
 	check(false, true, true, false)
 	verify(small) // other was used before medium
 	check(true, false, true, false)

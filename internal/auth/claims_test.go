@@ -11,8 +11,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A token is accepted whatever its claim info is. An info that cannot be shown is an error
-// of Info alone.
+// A token is accepted whatever its claim info is. If info is invalid, only Info returns an
+// error.
 func TestInfo(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})

@@ -16,7 +16,7 @@ func TestExpiries(t *testing.T) {
 	e.Set("a", at(3))
 	e.Set("b", at(1))
 	e.Set("c", at(2))
-	e.Set("b", at(4)) // Later than before.
+	e.Set("b", at(4)) // later than before
 	e.Set("c", time.Time{})
 	e.Set("d", time.Time{})
 	if !e.Ended("a", at(3)) || e.Ended("a", at(2)) || e.Ended("c", at(9)) {

@@ -9,8 +9,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// After a check of its signature, a refused token costs no other check for a minute. It
-// does after that, because a wrong clock may be right by then.
+// After a signature check, a refused token costs no other one for a minute. Later it does,
+// because a wrong clock may have been corrected.
 func TestFailuresAreRemembered(t *testing.T) {
 	issuer, stranger := newIssuer(t, 1), newIssuer(t, 2)
 	began := time.Unix(now, 0)
@@ -46,13 +46,13 @@ func TestFailuresAreRemembered(t *testing.T) {
 		wantRefused(t, c.token, err, c.code)
 		clock = began.Add(time.Minute + 1)
 		recalls(false)
-		clock = began.Add(-1) // the clock was put back
+		clock = began.Add(-1) // the clock was set back
 		recalls(false)
 	}
 }
 
-// The refusal of a token that is not valid yet is kept for a minute too, but no longer
-// than until the leeway before nbf and iat.
+// The refusal of a token that is not valid yet is also kept for a minute, but only until
+// the leeway before nbf and iat begins.
 func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	began := time.Unix(now, 0)
@@ -61,7 +61,7 @@ func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
 	for name, c := range map[string]struct {
 		nbf, iat time.Duration // after the start
 		forgets  time.Duration
-		accepted bool // when the verifier forgets the refusal
+		accepted bool // once the verifier drops the refusal
 	}{
 		"nbf in an hour":               {time.Hour, 0, time.Minute + 1, false},
 		"iat in an hour":               {0, time.Hour, time.Minute + 1, false},
@@ -92,7 +92,7 @@ func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
 	}
 }
 
-// A refusal that took no check of a signature is not kept.
+// A refusal without a signature check is not kept.
 func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})
@@ -121,7 +121,8 @@ func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 	}
 }
 
-// A client that sends ever new tokens pushes older failures out, and takes no more memory.
+// A client that keeps sending new tokens displaces older failures, and takes no more
+// memory.
 func TestFailuresAreBounded(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})
@@ -139,7 +140,7 @@ func TestFailuresAreBounded(t *testing.T) {
 	}
 }
 
-// The refusal by one set of keys says nothing about another set.
+// A refusal by one set of keys does not apply to another set.
 func TestFailuresAreOfTheirKeys(t *testing.T) {
 	one, two := newIssuer(t, 1), newIssuer(t, 2)
 	token := two.token(t, goodHeader, goodPayload)

@@ -49,7 +49,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzClaims checks that a lax decoder, which ignores case and takes the last of two
+// FuzzClaims checks that a lax decoder, which ignores case and uses the last of two
 // members, reads the same claims from any accepted payload.
 func FuzzClaims(f *testing.F) {
 	issuer := newIssuer(f, 1)

@@ -19,10 +19,10 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// now is when the tests take place: 2026-01-02T03:04:05Z.
+// now is the time of the tests: 2026-01-02T03:04:05Z.
 const now = 1767323045
 
-// Parts of tokens that are valid for an hour from then on.
+// Parts of tokens that are valid for an hour after now.
 const (
 	goodHeader  = `{"alg":"ES256","typ":"JWT"}`
 	goodMembers = `"sub":"u","scope":"subscribe broadcast","topic":"a"`
@@ -39,8 +39,8 @@ type issuer struct {
 	key *ecdsa.PrivateKey
 }
 
-// newIssuer returns an issuer whose key depends on number alone, because a fuzzing run is
-// many processes.
+// newIssuer returns an issuer whose key depends only on number, because a fuzzing run
+// consists of many processes.
 func newIssuer(t testing.TB, number byte) issuer {
 	t.Helper()
 	raw := sha256.Sum256([]byte{number})
@@ -68,8 +68,8 @@ func (i issuer) token(t testing.TB, header, payload string) auth.Token {
 	return join(input, i.sign(t, input))
 }
 
-// sign returns an ES256 signature, r and s of 32 bytes each. It is deterministic (RFC
-// 6979), so that a fuzzing run sees the same path for the same input.
+// sign returns an ES256 signature: r and s of 32 bytes each. It is deterministic (RFC
+// 6979), so that a fuzzing run takes the same path for the same input.
 func (i issuer) sign(t testing.TB, input string) []byte {
 	t.Helper()
 	hash := sha256.Sum256([]byte(input))
@@ -129,8 +129,8 @@ func parseKeys(t testing.TB, public ...crypto.PublicKey) *auth.Keys {
 	return keys
 }
 
-// wantRefused checks that err has this code, and reveals neither the token nor the error
-// of a library.
+// wantRefused checks that err has this code, and reveals neither the token nor a library's
+// error.
 func wantRefused(t *testing.T, token auth.Token, err error, code pubsub.Code) {
 	t.Helper()
 	if err == nil {

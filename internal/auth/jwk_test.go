@@ -36,8 +36,8 @@ func verifierOf(t *testing.T, keys string) *auth.Verifier {
 	return auth.New(auth.Config{Keys: parsed, Now: at(now)})
 }
 
-// A key with a kid serves tokens with the same kid or none. A key without a kid serves all
-// tokens.
+// A key with a kid verifies tokens with the same kid or none. A key without a kid verifies
+// all tokens.
 func TestKeysServeTheirNames(t *testing.T) {
 	one, two := newIssuer(t, 1), newIssuer(t, 2)
 	named := func(issuer issuer, name string) string {
@@ -68,7 +68,7 @@ func TestKeysServeTheirNames(t *testing.T) {
 		{set(named(one, "1"), named(two, "")), two, "1", true},
 		{set(named(one, "1"), named(two, "")), two, "3", true},
 		{set(named(one, "1"), named(two, "")), one, "3", false},
-		{set(named(one, "1"), named(two, "1")), two, "1", true}, // while one takes the place of the other
+		{set(named(one, "1"), named(two, "1")), two, "1", true}, // while one key replaces the other
 		{" \n" + set(named(one, "1")), one, "1", true},
 	} {
 		header := `{"alg":"ES256","kid":"` + c.kid + `"}`
@@ -117,12 +117,13 @@ func TestJWKsOfEachKind(t *testing.T) {
 		`{` + rs + `,"alg":"RS256"}`:                        "RS256",
 		`{` + rs + `,"alg":"PS256"}`:                        "PS256",
 		`{"keys":[{` + ec + `},{` + ed + `},{` + rs + `}]}`: "ES256 EdDSA RS256 PS256",
-		// Other keys that identity providers publish in a set are left out.
+		// Other keys, which identity providers publish in the same set, are skipped.
 		`{"keys":[{` + rs + `,"use":"enc","alg":"RSA-OAEP"},{"kty":"EC","crv":"P-384","x":"AA","y":"AA"},{"kty":"AKP"},{` + ec + `}],"other":1}`: "ES256",
 		// A member that is null counts as absent.
 		`{` + ec + `,"d":null,"p":null,"q":null,"dp":null,"k":null,"kid":null,"use":null,"alg":null,"key_ops":null}`: "ES256",
 		`{"keys":null,` + ec + `}`: "ES256",
-		// A key that cannot be used does not spoil the set, and unknown members may hold anything.
+		// A key that cannot be used does not affect the others, and unknown members may
+		// hold anything.
 		`{"keys":[null,5,[],{"kty":"RSA","n":5},{"kty":1},{"kty":"EC","key_ops":"verify"},{` + rs + `,"kid":1},{` + rs + `,"kid":"a","kid":"b"},{` + ec + `}]}`: "ES256",
 		`{"keys":[{` + ec + `,"x5c":7,"ext":"no","a":{"b":1,"b":2}}],"keys2":5}`:                                                                                "ES256",
 	} {

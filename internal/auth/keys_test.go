@@ -18,7 +18,7 @@ import (
 )
 
 // ecParameters returns the PEM block that `openssl ecparam -genkey` writes before a key. It
-// holds the name of P-256.
+// names P-256.
 func ecParameters(t *testing.T) []byte {
 	t.Helper()
 	der, err := asn1.Marshal(asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7})

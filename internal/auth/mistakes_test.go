@@ -148,7 +148,7 @@ func TestMistakesAreRecognised(t *testing.T) {
 	}
 }
 
-// Base64 in a variable has mistakes of its own.
+// Mistakes that occur only with base64 in a variable.
 func TestMistakesInBase64(t *testing.T) {
 	line := base64.StdEncoding.EncodeToString(publicPEM(t, newIssuer(t, 1).key.Public()))
 	for name, c := range map[string]struct{ b64, want string }{
@@ -162,7 +162,7 @@ func TestMistakesInBase64(t *testing.T) {
 	}
 }
 
-// A signer that does not know JWTs encodes a signature in DER. The refusal says so.
+// A signer that is not made for JWTs encodes signatures in DER. The error says so.
 func TestSignaturesOfAnotherForm(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})

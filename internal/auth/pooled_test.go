@@ -14,8 +14,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
-// Tokens of requests wait for the same workers as those of sessions, in a queue with
-// an end; one that was verified before does not wait.
+// Tokens of requests wait for the same workers as those of sessions, in a queue of limited
+// length. A token that was verified before does not wait.
 func TestRequestsWaitForTheirTokens(t *testing.T) {
 	signer := authtest.NewSigner(t)
 	token := func(subject string) auth.Token {

@@ -230,7 +230,7 @@ func TestAlgorithmIsPinnedToTheKey(t *testing.T) {
 			hash := sha256.Sum256([]byte(input))
 			return must(rsa.SignPSS(rand.Reader, rsaKey, crypto.SHA256, hash[:], nil))
 		},
-		"HS256": func(input string) []byte { // the public key as secret
+		"HS256": func(input string) []byte { // the public key as a shared secret
 			mac := hmac.New(sha256.New, public)
 			mac.Write([]byte(input))
 			return mac.Sum(nil)
@@ -326,7 +326,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// The refusal of a token with a wrong signature reveals nothing of its claims, not even
+// The refusal of a token with a wrong signature reveals nothing about its claims, not even
 // that it has expired.
 func TestSignatureIsCheckedBeforeTheClock(t *testing.T) {
 	verifier := newIssuer(t, 1).verifier(t, auth.Config{})
@@ -379,7 +379,7 @@ func TestStats(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	verifier := issuer.verifier(t, auth.Config{})
 	token := issuer.token(t, goodHeader, goodPayload)
-	verifier.Cached(token)            // not yet
+	verifier.Cached(token)            // not cached yet
 	_, _ = verifier.Verify(token)     // verified
 	_, _ = verifier.Verify(token)     // hit
 	verifier.Cached(token)            // hit

@@ -18,10 +18,10 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// awkward is a string that takes six times as long as JSON.
+// awkward is a string that becomes six times as long in JSON.
 func awkward(n int) string { return strings.Repeat("\x01", n) }
 
-// A poll of busy topics gives the quiet one its message too, and everything once.
+// A poll of busy topics also gets the message of the quiet one, and each message once.
 func TestPollLeavesNoTopicOut(t *testing.T) {
 	r := newReader(t, 1000, httpapi.Config{})
 	cursor := r.get(t, "/poll?topic=a&topic=b&topic=c").Cursor
@@ -69,7 +69,7 @@ func TestPollWithALimit(t *testing.T) {
 		{"topic=a&topic=b", "a0 a1 a2 b0 b1 b2", false},
 		{"topic=a&topic=b&limit=6", "a0 a1 a2 b0 b1 b2", false},
 		{"topic=a&topic=b&limit=5", "a0 a1 a2 b0 b1", true},
-		{"topic=b&topic=a&limit=1", "a0", true}, // the one that waits longest
+		{"topic=b&topic=a&limit=1", "a0", true}, // the topic whose message has waited longest
 		{"topic=b&topic=a&limit=0", "", true},
 		{"topic=b&topic=a&limit=1000000", "b0 b1 b2 a0 a1 a2", false},
 	} {
@@ -77,7 +77,7 @@ func TestPollWithALimit(t *testing.T) {
 			t.Errorf("%s: %q, more %t; want %q, %t", c.query, a.texts(), a.More, c.texts, c.more)
 		}
 	}
-	// One at a time is the order in which they were published.
+	// One at a time, messages come in the order in which they were published.
 	var all []string
 	for cursor, more := start, true; more; {
 		a := r.get(t, "/poll?topic=b&topic=a&limit=1&since="+cursor)
@@ -95,7 +95,7 @@ func TestPollWithALimit(t *testing.T) {
 	}
 }
 
-// An answer is bounded by what is sent, and says that there is more.
+// An answer is limited by its encoded size, and says that there is more.
 func TestAnswersAreBoundedByTheirEncodedBytes(t *testing.T) {
 	r := newReader(t, 1000, httpapi.Config{})
 	const n, size = 40, 20_000
@@ -127,7 +127,7 @@ func TestAnswersAreBoundedByTheirEncodedBytes(t *testing.T) {
 	}
 }
 
-// slowWriter is a response whose client takes what it likes.
+// A slowWriter is a response whose client reads as slowly as the test says.
 type slowWriter struct {
 	*httptest.ResponseRecorder
 	write func(p []byte) (int, error)
@@ -166,7 +166,7 @@ func (w *slowWriter) wait(after time.Duration) error {
 	}
 }
 
-// serveTo answers a request over HTTP/2 with w, and reports whether it broke off.
+// serveTo answers a request over HTTP/2 with w, and reports whether the answer was aborted.
 func (r *reader) serveTo(ctx context.Context, w http.ResponseWriter, path string) (broken bool) {
 	request := httptest.NewRequestWithContext(ctx, "GET", path, nil)
 	request.Proto, request.ProtoMajor, request.ProtoMinor = "HTTP/2.0", 2, 0
@@ -183,7 +183,7 @@ func (r *reader) serveTo(ctx context.Context, w http.ResponseWriter, path string
 	return false
 }
 
-// A read that is given up costs no more than a piece of it.
+// A read that the client cancels costs no more than one piece of the answer.
 func TestACancelledReadStops(t *testing.T) {
 	members := presence.New(presence.Config{})
 	for i := range 1000 {
@@ -223,7 +223,7 @@ func TestACancelledReadStops(t *testing.T) {
 	}
 }
 
-// The time for an answer begins anew with each piece that the reader takes.
+// The time limit for an answer starts again with each piece that the client reads.
 func TestASlowReaderHasTimeForEachPiece(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReader(t, 1000, httpapi.Config{})
@@ -251,7 +251,7 @@ func TestASlowReaderHasTimeForEachPiece(t *testing.T) {
 	})
 }
 
-// A shutdown waits for a reader that takes its answer, and 5 s for one that does not.
+// A shutdown waits for a client that reads its answer, and only 5 s for one that does not.
 func TestAShutdownDoesNotWaitForAnUnreadAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		draining := make(chan struct{})
@@ -305,7 +305,7 @@ func TestAShutdownDoesNotWaitForAnUnreadAnswer(t *testing.T) {
 	})
 }
 
-// An unread answer keeps no more than the lag limit of what its topic has dropped.
+// An unread answer keeps at most the lag limit of messages that its topic has dropped.
 func TestAnUnreadAnswerDoesNotKeepABusyTopic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReader(t, 10, httpapi.Config{MaxLagBytes: 100_000})
@@ -331,8 +331,8 @@ func TestAnUnreadAnswerDoesNotKeepABusyTopic(t *testing.T) {
 	})
 }
 
-// What a write failed to take is not used again: HTTP/2 may still be reading it, and
-// would give one client what is another's.
+// The buffer of a failed write is not used again: HTTP/2 may still be reading it, and would
+// send one client's data to another.
 func TestWhatAFailedWriteHasIsNotUsedAgain(t *testing.T) {
 	r := newReader(t, 1000, httpapi.Config{})
 	publisher := "Bearer " + token(t, r.signer, auth.Broadcast, "a")

@@ -14,7 +14,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// attachTime is how long a lateBroker takes to attach.
+// attachTime is how long a lateBroker takes to attach a topic.
 const attachTime = 4 * time.Second
 
 type lateBroker struct{ broker.Broker }
@@ -24,7 +24,7 @@ func (b lateBroker) Attach(a *broker.Attachment) bool {
 	return false
 }
 
-// A poll that waits for the broker is refused if its time ends meanwhile, whatever ends it.
+// A poll that waits for the broker is refused when its time ends, for whatever reason.
 func TestPollEndsWhileItIsAttached(t *testing.T) {
 	for name, test := range map[string]struct {
 		until, drain, leave time.Duration

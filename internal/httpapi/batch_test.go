@@ -14,12 +14,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// The server checks a few wrong tokens of a request. It does not verify the others, each
-// element for itself, and nothing else of the request suffers.
+// The server checks a few wrong tokens of a request, and refuses the elements with further
+// ones unchecked. The rest of the request is not affected.
 func TestWrongSignaturesOfOneRequest(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	good := token(t, s.signer, auth.Broadcast, "a")
-	late := token(t, s.signer, auth.Broadcast, "a", "b") // good, too, but never seen before
+	late := token(t, s.signer, auth.Broadcast, "a", "b") // also valid, but not seen before
 	foreignIssuer, _ := newIssuer(t)
 	wrong := make([]string, 8)
 	for i := range wrong {
@@ -55,19 +55,20 @@ func TestWrongSignaturesOfOneRequest(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the elements were answered by\n%q, want\n%q", got, want)
 	}
-	// Another request begins anew, and what was refused before costs it nothing.
+	// Another request starts from zero, and the tokens refused before cost it nothing.
 	got = ask(wrong[0], wrong[1], wrong[2], wrong[3], late, wrong[4])
 	want = []string{invalid, invalid, invalid, invalid, "ok", invalid}
 	if !slices.Equal(got, want) {
 		t.Errorf("the next request: the elements were answered by\n%q, want\n%q", got, want)
 	}
-	// All of that is the publishers' fault, or that of clients without a token.
+	// All refusals were caused by publishers or by clients without a token.
 	if got, want := s.api.Stats(), (httpapi.Stats{Accepted: 4, Refused: 15}); got != want {
 		t.Errorf("Stats() = %+v, want %+v", got, want)
 	}
 }
 
-// A list has an answer for each message, in order; one that is wrong stops no other.
+// The answer to a list has one result per message, in order. A wrong message does not stop
+// the others.
 func TestBatches(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	header := "Bearer " + token(t, s.signer, auth.Broadcast, "a", "b")
@@ -76,7 +77,7 @@ func TestBatches(t *testing.T) {
 	for _, c := range []struct {
 		name, body string
 		status     int
-		want       string // OFFSET counts on
+		want       string // OFFSET stands for increasing offsets
 	}{
 		{"an empty array", `[]`, 200, `[]`},
 		{"one", `[{"topic":"a","message":1}]`, 200, `[{"topic":"a","position":"E:OFFSET"}]`},
@@ -116,7 +117,7 @@ func TestBatches(t *testing.T) {
 			next++
 			want = strings.Replace(want, "OFFSET", fmt.Sprint(next), 1)
 		}
-		if strings.Contains(c.want, "FAULT") { // Which one is seen elsewhere.
+		if strings.Contains(c.want, "FAULT") { // other tests check which one
 			r.body = regexp.MustCompile(`"error":{[^}]*}`).ReplaceAllString(r.body, `"error":FAULT`)
 		}
 		if r.status != c.status || strings.TrimSpace(r.body) != want || r.header.Get("Content-Type") != "application/json" {
@@ -128,8 +129,8 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// A list without any token is refused one by one, and a broken header is told to all
-// that need it.
+// Without any token, each element of a list is refused. A broken header refuses every
+// element that needs it.
 func TestBatchesWithoutToken(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	own := token(t, s.signer, auth.Broadcast, "a")
@@ -146,7 +147,7 @@ func TestBatchesWithoutToken(t *testing.T) {
 	}
 }
 
-// A token that many elements share is verified once, also if it is wrong.
+// A token that many elements share is verified once, even if it is wrong.
 func TestABatchJudgesATokenOnce(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	foreignIssuer, _ := newIssuer(t)
@@ -160,7 +161,7 @@ func TestABatchJudgesATokenOnce(t *testing.T) {
 	}
 }
 
-// What a broker refuses is an error of its element.
+// An error of the broker is the error of its element.
 func TestBatchesThatThePublisherRefuses(t *testing.T) {
 	for _, c := range []struct {
 		err  error
@@ -198,7 +199,7 @@ func TestKeysAndExclude(t *testing.T) {
 		{`{` + ok + `,"key":"k"}`, []string{`"k"`}, pubsub.Publication{Key: "k"}},
 		{`{` + ok + `}`, []string{`"a \"b\" \\c"`}, pubsub.Publication{Key: `a "b" \c`}},
 		{`{` + ok + `}`, []string{`a"b\c`}, pubsub.Publication{Key: `a"b\c`}},
-		{`{` + ok + `}`, []string{`"k";a=1`}, pubsub.Publication{Key: "k"}}, // its parameters mean nothing
+		{`{` + ok + `}`, []string{`"k";a=1`}, pubsub.Publication{Key: "k"}}, // parameters are ignored
 		{`{` + ok + `}`, []string{`"k;\"x";a;b=?1; *c-d="\";,";e=-1.5;f=tok/en;g=:YQ==:`}, pubsub.Publication{Key: `k;"x`}},
 		{`{` + ok + `}`, []string{`k;a=1`}, pubsub.Publication{Key: `k;a=1`}},
 		{`{` + ok + `,"key":"\"k\""}`, nil, pubsub.Publication{Key: `"k"`}},

@@ -17,8 +17,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
-// A loader repeats one request to broadcast without allocating anything itself:
-// what is counted is the handler's.
+// A loader repeats one broadcast request without allocating, so that only the handler's
+// allocations count.
 type loader struct {
 	handler http.Handler
 	request *http.Request
@@ -69,12 +69,13 @@ func (l *loader) broadcast(tb testing.TB) {
 	}
 }
 
-// The handler allocates the topic and the data, which outlive it; besides, the
-// token when it is in the body.
+// The handler allocates the topic and the data, which outlive it, and the token if it is in
+// the body.
 func TestBroadcastAllocates(t *testing.T) {
 	for tokenInBody, most := range map[bool]float64{false: 2, true: 3} {
 		l := newLoader(t, 100, tokenInBody)
-		// The least of many runs: under the race detector a sync.Pool forgets at random.
+		// Take the minimum of many runs, because under the race detector a sync.Pool drops
+		// at random.
 		got := math.Inf(1)
 		for range 100 {
 			got = min(got, testing.AllocsPerRun(1, func() { l.broadcast(t) }))
@@ -114,8 +115,8 @@ func (fixedPublisher) Publish(ps []pubsub.Publication, _ func()) (finished bool)
 	return true
 }
 
-// A nullWriter forgets what is written, and takes any deadline as a connection
-// does. Its status is 0 until WriteHeader.
+// A nullWriter discards writes, and accepts deadlines like a connection. Its status is 0
+// until WriteHeader.
 type nullWriter struct {
 	header http.Header
 	status int

@@ -31,7 +31,7 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
-// What a published value is to subscribers.
+// How a published value reaches subscribers.
 func TestMessageValues(t *testing.T) {
 	for value, want := range map[string]pubsub.Body{
 		`"hello"`:                           {Data: []byte("hello")},
@@ -47,7 +47,7 @@ func TestMessageValues(t *testing.T) {
 		`-1.50e+300`:                        {Data: []byte("-1.50e+300"), JSON: true},
 		`12345678901234567890123`:           {Data: []byte("12345678901234567890123"), JSON: true},
 		` { "b" : [ 1 , { } , "a b" ] } `:   {Data: []byte(`{"b":[1,{},"a b"]}`), JSON: true},
-		`["\u00e9\/\n"]`:                    {Data: []byte(`["é/\n"]`), JSON: true}, // escapes only where JSON needs them
+		`["\u00e9\/\n"]`:                    {Data: []byte(`["é/\n"]`), JSON: true}, // only the escapes that JSON needs
 		`[]`:                                {Data: []byte("[]"), JSON: true},
 		`{"z":1,"a":"<&>` + "\u2028" + `"}`: {Data: []byte(`{"z":1,"a":"<&>` + "\u2028" + `"}`), JSON: true},
 		nested(63):                          {Data: []byte(nested(63)), JSON: true},
@@ -62,7 +62,7 @@ func TestMessageValues(t *testing.T) {
 	}
 }
 
-// nested returns n arrays inside each other.
+// nested returns n nested arrays.
 func nested(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 
 func TestBadBodies(t *testing.T) {
@@ -151,7 +151,7 @@ func TestBadBodies(t *testing.T) {
 	})
 }
 
-// What is wrong with an array as a whole, or with members that one object seldom has.
+// Errors in an array as a whole, and in members that a single object seldom has.
 func TestBadArraysAndMembers(t *testing.T) {
 	checkBadBodies(t, []badBody{
 		{`[{` + ok + `}`, 400, pubsub.Malformed, "ends before"},
@@ -186,7 +186,7 @@ type badBody struct {
 	detail string
 }
 
-// checkBadBodies checks that each is refused before any token is looked for.
+// checkBadBodies checks that each body is refused before the server looks for a token.
 func checkBadBodies(t *testing.T, bodies []badBody) {
 	t.Helper()
 	for _, c := range bodies {
@@ -205,7 +205,7 @@ func checkBadBodies(t *testing.T, bodies []badBody) {
 	}
 }
 
-// What is unusual, and fine.
+// Bodies that are unusual but valid.
 func TestGoodBodies(t *testing.T) {
 	long := strings.Repeat("é", 127) + "a"
 	for _, c := range []struct{ topic, body string }{
@@ -294,7 +294,7 @@ func TestTokens(t *testing.T) {
 	foreign := token(t, foreignIssuer, auth.Broadcast, "a")
 	for _, c := range []struct {
 		name    string
-		inBody  string // `token` member; "-": none
+		inBody  string // the member `token`; "-": absent
 		headers []string
 		status  int
 		code    pubsub.Code
@@ -342,8 +342,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// A token's text in the wrong place appears neither in the answer nor, as
-// newService checks, in the log.
+// A token in the wrong place does not appear in the answer or, as newService checks, in the
+// log.
 func TestTokensInWrongPlaces(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	secret := token(t, s.signer, auth.Broadcast, "a")
@@ -409,7 +409,7 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// What is published stays as it is, whatever comes after it.
+// A published message does not change, whatever is published later.
 func TestMessagesOwnTheirData(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	bearer := "Bearer " + token(t, s.signer, auth.Broadcast, "a")

@@ -20,7 +20,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
-// dial opens a connection to the service, and writes head and the start of a body.
+// dial opens a connection to the service, and writes head and the beginning of a body.
 func (s *service) dial(t *testing.T, text string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
@@ -45,7 +45,7 @@ func readAnswer(t *testing.T, conn net.Conn) *response {
 
 const post = "POST /broadcast HTTP/1.1\r\nHost: example.com\r\n"
 
-// The announced length is checked before any of the body arrives.
+// The server checks the announced length before any part of the body arrives.
 func TestAnnouncedTooLarge(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	for _, length := range []string{"1048577", "9223372036854775807"} {
@@ -57,7 +57,7 @@ func TestAnnouncedTooLarge(t *testing.T) {
 	r.want(t, 413, pubsub.TooLarge)
 }
 
-// Also when the body is short enough for net/http to wait for it.
+// This also holds for a body so short that net/http would wait for it.
 func TestAnnouncedTooLargeIsAnsweredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := httpapi.New(httpapi.Config{MaxBodyBytes: 1000, MaxMessageBytes: 500})
@@ -146,7 +146,7 @@ func TestTruncatedBody(t *testing.T) {
 	}
 }
 
-// A pipeListener accepts pipes, so that a server runs in a bubble of fake time.
+// A pipeListener accepts pipes, so that a server can run in a bubble with fake time.
 type pipeListener struct {
 	conns chan net.Conn
 	once  sync.Once
@@ -169,7 +169,7 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// serveInBubble starts a server of handler, and returns a connection to it.
+// serveInBubble starts a server with handler, and returns a connection to it.
 func serveInBubble(t *testing.T, handler http.Handler) net.Conn {
 	listener := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
 	server := &http.Server{Handler: handler}
@@ -232,8 +232,8 @@ func TestTricklingBody(t *testing.T) {
 	}
 }
 
-// The deadline is the body's only: ordering may take longer, and so may the
-// publisher until its next request.
+// The deadline applies only to the body. Ordering may take longer, and so may the time
+// until the publisher's next request.
 func TestSlowPublishAndKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signer, verifier := newIssuer(t)

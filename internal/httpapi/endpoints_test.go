@@ -19,7 +19,7 @@ func TestBadEndpoints(t *testing.T) {
 		return e
 	}
 	for want, all := range map[string][]*session.Endpoint{
-		"<nil>": {httpstream.Events()}, // A stream alone needs no default.
+		"<nil>": {httpstream.Events()}, // streams alone need no default
 		`endpoint "/events": frames of a stream are chunks of HTTP/1.1`: {
 			changed(httpstream.Events(), func(e *session.Endpoint) { e.Encoding.Chunked = false }),
 		},
@@ -54,14 +54,14 @@ func TestBadEndpoints(t *testing.T) {
 	}
 }
 
-// refusal returns what New panics with because of endpoints, "<nil>" for nothing.
+// refusal returns the value with which New panics because of endpoints, or "<nil>".
 func refusal(all []*session.Endpoint) (got string) {
 	defer func() { got = fmt.Sprint(recover()) }()
 	httpapi.New(httpapi.Config{Endpoints: all})
 	return ""
 }
 
-// A stream needs no heartbeat.
+// A stream does not need a heartbeat.
 func TestAStreamWithoutHeartbeat(t *testing.T) {
 	e := httpstream.Events()
 	e.Heartbeat = nil

@@ -7,17 +7,16 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A DecoderForTest decodes bodies of broadcasts one after the other, in the
-// same memory.
+// A DecoderForTest decodes broadcast bodies one after the other, in the same memory.
 type DecoderForTest struct{ decoder }
 
-// An ElementForTest is what one element of a body asks for.
+// An ElementForTest is one element of a body.
 type ElementForTest struct {
 	pubsub.Publication
 	Token auth.Token
 }
 
-// Decode decodes text; messages may have up to messageBytes.
+// Decode decodes text, with messages of up to messageBytes.
 func (d *DecoderForTest) Decode(text []byte, messageBytes int) ([]ElementForTest, error) {
 	d.body = append(d.body[:0], text...)
 	b, err := d.decode(limits{messageBytes: messageBytes})
@@ -40,10 +39,10 @@ func (a *API) Stats() Stats {
 	return Stats{b.Accepted.Load(), b.Refused.Load(), b.Failed.Load()}
 }
 
-// A StreamRequest is what a client of a stream asks for.
+// A StreamRequest holds the query of a stream.
 type StreamRequest = streamRequest
 
-// ParseStream returns what a request to /events or /stream asks for.
+// ParseStream parses the query of /events or /stream.
 func (a *API) ParseStream(r *http.Request) (StreamRequest, error) { return a.parseStream(r) }
 
 // Authorize returns the claims of the token of a request that reads topics.

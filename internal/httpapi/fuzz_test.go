@@ -15,8 +15,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// What is accepted is within the limits, and published again it is the same.
-// What is refused is the publisher's fault, and the answer does not quote it.
+// An accepted body is within the limits, and encoding it again gives the same publications.
+// A refusal blames the publisher, and does not quote the body.
 func FuzzBroadcastBody(f *testing.F) {
 	for _, seed := range []string{
 		`{"topic":"a","message":"hello","token":"t"}`,
@@ -68,7 +68,7 @@ func checkElement(t *testing.T, e httpapi.ElementForTest) {
 	}
 }
 
-// encode returns an element as a body of its own.
+// encode returns a body with only this element.
 func encode(t *testing.T, e httpapi.ElementForTest) []byte {
 	t.Helper()
 	message := string(e.Body.Data)

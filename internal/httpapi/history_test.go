@@ -17,11 +17,10 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// epoch is that of the hubs here.
+// epoch is the epoch of the topics in these tests.
 const epoch = "E"
 
-// A reader is a service whose topics keep some messages, and a token
-// to read a, b and c.
+// A reader is a service whose topics keep a few messages, with a token to read a, b and c.
 type reader struct {
 	*service
 	topics *topic.Topics
@@ -55,7 +54,7 @@ func (r *reader) order(t testing.TB, topic pubsub.Topic, body pubsub.Body) uint6
 	return ps[0].Position.Offset
 }
 
-// An answer is what /history or /poll says.
+// An answer is the decoded answer to /history or /poll.
 type answer struct {
 	Cursor    string
 	Position  string
@@ -80,7 +79,7 @@ func (a *answer) texts() string {
 	return b.String()
 }
 
-// get asks for a path with the reader's token, and wants an answer.
+// get requests a path with the reader's token, and returns the answer.
 func (r *reader) get(t testing.TB, path string) answer {
 	t.Helper()
 	res := r.serve(t, t.Context(), "GET", path, "Authorization", r.bearer)
@@ -100,7 +99,7 @@ func parseAnswer(t testing.TB, path string, res *response) (a answer) {
 
 func TestHistory(t *testing.T) {
 	r := newReader(t, 5, httpapi.Config{})
-	for i := range 8 { // a has 7 9 11 13 15 left, b 8 and so on
+	for i := range 8 { // a then has 7 9 11 13 15, b has 8 and so on
 		r.publish(t, "a", fmt.Sprint("a", 2*i+1))
 		r.publish(t, "b", "b")
 	}
@@ -121,11 +120,11 @@ func TestHistory(t *testing.T) {
 		{"&since=E:13&limit=1", "a15", "E:15", true, false},
 		{"&since=E:9&limit=0", "", "E:9", true, true},
 		{"&since=E:15", "", "E:15", true, false},
-		{"&since=E:5", "a7 a9 a11 a13 a15", "E:15", true, false}, // the last that is gone
+		{"&since=E:5", "a7 a9 a11 a13 a15", "E:15", true, false}, // the last message that was dropped
 		{"&since=E:4", "a7 a9 a11 a13 a15", "E:15", false, false},
 		{"&since=E:4&limit=2", "a7 a9", "E:9", false, true},
 		{"&since=E:0&limit=0", "", "E:5", false, true},
-		{"&since=E:16", "a7 a9 a11 a13 a15", "E:15", false, false}, // the future
+		{"&since=E:16", "a7 a9 a11 a13 a15", "E:15", false, false}, // in the future
 		{"&since=F:9", "a7 a9 a11 a13 a15", "E:15", false, false},
 	} {
 		a := r.get(t, "/history?topic=a"+c.query)
@@ -141,7 +140,7 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// Reading on from the position of each page gives everything once.
+// Reading on from the position of each page returns each message once.
 func TestHistoryInPages(t *testing.T) {
 	r := newReader(t, 100, httpapi.Config{})
 	var want []string
@@ -166,7 +165,7 @@ func TestHistoryInPages(t *testing.T) {
 	}
 }
 
-// An answer is made in memory: it ends early rather than hold everything.
+// An answer is built in memory, so it ends early instead of holding everything.
 func TestHistoryIsCutByBytes(t *testing.T) {
 	r := newReader(t, 100, httpapi.Config{})
 	big := strings.Repeat("x", 400<<10)
@@ -223,8 +222,8 @@ func TestEmptyResumePoints(t *testing.T) {
 	}
 }
 
-// A client that sends a resume point under a name that the server does not know must
-// not be told that nothing is missing.
+// A client that sends a resume point under an unknown name must not get an answer that says
+// that nothing is missing.
 func TestMisspelledResumePoints(t *testing.T) {
 	r := newReader(t, 5, httpapi.Config{})
 	for _, name := range []string{
@@ -241,12 +240,12 @@ func TestMisspelledResumePoints(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"sincere", "lastEvent", "event_id"} { // these are no resume points
+	for _, name := range []string{"sincere", "lastEvent", "event_id"} { // not resume points
 		r.get(t, "/poll?wait=0&topic=a&"+name+"=E:1")
 	}
 }
 
-// The order of faults, and every shape that is refused.
+// The order of the checks, and each refusal.
 func TestRefusedReaders(t *testing.T) {
 	r := newReader(t, 5, httpapi.Config{})
 	foreign := "Bearer " + token(t, r.signer, auth.Subscribe, "other")

@@ -83,7 +83,7 @@ func TestPollGivesAThousandAtMost(t *testing.T) {
 	}
 }
 
-// A waiting is a poll on a goroutine of its own.
+// A waiting is a poll that runs on its own goroutine.
 type waiting struct {
 	answered chan struct{}
 	response *response
@@ -101,14 +101,14 @@ func (r *reader) wait(t *testing.T, ctx context.Context, query string) *waiting 
 	return w
 }
 
-// wantRefused waits for the answer, which is a refusal.
+// wantRefused waits for the answer, and checks that it is a refusal.
 func (w *waiting) wantRefused(t *testing.T, status int, code pubsub.Code) {
 	t.Helper()
 	<-w.answered
 	w.response.want(t, status, code)
 }
 
-// want waits for the answer, and checks when it came and what it is.
+// want waits for the answer, and checks its time and its contents.
 func (w *waiting) want(t *testing.T, after time.Duration, texts string) {
 	t.Helper()
 	<-w.answered
@@ -131,7 +131,7 @@ func TestPollWaits(t *testing.T) {
 		r.wait(t, t.Context(), both+"&wait=3").want(t, 3*time.Second, "")
 		r.wait(t, t.Context(), both+"&wait=100000").want(t, 60*time.Second, "")
 
-		// No longer than its token allows.
+		// A poll waits no longer than its token allows.
 		bearer := r.bearer
 		until, err := r.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a", "b"},
 			Expires: time.Now().Add(time.Hour), Until: time.Now().Add(10 * time.Second)})
@@ -165,7 +165,7 @@ func TestPollWaits(t *testing.T) {
 		full := []*waiting{r.wait(t, t.Context(), after), r.wait(t, t.Context(), after), r.wait(t, t.Context(), after)}
 		synctest.Wait()
 		r.wait(t, t.Context(), after).wantRefused(t, 503, pubsub.OverCapacity)
-		r.wait(t, t.Context(), after+"&wait=0").want(t, 0, "") // takes no place
+		r.wait(t, t.Context(), after+"&wait=0").want(t, 0, "") // takes no slot
 		time.Sleep(time.Second)
 		close(drain)
 		for _, w := range full {
@@ -181,7 +181,7 @@ func TestPollWaits(t *testing.T) {
 	})
 }
 
-// A poll that meets a marker says that something is missing, and goes on from the head.
+// A poll that meets a marker says that messages are missing, and continues from the head.
 func TestPollMeetsAMarker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReader(t, 9, httpapi.Config{})
@@ -199,7 +199,7 @@ func TestPollMeetsAMarker(t *testing.T) {
 		synctest.Wait()
 		r.topics.Append([]pubsub.Message{{Topic: "a", Position: pubsub.Position{Epoch: "E", Offset: 11}, Time: time.Now(), Body: pubsub.Body{Data: []byte("a11")}}})
 		r.topics.Gap("a", pubsub.Position{Epoch: "F", Offset: 20})
-		w.want(t, 0, "a11") // Up to the marker.
+		w.want(t, 0, "a11") // up to the marker
 		if a := parseAnswer(t, "/poll", w.response); !a.More {
 			t.Errorf("%+v; want it to have more", a)
 		}
@@ -216,15 +216,15 @@ func TestPollMeetsAMarker(t *testing.T) {
 	})
 }
 
-// A poller that asks in any way is told the truth: while recovered is true, it is
-// given every message once and in order; it is false only where something is gone.
+// Whatever the parameters, a poll's answer is true. While recovered is true, the client
+// gets each message once and in order. It is false only if messages are missing.
 func TestPollerAgainstModel(t *testing.T) {
 	names := []pubsub.Topic{"a", "b", "c"}
 	const keep = 4
 	rapid.Check(t, func(rt *rapid.T) {
 		r := newReader(t, keep, httpapi.Config{})
 		published := make(map[pubsub.Topic][]uint64)
-		offsets := make(map[pubsub.Topic]uint64) // of topics that cursor has
+		offsets := make(map[pubsub.Topic]uint64) // of the topics in cursor
 		cursor := ""
 		publish := func() {
 			topic := rapid.SampledFrom(names).Draw(rt, "topic")
@@ -280,7 +280,7 @@ func TestPollerAgainstModel(t *testing.T) {
 	})
 }
 
-// A poll waits no longer than its token allows, also when the clock is set meanwhile.
+// A poll waits no longer than its token allows, even if the clock is set meanwhile.
 func TestPollWhenTheClockIsSet(t *testing.T) {
 	for set, want := range map[time.Duration]time.Duration{
 		0:                 time.Minute,

@@ -44,9 +44,9 @@ func TestPresence(t *testing.T) {
 		"/presence":                 pubsub.Malformed,
 		"/presence?topic=a&topic=b": pubsub.Malformed,
 		"/presence?topic=":          pubsub.TopicInvalid,
-		"/presence?topic=%00a":      pubsub.TopicInvalid, // as the topics of notices have it
+		"/presence?topic=%00a":      pubsub.TopicInvalid, // like the topics of presence events
 	} {
-		get(path).want(t, 400, code) // Before any token.
+		get(path).want(t, 400, code) // before the token is checked
 	}
 	get("/presence?topic=a").want(t, 401, pubsub.TokenMissing)
 	get("/presence?topic=c", "Authorization", bearer).want(t, 403, pubsub.TopicDenied)

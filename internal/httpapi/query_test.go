@@ -19,7 +19,7 @@ import (
 
 func at(offset uint64) pubsub.Position { return pubsub.Position{Epoch: "E", Offset: offset} }
 
-// cursorOf returns the cursor that stands at these offsets.
+// cursorOf returns the cursor with these offsets.
 func cursorOf(offsets map[pubsub.Topic]uint64) string { return cursorIn("E", offsets) }
 
 func cursorIn(epoch string, offsets map[pubsub.Topic]uint64) string {
@@ -46,7 +46,7 @@ func TestParseStream(t *testing.T) {
 	}
 	for _, c := range []struct {
 		query  string
-		lastID string // of the header; "-": none
+		lastID string // value of the header; "-": absent
 		want   httpapi.StreamRequest
 	}{
 		{"topic=a", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{}}}},
@@ -120,8 +120,8 @@ func TestParseStream(t *testing.T) {
 	}
 }
 
-// A resume point is honoured in every form that clients send it in: the first of
-// them wins, an empty one is absent, and one that is wrong is refused by its name.
+// The server honors a resume point in every form that clients send. The first one applies,
+// an empty one counts as absent, and the error for an invalid one names it.
 func TestResumePointsInEveryForm(t *testing.T) {
 	s := newHandler(t, httpapi.Config{})
 	forms := []string{"lastEventId", "lastEventID", "last_event_id", "Last-Event-ID", "since"}
@@ -184,7 +184,7 @@ func TestResumePointsInEveryForm(t *testing.T) {
 	}
 }
 
-// What a query parses to keeps the promises of a StreamRequest.
+// A parsed query keeps the promises of a StreamRequest.
 func FuzzParseStream(f *testing.F) {
 	f.Add("topic=a&topic=b&last=5&mode=latest", "")
 	f.Add("topic=a&since=E:1", cursorOf(map[pubsub.Topic]uint64{"a": 300}))

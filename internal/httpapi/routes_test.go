@@ -130,8 +130,8 @@ func TestCORS(t *testing.T) {
 	listed.do(t, "GET", "/health", "", "Origin", "https://app.example.com", "Origin", "").want(t, 403, pubsub.OriginDenied)
 }
 
-// A wildcard allows subdomains without trusting them: the cookie, which browsers
-// send by themselves, is for origins that are listed by name.
+// A wildcard allows subdomains, but does not trust them. Browsers send the cookie
+// automatically, so it is only for origins that are listed by name.
 func TestWildcardGetsNoCookie(t *testing.T) {
 	s := newService(t, httpapi.Config{}, "https://*.example.com", "https://app.example.com")
 	cookie := "notiflux_token=" + token(t, s.signer, auth.Subscribe, "a")
@@ -159,7 +159,7 @@ func TestPreflight(t *testing.T) {
 			t.Errorf("%s = %q, want %q", name, got, want)
 		}
 	}
-	// Scripts for tracing and caching add headers of their own.
+	// Scripts for tracing and caching add their own headers.
 	r = s.do(t, "OPTIONS", "/poll", "", "Origin", "https://app.example.com", "Access-Control-Request-Method", "GET",
 		"Access-Control-Request-Headers", "authorization,baggage,cache-control", "Access-Control-Request-Headers", "sentry-trace, traceparent, x y, x:, x(")
 	if got, want := r.header.Get("Access-Control-Allow-Headers"), "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, baggage, cache-control, sentry-trace, traceparent"; got != want {
@@ -172,7 +172,7 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// A page may read the answers that matter to it, also the refusals.
+// A page may read the answers that it needs, including refusals.
 func TestCORSOnErrors(t *testing.T) {
 	s := newService(t, httpapi.Config{}, "https://app.example.com")
 	r := s.do(t, "POST", "/broadcast", `{"topic":"a","message":1}`, "Origin", "https://app.example.com")
@@ -185,7 +185,7 @@ func TestCORSOnErrors(t *testing.T) {
 	}
 }
 
-// Requests on one connection do not disturb each other, whatever came of them.
+// Requests on one connection do not affect each other, whatever their outcome.
 func TestKeepAliveAfterRefusals(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	good := "Authorization: Bearer " + token(t, s.signer, auth.Broadcast, "a") + "\r\nContent-Length: 25\r\n\r\n" + `{"topic":"a","message":1}`

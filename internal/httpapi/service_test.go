@@ -24,8 +24,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// A service is an API behind its router on a real socket, with a publisher
-// that keeps what it is given.
+// A service is an API behind its router on a real socket, with a publisher that keeps the
+// messages it gets.
 type service struct {
 	api       *httpapi.API
 	handler   http.Handler
@@ -65,7 +65,7 @@ func newHandler(t testing.TB, c httpapi.Config, origins ...string) *service {
 	}
 	c.Verifier = s.verifier
 	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	list := origin.List{} // any
+	list := origin.List{} // allows every origin
 	if len(origins) > 0 {
 		var err error
 		if list, err = origin.Parse(origins); err != nil {
@@ -96,7 +96,7 @@ func newIssuer(t testing.TB) (*auth.Signer, *auth.Verifier) {
 	return signer, authtest.NewVerifier(t, signer)
 }
 
-// token returns a token for an hour.
+// token returns a token that is valid for an hour.
 func token(t testing.TB, s *auth.Signer, scope auth.Scope, topics ...pubsub.Topic) string {
 	t.Helper()
 	token, err := s.Sign(auth.Grant{
@@ -108,8 +108,8 @@ func token(t testing.TB, s *auth.Signer, scope auth.Scope, topics ...pubsub.Topi
 	return string(token)
 }
 
-// do sends a request; headers are pairs of name and value. Content-Type and
-// User-Agent are as given only.
+// do sends a request; headers are pairs of name and value. It adds neither Content-Type nor
+// User-Agent.
 func (s *service) do(t testing.TB, method, path, body string, headers ...string) *response {
 	t.Helper()
 	request, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
@@ -126,7 +126,7 @@ func (s *service) do(t testing.TB, method, path, body string, headers ...string)
 	return readResponse(t, answer)
 }
 
-// A response is an answer, read to its end.
+// A response is an answer that has been read to its end.
 type response struct {
 	status  int
 	header  http.Header
@@ -155,7 +155,7 @@ func readResponse(t testing.TB, answer *http.Response) *response {
 	return r
 }
 
-// want checks status and code; an empty code means no problem.
+// want checks the status and the code; an empty code means no problem.
 func (r *response) want(t testing.TB, status int, code pubsub.Code) {
 	t.Helper()
 	if r.status != status || r.problem.Code != code {
@@ -177,10 +177,10 @@ func (r *response) wantDetail(t testing.TB, words string) {
 	}
 }
 
-// A publisher gives offsets from 1 on, and keeps what was published.
+// A publisher assigns offsets from 1, and keeps the published messages.
 type publisher struct {
-	httpapi.Broker       // of the histories
-	err            error // answers every publish when set
+	httpapi.Broker       // for histories
+	err            error // returned by every publish, if set
 
 	mu        sync.Mutex
 	published []pubsub.Publication

@@ -120,8 +120,8 @@ func TestAuthorizeCoversAllTopics(t *testing.T) {
 	}
 }
 
-// Whatever comes of a request, its query is not in the log: newService looks for
-// tokens there.
+// Whatever the outcome of a request, its query is not logged: newService looks for tokens
+// in the log.
 func TestTokensInQueriesAreNotLogged(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	good, foreign := token(t, s.signer, auth.Subscribe, "a"), token(t, s.signer, auth.Broadcast, "a")

@@ -18,9 +18,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
-// stall sends n requests to broadcast, one after the other, of which each sends some
-// bytes of a body of size and then nothing more. Those that are still not answered are
-// given up by end. It is for a synctest bubble.
+// stall sends n broadcast requests one after the other. Each sends a few bytes of a body of
+// size bytes and then stops. end gives up those that have not been answered. For a synctest
+// bubble.
 func (s *service) stall(n, size, sent int, headers ...string) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	for range n {
@@ -31,7 +31,7 @@ func (s *service) stall(n, size, sent int, headers ...string) (end func()) {
 			request.Header.Set(headers[i], headers[i+1])
 		}
 		go func() {
-			defer r.Close() // what is not read any more
+			defer r.Close() // stop reading
 			s.handler.ServeHTTP(httptest.NewRecorder(), request)
 		}()
 		go func() {
@@ -59,8 +59,8 @@ func (s *service) post(t *testing.T, body string, headers ...string) *response {
 	return readResponse(t, w.Result())
 }
 
-// Clients without a token keep no publisher out that has its token in the body: not by
-// requests that send nothing, and not by large bodies that do not end.
+// Clients without a token cannot keep out a publisher whose token is in the body, neither
+// with requests that send nothing nor with large bodies that do not finish.
 func TestStrangersKeepNoPublisherOut(t *testing.T) {
 	for name, c := range map[string]struct{ n, size, sent int }{
 		"nothing sent":     {4000, 1 << 20, 0},
@@ -73,7 +73,7 @@ func TestStrangersKeepNoPublisherOut(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newHandler(t, httpapi.Config{})
 				body := fmt.Sprintf(`{"topic":"a","message":1,"token":%q}`, token(t, s.signer, auth.Broadcast, "a"))
-				end, endSmall := s.stall(c.n, c.size, c.sent), s.stall(50, 100, min(c.sent, 99)) // what the large ones leave
+				end, endSmall := s.stall(c.n, c.size, c.sent), s.stall(50, 100, min(c.sent, 99)) // in what the large ones leave
 				s.post(t, body).want(t, 200, "")
 				end()
 				endSmall()
@@ -86,8 +86,8 @@ func TestStrangersKeepNoPublisherOut(t *testing.T) {
 	}
 }
 
-// Half of the room is for tokens to broadcast: no other token gets into it, and no
-// publisher gets all of it.
+// Half of the memory is for broadcast tokens. Other tokens get none of it, and no publisher
+// gets all of it.
 func TestPublishersHaveRoomOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHandler(t, httpapi.Config{})
@@ -116,7 +116,7 @@ func TestPublishersHaveRoomOfTheirOwn(t *testing.T) {
 	})
 }
 
-// There is room for a body of the largest size, whatever that is, in either half.
+// A body of the maximum size fits into either half, however large the maximum is.
 func TestTheLargestBodyHasRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 12 << 20
@@ -132,8 +132,8 @@ func TestTheLargestBodyHasRoom(t *testing.T) {
 	})
 }
 
-// The answer to an array counts among what clients do not read, and has no names that
-// are longer than a topic. Without room for it, nothing is published.
+// The answer to an array counts as unread, and contains no names longer than a topic. If
+// there is no room for it, nothing is published.
 func TestAnswersToArraysAreCharged(t *testing.T) {
 	budget := transport.NewBudget(4 << 20)
 	s := newHandler(t, httpapi.Config{Unread: budget})

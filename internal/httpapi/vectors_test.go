@@ -12,7 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A published is one message of what the vectors say that a body asks for.
+// A published is one message that a body asks to publish, as the vectors describe it.
 type published struct {
 	Topic   pubsub.Topic
 	Message any
@@ -21,8 +21,8 @@ type published struct {
 	Exclude string
 }
 
-// The vectors of package wire for the body of a request to broadcast. The token in
-// them is none: it is replaced by a good one, and then left as it is.
+// The vectors of package wire for broadcast bodies. Their token is a placeholder: the test
+// first replaces it with a valid token, and then leaves it.
 func TestBroadcastVectors(t *testing.T) {
 	text, err := os.ReadFile("../wire/testdata/request-broadcast.json")
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// A keyPair is the files of a certificate, in a folder of the test.
+// A keyPair is the two files of a certificate, in a directory of the test.
 type keyPair struct {
 	certFile, keyFile string
 	modified          time.Time
@@ -30,7 +30,7 @@ func newKeyPair(t *testing.T) *keyPair {
 	return &keyPair{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), time.Now()}
 }
 
-// write replaces both files by a new self-signed pair for name.
+// write replaces both files with a new self-signed pair for name.
 func (k *keyPair) write(t *testing.T, name string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -55,7 +55,8 @@ func (k *keyPair) write(t *testing.T, name string) {
 	k.writeFile(t, k.keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
 }
 
-// writeFile gives each version a time stamp of its own, whatever the resolution of the disk.
+// writeFile gives each version a new time stamp, whatever the resolution of the file
+// system.
 func (k *keyPair) writeFile(t *testing.T, name string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(name, data, 0o600); err != nil {
@@ -67,7 +68,7 @@ func (k *keyPair) writeFile(t *testing.T, name string, data []byte) {
 	}
 }
 
-// A clock is moved by hand.
+// A clock moves only when the test moves it.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -99,7 +100,7 @@ func serveTLS(t *testing.T, c *Certificate) string {
 			if err != nil {
 				return
 			}
-			_ = conn.(*tls.Conn).Handshake() // the client's end tells what came of it
+			_ = conn.(*tls.Conn).Handshake() // the client reports the result
 			conn.Close()
 		}
 	})
@@ -110,7 +111,7 @@ func serveTLS(t *testing.T, c *Certificate) string {
 	return listener.Addr().String()
 }
 
-// nameAt returns the name on the certificate that a handshake gets.
+// nameAt returns the name on the certificate that a handshake receives.
 func nameAt(t *testing.T, addr string) string {
 	t.Helper()
 	conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
@@ -121,8 +122,8 @@ func nameAt(t *testing.T, addr string) string {
 	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-// serveOld serves with a certificate of old.example.com, whose files and clock it returns
-// with the address.
+// serveOld serves a certificate for old.example.com. It returns the files, the clock and
+// the address.
 func serveOld(t *testing.T, logged *bytes.Buffer) (files *keyPair, fake *clock, addr string) {
 	t.Helper()
 	files = newKeyPair(t)

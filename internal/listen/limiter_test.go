@@ -12,7 +12,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/listen"
 )
 
-// newLimiter returns a Limiter of l.
+// newLimiter returns a Limiter for l.
 func newLimiter(l listen.Listener, limit, spare int) *listen.Limiter {
 	return listen.New(l, listen.Config{Max: limit, Spare: spare, Log: slog.New(slog.DiscardHandler)})
 }
@@ -47,7 +47,7 @@ func wantCount(t *testing.T, l *listen.Limiter, when string, want int) {
 	}
 }
 
-// A connection counts until it has ended: once, whoever ends it.
+// A connection counts once, until it has ended, whoever closes it.
 func TestConnectionsAreCountedOnce(t *testing.T) {
 	l, connect := limited(t, 10, 1)
 	_, c := connect()
@@ -74,7 +74,7 @@ func TestConnectionsAreCountedOnce(t *testing.T) {
 	wantCount(t, l, "released", 0)
 }
 
-// A connection past the limit is for one request, not for a client that stays.
+// A connection above the limit is for one request, not for a client that stays.
 func TestSpareConnectionsAreNotDetached(t *testing.T) {
 	l, connect := limited(t, 1, 1)
 	_, c := connect()
@@ -85,13 +85,13 @@ func TestSpareConnectionsAreNotDetached(t *testing.T) {
 	}
 	spare.Close()
 	wantCount(t, l, "the spare one closed", 1)
-	_, spare = connect() // There is room for another.
+	_, spare = connect() // there is room for another one
 	spare.Close()
 	c.Close()
 	wantCount(t, l, "all closed", 0)
 }
 
-// The sweep closes what is idle, and nothing on which a request came before it closes.
+// The sweep closes idle connections, but none on which a request has arrived before.
 func TestTheSweepSparesRequests(t *testing.T) {
 	for _, busy := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -120,8 +120,8 @@ func TestTheSweepSparesRequests(t *testing.T) {
 	}
 }
 
-// Clients that connect and say nothing are spare connections for a moment only; one
-// that has sent a request has time for the answer.
+// Clients that connect and send nothing are spare connections only briefly. A client that
+// has sent a request has time for the answer.
 func TestSilentConnectionsLeaveSparePlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := memnet.New()
@@ -145,7 +145,7 @@ func TestSilentConnectionsLeaveSparePlaces(t *testing.T) {
 		defer client.Close()
 		defer accepted.Close()
 		began := time.Now()
-		for range 20 { // Each waits until the one before has ended.
+		for range 20 { // each waits until the one before has ended
 			silent, _ := accept()
 			defer silent.Close()
 		}

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// A burst of new clients is over when no more come, and the tokens of all are checked.
+// A burst of new clients is over when no more connect and all their tokens have been
+// checked.
 func TestMemoryIsReturnedAfterABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var waiting, freed atomic.Int64

@@ -32,7 +32,7 @@ func TestSlots(t *testing.T) {
 			}
 		}
 		refused(1)
-		refused(1) // Once a minute is enough.
+		refused(1) // once a minute is enough
 		time.Sleep(time.Minute)
 		refused(2)
 		if n := s.Count(); n != 2 {

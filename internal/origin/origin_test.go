@@ -27,7 +27,7 @@ func TestListsAllowAndName(t *testing.T) {
 		{"https://app.example.com", "", false, false},
 		{"https://a.example.com, https://b.example.com ,", "https://b.example.com", true, true},
 
-		// The ports that browsers leave out.
+		// Default ports, which browsers omit.
 		{"https://app.example.com:443", "https://app.example.com", true, true},
 		{"http://app.example.com:80", "http://app.example.com", true, true},
 		{"https://app.example.com:0443", "https://app.example.com", true, true},
@@ -40,7 +40,7 @@ func TestListsAllowAndName(t *testing.T) {
 		{"http://[::FFFF:192.168.0.10]:3000", "http://[::ffff:c0a8:a]:3000", true, true},
 		{"http://[::ffff:0:0]", "http://[::ffff:0:0]", true, true},
 
-		// The dot of a full name stays, and is another host.
+		// The dot at the end of a full name stays, and makes a different host.
 		{"https://app.example.com.", "https://app.example.com.", true, true},
 		{"https://app.example.com.", "https://app.example.com", false, false},
 		{"https://*.example.com.", "https://app.example.com.", true, false},
@@ -48,14 +48,14 @@ func TestListsAllowAndName(t *testing.T) {
 		{"https://123.example", "https://123.example", true, true},
 		{"https://0xyz", "https://0xyz", true, true},
 
-		// Apps whose pages have a scheme of their own.
+		// Apps whose pages have their own scheme.
 		{"capacitor://localhost", "capacitor://localhost", true, true},
 		{"ionic://localhost, tauri://localhost", "tauri://localhost", true, true},
 		{"chrome-extension://abcdefghijklmnopabcdefghijklmnop", "chrome-extension://abcdefghijklmnopabcdefghijklmnop", true, true},
 		{"moz-extension://0b1c2d3e-0000-4000-8000-0123456789ab", "moz-extension://0b1c2d3e-0000-4000-8000-0123456789ab", true, true},
 		{"my.app+1://-", "my.app+1://-", true, true},
 
-		// Subdomains are allowed, at any depth, and not named.
+		// Subdomains at any depth are allowed, but not named.
 		{"https://*.example.com", "https://app.example.com", true, false},
 		{"https://*.Example.com:443", "https://a.b-c.EXAMPLE.com", true, false},
 		{"https://*.example.com", "https://example.com", false, false},
@@ -88,7 +88,7 @@ func TestListsAllowAndName(t *testing.T) {
 	}
 }
 
-// An entry that no browser sends would shut out the pages that it was written for.
+// An entry that no browser sends would shut out the pages that it was meant for.
 func TestParseRefusesWhatMatchesNothing(t *testing.T) {
 	tests := []struct{ list, want string }{
 		{"", "write * to allow"},

@@ -52,7 +52,7 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-// What fails because the client went is nobody's fault.
+// An error after the client has disconnected may only be a consequence.
 func TestClientGoneIsNotAnError(t *testing.T) {
 	log := new(logtest.Buffer)
 	entered, left := make(chan struct{}), make(chan struct{})

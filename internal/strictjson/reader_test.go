@@ -13,7 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/strictjson"
 )
 
-// read reads an object to its end, and returns its members in their order.
+// read reads an object to its end, and returns its members in order.
 func read(r *strictjson.Reader, text []byte) (names, values []string, err error) {
 	r.Reset(text, "the text", "it should be an object")
 	if err := r.BeginObject(); err != nil {
@@ -67,7 +67,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// An element with a lone surrogate can be passed over, and hides no duplicate name elsewhere.
+// An element with a lone surrogate can be skipped, and hides no duplicate name elsewhere.
 func TestArrayWithLoneSurrogate(t *testing.T) {
 	elements := func(text string) (good, lone int, err error) {
 		var r strictjson.Reader
@@ -122,8 +122,8 @@ func TestElementsAndMembers(t *testing.T) {
 	}
 }
 
-// What is accepted is what jsontext accepts, but for the depth; and a second reading,
-// through Members, says the same.
+// The Reader accepts exactly what jsontext accepts, except for the depth limit. Reading the
+// text again with Members gives the same result.
 func FuzzReader(f *testing.F) {
 	for _, seed := range []string{
 		`{"a":1,"b":[{"c":"\n\u00e9\ud83d\ude00"}],"":null}`, `{"a":1,"a":2}`, `{"\ud800":1,"\ud801":2}`, `{"a":"\\ud800"}`, `{"a":"\ud800\ud800\udc00"}`,

@@ -44,8 +44,8 @@ func TestAppendCursorAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A cursor of several epochs says for each topic what went into it. Only epochs that do
-// not fit are lost, and their topics are never covered.
+// A cursor of several epochs preserves the position of each topic. Only epochs that do not
+// fit are lost, and their topics are never covered.
 func TestCursorOfSeveralEpochs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		epochs := rapid.SliceOfNDistinct(rapid.StringMatching(`[0-9A-Za-z]{1,64}`), 1, 10, rapid.ID).Draw(t, "epochs")

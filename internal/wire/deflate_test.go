@@ -13,7 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// open returns what a client reads in a frame, and whether it was compressed.
+// open returns the message in a frame, as a client reads it, and whether it was compressed.
 func open(t interface{ Fatalf(string, ...any) }, p []byte) (payload []byte, deflated bool) {
 	h, n, ok := wsframe.ParseHeader(p)
 	payload = p[n:]
@@ -56,7 +56,7 @@ func TestDeflatedFrames(t *testing.T) {
 	}
 }
 
-// Each frame is a message of its own, whatever the Deflater wrote before.
+// Each frame can be read alone, whatever the Deflater wrote before.
 func TestDeflatedFramesOpen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var d wire.Deflater
@@ -70,7 +70,7 @@ func TestDeflatedFramesOpen(t *testing.T) {
 	})
 }
 
-// The frame that is compressed belongs to other clients, too.
+// Deflate must not change the frame, which other clients also get.
 func TestDeflateKeepsTheFrame(t *testing.T) {
 	var d wire.Deflater
 	frame := wire.AppendText(nil, bytes.Repeat([]byte("x"), 1000))
@@ -84,7 +84,7 @@ func TestDeflateKeepsTheFrame(t *testing.T) {
 	}
 }
 
-// Compressing several frames as one would break the stream of frames.
+// Compressing several frames as one would corrupt the connection.
 func TestDeflateLeavesWhatIsNotOneFrame(t *testing.T) {
 	long := wire.AppendText(nil, bytes.Repeat([]byte("x"), 1000))
 	for name, frames := range map[string][]byte{

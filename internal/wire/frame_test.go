@@ -8,7 +8,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// A text in fragments is the text, and each frame is the end of its buffer.
+// The fragments of a text add up to the text, and each frame is the tail of its buffer.
 func TestFragment(t *testing.T) {
 	for _, size := range []int{0, 125, 126, 65535, 65536} {
 		part := bytes.Repeat([]byte("x"), size)

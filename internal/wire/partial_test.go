@@ -13,7 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Piece by piece a message is the same bytes, and as many as was said.
+// A message that is encoded piece by piece has the same bytes, and the announced size.
 func TestAMessageInPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &pubsub.Message{

@@ -10,7 +10,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Every row of the table, as a publisher sees it.
+// Each row of the table, as a publisher sees it.
 func TestWriteProblem(t *testing.T) {
 	for code, want := range map[pubsub.Code]struct {
 		status    int
@@ -58,7 +58,7 @@ func TestWriteProblem(t *testing.T) {
 	}
 }
 
-// A problem is read by people as well, as curl prints it.
+// People also read problems, in the output of curl for example.
 func TestProblemsAreWrittenAsTheyRead(t *testing.T) {
 	const detail = "send Authorization: Bearer <token> & nothing else"
 	w := httptest.NewRecorder()

@@ -14,13 +14,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// The vectors in testdata are for every implementation; testdata/README.md says
-// what they mean.
+// The vectors in testdata are for every implementation. testdata/README.md explains them.
 
-// Every file is read by a test.
+// Each file is read by some test.
 func TestNoVectorIsForgotten(t *testing.T) {
 	read := slices.Concat(vectors.Files(t, "command*.json"), vectors.Files(t, "frame-*.json"), vectors.Files(t, "http-*.json"),
-		[]string{"cursor.json", "event.json", "line.json", "message.json", "position.json", "request-broadcast.json"}) // the last one by package httpapi
+		[]string{"cursor.json", "event.json", "line.json", "message.json", "position.json", "request-broadcast.json"}) // package httpapi reads the last one
 	slices.Sort(read)
 	if all := vectors.Files(t, "*.json"); !slices.Equal(all, read) {
 		t.Errorf("testdata holds %q, of which tests read %q", all, read)
@@ -62,7 +61,7 @@ func TestHTTPVectors(t *testing.T) {
 	vectors.CheckInvalid(t, "http-presence", presence.Invalid, func(input string) error { return vectors.CheckObject([]byte(input), "members") })
 }
 
-// An outcome is what became of one message of a request to broadcast.
+// An outcome is the result of one message of a broadcast request.
 type outcome struct {
 	Topic, Position string
 	Error           *struct {
@@ -79,7 +78,7 @@ func (o outcome) object(t *testing.T) []byte {
 	return wire.AppendPublished(nil, pubsub.Topic(o.Topic), vectors.Position(t, o.Position))
 }
 
-// outcomes returns those of an answer: of one message, or a list.
+// outcomes returns the outcomes in an answer: one, or a list.
 func outcomes(text []byte) (all []outcome, list bool, err error) {
 	if list = json.Unmarshal(text, &all) == nil; !list {
 		all = make([]outcome, 1)
@@ -147,8 +146,8 @@ func TestProblemVectors(t *testing.T) {
 func TestCursorVectors(t *testing.T) {
 	all := vectors.Load[struct {
 		Name, Cursor, Epoch string
-		Version             int  // 0: the one that is written
-		Unknown             bool // so that there are no places
+		Version             int  // 0: the version that the server writes
+		Unknown             bool // so it has no places
 		Places              []struct {
 			Topic  pubsub.Topic
 			Offset uint64 `json:",string"`
@@ -179,7 +178,7 @@ func TestCursorVectors(t *testing.T) {
 				t.Errorf("%s: %q: %v, %v", v.Name, topic, got, there)
 			case want == nil:
 			case *want == "lost":
-				// No server has such an epoch.
+				// No server has this epoch.
 				if err == nil || got.Epoch == "" {
 					t.Errorf("%s: %q is at %v, which may be covered", v.Name, topic, got)
 				}
