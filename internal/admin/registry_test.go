@@ -91,7 +91,7 @@ func TestBugsPanicAtStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
 				if recover() == nil {
-					t.Error("registered, want a panic")
+					t.Error("registered; want a panic")
 				}
 			}()
 			register(admin.NewRegistry("v1.2.3"))

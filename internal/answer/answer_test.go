@@ -50,7 +50,7 @@ func TestAnAnswerInPieces(t *testing.T) {
 			room := rapid.OneOf(rapid.Just(answer.MinRoom), rapid.IntRange(answer.MinRoom, 100_000)).Draw(t, "room")
 			piece := a.Append(nil, room)
 			if len(piece) == 0 || len(piece) > room || a.Len() > 0 && len(piece) < room-answer.MinRoom {
-				t.Fatalf("a piece of %d bytes in a room of %d, %d are left", len(piece), room, a.Len())
+				t.Fatalf("a piece of %d bytes in a room of %d, %d remain", len(piece), room, a.Len())
 			}
 			got = append(got, piece...)
 		}
@@ -98,7 +98,7 @@ func TestTheLagOfAnAnswer(t *testing.T) {
 }
 
 // The minimum room is enough for every piece of messages or members.
-func TestAnAnswerInTheLeastRoom(t *testing.T) {
+func TestAnswerInMinimumRoom(t *testing.T) {
 	topics := newTopics(topic.Config{})
 	topics.Order([]pubsub.Publication{{Topic: "a", Body: pubsub.Body{Data: []byte("x")}}, {Topic: "a", Body: pubsub.Body{Data: make([]byte, 10_000)}}}, func() uint64 { return 1 })
 	messages := answer.UpTo(10)
@@ -110,7 +110,7 @@ func TestAnAnswerInTheLeastRoom(t *testing.T) {
 	} {
 		for a.Len() > 0 {
 			if piece := a.Append(nil, answer.MinRoom); len(piece) == 0 || len(piece) > answer.MinRoom {
-				t.Fatalf("%s: a piece of %d bytes in a room of %d, %d are left", name, len(piece), answer.MinRoom, a.Len())
+				t.Fatalf("%s: a piece of %d bytes in a room of %d, %d remain", name, len(piece), answer.MinRoom, a.Len())
 			}
 		}
 	}

@@ -28,7 +28,7 @@ func TestVerifyAllocations(t *testing.T) {
 	verifier := issuer.verifier(t, auth.Config{CacheSize: -1})
 	token := issuer.token(t, goodHeader, goodPayload)
 	if n := testing.AllocsPerRun(100, func() { _, _ = verifier.Verify(token) }); n > 70 {
-		t.Errorf("%v allocations, want 70 at most", n)
+		t.Errorf("%v allocations, want at most 70", n)
 	}
 }
 

@@ -49,7 +49,7 @@ func TestUntil(t *testing.T) {
 		return verifier.Verify(issuer.token(t, goodHeader, `{`+goodMembers+`,"exp":1767326645,"until":`+until+`}`))
 	}
 	if claims, err := verify("null"); err != nil || !claims.Until().IsZero() {
-		t.Errorf("until null: %v, want a token that has none", err)
+		t.Errorf("until null: %v, want a token without it", err)
 	}
 	for _, until := range []string{`"1"`, `-1`, `1e300`} {
 		_, err := verify(until)
@@ -91,7 +91,7 @@ func TestSignInfoAndUntil(t *testing.T) {
 	for _, info := range []string{`[]`, `null`} {
 		grant.Info = json.RawMessage(info)
 		if _, err := signer.Sign(grant); err == nil {
-			t.Errorf("signed the info %s, which cannot be shown", info)
+			t.Errorf("signed the invalid info %s", info)
 		}
 	}
 }

@@ -11,7 +11,7 @@ func TestExpiries(t *testing.T) {
 	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
 	var e auth.Expiries[string]
 	if _, _, ok := e.First(); ok || e.Ended("a", at(9)) {
-		t.Error("the zero value holds something")
+		t.Error("the zero value is not empty")
 	}
 	e.Set("a", at(3))
 	e.Set("b", at(1))
@@ -20,7 +20,7 @@ func TestExpiries(t *testing.T) {
 	e.Set("c", time.Time{})
 	e.Set("d", time.Time{})
 	if !e.Ended("a", at(3)) || e.Ended("a", at(2)) || e.Ended("c", at(9)) {
-		t.Error("ends at another time")
+		t.Error("wrong end")
 	}
 	for _, want := range []string{"a", "b"} {
 		got, _, ok := e.First()
@@ -30,6 +30,6 @@ func TestExpiries(t *testing.T) {
 		e.Set(got, time.Time{})
 	}
 	if _, _, ok := e.First(); ok {
-		t.Error("something is left")
+		t.Error("not empty at the end")
 	}
 }

@@ -38,7 +38,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 		_, err := verifier.Verify(c.token)
 		wantRefused(t, c.token, err, c.code)
 		if !auth.CheckedSignature(err) {
-			t.Errorf("%s: CostSignature(%v) = false, want true", name, err)
+			t.Errorf("%s: CheckedSignature(%v) = false, want true", name, err)
 		}
 		clock = began.Add(time.Minute)
 		recalls(true)
@@ -75,7 +75,7 @@ func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
 		_, err := verifier.Verify(token)
 		wantRefused(t, token, err, pubsub.TokenInvalid)
 		if !auth.CheckedSignature(err) {
-			t.Errorf("%s: CostSignature(%v) = false, want true", name, err)
+			t.Errorf("%s: CheckedSignature(%v) = false, want true", name, err)
 		}
 		clock = began.Add(c.forgets - 1)
 		_, known, recalled := verifier.Recall(token)
@@ -103,7 +103,7 @@ func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 		_, err := verifier.Verify(token)
 		wantRefused(t, token, err, pubsub.TokenInvalid)
 		if _, known, _ := verifier.Recall(token); known || auth.CheckedSignature(err) {
-			t.Errorf("%s: known %t, cost a signature %t; want neither", name, known, auth.CheckedSignature(err))
+			t.Errorf("%s: known %t, checked a signature %t; want neither", name, known, auth.CheckedSignature(err))
 		}
 	}
 	for _, token := range []auth.Token{"", "x", "a.b.c.d"} {
@@ -113,7 +113,7 @@ func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 	}
 	good := issuer.token(t, goodHeader, goodPayload)
 	if _, known, err := verifier.Recall(good); known || err != nil {
-		t.Errorf("Recall of a good token that is new = %t, %v; want false, nil", known, err)
+		t.Errorf("Recall of a new valid token = %t, %v; want false, nil", known, err)
 	}
 	claims, err := verifier.Verify(good)
 	if recalled, known, recallErr := verifier.Recall(good); err != nil || !known || recalled != claims || recallErr != nil {
@@ -141,7 +141,7 @@ func TestFailuresAreBounded(t *testing.T) {
 }
 
 // A refusal by one set of keys does not apply to another set.
-func TestFailuresAreOfTheirKeys(t *testing.T) {
+func TestFailuresBelongToTheirKeys(t *testing.T) {
 	one, two := newIssuer(t, 1), newIssuer(t, 2)
 	token := two.token(t, goodHeader, goodPayload)
 	if _, err := one.verifier(t, auth.Config{}).Verify(token); err == nil {

@@ -38,7 +38,7 @@ func verifierOf(t *testing.T, keys string) *auth.Verifier {
 
 // A key with a kid verifies tokens with the same kid or none. A key without a kid verifies
 // all tokens.
-func TestKeysServeTheirNames(t *testing.T) {
+func TestKeysMatchTheirKid(t *testing.T) {
 	one, two := newIssuer(t, 1), newIssuer(t, 2)
 	named := func(issuer issuer, name string) string {
 		if name != "" {

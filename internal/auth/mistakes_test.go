@@ -84,7 +84,7 @@ func toUTF16(text string, bigEndian bool) []byte {
 }
 
 // Mistakes are recognized in files and in base64, for public and private keys.
-func TestMistakesAreRecognised(t *testing.T) {
+func TestMistakesAreRecognized(t *testing.T) {
 	private, publicBytes, err := auth.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestMistakesAreRecognised(t *testing.T) {
 		}
 		for _, words := range []string{"asn1:", "x509:", "ecdsa:"} {
 			if err != nil && strings.Contains(err.Error(), words) {
-				t.Errorf("%s: the words of a library: %v", name, err)
+				t.Errorf("%s: the text of a library: %v", name, err)
 			}
 		}
 	}

@@ -34,7 +34,7 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 	var waits sync.WaitGroup
 	waits.Go(func() {
 		if claims, err := v.Verify(token("waits")); err != nil || claims.Subject != "waits" {
-			t.Errorf("who waited got %v, %v", claims, err)
+			t.Errorf("the waiting call returned %v, %v", claims, err)
 		}
 	})
 	for workers.Len() == 0 {
@@ -53,6 +53,6 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 	running.Go(func() { workers.Run(ctx) })
 	waits.Wait()
 	if _, err := v.Verify("not.a.token"); err == nil || pubsub.Refusal(err).Code != pubsub.TokenInvalid {
-		t.Errorf("a wrong one: %v, want %s", err, pubsub.TokenInvalid)
+		t.Errorf("an invalid token: %v, want %s", err, pubsub.TokenInvalid)
 	}
 }

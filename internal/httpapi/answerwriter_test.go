@@ -42,7 +42,7 @@ func TestPollLeavesNoTopicOut(t *testing.T) {
 		cursor = a.Cursor
 	}
 	if given["c"] != 1 {
-		t.Fatalf("six polls gave %v", given)
+		t.Fatalf("six polls returned %v", given)
 	}
 	for a := (answer{More: true}); a.More; cursor = a.Cursor {
 		a = r.get(t, "/poll?topic=a&topic=b&topic=c&wait=0&since="+cursor)
@@ -51,7 +51,7 @@ func TestPollLeavesNoTopicOut(t *testing.T) {
 		}
 	}
 	if fmt.Sprint(given) != "map[a:54 b:54 c:1]" {
-		t.Errorf("all polls together gave %v", given)
+		t.Errorf("all polls together returned %v", given)
 	}
 }
 
@@ -88,7 +88,7 @@ func TestPollWithALimit(t *testing.T) {
 		t.Errorf("one at a time: %s", got)
 	}
 	if a := r.get(t, "/poll?topic=a&limit=0&wait=0&since=E:5"); a.More || a.texts() != "" {
-		t.Errorf("none of none: %+v", a)
+		t.Errorf("limit 0: %+v", a)
 	}
 	for _, query := range []string{"limit=x", "limit=", "limit=-1", "limit=1&limit=1"} {
 		r.serve(t, t.Context(), "GET", "/poll?topic=a&"+query, "Authorization", r.bearer).want(t, 400, pubsub.Malformed)
@@ -123,7 +123,7 @@ func TestAnswersAreBoundedByTheirEncodedBytes(t *testing.T) {
 	}
 	// One message always fits.
 	if a := r.get(t, fmt.Sprintf("/history?topic=b&since=E:%d", n)); len(a.Messages) != 1 || !a.More {
-		t.Errorf("a message over the bound: %d messages, more %t", len(a.Messages), a.More)
+		t.Errorf("a message over the limit: %d messages, more %t", len(a.Messages), a.More)
 	}
 }
 
@@ -204,12 +204,12 @@ func TestACancelledReadStops(t *testing.T) {
 		}
 		r.serveTo(ctx, w, path)
 		if written == 0 || written > 64<<10 {
-			t.Errorf("%s: %d bytes were encoded for a reader that is gone", path, written)
+			t.Errorf("%s: %d bytes were encoded for a client that disconnected", path, written)
 		}
 		written = 0
 		r.serveTo(ctx, w, path)
 		if written != 0 {
-			t.Errorf("%s: %d bytes were encoded for a reader that was gone", path, written)
+			t.Errorf("%s: %d bytes were encoded for a client that had disconnected", path, written)
 		}
 		failing := newSlowWriter()
 		failing.write = func(p []byte) (int, error) {
@@ -218,7 +218,7 @@ func TestACancelledReadStops(t *testing.T) {
 		}
 		r.serveTo(t.Context(), failing, path)
 		if written > 64<<10 {
-			t.Errorf("%s: %d bytes were encoded for a connection that is gone", path, written)
+			t.Errorf("%s: %d bytes were encoded for a connection that broke", path, written)
 		}
 	}
 }
@@ -239,14 +239,14 @@ func TestASlowReaderHasTimeForEachPiece(t *testing.T) {
 		}
 		r.serveTo(t.Context(), w, "/history?topic=a")
 		if length := w.Header().Get("Content-Length"); length != fmt.Sprint(w.Body.Len()) {
-			t.Errorf("%d bytes of %s for a reader that is slow", w.Body.Len(), length)
+			t.Errorf("%d bytes of %s for a slow client", w.Body.Len(), length)
 		}
 		stuck := newSlowWriter()
 		stuck.write = func([]byte) (int, error) { return 0, stuck.wait(time.Hour) }
 		began := time.Now()
 		r.serveTo(t.Context(), stuck, "/history?topic=a")
 		if took := time.Since(began); took > time.Minute {
-			t.Errorf("a reader that takes nothing had %v", took)
+			t.Errorf("a client that reads nothing had %v", took)
 		}
 	})
 }
@@ -295,12 +295,12 @@ func TestAShutdownDoesNotWaitForAnUnreadAnswer(t *testing.T) {
 		close(draining)
 		for name, done := range answers {
 			if took := <-done; took < 15*time.Second || took > 17*time.Second {
-				t.Errorf("%s: the shutdown began after 10 s, and the answer was given up after %v", name, took)
+				t.Errorf("%s: the shutdown began after 10 s, and the answer was aborted after %v", name, took)
 			}
 		}
 		<-read
 		if length := slow.Header().Get("Content-Length"); length != fmt.Sprint(slow.Body.Len()) {
-			t.Errorf("%d bytes of %s for a reader that is slow", slow.Body.Len(), length)
+			t.Errorf("%d bytes of %s for a slow client", slow.Body.Len(), length)
 		}
 	})
 }
@@ -326,14 +326,14 @@ func TestAnUnreadAnswerDoesNotKeepABusyTopic(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		publish()
 		if took := <-done; took < 5*time.Second || took > 10*time.Second {
-			t.Errorf("the answer was given up after %v", took)
+			t.Errorf("the answer was aborted after %v", took)
 		}
 	})
 }
 
 // The buffer of a failed write is not used again: HTTP/2 may still be reading it, and would
 // send one client's data to another.
-func TestWhatAFailedWriteHasIsNotUsedAgain(t *testing.T) {
+func TestBufferOfAFailedWriteIsNotReused(t *testing.T) {
 	r := newReader(t, 1000, httpapi.Config{})
 	publisher := "Bearer " + token(t, r.signer, auth.Broadcast, "a")
 	for range 20 {
@@ -364,7 +364,7 @@ func TestWhatAFailedWriteHasIsNotUsedAgain(t *testing.T) {
 			ask(httptest.NewRecorder(), 2)
 		}
 		if len(before) == 0 || string(given) != before {
-			t.Errorf("%s: the buffer of a failed write was used again", name)
+			t.Errorf("%s: the buffer of a failed write was reused", name)
 		}
 	}
 }

@@ -25,7 +25,7 @@ func (b lateBroker) Attach(a *broker.Attachment) bool {
 }
 
 // A poll that waits for the broker is refused when its time ends, for whatever reason.
-func TestPollEndsWhileItIsAttached(t *testing.T) {
+func TestPollEndsWhileAttaching(t *testing.T) {
 	for name, test := range map[string]struct {
 		until, drain, leave time.Duration
 		after               time.Duration
@@ -73,7 +73,7 @@ func TestPollEndsWhileItIsAttached(t *testing.T) {
 				}
 				time.Sleep(attachTime)
 				if waiting := attacher.Waiting(); waiting != 0 {
-					t.Errorf("%d attachments are left", waiting)
+					t.Errorf("%d attachments remain", waiting)
 				}
 			})
 		})

@@ -53,13 +53,13 @@ func TestWrongSignaturesOfOneRequest(t *testing.T) {
 	got := ask(wrong[0], wrong[1], "nonsense", wrong[2], good, wrong[3], wrong[4], late, wrong[0], wrong[5], good, "nonsense")
 	want := []string{invalid, invalid, invalid, invalid, "ok", invalid, later, later, invalid, later, "ok", invalid}
 	if !slices.Equal(got, want) {
-		t.Errorf("the elements were answered by\n%q, want\n%q", got, want)
+		t.Errorf("the results are\n%q, want\n%q", got, want)
 	}
 	// Another request starts from zero, and the tokens refused before cost it nothing.
 	got = ask(wrong[0], wrong[1], wrong[2], wrong[3], late, wrong[4])
 	want = []string{invalid, invalid, invalid, invalid, "ok", invalid}
 	if !slices.Equal(got, want) {
-		t.Errorf("the next request: the elements were answered by\n%q, want\n%q", got, want)
+		t.Errorf("the next request: the results are\n%q, want\n%q", got, want)
 	}
 	// All refusals were caused by publishers or by clients without a token.
 	if got, want := s.api.Stats(), (httpapi.Stats{Accepted: 4, Refused: 15}); got != want {
@@ -85,10 +85,10 @@ func TestBatches(t *testing.T) {
 			`[{"topic":"a","position":"E:OFFSET"},{"topic":"b","position":"E:OFFSET"},{"topic":"a","position":"E:OFFSET"}]`},
 		{"topics of one object", `{"topics":["b","a"],"message":1}`, 200, `[{"topic":"b","position":"E:OFFSET"},{"topic":"a","position":"E:OFFSET"}]`},
 		{"one topic of one object", `{"topics":["b"],"message":1}`, 200, `[{"topic":"b","position":"E:OFFSET"}]`},
-		{"a topic that is none among topics", `{"topics":["b","","c"],"message":1}`, 207,
+		{"an invalid topic in topics", `{"topics":["b","","c"],"message":1}`, 207,
 			`[{"topic":"b","position":"E:OFFSET"},{"error":{"code":"topic_invalid","message":"the topic is empty"}},` +
 				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not allow this topic: its claim topic or topics must name it exactly"}}]`},
-		{"tokens of their own", `[{"topic":"c","message":1,"token":"` + other + `"},{"topic":"c","message":1},{"topic":"a","message":1,"token":"` + listen + `"},{"topic":"a","message":2}]`, 207,
+		{"a token in each element", `[{"topic":"c","message":1,"token":"` + other + `"},{"topic":"c","message":1},{"topic":"a","message":1,"token":"` + listen + `"},{"topic":"a","message":2}]`, 207,
 			`[{"topic":"c","position":"E:OFFSET"},` +
 				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not allow this topic: its claim topic or topics must name it exactly"}},` +
 				`{"topic":"a","error":{"code":"scope_denied","message":"the token does not have the scope broadcast"}},` +
@@ -148,7 +148,7 @@ func TestBatchesWithoutToken(t *testing.T) {
 }
 
 // A token that many elements share is verified once, even if it is wrong.
-func TestABatchJudgesATokenOnce(t *testing.T) {
+func TestBatchVerifiesATokenOnce(t *testing.T) {
 	s := newService(t, httpapi.Config{})
 	foreignIssuer, _ := newIssuer(t)
 	body := `[{` + ok + `}` + strings.Repeat(`,{`+ok+`}`, 999) + `]`
@@ -162,7 +162,7 @@ func TestABatchJudgesATokenOnce(t *testing.T) {
 }
 
 // An error of the broker is the error of its element.
-func TestBatchesThatThePublisherRefuses(t *testing.T) {
+func TestBatchesThatTheBrokerRefuses(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want string

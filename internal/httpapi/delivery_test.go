@@ -120,7 +120,7 @@ func TestHTTP2(t *testing.T) {
 			t.Fatal(err)
 		}
 		if answer.ProtoMajor != 2 {
-			t.Errorf("the answer came by %s", answer.Proto)
+			t.Errorf("the answer used %s", answer.Proto)
 		}
 		readResponse(t, answer).want(t, 200, "")
 	}

@@ -99,7 +99,7 @@ func checkRefusal(t *testing.T, text []byte, err error) {
 		t.Errorf("refused with %s", refusal.Code)
 	}
 	if bytes.Contains(text, []byte("eyJ")) && strings.Contains(err.Error(), "eyJ") {
-		t.Errorf("refused with a quotation: %v", err)
+		t.Errorf("refused with a quote of the body: %v", err)
 	}
 }
 

@@ -166,7 +166,7 @@ func TestHistoryInPages(t *testing.T) {
 }
 
 // An answer is built in memory, so it ends early instead of holding everything.
-func TestHistoryIsCutByBytes(t *testing.T) {
+func TestHistoryIsLimitedInBytes(t *testing.T) {
 	r := newReader(t, 100, httpapi.Config{})
 	big := strings.Repeat("x", 400<<10)
 	for range 5 {
@@ -183,13 +183,13 @@ func TestHistoryIsCutByBytes(t *testing.T) {
 		}
 	}
 	if a := r.get(t, "/poll?topic=a&since=E:0"); len(a.Messages) != 3 {
-		t.Errorf("a poll is given %d messages", len(a.Messages))
+		t.Errorf("a poll returned %d messages", len(a.Messages))
 	} else if a = r.get(t, "/poll?topic=a&since="+a.Cursor); len(a.Messages) != 2 || !a.Recovered {
-		t.Errorf("the next poll is given %d messages", len(a.Messages))
+		t.Errorf("the next poll returned %d messages", len(a.Messages))
 	}
 }
 
-func TestReadersAreTheSameMessages(t *testing.T) {
+func TestHistoryAndPollReturnTheSameMessages(t *testing.T) {
 	r := newReader(t, 5, httpapi.Config{})
 	before := time.Now().UnixMilli()
 	r.order(t, "a", pubsub.Body{Data: []byte(`{"x":[1,null]}`), JSON: true})
@@ -213,7 +213,7 @@ func TestEmptyResumePoints(t *testing.T) {
 	for _, name := range []string{"since", "Since", "since[]", "lastEventId", "Last-Event-ID", "lasteventid", "LAST_EVENT_ID", "last-event-id"} {
 		for _, path := range []string{"/history?topic=a&", "/poll?topic=a&last=5&"} {
 			if a := r.get(t, path+name+"="); a.texts() != "x" {
-				t.Errorf("%s%s= gives %q", path, name, a.texts())
+				t.Errorf("%s%s= returned %q", path, name, a.texts())
 			}
 		}
 		if _, err := r.api.ParseStream(httptest.NewRequest("GET", "/events?topic=a&"+name+"=", nil)); err != nil {

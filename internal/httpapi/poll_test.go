@@ -62,7 +62,7 @@ func TestPoll(t *testing.T) {
 	}
 }
 
-func TestPollGivesAThousandAtMost(t *testing.T) {
+func TestPollReturnsAtMostAThousand(t *testing.T) {
 	r := newReader(t, 2000, httpapi.Config{})
 	for i := range 600 {
 		r.publish(t, "a", fmt.Sprint("a", i))
@@ -173,7 +173,7 @@ func TestPollWaits(t *testing.T) {
 		}
 		r.wait(t, t.Context(), after).want(t, 0, "")
 		if waits := slots.Count(); waits != 0 {
-			t.Errorf("%d polls have not given their slot back", waits)
+			t.Errorf("%d polls still hold their slot", waits)
 		}
 		if stats := r.topics.Stats(); stats.Topics != 2 {
 			t.Errorf("after the polls there are %d topics in use, want those with messages", stats.Topics)
@@ -182,7 +182,7 @@ func TestPollWaits(t *testing.T) {
 }
 
 // A poll that meets a marker says that messages are missing, and continues from the head.
-func TestPollMeetsAMarker(t *testing.T) {
+func TestPollAtAMarker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReader(t, 9, httpapi.Config{})
 		r.publish(t, "a", "a1")

@@ -71,7 +71,7 @@ func TestParseStream(t *testing.T) {
 		}
 	}
 	if got, err := s.api.ParseStream(httptest.NewRequest("GET", "/events?topic=0"+many(64), nil)); err != nil || len(got.Topics) != 64 {
-		t.Errorf("64 topics are parsed as %d, %v", len(got.Topics), err)
+		t.Errorf("64 topics were parsed as %d, %v", len(got.Topics), err)
 	}
 
 	for _, c := range []struct {
@@ -147,7 +147,7 @@ func TestResumePointsInEveryForm(t *testing.T) {
 	refused := func(what, named string, err error) {
 		t.Helper()
 		if e := pubsub.Refusal(err); err == nil || e.Code != pubsub.Malformed || !strings.Contains(e.Detail, named) {
-			t.Errorf("%s: %v, want %s with %q in it", what, err, pubsub.Malformed, named)
+			t.Errorf("%s: %v, want %s containing %q", what, err, pubsub.Malformed, named)
 		}
 	}
 	for i, form := range forms {

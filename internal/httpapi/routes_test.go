@@ -168,7 +168,7 @@ func TestPreflight(t *testing.T) {
 	r = s.do(t, "OPTIONS", "/broadcast", "", "Origin", "https://app.example.com")
 	r.want(t, 204, "")
 	if got := r.header.Get("Access-Control-Max-Age"); got != "" {
-		t.Errorf("OPTIONS that is no preflight: Max-Age = %q", got)
+		t.Errorf("OPTIONS that is not a preflight: Max-Age = %q", got)
 	}
 }
 

@@ -173,7 +173,7 @@ func (r *response) want(t testing.TB, status int, code pubsub.Code) {
 func (r *response) wantDetail(t testing.TB, words string) {
 	t.Helper()
 	if !strings.Contains(r.problem.Detail, words) {
-		t.Errorf("detail = %q, want %q in it", r.problem.Detail, words)
+		t.Errorf("detail = %q, want it to contain %q", r.problem.Detail, words)
 	}
 }
 

@@ -37,8 +37,8 @@ func TestSourcesOfTokens(t *testing.T) {
 		{"another scheme, and a bad cookie", open, "&token=GOOD", []string{"Authorization", "Basic dTpw", "Cookie", "notiflux_token=BAD"}, pubsub.TokenInvalid},
 		{"another scheme alone", open, "", []string{"Authorization", "Digest username=u"}, pubsub.TokenInvalid},
 		{"another scheme, query switched off", strict, "&token=GOOD", []string{"Authorization", "Basic dTpw"}, pubsub.TokenInvalid},
-		{"an empty header is none", open, "&token=GOOD", []string{"Authorization", ""}, ""},
-		{"an empty header is none, and the cookie", open, "", []string{"Authorization", " ", "Cookie", "notiflux_token=GOOD"}, ""},
+		{"an empty header counts as absent", open, "&token=GOOD", []string{"Authorization", ""}, ""},
+		{"an empty header counts as absent, with a cookie", open, "", []string{"Authorization", " ", "Cookie", "notiflux_token=GOOD"}, ""},
 		{"an empty header alone", open, "", []string{"Authorization", ""}, pubsub.TokenMissing},
 		{"Bearer without a token, and the query", open, "&token=GOOD", []string{"Authorization", "Bearer"}, ""},
 		{"Bearer without a token, and the cookie", open, "", []string{"Authorization", "bearer ", "Cookie", "notiflux_token=GOOD"}, ""},
@@ -47,7 +47,7 @@ func TestSourcesOfTokens(t *testing.T) {
 		{"a broken header is not passed over", open, "&token=GOOD", []string{"Authorization", "Bearer GOOD GOOD"}, pubsub.TokenInvalid},
 		{"no scheme is not passed over", open, "&token=GOOD", []string{"Authorization", "GOOD"}, pubsub.TokenInvalid},
 		{"the cookie goes before the query", open, "&token=GOOD", []string{"Cookie", "notiflux_token=BAD"}, pubsub.TokenInvalid},
-		{"an empty cookie is none", open, "&token=GOOD", []string{"Cookie", "notiflux_token="}, ""},
+		{"an empty cookie counts as absent", open, "&token=GOOD", []string{"Cookie", "notiflux_token="}, ""},
 		{"two cookies", open, "&token=GOOD", []string{"Cookie", "notiflux_token=GOOD; notiflux_token=GOOD"}, pubsub.TokenInvalid},
 		{"query switched off", strict, "&token=GOOD", nil, pubsub.TokenMissing},
 		{"query switched off, twice", strict, "&token=GOOD&token=GOOD", nil, pubsub.TokenMissing},
@@ -143,10 +143,10 @@ func TestTokensInQueriesAreNotLogged(t *testing.T) {
 	} {
 		r := s.do(t, "GET", target, "")
 		if strings.Contains(r.body, "eyJ") {
-			t.Errorf("GET %s is answered with the token: %s", target, r.body)
+			t.Errorf("GET %s returned the token: %s", target, r.body)
 		}
 	}
 	if !strings.Contains(s.log.String(), "request refused") {
-		t.Errorf("the log is %q, want refusals in it", s.log)
+		t.Errorf("the log is %q, want it to contain refusals", s.log)
 	}
 }

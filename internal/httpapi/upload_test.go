@@ -61,7 +61,7 @@ func (s *service) post(t *testing.T, body string, headers ...string) *response {
 
 // Clients without a token cannot keep out a publisher whose token is in the body, neither
 // with requests that send nothing nor with large bodies that do not finish.
-func TestStrangersKeepNoPublisherOut(t *testing.T) {
+func TestUnauthenticatedUploadsLeaveRoom(t *testing.T) {
 	for name, c := range map[string]struct{ n, size, sent int }{
 		"nothing sent":     {4000, 1 << 20, 0},
 		"a byte sent":      {4000, 1 << 20, 1},
@@ -79,7 +79,7 @@ func TestStrangersKeepNoPublisherOut(t *testing.T) {
 				endSmall()
 				s.post(t, body+strings.Repeat(" ", 1<<20-len(body))).want(t, 200, "")
 				if got := s.api.Stats(); got.Failed != 0 {
-					t.Errorf("%d broadcasts failed, want none", got.Failed)
+					t.Errorf("%d broadcasts failed, want 0", got.Failed)
 				}
 			})
 		})
@@ -88,7 +88,7 @@ func TestStrangersKeepNoPublisherOut(t *testing.T) {
 
 // Half of the memory is for broadcast tokens. Other tokens get none of it, and no publisher
 // gets all of it.
-func TestPublishersHaveRoomOfTheirOwn(t *testing.T) {
+func TestPublishersHaveReservedRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHandler(t, httpapi.Config{})
 		bearer := func(subject string, scope auth.Scope) []string {
@@ -117,7 +117,7 @@ func TestPublishersHaveRoomOfTheirOwn(t *testing.T) {
 }
 
 // A body of the maximum size fits into either half, however large the maximum is.
-func TestTheLargestBodyHasRoom(t *testing.T) {
+func TestLargestBodyFits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 12 << 20
 		s := newHandler(t, httpapi.Config{MaxBodyBytes: most})

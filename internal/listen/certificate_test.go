@@ -146,14 +146,14 @@ func TestCertificateReloads(t *testing.T) {
 
 	files.write(t, "new.example.com")
 	if got := nameAt(t, addr); got != "old.example.com" {
-		t.Errorf("files looked at again within %v: got %s", certificateEvery, got)
+		t.Errorf("files checked again within %v: got %s", certificateEvery, got)
 	}
 	fake.add(2 * certificateEvery)
 	if got := nameAt(t, addr); got != "new.example.com" {
 		t.Errorf("handshake after the change got %s", got)
 	}
 	if n := strings.Count(logged.String(), "certificate reloaded"); n != 1 {
-		t.Errorf("%d lines say that it was reloaded, want 1: %s", n, &logged)
+		t.Errorf("%d lines report a reload, want 1: %s", n, &logged)
 	}
 }
 
@@ -190,7 +190,7 @@ func TestBadCertificateKeepsTheOldOne(t *testing.T) {
 	files.write(t, "new.example.com")
 	fake.add(2 * certificateEvery)
 	if got := nameAt(t, addr); got != "new.example.com" {
-		t.Errorf("good again: got %s", got)
+		t.Errorf("valid again: got %s", got)
 	}
 }
 

@@ -43,7 +43,7 @@ func limited(t *testing.T, limit, spare int) (l *listen.Limiter, connect func() 
 func wantCount(t *testing.T, l *listen.Limiter, when string, want int) {
 	t.Helper()
 	if n := l.Count(); n != want {
-		t.Errorf("%s: %d connections are counted, want %d", when, n, want)
+		t.Errorf("%s: %d connections counted, want %d", when, n, want)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestSilentConnectionsLeaveSparePlaces(t *testing.T) {
 			defer silent.Close()
 		}
 		if held := time.Since(began); held > 3*time.Second {
-			t.Errorf("20 silent connections keep others out for %v", held)
+			t.Errorf("20 silent connections block others for %v", held)
 		}
 		asking, spare := accept()
 		defer asking.Close()

@@ -89,7 +89,7 @@ func TestListsAllowAndName(t *testing.T) {
 }
 
 // An entry that no browser sends would shut out the pages that it was meant for.
-func TestParseRefusesWhatMatchesNothing(t *testing.T) {
+func TestParseRefusesEntriesThatNeverMatch(t *testing.T) {
 	tests := []struct{ list, want string }{
 		{"", "write * to allow"},
 		{" , ", "write * to allow"},

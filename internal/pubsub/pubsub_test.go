@@ -15,7 +15,7 @@ func TestParseTopic(t *testing.T) {
 		"a", "a b", "*", ">", "a.b", "$JS.API.x", "_INBOX.x", "..", "a/b", "%2F", "?", "日本", "\u00a0", "\ufffd", strings.Repeat("x", 255),
 	} {
 		if got, err := pubsub.ParseTopic(s); err != nil || string(got) != s {
-			t.Errorf("ParseTopic(%q) = %q, %v; want it as it is", s, got, err)
+			t.Errorf("ParseTopic(%q) = %q, %v; want it unchanged", s, got, err)
 		}
 	}
 	for _, s := range []string{
@@ -44,7 +44,7 @@ func TestParsePosition(t *testing.T) {
 	}
 }
 
-func TestRefusalTellsStrangersNothingElse(t *testing.T) {
+func TestRefusalRevealsNothingElse(t *testing.T) {
 	inner := pubsub.Errorf(pubsub.TopicDenied, "not this topic")
 	wrapped := fmt.Errorf("broadcast to %q: %w", "t", inner)
 	if got := pubsub.Refusal(wrapped); got != inner {

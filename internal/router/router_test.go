@@ -38,7 +38,7 @@ func TestPanics(t *testing.T) {
 	}
 	for _, want := range []string{"level=ERROR", "the details", "path=/bug", "router_test.go"} {
 		if !strings.Contains(log.String(), want) {
-			t.Errorf("log = %s, want %q in it", log, want)
+			t.Errorf("log = %s, want it to contain %q", log, want)
 		}
 	}
 
@@ -101,7 +101,7 @@ func TestTwoRoutesForOnePath(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("two routes with one method and path were taken")
+			t.Error("two routes with one method and path were accepted")
 		}
 	}()
 	router.New(origin.List{}, nil,

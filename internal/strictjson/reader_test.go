@@ -73,7 +73,7 @@ func TestArrayWithLoneSurrogate(t *testing.T) {
 		var r strictjson.Reader
 		r.Reset([]byte(text), "the text", "")
 		if !r.IsArray() {
-			t.Fatalf("%s is no array", text)
+			t.Fatalf("%s is not an array", text)
 		}
 		if err := r.BeginArray(); err != nil {
 			return 0, 0, err

@@ -25,11 +25,11 @@ func TestTopicHash(t *testing.T) {
 	})
 }
 
-func TestAppendCursorKeepsWhatIsThere(t *testing.T) {
+func TestAppendCursorKeepsDst(t *testing.T) {
 	places := []wire.CursorPlace{{Hash: 1, Position: at(2)}}
 	alone := wire.AppendStreamCursor(nil, places)
 	if got := string(wire.AppendStreamCursor([]byte("before"), places)); got != "before"+string(alone) {
-		t.Errorf("%q, want %q behind what was there", got, alone)
+		t.Errorf("%q, want %q after the existing bytes", got, alone)
 	}
 }
 
@@ -66,12 +66,12 @@ func TestCursorOfSeveralEpochs(t *testing.T) {
 		for i := range places {
 			got, there := c.Since(pubsub.Topic(fmt.Sprint(i)))
 			if !there {
-				t.Fatalf("topic %d is not there", i)
+				t.Fatalf("topic %d is missing", i)
 			}
 			if got != places[i].Position {
 				lost++
 				if _, err := pubsub.ParsePosition(got.String()); err == nil {
-					t.Fatalf("topic %d is at %v, want %v or what is never covered", i, got, places[i].Position)
+					t.Fatalf("topic %d is at %v, want %v or a position that is never covered", i, got, places[i].Position)
 				}
 			}
 		}
@@ -79,7 +79,7 @@ func TestCursorOfSeveralEpochs(t *testing.T) {
 			t.Fatalf("%d topics are lost with %d epochs", lost, used)
 		}
 		if _, known := c.ResumeFrom("another"); len(known) == 0 || !slices.Contains(epochs, known[0]) {
-			t.Fatalf("another topic is to be in an epoch of %q", known)
+			t.Fatalf("the epochs of other topics are %q", known)
 		}
 	})
 }

@@ -18,7 +18,7 @@ func open(t interface{ Fatalf(string, ...any) }, p []byte) (payload []byte, defl
 	h, n, ok := wsframe.ParseHeader(p)
 	payload = p[n:]
 	if !ok || !h.Fin() || h.Masked || h.RSV()&^wsframe.RSV1 != 0 || h.Length != int64(len(payload)) {
-		t.Fatalf("frame %+v, %v, %d bytes behind it", h, ok, len(payload))
+		t.Fatalf("frame %+v, %v, followed by %d bytes", h, ok, len(payload))
 	}
 	if h.RSV() == 0 {
 		return payload, false
@@ -85,7 +85,7 @@ func TestDeflateKeepsTheFrame(t *testing.T) {
 }
 
 // Compressing several frames as one would corrupt the connection.
-func TestDeflateLeavesWhatIsNotOneFrame(t *testing.T) {
+func TestDeflateAcceptsOnlyOneFrame(t *testing.T) {
 	long := wire.AppendText(nil, bytes.Repeat([]byte("x"), 1000))
 	for name, frames := range map[string][]byte{
 		"none":          nil,

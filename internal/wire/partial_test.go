@@ -31,7 +31,7 @@ func TestAMessageInPieces(t *testing.T) {
 		}
 		want := string(wire.AppendMessage(nil, m))
 		if got := wire.MessageSize(m); got != len(want) {
-			t.Fatalf("MessageSize is %d, and it is %d bytes: %s", got, len(want), want)
+			t.Fatalf("MessageSize = %d, but the message has %d bytes: %s", got, len(want), want)
 		}
 		got, rest := wire.BeginMessage(nil, m)
 		for !rest.Done() {
@@ -58,7 +58,7 @@ func TestMemberSize(t *testing.T) {
 			m.Info = fmt.Appendf(nil, `{"n":"%s"}`, rapid.StringOf(rapid.RuneFrom([]rune("aé\u0085\u2028\u2029😀"))).Draw(t, "name"))
 		}
 		if got, want := wire.MemberSize(m), len(wire.AppendMember(nil, m)); got != want {
-			t.Fatalf("MemberSize is %d, and it is %d bytes", got, want)
+			t.Fatalf("MemberSize = %d, but the member has %d bytes", got, want)
 		}
 	})
 	longest := pubsub.Member{Sub: strings.Repeat("\x01", 255), Info: []byte(`"` + strings.Repeat("\u0085", 511) + `"`)}

@@ -59,11 +59,11 @@ func TestWriteProblem(t *testing.T) {
 }
 
 // People also read problems, in the output of curl for example.
-func TestProblemsAreWrittenAsTheyRead(t *testing.T) {
+func TestProblemsAreReadable(t *testing.T) {
 	const detail = "send Authorization: Bearer <token> & nothing else"
 	w := httptest.NewRecorder()
 	wire.WriteProblem(w, pubsub.Errorf(pubsub.TokenMissing, "%s", detail))
 	if !strings.Contains(w.Body.String(), detail) {
-		t.Errorf("the body is %s, want %q in it as it stands", w.Body, detail)
+		t.Errorf("the body is %s, want it to contain %q unescaped", w.Body, detail)
 	}
 }

@@ -22,7 +22,7 @@ func TestNoVectorIsForgotten(t *testing.T) {
 		[]string{"cursor.json", "event.json", "line.json", "message.json", "position.json", "request-broadcast.json"}) // package httpapi reads the last one
 	slices.Sort(read)
 	if all := vectors.Files(t, "*.json"); !slices.Equal(all, read) {
-		t.Errorf("testdata holds %q, of which tests read %q", all, read)
+		t.Errorf("testdata has %q, but tests read only %q", all, read)
 	}
 }
 
