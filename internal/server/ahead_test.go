@@ -18,8 +18,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// Tokens that are ahead of the clock cost a request no more checks of signatures than
-// other wrong ones: each is checked once, and four in all.
+// Tokens from the future cost a request no more signature checks than other wrong tokens:
+// one each, and four in all.
 func TestTokensAheadOfTheClockAreBounded(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

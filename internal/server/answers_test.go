@@ -23,7 +23,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// awkward is a megabyte of messages that take six times as long as JSON.
+// awkward is a megabyte of messages that become six times as long in JSON.
 func awkward(s *servertest.Server) {
 	for range 50 {
 		s.Broadcast("a", strings.Repeat("\x01", 20_000))
@@ -31,7 +31,7 @@ func awkward(s *servertest.Server) {
 }
 
 // dialUnread sends a request, and returns the connection before the answer. The client
-// reads little ahead, and its side of the kernel takes little.
+// reads little ahead, and its kernel buffers little.
 func dialUnread(t *testing.T, s *servertest.Server, request string) *rawclient.Conn {
 	t.Helper()
 	c, err := rawclient.Dial(s.URL, 4<<10, 20*time.Second)
@@ -54,8 +54,8 @@ func mustHead(t *testing.T, c *rawclient.Conn, status int) {
 	}
 }
 
-// Whoever asks for much and does not read it holds a small part of it.
-func TestUnreadAnswersHoldLittle(t *testing.T) {
+// A client that requests a large answer and does not read it holds only a small part of it.
+func TestUnreadAnswersTakeLittleMemory(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
 		awkward(s)
@@ -73,7 +73,7 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 			"history": func() {
 				c := dialUnread(t, s, rawclient.Handshake+rawclient.JSONProtocol+"Authorization: Bearer "+token+"\r\n\r\n")
 				mustHead(t, c, 101)
-				if _, err := c.Message(); err != nil { // welcome
+				if _, err := c.Message(); err != nil { // the welcome
 					t.Fatal(err)
 				}
 				if _, err := c.Write(frametest.Text(`{"type":"history","topic":"a","limit":1000}`)); err != nil {
@@ -96,16 +96,16 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 	})
 }
 
-// heapInUse returns the memory in use, after what can be freed was.
+// heapInUse returns the memory in use after garbage collection.
 func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // What pools kept is gone.
+	runtime.GC() // also frees the contents of pools
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// A client of HTTP/2 that gives up what it asks for costs little.
+// An HTTP/2 client that cancels its requests costs little.
 func TestCancelledReadsCostLittle(t *testing.T) {
 	s, trust := secure(t, func(change func(*config.Serve)) *servertest.Server { return servertest.Start(t, change) })
 	overHTTP2(t, s, trust)
@@ -130,17 +130,17 @@ func TestCancelledReadsCostLittle(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if err := s.Stop(); err != nil { // Whatever was begun has ended.
+	if err := s.Stop(); err != nil { // all handlers have ended
 		t.Error(err)
 	}
 	runtime.ReadMemStats(&after)
 	if each, most := (after.TotalAlloc-before.TotalAlloc)/n, uint64(3<<20); each > most {
-		t.Errorf("a read that was given up cost %d KiB, more than %d", each>>10, most>>10)
+		t.Errorf("a canceled read cost %d KiB, more than %d", each>>10, most>>10)
 	}
 }
 
-// A client library joins the fragments of a large answer, and answers pings meanwhile;
-// what comes next is whole again.
+// A client library joins the fragments of a large answer, and answers pings meanwhile. The
+// next message is not affected.
 func TestALargeHistoryIsOneMessage(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
@@ -180,8 +180,8 @@ func TestALargeHistoryIsOneMessage(t *testing.T) {
 	})
 }
 
-// full starts a server whose clients have left so much unread that there is no room for
-// more, and returns a function that has them leave. Topic a has messages and members.
+// full starts a server whose clients have so much unread data that there is no room for
+// more. It returns a function that disconnects them. Topic a has messages and members.
 func full(t *testing.T) (s *servertest.Server, leave func()) {
 	t.Helper()
 	s = servertest.Start(t, func(c *config.Serve) { c.MaxUnreadBytes = 64 * config.KiB })
@@ -194,9 +194,9 @@ func full(t *testing.T) (s *servertest.Server, leave func()) {
 		c.Next() // subscribed
 	}
 	var unread []io.Closer
-	for range 4 { // A piece of 16 KiB each.
+	for range 4 { // a piece of 16 KiB each
 		c := dialUnread(t, s, "GET /history?topic=a&limit=1000&token="+s.Token(auth.Subscribe, "a")+" HTTP/1.1\r\nHost: x\r\n\r\n")
-		if _, err := c.UpTo("\r\n\r\n"); err != nil { // The last one may be refused.
+		if _, err := c.UpTo("\r\n\r\n"); err != nil { // the last one may be refused
 			t.Fatal(err)
 		}
 		unread = append(unread, c)
@@ -208,7 +208,7 @@ func full(t *testing.T) (s *servertest.Server, leave func()) {
 	}
 }
 
-// WebSocket clients that do not read leave answers over HTTP their room.
+// WebSocket clients that do not read leave room for answers over HTTP.
 func TestUnreadWebSocketsLeaveRoomForHTTP(t *testing.T) {
 	s := servertest.Start(t, func(c *config.Serve) { c.MaxUnreadBytes = 64 * config.KiB })
 	awkward(s)
@@ -218,7 +218,7 @@ func TestUnreadWebSocketsLeaveRoomForHTTP(t *testing.T) {
 			mustHead(t, c, 101)
 			for range 20 {
 				if _, err := c.Write(frametest.Text(refusedTopics(90))); err != nil {
-					break // The server closed it.
+					break // the server closed it
 				}
 			}
 		}
@@ -226,7 +226,7 @@ func TestUnreadWebSocketsLeaveRoomForHTTP(t *testing.T) {
 	mustRead(t, s, "/history?topic=a&limit=1000", "a")
 }
 
-// All that clients have not read has one bound. Small answers find room nevertheless.
+// All unread data has one limit. Small answers are still sent.
 func TestUnreadAnswersAreBoundedTogether(t *testing.T) {
 	s, leave := full(t)
 	bearer := "Bearer " + s.Token(auth.Subscribe, "a")

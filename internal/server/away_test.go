@@ -20,7 +20,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
-// text returns the body of an answer to GET, and its status.
+// text returns the body and the status of an answer to GET.
 func text(t *testing.T, s *servertest.Server, url string) (status int, body string) {
 	t.Helper()
 	res, err := s.HTTP.Get(url)
@@ -35,8 +35,8 @@ func text(t *testing.T, s *servertest.Server, url string) (status int, body stri
 	return res.StatusCode, string(data)
 }
 
-// While the broker is away, what needs it is refused for now. Clients stay connected, and
-// get what is published once it is back.
+// While the broker is away, operations that need it are refused. Clients stay connected,
+// and get the messages that are published once it is back.
 func TestBrokerAway(t *testing.T) {
 	var node *remote.Node
 	s := servertest.StartIn(t, server.Environment{Broker: func(sink broker.Sink) broker.Broker {
@@ -90,7 +90,7 @@ func TestBrokerAway(t *testing.T) {
 	}
 }
 
-// hanging is a broker that attaches topics when it is told to.
+// hanging is a broker that attaches topics only when the test says so.
 type hanging struct {
 	*remote.Node
 	mu   sync.Mutex
@@ -104,7 +104,7 @@ func (b *hanging) Attach(a *broker.Attachment) (finished bool) {
 	return false
 }
 
-// attach attaches what is held.
+// attach attaches the topics that are held.
 func (b *hanging) attach() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -114,7 +114,7 @@ func (b *hanging) attach() {
 	b.held = nil
 }
 
-// waiting returns how many attachments are held, and how many of them nobody waits for.
+// waiting returns the number of held attachments, and how many of them were canceled.
 func (b *hanging) waiting() (n, cancelled int) {
 	synctest.Wait()
 	b.mu.Lock()
@@ -139,13 +139,13 @@ func hang(t *testing.T, f func(t *testing.T, s *servertest.Server, b *hanging)) 
 		s := servertest.StartIn(t, server.Environment{Public: l, Loops: 2, Broker: func(sink broker.Sink) broker.Broker {
 			b.Node = remote.NewStore(remote.Config{Delay: time.Millisecond}).Node(sink)
 			return b
-		}}, func(c *config.Serve) { c.Loops = "portable" }) // epoll waits in the kernel
+		}}, func(c *config.Serve) { c.Loops = "portable" }) // epoll would wait in the kernel
 		s.HTTP.Transport.(*http.Transport).DialContext = n.Link(memnet.LinkConfig{}).DialContext
 		f(t, s, b)
 	})
 }
 
-// A publisher whose message was with the broker when that went away is told that it may
+// If the broker goes away while it has a message, the publisher learns that the message may
 // have been published.
 func TestBrokerGoesAwayWhilePublishing(t *testing.T) {
 	hang(t, func(t *testing.T, s *servertest.Server, b *hanging) {
@@ -158,7 +158,7 @@ func TestBrokerGoesAwayWhilePublishing(t *testing.T) {
 					t.Errorf("%s: %d %s", body, status, answer)
 				}
 			}()
-			synctest.Wait() // The message is on its way to the store.
+			synctest.Wait() // the message is on its way to the store
 			b.Away()
 			<-answered
 			b.Back()
@@ -199,7 +199,7 @@ func TestReadsWaitForTheBroker(t *testing.T) {
 					}
 					res.Body.Close()
 					if n, cancelled := b.waiting(); n != 2 || cancelled != 2 {
-						t.Errorf("%d of %d are cancelled", cancelled, n)
+						t.Errorf("%d of %d are canceled", cancelled, n)
 					}
 					b.attach()
 				})
@@ -212,7 +212,7 @@ func TestReadsWaitForTheBroker(t *testing.T) {
 						t.Fatalf("answered %v", res)
 					}
 					if n, cancelled := b.waiting(); n != 2 || cancelled != 2 {
-						t.Errorf("%d of %d are cancelled", cancelled, n)
+						t.Errorf("%d of %d are canceled", cancelled, n)
 					}
 					b.attach()
 				})
@@ -245,7 +245,8 @@ func TestReadsWaitForTheBroker(t *testing.T) {
 	}
 }
 
-// A stream without room for its topics is refused before it begins, and leaves nothing.
+// A stream without room for its topics is refused before it begins, and leaves nothing
+// behind.
 func TestStreamWithoutRoom(t *testing.T) {
 	servertest.NeedsMemory(t, "another broker holds topics a moment longer")
 	s := servertest.Start(t, func(c *config.Serve) { c.MaxTopics = 1 })
@@ -257,6 +258,6 @@ func TestStreamWithoutRoom(t *testing.T) {
 		}
 	}
 	if _, body := text(t, s, s.AdminURL+"/metrics"); !strings.Contains(body, "notiflux_topics 0\n") || !strings.Contains(body, "notiflux_connections 0\n") {
-		t.Errorf("something is left: %s", body)
+		t.Errorf("not everything was released: %s", body)
 	}
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// Bodies that strangers do not finish take a bounded part of the memory for bodies:
-// what does not fit is refused at once, a publisher with a token in the header still
-// has room, and everything is given back in the end.
+// Bodies that clients without a token do not finish take a limited part of the memory. What
+// does not fit is refused at once, a publisher with a token in the header still has room,
+// and all memory is released in the end.
 func TestBodiesThatAreNotFinished(t *testing.T) {
 	s := servertest.Start(t, func(c *config.Serve) { c.MaxConnections = 1000 })
 	const connections, size = 120, 1 << 20
-	const fit = 64 // of this size: half of 64 MiB, and room for what is not charged yet
+	const fit = 64 // of this size: half of 64 MiB, and room for bodies that are not charged yet
 	half := bytes.Repeat([]byte(" "), size-1)
 	answers := make(chan *http.Response, connections)
 	var held []io.Closer
@@ -29,7 +29,7 @@ func TestBodiesThatAreNotFinished(t *testing.T) {
 		held = append(held, conn)
 		go func() {
 			fmt.Fprintf(conn, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
-			_, _ = conn.Write(half) // One that is refused may be closed before it is done.
+			_, _ = conn.Write(half) // a refused one may be closed before this is done
 			answer, err := http.ReadResponse(conn.R, nil)
 			if err != nil {
 				answer = nil // closed by the test

@@ -16,7 +16,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
-// An asker asks over a connection that it never closes.
+// An asker sends requests over a connection that it never closes.
 type asker struct {
 	*rawclient.Conn
 	t *testing.T
@@ -24,7 +24,7 @@ type asker struct {
 
 func dialHTTP(t *testing.T, url string) asker {
 	t.Helper()
-	return asker{dialRaw(t, url), t} // Its patience is less than the two minutes of an idle connection.
+	return asker{dialRaw(t, url), t} // its timeout is less than the two minutes of an idle connection
 }
 
 // ask sends a request and returns the answer, whose body it has read.
@@ -50,11 +50,11 @@ func (w asker) ask(request, body string, headers ...string) *http.Response {
 	return r
 }
 
-// wantEnd fails the test unless the server closes the connection, with nothing more said.
+// wantEnd fails the test unless the server closes the connection without sending more.
 func (w asker) wantEnd(what string) {
 	w.t.Helper()
 	if rest, err := io.ReadAll(w.R); err != nil || len(rest) > 0 {
-		w.t.Errorf("%s: the connection goes on: %q, %v", what, rest, err)
+		w.t.Errorf("%s: the connection continues: %q, %v", what, rest, err)
 	}
 }
 
@@ -83,9 +83,9 @@ func TestRefusalsForCapacityCloseTheConnection(t *testing.T) {
 		}
 		warning := `level=WARN msg="connection limit reached; clients are refused" limit=1 setting="--max-connections (NOTIFLUX_MAX_CONNECTIONS)"`
 		if n := strings.Count(s.Log(), warning); n != 1 {
-			t.Errorf("the log has the warning %d times, want once in a while\n%s", n, s.Log())
+			t.Errorf("the log has the warning %d times, want it rarely\n%s", n, s.Log())
 		}
-		w := dialHTTP(t, s.URL) // Other refusals leave the connection to its client.
+		w := dialHTTP(t, s.URL) // other refusals keep the connection open
 		for range 2 {
 			if r := w.ask("GET /nothing", ""); r.StatusCode != 404 || r.Close {
 				t.Errorf("not found: %s, Connection: close %v; want 404 and no close", r.Status, r.Close)

@@ -12,8 +12,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// openStream asks for a stream in HTTP/1.minor, and returns what reads its next event or
-// line, which is a chunk of its own in HTTP/1.1.
+// openStream requests a stream over HTTP/1.minor, and returns its reader. In HTTP/1.1, each
+// event or line is a chunk.
 func openStream(t *testing.T, s *servertest.Server, minor int, path, end string, topics ...pubsub.Topic) raw {
 	t.Helper()
 	name := fmt.Sprintf("HTTP/1.%d %s %v", minor, path, topics)
@@ -34,12 +34,12 @@ type raw struct {
 	*rawclient.Conn
 	name    string
 	chunked bool
-	end     string // of an event, or a line
+	end     string // of an event or a line
 	next    func() (string, error)
 }
 
-// expect fails the test unless the next event or line has that in it, and is a chunk
-// of its own if the stream has chunks.
+// expect fails the test unless the next event or line contains want and, if the stream has
+// chunks, is exactly one chunk.
 func (r raw) expect(t *testing.T, want string) {
 	t.Helper()
 	got, err := r.next()
@@ -48,8 +48,8 @@ func (r raw) expect(t *testing.T, want string) {
 	}
 }
 
-// Each event and each line is a chunk for a client of HTTP/1.1, as soon as it is there,
-// and the last chunk comes behind bye. A client of HTTP/1.0 gets the same without.
+// A client of HTTP/1.1 gets each event and each line as a chunk, at once, and the last
+// chunk after bye. A client of HTTP/1.0 gets the same without chunks.
 func TestStreamsInChunks(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
@@ -80,7 +80,7 @@ func TestStreamsInChunks(t *testing.T) {
 				want = "0\r\n\r\n"
 			}
 			if got, err := io.ReadAll(r.R); err != nil || string(got) != want {
-				t.Errorf("%s: behind bye came %q, %v; want %q", r.name, got, err, want)
+				t.Errorf("%s: after bye came %q, %v; want %q", r.name, got, err, want)
 			}
 		}
 	})

@@ -13,8 +13,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// messages returns the text messages in what a server sent, joined from their
-// frames, and the code of the close frame behind them; 0: there is none.
+// messages returns the text messages in the bytes that a server sent, joined from their
+// frames, and the code of the close frame after them, or 0.
 func messages(t *testing.T, sent []byte) (texts []string, code uint16) {
 	t.Helper()
 	var text []byte
@@ -35,8 +35,8 @@ func messages(t *testing.T, sent []byte) (texts []string, code uint16) {
 	return texts, code
 }
 
-// Whatever answer the server has made comes whole before its close frame, large or
-// small, begun or not.
+// Every answer that the server has begun arrives complete before its close frame, whether
+// large or small, sent in part or not at all.
 func TestEveryAnswerComesBeforeTheClose(t *testing.T) {
 	for name, c := range map[string]struct{ topic, command, want string }{
 		"pong":          {"a", `{"type":"ping","id":7}`, `{"type":"pong","id":7}`},
@@ -45,7 +45,7 @@ func TestEveryAnswerComesBeforeTheClose(t *testing.T) {
 		"presence":      {"a", `{"type":"presence","id":7,"topic":"a","token":"TOKEN"}`, `{"type":"presence","id":7,`},
 	} {
 		for end, code := range map[string]uint16{string(frametest.Frame(0x83, "")): 1002, string(frametest.Closing(4321, "")): 4321} {
-			for _, read := range []int64{0, 1, 100, 1000} { // the first bytes, before the end
+			for _, read := range []int64{0, 1, 100, 1000} { // bytes read before the end
 				t.Run(fmt.Sprint(name, " ", code, " ", read), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						b := newBubble(t)
@@ -76,7 +76,7 @@ func TestEveryAnswerComesBeforeTheClose(t *testing.T) {
 	}
 }
 
-// An answer holds the close no longer than 5 s if its client takes nothing.
+// An answer delays the close by at most 5 s if its client reads nothing.
 func TestAnAnswerThatIsNotReadEndsWithTheClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t)
@@ -87,7 +87,7 @@ func TestAnAnswerThatIsNotReadEndsWithTheClose(t *testing.T) {
 		p.send(frametest.Closing(1000, ""))
 		time.Sleep(7 * time.Second)
 		if n := b.left(); n != 0 {
-			t.Errorf("%d sessions are left", n)
+			t.Errorf("%d sessions remain", n)
 		}
 	})
 }

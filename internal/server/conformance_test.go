@@ -18,7 +18,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// everyLoop runs a test against a server of each kind of loop, with and without
+// everyLoop runs a test against a server with each kind of loop, with and without
 // compression.
 func everyLoop(t *testing.T, test func(t *testing.T, s *servertest.Server, compression bool)) {
 	onBothLoops(t, func(t *testing.T, start starter) {
@@ -30,7 +30,7 @@ func everyLoop(t *testing.T, test func(t *testing.T, s *servertest.Server, compr
 	})
 }
 
-// No frame and no close does anything to the server but what the tables say.
+// Each frame and each close has exactly the effect that the tables say.
 func TestFramesOverSockets(t *testing.T) {
 	everyLoop(t, func(t *testing.T, s *servertest.Server, compression bool) {
 		watcher := s.Subscribe("a")
@@ -47,11 +47,10 @@ func TestFramesOverSockets(t *testing.T) {
 	})
 }
 
-// What a client was answered reaches it, although what it sends next, in the same
-// read, ends the connection.
+// Answers reach the client even if the next bytes in the same read end the connection.
 func TestAnswersComeBeforeTheClose(t *testing.T) {
 	everyLoop(t, func(t *testing.T, s *servertest.Server, compression bool) {
-		// What the cases tell is not sent back here, but answered.
+		// The server does not echo the messages of the cases, but answers them.
 		raw := frametest.Server{Address: strings.TrimPrefix(s.URL, "http://"), Path: "/ws", Deflate: compression, Echoes: true}
 		command := frametest.Text("/dance")
 		const answer = `text "Unknown command" | `
@@ -69,7 +68,7 @@ func TestAnswersComeBeforeTheClose(t *testing.T) {
 	})
 }
 
-// connectCompressed opens a WebSocket that offers compression and subscribes it.
+// connectCompressed opens a WebSocket that offers compression, and subscribes it.
 func connectCompressed(t *testing.T, s *servertest.Server, mode websocket.CompressionMode, agreed bool) *websocket.Conn {
 	t.Helper()
 	c, answer, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{CompressionMode: mode, CompressionThreshold: 1})
@@ -78,7 +77,7 @@ func connectCompressed(t *testing.T, s *servertest.Server, mode websocket.Compre
 	}
 	t.Cleanup(func() { c.CloseNow() })
 	if got := answer.Header.Get("Sec-WebSocket-Extensions") != ""; got != agreed {
-		t.Errorf("compression was agreed on: %v, want %v", got, agreed)
+		t.Errorf("compression negotiated: %v, want %v", got, agreed)
 	}
 	for _, command := range []string{"/subscribe a " + s.Token(auth.Subscribe, "a"), "/"} {
 		if err := c.Write(t.Context(), websocket.MessageText, []byte(command)); err != nil {
@@ -91,8 +90,7 @@ func connectCompressed(t *testing.T, s *servertest.Server, mode websocket.Compre
 	return c
 }
 
-// Whatever is published arrives as it is, at clients that compress and at
-// clients that do not.
+// Published messages arrive unchanged at clients with and without compression.
 func TestMessagesOverCompression(t *testing.T) {
 	everyLoop(t, func(t *testing.T, s *servertest.Server, compression bool) {
 		clients := []*websocket.Conn{

@@ -24,7 +24,7 @@ import (
 
 type object = map[string]any
 
-// A contract is openapi.json, which the server answers with.
+// A contract is openapi.json as the server returns it.
 type contract struct {
 	document object
 	compiler *jsonschema.Compiler
@@ -45,7 +45,7 @@ func readContract(t *testing.T) contract {
 	return c
 }
 
-// operations returns the operations by "METHOD path", and where each stands.
+// operations returns the operations by "METHOD path", with the position of each.
 func (c contract) operations() map[string]string {
 	all := make(map[string]string)
 	for path, methods := range c.document["paths"].(object) {
@@ -56,8 +56,8 @@ func (c contract) operations() map[string]string {
 	return all
 }
 
-// at returns what stands at a JSON pointer, and the pointer itself once all
-// references on its way are followed.
+// at returns the value at a JSON pointer, and the pointer after all references on the way
+// have been followed.
 func (c contract) at(pointer string) (any, string) {
 	value, place := any(c.document), ""
 	for name := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
@@ -111,7 +111,7 @@ func withKey(t *testing.T) config.Serve {
 	return c
 }
 
-// A visit is a request, and the status that it gets.
+// A visit is a request and the status of its answer.
 type visit struct {
 	operation, query string
 	headers          []string
@@ -119,11 +119,11 @@ type visit struct {
 	status           int
 }
 
-// unseen are statuses that no request brings about.
+// unseen are statuses that no request in this test can cause.
 var unseen = map[int]string{500: "is for faults of the server: router.TestPanics has a handler that panics"}
 
-// Each answer is one that openapi.yaml has, in all that it says; each answer that it
-// has was given; and each example of a problem is word by word what a client gets.
+// Each answer matches the one in openapi.yaml in every respect. Each answer in the document
+// occurs, and each example of a problem is word for word what a client gets.
 func TestOpenAPIHasEveryAnswer(t *testing.T) {
 	servertest.NeedsMemory(t, "it refuses to publish to a topic for which there is no room")
 	c := readContract(t)
@@ -152,7 +152,7 @@ func TestOpenAPIHasEveryAnswer(t *testing.T) {
 	}
 	for _, example := range c.problems() {
 		if atoi(fmt.Sprint(example["status"])) != 500 && !slices.ContainsFunc(bodies, func(b any) bool { return reflect.DeepEqual(b, any(example)) }) {
-			t.Errorf("no answer is like the example %v", example)
+			t.Errorf("no answer matches the example %v", example)
 		}
 	}
 }
@@ -162,7 +162,7 @@ func atoi(s string) (n int) {
 	return n
 }
 
-// visitRunning visits a server as it is started, and one with a list of origins.
+// visitRunning visits a server with default settings, and one with a list of origins.
 func visitRunning(t *testing.T, check func(visit, *http.Response)) {
 	s := servertest.Start(t, nil)
 	listen := []string{"Authorization", "Bearer " + s.Token(auth.Subscribe, "a")}
@@ -202,7 +202,7 @@ func visitRunning(t *testing.T, check func(visit, *http.Response)) {
 	}
 	for _, v := range visits {
 		if v.operation == "GET /presence" && strings.Contains(v.query, "since") {
-			continue // It has none.
+			continue // it has none
 		}
 		check(v, v.send(t, s))
 	}
@@ -217,7 +217,7 @@ var handshake = []string{
 	"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version", "13", "Upgrade", "websocket", "Connection", "Upgrade",
 }
 
-// visitFull visits a server that has all the connections and topics that it takes.
+// visitFull visits a server at its limits of connections and topics.
 func visitFull(t *testing.T, check func(visit, *http.Response)) {
 	s := servertest.Start(t, func(c *config.Serve) { c.MaxConnections, c.MaxTopics = 1, 1 })
 	s.Subscribe("a")
@@ -251,7 +251,7 @@ func visitDraining(t *testing.T, check func(visit, *http.Response)) {
 	check(visit{operation: "GET /readyz", status: 503}, w.Result())
 }
 
-// send returns the answer of s. Its body is the caller's to close.
+// send returns the answer of s. The caller must close its body.
 func (v visit) send(t *testing.T, s *servertest.Server) *http.Response {
 	t.Helper()
 	method, path, _ := strings.Cut(v.operation, " ")
@@ -269,8 +269,8 @@ func (v visit) send(t *testing.T, s *servertest.Server) *http.Response {
 	return response
 }
 
-// check returns the body of an answer, if it has one that ends, and what is not as
-// openapi.yaml says.
+// check returns the body of an answer, if it has one that ends, and how the answer differs
+// from openapi.yaml.
 func (c contract) check(v visit, r *http.Response) (body any, err error) {
 	defer r.Body.Close()
 	if r.StatusCode != v.status {
@@ -279,13 +279,13 @@ func (c contract) check(v visit, r *http.Response) (body any, err error) {
 	}
 	response, place := c.object(c.operations()[v.operation] + "/responses/" + fmt.Sprint(r.StatusCode))
 	if response == nil {
-		return nil, fmt.Errorf("the status %d is not there", r.StatusCode)
+		return nil, fmt.Errorf("the status %d is not in openapi.yaml", r.StatusCode)
 	}
 	headers, _ := response["headers"].(object)
 	for name, header := range headers {
 		required, _ := header.(object)["required"].(bool)
 		if values := r.Header.Values(name); required && len(values) != 1 {
-			return nil, fmt.Errorf("the header %s is there %d times", name, len(values))
+			return nil, fmt.Errorf("the answer has the header %s %d times", name, len(values))
 		}
 		if value := r.Header.Get(name); value != "" {
 			if err := c.validate(place+"/headers/"+name+"/schema", headerValue(value)); err != nil {
@@ -299,8 +299,8 @@ func (c contract) check(v visit, r *http.Response) (body any, err error) {
 	case len(content) == 0 && kind == "":
 		return nil, nil
 	case !known:
-		return nil, fmt.Errorf("the media type %q is not there", kind)
-	case media["schema"] == nil: // A stream, which does not end.
+		return nil, fmt.Errorf("the media type %q is not in openapi.yaml", kind)
+	case media["schema"] == nil: // a stream, which does not end
 		return nil, nil
 	}
 	if body, err = jsonschema.UnmarshalJSON(r.Body); err != nil {
@@ -341,7 +341,7 @@ func (c contract) problems() (all []object) {
 	return all
 }
 
-// Who is asked for it gets the file, as GET and HEAD, from any page, for an hour.
+// The file is served for GET and HEAD, to any page, and may be cached for an hour.
 func TestOpenAPIIsServed(t *testing.T) {
 	s := servertest.Start(t, nil)
 	for _, method := range []string{"GET", "HEAD"} {

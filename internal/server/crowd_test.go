@@ -16,8 +16,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// enter opens a connection of a member of topics, with a receive buffer of so many
-// bytes; 0 is the system's choice. What is answered is not read.
+// enter opens a connection of a member of topics, with a receive buffer of the given size
+// in bytes; 0 is the system's choice. The answer is not read.
 func enter(s *servertest.Server, buffer int, sub, info string, topics ...pubsub.Topic) (*rawclient.Conn, error) {
 	w, err := rawclient.Dial(s.URL, buffer, time.Minute)
 	if err != nil {
@@ -36,7 +36,7 @@ func enter(s *servertest.Server, buffer int, sub, info string, topics ...pubsub.
 	return w, w.Command(map[string]any{"type": "subscribe", "topics": topics, "presence": true})
 }
 
-// mustEnter is enter until the test ends.
+// mustEnter is like enter, and closes the connection when the test ends.
 func mustEnter(t *testing.T, s *servertest.Server, buffer int, sub, info string, topics ...pubsub.Topic) *rawclient.Conn {
 	t.Helper()
 	w, err := enter(s, buffer, sub, info, topics...)
@@ -47,10 +47,10 @@ func mustEnter(t *testing.T, s *servertest.Server, buffer int, sub, info string,
 	return w
 }
 
-// Of many who come at once one is told little: their names up to a number, then how
-// many they are; and all names again when they are few enough.
-func TestACrowdIsCounted(t *testing.T) {
-	const most, more, few = 1000, 100, 700 // members; more than most, fewer than four fifths of them
+// If many members join at once, each gets few events: their names up to a limit, then only
+// their number, and all names again when few enough are left.
+func TestACrowdGetsCounts(t *testing.T) {
+	const most, more, few = 1000, 100, 700 // members; more than most, fewer than four fifths of it
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
 		observer := mustEnter(t, s, 0, "observer", "", "t")
@@ -98,7 +98,7 @@ func TestACrowdIsCounted(t *testing.T) {
 					m.Members = []rawclient.Member{*m.Member}
 				}
 				if len(m.Members) > 100 || counts > 0 {
-					t.Errorf("a join of %d after %d numbers", len(m.Members), counts)
+					t.Errorf("a join of %d members after %d counts", len(m.Members), counts)
 				}
 				for _, x := range m.Members {
 					here[x.Sub] = true
@@ -106,18 +106,18 @@ func TestACrowdIsCounted(t *testing.T) {
 				known = len(here)
 			case "presence":
 				if counts++; m.Members != nil || m.Count <= most {
-					t.Errorf("a number of %d with %d names", m.Count, len(m.Members))
+					t.Errorf("a count of %d with %d names", m.Count, len(m.Members))
 				}
 				known = m.Count
 			}
 		}
 		took := time.Since(began)
-		t.Logf("%d members came in %v: one was told %d frames, %d of them numbers, and %d names", len(crowd), took, frames, counts, len(here))
+		t.Logf("%d members joined in %v: one received %d frames, %d of them counts, and %d names", len(crowd), took, frames, counts, len(here))
 		if bound := int(took/gather) + 1 + most/100 + int(took/time.Second) + 3; frames > bound {
-			t.Errorf("one was told %d frames in %v, want %d at most", frames, took, bound)
+			t.Errorf("one received %d frames in %v, want at most %d", frames, took, bound)
 		}
 		if counts == 0 || len(here) > most {
-			t.Errorf("%d names and %d numbers were told of %d members", len(here), counts, len(crowd))
+			t.Errorf("received %d names and %d counts of %d members", len(here), counts, len(crowd))
 		}
 		for _, w := range crowd[few:] {
 			w.Close()
@@ -129,7 +129,7 @@ func TestACrowdIsCounted(t *testing.T) {
 			}
 			if m.Type != "presence" || m.Members != nil {
 				if m.Type != "presence" || m.Count != few+1 || len(m.Members) != few+1 || m.Members[0].Sub != "m0000" || m.Members[few].Sub != "observer" {
-					t.Errorf("when few are left: %s, counted %d, %d names", m.Type, m.Count, len(m.Members))
+					t.Errorf("when few remain: %s, counted %d, %d names", m.Type, m.Count, len(m.Members))
 				}
 				break
 			}
@@ -141,8 +141,8 @@ func TestACrowdIsCounted(t *testing.T) {
 	})
 }
 
-// Who is a member and stops reading is cut like everyone who is too slow, however much
-// is told: what it does not read is not kept for it.
+// A member that stops reading is disconnected like any slow client, however many presence
+// events there are. The server does not keep the unread events for it.
 func TestASlowMemberIsCut(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) {
@@ -181,11 +181,11 @@ func TestASlowMemberIsCut(t *testing.T) {
 		defer close(done)
 		for deadline := time.Now().Add(time.Minute); metric(t, s, `notiflux_closes_total{code="4202"}`) != "1"; {
 			if time.Now().After(deadline) {
-				t.Fatal("a member that reads nothing is not cut")
+				t.Fatal("a member that reads nothing was not disconnected")
 			}
 			<-time.After(gather)
 		}
-		if n := counter(t, s, "notiflux_sessions"); n != 9 && n != 8 { // The stuck one is closing, or gone.
+		if n := counter(t, s, "notiflux_sessions"); n != 9 && n != 8 { // the stuck one is closing or gone
 			t.Errorf("%d sessions, want those of the movers", n)
 		}
 	})

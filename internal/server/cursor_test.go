@@ -16,14 +16,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Two topics with the same 32-bit FNV-1a hash, which stood for a topic in cursors of
+// Two topics with the same 32-bit FNV-1a hash, which identified topics in cursors of
 // version 1.
 const (
 	one   pubsub.Topic = "costarring"
 	other pubsub.Topic = "liquid"
 )
 
-// recovered returns what a stream says of each topic at its beginning.
+// recovered returns what the beginning of a stream says about each topic.
 func recovered(t *testing.T, s *servertest.Server, since string, topics ...pubsub.Topic) map[pubsub.Topic]rawclient.Object {
 	t.Helper()
 	path := "/stream?since=" + since + "&token=" + s.Token(auth.Subscribe, topics...)
@@ -50,7 +50,7 @@ func recovered(t *testing.T, s *servertest.Server, since string, topics ...pubsu
 	return begins
 }
 
-// The place of one topic in a cursor is not taken for that of another.
+// The position of one topic in a cursor is not used for another.
 func TestCursorsTellTopicsApart(t *testing.T) {
 	s := servertest.Start(t, nil)
 	both := "/poll?topic=costarring&topic=liquid"
@@ -77,7 +77,7 @@ func TestCursorsTellTopicsApart(t *testing.T) {
 	}
 }
 
-// A cursor of version 1 is read, one of an unknown version or epoch covers nothing, and
+// A cursor of version 1 is accepted. One of an unknown version or epoch covers nothing, and
 // a malformed one is refused.
 func TestCursorsOfOtherVersions(t *testing.T) {
 	s := servertest.Start(t, nil)
@@ -103,7 +103,7 @@ func TestCursorsOfOtherVersions(t *testing.T) {
 		{"version 63", encode([]byte{0xbf}), false, 0},
 	} {
 		if a := mustRead(t, s, "/poll?topic=a&wait=0&since="+c.cursor, "a"); a.Recovered != c.recovered || len(a.Messages) != c.replay {
-			t.Errorf("%s: a poll is answered %+v", c.name, a)
+			t.Errorf("%s: a poll returned %+v", c.name, a)
 		}
 		if a := recovered(t, s, c.cursor, "a")["a"]; a.Recovered != c.recovered || a.Replay != c.replay {
 			t.Errorf("%s: a stream begins with %+v", c.name, a)

@@ -14,7 +14,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A cutClient is a reader that loses its connection all the time.
+// A cutClient is a reader whose connection is cut again and again.
 type cutClient struct {
 	rawclient.Reader
 	t     *testing.T
@@ -35,8 +35,8 @@ func newCutClient(t *testing.T, recorder *delivery.Recorder, i int) *cutClient {
 	}
 }
 
-// connect opens a connection that is cut at a random byte, or that ends when the
-// client has reached its goal.
+// connect opens a connection that is cut at a random byte, or ends when the client has
+// reached its goal.
 func (c *cutClient) connect(speak rawclient.Dialect, goal map[pubsub.Topic]pubsub.Position) {
 	if c.t.Failed() {
 		return
@@ -51,7 +51,7 @@ func (c *cutClient) connect(speak rawclient.Dialect, goal map[pubsub.Topic]pubsu
 	if goal == nil {
 		w.In, w.Out, c.Live = c.budget()
 		if c.Random.IntN(2) == 0 {
-			w.Conn.(*net.TCPConn).SetLinger(0) // A reset, not a good end.
+			w.Conn.(*net.TCPConn).SetLinger(0) // a reset instead of an orderly close
 		}
 	}
 	err = c.Follow(w, speak)
@@ -62,8 +62,8 @@ func (c *cutClient) connect(speak rawclient.Dialect, goal map[pubsub.Topic]pubsu
 	}
 }
 
-// budget draws where a connection is cut: in what the client says, in the
-// handshake, in the answer, in what is replayed, or in what is live.
+// budget chooses at random where a connection is cut: in what the client sends, in the
+// handshake, in the answer, in replayed messages, or in live messages.
 func (c *cutClient) budget() (in, out, live int) {
 	in, out = math.MaxInt, math.MaxInt
 	switch c.Random.IntN(8) {

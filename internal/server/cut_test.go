@@ -34,7 +34,7 @@ const (
 
 var (
 	cutTopics    = []pubsub.Topic{"left", "right"}
-	cutHistories = []int{5, 1_000_000} // messages of a topic: one that loses, one that never does
+	cutHistories = []int{5, 1_000_000} // messages of a topic: one history that loses messages, and one that never does
 )
 
 var dialects = []struct {
@@ -42,10 +42,9 @@ var dialects = []struct {
 	speak rawclient.Dialect
 }{{"websocket", rawclient.JSON}, {"events", rawclient.Events}, {"stream", rawclient.NDJSON}, {"poll", rawclient.Poll}}
 
-// A client that is cut at any byte, again and again, has every message once and
-// in order after each resume, or is told that it has not: it is told so never
-// inside the bounds of the history, and nothing is missing where it is told that
-// it has.
+// A client whose connection is cut at any byte, again and again, gets every message once
+// and in order after each resume, or learns that some are missing. Within the limits of the
+// history, the server never says that, and no message is missing where it says recovered.
 func TestCutAtARandomByte(t *testing.T) {
 	seeded()
 	for _, d := range dialects {
@@ -60,7 +59,7 @@ func TestCutAtARandomByte(t *testing.T) {
 	}
 }
 
-// seeded sees that there is a seed.
+// seeded makes sure that there is a seed.
 func seeded() {
 	if *seed == 0 {
 		*seed = rand.Uint64()
@@ -103,22 +102,22 @@ func cutAtRandomBytes(t *testing.T, s *servertest.Server, speak rawclient.Dialec
 			total.cutIn[phase] += n
 		}
 	}
-	t.Logf("-seed=%d: %d messages; cut while %v; recovered %d times, and not %d times", *seed, p.count(), total.cutIn, total.Recovered, total.Lost)
+	t.Logf("-seed=%d: %d messages; cut while %v; recovered %d times, not recovered %d times", *seed, p.count(), total.cutIn, total.Recovered, total.Lost)
 	if held >= p.count() && total.Lost > 0 {
-		t.Errorf("not recovered %d times, though everything is held", total.Lost)
+		t.Errorf("not recovered %d times, although the history holds everything", total.Lost)
 	}
 	if *cuts >= 400 && (held < 10 && total.Lost == 0 || total.Recovered == 0 || len(total.cutIn) < 3) {
-		t.Errorf("the cuts prove nothing: %v, recovered %d times, and not %d times", total.cutIn, total.Recovered, total.Lost)
+		t.Errorf("the cuts prove nothing: %v, recovered %d times, not recovered %d times", total.cutIn, total.Recovered, total.Lost)
 	}
 }
 
-// press publishes to the topics at a steady rate.
+// A press publishes to the topics at a steady rate.
 type press struct {
 	t        *testing.T
 	s        *servertest.Server
 	recorder *delivery.Recorder
 	rate     int    // messages per second and topic
-	name     string // begins each message, so that no other press has the same
+	name     string // begins each message, and differs from that of other presses
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 
@@ -143,14 +142,14 @@ func (p *press) begin() {
 	}
 }
 
-// end waits for the messages under way, and returns the last position of each topic.
+// end waits for publications in flight, and returns the last position of each topic.
 func (p *press) end() map[pubsub.Topic]pubsub.Position {
 	p.stop()
 	p.running.Wait()
 	return p.heads
 }
 
-// publish runs until the context ends, or something fails.
+// publish runs until the context ends or something fails.
 func (p *press) publish(ctx context.Context, topic pubsub.Topic) {
 	defer func() {
 		p.mu.Lock()
@@ -168,7 +167,7 @@ func (p *press) publish(ctx context.Context, topic pubsub.Topic) {
 			return
 		case <-pace.C:
 		}
-		// What stands between frames of any dialect stands inside a message too.
+		// Anything that separates frames of a dialect also occurs inside a message.
 		data := fmt.Sprint(p.name, topic, i, strings.Repeat("\n\ndata: {\"é\"}\r\n", random.IntN(12)))
 		answered := p.recorder.Publishing(topic, data)
 		position, err := post(p.s, topic, data, token)

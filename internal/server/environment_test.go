@@ -14,7 +14,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
-// Tokens and the times of messages go by the clock of the environment.
+// Tokens and the times of messages follow the clock of the environment.
 func TestClockOfTheEnvironment(t *testing.T) {
 	var ahead atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
@@ -32,8 +32,8 @@ func TestClockOfTheEnvironment(t *testing.T) {
 	}
 }
 
-// With the same source of randomness a server begins the same epoch, on listeners that
-// are in memory as on others.
+// With the same source of randomness, a server starts with the same epoch, on in-memory
+// listeners as on real ones.
 func TestRandomnessOfTheEnvironment(t *testing.T) {
 	epochs := make(map[string]bool)
 	for seed := range uint64(3) {

@@ -13,8 +13,8 @@ import (
 // Routes returns the routes of the public listener.
 func Routes(s *Server) []router.Route { return s.api.Routes() }
 
-// Drained returns the handler of a server that never ran, as it is while it shuts
-// down.
+// Drained returns the handler of a server that never ran, in the state that it has during
+// shutdown.
 func Drained(s *Server) http.Handler {
 	s.public.Close()
 	close(s.draining)
@@ -22,8 +22,8 @@ func Drained(s *Server) http.Handler {
 	return router.New(s.origins, s.log, s.api.Routes()...)
 }
 
-// PublishPresence tells a server of a presence event, as its registry does, and returns the
-// events that it makes of it.
+// PublishPresence passes a presence event to a server, like its registry, and returns the
+// events that the server makes of it.
 func PublishPresence(s *Server, e presence.Event) (events []*pubsub.Message, err error) {
 	pin, err := s.topics.Open(topic.PresenceTopic(e.Topic), pubsub.Position{}, topic.ResumePoint{})
 	if err != nil {
@@ -40,10 +40,10 @@ func PublishPresence(s *Server, e presence.Event) (events []*pubsub.Message, err
 	}
 }
 
-// deaf is a listener that nothing wakes.
+// deaf is a listener that ignores wake-ups.
 type deaf struct{}
 
 func (deaf) Wake() {}
 
-// Gap tells a server of a gap in a topic, as a broker does.
+// Gap reports a gap in a topic to a server, like a broker.
 func Gap(s *Server, name pubsub.Topic, to pubsub.Position) { s.topics.Gap(name, to) }

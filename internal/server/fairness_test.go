@@ -20,25 +20,25 @@ import (
 // writeTime is how long each write of a [crowd] takes, in the time of its bubble.
 const writeTime = 100 * time.Microsecond
 
-// A crowd is text clients of a [bubble], each with the same token.
+// A crowd is a set of text clients of a [bubble] with the same token.
 type crowd struct {
 	*bubble
-	token string // for the topics hot and small; it was verified before
+	token string // for the topics hot and small; already verified
 
 	mu     sync.Mutex
-	writes []string // who wrote, in order
+	writes []string // names of the clients that wrote, in order
 }
 
 func newCrowd(t *testing.T) *crowd {
 	c := &crowd{bubble: newBubble(t)}
 	c.token = c.bubble.token("hot", "small")
-	if _, err := c.verifier.Verify(auth.Token(c.token)); err != nil { // It is cached from now on.
+	if _, err := c.verifier.Verify(auth.Token(c.token)); err != nil { // from now on it is cached
 		t.Fatal(err)
 	}
 	return c
 }
 
-// A slowClient takes its time for each write.
+// A slowClient takes time for each write.
 type slowClient struct {
 	loop.Client
 	wrote func()
@@ -46,11 +46,11 @@ type slowClient struct {
 
 func (s slowClient) Wrote(n int) {
 	s.Client.Wrote(n)
-	<-time.After(writeTime) // In the time of the bubble.
+	<-time.After(writeTime) // in the time of the bubble
 	s.wrote()
 }
 
-// join adds a client that is subscribed to a topic, and returns its peer's end.
+// join adds a client that is subscribed to a topic, and returns the peer's end.
 func (c *crowd) join(name string, topic pubsub.Topic) net.Conn {
 	ours, theirs := net.Pipe()
 	c.t.Cleanup(func() { theirs.Close() })
@@ -73,14 +73,14 @@ func (c *crowd) publish(topic pubsub.Topic) {
 	c.bubble.publish(topic, "news")
 }
 
-// written returns how often anyone wrote.
+// written returns the number of writes of all clients.
 func (c *crowd) written() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.writes)
 }
 
-// afterFirst returns how many writes there were from a time on until name wrote.
+// afterFirst returns the number of writes from a time until name wrote.
 func (c *crowd) afterFirst(from int, name string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,13 +93,13 @@ func (c *crowd) afterFirst(from int, name string) int {
 	return 0
 }
 
-// A large topic does not delay what others are sent by its whole pass.
+// A large topic does not delay other deliveries by the whole time that it takes itself.
 func TestALargeTopicLetsOthersThrough(t *testing.T) {
 	const (
 		subscribers = 2000
-		slice       = 5 * time.Millisecond     // for which a loop writes
-		most        = 2 * int(slice/writeTime) // writes until what came by a socket is answered
-		mostSmall   = 600                      // until a message of another topic is out: two parts of the large one's pass
+		slice       = 5 * time.Millisecond     // how long a loop writes in one slice
+		most        = 2 * int(slice/writeTime) // writes until data from a socket is answered
+		mostSmall   = 600                      // writes until a message of another topic is out: two parts of the large one's pass
 	)
 	for name, act := range map[string]func(c *crowd, pinger net.Conn) (who string, within int){
 		"ping": func(_ *crowd, pinger net.Conn) (string, int) {
@@ -135,7 +135,7 @@ func TestALargeTopicLetsOthersThrough(t *testing.T) {
 				go io.Copy(io.Discard, c.join("small", "small"))
 				synctest.Wait()
 				c.publish("hot")
-				time.Sleep(10 * time.Millisecond) // The pass is under way.
+				time.Sleep(10 * time.Millisecond) // the pass has begun
 				from := c.written()
 				who, within := act(c, pinger)
 				time.Sleep(time.Second)
@@ -144,7 +144,7 @@ func TestALargeTopicLetsOthersThrough(t *testing.T) {
 					t.Errorf("it went out after %d other writes, want at most %d", got, within)
 				}
 				if from == 0 || from+within > subscribers {
-					t.Errorf("the pass was not under way: %d writes", from)
+					t.Errorf("the pass had not begun: %d writes", from)
 				}
 				if got := c.written(); got < subscribers+2 {
 					t.Errorf("%d writes, want one for each of %d", got, subscribers+2)
@@ -154,7 +154,7 @@ func TestALargeTopicLetsOthersThrough(t *testing.T) {
 	}
 }
 
-// Clients that have something to say all the time do not stop delivery.
+// Clients that send all the time do not stop delivery.
 func TestAFloodDoesNotStopDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t)
@@ -194,8 +194,8 @@ func TestAFloodDoesNotStopDelivery(t *testing.T) {
 	})
 }
 
-// A client without a token has a loop inflate no more than its allowance. Past it, its
-// socket is not read from, and it stays connected.
+// A loop inflates at most a fixed allowance for a client without a token. Beyond that, the
+// loop does not read from its socket, and the client stays connected.
 func TestAFloodThatInflatesIsReadSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t)
@@ -218,7 +218,7 @@ func TestAFloodThatInflatesIsReadSlowly(t *testing.T) {
 			least, most time.Duration
 		}{
 			{other, 0, time.Second},
-			{flooder, 8 * time.Second, 9 * time.Second}, // All but 4 MiB, at 1 MiB per second.
+			{flooder, 8 * time.Second, 9 * time.Second}, // all but 4 MiB, at 1 MiB per second
 		} {
 			answer, err := frametest.ReadFrame(want.from)
 			if took := time.Since(began); err != nil || string(answer.Payload) != "Unknown command" || took < want.least || took > want.most {

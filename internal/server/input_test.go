@@ -10,7 +10,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// until returns what comes up to and with a text.
+// until returns everything up to and including a text.
 func until(t *testing.T, r *bufio.Reader, text string) string {
 	t.Helper()
 	var all strings.Builder
@@ -24,8 +24,8 @@ func until(t *testing.T, r *bufio.Reader, text string) string {
 	return all.String()
 }
 
-// Characters that some programs take for the end of a line are escaped wherever a
-// message is JSON, and come as they are in the text protocol.
+// Characters that some programs take for the end of a line are escaped wherever a message
+// is JSON, and unchanged in the text protocol.
 func TestLineBreaksOfUnicode(t *testing.T) {
 	const breaks, escaped = "a\u2028b\u2029c\u0085d", `a\u2028b\u2029c\u0085d`
 	s := servertest.Start(t, nil)
@@ -69,7 +69,7 @@ func TestLineBreaksOfUnicode(t *testing.T) {
 	}
 }
 
-// What serializers and editors add to JSON changes nothing.
+// Additions that serializers and editors make to JSON have no effect.
 func TestNullsAndByteOrderMarks(t *testing.T) {
 	s := servertest.Start(t, nil)
 	token := both(s, "u", "t")
@@ -84,11 +84,11 @@ func TestNullsAndByteOrderMarks(t *testing.T) {
 		`{"type":"message","topic":"t","position":"E:1","time":0,"data":null}`)
 	c.Say(`{"type":"broadcast","topic":"t","message":null,"key":null,"echo":null,"exclude":null}`)
 	if got := c.Next() + c.Next(); !strings.Contains(got, `"data":null`) || !strings.Contains(got, `"type":"broadcasted"`) {
-		t.Errorf("heard %s", got)
+		t.Errorf("received %s", got)
 	}
 }
 
-// Half an emoji is refused by its name, in the element that has it only.
+// Half an emoji is refused by name, and only in the element that contains it.
 func TestHalfAnEmoji(t *testing.T) {
 	s := servertest.Start(t, nil)
 	bearer := "Bearer " + both(s, "u", "t")
@@ -98,7 +98,7 @@ func TestHalfAnEmoji(t *testing.T) {
 	}
 	status, answer = broadcast(t, s, `[{"topic":"t","message":"cut \ud83d"},{"topic":"t","message":"whole"}`, "Authorization", bearer)
 	if status != 400 {
-		t.Errorf("what is not JSON: %d %s", status, answer)
+		t.Errorf("invalid JSON: %d %s", status, answer)
 	}
 	c := connectJSON(t, s, both(s, "u", "t"))
 	c.Say(`{"type":"broadcast","topic":"t","message":"\ud83d","id":7}`)

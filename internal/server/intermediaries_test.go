@@ -11,8 +11,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// converse sends bytes on a connection of its own, and returns the answers up to the
-// end of the connection. Without one, it fails the test.
+// converse sends bytes on a new connection, and returns all answers. It fails the test if
+// the connection does not end.
 func converse(t *testing.T, s *servertest.Server, request string) (answers []*http.Response, bodies []string) {
 	t.Helper()
 	conn := dialRaw(t, s.URL)
@@ -35,9 +35,9 @@ func converse(t *testing.T, s *servertest.Server, request string) (answers []*ht
 	}
 }
 
-// A proxy that goes by the Content-Length of a request, and net/http by its
-// Transfer-Encoding, do not agree on where the next one begins. So there is none.
-func TestNothingFollowsAChunkedRequest(t *testing.T) {
+// A proxy that uses the Content-Length of a request and net/http, which uses its
+// Transfer-Encoding, disagree on where the next request begins. So the server accepts none.
+func TestNoRequestFollowsAChunkedOne(t *testing.T) {
 	s := servertest.Start(t, nil)
 	bearer := "Authorization: Bearer " + s.Token(auth.Broadcast, "t") + "\r\n"
 	const message = `{"topic":"t","message":1}`
@@ -67,8 +67,8 @@ func TestNothingFollowsAChunkedRequest(t *testing.T) {
 	}
 }
 
-// What net/http answers by itself is as docs/protocol.md has it.
-func TestAnswersOfTheLibrary(t *testing.T) {
+// Answers that net/http gives without a handler are as in docs/protocol.md.
+func TestAnswersOfNetHTTP(t *testing.T) {
 	s := servertest.Start(t, nil)
 	for _, c := range []struct {
 		request string
@@ -90,8 +90,8 @@ func TestAnswersOfTheLibrary(t *testing.T) {
 	}
 }
 
-// What a base address or a proxy did to the path is named.
-func TestSlashesThatAreTooMany(t *testing.T) {
+// The error names the right path if a base address or a proxy added slashes.
+func TestExtraSlashes(t *testing.T) {
 	s := servertest.Start(t, nil)
 	for path, want := range map[string]string{
 		"//ws": "the right path is /ws:", "/ws/": "the right path is /ws:", "//ws//?x=1": "the right path is /ws:", "//broadcast": "the right path is /broadcast:",

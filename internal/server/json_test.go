@@ -21,8 +21,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// The token of a connection: its subprotocol, else its header; neither its cookie nor
-// its address. The handshake succeeds whatever it is.
+// The token of a connection comes from its subprotocol, or else from its header, but never
+// from its cookie or address. The handshake succeeds with any token.
 func TestTokensOfConnections(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
@@ -56,10 +56,10 @@ func TestTokensOfConnections(t *testing.T) {
 				t.Fatalf("%s: %v", c.name, err)
 			}
 			if got := answer.Header.Get("Sec-WebSocket-Protocol"); got != "notiflux.v1.json" {
-				t.Errorf("%s: agreed on %q", c.name, got)
+				t.Errorf("%s: negotiated %q", c.name, got)
 			}
 			client := s.Client(conn)
-			client.Next() // The welcome.
+			client.Next() // the welcome
 			client.Say(`{"type":"subscribe","topics":["t"]}`)
 			if got := times.ReplaceAllString(client.Next(), `"position":"E:`); !strings.HasPrefix(got, c.want) {
 				t.Errorf("%s: %s, want %s", c.name, got, c.want)
@@ -75,7 +75,8 @@ func TestTokensOfConnections(t *testing.T) {
 	})
 }
 
-// Clients of the JSON protocol are told before they are sent away, and when to be back.
+// Clients of the JSON protocol get bye before they are disconnected, with the time to
+// reconnect.
 func TestShutdownSaysBye(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
@@ -99,7 +100,7 @@ func TestShutdownSaysBye(t *testing.T) {
 	})
 }
 
-// A stream is excluded by the name that its hello tells.
+// A stream is excluded by the name in its hello.
 func TestStreamsAreExcluded(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
@@ -124,7 +125,7 @@ func TestStreamsAreExcluded(t *testing.T) {
 				t.Fatalf("%d %s", status, answer)
 			}
 		}
-		got := make(map[string][]int) // There is an order in each topic, and none between them.
+		got := make(map[string][]int) // topics have no order among each other
 		for range 4 {
 			var message struct {
 				Topic string
@@ -141,9 +142,8 @@ func TestStreamsAreExcluded(t *testing.T) {
 	})
 }
 
-// Subscriptions end when their token says so, and nothing that is published later
-// comes.
-func TestUntilHoldsWhileMessagesCome(t *testing.T) {
+// Subscriptions end at the time in their token, and later messages do not arrive.
+func TestUntilEndsSubscriptionsAmongMessages(t *testing.T) {
 	seeded()
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })

@@ -19,8 +19,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// Tokens as identity providers make them: their keys are a JWK set, and their tokens
-// name the key, say at+jwt, list scopes, and have null for what is not set.
+// Tokens as identity providers issue them: their keys are a JWK Set, and their tokens have
+// a kid, the type at+jwt, a list of scopes, and null for values that are not set.
 func TestTokensOfIdentityProviders(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

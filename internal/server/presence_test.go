@@ -25,21 +25,21 @@ import (
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
-var visits = flag.Int("visits", 1000, "how often guests of TestPresenceEndsAsItIs connect on a kind of loop")
+var visits = flag.Int("visits", 1000, "how often guests of TestPresenceConverges connect on a kind of loop")
 
 const (
 	guests    = 60
-	guestSubs = 40 // some are two guests
+	guestSubs = 40 // some of them belong to two guests
 	guestRate = 20 // messages per second and topic
 	gather    = 100 * time.Millisecond
-	testGrace = 400 * time.Millisecond // the server's is 10 s, and no test waits that long
-	settled   = testGrace + 10*gather  // until all is told
+	testGrace = 400 * time.Millisecond // the server's is 10 s, too long for a test
+	settled   = testGrace + 10*gather  // by then all presence events have arrived
 )
 
 var guestTopics = append(slices.Clone(cutTopics), "attic", "cellar")
 
-// guest is a client of the JSON protocol that comes and goes, and is a member of
-// topics while it is there.
+// A guest is a client of the JSON protocol that comes and goes. While it is connected, it
+// is a member of topics.
 type guest struct {
 	t         *testing.T
 	s         *servertest.Server
@@ -47,23 +47,23 @@ type guest struct {
 	until     time.Time // when its subscriptions end; zero: never
 	random    *rand.Rand
 	recording *delivery.Recording
-	stay      <-chan struct{} // closed when those who stay may look who is there
-	looking   *sync.WaitGroup // they go when all have looked
+	stay      <-chan struct{} // closed when the guests that stay may check who is present
+	looking   *sync.WaitGroup // they leave when all have checked
 
 	positions map[pubsub.Topic]pubsub.Position
-	frames    int // about presence
+	frames    int // presence frames
 
-	// Of this visit.
+	// Of the current visit.
 	wire      *rawclient.Conn
 	token     string
-	asks      map[pubsub.Topic]delivery.Ask // not answered
+	asks      map[pubsub.Topic]delivery.Ask // not answered yet
 	here      map[pubsub.Topic]bool
-	leaves    bool // an unsubscribe is not answered
-	questions int  // who is present, not answered
+	leaves    bool // an unsubscribe is not answered yet
+	questions int  // presence requests that are not answered yet
 }
 
-// visit connects, is there for a time, and is cut; the last time it stays, calls
-// arrived when it is a member, and looks at who is there when all others have come.
+// visit connects, stays for a time, and is cut. The last time it stays, calls arrived when
+// it is a member, and checks who is present when all others have come.
 func (g *guest) visit(arrived func()) {
 	w, err := rawclient.Dial(g.s.URL, 0, 20*time.Second)
 	if err != nil {
@@ -85,7 +85,7 @@ func (g *guest) visit(arrived func()) {
 			w.Out = g.random.IntN(1000)
 		}
 		if g.random.IntN(2) == 0 {
-			w.Conn.(*net.TCPConn).SetLinger(0) // A reset, not a good end.
+			w.Conn.(*net.TCPConn).SetLinger(0) // a reset instead of an orderly close
 		}
 	}
 	g.token = g.s.Sign(auth.Grant{Subject: g.sub, Scopes: []auth.Scope{auth.Subscribe}, Topics: guestTopics, Info: json.RawMessage(info), Until: g.until})
@@ -118,11 +118,11 @@ func (g *guest) speak(until time.Time, arrived func()) error {
 	if err := g.listen(until, arrived); err != nil || arrived == nil {
 		return err
 	}
-	// By what it was told, it knows who is there; by asking again too.
+	// Both the presence events and another request tell it who is present.
 	g.wire.SetDeadline(time.Now().Add(20 * time.Second))
 	g.recording.Add(delivery.Event{Kind: delivery.Rest})
 	if !g.until.IsZero() {
-		return nil // It may not ask any more.
+		return nil // it can no longer ask
 	}
 	if err := g.question(guestTopics...); err != nil {
 		return err
@@ -136,7 +136,7 @@ func (g *guest) speak(until time.Time, arrived func()) error {
 	return nil
 }
 
-// listen takes what comes until a time, or until those who stay may go.
+// listen handles frames until a time, or until the guests that stay may leave.
 func (g *guest) listen(until time.Time, arrived func()) error {
 	for time.Now().Before(until) {
 		if arrived != nil && g.asks == nil && g.questions == 0 {
@@ -204,7 +204,7 @@ func (g *guest) question(topics ...pubsub.Topic) error {
 	return nil
 }
 
-// take takes one frame.
+// take handles one frame.
 func (g *guest) take() error {
 	m, err := g.wire.Object()
 	if err != nil {
@@ -221,7 +221,7 @@ func (g *guest) take() error {
 		g.leaves = false
 		delete(g.here, topics[0])
 		g.recording.Add(delivery.Event{Kind: delivery.Unsubscribed, Topic: topics[0]})
-		if m.Code != "" || g.random.IntN(2) == 0 { // With a code the server ended it.
+		if m.Code != "" || g.random.IntN(2) == 0 { // a code means that the server ended it
 			return nil
 		}
 		return g.subscribe(topics)
@@ -253,7 +253,7 @@ func (g *guest) subscribed(m rawclient.Object) error {
 	return g.question(slices.Collect(maps.Keys(topics))...)
 }
 
-// presence takes what is told about members, and the answer to who they are.
+// presence handles presence events, and answers to presence requests.
 func (g *guest) presence(m rawclient.Object) error {
 	e := delivery.Event{Topic: m.Topic, Count: m.Count}
 	if m.Member != nil {
@@ -271,7 +271,7 @@ func (g *guest) presence(m rawclient.Object) error {
 		e.Kind = delivery.Members
 		g.questions--
 	default:
-		return fmt.Errorf("only a number of %d members", m.Count)
+		return fmt.Errorf("only a count of %d members", m.Count)
 	}
 	if e.Kind != delivery.Members {
 		g.frames++
@@ -280,10 +280,10 @@ func (g *guest) presence(m rawclient.Object) error {
 	return nil
 }
 
-// Whoever comes, goes, is cut and comes back: joins and leaves alternate for everyone
-// who is told, nobody who returned in time is said to have left, and in the end all
-// know who is there, by what they were told and by asking.
-func TestPresenceEndsAsItIs(t *testing.T) {
+// While clients come, go, are cut and reconnect, each client sees joins and leaves
+// alternate. No member that returns in time is reported as gone. In the end all clients
+// know who is present, both from events and by asking.
+func TestPresenceConverges(t *testing.T) {
 	seeded()
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
@@ -299,7 +299,7 @@ func TestPresenceEndsAsItIs(t *testing.T) {
 				<-time.After(time.Duration(g.random.Int64N(int64(testGrace) * 2 / int64(1+g.random.IntN(4)))))
 			}
 		})
-		s.Subscribe("attic") // One who is no member.
+		s.Subscribe("attic") // a subscriber that is not a member
 		p.end()
 		gatherAll(t, s, all, func() {
 			<-time.After(settled)
@@ -326,18 +326,19 @@ func TestPresenceEndsAsItIs(t *testing.T) {
 			}
 		}
 		took := time.Since(began)
-		t.Logf("-seed=%d: %d visits in %v; the most that one was told are %d frames, all were %d with %d leaves", *seed, *visits, took, most, frames, leaves)
-		// Of a topic a join and a leave each time that changes are gathered, however many they are.
+		t.Logf("-seed=%d: %d visits in %v; one guest received up to %d frames, all together %d with %d leaves", *seed, *visits, took, most, frames, leaves)
+		// For each topic, at most one join and one leave per interval in which changes are
+		// gathered.
 		if bound := len(guestTopics) * 2 * int(took/gather+1); most > bound {
-			t.Errorf("one was told %d frames in %v, want %d at most", most, took, bound)
+			t.Errorf("one received %d frames in %v, want at most %d", most, took, bound)
 		}
 		if *visits >= 1000 && leaves == 0 {
-			t.Error("nobody was told to have left: the visits prove nothing")
+			t.Error("no leave was received: the visits prove nothing")
 		}
 	})
 }
 
-// invite makes guests, who stay when they come for the last time until stay is closed.
+// invite makes guests. On their last visit, they stay until stay is closed.
 func invite(t *testing.T, s *servertest.Server, r *delivery.Recorder, n int) (all []*guest, stay chan struct{}) {
 	stay = make(chan struct{})
 	looking := new(sync.WaitGroup)
@@ -362,7 +363,7 @@ func each(all []*guest, do func(*guest)) {
 	wg.Wait()
 }
 
-// gatherAll has all guests come for the last time, and calls then when they are there.
+// gatherAll lets all guests come for the last time, and calls then when they are present.
 func gatherAll(t *testing.T, s *servertest.Server, all []*guest, then func()) {
 	t.Helper()
 	var arriving, staying sync.WaitGroup
@@ -375,7 +376,7 @@ func gatherAll(t *testing.T, s *servertest.Server, all []*guest, then func()) {
 	select {
 	case <-arrived:
 	case <-time.After(30 * time.Second):
-		t.Errorf("not all guests arrive:\n%s", s.Log())
+		t.Errorf("not all guests arrived:\n%s", s.Log())
 	}
 	then()
 	staying.Wait()
@@ -400,7 +401,7 @@ func present(t *testing.T, s *servertest.Server, topic pubsub.Topic) (m rawclien
 	return m
 }
 
-// checkPresent compares what /presence tells with the guests, who all came last.
+// checkPresent compares /presence with the guests, who have all come for the last time.
 func checkPresent(t *testing.T, s *servertest.Server, topic pubsub.Topic) {
 	t.Helper()
 	r := present(t, s, topic)
@@ -420,9 +421,9 @@ func checkPresent(t *testing.T, s *servertest.Server, topic pubsub.Topic) {
 	}
 }
 
-// What says all there is to say replaces what came before it, for a client that is
-// behind; what says who moved does not.
-func TestListsAndCountsAreWhole(t *testing.T) {
+// For a client that is behind, a complete list or count replaces earlier events, and joins
+// and leaves do not.
+func TestListsAndCountsSupersede(t *testing.T) {
 	s, err := server.Open(withKey(t), server.Environment{}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -15,16 +15,16 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// epoch returns what a server's positions begin with.
+// epoch returns the epoch of a server's positions.
 func epoch(t *testing.T, s *servertest.Server) string {
 	t.Helper()
 	name, _, _ := strings.Cut(mustRead(t, s, "/history?topic=left&limit=0", "left").Position, ":")
 	return name
 }
 
-// A server that starts again tells every client that comes with a place of the one
-// before, in each dialect, also if nothing was published since.
-func TestRestartIsTold(t *testing.T) {
+// After a restart, the server tells every client that resumes from a position of the
+// earlier epoch, in each dialect, even if nothing has been published since.
+func TestRestartIsReported(t *testing.T) {
 	seeded()
 	for _, d := range dialects {
 		t.Run(d.name, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestRestartIsTold(t *testing.T) {
 					recorder.Epoch(epoch(t, s))
 					p := newPress(t, s, recorder)
 					p.name = s.URL
-					goal := make(map[pubsub.Topic]pubsub.Position) // Where nothing is published, the answer is enough.
+					goal := make(map[pubsub.Topic]pubsub.Position) // where nothing is published, the answer is enough
 					if publishes > 0 {
 						p.begin()
 						p.await(publishes)
@@ -68,7 +68,7 @@ func TestRestartIsTold(t *testing.T) {
 	}
 }
 
-// What the server counts is what its publishers and clients saw.
+// The server's counters match what its publishers and clients saw.
 func TestCountersAddUp(t *testing.T) {
 	seeded()
 	onBothLoops(t, func(t *testing.T, start starter) {
@@ -81,7 +81,7 @@ func TestCountersAddUp(t *testing.T) {
 			p.begin()
 			p.await(200)
 			p.end()
-			for i := range 20 { // Twice each.
+			for i := range 20 { // each message twice
 				answered := recorder.PublishingKey("left", fmt.Sprint("keyed ", i/2), fmt.Sprint("k", i/2))
 				status, answer := broadcast(t, s, fmt.Sprintf(`{"topic":"left","message":"keyed %d","key":"k%d"}`, i/2, i/2), "Authorization", "Bearer "+s.Token(auth.Broadcast, "left"))
 				_, position, _ := strings.Cut(answer, `"position":"`)
@@ -95,7 +95,7 @@ func TestCountersAddUp(t *testing.T) {
 			close(stay)
 		})
 		log := recorder.Log(0)
-		// Guests had all that came before they went: what ended was at rest.
+		// Guests got everything before they left, so nothing was in flight when they ended.
 		for i, c := range log.Clients {
 			log.Clients[i].Events = c.Events[:len(c.Events)-2]
 		}
@@ -112,7 +112,7 @@ func TestCountersAddUp(t *testing.T) {
 	})
 }
 
-// counter returns a figure of the server.
+// counter returns a metric of the server.
 func counter(t *testing.T, s *servertest.Server, name string) uint64 {
 	t.Helper()
 	n, err := strconv.ParseUint(metric(t, s, name), 10, 64)
@@ -122,8 +122,8 @@ func counter(t *testing.T, s *servertest.Server, name string) uint64 {
 	return n
 }
 
-// One counter gives all offsets (docs/security.md tells what that shows): so a position
-// is never taken for another, neither in another topic nor in a forgotten one.
+// One counter assigns all offsets (docs/security.md says what that reveals). So a position
+// never matches another topic or a topic that was dropped.
 func TestOffsetsCountAllTopics(t *testing.T) {
 	s := servertest.Start(t, nil)
 	offset := func(position string) int {
@@ -146,7 +146,7 @@ func TestOffsetsCountAllTopics(t *testing.T) {
 	for _, since := range []string{before, other} {
 		page := mustRead(t, s, "/history?topic=a&since="+since, "a")
 		if page.texts() != "after" || !page.Recovered {
-			t.Errorf("since %s: %q, recovered %v; want what came after it in a", since, page.texts(), page.Recovered)
+			t.Errorf("since %s: %q, recovered %v; want the later messages of a", since, page.texts(), page.Recovered)
 		}
 	}
 }

@@ -19,17 +19,17 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// speaker is a client of the JSON protocol, and how it was welcomed.
+// A speaker is a client of the JSON protocol with its welcome.
 type speaker struct {
 	*servertest.Client
 	t    *testing.T
-	name string // of its connection
+	name string // name of its connection
 }
 
-// times are what differs each time.
+// times matches values that differ in each run.
 var times = regexp.MustCompile(`"time":\d+|"(position|from|to)":"[A-Z0-9]+:|"connection":"[0-9a-f]{16}"`)
 
-// connectJSON opens a WebSocket whose token is for topics, both scopes.
+// connectJSON opens a WebSocket whose token allows both scopes on topics.
 func connectJSON(t *testing.T, s *servertest.Server, token string) *speaker {
 	t.Helper()
 	c, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{Subprotocols: []string{"notiflux.v1.json", "notiflux.token." + token}})
@@ -47,7 +47,8 @@ func connectJSON(t *testing.T, s *servertest.Server, token string) *speaker {
 	return j
 }
 
-// exchange says a command, and hears these frames, times as 0 and epochs as E.
+// exchange sends a command, and checks that these frames arrive, with times as 0 and epochs
+// as E.
 func (j *speaker) exchange(say string, want ...string) {
 	j.t.Helper()
 	if say != "" {
@@ -62,12 +63,12 @@ func (j *speaker) exchange(say string, want ...string) {
 			return name + `:"E:`
 		})
 		if got != w {
-			j.t.Fatalf("after %.60s: heard\n%.200s\nwant\n%.200s", say, got, w)
+			j.t.Fatalf("after %.60s: received\n%.200s\nwant\n%.200s", say, got, w)
 		}
 	}
 }
 
-// both returns a token of both scopes.
+// both returns a token with both scopes.
 func both(s *servertest.Server, sub string, topics ...pubsub.Topic) string {
 	return s.Sign(auth.Grant{Subject: sub, Scopes: []auth.Scope{auth.Subscribe, auth.Broadcast}, Topics: topics})
 }
@@ -95,8 +96,8 @@ func broadcast(t *testing.T, s *servertest.Server, body string, headers ...strin
 	return res.StatusCode, string(bytes.TrimSpace(data))
 }
 
-// One publisher that fills its share of the memory for keys keeps out neither what it
-// publishes without a key nor what others publish with one.
+// A publisher that fills its share of the memory for keys can still publish without a key,
+// and does not affect others with a key.
 func TestOnePublisherLeavesRoomForKeysOfOthers(t *testing.T) {
 	servertest.NeedsMemory(t, "it bounds what keys take")
 	s := servertest.Start(t, func(c *config.Serve) { c.MaxKeyBytes = 100 * config.KiB })
@@ -124,8 +125,8 @@ func TestOnePublisherLeavesRoomForKeysOfOthers(t *testing.T) {
 	}
 }
 
-// Fifty publishers at once with one key, in every form in which a message can be
-// published: it is published once, and all are told its position.
+// If fifty publishers use one key at the same time, in every form of publishing, the
+// message is published once, and all of them get its position.
 func TestOneKeyOfManyPublishers(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
@@ -176,7 +177,7 @@ func TestOneKeyOfManyPublishers(t *testing.T) {
 			wg.Wait()
 			for i, p := range positions {
 				if p != positions[0] {
-					t.Errorf("publisher %d was told %s, another one %s", i, p, positions[0])
+					t.Errorf("publisher %d got %s, another one %s", i, p, positions[0])
 				}
 			}
 			_, offset, _ := strings.Cut(positions[0], ":")
@@ -192,19 +193,19 @@ func TestOneKeyOfManyPublishers(t *testing.T) {
 		}
 		listener.exchange(`{"type":"broadcast","topic":"t","message":"other","key":"k0"}`,
 			`{"type":"error","code":"key_reused","message":"this key was used for a different message: use a new key for each message","retry":false}`)
-		if got := metric(t, s, "notiflux_messages_total"); got != "10" { // In each round one to t, one to other.
+		if got := metric(t, s, "notiflux_messages_total"); got != "10" { // in each round one to t and one to other
 			t.Errorf("%s messages were ordered, want 10", got)
 		}
 	})
 }
 
-// A list is published in its order, and who is excluded does not get what the others
-// get, in any dialect, live or replayed.
+// A list is published in order. An excluded client does not get a message that others get,
+// in any dialect, live or replayed.
 func TestBatchesAreDeliveredInOrder(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) {
 			if servertest.Remote() {
-				c.HistoryMessages = 1000 // A push that is lost is read again.
+				c.HistoryMessages = 1000 // a lost push is read again
 			}
 		})
 		token := both(s, "u", "a", "b")

@@ -16,7 +16,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A reading is what /history or /poll answers, or its problem.
+// A reading is an answer to /history or /poll, or its problem.
 type reading struct {
 	Cursor    string
 	Position  string
@@ -40,7 +40,7 @@ func (r *reading) texts() string {
 	return strings.Join(all, " ")
 }
 
-// read asks a server for a path; headers are pairs of name and value.
+// read requests a path from a server; headers are pairs of name and value.
 func read(client *http.Client, url, method, path string, headers ...string) (a reading) {
 	r, err := http.NewRequest(method, url+path, nil)
 	if err != nil {
@@ -65,7 +65,7 @@ func read(client *http.Client, url, method, path string, headers ...string) (a r
 	return a
 }
 
-// mustRead asks with a token for the topics, and wants an answer.
+// mustRead makes a request with a token for the topics, and requires an answer.
 func mustRead(t *testing.T, s *servertest.Server, path string, topics ...pubsub.Topic) reading {
 	t.Helper()
 	a := read(s.HTTP, s.URL, "GET", path, "Authorization", "Bearer "+s.Token(auth.Subscribe, topics...))
@@ -75,7 +75,7 @@ func mustRead(t *testing.T, s *servertest.Server, path string, topics ...pubsub.
 	return a
 }
 
-func TestHistoryBesideTheSubscribers(t *testing.T) {
+func TestHistoryWithSubscribers(t *testing.T) {
 	s := servertest.Start(t, nil)
 	if a := mustRead(t, s, "/history?topic=a", "a"); a.texts() != "" || !a.Recovered || a.More || !strings.HasSuffix(a.Position, ":0") {
 		t.Errorf("an unknown topic: %+v", a)
@@ -94,9 +94,9 @@ func TestHistoryBesideTheSubscribers(t *testing.T) {
 	}
 	a = mustRead(t, s, "/history?topic=a&limit=1&since="+positions[40], "a")
 	if a.texts() != "50" || a.Recovered || !a.More {
-		t.Errorf("since a position behind the history: %+v", a)
+		t.Errorf("since a position before the history: %+v", a)
 	}
-	// The position is where a poll goes on without a gap.
+	// A poll continues from the position without a gap.
 	a = mustRead(t, s, "/poll?topic=a&since="+mustRead(t, s, "/history?topic=a&limit=95", "a").Position+"&wait=0", "a")
 	if a.texts() != "" || !a.Recovered {
 		t.Errorf("a poll from the history's position: %+v", a)
@@ -123,7 +123,7 @@ func TestPollIsAnsweredByABroadcast(t *testing.T) {
 			t.Fatalf("poll %d: %+v", i, a)
 		}
 	}
-	// Fifty messages, of which the history still has those of one topic.
+	// Of fifty messages, the history still has those of one topic.
 	for i := range 50 {
 		s.Broadcast("b", fmt.Sprint(i))
 	}
@@ -136,7 +136,7 @@ func TestPollIsAnsweredByABroadcast(t *testing.T) {
 	}
 }
 
-func TestPollBehindTheHistoryIsTold(t *testing.T) {
+func TestPollFromBeforeTheHistory(t *testing.T) {
 	s := servertest.Start(t, func(c *config.Serve) { c.HistoryMessages = 20 })
 	since := s.Broadcast("a", "seen")
 	for i := range 50 {
@@ -206,7 +206,7 @@ func TestWaitingPollsAreConnections(t *testing.T) {
 	if a := <-answered; a.status != 200 || a.texts() != "y" {
 		t.Errorf("the other one: %+v", a)
 	}
-	s.Subscribe("a") // The place is free again.
+	s.Subscribe("a") // the slot is free again
 }
 
 func TestShutdownAnswersPolls(t *testing.T) {
@@ -241,9 +241,9 @@ func awaitConnections(t *testing.T, s *servertest.Server, n int) {
 	t.Fatalf("there are not %d connections", n)
 }
 
-// A poller that goes and comes beside a publisher is given everything once and in
-// order wherever it is told that nothing is missing, and is never told otherwise
-// inside the history.
+// A client that polls with interruptions beside a publisher gets each message once and in
+// order wherever the answer says that none is missing. Within the history, the answer
+// always says so.
 func TestAPollerMissesNothing(t *testing.T) {
 	const messages = 500
 	s := servertest.Start(t, func(c *config.Serve) { c.HistoryMessages = messages })
@@ -260,7 +260,7 @@ func TestAPollerMissesNothing(t *testing.T) {
 	impatient := *s.HTTP
 	for next["a"] < messages || next["b"] < messages {
 		path := fmt.Sprintf("/poll?topic=a&topic=b&wait=%d&since=%s", rand.IntN(2)*5, a.Cursor)
-		if rand.IntN(3) == 0 { // Gone before the answer, or while it comes.
+		if rand.IntN(3) == 0 { // gone before or during the answer
 			impatient.Timeout = time.Duration(1+rand.IntN(2000)) * time.Microsecond
 			read(&impatient, s.URL, "GET", path, "Authorization", bearer)
 			continue

@@ -22,8 +22,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// elsewhere are the codes that no request to a healthy server brings about, and the
-// tests that find them in the log.
+// elsewhere are the codes that no request to a healthy server causes, with the tests that
+// find them in the log.
 var elsewhere = map[string]string{
 	"internal":        "httpapi.TestPublisherFails",
 	"unavailable":     "httpapi.TestPublisherFails",
@@ -32,8 +32,8 @@ var elsewhere = map[string]string{
 	"too_slow":        "session.TestEndsAreLogged",
 }
 
-// codesOfTheTable returns the codes that docs/protocol.md, section 5, has, but for
-// those that this server does not send yet.
+// codesOfTheTable returns the codes of docs/protocol.md, section 5, except those that this
+// server does not send yet.
 func codesOfTheTable(t *testing.T) (codes []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/protocol.md")
@@ -57,7 +57,7 @@ func codesOfTheTable(t *testing.T) (codes []string) {
 	return codes
 }
 
-// logged returns the lines of a log that have a text.
+// logged returns the lines of a log that contain a text.
 func logged(log, text string) (lines []string) {
 	for line := range strings.Lines(log) {
 		if strings.Contains(line, text) {
@@ -67,12 +67,12 @@ func logged(log, text string) (lines []string) {
 	return lines
 }
 
-// Each refusal is logged once, at debug, with who and what it is about. Each code of
-// the error table is found.
+// Each refusal is logged once, at debug, with the client and the details. Each code of the
+// error table occurs.
 func TestEveryRefusalIsLogged(t *testing.T) {
 	servertest.NeedsMemory(t, "it refuses to publish to a topic for which there is no room")
 	s := servertest.Start(t, func(c *config.Serve) { c.AllowedOrigins, c.MaxTopics = []string{"https://app.example"}, 1 })
-	s.Subscribe("t") // That is all topics that there may be.
+	s.Subscribe("t") // the limit of topics
 	publish, listen := s.Token(auth.Broadcast, "t", "u"), s.Token(auth.Subscribe, "t", "u")
 	expired := s.TokenUntil(time.Now().Add(-time.Hour), auth.Subscribe, "t")
 	post := func(body string, headers ...string) func() {
@@ -95,7 +95,7 @@ func TestEveryRefusalIsLogged(t *testing.T) {
 	for _, r := range []struct {
 		code   string
 		cause  func()
-		detail string // as a regular expression
+		detail string // a regular expression
 	}{
 		{"malformed", post(`{"topic":"t"}`), `method=POST path=/broadcast .*topic=t`},
 		{"malformed", get("/events?topic=t&since=x"), `path=/events`},
@@ -144,7 +144,7 @@ func TestEveryRefusalIsLogged(t *testing.T) {
 	}
 }
 
-// logsDraining reports whether a server that shuts down logs that it refuses.
+// logsDraining reports whether a server logs refusals during shutdown.
 func logsDraining(t *testing.T) bool {
 	t.Helper()
 	var log bytes.Buffer
@@ -156,8 +156,8 @@ func logsDraining(t *testing.T) bool {
 	return len(logged(log.String(), "code=draining ")) == 1
 }
 
-// What clients of WebSockets do wrong is logged with their address, on each kind of
-// loop: what the text protocol refuses, what it ignores by contract, and broken frames.
+// Mistakes of WebSocket clients are logged with their address, on each kind of loop:
+// refusals of the text protocol, commands that it ignores by contract, and invalid frames.
 func TestWebSocketRefusalsAreLogged(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
@@ -175,7 +175,7 @@ func TestWebSocketRefusalsAreLogged(t *testing.T) {
 		c.Say("/dance")
 		c.Next()
 		want("code=malformed", "Unknown command")
-		for range 2 { // It is said once.
+		for range 2 { // it is logged once
 			if err := c.Write(t.Context(), websocket.MessageBinary, []byte("/subscribe t "+s.Token(auth.Subscribe, "t"))); err != nil {
 				t.Fatal(err)
 			}
@@ -200,7 +200,7 @@ func TestWebSocketRefusalsAreLogged(t *testing.T) {
 	})
 }
 
-// Messages that are ordered are logged at debug, whoever publishes them.
+// Published messages are logged at debug, whoever publishes them.
 func TestMessagesAreLogged(t *testing.T) {
 	s := servertest.Start(t, nil)
 	want := func(position string) {
@@ -219,9 +219,9 @@ func TestMessagesAreLogged(t *testing.T) {
 	}
 }
 
-// A path that is not ours is logged as it was sent, within bounds. A token in it is
-// not, nor in a topic or an origin: servertest looks for one.
-func TestStrangersTextInTheLog(t *testing.T) {
+// An unknown path is logged as it was sent, up to a limit. A token in a path, a topic or an
+// origin is not logged: servertest looks for one.
+func TestForeignTextInTheLog(t *testing.T) {
 	s := servertest.Start(t, func(c *config.Serve) { c.AllowedOrigins = []string{"https://app.example"} })
 	token := s.Token(auth.Subscribe, "t")
 	for path, want := range map[string]string{

@@ -23,11 +23,11 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// secure starts a server that speaks TLS, and returns it with a configuration
-// for clients that trusts it.
+// secure starts a server with TLS, and returns it with a configuration for clients that
+// trusts its certificate.
 func secure(t *testing.T, start starter) (*servertest.Server, *tls.Config) {
 	t.Helper()
-	// The certificate that the standard library brings for tests.
+	// The certificate that the standard library contains for tests.
 	example := httptest.NewTLSServer(nil)
 	defer example.Close()
 	pair := example.TLS.Certificates[0]
@@ -52,8 +52,8 @@ func secure(t *testing.T, start starter) (*servertest.Server, *tls.Config) {
 	return s, &tls.Config{RootCAs: roots}
 }
 
-// overHTTP2 has the server's client speak HTTP/2, and returns one that speaks
-// HTTP/1.1 and opens WebSockets. A nil trust is without TLS, with prior knowledge.
+// overHTTP2 makes the server's client use HTTP/2, and returns one that uses HTTP/1.1 and
+// opens WebSockets. A nil trust means no TLS, with prior knowledge.
 func overHTTP2(t *testing.T, s *servertest.Server, trust *tls.Config) *http.Client {
 	transport, old := s.HTTP.Transport.(*http.Transport), new(http.Transport)
 	transport.Protocols = new(http.Protocols)
@@ -67,8 +67,8 @@ func overHTTP2(t *testing.T, s *servertest.Server, trust *tls.Config) *http.Clie
 	return &http.Client{Transport: old}
 }
 
-// onBothHTTP2 runs a test over HTTP/2 with TLS and without it. The server's client
-// speaks it; old does not.
+// onBothHTTP2 runs a test over HTTP/2 with and without TLS. The server's client uses
+// HTTP/2; old does not.
 func onBothHTTP2(t *testing.T, test func(t *testing.T, s *servertest.Server, old *http.Client)) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		t.Run("TLS", func(t *testing.T) {
@@ -82,7 +82,7 @@ func onBothHTTP2(t *testing.T, test func(t *testing.T, s *servertest.Server, old
 	})
 }
 
-// A client over TLS is served by goroutines, and events nothing of that.
+// Goroutines serve a client over TLS, which the client does not notice.
 func TestWebSocketOverTLS(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s, trust := secure(t, start)
@@ -105,7 +105,7 @@ func TestWebSocketOverTLS(t *testing.T) {
 			}
 		}
 		read("Unknown command")
-		long := strings.Repeat("over TLS ", 2000) // More than one batch of a portable socket.
+		long := strings.Repeat("over TLS ", 2000) // more than one batch of a portable socket
 		for range 10 {
 			s.Broadcast("t", long)
 		}
@@ -123,7 +123,7 @@ func TestWebSocketOverTLS(t *testing.T) {
 	})
 }
 
-// All routes are there over HTTP/2, and a WebSocket beside them over HTTP/1.1.
+// All routes work over HTTP/2, beside a WebSocket over HTTP/1.1.
 func TestHTTP2(t *testing.T) {
 	onBothHTTP2(t, func(t *testing.T, s *servertest.Server, old *http.Client) {
 		for path, status := range map[string]int{"/health": 200, "/readyz": 200, "/broadcast": 405, "/ws": 426, "/nothing": 404} {
@@ -156,8 +156,8 @@ func TestHTTP2(t *testing.T) {
 	})
 }
 
-// A WebSocket over HTTP/2 is declined (RFC 8441): the server does not offer it, so clients
-// use HTTP/1.1, and one that asks all the same is told at once.
+// A WebSocket over HTTP/2 (RFC 8441) is declined. The server does not offer it, so clients
+// use HTTP/1.1, and a client that tries anyway gets an answer at once.
 func TestWebSocketsOverHTTP2AreDeclined(t *testing.T) {
 	s := servertest.Start(t, nil)
 	const (
@@ -167,7 +167,7 @@ func TestWebSocketsOverHTTP2AreDeclined(t *testing.T) {
 		settings      = 4
 		enableConnect = 8 // SETTINGS_ENABLE_CONNECT_PROTOCOL
 	)
-	var head strings.Builder // of literal fields without indexing (RFC 7541, section 6.2.2)
+	var head strings.Builder // literal fields without indexing (RFC 7541, section 6.2.2)
 	for _, field := range []string{":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", "/ws", ":authority", "x"} {
 		if field[0] == ':' {
 			head.WriteByte(0)
@@ -199,20 +199,20 @@ func TestWebSocketsOverHTTP2AreDeclined(t *testing.T) {
 	}
 }
 
-// A request to change to HTTP/2 within a connection is answered by HTTP/1.1, as RFC 9113
-// wants it.
+// A request to switch a connection to HTTP/2 is answered over HTTP/1.1, as RFC 9113
+// requires.
 func TestUpgradeToHTTP2IsIgnored(t *testing.T) {
 	s := servertest.Start(t, nil)
 	w := dialHTTP(t, s.URL)
 	for range 2 {
 		r := w.ask("GET /health", "", "Connection", "Upgrade, HTTP2-Settings", "Upgrade", "h2c", "HTTP2-Settings", "AAMAAABkAAQAAP__")
 		if r.StatusCode != 200 || r.Proto != "HTTP/1.1" || r.Header.Get("Upgrade") != "" {
-			t.Errorf("%s %s, Upgrade: %q; want 200 by HTTP/1.1", r.Proto, r.Status, r.Header.Get("Upgrade"))
+			t.Errorf("%s %s, Upgrade: %q; want 200 over HTTP/1.1", r.Proto, r.Status, r.Header.Get("Upgrade"))
 		}
 	}
 }
 
-// A stream over HTTP/2 is a request under way that a shutdown does not wait for.
+// A stream over HTTP/2 is a request in progress that a shutdown does not wait for.
 func TestShutdownWithAStreamOverHTTP2(t *testing.T) {
 	onBothHTTP2(t, func(t *testing.T, s *servertest.Server, _ *http.Client) {
 		answer, err := s.HTTP.Get(s.URL + "/stream?topic=t&token=" + s.Token(auth.Subscribe, "t"))

@@ -28,7 +28,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// starter is servertest.Start on one kind of loop.
+// A starter is servertest.Start on one kind of loop.
 type starter func(change func(*config.Serve)) *servertest.Server
 
 // onBothLoops runs a test on each kind of loop.
@@ -61,7 +61,7 @@ func TestEverySubscriberGetsTheMessage(t *testing.T) {
 		s.Broadcast("weather", "")
 		b.Expect(`{"by":["a"],"goal":1}`)
 		other.Expect("")
-		a.Sync() // Nothing else came.
+		a.Sync() // nothing else arrived
 	})
 }
 
@@ -147,7 +147,7 @@ func TestFragmentsBinaryAndPing(t *testing.T) {
 	})
 }
 
-// dialRaw opens a connection of bytes that the end of the test closes.
+// dialRaw opens a raw connection, which is closed when the test ends.
 func dialRaw(t *testing.T, url string) *rawclient.Conn {
 	t.Helper()
 	c, err := rawclient.Dial(url, 0, time.Minute)
@@ -158,7 +158,7 @@ func dialRaw(t *testing.T, url string) *rawclient.Conn {
 	return c
 }
 
-// dialWebSocket opens a WebSocket by hand: what it sends is the test's.
+// dialWebSocket opens a WebSocket by hand, so that the test controls every byte.
 func dialWebSocket(t *testing.T, s *servertest.Server) *rawclient.Conn {
 	t.Helper()
 	c := dialRaw(t, s.URL)
@@ -172,7 +172,7 @@ func TestExpiryHoldsAtTheCommandOnly(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
 		c := s.Connect()
-		// Within the leeway of a minute, so that it holds for two seconds more.
+		// Within the leeway of a minute, so it is valid for two more seconds.
 		token := s.TokenUntil(time.Now().Add(2*time.Second-auth.Leeway), auth.Subscribe, "t")
 		c.Say("/subscribe t " + token)
 		c.Sync()
@@ -187,7 +187,7 @@ func TestExpiryHoldsAtTheCommandOnly(t *testing.T) {
 		}
 		c.Say("/subscribe t2 " + token)
 		if got := c.Next(); !strings.HasPrefix(got, "Subscribe to t2 denied: the token expired") {
-			t.Errorf("the token of a living subscription, expired meanwhile: %q", got)
+			t.Errorf("the expired token of an active subscription: %q", got)
 		}
 	})
 }
@@ -232,7 +232,7 @@ func TestAdminListener(t *testing.T) {
 		c := s.Subscribe("t")
 		s.Broadcast("t", "counted")
 		c.Expect("counted")
-		// The server counts a delivery after the write that made it.
+		// The server counts a delivery after the write.
 		for deadline := time.Now().Add(10 * time.Second); metric(t, s, "notiflux_deliveries_total") != "1" && time.Now().Before(deadline); {
 			runtime.Gosched()
 		}
@@ -257,7 +257,7 @@ func TestAdminListener(t *testing.T) {
 	})
 }
 
-// An IPv6 address may be written with the brackets that it has in URLs.
+// An IPv6 address may have brackets, as in URLs.
 func TestHostInBrackets(t *testing.T) {
 	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
 		t.Skip("this machine has no IPv6")
@@ -291,10 +291,10 @@ func TestAdminAddressTaken(t *testing.T) {
 	}
 }
 
-// Where nobody chose an admin address and the default one is taken, the server goes
-// on without it, and says so.
+// If no admin address is set and the default one is taken, the server starts without an
+// admin listener and logs a warning.
 func TestDefaultAdminAddressTaken(t *testing.T) {
-	if taken, err := net.Listen("tcp", config.DefaultAdminAddr); err == nil { // Else it is taken already.
+	if taken, err := net.Listen("tcp", config.DefaultAdminAddr); err == nil { // otherwise it is taken already
 		defer taken.Close()
 	}
 	s := servertest.Start(t, func(c *config.Serve) { c.AdminAddr = nil })
@@ -312,15 +312,15 @@ func TestConnectionLimit(t *testing.T) {
 		refused := func() *http.Response {
 			_, r, err := websocket.Dial(t.Context(), s.URL+"/ws", nil)
 			if err == nil {
-				t.Fatal("a third connection got in")
+				t.Fatal("a third connection was accepted")
 			}
 			return r
 		}
 		if r := refused(); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
-			t.Errorf("past the limit: %s, Retry-After %q; want 503", r.Status, r.Header.Get("Retry-After"))
+			t.Errorf("above the limit: %s, Retry-After %q; want 503", r.Status, r.Header.Get("Retry-After"))
 		}
 		if r, err := s.HTTP.Get(s.URL + "/ws"); err != nil || r.StatusCode != http.StatusUpgradeRequired {
-			t.Errorf("what is no handshake, past the limit: %v, %v; want 426", r, err)
+			t.Errorf("not a handshake, above the limit: %v, %v; want 426", r, err)
 		}
 		a.Close(websocket.StatusNormalClosure, "")
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -331,7 +331,7 @@ func TestConnectionLimit(t *testing.T) {
 				return
 			}
 		}
-		t.Error("the place of a connection that closed is not free again")
+		t.Error("the slot of a closed connection is not free again")
 	})
 }
 
@@ -366,17 +366,16 @@ func TestShutdownDeliversAndSaysGoodbye(t *testing.T) {
 	})
 }
 
-// A publisher that does not read its answers does not take the time that the clients
-// have for theirs.
+// A publisher that does not read its answers does not use up the time of the clients.
 func TestShutdownDoesNotWaitForAPublisherThatDoesNotRead(t *testing.T) {
 	s := servertest.Start(t, func(c *config.Serve) { c.ShutdownTimeout = 4 * time.Second })
 	client := s.Subscribe("t")
 	stuck := dialRaw(t, s.URL)
-	topic := strings.Repeat("\u0085", 127) // Three times as long in the answer.
+	topic := strings.Repeat("\u0085", 127) // three times as long in the answer
 	body := `[{"topic":"` + topic + `"}` + strings.Repeat(`,{"topic":"`+topic+`"}`, 999) + `]`
 	request := fmt.Appendf(nil, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	// The kernel holds some megabytes of answers; then the server can write no more,
-	// and so reads no more.
+	// The kernel buffers several megabytes of answers. Then the server can write no more,
+	// and stops reading.
 	for range 64 {
 		stuck.SetWriteDeadline(time.Now().Add(time.Second))
 		if _, err := stuck.Write(request); err != nil {
@@ -390,11 +389,11 @@ func TestShutdownDoesNotWaitForAPublisherThatDoesNotRead(t *testing.T) {
 		t.Error(err)
 	}
 	if !strings.Contains(s.Log(), "requests did not finish in time") {
-		t.Error("nothing is said of a request that did not end")
+		t.Error("the log has no warning about the unfinished request")
 	}
 }
 
-func TestASlowConsumerIsCutAndDelaysNobody(t *testing.T) {
+func TestASlowConsumerIsCutAndDelaysNoOthers(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) {
 			c.HistoryMessages = 10
@@ -410,27 +409,27 @@ func TestASlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 		reader := s.Subscribe("t")
 		reader.SetReadLimit(1 << 20)
 		message := strings.Repeat("x", 60<<10)
-		// Every message reaches the one who reads before the next is sent; the
-		// other one is cut once the kernel and the lag limit hold no more.
+		// The client that reads gets every message before the next is sent. The other one
+		// is cut when neither the kernel nor the lag limit allows more.
 		sent := 0
 		for deadline := time.Now().Add(time.Minute); metric(t, s, `notiflux_closes_total{code="4202"}`) != "1"; sent++ {
 			if time.Now().After(deadline) {
-				t.Fatalf("a consumer that reads nothing of %d messages is not cut", sent)
+				t.Fatalf("a consumer that reads nothing of %d messages was not disconnected", sent)
 			}
 			s.Broadcast("t", fmt.Sprint(sent, " ", message))
 			if got := reader.Next(); !strings.HasPrefix(got, fmt.Sprint(sent, " ")) {
 				t.Fatalf("message %d: got %.20q", sent, got)
 			}
 		}
-		// What it reads now is unbroken from the beginning, then its close, or the
-		// end if it was too late to be told.
+		// It now reads everything from the beginning without a gap, and then its close
+		// frame, or the end of the connection if there was no room for that.
 		for i := 0; ; i++ {
 			data, err := frametest.ReadText(stuck)
 			if closed := new(frametest.ClosedError); errors.As(err, &closed) && closed.Code != 4202 {
 				t.Errorf("closed with %d, want 4202", closed.Code)
 			}
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("after %d messages the connection neither ends nor goes on", i)
+				t.Errorf("after %d messages the connection neither ends nor continues", i)
 			}
 			if err != nil {
 				return
@@ -442,8 +441,9 @@ func TestASlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 	})
 }
 
-// A thousand clients come, are served and go, some politely; nothing is left.
-func TestComingAndGoingLeavesNothing(t *testing.T) {
+// A thousand clients connect, are served and disconnect, some without a close frame.
+// Nothing is left.
+func TestDisconnectedClientsLeaveNothing(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
 		s.Broadcast("warm", "up")
@@ -481,20 +481,20 @@ func TestComingAndGoingLeavesNothing(t *testing.T) {
 				runtime.Gosched()
 			}
 			if got := metric(t, s, name); got != "0" {
-				t.Errorf("%s is %s after all have gone", name, got)
+				t.Errorf("%s is %s after all have disconnected", name, got)
 			}
 		}
-		want := "1" // The one with a message.
+		want := "1" // the topic with a message
 		if servertest.Remote() {
-			want = "0" // The store has it.
+			want = "0" // the store has it
 		}
 		if got := metric(t, s, "notiflux_topics"); got != want {
-			t.Errorf("%s topics are left, want %s", got, want)
+			t.Errorf("%s topics remain, want %s", got, want)
 		}
 	})
 }
 
-// metric returns what the server shows of one series.
+// metric returns the value of one series of the server.
 func metric(t *testing.T, s *servertest.Server, name string) string {
 	t.Helper()
 	r, err := s.HTTP.Get(s.AdminURL + "/metrics")

@@ -15,8 +15,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A returner is a client whose connection is cut again and again. It resumes where it
-// was, and counts the messages of each topic.
+// A returner is a client whose connection is cut again and again. It resumes where it was,
+// and counts the messages of each topic.
 type returner struct {
 	t      *testing.T
 	s      *servertest.Server
@@ -45,7 +45,7 @@ func (r *returner) visit(n int, speak func(*returner, *rawclient.Conn) error) {
 	}
 }
 
-// take takes what came.
+// take handles what arrived.
 func (r *returner) take(m rawclient.Object) {
 	if m.Type == "message" {
 		r.got[m.Topic]++
@@ -104,8 +104,8 @@ func (r *returner) overStream(w *rawclient.Conn) error {
 	}
 }
 
-// A client whose connection is cut every 20 KB gets messages of all its topics,
-// though each alone has more than some of the connections carry.
+// A client whose connection is cut every 20 KB gets messages of all its topics, although
+// each topic alone has more data than some of the connections carry.
 func TestTopicsShareALinkThatIsCut(t *testing.T) {
 	for _, c := range []struct{ topics, size, held, visits int }{{2, 100, 1000, 3}, {8, 2000, 100, 5}, {50, 100, 300, 40}, {3, 7000, 150, 40}} {
 		s := servertest.Start(t, func(c *config.Serve) { c.HistoryMessages, c.HistoryBytes = 1000, c.HistoryTotalBytes })

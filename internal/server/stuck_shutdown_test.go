@@ -12,8 +12,8 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// dialSmall connects with a small receive buffer, sends a request and what follows it,
-// and never reads.
+// dialSmall connects with a small receive buffer, sends a request and further data, and
+// never reads.
 func dialSmall(t *testing.T, s *servertest.Server, request string, then ...[]byte) {
 	t.Helper()
 	c, err := rawclient.Dial(s.URL, 4096, time.Minute)
@@ -24,7 +24,7 @@ func dialSmall(t *testing.T, s *servertest.Server, request string, then ...[]byt
 	if _, err := fmt.Fprintf(c, request, s.Token(auth.Subscribe, "a")); err != nil {
 		t.Fatal(err)
 	}
-	go func() { // The server stops reading, too.
+	go func() { // the server stops reading, too
 		for _, p := range then {
 			if _, err := c.Write(p); err != nil {
 				return
@@ -33,7 +33,7 @@ func dialSmall(t *testing.T, s *servertest.Server, request string, then ...[]byt
 	}()
 }
 
-// The whole server ends without them, over real sockets.
+// The whole server shuts down without such clients, over real sockets.
 func TestClientsThatReadNothingDoNotHoldTheShutdown(t *testing.T) {
 	s := servertest.Start(t, nil)
 	for range 16 {
@@ -48,7 +48,7 @@ func TestClientsThatReadNothingDoNotHoldTheShutdown(t *testing.T) {
 	}
 	dialSmall(t, s, rawclient.Handshake+"X-Token: %s\r\n\r\n", unknown...)
 
-	// Until their sockets take no more, nothing that is written changes any more.
+	// Wait until their sockets are full and the metrics no longer change.
 	state := func() string {
 		var all []string
 		for _, name := range []string{"notiflux_sessions", "notiflux_commands_total", "notiflux_deliveries_total"} {

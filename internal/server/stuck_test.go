@@ -29,12 +29,12 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
-// closeTooSlow is a client that did not read.
+// closeTooSlow is the close code for a client that did not read.
 const closeTooSlow = 4202
 
-// bubble is the part of a server behind its listener, in a synctest bubble: a
-// loop, its sessions and what they use. Its connections are pipes, which hold
-// nothing: what the client does not read is not taken.
+// A bubble is the part of a server behind its listener, in a synctest bubble: a loop, its
+// sessions and their dependencies. Its connections are unbuffered pipes, so a write waits
+// until the client reads.
 type bubble struct {
 	t        *testing.T
 	loop     *loop.Loop
@@ -85,8 +85,7 @@ func (b *bubble) publish(topic pubsub.Topic, data string) {
 	b.topics.Order([]pubsub.Publication{{Topic: topic, Body: pubsub.Body{Data: []byte(data)}}}, func() uint64 { b.offset++; return b.offset })
 }
 
-// open returns the client's end of a connection. What the client sends never
-// waits for the test.
+// open returns the client's end of a connection. The client's writes never block the test.
 func (b *bubble) open(client func(c *loop.Conn, now time.Duration) loop.Client) *pipe {
 	ours, theirs := net.Pipe()
 	p := &pipe{Conn: theirs, sending: make(chan []byte, 10_000)}
@@ -144,7 +143,7 @@ func (b *bubble) events(until time.Time, topics ...pubsub.Topic) *pipe {
 	})
 }
 
-// left returns how many sessions there are.
+// left returns the number of open sessions.
 func (b *bubble) left() int64 {
 	synctest.Wait()
 	return b.stats.Sessions.Load()
@@ -197,9 +196,9 @@ func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
 				if b.left() != 1 {
 					t.Fatal("cut off before its time")
 				}
-				time.Sleep(20 * time.Second) // 60 s, and 5 s for the close frame.
+				time.Sleep(20 * time.Second) // 60 s, and 5 s for the close frame
 				if n := b.left(); n != 0 {
-					t.Fatal("the session is still there")
+					t.Fatal("the session is still open")
 				}
 				if got := b.sockets.Stats.Closes(); got[closeTooSlow] != 1 {
 					t.Errorf("closes %v, want one with %d", got, closeTooSlow)
@@ -208,7 +207,7 @@ func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
 					t.Errorf("the client still reads %d bytes, %v", n, err)
 				}
 				if used := b.unread.Used(); used != 0 {
-					t.Errorf("%d bytes of answers are left", used)
+					t.Errorf("%d bytes of answers remain", used)
 				}
 			})
 		})
@@ -218,9 +217,9 @@ func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
 // began returns when the bubble began.
 func began(*bubble) time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
 
-// A client that comes back in time is told why the connection ends, where its
-// dialect can.
-func TestACutOffClientIsTold(t *testing.T) {
+// A client that resumes reading in time learns why the connection ends, if its dialect can
+// say so.
+func TestACutOffClientLearnsWhy(t *testing.T) {
 	for name, c := range map[string]struct {
 		open func(b *bubble) *pipe
 		want string
@@ -237,14 +236,14 @@ func TestACutOffClientIsTold(t *testing.T) {
 				p.SetReadDeadline(time.Now().Add(time.Minute))
 				got, err := io.ReadAll(p)
 				if err != nil || !strings.Contains(string(got), c.want) {
-					t.Errorf("read %q, %v; want it to have %q", got, err, c.want)
+					t.Errorf("read %q, %v; want it to contain %q", got, err, c.want)
 				}
 			})
 		})
 	}
 }
 
-// However slowly a client reads, inside of the history it is not cut off.
+// A client that reads slowly, but stays within the history, is not cut off.
 func TestAClientThatReadsSlowlyStays(t *testing.T) {
 	for name, open := range map[string]func(b *bubble) *pipe{
 		"text":                     readNothing["text with a message"],
@@ -256,7 +255,7 @@ func TestAClientThatReadsSlowlyStays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBubble(t)
-				b.sockets.PingTimeout = -1 // It need not answer pings here.
+				b.sockets.PingTimeout = -1 // it need not answer pings here
 				p := open(b)
 				b.publish("a", strings.Repeat("x", 50_000))
 				for i := range 100 {
@@ -270,8 +269,8 @@ func TestAClientThatReadsSlowlyStays(t *testing.T) {
 	}
 }
 
-// What the loop itself is late does not count.
-func TestALoopThatStoodStillCutsNobody(t *testing.T) {
+// Delays of the loop itself do not count.
+func TestALateLoopCutsOffNoClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t)
 		p := b.events(time.Time{}, "a")
@@ -281,7 +280,7 @@ func TestALoopThatStoodStillCutsNobody(t *testing.T) {
 			time.Sleep(102 * time.Second)
 		}
 		if b.left() != 1 {
-			t.Fatal("cut off for what the loop was late")
+			t.Fatal("cut off although the loop was late")
 		}
 		if _, err := p.Read(make([]byte, 100)); err != nil {
 			t.Error(err)
@@ -289,7 +288,7 @@ func TestALoopThatStoodStillCutsNobody(t *testing.T) {
 	})
 }
 
-// A client that reads nothing does not hold up a shutdown, whatever its dialect.
+// A client that reads nothing does not delay a shutdown, whatever its dialect.
 func TestAClientThatReadsNothingDoesNotHoldADrain(t *testing.T) {
 	for name, do := range readNothing {
 		t.Run(name, func(t *testing.T) {
@@ -299,15 +298,15 @@ func TestAClientThatReadsNothingDoesNotHoldADrain(t *testing.T) {
 				b.loop.Post(func() { b.group.Drain(0) })
 				time.Sleep(8 * time.Second)
 				if n := b.left(); n != 0 {
-					t.Error("the session is still there")
+					t.Error("the session is still open")
 				}
 			})
 		})
 	}
 }
 
-// A stream whose token ends goes, even if its client does not read that.
-func TestAStreamThatIsNotReadEndsInTime(t *testing.T) {
+// A stream ends with its token, even if its client does not read.
+func TestAnUnreadStreamEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t)
 		b.events(time.Now().Add(20*time.Second), "a")
@@ -317,7 +316,7 @@ func TestAStreamThatIsNotReadEndsInTime(t *testing.T) {
 		}
 		time.Sleep(8 * time.Second)
 		if b.left() != 0 {
-			t.Error("the session is still there")
+			t.Error("the session is still open")
 		}
 	})
 }

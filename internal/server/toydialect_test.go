@@ -17,7 +17,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 )
 
-// A new dialect needs its folder, and one line where the server lists its endpoints.
+// A new dialect needs only its folder, and one line where the server lists its endpoints.
 func TestAToyDialect(t *testing.T) {
 	for _, loops := range []string{"auto", "portable"} {
 		t.Run(loops, func(t *testing.T) {

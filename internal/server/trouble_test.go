@@ -31,13 +31,13 @@ const (
 	troubleServers = 2
 	troubleTopics  = 8
 	troubleSteps   = 500
-	troubleHeld    = 20 // messages of a topic, in the store; the logs hold a few
+	troubleHeld    = 20 // messages of a topic that the store holds; the logs hold fewer
 )
 
-// Whatever befalls the store that two servers share, and the connections of their
-// clients, each client of each dialect is given every message once and in order, or is
-// told that some are lost.
-func TestTroubleIsTold(t *testing.T) {
+// Whatever happens to the store of two servers, and to their clients' connections, each
+// client of each dialect gets every message once and in order, or learns that some are
+// lost.
+func TestTroubleIsReported(t *testing.T) {
 	seeds := make([]uint64, troubleSeeds)
 	for i := range seeds {
 		seeds[i] = uint64(i)
@@ -52,18 +52,18 @@ func TestTroubleIsTold(t *testing.T) {
 					synctest.Wait()
 				}
 				x.rest()
-				log := x.recorder.Log(-1) // What is held may be lost.
+				log := x.recorder.Log(-1) // messages that are held may be lost
 				log.Behind = true
 				delivery.Report(t, seed, log)
 				if x.recovered == 0 || x.lost == 0 {
-					t.Errorf("recovered %d times, and not %d times", x.recovered, x.lost)
+					t.Errorf("recovered %d times, not recovered %d times", x.recovered, x.lost)
 				}
 			})
 		})
 	}
 }
 
-// troubled is what TestTroubleIsTold runs.
+// A troubled is one run of TestTroubleIsReported.
 type troubled struct {
 	t        *testing.T
 	random   *rand.Rand
@@ -125,8 +125,8 @@ func (*troubled) topic(i int) pubsub.Topic {
 	return pubsub.Topic(fmt.Sprint("topic", i%troubleTopics))
 }
 
-// follow connects to one of the servers after the other until ctx ends. ends says that
-// some tokens expire soon.
+// follow connects to the servers in turn until ctx ends. ends says that some tokens expire
+// soon.
 func (x *troubled) follow(ctx context.Context, r *rawclient.Reader, link *memnet.Link, speak rawclient.Dialect, ends bool) {
 	for ctx.Err() == nil {
 		s := x.servers[r.Random.IntN(len(x.servers))]
@@ -155,8 +155,8 @@ func followOnce(ctx context.Context, r *rawclient.Reader, link *memnet.Link, add
 	return r.Follow(rawclient.New(c), speak)
 }
 
-// refusedFor reports whether err says that the store is away or, if that may be, that the
-// token has expired.
+// refusedFor reports whether err says that the store is away or, if that is possible, that
+// the token has expired.
 func refusedFor(err error, expired bool) bool {
 	return unavailable(err) || expired && err != nil && strings.Contains(err.Error(), " 401 ")
 }
@@ -194,7 +194,7 @@ func (x *troubled) step() {
 	}
 }
 
-// publish publishes a message, without waiting for the answer.
+// publish publishes a message without waiting for the answer.
 func (x *troubled) publish(node int, topic pubsub.Topic) {
 	x.published++
 	data := fmt.Sprint("message ", x.published)
@@ -214,7 +214,7 @@ func (x *troubled) publish(node int, topic pubsub.Topic) {
 	})
 }
 
-// rest has all clients get what is left for them.
+// rest lets all clients get the messages that remain for them.
 func (x *troubled) rest() {
 	for _, n := range x.nodes {
 		n.Back()
@@ -223,7 +223,7 @@ func (x *troubled) rest() {
 	<-time.After(time.Minute)
 	for i := range troubleTopics {
 		x.store.Lose(x.topic(i), 0)
-		x.publish(0, x.topic(i)) // So that the last epoch is known.
+		x.publish(0, x.topic(i)) // so that the last epoch is known
 		x.publishing.Wait()
 	}
 	<-time.After(time.Minute)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// refusedTopics returns a command whose answer holds some 700 bytes for each of n topics,
-// without a token.
+// refusedTopics returns a command without a token whose answer has about 700 bytes for each
+// of n topics.
 func refusedTopics(n int) string {
 	var topics []string
 	for i := range n {
@@ -18,9 +18,9 @@ func refusedTopics(n int) string {
 	return `{"type":"subscribe","topics":[` + strings.Join(topics, ",") + `]}`
 }
 
-// Strangers who read none of their answers, however many, end no client that does read,
-// and leave the room of others alone.
-func TestStrangersWhoReadNothingEndNobodyElse(t *testing.T) {
+// Clients without a token that read none of their answers, however many, neither disconnect
+// a client that reads nor take the room of others.
+func TestUnauthenticatedUnreadAnswersHarmNoOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t)
 		b.sockets.PingTimeout = -1
@@ -32,7 +32,7 @@ func TestStrangersWhoReadNothingEndNobodyElse(t *testing.T) {
 			synctest.Wait()
 		}
 		if used, most := b.unread.Unauthenticated.Used(), int64(8<<20); used < most/2 || used > most {
-			t.Fatalf("strangers left %d bytes unread; want it to be near %d", used, most)
+			t.Fatalf("strangers left %d bytes unread; want about %d", used, most)
 		}
 		b.publish("a", strings.Repeat("x", 30_000))
 		b.publish("b", strings.Repeat("y", 30_000))
@@ -42,11 +42,11 @@ func TestStrangersWhoReadNothingEndNobodyElse(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 			k, err := slow.Read(make([]byte, 100))
 			if err != nil {
-				t.Fatalf("the slow client is closed after %d bytes: %v", got, err)
+				t.Fatalf("the slow client was disconnected after %d bytes: %v", got, err)
 			}
 			if got += k; i < 5 {
 				if _, err := reads.Read(make([]byte, 100)); err != nil {
-					t.Fatalf("a client with a small answer is closed: %v", err)
+					t.Fatalf("a client with a small answer was disconnected: %v", err)
 				}
 			}
 		}

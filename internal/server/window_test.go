@@ -11,7 +11,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 )
 
-// Of HTTP/2 (RFC 9113): types of frames, and flags.
+// HTTP/2 (RFC 9113): types of frames, and flags.
 const (
 	frameData     = 0x0
 	frameHeaders  = 0x1
@@ -21,14 +21,14 @@ const (
 	flagAck       = 0x1
 )
 
-// appendFrame appends a frame of HTTP/2.
+// appendFrame appends an HTTP/2 frame.
 func appendFrame(dst []byte, kind, flags byte, stream uint32, payload []byte) []byte {
 	dst = append(dst, byte(len(payload)>>16), byte(len(payload)>>8), byte(len(payload)), kind, flags)
 	return append(binary.BigEndian.AppendUint32(dst, stream), payload...)
 }
 
-// headers returns headers as literals without an index (RFC 7541, section 6.2.2), of less
-// than 127 bytes each, or 8 KiB of value.
+// headers returns headers as literals without an index (RFC 7541, section 6.2.2). Each has
+// less than 127 bytes, or a value of 8 KiB.
 func headers(pairs ...string) (block []byte) {
 	length := func(n int) {
 		if n < 127 {
@@ -52,13 +52,13 @@ func headers(pairs ...string) (block []byte) {
 	return block
 }
 
-// A client of HTTP/2 that lets no answer flow does not hold up a shutdown.
+// An HTTP/2 client that does not let answers flow does not delay a shutdown.
 func TestShutdownWithAnswersThatMayNotFlow(t *testing.T) {
 	s := servertest.Start(t, nil)
 	s.Broadcast("a", "x")
 	publisher, reader := "Bearer "+s.Token(auth.Broadcast, "a"), "Bearer "+s.Token(auth.Subscribe, "a")
 	conn := dialRaw(t, s.URL)
-	windows := []byte{0, 4, 0, 0, 0, 0} // SETTINGS_INITIAL_WINDOW_SIZE is 0.
+	windows := []byte{0, 4, 0, 0, 0, 0} // SETTINGS_INITIAL_WINDOW_SIZE is 0
 	out := appendFrame([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frameSettings, 0, 0, windows)
 	waiting := make(map[uint32]string)
 	for i, c := range []struct{ method, path, bearer, body string }{
