@@ -64,7 +64,7 @@ func (n *name) shown() string {
 }
 
 // A decoder reads the bodies of broadcast requests, one at a time. It keeps its memory for
-// the next one. The zero value can read, but not wait for the broker: see newDecoder.
+// the next one. Make one with newDecoder; the zero value cannot wait for the broker.
 type decoder struct {
 	body      []byte
 	json      strictjson.Reader

@@ -49,3 +49,16 @@ func (a *API) ParseStream(r *http.Request) (StreamRequest, error) { return a.par
 func (a *API) Authorize(r *http.Request, topics ...pubsub.Topic) (*auth.Claims, error) {
 	return a.authorizeReader(r, topics...)
 }
+
+// DecoderWaitsForTest reports whether a request that finds no room for the memory of a pooled
+// decoder gets one that can wait for the broker.
+func (a *API) DecoderWaitsForTest(r *http.Request) bool {
+	a.bodies.half = 0
+	large := newDecoder()
+	large.body = make([]byte, firstBytes)
+	a.decoders.Put(large)
+	u := a.newUpload(r)
+	defer u.end()
+	d := u.takeDecoder()
+	return d.published != nil && d.notify != nil
+}

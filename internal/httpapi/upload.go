@@ -129,7 +129,7 @@ func (u *upload) takeDecoder() *decoder {
 	d := u.api.decoders.Get().(*decoder)
 	if size := d.size(); size > 0 && u.take(size) != nil {
 		u.api.decoders.Put(d)
-		d = new(decoder)
+		d = newDecoder()
 	}
 	u.decoder = d
 	return d

@@ -132,6 +132,14 @@ func TestLargestBodyFits(t *testing.T) {
 	})
 }
 
+// A request that finds no room for a pooled decoder can still wait for the broker.
+func TestDecoderWithoutRoomWaits(t *testing.T) {
+	s := newHandler(t, httpapi.Config{})
+	if !s.api.DecoderWaitsForTest(httptest.NewRequest("POST", "/broadcast", nil)) {
+		t.Error("the decoder cannot wait for the broker")
+	}
+}
+
 // The answer to an array counts as unread, and contains no names longer than a topic. If
 // there is no room for it, nothing is published.
 func TestAnswersToArraysAreCharged(t *testing.T) {
