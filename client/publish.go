@@ -37,7 +37,8 @@ type Result struct {
 }
 
 // Publish publishes message as a string, and returns its position. The message must be
-// UTF-8. A nil error means that it was published exactly once.
+// UTF-8. A nil error means that it was published once, even after retries, unless the server
+// was restarted between two of them.
 //
 // Publish stops retrying when the server may forget the key of the message. If it is unknown
 // by then whether the message was published, the error is an [*Error] with the code
