@@ -57,7 +57,7 @@ type Error struct {
 
 // Error returns the code and the message, and the topic if there is one.
 func (e *Error) Error() string {
-	text := e.Message
+	var text string
 	switch {
 	case e.Close != 0:
 		text = fmt.Sprintf("the server closed the connection: %d %s", e.Close, e.Message)

@@ -197,7 +197,7 @@ func TestDialFails(t *testing.T) {
 		"large welcome":    {accepting(func(conn *websocket.Conn) { say(conn, strings.Repeat(" ", 5<<20)) }), "interrupted: too large"},
 		"other dialect":    {dialect("notiflux.v1.text"), "protocol"},
 		"no dialect":       {dialect(""), "protocol"},
-		"redirect to a WS": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }, "status 302  0s"},
+		"redirect to a WS": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "status 302  0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
