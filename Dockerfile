@@ -1,4 +1,4 @@
-# GO_IMAGE has the go command and a shell; the final image holds nothing of it.
+# GO_IMAGE provides the go command and a shell. The final image contains nothing of it.
 ARG GO_IMAGE=docker.io/library/golang:1.26
 FROM --platform=$BUILDPLATFORM $GO_IMAGE AS build
 ARG TARGETOS
@@ -20,11 +20,11 @@ LABEL org.opencontainers.image.title="notiflux" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION"
 COPY --from=build /out/notiflux /notiflux
-# Everyone who reaches the container may reach the server; the admin listener
-# keeps its default, 127.0.0.1:8081, and is not reached from outside.
+# The server listens on all addresses of the container. The admin listener keeps its default,
+# 127.0.0.1:8081, which cannot be reached from outside.
 ENV HOST=0.0.0.0
 EXPOSE 8080
-# No user database in this image, hence numbers. Nothing is ever written.
+# Numbers, because the image has no user database. The server writes no files.
 USER 65532:65532
 HEALTHCHECK --interval=10s --timeout=6s --start-period=5s CMD ["/notiflux", "health"]
 ENTRYPOINT ["/notiflux"]
