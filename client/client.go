@@ -6,16 +6,16 @@
 //	defer c.Close()
 //	for event, err := range c.Subscribe("news").Events(ctx) {
 //		if err != nil {
-//			log.Fatal(err) // a *client.LostError: messages are missing
+//			log.Fatal(err) // if it is a *client.LostError, messages are missing
 //		}
 //		if m, ok := event.(client.Message); ok {
 //			fmt.Println(m.Topic, m.Text())
 //		}
 //	}
 //
-// A lost message is reported as an error, so no loop overlooks it: a loop that ends at
-// errors stops where messages are missing. A subscription connects when it is made,
-// reconnects whenever its connection ends, and resumes where it was.
+// A lost message is reported as an error, so it cannot go unnoticed: a loop that stops at
+// the first error stops where messages are missing. A subscription connects when it is made,
+// reconnects whenever its connection ends, and resumes where it left off.
 //
 // One goroutine reads each connection. It puts a message into the queue of each
 // subscription to its topic, and the loops take it from there. A slow loop delays no
@@ -24,11 +24,11 @@
 //
 // Subscriptions share one connection. The exception is a topic that is subscribed to
 // twice with different tokens or options: it takes a second connection. Where a proxy
-// blocks WebSockets, the client uses event streams. Everything works on them except
-// presence.
+// blocks WebSockets, the client uses event streams. Everything works over event
+// streams except presence.
 //
 // The positions that a subscription yields strictly increase within a topic, until the
-// server restarts. Tokens never appear in errors and log lines. The package stores
+// server restarts. Tokens never appear in errors or log lines. The package stores
 // nothing: to resume after a restart of the program, store [Message.Position] and pass it
 // in [SubscribeOptions.Since].
 package client

@@ -19,8 +19,8 @@ type broadcastCmd struct {
 	Topic   string `arg:"" help:"Topic to publish to."`
 	Message string `arg:"" help:"Text to publish; - publishes each line of standard input. Write -- before a text that begins with a dash."`
 
-	Key     string        `placeholder:"KEY" help:"Idempotency key: messages with the same key within two minutes are published once. By default a random key, so that retries of this command publish once."`
-	Timeout time.Duration `default:"30s" help:"How long to retry each message when the server is unreachable or over capacity."`
+	Key     string        `placeholder:"KEY" help:"Idempotency key: messages with the same key within two minutes are published once. By default a random key for each run, so that the retries of one run publish only once."`
+	Timeout time.Duration `default:"30s" help:"How long to keep retrying each message while the server is unreachable or over capacity."`
 
 	Client clientFlags `embed:""`
 }

@@ -22,7 +22,7 @@ type healthCmd struct {
 
 // Help is shown by -h below the first line.
 func (*healthCmd) Help() string {
-	return "For containers: without flags it checks the server that is configured by the same environment variables. The exit status is 0 if the server is alive, otherwise 1."
+	return "For containers: without flags, it checks the server that notiflux serve starts with the same environment variables. The exit status is 0 if the server is alive, otherwise 1."
 }
 
 // healthTimeout is shorter than the time that container engines wait for a check (30 s).

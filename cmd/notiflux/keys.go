@@ -24,7 +24,7 @@ type keysCmd struct {
 
 // Help is shown by -h below the first line.
 func (*keysCmd) Help() string {
-	return "Writes es256_private.pem, which signs tokens and must stay secret, and es256_public.pem. Prints the environment variable that holds the public key for a server. Never overwrites a file."
+	return "Writes es256_private.pem, which signs tokens and must stay secret, and es256_public.pem. Prints the public key as an environment variable for the server. Never overwrites a file."
 }
 
 // Run makes a key pair.

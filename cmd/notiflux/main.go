@@ -33,7 +33,7 @@ import (
 
 type commands struct {
 	Serve     serveCmd     `cmd:"" help:"Run a server."`
-	Dev       devCmd       `cmd:"" help:"Run a server for development, with keys and tokens and without configuration."`
+	Dev       devCmd       `cmd:"" help:"Run a server for development: it makes its own keys and tokens and needs no configuration."`
 	Keys      keysCmd      `cmd:"" help:"Make a key pair that signs and verifies tokens."`
 	Token     tokenCmd     `cmd:"" help:"Make a token."`
 	Broadcast broadcastCmd `cmd:"" help:"Publish to a topic."`

@@ -18,7 +18,7 @@ type serveCmd struct {
 
 // Help is shown by -h below the first line.
 func (*serveCmd) Help() string {
-	return "Clients connect to /ws, publishers to /broadcast. Every setting is a flag or the environment variable shown with it; the flag wins. SIGINT, SIGTERM or SIGHUP shuts down gracefully; a second SIGINT or SIGTERM ends the server at once."
+	return "Clients connect to /ws or /events, and publishers post to /broadcast. Every setting is a flag or the environment variable shown with it; the flag wins. SIGINT, SIGTERM or SIGHUP shuts down gracefully; a second SIGINT or SIGTERM ends the server at once."
 }
 
 // Validate checks all settings together. The parser calls it.

@@ -20,8 +20,8 @@
 //   - Cached claims are checked against the clock at each use.
 //   - Memory is bounded, whatever clients send.
 //   - The package neither stores nor prints tokens.
-//   - A token that was refused after a signature check costs no other one for a minute, or
-//     until nbf and iat may allow it.
+//   - If a token is refused after a signature check, its signature is not checked again for a
+//     minute, or until nbf and iat may make the token valid.
 //
 // The package ignores unknown claims and scopes, because one token may serve several
 // services. The server does not sign tokens: [Signer] is for the command line, dev mode and

@@ -1,8 +1,8 @@
 // Package broker defines the contract between the server and the system that orders its
 // messages.
 //
-// A broker orders messages, stores them, and carries them between nodes. It may be slow,
-// remote, and restarted while the server runs. The memory broker is the special case in
+// A broker orders messages, stores them, and carries them between nodes. It may be slow
+// or remote, and it may restart while the server runs. The memory broker is the special case in
 // which everything is immediate.
 //
 // A message passes through a broker in two steps. [Broker.Publish] gives it a position.
@@ -18,7 +18,7 @@
 //   - A message is stored before its publisher gets the answer.
 //   - The sink gets the messages of a topic in the order of their offsets. Where messages
 //     are missing or a new epoch begins, it gets a gap.
-//   - While a key is remembered, it stands for one message.
+//   - As long as a key is remembered, at most one message is published with it.
 //   - Every callback comes exactly once, within [Timeout], with no lock held.
 package broker
 

@@ -15,15 +15,15 @@
 //	media type → size → JSON → token → permissions
 //
 // and then publishes. The first check that fails determines the answer, so a publisher with
-// both an invalid body and an invalid token gets the error about the body. Requests that
-// read check their query, then their token, and then the topics. A client that stays
+// both an invalid body and an invalid token gets the error about the body. For requests that read,
+// the handler checks the query, then the token, and then the topics. A client that stays
 // connected, with a WebSocket or a stream, takes a slot, and its connection moves to an
 // event loop (clients.go). Its session knows nothing about HTTP.
 //
 // Invariants:
 //   - A broadcast is answered with 200 only after the [Broker] has ordered it.
-//   - The answer to a reader says where to continue. No message lies between the messages
-//     in the answer and that position, or the answer says that some are missing.
+//   - The answer to a reader says where to continue. Either no message lies between the
+//     messages in the answer and that position, or the answer says that some are missing.
 //
 // The package accepts no connections and stores no messages. The server owns the listeners
 // and their timeouts.

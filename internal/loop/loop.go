@@ -6,20 +6,20 @@
 // only while the socket accepts them. When a socket is full, unsent messages stay in their
 // logs.
 //
-// A turn of the loop has four steps. The loop reads sockets. It runs posted functions and
-// yields to publishers that are ready to run. It collects connections that have something
-// to write. It writes. So messages that arrive together leave together.
+// Each turn of the loop has four steps: it reads sockets; it runs posted functions, and yields
+// to publishers that are ready to run; it collects the connections that have something to write;
+// and it writes. So messages that arrive together leave together.
 //
 // Invariants:
 //   - Reading and writing each end after a few milliseconds. The rest waits for the next
 //     turn.
 //   - Connections that became ready because of received bytes or a post go first, for at
 //     most half of a slice. The rest of the slice is for connections that had a turn and
-//     have more to do, and for those that Config.Collect marks, some hundreds at a time.
+//     have more to do, and for those that Config.Collect marks, a few hundred at a time.
 //   - The calls of a Client never overlap.
 //
-// The package does not know protocols or topics. A Client and Config.Collect represent
-// them.
+// The package knows nothing about protocols or topics; those are behind Client and
+// Config.Collect.
 package loop
 
 import (

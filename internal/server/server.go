@@ -9,8 +9,7 @@
 //
 // Invariants:
 //   - A server whose Open succeeds has valid settings and an open public listener.
-//   - A shutdown delivers every message that was accepted before it, as far as the time
-//     allows. Its steps are numbered in [Server.shutdown].
+//   - A shutdown delivers every message accepted before it, if time allows. Its steps are numbered in [Server.shutdown].
 //   - Run returns only after all goroutines that it started have ended.
 //
 // The package does not parse flags; internal/config does.

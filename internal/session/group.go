@@ -17,9 +17,10 @@
 // Invariants:
 //   - A session delivers each offset of a topic once, in order.
 //   - A command takes effect and is answered before the next one is parsed.
-//   - Answers come before messages. No message of a topic comes before the answer to its
-//     subscription, or after the answer to the end of its subscription.
-//   - Unwritten messages are kept as a cursor. At most the rest of one frame is copied.
+//   - Answers come before messages. Messages of a topic come only after the
+//     answer that begins its subscription and before the answer that ends it.
+//   - A cursor represents the messages that are not yet written. At most the rest of one frame
+//     is copied.
 //
 // The package does not verify signatures, order messages or track presence. It uses
 // packages auth, broker and presence for that.

@@ -1,7 +1,6 @@
 // Package transport turns the bytes of a connection into messages for an application, and
 // the application's frames into bytes. It contains the WebSocket handshake, the state
-// machine of an open WebSocket (RFC 6455), and the state machine of a [Stream], a response
-// without end.
+// machine of an open WebSocket (RFC 6455), and the state machine of a [Stream], an endless HTTP response.
 //
 // Incoming bytes: the loop passes each read to [WebSocket.Read], which unmasks the bytes in
 // place, checks them, and calls [App.Receive] with each complete message. Outgoing bytes:
@@ -15,7 +14,7 @@
 //   - Closing has a fixed order: the frame in progress, answers that were already queued,
 //     the goodbye, the close frame. Nothing follows, and input from the client is ignored.
 //   - The meaning of the input does not depend on how it is split into reads.
-//   - Memory is owned only while a message is incomplete or a control frame waits to be
+//   - A connection owns memory only while a message is incomplete or a control frame waits to be
 //     written. It grows with the bytes received, not with the length that a client
 //     announces.
 //

@@ -2,8 +2,8 @@
 //
 // It appends the JSON object of a message ([AppendMessage]), and those of events and
 // answers (answers.go, presence.go). It also has stream cursors ([StreamCursor]), the
-// WebSocket frames and HTTP chunks that the server writes, and their compression. Errors
-// have one table, from code to HTTP status and headers ([ErrorResponseOf]).
+// WebSocket frames and HTTP chunks that the server writes, and their compression. One table maps error codes to
+// HTTP statuses and headers ([ErrorResponseOf]).
 //
 // A dialect builds the frame of a message from AppendMessage and its own framing. The log
 // caches that frame, so a message is encoded once per encoding. A large answer is instead
@@ -16,7 +16,7 @@
 //   - A stream cursor that the server once wrote is still accepted by later versions of the
 //     server.
 //
-// The package does no I/O, except that [WriteProblem] writes to an
+// The package does no I/O, except that [WriteProblem] writes to a
 // [net/http.ResponseWriter]. It does not know any dialect.
 package wire
 
