@@ -197,11 +197,11 @@ func TestWrongSubscriptions(t *testing.T) {
 			w    wish
 			want string
 		}{
-			{wish{}, "subscribe: no topic is given"},
+			{wish{}, "subscribe: no topics were given"},
 			{topics("a", ""), "subscribe: the topic is empty"},
-			{wish{Topics: []string{"a"}, Last: -1}, "subscribe: Last is -1; give a number of messages"},
-			{wish{Topics: []string{"a"}, Buffer: -1}, "subscribe: Buffer is -1; give a number of events"},
-			{wish{Topics: []string{"a"}, Since: map[string]client.Position{"a": ""}}, `subscribe: Since of "a": not a position: use one that the server sent`},
+			{wish{Topics: []string{"a"}, Last: -1}, "subscribe: Last is -1; use 0 or a larger number"},
+			{wish{Topics: []string{"a"}, Buffer: -1}, "subscribe: Buffer is -1; use 0 or a larger number"},
+			{wish{Topics: []string{"a"}, Since: map[string]client.Position{"a": ""}}, `subscribe: Since of "a": this is not a position: use one that the server sent`},
 		}
 		for _, tt := range tests {
 			a := listen(t, c, tt.w)

@@ -35,7 +35,7 @@ func (c *Client) History(ctx context.Context, topic string, o HistoryOptions) (H
 		query.Set("since", string(o.Since))
 	}
 	if o.Limit < 0 {
-		return History{}, fmt.Errorf("history of %q: Limit is %d; give a number of messages", topic, o.Limit)
+		return History{}, fmt.Errorf("history of %q: Limit is %d; use 0 or a larger number", topic, o.Limit)
 	}
 	if o.Limit > 0 {
 		query.Set("limit", strconv.Itoa(o.Limit))

@@ -455,7 +455,7 @@ func TestHistory(t *testing.T) {
 		if _, err := c.History(t.Context(), "", client.HistoryOptions{}); err == nil || err.Error() != `history of "": the topic is empty` {
 			t.Errorf("History = %v", err)
 		}
-		if _, err := c.History(t.Context(), "a", client.HistoryOptions{Limit: -1}); err == nil || err.Error() != `history of "a": Limit is -1; give a number of messages` {
+		if _, err := c.History(t.Context(), "a", client.HistoryOptions{Limit: -1}); err == nil || err.Error() != `history of "a": Limit is -1; use 0 or a larger number` {
 			t.Errorf("History = %v", err)
 		}
 		if got, want := strings.Join(s.calls, "\n"), "GET /history?limit=1&since=E%3A1&topic=two+words\nGET /history?limit=1&since=E%3A1&topic=two+words\nGET /history?topic=a\nGET /history?topic=a"; got != want {

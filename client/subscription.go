@@ -36,10 +36,10 @@ type SubscribeOptions struct {
 
 func (o *SubscribeOptions) check() error {
 	if o.Last < 0 {
-		return fmt.Errorf("subscribe: Last is %d; give a number of messages", o.Last)
+		return fmt.Errorf("subscribe: Last is %d; use 0 or a larger number", o.Last)
 	}
 	if o.Buffer < 0 {
-		return fmt.Errorf("subscribe: Buffer is %d; give a number of events", o.Buffer)
+		return fmt.Errorf("subscribe: Buffer is %d; use 0 or a larger number", o.Buffer)
 	}
 	for topic, position := range o.Since {
 		if _, err := wire.ParsePosition(string(position)); err != nil {
@@ -78,7 +78,7 @@ func (c *Client) SubscribeWith(o SubscribeOptions, topics ...string) *Subscripti
 	}
 	err := o.check()
 	if err == nil && len(topics) == 0 {
-		err = errors.New("subscribe: no topic is given")
+		err = errors.New("subscribe: no topics were given")
 	}
 	if err == nil {
 		err = s.start(topics)

@@ -54,7 +54,7 @@ func (c *benchCmd) Validate() error {
 		least("ramp", c.Ramp, 0),
 	}
 	if c.Topics > c.Connections {
-		errs = append(errs, fmt.Errorf("--topics: %d topics need at least %d --connections, one subscriber each", c.Topics, c.Topics))
+		errs = append(errs, fmt.Errorf("--topics: %d topics need at least %d --connections: one subscriber per topic", c.Topics, c.Topics))
 	}
 	if c.Publishers > bench.MaxPublishers {
 		errs = append(errs, fmt.Errorf("--publishers is %d; the maximum is %d", c.Publishers, bench.MaxPublishers))

@@ -64,7 +64,7 @@ func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
 		return pubsub.Errorf(pubsub.ScopeDenied, "the token does not have the scope %s", string(scope))
 	}
 	if _, ok := slices.BinarySearch(c.topics, topic); !ok {
-		return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this topic: its claim topic or topics must name it exactly")
+		return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this topic: the claim topic or topics must include exactly this name")
 	}
 	return nil
 }

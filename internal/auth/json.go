@@ -51,7 +51,7 @@ func decodeObject(data []byte, known []string, decode func(member) error) error 
 		name := string(text)
 		folded := strings.Map(fold, name)
 		if seen[folded] || folded != name && slices.Contains(known, folded) {
-			return invalid("the token has a member whose name is known in lower case only: write it in lower case")
+			return invalid("the token has a claim or header name with capital letters: names are case-sensitive, so write it in lower case")
 		}
 		seen[folded] = true
 		if err := decode(member{name, value, r}); err != nil {

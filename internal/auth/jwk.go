@@ -106,7 +106,7 @@ func parseJWK(data jsontext.Value) (key, error) {
 	isPrivate := func(name string) bool { return m[name] != nil }
 	switch { // secrets first, even if something else is wrong with the key
 	case m["k"] != nil || string(m["kty"]) == `"oct"`:
-		return key{}, fmt.Errorf("this is a symmetric JWK (kty oct), and a server that can verify tokens with it can also sign them; %w: EC, OKP or RSA", errSecret)
+		return key{}, fmt.Errorf("this is a symmetric JWK (kty oct), with which anyone who can verify tokens can also sign them; %w: EC, OKP or RSA", errSecret)
 	case slices.ContainsFunc(privateMembers, isPrivate):
 		return key{}, fmt.Errorf("this is a private JWK, which must stay secret; %w: remove d, p, q, dp, dq, qi and oth", errSecret)
 	case err != nil:

@@ -154,7 +154,7 @@ func TestJWKsRefused(t *testing.T) {
 	for keys, want := range map[string]string{
 		`{` + ec + `,"d":"AA"}`:                                             "this is a private JWK, which must stay secret; use public keys only",
 		`{"kty":"RSA","n":"AA","e":"AQAB","p":"AA"}`:                        "this is a private JWK",
-		`{"kty":"oct","k":"c2VjcmV0","alg":"HS256"}`:                        "this is a symmetric JWK (kty oct), and a server that can verify tokens with it can also sign them",
+		`{"kty":"oct","k":"c2VjcmV0","alg":"HS256"}`:                        "this is a symmetric JWK (kty oct), with which anyone who can verify tokens can also sign them",
 		`{"kty":"EC","k":"c2VjcmV0"}`:                                       "this is a symmetric JWK",
 		`{"keys":[{` + ec + `},{` + ec + `,"d":"A"}]}`:                      "key 2 of the JWK Set: this is a private JWK",
 		`{"keys":[{` + ec + `},{"kty":"oct"}]}`:                             "key 2 of the JWK Set: this is a symmetric JWK",

@@ -72,7 +72,7 @@ func (c *Serve) validateHistory(p *Problems) {
 	p.size("history-total-bytes", c.HistoryTotalBytes)
 	p.when(c.HistoryAge <= 0, "history-age", "is %v: use a duration above zero, such as 5m", c.HistoryAge)
 	p.when(c.HistoryTotalBytes < c.HistoryBytes, "history-total-bytes",
-		"is %v: give at least %s, which is %v", c.HistoryTotalBytes, Name("history-bytes"), c.HistoryBytes)
+		"is %v: use at least %s, which is %v", c.HistoryTotalBytes, Name("history-bytes"), c.HistoryBytes)
 }
 
 // validateLimits checks limits against each other: the largest message must fit into a body,
@@ -93,10 +93,10 @@ func (c *Serve) validateLimits(p *Problems) {
 		{"max-body-bytes", c.MaxBodyBytes, 2 * size, "twice "},
 	} {
 		p.size(room.flag, room.bytes)
-		p.when(room.bytes < room.need, room.flag, "is %v: give at least %s%s, which is %v", room.bytes, room.times, Name("max-message-bytes"), size)
+		p.when(room.bytes < room.need, room.flag, "is %v: use at least %s%s, which is %v", room.bytes, room.times, Name("max-message-bytes"), size)
 	}
 	p.size("max-key-bytes", c.MaxKeyBytes)
-	p.when(c.MaxKeyBytes < KiB, "max-key-bytes", "is %v: give at least %v", c.MaxKeyBytes, KiB)
+	p.when(c.MaxKeyBytes < KiB, "max-key-bytes", "is %v: use at least %v", c.MaxKeyBytes, KiB)
 	c.validateConnections(p)
 	p.count("max-topics", c.MaxTopics)
 	p.count("max-topics-per-connection", c.MaxTopicsPerConnection)
@@ -113,14 +113,14 @@ func (c *Serve) validateConnections(p *Problems) {
 		p.when(true, flag, "cannot be met: the server needs %d file descriptors in addition to those for connections, and the limit of the process is %d: raise it (ulimit -n)",
 			SpareDescriptors+ownDescriptors(), limit)
 	case c.MaxConnections > room:
-		p.when(true, flag, "is %d: the file descriptor limit of the process, %d, leaves room for %d connections: give at most that, or raise the limit (ulimit -n)",
+		p.when(true, flag, "is %d: the file descriptor limit of the process, %d, leaves room for %d connections: use at most that, or raise the limit (ulimit -n)",
 			c.MaxConnections, limit, room)
 	}
 }
 
 func (c *Serve) validateRunning(p *Problems) {
 	p.oneOf("loops", c.Loops, "auto", "portable")
-	p.when(c.IdleTimeout < minIdleTimeout, "idle-timeout", "is %v: give at least %v, as in 2m", c.IdleTimeout, minIdleTimeout)
+	p.when(c.IdleTimeout < minIdleTimeout, "idle-timeout", "is %v: use at least %v, as in 2m", c.IdleTimeout, minIdleTimeout)
 	p.when(c.ShutdownTimeout <= 0, "shutdown-timeout", "is %v: use a duration above zero, such as 25s", c.ShutdownTimeout)
 	p.oneOf("log-format", c.LogFormat, "text", "json")
 }
@@ -151,12 +151,12 @@ func (p *Problems) when(wrong bool, flag, format string, args ...any) {
 }
 
 func (p *Problems) count(flag string, n int) {
-	p.when(n < 1, flag, "is %d: give a number above zero", n)
-	p.when(n > maxCount, flag, "is %d: give at most %d", n, maxCount)
+	p.when(n < 1, flag, "is %d: use a number above zero", n)
+	p.when(n > maxCount, flag, "is %d: use at most %d", n, maxCount)
 }
 
 func (p *Problems) size(flag string, b Bytes) {
-	p.when(b > maxBytes, flag, "is %v: give at most %v", b, maxBytes)
+	p.when(b > maxBytes, flag, "is %v: use at most %v", b, maxBytes)
 }
 
 func (p *Problems) oneOf(flag, value string, allowed ...string) {

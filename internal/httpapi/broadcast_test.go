@@ -129,7 +129,7 @@ func TestBadBodies(t *testing.T) {
 		{`{` + ok + `,"\ud800":1,"\ud801":1}`, 400, pubsub.Malformed, "half of a character"},
 		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":{"b":1,"b":1}}]`, 400, pubsub.Malformed, "same member twice, at byte 74"},
 		{`[{` + ok + `,"\ud800":1},{` + ok + `,"key":"a","key":"b"}]`, 400, pubsub.Malformed, "twice"},
-		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":` + nested(64) + `}]`, 400, pubsub.Malformed, "nested too deep"},
+		{`[{` + ok + `,"\ud800":1},{` + ok + `,"x":` + nested(64) + `}]`, 400, pubsub.Malformed, "nested too deeply"},
 		{`{"topic":"a","message":"` + "\x00" + `"}`, 400, pubsub.Malformed, "byte"},
 		{`{"topic":"a","message":"` + "\n" + `"}`, 400, pubsub.Malformed, "byte"},
 

@@ -20,7 +20,7 @@ func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := a.config.Broker.Health(); err != nil {
-		why := &pubsub.Error{Code: pubsub.Unavailable, Detail: "the broker cannot serve now", Err: err}
+		why := &pubsub.Error{Code: pubsub.Unavailable, Detail: "the broker is currently unavailable", Err: err}
 		if e, ok := errors.AsType[*pubsub.Error](err); ok {
 			why.Detail += ": " + e.Detail
 		}

@@ -59,7 +59,7 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	case foreign:
 		return "", inHeader
 	case !trusted && token != "":
-		return "", pubsub.Errorf(pubsub.TokenMissing, "the cookie %s is ignored for pages of this origin: add the origin to --allowed-origins by name, or send Authorization: Bearer <token>", tokenCookie)
+		return "", pubsub.Errorf(pubsub.TokenMissing, "the cookie %s is ignored on requests from pages of this origin: add the origin to --allowed-origins by name, or send Authorization: Bearer <token>", tokenCookie)
 	case a.config.NoQueryTokens:
 		return "", pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
 	}
@@ -68,7 +68,7 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 
 // errForeignScheme means that the Authorization header is not for this server. Browsers
 // send Basic automatically after a page of the same site has asked for a password.
-var errForeignScheme = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header uses another scheme, and there is no token elsewhere: send Authorization: Bearer <token>")
+var errForeignScheme = pubsub.Errorf(pubsub.TokenInvalid, "the Authorization header does not use the scheme Bearer, and no other token was sent: send Authorization: Bearer <token>")
 
 // errBearerAlone means that the Authorization header has no token. Some programs send the
 // scheme even without a token.

@@ -157,7 +157,7 @@ func (u *upload) end() {
 	a.uploads.Put(u)
 }
 
-var errBodies = pubsub.Errorf(pubsub.OverCapacity, "the memory for request bodies is full: try again later; a broadcast token in the Authorization header gives access to more of it")
+var errBodies = pubsub.Errorf(pubsub.OverCapacity, "the memory for request bodies is full: try again later, or send a broadcast token in the Authorization header, which raises the limit")
 
 // publisherOf returns the claims of a request's header token, or nil if the header has no
 // valid token that allows broadcasting.

@@ -70,7 +70,7 @@ func TestBrokerAway(t *testing.T) {
 	if got := c.Next(); !strings.Contains(got, `"refused":{"u":{"code":"unavailable",`) || !strings.Contains(got, `"topics":{"t":{`) {
 		t.Error(got)
 	}
-	if status, body := text(t, s, s.URL+"/readyz"); status != 503 || !strings.Contains(body, "the broker cannot serve now") {
+	if status, body := text(t, s, s.URL+"/readyz"); status != 503 || !strings.Contains(body, "the broker is currently unavailable") {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
 	if status, _ := text(t, s, s.URL+"/livez"); status != 200 {

@@ -227,7 +227,7 @@ func (r *Reader) value() (jsontext.Value, error) {
 	switch r.json.PeekKind() {
 	case jsontext.KindBeginObject, jsontext.KindBeginArray:
 		if r.json.StackDepth()+depth(r.text[r.json.InputOffset():]) > maxDepth {
-			return nil, malformed("the JSON is nested too deep; the limit is %d levels", maxDepth)
+			return nil, malformed("the JSON is nested too deeply; the limit is %d levels", maxDepth)
 		}
 	}
 	value, err := readValue(&r.json, r.text)

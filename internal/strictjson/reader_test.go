@@ -54,7 +54,7 @@ func TestRefusals(t *testing.T) {
 		`{"a":"\ud83d"}`:            "the text has a lone surrogate, half of a character such as an emoji, at byte 6: cut strings between characters",
 		`{"a":{"\udc00":1}}`:        "the text has a lone surrogate, half of a character such as an emoji, at byte 7: cut strings between characters",
 		`{"a":1,"a":2,"\ud83d":[]}`: "the text has a lone surrogate, half of a character such as an emoji, at byte 14: cut strings between characters",
-		nested(66):                  "the JSON is nested too deep; the limit is 64 levels",
+		nested(66):                  "the JSON is nested too deeply; the limit is 64 levels",
 	} {
 		_, _, err := read(new(strictjson.Reader), []byte(text))
 		e, ok := errors.AsType[*pubsub.Error](err)
@@ -135,7 +135,7 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		names, values, err := read(&r, text)
 		isObject := jsontext.Value(text).IsValid() && jsontext.Value(text).Kind() == '{'
-		if err == nil != isObject && !(isObject && strings.Contains(err.Error(), "nested too deep")) {
+		if err == nil != isObject && !(isObject && strings.Contains(err.Error(), "nested too deeply")) {
 			t.Fatalf("%q: %v, but valid is %t", text, err, isObject)
 		}
 		if err != nil {

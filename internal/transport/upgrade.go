@@ -140,7 +140,7 @@ func (u *Upgrader) check(w http.ResponseWriter, r *http.Request) error {
 	}
 	key := r.Header[headerKey]
 	if len(key) != 1 || !validKey(key[0]) {
-		return pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Key must appear once and hold %d bytes in base64", keyBytes)
+		return pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Key must appear exactly once and contain %d bytes in base64", keyBytes)
 	}
 	if _, _, err := u.offer(r.Header); err != nil {
 		return err

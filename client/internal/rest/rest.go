@@ -116,7 +116,7 @@ func (s *Server) Ask(ctx context.Context, r Request, token string) ([]byte, erro
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
 	if err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
+		return nil, fmt.Errorf("read the response: %w", err)
 	}
 	return body, nil
 }

@@ -23,7 +23,7 @@ type Position struct {
 // String returns the form that servers use: epoch:offset.
 func (p Position) String() string { return p.Epoch + ":" + strconv.FormatUint(p.Offset, 10) }
 
-var errPosition = errors.New("not a position: use one that the server sent")
+var errPosition = errors.New("this is not a position: use one that the server sent")
 
 // maxEpochBytes limits the length of an epoch.
 const maxEpochBytes = 64

@@ -173,9 +173,9 @@ func (k *keys) chargeLocked(g *generation, subject string) error {
 	free := k.maxBytes - k.bytes - n
 	switch {
 	case free < 0:
-		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of the last %v fill their limit of %d bytes: publish later, or without a key", KeyTime, k.maxBytes)
+		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of the last %v have used up their limit of %d bytes: publish later, or without a key", KeyTime, k.maxBytes)
 	case held/shareOfFree > free:
-		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of this token's subject fill its share of %d bytes: publish later, or without a key", held)
+		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of this token's subject have used up its share of %d bytes: publish later, or without a key", held)
 	}
 	k.addLocked(g, subject, n)
 	return nil
