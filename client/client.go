@@ -43,9 +43,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ikornaselur/notiflux/client/internal/call"
 	"github.com/ikornaselur/notiflux/client/internal/connect"
 	"github.com/ikornaselur/notiflux/client/internal/rest"
 	"github.com/ikornaselur/notiflux/client/internal/tokens"
+	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
 // defaultTimeout is longer than a server that restarts is away.
@@ -61,8 +63,10 @@ type Options struct {
 	// token as invalid, expired or revoked. When the server denies a topic or the
 	// scope, the client calls it once per operation, and uses the new token for the
 	// denied topics only. If TokenSource fails, a call fails with its error, and a
-	// subscription tries again later. Only one call runs at a time. It must return when
-	// its context ends, after 30 s or when the client is closed.
+	// subscription tries again later. Only one call of it runs at a time. It must return
+	// when its context ends: after 30 s, with the context of the call that needs the
+	// token, or when the client is closed. It may close the client, but must not call
+	// other methods of it.
 	TokenSource func(ctx context.Context, r TokenRequest) (string, error)
 	// Timeout bounds each call whose context has no deadline; 0: 30 s.
 	Timeout time.Duration
@@ -124,6 +128,9 @@ func New(url string, o Options) (*Client, error) {
 	if o.Token != "" && o.TokenSource != nil {
 		return nil, errors.New("client options: set Token or TokenSource, not both")
 	}
+	if err := tokens.Check(o.Token); err != nil {
+		return nil, fmt.Errorf("client options: %w", err)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -142,11 +149,18 @@ func New(url string, o Options) (*Client, error) {
 // the same connections. Closing either closes both.
 func (c *Client) WithToken(token string) *Client { return &Client{c.hub, tokens.New(token, nil)} }
 
-// Connect connects to the server, and reports a wrong address, a broken network or a
-// refusal as a [*url.Error] with the cause. It makes one attempt. Connect is optional:
-// subscriptions connect on their own. If ctx ends first, the attempt continues.
+// Connect makes one attempt to connect, unless the client is connected. It reports a wrong
+// address, a broken network or a refusal as a [*url.Error] with the cause. Connect is
+// optional: subscriptions connect on their own. If ctx ends first, the attempt continues.
 func (c *Client) Connect(ctx context.Context) error {
-	h := c.hub
+	err := c.hub.connect(ctx)
+	if err != nil && err != ErrClosed {
+		err = &url.Error{Op: "connect", URL: c.hub.server.Base.String(), Err: err}
+	}
+	return err
+}
+
+func (h *hub) connect(ctx context.Context) error {
 	h.mu.Lock()
 	if h.err != nil {
 		defer h.mu.Unlock()
@@ -164,22 +178,17 @@ func (c *Client) Connect(ctx context.Context) error {
 	attempt := first.attempt
 	first.wakeUp()
 	h.mu.Unlock()
-	var err error
 	select {
 	case <-attempt.done:
-		err = attempt.err
+		return attempt.err
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	if err != nil && err != ErrClosed {
-		err = &url.Error{Op: "connect", URL: h.server.Base.String(), Err: err}
-	}
-	return err
 }
 
-// Close ends all subscriptions and closes the connections. It returns when no goroutine of
-// the client is left; it gives the server one second to close its side. Calls in progress
-// are not interrupted. The error is always nil.
+// Close ends all subscriptions and closes the connections. It gives the server one second to
+// close its side, and a token source one second to return. Calls in progress are not
+// interrupted; nothing else of the client is left when Close returns. The error is always nil.
 func (c *Client) Close() error {
 	h := c.hub
 	h.mu.Lock()
@@ -207,4 +216,48 @@ func (h *hub) endLocked(err error) {
 		}
 	}
 	clear(h.subscriptions)
+}
+
+// begin returns ctx with a deadline, for a call that must end with the function it returns.
+// The error is ErrClosed if the client is closed.
+func (c *Client) begin(ctx context.Context) (_ context.Context, end func(), _ error) {
+	h := c.hub
+	if h.isClosed() {
+		return nil, nil, ErrClosed
+	}
+	cancel := func() {}
+	if _, ok := ctx.Deadline(); !ok {
+		ctx, cancel = context.WithTimeout(ctx, h.timeout)
+	}
+	return ctx, func() {
+		cancel()
+		if h.isClosed() { // Close left the connection to this call
+			h.server.Close()
+		}
+	}, nil
+}
+
+func (h *hub) isClosed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
+}
+
+func (c *Client) caller() *call.Caller {
+	return &call.Caller{Server: c.hub.server, Tokens: c.tokens, Retry: c.hub.retry, Delay: c.hub.delay}
+}
+
+// get makes a request about a topic, and returns the body of the answer.
+func (c *Client) get(ctx context.Context, path, topic string, query url.Values) ([]byte, error) {
+	ctx, end, err := c.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if err := wire.CheckTopic(topic); err != nil {
+		return nil, err
+	}
+	query.Set("topic", topic)
+	body, err := c.caller().Ask(ctx, tokens.Subscribe, topic, rest.Request{Method: http.MethodGet, Path: path, Query: query})
+	return body, publicError(err)
 }

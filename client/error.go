@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ikornaselur/notiflux/client/internal/call"
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
@@ -72,16 +73,11 @@ func (e *Error) Error() string {
 	return text
 }
 
-// codeOf returns the code of an [Error], and nothing for other errors.
-func codeOf(err error) string {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Code
-	}
-	return ""
-}
-
 // publicError returns an error of an internal package as the program gets it.
 func publicError(err error) error {
+	if e, ok := errors.AsType[*call.Stopped](err); ok {
+		return fmt.Errorf("%w: %w", publicError(e.Cause), publicError(e.Last))
+	}
 	if e, ok := errors.AsType[*wire.Close](err); ok {
 		if e.Code == 0 {
 			return &Error{Code: e.Bye, Message: "the server ended the event stream", RetryAfter: e.After}

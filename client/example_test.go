@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 
 	"github.com/coder/websocket"
 
@@ -18,7 +19,7 @@ func Example() {
 	defer server.Close()
 	ctx := context.Background()
 
-	c, err := client.New(server.URL, client.Options{Token: "the token that `notiflux dev` prints"})
+	c, err := client.New(server.URL, client.Options{Token: os.Getenv("NOTIFLUX_TOKEN")})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func ExampleSubscription_Events() {
 	server := httptest.NewServer(http.HandlerFunc(serveNews)) // in place of `notiflux dev`
 	defer server.Close()
 	c, err := client.New(server.URL, client.Options{
-		TokenSource: func(context.Context, client.TokenRequest) (string, error) { return "what your back end signs", nil },
+		TokenSource: func(context.Context, client.TokenRequest) (string, error) { return os.Getenv("NOTIFLUX_TOKEN"), nil },
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -81,7 +82,7 @@ func ExampleClient_PublishJSON() {
 		fmt.Fprint(w, `{"topic":"news","position":"E:62"}`)
 	}))
 	defer server.Close()
-	c, err := client.New(server.URL, client.Options{Token: "what your back end signs"})
+	c, err := client.New(server.URL, client.Options{Token: os.Getenv("NOTIFLUX_TOKEN")})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 
-	"github.com/ikornaselur/notiflux/client/internal/rest"
-	"github.com/ikornaselur/notiflux/client/internal/tokens"
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
@@ -60,8 +57,7 @@ func (c *Client) Position(ctx context.Context, topic string) (Position, error) {
 
 // history reads the messages of a topic that query selects.
 func (c *Client) history(ctx context.Context, topic string, query url.Values) (History, error) {
-	query.Set("topic", topic)
-	answer, err := c.ask(ctx, tokens.Subscribe, topic, rest.Request{Method: http.MethodGet, Path: "history", Query: query})
+	answer, err := c.get(ctx, "history", topic, query)
 	if err != nil {
 		return History{}, err
 	}
@@ -101,7 +97,7 @@ func (c *Client) Presence(ctx context.Context, topic string) (Present, error) {
 }
 
 func (c *Client) presence(ctx context.Context, topic string) (Present, error) {
-	answer, err := c.ask(ctx, tokens.Subscribe, topic, rest.Request{Method: http.MethodGet, Path: "presence", Query: url.Values{"topic": {topic}}})
+	answer, err := c.get(ctx, "presence", topic, url.Values{})
 	if err != nil {
 		return Present{}, err
 	}

@@ -204,7 +204,7 @@ func TestPublishFails(t *testing.T) {
 		{"no server", client.Publication{Topic: "a"}, answer(200, "<html>"), "", `publish to "a": the server does not speak notiflux.v1.json`, 1},
 		{"no topic", client.Publication{}, nil, "", `publish to "": the topic is empty`, 0},
 		{"no JSON", client.Publication{Topic: "a", JSON: json.RawMessage("{")}, nil, "", `publish to "a": json: error calling MarshalJSON for type json.RawMessage: unexpected end of JSON input`, 0},
-		{"not UTF-8", client.Publication{Topic: "a", Data: []byte("\xff")}, nil, "", `publish to "a": the message is not UTF-8`, 0},
+		{"not UTF-8", client.Publication{Topic: "a", Data: []byte("\xff")}, nil, "", `publish to "a": the message is not UTF-8; publish binary data as text, for example as base64`, 0},
 		{"no value", value(func() {}), nil, "", `publish to "a": json: unsupported type: func()`, 0},
 	}
 	for _, tt := range tests {

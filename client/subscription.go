@@ -77,6 +77,9 @@ func (c *Client) SubscribeWith(o SubscribeOptions, topics ...string) *Subscripti
 		since: maps.Clone(o.Since), feeds: map[string]*feed{},
 	}
 	err := o.check()
+	if cause := c.tokens.Err(); err == nil && cause != nil {
+		err = fmt.Errorf("subscribe: %w", cause)
+	}
 	if err == nil && len(topics) == 0 {
 		err = errors.New("subscribe: no topics were given")
 	}

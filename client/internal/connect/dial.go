@@ -66,13 +66,16 @@ type Dialer struct {
 // All this takes up to 40 s.
 func (d *Dialer) Dial(ctx context.Context) (c Conn, streams bool, err error) {
 	if d.isBlocked() {
+		if err := d.reach(ctx); err != nil {
+			return nil, true, err
+		}
 		return d.streams(), true, nil
 	}
 	c, err = d.socket(ctx)
 	if _, ok := errors.AsType[*wire.Interrupted](err); ok {
 		c, err = d.socket(ctx)
 	}
-	if blocks(err) && d.reachable(ctx) {
+	if blocks(err) && d.reach(ctx) == nil {
 		if c, err = d.socket(ctx); blocks(err) {
 			d.Log.Info("using event streams", "error", err)
 			d.block()
@@ -123,12 +126,15 @@ func blocks(err error) bool {
 	return e.Status < 300 || e.Status >= 400
 }
 
-// reachable reports whether a notiflux server answers a plain request. The request is for an
-// event stream without a topic, which a server refuses.
-func (d *Dialer) reachable(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
-	defer cancel()
-	_, err := d.Server.Ask(ctx, rest.Request{Method: http.MethodGet, Path: "events"}, "")
-	e, ok := errors.AsType[*wire.Status](err)
-	return ok && e.Code == wire.Malformed
+// reach returns nil if a notiflux server answers a plain request. The request is for an event
+// stream without a topic, which a server refuses.
+func (d *Dialer) reach(ctx context.Context) error {
+	_, err := d.Server.Ask(ctx, rest.Request{Method: http.MethodGet, Path: "events", Timeout: reachTimeout}, "")
+	if err == nil {
+		return wire.ErrProtocol
+	}
+	if e, ok := errors.AsType[*wire.Status](err); ok && e.Code == wire.Malformed {
+		return nil
+	}
+	return err
 }

@@ -23,7 +23,13 @@ const (
 	streamPing = 15 * time.Second
 	// maxSilence is two pings and the delay of a slow network.
 	maxSilence = 2*streamPing + 10*time.Second
+	// maxAgain is how often in a row a stream is requested again because the epoch of
+	// its cursor has ended. Once is enough, unless the server restarts just then.
+	maxAgain = 3
 )
+
+// errEpochs ends a connection to a server whose epochs keep changing.
+var errEpochs = errors.New("the server changed its epoch again and again")
 
 // A stream is one event stream. When the server refuses some of its topics, it requests the
 // others again.
@@ -35,6 +41,8 @@ type stream struct {
 	cut     context.CancelCauseFunc // ends reading
 	silence *time.Timer             // ends reading, unless the server is heard
 	done    chan struct{}           // closed when the goroutine has ended
+
+	again int // how often in a row the topics had to be requested again; owned by run
 
 	topics []*topic // without those that the server refused or ended; guarded by Conn.mu
 }
@@ -66,6 +74,9 @@ func (st *stream) heard() { st.silence.Reset(maxSilence) }
 // left.
 func (st *stream) run() error {
 	for {
+		if st.again > maxAgain {
+			return errEpochs
+		}
 		st.conn.mu.Lock()
 		held := st.conn.heldLocked(st.topics)
 		st.conn.mu.Unlock()
@@ -90,7 +101,11 @@ func (st *stream) follow(topics []*topic) error {
 	defer response.Body.Close()
 	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
 	if response.StatusCode != http.StatusOK || media != "text/event-stream" {
-		return st.refused(topics, wire.StatusOf(response))
+		err := wire.StatusOf(response)
+		if e, ok := err.(*wire.Status); ok {
+			err = st.refused(topics, e)
+		}
+		return err
 	}
 	events := newReader(response.Body, st.heard)
 	hello, err := nextFrame(events)
@@ -98,8 +113,10 @@ func (st *stream) follow(topics []*topic) error {
 		return err
 	}
 	if again, err := st.hello(topics, hello, epoch); again || err != nil {
+		st.again++
 		return err
 	}
+	st.again = 0
 	for left := len(topics); left > 0; {
 		f, err := nextFrame(events)
 		if err != nil {

@@ -1,6 +1,6 @@
 // Package rest makes HTTP requests to a server. It adds the token and the content type, and
 // turns answers without success into errors of package wire, so that no caller has to look
-// at a status. It also gathers messages into the bodies of batch requests.
+// at a status.
 //
 // Each request is made once: retries, tokens and keys are up to the caller, because only it
 // knows whether a request may be repeated. An error never contains the token, and the
@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/ikornaselur/notiflux/client/internal/wire"
@@ -78,7 +79,8 @@ func (s *Server) Close() {
 type Request struct {
 	Method, Path string
 	Query        url.Values
-	Body         []byte // JSON; nil: none
+	Body         []byte        // JSON; nil: none
+	Timeout      time.Duration // for how long Ask waits for the answer or for more of it; 0: until its context ends
 }
 
 // Send makes a request, with a token unless it is empty. It returns the response whatever its
@@ -103,20 +105,55 @@ func (s *Server) Send(ctx context.Context, r Request, token string) (*http.Respo
 	return response, err
 }
 
+// errSilent ends a request that waits for longer than its timeout.
+var errSilent = errors.New("the server did not answer in time")
+
 // Ask makes a request and returns the body of the answer. An answer without success is a
 // [*wire.Status]; any other error is one of the network.
 func (s *Server) Ask(ctx context.Context, r Request, token string) ([]byte, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	heard := func() {}
+	if r.Timeout > 0 {
+		timer := time.AfterFunc(r.Timeout, func() { cancel(errSilent) })
+		defer timer.Stop()
+		heard = func() { timer.Reset(r.Timeout) }
+	}
+	body, err := s.ask(ctx, r, token, heard)
+	if cause := context.Cause(ctx); err != nil && cause == errSilent {
+		return nil, cause
+	}
+	return body, err
+}
+
+func (s *Server) ask(ctx context.Context, r Request, token string, heard func()) ([]byte, error) {
 	response, err := s.Send(ctx, r, token)
 	if err != nil {
 		return nil, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusMultiStatus {
-		return nil, wire.StatusOf(response)
+		err := wire.StatusOf(response)
+		if e, ok := err.(*wire.Status); ok && token != "" {
+			e.Message = strings.ReplaceAll(e.Message, token, "REDACTED") // a proxy may quote the request
+		}
+		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+	body, err := io.ReadAll(io.LimitReader(pieces{response.Body, heard}, maxAnswerBytes))
 	if err != nil {
 		return nil, fmt.Errorf("read the response: %w", err)
 	}
 	return body, nil
+}
+
+// pieces are the parts of an answer, each of which is a sign of life.
+type pieces struct {
+	io.Reader
+	heard func()
+}
+
+func (p pieces) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	p.heard()
+	return n, err
 }

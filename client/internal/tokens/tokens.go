@@ -13,6 +13,8 @@ package tokens
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -26,6 +28,8 @@ const (
 const (
 	// sourceTimeout bounds a call of a source. A working service answers sooner.
 	sourceTimeout = 30 * time.Second
+	// closeTimeout is for how long Get waits for a source after its context has ended.
+	closeTimeout = time.Second
 	// maxSpecial bounds for how many topics the cache keeps a special token.
 	maxSpecial = 10_000
 )
@@ -37,13 +41,15 @@ type Request struct {
 	Refused string   // the code with which the server refused the last token; empty: none
 }
 
-// A Source returns a token. It must return soon after its context ends.
+// A Source returns a token. It should return soon after its context ends. It must not call
+// Get of the cache that calls it.
 type Source func(context.Context, Request) (string, error)
 
 // A Cache holds the tokens of one source, or a fixed token. It is safe for concurrent use.
 type Cache struct {
 	// Immutable.
 	token    string        // if source is nil
+	err      error         // what is wrong with token; nil: nothing
 	source   Source        // nil: the token is fixed
 	fetching chan struct{} // a semaphore of one: its holder calls source
 
@@ -65,11 +71,25 @@ type grant struct {
 // New returns a cache with a source or, if source is nil, with a fixed token.
 func New(token string, source Source) *Cache {
 	return &Cache{
-		token: token, source: source, fetching: make(chan struct{}, 1),
+		token: token, err: Check(token), source: source, fetching: make(chan struct{}, 1),
 		general: map[string]*grant{Subscribe: {}, Broadcast: {}},
 		special: map[topicScope]*grant{},
 	}
 }
+
+// Check returns an error if a token has a byte that no JWT has, and which would not fit into
+// an HTTP header. The error does not contain the token.
+func Check(token string) error {
+	for at := range len(token) {
+		if c := token[at]; c <= ' ' || c >= 0x7f {
+			return fmt.Errorf("the token has the byte 0x%02x at index %d of %d; a JWT has only letters, digits, '-', '_' and '.'", c, at, len(token))
+		}
+	}
+	return nil
+}
+
+// Err returns what is wrong with the fixed token of the cache, as Check does.
+func (t *Cache) Err() error { return t.err }
 
 // HasSource reports whether the cache can get another token.
 func (t *Cache) HasSource() bool { return t.source != nil }
@@ -97,21 +117,63 @@ func (t *Cache) Cached(scope, topic string) (string, bool) {
 	return g.token, g.valid
 }
 
+// asking is the key of the context of a source: the cache that asks it.
+type asking struct{ *Cache }
+
+// errItself is the error of a source that needs a token of its own cache.
+var errItself = errors.New("the token source called its own client, which has no token yet; use another client in it")
+
 // Get returns the token for the first of topics. If the cache does not have it, Get asks the
 // source, and names those of the topics that share the token. It blocks until the source
-// returns, for up to 30 s or until ctx ends. The error is an [*Error].
+// returns, for up to 30 s or until ctx ends; then the source has one more second. The error
+// is an [*Error].
 func (t *Cache) Get(ctx context.Context, scope string, topics []string) (string, error) {
+	if t.err != nil {
+		return "", &Error{t.err}
+	}
 	if token, ok := t.Cached(scope, topics[0]); ok {
 		return token, nil
+	}
+	if ctx.Value(asking{t}) != nil {
+		return "", &Error{errItself}
 	}
 	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
 	defer cancel()
 	select {
 	case t.fetching <- struct{}{}:
-		defer func() { <-t.fetching }()
 	case <-ctx.Done():
 		return "", &Error{context.Cause(ctx)}
 	}
+	answers := make(chan answer, 1)
+	go func() {
+		token, err := t.fetch(ctx, scope, topics)
+		<-t.fetching
+		if err != nil {
+			err = &Error{err}
+		}
+		answers <- answer{token, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.token, a.err
+	case <-ctx.Done():
+	}
+	select {
+	case a := <-answers:
+		return a.token, a.err
+	case <-time.After(closeTimeout): // the source may be waiting for what ended ctx
+		return "", &Error{context.Cause(ctx)}
+	}
+}
+
+// An answer is what fetch returns.
+type answer struct {
+	token string
+	err   error
+}
+
+// fetch asks the source for a token. The caller holds t.fetching.
+func (t *Cache) fetch(ctx context.Context, scope string, topics []string) (string, error) {
 	r := Request{Scope: scope}
 	t.mu.Lock()
 	g := t.grantLocked(scope, topics[0])
@@ -126,9 +188,12 @@ func (t *Cache) Get(ctx context.Context, scope string, topics []string) (string,
 	if valid {
 		return token, nil
 	}
-	token, err := t.source(ctx, r)
+	token, err := t.source(context.WithValue(ctx, asking{t}, true), r)
+	if err == nil {
+		err = Check(token)
+	}
 	if err != nil {
-		return "", &Error{err}
+		return "", err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,8 +10,8 @@ import (
 	"time"
 )
 
-// maxProblemBytes is how much the WebSocket package keeps of the answer to a handshake.
-const maxProblemBytes = 1 << 10
+// maxProblemBytes is above the size of any answer without success.
+const maxProblemBytes = 64 << 10
 
 // A Close is the error of a connection that the server closed.
 type Close struct {
@@ -44,19 +45,46 @@ func (e *Status) Error() string {
 	return fmt.Sprintf("the server answered with status %d", e.Status)
 }
 
-// StatusOf returns the error for an HTTP answer. It reads up to 1 KiB of the body, and leaves
-// closing it to the caller.
-func StatusOf(response *http.Response) *Status {
-	e := &Status{Status: response.StatusCode, After: retryAfter(response.Header.Get("Retry-After"))}
+// StatusOf returns the error for an HTTP answer without success: a [*Status], or a network
+// error if the answer breaks off. It reads up to 64 KiB of the body, and leaves closing it to
+// the caller.
+func StatusOf(response *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblemBytes))
-	var problem struct {
-		Code   string `json:"code"`
-		Detail string `json:"detail"`
+	if err != nil {
+		return fmt.Errorf("read the response: %w", err)
 	}
-	if err == nil && json.Unmarshal(body, &problem) == nil && problem.Code != "" {
-		e.Code, e.Message = problem.Code, problem.Detail
+	e := &Status{Status: response.StatusCode, After: retryAfter(response.Header.Get("Retry-After"))}
+	if code, detail := parseProblem(body); code != "" {
+		e.Code, e.Message = code, detail
 	}
 	return e
+}
+
+// parseProblem returns the members code and detail of a JSON object, as far as it goes: of
+// the answer to a handshake, the WebSocket package keeps only the first KiB.
+func parseProblem(body []byte) (code, detail string) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return "", ""
+	}
+	for d.More() {
+		var value any
+		name, err := d.Token()
+		if err == nil {
+			err = d.Decode(&value)
+		}
+		if err != nil {
+			break
+		}
+		text, _ := value.(string)
+		switch name {
+		case "code":
+			code = text
+		case "detail":
+			detail = text
+		}
+	}
+	return code, detail
 }
 
 // retryAfter parses a Retry-After header (RFC 9110 section 10.2.3). It returns 0 if the

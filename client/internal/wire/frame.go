@@ -28,11 +28,11 @@ const (
 	defaultTopicsPerCommand = 100
 )
 
-// Bounds of what a welcome may say. They are far above what a server uses, and keep sums
-// and products of these numbers from overflowing.
+// Bounds of what a welcome may say: far above the ping of any server, and the largest
+// message that a server can be set to accept.
 const (
 	maxPing    = time.Hour
-	maxMessage = 1 << 30
+	maxMessage = 8 << 20
 )
 
 // Limits of frames.

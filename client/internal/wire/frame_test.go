@@ -42,7 +42,7 @@ func TestWelcomeOfAbsurdNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := f.Welcome()
-	if w.Ping != time.Hour || w.Limits.Message != 1<<30 || w.Limits.Command != 80<<10 {
+	if w.Ping != time.Hour || w.Limits.Message != 8<<20 || w.Limits.Command != 80<<10 {
 		t.Errorf("Welcome = %+v", w)
 	}
 }
@@ -59,11 +59,13 @@ func TestStatusOf(t *testing.T) {
 			{429, "Sat, 01 Jan 2000 00:01:00 GMT", "", wire.Status{Status: 429, After: time.Minute}, "the server answered with status 429"},
 			{502, "Fri, 31 Dec 1999 00:01:00 GMT", "<html>", wire.Status{Status: 502}, "the server answered with status 502"},
 			{404, "soon", `{"detail":"no code"}`, wire.Status{Status: 404}, "the server answered with status 404"},
-			{500, "-1", `{"code":"internal","detail":"` + strings.Repeat("x", 2000) + `"}`, wire.Status{Status: 500}, "the server answered with status 500"},
+			{500, "-1", `{"code":"internal","detail":"` + strings.Repeat("x", 20) + `"}`, wire.Status{Status: 500, Code: "internal", Message: strings.Repeat("x", 20)}, "internal: " + strings.Repeat("x", 20)},
+			{409, "", `{"code":"key_reused","detail":"cut off`, wire.Status{Status: 409, Code: "key_reused"}, "key_reused: "},
 		} {
 			response := &http.Response{StatusCode: c.status, Header: http.Header{"Retry-After": {c.after}}, Body: io.NopCloser(strings.NewReader(c.body))}
-			if got := wire.StatusOf(response); *got != c.want || got.Error() != c.sentence {
-				t.Errorf("StatusOf(%d %s %.20s) = %+v, %v; want %+v", c.status, c.after, c.body, *got, got, c.want)
+			got := wire.StatusOf(response)
+			if e, ok := got.(*wire.Status); !ok || *e != c.want || got.Error() != c.sentence {
+				t.Errorf("StatusOf(%d %s %.20s) = %+v, %v; want %+v", c.status, c.after, c.body, e, got, c.want)
 			}
 		}
 	})

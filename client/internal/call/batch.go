@@ -1,4 +1,4 @@
-package rest
+package call
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ const (
 type Batch struct {
 	At     []int    // the caller's index of each message
 	Bodies [][]byte // each message as JSON
-	Token  string   // for all of the messages; free for the caller to use
+	Token  string   // for all of the messages
 
 	bytes int
 }
