@@ -153,3 +153,50 @@ func (c *chain) note(event client.Event, err error) {
 	}
 	c.taken[topic] = to
 }
+
+// A server that resumes before the requested position does not make messages come twice.
+func TestAnswerBeforeThePosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		a := listen(t, f.dial(client.Options{}), topics("a"))
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a"), message("a", 5, "5"))
+		a.expect("subscribed a E:0 0 resumed=false", "message a E:5 5")
+		p.cut()
+		a.expect("disconnected")
+		p = f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:5"}}`)
+		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"E:3","recovered":true,"replay":2}}}`, message("a", 5, "5"), message("a", 6, "6"))
+		a.expect("subscribed a E:5 2 resumed=true", "message a E:6 6")
+	})
+}
+
+// Only a gap may change the epoch.
+func TestEpochChangesWithoutGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		a := listen(t, f.dial(client.Options{}), topics("a"))
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a"), message("a", 5, "5"), `{"type":"message","topic":"a","position":"F:1","data":1}`, `{"type":"message","topic":"a","position":"F:2","data":2}`)
+		a.expect("subscribed a E:0 0 resumed=false", "message a E:5 5", "lost a E:5 F:1 gap", "message a F:2 2")
+	})
+}
+
+// A subscription that joins another one during a replay learns how many messages are old.
+func TestJoiningAReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		c := f.dial(client.Options{})
+		a := listen(t, c, wish{Topics: []string{"a"}, Last: 3})
+		p := f.accept()
+		<-p.commands
+		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"E:0","recovered":true,"replay":3}}}`, message("a", 1, "1"))
+		a.expect("subscribed a E:0 3 resumed=false", "message a E:1 1")
+		b := listen(t, c, topics("a"))
+		b.expect("subscribed a E:1 2 resumed=false")
+		p.say(message("a", 2, "2"))
+		b.expect("message a E:2 2")
+	})
+}

@@ -22,13 +22,14 @@
 // other, because the queues are bounded: when one is full, its subscription loses
 // messages and yields a [LostError].
 //
-// Subscriptions share one connection. The exception is a topic that is subscribed to
-// twice with different tokens or options: it takes a second connection. Where a proxy
-// blocks WebSockets, the client uses event streams. Everything works over event
-// streams except presence.
+// Subscriptions share one connection. The client makes another one for a topic that is
+// subscribed to twice with different tokens or options, and for topics beyond the number
+// that the server takes on one connection, by default 1,000. It also spreads commands
+// out, to stay below the server's rate. Where a proxy blocks WebSockets, the client uses
+// event streams. Everything works over event streams except presence.
 //
 // The positions that a subscription yields strictly increase within a topic, until the
-// server restarts. Tokens never appear in errors or log lines. The package stores
+// server restarts or the topic is added again. Tokens never appear in errors or log lines. The package stores
 // nothing: to resume after a restart of the program, store [Message.Position] and pass it
 // in [SubscribeOptions.Since].
 package client
@@ -109,7 +110,6 @@ type hub struct {
 	// Guarded by mu.
 	mu            sync.Mutex
 	closed        bool
-	err           error // why all subscriptions have ended; nil: they run
 	lanes         []*lane
 	subscriptions map[*Subscription]bool
 	feeds         uint64 // number of feeds made so far
@@ -162,9 +162,9 @@ func (c *Client) Connect(ctx context.Context) error {
 
 func (h *hub) connect(ctx context.Context) error {
 	h.mu.Lock()
-	if h.err != nil {
-		defer h.mu.Unlock()
-		return h.err
+	if h.closed {
+		h.mu.Unlock()
+		return ErrClosed
 	}
 	if len(h.lanes) == 0 {
 		h.startLaneLocked()
@@ -193,29 +193,17 @@ func (c *Client) Close() error {
 	h := c.hub
 	h.mu.Lock()
 	h.closed = true
-	h.endLocked(ErrClosed)
-	h.mu.Unlock()
-	h.running.Wait()
-	h.server.Close()
-	return nil
-}
-
-// endLocked ends all lanes and subscriptions.
-func (h *hub) endLocked(err error) {
-	if h.err == nil || err == ErrClosed {
-		h.err = err
-	}
 	for _, l := range h.lanes {
 		l.stop()
 	}
 	for s := range h.subscriptions {
-		if err == ErrClosed {
-			s.queue.close()
-		} else {
-			s.queue.finish(err)
-		}
+		s.queue.close()
 	}
 	clear(h.subscriptions)
+	h.mu.Unlock()
+	h.running.Wait()
+	h.server.Close()
+	return nil
 }
 
 // begin returns ctx with a deadline, for a call that must end with the function it returns.

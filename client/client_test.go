@@ -201,7 +201,7 @@ func TestWrongSubscriptions(t *testing.T) {
 			{topics("a", ""), "subscribe: the topic is empty"},
 			{wish{Topics: []string{"a"}, Last: -1}, "subscribe: Last is -1; use 0 or a larger number"},
 			{wish{Topics: []string{"a"}, Buffer: -1}, "subscribe: Buffer is -1; use 0 or a larger number"},
-			{wish{Topics: []string{"a"}, Since: map[string]client.Position{"a": ""}}, `subscribe: Since of "a": this is not a position: use one that the server sent`},
+			{wish{Topics: []string{"a"}, Since: map[string]client.Position{"a": "5"}}, `subscribe: Since of "a": this is not a position: use one that the server sent`},
 		}
 		for _, tt := range tests {
 			a := listen(t, c, tt.w)

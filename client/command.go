@@ -1,7 +1,9 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -9,6 +11,10 @@ import (
 	"github.com/ikornaselur/notiflux/client/internal/tokens"
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
+
+// answerTimeout is above the time that a server takes to answer a command. One that attaches
+// to topics of a remote broker may take several seconds.
+const answerTimeout = 30 * time.Second
 
 // command sends commands as they become necessary. It returns when ctx ends, when writing
 // fails, or when the lane is no longer needed. Each token source that is being asked has a
@@ -20,23 +26,32 @@ func (l *lane) command(ctx context.Context, s *session) error {
 	defer cancel()
 	var again <-chan time.Time
 	for {
-		need, err := l.commandAll(ctx, s)
+		need, wait, err := l.commandAll(ctx, s)
 		if err != nil {
 			return err
 		}
 		for _, n := range need {
 			fetching.Go(func() { l.fetch(ctx, s, n) })
 		}
-		waiting, over := l.rest()
-		if over {
+		waiting, over, overdue := l.rest(s)
+		switch {
+		case over:
 			return nil
+		case overdue < 0:
+			return errNoAnswer
+		case overdue > 0 && (wait == 0 || overdue < wait):
+			wait = overdue
 		}
 		if again == nil && waiting {
-			again = time.After(l.hub.delay(s.delays))
-			s.delays++
+			again = time.After(s.delay(l.hub))
+		}
+		var due <-chan time.Time
+		if wait > 0 {
+			due = time.After(wait)
 		}
 		select {
 		case <-l.wake:
+		case <-due:
 		case <-again:
 			again = nil
 			l.tryAgain()
@@ -46,19 +61,33 @@ func (l *lane) command(ctx context.Context, s *session) error {
 	}
 }
 
+// delay returns how long refused feeds have to wait. It grows with each time in a row.
+func (s *session) delay(h *hub) time.Duration {
+	if time.Since(s.delayed) > 2*steady {
+		s.delays = 0
+	}
+	s.delayed = time.Now()
+	s.delays++
+	return h.delay(s.delays - 1)
+}
+
 // commandAll sends all commands that are necessary now, and returns the tokens that further
-// commands need.
-func (l *lane) commandAll(ctx context.Context, s *session) ([]need, error) {
+// commands need. If the server's rate does not allow a command yet, wait says for how long.
+func (l *lane) commandAll(ctx context.Context, s *session) (needs []need, wait time.Duration, err error) {
 	for ctx.Err() == nil {
+		if wait = s.pace.wait(); wait > 0 {
+			return nil, wait, nil
+		}
 		next, needs := l.next(s)
 		if next == nil {
-			return needs, nil
+			return needs, 0, nil
 		}
+		s.pace.take()
 		if err := s.conn.Write(ctx, next); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	return nil, nil
+	return nil, 0, nil
 }
 
 // fetch asks a source for a token. If the source fails, the feeds that need the token wait.
@@ -73,13 +102,22 @@ func (l *lane) fetch(ctx context.Context, s *session, n need) {
 	l.wakeUp()
 }
 
-// rest reports whether a feed waits to be tried again, and whether the lane is no longer
-// needed.
-func (l *lane) rest() (waiting, over bool) {
+// rest reports whether a feed waits to be tried again, whether the lane is no longer needed,
+// and when an answer will be overdue. A negative duration means that one is, and 0 that the
+// server owes none.
+func (l *lane) rest(s *session) (waiting, over bool, overdue time.Duration) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
-	return len(l.later) > 0, !l.first && len(l.feeds) == 0
+	for _, at := range s.sent {
+		if left := cmp.Or(time.Until(at.Add(answerTimeout)), -1); overdue == 0 || left < overdue {
+			overdue = left
+		}
+	}
+	return len(l.later) > 0, !l.first && len(l.feeds) == 0, overdue
 }
+
+// errNoAnswer ends a session whose server did not answer a command.
+var errNoAnswer = errors.New("the server did not answer a command")
 
 // A need is a token that has to be fetched from its source.
 type need struct {
@@ -100,7 +138,7 @@ func (l *lane) next(s *session) (*wire.Command, []need) {
 		return leave, nil
 	}
 	l.todo = keep(l.todo, wanted)
-	l.lists = keep(l.lists, func(f *feed) bool { return f.list == listWanted && f.state == feedLive })
+	l.lists = keep(l.lists, listed)
 	for _, f := range l.todo {
 		if token, ok := f.tokens.Cached(tokens.Subscribe, f.topic); ok {
 			return l.subscribeLocked(s, f.terms(), token), nil
@@ -111,6 +149,7 @@ func (l *lane) next(s *session) (*wire.Command, []need) {
 			f.list, l.lists = listNone, slices.Delete(l.lists, i, i+1)
 			s.ids++
 			s.listing[s.ids] = listing{f, token}
+			s.sentLocked()
 			return &wire.Command{Type: "presence", ID: s.ids, Topic: f.topic, Token: token}, nil
 		}
 	}
@@ -135,6 +174,8 @@ func (s *session) needsLocked(feeds []*feed) (needs []need) {
 }
 
 func wanted(f *feed) bool { return f.state == feedWanted }
+
+func listed(f *feed) bool { return f.list == listWanted && f.state == feedLive }
 
 func keep(feeds []*feed, ok func(*feed) bool) (kept []*feed) {
 	for _, f := range feeds {
@@ -186,8 +227,17 @@ func (l *lane) subscribeLocked(s *session, of terms, token string) *wire.Command
 		}
 	}
 	s.pending[s.ids] = batch
+	s.sentLocked()
 	l.todo = keep(l.todo, wanted) // at once: the answer may add them again
 	return c
+}
+
+// sentLocked notes that the last command is sent now. Event streams have deadlines of their
+// own.
+func (s *session) sentLocked() {
+	if !s.streams {
+		s.sent[s.ids] = time.Now()
+	}
 }
 
 // putOff makes the feeds wait that need a token of t, because its source failed.

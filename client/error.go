@@ -49,11 +49,11 @@ func (e *LostError) Error() string {
 // documentation of the protocol lists the codes.
 type Error struct {
 	Code       string        // empty if the server gave none, or a proxy answered
-	Message    string        // a sentence for people
+	Message    string        // a sentence that explains the refusal
 	Topic      string        // if the server refused or ended the subscription to a topic
 	Status     int           // of the HTTP response, if there was one
 	Close      int           // close code of the WebSocket, if the server closed one
-	RetryAfter time.Duration // for how long the server asked the client to stay away
+	RetryAfter time.Duration // how long the server asked the client to wait
 }
 
 // Error returns the code and the message, and the topic if there is one.
@@ -62,6 +62,8 @@ func (e *Error) Error() string {
 	switch {
 	case e.Close != 0:
 		text = fmt.Sprintf("the server closed the connection: %d %s", e.Close, e.Message)
+	case e.Code == "" && e.Status == 0:
+		text = e.Message
 	case e.Code == "":
 		text = fmt.Sprintf("the server answered with status %d", e.Status)
 	default:
@@ -71,6 +73,17 @@ func (e *Error) Error() string {
 		text = fmt.Sprintf("subscribe to %q: %s", e.Topic, text)
 	}
 	return text
+}
+
+// about returns err as the end of one topic.
+func about(topic string, err error) *Error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return &Error{Message: err.Error(), Topic: topic}
+	}
+	of := *e
+	of.Topic = topic
+	return &of
 }
 
 // publicError returns an error of an internal package as the program gets it.

@@ -10,9 +10,9 @@ import (
 // that there is none.
 type Position string
 
-// An Event is what a subscription yields unless messages are lost: a [Message],
-// [Subscribed], [Skipped] or [Disconnected] and, with [SubscribeOptions.Presence], a
-// [Present], [Joined] or [Left]. Ignore other types: later versions may add them.
+// An Event is a [Message], [Subscribed], [Skipped] or [Disconnected] and, with
+// [SubscribeOptions.Presence], a [Present], [Joined] or [Left]. Ignore other types: later
+// versions may add them.
 type Event interface{ event() }
 
 // A Message was published to a topic.
@@ -52,8 +52,10 @@ type Skipped struct {
 	From, To Position
 }
 
-// Disconnected reports that the connection has ended or could not be made, and that the
-// client reconnects. Once it has, each topic yields a [Subscribed] or a [*LostError].
+// Disconnected reports that a connection of the subscription has ended or could not be made,
+// and that the client reconnects. Once it has, each topic of that connection yields a
+// [Subscribed] or a [*LostError]. A subscription has one connection, unless a topic that it
+// shares with another subscription needed a second one.
 type Disconnected struct {
 	Err error // why
 }
@@ -73,6 +75,7 @@ type Present struct {
 	Count       int      // number of members
 	Subscribers int      // number of subscriptions, with and without presence
 	Members     []Member // sorted by Sub; of a large topic only the first ones, or none
+	Err         error    // why the server refused the list, in an event; the numbers are then zero
 }
 
 // Joined reports new members of a topic, and members whose Info has changed.

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,11 +23,12 @@ import (
 // A fake is a server controlled by its test, on an in-memory network, so that time can be fake
 // too.
 type fake struct {
-	t     testing.TB
-	link  *memnet.Link
-	peers chan *peer
-	open  func(*memnet.Conn) // gets the client's end of each connection; nil: not called
-	plain http.HandlerFunc   // what is no handshake; nil: there is nothing
+	t       testing.TB
+	link    *memnet.Link
+	peers   chan *peer
+	open    func(*memnet.Conn) // gets the client's end of each connection; nil: not called
+	plain   http.HandlerFunc   // what is no handshake; nil: there is nothing
+	welcome string             // the first frame; empty: that of a server with its defaults
 
 	mu      sync.Mutex
 	block   func(http.ResponseWriter, *http.Request)   // what each handshake gets instead; nil: they go through
@@ -100,7 +102,7 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	defer writing.Wait()
 	defer close(p.over)
 	writing.Go(p.write)
-	p.say(`{"type":"welcome","connection":"00","version":"0","ping":25,"limits":{"message":65536,"command":81920,"topics":1000,"topicsPerCommand":100,"commandsPerSecond":100}}`)
+	p.say(cmp.Or(f.welcome, `{"type":"welcome","connection":"00","version":"0","ping":25,"limits":{"message":65536,"command":81920,"topics":1000,"topicsPerCommand":100,"commandsPerSecond":100}}`))
 	f.peers <- p
 	p.read()
 }
@@ -313,6 +315,9 @@ func describe(event client.Event, err error) string {
 	case client.Disconnected:
 		return "disconnected"
 	case client.Present:
+		if e.Err != nil {
+			return fmt.Sprintf("present %s %v", e.Topic, e.Err)
+		}
 		return fmt.Sprintf("present %s %d of %d%s", e.Topic, e.Count, e.Subscribers, describeMembers(e.Members))
 	case client.Joined:
 		return fmt.Sprintf("joined %s%s", e.Topic, describeMembers(e.Members))

@@ -31,6 +31,7 @@ type feed struct {
 	resumed  bool   // has been live
 	renewed  bool   // has a new token that the server has not accepted yet
 	extended bool   // has a token for the topic that the server has not accepted yet
+	replay   int    // how many of the next messages existed when the feed became live
 }
 
 // A member is a subscription that shares a feed.
@@ -100,12 +101,33 @@ func (h *hub) placeLocked(s *Subscription, topic string) *lane {
 func (l *lane) takesLocked(s *Subscription, topic string) bool {
 	f := l.feeds[topic]
 	if f == nil {
-		return true
+		return l.hasRoomLocked(s.options.Presence)
 	}
 	_, resumes := s.since[topic]
 	return !resumes && s.options.Last == 0 && !s.options.Presence && !f.presence &&
 		s.options.Latest == f.latest && s.tokens.Equal(f.tokens) &&
 		(f.resumed || f.last == 0 && f.position == wire.Position{})
+}
+
+// hasRoomLocked reports whether the server takes one more topic on the connection of the lane.
+func (l *lane) hasRoomLocked(presence bool) bool {
+	return l.room == 0 || len(l.feeds) == 0 || l.loadLocked()+load(presence) <= l.room
+}
+
+// loadLocked returns how many topics the server counts on the connection of the lane.
+func (l *lane) loadLocked() (n int) {
+	for _, f := range l.feeds {
+		n += load(f.presence)
+	}
+	return n
+}
+
+// load returns as how many topics a server counts a topic.
+func load(presence bool) int {
+	if presence {
+		return 2
+	}
+	return 1
 }
 
 // joinLocked makes s a member of the feed of a topic, which it makes if there is none.
@@ -134,7 +156,7 @@ func (l *lane) joinLocked(s *Subscription, topic string) {
 	if f.state == feedLive {
 		m.told = true
 		p := f.at()
-		m.queue.put(entry{event: Subscribed{Topic: topic, Position: p}, topic: topic, from: p, to: p})
+		m.queue.put(entry{event: Subscribed{Topic: topic, Position: p, Replay: f.replay}, topic: topic, from: p, to: p})
 	}
 }
 
@@ -156,8 +178,14 @@ func (f *feed) leaveLocked(s *Subscription) {
 // endLocked removes the feed from its lane.
 func (f *feed) endLocked() {
 	f.state, f.list = feedOver, listNone
-	delete(f.lane.feeds, f.topic)
+	l := f.lane
+	delete(l.feeds, f.topic)
+	if len(l.todo)+len(l.lists)+len(l.later) > 4*len(l.feeds)+100 { // else next drops the feed
+		l.todo, l.lists, l.later = keep(l.todo, wanted), keep(l.lists, listed), keep(l.later, waits)
+	}
 }
+
+func waits(f *feed) bool { return f.state == feedLater || f.list == listLater }
 
 // at returns the position of the feed; empty: it has none.
 func (f *feed) at() Position {
@@ -185,7 +213,11 @@ func (f *feed) deliverLocked(e entry) (behind bool) {
 // subscribedLocked makes the feed live from position p.
 func (f *feed) subscribedLocked(p wire.Position, a wire.Answer) {
 	since := f.at()
-	f.position = p
+	if a.Recovered && p.Epoch == f.position.Epoch && p.Offset < f.position.Offset {
+		f.lane.faultLocked("a topic resumes before the requested position", f)
+		p = f.position // the messages up to it are ignored
+	}
+	f.position, f.replay = p, a.Replay
 	to := f.at()
 	for _, m := range f.members {
 		e := entry{event: Subscribed{Topic: f.topic, Position: to, Replay: a.Replay, Resumed: m.told}, topic: f.topic, from: to, to: to}
@@ -225,17 +257,48 @@ func (h *hub) list(s *Subscription, topics []string) {
 	}
 }
 
-// refusedLocked ends the feed. Each member loses the topic, and ends if it has no other.
-func (f *feed) refusedLocked(err *Error) {
-	f.endLocked()
-	for _, m := range f.members {
-		delete(m.feeds, f.topic)
-		if len(m.feeds) > 0 {
-			m.queue.put(entry{err: err, topic: f.topic})
+// refuseLocked ends feeds with err. A subscription loses their topics, and ends if it has no
+// other.
+func (h *hub) refuseLocked(feeds []*feed, err error) {
+	lost := map[*Subscription][]string{}
+	for _, f := range feeds {
+		f.endLocked()
+		for _, m := range f.members {
+			delete(m.feeds, f.topic)
+			lost[m.Subscription] = append(lost[m.Subscription], f.topic)
+		}
+	}
+	for s, topics := range lost {
+		if len(s.feeds) == 0 {
+			delete(h.subscriptions, s)
+			s.queue.finish(err)
 			continue
 		}
-		delete(f.lane.hub.subscriptions, m.Subscription)
-		m.queue.finish(err)
+		for _, topic := range topics {
+			s.queue.put(entry{err: about(topic, err), topic: topic})
+		}
+	}
+}
+
+// moveLocked moves the feed to another lane, because the server does not take more topics on
+// the connection of this one.
+func (f *feed) moveLocked() {
+	h := f.lane.hub
+	f.endLocked()
+	moved := *f
+	at := slices.IndexFunc(h.lanes, func(l *lane) bool {
+		return l != f.lane && l.feeds[f.topic] == nil && l.hasRoomLocked(f.presence)
+	})
+	if at < 0 {
+		at = len(h.lanes)
+		h.startLaneLocked()
+	}
+	moved.lane = h.lanes[at]
+	moved.lane.feeds[f.topic] = &moved
+	moved.lane.wantLocked(&moved)
+	moved.lane.wakeUp()
+	for _, m := range f.members {
+		m.feeds[f.topic] = &moved
 	}
 }
 

@@ -39,6 +39,7 @@ type lane struct {
 	lists   []*feed          // whose list of members to request
 	later   []*feed          // of both kinds, refused for now
 	gone    []string         // topics to unsubscribe from
+	room    int              // how many topics the server takes on a connection; 0: unknown
 	session *session         // nil: not connected
 	wanted  bool             // Connect waits for an attempt
 	attempt *attempt         // the next one to end
@@ -60,12 +61,15 @@ type session struct {
 	streams bool
 
 	// Owned by the goroutine that sends commands.
-	delays int // how often feeds had to wait
+	pace    pace
+	delays  int       // how often feeds had to wait
+	delayed time.Time // when they last had to
 
 	// Guarded by hub.mu.
 	ids      int64
 	pending  map[int64][]*feed      // the feeds of each subscribe command, by its id
 	listing  map[int64]listing      // what each presence command asks for
+	sent     map[int64]time.Time    // when each of these commands was sent
 	fetching map[*tokens.Cache]bool // the sources that are being asked for a token
 }
 
@@ -113,13 +117,14 @@ func (l *lane) run(ctx context.Context) {
 		wait, again := l.pause(err, attempt)
 		attempt++
 		if !again || !l.opened && rest.IsTLSRefusal(err) {
-			if l.giveUp(err) {
-				return
+			if !l.giveUp(err) {
+				continue // only Connect waits
 			}
-			continue
+			wait = l.hub.delay(attempt) // for a program that subscribes again at once
+		} else {
+			l.announce(err)
+			l.hub.log.Info("connecting again", "error", err, "wait", wait)
 		}
-		l.announce(err)
-		l.hub.log.Info("connecting again", "error", err, "wait", wait)
 		if !connect.Sleep(ctx, wait) {
 			return
 		}
@@ -155,8 +160,8 @@ func (l *lane) attempted(err error) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
 	l.wanted = false
-	if l.attempt.err = err; l.hub.err != nil {
-		l.attempt.err = l.hub.err
+	if l.attempt.err = err; l.hub.closed {
+		l.attempt.err = ErrClosed
 	}
 	close(l.attempt.done)
 	l.attempt = &attempt{done: make(chan struct{})}
@@ -172,7 +177,10 @@ func (l *lane) connect(ctx context.Context) (time.Duration, error) {
 	}
 	began := time.Now()
 	l.opened = true
-	s := &session{conn: c, welcome: c.Welcome(), streams: streams, pending: map[int64][]*feed{}, listing: map[int64]listing{}, fetching: map[*tokens.Cache]bool{}}
+	s := &session{
+		conn: c, welcome: c.Welcome(), streams: streams, pace: newPace(c.Welcome().Limits.CommandsPerSecond),
+		pending: map[int64][]*feed{}, listing: map[int64]listing{}, sent: map[int64]time.Time{}, fetching: map[*tokens.Cache]bool{},
+	}
 	l.begin(s)
 	l.attempted(nil)
 	err = l.serve(ctx, s)
@@ -186,6 +194,9 @@ func (l *lane) begin(s *session) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
 	l.session, l.gone, l.lists, l.later = s, nil, nil, nil
+	if s != nil {
+		l.room = s.welcome.Limits.Topics
+	}
 	l.cut = l.cut && (s == nil || s.streams) // streams are connected once a frame arrives
 	l.todo = sortFeeds(l.feeds)
 	for _, f := range l.todo {
@@ -252,16 +263,13 @@ func (l *lane) pause(err error, attempt int) (time.Duration, bool) {
 	return connect.Pause(err, attempt, l.hub.delay)
 }
 
-// giveUp ends all subscriptions of the client with err. It does nothing and reports false
-// if the lane has no feed.
+// giveUp ends all feeds of the lane with err. It reports false if there are none.
 func (l *lane) giveUp(err error) bool {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
-	if len(l.feeds) == 0 {
-		return false
-	}
-	l.hub.endLocked(publicError(err))
-	return true
+	feeds := sortFeeds(l.feeds)
+	l.hub.refuseLocked(feeds, publicError(err))
+	return len(feeds) > 0
 }
 
 // announce yields a Disconnected to each subscription, once until the lane is connected

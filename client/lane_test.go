@@ -60,7 +60,7 @@ func TestTopicTwiceOnOneConnection(t *testing.T) {
 func TestTopicTwiceOnTwoConnections(t *testing.T) {
 	for name, w := range map[string]wish{
 		"last":     {Topics: []string{"a", "b"}, Last: 2},
-		"since":    {Topics: []string{"a", "b"}, Since: map[string]client.Position{"a": "E:5"}},
+		"since":    {Topics: []string{"a", "b"}, Since: map[string]client.Position{"a": "E:0"}},
 		"latest":   {Topics: []string{"a", "b"}, Latest: true},
 		"presence": {Topics: []string{"a", "b"}, Presence: true},
 	} {

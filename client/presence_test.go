@@ -113,3 +113,31 @@ func TestListWithAnExpiredToken(t *testing.T) {
 		}
 	})
 }
+
+// Presence events may be missing with the messages.
+func TestMembersAfterALoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		a := listen(t, f.dial(client.Options{}), wish{Topics: []string{"a"}, Presence: true})
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a"))
+		<-p.commands
+		p.say(`{"type":"presence","id":2,"topic":"a","count":0,"subscribers":1,"members":[]}`, `{"type":"gap","topic":"a","position":"E:5"}`)
+		a.expect("subscribed a E:0 0 resumed=false", "present a 0 of 1", "lost a E:0 E:5 gap")
+		p.expect(`{"type":"presence","id":3,"topic":"a"}`)
+	})
+}
+
+func TestMembersAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		a := listen(t, f.dial(client.Options{Token: "x"}), wish{Topics: []string{"a"}, Presence: true})
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a"))
+		<-p.commands
+		p.say(`{"type":"error","id":2,"code":"token_expired","message":"x","retry":false}`, message("a", 1, "1"))
+		a.expect("subscribed a E:0 0 resumed=false", "present a token_expired: x", "message a E:1 1")
+	})
+}

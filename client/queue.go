@@ -12,6 +12,8 @@ const (
 	// maxBufferBytes bounds the data of these events. It is above the size of the
 	// largest message, and above what a server replays of a few topics at once.
 	maxBufferBytes = 16 << 20
+	// memberBytes is the size of a Member without what it refers to.
+	memberBytes = 40
 )
 
 // An entry is an event or an error that a loop is going to get.
@@ -33,8 +35,10 @@ func (e *entry) size() int {
 		members = event.Members
 	case Joined:
 		members = event.Members
+	case Left:
+		members = event.Members
 	}
-	n := 0
+	n := len(members) * memberBytes
 	for _, m := range members {
 		n += len(m.Sub) + len(m.Info)
 	}
@@ -202,8 +206,8 @@ func (f *fold) lose(lost *LostError) {
 	f.lost.Position, f.subscribed = lost.Position, nil
 }
 
-// unfoldLocked turns the folds into entries. It returns the topics whose presence events
-// were dropped.
+// unfoldLocked turns the folds into entries. It returns the topics that lost messages or
+// presence events.
 func (q *queue) unfoldLocked() (presence []string) {
 	for element := q.folded.Front(); element != nil; element = element.Next() {
 		f := element.Value.(*fold)
@@ -216,7 +220,7 @@ func (q *queue) unfoldLocked() (presence []string) {
 				q.pushLocked(e)
 			}
 		}
-		if f.presence && f.refused == nil {
+		if (f.presence || f.lost != nil) && f.refused == nil {
 			presence = append(presence, f.topic)
 		}
 	}
@@ -227,7 +231,7 @@ func (q *queue) unfoldLocked() (presence []string) {
 
 // take returns the next entry, and false if there is none yet. After the last entry it
 // returns the error that ended the queue once, and ErrClosed from then on. The caller has
-// to request the list of members of the topics in presence: events about them were dropped.
+// to request the list of members of the topics in presence.
 func (q *queue) take() (e entry, presence []string, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

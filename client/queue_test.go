@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -118,12 +119,14 @@ func TestOverflow(t *testing.T) {
 			<-p.commands
 		}
 		expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false", "subscribed c E:0 0 resumed=false", "subscribed d E:0 0 resumed=false")
-		// In the order of the last event of each topic. c was only resumed, and its members are
-		// requested again.
+		// In the order of the last event of each topic. c was only resumed. The members of
+		// all are requested again.
 		expect("refused d topic_denied", "disconnected", "lost a E:0 E:3 overflow", "lost b E:0 F:9 gap", "subscribed c E:0 0 resumed=true")
-		p.expect(`{"type":"presence","id":5,"topic":"c"}`)
-		p.say(message("a", 4, "4"), message("b", 1, `"no"`), `{"type":"message","topic":"b","position":"F:10","time":0,"data":10}`)
-		expect("message a E:4 4", `message b E:1 "no"`, "message b F:10 10")
+		for id, topic := range []string{"a", "b", "c"} {
+			p.expect(fmt.Sprintf(`{"type":"presence","id":%d,"topic":%q}`, id+5, topic))
+		}
+		p.say(message("a", 4, "4"), `{"type":"message","topic":"b","position":"F:10","time":0,"data":10}`)
+		expect("message a E:4 4", "message b F:10 10")
 	})
 }
 
@@ -290,6 +293,29 @@ func TestOverflowKeepsTheLastWord(t *testing.T) {
 		}
 		if want := "subscribed a E:0 0 resumed=false"; last != want {
 			t.Errorf("the last event is %q, want %q", last, want)
+		}
+	})
+}
+
+// Members count, even those without a name.
+func TestMembersFillTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := f.dial(client.Options{}).SubscribeWith(client.SubscribeOptions{Presence: true}, "a")
+		defer s.Close()
+		p := f.accept()
+		<-p.commands
+		p.say(subscribedTo(1, "a"))
+		frame := `{"type":"leave","topic":"a","members":[` + strings.Repeat(`{},`, 50_000) + `{}]}`
+		for range 40 {
+			p.say(frame)
+		}
+		synctest.Wait()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		if m.HeapAlloc > 48<<20 {
+			t.Errorf("40 frames of %d KiB hold %d MiB of memory", len(frame)>>10, m.HeapAlloc>>20)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/ikornaselur/notiflux/client/internal/tokens"
@@ -93,13 +94,23 @@ func (l *lane) moveLocked(frame *wire.Frame) (behind bool) {
 	e := entry{from: f.at(), to: Position(next)}
 	switch frame.Type {
 	case "message":
+		f.replay = max(0, f.replay-1)
 		e.event = newMessage(f.topic, e.to, frame.Time, frame.Data)
 	case "skipped":
+		f.replay = min(f.replay, 1) // the newest message
 		e.event = Skipped{Topic: f.topic, From: e.from, To: e.to}
 	case "gap":
 		e.err = &LostError{Topic: f.topic, Since: e.from, Position: e.to, Reason: Gap}
 	case wire.Expired:
 		e.err = &LostError{Topic: f.topic, Since: e.from, Position: e.to, Reason: Expired}
+	}
+	if e.err == nil && p.Epoch != f.position.Epoch {
+		l.faultLocked("the epoch changed without a gap", f)
+		e.event, e.err = nil, &LostError{Topic: f.topic, Since: e.from, Position: e.to, Reason: Gap}
+	}
+	if e.err != nil && f.presence {
+		f.wantList() // events may be missing too
+		l.wakeUp()
 	}
 	f.position = p
 	return f.deliverLocked(e)
@@ -118,7 +129,7 @@ func newMessage(topic string, p Position, milliseconds int64, data json.RawMessa
 // presentLocked handles a frame about the members of a topic.
 func (l *lane) presentLocked(s *session, frame *wire.Frame) (behind bool) {
 	answered := s.listing[frame.ID].feed
-	delete(s.listing, frame.ID)
+	s.answeredLocked(frame.ID)
 	f := l.liveLocked(frame.Topic)
 	if f == nil || !f.presence {
 		return false
@@ -160,8 +171,15 @@ func (s *session) pendingLocked(id int64) []*feed {
 	return batch
 }
 
+// answeredLocked notes that a command has its answer.
+func (s *session) answeredLocked(id int64) {
+	delete(s.listing, id)
+	delete(s.sent, id)
+}
+
 // answeredLocked handles the answer to a subscribe command. Event streams answer in parts.
 func (l *lane) answeredLocked(s *session, frame *wire.Frame) {
+	s.answeredLocked(frame.ID)
 	answers := frame.Answers()
 	var d denial
 	for _, f := range s.pendingLocked(frame.ID) {
@@ -186,7 +204,7 @@ func (l *lane) answeredLocked(s *session, frame *wire.Frame) {
 
 // endedLocked handles the end of subscriptions that the server has ended.
 func (l *lane) endedLocked(frame *wire.Frame) {
-	if frame.Code == "" {
+	if frame.Code == "" && frame.ID != 0 {
 		return // the answer to an unsubscribe command
 	}
 	r := wire.Refusal{Code: frame.Code, Message: frame.Message}
@@ -196,7 +214,7 @@ func (l *lane) endedLocked(frame *wire.Frame) {
 	var d denial
 	for _, topic := range frame.Ended() {
 		if f := l.liveLocked(topic); f != nil {
-			l.refuseLocked(f, r, false, &d)
+			l.refuseLocked(f, r, r.Code == "", &d)
 		}
 	}
 	d.extend()
@@ -205,13 +223,15 @@ func (l *lane) endedLocked(frame *wire.Frame) {
 // failedLocked handles an error in place of the answer to a command.
 func (l *lane) failedLocked(s *session, frame *wire.Frame) {
 	asked := s.listing[frame.ID]
-	delete(s.listing, frame.ID)
+	s.answeredLocked(frame.ID)
 	if f := asked.feed; f != nil && f.state == feedLive {
 		switch {
 		case f.renewLocked(asked.token, frame.Code):
 			f.wantList()
 		case frame.Retry || wire.Passing(frame.Code) || frame.Code == wire.TooMany:
 			l.listLaterLocked(f)
+		default:
+			f.deliverLocked(entry{event: Present{Topic: f.topic, Err: &Error{Code: frame.Code, Message: frame.Message}}, from: f.at(), to: f.at()})
 		}
 	}
 	var d denial
@@ -246,8 +266,13 @@ func (l *lane) refuseLocked(f *feed, r wire.Refusal, retry bool, d *denial) {
 		l.wantLocked(f)
 	case retry || wire.Passing(r.Code):
 		l.waitLocked(f)
+	case r.Code == wire.TooMany && len(l.feeds) > 1 && l.loadLocked() > l.room:
+		f.moveLocked()
 	default:
-		f.refusedLocked(&Error{Code: r.Code, Message: r.Message, Topic: f.topic})
+		if f.token != "" {
+			r.Message = strings.ReplaceAll(r.Message, f.token, "REDACTED")
+		}
+		l.hub.refuseLocked([]*feed{f}, &Error{Code: r.Code, Message: r.Message, Topic: f.topic})
 		return
 	}
 	l.noteLocked("topic refused for now", "topic", f.topic, "error", r.Code+": "+r.Message)

@@ -112,8 +112,8 @@ func TestCloseCodes(t *testing.T) {
 				if tt.min == never {
 					a.expect(fmt.Sprintf("end the server closed the connection: %d so it is", tt.code))
 					a.over()
-					next := listen(t, c, topics("b"))
-					next.expect(fmt.Sprintf("end the server closed the connection: %d so it is", tt.code))
+					listen(t, c, topics("b")) // the program may try again
+					f.accept().expect(`{"type":"subscribe","id":1,"topics":["b"]}`)
 					return
 				}
 				a.expect("disconnected")

@@ -12,14 +12,15 @@ import (
 )
 
 // SubscribeOptions are the options of a subscription. With the zero value it yields all
-// messages from now on.
+// messages from now on. If another subscription has the same topic, one with Since, Last,
+// Latest or Presence takes a second connection for it.
 type SubscribeOptions struct {
 	// Since holds the position to resume from for each topic. It may name topics that
 	// Add adds later. If the server no longer has all messages after a position, the
-	// subscription yields a [LostError].
+	// subscription yields a [LostError]. The empty position means that there is none.
 	Since map[string]Position
-	// Last is the number of earlier messages to begin with, for each topic that is not
-	// in Since.
+	// Last is the number of earlier messages to begin with, for each topic that has no
+	// position in Since.
 	Last int
 	// Latest is for loops that only need the newest message of a topic. A loop that is
 	// behind gets a [Skipped] in place of older messages.
@@ -27,10 +28,10 @@ type SubscribeOptions struct {
 	// Presence makes the client a member of the topics, under the claim sub of its
 	// token, and yields [Present], [Joined] and [Left]. Each topic then counts twice
 	// against the server's limits. Presence needs a WebSocket: on event streams the
-	// topics are refused with the code upgrade_required.
+	// server refuses the topics with the code upgrade_required.
 	Presence bool
-	// Buffer is the size of the queue, in events; 0: 10,000. Its messages have at most
-	// 16 MiB. When the queue is full, the subscription loses messages.
+	// Buffer is the size of the queue, in events; 0: 10,000. The queue also holds at
+	// most 16 MiB of data. When it is full, the subscription loses messages.
 	Buffer int
 }
 
@@ -42,6 +43,9 @@ func (o *SubscribeOptions) check() error {
 		return fmt.Errorf("subscribe: Buffer is %d; use 0 or a larger number", o.Buffer)
 	}
 	for topic, position := range o.Since {
+		if position == "" {
+			continue // the program has none yet
+		}
 		if _, err := wire.ParsePosition(string(position)); err != nil {
 			return fmt.Errorf("subscribe: Since of %q: %w", topic, err)
 		}
@@ -76,6 +80,7 @@ func (c *Client) SubscribeWith(o SubscribeOptions, topics ...string) *Subscripti
 		hub: c.hub, tokens: c.tokens, options: o, queue: newQueue(o.Buffer, o.Latest),
 		since: maps.Clone(o.Since), feeds: map[string]*feed{},
 	}
+	maps.DeleteFunc(s.since, func(_ string, p Position) bool { return p == "" })
 	err := o.check()
 	if cause := c.tokens.Err(); err == nil && cause != nil {
 		err = fmt.Errorf("subscribe: %w", cause)
@@ -95,15 +100,13 @@ func (c *Client) SubscribeWith(o SubscribeOptions, topics ...string) *Subscripti
 
 func (s *Subscription) start(topics []string) error {
 	s.hub.mu.Lock()
-	err := s.hub.err
-	if err == nil {
-		s.hub.subscriptions[s] = true
+	if s.hub.closed {
+		s.hub.mu.Unlock()
+		return ErrClosed
 	}
+	s.hub.subscriptions[s] = true
 	s.hub.mu.Unlock()
-	if err == nil {
-		err = s.Add(topics...)
-	}
-	return err
+	return s.Add(topics...)
 }
 
 // Events returns an iterator over the events of the subscription. It yields either an event
@@ -112,7 +115,7 @@ func (s *Subscription) start(topics []string) error {
 //   - After a [*LostError] the subscription continues.
 //   - After an [*Error] with a Topic it continues without that topic, if it has another.
 //   - Any other error is the last one: the cause of ctx, [ErrClosed], an invalid argument,
-//     or the reason why the client does not reconnect.
+//     or the reason why the client does not reconnect. Another subscription may try again.
 //
 // A loop may continue after every error, because the iterator ends after the last one. When
 // the loop ends, it closes the subscription.
@@ -152,8 +155,9 @@ func (s *Subscription) next(ctx context.Context) entry {
 	}
 }
 
-// Add adds topics to the subscription, and ignores topics that it has. If a topic is invalid,
-// Add adds none. If the subscription has ended, the error is [ErrClosed].
+// Add adds topics to the subscription, and ignores topics that it has. A topic that was
+// removed starts over, so with [SubscribeOptions.Last] messages may come again. If a topic is
+// invalid, Add adds none. If the subscription has ended, the error is [ErrClosed].
 func (s *Subscription) Add(topics ...string) error {
 	for _, topic := range topics {
 		if err := wire.CheckTopic(topic); err != nil {

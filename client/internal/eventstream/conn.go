@@ -81,7 +81,10 @@ func New(server *rest.Server) *Conn {
 // Welcome returns what a server would say in its welcome: no name, and limits that every
 // command fits into.
 func (c *Conn) Welcome() wire.Welcome {
-	return wire.Welcome{Ping: streamPing, Limits: wire.Limits{Command: maxCommandTopics << 10, TopicsPerCommand: maxCommandTopics}}
+	return wire.Welcome{Ping: streamPing, Limits: wire.Limits{
+		Command: maxCommandTopics << 10, Topics: maxCommandTopics, TopicsPerCommand: maxCommandTopics,
+		CommandsPerSecond: wire.DefaultCommandsPerSecond,
+	}}
 }
 
 // Read waits for the next frame. It differs from a WebSocket in two ways: the answer to a

@@ -116,9 +116,9 @@ func connected(t *testing.T, peer func(*websocket.Conn), test func(*testing.T, *
 
 func TestWelcome(t *testing.T) {
 	for said, want := range map[string]wire.Welcome{
-		welcome:                               {Connection: "00", Ping: 25 * time.Second, Limits: wire.Limits{Message: 65536, Command: 81920, TopicsPerCommand: 100}},
-		`{"type":"welcome"}`:                  {Ping: 25 * time.Second, Limits: wire.Limits{Message: 65536, Command: 81920, TopicsPerCommand: 100}},
-		`{"type":"welcome","ping":7,"new":1}`: {Ping: 7 * time.Second, Limits: wire.Limits{Message: 65536, Command: 81920, TopicsPerCommand: 100}},
+		welcome:                               {Connection: "00", Ping: 25 * time.Second, Limits: wire.Limits{Message: 65536, Command: 81920, Topics: 1000, TopicsPerCommand: 100, CommandsPerSecond: 100}},
+		`{"type":"welcome"}`:                  {Ping: 25 * time.Second, Limits: wire.Limits{Message: 65536, Command: 81920, Topics: 1000, TopicsPerCommand: 100, CommandsPerSecond: 100}},
+		`{"type":"welcome","ping":7,"new":1}`: {Ping: 7 * time.Second, Limits: wire.Limits{Message: 65536, Command: 81920, Topics: 1000, TopicsPerCommand: 100, CommandsPerSecond: 100}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var path string

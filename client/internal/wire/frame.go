@@ -25,7 +25,10 @@ const (
 	DefaultPing             = 25 * time.Second
 	defaultMessage          = 64 << 10
 	defaultCommand          = 80 << 10
+	defaultTopics           = 1000
 	defaultTopicsPerCommand = 100
+	// DefaultCommandsPerSecond is also the rate on event streams.
+	DefaultCommandsPerSecond = 100
 )
 
 // Bounds of what a welcome may say: far above the ping of any server, and the largest
@@ -33,6 +36,7 @@ const (
 const (
 	maxPing    = time.Hour
 	maxMessage = 8 << 20
+	maxRate    = 1_000_000
 )
 
 // Limits of frames.
@@ -110,7 +114,10 @@ type Answer struct {
 type Limits struct {
 	Message          int64 `json:"message"` // bytes, as published
 	Command          int   `json:"command"` // bytes
+	Topics           int   `json:"topics"`  // of a connection
 	TopicsPerCommand int   `json:"topicsPerCommand"`
+	// CommandsPerSecond bounds the commands of a connection in the long run.
+	CommandsPerSecond int `json:"commandsPerSecond"`
 }
 
 // A Welcome describes a connection.
@@ -128,7 +135,10 @@ func (f *Frame) Welcome() Welcome {
 		Limits: Limits{
 			Message:          orDefault(min(f.Limits.Message, maxMessage), defaultMessage),
 			Command:          orDefault(f.Limits.Command, defaultCommand),
+			Topics:           orDefault(f.Limits.Topics, defaultTopics),
 			TopicsPerCommand: orDefault(f.Limits.TopicsPerCommand, defaultTopicsPerCommand),
+
+			CommandsPerSecond: orDefault(min(f.Limits.CommandsPerSecond, maxRate), DefaultCommandsPerSecond),
 		},
 	}
 }
