@@ -21,7 +21,7 @@ import (
 
 type devCmd struct {
 	Dir   string `placeholder:"DIR" help:"Directory for the keys, so that tokens stay valid after a restart; created if missing."`
-	Port  *int   `env:"PORT" placeholder:"8080" help:"Port to listen on; 0 means any free port. By default 8080, or a free port if 8080 is in use."`
+	Port  *int   `env:"PORT" placeholder:"PORT" help:"Port to listen on; 0 means any free port. By default 8080, or a free port if 8080 is in use."`
 	Topic string `default:"demo" help:"Topic that the tokens allow."`
 }
 

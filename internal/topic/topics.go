@@ -13,7 +13,8 @@
 //
 // A subscription begins in two steps. [Topics.Open] pins its resume point, which gives the
 // broker time to prepend messages that the log lacks. [Pin.Join] takes the cursor. Where
-// messages are missing or a new epoch begins, the log has a marker ([Topics.Gap]), which every cursor meets.
+// messages are missing or a new epoch begins, the log has a marker ([Topics.Gap]), which every
+// cursor meets. A resume point is covered if no message after it is missing from the log.
 //
 // Invariants:
 //   - The lock of a topic orders its messages. Between two markers, offsets strictly
@@ -21,8 +22,7 @@
 //   - A listener joins and gets its cursor in one step, so no message falls between the
 //     two.
 //   - With Config.Heads, a topic is dropped and its head becomes a tombstone in one step.
-//     So if a position counts as covered, no later
-//     message has been lost.
+//     So a resume point never counts as covered when a later message was dropped.
 //   - All logs and the encoded frames of their messages stay within Config.TotalBytes.
 //     Topics and tombstones together stay within Config.MaxTopics.
 //
