@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/topic":              {"internal/pubsub"},
 	"internal/broker":             {"internal/pubsub", "internal/topic"},
 	"internal/broker/memory":      {"internal/pubsub", "internal/broker", "internal/topic"},
+	"internal/broker/remote":      {"internal/pubsub", "internal/broker", "internal/topic"},
 	"internal/broker/brokertest":  {"internal/pubsub", "internal/broker", "internal/topic"},
 	"internal/listen":             {"internal/pubsub", "internal/config"},
 	"internal/loop":               {},
@@ -71,9 +72,9 @@ var allowed = map[string][]string{
 	"internal/internaltest/rawclient":  {"internal/pubsub", "internal/internaltest/delivery", "internal/wsframe"},
 	"internal/internaltest/toydialect": {"internal/pubsub", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
 	"internal/internaltest/vectors":    {"internal/pubsub", "internal/topic", "internal/wire"},
-	"internal/internaltest/servertest": {"internal/pubsub", "internal/auth", "internal/broker", "internal/broker/brokertest/remote", "internal/config", "internal/server", "internal/internaltest/logtest"},
+	"internal/internaltest/servertest": {"internal/pubsub", "internal/auth", "internal/broker", "internal/broker/brokertest/fakestore", "internal/config", "internal/server", "internal/internaltest/logtest"},
 
-	"internal/broker/brokertest/remote": {"internal/pubsub", "internal/broker", "internal/topic"},
+	"internal/broker/brokertest/fakestore": {"internal/pubsub", "internal/broker", "internal/broker/remote", "internal/topic"},
 }
 
 // standardOnly are the packages that import nothing but the standard library

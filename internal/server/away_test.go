@@ -12,7 +12,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
-	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
+	"github.com/ikornaselur/notiflux/internal/broker/brokertest/fakestore"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
@@ -38,9 +38,9 @@ func text(t *testing.T, s *servertest.Server, url string) (status int, body stri
 // While the broker is away, operations that need it are refused. Clients stay connected,
 // and get the messages that are published once it is back.
 func TestBrokerAway(t *testing.T) {
-	var node *remote.Node
+	var node *fakestore.Node
 	s := servertest.StartIn(t, server.Environment{Broker: func(sink broker.Sink) broker.Broker {
-		node = remote.NewStore(remote.Config{Delay: 5 * time.Millisecond, Check: 50 * time.Millisecond}).Node(sink)
+		node = fakestore.New(fakestore.Config{Delay: 5 * time.Millisecond, Check: 50 * time.Millisecond}).Node(sink)
 		return node
 	}}, nil)
 	bearer := "Bearer " + s.Token(auth.Subscribe, "t", "u")
@@ -92,7 +92,7 @@ func TestBrokerAway(t *testing.T) {
 
 // hanging is a broker that attaches topics only when the test says so.
 type hanging struct {
-	*remote.Node
+	*fakestore.Node
 	mu   sync.Mutex
 	held []*broker.Attachment
 }
@@ -137,7 +137,7 @@ func hang(t *testing.T, f func(t *testing.T, s *servertest.Server, b *hanging)) 
 		}
 		b := new(hanging)
 		s := servertest.StartIn(t, server.Environment{Public: l, Loops: 2, Broker: func(sink broker.Sink) broker.Broker {
-			b.Node = remote.NewStore(remote.Config{Delay: time.Millisecond}).Node(sink)
+			b.Node = fakestore.New(fakestore.Config{Delay: time.Millisecond}).Node(sink)
 			return b
 		}}, func(c *config.Serve) { c.Loops = "portable" }) // epoll would wait in the kernel
 		s.HTTP.Transport.(*http.Transport).DialContext = n.Link(memnet.LinkConfig{}).DialContext

@@ -16,7 +16,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
-	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
+	"github.com/ikornaselur/notiflux/internal/broker/brokertest/fakestore"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/memnet"
@@ -68,8 +68,8 @@ type troubled struct {
 	t        *testing.T
 	random   *rand.Rand
 	recorder *delivery.Recorder
-	store    *remote.Store
-	nodes    []*remote.Node
+	store    *fakestore.Store
+	nodes    []*fakestore.Node
 	servers  []*servertest.Server
 	links    []*memnet.Link // of the clients
 
@@ -86,7 +86,7 @@ type troubled struct {
 
 func newTroubled(t *testing.T, seed uint64) *troubled {
 	x := &troubled{t: t, random: rand.New(rand.NewPCG(seed, 0)), recorder: new(delivery.Recorder)}
-	x.store = remote.NewStore(remote.Config{Seed: seed, MaxMessages: troubleHeld})
+	x.store = fakestore.New(fakestore.Config{Seed: seed, MaxMessages: troubleHeld})
 	network := memnet.New()
 	for i := range troubleServers {
 		l, err := network.Listen(fmt.Sprintf("10.0.0.%d:80", 1+i))

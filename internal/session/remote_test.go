@@ -15,7 +15,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
-	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
+	"github.com/ikornaselur/notiflux/internal/broker/brokertest/fakestore"
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
@@ -123,8 +123,8 @@ type remoteWorld struct {
 	random   *rand.Rand
 	mutant   mutant
 	recorder *delivery.Recorder
-	store    *remote.Store
-	node     *remote.Node
+	store    *fakestore.Store
+	node     *fakestore.Node
 	topics   *topic.Topics
 	attacher *broker.Attacher
 	loops    []*world
@@ -140,7 +140,7 @@ type remoteWorld struct {
 // runRemote must run in a bubble, and sleeps with sleep.
 func runRemote(t *testing.T, seed uint64, m mutant, sleep func(time.Duration)) *remoteWorld {
 	w := &remoteWorld{t: t, sleep: sleep, random: rand.New(rand.NewPCG(seed, 0)), mutant: m, recorder: new(delivery.Recorder)}
-	w.store = remote.NewStore(remote.Config{Seed: seed, MaxMessages: remoteHeld})
+	w.store = fakestore.New(fakestore.Config{Seed: seed, MaxMessages: remoteHeld})
 	w.topics = topic.New(topic.Config{PerTopic: topic.Limits{Count: 4}, Detach: func(name pubsub.Topic) { w.node.Detach(name) }})
 	var sink broker.Sink = w.topics
 	if m.sink != nil {

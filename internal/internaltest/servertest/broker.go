@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/broker"
-	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
+	"github.com/ikornaselur/notiflux/internal/broker/brokertest/fakestore"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
@@ -29,7 +29,7 @@ func WithBroker(env server.Environment, c *config.Serve) server.Environment {
 	if env.Random != nil {
 		seed = env.Random.Uint64()
 	}
-	store := remote.NewStore(remote.Config{
+	store := fakestore.New(fakestore.Config{
 		Seed:        seed,
 		Delay:       remoteDelay,
 		Check:       remoteCheck,

@@ -1,7 +1,6 @@
-package remote
+package fakestore
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -46,13 +45,13 @@ func (s *Store) Lose(name pubsub.Topic, n int) {
 // carried them out or not.
 func (n *Node) Away() {
 	n.setAway(true)
-	n.post(n.disconnect)
+	n.Post(n.disconnect)
 }
 
 // Back connects to the store again.
 func (n *Node) Back() {
 	n.setAway(false)
-	n.post(n.connect)
+	n.Post(n.connect)
 }
 
 func (n *Node) setAway(away bool) {
@@ -66,20 +65,20 @@ const awayTime = 3 * time.Second
 
 // trouble causes a fault from time to time.
 func (n *Node) trouble() {
-	if n.store.config.Trouble == 0 {
+	if n.shared.config.Trouble == 0 {
 		return
 	}
-	n.after(time.Duration(n.random.Int64N(int64(2*n.store.config.Trouble))), func() {
-		switch names := slices.Sorted(maps.Keys(n.followed)); n.random.IntN(4) {
+	n.After(time.Duration(n.random.Int64N(int64(2*n.shared.config.Trouble))), func() {
+		switch names := n.topics(); n.random.IntN(4) {
 		case 0:
-			n.store.NewEpoch()
+			n.shared.NewEpoch()
 		case 1:
 			if len(names) > 0 {
-				n.store.Lose(names[n.random.IntN(len(names))], 1+n.random.IntN(3))
+				n.shared.Lose(names[n.random.IntN(len(names))], 1+n.random.IntN(3))
 			}
 		default:
 			n.Away()
-			n.after(time.Duration(n.random.Int64N(int64(awayTime))), n.Back)
+			n.After(time.Duration(n.random.Int64N(int64(awayTime))), n.Back)
 		}
 		n.trouble()
 	})

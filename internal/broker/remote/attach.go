@@ -1,15 +1,12 @@
 package remote
 
 import (
-	"math"
 	"slices"
 
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
-
-var errUnavailable = pubsub.Errorf(pubsub.Unavailable, "the broker cannot be reached: try again later")
 
 // attaching is an attachment that was not finished at once. The node's goroutine owns it.
 type attaching struct {
@@ -29,7 +26,7 @@ func (a *attaching) finish(err error) {
 // Attach implements [broker.Broker]. It asks the store only if the topic is not live or its
 // log does not cover the resume point.
 func (n *Node) Attach(a *broker.Attachment) (finished bool) {
-	if pin, ok := n.sink.Pin(a.Topic, a.From); ok {
+	if pin, ok := n.config.Sink.Pin(a.Topic, a.From); ok {
 		if pin.Covered() {
 			a.Hold(pin)
 			a.Finish(nil)
@@ -45,7 +42,7 @@ func (n *Node) Attach(a *broker.Attachment) (finished bool) {
 }
 
 func (n *Node) attach(a *attaching) {
-	n.after(broker.Timeout, func() { a.finish(errUnavailable) })
+	n.soon(func() { a.finish(errUnavailable) })
 	f := n.followed[a.attachment.Topic]
 	if f != nil && f.live {
 		n.pin(f, a)
@@ -63,7 +60,7 @@ func (n *Node) pin(f *follower, a *attaching) {
 	if a.over {
 		return
 	}
-	pin, ok := n.sink.Pin(f.name, a.attachment.From)
+	pin, ok := n.config.Sink.Pin(f.name, a.attachment.From)
 	if !ok {
 		panic("remote: a topic that is followed is not live")
 	}
@@ -103,12 +100,11 @@ func (f *follower) behind(p *topic.ResumePoint) bool {
 // fill reads the messages that are missing before a pin.
 func (n *Node) fill(f *follower, a *attaching, pin *topic.Pin) {
 	since, place := a.attachment.From.Since, pin.Position()
-	newest := a.attachment.From.Last
-	if since.Epoch != "" {
-		newest = math.MaxInt
+	r := Range{After: since, Until: place.Offset, Newest: All, Whole: true}
+	if since.Epoch == "" {
+		r.Newest = a.attachment.From.Last
 	}
-	var p page
-	n.call(func() { p = n.store.read(f.name, since.Offset, place.Offset, newest) }, func(err error) {
+	n.store.Read(f.name, r, func(p Page, err error) {
 		if a.over {
 			return
 		}
@@ -116,8 +112,8 @@ func (n *Node) fill(f *follower, a *attaching, pin *topic.Pin) {
 			a.finish(errUnavailable)
 			return
 		}
-		if p.epoch == place.Epoch && p.from <= place.Offset && (since.Epoch == "" || p.covers(since)) {
-			n.sink.Prepend(pin, pubsub.Position{Epoch: p.epoch, Offset: p.from}, p.messages)
+		if p.Epoch == place.Epoch && p.From <= place.Offset && (since.Epoch == "" || p.covers(since)) {
+			n.config.Sink.Prepend(pin, pubsub.Position{Epoch: p.Epoch, Offset: p.From}, p.Messages)
 		}
 		a.finish(nil)
 	})
@@ -126,7 +122,7 @@ func (n *Node) fill(f *follower, a *attaching, pin *topic.Pin) {
 // Detach implements [broker.Broker].
 func (n *Node) Detach(name pubsub.Topic) {
 	n.post(func() {
-		if f := n.followed[name]; f != nil && f.live && n.sink.Close(name) {
+		if f := n.followed[name]; f != nil && f.live && n.config.Sink.Close(name) {
 			n.leave(f)
 		}
 	})

@@ -3,8 +3,11 @@ package remote
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/ikornaselur/notiflux/internal/broker"
 )
 
 // A timeline is a goroutine that executes functions one after the other: those that are
@@ -20,7 +23,15 @@ type timeline struct {
 
 	// Owned by the goroutine of run.
 	events events
-	added  uint64 // number of events so far
+	added  uint64  // number of events so far
+	limits []limit // in order of time; the first over of them have been called
+	over   int
+}
+
+// A limit is a function to call when an operation has taken broker.Timeout.
+type limit struct {
+	at time.Time
+	do func()
 }
 
 // An event is a function to call at a time.
@@ -55,6 +66,31 @@ func (l *timeline) after(d time.Duration, do func()) { l.at(time.Now().Add(d), d
 func (l *timeline) at(t time.Time, do func()) {
 	heap.Push(&l.events, event{t, l.added, do})
 	l.added++
+}
+
+// soon calls do after broker.Timeout. It costs less than after does. It is called on the
+// goroutine of run, and so is do.
+func (l *timeline) soon(do func()) {
+	l.limits = append(l.limits, limit{time.Now().Add(broker.Timeout), do})
+	if len(l.limits)-l.over == 1 {
+		l.after(broker.Timeout, l.expire)
+	}
+}
+
+// expire calls the functions of soon that are due.
+func (l *timeline) expire() {
+	for now := time.Now(); l.over < len(l.limits) && !l.limits[l.over].at.After(now); {
+		do := l.limits[l.over].do
+		l.limits[l.over].do = nil
+		l.over++
+		do()
+	}
+	if l.over > len(l.limits)/2 {
+		l.limits, l.over = slices.Delete(l.limits, 0, l.over), 0
+	}
+	if l.over < len(l.limits) {
+		l.at(l.limits[l.over].at, l.expire)
+	}
 }
 
 // run executes posted and due functions until ctx ends. Then it calls last, and executes

@@ -1,19 +1,19 @@
-package remote
+package fakestore
 
 import (
 	"bytes"
 	"cmp"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/broker/remote"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
-// Config configures [NewStore]. The zero value works.
+// Config configures [New]. The zero value works.
 type Config struct {
 	// Seed is the source of all randomness.
 	Seed uint64
@@ -87,8 +87,8 @@ type keyed struct {
 	time     time.Time
 }
 
-// NewStore returns an empty Store.
-func NewStore(c Config) *Store {
+// New returns an empty Store.
+func New(c Config) *Store {
 	c.Delay = cmp.Or(c.Delay, 500*time.Millisecond)
 	c.Check = cmp.Or(c.Check, time.Second)
 	c.MaxMessages = cmp.Or(c.MaxMessages, 1000)
@@ -183,7 +183,7 @@ func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Positio
 	t.bytes += size(m)
 	s.trimLocked(t, now)
 	for _, n := range t.nodes {
-		n.post(func() { n.receive(push{m, before}) })
+		n.Post(func() { n.receive(remote.Push{Message: m, Before: before}) })
 	}
 	return m.Position
 }
@@ -220,21 +220,6 @@ func (s *Store) forgetKeysLocked(now time.Time) {
 	}
 }
 
-// A page is the store's answer to a read.
-type page struct {
-	epoch    string
-	last     uint64           // last offset assigned, over all topics
-	head     uint64           // of the topic
-	from     uint64           // no message between from and the first one is missing
-	messages []pubsub.Message // oldest first
-}
-
-// covers reports whether a page that was read from since on contains every message after
-// since.
-func (p *page) covers(since pubsub.Position) bool {
-	return since.Epoch == p.epoch && since.Offset >= p.from && since.Offset <= p.last
-}
-
 // head returns the position at which the log of a topic begins: that of its last message,
 // or where the epoch began, as in logs that already existed then.
 func (s *Store) head(name pubsub.Topic) pubsub.Position {
@@ -243,39 +228,23 @@ func (s *Store) head(name pubsub.Topic) pubsub.Position {
 	return pubsub.Position{Epoch: s.epoch, Offset: max(s.topicLocked(name).head, s.began)}
 }
 
-// read returns the messages of a topic after one offset and up to another, but no more than
-// the newest ones.
-func (s *Store) read(name pubsub.Topic, after, until uint64, newest int) page {
+// read returns the messages of a topic in a range.
+func (s *Store) read(name pubsub.Topic, r remote.Range) remote.Page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.readLocked(name, after, until, newest)
-}
-
-// readAfter returns the messages of a topic after head, or all messages of the epoch if
-// head is in another one.
-func (s *Store) readAfter(name pubsub.Topic, head pubsub.Position) page {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	after := head.Offset
-	if head.Epoch != s.epoch {
+	after := r.After.Offset
+	switch {
+	case r.After.Epoch == "":
+		after = 0
+	case r.After.Epoch != s.epoch && !r.Whole:
 		after = s.began
-	}
-	return s.readLocked(name, after, s.last, math.MaxInt)
-}
-
-// readSince returns the messages of a topic after since, or all of them if since is in
-// another epoch or was not reached yet.
-func (s *Store) readSince(name pubsub.Topic, since pubsub.Position) page {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	after := since.Offset
-	if since.Epoch != s.epoch || after > s.last {
+	case r.After.Epoch != s.epoch, after > s.last:
 		after = 0
 	}
-	return s.readLocked(name, after, s.last, math.MaxInt)
+	return s.readLocked(name, after, min(r.Until, s.last), r.Newest)
 }
 
-func (s *Store) readLocked(name pubsub.Topic, after, until uint64, newest int) page {
+func (s *Store) readLocked(name pubsub.Topic, after, until uint64, newest int) remote.Page {
 	t := s.topicLocked(name)
 	s.trimLocked(t, s.config.Now().Round(0))
 	first, end := 0, len(t.messages)
@@ -285,22 +254,22 @@ func (s *Store) readLocked(name pubsub.Topic, after, until uint64, newest int) p
 	for end > first && t.messages[end-1].Position.Offset > until {
 		end--
 	}
-	p := page{epoch: s.epoch, last: s.last, head: t.head}
+	p := remote.Page{Epoch: s.epoch, Last: s.last}
 	switch {
 	case end-first > newest:
 		first = end - newest
-		p.from = t.head
+		p.From = t.head
 		if first < len(t.before) {
-			p.from = t.before[first]
+			p.From = t.before[first]
 		}
 	case first < len(t.before):
-		p.from = max(after, t.before[first])
+		p.From = max(after, t.before[first])
 	default:
-		p.from = max(after, t.head)
+		p.From = max(after, t.head)
 	}
 	for _, m := range t.messages[first:end] {
 		m.Position.Epoch = s.epoch // A message stays readable in later epochs.
-		p.messages = append(p.messages, m)
+		p.Messages = append(p.Messages, m)
 	}
 	return p
 }

@@ -1,8 +1,9 @@
 package remote
 
 import (
-	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
@@ -20,12 +21,18 @@ type publishing struct {
 	size int
 	sent []pubsub.Publication // the copy that the store works on; nil: not sent
 	over bool
+
+	deadline time.Time // when it is over
 }
 
+// ErrNotSent is the error of a request that the store did not get.
+var ErrNotSent = errors.New("remote: there is no connection to the store")
+
 var (
-	errUnknown = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer: the message may have been published")
-	errFull    = pubsub.Errorf(pubsub.OverCapacity, "too many messages are being published: try again later")
-	errClosed  = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again to reach another one")
+	errUnavailable = pubsub.Errorf(pubsub.Unavailable, "the broker cannot be reached: try again later")
+	errUnknown     = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer: the message may have been published")
+	errFull        = pubsub.Errorf(pubsub.OverCapacity, "too many messages are being published: try again later")
+	errClosed      = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again to reach another one")
 )
 
 // Publish implements [broker.Broker].
@@ -50,9 +57,9 @@ func (n *Node) accept(ps []pubsub.Publication, size int, done func()) error {
 	switch {
 	case n.closed:
 		return errClosed
-	case n.away:
+	case n.store.Health() != nil:
 		return errUnavailable
-	case n.inFlight+size > n.store.config.MaxInFlight:
+	case n.inFlight+size > n.config.MaxInFlight:
 		return errFull
 	case size == 0:
 		return nil
@@ -74,7 +81,11 @@ func setErr(ps []pubsub.Publication, err error) {
 }
 
 func (n *Node) enqueue(p *publishing) {
-	n.after(broker.Timeout, func() {
+	p.deadline = time.Now().Add(broker.Timeout)
+	n.soon(func() {
+		if p.over {
+			return
+		}
 		if p.sent == nil {
 			n.finish(p, errUnavailable)
 		} else {
@@ -100,21 +111,19 @@ func (n *Node) send() {
 	}
 	sent := slices.Clone(n.queue[:batch])
 	n.queue = slices.Delete(n.queue, 0, batch)
-	for _, p := range sent {
-		p.sent = slices.Clone(p.ps) // The store may still work on it when p is over.
+	all := make([]pubsub.Publication, 0, messages)
+	for _, p := range sent { // Copies, because the store may still work on them when p is over.
+		all = append(all, p.ps...)
+		p.sent = all[len(all)-len(p.ps):]
 	}
 	n.sending = true
-	n.call(func() {
-		for _, p := range sent {
-			n.store.publish(p.sent)
-		}
-	}, func(err error) {
+	n.store.Publish(all, sent[0].deadline, func(err error) {
 		n.sending = false
 		for _, p := range sent {
-			switch err {
-			case nil:
+			switch {
+			case err == nil:
 				n.finish(p, nil)
-			case errAway:
+			case errors.Is(err, ErrNotSent):
 				n.finish(p, errUnavailable)
 			default:
 				n.finish(p, errUnknown)
@@ -135,29 +144,11 @@ func (n *Node) finish(p *publishing, err error) {
 	} else {
 		setErr(p.ps, err)
 	}
-	p.over = true
+	done := p.done
+	p.over, p.ps, p.sent, p.done = true, nil, nil, nil // expire still refers to p
 	n.mu.Lock()
 	n.inFlight -= p.size
 	n.mu.Unlock()
-	p.done()
+	done()
 	n.publishes.Done()
-}
-
-// Close implements [broker.Broker]. If ctx ends first, a goroutine remains until the
-// publishes in flight have their answer.
-func (n *Node) Close(ctx context.Context) error {
-	n.mu.Lock()
-	n.closed = true
-	n.mu.Unlock()
-	closed := make(chan struct{})
-	go func() {
-		n.publishes.Wait()
-		close(closed)
-	}()
-	select {
-	case <-closed:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -1,4 +1,4 @@
-package remote_test
+package fakestore_test
 
 import (
 	"context"
@@ -10,14 +10,14 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest"
-	"github.com/ikornaselur/notiflux/internal/broker/brokertest/remote"
+	"github.com/ikornaselur/notiflux/internal/broker/brokertest/fakestore"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // node returns a broker of s, and the topics that it feeds.
-func node(s *remote.Store, c topic.Config) (*remote.Node, *topic.Topics) {
-	var n *remote.Node
+func node(s *fakestore.Store, c topic.Config) (*fakestore.Node, *topic.Topics) {
+	var n *fakestore.Node
 	c.Detach = func(name pubsub.Topic) { n.Detach(name) }
 	topics := topic.New(c)
 	n = s.Node(topics)
@@ -27,11 +27,11 @@ func node(s *remote.Store, c topic.Config) (*remote.Node, *topic.Topics) {
 func TestRemote(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			c := remote.Config{Seed: seed}
+			c := fakestore.Config{Seed: seed}
 			brokertest.Run(t, brokertest.Config{
-				Delay: remote.NewStore(c).Late(),
+				Delay: fakestore.New(c).Late(),
 				Open: func(_ *testing.T, of topic.Config) (broker.Broker, *topic.Topics) {
-					return node(remote.NewStore(c), of)
+					return node(fakestore.New(c), of)
 				},
 			})
 		})
@@ -41,11 +41,11 @@ func TestRemote(t *testing.T) {
 func TestFaults(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			c := remote.Config{Seed: seed}
+			c := fakestore.Config{Seed: seed}
 			brokertest.RunRemote(t, brokertest.RemoteConfig{
-				Delay: remote.NewStore(c).Late(),
+				Delay: fakestore.New(c).Late(),
 				Open: func(_ *testing.T, nodes int, of topic.Config) brokertest.Remote {
-					s := remote.NewStore(c)
+					s := fakestore.New(c)
 					r := brokertest.Remote{NewEpoch: s.NewEpoch, Lose: s.Lose}
 					for range nodes {
 						n, topics := node(s, of)
@@ -59,8 +59,8 @@ func TestFaults(t *testing.T) {
 }
 
 // run runs a node of a new store in the bubble of the test.
-func run(t *testing.T, c remote.Config) (*remote.Node, *topic.Topics) {
-	n, topics := node(remote.NewStore(c), topic.Config{})
+func run(t *testing.T, c fakestore.Config) (*fakestore.Node, *topic.Topics) {
+	n, topics := node(fakestore.New(c), topic.Config{})
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = n.Run(ctx) })
@@ -76,7 +76,7 @@ type listener struct{ wakes chan time.Time }
 func (l *listener) Wake() { l.wakes <- time.Now() }
 
 // join subscribes to a topic, retrying until it succeeds.
-func join(t *testing.T, n *remote.Node, l *listener) topic.Cursor {
+func join(t *testing.T, n *fakestore.Node, l *listener) topic.Cursor {
 	attacher := broker.NewAttacher(n, broker.AttacherConfig{})
 	for {
 		as := []broker.Attachment{{Topic: "t"}}
@@ -92,7 +92,7 @@ func join(t *testing.T, n *remote.Node, l *listener) topic.Cursor {
 }
 
 // send publishes a message. It does not wait.
-func send(n *remote.Node, size int, then func(error)) {
+func send(n *fakestore.Node, size int, then func(error)) {
 	ps := []pubsub.Publication{{Topic: "t", Body: pubsub.Body{Data: make([]byte, size)}}}
 	done := func() { then(ps[0].Err) }
 	if n.Publish(ps, done) {
@@ -103,7 +103,7 @@ func send(n *remote.Node, size int, then func(error)) {
 // Messages arrive by pushes. Checks are only for pushes that get lost.
 func TestPushesAreNotPolled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := run(t, remote.Config{Check: time.Hour})
+		n, _ := run(t, fakestore.Config{Check: time.Hour})
 		at := join(t, n, &listener{make(chan time.Time, 1000)})
 		for range 200 {
 			send(n, 1, func(error) {})
@@ -123,7 +123,7 @@ func TestPushesAreNotPolled(t *testing.T) {
 
 func TestBytesInFlightAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := run(t, remote.Config{MaxInFlight: 10_000})
+		n, _ := run(t, fakestore.Config{MaxInFlight: 10_000})
 		for range 2 {
 			full, published := 0, 0
 			var mu sync.Mutex
@@ -154,7 +154,7 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 func TestSameSeedSameEvents(t *testing.T) {
 	trace := func(seed uint64) (events string) {
 		synctest.Test(t, func(t *testing.T) {
-			n, _ := run(t, remote.Config{Seed: seed, Trouble: time.Second})
+			n, _ := run(t, fakestore.Config{Seed: seed, Trouble: time.Second})
 			began := time.Now()
 			l := &listener{make(chan time.Time, 1000)}
 			at := join(t, n, l)

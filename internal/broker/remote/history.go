@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"math"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -12,19 +11,16 @@ import (
 // publishers have their answer.
 func (n *Node) History(ctx context.Context, name pubsub.Topic, since pubsub.Position, limit int) (topic.History, error) {
 	type answer struct {
-		page page
+		page Page
 		err  error
 	}
 	answers := make(chan answer, 1)
+	r := Range{After: since, Until: Last, Newest: All, Whole: true}
+	if since.Epoch == "" {
+		r.Newest = limit
+	}
 	posted := n.post(func() {
-		var p page
-		n.call(func() {
-			if since.Epoch == "" {
-				p = n.store.read(name, 0, math.MaxUint64, limit)
-			} else {
-				p = n.store.readSince(name, since)
-			}
-		}, func(err error) { answers <- answer{p, err} })
+		n.store.Read(name, r, func(p Page, err error) { answers <- answer{p, err} })
 	})
 	if !posted {
 		return topic.History{}, errUnavailable
@@ -41,10 +37,10 @@ func (n *Node) History(ctx context.Context, name pubsub.Topic, since pubsub.Posi
 }
 
 // history returns up to limit messages of a page that was read from since on.
-func (p *page) history(since pubsub.Position, limit int) topic.History {
-	ms := p.messages[:min(len(p.messages), limit)]
-	y := topic.HistoryOf(pubsub.Position{Epoch: p.epoch, Offset: p.from}, ms)
+func (p *Page) history(since pubsub.Position, limit int) topic.History {
+	ms := p.Messages[:min(len(p.Messages), limit)]
+	y := topic.HistoryOf(pubsub.Position{Epoch: p.Epoch, Offset: p.From}, ms)
 	y.Recovered = since.Epoch == "" || p.covers(since)
-	y.More = len(ms) < len(p.messages)
+	y.More = len(ms) < len(p.Messages)
 	return y
 }

@@ -1,16 +1,18 @@
-package remote
+package fakestore
 
 import (
 	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/ikornaselur/notiflux/internal/broker/remote"
 )
 
-// A link is the connection of a node to the store. It is a timeline on which requests,
-// answers and pushes arrive late or never. The goroutine of that timeline owns it.
+// A link is the connection of a node to the store. Requests, answers and pushes
+// arrive late or never. The goroutine of the node owns it.
 type link struct {
-	*timeline
+	node   *remote.Node
 	random *rand.Rand
 	delays time.Duration // Config.Delay
 
@@ -27,10 +29,8 @@ type call struct {
 	over    bool        // then was called
 }
 
-var (
-	errAway = errors.New("remote: there is no connection to the store")  // the request was not sent
-	errCut  = errors.New("remote: the connection to the store was lost") // the store may have carried out the request
-)
+// errCut is the error of a request that the store may have carried out.
+var errCut = errors.New("fakestore: the connection to the store was lost")
 
 // delay returns a random transit time. One in ten may be as long as Config.Delay; the
 // others are at most a tenth of it.
@@ -60,18 +60,18 @@ func (l *link) command(do func(), then func(error)) {
 
 func (l *link) callAt(arrival time.Time, do func(), then func(error)) {
 	if l.down {
-		then(errAway)
+		then(remote.ErrNotSent)
 		return
 	}
 	c := &call{do: do, then: then}
 	l.calls = append(l.calls, c)
-	l.at(arrival, func() {
+	l.node.After(time.Until(arrival), func() {
 		if c.over {
 			return
 		}
 		c.arrived = true
 		do()
-		l.after(l.delay(), func() {
+		l.node.After(l.delay(), func() {
 			if !c.over {
 				l.calls = slices.DeleteFunc(l.calls, func(other *call) bool { return other == c })
 				c.over = true

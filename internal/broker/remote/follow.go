@@ -7,10 +7,10 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// A push is a message that the store sends to the nodes that subscribe to its topic.
-type push struct {
-	message pubsub.Message
-	before  uint64 // the head before it
+// A Push is a message that the store sends to the nodes that subscribe to its topic.
+type Push struct {
+	Message pubsub.Message
+	Before  uint64 // offset of the message before it
 }
 
 // maxBuffered limits the pushes that wait for a read of their topic. Pushes beyond the
@@ -35,7 +35,7 @@ type follower struct {
 	head    pubsub.Position // of the log, if live
 	reading bool            // catchUp is in progress
 	again   bool            // there may be more to read than catchUp is reading now
-	buffer  []push          // pushes that came meanwhile, in order
+	buffer  []Push          // pushes that came meanwhile, in order
 	waiting []*attaching    // attachments that wait until the topic is live, or for catchUp
 }
 
@@ -56,7 +56,7 @@ func (n *Node) follow(f *follower) {
 
 // subscribe subscribes f, and then brings it up to date.
 func (n *Node) subscribe(f *follower) {
-	n.command(func() { n.store.subscribe(n, f.name) }, func(err error) {
+	n.store.Subscribe(f.name, func(err error) {
 		switch {
 		case n.followed[f.name] != f:
 		case err != nil:
@@ -88,17 +88,21 @@ func (f *follower) takeWaiting() []*attaching {
 
 // open reads the head of a topic and opens its log after it.
 func (n *Node) open(f *follower) {
-	n.call(func() { f.head = n.store.head(f.name) }, func(err error) {
-		if err != nil {
+	n.store.Head(f.name, func(head pubsub.Position, err error) {
+		switch {
+		case n.followed[f.name] != f || f.live:
+			return
+		case err != nil:
 			n.fail(f)
 			return
 		}
+		f.head = head
 		for _, a := range f.takeWaiting() {
 			if a.over || a.attachment.Cancelled() {
 				a.finish(errUnavailable)
 				continue
 			}
-			pin, err := n.sink.Open(f.name, f.head, a.attachment.From)
+			pin, err := n.config.Sink.Open(f.name, f.head, a.attachment.From)
 			if err != nil {
 				a.finish(err)
 				continue
@@ -117,7 +121,7 @@ func (n *Node) open(f *follower) {
 // leave stops following a topic that is not live.
 func (n *Node) leave(f *follower) {
 	delete(n.followed, f.name)
-	n.command(func() { n.store.unsubscribe(n, f.name) }, func(error) {})
+	n.store.Unsubscribe(f.name)
 }
 
 // catchUp reads the messages that the log misses. Only one read of a topic is in flight.
@@ -127,9 +131,7 @@ func (n *Node) catchUp(f *follower) {
 		return
 	}
 	f.reading = true
-	head := f.head
-	var p page
-	n.call(func() { p = n.store.readAfter(f.name, head) }, func(err error) {
+	n.store.Read(f.name, Range{After: f.head, Until: Last, Newest: All}, func(p Page, err error) {
 		again := f.again
 		f.reading, f.again = false, false
 		switch {
@@ -153,15 +155,15 @@ func (n *Node) catchUp(f *follower) {
 
 // splice appends the messages that were read after the head of the log, and then the pushes
 // that came meanwhile.
-func (n *Node) splice(f *follower, p page) {
-	from := pubsub.Position{Epoch: p.epoch, Offset: p.from}
+func (n *Node) splice(f *follower, p Page) {
+	from := pubsub.Position{Epoch: p.Epoch, Offset: p.From}
 	if from.Epoch != f.head.Epoch || from.Offset > f.head.Offset {
-		n.sink.Gap(f.name, from)
+		n.config.Sink.Gap(f.name, from)
 		f.head = from
 	}
-	if len(p.messages) > 0 {
-		n.sink.Append(p.messages)
-		f.head = p.messages[len(p.messages)-1].Position
+	if len(p.Messages) > 0 {
+		n.config.Sink.Append(p.Messages)
+		f.head = p.Messages[len(p.Messages)-1].Position
 	}
 	n.takeBuffer(f)
 }
@@ -171,74 +173,43 @@ func (n *Node) splice(f *follower, p page) {
 func (n *Node) takeBuffer(f *follower) {
 	buffer := f.buffer
 	f.buffer = nil
-	n.take(slices.DeleteFunc(buffer, func(p push) bool { return p.message.Position.Epoch != f.head.Epoch }))
+	n.take(slices.DeleteFunc(buffer, func(p Push) bool { return p.Message.Position.Epoch != f.head.Epoch }))
 }
 
-// disconnect ends the connection to the store, and with it the subscriptions.
-func (n *Node) disconnect() {
-	if n.down {
-		return
-	}
-	n.pushed = nil
-	n.cut()
-	n.store.hangUp(n) // This includes subscriptions that were not confirmed.
-}
-
-// connect reconnects, and brings the followed topics up to date.
-func (n *Node) connect() {
-	if !n.down {
-		return
-	}
-	n.down = false
+// Connected tells the node that it has connected to the store again: it subscribes to its
+// topics, and brings their logs up to date. It is called on the goroutine of Work.
+func (n *Node) Connected() {
 	for _, f := range n.sorted() {
 		n.subscribe(f)
 	}
 }
 
-// receive takes a push from the store, unless the push gets lost. A push may also come
-// twice.
-func (n *Node) receive(p push) {
-	switch dice := n.random.IntN(20); {
-	case n.down || dice == 0:
-		return
-	case dice == 1:
-		n.after(n.delay(), func() { n.take([]push{p}) })
-	}
-	n.pushed = append(n.pushed, p)
-	if len(n.pushed) == 1 { // Pushes that follow until then arrive together with it, in a burst.
-		n.after(n.delay(), n.deliver)
-	}
-}
-
-// deliver takes the pushes that have arrived.
-func (n *Node) deliver() {
-	burst := n.pushed
-	n.pushed = nil
-	n.take(burst)
-}
+// Receive takes pushes in the order in which the store sent them. Some may be missing, or
+// come twice. It is called on the goroutine of Work.
+func (n *Node) Receive(ps []Push) { n.take(ps) }
 
 // take appends pushes to the logs of their topics.
-func (n *Node) take(ps []push) {
+func (n *Node) take(ps []Push) {
 	var ms []pubsub.Message
 	for _, p := range ps {
-		f, at := n.followed[p.message.Topic], p.message.Position
+		f, at := n.followed[p.Message.Topic], p.Message.Position
 		switch {
 		case f == nil:
 		case !f.live || f.reading:
 			f.keep(p)
-		case at.Epoch != f.head.Epoch, p.before > f.head.Offset: // Earlier pushes were lost.
+		case at.Epoch != f.head.Epoch, p.Before > f.head.Offset: // Earlier pushes were lost.
 			f.keep(p)
 			n.catchUp(f)
 		case at.Offset > f.head.Offset:
-			ms = append(ms, p.message)
+			ms = append(ms, p.Message)
 			f.head = at
 		}
 	}
-	n.sink.Append(ms)
+	n.config.Sink.Append(ms)
 }
 
 // keep buffers a push.
-func (f *follower) keep(p push) {
+func (f *follower) keep(p Push) {
 	if len(f.buffer) == maxBuffered {
 		f.buffer, f.again = nil, f.reading
 		return
@@ -253,7 +224,7 @@ func (n *Node) check() {
 		return
 	}
 	n.checking = true
-	n.after(n.store.config.Check, func() {
+	n.after(n.config.Check, func() {
 		n.checking = false
 		if len(n.followed) == 0 {
 			return
@@ -265,8 +236,7 @@ func (n *Node) check() {
 				heads[name] = f.head
 			}
 		}
-		var behind []pubsub.Topic
-		n.call(func() { behind = n.store.behind(heads) }, func(error) {
+		n.store.Behind(heads, func(behind []pubsub.Topic, _ error) {
 			for _, name := range behind {
 				if f := n.followed[name]; f != nil && f.live && !f.reading && f.head == heads[name] {
 					n.catchUp(f)

@@ -1,0 +1,182 @@
+// Package remote is the node's side of a broker whose messages are ordered and stored
+// elsewhere: in a [Store] that several nodes share.
+//
+// A message passes through it in three steps. [Node.Publish] queues it, and sends the queue
+// to the store in one request (publish.go). The store orders and keeps the message, and
+// pushes it to every node that subscribes to its topic. On each of these nodes a [follower]
+// appends it to the log. If pushes got lost, the follower reads the missing messages from
+// the store (follow.go).
+//
+// [Node.Attach] pins a resume point in the log of a followed topic, and prepends the
+// messages that the store has and the log lacks (attach.go).
+//
+// Invariants:
+//   - All of this happens on one goroutine, that of [Node.Work] (timeline.go). It never
+//     waits for the store.
+//   - A node reads a topic only after the store has confirmed its subscription. So what it
+//     reads and what it is pushed leave no hole between them.
+//   - Only answers of the store change the epoch of a log. A push of another epoch causes a
+//     read.
+//   - At most one request to publish is in flight, so that messages keep the order in which
+//     they were published.
+//
+// The package knows no network and no encoding. Package redis has a real store, and package
+// brokertest/remote a simulated one.
+package remote
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+)
+
+// Config configures [New].
+type Config struct {
+	Sink        broker.Sink
+	MaxInFlight int           // bytes of the publications that have no outcome yet; 0: 64 MiB
+	Check       time.Duration // interval at which the heads of logs are compared with the store's; 0: 10 s
+}
+
+const (
+	defaultMaxInFlight = 64 << 20
+	defaultCheck       = 10 * time.Second
+)
+
+// A Store orders the messages of all nodes, keeps the newest ones of each topic, and pushes
+// each message to the nodes that subscribe to its topic. The Node calls its methods on its
+// own goroutine, except Health.
+//
+// No method blocks. Each calls its callback once, on the goroutine of the node: within the
+// call, or later with [Node.Post]. An error means that the store did not answer; [ErrNotSent]
+// means that it did not get the request either.
+type Store interface {
+	// Publish orders the publications that have no error yet, in slice order, and sets the
+	// position or the error of each. The node does not touch ps before the callback. The
+	// store drops the request if it arrives after the deadline.
+	Publish(ps []pubsub.Publication, deadline time.Time, then func(error))
+
+	// Subscribe makes the store push the messages of a topic to this node; see
+	// [Node.Receive]. Calls of Subscribe and Unsubscribe take effect in their order.
+	Subscribe(name pubsub.Topic, then func(error))
+	Unsubscribe(name pubsub.Topic)
+
+	// Head returns the position at which the log of a topic begins: that of its last
+	// message, or where the epoch began. From then on the store knows the topic.
+	Head(name pubsub.Topic, then func(pubsub.Position, error))
+
+	// Read returns messages of a topic.
+	Read(name pubsub.Topic, r Range, then func(Page, error))
+
+	// Behind returns those topics whose log is behind the store: the head of the log is in
+	// another epoch, or the topic has a later message.
+	Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsub.Topic, error))
+
+	// Health returns nil if the store can be reached, or why not. It is safe for concurrent
+	// use.
+	Health() error
+}
+
+// A Range selects messages of a topic.
+type Range struct {
+	After  pubsub.Position // those after this; in another epoch than the store's: see Whole
+	Until  uint64          // those up to this offset
+	Newest int             // at most this many, the newest ones
+	Whole  bool            // if After is in another epoch: all messages that are kept, not only those of the epoch
+}
+
+// All is no limit for Range.Newest, and Last none for Range.Until.
+const (
+	All  = math.MaxInt
+	Last = math.MaxUint64
+)
+
+// A Page is the store's answer to a Read.
+type Page struct {
+	Epoch    string
+	Last     uint64           // last offset assigned, over all topics
+	From     uint64           // no message between From and the first one is missing
+	Messages []pubsub.Message // oldest first
+}
+
+// covers reports whether a page that was read after since has every message after since.
+func (p *Page) covers(since pubsub.Position) bool {
+	return since.Epoch == p.Epoch && since.Offset >= p.From && since.Offset <= p.Last
+}
+
+// A Node is the broker of one node, except for Run. Create it with [New].
+type Node struct {
+	// Immutable after Start.
+	config Config
+	store  Store
+
+	mu sync.Mutex
+	// Guarded by mu.
+	inFlight int  // bytes of the publications without an outcome
+	closed   bool // see Close
+
+	publishes sync.WaitGroup // calls of Publish in flight; none is added once closed
+
+	// Owned by the goroutine of Work, except for post.
+	*timeline
+	followed map[pubsub.Topic]*follower
+	checking bool // the next check is in the timeline
+	queue    []*publishing
+	sending  bool // a request of send is in flight
+}
+
+// New returns a node without a store. Call Use before any other method.
+func New(c Config) *Node {
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, defaultMaxInFlight)
+	c.Check = cmp.Or(c.Check, defaultCheck)
+	return &Node{config: c, timeline: newTimeline(), followed: make(map[pubsub.Topic]*follower)}
+}
+
+// Use sets the store of the node, which usually needs the node to call Post.
+func (n *Node) Use(s Store) { n.store = s }
+
+// Post calls do on the goroutine of Work. It returns false if Work has ended. It never blocks,
+// and is safe for concurrent use.
+func (n *Node) Post(do func()) bool { return n.post(do) }
+
+// After calls do after d. It is called on the goroutine of Work, and so is do.
+func (n *Node) After(d time.Duration, do func()) { n.after(d, do) }
+
+// Topics returns the topics that the node follows, in no order. It is called on the goroutine
+// of Run.
+func (n *Node) Topics() (names []pubsub.Topic) {
+	for name := range n.followed {
+		names = append(names, name)
+	}
+	return names
+}
+
+// Work runs the node until ctx ends. Then it calls stop, after which all operations in flight
+// must fail. It starts no goroutine.
+func (n *Node) Work(ctx context.Context, stop func()) { n.run(ctx, stop) }
+
+// Health implements [broker.Broker].
+func (n *Node) Health() error { return n.store.Health() }
+
+// Close implements [broker.Broker]. If ctx ends first, a goroutine remains until the
+// publishes in flight have their outcome.
+func (n *Node) Close(ctx context.Context) error {
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
+	closed := make(chan struct{})
+	go func() {
+		n.publishes.Wait()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
