@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"internal/broker":             {"internal/pubsub", "internal/topic"},
 	"internal/broker/memory":      {"internal/pubsub", "internal/broker", "internal/topic"},
 	"internal/broker/remote":      {"internal/pubsub", "internal/broker", "internal/topic"},
+	"internal/broker/redis":       {"internal/pubsub", "internal/broker", "internal/broker/remote", "internal/topic"},
 	"internal/broker/brokertest":  {"internal/pubsub", "internal/broker", "internal/topic"},
 	"internal/listen":             {"internal/pubsub", "internal/config"},
 	"internal/loop":               {},
@@ -48,7 +49,7 @@ var allowed = map[string][]string{
 	"internal/router": {"internal/pubsub", "internal/auth", "internal/origin", "internal/wire"},
 	"internal/admin":  {"internal/pubsub", "internal/auth", "internal/router", "internal/session", "internal/topic", "internal/transport", "internal/wire"},
 	"internal/bench":  {"internal/pubsub", "internal/auth", "internal/wsframe"},
-	"internal/server": {"internal/pubsub", "internal/admin", "internal/httpapi", "internal/auth", "internal/broker", "internal/broker/memory", "internal/config", "internal/dialect/httpstream", "internal/dialect/v1json", "internal/dialect/v1text", "internal/topic", "internal/listen", "internal/loop",
+	"internal/server": {"internal/pubsub", "internal/admin", "internal/httpapi", "internal/auth", "internal/broker", "internal/broker/memory", "internal/broker/redis", "internal/config", "internal/dialect/httpstream", "internal/dialect/v1json", "internal/dialect/v1text", "internal/topic", "internal/listen", "internal/loop",
 		"internal/origin", "internal/presence", "internal/session", "internal/transport", "internal/wire", "internal/worker"},
 	"docs":                        {},
 	"client":                      {"client/internal/call", "client/internal/connect", "client/internal/rest", "client/internal/tokens", "client/internal/wire"},
@@ -71,6 +72,7 @@ var allowed = map[string][]string{
 	"internal/internaltest/memnet":     {},
 	"internal/internaltest/rawclient":  {"internal/pubsub", "internal/internaltest/delivery", "internal/wsframe"},
 	"internal/internaltest/toydialect": {"internal/pubsub", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
+	"internal/internaltest/redistest":  {},
 	"internal/internaltest/vectors":    {"internal/pubsub", "internal/topic", "internal/wire"},
 	"internal/internaltest/servertest": {"internal/pubsub", "internal/auth", "internal/broker", "internal/broker/brokertest/fakestore", "internal/config", "internal/server", "internal/internaltest/logtest"},
 
@@ -79,7 +81,7 @@ var allowed = map[string][]string{
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{"internal/pubsub", "internal/topic", "internal/broker", "internal/broker/memory", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe"}
+var standardOnly = []string{"internal/pubsub", "internal/topic", "internal/broker", "internal/broker/memory", "internal/broker/remote", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe"}
 
 const (
 	maxFileLines     = 600

@@ -21,6 +21,9 @@ import (
 // DefaultAdminAddr is the default address of the admin listener.
 const DefaultAdminAddr = "127.0.0.1:8081"
 
+// MemoryBroker is the value of Serve.Broker for a server that stands alone.
+const MemoryBroker = "memory"
+
 // Serve holds the settings of a server. The tags are for github.com/alecthomas/kong.
 type Serve struct {
 	Host           string   `group:"Listening:" env:"HOST" default:"127.0.0.1" help:"Address to listen on; 0.0.0.0 means all addresses of this machine."`
@@ -34,6 +37,9 @@ type Serve struct {
 
 	JWTPublicKeyB64  string `group:"Tokens (one of these is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys in base64: PEM, JWK or JWKS."`
 	JWTPublicKeyFile string `group:"Tokens (one of these is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File with public keys: PEM, JWK or JWKS."`
+
+	Broker       string `group:"Broker:" env:"NOTIFLUX_BROKER" default:"memory" placeholder:"URL" help:"Where messages are ordered and kept: memory, or Redis or Valkey for several servers that act as one: redis://[user:password@]host:6379, rediss:// for TLS, redis+sentinel://host:26379/primary."`
+	BrokerPrefix string `group:"Broker:" env:"NOTIFLUX_BROKER_PREFIX" default:"notiflux:" placeholder:"PREFIX" help:"What the names of all keys and channels in Redis begin with."`
 
 	HistoryMessages   int           `group:"History:" env:"NOTIFLUX_HISTORY_MESSAGES" default:"100" help:"Messages kept per topic."`
 	HistoryBytes      Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_BYTES" default:"1MiB" help:"Bytes kept per topic."`
@@ -70,6 +76,8 @@ func Default() Serve {
 		Port:                   8080,
 		AllowedOrigins:         []string{"*"},
 		QueryTokens:            true,
+		Broker:                 MemoryBroker,
+		BrokerPrefix:           "notiflux:",
 		HistoryMessages:        100,
 		HistoryBytes:           1 * MiB,
 		HistoryAge:             5 * time.Minute,

@@ -21,6 +21,9 @@ const (
 	maxCount = math.MaxInt32
 )
 
+// maxPrefixBytes limits what every key in Redis takes.
+const maxPrefixBytes = 64
+
 // minIdleTimeout leaves a client enough time to reuse its connection.
 const minIdleTimeout = time.Second
 
@@ -28,6 +31,7 @@ const minIdleTimeout = time.Second
 func (c *Serve) Problems() (p Problems) {
 	c.validateListening(&p)
 	c.validateKeys(&p)
+	c.validateBroker(&p)
 	c.validateHistory(&p)
 	c.validateLimits(&p)
 	c.validateRunning(&p)
@@ -65,6 +69,13 @@ func (c *Serve) validateKeys(p *Problems) {
 	b64, file := c.JWTPublicKeyB64 != "", c.JWTPublicKeyFile != ""
 	p.when(!b64 && !file, "jwt-public-key-b64", "is missing: set it, or %s, to the public key that verifies tokens (`notiflux keys` makes a key pair; `notiflux dev` needs no key)", Name("jwt-public-key-file"))
 	p.when(b64 && file, "jwt-public-key-b64", "is set, and so is %s: set only one of them; each can hold several keys", Name("jwt-public-key-file"))
+}
+
+// validateBroker leaves the URL to the broker.
+func (c *Serve) validateBroker(p *Problems) {
+	p.when(c.Broker == "", "broker", "is empty: use %s, or a URL such as redis://127.0.0.1:6379", MemoryBroker)
+	p.when(strings.ContainsAny(c.BrokerPrefix, "{}*?[]\\ ") || len(c.BrokerPrefix) > maxPrefixBytes, "broker-prefix",
+		"is %q: use at most %d characters without spaces and without { } * ? [ ] and \\, such as notiflux:", c.BrokerPrefix, maxPrefixBytes)
 }
 
 func (c *Serve) validateHistory(p *Problems) {

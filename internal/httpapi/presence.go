@@ -26,6 +26,9 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.authorizeReader(r, topic); err != nil {
 		return err
 	}
+	if err := a.config.Presence.Available(); err != nil {
+		return err
+	}
 	return a.serveAnswer(w, r, func(context.Context) *answer.Answer {
 		p := wire.Presence{Topic: topic, Subscribers: a.config.Topics.Subscribers(topic)}
 		p.Members, p.Count = a.config.Presence.List(topic, maxMessages)

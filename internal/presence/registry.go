@@ -216,3 +216,15 @@ func (r *Registry) Stats() Stats {
 	s.Topics = len(r.topics)
 	return s
 }
+
+var errShared = pubsub.Errorf(pubsub.Malformed, "presence is not available on this server: it shares its topics with other servers, and a list would lack the members of those")
+
+// Available returns nil, or the error for every request about presence if r is nil. A server
+// that shares its topics with others has no registry, because a registry knows only the
+// members of its own server.
+func (r *Registry) Available() error {
+	if r == nil {
+		return errShared
+	}
+	return nil
+}

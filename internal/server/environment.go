@@ -2,11 +2,15 @@ package server
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/redis"
+	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/session"
 )
@@ -40,6 +44,30 @@ type Environment struct {
 	// *[net.TCPAddr]. If Public is nil, the settings say where to listen. If only Admin is
 	// nil, there is no admin listener.
 	Public, Admin listen.Listener
+
+	shared bool // several servers share the broker
+}
+
+// checkRedisFor is how long a server waits at start for Redis to answer.
+const checkRedisFor = 5 * time.Second
+
+// useRedis makes the server use the broker that c configures, unless c is nil or there is a
+// broker. It returns an error if Redis refuses to serve it, and nil if Redis is away.
+func (e *Environment) useRedis(c *redis.Config) error {
+	if c == nil || e.Broker != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), checkRedisFor)
+	defer cancel()
+	if err := redis.Check(ctx, *c); err != nil {
+		return fmt.Errorf("%s: %w", config.Name("broker"), err)
+	}
+	e.shared = true
+	e.Broker = func(sink broker.Sink) broker.Broker {
+		c.Sink = sink
+		return redis.New(*c)
+	}
+	return nil
 }
 
 // withDefaults returns e with its defaults filled in.

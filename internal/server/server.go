@@ -107,6 +107,9 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := env.useRedis(p.redis); err != nil {
+		return nil, err
+	}
 	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, draining: make(chan struct{})}
 	s.clients = listen.NewSlots(c.Connections().Clients, config.Name("max-connections"), logger)
 	if err := s.listen(); err != nil {
@@ -121,7 +124,9 @@ func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
 	s.openBroker()
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
-	s.presence = presence.New(presence.Config{Emit: s.emitPresence, GracePeriod: c.PresenceGrace})
+	if !s.env.shared {
+		s.presence = presence.New(presence.Config{Emit: s.emitPresence, GracePeriod: c.PresenceGrace})
+	}
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = auth.NewPooled(s.verifier, s.verifying)
@@ -182,6 +187,14 @@ func (s *Server) openBroker() {
 	topics.Detach = func(name pubsub.Topic) { s.broker.Detach(name) }
 	s.topics = topic.New(topics)
 	s.broker, s.keyBytes = s.env.Broker(s.topics), func() int64 { return 0 }
+}
+
+// members returns the number of members that are present.
+func (s *Server) members() int {
+	if s.presence == nil {
+		return 0
+	}
+	return s.presence.Stats().Members
 }
 
 // emitPresence publishes a presence event to the members of its topic.
@@ -336,7 +349,9 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	running.Go(func() { s.topics.Run(parts) })
-	running.Go(func() { s.presence.Run(parts) })
+	if s.presence != nil {
+		running.Go(func() { s.presence.Run(parts) })
+	}
 	running.Go(func() { s.verifying.Run(parts) })
 	running.Go(func() { s.waiting.Run(parts) })
 
@@ -405,7 +420,7 @@ func (s *Server) adminRoutes() http.Handler {
 		Topics:      s.topics.Stats,
 		Attaching:   s.attacher.Waiting,
 		Health:      s.broker.Health,
-		Members:     func() int { return s.presence.Stats().Members },
+		Members:     s.members,
 		KeyBytes:    s.keyBytes,
 		UnreadBytes: s.unread.Used,
 		Broadcasts:  s.api.Broadcasts(),

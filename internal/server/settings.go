@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker/redis"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
@@ -24,6 +25,7 @@ type parsed struct {
 	keys    *auth.Keys
 	origins origin.List
 	tls     *listen.Certificate // nil: off
+	redis   *redis.Config       // without its sink; nil: the broker is in memory
 }
 
 // parseSettings reads the files that c names, and returns all problems in one error. A nil
@@ -47,7 +49,20 @@ func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (par
 			problems = append(problems, config.Name("tls-cert")+", "+config.Name("tls-key")+": "+err.Error())
 		}
 	}
+	if c.Broker != config.MemoryBroker && c.Broker != "" { // otherwise Problems reports it
+		if all.redis, err = redisConfig(c, log); err != nil {
+			problems = append(problems, config.Name("broker")+": "+err.Error())
+		}
+	}
 	return all, problems.Err()
+}
+
+func redisConfig(c *config.Serve, log *slog.Logger) (*redis.Config, error) {
+	o, err := redis.ParseURL(c.Broker)
+	if err != nil {
+		return nil, err
+	}
+	return &redis.Config{Options: o, Prefix: c.BrokerPrefix, Messages: c.HistoryMessages, Age: c.HistoryAge, Log: log}, nil
 }
 
 // publicKeys parses the keys that verify tokens.

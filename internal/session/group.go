@@ -48,8 +48,8 @@ import (
 type Config struct {
 	Topics        *topic.Topics
 	Broker        Broker
-	Attacher      *broker.Attacher // of the same broker
-	Presence      *presence.Registry
+	Attacher      *broker.Attacher   // of the same broker
+	Presence      *presence.Registry // nil: presence is refused
 	Verifier      Verifier
 	VerifyWorkers worker.Submitter // for verifying signatures
 	WaitWorkers   worker.Submitter // for work that may block, such as reads from the broker

@@ -42,7 +42,7 @@ func (s *Session) History(c Credential, name pubsub.Topic, since pubsub.Position
 // list can be long, and the session queues the result. The session is Busy until then. If
 // the read is refused, the loop calls refused instead.
 func (s *Session) Members(c Credential, name pubsub.Topic, encode func(wire.Presence) LargeAnswer, refused func(error)) {
-	if err := s.group.checkRead(c, name); err != nil {
+	if err := cmp.Or(s.group.checkRead(c, name), s.group.config.Presence.Available()); err != nil {
 		refused(err)
 		return
 	}

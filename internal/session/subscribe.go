@@ -92,6 +92,9 @@ func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscriptio
 		more++
 	}
 	if want.Presence {
+		if err := s.group.config.Presence.Available(); err != nil {
+			return nil, 0, err
+		}
 		if _, err := claims.Info(); err != nil {
 			return nil, 0, err
 		}

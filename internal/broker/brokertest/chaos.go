@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/broker"
@@ -31,6 +30,7 @@ type chaotic struct {
 	// Guarded by mu.
 	readers []*reader
 	resumed int // subscribers that resumed from a position without a loss
+	epochs  int // calls of NewEpoch
 }
 
 // chaos publishes, subscribes, reads, loses messages and connections, and changes epochs,
@@ -41,7 +41,7 @@ func chaos(t *testing.T, c *cluster, seed uint64) {
 	for range chaosSteps {
 		x.step()
 		pause(time.Duration(x.random.Int64N(int64(100 * time.Millisecond))))
-		synctest.Wait()
+		c.nodes[0].rest()
 	}
 	for _, n := range c.Nodes {
 		n.Back()
@@ -49,7 +49,9 @@ func chaos(t *testing.T, c *cluster, seed uint64) {
 	x.attaching.Wait()
 	c.nodes[0].longSettle()
 	for i := range chaosTopics {
-		c.Lose(x.topic(i), 0)
+		if c.Lose != nil {
+			c.Lose(x.topic(i), 0)
+		}
 		c.send(c.nodes[0], x.topic(i), "the last one")
 	}
 	c.settle()
@@ -63,6 +65,22 @@ func chaos(t *testing.T, c *cluster, seed uint64) {
 	if x.resumed == 0 {
 		t.Error("no subscriber resumed")
 	}
+	if got := len(c.epochs()); got > x.epochs+1 {
+		t.Errorf("%d epochs after %d faults that begin one", got, x.epochs)
+	}
+}
+
+// epochs returns the epochs of the messages that were published.
+func (c *cluster) epochs() map[string]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	epochs := make(map[string]bool)
+	for _, ordered := range c.ordered {
+		for at := range ordered {
+			epochs[at.Epoch] = true
+		}
+	}
+	return epochs
 }
 
 func (*chaotic) topic(i int) pubsub.Topic { return pubsub.Topic(fmt.Sprint("topic ", i)) }
@@ -79,10 +97,15 @@ func (x *chaotic) step() {
 		x.subscribe(x.nodes[node], name)
 	case dice < 85:
 		x.read()
-	case dice < 88:
+	case dice < 88 && x.Lose != nil:
 		x.Lose(name, x.random.IntN(3))
-	case dice < 90:
+	case dice < 88 && x.Trouble != nil:
+		x.Trouble(name)
+	case dice < 88:
+	case dice < 90 && x.NewEpoch != nil:
 		x.NewEpoch()
+		x.epochs++
+	case dice < 90:
 	case dice < 93:
 		x.Nodes[node].Away()
 	default:

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/broker"
@@ -22,14 +21,18 @@ type RemoteConfig struct {
 	// Delay limits the time from the publisher's answer until the message is in the logs of
 	// its topic on all connected nodes.
 	Delay time.Duration
+
+	// RealTime is as in [Config].
+	RealTime bool
 }
 
 // A Remote is a store with its nodes, and the faults that a test can cause.
 type Remote struct {
 	Nodes []RemoteNode
 
-	NewEpoch func()                         // begins a new epoch, as after a failover
-	Lose     func(name pubsub.Topic, n int) // loses the next n messages of a topic, after their publishers have their answer
+	NewEpoch func()                         // begins a new epoch, as after a failover; nil: nothing does
+	Trouble  func(name pubsub.Topic)        // another fault, which begins no epoch; it may make a topic lose messages; nil: there is none
+	Lose     func(name pubsub.Topic, n int) // loses the next n messages of a topic, after their publishers have their answer; nil: no test can do that
 }
 
 // A RemoteNode is one node of a [Remote].
@@ -61,7 +64,7 @@ func RunRemote(t *testing.T, c RemoteConfig) {
 		"chaos: every loss is a gap, seed 3": func(t *testing.T, c *cluster) { chaos(t, c, 3) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			inTime(t, c.RealTime, func(t *testing.T) {
 				cluster := openCluster(t, c)
 				defer cluster.close()
 				test(t, cluster)
@@ -69,6 +72,16 @@ func RunRemote(t *testing.T, c RemoteConfig) {
 			})
 		})
 	}
+}
+
+// RunChaos runs only the chaos test of RunRemote, with a seed.
+func RunChaos(t *testing.T, c RemoteConfig, seed uint64) {
+	inTime(t, c.RealTime, func(t *testing.T) {
+		cluster := openCluster(t, c)
+		defer cluster.close()
+		chaos(t, cluster, seed)
+		cluster.checkLeft()
+	})
 }
 
 // logLimit is the number of messages that the logs of a cluster hold. The store holds more.
@@ -90,7 +103,7 @@ func openCluster(t *testing.T, config RemoteConfig) *cluster {
 	c := &cluster{t: t, ordered: make(map[pubsub.Topic]map[pubsub.Position]string), newest: make(map[pubsub.Topic]pubsub.Position)}
 	c.Remote = config.Open(t, 2, topic.Config{PerTopic: topic.Limits{Count: logLimit}})
 	for _, n := range c.Nodes {
-		c.nodes = append(c.nodes, start(t, n.Broker, n.Topics, config.Delay))
+		c.nodes = append(c.nodes, start(t, n.Broker, n.Topics, config.Delay, config.RealTime))
 	}
 	return c
 }
@@ -103,6 +116,13 @@ func (c *cluster) close() {
 
 // pause waits in the bubble of the test.
 func pause(d time.Duration) { <-time.After(d) }
+
+// canLose skips a test that needs a store that loses messages.
+func (c *cluster) canLose() {
+	if c.Lose == nil {
+		c.t.Skip("the store loses no message that it has acknowledged while it runs")
+	}
+}
 
 // settle waits until every published message is in the logs.
 func (c *cluster) settle() { c.nodes[0].settle() }
@@ -132,7 +152,7 @@ func (c *cluster) publish(n *node, p pubsub.Publication, then func(pubsub.Public
 		if called++; called > 1 {
 			c.t.Errorf("%d callbacks of one Publish", called)
 		}
-		if took := time.Since(began); took > broker.Timeout {
+		if took := time.Since(began); took > n.timeout() {
 			c.t.Errorf("Publish took %v", took)
 		}
 		c.record(ps[0], before)

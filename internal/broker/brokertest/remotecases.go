@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/broker"
@@ -125,7 +124,7 @@ func awayWhilePublishing(t *testing.T, c *cluster) {
 			t.Errorf("%q was refused with %v, and published", data, err)
 		}
 	}
-	if unknown == 0 {
+	if unknown == 0 && !n.real {
 		t.Error("no outcome is unknown")
 	}
 }
@@ -158,12 +157,13 @@ func awayWhileAttaching(t *testing.T, c *cluster) {
 		}
 		pin.Release()
 	}
-	if done.Load() != topics || failed == 0 || failed == topics {
+	if done.Load() != topics || failed == 0 && !n.real || failed == topics {
 		t.Errorf("%d attachments, %d callbacks, %d failed", topics, done.Load(), failed)
 	}
 }
 
 func gapIsMet(t *testing.T, c *cluster) {
+	c.canLose()
 	n, other := c.nodes[0], c.nodes[1]
 	slow, fast := c.reader(n.subscribe("t", topic.ResumePoint{})), c.reader(n.subscribe("t", topic.ResumePoint{}))
 	head := c.send(n, "t", "0", "1", "2")[2]
@@ -211,6 +211,7 @@ func gapIsMet(t *testing.T, c *cluster) {
 }
 
 func lastIsLost(t *testing.T, c *cluster) {
+	c.canLose()
 	r := c.reader(c.nodes[0].subscribe("t", topic.ResumePoint{}))
 	c.send(c.nodes[1], "t", "0")
 	c.settle()
@@ -387,7 +388,7 @@ func callbacksComeOnce(t *testing.T, c *cluster) {
 		a, began := []broker.Attachment{{Topic: name}}, time.Now()
 		done := func() {
 			attached.Add(1)
-			if took := time.Since(began); took > broker.Timeout {
+			if took := time.Since(began); took > n.timeout() {
 				t.Errorf("Attach took %v", took)
 			}
 			pin, _ := a[0].Take()
@@ -405,7 +406,7 @@ func callbacksComeOnce(t *testing.T, c *cluster) {
 			c.Nodes[0].Back()
 		}
 		pause(time.Duration(random.Int64N(int64(50 * time.Millisecond))))
-		synctest.Wait()
+		n.rest()
 	}
 	n.longSettle()
 	if published.Load() != each || attached.Load() != each {

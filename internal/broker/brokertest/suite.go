@@ -7,9 +7,9 @@
 //
 // The suite opens a new broker for each test. Every test runs in a bubble of
 // testing/synctest, so time is fake and the tests do not depend on the speed of the
-// machine.
+// machine. The tests of a broker with a real network run in parallel, in real time.
 //
-// Package remote, inside this one, is a fake broker with a remote store. Other packages use
+// Package fakestore, inside this one, simulates a store and its network. Other packages use
 // it to test the server against a slow and faulty broker.
 package brokertest
 
@@ -34,8 +34,11 @@ type Config struct {
 	Open func(t *testing.T, c topic.Config) (broker.Broker, *topic.Topics)
 
 	// Delay limits the time from the publisher's answer until the message is in the log of
-	// its topic. Time is fake. 0: the message is in the log before the answer.
+	// its topic. 0: the message is in the log before the answer.
 	Delay time.Duration
+
+	// RealTime says that the broker has a real network, so that time cannot be fake.
+	RealTime bool
 }
 
 // Run tests the broker that c opens.
@@ -57,13 +60,23 @@ func Run(t *testing.T, c Config) {
 		"cancelled attachments leave nothing":  cancelled,
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			inTime(t, c.RealTime, func(t *testing.T) {
 				n := open(t, c)
 				defer n.close()
 				test(t, n)
 			})
 		})
 	}
+}
+
+// inTime runs a test in a bubble or, if time is real, beside others.
+func inTime(t *testing.T, real bool, test func(*testing.T)) {
+	if real {
+		t.Parallel()
+		test(t)
+		return
+	}
+	synctest.Test(t, test)
 }
 
 // A node is a broker under test and the topics that it feeds.
@@ -73,6 +86,7 @@ type node struct {
 	topics   *topic.Topics
 	attacher *broker.Attacher
 	delay    time.Duration
+	real     bool // time is real
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 
@@ -82,12 +96,12 @@ type node struct {
 
 func open(t *testing.T, c Config) *node {
 	b, topics := c.Open(t, topic.Config{PerTopic: topic.Limits{Count: 1000}})
-	return start(t, b, topics, c.Delay)
+	return start(t, b, topics, c.Delay, c.RealTime)
 }
 
 // start runs a broker and its topics.
-func start(t *testing.T, b broker.Broker, topics *topic.Topics, delay time.Duration) *node {
-	n := &node{t: t, broker: b, topics: topics, delay: delay, listening: make(map[pubsub.Topic]int)}
+func start(t *testing.T, b broker.Broker, topics *topic.Topics, delay time.Duration, real bool) *node {
+	n := &node{t: t, broker: b, topics: topics, delay: delay, real: real, listening: make(map[pubsub.Topic]int)}
 	n.attacher = broker.NewAttacher(n.broker, broker.AttacherConfig{})
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
@@ -97,7 +111,25 @@ func start(t *testing.T, b broker.Broker, topics *topic.Topics, delay time.Durat
 		}
 	})
 	n.running.Go(func() { _ = n.topics.Run(ctx) })
+	for real && n.broker.Health() != nil { // It has to connect first.
+		pause(time.Millisecond)
+	}
 	return n
+}
+
+// rest waits in a bubble until nothing but time can change anything.
+func (n *node) rest() {
+	if !n.real {
+		synctest.Wait()
+	}
+}
+
+// timeout returns the maximum duration of an operation. A machine that is busy may add to it.
+func (n *node) timeout() time.Duration {
+	if n.real {
+		return time.Hour
+	}
+	return broker.Timeout
 }
 
 func (n *node) close() {
@@ -111,13 +143,13 @@ func (n *node) close() {
 // settle waits until every published message is in the logs.
 func (n *node) settle() {
 	<-time.After(n.delay)
-	synctest.Wait()
+	n.rest()
 }
 
 // longSettle waits until no operation is in flight.
 func (n *node) longSettle() {
 	<-time.After(2 * broker.Timeout)
-	synctest.Wait()
+	n.rest()
 }
 
 // publish publishes ps and waits for their outcomes.
@@ -143,7 +175,8 @@ func message(name pubsub.Topic, data string) pubsub.Publication {
 	return pubsub.Publication{Topic: name, Body: pubsub.Body{Data: []byte(data)}}
 }
 
-type listener struct{}
+// A listener has a size, so that no two of them have the same address.
+type listener struct{ _ byte }
 
 func (*listener) Wake() {}
 

@@ -184,6 +184,24 @@ func (n *Node) Connected() {
 	}
 }
 
+// NewEpoch tells the node that a new epoch has begun: it brings the logs of other epochs up
+// to date. It is called on the goroutine of Work.
+func (n *Node) NewEpoch(epoch string) {
+	for _, f := range n.sorted() {
+		if f.live && f.head.Epoch != epoch {
+			n.catchUp(f)
+		}
+	}
+}
+
+// Missed tells the node that it did not get a push of a topic. It is called on the goroutine
+// of Work.
+func (n *Node) Missed(name pubsub.Topic) {
+	if f := n.followed[name]; f != nil && f.live {
+		n.catchUp(f)
+	}
+}
+
 // Receive takes pushes in the order in which the store sent them. Some may be missing, or
 // come twice. It is called on the goroutine of Work.
 func (n *Node) Receive(ps []Push) { n.take(ps) }

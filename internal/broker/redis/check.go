@@ -1,0 +1,156 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+// Check returns an error if a node cannot work with this Redis: the password is wrong, the
+// server is too old, or a right is missing. It tries every command that a node uses. It
+// returns nil if Redis cannot be reached.
+func Check(ctx context.Context, c Config) error {
+	s := New(c).store
+	l := s.link()
+	var err error
+	if l.conn, err = c.Options.dial(); err != nil {
+		return refusal(err)
+	}
+	l.used = time.Now()
+	defer l.close()
+	return refusal(s.check(ctx, l))
+}
+
+func (s *store) check(ctx context.Context, l *link) error {
+	info, err := redis.String(redis.DoWithTimeout(l.conn, remaining(ctx), "INFO", "server"))
+	if err != nil {
+		return err
+	}
+	if err := checkVersion(info); err != nil {
+		return err
+	}
+	// A topic that no client can name, and that no other check uses. Everything of it expires
+	// after a second.
+	name := "\x01check" + rand.Text()
+	keys := []string{s.key("m"), s.key("h:" + name), s.key("t:" + name), s.key("k:" + name)}
+	for _, try := range []struct {
+		script *script
+		keys   []string
+		args   func() []string
+	}{
+		{probeScript, keys[:1], func() []string { return args(s.probeChannel()) }}, // first, because it tells the time
+		{publishScript, keys, func() []string {
+			return args(s.redisTime(time.Now().Add(writeTimeout)), 1, 1000, 1000, 1, s.channel("c", name), 0, "digest", "s")
+		}},
+		{headsScript, keys[:2], func() []string { return args(1) }},
+		{headsScript, []string{keys[0], s.key("h:" + name + "2")}, func() []string { return args(1) }}, // without a head
+		{readScript, keys[:3], func() []string { return args(0, "", "", "0-1", 1, pageSize) }},
+		{readScript, keys[:3], func() []string { return args(0, "", "", "+", -1, pageSize) }},
+	} {
+		if _, err := s.run(ctx, l, try.script, try.keys, try.args()); err != nil {
+			return explain(try.script, err)
+		}
+	}
+	c, err := s.config.Options.dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for _, subscribe := range []bool{true, false} {
+		ps := redis.PubSubConn{Conn: c}
+		if err := send(ps, []change{{subscribe, s.probeChannel()}}); err != nil {
+			return err
+		}
+		if err, ok := ps.ReceiveWithTimeout(remaining(ctx)).(error); ok {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusal returns err if Redis refuses something for good.
+func refusal(err error) error {
+	if e, ok := errors.AsType[*versionError](err); ok {
+		return e
+	}
+	if d, ok := errors.AsType[*dialError](err); ok {
+		err = d.err
+	}
+	e, ok := errors.AsType[redis.Error](err)
+	if !ok || refusedForNow(e) {
+		return nil
+	}
+	return fmt.Errorf("the server refuses what notiflux needs: %w", err)
+}
+
+// refusedForNow reports whether the refusal may pass.
+func refusedForNow(e redis.Error) bool {
+	for _, code := range []string{"LOADING", "READONLY", "OOM", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "BUSY"} {
+		if strings.HasPrefix(e.Error(), code) {
+			return true
+		}
+	}
+	return false
+}
+
+// inScript finds the line at which a script failed, and called the command of such a line.
+var (
+	inScript = regexp.MustCompile(`on @user_script:(\d+)`)
+	called   = regexp.MustCompile(`redis\.call\('(\w+)'`)
+)
+
+// explain adds the command that failed to the error of a script, which does not name it.
+func explain(s *script, err error) error {
+	at := inScript.FindStringSubmatch(err.Error())
+	if at == nil {
+		return err
+	}
+	number, _ := strconv.Atoi(at[1]) // digits
+	lines := strings.Split(s.text, "\n")
+	if number < 1 || number > len(lines) {
+		return err
+	}
+	command := called.FindStringSubmatch(lines[number-1])
+	if command == nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w", command[1], err)
+}
+
+// A versionError says that the server is too old.
+type versionError struct{ name, version, least string }
+
+// Error returns a sentence with the versions.
+func (e *versionError) Error() string {
+	return fmt.Sprintf("%s %s is too old: use %s or later", e.name, e.version, e.least)
+}
+
+// checkVersion returns a versionError if INFO says that the server is too old.
+func checkVersion(info string) error {
+	values := make(map[string]string)
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		values[name] = value
+	}
+	name, version, major, minor := "Redis", values["redis_version"], 6, 2
+	if v := values["valkey_version"]; v != "" {
+		name, version, major, minor = "Valkey", v, 7, 2
+	}
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return nil // a fork that hides its version
+	}
+	first, err1 := strconv.Atoi(parts[0])
+	second, err2 := strconv.Atoi(parts[1])
+	if err1 == nil && err2 == nil && (first < major || first == major && second < minor) {
+		return &versionError{name, version, fmt.Sprintf("%d.%d", major, minor)}
+	}
+	return nil
+}

@@ -1,0 +1,4 @@
+package redis
+
+// CheckVersionForTest checks what INFO says.
+var CheckVersionForTest = checkVersion

@@ -1,0 +1,55 @@
+-- Orders, stores and pushes messages. KEYS after the first: for each message its head, its
+-- stream, and its idempotency key (the head again if it has none). ARGV after the first: the
+-- deadline, the number of messages that a stream keeps, for how many ms it keeps them, for how
+-- many ms a key is known, for how many seconds a head is known; then for each message its
+-- channel, the excluded connection, the digest of its body (empty without a key), its body.
+-- The answer has, after epoch and time, for each message its offset, "reused", or the position
+-- of the first message with its key.
+if tonumber(ARGV[2]) < now then return {'late', text(now)} end
+local n = (#KEYS - 1) / 3
+
+-- Reads come first: a key of the wrong type ends the script here.
+local heads, keys = {}, {}
+for i = 1, n do
+  local head, stream, key = KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1]
+  if heads[head] == nil then
+    heads[head] = redis.call('GET', head)
+    redis.call('XLEN', stream)
+    if heads[head] then
+      last = math.max(last, tonumber(heads[head]))
+    else
+      local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+      if top then last = math.max(last, tonumber(string.match(top[1], '^%d+'))) end
+    end
+  end
+  if ARGV[4 * i + 5] ~= '' and keys[key] == nil then keys[key] = redis.call('GET', key) end
+end
+
+begin()
+local answer = {epoch, text(now)}
+for i = 1, n do
+  local head, stream, key = KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1]
+  local channel, exclude, digest, body = ARGV[4 * i + 3], ARGV[4 * i + 4], ARGV[4 * i + 5], ARGV[4 * i + 6]
+  local known = digest ~= '' and keys[key]
+  if known then
+    local position, first = string.match(known, '^(%S+) (.*)$')
+    answer[#answer + 1] = first == digest and position or 'reused'
+  else
+    local before = heads[head] or text(last)
+    last = math.max(last + 1, now)
+    local offset = text(last)
+    heads[head] = offset
+    redis.call('SET', head, offset, 'EX', ARGV[6])
+    redis.call('XADD', stream, 'MAXLEN', '=', ARGV[3], offset .. '-0', 'p', before, 'x', exclude, 'd', body)
+    redis.call('PEXPIRE', stream, ARGV[4])
+    if digest ~= '' then
+      local value = epoch .. ':' .. offset .. ' ' .. digest
+      keys[key] = value
+      redis.call('SET', key, value, 'PX', ARGV[5])
+    end
+    redis.call('PUBLISH', channel, epoch .. ' ' .. offset .. ' ' .. before .. ' ' .. exclude .. ' ' .. body)
+    answer[#answer + 1] = offset
+  end
+end
+redis.call('HSET', KEYS[1], 'last', text(last))
+return answer

@@ -1,0 +1,300 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/remote"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+)
+
+const (
+	// pageSize is how many messages one call of read.lua returns at most.
+	pageSize = 500
+	// maxHeads is how many heads one call of heads.lua reads at most.
+	maxHeads = 500
+	// readers is how many goroutines read. More would not make Redis faster.
+	readers = 16
+)
+
+// tasks are functions that a few goroutines call.
+type tasks struct {
+	wake chan struct{} // has room for all readers
+
+	mu sync.Mutex
+	// Guarded by mu.
+	queue []func(context.Context, *link)
+}
+
+func newTasks() *tasks { return &tasks{wake: make(chan struct{}, readers)} }
+
+func (t *tasks) add(do func(context.Context, *link)) {
+	t.mu.Lock()
+	t.queue = append(t.queue, do)
+	t.mu.Unlock()
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run calls the functions, each with the link of a goroutine, until ctx ends, and then those that are left with the ended ctx.
+func (t *tasks) run(ctx context.Context, open func() *link) {
+	var running sync.WaitGroup
+	for range readers {
+		running.Go(func() {
+			l := open()
+			defer l.close()
+			for {
+				for do := t.next(); do != nil; do = t.next() {
+					call, cancel := context.WithTimeout(ctx, broker.Timeout)
+					do(call, l)
+					cancel()
+				}
+				select {
+				case <-t.wake:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	for do := t.next(); do != nil; do = t.next() {
+		do(ctx, open())
+	}
+}
+
+func (t *tasks) next() func(context.Context, *link) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.queue) == 0 {
+		t.queue = nil
+		return nil
+	}
+	do := t.queue[0]
+	t.queue[0] = nil
+	t.queue = t.queue[1:]
+	return do
+}
+
+// Head implements [remote.Store].
+func (s *store) Head(name pubsub.Topic, then func(pubsub.Position, error)) {
+	s.reads.add(func(ctx context.Context, l *link) {
+		heads, err := s.heads(ctx, l, []pubsub.Topic{name})
+		s.node.Post(func() { then(heads[name], err) })
+	})
+}
+
+// Behind implements [remote.Store].
+func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsub.Topic, error)) {
+	s.reads.add(func(ctx context.Context, l *link) {
+		var behind []pubsub.Topic
+		var failure error
+		for names := range slices.Chunk(slices.Sorted(maps.Keys(heads)), maxHeads) {
+			now, err := s.heads(ctx, l, names)
+			if err != nil {
+				failure = err
+				break
+			}
+			for _, name := range names {
+				if now[name].Epoch != heads[name].Epoch || now[name].Offset > heads[name].Offset {
+					behind = append(behind, name)
+				}
+			}
+		}
+		s.node.Post(func() { then(behind, failure) })
+	})
+}
+
+// heads returns the heads of topics; that of a topic without a message in this epoch is where
+// the epoch began.
+func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
+	keys := []string{s.key("m")}
+	for _, name := range names {
+		keys = append(keys, s.key("h:"+string(name)))
+	}
+	a, err := s.run(ctx, l, headsScript, keys, args(int(headTime.Seconds())))
+	if err != nil {
+		return nil, err
+	}
+	if len(a.rest) != 1+len(names) {
+		return nil, errAnswer
+	}
+	began, err := offset(a.rest[0])
+	if err != nil {
+		return nil, err
+	}
+	heads := make(map[pubsub.Topic]pubsub.Position, len(names))
+	for i, name := range names {
+		head, err := offset(a.rest[1+i])
+		if err != nil {
+			return nil, err
+		}
+		heads[name] = pubsub.Position{Epoch: a.epoch, Offset: max(head, began)}
+	}
+	return heads, nil
+}
+
+// Read implements [remote.Store].
+func (s *store) Read(name pubsub.Topic, r remote.Range, then func(remote.Page, error)) {
+	s.reads.add(func(ctx context.Context, l *link) {
+		p, err := s.read(ctx, l, name, r)
+		s.node.Post(func() { then(p, err) })
+	})
+}
+
+// A part is the answer of read.lua.
+type part struct {
+	epoch   string
+	last    uint64 // of the shard
+	after   uint64 // it has the entries after this offset
+	head    uint64 // of the topic
+	entries []entry
+	more    bool // there may be more entries
+}
+
+// An entry is a message of a stream.
+type entry struct {
+	message pubsub.Message
+	before  uint64 // offset of the message before it
+}
+
+// read reads a range, in as many parts as it needs.
+func (s *store) read(ctx context.Context, l *link, name pubsub.Topic, r remote.Range) (remote.Page, error) {
+	first, err := s.readPart(ctx, l, name, r)
+	if err != nil {
+		return remote.Page{}, err
+	}
+	all := first
+	for all.more && all.entries[len(all.entries)-1].message.Position.Offset <= r.Until {
+		r.After = all.entries[len(all.entries)-1].message.Position
+		next, err := s.readPart(ctx, l, name, r)
+		if err != nil {
+			return remote.Page{}, err
+		}
+		if next.epoch != all.epoch { // The caller learns of the new epoch and reads again.
+			return remote.Page{}, errEpochEnded
+		}
+		all.entries = append(all.entries, next.entries...)
+		all.last, all.head, all.more = next.last, next.head, next.more
+	}
+	return s.page(all, r), nil
+}
+
+var errEpochEnded = errors.New("redis: the epoch ended during a read")
+
+func (s *store) readPart(ctx context.Context, l *link, name pubsub.Topic, r remote.Range) (p part, err error) {
+	newest, until, whole := -1, "+", ""
+	if r.Newest != remote.All {
+		newest = r.Newest
+	}
+	if r.Until != remote.Last {
+		until = strconv.FormatUint(r.Until, 10) + "-0"
+	}
+	if r.Whole {
+		whole = "whole"
+	}
+	a, err := s.run(ctx, l, readScript, []string{s.key("m"), s.key("h:" + string(name)), s.key("t:" + string(name))},
+		args(r.After.Offset, r.After.Epoch, whole, until, newest, pageSize))
+	if err != nil {
+		return p, err
+	}
+	if len(a.rest) != 4 {
+		return p, errAnswer
+	}
+	p.epoch = a.epoch
+	if p.last, err = offset(a.rest[0]); err != nil {
+		return p, err
+	}
+	if p.after, err = offset(a.rest[1]); err != nil {
+		return p, err
+	}
+	// Without a head, any message up to the last one of the shard may have been one of this
+	// topic.
+	p.head = p.last
+	if text, _ := redis.String(a.rest[2], nil); text != "" {
+		if p.head, err = offset(a.rest[2]); err != nil {
+			return p, err
+		}
+	}
+	entries, err := redis.Values(a.rest[3], nil)
+	if err != nil {
+		return p, errAnswer
+	}
+	if newest >= 0 {
+		slices.Reverse(entries)
+	}
+	p.more = newest < 0 && len(entries) == pageSize
+	for _, x := range entries {
+		e, err := s.entry(name, p.epoch, x)
+		if err != nil {
+			return p, err
+		}
+		p.entries = append(p.entries, e)
+	}
+	return p, nil
+}
+
+// entry returns a message of a stream. It is readable in later epochs than its own.
+func (s *store) entry(name pubsub.Topic, epoch string, x any) (e entry, err error) {
+	parts, err := redis.Values(x, nil)
+	if err != nil || len(parts) != 2 {
+		return e, errAnswer
+	}
+	id, err1 := redis.String(parts[0], nil)
+	fields, err2 := redis.StringMap(parts[1], nil)
+	digits, _, _ := strings.Cut(id, "-")
+	at, err3 := strconv.ParseUint(digits, 10, 64)
+	before, err4 := strconv.ParseUint(fields["p"], 10, 64)
+	exclude, err5 := strconv.ParseUint(fields["x"], 10, 64)
+	body, err6 := decodeBody(fields["d"])
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+		return e, errAnswer
+	}
+	e.message = pubsub.Message{
+		Topic: name, Position: pubsub.Position{Epoch: epoch, Offset: at}, Time: s.localTime(at),
+		Body: body, Exclude: pubsub.Connection(exclude),
+	}
+	e.before = before
+	return e, nil
+}
+
+// page returns the page of a range, given all entries after p.after, or the newest of them;
+// the last one is beyond the range if there is one.
+func (s *store) page(p part, r remote.Range) remote.Page {
+	page := remote.Page{Epoch: p.epoch, Last: p.last, From: max(p.after, p.head)}
+	if len(p.entries) > 0 {
+		page.From = max(p.after, p.entries[0].before)
+	}
+	first := 0
+	oldest := uint64(max(0, s.redisTime(time.Now())-s.config.Age.Microseconds()))
+	for i, e := range p.entries {
+		at := e.message.Position.Offset
+		switch {
+		case i > 0 && e.before != p.entries[i-1].message.Position.Offset: // Redis has lost messages in between.
+			first, page.From = i, e.before
+		case at < oldest && at <= r.Until:
+			first, page.From = i+1, at
+		}
+	}
+	entries := p.entries[min(first, len(p.entries)):]
+	if n := len(entries); n > 0 && p.head > entries[n-1].message.Position.Offset && entries[n-1].message.Position.Offset <= r.Until {
+		entries, page.From = nil, min(p.head, r.Until) // Redis has lost the last ones.
+	}
+	for _, e := range entries {
+		if e.message.Position.Offset <= r.Until {
+			page.Messages = append(page.Messages, e.message)
+		}
+	}
+	return page
+}

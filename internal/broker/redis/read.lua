@@ -1,0 +1,24 @@
+-- Reads messages of a topic. KEYS after the first: its head and its stream. ARGV after the
+-- first: an offset and its epoch (empty: from the oldest message on), "whole" if all messages
+-- are wanted when the epoch has ended, the last offset that is wanted, how many of the newest
+-- messages are wanted (negative: all), and how many to return at most. The answer has, after
+-- epoch and time, the last offset of the shard, the offset after which it read, the head (empty: there is none), and the entries.
+local after, newest = tonumber(ARGV[2]), tonumber(ARGV[6])
+if ARGV[3] == '' or after > last then
+  after = 0
+elseif ARGV[3] ~= epoch then
+  after = ARGV[4] == 'whole' and 0 or began
+end
+local head = redis.call('GET', KEYS[2])
+local entries = {}
+if newest < 0 then
+  entries = redis.call('XRANGE', KEYS[3], '(' .. text(after) .. '-0', '+', 'COUNT', ARGV[7])
+elseif newest > 0 then
+  entries = redis.call('XREVRANGE', KEYS[3], ARGV[5], '(' .. text(after) .. '-0', 'COUNT', ARGV[6])
+  if ARGV[5] ~= '+' then -- The next one tells whether one before it is missing.
+    local next = redis.call('XRANGE', KEYS[3], '(' .. ARGV[5], '+', 'COUNT', 1)
+    if next[1] then table.insert(entries, 1, next[1]) end
+  end
+end
+begin()
+return {epoch, text(now), text(last), text(after), head or '', entries}

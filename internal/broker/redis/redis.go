@@ -1,0 +1,225 @@
+// Package redis is a broker whose messages are ordered and stored in Redis or Valkey, so that
+// several nodes act as one server. Package remote has the node's side; this package is its
+// store.
+//
+// All that must be atomic is a Lua script (*.lua): publishing, reading heads, reading
+// messages. Each script begins with prelude.lua, which compares the replication id of Redis
+// with the one of the epoch. If they differ, Redis was restarted or a replica was promoted,
+// and messages may be lost. Then the script begins a new epoch, and clients learn that they
+// may have missed messages.
+//
+// A message passes through the package in three steps. The publisher's goroutine runs
+// publish.lua, which assigns an offset, appends the message to the stream of its topic, and
+// publishes it to the channel of the topic (publish.go). The pub/sub connection of each node
+// that subscribes to the channel puts it into the inbox (pubsub.go), and the node takes it
+// from there. What the node misses, it reads from the stream (read.go).
+//
+// Keys, with the prefix of Config and then the tag {0}, so that all are in one slot:
+//
+//	m               hash of the epoch: epoch, replid, last (offset assigned), began (last at its start)
+//	h:TOPIC         head: offset of the last message, kept for a day
+//	t:TOPIC         stream of messages: id OFFSET-0; p: offset of the message before it,
+//	                x: excluded connection, d: body ("s" or "j" for JSON, and then its data)
+//	k:TOPIC NUL KEY idempotency key: position and digest of its message, kept for two minutes
+//
+// Channels have the number of the database in their names, because Redis ignores it for
+// pub/sub: c:DATABASE:TOPIC for messages, probe:DATABASE:NODE for the probes of a node.
+//
+// Invariants:
+//   - An offset is larger than all offsets before it, and not below the time of Redis in
+//     microseconds since 2025. So no offset is assigned twice in an epoch, even if Redis has
+//     forgotten the last ones.
+//   - Every message names the offset of the one before it, so a missing one is noticed.
+//   - A script writes nothing before its last check.
+//   - The callback of a pub/sub connection never blocks. What does not fit into the inbox is
+//     read later.
+package redis
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/remote"
+)
+
+// Config configures [New].
+type Config struct {
+	Sink    broker.Sink
+	Options Options
+	Prefix  string // of all keys and channels
+
+	// What Redis keeps of a topic. 0: 100 messages, for 5 minutes.
+	Messages int
+	Age      time.Duration
+
+	Check       time.Duration // as in remote.Config
+	Probe       time.Duration // interval between two probes; 0: 1 s. After three, Redis counts as away.
+	MaxInFlight int           // as in remote.Config
+	Log         *slog.Logger  // nil: none
+}
+
+const (
+	defaultMessages = 100
+	defaultAge      = 5 * time.Minute
+
+	// keyTime is how long a key is known.
+	keyTime = 2 * time.Minute
+	// headTime is how long a head is known. It is refreshed for topics that are followed.
+	headTime     = 24 * time.Hour
+	defaultProbe = time.Second
+	maxMissed    = 3
+	// retries is how often a node tries to connect in the time of a probe.
+	retries = 4
+)
+
+// A Broker is the broker of one node. Create it with [New].
+type Broker struct {
+	*remote.Node
+	store *store
+}
+
+var _ broker.Broker = (*Broker)(nil)
+
+// New returns a broker. It does no I/O.
+func New(c Config) *Broker {
+	c.Messages = cmp.Or(c.Messages, defaultMessages)
+	c.Age = cmp.Or(c.Age, defaultAge)
+	c.Probe = cmp.Or(c.Probe, defaultProbe)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	n := remote.New(remote.Config{Sink: c.Sink, Check: c.Check, MaxInFlight: c.MaxInFlight})
+	s := &store{
+		config: c, node: n, name: rand.Text()[:epochLength],
+		publishes: make(chan publishing, 1), reads: newTasks(),
+		subscriber: subscriber{changed: make(chan struct{}, 1)},
+	}
+	s.inbox.deliver = s.deliver
+	n.Use(s)
+	return &Broker{n, s}
+}
+
+// Run implements [broker.Broker]. It starts goroutines that connect, probe, publish, read and
+// subscribe, and waits for them.
+func (b *Broker) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	working, cancel := context.WithCancel(ctx)
+	running.Go(func() { b.store.serve(working) })
+	b.Work(ctx, func() {
+		cancel()
+		running.Wait()
+	})
+	cancel()
+	running.Wait()
+	return nil
+}
+
+// A store is Redis as one node uses it.
+type store struct {
+	// Immutable.
+	config Config
+	node   *remote.Node
+	name   string // of this node
+
+	answered atomic.Int64           // when a script last answered, in ns since 1970
+	cuts     atomic.Int64           // see link
+	ahead    atomic.Int64           // how far the clock of Redis is ahead, in µs
+	epoch    atomic.Pointer[string] // of the last answer
+
+	publishes chan publishing // to the goroutine that publishes
+	reads     *tasks
+	inbox     inbox
+	subscriber
+}
+
+var _ remote.Store = (*store)(nil)
+
+// serve works until ctx ends.
+func (s *store) serve(ctx context.Context) {
+	var running sync.WaitGroup
+	running.Go(func() { s.probe(ctx) })
+	running.Go(func() { s.publishAll(ctx) })
+	running.Go(func() { s.follow(ctx) })
+	running.Go(func() { s.reads.run(ctx, s.link) })
+	running.Wait()
+}
+
+func (s *store) link() *link { return &link{options: &s.config.Options, cuts: &s.cuts} }
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// Health implements [remote.Store].
+func (s *store) Health() error {
+	switch {
+	case time.Since(time.Unix(0, s.answered.Load())) > s.silence():
+		return fmt.Errorf("redis: no answer for more than %v", s.silence())
+	case !s.isConnected():
+		return errLost
+	}
+	return nil
+}
+
+// silence returns how long Redis, or a pub/sub connection, may be silent before it counts as
+// away.
+func (s *store) silence() time.Duration { return maxMissed * s.config.Probe }
+
+// probe runs probe.lua at intervals. So a new epoch reaches topics without messages, and a
+// pub/sub connection that is dead is noticed.
+func (s *store) probe(ctx context.Context) {
+	l := s.link()
+	defer l.close()
+	away := false
+	for ctx.Err() == nil {
+		asking, cancel := context.WithTimeout(ctx, s.silence())
+		_, err := s.run(asking, l, probeScript, []string{s.key("m")}, args(s.probeChannel()))
+		cancel()
+		if err != nil {
+			s.cuts.Add(1)
+		}
+		if before := away; before != (err != nil) && ctx.Err() == nil {
+			if away = !before; away {
+				s.config.Log.Warn("the broker does not answer", "error", err)
+			} else {
+				s.config.Log.Info("the broker answers again")
+			}
+		}
+		sleep(ctx, s.config.Probe)
+	}
+}
+
+// learn notes the epoch of an answer, and tells the node if it is a new one.
+func (s *store) learn(epoch string) {
+	if before := s.epoch.Swap(&epoch); before == nil || *before != epoch {
+		s.node.Post(func() { s.node.NewEpoch(epoch) })
+	}
+}
+
+// epochLength is the length of an epoch, in letters and digits.
+const epochLength = 12
+
+// newEpoch returns an epoch for a script that may have to begin one.
+func newEpoch() string { return rand.Text()[:epochLength] }
+
+// key returns the name of a key.
+func (s *store) key(name string) string { return s.config.Prefix + "{0}:" + name }
+
+// channel returns the name of a channel.
+func (s *store) channel(kind, name string) string {
+	return fmt.Sprintf("%s{0}:%s:%d:%s", s.config.Prefix, kind, s.config.Options.Database, name)
+}
+
+func (s *store) probeChannel() string { return s.channel("probe", s.name) }

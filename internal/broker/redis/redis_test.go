@@ -1,0 +1,171 @@
+package redis_test
+
+import (
+	"context"
+	"flag"
+	"testing"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/brokertest"
+	"github.com/ikornaselur/notiflux/internal/broker/redis"
+	"github.com/ikornaselur/notiflux/internal/internaltest/redistest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+const (
+	probe = 250 * time.Millisecond
+	delay = 1500 * time.Millisecond
+)
+
+// TestMain runs many tests at once: they spend most of their time waiting.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "64"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
+
+// node returns a broker for tests, which reaches Redis at an address.
+func node(sink broker.Sink, address string) *redis.Broker {
+	return redis.New(redis.Config{
+		Sink:     sink,
+		Options:  redis.Options{Addresses: []string{address}},
+		Prefix:   "notiflux:",
+		Messages: 1000,
+		Check:    probe,
+		Probe:    probe,
+	})
+}
+
+func TestBroker(t *testing.T) {
+	brokertest.Run(t, brokertest.Config{
+		Delay: delay, RealTime: true,
+		Open: func(t *testing.T, c topic.Config) (broker.Broker, *topic.Topics) {
+			s := redistest.Start(t)
+			var b *redis.Broker
+			c.Detach = func(name pubsub.Topic) { b.Detach(name) }
+			topics := topic.New(c)
+			b = node(topics, s.Addr)
+			return b, topics
+		},
+	})
+}
+
+func TestRemote(t *testing.T) {
+	brokertest.RunRemote(t, brokertest.RemoteConfig{
+		Delay: delay, RealTime: true,
+		Open: func(t *testing.T, nodes int, c topic.Config) brokertest.Remote {
+			s := redistest.Start(t)
+			r, _ := cluster(t, nodes, c, s.Addr)
+			r.NewEpoch = func() { s.Client("DEL", "notiflux:{0}:m") }
+			return r
+		},
+	})
+}
+
+// cluster returns nodes that reach Redis at an address, each over a proxy of its own.
+func cluster(t *testing.T, nodes int, c topic.Config, address string) (r brokertest.Remote, proxies []*redistest.Proxy) {
+	for range nodes {
+		var b *redis.Broker
+		c.Detach = func(name pubsub.Topic) { b.Detach(name) }
+		topics, proxy := topic.New(c), redistest.NewProxy(t, address)
+		b = node(topics, proxy.Addr)
+		proxies = append(proxies, proxy)
+		r.Nodes = append(r.Nodes, brokertest.RemoteNode{
+			Broker: b, Topics: topics,
+			Away: func() {
+				proxy.Cut()
+				for b.Health() == nil {
+					<-time.After(time.Millisecond)
+				}
+			},
+			Back: proxy.Mend,
+		})
+	}
+	return r, proxies
+}
+
+// A position counts as covered only if Redis can tell that no message after it is missing.
+func TestHistoryOfALostTopic(t *testing.T) {
+	for _, keys := range [][]string{{"h:t"}, {"t:t"}, {"h:t", "t:t"}} {
+		s := redistest.Start(t)
+		r, _ := cluster(t, 1, topic.Config{}, s.Addr)
+		b := r.Nodes[0].Broker
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- b.Run(ctx) }()
+		for b.Health() != nil {
+			<-time.After(time.Millisecond)
+		}
+		var at []pubsub.Position
+		for range 3 {
+			ps := []pubsub.Publication{{Topic: "t", Body: pubsub.Body{Data: []byte("x")}}}
+			done := make(chan struct{})
+			if !b.Publish(ps, func() { close(done) }) {
+				<-done
+			}
+			at = append(at, ps[0].Position)
+		}
+		for _, key := range keys {
+			s.Client("DEL", "notiflux:{0}:"+key)
+		}
+		for i, p := range at {
+			y, err := b.History(t.Context(), "t", p, 10)
+			n := len(y.Messages())
+			if err != nil || y.Recovered != (n == 2-i) {
+				t.Errorf("without %v, the history since message %d has %d messages, recovered: %v, %v", keys, i, n, y.Recovered, err)
+			}
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A node asks the sentinels for the primary, and again after a failover.
+func TestSentinel(t *testing.T) {
+	t.Parallel()
+	primary, replica := redistest.Start(t, "--repl-diskless-sync-delay", "0"), redistest.Start(t)
+	replica.Follow(primary)
+	sentinel := redistest.StartSentinel(t, "main", primary)
+	o, err := redis.ParseURL("redis+sentinel://127.0.0.1:1," + sentinel.Addr + "/main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	topics := topic.New(topic.Config{Detach: func(pubsub.Topic) {}})
+	b := redis.New(redis.Config{Sink: topics, Options: o, Prefix: "notiflux:", Probe: probe})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- b.Run(ctx) }()
+	publish := func() (p pubsub.Publication) {
+		ps := []pubsub.Publication{{Topic: "t", Body: pubsub.Body{Data: []byte("x")}}}
+		done := make(chan struct{})
+		if !b.Publish(ps, func() { close(done) }) {
+			<-done
+		}
+		return ps[0]
+	}
+	for b.Health() != nil {
+		<-time.After(time.Millisecond)
+	}
+	first := publish()
+	if first.Err != nil {
+		t.Fatal(first.Err)
+	}
+	primary.Kill()
+	second := publish()
+	for ; second.Err != nil; second = publish() {
+		<-time.After(10 * time.Millisecond)
+	}
+	if second.Position.Epoch == first.Position.Epoch {
+		t.Errorf("the failover began no epoch: %v, %v", first.Position, second.Position)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,122 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+//go:embed prelude.lua
+var prelude string
+
+//go:embed publish.lua
+var publishLua string
+
+//go:embed heads.lua
+var headsLua string
+
+//go:embed read.lua
+var readLua string
+
+//go:embed probe.lua
+var probeLua string
+
+var (
+	publishScript = newScript(prelude + publishLua)
+	headsScript   = newScript(prelude + headsLua)
+	readScript    = newScript(prelude + readLua)
+	probeScript   = newScript(prelude + probeLua)
+)
+
+// offsetsBegin is the time of offset 0. Offsets count microseconds.
+var offsetsBegin = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func microseconds(t time.Time) int64 { return t.Sub(offsetsBegin).Microseconds() }
+
+func newScript(text string) *script {
+	sum := sha1.Sum([]byte(text)) // as Redis names scripts
+	return &script{hex.EncodeToString(sum[:]), text}
+}
+
+// An answer is what a script returns after its epoch and the time.
+type answer struct {
+	epoch string
+	rest  []any
+}
+
+var errAnswer = errors.New("redis: a script gave a malformed answer")
+
+// run runs a script over l. It learns the epoch and the time of Redis from the answer.
+func (s *store) run(ctx context.Context, l *link, script *script, keys, args []string) (answer, error) {
+	rest, err := l.run(ctx, script, keys, append([]string{newEpoch()}, args...))
+	if err != nil {
+		return answer{}, err
+	}
+	if len(rest) < 2 {
+		return answer{}, errAnswer
+	}
+	epoch, err := redis.String(rest[0], nil)
+	if err != nil {
+		return answer{}, errAnswer
+	}
+	now, err := redis.Int64(rest[1], nil)
+	if err != nil {
+		return answer{}, errAnswer
+	}
+	local := time.Now()
+	s.answered.Store(local.UnixNano())
+	s.ahead.Store(now - microseconds(local))
+	if epoch != late {
+		s.learn(epoch)
+	}
+	return answer{epoch, rest[2:]}, nil
+}
+
+// late is in place of an epoch if a request came after its deadline.
+const late = "late"
+
+// redisTime returns the time of Redis at a local time, in the unit of offsets.
+func (s *store) redisTime(t time.Time) int64 { return microseconds(t) + s.ahead.Load() }
+
+// localTime returns the local time of an offset, with a monotonic clock reading.
+func (s *store) localTime(offset uint64) time.Time {
+	now := time.Now()
+	return now.Add(-time.Duration(max(0, s.redisTime(now)-int64(offset))) * time.Microsecond)
+}
+
+func offset(v any) (uint64, error) {
+	n, err := redis.Uint64(v, nil)
+	if err != nil {
+		return 0, errAnswer
+	}
+	return n, nil
+}
+
+// refusedBeforeWriting reports whether Redis refused a script before it wrote anything.
+func refusedBeforeWriting(err error) bool {
+	e, ok := errors.AsType[redis.Error](err)
+	if !ok {
+		return false
+	}
+	for _, code := range []string{"LOADING", "READONLY", "OOM", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOSCRIPT", "BUSY", "WRONGTYPE", "NOAUTH", "WRONGPASS"} {
+		if strings.HasPrefix(e.Error(), code) {
+			return true
+		}
+	}
+	return false
+}
+
+// args appends the texts of values to a list of arguments.
+func args(values ...any) (all []string) {
+	for _, v := range values {
+		all = append(all, fmt.Sprint(v))
+	}
+	return all
+}
