@@ -16,7 +16,7 @@ type healthCmd struct {
 	URL     string `name:"url" env:"NOTIFLUX_URL" placeholder:"URL" help:"Base address of the server (by default made from the settings below)."`
 	Host    string `env:"HOST" default:"127.0.0.1" help:"Address that the server listens on."`
 	Port    int    `env:"PORT" default:"8080" help:"Port that the server listens on."`
-	TLSCert string `name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"Set if the server uses TLS."`
+	TLSCert string `name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"Any value means that the server uses TLS; the file is not read."`
 	Trust   trust  `embed:""`
 }
 

@@ -85,7 +85,7 @@ func TestKeysMatchTheirKid(t *testing.T) {
 		}
 	}
 	_, err := verifierOf(t, named(one, "1")).Verify(one.token(t, `{"alg":"ES256","kid":"2"}`, goodPayload))
-	if want := "kid in the token does not name a key of this server"; err == nil || err.Error() != want {
+	if want := "kid in the token does not name a key of this server: use the kid of the server's key, or omit kid"; err == nil || err.Error() != want {
 		t.Errorf("Verify = %v, want %s", err, want)
 	}
 }

@@ -185,9 +185,9 @@ func (k *Keys) match(h header) (c candidates, err error) {
 	}
 	switch {
 	case len(k.keys) == 0:
-		err = invalid("the server has no key to verify this token")
+		err = invalid("this server has no keys, so it cannot verify any token")
 	case !known:
-		err = invalid("kid in the token does not name a key of this server")
+		err = invalid("kid in the token does not name a key of this server: use the kid of the server's key, or omit kid")
 	case c.method == nil:
 		err = invalid("the server has no key for the token's alg; it accepts %s", strings.Join(k.algorithms(), " or "))
 	}

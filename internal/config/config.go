@@ -44,16 +44,16 @@ type Serve struct {
 	HistoryMessages   int           `group:"History:" env:"NOTIFLUX_HISTORY_MESSAGES" default:"100" help:"Messages kept per topic."`
 	HistoryBytes      Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_BYTES" default:"1MiB" help:"Bytes kept per topic."`
 	HistoryAge        time.Duration `group:"History:" env:"NOTIFLUX_HISTORY_AGE" default:"5m" help:"How long a message is kept."`
-	HistoryTotalBytes Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_TOTAL_BYTES" default:"256MiB" help:"Bytes kept for all topics, including encoded messages."`
+	HistoryTotalBytes Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_TOTAL_BYTES" default:"256MiB" help:"Bytes kept for all topics together: messages, and their encoded copies for each protocol."`
 
 	MaxMessageBytes        Bytes `group:"Limits:" env:"NOTIFLUX_MAX_MESSAGE_BYTES" default:"64KiB" help:"Maximum size of a message, up to 8MiB."`
 	MaxBodyBytes           Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Maximum size of an HTTP request body."`
 	MaxKeyBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_KEY_BYTES" default:"128MiB" help:"Memory for the idempotency keys of the last 2 minutes."`
 	MaxConnections         int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Maximum number of WebSockets, event streams and waiting polls; 0 means 80 % of the file descriptor limit."`
-	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics in memory, together with topics of which only the last position is kept."`
+	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics: those in memory, and those dropped from memory whose last position is still kept."`
 	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Maximum number of topics that one client can subscribe to."`
 	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"How many unread bytes to keep for one client after the history has dropped them; a client beyond that is disconnected."`
-	MaxUnreadBytes         Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Maximum total size of the answers that clients have not read yet."`
+	MaxUnreadBytes         Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Maximum total size, for all clients together, of answers to requests and commands that clients have not read yet."`
 
 	Compression     bool          `group:"Running:" env:"NOTIFLUX_COMPRESSION" help:"Compress messages for clients that support permessage-deflate."`
 	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"Event loops: auto uses epoll for plain TCP on Linux, portable uses goroutines everywhere."`

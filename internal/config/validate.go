@@ -67,7 +67,7 @@ func isHost(s string) bool {
 
 func (c *Serve) validateKeys(p *Problems) {
 	b64, file := c.JWTPublicKeyB64 != "", c.JWTPublicKeyFile != ""
-	p.when(!b64 && !file, "jwt-public-key-b64", "is missing: set it, or %s, to the public key that verifies tokens (`notiflux keys` makes a key pair; `notiflux dev` needs no key)", Name("jwt-public-key-file"))
+	p.when(!b64 && !file, "jwt-public-key-b64", "is missing: set it to the public key that verifies tokens, in base64, or set %s to a file with the key (`notiflux keys` makes a key pair; `notiflux dev` needs no key)", Name("jwt-public-key-file"))
 	p.when(b64 && file, "jwt-public-key-b64", "is set, and so is %s: set only one of them; each can hold several keys", Name("jwt-public-key-file"))
 }
 
@@ -104,7 +104,7 @@ func (c *Serve) validateLimits(p *Problems) {
 		{"max-body-bytes", c.MaxBodyBytes, 2 * size, "twice "},
 	} {
 		p.size(room.flag, room.bytes)
-		p.when(room.bytes < room.need, room.flag, "is %v: use at least %s%s, which is %v", room.bytes, room.times, Name("max-message-bytes"), size)
+		p.when(room.bytes < room.need, room.flag, "is %v: use at least %v, which is %s%s", room.bytes, room.need, room.times, Name("max-message-bytes"))
 	}
 	p.size("max-key-bytes", c.MaxKeyBytes)
 	p.when(c.MaxKeyBytes < KiB, "max-key-bytes", "is %v: use at least %v", c.MaxKeyBytes, KiB)

@@ -19,7 +19,7 @@ const outcomeBytes = 128
 // Further signatures are not checked.
 const maxSpent = 4
 
-var errSpent = pubsub.Errorf(pubsub.OverCapacity, "not checked, because %d other tokens in this request were refused: send this message in another request", maxSpent)
+var errSpent = pubsub.Errorf(pubsub.OverCapacity, "the token of this message was not checked, because %d other tokens in this request were refused: send this message in another request", maxSpent)
 
 var errNoBroadcastToken = pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in `token`, or in the header Authorization: Bearer <token>")
 

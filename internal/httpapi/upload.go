@@ -157,7 +157,7 @@ func (u *upload) end() {
 	a.uploads.Put(u)
 }
 
-var errBodies = pubsub.Errorf(pubsub.OverCapacity, "the memory for request bodies is full: try again later, or send a broadcast token in the Authorization header, which raises the limit")
+var errBodies = pubsub.Errorf(pubsub.OverCapacity, "the memory for request bodies is full: try again later, or send a token with the scope broadcast in the Authorization header, because a part of this memory is for such requests")
 
 // publisherOf returns the claims of a request's header token, or nil if the header has no
 // valid token that allows broadcasting.

@@ -95,7 +95,7 @@ func checkNames(q url.Values) error {
 			if allEmpty(values) {
 				continue
 			}
-			return pubsub.Errorf(pubsub.Malformed, "a parameter looks like a misspelled `since` or `lastEventId`: write `since` or `lastEventId`, or send the header Last-Event-ID")
+			return pubsub.Errorf(pubsub.Malformed, "the parameter %q looks like a misspelled `since` or `lastEventId`: write one of these, or send the header Last-Event-ID", name)
 		}
 		if len(values) > 1 {
 			return pubsub.Errorf(pubsub.Malformed, "`%s` appears more than once: send it once", name)
@@ -121,7 +121,7 @@ var separators = strings.NewReplacer("_", "", "-", "")
 func Refuse(q url.Values, h http.Header) error {
 	for name, values := range q {
 		if name != "since" && isName(name) && !allEmpty(values) {
-			return pubsub.Errorf(pubsub.Malformed, "a parameter looks like a misspelled `since`: write `since` with a position")
+			return pubsub.Errorf(pubsub.Malformed, "the parameter %q does not apply here: send a position in `since`", name)
 		}
 	}
 	if !allEmpty(h[lastEventID]) {

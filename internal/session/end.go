@@ -10,7 +10,7 @@ import (
 // Reasons why the session itself ends, independent of its dialect.
 var (
 	endDraining   = End{CloseCode: wire.CloseRestart, Reason: "this server is shutting down: reconnect", Code: pubsub.Draining, Least: 500 * time.Millisecond, Most: 3 * time.Second}
-	endTooMany    = End{CloseCode: wire.CloseTooMany, Reason: "too many commands", Code: pubsub.TooMany, Least: time.Second, Most: 5 * time.Second}
+	endTooMany    = End{CloseCode: wire.CloseTooMany, Reason: "too many commands per second", Code: pubsub.TooMany, Least: time.Second, Most: 5 * time.Second}
 	endOverBudget = End{CloseCode: wire.CloseOverCapacity, Reason: "too many answers are unread: read answers before sending commands", Code: pubsub.OverCapacity, Least: 2 * time.Second, Most: 5 * time.Second}
 )
 

@@ -42,7 +42,7 @@ const (
 
 // Reasons why the dialect ends sessions.
 var (
-	endIdle   = session.End{Code: pubsub.Idle, CloseCode: wire.CloseIdle, Reason: "no valid command within 60 s"}
+	endIdle   = session.End{Code: pubsub.Idle, CloseCode: wire.CloseIdle, Reason: "no valid command within 60 s of connecting"}
 	endBinary = session.End{CloseCode: wire.CloseUnsupported, Reason: "the JSON protocol has no binary messages"}
 )
 
