@@ -166,7 +166,38 @@ curl -sf -o page.html "http://127.0.0.1:$(sed 's/.* port \([0-9]*\) .*/\1/' file
 (TOKEN="$(sed 's/.*token=//; q' addresses.txt)" paste 4) >presence.txt || fail "no presence"
 holds presence.txt '{"topic":"room","count":0,"subscribers":0,"members":[]}' "presence differs"
 
-echo "8. Git ignores the files that the guides create in a checkout"
+if command -v redis-server >/dev/null; then
+	echo "8. the commands of docs/guides/cluster.md"
+	guide=docs/guides/cluster.md
+	read -r redis first second < <(python3 -c '
+import socket
+all = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+print(*(s.getsockname()[1] for s in all))')
+	# cluster N: runs block N with free ports.
+	cluster() {
+		block "$1" | sed "s|redis-server|exec redis-server --bind 127.0.0.1 --port $redis|; s|:6379|:$redis|; s|\\b8080|$first|; s|\\b8090|$second|" >"cluster$1.sh"
+		NOTIFLUX_ADMIN_ADDR='' exec bash -e "cluster$1.sh"
+	}
+	(NOTIFLUX_URL=http://127.0.0.1:8080 cluster 1) >redis.log 2>&1 &
+	started+=($!)
+	for n in 2 3; do
+		(NOTIFLUX_URL=http://127.0.0.1:8080 cluster $n) >"node$n.log" 2>&1 &
+		started+=($!)
+		address "node$n.log" >/dev/null
+	done
+	ready() { curl -sf -o /dev/null "http://127.0.0.1:$first/readyz" && curl -sf -o /dev/null "http://127.0.0.1:$second/readyz"; }
+	eventually ready || fail "the servers are not ready" redis.log node2.log node3.log
+	(NOTIFLUX_URL=http://127.0.0.1:8080 cluster 4) >news.txt 2>news.log &
+	started+=($!)
+	eventually grep -q '^event: hello' news.txt || fail "no event stream" news.log node2.log
+	(NOTIFLUX_URL=http://127.0.0.1:8080 cluster 5) >published.txt 2>curl.log || fail "not published" curl.log node3.log
+	eventually grep -q '"data":"hello"' news.txt || fail "the message does not arrive at the other server" published.txt node2.log
+	tokenless node2.log node3.log
+elif [ "${REQUIRE_ALL:-}" = 1 ]; then
+	fail "docs/guides/cluster.md needs redis-server (Debian: redis-server)"
+fi
+
+echo "9. Git ignores the files that the guides create in a checkout"
 for left in shop.sqlite keys/*.pem .venv/bin/python; do
 	[ -e "$left" ] || fail "the guides do not create $left"
 	git -C checkout check-ignore -q "$left" || fail "Git does not ignore $left"
