@@ -94,7 +94,7 @@ func (s *store) publish(ctx context.Context, l *link, p publishing) {
 			}
 		}
 		if open = open[n:]; err != nil {
-			s.config.Log.Info("the broker did not publish", "error", err)
+			s.config.Log.Debug("the broker did not publish", "err", err)
 			for _, p := range open {
 				p.Err = errRefused
 			}

@@ -84,7 +84,7 @@ func (s *store) follow(ctx context.Context) {
 		s.cuts.Add(1)
 		s.disconnected()
 		if ctx.Err() == nil {
-			s.config.Log.Debug("subscribing to the broker again", "error", err)
+			s.config.Log.Debug("subscribing to the broker again", "err", err)
 			sleep(ctx, s.config.Probe/retries)
 		}
 	}

@@ -192,7 +192,7 @@ func (s *store) probe(ctx context.Context) {
 		}
 		if before := away; before != (err != nil) && ctx.Err() == nil {
 			if away = !before; away {
-				s.config.Log.Warn("the broker does not answer", "error", err)
+				s.config.Log.Warn("the broker does not answer", "err", err)
 			} else {
 				s.config.Log.Info("the broker answers again")
 			}
