@@ -118,6 +118,7 @@ func TestOverflow(t *testing.T) {
 		for range 3 {
 			<-p.commands
 		}
+		synctest.Wait()
 		expect("subscribed a E:0 0 resumed=false", "subscribed b E:0 0 resumed=false", "subscribed c E:0 0 resumed=false", "subscribed d E:0 0 resumed=false")
 		// In the order of the last event of each topic. c was only resumed. The members of
 		// all are requested again.

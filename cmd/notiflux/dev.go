@@ -23,6 +23,8 @@ type devCmd struct {
 	Dir   string `placeholder:"DIR" help:"Directory for the keys, so that tokens stay valid after a restart; created if missing."`
 	Port  *int   `env:"PORT" placeholder:"PORT" help:"Port to listen on; 0 means any free port. By default 8080, or a free port if 8080 is in use."`
 	Topic string `default:"demo" help:"Topic that the tokens allow."`
+
+	Broker string `env:"NOTIFLUX_BROKER" default:"memory" placeholder:"URL" help:"Where messages are kept: memory, or Redis or Valkey, such as redis://127.0.0.1:6379."`
 }
 
 // Help is shown by -h below the first line.
@@ -43,6 +45,7 @@ func (c *devCmd) Run(t *terminal) error {
 		return err
 	}
 	settings := config.Default()
+	settings.Broker = c.Broker
 	if c.Port != nil {
 		settings.Port = *c.Port
 	}

@@ -93,6 +93,8 @@ type cluster struct {
 	t     *testing.T
 	nodes []*node
 
+	callbacks sync.Mutex // held by callbacks of publish
+
 	mu sync.Mutex
 	// Guarded by mu.
 	ordered map[pubsub.Topic]map[pubsub.Position]string // data of the messages whose publishers got a position
@@ -124,8 +126,13 @@ func (c *cluster) canLose() {
 	}
 }
 
-// settle waits until every published message is in the logs.
-func (c *cluster) settle() { c.nodes[0].settle() }
+// settle waits until every published message is in the logs. The caller sees what the callbacks
+// of publish have written.
+func (c *cluster) settle() {
+	c.nodes[0].settle()
+	c.callbacks.Lock()
+	defer c.callbacks.Unlock()
+}
 
 // checkLeft fails the test if an attachment waits or a pin is left.
 func (c *cluster) checkLeft() {
@@ -141,7 +148,8 @@ func (c *cluster) checkLeft() {
 	}
 }
 
-// publish publishes a message through a node and records its outcome. It does not wait.
+// publish publishes a message through a node and records its outcome. It does not wait. It calls
+// then with the outcome; calls do not overlap.
 func (c *cluster) publish(n *node, p pubsub.Publication, then func(pubsub.Publication)) {
 	c.mu.Lock()
 	before := c.newest[p.Topic]
@@ -157,6 +165,8 @@ func (c *cluster) publish(n *node, p pubsub.Publication, then func(pubsub.Public
 		}
 		c.record(ps[0], before)
 		if then != nil {
+			c.callbacks.Lock()
+			defer c.callbacks.Unlock()
 			then(ps[0])
 		}
 	}

@@ -99,6 +99,7 @@ func awayWhilePublishing(t *testing.T, c *cluster) {
 		pause(7 * time.Millisecond)
 	}
 	n.longSettle()
+	c.settle()
 	if len(outcomes) != 100 {
 		t.Errorf("%d of 100 publications have an outcome", len(outcomes))
 	}

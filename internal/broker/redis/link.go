@@ -115,6 +115,9 @@ type link struct {
 // was not sent, and a [redis.Error] if Redis refused it; after any other error it may have
 // run.
 func (l *link) run(ctx context.Context, s *script, keys, args []string) ([]any, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &dialError{err}
+	}
 	if l.made != l.cuts.Load() || time.Since(l.used) > maxIdle {
 		l.close()
 	}

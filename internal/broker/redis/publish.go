@@ -37,11 +37,11 @@ var (
 
 // Publish implements [remote.Store].
 func (s *store) Publish(ps []pubsub.Publication, deadline time.Time, then func(error)) {
-	select {
-	case s.publishes <- publishing{ps, deadline, then}:
-	default: // The node has at most one request in flight, so this one is not served any more.
+	if s.over {
 		then(remote.ErrNotSent)
+		return
 	}
+	s.publishes <- publishing{ps, deadline, then} // This never blocks: the node has at most one request in flight.
 }
 
 // publishAll publishes until ctx ends.
@@ -53,21 +53,17 @@ func (s *store) publishAll(ctx context.Context) {
 		case p := <-s.publishes:
 			s.publish(ctx, l, p)
 		case <-ctx.Done():
-			s.failPublishes()
 			return
 		}
 	}
 }
 
-// failPublishes refuses the requests that are left.
+// failPublishes refuses the request that is left, if there is one.
 func (s *store) failPublishes() {
-	for {
-		select {
-		case p := <-s.publishes:
-			s.node.Post(func() { p.then(remote.ErrNotSent) })
-		default:
-			return
-		}
+	select {
+	case p := <-s.publishes:
+		p.then(remote.ErrNotSent)
+	default:
 	}
 }
 

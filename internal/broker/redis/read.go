@@ -87,9 +87,21 @@ func (t *tasks) next() func(context.Context, *link) {
 	return do
 }
 
+// task has a function called by one of the readers. Once they have ended, it calls the function
+// itself, with a link that cannot be used.
+func (s *store) task(do func(context.Context, *link)) {
+	if s.over {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		do(ctx, s.link())
+		return
+	}
+	s.reads.add(do)
+}
+
 // Head implements [remote.Store].
 func (s *store) Head(name pubsub.Topic, then func(pubsub.Position, error)) {
-	s.reads.add(func(ctx context.Context, l *link) {
+	s.task(func(ctx context.Context, l *link) {
 		heads, err := s.heads(ctx, l, []pubsub.Topic{name})
 		s.node.Post(func() { then(heads[name], err) })
 	})
@@ -97,7 +109,7 @@ func (s *store) Head(name pubsub.Topic, then func(pubsub.Position, error)) {
 
 // Behind implements [remote.Store].
 func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsub.Topic, error)) {
-	s.reads.add(func(ctx context.Context, l *link) {
+	s.task(func(ctx context.Context, l *link) {
 		var behind []pubsub.Topic
 		var failure error
 		for names := range slices.Chunk(slices.Sorted(maps.Keys(heads)), maxHeads) {
@@ -147,7 +159,7 @@ func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[p
 
 // Read implements [remote.Store].
 func (s *store) Read(name pubsub.Topic, r remote.Range, then func(remote.Page, error)) {
-	s.reads.add(func(ctx context.Context, l *link) {
+	s.task(func(ctx context.Context, l *link) {
 		p, err := s.read(ctx, l, name, r)
 		s.node.Post(func() { then(p, err) })
 	})

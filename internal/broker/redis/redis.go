@@ -110,14 +110,15 @@ func New(c Config) *Broker {
 // subscribe, and waits for them.
 func (b *Broker) Run(ctx context.Context) error {
 	var running sync.WaitGroup
-	working, cancel := context.WithCancel(ctx)
+	working, cancel := context.WithCancel(context.WithoutCancel(ctx)) // The node ends first.
 	running.Go(func() { b.store.serve(working) })
 	b.Work(ctx, func() {
 		cancel()
 		running.Wait()
+		b.store.over = true
+		b.store.failPublishes()
 	})
 	cancel()
-	running.Wait()
 	return nil
 }
 
@@ -132,6 +133,8 @@ type store struct {
 	cuts     atomic.Int64           // see link
 	ahead    atomic.Int64           // how far the clock of Redis is ahead, in µs
 	epoch    atomic.Pointer[string] // of the last answer
+
+	over bool // the goroutines of serve have ended; owned by the goroutine of the node
 
 	publishes chan publishing // to the goroutine that publishes
 	reads     *tasks

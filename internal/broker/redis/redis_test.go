@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"flag"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,5 +168,37 @@ func TestSentinel(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// When a node ends, whatever it was asked for gets an outcome.
+func TestEndWhileBusy(t *testing.T) {
+	s := redistest.Start(t)
+	for range 20 {
+		topics := topic.New(topic.Config{Detach: func(pubsub.Topic) {}})
+		b := node(topics, s.Addr)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		ended := make(chan error)
+		go func() { ended <- b.Run(ctx) }()
+		for b.Health() != nil {
+			<-time.After(time.Millisecond)
+		}
+		var asked sync.WaitGroup
+		for i := range 200 {
+			if i == 100 {
+				stop()
+			}
+			ps := []pubsub.Publication{{Topic: "t", Body: pubsub.Body{Data: []byte("x")}}}
+			asked.Add(1)
+			if b.Publish(ps, asked.Done) {
+				asked.Done()
+			}
+			asked.Go(func() { _, _ = b.History(t.Context(), "t", pubsub.Position{}, 1) })
+		}
+		asked.Wait()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }
