@@ -16,6 +16,9 @@ import (
 // to topics of a remote broker may take several seconds.
 const answerTimeout = 30 * time.Second
 
+// maxAnswerTimeout is how long an answer may take while other frames arrive.
+const maxAnswerTimeout = 10 * answerTimeout
+
 // command sends commands as they become necessary. It returns when ctx ends, when writing
 // fails, or when the lane is no longer needed. Each token source that is being asked has a
 // goroutine, which command waits for.
@@ -109,7 +112,14 @@ func (l *lane) rest(s *session) (waiting, over bool, overdue time.Duration) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
 	for _, at := range s.sent {
-		if left := cmp.Or(time.Until(at.Add(answerTimeout)), -1); overdue == 0 || left < overdue {
+		late := at.Add(answerTimeout)
+		if behind := s.heard.Add(answerTimeout); behind.After(late) { // The answer may come behind many messages.
+			late = behind
+		}
+		if most := at.Add(maxAnswerTimeout); most.Before(late) {
+			late = most
+		}
+		if left := cmp.Or(time.Until(late), -1); overdue == 0 || left < overdue {
 			overdue = left
 		}
 	}
@@ -249,16 +259,17 @@ func (l *lane) putOff(t *tokens.Cache, err error) {
 		_, ok := f.tokens.Cached(tokens.Subscribe, f.topic)
 		return f.tokens == t && !ok
 	}
-	for _, f := range l.todo {
+	for _, f := range keep(l.todo, wanted) {
 		if lacks(f) {
 			l.waitLocked(f)
 		}
 	}
-	for _, f := range l.lists {
+	for _, f := range keep(l.lists, listed) {
 		if lacks(f) {
 			l.listLaterLocked(f)
 		}
 	}
+	l.todo, l.lists = keep(l.todo, wanted), keep(l.lists, listed)
 }
 
 // waitLocked makes a feed wait before the lane subscribes to it again.

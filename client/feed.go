@@ -217,6 +217,10 @@ func (f *feed) subscribedLocked(p wire.Position, a wire.Answer) {
 		f.lane.faultLocked("a topic resumes before the requested position", f)
 		p = f.position // the messages up to it are ignored
 	}
+	if a.Recovered && f.position.Epoch != "" && p != f.position {
+		f.lane.faultLocked("a topic resumes after the requested position", f)
+		a.Recovered = false
+	}
 	f.position, f.replay = p, a.Replay
 	to := f.at()
 	for _, m := range f.members {

@@ -70,6 +70,7 @@ type session struct {
 	pending  map[int64][]*feed      // the feeds of each subscribe command, by its id
 	listing  map[int64]listing      // what each presence command asks for
 	sent     map[int64]time.Time    // when each of these commands was sent
+	heard    time.Time              // when the last frame arrived
 	fetching map[*tokens.Cache]bool // the sources that are being asked for a token
 }
 
@@ -103,6 +104,7 @@ func (l *lane) wakeUp() {
 func (l *lane) run(ctx context.Context) {
 	defer l.stop()
 	defer l.attempted(ErrClosed)
+	var failed time.Time // the last attempt or connection
 	for attempt := 0; l.needed(ctx); {
 		held, err := l.connect(ctx)
 		if ctx.Err() != nil {
@@ -111,9 +113,10 @@ func (l *lane) run(ctx context.Context) {
 		if err == nil {
 			continue // the lane is no longer needed
 		}
-		if held >= steady {
+		if held >= steady || time.Since(failed) > 2*steady {
 			attempt = 0
 		}
+		failed = time.Now()
 		wait, again := l.pause(err, attempt)
 		attempt++
 		if !again || !l.opened && rest.IsTLSRefusal(err) {

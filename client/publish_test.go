@@ -368,7 +368,7 @@ func TestPublishAll(t *testing.T) {
 		for _, r := range c.PublishAll(t.Context(), list) {
 			got = append(got, fmt.Sprint(r.Position, " ", r.Err))
 		}
-		want := []string{"E:1 <nil>", ` publish to "b": topic_denied: no`, ` publish to "": the topic is empty`, "E:2 <nil>", ` publish to "d": token_expired: no`}
+		want := []string{"E:1 <nil>", ` publish to "b": outcome_unknown: no answer came while the server knew the key of the message; it may have been published: topic_denied: no`, ` publish to "": the topic is empty`, "E:2 <nil>", ` publish to "d": outcome_unknown: no answer came while the server knew the key of the message; it may have been published: token_expired: no`}
 		if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}

@@ -45,7 +45,10 @@ func (l *lane) receive(s *session, f *wire.Frame) (behind bool, notes []note) {
 }
 
 func (l *lane) receiveLocked(s *session, f *wire.Frame) (behind bool) {
-	l.cut = false
+	if l.hub.closed {
+		return false // what the frame may start would not end
+	}
+	l.cut, s.heard = false, time.Now()
 	switch f.Type {
 	case "message", "skipped", "gap", wire.Expired:
 		return l.moveLocked(f)
@@ -231,6 +234,7 @@ func (l *lane) failedLocked(s *session, frame *wire.Frame) {
 		case frame.Retry || wire.Passing(frame.Code) || frame.Code == wire.TooMany:
 			l.listLaterLocked(f)
 		default:
+			f.renewed = false
 			f.deliverLocked(entry{event: Present{Topic: f.topic, Err: &Error{Code: frame.Code, Message: frame.Message}}, from: f.at(), to: f.at()})
 		}
 	}

@@ -98,13 +98,17 @@ func (c *call) once(ctx context.Context, r rest.Request) ([]byte, error) {
 	if !c.doubt.IsZero() && time.Since(c.doubt)+r.Timeout > keyLifetime {
 		return nil, &Stopped{errDoubt(), c.last}
 	}
-	// If nothing was sent, the server has done nothing.
-	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
+	// If nothing was sent, the server has done nothing. A transport that does not say whether
+	// it had a connection may have sent everything.
+	var dialled, connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { dialled.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
 	began := time.Now()
 	body, err := c.Server.Ask(ctx, r, token)
 	c.last = err
-	if err != nil && r.Method == http.MethodPost && c.doubt.IsZero() && sent.Load() && outcomeUnknown(err) {
+	if err != nil && r.Method == http.MethodPost && c.doubt.IsZero() && (connected.Load() || !dialled.Load()) && outcomeUnknown(err) {
 		c.doubt = began
 	}
 	return body, err
@@ -126,6 +130,20 @@ func errDoubt() error {
 // next waits until it is time for the next attempt after err. If there must be none, it
 // returns the error of the call.
 func (c *call) next(ctx context.Context, err error) error {
+	return c.doubtful(c.wait(ctx, err))
+}
+
+// doubtful returns the error of a call that ends with err. A refusal of the last attempt does
+// not hide that an earlier one may have published.
+func (c *call) doubtful(err error) error {
+	e, refused := errors.AsType[*wire.Status](err)
+	if c.doubt.IsZero() || !refused || e.Code == "" || e.Code == wire.OutcomeUnknown {
+		return err
+	}
+	return &Stopped{errDoubt(), err}
+}
+
+func (c *call) wait(ctx context.Context, err error) error {
 	if code := codeOf(err); c.mayHelp(code) {
 		if wire.Renewable(code) {
 			c.renewed = true

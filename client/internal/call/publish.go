@@ -116,6 +116,9 @@ func (p *publishing) publish(ctx context.Context, c *call, b Batch) {
 			case err == nil && wire.Extensible(code) && c.mayHelp(code):
 				denied.Add(at, b.Bodies[i])
 			case err == nil && !retryable(failure) && !c.mayHelp(code):
+				if doubtful {
+					p.results[at].Err = c.doubtful(failure)
+				}
 			case err == nil && !doubtful && code != wire.OutcomeUnknown:
 				sure.Add(at, b.Bodies[i])
 			default:

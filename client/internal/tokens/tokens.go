@@ -146,8 +146,8 @@ func (t *Cache) Get(ctx context.Context, scope string, topics []string) (string,
 	}
 	answers := make(chan answer, 1)
 	go func() {
+		defer func() { <-t.fetching }()
 		token, err := t.fetch(ctx, scope, topics)
-		<-t.fetching
 		if err != nil {
 			err = &Error{err}
 		}
