@@ -4,7 +4,7 @@ IMAGE ?= notiflux
 ENGINE ?= docker
 FUZZTIME ?= 30s
 
-.PHONY: build dev test fuzz bench image
+.PHONY: build dev test fuzz faults bench image
 build:
 	go build -trimpath -o notiflux ./cmd/notiflux
 
@@ -16,6 +16,9 @@ test: # REQUIRE_ALL=1: a suite that cannot run here fails it
 
 fuzz:
 	@bash test/fuzz.sh $(FUZZTIME)
+
+faults: # of Redis, with 20 seeds each
+	go test ./internal/broker/redis -run 'Faults|Promoted' -faults 20 -timeout 1h
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

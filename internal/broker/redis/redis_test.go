@@ -93,22 +93,10 @@ func cluster(t *testing.T, nodes int, c topic.Config, address string) (r brokert
 func TestHistoryOfALostTopic(t *testing.T) {
 	for _, keys := range [][]string{{"h:t"}, {"t:t"}, {"h:t", "t:t"}} {
 		s := redistest.Start(t)
-		r, _ := cluster(t, 1, topic.Config{}, s.Addr)
-		b := r.Nodes[0].Broker
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error)
-		go func() { ended <- b.Run(ctx) }()
-		for b.Health() != nil {
-			<-time.After(time.Millisecond)
-		}
+		b := run(t, s.Addr)
 		var at []pubsub.Position
 		for range 3 {
-			ps := []pubsub.Publication{{Topic: "t", Body: pubsub.Body{Data: []byte("x")}}}
-			done := make(chan struct{})
-			if !b.Publish(ps, func() { close(done) }) {
-				<-done
-			}
-			at = append(at, ps[0].Position)
+			at = append(at, publish(b, "x", "").Position)
 		}
 		for _, key := range keys {
 			s.Client("DEL", "notiflux:{0}:"+key)
@@ -119,10 +107,6 @@ func TestHistoryOfALostTopic(t *testing.T) {
 			if err != nil || y.Recovered != (n == 2-i) {
 				t.Errorf("without %v, the history since message %d has %d messages, recovered: %v, %v", keys, i, n, y.Recovered, err)
 			}
-		}
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
 		}
 	}
 }
@@ -142,24 +126,14 @@ func TestSentinel(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- b.Run(ctx) }()
-	publish := func() (p pubsub.Publication) {
-		ps := []pubsub.Publication{{Topic: "t", Body: pubsub.Body{Data: []byte("x")}}}
-		done := make(chan struct{})
-		if !b.Publish(ps, func() { close(done) }) {
-			<-done
-		}
-		return ps[0]
-	}
-	for b.Health() != nil {
-		<-time.After(time.Millisecond)
-	}
-	first := publish()
+	awaitHealth(b)
+	first := publish(b, "x", "")
 	if first.Err != nil {
 		t.Fatal(first.Err)
 	}
 	primary.Kill()
-	second := publish()
-	for ; second.Err != nil; second = publish() {
+	second := publish(b, "x", "")
+	for ; second.Err != nil; second = publish(b, "x", "") {
 		<-time.After(10 * time.Millisecond)
 	}
 	if second.Position.Epoch == first.Position.Epoch {
@@ -181,9 +155,7 @@ func TestEndWhileBusy(t *testing.T) {
 		defer stop()
 		ended := make(chan error)
 		go func() { ended <- b.Run(ctx) }()
-		for b.Health() != nil {
-			<-time.After(time.Millisecond)
-		}
+		awaitHealth(b)
 		var asked sync.WaitGroup
 		for i := range 200 {
 			if i == 100 {
