@@ -320,7 +320,7 @@ func TestMoveToALaneThatIsRefused(t *testing.T) {
 	})
 }
 
-// An answer beyond the requested position is a loss (guard for finding 8).
+// An answer beyond the requested position is a loss.
 func TestAnswerBeyondThePosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -329,5 +329,27 @@ func TestAnswerBeyondThePosition(t *testing.T) {
 		<-p.commands
 		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"E:9","recovered":true,"replay":0}}}`)
 		a.expect("lost a E:5 E:9 expired")
+	})
+}
+
+// Topics that were refused for want of room are subscribed to when others have left meanwhile.
+func TestTooManyAfterLeaving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.welcome = `{"type":"welcome","ping":25,"limits":{"topics":2}}`
+		s := listen(t, f.dial(client.Options{}), topics("a", "b", "c"))
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a","b","c"]}`)
+		s.subscription.Remove("a")
+		p.expect(`{"type":"unsubscribe","id":2,"topics":["a"]}`)
+		p.say(`{"type":"subscribed","id":1,"topics":{"a":{"position":"E:0","recovered":true,"replay":0},"b":{"position":"E:0","recovered":true,"replay":0}},"refused":{"c":{"code":"too_many","message":"x"}}}`, `{"type":"unsubscribed","id":2,"topics":["a"]}`)
+		s.expect("subscribed b E:0 0 resumed=false")
+		select {
+		case e := <-s.events:
+			t.Fatalf("got event %q; the topic c fits since a has left", e)
+		case <-p.commands: // subscribes again
+		case <-time.After(time.Minute):
+			t.Fatal("c is not subscribed to")
+		}
 	})
 }

@@ -31,6 +31,7 @@ type feed struct {
 	resumed  bool   // has been live
 	renewed  bool   // has a new token that the server has not accepted yet
 	extended bool   // has a token for the topic that the server has not accepted yet
+	crowded  bool   // was refused for want of room, although there seems to be some
 	replay   int    // how many of the next messages existed when the feed became live
 }
 
@@ -232,7 +233,7 @@ func (f *feed) subscribedLocked(p wire.Position, a wire.Answer) {
 		m.queue.put(e)
 	}
 	f.state = feedLive
-	f.resumed, f.renewed, f.extended = true, false, false
+	f.resumed, f.renewed, f.extended, f.crowded = true, false, false, false
 	if f.presence {
 		f.wantList()
 	}

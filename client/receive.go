@@ -272,6 +272,9 @@ func (l *lane) refuseLocked(f *feed, r wire.Refusal, retry bool, d *denial) {
 		l.waitLocked(f)
 	case r.Code == wire.TooMany && len(l.feeds) > 1 && l.loadLocked() > l.room:
 		f.moveLocked()
+	case r.Code == wire.TooMany && f.state == feedAsked && !f.crowded: // Topics may have left since the command was sent.
+		f.crowded = true
+		l.wantLocked(f)
 	default:
 		if f.token != "" {
 			r.Message = strings.ReplaceAll(r.Message, f.token, "REDACTED")
