@@ -160,6 +160,10 @@ func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[p
 // Read implements [remote.Store].
 func (s *store) Read(name pubsub.Topic, r remote.Range, then func(remote.Page, error)) {
 	s.task(func(ctx context.Context, l *link) {
+		if r.Cancelled != nil && r.Cancelled() {
+			s.node.Post(func() { then(remote.Page{}, context.Canceled) })
+			return
+		}
 		p, err := s.read(ctx, l, name, r)
 		s.node.Post(func() { then(p, err) })
 	})

@@ -15,7 +15,7 @@ func (n *Node) History(ctx context.Context, name pubsub.Topic, since pubsub.Posi
 		err  error
 	}
 	answers := make(chan answer, 1)
-	r := Range{After: since, Until: Last, Newest: All, Whole: true}
+	r := Range{After: since, Until: Last, Newest: All, Whole: true, Cancelled: func() bool { return ctx.Err() != nil }}
 	if since.Epoch == "" {
 		r.Newest = limit
 	}

@@ -87,6 +87,10 @@ type Range struct {
 	Until  uint64          // those up to this offset
 	Newest int             // at most this many, the newest ones
 	Whole  bool            // if After is in another epoch: all messages that are kept, not only those of the epoch
+
+	// Cancelled reports whether nobody waits for the answer any more, so that the store need
+	// not read. It is called on any goroutine. Nil: somebody does.
+	Cancelled func() bool
 }
 
 // All is no limit for Range.Newest, and Last none for Range.Until.
