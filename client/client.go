@@ -24,9 +24,9 @@
 //
 // Subscriptions share one connection. The client makes another one for a topic that is
 // subscribed to twice with different tokens or options, and for topics beyond the number
-// that the server takes on one connection, by default 1,000. It also spreads commands
-// out, to stay below the server's rate. Where a proxy blocks WebSockets, the client uses
-// event streams. Everything works over event streams except presence.
+// that the server takes on one connection, by default 1,000. It also spaces out what it sends
+// on a connection, to stay below the server's rate limit. Where a proxy blocks WebSockets,
+// the client uses event streams. Everything works over event streams except presence.
 //
 // The positions that a subscription yields strictly increase within a topic, until the
 // server restarts or the topic is added again. Tokens never appear in errors or log lines. The package stores
@@ -62,11 +62,12 @@ type Options struct {
 	// TokenSource, if set, returns tokens in place of Token. The client calls it when
 	// it first needs a token for a scope, and again when the server refuses that
 	// token as invalid, expired or revoked. When the server denies a topic or the
-	// scope, the client calls it once per operation, and uses the new token for the
-	// denied topics only. If TokenSource fails, a call fails with its error, and a
-	// subscription tries again later. Only one call of it runs at a time. It must return
-	// when its context ends: after 30 s, with the context of the call that needs the
-	// token, or when the client is closed. It may close the client, but must not call
+	// scope, the client asks once more for each call or subscription, and uses that
+	// token for the denied topics only. If TokenSource fails, the method that needed
+	// the token returns that error, and a subscription tries again later. TokenSource
+	// never runs twice at the same time. Its context ends after 30 s, when the context of
+	// the call that needs the token ends, or when the client is closed; it must return
+	// then. It may close the client, but must not call
 	// other methods of it.
 	TokenSource func(ctx context.Context, r TokenRequest) (string, error)
 	// Timeout bounds each call whose context has no deadline; 0: 30 s.
@@ -88,8 +89,8 @@ type Options struct {
 // A call retries after a failure that may pass: a network error, or a server or proxy that
 // is overloaded, restarting or unavailable. Between attempts it waits as long as the server
 // says, plus a random time that grows. It stops when its context ends. It does not retry
-// after a refusal, which is an [*Error], or when a side does not accept the other's
-// certificate or TLS version.
+// after any other refusal, or when one side does not accept the other's certificate or TLS
+// version.
 type Client struct {
 	hub    *hub
 	tokens *tokens.Cache

@@ -19,7 +19,7 @@ type Event interface{ event() }
 type Message struct {
 	Topic    string
 	Position Position  // after the message: resume from it to get the next one
-	Time     time.Time // when the server accepted the message, in milliseconds
+	Time     time.Time // when the server accepted the message, to the millisecond
 	Data     []byte    // the published string or, if JSON is set, the published JSON value; yours to keep
 	JSON     bool      // the published value is not a string
 }
@@ -54,8 +54,9 @@ type Skipped struct {
 
 // Disconnected reports that a connection of the subscription has ended or could not be made,
 // and that the client reconnects. Once it has, each topic of that connection yields a
-// [Subscribed] or a [*LostError]. A subscription has one connection, unless a topic that it
-// shares with another subscription needed a second one.
+// [Subscribed] or a [*LostError]. A subscription usually has one connection. It has more if a
+// topic could not share one with another subscription, or if the server takes no more topics
+// on one.
 type Disconnected struct {
 	Err error // why
 }
@@ -75,7 +76,7 @@ type Present struct {
 	Count       int      // number of members
 	Subscribers int      // number of subscriptions, with and without presence
 	Members     []Member // sorted by Sub; of a large topic only the first ones, or none
-	Err         error    // why the server refused the list, in an event; the numbers are then zero
+	Err         error    // of an event: why the server refused the list; the numbers are then zero
 }
 
 // Joined reports new members of a topic, and members whose Info has changed.

@@ -37,9 +37,10 @@ type Result struct {
 // UTF-8. A nil error means that it was published once, even after retries, unless the server
 // was restarted between two of them.
 //
-// After an [*Error] with a code other than outcome_unknown, the message was not published.
-// After any other error, it may have been. Publish itself gives up with outcome_unknown
-// when an answer is missing and the server may soon forget the key of the message.
+// After an [*Error] whose Code is neither empty nor outcome_unknown, the message was not
+// published. After any other error, it may have been. Each message has a key, by which the
+// server recognizes a retry for two minutes; see [Publication]. If it is unknown by then
+// whether the message was published, Publish gives up with the code outcome_unknown.
 func (c *Client) Publish(ctx context.Context, topic string, message []byte) (Position, error) {
 	return c.publish(ctx, Publication{Topic: topic, Data: message})
 }

@@ -12,8 +12,9 @@ import (
 )
 
 // SubscribeOptions are the options of a subscription. With the zero value it yields all
-// messages from now on. If another subscription has the same topic, one with Since, Last,
-// Latest or Presence takes a second connection for it.
+// messages from now on. If another subscription has the same topic, this one needs a
+// second connection for it with Last, Presence or a position in Since, if the other one has
+// Presence, or if only one of them has Latest.
 type SubscribeOptions struct {
 	// Since holds the position to resume from for each topic. It may name topics that
 	// Add adds later. If the server no longer has all messages after a position, the
@@ -54,8 +55,8 @@ func (o *SubscribeOptions) check() error {
 }
 
 // A Subscription receives the events of a set of topics and holds them in a queue. It starts
-// when it is made. It ends with Close, with a loop over Events, and when the server has
-// refused all its topics. Its methods are safe for concurrent use.
+// when it is made. It ends when Close is called, when a loop over Events ends, and when
+// the server has refused all its topics. Its methods are safe for concurrent use.
 type Subscription struct {
 	// Immutable.
 	hub     *hub
@@ -115,7 +116,7 @@ func (s *Subscription) start(topics []string) error {
 //   - After a [*LostError] the subscription continues.
 //   - After an [*Error] with a Topic it continues without that topic, if it has another.
 //   - Any other error is the last one: the cause of ctx, [ErrClosed], an invalid argument,
-//     or the reason why the client does not reconnect. Another subscription may try again.
+//     or the reason why the client does not reconnect. A new subscription tries again.
 //
 // A loop may continue after every error, because the iterator ends after the last one. When
 // the loop ends, it closes the subscription.
@@ -131,7 +132,8 @@ func (s *Subscription) Events(ctx context.Context) iter.Seq2[Event, error] {
 }
 
 // Next waits for the next event or error, as Events yields them. It does not close the
-// subscription. After the last error it returns [ErrClosed].
+// subscription. If ctx ends, Next returns its cause, and may be called again with another
+// context. After any other last error it returns [ErrClosed].
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	e := s.next(ctx)
 	return e.event, e.err
@@ -156,7 +158,7 @@ func (s *Subscription) next(ctx context.Context) entry {
 }
 
 // Add adds topics to the subscription, and ignores topics that it has. A topic that was
-// removed starts over, so with [SubscribeOptions.Last] messages may come again. If a topic is
+// removed starts over, so messages may come again if [SubscribeOptions.Last] is set. If a topic is
 // invalid, Add adds none. If the subscription has ended, the error is [ErrClosed].
 func (s *Subscription) Add(topics ...string) error {
 	for _, topic := range topics {
@@ -174,7 +176,8 @@ func (s *Subscription) Add(topics ...string) error {
 	return nil
 }
 
-// Remove removes topics from the subscription. It still yields the events in its queue.
+// Remove removes topics from the subscription. The subscription still yields the events of these
+// topics that are in its queue.
 func (s *Subscription) Remove(topics ...string) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()

@@ -12,14 +12,14 @@ import (
 // A TokenRequest says for what [Options.TokenSource] has to return a token.
 type TokenRequest struct {
 	Scope   string   // "subscribe" for subscribing and reading, or "broadcast"
-	Topics  []string // that need the token now; a token for more topics saves requests
+	Topics  []string // topics that need a token now; one that allows more topics saves requests
 	Refused string   // the server's code if it refused the last token; else empty
 }
 
-// Format writes the options without the token, for every verb.
+// Format writes a placeholder for every verb, so that the token is not printed.
 func (o Options) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "client.Options REDACTED") }
 
-// LogValue returns the options without the token.
+// LogValue returns a placeholder, so that the token is not logged.
 func (o Options) LogValue() slog.Value { return slog.StringValue("REDACTED") }
 
 func (o Options) tokens() *tokens.Cache {

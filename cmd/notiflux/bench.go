@@ -20,7 +20,7 @@ type benchCmd struct {
 	Connections int           `default:"1000" help:"Number of subscribers, each with its own connection."`
 	Topics      int           `default:"1" help:"Number of topics; subscribers are spread over them."`
 	Size        int           `default:"100" help:"Size of a message in bytes, at least ${minMessageBytes}."`
-	Window      int           `xor:"pace" placeholder:"16" help:"Maximum number of messages that some of their subscribers have not received yet."`
+	Window      int           `xor:"pace" placeholder:"16" help:"Maximum number of messages in flight: published, and not yet received by all of their subscribers."`
 	Rate        float64       `xor:"pace" placeholder:"N" help:"Messages to publish per second, instead of --window."`
 	Publishers  int           `default:"4" help:"Number of publishers; each has its own connection, and waits for the answer to a message before it sends the next."`
 	Duration    time.Duration `default:"10s" help:"How long to publish."`

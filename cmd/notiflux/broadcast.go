@@ -19,7 +19,7 @@ type broadcastCmd struct {
 	Topic   string `arg:"" help:"Topic to publish to."`
 	Message string `arg:"" help:"Text to publish; - publishes each line of standard input. Write -- before a text that begins with a dash."`
 
-	Key     string        `placeholder:"KEY" help:"Idempotency key: messages with the same key within two minutes are published once. By default each message gets a random key, so that retries publish it only once. Cannot be used with -."`
+	Key     string        `placeholder:"KEY" help:"Idempotency key: the same message sent again with this key within two minutes is published once. By default each message gets a random key, so that retries publish it only once. Cannot be used with -."`
 	Timeout time.Duration `default:"30s" help:"How long to keep retrying each message while the server is unreachable or over capacity."`
 
 	Client clientFlags `embed:""`

@@ -19,7 +19,7 @@ import (
 
 // clientFlags are the flags of every command that uses a server.
 type clientFlags struct {
-	Token auth.Token `env:"NOTIFLUX_TOKEN" placeholder:"TOKEN" help:"Token to use; the variable keeps it out of the process list."`
+	Token auth.Token `env:"NOTIFLUX_TOKEN" placeholder:"TOKEN" help:"Token to use. Prefer the variable, because others can see flags in the process list."`
 	URL   string     `name:"url" env:"NOTIFLUX_URL" default:"http://127.0.0.1:8080" help:"Base address of the server."`
 	Trust trust      `embed:""`
 }

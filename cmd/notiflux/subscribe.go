@@ -22,7 +22,7 @@ type subscribeCmd struct {
 	Since    string `placeholder:"POSITION" help:"Start after this position, as printed by --json; only with one topic."`
 	Last     int    `placeholder:"N" help:"Start with up to N earlier messages of each topic."`
 	Latest   bool   `help:"Skip older messages when the output cannot keep up."`
-	Presence bool   `help:"Join the topics as a member, and print members, joins and leaves on standard error, or as objects with --json."`
+	Presence bool   `help:"Join the topics as a member, and print members, joins and leaves on standard error; with --json, as JSON objects on standard output."`
 	JSON     bool   `name:"json" help:"Print JSON objects, with topic and position."`
 
 	Client clientFlags `embed:""`

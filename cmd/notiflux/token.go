@@ -13,12 +13,12 @@ import (
 
 type tokenCmd struct {
 	Key   string        `default:"es256_private.pem" help:"PEM file with the private key, made by notiflux keys or openssl."`
-	Scope []auth.Scope  `required:"" enum:"subscribe,broadcast" help:"What the token allows: subscribe, broadcast, or both separated by a comma."`
+	Scope []auth.Scope  `required:"" enum:"subscribe,broadcast" help:"Actions that the token allows: subscribe, broadcast, or both separated by a comma."`
 	Topic []string      `required:"" sep:"none" help:"Topic that the token allows; can be repeated."`
 	Sub   string        `default:"cli" help:"Subject: the user that the token is for."`
 	Exp   time.Duration `default:"1h" help:"How long the token is valid, for example 90s, 30m or 720h."`
-	Until time.Duration `placeholder:"DURATION" help:"How long subscriptions made with the token last, from now; unlimited by default."`
-	Info  string        `placeholder:"JSON" help:"What other members of a topic see in addition to --sub: a JSON object of up to 1 KiB."`
+	Until time.Duration `placeholder:"DURATION" help:"Time from now after which all subscriptions made with the token end; by default they do not."`
+	Info  string        `placeholder:"JSON" help:"Data for presence, which other members of a topic see next to --sub: a JSON object of up to 1 KiB."`
 }
 
 // Help is shown by -h below the first line.

@@ -1,6 +1,6 @@
 // Command go-client prints the messages of a topic, or publishes one:
 //
-//	notiflux dev --topic news                        # prints a token for each
+//	notiflux dev --topic news                        # prints one token to subscribe and one to publish
 //	TOKEN=… go run ./examples/go-client
 //	TOKEN=… go run ./examples/go-client -publish '{"goals":3}'
 //

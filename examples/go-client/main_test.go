@@ -64,6 +64,6 @@ func TestRun(t *testing.T) {
 		t.Errorf("with a wrong token it ended with %v", err)
 	}
 	if err := run(t.Context(), []string{"-url", "localhost"}, io.Discard); err == nil {
-		t.Error("a wrong address is taken")
+		t.Error("run accepted a wrong address")
 	}
 }

@@ -1,11 +1,12 @@
 // Package call makes the calls of a client. A call is a request with a token, which is
 // repeated until it succeeds, fails for good or its context ends. [Caller.Ask] makes a
-// request about one topic. [Caller.Publish] publishes messages, in few requests if they are
-// many.
+// request about one topic. [Caller.Publish] publishes one message, and [Caller.PublishAll] many
+// with few requests.
 //
 // An attempt whose answer is lost may have published its messages. From then on they are in
-// doubt: they can be sent again only while the server is sure to know their keys. After that
-// the call fails with the code outcome_unknown, and the messages are not sent.
+// doubt. Each message has a key by which the server recognizes it for two minutes, so it can be
+// sent again only during that time. After that the call fails with the code outcome_unknown, and
+// does not send the messages again.
 //
 // Errors are those of packages rest and tokens, and [*Stopped]. The package knows nothing of
 // subscriptions, and looks into neither tokens nor messages.

@@ -36,7 +36,7 @@ func Backoff(attempt int) time.Duration {
 	return rand.N(min(backoffBase<<min(attempt, 10), MaxBackoff))
 }
 
-// Bounded returns how long a client waits that a server asked to wait for after.
+// Bounded limits the time that a server asked a client to wait, to at most 5 minutes.
 func Bounded(after time.Duration) time.Duration { return max(0, min(after, maxAfter)) }
 
 // IsIdle reports whether the server closed a connection because it got no command.

@@ -121,7 +121,7 @@ func (t *Cache) Cached(scope, topic string) (string, bool) {
 type asking struct{ *Cache }
 
 // errItself is the error of a source that needs a token of its own cache.
-var errItself = errors.New("the token source called its own client, which has no token yet; use another client in it")
+var errItself = errors.New("the token source called its own client, which has no token yet; use another client in the token source")
 
 // Get returns the token for the first of topics. If the cache does not have it, Get asks the
 // source, and names those of the topics that share the token. It blocks until the source

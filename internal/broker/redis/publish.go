@@ -32,7 +32,7 @@ type publishing struct {
 var (
 	errKeyReused = pubsub.Errorf(pubsub.KeyReused, "this key was used for a different message: use a new key for each message")
 	errRefused   = pubsub.Errorf(pubsub.Unavailable, "the broker cannot store messages now: try again later")
-	errUnknown   = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer: the message may have been published")
+	errUnknown   = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer, so the message may have been published: if it had a key, publish it again with the same key")
 )
 
 // Publish implements [remote.Store].

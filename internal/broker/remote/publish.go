@@ -30,7 +30,7 @@ var ErrNotSent = errors.New("remote: there is no connection to the store")
 
 var (
 	errUnavailable = pubsub.Errorf(pubsub.Unavailable, "the broker cannot be reached: try again later")
-	errUnknown     = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer: the message may have been published")
+	errUnknown     = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer, so the message may have been published: if it had a key, publish it again with the same key")
 	errFull        = pubsub.Errorf(pubsub.OverCapacity, "too many messages are being published: try again later")
 	errClosed      = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again to reach another one")
 )
