@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package bench_test measures whole servers from outside: scenarios that the
-// benchmarks of the packages cannot show. What was measured stands in RESULTS.md.
+// benchmarks of the packages cannot show. RESULTS.md has the measured numbers.
 package bench_test
 
 import (

@@ -21,7 +21,8 @@
 //   - Memory is bounded, whatever clients send.
 //   - The package neither stores nor prints tokens.
 //   - If a token is refused after a signature check, its signature is not checked again for a
-//     minute, or until nbf and iat may make the token valid.
+//     minute, or for less if nbf or iat make the token valid
+//     earlier.
 //
 // The package ignores unknown claims and scopes, because one token may serve several
 // services. The server does not sign tokens: [Signer] is for the command line, dev mode and

@@ -14,8 +14,8 @@
 // an earlier one is missing, whether it is a repetition, and how long it took. Messages of
 // different publishers may arrive in any order.
 //
-// With a rate, a message that publishers were too busy to send when it was due counts from
-// that moment. So a server that stops for a second shows that second, and not only in the few
+// With a rate, the latency of a message begins when the message was due, even if all
+// publishers were busy then. So a server that stops for a second shows that second, and not only in the few
 // messages that waited for an answer.
 //
 // Do not use the engine as an example of a client: it reads only as much of a message as it

@@ -8,7 +8,8 @@
 // A connection counts from Accept until net/http closes it or, if an event loop takes it,
 // until Release. At the limit, the Limiter accepts only a few *spare* connections, each for
 // one short request. So the server still answers health checks, and other clients learn
-// that it is full. When few connections are free, the Limiter closes idle HTTP connections.
+// that it is full. When the number of connections approaches
+// the limit, the Limiter closes idle HTTP connections.
 // [Slots] limits things that do not correspond to connections, such as clients: one HTTP/2
 // connection carries several of them.
 //

@@ -13,8 +13,8 @@
 // Invariants:
 //   - Reading and writing each end after a few milliseconds. The rest waits for the next
 //     turn.
-//   - Connections that became ready because of received bytes or a post go first, for at
-//     most half of a slice. The rest of the slice is for connections that had a turn and
+//   - Connections that became ready because of received bytes or a post go first, for at most half of the
+//     time for writing. The rest of that time is for connections that had a turn and
 //     have more to do, and for those that Config.Collect marks, a few hundred at a time.
 //   - The calls of a Client never overlap.
 //

@@ -6,7 +6,7 @@
 // (dialect.go holds the contract). Worker goroutines verify tokens. A subscription is a
 // cursor in the topic's log: at the tail for live messages, further back for messages that
 // the client missed. When a topic gets messages, the [Group] of the loop marks the sessions
-// of its subscribers dirty. The connection then asks each dirty session for bytes
+// of its subscribers dirty. The connection of each dirty session then asks it for bytes
 // ([Session.Next]): the messages between its cursors and the tails, in frames that are
 // encoded once for all sessions. [Session.Wrote] moves the cursors past the bytes that the
 // socket took.

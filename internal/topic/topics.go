@@ -30,7 +30,8 @@
 // listeners are woken or Config.Detach is called. A goroutine may read its cursor without a
 // lock.
 //
-// The package knows nothing of clients and assigns no offsets.
+// The package knows nothing of clients, and has no counter for offsets: they come from the
+// broker.
 package topic
 
 import (

@@ -8,8 +8,8 @@
 // how many bytes the socket took.
 //
 // Invariants:
-//   - A state machine has no socket and starts no goroutine. The loop that owns it calls
-//     all of its methods and passes the time.
+//   - A state machine has no socket and starts no goroutine. The loop that owns it calls all of its
+//     methods, with the current time as an argument.
 //   - A control frame or heartbeat is written between frames, never inside one.
 //   - Closing has a fixed order: the frame in progress, answers that were already queued,
 //     the goodbye, the close frame. Nothing follows, and input from the client is ignored.

@@ -2,7 +2,7 @@
 // promise of the server from the outside: no message is silently lost, repeated or out of
 // order.
 //
-// A test fills a [Log] with a [Recorder], or writes one by hand: what publishers sent and which
+// A test makes a [Log], the record of one run, with a [Recorder] or by hand: what publishers sent and which
 // answers they got, and what each client received, in order. Afterwards [Check] reads the log
 // and returns every fault. For each topic and epoch there must be one list of messages, offset
 // by offset, such that
@@ -16,8 +16,8 @@
 //   - if an answer says recovered, its position is the requested one, and the replay reaches the
 //     head; if it says not recovered, its position is the head;
 //   - a position that the history must still cover is recovered;
-//   - nothing of a topic comes before the answer to a subscription or after the answer to its
-//     end;
+//   - nothing of a topic comes before the answer that begins the subscription, or after the
+//     answer or notice that ends it;
 //   - at rest, a client has the head of each of its topics;
 //   - a key belongs to one message at one position;
 //   - a message reaches only clients that were allowed its topic when it was published;

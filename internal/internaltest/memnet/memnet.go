@@ -9,7 +9,8 @@
 //     acknowledgement of the reader.
 //   - At most a window of unacknowledged bytes is in flight per direction. Write blocks while
 //     the window is full.
-//   - CloseWrite and Close end the data after its last byte. Closing a connection with unread
+//   - After CloseWrite or Close, the peer still receives
+//     the bytes that were written before, and then the end. Closing a connection with unread
 //     bytes resets it, and so does writing to a closed one.
 //   - Deadlines and errors are those of package net.
 //
