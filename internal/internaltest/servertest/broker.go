@@ -18,11 +18,11 @@ const (
 	remoteCheck = 50 * time.Millisecond
 )
 
-// WithBroker returns env with the broker of this test run, unless env has one: the memory broker
+// WithBroker returns env with the broker of this test run, unless env or c has one: the memory broker
 // (nil), or the remote broker if NOTIFLUX_TEST_BROKER=remote is set. c holds the settings of the
 // server.
 func WithBroker(env server.Environment, c *config.Serve) server.Environment {
-	if env.Broker != nil || !Remote() {
+	if env.Broker != nil || c.Broker != config.MemoryBroker || !Remote() {
 		return env
 	}
 	seed := rand.Uint64() // No two servers have the same epoch.
