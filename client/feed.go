@@ -82,17 +82,15 @@ func (h *hub) joinLocked(s *Subscription, topics []string) {
 	}
 	for _, topic := range topics {
 		if s.feeds[topic] == nil { // else topics has it twice
-			h.placeLocked(s, topic).joinLocked(s, topic)
+			h.laneLocked(func(l *lane) bool { return l.takesLocked(s, topic) }).joinLocked(s, topic)
 		}
 	}
 }
 
-// placeLocked returns a lane that has room for a topic.
-func (h *hub) placeLocked(s *Subscription, topic string) *lane {
-	for _, l := range h.lanes {
-		if l.takesLocked(s, topic) {
-			return l
-		}
+// laneLocked returns the first lane that takes a topic, or else a new one.
+func (h *hub) laneLocked(takes func(*lane) bool) *lane {
+	if at := slices.IndexFunc(h.lanes, takes); at >= 0 {
+		return h.lanes[at]
 	}
 	return h.startLaneLocked()
 }
@@ -288,17 +286,11 @@ func (h *hub) refuseLocked(feeds []*feed, err error) {
 // moveLocked moves the feed to another lane, because the server does not take more topics on
 // the connection of this one.
 func (f *feed) moveLocked() {
-	h := f.lane.hub
 	f.endLocked()
 	moved := *f
-	at := slices.IndexFunc(h.lanes, func(l *lane) bool {
+	moved.lane = f.lane.hub.laneLocked(func(l *lane) bool {
 		return l != f.lane && l.feeds[f.topic] == nil && l.hasRoomLocked(f.presence)
 	})
-	if at < 0 {
-		at = len(h.lanes)
-		h.startLaneLocked()
-	}
-	moved.lane = h.lanes[at]
 	moved.lane.feeds[f.topic] = &moved
 	moved.lane.wantLocked(&moved)
 	moved.lane.wakeUp()

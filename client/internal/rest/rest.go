@@ -139,21 +139,9 @@ func (s *Server) ask(ctx context.Context, r Request, token string, heard func())
 		}
 		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(pieces{response.Body, heard}, maxAnswerBytes))
+	body, err := io.ReadAll(io.LimitReader(wire.Pieces{Reader: response.Body, Heard: heard}, maxAnswerBytes))
 	if err != nil {
 		return nil, fmt.Errorf("read the response: %w", err)
 	}
 	return body, nil
-}
-
-// pieces are the parts of an answer, each of which is a sign of life.
-type pieces struct {
-	io.Reader
-	heard func()
-}
-
-func (p pieces) Read(b []byte) (int, error) {
-	n, err := p.Reader.Read(b)
-	p.heard()
-	return n, err
 }

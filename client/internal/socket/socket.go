@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -165,7 +164,7 @@ func (c *Conn) Read() (*wire.Frame, error) {
 	if c.buffer.Cap() > wire.KeptBuffer {
 		c.buffer = bytes.Buffer{}
 	}
-	if _, err := c.buffer.ReadFrom(pieces{r, c}); err != nil {
+	if _, err := c.buffer.ReadFrom(wire.Pieces{Reader: r, Heard: c.heard}); err != nil {
 		return nil, c.ended(err)
 	}
 	f, err := wire.ParseFrame(c.buffer.Bytes())
@@ -173,18 +172,6 @@ func (c *Conn) Read() (*wire.Frame, error) {
 		c.bye = *f
 	}
 	return f, err
-}
-
-// pieces are the parts of a frame, each of which is a sign of life.
-type pieces struct {
-	io.Reader
-	c *Conn
-}
-
-func (p pieces) Read(b []byte) (int, error) {
-	n, err := p.Reader.Read(b)
-	p.c.heard()
-	return n, err
 }
 
 // ended returns why the connection ended, given the error of a read.

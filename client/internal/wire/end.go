@@ -87,6 +87,19 @@ func parseProblem(body []byte) (code, detail string) {
 	return code, detail
 }
 
+// Pieces are the parts of an answer or a frame, each of which is a sign of life.
+type Pieces struct {
+	io.Reader
+	Heard func() // called after each read
+}
+
+// Read reads the next part.
+func (p Pieces) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	p.Heard()
+	return n, err
+}
+
 // retryAfter parses a Retry-After header (RFC 9110 section 10.2.3). It returns 0 if the
 // header is missing or malformed.
 func retryAfter(value string) time.Duration {

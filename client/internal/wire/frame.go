@@ -7,7 +7,8 @@
 // and hand it to the client. In the other direction the client makes a [Command], which they
 // write. Strings and bytes of a frame belong to it, so the reader may reuse its buffer.
 //
-// The package ignores what later versions of the protocol add: unknown members of a frame and, if its type is unknown, all members except the type. It does not check that the
+// The package ignores what later versions of the protocol add: unknown members of a frame
+// and, if its type is unknown, all members except the type. It does not check that the
 // frames of a connection make sense together.
 package wire
 
