@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"internal/broker":             {"internal/pubsub", "internal/topic"},
 	"internal/broker/memory":      {"internal/pubsub", "internal/broker", "internal/topic"},
 	"internal/broker/remote":      {"internal/pubsub", "internal/broker", "internal/topic"},
-	"internal/broker/redis":       {"internal/pubsub", "internal/broker", "internal/broker/remote", "internal/topic"},
+	"internal/broker/redis":       {"internal/pubsub", "internal/broker", "internal/broker/remote", "internal/worker"},
 	"internal/broker/brokertest":  {"internal/pubsub", "internal/broker", "internal/topic"},
 	"internal/listen":             {"internal/pubsub", "internal/config"},
 	"internal/loop":               {},

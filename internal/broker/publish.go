@@ -34,5 +34,8 @@ func Publish(b Publisher, log *slog.Logger, ps []pubsub.Publication, done func()
 	return b.Publish(ps, done)
 }
 
+// ErrKeyReused refuses a message whose idempotency key belongs to another one.
+var ErrKeyReused = pubsub.Errorf(pubsub.KeyReused, "this key was used for a different message: use a new key for each message")
+
 // errPanicked is an internal error of the server.
 var errPanicked = errors.New("broker: publishing panicked")

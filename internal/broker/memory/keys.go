@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
@@ -138,13 +139,13 @@ func (k *keys) find(p *pubsub.Publication) (f *first, mine bool, err error) {
 	k.dropLocked(now)
 	if f := k.pendingLocked(id); f != nil {
 		if f.digest != digest {
-			return nil, false, errKeyReused
+			return nil, false, broker.ErrKeyReused
 		}
 		return f, false, errElsewhere
 	}
 	if e, ok := k.settledLocked(id, now); ok {
 		if e.digest != digest {
-			return nil, false, errKeyReused
+			return nil, false, broker.ErrKeyReused
 		}
 		f := &first{settled: true, position: pubsub.Position{Epoch: k.epoch, Offset: e.offset}}
 		return f, false, errElsewhere
@@ -157,8 +158,6 @@ func (k *keys) find(p *pubsub.Publication) (f *first, mine bool, err error) {
 	g.pending[id] = f
 	return f, true, nil
 }
-
-var errKeyReused = pubsub.Errorf(pubsub.KeyReused, "this key was used for a different message: use a new key for each message")
 
 // chargeLocked charges a key to a subject in g. It fails if that would exceed a limit.
 func (k *keys) chargeLocked(g *generation, subject string) error {

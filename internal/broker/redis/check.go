@@ -45,9 +45,9 @@ func (s *store) check(ctx context.Context, l *link) error {
 		keys   []string
 		args   func() []string
 	}{
-		{probeScript, keys[:1], func() []string { return args(s.probeChannel()) }}, // first, because it tells the time
+		{probeScript, keys[:1], func() []string { return args(s.probes) }}, // first, because it tells the time
 		{publishScript, keys, func() []string {
-			return args(s.redisTime(time.Now().Add(writeTimeout)), 1, 1000, 1000, 1, s.channel("c", name), 0, "digest", "s")
+			return args(s.redisTime(time.Now().Add(writeTimeout)), 1, 1000, 1000, 1, s.channel(name), 0, "digest", "s")
 		}},
 		{headsScript, keys[:2], func() []string { return args(1) }},
 		{headsScript, []string{keys[0], s.key("h:" + name + "2")}, func() []string { return args(1) }}, // without a head
@@ -65,7 +65,7 @@ func (s *store) check(ctx context.Context, l *link) error {
 	defer c.Close()
 	for _, subscribe := range []bool{true, false} {
 		ps := redis.PubSubConn{Conn: c}
-		if err := send(ps, []change{{subscribe, s.probeChannel()}}); err != nil {
+		if err := send(ps, []change{{subscribe, s.probes}}); err != nil {
 			return err
 		}
 		if err, ok := ps.ReceiveWithTimeout(remaining(ctx)).(error); ok {
@@ -84,20 +84,10 @@ func refusal(err error) error {
 		err = d.err
 	}
 	e, ok := errors.AsType[redis.Error](err)
-	if !ok || refusedForNow(e) {
+	if !ok || hasCode(e, passing) {
 		return nil
 	}
 	return fmt.Errorf("the server refuses what notiflux needs: %w", err)
-}
-
-// refusedForNow reports whether the refusal may pass.
-func refusedForNow(e redis.Error) bool {
-	for _, code := range []string{"LOADING", "READONLY", "OOM", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "BUSY"} {
-		if strings.HasPrefix(e.Error(), code) {
-			return true
-		}
-	}
-	return false
 }
 
 // inScript finds the line at which a script failed, and called the command of such a line.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/remote"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
@@ -22,71 +23,39 @@ const (
 	maxCallBytes = 256 << 10
 )
 
-// A publishing is a call of Publish.
-type publishing struct {
-	ps       []pubsub.Publication
-	deadline time.Time
-	then     func(error)
-}
-
-var (
-	errKeyReused = pubsub.Errorf(pubsub.KeyReused, "this key was used for a different message: use a new key for each message")
-	errRefused   = pubsub.Errorf(pubsub.Unavailable, "the broker cannot store messages now: try again later")
-	errUnknown   = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer, so the message may have been published: if it had a key, publish it again with the same key")
-)
+var errRefused = pubsub.Errorf(pubsub.Unavailable, "the broker cannot store messages now: try again later")
 
 // Publish implements [remote.Store].
 func (s *store) Publish(ps []pubsub.Publication, deadline time.Time, then func(error)) {
-	if s.over {
+	work := func(ctx context.Context) {
+		s.publish(ctx, ps, deadline)
+		s.node.Post(func() { then(nil) })
+	}
+	if !s.writer.Submit(work) { // There is room for the one request of the node, so the node is ending.
 		then(remote.ErrNotSent)
-		return
-	}
-	s.publishes <- publishing{ps, deadline, then} // This never blocks: the node has at most one request in flight.
-}
-
-// publishAll publishes until ctx ends.
-func (s *store) publishAll(ctx context.Context) {
-	l := s.link()
-	defer l.close()
-	for {
-		select {
-		case p := <-s.publishes:
-			s.publish(ctx, l, p)
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// failPublishes refuses the request that is left, if there is one.
-func (s *store) failPublishes() {
-	select {
-	case p := <-s.publishes:
-		p.then(remote.ErrNotSent)
-	default:
 	}
 }
 
 // publish publishes the messages of one request, in as many calls as they need.
-func (s *store) publish(ctx context.Context, l *link, p publishing) {
+func (s *store) publish(ctx context.Context, ps []pubsub.Publication, deadline time.Time) {
 	var open []*pubsub.Publication
-	for i := range p.ps {
-		if p.ps[i].Err == nil {
-			open = append(open, &p.ps[i])
+	for i := range ps {
+		if ps[i].Err == nil {
+			open = append(open, &ps[i])
 		}
 	}
-	ctx, cancel := context.WithDeadline(ctx, p.deadline)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	for len(open) > 0 {
 		n := callSize(open)
-		err := s.publishCall(ctx, l, open[:n], p.deadline)
+		err := s.publishCall(ctx, open[:n], deadline)
 		for _, p := range open[:n] {
 			switch {
 			case p.Err != nil || err == nil:
 			case notSent(err):
 				p.Err = errRefused
 			default:
-				p.Err = errUnknown
+				p.Err = remote.ErrUnknown
 			}
 		}
 		if open = open[n:]; err != nil {
@@ -94,10 +63,9 @@ func (s *store) publish(ctx context.Context, l *link, p publishing) {
 			for _, p := range open {
 				p.Err = errRefused
 			}
-			break
+			return
 		}
 	}
-	s.node.Post(func() { p.then(nil) })
 }
 
 // callSize returns how many publications fit into one call, at least 1.
@@ -112,7 +80,7 @@ func callSize(ps []*pubsub.Publication) int {
 }
 
 // publishCall runs publish.lua, and sets the outcome of each publication.
-func (s *store) publishCall(ctx context.Context, l *link, ps []*pubsub.Publication, deadline time.Time) error {
+func (s *store) publishCall(ctx context.Context, ps []*pubsub.Publication, deadline time.Time) error {
 	keys := []string{s.key("m")}
 	arguments := args(s.redisTime(deadline), s.config.Messages, s.config.Age.Milliseconds(), keyTime.Milliseconds(), int(headTime.Seconds()))
 	for _, p := range ps {
@@ -125,9 +93,9 @@ func (s *store) publishCall(ctx context.Context, l *link, ps []*pubsub.Publicati
 			sum := sha256.Sum256([]byte(body))
 			digest = base64.RawURLEncoding.EncodeToString(sum[:16])
 		}
-		arguments = append(arguments, s.channel("c", string(p.Topic)), strconv.FormatUint(uint64(p.Exclude), 10), digest, body)
+		arguments = append(arguments, s.channel(string(p.Topic)), strconv.FormatUint(uint64(p.Exclude), 10), digest, body)
 	}
-	a, err := s.run(ctx, l, publishScript, keys, arguments)
+	a, err := s.run(ctx, s.writing, publishScript, keys, arguments)
 	switch {
 	case err != nil:
 		return err
@@ -142,7 +110,7 @@ func (s *store) publishCall(ctx context.Context, l *link, ps []*pubsub.Publicati
 			return errAnswer
 		}
 		if text == "reused" {
-			p.Err = errKeyReused
+			p.Err = broker.ErrKeyReused
 			continue
 		}
 		epoch, digits, keyed := strings.Cut(text, ":")
@@ -163,8 +131,11 @@ var errLate = errors.New("redis: the request came after its deadline")
 
 // notSent reports whether a call that failed with err cannot have published anything.
 func notSent(err error) bool {
-	_, dial := errors.AsType[*dialError](err)
-	return dial || err == errLate || refusedBeforeWriting(err)
+	if _, dial := errors.AsType[*dialError](err); dial || err == errLate {
+		return true
+	}
+	e, refused := errors.AsType[redis.Error](err)
+	return refused && (hasCode(e, passing) || hasCode(e, lasting))
 }
 
 // encodeBody returns a body as streams and pushes have it.
@@ -175,9 +146,10 @@ func encodeBody(b pubsub.Body) string {
 	return "s" + string(b.Data)
 }
 
-func decodeBody(text string) (pubsub.Body, error) {
-	if text == "" || text[0] != 's' && text[0] != 'j' {
+// decodeBody returns the body that encodeBody encoded. It keeps data.
+func decodeBody(data []byte) (pubsub.Body, error) {
+	if len(data) == 0 || data[0] != 's' && data[0] != 'j' {
 		return pubsub.Body{}, errAnswer
 	}
-	return pubsub.Body{Data: []byte(text[1:]), JSON: text[0] == 'j'}, nil
+	return pubsub.Body{Data: data[1:], JSON: data[0] == 'j'}, nil
 }

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -43,14 +44,14 @@ var errLost = errors.New("redis: the pub/sub connection was lost")
 
 // Subscribe implements [remote.Store].
 func (s *store) Subscribe(name pubsub.Topic, then func(error)) {
-	if !s.change(change{true, s.channel("c", string(name))}, then) {
+	if !s.change(change{true, s.channel(string(name))}, then) {
 		then(remote.ErrNotSent)
 	}
 }
 
 // Unsubscribe implements [remote.Store].
 func (s *store) Unsubscribe(name pubsub.Topic) {
-	s.change(change{false, s.channel("c", string(name))}, nil)
+	s.change(change{false, s.channel(string(name))}, nil)
 }
 
 func (s *subscriber) isConnected() bool {
@@ -99,7 +100,7 @@ func (s *store) session(ctx context.Context) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	c := redis.PubSubConn{Conn: conn}
-	if err := send(c, []change{{true, s.probeChannel()}}); err != nil {
+	if err := send(c, []change{{true, s.probes}}); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -206,34 +207,34 @@ func (s *store) subscribed(e redis.Subscription) {
 
 // pushed takes a message of a channel. It never blocks.
 func (s *store) pushed(channel string, data []byte) {
-	name, ok := strings.CutPrefix(channel, s.channel("c", ""))
+	name, ok := strings.CutPrefix(channel, s.channels)
 	if !ok {
 		return // a probe, which only has to arrive
 	}
 	topic := pubsub.Topic(name)
-	if p, ok := s.parsePush(topic, string(data)); ok {
+	if p, ok := s.parsePush(topic, data); ok {
 		s.inbox.add(p)
 	} else {
 		s.inbox.miss(topic)
 	}
 }
 
-// parsePush parses a message of publish.lua.
-func (s *store) parsePush(name pubsub.Topic, text string) (p remote.Push, ok bool) {
-	fields := strings.SplitN(text, " ", 5)
+// parsePush parses a message of publish.lua. It keeps data.
+func (s *store) parsePush(name pubsub.Topic, data []byte) (p remote.Push, ok bool) {
+	fields := bytes.SplitN(data, []byte{' '}, 5)
 	if len(fields) != 5 {
 		return p, false
 	}
-	at, err1 := strconv.ParseUint(fields[1], 10, 64)
-	before, err2 := strconv.ParseUint(fields[2], 10, 64)
-	exclude, err3 := strconv.ParseUint(fields[3], 10, 64)
+	at, err1 := strconv.ParseUint(string(fields[1]), 10, 64)
+	before, err2 := strconv.ParseUint(string(fields[2]), 10, 64)
+	exclude, err3 := strconv.ParseUint(string(fields[3]), 10, 64)
 	body, err4 := decodeBody(fields[4])
 	if errors.Join(err1, err2, err3, err4) != nil {
 		return p, false
 	}
 	return remote.Push{
 		Message: pubsub.Message{
-			Topic: name, Position: pubsub.Position{Epoch: fields[0], Offset: at}, Time: s.localTime(at),
+			Topic: name, Position: pubsub.Position{Epoch: string(fields[0]), Offset: at}, Time: s.localTime(at),
 			Body: body, Exclude: pubsub.Connection(exclude),
 		},
 		Before: before,

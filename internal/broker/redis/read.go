@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -26,77 +25,19 @@ const (
 	readers = 16
 )
 
-// tasks are functions that a few goroutines call.
-type tasks struct {
-	wake chan struct{} // has room for all readers
-
-	mu sync.Mutex
-	// Guarded by mu.
-	queue []func(context.Context, *link)
-}
-
-func newTasks() *tasks { return &tasks{wake: make(chan struct{}, readers)} }
-
-func (t *tasks) add(do func(context.Context, *link)) {
-	t.mu.Lock()
-	t.queue = append(t.queue, do)
-	t.mu.Unlock()
-	select {
-	case t.wake <- struct{}{}:
-	default:
+// task has a reader call do. If it cannot, because too much is waiting or the node is ending,
+// it calls refuse at once.
+func (s *store) task(do func(context.Context, *link), refuse func(error)) {
+	work := func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, broker.Timeout)
+		defer cancel()
+		l := <-s.idle // There are as many as readers.
+		defer func() { s.idle <- l }()
+		do(ctx, l)
 	}
-}
-
-// run calls the functions, each with the link of a goroutine, until ctx ends, and then those that are left with the ended ctx.
-func (t *tasks) run(ctx context.Context, open func() *link) {
-	var running sync.WaitGroup
-	for range readers {
-		running.Go(func() {
-			l := open()
-			defer l.close()
-			for {
-				for do := t.next(); do != nil; do = t.next() {
-					call, cancel := context.WithTimeout(ctx, broker.Timeout)
-					do(call, l)
-					cancel()
-				}
-				select {
-				case <-t.wake:
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
+	if !s.readers.Submit(work) {
+		refuse(remote.ErrNotSent)
 	}
-	running.Wait()
-	for do := t.next(); do != nil; do = t.next() {
-		do(ctx, open())
-	}
-}
-
-func (t *tasks) next() func(context.Context, *link) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.queue) == 0 {
-		t.queue = nil
-		return nil
-	}
-	do := t.queue[0]
-	t.queue[0] = nil
-	t.queue = t.queue[1:]
-	return do
-}
-
-// task has a function called by one of the readers. Once they have ended, it calls the function
-// itself, with a link that cannot be used.
-func (s *store) task(do func(context.Context, *link)) {
-	if s.over {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		do(ctx, s.link())
-		return
-	}
-	s.reads.add(do)
 }
 
 // Head implements [remote.Store].
@@ -104,7 +45,7 @@ func (s *store) Head(name pubsub.Topic, then func(pubsub.Position, error)) {
 	s.task(func(ctx context.Context, l *link) {
 		heads, err := s.heads(ctx, l, []pubsub.Topic{name})
 		s.node.Post(func() { then(heads[name], err) })
-	})
+	}, func(err error) { then(pubsub.Position{}, err) })
 }
 
 // Behind implements [remote.Store].
@@ -125,7 +66,7 @@ func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsu
 			}
 		}
 		s.node.Post(func() { then(behind, failure) })
-	})
+	}, func(err error) { then(nil, err) })
 }
 
 // heads returns the heads of topics; that of a topic without a message in this epoch is where
@@ -166,7 +107,7 @@ func (s *store) Read(name pubsub.Topic, r remote.Range, then func(remote.Page, e
 		}
 		p, err := s.read(ctx, l, name, r)
 		s.node.Post(func() { then(p, err) })
-	})
+	}, func(err error) { then(remote.Page{}, err) })
 }
 
 // A part is the answer of read.lua.
@@ -273,7 +214,7 @@ func (s *store) entry(name pubsub.Topic, epoch string, x any) (e entry, err erro
 	at, err3 := strconv.ParseUint(digits, 10, 64)
 	before, err4 := strconv.ParseUint(fields["p"], 10, 64)
 	exclude, err5 := strconv.ParseUint(fields["x"], 10, 64)
-	body, err6 := decodeBody(fields["d"])
+	body, err6 := decodeBody([]byte(fields["d"]))
 	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		return e, errAnswer
 	}

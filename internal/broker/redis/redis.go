@@ -47,6 +47,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/remote"
+	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
 // Config configures [New].
@@ -97,9 +98,15 @@ func New(c Config) *Broker {
 	}
 	n := remote.New(remote.Config{Sink: c.Sink, Check: c.Check, MaxInFlight: c.MaxInFlight})
 	s := &store{
-		config: c, node: n, name: rand.Text()[:epochLength],
-		publishes: make(chan publishing, 1), reads: newTasks(),
+		config: c, node: n, tag: c.Prefix + "{0}:",
+		writer: worker.NewPool(1, 1, c.Log), readers: worker.NewPool(readers, 0, c.Log), idle: make(chan *link, readers),
 		subscriber: subscriber{changed: make(chan struct{}, 1)},
+	}
+	s.channels = fmt.Sprintf("%sc:%d:", s.tag, c.Options.Database)
+	s.probes = fmt.Sprintf("%sprobe:%d:%s", s.tag, c.Options.Database, rand.Text()[:epochLength])
+	s.writing = s.link()
+	for range readers {
+		s.idle <- s.link()
 	}
 	s.inbox.deliver = s.deliver
 	n.Use(s)
@@ -115,43 +122,47 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.Work(ctx, func() {
 		cancel()
 		running.Wait()
-		b.store.over = true
-		b.store.failPublishes()
 	})
-	cancel()
 	return nil
 }
 
 // A store is Redis as one node uses it.
 type store struct {
 	// Immutable.
-	config Config
-	node   *remote.Node
-	name   string // of this node
+	config   Config
+	node     *remote.Node
+	tag      string       // what the name of every key begins with
+	channels string       // what the name of the channel of a topic begins with
+	probes   string       // the channel of the probes of this node
+	writer   *worker.Pool // one worker, which publishes
+	readers  *worker.Pool
+
+	writing *link      // of the writer
+	idle    chan *link // of the readers that have nothing to do
 
 	answered atomic.Int64           // when a script last answered, in ns since 1970
 	cuts     atomic.Int64           // see link
 	ahead    atomic.Int64           // how far the clock of Redis is ahead, in µs
 	epoch    atomic.Pointer[string] // of the last answer
 
-	over bool // the goroutines of serve have ended; owned by the goroutine of the node
-
-	publishes chan publishing // to the goroutine that publishes
-	reads     *tasks
-	inbox     inbox
+	inbox inbox
 	subscriber
 }
 
 var _ remote.Store = (*store)(nil)
 
-// serve works until ctx ends.
+// serve works until ctx ends. Then it refuses what it was asked for.
 func (s *store) serve(ctx context.Context) {
 	var running sync.WaitGroup
 	running.Go(func() { s.probe(ctx) })
-	running.Go(func() { s.publishAll(ctx) })
 	running.Go(func() { s.follow(ctx) })
-	running.Go(func() { s.reads.run(ctx, s.link) })
+	running.Go(func() { _ = s.writer.Run(ctx) }) // it returns nil
+	running.Go(func() { _ = s.readers.Run(ctx) })
 	running.Wait()
+	s.writing.close()
+	for range readers {
+		(<-s.idle).close()
+	}
 }
 
 func (s *store) link() *link { return &link{options: &s.config.Options, cuts: &s.cuts} }
@@ -188,7 +199,7 @@ func (s *store) probe(ctx context.Context) {
 	away := false
 	for ctx.Err() == nil {
 		asking, cancel := context.WithTimeout(ctx, s.silence())
-		_, err := s.run(asking, l, probeScript, []string{s.key("m")}, args(s.probeChannel()))
+		_, err := s.run(asking, l, probeScript, []string{s.key("m")}, args(s.probes))
 		cancel()
 		if err != nil {
 			s.cuts.Add(1)
@@ -218,11 +229,7 @@ const epochLength = 12
 func newEpoch() string { return rand.Text()[:epochLength] }
 
 // key returns the name of a key.
-func (s *store) key(name string) string { return s.config.Prefix + "{0}:" + name }
+func (s *store) key(name string) string { return s.tag + name }
 
-// channel returns the name of a channel.
-func (s *store) channel(kind, name string) string {
-	return fmt.Sprintf("%s{0}:%s:%d:%s", s.config.Prefix, kind, s.config.Options.Database, name)
-}
-
-func (s *store) probeChannel() string { return s.channel("probe", s.name) }
+// channel returns the name of the channel of a topic.
+func (s *store) channel(name string) string { return s.channels + name }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,18 +100,16 @@ func offset(v any) (uint64, error) {
 	return n, nil
 }
 
-// refusedBeforeWriting reports whether Redis refused a script before it wrote anything.
-func refusedBeforeWriting(err error) bool {
-	e, ok := errors.AsType[redis.Error](err)
-	if !ok {
-		return false
-	}
-	for _, code := range []string{"LOADING", "READONLY", "OOM", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOSCRIPT", "BUSY", "WRONGTYPE", "NOAUTH", "WRONGPASS"} {
-		if strings.HasPrefix(e.Error(), code) {
-			return true
-		}
-	}
-	return false
+// passing are the codes of refusals that may pass, and lasting those of others. With all of
+// them, Redis refuses a script before it writes anything.
+var (
+	passing = []string{"LOADING", "READONLY", "OOM", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "BUSY"}
+	lasting = []string{"NOSCRIPT", "WRONGTYPE", "NOAUTH", "WRONGPASS"}
+)
+
+// hasCode reports whether Redis refused something with one of codes.
+func hasCode(e redis.Error, codes []string) bool {
+	return slices.ContainsFunc(codes, func(code string) bool { return strings.HasPrefix(e.Error(), code) })
 }
 
 // args appends the texts of values to a list of arguments.

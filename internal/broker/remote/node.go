@@ -114,7 +114,7 @@ func (p *Page) covers(since pubsub.Position) bool {
 
 // A Node is the broker of one node, except for Run. Create it with [New].
 type Node struct {
-	// Immutable after Start.
+	// Immutable after Use.
 	config Config
 	store  Store
 

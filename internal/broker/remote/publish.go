@@ -29,8 +29,10 @@ type publishing struct {
 var ErrNotSent = errors.New("remote: there is no connection to the store")
 
 var (
+	// ErrUnknown is the outcome of a message that may have been published.
+	ErrUnknown = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer, so the message may have been published: if it had a key, publish it again with the same key")
+
 	errUnavailable = pubsub.Errorf(pubsub.Unavailable, "the broker cannot be reached: try again later")
-	errUnknown     = pubsub.Errorf(pubsub.OutcomeUnknown, "the broker did not answer, so the message may have been published: if it had a key, publish it again with the same key")
 	errFull        = pubsub.Errorf(pubsub.OverCapacity, "too many messages are being published: try again later")
 	errClosed      = pubsub.Errorf(pubsub.Draining, "this server is shutting down: publish again to reach another one")
 )
@@ -89,7 +91,7 @@ func (n *Node) enqueue(p *publishing) {
 		if p.sent == nil {
 			n.finish(p, errUnavailable)
 		} else {
-			n.finish(p, errUnknown)
+			n.finish(p, ErrUnknown)
 		}
 	})
 	n.queue = append(n.queue, p)
@@ -126,7 +128,7 @@ func (n *Node) send() {
 			case errors.Is(err, ErrNotSent):
 				n.finish(p, errUnavailable)
 			default:
-				n.finish(p, errUnknown)
+				n.finish(p, ErrUnknown)
 			}
 		}
 		n.send()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/remote"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -147,7 +148,7 @@ func (s *Store) publish(ps []pubsub.Publication) {
 		if first, ok := s.keys[id]; ok {
 			p.Position = first.position
 			if first.body.JSON != p.Body.JSON || !bytes.Equal(first.body.Data, p.Body.Data) {
-				p.Position, p.Err = pubsub.Position{}, errKeyReused
+				p.Position, p.Err = pubsub.Position{}, broker.ErrKeyReused
 			}
 			continue
 		}
@@ -158,8 +159,6 @@ func (s *Store) publish(ps []pubsub.Publication) {
 		}
 	}
 }
-
-var errKeyReused = pubsub.Errorf(pubsub.KeyReused, "this key was used for a different message: use a new key for each message")
 
 // orderLocked orders, stores and pushes a message. It returns its position.
 func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Position {
