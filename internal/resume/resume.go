@@ -2,8 +2,9 @@
 // cursor or a position, in one of the forms that browsers and libraries send.
 //
 // [Parse] reads the query parameters and the Last-Event-ID header of a request. The
-// resulting [Param] gives each topic of the request its own resume point ([Param.Of]). A route that accepts only a position in `since` parses it itself, and calls
-// [Refuse] to refuse all other forms.
+// resulting [Param] gives each topic of the request its own resume point ([Param.Of]). A
+// route that accepts only a position in `since` parses it itself, and calls [Refuse] to
+// refuse all other forms.
 //
 // Invariant: the server refuses a form that it does not support, and never ignores it.
 // Otherwise it would tell the client that no message is missing, only because it did not

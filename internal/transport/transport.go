@@ -1,6 +1,7 @@
 // Package transport turns the bytes of a connection into messages for an application, and
 // the application's frames into bytes. It contains the WebSocket handshake, the state
-// machine of an open WebSocket (RFC 6455), and the state machine of a [Stream], an endless HTTP response.
+// machine of an open WebSocket (RFC 6455), and the state machine of a [Stream], an endless
+// HTTP response.
 //
 // Incoming bytes: the loop passes each read to [WebSocket.Read], which unmasks the bytes in
 // place, checks them, and calls [App.Receive] with each complete message. Outgoing bytes:
@@ -8,8 +9,8 @@
 // how many bytes the socket took.
 //
 // Invariants:
-//   - A state machine has no socket and starts no goroutine. The loop that owns it calls all of its
-//     methods, with the current time as an argument.
+//   - A state machine has no socket and starts no goroutine. The loop that owns it calls
+//     all of its methods, with the current time as an argument.
 //   - A control frame or heartbeat is written between frames, never inside one.
 //   - Closing has a fixed order: the frame in progress, answers that were already queued,
 //     the goodbye, the close frame. Nothing follows, and input from the client is ignored.
