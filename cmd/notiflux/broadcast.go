@@ -19,7 +19,7 @@ type broadcastCmd struct {
 	Topic   string `arg:"" help:"Topic to publish to."`
 	Message string `arg:"" help:"Text to publish; - publishes each line of standard input. Write -- before a text that begins with a dash."`
 
-	Key     string        `placeholder:"KEY" help:"Idempotency key: the same message sent again with this key within two minutes is published once. By default each message gets a random key, so that retries publish it only once. Cannot be used with -."`
+	Key     string        `placeholder:"KEY" help:"Idempotency key: if a message with this key is sent several times within two minutes, the server publishes only the first. By default each message gets a random key, so that retries publish it only once. Cannot be used with -."`
 	Timeout time.Duration `default:"30s" help:"How long to keep retrying each message while the server is unreachable or over capacity."`
 
 	Client clientFlags `embed:""`
@@ -44,7 +44,7 @@ func (c *broadcastCmd) Run(t *terminal) error {
 	}
 	switch {
 	case c.Key != "" && c.Message == "-":
-		return usagef("--key applies to one message: give the message as an argument")
+		return usagef("--key cannot be used with -, because it is the idempotency key of one message: give that message as an argument")
 	case c.Timeout <= 0:
 		return usagef("--timeout is %v; use a duration above zero, such as 10s", c.Timeout)
 	}

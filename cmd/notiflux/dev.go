@@ -24,7 +24,7 @@ type devCmd struct {
 	Port  *int   `env:"PORT" placeholder:"PORT" help:"Port to listen on; 0 means any free port. By default 8080, or a free port if 8080 is in use."`
 	Topic string `default:"demo" help:"Topic that the tokens allow."`
 
-	Broker string `env:"NOTIFLUX_BROKER" default:"memory" placeholder:"URL" help:"Where messages are kept: memory, or Redis or Valkey, such as redis://127.0.0.1:6379."`
+	Broker string `env:"NOTIFLUX_BROKER" default:"memory" help:"Where the server keeps messages: memory, or the URL of Redis or Valkey, such as redis://127.0.0.1:6379."`
 }
 
 // Help is shown by -h below the first line.

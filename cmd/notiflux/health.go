@@ -13,16 +13,16 @@ import (
 )
 
 type healthCmd struct {
-	URL     string `name:"url" env:"NOTIFLUX_URL" placeholder:"URL" help:"Base address of the server (by default made from the settings below)."`
+	URL     string `name:"url" env:"NOTIFLUX_URL" placeholder:"URL" help:"Base address of the server. By default it is made from the settings below."`
 	Host    string `env:"HOST" default:"127.0.0.1" help:"Address that the server listens on."`
 	Port    int    `env:"PORT" default:"8080" help:"Port that the server listens on."`
-	TLSCert string `name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"Any value means that the server uses TLS; the file is not read."`
+	TLSCert string `name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"If set, the check uses https; it does not read the file."`
 	Trust   trust  `embed:""`
 }
 
 // Help is shown by -h below the first line.
 func (*healthCmd) Help() string {
-	return "For containers: without flags, it checks the server that notiflux serve starts with the same environment variables. The exit status is 0 if the server is alive, otherwise 1."
+	return "Meant for containers. Without flags, it finds the server through the environment variables with which notiflux serve was started. The exit status is 0 if the server is alive, otherwise 1."
 }
 
 // healthTimeout is shorter than the time that container engines wait for a check (30 s).

@@ -35,11 +35,11 @@ type Serve struct {
 	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of the admin listener, with metrics and profiles; an empty value disables it."`
 	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names that the admin listener accepts, in addition to localhost and IP addresses; * means any."`
 
-	JWTPublicKeyB64  string `group:"Tokens (one of these is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys in base64: PEM, JWK or JWKS."`
+	JWTPublicKeyB64  string `group:"Tokens (one of these is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys, as PEM, JWK or JWKS, encoded in base64."`
 	JWTPublicKeyFile string `group:"Tokens (one of these is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File with public keys: PEM, JWK or JWKS."`
 
-	Broker       string `group:"Broker:" env:"NOTIFLUX_BROKER" default:"memory" placeholder:"URL" help:"Broker, which orders and keeps messages: memory for a single server, or the URL of Redis or Valkey for several servers that act as one, such as redis://[user:password@]host:6379, rediss://… with TLS, or redis+sentinel://host:26379/primary."`
-	BrokerPrefix string `group:"Broker:" env:"NOTIFLUX_BROKER_PREFIX" default:"notiflux:" placeholder:"PREFIX" help:"Prefix of the names of all keys and channels in Redis."`
+	Broker       string `group:"Broker:" env:"NOTIFLUX_BROKER" default:"memory" help:"Broker, which orders and keeps messages: memory for a single server, or the URL of Redis or Valkey for several servers that act as one, such as redis://[user:password@]host:6379, rediss://… with TLS, or redis+sentinel://host:26379/primary."`
+	BrokerPrefix string `group:"Broker:" env:"NOTIFLUX_BROKER_PREFIX" default:"notiflux:" help:"What the names of all keys and channels in Redis begin with. If several applications share a Redis, each needs a prefix of its own."`
 
 	HistoryMessages   int           `group:"History:" env:"NOTIFLUX_HISTORY_MESSAGES" default:"100" help:"Messages kept per topic."`
 	HistoryBytes      Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_BYTES" default:"1MiB" help:"Bytes kept per topic."`
@@ -50,10 +50,10 @@ type Serve struct {
 	MaxBodyBytes           Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Maximum size of an HTTP request body."`
 	MaxKeyBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_KEY_BYTES" default:"128MiB" help:"Memory for the idempotency keys of the last 2 minutes."`
 	MaxConnections         int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Maximum number of WebSockets, event streams and waiting polls; 0 means 80 % of the file descriptor limit."`
-	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics; one that was dropped from memory counts while the server remembers the position of its last message."`
+	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics; a topic without messages and subscribers still counts for up to 24 hours."`
 	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Maximum number of topics that one client can subscribe to."`
-	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"How many unread bytes to keep for one client after the history has dropped them; a client beyond that is disconnected."`
-	MaxUnreadBytes         Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Maximum total size of unread answers: answers to requests and commands of all clients together, which the clients have not read yet."`
+	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"Size of the unread messages that the server keeps for one client after they have left the history; a client with more is disconnected."`
+	MaxUnreadBytes         Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Maximum total size, for all clients together, of the answers to requests and commands that the clients have not read yet."`
 
 	Compression     bool          `group:"Running:" env:"NOTIFLUX_COMPRESSION" help:"Compress messages for clients that support permessage-deflate."`
 	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"Event loops: auto uses epoll for plain TCP on Linux, portable uses goroutines everywhere."`
