@@ -239,7 +239,7 @@ func (l *lane) serve(ctx context.Context, s *session) error {
 }
 
 // errUnused ends a session in which the server has seen no valid command.
-var errUnused = errors.New("the server closed the connection before a topic was subscribed to")
+var errUnused = errors.New("the server closed the connection before it confirmed any subscription")
 
 // unused reports whether no feed is live: the first command crossed the end of the session,
 // or every feed waits.

@@ -94,7 +94,7 @@ func (p *publisher) publish(message string) error {
 	if !utf8.ValidString(message) {
 		return errors.New("the message is not UTF-8, so it cannot be published as text")
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), p.timeout, fmt.Errorf("tried for %v", p.timeout))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), p.timeout, fmt.Errorf("gave up after %v", p.timeout))
 	defer cancel()
 	err := p.client.PublishAll(ctx, []client.Publication{{Topic: p.topic, Data: []byte(message), Key: p.key}})[0].Err
 	_, answered := errors.AsType[*client.Error](err)

@@ -27,10 +27,10 @@ func (*tokenCmd) Help() string { return "Prints the token and nothing else." }
 // Run prints a token.
 func (c *tokenCmd) Run(t *terminal) error {
 	if c.Exp <= 0 {
-		return usagef("--exp: %v is not in the future: use a duration above zero, such as 1h", c.Exp)
+		return usagef("--exp is %v; use a duration above zero, such as 1h", c.Exp)
 	}
 	if c.Until < 0 {
-		return usagef("--until: %v is not in the future: use a duration above zero, such as 1h", c.Until)
+		return usagef("--until is %v; use a duration above zero, such as 1h", c.Until)
 	}
 	topics := make([]pubsub.Topic, 0, len(c.Topic))
 	for _, name := range c.Topic {

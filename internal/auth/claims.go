@@ -64,7 +64,7 @@ func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
 		return pubsub.Errorf(pubsub.ScopeDenied, "the token does not have the scope %s", string(scope))
 	}
 	if _, ok := slices.BinarySearch(c.topics, topic); !ok {
-		return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this topic: the claim topic or topics must include exactly this name")
+		return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this topic: its claim `topic` or `topics` must contain exactly this name")
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func (c *Claims) CheckUntil(now time.Time) error {
 	if until.IsZero() || now.Before(until) {
 		return nil
 	}
-	return pubsub.Errorf(pubsub.TokenExpired, "subscriptions with this token ended at %s", until.UTC().Format(time.RFC3339))
+	return pubsub.Errorf(pubsub.TokenExpired, "the token allows subscriptions only until %s", until.UTC().Format(time.RFC3339))
 }
 
 // acceptedAt reports whether the claim exp still allows the token.

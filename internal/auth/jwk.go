@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -128,7 +129,7 @@ func decodeMembers(data jsontext.Value) (m map[string]jsontext.Value, err error)
 	m, seen := make(map[string]jsontext.Value), make(map[string]bool)
 	for name, value := range strictjson.Members(data) {
 		if seen[name] {
-			err = fmt.Errorf("the JWK has %.80q twice", name)
+			err = fmt.Errorf("the JWK has the member %.80q twice", name)
 		}
 		seen[name] = true
 		if value.Kind() != jsontext.KindNull {
@@ -148,11 +149,11 @@ func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
 		{"crv", &k.curve}, {"x", &k.x}, {"y", &k.y}, {"n", &k.n}, {"e", &k.e},
 	} {
 		if value, ok := m[member.name]; ok && json.Unmarshal(value, member.text) != nil {
-			return jwk{}, fmt.Errorf("%s of the JWK is not a string", member.name)
+			return jwk{}, fmt.Errorf("the member %s of the JWK is not a string", member.name)
 		}
 	}
 	if value, ok := m["key_ops"]; ok && json.Unmarshal(value, &k.operations) != nil {
-		return jwk{}, errors.New("key_ops of the JWK is not a list of strings")
+		return jwk{}, errors.New("the member key_ops of the JWK is not a list of strings")
 	}
 	return k, nil
 }
@@ -161,9 +162,9 @@ func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
 func (k *jwk) key() (key, error) {
 	switch {
 	case k.use != "" && k.use != "sig":
-		return key{}, fmt.Errorf("a JWK with use %q cannot verify signatures; use must be sig", k.use)
+		return key{}, fmt.Errorf("the member use of the JWK is %q, but must be sig in a key that verifies tokens", k.use)
 	case k.operations != nil && !slices.Contains(k.operations, "verify"):
-		return key{}, errors.New("a JWK whose key_ops does not include verify cannot verify signatures")
+		return key{}, errors.New("the member key_ops of the JWK does not include verify, as it must in a key that verifies tokens")
 	}
 	public, err := k.public()
 	if err != nil {
@@ -174,12 +175,15 @@ func (k *jwk) key() (key, error) {
 		return key{}, err
 	}
 	if k.algorithm != "" {
-		all := methods
+		var all []string
+		for _, m := range methods {
+			all = append(all, m.Alg())
+		}
 		methods = slices.DeleteFunc(slices.Clone(methods), func(m jwt.SigningMethod) bool {
 			return m.Alg() != k.algorithm && (k.algorithm != "Ed25519" || m != jwt.SigningMethodEdDSA) // RFC 9864 renamed it
 		})
 		if len(methods) == 0 {
-			return key{}, fmt.Errorf("a JWK with alg %q cannot be used; this key verifies %s", k.algorithm, all[0].Alg())
+			return key{}, fmt.Errorf("the member alg of the JWK is %q, but must be %s in a key of this type", k.algorithm, strings.Join(all, " or "))
 		}
 	}
 	return key{id: k.id, methods: methods, public: public}, nil

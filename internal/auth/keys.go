@@ -93,7 +93,7 @@ func ParseKeysBase64(b64 string) (*Keys, error) {
 	case isJSON([]byte(text)):
 		return nil, errors.New("this is plain JSON: encode it in base64, as `base64 < jwks.json` does")
 	case strings.Contains(text, `\n`):
-		return nil, errors.New("the value has line breaks written as \\n: remove them, as `base64 < es256_public.pem | tr -d '\\n'` does")
+		return nil, errors.New("the value has line breaks that are written as the two characters \\n: remove them (`base64 < es256_public.pem | tr -d '\\n'` prints the key without any)")
 	}
 	data, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
 	if err != nil {

@@ -42,7 +42,7 @@ func mangled(text string) error {
 		wrong = append(wrong, "it is inside quotes: leave them out")
 	}
 	if isPEM && strings.Contains(text, `-----\n`) || isPEM && strings.Contains(text, `-----\r\n`) {
-		wrong = append(wrong, "its line breaks are written as \\n: put real ones there, as `printf '%b' \"$KEY\"` does")
+		wrong = append(wrong, "its line breaks are written as the two characters \\n: put real line breaks there, as `printf '%b' \"$KEY\"` does")
 	}
 	line := before[strings.LastIndexByte(before, '\n')+1:]
 	if isPEM && line != "" && strings.TrimSpace(line) == "" {

@@ -103,12 +103,12 @@ func TestMistakesAreRecognized(t *testing.T) {
 		"UTF-16 without a mark":       {string(toUTF16(public, false)), "this is UTF-16"},
 		"UTF-16, big, without a mark": {string(toUTF16(public, true)), "this is UTF-16"},
 		"DER":                         {string(b.Bytes), "this is DER: use PEM, as `openssl pkey -inform DER` writes it"},
-		"literal line breaks":         {strings.ReplaceAll(public, "\n", `\n`), "its line breaks are written as \\n: put real ones there"},
-		"literal breaks of Windows":   {strings.ReplaceAll(public, "\n", `\r\n`), "its line breaks are written as \\n"},
+		"literal line breaks":         {strings.ReplaceAll(public, "\n", `\n`), "its line breaks are written as the two characters \\n: put real line breaks there"},
+		"literal breaks of Windows":   {strings.ReplaceAll(public, "\n", `\r\n`), "its line breaks are written as the two characters \\n"},
 		"quotes":                      {`"` + public + `"`, "it is inside quotes: leave them out"},
 		"single quotes":               {"'" + strings.TrimSpace(public) + "'\n", "it is inside quotes: leave them out"},
 		"a quoted assignment":         {`KEY="` + public + `"`, "it is inside quotes: leave them out"},
-		"quotes and literal breaks":   {`"` + strings.ReplaceAll(public, "\n", `\n`) + `"`, "it is inside quotes: leave them out; its line breaks are written as \\n"},
+		"quotes and literal breaks":   {`"` + strings.ReplaceAll(public, "\n", `\n`) + `"`, "it is inside quotes: leave them out; its line breaks are written as the two characters \\n"},
 		"a quoted JWK":                {`'{"kty":"EC"}'`, "it is inside quotes: leave them out"},
 		"indented":                    {"  " + strings.ReplaceAll("x\n"+public, "\n", "\n  "), "its lines are indented: begin each at its first column"},
 		"a key of SSH":                {"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlz me@here\n", "this is an SSH key: use PEM, as `ssh-keygen -e -m PKCS8"},
@@ -135,7 +135,7 @@ func TestMistakesAreRecognized(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ data, want string }{
 		"a byte order mark":   {"\ufeff" + string(private), "this starts with a byte order mark"},
-		"literal line breaks": {strings.ReplaceAll(string(private), "\n", `\n`), "its line breaks are written as \\n"},
+		"literal line breaks": {strings.ReplaceAll(string(private), "\n", `\n`), "its line breaks are written as the two characters \\n"},
 		"quotes":              {`"` + string(private) + `"`, "it is inside quotes"},
 		"explicit parameters": {explicitPrivate, "explicit curve parameters instead of a named curve: rewrite a P-256 key with `openssl ec -in key.pem -param_enc named_curve`"},
 		"the same in PKCS #8": {explicitPKCS8, "explicit curve parameters"},
@@ -154,7 +154,7 @@ func TestMistakesInBase64(t *testing.T) {
 	for name, c := range map[string]struct{ b64, want string }{
 		"quotes":              {`"` + line + `"`, "the value is in quotes: remove them"},
 		"single quotes":       {" '" + line + "'\n", "the value is in quotes: remove them"},
-		"literal line breaks": {line[:76] + `\n` + line[76:], "line breaks written as \\n: remove them"},
+		"literal line breaks": {line[:76] + `\n` + line[76:], "written as the two characters \\n: remove them"},
 	} {
 		if _, err := auth.ParseKeysBase64(c.b64); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: ParseKeysBase64 = %v, want %q", name, err, c.want)

@@ -32,7 +32,7 @@ func (c *Serve) PublicKeys() (PublicKeys, error) {
 		return k, fmt.Errorf("%s: %w", k.Setting, FileError(c.JWTPublicKeyFile, err))
 	}
 	if len(k.PEM) > maxKeyFileBytes {
-		return k, fmt.Errorf("%s: %s is larger than %v: use a file of public keys", k.Setting, c.JWTPublicKeyFile, Bytes(maxKeyFileBytes))
+		return k, fmt.Errorf("%s: %s is larger than a file of public keys may be (%v): check the path", k.Setting, c.JWTPublicKeyFile, Bytes(maxKeyFileBytes))
 	}
 	return k, nil
 }

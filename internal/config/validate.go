@@ -131,7 +131,7 @@ func (c *Serve) validateConnections(p *Problems) {
 
 func (c *Serve) validateRunning(p *Problems) {
 	p.oneOf("loops", c.Loops, "auto", "portable")
-	p.when(c.IdleTimeout < minIdleTimeout, "idle-timeout", "is %v: use at least %v, as in 2m", c.IdleTimeout, minIdleTimeout)
+	p.when(c.IdleTimeout < minIdleTimeout, "idle-timeout", "is %v: use at least %v, for example 2m", c.IdleTimeout, minIdleTimeout)
 	p.when(c.ShutdownTimeout <= 0, "shutdown-timeout", "is %v: use a duration above zero, such as 25s", c.ShutdownTimeout)
 	p.oneOf("log-format", c.LogFormat, "text", "json")
 }

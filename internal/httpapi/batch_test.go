@@ -87,10 +87,10 @@ func TestBatches(t *testing.T) {
 		{"one topic of one object", `{"topics":["b"],"message":1}`, 200, `[{"topic":"b","position":"E:OFFSET"}]`},
 		{"an invalid topic in topics", `{"topics":["b","","c"],"message":1}`, 207,
 			`[{"topic":"b","position":"E:OFFSET"},{"error":{"code":"topic_invalid","message":"the topic is empty"}},` +
-				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not allow this topic: the claim topic or topics must include exactly this name"}}]`},
+				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not allow this topic: its claim ` + "`topic` or `topics`" + ` must contain exactly this name"}}]`},
 		{"a token in each element", `[{"topic":"c","message":1,"token":"` + other + `"},{"topic":"c","message":1},{"topic":"a","message":1,"token":"` + listen + `"},{"topic":"a","message":2}]`, 207,
 			`[{"topic":"c","position":"E:OFFSET"},` +
-				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not allow this topic: the claim topic or topics must include exactly this name"}},` +
+				`{"topic":"c","error":{"code":"topic_denied","message":"the token does not allow this topic: its claim ` + "`topic` or `topics`" + ` must contain exactly this name"}},` +
 				`{"topic":"a","error":{"code":"scope_denied","message":"the token does not have the scope broadcast"}},` +
 				`{"topic":"a","position":"E:OFFSET"}]`},
 		{"what is wrong in itself", `[1,{"topic":1,"message":1},{"topic":"a"},{"message":1},{"topics":["a","b"],"message":3},{"topic":"a\n","message":1}]`, 207,

@@ -114,7 +114,7 @@ func TestBadBodies(t *testing.T) {
 		{`{"topic":"a","message":"` + "\xff" + `"}`, 400, pubsub.Malformed, "UTF-8"},
 		{`{"topic":"` + "\xc3" + `","message":1}`, 400, pubsub.Malformed, "UTF-8"},
 		{`{"topic":"a","message":["` + "\xed\xa0\x80" + `"]}`, 400, pubsub.Malformed, "UTF-8"},
-		{`{"topic":"a","message":"\ud800"}`, 400, pubsub.Malformed, "a lone surrogate, half of a character such as an emoji, at byte 24: "},
+		{`{"topic":"a","message":"\ud800"}`, 400, pubsub.Malformed, "a lone surrogate (half of a character such as an emoji) at byte 24: "},
 		{`[{"topic":"a","message":"\ud83d"},{]`, 400, pubsub.Malformed, "byte"},
 		{`{"topic":"a","message":"\ud83d"} x`, 400, pubsub.Malformed, "unexpected data after"},
 		{`{"topic":"a","message":["\\\\\ude00"]}`, 400, pubsub.Malformed, "half of a character"},

@@ -157,7 +157,7 @@ func (u *upload) end() {
 	a.uploads.Put(u)
 }
 
-var errBodies = pubsub.Errorf(pubsub.OverCapacity, "the memory for request bodies is full: try again later, or send a token whose scope includes broadcast in the Authorization header: a part of this memory is reserved for requests with such a token")
+var errBodies = pubsub.Errorf(pubsub.OverCapacity, "the memory for request bodies is full: try again later, or send the Authorization header with a token that has the scope broadcast; some memory is reserved for such requests")
 
 // publisherOf returns the claims of a request's header token, or nil if the header has no
 // valid token that allows broadcasting.

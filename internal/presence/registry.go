@@ -217,7 +217,7 @@ func (r *Registry) Stats() Stats {
 	return s
 }
 
-var errShared = pubsub.Errorf(pubsub.Malformed, "presence is not available on this server: the server shares its topics with other servers, and a list of members would lack those connected to the others")
+var errShared = pubsub.Errorf(pubsub.Malformed, "presence is not available on this server: it shares its topics with other servers, and does not know the members that are connected to them")
 
 // Available returns nil, or the error for every request about presence if r is nil. A server
 // that shares its topics with others has no registry, because a registry knows only the

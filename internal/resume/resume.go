@@ -79,7 +79,7 @@ func Parse(q url.Values, h http.Header, topics int) (Param, error) {
 	case len(ids) == 1 && ids[0] != "":
 		return parseCursor("the header Last-Event-ID", ids[0])
 	case first.isPosition && topics > 1:
-		return Param{}, pubsub.Errorf(pubsub.Malformed, "%s is a position, and a position applies to one topic: to resume several topics, send the server's last cursor", first.name)
+		return Param{}, pubsub.Errorf(pubsub.Malformed, "%s is a position, which applies to one topic: to resume several topics, send the last cursor that the server sent", first.name)
 	}
 	return first, nil
 }

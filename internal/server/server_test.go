@@ -82,7 +82,7 @@ func TestTranscript(t *testing.T) {
 			{"/unsubscribe-all t", []string{"Unknown command"}},
 			{"chatter", nil},
 			{"/subscribe t " + s.Token(auth.Broadcast, "t"), []string{"Subscribe to t denied: the token does not have the scope subscribe"}},
-			{"/subscribe u " + token, []string{"Subscribe to u denied: the token does not allow this topic: the claim topic or topics must include exactly this name"}},
+			{"/subscribe u " + token, []string{"Subscribe to u denied: the token does not allow this topic: its claim `topic` or `topics` must contain exactly this name"}},
 			{"  /subscribe t " + token + "\n", nil},
 			{"/subscribe t " + token, nil},
 			{"BROADCAST t one", []string{"one"}},

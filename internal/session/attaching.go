@@ -111,7 +111,7 @@ func (a *attaching) keep(r *Subscribed) {
 		r.Position, r.Recovered = sub.delivered(), true
 		return
 	}
-	r.Err = pubsub.Errorf(pubsub.TokenExpired, "the token's `until` passed before the subscription was complete: subscribe with a new token")
+	r.Err = pubsub.Errorf(pubsub.TokenExpired, "the token's `until` passed while the subscription was being set up: subscribe with a new token")
 }
 
 // wait makes the loop finish a once all topics are attached.

@@ -98,7 +98,7 @@ func TestJSONSubscriptions(t *testing.T) {
 			`{"type":"subscribed","topics":{"a":{"position":"E:7","recovered":false,"replay":0}}}`},
 		[]string{`{"type":"subscribe","id":5,"topics":["b","a","c","b",""],"token":"TOKEN","last":2}`,
 			`{"type":"subscribed","id":5,"topics":{"b":{"position":"E:0","recovered":true,"replay":0},"a":{"position":"E:7","recovered":true,"replay":0}},` +
-				`"refused":{"c":{"code":"topic_denied","message":"the token does not allow this topic: the claim topic or topics must include exactly this name"},` +
+				`"refused":{"c":{"code":"topic_denied","message":"the token does not allow this topic: its claim ` + "`topic` or `topics`" + ` must contain exactly this name"},` +
 				`"":{"code":"topic_invalid","message":"the topic is empty"}}}`},
 		[]string{`{"type":"unsubscribe","id":6}`, `{"type":"unsubscribed","id":6,"topics":["a","b"]}`},
 		[]string{`{"type":"subscribe","topics":["a"],"token":"TOKEN","last":2}`,
@@ -129,7 +129,7 @@ func TestJSONCommands(t *testing.T) {
 		[]string{`{"type":"subscribe","id":6,"topics":["a"],"last":9}`,
 			`{"type":"subscribed","id":6,"topics":{"a":{"position":"E:0","recovered":true,"replay":1}}}`,
 			`{"type":"message","topic":"a","position":"E:1","time":0,"data":{"x":[1,"é"]}}`},
-		[]string{`{"type":"broadcast","topic":"c","message":"no"}`, `{"type":"error","code":"topic_denied","message":"the token does not allow this topic: the claim topic or topics must include exactly this name","retry":false}`},
+		[]string{`{"type":"broadcast","topic":"c","message":"no"}`, `{"type":"error","code":"topic_denied","message":"the token does not allow this topic: its claim ` + "`topic` or `topics`" + ` must contain exactly this name","retry":false}`},
 		[]string{`{"type":"broadcast","topic":"a","message":"two"}`,
 			`{"type":"broadcasted","topic":"a","position":"E:2"}`,
 			`{"type":"message","topic":"a","position":"E:2","time":0,"data":"two"}`},

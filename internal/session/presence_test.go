@@ -62,7 +62,7 @@ func TestJSONPresence(t *testing.T) {
 		[]string{`{"type":"presence","id":1,"topic":"a"}`,
 			`{"type":"presence","id":1,"topic":"a","count":2,"subscribers":3,"members":[{"sub":"ann","info":{"name":"Ann"}},{"sub":"bob"}]}`},
 		[]string{`{"type":"presence","id":2,"topic":"b"}`, `{"type":"presence","id":2,"topic":"b","count":0,"subscribers":0,"members":[]}`},
-		[]string{`{"type":"presence","id":3,"topic":"c"}`, `{"type":"error","id":3,"code":"topic_denied","message":"the token does not allow this topic: the claim topic or topics must include exactly this name","retry":false}`},
+		[]string{`{"type":"presence","id":3,"topic":"c"}`, `{"type":"error","id":3,"code":"topic_denied","message":"the token does not allow this topic: its claim ` + "`topic` or `topics`" + ` must contain exactly this name","retry":false}`},
 	)
 	w.join("cid")
 	w.publish("a", "1")
@@ -337,7 +337,7 @@ func TestUntil(t *testing.T) {
 		if w.presence.Stats().References != 0 {
 			t.Error("presence outlives its subscription")
 		}
-		ended := `"code":"token_expired","message":"subscriptions with this token ended at ` + minute.UTC().Format(time.RFC3339) + `"`
+		ended := `"code":"token_expired","message":"the token allows subscriptions only until ` + minute.UTC().Format(time.RFC3339) + `"`
 		c.exchange(t,
 			[]string{`{"type":"subscribe","topics":["a"]}`, `{"type":"subscribed","topics":{},"refused":{"a":{` + ended + `}}}`},
 			[]string{`{"type":"history","topic":"a"}`, `{"type":"error",` + ended + `,"retry":false}`},

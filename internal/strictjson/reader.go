@@ -347,7 +347,7 @@ func malformed(format string, args ...any) *pubsub.Error {
 func (r *Reader) loneSurrogateAt(at int) error {
 	return &pubsub.Error{
 		Code:   pubsub.Malformed,
-		Detail: fmt.Sprintf("%s has a lone surrogate, half of a character such as an emoji, at byte %d: cut strings between characters", r.what, at),
+		Detail: fmt.Sprintf("%s has a lone surrogate (half of a character such as an emoji) at byte %d: to shorten a string, cut it between characters", r.what, at),
 		Err:    ErrLoneSurrogate,
 	}
 }

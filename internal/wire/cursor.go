@@ -126,7 +126,7 @@ func appendEpoch(dst []byte, epoch string) []byte {
 // [pubsub.Error] with [pubsub.Malformed].
 func ParseStreamCursor(s string) (StreamCursor, error) {
 	if len(s) > MaxStreamCursorBytes {
-		return StreamCursor{}, pubsub.Errorf(pubsub.Malformed, "the cursor has %d bytes; the limit is %d", len(s), MaxStreamCursorBytes)
+		return StreamCursor{}, pubsub.Errorf(pubsub.Malformed, "the cursor has %d bytes; the limit is %d: send the last cursor that the server sent, unchanged", len(s), MaxStreamCursorBytes)
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil || len(b) == 0 {
@@ -221,7 +221,7 @@ func (c *StreamCursor) parsePlace(b []byte) []byte {
 	return b[n:]
 }
 
-var errMalformedCursor = pubsub.Errorf(pubsub.Malformed, "the cursor is malformed: send the server's last cursor, unchanged")
+var errMalformedCursor = pubsub.Errorf(pubsub.Malformed, "the cursor is malformed: send the last cursor that the server sent, unchanged")
 
 // Since returns the position of a topic, and whether the cursor contains the topic. If the
 // version is unknown, or two topics of the cursor share the hash, it returns a position

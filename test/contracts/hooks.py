@@ -8,7 +8,7 @@ import schemathesis
 # Refusals of requests that are right by the schemas, and why these do not say it.
 BEYOND_SCHEMAS = {
     r".*: the cursor is malformed: .*": "a cursor is opaque",
-    r"`[\w-]+` is a position, and a position applies to one topic: .*": "a schema does not relate two parameters",
+    r"`[\w-]+` is a position, which applies to one topic: .*": "a schema does not relate two parameters",
     r"Idempotency-Key does not apply to an array: .*": "a schema does not relate a header and the body",
     r"Idempotency-Key and `key` differ: .*": "a schema does not relate a header and the body",
     r"the topic has \d+ bytes; the limit is 255": "a schema counts characters",

@@ -32,7 +32,7 @@ const maxCommandTopics = 1 << 20
 
 var (
 	errClosed   = errors.New("the connection was closed")
-	errReplaced = errors.New("the event stream was replaced by another one")
+	errReplaced = errors.New("the client replaced this event stream by a new one")
 	errSilent   = errors.New("nothing was received from the server for too long")
 )
 

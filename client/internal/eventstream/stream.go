@@ -29,7 +29,7 @@ const (
 )
 
 // errEpochs ends a connection to a server whose epochs keep changing.
-var errEpochs = errors.New("the server lost its positions several times in a row, as if it kept restarting")
+var errEpochs = errors.New("several times in a row, the server no longer knew the position to resume from, as if it kept restarting")
 
 // A stream is one event stream. When the server refuses some of its topics, it requests the
 // others again.

@@ -58,7 +58,7 @@ var ErrProtocol = errors.New("the server does not speak notiflux.v1.json")
 var ErrHalfFrame = errors.New("the connection broke in the middle of a frame")
 
 // ErrTooLarge ends a connection whose server sent a frame that is too large.
-var ErrTooLarge = errors.New("the server sent a frame that is larger than any message")
+var ErrTooLarge = errors.New("the server sent a frame that is larger than a message may be")
 
 // Expired is the type of a frame that no server sends. Package eventstream makes it when it
 // replaces an event stream and the server no longer has all messages of a topic in between.

@@ -172,9 +172,9 @@ func (k *keys) chargeLocked(g *generation, subject string) error {
 	free := k.maxBytes - k.bytes - n
 	switch {
 	case free < 0:
-		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of the last %v have used up their limit of %d bytes: publish later, or without a key", KeyTime, k.maxBytes)
+		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of the last %v take up all %d bytes that are reserved for them: publish later, or without a key", KeyTime, k.maxBytes)
 	case held/shareOfFree > free:
-		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of this token's subject have used up its share of %d bytes: publish later, or without a key", held)
+		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of this user (the token's `sub`) take up %d bytes, and one user may not have more now: publish later, or without a key", held)
 	}
 	k.addLocked(g, subject, n)
 	return nil
