@@ -1,8 +1,8 @@
 // Command notiflux is the server and its tools in one binary: it serves, makes keys and
 // tokens, publishes and subscribes.
 //
-// Each command is a struct in a file of its own. Its tags define the flags and arguments, and
-// whose Run method does the work. main parses the command line, runs one command, and
+// Each command is a struct in a file of its own. Its tags define the flags and arguments,
+// and its Run method does the work. main parses the command line, runs one command, and
 // turns its error into a line on standard error and an exit status: 0 for success, 1 for a
 // failure, 2 for wrong usage. Standard output holds only what another program may want to
 // read.

@@ -1,9 +1,9 @@
 // Package admin serves HTTP to operators: the routes of the admin listener.
 //
 // [New] returns the routes: /metrics, which Prometheus scrapes, and the profiles of the
-// process under /debug/pprof/. They do not require a token, so only operators may be able
-// to reach the listener's address. A guard stops web pages from reaching it through an
-// operator's browser.
+// process under /debug/pprof/. They do not require a token, so the network must let only
+// operators reach the listener's address. A guard stops web pages from reaching it through
+// an operator's browser.
 //
 // Each counter is a field of the type that it describes, and costs one atomic add. The
 // server gives [New] pointers to the counters, and functions for other values ([Sources]).

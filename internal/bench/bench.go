@@ -15,8 +15,8 @@
 // different publishers may arrive in any order.
 //
 // With a rate, the latency of a message begins when the message was due, even if all
-// publishers were busy then. So a server that stops for a second shows that second, and not
-// only in the few messages that waited for an answer.
+// publishers were busy then. So if a server stops for a second, all messages that were due
+// in this second show it, and not only the few that were waiting for an answer.
 //
 // Do not use the engine as an example of a client: it reads only as much of a message as it
 // needs, and never reconnects.

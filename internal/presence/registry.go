@@ -12,9 +12,10 @@
 // Invariants:
 //   - For one member, joins and leaves alternate. A Snapshot says anew who is present.
 //   - A member that returns within its grace period is never reported as left.
-//   - A list, together with the events emitted after it, leads to the same members as all
-//     events from the first one. An event may repeat what the list contains. A member that
-//     left stays in the list until an event reports the leave.
+//   - A client that begins with a list of the members, and applies the events emitted after
+//     it, knows the same members as a client that applied every event. An event may repeat
+//     what the list contains. A member that left stays in the list until an event reports
+//     the leave.
 //   - Events are emitted in the order in which they arise, one at a time.
 //   - Memory is limited by the references and the members in their grace period. A topic
 //     with neither is forgotten.

@@ -2,10 +2,10 @@
 // Every other package uses these words.
 //
 // A publisher sends a [Publication] to a [Topic]. A broker orders it and gives it a
-// [Position]. Subscribers then receive it as a [Message]. A message can also be a
-// [PresenceEvent], which the server makes when the members of a topic change. A refusal
-// that any client may see is an [Error]: its [Code] is for programs, its sentence for
-// people.
+// [Position]. Subscribers then receive it as a [Message]. Instead of a publication, a
+// Message can hold a [PresenceEvent], which the server makes when the members of a topic
+// change. A refusal that any client may see is an [Error]: its [Code] is for programs, its
+// sentence for people.
 //
 // Invariants:
 //   - A Message and everything that it points to never change.

@@ -1,9 +1,9 @@
 // Package worker runs work that event loops must not do: expensive work, such as verifying
 // a signature, and work that may block, such as reading from a remote broker.
 //
-// [Do] submits work to a [Pool] and calls back when the work is done. A Pool limits the
-// number of its goroutines and the length of its queue. When the queue is full, the Pool
-// refuses work instead of storing it, so that clients get an answer while they still wait
+// The function [Do] submits work to a [Pool] and calls back when the work is done. A Pool
+// limits the number of its goroutines and the length of its queue. When the queue is full, the
+// Pool refuses work instead of storing it, so that clients get an answer while they still wait
 // for it.
 //
 // Invariants:

@@ -1,11 +1,12 @@
 // Package eventstream connects to a server by event streams (server-sent events), for
 // networks that block WebSockets. To its user a [Conn] is a connection of the JSON protocol
-// that takes subscribe and unsubscribe commands. It has no name and no presence.
+// that takes subscribe and unsubscribe commands. The server gives it no connection name, and
+// it cannot take part in presence.
 //
-// The topics of an event stream are part of its address. So when topics come or go, the
-// Conn replaces a stream by one that resumes each topic at its position. It makes the
-// cursor from the positions of the frames that its user has read. It cannot use the
-// server's cursor, which lacks topics that come from another stream, and such topics would
+// The topics of an event stream are part of its address. So when topics come or go, the Conn
+// replaces a stream by one that resumes each topic at its position. It makes the cursor from
+// the positions of the frames that its user has read. It does not use the server's cursors:
+// each has only the topics of its stream, so a topic that moves to another stream would
 // start over. Topics with different tokens, modes or epochs need different streams, and a
 // stream carries up to 64 topics.
 //

@@ -2,10 +2,10 @@
 // needed that it does not have. It has a general token for each scope, and further tokens for
 // topics that the general one does not allow.
 //
-// The user of a cache reports refusals: after [Cache.Renew] the cache asks for another token
-// in place of one that is no longer valid, after [Cache.Extend] for another token for certain
-// topics. The cache never asks twice at the same time, and whoever needs the same token waits
-// for the same answer.
+// The user of a cache reports when the server refuses a token. [Cache.Renew] says that the
+// token is no longer valid, [Cache.Extend] that it does not allow certain topics; the cache
+// then asks for another. The cache never asks twice at the same time, and whoever needs the
+// same token waits for the same answer.
 //
 // The package does not look into tokens. It does not know when one expires until the server
 // says so.

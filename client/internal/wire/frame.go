@@ -5,7 +5,8 @@
 //
 // Packages socket and eventstream read bytes, turn them into a [Frame] with [ParseFrame],
 // and hand it to the client. In the other direction the client makes a [Command], which they
-// write. Strings and bytes of a frame belong to it, so the reader may reuse its buffer.
+// write. A Frame holds copies of its strings and bytes, so the buffer they were read into
+// may be reused.
 //
 // The package ignores what later versions of the protocol add: unknown members of a frame
 // and, if its type is unknown, all members except the type. It does not check that the

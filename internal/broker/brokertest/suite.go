@@ -5,9 +5,10 @@
 // and several nodes. Its chaos tests act at random and check that each subscriber reads
 // every published message, or a gap in its place.
 //
-// The suite opens a new broker for each test. Every test runs in a bubble of
-// testing/synctest, so time is fake and the tests do not depend on the speed of the
-// machine. The tests of a broker with a real network run in parallel, in real time.
+// The suite opens a new broker for each test. For most brokers, every test runs in a bubble
+// of testing/synctest, so time is fake and the tests do not depend on the speed of the
+// machine. For a broker with a real network (Config.RealTime), the tests run in parallel, in
+// real time.
 //
 // Package fakestore, inside this one, simulates a store and its network. Other packages use
 // it to test the server against a slow and faulty broker.

@@ -10,13 +10,14 @@
 //
 // A message passes through the package in three steps. The publisher's goroutine runs
 // publish.lua, which assigns an offset, appends the message to the stream of its topic, and
-// publishes it to the channel of the topic (publish.go). The pub/sub connection of each node
-// that subscribes to the channel puts it into the inbox (pubsub.go), and the node takes it
-// from there. What the node misses, it reads from the stream (read.go).
+// publishes it to the channel of the topic (publish.go). In each node that subscribes to the
+// channel, the pub/sub connection puts the message into the inbox (pubsub.go), and the node
+// takes it from there. A node reads the messages that it missed from the stream (read.go).
 //
 // Keys, with the prefix of Config and then the tag {0}, so that all are in one slot:
 //
-//	m               hash of the epoch: epoch, replid, last (offset assigned), began (last at its start)
+//	m               hash with epoch, replid, last (the last offset assigned), and began (the value
+//	                of last when the epoch began)
 //	h:TOPIC         head: offset of the last message, kept for a day
 //	t:TOPIC         stream of messages: id OFFSET-0; p: offset of the message before it,
 //	                x: excluded connection, d: body ("s" or "j" for JSON, and then its data)

@@ -13,15 +13,15 @@
 // Invariants:
 //   - All of this happens on one goroutine, that of [Node.Work] (timeline.go). It never
 //     waits for the store.
-//   - A node reads a topic only after the store has confirmed its subscription. So what it
-//     reads and what it is pushed leave no hole between them.
+//   - A node reads a topic only after the store has confirmed its subscription. So no
+//     message is missing between those that it reads and those that the store pushes to it.
 //   - Only answers of the store change the epoch of a log. A push of another epoch causes a
 //     read.
 //   - At most one request to publish is in flight, so that messages keep the order in which
 //     they were published.
 //
 // The package knows no network and no encoding. Package redis has a real store, and package
-// brokertest/remote a simulated one.
+// brokertest/fakestore a simulated one.
 package remote
 
 import (

@@ -1,8 +1,8 @@
 // Package frametest is what tests of WebSockets share: how clients write frames, tables of valid
 // and invalid input, and a client of raw bytes that sends this input to a running server.
 //
-// The same tables hold for the state machine alone, with input split into reads in every
-// possible way, and for whole servers over sockets.
+// The same tables hold for the state machine of package transport alone, with input split
+// into reads in every possible way, and for whole servers over sockets.
 package frametest
 
 import (

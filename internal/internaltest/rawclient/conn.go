@@ -6,9 +6,9 @@
 // what a client does: heads of HTTP responses, chunks, events, lines and WebSocket frames. Functions of package rawclient return errors where a
 // test would fail, so that tests can use them in any goroutine.
 //
-// A [Reader] follows topics over many connections, in one of the [Dialect]s, and
-// remembers what a real client would. It notes what it receives for the delivery
-// oracle.
+// A [Reader] follows topics over many connections, in one of the [Dialect]s, and remembers
+// what a real client would. It records what it receives, so that package delivery can check
+// it.
 package rawclient
 
 import (

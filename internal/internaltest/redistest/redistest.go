@@ -1,4 +1,5 @@
-// Package redistest starts servers of Redis or Valkey for tests, and cuts the ways to them.
+// Package redistest starts servers of Redis or Valkey for tests, and cuts the connections to
+// them.
 package redistest
 
 import (
