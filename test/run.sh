@@ -77,6 +77,7 @@ fi
 suite readme test/readme.sh
 suite scripts test/scripts.sh
 suite examples test/examples.sh
+suite deploy test/deploy.sh
 suite clients test/clients.sh
 suite browser test/browser.sh
 suite start test/start.sh
