@@ -44,7 +44,7 @@ func (c *broadcastCmd) Run(t *terminal) error {
 	}
 	switch {
 	case c.Key != "" && c.Message == "-":
-		return usagef("--key cannot be used with -, because it is the idempotency key of one message: give that message as an argument")
+		return usagef("--key cannot be used with -, because an idempotency key belongs to one message: give the message as an argument")
 	case c.Timeout <= 0:
 		return usagef("--timeout is %v; use a duration above zero, such as 10s", c.Timeout)
 	}

@@ -137,7 +137,7 @@ func TestMistakesAreRecognized(t *testing.T) {
 		"a byte order mark":   {"\ufeff" + string(private), "this starts with a byte order mark"},
 		"literal line breaks": {strings.ReplaceAll(string(private), "\n", `\n`), "its line breaks are written as the two characters \\n"},
 		"quotes":              {`"` + string(private) + `"`, "it is inside quotes"},
-		"explicit parameters": {explicitPrivate, "explicit curve parameters instead of a named curve: rewrite a P-256 key with `openssl ec -in key.pem -param_enc named_curve`"},
+		"explicit parameters": {explicitPrivate, "explicit curve parameters instead of a named curve: if it is a P-256 key, rewrite it with `openssl ec -in key.pem -param_enc named_curve`"},
 		"the same in PKCS #8": {explicitPKCS8, "explicit curve parameters"},
 		"PKCS #1": {string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte{1}})),
 			"has type PRIVATE KEY, as `openssl pkcs8 -topk8 -nocrypt -in key.pem` writes it"},
@@ -180,7 +180,7 @@ func TestSignaturesOfAnotherForm(t *testing.T) {
 		"too short":  {der[:40], "the signature of the token has 40 bytes; an ES256 signature has 64"},
 		"for P-384":  {bytes.Repeat([]byte{1}, 96), "the signature of the token has 96 bytes; an ES256 signature has 64"},
 		"one byte":   {[]byte{0x30}, "the signature of the token has 1 bytes; an ES256 signature has 64"},
-		"its length": {bytes.Repeat([]byte{1}, 64), "the signature of the token does not match any key of this server: sign it with the matching private key"},
+		"its length": {bytes.Repeat([]byte{1}, 64), "the signature of the token does not match any key of this server: sign the token with the private key of one of the server's keys"},
 	} {
 		token := join(input, c.signature)
 		_, err := verifier.Verify(token)

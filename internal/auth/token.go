@@ -39,7 +39,7 @@ func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // Refusals of a token because of its form. They are variables so that a refusal does not
 // allocate.
 var (
-	errTokenMissing = pubsub.Errorf(pubsub.TokenMissing, "a token is required: a JWT that allows the scope and the topic")
+	errTokenMissing = pubsub.Errorf(pubsub.TokenMissing, "a token is required: send a JWT with the scope and the topic of this request")
 	errTokenLong    = pubsub.Errorf(pubsub.TokenInvalid, "the token is too long; the limit is %d bytes", maxTokenBytes)
 	errTokenForm    = pubsub.Errorf(pubsub.TokenInvalid, "the token is not a JWT: a JWT has three parts in base64url without padding, separated by dots")
 )

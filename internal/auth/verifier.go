@@ -146,7 +146,7 @@ func (v *Verifier) cached(k cacheKey) *Claims {
 
 func (v *Verifier) cacheKey(t Token) cacheKey { return cacheKey{t.digest(), v.keys.generation} }
 
-var errSignature = invalid("the signature of the token does not match any key of this server: sign it with the matching private key")
+var errSignature = invalid("the signature of the token does not match any key of this server: sign the token with the private key of one of the server's keys")
 
 // A checkedError refuses a token after a signature check.
 type checkedError struct {

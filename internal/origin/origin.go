@@ -99,7 +99,7 @@ func parse(text string) (scheme, host string, err error) {
 	}
 	scheme, host = u.Scheme, u.Hostname()
 	if scheme == "ws" || scheme == "wss" {
-		return "", "", fmt.Errorf("has %q: an origin starts with http or https, even for a page that opens a WebSocket", text)
+		return "", "", fmt.Errorf("has %q: the origin of a page that opens a WebSocket starts with http or https, not with ws or wss", text)
 	}
 	if slices.Contains(pageless, scheme) {
 		return "", "", fmt.Errorf("has %q: no page has an origin that starts with %s: write http, https, or the scheme of an app, such as capacitor://localhost", text, scheme)

@@ -35,7 +35,7 @@ func (rt *Router) admitOrigin(h, request http.Header) error {
 		return nil
 	}
 	if i := slices.IndexFunc(origins, func(o string) bool { return !rt.origins.Allows(o) }); i >= 0 {
-		return WithDetail(pubsub.Errorf(pubsub.OriginDenied, "this server does not accept requests from pages of this origin: its setting --allowed-origins has to list it"), "origin", origins[i])
+		return WithDetail(pubsub.Errorf(pubsub.OriginDenied, "this server does not accept requests from pages of this origin: the server's setting --allowed-origins must list the origin"), "origin", origins[i])
 	}
 	if rt.origins.Any() {
 		h.Set("Access-Control-Allow-Origin", "*")

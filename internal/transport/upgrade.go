@@ -205,7 +205,7 @@ func (u *Upgrader) offer(h http.Header) (protocol, token string, err error) {
 			offered, isToken := strings.CutPrefix(name, tokenProtocol)
 			switch {
 			case isToken && found:
-				return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol has more than one token: send only one name that starts with %s", tokenProtocol)
+				return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol has more than one JWT: send only one name that starts with %s", tokenProtocol)
 			case isToken:
 				token, found = offered, true
 			case protocol == "" && slices.Contains(u.Protocols, name):
@@ -214,7 +214,7 @@ func (u *Upgrader) offer(h http.Header) (protocol, token string, err error) {
 		}
 	}
 	if found && protocol == "" {
-		return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol has a token but no subprotocol that this server supports: offer notiflux.v1.json as well, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
+		return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol has a JWT but no subprotocol that this server supports: offer notiflux.v1.json as well, as in new WebSocket(url, [\"notiflux.v1.json\", \"%s…\"])", tokenProtocol)
 	}
 	return protocol, token, nil
 }
