@@ -34,7 +34,7 @@ const defaultWindow = 16
 
 // Help is shown by -h below the first line.
 func (*benchCmd) Help() string {
-	return "Opens connections, subscribes them, checks that each receives the messages of its topic, then publishes and measures. Exits with 1 if a connection or a delivery was lost or a message refused. SIGINT ends it early and prints the result so far. docs/operations.md explains the figures."
+	return "Opens connections and subscribes each of them to a topic. Checks that each receives a test message, then publishes and measures. Exits with 1 if a connection or a delivery was lost, or a message was refused. SIGINT ends the run early and prints the result so far. docs/operations.md explains the figures."
 }
 
 // Validate checks the numbers. The parser calls it.

@@ -30,7 +30,7 @@ type subscribeCmd struct {
 
 // Help is shown by -h below the first line.
 func (*subscribeCmd) Help() string {
-	return "Runs until it is interrupted. When the connection ends, it reconnects and resumes. Standard error reports when a topic is subscribed, when the connection ends, when messages were lost, and which topics the server refuses. Exits with 1 when the server refuses all topics or does not allow reconnecting."
+	return "Runs until it is interrupted. When the connection ends, it reconnects and resumes. Standard error reports when a topic is subscribed, when the connection ends, when messages were lost, and which topics the server refuses. Exits with 1 when the server refuses all topics, or closes the connection and tells the client not to reconnect."
 }
 
 // Run prints messages until a signal arrives.

@@ -17,8 +17,8 @@ type tokenCmd struct {
 	Topic []string      `required:"" sep:"none" help:"Topic that the token allows; can be repeated."`
 	Sub   string        `default:"cli" help:"Subject: the user that the token is for."`
 	Exp   time.Duration `default:"1h" help:"How long the token is valid, for example 90s, 30m or 720h."`
-	Until time.Duration `placeholder:"DURATION" help:"Time from now after which all subscriptions made with the token end; by default they do not."`
-	Info  string        `placeholder:"JSON" help:"Data for presence, which other members of a topic see next to --sub: a JSON object of up to 1 KiB."`
+	Until time.Duration `placeholder:"DURATION" help:"Time from now after which the server ends all subscriptions made with the token; no limit by default."`
+	Info  string        `placeholder:"JSON" help:"Data that the other members of a topic see next to --sub (presence): a JSON object of up to 1 KiB."`
 }
 
 // Help is shown by -h below the first line.

@@ -39,7 +39,7 @@ type Serve struct {
 	JWTPublicKeyFile string `group:"Tokens (one of these is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File with public keys: PEM, JWK or JWKS."`
 
 	Broker       string `group:"Broker:" env:"NOTIFLUX_BROKER" default:"memory" help:"Broker, which orders and keeps messages: memory for a single server, or the URL of Redis or Valkey for several servers that act as one, such as redis://[user:password@]host:6379, rediss://… with TLS, or redis+sentinel://host:26379/primary."`
-	BrokerPrefix string `group:"Broker:" env:"NOTIFLUX_BROKER_PREFIX" default:"notiflux:" help:"What the names of all keys and channels in Redis begin with. If several applications share a Redis, each needs a prefix of its own."`
+	BrokerPrefix string `group:"Broker:" env:"NOTIFLUX_BROKER_PREFIX" default:"notiflux:" help:"Prefix of the names of all keys and channels in Redis. If several applications share a Redis, each needs a prefix of its own."`
 
 	HistoryMessages   int           `group:"History:" env:"NOTIFLUX_HISTORY_MESSAGES" default:"100" help:"Messages kept per topic."`
 	HistoryBytes      Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_BYTES" default:"1MiB" help:"Bytes kept per topic."`
@@ -52,8 +52,8 @@ type Serve struct {
 	MaxConnections         int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Maximum number of WebSockets, event streams and waiting polls; 0 means 80 % of the file descriptor limit."`
 	MaxTopics              int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics; a topic without messages and subscribers still counts for up to 24 hours."`
 	MaxTopicsPerConnection int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Maximum number of topics that one client can subscribe to."`
-	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"Size of the unread messages that the server keeps for one client after they have left the history; a client with more is disconnected."`
-	MaxUnreadBytes         Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Maximum total size, for all clients together, of the answers to requests and commands that the clients have not read yet."`
+	MaxLagBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"Maximum size of the messages that have left the history but that one client has not read yet; a client with more is disconnected."`
+	MaxUnreadBytes         Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Maximum total size of unread answers to requests and commands, for all clients together."`
 
 	Compression     bool          `group:"Running:" env:"NOTIFLUX_COMPRESSION" help:"Compress messages for clients that support permessage-deflate."`
 	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"Event loops: auto uses epoll for plain TCP on Linux, portable uses goroutines everywhere."`
