@@ -1,4 +1,61 @@
 package redis
 
+import (
+	"context"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/broker/remote"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+)
+
 // CheckVersionForTest checks what INFO says.
 var CheckVersionForTest = checkVersion
+
+// ErrLateForTest is the error of a request that Redis got after its deadline.
+var ErrLateForTest = errLate
+
+// What Redis keeps, and for how long.
+const (
+	KeyTimeForTest  = keyTime
+	HeadTimeForTest = headTime
+)
+
+// A ScriptsForTest runs the scripts one by one, over one connection, without a node.
+type ScriptsForTest struct {
+	store *store
+	link  *link
+}
+
+// NewScriptsForTest does no I/O.
+func NewScriptsForTest(c Config) ScriptsForTest {
+	s := New(c).store
+	return ScriptsForTest{s, s.writing}
+}
+
+// Close closes the connection.
+func (s ScriptsForTest) Close() { s.link.close() }
+
+// Publish runs publish.lua once.
+func (s ScriptsForTest) Publish(ctx context.Context, ps []pubsub.Publication, deadline time.Time) error {
+	var all []*pubsub.Publication
+	for i := range ps {
+		all = append(all, &ps[i])
+	}
+	return s.store.publishCall(ctx, all, deadline)
+}
+
+// Heads runs heads.lua.
+func (s ScriptsForTest) Heads(ctx context.Context, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
+	return s.store.heads(ctx, s.link, names)
+}
+
+// Read runs read.lua.
+func (s ScriptsForTest) Read(ctx context.Context, name pubsub.Topic, r remote.Range) (remote.Page, error) {
+	return s.store.read(ctx, s.link, name, r)
+}
+
+// Probe runs probe.lua. It returns the channel of the probe, and the epoch.
+func (s ScriptsForTest) Probe(ctx context.Context) (channel, epoch string, err error) {
+	a, err := s.store.run(ctx, s.link, probeScript, []string{s.store.key("m")}, args(s.store.probes))
+	return s.store.probes, a.epoch, err
+}

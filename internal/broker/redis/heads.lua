@@ -1,15 +1,13 @@
 -- Returns the heads of topics, and keeps them for ARGV[2] seconds more. A topic without a head
 -- gets one: the last offset of the shard. Otherwise the next message of the topic would name
--- another message before it than its followers know. KEYS after the first: the heads. The answer has, after epoch and time,
--- where the epoch began and then each head.
+-- another message before it than its followers know. KEYS after the first: for each topic its
+-- head and its stream. The answer has, after epoch and time, where the epoch began and then
+-- each head.
 local heads = {}
-for i = 2, #KEYS do
-  heads[i] = redis.call('GET', KEYS[i])
-  if heads[i] then last = math.max(last, tonumber(heads[i])) end
-end
+for i = 2, #KEYS, 2 do heads[i] = find(KEYS[i], KEYS[i + 1]) end
 begin()
 local answer = {epoch, text(now), text(began)}
-for i = 2, #KEYS do
+for i = 2, #KEYS, 2 do
   if heads[i] then
     redis.call('EXPIRE', KEYS[i], ARGV[2])
   else

@@ -15,6 +15,19 @@ if ended then
   began = last
 end
 
+-- find returns the head of a topic, false if there is none. It raises last to the offset of the
+-- last message of the topic, which is larger if the hash was lost and the clock was set back.
+local function find(head, stream)
+  local offset = redis.call('GET', head)
+  if offset then
+    last = math.max(last, tonumber(offset))
+  else
+    local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    if top then last = math.max(last, tonumber(string.match(top[1], '^%d+'))) end
+  end
+  return offset
+end
+
 -- begin writes the new epoch, if there is one. All checks of a script come before it.
 local function begin()
   if ended then

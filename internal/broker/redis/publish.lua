@@ -13,14 +13,8 @@ local heads, keys = {}, {}
 for i = 1, n do
   local head, stream, key = KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1]
   if heads[head] == nil then
-    heads[head] = redis.call('GET', head)
+    heads[head] = find(head, stream)
     redis.call('XLEN', stream)
-    if heads[head] then
-      last = math.max(last, tonumber(heads[head]))
-    else
-      local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-      if top then last = math.max(last, tonumber(string.match(top[1], '^%d+'))) end
-    end
   end
   if ARGV[4 * i + 5] ~= '' and keys[key] == nil then keys[key] = redis.call('GET', key) end
 end

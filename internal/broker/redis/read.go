@@ -74,7 +74,7 @@ func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsu
 func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
 	keys := []string{s.key("m")}
 	for _, name := range names {
-		keys = append(keys, s.key("h:"+string(name)))
+		keys = append(keys, s.key("h:"+string(name)), s.key("t:"+string(name)))
 	}
 	a, err := s.run(ctx, l, headsScript, keys, args(int(headTime.Seconds())))
 	if err != nil {
@@ -226,9 +226,16 @@ func (s *store) entry(name pubsub.Topic, epoch string, x any) (e entry, err erro
 	return e, nil
 }
 
-// page returns the page of a range, given all entries after p.after, or the newest of them;
-// the last one is beyond the range if there is one.
+// page returns the page of a range, given all entries after p.after, or the newest of them.
 func (s *store) page(p part, r remote.Range) remote.Page {
+	// The first entry beyond the range tells whether one before it is missing. Those after it
+	// do not matter.
+	for i, e := range p.entries {
+		if e.message.Position.Offset > r.Until {
+			p.entries = p.entries[:i+1]
+			break
+		}
+	}
 	page := remote.Page{Epoch: p.epoch, Last: p.last, From: max(p.after, p.head)}
 	if len(p.entries) > 0 {
 		page.From = max(p.after, p.entries[0].before)

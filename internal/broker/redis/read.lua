@@ -2,14 +2,15 @@
 -- first: an offset and its epoch (empty: from the oldest message on), "whole" if all messages
 -- are wanted when the epoch has ended, the last offset that is wanted, how many of the newest
 -- messages are wanted (negative: all), and how many to return at most. The answer has, after
--- epoch and time, the last offset of the shard, the offset after which it read, the head (empty: there is none), and the entries.
+-- epoch and time, the last offset of the shard, the offset after which it read, the head
+-- (empty: there is none), and the entries.
+local head = find(KEYS[2], KEYS[3])
 local after, newest = tonumber(ARGV[2]), tonumber(ARGV[6])
-if ARGV[3] == '' or after > last then
+if ARGV[3] ~= '' and ARGV[3] ~= epoch and ARGV[4] ~= 'whole' then
+  after = began
+elseif ARGV[3] ~= epoch or after > last then
   after = 0
-elseif ARGV[3] ~= epoch then
-  after = ARGV[4] == 'whole' and 0 or began
 end
-local head = redis.call('GET', KEYS[2])
 local entries = {}
 if newest < 0 then
   entries = redis.call('XRANGE', KEYS[3], '(' .. text(after) .. '-0', '+', 'COUNT', ARGV[7])
