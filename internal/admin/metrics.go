@@ -7,7 +7,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
-	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -32,7 +31,7 @@ type Sources struct {
 
 // closeCodes are the close codes that have a metric.
 var closeCodes = []wire.CloseCode{
-	wire.CloseNormal, wire.CloseProtocol, wire.CloseUnsupported, transport.CloseAbnormal, wire.CloseInvalidUTF8, wire.ClosePolicy,
+	wire.CloseNormal, wire.CloseProtocol, wire.CloseUnsupported, wire.CloseAbnormal, wire.CloseInvalidUTF8, wire.ClosePolicy,
 	wire.CloseTooBig, wire.CloseInternal, wire.CloseRestart, wire.CloseOverCapacity, wire.CloseIdle, wire.CloseTooMany,
 	wire.CloseSilent, wire.CloseTooSlow,
 }

@@ -215,7 +215,7 @@ func TestStats(t *testing.T) {
 	equal(t, "Opened", stats.Opened.Load(), 6)
 	equal(t, "Messages", stats.Messages.Load(), 3)
 	equal(t, "Closes()", stats.Closes(), map[wire.CloseCode]uint64{
-		wire.CloseNormal: 2, wire.CloseInvalidUTF8: 1, transport.CloseAbnormal: 3,
+		wire.CloseNormal: 2, wire.CloseInvalidUTF8: 1, wire.CloseAbnormal: 3,
 	})
 }
 

@@ -86,7 +86,7 @@ func (c *connection) Gone() {
 		return
 	}
 	if c.phase == open {
-		c.cfg.Stats.closed(CloseAbnormal)
+		c.cfg.Stats.closed(wire.CloseAbnormal)
 	}
 	c.phase, c.writing = gone, nothing
 	c.app.Gone()

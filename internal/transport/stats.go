@@ -8,10 +8,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// CloseAbnormal is the close code under which [Stats] count a connection that ended without
-// a close frame from either side. It is never sent (RFC 6455 section 7.1.5).
-const CloseAbnormal wire.CloseCode = 1006
-
 // Stats count the events of the connections of a [Config]. The zero value is ready to use.
 // Safe for concurrent use.
 type Stats struct {
@@ -23,7 +19,7 @@ type Stats struct {
 }
 
 // Closes returns how many connections ended, by the close code that the server sent.
-// [wire.CloseNormal] are connections that the client closed, [CloseAbnormal] those that
+// [wire.CloseNormal] are connections that the client closed, [wire.CloseAbnormal] those that
 // broke off. Each connection counts once, when it starts closing.
 func (s *Stats) Closes() map[wire.CloseCode]uint64 {
 	s.mu.Lock()

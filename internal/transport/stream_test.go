@@ -263,7 +263,7 @@ func TestStreamStats(t *testing.T) {
 	}
 	equal(t, "Opened", stats.Opened.Load(), 3)
 	equal(t, "Closes()", stats.Closes(), map[wire.CloseCode]uint64{
-		wire.CloseNormal: 1, wire.CloseRestart: 1, transport.CloseAbnormal: 1,
+		wire.CloseNormal: 1, wire.CloseRestart: 1, wire.CloseAbnormal: 1,
 	})
 }
 

@@ -78,7 +78,7 @@ func (w *WebSocket) Read(p []byte, now time.Duration) int {
 // ReadEnd says that the client ended its sending side. It is called once, and Read is not
 // called after it.
 func (w *WebSocket) ReadEnd() {
-	w.readEnd(CloseAbnormal)
+	w.readEnd(wire.CloseAbnormal)
 }
 
 // Next returns the bytes to write now, or nil. They stay valid and unchanged until Wrote.

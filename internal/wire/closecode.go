@@ -20,3 +20,7 @@ const (
 	CloseSilent       CloseCode = 4201 // nothing received within the ping timeout
 	CloseTooSlow      CloseCode = 4202 // further behind than the limit
 )
+
+// CloseAbnormal is the close code under which connections count that ended without a close
+// frame from either side. It is never sent (RFC 6455 section 7.1.5).
+const CloseAbnormal CloseCode = 1006
