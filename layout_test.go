@@ -47,7 +47,7 @@ var allowed = map[string][]string{
 	"internal/httpapi": {"internal/pubsub", "docs", "internal/answer", "internal/auth", "internal/broker", "internal/listen", "internal/loop", "internal/origin", "internal/presence",
 		"internal/resume", "internal/router", "internal/session", "internal/strictjson", "internal/topic", "internal/transport", "internal/wire"},
 	"internal/router": {"internal/pubsub", "internal/auth", "internal/origin", "internal/wire"},
-	"internal/admin":  {"internal/pubsub", "internal/auth", "internal/router", "internal/session", "internal/topic", "internal/transport", "internal/wire"},
+	"internal/admin":  {"internal/pubsub", "internal/auth", "internal/broker", "internal/router", "internal/session", "internal/topic", "internal/wire"},
 	"internal/bench":  {"internal/pubsub", "internal/auth", "internal/wsframe"},
 	"internal/server": {"internal/pubsub", "internal/admin", "internal/httpapi", "internal/auth", "internal/broker", "internal/broker/memory", "internal/broker/redis", "internal/config", "internal/dialect/httpstream", "internal/dialect/v1json", "internal/dialect/v1text", "internal/topic", "internal/listen", "internal/loop",
 		"internal/origin", "internal/presence", "internal/session", "internal/transport", "internal/wire", "internal/worker"},

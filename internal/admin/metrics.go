@@ -5,13 +5,14 @@ import (
 	"sync/atomic"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Sources holds the sources of the metrics. All fields are required. The functions are
-// called at each scrape, possibly concurrently, and must not block.
+// Sources holds the sources of the metrics. All fields but Shared are required. The
+// functions are called at each scrape, possibly concurrently, and must not block.
 type Sources struct {
 	Version     string
 	Clients     func() int     // connected now
@@ -20,6 +21,7 @@ type Sources struct {
 	Topics      func() topic.Stats
 	Attaching   func() int                       // topics that wait for the broker
 	Health      func() error                     // of the broker
+	Shared      *broker.Stats                    // of a broker that several servers share; nil: they do not
 	Members     func() int                       // present now, in all topics
 	KeyBytes    func() int64                     // of idempotency keys
 	UnreadBytes func() int64                     // of answers that clients have not read
@@ -78,7 +80,34 @@ func metrics(s Sources) *registry {
 	count("notiflux_tokens_refused_total", "Tokens refused.", func() uint64 { return s.Tokens().Refused })
 	count("notiflux_token_cache_hits_total", "Tokens found in the cache of verified tokens.", func() uint64 { return s.Tokens().Hits })
 	count("notiflux_panics_total", "Connections closed because their handler panicked.", s.Panics)
+	if s.Shared != nil {
+		exportBroker(m, s.Shared)
+	}
 	return m
+}
+
+// exportBroker exports the numbers of a broker that several servers share.
+func exportBroker(m *registry, s *broker.Stats) {
+	count := func(name, help string, labels map[string]string, number *atomic.Uint64) {
+		m.Counter(name, help, labels, func() float64 { return float64(number.Load()) })
+	}
+	gauge := func(name, help string, number *atomic.Int64) {
+		m.Gauge(name, help, nil, func() float64 { return float64(number.Load()) })
+	}
+	gauge("notiflux_broker_publishing", "Messages that wait for the answer of the broker.", &s.Publishing)
+	gauge("notiflux_broker_publishing_bytes", "Bytes of the messages that wait for the answer of the broker.", &s.PublishingBytes)
+	m.Histogram("notiflux_broker_call_seconds", "Durations of the calls that the broker answered.", s.Calls.Read)
+	m.Histogram("notiflux_broker_call_messages", "Messages in each call that publishes.", s.Messages.Read)
+	m.Histogram("notiflux_broker_lag_seconds", "Durations from the time at which the broker ordered a message until this server had it.", s.Lag.Read)
+	count("notiflux_broker_catch_ups_total", "Reads of messages that this server missed, one per topic.", nil, &s.CatchUps)
+	gaps := "Gaps in topics, by reason."
+	count("notiflux_broker_gaps_total", gaps, map[string]string{"reason": "missing"}, &s.Missing)
+	count("notiflux_broker_gaps_total", gaps, map[string]string{"reason": "epoch"}, &s.Restarts)
+	count("notiflux_broker_epochs_total", "New epochs.", nil, &s.Epochs)
+	reconnects := "Connections to the broker that replaced a lost one, by their use."
+	count("notiflux_broker_reconnects_total", reconnects, map[string]string{"connection": "pubsub"}, &s.Resubscribed)
+	count("notiflux_broker_reconnects_total", reconnects, map[string]string{"connection": "calls"}, &s.Reconnected)
+	count("notiflux_broker_probes_missed_total", "Probes that did not come back before the next one.", nil, &s.ProbesMissed)
 }
 
 // exportBroadcasts exports the number of broadcasts by result, for HTTP and WebSockets

@@ -53,6 +53,28 @@ func (r *registry) Gauge(name, help string, labels map[string]string, read func(
 	r.prometheus.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(options(name, help, labels)), read))
 }
 
+// Histogram exports a distribution of values. read returns the number of values, their sum,
+// and for each limit how many values are not above it. Otherwise it is like Counter.
+func (r *registry) Histogram(name, help string, read func() (uint64, float64, map[float64]uint64)) {
+	o := options(name, help, nil)
+	r.prometheus.MustRegister(&histogram{prometheus.NewDesc(o.Name, o.Help, nil, o.ConstLabels), read})
+}
+
+// A histogram is a [prometheus.Collector] of one metric.
+type histogram struct {
+	desc *prometheus.Desc
+	read func() (uint64, float64, map[float64]uint64)
+}
+
+// Describe implements [prometheus.Collector].
+func (h *histogram) Describe(all chan<- *prometheus.Desc) { all <- h.desc }
+
+// Collect implements [prometheus.Collector].
+func (h *histogram) Collect(all chan<- prometheus.Metric) {
+	count, sum, upTo := h.read()
+	all <- prometheus.MustNewConstHistogram(h.desc, count, sum, upTo)
+}
+
 func options(name, help string, labels map[string]string) prometheus.Opts {
 	if !strings.HasPrefix(name, prefix) {
 		panic("admin: the name " + name + " does not begin with " + prefix)

@@ -412,6 +412,10 @@ func (s *Server) publicServer() *http.Server {
 }
 
 func (s *Server) adminRoutes() http.Handler {
+	var shared *broker.Stats
+	if b, ok := s.broker.(interface{ Stats() *broker.Stats }); ok {
+		shared = b.Stats()
+	}
 	return admin.New(admin.Config{Hosts: s.config.AdminHosts, Log: s.log, Sources: admin.Sources{
 		Version:     config.Version(),
 		Clients:     s.clients.Count,
@@ -420,6 +424,7 @@ func (s *Server) adminRoutes() http.Handler {
 		Topics:      s.topics.Stats,
 		Attaching:   s.attacher.Waiting,
 		Health:      s.broker.Health,
+		Shared:      shared,
 		Members:     s.members,
 		KeyBytes:    s.keyBytes,
 		UnreadBytes: s.unread.Used,

@@ -242,6 +242,9 @@ func TestAdminListener(t *testing.T) {
 		}
 		defer r.Body.Close()
 		body, _ := io.ReadAll(r.Body)
+		if !servertest.Remote() && strings.Contains(string(body), "notiflux_broker_call") {
+			t.Error("a server that stands alone has metrics of a shared broker")
+		}
 		for _, want := range []string{"notiflux_connections 1", "notiflux_subscriptions 1", "notiflux_messages_total 1", "notiflux_deliveries_total 1"} {
 			if !strings.Contains(string(body), "\n"+want+"\n") {
 				t.Errorf("metrics lack %q:\n%s", want, body)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gomodule/redigo/redis"
+
+	"github.com/ikornaselur/notiflux/internal/broker"
 )
 
 const (
@@ -105,10 +107,12 @@ type link struct {
 	// Immutable.
 	options *Options
 	cuts    *atomic.Int64 // how often a connection to Redis was lost
+	stats   *broker.Stats
 
 	conn redis.Conn // nil: not connected
 	made int64      // cuts when conn was made
 	used time.Time  // when conn was last used
+	lost bool       // the connection before was lost, and conn does not replace it yet
 }
 
 // run runs a script, until ctx ends at the latest. The error is a [*dialError] if the script
@@ -118,7 +122,9 @@ func (l *link) run(ctx context.Context, s *script, keys, args []string) ([]any, 
 	if err := ctx.Err(); err != nil {
 		return nil, &dialError{err}
 	}
-	if l.made != l.cuts.Load() || time.Since(l.used) > maxIdle {
+	if l.made != l.cuts.Load() {
+		l.lose()
+	} else if time.Since(l.used) > maxIdle {
 		l.close()
 	}
 	if l.conn == nil {
@@ -127,17 +133,31 @@ func (l *link) run(ctx context.Context, s *script, keys, args []string) ([]any, 
 		if err != nil {
 			return nil, err
 		}
-		l.conn, l.made = c, made
+		if l.lost {
+			l.stats.Reconnected.Add(1)
+		}
+		l.conn, l.made, l.lost = c, made, false
 	}
 	c := l.conn
-	defer func() { l.used = time.Now() }()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
+	began := time.Now()
 	answer, err := redis.Values(s.do(ctx, c, keys, args))
+	l.used = time.Now()
+	_, refused := errors.AsType[redis.Error](err)
+	if err == nil || refused {
+		l.stats.Calls.Add(int64(l.used.Sub(began)))
+	}
 	// A replica was the primary before, and the sentinels know the new one.
-	if _, refused := errors.AsType[redis.Error](err); err != nil && (!refused || strings.HasPrefix(err.Error(), "READONLY")) || ctx.Err() != nil {
-		l.close()
+	if err != nil && (!refused || strings.HasPrefix(err.Error(), "READONLY")) || ctx.Err() != nil {
+		l.lose()
 	}
 	return answer, err
+}
+
+// lose closes a connection that was lost.
+func (l *link) lose() {
+	l.lost = l.lost || l.conn != nil
+	l.close()
 }
 
 func (l *link) close() {

@@ -96,6 +96,9 @@ func (s *store) publishCall(ctx context.Context, ps []*pubsub.Publication, deadl
 		arguments = append(arguments, s.channel(string(p.Topic)), strconv.FormatUint(uint64(p.Exclude), 10), digest, body)
 	}
 	a, err := s.run(ctx, s.writing, publishScript, keys, arguments)
+	if err == nil {
+		s.node.Stats().Messages.Add(int64(len(ps)))
+	}
 	switch {
 	case err != nil:
 		return err

@@ -30,6 +30,7 @@ type subscriber struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	connected bool
+	before    bool                     // there was a connection before
 	changes   []change                 // to send, in order
 	waiting   map[string][]func(error) // by channel: callbacks of Subscribe
 }
@@ -104,7 +105,10 @@ func (s *store) session(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	s.connected, s.waiting = true, make(map[string][]func(error))
+	if s.before {
+		s.node.Stats().Resubscribed.Add(1)
+	}
+	s.connected, s.before, s.waiting = true, true, make(map[string][]func(error))
 	s.mu.Unlock()
 	s.node.Post(s.node.Connected)
 	closed := make(chan error, 1)
@@ -209,7 +213,8 @@ func (s *store) subscribed(e redis.Subscription) {
 func (s *store) pushed(channel string, data []byte) {
 	name, ok := strings.CutPrefix(channel, s.channels)
 	if !ok {
-		return // a probe, which only has to arrive
+		s.probed.Store(true)
+		return
 	}
 	topic := pubsub.Topic(name)
 	if p, ok := s.parsePush(topic, data); ok {

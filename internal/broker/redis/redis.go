@@ -145,6 +145,7 @@ type store struct {
 	cuts     atomic.Int64           // see link
 	ahead    atomic.Int64           // how far the clock of Redis is ahead, in µs
 	epoch    atomic.Pointer[string] // of the last answer
+	probed   atomic.Bool            // the last probe has arrived
 
 	inbox inbox
 	subscriber
@@ -166,7 +167,9 @@ func (s *store) serve(ctx context.Context) {
 	}
 }
 
-func (s *store) link() *link { return &link{options: &s.config.Options, cuts: &s.cuts} }
+func (s *store) link() *link {
+	return &link{options: &s.config.Options, cuts: &s.cuts, stats: s.node.Stats()}
+}
 
 func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
@@ -199,6 +202,8 @@ func (s *store) probe(ctx context.Context) {
 	defer l.close()
 	away := false
 	for ctx.Err() == nil {
+		listening := s.isConnected()
+		s.probed.Store(false)
 		asking, cancel := context.WithTimeout(ctx, s.silence())
 		_, err := s.run(asking, l, probeScript, []string{s.key("m")}, args(s.probes))
 		cancel()
@@ -213,12 +218,18 @@ func (s *store) probe(ctx context.Context) {
 			}
 		}
 		sleep(ctx, s.config.Probe)
+		if (err != nil || listening && !s.probed.Load()) && ctx.Err() == nil {
+			s.node.Stats().ProbesMissed.Add(1)
+		}
 	}
 }
 
 // learn notes the epoch of an answer, and tells the node if it is a new one.
 func (s *store) learn(epoch string) {
 	if before := s.epoch.Swap(&epoch); before == nil || *before != epoch {
+		if before != nil {
+			s.node.Stats().Epochs.Add(1)
+		}
 		s.node.Post(func() { s.node.NewEpoch(epoch) })
 	}
 }

@@ -3,6 +3,7 @@ package remote
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
@@ -131,6 +132,7 @@ func (n *Node) catchUp(f *follower) {
 		return
 	}
 	f.reading = true
+	n.stats.CatchUps.Add(1)
 	n.store.Read(f.name, Range{After: f.head, Until: Last, Newest: All}, func(p Page, err error) {
 		again := f.again
 		f.reading, f.again = false, false
@@ -158,11 +160,16 @@ func (n *Node) catchUp(f *follower) {
 func (n *Node) splice(f *follower, p Page) {
 	from := pubsub.Position{Epoch: p.Epoch, Offset: p.From}
 	if from.Epoch != f.head.Epoch || from.Offset > f.head.Offset {
+		if from.Epoch != f.head.Epoch {
+			n.stats.Restarts.Add(1)
+		} else {
+			n.stats.Missing.Add(1)
+		}
 		n.config.Sink.Gap(f.name, from)
 		f.head = from
 	}
 	if len(p.Messages) > 0 {
-		n.config.Sink.Append(p.Messages)
+		n.append(p.Messages)
 		f.head = p.Messages[len(p.Messages)-1].Position
 	}
 	n.takeBuffer(f)
@@ -222,6 +229,15 @@ func (n *Node) take(ps []Push) {
 			ms = append(ms, p.Message)
 			f.head = at
 		}
+	}
+	n.append(ms)
+}
+
+// append appends messages to the logs of their topics.
+func (n *Node) append(ms []pubsub.Message) {
+	now := time.Now()
+	for i := range ms {
+		n.stats.Lag.Add(int64(now.Sub(ms[i].Time)))
 	}
 	n.config.Sink.Append(ms)
 }

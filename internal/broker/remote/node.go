@@ -117,11 +117,11 @@ type Node struct {
 	// Immutable after Use.
 	config Config
 	store  Store
+	stats  *broker.Stats
 
 	mu sync.Mutex
 	// Guarded by mu.
-	inFlight int  // bytes of the publications without an outcome
-	closed   bool // see Close
+	closed bool // see Close; stats.PublishingBytes is written under mu, too
 
 	publishes sync.WaitGroup // calls of Publish in flight; none is added once closed
 
@@ -137,7 +137,7 @@ type Node struct {
 func New(c Config) *Node {
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, defaultMaxInFlight)
 	c.Check = cmp.Or(c.Check, defaultCheck)
-	return &Node{config: c, timeline: newTimeline(), followed: make(map[pubsub.Topic]*follower)}
+	return &Node{config: c, stats: broker.NewStats(), timeline: newTimeline(), followed: make(map[pubsub.Topic]*follower)}
 }
 
 // Use sets the store of the node, which usually needs the node to call Post.
@@ -162,6 +162,10 @@ func (n *Node) Topics() (names []pubsub.Topic) {
 // Work runs the node until ctx ends. Then it calls stop, after which all operations in flight
 // must fail. It starts no goroutine.
 func (n *Node) Work(ctx context.Context, stop func()) { n.run(ctx, stop) }
+
+// Stats returns the counters of the node. Those of calls, connections and probes are for the
+// store to count.
+func (n *Node) Stats() *broker.Stats { return n.stats }
 
 // Health implements [broker.Broker].
 func (n *Node) Health() error { return n.store.Health() }

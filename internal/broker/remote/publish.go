@@ -18,7 +18,8 @@ const maxBatch = 64
 type publishing struct {
 	ps   []pubsub.Publication // the caller owns it again once over
 	done func()
-	size int
+	size int                  // in bytes
+	open int                  // number of the publications that had no error
 	sent []pubsub.Publication // the copy that the store works on; nil: not sent
 	over bool
 
@@ -39,21 +40,22 @@ var (
 
 // Publish implements [broker.Broker].
 func (n *Node) Publish(ps []pubsub.Publication, done func()) (finished bool) {
-	size := 0
+	p := &publishing{ps: ps, done: done}
 	for i := range ps {
 		if ps[i].Err == nil {
-			size += len(ps[i].Body.Data) + topic.Overhead
+			p.open++
+			p.size += len(ps[i].Body.Data) + topic.Overhead
 		}
 	}
-	if err := n.accept(ps, size, done); err != nil {
+	if err := n.accept(p); err != nil {
 		setErr(ps, err)
 		return true
 	}
-	return size == 0
+	return p.open == 0
 }
 
 // accept posts a call of Publish, or returns why it cannot.
-func (n *Node) accept(ps []pubsub.Publication, size int, done func()) error {
+func (n *Node) accept(p *publishing) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -61,14 +63,15 @@ func (n *Node) accept(ps []pubsub.Publication, size int, done func()) error {
 		return errClosed
 	case n.store.Health() != nil:
 		return errUnavailable
-	case n.inFlight+size > n.config.MaxInFlight:
+	case int(n.stats.PublishingBytes.Load())+p.size > n.config.MaxInFlight:
 		return errFull
-	case size == 0:
+	case p.open == 0:
 		return nil
-	case !n.post(func() { n.enqueue(&publishing{ps: ps, done: done, size: size}) }):
+	case !n.post(func() { n.enqueue(p) }):
 		return errUnavailable
 	}
-	n.inFlight += size
+	n.stats.Publishing.Add(int64(p.open))
+	n.stats.PublishingBytes.Add(int64(p.size))
 	n.publishes.Add(1) // The publish cannot finish before this, because finish takes mu.
 	return nil
 }
@@ -149,7 +152,8 @@ func (n *Node) finish(p *publishing, err error) {
 	done := p.done
 	p.over, p.ps, p.sent, p.done = true, nil, nil, nil // expire still refers to p
 	n.mu.Lock()
-	n.inFlight -= p.size
+	n.stats.Publishing.Add(-int64(p.open))
+	n.stats.PublishingBytes.Add(-int64(p.size))
 	n.mu.Unlock()
 	done()
 	n.publishes.Done()
