@@ -149,11 +149,11 @@ func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
 		{"crv", &k.curve}, {"x", &k.x}, {"y", &k.y}, {"n", &k.n}, {"e", &k.e},
 	} {
 		if value, ok := m[member.name]; ok && json.Unmarshal(value, member.text) != nil {
-			return jwk{}, fmt.Errorf("the member %s of the JWK is not a string", member.name)
+			return jwk{}, fmt.Errorf("the JWK member %q is not a string", member.name)
 		}
 	}
 	if value, ok := m["key_ops"]; ok && json.Unmarshal(value, &k.operations) != nil {
-		return jwk{}, errors.New("the member key_ops of the JWK is not a list of strings")
+		return jwk{}, errors.New("the JWK member \"key_ops\" is not a list of strings")
 	}
 	return k, nil
 }
@@ -162,9 +162,9 @@ func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
 func (k *jwk) key() (key, error) {
 	switch {
 	case k.use != "" && k.use != "sig":
-		return key{}, fmt.Errorf("the member use of the JWK is %q, but must be sig in a key that verifies tokens", k.use)
+		return key{}, fmt.Errorf("the JWK member \"use\" is %q: in a key that verifies tokens it must be \"sig\" or absent", k.use)
 	case k.operations != nil && !slices.Contains(k.operations, "verify"):
-		return key{}, errors.New("the member key_ops of the JWK does not include verify, as it must in a key that verifies tokens")
+		return key{}, errors.New("the JWK member \"key_ops\" lacks \"verify\": in a key that verifies tokens it must contain \"verify\" or be absent")
 	}
 	public, err := k.public()
 	if err != nil {
@@ -183,7 +183,7 @@ func (k *jwk) key() (key, error) {
 			return m.Alg() != k.algorithm && (k.algorithm != "Ed25519" || m != jwt.SigningMethodEdDSA) // RFC 9864 renamed it
 		})
 		if len(methods) == 0 {
-			return key{}, fmt.Errorf("the member alg of the JWK is %q, but must be %s in a key of this type", k.algorithm, strings.Join(all, " or "))
+			return key{}, fmt.Errorf("the JWK member \"alg\" is %q: in a key of this type it must be %s or absent", k.algorithm, strings.Join(all, " or "))
 		}
 	}
 	return key{id: k.id, methods: methods, public: public}, nil

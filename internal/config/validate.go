@@ -75,7 +75,7 @@ func (c *Serve) validateKeys(p *Problems) {
 func (c *Serve) validateBroker(p *Problems) {
 	p.when(c.Broker == "", "broker", "is empty: use %s, or a URL such as redis://127.0.0.1:6379", MemoryBroker)
 	p.when(strings.ContainsAny(c.BrokerPrefix, "{}*?[]\\ ") || len(c.BrokerPrefix) > maxPrefixBytes, "broker-prefix",
-		"is %q: use at most %d characters without spaces and without { } * ? [ ] and \\, such as notiflux:", c.BrokerPrefix, maxPrefixBytes)
+		"is %q: use at most %d bytes, without spaces and without the characters {}*?[]\\ (an example is \"notiflux:\")", c.BrokerPrefix, maxPrefixBytes)
 }
 
 func (c *Serve) validateHistory(p *Problems) {
@@ -118,7 +118,7 @@ func (c *Serve) validateLimits(p *Problems) {
 func (c *Serve) validateConnections(p *Problems) {
 	const flag = "max-connections"
 	room, limit := connectionRoom(), descriptorLimit()
-	p.when(c.MaxConnections < 0, flag, "is %d: use a number above zero, or 0 for 80 %% of the descriptor limit", c.MaxConnections)
+	p.when(c.MaxConnections < 0, flag, "is %d: use a number above zero, or 0 for 80 %% of the file descriptor limit", c.MaxConnections)
 	switch {
 	case room < 1:
 		p.when(true, flag, "cannot be met: the server needs %d file descriptors in addition to those for connections, and the limit of the process is %d: raise it (ulimit -n)",

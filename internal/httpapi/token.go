@@ -59,7 +59,7 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	case foreign:
 		return "", inHeader
 	case !trusted && token != "":
-		return "", pubsub.Errorf(pubsub.TokenMissing, "the server accepts the cookie %s only from pages on the server's own host, or of an origin that the setting --allowed-origins lists (* is not enough): send Authorization: Bearer <token> instead", tokenCookie)
+		return "", pubsub.Errorf(pubsub.TokenMissing, "the server accepts the cookie %s from a page only if the page is on the server's own host, or if the setting --allowed-origins lists the page's origin by name (not with *): send Authorization: Bearer <token> instead", tokenCookie)
 	case a.config.NoQueryTokens:
 		return "", pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
 	}

@@ -45,5 +45,5 @@ func ParseConnection(s string) (Connection, error) {
 	if c := Connection(n); err == nil && c != 0 && c.String() == s {
 		return c, nil
 	}
-	return 0, Errorf(Malformed, "the name of a connection is malformed: use the 16 hexadecimal digits that the server sends to a client at the start of a connection")
+	return 0, Errorf(Malformed, "the connection name is malformed: use the 16 hexadecimal digits that the client received as `connection` in `welcome` or `hello`")
 }

@@ -205,7 +205,7 @@ func (u *Upgrader) offer(h http.Header) (protocol, token string, err error) {
 			offered, isToken := strings.CutPrefix(name, tokenProtocol)
 			switch {
 			case isToken && found:
-				return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol has more than one JWT: send only one name that starts with %s", tokenProtocol)
+				return "", "", pubsub.Errorf(pubsub.Malformed, "Sec-WebSocket-Protocol has more than one JWT: send only one subprotocol that starts with %s", tokenProtocol)
 			case isToken:
 				token, found = offered, true
 			case protocol == "" && slices.Contains(u.Protocols, name):
