@@ -4,14 +4,13 @@ package redistest
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -43,14 +42,25 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
+// Servers get ports between these. Where a program leaves the choice to the system, it takes a
+// higher one. So the port of a server that was killed is free when it starts again.
+const firstPort, lastPort = 10_000, 32_000
+
+// ports counts the ports that this process has tried, so that it tries no port twice. Tests of
+// other packages begin elsewhere.
+var ports atomic.Int64
+
 // freeAddress returns a loopback address that no program listens on.
 func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := firstPort + (int64(os.Getpid())*1000+ports.Add(1))%(lastPort-firstPort)
+		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // Run starts the process, and waits until it listens.
@@ -117,146 +127,6 @@ func StartSentinel(t testing.TB, name string, primary *Server) *Server {
 	return s
 }
 
-// A Proxy passes connections on to a server, until it is cut.
-type Proxy struct {
-	Addr string
-
-	listener net.Listener
-	passing  sync.WaitGroup
-
-	mu sync.Mutex
-	// Guarded by mu.
-	target  string
-	cut     bool
-	held    bool
-	changed *sync.Cond // of held and cut
-	conns   map[net.Conn]bool
-}
-
-// NewProxy starts a proxy, which ends with the test.
-func NewProxy(t testing.TB, target string) *Proxy {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Proxy{Addr: l.Addr().String(), target: target, listener: l, conns: make(map[net.Conn]bool)}
-	p.changed = sync.NewCond(&p.mu)
-	p.passing.Go(p.accept)
-	t.Cleanup(func() {
-		l.Close()
-		p.Cut()
-		p.passing.Wait()
-	})
-	return p
-}
-
-func (p *Proxy) accept() {
-	for {
-		c, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		p.passing.Go(func() { p.pass(c) })
-	}
-}
-
-func (p *Proxy) pass(c net.Conn) {
-	defer c.Close()
-	p.mu.Lock()
-	target := p.target
-	p.mu.Unlock()
-	to, err := net.Dial("tcp", target)
-	if err != nil {
-		return
-	}
-	defer to.Close()
-	if !p.add(c, to) {
-		return
-	}
-	var copying sync.WaitGroup
-	copying.Go(func() {
-		_, _ = io.Copy(to, c)
-		to.Close()
-	})
-	_, _ = io.Copy(c, gate{to, p})
-	c.Close()
-	copying.Wait()
-	p.remove(c, to)
-}
-
-func (p *Proxy) add(all ...net.Conn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cut {
-		return false
-	}
-	for _, c := range all {
-		p.conns[c] = true
-	}
-	return true
-}
-
-func (p *Proxy) remove(all ...net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range all {
-		delete(p.conns, c)
-	}
-}
-
-// Cut ends all connections, and further ones as soon as they are made.
-func (p *Proxy) Cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.cut = true
-	p.changed.Broadcast()
-	for c := range p.conns {
-		c.Close()
-	}
-}
-
-// Mend lets connections through again.
-func (p *Proxy) Mend() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.cut = false
-}
-
-// A gate withholds what the server sends while the proxy holds it.
-type gate struct {
-	net.Conn
-	p *Proxy
-}
-
-func (g gate) Read(b []byte) (int, error) {
-	n, err := g.Conn.Read(b)
-	g.p.mu.Lock()
-	defer g.p.mu.Unlock()
-	for g.p.held && !g.p.cut {
-		g.p.changed.Wait()
-	}
-	if g.p.cut {
-		return 0, net.ErrClosed
-	}
-	return n, err
-}
-
-// Hold withholds what the server sends from now on.
-func (p *Proxy) Hold() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.held = true
-}
-
-// Move makes further connections go to another server, and ends those that there are.
-func (p *Proxy) Move(target string) {
-	p.Cut()
-	p.mu.Lock()
-	p.target = target
-	p.mu.Unlock()
-	p.Mend()
-}
-
 // Client runs a command of redis-cli, and returns what it prints.
 func (s *Server) Client(args ...string) string {
 	s.t.Helper()
@@ -266,4 +136,14 @@ func (s *Server) Client(args ...string) string {
 		s.t.Fatal(fmt.Errorf("redis-cli %v: %w: %s", args, err, out))
 	}
 	return string(out)
+}
+
+// Log returns what the server has logged.
+func (s *Server) Log() string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "log"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
 }
