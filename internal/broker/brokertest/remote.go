@@ -32,6 +32,8 @@ type Remote struct {
 
 	NewEpoch func()                         // begins a new epoch, as after a failover; nil: nothing does
 	Trouble  func(name pubsub.Topic)        // another fault, which begins no epoch; it may make a topic lose messages; nil: there is none
+	Keeps    bool                           // Trouble makes no topic lose messages, and there are no other faults: every resume is recovered
+	Epochs   func() int                     // how many epochs began that NewEpoch did not begin; nil: none
 	Lose     func(name pubsub.Topic, n int) // loses the next n messages of a topic, after their publishers have their answer; nil: no test can do that
 }
 
@@ -248,6 +250,9 @@ func (r *reader) readOne() bool {
 	r.cursor = next
 	t := r.cluster.t
 	if to, marker := entry.Marker(); marker {
+		if r.cluster.Keeps {
+			t.Errorf("a gap from %v to %v, although nothing was lost", r.at, to)
+		}
 		if to.Epoch == r.at.Epoch && to.Offset <= r.at.Offset {
 			t.Errorf("a gap from %v to %v", r.at, to)
 		}
