@@ -48,12 +48,22 @@ func publish(b broker.Publisher, data, key string) pubsub.Publication {
 }
 
 // With AOF always, a message that was acknowledged survives the end of the process.
-func TestAOFAlwaysKeepsWhatIsAcknowledged(t *testing.T) {
+func TestFaultsOfAOFAlways(t *testing.T) {
+	eachSeed(t, keepAcknowledged)
+}
+
+func keepAcknowledged(t *testing.T, seed uint64) {
 	t.Parallel()
+	random := rand.New(rand.NewPCG(seed, 0))
 	s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	b := run(t, s.Addr)
 	acknowledged := make(map[string]bool)
 	var mu sync.Mutex
+	kept := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acknowledged)
+	}
 	for round := range 3 {
 		var publishing sync.WaitGroup
 		over := make(chan struct{})
@@ -75,7 +85,10 @@ func TestAOFAlwaysKeepsWhatIsAcknowledged(t *testing.T) {
 				}
 			})
 		}
-		<-time.After(time.Duration(100+rand.IntN(200)) * time.Millisecond)
+		for kept() < (round+1)*30 {
+			<-time.After(time.Millisecond)
+		}
+		<-time.After(time.Duration(random.IntN(50)) * time.Millisecond)
 		s.Kill()
 		close(over)
 		publishing.Wait()
@@ -89,32 +102,48 @@ func TestAOFAlwaysKeepsWhatIsAcknowledged(t *testing.T) {
 	for _, m := range y.Messages() {
 		delete(acknowledged, string(m.Body.Data))
 	}
-	if len(acknowledged) > 0 || len(y.Messages()) < 20 {
-		t.Errorf("%d acknowledged messages are missing of %d: %v", len(acknowledged), len(y.Messages()), acknowledged)
+	if len(acknowledged) > 0 {
+		t.Errorf("%d acknowledged messages are missing: %v", len(acknowledged), acknowledged)
 	}
 }
 
 // Two nodes that publish with the same key at once publish one message.
-func TestSameKeyOnTwoNodesAtOnce(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	nodes := []*redis.Broker{run(t, s.Addr), run(t, s.Addr)}
-	const keys = 200
-	for i := range keys {
-		var got [4]pubsub.Publication
-		var publishing sync.WaitGroup
-		for j := range got {
-			publishing.Go(func() { got[j] = publish(nodes[j%2], "x", fmt.Sprint(i)) })
-		}
-		publishing.Wait()
-		for _, p := range got {
-			if p.Err != nil || p.Position != got[0].Position {
-				t.Fatalf("the same key gave %v and %v, %v", got[0].Position, p.Position, p.Err)
+func TestFaultsOfOneKeyOnTwoNodes(t *testing.T) {
+	eachSeed(t, func(t *testing.T, _ uint64) {
+		t.Parallel()
+		s := redistest.Start(t)
+		nodes := []*redis.Broker{run(t, s.Addr), run(t, s.Addr)}
+		const keys = 200
+		for i := range keys {
+			var got [4]pubsub.Publication
+			var publishing sync.WaitGroup
+			for j := range got {
+				publishing.Go(func() {
+					for got[j] = publish(nodes[j%2], "x", fmt.Sprint(i)); isTemporary(got[j].Err); {
+						got[j] = publish(nodes[j%2], "x", fmt.Sprint(i)) // A busy machine may look like a fault.
+					}
+				})
+			}
+			publishing.Wait()
+			for _, p := range got {
+				if p.Err != nil || p.Position != got[0].Position {
+					t.Fatalf("the same key gave %v and %v, %v", got[0].Position, p.Position, p.Err)
+				}
 			}
 		}
+		awaitHealth(nodes[0])
+		y, err := nodes[0].History(t.Context(), "t", pubsub.Position{}, 1000)
+		if err != nil || len(y.Messages()) != keys {
+			t.Errorf("%d messages of %d keys, %v", len(y.Messages()), keys, err)
+		}
+	})
+}
+
+// isTemporary reports whether a publisher that gets err publishes again with the same key.
+func isTemporary(err error) bool {
+	if err == nil {
+		return false
 	}
-	y, err := nodes[0].History(t.Context(), "t", pubsub.Position{}, 1000)
-	if err != nil || len(y.Messages()) != keys {
-		t.Errorf("%d messages of %d keys, %v", len(y.Messages()), keys, err)
-	}
+	code := pubsub.Refusal(err).Code
+	return code == pubsub.Unavailable || code == pubsub.OutcomeUnknown
 }

@@ -22,6 +22,9 @@ const (
 
 // TestMain runs many tests at once: they spend most of their time waiting.
 func TestMain(m *testing.M) {
+	if serveProcess() {
+		return
+	}
 	flag.Parse()
 	if err := flag.Set("test.parallel", "64"); err != nil {
 		panic(err)
@@ -30,15 +33,19 @@ func TestMain(m *testing.M) {
 }
 
 // node returns a broker for tests, which reaches Redis at an address.
-func node(sink broker.Sink, address string) *redis.Broker {
-	return redis.New(redis.Config{
+func node(sink broker.Sink, address string, changes ...func(*redis.Config)) *redis.Broker {
+	c := redis.Config{
 		Sink:     sink,
 		Options:  redis.Options{Addresses: []string{address}},
 		Prefix:   "notiflux:",
 		Messages: 1000,
 		Check:    probe,
 		Probe:    probe,
-	})
+	}
+	for _, change := range changes {
+		change(&c)
+	}
+	return redis.New(c)
 }
 
 func TestBroker(t *testing.T) {
@@ -68,12 +75,12 @@ func TestRemote(t *testing.T) {
 }
 
 // cluster returns nodes that reach Redis at an address, each over a proxy of its own.
-func cluster(t *testing.T, nodes int, c topic.Config, address string) (r brokertest.Remote, proxies []*redistest.Proxy) {
+func cluster(t *testing.T, nodes int, c topic.Config, address string, changes ...func(*redis.Config)) (r brokertest.Remote, proxies []*redistest.Proxy) {
 	for range nodes {
 		var b *redis.Broker
 		c.Detach = func(name pubsub.Topic) { b.Detach(name) }
 		topics, proxy := topic.New(c), redistest.NewProxy(t, address)
-		b = node(topics, proxy.Addr)
+		b = node(topics, proxy.Addr, changes...)
 		proxies = append(proxies, proxy)
 		r.Nodes = append(r.Nodes, brokertest.RemoteNode{
 			Broker: b, Topics: topics,
