@@ -1,12 +1,12 @@
 // Package bench puts load on a notiflux server and measures it. It is the engine of
 // `notiflux bench`.
 //
-// A run opens connections that speak the text protocol and subscribe to one topic each,
-// sends one message to every topic to check the subscriptions, and then publishes through
-// POST /broadcast, either at a rate or with a limited number of messages in flight.
-// Connections are read by lanes, one per processor. Each lane has a poller, or, with
-// [Config].Portable, a goroutine per connection. A publisher is a goroutine with a
-// connection. The flow connects the two: it lets publishers send, and lanes report to it what
+// A run opens connections that speak the text protocol and subscribe to one topic each, sends
+// one message to every topic to check the subscriptions, and then publishes through POST
+// /broadcast, either at a rate or with a limited number of messages in flight. Connections
+// are read by lanes, one per processor. Each lane has a poller, or, with [Config].Portable, a
+// goroutine per connection. A publisher is a goroutine with a connection. The flow connects
+// lanes and publishers: it lets publishers send, and lanes report to it which messages
 // arrived.
 //
 // Every message begins with a mark: its publisher, its sequence number among the messages of
@@ -15,8 +15,8 @@
 // different publishers may arrive in any order.
 //
 // With a rate, the latency of a message begins when the message was due, even if all
-// publishers were busy then. So if a server stops for a second, all messages that were due
-// in this second show it, and not only the few that were waiting for an answer.
+// publishers were busy then. So if a server stops for a second, all messages that were due in
+// this second show the delay, and not only the few that were waiting for an answer.
 //
 // Do not use the engine as an example of a client: it reads only as much of a message as it
 // needs, and never reconnects.

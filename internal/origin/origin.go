@@ -6,8 +6,9 @@
 // of each request.
 //
 // The default list is "*", because permissions come from tokens, and browsers do not send a
-// token automatically. An operator can restrict the list to named origins. A page that an
-// operator has named ([List.Names]) may also send a token in a cookie.
+// token automatically unless it is in a cookie. An operator can restrict the list to named
+// origins. The server accepts a cookie from a page of another host only if the operator has
+// listed the page's origin by name ([List.Names]).
 //
 // Parse refuses every entry that no browser ever sends. Such an entry would shut out the
 // pages that it was meant for.

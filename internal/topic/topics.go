@@ -21,8 +21,9 @@
 //     increase. A filled entry never changes.
 //   - A listener joins and gets its cursor in one step, so no message falls between the
 //     two.
-//   - With Config.Heads, a topic is dropped and its head becomes a tombstone in one step.
-//     So a resume point never counts as covered when a later message was dropped.
+//   - If Config.Heads, the store of tombstones, is set, a topic is dropped and its head
+//     becomes a tombstone in one step. So a resume point never counts as covered when a later
+//     message was dropped.
 //   - All logs and the encoded frames of their messages stay within Config.TotalBytes.
 //     Topics and tombstones together stay within Config.MaxTopics.
 //

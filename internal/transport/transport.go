@@ -15,9 +15,9 @@
 //   - Closing has a fixed order: the frame in progress, answers that were already queued,
 //     the goodbye, the close frame. Nothing follows, and input from the client is ignored.
 //   - The meaning of the input does not depend on how it is split into reads.
-//   - A connection owns memory only while a message is incomplete or a control frame waits to be
-//     written. It grows with the bytes received, not with the length that a client
-//     announces.
+//   - A connection owns memory only while a message is incomplete or a control frame waits to
+//     be written. This memory grows with the bytes received, not with the length that a
+//     client announces.
 //
 // The package does not know what messages mean. That is up to the [App], which is a
 // session, or an echo in tests.

@@ -6,8 +6,9 @@
 // HTTP statuses and headers ([ErrorResponseOf]).
 //
 // A dialect builds the frame of a message from AppendMessage and its own framing. The log
-// caches that frame, so a message is encoded once per encoding. A large answer is instead
-// encoded piece by piece ([BeginMessage], [Partial]).
+// caches that frame, so a message is encoded once for each dialect (and once more for
+// compression), not once for each client. A large answer is instead encoded piece by piece
+// ([BeginMessage], [Partial]).
 //
 // Invariants:
 //   - The result of a function depends only on its arguments.

@@ -7,8 +7,8 @@
 // for it.
 //
 // Invariants:
-//   - Accepted work is called exactly once, even if the pool stops. In that case its
-//     context has already ended.
+//   - Accepted work is called exactly once, even if the pool stops. In that case the context
+//     of the work has already ended.
 //   - A panic in work ends neither the pool nor the server.
 //
 // The package does not order work. The jobs of one connection run in order only if the

@@ -18,9 +18,9 @@
 //	2        close code as a big-endian number (section 7.4)
 //	0-123    reason, in UTF-8
 //
-// The package works on bytes in memory and keeps no state. It does not decide which frames
-// a peer may send, or when: the state machine that uses it does. Nothing blocks except
-// [Read], which is for clients.
+// The package works on bytes in memory and keeps no state. Which frames a peer may send, and
+// when, is up to the state machine that uses the package. Nothing blocks except [Read], which
+// is for clients.
 package wsframe
 
 import (

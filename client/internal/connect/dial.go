@@ -1,7 +1,7 @@
 // Package connect decides how and when a client connects to its server. A [Dialer] tries a
-// WebSocket first. If something between the client and the server blocks WebSockets, it uses
-// event streams for ten minutes, and then tries a WebSocket again. Both are a [Conn], so the
-// client need not know which one it has.
+// WebSocket first. If something between the client and the server blocks WebSockets, the
+// Dialer uses event streams for ten minutes, and then tries a WebSocket again. Both are a
+// [Conn], so the client need not know which one it has.
 //
 // When a connection has ended, [Pause] says from the error whether and after how long the
 // client may connect again, by the rules of docs/protocol.md (section 8).

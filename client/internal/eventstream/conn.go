@@ -4,11 +4,11 @@
 // it cannot take part in presence.
 //
 // The topics of an event stream are part of its address. So when topics come or go, the Conn
-// replaces a stream by one that resumes each topic at its position. It makes the cursor from
-// the positions of the frames that its user has read. It does not use the server's cursors:
-// each has only the topics of its stream, so a topic that moves to another stream would
-// start over. Topics with different tokens, modes or epochs need different streams, and a
-// stream carries up to 64 topics.
+// replaces a stream by one that resumes each topic at its position. The Conn makes the cursor
+// from the positions of the frames that its user has read. It does not use the server's
+// cursors: each covers only the topics of one stream, so a topic that moves to another stream
+// would start over. Topics with different tokens, different modes (all messages, or only the
+// latest) or different epochs need different streams, and a stream carries up to 64 topics.
 //
 // Each stream has a goroutine, which hands frames to Read without a queue: the position of
 // a topic is that of the last frame that Read has returned. So replacing a stream neither

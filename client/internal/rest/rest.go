@@ -3,8 +3,8 @@
 // returns the response as it is.
 //
 // Each request is made once: retries, tokens and keys are up to the caller, because only it
-// knows whether a request may be repeated. An error never contains the token, and the
-// address only if the caller put it there.
+// knows whether a request may be repeated. An error never contains the token, and does not
+// contain the URL unless the caller adds it.
 package rest
 
 import (

@@ -2,9 +2,9 @@
 // for the server's welcome. A [Conn] then answers pings, notices when the server is silent,
 // and closes politely.
 //
-// It reads one frame at a time and none ahead, so a user that does not read holds the
-// server back, as TCP does. While nobody reads, it neither answers pings nor counts the time
-// as silence.
+// A Conn reads one frame at a time and none ahead. So when its user does not read, TCP flow
+// control slows the server down. During that time the Conn does not answer pings, and does
+// not take the server for silent.
 //
 // The error that ends a connection says why, so that the user can decide whether to connect
 // again. The package itself does not reconnect, and knows nothing of subscriptions.

@@ -1,11 +1,11 @@
-// Package tokens keeps the tokens of a client. A [Cache] asks its source when a token is
-// needed that it does not have. It has a general token for each scope, and further tokens for
+// Package tokens keeps the tokens of a client. A [Cache] asks its token source when it lacks
+// the token for a request. It has a general token for each scope, and further tokens for
 // topics that the general one does not allow.
 //
 // The user of a cache reports when the server refuses a token. [Cache.Renew] says that the
 // token is no longer valid, [Cache.Extend] that it does not allow certain topics; the cache
-// then asks for another. The cache never asks twice at the same time, and whoever needs the
-// same token waits for the same answer.
+// then asks for another. The cache asks for one token at a time, and all callers that need
+// that token wait for the same answer.
 //
 // The package does not look into tokens. It does not know when one expires until the server
 // says so.

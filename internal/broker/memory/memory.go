@@ -17,7 +17,7 @@
 //   - Offsets strictly increase in the order of a topic's log, and are never reused.
 //   - A key stands for one message for at least KeyTime.
 //   - Every publication gets an outcome, even if ordering panics.
-//   - Keys stay within Config.MaxKeyBytes.
+//   - All remembered keys together take at most Config.MaxKeyBytes of memory.
 //
 // The package does not limit messages or topics: package topic does. It does no I/O.
 package memory

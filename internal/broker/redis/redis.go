@@ -2,11 +2,11 @@
 // several nodes act as one server. Package remote has the node's side; this package is its
 // store.
 //
-// All that must be atomic is a Lua script (*.lua): publishing, reading heads, reading
-// messages. Each script begins with prelude.lua, which compares the replication id of Redis
-// with the one of the epoch. If they differ, Redis was restarted or a replica was promoted,
-// and messages may be lost. Then the script begins a new epoch, and clients learn that they
-// may have missed messages.
+// Every operation that must be atomic is a Lua script (*.lua): publishing, reading heads, and
+// reading messages. Each script begins with prelude.lua, which compares the replication id of
+// Redis with the id that is stored for the epoch. If they differ, Redis was restarted or a
+// replica was promoted, and messages may be lost. Then the script begins a new epoch, and
+// clients learn that they may have missed messages.
 //
 // A message passes through the package in three steps. The publisher's goroutine runs
 // publish.lua, which assigns an offset, appends the message to the stream of its topic, and
@@ -23,8 +23,9 @@
 //	                x: excluded connection, d: body ("s" or "j" for JSON, and then its data)
 //	k:TOPIC NUL KEY idempotency key: position and digest of its message, kept for two minutes
 //
-// Channels have the number of the database in their names, because Redis ignores it for
-// pub/sub: c:DATABASE:TOPIC for messages, probe:DATABASE:NODE for the probes of a node.
+// Channels have the number of the database in their names, because all databases of a Redis
+// share their channels: c:DATABASE:TOPIC for messages, probe:DATABASE:NODE for the probes of
+// a node.
 //
 // Invariants:
 //   - An offset is larger than all offsets before it, and not below the time of Redis in

@@ -12,8 +12,8 @@
 //   - A client must send a valid command within 60 seconds of connecting.
 //   - Each answer carries the ID of its command, if the command has one.
 //
-// The package does not verify tokens, store messages or know connections. The session does
-// that, or uses other packages.
+// The package does not verify tokens, store messages or know connections. It leaves all three
+// to the session.
 package v1json
 
 import (

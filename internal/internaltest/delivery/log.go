@@ -2,17 +2,18 @@
 // promise of the server from the outside: no message is silently lost, repeated or out of
 // order.
 //
-// A test makes a [Log], the record of one run, with a [Recorder] or by hand: what publishers sent and which
-// answers they got, and what each client received, in order. Afterwards [Check] reads the log
-// and returns every fault. For each topic and epoch there must be one list of messages, offset
-// by offset, such that
+// A test makes a [Log], with a [Recorder] or by hand. A Log is the record of one run: what
+// publishers sent, which answers they got, and what each client received, in order.
+// Afterwards [Check] reads the log and returns every fault. For each topic and epoch there
+// must be one list of messages, offset by offset, such that
 //
 //   - an offset has the same payload for every client, and is used once;
 //   - an acknowledged message is at its position, a refused one nowhere, and one without an
 //     answer at most once in the list;
 //   - if one message was acknowledged before another was sent, it comes first;
-//   - a subscription gets exactly the messages after its announced position, until a gap or skip
-//     is announced, or until it or the connection ends;
+//   - a subscription gets exactly the messages after its announced position, until a gap or a
+//     skip is announced (the server skips messages for a client in the mode latest), or until
+//     the subscription or its connection ends;
 //   - if an answer says recovered, its position is the requested one, and the replay reaches the
 //     head; if it says not recovered, its position is the head;
 //   - a position that the history must still cover is recovered;

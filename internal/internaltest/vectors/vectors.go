@@ -1,6 +1,6 @@
-// Package vectors reads the test vectors of internal/wire/testdata, which fix byte for byte what
-// every implementation of the protocol reads and writes. testdata/README.md explains them. The
-// tests of the packages that write these bytes use it.
+// Package vectors reads the test vectors of internal/wire/testdata, which fix byte for byte
+// what every implementation of the protocol reads and writes. testdata/README.md explains
+// them. The tests of the packages that write these bytes read the vectors with this package.
 package vectors
 
 import (

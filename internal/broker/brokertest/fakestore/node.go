@@ -1,5 +1,5 @@
 // Package fakestore simulates a store that several nodes share, and a faulty network between
-// them and it. It is for tests of package remote and of what uses it.
+// them and it. It is for tests of package remote and of packages that use remote.
 //
 // Requests, answers and pushes take time, come in bursts, come twice, or get lost (link.go).
 // The store goes away for a while, loses messages, and begins new epochs (faults.go). Package
