@@ -17,7 +17,7 @@ test: # REQUIRE_ALL=1: a suite that cannot run here fails it
 fuzz:
 	@bash test/fuzz.sh $(FUZZTIME)
 
-faults: # of Redis, with 20 seeds each
+faults: # of Redis and of servers that share it: more and longer than in the tests
 	go test ./internal/broker/redis -run Faults -faults 20 -timeout 1h
 
 bench:

@@ -3,11 +3,13 @@ package broker
 import (
 	"cmp"
 	"container/list"
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // AttacherConfig configures [NewAttacher]. The zero value works.
@@ -91,6 +93,23 @@ func (x *Attacher) Wait(as []Attachment, done func()) (cancel func()) {
 		go c.finish()
 	}
 	return c.cancel
+}
+
+// AttachOne attaches one topic, from now on, and waits until it is attached or ctx ends. The
+// caller owns the pin.
+func (x *Attacher) AttachOne(ctx context.Context, name pubsub.Topic) (topic.Pin, error) {
+	as := []Attachment{{Topic: name}}
+	if !x.Attach(as) {
+		done := make(chan struct{})
+		cancel := x.Wait(as, func() { close(done) })
+		select {
+		case <-done:
+		case <-ctx.Done():
+			cancel()
+			return topic.Pin{}, &pubsub.Error{Code: pubsub.Unavailable, Detail: "the request ended before the broker answered", Err: ctx.Err()}
+		}
+	}
+	return as[0].Take()
 }
 
 // A call is one call of Wait.

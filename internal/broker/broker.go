@@ -26,6 +26,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -79,6 +80,20 @@ type Broker interface {
 	// Close waits until every publish in flight has finished. If ctx ends first, Close
 	// returns its error. Once Close has been called, Publish fails with Draining.
 	Close(ctx context.Context) error
+}
+
+// Shared is a Broker of several nodes. It keeps the registry of each node up to date with the
+// members of the others, for the topics whose presence topic is attached
+// ([topic.PresenceTopic]).
+type Shared interface {
+	Broker
+
+	// OwnChanged is for [presence.Config]. Calls before Share have no effect.
+	OwnChanged(name pubsub.Topic, sub string)
+
+	// Share sets the registry of the node, and how to learn the number of subscriptions of a
+	// topic on this node. It is called once, before any other method.
+	Share(r *presence.Registry, subscribers func(pubsub.Topic) int)
 }
 
 // A Sink is the node's side of a broker: the logs of its live topics. A topic is live from

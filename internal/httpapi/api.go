@@ -80,7 +80,7 @@ type Config struct {
 	Attacher        *broker.Attacher // of the same broker
 	Verifier        Verifier
 	Topics          *topic.Topics
-	Presence        *presence.Registry // for /presence; nil: it is refused
+	Presence        *presence.Registry // for /presence
 	MaxMessageBytes int                // limit for Body.Data; 0: 64 KiB
 	MaxBodyBytes    int64              // limit for a request; 0: 1 MiB
 	Ready           func() error       // returns nil, or a [pubsub.Error] with the reason why the server cannot take work; nil: always ready

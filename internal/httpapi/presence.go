@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/ikornaselur/notiflux/internal/answer"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -26,12 +27,12 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.authorizeReader(r, topic); err != nil {
 		return err
 	}
-	if err := a.config.Presence.Available(); err != nil {
+	roster := broker.Roster{Topics: a.config.Topics, Presence: a.config.Presence, Attacher: a.config.Attacher}
+	p, err := roster.Read(r.Context(), topic)
+	if err != nil {
 		return err
 	}
 	return a.serveAnswer(w, r, func(context.Context) *answer.Answer {
-		p := wire.Presence{Topic: topic, Subscribers: a.config.Topics.Subscribers(topic)}
-		p.Members, p.Count = a.config.Presence.List(topic, maxMessages)
 		return answer.ForMembers(wire.AppendPresenceBodyStart(nil, p), p.Members, []byte(wire.PresenceEnd+"\n"))
 	})
 }

@@ -23,6 +23,10 @@
 //
 // Registry.mu is the only lock. The registry calls no other code while it holds it.
 //
+// A registry knows the members of its own node. If several nodes share a broker, the broker
+// adds those of the other nodes ([Registry.JoinOther]), and learns from Config.OwnChanged
+// which members this node has.
+//
 // The package knows nothing of sessions, tokens or encodings, and does not decide which
 // sessions receive an event.
 package presence
@@ -49,6 +53,10 @@ type Config struct {
 	// Run calls Emit for each event, without holding a lock. While Emit blocks, no further
 	// event is emitted, but Join, Release and List still work. Nil discards events.
 	Emit func(Event)
+
+	// OwnChanged is called, without holding a lock, when what [Registry.Own] returns for a
+	// member has changed. Nil: no one needs to know.
+	OwnChanged func(name pubsub.Topic, sub string)
 
 	GracePeriod time.Duration // how long a member without a reference stays present; 0: 10 s
 	BatchDelay  time.Duration // how long changes of a topic are collected, up to GracePeriod; 0: 100 ms
@@ -79,6 +87,7 @@ type Registry struct {
 	// Immutable after New.
 	config        Config
 	snapshotBelow int // number of members at which a Snapshot ends CountOnly
+	shared        bool
 	wake          chan struct{}
 
 	mu sync.Mutex
@@ -88,7 +97,8 @@ type Registry struct {
 	disconnected list.List               // of *member in their grace period, ordered by graceEnd
 	sleeping     bool                    // Run waits until sleepUntil, or only for wake if sleepUntil is zero
 	sleepUntil   time.Time
-	stats        Stats // without Topics
+	stats        Stats                // without Topics
+	others       map[pubsub.Topic]int // see SetOtherSubscribers; none is 0
 }
 
 // A Reference is one subscription that keeps a member present. Safe for concurrent use.
@@ -99,6 +109,7 @@ type Reference struct {
 	member       *member // nil after Release
 	older, newer *Reference
 	info         []byte
+	other        bool // of another node
 }
 
 // New returns a Registry without members.
@@ -106,12 +117,16 @@ func New(c Config) *Registry {
 	if c.Emit == nil {
 		c.Emit = func(Event) {}
 	}
+	shared := c.OwnChanged != nil
+	if !shared {
+		c.OwnChanged = func(pubsub.Topic, string) {}
+	}
 	c.GracePeriod = cmp.Or(c.GracePeriod, defaultGracePeriod)
 	// This ensures that the join of a member is reported before its grace period ends, and
 	// its leave before the same Sub can leave again.
 	c.BatchDelay = min(cmp.Or(c.BatchDelay, defaultBatchDelay), c.GracePeriod)
 	c.MaxMembers = cmp.Or(c.MaxMembers, defaultMaxMembers)
-	return &Registry{config: c, snapshotBelow: c.MaxMembers * 4 / 5, wake: make(chan struct{}, 1), topics: make(map[pubsub.Topic]*topic)}
+	return &Registry{config: c, snapshotBelow: c.MaxMembers * 4 / 5, shared: shared, wake: make(chan struct{}, 1), topics: make(map[pubsub.Topic]*topic)}
 }
 
 // Join makes m a member of a topic and returns the reference that keeps it present. The
@@ -119,6 +134,19 @@ func New(c Config) *Registry {
 // the older reference; the registry emits no event for that. Join does not wait for
 // Config.Emit. The registry keeps m.Info, which must not change.
 func (r *Registry) Join(name pubsub.Topic, m pubsub.Member) *Reference {
+	s := r.join(name, m, false, false)
+	r.config.OwnChanged(name, m.Sub)
+	return s
+}
+
+// JoinOther is Join for a client of another node. If known is true and the member is not
+// present yet, the registry does not report the join: the member was present before this
+// node began to watch the topic.
+func (r *Registry) JoinOther(name pubsub.Topic, m pubsub.Member, known bool) *Reference {
+	return r.join(name, m, true, known)
+}
+
+func (r *Registry) join(name pubsub.Topic, m pubsub.Member, other, known bool) *Reference {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.topics[name]
@@ -128,7 +156,7 @@ func (r *Registry) Join(name pubsub.Topic, m pubsub.Member) *Reference {
 	}
 	p := t.members[m.Sub]
 	if p == nil {
-		p = &member{topic: t, sub: m.Sub}
+		p = &member{topic: t, sub: m.Sub, announced: known}
 		t.members[m.Sub] = p
 		t.capacity = max(t.capacity, len(t.members))
 		r.stats.Members++
@@ -139,7 +167,7 @@ func (r *Registry) Join(name pubsub.Topic, m pubsub.Member) *Reference {
 		p.grace = nil
 	}
 	p.expired = false
-	s := &Reference{registry: r, member: p, older: p.newest, info: m.Info}
+	s := &Reference{registry: r, member: p, older: p.newest, info: m.Info, other: other}
 	if p.newest != nil {
 		p.newest.newer = s
 	}
@@ -150,13 +178,27 @@ func (r *Registry) Join(name pubsub.Topic, m pubsub.Member) *Reference {
 
 // Release gives up the reference. The grace period of the member begins when its last
 // reference is released. Further calls do nothing. Release does not wait for Config.Emit.
-func (s *Reference) Release() {
+func (s *Reference) Release() { s.ReleaseUntil(time.Now().Add(s.registry.config.GracePeriod)) }
+
+// ReleaseUntil is Release with a grace period that ends at a given time, or Config.BatchDelay
+// from now if that is later.
+func (s *Reference) ReleaseUntil(graceEnd time.Time) {
+	if first := time.Now().Add(s.registry.config.BatchDelay); graceEnd.Before(first) {
+		graceEnd = first
+	}
+	if p := s.release(graceEnd); p != nil && !s.other {
+		s.registry.config.OwnChanged(p.topic.name, p.sub)
+	}
+}
+
+// release returns the member, or nil if the reference was released before.
+func (s *Reference) release(graceEnd time.Time) *member {
 	r := s.registry
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := s.member
 	if p == nil {
-		return
+		return nil
 	}
 	if s.older != nil {
 		s.older.newer = s.newer
@@ -169,12 +211,58 @@ func (s *Reference) Release() {
 	if p.newest != nil {
 		p.info = p.newest.info
 	} else {
-		p.graceEnd = time.Now().Add(r.config.GracePeriod)
-		p.grace = r.disconnected.PushBack(p)
-		r.wakeLocked(p.graceEnd)
+		r.disconnectLocked(p, graceEnd)
 	}
 	s.member, s.older, s.newer = nil, nil, nil
 	r.stats.References--
+	return p
+}
+
+// Shared reports whether a broker adds the members of other nodes. The registry then has all
+// members of a topic only while the broker watches the topic.
+func (r *Registry) Shared() bool { return r.shared }
+
+// GracePeriod returns Config.GracePeriod, or its default.
+func (r *Registry) GracePeriod() time.Duration { return r.config.GracePeriod }
+
+// Own returns the Info of the newest reference that a client of this node has to a member,
+// and whether there is one.
+func (r *Registry) Own(name pubsub.Topic, sub string) (info []byte, present bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.topics[name]
+	if t == nil || t.members[sub] == nil {
+		return nil, false
+	}
+	s := t.members[sub].newest
+	for s != nil && s.other {
+		s = s.older
+	}
+	if s == nil {
+		return nil, false
+	}
+	return s.info, true
+}
+
+// SetOtherSubscribers sets the number of subscriptions that the other nodes have to a topic.
+func (r *Registry) SetOtherSubscribers(name pubsub.Topic, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n == 0 {
+		delete(r.others, name)
+		return
+	}
+	if r.others == nil {
+		r.others = make(map[pubsub.Topic]int)
+	}
+	r.others[name] = n
+}
+
+// OtherSubscribers returns what SetOtherSubscribers has set, or 0.
+func (r *Registry) OtherSubscribers(name pubsub.Topic) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.others[name]
 }
 
 // List returns up to limit members of a topic, sorted by Sub and never nil, and the total
@@ -216,16 +304,4 @@ func (r *Registry) Stats() Stats {
 	s := r.stats
 	s.Topics = len(r.topics)
 	return s
-}
-
-var errShared = pubsub.Errorf(pubsub.Malformed, "presence is not available on this server: it shares its topics with other servers, and does not know the members that are connected to them")
-
-// Available returns nil, or the error for every request about presence if r is nil. A server
-// that shares its topics with others has no registry, because a registry knows only the
-// members of its own server.
-func (r *Registry) Available() error {
-	if r == nil {
-		return errShared
-	}
-	return nil
 }

@@ -55,6 +55,22 @@ func (r *Registry) changedLocked(p *member) {
 	r.wakeLocked(t.due)
 }
 
+// disconnectLocked begins the grace period of p.
+func (r *Registry) disconnectLocked(p *member, graceEnd time.Time) {
+	p.graceEnd = graceEnd
+	// Most periods are equally long, so this is nearly always the last element.
+	after := r.disconnected.Back()
+	for after != nil && after.Value.(*member).graceEnd.After(graceEnd) {
+		after = after.Prev()
+	}
+	if after == nil {
+		p.grace = r.disconnected.PushFront(p)
+	} else {
+		p.grace = r.disconnected.InsertAfter(p, after)
+	}
+	r.wakeLocked(graceEnd)
+}
+
 // expireLocked ends the grace period of p.
 func (r *Registry) expireLocked(p *member) {
 	r.disconnected.Remove(p.grace)

@@ -44,8 +44,6 @@ type Environment struct {
 	// *[net.TCPAddr]. If Public is nil, the settings say where to listen. If only Admin is
 	// nil, there is no admin listener.
 	Public, Admin listen.Listener
-
-	shared bool // several servers share the broker
 }
 
 // checkRedisFor is how long a server waits at start for Redis to answer.
@@ -62,7 +60,6 @@ func (e *Environment) useRedis(c *redis.Config) error {
 	if err := redis.Check(ctx, *c); err != nil {
 		return fmt.Errorf("%s: %w", config.Name("broker"), err)
 	}
-	e.shared = true
 	e.Broker = func(sink broker.Sink) broker.Broker {
 		c.Sink = sink
 		return redis.New(*c)

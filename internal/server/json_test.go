@@ -148,7 +148,7 @@ func TestUntilEndsSubscriptionsAmongMessages(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
 		recorder := new(delivery.Recorder)
-		all, stay := invite(t, s, recorder, 5)
+		all, stay := invite(t, []*servertest.Server{s}, recorder, 5)
 		until := time.Now().Truncate(time.Second).Add(3 * time.Second)
 		for _, g := range all {
 			g.until = until

@@ -19,6 +19,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/delivery"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
+	"github.com/ikornaselur/notiflux/internal/internaltest/redistest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
@@ -42,7 +43,9 @@ var guestTopics = append(slices.Clone(cutTopics), "attic", "cellar")
 // is a member of topics.
 type guest struct {
 	t         *testing.T
-	s         *servertest.Server
+	servers   []*servertest.Server
+	s         *servertest.Server // of the current visit
+	troubled  bool               // a broker that the servers share has faults, except during the last visits
 	sub       string
 	until     time.Time // when its subscriptions end; zero: never
 	random    *rand.Rand
@@ -65,6 +68,7 @@ type guest struct {
 // visit connects, stays for a time, and is cut. The last time it stays, calls arrived when
 // it is a member, and checks who is present when all others have come.
 func (g *guest) visit(arrived func()) {
+	g.s = g.servers[g.random.IntN(len(g.servers))]
 	w, err := rawclient.Dial(g.s.URL, 0, 20*time.Second)
 	if err != nil {
 		g.t.Error(err)
@@ -232,12 +236,24 @@ func (g *guest) take() error {
 		return err
 	case "join", "leave", "presence":
 		return g.presence(m)
+	case "gap":
+		position, err := pubsub.ParsePosition(m.Position)
+		g.positions[m.Topic] = position
+		g.recording.Add(delivery.Event{Kind: delivery.Gap, Topic: m.Topic, Position: position})
+		return err
+	case "error":
+		if g.troubled {
+			return rawclient.ErrCut
+		}
 	}
 	return fmt.Errorf("unexpected: %+v", m)
 }
 
 func (g *guest) subscribed(m rawclient.Object) error {
 	var topics map[pubsub.Topic]rawclient.Object
+	if g.troubled && len(m.Refused) > 0 {
+		return rawclient.ErrCut // The broker is away, so the guest comes again.
+	}
 	if err := json.Unmarshal(m.Topics, &topics); err != nil || len(topics) != len(g.asks) {
 		return fmt.Errorf("asked for %d topics, answered %s %s, %v", len(g.asks), m.Topics, m.Refused, err)
 	}
@@ -287,66 +303,150 @@ func TestPresenceConverges(t *testing.T) {
 	seeded()
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
-		recorder := new(delivery.Recorder)
-		p := newPress(t, s, recorder)
-		p.rate = guestRate
-		all, stay := invite(t, s, recorder, guests)
-		began := time.Now()
-		p.begin()
-		each(all, func(g *guest) {
-			for range (*visits + guests - 1) / guests {
-				g.visit(nil)
-				<-time.After(time.Duration(g.random.Int64N(int64(testGrace) * 2 / int64(1+g.random.IntN(4)))))
-			}
-		})
-		s.Subscribe("attic") // a subscriber that is not a member
-		p.end()
-		gatherAll(t, s, all, func() {
-			<-time.After(settled)
-			for _, topic := range guestTopics {
-				checkPresent(t, s, topic)
-			}
-			close(stay)
-		})
-		log := recorder.Log(0)
-		log.GracePeriod = testGrace
-		log.Behind = servertest.Remote()
-		delivery.Report(t, *seed, log)
-
-		most, frames, leaves := 0, 0, 0
-		for _, g := range all {
-			most = max(most, g.frames)
-			frames += g.frames
-		}
-		for _, c := range log.Clients {
-			for _, e := range c.Events {
-				if e.Kind == delivery.Left {
-					leaves += len(e.Members)
-				}
-			}
-		}
-		took := time.Since(began)
-		t.Logf("-seed=%d: %d visits in %v; one guest received up to %d frames, all together %d with %d leaves", *seed, *visits, took, most, frames, leaves)
-		// For each topic, at most one join and one leave per interval in which changes are
-		// gathered.
-		if bound := len(guestTopics) * 2 * int(took/gather+1); most > bound {
-			t.Errorf("one received %d frames in %v, want at most %d", most, took, bound)
-		}
-		if *visits >= 1000 && leaves == 0 {
-			t.Error("no leave was received: the visits prove nothing")
-		}
+		testConverges(t, testGrace, nil, s)
 	})
 }
 
+// The same holds when the guests visit several servers that share a broker, except that a
+// member has a little less time to return.
+func TestPresenceConvergesOnServersThatShareRedis(t *testing.T) {
+	seeded()
+	testConverges(t, testGrace/2, nil, shareRedis(t, redistest.Start(t))...)
+}
+
+// While connections to Redis are lost, and Redis loses what the servers told it, members may
+// seem to leave. In the end all clients know who is present.
+func TestPresenceConvergesAfterFaults(t *testing.T) {
+	seeded()
+	r := redistest.Start(t)
+	trouble := func(random *rand.Rand) {
+		switch random.IntN(4) {
+		case 0:
+			r.Client("CLIENT", "KILL", "TYPE", "pubsub")
+		case 1:
+			r.Client("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+		case 2:
+			r.Client("FLUSHALL")
+		default:
+			r.Client("EVAL", `return redis.call('DEL', KEYS[1] .. '\0' .. (redis.call('HGET', KEYS[2], 'epoch') or ''))`,
+				"2", "notiflux:{0}:p:"+string(guestTopics[random.IntN(len(guestTopics))]), "notiflux:{0}:m")
+		}
+	}
+	testConverges(t, 0, trouble, shareRedis(t, r)...)
+}
+
+// shareRedis starts servers that share a broker.
+func shareRedis(t *testing.T, r *redistest.Server) (servers []*servertest.Server) {
+	for range 3 {
+		s := servertest.Start(t, func(c *config.Serve) {
+			c.PresenceGrace, c.Broker = testGrace, "redis://"+r.Addr
+		})
+		awaitReady(t, s, http.StatusOK)
+		servers = append(servers, s)
+	}
+	return servers
+}
+
+// meanwhile begins to publish, or to call trouble at intervals, until end is called. Other
+// tests have both messages and faults.
+func meanwhile(t *testing.T, s *servertest.Server, recorder *delivery.Recorder, trouble func(*rand.Rand)) (end func()) {
+	if trouble == nil {
+		p := newPress(t, s, recorder)
+		p.rate = guestRate
+		p.begin()
+		return func() { p.end() }
+	}
+	over := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		for random := rand.New(rand.NewPCG(*seed, 0)); ; trouble(random) {
+			select {
+			case <-over:
+				return
+			case <-time.After(testGrace):
+			}
+		}
+	})
+	return func() {
+		close(over)
+		running.Wait()
+	}
+}
+
+// testConverges lets guests visit servers. A member returns in time if it returns within
+// returns. Unless trouble is nil, it is called at intervals until the last visits.
+func testConverges(t *testing.T, returns time.Duration, trouble func(*rand.Rand), servers ...*servertest.Server) {
+	s := servers[0]
+	recorder := new(delivery.Recorder)
+	all, stay := invite(t, servers, recorder, guests)
+	began := time.Now()
+	end := meanwhile(t, s, recorder, trouble)
+	for _, g := range all {
+		g.troubled = trouble != nil
+	}
+	each(all, func(g *guest) {
+		for range (*visits + guests - 1) / guests {
+			g.visit(nil)
+			<-time.After(time.Duration(g.random.Int64N(int64(testGrace) * 2 / int64(1+g.random.IntN(4)))))
+		}
+	})
+	end()
+	<-time.After(settled) // until the servers have noticed the last fault
+	for _, s := range servers {
+		awaitReady(t, s, http.StatusOK)
+	}
+	s.Subscribe("attic") // a subscriber that is not a member
+	gatherAll(t, s, all, func() {
+		<-time.After(settled)
+		for _, s := range servers {
+			for _, topic := range guestTopics {
+				checkPresent(t, s, topic)
+			}
+		}
+		close(stay)
+	})
+	held := 0 // as in Log
+	if trouble != nil {
+		held = -1
+	}
+	log := recorder.Log(held)
+	log.GracePeriod, log.Carried = returns, trouble != nil
+	log.Behind = servertest.Remote() || len(servers) > 1
+	delivery.Report(t, *seed, log)
+
+	most, frames, leaves := 0, 0, 0
+	for _, g := range all {
+		most = max(most, g.frames)
+		frames += g.frames
+	}
+	for _, c := range log.Clients {
+		for _, e := range c.Events {
+			if e.Kind == delivery.Left {
+				leaves += len(e.Members)
+			}
+		}
+	}
+	took := time.Since(began)
+	t.Logf("-seed=%d: %d visits in %v; one guest received up to %d frames, all together %d with %d leaves", *seed, *visits, took, most, frames, leaves)
+	// For each topic, at most one join and one leave per interval in which changes are
+	// gathered.
+	if bound := len(guestTopics) * 2 * int(took/gather+1); most > bound {
+		t.Errorf("one received %d frames in %v, want at most %d", most, took, bound)
+	}
+	if *visits >= 1000 && leaves == 0 {
+		t.Error("no leave was received: the visits prove nothing")
+	}
+}
+
 // invite makes guests. On their last visit, they stay until stay is closed.
-func invite(t *testing.T, s *servertest.Server, r *delivery.Recorder, n int) (all []*guest, stay chan struct{}) {
+func invite(t *testing.T, servers []*servertest.Server, r *delivery.Recorder, n int) (all []*guest, stay chan struct{}) {
 	stay = make(chan struct{})
 	looking := new(sync.WaitGroup)
 	looking.Add(n)
 	for i := range n {
 		sub := fmt.Sprint("u", i%guestSubs)
 		all = append(all, &guest{
-			t: t, s: s, sub: sub, stay: stay, looking: looking,
+			t: t, servers: servers, sub: sub, stay: stay, looking: looking,
 			random:    rand.New(rand.NewPCG(*seed, uint64(i))),
 			recording: r.Member(fmt.Sprintf("guest %d (%s)", i, sub), sub),
 			positions: make(map[pubsub.Topic]pubsub.Position),

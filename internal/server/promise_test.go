@@ -74,7 +74,7 @@ func TestCountersAddUp(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
 		recorder := new(delivery.Recorder)
-		all, stay := invite(t, s, recorder, guests)
+		all, stay := invite(t, []*servertest.Server{s}, recorder, guests)
 		p := newPress(t, s, recorder)
 		p.rate = 10 * guestRate
 		gatherAll(t, s, all, func() {

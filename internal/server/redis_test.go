@@ -12,7 +12,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/redistest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
-	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
@@ -44,19 +43,6 @@ func TestServersShareRedis(t *testing.T) {
 	if status, body := text(t, b, b.URL+"/history?since="+position+"&"+query); status != http.StatusOK || !strings.Contains(body, `"data":"two"`) || !strings.Contains(body, `"recovered":true`) {
 		t.Errorf("the history since a position of the other server: %d %s", status, body)
 	}
-	if status, body := text(t, b, b.URL+"/presence?"+query); status != http.StatusBadRequest || !strings.Contains(body, "presence is not available on this server") {
-		t.Errorf("/presence: %d %s", status, body)
-	}
-	j := connectJSON(t, a, a.Sign(auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"news"}}))
-	j.Say(`{"type":"subscribe","topics":["news"],"presence":true}`)
-	if got := j.Next(); !strings.Contains(got, `"refused":{"news":{"code":"malformed"`) {
-		t.Errorf("a subscription with presence: %s", got)
-	}
-	j.Say(`{"type":"presence","topic":"news"}`)
-	if got := j.Next(); !strings.Contains(got, `"type":"error"`) || !strings.Contains(got, "presence is not available") {
-		t.Errorf("the presence command: %s", got)
-	}
-
 	r.Kill()
 	awaitReady(t, a, http.StatusServiceUnavailable)
 	if status, _ := text(t, a, a.URL+"/livez"); status != http.StatusOK {

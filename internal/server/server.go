@@ -124,9 +124,7 @@ func (s *Server) build(keys *auth.Keys) {
 	c := &s.config
 	s.openBroker()
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
-	if !s.env.shared {
-		s.presence = presence.New(presence.Config{Emit: s.emitPresence, GracePeriod: c.PresenceGrace})
-	}
+	s.openPresence()
 	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = auth.NewPooled(s.verifier, s.verifying)
@@ -189,17 +187,25 @@ func (s *Server) openBroker() {
 	s.broker, s.keyBytes = s.env.Broker(s.topics), func() int64 { return 0 }
 }
 
-// members returns the number of members that are present.
-func (s *Server) members() int {
-	if s.presence == nil {
-		return 0
+// openPresence creates the registry of members, which a broker of several nodes shares.
+func (s *Server) openPresence() {
+	p := presence.Config{Emit: s.emitPresence, GracePeriod: s.config.PresenceGrace}
+	shared, ok := s.broker.(broker.Shared)
+	if ok {
+		p.OwnChanged = shared.OwnChanged
 	}
-	return s.presence.Stats().Members
+	s.presence = presence.New(p)
+	if ok {
+		shared.Share(s.presence, s.topics.Subscribers)
+	}
 }
+
+// members returns the number of members that are present.
+func (s *Server) members() int { return s.presence.Stats().Members }
 
 // emitPresence publishes a presence event to the members of its topic.
 func (s *Server) emitPresence(e presence.Event) {
-	s.topics.AppendPresence(e.Topic, e.Messages(s.topics.Subscribers(e.Topic))...)
+	s.topics.AppendPresence(e.Topic, e.Messages(s.topics.Subscribers(e.Topic)+s.presence.OtherSubscribers(e.Topic))...)
 }
 
 // newLoop creates an event loop and the group of its sessions. When the loop closes a
@@ -349,9 +355,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	running.Go(func() { s.topics.Run(parts) })
-	if s.presence != nil {
-		running.Go(func() { s.presence.Run(parts) })
-	}
+	running.Go(func() { s.presence.Run(parts) })
 	running.Go(func() { s.verifying.Run(parts) })
 	running.Go(func() { s.waiting.Run(parts) })
 

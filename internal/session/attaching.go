@@ -14,7 +14,7 @@ type attaching struct {
 	session     *Session
 	credential  Credential
 	results     []Subscribed
-	attachments []broker.Attachment // of the results with attaching set, in order
+	attachments []broker.Attachment // of the results
 	reserved    int                 // number of topics that those results will add
 	then        func(*Session, []Subscribed)
 	cancel      func() // set by wait
@@ -23,8 +23,15 @@ type attaching struct {
 // prepare refuses topics that the client may not have, sets the new options of existing
 // subscriptions, and lists the topics to attach.
 func (a *attaching) prepare(subs []Subscription) {
-	s := a.session
-	a.attachments = slices.Grow(a.attachments, len(subs)) // The elements must not move later.
+	s, room := a.session, len(subs)
+	if slices.ContainsFunc(subs, func(want Subscription) bool { return want.Presence }) {
+		room *= 2
+	}
+	a.attachments = slices.Grow(a.attachments, room) // The elements must not move later.
+	attach := func(name pubsub.Topic, from topic.ResumePoint) *broker.Attachment {
+		a.attachments = append(a.attachments, broker.Attachment{Topic: name, From: from})
+		return &a.attachments[len(a.attachments)-1]
+	}
 	for i := range subs {
 		want := &subs[i]
 		a.results = append(a.results, Subscribed{Topic: want.Topic, Err: a.credential.Err})
@@ -33,17 +40,21 @@ func (a *attaching) prepare(subs []Subscription) {
 			continue
 		}
 		sub, more, err := s.subs.check(s, a.credential.Claims, want, a.reserved)
-		switch {
-		case err != nil:
+		if err != nil {
 			r.Err = err
-		case sub != nil:
-			r.Err = s.change(sub, a.credential, want)
-		default:
-			r.attaching = true
-			a.reserved += more
+			continue
+		}
+		a.reserved += more
+		if sub == nil {
 			from := want.From
 			from.Connection = s.extra.name()
-			a.attachments = append(a.attachments, broker.Attachment{Topic: want.Topic, From: from})
+			r.attachment = attach(want.Topic, from)
+		}
+		if want.Presence && s.subs.find(s, topic.PresenceTopic(want.Topic)) == nil {
+			r.events = attach(topic.PresenceTopic(want.Topic), topic.ResumePoint{})
+		}
+		if r.attachment == nil && r.events == nil {
+			r.Err = s.change(sub, a.credential, want, nil)
 		}
 	}
 }
@@ -51,7 +62,7 @@ func (a *attaching) prepare(subs []Subscription) {
 // finish subscribes to the attached topics and calls then. waited says that time has passed
 // since prepare.
 func (a *attaching) finish(subs []Subscription, waited bool) {
-	s, attached := a.session, 0
+	s := a.session
 	var expired error
 	if waited {
 		expired = s.group.config.Verifier.Check(a.credential.Claims)
@@ -59,10 +70,9 @@ func (a *attaching) finish(subs []Subscription, waited bool) {
 	for i := range subs {
 		r := &a.results[i]
 		switch {
-		case r.attaching:
+		case r.attachment != nil || r.events != nil:
 			r.Err = expired
-			a.subscribe(r, &subs[i], &a.attachments[attached], waited)
-			attached++
+			a.subscribe(r, &subs[i], waited)
 		case r.Err == nil:
 			a.keep(r)
 		}
@@ -70,40 +80,48 @@ func (a *attaching) finish(subs []Subscription, waited bool) {
 			s.RefuseTopic(a.credential.Claims, string(r.Topic), r.Err)
 		}
 	}
+	for i := range a.attachments {
+		a.attachments[i].Cancel() // those that were not taken
+	}
 	if name := s.extra.name(); name != 0 {
 		s.subs.rotate(name)
 	}
 	a.then(s, a.results)
 }
 
-// subscribe subscribes to an attached topic.
-func (a *attaching) subscribe(r *Subscribed, want *Subscription, attachment *broker.Attachment, waited bool) {
+// subscribe subscribes to an attached topic, or changes an existing subscription.
+func (a *attaching) subscribe(r *Subscribed, want *Subscription, waited bool) {
 	s := a.session
 	if waited && r.Err == nil {
 		_, _, r.Err = s.subs.check(s, a.credential.Claims, want, 0)
 	}
 	if r.Err != nil {
-		attachment.Cancel()
 		return
 	}
-	if sub := s.subs.find(s, want.Topic); sub != nil { // The same topic came before.
-		attachment.Cancel()
-		if r.Err = s.change(sub, a.credential, want); r.Err == nil {
+	sub := s.subs.find(s, want.Topic)
+	switch {
+	case sub != nil: // It existed, or the same topic came before.
+		if r.Err = s.change(sub, a.credential, want, r.events); r.Err == nil {
 			a.keep(r)
 		}
 		return
+	case r.attachment == nil:
+		r.Err = errExpiredMeanwhile
+		return
 	}
 	var pin topic.Pin
-	if pin, r.Err = attachment.Take(); r.Err != nil {
+	if pin, r.Err = r.attachment.Take(); r.Err != nil {
 		return
 	}
 	sub, resumed := s.group.subscribe(s, want.Topic, pin)
-	if r.Err = s.change(sub, a.credential, want); r.Err != nil {
+	if r.Err = s.change(sub, a.credential, want, r.events); r.Err != nil {
 		s.Unsubscribe(want.Topic) // A refused command has no effect.
 		return
 	}
 	r.Position, r.Recovered, r.Replay = resumed.Position, resumed.Recovered, resumed.Replay
 }
+
+var errExpiredMeanwhile = pubsub.Errorf(pubsub.TokenExpired, "the token's `until` passed while the subscription was being set up: subscribe with a new token")
 
 // keep sets the outcome for a topic that the session was already subscribed to.
 func (a *attaching) keep(r *Subscribed) {
@@ -111,7 +129,7 @@ func (a *attaching) keep(r *Subscribed) {
 		r.Position, r.Recovered = sub.delivered(), true
 		return
 	}
-	r.Err = pubsub.Errorf(pubsub.TokenExpired, "the token's `until` passed while the subscription was being set up: subscribe with a new token")
+	r.Err = errExpiredMeanwhile
 }
 
 // wait makes the loop finish a once all topics are attached.

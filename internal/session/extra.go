@@ -2,6 +2,7 @@ package session
 
 import (
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -55,11 +56,14 @@ func (x *extra) excluded(m *pubsub.Message) bool {
 }
 
 // joinPresence makes the client of s a member of a topic, named by the subject of claims,
-// and subscribes it to the presence events of the topic from now on.
-func (x *extra) joinPresence(s *Session, name pubsub.Topic, claims *auth.Claims) error {
+// and subscribes it to the presence events of the topic from now on. If it is not subscribed
+// to them yet, events is the attachment of the presence topic.
+func (x *extra) joinPresence(s *Session, name pubsub.Topic, claims *auth.Claims, events *broker.Attachment) error {
 	if s.subs.find(s, topic.PresenceTopic(name)) == nil {
-		// Presence topics exist only on this node. The broker does not know them.
-		pin, err := s.group.config.Topics.Open(topic.PresenceTopic(name), pubsub.Position{}, topic.ResumePoint{})
+		if events == nil {
+			return errExpiredMeanwhile
+		}
+		pin, err := events.Take()
 		if err != nil {
 			return err
 		}

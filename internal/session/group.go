@@ -48,8 +48,8 @@ import (
 type Config struct {
 	Topics        *topic.Topics
 	Broker        Broker
-	Attacher      *broker.Attacher   // of the same broker
-	Presence      *presence.Registry // nil: presence is refused
+	Attacher      *broker.Attacher // of the same broker
+	Presence      *presence.Registry
 	Verifier      Verifier
 	VerifyWorkers worker.Submitter // for verifying signatures
 	WaitWorkers   worker.Submitter // for work that may block, such as reads from the broker
@@ -125,6 +125,7 @@ const (
 type Group struct {
 	// Immutable after NewGroup.
 	config   Config
+	roster   broker.Roster
 	loop     Loop
 	start    time.Time
 	interval time.Duration // between two commands, in the long run
@@ -165,12 +166,8 @@ func NewGroup(c Config, loop Loop) *Group {
 	if c.Random == nil {
 		c.Random = rand.New(systemRandom{})
 	}
-	if c.Unread == nil {
-		c.Unread = noBudget{}
-	}
-	if c.UnauthenticatedUnread == nil {
-		c.UnauthenticatedUnread = noBudget{}
-	}
+	c.Unread = cmp.Or[Budget](c.Unread, noBudget{})
+	c.UnauthenticatedUnread = cmp.Or[Budget](c.UnauthenticatedUnread, noBudget{})
 	if c.Stats == nil {
 		c.Stats = new(Stats)
 	}
@@ -179,6 +176,7 @@ func NewGroup(c Config, loop Loop) *Group {
 	}
 	return &Group{
 		config:      c,
+		roster:      broker.Roster{Topics: c.Topics, Presence: c.Presence, Attacher: c.Attacher},
 		loop:        loop,
 		start:       time.Now(),
 		interval:    time.Duration(float64(time.Second) / c.CommandRate),

@@ -2,6 +2,7 @@ package session
 
 import (
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -22,7 +23,7 @@ type Subscribed struct {
 	Replay    int             // number of messages that follow at once
 	Err       error           // why the client is not subscribed; nil if it is
 
-	attaching bool // the broker attaches the topic
+	attachment, events *broker.Attachment // of the topic and of its presence topic, or nil
 }
 
 // Subscribe subscribes the session to each topic that c allows, and calls then on the loop
@@ -33,8 +34,8 @@ type Subscribed struct {
 // The broker attaches all topics at the same time. If that takes time, the session is Busy
 // until then is called. If the session ends first, then is not called.
 //
-// If the session is already subscribed to a topic, the subscription gets the new options at
-// once and keeps its cursor, without a call to the broker. The same applies to a topic that
+// If the session is already subscribed to a topic, the subscription keeps its cursor and gets
+// the new options, at once unless it joins with presence. The same applies to a topic that
 // occurs twice in subs: the later options take effect.
 func (s *Session) Subscribe(c Credential, subs []Subscription, then func(*Session, []Subscribed)) {
 	if s.closing {
@@ -58,10 +59,11 @@ func (s *Session) Subscribe(c Credential, subs []Subscription, then func(*Sessio
 	g.spareAttaching = a
 }
 
-// change sets the options of a subscription.
-func (s *Session) change(sub *subscription, c Credential, want *Subscription) error {
+// change sets the options of a subscription. If it joins with presence, events is the
+// attachment of the presence topic.
+func (s *Session) change(sub *subscription, c Credential, want *Subscription, events *broker.Attachment) error {
 	if want.Presence {
-		if err := s.ensureExtra().joinPresence(s, want.Topic, c.Claims); err != nil {
+		if err := s.ensureExtra().joinPresence(s, want.Topic, c.Claims, events); err != nil {
 			return err
 		}
 	}
@@ -92,9 +94,6 @@ func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscriptio
 		more++
 	}
 	if want.Presence {
-		if err := s.group.config.Presence.Available(); err != nil {
-			return nil, 0, err
-		}
 		if _, err := claims.Info(); err != nil {
 			return nil, 0, err
 		}
@@ -134,12 +133,10 @@ func (s *Session) Unsubscribe(name pubsub.Topic) {
 
 // UnsubscribeAll ends all subscriptions.
 func (s *Session) UnsubscribeAll() {
-	if s.extra != nil {
-		for _, sub := range s.subs.all {
+	for _, sub := range s.subs.all {
+		if s.extra != nil {
 			s.extra.release(sub.name())
 		}
-	}
-	for _, sub := range s.subs.all {
 		sub.dirty = false
 		s.group.unsubscribe(sub)
 	}

@@ -216,19 +216,10 @@ func (l *subscriptions) jumpToSnapshot() (less uint64) {
 		if lag == 0 || !topic.IsPresenceTopic(sub.name()) {
 			continue
 		}
-		at := sub.cursor
-		for {
-			entry, behind, ok := at.Next()
-			if !ok {
-				break
-			}
-			if p := entry.Message().Presence; p != nil && p.Supersedes() {
-				sub.cursor = at
-				left := sub.subscribers.topic.Lag(behind)
-				less += lag - left
-				lag = left
-			}
-			at = behind
+		if at, ok := topic.NewestSnapshot(sub.cursor); ok {
+			sub.cursor = at
+			_, behind, _ := at.Next()
+			less += lag - sub.subscribers.topic.Lag(behind)
 		}
 	}
 	return less

@@ -11,12 +11,35 @@ const presencePrefix = "\x00"
 
 // PresenceTopic returns the name of the topic that holds the presence events of the topic
 // name. Cursors read its log like any other, so slow readers cost no more. Each node has
-// its own: [Topics.Open] makes it live, and it is dropped when its last listener leaves.
+// its own log of a presence topic, which has no tombstone. While the topic is live, a broker
+// of several nodes keeps this node's members of the topic name up to date.
 func PresenceTopic(name pubsub.Topic) pubsub.Topic { return presencePrefix + name }
 
 // IsPresenceTopic reports whether name is a result of PresenceTopic.
 func IsPresenceTopic(name pubsub.Topic) bool {
 	return strings.HasPrefix(string(name), presencePrefix)
+}
+
+// Watched returns the topic whose presence events are in the presence topic name. It returns
+// false if name is not a presence topic.
+func Watched(name pubsub.Topic) (watched pubsub.Topic, ok bool) {
+	text, ok := strings.CutPrefix(string(name), presencePrefix)
+	return pubsub.Topic(text), ok
+}
+
+// NewestSnapshot returns the cursor at the newest presence event that can be read from c and
+// that supersedes those before it, and whether there is one.
+func NewestSnapshot(c Cursor) (at Cursor, ok bool) {
+	for {
+		entry, next, more := c.Next()
+		if !more {
+			return at, ok
+		}
+		if p := entry.Message().Presence; p != nil && p.Supersedes() {
+			at, ok = c, true
+		}
+		c = next
+	}
 }
 
 // AppendPresence appends events, in order, to the presence topic of the topic name, and

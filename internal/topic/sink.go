@@ -29,20 +29,27 @@ func (s *Topics) Pin(name pubsub.Topic, point ResumePoint) (Pin, bool) {
 }
 
 // Append appends messages, whose positions and times are fixed, to the logs of their
-// topics, in order. It wakes a topic's listeners after each run of messages of that topic,
+// topics, in order, and then wakes the listeners: once for each run of messages of a topic,
 // so a broker should group messages by topic. It drops messages of topics that are not
 // live. It skips a message at or below the head of its log, or in another epoch.
 func (s *Topics) Append(ms []pubsub.Message) {
 	now := s.config.Now()
+	var few [8][]Listener
+	woken := few[:0]
 	for len(ms) > 0 {
 		n := 1
 		for n < len(ms) && ms[n].Topic == ms[0].Topic {
 			n++
 		}
 		if t := s.live(ms[0].Topic); t != nil {
-			s.extend(t, func() bool { return s.appendLocked(t, ms[:n], now) })
+			woken = append(woken, s.extendLocked(t, func() bool { return s.appendLocked(t, ms[:n], now) }))
 		}
 		ms = ms[n:]
+	}
+	for _, listeners := range woken {
+		for _, l := range listeners {
+			l.Wake()
+		}
 	}
 	s.shrink()
 }

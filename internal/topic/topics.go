@@ -212,7 +212,7 @@ func (t *Topic) inUseLocked() bool { return len(t.listeners.all) > 0 || t.pins >
 func (s *Topics) dropIfIdle(t *Topic, idle bool) {
 	switch {
 	case !idle:
-	case s.config.Heads != nil || IsPresenceTopic(t.name):
+	case s.config.Heads != nil:
 		s.drop(t, func(t *Topic) bool { return !s.idleLocked(t) })
 	case s.config.Detach != nil:
 		s.config.Detach(t.name)

@@ -2,17 +2,9 @@ package wire
 
 import "github.com/ikornaselur/notiflux/internal/pubsub"
 
-// Presence says who is present in a topic.
-type Presence struct {
-	Topic       pubsub.Topic
-	Count       int             // number of members
-	Subscribers int             // of the topic, with presence or not
-	Members     []pubsub.Member // nil for only the counts
-}
-
 // AppendPresenceBodyStart appends the beginning of the answer to GET /presence, up to the
 // members.
-func AppendPresenceBodyStart(dst []byte, p Presence) []byte {
+func AppendPresenceBodyStart(dst []byte, p *pubsub.PresenceEvent) []byte {
 	return append(AppendPresenceCounts(append(dst, '{'), p), MembersStart...)
 }
 
@@ -24,7 +16,7 @@ const (
 )
 
 // AppendPresenceCounts appends the members `topic`, `count` and `subscribers`.
-func AppendPresenceCounts(dst []byte, p Presence) []byte {
+func AppendPresenceCounts(dst []byte, p *pubsub.PresenceEvent) []byte {
 	dst = append(dst, `"topic":`...)
 	dst = AppendString(dst, string(p.Topic))
 	dst = AppendInt(dst, `,"count":`, int64(p.Count))

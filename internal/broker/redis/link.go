@@ -117,8 +117,23 @@ type link struct {
 
 // run runs a script, until ctx ends at the latest. The error is a [*dialError] if the script
 // was not sent, and a [redis.Error] if Redis refused it; after any other error it may have
-// run.
+// run. Only a script that is repeatable is sent again, once, if the connection was lost.
 func (l *link) run(ctx context.Context, s *script, keys, args []string) ([]any, error) {
+	answer, err := l.runOnce(ctx, s, keys, args)
+	if s.repeatable && isLost(err) && ctx.Err() == nil {
+		return l.runOnce(ctx, s, keys, args)
+	}
+	return answer, err
+}
+
+// isLost reports whether a connection was lost after a script was sent.
+func isLost(err error) bool {
+	_, refused := errors.AsType[redis.Error](err)
+	_, notSent := errors.AsType[*dialError](err)
+	return err != nil && !refused && !notSent
+}
+
+func (l *link) runOnce(ctx context.Context, s *script, keys, args []string) ([]any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &dialError{err}
 	}
@@ -168,7 +183,10 @@ func (l *link) close() {
 }
 
 // A script is a Lua script that Redis caches by its hash.
-type script struct{ sha, text string }
+type script struct {
+	sha, text  string
+	repeatable bool // running it twice is the same as running it once
+}
 
 func (s *script) do(ctx context.Context, c redis.Conn, keys, args []string) (any, error) {
 	all := make([]any, 0, 2+len(keys)+len(args))

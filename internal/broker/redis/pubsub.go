@@ -12,6 +12,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/broker/remote"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 const (
@@ -216,11 +217,14 @@ func (s *store) pushed(channel string, data []byte) {
 		s.probed.Store(true)
 		return
 	}
-	topic := pubsub.Topic(name)
-	if p, ok := s.parsePush(topic, data); ok {
+	parse := s.parsePush
+	if topic.IsPresenceTopic(pubsub.Topic(name)) {
+		parse = s.parseStatement
+	}
+	if p, ok := parse(pubsub.Topic(name), data); ok {
 		s.inbox.add(p)
 	} else {
-		s.inbox.miss(topic)
+		s.inbox.miss(pubsub.Topic(name))
 	}
 }
 
@@ -260,7 +264,7 @@ type inbox struct {
 func (i *inbox) add(p remote.Push) {
 	i.mu.Lock()
 	first := i.emptyLocked()
-	if size := len(p.Message.Body.Data) + pushOverhead; i.bytes+size <= maxInbox {
+	if size := len(p.Message.Body.Data) + len(p.Statement.Info) + pushOverhead; i.bytes+size <= maxInbox {
 		i.pushes, i.bytes = append(i.pushes, p), i.bytes+size
 	} else {
 		i.missLocked(p.Message.Topic)

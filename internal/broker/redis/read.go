@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/remote"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 const (
@@ -51,21 +53,28 @@ func (s *store) Head(name pubsub.Topic, then func(pubsub.Position, error)) {
 // Behind implements [remote.Store].
 func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsub.Topic, error)) {
 	s.task(func(ctx context.Context, l *link) {
+		names := slices.Sorted(maps.Keys(heads))
+		watched := 0 // Names of presence topics sort first.
+		for watched < len(names) && topic.IsPresenceTopic(names[watched]) {
+			watched++
+		}
 		var behind []pubsub.Topic
-		var failure error
-		for names := range slices.Chunk(slices.Sorted(maps.Keys(heads)), maxHeads) {
-			now, err := s.heads(ctx, l, names)
-			if err != nil {
-				failure = err
-				break
-			}
-			for _, name := range names {
-				if now[name].Epoch != heads[name].Epoch || now[name].Offset > heads[name].Offset {
-					behind = append(behind, name)
+		compare := func(names []pubsub.Topic, read func(context.Context, *link, []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error)) error {
+			for names := range slices.Chunk(names, maxHeads) {
+				now, err := read(ctx, l, names)
+				if err != nil {
+					return err
+				}
+				for _, name := range names {
+					if now[name].Epoch != heads[name].Epoch || now[name].Offset > heads[name].Offset {
+						behind = append(behind, name)
+					}
 				}
 			}
+			return nil
 		}
-		s.node.Post(func() { then(behind, failure) })
+		err := cmp.Or(compare(names[:watched], s.versions), compare(names[watched:], s.heads))
+		s.node.Post(func() { then(behind, err) })
 	}, func(err error) { then(nil, err) })
 }
 
@@ -94,6 +103,31 @@ func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[p
 			return nil, err
 		}
 		heads[name] = pubsub.Position{Epoch: a.epoch, Offset: max(head, began)}
+	}
+	return heads, nil
+}
+
+// versions returns the heads of presence topics.
+func (s *store) versions(ctx context.Context, l *link, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
+	keys := []string{s.key("m")}
+	for _, name := range names {
+		watched, _ := topic.Watched(name)
+		keys = append(keys, s.key("p:"+string(watched)))
+	}
+	a, err := s.run(ctx, l, versionsScript, keys, args(int(membersTime.Seconds())))
+	if err != nil {
+		return nil, err
+	}
+	if len(a.rest) != len(names) {
+		return nil, errAnswer
+	}
+	heads := make(map[pubsub.Topic]pubsub.Position, len(names))
+	for i, name := range names {
+		version, err := offset(a.rest[i])
+		if err != nil {
+			return nil, err
+		}
+		heads[name] = pubsub.Position{Epoch: a.epoch, Offset: version}
 	}
 	return heads, nil
 }

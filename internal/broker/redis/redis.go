@@ -2,8 +2,8 @@
 // several nodes act as one server. Package remote has the node's side; this package is its
 // store.
 //
-// Every operation that must be atomic is a Lua script (*.lua): publishing, reading heads, and
-// reading messages. Each script begins with prelude.lua, which compares the replication id of
+// Every operation that must be atomic is a Lua script (*.lua): publishing, reading heads,
+// reading messages, and keeping what the nodes say about their members. Each script begins with prelude.lua, which compares the replication id of
 // Redis with the id that is stored for the epoch. If they differ, Redis was restarted or a
 // replica was promoted, and messages may be lost. Then the script begins a new epoch, and
 // clients learn that they may have missed messages.
@@ -22,10 +22,15 @@
 //	t:TOPIC         stream of messages: id OFFSET-0; p: offset of the message before it,
 //	                x: excluded connection, d: body ("s" or "j" for JSON, and then its data)
 //	k:TOPIC NUL KEY idempotency key: position and digest of its message, kept for two minutes
+//	p:TOPIC NUL EPOCH  hash of what the nodes say about a topic in an epoch, kept for an hour:
+//	                v: offset of the last change, NODE"s": number of subscriptions,
+//	                NODE"m"SUB: a member, as the end of its grace period (0: it is connected),
+//	                a space, and its info
+//	n               sorted set of the nodes: when their leases end
 //
 // Channels have the number of the database in their names, because all databases of a Redis
-// share their channels: c:DATABASE:TOPIC for messages, probe:DATABASE:NODE for the probes of
-// a node.
+// share their channels: c:DATABASE:TOPIC for messages and for changes of a presence topic,
+// probe:DATABASE:NODE for the probes of a node.
 //
 // Invariants:
 //   - An offset is larger than all offsets before it, and not below the time of Redis in
@@ -66,6 +71,8 @@ type Config struct {
 	Probe       time.Duration // interval between two probes; 0: 1 s. After three, Redis counts as away.
 	MaxInFlight int           // as in remote.Config
 	Log         *slog.Logger  // nil: none
+
+	name string // of the node; set by New
 }
 
 const (
@@ -88,7 +95,7 @@ type Broker struct {
 	store *store
 }
 
-var _ broker.Broker = (*Broker)(nil)
+var _ broker.Shared = (*Broker)(nil)
 
 // New returns a broker. It does no I/O.
 func New(c Config) *Broker {
@@ -98,14 +105,15 @@ func New(c Config) *Broker {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	n := remote.New(remote.Config{Sink: c.Sink, Check: c.Check, MaxInFlight: c.MaxInFlight})
+	c.name = rand.Text()[:nameLength]
+	n := remote.New(remote.Config{Sink: c.Sink, Name: c.name, Check: c.Check, MaxInFlight: c.MaxInFlight})
 	s := &store{
 		config: c, node: n, tag: c.Prefix + "{0}:",
 		writer: worker.NewPool(1, 1, c.Log), readers: worker.NewPool(readers, 0, c.Log), idle: make(chan *link, readers),
 		subscriber: subscriber{changed: make(chan struct{}, 1)},
 	}
 	s.channels = fmt.Sprintf("%sc:%d:", s.tag, c.Options.Database)
-	s.probes = fmt.Sprintf("%sprobe:%d:%s", s.tag, c.Options.Database, rand.Text()[:epochLength])
+	s.probes = fmt.Sprintf("%sprobe:%d:%s", s.tag, c.Options.Database, c.name)
 	s.writing = s.link()
 	for range readers {
 		s.idle <- s.link()
@@ -144,10 +152,10 @@ type store struct {
 
 	answered atomic.Int64           // when a script last answered, in ns since 1970
 	cuts     atomic.Int64           // see link
-	ahead    atomic.Int64           // how far the clock of Redis is ahead, in µs
 	epoch    atomic.Pointer[string] // of the last answer
 	probed   atomic.Bool            // the last probe has arrived
 
+	clock
 	inbox inbox
 	subscriber
 }
@@ -235,8 +243,11 @@ func (s *store) learn(epoch string) {
 	}
 }
 
-// epochLength is the length of an epoch, in letters and digits.
-const epochLength = 12
+// The length of an epoch and of the name of a node, in letters and digits.
+const (
+	epochLength = 12
+	nameLength  = 12
+)
 
 // newEpoch returns an epoch for a script that may have to begin one.
 func newEpoch() string { return rand.Text()[:epochLength] }

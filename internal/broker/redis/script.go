@@ -29,21 +29,33 @@ var readLua string
 //go:embed probe.lua
 var probeLua string
 
+//go:embed tell.lua
+var tellLua string
+
+//go:embed statements.lua
+var statementsLua string
+
+//go:embed versions.lua
+var versionsLua string
+
+//go:embed renew.lua
+var renewLua string
+
 var (
-	publishScript = newScript(prelude + publishLua)
-	headsScript   = newScript(prelude + headsLua)
-	readScript    = newScript(prelude + readLua)
-	probeScript   = newScript(prelude + probeLua)
+	publishScript    = newScript(publishLua, false)
+	headsScript      = newScript(headsLua, true)
+	readScript       = newScript(readLua, true)
+	probeScript      = newScript(probeLua, true)
+	tellScript       = newScript(tellLua, true)
+	statementsScript = newScript(statementsLua, true)
+	versionsScript   = newScript(versionsLua, true)
+	renewScript      = newScript(renewLua, true)
 )
 
-// offsetsBegin is the time of offset 0. Offsets count microseconds.
-var offsetsBegin = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-
-func microseconds(t time.Time) int64 { return t.Sub(offsetsBegin).Microseconds() }
-
-func newScript(text string) *script {
+func newScript(own string, repeatable bool) *script {
+	text := prelude + own
 	sum := sha1.Sum([]byte(text)) // as Redis names scripts
-	return &script{hex.EncodeToString(sum[:]), text}
+	return &script{hex.EncodeToString(sum[:]), text, repeatable}
 }
 
 // An answer is what a script returns after its epoch and the time.
@@ -73,7 +85,7 @@ func (s *store) run(ctx context.Context, l *link, script *script, keys, args []s
 	}
 	local := time.Now()
 	s.answered.Store(local.UnixNano())
-	s.ahead.Store(now - microseconds(local))
+	s.clock.set(now, local)
 	if epoch != late {
 		s.learn(epoch)
 	}
@@ -82,15 +94,6 @@ func (s *store) run(ctx context.Context, l *link, script *script, keys, args []s
 
 // late is in place of an epoch if a request came after its deadline.
 const late = "late"
-
-// redisTime returns the time of Redis at a local time, in the unit of offsets.
-func (s *store) redisTime(t time.Time) int64 { return microseconds(t) + s.ahead.Load() }
-
-// localTime returns the local time of an offset, with a monotonic clock reading.
-func (s *store) localTime(offset uint64) time.Time {
-	now := time.Now()
-	return now.Add(-time.Duration(max(0, s.redisTime(now)-int64(offset))) * time.Microsecond)
-}
 
 func offset(v any) (uint64, error) {
 	n, err := redis.Uint64(v, nil)

@@ -6,12 +6,17 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // A Push is a message that the store sends to the nodes that subscribe to its topic.
 type Push struct {
 	Message pubsub.Message
 	Before  uint64 // offset of the message before it
+
+	// Statement is the content of a push of a presence topic. Its Message has only Topic and
+	// Position.
+	Statement Statement
 }
 
 // maxBuffered limits the pushes that wait for a read of their topic. Pushes beyond the
@@ -38,6 +43,7 @@ type follower struct {
 	again   bool            // there may be more to read than catchUp is reading now
 	buffer  []Push          // pushes that came meanwhile, in order
 	waiting []*attaching    // attachments that wait until the topic is live, or for catchUp
+	others  others          // of a presence topic
 }
 
 // sorted returns the followers, sorted by topic name.
@@ -89,40 +95,53 @@ func (f *follower) takeWaiting() []*attaching {
 
 // open reads the head of a topic and opens its log after it.
 func (n *Node) open(f *follower) {
-	n.store.Head(f.name, func(head pubsub.Position, err error) {
-		switch {
-		case n.followed[f.name] != f || f.live:
-			return
-		case err != nil:
-			n.fail(f)
-			return
+	if watched, ok := topic.Watched(f.name); ok {
+		n.store.Statements(watched, func(s Statements, err error) {
+			n.opened(f, s.Head, err, func() { n.sharing.replace(f, s) })
+		})
+		return
+	}
+	n.store.Head(f.name, func(head pubsub.Position, err error) { n.opened(f, head, err, func() {}) })
+}
+
+// opened opens the log of a topic after a head that was read, or was not because of err. It
+// calls first before it opens the log.
+func (n *Node) opened(f *follower, head pubsub.Position, err error, first func()) {
+	switch {
+	case n.followed[f.name] != f || f.live:
+		return
+	case err != nil:
+		n.fail(f)
+		return
+	}
+	f.head = head
+	first()
+	for _, a := range f.takeWaiting() {
+		if a.over || a.attachment.Cancelled() {
+			a.finish(errUnavailable)
+			continue
 		}
-		f.head = head
-		for _, a := range f.takeWaiting() {
-			if a.over || a.attachment.Cancelled() {
-				a.finish(errUnavailable)
-				continue
-			}
-			pin, err := n.config.Sink.Open(f.name, f.head, a.attachment.From)
-			if err != nil {
-				a.finish(err)
-				continue
-			}
-			f.live = true
-			n.cover(f, a, pin)
+		pin, err := n.config.Sink.Open(f.name, f.head, a.attachment.From)
+		if err != nil {
+			a.finish(err)
+			continue
 		}
-		if !f.live {
-			n.leave(f)
-			return
-		}
-		n.takeBuffer(f)
-	})
+		f.live = true
+		n.cover(f, a, pin)
+	}
+	if !f.live {
+		n.leave(f)
+		return
+	}
+	n.takeBuffer(f)
 }
 
 // leave stops following a topic that is not live.
 func (n *Node) leave(f *follower) {
 	delete(n.followed, f.name)
 	n.store.Unsubscribe(f.name)
+	n.sharing.forgetOthers(f)
+	n.sharing.recount(f.name)
 }
 
 // catchUp reads the messages that the log misses. Only one read of a topic is in flight.
@@ -132,27 +151,41 @@ func (n *Node) catchUp(f *follower) {
 		return
 	}
 	f.reading = true
+	if watched, ok := topic.Watched(f.name); ok {
+		n.store.Statements(watched, func(s Statements, err error) {
+			n.caughtUp(f, err, func() {
+				n.sharing.replace(f, s)
+				n.takeBuffer(f)
+			})
+		})
+		return
+	}
 	n.stats.CatchUps.Add(1)
 	n.store.Read(f.name, Range{After: f.head, Until: Last, Newest: All}, func(p Page, err error) {
-		again := f.again
-		f.reading, f.again = false, false
-		switch {
-		case n.followed[f.name] != f:
-			return
-		case err != nil:
-			f.buffer = nil // The follower reads them after the reconnect.
-			n.fail(f)
-			return
-		}
-		n.splice(f, p)
-		if again {
-			n.catchUp(f)
-			return
-		}
-		for _, a := range f.takeWaiting() {
-			n.pin(f, a)
-		}
+		n.caughtUp(f, err, func() { n.splice(f, p) })
 	})
+}
+
+// caughtUp ends a read of catchUp. It calls take if the read succeeded.
+func (n *Node) caughtUp(f *follower, err error, take func()) {
+	again := f.again
+	f.reading, f.again = false, false
+	switch {
+	case n.followed[f.name] != f:
+		return
+	case err != nil:
+		f.buffer = nil // The follower reads them after the reconnect.
+		n.fail(f)
+		return
+	}
+	take()
+	if again {
+		n.catchUp(f)
+		return
+	}
+	for _, a := range f.takeWaiting() {
+		n.pin(f, a)
+	}
 }
 
 // splice appends the messages that were read after the head of the log, and then the pushes
@@ -189,6 +222,7 @@ func (n *Node) Connected() {
 	for _, f := range n.sorted() {
 		n.subscribe(f)
 	}
+	n.sharing.renew()
 }
 
 // NewEpoch tells the node that a new epoch has begun: it brings the logs of other epochs up
@@ -199,6 +233,7 @@ func (n *Node) NewEpoch(epoch string) {
 			n.catchUp(f)
 		}
 	}
+	n.sharing.tellAgain()
 }
 
 // Missed tells the node that it did not get a push of a topic. It is called on the goroutine
@@ -225,7 +260,11 @@ func (n *Node) take(ps []Push) {
 		case at.Epoch != f.head.Epoch, p.Before > f.head.Offset: // Earlier pushes were lost.
 			f.keep(p)
 			n.catchUp(f)
-		case at.Offset > f.head.Offset:
+		case at.Offset <= f.head.Offset:
+		case topic.IsPresenceTopic(f.name):
+			f.head = at
+			n.sharing.hear(f, p.Statement)
+		default:
 			ms = append(ms, p.Message)
 			f.head = at
 		}

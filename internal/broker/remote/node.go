@@ -10,6 +10,10 @@
 // [Node.Attach] pins a resume point in the log of a followed topic, and prepends the
 // messages that the store has and the log lacks (attach.go).
 //
+// Each node tells the store which members it has (tell.go), and the store pushes that to the
+// nodes that follow the presence topic. A presence topic is followed like any other; what is
+// read and pushed goes to the registry of the node instead of a log (members.go).
+//
 // Invariants:
 //   - All of this happens on one goroutine, that of [Node.Work] (timeline.go). It never
 //     waits for the store.
@@ -38,6 +42,7 @@ import (
 // Config configures [New].
 type Config struct {
 	Sink        broker.Sink
+	Name        string        // of the node, unique among the nodes of the store
 	MaxInFlight int           // bytes of the publications that have no outcome yet; 0: 64 MiB
 	Check       time.Duration // interval at which the heads of logs are compared with the store's; 0: 10 s
 }
@@ -75,6 +80,17 @@ type Store interface {
 	// Behind returns those topics whose log is behind the store: the head of the log is in
 	// another epoch, or the topic has a later message.
 	Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsub.Topic, error))
+
+	// Tell sets or removes what the nodes say about topics, and pushes each change to the
+	// nodes that subscribe to the presence topic. Told twice is the same as told once.
+	Tell(changes []Change, then func(error))
+
+	// Statements returns what the nodes say about a topic.
+	Statements(name pubsub.Topic, then func(Statements, error))
+
+	// Renew renews the lease of this node. It returns the leases of all nodes, and whether
+	// that of this node had ended.
+	Renew(d time.Duration, then func(l Leases, ended bool, err error))
 
 	// Health returns nil if the store can be reached, or why not. It is safe for concurrent
 	// use.
@@ -131,13 +147,16 @@ type Node struct {
 	checking bool // the next check is in the timeline
 	queue    []*publishing
 	sending  bool // a request of send is in flight
+	sharing  sharing
 }
 
 // New returns a node without a store. Call Use before any other method.
 func New(c Config) *Node {
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, defaultMaxInFlight)
 	c.Check = cmp.Or(c.Check, defaultCheck)
-	return &Node{config: c, stats: broker.NewStats(), timeline: newTimeline(), followed: make(map[pubsub.Topic]*follower)}
+	n := &Node{config: c, stats: broker.NewStats(), timeline: newTimeline(), followed: make(map[pubsub.Topic]*follower)}
+	n.sharing.Node = n
+	return n
 }
 
 // Use sets the store of the node, which usually needs the node to call Post.
@@ -159,9 +178,15 @@ func (n *Node) Topics() (names []pubsub.Topic) {
 	return names
 }
 
-// Work runs the node until ctx ends. Then it calls stop, after which all operations in flight
-// must fail. It starts no goroutine.
-func (n *Node) Work(ctx context.Context, stop func()) { n.run(ctx, stop) }
+// Work runs the node until ctx ends, and then until the store knows which members have left,
+// but no longer than a second. Then it calls stop, after which all operations in flight must
+// fail. It starts no goroutine.
+func (n *Node) Work(ctx context.Context, stop func()) {
+	working, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	defer context.AfterFunc(ctx, func() { n.post(func() { n.sharing.finishTelling(end) }) })()
+	n.run(working, stop)
+}
 
 // Stats returns the counters of the node. Those of calls, connections and probes are for the
 // store to count.

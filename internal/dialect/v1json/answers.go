@@ -101,7 +101,7 @@ func appendError(dst []byte, id commandID, err *pubsub.Error) []byte {
 
 // appendPresenceStart appends the part before the members in the answer to a presence
 // command. [wire.PresenceEnd] follows the members.
-func appendPresenceStart(dst []byte, id commandID, p wire.Presence) []byte {
+func appendPresenceStart(dst []byte, id commandID, p *pubsub.PresenceEvent) []byte {
 	dst = wire.AppendPresenceCounts(append(appendType(dst, "presence", id), ','), p)
 	return append(dst, wire.MembersStart...)
 }
@@ -116,7 +116,7 @@ func appendPresenceEvent(dst []byte, e *pubsub.PresenceEvent) []byte {
 		return appendChange(dst, "leave", e)
 	}
 	dst = append(appendType(dst, "presence", noID), ',')
-	dst = wire.AppendPresenceCounts(dst, wire.Presence{Topic: e.Topic, Count: e.Count, Subscribers: e.Subscribers})
+	dst = wire.AppendPresenceCounts(dst, e)
 	if e.Members != nil {
 		return appendMembers(dst, e.Members)
 	}

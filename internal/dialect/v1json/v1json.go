@@ -232,7 +232,7 @@ func history(s *session.Session, c command, credential session.Credential) {
 
 // members answers with the members of a topic.
 func members(s *session.Session, c command, credential session.Credential) {
-	encode := func(p wire.Presence) session.LargeAnswer {
+	encode := func(p *pubsub.PresenceEvent) session.LargeAnswer {
 		return answer.ForMembers(appendPresenceStart(nil, c.ID, p), p.Members, []byte(wire.PresenceEnd))
 	}
 	s.Members(credential, c.Topic, encode, func(err error) { refuse(s, c, credential.Claims, err) })

@@ -190,7 +190,7 @@ func TestFrameVectors(t *testing.T) {
 }
 
 // presenceOf returns the answer to a presence command or, without an ID, the event.
-func presenceOf(id commandID, p wire.Presence) []byte {
+func presenceOf(id commandID, p *pubsub.PresenceEvent) []byte {
 	if id == noID {
 		kind := pubsub.PresenceCount
 		if p.Members != nil {

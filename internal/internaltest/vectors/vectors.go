@@ -180,8 +180,8 @@ func (f *Object) MembersOf() (all []pubsub.Member) {
 }
 
 // Presence returns the presence in an object.
-func (f *Object) Presence() wire.Presence {
-	return wire.Presence{Topic: pubsub.Topic(f.Topic), Count: f.Count, Subscribers: f.Subscribers, Members: f.MembersOf()}
+func (f *Object) Presence() *pubsub.PresenceEvent {
+	return &pubsub.PresenceEvent{Topic: pubsub.Topic(f.Topic), Count: f.Count, Subscribers: f.Subscribers, Members: f.MembersOf()}
 }
 
 // Entry returns the entry of a log that holds m.

@@ -8,7 +8,8 @@ import (
 )
 
 // NewEpoch makes the store act like one whose replica takes over. It begins a new epoch,
-// may lose the last messages, and then assigns their offsets again.
+// may lose the last messages, and then assigns their offsets again. It forgets what
+// the nodes said about members.
 func (s *Store) NewEpoch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,6 +24,7 @@ func (s *Store) NewEpoch() {
 		}
 		t.messages, t.before = t.messages[:n], t.before[:n]
 		t.head = min(t.head, s.last) // The store may no longer have its last message.
+		t.said = nil
 	}
 	s.byTime = slices.DeleteFunc(s.byTime, func(id keyID) bool {
 		lost := s.keys[id].position.Offset > s.last

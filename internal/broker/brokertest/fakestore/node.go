@@ -11,6 +11,7 @@ package fakestore
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -27,6 +28,7 @@ type Node struct {
 
 	// Immutable.
 	shared *Store
+	name   string
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -37,16 +39,18 @@ type Node struct {
 	pushed []remote.Push // pushes that arrive with the next burst
 }
 
-var _ broker.Broker = (*Node)(nil)
+var _ broker.Shared = (*Node)(nil)
 
 // Node returns the broker of another node, which feeds sink.
 func (s *Store) Node(sink broker.Sink) *Node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nodes++
+	name := fmt.Sprintf("node%d", s.nodes)
 	n := &Node{
-		Node:   remote.New(remote.Config{Sink: sink, MaxInFlight: s.config.MaxInFlight, Check: s.config.Check}),
+		Node:   remote.New(remote.Config{Sink: sink, Name: name, MaxInFlight: s.config.MaxInFlight, Check: s.config.Check}),
 		shared: s,
+		name:   name,
 	}
 	n.link = link{node: n.Node, random: rand.New(rand.NewPCG(s.config.Seed, s.nodes)), delays: s.config.Delay}
 	n.Use(view{n})
@@ -94,6 +98,21 @@ func (v view) Read(name pubsub.Topic, r remote.Range, then func(remote.Page, err
 func (v view) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsub.Topic, error)) {
 	var behind []pubsub.Topic
 	v.n.call(func() { behind = v.n.shared.behind(heads) }, func(err error) { then(behind, err) })
+}
+
+func (v view) Tell(changes []remote.Change, then func(error)) {
+	v.n.call(func() { v.n.shared.tell(v.n.name, changes) }, then)
+}
+
+func (v view) Statements(name pubsub.Topic, then func(remote.Statements, error)) {
+	var all remote.Statements
+	v.n.call(func() { all = v.n.shared.statements(name) }, func(err error) { then(all, err) })
+}
+
+func (v view) Renew(d time.Duration, then func(remote.Leases, bool, error)) {
+	var leases remote.Leases
+	var ended bool
+	v.n.call(func() { leases, ended = v.n.shared.renew(v.n.name, d) }, func(err error) { then(leases, ended, err) })
 }
 
 // Health returns an error while the node is away.

@@ -63,16 +63,18 @@ type Store struct {
 	topics map[pubsub.Topic]*stored
 	keys   map[keyID]keyed
 	byTime []keyID // all keys, oldest first
+	leases remote.Leases
 }
 
 // A stored is the Store's state of one topic.
 type stored struct {
-	head     uint64           // offset of the last message, stored or not
-	messages []pubsub.Message // stored messages, oldest first
-	before   []uint64         // head before each of them
-	bytes    uint64           // size of the messages
-	losing   int              // number of future messages to lose
-	nodes    []*Node          // that subscribe
+	head     uint64             // offset of the last message, stored or not
+	messages []pubsub.Message   // stored messages, oldest first
+	before   []uint64           // head before each of them
+	bytes    uint64             // size of the messages
+	losing   int                // number of future messages to lose
+	nodes    []*Node            // that subscribe
+	said     []remote.Statement // of a presence topic: what the nodes say about its topic
 }
 
 // A keyID identifies a message that was published with a key.
@@ -102,6 +104,7 @@ func New(c Config) *Store {
 		random: rand.New(rand.NewPCG(c.Seed, 0)),
 		topics: make(map[pubsub.Topic]*stored),
 		keys:   make(map[keyID]keyed),
+		leases: make(remote.Leases),
 	}
 	s.epoch = s.newEpochLocked()
 	return s

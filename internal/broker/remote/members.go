@@ -1,0 +1,193 @@
+package remote
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// A Statement is what one node says about a topic: that it has a member, or how many
+// subscriptions it has.
+type Statement struct {
+	Node string
+	Sub  string // of the member
+	Info []byte // of the member
+
+	// GraceEnd is when the grace period of the member ends. Zero: the member is connected.
+	GraceEnd time.Time
+
+	// Counts makes this a statement about subscriptions: the node has Count of them.
+	Counts bool
+	Count  int
+}
+
+// Statements are all statements about a topic. The ones of a node count only as long as its
+// lease has not ended.
+type Statements struct {
+	Head   pubsub.Position // of the presence topic
+	All    []Statement
+	Leases Leases
+}
+
+// Leases are the times when the leases of nodes end. The store forgets a node some time after
+// that.
+type Leases map[string]time.Time
+
+// others is what the other nodes say about the topic that a presence topic belongs to.
+type others struct {
+	members map[source]heard
+	counts  map[string]int // by node
+}
+
+// A source is a member as one node has it.
+type source struct{ node, sub string }
+
+// heard is a member that is connected to another node.
+type heard struct {
+	reference *presence.Reference
+	info      []byte
+}
+
+// replace takes all statements about a topic, in place of those heard before.
+func (n *sharing) replace(f *follower, s Statements) {
+	f.head = s.Head
+	watched, _ := topic.Watched(f.name)
+	own, named := make(map[part]Statement), make(map[source]bool)
+	f.others.counts = make(map[string]int)
+	for _, x := range s.All {
+		if x.Node == n.config.Name {
+			own[part{x.Sub, x.Counts}] = x
+			continue
+		}
+		if end, ended := n.leaseEnd(s.Leases, x.Node); ended {
+			n.buried[x.Node] = true
+			if isOld := n.end(&x, end.Add(n.registry.GracePeriod())); isOld {
+				n.tellLater(subject{watched, part{x.Sub, x.Counts}, x.Node})
+				continue
+			}
+		}
+		named[source{x.Node, x.Sub}] = true
+		n.hear(f, x)
+	}
+	for id, m := range f.others.members {
+		if !named[id] {
+			m.reference.Release()
+			delete(f.others.members, id)
+		}
+	}
+	n.sumCounts(f)
+	n.correct(watched, own)
+}
+
+// leaseEnd returns when the lease of a node ended, and whether it has. A node that has just
+// connected does not judge: the others may be about to renew their leases.
+func (n *sharing) leaseEnd(l Leases, node string) (end time.Time, ended bool) {
+	end = l[node]
+	return end, n.judges() && end.Before(time.Now())
+}
+
+// end changes a statement of a node whose lease has ended: its members leave at a time at the
+// latest. It reports whether the statement is to be removed.
+func (n *sharing) end(x *Statement, graceEnd time.Time) (isOld bool) {
+	if x.GraceEnd.IsZero() {
+		x.GraceEnd = graceEnd
+	}
+	x.Count = 0
+	now := time.Now()
+	return graceEnd.Before(now) && x.GraceEnd.Before(now)
+}
+
+// hear takes a statement of another node.
+func (n *sharing) hear(f *follower, x Statement) {
+	watched, _ := topic.Watched(f.name)
+	switch {
+	case x.Node == n.config.Name:
+		return
+	case x.Counts:
+		f.others.counts[x.Node] = x.Count
+		n.sumCounts(f)
+		return
+	}
+	id := source{x.Node, x.Sub}
+	before, known := f.others.members[id]
+	join := func() *presence.Reference {
+		return n.registry.JoinOther(watched, pubsub.Member{Sub: x.Sub, Info: x.Info}, !f.live)
+	}
+	switch {
+	case x.GraceEnd.IsZero():
+		if known && bytes.Equal(before.info, x.Info) {
+			return
+		}
+		if f.others.members == nil {
+			f.others.members = make(map[source]heard)
+		}
+		f.others.members[id] = heard{join(), x.Info}
+		if known {
+			before.reference.Release()
+		}
+	case known:
+		before.reference.ReleaseUntil(x.GraceEnd)
+		delete(f.others.members, id)
+	case x.GraceEnd.After(time.Now()):
+		join().ReleaseUntil(x.GraceEnd)
+	}
+}
+
+// sumCounts tells the registry how many subscriptions the other nodes have.
+func (n *sharing) sumCounts(f *follower) {
+	sum := 0
+	for _, count := range f.others.counts {
+		sum += count
+	}
+	watched, _ := topic.Watched(f.name)
+	n.registry.SetOtherSubscribers(watched, sum)
+}
+
+// forgetOthers releases the members of other nodes, because the node no longer follows f.
+func (n *sharing) forgetOthers(f *follower) {
+	if !topic.IsPresenceTopic(f.name) {
+		return
+	}
+	for _, m := range f.others.members {
+		m.reference.Release()
+	}
+	f.others = others{}
+	n.sumCounts(f)
+}
+
+// bury releases the members of the nodes whose lease has ended. The leases may be older than
+// what such a node has said since. So when its lease has not ended any more, all topics are
+// read again.
+func (n *sharing) bury(l Leases) {
+	back := false
+	for node := range n.buried {
+		if _, known := l[node]; !known {
+			delete(n.buried, node)
+		} else if _, ended := n.leaseEnd(l, node); !ended {
+			delete(n.buried, node)
+			back = true
+		}
+	}
+	for _, f := range n.sorted() {
+		if back && f.live && topic.IsPresenceTopic(f.name) {
+			n.catchUp(f)
+		}
+		for id, m := range f.others.members {
+			if _, ended := n.leaseEnd(l, id.node); ended {
+				m.reference.Release()
+				delete(f.others.members, id)
+				n.buried[id.node] = true
+			}
+		}
+		for node := range f.others.counts {
+			if _, ended := n.leaseEnd(l, node); ended {
+				delete(f.others.counts, node)
+				n.sumCounts(f)
+				n.buried[node] = true
+			}
+		}
+	}
+}

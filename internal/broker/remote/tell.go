@@ -1,0 +1,361 @@
+package remote
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+const (
+	// leaseTime is how long the statements of a node count after it has renewed its lease.
+	leaseTime  = 15 * time.Second
+	renewEvery = leaseTime / 3
+
+	// countEvery is how often the node looks for topics whose number of subscriptions has
+	// changed.
+	countEvery = time.Second
+
+	// maxTelling limits how long a node that ends waits until the store knows what it has to
+	// tell.
+	maxTelling = time.Second
+)
+
+// A Change is a statement to make, or to remove.
+type Change struct {
+	Topic     pubsub.Topic
+	Statement Statement
+	Forget    bool // remove it without a push; if it is another node's, only if that one's lease has ended
+}
+
+// sharing is how a node shares its members with the others. It tells the store states, not
+// events: what changes again before the store is told, or while the store is away, is told
+// once.
+type sharing struct {
+	*Node // which it belongs to
+
+	// Immutable after Share.
+	registry    *presence.Registry // nil: the members are not shared
+	subscribers func(pubsub.Topic) int
+
+	// Owned by the goroutine of Work.
+	said      map[pubsub.Topic]map[part]*saying
+	untold    []subject             // to tell next, in order
+	changed   map[subject]time.Time // when each subject in untold changed
+	sent      []subject             // of the request of tell that is in flight; nil: none is
+	renewing  bool                  // a request of renew is in flight
+	renewed   time.Time             // since when each renewal has succeeded; zero: the last one has not
+	leased    time.Time             // when the last renewal succeeded
+	buried    map[string]bool       // nodes whose lease had ended, so that some of what they say was ignored
+	finishing func()                // see finishTelling
+}
+
+// A part of what the node says about a topic: one member, or the number of subscriptions.
+type part struct {
+	sub    string
+	counts bool
+}
+
+// A subject is a part of a topic, as a node has it.
+type subject struct {
+	topic pubsub.Topic
+	part
+	node string
+}
+
+// saying is what the store knows about a part from this node.
+type saying struct {
+	Statement
+	unsure bool // the store may know something else, or nothing
+}
+
+// Share implements [broker.Shared].
+func (n *Node) Share(r *presence.Registry, subscribers func(pubsub.Topic) int) {
+	s := &n.sharing
+	s.registry, s.subscribers = r, subscribers
+	s.said, s.changed = make(map[pubsub.Topic]map[part]*saying), make(map[subject]time.Time)
+	s.buried = make(map[string]bool)
+	n.post(func() {
+		s.renewLater()
+		s.countLater()
+	})
+}
+
+// OwnChanged implements [broker.Shared].
+func (n *Node) OwnChanged(name pubsub.Topic, sub string) {
+	n.post(func() { n.sharing.tellLater(n.sharing.own(name, part{sub: sub})) })
+}
+
+func (n *sharing) own(name pubsub.Topic, p part) subject { return subject{name, p, n.config.Name} }
+
+// countLater looks for topics whose number of subscriptions has changed, at intervals.
+func (n *sharing) countLater() {
+	n.after(countEvery, func() {
+		var changed []pubsub.Topic
+		for name := range n.followed {
+			if n.isMiscounted(name) {
+				changed = append(changed, name)
+			}
+		}
+		slices.Sort(changed) // so that tests can repeat what happens
+		for _, name := range changed {
+			n.tellLater(n.own(name, part{counts: true}))
+		}
+		n.countLater()
+	})
+}
+
+// recount tells the number of subscriptions of a topic that the node no longer follows.
+func (n *sharing) recount(name pubsub.Topic) {
+	if n.registry != nil && !topic.IsPresenceTopic(name) {
+		n.tellLater(n.own(name, part{counts: true}))
+	}
+}
+
+// isMiscounted reports whether the store does not know the number of subscriptions of a topic.
+func (n *sharing) isMiscounted(name pubsub.Topic) bool {
+	if topic.IsPresenceTopic(name) {
+		return false
+	}
+	count := 0
+	if s := n.said[name][part{counts: true}]; s != nil {
+		count = s.Count
+	}
+	return n.subscribers(name) != count
+}
+
+// tellLater tells the store about a subject with the next request.
+func (n *sharing) tellLater(s subject) {
+	if _, ok := n.changed[s]; !ok {
+		n.untold = append(n.untold, s)
+	}
+	n.changed[s] = time.Now()
+	n.tell()
+}
+
+// tell sends the next changes. While a request is in flight, or the store is away, further
+// changes wait.
+func (n *sharing) tell() {
+	if n.sent != nil || len(n.untold) == 0 || n.store.Health() != nil {
+		n.checkFinished()
+		return
+	}
+	var changes []Change
+	var sent []subject
+	var times []time.Time
+	for len(n.untold) > 0 && len(changes) < maxBatch {
+		s := n.untold[0]
+		n.untold = n.untold[1:]
+		if c, ok := n.change(s, n.changed[s]); ok {
+			changes, sent, times = append(changes, c), append(sent, s), append(times, n.changed[s])
+		}
+		delete(n.changed, s)
+	}
+	if len(changes) == 0 {
+		n.checkFinished()
+		return
+	}
+	n.sent = sent
+	n.store.Tell(changes, func(err error) {
+		n.sent = nil
+		for i, s := range sent {
+			if err == nil {
+				n.settle(s, changes[i])
+			} else {
+				n.unsettle(s, changes[i], times[i])
+			}
+		}
+		if err == nil {
+			n.tell() // Otherwise with the next renewal.
+		}
+	})
+}
+
+// change returns what to tell about a subject that changed at a time, and whether there is
+// anything.
+func (n *sharing) change(s subject, at time.Time) (c Change, ok bool) {
+	c = Change{Topic: s.topic, Statement: Statement{Node: s.node, Sub: s.sub, Counts: s.counts}}
+	said := n.said[s.topic][s.part]
+	switch {
+	case s.node != n.config.Name:
+		c.Forget = true
+		return c, true
+	case s.counts:
+		c.Statement.Count = n.subscribers(s.topic)
+		return c, said == nil && c.Statement.Count > 0 || said != nil && (said.unsure || said.Count != c.Statement.Count)
+	}
+	info, present := n.registry.Own(s.topic, s.sub)
+	switch {
+	case present:
+		c.Statement.Info = info
+		return c, said == nil || said.unsure || !said.GraceEnd.IsZero() || !bytes.Equal(said.Info, info)
+	case said == nil:
+		return c, false // The member left before the store was told that it had come.
+	case said.GraceEnd.IsZero():
+		c.Statement.Info, c.Statement.GraceEnd = said.Info, at.Add(n.registry.GracePeriod())
+	case said.GraceEnd.After(time.Now()):
+		c.Statement = said.Statement
+		return c, said.unsure
+	default:
+		c.Forget = true
+	}
+	return c, true
+}
+
+// settle notes that the store knows a change.
+func (n *sharing) settle(s subject, c Change) {
+	switch {
+	case s.node != n.config.Name:
+	case c.Forget, s.counts && c.Statement.Count == 0:
+		n.unsay(s)
+	default:
+		_, again := n.changed[s]
+		n.say(s, c.Statement).unsure = again // Meanwhile the store may have lost it.
+		if end := c.Statement.GraceEnd; !end.IsZero() {
+			n.at(end, func() { n.tellLater(s) }) // to remove it
+		}
+	}
+}
+
+// unsettle notes that the store may know a change or not, so that it is told again. at is the
+// time of the change.
+func (n *sharing) unsettle(s subject, c Change, at time.Time) {
+	if s.node != n.config.Name {
+		return // The next read of the topic tries again.
+	}
+	if said := n.said[s.topic][s.part]; c.Forget && said != nil {
+		said.unsure = true
+	} else {
+		n.say(s, c.Statement).unsure = true
+	}
+	if _, ok := n.changed[s]; !ok {
+		n.untold = append(n.untold, s)
+		n.changed[s] = at
+	}
+}
+
+func (n *sharing) say(s subject, x Statement) *saying {
+	all := n.said[s.topic]
+	if all == nil {
+		all = make(map[part]*saying)
+		n.said[s.topic] = all
+	}
+	all[s.part] = &saying{Statement: x}
+	return all[s.part]
+}
+
+func (n *sharing) unsay(s subject) {
+	if delete(n.said[s.topic], s.part); len(n.said[s.topic]) == 0 {
+		delete(n.said, s.topic)
+	}
+}
+
+// correct compares what the store knows about a topic from this node with what the node has
+// said, and tells it again where they differ.
+func (n *sharing) correct(name pubsub.Topic, known map[part]Statement) {
+	var wrong []part
+	for p, said := range n.said[name] {
+		if x, ok := known[p]; !ok || x.GraceEnd.IsZero() != said.GraceEnd.IsZero() || x.Count != said.Count {
+			said.unsure = true
+			wrong = append(wrong, p)
+		}
+	}
+	for p, x := range known {
+		if n.said[name][p] == nil {
+			n.say(n.own(name, p), x).unsure = true
+			wrong = append(wrong, p)
+		}
+	}
+	n.tellParts(name, wrong)
+	n.doubtSent(name)
+}
+
+// doubtSent tells what is in flight about a topic once more, because the store may have taken
+// it before it lost what it knew.
+func (n *sharing) doubtSent(name pubsub.Topic) {
+	for _, s := range n.sent {
+		if s.topic == name && s.node == n.config.Name {
+			n.tellLater(s)
+		}
+	}
+}
+
+// tellAgain tells the store all that it was told before, because it may have lost it.
+func (n *sharing) tellAgain() {
+	for _, name := range slices.Sorted(maps.Keys(n.said)) {
+		for _, said := range n.said[name] {
+			said.unsure = true
+		}
+		n.tellParts(name, slices.Collect(maps.Keys(n.said[name])))
+	}
+	for _, s := range n.sent {
+		n.doubtSent(s.topic)
+	}
+}
+
+// tellParts tells the store about parts of a topic, in an order that tests can repeat.
+func (n *sharing) tellParts(name pubsub.Topic, parts []part) {
+	slices.SortFunc(parts, func(a, b part) int {
+		return cmp.Or(cmp.Compare(a.sub, b.sub), cmp.Compare(fmt.Sprint(a.counts), fmt.Sprint(b.counts)))
+	})
+	for _, p := range parts {
+		n.tellLater(n.own(name, p))
+	}
+}
+
+// renewLater renews the lease of the node, now and at intervals.
+func (n *sharing) renewLater() {
+	n.renew()
+	n.after(renewEvery, n.renewLater)
+}
+
+// renew renews the lease of the node, unless it is being renewed.
+func (n *sharing) renew() {
+	if n.registry == nil || n.renewing {
+		return
+	}
+	n.renewing = true
+	n.store.Renew(leaseTime, func(l Leases, ended bool, err error) {
+		n.renewing = false
+		if err != nil {
+			n.renewed = time.Time{}
+			return
+		}
+		now := time.Now()
+		if n.renewed.IsZero() {
+			n.renewed = now
+		}
+		// The answer that would have said that the lease had ended may be lost.
+		if ended || now.Sub(n.leased) > leaseTime {
+			n.tellAgain()
+		}
+		n.leased = now
+		n.bury(l)
+		n.tell()
+	})
+}
+
+// judges reports whether the node has been connected for so long that every other node has
+// renewed its lease if it could.
+func (n *sharing) judges() bool {
+	return !n.renewed.IsZero() && time.Since(n.renewed) > leaseTime
+}
+
+// finishTelling calls then once the store knows everything, or after maxTelling.
+func (n *sharing) finishTelling(then func()) {
+	n.finishing = then
+	n.after(maxTelling, then)
+	n.tell()
+}
+
+func (n *sharing) checkFinished() {
+	if n.finishing != nil && n.sent == nil && (len(n.untold) == 0 || n.store.Health() != nil) {
+		n.finishing()
+	}
+}
