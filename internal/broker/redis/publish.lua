@@ -9,14 +9,21 @@ if tonumber(ARGV[2]) < now then return {'late', text(now)} end
 local n = (#KEYS - 1) / 3
 
 -- Reads come first: a key of the wrong type ends the script here.
-local heads, keys = {}, {}
+-- final has the last message of each stream: what is the same for all of them is done once.
+local heads, keys, final = {}, {}, {}
 for i = 1, n do
   local head, stream, key = KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1]
   if heads[head] == nil then
     heads[head] = find(head, stream)
     redis.call('XLEN', stream)
   end
-  if ARGV[4 * i + 5] ~= '' and keys[key] == nil then keys[key] = redis.call('GET', key) end
+  local keyed = ARGV[4 * i + 5] ~= ''
+  if not keyed then
+    final[stream] = i
+  elseif keys[key] == nil then
+    keys[key] = redis.call('GET', key)
+    if not keys[key] then final[stream] = i end
+  end
 end
 
 begin()
@@ -33,9 +40,13 @@ for i = 1, n do
     last = math.max(last + 1, now)
     local offset = text(last)
     heads[head] = offset
-    redis.call('SET', head, offset, 'EX', ARGV[6])
-    redis.call('XADD', stream, 'MAXLEN', '=', ARGV[3], offset .. '-0', 'p', before, 'x', exclude, 'd', body)
-    redis.call('PEXPIRE', stream, ARGV[4])
+    if i < final[stream] then
+      redis.call('XADD', stream, offset .. '-0', 'p', before, 'x', exclude, 'd', body)
+    else
+      redis.call('XADD', stream, 'MAXLEN', '=', ARGV[3], offset .. '-0', 'p', before, 'x', exclude, 'd', body)
+      redis.call('PEXPIRE', stream, ARGV[4])
+      redis.call('SET', head, offset, 'EX', ARGV[6])
+    end
     if digest ~= '' then
       local value = epoch .. ':' .. offset .. ' ' .. digest
       keys[key] = value
