@@ -19,7 +19,7 @@ type broadcastCmd struct {
 	Topic   string `arg:"" help:"Topic to publish to."`
 	Message string `arg:"" help:"Text to publish; - publishes each line of standard input. Write -- before a text that begins with a dash."`
 
-	Key     string        `placeholder:"KEY" help:"Idempotency key: if a message with this key is sent several times within two minutes, the server publishes only the first. By default each message gets a random key, so that retries publish it only once. Cannot be used with -."`
+	Key     string        `placeholder:"KEY" help:"Idempotency key: if a message with this key is sent several times within two minutes, the server publishes only the first. By default each message gets a random key, so that retries publish it only once. Cannot be used when the message is -."`
 	Timeout time.Duration `default:"30s" help:"How long to keep retrying each message while the server is unreachable or over capacity."`
 
 	Client clientFlags `embed:""`
@@ -44,7 +44,7 @@ func (c *broadcastCmd) Run(t *terminal) error {
 	}
 	switch {
 	case c.Key != "" && c.Message == "-":
-		return usagef("--key cannot be used with -, because an idempotency key belongs to one message: give the message as an argument")
+		return usagef("--key is for one message, but - publishes every line of standard input: give the message as an argument")
 	case c.Timeout <= 0:
 		return usagef("--timeout is %v; use a duration above zero, such as 10s", c.Timeout)
 	}

@@ -121,7 +121,7 @@ func (c *Serve) validateConnections(p *Problems) {
 	p.when(c.MaxConnections < 0, flag, "is %d: use a number above zero, or 0 for 80 %% of the file descriptor limit", c.MaxConnections)
 	switch {
 	case room < 1:
-		p.when(true, flag, "cannot be met: the server needs %d file descriptors in addition to those for connections, and the limit of the process is %d: raise it (ulimit -n)",
+		p.when(true, flag, "cannot be met, because the server itself needs %d file descriptors, and the limit of the process is %d: raise that limit (ulimit -n)",
 			SpareDescriptors+ownDescriptors(), limit)
 	case c.MaxConnections > room:
 		p.when(true, flag, "is %d: the file descriptor limit of the process, %d, leaves room for %d connections: use at most that, or raise the limit (ulimit -n)",

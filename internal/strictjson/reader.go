@@ -15,7 +15,8 @@
 // Errors say at which byte the text is wrong. They never quote the text, because it may
 // contain a token.
 //
-// The package does not interpret members and does not skip a byte order mark. Callers do.
+// The package does not interpret members and does not skip a byte order mark. Callers do
+// both.
 package strictjson
 
 import (
@@ -347,7 +348,7 @@ func malformed(format string, args ...any) *pubsub.Error {
 func (r *Reader) loneSurrogateAt(at int) error {
 	return &pubsub.Error{
 		Code:   pubsub.Malformed,
-		Detail: fmt.Sprintf("%s has a lone surrogate (half of a character such as an emoji) at byte %d: to shorten a string, cut it between characters", r.what, at),
+		Detail: fmt.Sprintf("%s has a lone surrogate (half of a character such as an emoji) at byte %d: if your program shortens strings, make it cut between whole characters", r.what, at),
 		Err:    ErrLoneSurrogate,
 	}
 }

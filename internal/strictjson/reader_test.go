@@ -51,9 +51,9 @@ func TestRefusals(t *testing.T) {
 		`{"x":[{"a":1,"a":2}]}`:     "an object has the same member twice, at byte 13",
 		`{"a":1}{}`:                 "unexpected data after the JSON, at byte 8",
 		`{"a":1}x`:                  "unexpected data after the JSON, at byte 7",
-		`{"a":"\ud83d"}`:            "the text has a lone surrogate (half of a character such as an emoji) at byte 6: to shorten a string, cut it between characters",
-		`{"a":{"\udc00":1}}`:        "the text has a lone surrogate (half of a character such as an emoji) at byte 7: to shorten a string, cut it between characters",
-		`{"a":1,"a":2,"\ud83d":[]}`: "the text has a lone surrogate (half of a character such as an emoji) at byte 14: to shorten a string, cut it between characters",
+		`{"a":"\ud83d"}`:            "the text has a lone surrogate (half of a character such as an emoji) at byte 6: if your program shortens strings, make it cut between whole characters",
+		`{"a":{"\udc00":1}}`:        "the text has a lone surrogate (half of a character such as an emoji) at byte 7: if your program shortens strings, make it cut between whole characters",
+		`{"a":1,"a":2,"\ud83d":[]}`: "the text has a lone surrogate (half of a character such as an emoji) at byte 14: if your program shortens strings, make it cut between whole characters",
 		nested(66):                  "the JSON is nested too deeply; the limit is 64 levels",
 	} {
 		_, _, err := read(new(strictjson.Reader), []byte(text))

@@ -174,7 +174,7 @@ func (k *keys) chargeLocked(g *generation, subject string) error {
 	case free < 0:
 		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of the last %v take up all %d bytes that are reserved for them: publish later, or without a key", KeyTime, k.maxBytes)
 	case held/shareOfFree > free:
-		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of this user (the token's `sub`) take up %d bytes and have reached the limit for one user, which falls as the memory for all keys fills up: publish later, or without a key", held)
+		return pubsub.Errorf(pubsub.OverCapacity, "the idempotency keys of this user (the token's `sub`) take up %d bytes, and one user may not use more at the moment: publish later, or without a key", held)
 	}
 	k.addLocked(g, subject, n)
 	return nil

@@ -84,7 +84,7 @@ func (w *wait) endLocked() bool {
 	return true
 }
 
-var errUndecided = pubsub.Errorf(pubsub.OutcomeUnknown, "a publish with the same key is still in progress: publish again with the same key")
+var errUndecided = pubsub.Errorf(pubsub.OutcomeUnknown, "another request is still publishing a message with this key: publish again later, with the same key")
 
 // expire ends a wait that has timed out.
 func (w *wait) expire() {

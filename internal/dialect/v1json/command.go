@@ -400,7 +400,7 @@ func (p *reading) sinceOfTopics() error {
 		return nil
 	}
 	if since.Kind() != jsontext.KindBeginObject {
-		return pubsub.Errorf(pubsub.Malformed, "`since` must be an object of topics and their positions")
+		return pubsub.Errorf(pubsub.Malformed, "`since` must be an object with a position for each topic")
 	}
 	wanted := make(map[pubsub.Topic]bool, len(p.command.Topics))
 	for _, topic := range p.command.Topics {

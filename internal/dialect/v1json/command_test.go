@@ -35,7 +35,7 @@ func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 		`{"type":"history","topic":null}`:                       "`topic` is missing",
 		`{"type":"subscribe","topics":"a"}`:                     "`topics` must be an array of strings",
 		`{"type":"subscribe","topics":[1]}`:                     "each of `topics` must be a string",
-		`{"type":"subscribe","topics":["a"],"since":[]}`:        "`since` must be an object of topics and their positions",
+		`{"type":"subscribe","topics":["a"],"since":[]}`:        "`since` must be an object with a position for each topic",
 		`{"type":"subscribe","topics":["a"],"since":{"a":1}}`:   "a position in `since` must be a string",
 		`{"type":"subscribe","topics":["a"],"last":-1}`:         "`last` must be a whole number, 0 or more",
 		`{"type":"subscribe","topics":["a"],"mode":"x"}`:        "`mode` must be all or latest",
