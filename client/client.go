@@ -28,10 +28,11 @@
 // on a connection, to stay below the server's rate limit. Where a proxy blocks WebSockets,
 // the client uses event streams. Everything works over event streams except presence.
 //
-// The positions that a subscription yields strictly increase within a topic, until the
-// server restarts, or the program removes the topic and adds it again. Tokens never appear
-// in errors or log lines. The package stores nothing: to resume after a restart of the
-// program, store [Message.Position] and pass it in [SubscribeOptions.Since].
+// Each message has a position in its topic. The positions that a subscription yields
+// strictly increase within a topic, until the server restarts, or the program removes the
+// topic and adds it again. Tokens never appear in errors or log lines. The package stores
+// nothing: to resume after a restart of the program, store [Message.Position] and pass it
+// in [SubscribeOptions.Since].
 package client
 
 import (

@@ -5,12 +5,13 @@
 // operators reach the listener's address. A guard stops web pages from reaching it through
 // an operator's browser.
 //
-// Each counter is a field of the type that it describes, and costs one atomic add. The server
-// gives [New] pointers to the counters, and functions for other values ([Sources]). One
-// function names and exports all metrics (metrics.go). The values are read only when someone
-// requests /metrics.
+// Each counter is a field of the type that it describes, and costs one atomic add. [New]
+// receives pointers to the counters, and functions that return other values ([Sources]).
+// One function names and exports all metrics (metrics.go). The values are read only when
+// someone requests /metrics.
 //
-// The package keeps no other state and starts no goroutine.
+// Apart from these pointers and functions, the package keeps no state. It starts no
+// goroutine.
 package admin
 
 import (

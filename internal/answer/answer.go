@@ -1,11 +1,12 @@
 // Package answer encodes large answers piece by piece: a page of a history, the messages of
 // a poll, or a list of members.
 //
-// [Messages] selects the messages of an answer: ranges of the logs of topics, within limits
-// on their number and on their encoded bytes. [Messages.Answer] adds the JSON before and
-// after them. An [Answer] works like a cursor: [Answer.Append] encodes the next bytes into
-// the caller's buffer. So an answer that a client does not read takes no buffer, and an
-// answer that is abandoned causes no more work.
+// [Messages] selects the messages of an answer: ranges of the logs, which hold the recent
+// messages of each topic, within limits on their number and on their encoded bytes.
+// [Messages.Answer] adds the JSON before and after them. An [Answer] works like a cursor:
+// [Answer.Append] encodes the next bytes into the caller's buffer. So an answer that a
+// client does not read takes no buffer, and an answer that is abandoned causes no more
+// work.
 //
 // Invariants:
 //   - The messages of an answer, and its size in bytes, are fixed when it is made.

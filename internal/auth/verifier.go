@@ -20,9 +20,8 @@
 //   - Cached claims are checked against the clock at each use.
 //   - Memory is bounded, whatever clients send.
 //   - The package neither stores nor prints tokens.
-//   - If a token is refused after a signature check, its signature is not checked again for a
-//     minute, or for less if nbf or iat make the token valid
-//     earlier.
+//   - If a token is refused after a signature check, its signature is not checked again for
+//     a minute. That time is shorter if the token becomes valid earlier (nbf, iat).
 //
 // The package ignores unknown claims and scopes, because one token may serve several
 // services. The server does not sign tokens: [Signer] is for the command line, dev mode and

@@ -1,13 +1,13 @@
 // Package bench puts load on a notiflux server and measures it. It is the engine of
 // `notiflux bench`.
 //
-// A run opens connections that speak the text protocol and subscribe to one topic each, sends
-// one message to every topic to check the subscriptions, and then publishes through POST
-// /broadcast, either at a rate or with a limited number of messages in flight. Connections
-// are read by lanes, one per processor. Each lane has a poller, or, with [Config].Portable, a
-// goroutine per connection. A publisher is a goroutine with a connection. The flow connects
-// lanes and publishers: it lets publishers send, and lanes report to it which messages
-// arrived.
+// A run opens connections that speak the text protocol and subscribe to one topic each. It
+// sends one message to every topic to check the subscriptions. Then it publishes through
+// POST /broadcast, either at a rate or with a limited number of messages in flight.
+// Connections are read by lanes, one per processor. Each lane has a poller, or, with
+// [Config].Portable, a goroutine per connection. A publisher is a goroutine with a
+// connection. The flow connects lanes and publishers: it lets publishers send, and lanes
+// report to it which messages arrived.
 //
 // Every message begins with a mark: its publisher, its sequence number among the messages of
 // that publisher to the topic, and the time when it was sent. So each delivery shows whether

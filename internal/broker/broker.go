@@ -1,14 +1,15 @@
 // Package broker defines the contract between the server and the system that orders its
 // messages.
 //
-// A broker orders messages, stores them, and carries them between nodes. It may be slow
-// or remote, and it may restart while the server runs. The memory broker is the special case in
-// which everything is immediate.
+// A broker orders messages, stores them, and carries them between nodes (server processes).
+// It may be slow or remote, and it may restart while the server runs. The memory broker is
+// the special case in which everything is immediate.
 //
-// A message passes through a broker in two steps. [Broker.Publish] gives it a position.
-// Then the broker hands it to the [Sink] of every node that follows the topic, and the sink
-// appends it to the topic's log. Subscribers read the logs and never the broker. A node
-// follows a topic from the first [Broker.Attach] until [Broker.Detach].
+// A message passes through a broker in two steps. [Broker.Publish] gives it a position: its
+// offset, and the epoch, which changes when the broker may have lost messages. Then the
+// broker hands it to the [Sink] of every node that follows the topic, and the sink appends
+// it to the topic's log of recent messages. Subscribers read the logs and never the broker.
+// A node follows a topic from the first [Broker.Attach] until [Broker.Detach].
 //
 // Sessions and HTTP requests do not call Attach themselves. An [Attacher] attaches the
 // topics of a command together and limits how many attachments wait.
@@ -18,7 +19,8 @@
 //   - A message is stored before its publisher gets the answer.
 //   - The sink gets the messages of a topic in the order of their offsets. Where messages
 //     are missing or a new epoch begins, it gets a gap.
-//   - As long as a key is remembered, at most one message is published with it.
+//   - As long as an idempotency key is remembered, at most one message is published with
+//     it.
 //   - Every callback comes exactly once, within [Timeout], with no lock held.
 package broker
 

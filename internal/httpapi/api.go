@@ -15,10 +15,11 @@
 //	media type → size → JSON → token → permissions
 //
 // and then publishes. The first check that fails determines the answer, so a publisher with
-// both an invalid body and an invalid token gets the error about the body. For requests that read,
-// the handler checks the query, then the token, and then the topics. A client that stays
-// connected, with a WebSocket or a stream, takes a slot, and its connection moves to an
-// event loop (clients.go). Its session knows nothing about HTTP.
+// both an invalid body and an invalid token gets the error about the body. For requests
+// that read, the handler checks the query, then the token, and then the topics. A client
+// that stays connected, with a WebSocket or a stream, takes a slot (one of
+// --max-connections), and its connection moves to an event loop (clients.go). Its session
+// knows nothing about HTTP.
 //
 // Invariants:
 //   - A broadcast is answered with 200 only after the [Broker] has ordered it.

@@ -13,10 +13,10 @@
 // Invariants:
 //   - Reading and writing each end after a few milliseconds. The rest waits for the next
 //     turn.
-//   - Connections that became ready because of received bytes or a post go first, for at most
-//     half of the time for writing. The rest of that time is for connections with work left
-//     from an earlier turn, and for those that Config.Collect marks. Each call of Collect
-//     marks a few hundred.
+//   - Connections that became ready because of received bytes or a posted function go
+//     first, for at most half of the time for writing. The rest of that time is for
+//     connections with work left from an earlier turn, and for those that Config.Collect
+//     marks. Each call of Collect marks a few hundred.
 //   - The calls of a Client never overlap.
 //
 // The package knows nothing about protocols or topics; those are behind Client and

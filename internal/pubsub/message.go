@@ -2,7 +2,8 @@
 // Every other package uses these words.
 //
 // A publisher sends a [Publication] to a [Topic]. A broker orders it and gives it a
-// [Position]. Subscribers then receive it as a [Message]. Instead of a publication, a
+// [Position]: an offset in the topic, and an epoch, which changes when messages may have
+// been lost. Subscribers then receive it as a [Message]. Instead of a publication, a
 // Message can hold a [PresenceEvent], which the server makes when the members of a topic
 // change. A refusal that any client may see is an [Error]: its [Code] is for programs, its
 // sentence for people.

@@ -1,5 +1,6 @@
 // Package resume parses the resume point of a stream, poll or history request: a stream
-// cursor or a position, in one of the forms that browsers and libraries send.
+// cursor (how far a client is in each of its topics) or a position (in one topic), in one
+// of the forms that browsers and libraries send.
 //
 // [Parse] reads the query parameters and the Last-Event-ID header of a request. The
 // resulting [Param] gives each topic of the request its own resume point ([Param.Of]). A

@@ -1,15 +1,15 @@
 // Package session holds the connected clients: it executes their commands and delivers
 // their messages.
 //
-// A [Session] does not know which dialect its client speaks. It passes each message of the
-// client to its [Dialect], which calls methods of the session and queues the answers
-// (dialect.go holds the contract). Worker goroutines verify tokens. A subscription is a
-// cursor in the topic's log: at the tail for live messages, further back for messages that
-// the client missed. When a topic gets messages, the [Group] of the loop marks the sessions
-// of its subscribers dirty. The connection of each dirty session then asks it for bytes
-// ([Session.Next]): the messages between its cursors and the tails, in frames that are
-// encoded once for all sessions. [Session.Wrote] moves the cursors past the bytes that the
-// socket took.
+// A [Session] does not know which dialect (protocol) its client speaks. It passes each
+// message of the client to its [Dialect], which calls methods of the session and queues the
+// answers (dialect.go holds the contract). Worker goroutines verify tokens. A subscription
+// is a cursor in the topic's log of recent messages. The cursor is at the tail of the log
+// for live messages, and further back for messages that the client missed. When a topic
+// gets messages, the [Group] of the loop marks the sessions of its subscribers dirty. The
+// connection of each dirty session then asks it for bytes ([Session.Next]): the messages
+// between its cursors and the tails, in frames that are encoded once for all sessions.
+// [Session.Wrote] moves the cursors past the bytes that the socket took.
 //
 // A session has no socket, no goroutine and no lock. Its loop makes one call at a time. The
 // session uses its connection through [Conn].

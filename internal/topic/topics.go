@@ -6,24 +6,26 @@
 // are the same operation: walk from a cursor to the tail. A slow reader holds one pointer,
 // never a copy.
 //
-// A broker appends messages with [Topics.Order], which assigns offsets with the broker's
-// counter, or with [Topics.Append] if their offsets are already fixed. Both wake the
-// topic's listeners. A [Listener] represents all sessions of an event loop, so a message
-// wakes each loop once. The loop then reads the log through the cursors of its sessions.
+// A broker appends messages in one of two ways. [Topics.Order] assigns offsets from the
+// broker's counter. [Topics.Append] is for messages whose offsets are already fixed. Both
+// wake the topic's listeners. A [Listener] represents all sessions of an event loop, so a
+// message wakes each loop once. The loop then reads the log through the cursors of its
+// sessions.
 //
-// A subscription begins in two steps. [Topics.Open] pins its resume point, which gives the
-// broker time to prepend messages that the log lacks. [Pin.Join] takes the cursor. Where
-// messages are missing or a new epoch begins, the log has a marker ([Topics.Gap]), which every
-// cursor meets. A resume point is covered if no message after it is missing from the log.
+// A subscription begins in two steps. [Topics.Open] pins its resume point, the place where
+// it begins to read. This gives the broker time to prepend messages that the log lacks.
+// [Pin.Join] takes the cursor. Where messages are missing, or the broker begins a new
+// numbering of messages (an epoch), the log has a marker ([Topics.Gap]), which every cursor
+// meets. A resume point is covered if no message after it is missing from the log.
 //
 // Invariants:
 //   - The lock of a topic orders its messages. Between two markers, offsets strictly
 //     increase. A filled entry never changes.
-//   - A listener joins and gets its cursor in one step, so no message falls between the
-//     two.
-//   - If Config.Heads, the store of tombstones, is set, a topic is dropped and its head
-//     becomes a tombstone in one step. So a resume point never counts as covered when a later
-//     message was dropped.
+//   - [Pin.Join] adds the listener and takes the cursor in one step, so no message is
+//     missed in between.
+//   - When a topic is dropped, its head (the offset of its last message) becomes a
+//     tombstone in Config.Heads in the same step, unless Heads is nil. So a resume point
+//     never counts as covered when a later message was dropped.
 //   - All logs and the encoded frames of their messages stay within Config.TotalBytes.
 //     Topics and tombstones together stay within Config.MaxTopics.
 //

@@ -1,14 +1,16 @@
 // Package eventstream connects to a server by event streams (server-sent events), for
 // networks that block WebSockets. To its user a [Conn] is a connection of the JSON protocol
-// that takes subscribe and unsubscribe commands. The server gives it no connection name, and
-// it cannot take part in presence.
+// that takes subscribe and unsubscribe commands. It has no name by which a publisher could
+// exclude it from a message, and it cannot take part in presence.
 //
-// The topics of an event stream are part of its address. So when topics come or go, the Conn
-// replaces a stream by one that resumes each topic at its position. The Conn makes the cursor
-// from the positions of the frames that its user has read. It does not use the server's
-// cursors: each covers only the topics of one stream, so a topic that moves to another stream
-// would start over. Topics with different tokens, different modes (all messages, or only the
-// latest) or different epochs need different streams, and a stream carries up to 64 topics.
+// The topics of an event stream are part of its address. So when topics come or go, the
+// Conn replaces a stream by one that resumes each topic at its position. The new stream
+// resumes with a stream cursor, which says how far the client is in each topic. The Conn
+// makes this cursor from the positions of the frames that its user has read. It does not
+// use the cursors that the server sends: each covers only the topics of one stream, so a
+// topic that moves to another stream would start over. Topics with different tokens,
+// different modes (all messages, or only the latest) or different epochs need different
+// streams, and a stream carries up to 64 topics.
 //
 // Each stream has a goroutine, which hands frames to Read without a queue: the position of
 // a topic is that of the last frame that Read has returned. So replacing a stream neither

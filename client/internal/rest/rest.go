@@ -1,6 +1,6 @@
 // Package rest makes HTTP requests to a server. It adds the token and the content type.
-// [Server.Ask] turns answers without success into errors of package wire; [Server.Send]
-// returns the response as it is.
+// [Server.Ask] turns an answer that reports a failure into an error of package wire;
+// [Server.Send] returns the response as it is.
 //
 // Each request is made once: retries, tokens and keys are up to the caller, because only it
 // knows whether a request may be repeated. An error never contains the token, and does not

@@ -1,6 +1,6 @@
-// Package tokens keeps the tokens of a client. A [Cache] asks its token source when it lacks
-// the token for a request. It has a general token for each scope, and further tokens for
-// topics that the general one does not allow.
+// Package tokens keeps the tokens of a client. A [Cache] asks its token source, a function
+// of the application, when it lacks the token for a request. It has a general token for
+// each scope, and further tokens for topics that the general one does not allow.
 //
 // The user of a cache reports when the server refuses a token. [Cache.Renew] says that the
 // token is no longer valid, [Cache.Extend] that it does not allow certain topics; the cache

@@ -1,7 +1,7 @@
 // Package wire is the JSON protocol as a client sees it. It has the values that the other
 // packages of the client share: the frames that a server sends and the commands that it
 // accepts, positions and cursors, codes, and the errors that end a connection. It does no
-// I/O, and nothing in it changes after it was made.
+// I/O, and its values do not change once they are made.
 //
 // Packages socket and eventstream read bytes, turn them into a [Frame] with [ParseFrame],
 // and hand it to the client. In the other direction the client makes a [Command], which they

@@ -1,13 +1,14 @@
 // Package memory is the broker of a single process. Nothing that it stores outlives the
 // process.
 //
-// [Broker.Publish] first claims the keys of the publications (keys.go). It then appends the
-// new messages to the logs of their topics: the lock of a topic orders its messages, and
-// one counter assigns the offsets of all topics (offsets.go). Finally it records the
-// outcome of each key.
+// [Broker.Publish] first claims the idempotency keys of the messages (keys.go). It then
+// appends the new messages to the logs of their topics: the lock of a topic orders its
+// messages, and one counter assigns the offsets of all topics (offsets.go). Finally it
+// records the outcome of each key.
 //
 // The logs are the only store. Attach and History therefore read the logs and never wait.
-// When a topic is dropped from memory, its head is kept as a tombstone (tombstones.go).
+// When a topic is dropped from memory, the offset of its last message is kept as a
+// tombstone (tombstones.go).
 //
 // Every operation finishes before its call returns, with one exception. If another call is
 // publishing a message with the same key at the same moment, Publish waits for that call
@@ -16,7 +17,7 @@
 // Invariants:
 //   - Offsets strictly increase in the order of a topic's log, and are never reused.
 //   - A key stands for one message for at least KeyTime.
-//   - Every publication gets an outcome, even if ordering panics.
+//   - Every message to publish gets an outcome, even if ordering panics.
 //   - All remembered keys together take at most Config.MaxKeyBytes of memory.
 //
 // The package does not limit messages or topics: package topic does. It does no I/O.

@@ -7,16 +7,18 @@
 // appends it to the log. If pushes got lost, the follower reads the missing messages from
 // the store (follow.go).
 //
-// [Node.Attach] pins a resume point in the log of a followed topic, and prepends the
-// messages that the store has and the log lacks (attach.go).
+// [Node.Attach] pins a resume point (the place where a subscriber begins to read) in the
+// log of a followed topic, and prepends the messages that the store has and the log lacks
+// (attach.go).
 //
-// Each node tells the store which members it has (tell.go), and the store pushes that to the
-// nodes that follow the presence topic. A presence topic is followed like any other; what is
-// read and pushed goes to the registry of the node instead of a log (members.go).
+// Each node tells the store which members are present on it (tell.go), and the store pushes
+// that to the nodes that follow the presence topic. A presence topic is followed like any
+// other; what is read and pushed goes to the registry of the node instead of a log
+// (members.go).
 //
 // Invariants:
-//   - All of this happens on one goroutine, that of [Node.Work] (timeline.go). It never
-//     waits for the store.
+//   - The steps of a node run on one goroutine, that of [Node.Work] (timeline.go). It never
+//     waits for the store, which answers with a callback.
 //   - A node reads a topic only after the store has confirmed its subscription. So no
 //     message is missing between those that it reads and those that the store pushes to it.
 //   - Only answers of the store change the epoch of a log. A push of another epoch causes a

@@ -14,7 +14,7 @@
 // A stream whose subscriptions have all ended is closed. A stream that the server ends gets
 // a bye, which says why and when to reconnect.
 //
-// Presence events cannot be expressed. The dialect has no state and does no I/O; package
+// The streams carry no presence events. The dialect has no state and does no I/O; package
 // transport writes the response.
 package httpstream
 

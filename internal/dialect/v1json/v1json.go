@@ -1,10 +1,10 @@
 // Package v1json is the dialect of the JSON protocol (docs/protocol.md, section 4).
 //
 // A message of a client is parsed as a command (command.go) and turned into calls of its
-// session. The session calls back with the outcome, and the dialect queues the answer
-// (answers.go). Each message of a topic is a JSON object in one WebSocket text frame,
-// encoded once for all clients (encoder.go). The first object is a welcome. The last one is
-// a bye that says why the server ends the session.
+// session, the server's state of that client. The session calls back with the outcome, and
+// the dialect queues the answer (answers.go). Each message of a topic is a JSON object in
+// one WebSocket text frame, encoded once for all clients (encoder.go). The first object is
+// a welcome. The last one is a bye that says why the server ends the session.
 //
 // Invariants:
 //   - Commands are answered in the order in which they came, unless the session ends first.
@@ -12,8 +12,8 @@
 //   - A client must send a valid command within 60 seconds of connecting.
 //   - Each answer carries the ID of its command, if the command has one.
 //
-// The package does not verify tokens, store messages or know connections. It leaves all three
-// to the session.
+// The package does not verify tokens, store messages or write to connections. It only calls
+// its session.
 package v1json
 
 import (

@@ -1,8 +1,8 @@
 // Package v1text is the dialect of the text protocol (docs/protocol.md, section 1).
 //
 // A message of a client is parsed as a [command] (command.go) and turned into calls of its
-// session. A message of a topic is one WebSocket text frame with the published data
-// (encoder.go).
+// session, the server's state of that client. A message of a topic is one WebSocket text
+// frame with the published data (encoder.go).
 //
 // The protocol is frozen byte for byte. It has no answer to a successful command, no
 // positions and no goodbye. So it cannot express a gap: a client that lost messages is

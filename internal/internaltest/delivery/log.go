@@ -19,7 +19,8 @@
 //   - a position that the history must still cover is recovered;
 //   - nothing of a topic comes before the answer that begins the subscription, or after the
 //     answer or notice that ends it;
-//   - at rest, a client has the head of each of its topics;
+//   - at rest, when all publishers have ended, a client has the head (the last message) of
+//     each of its topics;
 //   - a key belongs to one message at one position;
 //   - a message reaches only clients that were allowed its topic when it was published;
 //   - a client that resumes with a position of an earlier epoch learns of the new one;

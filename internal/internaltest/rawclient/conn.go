@@ -1,5 +1,5 @@
-// Package rawclient speaks the protocols of the server byte by byte. It shares no code
-// with the server but the codec of WebSocket frames, so it does not repeat the mistakes
+// Package rawclient speaks the protocols of the server byte by byte. Apart from the codec
+// of WebSocket frames it shares no code with the server, so it does not repeat the mistakes
 // of the server.
 //
 // A [Conn] is one connection. It can be cut after a given number of bytes. It reads and writes

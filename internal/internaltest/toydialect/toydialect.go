@@ -1,5 +1,6 @@
-// Package toydialect is the smallest useful dialect. It shows what a new dialect has to
-// bring, and that the server needs no change for it but one line of registration.
+// Package toydialect is the smallest useful dialect (a protocol that clients speak). It
+// shows what a new dialect has to implement. The server needs one more line, which
+// registers it.
 //
 // A client sends "+topic token" to subscribe and "-topic" to unsubscribe. It gets
 // "ok topic offset" or "no topic code", then messages as "topic offset data". Messages
