@@ -4,8 +4,9 @@
 //
 // Messages do not pass through this package. internal/listen accepts and counts
 // connections. The routes of publishers and clients are in internal/httpapi, those of
-// operators in internal/admin. dialects.go lists the dialects, and an [Environment] lets
-// tests replace the clock, randomness, the broker and the listeners.
+// operators in internal/admin. dialects.go lists the dialects (the protocols that clients
+// speak), and an [Environment] lets tests replace the clock, randomness, the broker and the
+// listeners.
 //
 // Invariants:
 //   - A server whose Open succeeds has valid settings and an open public listener.

@@ -1,9 +1,10 @@
 // Package brokertest holds the conformance tests that every [broker.Broker] passes.
 //
-// [Run] tests any broker: ordering, keys, resuming, history and closing. [RunRemote] also
-// tests a broker whose store is remote: connections that break, lost messages, new epochs,
-// and several nodes. Its chaos tests act at random and check that each subscriber reads
-// every published message, or a gap in its place.
+// [Run] tests any broker: ordering, keys, resuming, history and closing. [RunRemote] adds
+// tests for a broker whose store is remote: connections that break, lost messages, new
+// epochs (which begin when the store may have lost messages), and several nodes. [RunChaos]
+// acts at random and checks that each subscriber reads every published message, or a gap in
+// its place.
 //
 // The suite opens a new broker for each test. For most brokers, every test runs in a bubble
 // of testing/synctest, so time is fake and the tests do not depend on the speed of the

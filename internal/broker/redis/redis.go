@@ -3,16 +3,18 @@
 // store.
 //
 // Every operation that must be atomic is a Lua script (*.lua): publishing, reading heads,
-// reading messages, and keeping what the nodes say about their members. Each script begins with prelude.lua, which compares the replication id of
-// Redis with the id that is stored for the epoch. If they differ, Redis was restarted or a
-// replica was promoted, and messages may be lost. Then the script begins a new epoch, and
-// clients learn that they may have missed messages.
+// reading messages, and keeping what the nodes say about their members (presence). Each
+// script begins with prelude.lua, which compares the replication id of Redis with the id
+// that is stored for the epoch. If they differ, Redis was restarted or a replica was
+// promoted, and messages may be lost. Then the script begins a new epoch, and clients learn
+// that they may have missed messages.
 //
-// A message passes through the package in three steps. The publisher's goroutine runs
+// A message passes through the package in three steps. A goroutine that only publishes runs
 // publish.lua, which assigns an offset, appends the message to the stream of its topic, and
-// publishes it to the channel of the topic (publish.go). In each node that subscribes to the
-// channel, the pub/sub connection puts the message into the inbox (pubsub.go), and the node
-// takes it from there. A node reads the messages that it missed from the stream (read.go).
+// publishes it to the channel of the topic (publish.go). In each node that subscribes to
+// the channel, the pub/sub connection puts the message into an inbox (pubsub.go), from
+// which the node takes it. A node reads the messages that it missed from the stream
+// (read.go).
 //
 // Keys, with the prefix of Config and then the tag {0}, so that all are in one slot:
 //
@@ -30,7 +32,8 @@
 //
 // Channels have the number of the database in their names, because all databases of a Redis
 // share their channels: c:DATABASE:TOPIC for messages and for changes of a presence topic,
-// probe:DATABASE:NODE for the probes of a node.
+// probe:DATABASE:NODE for probes: messages that a node sends to itself, to check that its
+// pub/sub connection works.
 //
 // Invariants:
 //   - An offset is larger than all offsets before it, and not below the time of Redis in

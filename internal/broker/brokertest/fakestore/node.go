@@ -1,9 +1,11 @@
-// Package fakestore simulates a store that several nodes share, and a faulty network between
-// them and it. It is for tests of package remote and of packages that use remote.
+// Package fakestore simulates a store that several nodes share, and a faulty network
+// between the nodes and the store. It is for tests of package remote and of packages that
+// use remote.
 //
-// Requests, answers and pushes take time, come in bursts, come twice, or get lost (link.go).
-// The store goes away for a while, loses messages, and begins new epochs (faults.go). Package
-// remote must report every loss that this causes as a gap.
+// Requests, answers, and the messages that the store pushes to a node take time, come in
+// bursts, come twice, or get lost (link.go). The store goes away for a while, loses
+// messages, and begins new epochs (faults.go). Package remote must report every loss that
+// this causes as a gap.
 //
 // All randomness comes from a seed: in a bubble of testing/synctest, the same calls at the
 // same times cause the same events.
