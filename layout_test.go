@@ -74,7 +74,7 @@ var allowed = map[string][]string{
 	"internal/internaltest/toydialect": {"internal/pubsub", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
 	"internal/internaltest/redistest":  {},
 	"internal/internaltest/vectors":    {"internal/pubsub", "internal/topic", "internal/wire"},
-	"internal/internaltest/servertest": {"internal/pubsub", "internal/auth", "internal/broker", "internal/broker/brokertest/fakestore", "internal/config", "internal/server", "internal/internaltest/logtest"},
+	"internal/internaltest/servertest": {"internal/pubsub", "internal/auth", "internal/broker", "internal/broker/brokertest/fakestore", "internal/broker/redis", "internal/config", "internal/server", "internal/internaltest/logtest", "internal/internaltest/redistest"},
 
 	"internal/broker/brokertest/fakestore": {"internal/pubsub", "internal/broker", "internal/broker/remote", "internal/topic"},
 }
@@ -95,7 +95,7 @@ const (
 )
 
 // wide are the packages that bring others together, so that no other has to.
-var wide = []string{"internal/server", "internal/httpapi"}
+var wide = []string{"internal/server", "internal/httpapi", "internal/internaltest/servertest"}
 
 // source is a Go file of the module.
 type source struct {

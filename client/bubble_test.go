@@ -45,6 +45,7 @@ const (
 // The same seed gives each client the same bytes at the same virtual times, on one processor
 // and on two: the whole server and its clients depend on nothing else.
 func TestSameSeedSameBytes(t *testing.T) {
+	servertest.NotOnRedis(t, "its time is fake")
 	keys := newBubbleKeys(t)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for _, seed := range servertest.Seeds(seed, 1, 2) {
@@ -224,7 +225,8 @@ func (b *bubble) startServer() {
 	c.JWTPublicKeyFile, c.Loops = b.keys.file, "portable" // epoll waits in the kernel
 	c.HistoryMessages, c.HistoryAge = bubbleHeld, 100*time.Hour
 	env := server.Environment{Random: rand.NewPCG(b.random.Uint64(), 0), Loops: 2, Public: l}
-	s, err := server.Open(c, servertest.WithBroker(env, &c), slog.New(slog.DiscardHandler))
+	env, _ = servertest.WithBroker(b.t, env, &c)
+	s, err := server.Open(c, env, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.t.Fatal(err)
 	}

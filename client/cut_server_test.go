@@ -287,9 +287,10 @@ func TestPublishCutAtARandomByte(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n, r := range p.PublishAll(t.Context(), []client.Publication{{Topic: "a", JSON: want + 1}, {Topic: "a", JSON: want + 2}}) {
-			if r.Err != nil || parse(r.Position).Offset != parse(position).Offset+uint64(n)+1 {
+			if r.Err != nil || parse(r.Position).Offset <= parse(position).Offset {
 				t.Fatalf("result %d after %v is %v, %v", n, position, r.Position, r.Err)
 			}
+			position = r.Position
 		}
 	}
 	h, err := c.History(t.Context(), "a", client.HistoryOptions{Limit: 1000})

@@ -35,6 +35,7 @@ func TestClockOfTheEnvironment(t *testing.T) {
 // With the same source of randomness, a server starts with the same epoch, on in-memory
 // listeners as on real ones.
 func TestRandomnessOfTheEnvironment(t *testing.T) {
+	servertest.NotOnRedis(t, "the epoch comes from the seed of the server")
 	epochs := make(map[string]bool)
 	for seed := range uint64(3) {
 		for range 2 {

@@ -27,7 +27,7 @@ func TestTokensOfConnections(t *testing.T) {
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
 		good, foreign := both(s, "u", "t"), both(servertest.Start(t, nil), "u", "t")
-		subscribed := `{"type":"subscribed","topics":{"t":{"position":"E:0","recovered":true,"replay":0}}}`
+		subscribed := fmt.Sprintf(`{"type":"subscribed","topics":{"t":{"position":"E:%d","recovered":true,"replay":0}}}`, s.Head("t").Offset)
 		refused := func(code string) string {
 			return `{"type":"subscribed","topics":{},"refused":{"t":{"code":"` + code + `"`
 		}

@@ -140,8 +140,8 @@ func TestOffsetsCountAllTopics(t *testing.T) {
 		other = s.Broadcast("b", "not for a")
 	}
 	after := s.Broadcast("a", "after")
-	if got := offset(after) - offset(before); got != 11 {
-		t.Errorf("two offsets of a are %d apart, want 11: one, and the ten of b", got)
+	if got := offset(after) - offset(before); got < 11 || got > 11 && !servertest.Remote() {
+		t.Errorf("two offsets of a are %d apart, want 11: one, and the ten of b; more only if the offsets are times", got)
 	}
 	for _, since := range []string{before, other} {
 		page := mustRead(t, s, "/history?topic=a&since="+since, "a")

@@ -213,7 +213,7 @@ func TestMessagesAreLogged(t *testing.T) {
 	want(s.Broadcast("t", "secret"))
 	c := connectJSON(t, s, both(s, "u", "t"))
 	c.Say(`{"type":"broadcast","topic":"t","message":"secret"}`)
-	want(regexp.MustCompile(`[A-Z0-9]+:2`).FindString(c.Next()))
+	want(regexp.MustCompile(`[A-Z0-9]{12}:\d+`).FindString(c.Next()))
 	if strings.Contains(s.Log(), "secret") {
 		t.Error("a message is in the log")
 	}

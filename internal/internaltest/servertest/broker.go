@@ -1,6 +1,7 @@
 package servertest
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -8,23 +9,47 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest/fakestore"
+	"github.com/ikornaselur/notiflux/internal/broker/redis"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/redistest"
 	"github.com/ikornaselur/notiflux/internal/server"
 )
 
-// The remote broker of a test is quick, because time is real.
+// The values of NOTIFLUX_TEST_BROKER. Without it, servers use the memory broker.
+const (
+	fakeBroker  = "remote" // the fake remote broker
+	redisBroker = "redis"
+)
+
+// The fake remote broker of a test is quick, because time is real.
 const (
 	remoteDelay = 5 * time.Millisecond
 	remoteCheck = 50 * time.Millisecond
 )
 
-// WithBroker returns env with the broker of this test run, unless env or c has one: the memory broker
-// (nil), or the remote broker if NOTIFLUX_TEST_BROKER=remote is set. c holds the settings of the
-// server.
-func WithBroker(env server.Environment, c *config.Serve) server.Environment {
-	if env.Broker != nil || c.Broker != config.MemoryBroker || !Remote() {
-		return env
+func testBroker() string { return os.Getenv("NOTIFLUX_TEST_BROKER") }
+
+// WithBroker returns env with the broker of this test run, unless env or c has one: the memory
+// broker (nil), or the broker that NOTIFLUX_TEST_BROKER names. A server on Redis has a
+// redis-server of its own, which ends with the test, and serves from the time when await
+// returns. await is for after the start of the server. c holds the settings of the server.
+func WithBroker(t testing.TB, env server.Environment, c *config.Serve) (with server.Environment, await func()) {
+	t.Helper()
+	await = func() {}
+	if env.Broker != nil || c.Broker != config.MemoryBroker {
+		return env, await
 	}
+	switch testBroker() {
+	case fakeBroker:
+		env.Broker = fake(env, c)
+	case redisBroker:
+		env.Broker, await = onRedis(t, c)
+	}
+	return env, await
+}
+
+// fake returns what opens the fake remote broker.
+func fake(env server.Environment, c *config.Serve) func(broker.Sink) broker.Broker {
 	seed := rand.Uint64() // No two servers have the same epoch.
 	if env.Random != nil {
 		seed = env.Random.Uint64()
@@ -38,19 +63,55 @@ func WithBroker(env server.Environment, c *config.Serve) server.Environment {
 		MaxAge:      c.HistoryAge,
 		Now:         env.Now,
 	})
-	env.Broker = func(sink broker.Sink) broker.Broker { return store.Node(sink) }
-	return env
+	return func(sink broker.Sink) broker.Broker { return store.Node(sink) }
 }
 
-// Remote reports whether this run uses the remote broker, whose logs lag a little behind the
-// answers to publishers.
-func Remote() bool { return os.Getenv("NOTIFLUX_TEST_BROKER") == "remote" }
+// onRedis returns what opens the broker of a Redis, and waits until it can serve.
+func onRedis(t testing.TB, c *config.Serve) (open func(broker.Sink) broker.Broker, await func()) {
+	t.Helper()
+	r := redistest.Start(t)
+	var b broker.Broker
+	open = func(sink broker.Sink) broker.Broker {
+		b = redis.New(redis.Config{
+			Sink:     sink,
+			Options:  redis.Options{Addresses: []string{r.Addr}},
+			Prefix:   c.BrokerPrefix,
+			Messages: c.HistoryMessages,
+			Age:      c.HistoryAge,
+		})
+		return b
+	}
+	await = func() {
+		t.Helper()
+		deadline := time.Now().Add(patience)
+		for err := b.Health(); err != nil; err = b.Health() {
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+			<-time.After(time.Millisecond)
+		}
+	}
+	return open, await
+}
 
-// NeedsMemory skips the test if this run uses the remote broker. why says what the test needs
+// Remote reports whether this run uses a remote broker, fake or Redis. Its logs lag a little
+// behind the answers to publishers.
+func Remote() bool { return cmp.Or(testBroker(), config.MemoryBroker) != config.MemoryBroker }
+
+// NeedsMemory skips the test if this run uses a remote broker. why says what the test needs
 // from the memory broker.
 func NeedsMemory(t testing.TB, why string) {
 	t.Helper()
 	if Remote() {
 		t.Skip("needs the broker in memory: " + why)
+	}
+}
+
+// NotOnRedis skips the test if this run uses Redis. why says what the test needs, which Redis
+// does not have.
+func NotOnRedis(t testing.TB, why string) {
+	t.Helper()
+	if testBroker() == redisBroker {
+		t.Skip("not on Redis: " + why)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
@@ -73,7 +74,8 @@ func StartIn(t testing.TB, env server.Environment, change func(*config.Serve)) *
 	if change != nil {
 		change(&c)
 	}
-	srv, err := server.Open(c, WithBroker(env, &c), slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	env, await := WithBroker(t, env, &c)
+	srv, err := server.Open(c, env, slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +96,7 @@ func StartIn(t testing.TB, env server.Environment, change func(*config.Serve)) *
 		}
 		s.checkLeft(name)
 	})
+	await()
 	return s
 }
 
@@ -169,6 +172,26 @@ func (s *Server) Broadcast(topic pubsub.Topic, message any) string {
 		s.t.Fatalf("broadcast to %q: %s %s", topic, r.Status, answer)
 	}
 	return ok.Position
+}
+
+// Head returns the position of the last message of a topic, or where the topic begins.
+func (s *Server) Head(topic pubsub.Topic) pubsub.Position {
+	s.t.Helper()
+	r, err := s.HTTP.Get(s.URL + "/history?limit=0&topic=" + url.QueryEscape(string(topic)) + "&token=" + s.Token(auth.Subscribe, topic))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	answer, _ := io.ReadAll(r.Body)
+	var history struct{ Position string }
+	if err := json.Unmarshal(answer, &history); err != nil || r.StatusCode != http.StatusOK {
+		s.t.Fatalf("head of %q: %s %s", topic, r.Status, answer)
+	}
+	position, err := pubsub.ParsePosition(history.Position)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return position
 }
 
 // A Client is a WebSocket that speaks the text protocol.
