@@ -180,11 +180,16 @@ func (r *Registry) join(name pubsub.Topic, m pubsub.Member, other, known bool) *
 // reference is released. Further calls do nothing. Release does not wait for Config.Emit.
 func (s *Reference) Release() { s.ReleaseUntil(time.Now().Add(s.registry.config.GracePeriod)) }
 
-// ReleaseUntil is Release with a grace period that ends at a given time, or Config.BatchDelay
-// from now if that is later.
+// ReleaseUntil is Release with a grace period that ends at a given time, but no earlier than
+// Config.BatchDelay from now, and no later than that of Release. An earlier grace period of
+// the member that would have ended later still counts.
 func (s *Reference) ReleaseUntil(graceEnd time.Time) {
-	if first := time.Now().Add(s.registry.config.BatchDelay); graceEnd.Before(first) {
+	now := time.Now()
+	if first := now.Add(s.registry.config.BatchDelay); graceEnd.Before(first) {
 		graceEnd = first
+	}
+	if last := now.Add(s.registry.config.GracePeriod); graceEnd.After(last) {
+		graceEnd = last
 	}
 	if p := s.release(graceEnd); p != nil && !s.other {
 		s.registry.config.OwnChanged(p.topic.name, p.sub)

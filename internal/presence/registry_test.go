@@ -220,6 +220,20 @@ func TestManyMembersAreCounted(t *testing.T) {
 	})
 }
 
+// A member was at another node, then at this one. It leaves when its last grace period has
+// ended, in whatever order the node learns of them, and even if a node says a time far ahead.
+func TestGracePeriodsOfTwoNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, presence.Config{})
+		r.JoinOther("a", pubsub.Member{Sub: "u1"}, true).ReleaseUntil(time.Now().Add(9 * time.Second))
+		r.JoinOther("a", pubsub.Member{Sub: "u1"}, true).ReleaseUntil(time.Now().Add(2 * time.Second))
+		r.JoinOther("a", pubsub.Member{Sub: "u2"}, true).ReleaseUntil(time.Now().Add(time.Hour))
+		r.JoinOther("a", pubsub.Member{Sub: "u3"}, true).ReleaseUntil(time.Now().Add(2 * time.Second))
+		wait(time.Minute)
+		r.want(t, "2.1s a -u3", "9.1s a -u1", "10.1s a -u2")
+	})
+}
+
 // A truncated list is followed by a whole one even if the topic never had too many members
 // when an event was emitted.
 func TestTruncatedListIsFollowedByASnapshot(t *testing.T) {

@@ -33,7 +33,7 @@ type member struct {
 	info      []byte // of the newest reference, or of the last one released
 	newest    *Reference
 	grace     *list.Element // its element in Registry.disconnected; nil outside the grace period
-	graceEnd  time.Time     // if grace is not nil
+	graceEnd  time.Time     // of the last grace period
 	expired   bool          // its grace period is over; its join was reported, but not its leave
 	announced bool          // its join was reported; unused if topic.countOnly
 }
@@ -55,8 +55,12 @@ func (r *Registry) changedLocked(p *member) {
 	r.wakeLocked(t.due)
 }
 
-// disconnectLocked begins the grace period of p.
+// disconnectLocked begins the grace period of p. It ends at graceEnd, or with the grace period
+// before it if that is later.
 func (r *Registry) disconnectLocked(p *member, graceEnd time.Time) {
+	if graceEnd.Before(p.graceEnd) {
+		graceEnd = p.graceEnd
+	}
 	p.graceEnd = graceEnd
 	// Most periods are equally long, so this is nearly always the last element.
 	after := r.disconnected.Back()
