@@ -40,6 +40,9 @@ type Leases map[string]time.Time
 type others struct {
 	members map[source]heard
 	counts  map[string]int // by node
+
+	// nodes may have statements in the store, even if they are about members that left.
+	nodes map[string]bool
 }
 
 // A source is a member as one node has it.
@@ -56,12 +59,13 @@ func (n *sharing) replace(f *follower, s Statements) {
 	f.head = s.Head
 	watched, _ := topic.Watched(f.name)
 	own, named := make(map[part]Statement), make(map[source]bool)
-	f.others.counts = make(map[string]int)
+	f.others.counts, f.others.nodes = make(map[string]int), make(map[string]bool)
 	for _, x := range s.All {
 		if x.Node == n.config.Name {
 			own[part{x.Sub, x.Counts}] = x
 			continue
 		}
+		f.others.nodes[x.Node] = true
 		if end, ended := n.leaseEnd(s.Leases, x.Node); ended {
 			n.buried[x.Node] = true
 			if isOld := n.end(&x, end.Add(n.registry.GracePeriod())); isOld {
@@ -92,20 +96,24 @@ func (n *sharing) leaseEnd(l Leases, node string) (end time.Time, ended bool) {
 // end changes a statement of a node whose lease has ended: its members leave at a time at the
 // latest. It reports whether the statement is to be removed.
 func (n *sharing) end(x *Statement, graceEnd time.Time) (isOld bool) {
-	if x.GraceEnd.IsZero() {
+	if x.GraceEnd.IsZero() || x.GraceEnd.After(graceEnd) {
 		x.GraceEnd = graceEnd
 	}
 	x.Count = 0
-	now := time.Now()
-	return graceEnd.Before(now) && x.GraceEnd.Before(now)
+	return graceEnd.Before(time.Now())
 }
 
 // hear takes a statement of another node.
 func (n *sharing) hear(f *follower, x Statement) {
 	watched, _ := topic.Watched(f.name)
-	switch {
-	case x.Node == n.config.Name:
+	if x.Node == n.config.Name {
 		return
+	}
+	if f.others.nodes == nil {
+		f.others.nodes = make(map[string]bool)
+	}
+	f.others.nodes[x.Node] = true
+	switch {
 	case x.Counts:
 		f.others.counts[x.Node] = x.Count
 		n.sumCounts(f)
@@ -172,7 +180,7 @@ func (n *sharing) bury(l Leases) {
 		}
 	}
 	for _, f := range n.sorted() {
-		if back && f.live && topic.IsPresenceTopic(f.name) {
+		if (back || n.hasOld(f, l)) && f.live && topic.IsPresenceTopic(f.name) {
 			n.catchUp(f)
 		}
 		for id, m := range f.others.members {
@@ -190,4 +198,16 @@ func (n *sharing) bury(l Leases) {
 			}
 		}
 	}
+}
+
+// hasOld reports whether the store may have statements about the topic of f that are to be
+// removed, because the members of their nodes have left. The next read removes them.
+func (n *sharing) hasOld(f *follower, l Leases) bool {
+	for node := range f.others.nodes {
+		end, ended := n.leaseEnd(l, node)
+		if ended && end.Add(n.registry.GracePeriod()).Before(time.Now()) {
+			return true
+		}
+	}
+	return false
 }

@@ -50,8 +50,8 @@ func isSame(x, y remote.Statement) bool {
 	return x.Node == y.Node && x.Counts == y.Counts && x.Sub == y.Sub
 }
 
-// statements returns all statements about a topic.
-func (s *Store) statements(name pubsub.Topic) remote.Statements {
+// Statements returns what the nodes say about a topic.
+func (s *Store) Statements(name pubsub.Topic) remote.Statements {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.topicLocked(topic.PresenceTopic(name))

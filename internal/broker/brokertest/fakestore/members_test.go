@@ -85,6 +85,7 @@ func TestMembers(t *testing.T) {
 					h.back()
 				}
 				p.sleep(steady)
+				p.checkStore()
 				p.check()
 				for _, h := range p.hosts {
 					h.stop()
@@ -215,6 +216,22 @@ func (p *party) emitted(at *host, e presence.Event) {
 				if s.topic == e.Topic && s.sub == left.Sub && time.Since(s.since) > steady && !h.away && time.Since(h.since) > steady {
 					p.t.Errorf("%s reports that %s left %s, but it is at %s since %v", at.name, left.Sub, e.Topic, h.name, time.Since(s.since))
 				}
+			}
+		}
+	}
+}
+
+// checkStore checks that the store has forgotten what hosts said that are no more, unless nobody
+// watches the topic.
+func (p *party) checkStore() {
+	for _, name := range hostTopics {
+		isWatched := slices.ContainsFunc(p.hosts, func(h *host) bool {
+			return slices.ContainsFunc(h.stays, func(s *stay) bool { return s.topic == name })
+		})
+		all := p.store.Statements(name)
+		for _, x := range all.All {
+			if end := all.Leases[x.Node]; isWatched && end.Before(time.Now()) {
+				p.t.Errorf("the store still has %+v; the lease ended %v ago", x, time.Since(end))
 			}
 		}
 	}

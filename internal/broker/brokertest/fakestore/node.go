@@ -108,7 +108,7 @@ func (v view) Tell(changes []remote.Change, then func(error)) {
 
 func (v view) Statements(name pubsub.Topic, then func(remote.Statements, error)) {
 	var all remote.Statements
-	v.n.call(func() { all = v.n.shared.statements(name) }, func(err error) { then(all, err) })
+	v.n.call(func() { all = v.n.shared.Statements(name) }, func(err error) { then(all, err) })
 }
 
 func (v view) Renew(d time.Duration, then func(remote.Leases, bool, error)) {
