@@ -50,8 +50,8 @@ func (s *store) check(ctx context.Context, l *link) error {
 		{publishScript, keys, func() []string {
 			return args(s.redisTime(time.Now().Add(writeTimeout)), 1, 1000, 1000, 1, s.channel(name), 0, "digest", "s")
 		}},
-		{headsScript, keys[:3], func() []string { return args(1) }},
-		{headsScript, []string{keys[0], s.key("h:" + name + "2"), keys[2]}, func() []string { return args(1) }}, // without a head
+		{headsScript, []string{keys[0], keys[1], keys[2], members}, func() []string { return args(1, 1) }},
+		{headsScript, []string{keys[0], s.key("h:" + name + "2"), keys[2], members}, func() []string { return args(1, 1) }}, // without a head
 		{readScript, keys[:3], func() []string { return args(0, "", "", "0-1", 1, pageSize) }},
 		{readScript, keys[:3], func() []string { return args(0, "", "", "+", -1, pageSize) }},
 		{renewScript, []string{keys[0], leases}, func() []string { return args(s.config.name, 0, 1) }},

@@ -16,8 +16,9 @@ var ErrLateForTest = errLate
 
 // What Redis keeps, and for how long.
 const (
-	KeyTimeForTest  = keyTime
-	HeadTimeForTest = headTime
+	KeyTimeForTest     = keyTime
+	HeadTimeForTest    = headTime
+	MembersTimeForTest = membersTime
 )
 
 // A ScriptsForTest runs the scripts one by one, over one connection, without a node.
@@ -58,4 +59,22 @@ func (s ScriptsForTest) Read(ctx context.Context, name pubsub.Topic, r remote.Ra
 func (s ScriptsForTest) Probe(ctx context.Context) (channel, epoch string, err error) {
 	a, err := s.store.run(ctx, s.link, probeScript, []string{s.store.key("m")}, args(s.store.probes))
 	return s.store.probes, a.epoch, err
+}
+
+// Name returns the name of the node.
+func (s ScriptsForTest) Name() string { return s.store.config.name }
+
+// Tell runs tell.lua.
+func (s ScriptsForTest) Tell(ctx context.Context, changes ...remote.Change) error {
+	return s.store.tell(ctx, s.link, changes)
+}
+
+// Statements runs statements.lua.
+func (s ScriptsForTest) Statements(ctx context.Context, name pubsub.Topic) (remote.Statements, error) {
+	return s.store.statements(ctx, s.link, name)
+}
+
+// Versions runs versions.lua.
+func (s ScriptsForTest) Versions(ctx context.Context, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
+	return s.store.versions(ctx, s.link, names)
 }

@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	// membersTime is how long the statements about a topic are kept that no node renews.
+	// membersTime is how long the statements about a topic are kept that no node renews. The
+	// nodes that follow the topic, or its presence topic, renew them.
 	membersTime = time.Hour
 	// leasesTime is how long a node is known after its lease has ended.
 	leasesTime = time.Hour
@@ -25,6 +26,13 @@ const (
 
 // Tell implements [remote.Store].
 func (s *store) Tell(changes []remote.Change, then func(error)) {
+	s.task(func(ctx context.Context, l *link) {
+		err := s.tell(ctx, l, changes)
+		s.node.Post(func() { then(err) })
+	}, then)
+}
+
+func (s *store) tell(ctx context.Context, l *link, changes []remote.Change) error {
 	keys := []string{s.key("m"), s.key("n")}
 	arguments := args(int(membersTime.Seconds()))
 	for _, c := range changes {
@@ -41,10 +49,8 @@ func (s *store) Tell(changes []remote.Change, then func(error)) {
 		keys = append(keys, s.key("p:"+string(c.Topic)))
 		arguments = append(arguments, s.channel(string(topic.PresenceTopic(c.Topic))), field(x), operation, value)
 	}
-	s.task(func(ctx context.Context, l *link) {
-		_, err := s.run(ctx, l, tellScript, keys, arguments)
-		s.node.Post(func() { then(err) })
-	}, then)
+	_, err := s.run(ctx, l, tellScript, keys, arguments)
+	return err
 }
 
 // field returns the name of the field of a statement: the node, and then "s" for the number of
@@ -126,11 +132,9 @@ func (s *store) statements(ctx context.Context, l *link, name pubsub.Topic) (all
 		if fields[i] == "v" {
 			continue
 		}
-		x, err := s.decodeStatement(fields[i], fields[i+1])
-		if err != nil {
-			return all, errAnswer
-		}
-		all.All = append(all.All, x)
+		if x, err := s.decodeStatement(fields[i], fields[i+1]); err == nil {
+			all.All = append(all.All, x)
+		} // Otherwise a later version wrote it, or a person did.
 	}
 	return all, nil
 }

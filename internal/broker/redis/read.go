@@ -83,9 +83,9 @@ func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsu
 func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
 	keys := []string{s.key("m")}
 	for _, name := range names {
-		keys = append(keys, s.key("h:"+string(name)), s.key("t:"+string(name)))
+		keys = append(keys, s.key("h:"+string(name)), s.key("t:"+string(name)), s.key("p:"+string(name)))
 	}
-	a, err := s.run(ctx, l, headsScript, keys, args(int(headTime.Seconds())))
+	a, err := s.run(ctx, l, headsScript, keys, args(int(headTime.Seconds()), int(membersTime.Seconds())))
 	if err != nil {
 		return nil, err
 	}
