@@ -175,7 +175,7 @@ all = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
 print(*(s.getsockname()[1] for s in all))')
 	# cluster N: runs block N with free ports.
 	cluster() {
-		block "$1" | sed "s|redis-server|exec redis-server --bind 127.0.0.1 --port $redis|; s|:6379|:$redis|; s|\\b8080|$first|; s|\\b8090|$second|" >"cluster$1.sh"
+		block "$1" | sed "s|redis-server|exec redis-server --bind 127.0.0.1 --port $redis|; s|:6379|:$redis|; s|\\b8080|$first|; s|\\b8090|$second|; s|:8091|:0|" >"cluster$1.sh"
 		NOTIFLUX_ADMIN_ADDR='' exec bash -e "cluster$1.sh"
 	}
 	(NOTIFLUX_URL=http://127.0.0.1:8080 cluster 1) >redis.log 2>&1 &

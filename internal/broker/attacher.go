@@ -95,7 +95,7 @@ func (x *Attacher) Wait(as []Attachment, done func()) (cancel func()) {
 	return c.cancel
 }
 
-// AttachOne attaches one topic, from now on, and waits until it is attached or ctx ends. The
+// AttachOne attaches one topic, without a resume point, and waits until it is attached or ctx ends. The
 // caller owns the pin.
 func (x *Attacher) AttachOne(ctx context.Context, name pubsub.Topic) (topic.Pin, error) {
 	as := []Attachment{{Topic: name}}

@@ -88,6 +88,19 @@ func (a *Attachment) Take() (topic.Pin, error) {
 	return pin, nil
 }
 
+// Failure returns the error that Take would return, or nil if there is no attachment.
+func (a *Attachment) Failure() error {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.settled {
+		return errTimeout
+	}
+	return a.err
+}
+
 // Cancel releases the pin unless it was taken. If the broker is not finished, the pin is
 // released when it is. Cancel may be called several times, and after Take.
 func (a *Attachment) Cancel() {

@@ -19,7 +19,7 @@
 //   - Events are emitted in the order in which they arise, one at a time.
 //   - Memory is limited by the references and the members in their grace period. A topic
 //     with neither is forgotten.
-//   - The cost of a join or a leave does not depend on the number of members.
+//   - The cost of a join or a leave hardly depends on the number of members.
 //
 // Registry.mu is the only lock. The registry calls no other code while it holds it.
 //
@@ -33,7 +33,7 @@ package presence
 
 import (
 	"cmp"
-	"container/list"
+	"container/heap"
 	"slices"
 	"sync"
 	"time"
@@ -55,7 +55,8 @@ type Config struct {
 	Emit func(Event)
 
 	// OwnChanged is called, without holding a lock, when what [Registry.Own] returns for a
-	// member has changed. Nil: no one needs to know.
+	// member may have changed. Nil: no broker adds members of other nodes; see
+	// [Registry.Shared].
 	OwnChanged func(name pubsub.Topic, sub string)
 
 	GracePeriod time.Duration // how long a member without a reference stays present; 0: 10 s
@@ -94,7 +95,7 @@ type Registry struct {
 	// Guarded by mu.
 	topics       map[pubsub.Topic]*topic // each has members
 	queue        queue                   // topics with unreported changes, ordered by due
-	disconnected list.List               // of *member in their grace period, ordered by graceEnd
+	disconnected graces                  // members in their grace period, ordered by graceEnd
 	sleeping     bool                    // Run waits until sleepUntil, or only for wake if sleepUntil is zero
 	sleepUntil   time.Time
 	stats        Stats                // without Topics
@@ -141,7 +142,8 @@ func (r *Registry) Join(name pubsub.Topic, m pubsub.Member) *Reference {
 
 // JoinOther is Join for a client of another node. If known is true and the member is not
 // present yet, the registry does not report the join: the member was present before this
-// node began to watch the topic.
+// node began to watch the topic. Nodes may learn of references in different orders, and then
+// have different infos of a member.
 func (r *Registry) JoinOther(name pubsub.Topic, m pubsub.Member, known bool) *Reference {
 	return r.join(name, m, true, known)
 }
@@ -156,15 +158,14 @@ func (r *Registry) join(name pubsub.Topic, m pubsub.Member, other, known bool) *
 	}
 	p := t.members[m.Sub]
 	if p == nil {
-		p = &member{topic: t, sub: m.Sub, announced: known}
+		p = &member{topic: t, sub: m.Sub, announced: known, grace: notInGrace}
 		t.members[m.Sub] = p
 		t.capacity = max(t.capacity, len(t.members))
 		r.stats.Members++
 		r.changedLocked(p)
 	}
-	if p.grace != nil {
-		r.disconnected.Remove(p.grace)
-		p.grace = nil
+	if p.inGrace() {
+		heap.Remove(&r.disconnected, p.grace)
 	}
 	p.expired = false
 	s := &Reference{registry: r, member: p, older: p.newest, info: m.Info, other: other}
@@ -181,8 +182,8 @@ func (r *Registry) join(name pubsub.Topic, m pubsub.Member, other, known bool) *
 func (s *Reference) Release() { s.ReleaseUntil(time.Now().Add(s.registry.config.GracePeriod)) }
 
 // ReleaseUntil is Release with a grace period that ends at a given time, but no earlier than
-// Config.BatchDelay from now, and no later than that of Release. An earlier grace period of
-// the member that would have ended later still counts.
+// Config.BatchDelay from now, and no later than that of Release. The grace period of a member
+// ends at the latest of the times for its references, in whatever order they were released.
 func (s *Reference) ReleaseUntil(graceEnd time.Time) {
 	now := time.Now()
 	if first := now.Add(s.registry.config.BatchDelay); graceEnd.Before(first) {
@@ -213,10 +214,14 @@ func (s *Reference) release(graceEnd time.Time) *member {
 	} else {
 		p.newest = s.older
 	}
+	if graceEnd.After(p.graceEnd) {
+		p.graceEnd = graceEnd
+	}
 	if p.newest != nil {
 		p.info = p.newest.info
 	} else {
-		r.disconnectLocked(p, graceEnd)
+		heap.Push(&r.disconnected, p)
+		r.wakeLocked(p.graceEnd)
 	}
 	s.member, s.older, s.newer = nil, nil, nil
 	r.stats.References--

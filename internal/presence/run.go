@@ -73,8 +73,8 @@ func (r *Registry) nextLocked() (t *topic, p *member) {
 	if len(r.queue) > 0 {
 		t = r.queue[0]
 	}
-	if first := r.disconnected.Front(); first != nil {
-		p = first.Value.(*member)
+	if len(r.disconnected) > 0 {
+		p = r.disconnected[0]
 	}
 	return t, p
 }
@@ -105,4 +105,29 @@ func (q *queue) Pop() any {
 	(*q)[last] = nil
 	*q = (*q)[:last]
 	return t
+}
+
+// graces is a heap of members (container/heap). The grace period of the first one ends first.
+type graces []*member
+
+func (g graces) Len() int           { return len(g) }
+func (g graces) Less(i, j int) bool { return g[i].graceEnd.Before(g[j].graceEnd) }
+func (g graces) Swap(i, j int) {
+	g[i], g[j] = g[j], g[i]
+	g[i].grace, g[j].grace = i, j
+}
+
+func (g *graces) Push(x any) {
+	p := x.(*member)
+	p.grace = len(*g)
+	*g = append(*g, p)
+}
+
+func (g *graces) Pop() any {
+	last := len(*g) - 1
+	p := (*g)[last]
+	(*g)[last] = nil
+	*g = (*g)[:last]
+	p.grace = notInGrace
+	return p
 }

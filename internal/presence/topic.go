@@ -2,7 +2,6 @@ package presence
 
 import (
 	"container/heap"
-	"container/list"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
@@ -32,11 +31,16 @@ type member struct {
 	sub       string
 	info      []byte // of the newest reference, or of the last one released
 	newest    *Reference
-	grace     *list.Element // its element in Registry.disconnected; nil outside the grace period
-	graceEnd  time.Time     // of the last grace period
-	expired   bool          // its grace period is over; its join was reported, but not its leave
-	announced bool          // its join was reported; unused if topic.countOnly
+	grace     int       // index in Registry.disconnected, or notInGrace
+	graceEnd  time.Time // when its grace period ends if it has no reference then
+	expired   bool      // its grace period is over; its join was reported, but not its leave
+	announced bool      // its join was reported; unused if topic.countOnly
 }
+
+// notInGrace is member.grace outside of the grace period.
+const notInGrace = -1
+
+func (p *member) inGrace() bool { return p.grace != notInGrace }
 
 // changedLocked queues a join or leave of p for the next event of its topic.
 func (r *Registry) changedLocked(p *member) {
@@ -55,30 +59,10 @@ func (r *Registry) changedLocked(p *member) {
 	r.wakeLocked(t.due)
 }
 
-// disconnectLocked begins the grace period of p. It ends at graceEnd, or with the grace period
-// before it if that is later.
-func (r *Registry) disconnectLocked(p *member, graceEnd time.Time) {
-	if graceEnd.Before(p.graceEnd) {
-		graceEnd = p.graceEnd
-	}
-	p.graceEnd = graceEnd
-	// Most periods are equally long, so this is nearly always the last element.
-	after := r.disconnected.Back()
-	for after != nil && after.Value.(*member).graceEnd.After(graceEnd) {
-		after = after.Prev()
-	}
-	if after == nil {
-		p.grace = r.disconnected.PushFront(p)
-	} else {
-		p.grace = r.disconnected.InsertAfter(p, after)
-	}
-	r.wakeLocked(graceEnd)
-}
-
 // expireLocked ends the grace period of p.
 func (r *Registry) expireLocked(p *member) {
-	r.disconnected.Remove(p.grace)
-	p.grace, p.expired = nil, true
+	heap.Remove(&r.disconnected, p.grace)
+	p.expired = true
 	if p.topic.countOnly {
 		r.removeLocked(p)
 	}

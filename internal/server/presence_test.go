@@ -311,7 +311,7 @@ func TestPresenceConverges(t *testing.T) {
 // member has a little less time to return.
 func TestPresenceConvergesOnServersThatShareRedis(t *testing.T) {
 	seeded()
-	testConverges(t, testGrace/2, nil, shareRedis(t, redistest.Start(t))...)
+	testConverges(t, testGrace/4, nil, shareRedis(t, redistest.Start(t))...)
 }
 
 // While connections to Redis are lost, and Redis loses what the servers told it, members may

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/ikornaselur/notiflux/internal/broker"
@@ -20,8 +21,7 @@ type attaching struct {
 	cancel      func() // set by wait
 }
 
-// prepare refuses topics that the client may not have, sets the new options of existing
-// subscriptions, and lists the topics to attach.
+// prepare refuses topics, changes existing subscriptions, and lists the topics to attach.
 func (a *attaching) prepare(subs []Subscription) {
 	s, room := a.session, len(subs)
 	if slices.ContainsFunc(subs, func(want Subscription) bool { return want.Presence }) {
@@ -53,8 +53,10 @@ func (a *attaching) prepare(subs []Subscription) {
 		if want.Presence && s.subs.find(s, topic.PresenceTopic(want.Topic)) == nil {
 			r.events = attach(topic.PresenceTopic(want.Topic), topic.ResumePoint{})
 		}
-		if r.attachment == nil && r.events == nil {
+		if sub != nil && r.events == nil {
 			r.Err = s.change(sub, a.credential, want, nil)
+		} else if sub != nil { // The old token must not end it while the broker works.
+			s.group.expireAt(sub, a.credential.Claims.Until())
 		}
 	}
 }
@@ -95,7 +97,7 @@ func (a *attaching) subscribe(r *Subscribed, want *Subscription, waited bool) {
 	if waited && r.Err == nil {
 		_, _, r.Err = s.subs.check(s, a.credential.Claims, want, 0)
 	}
-	if r.Err != nil {
+	if r.Err = cmp.Or(r.Err, r.events.Failure()); r.Err != nil {
 		return
 	}
 	sub := s.subs.find(s, want.Topic)

@@ -57,7 +57,7 @@ func (s *Session) Members(c Credential, name pubsub.Topic, encode func(*pubsub.P
 	}, func(a LargeAnswer) LargeAnswer {
 		// If the client got presence events in the meantime that the list may lack, it would
 		// assume that the list is newer than those events.
-		if s.subs.presenceOffset(s, name) != given {
+		if now := s.subs.presenceOffset(s, name); now != given && now != 0 {
 			return encode(s.group.roster.Known(name))
 		}
 		return a

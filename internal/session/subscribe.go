@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
@@ -115,7 +117,16 @@ func (s *Session) RefuseTopic(claims *auth.Claims, name string, err error) {
 }
 
 // Topics returns the topics that the session is subscribed to, sorted.
-func (s *Session) Topics() []pubsub.Topic { return s.subs.topics() }
+func (s *Session) Topics() []pubsub.Topic {
+	names := make([]pubsub.Topic, 0, len(s.subs.all))
+	for _, sub := range s.subs.all {
+		if name := sub.name(); !topic.IsPresenceTopic(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
 
 // Unsubscribe ends the subscription to a topic, if there is one.
 func (s *Session) Unsubscribe(name pubsub.Topic) {

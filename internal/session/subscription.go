@@ -112,18 +112,6 @@ func (l *subscriptions) find(s *Session, name pubsub.Topic) *subscription {
 	return nil
 }
 
-// topics returns the topics, sorted.
-func (l *subscriptions) topics() []pubsub.Topic {
-	names := make([]pubsub.Topic, 0, len(l.all))
-	for _, sub := range l.all {
-		if name := sub.name(); !topic.IsPresenceTopic(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // presenceOffset returns how far s is in the presence events of a topic, or 0.
 func (l *subscriptions) presenceOffset(s *Session, name pubsub.Topic) uint64 {
 	if sub := l.find(s, topic.PresenceTopic(name)); sub != nil {

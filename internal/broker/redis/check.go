@@ -40,7 +40,7 @@ func (s *store) check(ctx context.Context, l *link) error {
 	// after a second.
 	name := "\x01check" + rand.Text()
 	keys := []string{s.key("m"), s.key("h:" + name), s.key("t:" + name), s.key("k:" + name)}
-	leases, members := s.key("n:"+name), s.key("p:"+name)
+	leases, called, members := s.key("n:"+name), s.key("w:"+name), s.key("p:"+name)
 	for _, try := range []struct {
 		script *script
 		keys   []string
@@ -52,14 +52,16 @@ func (s *store) check(ctx context.Context, l *link) error {
 		}},
 		{headsScript, []string{keys[0], keys[1], keys[2], members}, func() []string { return args(1, 1) }},
 		{headsScript, []string{keys[0], s.key("h:" + name + "2"), keys[2], members}, func() []string { return args(1, 1) }}, // without a head
-		{readScript, keys[:3], func() []string { return args(0, "", "", "0-1", 1, pageSize) }},
-		{readScript, keys[:3], func() []string { return args(0, "", "", "+", -1, pageSize) }},
+		{readScript, keys[:3], func() []string { return args(0, "", "", "0-1", 1, pageSize, 1) }},
+		{readScript, keys[:3], func() []string { return args(0, "", "", "+", -1, pageSize, 1) }},
 		{renewScript, []string{keys[0], leases}, func() []string { return args(s.config.name, 0, 1) }},
-		{tellScript, []string{keys[0], leases, members}, func() []string { return args(1, s.channel(name), "field", "set", "") }},
+		{tellScript, []string{keys[0], leases, called, members}, func() []string {
+			return args(1, s.config.name, 1, s.channel(name), "field", "set", "")
+		}},
 		{statementsScript, []string{keys[0], leases, members}, func() []string { return nil }},
 		{versionsScript, []string{keys[0], members}, func() []string { return args(1) }},
-		{tellScript, []string{keys[0], leases, members, members}, func() []string {
-			return args(1, s.channel(name), "field", "drop", "", s.channel(name), "field", "forget", s.config.name)
+		{tellScript, []string{keys[0], leases, called, members, members}, func() []string {
+			return args(1, s.config.name, 2, s.channel(name), "field", "drop", "", s.channel(name), "field", "forget", s.config.name)
 		}},
 	} {
 		if _, err := s.run(ctx, l, try.script, try.keys, try.args()); err != nil {

@@ -65,8 +65,8 @@ func (s ScriptsForTest) Probe(ctx context.Context) (channel, epoch string, err e
 func (s ScriptsForTest) Name() string { return s.store.config.name }
 
 // Tell runs tell.lua.
-func (s ScriptsForTest) Tell(ctx context.Context, changes ...remote.Change) error {
-	return s.store.tell(ctx, s.link, changes)
+func (s ScriptsForTest) Tell(ctx context.Context, number uint64, changes ...remote.Change) error {
+	return s.store.tell(ctx, s.link, number, changes)
 }
 
 // Statements runs statements.lua.
@@ -77,4 +77,9 @@ func (s ScriptsForTest) Statements(ctx context.Context, name pubsub.Topic) (remo
 // Versions runs versions.lua.
 func (s ScriptsForTest) Versions(ctx context.Context, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
 	return s.store.versions(ctx, s.link, names)
+}
+
+// Renew runs renew.lua.
+func (s ScriptsForTest) Renew(ctx context.Context, d time.Duration) (remote.Leases, bool, error) {
+	return s.store.renew(ctx, s.link, d)
 }

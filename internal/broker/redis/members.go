@@ -26,15 +26,18 @@ const (
 
 // Tell implements [remote.Store].
 func (s *store) Tell(changes []remote.Change, then func(error)) {
+	s.tells++
+	number := s.tells
 	s.task(func(ctx context.Context, l *link) {
-		err := s.tell(ctx, l, changes)
+		err := s.tell(ctx, l, number, changes)
 		s.node.Post(func() { then(err) })
 	}, then)
 }
 
-func (s *store) tell(ctx context.Context, l *link, changes []remote.Change) error {
-	keys := []string{s.key("m"), s.key("n")}
-	arguments := args(int(membersTime.Seconds()))
+// tell runs tell.lua. Redis ignores a call whose number is not above all before it.
+func (s *store) tell(ctx context.Context, l *link, number uint64, changes []remote.Change) error {
+	keys := []string{s.key("m"), s.key("n"), s.key("w")}
+	arguments := args(int(membersTime.Seconds()), s.config.name, number)
 	for _, c := range changes {
 		x := &c.Statement
 		operation, value := "set", s.encodeStatement(x)

@@ -548,7 +548,12 @@ func (m *machine) read() {
 	m.raise(name)
 	last := m.last
 	entries, from := m.page(name, q)
-	if !began {
+	r := m.topics[name]
+	creates := r.head == 0 && q.Newest == remote.All && q.Until == remote.Last && !q.Whole // as a follower that catches up
+	if creates {
+		r.head, r.headAged = last, false
+	}
+	if !began && !creates {
 		m.last = before // Only a script that writes anyway notes it.
 	}
 	// Beyond the range, nothing is missing.

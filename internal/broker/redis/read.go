@@ -42,12 +42,39 @@ func (s *store) task(do func(context.Context, *link), refuse func(error)) {
 	}
 }
 
-// Head implements [remote.Store].
+// A wantedHead is a call of Head that no request has left with.
+type wantedHead struct {
+	name pubsub.Topic
+	then func(pubsub.Position, error)
+}
+
+// Head implements [remote.Store]. When many clients subscribe at once, it reads the heads of
+// many topics with one call.
 func (s *store) Head(name pubsub.Topic, then func(pubsub.Position, error)) {
-	s.task(func(ctx context.Context, l *link) {
-		heads, err := s.heads(ctx, l, []pubsub.Topic{name})
-		s.node.Post(func() { then(heads[name], err) })
-	}, func(err error) { then(pubsub.Position{}, err) })
+	if s.wanted = append(s.wanted, wantedHead{name, then}); len(s.wanted) == 1 {
+		s.node.Post(s.readHeads)
+	}
+}
+
+// readHeads reads the heads that are wanted by now. It is called on the goroutine of the node.
+func (s *store) readHeads() {
+	all := s.wanted
+	s.wanted = nil
+	for wanted := range slices.Chunk(all, maxHeads) {
+		answer := func(heads map[pubsub.Topic]pubsub.Position, err error) {
+			for _, w := range wanted {
+				w.then(heads[w.name], err)
+			}
+		}
+		s.task(func(ctx context.Context, l *link) {
+			names := make([]pubsub.Topic, len(wanted))
+			for i, w := range wanted {
+				names[i] = w.name
+			}
+			heads, err := s.heads(ctx, l, names)
+			s.node.Post(func() { answer(heads, err) })
+		}, func(err error) { answer(nil, err) })
+	}
 }
 
 // Behind implements [remote.Store].
@@ -196,7 +223,7 @@ func (s *store) readPart(ctx context.Context, l *link, name pubsub.Topic, r remo
 		whole = "whole"
 	}
 	a, err := s.run(ctx, l, readScript, []string{s.key("m"), s.key("h:" + string(name)), s.key("t:" + string(name))},
-		args(r.After.Offset, r.After.Epoch, whole, until, newest, pageSize))
+		args(r.After.Offset, r.After.Epoch, whole, until, newest, pageSize, int(headTime.Seconds())))
 	if err != nil {
 		return p, err
 	}

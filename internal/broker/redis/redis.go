@@ -29,6 +29,7 @@
 //	                NODE"m"SUB: a member, as the end of its grace period (0: it is connected),
 //	                a space, and its info
 //	n               sorted set of the nodes: when their leases end
+//	w               hash of the nodes: the number of the last call in which they told something
 //
 // Channels have the number of the database in their names, because all databases of a Redis
 // share their channels: c:DATABASE:TOPIC for messages and for changes of a presence topic,
@@ -161,6 +162,10 @@ type store struct {
 	clock
 	inbox inbox
 	subscriber
+
+	// Owned by the goroutine of the node.
+	wanted []wantedHead
+	tells  uint64 // calls of Tell
 }
 
 var _ remote.Store = (*store)(nil)

@@ -3,6 +3,9 @@ package redis_test
 import (
 	"context"
 	"flag"
+	"fmt"
+	"regexp"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -179,5 +182,34 @@ func TestEndWhileBusy(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A node reads the heads of many topics with few calls, so that clients that all reconnect at
+// once do not keep Redis busy.
+func TestManyTopicsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	b := run(t, s.Addr)
+	s.Client("CONFIG", "RESETSTAT")
+	const topics = 2000
+	as := make([]broker.Attachment, topics)
+	for i := range as {
+		as[i].Topic = pubsub.Topic(fmt.Sprint("topic", i))
+	}
+	if err := brokertest.AttachAll(t.Context(), broker.NewAttacher(b, broker.AttacherConfig{}), as); err != nil {
+		t.Fatal(err)
+	}
+	for i := range as {
+		if _, err := as[i].Take(); err != nil {
+			t.Fatalf("%s: %v", as[i].Topic, err)
+		}
+	}
+	calls := regexp.MustCompile(`cmdstat_evalsha:calls=(\d+)`).FindStringSubmatch(s.Client("INFO", "commandstats"))
+	if calls == nil {
+		t.Fatal("Redis counted no call of a script")
+	}
+	if n, _ := strconv.Atoi(calls[1]); n > topics/4 {
+		t.Errorf("%d calls of scripts for %d topics", n, topics)
 	}
 }

@@ -68,6 +68,7 @@ var errAnswer = errors.New("redis: a script gave a malformed answer")
 
 // run runs a script over l. It learns the epoch and the time of Redis from the answer.
 func (s *store) run(ctx context.Context, l *link, script *script, keys, args []string) (answer, error) {
+	began := time.Now()
 	rest, err := l.run(ctx, script, keys, append([]string{newEpoch()}, args...))
 	if err != nil {
 		return answer{}, err
@@ -83,9 +84,9 @@ func (s *store) run(ctx context.Context, l *link, script *script, keys, args []s
 	if err != nil {
 		return answer{}, errAnswer
 	}
-	local := time.Now()
-	s.answered.Store(local.UnixNano())
-	s.clock.set(now, local)
+	ended := time.Now()
+	s.answered.Store(ended.UnixNano())
+	s.clock.set(now, began, ended)
 	if epoch != late {
 		s.learn(epoch)
 	}

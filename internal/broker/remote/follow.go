@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -41,6 +42,7 @@ type follower struct {
 	head    pubsub.Position // of the log, if live
 	reading bool            // catchUp is in progress
 	again   bool            // there may be more to read than catchUp is reading now
+	stale   bool            // the last read of catchUp failed
 	buffer  []Push          // pushes that came meanwhile, in order
 	waiting []*attaching    // attachments that wait until the topic is live, or for catchUp
 	others  others          // of a presence topic
@@ -174,10 +176,11 @@ func (n *Node) caughtUp(f *follower, err error, take func()) {
 	case n.followed[f.name] != f:
 		return
 	case err != nil:
-		f.buffer = nil // The follower reads them after the reconnect.
+		f.buffer, f.stale = nil, true
 		n.fail(f)
 		return
 	}
+	f.stale = false
 	take()
 	if again {
 		n.catchUp(f)
@@ -233,7 +236,7 @@ func (n *Node) NewEpoch(epoch string) {
 			n.catchUp(f)
 		}
 	}
-	n.sharing.tellAgain()
+	n.sharing.tellAll()
 }
 
 // Missed tells the node that it did not get a push of a topic. It is called on the goroutine
@@ -303,11 +306,20 @@ func (n *Node) check() {
 			return
 		}
 		n.check()
+		var stale []*follower
 		heads := make(map[pubsub.Topic]pubsub.Position, len(n.followed))
 		for name, f := range n.followed {
-			if f.live && !f.reading {
+			switch {
+			case !f.live || f.reading:
+			case f.stale:
+				stale = append(stale, f)
+			default:
 				heads[name] = f.head
 			}
+		}
+		slices.SortFunc(stale, func(a, b *follower) int { return cmp.Compare(a.name, b.name) })
+		for _, f := range stale {
+			n.catchUp(f)
 		}
 		n.store.Behind(heads, func(behind []pubsub.Topic, _ error) {
 			for _, name := range behind {

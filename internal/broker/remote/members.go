@@ -2,6 +2,8 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/presence"
@@ -56,6 +58,9 @@ type heard struct {
 
 // replace takes all statements about a topic, in place of those heard before.
 func (n *sharing) replace(f *follower, s Statements) {
+	if n.registry == nil {
+		return
+	}
 	f.head = s.Head
 	watched, _ := topic.Watched(f.name)
 	own, named := make(map[part]Statement), make(map[source]bool)
@@ -67,14 +72,18 @@ func (n *sharing) replace(f *follower, s Statements) {
 		}
 		f.others.nodes[x.Node] = true
 		if end, ended := n.leaseEnd(s.Leases, x.Node); ended {
-			n.buried[x.Node] = true
+			n.ended[x.Node] = true
 			if isOld := n.end(&x, end.Add(n.registry.GracePeriod())); isOld {
-				n.tellLater(subject{watched, part{x.Sub, x.Counts}, x.Node})
+				n.tellAgain(subject{watched, part{x.Sub, x.Counts}, x.Node})
 				continue
 			}
 		}
+		if x.Counts {
+			f.others.counts[x.Node] = x.Count
+			continue
+		}
 		named[source{x.Node, x.Sub}] = true
-		n.hear(f, x)
+		n.hearMember(f, x)
 	}
 	for id, m := range f.others.members {
 		if !named[id] {
@@ -86,11 +95,17 @@ func (n *sharing) replace(f *follower, s Statements) {
 	n.correct(watched, own)
 }
 
+// longEnded is how long ago a lease has ended when even a node that has just connected takes
+// the other one for gone. If that is wrong, because the store was away for so long, the other
+// one renews its lease within the grace period of its members.
+const longEnded = 4 * leaseTime
+
 // leaseEnd returns when the lease of a node ended, and whether it has. A node that has just
 // connected does not judge: the others may be about to renew their leases.
 func (n *sharing) leaseEnd(l Leases, node string) (end time.Time, ended bool) {
 	end = l[node]
-	return end, n.judges() && end.Before(time.Now())
+	ago := time.Since(end)
+	return end, ago > longEnded || ago > 0 && n.judges()
 }
 
 // end changes a statement of a node whose lease has ended: its members leave at a time at the
@@ -103,22 +118,23 @@ func (n *sharing) end(x *Statement, graceEnd time.Time) (isOld bool) {
 	return graceEnd.Before(time.Now())
 }
 
-// hear takes a statement of another node.
+// hear takes a statement that was pushed.
 func (n *sharing) hear(f *follower, x Statement) {
-	watched, _ := topic.Watched(f.name)
-	if x.Node == n.config.Name {
+	if n.registry == nil || x.Node == n.config.Name {
 		return
-	}
-	if f.others.nodes == nil {
-		f.others.nodes = make(map[string]bool)
 	}
 	f.others.nodes[x.Node] = true
-	switch {
-	case x.Counts:
+	if x.Counts {
 		f.others.counts[x.Node] = x.Count
 		n.sumCounts(f)
-		return
+	} else {
+		n.hearMember(f, x)
 	}
+}
+
+// hearMember takes a statement of another node about a member.
+func (n *sharing) hearMember(f *follower, x Statement) {
+	watched, _ := topic.Watched(f.name)
 	id := source{x.Node, x.Sub}
 	before, known := f.others.members[id]
 	join := func() *presence.Reference {
@@ -156,7 +172,7 @@ func (n *sharing) sumCounts(f *follower) {
 
 // forgetOthers releases the members of other nodes, because the node no longer follows f.
 func (n *sharing) forgetOthers(f *follower) {
-	if !topic.IsPresenceTopic(f.name) {
+	if n.registry == nil || !topic.IsPresenceTopic(f.name) {
 		return
 	}
 	for _, m := range f.others.members {
@@ -166,35 +182,34 @@ func (n *sharing) forgetOthers(f *follower) {
 	n.sumCounts(f)
 }
 
-// bury releases the members of the nodes whose lease has ended. The leases may be older than
-// what such a node has said since. So when its lease has not ended any more, all topics are
-// read again.
-func (n *sharing) bury(l Leases) {
-	back := false
-	for node := range n.buried {
+// judge releases the members of the nodes whose lease has ended. If a lease has not ended any
+// more, it reads the topics again, because the node ignored what the other one said meanwhile.
+func (n *sharing) judge(l Leases) {
+	again := false
+	for node := range n.ended {
 		if _, known := l[node]; !known {
-			delete(n.buried, node)
+			delete(n.ended, node)
 		} else if _, ended := n.leaseEnd(l, node); !ended {
-			delete(n.buried, node)
-			back = true
+			delete(n.ended, node)
+			again = true
 		}
 	}
-	for _, f := range n.sorted() {
-		if (back || n.hasOld(f, l)) && f.live && topic.IsPresenceTopic(f.name) {
+	for _, f := range n.presences() {
+		if f.live && (again || n.hasOld(f, l)) {
 			n.catchUp(f)
 		}
 		for id, m := range f.others.members {
 			if _, ended := n.leaseEnd(l, id.node); ended {
 				m.reference.Release()
 				delete(f.others.members, id)
-				n.buried[id.node] = true
+				n.ended[id.node] = true
 			}
 		}
 		for node := range f.others.counts {
 			if _, ended := n.leaseEnd(l, node); ended {
 				delete(f.others.counts, node)
 				n.sumCounts(f)
-				n.buried[node] = true
+				n.ended[node] = true
 			}
 		}
 	}
@@ -210,4 +225,15 @@ func (n *sharing) hasOld(f *follower, l Leases) bool {
 		}
 	}
 	return false
+}
+
+// presences returns the followers of presence topics, sorted by name.
+func (n *sharing) presences() (all []*follower) {
+	for name, f := range n.followed {
+		if topic.IsPresenceTopic(name) {
+			all = append(all, f)
+		}
+	}
+	slices.SortFunc(all, func(a, b *follower) int { return cmp.Compare(a.name, b.name) })
+	return all
 }

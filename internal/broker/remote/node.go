@@ -84,7 +84,9 @@ type Store interface {
 	Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsub.Topic, error))
 
 	// Tell sets or removes what the nodes say about topics, and pushes each change to the
-	// nodes that subscribe to the presence topic. Told twice is the same as told once.
+	// nodes that subscribe to the presence topic. A call that arrives after a later one of
+	// the same node has no effect. The store may forget what is said about a topic that no
+	// node follows.
 	Tell(changes []Change, then func(error))
 
 	// Statements returns what the nodes say about a topic.
@@ -157,7 +159,12 @@ func New(c Config) *Node {
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, defaultMaxInFlight)
 	c.Check = cmp.Or(c.Check, defaultCheck)
 	n := &Node{config: c, stats: broker.NewStats(), timeline: newTimeline(), followed: make(map[pubsub.Topic]*follower)}
-	n.sharing.Node = n
+	n.sharing = sharing{
+		Node:    n,
+		said:    make(map[pubsub.Topic]map[part]*saying),
+		changed: make(map[subject]time.Time),
+		ended:   make(map[string]bool),
+	}
 	return n
 }
 

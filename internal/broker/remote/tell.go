@@ -3,7 +3,6 @@ package remote
 import (
 	"bytes"
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -31,7 +30,7 @@ const (
 type Change struct {
 	Topic     pubsub.Topic
 	Statement Statement
-	Forget    bool // remove it without a push; if it is another node's, only if that one's lease has ended
+	Forget    bool // remove the statement without a push. One of another node is removed only if the lease of that node has ended.
 }
 
 // sharing is how a node shares its members with the others. It tells the store states, not
@@ -50,9 +49,9 @@ type sharing struct {
 	changed   map[subject]time.Time // when each subject in untold changed
 	sent      []subject             // of the request of tell that is in flight; nil: none is
 	renewing  bool                  // a request of renew is in flight
-	renewed   time.Time             // since when each renewal has succeeded; zero: the last one has not
+	renewed   time.Time             // the first renewal since one failed; zero: the last one failed
 	leased    time.Time             // when the last renewal succeeded
-	buried    map[string]bool       // nodes whose lease had ended, so that some of what they say was ignored
+	ended     map[string]bool       // nodes whose lease has ended, so that what they say is ignored
 	finishing func()                // see finishTelling
 }
 
@@ -79,8 +78,6 @@ type saying struct {
 func (n *Node) Share(r *presence.Registry, subscribers func(pubsub.Topic) int) {
 	s := &n.sharing
 	s.registry, s.subscribers = r, subscribers
-	s.said, s.changed = make(map[pubsub.Topic]map[part]*saying), make(map[subject]time.Time)
-	s.buried = make(map[string]bool)
 	n.post(func() {
 		s.renewLater()
 		s.countLater()
@@ -89,7 +86,12 @@ func (n *Node) Share(r *presence.Registry, subscribers func(pubsub.Topic) int) {
 
 // OwnChanged implements [broker.Shared].
 func (n *Node) OwnChanged(name pubsub.Topic, sub string) {
-	n.post(func() { n.sharing.tellLater(n.sharing.own(name, part{sub: sub})) })
+	now := time.Now()
+	n.post(func() {
+		if n.sharing.registry != nil {
+			n.sharing.tellLater(n.sharing.own(name, part{sub: sub}), now)
+		}
+	})
 }
 
 func (n *sharing) own(name pubsub.Topic, p part) subject { return subject{name, p, n.config.Name} }
@@ -105,7 +107,7 @@ func (n *sharing) countLater() {
 		}
 		slices.Sort(changed) // so that tests can repeat what happens
 		for _, name := range changed {
-			n.tellLater(n.own(name, part{counts: true}))
+			n.tellLater(n.own(name, part{counts: true}), time.Now())
 		}
 		n.countLater()
 	})
@@ -114,7 +116,7 @@ func (n *sharing) countLater() {
 // recount tells the number of subscriptions of a topic that the node no longer follows.
 func (n *sharing) recount(name pubsub.Topic) {
 	if n.registry != nil && !topic.IsPresenceTopic(name) {
-		n.tellLater(n.own(name, part{counts: true}))
+		n.tellLater(n.own(name, part{counts: true}), time.Now())
 	}
 }
 
@@ -130,13 +132,22 @@ func (n *sharing) isMiscounted(name pubsub.Topic) bool {
 	return n.subscribers(name) != count
 }
 
-// tellLater tells the store about a subject with the next request.
-func (n *sharing) tellLater(s subject) {
+// tellLater tells the store with the next request about a subject that changed at a time.
+func (n *sharing) tellLater(s subject, at time.Time) {
 	if _, ok := n.changed[s]; !ok {
 		n.untold = append(n.untold, s)
 	}
-	n.changed[s] = time.Now()
+	n.changed[s] = at
 	n.tell()
+}
+
+// tellAgain is tellLater for a subject that has not changed.
+func (n *sharing) tellAgain(s subject) {
+	at, ok := n.changed[s]
+	if !ok {
+		at = time.Now()
+	}
+	n.tellLater(s, at)
 }
 
 // tell sends the next changes. While a request is in flight, or the store is away, further
@@ -172,7 +183,7 @@ func (n *sharing) tell() {
 			}
 		}
 		if err == nil {
-			n.tell() // Otherwise with the next renewal.
+			n.tell() // After an error, the next renewal does.
 		}
 	})
 }
@@ -199,7 +210,8 @@ func (n *sharing) change(s subject, at time.Time) (c Change, ok bool) {
 		return c, false // The member left before the store was told that it had come.
 	case said.GraceEnd.IsZero():
 		c.Statement.Info, c.Statement.GraceEnd = said.Info, at.Add(n.registry.GracePeriod())
-	case said.GraceEnd.After(time.Now()):
+	case said.unsure || said.GraceEnd.After(time.Now()):
+		// What was not pushed for certain is pushed before it is removed.
 		c.Statement = said.Statement
 		return c, said.unsure
 	default:
@@ -218,7 +230,7 @@ func (n *sharing) settle(s subject, c Change) {
 		_, again := n.changed[s]
 		n.say(s, c.Statement).unsure = again // Meanwhile the store may have lost it.
 		if end := c.Statement.GraceEnd; !end.IsZero() {
-			n.at(end, func() { n.tellLater(s) }) // to remove it
+			n.at(end, func() { n.tellAgain(s) }) // to remove it
 		}
 	}
 }
@@ -273,39 +285,44 @@ func (n *sharing) correct(name pubsub.Topic, known map[part]Statement) {
 		}
 	}
 	n.tellParts(name, wrong)
-	n.doubtSent(name)
+	n.doubtSent(func(s subject) bool { return s.topic == name })
 }
 
-// doubtSent tells what is in flight about a topic once more, because the store may have taken
-// it before it lost what it knew.
-func (n *sharing) doubtSent(name pubsub.Topic) {
+// doubtSent tells some of what is in flight once more, because the store may have taken it
+// before it lost what it knew.
+func (n *sharing) doubtSent(doubtful func(subject) bool) {
 	for _, s := range n.sent {
-		if s.topic == name && s.node == n.config.Name {
-			n.tellLater(s)
+		if s.node == n.config.Name && doubtful(s) {
+			n.tellAgain(s)
 		}
 	}
 }
 
-// tellAgain tells the store all that it was told before, because it may have lost it.
-func (n *sharing) tellAgain() {
+// tellAll tells the store all that it was told before, because it may have lost it.
+func (n *sharing) tellAll() {
 	for _, name := range slices.Sorted(maps.Keys(n.said)) {
 		for _, said := range n.said[name] {
 			said.unsure = true
 		}
 		n.tellParts(name, slices.Collect(maps.Keys(n.said[name])))
 	}
-	for _, s := range n.sent {
-		n.doubtSent(s.topic)
-	}
+	n.doubtSent(func(subject) bool { return true })
 }
 
 // tellParts tells the store about parts of a topic, in an order that tests can repeat.
 func (n *sharing) tellParts(name pubsub.Topic, parts []part) {
 	slices.SortFunc(parts, func(a, b part) int {
-		return cmp.Or(cmp.Compare(a.sub, b.sub), cmp.Compare(fmt.Sprint(a.counts), fmt.Sprint(b.counts)))
+		switch {
+		case a.counts == b.counts:
+			return cmp.Compare(a.sub, b.sub)
+		case a.counts:
+			return -1
+		default:
+			return 1
+		}
 	})
 	for _, p := range parts {
-		n.tellLater(n.own(name, p))
+		n.tellAgain(n.own(name, p))
 	}
 }
 
@@ -333,10 +350,10 @@ func (n *sharing) renew() {
 		}
 		// The answer that would have said that the lease had ended may be lost.
 		if ended || now.Sub(n.leased) > leaseTime {
-			n.tellAgain()
+			n.tellAll()
 		}
 		n.leased = now
-		n.bury(l)
+		n.judge(l)
 		n.tell()
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,18 +43,38 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// Servers get ports between these. Where a program leaves the choice to the system, it takes a
-// higher one. So the port of a server that was killed is free when it starts again.
-const firstPort, lastPort = 10_000, 32_000
+// Servers get ports from firstPort on. Where a program leaves the choice to the system, it takes
+// a higher one. So the port of a server that was killed is free when it starts again.
+const (
+	firstPort = 10_000
+	ranges    = 22    // of ports; a process of tests has one to itself
+	rangeSize = 1_000 // ports; the process listens on the first one, which claims the range
+)
 
-// ports counts the ports that this process has tried, so that it tries no port twice. Tests of
-// other packages begin elsewhere.
+// ports counts the ports that this process has tried.
 var ports atomic.Int64
+
+// claim returns a listener on the first port of a range, which no other process of tests uses
+// until this one ends. It is nil if all ranges are in use.
+var claim = sync.OnceValue(func() net.Listener {
+	for i := range ranges {
+		first := firstPort + (os.Getpid()+i)%ranges*rangeSize
+		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", first)); err == nil {
+			return l
+		}
+	}
+	return nil
+})
 
 // freeAddress returns a loopback address that no program listens on.
 func freeAddress(t testing.TB) string {
-	for range 1000 {
-		port := firstPort + (int64(os.Getpid())*1000+ports.Add(1))%(lastPort-firstPort)
+	claimed := claim()
+	if claimed == nil {
+		t.Fatal("too many processes of tests use Redis at once")
+	}
+	first := int64(claimed.Addr().(*net.TCPAddr).Port)
+	for range rangeSize {
+		port := first + 1 + ports.Add(1)%(rangeSize-1)
 		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
 			defer l.Close()
 			return l.Addr().String()
