@@ -100,7 +100,9 @@ func TestMembersOfACrashedNodeStayAway(t *testing.T) {
 		crashed.node.Away()
 		synctest.Wait()
 		crashed.stop()
+		p.mu.Lock()
 		p.hosts = p.hosts[:2]
+		p.mu.Unlock()
 		p.sleep(10 * time.Minute)
 		p.expect(p.hosts[0], "a", "other", "watcher")
 		p.hosts[0].node.Away()

@@ -82,7 +82,7 @@ func TestMembers(t *testing.T) {
 					p.sleep(time.Duration(p.random.Int64N(int64(time.Second))))
 				}
 				for _, h := range p.hosts {
-					h.back()
+					p.back(h)
 				}
 				p.sleep(steady)
 				p.checkStore()
@@ -138,10 +138,10 @@ func (p *party) step() {
 		p.leave(h)
 	case n < 86:
 		if h.away {
-			h.back()
+			p.back(h)
 		} else {
 			h.node.Away()
-			h.away, h.since = true, time.Now()
+			p.turn(h, true)
 		}
 	case n < 89:
 		p.store.NewEpoch()
@@ -163,11 +163,18 @@ func (p *party) step() {
 	}
 }
 
-func (h *host) back() {
+func (p *party) back(h *host) {
 	if h.away {
 		h.node.Back()
-		h.away, h.since = false, time.Now()
+		p.turn(h, false)
 	}
+}
+
+// turn notes that a host has lost its connection, or has it again.
+func (p *party) turn(h *host, away bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h.away, h.since = away, time.Now()
 }
 
 // come adds a member to a host, unless the host cannot learn of the others.
