@@ -13,12 +13,14 @@
 //   - Every answer encodes its messages itself; nothing is cached.
 //
 // An answer keeps the log entries after its cursor in memory. [Answer.Lag] returns how many
-// bytes of them the logs have already dropped. The package does not limit that; the owner
-// of the answer does.
+// bytes of them the logs have already dropped. Messages that a broker has read from its store
+// are in no log; [Answer.Owned] counts those of an answer. The package limits neither; the
+// owner of the answer does.
 package answer
 
 import (
 	"context"
+	"math"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -37,6 +39,9 @@ type Messages struct {
 	spans []span
 	limit int // how many more messages fit
 	bytes int // encoded size, with commas
+
+	// Memory of the messages that no log holds, and its limit.
+	owned, maxOwned int
 }
 
 // A span is a range of consecutive messages of a log.
@@ -47,7 +52,14 @@ type span struct {
 }
 
 // UpTo returns Messages with room for limit messages.
-func UpTo(limit int) *Messages { return &Messages{limit: limit} }
+func UpTo(limit int) *Messages { return &Messages{limit: limit, maxOwned: math.MaxInt} }
+
+// Owning limits the memory of messages that no log holds to n bytes, and returns m. The first
+// message always fits.
+func (m *Messages) Owning(n int) *Messages {
+	m.maxOwned = n
+	return m
+}
 
 // Full reports whether no more messages fit.
 func (m *Messages) Full() bool { return m.limit == 0 || m.bytes >= MaxBytes }
@@ -66,6 +78,13 @@ func (m *Messages) Take(ctx context.Context, t *topic.Topic, c topic.Cursor, mos
 		entry, next, ok := c.Next()
 		if !ok || entry.IsMarker() || unchecked >= checkEvery && ctx.Err() != nil {
 			break
+		}
+		if t == nil {
+			own := len(entry.Message().Body.Data) + topic.Overhead
+			if m.owned > 0 && own > m.maxOwned-m.owned {
+				break
+			}
+			m.owned += own
 		}
 		size := wire.MessageSize(entry.Message())
 		if m.bytes > 0 {
@@ -90,8 +109,13 @@ func (m *Messages) History(ctx context.Context, h topic.History) wire.HistoryEnd
 	if h.Count == 0 {
 		return end
 	}
-	if next, n := m.Take(ctx, h.Topic, h.Cursor, h.Count); n < h.Count {
-		end.Position, end.More = next.Position(), true
+	next, n := m.Take(ctx, h.Topic, h.Cursor, h.Count)
+	if n == h.Count {
+		return end
+	}
+	end.Position, end.More = next.Position(), true
+	if h.Topic == nil && n > 0 {
+		m.spans[len(m.spans)-1].cursor = h.First(n).Cursor // otherwise it would keep the other messages in memory
 	}
 	return end
 }
@@ -99,7 +123,7 @@ func (m *Messages) History(ctx context.Context, h topic.History) wire.HistoryEnd
 // Answer returns the answer with the messages between prefix and suffix. The answer owns
 // both slices.
 func (m *Messages) Answer(prefix, suffix []byte) *Answer {
-	return &Answer{prefix: prefix, spans: m.spans, suffix: suffix, remaining: len(prefix) + m.bytes + len(suffix)}
+	return &Answer{prefix: prefix, spans: m.spans, ownMessages: m.owned, suffix: suffix, remaining: len(prefix) + m.bytes + len(suffix)}
 }
 
 // ForMembers returns the answer with members between prefix and suffix. The answer owns all
@@ -115,13 +139,14 @@ func ForMembers(prefix []byte, members []pubsub.Member, suffix []byte) *Answer {
 // An Answer is the rest of a JSON object with messages or members. It is not safe for
 // concurrent use.
 type Answer struct {
-	prefix    []byte
-	spans     []span       // the cursor of the first span is before the next message
-	partial   wire.Partial // the rest of the current message
-	members   []pubsub.Member
-	comma     bool // a comma precedes the next message or member
-	suffix    []byte
-	remaining int
+	prefix      []byte
+	spans       []span       // the cursor of the first span is before the next message
+	partial     wire.Partial // the rest of the current message
+	ownMessages int          // memory of the messages that no log holds, before the first Append
+	members     []pubsub.Member
+	comma       bool // a comma precedes the next message or member
+	suffix      []byte
+	remaining   int
 }
 
 // Len returns the number of bytes that remain.
@@ -132,9 +157,10 @@ func (a *Answer) Len() int { return a.remaining }
 const memberBytes = 40
 
 // Owned returns the number of bytes of memory that only the answer uses, before the first
-// Append.
+// Append. They include the messages that a broker has read from its store: each answer has
+// its own copy.
 func (a *Answer) Owned() int {
-	return cap(a.prefix) + cap(a.members)*memberBytes + cap(a.suffix)
+	return cap(a.prefix) + a.ownMessages + cap(a.members)*memberBytes + cap(a.suffix)
 }
 
 // Append appends the next bytes, at most room of them. It appends fewer only at the end of

@@ -3,9 +3,11 @@ package answer_test
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"weak"
 
 	"pgregory.net/rapid"
 
@@ -131,5 +133,38 @@ func TestAnAnswerOfMembers(t *testing.T) {
 	var parsed struct{ Members []struct{ Sub string } }
 	if err := json.Unmarshal(got, &parsed); err != nil || len(got) != length || len(parsed.Members) != 1000 || parsed.Members[999].Sub != "999" {
 		t.Errorf("%d members in %d bytes of %d: %v", len(parsed.Members), len(got), length, err)
+	}
+}
+
+// A page of messages that no log holds is limited by their memory, except for its first
+// message, and keeps only its own messages in memory.
+func TestMessagesOfNoLogAreOwned(t *testing.T) {
+	const size = 10_000
+	for most, want := range map[int]int{0: 1, 50_000: 4, 1 << 20: 10} {
+		var ms []pubsub.Message
+		for i := range 10 {
+			m := pubsub.Message{Topic: "a", Position: pubsub.Position{Epoch: "E", Offset: uint64(i + 1)}}
+			m.Body.Data = []byte(strings.Repeat(fmt.Sprint(i), size))
+			ms = append(ms, m)
+		}
+		last := weak.Make(&ms[9].Body.Data[0])
+		messages := answer.UpTo(100).Owning(most)
+		end := messages.History(t.Context(), topic.HistoryOf(pubsub.Position{Epoch: "E"}, ms))
+		a := messages.Answer([]byte(`{"messages":[`), []byte(`]}`))
+		if owned := a.Owned(); owned < want*size || owned > want*(size+topic.Overhead)+100 {
+			t.Errorf("%d messages own %d bytes", want, owned)
+		}
+		if end.Position.Offset != uint64(want) || end.More != (want < 10) || !end.Recovered {
+			t.Errorf("a page of %d bytes ends with %+v", most, end)
+		}
+		ms = nil
+		runtime.GC()
+		if kept := last.Value() != nil; kept != (want == 10) {
+			t.Errorf("a page of %d messages keeps the tenth: %v", want, kept)
+		}
+		var parsed struct{ Messages []struct{ Data string } }
+		if err := json.Unmarshal(a.Append(nil, 1<<20), &parsed); err != nil || len(parsed.Messages) != want || parsed.Messages[want-1].Data[0] != byte('0'+want-1) {
+			t.Errorf("a page of %d bytes has %d messages, %v", most, len(parsed.Messages), err)
+		}
 	}
 }

@@ -37,8 +37,9 @@ func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, find func(cont
 		return nil // the answer may be incomplete, and there is no client to send it to
 	}
 	if g.answer.Len() > freeBytes && r.Method != http.MethodHead {
-		defer a.config.Unread.Release(pieceBytes)
-		if !a.config.Unread.Charge(pieceBytes) {
+		charged := pieceBytes + g.answer.Owned()
+		defer a.config.Unread.Release(charged)
+		if !a.config.Unread.Charge(charged) {
 			return errUnread
 		}
 	}

@@ -35,7 +35,7 @@ func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.serveAnswer(w, r, func(ctx context.Context) *answer.Answer {
-		messages := answer.UpTo(q.limit)
+		messages := answer.UpTo(q.limit).Owning(a.config.Unread.Share())
 		end := messages.History(ctx, history)
 		return messages.Answer(wire.AppendHistoryBodyStart(nil), append(wire.AppendHistoryEnd(nil, end), '\n'))
 	})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,11 +17,14 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/brokertest/fakestore"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/internaltest/frametest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/server"
 )
 
 // awkward is a megabyte of messages that become six times as long in JSON.
@@ -94,6 +98,53 @@ func TestUnreadAnswersTakeLittleMemory(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Answers to /history and history that no client reads own the messages that the server has
+// read from a shared broker. Together they stay within the limit: later ones have fewer
+// messages, and then they are refused. No client is disconnected.
+func TestUnreadHistoriesOfASharedBrokerAreBounded(t *testing.T) {
+	const most = 8 << 20
+	store := fakestore.New(fakestore.Config{Delay: time.Millisecond})
+	s := servertest.StartIn(t, server.Environment{Broker: func(sink broker.Sink) broker.Broker { return store.Node(sink) }},
+		func(c *config.Serve) { c.MaxUnreadBytes = most })
+	awkward(s)
+	bearer := "Authorization: Bearer " + s.Token(auth.Subscribe, "a") + "\r\n"
+	kinds := make(map[string]int)
+	for range 100 {
+		c := dialUnread(t, s, "GET /history?topic=a&limit=1000 HTTP/1.1\r\nHost: x\r\n"+bearer+"\r\n")
+		head, err := c.UpTo("\r\n\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds[strings.Fields(head)[1]]++
+
+		c = dialUnread(t, s, rawclient.Handshake+rawclient.JSONProtocol+bearer+"\r\n")
+		mustHead(t, c, 101)
+		if _, err := c.Message(); err != nil { // the welcome
+			t.Fatal(err)
+		}
+		if _, err := c.Write(frametest.Text(`{"type":"history","topic":"a","limit":1000}`)); err != nil {
+			t.Fatal(err)
+		}
+		first, err := c.R.Peek(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first[0] == 1 { // text, not final
+			kinds["history"]++
+		} else if m, err := c.Object(); err == nil && m.Type == "error" {
+			kinds[m.Code]++
+		} else {
+			t.Fatalf("received a frame of type %q, %v", m.Type, err)
+		}
+	}
+	if kinds["200"] < 10 || kinds["503"] < 10 || kinds["history"] < 10 || kinds["over_capacity"] < 10 {
+		t.Errorf("the answers are %v", kinds)
+	}
+	if used, err := strconv.ParseFloat(metric(t, s, "notiflux_unread_bytes"), 64); err != nil || used < most/4 || used > most {
+		t.Errorf("%v bytes are unread, %v; want at most %d", used, err, most)
+	}
 }
 
 // heapInUse returns the memory in use after garbage collection.
@@ -184,7 +235,7 @@ func TestALargeHistoryIsOneMessage(t *testing.T) {
 // more. It returns a function that disconnects them. Topic a has messages and members.
 func full(t *testing.T) (s *servertest.Server, leave func()) {
 	t.Helper()
-	s = servertest.Start(t, func(c *config.Serve) { c.MaxUnreadBytes = 64 * config.KiB })
+	s = servertest.Start(t, func(c *config.Serve) { c.MaxUnreadBytes = 128 * config.KiB })
 	awkward(s)
 	for i := range 4 {
 		token := s.Sign(auth.Grant{Subject: fmt.Sprint(i, strings.Repeat("m", 250)), Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"a"},
@@ -194,8 +245,8 @@ func full(t *testing.T) (s *servertest.Server, leave func()) {
 		c.Next() // subscribed
 	}
 	var unread []io.Closer
-	for range 4 { // a piece of 16 KiB each
-		c := dialUnread(t, s, "GET /history?topic=a&limit=1000&token="+s.Token(auth.Subscribe, "a")+" HTTP/1.1\r\nHost: x\r\n\r\n")
+	for range 8 { // a piece of 16 KiB each
+		c := dialUnread(t, s, "GET /poll?topic=a&last=1000&token="+s.Token(auth.Subscribe, "a")+" HTTP/1.1\r\nHost: x\r\n\r\n")
 		if _, err := c.UpTo("\r\n\r\n"); err != nil { // the last one may be refused
 			t.Fatal(err)
 		}
@@ -210,7 +261,7 @@ func full(t *testing.T) (s *servertest.Server, leave func()) {
 
 // WebSocket clients that do not read leave room for answers over HTTP.
 func TestUnreadWebSocketsLeaveRoomForHTTP(t *testing.T) {
-	s := servertest.Start(t, func(c *config.Serve) { c.MaxUnreadBytes = 64 * config.KiB })
+	s := servertest.Start(t, func(c *config.Serve) { c.MaxUnreadBytes = 128 * config.KiB })
 	awkward(s)
 	for _, header := range []string{"", "Authorization: Bearer " + s.Token(auth.Subscribe, "a") + "\r\n"} {
 		for range 20 {

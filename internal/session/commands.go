@@ -74,10 +74,8 @@ func (b *BroadcastStats) Count(err error) {
 // first, then is not called.
 func (s *Session) wait(workers worker.Submitter, work func(context.Context), then func(error)) {
 	s.waiting = true
-	err := worker.Do(workers, work, func(undone error) {
-		s.group.resume(s, func() { then(undone) })
-	})
-	if err != nil {
+	done := func(undone error) { s.group.resume(s, func() { then(undone) }) }
+	if err := worker.Do(workers, work, done); err != nil {
 		s.waiting = false
 		then(err)
 	}

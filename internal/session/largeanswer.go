@@ -27,10 +27,14 @@ type largeAnswer struct {
 	begun      bool // its first frame was encoded
 }
 
-// sendLarge queues a large answer of s.
-func (o *outbox) sendLarge(s *Session, a LargeAnswer) {
+// sendLarge queues a large answer of s. It returns false if the budget has no room for it.
+func (o *outbox) sendLarge(s *Session, a LargeAnswer) bool {
 	o.setLarge(s, &largeAnswer{answer: a, ownedBytes: a.Owned()})
+	if o.overBudget(s) {
+		o.setLarge(s, nil)
+	}
 	s.conn.Dirty()
+	return s.extra.hasLarge()
 }
 
 // setLarge sets the large answer that s is writing; nil for none.

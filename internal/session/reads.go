@@ -10,45 +10,42 @@ import (
 
 // History reads up to limit messages of a topic, if c allows it: the first ones after
 // since, or the newest ones if since is zero. A worker calls encode, and the session queues
-// the result. The session is Busy until then. If the read is refused, the loop calls
-// refused instead.
-func (s *Session) History(c Credential, name pubsub.Topic, since pubsub.Position, limit int, encode func(context.Context, topic.History) LargeAnswer, refused func(error)) {
-	if err := s.group.checkRead(c, name); err != nil {
-		refused(err)
-		return
-	}
-	queueAnswer(s, refused, func(ctx context.Context) (LargeAnswer, error) {
+// the result, which should own at most room bytes. The session is Busy until then. If the
+// read is refused, the loop calls refused instead.
+func (s *Session) History(c Credential, name pubsub.Topic, since pubsub.Position, limit int, encode func(ctx context.Context, h topic.History, room int) LargeAnswer, refused func(error)) {
+	budget := s.out.budget(s)
+	queueAnswer(s, c, name, refused, func(ctx context.Context) (LargeAnswer, error) {
 		history, err := s.group.config.Broker.History(ctx, name, since, limit)
 		if err != nil {
 			return nil, err
 		}
-		return encode(ctx, history), nil
+		return encode(ctx, history, budget.Share()/2), nil // others may take room meanwhile
 	}, func(a LargeAnswer) LargeAnswer { return a })
 }
 
-// queueAnswer queues the answer that read returns on a worker, and that last changes on the loop.
-func queueAnswer(s *Session, refused func(error), read func(context.Context) (LargeAnswer, error), last func(LargeAnswer) LargeAnswer) {
+// queueAnswer queues the answer that read returns on a worker, and that last changes on the
+// loop, if c allows to read the topic and there is room for the answer.
+func queueAnswer(s *Session, c Credential, name pubsub.Topic, refused func(error), read func(context.Context) (LargeAnswer, error), last func(LargeAnswer) LargeAnswer) {
+	if err := s.group.checkRead(c, name); err != nil {
+		refused(err)
+		return
+	}
 	var a LargeAnswer
 	var failure error
 	s.wait(s.group.config.WaitWorkers, func(ctx context.Context) { a, failure = read(ctx) }, func(undone error) {
 		if err := cmp.Or(undone, failure); err != nil {
 			refused(err)
-			return
+		} else if !s.out.sendLarge(s, last(a)) {
+			refused(pubsub.Errorf(pubsub.OverCapacity, "too many answers to other clients are still unread: try again later"))
 		}
-		s.out.sendLarge(s, last(a))
 	})
 }
 
-// Members reads the members of a topic, if c allows it. A worker calls encode, because the
-// list can be long, and the session queues the result. The session is Busy until then. If
-// the read is refused, the loop calls refused instead.
+// Members reads the members of a topic, if c allows it. Otherwise it is like History; a
+// worker calls encode because the list can be long.
 func (s *Session) Members(c Credential, name pubsub.Topic, encode func(*pubsub.PresenceEvent) LargeAnswer, refused func(error)) {
-	if err := s.group.checkRead(c, name); err != nil {
-		refused(err)
-		return
-	}
 	given := s.subs.presenceOffset(s, name)
-	queueAnswer(s, refused, func(ctx context.Context) (LargeAnswer, error) {
+	queueAnswer(s, c, name, refused, func(ctx context.Context) (LargeAnswer, error) {
 		list, err := s.group.roster.Read(ctx, name)
 		if err != nil {
 			return nil, err

@@ -42,6 +42,20 @@ func HistoryOf(from pubsub.Position, ms []pubsub.Message) History {
 	return y
 }
 
+// First returns the first n messages of y, copied, so that they do not keep the others in
+// memory. n must not exceed y.Count.
+func (y History) First(n int) History {
+	ms := make([]pubsub.Message, n)
+	c := y.Cursor
+	for i := range ms {
+		entry, next, _ := c.Next()
+		ms[i], c = *entry.Message(), next
+	}
+	first := HistoryOf(y.Cursor.Position(), ms)
+	first.Recovered, first.More = y.Recovered, y.More || n < y.Count
+	return first
+}
+
 // History returns up to limit messages of a topic: the first ones after since, or the
 // newest ones if since has no epoch. If the log does not cover since, History returns the
 // oldest messages after the last marker, and Recovered is false. Reading does not create a

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"cmp"
+	"math"
 	"sync/atomic"
 )
 
@@ -49,8 +50,11 @@ const shares = 8
 
 // Share returns how many bytes one client may hold now: an eighth of the remaining room. So
 // only clients that hold much run out of room. They cannot use up the room of those that
-// hold little.
+// hold little. A nil Budget has no limit.
 func (b *Budget) Share() int {
+	if b == nil {
+		return math.MaxInt
+	}
 	return int(max(0, b.maxBytes-b.used.Load()) / shares)
 }
 

@@ -222,8 +222,8 @@ func authenticate(s *session.Session, c command) {
 
 // history answers with messages of a topic.
 func history(s *session.Session, c command, credential session.Credential) {
-	encode := func(ctx context.Context, h topic.History) session.LargeAnswer {
-		messages := answer.UpTo(c.Limit)
+	encode := func(ctx context.Context, h topic.History, room int) session.LargeAnswer {
+		messages := answer.UpTo(c.Limit).Owning(room)
 		end := messages.History(ctx, h)
 		return messages.Answer(appendHistoryStart(nil, c.ID, c.Topic), wire.AppendHistoryEnd(nil, end))
 	}
