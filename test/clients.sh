@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Clients that are not ours against the echo program and the real server: the
 # npm package ws and the Python package websockets, on both kinds of loop, with
-# and without compression, and curl for what goes over HTTP.
+# and without compression, and curl for what goes over HTTP. The server is alone, and then on
+# Redis.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -81,3 +82,11 @@ for loops in auto portable; do
 		clients server "server-$loops-$COMPRESSION.log" /ws
 	done
 done
+if has_redis; then
+	echo "$((step + 1)). on Redis"
+	start_redis
+	HOST=127.0.0.1 PORT=0 NOTIFLUX_COMPRESSION=1 NOTIFLUX_BROKER="$redis_url" \
+		"$work/notiflux" serve --jwt-public-key-file "$work/es256_public.pem" 2>"$work/server-redis.log" &
+	started+=($!)
+	COMPRESSION=1 clients server server-redis.log /ws
+fi

@@ -50,6 +50,24 @@ address() {
 	sed -n 's/.*msg=listening .*\burl=\([^ ]*\).*/\1/p' "$1" | head -n 1
 }
 
+# has_redis: whether suites can run on Redis. If they must and cannot, it fails.
+has_redis() {
+	command -v redis-server >/dev/null && return
+	[ "${REQUIRE_ALL:-}" != 1 ] || fail "needs redis-server (Debian: redis-server)"
+	return 1
+}
+
+# start_redis: starts a Redis that ends with the suite, and sets redis_url.
+start_redis() {
+	local port
+	port="$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')"
+	redis-server --bind 127.0.0.1 --port "$port" --save "" --dir "$work" >"$work/redis.log" 2>&1 &
+	started+=($!)
+	eventually redis-cli -p "$port" ping >/dev/null 2>&1 || fail "Redis does not start" "$work/redis.log"
+	# shellcheck disable=SC2034 # suites use it
+	redis_url="redis://127.0.0.1:$port"
+}
+
 # tokenless FILE...: fails if one of the files holds what looks like a token.
 tokenless() {
 	! grep -n 'eyJ' "$@" || fail "a token in a log"

@@ -67,8 +67,13 @@ else
 	suite go go test -shuffle=on ./...
 	missing race "the tests ran without the race detector, which needs a C compiler such as gcc"
 fi
-# The same on a broker whose store is elsewhere: internal/internaltest/servertest.
+# The same on brokers whose store is elsewhere: internal/internaltest/servertest.
 suite remote env NOTIFLUX_TEST_BROKER=remote go test -shuffle=on ./internal/server ./client ./internal/bench
+if command -v redis-server >/dev/null; then
+	suite redis env NOTIFLUX_TEST_BROKER=redis go test -shuffle=on ./internal/server ./client ./internal/bench
+else
+	missing redis "needs redis-server (Debian: redis-server)"
+fi
 if [ "${REQUIRE_ALL:-}" = 1 ]; then
 	suite fuzz test/fuzz.sh 10s
 else

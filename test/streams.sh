@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Clients of event streams that are not ours, in Chromium, Node.js and Python, against
 # the real server: each through cuts and a restart, alone and through nginx with the settings of
-# docs/operations.md. CHROMIUM names another browser of the family than the one found.
+# docs/operations.md, and on Redis. CHROMIUM names another browser of the family than the one
+# found.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -26,6 +27,14 @@ grep -q proxy_pass "$work/settings" || fail "docs/operations.md has no settings 
 
 export CHROMIUM NGINX_PROGRAM NOTIFLUX="$work/notiflux" WORK="$work" PYTHON="$work/venv/bin/python" SETTINGS="$work/settings"
 touch "$work/nginx.log"
-node "$work/streams/streams.mjs" 2>"$work/streams.log" ||
-	fail "event streams" "$work/streams.log" "$work/nginx.log" "$work/server.log"
-tokenless "$work/server.log" "$work/nginx.log"
+streams() {
+	node "$work/streams/streams.mjs" 2>"$work/streams.log" ||
+		fail "event streams" "$work/streams.log" "$work/nginx.log" "$work/server.log"
+	tokenless "$work/server.log" "$work/nginx.log"
+}
+streams
+if has_redis; then
+	echo "on Redis"
+	start_redis
+	NOTIFLUX_BROKER="$redis_url" streams
+fi
