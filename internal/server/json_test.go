@@ -147,42 +147,48 @@ func TestUntilEndsSubscriptionsAmongMessages(t *testing.T) {
 	seeded()
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(func(c *config.Serve) { c.PresenceGrace = testGrace })
-		recorder := new(delivery.Recorder)
-		all, stay := invite(t, []*servertest.Server{s}, recorder, 5)
-		until := time.Now().Truncate(time.Second).Add(3 * time.Second)
-		for _, g := range all {
-			g.until = until
-		}
-		p := newPress(t, s, recorder)
-		p.begin()
-		gatherAll(t, s, all, func() {
-			<-time.After(time.Until(until.Add(1500 * time.Millisecond)))
-			p.end()
-			close(stay)
-		})
-		log := recorder.Log(0)
-		log.GracePeriod = testGrace
-		log.Behind = servertest.Remote()
-		delivery.Report(t, *seed, log)
-		ended, received := 0, 0
-		for _, c := range log.Clients {
-			for _, e := range c.Events {
-				switch e.Kind {
-				case delivery.Message:
-					received++
-				case delivery.Unsubscribed:
-					ended++
-				}
-			}
-		}
-		if ended != len(all)*len(guestTopics) || received < 100 {
-			t.Errorf("%d subscriptions ended, want %d, and %d messages came before", ended, len(all)*len(guestTopics), received)
-		}
-		token := s.Sign(auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"left"}, Until: until})
-		for _, path := range []string{"/events", "/stream", "/poll", "/history", "/presence"} {
-			if a := read(s.HTTP, s.URL, "GET", path+"?topic=left", "Authorization", "Bearer "+token); a.status != 401 || a.Code != pubsub.TokenExpired {
-				t.Errorf("GET %s after it: %d %s", path, a.status, a.Code)
-			}
-		}
+		testUntil(t, s, s)
 	})
+}
+
+// testUntil lets subscriptions on a server end while messages are published to another one,
+// which may be the same.
+func testUntil(t *testing.T, s, publisher *servertest.Server) {
+	recorder := new(delivery.Recorder)
+	all, stay := invite(t, []*servertest.Server{s}, recorder, 5)
+	until := time.Now().Truncate(time.Second).Add(3 * time.Second)
+	for _, g := range all {
+		g.until = until
+	}
+	p := newPress(t, publisher, recorder)
+	p.begin()
+	gatherAll(t, s, all, func() {
+		<-time.After(time.Until(until.Add(1500 * time.Millisecond)))
+		p.end()
+		close(stay)
+	})
+	log := recorder.Log(0)
+	log.GracePeriod = testGrace
+	log.Behind = servertest.Remote() || s != publisher
+	delivery.Report(t, *seed, log)
+	ended, received := 0, 0
+	for _, c := range log.Clients {
+		for _, e := range c.Events {
+			switch e.Kind {
+			case delivery.Message:
+				received++
+			case delivery.Unsubscribed:
+				ended++
+			}
+		}
+	}
+	if ended != len(all)*len(guestTopics) || received < 100 {
+		t.Errorf("%d subscriptions ended, want %d, and %d messages came before", ended, len(all)*len(guestTopics), received)
+	}
+	token := s.Sign(auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Subscribe}, Topics: []pubsub.Topic{"left"}, Until: until})
+	for _, path := range []string{"/events", "/stream", "/poll", "/history", "/presence"} {
+		if a := read(s.HTTP, s.URL, "GET", path+"?topic=left", "Authorization", "Bearer "+token); a.status != 401 || a.Code != pubsub.TokenExpired {
+			t.Errorf("GET %s after it: %d %s", path, a.status, a.Code)
+		}
+	}
 }
