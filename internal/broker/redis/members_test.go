@@ -218,3 +218,26 @@ func TestStatementsAreKept(t *testing.T) {
 		}
 	}
 }
+
+// Redis has lost what the nodes say about a topic, and nothing has happened since. The nodes that
+// watch the members notice.
+func TestLostStatements(t *testing.T) {
+	server := redistest.Start(t)
+	s := scripts(server, "notiflux:", 10)
+	defer s.Close()
+	onHash := tell(t, server, s)
+	name := topic.PresenceTopic("t")
+	for _, lost := range []bool{false, true} {
+		before, err := s.Statements(t.Context(), "t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lost {
+			onHash("DEL")
+		}
+		now, err := s.Versions(t.Context(), []pubsub.Topic{name})
+		if err != nil || now[name].Epoch != before.Head.Epoch || now[name].Offset > before.Head.Offset != lost {
+			t.Errorf("lost: %v: the head was %v and is %v, %v", lost, before.Head, now[name], err)
+		}
+	}
+}
