@@ -44,7 +44,7 @@ func (c *broadcastCmd) Run(t *terminal) error {
 	}
 	switch {
 	case c.Key != "" && c.Message == "-":
-		return usagef("--key is for one message, but - publishes every line of standard input: give the message as an argument")
+		return usagef(`--key is for one message, but the argument "-" publishes every line of standard input: give the message as an argument`)
 	case c.Timeout <= 0:
 		return usagef("--timeout is %v; use a duration above zero, such as 10s", c.Timeout)
 	}

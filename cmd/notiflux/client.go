@@ -81,7 +81,7 @@ func (c *clientFlags) credentials(scope auth.Scope) (string, error) {
 		return "", usagef("%s is missing: set a token with the scope %s; `notiflux token` makes one", config.Name("token"), scope)
 	}
 	if strings.ContainsAny(token, " \t\r\n") {
-		return "", usagef("%s contains white space: set one token", config.Name("token"))
+		return "", usagef("%s contains white space: set it to a single token, without white space", config.Name("token"))
 	}
 	return token, nil
 }

@@ -1,8 +1,8 @@
 // Package answer encodes large answers piece by piece: a page of a history, the messages of
 // a poll, or a list of members.
 //
-// [Messages] selects the messages of an answer: ranges of the logs, which hold the recent
-// messages of each topic, within limits on their number and on their encoded bytes.
+// [Messages] selects the messages of an answer, within limits on their number and on their
+// encoded bytes. It takes them from the logs, which hold the recent messages of each topic.
 // [Messages.Answer] adds the JSON before and after them. An [Answer] works like a cursor:
 // [Answer.Append] encodes the next bytes into the caller's buffer. So an answer that a
 // client does not read takes no buffer, and an answer that is abandoned causes no more

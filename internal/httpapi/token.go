@@ -59,7 +59,7 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 	case foreign:
 		return "", inHeader
 	case !trusted && token != "":
-		return "", pubsub.Errorf(pubsub.TokenMissing, "the page that sent this request may not use the cookie %s: send Authorization: Bearer <token> instead, serve the page from the server's own host, or list its origin by name in the server's setting --allowed-origins (* is not enough)", tokenCookie)
+		return "", pubsub.Errorf(pubsub.TokenMissing, "the page that sent this request may not use the cookie %s: send Authorization: Bearer <token> instead, serve the page from the server's own host, or list the page's origin by name in the server's setting --allowed-origins (* is not enough)", tokenCookie)
 	case a.config.NoQueryTokens:
 		return "", pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
 	}

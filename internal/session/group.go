@@ -17,8 +17,8 @@
 // Invariants:
 //   - A session delivers each offset of a topic once, in order.
 //   - A command takes effect and is answered before the next one is parsed.
-//   - Answers come before messages. Messages of a topic come only after the
-//     answer that begins its subscription and before the answer that ends it.
+//   - If answers and messages wait to be written, the answers go first. Messages of a topic
+//     come only between the answer that begins its subscription and the one that ends it.
 //   - A cursor represents the messages that are not yet written. At most the rest of one frame
 //     is copied.
 //

@@ -24,8 +24,9 @@
 //   - [Pin.Join] adds the listener and takes the cursor in one step, so no message is
 //     missed in between.
 //   - When a topic is dropped, its head (the offset of its last message) becomes a
-//     tombstone in Config.Heads in the same step, unless Heads is nil. So a resume point
-//     never counts as covered when a later message was dropped.
+//     tombstone in Config.Heads in the same step. If Heads is nil, the broker passes the
+//     head to [Topics.Open] when the topic is used again. So a resume point never counts as
+//     covered when a later message was dropped.
 //   - All logs and the encoded frames of their messages stay within Config.TotalBytes.
 //     Topics and tombstones together stay within Config.MaxTopics.
 //

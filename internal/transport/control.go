@@ -46,9 +46,9 @@ func (w *WebSocket) closedByPeer(payload []byte) {
 	case len(payload) == 1:
 		w.refuse(wire.CloseProtocol, "a close code must have two bytes")
 	case !wsframe.MaySend(code):
-		w.refuse(wire.CloseProtocol, "this close code must not be sent")
+		w.refuse(wire.CloseProtocol, "the client's close frame has a code that must not be sent")
 	case !utf8.Valid(reason):
-		w.refuse(wire.CloseInvalidUTF8, "the reason is not UTF-8")
+		w.refuse(wire.CloseInvalidUTF8, "the reason in the client's close frame is not UTF-8")
 	default:
 		w.close(wire.CloseNormal, wsframe.AppendClose(nil, code, ""))
 	}

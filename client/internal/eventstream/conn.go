@@ -1,7 +1,8 @@
 // Package eventstream connects to a server by event streams (server-sent events), for
 // networks that block WebSockets. To its user a [Conn] is a connection of the JSON protocol
-// that takes subscribe and unsubscribe commands. It has no name by which a publisher could
-// exclude it from a message, and it cannot take part in presence.
+// that takes subscribe and unsubscribe commands. With the name of a connection, a publisher
+// can ask the server not to send a message to that connection; a Conn has no such name. It
+// cannot take part in presence either.
 //
 // The topics of an event stream are part of its address. So when topics come or go, the
 // Conn replaces a stream by one that resumes each topic at its position. The new stream

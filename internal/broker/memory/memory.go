@@ -11,8 +11,8 @@
 // tombstone (tombstones.go).
 //
 // Every operation finishes before its call returns, with one exception. If another call is
-// publishing a message with the same key at the same moment, Publish waits for that call
-// and takes over its outcome (wait.go).
+// publishing a message with the same key at that moment, Publish returns false at once. It
+// calls done later, with the outcome of the other call (wait.go).
 //
 // Invariants:
 //   - Offsets strictly increase in the order of a topic's log, and are never reused.

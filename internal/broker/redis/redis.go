@@ -22,19 +22,21 @@
 //	                of last when the epoch began)
 //	h:TOPIC         head: offset of the last message, kept for a day
 //	t:TOPIC         stream of messages: id OFFSET-0; p: offset of the message before it,
-//	                x: excluded connection, d: body ("s" or "j" for JSON, and then its data)
+//	                x: excluded connection, d: body ("s" for a string or "j" for other JSON,
+//	                followed by the data)
 //	k:TOPIC NUL KEY idempotency key: position and digest of its message, kept for two minutes
 //	p:TOPIC NUL EPOCH  hash of what the nodes say about a topic in an epoch, kept for an hour:
 //	                v: offset of the last change, NODE"s": number of subscriptions,
-//	                NODE"m"SUB: a member, as the end of its grace period (0: it is connected),
-//	                a space, and its info
+//	                NODE"m"SUB: a member; the value is the end of its grace period (0 while
+//	                it is connected), a space, and its info
 //	n               sorted set of the nodes: when their leases end
-//	w               hash of the nodes: the number of the last call in which they told something
+//	w               hash with a field for each node: the sequence number of its last call of
+//	                tell.lua
 //
-// Channels have the number of the database in their names, because all databases of a Redis
-// share their channels: c:DATABASE:TOPIC for messages and for changes of a presence topic,
-// probe:DATABASE:NODE for probes: messages that a node sends to itself, to check that its
-// pub/sub connection works.
+// All databases of a Redis share their channels, so the name of a channel contains the number
+// of the database. c:DATABASE:TOPIC carries the messages of a topic, or the changes of a
+// presence topic. probe:DATABASE:NODE carries probes, which a node sends to itself to check
+// that its pub/sub connection works.
 //
 // Invariants:
 //   - An offset is larger than all offsets before it, and not below the time of Redis in

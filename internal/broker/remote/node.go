@@ -11,10 +11,10 @@
 // log of a followed topic, and prepends the messages that the store has and the log lacks
 // (attach.go).
 //
-// Each node tells the store which members are present on it (tell.go), and the store pushes
-// that to the nodes that follow the presence topic. A presence topic is followed like any
-// other; what is read and pushed goes to the registry of the node instead of a log
-// (members.go).
+// Each node tells the store which members are present on it (tell.go). The store pushes that
+// to the nodes that follow the presence topic: a separate, internal topic for the members of
+// a topic. A node follows it like any other topic, but what it reads and receives goes to
+// its registry instead of a log (members.go).
 //
 // Invariants:
 //   - The steps of a node run on one goroutine, that of [Node.Work] (timeline.go). It never

@@ -19,8 +19,8 @@
 //   - a position that the history must still cover is recovered;
 //   - nothing of a topic comes before the answer that begins the subscription, or after the
 //     answer or notice that ends it;
-//   - at rest, when all publishers have ended, a client has the head (the last message) of
-//     each of its topics;
+//   - at rest, when all publishers have ended, a client has the last message of each of its
+//     topics;
 //   - a key belongs to one message at one position;
 //   - a message reaches only clients that were allowed its topic when it was published;
 //   - a client that resumes with a position of an earlier epoch learns of the new one;
@@ -28,8 +28,9 @@
 //     period is not reported as gone, and at rest a client knows who is present;
 //   - the counters of the server match what publishers and clients saw.
 //
-// The head at the time of an answer is known within limits: it includes everything that was
-// acknowledged before the client asked, and nothing that was published after it had the answer.
+// The head (the position of the last message) at the time of an answer is known only within
+// limits: it is not before any message that was acknowledged before the client asked, and it
+// is before every message that was published after the client had the answer.
 // When no publisher is active, the limits coincide.
 //
 // The package does not know the server or a protocol. The test turns bytes into events.

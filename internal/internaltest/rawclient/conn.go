@@ -3,8 +3,9 @@
 // of the server.
 //
 // A [Conn] is one connection. It can be cut after a given number of bytes. It reads and writes
-// what a client does: heads of HTTP responses, chunks, events, lines and WebSocket frames. Functions of package rawclient return errors where a
-// test would fail, so that tests can use them in any goroutine.
+// what a client does: heads of HTTP responses, chunks, events, lines and WebSocket frames.
+// Functions of package rawclient return errors and never end the test themselves, so that
+// tests can use them in any goroutine.
 //
 // A [Reader] follows topics over many connections, in one of the [Dialect]s, and remembers
 // what a real client would. It records what it receives, so that package delivery can check
