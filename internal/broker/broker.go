@@ -93,6 +93,9 @@ type Shared interface {
 	// OwnChanged is for [presence.Config]. Calls before Share have no effect.
 	OwnChanged(name pubsub.Topic, sub string)
 
+	// Counted is for [topic.Config].
+	Counted(name pubsub.Topic)
+
 	// Share sets the registry of the node, and how to learn the number of subscriptions of a
 	// topic on this node. It is called once, before any other method.
 	Share(r *presence.Registry, subscribers func(pubsub.Topic) int)

@@ -184,6 +184,11 @@ func (s *Server) openBroker() {
 		return
 	}
 	topics.Detach = func(name pubsub.Topic) { s.broker.Detach(name) }
+	topics.Counted = func(name pubsub.Topic) {
+		if shared, ok := s.broker.(broker.Shared); ok {
+			shared.Counted(name)
+		}
+	}
 	s.topics = topic.New(topics)
 	s.broker, s.keyBytes = s.env.Broker(s.topics), func() int64 { return 0 }
 }

@@ -63,6 +63,10 @@ type Config struct {
 	// pin.
 	Heads  Heads
 	Detach func(pubsub.Topic)
+
+	// Counted, unless it is nil, is called after each change of the number of subscribers of a
+	// topic; see [Topic.Count].
+	Counted func(pubsub.Topic)
 }
 
 // Heads stores the heads of topics that are not in memory, as tombstones. Its methods are
@@ -115,7 +119,8 @@ type Topic struct {
 	name pubsub.Topic
 	log  *Log // guarded by mu, except for its lock-free methods
 
-	subscribers atomic.Int64 // sessions of all listeners
+	counted     func(pubsub.Topic) // Config.Counted; immutable
+	subscribers atomic.Int64       // sessions of all listeners
 
 	item int // position in expiry, from 1; 0: not there; guarded by expiry.mu
 
@@ -226,7 +231,12 @@ func (s *Topics) dropIfIdle(t *Topic, idle bool) {
 func (t *Topic) Name() pubsub.Topic { return t.name }
 
 // Count adds n to the number of sessions that subscribe to the topic.
-func (t *Topic) Count(n int64) { t.subscribers.Add(n) }
+func (t *Topic) Count(n int64) {
+	t.subscribers.Add(n)
+	if t.counted != nil {
+		t.counted(t.name)
+	}
+}
 
 // Subscribers returns the number of sessions that subscribe to a topic. See [Topic.Count].
 func (s *Topics) Subscribers(name pubsub.Topic) int {
@@ -339,7 +349,7 @@ func (s *Topics) insert(name pubsub.Topic, head pubsub.Position) bool {
 	if heads != nil {
 		head = heads.Take(name)
 	}
-	s.topics[name] = &Topic{name: name, log: s.logs.New(head)}
+	s.topics[name] = &Topic{name: name, log: s.logs.New(head), counted: s.config.Counted}
 	return true
 }
 

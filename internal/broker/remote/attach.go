@@ -34,7 +34,7 @@ func (n *Node) Attach(a *broker.Attachment) (finished bool) {
 		}
 		pin.Release()
 	}
-	if n.Health() == nil && n.post(func() { n.attach(&attaching{attachment: a}) }) {
+	if n.Health() == nil && n.Post(func() { n.attach(&attaching{attachment: a}) }) {
 		return false
 	}
 	a.Finish(errUnavailable)
@@ -121,7 +121,7 @@ func (n *Node) fill(f *follower, a *attaching, pin *topic.Pin) {
 
 // Detach implements [broker.Broker].
 func (n *Node) Detach(name pubsub.Topic) {
-	n.post(func() {
+	n.Post(func() {
 		if f := n.followed[name]; f != nil && f.live && n.config.Sink.Close(name) {
 			n.leave(f)
 		}

@@ -143,7 +143,6 @@ func (n *Node) leave(f *follower) {
 	delete(n.followed, f.name)
 	n.store.Unsubscribe(f.name)
 	n.sharing.forgetOthers(f)
-	n.sharing.recount(f.name)
 }
 
 // catchUp reads the messages that the log misses. Only one read of a topic is in flight.
@@ -300,7 +299,7 @@ func (n *Node) check() {
 		return
 	}
 	n.checking = true
-	n.after(n.config.Check, func() {
+	n.After(n.config.Check, func() {
 		n.checking = false
 		if len(n.followed) == 0 {
 			return

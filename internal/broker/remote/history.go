@@ -19,7 +19,7 @@ func (n *Node) History(ctx context.Context, name pubsub.Topic, since pubsub.Posi
 	if since.Epoch == "" {
 		r.Newest = limit
 	}
-	posted := n.post(func() {
+	posted := n.Post(func() {
 		n.store.Read(name, r, func(p Page, err error) { answers <- answer{p, err} })
 	})
 	if !posted {

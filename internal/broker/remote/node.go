@@ -163,6 +163,7 @@ func New(c Config) *Node {
 		Node:    n,
 		said:    make(map[pubsub.Topic]map[part]*saying),
 		changed: make(map[subject]time.Time),
+		counted: make(map[pubsub.Topic]bool),
 		ended:   make(map[string]bool),
 	}
 	return n
@@ -170,13 +171,6 @@ func New(c Config) *Node {
 
 // Use sets the store of the node, which usually needs the node to call Post.
 func (n *Node) Use(s Store) { n.store = s }
-
-// Post calls do on the goroutine of Work. It returns false if Work has ended. It never blocks,
-// and is safe for concurrent use.
-func (n *Node) Post(do func()) bool { return n.post(do) }
-
-// After calls do after d. It is called on the goroutine of Work, and so is do.
-func (n *Node) After(d time.Duration, do func()) { n.after(d, do) }
 
 // Topics returns the topics that the node follows, in no order. It is called on the goroutine
 // of Run.
@@ -193,7 +187,7 @@ func (n *Node) Topics() (names []pubsub.Topic) {
 func (n *Node) Work(ctx context.Context, stop func()) {
 	working, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	defer context.AfterFunc(ctx, func() { n.post(func() { n.sharing.finishTelling(end) }) })()
+	defer context.AfterFunc(ctx, func() { n.Post(func() { n.sharing.finishTelling(end) }) })()
 	n.run(working, stop)
 }
 

@@ -67,7 +67,7 @@ func (n *Node) accept(p *publishing) error {
 		return errFull
 	case p.open == 0:
 		return nil
-	case !n.post(func() { n.enqueue(p) }):
+	case !n.Post(func() { n.enqueue(p) }):
 		return errUnavailable
 	}
 	n.stats.Publishing.Add(int64(p.open))

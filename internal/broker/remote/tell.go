@@ -17,8 +17,7 @@ const (
 	leaseTime  = 15 * time.Second
 	renewEvery = leaseTime / 3
 
-	// countEvery is how often the node looks for topics whose number of subscriptions has
-	// changed.
+	// countEvery is how often the node tells the numbers of subscriptions that have changed.
 	countEvery = time.Second
 
 	// maxTelling limits how long a node that ends waits until the store knows what it has to
@@ -47,6 +46,7 @@ type sharing struct {
 	said      map[pubsub.Topic]map[part]*saying
 	untold    []subject             // to tell next, in order
 	changed   map[subject]time.Time // when each subject in untold changed
+	counted   map[pubsub.Topic]bool // topics whose number of subscriptions has changed since countLater told it
 	sent      []subject             // of the request of tell that is in flight; nil: none is
 	renewing  bool                  // a request of renew is in flight
 	renewed   time.Time             // the first renewal since one failed; zero: the last one failed
@@ -78,7 +78,7 @@ type saying struct {
 func (n *Node) Share(r *presence.Registry, subscribers func(pubsub.Topic) int) {
 	s := &n.sharing
 	s.registry, s.subscribers = r, subscribers
-	n.post(func() {
+	n.Post(func() {
 		s.renewLater()
 		s.countLater()
 	})
@@ -87,49 +87,40 @@ func (n *Node) Share(r *presence.Registry, subscribers func(pubsub.Topic) int) {
 // OwnChanged implements [broker.Shared].
 func (n *Node) OwnChanged(name pubsub.Topic, sub string) {
 	now := time.Now()
-	n.post(func() {
+	n.Post(func() {
 		if n.sharing.registry != nil {
 			n.sharing.tellLater(n.sharing.own(name, part{sub: sub}), now)
 		}
 	})
 }
 
+// Counted implements [broker.Shared].
+func (n *Node) Counted(name pubsub.Topic) {
+	if topic.IsPresenceTopic(name) {
+		return
+	}
+	n.Post(func() {
+		if s := &n.sharing; s.registry != nil {
+			s.counted[name] = true
+		}
+	})
+}
+
 func (n *sharing) own(name pubsub.Topic, p part) subject { return subject{name, p, n.config.Name} }
 
-// countLater looks for topics whose number of subscriptions has changed, at intervals.
+// countLater tells the numbers of subscriptions that have changed, at intervals.
 func (n *sharing) countLater() {
-	n.after(countEvery, func() {
-		var changed []pubsub.Topic
-		for name := range n.followed {
-			if n.isMiscounted(name) {
-				changed = append(changed, name)
-			}
-		}
-		slices.Sort(changed) // so that tests can repeat what happens
-		for _, name := range changed {
-			n.tellLater(n.own(name, part{counts: true}), time.Now())
-		}
+	n.After(countEvery, func() {
+		n.tellCounts()
 		n.countLater()
 	})
 }
 
-// recount tells the number of subscriptions of a topic that the node no longer follows.
-func (n *sharing) recount(name pubsub.Topic) {
-	if n.registry != nil && !topic.IsPresenceTopic(name) {
+func (n *sharing) tellCounts() {
+	for _, name := range slices.Sorted(maps.Keys(n.counted)) {
 		n.tellLater(n.own(name, part{counts: true}), time.Now())
 	}
-}
-
-// isMiscounted reports whether the store does not know the number of subscriptions of a topic.
-func (n *sharing) isMiscounted(name pubsub.Topic) bool {
-	if topic.IsPresenceTopic(name) {
-		return false
-	}
-	count := 0
-	if s := n.said[name][part{counts: true}]; s != nil {
-		count = s.Count
-	}
-	return n.subscribers(name) != count
+	clear(n.counted)
 }
 
 // tellLater tells the store with the next request about a subject that changed at a time.
@@ -329,7 +320,7 @@ func (n *sharing) tellParts(name pubsub.Topic, parts []part) {
 // renewLater renews the lease of the node, now and at intervals.
 func (n *sharing) renewLater() {
 	n.renew()
-	n.after(renewEvery, n.renewLater)
+	n.After(renewEvery, n.renewLater)
 }
 
 // renew renews the lease of the node, unless it is being renewed.
@@ -367,7 +358,8 @@ func (n *sharing) judges() bool {
 // finishTelling calls then once the store knows everything, or after maxTelling.
 func (n *sharing) finishTelling(then func()) {
 	n.finishing = then
-	n.after(maxTelling, then)
+	n.tellCounts()
+	n.After(maxTelling, then)
 	n.tell()
 }
 

@@ -43,9 +43,9 @@ type event struct {
 
 func newTimeline() *timeline { return &timeline{wake: make(chan struct{}, 1)} }
 
-// post calls do on the goroutine of run. It returns false if run has ended. It never
+// Post calls do on the goroutine of run. It returns false if run has ended. It never
 // blocks. Safe for concurrent use.
-func (l *timeline) post(do func()) bool {
+func (l *timeline) Post(do func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopped {
@@ -59,21 +59,21 @@ func (l *timeline) post(do func()) bool {
 	return true
 }
 
-// after calls do after d. It is called on the goroutine of run, and so is do.
-func (l *timeline) after(d time.Duration, do func()) { l.at(time.Now().Add(d), do) }
+// After calls do after d. It is called on the goroutine of run, and so is do.
+func (l *timeline) After(d time.Duration, do func()) { l.at(time.Now().Add(d), do) }
 
-// at is like after, with a time.
+// at is like After, with a time.
 func (l *timeline) at(t time.Time, do func()) {
 	heap.Push(&l.events, event{t, l.added, do})
 	l.added++
 }
 
-// soon calls do after broker.Timeout. It costs less than after does. It is called on the
+// soon calls do after broker.Timeout. It costs less than After does. It is called on the
 // goroutine of run, and so is do.
 func (l *timeline) soon(do func()) {
 	l.limits = append(l.limits, limit{time.Now().Add(broker.Timeout), do})
 	if len(l.limits)-l.over == 1 {
-		l.after(broker.Timeout, l.expire)
+		l.After(broker.Timeout, l.expire)
 	}
 }
 
@@ -132,7 +132,7 @@ func (l *timeline) work() {
 	}
 }
 
-// take returns the posted functions. If end is true and no function was posted, post
+// take returns the posted functions. If end is true and no function was posted, Post
 // refuses functions from then on.
 func (l *timeline) take(end bool) (posts []func()) {
 	l.mu.Lock()

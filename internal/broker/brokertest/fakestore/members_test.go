@@ -189,8 +189,9 @@ func (p *party) come(h *host) {
 	}
 	s.reference = h.registry.Join(s.topic, pubsub.Member{Sub: s.sub})
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	h.stays = append(h.stays, s)
+	p.mu.Unlock()
+	h.node.Counted(s.topic)
 }
 
 // leave removes a member of a host.
@@ -203,6 +204,7 @@ func (p *party) leave(h *host) {
 	s := h.stays[i]
 	h.stays = slices.Delete(h.stays, i, i+1)
 	p.mu.Unlock()
+	h.node.Counted(s.topic)
 	s.reference.Release()
 	for i := range s.pins {
 		s.pins[i].Release()
