@@ -211,7 +211,8 @@ func (s *Server) members() int { return s.presence.Stats().Members }
 
 // emitPresence publishes a presence event to the members of its topic.
 func (s *Server) emitPresence(e presence.Event) {
-	s.topics.AppendPresence(e.Topic, e.Messages(s.topics.Subscribers(e.Topic)+s.presence.OtherSubscribers(e.Topic))...)
+	roster := broker.Roster{Topics: s.topics, Presence: s.presence}
+	s.topics.AppendPresence(e.Topic, e.Messages(roster.Subscribers(e.Topic))...)
 }
 
 // newLoop creates an event loop and the group of its sessions. When the loop closes a

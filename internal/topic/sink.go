@@ -47,9 +47,7 @@ func (s *Topics) Append(ms []pubsub.Message) {
 		ms = ms[n:]
 	}
 	for _, listeners := range woken {
-		for _, l := range listeners {
-			l.Wake()
-		}
+		wake(listeners)
 	}
 	s.shrink()
 }
@@ -73,7 +71,12 @@ func (s *Topics) appendLocked(t *Topic, ms []pubsub.Message, now time.Time) bool
 // extend calls add, which adds entries to the log of t, and unlocks t. If add returns true,
 // extend then wakes the listeners.
 func (s *Topics) extend(t *Topic, add func() bool) {
-	for _, l := range s.extendLocked(t, add) {
+	wake(s.extendLocked(t, add))
+}
+
+// wake wakes listeners. It is called without a lock.
+func wake(listeners []Listener) {
+	for _, l := range listeners {
 		l.Wake()
 	}
 }

@@ -161,9 +161,7 @@ func (s *Topics) Order(ps []pubsub.Publication, offset func() uint64) {
 		}
 	}
 	for _, listeners := range woken {
-		for _, l := range listeners {
-			l.Wake()
-		}
+		wake(listeners)
 	}
 	s.shrink()
 }

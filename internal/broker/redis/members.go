@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -182,23 +181,16 @@ func (s *store) renew(ctx context.Context, l *link, d time.Duration) (leases rem
 	return leases, ended, err
 }
 
-// parseStatement parses a push of tell.lua: what follows the name of its presence topic.
+// parseStatement parses a push of tell.lua. Its number is the length of the field.
 func (c *clock) parseStatement(name pubsub.Topic, data []byte) (p remote.Push, ok bool) {
-	parts := bytes.SplitN(data, []byte{' '}, 5)
-	if len(parts) != 5 {
-		return p, false
+	p, length, rest, ok := splitPush(name, data)
+	if !ok || length > uint64(len(rest)) {
+		return remote.Push{}, false
 	}
-	at, err1 := strconv.ParseUint(string(parts[1]), 10, 64)
-	before, err2 := strconv.ParseUint(string(parts[2]), 10, 64)
-	length, err3 := strconv.Atoi(string(parts[3]))
-	if errors.Join(err1, err2, err3) != nil || length < 0 || length > len(parts[4]) {
-		return p, false
-	}
-	x, err := c.decodeStatement(string(parts[4][:length]), string(parts[4][length:]))
+	x, err := c.decodeStatement(string(rest[:length]), string(rest[length:]))
 	if err != nil {
-		return p, false
+		return remote.Push{}, false
 	}
-	p.Message = pubsub.Message{Topic: name, Position: pubsub.Position{Epoch: string(parts[0]), Offset: at}}
-	p.Before, p.Statement = before, x
+	p.Statement = x
 	return p, true
 }

@@ -230,24 +230,29 @@ func (s *store) pushed(channel string, data []byte) {
 
 // parsePush parses a message of publish.lua. It keeps data.
 func (s *store) parsePush(name pubsub.Topic, data []byte) (p remote.Push, ok bool) {
+	p, exclude, rest, ok := splitPush(name, data)
+	body, err := decodeBody(rest)
+	if !ok || err != nil {
+		return remote.Push{}, false
+	}
+	m := &p.Message
+	m.Time, m.Body, m.Exclude = s.localTime(m.Position.Offset), body, pubsub.Connection(exclude)
+	return p, true
+}
+
+// splitPush splits what a script publishes to the channel of a topic: the epoch, the offset, the
+// offset before it, a number, and the rest, with spaces between them.
+func splitPush(name pubsub.Topic, data []byte) (p remote.Push, number uint64, rest []byte, ok bool) {
 	fields := bytes.SplitN(data, []byte{' '}, 5)
 	if len(fields) != 5 {
-		return p, false
+		return p, 0, nil, false
 	}
 	at, err1 := strconv.ParseUint(string(fields[1]), 10, 64)
 	before, err2 := strconv.ParseUint(string(fields[2]), 10, 64)
-	exclude, err3 := strconv.ParseUint(string(fields[3]), 10, 64)
-	body, err4 := decodeBody(fields[4])
-	if errors.Join(err1, err2, err3, err4) != nil {
-		return p, false
-	}
-	return remote.Push{
-		Message: pubsub.Message{
-			Topic: name, Position: pubsub.Position{Epoch: string(fields[0]), Offset: at}, Time: s.localTime(at),
-			Body: body, Exclude: pubsub.Connection(exclude),
-		},
-		Before: before,
-	}, true
+	number, err3 := strconv.ParseUint(string(fields[3]), 10, 64)
+	p.Message = pubsub.Message{Topic: name, Position: pubsub.Position{Epoch: string(fields[0]), Offset: at}}
+	p.Before = before
+	return p, number, fields[4], errors.Join(err1, err2, err3) == nil
 }
 
 // An inbox holds the pushes that the node has not taken yet. It is safe for concurrent use.

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -48,11 +47,14 @@ type follower struct {
 	others  others          // of a presence topic
 }
 
-// sorted returns the followers, sorted by topic name.
-func (n *Node) sorted() (all []*follower) {
-	for _, name := range slices.Sorted(maps.Keys(n.followed)) {
-		all = append(all, n.followed[name])
+// sorted returns the followers that keep selects, sorted by topic name.
+func (n *Node) sorted(keep func(*follower) bool) (all []*follower) {
+	for _, f := range n.followed {
+		if keep(f) {
+			all = append(all, f)
+		}
 	}
+	slices.SortFunc(all, func(a, b *follower) int { return cmp.Compare(a.name, b.name) })
 	return all
 }
 
@@ -221,7 +223,7 @@ func (n *Node) takeBuffer(f *follower) {
 // Connected tells the node that it has connected to the store again: it subscribes to its
 // topics, and brings their logs up to date. It is called on the goroutine of Work.
 func (n *Node) Connected() {
-	for _, f := range n.sorted() {
+	for _, f := range n.sorted(func(*follower) bool { return true }) {
 		n.subscribe(f)
 	}
 	n.sharing.renew()
@@ -230,10 +232,8 @@ func (n *Node) Connected() {
 // NewEpoch tells the node that a new epoch has begun: it brings the logs of other epochs up
 // to date. It is called on the goroutine of Work.
 func (n *Node) NewEpoch(epoch string) {
-	for _, f := range n.sorted() {
-		if f.live && f.head.Epoch != epoch {
-			n.catchUp(f)
-		}
+	for _, f := range n.sorted(func(f *follower) bool { return f.live && f.head.Epoch != epoch }) {
+		n.catchUp(f)
 	}
 	n.sharing.tellAll()
 }
@@ -305,19 +305,13 @@ func (n *Node) check() {
 			return
 		}
 		n.check()
-		var stale []*follower
 		heads := make(map[pubsub.Topic]pubsub.Position, len(n.followed))
 		for name, f := range n.followed {
-			switch {
-			case !f.live || f.reading:
-			case f.stale:
-				stale = append(stale, f)
-			default:
+			if f.live && !f.reading && !f.stale {
 				heads[name] = f.head
 			}
 		}
-		slices.SortFunc(stale, func(a, b *follower) int { return cmp.Compare(a.name, b.name) })
-		for _, f := range stale {
+		for _, f := range n.sorted(func(f *follower) bool { return f.live && !f.reading && f.stale }) {
 			n.catchUp(f)
 		}
 		n.store.Behind(heads, func(behind []pubsub.Topic, _ error) {

@@ -2,8 +2,6 @@ package remote
 
 import (
 	"bytes"
-	"cmp"
-	"slices"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/presence"
@@ -194,7 +192,7 @@ func (n *sharing) judge(l Leases) {
 			again = true
 		}
 	}
-	for _, f := range n.presences() {
+	for _, f := range n.sorted(func(f *follower) bool { return topic.IsPresenceTopic(f.name) }) {
 		if f.live && (again || n.hasOld(f, l)) {
 			n.catchUp(f)
 		}
@@ -225,15 +223,4 @@ func (n *sharing) hasOld(f *follower, l Leases) bool {
 		}
 	}
 	return false
-}
-
-// presences returns the followers of presence topics, sorted by name.
-func (n *sharing) presences() (all []*follower) {
-	for name, f := range n.followed {
-		if topic.IsPresenceTopic(name) {
-			all = append(all, f)
-		}
-	}
-	slices.SortFunc(all, func(a, b *follower) int { return cmp.Compare(a.name, b.name) })
-	return all
 }

@@ -125,11 +125,15 @@ func (n *sharing) tellCounts() {
 
 // tellLater tells the store with the next request about a subject that changed at a time.
 func (n *sharing) tellLater(s subject, at time.Time) {
+	n.queueSubject(s, at)
+	n.tell()
+}
+
+func (n *sharing) queueSubject(s subject, at time.Time) {
 	if _, ok := n.changed[s]; !ok {
 		n.untold = append(n.untold, s)
 	}
 	n.changed[s] = at
-	n.tell()
 }
 
 // tellAgain is tellLater for a subject that has not changed.
@@ -238,8 +242,7 @@ func (n *sharing) unsettle(s subject, c Change, at time.Time) {
 		n.say(s, c.Statement).unsure = true
 	}
 	if _, ok := n.changed[s]; !ok {
-		n.untold = append(n.untold, s)
-		n.changed[s] = at
+		n.queueSubject(s, at)
 	}
 }
 
