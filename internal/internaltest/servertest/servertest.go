@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -83,13 +82,20 @@ func StartIn(t testing.TB, env server.Environment, change func(*config.Serve)) *
 
 	ctx, cancel := context.WithCancel(context.Background())
 	name := s.URL // As a label of its goroutines: no other server of the process has it now.
-	ended := make(chan error, 1)
-	go pprof.Do(ctx, pprof.Labels("servertest", name), func(ctx context.Context) { ended <- srv.Run(ctx) })
-	s.stop = sync.OnceValue(func() error {
+	var ended error
+	end := make(chan struct{})
+	go pprof.Do(ctx, pprof.Labels("servertest", name), func(ctx context.Context) {
+		defer close(end)
+		ended = srv.Run(ctx)
+	})
+	// Both callers wait for the channel. A sync.Once would let the second wait for a mutex,
+	// and while a goroutine does that, the time of a synctest bubble stands still.
+	s.stop = func() error {
 		s.HTTP.CloseIdleConnections()
 		cancel()
-		return <-ended
-	})
+		<-end
+		return ended
+	}
 	t.Cleanup(func() {
 		if err := s.stop(); err != nil {
 			t.Errorf("the server ended with %v", err)
@@ -123,6 +129,7 @@ func (s *Server) checkLeft(name string) {
 			s.t.Errorf("goroutines of the server are left:\n%s", &profile)
 			return
 		}
+		<-time.After(time.Millisecond) // In a bubble, this lets the time pass.
 	}
 	if log := s.Log(); strings.Contains(log, "eyJ") {
 		s.t.Errorf("the server logged a token:\n%s", log)
