@@ -86,6 +86,7 @@ suite deploy test/deploy.sh
 suite clients test/clients.sh
 suite browser test/browser.sh
 suite start test/start.sh
+suite sdk-js test/sdk-js.sh
 suite streams test/streams.sh
 suite contracts test/contracts.sh
 suite image test/image.sh

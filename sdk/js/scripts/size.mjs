@@ -1,0 +1,25 @@
+// Measures what the package adds to a page: entries bundled by esbuild, minified, and
+// compressed by gzip -9.
+
+import { gzipSync } from "node:zlib"
+import { build } from "esbuild"
+
+/** What a page imports, the modules it has anyway, and the most bytes that may come of it. */
+export const limits = [{ name: "notiflux", source: 'export * from "notiflux"', bytes: 6144 }]
+
+/** measure returns the compressed size of a module that has this source. */
+export async function measure({ source, external = [] }) {
+  const { outputFiles } = await build({
+    stdin: { contents: source, resolveDir: new URL("..", import.meta.url).pathname },
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2022",
+    external,
+    write: false,
+  })
+  return gzipSync(outputFiles[0].contents, { level: 9 }).length
+}
+
+if (process.argv[1] === new URL(import.meta.url).pathname)
+  for (const limit of limits) console.log(`${limit.name}: ${await measure(limit)} of ${limit.bytes} bytes`)

@@ -1,0 +1,32 @@
+// Runs the tests: checks the types of sources and tests, bundles each test/*.test.ts into
+// build/, and has Node run these. Tests import "notiflux" as a user does, from dist, which
+// has to be built before, or single modules from ../src.
+// Arguments: names of tests, by default all.
+
+import { execFileSync, spawnSync } from "node:child_process"
+import { readdirSync, rmSync } from "node:fs"
+import { build } from "esbuild"
+
+process.chdir(new URL("..", import.meta.url).pathname)
+const chosen = process.argv.slice(2)
+const names = readdirSync("test")
+  .filter((file) => file.endsWith(".test.ts"))
+  .map((file) => file.replace(".test.ts", ""))
+  .filter((name) => chosen.length === 0 || chosen.includes(name))
+
+execFileSync("node_modules/.bin/tsc", ["-p", "test"], { stdio: "inherit" })
+rmSync("build", { recursive: true, force: true })
+await build({
+  entryPoints: names.map((name) => `test/${name}.test.ts`),
+  bundle: true,
+  packages: "external",
+  external: ["*.mjs"],
+  platform: "node",
+  format: "esm",
+  target: "node20",
+  sourcemap: "inline",
+  outdir: "build",
+})
+const files = names.map((name) => `build/${name}.test.js`)
+const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { stdio: "inherit" })
+process.exit(status ?? 1)

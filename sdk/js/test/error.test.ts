@@ -1,0 +1,12 @@
+import assert from "node:assert/strict"
+import { test } from "node:test"
+
+import { NotifluxError } from "notiflux"
+
+test("an error has what a program needs to know", () => {
+  const cause = new Error("cause")
+  const e = new NotifluxError("topic_denied", "the token does not allow this topic", { topic: "a", status: 403, cause })
+  assert.ok(e instanceof Error)
+  assert.equal(e.name, "NotifluxError")
+  assert.deepEqual([e.code, e.topic, e.status, e.retry, e.cause], ["topic_denied", "a", 403, false, cause])
+})
