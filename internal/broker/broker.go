@@ -79,8 +79,10 @@ type Broker interface {
 	// not block.
 	Health() error
 
-	// Close waits until every publish in flight has finished. If ctx ends first, Close
-	// returns its error. Once Close has been called, Publish fails with Draining.
+	// Close waits until every publish in flight has finished, and until the sink has what
+	// was published through this broker, unless the store cannot be reached. If ctx ends
+	// first, Close returns its error. Once Close has been called, Publish fails with
+	// Draining.
 	Close(ctx context.Context) error
 }
 

@@ -59,6 +59,7 @@ func RunRemote(t *testing.T, c RemoteConfig) {
 		"resume points of a topic at once":   resumeAtOnce,
 		"detach and attach at once":          detachRaces,
 		"close waits for publishes":          closeWaits,
+		"close waits for the logs":           closeSettles,
 		"callbacks come once and in time":    callbacksComeOnce,
 		"chaos: every loss is a gap, seed 0": func(t *testing.T, c *cluster) { chaos(t, c, 0) },
 		"chaos: every loss is a gap, seed 1": func(t *testing.T, c *cluster) { chaos(t, c, 1) },

@@ -360,8 +360,10 @@ func detachRaces(t *testing.T, c *cluster) {
 
 func closeWaits(t *testing.T, c *cluster) {
 	n := c.nodes[0]
+	r := c.reader(n.subscribe("t", topic.ResumePoint{}))
+	defer r.leave()
 	var left atomic.Int64
-	for i := range 20 {
+	for i := range logLimit {
 		left.Add(1)
 		c.publish(n, message("t", fmt.Sprint(i)), func(pubsub.Publication) { left.Add(-1) })
 	}
@@ -373,6 +375,26 @@ func closeWaits(t *testing.T, c *cluster) {
 	refused(t, "Publish after Close", n.publish(message("t", "x"))[0].Err, pubsub.Draining)
 	if err := n.broker.Close(t.Context()); err != nil || left.Load() > 0 {
 		t.Errorf("Close = %v, and %d publishes have no outcome", err, left.Load())
+	}
+	if got := r.readAll(); got != "[0 1 2 3 4]" {
+		t.Errorf("after Close, the log has %s", got)
+	}
+}
+
+// closeSettles checks that Close does not leave the log behind what was published, even if no
+// push of it comes.
+func closeSettles(t *testing.T, c *cluster) {
+	c.canLose()
+	n := c.nodes[0]
+	r := c.reader(n.subscribe("t", topic.ResumePoint{}))
+	defer r.leave()
+	c.Lose("t", 1)
+	c.send(n, "t", "lost")
+	if err := n.broker.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := r.readAll(); got != "[gap]" {
+		t.Errorf("after Close, the log has %s", got)
 	}
 }
 

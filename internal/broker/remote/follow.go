@@ -23,6 +23,9 @@ type Push struct {
 // limit are read from the store later.
 const maxBuffered = 1000
 
+// settleEvery is how often settle looks again.
+const settleEvery = 5 * time.Millisecond
+
 // A follower follows a topic: it keeps the log in step with the store. It begins as
 // follows:
 //
@@ -39,6 +42,7 @@ type follower struct {
 	name    pubsub.Topic
 	live    bool            // the sink has opened the topic
 	head    pubsub.Position // of the log, if live
+	due     pubsub.Position // of the newest message that was published through this node
 	reading bool            // catchUp is in progress
 	again   bool            // there may be more to read than catchUp is reading now
 	stale   bool            // the last read of catchUp failed
@@ -322,4 +326,32 @@ func (n *Node) check() {
 			}
 		})
 	})
+}
+
+// published notes the messages that the store has accepted from this node.
+func (n *Node) published(ps []pubsub.Publication) {
+	for i := range ps {
+		at, f := ps[i].Position, n.followed[ps[i].Topic]
+		if f != nil && ps[i].Err == nil && (at.Epoch != f.due.Epoch || at.Offset > f.due.Offset) {
+			f.due = at
+		}
+	}
+}
+
+// settle calls then once the logs have what was published through this node. It reads what
+// did not come by pushes, and does not wait for logs that cannot be read.
+func (n *Node) settle(then func()) {
+	waiting := n.sorted(func(f *follower) bool {
+		return f.live && !f.stale && f.due.Epoch == f.head.Epoch && f.due.Offset > f.head.Offset
+	})
+	if len(waiting) == 0 {
+		then()
+		return
+	}
+	for _, f := range waiting {
+		if !f.reading {
+			n.catchUp(f)
+		}
+	}
+	n.After(settleEvery, func() { n.settle(then) })
 }

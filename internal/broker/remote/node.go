@@ -207,7 +207,9 @@ func (n *Node) Close(ctx context.Context) error {
 	closed := make(chan struct{})
 	go func() {
 		n.publishes.Wait()
-		close(closed)
+		if !n.Post(func() { n.settle(func() { close(closed) }) }) {
+			close(closed)
+		}
 	}()
 	select {
 	case <-closed:

@@ -124,6 +124,9 @@ func (n *Node) send() {
 	n.sending = true
 	n.store.Publish(all, sent[0].deadline, func(err error) {
 		n.sending = false
+		if err == nil {
+			n.published(all)
+		}
 		for _, p := range sent {
 			switch {
 			case err == nil:
