@@ -328,13 +328,10 @@ func (n *Node) check() {
 	})
 }
 
-// published notes the messages that the store has accepted from this node.
-func (n *Node) published(ps []pubsub.Publication) {
-	for i := range ps {
-		at, f := ps[i].Position, n.followed[ps[i].Topic]
-		if f != nil && ps[i].Err == nil && (at.Epoch != f.due.Epoch || at.Offset > f.due.Offset) {
-			f.due = at
-		}
+// published notes that the store has accepted p from this node. f may be nil.
+func (f *follower) published(p *pubsub.Publication) {
+	if f != nil && p.Err == nil && (p.Position.Epoch != f.due.Epoch || p.Position.Offset > f.due.Offset) {
+		f.due = p.Position
 	}
 }
 

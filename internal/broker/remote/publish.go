@@ -125,7 +125,9 @@ func (n *Node) send() {
 	n.store.Publish(all, sent[0].deadline, func(err error) {
 		n.sending = false
 		if err == nil {
-			n.published(all)
+			for i := range all {
+				n.followed[all[i].Topic].published(&all[i])
+			}
 		}
 		for _, p := range sent {
 			switch {
