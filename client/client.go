@@ -26,7 +26,8 @@
 // subscribed to twice with different tokens or options, and for topics beyond the number
 // that the server takes on one connection, by default 1,000. It also spaces out what it sends
 // on a connection, to stay below the server's rate limit. Where a proxy blocks WebSockets,
-// the client uses event streams. Everything works over event streams except presence.
+// the client uses event streams. Over these, it has no presence, and a publisher cannot
+// exclude it from a message, because its connection has no name.
 //
 // Each message has a position in its topic. The positions that a subscription yields
 // strictly increase within a topic, until the server restarts, or the program removes the

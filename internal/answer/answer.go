@@ -13,9 +13,9 @@
 //   - Every answer encodes its messages itself; nothing is cached.
 //
 // An answer keeps the log entries after its cursor in memory. [Answer.Lag] returns how many
-// bytes of them the logs have already dropped. Messages that a broker has read from its store
-// are in no log; [Answer.Owned] counts those of an answer. The package limits neither; the
-// owner of the answer does.
+// bytes of them the logs have already dropped. A broker may have read messages from its
+// store only for this answer: no log holds them, and [Answer.Owned] returns their bytes. The
+// package limits neither; the owner of the answer does.
 package answer
 
 import (

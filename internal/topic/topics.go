@@ -1,7 +1,7 @@
 // Package topic holds the topics of this process: the log of each topic and its listeners.
 //
-// A [Log] holds the recent messages of one topic, in an append-only linked list that ends
-// with an empty [Entry]. The next message fills that entry and links a new empty one. A
+// A [Log] holds the recent messages of one topic, in a linked list that ends with an empty
+// [Entry]. The next message fills that entry and links a new empty one. A
 // [Cursor] points to the entry that its reader takes next. Live delivery, replay and resume
 // are the same operation: walk from a cursor to the tail. A slow reader holds one pointer,
 // never a copy.

@@ -1,9 +1,10 @@
 // Package wire defines the bytes that several dialects, HTTP answers and publishers share.
 //
 // It appends the JSON object of a message ([AppendMessage]), and those of events and
-// answers (answers.go, presence.go). It also has stream cursors ([StreamCursor]), the
-// WebSocket frames and HTTP chunks that the server writes, and their compression. One table maps error codes to
-// HTTP statuses and headers ([ErrorResponseOf]).
+// answers (answers.go, presence.go). It also has stream cursors ([StreamCursor]). It puts
+// what the server writes into HTTP chunks or, with package wsframe, WebSocket frames, and
+// compresses these. One table maps error codes to HTTP statuses and headers
+// ([ErrorResponseOf]).
 //
 // A dialect builds the frame of a message from AppendMessage and its own framing. The log
 // caches that frame, so a message is encoded once for each dialect (and once more for
