@@ -58,6 +58,8 @@ var inexpressible = map[string]string{
 	"command-subscribe: since over 64 bits":                 offset,
 	"position: over 64 bits":                                offset,
 	"request-broadcast: a member twice":                     duplicate,
+	"request-read: a member twice":                          duplicate,
+	"request-read: half a surrogate pair":                   half,
 }
 
 const (

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/reading"
 )
 
 // A DecoderForTest decodes broadcast bodies one after the other, in the same memory.
@@ -40,14 +41,19 @@ func (a *API) Stats() Stats {
 }
 
 // A StreamRequest holds the query of a stream.
-type StreamRequest = streamRequest
+type StreamRequest = reading.Request
 
 // ParseStream parses the query of /events or /stream.
 func (a *API) ParseStream(r *http.Request) (StreamRequest, error) { return a.parseStream(r) }
 
+// ParsePosted parses the body of POST /events, /stream or /poll.
+func (a *API) ParsePosted(w http.ResponseWriter, r *http.Request) (reading.Body, error) {
+	return a.parsePosted(w, r)
+}
+
 // Authorize returns the claims of the token of a request that reads topics.
 func (a *API) Authorize(r *http.Request, topics ...pubsub.Topic) (*auth.Claims, error) {
-	return a.authorizeReader(r, topics...)
+	return a.authorizeReader(r, "", topics...)
 }
 
 // DecoderWaitsForTest reports whether a request that finds no room for the memory of a pooled

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/reading"
 	"github.com/ikornaselur/notiflux/internal/resume"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -27,7 +28,7 @@ func (a *API) History(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.authorizeReader(r, q.topic); err != nil {
+	if _, err := a.authorizeReader(r, "", q.topic); err != nil {
 		return err
 	}
 	history, err := a.config.Broker.History(r.Context(), q.topic, q.since, q.limit)
@@ -60,6 +61,6 @@ func (a *API) parseHistory(r *http.Request) (h historyRequest, err error) {
 			return historyRequest{}, resume.WithName("`since`", err)
 		}
 	}
-	h.limit, err = parseNumber(q, "limit", defaultLimit, maxMessages)
+	h.limit, err = reading.Number(q, "limit", defaultLimit, reading.MaxMessages)
 	return h, err
 }

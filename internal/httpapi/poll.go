@@ -10,30 +10,24 @@ import (
 	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/reading"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// How long a poll waits: docs/protocol.md, section 6. Most proxies give up after 60 s, some
-// after 30 s.
-const (
-	defaultWait = 25 * time.Second
-	maxWait     = 60 * time.Second
-)
-
-// Poll answers GET /poll with the messages of its topics after a cursor, and with the next
-// cursor. If there are no messages, it waits on the request's goroutine, which takes
+// Poll answers GET and POST /poll with the messages of its topics after a resume point, and
+// with the next cursor. If there are no messages, it waits on the request's goroutine, which takes
 // several kilobytes per client; a stream on a loop takes almost none. HEAD does not wait.
 //
 // Poll answers at once if there is a message, if a resume point is not covered, or if a
 // topic has no resume point. In the last case, the client needs a cursor in case its
 // connection breaks.
 func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
-	s, err := a.parsePoll(r)
+	s, token, err := a.parsePoll(w, r)
 	if err != nil {
 		return err
 	}
-	claims, err := a.authorizeReader(r, s.Topics...)
+	claims, err := a.authorizeReader(r, token, s.Topics...)
 	if err != nil {
 		return err
 	}
@@ -45,31 +39,38 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.serveAnswer(w, r, func(ctx context.Context) *answer.Answer { return p.answer(ctx, s.limit) })
+	return a.serveAnswer(w, r, func(ctx context.Context) *answer.Answer { return p.answer(ctx, s) })
 }
 
 // A pollRequest asks for messages of topics. Its Latest is unused.
 type pollRequest struct {
-	streamRequest
-	wait  time.Duration
-	until time.Time // ends the wait; zero: never
-	limit int       // of messages
+	reading.Request
+	wait   time.Duration
+	until  time.Time // ends the wait; zero: never
+	limit  int       // of messages
+	places bool      // the answer says where it begins in each topic
 }
 
-func (a *API) parsePoll(r *http.Request) (s pollRequest, err error) {
+// parsePoll returns what a request asks for, and the token of its body, if any.
+func (a *API) parsePoll(w http.ResponseWriter, r *http.Request) (s pollRequest, token auth.Token, err error) {
+	if r.Method == http.MethodPost {
+		p, err := a.parsePosted(w, r)
+		wait := time.Duration(p.Wait) * time.Second
+		return pollRequest{Request: p.Request, wait: wait, limit: p.Limit, places: true}, auth.Token(p.Token), err
+	}
 	q, err := a.query(r, "since", "last", "wait", "limit")
 	if err != nil {
-		return pollRequest{}, err
+		return pollRequest{}, "", err
 	}
-	if s.streamRequest, err = a.parseResumePoints(q, r.Header); err != nil {
-		return pollRequest{}, err
+	if s.Request, err = reading.FromQuery(q, r.Header); err != nil {
+		return pollRequest{}, "", err
 	}
-	if s.limit, err = parseNumber(q, "limit", maxMessages, maxMessages); err != nil {
-		return pollRequest{}, err
+	if s.limit, err = reading.Number(q, "limit", reading.MaxMessages, reading.MaxMessages); err != nil {
+		return pollRequest{}, "", err
 	}
-	seconds, err := parseNumber(q, "wait", int(defaultWait/time.Second), int(maxWait/time.Second))
+	seconds, err := reading.Number(q, "wait", reading.DefaultWait, reading.MaxWait)
 	s.wait = time.Duration(seconds) * time.Second
-	return s, err
+	return s, "", err
 }
 
 // A poll is one request in progress. It joins its topics before it reads them, so that it
@@ -99,7 +100,7 @@ func (w waker) Wake() {
 
 // poll returns the poll to answer when there is a message or the wait is over.
 func (a *API) poll(ctx context.Context, claims *auth.Claims, s pollRequest) (*poll, error) {
-	subs := s.subscriptions()
+	subs := subscriptions(s.Request)
 	pins, err := a.attach(ctx, claims, subs)
 	if err != nil {
 		return nil, err
@@ -180,26 +181,35 @@ func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration
 // topic whose next message is the oldest, so that busy topics do not starve others.
 //
 // If a marker precedes the next message of a topic, the topic continues from its head.
-func (p *poll) answer(ctx context.Context, limit int) *answer.Answer {
+func (p *poll) answer(ctx context.Context, s pollRequest) *answer.Answer {
+	places := make([]wire.SubscribedTopic, 0, len(p.joined))
 	for i := range p.resumed {
-		if skipMarker(&p.resumed[i]) && p.since[i].Epoch != "" {
-			p.recovered = false
+		r := &p.resumed[i]
+		if skipMarker(r) && p.since[i].Epoch != "" {
+			p.recovered, r.Recovered = false, false
 		}
+		places = append(places, wire.SubscribedTopic{Topic: p.joined[i].Name(), Position: r.Position, Recovered: r.Recovered})
 	}
 	order := make([]int, len(p.joined))
 	for i := range order {
 		order[i] = i
 	}
-	messages, resumed, missed := p.take(ctx, limit, order)
-	if missed && limit > 0 {
+	messages, resumed, missed := p.take(ctx, s.limit, order)
+	if missed && s.limit > 0 {
 		slices.SortStableFunc(order, func(i, j int) int {
 			return longestWaiting(answer.Message(p.resumed[i].Cursor), answer.Message(p.resumed[j].Cursor))
 		})
-		messages, resumed, _ = p.take(ctx, limit, order)
+		messages, resumed, _ = p.take(ctx, s.limit, order)
 	}
 	p.resumed = resumed
 	more := slices.ContainsFunc(resumed, func(r topic.Resumed) bool { return !r.Cursor.AtTail() })
-	return messages.Answer(wire.AppendPollStart(nil, p.streamCursor(), p.recovered), append(wire.AppendPollEnd(nil, more), '\n'))
+	if !s.places {
+		places = nil
+	}
+	for i := range places {
+		places[i].Replay = resumed[i].Replay
+	}
+	return messages.Answer(wire.AppendPollStart(nil, p.streamCursor(), p.recovered, places), append(wire.AppendPollEnd(nil, more), '\n'))
 }
 
 // skipMarker moves r to the head of its topic if r is at a marker, where messages are
@@ -222,7 +232,8 @@ func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answ
 	messages, resumed = answer.UpTo(limit), slices.Clone(p.resumed)
 	for _, i := range order {
 		r := &resumed[i]
-		next, n := messages.Take(ctx, p.joined[i], r.Cursor, maxMessages)
+		next, n := messages.Take(ctx, p.joined[i], r.Cursor, reading.MaxMessages)
+		r.Replay = n
 		if n > 0 {
 			r.Cursor, r.Position = next, next.Position()
 		}

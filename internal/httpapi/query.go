@@ -1,50 +1,30 @@
 package httpapi
 
 import (
-	"errors"
+	"bytes"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
-	"github.com/ikornaselur/notiflux/internal/resume"
-	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/reading"
 )
-
-// Limits of a request: docs/protocol.md, section 6. A client that asks for more messages
-// than maxMessages gets maxMessages.
-const (
-	maxStreamTopics = 64
-	maxMessages     = 1000
-)
-
-// A streamRequest holds the query of a stream.
-type streamRequest struct {
-	Topics       []pubsub.Topic      // 1 to 64, without duplicates, in the order of the request
-	ResumePoints []topic.ResumePoint // one for each of Topics; Last is at most 1,000
-	Latest       bool                // mode=latest: a client that is behind skips to the newest message
-}
 
 // parseStream parses the query of /events or /stream. Its errors are [pubsub.Error]s with
 // Malformed or TopicInvalid. It checks neither the token nor whether a resume point is
 // still covered.
-func (a *API) parseStream(r *http.Request) (streamRequest, error) {
+func (a *API) parseStream(r *http.Request) (reading.Request, error) {
 	q, err := a.query(r, "since", "last", "mode")
 	if err != nil {
-		return streamRequest{}, err
+		return reading.Request{}, err
 	}
-	s, err := a.parseResumePoints(q, r.Header)
+	s, err := reading.FromQuery(q, r.Header)
 	if err != nil {
-		return streamRequest{}, err
+		return reading.Request{}, err
 	}
-	switch mode := q["mode"]; {
-	case mode == nil || mode[0] == "all":
-	case mode[0] == "latest":
-		s.Latest = true
-	default:
-		return streamRequest{}, pubsub.Errorf(pubsub.Malformed, "`mode` must be all or latest")
+	if q.Has("mode") {
+		s.Latest, err = reading.IsLatest(q.Get("mode"))
 	}
-	return s, nil
+	return s, err
 }
 
 // query returns the parameters of a request. The known ones and the token must not occur
@@ -65,58 +45,22 @@ func (a *API) query(r *http.Request, known ...string) (url.Values, error) {
 	return q, nil
 }
 
-// parseResumePoints returns the topics of a request with their resume points.
-func (a *API) parseResumePoints(q url.Values, h http.Header) (s streamRequest, err error) {
-	if s.Topics, err = parseTopics(q["topic"]); err != nil {
-		return streamRequest{}, err
+// parsePosted reads and parses the body of POST /events, /stream or /poll.
+func (a *API) parsePosted(w http.ResponseWriter, r *http.Request) (reading.Body, error) {
+	if err := checkMedia(r.Header); err != nil {
+		return reading.Body{}, err
 	}
-	last, err := parseNumber(q, "last", 0, maxMessages)
-	if err != nil {
-		return streamRequest{}, err
-	}
-	param, err := resume.Parse(q, h, len(s.Topics))
-	if err != nil {
-		return streamRequest{}, err
-	}
-	s.ResumePoints = make([]topic.ResumePoint, len(s.Topics))
-	for i, name := range s.Topics {
-		s.ResumePoints[i] = param.Of(name)
-		s.ResumePoints[i].Last = last
-	}
-	return s, nil
-}
-
-func parseTopics(names []string) ([]pubsub.Topic, error) {
-	topics := make([]pubsub.Topic, 0, min(len(names), maxStreamTopics))
-	seen := make(map[pubsub.Topic]bool, cap(topics))
-	for _, name := range names {
-		topic, err := pubsub.ParseTopic(name)
-		switch {
-		case err != nil:
-			return nil, err
-		case seen[topic]:
-			continue
-		case len(topics) == maxStreamTopics:
-			return nil, pubsub.Errorf(pubsub.Malformed, "there are more than %d topics, the limit for one request", maxStreamTopics)
+	for name := range r.URL.Query() {
+		if reading.InBody(name) {
+			return reading.Body{}, pubsub.Errorf(pubsub.Malformed, "the parameter %q does not apply to POST: send it in the body", name)
 		}
-		seen[topic] = true
-		topics = append(topics, topic)
 	}
-	if len(topics) == 0 {
-		return nil, pubsub.Errorf(pubsub.Malformed, "`topic` is missing")
+	u := a.newUpload(r)
+	defer u.end()
+	d, err := u.read(w)
+	if err != nil {
+		return reading.Body{}, err
 	}
-	return topics, nil
-}
-
-// parseNumber returns a parameter that is a whole number, limited to limit. If the
-// parameter is absent, it returns otherwise.
-func parseNumber(q url.Values, name string, otherwise, limit int) (int, error) {
-	if !q.Has(name) {
-		return otherwise, nil
-	}
-	n, err := strconv.ParseUint(q.Get(name), 10, 64)
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, pubsub.Errorf(pubsub.Malformed, "`%s` must be a whole number, 0 or more", name)
-	}
-	return int(min(n, uint64(limit))), nil // if out of range, n is the maximum
+	d.json.Reset(bytes.TrimPrefix(d.body, []byte(byteOrderMark)), "the body", "send a JSON object with `topics`")
+	return reading.FromBody(&d.json, r.Header)
 }

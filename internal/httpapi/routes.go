@@ -14,6 +14,7 @@ func (a *API) Routes() []router.Route {
 	routes := []router.Route{
 		{Method: "POST", Path: "/broadcast", Handle: unlessSpare(a.Broadcast)},
 		{Method: "GET", Path: "/poll", Handle: unlessSpare(a.Poll)},
+		{Method: "POST", Path: "/poll", Handle: unlessSpare(a.Poll)},
 		{Method: "GET", Path: "/history", Handle: unlessSpare(a.History)},
 		{Method: "GET", Path: "/presence", Handle: unlessSpare(a.Presence)},
 		{Method: "GET", Path: "/ws", Handle: unlessSpare(a.webSockets.connect), NoHead: true},
@@ -23,7 +24,9 @@ func (a *API) Routes() []router.Route {
 		{Method: "GET", Path: "/openapi.json", Handle: unlessSpare(a.openAPI())},
 	}
 	for _, s := range a.streams {
-		routes = append(routes, router.Route{Method: "GET", Path: s.endpoint.Path, Handle: unlessSpare(s.connect)})
+		for _, method := range []string{"GET", "POST"} {
+			routes = append(routes, router.Route{Method: method, Path: s.endpoint.Path, Handle: unlessSpare(s.connect)})
+		}
 	}
 	return routes
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/loop"
+	"github.com/ikornaselur/notiflux/internal/reading"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -32,15 +33,15 @@ func newStream(a *API, e *session.Endpoint, stats *transport.Stats) *stream {
 
 // connect starts a stream for a request, on one of the loops.
 func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
-	request, err := s.parseStream(r)
+	request, token, err := s.parse(w, r)
 	if err != nil {
 		return err
 	}
-	claims, err := s.authorizeReader(r, request.Topics...)
+	claims, err := s.authorizeReader(r, token, request.Topics...)
 	if err != nil {
 		return err
 	}
-	subs := request.subscriptions()
+	subs := subscriptions(request)
 	slices.SortFunc(subs, func(a, b session.Subscription) int { return cmp.Compare(a.Topic, b.Topic) })
 	if r.Method == http.MethodHead {
 		return s.head(w, r, claims, subs)
@@ -79,6 +80,16 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// parse returns what a request asks for, and the token of its body, if any.
+func (s *stream) parse(w http.ResponseWriter, r *http.Request) (reading.Request, auth.Token, error) {
+	if r.Method == http.MethodPost {
+		p, err := s.parsePosted(w, r)
+		return p.Request, auth.Token(p.Token), err
+	}
+	request, err := s.parseStream(r)
+	return request, "", err
+}
+
 // head answers like connect, but without a stream.
 func (s *stream) head(w http.ResponseWriter, r *http.Request, claims *auth.Claims, subs []session.Subscription) error {
 	if err := s.config.Ready(); err != nil {
@@ -94,7 +105,7 @@ func (s *stream) head(w http.ResponseWriter, r *http.Request, claims *auth.Claim
 }
 
 // subscriptions returns the subscriptions of the request, in its order.
-func (r streamRequest) subscriptions() []session.Subscription {
+func subscriptions(r reading.Request) []session.Subscription {
 	subs := make([]session.Subscription, len(r.Topics))
 	for i, name := range r.Topics {
 		subs[i] = session.Subscription{Topic: name, From: r.ResumePoints[i], Latest: r.Latest}

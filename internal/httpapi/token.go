@@ -15,15 +15,18 @@ const (
 	tokenParameter = "token"
 )
 
-// authorizeReader returns the claims of a GET request's token if it allows subscribing to
-// all topics. The token comes from the Authorization header, from the cookie
-// notiflux_token, or from the parameter token unless NoQueryTokens is set, in this order.
+// authorizeReader returns the claims of a request's token if it allows subscribing to all
+// topics. The token is that of the body, unless it is empty. Otherwise it comes from the
+// Authorization header, from the cookie notiflux_token, or from the parameter token unless
+// NoQueryTokens is set, in this order.
 // Errors are [pubsub.Error]s. It may block for a signature check, so event loops must not
 // call it.
-func (a *API) authorizeReader(r *http.Request, topics ...pubsub.Topic) (*auth.Claims, error) {
-	token, err := a.token(r)
-	if err != nil {
-		return nil, router.WithDetail(err, "topic", joined(topics))
+func (a *API) authorizeReader(r *http.Request, token auth.Token, topics ...pubsub.Topic) (*auth.Claims, error) {
+	if token == "" {
+		var err error
+		if token, err = a.token(r); err != nil {
+			return nil, router.WithDetail(err, "topic", joined(topics))
+		}
 	}
 	claims, err := a.config.Verifier.Verify(token)
 	if err != nil {
@@ -40,7 +43,7 @@ func (a *API) authorizeReader(r *http.Request, topics ...pubsub.Topic) (*auth.Cl
 	return claims, nil
 }
 
-// token returns the token of a GET request. It is not empty if err is nil.
+// token returns the token of a request outside of its body. It is not empty if err is nil.
 func (a *API) token(r *http.Request) (auth.Token, error) {
 	token, inHeader := bearer(r.Header)
 	foreign := errors.Is(inHeader, errForeignScheme) || errors.Is(inHeader, errBearerAlone)
@@ -60,6 +63,8 @@ func (a *API) token(r *http.Request) (auth.Token, error) {
 		return "", inHeader
 	case !trusted && token != "":
 		return "", pubsub.Errorf(pubsub.TokenMissing, "the page that sent this request may not use the cookie %s: send Authorization: Bearer <token> instead, serve the page from the server's own host, or list the page's origin by name in the server's setting --allowed-origins (* is not enough)", tokenCookie)
+	case r.Method == http.MethodPost:
+		return "", pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in `token`, in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
 	case a.config.NoQueryTokens:
 		return "", pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it in the header Authorization: Bearer <token>, or in the cookie %s", tokenCookie)
 	}

@@ -51,6 +51,9 @@ func (p Param) Of(name pubsub.Topic) (point topic.ResumePoint) {
 	return point
 }
 
+// IsZero reports whether the request has no resume point.
+func (p Param) IsZero() bool { return p.since == nil }
+
 // Parse returns the resume point of a request that has the given number of topics. The
 // header Last-Event-ID, which browsers send automatically, takes precedence over the
 // parameters. An empty value counts as absent. Every value must be well-formed, even if
@@ -85,11 +88,21 @@ func Parse(q url.Values, h http.Header, topics int) (Param, error) {
 	return first, nil
 }
 
+// ParseBody returns the resume point of a request whose body has text as `since`; an empty
+// text means that it has none. The header Last-Event-ID takes precedence.
+func ParseBody(text string, h http.Header, topics int) (Param, error) {
+	q := make(url.Values, 1)
+	if text != "" {
+		q.Set("since", text)
+	}
+	return Parse(q, h, topics)
+}
+
 // checkNames refuses a resume parameter that occurs twice, or has a spelling that the
 // server does not know and a value that is not empty.
 func checkNames(q url.Values) error {
 	for name, values := range q {
-		if !isName(name) {
+		if !IsName(name) {
 			continue
 		}
 		if !slices.Contains(parameters, name) {
@@ -105,10 +118,10 @@ func checkNames(q url.Values) error {
 	return nil
 }
 
-// isName reports whether a parameter with this name is meant to be a resume point. Some
+// IsName reports whether a parameter with this name is meant to be a resume point. Some
 // libraries write a parameter as an element of a list or an object: since[], since[0] or
 // since[topic].
-func isName(name string) bool {
+func IsName(name string) bool {
 	name, _, _ = strings.Cut(name, "[")
 	name = separators.Replace(name)
 	return strings.EqualFold(name, "since") || strings.EqualFold(name, "lastEventID")
@@ -121,7 +134,7 @@ var separators = strings.NewReplacer("_", "", "-", "")
 // routes that accept only that one.
 func Refuse(q url.Values, h http.Header) error {
 	for name, values := range q {
-		if name != "since" && isName(name) && !allEmpty(values) {
+		if name != "since" && IsName(name) && !allEmpty(values) {
 			return pubsub.Errorf(pubsub.Malformed, "the parameter %q does not apply here: send a position in `since`", name)
 		}
 	}

@@ -85,3 +85,36 @@ func TestStreamsInChunks(t *testing.T) {
 		}
 	})
 }
+
+// A stream that is requested by POST is the same as one that is requested by GET, whatever the
+// version of HTTP, and if the client sends the body late or more after it.
+func TestPostedStreams(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(nil)
+		since := s.Broadcast("a", "first")
+		s.Broadcast("a", "second")
+		body := fmt.Sprintf(`{"topics":["a","b"],"since":{"a":%q},"token":%q}`, since, s.Token(auth.Subscribe, "a", "b"))
+		for path, end := range map[string]string{"/events": "\n\n", "/stream": "\n"} {
+			for minor := range 2 {
+				name := fmt.Sprintf("HTTP/1.%d POST %s", minor, path)
+				w := dialRaw(t, s.URL)
+				head := fmt.Sprintf("POST %s HTTP/1.%d\r\nHost: h\r\nContent-Length: %d\r\n\r\n", path, minor, len(body))
+				for _, part := range []string{head, body[:9], body[9:], "GET /health HTTP/1.1\r\n\r\n"} {
+					if _, err := io.WriteString(w, part); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := w.Head(200); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				next := w.Chunk
+				if minor == 0 {
+					next = func() (string, error) { return w.UpTo(end) }
+				}
+				r := raw{w, name, minor == 1, end, next}
+				r.expect(t, `"a":{"position":"`+since+`","recovered":true,"replay":1}`)
+				r.expect(t, `"data":"second"`)
+			}
+		}
+	})
+}

@@ -183,6 +183,18 @@ func (r *Reader) Compact(value jsontext.Value) ([]byte, error) {
 	return r.scratch, nil
 }
 
+// Whole returns the whole number that value holds, or most if the number is larger. ok is
+// false unless value consists of digits only.
+func Whole(value jsontext.Value, most int64) (n int64, ok bool) {
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = min(n*10+int64(c-'0'), most)
+	}
+	return n, true
+}
+
 // Elements returns the elements of a valid array. They are parts of it and not copies.
 func Elements(array jsontext.Value) iter.Seq[jsontext.Value] {
 	return func(yield func(jsontext.Value) bool) {

@@ -87,10 +87,15 @@ func AppendHistoryEnd(dst []byte, p HistoryEnd) []byte {
 
 // AppendPollStart appends the beginning of the answer to a poll, up to the messages. cursor
 // is the stream cursor after them. recovered says that no message is missing before them.
-func AppendPollStart(dst, cursor []byte, recovered bool) []byte {
+// places, unless it is empty, says where the answer begins in each topic.
+func AppendPollStart(dst, cursor []byte, recovered bool, places []SubscribedTopic) []byte {
 	dst = append(append(dst, `{"cursor":"`...), cursor...)
 	dst = append(dst, `","recovered":`...)
-	dst = append(strconv.AppendBool(dst, recovered), ',')
+	dst = strconv.AppendBool(dst, recovered)
+	if len(places) > 0 {
+		dst = AppendSubscribedTopics(dst, places)
+	}
+	dst = append(dst, ',')
 	return append(dst, messagesStart...)
 }
 

@@ -19,7 +19,7 @@ import (
 // Each file is read by some test.
 func TestNoVectorIsForgotten(t *testing.T) {
 	read := slices.Concat(vectors.Files(t, "command*.json"), vectors.Files(t, "frame-*.json"), vectors.Files(t, "http-*.json"),
-		[]string{"cursor.json", "event.json", "line.json", "message.json", "position.json", "request-broadcast.json"}) // package httpapi reads the last one
+		[]string{"cursor.json", "event.json", "line.json", "message.json", "position.json", "request-broadcast.json", "request-read.json"}) // package httpapi reads the last two
 	slices.Sort(read)
 	if all := vectors.Files(t, "*.json"); !slices.Equal(all, read) {
 		t.Errorf("testdata has %q, but tests read only %q", all, read)
@@ -30,7 +30,11 @@ func TestHTTPVectors(t *testing.T) {
 	poll := vectors.Load[vectors.Bytes](t, "http-poll.json")
 	for _, v := range poll.Valid {
 		f := vectors.Read(t, v.Value)
-		if got := string(f.Page(t, wire.AppendPollStart(nil, []byte(f.Cursor), f.Recovered), func(dst []byte) []byte { return wire.AppendPollEnd(dst, f.More) })); got != v.Frame {
+		var places []wire.SubscribedTopic
+		if f.Topics != nil {
+			places = f.Beginnings(t)
+		}
+		if got := string(f.Page(t, wire.AppendPollStart(nil, []byte(f.Cursor), f.Recovered, places), func(dst []byte) []byte { return wire.AppendPollEnd(dst, f.More) })); got != v.Frame {
 			t.Errorf("%s: %s, want %s", v.Name, got, v.Frame)
 		}
 	}

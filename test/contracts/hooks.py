@@ -11,6 +11,7 @@ BEYOND_SCHEMAS = {
     r"`[\w-]+` is a position, which applies to one topic: .*": "a schema does not relate two parameters",
     r"Idempotency-Key does not apply to an array: .*": "a schema does not relate a header and the body",
     r"Idempotency-Key and `key` differ: .*": "a schema does not relate a header and the body",
+    r"`(last|wait|limit)` must be a whole number, 0 or more": "to a schema, 1 and 1.0 are the same number",
     r"the topic has \d+ bytes; the limit is 255": "a schema counts characters",
 }
 

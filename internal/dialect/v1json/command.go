@@ -196,7 +196,7 @@ func (p *reading) id() error {
 	if p.fields.id == nil {
 		return nil
 	}
-	id, ok := whole(p.fields.id, maxID+1)
+	id, ok := strictjson.Whole(p.fields.id, maxID+1)
 	if !ok || id > maxID {
 		return pubsub.Errorf(pubsub.Malformed, "`id` must be a whole number from 0 to %d", int64(maxID))
 	}
@@ -454,23 +454,11 @@ func count(value jsontext.Value, name string, unset int) (int, error) {
 	if value == nil {
 		return unset, nil
 	}
-	n, ok := whole(value, maxMessages)
+	n, ok := strictjson.Whole(value, maxMessages)
 	if !ok {
 		return 0, pubsub.Errorf(pubsub.Malformed, "`%s` must be a whole number, 0 or more", name)
 	}
 	return int(n), nil
-}
-
-// whole returns the integer value, or most if value is larger. ok is false unless value
-// consists of digits only.
-func whole(value jsontext.Value, most int64) (n int64, ok bool) {
-	for _, c := range value {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = min(n*10+int64(c-'0'), most)
-	}
-	return n, true
 }
 
 // boolean returns a boolean member, or unset if the member is absent.
