@@ -196,6 +196,16 @@ func visitRunning(t *testing.T, check func(visit, *http.Response)) {
 			visit{operation, "?topic=b", listen, "", 403},
 		)
 	}
+	for _, operation := range []string{"POST /events", "POST /stream", "POST /poll"} {
+		visits = append(visits,
+			visit{operation, "", listen, `{"topics":["a"]}`, 200},
+			visit{operation, "", listen, `{}`, 400},
+			visit{operation, "", nil, `{"topics":["a"]}`, 401},
+			visit{operation, "", listen, `{"topics":["b"]}`, 403},
+			visit{operation, "", listen, `{"topics":["` + strings.Repeat("x", 1<<20) + `"]}`, 413},
+			visit{operation, "", append([]string{"Content-Type", "text/plain"}, listen...), `{"topics":["a"]}`, 415},
+		)
+	}
 	open := []string{"GET /health", "GET /livez", "GET /readyz", "GET /openapi.json"}
 	for _, operation := range open {
 		visits = append(visits, visit{operation, "", nil, "", 200})
@@ -227,12 +237,18 @@ func visitFull(t *testing.T, check func(visit, *http.Response)) {
 		{"GET /events", "?topic=a", listen, "", 503},
 		{"GET /stream", "?topic=a", listen, "", 503},
 		{"GET /ws", "", handshake, "", 503},
+		{"POST /events", "", listen, `{"topics":["a"]}`, 503},
+		{"POST /stream", "", listen, `{"topics":["a"]}`, 503},
 	} {
 		check(v, v.send(t, s))
 	}
 	cursor := mustRead(t, s, "/poll?topic=a", "a").Cursor
-	v := visit{"GET /poll", "?topic=a&since=" + cursor, listen, "", 503}
-	check(v, v.send(t, s))
+	for _, v := range []visit{
+		{"GET /poll", "?topic=a&since=" + cursor, listen, "", 503},
+		{"POST /poll", "", listen, fmt.Sprintf(`{"topics":["a"],"since":%q}`, cursor), 503},
+	} {
+		check(v, v.send(t, s))
+	}
 	busy, _ := full(t)
 	listen[1] = "Bearer " + busy.Token(auth.Subscribe, "a")
 	for _, operation := range []string{"GET /history", "GET /presence"} {
