@@ -16,8 +16,9 @@ import (
 )
 
 // Poll answers GET and POST /poll with the messages of its topics after a resume point, and
-// with the next cursor. If there are no messages, it waits on the request's goroutine, which takes
-// several kilobytes per client; a stream on a loop takes almost none. HEAD does not wait.
+// with the next cursor. If there are no messages, it waits on the request's goroutine, which
+// takes several kilobytes per client; a stream on a loop takes almost none. HEAD does not
+// wait.
 //
 // Poll answers at once if there is a message, if a resume point is not covered, or if a
 // topic has no resume point. In the last case, the client needs a cursor in case its
@@ -182,13 +183,11 @@ func (a *API) untilClockCheck(wait time.Duration, until time.Time) time.Duration
 //
 // If a marker precedes the next message of a topic, the topic continues from its head.
 func (p *poll) answer(ctx context.Context, s pollRequest) *answer.Answer {
-	places := make([]wire.SubscribedTopic, 0, len(p.joined))
 	for i := range p.resumed {
 		r := &p.resumed[i]
 		if skipMarker(r) && p.since[i].Epoch != "" {
 			p.recovered, r.Recovered = false, false
 		}
-		places = append(places, wire.SubscribedTopic{Topic: p.joined[i].Name(), Position: r.Position, Recovered: r.Recovered})
 	}
 	order := make([]int, len(p.joined))
 	for i := range order {
@@ -201,15 +200,23 @@ func (p *poll) answer(ctx context.Context, s pollRequest) *answer.Answer {
 		})
 		messages, resumed, _ = p.take(ctx, s.limit, order)
 	}
+	var places []wire.SubscribedTopic
+	if s.places {
+		places = p.places(resumed)
+	}
 	p.resumed = resumed
 	more := slices.ContainsFunc(resumed, func(r topic.Resumed) bool { return !r.Cursor.AtTail() })
-	if !s.places {
-		places = nil
-	}
-	for i := range places {
-		places[i].Replay = resumed[i].Replay
-	}
 	return messages.Answer(wire.AppendPollStart(nil, p.streamCursor(), p.recovered, places), append(wire.AppendPollEnd(nil, more), '\n'))
+}
+
+// places returns where the answer begins in each topic, and how many messages of the topic it
+// contains. end is where each topic continues.
+func (p *poll) places(end []topic.Resumed) []wire.SubscribedTopic {
+	places := make([]wire.SubscribedTopic, len(p.joined))
+	for i, begin := range p.resumed {
+		places[i] = wire.SubscribedTopic{Topic: p.joined[i].Name(), Position: begin.Position, Recovered: begin.Recovered, Replay: end[i].Replay}
+	}
+	return places
 }
 
 // skipMarker moves r to the head of its topic if r is at a marker, where messages are
@@ -227,7 +234,7 @@ func skipMarker(r *topic.Resumed) bool {
 }
 
 // take takes the messages that fit from the topics in the given order, and returns where
-// each topic continues. missed means that some topic has messages but none of them fit.
+// each topic continues, with the number of its messages in Replay. missed means that some topic has messages but none of them fit.
 func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answer.Messages, resumed []topic.Resumed, missed bool) {
 	messages, resumed = answer.UpTo(limit), slices.Clone(p.resumed)
 	for _, i := range order {

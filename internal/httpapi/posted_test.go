@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/reading"
 )
@@ -18,13 +18,7 @@ import (
 // send answers a POST without a socket; headers are pairs of name and value.
 func (r *reader) send(t testing.TB, path, body string, headers ...string) *response {
 	t.Helper()
-	request := httptest.NewRequestWithContext(t.Context(), "POST", path, strings.NewReader(body))
-	for i := 0; i < len(headers); i += 2 {
-		request.Header.Add(headers[i], headers[i+1])
-	}
-	w := httptest.NewRecorder()
-	r.handler.ServeHTTP(w, request)
-	return readResponse(t, w.Result())
+	return r.serveBody(t, t.Context(), "POST", path, body, headers...)
 }
 
 func TestPostedPoll(t *testing.T) {
@@ -74,10 +68,6 @@ func TestPostedToken(t *testing.T) {
 
 // The vectors of package wire for the bodies of requests to read.
 func TestReadVectors(t *testing.T) {
-	text, err := os.ReadFile("../wire/testdata/request-read.json")
-	if err != nil {
-		t.Fatal(err)
-	}
 	type parsed struct {
 		Topics      []pubsub.Topic
 		Since       map[pubsub.Topic]string
@@ -86,24 +76,15 @@ func TestReadVectors(t *testing.T) {
 		Wait, Limit int
 		Token       string
 	}
-	var vectors struct {
-		Valid []struct {
-			Name, Input string
-			Parsed      parsed
-		}
-		Invalid []struct {
-			Name, Input string
-			Code        pubsub.Code
-		}
-	}
-	if err := json.Unmarshal(text, &vectors); err != nil {
-		t.Fatal(err)
-	}
+	file := vectors.Load[struct {
+		Name, Input string
+		Parsed      parsed
+	}](t, "request-read.json")
 	s := newHandler(t, httpapi.Config{})
 	parse := func(body string) (reading.Body, error) {
 		return s.api.ParsePosted(httptest.NewRecorder(), httptest.NewRequest("POST", "/stream", strings.NewReader(body)))
 	}
-	for _, v := range vectors.Valid {
+	for _, v := range file.Valid {
 		p, err := parse(v.Input)
 		got := parsed{Topics: p.Topics, Since: make(map[pubsub.Topic]string), Mode: "all", Wait: p.Wait, Limit: p.Limit, Token: p.Token}
 		if p.Latest {
@@ -119,7 +100,7 @@ func TestReadVectors(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %+v", v.Name, got, err, v.Parsed)
 		}
 	}
-	for _, v := range vectors.Invalid {
+	for _, v := range file.Invalid {
 		if p, err := parse(v.Input); err == nil || pubsub.Refusal(err).Code != v.Code {
 			t.Errorf("%s: %+v, %v; want %s", v.Name, p, err, v.Code)
 		}

@@ -81,7 +81,13 @@ func newHandler(t testing.TB, c httpapi.Config, origins ...string) *service {
 // serve answers a request without a socket; headers are pairs of name and value.
 func (s *service) serve(t testing.TB, ctx context.Context, method, target string, headers ...string) *response {
 	t.Helper()
-	r := httptest.NewRequestWithContext(ctx, method, target, nil)
+	return s.serveBody(t, ctx, method, target, "", headers...)
+}
+
+// serveBody is serve for a request with a body.
+func (s *service) serveBody(t testing.TB, ctx context.Context, method, target, body string, headers ...string) *response {
+	t.Helper()
+	r := httptest.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}

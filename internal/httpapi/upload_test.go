@@ -50,13 +50,7 @@ func (s *service) stall(n, size, sent int, headers ...string) (end func()) {
 // post broadcasts a body without a socket.
 func (s *service) post(t *testing.T, body string, headers ...string) *response {
 	t.Helper()
-	r := httptest.NewRequest("POST", "/broadcast", strings.NewReader(body))
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	w := httptest.NewRecorder()
-	s.handler.ServeHTTP(w, r)
-	return readResponse(t, w.Result())
+	return s.serveBody(t, t.Context(), "POST", "/broadcast", body, headers...)
 }
 
 // Clients without a token cannot keep out a publisher whose token is in the body, neither

@@ -2,13 +2,13 @@ package httpapi_test
 
 import (
 	"encoding/json"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
@@ -24,29 +24,16 @@ type published struct {
 // The vectors of package wire for broadcast bodies. Their token is a placeholder: the test
 // first replaces it with a valid token, and then leaves it.
 func TestBroadcastVectors(t *testing.T) {
-	text, err := os.ReadFile("../wire/testdata/request-broadcast.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var vectors struct {
-		Valid []struct {
-			Name, Input string
-			Parsed      []published
-		}
-		Invalid []struct {
-			Name, Input string
-			Code        pubsub.Code
-		}
-	}
-	if err := json.Unmarshal(text, &vectors); err != nil {
-		t.Fatal(err)
-	}
+	file := vectors.Load[struct {
+		Name, Input string
+		Parsed      []published
+	}](t, "request-broadcast.json")
 	s := newService(t, httpapi.Config{})
 	good := token(t, s.signer, auth.Broadcast, "a", "b", "c")
 	post := func(body string) *response {
 		return s.do(t, "POST", "/broadcast", body, "Authorization", "Bearer "+good)
 	}
-	for _, v := range vectors.Valid {
+	for _, v := range file.Valid {
 		before := len(s.publisher.all())
 		post(strings.ReplaceAll(v.Input, "x.y.z", good)).want(t, 200, "")
 		var want, tokenless []published
@@ -66,7 +53,7 @@ func TestBroadcastVectors(t *testing.T) {
 			t.Errorf("%s, with a bad token: %+v, want %+v", v.Name, got, tokenless)
 		}
 	}
-	for _, v := range vectors.Invalid {
+	for _, v := range file.Invalid {
 		if r := post(v.Input); r.problem.Code != v.Code {
 			t.Errorf("%s: %d %s, want %s", v.Name, r.status, r.body, v.Code)
 		}
