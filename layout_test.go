@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"internal/presence":           {"internal/pubsub"},
 	"internal/answer":             {"internal/pubsub", "internal/topic", "internal/wire"},
 	"internal/resume":             {"internal/pubsub", "internal/topic", "internal/wire"},
-	"internal/reading":            {"internal/pubsub", "internal/resume", "internal/strictjson", "internal/topic"},
+	"internal/reading":            {"internal/pubsub", "internal/resume", "internal/strictjson", "internal/topic", "internal/wire"},
 	"internal/session":            {"internal/pubsub", "internal/auth", "internal/broker", "internal/topic", "internal/presence", "internal/wire", "internal/worker"},
 	"internal/dialect/v1text":     {"internal/pubsub", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
 	"internal/dialect/v1json":     {"internal/pubsub", "internal/answer", "internal/auth", "internal/session", "internal/strictjson", "internal/topic", "internal/wire"},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/reading"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // parseStream parses the query of /events or /stream. Its errors are [pubsub.Error]s with
@@ -22,7 +23,7 @@ func (a *API) parseStream(r *http.Request) (reading.Request, error) {
 		return reading.Request{}, err
 	}
 	if q.Has("mode") {
-		s.Latest, err = reading.IsLatest(q.Get("mode"))
+		s.Latest, err = wire.IsLatest(q.Get("mode"))
 	}
 	return s, err
 }

@@ -2,6 +2,7 @@ package reading
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -9,6 +10,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/resume"
 	"github.com/ikornaselur/notiflux/internal/strictjson"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // A Body is what the body of a POST request asks for. It shares no memory with the text.
@@ -61,51 +63,40 @@ func (m members) parse(j *strictjson.Reader, h http.Header) (b Body, err error) 
 	if b.Topics, err = m.topics(j); err != nil {
 		return Body{}, err
 	}
-	last, err := m.number("last", 0, MaxMessages)
+	last, err := wire.ReadNumber(m["last"], "last", 0, MaxMessages)
 	if err != nil {
 		return Body{}, err
 	}
 	if err := m.resumePoints(&b.Request, j, h, last); err != nil {
 		return Body{}, err
 	}
-	mode, err := m.text(j, "mode", "all")
-	if err != nil {
-		return Body{}, err
-	}
-	if b.Latest, err = IsLatest(mode); err != nil {
+	if b.Latest, err = wire.ReadMode(j, m["mode"]); err != nil {
 		return Body{}, err
 	}
 	if presence := m["presence"]; presence != nil && presence.Kind() != jsontext.KindFalse {
 		return Body{}, pubsub.Errorf(pubsub.Malformed, "`presence` is only for WebSockets: leave it out, or subscribe over the JSON protocol")
 	}
-	if b.Wait, err = m.number("wait", DefaultWait, MaxWait); err != nil {
+	if b.Wait, err = wire.ReadNumber(m["wait"], "wait", DefaultWait, MaxWait); err != nil {
 		return Body{}, err
 	}
-	if b.Limit, err = m.number("limit", MaxMessages, MaxMessages); err != nil {
+	if b.Limit, err = wire.ReadNumber(m["limit"], "limit", MaxMessages, MaxMessages); err != nil {
 		return Body{}, err
 	}
-	b.Token, err = m.text(j, "token", "")
+	b.Token, err = wire.ReadText(j, m["token"], "`token`", "")
 	return b, err
 }
 
 func (m members) topics(j *strictjson.Reader) ([]pubsub.Topic, error) {
-	list := m["topics"]
-	switch {
-	case list == nil:
-		return nil, pubsub.Errorf(pubsub.Malformed, "`topics` is missing")
-	case list.Kind() != jsontext.KindBeginArray:
-		return nil, pubsub.Errorf(pubsub.Malformed, "`topics` must be an array of strings")
+	if err := wire.CheckNames(m["topics"]); err != nil {
+		return nil, err
 	}
 	var names []string
-	for value := range strictjson.Elements(list) {
+	for value := range strictjson.Elements(m["topics"]) {
 		name, err := j.Text(value, "each of `topics`")
 		if err != nil {
 			return nil, err
 		}
 		names = append(names, string(name))
-	}
-	if len(names) == 0 {
-		return nil, pubsub.Errorf(pubsub.Malformed, "`topics` is empty: name at least one topic")
 	}
 	return parseTopics(names)
 }
@@ -114,15 +105,15 @@ func (m members) topics(j *strictjson.Reader) ([]pubsub.Topic, error) {
 // The header Last-Event-ID takes precedence over both.
 func (m members) resumePoints(s *Request, j *strictjson.Reader, h http.Header, last int) error {
 	since := m["since"]
-	byTopic := since != nil && since.Kind() == jsontext.KindBeginObject
+	byTopic := since.Kind() == jsontext.KindBeginObject
 	all := ""
 	if !byTopic {
 		var err error
-		if all, err = m.text(j, "since", ""); err != nil {
+		if all, err = wire.ReadText(j, since, "`since`", ""); err != nil {
 			return pubsub.Errorf(pubsub.Malformed, "`since` must be an object with a position for each topic, or a string with a cursor")
 		}
 	}
-	param, err := resume.ParseBody(all, h, len(s.Topics))
+	param, err := resume.Parse(url.Values{"since": {all}}, h, len(s.Topics))
 	if err != nil {
 		return err
 	}
@@ -147,26 +138,4 @@ func (m members) resumePoints(s *Request, j *strictjson.Reader, h http.Header, l
 		}
 	}
 	return nil
-}
-
-// number returns a member that is a whole number, limited to limit, or otherwise if it is
-// absent.
-func (m members) number(name string, otherwise, limit int) (int, error) {
-	if m[name] == nil {
-		return otherwise, nil
-	}
-	n, ok := strictjson.Whole(m[name], int64(limit))
-	if !ok {
-		return 0, errNumber(name)
-	}
-	return int(n), nil
-}
-
-// text returns a member that is a string, or otherwise if it is absent.
-func (m members) text(j *strictjson.Reader, name, otherwise string) (string, error) {
-	if m[name] == nil {
-		return otherwise, nil
-	}
-	text, err := j.Text(m[name], "`"+name+"`")
-	return string(text), err
 }

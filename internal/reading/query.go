@@ -9,6 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/resume"
 	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // FromQuery returns the topics of a GET request with their resume points.
@@ -59,27 +60,15 @@ func parseTopics(names []string) ([]pubsub.Topic, error) {
 	return topics, nil
 }
 
-// Number returns a parameter that is a whole number, limited to limit. If the
-// parameter is absent, it returns otherwise.
+// Number returns a parameter that is a whole number, limited to limit. If the parameter is
+// absent, it returns otherwise.
 func Number(q url.Values, name string, otherwise, limit int) (int, error) {
 	if !q.Has(name) {
 		return otherwise, nil
 	}
 	n, err := strconv.ParseUint(q.Get(name), 10, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, errNumber(name)
+		return 0, wire.ErrNumber(name)
 	}
 	return int(min(n, uint64(limit))), nil // if out of range, n is the maximum
-}
-
-func errNumber(name string) error {
-	return pubsub.Errorf(pubsub.Malformed, "`%s` must be a whole number, 0 or more", name)
-}
-
-// IsLatest reports whether a mode is latest.
-func IsLatest(mode string) (latest bool, err error) {
-	if mode != "all" && mode != "latest" {
-		return false, pubsub.Errorf(pubsub.Malformed, "`mode` must be all or latest")
-	}
-	return mode == "latest", nil
 }

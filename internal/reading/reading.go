@@ -1,8 +1,9 @@
 // Package reading parses what a request to read asks for: the topics, where to begin in each,
 // and how many messages.
 //
-// A GET request has it in its query ([FromQuery], [IsLatest], [Number]), a POST request in its
-// body ([FromBody]). Both have the same limits. Package resume parses the resume points.
+// A GET request has it in its query ([FromQuery], [Number]), a POST request in its body
+// ([FromBody]). Both have the same limits. Package resume parses the resume points, and
+// package wire the members that a body shares with commands.
 //
 // The package does not read bodies and verifies no token. It does not know whether a resume
 // point is still covered; package topic does.

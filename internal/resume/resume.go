@@ -88,16 +88,6 @@ func Parse(q url.Values, h http.Header, topics int) (Param, error) {
 	return first, nil
 }
 
-// ParseBody returns the resume point of a request whose body has text as `since`; an empty
-// text means that it has none. The header Last-Event-ID takes precedence.
-func ParseBody(text string, h http.Header, topics int) (Param, error) {
-	q := make(url.Values, 1)
-	if text != "" {
-		q.Set("since", text)
-	}
-	return Parse(q, h, topics)
-}
-
 // checkNames refuses a resume parameter that occurs twice, or has a spelling that the
 // server does not know and a value that is not empty.
 func checkNames(q url.Values) error {

@@ -1,7 +1,8 @@
 // Package wire defines the bytes that several dialects, HTTP answers and publishers share.
 //
 // It appends the JSON object of a message ([AppendMessage]), and those of events and
-// answers (answers.go, presence.go). It also has stream cursors ([StreamCursor]). It puts
+// answers (answers.go, presence.go). It reads the members that commands and request bodies
+// share (body.go, members.go). It also has stream cursors ([StreamCursor]). It puts
 // what the server writes into HTTP chunks or, with package wsframe, WebSocket frames, and
 // compresses these. One table maps error codes to HTTP statuses and headers
 // ([ErrorResponseOf]).

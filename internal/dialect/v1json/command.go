@@ -247,10 +247,10 @@ func (p *reading) subscribe() (err error) {
 	if err := p.sinceOfTopics(); err != nil {
 		return err
 	}
-	if c.Last, err = count(p.fields.last, "last", 0); err != nil {
+	if c.Last, err = wire.ReadNumber(p.fields.last, "last", 0, maxMessages); err != nil {
 		return err
 	}
-	if c.Latest, err = p.latest(); err != nil {
+	if c.Latest, err = wire.ReadMode(p.reader, p.fields.mode); err != nil {
 		return err
 	}
 	c.Presence, err = boolean(p.fields.presence, "presence", false)
@@ -313,7 +313,7 @@ func (p *reading) history() (err error) {
 		}
 		c.Since = map[pubsub.Topic]pubsub.Position{c.Topic: since}
 	}
-	if c.Limit, err = count(p.fields.limit, "limit", defaultLimit); err != nil {
+	if c.Limit, err = wire.ReadNumber(p.fields.limit, "limit", defaultLimit, maxMessages); err != nil {
 		return err
 	}
 	return p.token()
@@ -327,12 +327,8 @@ func (p *reading) presence() error {
 	return p.token()
 }
 
-func (p *reading) token() error {
-	if p.fields.token == nil {
-		return nil
-	}
-	token, err := p.reader.Text(p.fields.token, "`token`")
-	p.command.Token = string(token)
+func (p *reading) token() (err error) {
+	p.command.Token, err = wire.ReadText(p.reader, p.fields.token, "`token`", "")
 	return err
 }
 
@@ -361,12 +357,11 @@ func (p *reading) topic() error {
 }
 
 func (p *reading) topics() error {
-	list := p.fields.topics
-	if list.Kind() != jsontext.KindBeginArray {
-		return pubsub.Errorf(pubsub.Malformed, "`topics` must be an array of strings")
+	if err := wire.CheckNames(p.fields.topics); err != nil {
+		return err
 	}
 	n := 0
-	for value := range strictjson.Elements(list) {
+	for value := range strictjson.Elements(p.fields.topics) {
 		if n++; n > p.most.Topics {
 			return pubsub.Errorf(pubsub.TooMany, "the command has more than %d topics: send several commands", p.most.Topics)
 		}
@@ -375,9 +370,6 @@ func (p *reading) topics() error {
 			return err
 		}
 		p.addTopic(string(name))
-	}
-	if n == 0 {
-		return pubsub.Errorf(pubsub.Malformed, "`topics` is empty: name at least one topic")
 	}
 	return nil
 }
@@ -429,36 +421,6 @@ func (p *reading) position(value jsontext.Value) (pubsub.Position, error) {
 		return pubsub.Position{}, err
 	}
 	return pubsub.ParsePosition(string(text))
-}
-
-func (p *reading) latest() (bool, error) {
-	if p.fields.mode == nil {
-		return false, nil
-	}
-	mode, err := p.reader.Text(p.fields.mode, "`mode`")
-	if err != nil {
-		return false, err
-	}
-	switch string(mode) {
-	case "all":
-		return false, nil
-	case "latest":
-		return true, nil
-	}
-	return false, pubsub.Errorf(pubsub.Malformed, "`mode` must be all or latest")
-}
-
-// count returns the number of messages that a member requests, up to maxMessages, or unset
-// if the member is absent.
-func count(value jsontext.Value, name string, unset int) (int, error) {
-	if value == nil {
-		return unset, nil
-	}
-	n, ok := strictjson.Whole(value, maxMessages)
-	if !ok {
-		return 0, pubsub.Errorf(pubsub.Malformed, "`%s` must be a whole number, 0 or more", name)
-	}
-	return int(n), nil
 }
 
 // boolean returns a boolean member, or unset if the member is absent.
