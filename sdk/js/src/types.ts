@@ -33,7 +33,7 @@ export interface Options {
   /** The ways to connect, in the order in which to try them. By default all three. */
   transports?: (TransportName | Transport)[]
   /** Passed to fetch. With "include" the client sends cookies and does not use WebSockets. */
-  credentials?: RequestCredentials
+  credentials?: NonNullable<RequestInit["credentials"]>
   /** Takes the place of the global WebSocket, for example the class of the package ws. */
   WebSocket?: WebSocketClass
   /** Takes the place of the global fetch. */
