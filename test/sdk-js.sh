@@ -7,6 +7,7 @@
 
 node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null &&
 	command -v npm >/dev/null || skip "needs Node.js 20.19 with npm (Debian: nodejs npm)"
+command -v openssl >/dev/null || skip "needs openssl"
 
 mkdir "$work/sdk"
 tar --exclude=node_modules --exclude=dist --exclude=build -C sdk -cf - js | tar -C "$work/sdk" -xf -

@@ -1,0 +1,31 @@
+import { type Claims, encodeClaims } from "./claims.js"
+import { type PrivateKey, signingKey } from "./key.js"
+import { bytesOf } from "./text.js"
+
+export interface SignOptions {
+  /** The name of the key, if the server's public keys have names. */
+  kid?: string | undefined
+}
+
+/** The length of a token. */
+const LONGEST = 8192
+
+/**
+ * Returns a token, a JWT signed with a private key. For claims that no server accepts, and for
+ * a key that cannot sign, it rejects with a TypeError or RangeError that says what would be right.
+ */
+export const sign = async (claims: Claims, key: PrivateKey, { kid }: SignOptions = {}): Promise<string> => {
+  const payload = JSON.stringify(encodeClaims(claims))
+  const { alg, webCrypto, key: cryptoKey } = await signingKey(key)
+  const signed = [JSON.stringify({ alg, typ: "JWT", kid }), payload].map((part) => base64url(bytesOf(part))).join(".")
+  const signature = await crypto.subtle.sign(webCrypto, cryptoKey, bytesOf(signed))
+  const token = signed + "." + base64url(new Uint8Array(signature))
+  if (token.length > LONGEST) throw new RangeError(`the token has ${token.length} bytes; use fewer topics, so that it has at most ${LONGEST}`)
+  return token
+}
+
+const base64url = (bytes: Uint8Array): string => {
+  let text = ""
+  for (const byte of bytes) text += String.fromCharCode(byte)
+  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")
+}
