@@ -17,6 +17,21 @@ const sources = Object.values(exports)
 rmSync("dist", { recursive: true, force: true })
 execFileSync("node_modules/.bin/tsc", { stdio: "inherit" })
 
-const common = { bundle: true, format: "esm", target: "es2022", outdir: "dist", external: Object.keys(peerDependencies) }
-await build({ ...common, entryPoints: sources, outbase: "src", splitting: true, chunkNames: "chunks/[hash]" })
-await build({ ...common, entryPoints: { "notiflux.min": "src/index.ts" }, minify: true })
+const common = {
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  outdir: "dist",
+  external: Object.keys(peerDependencies),
+  minifySyntax: true,
+  mangleProps: /^_/, // Names that only this package uses are shortened, in all entries alike.
+}
+const { mangleCache } = await build({
+  ...common,
+  entryPoints: sources,
+  outbase: "src",
+  splitting: true,
+  chunkNames: "chunks/[hash]",
+  mangleCache: {},
+})
+await build({ ...common, entryPoints: { "notiflux.min": "src/index.ts" }, minify: true, mangleCache })

@@ -14,8 +14,10 @@ const names = readdirSync("test")
   .map((file) => file.replace(".test.ts", ""))
   .filter((name) => chosen.length === 0 || chosen.includes(name))
 
+process.env.NOTIFLUX ??= buildServer()
+
 execFileSync("node_modules/.bin/tsc", ["-p", "test"], { stdio: "inherit" })
-rmSync("build", { recursive: true, force: true })
+for (const file of names) rmSync(`build/${file}.test.js`, { force: true })
 await build({
   entryPoints: names.map((name) => `test/${name}.test.ts`),
   bundle: true,
@@ -30,3 +32,9 @@ await build({
 const files = names.map((name) => `build/${name}.test.js`)
 const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { stdio: "inherit" })
 process.exit(status ?? 1)
+
+function buildServer() {
+  const program = `${process.cwd()}/build/notiflux`
+  execFileSync("go", ["build", "-o", program, "../../cmd/notiflux"], { stdio: "inherit" })
+  return program
+}

@@ -2,23 +2,17 @@ import type { Code } from "./types.js"
 
 /** What went wrong. Programs switch on `code`; `message` is for people and may change. */
 export class NotifluxError extends Error {
-  override readonly name = "NotifluxError"
+  /** A code of the protocol, or one of this package. */
+  declare readonly code: Code
   /** The topic that the error is about, if it is about one. */
-  readonly topic: string | undefined
-  /** The HTTP status or WebSocket close code that brought the error, if one did. */
-  readonly status: number | undefined
+  declare readonly topic?: string
+  /** If the connection ended: the close code of the WebSocket, the HTTP status, or the code of the protocol. */
+  declare readonly status?: number | string | undefined
   /** Whether the same may succeed later. */
-  readonly retry: boolean
+  declare readonly retry: boolean
 
-  constructor(
-    /** A code of the protocol, or one of this package. */
-    readonly code: Code,
-    message: string,
-    more: { topic?: string | undefined; status?: number | undefined; retry?: boolean; cause?: unknown } = {},
-  ) {
-    super(message, { cause: more.cause })
-    this.topic = more.topic
-    this.status = more.status
-    this.retry = !!more.retry
+  constructor(code: Code, more?: { topic?: string; status?: number | string | undefined; retry?: boolean; cause?: unknown }, message?: string) {
+    super(message ?? code)
+    Object.assign(this, { name: "NotifluxError", code, retry: false }, more)
   }
 }

@@ -1,3 +1,4 @@
+export { connect } from "./client.js"
 export { NotifluxError } from "./error.js"
 export type * from "./plugin.js"
 export type * from "./transport.js"

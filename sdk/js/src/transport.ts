@@ -9,8 +9,6 @@ export type Frame = { type: string; id?: number; [member: string]: any }
 
 /** Opens connections, one at a time. */
 export interface Transport {
-  /** For the log. */
-  readonly name: string
   /** Opens a connection. It calls the receiver only after open has returned. */
   open(receiver: Receiver): Connection
 }
@@ -39,5 +37,7 @@ export interface End {
   /** How long to wait at least before the next attempt, in milliseconds. */
   after?: number
   /** This way does not work here: the client uses the next one in its list. */
-  useless?: boolean
+  _isUseless?: boolean
+  /** Connect again at once. Nobody needs to know. */
+  _isRestart?: boolean
 }

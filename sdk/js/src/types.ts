@@ -245,13 +245,13 @@ export type Subscribed = {
 export type Skipped = { type: "skipped"; topic: string; from: Position; to: Position }
 
 /** The connection ended. The client connects again in `retryIn` milliseconds. */
-export type Disconnected = { type: "disconnected"; topic: string; code?: number | Code; retryIn: number }
+export type Disconnected = { type: "disconnected"; topic: string; code?: number | Code | undefined; retryIn: number }
 
 export type Joined = { type: "joined"; topic: string; members: Member[] }
 export type Left = { type: "left"; topic: string; members: Member[] }
 
 /** How many members a topic has and, unless they are too many, who they are. Replaces what came before. */
-export type Present = { type: "present"; topic: string; count: number; members?: Member[] }
+export type Present = { type: "present"; topic: string; count: number; members?: Member[] | undefined }
 
 /** A user who is present: the claims `sub` and `info` of the token. */
 export type Member = { sub: string; info?: object }

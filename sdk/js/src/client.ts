@@ -1,0 +1,111 @@
+import { createCalls } from "./calls.js"
+import { NotifluxError } from "./error.js"
+import { fallback } from "./fallback.js"
+import { request } from "./http.js"
+import { createLine } from "./line.js"
+import { Close } from "./retry.js"
+import { type AnyOptions, createSubscriber } from "./subscription.js"
+import { createTokens } from "./tokens.js"
+import { createTopics } from "./topics.js"
+import type { End, Transport } from "./transport.js"
+import type { Client, Need, Options, State } from "./types.js"
+import { websocket } from "./websocket.js"
+
+/**
+ * Returns a client of the server at a URL like https://push.example.com. T maps topics to the
+ * types of their data. The client connects when it is first used.
+ */
+export const connect = <T extends object = Record<string, unknown>>(url: string, options: Options = {}): Client<T> => {
+  url = url.replace(/\/+$/, "")
+  const { token } = options
+  const get: typeof fetch = options.fetch ?? globalThis.fetch
+  const positions = options.positions?.open(url)
+  const listeners = new Set<(state: State, why?: NotifluxError) => void>()
+
+  const log = (event: string, facts?: object) => options.log?.({ event, ...facts })
+
+  const line = createLine(transports(url, options, get), {
+    _isNeeded: () => topics._size() + calls._size() > 0,
+    _changed(state, end) {
+      log(state, end)
+      for (const f of listeners) queueMicrotask(() => f(state, end && errorOf(end, true)))
+    },
+    _began: () => calls._reset(),
+    _frame: (frame, size) => calls._receive(frame) || topics._receive(frame, size),
+    _ended(end, wait) {
+      const { code, _isRestart } = end
+      topics._cut(
+        ({ _push, topic }) => _isRestart || _push({ type: "disconnected", topic, code, retryIn: wait! }, 0),
+        code === Close.Revoked ? { code: "token_revoked" } : undefined,
+      )
+      calls._reset() // Behind the commands to subscribe, which publishes wait for.
+      if (wait === undefined) finish(errorOf(end))
+    },
+  })
+  const tokens = token ? createTokens(typeof token !== "string" ? token : token.includes("/") ? remote(token, get) : () => token, log) : undefined
+  const calls = createCalls(line, tokens)
+  const topics = createTopics(line, calls)
+
+  const finish = (error?: NotifluxError) => {
+    topics._each((subscriber) => subscriber.close(error))
+    calls._close()
+  }
+
+  const client: Client = {
+    get state() {
+      return line._state()
+    },
+    get connection() {
+      return line._welcome()?.connection
+    },
+    on(f) {
+      listeners.add(f)
+      return () => listeners.delete(f)
+    },
+    subscribe(topic: string, options: AnyOptions = {}): any {
+      const since = options.since ?? positions?.get(topic)
+      const subscriber = createSubscriber(topic, { ...options, since: since! }, topics, positions)
+      if (options.signal?.aborted) subscriber.close()
+      else topics._join(subscriber)
+      return subscriber
+    },
+    async publish(topic, data, { key = Math.random() + "", ...options } = {}) {
+      const message = JSON.parse(JSON.stringify(data ?? null)) // as it is now, for retries
+      return (await calls._call({ type: "broadcast", topic, message, key }, options)).position
+    },
+    history: (topic, { since, limit, ...options } = {}) => calls._call({ type: "history", topic, since, limit }, options),
+    presence: (topic, options) => calls._call({ type: "presence", topic }, options),
+    position: async (topic, options) => (await client.history(topic, { ...options, limit: 0 })).position,
+    async close() {
+      line._close()
+      finish()
+      positions?.close()
+    },
+  }
+  return client as Client<T>
+}
+
+/** Returns a source of tokens from a back end. */
+const remote =
+  (url: string, get: typeof fetch) =>
+  async ({ signal, ...need }: Need): Promise<string | null> => {
+    const response = await request(get, url, signal, need)
+    if (response.status === 401) return null
+    if (!response.ok) throw new Error(url + ": " + response.status)
+    return (await response.text()).trim()
+  }
+
+const errorOf = ({ code }: End, retry = false): NotifluxError => new NotifluxError("disconnected", { status: code, retry })
+
+/** Returns the ways to connect that work here. */
+const transports = (url: string, { credentials, tabs, WebSocket = globalThis.WebSocket, transports }: Options, get: typeof fetch): Transport[] => {
+  const found = (transports ?? ["websocket", "stream", "poll"]).flatMap((transport) => {
+    if (typeof transport === "object") return transport
+    if (transport !== "websocket") return fallback(transport, url, get, credentials)
+    if (!WebSocket || credentials === "include") return [] // A WebSocket sends no cookies that the server reads.
+    const own = websocket(url, WebSocket)
+    return tabs?.share(own, url) ?? own
+  })
+  if (!found[0]) throw new NotifluxError("unsupported", {}, "there is no WebSocket")
+  return found
+}

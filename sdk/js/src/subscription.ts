@@ -1,0 +1,201 @@
+import { NotifluxError } from "./error.js"
+import type { Positions } from "./plugin.js"
+import { epochOf, isAfter } from "./position.js"
+import { type Entry, put } from "./queue.js"
+import { persist } from "./retry.js"
+import type { Topics } from "./topics.js"
+import type { Event, Handlers, Position, Snapshot, Subscribed, SubscribeOptions, Subscription } from "./types.js"
+
+export type AnyOptions = SubscribeOptions<unknown> & Partial<Handlers<string, unknown, unknown>>
+
+/** A subscription, with what only its client uses. */
+export interface Subscriber extends Subscription, AsyncIterable<Event> {
+  readonly _options: AnyOptions
+  /** Whether the server has not confirmed the topic yet. */
+  _isNew(): boolean
+  /** The server confirmed the topic. Before, it was at `since`. */
+  _confirm(answer: Confirmation, since: Position | undefined): void
+  /** An event arrived. If it moves the topic on, `to` is where. */
+  _push(event: Event, size: number, to?: Position): void
+  /** Ends the subscription: at once or, with an error, after the events in the queue. */
+  close(error?: NotifluxError): void
+}
+
+export type Confirmation = Pick<Subscribed, "position" | "recovered" | "replay">
+
+/**
+ * What happens to an event that arrives: if the subscription is live, it goes into the queue.
+ * Otherwise it is dropped, and the topic resumes later, after the tail of the queue.
+ */
+const enum Phase {
+  /** The server has to confirm the topic. */
+  New,
+  Live,
+  /** The queue was full, and the subscriber has to empty it. */
+  Behind,
+  /** The state or the history has to be loaded. */
+  Loading,
+}
+
+export const createSubscriber = (topic: string, options: AnyOptions, topics: Topics, positions: Positions | undefined): Subscriber => {
+  const { buffer = 1000, getState, onMessage, onGap, onEvent, onError } = options
+  const end = new AbortController()
+  const { signal } = end
+  let queue: Entry[] = []
+  /** Everything up to here has been handled. */
+  let position = options.since
+  /** The queue has got everything up to here. */
+  let tail = position
+  let phase = Phase.New as Phase
+  let isNew = true
+  let loading = end
+  let failure: NotifluxError | undefined
+  /** Resumes the loop, which waits for an event. */
+  let wake = () => {}
+  let confirmed: () => void
+  let refused: (error: NotifluxError) => void
+
+  const close = (error?: NotifluxError) => {
+    if (!error) queue = []
+    if (signal.aborted) return
+    failure = error
+    refused(error ?? new NotifluxError("closed", { topic }))
+    end.abort()
+    loading.abort()
+    topics._leave(subscriber)
+    wake()
+  }
+
+  const resume = () => {
+    phase = topics._resume(topic, tail) ? Phase.New : Phase.Live
+  }
+
+  async function* events(): AsyncGenerator<Event, void> {
+    try {
+      for (;;) {
+        const entry = queue.shift()
+        if (entry) {
+          yield entry._event
+          if (entry._to) {
+            position = entry._to
+            positions?.set(topic, position)
+          }
+        } else if (signal.aborted) {
+          if (failure) throw failure
+          return
+        } else {
+          if (phase === Phase.Behind) void readOn()
+          await new Promise<void>((resolve) => (wake = resolve))
+        }
+      }
+    } finally {
+      close()
+    }
+  }
+
+  /** Calls the handlers. */
+  const handle = async () => {
+    try {
+      for await (const event of events())
+        await persist(
+          () => (event.type === "message" ? onMessage!(event) : event.type !== "gap" ? onEvent?.(event) : onGap !== "ignore" && onGap!(event)),
+          signal,
+          topic,
+        )
+    } catch (error) {
+      if (!onError) throw error
+      onError(error as NotifluxError)
+    }
+  }
+
+  const push = (event: Event, size: number, to = tail) => {
+    const isGap = event.type === "gap"
+    if (isGap && phase !== Phase.Behind) {
+      loading.abort()
+      phase = Phase.Live
+    }
+    if (phase !== Phase.Live || (event.type === "message" && !isAfter(to!, tail))) return
+    if (put(queue, { _event: event, _size: size, _from: tail, _to: to }, buffer, options.mode === "latest")) tail = to
+    else phase = Phase.Behind
+    wake()
+    if (isGap) void load()
+  }
+
+  const confirm = (answer: Confirmation, since: Position | undefined) => {
+    const at = answer.position
+    const wasNew = isNew
+    const isLost = !answer.recovered && (phase === Phase.New || at !== tail)
+    tail ??= at
+    isNew = false
+    confirmed()
+    if (phase === Phase.New) phase = Phase.Live
+    push({ type: "subscribed", topic, ...answer }, 0)
+    if (options.presence) topics._list(topic)
+    if (isLost) push({ type: "gap", topic, position: at, reason: epochOf(at) === epochOf(since) ? "expired" : "restarted" }, 0, at)
+    else if (wasNew) void load()
+  }
+
+  /** Drops what arrives while f works. It returns nothing if a gap, or the end, came in between. */
+  const during = async <T>(f: (signal: AbortSignal) => Promise<T>): Promise<T | void> => {
+    phase = Phase.Loading
+    const { signal } = (loading = new AbortController())
+    try {
+      const result = await f(signal)
+      if (!signal.aborted) return result
+    } catch (error) {
+      if (!signal.aborted) close(error as NotifluxError)
+    }
+  }
+
+  /** Reads on in the history, as far as the queue has room. At its end the topic resumes. */
+  const readOn = async () => {
+    const history = await during((signal) => topics._read(topic, tail, buffer, signal))
+    if (!history) return
+    phase = Phase.Live
+    if (!history.recovered) push({ type: "gap", topic, position: tail!, reason: "overflow" }, 0)
+    for (const message of history.messages) push(message, JSON.stringify(message).length, message.position)
+    if ((phase as Phase) !== Phase.Live) return
+    tail = history.position
+    if (history.more) phase = Phase.Behind
+    else resume()
+  }
+
+  /** Loads the state, if the subscriber has one. */
+  const load = async () => {
+    if (!getState || phase !== Phase.Live) return
+    const read = async (): Promise<Snapshot<unknown>> => {
+      const result: any = await getState({ topic, signal: loading.signal })
+      const snapshot = result?.position && "state" in result ? result : { state: result, position: tail }
+      if (epochOf(snapshot.position) !== epochOf(tail)) throw new Error("another epoch")
+      return snapshot
+    }
+    const snapshot = await during((signal) => persist(read, signal, topic))
+    if (!snapshot) return
+    tail = snapshot.position
+    queue.push({ _event: { type: "state", topic, ...snapshot } as never, _size: 0, _to: tail })
+    wake()
+    resume()
+  }
+
+  const ready = new Promise<void>((resolve, reject) => {
+    confirmed = resolve
+    refused = reject
+  })
+  ready.catch(() => {})
+  const subscriber: Subscriber = {
+    topic,
+    ready,
+    get position() {
+      return position
+    },
+    close,
+    [Symbol.asyncIterator]: events,
+    _options: options,
+    _isNew: () => isNew,
+    _confirm: confirm,
+    _push: push,
+  }
+  options.signal?.addEventListener("abort", () => close(), { signal })
+  if (onMessage) void handle()
+  return subscriber
+}

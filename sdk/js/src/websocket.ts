@@ -1,0 +1,28 @@
+import type { Transport } from "./transport.js"
+import type { WebSocketClass } from "./types.js"
+
+/** Connects by a WebSocket, which carries the JSON protocol as it is. */
+export const websocket = (url: string, Socket: WebSocketClass): Transport => ({
+  open({ frame, end }) {
+    const socket = new Socket(url.replace(/^http/, "ws") + "/ws", ["notiflux.v1.json"])
+
+    const close = () => {
+      socket.onmessage = socket.onclose = null
+      socket.close()
+    }
+
+    socket.onmessage = ({ data }) => {
+      let parsed
+      try {
+        parsed = JSON.parse(data)
+      } catch {
+        close()
+        return end({})
+      }
+      frame(parsed, data.length)
+    }
+    socket.onclose = end
+    socket.onerror = () => {} // onclose follows.
+    return { send: (command) => socket.send(JSON.stringify(command)), close }
+  },
+})
