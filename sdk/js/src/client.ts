@@ -1,15 +1,15 @@
-import { createCalls } from "./calls.js"
-import { NotifluxError } from "./error.js"
-import { fallback } from "./fallback.js"
+import { websocket } from "./websocket.js"
 import { request } from "./http.js"
-import { createLine } from "./line.js"
-import { Close } from "./retry.js"
 import { type AnyOptions, createSubscriber } from "./subscription.js"
+import { Close } from "./retry.js"
+import { fallback } from "./fallback.js"
+import { createLine } from "./line.js"
 import { createTokens } from "./tokens.js"
 import { createTopics } from "./topics.js"
+import { createCalls } from "./calls.js"
+import { NotifluxError } from "./error.js"
 import type { End, Transport } from "./transport.js"
 import type { Client, Need, Options, State } from "./types.js"
-import { websocket } from "./websocket.js"
 
 /**
  * Returns a client of the server at a URL like https://push.example.com. T maps topics to the
@@ -73,7 +73,7 @@ export const connect = <T extends object = Record<string, unknown>>(url: string,
       const message = JSON.parse(JSON.stringify(data ?? null)) // as it is now, for retries
       return (await calls._call({ type: "broadcast", topic, message, key }, options)).position
     },
-    history: (topic, { since, limit, ...options } = {}) => calls._call({ type: "history", topic, since, limit }, options),
+    history: (topic, options = {}) => calls._call({ type: "history", topic, since: options.since, limit: options.limit }, options),
     presence: (topic, options) => calls._call({ type: "presence", topic }, options),
     position: async (topic, options) => (await client.history(topic, { ...options, limit: 0 })).position,
     async close() {

@@ -48,7 +48,10 @@ export const fallback = (name: "stream" | "poll", url: string, fetch: typeof glo
       for (let cursor; ; ) {
         isAlive()
         const response = await post("/" + name, token, { ...command, wait: Limit.Wait })
-        if (!response.ok) return clearTimeout(timer), refuse(response, id, token, topics)
+        if (!response.ok) {
+          clearTimeout(timer)
+          return cursor ? fail({ _isRestart: true }) : refuse(response, id, token, topics)
+        }
         if (isPoll) {
           const answer = await response.json()
           // A first answer tells more.

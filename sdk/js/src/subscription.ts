@@ -48,7 +48,9 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
   let tail = position
   let phase = Phase.New as Phase
   let isNew = true
-  let loading = end
+  /** Why messages are missing before the next answer of the server. */
+  let reason: "overflow" | undefined
+  let loading = new AbortController()
   let failure: NotifluxError | undefined
   /** Resumes the loop, which waits for an event. */
   let wake = () => {}
@@ -96,12 +98,10 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
   /** Calls the handlers. */
   const handle = async () => {
     try {
-      for await (const event of events())
-        await persist(
-          () => (event.type === "message" ? onMessage!(event) : event.type !== "gap" ? onEvent?.(event) : onGap !== "ignore" && onGap!(event)),
-          signal,
-          topic,
-        )
+      for await (const event of events()) {
+        const handler: any = event.type === "message" ? onMessage : event.type === "gap" ? onGap : onEvent
+        await persist(() => handler?.call?.(options, event), signal, topic) // The string "ignore" cannot be called.
+      }
     } catch (error) {
       if (!onError) throw error
       onError(error as NotifluxError)
@@ -124,15 +124,16 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
   const confirm = (answer: Confirmation, since: Position | undefined) => {
     const at = answer.position
     const wasNew = isNew
-    const isLost = !answer.recovered && (phase === Phase.New || at !== tail)
+    const isLost = reason || (!answer.recovered && (phase === Phase.New || at !== tail))
     tail ??= at
     isNew = false
     confirmed()
     if (phase === Phase.New) phase = Phase.Live
-    push({ type: "subscribed", topic, ...answer }, 0)
+    push({ type: "subscribed", topic, ...answer, recovered: !isLost }, 0)
     if (options.presence) topics._list(topic)
-    if (isLost) push({ type: "gap", topic, position: at, reason: epochOf(at) === epochOf(since) ? "expired" : "restarted" }, 0, at)
+    if (isLost) push({ type: "gap", topic, position: at, reason: reason ?? (epochOf(at) === epochOf(since) ? "expired" : "restarted") }, 0, at)
     else if (wasNew) void load()
+    reason = undefined
   }
 
   /** Drops what arrives while f works. It returns nothing if a gap, or the end, came in between. */
@@ -151,11 +152,15 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
   const readOn = async () => {
     const history = await during((signal) => topics._read(topic, tail, buffer, signal))
     if (!history) return
+    if (!history.recovered) {
+      // What the server still has comes after the gap.
+      reason = "overflow"
+      phase = Phase.New
+      return void topics._resume(topic, undefined, buffer)
+    }
     phase = Phase.Live
-    if (!history.recovered) push({ type: "gap", topic, position: tail!, reason: "overflow" }, 0)
     for (const message of history.messages) push(message, JSON.stringify(message).length, message.position)
     if ((phase as Phase) !== Phase.Live) return
-    tail = history.position
     if (history.more) phase = Phase.Behind
     else resume()
   }

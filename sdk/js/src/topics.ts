@@ -34,7 +34,7 @@ export interface Topics {
   _size(): number
   _join(subscriber: Subscriber): void
   /** Subscribes anew if the topic has gone further than a place. It reports whether that is so. */
-  _resume(topic: string, since: Position | undefined): boolean
+  _resume(topic: string, since: Position | undefined, last?: number): boolean
   _leave(subscriber: Subscriber): void
   /** Reads a history, however long it takes. */
   _read(topic: string, since: Position | undefined, limit: number, signal: AbortSignal): Promise<History<string, unknown>>
@@ -145,7 +145,7 @@ export const createTopics = (line: Line, calls: Calls): Topics => {
     topics.get(topic)?._members.forEach((member) => member._options.presence && member._push(event, size))
   }
 
-  const restart = (topic: Topic | undefined, refused?: object) => topic?._isLive && void subscribe(topic, refused)
+  const restart = (topic: Topic | undefined, refused?: object) => topic?._isLive && subscribe(topic, refused)
 
   const receive = (frame: Frame, size: number) => {
     const { type, position, code } = frame

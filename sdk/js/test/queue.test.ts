@@ -79,9 +79,11 @@ test("what the history does not have any more is a gap", async (t) => {
   for (const offset of messages(1, 9)) transport.last.message("a", offset)
   assert.deepEqual(brief(await events.take()), ["subscribed", 1, 2, 3])
   await answer(transport.last, [8, 9], { recovered: false })
-  transport.last.message("a", 10)
-  assert.deepEqual(brief(await events.take()), ["gap overflow E:3", 8, 9, 10])
-  await transport.last.noCommand()
+  const [leave, again] = transport.last.commands.splice(0) as any
+  assert.deepEqual([leave.type, again.since, again.last], ["unsubscribe", {}, 4], "the gap ends where the server's messages begin")
+  transport.last.confirm(again, "E:7", { replay: 2 })
+  for (const offset of messages(8, 10)) transport.last.message("a", offset)
+  assert.deepEqual(brief(await events.take()), ["subscribed", "gap overflow E:7", 8, 9])
 })
 
 test("a gap while the history is read makes it useless", async (t) => {
@@ -152,6 +154,9 @@ test("a gap follows when the server cannot resume", async (t) => {
       const taken = await events.take()
       assert.deepEqual(brief(taken), ["subscribed", 1, "disconnected", "subscribed", `gap ${reason} ${position}`])
       assert.equal((taken[3] as any).recovered, false)
+      const next = position.replace(/\d+$/, "10")
+      transport.last.frame({ type: "message", topic: "a", position: next, time: 1, data: "next" })
+      assert.deepEqual(brief(await events.take()), ["next"])
     })
 })
 
@@ -294,5 +299,6 @@ test("a slow subscriber that lost messages loads the state again", async (t) => 
   transport.last.confirm(await transport.last.command("subscribe"), "F:0", { recovered: false })
   assert.deepEqual(brief(await events.take()), ["subscribed", "state 1 E:0", 1])
   await answer(transport.last, [], { recovered: false, position: "F:0" })
-  assert.equal(calls, 2)
+  transport.last.confirm(transport.last.commands.at(-1), "F:0")
+  assert.deepEqual(brief(await events.take()), ["subscribed", "gap overflow F:0", "state 2 F:0"])
 })

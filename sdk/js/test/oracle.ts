@@ -1,0 +1,59 @@
+// Judges what subscriptions delivered.
+
+import assert from "node:assert/strict"
+
+import type { Event, Position } from "notiflux"
+
+/** The log of a topic, as somebody saw it who was never disconnected. */
+export class Oracle {
+  readonly #places = new Map<Position, number>()
+  readonly #log: { position: Position; data: unknown }[] = []
+
+  constructor(start: Position) {
+    this.#log.push({ position: start, data: undefined })
+    this.#places.set(start, 0)
+  }
+
+  /** Adds the next message of the topic. */
+  add(position: Position, data: unknown): void {
+    this.#places.set(position, this.#log.push({ position, data }) - 1)
+  }
+
+  get head(): Position {
+    return this.#log.at(-1)!.position
+  }
+
+  /** How often a message is in the log. */
+  count(data: unknown): number {
+    return this.#log.filter((message) => message.data === data).length
+  }
+
+  at(position: Position): unknown {
+    return this.#log[this.#places.get(position) ?? -1]?.data
+  }
+
+  /** Checks that a subscription delivered each message once and in order, unless a gap lies between. It returns the number of gaps. */
+  check(events: Event[]): number {
+    let place: number | undefined
+    let gaps = 0
+    for (const [i, event] of events.entries()) {
+      const before = () => JSON.stringify(events.slice(Math.max(0, i - 5), i + 1), (name, value) => (name === "data" ? undefined : value))
+      if (event.type === "disconnected") continue
+      assert.ok("position" in event, event.type)
+      const next = this.#places.get(event.position)
+      assert.notEqual(next, undefined, `${event.type} at ${event.position}, which is no place in the log`)
+      if (event.type === "message") {
+        assert.equal(next, place! + 1, before())
+        assert.deepEqual(event.data, this.#log[next!]!.data)
+      } else if (event.type === "gap") {
+        assert.ok(next! >= place!, before())
+        gaps++
+      } else if (event.type === "subscribed" && place !== undefined && event.recovered)
+        assert.equal(next, place, before())
+      else if (event.type === "subscribed" && place !== undefined) continue // The gap follows.
+      place = next
+    }
+    assert.equal(this.#log[place!]?.position, this.head, "the subscription does not have the head")
+    return gaps
+  }
+}
