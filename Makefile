@@ -4,7 +4,7 @@ IMAGE ?= notiflux
 ENGINE ?= docker
 FUZZTIME ?= 30s
 
-.PHONY: build dev test fuzz faults bench image
+.PHONY: build dev test fuzz faults cuts bench image
 build:
 	go build -trimpath -o notiflux ./cmd/notiflux
 
@@ -19,6 +19,9 @@ fuzz:
 
 faults: # of Redis and of servers that share it: more and longer than in the tests
 	go test ./internal/broker/redis -run Faults -faults 20 -timeout 1h
+
+cuts: # of connections of the JavaScript SDK, for each transport: more than in the tests
+	cd sdk/js && npm ci --silent && npm run --silent build && CUTS=1000 npm run --silent test cut
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
