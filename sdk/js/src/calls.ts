@@ -11,6 +11,8 @@ export const enum Limit {
   Timeout = 100_000,
   /** A timeout that does not come. A timer cannot be longer than 2^31. */
   Forever = 2e9,
+  /** The messages that a history may have. */
+  Page = 1000,
   /** The topics of a command: what an event stream takes, and what always fits. */
   Topics = 64,
   /** The commands of a second; the server takes 100. */
@@ -47,7 +49,7 @@ export interface Calls {
   _close(): void
 }
 
-export const createCalls = (line: Line, tokens: Tokens | undefined): Calls => {
+export const createCalls = (line: Line, tokens: Tokens): Calls => {
   const calls = new Set<Call>()
   /** What is to be sent. Calls of a kind can share a command. */
   const waiting = new Map<unknown, Call[]>()
@@ -102,10 +104,10 @@ export const createCalls = (line: Line, tokens: Tokens | undefined): Calls => {
     /** How many epochs were known when the outcome became unknown. */
     let known: number | undefined
     for (let failures = 0; !_end.signal.aborted; answer = undefined) {
-      const grant = tokens?._get(scope, topic, refusal?.code)
+      const grant = tokens._get(scope, topic, refusal?.code)
       const token = (call._token = await grant)
-      if ((tokens || refusal) && (!token || token === refusal?.token)) {
-        tokens?._drop(scope, topic, grant!)
+      if (token == null || token === refusal?.token) {
+        tokens._drop(scope, topic, grant)
         throw new NotifluxError(refusal?.code ?? "logged_out", { topic }, refusal?.message)
       }
       const kind = command.topics ? JSON.stringify({ ...command, topics: token, since: 0 }) : call
@@ -123,7 +125,7 @@ export const createCalls = (line: Line, tokens: Tokens | undefined): Calls => {
       if (!answer.code) return answer
       if (/^token_/.test(answer.code) && !refusal) {
         refusal = { ...answer, token }
-        tokens?._drop(scope, topic, grant!)
+        tokens._drop(scope, topic, grant)
       } else if (answer.retry ?? !/denied|invalid|malformed|token/.test(answer.code)) await sleep(Math.max(answer.after ?? 0, backoff(failures++)))
       else throw new NotifluxError(answer.code, { topic }, answer.message)
     }

@@ -9,7 +9,7 @@ import { createTopics } from "./topics.js"
 import { createCalls } from "./calls.js"
 import { NotifluxError } from "./error.js"
 import type { End, Transport } from "./transport.js"
-import type { Client, Need, Options, State } from "./types.js"
+import type { Client, HistoryOptions, Need, Options, State } from "./types.js"
 
 /**
  * Returns a client of the server at a URL like https://push.example.com. T maps topics to the
@@ -17,7 +17,7 @@ import type { Client, Need, Options, State } from "./types.js"
  */
 export const connect = <T extends object = Record<string, unknown>>(url: string, options: Options = {}): Client<T> => {
   url = url.replace(/\/+$/, "")
-  const { token } = options
+  const { token = () => "" } = options
   const get: typeof fetch = options.fetch ?? globalThis.fetch
   const positions = options.positions?.open(url)
   const listeners = new Set<(state: State, why?: NotifluxError) => void>()
@@ -31,20 +31,23 @@ export const connect = <T extends object = Record<string, unknown>>(url: string,
       for (const f of listeners) queueMicrotask(() => f(state, end && errorOf(end, true)))
     },
     _began: () => calls._reset(),
-    _frame: (frame, size) => calls._receive(frame) || topics._receive(frame, size),
+    _frame: (frame) => calls._receive(frame) || topics._receive(frame),
     _ended(end, wait) {
       const { code, _isRestart } = end
       topics._cut(
-        ({ _push, topic }) => _isRestart || _push({ type: "disconnected", topic, code, retryIn: wait! }, 0),
+        ({ _push, topic }) => _isRestart || _push({ type: "disconnected", topic, code, retryIn: wait! }),
         code === Close.Revoked ? { code: "token_revoked" } : undefined,
       )
       calls._reset() // Behind the commands to subscribe, which publishes wait for.
       if (wait === undefined) finish(errorOf(end))
     },
   })
-  const tokens = token ? createTokens(typeof token !== "string" ? token : token.includes("/") ? remote(token, get) : () => token, log) : undefined
+  const tokens = createTokens(typeof token !== "string" ? token : token.includes("/") ? remote(token, get) : () => token, log)
   const calls = createCalls(line, tokens)
   const topics = createTopics(line, calls)
+
+  const history = (topic: string, options: HistoryOptions = {}): Promise<any> =>
+    calls._call({ type: "history", topic, since: options.since, limit: options.limit }, options)
 
   const finish = (error?: NotifluxError) => {
     topics._each((subscriber) => subscriber.close(error))
@@ -64,18 +67,18 @@ export const connect = <T extends object = Record<string, unknown>>(url: string,
     },
     subscribe(topic: string, options: AnyOptions = {}): any {
       const since = options.since ?? positions?.get(topic)
-      const subscriber = createSubscriber(topic, { ...options, since: since! }, topics, positions)
+      const subscriber = createSubscriber(topic, { ...options, since }, topics, history, positions)
       if (options.signal?.aborted) subscriber.close()
       else topics._join(subscriber)
       return subscriber
     },
-    async publish(topic, data, { key = Math.random() + "", ...options } = {}) {
+    async publish(topic, data, { key = Math.random() + "" + Math.random(), ...options } = {}) {
       const message = JSON.parse(JSON.stringify(data ?? null)) // as it is now, for retries
       return (await calls._call({ type: "broadcast", topic, message, key }, options)).position
     },
-    history: (topic, options = {}) => calls._call({ type: "history", topic, since: options.since, limit: options.limit }, options),
+    history,
     presence: (topic, options) => calls._call({ type: "presence", topic }, options),
-    position: async (topic, options) => (await client.history(topic, { ...options, limit: 0 })).position,
+    position: async (topic, options) => (await history(topic, { ...options, limit: 0 })).position,
     async close() {
       line._close()
       finish()
@@ -92,7 +95,7 @@ const remote =
     const response = await request(get, url, signal, need)
     if (response.status === 401) return null
     if (!response.ok) throw new Error(url + ": " + response.status)
-    return (await response.text()).trim()
+    return (await response.text()).trim() || null
   }
 
 const errorOf = ({ code }: End, retry = false): NotifluxError => new NotifluxError("disconnected", { status: code, retry })

@@ -57,8 +57,8 @@ export const fallback = (name: "stream" | "poll", url: string, fetch: typeof glo
           // A first answer tells more.
           if (cursor && !answer.recovered) return fail({ _isRestart: true })
           command.since = cursor = answer.cursor
-          frame({ type: "hello", id, topics: answer.topics }, 0)
-          for (const message of answer.messages) frame(message, JSON.stringify(message).length)
+          frame({ type: "hello", id, topics: answer.topics })
+          for (const message of answer.messages) frame(message)
         } else {
           const reader = response.body!.getReader()
           const decoder = new TextDecoder()
@@ -71,7 +71,7 @@ export const fallback = (name: "stream" | "poll", url: string, fetch: typeof glo
             for (const line of lines) {
               const parsed = JSON.parse(line)
               if (parsed.type === "hello") parsed.id = id
-              frame(parsed, line.length)
+              frame(parsed)
             }
           }
         }
@@ -81,7 +81,7 @@ export const fallback = (name: "stream" | "poll", url: string, fetch: typeof glo
     /** Runs a command that is not about a subscription. */
     const call = async ({ type, id, token, ...members }: any) => {
       const response = await (type === "broadcast" ? post : get)("/" + type, token, members)
-      if (response.ok) frame({ type, id, ...(await response.json()) }, 0)
+      if (response.ok) frame({ type, id, ...(await response.json()) })
       else await refuse(response, id)
     }
 
@@ -91,18 +91,17 @@ export const fallback = (name: "stream" | "poll", url: string, fetch: typeof glo
       const { code = status + "", detail: message } = await response.json().catch(() => ({}))
       const retry = status === 429 || status > 499
       const after = +headers.get("Retry-After")! * 1000
-      if (!topics) return frame({ type: "error", id, code, message, retry, after }, 0)
+      if (!topics) return frame({ type: "error", id, code, message, retry, after })
       if (retry || code > 0) return fail({ code, after, _isUseless: !retry })
       const refused: Record<string, object> = {}
       for (const topic of topics) {
         // The other topics may be allowed.
-        const isRefused = !topics[1] || !(await get("/history", token, { topic, limit: 0 })).ok
-        if (isRefused) refused[topic] = { code, message }
+        if (!topics[1] || !(await get("/history", token, { topic, limit: 0 })).ok) refused[topic] = { code, message }
       }
-      frame({ type: "subscribed", id, topics: {}, refused }, 0)
+      frame({ type: "subscribed", id, topics: {}, refused })
     }
 
-    queueMicrotask(() => frame({ type: "welcome", _isEarly: true }, 0))
+    queueMicrotask(() => frame({ type: "welcome", _isEarly: true }))
     return {
       close,
       send(command) {

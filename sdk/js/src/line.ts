@@ -17,7 +17,7 @@ export interface Owner {
   /** The state has changed, perhaps because a connection ended. */
   _changed(state: State, end?: End): void
   _began(): void
-  _frame(frame: Frame, size: number): void
+  _frame(frame: Frame): void
   /** A connection ended. The next one begins in `wait` milliseconds; undefined: never. */
   _ended(end: End, wait: number | undefined): void
 }
@@ -73,11 +73,11 @@ export const createLine = (transports: Transport[], owner: Owner): Line => {
     link = transports[at]!.open({ frame: receive, end })
   }
 
-  const receive = (frame: Frame, size: number) => {
+  const receive = (frame: Frame) => {
     if (frame.type === "bye") bye = frame
     else if (welcome) {
       heard()
-      owner._frame(frame, size)
+      owner._frame(frame)
     } else {
       welcome = frame
       if (frame._isEarly) enter("connecting")

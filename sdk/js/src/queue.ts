@@ -3,14 +3,14 @@ import type { Event, Position } from "./types.js"
 /** An event on its way to the subscriber. */
 export interface Entry {
   _event: Event
-  _size: number
+  _size?: number
   /** The positions of the topic before and after the event, if there are any. */
   _from?: Position | undefined
   _to?: Position | undefined
 }
 
 const enum Limit {
-  /** The size of what a queue holds. */
+  /** The length of what waits behind the first event, as JSON. */
   Size = 1 << 20,
 }
 
@@ -23,8 +23,11 @@ export const put = (queue: Entry[], entry: Entry, limit: number, isLatest?: bool
     const to = entry._from
     let from = to
     while (isMove(queue.at(-1))) from = queue.pop()!._from
-    if (from !== to) queue.push({ _event: { type: "skipped", topic: entry._event.topic, from: from!, to: to! }, _size: 0, _from: from, _to: to })
+    if (from !== to) queue.push({ _event: { type: "skipped", topic: entry._event.topic, from: from!, to: to! }, _from: from, _to: to })
   }
-  const size = queue.reduce((sum, { _size }) => sum + _size, entry._size)
-  return !(queue[0] && (queue.length >= limit || size > Limit.Size)) && !!queue.push(entry)
+  if (queue[0]) {
+    entry._size = JSON.stringify(entry._event).length
+    if (queue.length >= limit || queue.reduce((sum, { _size = 0 }) => sum + _size, entry._size) > Limit.Size) return false
+  }
+  return !!queue.push(entry)
 }

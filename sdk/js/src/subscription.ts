@@ -1,10 +1,11 @@
+import { Limit } from "./calls.js"
 import { NotifluxError } from "./error.js"
 import type { Positions } from "./plugin.js"
 import { epochOf, isAfter } from "./position.js"
 import { type Entry, put } from "./queue.js"
 import { persist } from "./retry.js"
 import type { Topics } from "./topics.js"
-import type { Event, Handlers, Position, Snapshot, Subscribed, SubscribeOptions, Subscription } from "./types.js"
+import type { Client, Event, Handlers, Position, Snapshot, Subscribed, SubscribeOptions, Subscription } from "./types.js"
 
 export type AnyOptions = SubscribeOptions<unknown> & Partial<Handlers<string, unknown, unknown>>
 
@@ -16,7 +17,7 @@ export interface Subscriber extends Subscription, AsyncIterable<Event> {
   /** The server confirmed the topic. Before, it was at `since`. */
   _confirm(answer: Confirmation, since: Position | undefined): void
   /** An event arrived. If it moves the topic on, `to` is where. */
-  _push(event: Event, size: number, to?: Position): void
+  _push(event: Event, to?: Position): void
   /** Ends the subscription: at once or, with an error, after the events in the queue. */
   close(error?: NotifluxError): void
 }
@@ -37,7 +38,7 @@ const enum Phase {
   Loading,
 }
 
-export const createSubscriber = (topic: string, options: AnyOptions, topics: Topics, positions: Positions | undefined): Subscriber => {
+export const createSubscriber = (topic: string, options: AnyOptions, topics: Topics, history: Client["history"], positions: Positions | undefined): Subscriber => {
   const { buffer = 1000, getState, onMessage, onGap, onEvent, onError } = options
   const end = new AbortController()
   const { signal } = end
@@ -108,14 +109,14 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
     }
   }
 
-  const push = (event: Event, size: number, to = tail) => {
+  const push = (event: Event, to = tail) => {
     const isGap = event.type === "gap"
     if (isGap && phase !== Phase.Behind) {
       loading.abort()
       phase = Phase.Live
     }
     if (phase !== Phase.Live || (event.type === "message" && !isAfter(to!, tail))) return
-    if (put(queue, { _event: event, _size: size, _from: tail, _to: to }, buffer, options.mode === "latest")) tail = to
+    if (put(queue, { _event: event, _from: tail, _to: to }, buffer, options.mode === "latest")) tail = to
     else phase = Phase.Behind
     wake()
     if (isGap) void load()
@@ -129,9 +130,9 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
     isNew = false
     confirmed()
     if (phase === Phase.New) phase = Phase.Live
-    push({ type: "subscribed", topic, ...answer, recovered: !isLost }, 0)
+    push({ type: "subscribed", topic, ...answer, recovered: !isLost })
     if (options.presence) topics._list(topic)
-    if (isLost) push({ type: "gap", topic, position: at, reason: reason ?? (epochOf(at) === epochOf(since) ? "expired" : "restarted") }, 0, at)
+    if (isLost) push({ type: "gap", topic, position: at, reason: reason ?? (epochOf(at) === epochOf(since) ? "expired" : "restarted") }, at)
     else if (wasNew) void load()
     reason = undefined
   }
@@ -150,18 +151,18 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
 
   /** Reads on in the history, as far as the queue has room. At its end the topic resumes. */
   const readOn = async () => {
-    const history = await during((signal) => topics._read(topic, tail, buffer, signal))
-    if (!history) return
-    if (!history.recovered) {
+    const read = await during((signal) => history(topic, { since: tail, limit: Math.min(buffer, Limit.Page), timeout: Limit.Forever, signal }))
+    if (!read) return
+    if (!read.recovered) {
       // What the server still has comes after the gap.
       reason = "overflow"
       phase = Phase.New
-      return void topics._resume(topic, undefined, buffer)
+      return void topics._resume(topic, undefined, Limit.Page)
     }
     phase = Phase.Live
-    for (const message of history.messages) push(message, JSON.stringify(message).length, message.position)
+    for (const message of read.messages) push(message, message.position)
     if ((phase as Phase) !== Phase.Live) return
-    if (history.more) phase = Phase.Behind
+    if (read.more) phase = Phase.Behind
     else resume()
   }
 
@@ -177,7 +178,7 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
     const snapshot = await during((signal) => persist(read, signal, topic))
     if (!snapshot) return
     tail = snapshot.position
-    queue.push({ _event: { type: "state", topic, ...snapshot } as never, _size: 0, _to: tail })
+    queue.push({ _event: { type: "state", topic, ...snapshot } as never, _to: tail })
     wake()
     resume()
   }

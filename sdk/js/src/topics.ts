@@ -3,7 +3,7 @@ import type { Line } from "./line.js"
 import { epochOf, isAfter } from "./position.js"
 import type { Subscriber } from "./subscription.js"
 import type { Frame } from "./transport.js"
-import type { Event, History, Position } from "./types.js"
+import type { Event, Position } from "./types.js"
 
 const enum Time {
   /** How long a topic without subscriptions stays subscribed, in milliseconds. */
@@ -36,12 +36,10 @@ export interface Topics {
   /** Subscribes anew if the topic has gone further than a place. It reports whether that is so. */
   _resume(topic: string, since: Position | undefined, last?: number): boolean
   _leave(subscriber: Subscriber): void
-  /** Reads a history, however long it takes. */
-  _read(topic: string, since: Position | undefined, limit: number, signal: AbortSignal): Promise<History<string, unknown>>
   /** Requests the list of members. */
   _list(topic: string): void
   /** Handles a frame that is not an answer. */
-  _receive(frame: Frame, size: number): void
+  _receive(frame: Frame): void
   /** The connection has ended: tells the subscriptions that were live. The server may have refused the tokens. */
   _cut(f: (subscriber: Subscriber) => void, refused?: object): void
   /** Does something to all subscriptions. */
@@ -139,26 +137,26 @@ export const createTopics = (line: Line, calls: Calls): Topics => {
     calls._call({ type: "presence", topic }, {}, present).catch(() => {}) // The next change may bring a list.
   }
 
-  const present = (frame: Frame, size = 0) => {
+  const present = (frame: Frame) => {
     const { type, topic, member } = frame
     const event = { ...frame, type: PRESENCE[type], members: member ? [member] : frame.members } as unknown as Event
-    topics.get(topic)?._members.forEach((member) => member._options.presence && member._push(event, size))
+    topics.get(topic)?._members.forEach((member) => member._options.presence && member._push(event))
   }
 
   const restart = (topic: Topic | undefined, refused?: object) => topic?._isLive && subscribe(topic, refused)
 
-  const receive = (frame: Frame, size: number) => {
+  const receive = (frame: Frame) => {
     const { type, position, code } = frame
     if (code) for (const name of frame.topics ?? []) restart(topics.get(name), frame)
     const topic = topics.get(frame.topic)
     const to = frame.to ?? position
     if (!topic?._isLive) return
-    if (PRESENCE[type]) present(frame, size)
+    if (PRESENCE[type]) present(frame)
     if (!/^(message|skipped|gap)$/.test(type) || !isAfter(to, topic._position)) return
     const isGap = type === "gap" || epochOf(to) !== epochOf(topic._position)
     const event = isGap ? { type: "gap", topic: topic._name, position: to, reason: "server" } : frame
     topic._position = to
-    for (const member of topic._members) member._push(event as Event, size, to)
+    for (const member of topic._members) member._push(event as Event, to)
   }
 
   return {
@@ -167,7 +165,6 @@ export const createTopics = (line: Line, calls: Calls): Topics => {
     _resume: resume,
     _leave: leave,
     _list: list,
-    _read: (topic, since, limit, signal) => calls._call({ type: "history", topic, since, limit }, { timeout: Limit.Forever, signal }),
     _receive: receive,
     _cut: (f, refused) =>
       topics.forEach((topic) => {

@@ -23,9 +23,9 @@ export interface Connection {
 export interface Receiver {
   /**
    * Takes a frame; the first one is `welcome`. If that has `ping`, the client sends pings and
-   * expects pongs. The size is the length of the frame as text.
+   * expects pongs.
    */
-  frame(frame: Frame, size: number): void
+  frame(frame: Frame): void
   /** The connection, or the attempt to open one, has ended. Called once, and nothing after it. */
   end(end: End): void
 }

@@ -112,7 +112,7 @@ export interface PublishOptions extends CallOptions {
 }
 
 export interface HistoryOptions extends CallOptions {
-  since?: Position
+  since?: Position | undefined
   /** The number of messages, up to 1,000; by default 100. */
   limit?: number
 }
@@ -139,7 +139,7 @@ export interface Presence {
 
 export interface SubscribeOptions<S = never> {
   /** Continue after this position. If messages after it are missing, the first event is a gap. */
-  since?: Position
+  since?: Position | undefined
   /** Begin with up to this many earlier messages, unless there is a `since`. */
   last?: number
   /** "latest": a subscriber that is behind gets only the newest message, after a `skipped`. By default "all". */
@@ -269,5 +269,5 @@ export type Code =
   | "scope_denied" | "topic_denied" | "origin_denied"
   | "key_reused" | "too_large" | "too_many"
   | "internal" | "over_capacity" | "outcome_unknown" | "unavailable" | "draining"
-  | "closed" | "logged_out" | "timeout" | "unsupported" | "state_failed" | "handler_failed"
+  | "closed" | "logged_out" | "timeout" | "unsupported" | "callback_failed" | "disconnected"
   | (string & {}) // prettier-ignore

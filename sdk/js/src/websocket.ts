@@ -19,7 +19,7 @@ export const websocket = (url: string, Socket: WebSocketClass): Transport => ({
         close()
         return end({})
       }
-      frame(parsed, data.length)
+      frame(parsed)
     }
     socket.onclose = end
     socket.onerror = () => {} // onclose follows.

@@ -26,9 +26,8 @@ export class FakeConnection implements Connection {
     this.isClosed = true
   }
 
-  /** Delivers a frame, as if its text had this size. */
-  frame(frame: Frame, size = JSON.stringify(frame).length): void {
-    if (!this.isClosed) this.receiver.frame(frame, size)
+  frame(frame: Frame): void {
+    if (!this.isClosed) this.receiver.frame(frame)
   }
 
   welcome(more: object = {}): void {
@@ -61,8 +60,8 @@ export class FakeConnection implements Connection {
     this.frame({ type: "subscribed", id, topics: Object.fromEntries(topics.map((topic: string) => [topic, one])) })
   }
 
-  message(topic: string, offset: number, data: unknown = offset, size?: number): void {
-    this.frame({ type: "message", topic, position: `E:${offset}`, time: 1, data }, size)
+  message(topic: string, offset: number, data: unknown = offset): void {
+    this.frame({ type: "message", topic, position: `E:${offset}`, time: 1, data })
   }
 }
 

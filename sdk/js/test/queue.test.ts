@@ -62,16 +62,16 @@ test("what arrives while the history is read is neither lost nor doubled", async
 
 test("a queue holds 1 MiB", async (t) => {
   const { transport, events } = await subscribed(t)
-  for (const offset of messages(1, 5)) transport.last.message("a", offset, offset, 300_000)
-  assert.deepEqual(brief(await events.take()), ["subscribed", 1, 2, 3])
+  for (const offset of messages(1, 5)) transport.last.message("a", offset, "x".repeat(300_000))
+  assert.deepEqual((await events.take()).map(({ position }: any) => position), ["E:0", "E:1", "E:2", "E:3"])
   assert.equal((await answer(transport.last, [4, 5])).since, "E:3")
 })
 
 test("a message of more than 1 MiB fits into an empty queue", async (t) => {
   const { transport, events } = await subscribed(t)
   assert.deepEqual(brief(await events.take()), ["subscribed"])
-  transport.last.message("a", 1, "large", 8 << 20)
-  assert.deepEqual(brief(await events.take()), ["large"])
+  transport.last.message("a", 1, "x".repeat(2 << 20))
+  assert.equal((await events.take()).length, 1)
 })
 
 test("what the history does not have any more is a gap", async (t) => {
@@ -80,7 +80,7 @@ test("what the history does not have any more is a gap", async (t) => {
   assert.deepEqual(brief(await events.take()), ["subscribed", 1, 2, 3])
   await answer(transport.last, [8, 9], { recovered: false })
   const [leave, again] = transport.last.commands.splice(0) as any
-  assert.deepEqual([leave.type, again.since, again.last], ["unsubscribe", {}, 4], "the gap ends where the server's messages begin")
+  assert.deepEqual([leave.type, again.since, again.last], ["unsubscribe", {}, 1000], "the gap ends where the server's messages begin")
   transport.last.confirm(again, "E:7", { replay: 2 })
   for (const offset of messages(8, 10)) transport.last.message("a", offset)
   assert.deepEqual(brief(await events.take()), ["subscribed", "gap overflow E:7", 8, 9])

@@ -40,7 +40,7 @@ export const fault = (
   code: Code,
   message: string,
   more?: { topic?: string; status?: NotifluxError["status"]; retry?: boolean; cause?: unknown },
-): NotifluxError => new NotifluxError(code, message, more)
+): NotifluxError => new NotifluxError(code, more, message)
 
 export interface Post {
   fetch: typeof fetch
