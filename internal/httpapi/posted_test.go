@@ -146,6 +146,8 @@ func TestPostedRefusals(t *testing.T) {
 		{"", `{"topics":["a"],"token":1}`, 400, pubsub.Malformed, "`token`"},
 		{"", `{"topics":["\ud800"]}`, 400, pubsub.Malformed, "half"},
 		{"?topic=a", `{"topics":["a"]}`, 400, pubsub.Malformed, `the parameter "topic" does not apply to POST`},
+		{"?since=%zz", `{"topics":["a"]}`, 400, pubsub.Malformed, "the query is malformed"},
+		{"?x;since=E:1", `{"topics":["a"]}`, 400, pubsub.Malformed, "the query is malformed"},
 		{"?Last-Event-ID=x", `{"topics":["a"]}`, 400, pubsub.Malformed, `the parameter "Last-Event-ID" does not apply to POST`},
 		{"?token=x", `{"topics":["a"]}`, 400, pubsub.Malformed, `the parameter "token" does not apply to POST`},
 		{"?x=1", `{"topics":["d"]}`, 403, pubsub.TopicDenied, ""},

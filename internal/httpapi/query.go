@@ -51,7 +51,11 @@ func (a *API) parsePosted(w http.ResponseWriter, r *http.Request) (reading.Body,
 	if err := checkMedia(r.Header); err != nil {
 		return reading.Body{}, err
 	}
-	for name := range r.URL.Query() {
+	q, err := a.query(r)
+	if err != nil {
+		return reading.Body{}, err
+	}
+	for name := range q {
 		if reading.InBody(name) {
 			return reading.Body{}, pubsub.Errorf(pubsub.Malformed, "the parameter %q does not apply to POST: send it in the body", name)
 		}
