@@ -12,13 +12,14 @@ import (
 )
 
 type tokenCmd struct {
-	Key   string        `default:"es256_private.pem" help:"PEM file with the private key, made by notiflux keys or openssl."`
-	Scope []auth.Scope  `required:"" enum:"subscribe,broadcast" help:"Actions that the token allows: subscribe, broadcast, or both separated by a comma."`
-	Topic []string      `required:"" sep:"none" help:"Topic that the token allows; can be repeated."`
-	Sub   string        `default:"cli" help:"Subject: the user that the token is for."`
-	Exp   time.Duration `default:"1h" help:"How long the token is valid, for example 90s, 30m or 720h."`
-	Until time.Duration `placeholder:"DURATION" help:"Time from now after which the server ends all subscriptions made with the token; no limit by default."`
-	Info  string        `placeholder:"JSON" help:"Data that the other members of a topic see next to --sub (presence): a JSON object of up to 1 KiB."`
+	Key     string        `default:"es256_private.pem" help:"PEM file with the private key, made by notiflux keys or openssl."`
+	Scope   []auth.Scope  `required:"" enum:"subscribe,broadcast" help:"Actions that the token allows: subscribe, broadcast, or both separated by a comma."`
+	Topic   []string      `sep:"none" help:"Topic that the token allows; can be repeated."`
+	Pattern []string      `sep:"none" help:"Beginning of topics that the token allows, followed by *; can be repeated. '*' allows to broadcast to every topic."`
+	Sub     string        `default:"cli" help:"Subject: the user that the token is for."`
+	Exp     time.Duration `default:"1h" help:"How long the token is valid, for example 90s, 30m or 720h."`
+	Until   time.Duration `placeholder:"DURATION" help:"Time from now after which the server ends all subscriptions made with the token; no limit by default."`
+	Info    string        `placeholder:"JSON" help:"Data that the other members of a topic see next to --sub (presence): a JSON object of up to 1 KiB."`
 }
 
 // Help is shown by -h below the first line.
@@ -40,11 +41,22 @@ func (c *tokenCmd) Run(t *terminal) error {
 		}
 		topics = append(topics, topic)
 	}
+	patterns := make([]pubsub.Pattern, 0, len(c.Pattern))
+	for _, text := range c.Pattern {
+		pattern, err := pubsub.ParsePattern(text)
+		if err != nil {
+			return usagef("--pattern: %w", err)
+		}
+		patterns = append(patterns, pattern)
+	}
+	if len(topics)+len(patterns) == 0 {
+		return usagef("the token would allow no topic: add --topic, --pattern, or both")
+	}
 	signer, err := readSigner(c.Key)
 	if err != nil {
 		return err
 	}
-	grant := auth.Grant{Subject: c.Sub, Scopes: c.Scope, Topics: topics, Expires: time.Now().Add(c.Exp)}
+	grant := auth.Grant{Subject: c.Sub, Scopes: c.Scope, Topics: topics, Patterns: patterns, Expires: time.Now().Add(c.Exp)}
 	if c.Until > 0 {
 		grant.Until = time.Now().Add(c.Until)
 	}

@@ -69,6 +69,22 @@ func BenchmarkCached(b *testing.B) {
 func BenchmarkAllow(b *testing.B) {
 	issuer := newIssuer(b, 1)
 	verifier := issuer.verifier(b, auth.Config{})
+	b.Run("patterns=20", func(b *testing.B) {
+		patterns := `"AA*"`
+		for i := range 19 {
+			patterns += fmt.Sprintf(`,"room:%d:*"`, i)
+		}
+		claims, err := verifier.Verify(issuer.token(b, goodHeader, `{"exp":1767326645,"sub":"u","scope":"subscribe","patterns":[`+patterns+`]}`))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := claims.Allow(auth.Subscribe, pubsub.Topic("AA")); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	for _, topics := range []int{1, 900} {
 		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
 			claims, err := verifier.Verify(issuer.token(b, goodHeader, `{`+goodMembers+`,"exp":1767326645,"topics":`+topicList(topics)+`}`))

@@ -35,7 +35,7 @@ type Claims struct {
 	Subject string    // the claim sub, any text of up to 255 bytes
 	Expires time.Time // the claim exp; the server accepts the token until [Leeway] after it
 
-	scopes scopeSet
+	scopes scopeSet       // of topics and rare.patterns
 	topics []pubsub.Topic // sorted, without duplicates
 	rare   *rareClaims    // nil if the token has none of them
 }
@@ -43,9 +43,12 @@ type Claims struct {
 // rareClaims are claims that few tokens have. They are a separate struct to save memory,
 // because the server keeps the claims of every client.
 type rareClaims struct {
-	until   time.Time // zero: absent
-	info    []byte    // compact JSON; nil: absent or invalid
-	infoErr error     // why info is invalid
+	until    time.Time       // zero: absent
+	info     []byte          // compact JSON; nil: absent or invalid
+	infoErr  error           // why info is invalid
+	patterns pubsub.Patterns // with all of the token's scopes
+
+	subscribe, broadcast rights // with one scope, in addition
 }
 
 // ensureRare returns c.rare, and creates it if necessary.
@@ -56,6 +59,14 @@ func (c *Claims) ensureRare() *rareClaims {
 	return c.rare
 }
 
+// of returns the rights with only this scope.
+func (r *rareClaims) of(scope Scope) *rights {
+	if scope == Subscribe {
+		return &r.subscribe
+	}
+	return &r.broadcast
+}
+
 // Allow returns nil if the token allows scope on topic. Otherwise it returns a
 // [pubsub.Error] with ScopeDenied or TopicDenied. It compares topics byte by byte, and does
 // not check times.
@@ -63,14 +74,23 @@ func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
 	if !c.Has(scope) {
 		return pubsub.Errorf(pubsub.ScopeDenied, "the token does not have the scope %s", string(scope))
 	}
-	if _, ok := slices.BinarySearch(c.topics, topic); !ok {
+	every := c.scopes&scope.bit() != 0
+	if _, ok := slices.BinarySearch(c.topics, topic); ok && every {
+		return nil
+	}
+	if c.rare != nil && (every && c.rare.patterns.Match(topic) || c.rare.of(scope).allow(topic)) {
+		return nil
+	}
+	if c.rare == nil || len(c.rare.patterns) == 0 && c.rare.subscribe.isEmpty() && c.rare.broadcast.isEmpty() {
 		return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this topic: its claim `topic` or `topics` must contain exactly this name")
 	}
-	return nil
+	return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this topic: one of its lists of topics must contain exactly this name, or one of its patterns must be a beginning of it followed by *")
 }
 
 // Has reports whether the token has scope, on any topic.
-func (c *Claims) Has(scope Scope) bool { return c.scopes&scope.bit() != 0 }
+func (c *Claims) Has(scope Scope) bool {
+	return c.scopes&scope.bit() != 0 || c.rare != nil && !c.rare.of(scope).isEmpty()
+}
 
 // Info returns the claim info as compact JSON: an object that other clients may see. It
 // returns nil if the token has none. If the claim is not an object, or is longer than 1
@@ -112,16 +132,20 @@ func (c *Claims) expired() *pubsub.Error {
 
 // bytes returns the approximate memory that the variable part of the claims takes.
 func (c *Claims) bytes() int {
-	const (
-		perTopic = 16 // the header of a string
-		perRare  = 64 // a rareClaims
-	)
-	n := len(c.Subject)
-	if c.rare != nil {
-		n += perRare + len(c.rare.info)
+	const perRare = 184 // a rareClaims
+	n := len(c.Subject) + bytesOf(c.topics)
+	if r := c.rare; r != nil {
+		n += perRare + len(r.info) + bytesOf(r.patterns)
+		n += bytesOf(r.subscribe.topics) + bytesOf(r.subscribe.patterns)
+		n += bytesOf(r.broadcast.topics) + bytesOf(r.broadcast.patterns)
 	}
-	for _, t := range c.topics {
-		n += perTopic + len(t)
+	return n
+}
+
+func bytesOf[T ~string](names []T) (n int) {
+	const perName = 16 // the header of a string
+	for _, name := range names {
+		n += perName + len(name)
 	}
 	return n
 }

@@ -71,6 +71,51 @@ func TestUntil(t *testing.T) {
 	}
 }
 
+// A token allows a topic if one of its lists for the scope has its name or a pattern for it.
+func TestRights(t *testing.T) {
+	issuer := newIssuer(t, 1)
+	verifier := issuer.verifier(t, auth.Config{})
+	for _, c := range []struct{ claims, subscribe, broadcast string }{
+		{`"scope":"subscribe","topic":"a"`, "a", "scope"},
+		{`"scope":"subscribe broadcast","topics":["a*","chat:1"]`, "a* chat:1", "a* chat:1"},
+		{`"scope":"subscribe","patterns":["chat:*"],"topic":"a"`, "a chat: chat:* chat:1 chat:10", "scope"},
+		{`"scope":"subscribe broadcast","patterns":["chat:1*"]`, "chat:1 chat:10", "chat:1 chat:10"},
+		{`"scope":"broadcast","patterns":["*"]`, "scope", "a a* ab b chat chat: chat:* chat:1 chat:10"},
+		{`"scope":"broadcast","patterns":["chat:1*","chat:*","chat:10*"]`, "scope", "chat: chat:* chat:1 chat:10"},
+		{`"subscribe":{"patterns":["chat:*"]},"broadcast":{"topics":["chat:1"]}`, "chat: chat:* chat:1 chat:10", "chat:1"},
+		{`"subscribe":{"topics":["a"]}`, "a", "scope"},
+		{`"subscribe":{"topics":["a"]},"broadcast":{}`, "a", "scope"},
+		{`"scope":"subscribe","broadcast":{"topics":["a"]}`, "", "a"},
+		{`"scope":"subscribe","topic":"a","subscribe":{"topics":["ab"]},"broadcast":{"patterns":["*"]}`, "a ab", "a a* ab b chat chat: chat:* chat:1 chat:10"},
+	} {
+		claims, err := verifier.Verify(issuer.token(t, goodHeader, `{"sub":"u","exp":1767326645,`+c.claims+`}`))
+		if err != nil {
+			t.Errorf("%s: %v", c.claims, err)
+			continue
+		}
+		for scope, want := range map[auth.Scope]string{auth.Subscribe: c.subscribe, auth.Broadcast: c.broadcast} {
+			var allowed []string
+			code := pubsub.TopicDenied
+			if want == "scope" {
+				want, code = "", pubsub.ScopeDenied
+			}
+			for _, topic := range []string{"a", "a*", "ab", "b", "chat", "chat:", "chat:*", "chat:1", "chat:10"} {
+				if err := claims.Allow(scope, pubsub.Topic(topic)); err == nil {
+					allowed = append(allowed, topic)
+				} else if pubsub.Refusal(err).Code != code {
+					t.Errorf("%s: %s %s: %v, want %s", c.claims, scope, topic, err, code)
+				}
+			}
+			if got := strings.Join(allowed, " "); got != want {
+				t.Errorf("%s: %s %q, want %q", c.claims, scope, got, want)
+			}
+			if got := claims.Has(scope); got != (code != pubsub.ScopeDenied) {
+				t.Errorf("%s: Has(%s) = %t", c.claims, scope, got)
+			}
+		}
+	}
+}
+
 func TestSignInfoAndUntil(t *testing.T) {
 	signer := authtest.NewSigner(t)
 	grant := auth.Grant{

@@ -5,13 +5,10 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 const (
 	maxSubjectBytes = 255
-	maxTopics       = 1000    // of one token
 	maxInfoBytes    = 1 << 10 // as compact JSON
 )
 
@@ -19,12 +16,13 @@ const (
 // only verification needs.
 type payload struct {
 	Claims
+	every               rights // with all of the token's scopes
 	hasSubject          bool
 	notBefore, issuedAt time.Time // zero: absent
 }
 
 // claimNames are the claims that have a meaning for this server or in every JWT.
-var claimNames = []string{"exp", "nbf", "iat", "iss", "aud", "sub", "jti", "scope", "topic", "topics", "info", "until"}
+var claimNames = []string{"exp", "nbf", "iat", "iss", "aud", "sub", "jti", "scope", "topic", "topics", "patterns", "subscribe", "broadcast", "info", "until"}
 
 // decodePayload decodes the claims of a token strictly. It checks neither the signature nor
 // the times.
@@ -38,22 +36,49 @@ func decodePayload(data []byte) (*payload, error) {
 		return nil, invalid("the token has no exp: add the expiry time, in seconds since 1970")
 	case !p.hasSubject:
 		return nil, invalid("the token has no sub: add a string that names the user")
-	case p.scopes == 0:
-		return nil, invalid("the token has no scope: add subscribe, broadcast, or both separated by a space")
-	case len(p.topics) == 0:
-		return nil, invalid("the token has no topic: add topic (a string) or topics (a list of strings)")
 	}
-	slices.Sort(p.topics)
-	p.topics = slices.Compact(p.topics)
-	if len(p.topics) > maxTopics {
-		return nil, invalid("the token has %d topics; the limit is %d", len(p.topics), maxTopics)
+	return p, p.setRights()
+}
+
+// setRights gives the claims the rights that were decoded, and checks them.
+func (p *payload) setRights() error {
+	if len(p.every.patterns) > 0 {
+		p.ensureRare()
 	}
-	return p, nil
+	all := []*rights{&p.every}
+	if p.rare != nil {
+		all = append(all, &p.rare.subscribe, &p.rare.broadcast)
+	}
+	topics, patterns := 0, 0
+	for _, r := range all {
+		patterns += len(r.patterns) // also those that others contain
+		r.normalize()
+		topics += len(r.topics)
+	}
+	switch {
+	case p.scopes == 0 && (!p.every.isEmpty() || topics+patterns == 0):
+		return invalid("the token has no scope: add subscribe, broadcast, or both separated by a space")
+	case topics+patterns == 0:
+		return invalid("the token has no topic: add topic (a string) or topics (a list of strings)")
+	case topics > maxTopics:
+		return invalid("the token has %d topics; the limit is %d", topics, maxTopics)
+	case patterns > maxPatterns:
+		return invalid("the token has %d patterns; the limit is %d", patterns, maxPatterns)
+	}
+	p.topics = p.every.topics
+	if p.rare == nil {
+		return nil
+	}
+	p.rare.patterns = p.every.patterns
+	if p.scopes&Subscribe.bit() != 0 && p.every.patterns.All() || p.rare.subscribe.patterns.All() {
+		return invalid("the pattern * in the token allows to subscribe to every topic: it can only be for broadcasting, in `broadcast` or with the scope broadcast alone")
+	}
+	return nil
 }
 
 // optionalClaims may be null, which means absent: many encoders write null for a value that
 // is not set.
-var optionalClaims = []string{"nbf", "iat", "topic", "topics", "info", "until"}
+var optionalClaims = []string{"nbf", "iat", "topic", "topics", "patterns", "subscribe", "broadcast", "info", "until"}
 
 func (p *payload) decodeClaim(m member) (err error) {
 	if m.value.Kind() == jsontext.KindNull && slices.Contains(optionalClaims, m.name) {
@@ -80,7 +105,7 @@ func (p *payload) decodeClaim(m member) (err error) {
 	case "topic":
 		var topic string
 		if topic, err = m.text(); err == nil {
-			err = p.addTopics(topic)
+			err = p.every.addTopics(topic)
 		}
 	case "info":
 		rare := p.ensureRare()
@@ -90,21 +115,19 @@ func (p *payload) decodeClaim(m member) (err error) {
 	case "topics":
 		var topics []string
 		if topics, err = m.texts(); err == nil {
-			err = p.addTopics(topics...)
+			err = p.every.addTopics(topics...)
 		}
+	case "patterns":
+		var patterns []string
+		if patterns, err = m.texts(); err == nil {
+			err = p.every.addPatterns(patterns...)
+		}
+	case "subscribe":
+		p.ensureRare().subscribe, err = m.rights()
+	case "broadcast":
+		p.ensureRare().broadcast, err = m.rights()
 	}
 	return err
-}
-
-func (p *payload) addTopics(names ...string) error {
-	for _, name := range names {
-		topic, err := pubsub.ParseTopic(name)
-		if err != nil {
-			return invalid("a topic in the token is invalid: %s", pubsub.Refusal(err).Detail)
-		}
-		p.topics = append(p.topics, topic)
-	}
-	return nil
 }
 
 // checkTime returns a *checkedError if the token has expired or is not valid yet.

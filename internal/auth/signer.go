@@ -116,12 +116,13 @@ func (s *Signer) PublicPEM() []byte { return slices.Clone(s.public) }
 
 // A Grant is the contents of a token to be signed.
 type Grant struct {
-	Subject string          // identifies the user; up to 255 bytes
-	Scopes  []Scope         // at least one
-	Topics  []pubsub.Topic  // at least one
-	Expires time.Time       // required; truncated to seconds
-	Until   time.Time       // when subscriptions made with the token end, truncated to seconds; zero: never
-	Info    json.RawMessage // a JSON object that other clients may see; nil for none
+	Subject  string           // identifies the user; up to 255 bytes
+	Scopes   []Scope          // at least one
+	Topics   []pubsub.Topic   // at least one, or one of Patterns
+	Patterns []pubsub.Pattern // also allowed
+	Expires  time.Time        // required; truncated to seconds
+	Until    time.Time        // when subscriptions made with the token end, truncated to seconds; zero: never
+	Info     json.RawMessage  // a JSON object that other clients may see; nil for none
 }
 
 // Sign returns a token for g. If no server would accept the token, Sign returns an error
@@ -158,6 +159,11 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 			return nil, err
 		}
 	}
+	for _, pattern := range g.Patterns {
+		if _, err := pubsub.ParsePattern(string(pattern)); err != nil {
+			return nil, err
+		}
+	}
 	claims := jwt.MapClaims{"sub": g.Subject, "scope": strings.Join(words, " "), "exp": g.Expires.Unix()}
 	if !g.Until.IsZero() {
 		claims["until"] = g.Until.Unix()
@@ -166,11 +172,14 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 		claims["info"] = g.Info
 	}
 	switch len(g.Topics) {
-	case 0: // refused below
+	case 0: // refused below, unless there is a pattern
 	case 1:
 		claims["topic"] = g.Topics[0]
 	default:
 		claims["topics"] = g.Topics
+	}
+	if len(g.Patterns) > 0 {
+		claims["patterns"] = g.Patterns
 	}
 	data, err := json.Marshal(claims)
 	if err != nil {

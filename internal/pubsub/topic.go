@@ -6,7 +6,7 @@ import "unicode/utf8"
 const MaxTopicBytes = 255
 
 // A Topic is a name that messages are published to. Two topics are equal if their bytes
-// are: case and Unicode normalization matter, and dots and wildcards have no meaning.
+// are: case and Unicode normalization matter, and dots and stars have no meaning.
 type Topic string
 
 // ParseTopic returns s as a Topic. It returns an [Error] with [TopicInvalid] if s is empty,
