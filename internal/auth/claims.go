@@ -35,9 +35,11 @@ type Claims struct {
 	Subject string    // the claim sub, any text of up to 255 bytes
 	Expires time.Time // the claim exp; the server accepts the token until [Leeway] after it
 
-	scopes scopeSet       // of topics and rare.patterns
-	topics []pubsub.Topic // sorted, without duplicates
-	rare   *rareClaims    // nil if the token has none of them
+	scopes    scopeSet       // of topics and rare.patterns
+	anonymous bool           // the client has no token
+	topics    []pubsub.Topic // sorted, without duplicates
+	rare      *rareClaims    // nil if the token has none of them
+	public    *Public        // not in the token
 }
 
 // rareClaims are claims that few tokens have. They are a separate struct to save memory,
@@ -67,10 +69,17 @@ func (r *rareClaims) of(scope Scope) *rights {
 	return &r.broadcast
 }
 
-// Allow returns nil if the token allows scope on topic. Otherwise it returns a
-// [pubsub.Error] with ScopeDenied or TopicDenied. It compares topics byte by byte, and does
-// not check times.
+// Allow returns nil if the token allows scope on topic, or if the topic is public and scope is
+// Subscribe. Otherwise it returns a [pubsub.Error] with ScopeDenied, TopicDenied or, for a
+// client without a token, TokenMissing. It compares topics byte by byte, and does not check
+// times.
 func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
+	switch {
+	case scope == Subscribe && c.public.Allow(topic):
+		return nil
+	case c.anonymous:
+		return errTokenMissing
+	}
 	if !c.Has(scope) {
 		return pubsub.Errorf(pubsub.ScopeDenied, "the token does not have the scope %s", string(scope))
 	}
@@ -87,16 +96,31 @@ func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
 	return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this topic: one of its lists of topics must contain exactly this name, or one of its patterns must be a beginning of it followed by *")
 }
 
+// IsPublic reports whether everyone may subscribe to topic.
+func (c *Claims) IsPublic(topic pubsub.Topic) bool { return c.public.Allow(topic) }
+
 // Has reports whether the token has scope, on any topic.
 func (c *Claims) Has(scope Scope) bool {
 	return c.scopes&scope.bit() != 0 || c.rare != nil && !c.rare.of(scope).isEmpty()
 }
 
+// NeedUser returns a [pubsub.Error] with TokenMissing if the client has no token, so that its
+// user is not known. Members of a topic are users, and only users may see them.
+func (c *Claims) NeedUser() error {
+	if c.anonymous {
+		return errMembersToken
+	}
+	return nil
+}
+
 // Info returns the claim info as compact JSON: an object that other clients may see. It
 // returns nil if the token has none. If the claim is not an object, or is longer than 1
-// KiB, Info returns a [pubsub.Error] with TokenInvalid. The caller must not change the
-// slice.
+// KiB, Info returns a [pubsub.Error] with TokenInvalid; if the client has no token, with
+// TokenMissing. The caller must not change the slice.
 func (c *Claims) Info() ([]byte, error) {
+	if err := c.NeedUser(); err != nil {
+		return nil, err
+	}
 	if c.rare == nil {
 		return nil, nil
 	}

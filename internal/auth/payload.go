@@ -105,7 +105,7 @@ func (p *payload) decodeClaim(m member) (err error) {
 	case "topic":
 		var topic string
 		if topic, err = m.text(); err == nil {
-			err = p.every.addTopics(topic)
+			err = invalidTopic(p.every.addTopics(topic))
 		}
 	case "info":
 		rare := p.ensureRare()
@@ -113,15 +113,9 @@ func (p *payload) decodeClaim(m member) (err error) {
 	case "until":
 		p.ensureRare().until, err = m.date()
 	case "topics":
-		var topics []string
-		if topics, err = m.texts(); err == nil {
-			err = p.every.addTopics(topics...)
-		}
+		err = m.topics(&p.every)
 	case "patterns":
-		var patterns []string
-		if patterns, err = m.texts(); err == nil {
-			err = p.every.addPatterns(patterns...)
-		}
+		err = m.patterns(&p.every)
 	case "subscribe":
 		p.ensureRare().subscribe, err = m.rights()
 	case "broadcast":

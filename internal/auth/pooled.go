@@ -18,6 +18,9 @@ type Pooled struct {
 // NewPooled returns a Pooled that calls v on workers.
 func NewPooled(v *Verifier, workers *worker.Pool) *Pooled { return &Pooled{v, workers} }
 
+// Anonymous is like [Verifier.Anonymous].
+func (p *Pooled) Anonymous() *Claims { return p.tokens.Anonymous() }
+
 // Recall is like [Verifier.Recall].
 func (p *Pooled) Recall(token Token) (claims *Claims, known bool, err error) {
 	return p.tokens.Recall(token)

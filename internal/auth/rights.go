@@ -27,22 +27,24 @@ func (r *rights) allow(topic pubsub.Topic) bool {
 
 func (r *rights) isEmpty() bool { return len(r.topics)+len(r.patterns) == 0 }
 
+// addTopics returns a [pubsub.Error] with TopicInvalid if a name is invalid.
 func (r *rights) addTopics(names ...string) error {
 	for _, name := range names {
 		topic, err := pubsub.ParseTopic(name)
 		if err != nil {
-			return invalid("a topic in the token is invalid: %s", pubsub.Refusal(err).Detail)
+			return err
 		}
 		r.topics = append(r.topics, topic)
 	}
 	return nil
 }
 
+// addPatterns returns a [pubsub.Error] with TopicInvalid if a pattern is invalid.
 func (r *rights) addPatterns(texts ...string) error {
 	for _, text := range texts {
 		pattern, err := pubsub.ParsePattern(text)
 		if err != nil {
-			return invalid("a pattern in the token is invalid: %s", pubsub.Refusal(err).Detail)
+			return err
 		}
 		r.patterns = append(r.patterns, pattern)
 	}
@@ -65,23 +67,48 @@ func (m member) rights() (r rights, err error) {
 	}
 	for name, value := range strictjson.Members(m.value) {
 		list := member{m.name + "." + name, value, m.reader}
-		var texts []string
 		switch {
 		case name != "topics" && name != "patterns":
 			err = invalid("%s in the token has the member %q: it must have only topics and patterns", m.name, name)
 		case value.Kind() == jsontext.KindNull: // absent
 		case name == "topics":
-			if texts, err = list.texts(); err == nil {
-				err = r.addTopics(texts...)
-			}
+			err = list.topics(&r)
 		default:
-			if texts, err = list.texts(); err == nil {
-				err = r.addPatterns(texts...)
-			}
+			err = list.patterns(&r)
 		}
 		if err != nil {
 			return r, err
 		}
 	}
 	return r, nil
+}
+
+// topics adds the value, which must be a list of topics, to r.
+func (m member) topics(r *rights) error {
+	names, err := m.texts()
+	if err != nil {
+		return err
+	}
+	return invalidTopic(r.addTopics(names...))
+}
+
+// invalidTopic returns the error for a token with a topic that addTopics refused, or nil if
+// err is nil.
+func invalidTopic(err error) error {
+	if err == nil {
+		return nil
+	}
+	return invalid("a topic in the token is invalid: %s", pubsub.Refusal(err).Detail)
+}
+
+// patterns adds the value, which must be a list of patterns, to r.
+func (m member) patterns(r *rights) error {
+	texts, err := m.texts()
+	if err != nil {
+		return err
+	}
+	if err := r.addPatterns(texts...); err != nil {
+		return invalid("a pattern in the token is invalid: %s", pubsub.Refusal(err).Detail)
+	}
+	return nil
 }

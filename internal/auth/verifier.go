@@ -46,8 +46,9 @@ const defaultCacheSize = 65536
 
 // Config configures a [Verifier]. The zero value refuses every token.
 type Config struct {
-	Keys *Keys            // nil: no keys, so every token is refused
-	Now  func() time.Time // the wall clock, called concurrently; nil: time.Now
+	Keys   *Keys            // nil: no keys, so every token is refused
+	Public *Public          // what everyone may subscribe to; nil: nothing
+	Now    func() time.Time // the wall clock, called concurrently; nil: time.Now
 
 	// CacheSize is the number of verified tokens to cache. Zero means 65,536, negative
 	// means none. A token with large claims counts as several tokens: one more for each 512
@@ -58,8 +59,10 @@ type Config struct {
 // A Verifier verifies tokens. Its methods are safe for concurrent use.
 type Verifier struct {
 	// Immutable after New.
-	keys *Keys
-	now  func() time.Time
+	keys      *Keys
+	now       func() time.Time
+	public    *Public
+	anonymous *Claims
 
 	cache    *cache
 	failures failures
@@ -78,8 +81,12 @@ func New(c Config) *Verifier {
 	if c.CacheSize == 0 {
 		c.CacheSize = defaultCacheSize
 	}
-	return &Verifier{keys: c.Keys, now: c.Now, cache: newCache(c.CacheSize)}
+	return &Verifier{keys: c.Keys, now: c.Now, public: c.Public, anonymous: c.Public.claims(), cache: newCache(c.CacheSize)}
 }
+
+// Anonymous returns the claims of clients without a token, which allow them to subscribe to
+// public topics. It returns nil if no topics are public.
+func (v *Verifier) Anonymous() *Claims { return v.anonymous }
 
 // Cached returns the claims of a token that is in the cache and has not expired. If it
 // returns false, call [Verifier.Verify]. It neither checks a signature nor allocates, so
@@ -189,6 +196,7 @@ func (v *Verifier) verifyUncached(t Token) (*Claims, error) {
 		return nil, err
 	}
 	claims := p.Claims // a copy, so that the rest of the payload can be freed
+	claims.public = v.public
 	return &claims, nil
 }
 

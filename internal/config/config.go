@@ -38,6 +38,8 @@ type Serve struct {
 	JWTPublicKeyB64  string `group:"Tokens (one of these is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys, as PEM, JWK or JWKS, encoded in base64."`
 	JWTPublicKeyFile string `group:"Tokens (one of these is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File with public keys: PEM, JWK or JWKS."`
 
+	PublicTopics []string `group:"Access without a token:" env:"NOTIFLUX_PUBLIC_TOPICS" placeholder:"TOPIC" help:"Topics that everyone may subscribe to without a token, such as status or news:*, which means every topic that begins with news:."`
+
 	Broker       string `group:"Broker:" env:"NOTIFLUX_BROKER" default:"memory" help:"Broker, which orders and keeps messages: memory for a single server, or the URL of Redis or Valkey for several servers that act as one, such as redis://[user:password@]host:6379, rediss://… with TLS, or redis+sentinel://host:26379/primary."`
 	BrokerPrefix string `group:"Broker:" env:"NOTIFLUX_BROKER_PREFIX" default:"notiflux:" help:"Prefix of the names of all keys and channels in Redis. If several applications share a Redis, each needs a prefix of its own."`
 

@@ -72,6 +72,8 @@ type Verifier interface {
 	// Recall returns the same without blocking, if that takes no signature check. Otherwise
 	// known is false.
 	Recall(auth.Token) (claims *auth.Claims, known bool, err error)
+	// Anonymous returns the claims of clients without a token, or nil if they may do nothing.
+	Anonymous() *auth.Claims
 }
 
 // A Config configures [New]. Broker and Verifier are required. Routes that read also

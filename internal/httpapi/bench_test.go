@@ -102,6 +102,8 @@ func BenchmarkBroadcast(b *testing.B) {
 
 type fixedVerifier struct{ claims *auth.Claims }
 
+func (fixedVerifier) Anonymous() *auth.Claims { return nil }
+
 func (v fixedVerifier) Verify(auth.Token) (*auth.Claims, error) { return v.claims, nil }
 
 func (v fixedVerifier) Recall(auth.Token) (*auth.Claims, bool, error) { return v.claims, true, nil }

@@ -24,7 +24,11 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.authorizeReader(r, "", topic); err != nil {
+	claims, err := a.authorizeReader(r, "", topic)
+	if err != nil {
+		return err
+	}
+	if err := claims.NeedUser(); err != nil {
 		return err
 	}
 	roster := broker.Roster{Topics: a.config.Topics, Presence: a.config.Presence, Attacher: a.config.Attacher}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
@@ -16,7 +17,7 @@ const (
 )
 
 // authorizeReader returns the claims of a request's token if it allows subscribing to all
-// topics. The token is that of the body, unless it is empty. Otherwise it comes from the
+// topics. Without a token, all topics must be public. The token is that of the body, unless it is empty. Otherwise it comes from the
 // Authorization header, from the cookie notiflux_token, or from the parameter token unless
 // NoQueryTokens is set, in this order.
 // Errors are [pubsub.Error]s. It may block for a signature check, so event loops must not
@@ -25,6 +26,9 @@ func (a *API) authorizeReader(r *http.Request, token auth.Token, topics ...pubsu
 	if token == "" {
 		var err error
 		if token, err = a.token(r); err != nil {
+			if anonymous := a.config.Verifier.Anonymous(); anonymous != nil && isMissing(err) && areAllowed(anonymous, topics) {
+				return anonymous, nil
+			}
 			return nil, router.WithDetail(err, "topic", joined(topics))
 		}
 	}
@@ -41,6 +45,16 @@ func (a *API) authorizeReader(r *http.Request, token auth.Token, topics ...pubsu
 		}
 	}
 	return claims, nil
+}
+
+func areAllowed(claims *auth.Claims, topics []pubsub.Topic) bool {
+	return !slices.ContainsFunc(topics, func(t pubsub.Topic) bool { return claims.Allow(auth.Subscribe, t) != nil })
+}
+
+// isMissing reports whether an error of token means that the request has no token for this
+// server.
+func isMissing(err error) bool {
+	return pubsub.Refusal(err).Code == pubsub.TokenMissing || errors.Is(err, errForeignScheme) || errors.Is(err, errBearerAlone)
 }
 
 // token returns the token of a request outside of its body. It is not empty if err is nil.

@@ -77,7 +77,11 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 // from the header. It blocks while a signature is checked.
 func (s *webSockets) credential(token auth.Token, h http.Header) (c session.Credential) {
 	if token == "" {
-		if token, c.Err = bearer(h); c.Err != nil || token == "" {
+		token, c.Err = bearer(h)
+		if c.Err != nil && isMissing(c.Err) && s.config.Verifier.Anonymous() != nil {
+			return session.Credential{} // It may subscribe to public topics.
+		}
+		if c.Err != nil || token == "" {
 			return c
 		}
 	}

@@ -116,17 +116,17 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
-	s.build(p.keys)
+	s.build(p)
 	return s, nil
 }
 
 // build creates the parts, from the log to the routes.
-func (s *Server) build(keys *auth.Keys) {
+func (s *Server) build(p parsed) {
 	c := &s.config
 	s.openBroker()
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
 	s.openPresence()
-	s.verifier = auth.New(auth.Config{Keys: keys, Now: s.env.Now})
+	s.verifier = auth.New(auth.Config{Keys: p.keys, Public: p.public, Now: s.env.Now})
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = auth.NewPooled(s.verifier, s.verifying)
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)

@@ -23,6 +23,7 @@ func Check(c config.Serve) error {
 // parsed holds the settings that refer to files or have their own syntax.
 type parsed struct {
 	keys    *auth.Keys
+	public  *auth.Public
 	origins origin.List
 	tls     *listen.Certificate // nil: off
 	redis   *redis.Config       // without its sink; nil: the broker is in memory
@@ -38,6 +39,9 @@ func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (par
 		if all.keys, err = publicKeys(c); err != nil {
 			problems = append(problems, err.Error())
 		}
+	}
+	if all.public, err = auth.ParsePublic(c.PublicTopics); err != nil {
+		problems = append(problems, config.Name("public-topics")+": "+err.Error())
 	}
 	if all.origins, err = origin.Parse(c.AllowedOrigins); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {

@@ -88,6 +88,7 @@ type Verifier interface {
 	Cached(auth.Token) (*auth.Claims, bool)  // returns the claims of a token that was verified before and is still valid
 	Verify(auth.Token) (*auth.Claims, error) // expensive: never call it on the loop
 	Check(*auth.Claims) error                // returns nil if the claims of a verified token are still valid
+	Anonymous() *auth.Claims                 // returns the claims of clients without a token; nil: they may do nothing
 }
 
 // A Loop is the event loop that owns the sessions of a group. Post runs f on the loop. Wake

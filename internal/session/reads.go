@@ -44,6 +44,9 @@ func queueAnswer(s *Session, c Credential, name pubsub.Topic, refused func(error
 // Members reads the members of a topic, if c allows it. Otherwise it is like History; a
 // worker calls encode because the list can be long.
 func (s *Session) Members(c Credential, name pubsub.Topic, encode func(*pubsub.PresenceEvent) LargeAnswer, refused func(error)) {
+	if c.Err == nil {
+		c.Err = c.Claims.NeedUser()
+	}
 	given := s.subs.presenceOffset(s, name)
 	queueAnswer(s, c, name, refused, func(ctx context.Context) (LargeAnswer, error) {
 		list, err := s.group.roster.Read(ctx, name)

@@ -165,9 +165,13 @@ func (s *Session) NameConnection() pubsub.Connection {
 }
 
 // Credential returns the current credential of the connection, for commands without a
-// token.
+// token. If the connection has none either, it is that of clients without a token, which is
+// zero if no topics are public.
 func (s *Session) Credential() Credential {
 	c := s.extra.token()
+	if c == (Credential{}) {
+		return Credential{Claims: s.group.config.Verifier.Anonymous()}
+	}
 	if c.Claims != nil && c.Err == nil {
 		c.Err = s.group.config.Verifier.Check(c.Claims)
 	}

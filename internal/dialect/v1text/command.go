@@ -14,6 +14,7 @@ type verb uint8
 const (
 	ignore verb = iota // nothing: the message is not a command
 	subscribe
+	subscribeWithoutToken // answered with command.answer unless the topic is public
 	unsubscribe
 	unsubscribeAll
 	invalid // answered with command.answer
@@ -24,7 +25,7 @@ type command struct {
 	verb   verb
 	topic  string // as sent, not checked
 	token  string // as sent, not checked
-	answer string // the line that says what is wrong; only for invalid
+	answer string // the line that says what is wrong; only for invalid and subscribeWithoutToken
 }
 
 const (
@@ -42,6 +43,9 @@ func parse(line string) command {
 	switch {
 	case name == "/subscribe":
 		topic, token, ok := strings.Cut(rest, " ")
+		if hasRest && !ok {
+			return command{verb: subscribeWithoutToken, topic: topic, answer: invalidSubscribe}
+		}
 		if !ok || strings.Contains(token, " ") {
 			return command{verb: invalid, answer: invalidSubscribe}
 		}

@@ -20,7 +20,7 @@ func TestParse(t *testing.T) {
 		"\u00a0/unsubscribe a\u3000": {verb: unsubscribe, topic: "a"},
 		"/subscribe  b":              {verb: subscribe, topic: "", token: "b"},
 		"/subscribe":                 {verb: invalid, answer: wrong},
-		"/subscribe a":               {verb: invalid, answer: wrong},
+		"/subscribe a":               {verb: subscribeWithoutToken, topic: "a", answer: wrong},
 		"/subscribe a b c":           {verb: invalid, answer: wrong},
 		"/subscribe a  b":            {verb: invalid, answer: wrong},
 		"/unsubscribe a":             {verb: unsubscribe, topic: "a"},
@@ -48,7 +48,7 @@ func FuzzParse(f *testing.F) {
 		if command := strings.HasPrefix(strings.TrimSpace(line), "/"); command != (c.verb != ignore) {
 			t.Errorf("parse(%q) = %+v", line, c)
 		}
-		if (c.answer != "") != (c.verb == invalid) || strings.ContainsAny(c.token, " ") {
+		if (c.answer != "") != (c.verb == invalid || c.verb == subscribeWithoutToken) || strings.ContainsAny(c.token, " ") {
 			t.Errorf("parse(%q) = %+v", line, c)
 		}
 		if c.verb == subscribe {

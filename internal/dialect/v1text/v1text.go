@@ -69,16 +69,37 @@ func (dialect) Receive(s *session.Session, message []byte, binary bool) {
 	switch c.verb {
 	case subscribe:
 		subscribeTo(s, c)
+	case subscribeWithoutToken:
+		subscribePublic(s, c)
 	case unsubscribe:
 		s.Unsubscribe(pubsub.Topic(c.topic))
 	case unsubscribeAll:
 		s.UnsubscribeAll()
 	case invalid:
-		if string(message) != "/" { // Clients send "/" to learn that the server has executed their earlier commands.
-			s.LogRefusal(nil, "", pubsub.Errorf(pubsub.Malformed, "%s", c.answer))
+		if string(message) == "/" { // Clients send "/" to learn that the server has executed their earlier commands.
+			s.SendText([]byte(c.answer))
+			return
 		}
-		s.SendText([]byte(c.answer))
+		refuse(s, c)
 	}
+}
+
+// refuse answers a malformed command.
+func refuse(s *session.Session, c command) {
+	s.LogRefusal(nil, "", pubsub.Errorf(pubsub.Malformed, "%s", c.answer))
+	s.SendText([]byte(c.answer))
+}
+
+// subscribePublic subscribes to a topic if it is public. For any other topic, the command is
+// malformed.
+func subscribePublic(s *session.Session, c command) {
+	name := pubsub.Topic(c.topic)
+	credential := s.Credential()
+	if credential.Claims == nil || !credential.Claims.IsPublic(name) {
+		refuse(s, c)
+		return
+	}
+	s.Subscribe(credential, []session.Subscription{{Topic: name}}, subscribed)
 }
 
 // subscribeTo subscribes without an answer, or answers with the refusal.
