@@ -25,7 +25,7 @@ type Sources struct {
 	Members     func() int                       // present now, in all topics
 	KeyBytes    func() int64                     // of idempotency keys
 	UnreadBytes func() int64                     // of answers that clients have not read
-	Broadcasts  *session.BroadcastStats          // over HTTP
+	Broadcasts  *wire.Outcomes                   // over HTTP
 	Closes      func() map[wire.CloseCode]uint64 // connections that ended, by close code
 	Tokens      func() auth.Stats
 	Panics      func() uint64 // panics that ended a connection

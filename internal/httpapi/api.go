@@ -49,6 +49,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // Defaults of a Config: docs/protocol.md, section 6.
@@ -144,7 +145,7 @@ type API struct {
 	answers  sync.Pool // of *[]byte
 	bodies   bodies
 
-	broadcasts session.BroadcastStats
+	broadcasts wire.Outcomes
 }
 
 // New returns an API. It panics if the endpoints conflict or are invalid.
@@ -177,7 +178,7 @@ func New(c Config) *API {
 // Broadcasts returns the counters of broadcasts since New. Each message of an array counts,
 // and so does each request that is refused as a whole. Refused also counts errors that
 // clients without a token can cause.
-func (a *API) Broadcasts() *session.BroadcastStats { return &a.broadcasts }
+func (a *API) Broadcasts() *wire.Outcomes { return &a.broadcasts }
 
 // count adds the outcome of one broadcast.
 func (a *API) count(err error) {

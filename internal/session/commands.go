@@ -2,12 +2,10 @@ package session
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
-	"github.com/ikornaselur/notiflux/internal/wire"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
@@ -54,18 +52,6 @@ func (s *Session) Publish(c Credential, p pubsub.Publication, then func(pubsub.P
 	if broker.Publish(s.group.config.Broker, s.group.config.Log, ps, func() { s.group.resume(s, outcome) }) {
 		s.waiting = false
 		outcome()
-	}
-}
-
-// Count counts the outcome of a broadcast.
-func (b *BroadcastStats) Count(err error) {
-	switch {
-	case err == nil:
-		b.Accepted.Add(1)
-	case wire.ErrorResponseOf(pubsub.Refusal(err).Code).Status < http.StatusInternalServerError:
-		b.Refused.Add(1)
-	default:
-		b.Failed.Add(1)
 	}
 }
 

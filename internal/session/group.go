@@ -40,6 +40,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
@@ -102,14 +103,7 @@ type Loop interface {
 type Stats struct {
 	Sessions, Subscriptions      atomic.Int64 // current numbers
 	Delivered, Commands, Refused atomic.Uint64
-	Broadcasts                   BroadcastStats
-}
-
-// BroadcastStats counts broadcasts by their outcome. Safe for concurrent use.
-type BroadcastStats struct {
-	Accepted atomic.Uint64
-	Refused  atomic.Uint64 // because of an error of the publisher
-	Failed   atomic.Uint64 // for any other reason
+	Broadcasts                   wire.Outcomes
 }
 
 const (
