@@ -1,9 +1,12 @@
 // Builds dist: one module for each entry of "exports" in package.json, with its types, and
-// notiflux.min.js, the whole client in one file for <script type="module">.
-// To add the entry notiflux/NAME, write src/NAME.ts and add a line to "exports".
+// notiflux.min.js, the whole client in one file for <script type="module">. Types that no entry
+// refers to are left out.
+// To add the entry notiflux/NAME, write src/NAME.ts, add a line to "exports", and
+// add its files to the list in test/package.test.ts.
 
 import { execFileSync } from "node:child_process"
-import { readFileSync, rmSync } from "node:fs"
+import { readdirSync, readFileSync, rmSync } from "node:fs"
+import { dirname, join } from "node:path"
 import { build } from "esbuild"
 
 process.chdir(new URL("..", import.meta.url).pathname)
@@ -16,6 +19,7 @@ const sources = Object.values(exports)
 
 rmSync("dist", { recursive: true, force: true })
 execFileSync("node_modules/.bin/tsc", { stdio: "inherit" })
+keepReachable(sources.map((file) => file.replace("src/", "dist/").replace(/ts$/, "d.ts")))
 
 const common = {
   bundle: true,
@@ -35,3 +39,13 @@ const { mangleCache } = await build({
   mangleCache: {},
 })
 await build({ ...common, entryPoints: { "notiflux.min": "src/index.ts" }, minify: true, mangleCache })
+
+/** Removes the .d.ts files that neither these nor the files that they refer to need. */
+function keepReachable(files) {
+  const needed = new Set(files)
+  for (const file of needed)
+    for (const [, name] of readFileSync(file, "utf8").matchAll(/(?:from|import\() ?"(\.[^"]+)\.js"/g))
+      needed.add(join(dirname(file), `${name}.d.ts`))
+  for (const name of readdirSync("dist", { recursive: true }))
+    if (name.endsWith(".d.ts") && !needed.has(join("dist", name))) rmSync(join("dist", name))
+}

@@ -36,8 +36,8 @@ export interface End {
   code?: number | string
   /** How long to wait at least before the next attempt, in milliseconds. */
   after?: number
-  /** This way does not work here: the client uses the next one in its list. */
+  /** @internal This way does not work here: the client uses the next one in its list. */
   _isUseless?: boolean
-  /** Connect again at once. Nobody needs to know. */
+  /** @internal Connect again at once. Nobody needs to know. */
   _isRestart?: boolean
 }

@@ -41,7 +41,7 @@ const enum Limit {
 const NAMES = ["sub", "topic", "topics", "scope", "expiresIn", "until", "info"]
 const SCOPES = ["subscribe", "broadcast"]
 
-/** Returns the claims as the server reads them. For claims that no server accepts it throws an error. */
+/** @internal Returns the claims as the server reads them. For claims that no server accepts it throws an error. */
 export const encodeClaims = (claims: Claims): object => {
   if (!isObject(claims)) throw new TypeError(`claims is ${show(claims)}; use an object with sub and topic`)
   for (const name of Object.keys(claims))

@@ -6,7 +6,7 @@ export type SigningKey = Awaited<ReturnType<typeof crypto.subtle.importKey>>
 /** A private key: the contents of a PEM file, or what importKey returned. */
 export type PrivateKey = string | Uint8Array | SigningKey
 
-/** How a kind of keys signs. */
+/** @internal How a kind of keys signs. */
 export interface Algorithm {
   /** Its name in tokens. */
   alg: "ES256" | "EdDSA" | "RS256"
@@ -44,7 +44,7 @@ export const importKey = async (pem: string | Uint8Array): Promise<SigningKey> =
   return key
 }
 
-/** Returns a key that signs, and how. */
+/** @internal Returns a key that signs, and how. */
 export const signingKey = async (key: PrivateKey): Promise<{ key: SigningKey } & Algorithm> => {
   if (typeof key === "string" || key instanceof Uint8Array) key = await importKey(key)
   return { key, ...algorithmOf(key) }
