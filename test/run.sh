@@ -87,6 +87,7 @@ suite clients test/clients.sh
 suite browser test/browser.sh
 suite start test/start.sh
 suite sdk-js test/sdk-js.sh
+suite sdk-python test/sdk-python.sh
 suite streams test/streams.sh
 suite contracts test/contracts.sh
 suite image test/image.sh

@@ -1,0 +1,133 @@
+"""Signs tokens. It needs the package cryptography: ``pip install "notiflux[sign]"``."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from notiflux._core.plan import Scope, TokenRequest
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+Algorithm = Literal["ES256", "EdDSA", "RS256"]
+
+_PARAMETERS = re.compile(rb"-----BEGIN EC PARAMETERS-----.*?-----END EC PARAMETERS-----\s*", re.S)
+
+
+class Signer:
+    """Signs tokens with a private key, as OpenSSL and ``notiflux keys`` write them.
+
+    The key is in PEM: P-256, Ed25519, or RSA of 2,048 bits or more. ``kid`` is its name, if the
+    server's public keys have names.
+    """
+
+    def __init__(self, key: str | bytes, *, kid: str | None = None) -> None:
+        self._key = _load(key.encode() if isinstance(key, str) else key)
+        self._kid = kid
+        self.algorithm: Algorithm = _algorithm(self._key)
+        """What the header of the tokens says."""
+
+    def __repr__(self) -> str:
+        return f"<notiflux.Signer {self.algorithm}>"
+
+    def sign(
+        self,
+        sub: str,
+        topics: str | Iterable[str],
+        *,
+        scope: Scope | Iterable[Scope] = "subscribe",
+        lifetime: float = 3600,
+        until: datetime | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Return a token for the user ``sub`` that allows ``scope`` on ``topics``.
+
+        lifetime: seconds for which the server accepts the token. Subscriptions outlive it.
+        until: when subscriptions made with the token end, with its time zone.
+        info: what other members of the topics see of the user.
+        """
+        now = time.time()
+        claims: dict[str, Any] = {
+            "sub": sub,
+            "scope": scope if isinstance(scope, str) else " ".join(scope),
+            "topics": [topics] if isinstance(topics, str) else list(topics),
+            "iat": int(now),
+            "exp": int(now + lifetime),
+        }
+        if not claims["topics"]:
+            raise ValueError("there are no topics; a token names at least one")
+        if until is not None:
+            if until.tzinfo is None:
+                raise ValueError(f"until has no time zone: {until}; use datetime.now(timezone.utc)")
+            claims["until"] = until.timestamp()
+        if info is not None:
+            claims["info"] = dict(info)
+        header = {"alg": self.algorithm, "typ": "JWT"}
+        if self._kid is not None:
+            header["kid"] = self._kid
+        signed = b".".join(_base64(_json(part)) for part in (header, claims))
+        return b".".join((signed, _base64(_signature(self._key, signed)))).decode("ascii")
+
+    def token_function(self, sub: str, *, lifetime: float = 3600) -> Callable[[TokenRequest], str]:
+        """Return a token function for the clients of a back end that has the private key."""
+
+        def token(request: TokenRequest) -> str:
+            return self.sign(sub, request.topics, scope=request.scope, lifetime=lifetime)
+
+        return token
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def _base64(value: bytes) -> bytes:
+    return base64.urlsafe_b64encode(value).rstrip(b"=")
+
+
+def _load(pem: bytes) -> PrivateKeyTypes:
+    try:
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    except ImportError as error:
+        raise ImportError(
+            'signing needs the package cryptography: pip install "notiflux[sign]"'
+        ) from error
+    try:
+        # openssl ecparam writes the parameters of the curve before the key.
+        return load_pem_private_key(_PARAMETERS.sub(b"", pem), password=None)
+    except (TypeError, ValueError):  # TypeError: it is encrypted
+        raise ValueError(f"not an unencrypted private key in PEM; {_HINT}") from None
+
+
+_HINT = "make one with openssl ecparam -name prime256v1 -genkey -noout"
+
+
+def _algorithm(key: PrivateKeyTypes) -> Algorithm:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
+        return "ES256"
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return "EdDSA"
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+        return "RS256"
+    raise ValueError(f"not a key for P-256, Ed25519, or RSA of 2,048 bits or more; {_HINT}")
+
+
+def _signature(key: PrivateKeyTypes, signed: bytes) -> bytes:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        r, s = utils.decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")  # RFC 7518, section 3.4
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+    assert isinstance(key, ed25519.Ed25519PrivateKey)
+    return key.sign(signed)
