@@ -20,8 +20,9 @@ fuzz:
 faults: # of Redis and of servers that share it: more and longer than in the tests
 	go test ./internal/broker/redis -run Faults -faults 20 -timeout 1h
 
-cuts: # of connections of the JavaScript SDK, for each transport: more than in the tests
+cuts: # of connections of the JavaScript and the Python SDK: 1,000 in each of their tests
 	cd sdk/js && npm ci --silent && npm run --silent build && CUTS=1000 npm run --silent test cut
+	CUTS=1000 bash test/sdk-python.sh
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

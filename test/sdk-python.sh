@@ -26,7 +26,9 @@ cd "$work/sdk/python"
 bin="$work/venv/bin"
 echo "1. format, types, tests"
 install "$work/venv" -r requirements-dev.txt
-"$bin/ruff" format --quiet --check . && "$bin/ruff" check --quiet . && "$bin/mypy" || fail "ruff or mypy"
+"$bin/ruff" format --quiet --check . || fail "ruff would change the format: ruff format"
+"$bin/ruff" check --quiet .
+"$bin/mypy"
 "$bin/pytest" -p no:cacheprovider
 
 echo "2. the wheel, in an empty project"

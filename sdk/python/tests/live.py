@@ -11,7 +11,20 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from notiflux import AsyncClient, Client, History, Position, Presence, Publication, Signer
+from notiflux import (
+    AsyncClient,
+    AsyncSubscription,
+    Client,
+    Event,
+    History,
+    LostError,
+    NotifluxError,
+    Position,
+    Presence,
+    Publication,
+    Signer,
+    Subscription,
+)
 
 _T = TypeVar("_T")
 
@@ -72,6 +85,11 @@ class Server:
         with lines:
             self.log.extend(lines)
 
+    def signal(self, signal: int) -> None:
+        """Send a signal."""
+        assert self._process is not None
+        self._process.send_signal(signal)
+
     def kill(self) -> None:
         """End the server at once, as a crash does."""
         self._end("kill")
@@ -112,6 +130,44 @@ class Loop:
         self._loop.close()
 
 
+class SyncLoop:
+    """A Subscription."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+
+    def next(self, timeout: float = DEADLINE) -> Event:
+        return self.subscription.next(timeout)
+
+    def close(self) -> None:
+        self.subscription.close()
+
+
+class AsyncLoop:
+    """An AsyncSubscription."""
+
+    def __init__(self, subscription: AsyncSubscription, loop: Loop) -> None:
+        self.subscription = subscription
+        self._loop = loop
+
+    def next(self, timeout: float = DEADLINE) -> Event:
+        async def next() -> Event:
+            return await asyncio.wait_for(self.subscription.__anext__(), timeout)
+
+        try:
+            return self._loop.run(next())
+        except asyncio.TimeoutError:
+            raise TimeoutError from None
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        async def close() -> None:
+            self.subscription.close()
+
+        self._loop.run(close())
+
+
 class SyncFace:
     """A Client."""
 
@@ -137,6 +193,9 @@ class SyncFace:
 
     def presence(self, topic: str) -> Presence:
         return self.client.presence(topic)
+
+    def subscribe(self, *topics: str, **options: Any) -> SyncLoop:
+        return SyncLoop(self.client.subscribe(*topics, **options))
 
 
 class AsyncFace:
@@ -178,5 +237,29 @@ class AsyncFace:
     def presence(self, topic: str) -> Presence:
         return self._loop.run(self.client.presence(topic))
 
+    def subscribe(self, *topics: str, **options: Any) -> AsyncLoop:
+        async def subscribe() -> AsyncSubscription:
+            return self.client.subscribe(*topics, **options)
+
+        return AsyncLoop(self._loop.run(subscribe()), self._loop)
+
 
 Face = SyncFace | AsyncFace
+EventLoop = SyncLoop | AsyncLoop
+
+
+def kinds(loop: EventLoop, count: int) -> list[object]:
+    """Return the next events of a loop in short."""
+    found: list[object] = []
+    for _ in range(count):
+        try:
+            event = loop.next()
+        except LostError as lost:
+            found.append(lost.reason)
+        except NotifluxError as error:
+            found.append(error.code)
+        except StopIteration:
+            found.append(None)
+        else:
+            found.append(getattr(event, "data", type(event).__name__))
+    return found

@@ -195,6 +195,10 @@ def test_a_bad_url(kind: type[Face], url: str) -> None:
         kind(url)
 
 
+def test_a_url_with_a_slash(connect: Connect, server: Server, topic: str) -> None:
+    assert connect(server.url.replace("http", "HTTP") + "/").publish(topic, 1)
+
+
 def test_neither_token_nor_password_is_printed(connect: Connect) -> None:
     client = connect(token="secret").client
     assert "secret" not in repr(client) + str(client)

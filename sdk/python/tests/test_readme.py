@@ -16,22 +16,26 @@ README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
 
 
-def run(program: str, server: Server, keys: Path, folder: Path) -> str:
-    """Run a program that has the URL of another server in it, and return its output."""
+def begin(text: str, server: Server, keys: Path, folder: Path) -> subprocess.Popen[str]:
+    """Start a program that has the URL of another server in it."""
     for path in keys.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    source = program.replace("http://127.0.0.1:8080", server.url)
-    command = [sys.executable, "-W", "error", "-c", source]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
-    return subprocess.run(
-        command,
+    source = text.replace("http://127.0.0.1:8080", server.url)
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", source],
         cwd=folder,
-        env=environment,
-        check=True,
-        timeout=DEADLINE,
-        capture_output=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+        stdout=subprocess.PIPE,
         text=True,
-    ).stdout
+    )
+
+
+def run(text: str, server: Server, keys: Path, folder: Path) -> str:
+    """Run a program, and return its output."""
+    process = begin(text, server, keys, folder)
+    output, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+    return output
 
 
 @pytest.mark.parametrize("text", [p for p in PROGRAMS if ".publish(" in p])
@@ -50,5 +54,20 @@ def test_sign(server: Server, keys: Path, signer: Signer, tmp_path: Path) -> Non
         client.history("chat/42")
 
 
+@pytest.mark.parametrize("text", [p for p in PROGRAMS if ".subscribe(" in p])
+def test_subscribe(text: str, server: Server, keys: Path, signer: Signer, tmp_path: Path) -> None:
+    process = begin(text, server, keys, tmp_path)
+    assert process.stdout is not None
+    try:
+        with Client(server.url, token=signer.token_function("test")) as client:
+            while client.presence("news").subscribers == 0:
+                assert process.poll() is None
+            client.publish("news", "hello")
+        assert process.stdout.readline() == "news hello\n"
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_there_are_programs() -> None:
-    assert len(PROGRAMS) >= 3
+    assert len(PROGRAMS) == 5

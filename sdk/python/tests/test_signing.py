@@ -122,6 +122,7 @@ def test_an_encrypted_key() -> None:
     ("make", "text"),
     [
         (lambda signer: signer.sign("a", []), "at least one"),
+        (lambda signer: signer.sign("a", [f"topic {n}" for n in range(900)]), "name fewer topics"),
         (lambda signer: signer.sign("a", "b", until=datetime(2030, 1, 1)), "time zone"),
         (lambda signer: signer.sign("a", "b", info={"n": float("nan")}), "JSON"),
     ],

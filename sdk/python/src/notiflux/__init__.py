@@ -7,14 +7,34 @@ from notiflux._core.plan import TokenRequest
 from notiflux.aio import AsyncClient, AsyncTokenFunction
 from notiflux.client import Client, TokenFunction
 from notiflux.errors import LostError, LostReason, NotifluxError, PublishError
-from notiflux.events import History, Member, Message, Position, Presence, Publication
+from notiflux.events import (
+    Disconnected,
+    Event,
+    History,
+    Joined,
+    Left,
+    Member,
+    Message,
+    Position,
+    Presence,
+    Present,
+    Publication,
+    Skipped,
+    Subscribed,
+)
 from notiflux.signing import Signer
+from notiflux.subscription import AsyncSubscription, Subscription
 
 __all__ = [
     "AsyncClient",
+    "AsyncSubscription",
     "AsyncTokenFunction",
     "Client",
+    "Disconnected",
+    "Event",
     "History",
+    "Joined",
+    "Left",
     "LostError",
     "LostReason",
     "Member",
@@ -22,9 +42,13 @@ __all__ = [
     "NotifluxError",
     "Position",
     "Presence",
+    "Present",
     "Publication",
     "PublishError",
     "Signer",
+    "Skipped",
+    "Subscribed",
+    "Subscription",
     "TokenFunction",
     "TokenRequest",
 ]

@@ -30,7 +30,7 @@ def server_url(url: str) -> str:
         raise ValueError(f"the URL contains a user name or a password; {hint}")
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
         raise ValueError(f"{url!r} is not the URL of a server; {hint}")
-    return url.rstrip("/")
+    return (parts.scheme + url[len(parts.scheme) :]).rstrip("/")
 
 
 def build(client: httpx.Client | httpx.AsyncClient, url: str, request: Request) -> httpx.Request:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import ssl as ssl_module
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TypeVar
+from weakref import WeakSet
 
 import httpx
 
+from notiflux._async_link import AsyncLink
 from notiflux._core import asking, calls
+from notiflux._core.channel import Mode, Terms
+from notiflux._core.hub import Hub
+from notiflux._core.link import Link
 from notiflux._core.plan import (
-    AskToken,
     Broken,
     Insecure,
     Plan,
@@ -33,8 +37,10 @@ from notiflux._http import (
     response_of,
     server_url,
 )
+from notiflux._websocket import options
 from notiflux.errors import NotifluxError, PublishError
 from notiflux.events import History, Position, Presence, Publication
+from notiflux.subscription import DEFAULT_BUFFER, AsyncSubscription, starts
 
 AsyncTokenFunction = Callable[[TokenRequest], str | Awaitable[str | None] | None]
 """Returns a token for a request, or None if there is none. It is not called concurrently."""
@@ -69,7 +75,10 @@ class AsyncClient:
         self._context = calls.Context(tokens, calls.Epochs())
         self._asking = asyncio.Lock()
         self._closed = asyncio.Event()
-        self._http = httpx.AsyncClient(verify=True if ssl is None else ssl)
+        self._ssl = httpx.create_ssl_context() if ssl is None else ssl
+        self._http = httpx.AsyncClient(verify=self._ssl)
+        self._hub = Hub(self._context, self._start)
+        self._links: WeakSet[AsyncLink] = WeakSet()
 
     def __repr__(self) -> str:
         return f"<notiflux.AsyncClient {self._url}>"
@@ -86,8 +95,11 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """End all calls and close the connections."""
+        """End all calls and subscriptions, and close the connections."""
         self._closed.set()
+        self._hub.close_all()
+        for link in list(self._links):
+            await link.join()
         await self._http.aclose()
 
     async def publish(
@@ -128,6 +140,33 @@ class AsyncClient:
             raise PublishError(results)
         return positions
 
+    def subscribe(
+        self,
+        *topics: str,
+        since: str | Mapping[str, str] | None = None,
+        last: int = 0,
+        mode: Mode = "all",
+        presence: bool = False,
+        buffer: int = DEFAULT_BUFFER,
+    ) -> AsyncSubscription:
+        """Subscribe to topics, and return an iterator over their events.
+
+        since: the position to resume from; for several topics, positions by topic. If the
+        server no longer has all messages after it, the iterator raises LostError first.
+        last: begin with up to so many earlier messages, unless there is a position.
+        mode: ``latest`` is for loops that need only the newest message: one that is behind
+        gets a Skipped in place of older messages.
+        presence: become a member of the topics, and get Present, Joined and Left.
+        buffer: the most events that wait for the loop, besides 1 MiB of data. If there are
+        more, the loop gets them from the history of the topic; what that no longer has is a
+        LostError.
+
+        If the server refuses a topic for good, the subscription ends with that error.
+        """
+        asyncio.get_running_loop()  # raises RuntimeError if there is none
+        places = starts(topics, since, last, buffer)
+        return AsyncSubscription(self._hub, places, Terms(mode, presence), buffer, self._run)
+
     async def history(
         self,
         topic: str,
@@ -147,6 +186,11 @@ class AsyncClient:
     async def presence(self, topic: str, *, timeout: float | None = None) -> Presence:
         """Return the members of a topic."""
         return await self._run(calls.presence(self._context, topic, self._limit(timeout)))
+
+    def _start(self, link: Link) -> None:
+        running = AsyncLink(link, self._url, options(self._url, self._ssl), self._ask)
+        self._links.add(running)
+        running.start()
 
     def _limit(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else timeout
@@ -175,7 +219,7 @@ class AsyncClient:
         if isinstance(step, Sleep):
             await self._sleep(step.seconds)
             return None
-        return await self._ask(step)
+        return await self._ask(step.request)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -208,8 +252,8 @@ class AsyncClient:
             await sent.aclose()
         return response_of(sent, bytes(body))
 
-    async def _ask(self, step: AskToken) -> str | None:
-        request, tokens = step.request, self._context.tokens
+    async def _ask(self, request: TokenRequest) -> str | None:
+        tokens = self._context.tokens
         assert self._function is not None
         asking.check(self)
         async with self._asking:

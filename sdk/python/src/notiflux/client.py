@@ -5,15 +5,18 @@ from __future__ import annotations
 import ssl as ssl_module
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TypeVar
+from weakref import WeakSet
 
 import httpx
 
 from notiflux._core import asking, calls
+from notiflux._core.channel import Mode, Terms
+from notiflux._core.hub import Hub
+from notiflux._core.link import Link
 from notiflux._core.plan import (
-    AskToken,
     Broken,
     Insecure,
     Plan,
@@ -33,11 +36,16 @@ from notiflux._http import (
     response_of,
     server_url,
 )
+from notiflux._sync_link import SyncLink
+from notiflux._websocket import options
 from notiflux.errors import NotifluxError, PublishError
 from notiflux.events import History, Position, Presence, Publication
+from notiflux.subscription import DEFAULT_BUFFER, Subscription, starts
 
 TokenFunction = Callable[[TokenRequest], str | None]
 """Returns a token for a request, or None if there is none. It is not called concurrently."""
+
+_CLOSE_TIMEOUT = 2.0
 
 _T = TypeVar("_T")
 
@@ -66,7 +74,10 @@ class Client:
         self._context = calls.Context(tokens, calls.Epochs())
         self._asking = threading.Lock()
         self._closed = threading.Event()
-        self._http = httpx.Client(verify=True if ssl is None else ssl)
+        self._ssl = httpx.create_ssl_context() if ssl is None else ssl
+        self._http = httpx.Client(verify=self._ssl)
+        self._hub = Hub(self._context, self._start)
+        self._links: WeakSet[SyncLink] = WeakSet()
 
     def __repr__(self) -> str:
         return f"<notiflux.Client {self._url}>"
@@ -83,8 +94,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End all calls and close the connections."""
+        """End all calls and subscriptions, and close the connections."""
         self._closed.set()
+        self._hub.close_all()
+        for link in list(self._links):
+            link.join(_CLOSE_TIMEOUT)
         self._http.close()
 
     def publish(
@@ -125,6 +139,32 @@ class Client:
             raise PublishError(results)
         return positions
 
+    def subscribe(
+        self,
+        *topics: str,
+        since: str | Mapping[str, str] | None = None,
+        last: int = 0,
+        mode: Mode = "all",
+        presence: bool = False,
+        buffer: int = DEFAULT_BUFFER,
+    ) -> Subscription:
+        """Subscribe to topics, and return an iterator over their events.
+
+        since: the position to resume from; for several topics, positions by topic. If the
+        server no longer has all messages after it, the iterator raises LostError first.
+        last: begin with up to so many earlier messages, unless there is a position.
+        mode: ``latest`` is for loops that need only the newest message: one that is behind
+        gets a Skipped in place of older messages.
+        presence: become a member of the topics, and get Present, Joined and Left.
+        buffer: the most events that wait for the loop, besides 1 MiB of data. If there are
+        more, the loop gets them from the history of the topic; what that no longer has is a
+        LostError.
+
+        If the server refuses a topic for good, the subscription ends with that error.
+        """
+        places = starts(topics, since, last, buffer)
+        return Subscription(self._hub, places, Terms(mode, presence), buffer, self._run)
+
     def history(
         self,
         topic: str,
@@ -144,6 +184,11 @@ class Client:
     def presence(self, topic: str, *, timeout: float | None = None) -> Presence:
         """Return the members of a topic."""
         return self._run(calls.presence(self._context, topic, self._limit(timeout)))
+
+    def _start(self, link: Link) -> None:
+        running = SyncLink(link, self._url, options(self._url, self._ssl), self._ask)
+        self._links.add(running)
+        running.start()
 
     def _limit(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else timeout
@@ -171,7 +216,7 @@ class Client:
             return self._request(step)
         if isinstance(step, Sleep):
             return self._closed.wait(step.seconds)
-        return self._ask(step)
+        return self._ask(step.request)
 
     def _request(self, request: Request) -> Response:
         deadline = time.monotonic() + request.timeout
@@ -193,8 +238,8 @@ class Client:
             raise
         return response_of(response, bytes(body))
 
-    def _ask(self, step: AskToken) -> str | None:
-        request, tokens = step.request, self._context.tokens
+    def _ask(self, request: TokenRequest) -> str | None:
+        tokens = self._context.tokens
         assert self._function is not None
         asking.check(self)
         with self._asking:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NewType
+from typing import TYPE_CHECKING, Any, NewType
+
+if TYPE_CHECKING:
+    from notiflux.errors import NotifluxError
 
 Position = NewType("Position", str)
 """A place in a topic. Store it and pass it as ``since``; its text has no meaning for programs."""
@@ -31,6 +34,80 @@ class Member:
     """The claim ``sub`` of the member's token."""
     info: dict[str, Any] | None = None
     """The claim ``info`` of the token."""
+
+
+@dataclass(frozen=True)
+class Subscribed:
+    """The server confirmed the subscription to a topic, at first or after a reconnect."""
+
+    topic: str
+    position: Position
+    """All messages after it follow."""
+    replay: int
+    """How many of these existed already."""
+    resumed: bool
+    """Whether the client has reconnected and resumes where it was."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """With ``mode="latest"``: older messages were left out, because there is a newer one."""
+
+    topic: str
+    since: Position
+    """The messages after it were left out,"""
+    position: Position
+    """up to and including this one."""
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The connection has ended, and the client connects again.
+
+    Once it has, each topic brings a Subscribed or a LostError.
+    """
+
+    error: NotifluxError
+    """Why."""
+    retry_in: float
+    """Seconds until the next attempt."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Members have joined a topic, or their ``info`` has changed."""
+
+    topic: str
+    members: list[Member]
+
+
+@dataclass(frozen=True)
+class Left:
+    """Members have left a topic. Their ``info`` is None."""
+
+    topic: str
+    members: list[Member]
+
+
+@dataclass(frozen=True)
+class Present:
+    """Who is present in a topic. It replaces all that was known.
+
+    It comes after each Subscribed and LostError. A topic with more than 1,000 members brings it
+    in place of Joined and Left, with the numbers only, once a second.
+    """
+
+    topic: str
+    count: int
+    """The number of members."""
+    subscribers: int
+    """The number of subscriptions, with presence or without."""
+    members: list[Member] | None
+    """None: there are too many."""
+
+
+Event = Message | Subscribed | Skipped | Disconnected | Joined | Left | Present
+"""What a subscription yields. Later versions may add types: ignore those you do not know."""
 
 
 @dataclass(frozen=True)

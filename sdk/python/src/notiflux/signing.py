@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Algorithm = Literal["ES256", "EdDSA", "RS256"]
 
+_MAX_TOKEN = 8 << 10
 _PARAMETERS = re.compile(rb"-----BEGIN EC PARAMETERS-----.*?-----END EC PARAMETERS-----\s*", re.S)
 
 
@@ -72,7 +73,13 @@ class Signer:
         if self._kid is not None:
             header["kid"] = self._kid
         signed = b".".join(_base64(_json(part)) for part in (header, claims))
-        return b".".join((signed, _base64(_signature(self._key, signed)))).decode("ascii")
+        token = b".".join((signed, _base64(_signature(self._key, signed)))).decode("ascii")
+        if len(token) > _MAX_TOKEN:
+            raise ValueError(
+                f"the token has {len(token)} bytes, over the {_MAX_TOKEN} that a server takes; "
+                "name fewer topics"
+            )
+        return token
 
     def token_function(self, sub: str, *, lifetime: float = 3600) -> Callable[[TokenRequest], str]:
         """Return a token function for the clients of a back end that has the private key."""

@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-MOST_BYTES = 64 << 10
+MOST_BYTES = 96 << 10
 
 
 def main(folder: Path) -> None:

@@ -11,7 +11,13 @@ def read(url: str, signer: Signer) -> list[Message]:
     with Client(url, token=signer.token_function("program")) as client:
         client.publish("news", {"title": "one"})
         client.publish_all([Publication("news", "two")])
-        return client.history("news").messages
+        messages: list[Message] = []
+        with client.subscribe("news", last=2) as events:
+            while len(messages) < 2:
+                event = events.next(timeout=30)
+                if isinstance(event, Message):
+                    messages.append(event)
+        return messages
 
 
 async def read_async(url: str, signer: Signer) -> list[Message]:
@@ -21,7 +27,14 @@ async def read_async(url: str, signer: Signer) -> list[Message]:
             await client.publish("", "nothing")
         except NotifluxError as error:
             print(error)
-        return (await client.history("news")).messages
+        messages: list[Message] = []
+        async with client.subscribe("news", last=3) as events:
+            async for event in events:
+                if isinstance(event, Message):
+                    messages.append(event)
+                    if len(messages) == 3:
+                        break
+        return messages
 
 
 def main(url: str, key: str) -> None:

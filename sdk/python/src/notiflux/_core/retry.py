@@ -43,3 +43,35 @@ def retry_after(value: str | None, now: Callable[[], datetime] | None = None) ->
     if at.tzinfo is None:
         at = at.replace(tzinfo=timezone.utc)
     return bounded((at - (now() if now else datetime.now(timezone.utc))).total_seconds())
+
+
+def pause(
+    failures: int,
+    jitter: Jitter,
+    *,
+    close: int | None = None,
+    status: int | None = None,
+    bye: str | None = None,
+    after: float = 0.0,
+) -> float | None:
+    """Return how long to wait after a connection, or an attempt to open one, has ended.
+
+    None: the same would happen again.
+    """
+    if status is not None:
+        is_passing = status >= 500 or status == 429
+        return bounded(after) + backoff(failures, jitter) if is_passing else None
+    if close is not None and is_final(close):
+        return None
+    is_at_once = (close is not None and 4200 <= close <= 4299) or bye == "too_slow"
+    return max(bounded(after), backoff(0 if is_at_once else failures, jitter))
+
+
+def is_final(close: int) -> bool:
+    """Report whether a close code says that the same would happen again.
+
+    After 4003 another token may help, and after 4009, idle, there is something to send.
+    """
+    return close in (1002, 1003, 1007, 1009) or (
+        4000 <= close <= 4099 and close not in (4003, 4009)
+    )

@@ -27,14 +27,15 @@ class Tokens:
         if fixed is not None:
             check(fixed)
         self._fixed = fixed
-        self._has_source = has_source
+        self.has_source = has_source
+        """Whether there is a token function."""
         self._lock = threading.Lock()
         self._kept: OrderedDict[_Key, str] = OrderedDict()
         self._refused: OrderedDict[_Key, str] = OrderedDict()
 
     def peek(self, scope: Scope, topics: Sequence[str]) -> str | None:
         """Return the one token for all topics, or None if the token function has to be asked."""
-        if not self._has_source:
+        if not self.has_source:
             return self._fixed
         with self._lock:
             tokens = {self._kept.get((scope, topic)) for topic in topics}
@@ -61,7 +62,7 @@ class Tokens:
 
     def drop(self, scope: Scope, topics: Sequence[str], token: str | None, code: str) -> bool:
         """Forget a token that the server refused. It reports whether there may be another."""
-        if not self._has_source:
+        if not self.has_source:
             return False
         with self._lock:
             for topic in topics:
@@ -76,7 +77,7 @@ class Tokens:
     def get(self, scope: Scope, topics: Sequence[str]) -> Plan[str | None]:
         """Return the one token for all topics; None: the client has no tokens."""
         token = self.peek(scope, topics)
-        if token is not None or not self._has_source:
+        if token is not None or not self.has_source:
             return token
         token = yield from ask_token(self.request(scope, topics))
         if token is None:
