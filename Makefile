@@ -4,7 +4,7 @@ IMAGE ?= notiflux
 ENGINE ?= docker
 FUZZTIME ?= 30s
 
-.PHONY: build dev test fuzz faults cuts bench image
+.PHONY: build dev test fuzz faults cuts tabs bench image
 build:
 	go build -trimpath -o notiflux ./cmd/notiflux
 
@@ -23,6 +23,9 @@ faults: # of Redis and of servers that share it: more and longer than in the tes
 cuts: # of connections of the JavaScript and the Python SDK: 1,000 in each of their tests
 	cd sdk/js && npm ci --silent && npm run --silent build && CUTS=1000 npm run --silent test cut
 	CUTS=1000 bash test/sdk-python.sh
+
+tabs: # of Chromium that share a connection: longer than in the tests
+	cd sdk/js && npm ci --silent && npm run --silent build && TABS_SECONDS=300 npm run --silent test tabs-chromium
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

@@ -6,38 +6,14 @@ import { test } from "node:test"
 import WebSocket from "ws"
 
 import { connect, type Event, type Position } from "notiflux"
-import { Oracle } from "./oracle.js"
 import { randomFrom, startScissors } from "./proxy.js"
 import { startServer, token } from "./server.js"
+import { publishSteadily, until, watch } from "./watch.js"
 
 const cuts = Number(process.env.CUTS ?? 50)
 const seed = Number(process.env.SEED ?? Date.now() % 1e9)
 const topics = ["left", "right"]
 const subscribers = 5
-
-/** until waits for a condition, which is checked often. */
-const until = async (condition: () => boolean) => {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
-}
-
-/** Sees the messages of the topics over a connection that is not cut, without the client. */
-const watch = async (url: string, bearer: string): Promise<Map<string, Oracle>> => {
-  const socket = new WebSocket(url.replace("http", "ws") + "/ws", ["notiflux.v1.json"])
-  const oracles = new Map<string, Oracle>()
-  await new Promise<void>((resolve, reject) => {
-    socket.on("error", reject)
-    socket.on("message", (text) => {
-      const frame = JSON.parse(String(text))
-      if (frame.type === "welcome") socket.send(JSON.stringify({ type: "subscribe", id: 1, topics, token: bearer }))
-      if (frame.type === "subscribed") {
-        for (const topic of topics) oracles.set(topic, new Oracle(frame.topics[topic].position))
-        resolve()
-      }
-      if (frame.type === "message") oracles.get(frame.topic)!.add(frame.position, frame.data)
-    })
-  })
-  return oracles
-}
 
 for (const transport of ["websocket", "stream", "poll"] as const)
   for (const history of [10, 100_000])
@@ -48,20 +24,11 @@ for (const transport of ["websocket", "stream", "poll"] as const)
       t.mock.method(Math, "random", () => real() / 500) // so that the client hurries
       const bearer = token({ topics })
       const server = await startServer(t, `--history-messages=${history}`, "--history-bytes=64MiB")
-      const oracles = await watch(server.url, bearer)
+      const oracles = await watch(server.url, topics, bearer)
       const scissors = await startScissors(t, server.url, random)
       const options = { transports: [transport], WebSocket: WebSocket as never, token: bearer }
 
       let isPublishing = true
-      const publish = async () => {
-        for (let n = 0; isPublishing; n++) {
-          const messages = topics.map((topic) => ({ topic, message: { n, text: "x".repeat(n % 200) } }))
-          const response = await fetch(server.url + "/broadcast", { method: "POST", headers: { Authorization: `Bearer ${bearer}`, "Content-Type": "application/json" }, body: JSON.stringify(messages) })
-          assert.equal(response.status, 200)
-          await response.text()
-          await new Promise((resolve) => setTimeout(resolve, 5))
-        }
-      }
       const published = new Map<string, Position>()
       const publishThroughCuts = async () => {
         const client = connect(scissors.url, options)
@@ -86,7 +53,7 @@ for (const transport of ["websocket", "stream", "poll"] as const)
             }
           })()
         }
-      const publishers = [publish(), publishThroughCuts()]
+      const publishers = [publishSteadily(server.url, topics, bearer, () => isPublishing), publishThroughCuts()]
       await Promise.race([until(() => scissors.cut >= cuts), ...publishers])
       scissors.rest()
       isPublishing = false

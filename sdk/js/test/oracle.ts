@@ -33,7 +33,7 @@ export class Oracle {
   }
 
   /** Checks that a subscription delivered each message once and in order, unless a gap lies between. It returns the number of gaps. */
-  check(events: Event[]): number {
+  check(events: Event[], isToTheHead = true): number {
     let place: number | undefined
     let gaps = 0
     for (const [i, event] of events.entries()) {
@@ -53,7 +53,7 @@ export class Oracle {
       else if (event.type === "subscribed" && place !== undefined) continue // The gap follows.
       place = next
     }
-    assert.equal(this.#log[place!]?.position, this.head, "the subscription does not have the head")
+    if (isToTheHead) assert.equal(this.#log[place!]?.position, this.head, "the subscription does not have the head")
     return gaps
   }
 }
