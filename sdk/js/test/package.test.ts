@@ -30,6 +30,8 @@ dist/server/claims.d.ts
 dist/server/key.d.ts
 dist/server/publish.d.ts
 dist/server/sign.d.ts
+dist/tabs.d.ts
+dist/tabs.js
 dist/transport.d.ts
 dist/types.d.ts`
   .trim()
