@@ -17,35 +17,28 @@ type cache struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	entries map[cacheKey]*entry
+	entries map[digest]*entry
 	used    int   // units of all entries, at most capacity
 	ring    entry // next is the most recently used entry; prev is the next one to drop
 }
 
-// A cacheKey identifies a token and the set of keys that verified it. With other keys, the
-// result is not found.
-type cacheKey struct {
-	digest     digest
-	generation generation
-}
-
 type entry struct {
-	key        cacheKey
+	token      digest
 	claims     *Claims
 	prev, next *entry
 }
 
 func newCache(capacity int) *cache {
-	c := &cache{capacity: capacity, entries: make(map[cacheKey]*entry)}
+	c := &cache{capacity: capacity, entries: make(map[digest]*entry)}
 	c.ring.prev, c.ring.next = &c.ring, &c.ring
 	return c
 }
 
 // get returns the claims of a token, or nil if they are not in the cache or have expired.
-func (c *cache) get(k cacheKey, now time.Time) *Claims {
+func (c *cache) get(token digest, now time.Time) *Claims {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries[k]
+	e := c.entries[token]
 	if e == nil {
 		return nil
 	}
@@ -59,20 +52,20 @@ func (c *cache) get(k cacheKey, now time.Time) *Claims {
 }
 
 // put adds the claims of a verified token, and drops others until there is room.
-func (c *cache) put(k cacheKey, claims *Claims) {
+func (c *cache) put(token digest, claims *Claims) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.entries[k]; e != nil { // verified twice at the same time
+	if e := c.entries[token]; e != nil { // verified twice at the same time
 		c.removeLocked(e)
 	}
-	e := &entry{key: k, claims: claims}
+	e := &entry{token: token, claims: claims}
 	if e.units() > c.capacity {
 		return
 	}
 	for c.used+e.units() > c.capacity {
 		c.removeLocked(c.ring.prev)
 	}
-	c.entries[k] = e
+	c.entries[token] = e
 	c.used += e.units()
 	e.linkBehind(&c.ring)
 }
@@ -80,7 +73,7 @@ func (c *cache) put(k cacheKey, claims *Claims) {
 func (c *cache) removeLocked(e *entry) {
 	e.unlink()
 	c.used -= e.units()
-	delete(c.entries, e.key)
+	delete(c.entries, e.token)
 }
 
 func (e *entry) units() int { return 1 + e.claims.bytes()/unitBytes }

@@ -37,6 +37,7 @@ type Claims struct {
 
 	scopes    scopeSet       // of topics and rare.patterns
 	anonymous bool           // the client has no token
+	key       fingerprint    // verified the token
 	topics    []pubsub.Topic // sorted, without duplicates
 	rare      *rareClaims    // nil if the token has none of them
 	public    *Public        // not in the token

@@ -21,9 +21,15 @@ const (
 type failures struct {
 	mu sync.Mutex
 	// Guarded by mu.
-	byKey map[cacheKey]failure
-	ring  []cacheKey // in order of arrival; once full, the oldest is at next
+	byKey map[failureKey]failure
+	ring  []failureKey // in order of arrival; once full, the oldest is at next
 	next  int
+}
+
+// A failureKey identifies a token and the set of keys that did not verify it. Another set may.
+type failureKey struct {
+	token digest
+	keys  generation
 }
 
 type failure struct {
@@ -34,7 +40,7 @@ type failure struct {
 
 // get returns the refusal of a token within the last minute. It returns nil if there is
 // none, or if the token may be valid now.
-func (f *failures) get(k cacheKey, now time.Time) error {
+func (f *failures) get(k failureKey, now time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	found, ok := f.byKey[k]
@@ -48,11 +54,11 @@ func (f *failures) get(k cacheKey, now time.Time) error {
 }
 
 // put records the refusal of a token.
-func (f *failures) put(k cacheKey, err *checkedError, now time.Time) {
+func (f *failures) put(k failureKey, err *checkedError, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.byKey == nil {
-		f.byKey = make(map[cacheKey]failure)
+		f.byKey = make(map[failureKey]failure)
 	}
 	_, again := f.byKey[k]
 	f.byKey[k] = failure{err.refusal, now, err.validAt}

@@ -34,9 +34,13 @@ type Keys struct {
 // A generation identifies a set of keys: the first bytes of the SHA-256 of all of them.
 type generation [8]byte
 
+// A fingerprint identifies a key with its kid: the first bytes of the SHA-256 of both.
+type fingerprint [8]byte
+
 // A key is a public key and the only algorithms that it may verify.
 type key struct {
 	id      string // kid; empty: none, so the key verifies tokens with any kid
+	print   fingerprint
 	methods []jwt.SigningMethod
 	public  crypto.PublicKey
 }
@@ -64,21 +68,30 @@ func ParseKeys(data []byte) (*Keys, error) {
 	return newKeys(keys)
 }
 
-// newKeys returns the keys with their generation.
+// newKeys returns the keys with their fingerprints and their generation.
 func newKeys(keys []key) (*Keys, error) {
 	k, all := &Keys{keys: keys}, sha256.New()
-	for _, key := range keys {
+	for i := range keys {
+		key := &keys[i]
 		der, err := x509.MarshalPKIXPublicKey(key.public)
 		if err != nil {
 			return nil, fmt.Errorf("encode public key: %w", err)
 		}
-		fmt.Fprintf(all, "%q %x", key.id, der)
+		one := sha256.New()
+		fmt.Fprintf(one, "%q %x", key.id, der)
 		for _, m := range key.methods {
-			fmt.Fprintf(all, " %s", m.Alg())
+			fmt.Fprintf(one, " %s", m.Alg())
 		}
+		copy(key.print[:], one.Sum(nil))
+		all.Write(one.Sum(nil))
 	}
 	copy(k.generation[:], all.Sum(nil))
 	return k, nil
+}
+
+// has reports whether k has the key with a fingerprint.
+func (k *Keys) has(print fingerprint) bool {
+	return slices.ContainsFunc(k.keys, func(key key) bool { return key.print == print })
 }
 
 // ParseKeysBase64 parses the same formats as [ParseKeys], encoded in base64 as the command
@@ -164,7 +177,7 @@ func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
 // candidates are the keys that may have signed a token, with the token's algorithm.
 type candidates struct {
 	method jwt.SigningMethod
-	public []crypto.PublicKey
+	keys   []*key
 }
 
 // match returns the keys that may have signed a token with this header, at least one. If
@@ -172,14 +185,15 @@ type candidates struct {
 // also write a kid for a key that the server has as PEM. Otherwise they are all keys.
 func (k *Keys) match(h header) (c candidates, err error) {
 	known := h.keyID == ""
-	for _, key := range k.keys {
+	for i := range k.keys {
+		key := &k.keys[i]
 		if h.keyID != "" && key.id != "" && h.keyID != key.id {
 			continue
 		}
 		known = true
 		for _, m := range key.methods {
 			if m.Alg() == h.algorithm {
-				c.method, c.public = m, append(c.public, key.public)
+				c.method, c.keys = m, append(c.keys, key)
 			}
 		}
 	}
@@ -222,11 +236,15 @@ func (c candidates) checkForm(signature []byte) ([]byte, error) {
 	}
 }
 
-// verify reports whether one of the keys made the signature of text.
-func (c candidates) verify(text string, signature []byte) bool {
-	return slices.ContainsFunc(c.public, func(key crypto.PublicKey) bool {
-		return c.method.Verify(text, signature, key) == nil
-	})
+// verify returns the fingerprint of the key that made the signature of text. It reports false
+// if none of the keys did.
+func (c candidates) verify(text string, signature []byte) (print fingerprint, ok bool) {
+	for _, key := range c.keys {
+		if c.method.Verify(text, signature, key.public) == nil {
+			return key.print, true
+		}
+	}
+	return fingerprint{}, false
 }
 
 const pemBegin = "-----BEGIN "

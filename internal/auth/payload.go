@@ -71,7 +71,7 @@ func (p *payload) setRights() error {
 	}
 	p.rare.patterns = p.every.patterns
 	if p.scopes&Subscribe.bit() != 0 && p.every.patterns.All() || p.rare.subscribe.patterns.All() {
-		return invalid("the pattern * in the token allows to subscribe to every topic: it can only be for broadcasting, in `broadcast` or with the scope broadcast alone")
+		return invalid("the pattern * in the token would allow subscribing to every topic, which is not permitted: use * only in the claim `broadcast`, or in a token whose only scope is broadcast")
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func TestSignRefusesWhatNoServerAccepts(t *testing.T) {
 		"topic not UTF-8":  {func(g *auth.Grant) { g.Topics = []pubsub.Topic{"a", "\xff"} }, "not UTF-8"},
 		"1,001 topics":     {func(g *auth.Grant) { g.Topics = many }, "the token has 1001 topics; the limit is 1000"},
 		"no pattern":       {func(g *auth.Grant) { g.Patterns = []pubsub.Pattern{"a"} }, "does not end with *"},
-		"subscribe to all": {func(g *auth.Grant) { g.Patterns = []pubsub.Pattern{"*"} }, "can only be for broadcasting"},
+		"subscribe to all": {func(g *auth.Grant) { g.Patterns = []pubsub.Pattern{"*"} }, "would allow subscribing to every topic"},
 		"too long":         {func(g *auth.Grant) { g.Topics = long }, "name fewer topics"},
 		"long subject":     {func(g *auth.Grant) { g.Subject = strings.Repeat("x", 256) }, "256 bytes; the limit is 255"},
 		"subject no UTF-8": {func(g *auth.Grant) { g.Subject = "\xff" }, "the subject is not UTF-8"},

@@ -59,11 +59,11 @@ type Config struct {
 // A Verifier verifies tokens. Its methods are safe for concurrent use.
 type Verifier struct {
 	// Immutable after New.
-	keys      *Keys
 	now       func() time.Time
 	public    *Public
 	anonymous *Claims
 
+	keys     atomic.Pointer[Keys]
 	cache    *cache
 	failures failures
 
@@ -81,8 +81,15 @@ func New(c Config) *Verifier {
 	if c.CacheSize == 0 {
 		c.CacheSize = defaultCacheSize
 	}
-	return &Verifier{keys: c.Keys, now: c.Now, public: c.Public, anonymous: c.Public.claims(), cache: newCache(c.CacheSize)}
+	v := &Verifier{now: c.Now, public: c.Public, anonymous: c.Public.claims(), cache: newCache(c.CacheSize)}
+	v.SetKeys(c.Keys)
+	return v
 }
+
+// SetKeys makes v verify tokens with other keys. Tokens that were verified with a key that
+// both sets have stay in the cache. A token that only a withdrawn key verifies is refused
+// from now on; see [Verifier.Check].
+func (v *Verifier) SetKeys(k *Keys) { v.keys.Store(k) }
 
 // Anonymous returns the claims of clients without a token, which allow them to subscribe to
 // public topics. It returns nil if no topics are public.
@@ -95,7 +102,7 @@ func (v *Verifier) Cached(t Token) (*Claims, bool) {
 	if t.check() != nil {
 		return nil, false
 	}
-	claims := v.cached(v.cacheKey(t))
+	claims := v.cached(t.digest())
 	return claims, claims != nil
 }
 
@@ -111,46 +118,46 @@ func (v *Verifier) Recall(t Token) (claims *Claims, known bool, err error) {
 // the caller's goroutine, it makes at most one signature check per key that may have signed
 // t.
 func (v *Verifier) Verify(t Token) (*Claims, error) {
-	claims, k, err := v.recall(t)
+	keys := v.keys.Load()
+	claims, digest, err := v.recall(t)
 	if claims != nil || err != nil {
 		return claims, err
 	}
-	claims, err = v.verifyUncached(t)
+	claims, err = v.verifyUncached(t, keys)
 	if err != nil {
 		v.refused.Add(1)
 		if e, ok := errors.AsType[*checkedError](err); ok {
-			v.failures.put(k, e, v.now())
+			v.failures.put(failureKey{digest, keys.generation}, e, v.now())
 		}
 		return nil, err
 	}
 	v.verified.Add(1)
-	v.cache.put(k, claims)
+	v.cache.put(digest, claims)
 	return claims, nil
 }
 
-// recall returns the claims or the refusal of t, if known, and its key in the caches.
-func (v *Verifier) recall(t Token) (claims *Claims, k cacheKey, err error) {
+// recall returns the claims or the refusal of t, if known, and its digest.
+func (v *Verifier) recall(t Token) (claims *Claims, d digest, err error) {
 	if err = t.check(); err == nil {
-		k = v.cacheKey(t)
-		if claims = v.cached(k); claims == nil {
-			err = v.failures.get(k, v.now())
+		d = t.digest()
+		if claims = v.cached(d); claims == nil {
+			err = v.failures.get(failureKey{d, v.keys.Load().generation}, v.now())
 		}
 	}
 	if err != nil {
 		v.refused.Add(1)
 	}
-	return claims, k, err
+	return claims, d, err
 }
 
-func (v *Verifier) cached(k cacheKey) *Claims {
-	claims := v.cache.get(k, v.now())
-	if claims != nil {
-		v.hits.Add(1)
+func (v *Verifier) cached(d digest) *Claims {
+	claims := v.cache.get(d, v.now())
+	if claims == nil || !v.keys.Load().has(claims.key) {
+		return nil
 	}
+	v.hits.Add(1)
 	return claims
 }
-
-func (v *Verifier) cacheKey(t Token) cacheKey { return cacheKey{t.digest(), v.keys.generation} }
 
 var errSignature = invalid("the signature of the token does not match any key of this server: sign the token with the private key of one of the server's keys")
 
@@ -171,13 +178,13 @@ func CheckedSignature(err error) bool {
 }
 
 // verifyUncached returns the claims of a token whose form is right.
-func (v *Verifier) verifyUncached(t Token) (*Claims, error) {
+func (v *Verifier) verifyUncached(t Token, all *Keys) (*Claims, error) {
 	head, body, tail := t.parts()
 	h, err := decodePart(head, decodeHeader)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := v.keys.match(h)
+	keys, err := all.match(h)
 	if err != nil {
 		return nil, err
 	}
@@ -189,14 +196,16 @@ func (v *Verifier) verifyUncached(t Token) (*Claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	if signed := t[:len(head)+len(".")+len(body)]; !keys.verify(string(signed), signature) {
+	signed := t[:len(head)+len(".")+len(body)]
+	key, ok := keys.verify(string(signed), signature)
+	if !ok {
 		return nil, &checkedError{refusal: errSignature}
 	}
 	if err := p.checkTime(v.now()); err != nil {
 		return nil, err
 	}
 	claims := p.Claims // a copy, so that the rest of the payload can be freed
-	claims.public = v.public
+	claims.key, claims.public = key, v.public
 	return &claims, nil
 }
 
@@ -209,14 +218,20 @@ func decodePart[T any](part string, decode func([]byte) (T, error)) (T, error) {
 	return decode(data)
 }
 
-// Check returns nil if the token of c has not expired. Otherwise it returns a
-// [pubsub.Error] with TokenExpired. Callers that keep claims call Check before each use.
+// Check returns nil if the token of c has not expired, and the key that verified it has not
+// been withdrawn. Otherwise it returns a [pubsub.Error] with TokenExpired or TokenInvalid.
+// Callers that keep claims call Check before each use.
 func (v *Verifier) Check(c *Claims) error {
-	if !c.acceptedAt(v.now()) {
+	switch {
+	case !c.acceptedAt(v.now()):
 		return c.expired()
+	case !c.anonymous && !v.keys.Load().has(c.key):
+		return errWithdrawn
 	}
 	return nil
 }
+
+var errWithdrawn = invalid("the key that signed the token was withdrawn: sign the token with a key that the server has now")
 
 // Stats are the counters of a [Verifier] since New.
 type Stats struct {

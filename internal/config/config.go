@@ -36,7 +36,7 @@ type Serve struct {
 	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names that the admin listener accepts, in addition to localhost and IP addresses; * means any."`
 
 	JWTPublicKeyB64  string `group:"Tokens (one of these is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys, as PEM, JWK or JWKS, encoded in base64."`
-	JWTPublicKeyFile string `group:"Tokens (one of these is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File with public keys: PEM, JWK or JWKS."`
+	JWTPublicKeyFile string `group:"Tokens (one of these is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File with public keys: PEM, JWK or JWKS; read again when it changes."`
 
 	PublicTopics []string `group:"Access without a token:" env:"NOTIFLUX_PUBLIC_TOPICS" placeholder:"TOPIC" help:"Topics that everyone may subscribe to without a token, such as status or news:*, which means every topic that begins with news:."`
 

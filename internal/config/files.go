@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"syscall"
+	"time"
 )
 
 // FileError says what is wrong with the file or directory at path, starting with the path.
@@ -38,3 +40,19 @@ type fileError struct {
 func (e *fileError) Error() string { return e.text }
 
 func (e *fileError) Unwrap() error { return e.err }
+
+// A FileVersion distinguishes versions of a file. It cannot distinguish versions of the same
+// length that are written within the resolution of the time stamp.
+type FileVersion struct {
+	modified time.Time
+	bytes    int64
+}
+
+// VersionOf returns the version of the file at path, or the zero value if it cannot be read.
+func VersionOf(path string) FileVersion {
+	info, err := os.Stat(path)
+	if err != nil {
+		return FileVersion{}
+	}
+	return FileVersion{info.ModTime(), info.Size()}
+}

@@ -32,15 +32,8 @@ type Certificate struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	looked time.Time     // when the files were last checked
-	seen   [2]fileStatus // their status at that time, whether valid or not
-}
-
-// A fileStatus distinguishes versions of a file. It cannot distinguish versions of the same
-// length that are written within the resolution of the time stamp.
-type fileStatus struct {
-	modified time.Time
-	bytes    int64
+	looked time.Time             // when the files were last checked
+	seen   [2]config.FileVersion // their versions at that time, whether valid or not
 }
 
 // LoadCertificate reads a certificate with its chain and its private key, both in PEM. The
@@ -55,8 +48,8 @@ func LoadCertificate(certFile, keyFile string, now func() time.Time, log *slog.L
 	}
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log, now: now}
 	c.looked = c.now()
-	// Check the status before reading, so that the next check notices a change in between.
-	c.seen = c.status()
+	// Check the versions before reading, so that the next check notices a change in between.
+	c.seen = c.versions()
 	if err := c.read(); err != nil {
 		return nil, err
 	}
@@ -98,22 +91,16 @@ func (c *Certificate) changed() bool {
 		return false
 	}
 	c.looked = now
-	status := c.status()
-	if status == c.seen {
+	versions := c.versions()
+	if versions == c.seen {
 		return false
 	}
-	c.seen = status
+	c.seen = versions
 	return true
 }
 
-// status returns the status of both files, with the zero value for one that cannot be read.
-func (c *Certificate) status() (s [2]fileStatus) {
-	for i, name := range [...]string{c.certFile, c.keyFile} {
-		if info, err := os.Stat(name); err == nil {
-			s[i] = fileStatus{info.ModTime(), info.Size()}
-		}
-	}
-	return s
+func (c *Certificate) versions() [2]config.FileVersion {
+	return [...]config.FileVersion{config.VersionOf(c.certFile), config.VersionOf(c.keyFile)}
 }
 
 func (c *Certificate) read() error {

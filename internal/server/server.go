@@ -95,6 +95,9 @@ type Server struct {
 	loops     []httpapi.Loop
 
 	draining chan struct{} // closed when shutdown begins
+
+	// Owned by watchKeys.
+	keyFile config.FileVersion // of the file with the public keys
 }
 
 // Open creates a server from its settings and an environment, and opens its listeners.
@@ -111,7 +114,7 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 	if err := env.useRedis(p.redis); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, draining: make(chan struct{})}
+	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, keyFile: p.keyFile, draining: make(chan struct{})}
 	s.clients = listen.NewSlots(c.Connections().Clients, config.Name("max-connections"), logger)
 	if err := s.listen(); err != nil {
 		return nil, err
@@ -348,7 +351,7 @@ func (s *Server) url(l net.Listener, secure bool) string {
 
 // Run serves until ctx ends, and then shuts down within the configured time. It starts
 // these goroutines: one per loop, one per listener, two worker pools, the broker, the sweep
-// of the topics, and presence. net/http and portable sockets start more per connection.
+// of the topics, presence, and the watch on the file with the public keys. net/http and portable sockets start more per connection.
 func (s *Server) Run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -363,6 +366,9 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	running.Go(func() { s.topics.Run(parts) })
 	running.Go(func() { s.presence.Run(parts) })
+	if s.config.JWTPublicKeyFile != "" {
+		running.Go(func() { s.watchKeys(parts) })
+	}
 	running.Go(func() { s.verifying.Run(parts) })
 	running.Go(func() { s.waiting.Run(parts) })
 

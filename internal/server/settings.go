@@ -23,6 +23,7 @@ func Check(c config.Serve) error {
 // parsed holds the settings that refer to files or have their own syntax.
 type parsed struct {
 	keys    *auth.Keys
+	keyFile config.FileVersion
 	public  *auth.Public
 	origins origin.List
 	tls     *listen.Certificate // nil: off
@@ -36,7 +37,7 @@ func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (par
 	var err error
 	problems := c.Problems()
 	if (c.JWTPublicKeyB64 != "") != (c.JWTPublicKeyFile != "") { // otherwise Problems reports it
-		if all.keys, err = publicKeys(c); err != nil {
+		if all.keys, all.keyFile, err = publicKeys(c); err != nil {
 			problems = append(problems, err.Error())
 		}
 	}
@@ -69,11 +70,11 @@ func redisConfig(c *config.Serve, log *slog.Logger) (*redis.Config, error) {
 	return &redis.Config{Options: o, Prefix: c.BrokerPrefix, Messages: c.HistoryMessages, Age: c.HistoryAge, Log: log}, nil
 }
 
-// publicKeys parses the keys that verify tokens.
-func publicKeys(c *config.Serve) (*auth.Keys, error) {
+// publicKeys parses the keys that verify tokens, and returns the version of their file.
+func publicKeys(c *config.Serve) (*auth.Keys, config.FileVersion, error) {
 	text, err := c.PublicKeys()
 	if err != nil {
-		return nil, err
+		return nil, text.Version, err
 	}
 	parse := func() (*auth.Keys, error) { return auth.ParseKeysBase64(text.Base64) }
 	if text.PEM != nil {
@@ -81,7 +82,7 @@ func publicKeys(c *config.Serve) (*auth.Keys, error) {
 	}
 	keys, err := parse()
 	if err != nil {
-		return nil, errors.New(text.Setting + ": " + err.Error())
+		return nil, text.Version, errors.New(text.Setting + ": " + err.Error())
 	}
-	return keys, nil
+	return keys, text.Version, nil
 }
