@@ -22,7 +22,11 @@ export const compiles = async (key: PrivateKey, maybe: string | undefined, claim
   await sign({ sub: "u", topic: "a" }, key, { kid: maybe })
   await sign({ sub: "u", topics, scope: ["subscribe", "broadcast"] as const, expiresIn: 60, until: new Date(), info: { name: "Ann" } }, key)
   await sign({ sub: "u", topics, topic: maybe }, await importKey(new Uint8Array()))
+  await sign({ sub: "u", patterns: ["a*"] }, key)
+  await sign({ sub: "u", subscribe: { patterns: topics }, broadcast: { topics } }, key)
   await sign(claims, key)
+  // @ts-expect-error: rights are lists
+  await sign({ sub: "u", broadcast: "a" }, key)
   // @ts-expect-error: there is no topic
   await sign({ sub: "u" }, key)
   // @ts-expect-error: there is no sub

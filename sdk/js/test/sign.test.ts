@@ -87,6 +87,13 @@ test("a token has the claims", async (t) => {
     until: 1_000_001.25,
     info: { name: "Ann" },
   })
+  assert.deepEqual(await claims({ sub: "u", patterns: ["*"], scope: "broadcast" }), { sub: "u", scope: "broadcast", patterns: ["*"], exp: 1_003_601 })
+  assert.deepEqual(await claims({ sub: "u", subscribe: { patterns: ["a*", "a*"] }, broadcast: { topics: ["ab"], patterns: [] } }), {
+    sub: "u",
+    subscribe: { patterns: ["a*"] },
+    broadcast: { topics: ["ab"] },
+    exp: 1_003_601,
+  })
   assert.deepEqual(part(await sign({ sub: "u", topic: "a" }, key, { kid: "2026" }), 0), { alg: "ES256", typ: "JWT", kid: "2026" })
 })
 
@@ -100,6 +107,9 @@ test("the server honours scope, until and kid", async (t) => {
   assert.equal(await code({}, "2025"), "token_invalid")
   assert.equal(await code({ scope: "broadcast" }), "scope_denied")
   assert.equal(await code({ topic: "b" }), "topic_denied")
+  assert.equal(await code({ topic: "b", patterns: ["a*"] }), undefined)
+  assert.equal(await code({ topic: "b", subscribe: { topics: ["a"] } }), undefined)
+  assert.equal(await code({ topic: "b", broadcast: { patterns: ["*"] } }), "topic_denied")
   t.mock.timers.enable({ apis: ["Date"], now: Date.now() - 120_000 })
   assert.equal(await code({ until: new Date(Date.now() + 60_000) }), "token_expired")
   assert.equal(await code({ expiresIn: 30 }), "token_expired")
@@ -122,7 +132,7 @@ test("wrong claims are refused with what would be right", async () => {
     [null, /^claims is null/],
     [["a"], /^claims is a list/],
     ["ann", /^claims is "ann"/],
-    [{ ...good, exp: 1 }, "claims.exp is unknown; the claims are sub, topic, topics, scope, expiresIn, until, info"],
+    [{ ...good, exp: 1 }, "claims.exp is unknown; the claims are sub, topic, topics, patterns, subscribe, broadcast, scope, expiresIn, until, info"],
     [{ topic: "a" }, "claims.sub is undefined; use a string"],
     [{ ...good, sub: 42 }, "claims.sub is 42; use a string"],
     [{ ...good, sub: "x".repeat(256) }, "claims.sub has 256 bytes; use at most 255"],
@@ -130,7 +140,7 @@ test("wrong claims are refused with what would be right", async () => {
     [{ ...good, sub: "a\ud83d" }, /^claims.sub is ".*", which has half a character; use whole characters$/],
     [{ sub: "u" }, "claims has no topic; use claims.topic with a string, or claims.topics with a list"],
     [{ sub: "u", topics: [] }, /^claims has no topic/],
-    [{ sub: "u", topics: "a" }, 'claims.topics is "a"; use a list of strings, or claims.topic for one'],
+    [{ sub: "u", topics: "a" }, 'claims.topics is "a"; use a list of strings'],
     [{ sub: "u", topic: "" }, "claims.topic is empty; use a name of 1 to 255 bytes"],
     [{ sub: "u", topic: ["a"] }, "claims.topic is a list; use a string"],
     [{ sub: "u", topic: null }, "claims.topic is null; use a string"],
@@ -141,6 +151,17 @@ test("wrong claims are refused with what would be right", async () => {
     [{ sub: "u", topics: ["\udc00"] }, /^claims.topics\[0\] .* half a character/],
     [{ sub: "u", topics: Array.from({ length: 1001 }, (_, i) => "" + i) }, "claims.topics has 1001 topics; use at most 1000", RangeError],
     [{ sub: "u", topics: Array.from({ length: 300 }, (_, i) => `${i}`.padEnd(30)) }, /^the token has \d+ bytes; use fewer topics, so that it has at most 8192$/, RangeError],
+    [{ sub: "u", patterns: ["a"] }, 'claims.patterns[0] is "a"; use the beginning of a topic followed by *'],
+    [{ sub: "u", patterns: ["a*", "b\n*"] }, /^claims.patterns\[1\] .* control character/],
+    [{ sub: "u", patterns: [7] }, /^claims.patterns\[0\] is 7/],
+    [{ sub: "u", patterns: "a*" }, 'claims.patterns is "a*"; use a list of strings'],
+    [{ sub: "u", patterns: Array.from({ length: 101 }, (_, i) => i + "*") }, "claims.patterns has 101 patterns; use at most 100", RangeError],
+    [{ sub: "u", patterns: ["*"] }, /^claims.patterns has "\*", which nobody may subscribe to/],
+    [{ sub: "u", subscribe: { patterns: ["*"] } }, /^claims.patterns has "\*"/],
+    [{ sub: "u", broadcast: {} }, /^claims has no topic/],
+    [{ sub: "u", broadcast: ["a"] }, "claims.broadcast is a list; use an object with topics, patterns, or both"],
+    [{ sub: "u", broadcast: { topic: "a" } }, "claims.broadcast.topic is unknown; use topics and patterns"],
+    [{ sub: "u", subscribe: { topics: [""] } }, /^claims.subscribe.topics\[0\] is empty/],
     [{ ...good, scope: "publish" }, 'claims.scope is "publish"; use "subscribe", "broadcast" or a list of both'],
     [{ ...good, scope: "subscribe broadcast" }, /^claims.scope is "subscribe broadcast"; use/],
     [{ ...good, scope: ["subscribe", null] }, /^claims.scope is null; use/],

@@ -1,35 +1,41 @@
-import { bytesOf, halfMistake, show, textMistake, topicMistake } from "./text.js"
+import { bytesOf, halfMistake, patternMistake, show, textMistake, topicMistake } from "./text.js"
 
 /** subscribe: read messages; broadcast: publish them. */
 export type Scope = "subscribe" | "broadcast"
 
-/** What a token says. */
+/** Topics that a token allows. */
+export type Rights = {
+  topics?: readonly string[] | undefined
+  /** Beginnings of topics followed by `*`. `["chat:*"]` allows every topic that begins with `chat:`. */
+  patterns?: readonly string[] | undefined
+}
+
+/** What a token says. It allows at least one topic or pattern. */
 export type Claims = {
   /** The user: a string of at most 255 bytes. */
   sub: string
-  /** What the token allows; by default "subscribe". */
+  /** What the token allows on topic, topics and patterns; by default "subscribe". */
   scope?: Scope | readonly Scope[] | undefined
+  topic?: string | undefined
+  /** At most 1,000 in all lists. */
+  topics?: readonly string[] | undefined
+  /** Beginnings of topics followed by `*`, at most 100 in all lists. `*` alone is for the scope "broadcast" only. */
+  patterns?: readonly string[] | undefined
+  /** What the token allows to subscribe to, in addition. */
+  subscribe?: Rights | undefined
+  /** What the token allows to publish to, in addition. */
+  broadcast?: Rights | undefined
   /** For how many seconds from now the server accepts the token, by default 3,600. Subscriptions outlive it. */
   expiresIn?: number | undefined
   /** When subscriptions made with the token end; by default never. */
   until?: Date | undefined
   /** What the other members of a topic see of the user: a JSON object of at most 1 KiB. */
   info?: object | undefined
-} & (
-  | {
-      /** The topic that the token allows. */
-      topic: string
-      topics?: readonly string[] | undefined
-    }
-  | {
-      topic?: string | undefined
-      /** The topics that the token allows, at most 1,000. */
-      topics: readonly string[]
-    }
-)
+} & ({ topic: string } | { topics: readonly string[] } | { patterns: readonly string[] } | { subscribe: Rights } | { broadcast: Rights })
 
 const enum Limit {
   Topics = 1000,
+  Patterns = 100,
   /** The size of the claim info in bytes. */
   Info = 1024,
   /** The default of expiresIn. */
@@ -38,7 +44,7 @@ const enum Limit {
   LongestLifetime = 315_360_000,
 }
 
-const NAMES = ["sub", "topic", "topics", "scope", "expiresIn", "until", "info"]
+const NAMES = ["sub", "topic", "topics", "patterns", "subscribe", "broadcast", "scope", "expiresIn", "until", "info"]
 const SCOPES = ["subscribe", "broadcast"]
 
 /** @internal Returns the claims as the server reads them. For claims that no server accepts it throws an error. */
@@ -50,8 +56,7 @@ export const encodeClaims = (claims: Claims): object => {
   if (mistake) throw new TypeError(`claims.sub ${mistake}`)
   return {
     sub: claims.sub,
-    scope: scopeOf(claims),
-    ...topicsOf(claims),
+    ...rightsOf(claims),
     exp: expiryOf(claims),
     until: untilOf(claims),
     info: infoOf(claims),
@@ -60,25 +65,62 @@ export const encodeClaims = (claims: Claims): object => {
 
 const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value)
 
+/** Returns the claims about scopes and topics. */
+const rightsOf = (claims: Claims): object => {
+  const { topic, topics, patterns, subscribe, broadcast, scope } = claims
+  const mistake = topic === undefined ? undefined : topicMistake(topic)
+  if (mistake) throw new TypeError(`claims.topic ${mistake}`)
+  const every = listsOf({ topics, patterns }, "")
+  if (topic !== undefined) every.topics = [...new Set([topic, ...(every.topics ?? [])])]
+  const own = { subscribe: partOf(subscribe, "subscribe"), broadcast: partOf(broadcast, "broadcast") }
+  const all = [every, own.subscribe, own.broadcast]
+  const count = (name: keyof Rights) => all.reduce((sum, rights) => sum + (rights?.[name]?.length ?? 0), 0)
+  const names = count("topics")
+  if (!names && !count("patterns")) throw new TypeError("claims has no topic; use claims.topic with a string, or claims.topics with a list")
+  if (names > Limit.Topics) throw new RangeError(`claims.topics has ${names} topics; use at most ${Limit.Topics}`)
+  if (count("patterns") > Limit.Patterns) throw new RangeError(`claims.patterns has ${count("patterns")} patterns; use at most ${Limit.Patterns}`)
+  const isNeeded = every.topics || every.patterns || scope !== undefined
+  const words = isNeeded ? scopeOf(claims) : undefined
+  if (own.subscribe?.patterns?.includes("*") || (every.patterns?.includes("*") && words !== "broadcast"))
+    throw new TypeError('claims.patterns has "*", which nobody may subscribe to; use it with the scope "broadcast" or in claims.broadcast')
+  const [first, second] = every.topics ?? []
+  return { scope: words, ...(second === undefined ? { topic: first } : { topics: every.topics }), patterns: every.patterns, ...own }
+}
+
+const partOf = (rights: Rights | undefined, name: string): Rights | undefined => {
+  if (rights === undefined) return
+  if (!isObject(rights)) throw new TypeError(`claims.${name} is ${show(rights)}; use an object with topics, patterns, or both`)
+  for (const each of Object.keys(rights))
+    if (each !== "topics" && each !== "patterns") throw new TypeError(`claims.${name}.${each} is unknown; use topics and patterns`)
+  return listsOf(rights, name + ".")
+}
+
+/** Returns the lists without duplicates, and without those that are empty. */
+const listsOf = ({ topics, patterns }: Rights, path: string): Rights => {
+  const names = listOf(topics, path + "topics")
+  const beginnings = listOf(patterns, path + "patterns")
+  const check = (list: readonly string[], kind: string, mistakeOf: (text: string) => string | undefined) =>
+    list.forEach((text, i) => {
+      const mistake = mistakeOf(text)
+      if (mistake) throw new TypeError(`claims.${path}${kind}[${i}] ${mistake}`)
+    })
+  check(names, "topics", topicMistake)
+  check(beginnings, "patterns", patternMistake)
+  const orNone = (list: readonly string[]) => (list[0] === undefined ? undefined : [...new Set(list)])
+  return { topics: orNone(names), patterns: orNone(beginnings) }
+}
+
+const listOf = (list: unknown, name: string): readonly string[] => {
+  if (list !== undefined && !Array.isArray(list)) throw new TypeError(`claims.${name} is ${show(list)}; use a list of strings`)
+  return list ?? []
+}
+
 const scopeOf = ({ scope = "subscribe" }: Claims): string => {
   const words = [scope].flat() as string[]
   const wrong = words.find((word) => !SCOPES.includes(word))
   if (wrong !== undefined || !words[0])
     throw new TypeError(`claims.scope is ${words[0] === undefined ? "empty" : show(wrong)}; use "subscribe", "broadcast" or a list of both`)
   return [...new Set(words)].join(" ")
-}
-
-const topicsOf = ({ topic, topics }: Claims): object => {
-  if (topics !== undefined && !Array.isArray(topics)) throw new TypeError(`claims.topics is ${show(topics)}; use a list of strings, or claims.topic for one`)
-  const all = [...new Set([...(topic === undefined ? [] : [topic]), ...(topics ?? [])])]
-  for (const name of all) {
-    const mistake = topicMistake(name)
-    const at = topics?.indexOf(name) ?? -1
-    if (mistake) throw new TypeError(`claims.${at < 0 ? "topic" : `topics[${at}]`} ${mistake}`)
-  }
-  if (!all[0]) throw new TypeError("claims has no topic; use claims.topic with a string, or claims.topics with a list")
-  if (all.length > Limit.Topics) throw new RangeError(`claims.topics has ${all.length} topics; use at most ${Limit.Topics}`)
-  return all[1] === undefined ? { topic: all[0] } : { topics: all }
 }
 
 const expiryOf = ({ expiresIn = Limit.Lifetime }: Claims): number => {

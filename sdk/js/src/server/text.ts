@@ -34,3 +34,9 @@ export const topicMistake = (topic: unknown): string | undefined => {
   if (mistake || !/\p{Control}/u.test(topic as string)) return mistake
   return `is ${show(topic)}, which has a control character; use a name without one`
 }
+
+/** Says what is wrong with a pattern; undefined: nothing. */
+export const patternMistake = (pattern: unknown): string | undefined => {
+  if (typeof pattern !== "string" || !pattern.endsWith("*")) return `is ${show(pattern)}; use the beginning of a topic followed by *`
+  return pattern === "*" ? undefined : topicMistake(pattern.slice(0, -1))
+}
