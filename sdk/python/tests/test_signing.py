@@ -71,6 +71,25 @@ def test_claims(signer: Signer) -> None:
     }
 
 
+def test_rights(signer: Signer, server: Server, topic: str) -> None:
+    token = signer.sign(
+        "ann", subscribe={"patterns": [topic + "*"]}, broadcast={"topics": [topic], "patterns": []}
+    )
+    found = claims(token)
+    assert not {"scope", "topics"} & found.keys()
+    assert found["subscribe"] == {"patterns": [topic + "*"]}
+    assert found["broadcast"] == {"topics": [topic]}
+    with Client(server.url, token=token) as client:
+        client.publish(topic, "hello")
+        assert client.history(topic + "2").messages == []
+        with pytest.raises(NotifluxError) as caught:
+            client.publish(topic + "2", "hello")
+        assert caught.value.code == "topic_denied"
+    back_end = signer.sign("back end", patterns=["*"], scope="broadcast")
+    with Client(server.url, token=back_end) as client:
+        client.publish(topic + "2", "hello")
+
+
 def test_the_server_reads_the_claims(signer: Signer, server: Server, topic: str) -> None:
     until = datetime.now(timezone.utc) - timedelta(seconds=1)
     token = signer.sign("ann", topic, until=until)
@@ -123,6 +142,10 @@ def test_an_encrypted_key() -> None:
     [
         (lambda signer: signer.sign("a", []), "at least one"),
         (lambda signer: signer.sign("a", [f"topic {n}" for n in range(900)]), "name fewer topics"),
+        (lambda signer: signer.sign("a", broadcast={"topics": []}), "at least one"),
+        (lambda signer: signer.sign("a", patterns=["b"]), "does not end with"),
+        (lambda signer: signer.sign("a", patterns="b*"), "a list of texts"),
+        (lambda signer: signer.sign("a", subscribe={"topic": ["b"]}), "name topics, patterns"),
         (lambda signer: signer.sign("a", "b", until=datetime(2030, 1, 1)), "time zone"),
         (lambda signer: signer.sign("a", "b", info={"n": float("nan")}), "JSON"),
     ],

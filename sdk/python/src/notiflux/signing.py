@@ -40,15 +40,21 @@ class Signer:
     def sign(
         self,
         sub: str,
-        topics: str | Iterable[str],
+        topics: str | Iterable[str] = (),
         *,
+        patterns: Iterable[str] = (),
         scope: Scope | Iterable[Scope] = "subscribe",
+        subscribe: Mapping[str, Iterable[str]] | None = None,
+        broadcast: Mapping[str, Iterable[str]] | None = None,
         lifetime: float = 3600,
         until: datetime | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> str:
         """Return a token for the user ``sub`` that allows ``scope`` on ``topics``.
 
+        patterns: beginnings of topics followed by ``*``, allowed like ``topics``.
+        subscribe, broadcast: lists ``topics`` and ``patterns`` that are allowed in addition, with
+        only this scope.
         lifetime: seconds for which the server accepts the token. Subscriptions outlive it.
         until: when subscriptions made with the token end, with its time zone.
         info: what other members of the topics see of the user.
@@ -56,13 +62,22 @@ class Signer:
         now = time.time()
         claims: dict[str, Any] = {
             "sub": sub,
-            "scope": scope if isinstance(scope, str) else " ".join(scope),
-            "topics": [topics] if isinstance(topics, str) else list(topics),
             "iat": int(now),
             "exp": int(now + lifetime),
         }
-        if not claims["topics"]:
-            raise ValueError("there are no topics; a token names at least one")
+        every = _rights(
+            {"topics": [topics] if isinstance(topics, str) else topics, "patterns": patterns}
+        )
+        own = {
+            name: _rights(lists)
+            for name, lists in (("subscribe", subscribe), ("broadcast", broadcast))
+            if lists is not None
+        }
+        if not every and not any(own.values()):
+            raise ValueError("there are no topics; a token names at least one topic or pattern")
+        if every:
+            claims["scope"] = scope if isinstance(scope, str) else " ".join(scope)
+        claims |= every | own
         if until is not None:
             if until.tzinfo is None:
                 raise ValueError(f"until has no time zone: {until}; use datetime.now(timezone.utc)")
@@ -88,6 +103,23 @@ class Signer:
             return self.sign(sub, request.topics, scope=request.scope, lifetime=lifetime)
 
         return token
+
+
+def _rights(lists: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Return the lists that are not empty."""
+    for name, texts in lists.items():
+        if name not in ("topics", "patterns"):
+            raise ValueError(f"{name!r} is unknown; name topics, patterns, or both")
+        if isinstance(texts, str):
+            raise ValueError(f"{name} is the text {texts!r}; use a list of texts")
+    rights = {name: list(texts) for name, texts in lists.items()}
+    for pattern in rights.get("patterns", ()):
+        if not pattern.endswith("*"):
+            raise ValueError(
+                f"the pattern {pattern!r} does not end with *; "
+                "use the beginning of a topic followed by *"
+            )
+    return {name: texts for name, texts in rights.items() if texts}
 
 
 def _json(value: object) -> bytes:
