@@ -170,5 +170,6 @@ def test_retry_after_header() -> None:
     assert retry_after(None) == 0
     assert retry_after("soon") == 0
     assert retry_after("-1") == 0
+    assert retry_after("Mon, 01 Jan 99999999999999999999 00:00:00 GMT") == 0
     assert retry_after("99999") == 300
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,8 +13,8 @@ from pathlib import Path
 import pytest
 from live import Face, Server
 
-from notiflux import NotifluxError, Publication, PublishError, Signer, TokenRequest
-from notiflux._core.plan import Scope
+from notiflux import AsyncClient, NotifluxError, Publication, PublishError, Signer, TokenRequest
+from notiflux._core.plan import Request, Response, Scope
 from notiflux._core.position import offset_of
 
 Connect = Callable[..., Face]
@@ -184,6 +186,61 @@ def test_a_server_that_says_nothing(connect: Connect, topic: str) -> None:
         with pytest.raises(NotifluxError) as caught:
             client.history(topic, timeout=0.2)
         assert caught.value.code == "timeout"
+
+
+def answering(listener: socket.socket, answer: bytes) -> None:
+    """Answer requests until the listener is closed."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\n\r\n\xff",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"\x00\xff\r\n\r\n",
+    ],
+)
+def test_garbage(connect: Connect, topic: str, answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answering, args=(listener, answer))
+        thread.start()
+        client = connect(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.2)
+        with pytest.raises(NotifluxError, match="outcome_unknown"):
+            client.publish(topic, 1)
+        with pytest.raises(NotifluxError, match=r"bad_answer|timeout"):
+            client.history(topic)
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_cancellation_is_never_lost(
+    server: Server, signer: Signer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with AsyncClient(server.url, token=signer.token_function("a")) as client:
+            exchange = client._exchange
+
+            async def cancel(request: Request) -> Response:
+                response = await exchange(request)
+                task.cancel()
+                return response
+
+            monkeypatch.setattr(client, "_exchange", cancel)
+            task = asyncio.ensure_future(client.publish(topic, 1))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

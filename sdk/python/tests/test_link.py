@@ -192,7 +192,7 @@ def test_backoff() -> None:
         world.advance(wire.until - world.now)
     waits = [later - earlier for earlier, later in itertools.pairwise(wire.connects)]
     assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert world.events(a) == []
+    assert world.kinds(a) == ["Disconnected"]
 
 
 def reconnects_after(connected: float, **end: Any) -> float | None:
@@ -287,6 +287,18 @@ def test_a_new_subscription_after_a_final_end() -> None:
     world.subscribe("a")
     assert len(world.wires) == 2
     assert world.wires[1].is_open
+
+
+def test_a_connection_that_cannot_be_made_is_announced_once() -> None:
+    world = World()
+    a = world.subscribe("a")
+    (wire,) = world.wires
+    wire.end(reason="no route")
+    b = world.subscribe("b")
+    assert (world.kinds(a), world.kinds(b)) == (["Disconnected"], [])
+    world.advance(30)
+    wire.end(reason="no route")
+    assert (world.kinds(a), world.kinds(b)) == ([], ["Disconnected"])
 
 
 def test_disconnected_comes_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from notiflux import (
     Signer,
     Subscribed,
     TokenRequest,
+    _sync_link,
     _websocket,
 )
 from notiflux._core import link
@@ -114,8 +116,7 @@ def test_a_client_that_starts_before_its_server(
 ) -> None:
     own_server.stop()
     loop = connect(own_server.url).subscribe(topic)
-    with pytest.raises(TimeoutError):
-        loop.next(0.05)
+    assert kinds(loop, 1) == ["Disconnected"]
     own_server.start()
     assert kinds(loop, 1) == ["Subscribed"]
 
@@ -337,6 +338,44 @@ def test_a_loop_that_is_behind_waits_no_longer_than_it_wants(
     assert kinds(loop, 8) == list(range(2, 10))
 
 
+class Leave(BaseException):
+    """What a program raises to end, such as SystemExit."""
+
+
+def test_a_token_function_that_ends_its_thread_or_task(
+    kind: type[Face], server: Server, signer: Signer, topic: str
+) -> None:
+    asked = 0
+
+    def token(request: TokenRequest) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise Leave if kind is SyncFace else asyncio.CancelledError
+        return signer.sign("a", request.topics)
+
+    client = kind(server.url, token=token)
+    try:
+        assert kinds(client.subscribe(topic), 1) == ["Subscribed"]
+    finally:
+        client.close()
+
+
+def test_a_thread_that_does_not_start_ends_the_subscription(
+    server: Server, signer: Signer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_sync_link, "_Connection", refuse)
+    with (
+        Client(server.url, token=signer.token_function("a")) as client,
+        client.subscribe(topic) as events,
+        pytest.raises(NotifluxError, match="failed"),
+    ):
+        events.next(DEADLINE)
+
+
 def test_a_fault_of_the_package_ends_the_subscription(
     connect: Connect, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,6 +462,48 @@ def test_cancelling_loses_no_event(server: Server, signer: Signer, topic: str) -
         return got
 
     assert asyncio.run(main()) == list(range(200))
+
+
+def test_cancelling_all_tasks_ends_subscriptions(
+    server: Server, signer: Signer, topic: str
+) -> None:
+    async def main() -> None:
+        async with AsyncClient(server.url, token=signer.token_function("a")) as client:
+            events = client.subscribe(topic)
+            await anext(events)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            with pytest.raises(NotifluxError, match="closed"):
+                await anext(events)
+
+    asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of Python 3.12
+def test_a_fork_does_not_use_the_connections(server: Server, signer: Signer, topic: str) -> None:
+    with Client(server.url, token=signer.token_function("a")) as client:
+        unused = Client(server.url, token=signer.token_function("a"))
+        events = client.subscribe(topic)
+        events.next(DEADLINE)
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            for call in (lambda: client.publish(topic, 1), lambda: events.next(), client.close):
+                try:
+                    call()
+                except RuntimeError:
+                    os.write(write, b"refused ")
+            unused.publish(topic, "of the child")
+            os.write(write, b"published")
+            os._exit(0)
+        os.close(write)
+        os.waitpid(child, 0)
+        with open(read, "rb") as said:
+            assert said.read() == b"refused refused published"
+        client.publish(topic, "of the parent")
+        got = [events.next(DEADLINE), events.next(DEADLINE)]
+        assert [getattr(e, "data", None) for e in got] == ["of the child", "of the parent"]
+        unused.close()
 
 
 def test_loops_in_several_threads(server: Server, signer: Signer, topic: str) -> None:

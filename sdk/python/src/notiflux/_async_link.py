@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from notiflux._core import asking
 from notiflux._core.link import (
     Ask,
     Asked,
@@ -23,6 +24,7 @@ from notiflux._core.link import (
 )
 from notiflux._core.plan import TokenRequest
 from notiflux._websocket import Options, check, ended, socket_url, text_of
+from notiflux._within import within
 from notiflux.errors import NotifluxError
 
 _MOST_FRAMES = 64
@@ -93,6 +95,10 @@ class AsyncLink:
                             await self._socket.send(step.text)
                 else:
                     await self._disconnect()
+        except asyncio.CancelledError:
+            message = "the tasks of the event loop were cancelled"
+            self._link.end(NotifluxError("closed", message))
+            raise
         finally:
             await self._disconnect()
             for task in self._asking:
@@ -102,7 +108,7 @@ class AsyncLink:
         if not self._happenings and not self._is_woken.is_set():
             timeout = None if until is None else max(0, until - time.monotonic())
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._is_woken.wait(), timeout)
+                await within(timeout, self._is_woken.wait())
         self._is_woken.clear()
         happenings = list(self._happenings)
         self._happenings.clear()
@@ -143,5 +149,8 @@ class AsyncLink:
             answer = Asked(request, await self._ask(request))
         except NotifluxError as error:
             answer = Asked(request, None, error)
+        except asyncio.CancelledError:
+            # The function raised it, or nobody needs the answer any more.
+            answer = Asked(request, None, asking.failed("the token function was cancelled"))
         self._happenings.append(answer)
         self._is_woken.set()

@@ -56,7 +56,7 @@ def response_of(response: httpx.Response, body: bytes) -> Response:
     return Response(response.status_code, body, retry_after(response.headers.get("Retry-After")))
 
 
-def failure_of(error: httpx.TransportError) -> Unsent | Broken | Insecure:
+def failure_of(error: httpx.RequestError) -> Unsent | Broken | Insecure:
     """Return what a failure of httpx means."""
     failure: Unsent | Broken | Insecure
     if is_insecure(error):

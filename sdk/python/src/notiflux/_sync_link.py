@@ -11,6 +11,7 @@ from contextlib import suppress
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 
+from notiflux._core import asking
 from notiflux._core.link import (
     Ask,
     Asked,
@@ -74,14 +75,13 @@ class SyncLink:
         result: list[Happening] | None = None
         while True:
             try:
-                step = self._plan.send(result)
+                result = self._perform(self._plan.send(result))
             except StopIteration:
                 return
-            except Exception as error:
+            except Exception as error:  # a fault, or no thread can start
                 self._disconnect()
                 self._link.fail(error)
                 return
-            result = self._perform(step)
 
     def _perform(self, step: LinkStep) -> list[Happening] | None:
         if isinstance(step, Wait):
@@ -125,6 +125,8 @@ class SyncLink:
             answer = Asked(request, self._ask(request))
         except NotifluxError as error:
             answer = Asked(request, None, error)
+        except BaseException as error:  # such as SystemExit, which ends only this thread
+            answer = Asked(request, None, asking.raised(error))
         with self._changed:
             self._happenings.append(answer)
             self._changed.notify_all()

@@ -38,6 +38,7 @@ from notiflux._http import (
     server_url,
 )
 from notiflux._websocket import options
+from notiflux._within import within
 from notiflux.errors import NotifluxError, PublishError
 from notiflux.events import History, Position, Presence, Publication
 from notiflux.subscription import DEFAULT_BUFFER, AsyncSubscription, starts
@@ -223,17 +224,17 @@ class AsyncClient:
 
     async def _sleep(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._closed.wait(), seconds)
+            await within(seconds, self._closed.wait())
         except asyncio.TimeoutError:
             return
 
     async def _request(self, request: Request) -> Response:
         try:
             # httpx ends each step in time; together they may take longer.
-            return await asyncio.wait_for(self._exchange(request), request.timeout + 1)
+            return await within(request.timeout + 1, self._exchange(request))
         except asyncio.TimeoutError:
             raise Broken("the answer is too slow") from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise failure_of(error) from error
         except RuntimeError:
             if self._closed.is_set():
@@ -263,7 +264,7 @@ class AsyncClient:
             with asking.guard(self):
                 answer = self._function(request)
                 if inspect.isawaitable(answer):
-                    answer = await asyncio.wait_for(answer, _TOKEN_TIMEOUT)
+                    answer = await within(_TOKEN_TIMEOUT, answer)
                 if answer is not None:
                     tokens.put(request, answer)
         return answer

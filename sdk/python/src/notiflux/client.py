@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl as ssl_module
 import threading
 import time
@@ -56,7 +57,8 @@ class Client:
     The URL is like ``https://push.example.com``. The token is a JWT, a function that returns
     one, or None. A function is called when a token is first needed for a topic, and again when
     the server refuses it. Methods repeat requests that fail for now, for up to ``timeout``
-    seconds, and raise NotifluxError. They are safe for concurrent use by threads.
+    seconds, and raise NotifluxError. They are safe for concurrent use by threads. A process that
+    forks uses its clients after that, or each process its own.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Client:
         self._http = httpx.Client(verify=self._ssl)
         self._hub = Hub(self._context, self._start)
         self._links: WeakSet[SyncLink] = WeakSet()
+        self._process: int | None = None
 
     def __repr__(self) -> str:
         return f"<notiflux.Client {self._url}>"
@@ -95,6 +98,8 @@ class Client:
 
     def close(self) -> None:
         """End all calls and subscriptions, and close the connections."""
+        if self._process not in (None, os.getpid()):
+            return  # the connections belong to the process that forked
         self._closed.set()
         self._hub.close_all()
         for link in list(self._links):
@@ -163,7 +168,9 @@ class Client:
         If the server refuses a topic for good, the subscription ends with that error.
         """
         places = starts(topics, since, last, buffer)
-        return Subscription(self._hub, places, Terms(mode, presence), buffer, self._run)
+        self._check_process()
+        terms = Terms(mode, presence)
+        return Subscription(self._hub, places, terms, buffer, self._run, self._check_process)
 
     def history(
         self,
@@ -190,11 +197,21 @@ class Client:
         self._links.add(running)
         running.start()
 
+    def _check_process(self) -> None:
+        """Raise if the process is a fork of the one whose connections the client has."""
+        if self._process is None:
+            self._process = os.getpid()
+        if self._process != os.getpid():
+            raise RuntimeError(
+                "the client was used before the process forked; make one in each process"
+            )
+
     def _limit(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else timeout
 
     def _run(self, plan: Plan[_T]) -> _T:
         """Run a plan."""
+        self._check_process()
         result: object = None
         failure: Exception | None = None
         while True:
@@ -230,7 +247,7 @@ class Client:
                         raise Broken("the answer is too large or too slow")
             finally:
                 response.close()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise failure_of(error) from error
         except RuntimeError:
             if self._closed.is_set():

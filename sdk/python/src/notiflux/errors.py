@@ -23,7 +23,7 @@ class NotifluxError(Exception):
     - ``insecure``: one side does not accept the other's certificate or TLS version.
     - ``disconnected``: the server closed the connection, and the same would happen again.
     - ``refused``: an answer without a code, for example of a proxy; see ``status``.
-    - ``failed``: the package has a fault; please report it.
+    - ``failed``: the client cannot go on: it has a fault, or the system starts no thread.
     """
 
     def __init__(

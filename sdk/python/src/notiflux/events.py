@@ -62,9 +62,9 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Disconnected:
-    """The connection has ended, and the client connects again.
+    """The connection has ended or could not be made, and the client connects again.
 
-    Once it has, each topic brings a Subscribed or a LostError.
+    It comes once. When the client has connected, each topic brings a Subscribed or a LostError.
     """
 
     error: NotifluxError

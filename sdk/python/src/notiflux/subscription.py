@@ -123,9 +123,11 @@ class Subscription(Base):
         terms: Terms,
         buffer: int,
         run: Callable[[Plan[None]], None],
+        check: Callable[[], None],
     ) -> None:
         self._changed = threading.Condition(hub.lock)
         self._run = run
+        self._check = check
         super().__init__(hub, topics, terms, buffer, self._changed.notify_all)
 
     def __enter__(self) -> Subscription:
@@ -151,6 +153,7 @@ class Subscription(Base):
         It raises TimeoutError if there is none for so many seconds, and StopIteration at the
         end.
         """
+        self._check()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             step = self._take(deadline)

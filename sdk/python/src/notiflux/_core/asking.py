@@ -18,7 +18,7 @@ def guard(client: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise failed(f"the token function raised {type(error).__name__}") from error
+        raise raised(error) from error
     finally:
         _asking.reset(token)
 
@@ -27,6 +27,13 @@ def check(client: object) -> None:
     """Raise if a token function needs a token of its own client."""
     if id(client) in _asking.get():
         raise failed("the token function called its own client; use another client in it")
+
+
+def raised(cause: BaseException) -> NotifluxError:
+    """Return the error of a token function that raised an exception."""
+    error = failed(f"the token function raised {type(cause).__name__}")
+    error.__cause__ = cause
+    return error
 
 
 def failed(message: str) -> NotifluxError:

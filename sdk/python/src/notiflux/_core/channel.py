@@ -59,6 +59,8 @@ class Channel:
         self.is_alone = False
         """It needs a command of its own, because it may have spoilt one for others."""
         self.wants_list = False
+        self.is_disconnected = False
+        """Its subscriptions know that it is not live."""
 
     @property
     def weight(self) -> int:
@@ -108,6 +110,7 @@ class Channel:
         self.refusal = self.refused_token = None
         self.failures = 0
         self.is_alone = False
+        self.is_disconnected = False
         self.wants_list = self.terms.presence
         for part in self.parts:
             part.confirm(answer)

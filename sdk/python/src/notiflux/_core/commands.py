@@ -9,9 +9,6 @@ from typing import Any
 from notiflux._core.channel import Channel
 from notiflux._core.tokens import MAX_TOPICS
 
-_ID_BYTES = 25
-"""The most that an id takes in a command."""
-
 
 def encode(command: dict[str, Any]) -> str:
     """Return the text of a command."""
@@ -47,7 +44,7 @@ def divide(
         is_full = len(batch) == min(most_topics, MAX_TOPICS) or size + its_size > most_bytes
         if batch and (is_full or channel.is_alone or batch[0].is_alone):
             yield batch
-            batch, size = [], _ID_BYTES
+            batch, size = [], 0
         batch.append(channel)
         size += its_size
     if batch:

@@ -178,9 +178,13 @@ class Hub:
     def disconnected(
         self, channels: Iterable[Channel], error: NotifluxError, seconds: float
     ) -> None:
-        """Tell the subscriptions to channels that they are not live any more."""
-        inboxes = dict.fromkeys(part.inbox for channel in channels for part in channel.parts)
-        for inbox in inboxes:
+        """Tell the subscriptions to channels that they are not live, once until they are."""
+        told: set[Inbox] = set()
+        for channel in channels:
+            if not channel.is_disconnected:
+                channel.is_disconnected = True
+                told.update(part.inbox for part in channel.parts)
+        for inbox in told:
             inbox.put(Entry(Disconnected(error, seconds)))
 
     # For loops. The lock is not held.

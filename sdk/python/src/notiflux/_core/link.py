@@ -168,8 +168,12 @@ class Link:
 
     def fail(self, cause: Exception) -> None:
         """End the subscriptions, because the link cannot go on."""
-        error = NotifluxError("failed", f"this is a fault of the package: {cause!r}")
+        error = NotifluxError("failed", f"the client cannot go on: {cause!r}")
         error.__cause__ = cause
+        self.end(error)
+
+    def end(self, error: NotifluxError) -> None:
+        """End the subscriptions with an error."""
         with self._hub.lock:
             for channel in list(self.channels.values()):
                 self._hub.finish(channel, error)
@@ -443,7 +447,6 @@ class Link:
         self._pending.clear()
         self._lists.clear()
         channels = list(self.channels.values())
-        live = [channel for channel in channels if channel.state is State.LIVE]
         for channel in channels:
             channel.state = State.WANTED
         if ended is None:
@@ -464,10 +467,10 @@ class Link:
             for channel in channels:
                 self._hub.finish(channel, error)
             return 0
-        self._hub.disconnected(live, error, seconds)
         if ended.close == 4003:
             for channel in channels:
                 self._refuse(channel, NotifluxError("token_revoked", ended.reason, status=4003))
+        self._hub.disconnected(self.channels.values(), error, seconds)
         return seconds if self.channels else 0
 
 

@@ -38,7 +38,7 @@ def retry_after(value: str | None, now: Callable[[], datetime] | None = None) ->
         return bounded(int(value))
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # such as a year of twenty digits
         return 0.0
     if at.tzinfo is None:
         at = at.replace(tzinfo=timezone.utc)
