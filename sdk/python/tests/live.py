@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
+from signal import SIGSTOP
 from typing import IO, Any, TypeVar
 
 from notiflux import (
@@ -89,6 +90,8 @@ class Server:
         """Send a signal."""
         assert self._process is not None
         self._process.send_signal(signal)
+        if signal == SIGSTOP:
+            os.waitpid(self._process.pid, os.WUNTRACED)  # until it has stopped
 
     def kill(self) -> None:
         """End the server at once, as a crash does."""

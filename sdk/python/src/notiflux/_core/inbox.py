@@ -113,10 +113,6 @@ class Inbox:
         self._taken = first
         return first.event
 
-    def is_empty(self) -> bool:
-        """Report whether there are no events."""
-        return not self._entries
-
     def is_roomy(self) -> bool:
         """Report whether the inbox is at most half full."""
         return len(self._entries) <= self.limit // 2 and self._bytes <= MAX_BYTES // 2

@@ -23,12 +23,24 @@ def _constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_constant)
-_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=True)
 
 
-def encode(value: object) -> str:
-    """Return value as compact ASCII. It raises TypeError or ValueError if that is impossible."""
-    return _ENCODER.encode(value)
+def _encoder(ensure_ascii: bool) -> json.JSONEncoder:
+    return json.JSONEncoder(
+        allow_nan=False, separators=(",", ":"), check_circular=True, ensure_ascii=ensure_ascii
+    )
+
+
+_ENCODER = _encoder(ensure_ascii=False)
+_ASCII_ENCODER = _encoder(ensure_ascii=True)
+
+
+def encode(value: object) -> bytes:
+    """Return value as compact JSON. It raises TypeError or ValueError if that is impossible."""
+    try:
+        return _ENCODER.encode(value).encode()
+    except UnicodeEncodeError:  # half a character, which the server refuses
+        return _ASCII_ENCODER.encode(value).encode("ascii")
 
 
 def decode(text: str | bytes) -> Any:

@@ -82,7 +82,7 @@ def _item(publication: Publication) -> _Item:
     }
     if publication.exclude is not None:
         value["exclude"] = publication.exclude
-    return _Item(publication.topic, encode(value).encode("ascii"), timed_out(None))
+    return _Item(publication.topic, encode(value), timed_out(None))
 
 
 def _batches(context: Context, items: Sequence[_Item]) -> Iterator[list[_Item]]:
