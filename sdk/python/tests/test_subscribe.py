@@ -488,14 +488,16 @@ def test_a_fork_does_not_use_the_connections(server: Server, signer: Signer, top
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
-            for call in (lambda: client.publish(topic, 1), lambda: events.next(), client.close):
-                try:
-                    call()
-                except RuntimeError:
-                    os.write(write, b"refused ")
-            unused.publish(topic, "of the child")
-            os.write(write, b"published")
-            os._exit(0)
+            try:
+                for call in (lambda: client.publish(topic, 1), events.next, client.close):
+                    try:
+                        call()
+                    except RuntimeError:
+                        os.write(write, b"refused ")
+                unused.publish(topic, "of the child")
+                os.write(write, b"published")
+            finally:
+                os._exit(0)
         os.close(write)
         os.waitpid(child, 0)
         with open(read, "rb") as said:

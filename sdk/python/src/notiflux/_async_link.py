@@ -134,7 +134,9 @@ class AsyncLink:
         except Exception as error:
             wrong = ended(error)
         finally:
-            self._socket = None
+            opened, self._socket = self._socket, None
+            if opened is not None:
+                opened.transport.abort()  # closing it may have been cancelled, too
         await self._put(wrong)
 
     async def _put(self, happening: Text | Ended) -> None:
