@@ -20,6 +20,10 @@ export class Model {
   page = 1000
   /** Set by a test: says how a command about a topic is refused. */
   refuse: (command: any, topic: string) => string | undefined = () => undefined
+  /** Set by a test: says with which code a command to subscribe is refused as a whole. */
+  spoil: (command: any) => string | undefined = () => undefined
+  /** Set by a test: how many messages of a topic the connections have not got yet. */
+  behind = 0
   /** Set by a test: answers wait in `late`. */
   late: (() => void)[] | undefined
 
@@ -102,6 +106,8 @@ export class Model {
       const more = page.length < offsets.length
       return [{ type: "history", id, topic, messages: page.map((n) => this.#message(topic, n)), position: `E:${more ? page.at(-1) : log.head}`, recovered, more }]
     }
+    const spoilt = this.spoil(command)
+    if (spoilt) return [{ type: "error", id, code: spoilt, message: spoilt, retry: false }]
     const topics: any = {}
     const refused: any = {}
     const replay: any[] = []
@@ -116,7 +122,7 @@ export class Model {
       const since = command.since?.[name]
       const { recovered, offsets } = this.#after(name, since, command.last ?? 0)
       const first = offsets[0]
-      if (old || !recovered) topics[name] = { position: `E:${this.log(name).head}`, recovered: !!old, replay: 0 }
+      if (old || !recovered) topics[name] = { position: `E:${this.log(name).head - (old ? this.behind : 0)}`, recovered: !!old, replay: 0 }
       else {
         topics[name] = { position: since ?? `E:${first ? first - 1 : this.log(name).head}`, recovered: true, replay: offsets.length }
         replay.push(...offsets.map((n) => this.#message(name, n)))

@@ -67,6 +67,15 @@ test("a token ends the subscriptions of its own tab", { timeout: 60_000 }, async
   assert.ok(last.events.some(({ type }) => type === "message"))
 })
 
+test("a token that ends in a month changes nothing", { timeout: 60_000 }, async (t) => {
+  const { open } = await setUp(t)
+  const bearer = token({ topics: ["news"], exp: 4e6, until: 3e6 })
+  const all = [1, 2].map(() => open("news", { token: bearer }))
+  for (const tab of all) await tab.has("subscribed")
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  for (const tab of all) assert.equal(tab.events.length, 1)
+})
+
 for (const kept of [3, 1000])
   test(`a tab joins with the last messages of a topic that keeps ${kept}, and can resume from before them`, { timeout: 60_000 }, async (t) => {
     const { server, open, publish } = await setUp(t, `--history-messages=${kept}`)

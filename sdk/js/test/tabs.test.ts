@@ -112,6 +112,23 @@ test("a tab that has what the connection has needs no history", async (t) => {
   assert.deepEqual(model.take("history"), [])
 })
 
+test("a tab that has more than the connection needs no history, and no message again", async (t) => {
+  const { model, open, wait } = setUp(t)
+  model.publish("news", 4)
+  open("token-a").subscribe("news")
+  await wait(100)
+  model.behind = 2
+  const right = open("token-b").subscribe("news", { since: "E:4" })
+  await wait(100)
+  for (const offset of [3, 4]) model.send("news", { type: "message", topic: "news", position: `E:${offset}`, time: 1000, data: offset })
+  model.publish("news")
+  await wait(100)
+  const events = await right.take()
+  assert.deepEqual(events[0], { type: "subscribed", topic: "news", position: "E:4", recovered: true, replay: 0 })
+  assert.deepEqual(brief(events), ["subscribed", 5])
+  assert.deepEqual(model.take("history"), [])
+})
+
 test("a tab that joins gets the last messages", async (t) => {
   const { model, open, wait } = setUp(t)
   open("token-a").subscribe("news")
@@ -218,6 +235,33 @@ test("the token of a tab is refused, and others go on", async (t) => {
   assert.deepEqual(brief(await other.take()), ["subscribed"])
   assert.deepEqual(brief(await left.take()), ["subscribed", 1])
   assert.equal(model.open.length, 1)
+})
+
+test("a command that is refused as a whole is refused to its tab, and leaves nothing", async (t) => {
+  const { model, open, wait } = setUp(t)
+  model.spoil = ({ topics }) => (topics.includes("bad") ? "malformed" : undefined)
+  const a = open("token-a")
+  const [good, bad] = [a.subscribe("news"), a.subscribe("bad")]
+  await wait(100)
+  model.publish("news")
+  await wait(100)
+  assert.deepEqual(brief(await good.take()), ["subscribed", 1])
+  await assert.rejects(bad.take(), { code: "malformed" })
+})
+
+test("a refused tab does not keep a topic subscribed", async (t) => {
+  const { model, open, wait } = setUp(t)
+  model.refuse = ({ token }) => (token === "token-b" ? "topic_denied" : undefined)
+  const a = open("token-a")
+  const left = a.subscribe("news")
+  const b = open("token-b")
+  await wait(100)
+  const right = b.subscribe("news")
+  await wait(100)
+  await assert.rejects(right.take(), { code: "topic_denied" })
+  a.tab.run(() => left.subscription.close())
+  await wait(1000)
+  assert.equal([...model.subscriptions.values()][0]!.size, 0)
 })
 
 test("a tab may not read what it missed with a token that ended", async (t) => {
@@ -363,20 +407,28 @@ for (const [what, count, more] of [["1,000 messages", 1001, {}], ["1 MiB", 11, {
   })
 
 test("answers do not count as unacknowledged", async (t) => {
-  const { model, open, wait } = setUp(t)
+  const { profile, model, open, wait } = setUp(t)
   open("token-a").subscribe("news")
   await wait(100)
-  model.publish("news", 1500)
+  model.publish("news", 900)
+  model.late = []
   const b = open("token-b")
   const right = b.subscribe("news", { since: "E:0", buffer: 5000 })
-  await wait(30)
+  await wait(100)
+  model.late.splice(0).forEach((answer) => answer())
+  await wait(100)
+  b.tab.hide(true)
   b.tab.hang()
-  await wait(100)
-  model.publish("news", 2)
-  await wait(100)
+  model.late.splice(0).forEach((answer) => answer())
+  model.late = undefined
+  for (let i = 0; i < 150; i++) {
+    model.publish("news")
+    await wait(20)
+  }
+  assert.ok(!profile.posts.some(({ data }) => typeof data[2] === "object"))
   b.tab.wake()
-  await wait(2000)
-  assert.ok(!(await right.take()).some(({ type }) => type === "disconnected"))
+  await wait(100)
+  assert.equal((await right.take()).length, 1051)
 })
 
 test("the tabs send no more commands than the server takes", async (t) => {
@@ -493,6 +545,70 @@ test("a visible tab takes over from a leader that does not answer for 2 s", asyn
   assert.deepEqual(brief(await left.take()).at(-1), 1)
 })
 
+test("a command that the leader does not answer makes the tab ask at once", async (t) => {
+  const { profile, open, wait } = setUp(t)
+  const [a, b] = [open("token-a"), open("token-b")]
+  a.subscribe("news")
+  await wait(100)
+  b.subscribe("news")
+  await wait(100)
+  a.tab.hang()
+  const published = b.tab.run(() => b.client.publish("news", 1))
+  await wait(2100)
+  assert.notEqual(profile.holder(lock), a.tab)
+  await wait(500)
+  await published
+})
+
+test("a tab that opens while the leader hangs takes over when it is visible", async (t) => {
+  const { profile, open, wait } = setUp(t)
+  const [a, b] = [open("token-a"), open("token-b")]
+  a.subscribe("news")
+  await wait(100)
+  a.tab.hang()
+  b.tab.hide(true)
+  const right = b.subscribe("news")
+  await wait(5000)
+  assert.equal(profile.holder(lock), a.tab)
+  b.tab.hide(false)
+  await wait(2500)
+  assert.equal(profile.holder(lock), b.tab)
+  assert.deepEqual(brief(await right.take()), ["subscribed"])
+})
+
+test("hidden tabs without a leader find the next one", async (t) => {
+  const { model, open, wait } = setUp(t)
+  const [a, b, c] = [open("token-a"), open("token-b"), open("token-c")]
+  a.subscribe("news")
+  await wait(100)
+  a.tab.hang()
+  const both = [b, c].map((tab) => {
+    tab.tab.hide(true)
+    return tab.subscribe("news")
+  })
+  await wait(1000)
+  a.tab.crash()
+  model.open[0]!.close()
+  await wait(300)
+  for (const each of both) assert.deepEqual(brief(await each.take()), ["subscribed"])
+  assert.equal(model.open.length, 1)
+})
+
+test("a leader whose lock is stolen closes its connection", async (t) => {
+  const { profile, model, open, wait } = setUp(t)
+  open("token-a").subscribe("news")
+  await wait(100)
+  const [old] = model.open
+  const thief = profile.open()
+  void thief.run(() => navigator.locks.request(lock, { steal: true }, () => new Promise(() => {})))
+  await wait(100)
+  assert.ok(old!.isClosed)
+  assert.equal(model.open.length, 0)
+  thief.crash()
+  await wait(100)
+  assert.equal(model.open.length, 1)
+})
+
 test("a tab that is visible and hears nothing asks, and a leader that answers stays", async (t) => {
   const { profile, model, open, wait } = setUp(t)
   open("token-a").subscribe("news")
@@ -522,6 +638,13 @@ test("a tab listens to no leader with a lower term", async (t) => {
   await wait(4000)
   assert.deepEqual(brief(await right.take()), ["subscribed", 1], "it has resumed")
   assert.equal(model.open.length, 1)
+  const termOf = (tab: FakeTab) => profile.posts.findLast(({ from, name }) => from === tab && name !== lock)!.data[0]
+  profile.open().run(() => new BroadcastChannel(lock).postMessage([data[0] + 2000]))
+  await wait(2000)
+  model.publish("news")
+  await wait(100)
+  assert.deepEqual(brief(await right.take()), ["subscribed", 2], "it has resumed")
+  assert.ok(termOf(b.tab) > data[0] + 2000)
 })
 
 test("a message that is published while the leader goes is published once", async (t) => {
