@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.." || exit 1
 
 passed=0 failed=0 skipped=0 summary=""
 output="$(mktemp)"
-trap 'rm -f "$output"' EXIT
+beside="$(mktemp -d)" # what suites that run beside others print, and their exit statuses
+trap 'rm -rf "$output" "$beside"' EXIT
 
 # note RESULT NAME REMARK: adds a line to the summary.
 note() {
@@ -42,6 +43,23 @@ suite() {
 	esac
 }
 
+# start NAME COMMAND...: begins a suite that mostly waits, so that it runs beside others.
+start() {
+	local name="$1"
+	shift
+	{
+		"$@" >"$beside/$name" 2>&1
+		echo $? >"$beside/$name.status"
+	} &
+}
+
+# finish NAME: waits until a suite that was started has ended, and prints what it printed.
+finish() {
+	until [ -s "$beside/$1.status" ]; do sleep 1; done
+	cat "$beside/$1"
+	return "$(cat "$beside/$1.status")"
+}
+
 formatted() {
 	local files
 	files="$(gofmt -l .)" || return
@@ -68,10 +86,13 @@ else
 	missing race "the tests ran without the race detector, which needs a C compiler such as gcc"
 fi
 # The same on brokers whose store is elsewhere: internal/internaltest/servertest.
-suite remote env NOTIFLUX_TEST_BROKER=remote go test -shuffle=on ./internal/server ./client ./internal/bench
+on=(go test -shuffle=on ./internal/server ./client ./internal/bench)
 if command -v redis-server >/dev/null; then
-	suite redis env NOTIFLUX_TEST_BROKER=redis go test -shuffle=on ./internal/server ./client ./internal/bench
+	start redis env NOTIFLUX_TEST_BROKER=redis "${on[@]}"
+	suite remote env NOTIFLUX_TEST_BROKER=remote "${on[@]}"
+	suite redis finish redis
 else
+	suite remote env NOTIFLUX_TEST_BROKER=remote "${on[@]}"
 	missing redis "needs redis-server (Debian: redis-server)"
 fi
 if [ "${REQUIRE_ALL:-}" = 1 ]; then
