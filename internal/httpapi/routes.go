@@ -8,11 +8,14 @@ import (
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
+// BroadcastPath is the path of posts.
+const BroadcastPath = "/broadcast"
+
 // Routes returns all routes of the public listener. On a spare connection, only the health
 // checks answer.
 func (a *API) Routes() []router.Route {
 	routes := []router.Route{
-		{Method: "POST", Path: "/broadcast", Handle: unlessSpare(a.Broadcast)},
+		{Method: "POST", Path: BroadcastPath, Handle: unlessSpare(a.Broadcast)},
 		{Method: "GET", Path: "/poll", Handle: unlessSpare(a.Poll)},
 		{Method: "POST", Path: "/poll", Handle: unlessSpare(a.Poll)},
 		{Method: "GET", Path: "/history", Handle: unlessSpare(a.History)},

@@ -2,7 +2,6 @@ package listen
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -214,10 +213,20 @@ func (l *Limiter) Detach(nc net.Conn) (net.Conn, error) {
 		return nil, errEnded
 	}
 	l.changed.Broadcast()
+	if b, ok := nc.(buffering); ok && b.Buffered() == 0 {
+		nc = b.NetConn()
+	}
 	if nc == net.Conn(c) {
 		return c.socket, nil // the type that epoll knows
 	}
 	return nc, nil
+}
+
+// A buffering connection wraps another one, from which it may have read more bytes than it
+// has returned.
+type buffering interface {
+	NetConn() net.Conn
+	Buffered() int
 }
 
 // Release stops counting a detached connection. Call it once for each, after it has ended.
@@ -250,8 +259,8 @@ func (l *Limiter) Close() error {
 
 // connOf returns the conn that nc is or wraps, or nil.
 func connOf(nc net.Conn) *conn {
-	if secure, ok := nc.(*tls.Conn); ok {
-		nc = secure.NetConn()
+	if wrapper, ok := nc.(interface{ NetConn() net.Conn }); ok { // such as a *tls.Conn
+		nc = wrapper.NetConn()
 	}
 	c, _ := nc.(*conn)
 	return c

@@ -39,6 +39,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/posts"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
@@ -381,10 +382,11 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	public := s.publicServer()
+	small := posts.New(public, httpapi.BroadcastPath)
 	if s.tls != nil {
 		serve(public, tls.NewListener(s.public, public.TLSConfig))
 	} else {
-		serve(public, s.public)
+		serve(public, small.Listener(s.public))
 	}
 	admin := &http.Server{Handler: s.adminRoutes(), ReadHeaderTimeout: handshakeTimeout, WriteTimeout: pprofTimeout, ErrorLog: s.httpLog()}
 	admin.SetKeepAlivesEnabled(false) // it has few connections
@@ -398,7 +400,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	err = errors.Join(err, s.shutdown(public))
+	err = errors.Join(err, s.shutdown(public, small))
 	stop()
 	admin.Close() // last, so that operators can watch the shutdown
 	running.Wait()
@@ -463,7 +465,7 @@ func (s *Server) httpLog() *log.Logger {
 }
 
 // shutdown ends the server step by step, without losing a message that it accepted.
-func (s *Server) shutdown(public *http.Server) error {
+func (s *Server) shutdown(public *http.Server, small *posts.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.Count())
@@ -475,7 +477,10 @@ func (s *Server) shutdown(public *http.Server) error {
 	// step 4.
 	s.public.Drain(ctx)
 	closed := make(chan error, 1)
-	go func() { closed <- public.Shutdown(ctx) }()
+	go func() {
+		_ = small.Shutdown(ctx) // if ctx ends, so does public.Shutdown
+		closed <- public.Shutdown(ctx)
+	}()
 	publishing, done := context.WithTimeout(ctx, s.config.ShutdownTimeout/2)
 	s.api.FinishBroadcasts(publishing)
 	done()

@@ -1,0 +1,125 @@
+package posts
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// An answer is the [http.ResponseWriter] of a small post. It also has the methods of an
+// [http.ResponseController] for deadlines and for flushing.
+type answer struct {
+	// Immutable.
+	conn *conn
+
+	header  http.Header
+	head    bytes.Buffer // without its end, until it is sent; empty before WriteHeader
+	body    []byte       // not sent
+	sized   bool         // head has Content-Length
+	sent    bool         // head is sent
+	close   bool         // close the connection afterwards
+	failure error        // of a write
+}
+
+// reset begins the answer to the next post.
+func (a *answer) reset() {
+	clear(a.header)
+	a.head.Reset()
+	if cap(a.body) > bufferBytes {
+		a.body = nil
+	}
+	a.body, a.sized, a.sent, a.close, a.failure = a.body[:0], false, false, false, nil
+}
+
+// Header implements [http.ResponseWriter].
+func (a *answer) Header() http.Header { return a.header }
+
+// WriteHeader implements [http.ResponseWriter].
+func (a *answer) WriteHeader(status int) {
+	if a.head.Len() > 0 || a.sent {
+		return
+	}
+	b := a.head.AvailableBuffer()
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, ' ')
+	b = append(b, http.StatusText(status)...)
+	b = append(b, "\r\n"...)
+	a.head.Write(b)
+	stopping := a.conn.server.stopping.Load()
+	if stopping {
+		a.header.Del("Connection") // net/http writes it at the end then
+	}
+	_ = a.header.Write(&a.head) // a bytes.Buffer takes everything
+	a.sized = a.header.Get("Content-Length") != ""
+	a.close = stopping || a.header.Get("Connection") == "close"
+	b = a.head.AvailableBuffer()
+	b = append(b, "Date: "...)
+	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	b = append(b, "\r\n"...)
+	a.head.Write(b)
+}
+
+// Write implements [http.ResponseWriter].
+func (a *answer) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	if a.sized && len(a.body)+len(p) > bufferBytes {
+		if a.send(); a.failure == nil {
+			_, a.failure = a.conn.socket.Write(p)
+		}
+	} else {
+		a.body = append(a.body, p...)
+	}
+	if a.failure != nil {
+		return 0, a.failure
+	}
+	return len(p), nil
+}
+
+// send sends what there is of the answer. If the length of the body is not set, that must be
+// all of it.
+func (a *answer) send() {
+	b := a.head.AvailableBuffer()
+	if !a.sent {
+		if !a.sized {
+			b = append(b, "Content-Length: "...)
+			b = strconv.AppendInt(b, int64(len(a.body)), 10)
+			b = append(b, "\r\n"...)
+		}
+		if a.close && a.header.Get("Connection") == "" {
+			b = append(b, "Connection: close\r\n"...)
+		}
+		b = append(b, "\r\n"...)
+	}
+	a.head.Write(append(b, a.body...))
+	a.sent, a.body = true, a.body[:0]
+	if a.failure == nil && a.head.Len() > 0 {
+		_, a.failure = a.conn.socket.Write(a.head.Bytes())
+	}
+	a.head.Reset()
+}
+
+// finish sends the rest of the answer after the handler has returned.
+func (a *answer) finish() error {
+	a.WriteHeader(http.StatusOK)
+	a.send()
+	return a.failure
+}
+
+// FlushError sends what the handler has written.
+func (a *answer) FlushError() error {
+	if a.sized {
+		a.send()
+	}
+	return a.failure
+}
+
+// SetReadDeadline does nothing, because the body has arrived.
+func (a *answer) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline replaces the deadline until the end of the request.
+func (a *answer) SetWriteDeadline(t time.Time) error {
+	a.conn.writing = time.Time{} // limitWrite sets it again
+	return a.conn.socket.SetWriteDeadline(t)
+}
