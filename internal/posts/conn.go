@@ -19,9 +19,9 @@ const (
 	// the body after the head. A request that takes longer belongs to net/http.
 	restTimeout = time.Second
 
-	// blankBytes is how many bytes of empty lines net/http ignores after a post, because old
-	// clients send them.
-	blankBytes = 4
+	// firstBytes is how many bytes net/http waits for after a post. It ignores those of empty
+	// lines among them, because old clients send them. Fewer bytes are no request.
+	firstBytes = 4
 )
 
 // buffers are the buffers of connections.
@@ -45,7 +45,7 @@ type conn struct {
 	n        int                // number of bytes in buffer
 	exchange *exchange          // nil: no small post has arrived
 	ended    time.Time          // when the last small post was answered
-	blank    int                // bytes of empty lines since then
+	blank    int                // bytes of empty lines that were dropped since then
 	reading  deadline           // of the socket
 	writing  time.Time          // the write deadline of the socket; zero: another one, or none
 }
@@ -131,7 +131,11 @@ func (c *conn) answerPosts() error {
 		case other:
 			return nil
 		case incomplete:
-			if more, err := c.fill(); err != nil || !more {
+			more, err := c.fill()
+			if err != nil && c.isIdle() {
+				c.n = 0
+			}
+			if err != nil || !more {
 				return err
 			}
 		case complete:
@@ -149,7 +153,7 @@ func (c *conn) dropBlank() {
 		return
 	}
 	n := 0
-	for n < c.n && c.blank < blankBytes && (c.buffer[n] == '\r' || c.buffer[n] == '\n') {
+	for n < c.n && c.blank < firstBytes && (c.buffer[n] == '\r' || c.buffer[n] == '\n') {
 		n++
 		c.blank++
 	}
@@ -158,6 +162,9 @@ func (c *conn) dropBlank() {
 	}
 }
 
+// isIdle reports whether the connection waits for a request after a small post.
+func (c *conn) isIdle() bool { return !c.ended.IsZero() && c.blank+c.n < firstBytes }
+
 // fill reads more bytes into the buffer, which has room. It returns false if net/http has
 // to take over, or if the connection has ended.
 func (c *conn) fill() (more bool, err error) {
@@ -165,7 +172,7 @@ func (c *conn) fill() (more bool, err error) {
 		c.limitRead()
 		// After limitRead, which may have replaced the deadline that stop set.
 		if c.server.stopping.Load() {
-			if c.n == 0 && !c.ended.IsZero() {
+			if c.isIdle() {
 				return false, io.EOF // net/http also closes idle connections
 			}
 			return false, nil
@@ -193,12 +200,14 @@ func (c *conn) fill() (more bool, err error) {
 // which saves setting it for each request.
 func (c *conn) limitRead() {
 	switch {
-	case c.n > 0 && c.reading != rest:
+	case c.isIdle():
+		if c.reading != idle {
+			c.reading = idle
+			_ = c.socket.SetReadDeadline(after(c.ended, c.server.http.IdleTimeout))
+		}
+	case c.reading != rest && c.n > 0:
 		c.reading = rest
 		_ = c.socket.SetReadDeadline(time.Now().Add(restTimeout))
-	case c.n == 0 && c.reading != idle && !c.ended.IsZero():
-		c.reading = idle
-		_ = c.socket.SetReadDeadline(after(c.ended, c.server.http.IdleTimeout))
 	}
 }
 
@@ -224,7 +233,7 @@ func (c *conn) answer(size int) error {
 	err := x.answer.finish()
 	c.drop(size)
 	c.ended, c.blank = time.Now(), 0
-	if c.reading == rest && c.n > 0 {
+	if c.reading == rest {
 		c.reading = foreign // the next one gets its own time
 	}
 	switch {

@@ -107,7 +107,7 @@ func (s *Server) remove(c *conn) {
 }
 
 // Shutdown closes the connections that wait for their next small post, waits until the
-// answers in progress are sent, and leaves all other connections to net/http. Call it once,
+// answers in progress are sent, and leaves all other connections to net/http. Call it
 // before [http.Server.Shutdown], which would not wait. It returns the error of ctx if that
 // ends first.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -124,7 +124,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stopping.Store(true)
+	if s.stopping.Swap(true) {
+		return
+	}
 	if len(s.conns) == 0 {
 		close(s.gone)
 	}

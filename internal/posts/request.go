@@ -55,6 +55,9 @@ func (c *conn) newExchange() *exchange {
 // recognize says what is in the buffer. If it is a small post, recognize returns its size,
 // and sets exchange.
 func (c *conn) recognize() (size int, what kind) {
+	if c.isIdle() {
+		return 0, incomplete
+	}
 	b, start := c.buffer[:c.n], c.server.start
 	if len(b) < len(start) {
 		if strings.HasPrefix(start, string(b)) {
@@ -117,7 +120,7 @@ func (x *exchange) parse(lines string) (length int, ok bool) {
 			x.request.Host = value
 			continue // as in net/http
 		case "Content-Length":
-			if length != 0 || len(value) > maxDigits || strings.Trim(value, "0123456789") != "" {
+			if x.header[name] != nil || len(value) > maxDigits || strings.Trim(value, "0123456789") != "" {
 				return 0, false
 			}
 			length, _ = strconv.Atoi(value) // 0 if it is empty
