@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,8 +82,9 @@ func callSize(ps []*pubsub.Publication) int {
 
 // publishCall runs publish.lua, and sets the outcome of each publication.
 func (s *store) publishCall(ctx context.Context, ps []*pubsub.Publication, deadline time.Time) error {
-	keys := []string{s.key("m")}
+	keys := append(make([]string, 0, 1+3*len(ps)), s.key("m"))
 	arguments := args(s.redisTime(deadline), s.config.Messages, s.config.Age.Milliseconds(), keyTime.Milliseconds(), int(headTime.Seconds()))
+	arguments = slices.Grow(arguments, 4*len(ps))
 	for _, p := range ps {
 		head, body, digest := s.key("h:"+string(p.Topic)), encodeBody(p.Body), ""
 		keys = append(keys, head, s.key("t:"+string(p.Topic)))

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -86,8 +85,7 @@ func setErr(ps []pubsub.Publication, err error) {
 }
 
 func (n *Node) enqueue(p *publishing) {
-	p.deadline = time.Now().Add(broker.Timeout)
-	n.soon(func() {
+	p.deadline = n.soon(func() {
 		if p.over {
 			return
 		}

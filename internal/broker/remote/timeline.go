@@ -68,13 +68,15 @@ func (l *timeline) at(t time.Time, do func()) {
 	l.added++
 }
 
-// soon calls do after broker.Timeout. It costs less than After does. It is called on the
-// goroutine of run, and so is do.
-func (l *timeline) soon(do func()) {
-	l.limits = append(l.limits, limit{time.Now().Add(broker.Timeout), do})
+// soon calls do after broker.Timeout, at the time that it returns. It costs less than After
+// does. It is called on the goroutine of run, and so is do.
+func (l *timeline) soon(do func()) (at time.Time) {
+	at = time.Now().Add(broker.Timeout)
+	l.limits = append(l.limits, limit{at, do})
 	if len(l.limits)-l.over == 1 {
-		l.After(broker.Timeout, l.expire)
+		l.at(at, l.expire)
 	}
+	return at
 }
 
 // expire calls the functions of soon that are due.
