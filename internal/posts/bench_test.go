@@ -1,7 +1,6 @@
 package posts_test
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -66,7 +65,7 @@ func serve(tb testing.TB, n int) {
 	}
 	c.Close()
 	if answered != n {
-		tb.Fatal(fmt.Sprintf("%d posts were answered, want %d", answered, n))
+		tb.Fatalf("%d posts were answered, want %d", answered, n)
 	}
 }
 

@@ -55,6 +55,7 @@ type deadline int
 
 const (
 	foreign deadline = iota // the one that net/http set for the first request
+	old                     // one that no longer applies
 	idle                    // for the next request; or an earlier one
 	rest                    // for the rest of a request
 )
@@ -189,7 +190,7 @@ func (c *conn) fill() (more bool, err error) {
 		case c.reading == rest:
 			return false, nil
 		case c.reading == idle && time.Now().Before(after(c.ended, c.server.http.IdleTimeout)):
-			c.reading = foreign // set the current one
+			c.reading = old
 		default:
 			return false, err
 		}
@@ -234,7 +235,7 @@ func (c *conn) answer(size int) error {
 	c.drop(size)
 	c.ended, c.blank = time.Now(), 0
 	if c.reading == rest {
-		c.reading = foreign // the next one gets its own time
+		c.reading = old // the next request gets its own time
 	}
 	switch {
 	case err != nil:

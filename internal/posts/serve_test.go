@@ -38,10 +38,10 @@ type server struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	seen   []string                    // the requests that the handler got
-	inside int                         // how many of them came from this package
-	states map[string][]http.ConnState // by the address of the client
-	hold   func(body string)           // called by the handler; nil: nothing
+	seen   []string                           // the requests that the handler got
+	inside int                                // how many of them came from this package
+	states map[string][]http.ConnState        // by the address of the client
+	hold   func(body string, r *http.Request) // called by the handler; nil: nothing
 }
 
 // start starts a server, with this package or without.
@@ -122,7 +122,7 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) {
 	do := string(read)
 	s.record(r, do, err)
 	if s.hold != nil {
-		s.hold(do)
+		s.hold(do, r)
 	}
 	h := w.Header()
 	h["Content-Type"] = []string{"application/json"}

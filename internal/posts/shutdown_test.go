@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +14,7 @@ import (
 // called.
 func (s *server) blocking() (release func()) {
 	released := make(chan struct{})
-	s.hold = func(body string) {
+	s.hold = func(body string, _ *http.Request) {
 		if body == "wait" {
 			<-released
 		}

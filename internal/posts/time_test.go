@@ -2,8 +2,10 @@ package posts_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,6 +105,29 @@ func TestTimeouts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The deadlines of this package do not apply to the requests that follow.
+func TestDeadlinesEnd(t *testing.T) {
+	onBoth(t, func(s *server) string {
+		var ended error
+		s.hold = func(body string, r *http.Request) {
+			if body == "wait" {
+				time.Sleep(2 * headerTimeout)
+				ended = r.Context().Err()
+			}
+		}
+		c := s.dial()
+		defer c.Close()
+		small := post("hello")
+		send(s.t, c, small, small[:50])
+		time.Sleep(time.Second / 2)
+		other := strings.Replace(post("wait"), "/broadcast", "/other", 1)
+		send(s.t, c, small[50:]+other[:40])
+		time.Sleep(2 * time.Second)
+		send(s.t, c, other[40:]+small)
+		return untilEnd(c) + fmt.Sprint(ended)
+	})
 }
 
 // A head that never ends takes restTimeout longer than with net/http.
