@@ -204,6 +204,9 @@ func send(t *testing.T, c net.Conn, parts ...string) {
 	}
 }
 
+// pass lets time pass in the bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
 // converse sends parts and the end of the data on a new connection. It returns all that the
 // server answers, and what it sees.
 func converse(t *testing.T, small bool, parts ...string) (answers string, s *server) {

@@ -31,7 +31,7 @@ func TestShutdown(t *testing.T) {
 		{"idle", func(s *server, c net.Conn) { send(s.t, c, post("hello")) }, func(*server, net.Conn) {}},
 		{"idle for long", func(s *server, c net.Conn) {
 			send(s.t, c, post("hello"))
-			time.Sleep(idleTimeout / 2)
+			pass(idleTimeout / 2)
 		}, func(*server, net.Conn) {}},
 		{"new", func(*server, net.Conn) {}, func(s *server, c net.Conn) {}},
 		{"new, then a post", func(*server, net.Conn) {}, func(s *server, c net.Conn) { send(s.t, c, post("hello")) }},
@@ -39,7 +39,7 @@ func TestShutdown(t *testing.T) {
 			func(s *server, c net.Conn) { send(s.t, c, post("hello")[60:]+post("hello")) }},
 		{"old and busy", func(s *server, c net.Conn) {
 			send(s.t, c, post("hello"))
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			send(s.t, c, post("wait")+post("hello"))
 		}, func(*server, net.Conn) {}},
 		{"busy", func(s *server, c net.Conn) { send(s.t, c, post("wait")+post("hello")) }, func(*server, net.Conn) {}},
@@ -60,7 +60,7 @@ func TestShutdown(t *testing.T) {
 				}()
 				synctest.Wait()
 				c.then(s, conn)
-				time.Sleep(time.Second / 2)
+				pass(time.Second / 2)
 				select {
 				case early := <-ended:
 					ended <- early
@@ -81,9 +81,9 @@ func TestShutdownWaits(t *testing.T) {
 		release := s.blocking()
 		c := s.dial()
 		defer c.Close()
-		time.Sleep(headerTimeout / 2)
+		pass(headerTimeout / 2)
 		send(t, c, post("wait"))
-		time.Sleep(writeTimeout / 3)
+		pass(writeTimeout / 3)
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		if err := s.posts.Shutdown(ctx); err != context.DeadlineExceeded {

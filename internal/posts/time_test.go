@@ -46,7 +46,6 @@ func errorText(err error) string {
 }
 
 func TestTimeouts(t *testing.T) {
-	small := post("hello")
 	for _, c := range []struct {
 		name string
 		do   func(s *server, c net.Conn) string
@@ -59,7 +58,7 @@ func TestTimeouts(t *testing.T) {
 		{"idle after several posts", func(s *server, c net.Conn) string {
 			for range 5 {
 				send(s.t, c, small)
-				time.Sleep(idleTimeout - time.Second)
+				pass(idleTimeout - time.Second)
 			}
 			send(s.t, c, small)
 			return untilEnd(c)
@@ -74,25 +73,25 @@ func TestTimeouts(t *testing.T) {
 		}},
 		{"idle after a slow post", func(s *server, c net.Conn) string {
 			send(s.t, c, small, small[:50])
-			time.Sleep(time.Second / 2)
+			pass(time.Second / 2)
 			send(s.t, c, small[50:])
 			return untilEnd(c)
 		}},
 		{"a slow head", func(s *server, c net.Conn) string {
 			send(s.t, c, small[:50])
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			send(s.t, c, small[50:]+small)
 			return untilEnd(c)
 		}},
 		{"a slow body", func(s *server, c net.Conn) string {
 			send(s.t, c, small[:len(small)-1])
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			send(s.t, c, small[len(small)-1:]+small)
 			return untilEnd(c)
 		}},
 		{"a body later than the idle timeout", func(s *server, c net.Conn) string {
 			send(s.t, c, small, small[:len(small)-1])
-			time.Sleep(2 * idleTimeout)
+			pass(2 * idleTimeout)
 			send(s.t, c, small[len(small)-1:]+small)
 			return untilEnd(c)
 		}},
@@ -113,18 +112,17 @@ func TestDeadlinesEnd(t *testing.T) {
 		var ended error
 		s.hold = func(body string, r *http.Request) {
 			if body == "wait" {
-				time.Sleep(2 * headerTimeout)
+				pass(2 * headerTimeout)
 				ended = r.Context().Err()
 			}
 		}
 		c := s.dial()
 		defer c.Close()
-		small := post("hello")
 		send(s.t, c, small, small[:50])
-		time.Sleep(time.Second / 2)
+		pass(time.Second / 2)
 		other := strings.Replace(post("wait"), "/broadcast", "/other", 1)
 		send(s.t, c, small[50:]+other[:40])
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		send(s.t, c, other[40:]+small)
 		return untilEnd(c) + fmt.Sprint(ended)
 	})
@@ -161,7 +159,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		began := time.Now()
 		requests := strings.Repeat(post("hello"), 10)
 		for err == nil {
-			time.Sleep(time.Second / 8)
+			pass(time.Second / 8)
 			_, err = io.WriteString(c, requests)
 		}
 		full := time.Duration(memnet.DefaultWindow/1000) * time.Second / 8
@@ -179,7 +177,7 @@ func TestDeadlinesOfHandler(t *testing.T) {
 		defer c.Close()
 		for range 3 {
 			send(s.t, c, post("large"))
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 		}
 		send(s.t, c, post("hello"))
 		return untilEnd(c)
