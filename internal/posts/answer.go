@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// maxKept is the maximum size of memory that an answer keeps for the next one.
+const maxKept = 2 * bufferBytes
+
 // An answer is the [http.ResponseWriter] of a small post. It also has the methods of an
 // [http.ResponseController] for deadlines and for flushing.
 type answer struct {
@@ -19,6 +22,7 @@ type answer struct {
 	sized   bool         // head has Content-Length
 	sent    bool         // head is sent
 	close   bool         // close the connection afterwards
+	says    bool         // the end of head says so
 	failure error        // of a write
 }
 
@@ -26,10 +30,13 @@ type answer struct {
 func (a *answer) reset() {
 	clear(a.header)
 	a.head.Reset()
-	if cap(a.body) > bufferBytes {
+	if a.head.Cap() > maxKept {
+		a.head = bytes.Buffer{}
+	}
+	if cap(a.body) > maxKept {
 		a.body = nil
 	}
-	a.body, a.sized, a.sent, a.close, a.failure = a.body[:0], false, false, false, nil
+	a.body, a.sized, a.sent, a.close, a.says, a.failure = a.body[:0], false, false, false, false, nil
 }
 
 // Header implements [http.ResponseWriter].
@@ -47,13 +54,12 @@ func (a *answer) WriteHeader(status int) {
 	b = append(b, http.StatusText(status)...)
 	b = append(b, "\r\n"...)
 	a.head.Write(b)
-	stopping := a.conn.server.stopping.Load()
-	if stopping {
-		a.header.Del("Connection") // net/http writes it at the end then
+	if a.says = a.conn.server.stopping.Load(); a.says {
+		a.header.Del("Connection")
 	}
 	_ = a.header.Write(&a.head) // a bytes.Buffer takes everything
 	a.sized = a.header.Get("Content-Length") != ""
-	a.close = stopping || a.header.Get("Connection") == "close"
+	a.close = a.says || a.header.Get("Connection") == "close"
 	b = a.head.AvailableBuffer()
 	b = append(b, "Date: "...)
 	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
@@ -87,7 +93,7 @@ func (a *answer) send() {
 			b = strconv.AppendInt(b, int64(len(a.body)), 10)
 			b = append(b, "\r\n"...)
 		}
-		if a.close && a.header.Get("Connection") == "" {
+		if a.says {
 			b = append(b, "Connection: close\r\n"...)
 		}
 		b = append(b, "\r\n"...)

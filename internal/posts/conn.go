@@ -98,11 +98,11 @@ func (c *conn) pass() {
 	if c.n == 0 {
 		c.freeBuffer()
 	}
+	c.server.remove(c) // before the deadline, which stop sets for all others
 	if c.err == nil && (c.reading != foreign || c.server.stopping.Load()) {
 		// net/http has set the same for the first request, which is what this is to it.
 		_ = c.socket.SetReadDeadline(after(time.Now(), c.server.http.ReadHeaderTimeout))
 	}
-	c.server.remove(c)
 }
 
 // after returns the time of a timeout that begins at t. Zero means none for both.
@@ -206,7 +206,7 @@ func (c *conn) limitRead() {
 			c.reading = idle
 			_ = c.socket.SetReadDeadline(after(c.ended, c.server.http.IdleTimeout))
 		}
-	case c.reading != rest && c.n > 0:
+	case c.reading != rest && c.blank+c.n > 0:
 		c.reading = rest
 		_ = c.socket.SetReadDeadline(time.Now().Add(restTimeout))
 	}

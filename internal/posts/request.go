@@ -44,7 +44,6 @@ func (c *conn) newExchange() *exchange {
 		ProtoMajor: 1,
 		ProtoMinor: 1,
 		Header:     x.header,
-		Body:       &x.body,
 		RequestURI: c.server.path,
 		RemoteAddr: c.socket.RemoteAddr().String(),
 	}).WithContext(c.context())
@@ -88,7 +87,7 @@ func (c *conn) recognize() (size int, what kind) {
 		return 0, incomplete
 	}
 	x := c.exchange
-	x.body.rest = b[end : end+length]
+	x.body.rest, x.request.Body = b[end:end+length], &x.body
 	x.url = url.URL{Path: c.server.path}
 	x.request.ContentLength = int64(length)
 	return end + length, complete
