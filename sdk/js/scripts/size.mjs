@@ -9,6 +9,8 @@ export const limits = [
   { name: "notiflux", source: 'export * from "notiflux"', bytes: 6144 },
   { name: "notiflux/server", source: 'export * from "notiflux/server"', bytes: 6144 },
   { name: "notiflux with notiflux/tabs", source: 'export * from "notiflux"; export * from "notiflux/tabs"', bytes: 9216 },
+  { name: "notiflux/react", source: 'export * from "notiflux/react"', external: ["react"], bytes: 1024 },
+  { name: "notiflux/vue", source: 'export * from "notiflux/vue"', external: ["vue"], bytes: 1024 },
 ]
 
 /** measure returns the compressed size of a module that has this source. */

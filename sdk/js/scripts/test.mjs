@@ -18,17 +18,23 @@ process.env.NOTIFLUX ??= buildServer()
 
 execFileSync("node_modules/.bin/tsc", ["-p", "test"], { stdio: "inherit" })
 for (const file of names) rmSync(`build/${file}.test.js`, { force: true })
+const common = { bundle: true, platform: "node", format: "esm", target: "node20", sourcemap: "inline", outdir: "build" }
 await build({
+  ...common,
   entryPoints: names.map((name) => `test/${name}.test.ts`),
-  bundle: true,
   packages: "external",
   external: ["*.mjs"],
-  platform: "node",
-  format: "esm",
-  target: "node20",
-  sourcemap: "inline",
-  outdir: "build",
 })
+if (names.includes("react")) {
+  await build({
+    ...common,
+    entryPoints: { "react-18.test": "test/react.test.ts" },
+    alias: { react: "react-18", "react-dom": "react-dom-18" },
+    external: ["*.mjs"],
+    banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url)' },
+  })
+  names.push("react-18")
+}
 const files = names.map((name) => `build/${name}.test.js`)
 const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { stdio: "inherit" })
 process.exit(status ?? 1)

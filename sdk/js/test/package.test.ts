@@ -20,10 +20,13 @@ README.md
 package.json
 dist/client.d.ts
 dist/error.d.ts
+dist/follow.d.ts
 dist/index.d.ts
 dist/index.js
 dist/notiflux.min.js
 dist/plugin.d.ts
+dist/react.d.ts
+dist/react.js
 dist/server.d.ts
 dist/server.js
 dist/server/claims.d.ts
@@ -33,7 +36,9 @@ dist/server/sign.d.ts
 dist/tabs.d.ts
 dist/tabs.js
 dist/transport.d.ts
-dist/types.d.ts`
+dist/types.d.ts
+dist/vue.d.ts
+dist/vue.js`
   .trim()
   .split("\n")
   .sort()
