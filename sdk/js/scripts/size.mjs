@@ -9,6 +9,11 @@ export const limits = [
   { name: "notiflux", source: 'export * from "notiflux"', bytes: 6144 },
   { name: "notiflux/server", source: 'export * from "notiflux/server"', bytes: 6144 },
   { name: "notiflux with notiflux/tabs", source: 'export * from "notiflux"; export * from "notiflux/tabs"', bytes: 9216 },
+  {
+    name: "notiflux with notiflux/tabs and notiflux/positions",
+    source: 'export * from "notiflux"; export * from "notiflux/tabs"; export * from "notiflux/positions"',
+    bytes: 9216,
+  },
   { name: "notiflux/react", source: 'export * from "notiflux/react"', external: ["react"], bytes: 1024 },
   { name: "notiflux/vue", source: 'export * from "notiflux/vue"', external: ["vue"], bytes: 1024 },
 ]

@@ -19,10 +19,10 @@ export const connect = <T extends object = Record<string, unknown>>(url: string,
   url = url.replace(/\/+$/, "")
   const { token = () => "" } = options
   const get: typeof fetch = options.fetch ?? globalThis.fetch
-  const positions = options.positions?.open(url)
   const listeners = new Set<(state: State, why?: NotifluxError) => void>()
 
   const log = (event: string, facts?: object) => options.log?.({ event, ...facts })
+  const positions = options.positions?.open(url, log)
 
   const line = createLine(transports(url, options, get), {
     _isNeeded: () => topics._size() + calls._size() > 0,
@@ -66,7 +66,7 @@ export const connect = <T extends object = Record<string, unknown>>(url: string,
       return () => listeners.delete(f)
     },
     subscribe(topic: string, options: AnyOptions = {}): any {
-      const since = options.since ?? positions?.get(topic)
+      const since = positions ? positions.get(topic, options) : options.since
       const subscriber = createSubscriber(topic, { ...options, since }, topics, history, positions)
       if (options.signal?.aborted) subscriber.close()
       else topics._join(subscriber)

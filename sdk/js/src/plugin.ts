@@ -11,14 +11,14 @@ export interface TabsPlugin {
 
 /** Remembers positions across reloads. */
 export interface PositionsPlugin {
-  /** Called once by connect. */
-  open(url: string): Positions
+  /** Called once by connect, with what writes to the log. */
+  open(url: string, log: (event: string, facts: object) => void): Positions
 }
 
 /** The positions for one server and user. */
 export interface Positions {
-  /** Returns where a subscription to the topic continues. */
-  get(topic: string): Position | undefined
+  /** Returns where a subscription to the topic continues. With getState it throws. */
+  get(topic: string, options: { since?: Position | undefined; getState?: unknown }): Position | undefined
   /** Notes that the event at a position was handled. Called often. */
   set(topic: string, position: Position): void
   /** The client is closed. */

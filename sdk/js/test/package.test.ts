@@ -25,6 +25,8 @@ dist/index.d.ts
 dist/index.js
 dist/notiflux.min.js
 dist/plugin.d.ts
+dist/positions.d.ts
+dist/positions.js
 dist/react.d.ts
 dist/react.js
 dist/server.d.ts
