@@ -37,6 +37,8 @@ dist/server/publish.d.ts
 dist/server/sign.d.ts
 dist/tabs.d.ts
 dist/tabs.js
+dist/testing.d.ts
+dist/testing.js
 dist/transport.d.ts
 dist/types.d.ts
 dist/vue.d.ts

@@ -3,6 +3,7 @@
 import { container } from "../test/dom.mjs"
 
 import assert from "node:assert/strict"
+import { execFileSync } from "node:child_process"
 import { readFileSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { type TestContext, test } from "node:test"
@@ -52,3 +53,12 @@ for (const [heading, list] of [
     await server.start()
     await until(list!)
   })
+
+test("the test in the README passes", { timeout: 30_000 }, async (t) => {
+  const [, program] = /```js\n(import .*?)```/s.exec(readFileSync(join(root, "README.md"), "utf8").split("`notiflux/testing`\n")[1]!)!
+  const dir = folder(t)
+  for (const name of ["node_modules", "package.json", "dist"]) symlinkSync(join(root, name), join(dir, name))
+  writeFileSync(join(dir, "program.mjs"), program!)
+  const { NODE_TEST_CONTEXT, ...env } = process.env
+  assert.match(execFileSync(process.execPath, ["program.mjs"], { cwd: dir, env, encoding: "utf8" }), /^# pass 1$/m)
+})
