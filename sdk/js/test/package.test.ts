@@ -103,7 +103,7 @@ test("the package, in an empty project", async (t) => {
   const { url, privateKey } = await startDev(t)
   writeFileSync(join(project, "key.pem"), privateKey)
   mkdirSync(join(project, "src"))
-  for (const file of ["program.ts", "program.cjs"]) copyFileSync(join(root, "test/package", file), join(project, "src", file))
+  for (const file of ["program.ts", "program.cjs", "page.tsx"]) copyFileSync(join(root, "test/package", file), join(project, "src", file))
 
   /** Compiles src with strict options, and these. */
   const compile = (compilerOptions: object, include = ["src/program.ts"]) => {
@@ -127,7 +127,10 @@ test("the package, in an empty project", async (t) => {
     assert.equal(run(process.execPath, ["out/program.js", url, "key.pem"], project), "two,one,two logged_out\n")
   })
 
-  await t.test("a bundler's options find the types", () => compile({ module: "esnext", moduleResolution: "bundler", lib: ["es2022", "dom"], noEmit: true }))
+  await t.test("a page for a bundler compiles", () => {
+    const options = { module: "esnext", moduleResolution: "bundler", lib: ["es2022", "dom"], jsx: "react-jsx", noEmit: true }
+    compile(options, ["src/program.ts", "src/page.tsx"])
+  })
 
   await t.test("a program of CommonJS runs, without warnings", () => {
     const output = run(process.execPath, ["--throw-deprecation", "--trace-warnings", "src/program.cjs", url, "key.pem"], project)
