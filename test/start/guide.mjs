@@ -47,11 +47,12 @@ export class Guide {
     return found;
   }
 
-  // save writes the file that a section shows.
-  save(section) {
+  // save writes the files that a section shows, by default one, and returns their texts.
+  save(section, count = 1) {
     const files = this.#sections.get(section).filter((b) => b.file);
-    assert.equal(files.length, 1, `the guide should show one file in "${section}"`);
-    writeFileSync(`${this.#folder}/${files[0].file}`, files[0].text);
+    assert.equal(files.length, count, `the guide should show ${count} files in "${section}"`);
+    for (const { file, text } of files) writeFileSync(`${this.#folder}/${file}`, text);
+    return files.map(({ text }) => text);
   }
 
   // enter changes to a folder relative to the current one.

@@ -6,26 +6,13 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
-import { chromium } from "playwright-core";
 import { Proxy } from "../browser/proxy.mjs";
 import { Guide } from "./guide.mjs";
+import { answers, freePort, launchBrowser } from "./machine.mjs";
 
-const { CHROMIUM, GUIDE, WITHOUT, WORK } = process.env;
+const { GUIDE, WITHOUT, WORK } = process.env;
 const missing = WITHOUT.split(" ");
-
-// freePort returns a port that no program listens on.
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 // Browsers and back ends reach notiflux through a proxy that can cut connections.
 const port = { notiflux: await freePort(), app: await freePort(), nginx: await freePort() };
@@ -45,18 +32,6 @@ const guide = new Guide(GUIDE, {
     "127.0.0.1:8090": `127.0.0.1:${port.nginx}`,
   },
 });
-
-// answers waits until a server answers at url.
-async function answers(url) {
-  for (let tries = 0; ; tries++) {
-    try {
-      return await fetch(url);
-    } catch (err) {
-      if (tries === 600) throw new Error(`no server answers at ${url}`, { cause: err });
-      await sleep(100);
-    }
-  }
-}
 
 const [build, serve] = guide.commands("Start notiflux");
 let server;
@@ -190,11 +165,7 @@ guide.enter("notes");
 await startServer();
 guide.save("The page");
 
-const browser = await chromium.launch({
-  executablePath: CHROMIUM,
-  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+const browser = await launchBrowser();
 let nginx;
 if (!missing.includes("nginx")) {
   guide.save("Put nginx in front");
