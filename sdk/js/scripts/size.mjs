@@ -1,5 +1,5 @@
 // Measures what the package adds to a page: entries bundled by esbuild, minified, and
-// compressed by gzip -9.
+// compressed by gzip -9. An argument takes the place of these entries: what a page imports.
 
 import { gzipSync } from "node:zlib"
 import { build } from "esbuild"
@@ -33,5 +33,8 @@ export async function measure({ source, external = [] }) {
   return gzipSync(outputFiles[0].contents, { level: 9 }).length
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname)
-  for (const limit of limits) console.log(`${limit.name}: ${await measure(limit)} of ${limit.bytes} bytes`)
+if (process.argv[1] === new URL(import.meta.url).pathname) {
+  const [source] = process.argv.slice(2)
+  if (source) console.log(`${await measure({ source })} bytes`)
+  else for (const limit of limits) console.log(`${limit.name}: ${await measure(limit)} of ${limit.bytes} bytes`)
+}
