@@ -85,6 +85,7 @@ else
 	suite go go test -shuffle=on ./...
 	missing race "the tests ran without the race detector, which needs a C compiler such as gcc"
 fi
+start sdk-python test/sdk-python.sh
 # The same on brokers whose store is elsewhere: internal/internaltest/servertest.
 on=(go test -shuffle=on ./internal/server ./client ./internal/bench)
 if command -v redis-server >/dev/null; then
@@ -95,6 +96,7 @@ else
 	suite remote env NOTIFLUX_TEST_BROKER=remote "${on[@]}"
 	missing redis "needs redis-server (Debian: redis-server)"
 fi
+suite sdk-python finish sdk-python
 if [ "${REQUIRE_ALL:-}" = 1 ]; then
 	suite fuzz test/fuzz.sh 10s
 else
@@ -108,7 +110,6 @@ suite clients test/clients.sh
 suite browser test/browser.sh
 suite start test/start.sh
 suite sdk-js test/sdk-js.sh
-suite sdk-python test/sdk-python.sh
 suite streams test/streams.sh
 suite contracts test/contracts.sh
 suite image test/image.sh
