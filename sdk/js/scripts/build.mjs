@@ -30,13 +30,15 @@ const common = {
   minifySyntax: true,
   mangleProps: /^_/, // Names that only this package uses are shortened, in all entries alike.
 }
-const { mangleCache } = await build({
+// The main entry gets the shortest names.
+const { mangleCache } = await build({ ...common, entryPoints: ["src/index.ts"], write: false, mangleCache: {} })
+await build({
   ...common,
   entryPoints: sources,
   outbase: "src",
   splitting: true,
   chunkNames: "chunks/[hash]",
-  mangleCache: {},
+  mangleCache,
 })
 await build({ ...common, entryPoints: { "notiflux.min": "src/index.ts" }, minify: true, mangleCache })
 

@@ -1,7 +1,7 @@
 import { NotifluxError } from "./error.js"
 import type { Line } from "./line.js"
 import { epochOf } from "./position.js"
-import { backoff, sleep } from "./retry.js"
+import { later, pause } from "./retry.js"
 import type { Tokens } from "./tokens.js"
 import type { Command, Frame } from "./transport.js"
 import type { CallOptions } from "./types.js"
@@ -25,11 +25,13 @@ interface Call {
   _topic: string
   /** Takes the answer while it is read, before the frames behind it. */
   _take: ((answer: Frame) => void) | undefined
-  /** Aborted when the call has ended. */
-  _end: AbortController
+  _done?: Promise<unknown>
+  /** Ends the call with an error. */
+  _fail?: (error: unknown) => void
   /** Resolves with the answer to an attempt; undefined: the connection ended before. */
   _answer?: (answer?: Omit<Frame, "type">) => void
   _token?: string | null | undefined
+  /** Whether the server may have got it. Only calls with a key, which do not share commands, need to know. */
   _isSent?: boolean
 }
 
@@ -41,8 +43,8 @@ export interface Calls {
    * the server has refused the last token already, that is passed too.
    */
   _call(command: Call["_command"], options?: CallOptions, take?: Call["_take"], refused?: object): Promise<any>
-  /** Handles a frame. It reports whether that was the answer to a call. */
-  _receive(frame: Frame): boolean
+  /** Handles a frame that may be the answer to a call. */
+  _receive(frame: Frame): void
   /** A connection has begun or ended. */
   _reset(): void
   /** Ends all calls. */
@@ -54,41 +56,42 @@ export const createCalls = (line: Line, tokens: Tokens): Calls => {
   /** What is to be sent. Calls of a kind can share a command. */
   const waiting = new Map<unknown, Call[]>()
   const sent = new Map<number | undefined, Call[]>()
-  const subscribing = new Set<Promise<unknown>>()
   /** How many commands may be sent now. */
   let budget: number = Limit.Rate
-  const epochs = new Set<string | undefined>()
+  /** The epoch of the server, as far as it is known. */
+  let epoch: string | undefined
 
   const giveUp = (call: Call, code: string) =>
-    call._end.abort(new NotifluxError(call._command.key && call._isSent ? "outcome_unknown" : code, { topic: call._topic, retry: true }))
+    call._fail!(new NotifluxError(call._command.key && call._isSent ? "outcome_unknown" : code, { topic: call._topic, retry: true }))
 
   /** Sends what waits. Calls that agree in all but their topics share a command. */
   const flush = () => {
-    for (const [kind, batch] of line._welcome() ? waiting : []) {
-      if (!budget) return
+    for (const [kind, batch] of waiting) {
+      if (budget < 1 || !line._welcome()) return
       waiting.delete(kind)
-      const live = batch.filter((call) => !call._end.signal.aborted)
+      const live = batch.filter((call) => calls.has(call))
       while (live[0]) send(live.splice(0, Limit.Topics))
     }
   }
 
   const send = (batch: Call[]) => {
-    const [{ _command, _token }] = batch as [Call]
+    const [first] = batch as [Call]
+    const { _command, _token } = first
     const command: Command = { ..._command, token: _token || undefined }
     if (_command.topics) {
       command.topics = batch.map((call) => call._topic)
       command.since = Object.assign({}, ...batch.map((call) => call._command.since))
     }
-    const { limits, _isEarly } = line._welcome()!
+    const { limits, connection } = line._welcome()!
     const code =
-      command.presence && _isEarly
+      command.presence && !connection
         ? "unsupported"
         : // The id takes up to 25 bytes.
           new Blob([JSON.stringify(command)]).size + 25 > limits?.command && "too_large"
     if (code) return batch.forEach((call) => call._answer!({ code, retry: false }))
-    for (const call of batch) call._isSent = true
+    first._isSent = true
     budget--
-    setTimeout(() => {
+    later(() => {
       budget++
       flush()
     }, 1000)
@@ -97,36 +100,36 @@ export const createCalls = (line: Line, tokens: Tokens): Calls => {
 
   /** Makes attempts until one succeeds. The answer is that to an attempt which was made before. */
   const run = async (call: Call, answer?: any): Promise<any> => {
-    const { _command: command, _topic: topic, _end } = call
+    const { _command: command, _topic: topic } = call
     const scope = command.key ? "broadcast" : "subscribe"
     /** How the server refused the last token. */
     let refusal: any
-    /** How many epochs were known when the outcome became unknown. */
-    let known: number | undefined
-    for (let failures = 0; !_end.signal.aborted; answer = undefined) {
-      const grant = tokens._get(scope, topic, refusal?.code)
+    /** The epoch in which the outcome became unknown. */
+    let doubted: string | undefined
+    for (let failures = 0; calls.has(call); answer = undefined) {
+      const grant = tokens._get(scope, topic, refusal)
       const token = (call._token = await grant)
-      if (token == null || token === refusal?.token) {
-        tokens._drop(scope, topic, grant)
-        throw new NotifluxError(refusal?.code ?? "logged_out", { topic }, refusal?.message)
-      }
+      if (token === undefined) continue
+      if (token === null || token === refusal?.token) throw new NotifluxError(refusal?.code ?? "logged_out", { topic }, refusal?.message)
       const kind = command.topics ? JSON.stringify({ ...command, topics: token, since: 0 }) : call
-      const { size } = epochs
+      const before = epoch
       answer ??= await new Promise<any>((resolve) => {
         call._answer = resolve
         waiting.set(kind, [...(waiting.get(kind) ?? []), call])
         queueMicrotask(flush)
       })
       // The answers to subscriptions tell whether the server has restarted, and forgotten the key.
-      if (!answer && command.key) await Promise.allSettled(subscribing)
-      if (!answer || answer.code === "outcome_unknown") known ??= size || Infinity
-      if (command.key && known! < epochs.size) throw new NotifluxError("outcome_unknown", { topic })
+      if (!answer && command.key) await Promise.allSettled([...calls].map((other) => other._command.topics && other._done))
+      if (!answer || answer.code === "outcome_unknown") doubted ??= before
+      if (command.key && doubted && doubted !== epoch) throw new NotifluxError("outcome_unknown", { topic })
       if (!answer) continue
       if (!answer.code) return answer
       if (/^token_/.test(answer.code) && !refusal) {
-        refusal = { ...answer, token }
-        tokens._drop(scope, topic, grant)
-      } else if (answer.retry ?? !/denied|invalid|malformed|token/.test(answer.code)) await sleep(Math.max(answer.after ?? 0, backoff(failures++)))
+        refusal = { ...answer, token, _grant: grant }
+      } else if (answer.retry ?? !/denied|invalid|malformed|token/.test(answer.code)) {
+        refusal = undefined
+        await pause(failures++, answer.after)
+      }
       else throw new NotifluxError(answer.code, { topic }, answer.message)
     }
   }
@@ -136,24 +139,25 @@ export const createCalls = (line: Line, tokens: Tokens): Calls => {
     async _call(command, { timeout = Limit.Timeout, signal } = {}, take, refused) {
       signal?.throwIfAborted()
       if (line._state() === "closed") throw new NotifluxError("closed")
-      const end = new AbortController()
-      const call: Call = { _command: command, _topic: command.topic ?? command.topics![0]!, _take: take, _end: end }
-      const timer = setTimeout(() => giveUp(call, "timeout"), timeout)
-      signal?.addEventListener("abort", () => end.abort(signal.reason), { signal: end.signal })
+      const call: Call = { _command: command, _topic: command.topic ?? command.topics![0]!, _take: take }
+      const timer = setTimeout(() => giveUp(call, "timeout"), command.key ? Math.min(timeout, Limit.Timeout) : timeout)
+      const abort = () => call._fail!(signal!.reason)
+      signal?.addEventListener("abort", abort)
       calls.add(call)
       line._settle()
-      const answer = new Promise((resolve, reject) => {
-        end.signal.addEventListener("abort", () => reject(end.signal.reason))
+      call._done = new Promise((resolve, reject) => {
+        call._fail = (error) => {
+          calls.delete(call)
+          reject(error)
+        }
         run(call, refused).then(resolve, reject)
       })
-      if (command.topics) subscribing.add(answer)
       try {
-        return await answer
+        return await call._done
       } finally {
         clearTimeout(timer)
-        end.abort()
+        signal?.removeEventListener("abort", abort)
         calls.delete(call)
-        subscribing.delete(answer)
       }
     },
     _receive({ id, ...frame }) {
@@ -162,14 +166,13 @@ export const createCalls = (line: Line, tokens: Tokens): Calls => {
       sent.delete(id)
       for (const call of batch) {
         const answer = topics ? (topics[call._topic] ?? refused?.[call._topic] ?? { code: "unavailable" }) : frame
-        if (answer.position) epochs.add(epochOf(answer.position))
+        if (answer.position) epoch = epochOf(answer.position)
         if (batch[1] && code && !retry) send([call]) // One topic may have spoilt the command for the others.
         else {
-          if (!answer.code && !call._end.signal.aborted) call._take?.(answer)
+          if (!answer.code && calls.has(call)) call._take?.(answer)
           call._answer!(answer)
         }
       }
-      return !!batch[0]
     },
     _reset() {
       for (const batch of sent.values()) for (const call of batch) call._answer!()

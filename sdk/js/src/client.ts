@@ -1,13 +1,13 @@
-import { websocket } from "./websocket.js"
-import { request } from "./http.js"
-import { type AnyOptions, createSubscriber } from "./subscription.js"
-import { Close } from "./retry.js"
-import { fallback } from "./fallback.js"
-import { createLine } from "./line.js"
-import { createTokens } from "./tokens.js"
 import { createTopics } from "./topics.js"
-import { createCalls } from "./calls.js"
+import { createTokens } from "./tokens.js"
+import { type AnyOptions, createSubscriber } from "./subscription.js"
+import { request } from "./http.js"
+import { Close } from "./retry.js"
+import { createLine } from "./line.js"
+import { fallback } from "./fallback.js"
 import { NotifluxError } from "./error.js"
+import { websocket } from "./websocket.js"
+import { createCalls } from "./calls.js"
 import type { End, Transport } from "./transport.js"
 import type { Client, HistoryOptions, Need, Options, State } from "./types.js"
 
@@ -18,10 +18,10 @@ import type { Client, HistoryOptions, Need, Options, State } from "./types.js"
 export const connect = <T extends object = Record<string, unknown>>(url: string, options: Options = {}): Client<T> => {
   url = url.replace(/\/+$/, "")
   const { token = () => "" } = options
-  const get: typeof fetch = options.fetch ?? globalThis.fetch
+  const get: typeof fetch = options.fetch ?? fetch
   const listeners = new Set<(state: State, why?: NotifluxError) => void>()
 
-  const log = (event: string, facts?: object) => options.log?.({ event, ...facts })
+  const log = (event: string, facts?: object) => queueMicrotask(() => options.log?.({ event, ...facts }))
   const positions = options.positions?.open(url, log)
 
   const line = createLine(transports(url, options, get), {
@@ -31,15 +31,18 @@ export const connect = <T extends object = Record<string, unknown>>(url: string,
       for (const f of listeners) queueMicrotask(() => f(state, end && errorOf(end, true)))
     },
     _began: () => calls._reset(),
-    _frame: (frame) => calls._receive(frame) || topics._receive(frame),
+    _frame(frame) {
+      calls._receive(frame)
+      topics._receive(frame)
+    },
     _ended(end, wait) {
       const { code, _isRestart } = end
+      if (wait === undefined) finish(errorOf(end))
       topics._cut(
-        ({ _push, topic }) => _isRestart || _push({ type: "disconnected", topic, code, retryIn: wait! }),
+        !_isRestart && { type: "disconnected", code, retryIn: wait! },
         code === Close.Revoked ? { code: "token_revoked" } : undefined,
       )
       calls._reset() // Behind the commands to subscribe, which publishes wait for.
-      if (wait === undefined) finish(errorOf(end))
     },
   })
   const tokens = createTokens(typeof token !== "string" ? token : token.includes("/") ? remote(token, get) : () => token, log)
@@ -93,22 +96,23 @@ const remote =
   (url: string, get: typeof fetch) =>
   async ({ signal, ...need }: Need): Promise<string | null> => {
     const response = await request(get, url, signal, need)
+    if (response.ok) return (await response.text()).trim() || null
     if (response.status === 401) return null
-    if (!response.ok) throw new Error(url + ": " + response.status)
-    return (await response.text()).trim() || null
+    throw new Error(url + ": " + response.status)
   }
 
 const errorOf = ({ code }: End, retry = false): NotifluxError => new NotifluxError("disconnected", { status: code, retry })
 
 /** Returns the ways to connect that work here. */
 const transports = (url: string, { credentials, tabs, WebSocket = globalThis.WebSocket, transports }: Options, get: typeof fetch): Transport[] => {
-  const found = (transports ?? ["websocket", "stream", "poll"]).flatMap((transport) => {
-    if (typeof transport === "object") return transport
-    if (transport !== "websocket") return fallback(transport, url, get, credentials)
-    if (!WebSocket || credentials === "include") return [] // A WebSocket sends no cookies that the server reads.
-    const own = websocket(url, WebSocket)
-    return tabs?.share(own, url) ?? own
-  })
-  if (!found[0]) throw new NotifluxError("unsupported", {}, "there is no WebSocket")
+  // A WebSocket sends no cookies that the server reads.
+  const own = !!WebSocket && credentials !== "include" && websocket(url, WebSocket)
+  const ways: any = {
+    websocket: own && (tabs?.share(own, url) ?? own),
+    stream: fallback("stream", url, get, credentials),
+    poll: fallback("poll", url, get, credentials),
+  }
+  const found = (transports ?? Object.keys(ways)).map((way: any) => ways[way] ?? way).filter((way) => way)
+  if (!found[0]) throw new NotifluxError("unsupported")
   return found
 }

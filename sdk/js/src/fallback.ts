@@ -1,4 +1,5 @@
 import { request } from "./http.js"
+import { later } from "./retry.js"
 import type { End, Transport } from "./transport.js"
 
 const enum Limit {
@@ -42,9 +43,8 @@ export const fallback = (name: "stream" | "poll", url: string, fetch: typeof glo
       let timer: ReturnType<typeof setTimeout> | undefined
       const isAlive = () => {
         clearTimeout(timer)
-        timer = setTimeout(() => fail({ _isUseless: !isPoll }), isPoll ? Limit.Poll : Limit.Silence)
+        timer = later(() => fail({ _isUseless: !isPoll }), isPoll ? Limit.Poll : Limit.Silence)
       }
-      signal.addEventListener("abort", () => clearTimeout(timer))
       for (let cursor; ; ) {
         isAlive()
         const response = await post("/" + name, token, { ...command, wait: Limit.Wait })
@@ -60,19 +60,14 @@ export const fallback = (name: "stream" | "poll", url: string, fetch: typeof glo
           frame({ type: "hello", id, topics: answer.topics })
           for (const message of answer.messages) frame(message)
         } else {
-          const reader = response.body!.getReader()
-          const decoder = new TextDecoder()
+          const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
           for (let rest = ""; ; ) {
             const { value, done } = await reader.read()
             if (done) return fail({})
             isAlive()
-            const lines = (rest + decoder.decode(value, { stream: true })).split("\n")
+            const lines = (rest + value).split("\n")
             rest = lines.pop()!
-            for (const line of lines) {
-              const parsed = JSON.parse(line)
-              if (parsed.type === "hello") parsed.id = id
-              frame(parsed)
-            }
+            for (const line of lines) frame({ ...JSON.parse(line), id }) // The first one is the answer.
           }
         }
       }
@@ -90,18 +85,18 @@ export const fallback = (name: "stream" | "poll", url: string, fetch: typeof glo
       const { status, headers } = response
       const { code = status + "", detail: message } = await response.json().catch(() => ({}))
       const retry = status === 429 || status > 499
-      const after = +headers.get("Retry-After")! * 1000
+      const after = (+headers.get("Retry-After")! || 0) * 1000 // It may be a date.
       if (!topics) return frame({ type: "error", id, code, message, retry, after })
       if (retry || code > 0) return fail({ code, after, _isUseless: !retry })
       const refused: Record<string, object> = {}
       for (const topic of topics) {
         // The other topics may be allowed.
-        if (!topics[1] || !(await get("/history", token, { topic, limit: 0 })).ok) refused[topic] = { code, message }
+        if (status === 401 || !topics[1] || !(await get("/history", token, { topic, limit: 0 })).ok) refused[topic] = { code, message }
       }
       frame({ type: "subscribed", id, topics: {}, refused })
     }
 
-    queueMicrotask(() => frame({ type: "welcome", _isEarly: true }))
+    queueMicrotask(() => frame({ type: "welcome" }))
     return {
       close,
       send(command) {

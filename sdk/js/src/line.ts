@@ -45,6 +45,8 @@ export const createLine = (transports: Transport[], owner: Owner): Line => {
   /** When the server was first heard on this connection. */
   let since = 0
   let at = 0
+  /** When another transport took the place of the last one. */
+  let left = 0
   /** How many attempts in a row ended before the server was heard. */
   let unheard = 0
   let failures = 0
@@ -70,7 +72,11 @@ export const createLine = (transports: Transport[], owner: Owner): Line => {
   const dial = () => {
     since = 0
     enter("connecting", () => end({}), Limit.Answer)
-    link = transports[at]!.open({ frame: receive, end })
+    try {
+      link = transports[at]!.open({ frame: receive, end })
+    } catch {
+      end({ _isUseless: true })
+    }
   }
 
   const receive = (frame: Frame) => {
@@ -80,7 +86,7 @@ export const createLine = (transports: Transport[], owner: Owner): Line => {
       owner._frame(frame)
     } else {
       welcome = frame
-      if (frame._isEarly) enter("connecting")
+      if (!frame.connection) enter("connecting")
       else heard()
       owner._began()
     }
@@ -89,7 +95,7 @@ export const createLine = (transports: Transport[], owner: Owner): Line => {
   /** The server was heard. If it is silent from now on, the connection may be dead. */
   const heard = () => {
     const { ping } = welcome!
-    if (ping || !since) enter("connected", ping ? check : at > 0 && tryFirst, ping ? ping * 1000 : Limit.Fallback)
+    if (ping || !since) enter("connected", ping ? check : at > 0 && tryFirst, ping ? ping * 1000 : left + Limit.Fallback - Date.now())
     since ||= Date.now()
     unheard = 0
   }
@@ -117,12 +123,13 @@ export const createLine = (transports: Transport[], owner: Owner): Line => {
     if (_isUseless || (!since && !isAway && !isOffline() && ++unheard > 1)) {
       at = ++at % transports.length
       unheard = 0
+      left = Date.now()
     }
     const why = { code, after, _isRestart }
     const wait = waitAfter(why, failures)
     stop()
     owner._ended(why, wait)
-    if (_isRestart) return dial()
+    if (_isRestart && owner._isNeeded()) return dial()
     failures++
     notBefore = Date.now() + after
     if (wait !== undefined && owner._isNeeded()) schedule(wait, why)

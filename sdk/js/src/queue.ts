@@ -14,16 +14,15 @@ const enum Limit {
   Size = 1 << 20,
 }
 
-const isMove = (entry: Entry | undefined): boolean => /message|skipped/.test(entry?._event.type!)
+const isMove = ({ _event }: Entry): boolean => /message|skipped/.test(_event.type)
 
 /** Adds an entry to a queue. It reports false, and adds nothing, if the queue is full. */
 export const put = (queue: Entry[], entry: Entry, limit: number, isLatest?: boolean): boolean => {
   if (isLatest && isMove(entry)) {
     // The new entry makes those before it obsolete.
-    const to = entry._from
-    let from = to
-    while (isMove(queue.at(-1))) from = queue.pop()!._from
-    if (from !== to) queue.push({ _event: { type: "skipped", topic: entry._event.topic, from: from!, to: to! }, _from: from, _to: to })
+    const [first] = queue.splice(queue.findLastIndex((old) => !isMove(old)) + 1)
+    const { _from: to } = entry
+    if (first) queue.push({ ...first, _event: { type: "skipped", topic: entry._event.topic, from: first._from!, to: to! }, _to: to })
   }
   if (queue[0]) {
     entry._size = JSON.stringify(entry._event).length

@@ -3,7 +3,7 @@ import { NotifluxError } from "./error.js"
 import type { Positions } from "./plugin.js"
 import { epochOf, isAfter } from "./position.js"
 import { type Entry, put } from "./queue.js"
-import { persist } from "./retry.js"
+import { pause, persist } from "./retry.js"
 import type { Topics } from "./topics.js"
 import type { Client, Event, Handlers, Position, Snapshot, Subscribed, SubscribeOptions, Subscription } from "./types.js"
 
@@ -12,10 +12,8 @@ export type AnyOptions = SubscribeOptions<unknown> & Partial<Handlers<string, un
 /** A subscription, with what only its client uses. */
 export interface Subscriber extends Subscription, AsyncIterable<Event> {
   readonly _options: AnyOptions
-  /** Whether the server has not confirmed the topic yet. */
-  _isNew(): boolean
-  /** The server confirmed the topic. Before, it was at `since`. */
-  _confirm(answer: Confirmation, since: Position | undefined): void
+  /** The server confirmed the topic, which began with these options. */
+  _confirm(answer: Confirmation, since?: Position, last?: number): void
   /** An event arrived. If it moves the topic on, `to` is where. */
   _push(event: Event, to?: Position): void
   /** Ends the subscription: at once or, with an error, after the events in the queue. */
@@ -43,14 +41,14 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
   const end = new AbortController()
   const { signal } = end
   let queue: Entry[] = []
-  /** Everything up to here has been handled. */
-  let position = options.since
-  /** The queue has got everything up to here. */
-  let tail = position
-  let phase = Phase.New as Phase
-  let isNew = true
   /** Why messages are missing before the next answer of the server. */
   let reason: "overflow" | undefined
+  /** The queue has got everything up to here. */
+  let tail = options.since
+  let phase = Phase.New as Phase
+  let isNew = true
+  /** How many states in a row were too old for messages to continue after them. */
+  let stale = 0
   let loading = new AbortController()
   let failure: NotifluxError | undefined
   /** Resumes the loop, which waits for an event. */
@@ -69,8 +67,14 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
     wake()
   }
 
+  /** Gets the members, since events about them may have been dropped. */
+  const list = () => {
+    if (options.presence) topics._list(topic)
+  }
+
   const resume = () => {
-    phase = topics._resume(topic, tail) ? Phase.New : Phase.Live
+    phase = topics._resume(topic, tail, isNew ? options.last : 0) ? Phase.New : Phase.Live
+    list()
   }
 
   async function* events(): AsyncGenerator<Event, void> {
@@ -80,8 +84,8 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
         if (entry) {
           yield entry._event
           if (entry._to) {
-            position = entry._to
-            positions?.set(topic, position)
+            subscriber.position = entry._to
+            positions?.set(topic, entry._to)
           }
         } else if (signal.aborted) {
           if (failure) throw failure
@@ -101,7 +105,8 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
     try {
       for await (const event of events()) {
         const handler: any = event.type === "message" ? onMessage : event.type === "gap" ? onGap : onEvent
-        await persist(() => handler?.call?.(options, event), signal, topic) // The string "ignore" cannot be called.
+        const call = async () => [await handler?.call?.(options, event)] // The string "ignore" cannot be called.
+        if (!(await persist(call, () => signal.aborted && !failure, topic))) return
       }
     } catch (error) {
       if (!onError) throw error
@@ -122,16 +127,22 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
     if (isGap) void load()
   }
 
-  const confirm = (answer: Confirmation, since: Position | undefined) => {
+  const confirm = (answer: Confirmation, since?: Position, last?: number) => {
     const at = answer.position
     const wasNew = isNew
-    const isLost = reason || (!answer.recovered && (phase === Phase.New || at !== tail))
+    // The topic may have begun elsewhere, for another subscription.
+    if (isNew ? options.since !== since || options.last !== last : answer.recovered && !reason && phase < Phase.Behind && isAfter(at, tail)) {
+      resume()
+      if (!isNew || phase === Phase.New) return
+    }
+    const isLost = reason || (tail && !answer.recovered && (phase === Phase.New || at !== tail))
     tail ??= at
+    stale = isLost && !reason && !wasNew && phase === Phase.New ? stale + 1 : 0
     isNew = false
     confirmed()
     if (phase === Phase.New) phase = Phase.Live
     push({ type: "subscribed", topic, ...answer, recovered: !isLost })
-    if (options.presence) topics._list(topic)
+    list()
     if (isLost) push({ type: "gap", topic, position: at, reason: reason ?? (epochOf(at) === epochOf(since) ? "expired" : "restarted") }, at)
     else if (wasNew) void load()
     reason = undefined
@@ -151,7 +162,7 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
 
   /** Reads on in the history, as far as the queue has room. At its end the topic resumes. */
   const readOn = async () => {
-    const read = await during((signal) => history(topic, { since: tail, limit: Math.min(buffer, Limit.Page), timeout: Limit.Forever, signal }))
+    const read = await during((signal) => history(topic, { since: tail, limit: Math.min(buffer || 1, Limit.Page), timeout: Limit.Forever, signal }))
     if (!read) return
     if (!read.recovered) {
       // What the server still has comes after the gap.
@@ -161,7 +172,6 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
     }
     phase = Phase.Live
     for (const message of read.messages) push(message, message.position)
-    if ((phase as Phase) !== Phase.Live) return
     if (read.more) phase = Phase.Behind
     else resume()
   }
@@ -175,7 +185,10 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
       if (epochOf(snapshot.position) !== epochOf(tail)) throw new Error("another epoch")
       return snapshot
     }
-    const snapshot = await during((signal) => persist(read, signal, topic))
+    const snapshot = await during(async (signal) => {
+      if (stale) await pause(stale)
+      return persist(read, () => signal.aborted, topic)
+    })
     if (!snapshot) return
     tail = snapshot.position
     queue.push({ _event: { type: "state", topic, ...snapshot } as never, _to: tail })
@@ -188,16 +201,13 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
     refused = reject
   })
   ready.catch(() => {})
-  const subscriber: Subscriber = {
+  const subscriber: Subscriber & { position: Position | undefined } = {
     topic,
     ready,
-    get position() {
-      return position
-    },
+    position: tail,
     close,
     [Symbol.asyncIterator]: events,
     _options: options,
-    _isNew: () => isNew,
     _confirm: confirm,
     _push: push,
   }

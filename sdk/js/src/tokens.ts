@@ -1,4 +1,4 @@
-import { backoff, sleep } from "./retry.js"
+import { pause } from "./retry.js"
 import type { Code, Need } from "./types.js"
 
 const enum Limit {
@@ -8,15 +8,20 @@ const enum Limit {
 
 type Scope = Need["scope"]
 
-/** The token for a scope and topic, or null if there is none. */
+/** The token for a scope and topic; null: there is none; undefined: the source failed, and may be asked again. */
 export type Grant = Promise<string | null | undefined>
+
+/** How the server refused a token. */
+export interface Refusal {
+  code: Code
+  message: string
+  _grant: Grant
+}
 
 /** The tokens of a client. */
 export interface Tokens {
   /** Returns a token for a scope and topic, and keeps it. The source is told why the last one was refused. */
-  _get(scope: Scope, topic: string, code?: Code): Grant
-  /** Forgets a token, unless another one is kept. */
-  _drop(scope: Scope, topic: string, grant: Grant): void
+  _get(scope: Scope, topic: string, refusal?: Refusal): Grant
 }
 
 /** Returns the tokens that come from a source. */
@@ -24,37 +29,38 @@ export const createTokens = (source: (need: Need) => any, log: (event: string, f
   /** By scope and topic; topics that were asked for together share one. */
   const grants = new Map<string, Grant>()
   /** What the source is asked for next, by scope. */
-  const needs: { [scope in Scope]?: [need: Partial<Need>, grant: Grant] | undefined } = {}
+  const needs: { [scope in Scope]?: [need: Omit<Need, "signal">, grant: Grant] | undefined } = {}
 
-  const ask = async (need: Partial<Need>) => {
+  let failures = 0
+
+  const ask = async (need: Omit<Need, "signal">) => {
     await undefined // Others may need a token too.
-    needs[need.scope!] = undefined
-    for (let failures = 0; ; ) {
-      const signal = AbortSignal.timeout(Limit.Timeout)
-      const late = new Promise((_, reject) => signal.addEventListener("abort", reject))
-      try {
-        return await Promise.race([source({ ...need, signal } as Need), late])
-      } catch (error) {
-        log("token", { error })
-        await sleep(backoff(failures++))
-      }
+    const { scope, topics } = need
+    needs[scope] = undefined
+    const signal = AbortSignal.timeout(Limit.Timeout)
+    const late = new Promise((_, reject) => (signal.onabort = reject))
+    let token: any
+    try {
+      token = (await Promise.race([source({ ...need, signal }), late])) ?? null
+      failures = 0
+    } catch (error) {
+      log("token", { error })
+      await pause(failures++)
     }
+    if (token == null) for (const topic of topics) grants.delete(scope + topic)
+    return token
   }
 
   return {
-    _get(scope, topic, code) {
-      const key = scope + topic
-      if (!grants.has(key)) {
-        const first: Partial<Need> = { scope, topics: [] }
-        const [need, grant] = (needs[scope] ??= [first, ask(first)])
-        need.topics!.push(topic)
-        if (code) need.code = code
-        grants.set(key, grant)
-      }
-      return grants.get(key)!
-    },
-    _drop(scope, topic, grant) {
-      if (grants.get(scope + topic) === grant) grants.delete(scope + topic)
+    _get(scope, topic, refusal) {
+      const kept = grants.get(scope + topic)
+      if (kept && kept !== refusal?._grant) return kept
+      const first: Omit<Need, "signal"> = { scope, topics: [] }
+      const [need, grant] = (needs[scope] ??= [first, ask(first)])
+      need.topics.push(topic)
+      if (refusal) need.code = refusal.code
+      grants.set(scope + topic, grant)
+      return grant
     },
   }
 }

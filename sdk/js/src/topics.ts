@@ -38,10 +38,10 @@ export interface Topics {
   _leave(subscriber: Subscriber): void
   /** Requests the list of members. */
   _list(topic: string): void
-  /** Handles a frame that is not an answer. */
+  /** Handles a frame, also the list of members that answers a call. */
   _receive(frame: Frame): void
-  /** The connection has ended: tells the subscriptions that were live. The server may have refused the tokens. */
-  _cut(f: (subscriber: Subscriber) => void, refused?: object): void
+  /** The connection has ended: tells the subscriptions that were live by an event. The server may have refused the tokens. */
+  _cut(event: object | false, refused?: object): void
   /** Does something to all subscriptions. */
   _each(f: (subscriber: Subscriber) => void): void
 }
@@ -60,16 +60,10 @@ export const createTopics = (line: Line, calls: Calls): Topics => {
     const topic: Topic = topics.get(name) ?? { _name: name, _members: new Set(), _position: _options.since, _last: _options.last }
     topics.set(name, topic)
     topic._members.add(subscriber)
-    if (topic._isLive) enter(topic, subscriber)
-    else if (!topic._call) void subscribe(topic)
-  }
-
-  /** Lets a new subscription begin at its place, if it has one. */
-  const enter = (topic: Topic, subscriber: Subscriber) => {
-    const { since, last } = subscriber._options
-    if (resume(topic._name, since, last)) return
-    subscriber._confirm({ position: topic._position!, recovered: true, replay: 0 }, since)
-    adapt(topic)
+    if (topic._isLive) {
+      subscriber._confirm({ position: topic._position!, recovered: true, replay: 0 })
+      adapt(topic)
+    } else if (!topic._call) void subscribe(topic)
   }
 
   /** Subscribes anew if the topic has gone further than a place. Subscriptions ignore what they have. */
@@ -103,23 +97,18 @@ export const createTopics = (line: Line, calls: Calls): Topics => {
     if (line._welcome() && topic._call) line._send({ type: "unsubscribe", topics: [name] })
     topic._call?.abort()
     topic._isLive = false
-    topic._call = members.size ? new AbortController() : undefined
-    if (!topic._call) return
-    const { signal } = topic._call
+    topic._call = undefined
+    if (!members.size) return
+    const { signal } = (topic._call = new AbortController())
     line._settle()
     await undefined // Others may subscribe too.
-    if (signal.aborted) return
     const { _position: since, _last: last } = topic
     const terms = (topic._terms = termsOf(topic))
     const confirm = (answer: any) => {
       topic._last = undefined
       topic._isLive = true
       topic._position = answer.position
-      for (const member of members) {
-        const { since: from, last: number } = member._options
-        if (member._isNew() && (from !== since || number !== last)) enter(topic, member)
-        else member._confirm(answer, since)
-      }
+      for (const member of members) member._confirm(answer, since, last)
       adapt(topic)
     }
     const command = { type: "subscribe", topics: [name], since: { [name]: since }, last, ...JSON.parse(terms) }
@@ -134,7 +123,7 @@ export const createTopics = (line: Line, calls: Calls): Topics => {
   }
 
   const list = (topic: string) => {
-    calls._call({ type: "presence", topic }, {}, present).catch(() => {}) // The next change may bring a list.
+    calls._call({ type: "presence", topic }).catch(() => {}) // The next change may bring a list.
   }
 
   const present = (frame: Frame) => {
@@ -166,9 +155,9 @@ export const createTopics = (line: Line, calls: Calls): Topics => {
     _leave: leave,
     _list: list,
     _receive: receive,
-    _cut: (f, refused) =>
+    _cut: (event, refused) =>
       topics.forEach((topic) => {
-        if (topic._isLive) topic._members.forEach(f)
+        if (event && topic._isLive) topic._members.forEach((member) => member._push({ ...event, topic: topic._name } as Event))
         restart(topic, refused)
       }),
     _each: (f) => topics.forEach((topic) => topic._members.forEach(f)),

@@ -100,7 +100,7 @@ export interface Client<T extends object = Record<string, unknown>> {
 }
 
 export interface CallOptions {
-  /** How long to try, in milliseconds; by default 100,000. */
+  /** How long to try, in milliseconds; by default 100,000, which is also the most for a publish. */
   timeout?: number
   /** Ends the call, which rejects with the signal's reason. */
   signal?: AbortSignal

@@ -12,14 +12,12 @@ export const websocket = (url: string, Socket: WebSocketClass): Transport => ({
     }
 
     socket.onmessage = ({ data }) => {
-      let parsed
       try {
-        parsed = JSON.parse(data)
+        frame(JSON.parse(data))
       } catch {
         close()
-        return end({})
+        end({})
       }
-      frame(parsed)
     }
     socket.onclose = end
     socket.onerror = () => {} // onclose follows.

@@ -256,3 +256,13 @@ test("presence ends with the last subscription that wants it", async (t) => {
   const [leave, again] = transport.last.commands.splice(0) as any
   assert.deepEqual([leave.type, again.presence, again.since], ["unsubscribe", false, { a: "E:3" }])
 })
+
+test("publish tries for at most 100 s, since the server forgets the key", async (t) => {
+  const { client, transport, wait } = fakeClient(t)
+  const published = client.publish("a", 1, { timeout: 300_000 })
+  published.catch(() => {})
+  transport.last.welcome()
+  await transport.last.command("broadcast")
+  await wait(100_000)
+  await assert.rejects(published, { code: "outcome_unknown" })
+})

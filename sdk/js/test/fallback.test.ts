@@ -373,3 +373,39 @@ test("cookies are sent with credentials, and no WebSocket is used", async (t) =>
 test("without a WebSocket class there is nothing but to stream", async () => {
   assert.throws(() => connect("http://push.example.com", { transports: ["websocket"], credentials: "include" }), { code: "unsupported" })
 })
+
+test("a refused token is replaced for all topics at once", async (t) => {
+  const tokens = ["t1", "t2"]
+  const { client, requests, wait } = setup(t, { token: async () => tokens.shift()! })
+  for (const topic of ["a", "b", "c"]) client.subscribe(topic)
+  const [first] = await requests()
+  await first!.problem(401, "token_expired")
+  await wait(20)
+  const [second, ...more] = await requests()
+  assert.deepEqual([second!.path, second!.headers.Authorization, second!.body.topics, more.length], ["/stream", "Bearer t2", ["a", "b", "c"], 0])
+})
+
+test("a Retry-After that is a date is not waited for, but the client backs off", async (t) => {
+  const { client, requests, wait } = setup(t)
+  client.subscribe("a")
+  const [stream] = await requests()
+  await stream!.json({}, 503, { "Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT" })
+  await wait(249)
+  assert.deepEqual(await requests(), [])
+  await wait(1)
+  assert.equal((await requests()).length, 1)
+})
+
+test("without topics it is idle, and opens nothing", async (t) => {
+  const { client, requests, wait } = setup(t)
+  const subscription = client.subscribe("a")
+  const [stream] = await requests()
+  await stream!.lines(hello("a"))
+  subscription.close()
+  await wait(100)
+  await wait(20)
+  assert.ok(stream!.signal.aborted)
+  await wait(1_000_000)
+  assert.deepEqual(await requests(), [])
+  assert.equal(client.state, "idle")
+})

@@ -342,7 +342,7 @@ test("two attempts without a welcome lead to the next transport", async (t) => {
   all[1].last.message("a", 1)
 
   // The first one is tried again after 5 minutes, once, and nothing is lost.
-  await wait(299_999)
+  await wait(299_499) // It was given up 500 ms ago.
   assert.deepEqual(opened(), [2, 1, 0])
   await wait(1)
   assert.deepEqual(opened(), [3, 1, 0])
@@ -386,4 +386,67 @@ test("a log gets the states, and no tokens", async (t) => {
   assert.deepEqual(lines.map((line: any) => line.event), ["connecting", "connected", "waiting"])
   assert.equal((lines[2] as any).code, 1001)
   assert.doesNotMatch(JSON.stringify(lines), /secret/)
+})
+
+test("a transport whose open throws is not used, and the next one is", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"] })
+  t.mock.method(Math, "random", () => 0.5)
+  const refusing = {
+    open() {
+      throw new DOMException("an https page may not open ws:", "SecurityError")
+    },
+  }
+  const good = new FakeTransport()
+  const client = connect("http://push.example.com", { transports: [refusing, good] })
+  t.after(() => client.close())
+  client.subscribe("a")
+  assert.equal(client.state, "waiting")
+  t.mock.timers.tick(250)
+  assert.equal(good.opened.length, 1)
+})
+
+test("the first transport is tried again every 5 minutes even if the other one does not last", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"] })
+  t.mock.method(Math, "random", () => 0.5)
+  const [first, second] = [new FakeTransport(), new FakeTransport()]
+  const client = connect("http://push.example.com", { transports: [first, second] })
+  t.after(() => client.close())
+  client.subscribe("a")
+  for (const pause of [250, 500]) {
+    first.last.end()
+    t.mock.timers.tick(pause)
+  }
+  for (let minute = 1; minute <= 5; minute++) {
+    assert.deepEqual([first.opened.length, second.opened.length], [2, minute])
+    second.last.welcome()
+    second.last.confirm(await second.last.command("subscribe"))
+    t.mock.timers.tick(59_750)
+    if (minute === 5) break
+    second.last.end()
+    t.mock.timers.tick(250)
+  }
+  assert.deepEqual([first.opened.length, second.opened.length], [3, 5])
+})
+
+test("after a close that says no, nothing is sent again for the subscriptions that have ended", async (t) => {
+  const { client, transport, wait } = fakeClient(t)
+  client.subscribe("a")
+  transport.last.welcome()
+  transport.last.confirm(await transport.last.command("subscribe"))
+  transport.last.end({ code: 4000 })
+  await wait(1000)
+  assert.equal(transport.opened.length, 1)
+  assert.equal(client.state, "idle")
+})
+
+test("the rate holds for commands with many topics", async (t) => {
+  const { client, transport, wait } = await connected(t)
+  await wait(1000)
+  for (let i = 0; i < 89; i++) client.publish("a", i).catch(() => {})
+  await settle()
+  for (let i = 0; i < 200; i++) client.subscribe("t" + i)
+  await settle()
+  for (let i = 0; i < 300; i++) client.publish("a", i).catch(() => {})
+  await settle()
+  assert.equal(transport.last.commands.length, 89 + Math.ceil(200 / 64))
 })

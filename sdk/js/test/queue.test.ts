@@ -302,3 +302,50 @@ test("a slow subscriber that lost messages loads the state again", async (t) => 
   transport.last.confirm(transport.last.commands.at(-1), "F:0")
   assert.deepEqual(brief(await events.take()), ["subscribed", "gap overflow F:0", "state 2 F:0"])
 })
+
+test("the list of members comes although they were counted while the state was loaded", async (t) => {
+  const { client, transport } = fakeClient(t)
+  let resolve!: (state: string) => void
+  const events = collect(client.subscribe("a", { presence: true, getState: () => new Promise<string>((f) => (resolve = f)) }))
+  transport.last.welcome()
+  transport.last.confirm(await transport.last.command("subscribe"))
+  const list = async () => {
+    const { id } = await transport.last.command("presence")
+    transport.last.frame({ type: "presence", id, topic: "a", count: 1, subscribers: 1, members: [{ sub: "u1" }] })
+  }
+  await list()
+  resolve("x")
+  await list()
+  assert.deepEqual(brief(await events.take()), ["subscribed", "state x E:0", "present"])
+})
+
+test("a state that the server's messages do not reach is loaded again, after a longer wait each time", async (t) => {
+  let calls = 0
+  const { client, transport, wait } = fakeClient(t)
+  const events = collect(client.subscribe("a", { getState: () => ({ state: ++calls, position: at("E:1") }) }))
+  transport.last.welcome()
+  transport.last.confirm(await transport.last.command("subscribe"), "E:200")
+  const again = async () => {
+    await settle()
+    return transport.last.commands.splice(0).at(-1)
+  }
+  for (const [i, pause] of [500, 1000, 2000].entries()) {
+    transport.last.confirm(await again(), "E:200", { recovered: false })
+    await wait(pause - 1)
+    assert.equal(calls, i + 1)
+    await wait(1)
+    assert.equal(calls, i + 2)
+  }
+  await events.take()
+  transport.last.confirm(await again(), "E:1", { replay: 1 })
+  transport.last.message("a", 200)
+  assert.deepEqual(brief(await events.take()), ["subscribed", 200])
+})
+
+test("a queue has room for at least one message of the history", async (t) => {
+  const { transport, events } = await subscribed(t, { buffer: 0 })
+  for (const offset of messages(1, 2)) transport.last.message("a", offset)
+  assert.deepEqual(brief(await events.take()), ["subscribed"])
+  assert.equal((await answer(transport.last, [1], { more: true })).limit, 1)
+  assert.deepEqual(brief(await events.take()), [1])
+})

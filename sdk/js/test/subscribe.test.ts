@@ -241,3 +241,89 @@ test("closing the client ends everything", async (t) => {
   await assert.rejects(client.subscribe("b").ready, { code: "closed" })
   await assert.rejects(client.publish("a", 1), { code: "closed" })
 })
+
+test("a subscription that joins with last takes nothing from the others", async (t) => {
+  const { client, transport } = fakeClient(t)
+  const first = collect(client.subscribe("a"))
+  transport.last.welcome()
+  transport.last.confirm(await transport.last.command("subscribe"), "E:10")
+  const second = collect(client.subscribe("a", { last: 1 }))
+  await settle()
+  const [, again] = transport.last.commands.splice(0) as any
+  for (const offset of [11, 12, 13]) transport.last.message("a", offset) // These were on the way.
+  transport.last.confirm(again, "E:12", { replay: 1 })
+  transport.last.message("a", 13)
+  await settle()
+  const [, back] = transport.last.commands.splice(0) as any
+  assert.deepEqual(back.since, { a: "E:10" })
+  transport.last.confirm(back, "E:10", { replay: 3 })
+  for (const offset of [11, 12, 13, 14]) transport.last.message("a", offset)
+  assert.deepEqual(brief(await first.take()), ["subscribed", "subscribed", 11, 12, 13, 14])
+  assert.deepEqual(brief(await second.take()).filter((event) => event !== "subscribed"), [13, 14])
+})
+
+test("a handler is not called after close, and what it did not handle stays unhandled", async (t) => {
+  const { client, transport, wait } = fakeClient(t)
+  const data: unknown[] = []
+  const subscription = client.subscribe("a", {
+    onGap: "ignore",
+    onMessage(message) {
+      data.push(message.data)
+      throw new Error("not now")
+    },
+  })
+  transport.last.welcome()
+  transport.last.confirm(await transport.last.command("subscribe"))
+  transport.last.message("a", 1)
+  transport.last.message("a", 2)
+  await settle()
+  subscription.close()
+  await wait(10_000)
+  assert.deepEqual([data, subscription.position], [[1], "E:0"])
+})
+
+test("a handler may close its subscription, and the client", async (t) => {
+  for (const what of ["subscription", "client"] as const)
+    await t.test(what, async (t) => {
+      const { client, transport } = fakeClient(t)
+      const data: unknown[] = []
+      const subscription = client.subscribe("a", {
+        onGap: "ignore",
+        onMessage(message) {
+          data.push(message.data)
+          void (what === "client" ? client : subscription).close()
+        },
+      })
+      transport.last.welcome()
+      transport.last.confirm(await transport.last.command("subscribe"))
+      transport.last.message("a", 1)
+      transport.last.message("a", 2)
+      await settle()
+      assert.deepEqual([data, subscription.position], [[1], "E:1"])
+    })
+})
+
+test("frames and members that the client does not know are ignored", async (t) => {
+  const { client, transport } = fakeClient(t)
+  const events = collect(client.subscribe("a"))
+  transport.last.welcome({ future: {} })
+  transport.last.confirm(await transport.last.command("subscribe"), "E:18446744073709551613", { future: 1 })
+  for (const frame of [{ type: "future", topic: "a", position: "E:18446744073709551615" }, { type: "message" }, { type: "gap", topic: "b", position: "F:1" }, { type: "error", code: "future" }])
+    transport.last.frame(frame)
+  for (const offset of ["18446744073709551614", "18446744073709551613", "18446744073709551615"])
+    transport.last.frame({ type: "message", topic: "a", position: `E:${offset}`, time: 1, data: offset, future: true })
+  assert.deepEqual(brief(await events.take()), ["subscribed", "18446744073709551614", "18446744073709551615"])
+})
+
+test("a log that throws does not stop the client", async (t) => {
+  t.mock.method(globalThis, "queueMicrotask", (f: () => void) => void Promise.resolve().then(f).catch(() => {}))
+  const { client, transport } = fakeClient(t, {
+    log() {
+      throw new Error("the log is full")
+    },
+  })
+  client.subscribe("a")
+  transport.last.welcome()
+  transport.last.confirm(await transport.last.command("subscribe"))
+  assert.equal(client.state, "connected")
+})

@@ -208,3 +208,52 @@ test("a URL is asked for tokens", async (t) => {
   ])
   await assert.rejects(client.publish("a", 1), { code: "logged_out" })
 })
+
+test("a source that fails is not asked after the client is closed, or when nobody needs the token", async (t) => {
+  for (const what of ["client", "subscription"] as const)
+    await t.test(what, async (t) => {
+      const { client, transport, needs, wait } = withTokens(t, [new Error("1"), "t1"])
+      const subscription = client.subscribe("a")
+      transport.last.welcome()
+      await settle()
+      await (what === "client" ? client : subscription).close()
+      for (const pause of [100, 30_000, 30_000]) await wait(pause)
+      assert.equal(needs.length, 1)
+      if (what === "client") return
+      client.subscribe("a")
+      await settle()
+      assert.equal(needs.length, 2, "a new subscription asks again")
+    })
+})
+
+test("a source that does not answer for 30 s is asked again", async (t) => {
+  const signals: AbortSignal[] = []
+  t.mock.method(AbortSignal, "timeout", (ms: number) => {
+    const abort = new AbortController()
+    setTimeout(() => abort.abort(), ms)
+    return abort.signal
+  })
+  const { client, transport, wait } = fakeClient(t, {
+    token: ({ signal }) => (signals.push(signal) > 1 ? "t1" : new Promise<string>(() => {})),
+  })
+  client.subscribe("a")
+  transport.last.welcome()
+  await wait(30_000)
+  await wait(250)
+  assert.deepEqual(signals.map((signal) => signal.aborted), [true, false])
+  assert.equal((await transport.last.command("subscribe")).token, "t1")
+})
+
+test("a token that expires while the server cannot serve the topic is replaced again", async (t) => {
+  const { client, transport, wait } = withTokens(t, ["t1", "t2", "t3"])
+  const subscription = client.subscribe("a")
+  transport.last.welcome()
+  for (const code of ["token_expired", "unavailable", "token_expired"]) {
+    refuse(transport.last, await transport.last.command("subscribe"), code)
+    await wait(250)
+  }
+  const again = await transport.last.command("subscribe")
+  assert.equal(again.token, "t3")
+  transport.last.confirm(again)
+  await subscription.ready
+})
