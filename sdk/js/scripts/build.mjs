@@ -40,7 +40,7 @@ await build({
   chunkNames: "chunks/[hash]",
   mangleCache,
 })
-await build({ ...common, entryPoints: { "notiflux.min": "src/index.ts" }, minify: true, mangleCache })
+await build({ ...common, entryPoints: { "notiflux.min": "dist/index.js" }, minify: true, mangleProps: undefined })
 
 /** Removes the .d.ts files that neither these nor the files that they refer to need. */
 function keepReachable(files) {

@@ -7,7 +7,7 @@ export const websocket = (url: string, Socket: WebSocketClass): Transport => ({
     const socket = new Socket(url.replace(/^http/, "ws") + "/ws", ["notiflux.v1.json"])
 
     const close = () => {
-      socket.onmessage = socket.onclose = null
+      socket.onmessage = socket.onclose = socket.onerror = () => {}
       socket.close()
     }
 
@@ -19,8 +19,7 @@ export const websocket = (url: string, Socket: WebSocketClass): Transport => ({
         end({})
       }
     }
-    socket.onclose = end
-    socket.onerror = () => {} // onclose follows.
+    socket.onclose = socket.onerror = end // If a Content-Security-Policy forbids it, Chromium says nothing but error.
     return { send: (command) => socket.send(JSON.stringify(command)), close }
   },
 })
