@@ -21,7 +21,7 @@ faults: # of Redis and of servers that share it: more and longer than in the tes
 	go test ./internal/broker/redis -run Faults -faults 20 -timeout 1h
 
 cuts: # of connections of the JavaScript and the Python SDK: 1,000 in each of their tests
-	cd sdk/js && npm ci --silent && npm run --silent build && CUTS=1000 npm run --silent test cut
+	cd sdk/js && npm ci --silent && npm run --silent build && CUTS=1000 npm run --silent test cut cut-chromium
 	CUTS=1000 bash test/sdk-python.sh
 
 tabs: # of Chromium that share a connection: longer than in the tests
