@@ -20,6 +20,7 @@ type answer struct {
 	head    bytes.Buffer // without its end, until it is sent; empty before WriteHeader
 	body    []byte       // not sent
 	sized   bool         // head has Content-Length
+	rest    int64        // if sized: how much of the body the handler has not written
 	sent    bool         // head is sent
 	close   bool         // close the connection afterwards
 	says    bool         // the end of head says so
@@ -36,7 +37,7 @@ func (a *answer) reset() {
 	if cap(a.body) > maxKept {
 		a.body = nil
 	}
-	a.body, a.sized, a.sent, a.close, a.says, a.failure = a.body[:0], false, false, false, false, nil
+	a.body, a.sized, a.rest, a.sent, a.close, a.says, a.failure = a.body[:0], false, 0, false, false, false, nil
 }
 
 // Header implements [http.ResponseWriter].
@@ -58,7 +59,8 @@ func (a *answer) WriteHeader(status int) {
 		a.header.Del("Connection")
 	}
 	_ = a.header.Write(&a.head) // a bytes.Buffer takes everything
-	a.sized = a.header.Get("Content-Length") != ""
+	length, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64)
+	a.rest, a.sized = length, err == nil
 	a.close = a.says || a.header.Get("Connection") == "close"
 	b = a.head.AvailableBuffer()
 	b = append(b, "Date: "...)
@@ -70,6 +72,12 @@ func (a *answer) WriteHeader(status int) {
 // Write implements [http.ResponseWriter].
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
+	if a.sized {
+		if int64(len(p)) > a.rest {
+			return 0, http.ErrContentLength
+		}
+		a.rest -= int64(len(p))
+	}
 	if a.sized && len(a.body)+len(p) > bufferBytes {
 		if a.send(); a.failure == nil {
 			_, a.failure = a.conn.socket.Write(p)
@@ -106,11 +114,12 @@ func (a *answer) send() {
 	a.head.Reset()
 }
 
-// finish sends the rest of the answer after the handler has returned.
-func (a *answer) finish() error {
+// finish sends the rest of the answer after the handler has returned. It returns false if the
+// client does not get as much as the head says. Another answer would seem to be the rest.
+func (a *answer) finish() (ok bool) {
 	a.WriteHeader(http.StatusOK)
 	a.send()
-	return a.failure
+	return a.failure == nil && a.rest == 0
 }
 
 // FlushError sends what the handler has written.

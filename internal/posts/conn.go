@@ -1,6 +1,7 @@
 package posts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -22,6 +23,10 @@ const (
 	// firstBytes is how many bytes net/http waits for after a post. It ignores those of empty
 	// lines among them, because old clients send them. Fewer bytes are no request.
 	firstBytes = 4
+
+	// preface begins a connection over HTTP/2. After a post it is an error (RFC 9113, section
+	// 3.4), but to net/http it would be at the beginning of the connection.
+	preface = "PRI "
 )
 
 // buffers are the buffers of connections.
@@ -37,6 +42,11 @@ type socket interface {
 type conn struct {
 	socket
 	server *Server // immutable
+
+	mu sync.Mutex
+	// Guarded by mu.
+	answering bool // a small post
+	closed    bool // by Close; if answering, the socket is still open
 
 	// Owned by the goroutine that reads.
 	small    bool               // net/http has got no byte
@@ -67,10 +77,34 @@ func (c *conn) NetConn() net.Conn { return c.socket }
 // from the connection.
 func (c *conn) Buffered() int { return c.n }
 
-// Close implements [net.Conn].
+// Close implements [net.Conn]. During a shutdown, the connection ends after the answer in
+// progress: [http.Server.Shutdown] closes what looks to it like a connection without a request.
 func (c *conn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	later := c.answering && c.server.waits()
+	c.mu.Unlock()
+	if later {
+		return nil
+	}
 	c.server.remove(c)
 	return c.socket.Close()
+}
+
+// begin begins an answer. It returns false if the connection is closed.
+func (c *conn) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answering = !c.closed
+	return c.answering
+}
+
+// end ends an answer, and reports whether the connection has been closed meanwhile.
+func (c *conn) end() (closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answering = false
+	return c.closed
 }
 
 // Read implements [net.Conn]. It answers small posts until another request arrives.
@@ -130,6 +164,10 @@ func (c *conn) answerPosts() error {
 		size, what := c.recognize()
 		switch what {
 		case other:
+			if !c.ended.IsZero() && bytes.HasPrefix(c.buffer[:c.n], []byte(preface)) {
+				c.n = 0
+				return io.EOF
+			}
 			return nil
 		case incomplete:
 			more, err := c.fill()
@@ -140,9 +178,9 @@ func (c *conn) answerPosts() error {
 				return err
 			}
 		case complete:
-			if err := c.answer(size); err != nil {
-				c.n = 0 // what the client sent after that gets no answer
-				return err
+			if !c.answer(size) {
+				c.n = 0       // what the client sent after that gets no answer
+				return io.EOF // net/http answers some other errors
 			}
 		}
 	}
@@ -223,28 +261,29 @@ func (c *conn) limitWrite() {
 	_ = c.socket.SetWriteDeadline(c.writing)
 }
 
-// answer answers the small post at the beginning of the buffer. It returns an error if the
+// answer answers the small post at the beginning of the buffer. It returns false if the
 // connection must be closed now.
-func (c *conn) answer(size int) error {
+func (c *conn) answer(size int) (more bool) {
+	if !c.begin() {
+		return false
+	}
+	defer func() { more = !c.end() && more }() // also if the handler panics
 	c.setState(http.StateActive)
 	c.limitWrite()
 	x := c.exchange
 	x.answer.reset()
 	c.server.http.Handler.ServeHTTP(&x.answer, x.request)
-	err := x.answer.finish()
+	ok := x.answer.finish()
 	c.drop(size)
 	c.ended, c.blank = time.Now(), 0
 	if c.reading == rest {
 		c.reading = old // the next request gets its own time
 	}
-	switch {
-	case err != nil:
-		return err
-	case x.answer.close:
-		return io.EOF
+	if !ok || x.answer.close {
+		return false
 	}
 	c.setState(http.StateIdle)
-	return nil
+	return true
 }
 
 func (c *conn) setState(state http.ConnState) {

@@ -5,7 +5,7 @@
 // always, but its first Read does not return while the client sends nothing but *small
 // posts*: requests in a strict subset of HTTP/1.1 (request.go) that fit into a buffer. The
 // Read itself calls the handler of the http.Server for each of them and writes the answer
-// (response.go). At the first byte of any other request it returns, and from then on the
+// (answer.go). At the first byte of any other request it returns, and from then on the
 // connection belongs to net/http, which gets all bytes from that request on:
 //
 //	Accept → small post → handler → answer → small post → … → other request → net/http
@@ -40,6 +40,7 @@ type Server struct {
 	start string // the first line of each small post, with its end
 
 	stopping atomic.Bool // set by Shutdown
+	closing  atomic.Bool // set by Close
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -51,7 +52,7 @@ type Server struct {
 // ReadHeaderTimeout, WriteTimeout, IdleTimeout, ConnState and ConnContext of h. The handler
 // must not keep a request or an answer after it returns, must set Content-Type, and answers
 // posts to path with statuses that allow a body. It must set Content-Length before it
-// flushes.
+// flushes, and to nothing but a length.
 func New(h *http.Server, path string) *Server {
 	return &Server{
 		http:  h,
@@ -106,12 +107,13 @@ func (s *Server) remove(c *conn) {
 	}
 }
 
-// Shutdown closes the connections that wait for their next small post, waits until the
-// answers in progress are sent, and leaves all other connections to net/http. Call it
-// before [http.Server.Shutdown], which would not wait. It returns the error of ctx if that
-// ends first.
+// Shutdown shuts the [http.Server] down. It is like [http.Server.Shutdown], which would not
+// wait for the answers to small posts: call it instead.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return err
+	}
 	select {
 	case <-s.gone:
 		return nil
@@ -119,6 +121,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// Close closes all connections at once, and the [http.Server]. Call it instead of
+// [http.Server.Close].
+func (s *Server) Close() error {
+	s.closing.Store(true)
+	s.mu.Lock()
+	for c := range s.conns { // net/http no longer knows those that Shutdown waits for
+		_ = c.socket.Close()
+	}
+	s.mu.Unlock()
+	return s.http.Close()
+}
+
+// waits reports whether answers in progress must be sent before their connections end.
+func (s *Server) waits() bool { return s.stopping.Load() && !s.closing.Load() }
 
 // stop wakes the connections that wait for a request.
 func (s *Server) stop() {

@@ -90,9 +90,7 @@ func (s *server) stop() {
 
 func (s *server) shutdown(ctx context.Context) error {
 	if s.posts != nil {
-		if err := s.posts.Shutdown(ctx); err != nil {
-			return err
-		}
+		return s.posts.Shutdown(ctx)
 	}
 	return s.http.Shutdown(ctx)
 }
@@ -159,6 +157,13 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) {
 		if err := errors.Join(control.Flush(), control.SetWriteDeadline(time.Time{})); err != nil {
 			s.t.Error(err)
 		}
+	case do == "short", do == "long":
+		length := map[string]string{"short": "9", "long": "3"}[do]
+		h.Set("Content-Length", length)
+		for range 2 {
+			_, err := fmt.Fprint(w, "ab")
+			s.note(fmt.Sprint("write: ", err))
+		}
 	case do == "abort":
 		panic(http.ErrAbortHandler)
 	default:
@@ -181,6 +186,13 @@ func (s *server) record(r *http.Request, body string, err error) {
 	if r.Context().Value(http.ServerContextKey) == nil { // net/http sets it
 		s.inside++
 	}
+}
+
+// note adds a line to what the handler sees.
+func (s *server) note(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = append(s.seen, line)
 }
 
 func (s *server) dial() net.Conn {

@@ -95,9 +95,83 @@ func TestShutdownWaits(t *testing.T) {
 		if string(answer) != want {
 			t.Errorf("answer = %q, want %q", answer, want)
 		}
-		if err := s.http.Shutdown(context.Background()); err != nil {
-			t.Error(err)
+		s.stop()
+	})
+}
+
+// While a shutdown waits for a client that does not read its answers, it closes other
+// connections as net/http does, also those that net/http has taken over.
+func TestShutdownWithAClientThatDoesNotRead(t *testing.T) {
+	onBoth(t, func(s *server) string {
+		stuck, other := s.dial(), s.dial()
+		defer stuck.Close()
+		defer other.Close()
+		go func() {
+			for {
+				if _, err := io.WriteString(stuck, post("hello")); err != nil {
+					return
+				}
+			}
+		}()
+		send(s.t, other, health)
+		pass(10 * time.Second)
+		ended := make(chan string, 1)
+		go func() { ended <- untilEnd(other) }()
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		err := s.shutdown(ctx)
+		if s.posts != nil {
+			_ = s.posts.Close()
+		} else {
+			_ = s.http.Close()
 		}
-		<-s.served
+		return <-ended + errorText(err)
+	})
+}
+
+// Close does not wait for an answer.
+func TestClose(t *testing.T) {
+	onBoth(t, func(s *server) string {
+		release := s.blocking()
+		c := s.dial()
+		defer c.Close()
+		send(s.t, c, small)
+		pass(10 * time.Second)
+		send(s.t, c, post("wait"))
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		err := s.shutdown(ctx)
+		if s.posts != nil {
+			_ = s.posts.Close()
+		} else {
+			_ = s.http.Close()
+		}
+		ended := untilEnd(c)
+		release()
+		return ended + errorText(err)
+	})
+}
+
+// The handler of a connection that is closed during its answer may panic.
+func TestPanicDuringShutdown(t *testing.T) {
+	onBoth(t, func(s *server) string {
+		begun, released := make(chan struct{}), make(chan struct{})
+		s.hold = func(body string, _ *http.Request) {
+			if body == "abort" {
+				close(begun)
+				<-released
+			}
+		}
+		c := s.dial()
+		defer c.Close()
+		send(s.t, c, small)
+		pass(10 * time.Second)
+		send(s.t, c, post("abort"))
+		<-begun
+		ended := make(chan error, 1)
+		go func() { ended <- s.shutdown(context.Background()) }()
+		pass(time.Second)
+		close(released)
+		return untilEnd(c) + errorText(<-ended)
 	})
 }

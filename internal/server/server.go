@@ -400,7 +400,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	err = errors.Join(err, s.shutdown(public, small))
+	err = errors.Join(err, s.shutdown(small))
 	stop()
 	admin.Close() // last, so that operators can watch the shutdown
 	running.Wait()
@@ -465,7 +465,7 @@ func (s *Server) httpLog() *log.Logger {
 }
 
 // shutdown ends the server step by step, without losing a message that it accepted.
-func (s *Server) shutdown(public *http.Server, small *posts.Server) error {
+func (s *Server) shutdown(public *posts.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout, "clients", s.clients.Count())
@@ -477,10 +477,7 @@ func (s *Server) shutdown(public *http.Server, small *posts.Server) error {
 	// step 4.
 	s.public.Drain(ctx)
 	closed := make(chan error, 1)
-	go func() {
-		_ = small.Shutdown(ctx) // if ctx ends, so does public.Shutdown
-		closed <- public.Shutdown(ctx)
-	}()
+	go func() { closed <- public.Shutdown(ctx) }()
 	publishing, done := context.WithTimeout(ctx, s.config.ShutdownTimeout/2)
 	s.api.FinishBroadcasts(publishing)
 	done()
