@@ -1,7 +1,9 @@
 // The client with the real server, over each transport.
 
 import assert from "node:assert/strict"
+import { execFile } from "node:child_process"
 import { test } from "node:test"
+import { promisify } from "node:util"
 import WebSocket from "ws"
 
 import { connect, type Event, type Options } from "notiflux"
@@ -187,4 +189,26 @@ test("without options it works on this runtime", async (t) => {
   await subscription.ready
   await client.publish("news", null)
   await until(subscription[Symbol.asyncIterator](), isMessage(null))
+})
+
+test("a closed client keeps no process alive, whatever it was about to try again", async (t) => {
+  const { url } = await startServer(t)
+  const program = `
+    import { connect } from "notiflux"
+    const failing = () => Promise.reject(new Error("not now"))
+    for (const transport of ["stream", "poll"]) {
+      const options = { transports: [transport], token: ${JSON.stringify(token({ topics }))} }
+      const client = connect(${JSON.stringify(url)}, options)
+      const subscription = client.subscribe("news", { onMessage: failing, onGap: "ignore", last: 1 })
+      client.subscribe("other", { getState: failing })
+      await subscription.ready
+      await client.publish("news", 1)
+      const other = connect(${JSON.stringify(url)}, { ...options, token: failing })
+      const ready = other.subscribe("news").ready.catch((error) => error.code)
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      await Promise.all([client.close(), other.close()])
+      console.log(await ready)
+    }`
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program], { timeout: 30_000 })
+  assert.deepEqual([stdout, stderr], ["closed\nclosed\n", ""])
 })
