@@ -59,8 +59,10 @@ func (a *answer) WriteHeader(status int) {
 		a.header.Del("Connection")
 	}
 	_ = a.header.Write(&a.head) // a bytes.Buffer takes everything
-	length, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64)
-	a.rest, a.sized = length, err == nil
+	if length := a.header.Get("Content-Length"); length != "" {
+		a.sized = true
+		a.rest, _ = strconv.ParseInt(length, 10, 64)
+	}
 	a.close = a.says || a.header.Get("Connection") == "close"
 	b = a.head.AvailableBuffer()
 	b = append(b, "Date: "...)
