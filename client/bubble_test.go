@@ -391,8 +391,9 @@ func (c *bubbleClient) subscribe() {
 // follow records what a loop over a subscription gets until the context ends.
 func (l *cutListener) follow(ctx context.Context, c *client.Client, present bool) {
 	l.asked = l.recording.Ask(pubsub.Position{}, 0).Time
-	l.noted = l.asked
-	for event, err := range c.SubscribeWith(client.SubscribeOptions{Since: l.positions, Presence: present}, cutTopics...).Events(ctx) {
+	s := c.SubscribeWith(client.SubscribeOptions{Since: l.positions, Presence: present}, cutTopics...)
+	l.waiting = s.WaitingForTest
+	for event, err := range s.Events(ctx) {
 		l.note(event, err)
 	}
 }
