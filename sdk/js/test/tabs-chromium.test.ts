@@ -1,4 +1,4 @@
-// Tabs of one Chromium profile that are opened, closed, frozen, crashed, and hang, at random
+// Tabs of one Chromium window that are opened, shown, closed, frozen, crashed, and hang, at random
 // and under load. The environment variable TABS_SECONDS says for how long, and SEED repeats a run.
 
 import assert from "node:assert/strict"
@@ -6,14 +6,13 @@ import { existsSync, readFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { type AddressInfo, connect as dial, createServer as listen } from "node:net"
 import { test, type TestContext } from "node:test"
-import { type BrowserContext, type CDPSession, chromium, type Page } from "playwright-core"
 
 import type { Event, Position } from "notiflux"
+import { chromium, type Page, startBrowser } from "./browser.js"
 import { randomFrom } from "./proxy.js"
 import { startServer, token } from "./server.js"
 import { publishSteadily, until, watch } from "./watch.js"
 
-const executablePath = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync)
 const seconds = Number(process.env.TABS_SECONDS ?? 20)
 const seed = Number(process.env.SEED ?? Date.now() % 1e9)
 const topics = ["left", "right"]
@@ -69,27 +68,29 @@ const startCounter = async (t: TestContext, target: string) => {
 interface Tab {
   name: string
   page: Page
-  devtools: CDPSession
   state: "alive" | "frozen" | "hanging" | "gone"
   events: Event[][]
   published: [string, Position][]
   connections: [number, string][]
   /** Whether it has a socket. */
   leads: boolean
+  isHidden: boolean
+  /** How often the browser froze it. */
+  frozen: number
 }
 
 const page = <T>(tab: Tab, f: string) => tab.page.evaluate(f) as Promise<T>
 
 /** Reads what the consumers got. */
 const read = async (tab: Tab) => {
-  const { events, published, connections, leads } = await page<Pick<Tab, "events" | "published" | "connections" | "leads">>(tab, "take()")
-  tab.leads = leads
+  const { events, published, connections, ...now } = await page<Tab>(tab, "take()")
+  Object.assign(tab, now)
   events.forEach((list, i) => tab.events[i]!.push(...list))
   tab.published.push(...published)
   tab.connections.push(...connections)
 }
 
-test(`${slots} tabs for ${seconds} s`, { timeout: seconds * 1000 + 120_000, skip: !executablePath && "needs Chromium: its path in CHROMIUM" }, async (t) => {
+test(`${slots} tabs for ${seconds} s`, { timeout: seconds * 1000 + 120_000, skip: !chromium && "needs Chromium: its path in CHROMIUM" }, async (t) => {
   t.diagnostic(`SEED=${seed}`)
   const random = randomFrom(seed)
   const bearer = token({ topics, exp: 3600 })
@@ -97,21 +98,14 @@ test(`${slots} tabs for ${seconds} s`, { timeout: seconds * 1000 + 120_000, skip
   const oracles = await watch(server.url, topics, bearer)
   const site = await startSite(t)
   const counter = await startCounter(t, server.url)
-  const browser = await chromium.launch({ executablePath: executablePath!, args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"] })
-  t.after(() => browser.close())
-  const profile: BrowserContext = await browser.newContext()
+  const browser = await startBrowser(t)
 
   const all: Tab[] = []
-  const errors: string[] = []
   const open = async (): Promise<Tab> => {
     const tab = { name: `tab ${all.length}`, state: "alive", events: topics.map(() => [] as Event[]), published: [], connections: [] } as unknown as Tab
-    tab.page = await profile.newPage()
-    tab.devtools = await profile.newCDPSession(tab.page)
-    tab.page.on("crash", () => (tab.state = "gone"))
-    tab.page.on("pageerror", (error) => errors.push(`${tab.name}: ${error}`))
     const parameters = { server: counter.url, token: bearer, topics, name: tab.name }
-    await tab.page.goto(site + "#" + encodeURIComponent(JSON.stringify(parameters)))
-    await tab.page.waitForFunction("window.take")
+    tab.page = await browser.open(site + "#" + encodeURIComponent(JSON.stringify(parameters)))
+    while (!(await page(tab, "!!window.take"))) await sleep(20)
     all.push(tab)
     return tab
   }
@@ -127,19 +121,24 @@ test(`${slots} tabs for ${seconds} s`, { timeout: seconds * 1000 + 120_000, skip
     async crash(tab) {
       await read(tab)
       tab.state = "gone"
-      tab.devtools.send("Page.crash").catch(() => {})
+      tab.page.crash()
       await sleep(200)
       await tab.page.close()
     },
+    async show(tab) {
+      await tab.page.show()
+    },
     async freeze(tab) {
-      await read(tab)
+      // Only a hidden tab is frozen.
+      await alive().find((other) => other !== tab)!.page.show()
+      while (!tab.isHidden) await read(tab)
       tab.state = "frozen"
-      await tab.devtools.send("Page.setWebLifecycleState", { state: "frozen" })
+      await tab.page.freeze(true)
       const ms = random() * 8000
       later.push(
         (async () => {
           await sleep(ms)
-          await tab.devtools.send("Page.setWebLifecycleState", { state: "active" })
+          await tab.page.freeze(false)
           if (tab.state === "frozen") tab.state = "alive"
         })(),
       )
@@ -164,7 +163,7 @@ test(`${slots} tabs for ${seconds} s`, { timeout: seconds * 1000 + 120_000, skip
     if (taken < slots && random() < 0.5) await open()
     else {
       const tabs = alive()
-      const names = ["close", "crash", "freeze", "hang"]
+      const names = ["show", "close", "crash", "freeze", "hang"]
       const name = names[Math.floor(random() * names.length)]!
       const leader = random() < 0.5 && tabs.find(({ leads }) => leads)
       const tab = leader || tabs[Math.floor(random() * tabs.length)]
@@ -223,5 +222,7 @@ test(`${slots} tabs for ${seconds} s`, { timeout: seconds * 1000 + 120_000, skip
   assert.equal(gaps, 0)
   assert.equal(counter.fallbacks, 0)
   assert.ok(counter.longest <= 10_000)
-  assert.deepEqual(errors, [])
+  assert.deepEqual(browser.errors, [])
+  const frozen = all.reduce((sum, tab) => sum + tab.frozen, 0)
+  assert.ok(frozen > 0 || !done.freeze, "no tab was told that it was frozen")
 })
