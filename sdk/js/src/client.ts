@@ -25,6 +25,7 @@ export const connect = <T extends object = Record<string, unknown>>(url: string,
   const positions = options.positions?.open(url, log)
 
   const line = createLine(transports(url, options, get), {
+    _ifUp: (f) => get(url + "/livez").then((response) => response.ok && f()).catch(() => {}),
     _isNeeded: () => topics._size() + calls._size() > 0,
     _changed(state, end) {
       log(state, end)
@@ -98,7 +99,7 @@ const remote =
     const response = await request(get, url, signal, need)
     if (response.ok) return (await response.text()).trim() || null
     if (response.status === 401) return null
-    throw new Error(url + ": " + response.status)
+    throw response
   }
 
 const errorOf = ({ code }: End, retry = false): NotifluxError => new NotifluxError("disconnected", { status: code, retry })

@@ -14,6 +14,8 @@ const enum Limit {
 /** What a line asks of its client, and tells it. */
 export interface Owner {
   _isNeeded(): boolean
+  /** Calls f if the server can be reached at all. */
+  _ifUp(f: () => void): void
   /** The state has changed, perhaps because a connection ended. */
   _changed(state: State, end?: End): void
   _began(): void
@@ -33,8 +35,6 @@ export interface Line {
   _send(command: Command): number
   _close(): void
 }
-
-const isOffline = (): boolean => globalThis.navigator?.onLine === false
 
 export const createLine = (transports: Transport[], owner: Owner): Line => {
   let state: State = "idle"
@@ -112,19 +112,23 @@ export const createLine = (transports: Transport[], owner: Owner): Line => {
     end({ _isRestart: true })
   }
 
+  /** Uses the next transport from the next attempt on. */
+  const giveUp = () => {
+    at = ++at % transports.length
+    unheard = 0
+    left = Date.now()
+  }
+
   /** Waits before the next attempt, or for the page or the browser to come back. */
   const schedule = (wait: number, end?: End) => {
-    if (isOffline()) enter("offline", 0, 0, end)
+    if (globalThis.navigator?.onLine === false) enter("offline", 0, 0, end)
     else enter("waiting", !isAway && dial, wait, end)
   }
 
   const end = ({ code = bye?.code, after = bye?.after ?? 0, _isUseless, _isRestart = false }: End) => {
     if (since && Date.now() - since > Limit.Steady) failures = 0
-    if (_isUseless || (!since && !isAway && !isOffline() && ++unheard > 1)) {
-      at = ++at % transports.length
-      unheard = 0
-      left = Date.now()
-    }
+    if (_isUseless) giveUp()
+    else if (!since && !isAway && ++unheard > 1) owner._ifUp(giveUp) // Otherwise another transport does not help.
     const why = { code, after, _isRestart }
     const wait = waitAfter(why, failures)
     stop()

@@ -182,7 +182,7 @@ export const createSubscriber = (topic: string, options: AnyOptions, topics: Top
     const read = async (): Promise<Snapshot<unknown>> => {
       const result: any = await getState({ topic, signal: loading.signal })
       const snapshot = result?.position && "state" in result ? result : { state: result, position: tail }
-      if (epochOf(snapshot.position) !== epochOf(tail)) throw new Error("another epoch")
+      if (epochOf(snapshot.position) !== epochOf(tail)) throw snapshot // Its position is of another epoch.
       return snapshot
     }
     const snapshot = await during(async (signal) => {

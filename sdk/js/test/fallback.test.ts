@@ -74,7 +74,7 @@ const setup = (t: TestContext, options: Options = {}) => {
     transports: ["stream"],
     token: "t1.x.y",
     fetch: (url, init) => {
-      const request = new FakeRequest(String(url).replace("http://push.example.com", ""), init)
+      const request = new FakeRequest(String(url).replace("http://push.example.com", ""), init ?? { signal: new AbortController().signal })
       requests.push(request)
       return request.response
     },
@@ -293,6 +293,9 @@ test("two streams that do not open, or one of another server, lead to polling", 
         await first!.broken()
         await wait(250)
         await (await requests())[0]!.broken()
+        const [probe] = await requests()
+        assert.equal(probe!.path, "/livez")
+        await probe!.json({})
         await wait(500)
       } else {
         await first!.json({}, 404)

@@ -319,15 +319,42 @@ test("a closed client does not listen to the page any more", async (t) => {
   assert.equal(client.state, "closed")
 })
 
+/** The server answers HTTP requests. */
+const isUp = async () => new Response()
+
+test("while the server is down, the client stays with its transport", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"] })
+  t.mock.method(Math, "random", () => 0.5)
+  const [first, second] = [new FakeTransport(), new FakeTransport()]
+  const answers = [() => Promise.reject(new TypeError("fetch failed")), async () => new Response("", { status: 502 }), isUp]
+  const asked: string[] = []
+  const fetch = (url: any) => answers[asked.push(url) - 1]!()
+  const client = connect("http://push.example.com", { transports: [first, second], fetch })
+  t.after(() => client.close())
+  const subscription = client.subscribe("a", { presence: true })
+  for (let n = 1; n <= 4; n++) {
+    assert.deepEqual([first.opened.length, second.opened.length], [n, 0])
+    first.last.end()
+    await settle()
+    t.mock.timers.tick(30_000)
+  }
+  assert.deepEqual(asked, Array(3).fill("http://push.example.com/livez"))
+  assert.deepEqual([first.opened.length, second.opened.length], [4, 1])
+  second.last.welcome()
+  second.last.confirm(await second.last.command("subscribe"))
+  await subscription.ready
+})
+
 test("two attempts without a welcome lead to the next transport", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] })
   t.mock.method(Math, "random", () => 0.5)
   const all = [new FakeTransport(), new FakeTransport(), new FakeTransport()] as const
-  const client = connect("http://push.example.com", { transports: [...all] })
+  const client = connect("http://push.example.com", { transports: [...all], fetch: isUp })
   t.after(() => client.close())
   const events = collect(client.subscribe("a"))
   const opened = () => all.map((transport) => transport.opened.length)
   const wait = async (ms: number) => {
+    await settle()
     t.mock.timers.tick(ms)
     await settle()
   }
@@ -409,11 +436,12 @@ test("the first transport is tried again every 5 minutes even if the other one d
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] })
   t.mock.method(Math, "random", () => 0.5)
   const [first, second] = [new FakeTransport(), new FakeTransport()]
-  const client = connect("http://push.example.com", { transports: [first, second] })
+  const client = connect("http://push.example.com", { transports: [first, second], fetch: isUp })
   t.after(() => client.close())
   client.subscribe("a")
   for (const pause of [250, 500]) {
     first.last.end()
+    await settle()
     t.mock.timers.tick(pause)
   }
   for (let minute = 1; minute <= 5; minute++) {

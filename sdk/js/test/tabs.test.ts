@@ -730,7 +730,7 @@ test("where WebSockets do not work each tab falls back on its own", async (t) =>
     const tab = profile.open()
     const own = model.serve(new FakeTransport())
     return tab.run(() => {
-      const client = connect<any>(url, { token: name, transports: [tabs({ user: "u" }).share(blocked(), url), own] })
+      const client = connect<any>(url, { token: name, transports: [tabs({ user: "u" }).share(blocked(), url), own], fetch: async () => new Response() })
       t.after(() => tab.run(() => client.close()))
       return collect(client.subscribe("news"))
     })
