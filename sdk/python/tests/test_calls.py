@@ -84,7 +84,7 @@ def test_what_stays_is_not_repeated(answer: Response) -> None:
 def test_backoff_doubles_up_to_a_limit() -> None:
     player = Player(itertools.repeat(Unsent("refused")))
     assert refused(player).code == "timeout"
-    assert player.slept == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert player.slept == [0.5, 1, 2, 4, 8, 16, 30, 30, 7.5]
     assert player.now < 100
 
 

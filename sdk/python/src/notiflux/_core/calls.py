@@ -53,6 +53,9 @@ class Context:
     clock: Callable[[], float] = time.monotonic
 
 
+_LAST_ATTEMPT = 1.0  # seconds before the deadline
+
+
 @dataclass
 class Attempts:
     """The attempts of one call."""
@@ -96,10 +99,11 @@ class Attempts:
 
     def wait(self, after: float) -> Plan[bool]:
         """Wait until the next attempt. It reports False if there is no time for one."""
-        seconds = after + backoff(self.failures, self.context.jitter)
-        self.failures += 1
-        if self.context.clock() + seconds >= self.deadline:
+        left = self.deadline - self.context.clock() - _LAST_ATTEMPT
+        if left <= after:
             return False
+        seconds = min(after + backoff(self.failures, self.context.jitter), left)
+        self.failures += 1
         yield from sleep(seconds)
         return True
 
