@@ -17,7 +17,7 @@ export interface Need {
   topics: string[]
   /** The code with which the server refused the last token; absent at the first request. */
   code?: Code
-  /** Aborted when the token is no longer needed. */
+  /** Aborted after 30 s: then the request has failed, and the client asks again. */
   signal: AbortSignal
 }
 
