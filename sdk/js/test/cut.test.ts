@@ -58,6 +58,7 @@ for (const transport of ["websocket", "stream", "poll"] as const)
       scissors.rest()
       isPublishing = false
       await Promise.all(publishers)
+      await until(() => [...published.keys()].every((data) => oracles.get("left")!.count(data) > 0)) // The oracle may be behind.
       await until(() => seen.every(({ topic, position }) => position() === oracles.get(topic)!.head))
 
       const gaps = seen.map(({ topic, events }) => oracles.get(topic)!.check(events)).reduce((sum, n) => sum + n)
