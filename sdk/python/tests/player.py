@@ -14,9 +14,11 @@ from notiflux._core.plan import (
     Plan,
     Request,
     Response,
+    Returned,
     Sleep,
     TokenRequest,
     Unsent,
+    advance,
 )
 from notiflux._core.tokens import Tokens
 from notiflux.errors import NotifluxError
@@ -48,11 +50,9 @@ class Player:
         result: object = None
         failure: Exception | None = None
         while True:
-            try:
-                step = plan.send(result) if failure is None else plan.throw(failure)
-            except StopIteration as stop:
-                value: _T = stop.value
-                return value
+            step = advance(plan, result, failure)
+            if isinstance(step, Returned):
+                return step.value
             result = failure = None
             if isinstance(step, Sleep):
                 self.slept.append(step.seconds)

@@ -23,12 +23,14 @@ from notiflux._core.plan import (
     Plan,
     Request,
     Response,
+    Returned,
     Sleep,
     Step,
     TokenRequest,
     Unsent,
+    advance,
 )
-from notiflux._core.publish import publish, publish_all
+from notiflux._core.publish import positions_of, publish, publish_all
 from notiflux._core.tokens import Tokens
 from notiflux._http import (
     MAX_ANSWER,
@@ -39,7 +41,7 @@ from notiflux._http import (
 )
 from notiflux._sync_link import SyncLink
 from notiflux._websocket import options
-from notiflux.errors import NotifluxError, PublishError
+from notiflux.errors import NotifluxError
 from notiflux.events import History, Position, Presence, Publication
 from notiflux.subscription import DEFAULT_BUFFER, Subscription, starts
 
@@ -138,11 +140,8 @@ class Client:
         raises PublishError, which has all results. Without a timeout each request, of up to
         1,000 messages, is tried for up to 100 s.
         """
-        results = self._run(publish_all(self._context, list(publications), timeout))
-        positions = [result for result in results if not isinstance(result, NotifluxError)]
-        if len(positions) < len(results):
-            raise PublishError(results)
-        return positions
+        plan = publish_all(self._context, list(publications), timeout)
+        return positions_of(self._run(plan))
 
     def subscribe(
         self,
@@ -215,11 +214,9 @@ class Client:
         result: object = None
         failure: Exception | None = None
         while True:
-            try:
-                step = plan.send(result) if failure is None else plan.throw(failure)
-            except StopIteration as stop:
-                value: _T = stop.value
-                return value
+            step = advance(plan, result, failure)
+            if isinstance(step, Returned):
+                return step.value
             result = failure = None
             try:
                 result = self._perform(step)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Literal, TypeVar, cast
+from typing import Generic, Literal, TypeVar, cast
 
 Scope = Literal["subscribe", "broadcast"]
 
@@ -76,6 +76,21 @@ Step = Request | Sleep | AskToken
 
 _T = TypeVar("_T")
 Plan = Generator[Step, object, _T]
+
+
+@dataclass(frozen=True)
+class Returned(Generic[_T]):
+    """What a plan that has ended returned."""
+
+    value: _T
+
+
+def advance(plan: Plan[_T], result: object, failure: Exception | None) -> Step | Returned[_T]:
+    """Give the result of a step to a plan, or throw its failure in, and return the next step."""
+    try:
+        return plan.send(result) if failure is None else plan.throw(failure)
+    except StopIteration as stop:
+        return Returned(stop.value)
 
 
 def ask(request: Request) -> Plan[Response]:

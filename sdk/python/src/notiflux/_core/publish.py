@@ -29,7 +29,7 @@ from notiflux._core.calls import (
 from notiflux._core.json import BadJSON, encode
 from notiflux._core.plan import Broken, Insecure, Plan, Request, Unsent
 from notiflux._core.tokens import MAX_TOPICS
-from notiflux.errors import NotifluxError
+from notiflux.errors import NotifluxError, PublishError
 from notiflux.events import Position, Publication
 
 _MAX_MESSAGES = 1000
@@ -71,6 +71,14 @@ def publish_all(
         deadline = context.clock() + TIMEOUT
         yield from _run(context, batch, deadline if end is None else min(deadline, end))
     return [item.result for item in items]
+
+
+def positions_of(results: list[Result]) -> list[Position]:
+    """Return the positions, or raise PublishError if a message was not published."""
+    positions = [result for result in results if not isinstance(result, NotifluxError)]
+    if len(positions) < len(results):
+        raise PublishError(results)
+    return positions
 
 
 def _item(publication: Publication) -> _Item:
