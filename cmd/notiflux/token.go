@@ -33,21 +33,13 @@ func (c *tokenCmd) Run(t *terminal) error {
 	if c.Until < 0 {
 		return usagef("--until is %v; use a duration above zero, such as 1h", c.Until)
 	}
-	topics := make([]pubsub.Topic, 0, len(c.Topic))
-	for _, name := range c.Topic {
-		topic, err := pubsub.ParseTopic(name)
-		if err != nil {
-			return usagef("--topic: %w", err)
-		}
-		topics = append(topics, topic)
+	topics, err := parseEach("--topic", c.Topic, pubsub.ParseTopic)
+	if err != nil {
+		return err
 	}
-	patterns := make([]pubsub.Pattern, 0, len(c.Pattern))
-	for _, text := range c.Pattern {
-		pattern, err := pubsub.ParsePattern(text)
-		if err != nil {
-			return usagef("--pattern: %w", err)
-		}
-		patterns = append(patterns, pattern)
+	patterns, err := parseEach("--pattern", c.Pattern, pubsub.ParsePattern)
+	if err != nil {
+		return err
 	}
 	if len(topics)+len(patterns) == 0 {
 		return usagef("the token would allow no topic: add --topic, --pattern, or both")
@@ -72,6 +64,18 @@ func (c *tokenCmd) Run(t *terminal) error {
 	}
 	_, err = fmt.Fprintln(t.out, string(token))
 	return err
+}
+
+// parseEach parses the values of a flag.
+func parseEach[T any](flag string, values []string, parse func(string) (T, error)) (all []T, err error) {
+	for _, value := range values {
+		parsed, err := parse(value)
+		if err != nil {
+			return nil, usagef("%s: %w", flag, err)
+		}
+		all = append(all, parsed)
+	}
+	return all, nil
 }
 
 // readSigner reads the private key in a file.

@@ -160,17 +160,7 @@ func (c *Claims) bytes() int {
 	const perRare = 184 // a rareClaims
 	n := len(c.Subject) + bytesOf(c.topics)
 	if r := c.rare; r != nil {
-		n += perRare + len(r.info) + bytesOf(r.patterns)
-		n += bytesOf(r.subscribe.topics) + bytesOf(r.subscribe.patterns)
-		n += bytesOf(r.broadcast.topics) + bytesOf(r.broadcast.patterns)
-	}
-	return n
-}
-
-func bytesOf[T ~string](names []T) (n int) {
-	const perName = 16 // the header of a string
-	for _, name := range names {
-		n += perName + len(name)
+		n += perRare + len(r.info) + bytesOf(r.patterns) + r.subscribe.bytes() + r.broadcast.bytes()
 	}
 	return n
 }

@@ -27,28 +27,38 @@ func (r *rights) allow(topic pubsub.Topic) bool {
 
 func (r *rights) isEmpty() bool { return len(r.topics)+len(r.patterns) == 0 }
 
-// addTopics returns a [pubsub.Error] with TopicInvalid if a name is invalid.
-func (r *rights) addTopics(names ...string) error {
+// bytes returns the approximate memory that the lists take.
+func (r *rights) bytes() int { return bytesOf(r.topics) + bytesOf(r.patterns) }
+
+func bytesOf[T ~string](names []T) (n int) {
+	const perName = 16 // the header of a string
 	for _, name := range names {
-		topic, err := pubsub.ParseTopic(name)
-		if err != nil {
-			return err
-		}
-		r.topics = append(r.topics, topic)
+		n += perName + len(name)
 	}
-	return nil
+	return n
+}
+
+// addTopics returns a [pubsub.Error] with TopicInvalid if a name is invalid.
+func (r *rights) addTopics(names ...string) (err error) {
+	r.topics, err = appendParsed(r.topics, names, pubsub.ParseTopic)
+	return err
 }
 
 // addPatterns returns a [pubsub.Error] with TopicInvalid if a pattern is invalid.
-func (r *rights) addPatterns(texts ...string) error {
+func (r *rights) addPatterns(texts ...string) (err error) {
+	r.patterns, err = appendParsed(r.patterns, texts, pubsub.ParsePattern)
+	return err
+}
+
+func appendParsed[T any](list []T, texts []string, parse func(string) (T, error)) ([]T, error) {
 	for _, text := range texts {
-		pattern, err := pubsub.ParsePattern(text)
+		parsed, err := parse(text)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		r.patterns = append(r.patterns, pattern)
+		list = append(list, parsed)
 	}
-	return nil
+	return list, nil
 }
 
 // normalize brings r, whose lists may have any order and duplicates, into the form that its

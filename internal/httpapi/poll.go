@@ -234,7 +234,8 @@ func skipMarker(r *topic.Resumed) bool {
 }
 
 // take takes the messages that fit from the topics in the given order, and returns where
-// each topic continues, with the number of its messages in Replay. missed means that some topic has messages but none of them fit.
+// each topic continues, with the number of its messages in Replay. missed means that some
+// topic has messages but none of them fit.
 func (p *poll) take(ctx context.Context, limit int, order []int) (messages *answer.Messages, resumed []topic.Resumed, missed bool) {
 	messages, resumed = answer.UpTo(limit), slices.Clone(p.resumed)
 	for _, i := range order {

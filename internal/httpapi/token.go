@@ -17,9 +17,9 @@ const (
 )
 
 // authorizeReader returns the claims of a request's token if it allows subscribing to all
-// topics. Without a token, all topics must be public. The token is that of the body, unless it is empty. Otherwise it comes from the
-// Authorization header, from the cookie notiflux_token, or from the parameter token unless
-// NoQueryTokens is set, in this order.
+// topics. Without a token, all topics must be public. The token is that of the body, unless
+// it is empty. Otherwise it comes from the Authorization header, from the cookie
+// notiflux_token, or from the parameter token unless NoQueryTokens is set, in this order.
 // Errors are [pubsub.Error]s. It may block for a signature check, so event loops must not
 // call it.
 func (a *API) authorizeReader(r *http.Request, token auth.Token, topics ...pubsub.Topic) (*auth.Claims, error) {

@@ -95,6 +95,14 @@ func (s *server) shutdown(ctx context.Context) error {
 	return s.http.Shutdown(ctx)
 }
 
+func (s *server) close() {
+	if s.posts != nil {
+		_ = s.posts.Close()
+	} else {
+		_ = s.http.Close()
+	}
+}
+
 func (s *server) state(c net.Conn, state http.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

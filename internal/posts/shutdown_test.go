@@ -120,11 +120,7 @@ func TestShutdownWithAClientThatDoesNotRead(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		err := s.shutdown(ctx)
-		if s.posts != nil {
-			_ = s.posts.Close()
-		} else {
-			_ = s.http.Close()
-		}
+		s.close()
 		return <-ended + errorText(err)
 	})
 }
@@ -141,11 +137,7 @@ func TestClose(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		err := s.shutdown(ctx)
-		if s.posts != nil {
-			_ = s.posts.Close()
-		} else {
-			_ = s.http.Close()
-		}
+		s.close()
 		ended := untilEnd(c)
 		release()
 		return ended + errorText(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/authtest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
@@ -22,19 +23,12 @@ func TestKeyFileRotates(t *testing.T) {
 	pems := make([][]byte, 2)
 	tokens := make([]string, 2)
 	for i := range pems {
-		private, public, err := auth.GenerateKey()
-		if err != nil {
-			t.Fatal(err)
-		}
-		signer, err := auth.ParsePrivateKey(private)
-		if err != nil {
-			t.Fatal(err)
-		}
+		signer := authtest.NewSigner(t)
 		token, err := signer.Sign(auth.Grant{Subject: "u", Scopes: []auth.Scope{auth.Broadcast, auth.Subscribe}, Topics: []pubsub.Topic{"t"}, Expires: time.Now().Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		pems[i], tokens[i] = public, string(token)
+		pems[i], tokens[i] = signer.PublicPEM(), string(token)
 	}
 	file := filepath.Join(t.TempDir(), "keys.pem")
 	write := func(parts ...[]byte) {

@@ -352,7 +352,8 @@ func (s *Server) url(l net.Listener, secure bool) string {
 
 // Run serves until ctx ends, and then shuts down within the configured time. It starts
 // these goroutines: one per loop, one per listener, two worker pools, the broker, the sweep
-// of the topics, presence, and the watch on the file with the public keys. net/http and portable sockets start more per connection.
+// of the topics, presence, and the watch on the file with the public keys. net/http and
+// portable sockets start more per connection.
 func (s *Server) Run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
