@@ -3,14 +3,13 @@
 
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { TestContext } from "node:test"
 import WebSocket from "ws"
 
-/** The path of Chromium; undefined: it is not there. */
-export const chromium = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync)
+import { executablePath, switches } from "./chromium.js"
 
 /** A tab of the one window. */
 export interface Page {
@@ -33,8 +32,8 @@ export interface Browser {
 /** Starts Chromium with a new profile, until the end of the test. */
 export const startBrowser = async (t: TestContext): Promise<Browser> => {
   const profile = mkdtempSync(join(tmpdir(), "notiflux-"))
-  const options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--remote-debugging-port=0", "--user-data-dir=" + profile]
-  const program = spawn(chromium!, [...options, "about:blank"], { stdio: ["ignore", "ignore", "pipe"] })
+  const options = ["--headless=new", "--remote-debugging-port=0", "--user-data-dir=" + profile]
+  const program = spawn(executablePath!, [...switches, ...options, "about:blank"], { stdio: ["ignore", "ignore", "pipe"] })
   t.after(async () => {
     program.kill()
     if (program.exitCode === null) await once(program, "exit")

@@ -6,13 +6,16 @@ import type { AddressInfo } from "node:net"
 import type { TestContext } from "node:test"
 import { type Browser, chromium, type LaunchOptions, type Page } from "playwright-core"
 
-const executablePath = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync)
+/** The path of Chromium; undefined: it is not there. */
+export const executablePath = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync)
+
+export const switches = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 
 /** Why tests with Chromium cannot run here, or false. */
 export const isMissing = !executablePath && "needs Chromium: its path in CHROMIUM"
 
 export const startChromium = async (t: TestContext, options: LaunchOptions = {}): Promise<Browser> => {
-  const browser = await chromium.launch({ executablePath: executablePath!, args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"], ...options })
+  const browser = await chromium.launch({ executablePath: executablePath!, args: switches, ...options })
   t.after(() => browser.close())
   return browser
 }

@@ -2,13 +2,13 @@
 // and under load. The environment variable TABS_SECONDS says for how long, and SEED repeats a run.
 
 import assert from "node:assert/strict"
-import { existsSync, readFileSync } from "node:fs"
-import { createServer } from "node:http"
+import { readFileSync } from "node:fs"
 import { type AddressInfo, connect as dial, createServer as listen } from "node:net"
 import { test, type TestContext } from "node:test"
 
 import type { Event, Position } from "notiflux"
-import { chromium, type Page, startBrowser } from "./browser.js"
+import { type Page, startBrowser } from "./browser.js"
+import { isMissing, startSite } from "./chromium.js"
 import { randomFrom } from "./proxy.js"
 import { startServer, token } from "./server.js"
 import { publishSteadily, until, watch } from "./watch.js"
@@ -19,18 +19,6 @@ const topics = ["left", "right"]
 const slots = 8
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
-
-/** Serves the package and the page. */
-const startSite = async (t: TestContext): Promise<string> => {
-  const site = createServer(({ url = "" }, answer) => {
-    const file = url === "/" ? "test/tabs.html" : "dist" + url
-    if (!existsSync(file)) return answer.writeHead(404).end()
-    return answer.setHeader("Content-Type", url === "/" ? "text/html" : "text/javascript").end(readFileSync(file))
-  })
-  await new Promise<void>((resolve) => site.listen(0, "127.0.0.1", resolve))
-  t.after(() => site.close())
-  return `http://127.0.0.1:${(site.address() as AddressInfo).port}/`
-}
 
 /** A proxy before the server that counts what the pages have open: WebSockets and fallbacks. */
 const startCounter = async (t: TestContext, target: string) => {
@@ -90,13 +78,13 @@ const read = async (tab: Tab) => {
   tab.connections.push(...connections)
 }
 
-test(`${slots} tabs for ${seconds} s`, { timeout: seconds * 1000 + 120_000, skip: !chromium && "needs Chromium: its path in CHROMIUM" }, async (t) => {
+test(`${slots} tabs for ${seconds} s`, { timeout: seconds * 1000 + 120_000, skip: isMissing }, async (t) => {
   t.diagnostic(`SEED=${seed}`)
   const random = randomFrom(seed)
   const bearer = token({ topics, exp: 3600 })
   const server = await startServer(t, "--history-messages=100000", "--history-bytes=64MiB")
   const oracles = await watch(server.url, topics, bearer)
-  const site = await startSite(t)
+  const site = await startSite(t, { "/": readFileSync("test/tabs.html", "utf8") })
   const counter = await startCounter(t, server.url)
   const browser = await startBrowser(t)
 
@@ -104,7 +92,7 @@ test(`${slots} tabs for ${seconds} s`, { timeout: seconds * 1000 + 120_000, skip
   const open = async (): Promise<Tab> => {
     const tab = { name: `tab ${all.length}`, state: "alive", events: topics.map(() => [] as Event[]), published: [], connections: [] } as unknown as Tab
     const parameters = { server: counter.url, token: bearer, topics, name: tab.name }
-    tab.page = await browser.open(site + "#" + encodeURIComponent(JSON.stringify(parameters)))
+    tab.page = await browser.open(site + "/#" + encodeURIComponent(JSON.stringify(parameters)))
     while (!(await page(tab, "!!window.take"))) await sleep(20)
     all.push(tab)
     return tab
