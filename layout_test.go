@@ -38,10 +38,11 @@ var allowed = map[string][]string{
 	"internal/posts":              {},
 	"internal/worker":             {"internal/pubsub"},
 	"internal/presence":           {"internal/pubsub"},
+	"internal/fanout":             {},
 	"internal/answer":             {"internal/pubsub", "internal/topic", "internal/wire"},
 	"internal/resume":             {"internal/pubsub", "internal/topic", "internal/wire"},
 	"internal/reading":            {"internal/pubsub", "internal/resume", "internal/strictjson", "internal/topic", "internal/wire"},
-	"internal/session":            {"internal/pubsub", "internal/auth", "internal/broker", "internal/topic", "internal/presence", "internal/wire", "internal/worker"},
+	"internal/session":            {"internal/pubsub", "internal/auth", "internal/broker", "internal/fanout", "internal/topic", "internal/presence", "internal/wire"},
 	"internal/dialect/v1text":     {"internal/pubsub", "internal/auth", "internal/session", "internal/topic", "internal/wire"},
 	"internal/dialect/v1json":     {"internal/pubsub", "internal/answer", "internal/auth", "internal/session", "internal/strictjson", "internal/topic", "internal/wire"},
 	"internal/dialect/httpstream": {"internal/pubsub", "internal/session", "internal/topic", "internal/wire"},
@@ -83,7 +84,7 @@ var allowed = map[string][]string{
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{"internal/pubsub", "internal/topic", "internal/broker", "internal/broker/memory", "internal/broker/remote", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe"}
+var standardOnly = []string{"internal/pubsub", "internal/topic", "internal/broker", "internal/broker/memory", "internal/broker/remote", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe", "internal/fanout"}
 
 const (
 	maxFileLines     = 600

@@ -5,11 +5,27 @@ import (
 	"time"
 )
 
-// Expiries holds a set of things and the time at which each ends, such as the claim until
-// of a token. The zero value is empty. It is not safe for concurrent use.
+// clockCheckInterval is how often expiries are compared with the wall clock. Timers use the
+// monotonic clock, which ignores changes of the wall clock and stops while the machine
+// sleeps.
+const clockCheckInterval = 5 * time.Second
+
+// maxEnded is the number of things that end before the loop does other work.
+const maxEnded = 64
+
+// Expiries holds the things of an event loop that end at some time, such as subscriptions at
+// the time of the claim until. Few have one. The loop calls its methods. Without things it
+// has no timer.
 type Expiries[T comparable] struct {
+	// Immutable after the first use.
+	Now  func() time.Time                 // wall clock
+	Post func(f func()) bool              // runs f on the loop, unless it returns false
+	End  func(thing T, now time.Time) int // ends a thing and perhaps others, which it removes, and returns how many
+
 	byThing map[T]*expiry[T]
 	queue   expiryQueue[T]
+	timer   *time.Timer
+	posted  bool // endDue was posted to continue
 }
 
 type expiry[T comparable] struct {
@@ -34,14 +50,37 @@ func (e *Expiries[T]) Set(thing T, at time.Time) {
 	}
 	e.byThing[thing] = d
 	heap.Push(&e.queue, d)
+	e.arm()
 }
 
-// First returns the thing that ends first, and its time. ok is false if there is none.
-func (e *Expiries[T]) First() (thing T, at time.Time, ok bool) {
-	if len(e.queue) == 0 {
-		return thing, at, false
+// arm sets the timer to the first expiry, or to the next check of the wall clock.
+func (e *Expiries[T]) arm() {
+	if len(e.queue) == 0 || e.posted {
+		return
 	}
-	return e.queue[0].thing, e.queue[0].at, true
+	wait := min(e.queue[0].at.Sub(e.Now()), clockCheckInterval)
+	if e.timer == nil {
+		e.timer = time.AfterFunc(wait, func() { e.Post(e.endDue) })
+		return
+	}
+	e.timer.Reset(wait)
+}
+
+// endDue ends about maxEnded due things, and posts itself if more are due.
+func (e *Expiries[T]) endDue() {
+	e.posted = false
+	now, ended := e.Now(), 0
+	for {
+		switch {
+		case len(e.queue) == 0 || now.Before(e.queue[0].at):
+			e.arm()
+			return
+		case ended >= maxEnded:
+			e.posted = e.Post(e.endDue)
+			return
+		}
+		ended += e.End(e.queue[0].thing, now)
+	}
 }
 
 // Ended reports whether a thing ends at or before now.

@@ -1,35 +1,46 @@
 package auth_test
 
 import (
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 )
 
 func TestExpiries(t *testing.T) {
-	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
-	var e auth.Expiries[string]
-	if _, _, ok := e.First(); ok || e.Ended("a", at(9)) {
-		t.Error("the zero value is not empty")
-	}
-	e.Set("a", at(3))
-	e.Set("b", at(1))
-	e.Set("c", at(2))
-	e.Set("b", at(4)) // later than before
-	e.Set("c", time.Time{})
-	e.Set("d", time.Time{})
-	if !e.Ended("a", at(3)) || e.Ended("a", at(2)) || e.Ended("c", at(9)) {
-		t.Error("wrong end")
-	}
-	for _, want := range []string{"a", "b"} {
-		got, _, ok := e.First()
-		if !ok || got != want {
-			t.Fatalf("%q ends first, want %q", got, want)
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
+		var ended []string
+		e := auth.Expiries[string]{Now: time.Now, Post: func(f func()) bool { f(); return true }}
+		e.End = func(thing string, now time.Time) int {
+			if !e.Ended(thing, now) {
+				t.Errorf("%s ends too early", thing)
+			}
+			ended = append(ended, thing)
+			e.Set(thing, time.Time{})
+			return 1
 		}
-		e.Set(got, time.Time{})
-	}
-	if _, _, ok := e.First(); ok {
-		t.Error("not empty at the end")
-	}
+		if e.Ended("a", at(9)) {
+			t.Error("a thing that is not there has ended")
+		}
+		e.Set("a", at(3))
+		e.Set("b", at(1))
+		e.Set("c", at(2))
+		e.Set("b", at(14)) // later than before
+		e.Set("c", time.Time{})
+		e.Set("d", time.Time{})
+		for _, step := range []struct {
+			at   int
+			want []string
+		}{{2, nil}, {3, []string{"a"}}, {13, []string{"a"}}, {14, []string{"a", "b"}}, {100, []string{"a", "b"}}} {
+			time.Sleep(time.Until(at(step.at)))
+			synctest.Wait()
+			if !slices.Equal(ended, step.want) {
+				t.Errorf("after %d s, %v have ended, want %v", step.at, ended, step.want)
+			}
+		}
+	})
 }

@@ -56,7 +56,7 @@ func (a *attaching) prepare(subs []Subscription) {
 		if sub != nil && r.events == nil {
 			r.Err = s.change(sub, a.credential, want, nil)
 		} else if sub != nil { // The old token must not end it while the broker works.
-			s.group.expireAt(sub, a.credential.Claims.Until())
+			s.group.expiries.Set(sub, a.credential.Claims.Until())
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
-	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
 // Verify verifies a token and calls then on the loop. A cached token is answered at once.
@@ -58,10 +57,10 @@ func (s *Session) Publish(c Credential, p pubsub.Publication, then func(pubsub.P
 // wait runs work on a worker and then calls then on the loop, with nil or with the reason
 // why the work was not done. The session is Busy until then is called. If the session ends
 // first, then is not called.
-func (s *Session) wait(workers worker.Submitter, work func(context.Context), then func(error)) {
+func (s *Session) wait(workers Workers, work func(context.Context), then func(error)) {
 	s.waiting = true
 	done := func(undone error) { s.group.resume(s, func() { then(undone) }) }
-	if err := worker.Do(workers, work, done); err != nil {
+	if err := workers.Do(work, done); err != nil {
 		s.waiting = false
 		then(err)
 	}

@@ -14,7 +14,7 @@ func (c *streamCursor) begin(s *Session, r Request) []Subscribed {
 	for i, want := range r.Subscriptions {
 		sub, resumed := s.group.subscribe(s, want.Topic, r.Pins[i])
 		sub.latest, sub.cursorIndex = want.Latest, uint8(i)
-		s.group.expireAt(sub, r.Until)
+		s.group.expiries.Set(sub, r.Until)
 		c.places = append(c.places, wire.CursorPlace{Hash: sub.subscribers.topicHash(), Position: sub.cursor.Position()})
 		results = append(results, Subscribed{Topic: want.Topic, Position: resumed.Position, Recovered: resumed.Recovered, Replay: resumed.Replay})
 	}

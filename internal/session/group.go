@@ -31,17 +31,17 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/fanout"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
-	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
 // Config configures the sessions of a server. The default of each limit is in
@@ -52,8 +52,8 @@ type Config struct {
 	Attacher      *broker.Attacher // of the same broker
 	Presence      *presence.Registry
 	Verifier      Verifier
-	VerifyWorkers worker.Submitter // for verifying signatures
-	WaitWorkers   worker.Submitter // for work that may block, such as reads from the broker
+	VerifyWorkers Workers // for verifying signatures
+	WaitWorkers   Workers // for work that may block, such as reads from the broker
 
 	Endpoints []*Endpoint // of all dialects; at most 100
 	Limits
@@ -90,6 +90,11 @@ type Verifier interface {
 	Verify(auth.Token) (*auth.Claims, error) // expensive: never call it on the loop
 	Check(*auth.Claims) error                // returns nil if the claims of a verified token are still valid
 	Anonymous() *auth.Claims                 // returns the claims of clients without a token; nil: they may do nothing
+}
+
+// Workers do work that must not block the loop; see package worker.
+type Workers interface {
+	Do(work func(context.Context), done func(undone error)) error
 }
 
 // A Loop is the event loop that owns the sessions of a group. Post runs f on the loop. Wake
@@ -131,19 +136,14 @@ type Group struct {
 	sessions    []*Session // in no particular order, but the same calls give the same order
 	subscribers map[pubsub.Topic]*topicSubscribers
 	batches     topic.Batches
-	expiries    expiries
+	expiries    auth.Expiries[*subscription] // at the time `until` of their tokens
 	write       write
 	draining    bool
 
 	attaching      map[*Session]*attaching // sessions that wait for the broker
 	spareAttaching *attaching              // for reuse; nil: in use
 
-	mu    sync.Mutex
-	woken []*topicSubscribers // topics with new messages, without duplicates
-
-	// Owned by the loop.
-	spare                     []*topicSubscribers // the previous woken, for reuse
-	firstPending, lastPending *topicSubscribers   // list of the topics whose subscriptions are being marked
+	woken fanout.Queue[*subscription] // topics with new messages
 }
 
 // NewGroup returns the group of a loop, without sessions.
@@ -169,110 +169,39 @@ func NewGroup(c Config, loop Loop) *Group {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Group{
+	g := &Group{
 		config:      c,
 		roster:      broker.Roster{Topics: c.Topics, Presence: c.Presence, Attacher: c.Attacher},
 		loop:        loop,
 		start:       time.Now(),
+		woken:       fanout.Queue[*subscription]{WakeLoop: loop.Wake, Mark: mark},
 		interval:    time.Duration(float64(time.Second) / c.CommandRate),
 		burst:       time.Duration(float64(time.Second) * c.CommandBurst / c.CommandRate),
 		subscribers: make(map[pubsub.Topic]*topicSubscribers),
 		attaching:   make(map[*Session]*attaching),
 		formats:     newFormats(c.Endpoints),
 	}
+	g.expiries = auth.Expiries[*subscription]{Now: c.Now, Post: loop.Post, End: g.expireWith}
+	return g
 }
 
 // now returns the time since the group was created.
 func (g *Group) now() time.Duration { return time.Since(g.start) }
 
-// Wake implements [topic.Listener]. Publishers call it on any goroutine.
-func (t *topicSubscribers) Wake() {
-	if t.queued.Swap(true) {
-		return
-	}
-	g := t.group
-	g.mu.Lock()
-	g.woken = append(g.woken, t)
-	first := len(g.woken) == 1
-	g.mu.Unlock()
-	if first {
-		g.loop.Wake()
-	}
-}
-
-const (
-	// maxMarked is the number of subscriptions that one call of Collect marks.
-	maxMarked = 256
-	// maxMarkedPerTopic is the number that it marks in one topic before the next topic.
-	maxMarkedPerTopic = 64
-)
-
-// Collect marks sessions dirty that have unread messages in a woken topic. One call marks
-// up to maxMarked of them, and topics take turns. more reports that some remain. The loop
-// calls Collect at least once per turn.
+// Collect marks sessions dirty that have unread messages in a woken topic; see
+// [fanout.Queue.Collect]. The loop calls it at least once per turn.
 func (g *Group) Collect() (more bool) {
 	g.batches.Reset()
-	g.takeWoken()
-	for n := maxMarked; n > 0 && g.firstPending != nil; {
-		t := g.firstPending
-		if g.firstPending = t.next; g.firstPending == nil {
-			g.lastPending = nil
-		}
-		t.next = nil
-		n -= t.mark(min(n, maxMarkedPerTopic))
-		if t.unmarked == 0 && t.markAgain {
-			t.unmarked, t.markAgain = len(t.subs), false
-		}
-		if t.unmarked > 0 {
-			g.pushPending(t)
-		}
-	}
-	return g.firstPending != nil
+	return g.woken.Collect()
 }
 
-// takeWoken moves the woken topics to the list of those being marked.
-func (g *Group) takeWoken() {
-	g.mu.Lock()
-	woken := g.woken
-	g.woken = g.spare[:0]
-	g.mu.Unlock()
-	for i, t := range woken {
-		woken[i] = nil
-		t.queued.Store(false) // before the cursors are read, so that a later message wakes again
-		if t.unmarked > 0 {
-			t.markAgain = true
-			continue
-		}
-		if t.unmarked = len(t.subs); t.unmarked > 0 {
-			g.pushPending(t)
-		}
-	}
-	g.spare = woken
-}
-
-// pushPending appends t to the list of topics that are being marked.
-func (g *Group) pushPending(t *topicSubscribers) {
-	if g.lastPending == nil {
-		g.firstPending = t
-	} else {
-		g.lastPending.next = t
-	}
-	g.lastPending = t
-}
-
-// mark marks the last n unmarked subscriptions and returns how many there were. It counts
-// down because [Group.unsubscribe] moves the last subscription into the freed index. That
-// way it misses none.
-func (t *topicSubscribers) mark(n int) int {
-	t.unmarked = min(t.unmarked, len(t.subs))
-	n = min(n, t.unmarked)
-	for range n {
-		t.unmarked--
-		if sub := t.subs[t.unmarked]; !sub.cursor.AtTail() {
+// mark marks the sessions of subscriptions dirty that have unread messages.
+func mark(subs []*subscription) {
+	for _, sub := range slices.Backward(subs) {
+		if !sub.cursor.AtTail() {
 			sub.session.subs.markDirty(sub)
 		}
 	}
-	return n
 }
 
 // Drain delivers all messages published so far to every session and then closes it, at
@@ -301,14 +230,15 @@ func (g *Group) subscribe(s *Session, name pubsub.Topic, pin topic.Pin) (*subscr
 	t := g.subscribers[name]
 	var resumed topic.Resumed
 	if t == nil {
-		t = &topicSubscribers{group: g}
+		t = new(topicSubscribers)
+		t.Queue = &g.woken
 		t.topic, resumed = pin.Join(t)
 		g.subscribers[t.topic.Name()] = t
 	} else {
 		_, resumed = pin.Take()
 	}
-	sub := &subscription{session: s, subscribers: t, cursor: resumed.Cursor, index: int32(len(t.subs))}
-	t.subs = append(t.subs, sub)
+	sub := &subscription{session: s, subscribers: t, cursor: resumed.Cursor}
+	sub.index = t.Add(sub)
 	s.subs.all = append(s.subs.all, sub)
 	t.topic.Count(1)
 	g.config.Stats.Subscriptions.Add(1)
@@ -321,15 +251,11 @@ func (g *Group) subscribe(s *Session, name pubsub.Topic, pin topic.Pin) (*subscr
 // unsubscribe ends a subscription. The caller removes it from the lists of its session.
 func (g *Group) unsubscribe(sub *subscription) {
 	t := sub.subscribers
-	last := int32(len(t.subs) - 1)
-	t.subs[sub.index] = t.subs[last]
-	t.subs[sub.index].index = sub.index
-	t.subs[last] = nil
-	t.subs = t.subs[:last]
+	t.Remove(sub.index).index = sub.index
 	t.topic.Count(-1)
 	g.config.Stats.Subscriptions.Add(-1)
-	g.expireAt(sub, time.Time{})
-	if last == 0 {
+	g.expiries.Set(sub, time.Time{})
+	if len(t.All()) == 0 {
 		g.batches.Reset() // Collect may not run again: the topic no longer wakes this loop.
 		delete(g.subscribers, t.topic.Name())
 		g.config.Topics.Leave(t.topic, t)

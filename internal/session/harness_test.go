@@ -24,6 +24,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
+	"github.com/ikornaselur/notiflux/internal/worker"
 	"github.com/ikornaselur/notiflux/internal/wsframe"
 )
 
@@ -104,6 +105,10 @@ func (q *fakeWorkers) Submit(work func(context.Context)) bool {
 		q.waiting = append(q.waiting, work)
 	}
 	return !q.full
+}
+
+func (q *fakeWorkers) Do(work func(context.Context), done func(error)) error {
+	return worker.Do(q, work, done)
 }
 
 func (q *fakeWorkers) work(ctx context.Context) {

@@ -70,7 +70,7 @@ func (s *Session) change(sub *subscription, c Credential, want *Subscription, ev
 		}
 	}
 	sub.latest = want.Latest
-	s.group.expireAt(sub, c.Claims.Until())
+	s.group.expiries.Set(sub, c.Claims.Until())
 	return nil
 }
 

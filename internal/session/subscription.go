@@ -2,24 +2,17 @@ package session
 
 import (
 	"slices"
-	"sync/atomic"
 
+	"github.com/ikornaselur/notiflux/internal/fanout"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // topicSubscribers are the subscriptions of a group to one topic.
 type topicSubscribers struct {
-	group  *Group
-	topic  *topic.Topic
-	queued atomic.Bool // in Group.woken
-
-	// Owned by the loop.
-	subs      []*subscription
-	hash      uint64            // wire.TopicHash of the topic; 0 until a stream needs it
-	unmarked  int               // how many of subs, from the front, are still to be marked
-	markAgain bool              // mark all of subs again afterwards
-	next      *topicSubscribers // in the list Group.firstPending
+	fanout.Topic[*subscription]
+	topic *topic.Topic
+	hash  uint64 // wire.TopicHash of the topic; 0 until a stream needs it
 }
 
 // A subscription is the cursor of one session in one topic.
@@ -29,7 +22,7 @@ type subscription struct {
 	cursor      topic.Cursor
 	nextDirty   *subscription
 	skipped     *skip // skipped messages that were not reported to the dialect yet; nil: nothing was skipped
-	index       int32 // in topicSubscribers.subs
+	index       int32 // in topicSubscribers
 	cursorIndex uint8 // index in streamCursor.places; only for streams
 	dirty       bool  // in the list subscriptions.firstDirty
 	latest      bool  // mode latest: a client that is behind gets only the newest message
@@ -96,8 +89,8 @@ func (l *subscriptions) find(s *Session, name pubsub.Topic) *subscription {
 	if t == nil {
 		return nil
 	}
-	if len(t.subs) < len(l.all) {
-		for _, sub := range t.subs {
+	if subs := t.All(); len(subs) < len(l.all) {
+		for _, sub := range subs {
 			if sub.session == s {
 				return sub
 			}

@@ -108,3 +108,8 @@ func (p *Pool) Submit(work func(context.Context)) bool {
 		return false
 	}
 }
+
+// Do runs work on a worker; see the function [Do].
+func (p *Pool) Do(work func(context.Context), done func(undone error)) error {
+	return Do(p, work, done)
+}
