@@ -34,7 +34,7 @@ type Sources struct {
 // closeCodes are the close codes that have a metric.
 var closeCodes = []wire.CloseCode{
 	wire.CloseNormal, wire.CloseProtocol, wire.CloseUnsupported, wire.CloseAbnormal, wire.CloseInvalidUTF8, wire.ClosePolicy,
-	wire.CloseTooBig, wire.CloseInternal, wire.CloseRestart, wire.CloseOverCapacity, wire.CloseIdle, wire.CloseTooMany,
+	wire.CloseTooBig, wire.CloseInternal, wire.CloseRestart, wire.CloseOverCapacity, wire.CloseRevoked, wire.CloseIdle, wire.CloseTooMany,
 	wire.CloseSilent, wire.CloseTooSlow,
 }
 

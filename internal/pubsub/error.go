@@ -15,6 +15,7 @@ const (
 	TokenMissing         Code = "token_missing"
 	TokenInvalid         Code = "token_invalid"
 	TokenExpired         Code = "token_expired"
+	TokenRevoked         Code = "token_revoked"
 	ScopeDenied          Code = "scope_denied"
 	TopicDenied          Code = "topic_denied"
 	OriginDenied         Code = "origin_denied"

@@ -15,6 +15,7 @@ const (
 	CloseInternal     CloseCode = 1011 // a bug or failure of the server
 	CloseRestart      CloseCode = 1012 // this server is shutting down
 	CloseOverCapacity CloseCode = 1013 // the server lacks capacity for the client
+	CloseRevoked      CloseCode = 4003 // the operator has revoked the token or disconnected the client
 	CloseIdle         CloseCode = 4009 // no valid command in time
 	CloseTooMany      CloseCode = 4108 // too many commands
 	CloseSilent       CloseCode = 4201 // nothing received within the ping timeout

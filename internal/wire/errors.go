@@ -25,6 +25,7 @@ var errorResponses = map[pubsub.Code]ErrorResponse{
 	pubsub.TokenMissing:         {Status: 401, Challenge: "invalid_request"},
 	pubsub.TokenInvalid:         {Status: 401, Challenge: "invalid_token"},
 	pubsub.TokenExpired:         {Status: 401, Challenge: "invalid_token"},
+	pubsub.TokenRevoked:         {Status: 401, Challenge: "invalid_token"},
 	pubsub.ScopeDenied:          {Status: 403},
 	pubsub.TopicDenied:          {Status: 403},
 	pubsub.OriginDenied:         {Status: 403},
