@@ -8,9 +8,9 @@ type header struct {
 	keyID     string // kid; empty: absent
 }
 
-// headerNames are the members that decodeHeader knows. It refuses the last five, with which
-// a token could choose or change how it is verified (RFC 7515, section 4.1).
-var headerNames = []string{"alg", "typ", "kid", "crit", "jwk", "jku", "x5u", "x5c"}
+// headerNames are the members that decodeHeader knows. It refuses the last six, with which
+// a token could choose or change how it is verified (RFC 7515, section 4.1, and RFC 7797).
+var headerNames = []string{"alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c"}
 
 // decodeHeader decodes the header of a token strictly. [Keys.match] then finds the keys for
 // the algorithm and kid in it.
@@ -29,7 +29,7 @@ func decodeHeader(data []byte) (header, error) {
 			if kind, err = m.text(); err == nil && !isTokenType(kind) {
 				err = invalid("typ in the token must be JWT or at+jwt")
 			}
-		case "crit", "jwk", "jku", "x5u", "x5c":
+		case "crit", "b64", "jwk", "jku", "x5u", "x5c":
 			err = invalid("%s in the header of the token is not supported: omit it", m.name)
 		}
 		return err

@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math"
 	"math/big"
 	"slices"
 	"strconv"
@@ -216,8 +215,8 @@ func (k *jwk) public() (crypto.PublicKey, error) {
 		return ed25519.PublicKey(x), nil
 	case "RSA":
 		n, e := new(big.Int).SetBytes(decodeParameter(k.n)), new(big.Int).SetBytes(decodeParameter(k.e))
-		if n.Sign() == 0 || e.Bit(0) == 0 || e.Cmp(big.NewInt(3)) < 0 || e.Cmp(big.NewInt(math.MaxInt32)) > 0 {
-			return nil, errors.New("n and e of an RSA JWK must be the modulus and an odd exponent, in base64url without padding")
+		if n.Sign() == 0 || e.Sign() == 0 || e.BitLen() > 31 {
+			return nil, errors.New("n and e of an RSA JWK must be the modulus and an exponent below 2^31, in base64url without padding")
 		}
 		return &rsa.PublicKey{N: n, E: int(e.Int64())}, nil
 	}

@@ -92,16 +92,13 @@ func TestKeysMatchTheirKid(t *testing.T) {
 
 func TestJWKsOfEachKind(t *testing.T) {
 	issuer, edKey := newIssuer(t, 1), ed25519Key(1)
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := rsaKey()
 	sign := map[string]func(hash, input []byte) []byte{
 		"ES256": func(_, input []byte) []byte { return issuer.sign(t, string(input)) },
 		"EdDSA": func(_, input []byte) []byte { return ed25519.Sign(edKey, input) },
 		"RS256": func(hash, _ []byte) []byte { return must(rsa.SignPKCS1v15(nil, rsaKey, crypto.SHA256, hash)) },
 		"PS256": func(hash, _ []byte) []byte {
-			return must(rsa.SignPSS(rand.Reader, rsaKey, crypto.SHA256, hash, nil))
+			return must(rsa.SignPSS(rand.Reader, rsaKey, crypto.SHA256, hash, saltLikeHash))
 		},
 	}
 	ec := ecJWK(t, issuer.key.Public())
@@ -149,7 +146,6 @@ func TestJWKsOfEachKind(t *testing.T) {
 func TestJWKsRefused(t *testing.T) {
 	ec := ecJWK(t, newIssuer(t, 1).key.Public())
 	weak := b64(string(new(big.Int).Lsh(big.NewInt(3), 1022).Bytes()))
-	strong := b64(string(new(big.Int).Lsh(big.NewInt(3), 2046).Bytes()))
 	zero := b64(string(make([]byte, 32)))
 	for keys, want := range map[string]string{
 		`{` + ec + `,"d":"AA"}`:                                             "this is a private JWK, which must stay secret; use public keys only",
@@ -172,9 +168,6 @@ func TestJWKsRefused(t *testing.T) {
 		`{"kty":"OKP","crv":"X25519","x":"AA"}`:                             "a key on the curve X25519 cannot be used; the only supported OKP curve is Ed25519",
 		`{"kty":"OKP","crv":"Ed25519","x":"AA"}`:                            "must be 32 bytes",
 		`{"kty":"RSA","n":"` + weak + `","e":"AQAB"}`:                       "an RSA key of 1024 bits is too weak",
-		`{"kty":"RSA","n":"","e":"AQAB"}`:                                   "the modulus and an odd exponent",
-		`{"kty":"RSA","n":"` + strong + `","e":"AQ"}`:                       "the modulus and an odd exponent",
-		`{"kty":"RSA","n":"` + strong + `","e":"AQAA"}`:                     "the modulus and an odd exponent",
 		`{"kty":"AKP"}`:                                                     `a JWK with kty "AKP" cannot be used`,
 		`{}`:                                                                "not a JWK or a JWK Set",
 		`{"keys":null}`:                                                     "not a JWK or a JWK Set",

@@ -19,10 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-const (
-	maxKeys    = 16   // a single token may cost a signature check with each of them
-	minRSABits = 2048 // RFC 7518 section 3.3
-)
+const maxKeys = 16 // a single token may cost a signature check with each of them
 
 // Keys are the public keys that verify tokens. They are immutable and safe for concurrent
 // use.
@@ -155,6 +152,13 @@ func parsePublicKey(b *pem.Block) (key, error) {
 // rightKey is advice for the end of an error about a key.
 const rightKey = "a P-256 key is made with `openssl ecparam -name prime256v1 -genkey -noout`"
 
+// methodPS256 is PS256 with a salt as long as the hash (RFC 7518, section 3.5).
+// jwt.SigningMethodPS256 accepts signatures with a salt of any length.
+var methodPS256 = &jwt.SigningMethodRSAPSS{
+	SigningMethodRSA: jwt.SigningMethodPS256.SigningMethodRSA,
+	Options:          jwt.SigningMethodPS256.Options,
+}
+
 // methodsOf returns the algorithms that public may verify. A [Signer] uses the first.
 func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
 	switch k := public.(type) {
@@ -164,12 +168,9 @@ func methodsOf(public crypto.PublicKey) ([]jwt.SigningMethod, error) {
 		}
 		return []jwt.SigningMethod{jwt.SigningMethodES256}, nil
 	case ed25519.PublicKey:
-		return []jwt.SigningMethod{jwt.SigningMethodEdDSA}, nil
+		return []jwt.SigningMethod{jwt.SigningMethodEdDSA}, checkEd25519(k)
 	case *rsa.PublicKey:
-		if k.N.BitLen() < minRSABits {
-			return nil, fmt.Errorf("an RSA key of %d bits is too weak, the minimum is %d; %s", k.N.BitLen(), minRSABits, rightKey)
-		}
-		return []jwt.SigningMethod{jwt.SigningMethodRS256, jwt.SigningMethodPS256}, nil
+		return []jwt.SigningMethod{jwt.SigningMethodRS256, methodPS256}, checkRSA(k)
 	}
 	return nil, fmt.Errorf("a key of this kind (%T) cannot be used; %s", public, rightKey)
 }

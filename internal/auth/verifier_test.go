@@ -30,7 +30,7 @@ func TestBadHeaders(t *testing.T) {
 		`{"alg":"ES256","kid":""}`,
 		`{"alg":"ES256","kid":null}`, `{"alg":"ES256","kid":1}`,
 		`{"alg":"ES256","jwk":{"kty":"EC"}}`, `{"alg":"ES256","jku":"https://example.com/keys"}`, `{"alg":"ES256","x5u":"https://example.com/cert"}`,
-		`{"alg":"ES256","x5c":["AA"]}`, `{"alg":"ES256","crit":["exp"]}`, `{"alg":"ES256","crit":[]}`, `{"alg":"ES256","b64":false,"crit":["b64"]}`,
+		`{"alg":"ES256","x5c":["AA"]}`, `{"alg":"ES256","crit":["exp"]}`, `{"alg":"ES256","crit":[]}`, `{"alg":"ES256","b64":false,"crit":["b64"]}`, `{"alg":"ES256","b64":false}`, `{"alg":"ES256","b64":true}`,
 		`{"alg":"ES256","typ":"at+jwt "}`, `{"alg":"ES256","typ":"dpop+jwt"}`, `{"alg":"ES256","typ":"application/"}`, `{"alg":"ES256","typ":""}`, `{"alg":"ES256","typ":null}`, `{"alg":"ES256","typ":1}`,
 		`{"alg":"none","alg":"ES256"}`, `{"alg":"ES256","alg":"ES256"}`, `{"alg":"ES256","\u0061lg":"ES256"}`,
 		`{"Alg":"ES256"}`, `{"alg":"ES256","ALG":"none"}`, `{"alg":"ES256","Crit":[]}`, `{"alg":"ES256","\u212aid":"x"}`, `{"alg":"ES256","x":1,"X":2}`,
@@ -173,66 +173,10 @@ func TestGoodTokens(t *testing.T) {
 	}
 }
 
-func TestBadSignatures(t *testing.T) {
-	issuer := newIssuer(t, 1)
-	verifier := issuer.verifier(t, auth.Config{})
-	input := b64(goodHeader) + "." + b64(goodPayload)
-	good := issuer.sign(t, input)
-	r, s := good[:32], good[32:]
-	zero, ones := make([]byte, 32), []byte(strings.Repeat("\xff", 32))
-	n := elliptic.P256().Params().N.Bytes()
-	hash := sha256.Sum256([]byte(input))
-	der, err := ecdsa.SignASN1(rand.Reader, issuer.key, hash[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	cat := func(parts ...[]byte) (all []byte) {
-		for _, p := range parts {
-			all = append(all, p...)
-		}
-		return all
-	}
-	for name, signature := range map[string][]byte{
-		"r = s = 0":        cat(zero, zero),
-		"r = 0":            cat(zero, s),
-		"s = 0":            cat(r, zero),
-		"r = N":            cat(n, s),
-		"s = N":            cat(r, n),
-		"r = s = N":        cat(n, n),
-		"r = 2^256 - 1":    cat(ones, s),
-		"s = 2^256 - 1":    cat(r, ones),
-		"r and s swapped":  cat(s, r),
-		"DER":              der,
-		"63 bytes":         good[:63],
-		"65 bytes":         cat(good, []byte{0}),
-		"0 in front":       cat([]byte{0}, good),
-		"96 bytes":         cat(good, r),
-		"one byte":         good[:1],
-		"a bit changed":    cat(good[:63], []byte{good[63] ^ 1}),
-		"another key":      newIssuer(t, 2).sign(t, input),
-		"another input":    issuer.sign(t, input+"x"),
-		"payload alone":    issuer.sign(t, b64(goodPayload)),
-		"ed25519":          ed25519.Sign(ed25519Key(1), []byte(input)),
-		"none whatsoever ": []byte("none"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			token := join(input, signature)
-			_, err := verifier.Verify(token)
-			wantRefused(t, token, err, pubsub.TokenInvalid)
-		})
-	}
-	if _, err := verifier.Verify(join(input, good)); err != nil {
-		t.Errorf("Verify(good signature) = %v, want nil", err)
-	}
-}
-
 func TestAlgorithmIsPinnedToTheKey(t *testing.T) {
 	issuer := newIssuer(t, 1)
 	edKey := ed25519Key(1)
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := rsaKey()
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +191,7 @@ func TestAlgorithmIsPinnedToTheKey(t *testing.T) {
 		},
 		"PS256": func(input string) []byte {
 			hash := sha256.Sum256([]byte(input))
-			return must(rsa.SignPSS(rand.Reader, rsaKey, crypto.SHA256, hash[:], nil))
+			return must(rsa.SignPSS(rand.Reader, rsaKey, crypto.SHA256, hash[:], saltLikeHash))
 		},
 		"HS256": func(input string) []byte { // the public key as a shared secret
 			mac := hmac.New(sha256.New, public)
@@ -298,11 +242,11 @@ func TestAlgorithmIsPinnedToTheKey(t *testing.T) {
 	}
 }
 
-func must(b []byte, err error) []byte {
+func must[T any](value T, err error) T {
 	if err != nil {
 		panic(err)
 	}
-	return b
+	return value
 }
 
 func TestClock(t *testing.T) {
