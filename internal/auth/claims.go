@@ -32,16 +32,26 @@ type scopeSet uint8
 // Claims are the contents of a verified token: who its user is, what it allows, and until
 // when. They are immutable. All clients with the same token share them.
 type Claims struct {
-	Subject string    // the claim sub, any text of up to 255 bytes
-	Expires time.Time // the claim exp; the server accepts the token until [Leeway] after it
+	Subject string // the claim sub, any text of up to 255 bytes
 
+	expires   instant        // the claim exp
+	issuedAt  instant        // the claim iat; 0: absent
+	id        *string        // the claim jti; nil: absent
 	scopes    scopeSet       // of topics and rare.patterns
 	anonymous bool           // the client has no token
-	key       fingerprint    // verified the token
+	key       *key           // verified the token; nil: the client has no token
 	topics    []pubsub.Topic // sorted, without duplicates
 	rare      *rareClaims    // nil if the token has none of them
 	public    *Public        // not in the token
 }
+
+// An instant is a time in microseconds since 1970. Claims hold times in this form to save
+// memory.
+type instant int64
+
+func instantOf(t time.Time) instant { return instant(t.UnixMicro()) }
+
+func (i instant) time() time.Time { return time.UnixMicro(int64(i)) }
 
 // rareClaims are claims that few tokens have. They are a separate struct to save memory,
 // because the server keeps the claims of every client.
@@ -68,6 +78,44 @@ func (r *rareClaims) of(scope Scope) *rights {
 		return &r.subscribe
 	}
 	return &r.broadcast
+}
+
+// Expires returns the claim exp. The server accepts the token until [Leeway] after it.
+func (c *Claims) Expires() time.Time { return c.expires.time() }
+
+// IssuedAt returns the claim iat, or the zero time if the token has none.
+func (c *Claims) IssuedAt() time.Time {
+	if c.issuedAt == 0 {
+		return time.Time{}
+	}
+	return c.issuedAt.time()
+}
+
+// ID returns the claim jti, any text of up to 255 bytes. It is empty if the token has none.
+func (c *Claims) ID() string {
+	if c.id == nil {
+		return ""
+	}
+	return *c.id
+}
+
+// KeyID returns the kid of the key that verified the token. It is empty if that key has none,
+// such as a key from PEM, or if the client has no token.
+func (c *Claims) KeyID() string {
+	if c.key == nil {
+		return ""
+	}
+	return c.key.id
+}
+
+// Issuer returns the issuer whose key verified the token. A user is identified by the issuer
+// and the subject. It is empty if the server has the key without an issuer, whatever the claim
+// iss says, or if the client has no token.
+func (c *Claims) Issuer() string {
+	if c.key == nil {
+		return ""
+	}
+	return c.key.issuer
 }
 
 // Allow returns nil if the token allows scope on topic, or if the topic is public and scope is
@@ -149,16 +197,19 @@ func (c *Claims) CheckUntil(now time.Time) error {
 }
 
 // acceptedAt reports whether the claim exp still allows the token.
-func (c *Claims) acceptedAt(now time.Time) bool { return now.Before(c.Expires.Add(Leeway)) }
+func (c *Claims) acceptedAt(now time.Time) bool { return now.Before(c.Expires().Add(Leeway)) }
 
 func (c *Claims) expired() *pubsub.Error {
-	return pubsub.Errorf(pubsub.TokenExpired, "the token expired at %s", c.Expires.UTC().Format(time.RFC3339))
+	return pubsub.Errorf(pubsub.TokenExpired, "the token expired at %s", c.Expires().UTC().Format(time.RFC3339))
 }
 
 // bytes returns the approximate memory that the variable part of the claims takes.
 func (c *Claims) bytes() int {
 	const perRare = 184 // a rareClaims
 	n := len(c.Subject) + bytesOf(c.topics)
+	if c.id != nil {
+		n += 16 + len(*c.id)
+	}
 	if r := c.rare; r != nil {
 		n += perRare + len(r.info) + bytesOf(r.patterns) + r.subscribe.bytes() + r.broadcast.bytes()
 	}

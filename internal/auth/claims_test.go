@@ -140,3 +140,34 @@ func TestSignInfoAndUntil(t *testing.T) {
 		}
 	}
 }
+
+// The claims say which token they are from, so that the token can be revoked.
+func TestIdentity(t *testing.T) {
+	issuer := newIssuer(t, 1)
+	long := strings.Repeat("x", 255)
+	for members, want := range map[string]struct {
+		id     string
+		issued int64
+	}{
+		``:                                {"", 0},
+		`,"jti":null,"iat":null`:          {"", 0},
+		`,"jti":"","iat":0`:               {"", 0},
+		`,"jti":"a b","iat":1767323044.5`: {"a b", 1767323044500},
+		`,"jti":"` + long + `"`:           {long, 0},
+	} {
+		token := issuer.token(t, `{"alg":"ES256","kid":"one"}`, `{`+goodMembers+`,"iss":"I","exp":1767326645`+members+`}`)
+		for kid, keys := range map[string]string{"": string(publicPEM(t, issuer.key.Public())), "one": `{"kid":"one",` + ecJWK(t, issuer.key.Public()) + `}`} {
+			claims, err := verifierOf(t, keys).Verify(token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if claims.ID() != want.id || claims.KeyID() != kid || claims.Issuer() != "" {
+				t.Errorf("%.40s: ID = %.40q, KeyID = %q, Issuer = %q; want %.40q, %q, none", members, claims.ID(), claims.KeyID(), claims.Issuer(), want.id, kid)
+			}
+			issued := claims.IssuedAt()
+			if want.issued == 0 && !issued.IsZero() || want.issued != 0 && issued.UnixMilli() != want.issued {
+				t.Errorf("%.40s: IssuedAt = %v, want %d", members, issued, want.issued)
+			}
+		}
+	}
+}

@@ -143,3 +143,24 @@ func (m member) date() (time.Time, error) {
 	seconds := int64(f)
 	return time.Unix(seconds, int64((f-float64(seconds))*1e9)), nil
 }
+
+// instant is like date.
+func (m member) instant() (instant, error) {
+	t, err := m.date()
+	return instantOf(t), err
+}
+
+// id returns the value, which must be a string that can identify a token. Revoking a token
+// needs it.
+func (m member) id() (*string, error) {
+	text, err := m.text()
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) > maxIDBytes:
+		return nil, invalid("%s in the token has %d bytes; the limit is %d", m.name, len(text), maxIDBytes)
+	case text == "":
+		return nil, nil
+	}
+	return &text, nil
+}

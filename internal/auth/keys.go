@@ -37,6 +37,7 @@ type fingerprint [8]byte
 // A key is a public key and the only algorithms that it may verify.
 type key struct {
 	id      string // kid; empty: none, so the key verifies tokens with any kid
+	issuer  string // whose key it is; empty: any
 	print   fingerprint
 	methods []jwt.SigningMethod
 	public  crypto.PublicKey
@@ -86,9 +87,9 @@ func newKeys(keys []key) (*Keys, error) {
 	return k, nil
 }
 
-// has reports whether k has the key with a fingerprint.
-func (k *Keys) has(print fingerprint) bool {
-	return slices.ContainsFunc(k.keys, func(key key) bool { return key.print == print })
+// has reports whether k has a key, perhaps as a copy from another set.
+func (k *Keys) has(one *key) bool {
+	return slices.ContainsFunc(k.keys, func(key key) bool { return key.print == one.print })
 }
 
 // ParseKeysBase64 parses the same formats as [ParseKeys], encoded in base64 as the command
@@ -237,15 +238,14 @@ func (c candidates) checkForm(signature []byte) ([]byte, error) {
 	}
 }
 
-// verify returns the fingerprint of the key that made the signature of text. It reports false
-// if none of the keys did.
-func (c candidates) verify(text string, signature []byte) (print fingerprint, ok bool) {
+// verify returns the key that made the signature of text, or nil if none of the keys did.
+func (c candidates) verify(text string, signature []byte) *key {
 	for _, key := range c.keys {
 		if c.method.Verify(text, signature, key.public) == nil {
-			return key.print, true
+			return key
 		}
 	}
-	return fingerprint{}, false
+	return nil
 }
 
 const pemBegin = "-----BEGIN "

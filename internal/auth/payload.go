@@ -9,6 +9,7 @@ import (
 
 const (
 	maxSubjectBytes = 255
+	maxIDBytes      = 255     // of jti
 	maxInfoBytes    = 1 << 10 // as compact JSON
 )
 
@@ -16,9 +17,9 @@ const (
 // only verification needs.
 type payload struct {
 	Claims
-	every               rights // with all of the token's scopes
-	hasSubject          bool
-	notBefore, issuedAt time.Time // zero: absent
+	every                 rights // with all of the token's scopes
+	hasExpiry, hasSubject bool
+	notBefore             time.Time // zero: absent
 }
 
 // claimNames are the claims that have a meaning for this server or in every JWT.
@@ -32,7 +33,7 @@ func decodePayload(data []byte) (*payload, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case p.Expires.IsZero():
+	case !p.hasExpiry:
 		return nil, invalid("the token has no exp: add the expiry time, in seconds since 1970")
 	case !p.hasSubject:
 		return nil, invalid("the token has no sub: add a string that names the user")
@@ -78,7 +79,7 @@ func (p *payload) setRights() error {
 
 // optionalClaims may be null, which means absent: many encoders write null for a value that
 // is not set.
-var optionalClaims = []string{"nbf", "iat", "topic", "topics", "patterns", "subscribe", "broadcast", "info", "until"}
+var optionalClaims = []string{"nbf", "iat", "jti", "topic", "topics", "patterns", "subscribe", "broadcast", "info", "until"}
 
 func (p *payload) decodeClaim(m member) (err error) {
 	if m.value.Kind() == jsontext.KindNull && slices.Contains(optionalClaims, m.name) {
@@ -86,11 +87,14 @@ func (p *payload) decodeClaim(m member) (err error) {
 	}
 	switch m.name {
 	case "exp":
-		p.Expires, err = m.date()
+		p.hasExpiry = true
+		p.expires, err = m.instant()
 	case "nbf":
 		p.notBefore, err = m.date()
 	case "iat":
-		p.issuedAt, err = m.date()
+		p.issuedAt, err = m.instant()
+	case "jti":
+		p.id, err = m.id()
 	case "sub":
 		p.hasSubject = true
 		if p.Subject, err = m.text(); len(p.Subject) > maxSubjectBytes {
@@ -131,8 +135,8 @@ func (p *payload) checkTime(now time.Time) error {
 		return &checkedError{refusal: p.expired()}
 	case now.Before(p.notBefore.Add(-Leeway)):
 		return &checkedError{invalid("the token is not valid before %s", p.notBefore.UTC().Format(time.RFC3339)), p.validAt()}
-	case now.Before(p.issuedAt.Add(-Leeway)):
-		return &checkedError{invalid("the token was issued at %s, which is ahead of the server's clock", p.issuedAt.UTC().Format(time.RFC3339)), p.validAt()}
+	case now.Before(p.IssuedAt().Add(-Leeway)):
+		return &checkedError{invalid("the token was issued at %s, which is ahead of the server's clock", p.IssuedAt().UTC().Format(time.RFC3339)), p.validAt()}
 	}
 	return nil
 }
@@ -140,8 +144,8 @@ func (p *payload) checkTime(now time.Time) error {
 // validAt returns the time from which nbf and iat allow the token.
 func (p *payload) validAt() time.Time {
 	last := p.notBefore
-	if p.issuedAt.After(last) {
-		last = p.issuedAt
+	if issued := p.IssuedAt(); issued.After(last) {
+		last = issued
 	}
 	return last.Add(-Leeway)
 }

@@ -44,5 +44,5 @@ func (p *Public) claims() *Claims {
 	if p == nil {
 		return nil
 	}
-	return &Claims{Expires: time.Unix(maxSeconds, 0), public: p, anonymous: true}
+	return &Claims{expires: instantOf(time.Unix(maxSeconds, 0)), public: p, anonymous: true}
 }

@@ -34,8 +34,8 @@ func TestSignedTokensAreAccepted(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%T: Verify = %v, want nil", key, err)
 			}
-			if claims.Subject != "who" || claims.Expires.Unix() != goodExpiry {
-				t.Errorf("%T: Verify = %q until %v, want who until %d", key, claims.Subject, claims.Expires, goodExpiry)
+			if claims.Subject != "who" || claims.Expires().Unix() != goodExpiry {
+				t.Errorf("%T: Verify = %q until %v, want who until %d", key, claims.Subject, claims.Expires(), goodExpiry)
 			}
 			for _, topic := range topics {
 				if err := claims.Allow(auth.Broadcast, topic); err != nil {

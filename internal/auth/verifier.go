@@ -197,8 +197,8 @@ func (v *Verifier) verifyUncached(t Token, all *Keys) (*Claims, error) {
 		return nil, err
 	}
 	signed := t[:len(head)+len(".")+len(body)]
-	key, ok := keys.verify(string(signed), signature)
-	if !ok {
+	key := keys.verify(string(signed), signature)
+	if key == nil {
 		return nil, &checkedError{refusal: errSignature}
 	}
 	if err := p.checkTime(v.now()); err != nil {

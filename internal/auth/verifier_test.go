@@ -62,6 +62,7 @@ func TestBadPayloads(t *testing.T) {
 			with(exp + `,"TOPICS":["b"]`), with(exp + `,"Scope":"broadcast"`), with(exp + `,"topic\u017f":["b"]`), with(exp + `,"\u017fub":"v"`),
 			with(exp + `,"Exp":1`), with(exp + `,"x":1,"X":1`), with(exp + `,"ä":1,"Ä":1`), with(exp + `,"topic":"a"`), with(exp + `,"x":1,"x":1`),
 			with(exp + `,"info":{"a":1,"a":2}`), with(exp + `,"Until":1`), with(exp + `,"JTI":""`),
+			with(exp + `,"jti":1`), with(exp + `,"jti":["x"]`), with(exp + `,"jti":"` + strings.Repeat("x", 256) + `"`),
 			`{` + exp + `,"scope":"subscribe","topic":"a"}`, `{` + exp + `,"scope":"subscribe","topic":"a","sub":null}`,
 			`{` + exp + `,"scope":"subscribe","topic":"a","sub":1}`, `{` + exp + `,"scope":"subscribe","topic":"a","sub":"` + strings.Repeat("x", 256) + `"}`,
 			`{` + exp + `,"sub":"u","topic":"a"}`, `{` + exp + `,"sub":"u","topic":"a","scope":""}`, `{` + exp + `,"sub":"u","topic":"a","scope":"Subscribe"}`,
@@ -306,8 +307,8 @@ func TestAllow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := time.Unix(goodExpiry, 250e6); claims.Subject != "who" || !claims.Expires.Equal(want) {
-		t.Errorf("Verify = %q until %v, want who until %v", claims.Subject, claims.Expires, want)
+	if want := time.Unix(goodExpiry, 250e6); claims.Subject != "who" || !claims.Expires().Equal(want) {
+		t.Errorf("Verify = %q until %v, want who until %v", claims.Subject, claims.Expires(), want)
 	}
 	for _, c := range []struct {
 		scope auth.Scope

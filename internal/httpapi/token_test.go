@@ -114,7 +114,7 @@ func TestAuthorizeCoversAllTopics(t *testing.T) {
 			if err == nil || pubsub.Refusal(err).Code != c.code || claims != nil {
 				t.Errorf("Authorize(%q) = %v, %v; want %s", c.topics, claims, err, c.code)
 			}
-		case err != nil || claims.Subject != "test" || time.Until(claims.Expires) < time.Minute:
+		case err != nil || claims.Subject != "test" || time.Until(claims.Expires()) < time.Minute:
 			t.Errorf("Authorize(%q) = %v, %v; want the claims", c.topics, claims, err)
 		}
 	}

@@ -216,7 +216,7 @@ func authenticate(s *session.Session, c command) {
 			return
 		}
 		s.Authenticate(credential.Claims)
-		s.SendText(appendAuthenticated(nil, c.ID, credential.Claims.Expires))
+		s.SendText(appendAuthenticated(nil, c.ID, credential.Claims.Expires()))
 	})
 }
 
