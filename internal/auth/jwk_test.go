@@ -18,7 +18,7 @@ import (
 )
 
 // ecJWK returns the members of a public JWK on P-256.
-func ecJWK(t *testing.T, public crypto.PublicKey) string {
+func ecJWK(t testing.TB, public crypto.PublicKey) string {
 	t.Helper()
 	point, err := public.(*ecdsa.PublicKey).Bytes()
 	if err != nil {
@@ -27,7 +27,19 @@ func ecJWK(t *testing.T, public crypto.PublicKey) string {
 	return fmt.Sprintf(`"kty":"EC","crv":"P-256","x":%q,"y":%q`, b64(string(point[1:33])), b64(string(point[33:])))
 }
 
-func verifierOf(t *testing.T, keys string) *auth.Verifier {
+// jwkOf returns a public JWK.
+func jwkOf(t testing.TB, public crypto.PublicKey) string {
+	t.Helper()
+	switch public := public.(type) {
+	case ed25519.PublicKey:
+		return ed25519JWK(public)
+	case *rsa.PublicKey:
+		return `{"kty":"RSA","n":"` + b64(string(public.N.Bytes())) + `","e":"AQAB"}`
+	}
+	return `{` + ecJWK(t, public) + `}`
+}
+
+func verifierOf(t testing.TB, keys string) *auth.Verifier {
 	t.Helper()
 	parsed, err := auth.ParseKeys([]byte(keys))
 	if err != nil {
