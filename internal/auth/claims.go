@@ -91,7 +91,7 @@ func (c *Claims) IssuedAt() time.Time {
 	return c.issuedAt.time()
 }
 
-// ID returns the claim jti, any text of up to 255 bytes. It is empty if the token has none.
+// ID returns the claim jti, or its JSON if it is not a string. It is empty if the token has none.
 func (c *Claims) ID() string {
 	if c.id == nil {
 		return ""

@@ -144,7 +144,7 @@ func TestSignInfoAndUntil(t *testing.T) {
 // The claims say which token they are from, so that the token can be revoked.
 func TestIdentity(t *testing.T) {
 	issuer := newIssuer(t, 1)
-	long := strings.Repeat("x", 255)
+	long := strings.Repeat("x", 3000)
 	for members, want := range map[string]struct {
 		id     string
 		issued int64
@@ -154,6 +154,8 @@ func TestIdentity(t *testing.T) {
 		`,"jti":"","iat":0`:               {"", 0},
 		`,"jti":"a b","iat":1767323044.5`: {"a b", 1767323044500},
 		`,"jti":"` + long + `"`:           {long, 0},
+		`,"jti":12`:                       {"12", 0},
+		`,"jti":["x"]`:                    {`["x"]`, 0},
 	} {
 		token := issuer.token(t, `{"alg":"ES256","kid":"one"}`, `{`+goodMembers+`,"iss":"I","exp":1767326645`+members+`}`)
 		for kid, keys := range map[string]string{"": string(publicPEM(t, issuer.key.Public())), "one": `{"kid":"one",` + ecJWK(t, issuer.key.Public()) + `}`} {

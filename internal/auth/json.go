@@ -150,17 +150,16 @@ func (m member) instant() (instant, error) {
 	return instantOf(t), err
 }
 
-// id returns the value, which must be a string that can identify a token. Revoking a token
-// needs it.
+// id returns the value as text that identifies a token, or nil if it is the empty string. It
+// must be a string (RFC 7519 section 4.1.7), but a token with another value is worth no less:
+// then its JSON identifies the token.
 func (m member) id() (*string, error) {
-	text, err := m.text()
-	switch {
-	case err != nil:
-		return nil, err
-	case len(text) > maxIDBytes:
-		return nil, invalid("%s in the token has %d bytes; the limit is %d", m.name, len(text), maxIDBytes)
-	case text == "":
-		return nil, nil
+	text := string(m.value)
+	if m.value.Kind() == jsontext.KindString {
+		var err error
+		if text, err = m.text(); text == "" {
+			return nil, err
+		}
 	}
 	return &text, nil
 }

@@ -9,7 +9,6 @@ import (
 
 const (
 	maxSubjectBytes = 255
-	maxIDBytes      = 255     // of jti
 	maxInfoBytes    = 1 << 10 // as compact JSON
 )
 
