@@ -40,7 +40,7 @@ var sentenceTables = []struct {
 	{
 		title: "Errors of commands, settings and keys",
 		in: func(dir string) bool {
-			return slices.Contains([]string{"cmd/notiflux", "internal/config", "internal/auth", "internal/origin", "internal/listen"}, dir)
+			return slices.Contains([]string{"cmd/notiflux", "internal/config", "internal/auth", "internal/jwks", "internal/keyfile", "internal/origin", "internal/listen"}, dir)
 		},
 		calls: map[string]arguments{"errors.New": {none, 0}, "fmt.Errorf": {none, 0}, "usagef": {none, 0}, "p.when": {1, 2}},
 	},

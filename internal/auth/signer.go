@@ -2,12 +2,7 @@ package auth
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,33 +12,9 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/ikornaselur/notiflux/internal/keyfile"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
-
-// GenerateKey returns a new P-256 key pair in PEM. The private key has the form that
-// `openssl ecparam -name prime256v1 -genkey -noout` writes (RFC 5915), the public key that
-// of `openssl ec -pubout`.
-func GenerateKey() (private, public []byte, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, fmt.Errorf("generate key: %w", err)
-	}
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encode private key: %w", err)
-	}
-	private = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
-	public, err = publicPEM(key.Public())
-	return private, public, err
-}
-
-func publicPEM(key crypto.PublicKey) ([]byte, error) {
-	der, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("encode public key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
-}
 
 // A Signer signs tokens. It is safe for concurrent use.
 type Signer struct {
@@ -52,63 +23,24 @@ type Signer struct {
 	public []byte // PEM
 }
 
-// ParsePrivateKey parses one private key in PEM: EC PRIVATE KEY (SEC 1, with or without EC
-// PARAMETERS before it) or PRIVATE KEY (PKCS #8), of the kinds that [ParseKeys] supports.
-// For anything else it returns an error that says what would be right.
+// GenerateKey returns a new key pair; see [keyfile.Generate].
+func GenerateKey() (private, public []byte, err error) { return keyfile.Generate() }
+
+// ParsePrivateKey parses one private key; see [keyfile.ParsePrivate].
 func ParsePrivateKey(data []byte) (*Signer, error) {
-	if err := mistake(data); err != nil {
-		return nil, err
-	}
-	blocks, err := pemBlocks(data)
+	key, err := keyfile.ParsePrivate(data)
 	if err != nil {
 		return nil, err
 	}
-	if len(blocks) > 1 {
-		return nil, fmt.Errorf("the file holds %d keys: use one private key", len(blocks))
-	}
-	key, err := parsePrivateKey(blocks[0])
+	methods, err := keyfile.Methods(key.Public())
 	if err != nil {
 		return nil, err
 	}
-	methods, err := methodsOf(key.Public())
-	if err != nil {
-		return nil, err
-	}
-	public, err := publicPEM(key.Public())
+	public, err := keyfile.PublicPEM(key.Public())
 	if err != nil {
 		return nil, err
 	}
 	return &Signer{method: methods[0], key: key, public: public}, nil
-}
-
-func parsePrivateKey(b *pem.Block) (crypto.Signer, error) {
-	var key any
-	var err error
-	switch {
-	case b.Type == "ENCRYPTED PRIVATE KEY" || b.Headers["DEK-Info"] != "":
-		return nil, errors.New("this private key is encrypted: use an unencrypted one, as `openssl pkcs8 -topk8 -nocrypt` writes it")
-	case b.Type == "PUBLIC KEY":
-		return nil, errors.New("this is a public key: signing needs the matching private key")
-	case b.Type == "EC PRIVATE KEY":
-		key, err = x509.ParseECPrivateKey(b.Bytes)
-	case b.Type == "PRIVATE KEY":
-		key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
-	case b.Type == "RSA PRIVATE KEY":
-		return nil, fmt.Errorf("this is a PEM block of type %q: a private RSA key has type PRIVATE KEY, as `openssl pkcs8 -topk8 -nocrypt -in key.pem` writes it", b.Type)
-	default:
-		return nil, fmt.Errorf("this is a PEM block of type %q: a private key has type EC PRIVATE KEY or PRIVATE KEY; %s", b.Type, rightKey)
-	}
-	switch {
-	case err != nil && strings.HasSuffix(err.Error(), "unknown elliptic curve"): // crypto/x509 exports no error for this
-		return nil, errPrivateCurve
-	case err != nil:
-		return nil, fmt.Errorf("parse private key: this PEM block holds no readable private key; %s", rightKey)
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("a key of this kind (%T) cannot sign; %s", key, rightKey)
-	}
-	return signer, nil
 }
 
 // PublicPEM returns the public key of s in PEM. The caller owns the slice.

@@ -1,4 +1,4 @@
-package auth
+package keyfile
 
 import (
 	"crypto/ed25519"

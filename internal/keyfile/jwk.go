@@ -1,4 +1,4 @@
-package auth
+package keyfile
 
 import (
 	"crypto"
@@ -42,7 +42,7 @@ var privateMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth"}
 var errJWK = errors.New("this is JSON, but not a JWK or a JWK Set: use public keys as defined in RFC 7517, such as {\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",…}]}")
 
 // parseJWKs parses a JWK or a JWK Set.
-func parseJWKs(data []byte) ([]key, error) {
+func parseJWKs(data []byte) ([]Key, error) {
 	m, err := decodeMembers(data)
 	if err != nil {
 		return nil, errJWK
@@ -57,13 +57,13 @@ func parseJWKs(data []byte) ([]key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []key{k}, nil
+	return []Key{k}, nil
 }
 
 // parseJWKSet returns the keys of a set that can verify tokens, at least one. It skips
 // others (RFC 7517, section 5), because identity providers also publish keys for other
 // purposes in the same set. A secret key is an error.
-func parseJWKSet(value jsontext.Value) (keys []key, err error) {
+func parseJWKSet(value jsontext.Value) (keys []Key, err error) {
 	if value.Kind() != jsontext.KindBeginArray {
 		return nil, errJWK
 	}
@@ -101,20 +101,20 @@ func keyName(i int, data jsontext.Value) string {
 // errSecret is in the chain of errors about keys that the server must not have.
 var errSecret = errors.New("use public keys only")
 
-func parseJWK(data jsontext.Value) (key, error) {
+func parseJWK(data jsontext.Value) (Key, error) {
 	m, err := decodeMembers(data)
 	isPrivate := func(name string) bool { return m[name] != nil }
 	switch { // secrets first, even if something else is wrong with the key
 	case m["k"] != nil || string(m["kty"]) == `"oct"`:
-		return key{}, fmt.Errorf("this is a symmetric JWK (kty oct), with which anyone who can verify tokens can also sign them; %w: EC, OKP or RSA", errSecret)
+		return Key{}, fmt.Errorf("this is a symmetric JWK (kty oct), with which anyone who can verify tokens can also sign them; %w: EC, OKP or RSA", errSecret)
 	case slices.ContainsFunc(privateMembers, isPrivate):
-		return key{}, fmt.Errorf("this is a private JWK, which must stay secret; %w: remove d, p, q, dp, dq, qi and oth", errSecret)
+		return Key{}, fmt.Errorf("this is a private JWK, which must stay secret; %w: remove d, p, q, dp, dq, qi and oth", errSecret)
 	case err != nil:
-		return key{}, err
+		return Key{}, err
 	}
 	k, err := decodeJWK(m)
 	if err != nil {
-		return key{}, err
+		return Key{}, err
 	}
 	return k.key()
 }
@@ -158,20 +158,20 @@ func decodeJWK(m map[string]jsontext.Value) (k jwk, err error) {
 }
 
 // key returns the key that k describes, or an error if it cannot verify tokens.
-func (k *jwk) key() (key, error) {
+func (k *jwk) key() (Key, error) {
 	switch {
 	case k.use != "" && k.use != "sig":
-		return key{}, fmt.Errorf("the JWK member \"use\" is %q: in a key that verifies tokens it must be \"sig\" or absent", k.use)
+		return Key{}, fmt.Errorf("the JWK member \"use\" is %q: in a key that verifies tokens it must be \"sig\" or absent", k.use)
 	case k.operations != nil && !slices.Contains(k.operations, "verify"):
-		return key{}, errors.New("the JWK member \"key_ops\" lacks \"verify\": in a key that verifies tokens it must contain \"verify\" or be absent")
+		return Key{}, errors.New("the JWK member \"key_ops\" lacks \"verify\": in a key that verifies tokens it must contain \"verify\" or be absent")
 	}
 	public, err := k.public()
 	if err != nil {
-		return key{}, err
+		return Key{}, err
 	}
-	methods, err := methodsOf(public)
+	methods, err := Methods(public)
 	if err != nil {
-		return key{}, err
+		return Key{}, err
 	}
 	if k.algorithm != "" {
 		var all []string
@@ -182,10 +182,10 @@ func (k *jwk) key() (key, error) {
 			return m.Alg() != k.algorithm && (k.algorithm != "Ed25519" || m != jwt.SigningMethodEdDSA) // RFC 9864 renamed it
 		})
 		if len(methods) == 0 {
-			return key{}, fmt.Errorf("the JWK member \"alg\" is %q: in a key of this type it must be %s or absent", k.algorithm, strings.Join(all, " or "))
+			return Key{}, fmt.Errorf("the JWK member \"alg\" is %q: in a key of this type it must be %s or absent", k.algorithm, strings.Join(all, " or "))
 		}
 	}
-	return key{id: k.id, methods: methods, public: public}, nil
+	return Key{ID: k.id, Methods: methods, Public: public}, nil
 }
 
 // public returns the public key that the parameters of k describe.

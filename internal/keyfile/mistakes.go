@@ -1,4 +1,4 @@
-package auth
+package keyfile
 
 import (
 	"bytes"
@@ -93,11 +93,3 @@ func publicKeyMistake(der []byte) error {
 // errPrivateCurve refuses a private key on a curve that the standard library does not know,
 // or that is not named.
 var errPrivateCurve = errors.New("the key is on an unsupported curve, or has explicit curve parameters instead of a named curve: if it is a P-256 key, rewrite it with `openssl ec -in key.pem -param_enc named_curve`")
-
-// isDER reports whether signature is a DER sequence of two integers (RFC 3279, section
-// 2.2.3). Nearly everything except JWT encodes ECDSA signatures in this form.
-func isDER(signature []byte) bool {
-	var numbers struct{ R, S asn1.RawValue }
-	rest, err := asn1.Unmarshal(signature, &numbers)
-	return err == nil && len(rest) == 0 && numbers.R.Tag == asn1.TagInteger && numbers.S.Tag == asn1.TagInteger
-}
