@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"internal/wire":               {"internal/pubsub", "internal/strictjson", "internal/wsframe"},
 	"internal/keyfile":            {"internal/strictjson"},
 	"internal/auth":               {"internal/pubsub", "internal/keyfile", "internal/strictjson", "internal/worker"},
+	"internal/revoke":             {"internal/auth", "internal/pubsub"},
 	"internal/origin":             {},
 	"internal/config":             {},
 	"internal/topic":              {"internal/pubsub"},

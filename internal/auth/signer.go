@@ -55,6 +55,9 @@ type Grant struct {
 	Expires  time.Time        // required; truncated to seconds
 	Until    time.Time        // when subscriptions made with the token end, truncated to seconds; zero: never
 	Info     json.RawMessage  // a JSON object that other clients may see; nil for none
+
+	ID     string    // identifies the token, so that it can be revoked; empty: none
+	Issued time.Time // truncated to seconds; zero: the token does not say
 }
 
 // Sign returns a token for g. If no server would accept the token, Sign returns an error
@@ -86,6 +89,9 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 	if !utf8.ValidString(g.Subject) {
 		return nil, errors.New("the subject is not UTF-8")
 	}
+	if !utf8.ValidString(g.ID) {
+		return nil, errors.New("the token's ID is not UTF-8")
+	}
 	for _, topic := range g.Topics {
 		if _, err := pubsub.ParseTopic(string(topic)); err != nil {
 			return nil, err
@@ -102,6 +108,12 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 	}
 	if g.Info != nil {
 		claims["info"] = g.Info
+	}
+	if g.ID != "" {
+		claims["jti"] = g.ID
+	}
+	if !g.Issued.IsZero() {
+		claims["iat"] = g.Issued.Unix()
 	}
 	switch len(g.Topics) {
 	case 0: // refused below, unless there is a pattern

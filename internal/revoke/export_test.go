@@ -1,0 +1,4 @@
+package revoke
+
+// BreakForTest makes the next write fail.
+func (f *File) BreakForTest() { f.file.Close() }
