@@ -16,6 +16,9 @@ type answer struct {
 	// Immutable.
 	conn *conn
 
+	dated int64  // the second of date, since 1970
+	date  []byte // see dateLine
+
 	header  http.Header
 	head    bytes.Buffer // without its end, until it is sent; empty before WriteHeader
 	body    []byte       // not sent
@@ -64,11 +67,17 @@ func (a *answer) WriteHeader(status int) {
 		a.rest, _ = strconv.ParseInt(length, 10, 64)
 	}
 	a.close = a.says || a.header.Get("Connection") == "close"
-	b = a.head.AvailableBuffer()
-	b = append(b, "Date: "...)
-	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
-	b = append(b, "\r\n"...)
-	a.head.Write(b)
+	a.head.Write(a.dateLine())
+}
+
+// dateLine returns the Date header line. It formats it once a second.
+func (a *answer) dateLine() []byte {
+	if now := time.Now(); now.Unix() != a.dated {
+		a.dated = now.Unix()
+		a.date = now.UTC().AppendFormat(append(a.date[:0], "Date: "...), http.TimeFormat)
+		a.date = append(a.date, "\r\n"...)
+	}
+	return a.date
 }
 
 // Write implements [http.ResponseWriter].

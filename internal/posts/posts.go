@@ -50,7 +50,7 @@ type Server struct {
 
 // New returns a Server for posts to path, which must need no escapes. It uses the Handler,
 // ReadHeaderTimeout, WriteTimeout, IdleTimeout, ConnState and ConnContext of h. The handler
-// must not keep a request or an answer after it returns, must set Content-Type, and answers
+// must not change a request, must not keep it or its answer after it returns, must set Content-Type, and answers
 // posts to path with statuses that allow a body. It must set Content-Length before it
 // flushes, and to nothing but a length.
 func New(h *http.Server, path string) *Server {

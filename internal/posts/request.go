@@ -29,6 +29,8 @@ type exchange struct {
 	request *http.Request
 	header  http.Header
 	values  [maxHeaders]string // of header
+	lines   string             // that header, Host and length are of
+	length  int                // of the body; 0: no lines were parsed
 	url     url.URL
 	body    body
 	answer  answer
@@ -47,7 +49,7 @@ func (c *conn) newExchange() *exchange {
 		RequestURI: c.server.path,
 		RemoteAddr: c.socket.RemoteAddr().String(),
 	}).WithContext(c.context())
-	x.answer = answer{conn: c, header: make(http.Header)}
+	x.answer = answer{conn: c, dated: -1, header: make(http.Header)}
 	return x
 }
 
@@ -78,15 +80,23 @@ func (c *conn) recognize() (size int, what kind) {
 	if c.exchange == nil {
 		c.exchange = c.newExchange()
 	}
-	length, ok := c.exchange.parse(string(b[len(start):end]))
+	x := c.exchange
+	// Most clients send the same lines again.
+	if lines := b[len(start):end]; x.length == 0 || string(lines) != x.lines {
+		var ok bool
+		x.lines = string(lines)
+		if x.length, ok = x.parse(x.lines); !ok {
+			return 0, other
+		}
+	}
 	end += len("\r\n")
+	length := x.length
 	switch {
-	case !ok || length > bufferBytes-end:
+	case length > bufferBytes-end:
 		return 0, other
 	case length > len(b)-end:
 		return 0, incomplete
 	}
-	x := c.exchange
 	x.body.rest, x.request.Body = b[end:end+length], &x.body
 	x.url = url.URL{Path: c.server.path}
 	x.request.ContentLength = int64(length)

@@ -42,6 +42,8 @@ func TestSameAsNetHTTP(t *testing.T) {
 		{"usual headers", 1, []string{post("hello", "User-Agent: curl/8.0", "accept: */*", "CONTENT-type: application/json", "Authorization: Bearer a.b.c", "Connection: Keep-Alive", "X_Y-1:z", "Idempotency-Key: \"k\"", "Empty:")}},
 		{"a header twice", 1, []string{post("hello", "Authorization: Bearer a", "Authorization:   Bearer b  ")}},
 		{"one after the other", 3, []string{small, post("status 404"), post("empty")}},
+		{"other headers", 5, []string{post("hello", "X: a"), post("world", "X: a"), post("hello", "X: b", "Y: c"), post("hello", "X: a"), small}},
+		{"the same headers, then one that is wrong", 2, []string{small, small, post("hello", "X: \x00"), small}},
 		{"pipelined", 3, []string{small + post("status 503") + post("large")}},
 		{"head and body apart", 2, []string{small[:len(small)-5], "hello", small[:20], small[20:60], small[60:]}},
 		{"byte by byte", 1, strings.Split(small, "")},
