@@ -23,6 +23,9 @@ func (a *attaching) finish(err error) {
 	}
 }
 
+func (a *attaching) isOver() bool { return a.over }
+func (a *attaching) timeOut()     { a.finish(errUnavailable) }
+
 // Attach implements [broker.Broker]. It asks the store only if the topic is not live or its
 // log does not cover the resume point.
 func (n *Node) Attach(a *broker.Attachment) (finished bool) {
@@ -42,7 +45,7 @@ func (n *Node) Attach(a *broker.Attachment) (finished bool) {
 }
 
 func (n *Node) attach(a *attaching) {
-	n.soon(func() { a.finish(errUnavailable) })
+	n.limit(a)
 	f := n.followed[a.attachment.Topic]
 	if f != nil && f.live {
 		n.pin(f, a)

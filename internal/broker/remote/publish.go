@@ -15,6 +15,7 @@ const maxBatch = 64
 
 // publishing is a call of Publish in flight. The node's goroutine owns it.
 type publishing struct {
+	node *Node
 	ps   []pubsub.Publication // the caller owns it again once over
 	done func()
 	size int                  // in bytes
@@ -23,6 +24,16 @@ type publishing struct {
 	over bool
 
 	deadline time.Time // when it is over
+}
+
+func (p *publishing) isOver() bool { return p.over }
+
+func (p *publishing) timeOut() {
+	err := ErrUnknown
+	if p.sent == nil {
+		err = errUnavailable
+	}
+	p.node.finish(p, err)
 }
 
 // ErrNotSent is the error of a request that the store did not get.
@@ -39,7 +50,7 @@ var (
 
 // Publish implements [broker.Broker].
 func (n *Node) Publish(ps []pubsub.Publication, done func()) (finished bool) {
-	p := &publishing{ps: ps, done: done}
+	p := &publishing{node: n, ps: ps, done: done}
 	for i := range ps {
 		if ps[i].Err == nil {
 			p.open++
@@ -85,16 +96,7 @@ func setErr(ps []pubsub.Publication, err error) {
 }
 
 func (n *Node) enqueue(p *publishing) {
-	p.deadline = n.soon(func() {
-		if p.over {
-			return
-		}
-		if p.sent == nil {
-			n.finish(p, errUnavailable)
-		} else {
-			n.finish(p, ErrUnknown)
-		}
-	})
+	p.deadline = n.limit(p)
 	n.queue = append(n.queue, p)
 	n.send()
 }
@@ -153,11 +155,12 @@ func (n *Node) finish(p *publishing, err error) {
 		setErr(p.ps, err)
 	}
 	done := p.done
-	p.over, p.ps, p.sent, p.done = true, nil, nil, nil // expire still refers to p
+	p.over, p.ps, p.sent, p.done = true, nil, nil, nil // limits may still refer to p
 	n.mu.Lock()
 	n.stats.Publishing.Add(-int64(p.open))
 	n.stats.PublishingBytes.Add(-int64(p.size))
 	n.mu.Unlock()
+	n.trim()
 	done()
 	n.publishes.Done()
 }

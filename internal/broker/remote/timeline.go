@@ -10,6 +10,9 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker"
 )
 
+// maxSpare is the maximum number of functions whose memory a timeline keeps for others.
+const maxSpare = 1024
+
 // A timeline is a goroutine that executes functions one after the other: those that are
 // posted, in order, and those that are due at a time. Functions with the same time keep
 // their order.
@@ -22,16 +25,24 @@ type timeline struct {
 	stopped bool // run has ended
 
 	// Owned by the goroutine of run.
+	spare  []func() // empty; memory for posts
 	events events
 	added  uint64  // number of events so far
-	limits []limit // in order of time; the first over of them have been called
+	limits []limit // in order of time; the first over of them no longer matter
 	over   int
+	timed  bool // an event calls expire
 }
 
-// A limit is a function to call when an operation has taken broker.Timeout.
+// A limit is the time at which an operation has taken broker.Timeout.
 type limit struct {
-	at time.Time
-	do func()
+	at        time.Time
+	operation operation
+}
+
+// An operation ends before or at its limit.
+type operation interface {
+	isOver() bool
+	timeOut() // ends the operation, unless it is over
 }
 
 // An event is a function to call at a time.
@@ -68,30 +79,43 @@ func (l *timeline) at(t time.Time, do func()) {
 	l.added++
 }
 
-// soon calls do after broker.Timeout, at the time that it returns. It costs less than After
-// does. It is called on the goroutine of run, and so is do.
-func (l *timeline) soon(do func()) (at time.Time) {
+// limit ends an operation after broker.Timeout, at the time that it returns. It costs less
+// than After does. It is called on the goroutine of run, and so is the operation.
+func (l *timeline) limit(o operation) (at time.Time) {
 	at = time.Now().Add(broker.Timeout)
-	l.limits = append(l.limits, limit{at, do})
-	if len(l.limits)-l.over == 1 {
-		l.at(at, l.expire)
-	}
+	l.limits = append(l.limits, limit{at, o})
+	l.watch()
 	return at
 }
 
-// expire calls the functions of soon that are due.
+// watch makes an event call expire at the first limit.
+func (l *timeline) watch() {
+	if !l.timed && l.over < len(l.limits) {
+		l.timed = true
+		l.at(l.limits[l.over].at, l.expire)
+	}
+}
+
+// expire ends the operations that are at their limit.
 func (l *timeline) expire() {
+	l.timed = false
 	for now := time.Now(); l.over < len(l.limits) && !l.limits[l.over].at.After(now); {
-		do := l.limits[l.over].do
-		l.limits[l.over].do = nil
+		o := l.limits[l.over].operation
 		l.over++
-		do()
+		o.timeOut()
+	}
+	l.trim()
+	l.watch()
+}
+
+// trim drops the first limits, up to one of an operation that is not over. Nearly all
+// operations are over long before their limits, and would take memory until then.
+func (l *timeline) trim() {
+	for l.over < len(l.limits) && l.limits[l.over].operation.isOver() {
+		l.over++
 	}
 	if l.over > len(l.limits)/2 {
 		l.limits, l.over = slices.Delete(l.limits, 0, l.over), 0
-	}
-	if l.over < len(l.limits) {
-		l.at(l.limits[l.over].at, l.expire)
 	}
 }
 
@@ -126,6 +150,9 @@ func (l *timeline) work() {
 		for _, do := range posts {
 			do()
 		}
+		if clear(posts); cap(posts) <= maxSpare {
+			l.spare = posts[:0]
+		}
 		if len(l.events) > 0 && !l.events[0].at.After(time.Now()) {
 			heap.Pop(&l.events).(event).do()
 		} else if len(posts) == 0 {
@@ -139,7 +166,7 @@ func (l *timeline) work() {
 func (l *timeline) take(end bool) (posts []func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	posts, l.posts = l.posts, nil
+	posts, l.posts, l.spare = l.posts, l.spare, nil
 	l.stopped = end && len(posts) == 0
 	return posts
 }
