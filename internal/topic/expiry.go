@@ -7,32 +7,32 @@ import (
 	"time"
 )
 
-// expiry orders the topics that hold messages by the time of their oldest message. It is
-// lazy: the time of an item may be earlier than that of the topic's oldest message, but
-// never later. So a publisher takes its lock only for the first message of a topic.
+// expiry orders the topics that hold messages by the time at which their oldest message
+// expires. It is lazy: the time of an item may be earlier than that of the topic's oldest
+// message, but never later. So a publisher takes its lock only for the first message of a topic.
 type expiry struct {
 	mu    sync.Mutex
 	items items // also guards Topic.item of each topic
 }
 
 type item struct {
-	topic  *Topic
-	oldest time.Time
+	topic   *Topic
+	expires time.Time
 }
 
 // push adds a topic that is not in x.
-func (x *expiry) push(t *Topic, oldest time.Time) {
+func (x *expiry) push(t *Topic, expires time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	heap.Push(&x.items, item{t, oldest})
+	heap.Push(&x.items, item{t, expires})
 }
 
 // move changes the time of a topic, if the topic is in x.
-func (x *expiry) move(t *Topic, oldest time.Time) {
+func (x *expiry) move(t *Topic, expires time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if t.item != 0 {
-		x.items[t.item-1].oldest = oldest
+		x.items[t.item-1].expires = expires
 		heap.Fix(&x.items, t.item-1)
 	}
 }
@@ -58,7 +58,7 @@ func (x *expiry) pop() (item, bool) {
 func (x *expiry) popUntil(limit time.Time) (item, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.items) > 0 && x.items[0].oldest.After(limit) {
+	if len(x.items) > 0 && x.items[0].expires.After(limit) {
 		return item{}, false
 	}
 	return x.popLocked()
@@ -80,8 +80,8 @@ func (s *Topics) Sweep() {
 	for s.expireTombstones() {
 		runtime.Gosched()
 	}
-	for s.config.PerTopic.Age > 0 {
-		i, ok := s.expiry.popUntil(now.Add(-s.config.PerTopic.Age))
+	for {
+		i, ok := s.expiry.popUntil(now)
 		if !ok {
 			return
 		}
@@ -127,7 +127,7 @@ func (s *Topics) wakeRun() {
 	}
 }
 
-// shrink drops the oldest messages of all topics until logs and frames are within
+// shrink drops the messages of all topics that would expire first until logs and frames are within
 // Config.TotalBytes.
 func (s *Topics) shrink() {
 	for s.overTotal() {
@@ -136,9 +136,9 @@ func (s *Topics) shrink() {
 			return
 		}
 		s.dropMessages(i.topic, func(l *Log) {
-			// If the oldest message is newer than i.oldest, messages of other topics come
-			// first.
-			if oldest, ok := l.Oldest(); ok && !oldest.After(i.oldest) {
+			// If the oldest message expires later than i.expires, messages of other topics
+			// come first.
+			if expires, ok := l.Expires(); ok && !expires.After(i.expires) {
 				l.DropOldest()
 			}
 		})
@@ -149,7 +149,7 @@ func (s *Topics) shrink() {
 // refused.
 const roomTries = 16
 
-// evictOldest makes room for another topic. Among the topics with the oldest messages, it
+// evictOldest makes room for another topic. Among the topics whose messages expire first, it
 // drops one that is not in use, and leaves a tombstone. It reports whether it found one. It
 // does nothing without Config.Heads, because only the broker closes the topics it has
 // opened.
@@ -210,11 +210,11 @@ func (s *Topics) dropMessages(t *Topic, drop func(*Log)) {
 	s.dropIfIdle(t, idle)
 }
 
-// items is a heap for container/heap, the oldest first.
+// items is a heap for container/heap. What expires first comes first.
 type items []item
 
 func (s items) Len() int           { return len(s) }
-func (s items) Less(i, j int) bool { return s[i].oldest.Before(s[j].oldest) }
+func (s items) Less(i, j int) bool { return s[i].expires.Before(s[j].expires) }
 func (s *items) Push(x any)        { *s = append(*s, x.(item)); s.place(len(*s) - 1) }
 
 func (s items) Swap(i, j int) {

@@ -66,6 +66,7 @@ func newFed(t *rapid.T) *fed {
 	f.limits = topic.Limits{
 		Count: rapid.SampledFrom([]int{0, 1, 5, 40}).Draw(t, "count"),
 		Age:   rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "age"),
+		Off:   rapid.IntRange(0, 4).Draw(t, "off") == 0,
 	}
 	f.topics = topic.New(topic.Config{
 		PerTopic:   f.limits,
@@ -131,6 +132,9 @@ func (f *fed) held(t *rapid.T) (held []element, from pubsub.Position) {
 	ms := y.Messages()
 	if len(ms) != len(held) || y.Position != f.head() || !y.Recovered || y.More {
 		t.Fatalf("the history has %d messages up to %v; want %d after %v up to %v", len(ms), y.Position, len(held), from, f.head())
+	}
+	if f.limits.Off && len(held) > 0 {
+		t.Fatalf("the log holds %d messages, but its history is off", len(held))
 	}
 	if most := f.limits.Count; most > 0 && len(held) > most {
 		t.Fatalf("the log holds %d messages, its limit is %d", len(held), most)

@@ -10,12 +10,13 @@ import (
 
 // Limits limit what a log holds. A zero field means no limit.
 type Limits struct {
+	Off   bool          // the log holds nothing: an entry is only for the readers that have joined
 	Count int           // messages
 	Bytes uint64        // data plus Overhead of each entry; the newest entry stays even if it is larger
 	Age   time.Duration // measured with the monotonic clock if this process ordered the message
 }
 
-// Logs holds what the logs of a process share: their limits and the total size of the
+// Logs holds what the logs of a process share: their usual limits and the total size of the
 // frames of their messages. Safe for concurrent use.
 type Logs struct {
 	// Immutable after NewLogs.
@@ -42,7 +43,8 @@ func (s *Logs) FrameBytes() int64 { return s.frameBytes.Load() }
 // a lock around every call, except where a method says that it needs none.
 type Log struct {
 	// Immutable.
-	logs *Logs
+	logs   *Logs
+	limits *Limits
 
 	// Guarded by the owner's lock.
 	tail     *Entry                         // the empty entry
@@ -60,8 +62,11 @@ type Log struct {
 
 // New returns an empty log that begins after head. Nothing is known about the messages up
 // to head; there are no messages after it.
-func (s *Logs) New(head pubsub.Position) *Log {
-	l := &Log{logs: s, tail: &Entry{seq: origin, bytesBefore: origin, previous: head.Offset, segment: &segment{epoch: head.Epoch}}}
+func (s *Logs) New(head pubsub.Position) *Log { return s.NewLimited(head, &s.limits) }
+
+// NewLimited is New with other limits, which the log shares and nobody may change.
+func (s *Logs) NewLimited(head pubsub.Position, limits *Limits) *Log {
+	l := &Log{logs: s, limits: limits, tail: &Entry{seq: origin, bytesBefore: origin, previous: head.Offset, segment: &segment{epoch: head.Epoch}}}
 	l.tail.frames.Store(&s.end)
 	l.first.Store(l.tail)
 	return l
@@ -107,13 +112,16 @@ func (l *Log) extend(s *segment, previous uint64) {
 
 // enforce drops the oldest entries beyond the limits on count and bytes.
 func (l *Log) enforce() {
-	for l.beyond(&l.logs.limits) {
+	for l.beyond(l.limits) {
 		l.DropOldest()
 	}
 }
 
 // beyond reports whether the log holds more than its limits on count and bytes allow.
 func (l *Log) beyond(limits *Limits) bool {
+	if limits.Off {
+		return !l.empty()
+	}
 	first := l.first.Load()
 	entries := int(l.tail.seq - first.seq)
 	return limits.Count > 0 && entries > limits.Count && max(l.Len(), l.markers()) > limits.Count ||
@@ -127,7 +135,7 @@ const dropAtOnce = 256
 // Expire drops entries that have reached the age limit at the time now, up to 256 of them.
 // It reports whether there may be more.
 func (l *Log) Expire(now time.Time) (more bool) {
-	age := l.logs.limits.Age
+	age := l.limits.Age
 	if age <= 0 {
 		return false
 	}
@@ -256,6 +264,19 @@ func (l *Log) Oldest() (time.Time, bool) {
 	first := l.first.Load()
 	return first.message.Time, first != l.tail
 }
+
+// Expires returns when the oldest entry reaches the age limit; without a limit, that is a
+// century later. It returns false if the log is empty.
+func (l *Log) Expires() (time.Time, bool) {
+	age := l.limits.Age
+	if age <= 0 {
+		age = century
+	}
+	oldest, ok := l.Oldest()
+	return oldest.Add(age), ok
+}
+
+const century = 100 * 365 * 24 * time.Hour
 
 // Lag returns the size of the entries that a reader at c has not read and that the log has
 // dropped, so that only c keeps them in memory. It needs no lock. After messages were

@@ -38,8 +38,8 @@ func (s *Topics) prependSome(t *Topic, prepend func() (more bool)) (more bool) {
 	defer t.mu.Unlock()
 	first := t.log.first.Load()
 	s.changeLocked(t, func() { more = prepend() })
-	if oldest, ok := t.log.Oldest(); ok && t.queued && t.log.first.Load() != first {
-		s.expiry.move(t, oldest) // Its time in expiry is too late.
+	if expires, ok := t.log.Expires(); ok && t.queued && t.log.first.Load() != first {
+		s.expiry.move(t, expires) // Its time in expiry is too late.
 	}
 	s.queueLocked(t)
 	return more
@@ -179,8 +179,8 @@ func (l *Log) prepend(c Cursor, from pubsub.Position, ms []pubsub.Message, now t
 
 // fits reports whether the log would stay within its limits if e were its oldest entry.
 func (l *Log) fits(e *Entry, now time.Time) bool {
-	limits := &l.logs.limits
-	return (limits.Count <= 0 || l.Count(Cursor{e}) <= limits.Count) &&
+	limits := l.limits
+	return !limits.Off && (limits.Count <= 0 || l.Count(Cursor{e}) <= limits.Count) &&
 		(limits.Bytes == 0 || l.tail.bytesBefore-e.bytesBefore <= limits.Bytes) &&
 		(limits.Age <= 0 || now.Sub(e.message.Time) < limits.Age)
 }

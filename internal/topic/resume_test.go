@@ -188,6 +188,17 @@ func TestTombstonesGoBeforeTopics(t *testing.T) {
 	}
 }
 
+// someLimits are those of topics that differ: b has no history, and c a short one.
+func someLimits(name pubsub.Topic) *topic.Limits {
+	switch name {
+	case "b":
+		return &topic.Limits{Off: true}
+	case "c":
+		return &topic.Limits{Count: 2, Age: 20 * time.Second}
+	}
+	return nil
+}
+
 // given is a position that a client received, and when.
 type given struct {
 	position pubsub.Position
@@ -201,6 +212,7 @@ func TestRecoveryAgainstModel(t *testing.T) {
 		now := time.Now()
 		config := topic.Config{
 			PerTopic:  topic.Limits{Count: rapid.IntRange(1, 5).Draw(t, "count"), Age: time.Minute},
+			Limits:    someLimits,
 			MaxTopics: rapid.SampledFrom([]int{0, 3}).Draw(t, "most"),
 			Now:       func() time.Time { return now },
 		}

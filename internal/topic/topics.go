@@ -39,6 +39,7 @@
 package topic
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -47,14 +48,16 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// Config configures [New]. The zero value sets no limits. Beyond TotalBytes, the oldest
-// messages of all topics are dropped first. Beyond MaxTopics, the oldest tombstones are
+// Config configures [New]. The zero value sets no limits. Beyond TotalBytes, those messages of
+// all topics are dropped first that would expire first: the oldest ones if all topics have the
+// same age limit. Beyond MaxTopics, the oldest tombstones are
 // dropped first, then topics without listeners and pins.
 type Config struct {
 	PerTopic   Limits
-	TotalBytes uint64           // of all logs and the encoded frames that they keep; 0: no limit
-	MaxTopics  int              // topics in memory plus tombstones in Heads; 0: no limit
-	Now        func() time.Time // nil: time.Now
+	Limits     func(pubsub.Topic) *Limits // returns the limits of a topic that differ from PerTopic, else nil; called when a topic becomes live, with a lock held; nil: none differ
+	TotalBytes uint64                     // of all logs and the encoded frames that they keep; 0: no limit
+	MaxTopics  int                        // topics in memory plus tombstones in Heads; 0: no limit
+	Now        func() time.Time           // nil: time.Now
 
 	// Heads is set by a broker that keeps its messages only in these logs. It stores the
 	// heads of topics that are not in memory. A topic is then live as long as it has
@@ -185,15 +188,22 @@ func (s *Topics) order(p *pubsub.Publication, offset func() uint64, now *time.Ti
 	})
 	p.Position = position // Only now: after a panic, a position still means that the log has the message.
 	s.queueLocked(t)
+	if s.idleLocked(t) && !t.queued { // Limits.Off: the next sweep drops the topic.
+		t.queued = true
+		s.expiry.push(t, *now)
+	}
 	s.appended.Add(1)
 	return t.listeners.give()
 }
 
 // queueLocked adds t to expiry if t holds entries and is not there yet.
 func (s *Topics) queueLocked(t *Topic) {
-	if oldest, ok := t.log.Oldest(); ok && !t.queued {
+	if t.queued {
+		return
+	}
+	if expires, ok := t.log.Expires(); ok {
 		t.queued = true
-		s.expiry.push(t, oldest)
+		s.expiry.push(t, expires)
 	}
 }
 
@@ -347,7 +357,11 @@ func (s *Topics) insert(name pubsub.Topic, head pubsub.Position) bool {
 	if heads != nil {
 		head = heads.Take(name)
 	}
-	s.topics[name] = &Topic{name: name, log: s.logs.New(head), counted: s.config.Counted}
+	limits := &s.logs.limits
+	if s.config.Limits != nil && !IsPresenceTopic(name) {
+		limits = cmp.Or(s.config.Limits(name), limits)
+	}
+	s.topics[name] = &Topic{name: name, log: s.logs.NewLimited(head, limits), counted: s.config.Counted}
 	return true
 }
 
