@@ -48,7 +48,7 @@ func (s *store) check(ctx context.Context, l *link) error {
 	}{
 		{probeScript, keys[:1], func() []string { return args(s.probes) }}, // first, because it tells the time
 		{publishScript, keys, func() []string {
-			return args(s.redisTime(time.Now().Add(writeTimeout)), 1, 1000, 1000, 1, s.channel(name), 0, "digest", "s")
+			return args(s.redisTime(time.Now().Add(writeTimeout)), 1, 1000, 1000, 1, s.channel(name), 0, "digest", "s", "")
 		}},
 		{headsScript, []string{keys[0], keys[1], keys[2], members}, func() []string { return args(1, 1) }},
 		{headsScript, []string{keys[0], s.key("h:" + name + "2"), keys[2], members}, func() []string { return args(1, 1) }}, // without a head

@@ -84,7 +84,7 @@ func callSize(ps []*pubsub.Publication) int {
 func (s *store) publishCall(ctx context.Context, ps []*pubsub.Publication, deadline time.Time) error {
 	keys := append(make([]string, 0, 1+3*len(ps)), s.key("m"))
 	arguments := args(s.redisTime(deadline), s.config.Messages, s.config.Age.Milliseconds(), keyTime.Milliseconds(), int(headTime.Seconds()))
-	arguments = slices.Grow(arguments, 4*len(ps))
+	arguments = slices.Grow(arguments, 5*len(ps))
 	for _, p := range ps {
 		head, body, digest := s.key("h:"+string(p.Topic)), encodeBody(p.Body), ""
 		keys = append(keys, head, s.key("t:"+string(p.Topic)))
@@ -95,7 +95,7 @@ func (s *store) publishCall(ctx context.Context, ps []*pubsub.Publication, deadl
 			sum := sha256.Sum256([]byte(body))
 			digest = base64.RawURLEncoding.EncodeToString(sum[:16])
 		}
-		arguments = append(arguments, s.channel(string(p.Topic)), strconv.FormatUint(uint64(p.Exclude), 10), digest, body)
+		arguments = append(arguments, s.channel(string(p.Topic)), strconv.FormatUint(uint64(p.Exclude), 10), digest, body, s.config.kept(p.Topic))
 	}
 	a, err := s.run(ctx, s.writing, publishScript, keys, arguments)
 	if err == nil {

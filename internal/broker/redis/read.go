@@ -206,7 +206,7 @@ func (s *store) read(ctx context.Context, l *link, name pubsub.Topic, r remote.R
 		all.entries = append(all.entries, next.entries...)
 		all.last, all.head, all.more = next.last, next.head, next.more
 	}
-	return s.page(all, r), nil
+	return s.page(all, r, s.config.age(name)), nil
 }
 
 var errEpochEnded = errors.New("redis: the epoch ended during a read")
@@ -288,7 +288,8 @@ func (s *store) entry(name pubsub.Topic, epoch string, x any) (e entry, err erro
 }
 
 // page returns the page of a range, given all entries after p.after, or the newest of them.
-func (s *store) page(p part, r remote.Range) remote.Page {
+// Messages are kept for age.
+func (s *store) page(p part, r remote.Range, age time.Duration) remote.Page {
 	// The first entry beyond the range tells whether one before it is missing. Those after it
 	// do not matter.
 	for i, e := range p.entries {
@@ -302,7 +303,7 @@ func (s *store) page(p part, r remote.Range) remote.Page {
 		page.From = max(p.after, p.entries[0].before)
 	}
 	first := 0
-	oldest := uint64(max(0, s.redisTime(time.Now())-s.config.Age.Microseconds()))
+	oldest := uint64(max(0, s.redisTime(time.Now())-age.Microseconds()))
 	for i, e := range p.entries {
 		at := e.message.Position.Offset
 		switch {

@@ -60,6 +60,8 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/remote"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
@@ -72,6 +74,10 @@ type Config struct {
 	// What Redis keeps of a topic. 0: 100 messages, for 5 minutes.
 	Messages int
 	Age      time.Duration
+
+	// Limits, unless it is nil, returns what Redis keeps of a topic if that differs, else nil.
+	// Redis does not limit bytes. All nodes must agree.
+	Limits func(pubsub.Topic) *topic.Limits
 
 	Check       time.Duration // as in remote.Config
 	Probe       time.Duration // interval between two probes; 0: 1 s. After three, Redis counts as away.

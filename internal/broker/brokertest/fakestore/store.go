@@ -36,6 +36,9 @@ type Config struct {
 	MaxBytes    uint64 // including topic.Overhead per message
 	MaxAge      time.Duration
 
+	// Limits, unless it is nil, returns the limits of a topic if they differ, else nil.
+	Limits func(pubsub.Topic) *topic.Limits
+
 	// MaxInFlight limits the publications of a node that have no outcome yet, in bytes. 0:
 	// 64 MiB.
 	MaxInFlight int
@@ -183,7 +186,7 @@ func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Positio
 	}
 	t.messages, t.before = append(t.messages, m), append(t.before, before)
 	t.bytes += size(m)
-	s.trimLocked(t, now)
+	s.trimLocked(p.Topic, t, now)
 	for _, n := range t.nodes {
 		n.Post(func() { n.receive(remote.Push{Message: m, Before: before}) })
 	}
@@ -191,13 +194,19 @@ func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Positio
 }
 
 // trimLocked drops the messages beyond the limits on count, bytes and age.
-func (s *Store) trimLocked(t *stored, now time.Time) {
-	c, n := &s.config, 0
+func (s *Store) trimLocked(name pubsub.Topic, t *stored, now time.Time) {
+	c := topic.Limits{Count: s.config.MaxMessages, Bytes: s.config.MaxBytes, Age: s.config.MaxAge}
+	if s.config.Limits != nil {
+		if l := s.config.Limits(name); l != nil {
+			c = *l
+		}
+	}
+	n := 0
 	rest := t.bytes
 	for ; n < len(t.messages); n++ {
-		tooLarge := c.MaxBytes > 0 && rest > c.MaxBytes && n < len(t.messages)-1
-		tooOld := c.MaxAge > 0 && now.Sub(t.messages[n].Time) >= c.MaxAge
-		if len(t.messages)-n <= c.MaxMessages && !tooLarge && !tooOld {
+		tooLarge := c.Bytes > 0 && rest > c.Bytes && n < len(t.messages)-1
+		tooOld := c.Age > 0 && now.Sub(t.messages[n].Time) >= c.Age
+		if len(t.messages)-n <= c.Count && !tooLarge && !tooOld && !c.Off {
 			break
 		}
 		rest -= size(t.messages[n])
@@ -248,7 +257,7 @@ func (s *Store) read(name pubsub.Topic, r remote.Range) remote.Page {
 
 func (s *Store) readLocked(name pubsub.Topic, after, until uint64, newest int) remote.Page {
 	t := s.topicLocked(name)
-	s.trimLocked(t, s.config.Now().Round(0))
+	s.trimLocked(name, t, s.config.Now().Round(0))
 	first, end := 0, len(t.messages)
 	for first < end && t.messages[first].Position.Offset <= after {
 		first++
