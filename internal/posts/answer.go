@@ -2,7 +2,10 @@ package posts
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -16,8 +19,11 @@ type answer struct {
 	// Immutable.
 	conn *conn
 
-	dated int64  // the second of date, since 1970
-	date  []byte // see dateLine
+	status    int          // of lines
+	formatted http.Header  // that lines has
+	lines     bytes.Buffer // the status and the header of the last answer
+	dated     int64        // the second of date, since 1970
+	date      []byte       // see dateLine
 
 	header  http.Header
 	head    bytes.Buffer // without its end, until it is sent; empty before WriteHeader
@@ -37,6 +43,9 @@ func (a *answer) reset() {
 	if a.head.Cap() > maxKept {
 		a.head = bytes.Buffer{}
 	}
+	if a.lines.Cap() > maxKept {
+		a.lines, a.status = bytes.Buffer{}, 0
+	}
 	if cap(a.body) > maxKept {
 		a.body = nil
 	}
@@ -51,23 +60,28 @@ func (a *answer) WriteHeader(status int) {
 	if a.head.Len() > 0 || a.sent {
 		return
 	}
-	b := a.head.AvailableBuffer()
-	b = append(b, "HTTP/1.1 "...)
-	b = strconv.AppendInt(b, int64(status), 10)
-	b = append(b, ' ')
-	b = append(b, http.StatusText(status)...)
-	b = append(b, "\r\n"...)
-	a.head.Write(b)
 	if a.says = a.conn.server.stopping.Load(); a.says {
 		a.header.Del("Connection")
 	}
-	_ = a.header.Write(&a.head) // a bytes.Buffer takes everything
+	// Most answers have the same header as the one before.
+	if status != a.status || !maps.EqualFunc(a.header, a.formatted, slices.Equal[[]string]) {
+		a.format(status)
+	}
+	a.head.Write(a.lines.Bytes())
 	if length := a.header.Get("Content-Length"); length != "" {
 		a.sized = true
 		a.rest, _ = strconv.ParseInt(length, 10, 64)
 	}
 	a.close = a.says || a.header.Get("Connection") == "close"
 	a.head.Write(a.dateLine())
+}
+
+// format formats the status and the header.
+func (a *answer) format(status int) {
+	a.status, a.formatted = status, a.header.Clone()
+	a.lines.Reset()
+	fmt.Fprintf(&a.lines, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
+	_ = a.header.Write(&a.lines) // a bytes.Buffer takes everything
 }
 
 // dateLine returns the Date header line. It formats it once a second.
