@@ -39,29 +39,29 @@ func (s *store) check(ctx context.Context, l *link) error {
 	// A topic that no client can name, and that no other check uses. Everything of it expires
 	// after a second.
 	name := "\x01check" + rand.Text()
-	keys := []string{s.key("m"), s.key("h:" + name), s.key("t:" + name), s.key("k:" + name)}
+	keys := []any{s.key("m"), s.key("h:" + name), s.key("t:" + name), s.key("k:" + name)}
 	leases, called, members := s.key("n:"+name), s.key("w:"+name), s.key("p:"+name)
 	for _, try := range []struct {
 		script *script
-		keys   []string
-		args   func() []string
+		keys   []any
+		args   func() []any
 	}{
-		{probeScript, keys[:1], func() []string { return args(s.probes) }}, // first, because it tells the time
-		{publishScript, keys, func() []string {
-			return args(s.redisTime(time.Now().Add(writeTimeout)), 1, 1000, 1000, 1, s.channel(name), 0, "digest", "s", "")
+		{probeScript, keys[:1], func() []any { return []any{s.probes} }}, // first, because it tells the time
+		{publishScript, keys, func() []any {
+			return []any{s.redisTime(time.Now().Add(writeTimeout)), 1, 1000, 1000, 1, s.channel(name), 0, "digest", "s", ""}
 		}},
-		{headsScript, []string{keys[0], keys[1], keys[2], members}, func() []string { return args(1, 1) }},
-		{headsScript, []string{keys[0], s.key("h:" + name + "2"), keys[2], members}, func() []string { return args(1, 1) }}, // without a head
-		{readScript, keys[:3], func() []string { return args(0, "", "", "0-1", 1, pageSize, 1) }},
-		{readScript, keys[:3], func() []string { return args(0, "", "", "+", -1, pageSize, 1) }},
-		{renewScript, []string{keys[0], leases}, func() []string { return args(s.config.name, 0, 1) }},
-		{tellScript, []string{keys[0], leases, called, members}, func() []string {
-			return args(1, s.config.name, 1, s.channel(name), "field", "set", "")
+		{headsScript, []any{keys[0], keys[1], keys[2], members}, func() []any { return []any{1, 1} }},
+		{headsScript, []any{keys[0], s.key("h:" + name + "2"), keys[2], members}, func() []any { return []any{1, 1} }}, // without a head
+		{readScript, keys[:3], func() []any { return []any{0, "", "", "0-1", 1, pageSize, 1} }},
+		{readScript, keys[:3], func() []any { return []any{0, "", "", "+", -1, pageSize, 1} }},
+		{renewScript, []any{keys[0], leases}, func() []any { return []any{s.config.name, 0, 1} }},
+		{tellScript, []any{keys[0], leases, called, members}, func() []any {
+			return []any{1, s.config.name, 1, s.channel(name), "field", "set", ""}
 		}},
-		{statementsScript, []string{keys[0], leases, members}, func() []string { return nil }},
-		{versionsScript, []string{keys[0], members}, func() []string { return args(1) }},
-		{tellScript, []string{keys[0], leases, called, members, members}, func() []string {
-			return args(1, s.config.name, 2, s.channel(name), "field", "drop", "", s.channel(name), "field", "forget", s.config.name)
+		{statementsScript, []any{keys[0], leases, members}, func() []any { return nil }},
+		{versionsScript, []any{keys[0], members}, func() []any { return []any{1} }},
+		{tellScript, []any{keys[0], leases, called, members, members}, func() []any {
+			return []any{1, s.config.name, 2, s.channel(name), "field", "drop", "", s.channel(name), "field", "forget", s.config.name}
 		}},
 	} {
 		if _, err := s.run(ctx, l, try.script, try.keys, try.args()); err != nil {

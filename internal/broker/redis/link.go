@@ -118,7 +118,7 @@ type link struct {
 // run runs a script, until ctx ends at the latest. The error is a [*dialError] if the script
 // was not sent, and a [redis.Error] if Redis refused it; after any other error it may have
 // run. Only a script that is repeatable is sent again, once, if the connection was lost.
-func (l *link) run(ctx context.Context, s *script, keys, args []string) ([]any, error) {
+func (l *link) run(ctx context.Context, s *script, keys, args []any) ([]any, error) {
 	answer, err := l.runOnce(ctx, s, keys, args)
 	if s.repeatable && isLost(err) && ctx.Err() == nil {
 		return l.runOnce(ctx, s, keys, args)
@@ -133,7 +133,7 @@ func isLost(err error) bool {
 	return err != nil && !refused && !notSent
 }
 
-func (l *link) runOnce(ctx context.Context, s *script, keys, args []string) ([]any, error) {
+func (l *link) runOnce(ctx context.Context, s *script, keys, args []any) ([]any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &dialError{err}
 	}
@@ -188,15 +188,10 @@ type script struct {
 	repeatable bool // running it twice is the same as running it once
 }
 
-func (s *script) do(ctx context.Context, c redis.Conn, keys, args []string) (any, error) {
+func (s *script) do(ctx context.Context, c redis.Conn, keys, args []any) (any, error) {
 	all := make([]any, 0, 2+len(keys)+len(args))
 	all = append(all, s.sha, len(keys))
-	for _, k := range keys {
-		all = append(all, k)
-	}
-	for _, a := range args {
-		all = append(all, a)
-	}
+	all = append(append(all, keys...), args...)
 	answer, err := redis.DoWithTimeout(c, remaining(ctx), "EVALSHA", all...)
 	if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
 		all[0] = s.text

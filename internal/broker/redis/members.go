@@ -35,8 +35,8 @@ func (s *store) Tell(changes []remote.Change, then func(error)) {
 
 // tell runs tell.lua. Redis ignores a call whose number is not above all before it.
 func (s *store) tell(ctx context.Context, l *link, number uint64, changes []remote.Change) error {
-	keys := []string{s.key("m"), s.key("n"), s.key("w")}
-	arguments := args(int(membersTime.Seconds()), s.config.name, number)
+	keys := []any{s.key("m"), s.key("n"), s.key("w")}
+	arguments := []any{int(membersTime.Seconds()), s.config.name, number}
 	for _, c := range changes {
 		x := &c.Statement
 		operation, value := "set", s.encodeStatement(x)
@@ -116,7 +116,7 @@ func (s *store) Statements(name pubsub.Topic, then func(remote.Statements, error
 }
 
 func (s *store) statements(ctx context.Context, l *link, name pubsub.Topic) (all remote.Statements, err error) {
-	a, err := s.run(ctx, l, statementsScript, []string{s.key("m"), s.key("n"), s.key("p:" + string(name))}, nil)
+	a, err := s.run(ctx, l, statementsScript, []any{s.key("m"), s.key("n"), s.key("p:" + string(name))}, nil)
 	if err != nil {
 		return all, err
 	}
@@ -167,7 +167,7 @@ func (s *store) Renew(d time.Duration, then func(remote.Leases, bool, error)) {
 }
 
 func (s *store) renew(ctx context.Context, l *link, d time.Duration) (leases remote.Leases, ended bool, err error) {
-	a, err := s.run(ctx, l, renewScript, []string{s.key("m"), s.key("n")}, args(s.config.name, d.Microseconds(), int(leasesTime.Seconds())))
+	a, err := s.run(ctx, l, renewScript, []any{s.key("m"), s.key("n")}, []any{s.config.name, d.Microseconds(), int(leasesTime.Seconds())})
 	if err != nil {
 		return nil, false, err
 	}

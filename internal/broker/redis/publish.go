@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,20 +81,29 @@ func callSize(ps []*pubsub.Publication) int {
 
 // publishCall runs publish.lua, and sets the outcome of each publication.
 func (s *store) publishCall(ctx context.Context, ps []*pubsub.Publication, deadline time.Time) error {
-	keys := append(make([]string, 0, 1+3*len(ps)), s.key("m"))
-	arguments := args(s.redisTime(deadline), s.config.Messages, s.config.Age.Milliseconds(), keyTime.Milliseconds(), int(headTime.Seconds()))
-	arguments = slices.Grow(arguments, 5*len(ps))
+	keys := append(make([]any, 0, 1+3*len(ps)), s.key("m"))
+	arguments := append(make([]any, 0, 5+5*len(ps)),
+		s.redisTime(deadline), s.config.Messages, s.config.Age.Milliseconds(), keyTime.Milliseconds(), int(headTime.Seconds()))
+	var name pubsub.Topic
+	var head, stream, channel, kept any // of name; messages of one topic often come together
 	for _, p := range ps {
-		head, body, digest := s.key("h:"+string(p.Topic)), encodeBody(p.Body), ""
-		keys = append(keys, head, s.key("t:"+string(p.Topic)))
-		if p.Key == "" {
-			keys = append(keys, head)
-		} else {
-			keys = append(keys, s.key("k:"+string(p.Topic)+"\x00"+p.Key))
+		if p.Topic != name {
+			name = p.Topic
+			head, stream = s.key("h:"+string(name)), s.key("t:"+string(name))
+			channel, kept = s.channel(string(name)), s.config.kept(name)
+		}
+		body, key, digest := encodeBody(p.Body), head, ""
+		var exclude any = 0
+		if p.Exclude != 0 {
+			exclude = strconv.FormatUint(uint64(p.Exclude), 10)
+		}
+		if p.Key != "" {
+			key = s.key("k:" + string(name) + "\x00" + p.Key)
 			sum := sha256.Sum256([]byte(body))
 			digest = base64.RawURLEncoding.EncodeToString(sum[:16])
 		}
-		arguments = append(arguments, s.channel(string(p.Topic)), strconv.FormatUint(uint64(p.Exclude), 10), digest, body, s.config.kept(p.Topic))
+		keys = append(keys, head, stream, key)
+		arguments = append(arguments, channel, exclude, digest, body, kept)
 	}
 	a, err := s.run(ctx, s.writing, publishScript, keys, arguments)
 	if err == nil {
@@ -110,6 +118,10 @@ func (s *store) publishCall(ctx context.Context, ps []*pubsub.Publication, deadl
 		return errAnswer
 	}
 	for i, p := range ps {
+		if at, ok := a.rest[i].(int64); ok {
+			p.Position = pubsub.Position{Epoch: a.epoch, Offset: uint64(at)}
+			continue
+		}
 		text, err := redis.String(a.rest[i], nil)
 		if err != nil {
 			return errAnswer
@@ -118,10 +130,7 @@ func (s *store) publishCall(ctx context.Context, ps []*pubsub.Publication, deadl
 			p.Err = broker.ErrKeyReused
 			continue
 		}
-		epoch, digits, keyed := strings.Cut(text, ":")
-		if !keyed {
-			epoch, digits = a.epoch, text
-		}
+		epoch, digits, _ := strings.Cut(text, ":")
 		at, err := strconv.ParseUint(digits, 10, 64)
 		if err != nil {
 			return errAnswer

@@ -59,7 +59,7 @@ for i = 1, n do
       redis.call('SET', key, value, 'PX', ARGV[5])
     end
     redis.call('PUBLISH', channel, epoch .. ' ' .. offset .. ' ' .. before .. ' ' .. exclude .. ' ' .. body)
-    answer[#answer + 1] = offset
+    answer[#answer + 1] = last
   end
 end
 redis.call('HSET', KEYS[1], 'last', text(last))

@@ -108,11 +108,11 @@ func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsu
 // heads returns the heads of topics; that of a topic without a message in this epoch is where
 // the epoch began.
 func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
-	keys := []string{s.key("m")}
+	keys := []any{s.key("m")}
 	for _, name := range names {
 		keys = append(keys, s.key("h:"+string(name)), s.key("t:"+string(name)), s.key("p:"+string(name)))
 	}
-	a, err := s.run(ctx, l, headsScript, keys, args(int(headTime.Seconds()), int(membersTime.Seconds())))
+	a, err := s.run(ctx, l, headsScript, keys, []any{int(headTime.Seconds()), int(membersTime.Seconds())})
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +136,12 @@ func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[p
 
 // versions returns the heads of presence topics.
 func (s *store) versions(ctx context.Context, l *link, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
-	keys := []string{s.key("m")}
+	keys := []any{s.key("m")}
 	for _, name := range names {
 		watched, _ := topic.Watched(name)
 		keys = append(keys, s.key("p:"+string(watched)))
 	}
-	a, err := s.run(ctx, l, versionsScript, keys, args(int(membersTime.Seconds())))
+	a, err := s.run(ctx, l, versionsScript, keys, []any{int(membersTime.Seconds())})
 	if err != nil {
 		return nil, err
 	}
@@ -222,8 +222,8 @@ func (s *store) readPart(ctx context.Context, l *link, name pubsub.Topic, r remo
 	if r.Whole {
 		whole = "whole"
 	}
-	a, err := s.run(ctx, l, readScript, []string{s.key("m"), s.key("h:" + string(name)), s.key("t:" + string(name))},
-		args(r.After.Offset, r.After.Epoch, whole, until, newest, pageSize, int(headTime.Seconds())))
+	a, err := s.run(ctx, l, readScript, []any{s.key("m"), s.key("h:" + string(name)), s.key("t:" + string(name))},
+		[]any{r.After.Offset, r.After.Epoch, whole, until, newest, pageSize, int(headTime.Seconds())})
 	if err != nil {
 		return p, err
 	}

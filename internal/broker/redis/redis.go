@@ -230,7 +230,7 @@ func (s *store) probe(ctx context.Context) {
 		listening := s.isConnected()
 		s.probed.Store(false)
 		asking, cancel := context.WithTimeout(ctx, s.silence())
-		_, err := s.run(asking, l, probeScript, []string{s.key("m")}, args(s.probes))
+		_, err := s.run(asking, l, probeScript, []any{s.key("m")}, []any{s.probes})
 		cancel()
 		if err != nil {
 			s.cuts.Add(1)

@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -67,9 +66,9 @@ type answer struct {
 var errAnswer = errors.New("redis: a script gave a malformed answer")
 
 // run runs a script over l. It learns the epoch and the time of Redis from the answer.
-func (s *store) run(ctx context.Context, l *link, script *script, keys, args []string) (answer, error) {
+func (s *store) run(ctx context.Context, l *link, script *script, keys, args []any) (answer, error) {
 	began := time.Now()
-	rest, err := l.run(ctx, script, keys, append([]string{newEpoch()}, args...))
+	rest, err := l.run(ctx, script, keys, append([]any{newEpoch()}, args...))
 	if err != nil {
 		return answer{}, err
 	}
@@ -114,12 +113,4 @@ var (
 // hasCode reports whether Redis refused something with one of codes.
 func hasCode(e redis.Error, codes []string) bool {
 	return slices.ContainsFunc(codes, func(code string) bool { return strings.HasPrefix(e.Error(), code) })
-}
-
-// args appends the texts of values to a list of arguments.
-func args(values ...any) (all []string) {
-	for _, v := range values {
-		all = append(all, fmt.Sprint(v))
-	}
-	return all
 }
