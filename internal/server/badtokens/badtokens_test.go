@@ -1,0 +1,320 @@
+// Package badtokens_test sends bad tokens to a whole server.
+package badtokens_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+)
+
+// A tokenKey signs any header and claims.
+type tokenKey struct{ *ecdsa.PrivateKey }
+
+func newTokenKey(t *testing.T) tokenKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokenKey{key}
+}
+
+func (k tokenKey) publicPEM(t *testing.T) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(k.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+func (k tokenKey) sign(t *testing.T, header, claims string) string {
+	t.Helper()
+	encode := base64.RawURLEncoding.EncodeToString
+	input := encode([]byte(header)) + "." + encode([]byte(claims))
+	hash := sha256.Sum256([]byte(input))
+	r, s, err := ecdsa.Sign(rand.Reader, k.PrivateKey, hash[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := make([]byte, 64)
+	r.FillBytes(signature[:32])
+	s.FillBytes(signature[32:])
+	return input + "." + encode(signature)
+}
+
+// A badToken is a token, and the codes with which the server refuses to subscribe to the topic
+// "t", and to publish to it. An empty code means that it does not refuse.
+type badToken struct {
+	name, token          string
+	subscribe, broadcast pubsub.Code
+}
+
+const (
+	missing, wrong, expired = pubsub.TokenMissing, pubsub.TokenInvalid, pubsub.TokenExpired
+	noScope, noTopic        = pubsub.ScopeDenied, pubsub.TopicDenied
+)
+
+// badTokens returns a row for each kind of mistake, and some good tokens.
+func badTokens(t *testing.T, ours, foreign tokenKey) []badToken {
+	const es256 = `{"alg":"ES256"}`
+	exp := fmt.Sprintf(`"sub":"u","exp":%d,`, time.Now().Add(time.Hour).Unix())
+	past := fmt.Sprintf(`"sub":"u","exp":%d,`, time.Now().Add(-time.Hour).Unix())
+	rights := func(members string) string { return ours.sign(t, es256, `{`+exp+members+`}`) }
+	const both = `"scope":"subscribe broadcast","topic":"t"`
+	good := rights(both)
+	header := func(header string) string { return ours.sign(t, header, `{`+exp+both+`}`) }
+	unsigned := good[:strings.LastIndexByte(good, '.')+1]
+	return []badToken{
+		{"good", good, "", ""},
+		{"none", "", missing, missing},
+		{"one part", "x", wrong, wrong},
+		{"no signature", unsigned, wrong, wrong},
+		{"a signature of zeros", unsigned + strings.Repeat("A", 86), wrong, wrong},
+		{"padded", good + "==", wrong, wrong},
+		{"four parts", good + ".AA", wrong, wrong},
+		{"cut", good[:len(good)-4], wrong, wrong},
+		{"8 KiB of text", strings.Repeat("A", 8<<10), wrong, wrong},
+		{"another key", foreign.sign(t, es256, `{`+exp+both+`}`), wrong, wrong},
+		{"another key, expired", foreign.sign(t, es256, `{`+past+both+`}`), wrong, wrong},
+		{"alg none", header(`{"alg":"none"}`), wrong, wrong},
+		{"alg HS256", header(`{"alg":"HS256"}`), wrong, wrong},
+		{"alg RS256", header(`{"alg":"RS256"}`), wrong, wrong},
+		{"alg twice", header(`{"alg":"none","alg":"ES256"}`), wrong, wrong},
+		{"crit", header(`{"alg":"ES256","crit":["exp"]}`), wrong, wrong},
+		{"b64", header(`{"alg":"ES256","b64":false}`), wrong, wrong},
+		{"jku", header(`{"alg":"ES256","jku":"http://127.0.0.1:1/"}`), wrong, wrong},
+		{"typ of something else", header(`{"alg":"ES256","typ":"dpop+jwt"}`), wrong, wrong},
+		{"kid", header(`{"alg":"ES256","kid":"../key"}`), "", ""}, // The key has no name.
+		{"kid that is empty", header(`{"alg":"ES256","kid":""}`), wrong, wrong},
+		{"expired", ours.sign(t, es256, `{`+past+both+`}`), expired, expired},
+		{"not valid yet", rights(fmt.Sprintf(`"nbf":%d,`, time.Now().Add(time.Hour).Unix()) + both), wrong, wrong},
+		{"no exp", ours.sign(t, es256, `{"sub":"u",`+both+`}`), wrong, wrong},
+		{"no sub", ours.sign(t, es256, strings.Replace(`{`+exp+both+`}`, `"sub":"u",`, "", 1)), wrong, wrong},
+		{"sub twice", rights(`"sub":"v",` + both), wrong, wrong},
+		{"jti is a number", rights(`"jti":1,` + both), "", ""},
+		{"no scope", rights(`"topic":"t"`), wrong, wrong},
+		{"no topic", rights(`"scope":"subscribe"`), wrong, wrong},
+		{"another topic", rights(`"scope":"subscribe broadcast","topic":"tt"`), noTopic, noTopic},
+		{"only subscribe", rights(`"scope":"subscribe","topic":"t"`), "", noScope},
+		{"only broadcast", rights(`"scope":"broadcast","topic":"t"`), noScope, ""},
+
+		{"a topic with a star", rights(`"scope":"subscribe broadcast","topics":["t*","*"]`), noTopic, noTopic},
+		{"a pattern", rights(`"scope":"subscribe broadcast","patterns":["t*"]`), "", ""},
+		{"a longer pattern", rights(`"scope":"subscribe broadcast","patterns":["t:*"]`), noTopic, noTopic},
+		{"a pattern in capitals", rights(`"scope":"subscribe broadcast","patterns":["T*"]`), noTopic, noTopic},
+		{"a pattern without a star", rights(`"scope":"subscribe","patterns":["t"]`), wrong, wrong},
+		{"a star in front", rights(`"scope":"subscribe","patterns":["*t"]`), wrong, wrong},
+		{"a pattern that is no text", rights(`"scope":"subscribe","patterns":[1]`), wrong, wrong},
+		{"patterns is a text", rights(`"scope":"subscribe","patterns":"t*"`), wrong, wrong},
+		{"101 patterns", rights(`"scope":"subscribe","patterns":[` + strings.Repeat(`"t*",`, 100) + `"t*"]`), wrong, wrong},
+		{"subscribe to everything", rights(`"scope":"subscribe","patterns":["*"]`), wrong, wrong},
+		{"broadcast to everything", rights(`"scope":"broadcast","patterns":["*"]`), noScope, ""},
+		{"patterns without a scope", rights(`"patterns":["t*"]`), wrong, wrong},
+
+		{"subscribe object", rights(`"subscribe":{"topics":["t"]}`), "", noScope},
+		{"broadcast object", rights(`"broadcast":{"patterns":["*"]}`), noScope, ""},
+		{"both objects", rights(`"subscribe":{"patterns":["t*"]},"broadcast":{"topics":["x"]}`), "", noTopic},
+		{"a pattern among topics", rights(`"subscribe":{"topics":["t*"]},"broadcast":{"topics":["*"]}`), noTopic, noTopic},
+		{"subscribe to everything, object", rights(`"subscribe":{"patterns":["*"]}`), wrong, wrong},
+		{"subscribe is a list", rights(`"subscribe":["t"]`), wrong, wrong},
+		{"subscribe is true", rights(`"subscribe":true`), wrong, wrong},
+		{"another member", rights(`"subscribe":{"topics":["t"],"except":["t"]}`), wrong, wrong},
+		{"a member in capitals", rights(`"subscribe":{"Topics":["t"]}`), wrong, wrong},
+		{"subscribe in capitals", rights(`"Subscribe":{"topics":["t"]}`), wrong, wrong},
+		{"a member twice", rights(`"subscribe":{"topics":["x"],"topics":["t"]}`), wrong, wrong},
+		{"objects without entries", rights(`"subscribe":{},"broadcast":{"topics":[]}`), wrong, wrong},
+	}
+}
+
+// A table of bad tokens: each is refused with its code in every place that takes a token, and the
+// server stays ready. Once their key is withdrawn, good tokens are like those of a foreign key.
+func TestBadTokens(t *testing.T) {
+	ours, foreign := newTokenKey(t), newTokenKey(t)
+	file := filepath.Join(t.TempDir(), "keys.pem")
+	write := func(keys ...tokenKey) {
+		t.Helper()
+		var all []byte
+		for _, key := range keys {
+			all = append(all, key.publicPEM(t)...)
+		}
+		if err := os.WriteFile(file+".new", all, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(ours)
+	s := servertest.Start(t, func(c *config.Serve) {
+		c.JWTPublicKeyFile, c.PublicTopics = file, []string{"public", "news:*"}
+	})
+	rows := badTokens(t, ours, foreign)
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) { checkToken(t, s, row) })
+	}
+
+	// The keys are exchanged: what was good, and only that, now has a wrong signature.
+	write(foreign)
+	for end := time.Now().Add(time.Minute); postToken(t, s, "Bearer "+rows[0].token) == ""; {
+		if time.Now().After(end) {
+			t.Fatal("after a minute, the withdrawn key works")
+		}
+	}
+	for _, row := range rows[:2] {
+		if row.subscribe == "" {
+			row.subscribe, row.broadcast = wrong, wrong
+		}
+		t.Run(row.name+", withdrawn", func(t *testing.T) { checkToken(t, s, row) })
+	}
+	t.Run("the new key", func(t *testing.T) {
+		fresh := badTokens(t, foreign, ours)
+		checkToken(t, s, fresh[0])
+		checkToken(t, s, fresh[len(fresh)-1])
+	})
+}
+
+// checkToken sends a token to every place that takes one.
+func checkToken(t *testing.T, s *servertest.Server, row badToken) {
+	t.Helper()
+	expect := func(place string, got, want pubsub.Code) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %q, want %q", place, got, want)
+		}
+	}
+	bearer := ""
+	if row.token != "" {
+		bearer = "Bearer " + row.token
+		expect("POST /broadcast, member", code(t, s, "POST", "/broadcast", "", `{"topic":"t","message":1,"token":"`+row.token+`"}`), row.broadcast)
+		expect("GET /history, query", code(t, s, "GET", "/history?topic=t&token="+row.token, "", ""), row.subscribe)
+		expect("POST /poll, member", code(t, s, "POST", "/poll", "", `{"topics":["t"],"wait":0,"token":"`+row.token+`"}`), row.subscribe)
+	}
+	expect("POST /broadcast", postToken(t, s, bearer), row.broadcast)
+	for _, path := range []string{"/history?topic=t", "/presence?topic=t", "/poll?topic=t&wait=0", "/events?topic=t", "/stream?topic=t"} {
+		expect("GET "+path, code(t, s, "GET", path, bearer, ""), row.subscribe)
+	}
+	// A token that is wrong is refused for public topics, too. With any other, or without one,
+	// they can be read, but not published to.
+	public := row.subscribe
+	if public != wrong && public != expired {
+		public = ""
+	}
+	for _, path := range []string{"/history?topic=public", "/poll?topic=news:1&wait=0"} {
+		expect("GET "+path, code(t, s, "GET", path, bearer, ""), public)
+	}
+
+	conn, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{Subprotocols: []string{"notiflux.v1.json"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	client := s.Client(conn)
+	client.Next() // welcome
+	token := ""
+	if row.token != "" {
+		token = `,"token":"` + row.token + `"`
+		client.Say(`{"type":"auth","id":1` + token + `}`)
+		want := row.subscribe
+		if want != wrong && want != expired {
+			want = ""
+		}
+		expect("auth", codeOf(client.Next()), want)
+	}
+	for command, want := range map[string]pubsub.Code{
+		`{"type":"subscribe","topics":["t"]`:          row.subscribe,
+		`{"type":"subscribe","topics":["public"]`:     public,
+		`{"type":"history","topic":"t"`:               row.subscribe,
+		`{"type":"presence","topic":"t"`:              row.subscribe,
+		`{"type":"broadcast","topic":"t","message":1`: row.broadcast,
+	} {
+		client.Say(command + `,"id":2` + token + `}`)
+		answer := client.Next()
+		for strings.HasPrefix(answer, `{"type":"message"`) {
+			answer = client.Next()
+		}
+		expect("JSON: "+command, codeOf(answer), want)
+	}
+
+	if row.token != "" {
+		text := s.Connect()
+		text.Say("/subscribe t " + row.token)
+		text.Say("/dance") // to have an answer in any case
+		answer := text.Next()
+		if refused := strings.HasPrefix(answer, "Subscribe to t denied: "); refused != (row.subscribe != "") {
+			t.Errorf("text: %q, want it refused: %t", answer, row.subscribe != "")
+		}
+	}
+	if r, err := s.HTTP.Get(s.URL + "/readyz"); err != nil || r.StatusCode != http.StatusOK {
+		t.Fatalf("/readyz after it: %v, %v", r, err)
+	} else {
+		r.Body.Close()
+	}
+}
+
+func postToken(t *testing.T, s *servertest.Server, bearer string) pubsub.Code {
+	t.Helper()
+	return code(t, s, "POST", "/broadcast", bearer, `{"topic":"t","message":1}`)
+}
+
+// code makes a request and returns the code of the refusal, or "" for 200.
+func code(t *testing.T, s *servertest.Server, method, path, authorization, body string) pubsub.Code {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	response, err := s.HTTP.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusOK {
+		return "" // perhaps a stream, which closing ends
+	}
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return codeOf(string(bytes.TrimSpace(answer)))
+}
+
+// codeOf returns the code of a refusal in JSON: of an HTTP answer, of a command, or of its
+// topic.
+func codeOf(answer string) pubsub.Code {
+	var refusal struct {
+		Code    pubsub.Code
+		Refused map[string]struct{ Code pubsub.Code }
+	}
+	if err := json.Unmarshal([]byte(answer), &refusal); err != nil {
+		return pubsub.Code("not JSON: " + answer)
+	}
+	for _, r := range refusal.Refused {
+		return r.Code
+	}
+	return refusal.Code
+}
