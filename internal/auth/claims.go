@@ -139,10 +139,16 @@ func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
 	if c.rare != nil && (every && c.rare.patterns.Match(topic) || c.rare.of(scope).allow(topic)) {
 		return nil
 	}
-	if c.rare == nil || len(c.rare.patterns) == 0 && c.rare.subscribe.isEmpty() && c.rare.broadcast.isEmpty() {
+	if c.hasOnlyTopics() {
 		return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this topic: its claim `topic` or `topics` must contain exactly this name")
 	}
 	return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this topic: one of its lists of topics must contain exactly this name, or one of its patterns must be a beginning of it followed by *")
+}
+
+// hasOnlyTopics reports whether the token allows nothing beside the names in topic and topics.
+func (c *Claims) hasOnlyTopics() bool {
+	r := c.rare
+	return r == nil || len(r.patterns) == 0 && r.subscribe.isEmpty() && r.broadcast.isEmpty()
 }
 
 // IsPublic reports whether everyone may subscribe to topic.

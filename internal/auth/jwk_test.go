@@ -102,6 +102,22 @@ func TestKeysMatchTheirKid(t *testing.T) {
 	}
 }
 
+// The error names what is wrong: kid or alg.
+func TestKidOfAKeyForAnotherAlg(t *testing.T) {
+	verifier, _ := fuzzVerifier(t)
+	for header, want := range map[string]string{
+		`{"alg":"RS256","kid":"ec"}`: "kid in the token names a key for another alg: use the kid of the key that signed the token, or omit kid",
+		`{"alg":"HS256","kid":"ec"}`: "the server has no key for the token's alg; it accepts ",
+	} {
+		token := newIssuer(t, 1).token(t, header, goodPayload)
+		_, err := verifier.Verify(token)
+		wantRefused(t, token, err, pubsub.TokenInvalid)
+		if !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", header, err, want)
+		}
+	}
+}
+
 func TestJWKsOfEachKind(t *testing.T) {
 	issuer, edKey := newIssuer(t, 1), ed25519Key(1)
 	rsaKey := rsaKey()

@@ -94,6 +94,8 @@ func (k *Keys) match(h header) (c candidates, err error) {
 		err = invalid("this server has no keys, so it cannot verify any token")
 	case !known:
 		err = invalid("kid in the token does not name a key of this server: use the kid of the server's key, or omit kid")
+	case c.method == nil && slices.Contains(k.algorithms(), h.algorithm):
+		err = invalid("kid in the token names a key for another alg: use the kid of the key that signed the token, or omit kid")
 	case c.method == nil:
 		err = invalid("the server has no key for the token's alg; it accepts %s", strings.Join(k.algorithms(), " or "))
 	}

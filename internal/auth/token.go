@@ -41,8 +41,8 @@ func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 var (
 	errTokenMissing = pubsub.Errorf(pubsub.TokenMissing, "a token is required: send a JWT with the scope and the topic of this request")
 	errMembersToken = pubsub.Errorf(pubsub.TokenMissing, "a token is required to see the members of a topic or to be one of them: send a JWT with the scope and the topic of this request")
-	errTokenLong    = pubsub.Errorf(pubsub.TokenInvalid, "the token is too long; the limit is %d bytes", maxTokenBytes)
-	errTokenForm    = pubsub.Errorf(pubsub.TokenInvalid, "the token is not a JWT: a JWT has three parts in base64url without padding, separated by dots")
+	errTokenLong    = invalid("the token is too long; the limit is %d bytes", maxTokenBytes)
+	errTokenForm    = invalid("the token is not a JWT: a JWT has three parts in base64url without padding, separated by dots")
 )
 
 // check checks the form of t: its length, its three parts, and their encoding. It reads
