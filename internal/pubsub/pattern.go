@@ -68,3 +68,6 @@ func (ps Patterns) Match(topic Topic) bool {
 	})
 	return i > 0 && ps[i-1].Matches(topic)
 }
+
+// Contain reports whether one of the patterns contains p.
+func (ps Patterns) Contain(p Pattern) bool { return ps.Match(Topic(p.prefix())) }

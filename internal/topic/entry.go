@@ -20,7 +20,8 @@ type Entry struct {
 	segment     *segment // a marker belongs to the segment that it ends
 
 	// Immutable once next is set.
-	message pubsub.Message
+	message  pubsub.Message
+	original *Entry // in a pattern topic: the entry of the message's own topic; else nil
 
 	next   atomic.Pointer[Entry] // nil: this is the empty entry at the tail
 	frames atomic.Pointer[frame] // ends with Logs.end; nil once the log has dropped the entry, and if the log never held it

@@ -2,6 +2,7 @@ package topic
 
 import (
 	"container/heap"
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -80,6 +81,7 @@ func (s *Topics) Sweep() {
 	for s.expireTombstones() {
 		runtime.Gosched()
 	}
+	s.dropPatterns(math.MaxInt)
 	for {
 		i, ok := s.expiry.popUntil(now)
 		if !ok {
@@ -205,7 +207,7 @@ func (s *Topics) dropMessages(t *Topic, drop func(*Log)) {
 	s.changeLocked(t, func() { drop(t.log) })
 	t.queued = false
 	s.queueLocked(t)
-	idle := s.config.Heads != nil && s.idleLocked(t)
+	idle := s.config.Heads != nil && !IsPatternTopic(t.name) && s.idleLocked(t)
 	t.mu.Unlock()
 	s.dropIfIdle(t, idle)
 }

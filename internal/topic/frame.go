@@ -60,6 +60,9 @@ func (f *frame) find(encoding uint8) *frame {
 // encoders must always return the same bytes. Callers must not change the result. Safe for
 // concurrent use.
 func (e *Entry) Frame(encoding uint8, encoder Encoder) []byte {
+	if e.original != nil && e.original.held() {
+		return e.original.Frame(encoding, encoder)
+	}
 	head := e.frames.Load()
 	if f := head.find(encoding); f != nil {
 		return f.data
@@ -75,6 +78,9 @@ func (e *Entry) Frame(encoding uint8, encoder Encoder) []byte {
 func (e *Entry) Kept(encoding uint8) []byte {
 	if f := e.frames.Load().find(encoding); f != nil {
 		return f.data
+	}
+	if e.original != nil {
+		return e.original.Kept(encoding)
 	}
 	return nil
 }

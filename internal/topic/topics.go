@@ -59,6 +59,8 @@ type Config struct {
 	MaxTopics  int                        // topics in memory plus tombstones in Heads; 0: no limit
 	Now        func() time.Time           // nil: time.Now
 
+	MaxPatterns int // pattern topics; 0: 10,000
+
 	// Heads is set by a broker that keeps its messages only in these logs. It stores the
 	// heads of topics that are not in memory. A topic is then live as long as it has
 	// messages, listeners or pins. If Heads is nil, a topic is live from Open to Close.
@@ -84,6 +86,10 @@ type Heads interface {
 	// there is one.
 	Use(pubsub.Topic) (head pubsub.Position, known bool)
 
+	// Newest returns a position that is not before that of any message ordered so far. No
+	// message is being ordered during the call.
+	Newest() pubsub.Position
+
 	Put(name pubsub.Topic, head pubsub.Position) // adds a tombstone for a topic that has none
 	Has(pubsub.Topic) bool
 	Len() int
@@ -104,11 +110,15 @@ type Topics struct {
 	// Immutable after New.
 	config Config
 	logs   *Logs
-	excess chan struct{} // has an element when Run must not wait for the next sweep
+
+	patternLimits Limits        // of pattern topics
+	excess        chan struct{} // has an element when Run must not wait for the next sweep
 
 	mu       sync.RWMutex // held for writing while config.Heads is called
 	topics   map[pubsub.Topic]*Topic
 	discards []*Log // logs of dropped topics, with messages to free; guarded by mu
+
+	patterns patterns
 
 	expiry expiry
 	bytes  atomic.Int64 // size of all logs
@@ -125,6 +135,8 @@ type Topic struct {
 	counted     func(pubsub.Topic) // Config.Counted; immutable
 	subscribers atomic.Int64       // sessions of all listeners
 
+	matches *matches // pattern topics that match the name; nil: not known; guarded by mu
+
 	item int // position in expiry, from 1; 0: not there; guarded by expiry.mu
 
 	mu        sync.Mutex
@@ -139,8 +151,10 @@ func New(c Config) *Topics {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.MaxPatterns = cmp.Or(c.MaxPatterns, defaultMaxPatterns)
 	s := &Topics{config: c, excess: make(chan struct{}, 1), topics: make(map[pubsub.Topic]*Topic)}
 	s.logs = NewLogs(c.PerTopic, s.frameAdded)
+	s.patternLimits = Limits{Count: maxPatternMessages, Bytes: maxPatternBytes, Age: c.PerTopic.Age}
 	return s
 }
 
@@ -155,32 +169,44 @@ func New(c Config) *Topics {
 func (s *Topics) Order(ps []pubsub.Publication, offset func() uint64) {
 	var few [4][]Listener // Up to four topics cost no allocation.
 	woken := few[:0]
-	var now time.Time
-	for i := range ps {
-		if p := &ps[i]; p.Err == nil {
-			if listeners := s.order(p, offset, &now); len(listeners) > 0 {
-				woken = append(woken, listeners)
-			}
-		}
-	}
+	woken = s.orderAll(ps, offset, woken)
 	for _, listeners := range woken {
 		wake(listeners)
 	}
 	s.shrink()
 }
 
-// order orders one message and returns the listeners to wake. Only the first message of a
-// batch reads the clock, into now: reading it costs more than the rest of order.
-func (s *Topics) order(p *pubsub.Publication, offset func() uint64, now *time.Time) []Listener {
+// orderAll orders each of ps that has no error yet, and appends the listeners to wake to woken.
+func (s *Topics) orderAll(ps []pubsub.Publication, offset func() uint64, woken [][]Listener) [][]Listener {
+	s.patterns.ordering.RLock()
+	defer s.patterns.ordering.RUnlock()
+	var now time.Time
+	for i := range ps {
+		if p := &ps[i]; p.Err == nil {
+			woken = s.order(p, offset, &now, woken)
+		}
+	}
+	return woken
+}
+
+// order orders one message and appends the listeners to wake to woken. Only the first message
+// of a batch reads the clock, into now: reading it costs more than the rest of order.
+func (s *Topics) order(p *pubsub.Publication, offset func() uint64, now *time.Time, woken [][]Listener) [][]Listener {
 	t, err := s.locked(p.Topic, pubsub.Position{})
 	if err != nil {
 		p.Err = err
-		return nil
+		return woken
 	}
 	defer t.mu.Unlock()
 	if now.IsZero() {
 		*now = s.config.Now()
 	}
+	patterns := s.matching(t)
+	if len(patterns) > 0 {
+		s.patterns.order.Lock()
+		defer s.patterns.order.Unlock()
+	}
+	e := t.log.tail
 	position := pubsub.Position{Epoch: t.log.tail.segment.epoch, Offset: offset()}
 	s.changeLocked(t, func() {
 		t.log.Append(pubsub.Message{Topic: t.name, Position: position, Time: *now, Body: p.Body, Exclude: p.Exclude})
@@ -193,7 +219,15 @@ func (s *Topics) order(p *pubsub.Publication, offset func() uint64, now *time.Ti
 		s.expiry.push(t, *now)
 	}
 	s.appended.Add(1)
-	return t.listeners.give()
+	if listeners := t.listeners.give(); len(listeners) > 0 {
+		woken = append(woken, listeners)
+	}
+	for _, t := range patterns {
+		if listeners := s.copy(t, e, *now); len(listeners) > 0 {
+			woken = append(woken, listeners)
+		}
+	}
+	return woken
 }
 
 // queueLocked adds t to expiry if t holds entries and is not there yet.
@@ -218,7 +252,7 @@ func (s *Topics) Leave(t *Topic, l Listener) {
 
 // idleLocked reports whether nothing keeps t in memory.
 func (s *Topics) idleLocked(t *Topic) bool {
-	return !t.inUseLocked() && (s.config.Heads == nil || IsPresenceTopic(t.name) || t.log.empty())
+	return !t.inUseLocked() && (s.config.Heads == nil || isInternal(t.name) || t.log.empty())
 }
 
 func (t *Topic) inUseLocked() bool { return len(t.listeners.all) > 0 || t.pins > 0 }
@@ -228,6 +262,8 @@ func (t *Topic) inUseLocked() bool { return len(t.listeners.all) > 0 || t.pins >
 func (s *Topics) dropIfIdle(t *Topic, idle bool) {
 	switch {
 	case !idle:
+	case IsPatternTopic(t.name):
+		s.patterns.leave(t, s.config.Now())
 	case s.config.Heads != nil:
 		s.drop(t, func(t *Topic) bool { return !s.idleLocked(t) })
 	case s.config.Detach != nil:
@@ -348,8 +384,8 @@ func (s *Topics) insert(name pubsub.Topic, head pubsub.Position) bool {
 		return true
 	}
 	heads := s.config.Heads
-	if IsPresenceTopic(name) {
-		heads = nil // A presence topic has no tombstone.
+	if isInternal(name) {
+		heads = nil
 	}
 	if (heads == nil || !heads.Has(name)) && !s.roomLocked() {
 		return false
@@ -358,7 +394,9 @@ func (s *Topics) insert(name pubsub.Topic, head pubsub.Position) bool {
 		head = heads.Take(name)
 	}
 	limits := &s.logs.limits
-	if s.config.Limits != nil && !IsPresenceTopic(name) {
+	if IsPatternTopic(name) {
+		limits = &s.patternLimits
+	} else if s.config.Limits != nil && !IsPresenceTopic(name) {
 		limits = cmp.Or(s.config.Limits(name), limits)
 	}
 	s.topics[name] = &Topic{name: name, log: s.logs.NewLimited(head, limits), counted: s.config.Counted}
@@ -406,10 +444,14 @@ func (s *Topics) removeFromMap(t *Topic, keep func(*Topic) bool) bool {
 	t.dropped = true
 	s.expiry.remove(t)
 	delete(s.topics, t.name)
+	s.bytes.Add(-int64(t.log.Bytes()))
+	if IsPatternTopic(t.name) {
+		s.patterns.remove(t)
+		return true
+	}
 	if s.config.Heads != nil && !IsPresenceTopic(t.name) {
 		s.config.Heads.Put(t.name, t.log.Head())
 	}
-	s.bytes.Add(-int64(t.log.Bytes()))
 	s.evicted.Add(uint64(t.log.Len()))
 	return true
 }
@@ -419,5 +461,8 @@ func (s *Topics) changeLocked(t *Topic, change func()) {
 	bytes, dropped := int64(t.log.Bytes()), t.log.Dropped()
 	change()
 	s.bytes.Add(int64(t.log.Bytes()) - bytes)
+	if IsPatternTopic(t.name) {
+		return // Its messages count in their own topics.
+	}
 	s.evicted.Add(t.log.Dropped() - dropped)
 }

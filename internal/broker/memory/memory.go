@@ -72,7 +72,9 @@ func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
 	if now == nil {
 		now = time.Now
 	}
+	given := new(offsets)
 	t.Heads = &tombstones{
+		offsets:  given,
 		epoch:    cmp.Or(c.Epoch, NewEpoch(nil)),
 		now:      now,
 		lifetime: cmp.Or(c.TombstoneTime, defaultTombstoneTime),
@@ -80,7 +82,7 @@ func New(c Config, t topic.Config) (*Broker, *topic.Topics) {
 	}
 	topics := topic.New(t)
 	b := &Broker{topics: topics, orderer: topics, keys: newKeys(cmp.Or(c.MaxKeyBytes, DefaultMaxKeyBytes))}
-	b.nextOffset = new(offsets).next // once, because it allocates
+	b.nextOffset = given.next // once, because it allocates
 	return b, topics
 }
 

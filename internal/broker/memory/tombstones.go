@@ -18,6 +18,7 @@ type tombstones struct {
 	epoch    string
 	now      func() time.Time
 	lifetime time.Duration // how long a tombstone is kept after its last use
+	offsets  *offsets
 
 	// Guarded by the lock of the topics.
 	floor  uint64
@@ -39,6 +40,9 @@ func (d *tombstones) position(head uint64) pubsub.Position {
 
 // Len implements [topic.Heads], as do the methods below.
 func (d *tombstones) Len() int { return len(d.byName) }
+
+// Newest returns the position of the last offset assigned.
+func (d *tombstones) Newest() pubsub.Position { return d.position(d.offsets.last.Load()) }
 
 // Put adds a tombstone.
 func (d *tombstones) Put(name pubsub.Topic, head pubsub.Position) {

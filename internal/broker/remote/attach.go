@@ -29,6 +29,10 @@ func (a *attaching) timeOut()     { a.finish(errUnavailable) }
 // Attach implements [broker.Broker]. It asks the store only if the topic is not live or its
 // log does not cover the resume point.
 func (n *Node) Attach(a *broker.Attachment) (finished bool) {
+	if topic.IsPatternTopic(a.Topic) {
+		a.Finish(topic.ErrNoPatterns)
+		return true
+	}
 	if pin, ok := n.config.Sink.Pin(a.Topic, a.From); ok {
 		if pin.Covered() {
 			a.Hold(pin)
