@@ -40,7 +40,7 @@ var allowed = map[string][]string{
 	"internal/posts":              {},
 	"internal/worker":             {"internal/pubsub"},
 	"internal/presence":           {"internal/pubsub"},
-	"internal/fanout":             {},
+	"internal/fanout":             {"internal/pubsub", "internal/topic"},
 	"internal/answer":             {"internal/pubsub", "internal/topic", "internal/wire"},
 	"internal/resume":             {"internal/pubsub", "internal/topic", "internal/wire"},
 	"internal/reading":            {"internal/pubsub", "internal/resume", "internal/strictjson", "internal/topic", "internal/wire"},

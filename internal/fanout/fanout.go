@@ -11,6 +11,9 @@
 //     is removed before.
 //   - A topic is in a queue once, however often it was woken.
 //
+// A client may subscribe to a topic and to patterns that match it. [Overlap] decides which of
+// the subscriptions delivers a message.
+//
 // The package does not know what a subscriber is, and does not deliver anything.
 package fanout
 

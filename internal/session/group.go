@@ -68,15 +68,7 @@ type Config struct {
 
 // Limits are the limits of a session. Zero means the default. Dialects report some of them
 // to clients.
-type Limits struct {
-	PingEvery       time.Duration // the transport sends the pings
-	MaxMessageBytes int           // of a published message
-	MaxCommandBytes int           // of a command; the transport enforces it
-	MaxTopics       int           // per session
-	MaxLagBytes     uint64        // unread bytes that a session may keep in addition to those in the logs
-	CommandRate     float64       // commands per second, in the long run
-	CommandBurst    float64       // commands at once
-}
+type Limits = wire.Limits
 
 // A Broker orders messages and stores them; see package broker.
 type Broker interface {
@@ -111,16 +103,6 @@ type Stats struct {
 	Broadcasts                   wire.Outcomes
 }
 
-const (
-	defaultPingEvery       = 25 * time.Second
-	defaultMaxMessageBytes = 64 << 10
-	defaultMaxCommandBytes = 80 << 10
-	defaultMaxTopics       = 1000
-	defaultMaxLagBytes     = 1 << 20
-	defaultCommandRate     = 100
-	defaultCommandBurst    = 1000
-)
-
 // A Group holds the sessions of one loop. Only that loop calls its methods.
 type Group struct {
 	// Immutable after NewGroup.
@@ -148,13 +130,7 @@ type Group struct {
 
 // NewGroup returns the group of a loop, without sessions.
 func NewGroup(c Config, loop Loop) *Group {
-	c.PingEvery = cmp.Or(c.PingEvery, defaultPingEvery)
-	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, defaultMaxMessageBytes)
-	c.MaxCommandBytes = cmp.Or(c.MaxCommandBytes, defaultMaxCommandBytes)
-	c.MaxTopics = cmp.Or(c.MaxTopics, defaultMaxTopics)
-	c.MaxLagBytes = cmp.Or(c.MaxLagBytes, defaultMaxLagBytes)
-	c.CommandRate = cmp.Or(c.CommandRate, defaultCommandRate)
-	c.CommandBurst = cmp.Or(c.CommandBurst, defaultCommandBurst)
+	c.Limits = c.Limits.OrDefaults()
 	if c.Now == nil {
 		c.Now = time.Now
 	}

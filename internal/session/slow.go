@@ -20,7 +20,7 @@ func (s *Session) checkLag() {
 		return // Messages that were not offered to the client do not count.
 	}
 	var lag uint64
-	for sub := s.subs.firstDirty; sub != nil; sub = sub.nextDirty {
+	for sub := s.subs.dirty.First; sub != nil; sub = sub.nextDirty {
 		n := sub.subscribers.topic.Lag(sub.cursor)
 		if sub.latest && (n > 0 || s.out.behind) {
 			sub.skip() // It jumps while the log still holds the newest message.

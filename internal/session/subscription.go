@@ -24,8 +24,13 @@ type subscription struct {
 	skipped     *skip // skipped messages that were not reported to the dialect yet; nil: nothing was skipped
 	index       int32 // in topicSubscribers
 	cursorIndex uint8 // index in streamCursor.places; only for streams
-	dirty       bool  // in the list subscriptions.firstDirty
+	dirty       bool  // in the list subscriptions.dirty
 	latest      bool  // mode latest: a client that is behind gets only the newest message
+}
+
+// Turn implements [fanout.Taker].
+func (sub *subscription) Turn() (next **subscription, listed *bool) {
+	return &sub.nextDirty, &sub.dirty
 }
 
 // name returns the topic of a subscription.
@@ -77,9 +82,8 @@ func (sub *subscription) reportSkipped(s *Session) {
 
 // subscriptions are the subscriptions of one session.
 type subscriptions struct {
-	all        []*subscription
-	firstDirty *subscription // list of the subscriptions with unread messages
-	lastDirty  *subscription
+	all   []*subscription
+	dirty fanout.Turns[*subscription] // those with unread messages
 }
 
 // find returns the subscription of s to a topic, or nil.
@@ -115,7 +119,7 @@ func (l *subscriptions) presenceOffset(s *Session, name pubsub.Topic) uint64 {
 
 // remove removes sub from all lists.
 func (l *subscriptions) remove(sub *subscription) {
-	l.unlist(sub)
+	l.dirty.Remove(sub)
 	if i := slices.Index(l.all, sub); i >= 0 {
 		last := len(l.all) - 1
 		l.all[i], l.all[last] = l.all[last], nil
@@ -126,65 +130,19 @@ func (l *subscriptions) remove(sub *subscription) {
 // markDirty appends sub to the list of subscriptions with unread messages, unless sub is in
 // it.
 func (l *subscriptions) markDirty(sub *subscription) {
-	if sub.dirty {
-		return
+	if l.dirty.Push(sub) {
+		sub.session.conn.Dirty()
 	}
-	sub.dirty = true
-	if l.lastDirty == nil {
-		l.firstDirty = sub
-	} else {
-		l.lastDirty.nextDirty = sub
-	}
-	l.lastDirty = sub
-	sub.session.conn.Dirty()
-}
-
-// unlist removes sub from the list of subscriptions with unread messages.
-func (l *subscriptions) unlist(sub *subscription) {
-	if !sub.dirty {
-		return
-	}
-	var before *subscription
-	for other := l.firstDirty; other != sub; other = other.nextDirty {
-		before = other
-	}
-	if before == nil {
-		l.firstDirty = sub.nextDirty
-	} else {
-		before.nextDirty = sub.nextDirty
-	}
-	if l.lastDirty == sub {
-		l.lastDirty = before
-	}
-	sub.nextDirty, sub.dirty = nil, false
 }
 
 // rotate chooses the topic that is written first. Without it, a client whose connection
-// always breaks early would get the same topics each time.
+// always breaks early would get the same topics each time. It does not use the random source
+// of the group: the bytes that a client gets must not depend on which other clients the loop
+// serves.
 func (l *subscriptions) rotate(connection pubsub.Connection) {
-	n := 0
-	for sub := l.firstDirty; sub != nil; sub = sub.nextDirty {
-		n++
-	}
-	if n < 2 {
-		return
-	}
-	for range l.choose(connection, n) {
-		first := l.firstDirty
-		l.firstDirty, l.lastDirty.nextDirty, l.lastDirty = first.nextDirty, first, first
-		first.nextDirty = nil
-	}
-}
-
-// choose returns a number below n that differs between connections and over time. It does
-// not use the random source of the group: the bytes that a client gets must not depend on
-// which other clients the loop serves.
-func (l *subscriptions) choose(connection pubsub.Connection, n int) int {
-	x := uint64(connection) + l.firstDirty.cursor.Position().Offset*0x9e3779b97f4a7c15
-	// The mixing function of splitmix64.
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return int((x ^ x>>31) % uint64(n))
+	l.dirty.Rotate(func(n int) int {
+		return int(fanout.Mix(uint64(connection)+l.dirty.First.cursor.Position().Offset*0x9e3779b97f4a7c15) % uint64(n))
+	})
 }
 
 // jumpToSnapshot moves the cursors for presence events to the newest snapshot of each
@@ -192,7 +150,7 @@ func (l *subscriptions) choose(connection pubsub.Connection, n int) int {
 // lag decreases. The snapshot itself does not count, because a list of members can exceed
 // the allowed lag.
 func (l *subscriptions) jumpToSnapshot() (less uint64) {
-	for sub := l.firstDirty; sub != nil; sub = sub.nextDirty {
+	for sub := l.dirty.First; sub != nil; sub = sub.nextDirty {
 		lag := sub.subscribers.topic.Lag(sub.cursor)
 		if lag == 0 || !topic.IsPresenceTopic(sub.name()) {
 			continue

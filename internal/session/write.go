@@ -65,7 +65,7 @@ func (w *write) next(s *Session) []byte {
 	if s.out.cursors {
 		return w.nextOfStream(s, s.dialect.(CursorWriter))
 	}
-	if len(s.out.answers) == 0 && s.subs.firstDirty == s.subs.lastDirty {
+	if len(s.out.answers) == 0 && s.subs.dirty.First == s.subs.dirty.Last {
 		return w.nextShared(s)
 	}
 	w.buffer = append(w.buffer[:0], s.out.answers...)
@@ -80,7 +80,7 @@ func (w *write) next(s *Session) []byte {
 // nextShared is next for a session without answers and with unread messages in at most one
 // topic. It returns the shared batch without a copy.
 func (w *write) nextShared(s *Session) []byte {
-	for sub := s.subs.firstDirty; sub != nil; sub = s.subs.firstDirty {
+	for sub := s.subs.dirty.First; sub != nil; sub = s.subs.dirty.First {
 		b := w.batch(s, sub, sub.cursor, topic.MaxBatch)
 		if len(b.Data) > 0 {
 			w.segments, w.shared = append(w.segments, segmentOf(b, sub)), b
@@ -90,7 +90,7 @@ func (w *write) nextShared(s *Session) []byte {
 		if w.passMarkers(s, sub) {
 			return w.next(s) // The answers of the dialect come first.
 		}
-		s.subs.unlist(sub)
+		s.subs.dirty.Remove(sub)
 		if !b.End.AtTail() {
 			s.subs.markDirty(sub)
 			return nil
@@ -117,7 +117,7 @@ func (w *write) appendMessages(s *Session) {
 // appends about limit bytes of messages of one topic, from a cursor on, and returns the
 // cursor after them.
 func (w *write) fillInTurns(s *Session, take func(sub *subscription, at topic.Cursor, limit int) topic.Cursor) {
-	sub := s.subs.firstDirty
+	sub := s.subs.dirty.First
 	for ; sub != nil && len(w.progress) < maxTopicsPerWrite; sub = sub.nextDirty {
 		w.progress = append(w.progress, progress{sub, sub.cursor})
 	}
@@ -156,13 +156,13 @@ func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 		}
 		others, gap := w.messageBytes >= topic.MaxBatch, false
 		w.passEmpty(s)
-		for sub, next := s.subs.firstDirty, (*subscription)(nil); sub != nil && sub.dirty; sub = next {
+		for sub, next := s.subs.dirty.First, (*subscription)(nil); sub != nil && sub.dirty; sub = next {
 			next = sub.nextDirty // The dialect may end sub.
 			gap = w.passMarkers(s, sub) || gap
 		}
 		switch {
 		case gap: // The dialect has queued answers.
-		case s.subs.firstDirty == nil:
+		case s.subs.dirty.First == nil:
 			return w.nothing(s)
 		case others:
 			s.conn.Dirty()
@@ -231,7 +231,7 @@ func (w *write) wrote(s *Session, n int) {
 			seg.sub.cursor = seg.end
 			n -= seg.bytes
 		}
-		if s.subs.unlist(seg.sub); !seg.sub.cursor.AtTail() {
+		if s.subs.dirty.Remove(seg.sub); !seg.sub.cursor.AtTail() {
 			s.subs.markDirty(seg.sub) // at the end of the list, because topics take turns
 		}
 		if cut {
@@ -295,8 +295,8 @@ func (w *write) nothing(s *Session) []byte {
 // and reports the skipped messages to the dialect. If several subscriptions have something
 // to read, it also passes their gaps, so that none waits for the others.
 func (w *write) catchUp(s *Session) {
-	several := s.subs.firstDirty != s.subs.lastDirty
-	for sub, next := s.subs.firstDirty, (*subscription)(nil); sub != nil && sub.dirty; sub = next {
+	several := s.subs.dirty.First != s.subs.dirty.Last
+	for sub, next := s.subs.dirty.First, (*subscription)(nil); sub != nil && sub.dirty; sub = next {
 		next = sub.nextDirty // The dialect may end sub.
 		if sub.latest && s.out.behind {
 			sub.skip()

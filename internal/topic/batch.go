@@ -118,12 +118,22 @@ func (b *Batches) From(f *Format, c Cursor, limit int) *Batch {
 			return s
 		}
 	}
+	s := b.Before(f, c, limit, nil)
+	if len(s.Sizes) > 0 { // A kept empty batch would hide the next message.
+		s.format = f
+	}
+	return s
+}
+
+// Before is From, but the batch ends before the first entry for which stop, unless it is nil,
+// returns true. It is not kept for other readers.
+func (b *Batches) Before(f *Format, c Cursor, limit int, stop func(*Entry) bool) *Batch {
 	s := &b.slots[b.next]
 	b.next = (b.next + 1) % batchSlots
 	*s = Batch{From: c, End: c, limit: limit, buffer: s.buffer[:0], Sizes: s.Sizes[:0]}
 	for len(s.Data) < limit && s.MessageBytes < MaxBatch {
 		entry, next, ok := s.End.Next()
-		if !ok || entry.IsMarker() {
+		if !ok || entry.IsMarker() || stop != nil && stop(entry) {
 			break
 		}
 		exclude := entry.message.Exclude
@@ -133,9 +143,6 @@ func (b *Batches) From(f *Format, c Cursor, limit int) *Batch {
 		s.Exclude = exclude
 		s.add(entry, f.Frame(entry))
 		s.End = next
-	}
-	if len(s.Sizes) > 0 { // A kept empty batch would hide the next message.
-		s.format = f
 	}
 	return s
 }
