@@ -29,7 +29,8 @@ var allowed = map[string][]string{
 	"internal/revoke":             {"internal/auth", "internal/pubsub"},
 	"internal/origin":             {},
 	"internal/config":             {},
-	"internal/topic":              {"internal/pubsub"},
+	"internal/prefixes":           {},
+	"internal/topic":              {"internal/prefixes", "internal/pubsub"},
 	"internal/broker":             {"internal/pubsub", "internal/presence", "internal/topic"},
 	"internal/broker/memory":      {"internal/pubsub", "internal/broker", "internal/topic"},
 	"internal/broker/remote":      {"internal/pubsub", "internal/broker", "internal/presence", "internal/topic"},
@@ -86,7 +87,7 @@ var allowed = map[string][]string{
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{"internal/pubsub", "internal/topic", "internal/broker", "internal/broker/memory", "internal/broker/remote", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe", "internal/fanout"}
+var standardOnly = []string{"internal/pubsub", "internal/topic", "internal/broker", "internal/broker/memory", "internal/broker/remote", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe", "internal/fanout", "internal/prefixes"}
 
 const (
 	maxFileLines     = 600

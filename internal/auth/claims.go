@@ -121,8 +121,11 @@ func (c *Claims) Issuer() string {
 // Allow returns nil if the token allows scope on topic, or if the topic is public and scope is
 // Subscribe. Otherwise it returns a [pubsub.Error] with ScopeDenied, TopicDenied or, for a
 // client without a token, TokenMissing. It compares topics byte by byte, and does not check
-// times.
+// times. For the topic of a pattern, it must allow, or must be public, all that the pattern matches.
 func (c *Claims) Allow(scope Scope, topic pubsub.Topic) error {
+	if p, ok := topic.Pattern(); ok {
+		return c.allowPattern(scope, p)
+	}
 	switch {
 	case scope == Subscribe && c.public.Allow(topic):
 		return nil

@@ -122,3 +122,18 @@ func (m member) patterns(r *rights) error {
 	}
 	return nil
 }
+
+// allowPattern does what [Claims.Allow] does for all topics that p matches.
+func (c *Claims) allowPattern(scope Scope, p pubsub.Pattern) error {
+	switch {
+	case scope == Subscribe && c.public != nil && c.public.patterns.Contain(p):
+		return nil
+	case c.anonymous:
+		return errTokenMissing
+	case !c.Has(scope):
+		return pubsub.Errorf(pubsub.ScopeDenied, "the token does not have the scope %s", string(scope))
+	case c.rare != nil && (c.scopes&scope.bit() != 0 && c.rare.patterns.Contain(p) || c.rare.of(scope).patterns.Contain(p)):
+		return nil
+	}
+	return pubsub.Errorf(pubsub.TopicDenied, "the token does not allow this pattern: one of its patterns must be the same or contain it, as campaign:* contains campaign:7:*")
+}

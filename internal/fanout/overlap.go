@@ -12,7 +12,7 @@ import (
 // An Overlap decides which subscription of a client delivers a message that several of them
 // match: a subscription to its topic, and subscriptions to patterns.
 //
-// Each subscription is a cursor in a log of its own; see [topic.PatternTopic]. The message is
+// Each subscription is a cursor in a log of its own; see [pubsub.Pattern.Topic]. The message is
 // in all of these logs. The most specific subscription delivers it: the one to its topic, else
 // the one to the longest pattern. The others wait at the message until that one has passed it,
 // and then pass it too. So a client gets every message once and the messages of a topic in
@@ -28,6 +28,7 @@ import (
 type Overlap[S any] struct {
 	topics   map[pubsub.Topic]*member[S]
 	patterns []*member[S] // the longest first
+	ended    []*member[S] // whose messages others have not passed yet
 
 	due time.Duration // when positions may be reported again
 }
@@ -36,9 +37,10 @@ type member[S any] struct {
 	sub      S
 	name     pubsub.Topic
 	pattern  pubsub.Pattern // empty: a topic
-	cursor   *topic.Cursor
-	from     uint64 // offset after which it is responsible
-	waits    bool   // a less specific subscription may have messages up to from
+	cursor   *topic.Cursor  // nil once it has ended
+	from     uint64         // offset after which it is responsible
+	to       uint64         // the last offset that it has delivered, once it has ended
+	waits    bool           // a less specific subscription may have messages up to from
 	reported pubsub.Position
 }
 
@@ -49,7 +51,7 @@ func (x *Overlap[S]) Add(sub S, name pubsub.Topic, cursor *topic.Cursor, from pu
 	}
 	m := &member[S]{sub: sub, name: name, cursor: cursor, from: from.Offset, waits: true, reported: from}
 	var isPattern bool
-	if m.pattern, isPattern = topic.PatternOf(name); !isPattern {
+	if m.pattern, isPattern = name.Pattern(); !isPattern {
 		m.pattern = ""
 		if x.topics == nil {
 			x.topics = make(map[pubsub.Topic]*member[S])
@@ -63,11 +65,16 @@ func (x *Overlap[S]) Add(sub S, name pubsub.Topic, cursor *topic.Cursor, from pu
 
 // Remove removes the subscription to a topic or a pattern topic, if there is one.
 func (x *Overlap[S]) Remove(name pubsub.Topic) {
-	if x == nil {
+	if x.Patterns() == 0 {
 		return
 	}
-	delete(x.topics, name)
-	x.patterns = slices.DeleteFunc(x.patterns, func(m *member[S]) bool { return m.name == name })
+	if m := x.find(name); m != nil {
+		delete(x.topics, name)
+		x.patterns = slices.DeleteFunc(x.patterns, func(other *member[S]) bool { return other == m })
+		m.to, m.cursor = m.cursor.Position().Offset, nil
+		x.ended = append(x.ended, m)
+	}
+	x.ended = slices.DeleteFunc(x.ended, func(m *member[S]) bool { return x.unread(m, m.to) == nil })
 }
 
 // Patterns returns the number of subscriptions to patterns. Without any, an Overlap has no effect.
@@ -121,7 +128,7 @@ func (x *Overlap[S]) Batch(batches *topic.Batches, f *topic.Format, name pubsub.
 		}
 		by := x.responsible(m, e)
 		excluded := e.Message().Exclude != 0 && e.Message().Exclude == connection
-		if by != m && by.cursor.Position().Offset < e.Message().Position.Offset {
+		if by != m && by.cursor != nil && by.cursor.Position().Offset < e.Message().Position.Offset {
 			return batches.Before(f, at, limit, func(*topic.Entry) bool { return true }), by.sub, true
 		}
 		if by == m && !excluded {
@@ -161,7 +168,16 @@ func (x *Overlap[S]) responsible(m *member[S], e *topic.Entry) *member[S] {
 			return p
 		}
 	}
+	for _, p := range x.ended {
+		if message.Position.Offset > p.from && message.Position.Offset <= p.to && m.contains(p) && p.matches(message.Topic) {
+			return p
+		}
+	}
 	return m
+}
+
+func (m *member[S]) matches(name pubsub.Topic) bool {
+	return m.pattern == "" && m.name == name || m.pattern != "" && m.pattern.Matches(name)
 }
 
 // behind returns a less specific member that has messages to deliver up to the position where
@@ -170,28 +186,37 @@ func (x *Overlap[S]) behind(m *member[S]) *member[S] {
 	if !m.waits {
 		return nil
 	}
+	p := x.unread(m, m.from)
+	m.waits = p != nil
+	return p
+}
+
+// unread returns a less specific member than m that has unread messages up to an offset, or nil.
+func (x *Overlap[S]) unread(m *member[S], to uint64) *member[S] {
 	for _, p := range x.patterns {
-		if p == m || !p.contains(m) {
+		if !p.contains(m) {
 			continue
 		}
-		if e, _, more := p.cursor.Next(); more && e.Message().Position.Offset <= m.from {
+		if e, _, more := p.cursor.Next(); more && e.Message().Position.Offset <= to {
 			return p
 		}
 	}
-	m.waits = false
 	return nil
 }
 
-// contains reports whether m is a pattern that matches everything that other matches.
+// contains reports whether m is a pattern that matches more than other does.
 func (m *member[S]) contains(other *member[S]) bool {
 	if other.pattern == "" {
 		return m.pattern.Matches(other.name)
 	}
-	return m.pattern.Contains(other.pattern)
+	return m.pattern.Contains(other.pattern) && m.pattern != other.pattern
 }
 
 // overlaps reports whether a more specific member matches some of what the pattern m matches.
 func (x *Overlap[S]) overlaps(m *member[S]) bool {
+	if slices.ContainsFunc(x.ended, m.contains) {
+		return true
+	}
 	for _, p := range x.patterns {
 		if p == m {
 			break

@@ -71,3 +71,22 @@ func (ps Patterns) Match(topic Topic) bool {
 
 // Contain reports whether one of the patterns contains p.
 func (ps Patterns) Contain(p Pattern) bool { return ps.Match(Topic(p.prefix())) }
+
+// patternPrefix begins the names of the topics of patterns. No valid topic name begins with it.
+const patternPrefix = "\x01"
+
+// Topic returns the name under which the server handles p as a topic: it holds the messages of
+// all topics that p matches. Clients never see it.
+func (p Pattern) Topic() Topic { return Topic(patternPrefix + p) }
+
+// IsPattern reports whether t is a result of [Pattern.Topic].
+func (t Topic) IsPattern() bool { return strings.HasPrefix(string(t), patternPrefix) }
+
+// Pattern returns the pattern whose [Pattern.Topic] is t. It returns false if there is none.
+func (t Topic) Pattern() (p Pattern, ok bool) {
+	text, ok := strings.CutPrefix(string(t), patternPrefix)
+	return Pattern(text), ok
+}
+
+// Shown returns t as clients know it: that of a pattern is the pattern.
+func (t Topic) Shown() string { return strings.TrimPrefix(string(t), patternPrefix) }

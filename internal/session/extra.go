@@ -3,6 +3,7 @@ package session
 import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/fanout"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -17,6 +18,7 @@ type extra struct {
 	cursor     *streamCursor     // of streams
 
 	references map[pubsub.Topic]*presence.Reference // by topic in which the client is present
+	overlap    *fanout.Overlap[*subscription]       // nil: the client has subscribed to no pattern
 
 	ticks         bool // the dialect is a Ticker
 	ending        bool // EndWithin was called
@@ -45,6 +47,14 @@ func (x *extra) token() Credential {
 		return Credential{}
 	}
 	return x.credential
+}
+
+// overlapping returns the subscriptions that may match the same messages.
+func (x *extra) overlapping() *fanout.Overlap[*subscription] {
+	if x == nil {
+		return nil
+	}
+	return x.overlap
 }
 
 // hasLarge reports whether a large answer is queued or written in part.

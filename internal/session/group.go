@@ -137,8 +137,8 @@ func NewGroup(c Config, loop Loop) *Group {
 	if c.Random == nil {
 		c.Random = rand.New(systemRandom{})
 	}
-	c.Unread = cmp.Or[Budget](c.Unread, noBudget{})
-	c.UnauthenticatedUnread = cmp.Or[Budget](c.UnauthenticatedUnread, noBudget{})
+	c.Unread = cmp.Or[Budget](c.Unread, wire.NoBudget{})
+	c.UnauthenticatedUnread = cmp.Or[Budget](c.UnauthenticatedUnread, wire.NoBudget{})
 	if c.Stats == nil {
 		c.Stats = new(Stats)
 	}
@@ -214,6 +214,9 @@ func (g *Group) subscribe(s *Session, name pubsub.Topic, pin topic.Pin) (*subscr
 		_, resumed = pin.Take()
 	}
 	sub := &subscription{session: s, subscribers: t, cursor: resumed.Cursor}
+	if x := ensureOverlap(s, name); x != nil {
+		x.Add(sub, name, &sub.cursor, resumed.Position)
+	}
 	sub.index = t.Add(sub)
 	s.subs.all = append(s.subs.all, sub)
 	t.topic.Count(1)
@@ -231,6 +234,7 @@ func (g *Group) unsubscribe(sub *subscription) {
 	t.topic.Count(-1)
 	g.config.Stats.Subscriptions.Add(-1)
 	g.expiries.Set(sub, time.Time{})
+	sub.session.extra.overlapping().Remove(t.topic.Name())
 	if len(t.All()) == 0 {
 		g.batches.Reset() // Collect may not run again: the topic no longer wakes this loop.
 		delete(g.subscribers, t.topic.Name())

@@ -40,6 +40,7 @@ type tb interface {
 type world struct {
 	t         tb
 	topics    *topic.Topics
+	broker    broker.Broker
 	group     *session.Group
 	loop      fakeLoop
 	workers   fakeWorkers
@@ -161,6 +162,7 @@ func newWorld(t tb, limits topic.Limits, change func(*session.Config)) *world {
 	t.Helper()
 	w := &world{t: t}
 	b := w.open(topic.Config{PerTopic: limits})
+	w.broker = b
 	w.publisher.w = w
 	w.signer = authtest.NewSigner(t)
 	w.verifier = authtest.NewVerifier(t, w.signer)

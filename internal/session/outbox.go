@@ -5,22 +5,12 @@ import (
 	"math"
 
 	"github.com/ikornaselur/notiflux/internal/topic"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // A Budget limits the memory that sessions of all groups own for bytes that clients have
-// not read yet. Safe for concurrent use.
-type Budget interface {
-	Charge(n int) (within bool) // adds n bytes in any case, and reports whether the budget allows them
-	Release(n int)
-	Share() int // number of requested bytes that one session may own now
-}
-
-// noBudget is a Budget without a limit.
-type noBudget struct{}
-
-func (noBudget) Charge(int) bool { return true }
-func (noBudget) Release(int)     {}
-func (noBudget) Share() int      { return math.MaxInt }
+// not read yet.
+type Budget = wire.Budget
 
 const (
 	// maxAnswers is the size of queued answers, in bytes, above which the session accepts

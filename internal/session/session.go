@@ -132,6 +132,7 @@ func (s *Session) Tick(now time.Duration) {
 	if s.extra != nil && s.extra.ticks {
 		s.dialect.(Ticker).Tick(s, now)
 	}
+	reportPositions(s, now)
 	s.checkLag()
 }
 

@@ -22,7 +22,7 @@ func (s *Session) checkLag() {
 	var lag uint64
 	for sub := s.subs.dirty.First; sub != nil; sub = sub.nextDirty {
 		n := sub.subscribers.topic.Lag(sub.cursor)
-		if sub.latest && (n > 0 || s.out.behind) {
+		if sub.latest && !s.extra.overlapping().Waits(sub.name()) && (n > 0 || s.out.behind) {
 			sub.skip() // It jumps while the log still holds the newest message.
 			n = 0
 		}

@@ -93,6 +93,9 @@ func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscriptio
 		return nil, 0, err
 	}
 	if sub = l.find(s, want.Topic); sub == nil {
+		if want.Topic.IsPattern() && s.extra.overlapping().Patterns()+reserved >= maxPatterns {
+			return nil, 0, errTooManyPatterns
+		}
 		more++
 	}
 	if want.Presence {
@@ -109,10 +112,12 @@ func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscriptio
 	return sub, more, nil
 }
 
+var errTooManyPatterns = pubsub.Errorf(pubsub.TooMany, "pattern limit of this connection reached (%d): unsubscribe from a pattern, or subscribe to one that contains several", maxPatterns)
+
 // RefuseTopic logs and counts a topic that is refused before Subscribe is called, for
 // example because its name is invalid. claims may be nil.
 func (s *Session) RefuseTopic(claims *auth.Claims, name string, err error) {
-	s.LogRefusal(claims, name, err)
+	s.LogRefusal(claims, pubsub.Topic(name).Shown(), err)
 	s.group.config.Stats.Refused.Add(1)
 }
 

@@ -239,6 +239,9 @@ func (w *write) wrote(s *Session, n int) {
 		}
 	}
 	w.reset()
+	if s.extra.overlapping().Patterns() > 0 {
+		s.conn.Arm(0) // for reportPositions
+	}
 }
 
 // passEmpty moves the cursors over a write without bytes: its messages exclude the session
@@ -298,7 +301,7 @@ func (w *write) catchUp(s *Session) {
 	several := s.subs.dirty.First != s.subs.dirty.Last
 	for sub, next := s.subs.dirty.First, (*subscription)(nil); sub != nil && sub.dirty; sub = next {
 		next = sub.nextDirty // The dialect may end sub.
-		if sub.latest && s.out.behind {
+		if sub.latest && s.out.behind && !s.extra.overlapping().Waits(sub.name()) {
 			sub.skip()
 		}
 		if sub.skipped != nil {
@@ -331,6 +334,14 @@ func (w *write) passMarkers(s *Session, sub *subscription) (any bool) {
 // empty and does not end at the tail.
 func (w *write) batch(s *Session, sub *subscription, at topic.Cursor, limit int) *topic.Batch {
 	batches, format := &s.group.batches, &s.group.formats[s.format].Format
+	if x := s.extra.overlapping(); x != nil {
+		if b, first, waits := x.Batch(batches, format, sub.name(), at, limit, s.extra.name()); b != nil {
+			if waits {
+				s.subs.markDirty(first)
+			}
+			return b
+		}
+	}
 	b := batches.From(format, at, limit)
 	if b.Exclude == 0 || b.Exclude != s.extra.name() {
 		return b

@@ -81,7 +81,7 @@ func (s *Topics) Sweep() {
 	for s.expireTombstones() {
 		runtime.Gosched()
 	}
-	s.dropPatterns(math.MaxInt)
+	dropPatterns(s, math.MaxInt)
 	for {
 		i, ok := s.expiry.popUntil(now)
 		if !ok {
@@ -207,7 +207,7 @@ func (s *Topics) dropMessages(t *Topic, drop func(*Log)) {
 	s.changeLocked(t, func() { drop(t.log) })
 	t.queued = false
 	s.queueLocked(t)
-	idle := s.config.Heads != nil && !IsPatternTopic(t.name) && s.idleLocked(t)
+	idle := s.config.Heads != nil && !t.name.IsPattern() && s.idleLocked(t)
 	t.mu.Unlock()
 	s.dropIfIdle(t, idle)
 }

@@ -10,8 +10,8 @@ import (
 // same step. If the topic is already live, or Config.Heads has its head, head is ignored.
 // It fails with OverCapacity if the topic limit is reached.
 func (s *Topics) Open(name pubsub.Topic, head pubsub.Position, point ResumePoint) (Pin, error) {
-	if IsPatternTopic(name) {
-		return s.openPattern(name, point)
+	if name.IsPattern() {
+		return openPattern(s, name, point)
 	}
 	t, err := s.locked(name, head)
 	if err != nil {

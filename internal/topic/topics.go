@@ -45,6 +45,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/prefixes"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
@@ -110,9 +111,7 @@ type Topics struct {
 	// Immutable after New.
 	config Config
 	logs   *Logs
-
-	patternLimits Limits        // of pattern topics
-	excess        chan struct{} // has an element when Run must not wait for the next sweep
+	excess chan struct{} // has an element when Run must not wait for the next sweep
 
 	mu       sync.RWMutex // held for writing while config.Heads is called
 	topics   map[pubsub.Topic]*Topic
@@ -135,7 +134,7 @@ type Topic struct {
 	counted     func(pubsub.Topic) // Config.Counted; immutable
 	subscribers atomic.Int64       // sessions of all listeners
 
-	matches *matches // pattern topics that match the name; nil: not known; guarded by mu
+	patterns *prefixes.Found[*Topic] // pattern topics that match the name; nil: not known; guarded by mu
 
 	item int // position in expiry, from 1; 0: not there; guarded by expiry.mu
 
@@ -154,7 +153,7 @@ func New(c Config) *Topics {
 	c.MaxPatterns = cmp.Or(c.MaxPatterns, defaultMaxPatterns)
 	s := &Topics{config: c, excess: make(chan struct{}, 1), topics: make(map[pubsub.Topic]*Topic)}
 	s.logs = NewLogs(c.PerTopic, s.frameAdded)
-	s.patternLimits = Limits{Count: maxPatternMessages, Bytes: maxPatternBytes, Age: c.PerTopic.Age}
+	s.patterns.limits = Limits{Count: maxPatternMessages, Bytes: maxPatternBytes, Age: c.PerTopic.Age}
 	return s
 }
 
@@ -169,7 +168,7 @@ func New(c Config) *Topics {
 func (s *Topics) Order(ps []pubsub.Publication, offset func() uint64) {
 	var few [4][]Listener // Up to four topics cost no allocation.
 	woken := few[:0]
-	woken = s.orderAll(ps, offset, woken)
+	woken = orderAll(s, ps, offset, woken)
 	for _, listeners := range woken {
 		wake(listeners)
 	}
@@ -177,7 +176,7 @@ func (s *Topics) Order(ps []pubsub.Publication, offset func() uint64) {
 }
 
 // orderAll orders each of ps that has no error yet, and appends the listeners to wake to woken.
-func (s *Topics) orderAll(ps []pubsub.Publication, offset func() uint64, woken [][]Listener) [][]Listener {
+func orderAll(s *Topics, ps []pubsub.Publication, offset func() uint64, woken [][]Listener) [][]Listener {
 	s.patterns.ordering.RLock()
 	defer s.patterns.ordering.RUnlock()
 	var now time.Time
@@ -201,7 +200,7 @@ func (s *Topics) order(p *pubsub.Publication, offset func() uint64, now *time.Ti
 	if now.IsZero() {
 		*now = s.config.Now()
 	}
-	patterns := s.matching(t)
+	patterns := s.patterns.live.Of(string(t.name), &t.patterns)
 	if len(patterns) > 0 {
 		s.patterns.order.Lock()
 		defer s.patterns.order.Unlock()
@@ -223,7 +222,7 @@ func (s *Topics) order(p *pubsub.Publication, offset func() uint64, now *time.Ti
 		woken = append(woken, listeners)
 	}
 	for _, t := range patterns {
-		if listeners := s.copy(t, e, *now); len(listeners) > 0 {
+		if listeners := t.copy(s, e, *now); len(listeners) > 0 {
 			woken = append(woken, listeners)
 		}
 	}
@@ -262,8 +261,8 @@ func (t *Topic) inUseLocked() bool { return len(t.listeners.all) > 0 || t.pins >
 func (s *Topics) dropIfIdle(t *Topic, idle bool) {
 	switch {
 	case !idle:
-	case IsPatternTopic(t.name):
-		s.patterns.leave(t, s.config.Now())
+	case t.name.IsPattern():
+		s.patterns.live.Unused(t.fixed(), t, s.config.Now())
 	case s.config.Heads != nil:
 		s.drop(t, func(t *Topic) bool { return !s.idleLocked(t) })
 	case s.config.Detach != nil:
@@ -394,8 +393,8 @@ func (s *Topics) insert(name pubsub.Topic, head pubsub.Position) bool {
 		head = heads.Take(name)
 	}
 	limits := &s.logs.limits
-	if IsPatternTopic(name) {
-		limits = &s.patternLimits
+	if name.IsPattern() {
+		limits = &s.patterns.limits
 	} else if s.config.Limits != nil && !IsPresenceTopic(name) {
 		limits = cmp.Or(s.config.Limits(name), limits)
 	}
@@ -445,8 +444,8 @@ func (s *Topics) removeFromMap(t *Topic, keep func(*Topic) bool) bool {
 	s.expiry.remove(t)
 	delete(s.topics, t.name)
 	s.bytes.Add(-int64(t.log.Bytes()))
-	if IsPatternTopic(t.name) {
-		s.patterns.remove(t)
+	if t.name.IsPattern() {
+		s.patterns.live.Remove(t.fixed())
 		return true
 	}
 	if s.config.Heads != nil && !IsPresenceTopic(t.name) {
@@ -461,7 +460,7 @@ func (s *Topics) changeLocked(t *Topic, change func()) {
 	bytes, dropped := int64(t.log.Bytes()), t.log.Dropped()
 	change()
 	s.bytes.Add(int64(t.log.Bytes()) - bytes)
-	if IsPatternTopic(t.name) {
+	if t.name.IsPattern() {
 		return // Its messages count in their own topics.
 	}
 	s.evicted.Add(t.log.Dropped() - dropped)

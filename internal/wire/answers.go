@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // The functions in this file append JSON objects that the server sends in several dialects
 // or in HTTP answers. The objects are compact and without framing.
 
-// A SubscribedTopic says where the delivery of a topic begins.
+// A SubscribedTopic says where the delivery of a topic, or of the topic of a pattern, begins.
 type SubscribedTopic struct {
 	Topic     pubsub.Topic
 	Position  pubsub.Position // the client gets every message after it
@@ -21,11 +22,22 @@ type SubscribedTopic struct {
 	Replay    int             // number of stored messages that follow
 }
 
-// AppendSubscribedTopics appends the member `topics`, with a comma in front.
+// AppendSubscribedTopics appends the member `topics`, and, if there are any, `patterns`, with a
+// comma in front of each.
 func AppendSubscribedTopics(dst []byte, topics []SubscribedTopic) []byte {
-	dst = append(dst, `,"topics":{`...)
+	isPattern := func(b SubscribedTopic) bool { return b.Topic.IsPattern() }
+	if !slices.ContainsFunc(topics, isPattern) {
+		return appendBeginnings(dst, `,"topics":{`, topics)
+	}
+	patterns := slices.DeleteFunc(slices.Clone(topics), func(b SubscribedTopic) bool { return !isPattern(b) })
+	dst = appendBeginnings(dst, `,"topics":{`, slices.DeleteFunc(slices.Clone(topics), isPattern))
+	return appendBeginnings(dst, `,"patterns":{`, patterns)
+}
+
+func appendBeginnings(dst []byte, start string, topics []SubscribedTopic) []byte {
+	dst = append(dst, start...)
 	for i, b := range topics {
-		dst = AppendString(AppendComma(dst, i), string(b.Topic))
+		dst = AppendString(AppendComma(dst, i), b.Topic.Shown())
 		dst = append(dst, `:{"position":`...)
 		dst = AppendPosition(dst, b.Position)
 		dst = append(dst, `,"recovered":`...)
@@ -38,11 +50,34 @@ func AppendSubscribedTopics(dst []byte, topics []SubscribedTopic) []byte {
 
 // AppendUnsubscribed appends the event for subscriptions that the server has ended.
 func AppendUnsubscribed(dst []byte, topics []pubsub.Topic, code pubsub.Code) []byte {
+	names, patterns := SplitPatterns(topics)
 	return AppendStruct(dst, struct {
-		Type   string         `json:"type"`
-		Topics []pubsub.Topic `json:"topics"`
-		Code   pubsub.Code    `json:"code"`
-	}{"unsubscribed", topics, code})
+		Type     string      `json:"type"`
+		Topics   []string    `json:"topics"`
+		Patterns []string    `json:"patterns,omitempty"`
+		Code     pubsub.Code `json:"code"`
+	}{"unsubscribed", names, patterns, code})
+}
+
+// SplitPatterns returns the names of topics, and the patterns whose topics are among them.
+func SplitPatterns(topics []pubsub.Topic) (names, patterns []string) {
+	names = make([]string, 0, len(topics))
+	for _, name := range topics {
+		if name.IsPattern() {
+			patterns = append(patterns, name.Shown())
+		} else {
+			names = append(names, string(name))
+		}
+	}
+	return names, patterns
+}
+
+// AppendPatternPosition appends the event that says that the client has been sent every message
+// of a pattern up to a position.
+func AppendPatternPosition(dst []byte, p pubsub.Pattern, position pubsub.Position) []byte {
+	dst = AppendString(append(dst, `{"type":"position","pattern":`...), string(p))
+	dst = append(dst, `,"position":`...)
+	return append(AppendPosition(dst, position), '}')
 }
 
 // AppendPublished appends the result of a published message in an HTTP answer.

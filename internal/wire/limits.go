@@ -2,6 +2,7 @@ package wire
 
 import (
 	"cmp"
+	"math"
 	"time"
 )
 
@@ -38,3 +39,18 @@ func (l Limits) OrDefaults() Limits {
 	l.CommandBurst = cmp.Or(l.CommandBurst, defaultCommandBurst)
 	return l
 }
+
+// A Budget limits the memory that sessions of all groups own for bytes that clients have
+// not read yet. Safe for concurrent use.
+type Budget interface {
+	Charge(n int) (within bool) // adds n bytes in any case, and reports whether the budget allows them
+	Release(n int)
+	Share() int // number of requested bytes that one session may own now
+}
+
+// NoBudget is a Budget without a limit.
+type NoBudget struct{}
+
+func (NoBudget) Charge(int) bool { return true }
+func (NoBudget) Release(int)     {}
+func (NoBudget) Share() int      { return math.MaxInt }

@@ -15,13 +15,19 @@ import (
 
 // CheckNames returns an error unless the member `topics` is an array with an element.
 func CheckNames(topics jsontext.Value) error {
-	switch {
-	case topics == nil:
+	if topics == nil {
 		return pubsub.Errorf(pubsub.Malformed, "`topics` is missing")
+	}
+	return CheckList(topics, "topics", "topic")
+}
+
+// CheckList returns an error unless a member is an array with an element, which is called one.
+func CheckList(topics jsontext.Value, name, one string) error {
+	switch {
 	case topics.Kind() != jsontext.KindBeginArray:
-		return pubsub.Errorf(pubsub.Malformed, "`topics` must be an array of strings")
+		return pubsub.Errorf(pubsub.Malformed, "`%s` must be an array of strings", name)
 	case bytes.TrimLeft(topics[1:], " \t\r\n")[0] == ']':
-		return pubsub.Errorf(pubsub.Malformed, "`topics` is empty: name at least one topic")
+		return pubsub.Errorf(pubsub.Malformed, "`%s` is empty: name at least one %s", name, one)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func (n *patternNode) newest() uint64 {
 }
 
 func (n *patternNode) subscribe(t *rapid.T, p pubsub.Pattern, since pubsub.Position) *patternReader {
-	a := broker.Attachment{Topic: topic.PatternTopic(p), From: topic.ResumePoint{Since: since}}
+	a := broker.Attachment{Topic: p.Topic(), From: topic.ResumePoint{Since: since}}
 	n.broker.Attach(&a)
 	pin, err := a.Take()
 	if err != nil {
@@ -221,7 +221,7 @@ func TestPatternTopicsMissNothingWhilePublishersRun(t *testing.T) {
 		if i%4 == 3 {
 			p = pubsub.Pattern(fmt.Sprintf("t%d:%d*", i%3, i%4))
 		}
-		pin, err := topics.Open(topic.PatternTopic(p), pubsub.Position{}, topic.ResumePoint{})
+		pin, err := topics.Open(p.Topic(), pubsub.Position{}, topic.ResumePoint{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +253,7 @@ func TestPatternLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, topics := memory.New(memory.Config{Epoch: "E"}, topic.Config{MaxPatterns: 2})
 		open := func(p pubsub.Pattern) (topic.Pin, error) {
-			return topics.Open(topic.PatternTopic(p), pubsub.Position{}, topic.ResumePoint{})
+			return topics.Open(p.Topic(), pubsub.Position{}, topic.ResumePoint{})
 		}
 		a, errA := open("a*")
 		b, errB := open("b*")
@@ -268,10 +268,10 @@ func TestPatternLimit(t *testing.T) {
 		} else {
 			defer c.Release()
 		}
-		if _, live := topics.Pin(topic.PatternTopic("a*"), topic.ResumePoint{}); live {
+		if _, live := topics.Pin(pubsub.Pattern("a*").Topic(), topic.ResumePoint{}); live {
 			t.Error("the unused a* is still there")
 		}
-		if b, live := topics.Pin(topic.PatternTopic("b*"), topic.ResumePoint{}); !live {
+		if b, live := topics.Pin(pubsub.Pattern("b*").Topic(), topic.ResumePoint{}); !live {
 			t.Error("b* was dropped although there was room")
 		} else {
 			b.Release()
@@ -290,7 +290,7 @@ func BenchmarkPublishBesidePatterns(b *testing.B) {
 		b.Run(fmt.Sprintf("patterns=%d", patterns), func(b *testing.B) {
 			br, topics := memory.New(memory.Config{Epoch: "E"}, topic.Config{PerTopic: topic.Limits{Count: 100}})
 			for i := range patterns {
-				pin, err := topics.Open(topic.PatternTopic(pubsub.Pattern(fmt.Sprintf("room:%d:*", i))), pubsub.Position{}, topic.ResumePoint{})
+				pin, err := topics.Open(pubsub.Pattern(fmt.Sprintf("room:%d:*", i)).Topic(), pubsub.Position{}, topic.ResumePoint{})
 				if err != nil {
 					b.Fatal(err)
 				}

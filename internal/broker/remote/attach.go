@@ -29,7 +29,7 @@ func (a *attaching) timeOut()     { a.finish(errUnavailable) }
 // Attach implements [broker.Broker]. It asks the store only if the topic is not live or its
 // log does not cover the resume point.
 func (n *Node) Attach(a *broker.Attachment) (finished bool) {
-	if topic.IsPatternTopic(a.Topic) {
+	if a.Topic.IsPattern() {
 		a.Finish(topic.ErrNoPatterns)
 		return true
 	}

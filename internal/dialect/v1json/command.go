@@ -59,8 +59,9 @@ type command struct {
 	Token string // for all verbs except unsubscribe and ping; not verified; empty: none
 
 	// For subscribe and unsubscribe: without duplicates, in the order sent.
-	Topics  []pubsub.Topic
-	Refused []refusedTopic // names that are not valid topics
+	Topics   []pubsub.Topic // or those of the patterns
+	Refused  []refusedTopic // names that are not valid topics, or patterns
+	Patterns bool           // the command has patterns, and no topics
 
 	// For broadcast, history and presence.
 	Topic pubsub.Topic
@@ -122,7 +123,7 @@ type reading struct {
 // text, and nil if the member is absent.
 type fields struct {
 	id, kind, token, topics, topic, since, last, limit, mode, message jsontext.Value
-	presence, echo, key, exclude                                      jsontext.Value
+	presence, echo, key, exclude, patterns                            jsontext.Value
 }
 
 // take stores one member. A null member counts as absent, except `message` and `topics`:
@@ -147,6 +148,8 @@ func (m *fields) named(name []byte) *jsontext.Value {
 		return &m.token
 	case "topics":
 		return &m.topics
+	case "patterns":
+		return &m.patterns
 	case "topic":
 		return &m.topic
 	case "since":
@@ -235,10 +238,10 @@ func (p *reading) parse() error {
 func (p *reading) subscribe() (err error) {
 	c := &p.command
 	c.Verb = verbSubscribe
-	if p.fields.topics == nil || p.fields.topics.Kind() == jsontext.KindNull {
+	if p.fields.patterns == nil && (p.fields.topics == nil || p.fields.topics.Kind() == jsontext.KindNull) {
 		return missing("topics")
 	}
-	if err := p.topics(); err != nil {
+	if err := p.names(); err != nil {
 		return err
 	}
 	if err := p.token(); err != nil {
@@ -253,17 +256,19 @@ func (p *reading) subscribe() (err error) {
 	if c.Latest, err = wire.ReadMode(p.reader, p.fields.mode); err != nil {
 		return err
 	}
-	c.Presence, err = boolean(p.fields.presence, "presence", false)
+	if c.Presence, err = boolean(p.fields.presence, "presence", false); err == nil && c.Patterns && (c.Last > 0 || c.Latest || c.Presence) {
+		return pubsub.Errorf(pubsub.Malformed, "`last`, the mode latest and `presence` are only for `topics`: a subscription to patterns has all messages from now on, or after `since`")
+	}
 	return err
 }
 
 func (p *reading) unsubscribe() error {
-	if p.fields.topics == nil {
+	if p.fields.topics == nil && p.fields.patterns == nil {
 		p.command.Verb = verbUnsubscribeAll
 		return nil
 	}
 	p.command.Verb = verbUnsubscribe
-	return p.topics()
+	return p.names()
 }
 
 func (p *reading) broadcast() (err error) {
@@ -356,20 +361,30 @@ func (p *reading) topic() error {
 	return err
 }
 
-func (p *reading) topics() error {
-	if err := wire.CheckNames(p.fields.topics); err != nil {
+// names reads `topics`, or `patterns`. A command never has both: a server that does not know
+// patterns would ignore them.
+func (p *reading) names() error {
+	list, name, one, each := p.fields.topics, "topics", "topic", "each of `topics`"
+	if p.fields.patterns != nil {
+		if list != nil && list.Kind() != jsontext.KindNull {
+			return pubsub.Errorf(pubsub.Malformed, "the command has both `topics` and `patterns`: send a command for each")
+		}
+		list, name, one, each = p.fields.patterns, "patterns", "pattern", "each of `patterns`"
+		p.command.Patterns = true
+	}
+	if err := wire.CheckList(list, name, one); err != nil {
 		return err
 	}
 	n := 0
-	for value := range strictjson.Elements(p.fields.topics) {
+	for value := range strictjson.Elements(list) {
 		if n++; n > p.most.Topics {
-			return pubsub.Errorf(pubsub.TooMany, "the command has more than %d topics: send several commands", p.most.Topics)
+			return pubsub.Errorf(pubsub.TooMany, "the command has more than %d %s: send several commands", p.most.Topics, name)
 		}
-		name, err := p.reader.Text(value, "each of `topics`")
+		text, err := p.reader.Text(value, each)
 		if err != nil {
 			return err
 		}
-		p.addTopic(string(name))
+		p.addTopic(string(text))
 	}
 	return nil
 }
@@ -378,6 +393,11 @@ func (p *reading) topics() error {
 func (p *reading) addTopic(name string) {
 	c := &p.command
 	topic, err := pubsub.ParseTopic(name)
+	if c.Patterns {
+		var pattern pubsub.Pattern
+		pattern, err = pubsub.ParsePattern(name)
+		topic = pattern.Topic()
+	}
 	switch {
 	case err != nil && !slices.ContainsFunc(c.Refused, func(r refusedTopic) bool { return r.Topic == name }):
 		c.Refused = append(c.Refused, refusedTopic{name, pubsub.Refusal(err)})
@@ -392,7 +412,7 @@ func (p *reading) sinceOfTopics() error {
 		return nil
 	}
 	if since.Kind() != jsontext.KindBeginObject {
-		return pubsub.Errorf(pubsub.Malformed, "`since` must be an object with a position for each topic")
+		return pubsub.Errorf(pubsub.Malformed, "`since` must be an object with a position for each topic or pattern")
 	}
 	wanted := make(map[pubsub.Topic]bool, len(p.command.Topics))
 	for _, topic := range p.command.Topics {
@@ -400,6 +420,9 @@ func (p *reading) sinceOfTopics() error {
 	}
 	for name, value := range strictjson.Members(since) {
 		topic := pubsub.Topic(name)
+		if p.command.Patterns {
+			topic = pubsub.Pattern(name).Topic()
+		}
 		if !wanted[topic] || value.Kind() == jsontext.KindNull {
 			continue
 		}

@@ -35,7 +35,7 @@ func TestErrorsOfCommandsSayWhatIsRight(t *testing.T) {
 		`{"type":"history","topic":null}`:                       "`topic` is missing",
 		`{"type":"subscribe","topics":"a"}`:                     "`topics` must be an array of strings",
 		`{"type":"subscribe","topics":[1]}`:                     "each of `topics` must be a string",
-		`{"type":"subscribe","topics":["a"],"since":[]}`:        "`since` must be an object with a position for each topic",
+		`{"type":"subscribe","topics":["a"],"since":[]}`:        "`since` must be an object with a position for each topic or pattern",
 		`{"type":"subscribe","topics":["a"],"since":{"a":1}}`:   "a position in `since` must be a string",
 		`{"type":"subscribe","topics":["a"],"last":-1}`:         "`last` must be a whole number, 0 or more",
 		`{"type":"subscribe","topics":["a"],"mode":"x"}`:        "`mode` must be all or latest",
@@ -115,7 +115,11 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("parse(%q) has the topics %q and %v", text, c.Topics, c.Refused)
 		}
 		for _, topic := range c.Topics {
-			if _, err := pubsub.ParseTopic(string(topic)); err != nil {
+			_, err := pubsub.ParseTopic(string(topic))
+			if c.Patterns {
+				_, err = pubsub.ParsePattern(topic.Shown())
+			}
+			if err != nil || topic.IsPattern() != c.Patterns {
 				t.Errorf("parse(%q): topic %q: %v", text, topic, err)
 			}
 		}

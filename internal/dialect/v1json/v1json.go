@@ -163,7 +163,7 @@ func subscribe(s *session.Session, c command, credential session.Credential) {
 		var refused []refusedTopic
 		for _, r := range results {
 			if r.Err != nil {
-				refused = append(refused, refusedTopic{Topic: string(r.Topic), Err: pubsub.Refusal(r.Err)})
+				refused = append(refused, refusedTopic{Topic: r.Topic.Shown(), Err: pubsub.Refusal(r.Err)})
 				continue
 			}
 			topics = append(topics, wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay})
@@ -186,10 +186,15 @@ func unsubscribe(s *session.Session, c command) {
 			s.Unsubscribe(name)
 		}
 	}
+	names, patterns := wire.SplitPatterns(topics)
 	for _, r := range c.Refused { // Clients cannot subscribe to an invalid topic.
-		topics = append(topics, pubsub.Topic(r.Topic))
+		if c.Patterns {
+			patterns = append(patterns, r.Topic)
+		} else {
+			names = append(names, r.Topic)
+		}
 	}
-	s.SendText(appendUnsubscribed(nil, c.ID, topics))
+	s.SendText(appendUnsubscribed(nil, c.ID, names, patterns))
 }
 
 // broadcast publishes a message and answers with its position.
@@ -241,6 +246,11 @@ func members(s *session.Session, c command, credential session.Credential) {
 // Gap implements [session.Dialect].
 func (*dialect) Gap(s *session.Session, name pubsub.Topic, to pubsub.Position) {
 	s.SendText(wire.AppendGap(nil, name, to))
+}
+
+// Position implements [session.PatternDialect].
+func (*dialect) Position(s *session.Session, p pubsub.Pattern, to pubsub.Position) {
+	s.SendText(wire.AppendPatternPosition(nil, p, to))
 }
 
 // Skipped implements [session.Dialect].

@@ -60,7 +60,10 @@ func parsed(t *testing.T, c command) map[string]any {
 		p["id"] = c.ID
 	}
 	if c.Verb == verbSubscribe || c.Verb == verbUnsubscribe {
-		p["topics"] = append([]pubsub.Topic{}, c.Topics...)
+		names, patterns := wire.SplitPatterns(c.Topics)
+		if p["topics"] = names; c.Patterns {
+			p["patterns"] = append([]string{}, patterns...)
+		}
 		refused := make(map[string]pubsub.Code)
 		for _, r := range c.Refused {
 			refused[r.Topic] = r.Err.Code
@@ -80,7 +83,7 @@ func parsed(t *testing.T, c command) map[string]any {
 		}
 		since := make(map[pubsub.Topic]string)
 		for topic, position := range c.Since {
-			since[topic] = position.String()
+			since[pubsub.Topic(topic.Shown())] = position.String()
 		}
 		if len(since) > 0 {
 			p["since"] = since
@@ -133,14 +136,23 @@ func objectOf(t *testing.T, f *vectors.Object) []byte {
 		}
 		return appendSubscribed(nil, id, f.Beginnings(t), refused)
 	case "unsubscribed":
-		var topics []pubsub.Topic
-		if err := json.Unmarshal(f.Topics, &topics); err != nil {
+		var names []string
+		if err := json.Unmarshal(f.Topics, &names); err != nil {
 			t.Fatal(err)
 		}
-		if f.Code != "" {
-			return wire.AppendUnsubscribed(nil, topics, f.Code)
+		if f.Code == "" {
+			return appendUnsubscribed(nil, id, names, f.PatternList(t))
 		}
-		return appendUnsubscribed(nil, id, topics)
+		topics := make([]pubsub.Topic, len(names))
+		for i, name := range names {
+			topics[i] = pubsub.Topic(name)
+		}
+		for _, p := range f.PatternList(t) {
+			topics = append(topics, pubsub.Pattern(p).Topic())
+		}
+		return wire.AppendUnsubscribed(nil, topics, f.Code)
+	case "position":
+		return wire.AppendPatternPosition(nil, pubsub.Pattern(f.Pattern), vectors.Position(t, f.Position))
 	case "broadcasted":
 		return appendBroadcasted(nil, id, topic, vectors.Position(t, f.Position))
 	case "authenticated":

@@ -85,6 +85,8 @@ type Bytes struct {
 // An Object has every member that a value can have.
 type Object struct {
 	Type, Connection, Version, Topic, Position, From, To, Message, Cursor string
+	Pattern                                                               string
+	Patterns                                                              json.RawMessage
 	Code                                                                  pubsub.Code
 	ID                                                                    *int64
 	Ping, After                                                           int
@@ -211,12 +213,32 @@ func (f *Object) Beginnings(t *testing.T) (all []wire.SubscribedTopic) {
 		Recovered bool
 		Replay    int
 	}
-	if err := json.Unmarshal(f.Topics, &topics); err != nil {
-		t.Fatal(err)
+	for i, value := range []json.RawMessage{f.Topics, f.Patterns} {
+		if value == nil {
+			continue
+		}
+		clear(topics)
+		if err := json.Unmarshal(value, &topics); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range slices.Sorted(maps.Keys(topics)) {
+			b := topics[name]
+			if i == 1 {
+				name = pubsub.Pattern(name).Topic()
+			}
+			all = append(all, wire.SubscribedTopic{Topic: name, Position: Position(t, b.Position), Recovered: b.Recovered, Replay: b.Replay})
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(topics)) {
-		b := topics[name]
-		all = append(all, wire.SubscribedTopic{Topic: name, Position: Position(t, b.Position), Recovered: b.Recovered, Replay: b.Replay})
+	return all
+}
+
+// PatternList returns a list of patterns, or nil.
+func (f *Object) PatternList(t *testing.T) (all []string) {
+	t.Helper()
+	if f.Patterns != nil {
+		if err := json.Unmarshal(f.Patterns, &all); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return all
 }
@@ -246,6 +268,7 @@ var required = map[string]string{
 	"bye":           `code" after0`,
 	"skipped":       `topic" from" to"`,
 	"gap":           `topic" position"`,
+	"position":      `pattern" position"`,
 	"hello":         `connection" topics{`,
 	"message":       `topic" position" time0 data`,
 	"poll":          `cursor" recoveredb messages[ moreb`,

@@ -1,0 +1,338 @@
+package session_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/topic"
+)
+
+// patternToken returns a token to subscribe to topics and patterns.
+func (w *world) patternToken(topics []pubsub.Topic, patterns ...pubsub.Pattern) string {
+	w.t.Helper()
+	token, err := w.signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: topics, Patterns: patterns, Expires: w.expires})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(token)
+}
+
+// broadcast publishes through the broker of the world.
+func (w *world) broadcast(name pubsub.Topic, data string) pubsub.Position {
+	w.t.Helper()
+	ps := []pubsub.Publication{{Topic: name, Body: pubsub.Body{Data: []byte(data)}}}
+	if w.broker.Publish(ps, nil); ps[0].Err != nil {
+		w.t.Fatal(ps[0].Err)
+	}
+	return ps[0].Position
+}
+
+func TestPatternSubscription(t *testing.T) {
+	w := newWorld(t, topic.Limits{Count: 100}, nil)
+	c := w.connectJSON(t, w.patternToken([]pubsub.Topic{"room:1", "room:*"}, "room:*"))
+	w.broadcast("room:1", "before")
+	say := func(command string, want ...string) {
+		t.Helper()
+		c.say(command)
+		c.gets(t, want...)
+	}
+	say(`{"type":"subscribe","id":1,"patterns":["room:*","ro*","x*","room"]}`,
+		`{"type":"subscribed","id":1,"topics":{},"patterns":{"room:*":{"position":"E:1","recovered":true,"replay":0}},"refused":{"ro*":{"code":"topic_denied","message":"the token does not allow this pattern: one of its patterns must be the same or contain it, as campaign:* contains campaign:7:*"},"x*":{"code":"topic_denied","message":"the token does not allow this pattern: one of its patterns must be the same or contain it, as campaign:* contains campaign:7:*"},"room":{"code":"topic_invalid","message":"the pattern does not end with *: a pattern is the beginning of a topic followed by *"}}}`)
+	w.broadcast("room:1", "one")
+	w.broadcast("other", "no")
+	w.broadcast("room:2", "two")
+	c.gets(t, `{"type":"message","topic":"room:1","position":"E:2","time":0,"data":"one"}`, `{"type":"message","topic":"room:2","position":"E:4","time":0,"data":"two"}`)
+	c.s.Tick(0)
+	c.gets(t, `{"type":"position","pattern":"room:*","position":"E:4"}`)
+	w.broadcast("room:3", "three")
+	c.gets(t, `{"type":"message","topic":"room:3","position":"E:5","time":0,"data":"three"}`)
+	c.s.Tick(999 * time.Millisecond)
+	if c.gets(t); c.armed != time.Second {
+		t.Errorf("the next tick is asked for at %v, want 1 s", c.armed)
+	}
+	c.s.Tick(time.Second)
+	c.gets(t, `{"type":"position","pattern":"room:*","position":"E:5"}`)
+
+	// A topic of the same name, and topics that the pattern matches, come once.
+	say(`{"type":"subscribe","topics":["room:*","room:1"],"last":1}`,
+		`{"type":"subscribed","topics":{"room:*":{"position":"E:0","recovered":true,"replay":0},"room:1":{"position":"E:1","recovered":true,"replay":1}}}`,
+		`{"type":"message","topic":"room:1","position":"E:2","time":0,"data":"one"}`)
+	w.broadcast("room:*", "star")
+	w.broadcast("room:1", "four")
+	c.gets(t, `{"type":"message","topic":"room:*","position":"E:6","time":0,"data":"star"}`, `{"type":"message","topic":"room:1","position":"E:7","time":0,"data":"four"}`)
+	say(`{"type":"unsubscribe","topics":["room:1"]}`, `{"type":"unsubscribed","topics":["room:1"]}`)
+	w.broadcast("room:1", "five")
+	c.gets(t, `{"type":"message","topic":"room:1","position":"E:8","time":0,"data":"five"}`)
+	say(`{"type":"unsubscribe","id":9}`, `{"type":"unsubscribed","id":9,"topics":["room:*"],"patterns":["room:*"]}`)
+	w.broadcast("room:1", "six")
+	c.gets(t)
+
+	resumed := w.connectJSON(t, w.patternToken(nil, "room:*"))
+	resumed.say(`{"type":"subscribe","patterns":["room:*"],"since":{"room:*":"E:7"}}`)
+	resumed.gets(t, `{"type":"subscribed","topics":{},"patterns":{"room:*":{"position":"E:7","recovered":true,"replay":2}}}`,
+		`{"type":"message","topic":"room:1","position":"E:8","time":0,"data":"five"}`, `{"type":"message","topic":"room:1","position":"E:9","time":0,"data":"six"}`)
+	resumed.say(`{"type":"subscribe","id":2,"patterns":["room:1*"],"since":{"room:1*":"E:7"}}`)
+	resumed.gets(t, `{"type":"subscribed","id":2,"topics":{},"patterns":{"room:1*":{"position":"E:9","recovered":false,"replay":0}}}`)
+	resumed.say(`{"type":"unsubscribe","id":3,"patterns":["room:1*","nothing"]}`)
+	resumed.gets(t, `{"type":"unsubscribed","id":3,"topics":[],"patterns":["room:1*","nothing"]}`)
+}
+
+func TestPatternsOfAConnectionAreLimited(t *testing.T) {
+	w := newWorld(t, topic.Limits{}, nil)
+	c := w.connectJSON(t, w.patternToken(nil, "p*"))
+	var list []string
+	for i := range 17 {
+		list = append(list, fmt.Sprintf(`"p%02d*"`, i))
+	}
+	c.say(`{"type":"subscribe","patterns":[` + strings.Join(list, ",") + `]}`)
+	got := strings.Join(c.received(), "")
+	if strings.Count(got, `"recovered":true`) != 16 || !strings.Contains(got, `"p16*":{"code":"too_many"`) {
+		t.Errorf("got %s", got)
+	}
+	c.say(`{"type":"subscribe","patterns":["p00*","pp*"]}`)
+	if got := strings.Join(c.received(), ""); strings.Count(got, `"recovered":true`) != 1 || !strings.Contains(got, `"pp*":{"code":"too_many"`) {
+		t.Errorf("got %s", got)
+	}
+}
+
+// patternClient is a client with subscriptions to topics and patterns, and what it got.
+type patternClient struct {
+	*client
+	w         *patternWorld
+	subs      map[pubsub.Topic]uint64 // the offset after which each begins, by the topic of a pattern
+	got       map[pubsub.Topic][]uint64
+	positions map[pubsub.Topic]string
+	clock     time.Duration
+}
+
+type patternWorld struct {
+	*world
+	token     string
+	published map[pubsub.Topic][]uint64
+}
+
+func (w *patternWorld) connect() *patternClient {
+	c := &patternClient{client: &client{w: w.world}, w: w, subs: make(map[pubsub.Topic]uint64), got: make(map[pubsub.Topic][]uint64), positions: make(map[pubsub.Topic]string)}
+	c.s = w.group.Open(c.client, w.json, session.Request{Credential: session.Credential{Claims: w.verified(w.token)}})
+	return c
+}
+
+func (w *world) verified(token string) *auth.Claims {
+	w.t.Helper()
+	claims, err := w.verifier.Verify(auth.Token(token))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return claims
+}
+
+func matches(sub, name pubsub.Topic) bool {
+	if p, ok := sub.Pattern(); ok {
+		return p.Matches(name)
+	}
+	return sub == name
+}
+
+// due returns the offset after which the client must get everything of a topic, and whether it has a subscription.
+func (c *patternClient) due(name pubsub.Topic) (from uint64, any bool) {
+	for sub, begin := range c.subs {
+		if matches(sub, name) && (!any || begin < from) {
+			from, any = begin, true
+		}
+	}
+	return from, any
+}
+
+// take takes what the client received.
+func (c *patternClient) take(t *rapid.T) {
+	for _, text := range c.messages() {
+		var o struct {
+			Type, Topic, Pattern, Position string
+			Topics                         json.RawMessage
+			Patterns                       json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(text), &o); err != nil {
+			t.Fatal(err)
+		}
+		_, number, _ := strings.Cut(o.Position, ":")
+		offset, _ := strconv.ParseUint(number, 10, 64)
+		switch o.Type {
+		case "subscribed":
+			c.begin(t, text, o.Topics, false)
+			c.begin(t, text, o.Patterns, true)
+		case "message":
+			name := pubsub.Topic(o.Topic)
+			from, any := c.due(name)
+			if got := c.got[name]; !any || offset <= from || len(got) > 0 && offset <= got[len(got)-1] {
+				t.Fatalf("got %s after %v, with the subscriptions %v", text, c.got[name], c.subs)
+			}
+			c.got[name] = append(c.got[name], offset)
+			c.positions[name] = o.Position
+		case "position":
+			sub := pubsub.Pattern(o.Pattern).Topic()
+			if _, ok := c.subs[sub]; !ok {
+				t.Fatalf("got %s without the subscription", text)
+			}
+			c.check(t, sub, offset)
+			c.positions[sub] = o.Position
+		case "unsubscribed", "welcome":
+		default:
+			t.Fatalf("got %s", text)
+		}
+	}
+}
+
+func (c *patternClient) begin(t *rapid.T, text string, list json.RawMessage, patterns bool) {
+	var beginnings map[string]struct {
+		Position  string
+		Recovered bool
+	}
+	if list != nil {
+		if err := json.Unmarshal(list, &beginnings); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, b := range beginnings {
+		sub := pubsub.Topic(name)
+		if patterns {
+			sub = pubsub.Pattern(name).Topic()
+		}
+		if _, known := c.subs[sub]; known {
+			continue
+		}
+		if !b.Recovered {
+			t.Fatalf("not recovered: %s", text)
+		}
+		c.subs[sub], _ = strconv.ParseUint(strings.TrimPrefix(b.Position, "E:"), 10, 64)
+		c.positions[sub] = b.Position
+	}
+}
+
+// check checks that the client has every message of a subscription up to an offset.
+func (c *patternClient) check(t *rapid.T, sub pubsub.Topic, to uint64) {
+	for name, offsets := range c.w.published {
+		for _, offset := range offsets {
+			if matches(sub, name) && offset > c.subs[sub] && offset <= to && !slices.Contains(c.got[name], offset) {
+				t.Fatalf("%q has not got %d of %s; it got %v and its position is %d; it has %v", sub, offset, name, c.got[name], to, c.subs)
+			}
+		}
+	}
+}
+
+// rest lets the client read everything.
+func (c *patternClient) rest(t *rapid.T) {
+	for range 1000 {
+		c.turn()
+		if c.clock += 2 * time.Second; c.dirty {
+			c.dirty = false
+		}
+		c.s.Tick(c.clock)
+		before := len(c.sent)
+		if c.turn(); len(c.sent) == before {
+			break
+		}
+	}
+	c.take(t)
+	for sub := range c.subs {
+		c.check(t, sub, 1<<60)
+	}
+}
+
+// Whatever clients subscribe to and how slowly they read: each gets every message once, and the
+// messages of a topic in order, and can resume from its positions.
+func TestPatternSubscriptionsAgainstModel(t *testing.T) {
+	names := []pubsub.Topic{"a", "ab", "abc", "abd", "b"}
+	patterns := []pubsub.Pattern{"a*", "ab*", "abc*", "b*"}
+	rapid.Check(t, func(t *rapid.T) {
+		w := &patternWorld{world: newWorld(t, topic.Limits{Count: 1000}, nil), published: make(map[pubsub.Topic][]uint64)}
+		w.token = w.patternToken(names, patterns...)
+		c := w.connect()
+		draw := func(t *rapid.T) (sub pubsub.Topic, text string) {
+			if rapid.Bool().Draw(t, "is a pattern") {
+				p := rapid.SampledFrom(patterns).Draw(t, "pattern")
+				return p.Topic(), fmt.Sprintf(`"patterns":[%q]`, p)
+			}
+			name := rapid.SampledFrom(names).Draw(t, "topic")
+			return name, fmt.Sprintf(`"topics":[%q]`, name)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"publish": func(t *rapid.T) {
+				for range rapid.IntRange(1, 4).Draw(t, "messages") {
+					name := rapid.SampledFrom(names).Draw(t, "topic")
+					w.published[name] = append(w.published[name], w.broadcast(name, strings.Repeat("x", rapid.SampledFrom([]int{1, 200, 40_000}).Draw(t, "size"))).Offset)
+				}
+			},
+			"subscribe": func(t *rapid.T) {
+				c.take(t) // What came before the command counts for the old subscriptions.
+				_, text := draw(t)
+				c.say(`{"type":"subscribe",` + text + `}`)
+				c.writeAnswers(t)
+			},
+			"unsubscribe": func(t *rapid.T) {
+				c.take(t)
+				sub, text := draw(t)
+				c.say(`{"type":"unsubscribe",` + text + `}`)
+				c.writeAnswers(t)
+				delete(c.subs, sub)
+			},
+			"write": func(t *rapid.T) {
+				c.w.group.Collect()
+				c.write(rapid.SampledFrom([]int{0, 10, 300, 5000, 100_000}).Draw(t, "bytes"))
+				c.take(t)
+			},
+			"tick": func(t *rapid.T) {
+				c.clock += rapid.SampledFrom([]time.Duration{0, 300 * time.Millisecond, time.Second}).Draw(t, "time")
+				c.s.Tick(c.clock)
+			},
+			"rest": func(t *rapid.T) { c.rest(t) },
+			"cut": func(t *rapid.T) {
+				c.take(t)
+				old := c
+				old.leave()
+				c = w.connect()
+				for sub := range old.subs {
+					kind := "topics"
+					if sub.IsPattern() {
+						kind = "patterns"
+					}
+					c.say(fmt.Sprintf(`{"type":"subscribe",%q:[%q],"since":{%q:%q}}`, kind, sub.Shown(), sub.Shown(), old.positions[sub]))
+				}
+				c.writeAnswers(t)
+				if !maps.EqualFunc(c.subs, old.subs, func(uint64, uint64) bool { return true }) {
+					t.Fatalf("subscribed to %v, not to %v", c.subs, old.subs)
+				}
+			},
+		})
+		c.rest(t)
+		c.leave()
+		if n := w.stats.Subscriptions.Load(); n != 0 {
+			t.Fatalf("%d subscriptions remain", n)
+		}
+	})
+}
+
+// writeAnswers writes until the client has the answers to its commands.
+func (c *patternClient) writeAnswers(t *rapid.T) {
+	for range 100 {
+		if p := c.s.Rest(); len(p) > 0 {
+			c.write(len(p))
+			continue
+		}
+		break
+	}
+	if p := c.s.Answers(); len(p) > 0 {
+		c.write(len(p))
+	}
+	c.take(t)
+}
