@@ -52,21 +52,24 @@ func appendBeginnings(dst []byte, start string, topics []SubscribedTopic) []byte
 func AppendUnsubscribed(dst []byte, topics []pubsub.Topic, code pubsub.Code) []byte {
 	names, patterns := SplitPatterns(topics)
 	return AppendStruct(dst, struct {
-		Type     string      `json:"type"`
-		Topics   []string    `json:"topics"`
-		Patterns []string    `json:"patterns,omitempty"`
-		Code     pubsub.Code `json:"code"`
+		Type     string         `json:"type"`
+		Topics   []pubsub.Topic `json:"topics"`
+		Patterns []string       `json:"patterns,omitempty"`
+		Code     pubsub.Code    `json:"code"`
 	}{"unsubscribed", names, patterns, code})
 }
 
 // SplitPatterns returns the names of topics, and the patterns whose topics are among them.
-func SplitPatterns(topics []pubsub.Topic) (names, patterns []string) {
-	names = make([]string, 0, len(topics))
+func SplitPatterns(topics []pubsub.Topic) (names []pubsub.Topic, patterns []string) {
+	if !slices.ContainsFunc(topics, pubsub.Topic.IsPattern) {
+		return topics, nil
+	}
+	names = make([]pubsub.Topic, 0, len(topics))
 	for _, name := range topics {
 		if name.IsPattern() {
 			patterns = append(patterns, name.Shown())
 		} else {
-			names = append(names, string(name))
+			names = append(names, name)
 		}
 	}
 	return names, patterns

@@ -53,12 +53,12 @@ func appendSubscribed(dst []byte, id commandID, topics []wire.SubscribedTopic, r
 }
 
 // appendUnsubscribed appends the answer to an unsubscribe command.
-func appendUnsubscribed(dst []byte, id commandID, topics, patterns []string) []byte {
+func appendUnsubscribed(dst []byte, id commandID, topics []pubsub.Topic, patterns []string) []byte {
 	return wire.AppendStruct(dst, struct {
-		Type     string    `json:"type"`
-		ID       commandID `json:"id,omitzero"`
-		Topics   []string  `json:"topics"`
-		Patterns []string  `json:"patterns,omitempty"`
+		Type     string         `json:"type"`
+		ID       commandID      `json:"id,omitzero"`
+		Topics   []pubsub.Topic `json:"topics"`
+		Patterns []string       `json:"patterns,omitempty"`
 	}{"unsubscribed", id, topics, patterns})
 }
 

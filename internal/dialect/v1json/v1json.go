@@ -191,7 +191,7 @@ func unsubscribe(s *session.Session, c command) {
 		if c.Patterns {
 			patterns = append(patterns, r.Topic)
 		} else {
-			names = append(names, r.Topic)
+			names = append(names, pubsub.Topic(r.Topic))
 		}
 	}
 	s.SendText(appendUnsubscribed(nil, c.ID, names, patterns))

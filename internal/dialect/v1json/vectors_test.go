@@ -61,7 +61,7 @@ func parsed(t *testing.T, c command) map[string]any {
 	}
 	if c.Verb == verbSubscribe || c.Verb == verbUnsubscribe {
 		names, patterns := wire.SplitPatterns(c.Topics)
-		if p["topics"] = names; c.Patterns {
+		if p["topics"] = append([]pubsub.Topic{}, names...); c.Patterns {
 			p["patterns"] = append([]string{}, patterns...)
 		}
 		refused := make(map[string]pubsub.Code)
@@ -136,16 +136,12 @@ func objectOf(t *testing.T, f *vectors.Object) []byte {
 		}
 		return appendSubscribed(nil, id, f.Beginnings(t), refused)
 	case "unsubscribed":
-		var names []string
-		if err := json.Unmarshal(f.Topics, &names); err != nil {
+		var topics []pubsub.Topic
+		if err := json.Unmarshal(f.Topics, &topics); err != nil {
 			t.Fatal(err)
 		}
 		if f.Code == "" {
-			return appendUnsubscribed(nil, id, names, f.PatternList(t))
-		}
-		topics := make([]pubsub.Topic, len(names))
-		for i, name := range names {
-			topics[i] = pubsub.Topic(name)
+			return appendUnsubscribed(nil, id, topics, f.PatternList(t))
 		}
 		for _, p := range f.PatternList(t) {
 			topics = append(topics, pubsub.Pattern(p).Topic())

@@ -12,7 +12,14 @@ from notiflux import Member, NotifluxError
 from notiflux._core.frames import ErrorFrame, PresenceFrame, read
 from notiflux._core.json import BadJSON
 
-UNUSED = {"frame-authenticated", "frame-broadcasted", "frame-history", "frame-pong", "frame-hello"}
+UNUSED = {
+    "frame-authenticated",
+    "frame-broadcasted",
+    "frame-history",
+    "frame-pong",
+    "frame-position",
+    "frame-hello",
+}
 NAMES = [name for name in (*names("frame"), "message") if name not in UNUSED]
 
 
