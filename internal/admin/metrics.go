@@ -11,7 +11,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// Sources holds the sources of the metrics. All fields but Shared are required. The
+// Sources holds the sources of the metrics. All fields but Shared and Provider are required. The
 // functions are called at each scrape, possibly concurrently, and must not block.
 type Sources struct {
 	Version     string
@@ -28,7 +28,8 @@ type Sources struct {
 	Broadcasts  *wire.Outcomes                   // over HTTP
 	Closes      func() map[wire.CloseCode]uint64 // connections that ended, by close code
 	Tokens      func() auth.Stats
-	Panics      func() uint64 // panics that ended a connection
+	Provider    func() auth.SourceStats // of the keys of an identity provider; nil: there is none
+	Panics      func() uint64           // panics that ended a connection
 }
 
 // closeCodes are the close codes that have a metric.
@@ -80,6 +81,12 @@ func metrics(s Sources) *registry {
 	count("notiflux_tokens_refused_total", "Tokens refused.", func() uint64 { return s.Tokens().Refused })
 	count("notiflux_token_cache_hits_total", "Tokens found in the cache of verified tokens.", func() uint64 { return s.Tokens().Hits })
 	count("notiflux_panics_total", "Connections closed because their handler panicked.", s.Panics)
+	if s.Provider != nil {
+		count("notiflux_jwks_loads_total", "Loads of the identity provider's keys.", func() uint64 { return s.Provider().Loads })
+		count("notiflux_jwks_load_failures_total", "Loads of the identity provider's keys that failed.", func() uint64 { return s.Provider().Failures })
+		gauge("notiflux_jwks_keys", "Keys of the identity provider in use.", func() int64 { return int64(s.Provider().Keys) })
+		m.Gauge("notiflux_jwks_age_seconds", "Seconds since the identity provider's keys were last loaded; -1 if they never were.", nil, func() float64 { return s.Provider().Age.Seconds() })
+	}
 	if s.Shared != nil {
 		exportBroker(m, s.Shared)
 	}

@@ -163,3 +163,20 @@ func (m member) id() (*string, error) {
 	}
 	return &text, nil
 }
+
+// audiences returns the value, which should be a string or a list of strings (RFC 7519, section
+// 4.1.3). It returns nil if it is not.
+func (m member) audiences() []string {
+	if m.value.Kind() == jsontext.KindString {
+		text, err := m.text()
+		if err != nil {
+			return nil
+		}
+		return []string{text}
+	}
+	list, err := m.texts()
+	if err != nil {
+		return nil
+	}
+	return list
+}

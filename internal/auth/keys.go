@@ -41,6 +41,13 @@ func ParseKeys(data []byte) (*Keys, error) { return newKeys(keyfile.ParsePublic(
 // ParseKeysBase64 parses public keys; see [keyfile.ParsePublicBase64].
 func ParseKeysBase64(text string) (*Keys, error) { return newKeys(keyfile.ParsePublicBase64(text)) }
 
+// ParsePublishedKeys parses the JWK Set of an identity provider; see [keyfile.ParsePublished].
+func ParsePublishedKeys(data []byte) (k *Keys, skipped []error, err error) {
+	parsed, skipped, err := keyfile.ParsePublished(data)
+	k, err = newKeys(parsed, err)
+	return k, skipped, err
+}
+
 // newKeys returns the keys with their fingerprints and their generation, or err if it is not
 // nil.
 func newKeys(parsed []keyfile.Key, err error) (*Keys, error) {
@@ -65,6 +72,12 @@ func newKeys(parsed []keyfile.Key, err error) (*Keys, error) {
 func (k *Keys) has(one *key) bool {
 	return slices.ContainsFunc(k.keys, func(key key) bool { return key.print == one.print })
 }
+
+// Len returns the number of keys.
+func (k *Keys) Len() int { return len(k.keys) }
+
+// Equal reports whether both sets have the same keys, in the same order.
+func (k *Keys) Equal(other *Keys) bool { return k.generation == other.generation }
 
 // candidates are the keys that may have signed a token, with the token's algorithm.
 type candidates struct {

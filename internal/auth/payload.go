@@ -16,7 +16,9 @@ const (
 // only verification needs.
 type payload struct {
 	Claims
-	every                 rights // with all of the token's scopes
+	every                 rights   // with all of the token's scopes
+	issuer                string   // iss; empty if it is absent or not a string
+	audiences             []string // aud; empty if it is absent or has another type
 	hasExpiry, hasSubject bool
 	notBefore             time.Time // zero: absent
 }
@@ -92,6 +94,10 @@ func (p *payload) decodeClaim(m member) (err error) {
 		p.notBefore, err = m.date()
 	case "iat":
 		p.issuedAt, err = m.instant()
+	case "iss": // Units decide whether they need it.
+		p.issuer, _ = m.text()
+	case "aud":
+		p.audiences = m.audiences()
 	case "jti":
 		p.id, err = m.id()
 	case "sub":

@@ -1,8 +1,6 @@
 package auth
 
 import (
-	"context"
-
 	"github.com/ikornaselur/notiflux/internal/worker"
 )
 
@@ -26,7 +24,7 @@ func (p *Pooled) Recall(token Token) (claims *Claims, known bool, err error) {
 	return p.tokens.Recall(token)
 }
 
-// Verify is like [Verifier.Verify]. If the result is not known yet, it blocks until a
+// Verify is like [Verifier.Start]. If the result is not known yet, it blocks until a
 // worker has checked the token. It fails with OverCapacity if too many tokens are waiting,
 // and with Unavailable if the workers stop first.
 func (p *Pooled) Verify(token Token) (*Claims, error) {
@@ -37,13 +35,14 @@ func (p *Pooled) Verify(token Token) (*Claims, error) {
 }
 
 func (p *Pooled) wait(token Token) (claims *Claims, err error) {
-	done := make(chan error, 1)
-	check := func(context.Context) { claims, err = p.tokens.Verify(token) }
-	if err := worker.Do(p.workers, check, func(undone error) { done <- undone }); err != nil {
-		return nil, err
-	}
-	if undone := <-done; undone != nil {
+	done := make(chan struct{})
+	undone := p.tokens.Start(p.workers, token, func(c *Claims, e error) {
+		claims, err = c, e
+		close(done)
+	})
+	if undone != nil {
 		return nil, undone
 	}
+	<-done
 	return claims, err
 }

@@ -4,7 +4,8 @@
 //
 //  1. the token's form, byte by byte
 //  2. the caches of verified and of refused tokens, by SHA-256 of the token
-//  3. the header, the form of the signature, and the claims, all decoded strictly
+//  3. the header, the claims, and the form of the signature, all decoded strictly; iss says
+//     whose keys may verify the token
 //  4. the signature, with a key whose algorithms are fixed
 //  5. the times: exp, nbf and iat
 //
@@ -12,11 +13,12 @@
 // correctly signed token has expired, and TokenInvalid otherwise.
 //
 // A signature check takes tens of microseconds, so event loops do not make it. They call
-// [Verifier.Cached], and let a worker verify other tokens. HTTP handlers use a [Pooled],
+// [Verifier.Cached], and let a worker verify other tokens with [Verifier.Start]. HTTP handlers use a [Pooled],
 // which waits for such a worker.
 //
 // Invariants:
-//   - Only a token that a configured key signed yields [Claims].
+//   - Only a token that a configured key signed yields [Claims]. A key with an issuer verifies
+//     only its tokens.
 //   - Cached claims are checked against the clock at each use.
 //   - Memory is bounded, whatever clients send.
 //   - The package neither stores nor prints tokens.
@@ -31,6 +33,7 @@ package auth
 import (
 	"encoding/base64"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,7 +49,11 @@ const defaultCacheSize = 65536
 
 // Config configures a [Verifier]. The zero value refuses every token.
 type Config struct {
-	Keys   *Keys            // nil: no keys, so every token is refused
+	Keys     *Keys     // nil: none
+	Issuer   string    // Keys verify only tokens with this iss; empty: any, but not that of Provider
+	Audience string    // aud of tokens that Keys verify must contain it; empty: any
+	Provider *Provider // whose keys verify its tokens; nil: none
+
 	Public *Public          // what everyone may subscribe to; nil: nothing
 	Now    func() time.Time // the wall clock, called concurrently; nil: time.Now
 
@@ -63,7 +70,8 @@ type Verifier struct {
 	public    *Public
 	anonymous *Claims
 
-	keys     atomic.Pointer[Keys]
+	keys     atomic.Pointer[keyring]
+	setting  sync.Mutex // held to replace keys
 	cache    *cache
 	failures failures
 
@@ -82,14 +90,9 @@ func New(c Config) *Verifier {
 		c.CacheSize = defaultCacheSize
 	}
 	v := &Verifier{now: c.Now, public: c.Public, anonymous: c.Public.claims(), cache: newCache(c.CacheSize)}
-	v.SetKeys(c.Keys)
+	v.keys.Store(newKeyring(unitsOf(c)...))
 	return v
 }
-
-// SetKeys makes v verify tokens with other keys. Tokens that were verified with a key that
-// both sets have stay in the cache. A token that only a withdrawn key verifies is refused
-// from now on; see [Verifier.Check].
-func (v *Verifier) SetKeys(k *Keys) { v.keys.Store(k) }
 
 // Anonymous returns the claims of clients without a token, which allow them to subscribe to
 // public topics. It returns nil if no topics are public.
@@ -116,14 +119,27 @@ func (v *Verifier) Recall(t Token) (claims *Claims, known bool, err error) {
 // Verify returns the claims of t, or why the server refuses it: a [pubsub.Error] with
 // TokenMissing, TokenInvalid or TokenExpired, whose text is safe to send to the client. On
 // the caller's goroutine, it makes at most one signature check per key that may have signed
-// t.
+// t. If the keys of the token's issuer are not loaded, or may be older than the key of t, it
+// does not wait for them, and returns Unavailable or OverCapacity.
 func (v *Verifier) Verify(t Token) (*Claims, error) {
-	keys := v.keys.Load()
+	claims, err := v.verify(t, v.keys.Load())
+	if missing, ok := errors.AsType[*missingKeyError](err); ok {
+		err = v.refuse(missing)
+	}
+	return claims, err
+}
+
+// verify is like Verify, but returns a *missingKeyError, which is not counted, if the key of t
+// is not among those that were loaded.
+func (v *Verifier) verify(t Token, keys *keyring) (*Claims, error) {
 	claims, digest, err := v.recall(t)
 	if claims != nil || err != nil {
 		return claims, err
 	}
 	claims, err = v.verifyUncached(t, keys)
+	if _, missing := errors.AsType[*missingKeyError](err); missing {
+		return nil, err
+	}
 	if err != nil {
 		v.refused.Add(1)
 		if e, ok := errors.AsType[*checkedError](err); ok {
@@ -178,21 +194,25 @@ func CheckedSignature(err error) bool {
 }
 
 // verifyUncached returns the claims of a token whose form is right.
-func (v *Verifier) verifyUncached(t Token, all *Keys) (*Claims, error) {
+func (v *Verifier) verifyUncached(t Token, all *keyring) (*Claims, error) {
 	head, body, tail := t.parts()
 	h, err := decodePart(head, decodeHeader)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := all.match(h)
+	p, err := decodePart(body, decodePayload)
+	if err != nil {
+		return nil, err
+	}
+	unit, err := all.unitOf(p)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := unit.find(h)
 	if err != nil {
 		return nil, err
 	}
 	signature, err := decodePart(tail, keys.checkForm)
-	if err != nil {
-		return nil, err
-	}
-	p, err := decodePart(body, decodePayload)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,12 @@ type Serve struct {
 
 	JWTPublicKeyB64  string `group:"Tokens (one of these is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys, as PEM, JWK or JWKS, encoded in base64."`
 	JWTPublicKeyFile string `group:"Tokens (one of these is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File with public keys: PEM, JWK or JWKS; read again when it changes."`
+	JWKSURL          string `group:"Tokens (one of these is required):" name:"jwks-url" env:"NOTIFLUX_JWKS_URL" placeholder:"URL" help:"Where an identity provider publishes its public keys as a JWK Set: https://… or file:PATH; loaded again while the server runs. Also allowed beside one of the two above."`
+
+	JWTIssuer    string `group:"Issuers of tokens:" name:"jwt-issuer" env:"NOTIFLUX_JWT_ISSUER" placeholder:"ISS" help:"The iss that tokens must have if --jwt-public-key-b64 or --jwt-public-key-file verifies them; by default any, but not that of --jwks-issuer."`
+	JWTAudience  string `group:"Issuers of tokens:" name:"jwt-audience" env:"NOTIFLUX_JWT_AUDIENCE" placeholder:"AUD" help:"What aud of these tokens must contain; by default anything."`
+	JWKSIssuer   string `group:"Issuers of tokens:" name:"jwks-issuer" env:"NOTIFLUX_JWKS_ISSUER" placeholder:"ISS" help:"The iss of the tokens that the keys of --jwks-url verify; they verify no others. Required with --jwks-url."`
+	JWKSAudience string `group:"Issuers of tokens:" name:"jwks-audience" env:"NOTIFLUX_JWKS_AUDIENCE" placeholder:"AUD" help:"What aud of these tokens must contain: the name of this server at the identity provider. Required with --jwks-url."`
 
 	PublicTopics []string `group:"Access without a token:" env:"NOTIFLUX_PUBLIC_TOPICS" placeholder:"TOPIC" help:"Topics that everyone may subscribe to without a token, such as status or news:*, which means every topic that begins with news:."`
 

@@ -67,8 +67,17 @@ func isHost(s string) bool {
 
 func (c *Serve) validateKeys(p *Problems) {
 	b64, file := c.JWTPublicKeyB64 != "", c.JWTPublicKeyFile != ""
-	p.when(!b64 && !file, "jwt-public-key-b64", "is missing: set it to the public key that verifies tokens, in base64, or set %s to a file with the key (`notiflux keys` makes a key pair; `notiflux dev` needs no key)", Name("jwt-public-key-file"))
+	url := c.JWKSURL != ""
+	p.when(!b64 && !file && !url, "jwt-public-key-b64", "is missing: set it to the public key that verifies tokens, in base64, or set %s to a file with the key (`notiflux keys` makes a key pair; `notiflux dev` needs no key), or set %s to the keys of an identity provider", Name("jwt-public-key-file"), Name("jwks-url"))
 	p.when(b64 && file, "jwt-public-key-b64", "is set, and so is %s: set only one of them; each can hold several keys", Name("jwt-public-key-file"))
+	p.when(url && c.JWKSIssuer == "", "jwks-issuer", "is missing: %s needs the iss of the identity provider's tokens, exactly as they have it", Name("jwks-url"))
+	p.when(url && c.JWKSAudience == "", "jwks-audience", "is missing: %s needs the aud of the tokens that are meant for this server, because the identity provider also issues tokens for other services", Name("jwks-url"))
+	p.when(!url && c.JWKSIssuer != "", "jwks-issuer", "is set, but %s is not: set both or neither", Name("jwks-url"))
+	p.when(!url && c.JWKSAudience != "", "jwks-audience", "is set, but %s is not: set both or neither", Name("jwks-url"))
+	for _, s := range []struct{ flag, value string }{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}} {
+		p.when(url && !b64 && !file && s.value != "", s.flag, "is set, but neither %s nor %s is, whose tokens it is about: set one of them, or leave it out", Name("jwt-public-key-b64"), Name("jwt-public-key-file"))
+	}
+	p.when(c.JWTIssuer != "" && c.JWTIssuer == c.JWKSIssuer, "jwt-issuer", "is the same as %s: keys of one issuer belong into one set, so use different issuers", Name("jwks-issuer"))
 }
 
 // validateBroker leaves the URL to the broker.

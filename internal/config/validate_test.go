@@ -84,6 +84,21 @@ func TestValidateRefuses(t *testing.T) {
 		{"a certificate's key alone", func(c *config.Serve) { c.TLSKey = "key.pem" }, "--tls-cert (NOTIFLUX_TLS_CERT) is missing"},
 		{"no public key", func(c *config.Serve) { c.JWTPublicKeyB64 = "" }, "--jwt-public-key-b64 (JWT_PUBLIC_KEY_B64) is missing"},
 		{"two sources of keys", func(c *config.Serve) { c.JWTPublicKeyFile = "keys.pem" }, "--jwt-public-key-b64 (JWT_PUBLIC_KEY_B64) is set, and so is --jwt-public-key-file"},
+		{"a JWKS without an issuer", func(c *config.Serve) { c.JWKSURL, c.JWKSAudience = "u", "a" }, "--jwks-issuer (NOTIFLUX_JWKS_ISSUER) is missing"},
+		{"a JWKS without an audience", func(c *config.Serve) { c.JWKSURL, c.JWKSIssuer = "u", "i" }, "--jwks-audience (NOTIFLUX_JWKS_AUDIENCE) is missing"},
+		{"an issuer without a JWKS", func(c *config.Serve) { c.JWKSIssuer = "i" }, "--jwks-issuer (NOTIFLUX_JWKS_ISSUER) is set, but --jwks-url"},
+		{"an audience without a JWKS", func(c *config.Serve) { c.JWKSAudience = "a" }, "--jwks-audience (NOTIFLUX_JWKS_AUDIENCE) is set, but --jwks-url"},
+		{"an issuer without keys", func(c *config.Serve) {
+			c.JWTPublicKeyB64, c.JWTIssuer = "", "j"
+			c.JWKSURL, c.JWKSIssuer, c.JWKSAudience = "u", "i", "a"
+		}, "--jwt-issuer (NOTIFLUX_JWT_ISSUER) is set, but neither"},
+		{"an audience without keys", func(c *config.Serve) {
+			c.JWTPublicKeyB64, c.JWTAudience = "", "j"
+			c.JWKSURL, c.JWKSIssuer, c.JWKSAudience = "u", "i", "a"
+		}, "--jwt-audience (NOTIFLUX_JWT_AUDIENCE) is set, but neither"},
+		{"the same issuer twice", func(c *config.Serve) {
+			c.JWTIssuer, c.JWKSURL, c.JWKSIssuer, c.JWKSAudience = "i", "u", "i", "a"
+		}, "--jwt-issuer (NOTIFLUX_JWT_ISSUER) is the same as --jwks-issuer"},
 		{"no history", func(c *config.Serve) { c.HistoryMessages = 0 }, "--history-messages (NOTIFLUX_HISTORY_MESSAGES) is 0"},
 		{"no history age", func(c *config.Serve) { c.HistoryAge = 0 }, "--history-age (NOTIFLUX_HISTORY_AGE) is 0s"},
 		{"less history in all than per topic", func(c *config.Serve) { c.HistoryTotalBytes = config.KiB }, "--history-total-bytes (NOTIFLUX_HISTORY_TOTAL_BYTES) is 1KiB"},

@@ -88,6 +88,7 @@ type Config struct {
 	MaxMessageBytes int                // limit for Body.Data; 0: 64 KiB
 	MaxBodyBytes    int64              // limit for a request; 0: 1 MiB
 	Ready           func() error       // returns nil, or a [pubsub.Error] with the reason why the server cannot take work; nil: always ready
+	KeysReady       func() error       // the same for the keys that verify tokens; only /readyz reports it
 	Log             *slog.Logger       // nil discards
 	Now             func() time.Time   // the wall clock, called concurrently; nil: time.Now
 
@@ -119,6 +120,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }
+	}
+	if c.KeysReady == nil {
+		c.KeysReady = func() error { return nil }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -19,6 +19,9 @@ func (a *API) Ready(w http.ResponseWriter, r *http.Request) error {
 	if err := a.config.Ready(); err != nil {
 		return err
 	}
+	if err := a.config.KeysReady(); err != nil {
+		return err
+	}
 	if err := a.config.Broker.Health(); err != nil {
 		why := &pubsub.Error{Code: pubsub.Unavailable, Detail: "the broker is currently unavailable", Err: err}
 		if e, ok := errors.AsType[*pubsub.Error](err); ok {

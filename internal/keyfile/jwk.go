@@ -60,6 +60,30 @@ func parseJWKs(data []byte) ([]Key, error) {
 	return []Key{k}, nil
 }
 
+// ParsePublished parses the JWK Set that an identity provider publishes. It skips keys that
+// cannot verify tokens, and secret ones, and returns why in skipped. It returns an error if
+// there are no usable keys or more than 16.
+func ParsePublished(data []byte) (keys []Key, skipped []error, err error) {
+	m, err := decodeMembers(data)
+	if err != nil || m["keys"].Kind() != jsontext.KindBeginArray {
+		return nil, nil, errors.New("this is not a JWK Set, which is a JSON object with a list of keys in the member \"keys\" (RFC 7517)")
+	}
+	for i, data := range slices.Collect(strictjson.Elements(m["keys"])) {
+		if k, err := parseJWK(data); err != nil {
+			skipped = append(skipped, fmt.Errorf("key %s: %w", keyName(i, data), err))
+		} else {
+			keys = append(keys, k)
+		}
+	}
+	switch {
+	case len(keys) > maxKeys:
+		return nil, skipped, fmt.Errorf("the JWK Set has %d usable keys; the limit is %d", len(keys), maxKeys)
+	case len(keys) == 0:
+		return nil, skipped, errors.New("the JWK Set has no key that can verify tokens")
+	}
+	return keys, skipped, encode(keys)
+}
+
 // parseJWKSet returns the keys of a set that can verify tokens, at least one. It skips
 // others (RFC 7517, section 5), because identity providers also publish keys for other
 // purposes in the same set. A secret key is an error.

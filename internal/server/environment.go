@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"runtime"
 	"time"
 
@@ -39,6 +40,9 @@ type Environment struct {
 	// Endpoints are additional endpoints, of other dialects. Open panics if they conflict
 	// with the server's own.
 	Endpoints []*session.Endpoint
+
+	// Keys sends the requests for the keys of the identity provider. Nil means the network.
+	Keys http.RoundTripper
 
 	// Public and Admin are the listeners. The server closes them. Their addresses must be
 	// *[net.TCPAddr]. If Public is nil, the settings say where to listen. If only Admin is

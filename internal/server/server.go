@@ -36,6 +36,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
+	"github.com/ikornaselur/notiflux/internal/jwks"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/origin"
@@ -84,6 +85,7 @@ type Server struct {
 	presence  *presence.Registry
 	verifier  *auth.Verifier
 	verifying *worker.Pool // checks signatures
+	jwks      *jwks.Source // nil: no identity provider
 	requests  *auth.Pooled // verifies tokens of requests on verifying
 	waiting   *worker.Pool // waits for the broker on behalf of loops
 	api       *httpapi.API
@@ -130,7 +132,7 @@ func (s *Server) build(p parsed) {
 	s.openBroker()
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
 	s.openPresence()
-	s.verifier = auth.New(auth.Config{Keys: p.keys, Public: p.public, Now: s.env.Now})
+	s.openVerifier(p)
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = auth.NewPooled(s.verifier, s.verifying)
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
@@ -156,6 +158,7 @@ func (s *Server) build(p parsed) {
 		MaxMessageBytes: int(c.MaxMessageBytes),
 		MaxBodyBytes:    int64(c.MaxBodyBytes),
 		Ready:           s.ready,
+		KeysReady:       s.keysReady,
 		Log:             s.log,
 		Now:             s.env.Now,
 		Origins:         s.origins,
@@ -352,7 +355,8 @@ func (s *Server) url(l net.Listener, secure bool) string {
 
 // Run serves until ctx ends, and then shuts down within the configured time. It starts
 // these goroutines: one per loop, one per listener, two worker pools, the broker, the sweep
-// of the topics, presence, and the watch on the file with the public keys. net/http and
+// of the topics, presence, the watch on the file with the public keys, and the one that loads the
+// keys of an identity provider. net/http and
 // portable sockets start more per connection.
 func (s *Server) Run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -370,6 +374,9 @@ func (s *Server) Run(ctx context.Context) error {
 	running.Go(func() { s.presence.Run(parts) })
 	if s.config.JWTPublicKeyFile != "" {
 		running.Go(func() { s.watchKeys(parts) })
+	}
+	if s.jwks != nil {
+		running.Go(func() { s.jwks.Run(parts, s.verifier.SetProviderKeys) })
 	}
 	running.Go(func() { s.verifying.Run(parts) })
 	running.Go(func() { s.waiting.Run(parts) })
@@ -450,6 +457,7 @@ func (s *Server) adminRoutes() http.Handler {
 		UnreadBytes: s.unread.Used,
 		Broadcasts:  s.api.Broadcasts(),
 		Closes:      s.sockets.Stats.Closes,
+		Provider:    s.provider(),
 		Tokens:      s.verifier.Stats,
 		Panics: func() (n uint64) {
 			for _, l := range s.loops {

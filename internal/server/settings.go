@@ -9,6 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker/redis"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/jwks"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
 )
@@ -24,6 +25,7 @@ func Check(c config.Serve) error {
 type parsed struct {
 	keys    *auth.Keys
 	keyFile config.FileVersion
+	jwks    jwks.Address // zero: no identity provider
 	public  *auth.Public
 	origins origin.List
 	tls     *listen.Certificate // nil: off
@@ -39,6 +41,11 @@ func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (par
 	if (c.JWTPublicKeyB64 != "") != (c.JWTPublicKeyFile != "") { // otherwise Problems reports it
 		if all.keys, all.keyFile, err = publicKeys(c); err != nil {
 			problems = append(problems, err.Error())
+		}
+	}
+	if c.JWKSURL != "" {
+		if all.jwks, err = jwks.ParseAddress(c.JWKSURL); err != nil {
+			problems = append(problems, config.Name("jwks-url")+" "+err.Error())
 		}
 	}
 	if all.public, err = auth.ParsePublic(c.PublicTopics); err != nil {

@@ -9,20 +9,21 @@ import (
 )
 
 // Verify verifies a token and calls then on the loop. A cached token is answered at once.
-// For any other token a worker verifies the signature, and the session is Busy until then
+// For any other token a worker verifies the signature, perhaps after the keys of its issuer were loaded again, and the session is Busy until then
 // is called. If the session ends first, then is not called.
 func (s *Session) Verify(token auth.Token, then func(Credential)) {
 	if claims, ok := s.group.config.Verifier.Cached(token); ok {
 		then(Credential{Claims: claims})
 		return
 	}
-	var c Credential
-	s.wait(s.group.config.VerifyWorkers, func(context.Context) { c.Claims, c.Err = s.group.config.Verifier.Verify(token) }, func(refused error) {
-		if refused != nil {
-			c.Err = refused
-		}
-		then(c)
+	s.waiting = true
+	err := s.group.config.Verifier.Start(s.group.config.VerifyWorkers, token, func(claims *auth.Claims, err error) {
+		s.group.resume(s, func() { then(Credential{Claims: claims, Err: err}) })
 	})
+	if err != nil {
+		s.waiting = false
+		then(Credential{Err: err})
+	}
 }
 
 // Publish publishes a message if c allows it, and calls then on the loop with its position

@@ -78,10 +78,10 @@ type Broker interface {
 
 // A Verifier verifies tokens; see [auth.Verifier].
 type Verifier interface {
-	Cached(auth.Token) (*auth.Claims, bool)  // returns the claims of a token that was verified before and is still valid
-	Verify(auth.Token) (*auth.Claims, error) // expensive: never call it on the loop
-	Check(*auth.Claims) error                // returns nil if the claims of a verified token are still valid
-	Anonymous() *auth.Claims                 // returns the claims of clients without a token; nil: they may do nothing
+	Cached(auth.Token) (*auth.Claims, bool) // returns the claims of a token that was verified before and is still valid
+	Start(workers auth.Workers, t auth.Token, done func(*auth.Claims, error)) error
+	Check(*auth.Claims) error // returns nil if the claims of a verified token are still valid
+	Anonymous() *auth.Claims  // returns the claims of clients without a token; nil: they may do nothing
 }
 
 // Workers do work that must not block the loop; see package worker.
