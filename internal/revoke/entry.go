@@ -96,8 +96,11 @@ func (e *Entry) MatchesToken(c *auth.Claims) bool {
 }
 
 // matchesTopic reports whether e is for topic. The empty topic is only that of entries for all
-// topics.
+// topics. The topic of a pattern is that of every entry for some of what the pattern matches.
 func (e *Entry) matchesTopic(topic pubsub.Topic) bool {
+	if p, ok := topic.Pattern(); ok {
+		return e.Topic == "" && e.Pattern == "" || e.Topic != "" && p.Matches(e.Topic) || e.Pattern != "" && (e.Pattern.Contains(p) || p.Contains(e.Pattern))
+	}
 	switch {
 	case e.Topic != "":
 		return e.Topic == topic

@@ -84,6 +84,12 @@ func TestCheck(t *testing.T) {
 		{revoke.Entry{Subject: "ann", Pattern: "a:*"}, "a:b", true, false, true},
 		{revoke.Entry{Subject: "ann", Pattern: "a:*"}, "a", false, false, false},
 		{revoke.Entry{Subject: "ann", Pattern: "*"}, "", false, false, false},
+		{revoke.Entry{Subject: "ann"}, pubsub.Pattern("a:*").Topic(), true, false, true},
+		{revoke.Entry{Subject: "ann", Topic: "a:b"}, pubsub.Pattern("a:*").Topic(), true, false, true},
+		{revoke.Entry{Subject: "ann", Topic: "a"}, pubsub.Pattern("a:*").Topic(), false, false, false},
+		{revoke.Entry{Subject: "ann", Pattern: "a*"}, pubsub.Pattern("a:*").Topic(), true, false, true},
+		{revoke.Entry{Subject: "ann", Pattern: "a:b*"}, pubsub.Pattern("a:*").Topic(), true, false, true},
+		{revoke.Entry{Subject: "ann", Pattern: "b*"}, pubsub.Pattern("a:*").Topic(), false, false, false},
 	} {
 		l := c.list(revoke.Config{})
 		for _, known := range []*auth.Claims{token, other, undated} {
