@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,9 @@ type badToken struct {
 	name, token          string
 	subscribe, broadcast pubsub.Code
 }
+
+// allowsPattern are the names of the rows that allow to subscribe to the pattern t:*.
+var allowsPattern = []string{"a pattern", "a longer pattern", "both objects"}
 
 const (
 	missing, wrong, expired = pubsub.TokenMissing, pubsub.TokenInvalid, pubsub.TokenExpired
@@ -224,6 +228,15 @@ func checkToken(t *testing.T, s *servertest.Server, row badToken) {
 		expect("GET "+path, code(t, s, "GET", path, bearer, ""), public)
 	}
 
+	pattern := row.subscribe
+	switch {
+	case slices.Contains(allowsPattern, row.name) && os.Getenv("NOTIFLUX_TEST_BROKER") != "":
+		pattern = pubsub.TopicInvalid // Other brokers have no subscriptions to patterns.
+	case slices.Contains(allowsPattern, row.name):
+		pattern = ""
+	case pattern == "":
+		pattern = noTopic
+	}
 	conn, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{Subprotocols: []string{"notiflux.v1.json"}})
 	if err != nil {
 		t.Fatal(err)
@@ -244,6 +257,7 @@ func checkToken(t *testing.T, s *servertest.Server, row badToken) {
 	for command, want := range map[string]pubsub.Code{
 		`{"type":"subscribe","topics":["t"]`:          row.subscribe,
 		`{"type":"subscribe","topics":["public"]`:     public,
+		`{"type":"subscribe","patterns":["t:*"]`:      pattern,
 		`{"type":"history","topic":"t"`:               row.subscribe,
 		`{"type":"presence","topic":"t"`:              row.subscribe,
 		`{"type":"broadcast","topic":"t","message":1`: row.broadcast,
