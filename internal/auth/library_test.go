@@ -91,6 +91,13 @@ func fuzzSeeds() (seeds []fuzzInput) {
 	for _, parts := range goodTokens {
 		add(parts.header, parts.payload)
 	}
+	for _, audience := range []string{`"rooms"`, `["x","rooms"]`, `["rooms",1]`, `"x"`, `[]`, `""`, `null`, `1`, `{"rooms":1}`, `["rooms","rooms"]`, `[["rooms"]]`, `"rooms "`} {
+		for _, issuer := range []string{`"https://id/"`, `"https:\/\/id\/"`, `"https://id"`, `["https://id/"]`, `null`, `""`} {
+			add(goodHeader, with(exp+`,"iss":`+issuer+`,"aud":`+audience))
+		}
+		add(goodHeader, with(exp+`,"aud":`+audience))
+	}
+	add(goodHeader, with(exp+`,"iss":"https://id/"`))
 	for signer := range fuzzSigners {
 		for _, alg := range append(slices.Clone(libraryAlgorithms), "HS256", "none") {
 			for _, kid := range []string{``, `,"kid":"ec"`, `,"kid":"rsa"`, `,"kid":"?"`} {
@@ -107,28 +114,42 @@ func fuzzSeeds() (seeds []fuzzInput) {
 	return seeds
 }
 
-// fuzzVerifier returns a verifier with the keys that it also returns.
+// The issuer and the audience of the verifier that demands them.
+const (
+	fuzzIssuer   = "https://id/"
+	fuzzAudience = "rooms"
+)
+
+// fuzzVerifier returns a verifier that demands neither, with the keys that it also returns.
 func fuzzVerifier(t testing.TB) (*auth.Verifier, map[string]crypto.PublicKey) {
 	t.Helper()
 	public := fuzzKeys(t)
+	return auth.New(auth.Config{Keys: fuzzJWKs(t, public), Now: at(now)}), public
+}
+
+func fuzzJWKs(t testing.TB, public map[string]crypto.PublicKey) *auth.Keys {
+	t.Helper()
 	var jwks []string
 	for kid, key := range public {
 		jwks = append(jwks, `{"kid":"`+kid+`",`+jwkOf(t, key)[1:])
 	}
-	return verifierOf(t, `{"keys":[`+strings.Join(jwks, ",")+`]}`), public
+	return must(auth.ParseKeys([]byte(`{"keys":[` + strings.Join(jwks, ",") + `]}`)))
 }
 
 // FuzzAgainstLibrary compares the verdicts of Verify with those of golang-jwt, as an ordinary
 // program uses it. Each difference needs a reason of the lists stricter and laxer. A token for
 // which a reason of stricter holds is refused whatever the library says. What both accept, they
-// read in the same way.
+// read in the same way. All this holds for a verifier that demands an issuer and an audience, too.
 func FuzzAgainstLibrary(f *testing.F) {
 	verifier, public := fuzzVerifier(f)
+	bound := auth.New(auth.Config{Keys: fuzzJWKs(f, public), Issuer: fuzzIssuer, Audience: fuzzAudience, Now: at(now)})
 	for _, s := range fuzzSeeds() {
 		f.Add(s.signer, s.header, s.payload, s.at, s.remove, s.insert)
 	}
 	f.Fuzz(func(t *testing.T, signer uint8, header, payload string, at uint16, remove uint8, insert string) {
-		compareWithLibrary(t, verifier, public, fuzzInput{signer, header, payload, at, remove, insert}.token(t))
+		token := fuzzInput{signer, header, payload, at, remove, insert}.token(t)
+		compareWithLibrary(t, verifier, public, token)
+		compareWithLibrary(t, bound, public, token, jwt.WithIssuer(fuzzIssuer), jwt.WithAudience(fuzzAudience))
 	})
 }
 
@@ -156,10 +177,10 @@ func TestReasonsAreNeeded(t *testing.T) {
 	}
 }
 
-func compareWithLibrary(t *testing.T, verifier *auth.Verifier, public map[string]crypto.PublicKey, token string) {
+func compareWithLibrary(t *testing.T, verifier *auth.Verifier, public map[string]crypto.PublicKey, token string, options ...jwt.ParserOption) {
 	t.Helper()
 	claims, err := verifier.Verify(auth.Token(token))
-	read, libraryErr := libraryVerdict(token, public)
+	read, libraryErr := libraryVerdict(token, public, options...)
 	a := newAttempt(token, public)
 	stricter, laxer := holding(stricterReasons, a), holding(laxerReasons, a)
 	switch {
@@ -178,12 +199,11 @@ func compareWithLibrary(t *testing.T, verifier *auth.Verifier, public map[string
 
 // libraryVerdict verifies a token like an ordinary program: it pins the algorithms, requires
 // exp, checks iat, permits the leeway, and tries all keys of a kind without looking at kid.
-func libraryVerdict(token string, public map[string]crypto.PublicKey) (jwt.MapClaims, error) {
+func libraryVerdict(token string, public map[string]crypto.PublicKey, options ...jwt.ParserOption) (jwt.MapClaims, error) {
 	claims := jwt.MapClaims{}
-	_, err := jwt.NewParser(
-		jwt.WithValidMethods(libraryAlgorithms), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
-		jwt.WithLeeway(auth.Leeway), jwt.WithTimeFunc(at(now)),
-	).ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
+	options = append(options, jwt.WithValidMethods(libraryAlgorithms), jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(), jwt.WithLeeway(auth.Leeway), jwt.WithTimeFunc(at(now)))
+	_, err := jwt.NewParser(options...).ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
 		var set jwt.VerificationKeySet
 		for _, key := range public {
 			set.Keys = append(set.Keys, key)
