@@ -117,6 +117,7 @@ func badTokens(t *testing.T, ours, foreign tokenKey) []badToken {
 		{"no sub", ours.sign(t, es256, strings.Replace(`{`+exp+both+`}`, `"sub":"u",`, "", 1)), wrong, wrong},
 		{"sub twice", rights(`"sub":"v",` + both), wrong, wrong},
 		{"jti is a number", rights(`"jti":1,` + both), "", ""},
+		{"iss and aud that nobody demands", rights(`"iss":5,"aud":"x",` + both), "", ""},
 		{"no scope", rights(`"topic":"t"`), wrong, wrong},
 		{"no topic", rights(`"scope":"subscribe"`), wrong, wrong},
 		{"another topic", rights(`"scope":"subscribe broadcast","topic":"tt"`), noTopic, noTopic},
@@ -196,6 +197,60 @@ func TestBadTokens(t *testing.T) {
 		checkToken(t, s, fresh[0])
 		checkToken(t, s, fresh[len(fresh)-1])
 	})
+}
+
+// Each key verifies only tokens with the issuer and the audience that are configured with it.
+func TestBadTokensOfIssuers(t *testing.T) {
+	own, provider := newTokenKey(t), newTokenKey(t)
+	dir := t.TempDir()
+	write := func(name string, data []byte) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	point, err := provider.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	jwks := fmt.Sprintf(`{"keys":[{"kid":"1","kty":"EC","crv":"P-256","x":%q,"y":%q}]}`, encode(point[1:33]), encode(point[33:]))
+	s := servertest.Start(t, func(c *config.Serve) {
+		c.JWTPublicKeyFile, c.JWTIssuer, c.JWTAudience = write("keys.pem", own.publicPEM(t)), "https://own/", "chat"
+		c.JWKSURL, c.JWKSIssuer, c.JWKSAudience = "file:"+write("jwks.json", []byte(jwks)), "https://id/", "rooms"
+		c.PublicTopics = []string{"public", "news:*"}
+	})
+	rights := fmt.Sprintf(`"sub":"u","exp":%d,"scope":"subscribe broadcast","topic":"t"`, time.Now().Add(time.Hour).Unix())
+	sign := func(key tokenKey, header, members string) string { return key.sign(t, header, `{`+rights+members+`}`) }
+	const plain, kid = `{"alg":"ES256"}`, `{"alg":"ES256","kid":"1"}`
+	const ofOwn, ofProvider = `,"iss":"https://own/","aud":"chat"`, `,"iss":"https://id/","aud":["x","rooms"]`
+	for _, row := range []badToken{
+		{"own", sign(own, plain, ofOwn), "", ""},
+		{"of the provider", sign(provider, kid, ofProvider), "", ""},
+		{"of the provider, without a kid", sign(provider, plain, ofProvider), "", ""},
+		{"own key, issuer of the provider", sign(own, plain, ofProvider), wrong, wrong},
+		{"own key, issuer and kid of the provider", sign(own, kid, ofProvider), wrong, wrong},
+		{"key of the provider, own issuer", sign(provider, kid, ofOwn), wrong, wrong},
+		{"no issuer", sign(own, plain, `,"aud":"chat"`), wrong, wrong},
+		{"no audience", sign(own, plain, `,"iss":"https://own/"`), wrong, wrong},
+		{"audience of the other issuer", sign(own, plain, `,"iss":"https://own/","aud":"rooms"`), wrong, wrong},
+		{"audience in capitals", sign(provider, kid, `,"iss":"https://id/","aud":"Rooms"`), wrong, wrong},
+		{"audience with a number", sign(provider, kid, `,"iss":"https://id/","aud":["rooms",1]`), wrong, wrong},
+		{"no audience in the list", sign(provider, kid, `,"iss":"https://id/","aud":[]`), wrong, wrong},
+		{"issuer without the slash", sign(provider, kid, `,"iss":"https://id","aud":"rooms"`), wrong, wrong},
+		{"issuer in a list", sign(provider, kid, `,"iss":["https://id/"],"aud":"rooms"`), wrong, wrong},
+		{"issuer twice", sign(provider, kid, `,"iss":"x"`+ofProvider), wrong, wrong},
+		{"issuer in capitals", sign(provider, kid, `,"Iss":"https://id/","aud":"rooms"`), wrong, wrong},
+		{"alg none", sign(provider, `{"alg":"none","kid":"1"}`, ofProvider), wrong, wrong},
+	} {
+		t.Run(row.name, func(t *testing.T) { checkToken(t, s, row) })
+	}
+	// Each such token waits until the file has been read again, so one place must do.
+	if got := postToken(t, s, "Bearer "+sign(provider, `{"alg":"ES256","kid":"2"}`, ofProvider)); got != wrong {
+		t.Errorf("an unknown kid: %q, want %q", got, wrong)
+	}
 }
 
 // checkToken sends a token to every place that takes one.
