@@ -88,7 +88,7 @@ var allowed = map[string][]string{
 
 // standardOnly are the packages that import nothing but the standard library
 // and what is allowed above.
-var standardOnly = []string{"internal/pubsub", "internal/topic", "internal/broker", "internal/broker/memory", "internal/broker/remote", "internal/presence", "internal/worker", "internal/origin", "internal/config", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe", "internal/fanout", "internal/prefixes"}
+var standardOnly = []string{"internal/pubsub", "internal/topic", "internal/broker", "internal/broker/memory", "internal/broker/remote", "internal/presence", "internal/worker", "internal/origin", "internal/internaltest/delivery", "internal/internaltest/memnet", "internal/wsframe", "internal/fanout", "internal/prefixes"}
 
 const (
 	maxFileLines     = 600

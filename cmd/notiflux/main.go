@@ -113,8 +113,8 @@ func usagef(format string, args ...any) error {
 }
 
 // explain returns everything that is wrong with a command line and the environment: the
-// problems that the parser and values found, with the variables of the flags and a hint at
-// -h. It returns nil if nothing is wrong.
+// problems that the parser and values found, with the variables of the flags, or the line of the
+// file with settings, and a hint at -h. It returns nil if nothing is wrong.
 func explain(parsed *kong.Context, err error, values *values) error {
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
 		parsed = parse.Context
@@ -130,6 +130,9 @@ func explain(parsed *kong.Context, err error, values *values) error {
 	wrong := values.problems(flags)
 	unread := slices.Clone(wrong)
 	settings, ok := errors.AsType[config.Problems](err)
+	if file := values.file.file; file != nil && file.Unreadable {
+		settings = nil // What they miss may be in the file.
+	}
 	for _, line := range settings {
 		if !slices.ContainsFunc(unread, func(w string) bool { return sameSetting(w, line) }) {
 			wrong = append(wrong, line)
@@ -138,6 +141,10 @@ func explain(parsed *kong.Context, err error, values *values) error {
 	if err != nil && !ok {
 		wrong = append(wrong, withVariable(err.Error(), flags))
 	}
+	for i := range wrong {
+		wrong[i] = values.file.locate(wrong[i])
+	}
+	wrong = append(slices.Clone(values.file.problems), wrong...)
 	switch {
 	case len(wrong) == 0:
 		return nil

@@ -84,7 +84,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 // variable by variable.
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "WORK", "PORT", "JWT_PUBLIC_KEY_B64", "NOTIFLUX_TOKEN", "NOTIFLUX_ADMIN_ADDR", "GORACE"} {
+	for _, name := range []string{"PATH", "HOME", "WORK", "PORT", "JWT_PUBLIC_KEY_B64", "NOTIFLUX_TOKEN", "NOTIFLUX_ADMIN_ADDR", "NOTIFLUX_CONFIG", "NOTIFLUX_LOG_FORMAT", "GORACE"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -13,12 +14,14 @@ import (
 )
 
 type serveCmd struct {
+	Check bool `help:"Check all settings, and exit without starting the server."`
+
 	Config config.Serve `embed:""`
 }
 
 // Help is shown by -h below the first line.
 func (*serveCmd) Help() string {
-	return "Clients connect to /ws or /events, and publishers post to /broadcast. Every setting is a flag or the environment variable shown with it; the flag wins. SIGINT, SIGTERM or SIGHUP shuts down gracefully; a second SIGINT or SIGTERM ends the server at once."
+	return "Clients connect to /ws or /events, and publishers post to /broadcast. Every setting is a flag, the environment variable shown with it, or a line of the file that --config names; the flag wins over the variable, and the variable over the file. SIGINT, SIGTERM or SIGHUP shuts down gracefully; a second SIGINT or SIGTERM ends the server at once."
 }
 
 // Validate checks all settings together. The parser calls it.
@@ -33,6 +36,10 @@ func (c *serveCmd) Run(t *terminal, known variables) error {
 		}
 	}()
 	known.warn(os.Environ(), log)
+	if c.Check {
+		fmt.Fprintln(t.err, "notiflux: the settings are valid")
+		return nil
+	}
 	limitMemory(memlimit.FromCgroup, log)
 	outliveReaders()
 	return untilSignal(func(ctx context.Context) error {

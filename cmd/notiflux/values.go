@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -19,23 +19,38 @@ import (
 //
 // The parser decodes the command line first and the environment second, even for flags that
 // were set and for variables of other commands. So values keeps the problems of both apart,
-// and [values.problems] picks those that matter.
+// and [values.problems] picks those that matter. Last comes the file with settings, for flags
+// that neither of them sets (file.go).
 type values struct {
-	environment bool // what is decoded now comes from there, or is a default
+	now source // where what is decoded now comes from
 
-	given    map[*kong.Value]bool   // by a flag
-	line     map[*kong.Value]string // what is wrong with the flag
-	variable map[*kong.Value]string // what is wrong with the variable
+	given map[*kong.Value]bool              // by a flag
+	wrong map[source]map[*kong.Value]string // what is wrong with a value
+
+	file settingsFile
 }
 
+// A source is where a value comes from.
+type source int
+
+const (
+	fromLine        source = iota
+	fromEnvironment        // or a default
+	fromFile
+)
+
 func newValues() *values {
-	return &values{given: map[*kong.Value]bool{}, line: map[*kong.Value]string{}, variable: map[*kong.Value]string{}}
+	return &values{given: map[*kong.Value]bool{}, wrong: map[source]map[*kong.Value]string{fromLine: {}, fromEnvironment: {}, fromFile: {}}}
 }
 
 // options returns the parser options that make it decode with v.
 func (v *values) options() []kong.Option {
 	options := []kong.Option{kong.WithBeforeReset(func() error {
-		v.environment = true
+		v.now = fromEnvironment
+		return nil
+	}), kong.WithBeforeResolve(func(ctx *kong.Context) error {
+		v.now = fromFile
+		v.file.use(ctx)
 		return nil
 	})}
 	library := kong.NewRegistry().RegisterDefaults()
@@ -52,9 +67,9 @@ func (v *values) options() []kong.Option {
 func (v *values) problems(flags []*kong.Flag) config.Problems {
 	var all config.Problems
 	for _, f := range flags {
-		wrong := v.line[f.Value]
+		wrong := v.wrong[fromLine][f.Value]
 		if !v.given[f.Value] {
-			wrong = v.variable[f.Value]
+			wrong = cmp.Or(v.wrong[fromEnvironment][f.Value], v.wrong[fromFile][f.Value])
 		}
 		if wrong != "" {
 			all = append(all, setting(f)+" "+wrong)
@@ -82,10 +97,7 @@ func (m *mapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 		}
 		return fmt.Errorf("a value is missing; if %[2]v is the value, write --%[1]s=%[2]v", ctx.Value.Name, next)
 	}
-	found := m.values.line
-	if m.values.environment {
-		found = m.values.variable
-	} else {
+	if m.values.now == fromLine {
 		m.values.given[ctx.Value] = true
 	}
 	library := m.library.ForType(target.Type())
@@ -93,34 +105,12 @@ func (m *mapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 		return nil
 	}
 	text, _ := next.Value.(string)
-	found[ctx.Value] = explainValue(target.Type(), text)
+	m.values.wrong[m.values.now][ctx.Value] = config.ExplainValue(target.Type(), text)
 	if !ctx.Value.HasDefault {
 		return nil
 	}
 	fallback := kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: ctx.Value.Default})
 	return library.Decode(ctx.WithScanner(fallback), target)
-}
-
-// explainValue says what is wrong with text and what would be right.
-func explainValue(t reflect.Type, text string) string {
-	right := "give another value"
-	switch {
-	case t == reflect.TypeFor[time.Duration]():
-		right = "use a duration such as 500ms, 30s or 5m"
-	case t == reflect.TypeFor[config.Bytes]():
-		right = config.RightBytes
-	case t == reflect.TypeFor[slog.Level]():
-		right = "give debug, info, warn or error"
-	case t.Kind() == reflect.Bool:
-		right = "give true or false"
-	case t.Kind() == reflect.Int && text != "" && strings.Trim(text, "0123456789") == "":
-		right = "the number is too large"
-	case t.Kind() == reflect.Int:
-		right = "give a whole number"
-	case t.Kind() == reflect.Float64:
-		right = "give a number, as in 0.5 or 100"
-	}
-	return fmt.Sprintf("is %q: %s", text, right)
 }
 
 // setting returns the name of a flag for people, with its variable if it has one.

@@ -3,7 +3,8 @@
 // Every setting is a flag first, and its environment variable is derived from the flag:
 // [Name] returns both. The command line fills a [Serve] through its struct tags,
 // [Serve.Problems] checks it, and the server reads it. A program without a command line
-// starts with [Default].
+// starts with [Default]. A [File] may have values for those flags that neither the command
+// line nor the environment sets.
 //
 // Only the command and the server see the whole configuration; every other package has a
 // small struct of its own. The server parses settings that need more than the standard
@@ -26,6 +27,8 @@ const MemoryBroker = "memory"
 
 // Serve holds the settings of a server. The tags are for github.com/alecthomas/kong.
 type Serve struct {
+	File string `group:"Settings file:" name:"config" env:"NOTIFLUX_CONFIG" placeholder:"FILE" help:"File with settings in YAML, under the names of the flags. A flag wins over a variable, and a variable over the file."`
+
 	Host           string   `group:"Listening:" env:"HOST" default:"127.0.0.1" help:"Address to listen on; 0.0.0.0 means all addresses of this machine."`
 	Port           int      `group:"Listening:" env:"PORT" default:"8080" help:"Port to listen on; 0 means any free port."`
 	TLSCert        string   `group:"Listening:" name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"PEM file with the certificate chain; reloaded when it changes."`

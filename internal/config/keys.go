@@ -1,10 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"io"
-	"os"
-)
+import "fmt"
 
 // maxKeyFileBytes is far more than sixteen RSA keys need: a larger file is a mistake.
 const maxKeyFileBytes = 1 << 20
@@ -23,17 +19,9 @@ func (c *Serve) PublicKeys() (PublicKeys, error) {
 		return PublicKeys{Setting: Name("jwt-public-key-b64"), Base64: c.JWTPublicKeyB64}, nil
 	}
 	k := PublicKeys{Setting: Name("jwt-public-key-file"), Version: VersionOf(c.JWTPublicKeyFile)}
-	f, err := os.Open(c.JWTPublicKeyFile)
-	if err != nil {
-		return k, fmt.Errorf("%s: %w", k.Setting, FileError(c.JWTPublicKeyFile, err))
-	}
-	defer f.Close()
-	k.PEM, err = io.ReadAll(io.LimitReader(f, maxKeyFileBytes+1))
-	if err != nil {
-		return k, fmt.Errorf("%s: %w", k.Setting, FileError(c.JWTPublicKeyFile, err))
-	}
-	if len(k.PEM) > maxKeyFileBytes {
-		return k, fmt.Errorf("%s: %s is larger than a file of public keys may be (%v): check the path", k.Setting, c.JWTPublicKeyFile, Bytes(maxKeyFileBytes))
+	var err error
+	if k.PEM, err = readFile(c.JWTPublicKeyFile, maxKeyFileBytes); err != nil {
+		return k, fmt.Errorf("%s: %w", k.Setting, err)
 	}
 	return k, nil
 }

@@ -1,0 +1,50 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// ExplainValue says what is wrong with text as a value of type t, and what would be right.
+func ExplainValue(t reflect.Type, text string) string {
+	right := "give another value"
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		right = "use a duration such as 500ms, 30s or 5m"
+	case t == reflect.TypeFor[Bytes]():
+		right = RightBytes
+	case t == reflect.TypeFor[slog.Level]():
+		right = "give debug, info, warn or error"
+	case t == reflect.TypeFor[Switch]():
+		right = "write on or off"
+	case t.Kind() == reflect.Bool:
+		right = "give true or false"
+	case t.Kind() == reflect.Int && text != "" && strings.Trim(text, "0123456789") == "":
+		right = "the number is too large"
+	case t.Kind() == reflect.Int:
+		right = "give a whole number"
+	case t.Kind() == reflect.Float64:
+		right = "give a number, as in 0.5 or 100"
+	}
+	return fmt.Sprintf("is %q: %s", text, right)
+}
+
+// A Switch is on (true) or off (false).
+type Switch bool
+
+// UnmarshalText parses on or off, and the other words of YAML for them.
+func (s *Switch) UnmarshalText(text []byte) error {
+	switch strings.ToLower(string(text)) {
+	case "on", "true", "yes":
+		*s = true
+	case "off", "false", "no":
+		*s = false
+	default:
+		return errors.New("not a switch")
+	}
+	return nil
+}
