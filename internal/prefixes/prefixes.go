@@ -81,7 +81,7 @@ func (s *Set[E]) find(name string) *Found[E] {
 func (s *Set[E]) Add(text string, e E) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.entries[text] == e {
+	if known, ok := s.entries[text]; ok && known == e {
 		return
 	}
 	if s.entries == nil {
