@@ -29,7 +29,7 @@ var allowed = map[string][]string{
 	"internal/revoke":             {"internal/auth", "internal/pubsub"},
 	"internal/jwks":               {"internal/pubsub", "internal/auth", "internal/config"},
 	"internal/origin":             {},
-	"internal/config":             {},
+	"internal/config":             {"internal/pubsub"},
 	"internal/prefixes":           {},
 	"internal/topic":              {"internal/prefixes", "internal/pubsub"},
 	"internal/broker":             {"internal/pubsub", "internal/presence", "internal/topic"},

@@ -38,6 +38,9 @@ func (s *settingsFile) use(ctx *kong.Context) {
 			s.problems = append(s.problems, value.At+": `"+f.Name+"` is a list: write one value")
 		}
 	}
+	if serve, ok := ctx.Selected().Target.Addr().Interface().(*serveCmd); ok {
+		serve.Config.Sections = s.file.Sections
+	}
 	ctx.AddResolver(s)
 }
 

@@ -18,9 +18,13 @@ type Roster struct {
 	Attacher *Attacher
 }
 
-// Read returns an event of the kind [pubsub.PresenceList], with up to 1,000 members. It may
+// Read returns an event of the kind [pubsub.PresenceList], with up to 1,000 members, or a
+// [pubsub.Error] with PresenceOff if the topic has no presence. It may
 // wait for the broker, so an event loop must not call it.
 func (r *Roster) Read(ctx context.Context, name pubsub.Topic) (*pubsub.PresenceEvent, error) {
+	if err := r.Presence.Check(name); err != nil {
+		return nil, err
+	}
 	if r.Presence.Shared() {
 		pin, err := r.Attacher.AttachOne(ctx, topic.PresenceTopic(name))
 		if err != nil {

@@ -4,7 +4,8 @@
 // [Name] returns both. The command line fills a [Serve] through its struct tags,
 // [Serve.Problems] checks it, and the server reads it. A program without a command line
 // starts with [Default]. A [File] may have values for those flags that neither the command
-// line nor the environment sets.
+// line nor the environment sets, and the settings of single topics, which have no flags
+// ([Section]). [Topics.ForTopic] returns those that a topic has.
 //
 // Only the command and the server see the whole configuration; every other package has a
 // small struct of its own. The server parses settings that need more than the standard
@@ -27,7 +28,7 @@ const MemoryBroker = "memory"
 
 // Serve holds the settings of a server. The tags are for github.com/alecthomas/kong.
 type Serve struct {
-	File string `group:"Settings file:" name:"config" env:"NOTIFLUX_CONFIG" placeholder:"FILE" help:"File with settings in YAML, under the names of the flags. A flag wins over a variable, and a variable over the file."`
+	File string `group:"Settings file:" name:"config" env:"NOTIFLUX_CONFIG" placeholder:"FILE" help:"File with settings in YAML: the names of the flags, and settings for single topics. A flag wins over a variable, and a variable over the file."`
 
 	Host           string   `group:"Listening:" env:"HOST" default:"127.0.0.1" help:"Address to listen on; 0.0.0.0 means all addresses of this machine."`
 	Port           int      `group:"Listening:" env:"PORT" default:"8080" help:"Port to listen on; 0 means any free port."`
@@ -72,6 +73,9 @@ type Serve struct {
 	ShutdownTimeout time.Duration `group:"Running:" env:"NOTIFLUX_SHUTDOWN_TIMEOUT" default:"25s" help:"How long a shutdown may take."`
 	LogLevel        slog.Level    `group:"Running:" env:"NOTIFLUX_LOG_LEVEL" default:"info" help:"Minimum level of log messages: debug, info, warn or error."`
 	LogFormat       string        `group:"Running:" env:"NOTIFLUX_LOG_FORMAT" default:"text" help:"Format of the log on standard error: text or json."`
+
+	// Sections are the settings of some topics, from the file. No flag sets them.
+	Sections []Section `kong:"-"`
 
 	// PresenceGrace is how long a member stays present without a connection; 0 means
 	// 10 s, which the protocol promises. It is not a flag: only tests change it, because

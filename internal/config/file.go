@@ -11,16 +11,25 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxFileBytes is far more than all settings need: a larger file is a mistake.
-const maxFileBytes = 1 << 20
+const (
+	// maxFileBytes is far more than all settings need: a larger file is a mistake.
+	maxFileBytes = 1 << 20
+	// maxSections limits the sections of topics in a file.
+	maxSections = 1000
+)
+
+// topicsMember is the member of a file that holds the sections of topics.
+const topicsMember = "topics"
 
 // A File is a file with settings, in YAML: the value of --config. Its members have the names
-// of the flags, without the dashes.
+// of the flags, without the dashes. The member `topics` has a section for each topic, or
+// pattern of topics, that has settings of its own.
 type File struct {
 	path   string
 	values map[string]FileValue // by the name of the flag
 
-	Unreadable bool // the file cannot be read, or is not YAML
+	Unreadable bool      // the file cannot be read, or is not YAML
+	Sections   []Section // in the order of the file
 }
 
 // A FileValue is the value of a setting in a file.
@@ -84,10 +93,12 @@ func (r *fileReader) read(text []byte) {
 	}
 	for m := range r.members(document.Content[0], "the file", "settings such as `port: 8080`") {
 		switch {
+		case m.name == topicsMember:
+			r.readSections(m)
 		case m.name == "config":
 			r.wrong(m.key, "`config` cannot be set in a file: remove the line")
 		case !slices.Contains(r.flags, m.name):
-			r.wrong(m.key, "there is no setting `%s`%s", m.name, suggest(m.name, r.flags))
+			r.wrong(m.key, "there is no setting `%s`%s", m.name, suggest(m.name, append([]string{topicsMember}, r.flags...)))
 		default:
 			if v, ok := r.value(m); ok {
 				r.file.values[m.name] = v

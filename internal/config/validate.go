@@ -35,6 +35,7 @@ func (c *Serve) Problems() (p Problems) {
 	c.validateHistory(&p)
 	c.validateLimits(&p)
 	c.validateRunning(&p)
+	c.validateSections(&p)
 	return p
 }
 

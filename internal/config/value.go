@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,4 +48,23 @@ func (s *Switch) UnmarshalText(text []byte) error {
 		return errors.New("not a switch")
 	}
 	return nil
+}
+
+// parse returns the value that text is. Its error continues a sentence that begins with the
+// name of the setting.
+func parse[T any](text string) (*T, error) {
+	value := new(T)
+	var err error
+	switch v := any(value).(type) {
+	case interface{ UnmarshalText([]byte) error }:
+		err = v.UnmarshalText([]byte(text))
+	case *int:
+		*v, err = strconv.Atoi(text)
+	case *time.Duration:
+		*v, err = time.ParseDuration(text)
+	}
+	if err != nil {
+		return nil, errors.New(ExplainValue(reflect.TypeFor[T](), text))
+	}
+	return value, nil
 }

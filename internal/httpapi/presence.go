@@ -7,6 +7,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/answer"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
@@ -34,7 +35,7 @@ func (a *API) Presence(w http.ResponseWriter, r *http.Request) error {
 	roster := broker.Roster{Topics: a.config.Topics, Presence: a.config.Presence, Attacher: a.config.Attacher}
 	p, err := roster.Read(r.Context(), topic)
 	if err != nil {
-		return err
+		return router.WithDetail(err, "topic", string(topic), "subject", claims.Subject)
 	}
 	return a.serveAnswer(w, r, func(context.Context) *answer.Answer {
 		return answer.ForMembers(wire.AppendPresenceBodyStart(nil, p), p.Members, []byte(wire.PresenceEnd+"\n"))

@@ -59,6 +59,9 @@ type Config struct {
 	// [Registry.Shared].
 	OwnChanged func(name pubsub.Topic, sub string)
 
+	// Off returns whether a topic has no presence, see [Registry.Check]. Nil: all topics have.
+	Off func(name pubsub.Topic) bool
+
 	GracePeriod time.Duration // how long a member without a reference stays present; 0: 10 s
 	BatchDelay  time.Duration // how long changes of a topic are collected, up to GracePeriod; 0: 100 ms
 	MaxMembers  int           // a topic with more members gets CountOnly events; 0: 1,000
@@ -129,6 +132,17 @@ func New(c Config) *Registry {
 	c.MaxMembers = cmp.Or(c.MaxMembers, defaultMaxMembers)
 	return &Registry{config: c, snapshotBelow: c.MaxMembers * 4 / 5, shared: shared, wake: make(chan struct{}, 1), topics: make(map[pubsub.Topic]*topic)}
 }
+
+// Check returns a [pubsub.Error] with PresenceOff if the topic has no presence. Its members must
+// then not be asked for, and nobody must join.
+func (r *Registry) Check(name pubsub.Topic) error {
+	if r.config.Off != nil && r.config.Off(name) {
+		return errOff
+	}
+	return nil
+}
+
+var errOff = pubsub.Errorf(pubsub.PresenceOff, "presence is off for this topic: subscribe without it")
 
 // Join makes m a member of a topic and returns the reference that keeps it present. The
 // member's Info is that of its newest reference. To change it, join again and then release

@@ -18,6 +18,7 @@ const (
 	TokenRevoked         Code = "token_revoked"
 	ScopeDenied          Code = "scope_denied"
 	TopicDenied          Code = "topic_denied"
+	PresenceOff          Code = "presence_off"
 	OriginDenied         Code = "origin_denied"
 	NotFound             Code = "not_found"
 	MethodNotAllowed     Code = "method_not_allowed"

@@ -71,7 +71,10 @@ func logged(log, text string) (lines []string) {
 // error table occurs.
 func TestEveryRefusalIsLogged(t *testing.T) {
 	servertest.NeedsMemory(t, "it refuses to publish to a topic for which there is no room")
-	s := servertest.Start(t, func(c *config.Serve) { c.AllowedOrigins, c.MaxTopics = []string{"https://app.example"}, 1 })
+	s := servertest.Start(t, func(c *config.Serve) {
+		c.AllowedOrigins, c.MaxTopics = []string{"https://app.example"}, 1
+		c.Sections = []config.Section{{Topic: "t", Presence: new(config.Switch), MaxMessageBytes: new(config.KiB)}}
+	})
 	s.Subscribe("t") // the limit of topics
 	publish, listen := s.Token(auth.Broadcast, "t", "u"), s.Token(auth.Subscribe, "t", "u")
 	expired := s.TokenUntil(time.Now().Add(-time.Hour), auth.Subscribe, "t")
@@ -115,12 +118,16 @@ func TestEveryRefusalIsLogged(t *testing.T) {
 		{"topic_denied", say(`{"type":"subscribe","topics":["v"]}`), `subject=test topic=v`},
 		{"topic_denied", post(`{"topic":"v","message":1}`), `topic=v .*subject=test`},
 		{"topic_denied", post(`{"topics":["t","v"],"message":1}`), `topic=v .*subject=test`},
+		{"presence_off", get("/presence?topic=t&token=" + listen), `path=/presence .*topic=t .*subject=test`},
+		{"presence_off", say(`{"type":"presence","topic":"t"}`), `subject=test topic=t`},
+		{"presence_off", say(`{"type":"subscribe","topics":["t"],"presence":true}`), `subject=test topic=t`},
 		{"origin_denied", get("/health", "Origin", "https://other.example"), `origin=https://other.example`},
 		{"origin_denied", get("/ws", "Origin", "https://other.example"), `path=/ws .*origin=https://other.example`},
 		{"not_found", get("/some/where"), `path=/some/where`},
 		{"method_not_allowed", get("/broadcast"), `method=GET path=/broadcast`},
 		{"key_reused", post(`{"topic":"t","message":2,"key":"k"}`), `topic=t .*subject=test`},
 		{"too_large", post(`{"topic":"t","message":"` + strings.Repeat("x", 64<<10+1) + `"}`), `topic=t`},
+		{"too_large", post(`{"topic":"t","message":"` + strings.Repeat("x", 1<<10+1) + `"}`), `topic=t .*subject=test`},
 		{"unsupported_media_type", post(`{}`, "Content-Type", "text/plain"), ``},
 		{"upgrade_required", get("/ws"), `path=/ws`},
 		{"too_many", say(`{"type":"subscribe","topics":["t"` + strings.Repeat(`,"t"`, 100) + `]}`), ``},

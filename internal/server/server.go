@@ -97,6 +97,8 @@ type Server struct {
 	endpoints []*session.Endpoint
 	loops     []httpapi.Loop
 
+	perTopic *config.Topics // the settings of topics
+
 	draining chan struct{} // closed when shutdown begins
 
 	// Owned by watchKeys.
@@ -117,7 +119,7 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 	if err := env.useRedis(p.redis); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, keyFile: p.keyFile, draining: make(chan struct{})}
+	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, keyFile: p.keyFile, perTopic: c.Topics(), draining: make(chan struct{})}
 	s.clients = listen.NewSlots(c.Connections().Clients, config.Name("max-connections"), logger)
 	if err := s.listen(); err != nil {
 		return nil, err
@@ -150,7 +152,7 @@ func (s *Server) build(p parsed) {
 		s.loops = append(s.loops, s.newLoop())
 	}
 	s.api = httpapi.New(httpapi.Config{
-		Broker:          s.broker,
+		Broker:          s.publisher(),
 		Attacher:        s.attacher,
 		Verifier:        s.requests,
 		Topics:          s.topics,
@@ -181,6 +183,7 @@ func (s *Server) openBroker() {
 	c := &s.config
 	topics := topic.Config{
 		PerTopic:   topic.Limits{Count: c.HistoryMessages, Bytes: uint64(c.HistoryBytes), Age: c.HistoryAge},
+		Limits:     TopicLimits(s.perTopic),
 		TotalBytes: uint64(c.HistoryTotalBytes),
 		MaxTopics:  c.MaxTopics,
 		Now:        s.env.Now,
@@ -202,7 +205,7 @@ func (s *Server) openBroker() {
 
 // openPresence creates the registry of members, which a broker of several nodes shares.
 func (s *Server) openPresence() {
-	p := presence.Config{Emit: s.emitPresence, GracePeriod: s.config.PresenceGrace}
+	p := presence.Config{Emit: s.emitPresence, Off: noPresence(s.perTopic), GracePeriod: s.config.PresenceGrace}
 	shared, ok := s.broker.(broker.Shared)
 	if ok {
 		p.OwnChanged = shared.OwnChanged
@@ -237,7 +240,7 @@ func (s *Server) newLoop() httpapi.Loop {
 	})
 	group = session.NewGroup(session.Config{
 		Topics:        s.topics,
-		Broker:        s.broker,
+		Broker:        s.publisher(),
 		Attacher:      s.attacher,
 		Presence:      s.presence,
 		Verifier:      s.verifier,

@@ -74,7 +74,7 @@ func redisConfig(c *config.Serve, log *slog.Logger) (*redis.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &redis.Config{Options: o, Prefix: c.BrokerPrefix, Messages: c.HistoryMessages, Age: c.HistoryAge, Log: log}, nil
+	return &redis.Config{Options: o, Prefix: c.BrokerPrefix, Messages: c.HistoryMessages, Age: c.HistoryAge, Limits: TopicLimits(c.Topics()), Log: log}, nil
 }
 
 // publicKeys parses the keys that verify tokens, and returns the version of their file.

@@ -102,6 +102,9 @@ func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscriptio
 		if _, err := claims.Info(); err != nil {
 			return nil, 0, err
 		}
+		if err := s.group.config.Presence.Check(want.Topic); err != nil {
+			return nil, 0, err
+		}
 		if l.find(s, topic.PresenceTopic(want.Topic)) == nil {
 			more++
 		}

@@ -28,6 +28,7 @@ var errorResponses = map[pubsub.Code]ErrorResponse{
 	pubsub.TokenRevoked:         {Status: 401, Challenge: "invalid_token"},
 	pubsub.ScopeDenied:          {Status: 403},
 	pubsub.TopicDenied:          {Status: 403},
+	pubsub.PresenceOff:          {Status: 403},
 	pubsub.OriginDenied:         {Status: 403},
 	pubsub.NotFound:             {Status: 404},
 	pubsub.MethodNotAllowed:     {Status: 405},

@@ -61,6 +61,7 @@ func fake(env server.Environment, c *config.Serve) func(broker.Sink) broker.Brok
 		MaxMessages: c.HistoryMessages,
 		MaxBytes:    uint64(c.HistoryBytes),
 		MaxAge:      c.HistoryAge,
+		Limits:      server.TopicLimits(c.Topics()),
 		Now:         env.Now,
 	})
 	return func(sink broker.Sink) broker.Broker { return store.Node(sink) }
@@ -78,6 +79,7 @@ func onRedis(t testing.TB, c *config.Serve) (open func(broker.Sink) broker.Broke
 			Prefix:   c.BrokerPrefix,
 			Messages: c.HistoryMessages,
 			Age:      c.HistoryAge,
+			Limits:   server.TopicLimits(c.Topics()),
 		})
 		return b
 	}

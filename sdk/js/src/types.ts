@@ -266,7 +266,7 @@ export type State = "idle" | "connecting" | "connected" | "waiting" | "offline" 
 export type Code =
   | "malformed" | "topic_invalid" | "unknown_type"
   | "token_missing" | "token_invalid" | "token_expired" | "token_revoked"
-  | "scope_denied" | "topic_denied" | "origin_denied"
+  | "scope_denied" | "topic_denied" | "presence_off" | "origin_denied"
   | "key_reused" | "too_large" | "too_many"
   | "internal" | "over_capacity" | "outcome_unknown" | "unavailable" | "draining"
   | "closed" | "logged_out" | "timeout" | "unsupported" | "callback_failed" | "disconnected"
