@@ -34,7 +34,7 @@ const (
 
 var (
 	cutTopics    = []pubsub.Topic{"left", "right"}
-	cutHistories = []int{5, 1_000_000} // messages of a topic: one history that loses messages, and one that never does
+	cutHistories = []int{0, 5, 1_000_000} // messages of a topic: no history, one that loses messages, and one that never does
 )
 
 var dialects = []struct {
@@ -51,11 +51,19 @@ func TestCutAtARandomByte(t *testing.T) {
 		for _, held := range cutHistories {
 			t.Run(fmt.Sprintf("%s/held=%d", d.name, held), func(t *testing.T) {
 				onBothLoops(t, func(t *testing.T, start starter) {
-					s := start(func(c *config.Serve) { c.HistoryMessages, c.HistoryBytes = held, c.HistoryTotalBytes })
+					s := start(func(c *config.Serve) { setHistory(c, held) })
 					cutAtRandomBytes(t, s, d.speak, held)
 				})
 			})
 		}
+	}
+}
+
+// setHistory makes histories hold this number of messages.
+func setHistory(c *config.Serve, messages int) {
+	c.HistoryMessages, c.HistoryBytes = max(1, messages), c.HistoryTotalBytes
+	if messages == 0 {
+		c.Sections = []config.Section{{Topic: "*", History: new(config.Switch)}}
 	}
 }
 
