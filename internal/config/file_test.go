@@ -137,6 +137,33 @@ func TestMistakesInFiles(t *testing.T) {
 	}
 }
 
+// The example in the documentation is a file without mistakes.
+func TestTheDocumentedFileIsValid(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, []byte(example), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range parser(t, new(config.Serve)).Model.Flags {
+		names = append(names, f.Name)
+	}
+	f, problems := config.ReadFile(path, names)
+	c := valid()
+	c.Sections = f.Sections
+	if problems = append(problems, c.Problems()...); len(problems) > 0 || len(c.Sections) != 4 {
+		t.Errorf("%d sections, and the problems %q", len(c.Sections), problems)
+	}
+	if lobby := c.Topics().ForTopic("chat:lobby"); lobby.HistoryMessages != 100 || lobby.HistoryAge != 5*time.Minute {
+		t.Errorf("chat:lobby has %+v", lobby)
+	}
+}
+
 func TestFilesThatCannotBeRead(t *testing.T) {
 	large := filepath.Join(t.TempDir(), "large")
 	if err := os.WriteFile(large, make([]byte, 1<<20+1), 0o600); err != nil {
