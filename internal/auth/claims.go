@@ -62,6 +62,8 @@ type rareClaims struct {
 	patterns pubsub.Patterns // with all of the token's scopes
 
 	subscribe, broadcast rights // with one scope, in addition
+
+	identity *Claims // see Claims.Identity; nil: the claims are small
 }
 
 // ensureRare returns c.rare, and creates it if necessary.
@@ -116,6 +118,26 @@ func (c *Claims) Issuer() string {
 		return ""
 	}
 	return c.key.issuer
+}
+
+// maxKeptBytes is the size of claims above which a subscription keeps only a part of them.
+const maxKeptBytes = 512
+
+// setIdentity sets what Identity returns, once the other fields are set.
+func (c *Claims) setIdentity() {
+	if c.bytes() > maxKeptBytes {
+		c.ensureRare().identity = &Claims{Subject: c.Subject, expires: c.expires, issuedAt: c.issuedAt, id: c.id, key: c.key}
+	}
+}
+
+// Identity returns claims of the same token for what lasts longer than the token, such as a
+// subscription. They allow nothing, so they are small even if the token has many topics.
+// All users of c get the same.
+func (c *Claims) Identity() *Claims {
+	if c.rare == nil || c.rare.identity == nil {
+		return c
+	}
+	return c.rare.identity
 }
 
 // Allow returns nil if the token allows scope on topic, or if the topic is public and scope is
@@ -214,12 +236,15 @@ func (c *Claims) expired() *pubsub.Error {
 
 // bytes returns the approximate memory that the variable part of the claims takes.
 func (c *Claims) bytes() int {
-	const perRare = 184 // a rareClaims
+	const perRare, perClaims = 192, 96 // a rareClaims; Claims
 	n := len(c.Subject) + bytesOf(c.topics)
 	if c.id != nil {
 		n += 16 + len(*c.id)
 	}
 	if r := c.rare; r != nil {
+		if r.identity != nil {
+			n += perClaims
+		}
 		n += perRare + len(r.info) + bytesOf(r.patterns) + r.subscribe.bytes() + r.broadcast.bytes()
 	}
 	return n

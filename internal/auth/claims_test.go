@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,34 @@ func TestIdentity(t *testing.T) {
 			if want.issued == 0 && !issued.IsZero() || want.issued != 0 && issued.UnixMilli() != want.issued {
 				t.Errorf("%.40s: IssuedAt = %v, want %d", members, issued, want.issued)
 			}
+		}
+	}
+}
+
+// What a subscription keeps of a token with many topics names the token and its user, and
+// allows nothing. A small token is kept whole.
+func TestIdentityOfManyTopics(t *testing.T) {
+	issuer := newIssuer(t, 1)
+	verifier := issuer.verifier(t, auth.Config{})
+	for n, kept := range map[int]bool{1: true, 5: true, 100: false} {
+		names := []string{"A"}
+		for i := range n - 1 {
+			names = append(names, fmt.Sprintf("%050d", i))
+		}
+		text, _ := json.Marshal(names)
+		claims, err := verifier.Verify(issuer.token(t, goodHeader, `{"sub":"u","scope":"subscribe","jti":"id","iat":1767322000,"exp":1767326645,"topics":`+string(text)+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := claims.Identity()
+		if (id == claims) != kept || id != claims.Identity() || id != id.Identity() {
+			t.Errorf("with %d topics, the claims are kept whole: %t, want %t", n, id == claims, kept)
+		}
+		if id.Subject != "u" || id.ID() != "id" || !id.IssuedAt().Equal(claims.IssuedAt()) || !id.Expires().Equal(claims.Expires()) || id.KeyID() != claims.KeyID() || id.NeedUser() != nil {
+			t.Errorf("with %d topics, the identity is %+v of %+v", n, id, claims)
+		}
+		if allows := id.Allow(auth.Subscribe, "A") == nil; allows != kept {
+			t.Errorf("the identity of %d topics allows one: %t", n, allows)
 		}
 	}
 }

@@ -226,6 +226,7 @@ func (v *Verifier) verifyUncached(t Token, all *keyring) (*Claims, error) {
 	}
 	claims := p.Claims // a copy, so that the rest of the payload can be freed
 	claims.key, claims.public = key, v.public
+	claims.setIdentity()
 	return &claims, nil
 }
 

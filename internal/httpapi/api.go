@@ -42,6 +42,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/control"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
@@ -98,8 +99,9 @@ type Config struct {
 	MaxLagBytes uint64            // limit for the data that an answer keeps in memory after its logs have dropped it; 0: 1 MiB
 	Unread      *transport.Budget // of answers that clients have not read; nil: no limit
 
-	Draining <-chan struct{} // closed when shutdown begins, which ends the waiting of polls; nil: never
-	Clients  *listen.Slots   // one for each client: a WebSocket, a stream, or a waiting poll; nil: no limit
+	Draining <-chan struct{}  // closed when shutdown begins, which ends the waiting of polls; nil: never
+	Control  *control.Control // ends waiting polls for the operator; nil: none
+	Clients  *listen.Slots    // one for each client: a WebSocket, a stream, or a waiting poll; nil: no limit
 
 	// Required for WebSockets and streams.
 	Limiter     *listen.Limiter     // accepts their connections
@@ -126,6 +128,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Control == nil {
+		c.Control = control.New(nil, nil)
 	}
 	if c.Clients == nil {
 		c.Clients = listen.NewSlots(math.MaxInt, "", c.Log)

@@ -11,6 +11,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/reading"
+	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
@@ -32,7 +33,6 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.until = claims.Until() // while it waits, it counts as a subscription
 	if r.Method == http.MethodHead {
 		s.wait = 0
 	}
@@ -47,9 +47,8 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 type pollRequest struct {
 	reading.Request
 	wait   time.Duration
-	until  time.Time // ends the wait; zero: never
-	limit  int       // of messages
-	places bool      // the answer says where it begins in each topic
+	limit  int  // of messages
+	places bool // the answer says where it begins in each topic
 }
 
 // parsePoll returns what a request asks for, and the token of its body, if any.
@@ -111,9 +110,14 @@ func (a *API) poll(ctx context.Context, claims *auth.Claims, s pollRequest) (*po
 	for i := range pins {
 		p.join(&pins[i], subs[i].From)
 	}
+	request, err := a.config.Control.Begin(claims, s.Topics) // It counts as a subscription.
+	if err != nil {
+		return nil, router.WithDetail(err, "topic", joined(s.Topics), "subject", claims.Subject)
+	}
+	defer a.config.Control.End(request)
 	if !p.due && s.wait > 0 {
-		if err := a.await(ctx, p.news, s.wait, s.until); err != nil {
-			return nil, err
+		if err := a.await(ctx, p.news, s.wait, claims.Until(), request.Ended()); err != nil {
+			return nil, router.WithDetail(err, "topic", joined(s.Topics), "subject", claims.Subject)
 		}
 	}
 	return p, nil
@@ -137,10 +141,11 @@ func (p *poll) unsubscribe() {
 // clock. Timers use the monotonic clock, which does not change when the wall clock is set.
 const untilEvery = 5 * time.Second
 
-// await waits for news, for at most wait and not beyond until. It takes a client slot while
+// await waits for news, for at most wait and not beyond until, and fails with an error from
+// ended. It takes a client slot while
 // it waits, and fails if none is free. If the client disconnects, or closes its own side of
 // the connection, await returns as if the time were over.
-func (a *API) await(ctx context.Context, news waker, wait time.Duration, until time.Time) error {
+func (a *API) await(ctx context.Context, news waker, wait time.Duration, until time.Time, ended <-chan error) error {
 	if isClosed(a.config.Draining) { // polls take no more slots
 		return nil
 	}
@@ -150,17 +155,19 @@ func (a *API) await(ctx context.Context, news waker, wait time.Duration, until t
 	defer a.clients.slots.Release()
 	over := time.NewTimer(wait)
 	defer over.Stop()
-	ended := time.NewTimer(a.untilClockCheck(wait, until))
-	defer ended.Stop()
+	clock := time.NewTimer(a.untilClockCheck(wait, until))
+	defer clock.Stop()
 	for {
 		select {
 		case <-news:
 		case <-over.C:
 		case <-a.config.Draining:
 		case <-ctx.Done():
-		case <-ended.C:
+		case err := <-ended:
+			return err
+		case <-clock.C:
 			if !until.IsZero() && a.config.Now().Before(until) {
-				ended.Reset(a.untilClockCheck(wait, until))
+				clock.Reset(a.untilClockCheck(wait, until))
 				continue
 			}
 		}

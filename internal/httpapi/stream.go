@@ -66,7 +66,7 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	if taken.Chunked {
 		config = s.chunked
 	}
-	begin := session.Request{Chunked: taken.Chunked, Until: claims.Until(), Subscriptions: subs, Pins: pins}
+	begin := session.Request{Chunked: taken.Chunked, Claims: claims, Subscriptions: subs, Pins: pins}
 	served := s.clients.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
 		stream := transport.NewStream(config, c, taken.Head, now)
 		begin.Now = now

@@ -37,6 +37,9 @@ type Environment struct {
 	// Broker creates the broker for the topics of the server. Nil means the memory broker.
 	Broker func(broker.Sink) broker.Broker
 
+	// Revoked says which tokens are revoked. Nil means none.
+	Revoked session.Revoked
+
 	// Endpoints are additional endpoints, of other dialects. Open panics if they conflict
 	// with the server's own.
 	Endpoints []*session.Endpoint

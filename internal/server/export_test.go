@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/ikornaselur/notiflux/internal/control"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/router"
@@ -45,5 +46,11 @@ type deaf struct{}
 
 func (deaf) Wake() {}
 
+// Control returns what an operator of a server can do to its clients.
+func Control(s *Server) *control.Control { return s.control }
+
 // Gap reports a gap in a topic to a server, like a broker.
 func Gap(s *Server, name pubsub.Topic, to pubsub.Position) { s.topics.Gap(name, to) }
+
+// Clients returns the number of WebSockets, streams and waiting polls.
+func Clients(s *Server) int { return s.clients.Count() }

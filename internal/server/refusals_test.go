@@ -71,12 +71,13 @@ func logged(log, text string) (lines []string) {
 // error table occurs.
 func TestEveryRefusalIsLogged(t *testing.T) {
 	servertest.NeedsMemory(t, "it refuses to publish to a topic for which there is no room")
-	s := servertest.Start(t, func(c *config.Serve) {
+	s := servertest.StartIn(t, server.Environment{Revoked: revokedFor("ann")}, func(c *config.Serve) {
 		c.AllowedOrigins, c.MaxTopics = []string{"https://app.example"}, 1
 		c.Sections = []config.Section{{Topic: "t", Presence: new(config.Switch), MaxMessageBytes: new(config.KiB)}}
 	})
 	s.Subscribe("t") // the limit of topics
 	publish, listen := s.Token(auth.Broadcast, "t", "u"), s.Token(auth.Subscribe, "t", "u")
+	revoked := tokenOf(s, "ann", "t")
 	expired := s.TokenUntil(time.Now().Add(-time.Hour), auth.Subscribe, "t")
 	post := func(body string, headers ...string) func() {
 		return func() { broadcast(t, s, body, append(headers, "Authorization", "Bearer "+publish)...) }
@@ -111,6 +112,8 @@ func TestEveryRefusalIsLogged(t *testing.T) {
 		{"token_invalid", get("/history?topic=t&token=x.y.z"), `topic=t`},
 		{"token_invalid", say(`{"type":"auth","token":"x.y.z"}`), ``},
 		{"token_expired", get("/history?topic=t&token=" + expired), `topic=t`},
+		{"token_revoked", get("/poll?topic=t&wait=0&token=" + revoked), `path=/poll .*topic=t .*subject=ann`},
+		{"token_revoked", say(`{"type":"history","topic":"t","token":"` + revoked + `"}`), `subject=ann topic=t`},
 		{"scope_denied", get("/history?topic=t&token=" + publish), `topic=t .*subject=test`},
 		{"scope_denied", say(`{"type":"broadcast","topic":"t","message":1}`), `subject=test topic=t`},
 		{"topic_denied", get("/stream?topic=t&topic=v&token=" + listen), `topic=v .*subject=test`},

@@ -35,6 +35,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/control"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/jwks"
 	"github.com/ikornaselur/notiflux/internal/listen"
@@ -96,6 +97,7 @@ type Server struct {
 	scavenger *listen.Scavenger
 	endpoints []*session.Endpoint
 	loops     []httpapi.Loop
+	control   *control.Control
 
 	perTopic *config.Topics // the settings of topics
 
@@ -151,6 +153,11 @@ func (s *Server) build(p parsed) {
 	for range s.env.Loops {
 		s.loops = append(s.loops, s.newLoop())
 	}
+	groups := make([]*session.Group, len(s.loops))
+	for i, l := range s.loops {
+		groups[i] = l.Group
+	}
+	s.control = control.New(groups, s.env.Revoked)
 	s.api = httpapi.New(httpapi.Config{
 		Broker:          s.publisher(),
 		Attacher:        s.attacher,
@@ -169,6 +176,7 @@ func (s *Server) build(p parsed) {
 		Unread:          s.unread.Answers,
 		Draining:        s.draining,
 		Clients:         s.clients,
+		Control:         s.control,
 		Limiter:         s.public,
 		Scavenger:       s.scavenger,
 		Endpoints:       s.endpoints,
@@ -242,8 +250,9 @@ func (s *Server) newLoop() httpapi.Loop {
 		Topics:        s.topics,
 		Broker:        s.publisher(),
 		Attacher:      s.attacher,
-		Presence:      s.presence,
+		Members:       broker.Roster{Topics: s.topics, Presence: s.presence, Attacher: s.attacher},
 		Verifier:      s.verifier,
+		Revoked:       s.env.Revoked,
 		VerifyWorkers: s.verifying,
 		WaitWorkers:   s.waiting,
 		Endpoints:     s.endpoints,

@@ -59,9 +59,10 @@ func newBubble(t *testing.T) *bubble {
 	pool := worker.NewPool(1, 0, slog.New(slog.DiscardHandler))
 	b.loop = loop.New(loop.Config{Portable: true, Collect: func() bool { return b.group.Collect() }})
 	b.endpoints.text, b.endpoints.json, b.endpoints.events = v1text.Endpoint(), v1json.Endpoint(""), httpstream.Events()
+	attacher := broker.NewAttacher(orders, broker.AttacherConfig{})
 	b.group = session.NewGroup(session.Config{
 		Endpoints: []*session.Endpoint{b.endpoints.text, b.endpoints.json, b.endpoints.events},
-		Topics:    b.topics, Broker: orders, Attacher: broker.NewAttacher(orders, broker.AttacherConfig{}), Presence: presence.New(presence.Config{}), Verifier: b.verifier,
+		Topics:    b.topics, Broker: orders, Attacher: attacher, Members: broker.Roster{Topics: b.topics, Presence: presence.New(presence.Config{}), Attacher: attacher}, Verifier: b.verifier,
 		VerifyWorkers: pool, WaitWorkers: pool, Unread: b.unread.Sessions, UnauthenticatedUnread: b.unread.Unauthenticated, Stats: &b.stats,
 	}, b.loop)
 	ctx, stop := context.WithCancel(t.Context())
@@ -74,7 +75,12 @@ func newBubble(t *testing.T) *bubble {
 
 func (b *bubble) token(topics ...pubsub.Topic) string {
 	b.t.Helper()
-	token, err := b.signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: topics, Expires: time.Now().Add(1000 * time.Hour)})
+	return b.sign(time.Time{}, topics...)
+}
+
+// sign returns a token whose subscriptions end at a time; zero: never.
+func (b *bubble) sign(until time.Time, topics ...pubsub.Topic) string {
+	token, err := b.signer.Sign(auth.Grant{Subject: "s", Scopes: []auth.Scope{auth.Subscribe}, Topics: topics, Expires: time.Now().Add(1000 * time.Hour), Until: until})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -128,7 +134,11 @@ func (b *bubble) json() *pipe {
 }
 
 func (b *bubble) events(until time.Time, topics ...pubsub.Topic) *pipe {
-	r := session.Request{Until: until}
+	claims, err := b.verifier.Verify(auth.Token(b.sign(until, topics...)))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r := session.Request{Claims: claims}
 	for _, name := range topics {
 		pin, err := b.topics.Open(name, pubsub.Position{}, topic.ResumePoint{})
 		if err != nil {

@@ -39,7 +39,7 @@ func (a *attaching) prepare(subs []Subscription) {
 		if r.Err != nil {
 			continue
 		}
-		sub, more, err := s.subs.check(s, a.credential.Claims, want, a.reserved)
+		sub, more, err := s.subs.check(s, a.credential, want, a.reserved)
 		if err != nil {
 			r.Err = err
 			continue
@@ -56,7 +56,7 @@ func (a *attaching) prepare(subs []Subscription) {
 		if sub != nil && r.events == nil {
 			r.Err = s.change(sub, a.credential, want, nil)
 		} else if sub != nil { // The old token must not end it while the broker works.
-			s.group.expiries.Set(sub, a.credential.Claims.Until())
+			s.group.identify(sub, a.credential)
 		}
 	}
 }
@@ -66,7 +66,7 @@ func (a *attaching) prepare(subs []Subscription) {
 func (a *attaching) finish(subs []Subscription, waited bool) {
 	s := a.session
 	var expired error
-	if waited {
+	if waited && !a.credential.granted {
 		expired = s.group.config.Verifier.Check(a.credential.Claims)
 	}
 	for i := range subs {
@@ -95,7 +95,7 @@ func (a *attaching) finish(subs []Subscription, waited bool) {
 func (a *attaching) subscribe(r *Subscribed, want *Subscription, waited bool) {
 	s := a.session
 	if waited && r.Err == nil {
-		_, _, r.Err = s.subs.check(s, a.credential.Claims, want, 0)
+		_, _, r.Err = s.subs.check(s, a.credential, want, 0)
 	}
 	if r.Err = cmp.Or(r.Err, r.events.Failure()); r.Err != nil {
 		return
@@ -150,6 +150,7 @@ func (a *attaching) wait(subs []Subscription) {
 
 // cancelAttaching stops waiting for the broker, because the session ends.
 func (g *Group) cancelAttaching(s *Session) {
+	delete(g.postponed, s)
 	if a := g.attaching[s]; a != nil {
 		delete(g.attaching, s)
 		s.waiting = false

@@ -51,7 +51,7 @@ func newSlowWorld(t tb, change func(*session.Config)) (*world, *slowBroker) {
 	b := &slowBroker{Broker: w.open(topic.Config{PerTopic: topic.Limits{Count: 100}})}
 	b.attacher = broker.NewAttacher(b, broker.AttacherConfig{})
 	c := session.Config{
-		Topics: w.topics, Broker: &w.publisher, Attacher: b.attacher, Presence: w.presence, Verifier: w.verifier,
+		Topics: w.topics, Broker: &w.publisher, Attacher: b.attacher, Members: broker.Roster{Topics: w.topics, Presence: w.presence, Attacher: b.attacher}, Verifier: w.verifier,
 		VerifyWorkers: &w.workers, WaitWorkers: &w.workers, Endpoints: w.endpoints(), Stats: &w.stats,
 	}
 	if change != nil {
@@ -355,7 +355,7 @@ func TestStreamBeginsAfterItsEnd(t *testing.T) {
 		w := newWorld(t, topic.Limits{Count: 10}, nil)
 		since := w.order(pubsub.Publication{Topic: "a", Body: pubsub.Body{Data: []byte("1")}})
 		w.publish("a", "2")
-		r := onTopicsUntil(time.Now(), "a", "b")
+		r := w.onTopicsUntil(time.Now(), "a", "b")
 		r.Subscriptions[0].From.Since = since
 		c := &client{w: w}
 		c.openStream(ndjson, r)

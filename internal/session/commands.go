@@ -13,12 +13,17 @@ import (
 // is called. If the session ends first, then is not called.
 func (s *Session) Verify(token auth.Token, then func(Credential)) {
 	if claims, ok := s.group.config.Verifier.Cached(token); ok {
-		then(Credential{Claims: claims})
+		then(Credential{Claims: claims, Err: s.group.revoked(claims, "")})
 		return
 	}
 	s.waiting = true
 	err := s.group.config.Verifier.Start(s.group.config.VerifyWorkers, token, func(claims *auth.Claims, err error) {
-		s.group.resume(s, func() { then(Credential{Claims: claims, Err: err}) })
+		s.group.resume(s, func() {
+			if err == nil {
+				err = s.group.revoked(claims, "")
+			}
+			then(Credential{Claims: claims, Err: err})
+		})
 	})
 	if err != nil {
 		s.waiting = false
@@ -40,6 +45,9 @@ func (s *Session) Publish(c Credential, p pubsub.Publication, then func(pubsub.P
 	err := c.Err
 	if err == nil {
 		err = c.Claims.Allow(auth.Broadcast, p.Topic)
+	}
+	if err == nil {
+		err = s.group.revoked(c.Claims, p.Topic)
 	}
 	if err != nil {
 		done(pubsub.Position{}, err)
@@ -76,6 +84,7 @@ func (g *Group) resume(s *Session, then func()) {
 			return
 		}
 		then()
+		g.runPostponed(s)
 		s.conn.Resume()
 		if s.pendingEnd != nil {
 			s.conn.Dirty()

@@ -13,8 +13,8 @@ func (c *streamCursor) begin(s *Session, r Request) []Subscribed {
 	results := make([]Subscribed, 0, len(r.Subscriptions))
 	for i, want := range r.Subscriptions {
 		sub, resumed := s.group.subscribe(s, want.Topic, r.Pins[i])
-		sub.latest, sub.cursorIndex = want.Latest, uint8(i)
-		s.group.expiries.Set(sub, r.Until)
+		sub.latest, sub.cursorIndex, sub.claims = want.Latest, uint8(i), r.Claims.Identity()
+		s.group.expiries.Set(sub, r.Claims.Until())
 		c.places = append(c.places, wire.CursorPlace{Hash: sub.subscribers.topicHash(), Position: sub.cursor.Position()})
 		results = append(results, Subscribed{Topic: want.Topic, Position: resumed.Position, Recovered: resumed.Recovered, Replay: resumed.Replay})
 	}

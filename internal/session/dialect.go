@@ -1,9 +1,11 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/format"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -41,12 +43,11 @@ type Request struct {
 	Chunked    bool          // for streams: its frames are chunks of HTTP/1.1
 
 	// For streams: the topics to subscribe to (at least one, no duplicates, in byte order),
-	// the pin where each begins, which the session then owns, and the end of the
-	// subscriptions (zero: never). The caller has checked that the client may read the
-	// topics.
+	// the pin where each begins, which the session then owns, and the claims of the token. The
+	// caller has checked that the client may read the topics.
 	Subscriptions []Subscription
 	Pins          []topic.Pin
-	Until         time.Time
+	Claims        *auth.Claims
 
 	// For streams: the outcome for each topic, in byte order. Open of the group sets it
 	// before it calls Open of the endpoint.
@@ -58,6 +59,8 @@ type Request struct {
 type Credential struct {
 	Claims *auth.Claims
 	Err    error // why the token was refused
+
+	granted bool // the operator subscribes: what the token allows does not matter
 }
 
 // A Dialect is the language of an endpoint's clients. It turns their messages into calls of
@@ -77,7 +80,8 @@ type Dialect interface {
 	// to and including to.
 	Skipped(s *Session, name pubsub.Topic, from, to pubsub.Position)
 
-	// Unsubscribed reports that the server ended subscriptions.
+	// Unsubscribed reports that the server ended subscriptions: TokenExpired at the time
+	// `until` of their token, TokenRevoked by the operator.
 	Unsubscribed(s *Session, topics []pubsub.Topic, why pubsub.Code)
 
 	// Goodbye returns the last frames of the session (nil for none), and the close code and
@@ -99,22 +103,8 @@ type CursorWriter interface {
 	AppendWithCursor(dst, frame, cursor []byte) []byte
 }
 
-// An Encoding is one form in which log entries are written. An entry is encoded once for
-// all sessions of an encoding. Encodings of several endpoints are the same if their names
-// are.
-type Encoding struct {
-	Name string
-	New  func() Encoder // returns the encoder of one loop
-
-	// Chunked says that each frame is one chunk of HTTP/1.1 (wire.OpenChunk). Streams
-	// require it. Clients of other versions get the content of the chunk, without a copy.
-	Chunked bool
-
-	// Deflatable says that each frame is one WebSocket text frame. Clients that negotiated
-	// permessage-deflate get a compressed form, which the session makes. Several frames at
-	// once are not compressed.
-	Deflatable bool
-}
+// An Encoding is one form in which log entries are written.
+type Encoding = format.Encoding
 
 // An Encoder turns entries into frames. It always returns the same bytes for the same
 // entry. It returns nil for an entry that the dialect cannot express; the session skips the
@@ -133,51 +123,23 @@ type End struct {
 	After       time.Duration
 }
 
-// A format is the form in which sessions of an endpoint get log entries: plain or
-// compressed, with or without chunks. Each endpoint has two.
-type format struct {
-	topic.Format
-	endpoint  *Endpoint
-	lastChunk string // ends the body of a stream properly; empty without chunks
-}
-
 // newFormats returns the formats of a loop, two for each endpoint.
-func newFormats(endpoints []*Endpoint) []format {
-	formats := make([]format, 0, 2*len(endpoints))
-	first := make(map[string]int) // index of the first format of each encoding, by name
-	deflater := new(wire.Deflater)
-	for _, e := range endpoints {
-		plain := format{endpoint: e}
-		if at, known := first[e.Encoding.Name]; known {
-			plain.Format = formats[at].Format
-		} else {
-			first[e.Encoding.Name] = len(formats)
-			plain.Format = topic.Format{Encoding: uint8(len(formats)), Encoder: e.Encoding.New()}
-		}
-		other := plain
-		switch {
-		case e.Encoding.Chunked:
-			plain.lastChunk = wire.LastChunk
-			other.Front, other.Back = wire.ChunkFront, wire.ChunkBack
-		case e.Encoding.Deflatable:
-			other.Encoding++
-			other.Encoder = &topic.Derived{From: plain.Format, Change: deflater.Deflate}
-		}
-		formats = append(formats, plain, other)
+func newFormats(endpoints []*Endpoint) []format.Format {
+	encodings := make([]Encoding, len(endpoints))
+	for i, e := range endpoints {
+		encodings[i] = e.Encoding
 	}
-	return formats
+	return format.New(encodings)
 }
 
-// formatOf returns the index of the format of a client of e.
+// formatOf returns the index in Group.formats of the format of a client of e.
 func (g *Group) formatOf(e *Endpoint, r Request) uint8 {
-	for i := range g.formats {
-		if g.formats[i].endpoint != e {
-			continue
-		}
-		if e.Encoding.Chunked && !r.Chunked || e.Encoding.Deflatable && r.Compressed {
-			i++
-		}
-		return uint8(i)
+	i := 2 * slices.Index(g.config.Endpoints, e)
+	if i < 0 {
+		panic("session: endpoint is not in Config.Endpoints")
 	}
-	panic("session: endpoint is not in Config.Endpoints")
+	if e.Encoding.Chunked && !r.Chunked || e.Encoding.Deflatable && r.Compressed {
+		i++
+	}
+	return uint8(i)
 }

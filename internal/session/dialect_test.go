@@ -72,6 +72,7 @@ func connectCustom(t *testing.T, d custom, change func(*session.Config), names .
 		}
 		r.Pins = append(r.Pins, pin)
 	}
+	r.Claims = w.claims()
 	c.s = w.group.Open(c, e, r)
 	return w, c
 }

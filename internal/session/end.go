@@ -30,7 +30,7 @@ func (s *Session) End(e End) {
 	logEnd(s, e)
 	e.After = s.RandomBetween(e.Least, e.Most)
 	goodbye, code, reason := s.dialect.Goodbye(s, e)
-	switch last := s.group.formats[s.format].lastChunk; {
+	switch last := s.group.formats[s.format].LastChunk; {
 	case s.extra.hasLarge() && s.extra.large.begun:
 		goodbye = nil
 	case len(goodbye) > 0:

@@ -4,7 +4,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/fanout"
-	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -13,12 +12,13 @@ import (
 // also work on nil.
 type extra struct {
 	connection pubsub.Connection // see Session.NameConnection
-	credential Credential        // of the connection
+	claims     *auth.Claims      // of the connection's token
+	refusal    error             // why the connection's token was refused
 	large      *largeAnswer      // being written while commands wait; nil: none
 	cursor     *streamCursor     // of streams
 
-	references map[pubsub.Topic]*presence.Reference // by topic in which the client is present
-	overlap    *fanout.Overlap[*subscription]       // nil: the client has subscribed to no pattern
+	attendance broker.Attendance              // the topics in which the client is present
+	overlap    *fanout.Overlap[*subscription] // nil: the client has subscribed to no pattern
 
 	ticks         bool // the dialect is a Ticker
 	ending        bool // EndWithin was called
@@ -46,7 +46,7 @@ func (x *extra) token() Credential {
 	if x == nil {
 		return Credential{}
 	}
-	return x.credential
+	return Credential{Claims: x.claims, Err: x.refusal}
 }
 
 // overlapping returns the subscriptions that may match the same messages.
@@ -80,27 +80,13 @@ func (x *extra) joinPresence(s *Session, name pubsub.Topic, claims *auth.Claims,
 		s.group.subscribe(s, topic.PresenceTopic(name), pin)
 	}
 	info, _ := claims.Info() // subscribe checked the error.
-	ref := s.group.config.Presence.Join(name, pubsub.Member{Sub: claims.Subject, Info: info})
-	x.release(name) // after Join, so that the member stays present
-	if x.references == nil {
-		x.references = make(map[pubsub.Topic]*presence.Reference)
-	}
-	x.references[name] = ref
+	x.attendance.Join(s.group.config.Members, name, pubsub.Member{Sub: claims.Subject, Info: info})
 	return nil
 }
 
 // leavePresence ends the presence of the client of s in a topic, if it is present.
 func (x *extra) leavePresence(s *Session, name pubsub.Topic) {
-	if x != nil && x.references[name] != nil {
-		x.release(name)
+	if x != nil && x.attendance.Leave(name) {
 		s.Unsubscribe(topic.PresenceTopic(name))
-	}
-}
-
-// release releases the reference of a topic, if there is one.
-func (x *extra) release(name pubsub.Topic) {
-	if ref := x.references[name]; ref != nil {
-		ref.Release()
-		delete(x.references, name)
 	}
 }

@@ -38,7 +38,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/fanout"
-	"github.com/ikornaselur/notiflux/internal/presence"
+	"github.com/ikornaselur/notiflux/internal/format"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -50,8 +50,9 @@ type Config struct {
 	Topics        *topic.Topics
 	Broker        Broker
 	Attacher      *broker.Attacher // of the same broker
-	Presence      *presence.Registry
+	Members       broker.Roster    // who is present in a topic
 	Verifier      Verifier
+	Revoked       Revoked // asked for each command with a token, and once more when a subscription begins; nil: no token is revoked
 	VerifyWorkers Workers // for verifying signatures
 	WaitWorkers   Workers // for work that may block, such as reads from the broker
 
@@ -107,12 +108,11 @@ type Stats struct {
 type Group struct {
 	// Immutable after NewGroup.
 	config   Config
-	roster   broker.Roster
 	loop     Loop
 	start    time.Time
-	interval time.Duration // between two commands, in the long run
-	formats  []format
-	burst    time.Duration // time after which a silent session may send Limits.CommandBurst commands again
+	interval time.Duration   // between two commands, in the long run
+	formats  []format.Format // two for each of config.Endpoints
+	burst    time.Duration   // time after which a silent session may send Limits.CommandBurst commands again
 
 	// Owned by the loop.
 	sessions    []*Session // in no particular order, but the same calls give the same order
@@ -122,6 +122,8 @@ type Group struct {
 	write       write
 	draining    bool
 
+	skips          map[*subscription]skip  // in mode latest
+	postponed      map[*Session][]func()   // see WhenFree
 	attaching      map[*Session]*attaching // sessions that wait for the broker
 	spareAttaching *attaching              // for reuse; nil: in use
 
@@ -147,13 +149,14 @@ func NewGroup(c Config, loop Loop) *Group {
 	}
 	g := &Group{
 		config:      c,
-		roster:      broker.Roster{Topics: c.Topics, Presence: c.Presence, Attacher: c.Attacher},
 		loop:        loop,
 		start:       time.Now(),
 		woken:       fanout.Queue[*subscription]{WakeLoop: loop.Wake, Mark: mark},
 		interval:    time.Duration(float64(time.Second) / c.CommandRate),
 		burst:       time.Duration(float64(time.Second) * c.CommandBurst / c.CommandRate),
 		subscribers: make(map[pubsub.Topic]*topicSubscribers),
+		skips:       make(map[*subscription]skip),
+		postponed:   make(map[*Session][]func()),
 		attaching:   make(map[*Session]*attaching),
 		formats:     newFormats(c.Endpoints),
 	}
@@ -235,6 +238,7 @@ func (g *Group) unsubscribe(sub *subscription) {
 	g.config.Stats.Subscriptions.Add(-1)
 	g.expiries.Set(sub, time.Time{})
 	sub.session.extra.overlapping().Remove(t.topic.Name())
+	delete(g.skips, sub)
 	if len(t.All()) == 0 {
 		g.batches.Reset() // Collect may not run again: the topic no longer wakes this loop.
 		delete(g.subscribers, t.topic.Name())

@@ -168,8 +168,9 @@ func newWorld(t tb, limits topic.Limits, change func(*session.Config)) *world {
 	w.verifier = authtest.NewVerifier(t, w.signer)
 	w.expires = time.Now().Add(time.Hour).Truncate(time.Second)
 	w.presence = presence.New(presence.Config{})
+	attacher := broker.NewAttacher(b, broker.AttacherConfig{})
 	c := session.Config{
-		Topics: w.topics, Broker: &w.publisher, Attacher: broker.NewAttacher(b, broker.AttacherConfig{}), Presence: w.presence, Verifier: w.verifier, VerifyWorkers: &w.workers, WaitWorkers: &w.workers,
+		Topics: w.topics, Broker: &w.publisher, Attacher: attacher, Members: broker.Roster{Topics: w.topics, Presence: w.presence, Attacher: attacher}, Verifier: w.verifier, VerifyWorkers: &w.workers, WaitWorkers: &w.workers,
 		Endpoints: w.endpoints(), Stats: &w.stats,
 	}
 	if change != nil {
@@ -312,7 +313,23 @@ func (c *client) openStream(f form, r session.Request) {
 		}
 		r.Pins = append(r.Pins, pin)
 	}
+	if r.Claims == nil {
+		r.Claims = c.w.claims()
+	}
 	c.s = c.w.group.Open(c, endpoint, r)
+}
+
+// claims returns the claims of a token for a topic that no test uses.
+func (w *world) claims() *auth.Claims { return w.claimsOf(w.both("none")) }
+
+// claimsOf returns the claims of a token.
+func (w *world) claimsOf(token string) *auth.Claims {
+	w.t.Helper()
+	claims, err := w.verifier.Verify(auth.Token(token))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return claims
 }
 
 // onTopics returns a request for a stream of topics.
@@ -324,9 +341,9 @@ func onTopics(topics ...pubsub.Topic) (r session.Request) {
 }
 
 // onTopicsUntil returns a request for a stream of topics that ends at a time.
-func onTopicsUntil(at time.Time, topics ...pubsub.Topic) session.Request {
+func (w *world) onTopicsUntil(at time.Time, topics ...pubsub.Topic) session.Request {
 	r := onTopics(topics...)
-	r.Until = at
+	r.Claims = w.claimsOf(w.ending(topics[0], at))
 	return r
 }
 

@@ -101,7 +101,7 @@ func TestTheCursorOfAnEnd(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, topic.Limits{Count: 10}, nil)
 				c := &client{w: w}
-				c.openStream(ndjson, onTopicsUntil(time.Now().Add(time.Second), topics...))
+				c.openStream(ndjson, w.onTopicsUntil(time.Now().Add(time.Second), topics...))
 				w.publish("a", "one")
 				c.turn()
 				w.publish("a", "two")

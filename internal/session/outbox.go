@@ -69,7 +69,7 @@ func (o *outbox) budget(s *Session) Budget {
 func (o *outbox) charge(s *Session, before int) {
 	now := o.unread(s)
 	if before == 0 { // A charged session keeps its budget.
-		o.unauthenticated = len(s.subs.all) == 0 && !s.group.formats[s.format].endpoint.isStream() && s.extra.token().Claims == nil
+		o.unauthenticated = len(s.subs.all) == 0 && !s.group.IsStream(s) && s.extra.token().Claims == nil
 	}
 	switch {
 	case now < before:
@@ -93,7 +93,7 @@ func (o *outbox) charge(s *Session, before int) {
 // sends no commands because of it, however slowly the client reads. Streams never exceed
 // the budget, because they send one request.
 func (o *outbox) overBudget(s *Session) bool {
-	return !s.group.formats[s.format].endpoint.isStream() && o.requested(s) > freeUnread && o.requested(s)-freeUnread > o.budget(s).Share()
+	return !s.group.IsStream(s) && o.requested(s) > freeUnread && o.requested(s)-freeUnread > o.budget(s).Share()
 }
 
 // setAnswers sets the queued answers: nil, or the current ones with more appended.

@@ -21,7 +21,7 @@ type PatternDialect interface {
 // ensureOverlap returns the overlap of a session that subscribes to a topic, or nil if none of
 // its subscriptions is to a pattern. Streams have none: their subscriptions never overlap.
 func ensureOverlap(s *Session, name pubsub.Topic) *fanout.Overlap[*subscription] {
-	if name.IsPattern() && s.extra.overlapping() == nil && !s.group.formats[s.format].endpoint.isStream() {
+	if name.IsPattern() && s.extra.overlapping() == nil && !s.group.config.Endpoints[s.format/2].isStream() {
 		s.ensureExtra().overlap = new(fanout.Overlap[*subscription])
 		for _, sub := range s.subs.all {
 			s.extra.overlap.Add(sub, sub.name(), &sub.cursor, sub.cursor.Position())

@@ -272,7 +272,7 @@ func TestUntilWhenTheClockIsSet(t *testing.T) {
 				text := w.connect()
 				text.say("/subscribe a " + w.user("s", "", until))
 				stream := &client{w: w}
-				stream.openStream(ndjson, onTopicsUntil(until, "a"))
+				stream.openStream(ndjson, w.onTopicsUntil(until, "a"))
 				stream.turn()
 				time.Sleep(time.Second)
 				set = c.set
@@ -314,7 +314,7 @@ func TestUntil(t *testing.T) {
 			[]string{`{"type":"subscribe","topics":["b"],"token":"` + w.user("s", "", hour) + `"}`, `{"type":"subscribed","topics":{"b":{"position":"E:0","recovered":true,"replay":0}}}`},
 		)
 		stream := &client{w: w}
-		stream.openStream(ndjson, onTopicsUntil(minute, "a"))
+		stream.openStream(ndjson, w.onTopicsUntil(minute, "a"))
 		stream.stream()
 		pass(time.Minute - time.Second)
 		w.publish("a", "still")

@@ -49,7 +49,7 @@ func (s *Session) Members(c Credential, name pubsub.Topic, encode func(*pubsub.P
 	}
 	given := s.subs.presenceOffset(s, name)
 	queueAnswer(s, c, name, refused, func(ctx context.Context) (LargeAnswer, error) {
-		list, err := s.group.roster.Read(ctx, name)
+		list, err := s.group.config.Members.Read(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func (s *Session) Members(c Credential, name pubsub.Topic, encode func(*pubsub.P
 		// If the client got presence events in the meantime that the list may lack, it would
 		// assume that the list is newer than those events.
 		if now := s.subs.presenceOffset(s, name); now != given && now != 0 {
-			return encode(s.group.roster.Known(name))
+			return encode(s.group.config.Members.Known(name))
 		}
 		return a
 	})

@@ -158,7 +158,7 @@ func runRemote(t *testing.T, seed uint64, m mutant, sleep func(time.Duration)) *
 			endpoints[1] = loop.json
 		}
 		loop.group = session.NewGroup(session.Config{
-			Topics: w.topics, Broker: w.node, Attacher: w.attacher, Presence: loop.presence, Verifier: verifier,
+			Topics: w.topics, Broker: w.node, Attacher: w.attacher, Members: broker.Roster{Topics: w.topics, Presence: loop.presence, Attacher: w.attacher}, Verifier: verifier,
 			VerifyWorkers: &loop.workers, WaitWorkers: &loop.workers, Endpoints: endpoints, Stats: &loop.stats,
 			Random: rand.New(rand.NewPCG(seed, uint64(1+i))),
 		}, &loop.loop)

@@ -57,7 +57,8 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 		conn.Post(s.drain)
 	}
 	if r.Credential != (Credential{}) {
-		s.ensureExtra().credential = r.Credential
+		x := s.ensureExtra()
+		x.claims, x.refusal = r.Credential.Claims, r.Credential.Err
 	}
 	if e.isStream() {
 		s.ensureExtra().cursor = new(streamCursor)
@@ -74,11 +75,14 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 		s.ensureExtra().ticks = true
 	}
 	s.subs.rotate(s.extra.name())
-	if e.isStream() && !r.Until.IsZero() && !s.closing {
-		// The subscriptions may have expired while the broker was attaching them.
-		if now := g.config.Now(); !now.Before(r.Until) {
+	// The token may have expired, or may have been revoked, since the caller verified it.
+	if e.isStream() && !s.closing {
+		if now := g.config.Now(); r.Claims.CheckUntil(now) != nil {
 			g.expireWith(s.subs.all[0], now)
 		}
+	}
+	if e.isStream() && g.config.Revoked != nil && !s.closing {
+		g.EndSubscriptions(s, func(claims *auth.Claims, name pubsub.Topic) bool { return g.revoked(claims, name) != nil })
 	}
 	return s
 }
@@ -174,14 +178,17 @@ func (s *Session) Credential() Credential {
 		return Credential{Claims: s.group.config.Verifier.Anonymous()}
 	}
 	if c.Claims != nil && c.Err == nil {
-		c.Err = s.group.config.Verifier.Check(c.Claims)
+		if c.Err = s.group.config.Verifier.Check(c.Claims); c.Err == nil {
+			c.Err = s.group.revoked(c.Claims, "")
+		}
 	}
 	return c
 }
 
 // Authenticate sets the credential of the connection.
 func (s *Session) Authenticate(claims *auth.Claims) {
-	s.ensureExtra().credential = Credential{Claims: claims}
+	x := s.ensureExtra()
+	x.claims, x.refusal = claims, nil
 }
 
 // Send queues whole frames, ahead of messages of topics. It copies them.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"slices"
+	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
@@ -70,8 +71,18 @@ func (s *Session) change(sub *subscription, c Credential, want *Subscription, ev
 		}
 	}
 	sub.latest = want.Latest
-	s.group.expiries.Set(sub, c.Claims.Until())
+	s.group.identify(sub, c)
 	return nil
+}
+
+// identify sets the token that a subscription belongs to.
+func (g *Group) identify(sub *subscription, c Credential) {
+	sub.claims = c.Claims.Identity()
+	if c.granted {
+		g.expiries.Set(sub, time.Time{})
+		return
+	}
+	g.expiries.Set(sub, c.Claims.Until())
 }
 
 // checkRead returns an error unless a credential allows reading a topic now.
@@ -79,17 +90,22 @@ func (g *Group) checkRead(c Credential, name pubsub.Topic) error {
 	if c.Err != nil {
 		return c.Err
 	}
-	if err := c.Claims.Allow(auth.Subscribe, name); err != nil {
-		return err
+	if !c.granted {
+		if err := c.Claims.Allow(auth.Subscribe, name); err != nil {
+			return err
+		}
+		if err := c.Claims.CheckUntil(g.config.Now()); err != nil {
+			return err
+		}
 	}
-	return c.Claims.CheckUntil(g.config.Now())
+	return g.revoked(c.Claims, name)
 }
 
 // check returns an error if the client of s may not have a subscription. Otherwise it
 // returns the existing subscription to this topic, or nil, and how many topics the new one
 // adds. reserved is the number of topics that other subscriptions will add.
-func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscription, reserved int) (sub *subscription, more int, err error) {
-	if err := s.group.checkRead(Credential{Claims: claims}, want.Topic); err != nil {
+func (l *subscriptions) check(s *Session, c Credential, want *Subscription, reserved int) (sub *subscription, more int, err error) {
+	if err := s.group.checkRead(c, want.Topic); err != nil {
 		return nil, 0, err
 	}
 	if sub = l.find(s, want.Topic); sub == nil {
@@ -99,7 +115,7 @@ func (l *subscriptions) check(s *Session, claims *auth.Claims, want *Subscriptio
 		more++
 	}
 	if want.Presence {
-		if _, err := claims.Info(); err != nil {
+		if _, err := c.Claims.Info(); err != nil {
 			return nil, 0, err
 		}
 		if err := s.group.config.Presence.Check(want.Topic); err != nil {
@@ -154,7 +170,7 @@ func (s *Session) Unsubscribe(name pubsub.Topic) {
 func (s *Session) UnsubscribeAll() {
 	for _, sub := range s.subs.all {
 		if s.extra != nil {
-			s.extra.release(sub.name())
+			s.extra.attendance.Leave(sub.name())
 		}
 		sub.dirty = false
 		s.group.unsubscribe(sub)

@@ -3,6 +3,7 @@ package session
 import (
 	"slices"
 
+	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/fanout"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -21,11 +22,12 @@ type subscription struct {
 	subscribers *topicSubscribers
 	cursor      topic.Cursor
 	nextDirty   *subscription
-	skipped     *skip // skipped messages that were not reported to the dialect yet; nil: nothing was skipped
-	index       int32 // in topicSubscribers
-	cursorIndex uint8 // index in streamCursor.places; only for streams
-	dirty       bool  // in the list subscriptions.dirty
-	latest      bool  // mode latest: a client that is behind gets only the newest message
+	claims      *auth.Claims // of the token that it was made with, last; nil for presence events
+	index       int32        // in topicSubscribers
+	cursorIndex uint8        // index in streamCursor.places; only for streams
+	dirty       bool         // in the list subscriptions.dirty
+	latest      bool         // mode latest: a client that is behind gets only the newest message
+	skips       bool         // in Group.skips: it has skipped messages that were not reported to the dialect yet
 }
 
 // Turn implements [fanout.Taker].
@@ -45,8 +47,8 @@ type skip struct {
 // delivered returns the position up to which the client has everything, apart from reported
 // skips.
 func (sub *subscription) delivered() pubsub.Position {
-	if sub.skipped != nil {
-		return sub.skipped.from
+	if sub.skips {
+		return sub.session.group.skips[sub].from
 	}
 	return sub.cursor.Position()
 }
@@ -57,24 +59,27 @@ func (sub *subscription) skip() {
 	if newest == sub.cursor {
 		return
 	}
-	if sub.skipped == nil {
-		sub.skipped = &skip{from: sub.cursor.Position()}
+	k := sub.session.group.skips[sub]
+	if !sub.skips {
+		k.from = sub.cursor.Position()
 	}
 	if gap, ok := sub.cursor.LastMarker(newest); ok {
-		sub.skipped.gap = gap
+		k.gap = gap
 	}
-	sub.cursor = newest
+	sub.session.group.skips[sub] = k
+	sub.cursor, sub.skips = newest, true
 }
 
 // reportSkipped reports a skip to the dialect: first the last marker, then the messages after
 // it. The dialect may end the subscription.
 func (sub *subscription) reportSkipped(s *Session) {
-	k := sub.skipped
+	k := s.group.skips[sub]
 	if k.gap != (pubsub.Position{}) {
 		k.from = k.gap
 		s.dialect.Gap(s, sub.name(), k.gap)
 	}
-	sub.skipped = nil
+	delete(s.group.skips, sub)
+	sub.skips = false
 	if to := sub.cursor.Position(); sub.dirty && to != k.from {
 		s.dialect.Skipped(s, sub.name(), k.from, to)
 	}

@@ -13,18 +13,25 @@ import (
 func (g *Group) expireWith(sub *subscription, now time.Time) int {
 	s := sub.session
 	topics := []pubsub.Topic{sub.name()}
-	if s.group.formats[s.format].endpoint.isStream() {
+	if s.group.IsStream(s) {
 		topics = topics[:0]
 		for _, sub := range s.subs.all {
 			if g.expiries.Ended(sub, now) {
 				topics = append(topics, sub.name())
 			}
 		}
-		slices.Sort(topics)
 	}
+	return endTopics(s, topics, pubsub.TokenExpired)
+}
+
+// endTopics ends the subscriptions to topics, tells the client why, and returns how many.
+func endTopics(s *Session, topics []pubsub.Topic, why pubsub.Code) int {
+	slices.Sort(topics)
 	for _, name := range topics {
 		s.Unsubscribe(name)
 	}
-	s.dialect.Unsubscribed(s, topics, pubsub.TokenExpired)
+	if len(topics) > 0 {
+		s.dialect.Unsubscribed(s, topics, why)
+	}
 	return len(topics)
 }

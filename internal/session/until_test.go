@@ -73,7 +73,7 @@ func TestTheEndsOfAStreamAreOneEvent(t *testing.T) {
 			var clients []*client
 			for range 20 {
 				c := &client{w: w}
-				c.openStream(e, onTopicsUntil(time.Now().Add(time.Minute), topics...))
+				c.openStream(e, w.onTopicsUntil(time.Now().Add(time.Minute), topics...))
 				c.turn()
 				c.sent = nil
 				clients = append(clients, c)

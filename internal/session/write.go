@@ -304,7 +304,7 @@ func (w *write) catchUp(s *Session) {
 		if sub.latest && s.out.behind && !s.extra.overlapping().Waits(sub.name()) {
 			sub.skip()
 		}
-		if sub.skipped != nil {
+		if sub.skips {
 			sub.reportSkipped(s)
 		}
 		if several {

@@ -33,8 +33,11 @@ const (
 	maxRetry = 3 * time.Second
 )
 
-// endExpired ends a stream whose subscriptions have all ended.
-var endExpired = session.End{Code: pubsub.TokenExpired, CloseCode: wire.CloseNormal, Reason: "the last subscription has ended"}
+// How a stream ends whose subscriptions have all ended.
+var (
+	endExpired = session.End{Code: pubsub.TokenExpired, CloseCode: wire.CloseNormal, Reason: "the last subscription has ended"}
+	endRevoked = session.End{Code: pubsub.TokenRevoked, CloseCode: wire.CloseRevoked, Reason: "the operator has ended the last subscription"}
+)
 
 // Events returns the endpoint of server-sent events.
 func Events() *session.Endpoint { return endpoint("/events", "text/event-stream", "sse", sse) }
@@ -108,7 +111,11 @@ func (d *dialect) Skipped(s *session.Session, name pubsub.Topic, from, to pubsub
 // Unsubscribed implements [session.Dialect].
 func (d *dialect) Unsubscribed(s *session.Session, topics []pubsub.Topic, why pubsub.Code) {
 	d.send(s, object{event: "unsubscribed", json: wire.AppendUnsubscribed(nil, topics, why)})
-	if len(s.Topics()) == 0 {
+	switch {
+	case len(s.Topics()) > 0:
+	case why == pubsub.TokenRevoked:
+		s.EndWhenDelivered(&endRevoked)
+	default:
 		s.EndWhenDelivered(&endExpired)
 	}
 }

@@ -159,20 +159,27 @@ func subscribe(s *session.Session, c command, credential session.Credential) {
 	}
 	id, invalid, claims := c.ID, c.Refused, credential.Claims // Only these are needed for the answer.
 	s.Subscribe(credential, subs, func(s *session.Session, results []session.Subscribed) {
-		var topics []wire.SubscribedTopic
 		var refused []refusedTopic
 		for _, r := range results {
 			if r.Err != nil {
 				refused = append(refused, refusedTopic{Topic: r.Topic.Shown(), Err: pubsub.Refusal(r.Err)})
-				continue
 			}
-			topics = append(topics, wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay})
 		}
 		for _, r := range invalid {
 			s.RefuseTopic(claims, r.Topic, r.Err)
 		}
-		s.SendText(appendSubscribed(nil, id, topics, append(refused, invalid...)))
+		s.SendText(appendSubscribed(nil, id, subscribedTopics(results), append(refused, invalid...)))
 	})
+}
+
+// subscribedTopics returns where the topics begin that were not refused.
+func subscribedTopics(results []session.Subscribed) (topics []wire.SubscribedTopic) {
+	for _, r := range results {
+		if r.Err == nil {
+			topics = append(topics, wire.SubscribedTopic{Topic: r.Topic, Position: r.Position, Recovered: r.Recovered, Replay: r.Replay})
+		}
+	}
+	return topics
 }
 
 // unsubscribe ends subscriptions and answers with their topics.
@@ -261,6 +268,11 @@ func (*dialect) Skipped(s *session.Session, name pubsub.Topic, from, to pubsub.P
 // Unsubscribed implements [session.Dialect].
 func (*dialect) Unsubscribed(s *session.Session, topics []pubsub.Topic, why pubsub.Code) {
 	s.SendText(wire.AppendUnsubscribed(nil, topics, why))
+}
+
+// Granted implements [session.GrantReceiver]: the answer to a command that nobody sent.
+func (*dialect) Granted(s *session.Session, subs []session.Subscribed) {
+	s.SendText(appendSubscribed(nil, noID, subscribedTopics(subs), nil))
 }
 
 // Goodbye implements [session.Dialect].
