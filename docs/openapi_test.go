@@ -62,7 +62,7 @@ func bundle(t *testing.T, value any, schemas, bundled object) {
 // Every example is valid under its schema.
 func TestExamplesAreValid(t *testing.T) {
 	c := newCompiler(t, read(t, "schemas.json"))
-	for _, file := range []string{"openapi.yaml", "asyncapi.yaml"} {
+	for _, file := range []string{"openapi.yaml", "asyncapi.yaml", "admin.yaml"} {
 		document := readYAML(t, file)
 		if err := c.AddResource(base+file, document); err != nil {
 			t.Fatal(err)
@@ -112,7 +112,7 @@ func TestVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, newest, _ := strings.Cut(string(changelog), "\n## ")
-	for _, file := range []string{"openapi.yaml", "asyncapi.yaml"} {
+	for _, file := range []string{"openapi.yaml", "asyncapi.yaml", "admin.yaml"} {
 		version, _ := readYAML(t, file)["info"].(object)["version"].(string)
 		if version == "" || !strings.HasPrefix(newest, version) {
 			t.Errorf("%s has version %q, which is not the newest in the changelog", file, version)

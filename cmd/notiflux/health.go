@@ -80,16 +80,21 @@ func anyName(c *tls.Config) *tls.Config {
 // neighbour returns the address at which this machine reaches a server with the same
 // settings.
 func (c *healthCmd) neighbour() string {
-	host, scheme := config.BareHost(c.Host), "http"
-	switch host { // all addresses of this machine: take its own
-	case "", "0.0.0.0":
-		host = "127.0.0.1"
-	case "::":
-		host = "::1"
-	}
+	host, scheme := ownAddress(config.BareHost(c.Host)), "http"
 	if c.TLSCert != "" {
 		scheme = "https"
 	}
 	u := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(c.Port))}
 	return u.String()
+}
+
+// ownAddress returns the address at which this machine reaches a server that listens on host.
+func ownAddress(host string) string {
+	switch host { // all addresses of this machine
+	case "", "0.0.0.0":
+		return "127.0.0.1"
+	case "::":
+		return "::1"
+	}
+	return host
 }

@@ -32,15 +32,17 @@ import (
 )
 
 type commands struct {
-	Serve     serveCmd     `cmd:"" help:"Run a server."`
-	Dev       devCmd       `cmd:"" help:"Run a server for development: it makes its own keys and tokens and needs no configuration."`
-	Keys      keysCmd      `cmd:"" help:"Make a key pair that signs and verifies tokens."`
-	Token     tokenCmd     `cmd:"" help:"Make a token."`
-	Broadcast broadcastCmd `cmd:"" help:"Publish to a topic."`
-	Subscribe subscribeCmd `cmd:"" help:"Print the messages of topics, one per line."`
-	Bench     benchCmd     `cmd:"" help:"Measure a server under load."`
-	Health    healthCmd    `cmd:"" help:"Check whether a server is alive."`
-	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Serve      serveCmd      `cmd:"" help:"Run a server."`
+	Dev        devCmd        `cmd:"" help:"Run a server for development: it makes its own keys and tokens and needs no configuration."`
+	Keys       keysCmd       `cmd:"" help:"Make a key pair that signs and verifies tokens."`
+	Token      tokenCmd      `cmd:"" help:"Make a token."`
+	Broadcast  broadcastCmd  `cmd:"" help:"Publish to a topic."`
+	Subscribe  subscribeCmd  `cmd:"" help:"Print the messages of topics, one per line."`
+	Revoke     revokeCmd     `cmd:"" help:"Revoke tokens, and end what clients hold by them."`
+	Disconnect disconnectCmd `cmd:"" help:"Close the connections of a user."`
+	Bench      benchCmd      `cmd:"" help:"Measure a server under load."`
+	Health     healthCmd     `cmd:"" help:"Check whether a server is alive."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // terminal holds the standard streams of a command.

@@ -2,7 +2,8 @@
 //
 // [New] returns the routes: /metrics, which Prometheus scrapes, and the profiles of the
 // process under /debug/pprof/. They do not require a token, so the network must let only
-// operators reach the listener's address. A guard stops web pages from reaching it through
+// operators reach the listener's address. It also passes on requests to the admin API, which
+// package adminapi answers. A guard stops web pages from reaching it through
 // an operator's browser.
 //
 // Each counter is a field of the type that it describes, and costs one atomic add. [New]
@@ -35,15 +36,19 @@ type Config struct {
 	Hosts   []string     // host names of the listener that operators use; "*" allows any
 	Log     *slog.Logger // for refusals; nil discards
 	Sources Sources
+	API     http.Handler // of the paths below /api/; nil: none
 }
 
 // New returns the handler of the admin listener, with its guard.
 func New(c Config) http.Handler {
-	return guard(c.Hosts, c.Log, routes(metrics(c.Sources).Handler()))
+	return guard(c.Hosts, c.Log, routes(metrics(c.Sources).Handler(), c.API))
 }
 
-func routes(metrics http.Handler) http.Handler {
+func routes(metrics, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	if api != nil {
+		mux.Handle("/api/", api)
+	}
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET "+pprofPath, pprof.Index)
 	mux.HandleFunc("GET "+pprofPath+"cmdline", pprof.Cmdline)

@@ -98,7 +98,7 @@ func TestGuardCrossSite(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("some 1\n")) })
-	handler := admin.Routes(metrics)
+	handler := admin.Routes(metrics, nil)
 	for _, c := range []struct {
 		method, path string
 		status       int

@@ -146,6 +146,19 @@ func (p *payload) checkTime(now time.Time) error {
 	return nil
 }
 
+// checkLife returns an error if the token is valid for longer than most; zero means no limit.
+func (p *payload) checkLife(most time.Duration) error {
+	switch {
+	case most == 0:
+		return nil
+	case p.issuedAt == 0:
+		return invalid("the token has no iat, which this server requires: add the time of issue, in seconds since 1970")
+	case p.Expires().Sub(p.IssuedAt()) > most:
+		return invalid("the token is valid for %v, from iat to exp; this server accepts at most %v", p.Expires().Sub(p.IssuedAt()), most)
+	}
+	return nil
+}
+
 // validAt returns the time from which nbf and iat allow the token.
 func (p *payload) validAt() time.Time {
 	last := p.notBefore

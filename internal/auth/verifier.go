@@ -57,6 +57,9 @@ type Config struct {
 	Public *Public          // what everyone may subscribe to; nil: nothing
 	Now    func() time.Time // the wall clock, called concurrently; nil: time.Now
 
+	// MaxLife limits the time from iat to exp, and makes iat required. Zero means no limit.
+	MaxLife time.Duration
+
 	// CacheSize is the number of verified tokens to cache. Zero means 65,536, negative
 	// means none. A token with large claims counts as several tokens: one more for each 512
 	// bytes of subject, topics and info.
@@ -69,6 +72,7 @@ type Verifier struct {
 	now       func() time.Time
 	public    *Public
 	anonymous *Claims
+	maxLife   time.Duration
 
 	keys     atomic.Pointer[keyring]
 	setting  sync.Mutex // held to replace keys
@@ -89,7 +93,7 @@ func New(c Config) *Verifier {
 	if c.CacheSize == 0 {
 		c.CacheSize = defaultCacheSize
 	}
-	v := &Verifier{now: c.Now, public: c.Public, anonymous: c.Public.claims(), cache: newCache(c.CacheSize)}
+	v := &Verifier{now: c.Now, public: c.Public, anonymous: c.Public.claims(), maxLife: c.MaxLife, cache: newCache(c.CacheSize)}
 	v.keys.Store(newKeyring(unitsOf(c)...))
 	return v
 }
@@ -214,6 +218,9 @@ func (v *Verifier) verifyUncached(t Token, all *keyring) (*Claims, error) {
 	}
 	signature, err := decodePart(tail, keys.checkForm)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.checkLife(v.maxLife); err != nil {
 		return nil, err
 	}
 	signed := t[:len(head)+len(".")+len(body)]

@@ -23,6 +23,9 @@ import (
 // DefaultAdminAddr is the default address of the admin listener.
 const DefaultAdminAddr = "127.0.0.1:8081"
 
+// UnixPrefix is the beginning of an address that is the path of a Unix socket.
+const UnixPrefix = "unix:"
+
 // MemoryBroker is the value of Serve.Broker for a server that stands alone.
 const MemoryBroker = "memory"
 
@@ -36,8 +39,10 @@ type Serve struct {
 	TLSKey         string   `group:"Listening:" name:"tls-key" env:"NOTIFLUX_TLS_KEY" placeholder:"FILE" help:"PEM file with the private key of --tls-cert."`
 	AllowedOrigins []string `group:"Listening:" env:"NOTIFLUX_ALLOWED_ORIGINS" default:"*" placeholder:"ORIGIN" help:"Origins of web pages that may use the server, such as https://app.example.com or https://*.example.com; the default is *, any origin."`
 	QueryTokens    bool     `group:"Listening:" env:"NOTIFLUX_QUERY_TOKENS" default:"true" negatable:"" help:"Accept tokens in the URL as ?token=; proxies may log URLs."`
-	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of the admin listener, with metrics and profiles; an empty value disables it."`
+	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of the admin listener, with metrics, profiles and the admin API, or unix:/path for a Unix socket; an empty value disables it."`
 	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names that the admin listener accepts, in addition to localhost and IP addresses; * means any."`
+
+	AdminTokenFile string `group:"Listening:" name:"admin-token-file" env:"NOTIFLUX_ADMIN_TOKEN_FILE" placeholder:"FILE" help:"File with the secret that the admin API requires; off the loopback address, the API is only served with it."`
 
 	JWTPublicKeyB64  string `group:"Tokens (one of these is required):" name:"jwt-public-key-b64" env:"JWT_PUBLIC_KEY_B64" placeholder:"BASE64" help:"Public keys, as PEM, JWK or JWKS, encoded in base64."`
 	JWTPublicKeyFile string `group:"Tokens (one of these is required):" name:"jwt-public-key-file" env:"NOTIFLUX_JWT_PUBLIC_KEY_FILE" placeholder:"FILE" help:"File with public keys: PEM, JWK or JWKS; read again when it changes."`
@@ -49,6 +54,9 @@ type Serve struct {
 	JWKSAudience string `group:"Issuers of tokens:" name:"jwks-audience" env:"NOTIFLUX_JWKS_AUDIENCE" placeholder:"AUD" help:"What aud of these tokens must contain: the name of this server at the identity provider. Required with --jwks-url."`
 
 	PublicTopics []string `group:"Access without a token:" env:"NOTIFLUX_PUBLIC_TOPICS" placeholder:"TOPIC" help:"Topics that everyone may subscribe to without a token, such as status or news:*, which means every topic that begins with news:."`
+
+	RevocationsFile string        `group:"Revoking tokens:" env:"NOTIFLUX_REVOCATIONS_FILE" placeholder:"FILE" help:"File that keeps revocations over restarts; without it, they last until the server stops."`
+	MaxTokenLife    time.Duration `group:"Revoking tokens:" env:"NOTIFLUX_MAX_TOKEN_LIFE" default:"0s" help:"Maximum time from iat to exp of a token, and how long revocations last; 0 means no limit, and 30 days for revocations."`
 
 	Broker       string `group:"Broker:" env:"NOTIFLUX_BROKER" default:"memory" help:"Broker, which orders and keeps messages: memory for a single server, or the URL of Redis or Valkey for several servers that act as one, such as redis://[user:password@]host:6379, rediss://… with TLS, or redis+sentinel://host:26379/primary."`
 	BrokerPrefix string `group:"Broker:" env:"NOTIFLUX_BROKER_PREFIX" default:"notiflux:" help:"Prefix of the names of all keys and channels in Redis. If several applications share a Redis, each needs a prefix of its own."`

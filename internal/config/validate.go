@@ -31,6 +31,7 @@ const minIdleTimeout = time.Second
 func (c *Serve) Problems() (p Problems) {
 	c.validateListening(&p)
 	c.validateKeys(&p)
+	c.validateRevocations(&p)
 	c.validateBroker(&p)
 	c.validateHistory(&p)
 	c.validateLimits(&p)
@@ -44,11 +45,13 @@ func (c *Serve) validateListening(p *Problems) {
 	p.when(host == "", "host", "is empty: use an address of this machine, or 0.0.0.0 for all of them")
 	p.when(!isHost(host), "host", "is %q: use an IP address or a host name without a port; the port is set with %s", c.Host, Name("port"))
 	p.when(c.Port < 0 || c.Port > maxPort, "port", "is %d: a port is between 1 and %d, or 0 for any free one", c.Port, maxPort)
-	if addr, _ := c.Admin(); addr != "" {
+	if addr, _ := c.Admin(); strings.HasPrefix(addr, UnixPrefix) {
+		p.when(addr == UnixPrefix, "admin-addr", "is %q: add the path of the socket, as in unix:/run/notiflux/admin.sock", addr)
+	} else if addr != "" {
 		_, port, err := net.SplitHostPort(addr)
 		n, numErr := strconv.Atoi(port)
 		p.when(err != nil || numErr != nil || n < 0 || n > maxPort,
-			"admin-addr", "is %q: use address:port, such as %s, or an empty value to disable it", addr, DefaultAdminAddr)
+			"admin-addr", "is %q: use address:port, such as %s, unix:/path for a Unix socket, or an empty value to disable it", addr, DefaultAdminAddr)
 	}
 	for _, name := range c.AdminHosts {
 		name = strings.TrimSpace(name)
@@ -79,6 +82,24 @@ func (c *Serve) validateKeys(p *Problems) {
 		p.when(url && !b64 && !file && s.value != "", s.flag, "is set, but neither %s nor %s is, whose tokens it is about: set one of them, or leave it out", Name("jwt-public-key-b64"), Name("jwt-public-key-file"))
 	}
 	p.when(c.JWTIssuer != "" && c.JWTIssuer == c.JWKSIssuer, "jwt-issuer", "is the same as %s: keys of one issuer belong into one set, so use different issuers", Name("jwks-issuer"))
+}
+
+func (c *Serve) validateRevocations(p *Problems) {
+	p.when(c.MaxTokenLife < 0, "max-token-life", "is %v: use a duration above zero, such as 24h, or 0 for no limit", c.MaxTokenLife)
+	if c.RevocationsFile == "" {
+		return
+	}
+	addr, _ := c.Admin()
+	p.when(c.Broker != MemoryBroker, "revocations-file", "works only if %s is %s: servers that share a broker cannot revoke tokens yet", Name("broker"), MemoryBroker)
+	p.when(addr == "", "revocations-file", "needs the admin API to revoke tokens: set %s to an address", Name("admin-addr"))
+	p.when(addr != "" && c.AdminTokenFile == "" && !isLoopback(addr), "admin-token-file", "is missing: %s needs the admin API, which is served at %s only with a secret", Name("revocations-file"), addr)
+}
+
+// isLoopback reports whether only programs on this machine can reach an address of a listener.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip, ipErr := netip.ParseAddr(host)
+	return strings.HasPrefix(addr, UnixPrefix) || err == nil && (host == "localhost" || ipErr == nil && ip.IsLoopback())
 }
 
 // validateBroker leaves the URL to the broker.

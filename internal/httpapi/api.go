@@ -96,6 +96,10 @@ type Config struct {
 	Origins       origin.List // of web pages that may send requests; those listed by name may send the token as a cookie
 	NoQueryTokens bool        // ignore a token in the query
 
+	// Revoked returns nil, or an error with TokenRevoked if the operator has revoked a token for
+	// a topic; nil: none is revoked.
+	Revoked func(*auth.Claims, pubsub.Topic) error
+
 	MaxLagBytes uint64            // limit for the data that an answer keeps in memory after its logs have dropped it; 0: 1 MiB
 	Unread      *transport.Budget // of answers that clients have not read; nil: no limit
 

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"runtime"
@@ -167,7 +168,7 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 			claims, err = a.claims(token, h, &spent)
 		}
 		if p.Err = err; err == nil {
-			p.Subject, p.Err = claims.Subject, claims.Allow(auth.Broadcast, p.Topic)
+			p.Subject, p.Err = claims.Subject, cmp.Or(a.revoked(claims, p.Topic), claims.Allow(auth.Broadcast, p.Topic))
 		}
 	}
 }

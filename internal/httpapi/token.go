@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"slices"
@@ -40,11 +41,19 @@ func (a *API) authorizeReader(r *http.Request, token auth.Token, topics ...pubsu
 		return nil, router.WithDetail(err, "topic", joined(topics), "subject", claims.Subject)
 	}
 	for _, topic := range topics {
-		if err := claims.Allow(auth.Subscribe, topic); err != nil {
+		if err := cmp.Or(a.revoked(claims, topic), claims.Allow(auth.Subscribe, topic)); err != nil {
 			return nil, router.WithDetail(err, "topic", string(topic), "subject", claims.Subject)
 		}
 	}
 	return claims, nil
+}
+
+// revoked asks Config.Revoked.
+func (a *API) revoked(claims *auth.Claims, topic pubsub.Topic) error {
+	if a.config.Revoked == nil {
+		return nil
+	}
+	return a.config.Revoked(claims, topic)
 }
 
 func areAllowed(claims *auth.Claims, topics []pubsub.Topic) bool {

@@ -28,9 +28,11 @@ type Entry struct {
 	Expires time.Time `json:"expires"`         // when the entry ends; zero in [List.Add]: the default
 }
 
-// maxTextBytes limits each text of an entry: as much as a token's claims, or the name of a key,
-// may have.
+// maxTextBytes limits each text of an entry: a subject has at most that much.
 const maxTextBytes = 255
+
+// maxIDBytes limits the jti of an entry. Few tokens have a longer one.
+const maxIDBytes = 1024
 
 // check returns a [pubsub.Error] with Malformed if e is not valid.
 func (e *Entry) check() error {
@@ -40,10 +42,13 @@ func (e *Entry) check() error {
 	case e.Topic != "" && e.Pattern != "":
 		return pubsub.Errorf(pubsub.Malformed, "an entry has both a topic and a pattern: set one of them")
 	}
-	for _, part := range []struct{ name, text string }{{"jti", e.ID}, {"sub", e.Subject}, {"kid", e.Key}, {"issuer", e.Issuer}} {
+	for _, part := range []struct {
+		name, text string
+		most       int
+	}{{"jti", e.ID, maxIDBytes}, {"sub", e.Subject, maxTextBytes}, {"kid", e.Key, maxTextBytes}, {"issuer", e.Issuer, maxTextBytes}} {
 		switch {
-		case len(part.text) > maxTextBytes:
-			return pubsub.Errorf(pubsub.Malformed, "%s has %d bytes; the limit is %d", part.name, len(part.text), maxTextBytes)
+		case len(part.text) > part.most:
+			return pubsub.Errorf(pubsub.Malformed, "%s has %d bytes; the limit is %d", part.name, len(part.text), part.most)
 		case !utf8.ValidString(part.text):
 			return pubsub.Errorf(pubsub.Malformed, "%s is not UTF-8", part.name)
 		}

@@ -12,7 +12,7 @@ import (
 // openVerifier creates the verifier, and the source of the identity provider's keys if there
 // is one.
 func (s *Server) openVerifier(p parsed) {
-	c := auth.Config{Keys: p.keys, Issuer: s.config.JWTIssuer, Audience: s.config.JWTAudience, Public: p.public, Now: s.env.Now}
+	c := auth.Config{Keys: p.keys, Issuer: s.config.JWTIssuer, Audience: s.config.JWTAudience, Public: p.public, Now: s.env.Now, MaxLife: s.config.MaxTokenLife}
 	if p.jwks != (jwks.Address{}) {
 		s.jwks = jwks.New(jwks.Config{Address: p.jwks, Transport: s.env.Keys, Log: s.log})
 		c.Provider = &auth.Provider{Issuer: s.config.JWKSIssuer, Audience: s.config.JWKSAudience, Source: s.jwks}

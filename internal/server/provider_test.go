@@ -277,6 +277,7 @@ func TestProviderIsMissingAtStart(t *testing.T) {
 		}
 		p.publish(0)
 		time.Sleep(time.Second)
+		synctest.Wait() // The keys are loaded at this time, too.
 		if got, status := p.post(p.token(0)), ready(); got != "200" || status != http.StatusOK {
 			t.Errorf("with keys: %s, /readyz %d", got, status)
 		}

@@ -27,6 +27,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +45,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/posts"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/revoke"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -101,6 +103,9 @@ type Server struct {
 
 	perTopic *config.Topics // the settings of topics
 
+	revocations     *revoke.List // nil: the server cannot revoke tokens
+	revocationsFile *revoke.File // of revocations; nil: they are in memory
+
 	draining chan struct{} // closed when shutdown begins
 
 	// Owned by watchKeys.
@@ -123,7 +128,11 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 	}
 	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, keyFile: p.keyFile, perTopic: c.Topics(), draining: make(chan struct{})}
 	s.clients = listen.NewSlots(c.Connections().Clients, config.Name("max-connections"), logger)
+	if err := s.openRevocations(); err != nil {
+		return nil, err
+	}
 	if err := s.listen(); err != nil {
+		s.closeRevocations()
 		return nil, err
 	}
 	s.build(p)
@@ -157,7 +166,7 @@ func (s *Server) build(p parsed) {
 	for i, l := range s.loops {
 		groups[i] = l.Group
 	}
-	s.control = control.New(groups, s.env.Revoked)
+	s.control = control.New(groups, s.revoked())
 	s.api = httpapi.New(httpapi.Config{
 		Broker:          s.publisher(),
 		Attacher:        s.attacher,
@@ -177,6 +186,7 @@ func (s *Server) build(p parsed) {
 		Draining:        s.draining,
 		Clients:         s.clients,
 		Control:         s.control,
+		Revoked:         s.revoked(),
 		Limiter:         s.public,
 		Scavenger:       s.scavenger,
 		Endpoints:       s.endpoints,
@@ -252,7 +262,7 @@ func (s *Server) newLoop() httpapi.Loop {
 		Attacher:      s.attacher,
 		Members:       broker.Roster{Topics: s.topics, Presence: s.presence, Attacher: s.attacher},
 		Verifier:      s.verifier,
-		Revoked:       s.env.Revoked,
+		Revoked:       s.revoked(),
 		VerifyWorkers: s.verifying,
 		WaitWorkers:   s.waiting,
 		Endpoints:     s.endpoints,
@@ -325,6 +335,10 @@ func (s *Server) adminListener() (l listen.Listener, chosen bool, err error) {
 	if addr == "" {
 		return nil, chosen, nil
 	}
+	if path, ok := strings.CutPrefix(addr, config.UnixPrefix); ok {
+		l, err = listen.Unix(path)
+		return l, chosen, err
+	}
 	opened, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, chosen, err
@@ -345,10 +359,14 @@ func (s *Server) ready() error {
 // URL returns the base address of the server for clients on this machine.
 func (s *Server) URL() string { return s.url(s.public, s.tls != nil) }
 
-// AdminURL is like URL for the admin listener. It is empty if that is off.
+// AdminURL is like URL for the admin listener. It is empty if that is off, and unix:path if it
+// is a Unix socket.
 func (s *Server) AdminURL() string {
 	if s.admin == nil {
 		return ""
+	}
+	if s.admin.Addr().Network() == "unix" {
+		return config.UnixPrefix + s.admin.Addr().String()
 	}
 	return s.url(s.admin, false)
 }
@@ -425,6 +443,7 @@ func (s *Server) Run(ctx context.Context) error {
 	admin.Close() // last, so that operators can watch the shutdown
 	running.Wait()
 	s.scavenger.Stop()
+	s.closeRevocations()
 	s.log.Info("stopped")
 	return err
 }
@@ -455,7 +474,7 @@ func (s *Server) adminRoutes() http.Handler {
 	if b, ok := s.broker.(interface{ Stats() *broker.Stats }); ok {
 		shared = b.Stats()
 	}
-	return admin.New(admin.Config{Hosts: s.config.AdminHosts, Log: s.log, Sources: admin.Sources{
+	return admin.New(admin.Config{Hosts: s.config.AdminHosts, API: s.adminAPI(), Log: s.log, Sources: admin.Sources{
 		Version:     config.Version(),
 		Clients:     s.clients.Count,
 		Connections: s.public.Count,

@@ -56,6 +56,11 @@ func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (par
 			problems = append(problems, config.Name("allowed-origins")+" "+line)
 		}
 	}
+	if c.AdminTokenFile != "" {
+		if _, err := adminToken(c.AdminTokenFile); err != nil {
+			problems = append(problems, err.Error())
+		}
+	}
 	if c.TLSCert != "" && c.TLSKey != "" {
 		if all.tls, err = listen.LoadCertificate(c.TLSCert, c.TLSKey, now, log); err != nil {
 			problems = append(problems, config.Name("tls-cert")+", "+config.Name("tls-key")+": "+err.Error())

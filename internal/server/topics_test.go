@@ -40,15 +40,6 @@ func eventually(t *testing.T, check func() string) {
 	}
 }
 
-// ask sends a command, and requires an answer that contains a text.
-func ask(c *speaker, command, want string) {
-	c.t.Helper()
-	c.Say(command)
-	if got := c.Next(); !strings.Contains(got, want) {
-		c.t.Errorf("%s is answered with\n%s\nwant\n%s", command, got, want)
-	}
-}
-
 func TestHistoriesOfSections(t *testing.T) {
 	s := servertest.Start(t, someSections)
 	for topic, want := range map[pubsub.Topic]int{"off:a": 0, "off:but": 3, "long:a": 20, "other": 5} {
@@ -56,7 +47,7 @@ func TestHistoriesOfSections(t *testing.T) {
 			path := "/history?topic=" + string(topic)
 			token := both(s, "u", topic)
 			c := connectJSON(t, s, token)
-			ask(c, fmt.Sprintf(`{"type":"subscribe","topics":[%q]}`, topic), `"recovered":true,"replay":0}`)
+			ask(t, c.Client, fmt.Sprintf(`{"type":"subscribe","topics":[%q]}`, topic), `"recovered":true,"replay":0}`)
 			var positions []string
 			for i := range 25 {
 				positions = append(positions, s.Broadcast(topic, fmt.Sprint(i)))
@@ -80,11 +71,11 @@ func TestHistoriesOfSections(t *testing.T) {
 				if recovered {
 					replay = missed
 				}
-				ask(back, fmt.Sprintf(`{"type":"subscribe","topics":[%q],"since":{%q:%q}}`, topic, topic, since), fmt.Sprintf(`"recovered":%v,"replay":%d}`, recovered, replay))
+				ask(t, back.Client, fmt.Sprintf(`{"type":"subscribe","topics":[%q],"since":{%q:%q}}`, topic, topic, since), fmt.Sprintf(`"recovered":%v,"replay":%d}`, recovered, replay))
 				back.CloseNow()
 			}
 			newest := connectJSON(t, s, token)
-			ask(newest, fmt.Sprintf(`{"type":"subscribe","topics":[%q],"last":100}`, topic), fmt.Sprintf(`"recovered":true,"replay":%d}`, want))
+			ask(t, newest.Client, fmt.Sprintf(`{"type":"subscribe","topics":[%q],"last":100}`, topic), fmt.Sprintf(`"recovered":true,"replay":%d}`, want))
 		})
 	}
 }
@@ -151,7 +142,7 @@ func TestMessageLimitsOfSections(t *testing.T) {
 	if got := c.Next(); !strings.HasPrefix(got, `{"type":"error","id":1,`) || !refused.MatchString(got) {
 		t.Errorf("over a WebSocket: %s", got)
 	}
-	ask(c, `{"type":"broadcast","id":2,`+message("small", 10)[1:], `{"type":"broadcasted","id":2,`)
+	ask(t, c.Client, `{"type":"broadcast","id":2,`+message("small", 10)[1:], `{"type":"broadcasted","id":2,`)
 	if n := len(mustRead(t, s, "/history?topic=small", "small").Messages); n != 3 {
 		t.Errorf("small has %d messages, want 3", n)
 	}
@@ -163,11 +154,11 @@ func TestPresenceOfSections(t *testing.T) {
 	token := both(s, "u", "quiet", "other")
 	c := connectJSON(t, s, token)
 	const off = `{"code":"presence_off","message":"presence is off for this topic: subscribe without it"}`
-	ask(c, `{"type":"subscribe","id":1,"topics":["quiet","other"],"presence":true}`, `"recovered":true,"replay":0}},"refused":{"quiet":`+off+`}}`)
+	ask(t, c.Client, `{"type":"subscribe","id":1,"topics":["quiet","other"],"presence":true}`, `"recovered":true,"replay":0}},"refused":{"quiet":`+off+`}}`)
 	c.exchange("", `{"type":"join","topic":"other","member":{"sub":"u"}}`)
-	ask(c, `{"type":"subscribe","id":2,"topics":["quiet"]}`, `"recovered":true,"replay":0}}}`)
-	ask(c, `{"type":"subscribe","id":3,"topics":["quiet"],"presence":true}`, `{"type":"subscribed","id":3,"topics":{},"refused":{"quiet":`+off+`}}`)
-	ask(c, `{"type":"presence","id":4,"topic":"quiet"}`, `{"type":"error","id":4,"code":"presence_off","message":"presence is off for this topic: subscribe without it","retry":false}`)
+	ask(t, c.Client, `{"type":"subscribe","id":2,"topics":["quiet"]}`, `"recovered":true,"replay":0}}}`)
+	ask(t, c.Client, `{"type":"subscribe","id":3,"topics":["quiet"],"presence":true}`, `{"type":"subscribed","id":3,"topics":{},"refused":{"quiet":`+off+`}}`)
+	ask(t, c.Client, `{"type":"presence","id":4,"topic":"quiet"}`, `{"type":"error","id":4,"code":"presence_off","message":"presence is off for this topic: subscribe without it","retry":false}`)
 	if a := read(s.HTTP, s.URL, "GET", "/presence?topic=quiet", "Authorization", "Bearer "+token); a.status != 403 || a.Code != pubsub.PresenceOff {
 		t.Errorf("GET /presence: %d %s", a.status, a.Code)
 	}

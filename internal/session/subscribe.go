@@ -118,7 +118,7 @@ func (l *subscriptions) check(s *Session, c Credential, want *Subscription, rese
 		if _, err := c.Claims.Info(); err != nil {
 			return nil, 0, err
 		}
-		if err := s.group.config.Presence.Check(want.Topic); err != nil {
+		if err := s.group.config.Members.Presence.Check(want.Topic); err != nil {
 			return nil, 0, err
 		}
 		if l.find(s, topic.PresenceTopic(want.Topic)) == nil {

@@ -1,0 +1,216 @@
+// Package adminapi serves the admin API: the routes /api/v1/… of the admin listener, with which
+// an operator's programs revoke tokens and act on connected clients.
+//
+// A request passes the guard of package admin, and then needs the bearer token of the API, if
+// there is one. Its body is one JSON object, whose members are all known: a misspelt condition
+// would revoke more than was meant. docs/admin.yaml describes the routes in OpenAPI.
+//
+// A revocation is stored and has effect on every later request before the clients that hold it
+// are swept, so none slips through. The other actions have no memory.
+package adminapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/control"
+	"github.com/ikornaselur/notiflux/internal/origin"
+	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/revoke"
+	"github.com/ikornaselur/notiflux/internal/router"
+)
+
+// Prefix is the beginning of the paths of all routes.
+const Prefix = "/api/v1/"
+
+// Limits of one request.
+const (
+	maxBodyBytes = 256 << 10
+	maxTopics    = 100  // topics and patterns
+	maxListed    = 1000 // revocations in an answer
+	timeout      = 30 * time.Second
+)
+
+// A Config configures [New].
+type Config struct {
+	Token       func() (string, error) // the bearer token, called for each request; nil: none is needed
+	Refuse      error                  // why no request is served; nil: all are
+	Revocations *revoke.List           // nil: this server cannot revoke tokens
+	Control     *control.Control
+	Now         func() time.Time // the wall clock; nil: time.Now
+	Log         *slog.Logger     // nil discards
+}
+
+type api struct {
+	config Config
+	log    *slog.Logger
+}
+
+// New returns the handler of the paths below [Prefix].
+func New(c Config) http.Handler {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	a := &api{config: c, log: c.Log}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	var routes []router.Route
+	for _, r := range []struct {
+		method, name string
+		handle       func(*http.Request) (any, error)
+	}{
+		{http.MethodGet, "revocations", a.list},
+		{http.MethodPost, "revocations", a.revoke},
+		{http.MethodPost, "disconnect", a.disconnect},
+		{http.MethodPost, "unsubscribe", a.unsubscribe},
+		{http.MethodPost, "subscribe", a.subscribe},
+	} {
+		routes = append(routes, router.Route{Method: r.method, Path: Prefix + r.name, NoHead: true, Handle: a.answer(r.handle)})
+	}
+	// Pages have no business here. The guard of the listener refuses them, too.
+	return router.New(origin.List{}, a.log, routes...)
+}
+
+// answer makes a handler of a function that returns what to answer in JSON.
+func (a *api) answer(handle func(*http.Request) (any, error)) router.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := a.authorize(r); err != nil {
+			return err
+		}
+		// What has begun is finished, even if the client does not wait for it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), timeout)
+		defer cancel()
+		answer, err := handle(r.WithContext(ctx))
+		if err != nil {
+			return err
+		}
+		body, err := json.Marshal(answer, jsontext.EscapeForHTML(false))
+		if err != nil {
+			return err
+		}
+		h := w.Header()
+		h.Set("Content-Type", "application/json")
+		h.Set("Cache-Control", "no-store")
+		_, _ = w.Write(append(body, '\n')) // an error means that the client is gone
+		return nil
+	}
+}
+
+// authorize returns an error unless the request may use the API.
+func (a *api) authorize(r *http.Request) error {
+	if a.config.Refuse != nil {
+		return a.config.Refuse
+	}
+	if a.config.Token == nil {
+		return nil
+	}
+	want, err := a.config.Token()
+	if err != nil {
+		return &pubsub.Error{Code: pubsub.Unavailable, Detail: "the server cannot read the token of this API: its log says why", Err: err}
+	}
+	scheme, got, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	switch {
+	case got == "" || !strings.EqualFold(scheme, "Bearer"):
+		return pubsub.Errorf(pubsub.TokenMissing, "the admin API requires its token: send Authorization: Bearer <the content of the file in the server's setting --admin-token-file>")
+	case want == "" || !same(strings.TrimSpace(got), want):
+		return pubsub.Errorf(pubsub.TokenInvalid, "this is not the token of the admin API: send the content of the file in the server's setting --admin-token-file")
+	}
+	return nil
+}
+
+// same compares secrets in constant time, whatever their lengths.
+func same(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}
+
+// decode decodes the body of a request, which must be an object with members of v only.
+func decode(r *http.Request, v any) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return pubsub.Errorf(pubsub.UnsupportedMediaType, "the body must be JSON: send Content-Type: application/json")
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBodyBytes+1))
+	switch {
+	case err != nil:
+		return pubsub.Errorf(pubsub.Malformed, "the body did not arrive as a whole")
+	case len(body) > maxBodyBytes:
+		return pubsub.Errorf(pubsub.TooLarge, "the body is larger than %d bytes", maxBodyBytes)
+	case !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")):
+		return pubsub.Errorf(pubsub.Malformed, "the body must be a JSON object")
+	}
+	if err := json.Unmarshal(body, v, json.RejectUnknownMembers(true)); err != nil {
+		return malformed(err)
+	}
+	return nil
+}
+
+// malformed says in our words what the decoder found. The place is a JSON pointer.
+func malformed(err error) error {
+	e, ok := errors.AsType[*json.SemanticError](err)
+	switch {
+	case !ok:
+		return pubsub.Errorf(pubsub.Malformed, "the body is not valid JSON, or has a member twice")
+	case errors.Is(err, json.ErrUnknownName):
+		return pubsub.Errorf(pubsub.Malformed, "the body has the unknown member %s: docs/admin.yaml lists the members", e.JSONPointer)
+	case e.GoType != nil && strings.Contains(e.GoType.String(), "time.Time"):
+		return pubsub.Errorf(pubsub.Malformed, "%s is not a time: use a form like \"2026-01-31T12:00:00Z\"", e.JSONPointer)
+	}
+	return pubsub.Errorf(pubsub.Malformed, "%s has a value of the wrong type", e.JSONPointer)
+}
+
+// Topics are the members of a request that name topics.
+type topics struct {
+	Topics   []string `json:"topics"`
+	Patterns []string `json:"patterns"`
+}
+
+// parse returns the topics and patterns.
+func (t *topics) parse() (names []pubsub.Topic, patterns []pubsub.Pattern, err error) {
+	if len(t.Topics)+len(t.Patterns) > maxTopics {
+		return nil, nil, pubsub.Errorf(pubsub.Malformed, "the request has %d topics and patterns; the limit is %d", len(t.Topics)+len(t.Patterns), maxTopics)
+	}
+	for _, text := range t.Topics {
+		name, err := pubsub.ParseTopic(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		names = append(names, name)
+	}
+	for _, text := range t.Patterns {
+		pattern, err := pubsub.ParsePattern(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		patterns = append(patterns, pattern)
+	}
+	return names, patterns, nil
+}
+
+// user are the members of a request that identify a user.
+type user struct {
+	Subject string `json:"sub"`
+	Issuer  string `json:"issuer"`
+}
+
+// match returns the function that finds the user's tokens.
+func (u *user) match() (func(*auth.Claims) bool, error) {
+	if u.Subject == "" {
+		return nil, pubsub.Errorf(pubsub.Malformed, "nothing says whom this concerns: set sub")
+	}
+	e := revoke.Entry{Subject: u.Subject, Issuer: u.Issuer}
+	return e.MatchesToken, nil
+}
