@@ -28,7 +28,8 @@ var allowed = map[string][]string{
 	"internal/auth":               {"internal/pubsub", "internal/keyfile", "internal/strictjson", "internal/worker"},
 	"internal/revoke":             {"internal/auth", "internal/pubsub"},
 	"internal/jwks":               {"internal/pubsub", "internal/auth", "internal/config"},
-	"internal/adminapi":           {"internal/auth", "internal/control", "internal/origin", "internal/pubsub", "internal/revoke", "internal/router"},
+	"internal/adminapi":           {"internal/auth", "internal/control", "internal/explain", "internal/origin", "internal/pubsub", "internal/revoke", "internal/router"},
+	"internal/explain":            {"internal/auth", "internal/pubsub"},
 	"internal/origin":             {},
 	"internal/config":             {"internal/pubsub"},
 	"internal/prefixes":           {},
@@ -71,7 +72,7 @@ var allowed = map[string][]string{
 	"client/internal/tokens":      {},
 	"client/internal/wire":        {},
 	"examples/go-client":          {"client"},
-	"cmd/notiflux":                {"internal/pubsub", "client", "internal/auth", "internal/bench", "internal/config", "internal/server"},
+	"cmd/notiflux":                {"internal/pubsub", "client", "internal/auth", "internal/bench", "internal/config", "internal/explain", "internal/server"},
 
 	// What only tests use: TestOnlyTestsImportTestCode.
 	"internal/internaltest/authtest":   {"internal/auth"},

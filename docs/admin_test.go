@@ -10,6 +10,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/ikornaselur/notiflux/internal/adminapi"
+	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/control"
 	"github.com/ikornaselur/notiflux/internal/revoke"
 )
@@ -21,7 +22,7 @@ func TestAdminAPI(t *testing.T) {
 	if err := c.AddResource(base+"admin.yaml", document); err != nil {
 		t.Fatal(err)
 	}
-	handler := adminapi.New(adminapi.Config{Revocations: revoke.New(revoke.Config{}), Control: control.New(nil, nil)})
+	handler := adminapi.New(adminapi.Config{Revocations: revoke.New(revoke.Config{}), Control: control.New(nil, nil), Verifier: auth.New(auth.Config{})})
 	for path, item := range document["paths"].(object) {
 		request := httptest.NewRequest("DELETE", path, nil)
 		w := httptest.NewRecorder()
@@ -64,7 +65,7 @@ func TestAdminAPI(t *testing.T) {
 			t.Errorf("%s: the server also has %s", path, methods)
 		}
 	}
-	if n := len(document["paths"].(object)); n != 4 {
-		t.Errorf("admin.yaml has %d paths, want 4", n)
+	if n := len(document["paths"].(object)); n != 5 {
+		t.Errorf("admin.yaml has %d paths, want 5", n)
 	}
 }

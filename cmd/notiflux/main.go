@@ -40,6 +40,7 @@ type commands struct {
 	Subscribe  subscribeCmd  `cmd:"" help:"Print the messages of topics, one per line."`
 	Revoke     revokeCmd     `cmd:"" help:"Revoke tokens, and end what clients hold by them."`
 	Disconnect disconnectCmd `cmd:"" help:"Close the connections of a user."`
+	Explain    explainCmd    `cmd:"" help:"Say what a token allows, and why or why not."`
 	Bench      benchCmd      `cmd:"" help:"Measure a server under load."`
 	Health     healthCmd     `cmd:"" help:"Check whether a server is alive."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
@@ -84,7 +85,7 @@ func run(args []string, t *terminal) int {
 	if helped {
 		return 0
 	}
-	if err = explain(parsed, err, values); err == nil {
+	if err = wrongUsage(parsed, err, values); err == nil {
 		err = parsed.Run(t, known)
 	}
 	if err == nil {
@@ -114,10 +115,10 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// explain returns everything that is wrong with a command line and the environment: the
+// wrongUsage returns everything that is wrong with a command line and the environment: the
 // problems that the parser and values found, with the variables of the flags, or the line of the
 // file with settings, and a hint at -h. It returns nil if nothing is wrong.
-func explain(parsed *kong.Context, err error, values *values) error {
+func wrongUsage(parsed *kong.Context, err error, values *values) error {
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
 		parsed = parse.Context
 	}

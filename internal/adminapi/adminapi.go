@@ -27,6 +27,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/control"
+	"github.com/ikornaselur/notiflux/internal/explain"
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/revoke"
@@ -50,6 +51,7 @@ type Config struct {
 	Refuse      error                  // why no request is served; nil: all are
 	Revocations *revoke.List           // nil: this server cannot revoke tokens
 	Control     *control.Control
+	Verifier    explain.Verifier // explains tokens
 	Now         func() time.Time // the wall clock; nil: time.Now
 	Log         *slog.Logger     // nil discards
 }
@@ -76,6 +78,7 @@ func New(c Config) http.Handler {
 		{http.MethodGet, "revocations", a.list},
 		{http.MethodPost, "revocations", a.revoke},
 		{http.MethodPost, "disconnect", a.disconnect},
+		{http.MethodPost, "explain", a.explain},
 		{http.MethodPost, "unsubscribe", a.unsubscribe},
 		{http.MethodPost, "subscribe", a.subscribe},
 	} {

@@ -144,6 +144,49 @@ func TestAdminActions(t *testing.T) {
 	other.ExpectClose(closeRevoked)
 }
 
+// The server explains what it would do with a token.
+func TestExplain(t *testing.T) {
+	s := standAlone(t, func(c *config.Serve) { c.PublicTopics = []string{"p"} })
+	ann := s.Sign(grant("one", "ann", time.Time{}, auth.Subscribe))
+	ask := func() (report map[string]any, a, x, p map[string]any) {
+		t.Helper()
+		report = mustOperate(t, s, "explain", `{"token":"`+ann+`","topics":["a","x","p"]}`)
+		topics := report["topics"].([]any)
+		return report, topics[0].(map[string]any), topics[1].(map[string]any), topics[2].(map[string]any)
+	}
+	is := func(verdict any, code string) {
+		t.Helper()
+		v := verdict.(map[string]any)
+		if got, _ := v["code"].(string); got != code || v["allowed"] != (code == "") {
+			t.Errorf("the verdict is %v, want %q", v, code)
+		}
+	}
+	report, a, x, p := ask()
+	is(report, "")
+	is(a["subscribe"], "")
+	is(a["broadcast"], "scope_denied")
+	is(x["subscribe"], "topic_denied")
+	is(p["subscribe"], "")
+	if p["public"] != true || report["sub"] != "ann" || report["jti"] != "one" || report["broadcast"] != nil {
+		t.Errorf("the report is %v", report)
+	}
+	mustOperate(t, s, "revocations", `{"sub":"ann","topics":["a"]}`)
+	report, a, _, _ = ask()
+	is(report, "")
+	is(a["subscribe"], "token_revoked")
+	mustOperate(t, s, "revocations", `{"sub":"ann"}`)
+	report, a, x, _ = ask()
+	is(report, "token_revoked")
+	is(a["subscribe"], "token_revoked")
+	is(x["subscribe"], "token_revoked")
+	for body, detail := range map[string]string{`{}`: "set token", `{"token":"x","topics":[""]}`: "topic is empty", `{"token":1}`: "/token has a value of the wrong type"} {
+		if status, answer := operate(t, s, "POST", "explain", body); status != 400 || !strings.Contains(answer["detail"].(string), detail) {
+			t.Errorf("explain %s = %d %v, want %q", body, status, answer, detail)
+		}
+	}
+	is(mustOperate(t, s, "explain", `{"token":"x"}`), "token_invalid")
+}
+
 // Wrong requests change nothing, and say what is wrong.
 func TestBadAdminRequests(t *testing.T) {
 	s := standAlone(t, nil)
