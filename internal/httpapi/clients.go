@@ -9,6 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/transport"
 )
 
 // A Loop is an event loop with the sessions of its connections.
@@ -45,20 +46,32 @@ func (c *clients) admit() error {
 }
 
 // serve passes the connection of an admitted client to the next loop, which calls
-// newClient. early is the data that the client has already sent. The loop closes the
+// newClient. remote is the address of the client; early is the data that it has already sent. The loop closes the
 // connection at its end, and the slot is released. If the connection or the loop has
 // already ended, serve does both and returns false.
-func (c *clients) serve(nc net.Conn, early []byte, newClient func(*session.Group, *loop.Conn, time.Duration) loop.Client) bool {
+func (c *clients) serve(nc net.Conn, remote string, early []byte, newClient func(*session.Group, transport.Socket, time.Duration) loop.Client) bool {
 	detached, err := c.limiter.Detach(nc)
 	if err != nil {
 		nc.Close()
 		c.slots.Release()
-		c.log.Debug("connection not handed over", "remote", nc.RemoteAddr(), "err", err)
+		c.log.Debug("connection not handed over", "remote", remote, "err", err)
 		return false
 	}
 	c.scavenger.Connected()
 	l := &c.loops[int(c.next.Add(1))%len(c.loops)]
 	return l.Loop.Serve(detached, early, func(conn *loop.Conn, now time.Duration) loop.Client {
+		if remote != conn.Remote() {
+			return newClient(l.Group, proxied{conn, remote}, now)
+		}
 		return newClient(l.Group, conn, now)
 	})
 }
+
+// A proxied connection comes from a proxy that reports the address of its client.
+type proxied struct {
+	*loop.Conn
+	remote string
+}
+
+// Remote returns the address of the client.
+func (p proxied) Remote() string { return p.remote }

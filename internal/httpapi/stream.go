@@ -67,7 +67,7 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 		config = s.chunked
 	}
 	begin := session.Request{Chunked: taken.Chunked, Claims: claims, Subscriptions: subs, Pins: pins}
-	served := s.clients.serve(taken.Conn, taken.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
+	served := s.clients.serve(taken.Conn, r.RemoteAddr, taken.Early, func(group *session.Group, c transport.Socket, now time.Duration) loop.Client {
 		stream := transport.NewStream(config, c, taken.Head, now)
 		begin.Now = now
 		stream.Serve(group.Open(stream, s.endpoint, begin))

@@ -64,7 +64,7 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 	if h.Deflate {
 		config = s.deflating
 	}
-	s.clients.serve(h.Conn, h.Early, func(group *session.Group, c *loop.Conn, now time.Duration) loop.Client {
+	s.clients.serve(h.Conn, r.RemoteAddr, h.Early, func(group *session.Group, c transport.Socket, now time.Duration) loop.Client {
 		socket := transport.NewWebSocket(config, c, now)
 		request.Now = now
 		socket.Serve(group.Open(socket, endpoint, request))

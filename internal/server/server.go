@@ -37,6 +37,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/control"
+	"github.com/ikornaselur/notiflux/internal/forwarded"
 	"github.com/ikornaselur/notiflux/internal/httpapi"
 	"github.com/ikornaselur/notiflux/internal/jwks"
 	"github.com/ikornaselur/notiflux/internal/listen"
@@ -77,6 +78,7 @@ type Server struct {
 	env     Environment
 	log     *slog.Logger
 	origins origin.List
+	proxies forwarded.Proxies
 	public  *listen.Limiter     // the public listener
 	admin   *listen.Limiter     // nil: off
 	tls     *listen.Certificate // nil: off
@@ -126,7 +128,7 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 	if err := env.useRedis(p.redis); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, env: env, log: logger, origins: p.origins, tls: p.tls, keyFile: p.keyFile, perTopic: c.Topics(), draining: make(chan struct{})}
+	s := &Server{config: c, env: env, log: logger, origins: p.origins, proxies: p.proxies, tls: p.tls, keyFile: p.keyFile, perTopic: c.Topics(), draining: make(chan struct{})}
 	s.clients = listen.NewSlots(c.Connections().Clients, config.Name("max-connections"), logger)
 	if err := s.openRevocations(); err != nil {
 		return nil, err
@@ -450,7 +452,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) publicServer() *http.Server {
 	h := &http.Server{
-		Handler:           s.api.Handler(),
+		Handler:           s.proxies.Handler(s.api.Handler()),
 		ReadHeaderTimeout: handshakeTimeout,
 		WriteTimeout:      requestTimeout,
 		IdleTimeout:       s.config.IdleTimeout,

@@ -9,6 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker/redis"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/forwarded"
 	"github.com/ikornaselur/notiflux/internal/jwks"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
@@ -28,6 +29,7 @@ type parsed struct {
 	jwks    jwks.Address // zero: no identity provider
 	public  *auth.Public
 	origins origin.List
+	proxies forwarded.Proxies
 	tls     *listen.Certificate // nil: off
 	redis   *redis.Config       // without its sink; nil: the broker is in memory
 }
@@ -59,6 +61,12 @@ func parseSettings(c *config.Serve, now func() time.Time, log *slog.Logger) (par
 	if c.AdminTokenFile != "" {
 		if _, err := adminToken(c.AdminTokenFile); err != nil {
 			problems = append(problems, err.Error())
+		}
+	}
+	var wrong []error
+	if all.proxies, wrong = forwarded.Parse(c.TrustedProxies); len(wrong) > 0 {
+		for _, err := range wrong {
+			problems = append(problems, config.Name("trusted-proxies")+" "+err.Error())
 		}
 	}
 	if c.TLSCert != "" && c.TLSKey != "" {
