@@ -19,6 +19,7 @@ const maxMessageBytes = 8 * MiB
 const (
 	maxBytes = 1 << 20 * MiB // 1 TiB
 	maxCount = math.MaxInt32
+	maxRate  = 1_000_000 // a second
 )
 
 // maxPrefixBytes limits what every key in Redis takes.
@@ -140,6 +141,8 @@ func (c *Serve) validateLimits(p *Problems) {
 	p.size("max-key-bytes", c.MaxKeyBytes)
 	p.when(c.MaxKeyBytes < KiB, "max-key-bytes", "is %v: use at least %v", c.MaxKeyBytes, KiB)
 	c.validateConnections(p)
+	p.rate("limit-connections-per-address", c.LimitConnectionsPerAddress)
+	p.rate("limit-requests-per-address", c.LimitRequestsPerAddress)
 	p.count("max-topics", c.MaxTopics)
 	p.count("max-topics-per-connection", c.MaxTopicsPerConnection)
 }
@@ -195,6 +198,10 @@ func (p *Problems) when(wrong bool, flag, format string, args ...any) {
 func (p *Problems) count(flag string, n int) {
 	p.when(n < 1, flag, "is %d: use a number above zero", n)
 	p.when(n > maxCount, flag, "is %d: use at most %d", n, maxCount)
+}
+
+func (p *Problems) rate(flag string, n int) {
+	p.when(n < 0 || n > maxRate, flag, "is %d: use a number a second up to %d, or 0 for no limit", n, maxRate)
 }
 
 func (p *Problems) size(flag string, b Bytes) {

@@ -47,6 +47,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/origin"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/quota"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
 	"github.com/ikornaselur/notiflux/internal/transport"
@@ -103,9 +104,10 @@ type Config struct {
 	MaxLagBytes uint64            // limit for the data that an answer keeps in memory after its logs have dropped it; 0: 1 MiB
 	Unread      *transport.Budget // of answers that clients have not read; nil: no limit
 
-	Draining <-chan struct{}  // closed when shutdown begins, which ends the waiting of polls; nil: never
-	Control  *control.Control // ends waiting polls for the operator; nil: none
-	Clients  *listen.Slots    // one for each client: a WebSocket, a stream, or a waiting poll; nil: no limit
+	Draining              <-chan struct{}  // closed when shutdown begins, which ends the waiting of polls; nil: never
+	Control               *control.Control // ends waiting polls for the operator; nil: none
+	Connections, Requests *quota.Limit     // per address: new WebSockets and streams, and all other requests; nil: no limit
+	Clients               *listen.Slots    // one for each client: a WebSocket, a stream, or a waiting poll; nil: no limit
 
 	// Required for WebSockets and streams.
 	Limiter     *listen.Limiter     // accepts their connections

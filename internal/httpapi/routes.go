@@ -5,6 +5,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/quota"
 	"github.com/ikornaselur/notiflux/internal/router"
 )
 
@@ -14,13 +15,15 @@ const BroadcastPath = "/broadcast"
 // Routes returns all routes of the public listener. On a spare connection, only the health
 // checks answer.
 func (a *API) Routes() []router.Route {
+	limited := func(l *quota.Limit, handle router.Handler) router.Handler { return unlessSpare(l.Wrap(handle)) }
+	requests, connections := a.config.Requests, a.config.Connections
 	routes := []router.Route{
-		{Method: "POST", Path: BroadcastPath, Handle: unlessSpare(a.Broadcast)},
-		{Method: "GET", Path: "/poll", Handle: unlessSpare(a.Poll)},
-		{Method: "POST", Path: "/poll", Handle: unlessSpare(a.Poll)},
-		{Method: "GET", Path: "/history", Handle: unlessSpare(a.History)},
-		{Method: "GET", Path: "/presence", Handle: unlessSpare(a.Presence)},
-		{Method: "GET", Path: "/ws", Handle: unlessSpare(a.webSockets.connect), NoHead: true},
+		{Method: "POST", Path: BroadcastPath, Handle: limited(requests, a.Broadcast)},
+		{Method: "GET", Path: "/poll", Handle: limited(requests, a.Poll)},
+		{Method: "POST", Path: "/poll", Handle: limited(requests, a.Poll)},
+		{Method: "GET", Path: "/history", Handle: limited(requests, a.History)},
+		{Method: "GET", Path: "/presence", Handle: limited(requests, a.Presence)},
+		{Method: "GET", Path: "/ws", Handle: limited(connections, a.webSockets.connect), NoHead: true},
 		{Method: "GET", Path: "/health", Handle: a.Health},
 		{Method: "GET", Path: "/livez", Handle: a.Health},
 		{Method: "GET", Path: "/readyz", Handle: a.Ready},
@@ -28,7 +31,7 @@ func (a *API) Routes() []router.Route {
 	}
 	for _, s := range a.streams {
 		for _, method := range []string{"GET", "POST"} {
-			routes = append(routes, router.Route{Method: method, Path: s.endpoint.Path, Handle: unlessSpare(s.connect)})
+			routes = append(routes, router.Route{Method: method, Path: s.endpoint.Path, Handle: limited(connections, s.connect)})
 		}
 	}
 	return routes

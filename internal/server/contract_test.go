@@ -139,6 +139,7 @@ func TestOpenAPIHasEveryAnswer(t *testing.T) {
 	}
 	visitRunning(t, check)
 	visitFull(t, check)
+	visitLimited(t, check)
 	visitDraining(t, check)
 
 	for operation, place := range c.operations() {
@@ -254,6 +255,27 @@ func visitFull(t *testing.T, check func(visit, *http.Response)) {
 	for _, operation := range []string{"GET /history", "GET /presence"} {
 		v := visit{operation, "?topic=a", listen, "", 503}
 		check(v, v.send(t, busy))
+	}
+}
+
+// visitLimited sends requests to a server with limits on an address until it refuses them.
+func visitLimited(t *testing.T, check func(visit, *http.Response)) {
+	s := servertest.Start(t, func(c *config.Serve) { c.LimitConnectionsPerAddress, c.LimitRequestsPerAddress = 2, 2 })
+	listen := []string{"Authorization", "Bearer " + s.Token(auth.Subscribe, "a")}
+	visits := []visit{{"POST /broadcast", "", nil, "{}", 429}, {"GET /ws", "", handshake, "", 429}}
+	for _, operation := range []string{"GET /events", "GET /stream", "GET /poll", "GET /history", "GET /presence"} {
+		visits = append(visits, visit{operation, "?topic=a", listen, "", 429})
+	}
+	for _, operation := range []string{"POST /events", "POST /stream", "POST /poll"} {
+		visits = append(visits, visit{operation, "", listen, "{}", 429})
+	}
+	for _, v := range visits {
+		answer := v.send(t, s)
+		for answer.StatusCode != v.status {
+			answer.Body.Close()
+			answer = v.send(t, s)
+		}
+		check(v, answer)
 	}
 }
 

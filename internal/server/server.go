@@ -46,6 +46,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/posts"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/quota"
 	"github.com/ikornaselur/notiflux/internal/revoke"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -186,6 +187,8 @@ func (s *Server) build(p parsed) {
 		MaxLagBytes:     uint64(c.MaxLagBytes),
 		Unread:          s.unread.Answers,
 		Draining:        s.draining,
+		Connections:     quota.New("connections", c.LimitConnectionsPerAddress),
+		Requests:        quota.New("requests", c.LimitRequestsPerAddress),
 		Clients:         s.clients,
 		Control:         s.control,
 		Revoked:         s.revoked(),
