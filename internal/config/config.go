@@ -73,6 +73,7 @@ type Serve struct {
 	MaxConnections             int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Maximum number of WebSockets, event streams and waiting polls; 0 means 80 % of the file descriptor limit."`
 	LimitConnectionsPerAddress int   `group:"Limits:" env:"NOTIFLUX_LIMIT_CONNECTIONS_PER_ADDRESS" default:"0" help:"Maximum number of new WebSockets and event streams a second from one IP address (IPv6: from one /64 network); 0 means no limit."`
 	LimitRequestsPerAddress    int   `group:"Limits:" env:"NOTIFLUX_LIMIT_REQUESTS_PER_ADDRESS" default:"0" help:"The same for other HTTP requests, such as broadcasts and polls; 0 means no limit."`
+	LimitBroadcastsPerSubject  int   `group:"Limits:" env:"NOTIFLUX_LIMIT_BROADCASTS_PER_SUBJECT" default:"0" help:"Maximum number of messages a second that one subject (the claim sub of a token) may publish; 0 means no limit."`
 	MaxTopics                  int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics; a topic without messages and subscribers still counts for up to 24 hours."`
 	MaxTopicsPerConnection     int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Maximum number of topics that one client can subscribe to."`
 	MaxLagBytes                Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"Bytes kept for a slow client: messages that it has not read yet and that the history has dropped. If they take up more than this, the server disconnects the client."`

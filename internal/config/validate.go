@@ -143,6 +143,7 @@ func (c *Serve) validateLimits(p *Problems) {
 	c.validateConnections(p)
 	p.rate("limit-connections-per-address", c.LimitConnectionsPerAddress)
 	p.rate("limit-requests-per-address", c.LimitRequestsPerAddress)
+	p.rate("limit-broadcasts-per-subject", c.LimitBroadcastsPerSubject)
 	p.count("max-topics", c.MaxTopics)
 	p.count("max-topics-per-connection", c.MaxTopicsPerConnection)
 }

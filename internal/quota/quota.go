@@ -1,18 +1,20 @@
-// Package quota limits how many requests a second a server takes from one IP address.
+// Package quota limits how many requests a second a server takes from one IP address, and how
+// many messages from one subject.
 //
-// A [Limit] has a fixed number of counters. A hash of the address, with a key that is
-// different in every process, says which counter is that of an address:
+// A [Limit] has a fixed number of counters. A hash of the address or the subject, with a key
+// that is different in every process, says which counter is its own:
 //
 //	RemoteAddr → IPv4 address or first 64 bits of the IPv6 address → hash → counter
+//	claim sub → hash → counter
 //
 // Two addresses may share a counter. That is rare while there are few addresses, and a
 // client cannot find out with whom it shares one. In return, the memory is the same for one
 // address and for millions of them, nothing is ever evicted, and nothing has to be cleaned.
 //
 // Invariants:
-//   - From one address, at most the rate passes at once, and on average at most the rate
+//   - From one address or subject, at most the rate passes at once, and on average at most the rate
 //     passes in a second.
-//   - From all addresses together, at most [Counters] times the rate passes in a second.
+//   - From all of them together, at most [Counters] times the rate passes in a second.
 //   - A request that is refused does not count.
 package quota
 
@@ -36,7 +38,7 @@ const MaxRate = 1_000_000
 // window is the time in which the rate may pass.
 const window = time.Second
 
-// A Limit is a limit on requests from one IP address. It is safe for concurrent use. A nil
+// A Limit is a limit for each IP address, or for each subject. It is safe for concurrent use. A nil
 // Limit lets all requests pass.
 type Limit struct {
 	// Immutable after New.
@@ -52,7 +54,8 @@ type Limit struct {
 }
 
 // New returns a Limit that lets rate requests a second pass, at most [MaxRate]. It returns
-// nil if rate is 0. name is the name of the policy in the header fields of refusals.
+// nil if rate is 0. name says what is limited, in the plural. It is also the name of the policy in
+// the header fields of refusals.
 func New(name string, rate int) *Limit {
 	if rate == 0 {
 		return nil
@@ -70,7 +73,22 @@ func New(name string, rate int) *Limit {
 // Take reports whether a request may pass, and counts it if so. remote is an IP address with
 // or without a port. Clients without an IP address count as one.
 func (l *Limit) Take(remote string) bool {
-	counter := &l.counters[maphash.Comparable(l.seed, source(remote))%Counters]
+	return l.take(maphash.Comparable(l.seed, source(remote)))
+}
+
+// TakeSubject counts a message of a subject, which is the claim sub of its token. If it may not
+// pass, TakeSubject returns a [pubsub.Error] with TooMany. Tokens without the claim count as one
+// subject.
+func (l *Limit) TakeSubject(subject string) error {
+	if l.take(maphash.String(l.seed, subject)) {
+		return nil
+	}
+	return pubsub.Errorf(pubsub.TooMany, "more than %d %s a second came from this user (the token's `sub`): send fewer, and try again later", l.rate, l.name)
+}
+
+// take reports whether what has a hash may pass, and counts it if so.
+func (l *Limit) take(hash uint64) bool {
+	counter := &l.counters[hash%Counters]
 	for {
 		now, old := int64(time.Since(l.start)), counter.Load()
 		next := max(now, old) + int64(l.interval)

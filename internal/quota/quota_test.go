@@ -128,6 +128,25 @@ func TestWrap(t *testing.T) {
 	})
 }
 
+func TestSubjects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New("broadcasts", 3)
+		passed := map[string]int{}
+		for range 10 {
+			for _, subject := range []string{"", "ann", "bob"} {
+				if err := l.TakeSubject(subject); err == nil {
+					passed[subject]++
+				} else if pubsub.Refusal(err).Code != pubsub.TooMany {
+					t.Errorf("TakeSubject = %v", err)
+				}
+			}
+		}
+		if len(passed) != 3 || passed[""] != 3 || passed["ann"] != 3 || passed["bob"] != 3 {
+			t.Errorf("passed: %v, want 3 of each subject", passed)
+		}
+	})
+}
+
 func TestNoLimit(t *testing.T) {
 	called := false
 	handle := New("requests", 0).Wrap(func(http.ResponseWriter, *http.Request) error { called = true; return nil })

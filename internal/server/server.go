@@ -86,6 +86,7 @@ type Server struct {
 
 	topics    *topic.Topics
 	broker    broker.Broker
+	limited   broker.Broker // for clients: broker with the limits on subjects
 	attacher  *broker.Attacher
 	keyBytes  func() int64 // of the broker's idempotency keys
 	presence  *presence.Registry
@@ -146,6 +147,7 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 func (s *Server) build(p parsed) {
 	c := &s.config
 	s.openBroker()
+	s.limited = limited(s.publisher(), quota.New("broadcasts", c.LimitBroadcastsPerSubject))
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
 	s.openPresence()
 	s.openVerifier(p)
@@ -171,7 +173,7 @@ func (s *Server) build(p parsed) {
 	}
 	s.control = control.New(groups, s.revoked())
 	s.api = httpapi.New(httpapi.Config{
-		Broker:          s.publisher(),
+		Broker:          s.limited,
 		Attacher:        s.attacher,
 		Verifier:        s.requests,
 		Topics:          s.topics,
@@ -263,7 +265,7 @@ func (s *Server) newLoop() httpapi.Loop {
 	})
 	group = session.NewGroup(session.Config{
 		Topics:        s.topics,
-		Broker:        s.publisher(),
+		Broker:        s.limited,
 		Attacher:      s.attacher,
 		Members:       broker.Roster{Topics: s.topics, Presence: s.presence, Attacher: s.attacher},
 		Verifier:      s.verifier,
