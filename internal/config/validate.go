@@ -80,7 +80,7 @@ func (c *Serve) validateKeys(p *Problems) {
 	p.when(!url && c.JWKSIssuer != "", "jwks-issuer", "is set, but %s is not: set both or neither", Name("jwks-url"))
 	p.when(!url && c.JWKSAudience != "", "jwks-audience", "is set, but %s is not: set both or neither", Name("jwks-url"))
 	for _, s := range []struct{ flag, value string }{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}} {
-		p.when(url && !b64 && !file && s.value != "", s.flag, "is set, but neither %s nor %s is, whose tokens it is about: set one of them, or leave it out", Name("jwt-public-key-b64"), Name("jwt-public-key-file"))
+		p.when(url && !b64 && !file && s.value != "", s.flag, "is set, but there are no keys that it could apply to: set %s or %s, or leave it out", Name("jwt-public-key-b64"), Name("jwt-public-key-file"))
 	}
 	p.when(c.JWTIssuer != "" && c.JWTIssuer == c.JWKSIssuer, "jwt-issuer", "is the same as %s: keys of one issuer belong into one set, so use different issuers", Name("jwks-issuer"))
 }

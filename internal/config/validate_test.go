@@ -102,11 +102,11 @@ func TestValidateRefuses(t *testing.T) {
 		{"an issuer without keys", func(c *config.Serve) {
 			c.JWTPublicKeyB64, c.JWTIssuer = "", "j"
 			c.JWKSURL, c.JWKSIssuer, c.JWKSAudience = "u", "i", "a"
-		}, "--jwt-issuer (NOTIFLUX_JWT_ISSUER) is set, but neither"},
+		}, "--jwt-issuer (NOTIFLUX_JWT_ISSUER) is set, but there are no keys"},
 		{"an audience without keys", func(c *config.Serve) {
 			c.JWTPublicKeyB64, c.JWTAudience = "", "j"
 			c.JWKSURL, c.JWKSIssuer, c.JWKSAudience = "u", "i", "a"
-		}, "--jwt-audience (NOTIFLUX_JWT_AUDIENCE) is set, but neither"},
+		}, "--jwt-audience (NOTIFLUX_JWT_AUDIENCE) is set, but there are no keys"},
 		{"the same issuer twice", func(c *config.Serve) {
 			c.JWTIssuer, c.JWKSURL, c.JWKSIssuer, c.JWKSAudience = "i", "u", "i", "a"
 		}, "--jwt-issuer (NOTIFLUX_JWT_ISSUER) is the same as --jwks-issuer"},

@@ -45,7 +45,7 @@ func (s *Switch) UnmarshalText(text []byte) error {
 	case "off", "false", "no":
 		*s = false
 	default:
-		return errors.New("not a switch")
+		return errors.New("not on or off")
 	}
 	return nil
 }
