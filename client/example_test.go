@@ -74,7 +74,7 @@ func ExampleSubscription_Events() {
 	// hello
 	// load everything again: messages of "news" after E:42 were lost by the server
 	// world
-	// the server closed the connection: 4003 that is all
+	// the server closed the connection: 4000 that is all
 }
 
 func ExampleClient_PublishJSON() {
@@ -122,5 +122,5 @@ func serveNews(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	conn.Close(4003, "that is all")
+	conn.Close(4000, "that is all")
 }

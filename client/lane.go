@@ -235,7 +235,35 @@ func (l *lane) serve(ctx context.Context, s *session) error {
 	if connect.IsIdle(cause) && l.unused() {
 		return errUnused
 	}
+	if connect.IsRevoked(cause) && l.renew(cause) {
+		return &renewedError{cause}
+	}
 	return cause
+}
+
+// A renewedError ends a session whose tokens were revoked; the sources are asked for others.
+type renewedError struct{ error }
+
+func (e *renewedError) Unwrap() error { return e.error }
+
+// renew has the sources asked for other tokens, and ends feeds with a fixed token with err. It
+// reports false, and changes nothing, if no feed has a source, or none was live: then the
+// tokens are not the reason.
+func (l *lane) renew(err error) (renewed bool) {
+	l.hub.mu.Lock()
+	defer l.hub.mu.Unlock()
+	var fixed []*feed
+	for _, f := range sortFeeds(l.feeds) {
+		if !f.tokens.HasSource() {
+			fixed = append(fixed, f)
+		} else if f.state == feedLive && f.renewLocked(f.token, wire.TokenRevoked) {
+			renewed = true
+		}
+	}
+	if renewed {
+		l.hub.refuseLocked(fixed, publicError(err))
+	}
+	return renewed
 }
 
 // errUnused ends a session in which the server has seen no valid command.
@@ -261,6 +289,9 @@ func (l *lane) pause(err error, attempt int) (time.Duration, bool) {
 	case err == errUnused && attempt == 0:
 		return 0, true
 	case err == errUnused:
+		return l.hub.delay(attempt), true
+	}
+	if _, ok := errors.AsType[*renewedError](err); ok {
 		return l.hub.delay(attempt), true
 	}
 	return connect.Pause(err, attempt, l.hub.delay)

@@ -456,3 +456,34 @@ func TestTokenIsNeverPrinted(t *testing.T) {
 		t.Errorf("slog prints %s", written)
 	}
 }
+
+// After 4003 the source is asked for another token. If no topic was accepted since, the client
+// does not connect again.
+func TestRevokedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		asked := make(chan client.TokenRequest, 10)
+		var calls atomic.Int32
+		c := f.dial(client.Options{TokenSource: func(_ context.Context, r client.TokenRequest) (string, error) {
+			asked <- r
+			return fmt.Sprint("token", calls.Add(1)), nil
+		}})
+		a := listen(t, c, topics("a"))
+		p := f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"token":"token1"}`)
+		<-asked
+		p.say(subscribedTo(1, "a"))
+		a.expect("subscribed a E:0 0 resumed=false")
+		const bye = `{"type":"bye","code":"token_revoked","after":0}`
+		p.end(4003, bye)
+		a.expect("disconnected")
+		p = f.accept()
+		p.expect(`{"type":"subscribe","id":1,"topics":["a"],"since":{"a":"E:0"},"token":"token2"}`)
+		if got, want := <-asked, (client.TokenRequest{Scope: "subscribe", Topics: []string{"a"}, Refused: "token_revoked"}); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("the source was asked for %+v, want %+v", got, want)
+		}
+		p.end(4003, bye)
+		a.expect("end the server closed the connection: 4003 so it is")
+		a.over()
+	})
+}

@@ -23,7 +23,8 @@ const (
 
 // Close codes of docs/protocol.md, section 5.
 const (
-	closeIdle = 4009
+	closeRevoked = 4003
+	closeIdle    = 4009
 
 	neverFrom, neverTo   = 4000, 4099 // do not connect again
 	atOnceFrom, atOnceTo = 4200, 4299 // connect again at once
@@ -43,6 +44,12 @@ func Bounded(after time.Duration) time.Duration { return max(0, min(after, maxAf
 func IsIdle(err error) bool {
 	e, ok := errors.AsType[*wire.Close](err)
 	return ok && e.Code == closeIdle
+}
+
+// IsRevoked reports whether the operator ended a connection: only another token may help.
+func IsRevoked(err error) bool {
+	e, ok := errors.AsType[*wire.Close](err)
+	return ok && (e.Code == closeRevoked || e.Bye == wire.TokenRevoked)
 }
 
 // Pause returns how long to wait before the next attempt after a connection, or an attempt to

@@ -6,6 +6,7 @@ const (
 	OutcomeUnknown  = "outcome_unknown"
 	TooMany         = "too_many"
 	TooSlow         = "too_slow"
+	TokenRevoked    = "token_revoked"
 	UpgradeRequired = "upgrade_required"
 )
 
@@ -20,7 +21,7 @@ func Passing(code string) bool {
 
 // Renewable reports whether a new token may help after a refusal with a code.
 func Renewable(code string) bool {
-	return code == "token_invalid" || code == "token_expired" || code == "token_revoked"
+	return code == "token_invalid" || code == "token_expired" || code == TokenRevoked
 }
 
 // Extensible reports whether a token for more topics or scopes may help after a refusal with
