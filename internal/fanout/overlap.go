@@ -29,6 +29,7 @@ type Overlap[S any] struct {
 	topics   map[pubsub.Topic]*member[S]
 	patterns []*member[S] // the longest first
 	ended    []*member[S] // whose messages others have not passed yet
+	ends     int          // how many have ended
 
 	due time.Duration // when positions may be reported again
 }
@@ -40,6 +41,8 @@ type member[S any] struct {
 	cursor   *topic.Cursor  // nil once it has ended
 	from     uint64         // offset after which it is responsible
 	to       uint64         // the last offset that it has delivered, once it has ended
+	began    int            // Overlap.ends when it began
+	end      int            // Overlap.ends from its end on; those that began later deliver what it has delivered, too
 	waits    bool           // a less specific subscription may have messages up to from
 	reported pubsub.Position
 }
@@ -49,7 +52,7 @@ func (x *Overlap[S]) Add(sub S, name pubsub.Topic, cursor *topic.Cursor, from pu
 	if x == nil {
 		return
 	}
-	m := &member[S]{sub: sub, name: name, cursor: cursor, from: from.Offset, waits: true, reported: from}
+	m := &member[S]{sub: sub, name: name, cursor: cursor, from: from.Offset, began: x.ends, waits: true, reported: from}
 	var isPattern bool
 	if m.pattern, isPattern = name.Pattern(); !isPattern {
 		m.pattern = ""
@@ -63,16 +66,22 @@ func (x *Overlap[S]) Add(sub S, name pubsub.Topic, cursor *topic.Cursor, from pu
 	x.patterns = slices.Insert(x.patterns, i, m)
 }
 
-// Remove removes the subscription to a topic or a pattern topic, if there is one.
-func (x *Overlap[S]) Remove(name pubsub.Topic) {
-	if x.Patterns() == 0 {
+// Remove removes the subscription to a topic or a pattern topic, if there is one. The client
+// has what it delivers up to a position, and nothing after that.
+func (x *Overlap[S]) Remove(name pubsub.Topic, to pubsub.Position) {
+	if x == nil {
 		return
 	}
-	if m := x.find(name); m != nil {
+	if m := x.find(name); m != nil { // also without patterns: the subscription must not come back with the next one
 		delete(x.topics, name)
 		x.patterns = slices.DeleteFunc(x.patterns, func(other *member[S]) bool { return other == m })
-		m.to, m.cursor = m.cursor.Position().Offset, nil
-		x.ended = append(x.ended, m)
+		var none S
+		m.sub, m.cursor = none, nil // A cursor would keep all later messages of its topic in memory.
+		x.ends++
+		m.end = x.ends
+		if m.to = to.Offset; m.to > m.from {
+			x.ended = append(x.ended, m)
+		}
 	}
 	x.ended = slices.DeleteFunc(x.ended, func(m *member[S]) bool { return x.unread(m, m.to) == nil })
 }
@@ -169,7 +178,7 @@ func (x *Overlap[S]) responsible(m *member[S], e *topic.Entry) *member[S] {
 		}
 	}
 	for _, p := range x.ended {
-		if message.Position.Offset > p.from && message.Position.Offset <= p.to && m.contains(p) && p.matches(message.Topic) {
+		if m.began < p.end && message.Position.Offset > p.from && message.Position.Offset <= p.to && m.contains(p) && p.matches(message.Topic) {
 			return p
 		}
 	}
@@ -194,7 +203,7 @@ func (x *Overlap[S]) behind(m *member[S]) *member[S] {
 // unread returns a less specific member than m that has unread messages up to an offset, or nil.
 func (x *Overlap[S]) unread(m *member[S], to uint64) *member[S] {
 	for _, p := range x.patterns {
-		if !p.contains(m) {
+		if !p.contains(m) || m.end > 0 && p.began >= m.end {
 			continue
 		}
 		if e, _, more := p.cursor.Next(); more && e.Message().Position.Offset <= to {
@@ -243,7 +252,7 @@ func (x *Overlap[S]) Report(now time.Duration, report func(pubsub.Pattern, pubsu
 	changed := false
 	for _, m := range x.patterns {
 		to := m.cursor.Position()
-		if to == m.reported {
+		if to.Offset <= m.reported.Offset { // lower: it began between two messages
 			continue
 		}
 		if now < x.due {

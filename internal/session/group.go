@@ -237,7 +237,7 @@ func (g *Group) unsubscribe(sub *subscription) {
 	t.topic.Count(-1)
 	g.config.Stats.Subscriptions.Add(-1)
 	g.expiries.Set(sub, time.Time{})
-	sub.session.extra.overlapping().Remove(t.topic.Name())
+	sub.session.extra.overlapping().Remove(t.topic.Name(), sub.delivered())
 	delete(g.skips, sub)
 	if len(t.All()) == 0 {
 		g.batches.Reset() // Collect may not run again: the topic no longer wakes this loop.
