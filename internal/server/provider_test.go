@@ -142,6 +142,7 @@ func (p *identityProvider) post(token string) string {
 // key as soon as that is published. A withdrawn key does not work a minute later, or with a
 // file a second later.
 func TestRotationUnderLoad(t *testing.T) {
+	servertest.NotOnRedis(t, "its time is fake")
 	for name, file := range map[string]bool{"JWKS": false, "file": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -201,6 +202,7 @@ func TestRotationUnderLoad(t *testing.T) {
 // Whatever the provider's server does, tokens that were verified before work. New tokens of
 // known keys work for a day.
 func TestTokensWorkWithoutTheProvider(t *testing.T) {
+	servertest.NotOnRedis(t, "its time is fake")
 	for name, answer := range map[string]func(*http.Request) (*http.Response, error){
 		"down": func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") },
 		"slow": func(r *http.Request) (*http.Response, error) {
@@ -256,6 +258,7 @@ func TestTokensWorkWithoutTheProvider(t *testing.T) {
 
 // A server without the keys of its provider is not ready, and says so to its tokens.
 func TestProviderIsMissingAtStart(t *testing.T) {
+	servertest.NotOnRedis(t, "its time is fake")
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider(t, true, func(c *config.Serve) {
 			os.Remove(strings.TrimPrefix(c.JWKSURL, "file:"))
