@@ -68,13 +68,10 @@ func (c *tokenCmd) Run(t *terminal) error {
 }
 
 // parseEach parses the values of a flag.
-func parseEach[T any](flag string, values []string, parse func(string) (T, error)) (all []T, err error) {
-	for _, value := range values {
-		parsed, err := parse(value)
-		if err != nil {
-			return nil, usagef("%s: %w", flag, err)
-		}
-		all = append(all, parsed)
+func parseEach[T pubsub.Topic | pubsub.Pattern](flag string, values []string, parse func(string) (T, error)) ([]T, error) {
+	all, err := pubsub.AppendParsed(nil, values, parse)
+	if err != nil {
+		return nil, usagef("%s: %w", flag, err)
 	}
 	return all, nil
 }

@@ -186,19 +186,11 @@ func (t *topics) parse() (names []pubsub.Topic, patterns []pubsub.Pattern, err e
 	if len(t.Topics)+len(t.Patterns) > maxTopics {
 		return nil, nil, pubsub.Errorf(pubsub.Malformed, "the request has %d topics and patterns; the limit is %d", len(t.Topics)+len(t.Patterns), maxTopics)
 	}
-	for _, text := range t.Topics {
-		name, err := pubsub.ParseTopic(text)
-		if err != nil {
-			return nil, nil, err
-		}
-		names = append(names, name)
+	if names, err = pubsub.AppendParsed(names, t.Topics, pubsub.ParseTopic); err != nil {
+		return nil, nil, err
 	}
-	for _, text := range t.Patterns {
-		pattern, err := pubsub.ParsePattern(text)
-		if err != nil {
-			return nil, nil, err
-		}
-		patterns = append(patterns, pattern)
+	if patterns, err = pubsub.AppendParsed(patterns, t.Patterns, pubsub.ParsePattern); err != nil {
+		return nil, nil, err
 	}
 	return names, patterns, nil
 }

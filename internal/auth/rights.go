@@ -40,25 +40,14 @@ func bytesOf[T ~string](names []T) (n int) {
 
 // addTopics returns a [pubsub.Error] with TopicInvalid if a name is invalid.
 func (r *rights) addTopics(names ...string) (err error) {
-	r.topics, err = appendParsed(r.topics, names, pubsub.ParseTopic)
+	r.topics, err = pubsub.AppendParsed(r.topics, names, pubsub.ParseTopic)
 	return err
 }
 
 // addPatterns returns a [pubsub.Error] with TopicInvalid if a pattern is invalid.
 func (r *rights) addPatterns(texts ...string) (err error) {
-	r.patterns, err = appendParsed(r.patterns, texts, pubsub.ParsePattern)
+	r.patterns, err = pubsub.AppendParsed(r.patterns, texts, pubsub.ParsePattern)
 	return err
-}
-
-func appendParsed[T any](list []T, texts []string, parse func(string) (T, error)) ([]T, error) {
-	for _, text := range texts {
-		parsed, err := parse(text)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, parsed)
-	}
-	return list, nil
 }
 
 // normalize brings r, whose lists may have any order and duplicates, into the form that its

@@ -90,3 +90,16 @@ func (t Topic) Pattern() (p Pattern, ok bool) {
 
 // Shown returns t as clients know it: that of a pattern is the pattern.
 func (t Topic) Shown() string { return strings.TrimPrefix(string(t), patternPrefix) }
+
+// AppendParsed parses texts with [ParseTopic] or [ParsePattern], and appends the results to
+// list. It returns nil and the first error if there is one.
+func AppendParsed[T Topic | Pattern](list []T, texts []string, parse func(string) (T, error)) ([]T, error) {
+	for _, text := range texts {
+		parsed, err := parse(text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, parsed)
+	}
+	return list, nil
+}
