@@ -54,7 +54,7 @@ func (f *adminFlags) post(route string, in, out any) error {
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return f.unreachable(base, err)
+		return unreachable("admin-addr", base, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -68,12 +68,6 @@ func (f *adminFlags) post(route string, in, out any) error {
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
 	return nil
-}
-
-// unreachable is like the function, for the admin listener.
-func (f *adminFlags) unreachable(base *url.URL, err error) error {
-	text := strings.ReplaceAll(unreachable(base, err).Error(), config.Name("url"), config.Name("admin-addr"))
-	return fmt.Errorf("%s", text)
 }
 
 // client returns the address of the API and a client for it.

@@ -112,7 +112,7 @@ func (c *benchCmd) Run(t *terminal) error {
 	case errors.Is(err, bench.ErrDenied):
 		return fmt.Errorf("--key: %w; use the private key that matches the server's public key", err)
 	case err != nil:
-		return unreachable(base, err)
+		return unreachable("url", base, err)
 	}
 	if err := c.print(t.out, report); err != nil {
 		return err

@@ -101,5 +101,5 @@ func (p *publisher) publish(message string) error {
 	if err == nil || answered {
 		return err
 	}
-	return unreachable(p.base, err)
+	return unreachable("url", p.base, err)
 }

@@ -96,19 +96,19 @@ func parseBase(base string) (*url.URL, error) {
 }
 
 // unreachable returns an error that says that the server at base did not answer, and names
-// the setting with the address.
-func unreachable(base *url.URL, err error) error {
+// the flag with the address.
+func unreachable(flag string, base *url.URL, err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // without the address, which is already in the message
 	}
 	advice := ""
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
-		return fmt.Errorf("%s: %s: this server does not use TLS: write http:// instead of https://", config.Name("url"), base)
+		return fmt.Errorf("%s: %s: this server does not use TLS: write http:// instead of https://", config.Name(flag), base)
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		advice = "; to trust an authority of your own, give its certificate by " + config.Name("cacert")
 	}
-	return fmt.Errorf("%s: %s: %w%s", config.Name("url"), base, err, advice)
+	return fmt.Errorf("%s: %s: %w%s", config.Name(flag), base, err, advice)
 }
 
 // maxProblemBytes limits how much of an error response is read: about a screen of text.

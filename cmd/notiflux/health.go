@@ -47,11 +47,11 @@ func (c *healthCmd) Run(*terminal) error {
 	}
 	response, err := client.Get(base.JoinPath("health").String())
 	if err != nil {
-		return unreachable(base, err)
+		return unreachable("url", base, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return unreachable(base, refusal(response))
+		return unreachable("url", base, refusal(response))
 	}
 	return nil
 }

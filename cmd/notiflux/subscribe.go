@@ -90,7 +90,7 @@ func (p *printer) subscribe(ctx context.Context, base *url.URL, options client.O
 	}
 	defer c.Close()
 	if err := c.Connect(ctx); err != nil {
-		return unreachable(base, err)
+		return unreachable("url", base, err)
 	}
 	var last error
 	for event, err := range c.SubscribeWith(o, topics...).Events(ctx) {
