@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// Workers run work that takes long; see [worker.Do].
+// Workers run work that must not block an event loop; see [worker.Do].
 type Workers interface {
 	Do(work func(context.Context), done func(undone error)) error
 }

@@ -66,7 +66,7 @@ func (s *Session) Publish(c Credential, p pubsub.Publication, then func(pubsub.P
 // wait runs work on a worker and then calls then on the loop, with nil or with the reason
 // why the work was not done. The session is Busy until then is called. If the session ends
 // first, then is not called.
-func (s *Session) wait(workers Workers, work func(context.Context), then func(error)) {
+func (s *Session) wait(workers auth.Workers, work func(context.Context), then func(error)) {
 	s.waiting = true
 	done := func(undone error) { s.group.resume(s, func() { then(undone) }) }
 	if err := workers.Do(work, done); err != nil {

@@ -52,9 +52,9 @@ type Config struct {
 	Attacher      *broker.Attacher // of the same broker
 	Members       broker.Roster    // who is present in a topic
 	Verifier      Verifier
-	Revoked       Revoked // asked for each command with a token, and once more when a subscription begins; nil: no token is revoked
-	VerifyWorkers Workers // for verifying signatures
-	WaitWorkers   Workers // for work that may block, such as reads from the broker
+	Revoked       Revoked      // asked for each command with a token, and once more when a subscription begins; nil: no token is revoked
+	VerifyWorkers auth.Workers // for verifying signatures
+	WaitWorkers   auth.Workers // for work that may block, such as reads from the broker
 
 	Endpoints []*Endpoint // of all dialects; at most 100
 	Limits
@@ -83,11 +83,6 @@ type Verifier interface {
 	Start(workers auth.Workers, t auth.Token, done func(*auth.Claims, error)) error
 	Check(*auth.Claims) error // returns nil if the claims of a verified token are still valid
 	Anonymous() *auth.Claims  // returns the claims of clients without a token; nil: they may do nothing
-}
-
-// Workers do work that must not block the loop; see package worker.
-type Workers interface {
-	Do(work func(context.Context), done func(undone error)) error
 }
 
 // A Loop is the event loop that owns the sessions of a group. Post runs f on the loop. Wake
