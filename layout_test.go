@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"internal/explain":            {"internal/auth", "internal/pubsub"},
 	"internal/origin":             {},
 	"internal/forwarded":          {},
-	"internal/quota":              {"internal/pubsub"},
+	"internal/quota":              {"internal/forwarded", "internal/pubsub"},
 	"internal/config":             {"internal/pubsub"},
 	"internal/prefixes":           {},
 	"internal/topic":              {"internal/prefixes", "internal/pubsub"},

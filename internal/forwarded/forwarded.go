@@ -71,7 +71,7 @@ func (p Proxies) client(r *http.Request) (client netip.Addr, ok bool) {
 	for _, line := range slices.Backward(lines) {
 		for line != "" {
 			comma := strings.LastIndexByte(line, ',')
-			addr, valid := parse(line[comma+1:])
+			addr, valid := Addr(strings.Trim(line[comma+1:], " \t"))
 			if !valid {
 				return client, ok // What a proxy appended after it is still true.
 			}
@@ -85,10 +85,10 @@ func (p Proxies) client(r *http.Request) (client netip.Addr, ok bool) {
 	return client, ok
 }
 
-// parse parses an element of X-Forwarded-For: an IP address, which some proxies write with a
-// port.
-func parse(text string) (addr netip.Addr, ok bool) {
-	text = strings.Trim(text, " \t")
+// Addr parses RemoteAddr of a request, or an element of X-Forwarded-For: an IP address with or
+// without a port. It returns the address without a zone, and as an IPv4 address if it is one
+// in the form of IPv6.
+func Addr(text string) (addr netip.Addr, ok bool) {
 	if with, err := netip.ParseAddrPort(text); err == nil {
 		return plain(with.Addr()), true
 	}

@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/forwarded"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
@@ -104,15 +105,10 @@ func (l *Limit) take(hash uint64) bool {
 // source returns the addresses that count as the one of a client: the address itself, or
 // the /64 of an IPv6 address, because one subscriber of a network gets all of it.
 func source(remote string) netip.Prefix {
-	addr, err := netip.ParseAddr(remote)
-	if err != nil {
-		with, err := netip.ParseAddrPort(remote)
-		if err != nil {
-			return netip.Prefix{}
-		}
-		addr = with.Addr()
+	addr, ok := forwarded.Addr(remote)
+	if !ok {
+		return netip.Prefix{}
 	}
-	addr = addr.Unmap().WithZone("")
 	prefix, _ := addr.Prefix(min(addr.BitLen(), 64)) // fails only if the length is wrong
 	return prefix
 }
