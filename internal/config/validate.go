@@ -93,14 +93,19 @@ func (c *Serve) validateRevocations(p *Problems) {
 	addr, _ := c.Admin()
 	p.when(c.Broker != MemoryBroker, "revocations-file", "works only if %s is %s: servers that share a broker cannot revoke tokens yet", Name("broker"), MemoryBroker)
 	p.when(addr == "", "revocations-file", "needs the admin API to revoke tokens: set %s to an address", Name("admin-addr"))
-	p.when(addr != "" && c.AdminTokenFile == "" && !isLoopback(addr), "admin-token-file", "is missing: %s needs the admin API, which is served at %s only with a secret", Name("revocations-file"), addr)
+	p.when(addr != "" && c.AdminTokenFile == "" && !isPrivate(addr), "admin-token-file", "is missing: %s needs the admin API, which is served at %s only with a secret", Name("revocations-file"), addr)
 }
 
-// isLoopback reports whether only programs on this machine can reach an address of a listener.
-func isLoopback(addr string) bool {
+// isPrivate reports whether only programs on this machine can reach an address of a listener.
+func isPrivate(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
-	ip, ipErr := netip.ParseAddr(host)
-	return strings.HasPrefix(addr, UnixPrefix) || err == nil && (host == "localhost" || ipErr == nil && ip.IsLoopback())
+	return strings.HasPrefix(addr, UnixPrefix) || err == nil && IsLoopback(host)
+}
+
+// IsLoopback reports whether a host, without a port, is this machine and cannot be another one.
+func IsLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback() || host == "localhost"
 }
 
 // validateBroker leaves the URL to the broker.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -38,15 +37,10 @@ func ParseAddress(text string) (Address, error) {
 		return Address{}, errors.New("is not a URL for keys: use https://…, or file: followed by a path")
 	case u.User != nil:
 		return Address{}, errors.New("contains a password or a user name: the keys of an identity provider are public, so leave it out")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !config.IsLoopback(u.Hostname()):
 		return Address{}, errors.New("begins with http, so anyone on the way could replace the keys: use https (http is only for this machine)")
 	}
 	return Address{url: text}, nil
-}
-
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback() || host == "localhost"
 }
 
 // errTime has the same text wherever the time runs out.
