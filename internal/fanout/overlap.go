@@ -125,10 +125,13 @@ func (x *Overlap[S]) Batch(batches *topic.Batches, f *topic.Format, name pubsub.
 		return nil, first, false
 	}
 	if behind := x.behind(m); behind != nil {
-		return batches.Before(f, at, limit, func(*topic.Entry) bool { return true }), behind.sub, true
+		return batches.Empty(at, false), behind.sub, true
 	}
 	if m.pattern == "" || !x.overlaps(m) {
 		return nil, first, false
+	}
+	excluded := func(e *topic.Entry) bool {
+		return e.Message().Exclude != 0 && e.Message().Exclude == connection
 	}
 	for range maxPassed {
 		e, next, more := at.Next()
@@ -136,21 +139,15 @@ func (x *Overlap[S]) Batch(batches *topic.Batches, f *topic.Format, name pubsub.
 			break
 		}
 		by := x.responsible(m, e)
-		excluded := e.Message().Exclude != 0 && e.Message().Exclude == connection
 		if by != m && by.cursor != nil && by.cursor.Position().Offset < e.Message().Position.Offset {
-			return batches.Before(f, at, limit, func(*topic.Entry) bool { return true }), by.sub, true
+			return batches.Empty(at, false), by.sub, true
 		}
-		if by == m && !excluded {
-			return batches.Before(f, at, limit, func(e *topic.Entry) bool {
-				return x.responsible(m, e) != m || e.Message().Exclude != 0 && e.Message().Exclude == connection
-			}), first, false
+		if by == m && !excluded(e) {
+			return batches.Before(f, at, limit, func(e *topic.Entry) bool { return x.responsible(m, e) != m || excluded(e) }), first, false
 		}
 		at = next
 	}
-	if at.AtTail() {
-		return batches.Before(f, at, limit, func(*topic.Entry) bool { return true }), first, false
-	}
-	return batches.Empty(at), first, false
+	return batches.Empty(at, !at.AtTail()), first, false
 }
 
 // Waits reports whether the subscription to name must wait for another one before its next

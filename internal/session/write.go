@@ -348,7 +348,7 @@ func (w *write) batch(s *Session, sub *subscription, at topic.Cursor, limit int)
 	}
 	at, more := w.skipExcluded(s, b.End)
 	if more {
-		return batches.Empty(at)
+		return batches.Empty(at, true)
 	}
 	return batches.From(format, at, limit)
 }

@@ -102,9 +102,12 @@ func (b *Batches) Reset() {
 	b.none = Batch{}
 }
 
-// Empty returns a batch without entries at c that counts as full.
-func (b *Batches) Empty(c Cursor) *Batch {
-	b.none = Batch{From: c, End: c, MessageBytes: MaxBatch}
+// Empty returns a batch without entries at c. If full is true, it counts as full.
+func (b *Batches) Empty(c Cursor, full bool) *Batch {
+	b.none = Batch{From: c, End: c}
+	if full {
+		b.none.MessageBytes = MaxBatch
+	}
 	return &b.none
 }
 
