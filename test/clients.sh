@@ -53,6 +53,7 @@ dialects() {
 			fail "curl: /$route since $position" "$work/$route.txt"
 	done
 	for route in events stream; do
+		: >"$work/$route.txt" # The one of the round before would be read until curl starts.
 		"${ask[@]}" "$1/$route?$since" >"$work/$route.txt" 2>"$work/curl.log" &
 		started+=($!)
 		eventually grep -q '"data":"by curl"' "$work/$route.txt" &&
