@@ -30,7 +30,7 @@ const (
 )
 
 // parts are the schemas without vectors: they are only parts of others.
-var parts = []string{"id", "topic", "token", "key", "connection", "code", "refusal", "beginning", "beginnings", "member", "gone", "cursored", "line-ping",
+var parts = []string{"id", "topic", "pattern", "token", "key", "connection", "code", "refusal", "beginning", "beginnings", "member", "gone", "cursored", "line-ping",
 	"element", "published", "failed", "outcomes", "frame"}
 
 // tolerated lists vectors that the server accepts but that clients should not send. The

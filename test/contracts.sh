@@ -24,7 +24,7 @@ node "$work/contracts/asyncapi.mjs" docs/asyncapi.yaml 2>"$work/asyncapi.log" ||
 echo "3. docs/openapi.yaml, against the server"
 go build -o "$work/notiflux" ./cmd/notiflux
 "$work/notiflux" keys --dir "$work" >/dev/null
-TOKEN="$("$work/notiflux" token --key "$work/es256_private.pem" --topic news --topic sport --scope subscribe --scope broadcast)"
+TOKEN="$("$work/notiflux" token --key "$work/es256_private.pem" --topic news --topic sport --pattern 'campaign:*' --scope subscribe --scope broadcast)"
 export TOKEN
 HOST=127.0.0.1 PORT=0 NOTIFLUX_ADMIN_ADDR="" \
 	"$work/notiflux" serve --jwt-public-key-file "$work/es256_public.pem" 2>"$work/server.log" &

@@ -92,14 +92,15 @@ func (c *Control) DisconnectConnection(ctx context.Context, name pubsub.Connecti
 }
 
 // Unsubscribe ends the subscriptions to topics that were made with a token that matches, and
-// requests for such a topic. Subscriptions to patterns stay.
+// requests for such a topic. Subscriptions to patterns, and requests for them, stay.
 func (c *Control) Unsubscribe(ctx context.Context, match func(*auth.Claims) bool, topics func(pubsub.Topic) bool) (Outcome, error) {
+	isIn := func(name pubsub.Topic) bool { return !name.IsPattern() && topics(name) }
 	n := c.endRequests(func(r *Request) error {
-		return errorIf(match(r.claims) && slices.ContainsFunc(r.topics, topics), errUnsubscribed)
+		return errorIf(match(r.claims) && slices.ContainsFunc(r.topics, isIn), errUnsubscribed)
 	})
 	return c.each(ctx, n, func(g *session.Group, s *session.Session) Outcome {
 		return unsubscribe(g, s, func(claims *auth.Claims, name pubsub.Topic) bool {
-			return isUser(claims) && match(claims) && !name.IsPattern() && topics(name)
+			return isUser(claims) && match(claims) && isIn(name)
 		})
 	})
 }

@@ -17,7 +17,7 @@ func joined(topics []pubsub.Topic) string {
 		if i > 0 {
 			b.WriteString(" ")
 		}
-		b.WriteString(string(topic))
+		b.WriteString(topic.Shown())
 	}
 	return b.String()
 }

@@ -181,6 +181,52 @@ func TestPollWaits(t *testing.T) {
 	})
 }
 
+// A poll for patterns gets messages with their topics, waits, and resumes with its cursor.
+func TestPollPatterns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReader(t, 5, httpapi.Config{})
+		granted, err := r.signer.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe}, Patterns: []pubsub.Pattern{"room:*", "user:*"}, Expires: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.bearer = "Bearer " + string(granted)
+		const both = "/poll?pattern=user:1:*&pattern=room:*&pattern=room:1:*&since="
+		names := patterns("room:*", "user:1:*")
+		cursor := func(offset uint64) string {
+			return cursorOf(map[pubsub.Topic]uint64{names[0]: offset, names[1]: offset})
+		}
+		if first := r.get(t, both); first.Cursor != cursor(0) || !first.Recovered || first.texts() != "" {
+			t.Errorf("the first poll: %+v", first)
+		}
+		w := r.wait(t, t.Context(), "pattern=user:1:*&pattern=room:*&pattern=room:1:*&since="+cursor(0))
+		time.Sleep(time.Second)
+		r.publish(t, "room", "no")
+		r.publish(t, "user:2:x", "no")
+		time.Sleep(time.Second)
+		r.publish(t, "room:1:x", "one")
+		w.want(t, 2*time.Second, "one")
+		r.publish(t, "user:1:x", "two")
+		r.publish(t, "room:2", "three")
+		a := r.get(t, both+cursor(3))
+		if a.texts() != "two three" || !a.Recovered || a.Cursor != cursorOf(map[pubsub.Topic]uint64{names[0]: 5, names[1]: 4}) {
+			t.Errorf("the next poll: %+v", a)
+		}
+		if again := r.get(t, both+cursorIn("F", map[pubsub.Topic]uint64{names[0]: 3, names[1]: 3})); again.Recovered || again.texts() != "" {
+			t.Errorf("a poll from another epoch: %+v", again)
+		}
+		posted := r.send(t, "/poll", `{"patterns":["room:*","room:1:*"],"since":{"room:1:*":"E:2"},"limit":1}`, "Authorization", r.bearer)
+		want := `"recovered":true,"topics":{},"patterns":{"room:*":{"position":"E:2","recovered":true,"replay":1}},"messages":[{"type":"message","topic":"room:1:x","position":"E:3",`
+		if !strings.Contains(posted.body, want) || !strings.HasSuffix(posted.body, "\"more\":true}\n") {
+			t.Errorf("POST is answered with %s, want %s…", posted.body, want)
+		}
+		for path, code := range map[string]pubsub.Code{"/poll?pattern=roo*": pubsub.TopicDenied, "/poll?pattern=room:*&pattern=*": pubsub.TopicDenied, "/poll?pattern=room": pubsub.TopicInvalid} {
+			if res := r.serve(t, t.Context(), "GET", path, "Authorization", r.bearer); !strings.Contains(res.body, string(code)) {
+				t.Errorf("%s: %s, want %s", path, res.body, code)
+			}
+		}
+	})
+}
+
 // A poll that meets a marker says that messages are missing, and continues from the head.
 func TestPollAtAMarker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/vectors"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/reading"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // send answers a POST without a socket; headers are pairs of name and value.
@@ -70,6 +71,7 @@ func TestPostedToken(t *testing.T) {
 func TestReadVectors(t *testing.T) {
 	type parsed struct {
 		Topics      []pubsub.Topic
+		Patterns    []string
 		Since       map[pubsub.Topic]string
 		Last        int
 		Mode        string
@@ -86,14 +88,15 @@ func TestReadVectors(t *testing.T) {
 	}
 	for _, v := range file.Valid {
 		p, err := parse(v.Input)
-		got := parsed{Topics: p.Topics, Since: make(map[pubsub.Topic]string), Mode: "all", Wait: p.Wait, Limit: p.Limit, Token: p.Token}
+		names, patterns := wire.SplitPatterns(p.Topics)
+		got := parsed{Topics: names, Patterns: patterns, Since: make(map[pubsub.Topic]string), Mode: "all", Wait: p.Wait, Limit: p.Limit, Token: p.Token}
 		if p.Latest {
 			got.Mode = "latest"
 		}
 		for i, point := range p.ResumePoints {
 			got.Last = point.Last
 			if point.Since.Epoch != "" {
-				got.Since[p.Topics[i]] = point.Since.String()
+				got.Since[pubsub.Topic(p.Topics[i].Shown())] = point.Since.String()
 			}
 		}
 		if err != nil || !reflect.DeepEqual(got, v.Parsed) {
@@ -121,12 +124,23 @@ func TestPostedRefusals(t *testing.T) {
 		detail     string
 	}{
 		{"", ``, 400, pubsub.Malformed, "the body is empty"},
-		{"", `[]`, 400, pubsub.Malformed, "send a JSON object with `topics`"},
+		{"", `[]`, 400, pubsub.Malformed, "send a JSON object with `topics` or `patterns`"},
 		{"", `{"topics":["a"]}{}`, 400, pubsub.Malformed, "after the JSON"},
 		{"", `{"topics":["a"],"topics":["b"]}`, 400, pubsub.Malformed, "twice"},
-		{"", `{}`, 400, pubsub.Malformed, "`topics` is missing"},
-		{"", `{"topic":"a"}`, 400, pubsub.Malformed, "`topics` is missing"},
-		{"", `{"topics":null}`, 400, pubsub.Malformed, "`topics` is missing"},
+		{"", `{}`, 400, pubsub.Malformed, "`topics` or `patterns` is missing"},
+		{"", `{"topic":"a"}`, 400, pubsub.Malformed, "`topics` or `patterns` is missing"},
+		{"", `{"topics":null}`, 400, pubsub.Malformed, "`topics` or `patterns` is missing"},
+		{"", `{"topics":["a"],"patterns":["a*"]}`, 400, pubsub.Malformed, "both `topics` and `patterns`"},
+		{"", `{"patterns":"a*"}`, 400, pubsub.Malformed, "`patterns` must be an array of strings"},
+		{"", `{"patterns":[]}`, 400, pubsub.Malformed, "`patterns` is empty"},
+		{"", `{"patterns":[1]}`, 400, pubsub.Malformed, "each of `patterns`"},
+		{"", `{"patterns":["a*","a"]}`, 400, pubsub.TopicInvalid, "the pattern does not end with *"},
+		{"", `{"patterns":["a*"],"last":1}`, 400, pubsub.Malformed, "only for topics"},
+		{"", `{"patterns":["a*"],"mode":"latest"}`, 400, pubsub.Malformed, "only for topics"},
+		{"", `{"patterns":["a*"],"presence":true}`, 400, pubsub.Malformed, "`presence` is only for WebSockets"},
+		{"", `{"patterns":["a*"],"since":{"a*":"x"}}`, 400, pubsub.Malformed, "`since`: "},
+		{"", `{"patterns":["a*"]}`, 403, pubsub.TopicDenied, "does not allow this pattern"},
+		{"?pattern=a*", `{"patterns":["a*"]}`, 400, pubsub.Malformed, `the parameter "pattern" does not apply to POST`},
 		{"", `{"topics":"a"}`, 400, pubsub.Malformed, "`topics` must be an array of strings"},
 		{"", `{"topics":[]}`, 400, pubsub.Malformed, "`topics` is empty"},
 		{"", `{"topics":["a",1]}`, 400, pubsub.Malformed, "each of `topics`"},

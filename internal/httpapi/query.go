@@ -23,9 +23,11 @@ func (a *API) parseStream(r *http.Request) (reading.Request, error) {
 		return reading.Request{}, err
 	}
 	if q.Has("mode") {
-		s.Latest, err = wire.IsLatest(q.Get("mode"))
+		if s.Latest, err = wire.IsLatest(q.Get("mode")); err != nil {
+			return reading.Request{}, err
+		}
 	}
-	return s, err
+	return s, s.Check()
 }
 
 // query returns the parameters of a request. The known ones and the token must not occur
@@ -66,6 +68,6 @@ func (a *API) parsePosted(w http.ResponseWriter, r *http.Request) (reading.Body,
 	if err != nil {
 		return reading.Body{}, err
 	}
-	d.json.Reset(bytes.TrimPrefix(d.body, []byte(byteOrderMark)), "the body", "send a JSON object with `topics`")
+	d.json.Reset(bytes.TrimPrefix(d.body, []byte(byteOrderMark)), "the body", "send a JSON object with `topics` or `patterns`")
 	return reading.FromBody(&d.json, r.Header)
 }

@@ -34,16 +34,38 @@ func cursorIn(epoch string, offsets map[pubsub.Topic]uint64) string {
 	return string(wire.AppendStreamCursor(nil, c))
 }
 
+// patterns returns the topics of patterns.
+func patterns(list ...pubsub.Pattern) (topics []pubsub.Topic) {
+	for _, p := range list {
+		topics = append(topics, p.Topic())
+	}
+	return topics
+}
+
+// nestedPatterns returns parameters with n patterns, of which the first contains the others.
+func nestedPatterns(n int) string {
+	var q strings.Builder
+	for i := range n {
+		fmt.Fprintf(&q, "&pattern=%s*", strings.Repeat("x", i))
+	}
+	return q.String()
+}
+
+func manyTopics(n int) string {
+	var q strings.Builder
+	for i := range n {
+		fmt.Fprintf(&q, "&topic=%d", i)
+	}
+	return q.String()
+}
+
 func TestParseStream(t *testing.T) {
 	s := newHandler(t, httpapi.Config{})
 	cursor := cursorOf(map[pubsub.Topic]uint64{"a": 7, "b": 9})
-	many := func(n int) string {
-		var q strings.Builder
-		for i := range n {
-			fmt.Fprintf(&q, "&topic=%d", i)
-		}
-		return q.String()
-	}
+	epochs := string(wire.AppendStreamCursor(nil, []wire.CursorPlace{
+		{Hash: wire.TopicHash(patterns("a*")[0]), Position: at(5)},
+		{Hash: wire.TopicHash(patterns("ab*")[0]), Position: pubsub.Position{Epoch: "F", Offset: 1}},
+	}))
 	for _, c := range []struct {
 		query  string
 		lastID string // value of the header; "-": absent
@@ -59,6 +81,14 @@ func TestParseStream(t *testing.T) {
 		{"topic=c&topic=b&last=3&mode=latest&since=" + cursor, "-", httpapi.StreamRequest{
 			Topics: []pubsub.Topic{"c", "b"}, ResumePoints: []topic.ResumePoint{{Last: 3, Epochs: []string{"E"}}, {Since: at(9), Last: 3}}, Latest: true}},
 		{"topic=a&topic=b&since=E:1", cursor, httpapi.StreamRequest{Topics: []pubsub.Topic{"a", "b"}, ResumePoints: []topic.ResumePoint{{Since: at(7)}, {Since: at(9)}}}},
+		{"pattern=a*&pattern=b*", "-", httpapi.StreamRequest{Topics: patterns("a*", "b*"), ResumePoints: []topic.ResumePoint{{}, {}}}},
+		{"pattern=ab*&pattern=a*&pattern=a*&pattern=a%2Ac*&mode=all&last=0", "-", httpapi.StreamRequest{Topics: patterns("a*"), ResumePoints: []topic.ResumePoint{{}}}},
+		{"pattern=a*&pattern=ab*&since=E:42", "-", httpapi.StreamRequest{Topics: patterns("a*"), ResumePoints: []topic.ResumePoint{{Since: at(42)}}}},
+		{"pattern=a*", cursorOf(map[pubsub.Topic]uint64{"a*": 1, "a": 2, patterns("a*")[0]: 3}), httpapi.StreamRequest{Topics: patterns("a*"), ResumePoints: []topic.ResumePoint{{Since: at(3)}}}},
+		{"pattern=c*&pattern=a*&pattern=ab*", cursorOf(map[pubsub.Topic]uint64{patterns("a*")[0]: 5, patterns("ab*")[0]: 3}), httpapi.StreamRequest{
+			Topics: patterns("c*", "a*"), ResumePoints: []topic.ResumePoint{{Epochs: []string{"E"}}, {Since: at(3)}}}},
+		{"pattern=a*&pattern=ab*", cursorOf(map[pubsub.Topic]uint64{patterns("ab*")[0]: 3}), httpapi.StreamRequest{Topics: patterns("a*"), ResumePoints: []topic.ResumePoint{{Since: at(3), Epochs: []string{"E"}}}}},
+		{"pattern=a*&pattern=ab*", epochs, httpapi.StreamRequest{Topics: patterns("a*"), ResumePoints: []topic.ResumePoint{{Since: wire.NeverCovered}}}},
 		{"topic=a&last=1001", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Last: 1000}}}},
 		{"topic=a&last=99999999999999999999999", "-", httpapi.StreamRequest{Topics: []pubsub.Topic{"a"}, ResumePoints: []topic.ResumePoint{{Last: 1000}}}},
 	} {
@@ -70,10 +100,17 @@ func TestParseStream(t *testing.T) {
 			t.Errorf("ParseStream(%q, %q) = %+v, %v; want %+v", c.query, c.lastID, got, err, c.want)
 		}
 	}
-	if got, err := s.api.ParseStream(httptest.NewRequest("GET", "/events?topic=0"+many(64), nil)); err != nil || len(got.Topics) != 64 {
+	if got, err := s.api.ParseStream(httptest.NewRequest("GET", "/events?"+nestedPatterns(16), nil)); err != nil || len(got.Topics) != 1 {
+		t.Errorf("16 patterns, of which one contains the others, were parsed as %d, %v", len(got.Topics), err)
+	}
+	if got, err := s.api.ParseStream(httptest.NewRequest("GET", "/events?topic=0"+manyTopics(64), nil)); err != nil || len(got.Topics) != 64 {
 		t.Errorf("64 topics were parsed as %d, %v", len(got.Topics), err)
 	}
+}
 
+func TestParseStreamRefuses(t *testing.T) {
+	s := newHandler(t, httpapi.Config{})
+	cursor := cursorOf(map[pubsub.Topic]uint64{"a": 7, "b": 9})
 	for _, c := range []struct {
 		query   string
 		lastIDs []string
@@ -81,9 +118,22 @@ func TestParseStream(t *testing.T) {
 	}{
 		{"", nil, pubsub.Malformed},
 		{"x=1", nil, pubsub.Malformed},
-		{many(65), nil, pubsub.Malformed},
+		{manyTopics(65), nil, pubsub.Malformed},
 		{"topic=", nil, pubsub.TopicInvalid},
 		{"topic=a%00", nil, pubsub.TopicInvalid},
+		{"topic=%01a*", nil, pubsub.TopicInvalid},
+		{"topic=a&pattern=a*", nil, pubsub.Malformed},
+		{"topic=a&pattern=", nil, pubsub.Malformed},
+		{"pattern=", nil, pubsub.TopicInvalid},
+		{"pattern=a", nil, pubsub.TopicInvalid},
+		{"pattern=%01a*", nil, pubsub.TopicInvalid},
+		{"pattern=a*&pattern=b", nil, pubsub.TopicInvalid},
+		{"pattern=" + strings.Repeat("x", 256) + "*", nil, pubsub.TopicInvalid},
+		{"pattern=a*&last=1", nil, pubsub.Malformed},
+		{"pattern=a*&mode=latest", nil, pubsub.Malformed},
+		{"pattern=a*&mode=LATEST", nil, pubsub.Malformed},
+		{"pattern=a*&pattern=b*&since=E:1", nil, pubsub.Malformed},
+		{nestedPatterns(17), nil, pubsub.Malformed},
 		{"topic=a%0a", nil, pubsub.TopicInvalid},
 		{"topic=%ff", nil, pubsub.TopicInvalid},
 		{"topic=a&topic=" + strings.Repeat("x", 256), nil, pubsub.TopicInvalid},

@@ -42,7 +42,7 @@ func (a *API) authorizeReader(r *http.Request, token auth.Token, topics ...pubsu
 	}
 	for _, topic := range topics {
 		if err := cmp.Or(a.revoked(claims, topic), claims.Allow(auth.Subscribe, topic)); err != nil {
-			return nil, router.WithDetail(err, "topic", string(topic), "subject", claims.Subject)
+			return nil, router.WithDetail(err, "topic", topic.Shown(), "subject", claims.Subject)
 		}
 	}
 	return claims, nil

@@ -33,11 +33,11 @@ func FromBody(j *strictjson.Reader, h http.Header) (Body, error) {
 // InBody reports whether a query parameter with this name means something to GET, so that
 // a POST request must have it in its body.
 func InBody(name string) bool {
-	return resume.IsName(name) || name == "topic" || slices.Contains(bodyMembers, name)
+	return resume.IsName(name) || name == "topic" || name == "pattern" || slices.Contains(bodyMembers, name)
 }
 
 // bodyMembers are the members of a body that mean something.
-var bodyMembers = []string{"topics", "since", "last", "mode", "wait", "limit", "token", "presence"}
+var bodyMembers = []string{"topics", "patterns", "since", "last", "mode", "wait", "limit", "token", "presence"}
 
 // members holds the values of bodyMembers, except those that are absent or null.
 type members map[string]jsontext.Value
@@ -60,17 +60,21 @@ func readMembers(j *strictjson.Reader) (members, error) {
 }
 
 func (m members) parse(j *strictjson.Reader, h http.Header) (b Body, err error) {
-	if b.Topics, err = m.topics(j); err != nil {
+	contained, err := m.topics(&b.Request, j)
+	if err != nil {
 		return Body{}, err
 	}
 	last, err := wire.ReadNumber(m["last"], "last", 0, MaxMessages)
 	if err != nil {
 		return Body{}, err
 	}
-	if err := m.resumePoints(&b.Request, j, h, last); err != nil {
+	if err := m.resumePoints(&b.Request, j, h, last, contained); err != nil {
 		return Body{}, err
 	}
 	if b.Latest, err = wire.ReadMode(j, m["mode"]); err != nil {
+		return Body{}, err
+	}
+	if err := b.Check(); err != nil {
 		return Body{}, err
 	}
 	if presence := m["presence"]; presence != nil && presence.Kind() != jsontext.KindFalse {
@@ -86,24 +90,41 @@ func (m members) parse(j *strictjson.Reader, h http.Header) (b Body, err error) 
 	return b, err
 }
 
-func (m members) topics(j *strictjson.Reader) ([]pubsub.Topic, error) {
-	if err := wire.CheckNames(m["topics"]); err != nil {
+// topics sets the topics of s, or those of its patterns, and returns the patterns that another
+// one contains.
+func (m members) topics(s *Request, j *strictjson.Reader) (contained []pubsub.Pattern, err error) {
+	list, name, one, each := m["topics"], "topics", "topic", "each of `topics`"
+	switch {
+	case list != nil && m["patterns"] != nil:
+		return nil, pubsub.Errorf(pubsub.Malformed, "the request has both `topics` and `patterns`: send a request for each")
+	case m["patterns"] != nil:
+		list, name, one, each = m["patterns"], "patterns", "pattern", "each of `patterns`"
+	case list == nil:
+		return nil, pubsub.Errorf(pubsub.Malformed, "`topics` or `patterns` is missing")
+	}
+	if err := wire.CheckList(list, name, one); err != nil {
 		return nil, err
 	}
 	var names []string
-	for value := range strictjson.Elements(m["topics"]) {
-		name, err := j.Text(value, "each of `topics`")
+	for value := range strictjson.Elements(list) {
+		name, err := j.Text(value, each)
 		if err != nil {
 			return nil, err
 		}
 		names = append(names, string(name))
 	}
-	return parseTopics(names)
+	if m["patterns"] != nil {
+		s.Topics, contained, err = parsePatterns(names)
+		return contained, err
+	}
+	s.Topics, err = parseTopics(names)
+	return nil, err
 }
 
-// resumePoints sets the resume points of s: positions by topic, or one text for all topics.
-// The header Last-Event-ID takes precedence over both.
-func (m members) resumePoints(s *Request, j *strictjson.Reader, h http.Header, last int) error {
+// resumePoints sets the resume points of s: positions by topic or pattern, or one text for all.
+// The header Last-Event-ID takes precedence over both. contained are the patterns that another
+// one contains.
+func (m members) resumePoints(s *Request, j *strictjson.Reader, h http.Header, last int, contained []pubsub.Pattern) error {
 	since := m["since"]
 	byTopic := since.Kind() == jsontext.KindBeginObject
 	all := ""
@@ -117,7 +138,7 @@ func (m members) resumePoints(s *Request, j *strictjson.Reader, h http.Header, l
 	if err != nil {
 		return err
 	}
-	s.setResumePoints(param, last)
+	s.setResumePoints(param, last, contained)
 	if !byTopic {
 		return nil
 	}
@@ -133,8 +154,12 @@ func (m members) resumePoints(s *Request, j *strictjson.Reader, h http.Header, l
 		if err != nil {
 			return resume.WithName("`since`", err)
 		}
-		if i := slices.Index(s.Topics, pubsub.Topic(name)); i >= 0 && param.IsZero() {
-			s.ResumePoints[i].Since = position
+		wanted := pubsub.Topic(name)
+		if s.Topics[0].IsPattern() {
+			wanted = pubsub.Pattern(name).Topic()
+		}
+		if param.IsZero() && (slices.Contains(s.Topics, wanted) || slices.Contains(contained, pubsub.Pattern(name))) {
+			s.resumeFrom(wanted, position)
 		}
 	}
 	return nil

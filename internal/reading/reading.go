@@ -1,5 +1,5 @@
-// Package reading parses what a request to read asks for: the topics, where to begin in each,
-// and how many messages.
+// Package reading parses what a request to read asks for: the topics or patterns, where to begin
+// in each, and how many messages.
 //
 // A GET request has it in its query ([FromQuery], [Number]), a POST request in its body
 // ([FromBody]). Both have the same limits. Package resume parses the resume points, and
@@ -21,13 +21,17 @@ const (
 	DefaultWait = 25 // seconds
 	MaxWait     = 60 // seconds
 
-	maxTopics = 64
+	maxTopics   = 64
+	maxPatterns = 16
 )
 
 // A Request is what a request asks for. Its errors are [pubsub.Error]s with Malformed or
 // TopicInvalid.
 type Request struct {
-	Topics       []pubsub.Topic      // 1 to 64, without duplicates, in the order of the request
+	// Topics are 1 to 64 topics, without duplicates, in the order of the request. Or they are
+	// the results of [pubsub.Pattern.Topic] for 1 to 16 patterns, none of which contains
+	// another: a message then comes through only one of them.
+	Topics       []pubsub.Topic
 	ResumePoints []topic.ResumePoint // one for each of Topics; Last is at most MaxMessages
 	Latest       bool                // mode latest: a client that is behind skips to the newest message
 }

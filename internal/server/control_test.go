@@ -76,8 +76,14 @@ func lines(t *testing.T, s *servertest.Server, path, token string) (next func() 
 // poll sends a poll that waits, and returns its status and body.
 func poll(t *testing.T, s *servertest.Server, token string, topic pubsub.Topic) <-chan string {
 	t.Helper()
+	return pollFrom(t, s, "topic="+string(topic), s.Head(topic), token)
+}
+
+// pollFrom is poll for a topic or a pattern, from a position on.
+func pollFrom(t *testing.T, s *servertest.Server, what string, since pubsub.Position, token string) <-chan string {
+	t.Helper()
 	answer := make(chan string, 1)
-	url := s.URL + "/poll?wait=60&topic=" + string(topic) + "&since=" + s.Head(topic).String() + "&token=" + token
+	url := s.URL + "/poll?wait=60&" + what + "&since=" + since.String() + "&token=" + token
 	go func() {
 		r, err := http.Get(url)
 		if err != nil {

@@ -44,7 +44,8 @@ type Request struct {
 
 	// For streams: the topics to subscribe to (at least one, no duplicates, in byte order),
 	// the pin where each begins, which the session then owns, and the claims of the token. The
-	// caller has checked that the client may read the topics.
+	// caller has checked that the client may read the topics. If they are topics of patterns,
+	// no pattern contains another one.
 	Subscriptions []Subscription
 	Pins          []topic.Pin
 	Claims        *auth.Claims
@@ -95,8 +96,9 @@ type Ticker interface {
 	Tick(s *Session, now time.Duration)
 }
 
-// A CursorWriter is a [Dialect] of streams. The frames of a stream of several topics differ
-// from those that an [Encoder] makes, because each has the stream cursor of its session.
+// A CursorWriter is a [Dialect] of streams. The frames of a stream of several topics, or of
+// patterns, differ from those that an [Encoder] makes, because each has the stream cursor of its
+// session.
 type CursorWriter interface {
 	// AppendWithCursor appends frame with another stream cursor. The encoder made frame for
 	// clients of this one topic.

@@ -33,7 +33,7 @@ type outbox struct {
 	answerBegun     bool // answers begins in the middle of a frame
 	ownRest         bool // rest is the session's own memory, not part of a shared frame
 	behind          bool // the socket did not take all bytes of the last write
-	cursors         bool // a stream of several topics: frames are not shared, because each has the session's cursor
+	cursors         bool // a stream of several topics or of patterns: frames are not shared, because each has the session's cursor
 	unauthenticated bool // unread bytes are charged to Config.UnauthenticatedUnread
 }
 

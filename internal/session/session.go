@@ -66,7 +66,7 @@ func (g *Group) Open(conn Conn, e *Endpoint, r Request) *Session {
 	}
 	s.dialect = e.Open(s, r)
 	_, writer := s.dialect.(CursorWriter)
-	s.out.cursors = writer && len(r.Subscribed) > 1
+	s.out.cursors = writer && (len(r.Subscribed) > 1 || len(r.Subscribed) == 1 && r.Subscribed[0].Topic.IsPattern())
 	if s.closing { // The dialect has already ended the session.
 		s.closing = false
 		s.End(*s.pendingEnd)

@@ -168,8 +168,44 @@ func nextFrame(t tb, e form, sent string) (frame string, taken int) {
 	return frame, len(head) + int(size) + 2*len("\r\n")
 }
 
+// A stream of patterns has the cursors of the patterns, whoever else has encoded the messages.
+func TestPatternStream(t *testing.T) {
+	w := newWorld(t, topic.Limits{Count: 10}, nil)
+	ab, ax := pubsub.Pattern("ab*").Topic(), pubsub.Pattern("ax*").Topic()
+	literal := w.connectStream(ndjson, "", false, "abc")
+	one := w.connectStream(ndjson, "", false, ab)
+	two := w.connectStream(ndjson, "", false, ab, ax)
+	w.publish("abc", "1")
+	w.publish("other", "2")
+	w.publish("axe", "3")
+	w.publish("ab*", "4")
+	for _, c := range []*client{literal, one, two} {
+		c.turn()
+	}
+	message := func(name string, offset int, text string, at string) string {
+		return fmt.Sprintf(`{"type":"message","topic":%q,"position":"E:%d","time":0,"data":%q,"cursor":%q}`+"\n", name, offset, text, at)
+	}
+	begin := func(pattern string) string { return `"` + pattern + `":{"position":"E:0","recovered":true,"replay":0}` }
+	cursor := func(places ...wire.CursorPlace) string { return string(wire.AppendStreamCursor(nil, places)) }
+	place := func(name pubsub.Topic, offset uint64) wire.CursorPlace {
+		return wire.CursorPlace{Hash: wire.TopicHash(name), Position: pubsub.Position{Epoch: "E", Offset: offset}}
+	}
+	for c, want := range map[*client]string{
+		literal: `{"type":"hello","connection":"0","topics":{` + begin("abc") + `},"cursor":"` + cursor(place("abc", 0)) + "\"}\n" +
+			message("abc", 1, "1", cursor(place("abc", 1))),
+		one: `{"type":"hello","connection":"0","topics":{},"patterns":{` + begin("ab*") + `},"cursor":"` + cursor(place(ab, 0)) + "\"}\n" +
+			message("abc", 1, "1", cursor(place(ab, 1))) + message("ab*", 4, "4", cursor(place(ab, 4))),
+		two: `{"type":"hello","connection":"0","topics":{},"patterns":{` + begin("ab*") + "," + begin("ax*") + `},"cursor":"` + cursor(place(ab, 0), place(ax, 0)) + "\"}\n" +
+			message("abc", 1, "1", cursor(place(ab, 1), place(ax, 0))) + message("ab*", 4, "4", cursor(place(ab, 4), place(ax, 0))) + message("axe", 3, "3", cursor(place(ab, 4), place(ax, 3))),
+	} {
+		if got := connections.ReplaceAllString(times.ReplaceAllString(string(c.sent), `"time":0`), `"connection":"0"`); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
 // Wherever a stream breaks off, its last complete cursor leads to the next message of each
-// topic: nothing is missing, and nothing comes twice.
+// topic: nothing is missing, and nothing comes twice. The same holds for patterns.
 func TestStreamsResumeAgainstModel(t *testing.T) {
 	cursor := regexp.MustCompile(`(?m)(?:^id: |"cursor":")([A-Za-z0-9_-]+)`)
 	message := regexp.MustCompile(`"topic":"(\w)","position":"E:(\d+)"`)
@@ -177,7 +213,17 @@ func TestStreamsResumeAgainstModel(t *testing.T) {
 		w := newWorld(t, topic.Limits{}, nil)
 		e := rapid.SampledFrom([]form{sse, sseChunk, ndjson, ndjsonChunk}).Draw(t, "encoding")
 		topics := []pubsub.Topic{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(t, "topics")]
-		c := w.connectStream(e, "", false, topics...)
+		reads := topics
+		if n := rapid.IntRange(0, 2).Draw(t, "patterns"); n > 0 {
+			reads = []pubsub.Topic{pubsub.Pattern("*").Topic()}
+			if n == 2 {
+				reads = nil
+				for _, name := range topics {
+					reads = append(reads, pubsub.Pattern(name+"*").Topic())
+				}
+			}
+		}
+		c := w.connectStream(e, "", false, reads...)
 		last := ""
 		var want, got [4][]string // by topic
 		read := func(t *rapid.T) {
@@ -207,7 +253,7 @@ func TestStreamsResumeAgainstModel(t *testing.T) {
 			"cut": func(t *rapid.T) {
 				if last != "" {
 					c.leave()
-					c = w.connectStream(e, last, false, topics...)
+					c = w.connectStream(e, last, false, reads...)
 				}
 			},
 		})

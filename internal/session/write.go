@@ -145,7 +145,7 @@ func (w *write) fillInTurns(s *Session, take func(sub *subscription, at topic.Cu
 	w.progress = w.progress[:0]
 }
 
-// nextOfStream is next for a stream of several topics. Each of its frames has its own
+// nextOfStream is next for a stream of several topics or of patterns. Each of its frames has its own
 // stream cursor.
 func (w *write) nextOfStream(s *Session, c CursorWriter) []byte {
 	for {

@@ -47,12 +47,12 @@ type StreamCursor struct {
 	version byte
 	unknown bool // the server does not know the version
 	epochs  []string
-	places  []CursorPlace // each with one of epochs or that of neverCovered
+	places  []CursorPlace // each with one of epochs or that of NeverCovered
 }
 
-// A CursorPlace is the position up to which a client has the messages of one topic.
+// A CursorPlace is the position up to which a client has the messages of one topic or pattern.
 type CursorPlace struct {
-	Hash     uint64 // TopicHash
+	Hash     uint64 // TopicHash; for a pattern, that of pubsub.Pattern.Topic
 	Position pubsub.Position
 }
 
@@ -65,8 +65,8 @@ const (
 	versionMark = 0x80
 )
 
-// neverCovered is a position that no server covers: its epoch is invalid.
-var neverCovered = pubsub.Position{Epoch: "-"}
+// NeverCovered is a position that no server covers: its epoch is invalid.
+var NeverCovered = pubsub.Position{Epoch: "-"}
 
 // TopicHash returns the hash that identifies a topic in a cursor: the first 64 bits of the
 // SHA-256 of its name. Two topics do not collide by accident. It takes about 100 ns.
@@ -208,7 +208,7 @@ func (c *StreamCursor) parsePlace(b []byte) []byte {
 	case number > len(c.epochs):
 		return nil
 	case number == 0:
-		p.Position.Epoch = neverCovered.Epoch
+		p.Position.Epoch = NeverCovered.Epoch
 	default:
 		p.Position.Epoch = c.epochs[number-1]
 	}
@@ -228,7 +228,7 @@ var errMalformedCursor = pubsub.Errorf(pubsub.Malformed, "the cursor is malforme
 // that no server covers, so that the client learns that messages may be missing.
 func (c StreamCursor) Since(topic pubsub.Topic) (since pubsub.Position, there bool) {
 	if c.unknown {
-		return neverCovered, true
+		return NeverCovered, true
 	}
 	hashOf := TopicHash
 	if c.version == 1 {
@@ -240,7 +240,7 @@ func (c StreamCursor) Since(topic pubsub.Topic) (since pubsub.Position, there bo
 			continue
 		}
 		if there {
-			return neverCovered, true
+			return NeverCovered, true
 		}
 		since, there = p.Position, true
 	}

@@ -31,8 +31,8 @@ func (t *epochTable) fill(places []CursorPlace) {
 		if t.number(epoch) != 0 {
 			continue
 		}
-		if epoch == neverCovered.Epoch || t.bytes+1+len(epoch) > maxEpochBytes {
-			return // neverCovered replaces an epoch that did not fit
+		if epoch == NeverCovered.Epoch || t.bytes+1+len(epoch) > maxEpochBytes {
+			return // NeverCovered replaces an epoch that did not fit
 		}
 		t.epochs[t.n] = epoch
 		t.n++
@@ -85,6 +85,6 @@ func appendEpochsCursor(dst []byte, table *epochTable, places []CursorPlace) []b
 func canonicalEpochs(s string, places []CursorPlace) bool {
 	var table epochTable
 	table.fill(places)
-	lost := slices.ContainsFunc(places, func(p CursorPlace) bool { return p.Position.Epoch == neverCovered.Epoch })
+	lost := slices.ContainsFunc(places, func(p CursorPlace) bool { return p.Position.Epoch == NeverCovered.Epoch })
 	return table.n > 1 && (table.full() || !lost) && string(appendEpochsCursor(nil, &table, places)) == s
 }

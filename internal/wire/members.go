@@ -13,14 +13,6 @@ import (
 // to read have in common. A nil value means that the member is absent. Errors are
 // [pubsub.Error]s with Malformed.
 
-// CheckNames returns an error unless the member `topics` is an array with an element.
-func CheckNames(topics jsontext.Value) error {
-	if topics == nil {
-		return pubsub.Errorf(pubsub.Malformed, "`topics` is missing")
-	}
-	return CheckList(topics, "topics", "topic")
-}
-
 // CheckList returns an error unless a member is an array with an element, which is called one.
 func CheckList(topics jsontext.Value, name, one string) error {
 	switch {

@@ -12,7 +12,7 @@ const { NOTIFLUX, WORK } = process.env; // the binary; a folder with keys, for l
 export const sign = (...flags) =>
   execFileSync(NOTIFLUX, ["token", "--key", `${WORK}/es256_private.pem`, ...flags]).toString().trim();
 
-export const token = sign("--topic", "browser", "--scope", "subscribe", "--scope", "broadcast");
+export const token = sign("--topic", "browser", "--pattern", "brow*", "--scope", "subscribe", "--scope", "broadcast");
 
 export class Server {
   port;

@@ -57,9 +57,9 @@ async function nginx(server) {
 
 // resume has a client read a stream through cuts: it gets every message, once and in
 // order, also those that are published while it is away.
-async function resume(open, server, behind) {
+async function resume(open, server, behind, what) {
   const proxy = await Proxy.start(behind);
-  const client = await open(`http://127.0.0.1:${proxy.port}/events?topic=browser&token=${token}`);
+  const client = await open(`http://127.0.0.1:${proxy.port}/events?${what}&token=${token}`);
   let published = 0, received = 0;
   const publish = async (n) => {
     for (let i = 0; i < n; i++) await server.broadcast(`message ${published++}\n\u2028 of two lines`);
@@ -69,9 +69,10 @@ async function resume(open, server, behind) {
     while (received < published) {
       const got = await client.next();
       if (got.type === "hello") {
-        const { recovered, replay } = got.topics.browser;
+        const { recovered, replay } = got.topics.browser ?? got.patterns["brow*"];
         assert.deepEqual([recovered, replay], [true, published - received], JSON.stringify(got));
       } else {
+        assert.equal(got.topic, "browser");
         assert.equal(got.data, `message ${received++}\n\u2028 of two lines`);
       }
     }
@@ -127,9 +128,14 @@ const proxied = await nginx(server.port);
 const browser = await Browser.start();
 const clients = all(browser);
 for (const [name, open] of Object.entries(clients)) {
-  for (const [way, port] of [["alone", server.port], ["through nginx", proxied.port]].slice(0, onRedis ? 1 : 2)) {
+  const ways = [
+    ["alone", server.port, "topic=browser"],
+    ["through nginx", proxied.port, "topic=browser"],
+    ["a pattern", server.port, "pattern=browse*&pattern=brow*"],
+  ];
+  for (const [way, port, what] of ways.slice(0, onRedis ? 1 : 3)) {
     console.log(`${name}, ${way}`);
-    await resume(open, server, port);
+    await resume(open, server, port, what);
   }
 }
 await proxied.stop();

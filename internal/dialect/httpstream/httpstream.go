@@ -9,7 +9,7 @@
 // Every frame except heartbeats and the bye has a stream cursor: how far the client is in each
 // topic. A client that reconnects sends the last one back to resume. The encoder makes the
 // frame of a message once, with the cursor of a client that subscribes to that topic only
-// (encoder.go). A client of several topics gets a copy of that frame with its own cursor.
+// (encoder.go). A client of several topics or of patterns gets a copy of that frame with its own cursor.
 //
 // A stream whose subscriptions have all ended is closed. A stream that the server ends gets
 // a bye, which says why and when to reconnect.
