@@ -180,7 +180,7 @@ func TestCORSOnErrors(t *testing.T) {
 	if got := r.header.Get("Access-Control-Allow-Origin"); got != "https://app.example.com" {
 		t.Errorf("Access-Control-Allow-Origin = %q", got)
 	}
-	if got := r.header.Get("Access-Control-Expose-Headers"); got != "Retry-After, WWW-Authenticate" {
+	if got := r.header.Get("Access-Control-Expose-Headers"); got != "RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate" {
 		t.Errorf("Access-Control-Expose-Headers = %q", got)
 	}
 }

@@ -16,7 +16,7 @@ const (
 
 	// corsExposed are the response headers that a page may read, in addition to the
 	// safelisted ones.
-	corsExposed = "Retry-After, WWW-Authenticate"
+	corsExposed = "RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate"
 
 	// corsMaxAge is how long a browser may cache the answer to a preflight, in seconds: two
 	// hours, Chromium's maximum.
