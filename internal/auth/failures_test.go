@@ -25,7 +25,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 	} {
 		recalls := func(want bool) {
 			t.Helper()
-			claims, known, err := verifier.Recall(c.token)
+			claims, known, err := verifier.Recall(c.token, "")
 			if known != want || claims != nil || (err != nil) != want {
 				t.Fatalf("%s: Recall = %v, %t, %v; want it known: %t", name, claims, known, err, want)
 			}
@@ -78,12 +78,12 @@ func TestTokensAheadOfTheClockAreRemembered(t *testing.T) {
 			t.Errorf("%s: CheckedSignature(%v) = false, want true", name, err)
 		}
 		clock = began.Add(c.forgets - 1)
-		_, known, recalled := verifier.Recall(token)
+		_, known, recalled := verifier.Recall(token, "")
 		if !known || recalled == nil || recalled.Error() != err.Error() || auth.CheckedSignature(recalled) {
 			t.Errorf("%s: Recall after %v = %t, %v; want the same refusal, without a check", name, c.forgets-1, known, recalled)
 		}
 		clock = began.Add(c.forgets)
-		if _, known, _ := verifier.Recall(token); known {
+		if _, known, _ := verifier.Recall(token, ""); known {
 			t.Errorf("%s: known after %v", name, c.forgets)
 		}
 		if _, err := verifier.Verify(token); err == nil != c.accepted {
@@ -102,21 +102,21 @@ func TestOtherRefusalsAreNotRemembered(t *testing.T) {
 	} {
 		_, err := verifier.Verify(token)
 		wantRefused(t, token, err, pubsub.TokenInvalid)
-		if _, known, _ := verifier.Recall(token); known || auth.CheckedSignature(err) {
+		if _, known, _ := verifier.Recall(token, ""); known || auth.CheckedSignature(err) {
 			t.Errorf("%s: known %t, checked a signature %t; want neither", name, known, auth.CheckedSignature(err))
 		}
 	}
 	for _, token := range []auth.Token{"", "x", "a.b.c.d"} {
-		if _, known, err := verifier.Recall(token); !known || err == nil || auth.CheckedSignature(err) {
+		if _, known, err := verifier.Recall(token, ""); !known || err == nil || auth.CheckedSignature(err) {
 			t.Errorf("Recall(%q) = %t, %v; want its form refused at once", string(token), known, err)
 		}
 	}
 	good := issuer.token(t, goodHeader, goodPayload)
-	if _, known, err := verifier.Recall(good); known || err != nil {
+	if _, known, err := verifier.Recall(good, ""); known || err != nil {
 		t.Errorf("Recall of a new valid token = %t, %v; want false, nil", known, err)
 	}
 	claims, err := verifier.Verify(good)
-	if recalled, known, recallErr := verifier.Recall(good); err != nil || !known || recalled != claims || recallErr != nil {
+	if recalled, known, recallErr := verifier.Recall(good, ""); err != nil || !known || recalled != claims || recallErr != nil {
 		t.Errorf("Recall of a token that was verified = %v, %t, %v; want its claims", recalled, known, recallErr)
 	}
 }
@@ -134,7 +134,7 @@ func TestFailuresAreBounded(t *testing.T) {
 		wantRefused(t, "", err, pubsub.TokenInvalid)
 	}
 	for _, i := range []int{0, 9, 10, most + 9} {
-		if _, known, _ := verifier.Recall(wrong(i)); known != (i >= 10) {
+		if _, known, _ := verifier.Recall(wrong(i), ""); known != (i >= 10) {
 			t.Errorf("the failure number %d is known: %t, want the last %d known", i, known, most)
 		}
 	}

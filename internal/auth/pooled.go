@@ -20,23 +20,23 @@ func NewPooled(v *Verifier, workers *worker.Pool) *Pooled { return &Pooled{v, wo
 func (p *Pooled) Anonymous() *Claims { return p.tokens.Anonymous() }
 
 // Recall is like [Verifier.Recall].
-func (p *Pooled) Recall(token Token) (claims *Claims, known bool, err error) {
-	return p.tokens.Recall(token)
+func (p *Pooled) Recall(token Token, remote string) (claims *Claims, known bool, err error) {
+	return p.tokens.Recall(token, remote)
 }
 
 // Verify is like [Verifier.Start]. If the result is not known yet, it blocks until a
 // worker has checked the token. It fails with OverCapacity if too many tokens are waiting,
 // and with Unavailable if the workers stop first.
-func (p *Pooled) Verify(token Token) (*Claims, error) {
-	if claims, known, err := p.tokens.Recall(token); known {
+func (p *Pooled) Verify(token Token, remote string) (*Claims, error) {
+	if claims, known, err := p.tokens.Recall(token, remote); known {
 		return claims, err
 	}
-	return p.wait(token)
+	return p.wait(token, remote)
 }
 
-func (p *Pooled) wait(token Token) (claims *Claims, err error) {
+func (p *Pooled) wait(token Token, remote string) (claims *Claims, err error) {
 	done := make(chan struct{})
-	undone := p.tokens.Start(p.workers, token, func(c *Claims, e error) {
+	undone := p.tokens.Start(p.workers, token, remote, func(c *Claims, e error) {
 		claims, err = c, e
 		close(done)
 	})

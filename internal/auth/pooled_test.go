@@ -33,17 +33,17 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 	}
 	var waits sync.WaitGroup
 	waits.Go(func() {
-		if claims, err := v.Verify(token("waits")); err != nil || claims.Subject != "waits" {
+		if claims, err := v.Verify(token("waits"), ""); err != nil || claims.Subject != "waits" {
 			t.Errorf("the waiting call returned %v, %v", claims, err)
 		}
 	})
 	for workers.Len() == 0 {
 		runtime.Gosched()
 	}
-	if claims, err := v.Verify(known); err != nil || claims.Subject != "known" {
+	if claims, err := v.Verify(known, ""); err != nil || claims.Subject != "known" {
 		t.Errorf("known: %v, %v", claims, err)
 	}
-	if _, err := v.Verify(token("too many")); err == nil || pubsub.Refusal(err).Code != pubsub.OverCapacity {
+	if _, err := v.Verify(token("too many"), ""); err == nil || pubsub.Refusal(err).Code != pubsub.OverCapacity {
 		t.Errorf("without room: %v, want %s", err, pubsub.OverCapacity)
 	}
 	var running sync.WaitGroup
@@ -52,7 +52,7 @@ func TestRequestsWaitForTheirTokens(t *testing.T) {
 	defer stop()
 	running.Go(func() { workers.Run(ctx) })
 	waits.Wait()
-	if _, err := v.Verify("not.a.token"); err == nil || pubsub.Refusal(err).Code != pubsub.TokenInvalid {
+	if _, err := v.Verify("not.a.token", ""); err == nil || pubsub.Refusal(err).Code != pubsub.TokenInvalid {
 		t.Errorf("an invalid token: %v, want %s", err, pubsub.TokenInvalid)
 	}
 }

@@ -14,9 +14,16 @@ type Workers interface {
 // called once, on any goroutine. If the key of t may be one that its issuer has published
 // since the keys were loaded, t first waits until they are loaded again, which takes no
 // worker. If the workers have no room, Start returns a [pubsub.Error] with OverCapacity and
-// does not call done.
-func (v *Verifier) Start(workers Workers, t Token, done func(*Claims, error)) error {
-	return v.start(workers, t, true, done)
+// does not call done. If too many tokens from the address remote were refused, it returns
+// one with TooMany.
+func (v *Verifier) Start(workers Workers, t Token, remote string, done func(*Claims, error)) error {
+	if err := v.limit.apply(remote, nil); err != nil {
+		return err
+	}
+	return v.start(workers, t, true, func(claims *Claims, err error) {
+		v.limit.count(remote, err)
+		done(claims, err)
+	})
 }
 
 func (v *Verifier) start(workers Workers, t Token, mayWait bool, done func(*Claims, error)) error {

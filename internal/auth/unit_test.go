@@ -160,7 +160,7 @@ func TestStartAwaitsKeys(t *testing.T) {
 			calls := 0
 			var claims *auth.Claims
 			var err error
-			if full := v.Start(atOnce{}, token, func(c *auth.Claims, e error) { calls, claims, err = calls+1, c, e }); full != nil {
+			if full := v.Start(atOnce{}, token, "", func(c *auth.Claims, e error) { calls, claims, err = calls+1, c, e }); full != nil {
 				t.Fatal(full)
 			}
 			if len(c.source.then) > 0 {
@@ -186,7 +186,7 @@ func TestStartAwaitsKeys(t *testing.T) {
 		})
 	}
 	v := auth.New(auth.Config{Now: at(now)})
-	if err := v.Start(atOnce{full: true}, token, nil); pubsub.Refusal(err).Code != pubsub.OverCapacity {
+	if err := v.Start(atOnce{full: true}, token, "", nil); pubsub.Refusal(err).Code != pubsub.OverCapacity {
 		t.Errorf("without room, Start = %v", err)
 	}
 }

@@ -60,6 +60,8 @@ type Config struct {
 	// MaxLife limits the time from iat to exp, and makes iat required. Zero means no limit.
 	MaxLife time.Duration
 
+	Failures Failures // limits the tokens that are refused; nil: no limit
+
 	// CacheSize is the number of verified tokens to cache. Zero means 65,536, negative
 	// means none. A token with large claims counts as several tokens: one more for each 512
 	// bytes of subject, topics and info.
@@ -73,6 +75,7 @@ type Verifier struct {
 	public    *Public
 	anonymous *Claims
 	maxLife   time.Duration
+	limit     failureLimit
 
 	keys     atomic.Pointer[keyring]
 	setting  sync.Mutex // held to replace keys
@@ -93,7 +96,7 @@ func New(c Config) *Verifier {
 	if c.CacheSize == 0 {
 		c.CacheSize = defaultCacheSize
 	}
-	v := &Verifier{now: c.Now, public: c.Public, anonymous: c.Public.claims(), maxLife: c.MaxLife, cache: newCache(c.CacheSize)}
+	v := &Verifier{now: c.Now, public: c.Public, anonymous: c.Public.claims(), maxLife: c.MaxLife, limit: failureLimit{c.Failures}, cache: newCache(c.CacheSize)}
 	v.keys.Store(newKeyring(unitsOf(c)...))
 	return v
 }
@@ -113,10 +116,14 @@ func (v *Verifier) Cached(t Token) (*Claims, bool) {
 	return claims, claims != nil
 }
 
-// Recall returns the result of [Verifier.Verify] if it is known without decoding t, because
-// the form of t is wrong or a cache holds the result. Otherwise known is false.
-func (v *Verifier) Recall(t Token) (claims *Claims, known bool, err error) {
+// Recall returns the result of [Verifier.Start] if it is known without decoding t, because
+// the form of t is wrong, a cache holds the result, or too many tokens from the address
+// remote were refused. Otherwise known is false.
+func (v *Verifier) Recall(t Token, remote string) (claims *Claims, known bool, err error) {
 	claims, _, err = v.recall(t)
+	if claims == nil && t != "" {
+		err = v.limit.apply(remote, err)
+	}
 	return claims, claims != nil || err != nil, err
 }
 

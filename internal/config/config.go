@@ -67,17 +67,18 @@ type Serve struct {
 	HistoryAge        time.Duration `group:"History:" env:"NOTIFLUX_HISTORY_AGE" default:"5m" help:"How long a message is kept."`
 	HistoryTotalBytes Bytes         `group:"History:" env:"NOTIFLUX_HISTORY_TOTAL_BYTES" default:"256MiB" help:"Bytes kept for all topics together: messages, and their encoded copies for each protocol."`
 
-	MaxMessageBytes            Bytes `group:"Limits:" env:"NOTIFLUX_MAX_MESSAGE_BYTES" default:"64KiB" help:"Maximum size of a message, up to 8MiB."`
-	MaxBodyBytes               Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Maximum size of an HTTP request body."`
-	MaxKeyBytes                Bytes `group:"Limits:" env:"NOTIFLUX_MAX_KEY_BYTES" default:"128MiB" help:"Memory for the idempotency keys of the last 2 minutes."`
-	MaxConnections             int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Maximum number of WebSockets, event streams and waiting polls; 0 means 80 % of the file descriptor limit."`
-	LimitConnectionsPerAddress int   `group:"Limits:" env:"NOTIFLUX_LIMIT_CONNECTIONS_PER_ADDRESS" default:"0" help:"Maximum number of new WebSockets and event streams a second from one IP address (IPv6: from one /64 network); 0 means no limit."`
-	LimitRequestsPerAddress    int   `group:"Limits:" env:"NOTIFLUX_LIMIT_REQUESTS_PER_ADDRESS" default:"0" help:"The same for other HTTP requests, such as broadcasts and polls; 0 means no limit."`
-	LimitBroadcastsPerSubject  int   `group:"Limits:" env:"NOTIFLUX_LIMIT_BROADCASTS_PER_SUBJECT" default:"0" help:"Maximum number of messages a second that one subject (the claim sub of a token) may publish; 0 means no limit."`
-	MaxTopics                  int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics; a topic without messages and subscribers still counts for up to 24 hours."`
-	MaxTopicsPerConnection     int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Maximum number of topics that one client can subscribe to."`
-	MaxLagBytes                Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"Bytes kept for a slow client: messages that it has not read yet and that the history has dropped. If they take up more than this, the server disconnects the client."`
-	MaxUnreadBytes             Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Maximum total size of the answers that clients have not read yet, for all clients together: answers to HTTP requests and to commands over WebSocket."`
+	MaxMessageBytes             Bytes `group:"Limits:" env:"NOTIFLUX_MAX_MESSAGE_BYTES" default:"64KiB" help:"Maximum size of a message, up to 8MiB."`
+	MaxBodyBytes                Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Maximum size of an HTTP request body."`
+	MaxKeyBytes                 Bytes `group:"Limits:" env:"NOTIFLUX_MAX_KEY_BYTES" default:"128MiB" help:"Memory for the idempotency keys of the last 2 minutes."`
+	MaxConnections              int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Maximum number of WebSockets, event streams and waiting polls; 0 means 80 % of the file descriptor limit."`
+	LimitConnectionsPerAddress  int   `group:"Limits:" env:"NOTIFLUX_LIMIT_CONNECTIONS_PER_ADDRESS" default:"0" help:"Maximum number of new WebSockets and event streams a second from one IP address (IPv6: from one /64 network); 0 means no limit."`
+	LimitRequestsPerAddress     int   `group:"Limits:" env:"NOTIFLUX_LIMIT_REQUESTS_PER_ADDRESS" default:"0" help:"The same for other HTTP requests, such as broadcasts and polls; 0 means no limit."`
+	LimitBroadcastsPerSubject   int   `group:"Limits:" env:"NOTIFLUX_LIMIT_BROADCASTS_PER_SUBJECT" default:"0" help:"Maximum number of messages a second that one subject (the claim sub of a token) may publish; 0 means no limit."`
+	LimitFailedTokensPerAddress int   `group:"Limits:" env:"NOTIFLUX_LIMIT_FAILED_TOKENS_PER_ADDRESS" default:"0" help:"Maximum number of invalid tokens a minute from one IP address, after which its new tokens are refused without a check; 0 means no limit."`
+	MaxTopics                   int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics; a topic without messages and subscribers still counts for up to 24 hours."`
+	MaxTopicsPerConnection      int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS_PER_CONNECTION" default:"1000" help:"Maximum number of topics that one client can subscribe to."`
+	MaxLagBytes                 Bytes `group:"Limits:" env:"NOTIFLUX_MAX_LAG_BYTES" default:"1MiB" help:"Bytes kept for a slow client: messages that it has not read yet and that the history has dropped. If they take up more than this, the server disconnects the client."`
+	MaxUnreadBytes              Bytes `group:"Limits:" env:"NOTIFLUX_MAX_UNREAD_BYTES" default:"64MiB" help:"Maximum total size of the answers that clients have not read yet, for all clients together: answers to HTTP requests and to commands over WebSocket."`
 
 	Compression     bool          `group:"Running:" env:"NOTIFLUX_COMPRESSION" help:"Compress messages for clients that support permessage-deflate."`
 	Loops           string        `group:"Running:" env:"NOTIFLUX_LOOPS" default:"auto" help:"Event loops: auto uses epoll for plain TCP on Linux, portable uses goroutines everywhere."`

@@ -149,6 +149,7 @@ func (c *Serve) validateLimits(p *Problems) {
 	p.rate("limit-connections-per-address", c.LimitConnectionsPerAddress)
 	p.rate("limit-requests-per-address", c.LimitRequestsPerAddress)
 	p.rate("limit-broadcasts-per-subject", c.LimitBroadcastsPerSubject)
+	p.perMinute("limit-failed-tokens-per-address", c.LimitFailedTokensPerAddress)
 	p.count("max-topics", c.MaxTopics)
 	p.count("max-topics-per-connection", c.MaxTopicsPerConnection)
 }
@@ -208,6 +209,10 @@ func (p *Problems) count(flag string, n int) {
 
 func (p *Problems) rate(flag string, n int) {
 	p.when(n < 0 || n > maxRate, flag, "is %d: use a number a second up to %d, or 0 for no limit", n, maxRate)
+}
+
+func (p *Problems) perMinute(flag string, n int) {
+	p.when(n < 0 || n > maxRate, flag, "is %d: use a number a minute up to %d, or 0 for no limit", n, maxRate)
 }
 
 func (p *Problems) size(flag string, b Bytes) {

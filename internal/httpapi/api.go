@@ -70,11 +70,11 @@ type Broker interface {
 
 // A Verifier verifies tokens. It is safe for concurrent use.
 type Verifier interface {
-	// Verify returns the claims of a token, or a [pubsub.Error]. It may block.
-	Verify(auth.Token) (*auth.Claims, error)
+	// Verify returns the claims of a token from an address, or a [pubsub.Error]. It may block.
+	Verify(token auth.Token, remote string) (*auth.Claims, error)
 	// Recall returns the same without blocking, if that takes no signature check. Otherwise
 	// known is false.
-	Recall(auth.Token) (claims *auth.Claims, known bool, err error)
+	Recall(token auth.Token, remote string) (claims *auth.Claims, known bool, err error)
 	// Anonymous returns the claims of clients without a token, or nil if they may do nothing.
 	Anonymous() *auth.Claims
 }

@@ -104,9 +104,11 @@ type fixedVerifier struct{ claims *auth.Claims }
 
 func (fixedVerifier) Anonymous() *auth.Claims { return nil }
 
-func (v fixedVerifier) Verify(auth.Token) (*auth.Claims, error) { return v.claims, nil }
+func (v fixedVerifier) Verify(auth.Token, string) (*auth.Claims, error) { return v.claims, nil }
 
-func (v fixedVerifier) Recall(auth.Token) (*auth.Claims, bool, error) { return v.claims, true, nil }
+func (v fixedVerifier) Recall(auth.Token, string) (*auth.Claims, bool, error) {
+	return v.claims, true, nil
+}
 
 type fixedPublisher struct{ httpapi.Broker }
 

@@ -59,7 +59,7 @@ func (a *API) broadcast(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return router.WithDetail(err, "topic", b.onlyTopic())
 	}
-	a.authorize(b, r.Header)
+	a.authorize(b, r)
 	charged, err := a.chargeAnswer(b)
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (a *API) release(d *decoder) {
 
 // authorize sets the error of each publication that its token does not allow. An element
 // without a token uses that of the header.
-func (a *API) authorize(b *broadcast, h http.Header) {
+func (a *API) authorize(b *broadcast, r *http.Request) {
 	var last auth.Token // most elements have the same token, valid or not
 	var claims *auth.Claims
 	var err error
@@ -165,10 +165,10 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 		}
 		if token != last || claims == nil && err == nil {
 			last = token
-			claims, err = a.claims(token, h, &spent)
+			claims, err = a.claims(token, r, &spent)
 		}
 		if p.Err = err; err == nil {
-			p.Subject, p.Err = claims.Subject, cmp.Or(a.revoked(claims, p.Topic), claims.Allow(auth.Broadcast, p.Topic))
+			p.Issuer, p.Subject, p.Err = claims.Issuer(), claims.Subject, cmp.Or(a.revoked(claims, p.Topic), claims.Allow(auth.Broadcast, p.Topic))
 		}
 	}
 }
@@ -176,24 +176,24 @@ func (a *API) authorize(b *broadcast, h http.Header) {
 // claims returns the claims of a token, or of the header's token if it is empty. After
 // maxSpent refused tokens, it checks no more signatures for the request: a body has room
 // for hundreds of tokens, and each costs a check with every key.
-func (a *API) claims(token auth.Token, h http.Header, spent *int) (*auth.Claims, error) {
+func (a *API) claims(token auth.Token, r *http.Request, spent *int) (*auth.Claims, error) {
 	if token == "" {
 		var err error
-		if token, err = bearer(h); err != nil {
+		if token, err = bearer(r.Header); err != nil {
 			return nil, err
 		}
 	}
 	if token == "" {
 		return nil, errNoBroadcastToken
 	}
-	claims, known, err := a.config.Verifier.Recall(token)
+	claims, known, err := a.config.Verifier.Recall(token, r.RemoteAddr)
 	switch {
 	case known:
 		return claims, err
 	case *spent >= maxSpent:
 		return nil, errSpent
 	}
-	claims, err = a.config.Verifier.Verify(token)
+	claims, err = a.config.Verifier.Verify(token, r.RemoteAddr)
 	if auth.CheckedSignature(err) {
 		*spent++
 	}

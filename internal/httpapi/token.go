@@ -33,7 +33,7 @@ func (a *API) authorizeReader(r *http.Request, token auth.Token, topics ...pubsu
 			return nil, router.WithDetail(err, "topic", joined(topics))
 		}
 	}
-	claims, err := a.config.Verifier.Verify(token)
+	claims, err := a.config.Verifier.Verify(token, r.RemoteAddr)
 	if err != nil {
 		return nil, router.WithDetail(err, "topic", joined(topics))
 	}

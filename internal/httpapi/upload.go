@@ -166,7 +166,7 @@ func (a *API) publisherOf(r *http.Request) *auth.Claims {
 	if err != nil || token == "" {
 		return nil
 	}
-	claims, err := a.config.Verifier.Verify(token)
+	claims, err := a.config.Verifier.Verify(token, r.RemoteAddr)
 	if err != nil || !claims.Has(auth.Broadcast) {
 		return nil
 	}

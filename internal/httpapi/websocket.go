@@ -58,7 +58,7 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 	endpoint := s.endpoints[h.Protocol]
 	request := session.Request{Compressed: h.Deflate}
 	if endpoint.ConnectToken {
-		request.Credential = s.credential(auth.Token(h.Token), r.Header)
+		request.Credential = s.credential(auth.Token(h.Token), r)
 	}
 	config := s.plain
 	if h.Deflate {
@@ -75,9 +75,9 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 
 // credential verifies the token with which a client connects, from the subprotocol or else
 // from the header. It blocks while a signature is checked.
-func (s *webSockets) credential(token auth.Token, h http.Header) (c session.Credential) {
+func (s *webSockets) credential(token auth.Token, r *http.Request) (c session.Credential) {
 	if token == "" {
-		token, c.Err = bearer(h)
+		token, c.Err = bearer(r.Header)
 		if c.Err != nil && isMissing(c.Err) && s.config.Verifier.Anonymous() != nil {
 			return session.Credential{} // It may subscribe to public topics.
 		}
@@ -85,6 +85,6 @@ func (s *webSockets) credential(token auth.Token, h http.Header) (c session.Cred
 			return c
 		}
 	}
-	c.Claims, c.Err = s.config.Verifier.Verify(token)
+	c.Claims, c.Err = s.config.Verifier.Verify(token, r.RemoteAddr)
 	return c
 }

@@ -3,6 +3,7 @@ package pubsub
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // A Code is the reason for a refusal. Programs switch on it, so a code never changes.
@@ -42,6 +43,16 @@ type Error struct {
 	Code   Code
 	Detail string // a sentence without a final period: what is wrong, then what would be right
 	Err    error  // the cause, for the log only; may be nil
+
+	Quota *Quota // that the client has used up; nil: none, or it is not known
+}
+
+// A Quota is how much a client may do, of which nothing is left.
+type Quota struct {
+	Policy string        // its name, in lower-case letters and hyphens
+	Limit  int           // how often, in Window
+	Window time.Duration // a number of seconds; 0: at the same time
+	After  time.Duration // when the client may try again; 0: not known
 }
 
 // Errorf returns an [Error] with a code and a formatted sentence. Any client may see the

@@ -1,28 +1,28 @@
-// Package quota limits how many requests a second a server takes from one IP address, and how
-// many messages from one subject.
+// Package quota limits what a server takes from one IP address, and from one user, in a second or
+// in a minute.
 //
-// A [Limit] has a fixed number of counters. A hash of the address or the subject, with a key
+// A [Limit] has a fixed number of counters. A hash of the address or the user, with a key
 // that is different in every process, says which counter is its own:
 //
 //	RemoteAddr → IPv4 address or first 64 bits of the IPv6 address → hash → counter
-//	claim sub → hash → counter
+//	issuer and sub of a token → hash → counter
 //
 // Two addresses may share a counter. That is rare while there are few addresses, and a
 // client cannot find out with whom it shares one. In return, the memory is the same for one
 // address and for millions of them, nothing is ever evicted, and nothing has to be cleaned.
 //
 // Invariants:
-//   - From one address or subject, at most the rate passes at once, and on average at most the rate
-//     passes in a second.
-//   - From all of them together, at most [Counters] times the rate passes in a second.
-//   - A request that is refused does not count.
+//   - From one address or user, at most the rate passes at once, and on average at most the rate
+//     passes in the time for which it is meant.
+//   - From all of them together, at most [Counters] times the rate passes in that time.
+//   - What is refused does not count.
 package quota
 
 import (
-	"fmt"
 	"hash/maphash"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,16 +36,14 @@ const Counters = 1 << 18
 // MaxRate is the maximum rate of a [Limit].
 const MaxRate = 1_000_000
 
-// window is the time in which the rate may pass.
-const window = time.Second
-
-// A Limit is a limit for each IP address, or for each subject. It is safe for concurrent use. A nil
-// Limit lets all requests pass.
+// A Limit is a limit for each IP address, or for each user. It is safe for concurrent use. A nil
+// Limit lets everything pass.
 type Limit struct {
 	// Immutable after New.
 	name     string
 	rate     int
-	interval time.Duration // between two requests at the rate
+	window   time.Duration
+	interval time.Duration // at the rate
 	start    time.Time
 	seed     maphash.Seed
 
@@ -54,16 +52,17 @@ type Limit struct {
 	counters []atomic.Int64
 }
 
-// New returns a Limit that lets rate requests a second pass, at most [MaxRate]. It returns
-// nil if rate is 0. name says what is limited, in the plural. It is also the name of the policy in
-// the header fields of refusals.
-func New(name string, rate int) *Limit {
+// New returns a Limit that lets rate things pass in window, which is a second or a minute. rate is
+// at most [MaxRate]. New returns nil if it is 0. name says what is limited, in the plural. It is
+// also the name of the policy in the header fields of refusals, with hyphens for spaces.
+func New(name string, rate int, window time.Duration) *Limit {
 	if rate == 0 {
 		return nil
 	}
 	return &Limit{
 		name:     name,
 		rate:     rate,
+		window:   window,
 		interval: window / time.Duration(rate),
 		start:    time.Now(),
 		seed:     maphash.MakeSeed(),
@@ -71,35 +70,92 @@ func New(name string, rate int) *Limit {
 	}
 }
 
-// Take reports whether a request may pass, and counts it if so. remote is an IP address with
-// or without a port. Clients without an IP address count as one.
-func (l *Limit) Take(remote string) bool {
-	return l.take(maphash.Comparable(l.seed, source(remote)))
-}
-
-// TakeSubject counts a message of a subject, which is the claim sub of its token. If it may not
-// pass, TakeSubject returns a [pubsub.Error] with TooMany. Tokens without the claim count as one
-// subject.
-func (l *Limit) TakeSubject(subject string) error {
-	if l.take(maphash.String(l.seed, subject)) {
+// Take counts one thing from an address, which has the form of [http.Request].RemoteAddr, with or
+// without a port. If it may not pass, Take does not count it, and returns a [pubsub.Error] with
+// TooMany. Clients without an IP address count as one.
+func (l *Limit) Take(remote string) error {
+	if l == nil {
 		return nil
 	}
-	return pubsub.Errorf(pubsub.TooMany, "more than %d %s a second came from this user (the token's `sub`): send fewer, and try again later", l.rate, l.name)
+	return l.fromAddress(l.take(counter(l, source(remote))))
 }
 
-// take reports whether what has a hash may pass, and counts it if so.
-func (l *Limit) take(hash uint64) bool {
-	counter := &l.counters[hash%Counters]
+// TakeUser is like Take for a user: the issuer of its token, or "", and the claim sub. Tokens of
+// an issuer without the claim count as those of one user.
+func (l *Limit) TakeUser(issuer, subject string) error {
+	if l == nil {
+		return nil
+	}
+	return l.from("this user (the token's `sub`)", l.take(counter(l, user{issuer, subject})))
+}
+
+// Check is like Take, but does not count anything.
+func (l *Limit) Check(remote string) error {
+	if l == nil {
+		return nil
+	}
+	now := l.now()
+	return l.fromAddress(l.wait(counter(l, source(remote)).Load(), now))
+}
+
+// Count is like Take, but counts even what may not pass. That does not put off the time when
+// something may pass again.
+func (l *Limit) Count(remote string) {
+	if l == nil {
+		return
+	}
+	mine := counter(l, source(remote))
 	for {
-		now, old := int64(time.Since(l.start)), counter.Load()
-		next := max(now, old) + int64(l.interval)
-		if next > now+int64(window) {
-			return false
-		}
-		if counter.CompareAndSwap(old, next) {
-			return true
+		now, old := l.now(), mine.Load()
+		next := min(max(now, old)+l.interval.Nanoseconds(), now+l.window.Nanoseconds())
+		if mine.CompareAndSwap(old, max(old, next)) {
+			return
 		}
 	}
+}
+
+func (l *Limit) now() int64 { return time.Since(l.start).Nanoseconds() }
+
+// take counts one thing if it may pass. Otherwise it returns after what time it may.
+func (l *Limit) take(mine *atomic.Int64) (after time.Duration) {
+	for {
+		now, old := l.now(), mine.Load()
+		if after := l.wait(old, now); after > 0 {
+			return after
+		}
+		if mine.CompareAndSwap(old, max(now, old)+l.interval.Nanoseconds()) {
+			return 0
+		}
+	}
+}
+
+// wait returns after what time something may pass.
+func (l *Limit) wait(mine, now int64) time.Duration {
+	return time.Duration(max(0, max(now, mine)+l.interval.Nanoseconds()-now-l.window.Nanoseconds()))
+}
+
+// A user is who has a token.
+type user struct{ issuer, subject string }
+
+// counter returns the counter of an address or of a user.
+func counter[T comparable](l *Limit, of T) *atomic.Int64 {
+	return &l.counters[maphash.Comparable(l.seed, of)%Counters]
+}
+
+func (l *Limit) fromAddress(after time.Duration) error { return l.from("your IP address", after) }
+
+// from returns the refusal of something that may pass after that time, or nil.
+func (l *Limit) from(whom string, after time.Duration) error {
+	if after == 0 {
+		return nil
+	}
+	per := "a second"
+	if l.window > time.Second {
+		per = "a minute"
+	}
+	refusal := pubsub.Errorf(pubsub.TooMany, "more than %d %s %s came from %s: send fewer, and try again later", l.rate, l.name, per, whom)
+	refusal.Quota = &pubsub.Quota{Policy: strings.ReplaceAll(l.name, " ", "-"), Limit: l.rate, Window: l.window, After: after}
+	return refusal
 }
 
 // source returns the addresses that count as the one of a client: the address itself, or
@@ -113,21 +169,16 @@ func source(remote string) netip.Prefix {
 	return prefix
 }
 
-// Wrap returns a handler that calls next for each request that may pass, and returns a
-// [pubsub.Error] with TooMany for others. It sets the fields RateLimit and RateLimit-Policy
-// of a refusal as draft-ietf-httpapi-ratelimit-headers-11 has them.
+// Wrap returns a handler that calls next for each request that may pass, and returns the error of
+// Take for others.
 func (l *Limit) Wrap(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	if l == nil {
 		return next
 	}
-	policy := fmt.Sprintf(`"%s";q=%d;w=1`, l.name, l.rate)
-	spent := fmt.Sprintf(`"%s";r=0;t=1`, l.name)
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if l.Take(r.RemoteAddr) {
-			return next(w, r)
+		if err := l.Take(r.RemoteAddr); err != nil {
+			return err
 		}
-		w.Header().Set("RateLimit-Policy", policy)
-		w.Header().Set("RateLimit", spent)
-		return pubsub.Errorf(pubsub.TooMany, "more than %d %s a second came from your IP address: send fewer, and try again later", l.rate, l.name)
+		return next(w, r)
 	}
 }

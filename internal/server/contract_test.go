@@ -277,6 +277,19 @@ func visitLimited(t *testing.T, check func(visit, *http.Response)) {
 		}
 		check(v, answer)
 	}
+
+	s = servertest.Start(t, func(c *config.Serve) { c.LimitFailedTokensPerAddress, c.LimitBroadcastsPerSubject = 2, 1 })
+	publish := []string{"Authorization", "Bearer " + s.Token(auth.Broadcast, "a")}
+	message := visit{"POST /broadcast", "", publish, `{"topic":"a","message":1}`, 429}
+	wrong := visit{"GET /history", "?topic=a", []string{"Authorization", "Bearer wrong"}, "", 429}
+	for _, v := range []visit{message, wrong} {
+		answer := v.send(t, s)
+		for answer.StatusCode != v.status {
+			answer.Body.Close()
+			answer = v.send(t, s)
+		}
+		check(v, answer)
+	}
 }
 
 func visitDraining(t *testing.T, check func(visit, *http.Response)) {

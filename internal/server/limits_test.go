@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
@@ -70,7 +72,7 @@ func TestLimitsPerAddress(t *testing.T) {
 			for answer.StatusCode != http.StatusTooManyRequests { // at once, on a machine that answers two within a second
 				answer = send("2001:db8::3", test.method, test.path)
 			}
-			want := [...]string{"2", `"` + test.policy + `";r=0;t=1`, `"` + test.policy + `";q=1;w=1`}
+			want := [...]string{"1", `"` + test.policy + `";r=0;t=1`, `"` + test.policy + `";q=1;w=1`}
 			if got := [...]string{answer.Header.Get("Retry-After"), answer.Header.Get("RateLimit"), answer.Header.Get("RateLimit-Policy")}; got != want {
 				t.Errorf("%s %s is refused with %q, want %q", test.method, test.path, got, want)
 			}
@@ -154,4 +156,136 @@ func TestLimitPerSubject(t *testing.T) {
 			t.Errorf("a message of another subject over WebSocket is %s", got)
 		}
 	})
+}
+
+// Whoever sends many invalid tokens can use only those that it has used before, on every route.
+// Nobody else is affected.
+func TestLimitOfFailedTokens(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) {
+			c.LimitFailedTokensPerAddress = 3
+			c.TrustedProxies = []string{"127.0.0.0/8"}
+		})
+		n := 0
+		token := func(scope auth.Scope) string {
+			n++
+			return s.Sign(auth.Grant{Subject: strconv.Itoa(n), Scopes: []auth.Scope{scope}, Topics: []pubsub.Topic{"a"}, Expires: time.Now().Add(time.Hour)})
+		}
+		send := func(remote, method, path, token, body string) (*http.Response, string) {
+			t.Helper()
+			return sendFrom(t, s, remote, method, path, token, body)
+		}
+		const good, bad, message = "2001:db8:0:1::1", "2001:db8::1", `{"topic":"a","message":"x"}`
+		listens, publishes, spoilt := token(auth.Subscribe), token(auth.Broadcast), token(auth.Subscribe)
+		spoilt = spoilt[:len(spoilt)-10] + "AAAAAAAAAA"
+		text := dialFrom(t, s, "2001:db8::9") // in the same network
+		for _, used := range []string{listens, publishes} {
+			if answer, got := send(bad, "GET", "/history?topic=a", used, ""); answer.StatusCode == http.StatusTooManyRequests {
+				t.Fatalf("the first token answers %d %s", answer.StatusCode, got)
+			}
+		}
+		// The same token over and over, by HTTP and by WebSocket.
+		if answer, got := send(bad, "GET", "/history?topic=a", spoilt, ""); answer.StatusCode != http.StatusUnauthorized {
+			t.Fatalf("a wrong token answers %d %s", answer.StatusCode, got)
+		}
+		for got, n := "", 0; !strings.Contains(got, "more than 3 failed tokens a minute"); n++ {
+			text.Say("/subscribe a " + spoilt)
+			if got = text.Next(); n > 6 || !strings.HasPrefix(got, "Subscribe to a denied: ") {
+				t.Fatalf("after %d wrong tokens, another one answers %s", n, got)
+			}
+		}
+		for _, test := range []struct{ method, path, body string }{
+			{"GET", "/events?topic=a", ""}, {"POST", "/events", `{"topics":["a"]}`},
+			{"GET", "/stream?topic=a", ""}, {"POST", "/stream", `{"topics":["a"]}`},
+			{"GET", "/poll?topic=a", ""}, {"POST", "/poll", `{"topics":["a"]}`},
+			{"GET", "/history?topic=a", ""}, {"GET", "/presence?topic=a", ""},
+			{"POST", "/broadcast", message},
+		} {
+			known := listens
+			if test.path == "/broadcast" {
+				known = publishes
+			}
+			fresh := token(auth.Subscribe)
+			answer, got := send(bad, test.method, test.path, fresh, test.body)
+			policy := answer.Header.Get("RateLimit-Policy")
+			if after, err := strconv.Atoi(answer.Header.Get("Retry-After")); answer.StatusCode != http.StatusTooManyRequests || !strings.Contains(got, `"too_many"`) ||
+				policy != `"failed-tokens";q=3;w=60` || err != nil || after < 1 || after > 20 {
+				t.Errorf("%s %s with a new token is %d %s, with %v", test.method, test.path, answer.StatusCode, got, answer.Header)
+			}
+			if answer, got := send(bad, test.method, test.path, known, test.body); answer.StatusCode != http.StatusOK {
+				t.Errorf("%s %s with a token used before is %d %s", test.method, test.path, answer.StatusCode, got)
+			}
+			if answer, got := send(good, test.method, test.path, fresh, test.body); answer.StatusCode == http.StatusTooManyRequests {
+				t.Errorf("%s %s from another address is %d %s", test.method, test.path, answer.StatusCode, got)
+			}
+			if answer, _ := send(bad, test.method, test.path, "", test.body); answer.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s %s without a token is %d", test.method, test.path, answer.StatusCode)
+			}
+		}
+		if answer, got := send(bad, "POST", "/broadcast", publishes, "["+message+`,{"topic":"a","message":"x","token":"`+token(auth.Broadcast)+`"}]`); answer.StatusCode != http.StatusMultiStatus ||
+			strings.Count(got, `"position"`) != 1 || strings.Count(got, `"too_many"`) != 1 {
+			t.Errorf("an array with one new token is %d %s", answer.StatusCode, got)
+		}
+		text.Say("/subscribe a " + listens)
+		text.Sync()
+
+		client := dialFrom(t, s, bad, "notiflux.v1.json")
+		client.Next() // welcome
+		client.Say(`{"type":"auth","id":1,"token":"` + token(auth.Subscribe) + `"}`)
+		if got := client.Next(); !strings.Contains(got, `"code":"too_many"`) || !strings.Contains(got, `"retry":true`) {
+			t.Errorf("a new token over WebSocket is %s", got)
+		}
+		client.Say(`{"type":"subscribe","id":2,"topics":["a"],"token":"` + listens + `"}`)
+		if got := client.Next(); !strings.Contains(got, `"subscribed"`) {
+			t.Errorf("a token used before over WebSocket is %s", got)
+		}
+		// A client that connects with a new token must connect again later.
+		client = dialFrom(t, s, bad, "notiflux.v1.json", "notiflux.token."+token(auth.Subscribe))
+		client.Next() // welcome
+		if got := client.Next(); !strings.HasPrefix(got, `{"type":"bye","code":"too_many","after":`) {
+			t.Errorf("after connecting with a new token: %s", got)
+		}
+		if _, _, err := client.Read(t.Context()); websocket.CloseStatus(err) != 4108 {
+			t.Errorf("after connecting with a new token: %v, want 4108", err)
+		}
+	})
+}
+
+// sendFrom sends a request from an address to a server that trusts this machine as a proxy. It
+// returns the body of the answer unless the answer is 200.
+func sendFrom(t *testing.T, s *servertest.Server, remote, method, path, token, body string) (*http.Response, string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel() // Streams have no end.
+	request, err := http.NewRequestWithContext(ctx, method, s.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = http.Header{"X-Forwarded-For": {remote}, "Content-Type": {"application/json"}}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusOK {
+		return answer, ""
+	}
+	got, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(got)
+}
+
+// dialFrom is like sendFrom for a WebSocket.
+func dialFrom(t *testing.T, s *servertest.Server, remote string, protocols ...string) *servertest.Client {
+	t.Helper()
+	conn, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{Subprotocols: protocols, HTTPHeader: http.Header{"X-Forwarded-For": {remote}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Client(conn)
 }

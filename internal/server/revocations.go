@@ -50,7 +50,7 @@ func (s *Server) closeRevocations() {
 
 // adminAPI returns the handler of the admin API.
 func (s *Server) adminAPI() http.Handler {
-	c := adminapi.Config{Revocations: s.revocations, Control: s.control, Verifier: s.requests, Now: s.env.Now, Log: s.log}
+	c := adminapi.Config{Revocations: s.revocations, Control: s.control, Verifier: unlimited{s.requests}, Now: s.env.Now, Log: s.log}
 	if s.config.AdminTokenFile != "" {
 		c.Token = func() (string, error) { return adminToken(s.config.AdminTokenFile) }
 	} else if s.admin != nil && !isPrivate(s.admin.Addr()) {

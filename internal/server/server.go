@@ -147,7 +147,7 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 func (s *Server) build(p parsed) {
 	c := &s.config
 	s.openBroker()
-	s.limited = limited(s.publisher(), quota.New("broadcasts", c.LimitBroadcastsPerSubject))
+	s.limited = limited(s.publisher(), quota.New("broadcasts", c.LimitBroadcastsPerSubject, time.Second))
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
 	s.openPresence()
 	s.openVerifier(p)
@@ -189,8 +189,8 @@ func (s *Server) build(p parsed) {
 		MaxLagBytes:     uint64(c.MaxLagBytes),
 		Unread:          s.unread.Answers,
 		Draining:        s.draining,
-		Connections:     quota.New("connections", c.LimitConnectionsPerAddress),
-		Requests:        quota.New("requests", c.LimitRequestsPerAddress),
+		Connections:     quota.New("connections", c.LimitConnectionsPerAddress, time.Second),
+		Requests:        quota.New("requests", c.LimitRequestsPerAddress, time.Second),
 		Clients:         s.clients,
 		Control:         s.control,
 		Revoked:         s.revoked(),

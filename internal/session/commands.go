@@ -17,7 +17,7 @@ func (s *Session) Verify(token auth.Token, then func(Credential)) {
 		return
 	}
 	s.waiting = true
-	err := s.group.config.Verifier.Start(s.group.config.VerifyWorkers, token, func(claims *auth.Claims, err error) {
+	err := s.group.config.Verifier.Start(s.group.config.VerifyWorkers, token, s.conn.Remote(), func(claims *auth.Claims, err error) {
 		s.group.resume(s, func() {
 			if err == nil {
 				err = s.group.revoked(claims, "")
@@ -53,7 +53,7 @@ func (s *Session) Publish(c Credential, p pubsub.Publication, then func(pubsub.P
 		done(pubsub.Position{}, err)
 		return
 	}
-	p.Subject = c.Claims.Subject
+	p.Issuer, p.Subject = c.Claims.Issuer(), c.Claims.Subject
 	ps := []pubsub.Publication{p}
 	s.waiting = true
 	outcome := func() { done(ps[0].Position, ps[0].Err) }

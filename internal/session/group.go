@@ -80,7 +80,7 @@ type Broker interface {
 // A Verifier verifies tokens; see [auth.Verifier].
 type Verifier interface {
 	Cached(auth.Token) (*auth.Claims, bool) // returns the claims of a token that was verified before and is still valid
-	Start(workers auth.Workers, t auth.Token, done func(*auth.Claims, error)) error
+	Start(workers auth.Workers, t auth.Token, remote string, done func(*auth.Claims, error)) error
 	Check(*auth.Claims) error // returns nil if the claims of a verified token are still valid
 	Anonymous() *auth.Claims  // returns the claims of clients without a token; nil: they may do nothing
 }

@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
@@ -17,7 +19,8 @@ type problem struct {
 
 // WriteProblem answers a request with err as application/problem+json. The body contains
 // only the code and the sentence of err's [pubsub.Error], never the rest of the chain. No
-// other function writes HTTP errors. The caller must already have set the headers that
+// other function writes HTTP errors. If err says which quota the client has used up, so do the
+// fields Retry-After, RateLimit and RateLimit-Policy. The caller must already have set the headers that
 // belong to one kind of error (Allow, Sec-WebSocket-Version).
 func WriteProblem(w http.ResponseWriter, err error) {
 	e := pubsub.Refusal(err)
@@ -27,7 +30,10 @@ func WriteProblem(w http.ResponseWriter, err error) {
 		h.Set("WWW-Authenticate", `Bearer error="`+row.Challenge+`"`)
 	}
 	if row.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(row.RetryAfter))
+		h.Set("Retry-After", strconv.Itoa(retryAfter(row, e.Quota)))
+	}
+	if e.Quota != nil {
+		setRateLimit(h, e.Quota)
 	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
@@ -36,3 +42,30 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	w.WriteHeader(row.Status)
 	_, _ = w.Write(body) // an error means that the client is gone
 }
+
+// retryAfter returns the value of Retry-After for a code with this row.
+func retryAfter(row ErrorResponse, q *pubsub.Quota) int {
+	if q == nil || q.After == 0 {
+		return row.RetryAfter
+	}
+	return seconds(q.After)
+}
+
+// setRateLimit sets the fields RateLimit and RateLimit-Policy as
+// draft-ietf-httpapi-ratelimit-headers-11 has them: nothing is left of q.
+func setRateLimit(h http.Header, q *pubsub.Quota) {
+	policy, limit := fmt.Sprintf(`"%s";q=%d`, q.Policy, q.Limit), fmt.Sprintf(`"%s";r=0`, q.Policy)
+	if q.Window > 0 {
+		policy += fmt.Sprintf(";w=%d", seconds(q.Window))
+	} else {
+		policy += `;qu="concurrent-requests"`
+	}
+	if q.After > 0 {
+		limit += fmt.Sprintf(";t=%d", seconds(q.After))
+	}
+	h.Set("RateLimit-Policy", policy)
+	h.Set("RateLimit", limit)
+}
+
+// seconds returns d in seconds, rounded up.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -65,5 +66,26 @@ func TestProblemsAreReadable(t *testing.T) {
 	wire.WriteProblem(w, pubsub.Errorf(pubsub.TokenMissing, "%s", detail))
 	if !strings.Contains(w.Body.String(), detail) {
 		t.Errorf("the body is %s, want it to contain %q unescaped", w.Body, detail)
+	}
+}
+
+// A refusal that says which quota is used up also says it in the header.
+func TestWriteProblemWithQuota(t *testing.T) {
+	for _, test := range []struct {
+		quota                pubsub.Quota
+		retry, policy, limit string
+	}{
+		{pubsub.Quota{Policy: "requests", Limit: 5, Window: time.Second, After: time.Millisecond}, "1", `"requests";q=5;w=1`, `"requests";r=0;t=1`},
+		{pubsub.Quota{Policy: "failed-tokens", Limit: 20, Window: time.Minute, After: 2001 * time.Millisecond}, "3", `"failed-tokens";q=20;w=60`, `"failed-tokens";r=0;t=3`},
+		{pubsub.Quota{Policy: "open-connections", Limit: 10}, "2", `"open-connections";q=10;qu="concurrent-requests"`, `"open-connections";r=0`},
+	} {
+		err := pubsub.Errorf(pubsub.TooMany, "what is wrong")
+		err.Quota = &test.quota
+		w := httptest.NewRecorder()
+		wire.WriteProblem(w, err)
+		got := [...]string{w.Header().Get("Retry-After"), w.Header().Get("RateLimit-Policy"), w.Header().Get("RateLimit")}
+		if want := [...]string{test.retry, test.policy, test.limit}; got != want {
+			t.Errorf("%+v: %q, want %q", test.quota, got, want)
+		}
 	}
 }

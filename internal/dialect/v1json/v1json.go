@@ -43,6 +43,7 @@ const (
 // Reasons why the dialect ends sessions.
 var (
 	endIdle   = session.End{Code: pubsub.Idle, CloseCode: wire.CloseIdle, Reason: "no valid command within 60 s of connecting"}
+	endFailed = session.End{Code: pubsub.TooMany, CloseCode: wire.CloseTooMany, Reason: "too many invalid tokens came from your IP address", Least: 5 * time.Second, Most: 15 * time.Second}
 	endBinary = session.End{CloseCode: wire.CloseUnsupported, Reason: "the JSON protocol has no binary messages"}
 )
 
@@ -57,6 +58,9 @@ func Endpoint(version string) *session.Endpoint {
 			welcome(s, version)
 			d := &dialect{parsers: parsers, deadline: r.Now + maxIdle}
 			s.Arm(d.deadline)
+			if err := r.Credential.Err; err != nil && pubsub.Refusal(err).Code == pubsub.TooMany {
+				s.End(endFailed) // Otherwise every command without a token would be refused, even later.
+			}
 			return d
 		},
 	}
