@@ -1,6 +1,7 @@
 package revoke
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -75,6 +76,12 @@ func (e *Entry) check() error {
 func (e Entry) identity() Entry {
 	e.Before, e.Expires = time.Time{}, time.Time{}
 	return e
+}
+
+// compare orders entries by their identity.
+func (e *Entry) compare(other *Entry) int {
+	return cmp.Or(strings.Compare(e.ID, other.ID), strings.Compare(e.Subject, other.Subject), strings.Compare(e.Key, other.Key),
+		strings.Compare(e.Issuer, other.Issuer), cmp.Compare(e.Topic, other.Topic), cmp.Compare(e.Pattern, other.Pattern))
 }
 
 // widen makes e revoke what other revokes, too. Both have the same identity.

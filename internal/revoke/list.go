@@ -31,6 +31,9 @@ const MaxEntries = 100_000
 // DefaultLife is how long an entry lasts if neither it nor the configuration says so.
 const DefaultLife = 30 * 24 * time.Hour
 
+// lastTime is the last second that RFC 3339 can express, and so JSON.
+var lastTime = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+
 // A Store keeps entries for the next start of the server.
 type Store interface {
 	// Append stores entries. It returns nil only once they survive a crash of the machine. live
@@ -136,6 +139,9 @@ func (l *List) Add(ctx context.Context, entries ...Entry) ([]Entry, error) {
 			if e.Before.After(now) {
 				e.Expires = e.Before.Add(l.life)
 			}
+			if e.Expires.After(lastTime) {
+				e.Expires = lastTime
+			}
 		}
 		if !e.Expires.After(now) {
 			return nil, pubsub.Errorf(pubsub.Malformed, "the entry would have expired already, at %s: use a later time", e.Expires.UTC().Format(time.RFC3339))
@@ -173,9 +179,7 @@ func (l *List) Entries() []Entry {
 		}
 	}
 	l.mu.RUnlock()
-	slices.SortFunc(all, func(a, b Entry) int {
-		return cmp.Or(a.Expires.Compare(b.Expires), cmp.Compare(a.String(), b.String()))
-	})
+	slices.SortFunc(all, func(a, b Entry) int { return cmp.Or(a.Expires.Compare(b.Expires), a.compare(&b)) })
 	return all
 }
 

@@ -141,7 +141,8 @@ func TestBadEntries(t *testing.T) {
 
 func TestEntriesExpire(t *testing.T) {
 	claims := claimer(t)("one", "ann", time.Time{})
-	c := newClock()
+	c := &clock{time.Date(9900, 1, 1, 0, 0, 0, 0, time.UTC)} // so that all of them are durations
+	last := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 	const life = 2 * time.Hour
 	for _, x := range []struct {
 		entry revoke.Entry
@@ -152,6 +153,7 @@ func TestEntriesExpire(t *testing.T) {
 		{revoke.Entry{Subject: "ann"}, life, life + 2*auth.Leeway},
 		{revoke.Entry{Subject: "ann", Before: c.now.Add(time.Hour)}, life, time.Hour + life + 2*auth.Leeway},
 		{revoke.Entry{Subject: "ann", Expires: c.now.Add(time.Minute)}, life, time.Minute},
+		{revoke.Entry{Subject: "ann", Before: last}, life, last.Sub(c.now)}, // JSON has no later time
 	} {
 		l := c.list(revoke.Config{MaxLife: x.max})
 		added := mustAdd(t, l, x.entry)
