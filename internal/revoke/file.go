@@ -14,13 +14,15 @@ import (
 )
 
 // A File is a [Store] in a file: one entry per line, in JSON. Entries are appended. When most
-// lines are no longer needed, the file is written again, under another name that then replaces
-// it. A [List] calls it, one call at a time.
+// lines are no longer needed, or somebody else has changed or removed the file, it is written
+// again, under another name that then replaces it. A [List] calls it, one call at a time.
 type File struct {
-	path  string
-	lock  *os.File // path.lock, so that no other server uses the file
-	file  *os.File // nil: it has to be written again
-	lines int
+	path   string   // without symbolic links, so that replacing it replaces the file that they lead to
+	lock   *os.File // path.lock, so that no other server uses the file
+	file   *os.File // nil: it has to be written again
+	size   int64
+	lines  int
+	enough int // more lines than this are perhaps more than needed
 }
 
 // spareLines is how many lines more than twice the entries a file may have. Below that, writing
@@ -36,11 +38,15 @@ const maxLineBytes = 16 << 10
 // was never acknowledged: OpenFile removes it. Any other line that it cannot read is an error,
 // because a token would be valid again without it.
 func OpenFile(path string, now time.Time) (*File, []Entry, error) {
+	path, err := resolve(path)
+	if err != nil {
+		return nil, nil, err
+	}
 	lock, err := lockFile(path + ".lock")
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &File{path: path, lock: lock}
+	f := &File{path: path, lock: lock, enough: spareLines}
 	entries, err := f.open(now)
 	if err != nil {
 		f.Close()
@@ -49,8 +55,25 @@ func OpenFile(path string, now time.Time) (*File, []Entry, error) {
 	return f, entries, nil
 }
 
+// resolve returns path without symbolic links. It creates the file if it is missing.
+func resolve(path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() { // To read a pipe could take for ever.
+		return "", fmt.Errorf("%s is not a regular file: use one, or a path where there is nothing yet", path)
+	}
+	return filepath.EvalSymlinks(path)
+}
+
 func (f *File) open(now time.Time) (entries []Entry, err error) {
-	if f.file, err = os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if f.file, err = os.OpenFile(f.path, os.O_RDWR, 0); err != nil {
 		return nil, err
 	}
 	whole, err := f.read(func(e Entry) {
@@ -64,6 +87,7 @@ func (f *File) open(now time.Time) (entries []Entry, err error) {
 	if err := f.file.Truncate(whole); err != nil {
 		return nil, err
 	}
+	f.size = whole
 	if _, err := f.file.Seek(whole, io.SeekStart); err != nil {
 		return nil, err
 	}
@@ -95,13 +119,20 @@ func (f *File) read(each func(Entry)) (whole int64, err error) {
 
 // Append implements [Store].
 func (f *File) Append(_ context.Context, entries []Entry, live func() []Entry) error {
-	if f.file != nil && f.lines+len(entries) > spareLines {
-		if all := live(); f.lines > 2*len(all)+spareLines {
-			return f.rewrite(all)
-		}
+	if f.file != nil && !f.isUnchanged() {
+		f.file.Close()
+		f.file = nil
 	}
 	if f.file == nil {
 		return f.rewrite(live())
+	}
+	if f.lines+len(entries) > f.enough {
+		all := live()
+		if f.enough = 2*len(all) + spareLines; f.lines+len(entries) > f.enough && f.rewrite(all) == nil {
+			return nil
+		}
+		// If it cannot be written again, for example because it is mounted alone, it grows instead.
+		f.enough = max(f.enough, f.lines+spareLines)
 	}
 	data, err := encode(entries)
 	if err != nil {
@@ -116,7 +147,18 @@ func (f *File) Append(_ context.Context, entries []Entry, live func() []Entry) e
 		return err
 	}
 	f.lines += len(entries)
+	f.size += int64(len(data))
 	return nil
+}
+
+// isUnchanged reports whether path still names the open file, with what was written to it.
+func (f *File) isUnchanged() bool {
+	found, err := os.Stat(f.path)
+	if err != nil {
+		return false
+	}
+	own, err := f.file.Stat()
+	return err == nil && os.SameFile(found, own) && own.Size() == f.size
 }
 
 // rewrite replaces the file by one that has only these entries.
@@ -137,6 +179,7 @@ func (f *File) rewrite(entries []Entry) (err error) {
 	}
 	if err != nil {
 		next.Close()
+		_ = os.Remove(next.Name()) // It may take up the last space.
 		return err
 	}
 	if f.file != nil {
@@ -147,7 +190,7 @@ func (f *File) rewrite(entries []Entry) (err error) {
 		next.Close()
 		return err
 	}
-	f.file, f.lines = next, len(entries)
+	f.file, f.lines, f.size = next, len(entries), int64(len(data))
 	return nil
 }
 

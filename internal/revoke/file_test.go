@@ -1,6 +1,7 @@
 package revoke_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -176,5 +177,113 @@ func TestFileFails(t *testing.T) {
 	l, _ = c.open(t, path)
 	if e := l.Entries(); len(e) != 2 {
 		t.Errorf("entries are %v, want one and three", e)
+	}
+}
+
+// Whatever happens to the file while the server runs, success means that it is stored.
+func TestFileChangesUnderTheServer(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"replaced": func(path string) error {
+			return errors.Join(os.WriteFile(path+".old", nil, 0o600), os.Rename(path+".old", path))
+		},
+		"emptied":  func(path string) error { return os.Truncate(path, 0) },
+		"appended": func(path string) error { return os.WriteFile(path, []byte(strings.Repeat("x", 500)), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			path := filepath.Join(t.TempDir(), "revocations")
+			l, f := c.open(t, path)
+			mustAdd(t, l, revoke.Entry{ID: "one"})
+			if err := change(path); err != nil {
+				t.Fatal(err)
+			}
+			mustAdd(t, l, revoke.Entry{ID: "two"})
+			f.Close()
+			l, _ = c.open(t, path)
+			if e := l.Entries(); len(e) != 2 {
+				t.Errorf("entries after a restart are %v, want one and two", e)
+			}
+		})
+	}
+}
+
+// A link stays a link when the file is written again, and leads to one lock.
+func TestFileBehindALink(t *testing.T) {
+	c := newClock()
+	folder := t.TempDir()
+	link, path := filepath.Join(folder, "link"), filepath.Join(folder, "revocations")
+	if err := os.Symlink("revocations", link); err != nil {
+		t.Skip(err)
+	}
+	l, f := c.open(t, link)
+	if _, _, err := revoke.OpenFile(path, c.now); err == nil || !strings.Contains(err.Error(), "another server uses this file") {
+		t.Errorf("a second server opens the file by its own name: %v", err)
+	}
+	mustAdd(t, l, revoke.Entry{ID: "one"})
+	f.BreakForTest()
+	mustAdd(t, l, revoke.Entry{ID: "two"})
+	f.Close()
+	l, _ = c.open(t, path)
+	if e := l.Entries(); len(e) != 2 {
+		t.Errorf("entries in the file are %v, want one and two", e)
+	}
+}
+
+// A file that cannot be replaced, because it is mounted alone, grows instead of refusing
+// entries; and it is not tried to replace it for each of them.
+func TestFileThatCannotBeReplacedGrows(t *testing.T) {
+	c := newClock()
+	path := filepath.Join(t.TempDir(), "revocations")
+	f, _, err := revoke.OpenFile(path, c.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Mkdir(path+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e := []revoke.Entry{{ID: "x", Expires: c.now.Add(time.Hour)}}
+	calls := 0
+	for i := range 5000 {
+		if err := f.Append(t.Context(), e, func() []revoke.Entry { calls++; return e }); err != nil {
+			t.Fatalf("entry %d: %v", i, err)
+		}
+	}
+	if n := strings.Count(read(t, path), "\n"); n != 5000 || calls > 5 {
+		t.Errorf("the file has %d lines, and all entries were asked for %d times; want 5000 and at most 5", n, calls)
+	}
+}
+
+// All entries are seldom asked for, because that takes as long as there are entries.
+func TestAppendSeldomNeedsAllEntries(t *testing.T) {
+	c := newClock()
+	f, _, err := revoke.OpenFile(filepath.Join(t.TempDir(), "revocations"), c.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all []revoke.Entry
+	calls := 0
+	for i := range 300 {
+		more := make([]revoke.Entry, 100)
+		for j := range more {
+			more[j] = revoke.Entry{ID: fmt.Sprint(i, j), Expires: c.now.Add(time.Hour)}
+		}
+		all = append(all, more...)
+		if err := f.Append(t.Context(), more, func() []revoke.Entry { calls++; return all }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if calls > 10 {
+		t.Errorf("all entries were asked for %d times in 300 calls", calls)
+	}
+}
+
+func TestFileIsNoFile(t *testing.T) {
+	for _, path := range []string{os.DevNull, t.TempDir()} {
+		if _, _, err := revoke.OpenFile(path, time.Now()); err == nil {
+			t.Errorf("%s opens", path)
+		}
 	}
 }
