@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"internal/broker/remote":      {"internal/pubsub", "internal/broker", "internal/presence", "internal/topic"},
 	"internal/broker/redis":       {"internal/pubsub", "internal/broker", "internal/broker/remote", "internal/topic", "internal/worker"},
 	"internal/broker/brokertest":  {"internal/pubsub", "internal/broker", "internal/topic"},
-	"internal/listen":             {"internal/pubsub", "internal/config"},
+	"internal/listen":             {"internal/pubsub", "internal/config", "internal/forwarded"},
 	"internal/loop":               {},
 	"internal/posts":              {},
 	"internal/worker":             {"internal/pubsub"},

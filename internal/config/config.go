@@ -39,6 +39,7 @@ type Serve struct {
 	TLSKey         string   `group:"Listening:" name:"tls-key" env:"NOTIFLUX_TLS_KEY" placeholder:"FILE" help:"PEM file with the private key of --tls-cert."`
 	AllowedOrigins []string `group:"Listening:" env:"NOTIFLUX_ALLOWED_ORIGINS" default:"*" placeholder:"ORIGIN" help:"Origins of web pages that may use the server, such as https://app.example.com or https://*.example.com; the default is *, any origin."`
 	TrustedProxies []string `group:"Listening:" env:"NOTIFLUX_TRUSTED_PROXIES" placeholder:"ADDRESS" help:"IP addresses of the proxies in front of the server, or ranges such as 10.0.0.0/8; the log then has the address of the client, which they report in X-Forwarded-For."`
+	ProxyProtocol  bool     `group:"Listening:" env:"NOTIFLUX_PROXY_PROTOCOL" help:"Expect a header of the PROXY protocol, version 1 or 2, at the beginning of each connection from --trusted-proxies, with the address of the client."`
 	QueryTokens    bool     `group:"Listening:" env:"NOTIFLUX_QUERY_TOKENS" default:"true" negatable:"" help:"Accept tokens in the URL as ?token=; proxies may log URLs."`
 	AdminAddr      *string  `group:"Listening:" env:"NOTIFLUX_ADMIN_ADDR" placeholder:"\"127.0.0.1:8081\"" help:"Address of the admin listener, with metrics, profiles and the admin API, or unix:/path for a Unix socket; an empty value disables it."`
 	AdminHosts     []string `group:"Listening:" env:"NOTIFLUX_ADMIN_HOSTS" placeholder:"NAME" help:"Host names that the admin listener accepts, in addition to localhost and IP addresses; * means any."`

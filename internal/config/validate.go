@@ -145,6 +145,7 @@ func (c *Serve) validateLimits(p *Problems) {
 	}
 	p.size("max-key-bytes", c.MaxKeyBytes)
 	p.when(c.MaxKeyBytes < KiB, "max-key-bytes", "is %v: use at least %v", c.MaxKeyBytes, KiB)
+	p.when(c.ProxyProtocol && len(c.TrustedProxies) == 0, "proxy-protocol", "needs %s: list the addresses of the proxies that send its header", Name("trusted-proxies"))
 	c.validateConnections(p)
 	p.rate("limit-connections-per-address", c.LimitConnectionsPerAddress)
 	p.rate("limit-requests-per-address", c.LimitRequestsPerAddress)

@@ -1,6 +1,7 @@
 // Package forwarded finds out the addresses of clients behind proxies that the operator trusts.
 //
-// A proxy appends the address of its client to the header X-Forwarded-For. Everything that was
+// A proxy that forwards bytes begins each connection with a header of the PROXY protocol, which
+// [ReadHeader] reads. A proxy that forwards requests appends the address of its client to the header X-Forwarded-For. Everything that was
 // in the header before may be an invention of the client. So [Proxies.Handler] reads the header
 // from its end, and stops at the first address that is not that of a trusted proxy.
 //
@@ -9,6 +10,7 @@ package forwarded
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -38,6 +40,12 @@ func Parse(texts []string) (p Proxies, errs []error) {
 
 // plain returns addr without a zone, and as an IPv4 address if it is one in the form of IPv6.
 func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+// Trust reports whether the peer of a connection is a trusted proxy.
+func (p Proxies) Trust(peer net.Addr) bool {
+	tcp, ok := peer.(*net.TCPAddr)
+	return ok && p.trust(plain(tcp.AddrPort().Addr()))
+}
 
 func (p Proxies) trust(addr netip.Addr) bool {
 	return slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(addr) })

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/ikornaselur/notiflux/internal/forwarded"
 )
 
 const (
@@ -28,6 +30,11 @@ type Config struct {
 	Passed  bool         // another process shares the listener, and serves its queue later
 	Log     *slog.Logger // for warnings
 	Setting string       // the setting that determines Max, for warnings
+
+	// Proxies begin each connection with a header of the PROXY protocol. Nil means that there
+	// are none.
+	Proxies      forwarded.Proxies
+	ProxySetting string // the setting that turns this on, for warnings
 }
 
 // A Limiter is a [net.Listener] that counts its connections and limits their number.
@@ -39,10 +46,11 @@ type Limiter struct {
 	config Config
 	start  time.Time
 
-	full, failed warning
-	draining     atomic.Bool
-	closed       chan struct{} // closed when the listener closes
-	close        func() error  // closes the listener once
+	full, failed     warning
+	headless, forged warning // see proxied.go
+	draining         atomic.Bool
+	closed           chan struct{} // closed when the listener closes
+	close            func() error  // closes the listener once
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -68,6 +76,7 @@ type conn struct {
 	// Immutable after admit.
 	limiter *Limiter
 	spare   *time.Timer // closes a spare connection when its time is over; nil: not spare
+	proxied *proxied    // nil: no proxies are trusted to send a header
 
 	// idle is when the last request ended, in nanoseconds after Limiter.start. 0 means that
 	// a request is in progress or none has arrived yet; ending that the sweep closes the
@@ -120,6 +129,9 @@ func (l *Limiter) Accept() (net.Conn, error) {
 // admit counts a connection. It blocks while the listener is full.
 func (l *Limiter) admit(s socket) *conn {
 	c := &conn{socket: s, limiter: l}
+	if l.config.Proxies != nil {
+		c.proxied = new(proxied)
+	}
 	limitUnsent(c)
 	l.mu.Lock()
 	for l.open >= l.config.Max && l.spares >= l.config.Spare && !l.draining.Load() {

@@ -13,6 +13,9 @@
 // [Slots] limits things that do not correspond to connections, such as clients: one HTTP/2
 // connection carries several of them.
 //
+// If the listener takes the PROXY protocol, the header is read on the first call of RemoteAddr or
+// Read ([forwarded.ReadHeader]), and no byte beyond it, so that a loop can take the descriptor.
+//
 // The package also contains other things that belong to a listener: the socket that a
 // service manager passes ([Activated]), the [Certificate] of a TLS listener, which is read
 // again when its files change, and the [Scavenger], which returns memory to the system

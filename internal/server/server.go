@@ -294,12 +294,17 @@ func (s *Server) listen() error {
 	if err != nil {
 		return err
 	}
+	var proxies forwarded.Proxies
+	if s.config.ProxyProtocol {
+		proxies = s.proxies
+	}
 	s.public = listen.New(l, listen.Config{
 		Max:     s.config.Connections().All,
 		Spare:   spareConnections,
 		Passed:  passed,
 		Log:     s.log,
 		Setting: config.Name("max-connections"),
+		Proxies: proxies, ProxySetting: config.Name("proxy-protocol"),
 	})
 	admin, chosen, err := s.adminListener()
 	switch {
