@@ -149,6 +149,8 @@ func (c *Serve) validateLimits(p *Problems) {
 	c.validateConnections(p)
 	p.rate("limit-connections-per-address", c.LimitConnectionsPerAddress)
 	p.rate("limit-requests-per-address", c.LimitRequestsPerAddress)
+	p.rate("limit-commands-per-address", c.LimitCommandsPerAddress)
+	p.rate("limit-commands-per-subject", c.LimitCommandsPerSubject)
 	p.rate("limit-broadcasts-per-subject", c.LimitBroadcastsPerSubject)
 	p.perMinute("limit-failed-tokens-per-address", c.LimitFailedTokensPerAddress)
 	p.count("max-topics", c.MaxTopics)

@@ -5,6 +5,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/quota"
+	"github.com/ikornaselur/notiflux/internal/session"
 )
 
 // A limitedBroker limits the messages of each user, over HTTP and over WebSocket.
@@ -29,6 +30,28 @@ func (b limitedBroker) Publish(ps []pubsub.Publication, done func()) (finished b
 		}
 	}
 	return b.Broker.Publish(ps, done)
+}
+
+// addressCommand returns the limit on the commands of each address, or nil.
+func addressCommand(limit *quota.Limit) func(session.Conn) error {
+	if limit == nil {
+		return nil
+	}
+	return func(c session.Conn) error { return limit.Take(c.Remote()) }
+}
+
+// userCommand returns the limit on the commands of each user, or nil. Clients without a token are
+// no users.
+func userCommand(limit *quota.Limit) func(*auth.Claims) error {
+	if limit == nil {
+		return nil
+	}
+	return func(claims *auth.Claims) error {
+		if claims.NeedUser() != nil {
+			return nil
+		}
+		return limit.TakeUser(claims.Issuer(), claims.Subject)
+	}
 }
 
 // An unlimited verifier is for the operator: no limit on an address counts its tokens.

@@ -251,6 +251,91 @@ func TestLimitOfFailedTokens(t *testing.T) {
 	})
 }
 
+// closedBy sends a command over and over until the server closes the connection, and returns
+// the close code and what the client received before.
+func closedBy(t *testing.T, c *servertest.Client, command string) (code websocket.StatusCode, received string) {
+	t.Helper()
+	go func() {
+		for range 10_000 { // The server refuses more than a thousand at once in any case.
+			if c.Write(t.Context(), websocket.MessageText, []byte(command)) != nil {
+				return
+			}
+		}
+	}()
+	for {
+		_, p, err := c.Read(t.Context())
+		if err != nil {
+			return websocket.CloseStatus(err), received
+		}
+		received += string(p) + "\n"
+	}
+}
+
+// A connection that sends a command beyond the limit of its address is closed. The connections of
+// other addresses are not affected.
+func TestCommandLimitPerAddress(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) {
+			c.LimitCommandsPerAddress, c.TrustedProxies = 5, []string{"127.0.0.0/8"}
+		})
+		bystander, other := dialFrom(t, s, "2001:db8::2", "notiflux.v1.json"), dialFrom(t, s, "192.0.2.1")
+		if got := bystander.Next(); !strings.Contains(got, `"welcome"`) {
+			t.Fatal(got)
+		}
+		if code, got := closedBy(t, dialFrom(t, s, "2001:db8::1"), "/unsubscribe a"); code != 4108 || got != "" {
+			t.Errorf("closed with %d after %q, want 4108", code, got)
+		}
+		other.Say("/subscribe a " + s.Token(auth.Subscribe, "a"))
+		other.Sync()
+		// The address may send the next commands after a while; what is open stays open.
+		if code, got := closedBy(t, dialFrom(t, s, "2001:db8::3", "notiflux.v1.json"), `{"type":"ping"}`); code != 4108 || !strings.Contains(got, `{"type":"bye","code":"too_many","after":`) {
+			t.Errorf("closed with %d after %q, want 4108", code, got)
+		}
+		s.Broadcast("a", "x")
+		if got := other.Next(); got != "x" {
+			t.Errorf("%s was received, want x", got)
+		}
+		if err := bystander.Ping(bystander.CloseRead(t.Context())); err != nil {
+			t.Errorf("another connection of the address has ended: %v", err)
+		}
+	})
+}
+
+// The commands with a token count for its user, over all connections. Those without a token do not.
+func TestCommandLimitPerSubject(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) { c.LimitCommandsPerSubject = 5 })
+		token := func(subject string) string {
+			return s.Sign(auth.Grant{Subject: subject, Scopes: []auth.Scope{auth.Subscribe, auth.Broadcast}, Topics: []pubsub.Topic{"a"}, Expires: time.Now().Add(time.Hour)})
+		}
+		json := func(protocols ...string) *servertest.Client {
+			c := dialFrom(t, s, "", append(protocols, "notiflux.v1.json")...)
+			c.Next() // welcome
+			return c
+		}
+		other := s.Connect()
+		for name, test := range map[string]struct {
+			client  *servertest.Client
+			command string
+			silent  bool // the last command gets no answer
+		}{
+			"text":                 {s.Connect(), "/subscribe a " + token("ann"), true},
+			"a token of its own":   {json(), `{"type":"auth","token":"` + token("ann") + `"}`, true},
+			"the connection token": {json("notiflux.token." + token("ann")), `{"type":"broadcast","topic":"a","message":"x"}`, false},
+		} {
+			code, got := closedBy(t, test.client, test.command)
+			if code != 4108 || strings.Contains(got, "denied") || test.silent == strings.Contains(got, `"error"`) {
+				t.Errorf("%s: closed with %d after %q, want 4108", name, code, got)
+			}
+		}
+		other.Say("/subscribe a " + token("bob"))
+		for range 20 {
+			other.Say("/unsubscribe b")
+		}
+		other.Sync()
+	})
+}
+
 // sendFrom sends a request from an address to a server that trusts this machine as a proxy. It
 // returns the body of the answer unless the answer is 200.
 func sendFrom(t *testing.T, s *servertest.Server, remote, method, path, token, body string) (*http.Response, string) {

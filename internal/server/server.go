@@ -164,8 +164,10 @@ func (s *Server) build(p parsed) {
 		Log:             s.log,
 	}
 	s.endpoints = append(endpoints(), s.env.Endpoints...)
+	ofAddress := addressCommand(quota.New("commands", c.LimitCommandsPerAddress, time.Second))
+	ofUser := userCommand(quota.New("commands", c.LimitCommandsPerSubject, time.Second))
 	for range s.env.Loops {
-		s.loops = append(s.loops, s.newLoop())
+		s.loops = append(s.loops, s.newLoop(ofAddress, ofUser))
 	}
 	groups := make([]*session.Group, len(s.loops))
 	for i, l := range s.loops {
@@ -252,7 +254,7 @@ func (s *Server) emitPresence(e presence.Event) {
 
 // newLoop creates an event loop and the group of its sessions. When the loop closes a
 // connection, it releases what httpapi acquired for it.
-func (s *Server) newLoop() httpapi.Loop {
+func (s *Server) newLoop(ofAddress func(session.Conn) error, ofUser func(*auth.Claims) error) httpapi.Loop {
 	var group *session.Group
 	l := loop.New(loop.Config{
 		Portable: s.config.Loops == "portable",
@@ -279,6 +281,8 @@ func (s *Server) newLoop() httpapi.Loop {
 			MaxTopics:       s.config.MaxTopicsPerConnection,
 			MaxLagBytes:     uint64(s.config.MaxLagBytes),
 		},
+		AddressCommand:        ofAddress,
+		UserCommand:           ofUser,
 		Unread:                s.unread.Sessions,
 		UnauthenticatedUnread: s.unread.Unauthenticated,
 		Stats:                 &s.sessions,

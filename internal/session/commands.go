@@ -13,22 +13,39 @@ import (
 // is called. If the session ends first, then is not called.
 func (s *Session) Verify(token auth.Token, then func(Credential)) {
 	if claims, ok := s.group.config.Verifier.Cached(token); ok {
-		then(Credential{Claims: claims, Err: s.group.revoked(claims, "")})
+		if c := use(s, claims); !s.closing {
+			then(c)
+		}
 		return
 	}
 	s.waiting = true
 	err := s.group.config.Verifier.Start(s.group.config.VerifyWorkers, token, s.conn.Remote(), func(claims *auth.Claims, err error) {
 		s.group.resume(s, func() {
+			c := Credential{Err: err}
 			if err == nil {
-				err = s.group.revoked(claims, "")
+				c = use(s, claims)
 			}
-			then(Credential{Claims: claims, Err: err})
+			if !s.closing {
+				then(c)
+			}
 		})
 	})
 	if err != nil {
 		s.waiting = false
 		then(Credential{Err: err})
 	}
+}
+
+// use returns the credential of a valid token for a command. If its user sends too many commands,
+// the session ends.
+func use(s *Session, claims *auth.Claims) Credential {
+	err := s.group.revoked(claims, "")
+	if ofUser := s.group.config.UserCommand; ofUser != nil && err == nil {
+		if err = ofUser(claims); err != nil {
+			s.End(endTooMany)
+		}
+	}
+	return Credential{Claims: claims, Err: err}
 }
 
 // Publish publishes a message if c allows it, and calls then on the loop with its position

@@ -58,6 +58,9 @@ type Config struct {
 
 	Endpoints []*Endpoint // of all dialects; at most 100
 	Limits
+	// Each counts a command, and returns an error if its address or user may send no more; nil: no limit.
+	AddressCommand func(Conn) error
+	UserCommand    func(*auth.Claims) error
 
 	Now                   func() time.Time // wall clock; nil: time.Now
 	Random                *rand.Rand       // for connection names and random delays; used only on the loop; nil: seeded by the system
@@ -131,17 +134,11 @@ func NewGroup(c Config, loop Loop) *Group {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Random == nil {
-		c.Random = rand.New(systemRandom{})
-	}
+	c.Random = cmp.Or(c.Random, rand.New(systemRandom{}))
 	c.Unread = cmp.Or[Budget](c.Unread, wire.NoBudget{})
 	c.UnauthenticatedUnread = cmp.Or[Budget](c.UnauthenticatedUnread, wire.NoBudget{})
-	if c.Stats == nil {
-		c.Stats = new(Stats)
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Stats = cmp.Or(c.Stats, new(Stats))
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	g := &Group{
 		config:      c,
 		loop:        loop,

@@ -146,13 +146,13 @@ func (s *Session) Arm(at time.Duration) { s.conn.Arm(at) }
 // Limits returns the limits of all sessions.
 func (s *Session) Limits() Limits { return s.group.config.Limits }
 
-// Allow takes one command from the rate limit. If the limit is exceeded, Allow ends the
-// session and returns false.
+// Allow takes one command from the rate limit, and from that of the client's address. If a limit
+// is exceeded, Allow ends the session and returns false.
 func (s *Session) Allow() bool {
 	s.group.config.Stats.Commands.Add(1)
 	now := s.group.now()
 	s.allowedFrom = max(s.allowedFrom, now-s.group.burst) + s.group.interval
-	if s.allowedFrom > now {
+	if ofAddress := s.group.config.AddressCommand; s.allowedFrom > now || ofAddress != nil && ofAddress(s.conn) != nil {
 		s.End(endTooMany)
 		return false
 	}
@@ -179,7 +179,7 @@ func (s *Session) Credential() Credential {
 	}
 	if c.Claims != nil && c.Err == nil {
 		if c.Err = s.group.config.Verifier.Check(c.Claims); c.Err == nil {
-			c.Err = s.group.revoked(c.Claims, "")
+			c = use(s, c.Claims)
 		}
 	}
 	return c
