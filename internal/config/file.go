@@ -3,20 +3,14 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
 
-const (
-	// maxFileBytes is far more than all settings need: a larger file is a mistake.
-	maxFileBytes = 1 << 20
-	// maxSections limits the sections of topics in a file.
-	maxSections = 1000
-)
+// maxSections limits the sections of topics in a file.
+const maxSections = 1000
 
 // topicsMember is the member of a file that holds the sections of topics.
 const topicsMember = "topics"
@@ -50,7 +44,7 @@ func (f *File) Value(flag string) (v FileValue, ok bool) {
 // there are some, the file has the values without problems.
 func ReadFile(path string, flags []string) (*File, Problems) {
 	f := &File{path: path, values: map[string]FileValue{}}
-	text, err := readFile(path, maxFileBytes)
+	text, err := ReadRegular(path, MaxFileBytes)
 	if err != nil {
 		f.Unreadable = true
 		return f, Problems{Name("config") + ": " + err.Error()}
@@ -58,23 +52,6 @@ func ReadFile(path string, flags []string) (*File, Problems) {
 	r := fileReader{file: f, flags: flags}
 	r.read(text)
 	return f, r.problems
-}
-
-// readFile returns the content of a file that has up to limit bytes.
-func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, FileError(path, err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, FileError(path, err)
-	}
-	if int64(len(text)) > limit {
-		return nil, fmt.Errorf("%s is larger than %v: check the path", path, Bytes(limit))
-	}
-	return text, nil
 }
 
 // A fileReader reads one file.

@@ -2,9 +2,6 @@ package config
 
 import "fmt"
 
-// maxKeyFileBytes is far more than sixteen RSA keys need: a larger file is a mistake.
-const maxKeyFileBytes = 1 << 20
-
 // PublicKeys is the text of the configured public keys, not yet parsed.
 type PublicKeys struct {
 	Setting string      // who gave it, as [Name] tells, to be put before an error
@@ -20,7 +17,7 @@ func (c *Serve) PublicKeys() (PublicKeys, error) {
 	}
 	k := PublicKeys{Setting: Name("jwt-public-key-file"), Version: VersionOf(c.JWTPublicKeyFile)}
 	var err error
-	if k.PEM, err = readFile(c.JWTPublicKeyFile, maxKeyFileBytes); err != nil {
+	if k.PEM, err = ReadRegular(c.JWTPublicKeyFile, MaxFileBytes); err != nil {
 		return k, fmt.Errorf("%s: %w", k.Setting, err)
 	}
 	return k, nil

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +57,7 @@ func (s *Source) read(ctx context.Context) (data []byte, age time.Duration, err 
 
 func (s *Source) fetch(ctx context.Context) (data []byte, age time.Duration, err error) {
 	if s.address.file != "" {
-		data, err = readFile(s.address.file)
+		data, err = config.ReadRegular(s.address.file, maxBytes)
 		return data, fileEvery, err
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.address.url, nil)
@@ -83,19 +82,6 @@ func (s *Source) fetch(ctx context.Context) (data []byte, age time.Duration, err
 	}
 	data, err = readLimited(answer.Body)
 	return data, freshness(answer.Header), err
-}
-
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, config.FileError(path, err)
-	}
-	defer f.Close()
-	data, err := readLimited(f)
-	if err != nil {
-		return nil, config.FileError(path, err)
-	}
-	return data, nil
 }
 
 func readLimited(r io.Reader) ([]byte, error) {

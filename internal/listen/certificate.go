@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -104,13 +103,13 @@ func (c *Certificate) versions() [2]config.FileVersion {
 }
 
 func (c *Certificate) read() error {
-	certificate, err := os.ReadFile(c.certFile)
+	certificate, err := config.ReadRegular(c.certFile, config.MaxFileBytes)
 	if err != nil {
-		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, config.FileError(c.certFile, err))
+		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
 	}
-	key, err := os.ReadFile(c.keyFile)
+	key, err := config.ReadRegular(c.keyFile, config.MaxFileBytes)
 	if err != nil {
-		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, config.FileError(c.keyFile, err))
+		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 
 	"github.com/ikornaselur/notiflux/internal/adminapi"
 	"github.com/ikornaselur/notiflux/internal/config"
@@ -73,9 +72,9 @@ const minAdminToken = 16
 // adminToken reads the token of the admin API. Errors begin with the setting.
 func adminToken(path string) (string, error) {
 	setting := config.Name("admin-token-file")
-	data, err := os.ReadFile(path)
+	data, err := config.ReadRegular(path, config.MaxFileBytes)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", setting, config.FileError(path, err))
+		return "", fmt.Errorf("%s: %w", setting, err)
 	}
 	token := string(bytes.TrimSpace(data))
 	switch {
