@@ -64,13 +64,14 @@ async function resume(open, server, behind, what) {
   const publish = async (n) => {
     for (let i = 0; i < n; i++) await server.broadcast(`message ${published++}\n\u2028 of two lines`);
   };
-  // receive reads what was published; between the messages the client may connect again.
+  // receive reads what was published; between the messages the client may connect again, also
+  // before all of them were published.
   const receive = async () => {
     while (received < published) {
       const got = await client.next();
       if (got.type === "hello") {
         const { recovered, replay } = got.topics.browser ?? got.patterns["brow*"];
-        assert.deepEqual([recovered, replay], [true, published - received], JSON.stringify(got));
+        assert.ok(recovered && replay <= published - received, JSON.stringify(got));
       } else {
         assert.equal(got.topic, "browser");
         assert.equal(got.data, `message ${received++}\n\u2028 of two lines`);
