@@ -41,7 +41,8 @@ func TestHeaders(t *testing.T) {
 		"binary with many extensions":  {binaryHeader(0x21, 0x21, addresses6+strings.Repeat("x", 4<<10-36)), "[2001:db8::9]:12345"},
 		"a check of the proxy":         {binaryHeader(0x20, 0x00, ""), none},
 		"a check with addresses":       {binaryHeader(0x20, 0x11, addresses4), none},
-		"no family":                    {binaryHeader(0x21, 0x00, ""), none},
+		"no family":                    {binaryHeader(0x20, 0x00, "extensions"), none},
+		"UDP":                          {binaryHeader(0x21, 0x12, addresses4), none},
 		"a Unix socket":                {binaryHeader(0x21, 0x31, strings.Repeat("/", 216)), none},
 	} {
 		for kind, r := range map[string]io.Reader{
@@ -88,7 +89,7 @@ func TestBadHeaders(t *testing.T) {
 		"a line that is too long":     "PROXY UNKNOWN " + strings.Repeat("x", 92) + "\r\n",
 		"binary of another version":   binaryHeader(0x11, 0x11, addresses4),
 		"binary with another command": binaryHeader(0x22, 0x11, addresses4),
-		"binary with UDP":             binaryHeader(0x21, 0x12, addresses4),
+		"binary without a family":     binaryHeader(0x21, 0x00, ""),
 		"binary with half a family":   binaryHeader(0x21, 0x13, addresses4),
 		"binary that is too short":    binaryHeader(0x21, 0x11, addresses4[:11]),
 		"binary IPv6 too short":       binaryHeader(0x21, 0x21, addresses4),
