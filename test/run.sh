@@ -80,7 +80,7 @@ suite vet go vet ./...
 suite staticcheck go tool staticcheck ./...
 suite cross cross
 if [ "$(go env CGO_ENABLED)" = 1 ]; then
-	suite go go test -race -shuffle=on -timeout 20m ./...
+	suite go go test -race -shuffle=on -timeout 20m ./internal/server ./... # the longest first
 else
 	suite go go test -shuffle=on ./...
 	missing race "the tests ran without the race detector, which needs a C compiler such as gcc"
@@ -102,17 +102,19 @@ if [ "${REQUIRE_ALL:-}" = 1 ]; then
 else
 	missing fuzz "takes minutes: make fuzz, or REQUIRE_ALL=1 make test"
 fi
+start start test/start.sh
+start streams test/streams.sh
 suite readme test/readme.sh
 suite scripts test/scripts.sh
 suite examples test/examples.sh
 suite deploy test/deploy.sh
 suite clients test/clients.sh
 suite browser test/browser.sh
-suite start test/start.sh
-suite sdk-js test/sdk-js.sh
-suite streams test/streams.sh
 suite contracts test/contracts.sh
 suite image test/image.sh
+suite start finish start
+suite streams finish streams
+suite sdk-js test/sdk-js.sh
 
 printf '\n%s\n%s passed, %s failed, %s skipped\n' "$summary" "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ]
