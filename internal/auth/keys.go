@@ -86,13 +86,14 @@ type candidates struct {
 }
 
 // match returns the keys that may have signed a token with this header, at least one. If
-// the token has a kid, those are the keys with that kid and the keys without any: signers
-// also write a kid for a key that the server has as PEM. Otherwise they are all keys.
-func (k *Keys) match(h header) (c candidates, err error) {
+// the token has a kid, those are the keys with that kid and, unless named is set, the keys
+// without any: signers also write a kid for a key that the server has as PEM. Otherwise they are
+// all keys.
+func (k *Keys) match(h header, named bool) (c candidates, err error) {
 	known := h.keyID == ""
 	for i := range k.keys {
 		key := &k.keys[i]
-		if h.keyID != "" && key.id != "" && h.keyID != key.id {
+		if h.keyID != "" && h.keyID != key.id && (key.id != "" || named) {
 			continue
 		}
 		known = true

@@ -140,7 +140,7 @@ func (u *unit) find(h header) (candidates, error) {
 			return candidates{}, &missingKeyError{u.source, h.keyID}
 		}
 	}
-	return u.keys.match(h)
+	return u.keys.match(h, u.source != nil)
 }
 
 func (k *Keys) names(id string) bool {

@@ -96,6 +96,26 @@ func TestKeysVerifyTokensOfTheirIssuer(t *testing.T) {
 	}
 }
 
+// A token of a provider that names a key is not verified with one that has no name.
+func TestNamelessKeysOfAProvider(t *testing.T) {
+	named, nameless := newIssuer(t, 1), newIssuer(t, 2)
+	keys, _, err := auth.ParsePublishedKeys([]byte(`{"keys":[{"kid":"1",` + ecJWK(t, named.key.Public()) + `},{` + ecJWK(t, nameless.key.Public()) + `}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := auth.New(auth.Config{Now: at(now), Provider: &auth.Provider{Issuer: "https://id/", Audience: "rooms", Source: new(source)}})
+	v.SetProviderKeys(keys)
+	const claims = `{` + goodMembers + `,"exp":1767326645,"iss":"https://id/","aud":"rooms"}`
+	for header, want := range map[string][2]bool{`{"alg":"ES256","kid":"1"}`: {true, false}, `{"alg":"ES256"}`: {true, true}} {
+		for i, issuer := range []issuer{named, nameless} {
+			token := issuer.token(t, header, claims)
+			if _, err := v.Verify(token); (err == nil) != want[i] {
+				t.Errorf("a token with the header %s of key %d: %v", header, i, err)
+			}
+		}
+	}
+}
+
 // Claims name the configured issuer of the key, not the claim iss. The same key of another
 // issuer is another key.
 func TestIssuerOfClaims(t *testing.T) {
