@@ -51,6 +51,7 @@ const (
 	patience   = 5 * time.Second // a token waits if the next load begins within this time
 	maxWaiting = 32768           // tokens, as many as wait for a signature check
 	maxAsked   = 1024            // kids
+	maxSkipped = 16              // keys of which the log says why they are of no use
 )
 
 // Config configures a [Source].
@@ -165,8 +166,11 @@ func (s *Source) load(ctx context.Context, set func(*auth.Keys)) (age time.Durat
 	if err != nil {
 		return age, err
 	}
-	for _, why := range skipped {
+	for _, why := range skipped[:min(len(skipped), maxSkipped)] {
 		s.log.Warn("key of the identity provider skipped", "err", why)
+	}
+	if more := len(skipped) - maxSkipped; more > 0 {
+		s.log.Warn("more keys of the identity provider skipped", "keys", more)
 	}
 	s.content = data
 	if s.set == nil || !s.set.Equal(keys) {

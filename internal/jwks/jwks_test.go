@@ -314,9 +314,9 @@ func TestBadAnswers(t *testing.T) {
 		"not modified":  {func(p *provider) { p.status = 304 }, "304"},
 		"no JSON":       {func(p *provider) { p.body = "<html>" }, "not a JWK Set"},
 		"empty":         {func(p *provider) { p.body = "" }, "not a JWK Set"},
-		"no keys":       {func(p *provider) { p.body = `{"keys":[]}` }, "no key that can"},
+		"no keys":       {func(p *provider) { p.body = `{"keys":[]}` }, "has no keys"},
 		"too many":      {func(p *provider) { p.body = set(many...) }, "17 usable keys"},
-		"only a secret": {func(p *provider) { p.body = `{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}` }, "no key that can"},
+		"only a secret": {func(p *provider) { p.body = `{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}` }, "can verify tokens; key 1: this is a symmetric JWK"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -384,6 +384,20 @@ func TestNeverLoaded(t *testing.T) {
 		}
 		if log := l.log.String(); !strings.Contains(log, "symmetric") || strings.Contains(log, "c2VjcmV0") {
 			t.Errorf("the log does not say why a key was skipped, or shows it:\n%s", log)
+		}
+		l.stop()
+	})
+}
+
+// A provider cannot fill the log with unusable keys.
+func TestManyUnusableKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := new(provider)
+		p.answer(http.StatusOK, `{"keys":[`+strings.Repeat(`{},`, 20000)+set("1")[len(`{"keys":[`):])
+		l := run(t, address, p)
+		l.want(1, 1)
+		if log := l.log.String(); strings.Count(log, "\n") != 18 || !strings.Contains(log, "keys=19984") {
+			t.Errorf("%d lines were logged, beginning with %.500s", strings.Count(log, "\n"), log)
 		}
 		l.stop()
 	})

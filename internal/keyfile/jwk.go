@@ -78,8 +78,10 @@ func ParsePublished(data []byte) (keys []Key, skipped []error, err error) {
 	switch {
 	case len(keys) > maxKeys:
 		return nil, skipped, fmt.Errorf("the JWK Set has %d usable keys; the limit is %d", len(keys), maxKeys)
+	case len(skipped) > 0 && len(keys) == 0:
+		return nil, skipped, fmt.Errorf("no key of the JWK Set can verify tokens; %w", skipped[0])
 	case len(keys) == 0:
-		return nil, skipped, errors.New("the JWK Set has no key that can verify tokens")
+		return nil, nil, errors.New("the JWK Set has no keys")
 	}
 	return keys, skipped, encode(keys)
 }
