@@ -78,7 +78,11 @@ func SplitPatterns(topics []pubsub.Topic) (names []pubsub.Topic, patterns []stri
 // AppendPatternPosition appends the event that says that the client has been sent every message
 // of a pattern up to a position.
 func AppendPatternPosition(dst []byte, p pubsub.Pattern, position pubsub.Position) []byte {
-	dst = AppendString(append(dst, `{"type":"position","pattern":`...), string(p))
+	return appendPatternPosition(append(dst, `{"type":"position"`...), p, position)
+}
+
+func appendPatternPosition(dst []byte, p pubsub.Pattern, position pubsub.Position) []byte {
+	dst = AppendString(append(dst, `,"pattern":`...), string(p))
 	dst = append(dst, `,"position":`...)
 	return append(AppendPosition(dst, position), '}')
 }
@@ -157,9 +161,13 @@ func AppendSkipped(dst []byte, topic pubsub.Topic, from, to pubsub.Position) []b
 	return append(AppendPosition(dst, to), '}')
 }
 
-// AppendGap appends the event for lost messages. Delivery continues after position.
+// AppendGap appends the event for lost messages of a topic or a pattern topic. Delivery continues
+// after position.
 func AppendGap(dst []byte, topic pubsub.Topic, position pubsub.Position) []byte {
 	dst = append(dst, `{"type":"gap"`...)
+	if p, ok := topic.Pattern(); ok {
+		return appendPatternPosition(dst, p, position)
+	}
 	return append(AppendTopicPosition(dst, topic, position), '}')
 }
 

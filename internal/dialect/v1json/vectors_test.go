@@ -123,6 +123,9 @@ func objectOf(t *testing.T, f *vectors.Object) []byte {
 	if f.ID != nil {
 		id = commandID(*f.ID)
 	}
+	if f.Type == "gap" && f.Pattern != "" {
+		topic = pubsub.Pattern(f.Pattern).Topic()
+	}
 	switch f.Type {
 	case "welcome":
 		return appendWelcome(nil, welcomeObject{Connection: f.Connection, Version: f.Version, PingSeconds: f.Ping,

@@ -292,6 +292,9 @@ func CheckObject(text []byte, kind string) error {
 	if !known {
 		return malformed
 	}
+	if kind == "gap" && members["pattern"] != nil { // instead of a topic
+		shape = required["position"]
+	}
 	for field := range strings.FieldsSeq(shape) {
 		name := strings.TrimRight(field, `"0b{[`)
 		value := members[name]

@@ -57,6 +57,8 @@ def test_valid(name: str) -> None:
             value["after"] = value["after"] / 1000
         elif value["type"] == "skipped":
             value |= {"since": value["from"], "position": value["to"]}
+        elif value["type"] == "gap" and "pattern" in value:
+            value["topic"] = value["pattern"]
         elif value["type"] in ("join", "leave") and "member" in value:
             value["members"] = [value["member"]]
         elif isinstance(frame, PresenceFrame):

@@ -156,6 +156,11 @@ def _unsubscribed(value: Mapping[str, Any]) -> UnsubscribedFrame:
     return UnsubscribedFrame(topics, code)
 
 
+def _gap(value: Mapping[str, Any]) -> GapFrame:
+    about = answers.member(value, "pattern", str) if "pattern" in value else answers.topic(value)
+    return GapFrame(about, answers.position(value))
+
+
 def _error(value: Mapping[str, Any]) -> ErrorFrame:
     error = answers.refusal(value)
     error.retry = answers.member(value, "retry", bool)
@@ -192,7 +197,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Frame]] = {
     "skipped": lambda value: Skipped(
         answers.topic(value), answers.position(value, "from"), answers.position(value, "to")
     ),
-    "gap": lambda value: GapFrame(answers.topic(value), answers.position(value)),
+    "gap": _gap,
     "join": lambda value: Joined(answers.topic(value), _members(value)),
     "leave": lambda value: Left(answers.topic(value), _members(value)),
     "presence": _presence,
