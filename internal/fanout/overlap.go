@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 
@@ -23,6 +24,12 @@ import (
 // a subscription waits only for one whose next message has a lower offset, or for a more
 // specific one whose next message is the same.
 //
+// The order in which a client subscribes does not matter, because a position that it is told
+// means the same everywhere: it has every message up to there that it has subscribed to. What
+// other subscriptions have yet to deliver is after the position; see Has. So a client that
+// resumes a subscription from a position needs nothing before it, whichever other subscriptions
+// it resumes, and when. See Join for the case in which that is not enough.
+//
 // The offsets of all topics must be one order. S stands for a subscription. The zero value has
 // none, and a nil Overlap never has any. It is for one goroutine.
 type Overlap[S any] struct {
@@ -30,40 +37,206 @@ type Overlap[S any] struct {
 	patterns []*member[S] // the longest first
 	ended    []*member[S] // whose messages others have not passed yet
 	ends     int          // how many have ended
+	joins    int          // how many have begun
 
 	due time.Duration // when positions may be reported again
 }
 
 type member[S any] struct {
-	sub      S
-	name     pubsub.Topic
-	pattern  pubsub.Pattern // empty: a topic
-	cursor   *topic.Cursor  // nil once it has ended
-	from     uint64         // offset after which it is responsible
-	to       uint64         // the last offset that it has delivered, once it has ended
-	began    int            // Overlap.ends when it began
-	end      int            // Overlap.ends from its end on; those that began later deliver what it has delivered, too
-	waits    bool           // a less specific subscription may have messages up to from
-	reported pubsub.Position
+	sub     S
+	name    pubsub.Topic
+	pattern pubsub.Pattern  // empty: a topic
+	cursor  *topic.Cursor   // nil once it has ended
+	from    uint64          // offset after which it is responsible
+	asked   bool            // the client asked for what follows from, so it needs nothing before
+	to      uint64          // the last offset that it has delivered, once it has ended
+	began   int             // Overlap.ends when it began
+	end     int             // Overlap.ends from its end on; those that began later deliver what it has delivered, too
+	joined  int             // Overlap.joins when it began
+	waits   bool            // other subscriptions may have messages up to from
+	told    pubsub.Position // the client knows that it has everything up to here
 }
 
-// Add adds a subscription to a topic or a pattern topic, which reads at cursor from now on.
-func (x *Overlap[S]) Add(sub S, name pubsub.Topic, cursor *topic.Cursor, from pubsub.Position) {
+// Join adds a subscription to a topic or a pattern topic, which reads at cursor from now on. It
+// begins as r says; asked means that the client gave the position. Join returns what the client
+// must be told.
+//
+// Join moves the cursor past messages that less specific subscriptions have delivered.
+//
+// A client that asks for messages from before the beginning of another subscription, to which
+// it did not give a position, may already have newer messages of the same topic. It would
+// take the older ones for repeated ones. If there are any, the new subscription is not recovered.
+func (x *Overlap[S]) Join(sub S, name pubsub.Topic, cursor *topic.Cursor, r topic.Resumed, asked bool) topic.Resumed {
 	if x == nil {
-		return
+		return r
 	}
-	m := &member[S]{sub: sub, name: name, cursor: cursor, from: from.Offset, began: x.ends, waits: true, reported: from}
-	var isPattern bool
-	if m.pattern, isPattern = name.Pattern(); !isPattern {
-		m.pattern = ""
+	x.joins++
+	m := &member[S]{sub: sub, name: name, cursor: cursor, asked: asked, began: x.ends, joined: x.joins, waits: true}
+	if p, ok := name.Pattern(); ok {
+		m.pattern = p
+	}
+	recovers := asked && r.Recovered
+	if recovers && x.misses(m) {
+		for !cursor.AtTail() {
+			_, *cursor, _ = cursor.Next()
+		}
+		r, recovers = topic.Resumed{Position: cursor.Position()}, false
+	}
+	m.from = r.Position.Offset
+	if recovers {
+		x.passDelivered(m)
+	} else {
+		r.Position = x.has(m, r.Position, false)
+	}
+	for p := range x.overlapping(m) {
+		p.waits = true
+	}
+	r.Cursor, m.told = *cursor, r.Position
+	if m.pattern == "" {
 		if x.topics == nil {
 			x.topics = make(map[pubsub.Topic]*member[S])
 		}
 		x.topics[name] = m
-		return
+		return r
 	}
 	i, _ := slices.BinarySearchFunc(x.patterns, m, func(a, b *member[S]) int { return cmp.Compare(len(b.pattern), len(a.pattern)) })
 	x.patterns = slices.Insert(x.patterns, i, m)
+	return r
+}
+
+// misses reports whether some message that m would deliver comes too late: it is from before the
+// beginning of other subscriptions, of which the client may have newer messages.
+func (x *Overlap[S]) misses(m *member[S]) bool {
+	ahead := func(p *member[S]) bool {
+		if p.contains(m) {
+			return p.hasDelivered()
+		}
+		return !p.asked
+	}
+	var last uint64 // offset of the last message that may come too late
+	for p := range x.overlapping(m) {
+		if ahead(p) {
+			last = max(last, p.from)
+		}
+	}
+	for e, at, more := m.cursor.Next(); more && e.Message().Position.Offset <= last; e, at, more = at.Next() {
+		matched, has := false, false
+		for p := range x.overlapping(m) {
+			if p.matches(e.Message().Topic) {
+				matched, has = true, has || !ahead(p) || e.Message().Position.Offset > p.from
+			}
+		}
+		if matched && !has {
+			return true
+		}
+	}
+	return false
+}
+
+// passDelivered moves m past the messages that less specific members have delivered.
+func (x *Overlap[S]) passDelivered(m *member[S]) {
+	for _, p := range x.patterns {
+		if p.contains(m) && p.hasDelivered() {
+			m.from = max(m.from, p.cursor.Position().Offset)
+		}
+	}
+	for e, at, more := m.cursor.Next(); more && !e.IsMarker() && e.Message().Position.Offset <= m.from; e, at, more = m.cursor.Next() {
+		*m.cursor = at
+	}
+}
+
+// hasDelivered reports whether m has passed a message after its beginning.
+func (m *member[S]) hasDelivered() bool { return m.cursor.Position().Offset > m.from }
+
+// Has returns the position up to which the client has every message of the subscription to name, if
+// the subscription has delivered everything up to to.
+func (x *Overlap[S]) Has(name pubsub.Topic, to pubsub.Position) pubsub.Position {
+	if x.Patterns() == 0 {
+		return to
+	}
+	m := x.find(name)
+	if m == nil {
+		return to
+	}
+	if to = x.has(m, to, true); to.Offset < m.told.Offset {
+		return m.told
+	}
+	return to
+}
+
+// has does what Has does. Without specific, it does not count what more specific subscriptions have
+// yet to deliver.
+func (x *Overlap[S]) has(m *member[S], to pubsub.Position, specific bool) pubsub.Position {
+	if !m.waits {
+		return to
+	}
+	m.waits = false
+	for p := range x.overlapping(m) {
+		e, _, more := p.cursor.Next()
+		if !more || e.Message().Position.Offset > m.from {
+			continue
+		}
+		if m.waits = true; !specific && m.contains(p) {
+			continue
+		}
+		if at := p.cursor.Position(); at.Offset < to.Offset {
+			to = at
+		}
+	}
+	return to
+}
+
+// overlapping returns the members that match some of what m matches, other than m.
+func (x *Overlap[S]) overlapping(m *member[S]) iter.Seq[*member[S]] {
+	return func(yield func(*member[S]) bool) {
+		for _, p := range x.patterns {
+			if (p.contains(m) || m.contains(p)) && !yield(p) {
+				return
+			}
+		}
+		if m.pattern == "" {
+			return
+		}
+		for _, t := range x.topics {
+			if m.contains(t) && !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// Owed yields the subscriptions that count on the one to name for messages after the position that
+// the client was told, with the position where they began. If that one ends now, the client does
+// not get these messages.
+func (x *Overlap[S]) Owed(name pubsub.Topic) iter.Seq2[S, pubsub.Position] {
+	return func(yield func(S, pubsub.Position) bool) {
+		if x.Patterns() == 0 {
+			return
+		}
+		m := x.find(name)
+		if m == nil {
+			return
+		}
+		for p := range x.overlapping(m) {
+			if !p.waits || !x.owes(m, p) {
+				continue
+			}
+			if p.told.Offset = p.from; !yield(p.sub, p.told) {
+				return
+			}
+		}
+	}
+}
+
+// owes reports whether m is to deliver messages that p matches, after what the client was told of
+// p and up to where p began.
+func (x *Overlap[S]) owes(m, p *member[S]) bool {
+	for e, at, more := m.cursor.Next(); more && e.Message().Position.Offset <= p.from; e, at, more = at.Next() {
+		if e.Message().Position.Offset > p.told.Offset && p.matches(e.Message().Topic) && x.responsible(m, e) == m {
+			return true
+		}
+	}
+	return false
 }
 
 // Remove removes the subscription to a topic or a pattern topic, if there is one. The client
@@ -139,7 +312,7 @@ func (x *Overlap[S]) Batch(batches *topic.Batches, f *topic.Format, name pubsub.
 			break
 		}
 		by := x.responsible(m, e)
-		if by != m && by.cursor != nil && by.cursor.Position().Offset < e.Message().Position.Offset {
+		if by != m && by.cursor != nil && by.from < e.Message().Position.Offset && by.cursor.Position().Offset < e.Message().Position.Offset {
 			return batches.Empty(at, false), by.sub, true
 		}
 		if by == m && !excluded(e) {
@@ -160,19 +333,35 @@ func (x *Overlap[S]) Waits(name pubsub.Topic) bool {
 	return m != nil && x.behind(m) != nil
 }
 
-// responsible returns the member that delivers e, which m has not passed.
+// responsible returns the member that delivers e, which m has not passed. If e is at or before the
+// beginning of that member, the client needs no one to deliver it.
 func (x *Overlap[S]) responsible(m *member[S], e *topic.Entry) *member[S] {
 	message := e.Message()
-	if t := x.topics[message.Topic]; t != nil && message.Position.Offset > t.from {
-		return t
+	var had *member[S]
+	if t := x.topics[message.Topic]; t != nil {
+		if message.Position.Offset > t.from {
+			return t
+		}
+		if t.asked && t.joined < m.joined {
+			had = t
+		}
 	}
 	for _, p := range x.patterns {
 		if p == m {
 			break
 		}
-		if message.Position.Offset > p.from && p.pattern.Matches(message.Topic) {
+		if !p.pattern.Matches(message.Topic) {
+			continue
+		}
+		if message.Position.Offset > p.from {
 			return p
 		}
+		if p.asked && p.joined < m.joined {
+			had = p
+		}
+	}
+	if had != nil {
+		return had
 	}
 	for _, p := range x.ended {
 		if m.began < p.end && message.Position.Offset > p.from && message.Position.Offset <= p.to && m.contains(p) && p.matches(message.Topic) {
@@ -193,7 +382,9 @@ func (x *Overlap[S]) behind(m *member[S]) *member[S] {
 		return nil
 	}
 	p := x.unread(m, m.from)
-	m.waits = p != nil
+	if m.pattern == "" {
+		m.waits = p != nil
+	}
 	return p
 }
 
@@ -212,6 +403,9 @@ func (x *Overlap[S]) unread(m *member[S], to uint64) *member[S] {
 
 // contains reports whether m is a pattern that matches more than other does.
 func (m *member[S]) contains(other *member[S]) bool {
+	if m.pattern == "" {
+		return false
+	}
 	if other.pattern == "" {
 		return m.pattern.Matches(other.name)
 	}
@@ -239,6 +433,38 @@ func (x *Overlap[S]) overlaps(m *member[S]) bool {
 	return false
 }
 
+// Repeated returns by how much the sum of the lags of all subscriptions exceeds what the client
+// lags, if each lags by what lag returns. The messages of a subscription are also in those that
+// contain it: what a pattern lags is its own lag or the sum of those that it contains, whichever is
+// more.
+func (x *Overlap[S]) Repeated(lag func(S) uint64) uint64 {
+	if x.Patterns() == 0 {
+		return 0
+	}
+	var all, counted uint64
+	inside := make([]uint64, len(x.patterns)) // what is contained in each of patterns
+	count := func(m *member[S], n uint64) {
+		for i, p := range x.patterns {
+			if p.contains(m) {
+				inside[i] += n
+				return
+			}
+		}
+		counted += n
+	}
+	for _, t := range x.topics {
+		n := lag(t.sub)
+		all += n
+		count(t, n)
+	}
+	for i, p := range x.patterns { // The longest first: those inside have been counted.
+		n := lag(p.sub)
+		all += n
+		count(p, max(n, inside[i]))
+	}
+	return all - counted
+}
+
 // reportEvery is the shortest time between two reports of positions.
 const reportEvery = time.Second
 
@@ -248,14 +474,14 @@ const reportEvery = time.Second
 func (x *Overlap[S]) Report(now time.Duration, report func(pubsub.Pattern, pubsub.Position)) (again time.Duration) {
 	changed := false
 	for _, m := range x.patterns {
-		to := m.cursor.Position()
-		if to.Offset <= m.reported.Offset { // lower: it began between two messages
+		to := x.has(m, m.cursor.Position(), true)
+		if to.Offset <= m.told.Offset { // lower: it began between two messages
 			continue
 		}
 		if now < x.due {
 			return x.due
 		}
-		m.reported, changed = to, true
+		m.told, changed = to, true
 		report(m.pattern, to)
 	}
 	if changed {

@@ -115,7 +115,7 @@ func (a *attaching) subscribe(r *Subscribed, want *Subscription, waited bool) {
 	if pin, r.Err = r.attachment.Take(); r.Err != nil {
 		return
 	}
-	sub, resumed := s.group.subscribe(s, want.Topic, pin)
+	sub, resumed := s.group.subscribe(s, want.Topic, pin, want.From.Since.Epoch != "")
 	if r.Err = s.change(sub, a.credential, want, r.events); r.Err != nil {
 		s.Unsubscribe(want.Topic) // A refused command has no effect.
 		return
@@ -128,7 +128,7 @@ var errExpiredMeanwhile = pubsub.Errorf(pubsub.TokenExpired, "the token's `until
 // keep sets the outcome for a topic that the session was already subscribed to.
 func (a *attaching) keep(r *Subscribed) {
 	if sub := a.session.subs.find(a.session, r.Topic); sub != nil {
-		r.Position, r.Recovered = sub.delivered(), true
+		r.Position, r.Recovered = a.session.extra.overlapping().Has(r.Topic, sub.delivered()), true
 		return
 	}
 	r.Err = errExpiredMeanwhile

@@ -12,8 +12,9 @@ func (c *streamCursor) begin(s *Session, r Request) []Subscribed {
 	c.places = make([]wire.CursorPlace, 0, len(r.Subscriptions))
 	results := make([]Subscribed, 0, len(r.Subscriptions))
 	for i, want := range r.Subscriptions {
-		sub, resumed := s.group.subscribe(s, want.Topic, r.Pins[i])
-		sub.latest, sub.cursorIndex, sub.claims = want.Latest, uint8(i), r.Claims.Identity()
+		sub, resumed := s.group.subscribe(s, want.Topic, r.Pins[i], false)
+		sub.set(latest, want.Latest)
+		sub.cursorIndex, sub.claims = uint8(i), r.Claims.Identity()
 		s.group.expiries.Set(sub, r.Claims.Until())
 		c.places = append(c.places, wire.CursorPlace{Hash: sub.subscribers.topicHash(), Position: sub.cursor.Position()})
 		results = append(results, Subscribed{Topic: want.Topic, Position: resumed.Position, Recovered: resumed.Recovered, Replay: resumed.Replay})

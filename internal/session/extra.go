@@ -77,7 +77,7 @@ func (x *extra) joinPresence(s *Session, name pubsub.Topic, claims *auth.Claims,
 		if err != nil {
 			return err
 		}
-		s.group.subscribe(s, topic.PresenceTopic(name), pin)
+		s.group.subscribe(s, topic.PresenceTopic(name), pin, false)
 	}
 	info, _ := claims.Info() // subscribe checked the error.
 	x.attendance.Join(s.group.config.Members, name, pubsub.Member{Sub: claims.Subject, Info: info})

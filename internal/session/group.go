@@ -196,8 +196,8 @@ func (g *Group) remove(s *Session) {
 	g.sessions = g.sessions[:last]
 }
 
-// subscribe subscribes s to a topic at a pin, and ends the pin.
-func (g *Group) subscribe(s *Session, name pubsub.Topic, pin topic.Pin) (*subscription, topic.Resumed) {
+// subscribe subscribes s to a topic at a pin, which ends. since: the client gave its position.
+func (g *Group) subscribe(s *Session, name pubsub.Topic, pin topic.Pin, since bool) (*subscription, topic.Resumed) {
 	t := g.subscribers[name]
 	var resumed topic.Resumed
 	if t == nil {
@@ -209,9 +209,8 @@ func (g *Group) subscribe(s *Session, name pubsub.Topic, pin topic.Pin) (*subscr
 		_, resumed = pin.Take()
 	}
 	sub := &subscription{session: s, subscribers: t, cursor: resumed.Cursor}
-	if x := ensureOverlap(s, name); x != nil {
-		x.Add(sub, name, &sub.cursor, resumed.Position)
-	}
+	sub.set(asked, since)
+	resumed = ensureOverlap(s, name).Join(sub, name, &sub.cursor, resumed, since)
 	sub.index = t.Add(sub)
 	s.subs.all = append(s.subs.all, sub)
 	t.topic.Count(1)

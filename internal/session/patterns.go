@@ -5,6 +5,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/fanout"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
+	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 // maxPatterns is the number of patterns that a client may subscribe to.
@@ -24,7 +25,7 @@ func ensureOverlap(s *Session, name pubsub.Topic) *fanout.Overlap[*subscription]
 	if name.IsPattern() && s.extra.overlapping() == nil && !s.group.config.Endpoints[s.format/2].isStream() {
 		s.ensureExtra().overlap = new(fanout.Overlap[*subscription])
 		for _, sub := range s.subs.all {
-			s.extra.overlap.Add(sub, sub.name(), &sub.cursor, sub.cursor.Position())
+			s.extra.overlap.Join(sub, sub.name(), &sub.cursor, topic.Resumed{Position: sub.cursor.Position(), Recovered: true}, sub.flags&asked != 0)
 		}
 	}
 	return s.extra.overlapping()
@@ -36,8 +37,7 @@ func reportPositions(s *Session, now time.Duration) {
 	if !ok || s.extra.overlapping().Patterns() == 0 || s.closing {
 		return
 	}
-	again := s.extra.overlap.Report(now, func(p pubsub.Pattern, to pubsub.Position) { d.Position(s, p, to) })
-	if again > 0 {
+	if again := s.extra.overlap.Report(now, func(p pubsub.Pattern, to pubsub.Position) { d.Position(s, p, to) }); again > 0 {
 		s.conn.Arm(again)
 	}
 }

@@ -106,24 +106,42 @@ func TestPatternsOfAConnectionAreLimited(t *testing.T) {
 	}
 }
 
-// patternClient is a client with subscriptions to topics and patterns, and what it got.
+// patternClient is a client with subscriptions to topics and patterns that handles each message
+// once, as section 8 of the protocol says, over several connections.
 type patternClient struct {
 	*client
-	w         *patternWorld
-	subs      map[pubsub.Topic]uint64 // the offset after which each begins, by the topic of a pattern
-	got       map[pubsub.Topic][]uint64
-	positions map[pubsub.Topic]string
-	clock     time.Duration
+	w     *patternWorld
+	clock time.Duration
+
+	// Of the connection.
+	subs map[pubsub.Topic]bool   // by the topic of a pattern
+	seen map[pubsub.Topic]uint64 // the last offset received
+	from map[pubsub.Topic]uint64 // where subscriptions began
+
+	// Of all connections.
+	begun     map[pubsub.Topic]uint64 // the position after which it must get everything
+	positions map[pubsub.Topic]string // where it resumes
+	away      map[pubsub.Topic]string // the same for subscriptions that it does not have now
+	handled   map[pubsub.Topic][]uint64
+	told      map[pubsub.Topic]map[uint64]bool // messages that it knows it may have missed
 }
 
 type patternWorld struct {
 	*world
 	token     string
 	published map[pubsub.Topic][]uint64
+	last      uint64
+	live      map[pubsub.Topic]uint64 // where the log of a pattern began
 }
 
-func (w *patternWorld) connect() *patternClient {
-	c := &patternClient{client: &client{w: w.world}, w: w, subs: make(map[pubsub.Topic]uint64), got: make(map[pubsub.Topic][]uint64), positions: make(map[pubsub.Topic]string)}
+func (w *patternWorld) connect(old *patternClient) *patternClient {
+	c := &patternClient{client: &client{w: w.world}, w: w, subs: make(map[pubsub.Topic]bool), seen: make(map[pubsub.Topic]uint64), from: make(map[pubsub.Topic]uint64)}
+	if old != nil {
+		c.begun, c.positions, c.away, c.handled, c.told = old.begun, old.positions, old.away, old.handled, old.told
+	} else {
+		c.begun, c.positions, c.away = make(map[pubsub.Topic]uint64), make(map[pubsub.Topic]string), make(map[pubsub.Topic]string)
+		c.handled, c.told = make(map[pubsub.Topic][]uint64), make(map[pubsub.Topic]map[uint64]bool)
+	}
 	c.s = w.group.Open(c.client, w.json, session.Request{Credential: session.Credential{Claims: w.verified(w.token)}})
 	return c
 }
@@ -144,16 +162,6 @@ func matches(sub, name pubsub.Topic) bool {
 	return sub == name
 }
 
-// due returns the offset after which the client must get everything of a topic, and whether it has a subscription.
-func (c *patternClient) due(name pubsub.Topic) (from uint64, any bool) {
-	for sub, begin := range c.subs {
-		if matches(sub, name) && (!any || begin < from) {
-			from, any = begin, true
-		}
-	}
-	return from, any
-}
-
 // take takes what the client received.
 func (c *patternClient) take(t *rapid.T) {
 	for _, text := range c.messages() {
@@ -166,35 +174,42 @@ func (c *patternClient) take(t *rapid.T) {
 		if err := json.Unmarshal([]byte(text), &o); err != nil {
 			t.Fatal(err)
 		}
-		_, number, _ := strings.Cut(o.Position, ":")
-		offset, _ := strconv.ParseUint(number, 10, 64)
+		offset, name := offsetOf(o.Position), pubsub.Topic(o.Topic)
 		switch o.Type {
 		case "subscribed":
 			c.begin(t, text, o.Topics, false)
 			c.begin(t, text, o.Patterns, true)
 		case "message":
-			name := pubsub.Topic(o.Topic)
-			from, any := c.due(name)
-			if got := c.got[name]; !any || offset <= from || len(got) > 0 && offset <= got[len(got)-1] {
-				t.Fatalf("got %s after %v, with the subscriptions %v", text, c.got[name], c.subs)
+			wanted := false
+			for sub := range c.subs {
+				wanted = wanted || matches(sub, name) && offset > c.begun[sub]
 			}
-			c.got[name] = append(c.got[name], offset)
-			c.positions[name] = o.Position
+			if !wanted || offset <= c.seen[name] {
+				t.Fatalf("got %s after %d, with the subscriptions %v from %v", text, c.seen[name], c.subs, c.begun)
+			}
+			c.seen[name] = offset
+			if got := c.handled[name]; len(got) == 0 || offset > got[len(got)-1] {
+				c.handled[name] = append(got, offset)
+				c.positions[name] = o.Position
+			}
 		case "position":
 			sub := pubsub.Pattern(o.Pattern).Topic()
-			if _, ok := c.subs[sub]; !ok {
+			if !c.subs[sub] {
 				t.Fatalf("got %s without the subscription", text)
 			}
 			c.check(t, sub, offset)
 			c.positions[sub] = o.Position
 		case "skipped":
-			name, from, to := pubsub.Topic(o.Topic), offsetOf(o.From), offsetOf(o.To)
-			for _, offset := range c.w.published[name] {
-				if offset > from && offset <= to && !slices.Contains(c.got[name], offset) {
-					c.got[name] = append(c.got[name], offset)
-				}
-			}
+			c.excuse(name, offsetOf(o.From), offsetOf(o.To))
 			c.positions[name] = o.To
+			c.handled[name] = append(c.handled[name], offsetOf(o.To)) // Older ones are of no use any more.
+		case "gap":
+			sub := name
+			if o.Pattern != "" {
+				sub = pubsub.Pattern(o.Pattern).Topic()
+			}
+			c.excuse(sub, 0, offset)
+			c.positions[sub] = o.Position
 		case "unsubscribed", "welcome":
 		default:
 			t.Fatalf("got %s", text)
@@ -205,6 +220,20 @@ func (c *patternClient) take(t *rapid.T) {
 func offsetOf(position string) uint64 {
 	offset, _ := strconv.ParseUint(strings.TrimPrefix(position, "E:"), 10, 64)
 	return offset
+}
+
+// excuse notes that the client knows that it may have missed some messages.
+func (c *patternClient) excuse(sub pubsub.Topic, from, to uint64) {
+	for name, offsets := range c.w.published {
+		for _, offset := range offsets {
+			if matches(sub, name) && offset > from && offset <= to {
+				if c.told[name] == nil {
+					c.told[name] = make(map[uint64]bool)
+				}
+				c.told[name][offset] = true
+			}
+		}
+	}
 }
 
 func (c *patternClient) begin(t *rapid.T, text string, list json.RawMessage, patterns bool) {
@@ -222,23 +251,55 @@ func (c *patternClient) begin(t *rapid.T, text string, list json.RawMessage, pat
 		if patterns {
 			sub = pubsub.Pattern(name).Topic()
 		}
-		if _, known := c.subs[sub]; known {
-			continue
+		offset := offsetOf(b.Position)
+		since, resumed := c.away[sub]
+		switch {
+		case c.subs[sub]:
+			c.check(t, sub, offset)
+		case !resumed:
+			c.begun[sub] = offset
+			if _, ok := c.w.live[sub]; patterns && !ok {
+				c.w.live[sub] = c.w.last
+			}
+		case !b.Recovered:
+			if !c.mayMiss(sub, offsetOf(since)) {
+				t.Fatalf("not recovered from %s: %s", since, text)
+			}
+			c.excuse(sub, 0, offset)
+		case b.Position != since:
+			t.Fatalf("recovered from elsewhere than %s: %s", since, text)
 		}
-		if !b.Recovered {
-			t.Fatalf("not recovered: %s", text)
+		if delete(c.away, sub); !c.subs[sub] {
+			c.from[sub] = offset
 		}
-		c.subs[sub], _ = strconv.ParseUint(strings.TrimPrefix(b.Position, "E:"), 10, 64)
-		c.positions[sub] = b.Position
+		c.subs[sub], c.positions[sub] = true, b.Position
 	}
+}
+
+// mayMiss reports whether the client may be told that it does not get everything of a subscription
+// after since.
+func (c *patternClient) mayMiss(sub pubsub.Topic, since uint64) bool {
+	if begin, isPattern := c.w.live[sub]; isPattern && since < begin {
+		return true // What came before is not in the log.
+	}
+	for other := range c.subs {
+		for name, offsets := range c.w.published {
+			for _, offset := range offsets {
+				if matches(sub, name) && matches(other, name) && offset > since && offset <= c.from[other] {
+					return true // The client may have newer messages of the topic.
+				}
+			}
+		}
+	}
+	return false
 }
 
 // check checks that the client has every message of a subscription up to an offset.
 func (c *patternClient) check(t *rapid.T, sub pubsub.Topic, to uint64) {
 	for name, offsets := range c.w.published {
 		for _, offset := range offsets {
-			if matches(sub, name) && offset > c.subs[sub] && offset <= to && !slices.Contains(c.got[name], offset) {
-				t.Fatalf("%q has not got %d of %s; it got %v and its position is %d; it has %v", sub, offset, name, c.got[name], to, c.subs)
+			if matches(sub, name) && offset > c.begun[sub] && offset <= to && !slices.Contains(c.handled[name], offset) && !c.told[name][offset] {
+				t.Fatalf("%q has not got %d of %s; it has %v, and its position is %d; it has subscribed to %v after %v", sub, offset, name, c.handled[name], to, c.subs, c.begun)
 			}
 		}
 	}
@@ -269,15 +330,30 @@ func (c *patternClient) rest(t *rapid.T) {
 	}
 }
 
-// Whatever clients subscribe to and how slowly they read: each gets every message once, and the
-// messages of a topic in order, and can resume from its positions.
+// resume subscribes again to one of those subscriptions that the client had before a cut.
+func (c *patternClient) resume(t *rapid.T) {
+	sub := rapid.SampledFrom(slices.Sorted(maps.Keys(c.away))).Draw(t, "subscription")
+	kind := "topics"
+	if sub.IsPattern() {
+		kind = "patterns"
+	}
+	c.take(t) // What came before the command counts for the old subscriptions.
+	c.say(fmt.Sprintf(`{"type":"subscribe",%q:[%q],"since":{%q:%q}}`, kind, sub.Shown(), sub.Shown(), c.away[sub]))
+	c.writeAnswers(t)
+	if !c.subs[sub] {
+		t.Fatalf("not subscribed to %q", sub)
+	}
+}
+
+// Whatever clients subscribe to, in whatever order, and however slowly they read: each gets every
+// message once, and the messages of a topic in order, and can resume from its positions.
 func TestPatternSubscriptionsAgainstModel(t *testing.T) {
 	names := []pubsub.Topic{"a", "ab", "abc", "abd", "b"}
 	patterns := []pubsub.Pattern{"a*", "ab*", "abc*", "b*"}
 	rapid.Check(t, func(t *rapid.T) {
-		w := &patternWorld{world: newWorld(t, topic.Limits{Count: 1000}, nil), published: make(map[pubsub.Topic][]uint64)}
+		w := &patternWorld{world: newWorld(t, topic.Limits{Count: 1000}, nil), published: make(map[pubsub.Topic][]uint64), live: make(map[pubsub.Topic]uint64)}
 		w.token = w.patternToken(names, patterns...)
-		c := w.connect()
+		c := w.connect(nil)
 		draw := func(t *rapid.T) (sub pubsub.Topic, text string) {
 			if rapid.Bool().Draw(t, "is a pattern") {
 				p := rapid.SampledFrom(patterns).Draw(t, "pattern")
@@ -286,11 +362,23 @@ func TestPatternSubscriptionsAgainstModel(t *testing.T) {
 			name := rapid.SampledFrom(names).Draw(t, "topic")
 			return name, fmt.Sprintf(`"topics":[%q]`, name)
 		}
+		write := func(t *rapid.T) {
+			c.w.group.Collect()
+			c.write(rapid.SampledFrom([]int{0, 10, 300, 5000, 100_000}).Draw(t, "bytes"))
+			c.take(t)
+		}
+		forget := func(subs ...pubsub.Topic) {
+			for _, sub := range subs {
+				delete(c.subs, sub)
+				delete(c.begun, sub)
+			}
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": func(t *rapid.T) {
 				for range rapid.IntRange(1, 4).Draw(t, "messages") {
 					name := rapid.SampledFrom(names).Draw(t, "topic")
-					w.published[name] = append(w.published[name], w.broadcast(name, strings.Repeat("x", rapid.SampledFrom([]int{1, 200, 40_000}).Draw(t, "size"))).Offset)
+					w.last = w.broadcast(name, strings.Repeat("x", rapid.SampledFrom([]int{1, 200, 40_000}).Draw(t, "size"))).Offset
+					w.published[name] = append(w.published[name], w.last)
 				}
 			},
 			"subscribe": func(t *rapid.T) {
@@ -306,20 +394,18 @@ func TestPatternSubscriptionsAgainstModel(t *testing.T) {
 				c.take(t)
 				c.say(`{"type":"unsubscribe"}`)
 				c.writeAnswers(t)
-				clear(c.subs)
+				forget(slices.Collect(maps.Keys(c.subs))...)
 			},
 			"unsubscribe": func(t *rapid.T) {
 				c.take(t)
 				sub, text := draw(t)
 				c.say(`{"type":"unsubscribe",` + text + `}`)
 				c.writeAnswers(t)
-				delete(c.subs, sub)
+				if c.subs[sub] {
+					forget(sub)
+				}
 			},
-			"write": func(t *rapid.T) {
-				c.w.group.Collect()
-				c.write(rapid.SampledFrom([]int{0, 10, 300, 5000, 100_000}).Draw(t, "bytes"))
-				c.take(t)
-			},
+			"write": write,
 			"tick": func(t *rapid.T) {
 				c.clock += rapid.SampledFrom([]time.Duration{0, 300 * time.Millisecond, time.Second}).Draw(t, "time")
 				c.s.Tick(c.clock)
@@ -327,19 +413,14 @@ func TestPatternSubscriptionsAgainstModel(t *testing.T) {
 			"rest": func(t *rapid.T) { c.rest(t) },
 			"cut": func(t *rapid.T) {
 				c.take(t)
-				old := c
-				old.leave()
-				c = w.connect()
-				for sub := range old.subs {
-					kind := "topics"
-					if sub.IsPattern() {
-						kind = "patterns"
-					}
-					c.say(fmt.Sprintf(`{"type":"subscribe",%q:[%q],"since":{%q:%q}}`, kind, sub.Shown(), sub.Shown(), old.positions[sub]))
+				for sub := range c.subs {
+					c.away[sub] = c.positions[sub]
 				}
-				c.writeAnswers(t)
-				if !maps.EqualFunc(c.subs, old.subs, func(uint64, uint64) bool { return true }) {
-					t.Fatalf("subscribed to %v, not to %v", c.subs, old.subs)
+				c.leave()
+				c = w.connect(c)
+				for len(c.away) > 0 {
+					c.resume(t)
+					write(t)
 				}
 			},
 		})

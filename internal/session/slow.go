@@ -13,16 +13,16 @@ var (
 )
 
 // checkLag ends the session if its socket accepts no bytes now and it lags by more than
-// Config.MaxLagBytes. Only unread bytes that the logs have dropped count. A subscription in
-// mode latest jumps to the newest message instead.
+// Config.MaxLagBytes. Only unread bytes that the logs have dropped count, those of overlapping
+// subscriptions once. A subscription in mode latest jumps to the newest message instead.
 func (s *Session) checkLag() {
 	if !s.conn.Blocked() {
 		return // Messages that were not offered to the client do not count.
 	}
 	var lag uint64
 	for sub := s.subs.dirty.First; sub != nil; sub = sub.nextDirty {
-		n := sub.subscribers.topic.Lag(sub.cursor)
-		if sub.latest && !s.extra.overlapping().Waits(sub.name()) && (n > 0 || s.out.behind) {
+		n := sub.lag()
+		if sub.flags&latest != 0 && !s.extra.overlapping().Waits(sub.name()) && (n > 0 || s.out.behind) {
 			sub.skip() // It jumps while the log still holds the newest message.
 			n = 0
 		}
@@ -31,7 +31,11 @@ func (s *Session) checkLag() {
 	if s.extra.hasLarge() {
 		lag += s.extra.large.answer.Lag()
 	}
-	if most := s.group.config.MaxLagBytes; lag > most && lag-s.subs.jumpToSnapshot() > most {
+	most := s.group.config.MaxLagBytes
+	if lag > most {
+		lag -= min(lag, s.extra.overlapping().Repeated((*subscription).lag))
+	}
+	if lag > most && lag-s.subs.jumpToSnapshot() > most {
 		s.abort(endTooSlow)
 	}
 }

@@ -70,7 +70,7 @@ func (s *Session) change(sub *subscription, c Credential, want *Subscription, ev
 			return err
 		}
 	}
-	sub.latest = want.Latest
+	sub.set(latest, want.Latest)
 	s.group.identify(sub, c)
 	return nil
 }
@@ -157,6 +157,9 @@ func (s *Session) Unsubscribe(name pubsub.Topic) {
 	sub := s.subs.find(s, name)
 	if sub == nil {
 		return
+	}
+	for other, to := range s.extra.overlapping().Owed(name) {
+		s.dialect.Gap(s, other.name(), to)
 	}
 	s.extra.leavePresence(s, name)
 	s.subs.remove(sub)

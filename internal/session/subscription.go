@@ -26,8 +26,19 @@ type subscription struct {
 	index       int32        // in topicSubscribers
 	cursorIndex uint8        // index in streamCursor.places; only for streams
 	dirty       bool         // in the list subscriptions.dirty
-	latest      bool         // mode latest: a client that is behind gets only the newest message
+	flags       uint8        // latest, asked
 	skips       bool         // in Group.skips: it has skipped messages that were not reported to the dialect yet
+}
+
+const (
+	latest = 1 << iota // mode latest: a client that is behind gets only the newest message
+	asked              // the client gave the position where it began
+)
+
+func (sub *subscription) set(flag uint8, on bool) {
+	if sub.flags &^= flag; on {
+		sub.flags |= flag
+	}
 }
 
 // Turn implements [fanout.Taker].
@@ -37,6 +48,8 @@ func (sub *subscription) Turn() (next **subscription, listed *bool) {
 
 // name returns the topic of a subscription.
 func (sub *subscription) name() pubsub.Topic { return sub.subscribers.topic.Name() }
+
+func (sub *subscription) lag() uint64 { return sub.subscribers.topic.Lag(sub.cursor) }
 
 // A skip says which messages a client in mode latest does not get.
 type skip struct {
@@ -156,7 +169,7 @@ func (l *subscriptions) rotate(connection pubsub.Connection) {
 // the allowed lag.
 func (l *subscriptions) jumpToSnapshot() (less uint64) {
 	for sub := l.dirty.First; sub != nil; sub = sub.nextDirty {
-		lag := sub.subscribers.topic.Lag(sub.cursor)
+		lag := sub.lag()
 		if lag == 0 || !topic.IsPresenceTopic(sub.name()) {
 			continue
 		}

@@ -301,7 +301,7 @@ func (w *write) catchUp(s *Session) {
 	several := s.subs.dirty.First != s.subs.dirty.Last
 	for sub, next := s.subs.dirty.First, (*subscription)(nil); sub != nil && sub.dirty; sub = next {
 		next = sub.nextDirty // The dialect may end sub.
-		if sub.latest && s.out.behind && !s.extra.overlapping().Waits(sub.name()) {
+		if sub.flags&latest != 0 && s.out.behind && !s.extra.overlapping().Waits(sub.name()) {
 			sub.skip()
 		}
 		if sub.skips {
@@ -334,41 +334,23 @@ func (w *write) passMarkers(s *Session, sub *subscription) (any bool) {
 // empty and does not end at the tail.
 func (w *write) batch(s *Session, sub *subscription, at topic.Cursor, limit int) *topic.Batch {
 	batches, format := &s.group.batches, &s.group.formats[s.format].Format
-	if x := s.extra.overlapping(); x != nil {
-		if b, first, waits := x.Batch(batches, format, sub.name(), at, limit, s.extra.name()); b != nil {
-			if waits {
-				s.subs.markDirty(first)
-			}
-			return b
+	if b, first, waits := s.extra.overlapping().Batch(batches, format, sub.name(), at, limit, s.extra.name()); b != nil {
+		if waits {
+			s.subs.markDirty(first)
 		}
+		return b
 	}
 	b := batches.From(format, at, limit)
 	if b.Exclude == 0 || b.Exclude != s.extra.name() {
 		return b
 	}
-	at, more := w.skipExcluded(s, b.End)
+	at, n, more := b.End.PastExcluded(s.extra.name(), maxExcluded-w.excluded)
+	w.excluded += n
 	if more {
 		return batches.Empty(at, true)
 	}
 	return batches.From(format, at, limit)
 }
 
-// maxExcluded is about the number of messages that exclude the session and that one call of
-// Next passes. After that the loop serves its other sessions.
+// maxExcluded is about how many messages that exclude the session one call of Next passes.
 const maxExcluded = 1024
-
-// skipExcluded returns the cursor of the first message from c on that does not exclude the
-// session. It encodes none of the messages before it. more reports that it stopped early,
-// at maxExcluded.
-func (w *write) skipExcluded(s *Session, c topic.Cursor) (_ topic.Cursor, more bool) {
-	for ; ; w.excluded++ {
-		entry, next, ok := c.Next()
-		if !ok || !s.extra.excluded(entry.Message()) {
-			return c, false
-		}
-		if w.excluded >= maxExcluded {
-			return c, true
-		}
-		c = next
-	}
-}

@@ -86,6 +86,21 @@ func (b *Batch) add(e *Entry, frame []byte) {
 	b.Data = b.buffer
 }
 
+// PastExcluded returns the cursor of the first message from c on that does not exclude x, and the
+// number of messages before it. more reports that it stopped early, after most messages.
+func (c Cursor) PastExcluded(x pubsub.Connection, most int) (next Cursor, n int, more bool) {
+	for ; ; n++ {
+		entry, next, ok := c.Next()
+		if !ok || x == 0 || entry.message.Exclude != x {
+			return c, n, false
+		}
+		if n >= most {
+			return c, n, true
+		}
+		c = next
+	}
+}
+
 // Batches makes the batches of one loop, and keeps the latest ones. It is for one
 // goroutine.
 type Batches struct {

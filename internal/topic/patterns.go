@@ -87,6 +87,22 @@ func openPattern(s *Topics, name pubsub.Topic, point ResumePoint) (Pin, error) {
 	return s.pinLocked(t, point), nil
 }
 
+// lockForJoin locks t, whose cursor is taken. A reader of a pattern topic begins while no message is
+// in some of the logs that it belongs to, and not yet in others.
+func lockForJoin(s *Topics, t *Topic) {
+	if t.name.IsPattern() {
+		s.patterns.order.Lock()
+	}
+	t.mu.Lock()
+}
+
+func unlockForJoin(s *Topics, t *Topic) {
+	t.mu.Unlock()
+	if t.name.IsPattern() {
+		s.patterns.order.Unlock()
+	}
+}
+
 // ErrNoPatterns refuses a pattern topic of a broker that does not have them.
 var ErrNoPatterns = pubsub.Errorf(pubsub.TopicInvalid, "this server cannot subscribe to patterns, because its messages are in Redis: subscribe to topics by name")
 

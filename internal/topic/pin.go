@@ -53,18 +53,18 @@ func (s *Topics) pinLocked(t *Topic, point ResumePoint) Pin {
 // Join makes l a listener of the topic, takes the cursor and ends the pin, in one step. l
 // is woken for every later message. A listener joins a topic at most once.
 func (p *Pin) Join(l Listener) (*Topic, Resumed) {
-	t := p.topic
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t, s := p.topic, p.topics
+	lockForJoin(s, t)
+	defer unlockForJoin(s, t)
 	t.listeners.add(l)
 	return t, p.endLocked()
 }
 
 // Take is Join for another subscriber of a listener that has already joined the topic.
 func (p *Pin) Take() (*Topic, Resumed) {
-	t := p.topic
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t, s := p.topic, p.topics
+	lockForJoin(s, t)
+	defer unlockForJoin(s, t)
 	return t, p.endLocked()
 }
 
