@@ -1,4 +1,5 @@
-# GO_IMAGE provides the go command and a shell. The final image contains nothing of it.
+# GO_IMAGE provides the go command, a shell, and the certificates of public authorities. The final
+# image contains nothing else of it than these certificates.
 ARG GO_IMAGE=docker.io/library/golang:1.26
 FROM --platform=$BUILDPLATFORM $GO_IMAGE AS build
 ARG TARGETOS
@@ -20,6 +21,8 @@ LABEL org.opencontainers.image.title="notiflux" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION"
 COPY --from=build /out/notiflux /notiflux
+# The public certificate authorities, for --jwks-url https://… and --broker rediss://….
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 # The server listens on all addresses of the container. The admin listener keeps its default,
 # 127.0.0.1:8081, which cannot be reached from outside.
 ENV HOST=0.0.0.0

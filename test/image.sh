@@ -77,6 +77,19 @@ in_image() {
 	esac
 }
 
+# authorities: the certificates of the authorities that the image trusts.
+authorities() {
+	local file=/etc/ssl/certs/ca-certificates.crt container
+	case $engine in
+	buildah) cat "$root$file" ;;
+	docker)
+		container="$(docker create "$image")"
+		docker cp "$container:$file" - | tar -xO
+		docker rm "$container" >/dev/null
+		;;
+	esac
+}
+
 # start: runs the server in the image as declared, its log in server.log.
 start() {
 	case $engine in
@@ -130,6 +143,7 @@ declares ExposedPorts 8080/tcp
 declares Entrypoint /notiflux
 declares Cmd serve
 declares Healthcheck.Test "/notiflux health"
+authorities | grep -F "BEGIN CERTIFICATE" >/dev/null || fail "it trusts no authority, so it cannot load keys over https"
 in_image version | grep -qF "$version" || fail "its version is $(in_image version)"
 
 echo "3. run it, and talk to it"
