@@ -74,6 +74,8 @@ func (r *fileReader) read(text []byte) {
 			r.readSections(m)
 		case m.name == "config":
 			r.wrong(m.key, "`config` cannot be set in a file: remove the line")
+		case slices.Contains([]string{"history", "presence"}, m.name):
+			r.wrong(m.key, "`%s` is a setting of single topics: write it into a section of `%s`; the section \"*\" has all topics without another one", m.name, topicsMember)
 		case !slices.Contains(r.flags, m.name):
 			r.wrong(m.key, "there is no setting `%s`%s", m.name, suggest(m.name, append([]string{topicsMember}, r.flags...)))
 		default:

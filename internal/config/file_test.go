@@ -83,6 +83,8 @@ func TestMistakesInFiles(t *testing.T) {
 		{"--port: 1", "f:1: there is no setting `--port`: did you mean `port`?"},
 		{"NOTIFLUX_MAX_TOPICS: 1", "f:1: there is no setting `NOTIFLUX_MAX_TOPICS`: use `topics`, `allowed-origins`"},
 		{"topic: {}", "f:1: there is no setting `topic`: did you mean `topics`?"},
+		{"history: off", "f:1: `history` is a setting of single topics: write it into a section of `topics`; the section \"*\" has all topics without another one"},
+		{"presence: off", "f:1: `presence` is a setting of single topics"},
 		{"config: other.yaml", "f:1: `config` cannot be set in a file"},
 		{"<<: {port: 1}", "f:1: there is no setting `<<`"},
 		{"port: 1\nhost: h\nport: 2", "f:3: `port` occurs again: the first one is in line 1"},
