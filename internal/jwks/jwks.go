@@ -221,11 +221,14 @@ func (s *Source) report(err error) {
 		return
 	}
 	s.problem = problem
-	if err != nil {
+	switch {
+	case err == nil:
+		s.log.Info("keys of the identity provider can be loaded again")
+	case s.set == nil:
+		s.log.Warn("keys of the identity provider not loaded; until they are, its tokens are refused", "err", err)
+	default:
 		s.log.Warn("keys of the identity provider not loaded; old ones stay in use for 24 h", "err", err)
-		return
 	}
-	s.log.Info("keys of the identity provider can be loaded again")
 }
 
 // stop lets nobody wait any more.

@@ -445,7 +445,7 @@ func TestFile(t *testing.T) {
 		write(strings.Repeat(" ", 64<<10+1))
 		time.Sleep(time.Minute)
 		l.want(3, 1)
-		if log := l.log.String(); strings.Count(log, "not loaded") != 2 || !strings.Contains(log, "there is no such file") {
+		if log := l.log.String(); strings.Count(log, "not loaded; until they are, its tokens are refused") != 1 || strings.Count(log, "not loaded; old ones stay in use") != 1 || !strings.Contains(log, "there is no such file") {
 			t.Errorf("want one warning at the start and one for the large file:\n%s", log)
 		}
 		l.stop()
