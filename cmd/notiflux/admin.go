@@ -57,7 +57,13 @@ func (f *adminFlags) post(route string, in, out any) error {
 		return unreachable("admin-addr", base, err)
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound: // for example the public port
+		return fmt.Errorf("%s: %s: %w", config.Name("admin-addr"), base, refusal(response))
+	case http.StatusUnauthorized:
+		return fmt.Errorf("%s: %w", config.Name("admin-token-file"), refusal(response))
+	default:
 		return refusal(response)
 	}
 	data, err := io.ReadAll(response.Body)

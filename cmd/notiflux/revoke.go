@@ -68,6 +68,7 @@ func (c *revokeCmd) Run(t *terminal) error {
 	if err := c.Admin.post("revocations", body, &answer); err != nil {
 		return err
 	}
+	noteStars(t, topics)
 	var outcome struct{ Until string }
 	if json.Unmarshal(answer, &outcome) == nil && outcome.Until == "restart" {
 		fmt.Fprintln(t.err, "notiflux: the revocation lasts until the server restarts: set its --revocations-file (NOTIFLUX_REVOCATIONS_FILE) to keep revocations")

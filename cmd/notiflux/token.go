@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
@@ -63,6 +64,7 @@ func (c *tokenCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
+	noteStars(t, topics)
 	_, err = fmt.Fprintln(t.out, string(token))
 	return err
 }
@@ -74,6 +76,15 @@ func parseEach[T pubsub.Topic | pubsub.Pattern](flag string, values []string, pa
 		return nil, usagef("%s: %w", flag, err)
 	}
 	return all, nil
+}
+
+// noteStars says what --topic means for values that look like patterns.
+func noteStars(t *terminal, topics []pubsub.Topic) {
+	for _, topic := range topics {
+		if strings.HasSuffix(string(topic), "*") {
+			fmt.Fprintf(t.err, "notiflux: --topic %q is the one topic with exactly this name; --pattern %q means every topic with this beginning\n", topic, topic)
+		}
+	}
 }
 
 // readSigner reads the private key in a file.

@@ -162,6 +162,27 @@ func TestMistakesInBase64(t *testing.T) {
 	}
 }
 
+// A token without rights gets an error that says what it lacks.
+func TestTokensThatAllowNothing(t *testing.T) {
+	issuer := newIssuer(t, 1)
+	verifier := issuer.verifier(t, auth.Config{})
+	for claims, want := range map[string]string{
+		``:                                    "the token has no scope: add subscribe, broadcast, or both",
+		`,"topic":"a"`:                        "the token has no scope",
+		`,"topic":"a","scope":""`:             "the token has no scope",
+		`,"patterns":["a*"],"scope":[]`:       "the token has no scope",
+		`,"topic":"a","scope":"openid email"`: "scope in the token has neither subscribe nor broadcast: add one of them",
+		`,"scope":"openid"`:                   "the token allows no topic: add topic (a string), or topics or patterns (lists of strings)",
+		`,"scope":"subscribe","topics":[]`:    "the token allows no topic",
+		`,"subscribe":{},"scope":"openid"`:    "the token allows no topic",
+	} {
+		_, err := verifier.Verify(issuer.token(t, goodHeader, `{"exp":1767326645,"sub":"u"`+claims+`}`))
+		if err == nil || !strings.HasPrefix(pubsub.Refusal(err).Detail, want) {
+			t.Errorf("%s: Verify = %v, want %q", claims, err, want)
+		}
+	}
+}
+
 // A signer that is not made for JWTs encodes signatures in DER. The error says so.
 func TestSignaturesOfAnotherForm(t *testing.T) {
 	issuer := newIssuer(t, 1)

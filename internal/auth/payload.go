@@ -16,11 +16,12 @@ const (
 // only verification needs.
 type payload struct {
 	Claims
-	every                 rights   // with all of the token's scopes
-	issuer                string   // iss; empty if it is absent or not a string
-	audiences             []string // aud; empty if it is absent or has another type
-	hasExpiry, hasSubject bool
-	notBefore             time.Time // zero: absent
+	every     rights    // with all of the token's scopes
+	issuer    string    // iss; empty if it is absent or not a string
+	audiences []string  // aud; empty if it is absent or has another type
+	notBefore time.Time // zero: absent
+
+	hasExpiry, hasSubject, hasScope bool // the claim is present, and a scope not empty
 }
 
 // claimNames are the claims that have a meaning for this server or in every JWT.
@@ -58,10 +59,12 @@ func (p *payload) setRights() error {
 		topics += len(r.topics)
 	}
 	switch {
-	case p.scopes == 0 && (!p.every.isEmpty() || topics+patterns == 0):
+	case p.scopes == 0 && p.hasScope && !p.every.isEmpty():
+		return invalid("scope in the token has neither subscribe nor broadcast: add one of them, or both separated by a space")
+	case p.scopes == 0 && !p.hasScope && (!p.every.isEmpty() || topics+patterns == 0):
 		return invalid("the token has no scope: add subscribe, broadcast, or both separated by a space")
 	case topics+patterns == 0:
-		return invalid("the token has no topic: add topic (a string) or topics (a list of strings)")
+		return invalid("the token allows no topic: add topic (a string), or topics or patterns (lists of strings)")
 	case topics > maxTopics:
 		return invalid("the token has %d topics; the limit is %d", topics, maxTopics)
 	case patterns > maxPatterns:
@@ -110,6 +113,7 @@ func (p *payload) decodeClaim(m member) (err error) {
 		words, err = m.words()
 		for _, word := range words {
 			p.scopes |= Scope(word).bit()
+			p.hasScope = p.hasScope || word != ""
 		}
 	case "topic":
 		var topic string

@@ -39,8 +39,8 @@ func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // Refusals of a token because of its form. They are variables so that a refusal does not
 // allocate.
 var (
-	errTokenMissing = pubsub.Errorf(pubsub.TokenMissing, "a token is required: send a JWT with the scope and the topic of this request")
-	errMembersToken = pubsub.Errorf(pubsub.TokenMissing, "a token is required to see the members of a topic or to be one of them: send a JWT with the scope and the topic of this request")
+	errTokenMissing = pubsub.Errorf(pubsub.TokenMissing, "a token is required: send it with the request, or once for a WebSocket with the command `auth`")
+	errMembersToken = pubsub.Errorf(pubsub.TokenMissing, "a token is required to see the members of a topic or to be one of them: send it with the request, or once for a WebSocket with the command `auth`")
 	errTokenLong    = invalid("the token is too long; the limit is %d bytes", maxTokenBytes)
 	errTokenForm    = invalid("the token is not a JWT: a JWT has three parts in base64url without padding, separated by dots")
 )

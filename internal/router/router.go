@@ -166,8 +166,11 @@ func (rt *Router) serve(w http.ResponseWriter, r *http.Request, p *path) error {
 // slashes, the error names that path.
 func (rt *Router) notFound(requested string) error {
 	name := "/" + strings.Trim(requested, "/")
-	if rt.paths[name] == nil {
+	switch {
+	case rt.paths[name] == nil && rt.paths["/openapi.json"] != nil:
 		return pubsub.Errorf(pubsub.NotFound, "there is nothing at this path: GET /openapi.json lists the paths")
+	case rt.paths[name] == nil:
+		return pubsub.Errorf(pubsub.NotFound, "there is nothing at this path: the paths are %s", strings.Join(slices.Sorted(maps.Keys(rt.paths)), ", "))
 	}
 	return pubsub.Errorf(pubsub.NotFound, "the path has an extra slash; the right path is %s: check the client's base address and the proxy's rules", name)
 }

@@ -82,6 +82,23 @@ func TestClientGoneIsNotAnError(t *testing.T) {
 	}
 }
 
+// An unknown path is answered with where to find the known ones.
+func TestUnknownPath(t *testing.T) {
+	handle := func(http.ResponseWriter, *http.Request) error { return nil }
+	routes := []router.Route{{Method: "GET", Path: "/b", Handle: handle}, {Method: "GET", Path: "/a", Handle: handle}}
+	for want, routes := range map[string][]router.Route{
+		"the paths are /a, /b":                     routes,
+		"GET /openapi.json lists the paths":        append(routes, router.Route{Method: "GET", Path: "/openapi.json", Handle: handle}),
+		"the right path is /a/b: check the client": append(routes, router.Route{Method: "GET", Path: "/a/b", Handle: handle}),
+	} {
+		w := httptest.NewRecorder()
+		router.New(origin.List{}, nil, routes...).ServeHTTP(w, httptest.NewRequest("GET", "/a/b/", nil))
+		if w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("GET /a/b/ = %d %s, want %q", w.Code, w.Body, want)
+		}
+	}
+}
+
 func TestTwoRoutesForOnePath(t *testing.T) {
 	handle := func(name string) router.Handler {
 		return func(w http.ResponseWriter, _ *http.Request) error {
