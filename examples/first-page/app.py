@@ -51,7 +51,8 @@ class Notiflux:
         self._http = httpx.Client(base_url=self.url, timeout=5)
 
     def token(self, scope: str, seconds: int) -> str:
-        claims = {"sub": "first-page", "scope": scope, "topic": TOPIC, "exp": time.time() + seconds}
+        now = int(time.time())
+        claims = {"sub": "first-page", "scope": scope, "topic": TOPIC, "iat": now, "exp": now + seconds}
         return jwt.encode(claims, self._key, algorithm="ES256")
 
     def position(self) -> str:
