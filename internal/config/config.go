@@ -72,6 +72,8 @@ type Serve struct {
 	MaxBodyBytes                Bytes `group:"Limits:" env:"NOTIFLUX_MAX_BODY_BYTES" default:"1MiB" help:"Maximum size of an HTTP request body."`
 	MaxKeyBytes                 Bytes `group:"Limits:" env:"NOTIFLUX_MAX_KEY_BYTES" default:"128MiB" help:"Memory for the idempotency keys of the last 2 minutes."`
 	MaxConnections              int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS" default:"0" help:"Maximum number of WebSockets, event streams and waiting polls; 0 means 80 % of the file descriptor limit."`
+	MaxConnectionsPerAddress    int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS_PER_ADDRESS" default:"0" help:"Maximum number of these from one IP address (IPv6: from one /64 network); 0 means no limit."`
+	MaxConnectionsPerSubject    int   `group:"Limits:" env:"NOTIFLUX_MAX_CONNECTIONS_PER_SUBJECT" default:"0" help:"Maximum number of these of one subject (the claims iss and sub of a token); 0 means no limit."`
 	LimitConnectionsPerAddress  int   `group:"Limits:" env:"NOTIFLUX_LIMIT_CONNECTIONS_PER_ADDRESS" default:"0" help:"Maximum number of new WebSockets and event streams a second from one IP address (IPv6: from one /64 network); 0 means no limit."`
 	LimitRequestsPerAddress     int   `group:"Limits:" env:"NOTIFLUX_LIMIT_REQUESTS_PER_ADDRESS" default:"0" help:"The same for other HTTP requests, such as broadcasts and polls; 0 means no limit."`
 	LimitCommandsPerAddress     int   `group:"Limits:" env:"NOTIFLUX_LIMIT_COMMANDS_PER_ADDRESS" default:"0" help:"Maximum number of commands a second from the WebSockets of one IP address; 0 means no limit."`

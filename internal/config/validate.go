@@ -147,6 +147,8 @@ func (c *Serve) validateLimits(p *Problems) {
 	p.when(c.MaxKeyBytes < KiB, "max-key-bytes", "is %v: use at least %v", c.MaxKeyBytes, KiB)
 	p.when(c.ProxyProtocol && len(c.TrustedProxies) == 0, "proxy-protocol", "needs %s: list the addresses of the proxies that send its header", Name("trusted-proxies"))
 	c.validateConnections(p)
+	p.limit("max-connections-per-address", c.MaxConnectionsPerAddress)
+	p.limit("max-connections-per-subject", c.MaxConnectionsPerSubject)
 	p.rate("limit-connections-per-address", c.LimitConnectionsPerAddress)
 	p.rate("limit-requests-per-address", c.LimitRequestsPerAddress)
 	p.rate("limit-commands-per-address", c.LimitCommandsPerAddress)
@@ -208,6 +210,10 @@ func (p *Problems) when(wrong bool, flag, format string, args ...any) {
 func (p *Problems) count(flag string, n int) {
 	p.when(n < 1, flag, "is %d: use a number above zero", n)
 	p.when(n > maxCount, flag, "is %d: use at most %d", n, maxCount)
+}
+
+func (p *Problems) limit(flag string, n int) {
+	p.when(n < 0 || n > maxCount, flag, "is %d: use a number up to %d, or 0 for no limit", n, maxCount)
 }
 
 func (p *Problems) rate(flag string, n int) {

@@ -128,6 +128,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"too many topics per connection", func(c *config.Serve) { c.MaxTopicsPerConnection = math.MaxInt32 + 1 }, "--max-topics-per-connection (NOTIFLUX_MAX_TOPICS_PER_CONNECTION) is 2147483648: use at most 2147483647"},
 		{"the PROXY protocol of no proxy", func(c *config.Serve) { c.ProxyProtocol = true }, "--proxy-protocol (NOTIFLUX_PROXY_PROTOCOL) needs --trusted-proxies (NOTIFLUX_TRUSTED_PROXIES)"},
 		{"a rate per minute", func(c *config.Serve) { c.LimitFailedTokensPerAddress = -1 }, "--limit-failed-tokens-per-address (NOTIFLUX_LIMIT_FAILED_TOKENS_PER_ADDRESS) is -1: use a number a minute up to 1000000, or 0 for no limit"},
+		{"a negative number of connections", func(c *config.Serve) { c.MaxConnectionsPerSubject = -1 }, "--max-connections-per-subject (NOTIFLUX_MAX_CONNECTIONS_PER_SUBJECT) is -1: use a number up to"},
 		{"a negative rate", func(c *config.Serve) { c.LimitRequestsPerAddress = -1 }, "--limit-requests-per-address (NOTIFLUX_LIMIT_REQUESTS_PER_ADDRESS) is -1: use a number a second up to 1000000, or 0 for no limit"},
 		{"a rate that is too high", func(c *config.Serve) { c.LimitConnectionsPerAddress = 1_000_001 }, "--limit-connections-per-address (NOTIFLUX_LIMIT_CONNECTIONS_PER_ADDRESS) is 1000001"},
 		{"negative connections", func(c *config.Serve) { c.MaxConnections = -1 }, "--max-connections (NOTIFLUX_MAX_CONNECTIONS) is -1"},

@@ -18,7 +18,7 @@
 // both an invalid body and an invalid token gets the error about the body. For requests
 // that read, the handler checks the query, then the token, and then the topics. A client
 // that stays connected, with a WebSocket or a stream, takes a slot (one of
-// --max-connections), and its connection moves to an event loop (clients.go). Its session
+// --max-connections), and its connection moves to an event loop (internal/clients). Its session
 // knows nothing about HTTP.
 //
 // Invariants:
@@ -42,6 +42,7 @@ import (
 
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/clients"
 	"github.com/ikornaselur/notiflux/internal/control"
 	"github.com/ikornaselur/notiflux/internal/listen"
 	"github.com/ikornaselur/notiflux/internal/origin"
@@ -108,12 +109,14 @@ type Config struct {
 	Control               *control.Control // ends waiting polls for the operator; nil: none
 	Connections, Requests *quota.Limit     // per address: new WebSockets and streams, and all other requests; nil: no limit
 	Clients               *listen.Slots    // one for each client: a WebSocket, a stream, or a waiting poll; nil: no limit
+	PerAddress            *quota.Open      // limits the clients of an address; nil: no limit
+	Users                 *clients.Users   // limits the clients of a user; nil: no limit
 
 	// Required for WebSockets and streams.
 	Limiter     *listen.Limiter     // accepts their connections
 	Scavenger   *listen.Scavenger   // counts them
 	Endpoints   []*session.Endpoint // of all dialects; exactly one is the default for WebSockets
-	Loops       []Loop              // used in turn; when a loop closes a connection, its loop.Config.Closed must release the slot and the connection
+	Loops       []clients.Loop      // used in turn; when a loop closes a connection, its loop.Config.Closed must release the slot and the connection
 	WebSockets  transport.Config    // its Stats also count streams
 	Compression bool                // offer it to WebSocket clients
 }
@@ -150,7 +153,7 @@ type API struct {
 	config Config // with its defaults
 	limits limits
 
-	clients    clients
+	clients    *clients.Clients
 	webSockets *webSockets
 	streams    []*stream
 	publishing *listen.Slots // counts broadcasts in progress, without a limit
@@ -179,8 +182,7 @@ func New(c Config) *API {
 	a.limits = limits{messageBytes: c.MaxMessageBytes, bodyBytes: c.MaxBodyBytes}
 	a.publishing = listen.NewSlots(math.MaxInt, "", c.Log)
 	a.bodies.half = max(defaultBodiesBytes, bodiesPerLimit*c.MaxBodyBytes) / 2
-	a.clients.slots, a.clients.limiter, a.clients.scavenger, a.clients.loops = c.Clients, c.Limiter, c.Scavenger, c.Loops
-	a.clients.ready, a.clients.log = c.Ready, c.Log
+	a.clients = clients.New(clients.Config{Slots: c.Clients, Limiter: c.Limiter, Scavenger: c.Scavenger, Loops: c.Loops, PerAddress: c.PerAddress, Users: c.Users, Log: c.Log})
 	a.webSockets = newWebSockets(a, c)
 	for _, e := range c.Endpoints {
 		if e.Path != "" {

@@ -36,6 +36,7 @@ func (a *API) Poll(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		s.wait = 0
 	}
+	s.remote = r.RemoteAddr
 	p, err := a.poll(r.Context(), claims, s)
 	if err != nil {
 		return err
@@ -49,6 +50,7 @@ type pollRequest struct {
 	wait   time.Duration
 	limit  int  // of messages
 	places bool // the answer says where it begins in each topic
+	remote string
 }
 
 // parsePoll returns what a request asks for, and the token of its body, if any.
@@ -116,7 +118,7 @@ func (a *API) poll(ctx context.Context, claims *auth.Claims, s pollRequest) (*po
 	}
 	defer a.config.Control.End(request)
 	if !p.due && s.wait > 0 {
-		if err := a.await(ctx, p.news, s.wait, claims.Until(), request.Ended()); err != nil {
+		if err := a.await(ctx, p.news, s, claims, request.Ended()); err != nil {
 			return nil, router.WithDetail(err, "topic", joined(s.Topics), "subject", claims.Subject)
 		}
 	}
@@ -141,18 +143,20 @@ func (p *poll) unsubscribe() {
 // clock. Timers use the monotonic clock, which does not change when the wall clock is set.
 const untilEvery = 5 * time.Second
 
-// await waits for news, for at most wait and not beyond until, and fails with an error from
+// await waits for news, for at most s.wait and not beyond the claim until, and fails with an error from
 // ended. It takes a client slot while
 // it waits, and fails if none is free. If the client disconnects, or closes its own side of
 // the connection, await returns as if the time were over.
-func (a *API) await(ctx context.Context, news waker, wait time.Duration, until time.Time, ended <-chan error) error {
+func (a *API) await(ctx context.Context, news waker, s pollRequest, claims *auth.Claims, ended <-chan error) error {
 	if isClosed(a.config.Draining) { // polls take no more slots
 		return nil
 	}
-	if err := a.clients.slots.Acquire(); err != nil {
+	place, err := a.clients.Enter(s.remote, claims)
+	if err != nil {
 		return err
 	}
-	defer a.clients.slots.Release()
+	defer place.Leave()
+	wait, until := s.wait, claims.Until()
 	over := time.NewTimer(wait)
 	defer over.Stop()
 	clock := time.NewTimer(a.untilClockCheck(wait, until))

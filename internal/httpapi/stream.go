@@ -9,6 +9,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/reading"
+	"github.com/ikornaselur/notiflux/internal/router"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/transport"
 	"github.com/ikornaselur/notiflux/internal/wire"
@@ -46,19 +47,20 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return s.head(w, r, claims, subs)
 	}
-	if err := s.clients.admit(); err != nil {
-		return err
+	place, err := s.admit(r, claims)
+	if err != nil {
+		return router.WithDetail(err, "subject", claims.Subject)
 	}
 	pins, err := s.attach(r.Context(), claims, subs)
 	if err != nil {
-		s.clients.slots.Release()
+		place.Leave()
 		return err
 	}
 	transport.SetStreamHeader(w.Header(), s.endpoint.MediaType)
 	taken, err := transport.TakeOver(w, r)
 	if err != nil {
 		pins.release()
-		s.clients.slots.Release()
+		place.Leave()
 		s.config.Log.Debug("stream aborted", "remote", r.RemoteAddr, "err", err)
 		return nil // the connection is gone, so there is no client to answer
 	}
@@ -67,7 +69,7 @@ func (s *stream) connect(w http.ResponseWriter, r *http.Request) error {
 		config = s.chunked
 	}
 	begin := session.Request{Chunked: taken.Chunked, Claims: claims, Subscriptions: subs, Pins: pins}
-	served := s.clients.serve(taken.Conn, r.RemoteAddr, taken.Early, func(group *session.Group, c transport.Socket, now time.Duration) loop.Client {
+	served := place.Serve(taken.Conn, taken.Early, func(group *session.Group, c transport.Socket, now time.Duration) loop.Client {
 		stream := transport.NewStream(config, c, taken.Head, now)
 		begin.Now = now
 		stream.Serve(group.Open(stream, s.endpoint, begin))

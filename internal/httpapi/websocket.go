@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
+	"github.com/ikornaselur/notiflux/internal/clients"
 	"github.com/ikornaselur/notiflux/internal/loop"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/session"
@@ -28,7 +29,7 @@ func newWebSockets(a *API, c Config) *webSockets {
 	s := &webSockets{
 		API:       a,
 		endpoints: make(map[string]*session.Endpoint),
-		upgrader:  &transport.Upgrader{Compression: c.Compression, Over: a.clients.admit},
+		upgrader:  &transport.Upgrader{Compression: c.Compression},
 		plain:     &c.WebSockets,
 		deflating: &deflating,
 	}
@@ -46,12 +47,18 @@ func newWebSockets(a *API, c Config) *webSockets {
 
 // connect starts a WebSocket for a request, on one of the loops.
 func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
-	h, err := s.upgrader.Upgrade(w, r)
+	var place *clients.Place
+	upgrader := *s.upgrader
+	upgrader.Over = func() (err error) {
+		place, err = s.admit(r, nil)
+		return err
+	}
+	h, err := upgrader.Upgrade(w, r)
 	if _, refused := errors.AsType[*pubsub.Error](err); refused {
 		return err
 	}
 	if err != nil {
-		s.clients.slots.Release()
+		place.Leave()
 		s.config.Log.Debug("handshake aborted", "remote", r.RemoteAddr, "err", err)
 		return nil // the connection is gone, so there is no client to answer
 	}
@@ -64,13 +71,27 @@ func (s *webSockets) connect(w http.ResponseWriter, r *http.Request) error {
 	if h.Deflate {
 		config = s.deflating
 	}
-	s.clients.serve(h.Conn, r.RemoteAddr, h.Early, func(group *session.Group, c transport.Socket, now time.Duration) loop.Client {
+	place.Serve(h.Conn, h.Early, func(group *session.Group, c transport.Socket, now time.Duration) loop.Client {
 		socket := transport.NewWebSocket(config, c, now)
 		request.Now = now
 		socket.Serve(group.Open(socket, endpoint, request))
 		return socket
 	})
 	return nil
+}
+
+// admit takes a place for a client, unless the server is shutting down: shutdown waits for all
+// clients with a place.
+func (a *API) admit(r *http.Request, claims *auth.Claims) (*clients.Place, error) {
+	place, err := a.clients.Enter(r.RemoteAddr, claims)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.config.Ready(); err != nil {
+		place.Leave()
+		return nil, err
+	}
+	return place, nil
 }
 
 // credential verifies the token with which a client connects, from the subprotocol or else

@@ -1,5 +1,5 @@
-// Package quota limits what a server takes from one IP address, and from one user, in a second or
-// in a minute.
+// Package quota limits what a server takes from one IP address, and from one user: in a second, in
+// a minute, or at the same time.
 //
 // A [Limit] has a fixed number of counters. A hash of the address or the user, with a key
 // that is different in every process, says which counter is its own:
@@ -10,6 +10,9 @@
 // Two addresses may share a counter. That is rare while there are few addresses, and a
 // client cannot find out with whom it shares one. In return, the memory is the same for one
 // address and for millions of them, nothing is ever evicted, and nothing has to be cleaned.
+//
+// An [Open] counts what is open at the same time, exactly and for each address or user that has
+// something open, because a wrong refusal would last.
 //
 // Invariants:
 //   - From one address or user, at most the rate passes at once, and on average at most the rate

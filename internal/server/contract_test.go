@@ -278,6 +278,17 @@ func visitLimited(t *testing.T, check func(visit, *http.Response)) {
 		check(v, answer)
 	}
 
+	for _, change := range []func(*config.Serve){
+		func(c *config.Serve) { c.MaxConnectionsPerAddress = 1 },
+		func(c *config.Serve) { c.MaxConnectionsPerSubject = 1 },
+	} {
+		s := servertest.Start(t, change)
+		v := visit{"GET /stream", "?topic=a", []string{"Authorization", "Bearer " + s.Token(auth.Subscribe, "a")}, "", 429}
+		open := v.send(t, s)
+		check(v, v.send(t, s))
+		open.Body.Close()
+	}
+
 	s = servertest.Start(t, func(c *config.Serve) { c.LimitFailedTokensPerAddress, c.LimitBroadcastsPerSubject = 2, 1 })
 	publish := []string{"Authorization", "Bearer " + s.Token(auth.Broadcast, "a")}
 	message := visit{"POST /broadcast", "", publish, `{"topic":"a","message":1}`, 429}

@@ -1,11 +1,15 @@
 package server
 
 import (
+	"time"
+
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/clients"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/quota"
 	"github.com/ikornaselur/notiflux/internal/session"
+	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
 // A limitedBroker limits the messages of each user, over HTTP and over WebSocket.
@@ -40,17 +44,26 @@ func addressCommand(limit *quota.Limit) func(session.Conn) error {
 	return func(c session.Conn) error { return limit.Take(c.Remote()) }
 }
 
-// userCommand returns the limit on the commands of each user, or nil. Clients without a token are
-// no users.
-func userCommand(limit *quota.Limit) func(*auth.Claims) error {
-	if limit == nil {
+// How the session of a user ends that sends too many commands, or has too many connections.
+var (
+	endCommands    = session.End{CloseCode: wire.CloseTooMany, Reason: "too many commands per second of this user", Code: pubsub.TooMany, Least: time.Second, Most: 5 * time.Second}
+	endConnections = session.End{CloseCode: wire.CloseTooMany, Reason: "this user has too many connections open", Code: pubsub.TooMany, Least: 10 * time.Second, Most: 30 * time.Second}
+)
+
+// userCommand returns the limits on the connections and the commands of each user, or nil. Clients
+// without a token are no users.
+func userCommand(users *clients.Users, commands *quota.Limit) func(session.Conn, *auth.Claims) (session.End, error) {
+	if users == nil && commands == nil {
 		return nil
 	}
-	return func(claims *auth.Claims) error {
+	return func(c session.Conn, claims *auth.Claims) (session.End, error) {
 		if claims.NeedUser() != nil {
-			return nil
+			return session.End{}, nil
 		}
-		return limit.TakeUser(claims.Issuer(), claims.Subject)
+		if err := users.Use(c, claims); err != nil {
+			return endConnections, err
+		}
+		return endCommands, commands.TakeUser(claims.Issuer(), claims.Subject)
 	}
 }
 

@@ -35,6 +35,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
+	"github.com/ikornaselur/notiflux/internal/clients"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/control"
 	"github.com/ikornaselur/notiflux/internal/forwarded"
@@ -102,7 +103,7 @@ type Server struct {
 	clients   *listen.Slots
 	scavenger *listen.Scavenger
 	endpoints []*session.Endpoint
-	loops     []httpapi.Loop
+	loops     []clients.Loop
 	control   *control.Control
 
 	perTopic *config.Topics // the settings of topics
@@ -165,7 +166,8 @@ func (s *Server) build(p parsed) {
 	}
 	s.endpoints = append(endpoints(), s.env.Endpoints...)
 	ofAddress := addressCommand(quota.New("commands", c.LimitCommandsPerAddress, time.Second))
-	ofUser := userCommand(quota.New("commands", c.LimitCommandsPerSubject, time.Second))
+	users := clients.NewUsers(quota.NewOpen(c.MaxConnectionsPerSubject))
+	ofUser := userCommand(users, quota.New("commands", c.LimitCommandsPerSubject, time.Second))
 	for range s.env.Loops {
 		s.loops = append(s.loops, s.newLoop(ofAddress, ofUser))
 	}
@@ -194,6 +196,8 @@ func (s *Server) build(p parsed) {
 		Connections:     quota.New("connections", c.LimitConnectionsPerAddress, time.Second),
 		Requests:        quota.New("requests", c.LimitRequestsPerAddress, time.Second),
 		Clients:         s.clients,
+		PerAddress:      quota.NewOpen(c.MaxConnectionsPerAddress),
+		Users:           users,
 		Control:         s.control,
 		Revoked:         s.revoked(),
 		Limiter:         s.public,
@@ -254,7 +258,7 @@ func (s *Server) emitPresence(e presence.Event) {
 
 // newLoop creates an event loop and the group of its sessions. When the loop closes a
 // connection, it releases what httpapi acquired for it.
-func (s *Server) newLoop(ofAddress func(session.Conn) error, ofUser func(*auth.Claims) error) httpapi.Loop {
+func (s *Server) newLoop(ofAddress func(session.Conn) error, ofUser func(session.Conn, *auth.Claims) (session.End, error)) clients.Loop {
 	var group *session.Group
 	l := loop.New(loop.Config{
 		Portable: s.config.Loops == "portable",
@@ -290,7 +294,7 @@ func (s *Server) newLoop(ofAddress func(session.Conn) error, ofUser func(*auth.C
 		Now:                   s.env.Now,
 		Random:                s.env.random(),
 	}, l)
-	return httpapi.Loop{Loop: l, Group: group}
+	return clients.Loop{Loop: l, Group: group}
 }
 
 func (s *Server) listen() error {

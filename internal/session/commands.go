@@ -36,13 +36,14 @@ func (s *Session) Verify(token auth.Token, then func(Credential)) {
 	}
 }
 
-// use returns the credential of a valid token for a command. If its user sends too many commands,
-// the session ends.
+// use returns the credential of a valid token for a command. If its user has reached a limit, the
+// session ends.
 func use(s *Session, claims *auth.Claims) Credential {
 	err := s.group.revoked(claims, "")
 	if ofUser := s.group.config.UserCommand; ofUser != nil && err == nil {
-		if err = ofUser(claims); err != nil {
-			s.End(endTooMany)
+		var end End
+		if end, err = ofUser(s.conn, claims); err != nil {
+			s.End(end)
 		}
 	}
 	return Credential{Claims: claims, Err: err}

@@ -60,7 +60,7 @@ type Config struct {
 	Limits
 	// Each counts a command, and returns an error if its address or user may send no more; nil: no limit.
 	AddressCommand func(Conn) error
-	UserCommand    func(*auth.Claims) error
+	UserCommand    func(Conn, *auth.Claims) (End, error) // and how the session ends
 
 	Now                   func() time.Time // wall clock; nil: time.Now
 	Random                *rand.Rand       // for connection names and random delays; used only on the loop; nil: seeded by the system
