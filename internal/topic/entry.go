@@ -24,6 +24,7 @@ type Entry struct {
 	original *Entry // in a pattern topic: the entry of the message's own topic; else nil
 
 	next   atomic.Pointer[Entry] // nil: this is the empty entry at the tail
+	copies atomic.Int32          // see copies.go
 	frames atomic.Pointer[frame] // ends with Logs.end; nil once the log has dropped the entry, and if the log never held it
 }
 

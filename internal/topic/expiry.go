@@ -111,7 +111,7 @@ func (s *Topics) expireTombstones() (more bool) {
 
 // overTotal reports whether logs and frames together exceed Config.TotalBytes.
 func (s *Topics) overTotal() bool {
-	return s.config.TotalBytes > 0 && uint64(s.bytes.Load()+s.logs.FrameBytes()) > s.config.TotalBytes
+	return s.config.TotalBytes > 0 && uint64(s.bytes.Load()+s.logs.copyBytes.Load()+s.logs.FrameBytes()) > s.config.TotalBytes
 }
 
 // frameAdded wakes Run if logs and frames exceed Config.TotalBytes. Readers call it when

@@ -25,6 +25,7 @@ type Logs struct {
 	end    frame // ends the list of frames of every entry that a log holds
 
 	frameBytes atomic.Int64
+	copyBytes  atomic.Int64 // see copies.go
 }
 
 // NewLogs returns a Logs without logs. If grown is not nil, it is called each time an entry
@@ -49,6 +50,7 @@ type Log struct {
 	// Guarded by the owner's lock.
 	tail     *Entry                         // the empty entry
 	dropped  uint64                         // messages dropped since New
+	copied   uint64                         // size of the data of the held entries that are copies
 	marks    []*Entry                       // some of the entries held; see index.go
 	excluded map[pubsub.Connection][]uint64 // sequence numbers of the held entries that exclude a connection; may be nil
 
@@ -78,6 +80,9 @@ func (s *Logs) NewLimited(head pubsub.Position, limits *Limits) *Log {
 func (l *Log) Append(m pubsub.Message) {
 	e := l.tail
 	e.message = m
+	if e.original != nil {
+		l.copied += uint64(e.Size())
+	}
 	l.extend(e.segment, m.Position.Offset)
 	l.newest.Store(e)
 	l.enforce()
@@ -174,7 +179,10 @@ func (l *Log) DropOldest() {
 		l.newest.Store(nil) // Otherwise the log would keep a dropped message in memory.
 	}
 	l.first.Store(next)
-	e.dropFrames()
+	if e.dropFrames(); e.original != nil {
+		l.copied -= uint64(e.Size())
+	}
+	l.logs.release(e)
 }
 
 // Tail returns the cursor after the newest entry.
@@ -255,6 +263,9 @@ func (l *Log) empty() bool { return l.first.Load() == l.tail }
 
 // Bytes returns the size of the entries in the log, Overhead included.
 func (l *Log) Bytes() uint64 { return l.tail.bytesBefore - l.first.Load().bytesBefore }
+
+// charge returns what the log counts in the total of all logs: Bytes without the data of copies.
+func (l *Log) charge() int64 { return int64(l.Bytes() - l.copied) }
 
 // Dropped returns the number of messages dropped since New.
 func (l *Log) Dropped() uint64 { return l.dropped }

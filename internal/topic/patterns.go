@@ -114,11 +114,12 @@ func (t *Topic) copy(s *Topics, e *Entry, now time.Time) []Listener {
 	if t.dropped {
 		return nil
 	}
-	before := int64(t.log.Bytes())
+	before := t.log.charge()
+	s.logs.share(e)
 	t.log.tail.original = e
 	t.log.Append(e.message)
 	t.log.Expire(now)
-	s.bytes.Add(int64(t.log.Bytes()) - before)
+	s.bytes.Add(t.log.charge() - before)
 	s.queueLocked(t)
 	return t.listeners.give()
 }

@@ -336,7 +336,7 @@ func (s *Topics) Stats() Stats {
 	s.mu.RUnlock()
 	return Stats{
 		Topics: topics, Tombstones: tombstones,
-		Bytes: s.bytes.Load(), FrameBytes: s.logs.FrameBytes(),
+		Bytes: s.bytes.Load() + s.logs.copyBytes.Load(), FrameBytes: s.logs.FrameBytes(),
 		Appended: s.appended.Load(), Evicted: s.evicted.Load(),
 	}
 }
@@ -443,7 +443,7 @@ func (s *Topics) removeFromMap(t *Topic, keep func(*Topic) bool) bool {
 	t.dropped = true
 	s.expiry.remove(t)
 	delete(s.topics, t.name)
-	s.bytes.Add(-int64(t.log.Bytes()))
+	s.bytes.Add(-t.log.charge())
 	if t.name.IsPattern() {
 		s.patterns.live.Remove(t.fixed())
 		return true
@@ -457,9 +457,9 @@ func (s *Topics) removeFromMap(t *Topic, keep func(*Topic) bool) bool {
 
 // changeLocked calls change, which changes the log of t, and updates the totals.
 func (s *Topics) changeLocked(t *Topic, change func()) {
-	bytes, dropped := int64(t.log.Bytes()), t.log.Dropped()
+	bytes, dropped := t.log.charge(), t.log.Dropped()
 	change()
-	s.bytes.Add(int64(t.log.Bytes()) - bytes)
+	s.bytes.Add(t.log.charge() - bytes)
 	if t.name.IsPattern() {
 		return // Its messages count in their own topics.
 	}
