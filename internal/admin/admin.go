@@ -29,7 +29,10 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-const pprofPath = "/debug/pprof/"
+const (
+	pprofPath = "/debug/pprof/"
+	apiPath   = "/api/"
+)
 
 // A Config configures [New].
 type Config struct {
@@ -47,7 +50,7 @@ func New(c Config) http.Handler {
 func routes(metrics, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	if api != nil {
-		mux.Handle("/api/", api)
+		mux.Handle(apiPath, api)
 	}
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET "+pprofPath, pprof.Index)
@@ -64,8 +67,8 @@ func routes(metrics, api http.Handler) http.Handler {
 //
 // The Host header must be an IP address, localhost, or in hosts (without a port; "*" allows
 // any host). A page that points its own domain at this address (DNS rebinding) sends that
-// domain as the host. A request that changes something or reads a profile must not come
-// from another site, as [http.CrossOriginProtection] decides. Browsers send the headers for
+// domain as the host. A request that changes something, reads a profile or uses the API must not
+// come from another site, as [http.CrossOriginProtection] decides. Browsers send the headers for
 // that decision with each request to https, localhost or a loopback address. Elsewhere, a
 // GET without an Origin header passes.
 func guard(hosts []string, log *slog.Logger, next http.Handler) http.Handler {
@@ -80,8 +83,8 @@ func guard(hosts []string, log *slog.Logger, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		check := *r
-		if strings.HasPrefix(r.URL.Path, pprofPath) {
-			check.Method = http.MethodPost // a profile is expensive, so its GET counts as a change
+		if strings.HasPrefix(r.URL.Path, pprofPath) || strings.HasPrefix(r.URL.Path, apiPath) {
+			check.Method = http.MethodPost // A profile is expensive, and the API is private: their GETs count as changes.
 		}
 		switch {
 		case !isAdminHost(r.Host, hosts):

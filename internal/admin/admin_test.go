@@ -68,6 +68,14 @@ func TestGuardCrossSite(t *testing.T) {
 		{"GET", "/x", "Origin", "https://evil.example.com", 204},
 		{"GET", "/metrics", "Sec-Fetch-Site", "cross-site", 204},
 
+		// The API is not for pages of other sites, not even to read.
+		{"GET", "/api/x", "", "", 204},
+		{"GET", "/api/x", "Origin", "https://evil.example.com", 403},
+		{"GET", "/api/x", "Origin", "http://127.0.0.1:3000", 403},
+		{"GET", "/api/x", "Sec-Fetch-Site", "cross-site", 403},
+		{"GET", "/api/x", "Sec-Fetch-Site", "same-site", 403},
+		{"OPTIONS", "/api/x", "Origin", "https://evil.example.com", 403},
+
 		// A profile is expensive, so even requesting one is refused.
 		{"GET", "/debug/pprof/profile", "", "", 204},
 		{"GET", "/debug/pprof/profile", "Sec-Fetch-Site", "none", 204}, // typed by the operator

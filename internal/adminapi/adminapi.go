@@ -84,8 +84,8 @@ func New(c Config) http.Handler {
 	} {
 		routes = append(routes, router.Route{Method: r.method, Path: Prefix + r.name, NoHead: true, Handle: a.answer(r.handle)})
 	}
-	// Pages have no business here. The guard of the listener refuses them, too.
-	return router.New(origin.List{}, a.log, routes...)
+	// Pages have no business here. The guard of the listener refuses those of other sites, too.
+	return router.New(origin.None, a.log, routes...)
 }
 
 // answer makes a handler of a function that returns what to answer in JSON.

@@ -33,6 +33,9 @@ type List struct {
 	wildcards []wildcard
 }
 
+// None is a list that allows no origin, for routes that only programs may use.
+var None = List{named: map[string]bool{}}
+
 // A wildcard stands for every subdomain of a name, at any depth, but not the name itself.
 type wildcard struct {
 	scheme string // with "://"
@@ -164,6 +167,9 @@ func isDefault(scheme string, port uint64) bool {
 
 // Any reports whether every origin is allowed.
 func (l List) Any() bool { return l.named == nil }
+
+// IsNone reports whether no origin is allowed.
+func (l List) IsNone() bool { return !l.Any() && len(l.named)+len(l.wildcards) == 0 }
 
 // Allows reports whether a page may use the server if its requests have this Origin header.
 // An empty header is not an origin. A request without the header does not come from a page,

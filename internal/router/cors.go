@@ -34,6 +34,9 @@ func (rt *Router) admitOrigin(h, request http.Header) error {
 	if len(origins) == 0 {
 		return nil
 	}
+	if rt.origins.IsNone() {
+		return WithDetail(pubsub.Errorf(pubsub.OriginDenied, "this is for programs, not for web pages"), "origin", origins[0])
+	}
 	if i := slices.IndexFunc(origins, func(o string) bool { return !rt.origins.Allows(o) }); i >= 0 {
 		return WithDetail(pubsub.Errorf(pubsub.OriginDenied, "this server does not accept requests from pages of this origin: the server's setting --allowed-origins must list the origin"), "origin", origins[i])
 	}

@@ -236,8 +236,13 @@ func TestBadAdminRequests(t *testing.T) {
 	if status, answer := operate(t, s, "POST", "revocations", `{"sub":"x"}`, "Content-Type: text/plain"); status != 415 {
 		t.Errorf("a body in plain text = %d %v, want 415", status, answer)
 	}
-	if status, answer := operate(t, s, "POST", "revocations", `{"sub":"x"}`, "Origin: https://evil.example.com"); status != 403 {
-		t.Errorf("a page of another site = %d %v, want 403", status, answer)
+	for _, method := range []string{"GET", "POST", "OPTIONS"} {
+		for _, page := range []string{"https://evil.example.com", "http://127.0.0.1:3000", s.AdminURL} {
+			status, answer := operate(t, s, method, "revocations", `{"sub":"x"}`, "Origin: "+page)
+			if status != 403 {
+				t.Errorf("%s from a page of %s = %d %v, want 403", method, page, status, answer)
+			}
+		}
 	}
 	if status, answer := operate(t, s, "POST", "revocations", `{"sub":"x"}`, "Host: x"); status != 200 {
 		t.Errorf("a good request after all of these = %d %v", status, answer)
