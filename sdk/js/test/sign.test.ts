@@ -73,26 +73,26 @@ test("a token has the claims", async (t) => {
   t.mock.timers.enable({ apis: ["Date"], now: 1_000_000_500 })
   const key = await importKey(sec1)
   const claims = async (claims: Claims) => part(await sign(claims, key), 1)
-  assert.deepEqual(await claims({ sub: "u", topic: "a" }), { sub: "u", scope: "subscribe", topic: "a", exp: 1_003_601 })
-  assert.deepEqual(await claims({ sub: "u", topics: ["a"], expiresIn: 10, scope: "broadcast" }), { sub: "u", scope: "broadcast", topic: "a", exp: 1_000_011 })
+  assert.deepEqual(await claims({ sub: "u", topic: "a" }), { sub: "u", scope: "subscribe", topic: "a", iat: 1_000_000, exp: 1_003_600 })
+  assert.deepEqual(await claims({ sub: "u", topics: ["a"], expiresIn: 10, scope: "broadcast" }), { sub: "u", scope: "broadcast", topic: "a", iat: 1_000_000, exp: 1_000_010 })
   assert.deepEqual(
     await claims({ sub: "u", topic: "a", topics: ["b", "a", "c", "b"], scope: ["broadcast", "subscribe", "broadcast"] }),
-    { sub: "u", scope: "broadcast subscribe", topics: ["a", "b", "c"], exp: 1_003_601 },
+    { sub: "u", scope: "broadcast subscribe", topics: ["a", "b", "c"], iat: 1_000_000, exp: 1_003_600 },
   )
   assert.deepEqual(await claims({ sub: "u", topic: "a", until: new Date(1_000_001_250), info: { name: "Ann", gone: undefined } }), {
     sub: "u",
     scope: "subscribe",
     topic: "a",
-    exp: 1_003_601,
+    iat: 1_000_000, exp: 1_003_600,
     until: 1_000_001.25,
     info: { name: "Ann" },
   })
-  assert.deepEqual(await claims({ sub: "u", patterns: ["*"], scope: "broadcast" }), { sub: "u", scope: "broadcast", patterns: ["*"], exp: 1_003_601 })
+  assert.deepEqual(await claims({ sub: "u", patterns: ["*"], scope: "broadcast" }), { sub: "u", scope: "broadcast", patterns: ["*"], iat: 1_000_000, exp: 1_003_600 })
   assert.deepEqual(await claims({ sub: "u", subscribe: { patterns: ["a*", "a*"] }, broadcast: { topics: ["ab"], patterns: [] } }), {
     sub: "u",
     subscribe: { patterns: ["a*"] },
     broadcast: { topics: ["ab"] },
-    exp: 1_003_601,
+    iat: 1_000_000, exp: 1_003_600,
   })
   assert.deepEqual(part(await sign({ sub: "u", topic: "a" }, key, { kid: "2026" }), 0), { alg: "ES256", typ: "JWT", kid: "2026" })
 })
@@ -113,6 +113,14 @@ test("the server honours scope, until and kid", async (t) => {
   t.mock.timers.enable({ apis: ["Date"], now: Date.now() - 120_000 })
   assert.equal(await code({ until: new Date(Date.now() + 60_000) }), "token_expired")
   assert.equal(await code({ expiresIn: 30 }), "token_expired")
+})
+
+test("the server accepts expiresIn up to --max-token-life", async (t) => {
+  const url = await startServer(t, publicKeyOf(sec1), "--max-token-life=1h")
+  for (const [expiresIn, code] of [[undefined, undefined], [0.5, undefined], [3600, undefined], [3600.5, "token_invalid"]] as const) {
+    const { body } = await history(url, "a", await sign({ sub: "u", topic: "a", expiresIn }, sec1))
+    assert.equal(body.code, code, String(expiresIn))
+  }
 })
 
 const rejects = (claims: unknown, key: unknown, message: RegExp | string, type: ErrorConstructor = TypeError) =>

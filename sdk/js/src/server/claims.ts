@@ -54,10 +54,12 @@ export const encodeClaims = (claims: Claims): object => {
     if (!NAMES.includes(name)) throw new TypeError(`claims.${name} is unknown; the claims are ${NAMES.join(", ")}`)
   const mistake = textMistake(claims.sub)
   if (mistake) throw new TypeError(`claims.sub ${mistake}`)
+  const iat = Math.floor(Date.now() / 1000)
   return {
     sub: claims.sub,
     ...rightsOf(claims),
-    exp: expiryOf(claims),
+    iat,
+    exp: iat + lifetimeOf(claims),
     until: untilOf(claims),
     info: infoOf(claims),
   }
@@ -123,10 +125,11 @@ const scopeOf = ({ scope = "subscribe" }: Claims): string => {
   return [...new Set(words)].join(" ")
 }
 
-const expiryOf = ({ expiresIn = Limit.Lifetime }: Claims): number => {
+/** Returns expiresIn in whole seconds, so that exp - iat exceeds no limit that expiresIn keeps. */
+const lifetimeOf = ({ expiresIn = Limit.Lifetime }: Claims): number => {
   if (typeof expiresIn !== "number" || !(expiresIn > 0 && expiresIn <= Limit.LongestLifetime))
     throw new RangeError(`claims.expiresIn is ${show(expiresIn)}; use a number of seconds from now, above 0 and up to ten years, such as 3600`)
-  return Math.ceil(Date.now() / 1000 + expiresIn)
+  return Math.ceil(expiresIn)
 }
 
 const untilOf = ({ until }: Claims): number | undefined => {
