@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strconv"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -100,8 +101,7 @@ func (m *mapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	if m.values.now == fromLine {
 		m.values.given[ctx.Value] = true
 	}
-	library := m.library.ForType(target.Type())
-	if library.Decode(ctx, target) == nil {
+	if m.decode(ctx, target) == nil {
 		return nil
 	}
 	text, _ := next.Value.(string)
@@ -110,7 +110,19 @@ func (m *mapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 		return nil
 	}
 	fallback := kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: ctx.Value.Default})
-	return library.Decode(ctx.WithScanner(fallback), target)
+	return m.decode(ctx.WithScanner(fallback), target)
+}
+
+// decode decodes the next value as the library does, but whole numbers are always decimal: the
+// library takes 010 for 8.
+func (m *mapper) decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	if target.Type() != reflect.TypeFor[int]() {
+		return m.library.ForType(target.Type()).Decode(ctx, target)
+	}
+	text, _ := ctx.Scan.Pop().Value.(string)
+	n, err := strconv.Atoi(text)
+	target.SetInt(int64(n))
+	return err
 }
 
 // setting returns the name of a flag for people, with its variable if it has one.

@@ -9,8 +9,14 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxSections limits the sections of topics in a file.
-const maxSections = 1000
+const (
+	// maxSections limits the sections of topics in a file.
+	maxSections = 1000
+	// maxProblems limits what is said about one file. Aliases can make many of few lines.
+	maxProblems = 100
+	// maxShownBytes limits what is said of a name that is wrong.
+	maxShownBytes = 80
+)
 
 // topicsMember is the member of a file that holds the sections of topics.
 const topicsMember = "topics"
@@ -77,7 +83,7 @@ func (r *fileReader) read(text []byte) {
 		case slices.Contains([]string{"history", "presence"}, m.name):
 			r.wrong(m.key, "`%s` is a setting of single topics: write it into a section of `%s`; the section \"*\" has all topics without another one", m.name, topicsMember)
 		case !slices.Contains(r.flags, m.name):
-			r.wrong(m.key, "there is no setting `%s`%s", m.name, suggest(m.name, append([]string{topicsMember}, r.flags...)))
+			r.wrong(m.key, "there is no setting `%.*s`%s", maxShownBytes, m.name, suggest(m.name, append([]string{topicsMember}, r.flags...)))
 		default:
 			if v, ok := r.value(m); ok {
 				r.file.values[m.name] = v
@@ -132,11 +138,11 @@ func (r *fileReader) members(n *yaml.Node, what, right string) func(yield func(m
 				continue
 			}
 			if line, again := first[key.Value]; again {
-				r.wrong(key, "`%s` occurs again: the first one is in line %d; keep one of them", key.Value, line)
+				r.wrong(key, "`%.*s` occurs again: the first one is in line %d; keep one of them", maxShownBytes, key.Value, line)
 				continue
 			}
 			first[key.Value] = key.Line
-			if !yield(member{key.Value, key, resolve(n.Content[i+1])}) {
+			if len(r.problems) > maxProblems || !yield(member{key.Value, key, resolve(n.Content[i+1])}) {
 				return
 			}
 		}
@@ -200,7 +206,12 @@ func kindOf(n *yaml.Node) string {
 func (r *fileReader) at(line int) string { return fmt.Sprintf("%s:%d", r.file.path, line) }
 
 func (r *fileReader) wrong(n *yaml.Node, format string, args ...any) {
-	r.problems = append(r.problems, r.at(n.Line)+": "+fmt.Sprintf(format, args...))
+	switch known := len(r.problems); {
+	case known < maxProblems:
+		r.problems = append(r.problems, r.at(n.Line)+": "+fmt.Sprintf(format, args...))
+	case known == maxProblems:
+		r.problems = append(r.problems, r.file.path+": there are more problems: correct these first")
+	}
 }
 
 // suggest returns the end of a sentence about an unknown name: the nearest right one, or, if
@@ -208,6 +219,9 @@ func (r *fileReader) wrong(n *yaml.Node, format string, args ...any) {
 func suggest(name string, right []string) string {
 	best, least := "", max(2, len(name)/3)+1
 	for _, r := range right {
+		if len(name) > maxShownBytes {
+			break
+		}
 		if d := distance(name, r); d < least {
 			best, least = r, d
 		}

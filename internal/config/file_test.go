@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -190,6 +191,24 @@ func TestSectionsAreLimited(t *testing.T) {
 	}
 	if _, problems := readText(t, text); len(problems) != 1 || !strings.Contains(problems[0], "f:1002: there are more than 1000 sections") {
 		t.Errorf("1,001 sections have the problems %q", problems)
+	}
+}
+
+// A few lines cannot make millions of problems, by aliases.
+func TestProblemsAreLimited(t *testing.T) {
+	text := "topics:\n  a: &x\n"
+	for i := range 1000 {
+		text += fmt.Sprintf("    %s%d: 1\n", strings.Repeat("x", 300), i)
+	}
+	for i := range 999 {
+		text += fmt.Sprintf("  t%d: *x\n", i)
+	}
+	_, problems := readText(t, text)
+	if len(problems) != 101 || problems[100] != "f: there are more problems: correct these first" {
+		t.Errorf("%d problems, the last is %q", len(problems), problems[len(problems)-1])
+	}
+	if n := len(problems[0]); n > 300 {
+		t.Errorf("the first problem has %d bytes", n)
 	}
 }
 

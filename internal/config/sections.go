@@ -34,7 +34,7 @@ func (r *fileReader) readSections(topics member) {
 			return
 		}
 		if err := checkSection(m.name); err != nil {
-			r.wrong(m.key, "section %q: %s", m.name, pubsub.Refusal(err).Detail)
+			r.wrong(m.key, "section %.*q: %s", maxShownBytes, m.name, pubsub.Refusal(err).Detail)
 			continue
 		}
 		if m.value.Tag == "!!null" {
@@ -80,7 +80,7 @@ func (r *fileReader) readSection(section member) {
 		case "max-message-bytes":
 			s.MaxMessageBytes, err = parse[Bytes](text)
 		default:
-			r.wrong(m.key, "%s has no setting `%s`%s", what, m.name, suggest(m.name, sectionMembers))
+			r.wrong(m.key, "%s has no setting `%.*s`%s", what, maxShownBytes, m.name, suggest(m.name, sectionMembers))
 		}
 		if err != nil {
 			r.wrong(m.key, "%s: `%s` %v", what, m.name, err)

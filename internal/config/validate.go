@@ -67,7 +67,7 @@ func (c *Serve) validateListening(p *Problems) {
 // a URL.
 func isHost(s string) bool {
 	_, err := netip.ParseAddr(s)
-	return err == nil || !strings.ContainsAny(s, ":/[]@ ")
+	return err == nil || !strings.ContainsAny(s, ":/[]@ \t\r\n")
 }
 
 func (c *Serve) validateKeys(p *Problems) {
