@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/server"
 )
 
 type healthCmd struct {
@@ -18,6 +21,9 @@ type healthCmd struct {
 	Port    int    `env:"PORT" default:"8080" help:"Port that the server listens on."`
 	TLSCert string `name:"tls-cert" env:"NOTIFLUX_TLS_CERT" placeholder:"FILE" help:"If set, the check uses https; it does not read the file."`
 	Trust   trust  `embed:""`
+
+	ProxyProtocol  bool     `env:"NOTIFLUX_PROXY_PROTOCOL" help:"The server expects the PROXY protocol from --trusted-proxies."`
+	TrustedProxies []string `env:"NOTIFLUX_TRUSTED_PROXIES" placeholder:"ADDRESS" help:"If this machine is one of them, the check sends a header of the PROXY protocol."`
 }
 
 // Help is shown by -h below the first line.
@@ -40,6 +46,9 @@ func (c *healthCmd) Run(*terminal) error {
 		transport := client.Transport.(*http.Transport)
 		transport.Proxy = nil
 		transport.TLSClientConfig = anyName(transport.TLSClientConfig)
+		if c.ProxyProtocol {
+			transport.DialContext = c.dialAsProxy
+		}
 	}
 	base, err := parseBase(c.URL)
 	if err != nil {
@@ -75,6 +84,20 @@ func anyName(c *tls.Config) *tls.Config {
 		return err
 	}
 	return c
+}
+
+// dialAsProxy connects to the server. If the server takes this machine for a proxy, the connection
+// begins with a header that says that it is the proxy's own.
+func (c *healthCmd) dialAsProxy(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil || !server.TrustsProxy(c.TrustedProxies, conn.LocalAddr()) {
+		return conn, err
+	}
+	if _, err := io.WriteString(conn, "PROXY UNKNOWN\r\n"); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // neighbour returns the address at which this machine reaches a server with the same

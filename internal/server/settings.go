@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -20,6 +21,12 @@ import (
 func Check(c config.Serve) error {
 	_, err := parseSettings(&c, nil, nil)
 	return err
+}
+
+// TrustsProxy reports whether a server with this list of trusted proxies trusts a peer.
+func TrustsProxy(trusted []string, peer net.Addr) bool {
+	proxies, _ := forwarded.Parse(trusted)
+	return proxies.Trust(peer)
 }
 
 // parsed holds the settings that refer to files or have their own syntax.
