@@ -78,6 +78,7 @@ type Serve struct {
 	LimitRequestsPerAddress     int   `group:"Limits:" env:"NOTIFLUX_LIMIT_REQUESTS_PER_ADDRESS" default:"0" help:"The same for other HTTP requests, such as broadcasts and polls; 0 means no limit."`
 	LimitCommandsPerAddress     int   `group:"Limits:" env:"NOTIFLUX_LIMIT_COMMANDS_PER_ADDRESS" default:"0" help:"Maximum number of commands a second from the WebSockets of one IP address; 0 means no limit."`
 	LimitCommandsPerSubject     int   `group:"Limits:" env:"NOTIFLUX_LIMIT_COMMANDS_PER_SUBJECT" default:"0" help:"The same for the commands with a token of one subject (the claims iss and sub)."`
+	LimitBroadcastsPerAddress   int   `group:"Limits:" env:"NOTIFLUX_LIMIT_BROADCASTS_PER_ADDRESS" default:"0" help:"Maximum number of messages a second that are published from one IP address; 0 means no limit."`
 	LimitBroadcastsPerSubject   int   `group:"Limits:" env:"NOTIFLUX_LIMIT_BROADCASTS_PER_SUBJECT" default:"0" help:"Maximum number of messages a second that one subject (the claim sub of a token) may publish; 0 means no limit."`
 	LimitFailedTokensPerAddress int   `group:"Limits:" env:"NOTIFLUX_LIMIT_FAILED_TOKENS_PER_ADDRESS" default:"0" help:"Maximum number of invalid tokens a minute from one IP address, after which its new tokens are refused without a check; 0 means no limit."`
 	MaxTopics                   int   `group:"Limits:" env:"NOTIFLUX_MAX_TOPICS" default:"1000000" help:"Maximum number of topics; a topic without messages and subscribers still counts for up to 24 hours."`

@@ -153,6 +153,7 @@ func (c *Serve) validateLimits(p *Problems) {
 	p.rate("limit-requests-per-address", c.LimitRequestsPerAddress)
 	p.rate("limit-commands-per-address", c.LimitCommandsPerAddress)
 	p.rate("limit-commands-per-subject", c.LimitCommandsPerSubject)
+	p.rate("limit-broadcasts-per-address", c.LimitBroadcastsPerAddress)
 	p.rate("limit-broadcasts-per-subject", c.LimitBroadcastsPerSubject)
 	p.perMinute("limit-failed-tokens-per-address", c.LimitFailedTokensPerAddress)
 	p.count("max-topics", c.MaxTopics)

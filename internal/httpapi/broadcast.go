@@ -168,7 +168,8 @@ func (a *API) authorize(b *broadcast, r *http.Request) {
 			claims, err = a.claims(token, r, &spent)
 		}
 		if p.Err = err; err == nil {
-			p.Issuer, p.Subject, p.Err = claims.Issuer(), claims.Subject, cmp.Or(a.revoked(claims, p.Topic), claims.Allow(auth.Broadcast, p.Topic))
+			p.Remote, p.Issuer, p.Subject = r.RemoteAddr, claims.Issuer(), claims.Subject
+			p.Err = cmp.Or(a.revoked(claims, p.Topic), claims.Allow(auth.Broadcast, p.Topic))
 		}
 	}
 }

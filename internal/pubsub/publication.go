@@ -10,6 +10,7 @@ type Publication struct {
 	Topic   Topic
 	Body    Body
 	Key     string     // idempotency key: within its topic, a second message with the key is not published again; empty for none
+	Remote  string     // the address of the publisher, as in [net/http.Request].RemoteAddr
 	Issuer  string     // whose key verified the publisher's token; empty: not known
 	Subject string     // of the publisher's token; the memory for keys is shared out by subject
 	Exclude Connection // a connection that must not receive the message; 0 for none

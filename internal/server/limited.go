@@ -12,28 +12,41 @@ import (
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
 
-// A limitedBroker limits the messages of each user, over HTTP and over WebSocket.
+// A limitedBroker limits the messages of each address and of each user, over HTTP and over
+// WebSocket.
 type limitedBroker struct {
 	broker.Broker
-	limit *quota.Limit
+	addresses, users *quota.Limit
 }
 
-// limited returns b with a limit on the messages of each user.
-func limited(b broker.Broker, limit *quota.Limit) broker.Broker {
-	if limit == nil {
+// limited returns b with limits on the messages of each address and of each user.
+func limited(b broker.Broker, addresses, users *quota.Limit) broker.Broker {
+	if addresses == nil && users == nil {
 		return b
 	}
-	return limitedBroker{b, limit}
+	return limitedBroker{b, addresses, users}
 }
 
 // Publish implements [broker.Broker].
 func (b limitedBroker) Publish(ps []pubsub.Publication, done func()) (finished bool) {
 	for i := range ps {
 		if p := &ps[i]; p.Err == nil {
-			p.Err = b.limit.TakeUser(p.Issuer, p.Subject)
+			p.Err = b.take(p)
 		}
 	}
 	return b.Broker.Publish(ps, done)
+}
+
+// take counts a message. What one limit refuses does not count for the other.
+func (b limitedBroker) take(p *pubsub.Publication) error {
+	if err := b.addresses.Check(p.Remote); err != nil {
+		return err
+	}
+	if err := b.users.TakeUser(p.Issuer, p.Subject); err != nil {
+		return err
+	}
+	b.addresses.Count(p.Remote)
+	return nil
 }
 
 // addressCommand returns the limit on the commands of each address, or nil.

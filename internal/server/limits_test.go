@@ -336,6 +336,35 @@ func TestCommandLimitPerSubject(t *testing.T) {
 	})
 }
 
+// An address that publishes too much is refused, over HTTP and over WebSocket together, whoever the
+// user is. What is refused does not count for the user.
+func TestBroadcastLimitPerAddress(t *testing.T) {
+	onBothLoops(t, func(t *testing.T, start starter) {
+		s := start(func(c *config.Serve) {
+			c.LimitBroadcastsPerAddress, c.LimitBroadcastsPerSubject, c.TrustedProxies = 2, 50, []string{"127.0.0.0/8"}
+		})
+		token := s.Token(auth.Broadcast, "a")
+		const full, other, message = "2001:db8::1", "2001:db8:0:1::1", `{"topic":"a","message":"x"}`
+		batch := "[" + strings.Repeat(message+",", 99) + message + "]"
+		answer, got := sendFrom(t, s, full, "POST", "/broadcast", token, batch)
+		published, refused := strings.Count(got, `"position"`), strings.Count(got, `"too_many"`)
+		if answer.StatusCode != http.StatusMultiStatus || published < 2 || refused == 0 || published+refused != 100 {
+			t.Errorf("an array is %d with %d published and %d refused", answer.StatusCode, published, refused)
+		}
+		client := dialFrom(t, s, "2001:db8::2", "notiflux.v1.json")
+		client.Next() // welcome
+		for got = `"position"`; strings.Contains(got, `"position"`); got = client.Next() {
+			client.Say(`{"type":"broadcast","id":1,"topic":"a","message":"x","token":"` + token + `"}`)
+		}
+		if !strings.Contains(got, `"code":"too_many"`) || !strings.Contains(got, "your IP address") {
+			t.Errorf("a message over WebSocket is %s", got)
+		}
+		if answer, got := sendFrom(t, s, other, "POST", "/broadcast", token, message); answer.StatusCode != http.StatusOK {
+			t.Errorf("a message of the user from another address is %d %s", answer.StatusCode, got)
+		}
+	})
+}
+
 // sendFrom sends a request from an address to a server that trusts this machine as a proxy. It
 // returns the body of the answer unless the answer is 200.
 func sendFrom(t *testing.T, s *servertest.Server, remote, method, path, token, body string) (*http.Response, string) {

@@ -148,7 +148,7 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 func (s *Server) build(p parsed) {
 	c := &s.config
 	s.openBroker()
-	s.limited = limited(s.publisher(), quota.New("broadcasts", c.LimitBroadcastsPerSubject, time.Second))
+	s.limited = limited(s.publisher(), quota.New("broadcasts", c.LimitBroadcastsPerAddress, time.Second), quota.New("broadcasts", c.LimitBroadcastsPerSubject, time.Second))
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
 	s.openPresence()
 	s.openVerifier(p)

@@ -71,7 +71,7 @@ func (s *Session) Publish(c Credential, p pubsub.Publication, then func(pubsub.P
 		done(pubsub.Position{}, err)
 		return
 	}
-	p.Issuer, p.Subject = c.Claims.Issuer(), c.Claims.Subject
+	p.Remote, p.Issuer, p.Subject = s.conn.Remote(), c.Claims.Issuer(), c.Claims.Subject
 	ps := []pubsub.Publication{p}
 	s.waiting = true
 	outcome := func() { done(ps[0].Position, ps[0].Err) }
