@@ -20,6 +20,8 @@ type tokenCmd struct {
 	Sub     string        `default:"cli" help:"Subject: the user that the token is for."`
 	Exp     time.Duration `default:"1h" help:"How long the token is valid, for example 90s, 30m or 720h."`
 	Until   time.Duration `placeholder:"DURATION" help:"Time from now after which the server ends all subscriptions made with the token; no limit by default."`
+	Iss     string        `placeholder:"ISS" help:"Issuer of the token, for a server with --jwt-issuer."`
+	Aud     string        `placeholder:"AUD" help:"Audience of the token, for a server with --jwt-audience."`
 	Jti     string        `placeholder:"ID" help:"Identifies the token, so that notiflux revoke can revoke it alone."`
 	Info    string        `placeholder:"JSON" help:"Data that the other members of a topic see next to --sub (presence): a JSON object of up to 1 KiB."`
 }
@@ -50,7 +52,7 @@ func (c *tokenCmd) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	grant := auth.Grant{Subject: c.Sub, Scopes: c.Scope, Topics: topics, Patterns: patterns, Expires: time.Now().Add(c.Exp), ID: c.Jti, Issued: time.Now()}
+	grant := auth.Grant{Subject: c.Sub, Scopes: c.Scope, Topics: topics, Patterns: patterns, Expires: time.Now().Add(c.Exp), ID: c.Jti, Issued: time.Now(), Issuer: c.Iss, Audience: c.Aud}
 	if c.Until > 0 {
 		grant.Until = time.Now().Add(c.Until)
 	}

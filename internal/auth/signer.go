@@ -58,6 +58,8 @@ type Grant struct {
 
 	ID     string    // identifies the token, so that it can be revoked; empty: none
 	Issued time.Time // truncated to seconds; zero: the token does not say
+
+	Issuer, Audience string // iss and aud, for servers that demand them; empty: none
 }
 
 // Sign returns a token for g. If no server would accept the token, Sign returns an error
@@ -92,6 +94,9 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 	if !utf8.ValidString(g.ID) {
 		return nil, errors.New("the token's ID is not UTF-8")
 	}
+	if !utf8.ValidString(g.Issuer) || !utf8.ValidString(g.Audience) {
+		return nil, errors.New("the issuer or the audience is not UTF-8")
+	}
 	for _, topic := range g.Topics {
 		if _, err := pubsub.ParseTopic(string(topic)); err != nil {
 			return nil, err
@@ -109,8 +114,10 @@ func (g Grant) claims() (jwt.MapClaims, error) {
 	if g.Info != nil {
 		claims["info"] = g.Info
 	}
-	if g.ID != "" {
-		claims["jti"] = g.ID
+	for name, text := range map[string]string{"jti": g.ID, "iss": g.Issuer, "aud": g.Audience} {
+		if text != "" {
+			claims[name] = text
+		}
 	}
 	if !g.Issued.IsZero() {
 		claims["iat"] = g.Issued.Unix()

@@ -64,6 +64,7 @@ func TestSignRefusesWhatNoServerAccepts(t *testing.T) {
 		"no scope":         {func(g *auth.Grant) { g.Scopes = nil }, "the token has no scope"},
 		"unknown scope":    {func(g *auth.Grant) { g.Scopes = []auth.Scope{auth.Subscribe, "admin"} }, `"admin" is not a scope: it must be subscribe or broadcast`},
 		"no topic":         {func(g *auth.Grant) { g.Topics = nil }, "the token allows no topic"},
+		"issuer not UTF-8": {func(g *auth.Grant) { g.Issuer = "\xff" }, "the issuer or the audience is not UTF-8"},
 		"empty topic":      {func(g *auth.Grant) { g.Topics = []pubsub.Topic{""} }, "the topic is empty"},
 		"topic not UTF-8":  {func(g *auth.Grant) { g.Topics = []pubsub.Topic{"a", "\xff"} }, "not UTF-8"},
 		"1,001 topics":     {func(g *auth.Grant) { g.Topics = many }, "the token has 1001 topics; the limit is 1000"},
