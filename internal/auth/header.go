@@ -1,6 +1,10 @@
 package auth
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/golang-jwt/jwt/v5"
+)
 
 // A header is the first part of a token. It says how the token is signed.
 type header struct {
@@ -38,6 +42,12 @@ func decodeHeader(data []byte) (header, error) {
 		err = invalid("the header of the token has no alg")
 	}
 	return h, err
+}
+
+// names reports whether alg in the header is that of m. EdDSA with an Ed25519 key has a second
+// name, Ed25519 (RFC 9864, section 2.2).
+func (h header) names(m jwt.SigningMethod) bool {
+	return h.algorithm == m.Alg() || h.algorithm == "Ed25519" && m == jwt.SigningMethodEdDSA
 }
 
 // isTokenType reports whether typ is the media type of a JWT (RFC 7519, section 5.1) or of

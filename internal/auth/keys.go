@@ -98,7 +98,7 @@ func (k *Keys) match(h header, named bool) (c candidates, err error) {
 		}
 		known = true
 		for _, m := range key.methods {
-			if m.Alg() == h.algorithm {
+			if h.names(m) {
 				c.method, c.keys = m, append(c.keys, key)
 			}
 		}
