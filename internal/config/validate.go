@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -24,6 +25,9 @@ const (
 
 // maxPrefixBytes limits what every key in Redis takes.
 const maxPrefixBytes = 64
+
+// maxSocketPath is the length of the longest path of a Unix socket; a zero byte follows it.
+const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 // minIdleTimeout leaves a client enough time to reuse its connection.
 const minIdleTimeout = time.Second
@@ -47,7 +51,10 @@ func (c *Serve) validateListening(p *Problems) {
 	p.when(!isHost(host), "host", "is %q: use an IP address or a host name without a port; the port is set with %s", c.Host, Name("port"))
 	p.when(c.Port < 0 || c.Port > maxPort, "port", "is %d: a port is between 1 and %d, or 0 for any free one", c.Port, maxPort)
 	if addr, _ := c.Admin(); strings.HasPrefix(addr, UnixPrefix) {
-		p.when(addr == UnixPrefix, "admin-addr", "is %q: add the path of the socket, as in unix:/run/notiflux/admin.sock", addr)
+		path := strings.TrimPrefix(addr, UnixPrefix)
+		p.when(path == "", "admin-addr", "is %q: add the path of the socket, as in unix:/run/notiflux/admin.sock", addr)
+		p.when(len(path) > maxSocketPath, "admin-addr", "has a path of %d bytes: a Unix socket allows %d, so use a shorter one, such as unix:/run/notiflux/admin.sock", len(path), maxSocketPath)
+		p.when(strings.HasPrefix(path, "@"), "admin-addr", "is %q, an abstract socket, which every user can connect to: use a path in a folder, as in unix:/run/notiflux/admin.sock", addr)
 	} else if addr != "" {
 		_, port, err := net.SplitHostPort(addr)
 		n, numErr := strconv.Atoi(port)

@@ -37,6 +37,7 @@ func TestValidateAccepts(t *testing.T) {
 		{"an IPv6 address in brackets", func(c *config.Serve) { c.Host = "[::1]" }},
 		{"admin hosts with spaces after the commas", func(c *config.Serve) { c.AdminHosts = []string{"a.example.com", " b.example.com", ""} }},
 		{"a Unix socket for operators", func(c *config.Serve) { c.AdminAddr = new("unix:/run/admin.sock") }},
+		{"a Unix socket with the longest path", func(c *config.Serve) { c.AdminAddr = new("unix:" + strings.Repeat("x", 103)) }},
 		{"revocations in a file", func(c *config.Serve) { c.RevocationsFile, c.MaxTokenLife = "revocations", time.Hour }},
 		{"revocations in a file, on a Unix socket", func(c *config.Serve) { c.RevocationsFile, c.AdminAddr = "revocations", new("unix:admin.sock") }},
 		{"revocations in a file, on all addresses with a secret", func(c *config.Serve) {
@@ -85,6 +86,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"a negative port", func(c *config.Serve) { c.Port = -1 }, "--port (PORT) is -1"},
 		{"a port too high", func(c *config.Serve) { c.Port = 65536 }, "--port (PORT) is 65536"},
 		{"an admin address without a port", func(c *config.Serve) { c.AdminAddr = new("localhost") }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) is "localhost"`},
+		{"a Unix socket with a path too long", func(c *config.Serve) { c.AdminAddr = new("unix:/" + strings.Repeat("x", 120)) }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) has a path of 121 bytes: a Unix socket allows 10`},
+		{"an abstract Unix socket", func(c *config.Serve) { c.AdminAddr = new("unix:@notiflux") }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) is "unix:@notiflux", an abstract socket`},
 		{"a Unix socket without a path", func(c *config.Serve) { c.AdminAddr = new("unix:") }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) is "unix:": add the path`},
 		{"a negative life of tokens", func(c *config.Serve) { c.MaxTokenLife = -1 }, "--max-token-life (NOTIFLUX_MAX_TOKEN_LIFE) is -1ns"},
 		{"revocations for several servers", func(c *config.Serve) { c.RevocationsFile, c.Broker = "x", "redis://a" }, "--revocations-file (NOTIFLUX_REVOCATIONS_FILE) works only if"},
