@@ -13,6 +13,8 @@ type Unverified struct {
 	Algorithm string    // alg of the header
 	KeyID     string    // kid of the header; empty: absent
 	NotBefore time.Time // the claim nbf; zero: absent
+	Issuer    string    // the claim iss; empty: absent, or not a string
+	Audiences []string  // the claim aud; empty: absent, or neither a string nor a list of strings
 }
 
 // DecodeUnverified decodes t as [Verifier.Verify] does, without verifying it. If Verify would
@@ -30,7 +32,7 @@ func DecodeUnverified(t Token) (Unverified, error) {
 	if err != nil {
 		return Unverified{}, err
 	}
-	return Unverified{&p.Claims, h.algorithm, h.keyID, p.notBefore}, nil
+	return Unverified{&p.Claims, h.algorithm, h.keyID, p.notBefore, p.issuer, p.audiences}, nil
 }
 
 // Rights returns the topics and patterns that the token allows with a scope. The caller owns

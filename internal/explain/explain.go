@@ -16,7 +16,8 @@ import (
 type Report struct {
 	Verdict
 	Subject   string    `json:"sub,omitempty"`
-	Issuer    string    `json:"issuer,omitempty"` // whose key verified the token
+	Issuer    string    `json:"issuer,omitempty"` // whose key verified the token, or else that the token names
+	Audiences []string  `json:"aud,omitempty"`
 	ID        string    `json:"jti,omitempty"`
 	Algorithm string    `json:"alg,omitempty"`
 	Key       string    `json:"kid,omitempty"` // of the key that verified the token, or else that the token names
@@ -98,6 +99,7 @@ func (r *Report) AllowsAll() bool {
 func (r *Report) describe(said auth.Unverified) {
 	c := said.Claims
 	r.Subject, r.ID, r.Algorithm, r.Key = c.Subject, c.ID(), said.Algorithm, said.KeyID
+	r.Issuer, r.Audiences = said.Issuer, said.Audiences
 	r.Issued, r.NotBefore, r.Expires, r.Until = c.IssuedAt().UTC(), said.NotBefore.UTC(), c.Expires().UTC(), c.Until().UTC()
 	rights := func(scope auth.Scope) *Rights {
 		topics, patterns := c.Rights(scope)
@@ -137,6 +139,9 @@ func (r *Report) WriteText(w io.Writer, now time.Time) error {
 		line("user:", "%q", r.Subject)
 		if r.Issuer != "" {
 			line("issuer:", "%q", r.Issuer)
+		}
+		if len(r.Audiences) > 0 {
+			line("audience:", "%s", quoted(r.Audiences))
 		}
 		if r.ID != "" {
 			line("jti:", "%q", r.ID)
@@ -179,14 +184,23 @@ func (r *Rights) String() string {
 		return "nothing"
 	}
 	var parts []string
-	for _, name := range r.Topics {
-		parts = append(parts, fmt.Sprintf("%q", string(name)))
+	if len(r.Topics) > 0 {
+		parts = append(parts, quoted(r.Topics))
 	}
 	for _, pattern := range r.Patterns {
 		if pattern == pubsub.AllTopics {
 			return "every topic"
 		}
 		parts = append(parts, fmt.Sprintf("every topic that begins with %q", strings.TrimSuffix(string(pattern), "*")))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// quoted lists texts in quotes.
+func quoted[T ~string](texts []T) string {
+	parts := make([]string, len(texts))
+	for i, text := range texts {
+		parts[i] = fmt.Sprintf("%q", string(text))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -48,6 +48,34 @@ topic "a"
 subscribe:  refused (token_expired): the token expired at …
 broadcast:  refused (token_expired): the token expired at …
 `, false},
+		// Of a token that is refused, it shows the claims that say for whom the token is meant.
+		{auth.Grant{Topics: []pubsub.Topic{"b"}, Scopes: []auth.Scope{auth.Broadcast}, Expires: now.Add(-time.Hour), Issuer: "shop", Audience: "rooms"}, false,
+			`token:      refused (token_expired): the token expired at …
+key:        ES256
+user:       ""
+issuer:     "shop"
+audience:   "rooms"
+expires:    … (1h0m0s ago)
+subscribe:  nothing
+broadcast:  "b"
+
+topic "a"
+subscribe:  refused (token_expired): the token expired at …
+broadcast:  refused (token_expired): the token expired at …
+`, false},
+		// The verifier's key has no issuer, so none can be named in a revocation.
+		{auth.Grant{Topics: []pubsub.Topic{"a"}, Scopes: []auth.Scope{auth.Broadcast}, Expires: now.Add(time.Hour), Issuer: "shop"}, false,
+			`token:      accepted
+key:        ES256
+user:       ""
+expires:    … (in 1h0m0s)
+subscribe:  nothing
+broadcast:  "a"
+
+topic "a"
+subscribe:  refused (scope_denied): the token does not have the scope subscribe
+broadcast:  accepted
+`, true},
 		{auth.Grant{Subject: "ann", Topics: []pubsub.Topic{"a"}, Scopes: []auth.Scope{auth.Subscribe}, Expires: now.Add(time.Hour)}, true,
 			`token:      refused (token_invalid): the token is not a JWT: a JWT has three parts in base64url without padding, separated by dots
 
