@@ -24,11 +24,11 @@ import (
 // a subscription waits only for one whose next message has a lower offset, or for a more
 // specific one whose next message is the same.
 //
-// The order in which a client subscribes does not matter, because a position that it is told
-// means the same everywhere: it has every message up to there that it has subscribed to. What
-// other subscriptions have yet to deliver is after the position; see Has. So a client that
+// A client may resume its subscriptions in any order, because a position that it is told means the
+// same everywhere: it has every message up to there of what it has subscribed to. What other
+// subscriptions have yet to deliver is after the position; see Has. So a client that
 // resumes a subscription from a position needs nothing before it, whichever other subscriptions
-// it resumes, and when. See Join for the case in which that is not enough.
+// it resumes, and when. See Join for subscriptions that it begins meanwhile.
 //
 // The offsets of all topics must be one order. S stands for a subscription. The zero value has
 // none, and a nil Overlap never has any. It is for one goroutine.
@@ -75,18 +75,18 @@ func (x *Overlap[S]) Join(sub S, name pubsub.Topic, cursor *topic.Cursor, r topi
 	if p, ok := name.Pattern(); ok {
 		m.pattern = p
 	}
-	recovers := asked && r.Recovered
-	if recovers && x.misses(m) {
+	if asked && r.Recovered && x.misses(m) {
 		for !cursor.AtTail() {
 			_, *cursor, _ = cursor.Next()
 		}
-		r, recovers = topic.Resumed{Position: cursor.Position()}, false
+		r = topic.Resumed{Position: cursor.Position()}
 	}
 	m.from = r.Position.Offset
-	if recovers {
+	switch {
+	case !asked:
+		r.Position = x.has(m, r.Position)
+	case r.Recovered:
 		x.passDelivered(m)
-	} else {
-		r.Position = x.has(m, r.Position, false)
 	}
 	for p := range x.overlapping(m) {
 		p.waits = true
@@ -104,18 +104,12 @@ func (x *Overlap[S]) Join(sub S, name pubsub.Topic, cursor *topic.Cursor, r topi
 	return r
 }
 
-// misses reports whether some message that m would deliver comes too late: it is from before the
-// beginning of other subscriptions, of which the client may have newer messages.
+// misses reports whether some message that m would deliver may come too late: it is from before the
+// beginning of subscriptions to which the client did not give a position, and no other has it.
 func (x *Overlap[S]) misses(m *member[S]) bool {
-	ahead := func(p *member[S]) bool {
-		if p.contains(m) {
-			return p.hasDelivered()
-		}
-		return !p.asked
-	}
 	var last uint64 // offset of the last message that may come too late
 	for p := range x.overlapping(m) {
-		if ahead(p) {
+		if !p.asked {
 			last = max(last, p.from)
 		}
 	}
@@ -123,7 +117,7 @@ func (x *Overlap[S]) misses(m *member[S]) bool {
 		matched, has := false, false
 		for p := range x.overlapping(m) {
 			if p.matches(e.Message().Topic) {
-				matched, has = true, has || !ahead(p) || e.Message().Position.Offset > p.from
+				matched, has = true, has || p.asked || e.Message().Position.Offset > p.from
 			}
 		}
 		if matched && !has {
@@ -158,15 +152,13 @@ func (x *Overlap[S]) Has(name pubsub.Topic, to pubsub.Position) pubsub.Position 
 	if m == nil {
 		return to
 	}
-	if to = x.has(m, to, true); to.Offset < m.told.Offset {
+	if to = x.has(m, to); to.Offset < m.told.Offset {
 		return m.told
 	}
 	return to
 }
 
-// has does what Has does. Without specific, it does not count what more specific subscriptions have
-// yet to deliver.
-func (x *Overlap[S]) has(m *member[S], to pubsub.Position, specific bool) pubsub.Position {
+func (x *Overlap[S]) has(m *member[S], to pubsub.Position) pubsub.Position {
 	if !m.waits {
 		return to
 	}
@@ -176,9 +168,7 @@ func (x *Overlap[S]) has(m *member[S], to pubsub.Position, specific bool) pubsub
 		if !more || e.Message().Position.Offset > m.from {
 			continue
 		}
-		if m.waits = true; !specific && m.contains(p) {
-			continue
-		}
+		m.waits = true
 		if at := p.cursor.Position(); at.Offset < to.Offset {
 			to = at
 		}
@@ -205,40 +195,6 @@ func (x *Overlap[S]) overlapping(m *member[S]) iter.Seq[*member[S]] {
 	}
 }
 
-// Owed yields the subscriptions that count on the one to name for messages after the position that
-// the client was told, with the position where they began. If that one ends now, the client does
-// not get these messages.
-func (x *Overlap[S]) Owed(name pubsub.Topic) iter.Seq2[S, pubsub.Position] {
-	return func(yield func(S, pubsub.Position) bool) {
-		if x.Patterns() == 0 {
-			return
-		}
-		m := x.find(name)
-		if m == nil {
-			return
-		}
-		for p := range x.overlapping(m) {
-			if !p.waits || !x.owes(m, p) {
-				continue
-			}
-			if p.told.Offset = p.from; !yield(p.sub, p.told) {
-				return
-			}
-		}
-	}
-}
-
-// owes reports whether m is to deliver messages that p matches, after what the client was told of
-// p and up to where p began.
-func (x *Overlap[S]) owes(m, p *member[S]) bool {
-	for e, at, more := m.cursor.Next(); more && e.Message().Position.Offset <= p.from; e, at, more = at.Next() {
-		if e.Message().Position.Offset > p.told.Offset && p.matches(e.Message().Topic) && x.responsible(m, e) == m {
-			return true
-		}
-	}
-	return false
-}
-
 // Remove removes the subscription to a topic or a pattern topic, if there is one. The client
 // has what it delivers up to a position, and nothing after that.
 func (x *Overlap[S]) Remove(name pubsub.Topic, to pubsub.Position) {
@@ -252,7 +208,7 @@ func (x *Overlap[S]) Remove(name pubsub.Topic, to pubsub.Position) {
 		m.sub, m.cursor = none, nil // A cursor would keep all later messages of its topic in memory.
 		x.ends++
 		m.end = x.ends
-		if m.to = to.Offset; m.to > m.from {
+		if m.to = to.Offset; m.to > m.from || m.asked {
 			x.ended = append(x.ended, m)
 		}
 	}
@@ -338,37 +294,39 @@ func (x *Overlap[S]) Waits(name pubsub.Topic) bool {
 func (x *Overlap[S]) responsible(m *member[S], e *topic.Entry) *member[S] {
 	message := e.Message()
 	var had *member[S]
-	if t := x.topics[message.Topic]; t != nil {
+	if t := x.topics[message.Topic]; t != nil && t.relieves(m, message.Position.Offset) {
 		if message.Position.Offset > t.from {
 			return t
 		}
-		if t.asked && t.joined < m.joined {
-			had = t
-		}
+		had = t
 	}
 	for _, p := range x.patterns {
 		if p == m {
 			break
 		}
-		if !p.pattern.Matches(message.Topic) {
+		if !p.pattern.Matches(message.Topic) || !p.relieves(m, message.Position.Offset) {
 			continue
 		}
 		if message.Position.Offset > p.from {
 			return p
 		}
-		if p.asked && p.joined < m.joined {
-			had = p
-		}
+		had = p
 	}
 	if had != nil {
 		return had
 	}
 	for _, p := range x.ended {
-		if m.began < p.end && message.Position.Offset > p.from && message.Position.Offset <= p.to && m.contains(p) && p.matches(message.Topic) {
+		if m.began < p.end && message.Position.Offset <= p.to && m.contains(p) && p.matches(message.Topic) && p.relieves(m, message.Position.Offset) {
 			return p
 		}
 	}
 	return m
+}
+
+// relieves reports whether other, which is less specific, need not deliver a message that both match:
+// m delivers it, or the client had it when other began.
+func (m *member[S]) relieves(other *member[S], offset uint64) bool {
+	return offset > m.from || m.asked && m.joined < other.joined
 }
 
 func (m *member[S]) matches(name pubsub.Topic) bool {
@@ -474,7 +432,7 @@ const reportEvery = time.Second
 func (x *Overlap[S]) Report(now time.Duration, report func(pubsub.Pattern, pubsub.Position)) (again time.Duration) {
 	changed := false
 	for _, m := range x.patterns {
-		to := x.has(m, m.cursor.Position(), true)
+		to := x.has(m, m.cursor.Position())
 		if to.Offset <= m.told.Offset { // lower: it began between two messages
 			continue
 		}

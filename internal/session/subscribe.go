@@ -158,9 +158,6 @@ func (s *Session) Unsubscribe(name pubsub.Topic) {
 	if sub == nil {
 		return
 	}
-	for other, to := range s.extra.overlapping().Owed(name) {
-		s.dialect.Gap(s, other.name(), to)
-	}
 	s.extra.leavePresence(s, name)
 	s.subs.remove(sub)
 	if s.extra != nil && s.extra.cursor != nil {
