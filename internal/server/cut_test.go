@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -125,6 +126,7 @@ type press struct {
 	s        *servertest.Server
 	recorder *delivery.Recorder
 	rate     int    // messages per second and topic
+	size     int    // about how often a part of a message is repeated at most; 0: 12
 	name     string // begins each message, and differs from that of other presses
 	stop     context.CancelFunc
 	running  sync.WaitGroup
@@ -176,7 +178,7 @@ func (p *press) publish(ctx context.Context, topic pubsub.Topic) {
 		case <-pace.C:
 		}
 		// Anything that separates frames of a dialect also occurs inside a message.
-		data := fmt.Sprint(p.name, topic, i, strings.Repeat("\n\ndata: {\"é\"}\r\n", random.IntN(12)))
+		data := fmt.Sprint(p.name, topic, i, strings.Repeat("\n\ndata: {\"é\"}\r\n", random.IntN(cmp.Or(p.size, 12))))
 		answered := p.recorder.Publishing(topic, data)
 		position, err := post(p.s, topic, data, token)
 		if err != nil {

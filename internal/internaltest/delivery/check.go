@@ -32,6 +32,13 @@ func Check(log Log) []error {
 	f := new(faults)
 	o := newOrders(&log, f)
 	for _, c := range log.Clients {
+		if usesPatterns(c) {
+			w := newOverlaps(&log, o, f, c.Name)
+			for i, e := range c.Events {
+				w.step(i, e)
+			}
+			continue
+		}
 		w := walk{orders: o, faults: f, name: c.Name, held: log.Held, behind: log.Behind, epochs: log.Epochs, had: make(map[pubsub.Topic]pubsub.Position)}
 		w.reset()
 		for i, e := range c.Events {

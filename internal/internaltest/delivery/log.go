@@ -26,6 +26,9 @@
 //   - a client that resumes with a position of an earlier epoch learns of the new one;
 //   - joins and leaves of a member alternate, a member that was away for less than the grace
 //     period is not reported as gone, and at rest a client knows who is present;
+//   - with overlapping subscriptions, a client gets each message once, the messages of a topic in
+//     order, and everything up to the position of a pattern; the Topic of an event of a
+//     subscription to a pattern is [pubsub.Pattern.Topic];
 //   - the counters of the server match what publishers and clients saw.
 //
 // The head (the position of the last message) at the time of an answer is known only within
@@ -54,6 +57,9 @@ type Log struct {
 	// Held is the minimum number of messages in the history of a topic: a position with
 	// at most that many messages after it must be recovered. 0 means no such guarantee.
 	Held int
+
+	// HeldByPatterns is the same for patterns: the messages of all topics that a pattern matches.
+	HeldByPatterns int
 
 	// Behind is set if the logs of the server may lag behind the answers to publishers, as
 	// with a remote broker. A subscription may then begin before the head.
@@ -123,6 +129,7 @@ const (
 	Message      Kind = "message"      // Position, Data
 	Skipped      Kind = "skipped"      // From, Position: messages after From and up to Position were skipped
 	Gap          Kind = "gap"          // Position: where the subscription continues
+	Position     Kind = "position"     // Position: up to which the client has everything of the pattern
 	Unsubscribed Kind = "unsubscribed" // none
 	Leaving      Kind = "leaving"      // none, nor a Topic: the client is about to unsubscribe, one subscription at a time, or to end its connection
 	Cut          Kind = "cut"          // Code, no Topic: the connection ended

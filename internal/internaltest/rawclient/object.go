@@ -13,6 +13,8 @@ type Object struct {
 	ID            int
 	Topic         pubsub.Topic
 	Topics        json.RawMessage
+	Pattern       string
+	Patterns      json.RawMessage
 	Position      string
 	Data          string
 	Cursor        string
