@@ -200,6 +200,9 @@ class SyncFace:
     def subscribe(self, *topics: str, **options: Any) -> SyncLoop:
         return SyncLoop(self.client.subscribe(*topics, **options))
 
+    def subscribe_pattern(self, pattern: str, **options: Any) -> SyncLoop:
+        return SyncLoop(self.client.subscribe_pattern(pattern, **options))
+
 
 class AsyncFace:
     """An AsyncClient, which a thread with an event loop runs."""
@@ -243,6 +246,12 @@ class AsyncFace:
     def subscribe(self, *topics: str, **options: Any) -> AsyncLoop:
         async def subscribe() -> AsyncSubscription:
             return self.client.subscribe(*topics, **options)
+
+        return AsyncLoop(self._loop.run(subscribe()), self._loop)
+
+    def subscribe_pattern(self, pattern: str, **options: Any) -> AsyncLoop:
+        async def subscribe() -> AsyncSubscription:
+            return self.client.subscribe_pattern(pattern, **options)
 
         return AsyncLoop(self._loop.run(subscribe()), self._loop)
 

@@ -33,6 +33,8 @@ class Scissors:
     def close(self) -> None:
         async def close() -> None:
             self._listener.close()
+            for _ in range(5):
+                await asyncio.sleep(0)  # what has been accepted becomes a task
             for task in self._tasks:
                 task.cancel()
             if self._tasks:
@@ -46,8 +48,11 @@ class Scissors:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with suppress(OSError, asyncio.CancelledError):
-            await self._pass(reader, writer)
+        try:
+            with suppress(OSError, asyncio.CancelledError):
+                await self._pass(reader, writer)
+        finally:
+            writer.close()  # There may have been no connection to the server yet.
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection(*self._server)

@@ -10,6 +10,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from live import DEADLINE, EventLoop, Face, Server
@@ -150,6 +151,52 @@ def test_subscriptions(
     print(f"SEED={SEED}: cut {total} times in {number} messages; {resumed} resumed, {lost} lost")
     assert total == CUTS // CLIENTS * CLIENTS
     assert (resumed > 0 and lost == 0) if held > 2 else (lost > 0 or CUTS < 50)
+
+
+@pytest.mark.parametrize("buffer", [7, 1000])
+def test_patterns(
+    kind: type[Face],
+    server: Server,
+    cut: Callable[..., Scissors],
+    signer: Signer,
+    topic: str,
+    buffer: int,
+) -> None:
+    """All messages of a pattern come once, and those of a topic in order."""
+    token = signer.token_function("cut")
+    rng = random.Random(SEED)
+    sent: list[list[object]] = [[], [], []]
+    with Client(server.url, token=token) as publisher:
+        proxy = cut(server.url, CUTS, most=1500)
+        client = kind(proxy.url, token=token)
+        loop = client.subscribe_pattern(f"{topic}:*", buffer=buffer)
+        while not isinstance(loop.next(), Subscribed):
+            pass  # cut before it began
+        got: list[list[object]] = [[], [], []]
+        resumed = 0
+
+        def take(event: Event) -> None:
+            nonlocal resumed
+            if isinstance(event, Message):
+                got[int(event.topic[-1])].append(event.data)
+            elif isinstance(event, Subscribed):
+                resumed += event.resumed
+
+        number = 0
+        while proxy.left:
+            for _ in range(rng.randrange(1, 10)):
+                number += 1
+                which = rng.randrange(3)
+                publisher.publish(f"{topic}:{which}", number)
+                sent[which].append(number)
+            with suppress(TimeoutError):
+                for _ in range(20):
+                    take(loop.next(0.01))
+        while got != sent:
+            take(loop.next())
+        client.close()
+    print(f"SEED={SEED}: cut {proxy.cut} times in {number} messages; {resumed} resumed")
+    assert resumed > 0
 
 
 def test_publishing(

@@ -17,7 +17,6 @@ UNUSED = {
     "frame-broadcasted",
     "frame-history",
     "frame-pong",
-    "frame-position",
     "frame-hello",
 }
 NAMES = [name for name in (*names("frame"), "message") if name not in UNUSED]
@@ -51,6 +50,8 @@ def test_valid(name: str) -> None:
             value |= {"command": limits["command"], "topics": limits["topics"]}
             value["topics_per_command"] = limits["topicsPerCommand"]
             value["commands_per_second"] = limits["commandsPerSecond"]
+        elif value["type"] == "unsubscribed":
+            value.setdefault("patterns", [])
         elif value["type"] == "message":
             value["time"] = frame.time
         elif value["type"] == "bye":

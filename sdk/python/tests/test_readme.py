@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from select import select
 
 import pytest
 from live import DEADLINE, Server
@@ -69,5 +70,20 @@ def test_subscribe(text: str, server: Server, keys: Path, signer: Signer, tmp_pa
         process.communicate()
 
 
+def test_subscribe_pattern(server: Server, keys: Path, signer: Signer, tmp_path: Path) -> None:
+    (text,) = (p for p in PROGRAMS if ".subscribe_pattern(" in p)
+    process = begin(text, server, keys, tmp_path)
+    assert process.stdout is not None
+    try:
+        with Client(server.url, token=signer.token_function("test")) as client:
+            while not select([process.stdout], [], [], 0.05)[0]:
+                assert process.poll() is None
+                client.publish("room:1", "hello")
+        assert process.stdout.readline() == "room:1 hello\n"
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_there_are_programs() -> None:
-    assert len(PROGRAMS) == 5
+    assert len(PROGRAMS) == 6

@@ -106,7 +106,9 @@ def test_a_name_of_the_key(keys: Path) -> None:
 
 
 def test_a_token_function(signer: Signer) -> None:
-    token = signer.token_function("back end", lifetime=60)(TokenRequest("broadcast", ("a", "b")))
+    function = signer.token_function("back end", lifetime=60)
+    assert claims(function(TokenRequest("subscribe", (), None, ("a*",))))["patterns"] == ["a*"]
+    token = function(TokenRequest("broadcast", ("a", "b")))
     found = claims(token)
     assert (found["sub"], found["scope"], found["topics"]) == ("back end", "broadcast", ["a", "b"])
     assert found["exp"] - found["iat"] == 60

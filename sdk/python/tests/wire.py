@@ -25,7 +25,7 @@ from notiflux._core.link import (
 from notiflux._core.part import Part
 from notiflux._core.tokens import Tokens
 from notiflux.events import Event
-from notiflux.subscription import starts
+from notiflux.subscription import pattern_start, starts
 
 Function = Callable[[TokenRequest], "str | None"]
 
@@ -90,6 +90,14 @@ class World:
     ) -> Subscriber:
         places = starts(topics, since, last, buffer)
         subscriber = self.hub.subscribe(places, Terms(mode, presence), buffer, lambda: None)
+        self.settle()
+        return subscriber
+
+    def subscribe_pattern(
+        self, pattern: str, *, since: str | None = None, buffer: int = 1000
+    ) -> Subscriber:
+        places = pattern_start(pattern, since, buffer)
+        subscriber = self.hub.subscribe(places, Terms(is_pattern=True), buffer, lambda: None)
         self.settle()
         return subscriber
 

@@ -31,7 +31,7 @@ from notiflux._core.plan import (
     advance,
 )
 from notiflux._core.publish import positions_of, publish, publish_all
-from notiflux._core.tokens import Tokens
+from notiflux._core.tokens import Tokens, names
 from notiflux._http import (
     MAX_ANSWER,
     build,
@@ -43,7 +43,7 @@ from notiflux._websocket import options
 from notiflux._within import within
 from notiflux.errors import NotifluxError
 from notiflux.events import History, Position, Presence, Publication
-from notiflux.subscription import DEFAULT_BUFFER, AsyncSubscription, starts
+from notiflux.subscription import DEFAULT_BUFFER, AsyncSubscription, pattern_start, starts
 
 AsyncTokenFunction = Callable[[TokenRequest], str | Awaitable[str | None] | None]
 """Returns a token for a request, or None if there is none. It is not called concurrently."""
@@ -167,6 +167,27 @@ class AsyncClient:
         places = starts(topics, since, last, buffer)
         return AsyncSubscription(self._hub, places, Terms(mode, presence), buffer, self._run)
 
+    def subscribe_pattern(
+        self, pattern: str, *, since: str | None = None, buffer: int = DEFAULT_BUFFER
+    ) -> AsyncSubscription:
+        """Subscribe to all topics that begin with the text before the ``*`` of a pattern.
+
+        The iterator yields the messages of these topics, also of topics that do not exist yet.
+        Messages of one topic are in order. Subscribed and LostError have the pattern as their
+        ``topic``.
+
+        since: the position of the pattern to resume from, from ``positions`` of a former
+        subscription. Some messages after it may come again.
+        buffer: the most events that wait for the loop, besides 1 MiB of data. If there are
+        more, the client gets them from the server again; what that no longer has is a LostError.
+
+        If the server refuses the pattern for good, the subscription ends with that error; a
+        server that is too old for patterns refuses it with ``malformed``.
+        """
+        asyncio.get_running_loop()  # raises RuntimeError if there is none
+        places = pattern_start(pattern, since, buffer)
+        return AsyncSubscription(self._hub, places, Terms(is_pattern=True), buffer, self._run)
+
     async def history(
         self,
         topic: str,
@@ -255,7 +276,7 @@ class AsyncClient:
         assert self._function is not None
         asking.check(self)
         async with self._asking:
-            token = tokens.peek(request.scope, request.topics)
+            token = tokens.peek(request.scope, names(request))
             if token is not None:  # another task has asked
                 return token
             with asking.guard(self):

@@ -31,7 +31,7 @@ from notiflux._core.plan import (
     advance,
 )
 from notiflux._core.publish import positions_of, publish, publish_all
-from notiflux._core.tokens import Tokens
+from notiflux._core.tokens import Tokens, names
 from notiflux._http import (
     MAX_ANSWER,
     build,
@@ -43,7 +43,7 @@ from notiflux._sync_link import SyncLink
 from notiflux._websocket import options
 from notiflux.errors import NotifluxError
 from notiflux.events import History, Position, Presence, Publication
-from notiflux.subscription import DEFAULT_BUFFER, Subscription, starts
+from notiflux.subscription import DEFAULT_BUFFER, Subscription, pattern_start, starts
 
 TokenFunction = Callable[[TokenRequest], str | None]
 """Returns a token for a request, or None if there is none. It is not called concurrently."""
@@ -171,6 +171,28 @@ class Client:
         terms = Terms(mode, presence)
         return Subscription(self._hub, places, terms, buffer, self._run, self._check_process)
 
+    def subscribe_pattern(
+        self, pattern: str, *, since: str | None = None, buffer: int = DEFAULT_BUFFER
+    ) -> Subscription:
+        """Subscribe to all topics that begin with the text before the ``*`` of a pattern.
+
+        The iterator yields the messages of these topics, also of topics that do not exist yet.
+        Messages of one topic are in order. Subscribed and LostError have the pattern as their
+        ``topic``.
+
+        since: the position of the pattern to resume from, from ``positions`` of a former
+        subscription. Some messages after it may come again.
+        buffer: the most events that wait for the loop, besides 1 MiB of data. If there are
+        more, the client gets them from the server again; what that no longer has is a LostError.
+
+        If the server refuses the pattern for good, the subscription ends with that error; a
+        server that is too old for patterns refuses it with ``malformed``.
+        """
+        places = pattern_start(pattern, since, buffer)
+        self._check_process()
+        terms = Terms(is_pattern=True)
+        return Subscription(self._hub, places, terms, buffer, self._run, self._check_process)
+
     def history(
         self,
         topic: str,
@@ -257,7 +279,7 @@ class Client:
         assert self._function is not None
         asking.check(self)
         with self._asking:
-            token = tokens.peek(request.scope, request.topics)
+            token = tokens.peek(request.scope, names(request))
             if token is not None:  # another thread has asked
                 return token
             with asking.guard(self):

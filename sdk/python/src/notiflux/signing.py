@@ -100,7 +100,8 @@ class Signer:
         """Return a token function for the clients of a back end that has the private key."""
 
         def token(request: TokenRequest) -> str:
-            return self.sign(sub, request.topics, scope=request.scope, lifetime=lifetime)
+            topics, patterns = request.topics, request.patterns
+            return self.sign(sub, topics, patterns=patterns, scope=request.scope, lifetime=lifetime)
 
         return token
 

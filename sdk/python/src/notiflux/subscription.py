@@ -50,6 +50,22 @@ def starts(
     ]
 
 
+def pattern_start(pattern: str, since: str | None, buffer: int) -> list[tuple[str, Start]]:
+    """Return where a pattern starts. It raises ValueError for what the server would refuse."""
+    if not isinstance(pattern, str):
+        raise TypeError(f"a pattern is a string, not {pattern!r}")
+    if not pattern.endswith("*") or (pattern != "*" and not _is_topic(pattern[:-1])):
+        raise ValueError(
+            f"{pattern!r} is not a pattern; use the beginning of topics, "
+            "of at most 255 bytes of UTF-8, followed by *"
+        )
+    if since is not None and not is_position(since):
+        raise ValueError(f"{since!r} is not a position, for the pattern {pattern!r}")
+    if buffer < 1:
+        raise ValueError(f"buffer is {buffer}; use a number of events from 1")
+    return [(pattern, Start(None if since is None else Position(since)))]
+
+
 def _is_topic(name: str) -> bool:
     try:
         return 0 < len(name.encode()) <= _MAX_TOPIC
@@ -77,7 +93,7 @@ class Base:
 
     @property
     def positions(self) -> dict[str, Position]:
-        """By topic: up to where the loop has handled everything.
+        """By topic or pattern: up to where the loop has handled everything.
 
         An event is handled when the loop asks for the next one. To resume after a restart of
         the program, store this and pass it as ``since``.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from notiflux._core.frames import Confirmation
 from notiflux._core.part import Part, Start
 from notiflux._core.position import covers, epoch_of
+from notiflux._core.tokens import name_of_pattern
 from notiflux.errors import LostReason, NotifluxError
 from notiflux.events import Joined, Left, Message, Position, Present, Skipped
 
@@ -24,6 +25,8 @@ class Terms:
 
     mode: Mode = "all"
     presence: bool = False
+    is_pattern: bool = False
+    """It is a pattern and no topic."""
 
 
 class State(enum.Enum):
@@ -61,6 +64,11 @@ class Channel:
         self.wants_list = False
         self.is_disconnected = False
         """Its subscriptions know that it is not live."""
+
+    @property
+    def name(self) -> str:
+        """What the channel is called where topics and patterns are mixed."""
+        return name_of_pattern(self.topic) if self.terms.is_pattern else self.topic
 
     @property
     def weight(self) -> int:
@@ -125,6 +133,9 @@ class Channel:
             self.position = event.position
             for part in self.parts:
                 part.arrive(event, size)
+
+    def mark(self, position: Position) -> None:
+        """All messages up to a position have arrived: only for patterns."""
 
     def gap(self, position: Position, reason: LostReason = "server") -> None:
         """Messages up to a position were lost."""

@@ -18,7 +18,8 @@ def encode(command: dict[str, Any]) -> str:
 def subscribe(channels: Sequence[Channel], token: str | None) -> dict[str, Any]:
     """Return the command for channels with the same terms and token, without its id."""
     first = channels[0]
-    command: dict[str, Any] = {"type": "subscribe", "topics": [c.topic for c in channels]}
+    names = "patterns" if first.terms.is_pattern else "topics"
+    command: dict[str, Any] = {"type": "subscribe", names: [c.topic for c in channels]}
     since = {c.topic: place for c in channels if (place := c.since()) is not None}
     if since:
         command["since"] = since

@@ -39,6 +39,7 @@ class SubscribedFrame:
 
     id: int | None
     topics: dict[str, Confirmation]
+    patterns: dict[str, Confirmation]
     refused: dict[str, NotifluxError]
 
 
@@ -47,14 +48,23 @@ class UnsubscribedFrame:
     """Subscriptions have ended: as the client asked or, with a code, by the server."""
 
     topics: list[str]
+    patterns: list[str]
     code: str | None
 
 
 @dataclass(frozen=True)
 class GapFrame:
-    """Messages of a topic were lost."""
+    """Messages of a topic or a pattern were lost."""
 
     topic: str
+    position: Position
+
+
+@dataclass(frozen=True)
+class PositionFrame:
+    """The server has sent all messages of a pattern up to a position."""
+
+    pattern: str
     position: Position
 
 
@@ -88,6 +98,7 @@ Frame = (
     | SubscribedFrame
     | UnsubscribedFrame
     | GapFrame
+    | PositionFrame
     | PresenceFrame
     | ErrorFrame
     | Bye
@@ -105,10 +116,10 @@ def read(text: str) -> Frame | None:
     return None if reader is None else reader(value)
 
 
-def confirmations(value: Mapping[str, Any]) -> dict[str, Confirmation]:
-    """Return the confirmations by topic, as in the frames subscribed and hello."""
-    topics = answers.member(value, "topics", dict)
-    return {name: _confirmation(_object(entry)) for name, entry in topics.items()}
+def confirmations(value: Mapping[str, Any], name: str = "topics") -> dict[str, Confirmation]:
+    """Return the confirmations by topic or pattern, as in the frames subscribed and hello."""
+    entries = answers.member(value, name, dict)
+    return {about: _confirmation(_object(entry)) for about, entry in entries.items()}
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -145,15 +156,26 @@ def _welcome(value: Mapping[str, Any]) -> Welcome:
 def _subscribed(value: Mapping[str, Any]) -> SubscribedFrame:
     refused = answers.member(value, "refused", dict) if "refused" in value else {}
     errors = {name: answers.refusal(_object(entry), topic=name) for name, entry in refused.items()}
-    return SubscribedFrame(_id(value), confirmations(value), errors)
+    patterns = confirmations(value, "patterns") if "patterns" in value else {}
+    return SubscribedFrame(_id(value), confirmations(value), patterns, errors)
 
 
 def _unsubscribed(value: Mapping[str, Any]) -> UnsubscribedFrame:
-    topics = answers.member(value, "topics", list)
-    if not all(isinstance(topic, str) for topic in topics):
-        raise BadJSON("topics is not a list of strings")
+    topics = _strings(value, "topics")
+    patterns = _strings(value, "patterns") if "patterns" in value else []
     code = answers.member(value, "code", str) if "code" in value else None
-    return UnsubscribedFrame(topics, code)
+    return UnsubscribedFrame(topics, patterns, code)
+
+
+def _strings(value: Mapping[str, Any], name: str) -> list[str]:
+    found = answers.member(value, name, list)
+    if not all(isinstance(text, str) for text in found):
+        raise BadJSON(f"{name} is not a list of strings")
+    return found
+
+
+def _position(value: Mapping[str, Any]) -> PositionFrame:
+    return PositionFrame(answers.member(value, "pattern", str), answers.position(value))
 
 
 def _gap(value: Mapping[str, Any]) -> GapFrame:
@@ -198,6 +220,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Frame]] = {
         answers.topic(value), answers.position(value, "from"), answers.position(value, "to")
     ),
     "gap": _gap,
+    "position": _position,
     "join": lambda value: Joined(answers.topic(value), _members(value)),
     "leave": lambda value: Left(answers.topic(value), _members(value)),
     "presence": _presence,

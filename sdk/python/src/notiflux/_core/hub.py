@@ -11,6 +11,7 @@ from notiflux._core.channel import Channel, Terms
 from notiflux._core.inbox import Entry, Inbox
 from notiflux._core.link import Link
 from notiflux._core.part import Part, Start, State
+from notiflux._core.pattern import PatternChannel, PatternPart
 from notiflux._core.plan import Plan, sleep
 from notiflux._core.retry import backoff
 from notiflux.errors import NotifluxError
@@ -84,7 +85,11 @@ class Hub:
                 raise NotifluxError("closed", "the client is closed")
             self._subscribers[subscriber.inbox] = subscriber
             for topic, start in topics:
-                part = Part(topic, start, subscriber.inbox, limit)
+                part = (
+                    PatternPart(topic, start, subscriber.inbox)
+                    if terms.is_pattern
+                    else Part(topic, start, subscriber.inbox, limit)
+                )
                 if start.since is not None:
                     subscriber.inbox.positions[topic] = start.since
                 subscriber.parts.append(part)
@@ -96,21 +101,24 @@ class Hub:
         weight = 2 if terms.presence else 1
         roomy: Link | None = None
         for link in self._links:
+            if link.is_for_patterns != terms.is_pattern:
+                continue
             channel = link.channels.get(part.topic)
             if channel is not None and channel.can_take(terms, part.start):
                 channel.add(part)
                 link.wake()
                 return
-            if channel is None and roomy is None and link.has_room(weight):
+            if channel is None and roomy is None and link.has_room(part.topic, weight):
                 roomy = link
-        channel = Channel(part.topic, terms, part.start)
+        make = PatternChannel if terms.is_pattern else Channel
+        channel = make(part.topic, terms, part.start)
         channel.add(part)
         self._put(channel, roomy)
 
     def _put(self, channel: Channel, link: Link | None) -> None:
         is_new = link is None
         if link is None:
-            link = Link(self)
+            link = Link(self, channel.terms.is_pattern)
             self._links.append(link)
         link.channels[channel.topic] = channel
         channel.link = link
@@ -161,8 +169,9 @@ class Hub:
             other
             for other in self._links
             if other is not link
+            and other.is_for_patterns == link.is_for_patterns
             and channel.topic not in other.channels
-            and other.has_room(channel.weight)
+            and other.has_room(channel.topic, channel.weight)
         )
         self._put(channel, next(others, None))
 
@@ -191,6 +200,10 @@ class Hub:
 
     def read_on(self, subscriber: Subscriber, part: Part, timeout: float) -> Plan[None]:
         """Read on in the history of a part that is behind, for up to a time."""
+        if isinstance(part, PatternPart):
+            with self.lock:
+                part.restart()
+            return
         with self.lock:
             since = part.begin_reading()
         page = min(MAX_PAGE, part.inbox.limit)

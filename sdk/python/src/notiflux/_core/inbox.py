@@ -95,6 +95,16 @@ class Inbox:
         if entry is not None and entry.topic is not None and entry.position is not None:
             self.positions[entry.topic] = entry.position
 
+    def mark(self, topic: str, position: Position) -> None:
+        """Note that a topic is at a position once the loop has handled what is here now."""
+        if self.is_ended:
+            return
+        last = self._entries[-1] if self._entries else self._taken
+        if last is None:
+            self.positions[topic] = position
+        else:
+            last.topic, last.position = topic, position
+
     def take(self) -> Event | LostError | None:
         """Return the next event; None: there is none now."""
         if not self._entries:

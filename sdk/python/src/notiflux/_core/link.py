@@ -16,6 +16,7 @@ from notiflux._core.frames import (
     Bye,
     ErrorFrame,
     GapFrame,
+    PositionFrame,
     PresenceFrame,
     SubscribedFrame,
     UnsubscribedFrame,
@@ -23,9 +24,10 @@ from notiflux._core.frames import (
     read,
 )
 from notiflux._core.json import BadJSON
+from notiflux._core.pattern import MAX_PATTERNS, overlap
 from notiflux._core.plan import TokenRequest
 from notiflux._core.retry import backoff, pause
-from notiflux._core.tokens import MAX_TOPICS, logged_out
+from notiflux._core.tokens import MAX_TOPICS, logged_out, names
 from notiflux.errors import NotifluxError
 from notiflux.events import Joined, Left, Message, Skipped
 
@@ -122,10 +124,11 @@ def _wait(until: float | None) -> LinkPlan[list[Happening]]:
 
 
 class Link:
-    """A connection, which is made again whenever it ends."""
+    """A connection, which is made again whenever it ends. It is for topics, or for patterns."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, is_for_patterns: bool = False) -> None:
         self._hub = hub
+        self.is_for_patterns = is_for_patterns
         self._context = hub.context
         self._asking: set[str] = set()
         self._ids = 0
@@ -144,8 +147,11 @@ class Link:
     def wake(self) -> None:
         """End a Wait. Whoever runs the link replaces this method."""
 
-    def has_room(self, weight: int) -> bool:
-        """Report whether the server takes more topics on the connection."""
+    def has_room(self, topic: str, weight: int) -> bool:
+        """Report whether the server takes a further topic or pattern on the connection."""
+        if self.is_for_patterns:
+            are_apart = not any(overlap(topic, other) for other in self.channels)
+            return are_apart and len(self.channels) < MAX_PATTERNS
         most = DEFAULT_TOPICS if self.welcome is None else self.welcome.topics
         return not self.channels or sum(c.weight for c in self.channels.values()) + weight <= most
 
@@ -241,7 +247,7 @@ class Link:
         for channel in list(self.channels.values()):
             if channel.state is not State.WANTED or channel.not_before > now:
                 continue
-            token = tokens.peek("subscribe", (channel.topic,))
+            token = tokens.peek("subscribe", (channel.name,))
             if token is None and tokens.has_source:
                 continue
             if channel.refusal is not None and token == channel.refused_token:
@@ -258,12 +264,12 @@ class Link:
         if not tokens.has_source:
             return []
         topics = [
-            channel.topic
+            channel.name
             for channel in self.channels.values()
             if channel.state is State.WANTED
             and channel.not_before <= now
-            and channel.topic not in self._asking
-            and tokens.peek("subscribe", (channel.topic,)) is None
+            and channel.name not in self._asking
+            and tokens.peek("subscribe", (channel.name,)) is None
         ]
         self._asking.update(topics)
         return [
@@ -286,7 +292,8 @@ class Link:
         limit = self.welcome.topics_per_command
         while self.gone and self._pace.due(now) <= now:
             topics, self.gone = self.gone[:limit], self.gone[limit:]
-            texts.append(self._command({"type": "unsubscribe", "topics": topics}, now))
+            kind = "patterns" if self.is_for_patterns else "topics"
+            texts.append(self._command({"type": "unsubscribe", kind: topics}, now))
         if self.gone:
             return texts  # A topic that is wanted again comes after them.
         for batch, token in self._batches(now, limit):
@@ -333,15 +340,15 @@ class Link:
             if not isinstance(what, Asked):
                 continue
             with self._hub.lock:
-                self._asking.difference_update(what.request.topics)
-                for topic in what.request.topics:
+                self._asking.difference_update(names(what.request))
+                for topic in what.request.patterns if self.is_for_patterns else what.request.topics:
                     channel = self.channels.get(topic)
                     if channel is None or channel.state is not State.WANTED:
                         continue
                     if what.error is not None:
                         self._later(channel)
                     elif what.token is None:
-                        self._hub.finish(channel, channel.refusal or logged_out(topic))
+                        self._hub.finish(channel, channel.refusal or logged_out(channel.name))
 
     def _later(self, channel: Channel) -> None:
         channel.not_before = self._context.clock() + backoff(channel.failures, self._context.jitter)
@@ -370,8 +377,14 @@ class Link:
                 self._lists.pop(frame.id or 0, None)
                 if channel is not None:
                     channel.change(frame.event, len(text))
+            elif isinstance(frame, PositionFrame):
+                channel = self.channels.get(frame.pattern)
+                if channel is not None:
+                    channel.mark(frame.position)
             elif isinstance(frame, (Message, Skipped, Joined, Left, GapFrame)):
                 channel = self.channels.get(frame.topic)
+                if self.is_for_patterns and not isinstance(frame, GapFrame):
+                    channel = self._channel_of(frame.topic)
                 if channel is None:
                     return
                 if isinstance(frame, (Joined, Left)):
@@ -382,14 +395,20 @@ class Link:
                 else:
                     channel.arrive(frame, len(text))
 
+    def _channel_of(self, topic: str) -> Channel | None:
+        """Return the channel of the pattern that matches a topic."""
+        matching = (c for c in self.channels.values() if topic.startswith(c.topic[:-1]))
+        return next(matching, None)
+
     def _asked(self, id: int | None) -> list[Channel]:
         """Return the channels that still wait for the answer to a command."""
         batch = self._pending.pop(id or 0, [])
         return [c for c in batch if self.channels.get(c.topic) is c and c.state is State.ASKED]
 
     def _answered(self, frame: SubscribedFrame) -> None:
+        confirmed = frame.patterns if self.is_for_patterns else frame.topics
         for channel in self._asked(frame.id):
-            answer = frame.topics.get(channel.topic)
+            answer = confirmed.get(channel.topic)
             if answer is not None:
                 self._context.epochs.see(answer.position)
                 channel.confirm(answer)
@@ -414,7 +433,7 @@ class Link:
         """The server ended subscriptions, unless this is the answer to a command."""
         if frame.code is None:
             return
-        for topic in frame.topics:
+        for topic in frame.patterns if self.is_for_patterns else frame.topics:
             channel = self.channels.get(topic)
             if channel is not None and channel.state is State.LIVE:
                 message = "the server ended the subscription"
@@ -427,7 +446,7 @@ class Link:
         channel.state = State.WANTED
         if error.code.startswith("token_") and channel.refusal is None:
             channel.refusal, channel.refused_token = error, channel.token
-            topics = (channel.topic,)
+            topics = (channel.name,)
             if self._context.tokens.drop("subscribe", topics, channel.token, error.code):
                 return
         elif error.code == "too_many" and len(self.channels) > 1:
@@ -436,6 +455,9 @@ class Link:
         elif error.retry:
             self._later(channel)
             return
+        elif error.code == "malformed" and channel.terms.is_pattern:
+            message = "the server is too old for subscriptions to patterns; update it"
+            error = NotifluxError(error.code, f"{message} ({error.message})")
         error.topic = channel.topic
         self._hub.finish(channel, error)
 

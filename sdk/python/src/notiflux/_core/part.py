@@ -119,6 +119,9 @@ class Part:
             else:
                 self._fall_behind()
 
+    def mark(self, position: Position) -> None:
+        """All messages up to a position have arrived: only for patterns."""
+
     def gap(self, position: Position, reason: LostReason) -> None:
         """Messages up to a position were lost."""
         self._lost(position, reason)

@@ -63,6 +63,8 @@ class TokenRequest:
     """The topics that the token must name; it may name more."""
     refused: str | None = None
     """The code with which the server refused the last token; None: it did not."""
+    patterns: tuple[str, ...] = ()
+    """The patterns of topics that the token must allow, instead of topics."""
 
 
 @dataclass(frozen=True)

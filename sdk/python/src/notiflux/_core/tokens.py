@@ -13,11 +13,24 @@ MAX_TOPICS = 64
 """How many topics a token function is told at once: a token has room for this many names."""
 
 _MAX_KEPT = 10_000
+_PATTERN = "\x01"
+"""Begins the name by which a pattern is kept. No topic begins with it."""
+
 _Key = tuple[Scope, str]
 
 
+def name_of_pattern(pattern: str) -> str:
+    """Return the name of a pattern among topics."""
+    return _PATTERN + pattern
+
+
+def names(request: TokenRequest) -> tuple[str, ...]:
+    """Return what a request is about: names of topics and patterns."""
+    return request.topics + tuple(map(name_of_pattern, request.patterns))
+
+
 class Tokens:
-    """Keeps the token of each scope and topic until the server refuses it.
+    """Keeps the token of each scope and topic or pattern until the server refuses it.
 
     It does not look into tokens, and learns from the server when one has expired. It is safe
     for concurrent use.
@@ -46,14 +59,16 @@ class Tokens:
         with self._lock:
             refused = (self._refused.get((scope, topic)) for topic in topics)
             code = next((code for code in refused if code is not None), None)
-            return TokenRequest(scope, tuple(topics), code)
+        patterns = tuple(name[1:] for name in topics if name.startswith(_PATTERN))
+        topics = tuple(name for name in topics if not name.startswith(_PATTERN))
+        return TokenRequest(scope, topics, code, patterns)
 
     def put(self, request: TokenRequest, token: str) -> None:
         """Keep what the token function returned."""
         check(token)
         with self._lock:
-            for topic in request.topics:
-                key = (request.scope, topic)
+            for name in names(request):
+                key = (request.scope, name)
                 self._refused.pop(key, None)
                 self._kept.pop(key, None)
                 self._kept[key] = token
@@ -87,7 +102,9 @@ class Tokens:
 
 def logged_out(topic: str) -> NotifluxError:
     """Return the error for a token function that returned None."""
-    return NotifluxError("logged_out", "there is no token for the topic", topic=topic)
+    what = "pattern" if topic.startswith(_PATTERN) else "topic"
+    message = f"there is no token for the {what}"
+    return NotifluxError("logged_out", message, topic=topic.removeprefix(_PATTERN))
 
 
 def check(token: str) -> None:
