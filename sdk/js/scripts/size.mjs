@@ -14,6 +14,7 @@ export const limits = [
     source: 'export * from "notiflux"; export * from "notiflux/tabs"; export * from "notiflux/positions"',
     bytes: 9216,
   },
+  { name: "notiflux with notiflux/patterns", source: 'export * from "notiflux"; export * from "notiflux/patterns"', bytes: 8192 },
   { name: "notiflux/testing", source: 'export * from "notiflux/testing"', bytes: 4096 },
   { name: "notiflux/react", source: 'export * from "notiflux/react"', external: ["react"], bytes: 1024 },
   { name: "notiflux/vue", source: 'export * from "notiflux/vue"', external: ["vue"], bytes: 1024 },

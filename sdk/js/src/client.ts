@@ -93,7 +93,7 @@ export const connect = <T extends object = Record<string, unknown>>(url: string,
 }
 
 /** Returns a source of tokens from a back end. */
-const remote =
+export const remote =
   (url: string, get: typeof fetch) =>
   async ({ signal, ...need }: Need): Promise<string | null> => {
     const response = await request(get, url, signal, need)
@@ -102,7 +102,7 @@ const remote =
     throw response
   }
 
-const errorOf = ({ code }: End, retry = false): NotifluxError => new NotifluxError("disconnected", { status: code, retry })
+export const errorOf = ({ code }: End, retry = false): NotifluxError => new NotifluxError("disconnected", { status: code, retry })
 
 /** Returns the ways to connect that work here. */
 const transports = (url: string, { credentials, tabs, WebSocket = globalThis.WebSocket, transports }: Options, get: typeof fetch): Transport[] => {

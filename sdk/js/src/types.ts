@@ -15,6 +15,8 @@ export interface Need {
   scope: "subscribe" | "broadcast"
   /** The topics that the token must name; it may name more. */
   topics: string[]
+  /** From notiflux/patterns, instead of topics: the patterns that the token must allow. */
+  patterns?: string[]
   /** The code with which the server refused the last token; absent at the first request. */
   code?: Code
   /** Aborted after 30 s: then the request has failed, and the client asks again. */

@@ -24,6 +24,9 @@ dist/follow.d.ts
 dist/index.d.ts
 dist/index.js
 dist/notiflux.min.js
+dist/patterns.d.ts
+dist/patterns.js
+dist/patterns/connect.d.ts
 dist/plugin.d.ts
 dist/positions.d.ts
 dist/positions.js

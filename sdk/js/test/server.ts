@@ -11,7 +11,8 @@ const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256
 const encode = (part: object | Buffer) => Buffer.from(part instanceof Buffer ? part : JSON.stringify(part)).toString("base64url")
 
 export interface Claims {
-  topics: string[]
+  topics?: string[]
+  patterns?: string[]
   scope?: string
   sub?: string
   /** Seconds from now. */
