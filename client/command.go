@@ -1,23 +1,15 @@
 package client
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/ikornaselur/notiflux/client/internal/connect"
 	"github.com/ikornaselur/notiflux/client/internal/tokens"
 	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
-
-// answerTimeout is above the time that a server takes to answer a command. One that attaches
-// to topics of a remote broker may take several seconds.
-const answerTimeout = 30 * time.Second
-
-// maxAnswerTimeout is how long an answer may take while other frames arrive.
-const maxAnswerTimeout = 10 * answerTimeout
 
 // command sends commands as they become necessary. It returns when ctx ends, when writing
 // fails, or when the lane is no longer needed. Each token source that is being asked has a
@@ -41,12 +33,12 @@ func (l *lane) command(ctx context.Context, s *session) error {
 		case over:
 			return nil
 		case overdue < 0:
-			return errNoAnswer
+			return connect.ErrNoAnswer
 		case overdue > 0 && (wait == 0 || overdue < wait):
 			wait = overdue
 		}
 		if again == nil && waiting {
-			again = time.After(s.delay(l.hub))
+			again = time.After(s.delays.Next(l.hub.delay))
 		}
 		var due <-chan time.Time
 		if wait > 0 {
@@ -64,28 +56,18 @@ func (l *lane) command(ctx context.Context, s *session) error {
 	}
 }
 
-// delay returns how long refused feeds have to wait. It grows with each time in a row.
-func (s *session) delay(h *hub) time.Duration {
-	if time.Since(s.delayed) > 2*steady {
-		s.delays = 0
-	}
-	s.delayed = time.Now()
-	s.delays++
-	return h.delay(s.delays - 1)
-}
-
 // commandAll sends all commands that are necessary now, and returns the tokens that further
 // commands need. If the server's rate does not allow a command yet, wait says for how long.
 func (l *lane) commandAll(ctx context.Context, s *session) (needs []need, wait time.Duration, err error) {
 	for ctx.Err() == nil {
-		if wait = s.pace.wait(); wait > 0 {
+		if wait = s.pace.Wait(); wait > 0 {
 			return nil, wait, nil
 		}
 		next, needs := l.next(s)
 		if next == nil {
 			return needs, 0, nil
 		}
-		s.pace.take()
+		s.pace.Take()
 		if err := s.conn.Write(ctx, next); err != nil {
 			return nil, 0, err
 		}
@@ -111,23 +93,8 @@ func (l *lane) fetch(ctx context.Context, s *session, n need) {
 func (l *lane) rest(s *session) (waiting, over bool, overdue time.Duration) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
-	for _, at := range s.sent {
-		late := at.Add(answerTimeout)
-		if behind := s.heard.Add(answerTimeout); behind.After(late) { // The answer may come behind many messages.
-			late = behind
-		}
-		if most := at.Add(maxAnswerTimeout); most.Before(late) {
-			late = most
-		}
-		if left := cmp.Or(time.Until(late), -1); overdue == 0 || left < overdue {
-			overdue = left
-		}
-	}
-	return len(l.later) > 0, !l.first && len(l.feeds) == 0, overdue
+	return len(l.later) > 0, !l.first && len(l.feeds) == 0, s.owed.Overdue()
 }
-
-// errNoAnswer ends a session whose server did not answer a command.
-var errNoAnswer = errors.New("the server did not answer a command")
 
 // A need is a token that has to be fetched from its source.
 type need struct {
@@ -246,7 +213,7 @@ func (l *lane) subscribeLocked(s *session, of terms, token string) *wire.Command
 // own.
 func (s *session) sentLocked() {
 	if !s.streams {
-		s.sent[s.ids] = time.Now()
+		s.owed.Sent(s.ids)
 	}
 }
 

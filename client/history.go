@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -65,23 +64,12 @@ func (c *Client) history(ctx context.Context, topic string, query url.Values) (H
 }
 
 func parseHistory(answer []byte) (History, error) {
-	var page struct {
-		Messages  []wire.Frame `json:"messages"`
-		Position  string       `json:"position"`
-		Recovered bool         `json:"recovered"`
-		More      bool         `json:"more"`
-	}
-	if err := json.Unmarshal(answer, &page); err != nil {
-		return History{}, wire.ErrProtocol
-	}
-	if _, err := wire.ParsePosition(page.Position); err != nil {
-		return History{}, wire.ErrProtocol
+	page, err := wire.ParsePage(answer)
+	if err != nil {
+		return History{}, err
 	}
 	h := History{Position: Position(page.Position), Recovered: page.Recovered, More: page.More}
 	for _, m := range page.Messages {
-		if _, err := wire.ParsePosition(m.Position); err != nil {
-			return History{}, wire.ErrProtocol
-		}
 		h.Messages = append(h.Messages, newMessage(m.Topic, Position(m.Position), m.Time, m.Data))
 	}
 	return h, nil

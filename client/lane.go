@@ -61,16 +61,14 @@ type session struct {
 	streams bool
 
 	// Owned by the goroutine that sends commands.
-	pace    pace
-	delays  int       // how often feeds had to wait
-	delayed time.Time // when they last had to
+	pace   connect.Pace
+	delays connect.Delays // of feeds that were refused for now
 
 	// Guarded by hub.mu.
 	ids      int64
 	pending  map[int64][]*feed      // the feeds of each subscribe command, by its id
 	listing  map[int64]listing      // what each presence command asks for
-	sent     map[int64]time.Time    // when each of these commands was sent
-	heard    time.Time              // when the last frame arrived
+	owed     connect.Owed           // the answers to these commands
 	fetching map[*tokens.Cache]bool // the sources that are being asked for a token
 }
 
@@ -181,8 +179,8 @@ func (l *lane) connect(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	l.opened = true
 	s := &session{
-		conn: c, welcome: c.Welcome(), streams: streams, pace: newPace(c.Welcome().Limits.CommandsPerSecond),
-		pending: map[int64][]*feed{}, listing: map[int64]listing{}, sent: map[int64]time.Time{}, fetching: map[*tokens.Cache]bool{},
+		conn: c, welcome: c.Welcome(), streams: streams, pace: connect.NewPace(c.Welcome().Limits.CommandsPerSecond),
+		pending: map[int64][]*feed{}, listing: map[int64]listing{}, fetching: map[*tokens.Cache]bool{},
 	}
 	l.begin(s)
 	l.attempted(nil)

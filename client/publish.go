@@ -4,12 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/ikornaselur/notiflux/client/internal/call"
-	"github.com/ikornaselur/notiflux/client/internal/wire"
 )
 
 // A Publication is a message to publish.
@@ -73,34 +70,12 @@ func (c *Client) publish(ctx context.Context, p Publication) (Position, error) {
 // encode returns the message as the server takes it. If keyed is set, a message without a
 // key gets a random one.
 func (p *Publication) encode(keyed bool) ([]byte, error) {
-	if err := wire.CheckTopic(p.Topic); err != nil {
-		return nil, err
-	}
-	message := p.JSON
-	switch {
-	case message == nil && !utf8.Valid(p.Data):
-		return nil, errNotUTF8 // encoding/json would replace the invalid bytes
-	case message == nil:
-		message = string(p.Data)
-	case p.Data != nil:
-		return nil, errBoth
-	}
 	key := p.Key
 	if key == "" && keyed {
 		key = rand.Text()
 	}
-	return wire.Encode(struct {
-		Topic   string `json:"topic"`
-		Message any    `json:"message"`
-		Key     string `json:"key,omitempty"`
-		Exclude string `json:"exclude,omitempty"`
-	}{p.Topic, message, key, p.Exclude})
+	return call.Body{Topic: p.Topic, Data: p.Data, JSON: p.JSON, Key: key, Exclude: p.Exclude}.Encode()
 }
-
-var (
-	errNotUTF8 = errors.New("the message is not UTF-8; publish binary data as text, for example as base64")
-	errBoth    = errors.New("the message has both Data and JSON; set one of them")
-)
 
 // PublishAll publishes messages with few requests, and returns the results in the same
 // order. A refused message does not stop the others. The server publishes the messages in

@@ -48,7 +48,8 @@ func (l *lane) receiveLocked(s *session, f *wire.Frame) (behind bool) {
 	if l.hub.closed {
 		return false // what the frame may start would not end
 	}
-	l.cut, s.heard = false, time.Now()
+	l.cut = false
+	s.owed.Heard()
 	switch f.Type {
 	case "message", "skipped", "gap", wire.Expired:
 		return l.moveLocked(f)
@@ -177,14 +178,14 @@ func (s *session) pendingLocked(id int64) []*feed {
 // answeredLocked notes that a command has its answer.
 func (s *session) answeredLocked(id int64) {
 	delete(s.listing, id)
-	delete(s.sent, id)
+	s.owed.Answered(id)
 }
 
 // answeredLocked handles the answer to a subscribe command. Event streams answer in parts.
 func (l *lane) answeredLocked(s *session, frame *wire.Frame) {
 	s.answeredLocked(frame.ID)
 	answers := frame.Answers()
-	var d denial
+	var d tokens.Denial
 	for _, f := range s.pendingLocked(frame.ID) {
 		if a, ok := answers[f.topic]; ok {
 			if p, err := wire.ParsePosition(a.Position); err == nil {
@@ -202,7 +203,7 @@ func (l *lane) answeredLocked(s *session, frame *wire.Frame) {
 			l.waitLocked(f)
 		}
 	}
-	d.extend()
+	d.Extend(tokens.Subscribe)
 }
 
 // endedLocked handles the end of subscriptions that the server has ended.
@@ -214,13 +215,13 @@ func (l *lane) endedLocked(frame *wire.Frame) {
 	if r.Message == "" {
 		r.Message = "the server ended the subscription"
 	}
-	var d denial
+	var d tokens.Denial
 	for _, topic := range frame.Ended() {
 		if f := l.liveLocked(topic); f != nil {
 			l.refuseLocked(f, r, r.Code == "", &d)
 		}
 	}
-	d.extend()
+	d.Extend(tokens.Subscribe)
 }
 
 // failedLocked handles an error in place of the answer to a command.
@@ -238,35 +239,22 @@ func (l *lane) failedLocked(s *session, frame *wire.Frame) {
 			f.deliverLocked(entry{event: Present{Topic: f.topic, Err: &Error{Code: frame.Code, Message: frame.Message}}, from: f.at(), to: f.at()})
 		}
 	}
-	var d denial
+	var d tokens.Denial
 	for _, f := range s.pendingLocked(frame.ID) {
 		l.refuseLocked(f, wire.Refusal{Code: frame.Code, Message: frame.Message}, frame.Retry, &d)
 	}
-	d.extend()
-}
-
-// A denial collects the topics of one frame that need a token of their own.
-type denial struct {
-	tokens *tokens.Cache
-	topics []string
-	code   string
-}
-
-func (d *denial) extend() {
-	if len(d.topics) > 0 {
-		d.tokens.Extend(tokens.Subscribe, d.topics, d.code)
-	}
+	d.Extend(tokens.Subscribe)
 }
 
 // refuseLocked handles the refusal of a feed: the lane subscribes to it again, with another
 // token or later, or the feed ends. The caller extends d after the last refusal of a frame.
-func (l *lane) refuseLocked(f *feed, r wire.Refusal, retry bool, d *denial) {
+func (l *lane) refuseLocked(f *feed, r wire.Refusal, retry bool, d *tokens.Denial) {
 	switch {
 	case f.renewLocked(f.token, r.Code):
 		l.wantLocked(f)
 	case f.tokens.HasSource() && wire.Extensible(r.Code) && !f.extended:
 		f.extended = true
-		d.tokens, d.topics, d.code = f.tokens, append(d.topics, f.topic), r.Code
+		d.Add(f.tokens, f.topic, r.Code)
 		l.wantLocked(f)
 	case retry || wire.Passing(r.Code):
 		l.waitLocked(f)

@@ -4,7 +4,8 @@
 // [Conn], so the client need not know which one it has.
 //
 // When a connection has ended, [Pause] says from the error whether and after how long the
-// client may connect again, by the rules of docs/protocol.md (section 8).
+// client may connect again, by the rules of docs/protocol.md (section 8). A [Pace] says when the
+// next command may be sent.
 //
 // The package makes one attempt at a time and never sleeps on its own: the loop that connects
 // again is the client's. It knows nothing of tokens and subscriptions.

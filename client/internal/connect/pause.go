@@ -92,3 +92,20 @@ func Sleep(ctx context.Context, wait time.Duration) bool {
 		return false
 	}
 }
+
+// Delays are how long a client waits before it repeats a command that the server refused for
+// now. They grow with each time in a row. The zero value is ready for use.
+type Delays struct {
+	n    int       // how often it had to wait
+	last time.Time // when it last had to
+}
+
+// Next returns the next delay. backoff is like [Backoff].
+func (d *Delays) Next(backoff func(attempt int) time.Duration) time.Duration {
+	if time.Since(d.last) > 2*MaxBackoff {
+		d.n = 0
+	}
+	d.last = time.Now()
+	d.n++
+	return backoff(d.n - 1)
+}

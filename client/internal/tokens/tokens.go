@@ -233,6 +233,26 @@ func (t *Cache) Extend(scope string, topics []string, code string) {
 	}
 }
 
+// A Denial collects topics that need a token of their own, because the server denied them at the
+// same time. The zero value has none.
+type Denial struct {
+	tokens *Cache
+	topics []string
+	code   string
+}
+
+// Add adds a topic that the server denied with a code. All topics have the same cache.
+func (d *Denial) Add(t *Cache, topic, code string) {
+	d.tokens, d.topics, d.code = t, append(d.topics, topic), code
+}
+
+// Extend is [Cache.Extend] for the topics, if there are any.
+func (d *Denial) Extend(scope string) {
+	if len(d.topics) > 0 {
+		d.tokens.Extend(scope, d.topics, d.code)
+	}
+}
+
 // An Error is an error of the source, or that ctx ended before the source returned.
 type Error struct{ err error }
 
