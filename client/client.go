@@ -108,7 +108,7 @@ type hub struct {
 	delay   func(attempt int) time.Duration // the pause before an attempt
 
 	dialer  connect.Dialer
-	running sync.WaitGroup // the goroutines of the lanes
+	running sync.WaitGroup // the goroutines of the lanes and patterns
 
 	// Guarded by mu.
 	mu            sync.Mutex
@@ -200,6 +200,7 @@ func (c *Client) Close() error {
 		l.stop()
 	}
 	for s := range h.subscriptions {
+		s.stop()
 		s.queue.close()
 	}
 	clear(h.subscriptions)

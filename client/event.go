@@ -11,8 +11,8 @@ import (
 type Position string
 
 // An Event is a [Message], [Subscribed], [Skipped] or [Disconnected] and, with
-// [SubscribeOptions.Presence], a [Present], [Joined] or [Left]. Ignore other types: later
-// versions may add them.
+// [SubscribeOptions.Presence], a [Present], [Joined] or [Left]. Patterns have [PatternPosition]
+// too. Ignore other types: later versions may add them.
 type Event interface{ event() }
 
 // A Message was published to a topic.

@@ -253,9 +253,13 @@ type wish struct {
 	Last             int
 	Latest, Presence bool
 	Buffer           int
+	Pattern          string // in place of Topics
 }
 
 func (w wish) subscribe(c *client.Client) *client.Subscription {
+	if w.Pattern != "" {
+		return c.SubscribePattern(w.Pattern, client.PatternOptions{Since: w.Since[w.Pattern], Buffer: w.Buffer})
+	}
 	return c.SubscribeWith(client.SubscribeOptions{Since: w.Since, Last: w.Last, Latest: w.Latest, Presence: w.Presence, Buffer: w.Buffer}, w.Topics...)
 }
 
@@ -310,6 +314,8 @@ func describe(event client.Event, err error) string {
 		return fmt.Sprintf("message %s %v %q", e.Topic, e.Position, e.Data)
 	case client.Subscribed:
 		return fmt.Sprintf("subscribed %s %v %d resumed=%v", e.Topic, e.Position, e.Replay, e.Resumed)
+	case client.PatternPosition:
+		return fmt.Sprintf("reached %s %v", e.Pattern, e.Position)
 	case client.Skipped:
 		return fmt.Sprintf("skipped %s %v %v", e.Topic, e.From, e.To)
 	case client.Disconnected:

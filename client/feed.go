@@ -187,11 +187,13 @@ func (f *feed) endLocked() {
 func waits(f *feed) bool { return f.state == feedLater || f.list == listLater }
 
 // at returns the position of the feed; empty: it has none.
-func (f *feed) at() Position {
-	if f.position.Epoch == "" {
+func (f *feed) at() Position { return positionOf(f.position) }
+
+func positionOf(p wire.Position) Position {
+	if p.Epoch == "" {
 		return ""
 	}
-	return Position(f.position.String())
+	return Position(p.String())
 }
 
 // deliverLocked puts an entry into the queue of every member. It reports whether a member

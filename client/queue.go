@@ -166,6 +166,8 @@ func (q *queue) foldLocked(e *entry) {
 	}
 	f := element.Value.(*fold)
 	switch event := e.event.(type) {
+	case PatternPosition:
+		return // another one follows
 	case Present, Joined, Left:
 		f.presence = true
 		return

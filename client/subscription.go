@@ -63,10 +63,11 @@ type Subscription struct {
 	tokens  *tokens.Cache
 	options SubscribeOptions
 	queue   *queue
+	stop    func() // ends the goroutine of a pattern
 
 	// Guarded by hub.mu.
 	since map[string]Position // of topics that have not been added yet
-	feeds map[string]*feed    // by topic
+	feeds map[string]*feed    // by topic; nil: it has a pattern
 }
 
 // Subscribe subscribes to topics. It does not block. If an argument is invalid, the
@@ -79,7 +80,7 @@ func (c *Client) Subscribe(topics ...string) *Subscription {
 func (c *Client) SubscribeWith(o SubscribeOptions, topics ...string) *Subscription {
 	s := &Subscription{
 		hub: c.hub, tokens: c.tokens, options: o, queue: newQueue(o.Buffer, o.Latest),
-		since: maps.Clone(o.Since), feeds: map[string]*feed{},
+		since: maps.Clone(o.Since), feeds: map[string]*feed{}, stop: func() {},
 	}
 	maps.DeleteFunc(s.since, func(_ string, p Position) bool { return p == "" })
 	err := o.check()
@@ -169,6 +170,9 @@ func (s *Subscription) Add(topics ...string) error {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if s.feeds == nil {
+		return errors.New("subscribe: a subscription to a pattern takes no topics; make another one")
+	}
 	if !h.subscriptions[s] {
 		return ErrClosed
 	}
@@ -213,6 +217,7 @@ func (s *Subscription) end() {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	delete(s.hub.subscriptions, s)
+	s.stop()
 	for _, f := range sortFeeds(s.feeds) {
 		f.leaveLocked(s)
 	}

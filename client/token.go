@@ -14,6 +14,10 @@ type TokenRequest struct {
 	Scope   string   // "subscribe" for subscribing and reading, or "broadcast"
 	Topics  []string // topics that need a token now; one that allows more topics saves requests
 	Refused string   // the server's code if it refused the last token; else empty
+
+	// Patterns are patterns of topics that need a token now, from
+	// [Client.SubscribePattern]. Topics is empty then.
+	Patterns []string
 }
 
 // Format writes a placeholder for every verb, so that the token is not printed.
@@ -27,6 +31,7 @@ func (o Options) tokens() *tokens.Cache {
 		return tokens.New(o.Token, nil)
 	}
 	return tokens.New("", func(ctx context.Context, r tokens.Request) (string, error) {
-		return o.TokenSource(ctx, TokenRequest(r))
+		topics, patterns := r.Split()
+		return o.TokenSource(ctx, TokenRequest{Scope: r.Scope, Topics: topics, Refused: r.Refused, Patterns: patterns})
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -37,8 +38,26 @@ const (
 // A Request says what a token is needed for.
 type Request struct {
 	Scope   string   // Subscribe or Broadcast
-	Topics  []string // at least one
+	Topics  []string // at least one, or the name of a pattern
 	Refused string   // the code with which the server refused the last token; empty: none
+}
+
+// patternPrefix begins the names of patterns. No topic begins with it.
+const patternPrefix = "\x01"
+
+// Pattern returns the name of a pattern in the place of a topic.
+func Pattern(p string) string { return patternPrefix + p }
+
+// Split returns the topics and the patterns that r is about.
+func (r Request) Split() (topics, patterns []string) {
+	for _, name := range r.Topics {
+		if p, ok := strings.CutPrefix(name, patternPrefix); ok {
+			patterns = append(patterns, p)
+		} else {
+			topics = append(topics, name)
+		}
+	}
+	return topics, patterns
 }
 
 // A Source returns a token. It should return soon after its context ends. It must not call

@@ -22,6 +22,7 @@ type Command struct {
 	ID       int64             `json:"id,omitzero"`
 	Topic    string            `json:"topic,omitzero"`
 	Topics   []string          `json:"topics,omitempty"`
+	Patterns []string          `json:"patterns,omitempty"` // in place of Topics
 	Since    map[string]string `json:"since,omitempty"`
 	Last     int               `json:"last,omitzero"`
 	Mode     string            `json:"mode,omitzero"`

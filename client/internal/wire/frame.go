@@ -78,6 +78,7 @@ type Frame struct {
 	From        string             `json:"from"`
 	To          string             `json:"to"`
 	Topics      json.RawMessage    `json:"topics"` // see Answers and Ended
+	Patterns    json.RawMessage    `json:"patterns"`
 	Refused     map[string]Refusal `json:"refused"`
 	Code        string             `json:"code"`
 	Message     string             `json:"message"`
@@ -152,11 +153,16 @@ func orDefault[T int | int64 | time.Duration](n, otherwise T) T {
 }
 
 // Answers returns the topics of a subscribed or hello frame; nil if it has none.
-func (f *Frame) Answers() (answers map[string]Answer) {
-	if json.Unmarshal(f.Topics, &answers) != nil {
+func (f *Frame) Answers() map[string]Answer { return answers(f.Topics) }
+
+// PatternAnswers returns the patterns of a subscribed frame; nil if it has none.
+func (f *Frame) PatternAnswers() map[string]Answer { return answers(f.Patterns) }
+
+func answers(text json.RawMessage) (of map[string]Answer) {
+	if json.Unmarshal(text, &of) != nil {
 		return nil
 	}
-	return answers
+	return of
 }
 
 // Ended returns the topics of an unsubscribed frame; nil if it has none.
@@ -205,7 +211,7 @@ func isCut(data []byte) bool {
 // known reports whether the client uses frames of a type.
 func known(kind string) bool {
 	switch kind {
-	case "welcome", "hello", "message", "skipped", "gap", "subscribed", "unsubscribed", "join", "leave", "presence", "error", "bye":
+	case "welcome", "hello", "message", "skipped", "gap", "subscribed", "unsubscribed", "join", "leave", "presence", "position", "error", "bye":
 		return true
 	}
 	return false
