@@ -79,13 +79,14 @@ test("a token has the claims", async (t) => {
     await claims({ sub: "u", topic: "a", topics: ["b", "a", "c", "b"], scope: ["broadcast", "subscribe", "broadcast"] }),
     { sub: "u", scope: "broadcast subscribe", topics: ["a", "b", "c"], iat: 1_000_000, exp: 1_003_600 },
   )
-  assert.deepEqual(await claims({ sub: "u", topic: "a", until: new Date(1_000_001_250), info: { name: "Ann", gone: undefined } }), {
+  assert.deepEqual(await claims({ sub: "u", topic: "a", until: new Date(1_000_001_250), info: { name: "Ann", gone: undefined }, jti: "7f3a" }), {
     sub: "u",
     scope: "subscribe",
     topic: "a",
     iat: 1_000_000, exp: 1_003_600,
     until: 1_000_001.25,
     info: { name: "Ann" },
+    jti: "7f3a",
   })
   assert.deepEqual(await claims({ sub: "u", patterns: ["*"], scope: "broadcast" }), { sub: "u", scope: "broadcast", patterns: ["*"], iat: 1_000_000, exp: 1_003_600 })
   assert.deepEqual(await claims({ sub: "u", subscribe: { patterns: ["a*", "a*"] }, broadcast: { topics: ["ab"], patterns: [] } }), {
@@ -140,7 +141,9 @@ test("wrong claims are refused with what would be right", async () => {
     [null, /^claims is null/],
     [["a"], /^claims is a list/],
     ["ann", /^claims is "ann"/],
-    [{ ...good, exp: 1 }, "claims.exp is unknown; the claims are sub, topic, topics, patterns, subscribe, broadcast, scope, expiresIn, until, info"],
+    [{ ...good, exp: 1 }, "claims.exp is unknown; the claims are sub, topic, topics, patterns, subscribe, broadcast, scope, expiresIn, until, info, jti"],
+    [{ ...good, jti: "" }, "claims.jti is empty; use a name of 1 to 255 bytes"],
+    [{ ...good, jti: 7 }, "claims.jti is 7; use a string"],
     [{ topic: "a" }, "claims.sub is undefined; use a string"],
     [{ ...good, sub: 42 }, "claims.sub is 42; use a string"],
     [{ ...good, sub: "x".repeat(256) }, "claims.sub has 256 bytes; use at most 255"],

@@ -58,7 +58,12 @@ def test_the_server_accepts_each_kind_of_key(
 def test_claims(signer: Signer) -> None:
     until = datetime(2030, 1, 1, tzinfo=timezone.utc)
     token = signer.sign(
-        "ann", ["a", "b"], scope=["subscribe", "broadcast"], until=until, info={"name": "Änn"}
+        "ann",
+        ["a", "b"],
+        scope=["subscribe", "broadcast"],
+        until=until,
+        info={"name": "Änn"},
+        jti="7f3a",
     )
     found = claims(token)
     assert found.pop("exp") - found.pop("iat") == 3600
@@ -68,6 +73,7 @@ def test_claims(signer: Signer) -> None:
         "topics": ["a", "b"],
         "until": 1893456000.0,
         "info": {"name": "Änn"},
+        "jti": "7f3a",
     }
 
 
@@ -150,6 +156,7 @@ def test_an_encrypted_key() -> None:
         (lambda signer: signer.sign("a", subscribe={"topic": ["b"]}), "name topics, patterns"),
         (lambda signer: signer.sign("a", "b", until=datetime(2030, 1, 1)), "time zone"),
         (lambda signer: signer.sign("a", "b", info={"n": float("nan")}), "JSON"),
+        (lambda signer: signer.sign("a", "b", jti=""), "jti is empty"),
     ],
 )
 def test_bad_claims(signer: Signer, make: Callable[[Signer], str], text: str) -> None:

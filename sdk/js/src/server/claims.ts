@@ -31,6 +31,8 @@ export type Claims = {
   until?: Date | undefined
   /** What the other members of a topic see of the user: a JSON object of at most 1 KiB. */
   info?: object | undefined
+  /** A name for the token, by which it can be revoked alone: 1 to 255 bytes. */
+  jti?: string | undefined
 } & ({ topic: string } | { topics: readonly string[] } | { patterns: readonly string[] } | { subscribe: Rights } | { broadcast: Rights })
 
 const enum Limit {
@@ -44,7 +46,7 @@ const enum Limit {
   LongestLifetime = 315_360_000,
 }
 
-const NAMES = ["sub", "topic", "topics", "patterns", "subscribe", "broadcast", "scope", "expiresIn", "until", "info"]
+const NAMES = ["sub", "topic", "topics", "patterns", "subscribe", "broadcast", "scope", "expiresIn", "until", "info", "jti"]
 const SCOPES = ["subscribe", "broadcast"]
 
 /** @internal Returns the claims as the server reads them. For claims that no server accepts it throws an error. */
@@ -62,6 +64,7 @@ export const encodeClaims = (claims: Claims): object => {
     exp: iat + lifetimeOf(claims),
     until: untilOf(claims),
     info: infoOf(claims),
+    jti: idOf(claims),
   }
 }
 
@@ -138,6 +141,13 @@ const untilOf = ({ until }: Claims): number | undefined => {
     throw new TypeError(`claims.until is ${show(until)}; use a Date, such as new Date(Date.now() + 600_000)`)
   if (+until <= Date.now()) throw new RangeError(`claims.until is ${until.toISOString()}, which is over; use a time in the future`)
   return +until / 1000
+}
+
+const idOf = ({ jti }: Claims): string | undefined => {
+  if (jti === undefined) return
+  const mistake = jti === "" ? "is empty; use a name of 1 to 255 bytes" : textMistake(jti)
+  if (mistake) throw new TypeError(`claims.jti ${mistake}`)
+  return jti
 }
 
 const infoOf = ({ info }: Claims): object | undefined => {

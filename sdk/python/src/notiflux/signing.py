@@ -49,6 +49,7 @@ class Signer:
         lifetime: float = 3600,
         until: datetime | None = None,
         info: Mapping[str, Any] | None = None,
+        jti: str | None = None,
     ) -> str:
         """Return a token for the user ``sub`` that allows ``scope`` on ``topics``.
 
@@ -58,6 +59,7 @@ class Signer:
         lifetime: seconds for which the server accepts the token. Subscriptions outlive it.
         until: when subscriptions made with the token end, with its time zone.
         info: what other members of the topics see of the user.
+        jti: a name for the token, by which it can be revoked alone.
         """
         now = time.time()
         claims: dict[str, Any] = {
@@ -84,6 +86,10 @@ class Signer:
             claims["until"] = until.timestamp()
         if info is not None:
             claims["info"] = dict(info)
+        if jti == "":
+            raise ValueError("jti is empty; use a name for the token, or None")
+        if jti is not None:
+            claims["jti"] = jti
         header = {"alg": self.algorithm, "typ": "JWT"}
         if self._kid is not None:
             header["kid"] = self._kid
