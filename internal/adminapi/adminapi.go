@@ -164,15 +164,17 @@ func decode(r *http.Request, v any) error {
 // malformed says in our words what the decoder found. The place is a JSON pointer.
 func malformed(err error) error {
 	e, ok := errors.AsType[*json.SemanticError](err)
-	switch {
-	case !ok:
+	if !ok {
 		return pubsub.Errorf(pubsub.Malformed, "the body is not valid JSON, or has a member twice")
-	case errors.Is(err, json.ErrUnknownName):
-		return pubsub.Errorf(pubsub.Malformed, "the body has the unknown member %s: docs/admin.yaml lists the members", e.JSONPointer)
-	case e.GoType != nil && strings.Contains(e.GoType.String(), "time.Time"):
-		return pubsub.Errorf(pubsub.Malformed, "%s is not a time: use a form like \"2026-01-31T12:00:00Z\"", e.JSONPointer)
 	}
-	return pubsub.Errorf(pubsub.Malformed, "%s has a value of the wrong type", e.JSONPointer)
+	at := auth.Loggable(string(e.JSONPointer)) // It may be a token.
+	switch {
+	case errors.Is(err, json.ErrUnknownName):
+		return pubsub.Errorf(pubsub.Malformed, "the body has the unknown member %s: docs/admin.yaml lists the members", at)
+	case e.GoType != nil && strings.Contains(e.GoType.String(), "time.Time"):
+		return pubsub.Errorf(pubsub.Malformed, "%s is not a time: use a form like \"2026-01-31T12:00:00Z\"", at)
+	}
+	return pubsub.Errorf(pubsub.Malformed, "%s has a value of the wrong type", at)
 }
 
 // Topics are the members of a request that name topics.

@@ -206,6 +206,8 @@ func TestBadAdminRequests(t *testing.T) {
 		{"POST", "revocations", `{"sub":"x","sub":"y"}`, 400, "has a member twice"},
 		{"POST", "revocations", `{"sub":"x","befor":"2026-01-01T00:00:00Z"}`, 400, "unknown member /befor"},
 		{"POST", "revocations", `{"Sub":"x"}`, 400, "unknown member /Sub"},
+		{"POST", "revocations", `{"` + s.Token(auth.Subscribe, "a") + `":1}`, 400, "unknown member /REDACTED"},
+		{"POST", "revocations", `{"` + strings.Repeat("x", 1000) + `":1}`, 400, "xxx…: docs"},
 		{"POST", "revocations", `{"sub":1}`, 400, "/sub has a value of the wrong type"},
 		{"POST", "revocations", `{"sub":"x","topics":"a"}`, 400, "/topics has a value of the wrong type"},
 		{"POST", "revocations", `{"sub":"x","before":1}`, 400, "/before is not a time"},
