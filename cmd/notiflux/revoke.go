@@ -9,10 +9,10 @@ import (
 )
 
 type revokeCmd struct {
-	Sub     string        `placeholder:"SUB" help:"Revoke the tokens of this user."`
-	Jti     string        `placeholder:"ID" help:"Revoke the token with this claim jti."`
-	Kid     string        `placeholder:"KID" help:"Revoke the tokens that the key with this kid verified."`
-	Issuer  string        `placeholder:"ISSUER" help:"Only tokens of this issuer."`
+	Sub     *string       `placeholder:"SUB" help:"Revoke the tokens of this user."`
+	Jti     *string       `placeholder:"ID" help:"Revoke the token with this claim jti."`
+	Kid     *string       `placeholder:"KID" help:"Revoke the tokens that the key with this kid verified."`
+	Issuer  *string       `placeholder:"ISSUER" help:"Only tokens of this issuer."`
 	Before  string        `placeholder:"TIME" help:"Only tokens issued before this time, such as 2026-01-31T12:00:00Z; with --sub the default is now, so that the user can come back with a new token."`
 	Topic   []string      `sep:"none" placeholder:"TOPIC" help:"Only for this topic; can be repeated."`
 	Pattern []string      `sep:"none" placeholder:"PATTERN" help:"Only for topics with this beginning, followed by *; can be repeated."`
@@ -28,7 +28,7 @@ func (*revokeCmd) Help() string {
 
 // Run revokes tokens.
 func (c *revokeCmd) Run(t *terminal) error {
-	if c.Sub == "" && c.Jti == "" && c.Kid == "" {
+	if c.Sub == nil && c.Jti == nil && c.Kid == nil {
 		return usagef("nothing says which tokens to revoke: add --sub, --jti or --kid")
 	}
 	if c.For < 0 {
@@ -43,10 +43,14 @@ func (c *revokeCmd) Run(t *terminal) error {
 		return err
 	}
 	body := map[string]any{}
-	for name, text := range map[string]string{"sub": c.Sub, "jti": c.Jti, "kid": c.Kid, "issuer": c.Issuer} {
-		if text != "" {
-			body[name] = text
+	for name, text := range map[string]*string{"sub": c.Sub, "jti": c.Jti, "kid": c.Kid, "issuer": c.Issuer} {
+		if text == nil {
+			continue
 		}
+		if *text == "" { // Probably a variable that was not set: without it, many more could be revoked.
+			return usagef("--%s is empty: set it, or leave it out", name)
+		}
+		body[name] = *text
 	}
 	if len(topics) > 0 {
 		body["topics"] = topics
@@ -77,9 +81,9 @@ func (c *revokeCmd) Run(t *terminal) error {
 }
 
 type disconnectCmd struct {
-	Sub        string `placeholder:"SUB" help:"Disconnect this user."`
-	Issuer     string `placeholder:"ISSUER" help:"Only with tokens of this issuer."`
-	Connection string `placeholder:"NAME" help:"Disconnect this connection: the name that the client got in welcome or hello."`
+	Sub        string  `placeholder:"SUB" help:"Disconnect this user."`
+	Issuer     *string `placeholder:"ISSUER" help:"Only with tokens of this issuer."`
+	Connection string  `placeholder:"NAME" help:"Disconnect this connection: the name that the client got in welcome or hello."`
 
 	Admin adminFlags `embed:""`
 }
@@ -94,7 +98,10 @@ func (c *disconnectCmd) Run(t *terminal) error {
 	if (c.Sub != "") == (c.Connection != "") {
 		return usagef("give either --sub or --connection")
 	}
-	body := map[string]string{"sub": c.Sub, "issuer": c.Issuer}
+	body := map[string]string{"sub": c.Sub}
+	if c.Issuer != nil {
+		body["issuer"] = *c.Issuer
+	}
 	if c.Connection != "" {
 		body = map[string]string{"connection": c.Connection}
 	}

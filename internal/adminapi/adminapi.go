@@ -158,6 +158,22 @@ func decode(r *http.Request, v any) error {
 	if err := json.Unmarshal(body, v, json.RejectUnknownMembers(true)); err != nil {
 		return malformed(err)
 	}
+	return checkEmpty(body)
+}
+
+// checkEmpty returns an error if a member that limits whom or what a request concerns is the
+// empty text. Nothing has an empty name, so the text is probably of a variable that was not set;
+// to take it as absent could concern many more.
+func checkEmpty(body []byte) error {
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(body, &members); err != nil {
+		return malformed(err)
+	}
+	for _, name := range []string{"sub", "jti", "kid", "issuer", "connection"} {
+		if string(members[name]) == `""` {
+			return pubsub.Errorf(pubsub.Malformed, "%s is empty: set it, or omit it", name)
+		}
+	}
 	return nil
 }
 

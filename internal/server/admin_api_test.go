@@ -219,6 +219,9 @@ func TestBadAdminRequests(t *testing.T) {
 		{"POST", "revocations", `{"sub":"x","topics":` + many + `}`, 400, "101 topics and patterns; the limit is 100"},
 		{"POST", "revocations", `{"sub":"` + long + `"}`, 400, "256 bytes; the limit is 255"},
 		{"POST", "revocations", `{"sub":"` + strings.Repeat("x", 300<<10) + `"}`, 413, "larger than"},
+		{"POST", "revocations", `{"sub":"","kid":"k"}`, 400, "sub is empty"}, // not all tokens of the key
+		{"POST", "revocations", `{"sub":"x","issuer":""}`, 400, "issuer is empty"},
+		{"POST", "disconnect", `{"sub":"x","issuer":""}`, 400, "issuer is empty"},
 		{"POST", "disconnect", `{}`, 400, "set sub"},
 		{"POST", "disconnect", `{"sub":"a","connection":"0123456789abcdef"}`, 400, "set one of them"},
 		{"POST", "disconnect", `{"connection":"x"}`, 400, "connection name is malformed"},
