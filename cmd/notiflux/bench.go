@@ -16,6 +16,8 @@ import (
 
 type benchCmd struct {
 	Key         string        `default:"es256_private.pem" help:"PEM file with the private key that matches the server's public key."`
+	Iss         string        `placeholder:"ISS" help:"Issuer of the tokens, for a server with --jwt-issuer."`
+	Aud         string        `placeholder:"AUD" help:"Audience of the tokens, for a server with --jwt-audience."`
 	URL         string        `name:"url" env:"NOTIFLUX_URL" default:"http://127.0.0.1:8080" help:"Base address of the server."`
 	Connections int           `default:"1000" help:"Number of subscribers, each with its own connection."`
 	Topics      int           `default:"1" help:"Number of topics; subscribers are spread over them."`
@@ -92,6 +94,8 @@ func (c *benchCmd) Run(t *terminal) error {
 			URL:           base,
 			Signer:        signer,
 			TLS:           config,
+			Issuer:        c.Iss,
+			Audience:      c.Aud,
 			Connections:   c.Connections,
 			Topics:        c.Topics,
 			MessageBytes:  c.Size,
@@ -110,7 +114,7 @@ func (c *benchCmd) Run(t *terminal) error {
 	case errors.Is(err, bench.ErrDescriptors):
 		return fmt.Errorf("--connections: %w", err)
 	case errors.Is(err, bench.ErrDenied):
-		return fmt.Errorf("--key: %w; use the private key that matches the server's public key", err)
+		return fmt.Errorf("--key: %w; use the private key that matches the server's public key, and --iss and --aud if the server demands them", err)
 	case err != nil:
 		return unreachable("url", base, err)
 	}

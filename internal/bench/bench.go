@@ -70,6 +70,8 @@ type Config struct {
 	Signer *auth.Signer // signs the tokens
 	TLS    *tls.Config  // for an https address; nil: what is usual
 
+	Issuer, Audience string // iss and aud of the tokens; empty: none
+
 	Connections  int
 	Topics       int           // at most one for each connection
 	MessageBytes int           // MinMessageBytes at least
@@ -99,6 +101,7 @@ type Progress struct {
 type engine struct {
 	Config
 	topics     []string
+	began      time.Time
 	expires    time.Time // of the tokens
 	flow       *flow
 	lanes      []*lane
@@ -162,7 +165,7 @@ func enoughDescriptors(c Config) error {
 
 func newEngine(c Config) (*engine, error) {
 	began := time.Now()
-	e := &engine{Config: c, connecting: newHistogram()}
+	e := &engine{Config: c, began: began, connecting: newHistogram()}
 	e.URL = c.URL.JoinPath("/") // so that what is joined to it begins with a slash
 	if c.Rate > 0 {
 		e.Window = 0

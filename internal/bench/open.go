@@ -199,10 +199,13 @@ func confirm(r io.Reader) error {
 // sign signs a token for one topic.
 func (e *engine) sign(scope auth.Scope, topic string, index int) (string, error) {
 	token, err := e.Signer.Sign(auth.Grant{
-		Subject: "bench-" + strconv.Itoa(index),
-		Scopes:  []auth.Scope{scope},
-		Topics:  []pubsub.Topic{pubsub.Topic(topic)},
-		Expires: e.expires,
+		Subject:  "bench-" + strconv.Itoa(index),
+		Scopes:   []auth.Scope{scope},
+		Topics:   []pubsub.Topic{pubsub.Topic(topic)},
+		Expires:  e.expires,
+		Issued:   e.began,
+		Issuer:   e.Issuer,
+		Audience: e.Audience,
 	})
 	return string(token), err
 }
