@@ -163,6 +163,11 @@ func (r *fileReader) value(m member) (v FileValue, ok bool) {
 		if !ok {
 			return v, false
 		}
+		if strings.Contains(text, `\,`) || strings.HasSuffix(text, `\`) {
+			// What splits the text again would take the backslash for one that escapes the comma.
+			r.wrong(n, "`%s` has an element with a backslash before a comma or at its end: that is not possible in a list", m.name)
+			return v, false
+		}
 		elements = append(elements, strings.ReplaceAll(text, ",", `\,`))
 	}
 	v.Text = strings.Join(elements, ",")

@@ -194,6 +194,20 @@ func TestSectionsAreLimited(t *testing.T) {
 	}
 }
 
+// Elements of a list stay apart, whatever is in them: each could be a public topic.
+func TestBackslashesInLists(t *testing.T) {
+	for text, want := range map[string]string{
+		"allowed-origins: ['a,b', c]":  "",
+		`allowed-origins: ['a\b', c]`:  "",
+		`allowed-origins: ['a\,b', c]`: "backslash",
+		`allowed-origins: ['a\', c]`:   "backslash",
+	} {
+		if _, problems := readText(t, text); len(problems) != min(len(want), 1) || want != "" && !strings.Contains(problems[0], want) {
+			t.Errorf("%s: %q, want %q", text, problems, want)
+		}
+	}
+}
+
 // A few lines cannot make millions of problems, by aliases.
 func TestProblemsAreLimited(t *testing.T) {
 	text := "topics:\n  a: &x\n"

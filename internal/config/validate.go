@@ -26,6 +26,9 @@ const (
 // maxPrefixBytes limits what every key in Redis takes.
 const maxPrefixBytes = 64
 
+// maxTokenLife is a hundred years: more could not be added to a time.
+const maxTokenLife = 100 * 365 * 24 * time.Hour
+
 // maxSocketPath is the length of the longest path of a Unix socket; a zero byte follows it.
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
@@ -94,6 +97,7 @@ func (c *Serve) validateKeys(p *Problems) {
 
 func (c *Serve) validateRevocations(p *Problems) {
 	p.when(c.MaxTokenLife < 0, "max-token-life", "is %v: use a duration above zero, such as 24h, or 0 for no limit", c.MaxTokenLife)
+	p.when(c.MaxTokenLife > maxTokenLife, "max-token-life", "is %v: use at most %v, or 0 for no limit", c.MaxTokenLife, maxTokenLife)
 	if c.RevocationsFile == "" {
 		return
 	}

@@ -86,6 +86,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"a negative port", func(c *config.Serve) { c.Port = -1 }, "--port (PORT) is -1"},
 		{"a port too high", func(c *config.Serve) { c.Port = 65536 }, "--port (PORT) is 65536"},
 		{"an admin address without a port", func(c *config.Serve) { c.AdminAddr = new("localhost") }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) is "localhost"`},
+		{"tokens that live for too long", func(c *config.Serve) { c.MaxTokenLife = math.MaxInt64 }, "--max-token-life (NOTIFLUX_MAX_TOKEN_LIFE) is 2562047h47m16.854775807s: use at most 876000h0m0s"},
 		{"a Unix socket with a path too long", func(c *config.Serve) { c.AdminAddr = new("unix:/" + strings.Repeat("x", 120)) }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) has a path of 121 bytes: a Unix socket allows 10`},
 		{"an abstract Unix socket", func(c *config.Serve) { c.AdminAddr = new("unix:@notiflux") }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) is "unix:@notiflux", an abstract socket`},
 		{"a Unix socket without a path", func(c *config.Serve) { c.AdminAddr = new("unix:") }, `--admin-addr (NOTIFLUX_ADMIN_ADDR) is "unix:": add the path`},
