@@ -120,6 +120,15 @@ func (c *Claims) Issuer() string {
 	return c.key.issuer
 }
 
+// PatternUser returns what identifies the user who subscribes to a pattern topic, or nothing if name
+// is another topic or the client has no token.
+func (c *Claims) PatternUser(name pubsub.Topic) string {
+	if c.anonymous || !name.IsPattern() {
+		return ""
+	}
+	return c.Issuer() + "\n" + c.Subject
+}
+
 // maxKeptBytes is the size of claims above which a subscription keeps only a part of them.
 const maxKeptBytes = 512
 

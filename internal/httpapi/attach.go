@@ -29,6 +29,7 @@ func (a *API) attach(ctx context.Context, claims *auth.Claims, subs []session.Su
 	as := make([]broker.Attachment, len(subs))
 	for i := range as {
 		as[i].Topic, as[i].From = subs[i].Topic, subs[i].From
+		as[i].From.User = claims.PatternUser(subs[i].Topic)
 	}
 	taken := make(pins, 0, len(as))
 	defer func() {

@@ -1,6 +1,7 @@
 package prefixes_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -84,4 +85,46 @@ func TestTakeUnused(t *testing.T) {
 	if e, ok := s.TakeUnused(now.Add(time.Hour), 0); ok {
 		t.Errorf("%d is taken although it is in use, or was taken before", e)
 	}
+}
+
+func TestOwnersAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var o prefixes.Owners[string]
+		model := make(map[string]bool)
+		text := rapid.StringOfN(rapid.SampledFrom([]rune("ab")), 0, 5, -1)
+		for _, s := range rapid.SliceOf(text).Draw(t, "entries") {
+			o.Add("owner", s, s)
+			o.Add("", s, s)
+			o.Add("other", s, s)
+			model[s] = true
+		}
+		for _, s := range rapid.SliceOf(text).Draw(t, "removed") {
+			o.Remove("owner", s)
+			delete(model, s)
+		}
+		asked := text.Draw(t, "text")
+		var want []string
+		depth := 0
+		for s := range model {
+			if strings.HasPrefix(s, asked) || strings.HasPrefix(asked, s) {
+				want = append(want, s)
+			}
+			n := 0 // of those that are beginnings of s, or of the text
+			for other := range model {
+				if strings.HasPrefix(asked, other) || strings.HasPrefix(s, other) && strings.HasPrefix(other, asked) {
+					n++
+				}
+			}
+			if strings.HasPrefix(s, asked) || strings.HasPrefix(asked, s) {
+				depth = max(depth, n)
+			}
+		}
+		nested, got, all := o.Nested("owner", asked)
+		if slices.Sort(nested); !slices.Equal(nested, slices.Sorted(slices.Values(want))) || got != depth || all != len(model) {
+			t.Fatalf("Nested(%q) of %q = %q, %d, %d; want %q, %d", asked, slices.Collect(maps.Keys(model)), nested, got, all, want, depth)
+		}
+		if nested, _, all := o.Nested("", asked); len(nested) > 0 || all > 0 {
+			t.Fatalf("nobody has %q", nested)
+		}
+	})
 }

@@ -47,7 +47,7 @@ func (a *attaching) prepare(subs []Subscription) {
 		a.reserved += more
 		if sub == nil {
 			from := want.From
-			from.Connection = s.extra.name()
+			from.Connection, from.User = s.extra.name(), a.credential.Claims.PatternUser(want.Topic)
 			r.attachment = attach(want.Topic, from)
 		}
 		if want.Presence && s.subs.find(s, topic.PresenceTopic(want.Topic)) == nil {

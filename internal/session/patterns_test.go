@@ -106,6 +106,26 @@ func TestPatternsOfAConnectionAreLimited(t *testing.T) {
 	}
 }
 
+// The patterns of a user that match the same topics are limited, on all connections together.
+func TestNestedPatternsOfAUserAreLimited(t *testing.T) {
+	w := newWorld(t, topic.Limits{}, nil)
+	token := w.patternToken(nil, "p*")
+	var list []string
+	for i := range 16 {
+		list = append(list, fmt.Sprintf("%q", strings.Repeat("p", i+1)+"*"))
+	}
+	c := w.connectJSON(t, token)
+	c.say(`{"type":"subscribe","patterns":[` + strings.Join(list, ",") + `]}`)
+	if got := strings.Join(c.received(), ""); strings.Count(got, `"recovered":true`) != 16 {
+		t.Errorf("got %s", got)
+	}
+	other := w.connectJSON(t, token)
+	other.say(`{"type":"subscribe","patterns":["ppppppppppppppppp*","pp*","px*"]}`)
+	if got := strings.Join(other.received(), ""); strings.Count(got, `"recovered":true`) != 2 || !strings.Contains(got, `"ppppppppppppppppp*":{"code":"too_many"`) {
+		t.Errorf("got %s", got)
+	}
+}
+
 // patternClient is a client with subscriptions to topics and patterns that handles each message
 // once, as section 8 of the protocol says, over several connections.
 type patternClient struct {

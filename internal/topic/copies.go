@@ -1,11 +1,8 @@
 package topic
 
-// A message in the log of its topic may be in pattern topics too. Their entries are copies: they
-// share its data. However many copies there are, the data counts once in the total of all logs: as
-// long as the topic's log holds the message, with that log, then in Logs.copyBytes until no
-// pattern topic holds it.
-//
-// Entry.copies of the original is the number of logs that hold the message, once it has been copied.
+// Entries of pattern topics are copies: they share the data of the original, which counts once in the
+// total of all logs: with the topic's log while that holds it, then in Logs.copyBytes. Entry.copies of
+// the original is the number of logs that hold the message, once it has been copied.
 
 // share counts a copy of e, which the caller makes. The lock of the topic of e is held.
 func (s *Logs) share(e *Entry) {

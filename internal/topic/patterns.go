@@ -18,6 +18,10 @@ const (
 	keepPatterns = 5 * time.Minute
 
 	defaultMaxPatterns = 10_000
+
+	// What one user can cost: a message is appended to each pattern topic that matches it.
+	maxNestedPerUser   = 16
+	maxPatternsPerUser = 1000
 )
 
 // isInternal reports whether name is that of a presence topic or a pattern topic. These have
@@ -44,6 +48,7 @@ type patterns struct {
 	ordering sync.RWMutex // held for reading while messages are ordered, for writing while a pattern topic becomes live
 	order    sync.Mutex   // held while a message is ordered that a pattern matches
 	live     prefixes.Set[*Topic]
+	users    prefixes.Owners[*Topic] // who made them live
 }
 
 // fixed returns the text before the * of the pattern of t.
@@ -71,12 +76,15 @@ func openPattern(s *Topics, name pubsub.Topic, point ResumePoint) (Pin, error) {
 	}
 	s.patterns.ordering.Lock()
 	defer s.patterns.ordering.Unlock()
+	if pin, live := s.Pin(name, point); live { // Another call was faster.
+		return pin, nil
+	}
 	most := s.config.MaxPatterns
 	if dropPatterns(s, most); s.patterns.live.Len() >= most {
-		if pin, live := s.Pin(name, point); live { // Another call was faster.
-			return pin, nil
-		}
 		return Pin{}, pubsub.Errorf(pubsub.OverCapacity, "pattern limit of the server reached (%d): try again later", most)
+	}
+	if err := roomForUser(s, point.User, name.Shown()[:len(name.Shown())-1]); err != nil {
+		return Pin{}, err
 	}
 	t, err := s.locked(name, s.config.Heads.Newest())
 	if err != nil {
@@ -84,23 +92,28 @@ func openPattern(s *Topics, name pubsub.Topic, point ResumePoint) (Pin, error) {
 	}
 	defer t.mu.Unlock()
 	s.patterns.live.Add(t.fixed(), t)
+	t.user = point.User
+	s.patterns.users.Add(t.user, t.fixed(), t)
 	return s.pinLocked(t, point), nil
 }
 
-// lockForJoin locks t, whose cursor is taken. A reader of a pattern topic begins while no message is
-// in some of the logs that it belongs to, and not yet in others.
-func lockForJoin(s *Topics, t *Topic) {
-	if t.name.IsPattern() {
-		s.patterns.order.Lock()
+// roomForUser returns an error unless a user may make another pattern topic live. It drops those of
+// the user that are not in use and match the same topics, if that is necessary.
+func roomForUser(s *Topics, user, fixed string) error {
+	nested, depth, all := s.patterns.users.Nested(user, fixed)
+	if depth >= maxNestedPerUser {
+		for _, t := range nested {
+			s.drop(t, (*Topic).inUseLocked)
+		}
+		_, depth, all = s.patterns.users.Nested(user, fixed)
 	}
-	t.mu.Lock()
-}
-
-func unlockForJoin(s *Topics, t *Topic) {
-	t.mu.Unlock()
-	if t.name.IsPattern() {
-		s.patterns.order.Unlock()
+	switch {
+	case depth >= maxNestedPerUser:
+		return pubsub.Errorf(pubsub.TooMany, "limit of the user's patterns that match the same topics reached (%d on this server): subscribe to one that contains the others", maxNestedPerUser)
+	case all >= maxPatternsPerUser:
+		return pubsub.Errorf(pubsub.TooMany, "pattern limit of the user reached (%d on this server): subscribe to one that contains several, or try again later", maxPatternsPerUser)
 	}
+	return nil
 }
 
 // ErrNoPatterns refuses a pattern topic of a broker that does not have them.

@@ -124,3 +124,51 @@ func TestTotalOfCopiesUnderConcurrency(t *testing.T) {
 		t.Errorf("%d bytes count, and the logs hold %d", got, want)
 	}
 }
+
+// The patterns of one user that match the same topics are limited: those in use, and others for a
+// while.
+func TestNestedPatternsOfAUserAreLimited(t *testing.T) {
+	topics := newTopics(topic.Config{})
+	open := func(user, p string) (topic.Pin, error) {
+		return topics.Open(pubsub.Pattern(p+"*").Topic(), pubsub.Position{}, topic.ResumePoint{User: user})
+	}
+	var pins []topic.Pin
+	for i := range 16 {
+		pin, err := open("u", strings.Repeat("p", i+2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pins = append(pins, pin)
+	}
+	refused := func(p string) {
+		t.Helper()
+		if _, err := open("u", p); err == nil || pubsub.Refusal(err).Code != pubsub.TooMany {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	refused("p")
+	refused(strings.Repeat("p", 18))
+	for _, other := range []struct{ user, pattern string }{{"v", "p"}, {"", "ppppppppppppppppppppp"}, {"u", "ppp"}, {"u", "p"}, {"u", "px"}, {"u", "q"}} {
+		if _, err := open(other.user, other.pattern); err != nil {
+			t.Errorf("%+v: %v", other, err)
+		}
+	}
+	pins[7].Release()
+	if _, err := open("u", strings.Repeat("p", 18)); err != nil {
+		t.Errorf("with one that is not in use: %v", err)
+	}
+	if _, live := topics.Pin(pubsub.Pattern(strings.Repeat("p", 9)+"*").Topic(), topic.ResumePoint{}); live {
+		t.Error("the unused one is still there")
+	}
+	refused(strings.Repeat("p", 19))
+}
+
+func TestPatternsOfAUserAreLimited(t *testing.T) {
+	topics := newTopics(topic.Config{})
+	for i := range 1001 {
+		_, err := topics.Open(pubsub.Pattern(fmt.Sprintf("p%d:*", i)).Topic(), pubsub.Position{}, topic.ResumePoint{User: "u"})
+		if (err != nil) != (i == 1000) {
+			t.Fatalf("pattern %d: %v", i, err)
+		}
+	}
+}

@@ -52,19 +52,22 @@ func (s *Topics) pinLocked(t *Topic, point ResumePoint) Pin {
 
 // Join makes l a listener of the topic, takes the cursor and ends the pin, in one step. l
 // is woken for every later message. A listener joins a topic at most once.
-func (p *Pin) Join(l Listener) (*Topic, Resumed) {
-	t, s := p.topic, p.topics
-	lockForJoin(s, t)
-	defer unlockForJoin(s, t)
-	t.listeners.add(l)
-	return t, p.endLocked()
-}
+func (p *Pin) Join(l Listener) (*Topic, Resumed) { return p.end(l) }
 
 // Take is Join for another subscriber of a listener that has already joined the topic.
-func (p *Pin) Take() (*Topic, Resumed) {
-	t, s := p.topic, p.topics
-	lockForJoin(s, t)
-	defer unlockForJoin(s, t)
+func (p *Pin) Take() (*Topic, Resumed) { return p.end(nil) }
+
+func (p *Pin) end(l Listener) (*Topic, Resumed) {
+	t := p.topic
+	if order := &p.topics.patterns.order; t.name.IsPattern() { // No message is in some of its logs, and not yet in others.
+		order.Lock()
+		defer order.Unlock()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l != nil {
+		t.listeners.add(l)
+	}
 	return t, p.endLocked()
 }
 

@@ -19,6 +19,10 @@ type ResumePoint struct {
 	// Connection names the reader's connection. Messages that exclude it do not
 	// count in Resumed.Replay. 0: it has none.
 	Connection pubsub.Connection
+
+	// User identifies the user who reads, for the limit on the patterns of a user. Empty: there
+	// is no limit.
+	User string
 }
 
 // Resumed is where reading begins for a ResumePoint.

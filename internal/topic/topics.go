@@ -141,8 +141,9 @@ type Topic struct {
 	mu        sync.Mutex
 	listeners listeners
 	pins      int
-	queued    bool // in expiry, or popped a moment ago and about to be pushed again
-	dropped   bool // no longer in Topics: look it up again
+	queued    bool   // in expiry, or popped a moment ago and about to be pushed again
+	dropped   bool   // no longer in Topics: look it up again
+	user      string // who made the pattern topic live
 }
 
 // New returns a Topics that holds no topic.
@@ -446,6 +447,7 @@ func (s *Topics) removeFromMap(t *Topic, keep func(*Topic) bool) bool {
 	s.bytes.Add(-t.log.charge())
 	if t.name.IsPattern() {
 		s.patterns.live.Remove(t.fixed())
+		s.patterns.users.Remove(t.user, t.fixed())
 		return true
 	}
 	if s.config.Heads != nil && !IsPresenceTopic(t.name) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -308,6 +309,32 @@ func BenchmarkPublishBesidePatterns(b *testing.B) {
 				ps[0] = pubsub.Publication{Topic: names[i%len(names)], Body: pubsub.Body{Data: data}}
 				br.Publish(ps, nil)
 				i++
+			}
+			b.StopTimer()
+			_ = br.Close(context.Background())
+		})
+	}
+}
+
+// BenchmarkPublishToPatterns publishes to a topic that some patterns match.
+func BenchmarkPublishToPatterns(b *testing.B) {
+	for _, patterns := range []int{0, 1, 16, 64, 250} {
+		b.Run(fmt.Sprintf("patterns=%d", patterns), func(b *testing.B) {
+			br, topics := memory.New(memory.Config{Epoch: "E"}, topic.Config{PerTopic: topic.Limits{Count: 100}})
+			for i := range patterns {
+				pin, err := topics.Open(pubsub.Pattern(strings.Repeat("p", i+1)+"*").Topic(), pubsub.Position{}, topic.ResumePoint{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				pin.Join(new(nobody))
+			}
+			name := pubsub.Topic(strings.Repeat("p", 251))
+			ps := make([]pubsub.Publication, 1)
+			data := []byte("hello")
+			b.ReportAllocs()
+			for b.Loop() {
+				ps[0] = pubsub.Publication{Topic: name, Body: pubsub.Body{Data: data}}
+				br.Publish(ps, nil)
 			}
 			b.StopTimer()
 			_ = br.Close(context.Background())
