@@ -116,7 +116,7 @@ func TestMistakesInFiles(t *testing.T) {
 		{"topics: {a: {history-messages: [1]}}", "f:1: `history-messages` is a list: write one value"},
 		{"topics: {a: {history-messages: }}", "f:1: `history-messages` has no value"},
 		{"topics: {a: {history-bytes: 1MB}}", "`history-bytes` is \"1MB\": write a whole number of bytes"},
-		{"topics: {a: {history-age: 5}}", "`history-age` is \"5\": use a duration such as 500ms, 30s or 5m"},
+		{"topics: {a: {history-age: 5}}", "`history-age` is \"5\": use a duration such as 500ms, 30s, 5m or 24h"},
 		// What only the settings as a whole can tell.
 		{"topics: {a: {history-messages: 0}}", "f:1: section \"a\": `history-messages` is 0: use a number above zero, or `history: off`"},
 		{"topics: {a: {history-messages: 2147483648}}", "use at most 2147483647"},

@@ -15,7 +15,7 @@ func ExplainValue(t reflect.Type, text string) string {
 	right := "give another value"
 	switch {
 	case t == reflect.TypeFor[time.Duration]():
-		right = "use a duration such as 500ms, 30s or 5m"
+		right = "use a duration such as 500ms, 30s, 5m or 24h"
 	case t == reflect.TypeFor[Bytes]():
 		right = RightBytes
 	case t == reflect.TypeFor[slog.Level]():
