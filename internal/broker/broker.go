@@ -110,6 +110,7 @@ type Sink interface {
 	Open(name pubsub.Topic, head pubsub.Position, from topic.ResumePoint) (topic.Pin, error)
 	Pin(name pubsub.Topic, from topic.ResumePoint) (topic.Pin, bool)
 	Append(ms []pubsub.Message)
+	Patterns() []*topic.Topic
 	Gap(name pubsub.Topic, to pubsub.Position)
 	Prepend(p *topic.Pin, from pubsub.Position, ms []pubsub.Message)
 	Close(name pubsub.Topic) bool

@@ -9,6 +9,8 @@ package prefixes
 
 import (
 	"container/list"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,6 +109,13 @@ func (s *Set[E]) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.entries)
+}
+
+// All returns the entries, in no order.
+func (s *Set[E]) All() []E {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.entries))
 }
 
 // Unused notes that an entry is not in use from now on, if it is there.

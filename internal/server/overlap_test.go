@@ -20,7 +20,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/internaltest/rawclient"
 	"github.com/ikornaselur/notiflux/internal/internaltest/servertest"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
-	"github.com/ikornaselur/notiflux/internal/topic"
 )
 
 var overlapCuts = flag.Int("overlapcuts", 300, "how often TestOverlappingSubscriptions cuts clients on a kind of loop")
@@ -50,9 +49,6 @@ func TestOverlappingSubscriptions(t *testing.T) {
 					c.HistoryTotalBytes, c.MaxLagBytes = test.total, 64<<20 // It may read nothing for long.
 					setHistory(c, 1_000_000)
 				})
-				if why := refusesPatterns(t, s); why != "" {
-					t.Skip(why)
-				}
 				recorder := new(delivery.Recorder)
 				lost, resumed := overlap(t, s, recorder)
 				log := recorder.Log(test.held)
@@ -340,34 +336,4 @@ func (c *overlapClient) done() bool {
 		}
 	}
 	return true
-}
-
-// refusesPatterns returns why the server refuses subscriptions to patterns, or nothing.
-func refusesPatterns(t *testing.T, s *servertest.Server) string {
-	conn, err := rawclient.Dial(s.URL, 0, 20*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.OpenJSON(""); err != nil {
-		t.Fatal(err)
-	}
-	token := s.Sign(auth.Grant{Subject: "reader", Scopes: []auth.Scope{auth.Subscribe}, Patterns: overlapPatterns})
-	if err := conn.Command(map[string]any{"type": "subscribe", "patterns": []string{"b*"}, "token": token}); err != nil {
-		t.Fatal(err)
-	}
-	m, err := conn.Object()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var refused map[string]rawclient.Object
-	if m.Refused != nil {
-		if err := json.Unmarshal(m.Refused, &refused); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if r, ok := refused["b*"]; ok && r.Message == topic.ErrNoPatterns.Detail {
-		return r.Message
-	}
-	return ""
 }

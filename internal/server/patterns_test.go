@@ -13,7 +13,6 @@ import (
 // An operator who unsubscribes a user from topics leaves streams and polls of patterns alone. A
 // revocation ends them.
 func TestPatternsOverHTTPAndTheOperator(t *testing.T) {
-	t.Setenv("NOTIFLUX_TEST_BROKER", "") // Only the memory broker has patterns.
 	onBothLoops(t, func(t *testing.T, start starter) {
 		s := start(nil)
 		operator := server.Control(s.Server)

@@ -173,7 +173,7 @@ func (l *subscriptions) jumpToSnapshot() (less uint64) {
 		if lag == 0 || !topic.IsPresenceTopic(sub.name()) {
 			continue
 		}
-		if at, ok := topic.NewestSnapshot(sub.cursor); ok {
+		if at, ok := fanout.NewestSnapshot(sub.cursor); ok {
 			sub.cursor = at
 			_, behind, _ := at.Next()
 			less += lag - sub.subscribers.topic.Lag(behind)

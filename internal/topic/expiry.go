@@ -78,7 +78,7 @@ func (s *Topics) Sweep() {
 	s.freeDiscards()
 	s.shrink()
 	now := s.config.Now()
-	for s.expireTombstones() {
+	for expireTombstones(s) {
 		runtime.Gosched()
 	}
 	dropPatterns(s, math.MaxInt)
@@ -98,9 +98,8 @@ func (s *Topics) Sweep() {
 // expireAtOnce is the number of tombstones that expire under one lock.
 const expireAtOnce = 256
 
-// expireTombstones drops some tombstones that are too old. It reports whether there may
-// be more.
-func (s *Topics) expireTombstones() (more bool) {
+// expireTombstones drops some tombstones that are too old. It reports whether there may be more.
+func expireTombstones(s *Topics) (more bool) {
 	if s.config.Heads == nil {
 		return false
 	}

@@ -66,13 +66,10 @@ func dropPatterns(s *Topics, limit int) {
 	}
 }
 
-// openPattern does what Open does, for a pattern topic.
-func openPattern(s *Topics, name pubsub.Topic, point ResumePoint) (Pin, error) {
+// openPattern does what Open does, for a pattern topic. With Config.Heads, head is ignored.
+func openPattern(s *Topics, name pubsub.Topic, head pubsub.Position, point ResumePoint) (Pin, error) {
 	if pin, live := s.Pin(name, point); live {
 		return pin, nil
-	}
-	if s.config.Heads == nil {
-		return Pin{}, ErrNoPatterns
 	}
 	s.patterns.ordering.Lock()
 	defer s.patterns.ordering.Unlock()
@@ -86,7 +83,10 @@ func openPattern(s *Topics, name pubsub.Topic, point ResumePoint) (Pin, error) {
 	if err := roomForUser(s, point.User, name.Shown()[:len(name.Shown())-1]); err != nil {
 		return Pin{}, err
 	}
-	t, err := s.locked(name, s.config.Heads.Newest())
+	if s.config.Heads != nil {
+		head = s.config.Heads.Newest()
+	}
+	t, err := s.locked(name, head)
 	if err != nil {
 		return Pin{}, err
 	}
@@ -116,15 +116,13 @@ func roomForUser(s *Topics, user, fixed string) error {
 	return nil
 }
 
-// ErrNoPatterns refuses a pattern topic of a broker that does not have them.
-var ErrNoPatterns = pubsub.Errorf(pubsub.TopicInvalid, "this server cannot subscribe to patterns, because its messages are in Redis: subscribe to topics by name")
-
-// copy appends the message of e, which was just appended to the log of its topic, to the pattern
-// topic t, and returns the listeners to wake.
+// copy appends the message of e, an entry that the log of its topic just got, unless that is not
+// live, to the pattern topic t. It returns the listeners to wake.
 func (t *Topic) copy(s *Topics, e *Entry, now time.Time) []Listener {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.dropped {
+	head, at := t.log.Head(), e.message.Position
+	if t.dropped || at.Epoch != head.Epoch || at.Offset <= head.Offset {
 		return nil
 	}
 	before := t.log.charge()

@@ -27,21 +27,6 @@ func Watched(name pubsub.Topic) (watched pubsub.Topic, ok bool) {
 	return pubsub.Topic(text), ok
 }
 
-// NewestSnapshot returns the cursor at the newest presence event that can be read from c and
-// that supersedes those before it, and whether there is one.
-func NewestSnapshot(c Cursor) (at Cursor, ok bool) {
-	for {
-		entry, next, more := c.Next()
-		if !more {
-			return at, ok
-		}
-		if p := entry.Message().Presence; p != nil && p.Supersedes() {
-			at, ok = c, true
-		}
-		c = next
-	}
-}
-
 // AppendPresence appends events, in order, to the presence topic of the topic name, and
 // wakes its listeners. Without listeners it drops the events. The offsets of events mean
 // nothing outside their log.

@@ -1,8 +1,6 @@
 package topic
 
-import (
-	"github.com/ikornaselur/notiflux/internal/pubsub"
-)
+import "github.com/ikornaselur/notiflux/internal/pubsub"
 
 // A ResumePoint says where to begin reading a topic. The zero ResumePoint is the tail: only
 // messages that are published from now on.

@@ -11,7 +11,7 @@ import (
 // It fails with OverCapacity if the topic limit is reached.
 func (s *Topics) Open(name pubsub.Topic, head pubsub.Position, point ResumePoint) (Pin, error) {
 	if name.IsPattern() {
-		return openPattern(s, name, point)
+		return openPattern(s, name, head, point)
 	}
 	t, err := s.locked(name, head)
 	if err != nil {
@@ -32,9 +32,10 @@ func (s *Topics) Pin(name pubsub.Topic, point ResumePoint) (Pin, bool) {
 }
 
 // Append appends messages, whose positions and times are fixed, to the logs of their
-// topics, in order, and then wakes the listeners: once for each run of messages of a topic,
-// so a broker should group messages by topic. It drops messages of topics that are not
-// live. It skips a message at or below the head of its log, or in another epoch.
+// topics and of the patterns that match these, in order, and then wakes the listeners: once for
+// each run of messages of a topic, so a broker should group messages by topic. It drops messages
+// of topics that are not live. It skips a message at or below the head of a log, or in another
+// epoch, so with patterns the order is that of all offsets.
 func (s *Topics) Append(ms []pubsub.Message) {
 	now := s.config.Now()
 	var few [8][]Listener
@@ -44,9 +45,7 @@ func (s *Topics) Append(ms []pubsub.Message) {
 		for n < len(ms) && ms[n].Topic == ms[0].Topic {
 			n++
 		}
-		if t := s.live(ms[0].Topic); t != nil {
-			woken = append(woken, s.extendLocked(t, func() bool { return s.appendLocked(t, ms[:n], now) }))
-		}
+		woken = appendRun(s, ms[:n], now, woken)
 		ms = ms[n:]
 	}
 	for _, listeners := range woken {
@@ -55,8 +54,37 @@ func (s *Topics) Append(ms []pubsub.Message) {
 	s.shrink()
 }
 
-// appendLocked appends messages to the log of their topic, and reports whether it appended
-// any.
+// appendRun appends messages of one topic, and the listeners to wake to woken.
+func appendRun(s *Topics, ms []pubsub.Message, now time.Time, woken [][]Listener) [][]Listener {
+	t := s.live(ms[0].Topic)
+	if t == nil {
+		t = &Topic{name: ms[0].Topic, dropped: true} // Patterns may match it.
+		t.mu.Lock()
+	}
+	defer t.mu.Unlock()
+	s.patterns.order.Lock()
+	defer s.patterns.order.Unlock()
+	patterns := s.patterns.live.Of(string(t.name), &t.patterns)
+	for i := range ms {
+		var e *Entry
+		if !t.dropped {
+			e = t.log.tail
+			woken = append(woken, s.extendLocked(t, func() bool { return s.appendLocked(t, ms[i:i+1], now) }))
+		}
+		if len(patterns) > 0 && (e == nil || e == t.log.tail) {
+			e = &Entry{message: ms[i]}
+		}
+		for _, p := range patterns {
+			woken = append(woken, p.copy(s, e, now))
+		}
+	}
+	return woken
+}
+
+// Patterns returns the pattern topics that are live, in no order.
+func (s *Topics) Patterns() []*Topic { return s.patterns.live.All() }
+
+// appendLocked appends messages to the log of their topic, and reports whether it appended any.
 func (s *Topics) appendLocked(t *Topic, ms []pubsub.Message, now time.Time) bool {
 	appended := uint64(0)
 	for _, m := range ms {
@@ -74,7 +102,9 @@ func (s *Topics) appendLocked(t *Topic, ms []pubsub.Message, now time.Time) bool
 // extend calls add, which adds entries to the log of t, and unlocks t. If add returns true,
 // extend then wakes the listeners.
 func (s *Topics) extend(t *Topic, add func() bool) {
-	wake(s.extendLocked(t, add))
+	woken := s.extendLocked(t, add)
+	t.mu.Unlock()
+	wake(woken)
 }
 
 // wake wakes listeners. It is called without a lock.
@@ -85,7 +115,6 @@ func wake(listeners []Listener) {
 }
 
 func (s *Topics) extendLocked(t *Topic, add func() bool) (woken []Listener) {
-	defer t.mu.Unlock()
 	s.changeLocked(t, func() {
 		if add() {
 			woken = t.listeners.give()

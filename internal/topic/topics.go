@@ -1,22 +1,20 @@
 // Package topic holds the topics of this process: the log of each topic and its listeners.
 //
 // A [Log] holds the recent messages of one topic, in a linked list that ends with an empty
-// [Entry]. The next message fills that entry and links a new empty one. A
-// [Cursor] points to the entry that its reader takes next. Live delivery, replay and resume
-// are the same operation: walk from a cursor to the tail. A slow reader holds one pointer,
-// never a copy.
+// [Entry]. The next message fills that entry and links a new empty one. A [Cursor] points to the
+// entry that its reader takes next. Live delivery, replay and resume are the same operation:
+// walk from a cursor to the tail. A slow reader holds one pointer, never a copy.
 //
-// A broker appends messages in one of two ways. [Topics.Order] assigns offsets from the
-// broker's counter. [Topics.Append] is for messages whose offsets are already fixed. Both
-// wake the topic's listeners. A [Listener] represents all sessions of an event loop, so a
-// message wakes each loop once. The loop then reads the log through the cursors of its
-// sessions.
+// A broker appends messages in one of two ways. [Topics.Order] assigns offsets from the broker's
+// counter. [Topics.Append] is for messages whose offsets are already fixed. Both wake the
+// topic's listeners. A [Listener] represents all sessions of an event loop, so a message wakes
+// each loop once. The loop then reads the log through the cursors of its sessions.
 //
-// A subscription begins in two steps. [Topics.Open] pins its resume point, the place where
-// it begins to read. This gives the broker time to prepend messages that the log lacks.
-// [Pin.Join] takes the cursor. Where messages are missing, or the broker begins a new
-// numbering of messages (an epoch), the log has a marker ([Topics.Gap]), which every cursor
-// meets. A resume point is covered if no message after it is missing from the log.
+// A subscription begins in two steps. [Topics.Open] pins its resume point, the place where it
+// begins to read. This gives the broker time to prepend messages that the log lacks. [Pin.Join]
+// takes the cursor. Where messages are missing, or the broker begins a new numbering of messages
+// (an epoch), the log has a marker ([Topics.Gap]), which every cursor meets. A resume point is
+// covered if no message after it is missing from the log.
 //
 // Invariants:
 //   - The lock of a topic orders its messages. Between two markers, offsets strictly
@@ -30,12 +28,10 @@
 //   - All logs and the encoded frames of their messages stay within Config.TotalBytes.
 //     Topics and tombstones together stay within Config.MaxTopics.
 //
-// Locks are taken in the order Topics.mu, Topic.mu, expiry.mu. None of them is held while
-// listeners are woken or Config.Detach is called. A goroutine may read its cursor without a
-// lock.
+// Locks are taken in the order Topics.mu, Topic.mu, expiry.mu. None of them is held while listeners
+// are woken or Config.Detach is called. A goroutine may read its cursor without a lock.
 //
-// The package knows nothing of clients, and has no counter for offsets: they come from the
-// broker.
+// The package knows nothing of clients, and has no counter for offsets: they come from the broker.
 package topic
 
 import (

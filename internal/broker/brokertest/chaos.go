@@ -41,10 +41,13 @@ type chaotic struct {
 // except where a gap says otherwise.
 func chaos(t *testing.T, c *cluster, seed uint64) {
 	x := &chaotic{cluster: c, random: rand.New(rand.NewPCG(seed, 0))}
+	// From now on the store can tell what follows a position in the messages of a pattern.
+	c.nodes[0].subscribe(allTopics.Topic(), topic.ResumePoint{}).leave()
 	for range chaosSteps {
 		x.step()
 		pause(time.Duration(x.random.Int64N(int64(100 * time.Millisecond))))
 		c.nodes[0].rest()
+		x.checkAgreement()
 	}
 	for _, n := range c.Nodes {
 		n.Back()
@@ -55,6 +58,12 @@ func chaos(t *testing.T, c *cluster, seed uint64) {
 		if c.Lose != nil {
 			c.Lose(x.topic(i), 0)
 		}
+		x.last(x.topic(i))
+	}
+	for _, n := range x.nodes { // so that the last one is after each beginning of the pattern
+		n.subscribe(allTopics.Topic(), topic.ResumePoint{}).leave()
+	}
+	for i := range chaosTopics {
 		x.last(x.topic(i))
 	}
 	c.settle()
@@ -76,6 +85,38 @@ func chaos(t *testing.T, c *cluster, seed uint64) {
 	}
 	if got := len(c.epochs()); got > x.epochs+1 {
 		t.Errorf("%d epochs after %d faults that begin one", got, x.epochs)
+	}
+}
+
+// checkAgreement checks that on each node, the logs of the pattern and of the topics have the same
+// messages at the end: what one of them has is in the others, or before the place where they began.
+func (x *chaotic) checkAgreement() {
+	for i, n := range x.nodes {
+		if n.real {
+			return // They may change meanwhile.
+		}
+		all := n.topics.History(allTopics.Topic(), pubsub.Position{}, 1000)
+		if all.Topic == nil {
+			continue
+		}
+		last := make(map[pubsub.Topic]pubsub.Position)
+		for _, m := range all.Messages() {
+			last[m.Topic] = m.Position
+		}
+		for j := range chaosTopics {
+			one := n.topics.History(x.topic(j), pubsub.Position{}, 1)
+			if one.Topic == nil {
+				continue
+			}
+			if at := last[x.topic(j)]; at.Epoch == one.Position.Epoch && at.Offset > one.Position.Offset {
+				x.t.Errorf("node %d: the pattern has %v, and %q ends at %v", i, at, x.topic(j), one.Position)
+			}
+			for _, m := range one.Messages() {
+				if m.Position.Epoch == all.Position.Epoch && m.Position.Offset > all.Position.Offset {
+					x.t.Errorf("node %d: %q has %v, and the pattern ends at %v", i, x.topic(j), m.Position, all.Position)
+				}
+			}
+		}
 	}
 }
 
@@ -128,6 +169,9 @@ func (x *chaotic) step() {
 			x.publish(x.nodes[node], message(name, fmt.Sprint(x.published)), nil)
 		}
 	case dice < 60:
+		if x.random.IntN(3) == 0 {
+			name = allTopics.Topic()
+		}
 		x.subscribe(x.nodes[node], name)
 	case dice < 85:
 		x.read()
@@ -210,7 +254,9 @@ func (x *chaotic) resumePoint(name pubsub.Topic) (from topic.ResumePoint) {
 	defer x.mu.Unlock()
 	switch x.random.IntN(4) {
 	case 0:
-		from.Last = x.random.IntN(3 * logLimit)
+		if !name.IsPattern() {
+			from.Last = x.random.IntN(3 * logLimit)
+		}
 	case 1:
 		x.cluster.mu.Lock()
 		from.Since = x.newest[name]

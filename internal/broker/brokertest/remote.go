@@ -49,6 +49,9 @@ type RemoteNode struct {
 func RunRemote(t *testing.T, c RemoteConfig) {
 	for name, test := range map[string]func(*testing.T, *cluster){
 		"nodes agree":                        nodesAgree,
+		"patterns on several nodes":          patternsAgree,
+		"a pattern is resumed elsewhere":     patternElsewhere,
+		"a gap of a pattern":                 patternGap,
 		"away and back":                      awayAndBack,
 		"away while publishing":              awayWhilePublishing,
 		"away while attaching":               awayWhileAttaching,
@@ -145,8 +148,14 @@ func (c *cluster) checkLeft() {
 		if waiting := n.attacher.Waiting(); waiting != 0 {
 			c.t.Errorf("node %d: %d attachments still wait", i, waiting)
 		}
-		if topics := n.topics.Stats().Topics; topics != len(n.listening) {
-			c.t.Errorf("node %d: %d topics are live, subscribers are in %d", i, topics, len(n.listening))
+		listening := 0
+		for name := range n.listening {
+			if !name.IsPattern() { // A pattern stays live for some minutes.
+				listening++
+			}
+		}
+		if topics := n.topics.Stats().Topics - len(n.topics.Patterns()); topics != listening {
+			c.t.Errorf("node %d: %d topics are live, subscribers are in %d", i, topics, listening)
 		}
 	}
 }
@@ -195,16 +204,28 @@ func (c *cluster) record(p pubsub.Publication, before pubsub.Position) {
 	if at.Epoch == before.Epoch && at.Offset <= before.Offset && p.Key == "" {
 		c.t.Errorf("published at %v, after a publisher got %v", at, before)
 	}
-	if newest := c.newest[p.Topic]; at.Epoch != newest.Epoch || at.Offset > newest.Offset {
-		c.newest[p.Topic] = at
+	c.recordIn(p.Topic, p)
+	if allTopics.Matches(p.Topic) {
+		c.recordIn(allTopics.Topic(), p)
 	}
-	if c.ordered[p.Topic] == nil {
-		c.ordered[p.Topic] = make(map[pubsub.Position]string)
+}
+
+// allTopics matches the topics of tests with patterns.
+const allTopics pubsub.Pattern = "topic *"
+
+// recordIn records a publication in the messages of its topic, or of allTopics.
+func (c *cluster) recordIn(name pubsub.Topic, p pubsub.Publication) {
+	at := p.Position
+	if newest := c.newest[name]; at.Epoch != newest.Epoch || at.Offset > newest.Offset {
+		c.newest[name] = at
 	}
-	if other, ok := c.ordered[p.Topic][at]; ok && p.Key == "" {
+	if c.ordered[name] == nil {
+		c.ordered[name] = make(map[pubsub.Position]string)
+	}
+	if other, ok := c.ordered[name][at]; ok && p.Key == "" {
 		c.t.Errorf("%q and %q were published at %v", other, p.Body.Data, at)
 	}
-	c.ordered[p.Topic][at] = string(p.Body.Data)
+	c.ordered[name][at] = string(p.Body.Data)
 }
 
 // send publishes messages one after the other, which must succeed. It returns their
@@ -275,7 +296,7 @@ func (r *reader) readOne() bool {
 	}
 	for at, data := range ordered {
 		if at.Epoch == r.at.Epoch && at.Offset > r.at.Offset && at.Offset < m.Position.Offset {
-			t.Errorf("%q at %v is missing between %v and %v, and no gap says so", data, at, r.at, m.Position)
+			t.Errorf("%q: %q at %v is missing between %v and %v, and no gap says so", r.topic.Name(), data, at, r.at, m.Position)
 		}
 	}
 	r.at, r.data = m.Position, append(r.data, string(m.Body.Data))

@@ -60,6 +60,8 @@ func Run(t *testing.T, c Config) {
 		"topics attached at once":              attachAtOnce,
 		"history":                              history,
 		"cancelled attachments leave nothing":  cancelled,
+		"patterns":                             patterns,
+		"a topic beside patterns":              besidePatterns,
 	} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, c.RealTime, func(t *testing.T) {

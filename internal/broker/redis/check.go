@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gomodule/redigo/redis"
+
+	"github.com/ikornaselur/notiflux/internal/broker/remote"
 )
 
 // Check returns an error if a node cannot work with this Redis: the password is wrong, the
@@ -47,8 +49,9 @@ func (s *store) check(ctx context.Context, l *link) error {
 		args   func() []any
 	}{
 		{probeScript, keys[:1], func() []any { return []any{s.probes} }}, // first, because it tells the time
-		{publishScript, keys, func() []any {
-			return []any{s.redisTime(time.Now().Add(writeTimeout)), 1, 1000, 1000, 1, s.channel(name), 0, "digest", "s", ""}
+		{publishScript, append(shardKeys(s), keys[1:]...), func() []any { // in the stream of all topics, too
+			return []any{s.redisTime(time.Now().Add(writeTimeout)), 1, s.config.Age.Milliseconds(), 1000, int(headTime.Seconds()), s.config.shardBytes / 2,
+				s.channel(string(remote.Shard)), s.channel(name), 0, "digest", "s", "1 1000"}
 		}},
 		{headsScript, []any{keys[0], keys[1], keys[2], members}, func() []any { return []any{1, 1} }},
 		{headsScript, []any{keys[0], s.key("h:" + name + "2"), keys[2], members}, func() []any { return []any{1, 1} }}, // without a head

@@ -45,6 +45,14 @@ func (s ScriptsForTest) Publish(ctx context.Context, ps []pubsub.Publication, de
 	return s.store.publishCall(ctx, all, deadline)
 }
 
+// ShardBytes sets how long the stream of all topics is.
+func (s ScriptsForTest) ShardBytes(n int) { s.store.config.shardBytes = n }
+
+// Announce runs announce.lua.
+func (s ScriptsForTest) Announce(ctx context.Context) (head, end pubsub.Position, err error) {
+	return announce(ctx, s.store, s.link)
+}
+
 // Heads runs heads.lua.
 func (s ScriptsForTest) Heads(ctx context.Context, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
 	return s.store.heads(ctx, s.link, names)

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/broker/remote"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -31,6 +32,9 @@ func (c *Config) kept(name pubsub.Topic) string {
 
 // age returns for how long messages of a topic are kept.
 func (c *Config) age(name pubsub.Topic) time.Duration {
+	if name == remote.Shard {
+		return c.Age
+	}
 	if l := c.limits(name); l != nil {
 		return l.Age
 	}

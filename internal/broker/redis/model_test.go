@@ -31,7 +31,8 @@ var (
 type entry struct {
 	offset, before uint64
 	exclude        pubsub.Connection
-	body           string // as Redis has it
+	topic          pubsub.Topic // in the stream of all topics
+	body           string       // as Redis has it
 }
 
 // An outcome is the value of an idempotency key.
@@ -54,12 +55,18 @@ type record struct {
 type state struct {
 	epoch, replid string // epoch is empty if the hash is gone
 	last, began   uint64
-	topics        map[pubsub.Topic]*record
+	topics        map[pubsub.Topic]*record // and remote.Shard, the stream of all topics
+
+	// Of the stream of all topics.
+	asked, announcing bool   // a node has asked for it; that has not ended
+	announced         uint64 // 0: it was never asked for
+	counted           bool   // bytes and half are there
+	bytes, half       uint64
 }
 
 func newState() state {
 	s := state{topics: make(map[pubsub.Topic]*record)}
-	for _, name := range modelTopics {
+	for _, name := range append(modelTopics, remote.Shard) {
 		s.topics[name] = &record{keys: make(map[string]outcome)}
 	}
 	return s
@@ -80,7 +87,23 @@ func (s state) clone() state {
 func (s state) texts() map[string]string {
 	all := make(map[string]string)
 	if s.epoch != "" {
-		all["m"] = fmt.Sprint("hash [began ", s.began, " epoch ", s.epoch, " last ", s.last, " replid ", s.replid, "]")
+		all["m"] = "hash ["
+		if s.announced > 0 {
+			all["m"] += fmt.Sprint("announced ", s.announced, " ")
+		}
+		all["m"] += fmt.Sprint("began ", s.began)
+		if s.counted {
+			all["m"] += fmt.Sprint(" bytes ", s.bytes)
+		}
+		all["m"] += fmt.Sprint(" epoch ", s.epoch)
+		if s.counted {
+			all["m"] += fmt.Sprint(" half ", s.half)
+		}
+		all["m"] += fmt.Sprint(" last ", s.last, " replid ", s.replid)
+		if s.asked {
+			all["m"] += fmt.Sprint(" until ", map[bool]string{true: "later", false: "earlier"}[s.announcing])
+		}
+		all["m"] += "]"
 	}
 	age := map[bool]string{true: " aged", false: " new"}
 	for name, r := range s.topics {
@@ -93,7 +116,11 @@ func (s state) texts() map[string]string {
 				if i > 0 {
 					text += " "
 				}
-				text += fmt.Sprintf("[%d-0 [p %d x %d d %s]]", e.offset, e.before, e.exclude, e.body)
+				topic := ""
+				if name == remote.Shard {
+					topic = fmt.Sprintf("t %s ", e.topic)
+				}
+				text += fmt.Sprintf("[%d-0 [p %d x %d %sd %s]]", e.offset, e.before, e.exclude, topic, e.body)
 			}
 			all["t:"+string(name)] = text + "]" + age[r.aged]
 		}
@@ -106,12 +133,23 @@ func (s state) texts() map[string]string {
 }
 
 // raise raises last to the last message of a topic that Redis knows, as each script does
-// before it uses the topic.
-func (s *state) raise(name pubsub.Topic) {
-	r := s.topics[name]
+// before it uses the topic. It reports whether it did.
+func (s *state) raise(name pubsub.Topic) bool {
+	r, before := s.topics[name], s.last
 	if s.last = max(s.last, r.head); r.head == 0 && len(r.entries) > 0 {
 		s.last = max(s.last, r.entries[len(r.entries)-1].offset)
 	}
+	return s.last > before
+}
+
+// isWhole reports whether the stream of all topics has all messages after its head.
+func (m *machine) isWhole() bool {
+	return m.epoch != "" && m.replid == m.primary && m.announced > 0 && m.announced == m.last
+}
+
+// loseHash forgets what Redis has in the hash.
+func (s *state) loseHash() {
+	s.epoch, s.asked, s.announcing, s.announced, s.counted, s.bytes, s.half = "", false, false, 0, false, 0, 0
 }
 
 // page returns what a read must return: the newest messages of the range that hang together,
@@ -231,6 +269,9 @@ func (r *rig) look(prefix string) (s sight, err error) {
 			s.epoch = fields["epoch"]
 			s.hash["last"], _ = redigo.Uint64([]byte(fields["last"]), nil)
 			s.hash["began"], _ = redigo.Uint64([]byte(fields["began"]), nil)
+			if until, err := redigo.Uint64([]byte(fields["until"]), nil); err == nil {
+				fields["until"] = map[bool]string{true: "later", false: "earlier"}[until > s.time]
+			}
 			var parts []any
 			for _, name := range slices.Sorted(maps.Keys(fields)) {
 				parts = append(parts, []byte(name), []byte(fields[name]))
@@ -403,6 +444,9 @@ func (m *machine) publish() {
 			touched = append(touched, "k:"+string(p.Topic)+"\x00"+p.Key)
 		}
 	}
+	if m.announcing {
+		touched = append(touched, shardKeys...)
+	}
 	late := rapid.IntRange(0, 9).Draw(m.T, "late") == 9
 	deadline := time.Now().Add(time.Hour)
 	if late {
@@ -420,17 +464,102 @@ func (m *machine) publish() {
 	if err != nil {
 		m.fail("publish", "Publish = %v", err)
 	}
+	whole := m.isWhole()
 	first := !m.begin(s) // The first offset may be the time.
 	for _, p := range ps {
-		m.raise(p.Topic)
+		whole = !m.raise(p.Topic) && whole
+	}
+	all := m.topics[remote.Shard]
+	if m.announcing {
+		if whole = !m.raise(remote.Shard) && whole; !whole || all.head == 0 {
+			m.beginShard()
+			m.bytes, m.half = 0, 0
+		}
+		all.headAged, m.counted = false, true
 	}
 	var pushes []string
 	for i := range ps {
 		if push := m.accept(&ps[i], first, s); push != "" {
 			pushes, first = append(pushes, push), false
+			if m.announcing {
+				pushes = append(pushes, m.announceOne(&ps[i]))
+			} else {
+				whole = false
+				all.sinceEpochBegan = append(all.sinceEpochBegan, entry{offset: m.last})
+			}
 		}
 	}
+	if all.aged = all.aged && !m.announcing; m.announcing || whole {
+		m.announced = m.last
+	}
 	m.compare(s, pushes...)
+}
+
+// shardKeys are the keys of the stream of all topics.
+var shardKeys = []string{"h:" + string(remote.Shard), "t:" + string(remote.Shard)}
+
+// halfBytes is how much a half of that stream has.
+const halfBytes = 650
+
+// announceOne puts a message that was accepted into the stream of all topics. It returns what must be
+// pushed.
+func (m *machine) announceOne(p *pubsub.Publication) string {
+	r, all := m.topics[p.Topic], m.topics[remote.Shard]
+	e := r.sinceEpochBegan[len(r.sinceEpochBegan)-1]
+	e.before, e.topic = all.head, p.Topic
+	all.head, all.stream = e.offset, true
+	all.sinceEpochBegan = append(all.sinceEpochBegan, e)
+	if m.bytes += uint64(len(e.topic) + len(e.body) + 200); m.bytes > halfBytes {
+		for len(all.entries) > 0 && all.entries[0].offset < m.half {
+			all.entries = all.entries[1:]
+		}
+		m.bytes, m.half = 0, e.offset
+	}
+	all.entries = append(all.entries[:len(all.entries):len(all.entries)], e)
+	return fmt.Sprintf("%sc:0:%s %s %d %d %d %s\x00%s", m.prefix, remote.Shard, m.epoch, e.offset, e.before, e.exclude, e.topic, e.body)
+}
+
+// announce asks for the stream of all topics.
+func (m *machine) announce() {
+	head, end, err := m.scripts.Announce(m.ctx)
+	s := m.look()
+	if m.refused(err, shardKeys...) {
+		m.compare(s)
+		return
+	}
+	m.ask(s)
+	all := m.topics[remote.Shard]
+	if head != (pubsub.Position{Epoch: m.epoch, Offset: all.head}) || end != (pubsub.Position{Epoch: m.epoch, Offset: m.last}) {
+		m.fail("announce", "Announce = %v, %v, want %d and %d", head, end, all.head, m.last)
+	}
+	m.seen = append(m.seen, end)
+	m.compare(s)
+}
+
+// ask is what announce.lua does to the state.
+func (m *machine) ask(s sight) {
+	whole := m.isWhole()
+	m.begin(s)
+	all := m.topics[remote.Shard]
+	if whole = !m.raise(remote.Shard) && whole; !whole || all.head == 0 {
+		m.beginShard()
+	}
+	all.headAged, m.asked, m.announcing, m.announced = false, true, true, m.last
+}
+
+// beginShard makes the stream of all topics begin anew.
+func (s *state) beginShard() {
+	all := s.topics[remote.Shard]
+	all.head, all.stream, all.aged, all.entries = s.last, false, false, nil
+}
+
+// lapse makes the time end for which a node has asked for the stream of all topics.
+func (m *machine) lapse() {
+	if !m.announcing {
+		m.Skip()
+	}
+	m.do("HSET", m.prefix+"m", "until", 1)
+	m.announcing = false
 }
 
 // accept checks the outcome of a publication, and changes the state. It returns what must be
@@ -462,7 +591,7 @@ func (m *machine) accept(p *pubsub.Publication, first bool, s sight) string {
 	if offset <= m.epochs[m.epoch] {
 		m.fail("reuse", "offset is %d after %d in the same epoch", offset, m.epochs[m.epoch])
 	}
-	e := entry{offset, r.head, p.Exclude, body}
+	e := entry{offset: offset, before: r.head, exclude: p.Exclude, body: body}
 	if r.head == 0 {
 		e.before = m.last
 	}
@@ -533,6 +662,9 @@ func (m *machine) drawRange(name pubsub.Topic) remote.Range {
 
 func (m *machine) read() {
 	name := m.drawTopic()
+	if m.wrong == "" && rapid.IntRange(0, 2).Draw(m.T, "all") == 0 {
+		name = remote.Shard
+	}
 	q := m.drawRange(name)
 	touched := []string{"h:" + string(name)}
 	if q.Newest != 0 || m.topics[name].head == 0 {
@@ -543,6 +675,9 @@ func (m *machine) read() {
 	if m.refused(err, touched...) {
 		m.compare(s)
 		return
+	}
+	if name == remote.Shard {
+		m.ask(s)
 	}
 	began, before := m.begin(s), m.last
 	m.raise(name)
@@ -562,7 +697,11 @@ func (m *machine) read() {
 	}
 	for i, e := range entries {
 		x := got.Messages[i]
-		if text := string(x.Body.Data); x.Topic != name || x.Position != (pubsub.Position{Epoch: m.epoch, Offset: e.offset}) || x.Exclude != e.exclude || x.Body.JSON != (e.body[0] == 'j') || text != e.body[1:] {
+		topic := name
+		if name == remote.Shard {
+			topic = e.topic
+		}
+		if text := string(x.Body.Data); x.Topic != topic || x.Position != (pubsub.Position{Epoch: m.epoch, Offset: e.offset}) || x.Exclude != e.exclude || x.Body.JSON != (e.body[0] == 'j') || text != e.body[1:] {
 			m.fail("message", "Read(%q, %+v) has %+v, want %+v", name, q, x, e)
 		}
 	}
@@ -592,6 +731,9 @@ func (m *machine) probe() {
 // mistype runs a script while a key has the wrong type.
 func (m *machine) mistype() {
 	name := string(m.drawTopic())
+	if rapid.IntRange(0, 3).Draw(m.T, "all") == 0 {
+		name = string(remote.Shard)
+	}
 	key := rapid.SampledFrom([]string{"m", "h:" + name, "t:" + name, "k:" + name + "\x00k1"}).Draw(m.T, "mistyped")
 	_, there := m.texts()[key]
 	if there {
@@ -599,7 +741,7 @@ func (m *machine) mistype() {
 	}
 	m.do("RPUSH", m.prefix+key, 1)
 	m.wrong = key
-	rapid.SampledFrom([]func(){m.publish, m.publish, m.heads, m.read, m.probe}).Draw(m.T, "script")()
+	rapid.SampledFrom([]func(){m.publish, m.publish, m.heads, m.read, m.probe, m.announce}).Draw(m.T, "script")()
 	m.wrong = ""
 	m.do("DEL", m.prefix+key)
 	if there {
@@ -610,6 +752,9 @@ func (m *machine) mistype() {
 // forget makes Redis forget a head, a stream, an idempotency key, a message, or the hash.
 func (m *machine) forget() {
 	name := m.drawTopic()
+	if rapid.IntRange(0, 3).Draw(m.T, "all") == 0 {
+		name = remote.Shard
+	}
 	r := m.topics[name]
 	switch rapid.SampledFrom([]string{"head", "stream", "key", "message", "hash"}).Draw(m.T, "what") {
 	case "head":
@@ -634,7 +779,7 @@ func (m *machine) forget() {
 		r.entries = slices.Delete(slices.Clone(r.entries), i, i+1)
 	case "hash":
 		m.do("DEL", m.prefix+"m")
-		m.epoch = ""
+		m.loseHash()
 	}
 }
 
@@ -723,6 +868,7 @@ func runModel(t *rapid.T, r *rig, prefix string, messages int) {
 		state: newState(), rig: r, T: t, ctx: t.Context(), prefix: prefix + "{0}:", messages: messages,
 		scripts: scripts(r.server, prefix, messages), epochs: make(map[string]uint64),
 	}
+	m.scripts.ShardBytes(2 * halfBytes)
 	defer m.scripts.Close()
 	defer m.do("FLUSHALL")
 	m.turn()
@@ -732,6 +878,7 @@ func runModel(t *rapid.T, r *rig, prefix string, messages int) {
 		"publish": m.publish, "publish again": m.publish, "publish more": m.publish,
 		"heads": m.heads, "read": m.read, "read again": m.read, "read more": m.read, "probe": m.probe,
 		"mistype": m.mistype, "forget": m.forget, "wipe": m.wipe, "turn": m.turn, "set back": m.setBack,
+		"announce": m.announce, "announce again": m.announce, "lapse": m.lapse,
 		"age": m.age, "replicate": m.replicate, "promote": m.promote,
 		"forget scripts": func() { m.do("SCRIPT", "FLUSH") },
 	} {

@@ -81,9 +81,9 @@ func callSize(ps []*pubsub.Publication) int {
 
 // publishCall runs publish.lua, and sets the outcome of each publication.
 func (s *store) publishCall(ctx context.Context, ps []*pubsub.Publication, deadline time.Time) error {
-	keys := append(make([]any, 0, 1+3*len(ps)), s.key("m"))
-	arguments := append(make([]any, 0, 5+5*len(ps)),
-		s.redisTime(deadline), s.config.Messages, s.config.Age.Milliseconds(), keyTime.Milliseconds(), int(headTime.Seconds()))
+	keys := append(make([]any, 0, 3+3*len(ps)), shardKeys(s)...)
+	arguments := append(make([]any, 0, 7+5*len(ps)), s.redisTime(deadline), s.config.Messages, s.config.Age.Milliseconds(),
+		keyTime.Milliseconds(), int(headTime.Seconds()), s.config.shardBytes/2, s.channel(string(remote.Shard)))
 	var name pubsub.Topic
 	var head, stream, channel, kept any // of name; messages of one topic often come together
 	for _, p := range ps {

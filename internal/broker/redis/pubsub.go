@@ -228,9 +228,14 @@ func (s *store) pushed(channel string, data []byte) {
 	}
 }
 
-// parsePush parses a message of publish.lua. It keeps data.
+// parsePush parses a message of publish.lua. In the channel of all topics, the topic of the message
+// and a NUL are before its body. It keeps data.
 func (s *store) parsePush(name pubsub.Topic, data []byte) (p remote.Push, ok bool) {
 	p, exclude, rest, ok := splitPush(name, data)
+	if name == remote.Shard {
+		own, body, found := bytes.Cut(rest, []byte{0})
+		p.Message.Topic, rest, p.OfShard, ok = pubsub.Topic(own), body, true, ok && found
+	}
 	body, err := decodeBody(rest)
 	if !ok || err != nil {
 		return remote.Push{}, false
@@ -272,7 +277,7 @@ func (i *inbox) add(p remote.Push) {
 	if size := len(p.Message.Body.Data) + len(p.Statement.Info) + pushOverhead; i.bytes+size <= maxInbox {
 		i.pushes, i.bytes = append(i.pushes, p), i.bytes+size
 	} else {
-		i.missLocked(p.Message.Topic)
+		i.missLocked(p.Followed())
 	}
 	i.mu.Unlock()
 	if first {

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -60,7 +62,7 @@ func (s *store) Head(name pubsub.Topic, then func(pubsub.Position, error)) {
 func (s *store) readHeads() {
 	all := s.wanted
 	s.wanted = nil
-	for wanted := range slices.Chunk(all, maxHeads) {
+	for wanted := range headCalls(all) {
 		answer := func(heads map[pubsub.Topic]pubsub.Position, err error) {
 			for _, w := range wanted {
 				w.then(heads[w.name], err)
@@ -77,11 +79,32 @@ func (s *store) readHeads() {
 	}
 }
 
+// headCalls returns the heads to read with each call.
+func headCalls(all []wantedHead) iter.Seq[[]wantedHead] {
+	slices.SortStableFunc(all, func(a, b wantedHead) int { return cmp.Compare(a.name, b.name) })
+	n := 0
+	for n < len(all) && all[n].name == remote.Shard { // It sorts first, and has a call of its own.
+		n++
+	}
+	return func(yield func([]wantedHead) bool) {
+		for i := range n {
+			if !yield(all[i : i+1]) {
+				return
+			}
+		}
+		for part := range slices.Chunk(all[n:], maxHeads) {
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}
+
 // Behind implements [remote.Store].
 func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsub.Topic, error)) {
 	s.task(func(ctx context.Context, l *link) {
 		names := slices.Sorted(maps.Keys(heads))
-		watched := 0 // Names of presence topics sort first.
+		watched := 0 // Names of presence topics sort first, and then remote.Shard.
 		for watched < len(names) && topic.IsPresenceTopic(names[watched]) {
 			watched++
 		}
@@ -100,7 +123,15 @@ func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsu
 			}
 			return nil
 		}
-		err := cmp.Or(compare(names[:watched], s.versions), compare(names[watched:], s.heads))
+		rest := watched
+		if rest < len(names) && names[rest] == remote.Shard {
+			rest++
+		}
+		shardHeads := func(ctx context.Context, l *link, _ []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
+			head, _, err := announce(ctx, s, l)
+			return map[pubsub.Topic]pubsub.Position{remote.Shard: head}, err
+		}
+		err := cmp.Or(compare(names[:watched], s.versions), compare(names[watched:rest], shardHeads), compare(names[rest:], s.heads))
 		s.node.Post(func() { then(behind, err) })
 	}, func(err error) { then(nil, err) })
 }
@@ -108,6 +139,10 @@ func (s *store) Behind(heads map[pubsub.Topic]pubsub.Position, then func([]pubsu
 // heads returns the heads of topics; that of a topic without a message in this epoch is where
 // the epoch began.
 func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[pubsub.Topic]pubsub.Position, error) {
+	if len(names) == 1 && names[0] == remote.Shard {
+		_, end, err := announce(ctx, s, l)
+		return map[pubsub.Topic]pubsub.Position{remote.Shard: end}, err
+	}
 	keys := []any{s.key("m")}
 	for _, name := range names {
 		keys = append(keys, s.key("h:"+string(name)), s.key("t:"+string(name)), s.key("p:"+string(name)))
@@ -132,6 +167,23 @@ func (s *store) heads(ctx context.Context, l *link, names []pubsub.Topic) (map[p
 		heads[name] = pubsub.Position{Epoch: a.epoch, Offset: max(head, began)}
 	}
 	return heads, nil
+}
+
+// announce makes publishers put all messages into the stream of all topics. It returns the head of
+// that, and up to where it has all messages.
+func announce(ctx context.Context, s *store, l *link) (head, end pubsub.Position, err error) {
+	a, err := s.run(ctx, l, announceScript, shardKeys(s), []any{announceTime.Microseconds(), int(headTime.Seconds())})
+	if err != nil {
+		return head, end, err
+	}
+	if len(a.rest) != 2 {
+		return head, end, errAnswer
+	}
+	head.Epoch, end.Epoch = a.epoch, a.epoch
+	var err1, err2 error
+	head.Offset, err1 = offset(a.rest[0])
+	end.Offset, err2 = offset(a.rest[1])
+	return head, end, cmp.Or(err1, err2)
 }
 
 // versions returns the heads of presence topics.
@@ -181,6 +233,23 @@ type part struct {
 	more    bool // there may be more entries
 }
 
+// A pageLength is how many messages one call reads from the stream of all topics: fewer after a
+// call took too long. It is safe for concurrent use.
+type pageLength struct{ n atomic.Int64 } // 0: pageSize
+
+func (l *pageLength) size() int { return int(cmp.Or(l.n.Load(), pageSize)) }
+
+// adapt changes the length after a call that ended with err.
+func (l *pageLength) adapt(err error) {
+	n := int64(l.size())
+	if err != nil {
+		n = max(1, n/4)
+	} else {
+		n = min(pageSize, 2*n)
+	}
+	l.n.Store(n)
+}
+
 // An entry is a message of a stream.
 type entry struct {
 	message pubsub.Message
@@ -189,11 +258,26 @@ type entry struct {
 
 // read reads a range, in as many parts as it needs.
 func (s *store) read(ctx context.Context, l *link, name pubsub.Topic, r remote.Range) (remote.Page, error) {
+	var end pubsub.Position // of the stream of all topics, at least
+	if name == remote.Shard {
+		var err error
+		if _, end, err = announce(ctx, s, l); err != nil {
+			return remote.Page{}, err
+		}
+	}
 	first, err := s.readPart(ctx, l, name, r)
 	if err != nil {
 		return remote.Page{}, err
 	}
 	all := first
+	if name == remote.Shard && r.Until == remote.Last && all.more {
+		// There may be so many messages that nobody could read them in time.
+		all.head = all.entries[len(all.entries)-1].message.Position.Offset
+		r.Until = all.head
+		p := s.page(all, r, s.config.age(name))
+		p.Last, p.More = r.Until, true
+		return p, nil
+	}
 	for all.more && all.entries[len(all.entries)-1].message.Position.Offset <= r.Until {
 		r.After = all.entries[len(all.entries)-1].message.Position
 		next, err := s.readPart(ctx, l, name, r)
@@ -206,13 +290,22 @@ func (s *store) read(ctx context.Context, l *link, name pubsub.Topic, r remote.R
 		all.entries = append(all.entries, next.entries...)
 		all.last, all.head, all.more = next.last, next.head, next.more
 	}
+	if name == remote.Shard {
+		if end.Epoch != all.epoch {
+			return remote.Page{}, errEpochEnded
+		}
+		all.last = end.Offset
+	}
 	return s.page(all, r, s.config.age(name)), nil
 }
 
 var errEpochEnded = errors.New("redis: the epoch ended during a read")
 
 func (s *store) readPart(ctx context.Context, l *link, name pubsub.Topic, r remote.Range) (p part, err error) {
-	newest, until, whole := -1, "+", ""
+	newest, until, whole, size := -1, "+", "", pageSize
+	if name == remote.Shard {
+		size = s.shardPage.size()
+	}
 	if r.Newest != remote.All {
 		newest = r.Newest
 	}
@@ -223,7 +316,10 @@ func (s *store) readPart(ctx context.Context, l *link, name pubsub.Topic, r remo
 		whole = "whole"
 	}
 	a, err := s.run(ctx, l, readScript, []any{s.key("m"), s.key("h:" + string(name)), s.key("t:" + string(name))},
-		[]any{r.After.Offset, r.After.Epoch, whole, until, newest, pageSize, int(headTime.Seconds())})
+		[]any{r.After.Offset, r.After.Epoch, whole, until, newest, size, int(headTime.Seconds())})
+	if name == remote.Shard {
+		s.shardPage.adapt(err)
+	}
 	if err != nil {
 		return p, err
 	}
@@ -252,7 +348,7 @@ func (s *store) readPart(ctx context.Context, l *link, name pubsub.Topic, r remo
 	if newest >= 0 {
 		slices.Reverse(entries)
 	}
-	p.more = newest < 0 && len(entries) == pageSize
+	p.more = newest < 0 && len(entries) == size
 	for _, x := range entries {
 		e, err := s.entry(name, p.epoch, x)
 		if err != nil {
@@ -278,6 +374,9 @@ func (s *store) entry(name pubsub.Topic, epoch string, x any) (e entry, err erro
 	body, err6 := decodeBody([]byte(fields["d"]))
 	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		return e, errAnswer
+	}
+	if name == remote.Shard {
+		name = pubsub.Topic(fields["t"])
 	}
 	e.message = pubsub.Message{
 		Topic: name, Position: pubsub.Position{Epoch: epoch, Offset: at}, Time: s.localTime(at),

@@ -19,11 +19,15 @@
 // Keys, with the prefix of Config and then the tag {0}, so that all are in one slot:
 //
 //	m               hash with epoch, replid, last (the last offset assigned), and began (the value
-//	                of last when the epoch began)
+//	                of last when the epoch began). Once a node has had patterns: until (when the
+//	                messages of all topics are no longer put into one stream), announced (the value
+//	                of last up to which that was done), bytes and half (how long the second half of
+//	                that stream is, and where it begins)
 //	h:TOPIC         head: offset of the last message, kept for a day
 //	t:TOPIC         stream of messages: id OFFSET-0; p: offset of the message before it,
 //	                x: excluded connection, d: body ("s" for a string or "j" for other JSON,
 //	                followed by the data)
+//	h:\x01*, t:\x01*  the same for the messages of all topics, while nodes have patterns; t: the topic
 //	k:TOPIC NUL KEY idempotency key: position and digest of its message, kept for two minutes
 //	p:TOPIC NUL EPOCH  hash of what the nodes say about a topic in an epoch, kept for an hour:
 //	                v: offset of the last change, NODE"s": number of subscriptions,
@@ -35,7 +39,7 @@
 //
 // All databases of a Redis share their channels, so the name of a channel contains the number
 // of the database. c:DATABASE:TOPIC carries the messages of a topic, or the changes of a
-// presence topic. probe:DATABASE:NODE carries probes, which a node sends to itself to check
+// presence topic, and c:DATABASE:\x01* the messages of all topics. probe:DATABASE:NODE carries probes, which a node sends to itself to check
 // that its pub/sub connection works.
 //
 // Invariants:
@@ -84,7 +88,8 @@ type Config struct {
 	MaxInFlight int           // as in remote.Config
 	Log         *slog.Logger  // nil: none
 
-	name string // of the node; set by New
+	name       string // of the node; set by New
+	shardBytes int    // of the stream of all topics; 0: defaultShardBytes
 }
 
 const (
@@ -96,7 +101,15 @@ const (
 	// headTime is how long a head is known. It is refreshed for topics that are followed.
 	headTime     = 24 * time.Hour
 	defaultProbe = time.Second
-	maxMissed    = 3
+
+	// defaultShardBytes is how long the stream of all topics is, names and 200 bytes for each message
+	// included.
+	defaultShardBytes = 16 << 20
+	// announceTime is how long messages are put into it after the last node has asked for it. A node
+	// that is cut off for that long still reads all of them, unless they are more than it holds.
+	announceTime = 10 * time.Minute
+
+	maxMissed = 3
 	// retries is how often a node tries to connect in the time of a probe.
 	retries = 4
 )
@@ -114,6 +127,7 @@ func New(c Config) *Broker {
 	c.Messages = cmp.Or(c.Messages, defaultMessages)
 	c.Age = cmp.Or(c.Age, defaultAge)
 	c.Probe = cmp.Or(c.Probe, defaultProbe)
+	c.shardBytes = cmp.Or(c.shardBytes, defaultShardBytes)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -162,10 +176,11 @@ type store struct {
 	writing *link      // of the writer
 	idle    chan *link // of the readers that have nothing to do
 
-	answered atomic.Int64           // when a script last answered, in ns since 1970
-	cuts     atomic.Int64           // see link
-	epoch    atomic.Pointer[string] // of the last answer
-	probed   atomic.Bool            // the last probe has arrived
+	answered  atomic.Int64           // when a script last answered, in ns since 1970
+	cuts      atomic.Int64           // see link
+	epoch     atomic.Pointer[string] // of the last answer
+	probed    atomic.Bool            // the last probe has arrived
+	shardPage pageLength
 
 	clock
 	inbox inbox
@@ -267,6 +282,11 @@ const (
 
 // newEpoch returns an epoch for a script that may have to begin one.
 func newEpoch() string { return rand.Text()[:epochLength] }
+
+// shardKeys returns the names of the hash of the shard, and of the head and the stream of all topics.
+func shardKeys(s *store) []any {
+	return []any{s.key("m"), s.key("h:" + string(remote.Shard)), s.key("t:" + string(remote.Shard))}
+}
 
 // key returns the name of a key.
 func (s *store) key(name string) string { return s.tag + name }

@@ -40,6 +40,9 @@ var versionsLua string
 //go:embed renew.lua
 var renewLua string
 
+//go:embed announce.lua
+var announceLua string
+
 var (
 	publishScript    = newScript(publishLua, false)
 	headsScript      = newScript(headsLua, true)
@@ -49,6 +52,7 @@ var (
 	statementsScript = newScript(statementsLua, true)
 	versionsScript   = newScript(versionsLua, true)
 	renewScript      = newScript(renewLua, true)
+	announceScript   = newScript(announceLua, true)
 )
 
 func newScript(own string, repeatable bool) *script {

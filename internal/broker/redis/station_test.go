@@ -283,7 +283,7 @@ func (s *station) listen(told io.Reader) {
 }
 
 func (r *reading) take(n news) {
-	r.recording.Add(delivery.Event{Kind: n.Kind, Topic: r.topic, Position: n.Position, Data: n.Data, Ask: r.ask, Recovered: n.Recovered, Replay: -1})
+	r.recording.Add(delivery.Event{Kind: n.Kind, Topic: pubsub.Topic(r.topic.Shown()), Position: n.Position, Data: n.Data, Ask: r.ask, Recovered: n.Recovered, Replay: -1})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.at = n.Position

@@ -39,5 +39,5 @@ for i = 4, #KEYS do
     redis.call('DEL', key)
   end
 end
-redis.call('HSET', KEYS[1], 'last', text(last))
+save()
 return {epoch, text(now)}

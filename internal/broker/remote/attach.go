@@ -29,10 +29,6 @@ func (a *attaching) timeOut()     { a.finish(errUnavailable) }
 // Attach implements [broker.Broker]. It asks the store only if the topic is not live or its
 // log does not cover the resume point.
 func (n *Node) Attach(a *broker.Attachment) (finished bool) {
-	if a.Topic.IsPattern() {
-		a.Finish(topic.ErrNoPatterns)
-		return true
-	}
 	if pin, ok := n.config.Sink.Pin(a.Topic, a.From); ok {
 		if pin.Covered() {
 			a.Hold(pin)
@@ -50,8 +46,12 @@ func (n *Node) Attach(a *broker.Attachment) (finished bool) {
 
 func (n *Node) attach(a *attaching) {
 	n.limit(a)
-	f := n.followed[a.attachment.Topic]
-	if f != nil && f.live {
+	name := a.attachment.Topic
+	if name.IsPattern() {
+		name = Shard
+	}
+	f := n.followed[name]
+	if f != nil && f.live && (name != Shard || n.shard.agrees()) {
 		n.pin(f, a)
 		return
 	}
@@ -59,12 +59,28 @@ func (n *Node) attach(a *attaching) {
 		f.waiting = append(f.waiting, a)
 		return
 	}
-	n.follow(&follower{name: a.attachment.Topic, waiting: []*attaching{a}})
+	n.follow(&follower{name: name, waiting: []*attaching{a}})
 }
 
-// pin pins the resume point of a in the log of f, which is live.
+// pinAll is pin for the attachments that wait for f.
+func pinAll(n *Node, f *follower) {
+	for _, a := range f.takeWaiting() {
+		n.pin(f, a)
+	}
+}
+
+// pin pins the resume point of a in the log of f, which is live. That of a pattern is opened if
+// necessary.
 func (n *Node) pin(f *follower, a *attaching) {
-	if a.over {
+	switch {
+	case a.over:
+		return
+	case f == n.shard.f:
+		if pin, err := n.shard.openPattern(a); err != nil {
+			a.finish(err)
+		} else {
+			n.cover(f, a, pin)
+		}
 		return
 	}
 	pin, ok := n.config.Sink.Pin(f.name, a.attachment.From)
@@ -77,14 +93,22 @@ func (n *Node) pin(f *follower, a *attaching) {
 // cover fetches messages from the store if the pin is not covered, and prepends them.
 // Meanwhile the pin's place stays readable, even if the log drops it.
 func (n *Node) cover(f *follower, a *attaching, pin topic.Pin) {
+	head := f.head
+	if f == n.shard.f {
+		head = n.shard.done
+	}
 	held := a.attachment.Hold(pin)
 	switch {
 	case held.Covered():
 		a.finish(nil)
-	case f.behind(&a.attachment.From) && !a.again:
+	case behind(head, &a.attachment.From) && !a.again:
 		a.again = true
 		f.waiting = append(f.waiting, a)
-		n.catchUp(f)
+		if n.shard.leads(f) {
+			n.shard.wait(f)
+		} else {
+			n.catchUp(f)
+		}
 	case !held.Wants():
 		a.finish(nil)
 	default:
@@ -92,14 +116,14 @@ func (n *Node) cover(f *follower, a *attaching, pin topic.Pin) {
 	}
 }
 
-// behind reports whether a resume point lies beyond the log, which may mean that the log is
-// behind the store.
-func (f *follower) behind(p *topic.ResumePoint) bool {
+// behind reports whether a resume point lies beyond the head of a log, which may mean that the log
+// is behind the store.
+func behind(head pubsub.Position, p *topic.ResumePoint) bool {
 	switch {
 	case p.Since.Epoch != "":
-		return p.Since.Epoch != f.head.Epoch || p.Since.Offset > f.head.Offset
+		return p.Since.Epoch != head.Epoch || p.Since.Offset > head.Offset
 	case len(p.Epochs) > 0:
-		return !slices.Contains(p.Epochs, f.head.Epoch)
+		return !slices.Contains(p.Epochs, head.Epoch)
 	}
 	return false
 }
@@ -111,6 +135,11 @@ func (n *Node) fill(f *follower, a *attaching, pin *topic.Pin) {
 	if since.Epoch == "" {
 		r.Newest = a.attachment.From.Last
 	}
+	pattern, isPattern := a.attachment.Topic.Pattern()
+	if isPattern && since.Epoch == "" { // The store cannot count the messages that a pattern matches.
+		a.finish(nil)
+		return
+	}
 	n.store.Read(f.name, r, func(p Page, err error) {
 		if a.over {
 			return
@@ -119,7 +148,11 @@ func (n *Node) fill(f *follower, a *attaching, pin *topic.Pin) {
 			a.finish(errUnavailable)
 			return
 		}
-		if p.Epoch == place.Epoch && p.From <= place.Offset && (since.Epoch == "" || p.covers(since)) {
+		some := true
+		if isPattern {
+			p.Messages, some = matching(pattern, p.Messages)
+		}
+		if some && p.Epoch == place.Epoch && p.From <= place.Offset && (since.Epoch == "" || p.covers(since)) {
 			n.config.Sink.Prepend(pin, pubsub.Position{Epoch: p.Epoch, Offset: p.From}, p.Messages)
 		}
 		a.finish(nil)

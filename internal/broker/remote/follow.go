@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
 )
@@ -13,6 +14,10 @@ import (
 type Push struct {
 	Message pubsub.Message
 	Before  uint64 // offset of the message before it
+
+	// OfShard: it is pushed to the nodes that subscribe to Shard, and Before is the offset of the
+	// message before it there.
+	OfShard bool
 
 	// Statement is the content of a push of a presence topic. Its Message has only Topic and
 	// Position.
@@ -46,6 +51,7 @@ type follower struct {
 	reading bool            // catchUp is in progress
 	again   bool            // there may be more to read than catchUp is reading now
 	stale   bool            // the last read of catchUp failed
+	late    pubsub.Position // the head when a check last found the log behind, if the shard leads it
 	buffer  []Push          // pushes that came meanwhile, in order
 	waiting []*attaching    // attachments that wait until the topic is live, or for catchUp
 	others  others          // of a presence topic
@@ -76,6 +82,7 @@ func (n *Node) subscribe(f *follower) {
 		case n.followed[f.name] != f:
 		case err != nil:
 			n.fail(f)
+		case f.live && n.shard.leads(f) && !f.stale:
 		case f.live:
 			n.catchUp(f)
 		default:
@@ -109,6 +116,10 @@ func (n *Node) open(f *follower) {
 		})
 		return
 	}
+	if f.name == Shard {
+		n.store.Head(Shard, func(head pubsub.Position, err error) { n.shard.open(f, head, err) })
+		return
+	}
 	n.store.Head(f.name, func(head pubsub.Position, err error) { n.opened(f, head, err, func() {}) })
 }
 
@@ -122,8 +133,17 @@ func (n *Node) opened(f *follower, head pubsub.Position, err error, first func()
 		n.fail(f)
 		return
 	}
-	f.head = head
+	if n.shard.leads(f) {
+		n.shard.wait(f)
+		return
+	}
 	first()
+	openAt(n, f, head)
+}
+
+// openAt opens the log of a topic after a head.
+func openAt(n *Node, f *follower, head pubsub.Position) {
+	f.head = head
 	for _, a := range f.takeWaiting() {
 		if a.over || a.attachment.Cancelled() {
 			a.finish(errUnavailable)
@@ -149,12 +169,17 @@ func (n *Node) leave(f *follower) {
 	delete(n.followed, f.name)
 	n.store.Unsubscribe(f.name)
 	n.sharing.forgetOthers(f)
+	n.shard.goOn()
 }
 
 // catchUp reads the messages that the log misses. Only one read of a topic is in flight.
 func (n *Node) catchUp(f *follower) {
-	if f.reading {
+	switch {
+	case f.reading:
 		f.again = true
+		return
+	case f == n.shard.f && n.shard.stuck:
+		n.shard.missed = true
 		return
 	}
 	f.reading = true
@@ -169,6 +194,7 @@ func (n *Node) catchUp(f *follower) {
 	}
 	n.stats.CatchUps.Add(1)
 	n.store.Read(f.name, Range{After: f.head, Until: Last, Newest: All}, func(p Page, err error) {
+		f.again = f.again || p.More
 		n.caughtUp(f, err, func() { n.splice(f, p) })
 	})
 }
@@ -183,37 +209,61 @@ func (n *Node) caughtUp(f *follower, err error, take func()) {
 	case err != nil:
 		f.buffer, f.stale = nil, true
 		n.fail(f)
+		if f == n.shard.f {
+			n.shard.refuse()
+		}
 		return
 	}
 	f.stale = false
 	take()
-	if again {
+	n.shard.goOn()
+	switch {
+	case again:
 		n.catchUp(f)
-		return
-	}
-	for _, a := range f.takeWaiting() {
-		n.pin(f, a)
+	case f == n.shard.f:
+		n.shard.release()
+	case n.shard.leads(f) && len(f.waiting) > 0: // The shard may have more than the log.
+		n.shard.wait(f)
+	default:
+		pinAll(n, f)
 	}
 }
 
 // splice appends the messages that were read after the head of the log, and then the pushes
 // that came meanwhile.
 func (n *Node) splice(f *follower, p Page) {
+	if f == n.shard.f {
+		n.shard.splice(p)
+		n.takeBuffer(f)
+		return
+	}
+	if n.shard.leads(f) {
+		p = n.shard.clip(p)
+	}
 	from := pubsub.Position{Epoch: p.Epoch, Offset: p.From}
-	if from.Epoch != f.head.Epoch || from.Offset > f.head.Offset {
-		if from.Epoch != f.head.Epoch {
-			n.stats.Restarts.Add(1)
-		} else {
-			n.stats.Missing.Add(1)
-		}
+	if f.passGap(from, n.stats) {
 		n.config.Sink.Gap(f.name, from)
-		f.head = from
 	}
 	if len(p.Messages) > 0 {
 		n.append(p.Messages)
 		f.head = p.Messages[len(p.Messages)-1].Position
 	}
 	n.takeBuffer(f)
+}
+
+// passGap reports whether messages are missing between the head of f and from. It then moves the head
+// there.
+func (f *follower) passGap(from pubsub.Position, stats *broker.Stats) bool {
+	switch {
+	case from.Epoch != f.head.Epoch:
+		stats.Restarts.Add(1)
+	case from.Offset > f.head.Offset:
+		stats.Missing.Add(1)
+	default:
+		return false
+	}
+	f.head = from
+	return true
 }
 
 // takeBuffer takes the pushes that came while f was reading. It drops pushes of another
@@ -236,7 +286,7 @@ func (n *Node) Connected() {
 // NewEpoch tells the node that a new epoch has begun: it brings the logs of other epochs up
 // to date. It is called on the goroutine of Work.
 func (n *Node) NewEpoch(epoch string) {
-	for _, f := range n.sorted(func(f *follower) bool { return f.live && f.head.Epoch != epoch }) {
+	for _, f := range n.sorted(func(f *follower) bool { return f.live && f.head.Epoch != epoch && !n.shard.leads(f) }) {
 		n.catchUp(f)
 	}
 	n.sharing.tellAll()
@@ -245,7 +295,7 @@ func (n *Node) NewEpoch(epoch string) {
 // Missed tells the node that it did not get a push of a topic. It is called on the goroutine
 // of Work.
 func (n *Node) Missed(name pubsub.Topic) {
-	if f := n.followed[name]; f != nil && f.live {
+	if f := n.followed[name]; f != nil && f.live && !n.shard.leads(f) {
 		n.catchUp(f)
 	}
 }
@@ -258,15 +308,18 @@ func (n *Node) Receive(ps []Push) { n.take(ps) }
 func (n *Node) take(ps []Push) {
 	var ms []pubsub.Message
 	for _, p := range ps {
-		f, at := n.followed[p.Message.Topic], p.Message.Position
+		f, at := n.followed[p.Followed()], p.Message.Position
 		switch {
 		case f == nil:
+		case n.shard.leads(f): // The message comes with the shard.
 		case !f.live || f.reading:
 			f.keep(p)
 		case at.Epoch != f.head.Epoch, p.Before > f.head.Offset: // Earlier pushes were lost.
 			f.keep(p)
 			n.catchUp(f)
 		case at.Offset <= f.head.Offset:
+		case p.OfShard:
+			n.shard.add(p.Message)
 		case topic.IsPresenceTopic(f.name):
 			f.head = at
 			n.sharing.hear(f, p.Statement)
@@ -276,6 +329,17 @@ func (n *Node) take(ps []Push) {
 		}
 	}
 	n.append(ms)
+	if !n.shard.stuck {
+		n.shard.drain()
+	}
+}
+
+// Followed returns the topic whose nodes get the push: that of its message, or Shard.
+func (p *Push) Followed() pubsub.Topic {
+	if p.OfShard {
+		return Shard
+	}
+	return p.Message.Topic
 }
 
 // append appends messages to the logs of their topics.
@@ -309,22 +373,33 @@ func (n *Node) check() {
 			return
 		}
 		n.check()
-		heads := make(map[pubsub.Topic]pubsub.Position, len(n.followed))
-		for name, f := range n.followed {
-			if f.live && !f.reading && !f.stale {
-				heads[name] = f.head
+		n.shard.check()
+		compare(n)
+	})
+}
+
+// compare compares the heads of all logs with those of the store.
+func compare(n *Node) {
+	heads := make(map[pubsub.Topic]pubsub.Position, len(n.followed))
+	for name, f := range n.followed {
+		if f.live && !f.reading && !f.stale {
+			heads[name] = f.head
+		}
+	}
+	for _, f := range n.sorted(func(f *follower) bool { return f.live && !f.reading && f.stale }) {
+		n.catchUp(f)
+	}
+	n.store.Behind(heads, func(behind []pubsub.Topic, _ error) {
+		for _, name := range behind {
+			f := n.followed[name]
+			switch {
+			case f == nil || !f.live || f.reading || f.head != heads[name]:
+			case n.shard.leads(f) && f.late != f.head: // What it misses should come with the shard.
+				f.late = f.head
+			default:
+				n.catchUp(f)
 			}
 		}
-		for _, f := range n.sorted(func(f *follower) bool { return f.live && !f.reading && f.stale }) {
-			n.catchUp(f)
-		}
-		n.store.Behind(heads, func(behind []pubsub.Topic, _ error) {
-			for _, name := range behind {
-				if f := n.followed[name]; f != nil && f.live && !f.reading && f.head == heads[name] {
-					n.catchUp(f)
-				}
-			}
-		})
 	})
 }
 
@@ -346,6 +421,9 @@ func (n *Node) settle(then func()) {
 		return
 	}
 	for _, f := range waiting {
+		if n.shard.leads(f) {
+			f = n.shard.f
+		}
 		if !f.reading {
 			n.catchUp(f)
 		}

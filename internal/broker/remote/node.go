@@ -11,6 +11,9 @@
 // log of a followed topic, and prepends the messages that the store has and the log lacks
 // (attach.go).
 //
+// A node with subscriptions to patterns follows the messages of all topics, the shard, and gets
+// those of its topics from there (shard.go).
+//
 // Each node tells the store which members are present on it (tell.go). The store pushes that
 // to the nodes that follow the presence topic: a separate, internal topic for the members of
 // a topic. A node follows it like any other topic, but what it reads and receives goes to
@@ -124,6 +127,7 @@ type Page struct {
 	Epoch    string
 	Last     uint64           // last offset assigned, over all topics
 	From     uint64           // no message between From and the first one is missing
+	More     bool             // only the first messages of the range are here, because the store has many
 	Messages []pubsub.Message // oldest first
 }
 
@@ -152,6 +156,7 @@ type Node struct {
 	queue    []*publishing
 	sending  bool // a request of send is in flight
 	sharing  sharing
+	shard    shard
 }
 
 // New returns a node without a store. Call Use before any other method.
@@ -159,6 +164,7 @@ func New(c Config) *Node {
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, defaultMaxInFlight)
 	c.Check = cmp.Or(c.Check, defaultCheck)
 	n := &Node{config: c, stats: broker.NewStats(), timeline: newTimeline(), followed: make(map[pubsub.Topic]*follower)}
+	n.shard = shard{Node: n}
 	n.sharing = sharing{
 		Node:    n,
 		said:    make(map[pubsub.Topic]map[part]*saying),

@@ -127,6 +127,7 @@ func (n *Node) send() {
 		if err == nil {
 			for i := range all {
 				n.followed[all[i].Topic].published(&all[i])
+				n.shard.f.published(&all[i])
 			}
 		}
 		for _, p := range sent {

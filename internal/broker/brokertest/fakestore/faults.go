@@ -1,6 +1,7 @@
 package fakestore
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ func (s *Store) NewEpoch() {
 	defer s.mu.Unlock()
 	s.last -= min(s.last, s.random.Uint64N(3))
 	s.epoch, s.began = s.newEpochLocked(), s.last
+	s.ordered = math.MaxUint64 // The shard begins anew.
 	for _, t := range s.topics {
 		n := len(t.messages)
 		for n > 0 && t.messages[n-1].Position.Offset > s.last {

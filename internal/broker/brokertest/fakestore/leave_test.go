@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/brokertest/fakestore"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
@@ -147,17 +146,4 @@ func TestLatestGracePeriodCounts(t *testing.T) {
 		stop()
 		synctest.Wait()
 	})
-}
-
-// A broker of several nodes does not provide the topics of patterns, and says so at once.
-func TestPatternsAreRefused(t *testing.T) {
-	store := fakestore.New(fakestore.Config{})
-	node := store.Node(topic.New(topic.Config{}))
-	a := broker.Attachment{Topic: pubsub.Pattern("a*").Topic()}
-	if !node.Attach(&a) {
-		t.Fatal("the attachment waits")
-	}
-	if _, err := a.Take(); err == nil || pubsub.Refusal(err).Code != pubsub.TopicInvalid {
-		t.Errorf("Take() = %v, want %s", err, pubsub.TopicInvalid)
-	}
 }

@@ -24,7 +24,9 @@ func (s *Store) tell(node string, changes []remote.Change) {
 			continue
 		}
 		before := t.head
-		s.last++
+		if s.last++; s.ordered == s.last-1 {
+			s.ordered = s.last // This is no message.
+		}
 		t.head = s.last
 		t.forget(c.Statement)
 		if !c.Statement.Counts || c.Statement.Count > 0 {

@@ -58,15 +58,17 @@ type Store struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	random *rand.Rand
-	nodes  uint64 // number of nodes so far
-	epoch  string
-	began  uint64 // last offset assigned when the epoch began
-	last   uint64 // last offset assigned, over all topics
-	topics map[pubsub.Topic]*stored
-	keys   map[keyID]keyed
-	byTime []keyID // all keys, oldest first
-	leases remote.Leases
+	random  *rand.Rand
+	nodes   uint64 // number of nodes so far
+	epoch   string
+	began   uint64 // last offset assigned when the epoch began
+	last    uint64 // last offset assigned, over all topics
+	topics  map[pubsub.Topic]*stored
+	ordered uint64    // last offset up to which remote.Shard has everything that follows its head
+	until   time.Time // when it ends
+	keys    map[keyID]keyed
+	byTime  []keyID // all keys, oldest first
+	leases  remote.Leases
 }
 
 // A stored is the Store's state of one topic.
@@ -179,7 +181,9 @@ func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Positio
 		Body:     p.Body,
 		Exclude:  p.Exclude,
 	}
-	if t.losing > 0 {
+	lost := t.losing > 0
+	s.orderInShardLocked(m, lost)
+	if lost {
 		t.losing--
 		t.drop(len(t.messages)) // They would hide the loss.
 		return m.Position
@@ -196,7 +200,7 @@ func (s *Store) orderLocked(p *pubsub.Publication, now time.Time) pubsub.Positio
 // trimLocked drops the messages beyond the limits on count, bytes and age.
 func (s *Store) trimLocked(name pubsub.Topic, t *stored, now time.Time) {
 	c := topic.Limits{Count: s.config.MaxMessages, Bytes: s.config.MaxBytes, Age: s.config.MaxAge}
-	if s.config.Limits != nil {
+	if s.config.Limits != nil && name != remote.Shard {
 		if l := s.config.Limits(name); l != nil {
 			c = *l
 		}
@@ -236,6 +240,10 @@ func (s *Store) forgetKeysLocked(now time.Time) {
 func (s *Store) head(name pubsub.Topic) pubsub.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if name == remote.Shard {
+		s.keepShardLocked()
+		return pubsub.Position{Epoch: s.epoch, Offset: s.last}
+	}
 	return pubsub.Position{Epoch: s.epoch, Offset: max(s.topicLocked(name).head, s.began)}
 }
 
@@ -243,6 +251,9 @@ func (s *Store) head(name pubsub.Topic) pubsub.Position {
 func (s *Store) read(name pubsub.Topic, r remote.Range) remote.Page {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if name == remote.Shard {
+		s.keepShardLocked()
+	}
 	after := r.After.Offset
 	switch {
 	case r.After.Epoch == "":
@@ -252,7 +263,12 @@ func (s *Store) read(name pubsub.Topic, r remote.Range) remote.Page {
 	case r.After.Epoch != s.epoch, after > s.last:
 		after = 0
 	}
-	return s.readLocked(name, after, min(r.Until, s.last), r.Newest)
+	p := s.readLocked(name, after, min(r.Until, s.last), r.Newest)
+	if name == remote.Shard && r.Until == remote.Last && len(p.Messages) > shardPage {
+		p.Messages = p.Messages[:shardPage]
+		p.Last, p.More = p.Messages[shardPage-1].Position.Offset, true
+	}
+	return p
 }
 
 func (s *Store) readLocked(name pubsub.Topic, after, until uint64, newest int) remote.Page {
@@ -321,6 +337,9 @@ func (t *stored) unsubscribe(n *Node) {
 func (s *Store) behind(heads map[pubsub.Topic]pubsub.Position) (names []pubsub.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := heads[remote.Shard]; ok {
+		s.keepShardLocked()
+	}
 	for name, head := range heads {
 		if head.Epoch != s.epoch || s.topicLocked(name).head > head.Offset {
 			names = append(names, name)
