@@ -51,7 +51,7 @@ func (n *Node) attach(a *attaching) {
 		name = Shard
 	}
 	f := n.followed[name]
-	if f != nil && f.live && (name != Shard || n.shard.agrees()) {
+	if f != nil && f.live && (name != Shard || n.shard.opened && n.shard.agrees()) {
 		n.pin(f, a)
 		return
 	}

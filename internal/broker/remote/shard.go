@@ -30,6 +30,7 @@ type shard struct {
 	f *follower // nil: there are no patterns; its head is that of the queue
 
 	ready  bool             // the topics that were behind it are known
+	opened bool             // it has reached the topics that were ahead of it
 	behind []*follower      // these, until they are read
 	queue  []pubsub.Message // read or pushed, not in the logs; without a topic: a gap up to its position
 	done   pubsub.Position  // the logs have everything up to here
@@ -184,8 +185,8 @@ func (s *shard) passGap(to pubsub.Position) {
 	}
 }
 
-// agrees reports whether the logs of the topics agree with the shard, so that a pattern can become
-// live.
+// agrees reports whether no topic is behind the shard. Once the shard is opened, a pattern can then
+// become live.
 func (s *shard) agrees() bool {
 	s.behind = slices.DeleteFunc(s.behind, func(f *follower) bool {
 		return s.followed[f.name] != f || !f.reading && !f.stale
@@ -220,7 +221,7 @@ func (s *shard) release() {
 	if s.upTo.Epoch == f.head.Epoch && s.upTo.Offset > f.head.Offset {
 		f.head = s.upTo
 	}
-	s.done = f.head
+	s.done, s.opened = f.head, true
 	topics := s.topics
 	s.topics = nil
 	for _, t := range topics {

@@ -39,7 +39,7 @@ func TestRemote(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(70) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			c := fakestore.Config{Seed: seed}
 			brokertest.RunRemote(t, brokertest.RemoteConfig{
