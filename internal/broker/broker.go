@@ -91,6 +91,7 @@ type Broker interface {
 // ([topic.PresenceTopic]).
 type Shared interface {
 	Broker
+	Operated
 
 	// OwnChanged is for [presence.Config]. Calls before Share have no effect.
 	OwnChanged(name pubsub.Topic, sub string)

@@ -64,6 +64,10 @@ func RunRemote(t *testing.T, c RemoteConfig) {
 		"close waits for publishes":          closeWaits,
 		"close waits for the logs":           closeSettles,
 		"callbacks come once and in time":    callbacksComeOnce,
+		"all nodes learn revocations":        learnRevocations,
+		"lost revocations are stored again":  restoreRevocations,
+		"the store of revocations is full":   fullOfRevocations,
+		"all nodes are asked":                askAll,
 		"chaos: every loss is a gap, seed 0": func(t *testing.T, c *cluster) { chaos(t, c, 0) },
 		"chaos: every loss is a gap, seed 1": func(t *testing.T, c *cluster) { chaos(t, c, 1) },
 		"chaos: every loss is a gap, seed 2": func(t *testing.T, c *cluster) { chaos(t, c, 2) },
@@ -99,6 +103,8 @@ type cluster struct {
 	t     *testing.T
 	nodes []*node
 
+	operators []*operator // of the nodes
+
 	callbacks sync.Mutex // held by callbacks of publish
 
 	mu sync.Mutex
@@ -111,6 +117,7 @@ func openCluster(t *testing.T, config RemoteConfig) *cluster {
 	c := &cluster{t: t, ordered: make(map[pubsub.Topic]map[pubsub.Position]string), newest: make(map[pubsub.Topic]pubsub.Position)}
 	c.Remote = config.Open(t, 2, topic.Config{PerTopic: topic.Limits{Count: logLimit}})
 	for _, n := range c.Nodes {
+		c.operators = append(c.operators, operate(n.Broker))
 		c.nodes = append(c.nodes, start(t, n.Broker, n.Topics, config.Delay, config.RealTime))
 	}
 	return c

@@ -132,7 +132,7 @@ func awayWhilePublishing(t *testing.T, c *cluster) {
 
 func awayWhileAttaching(t *testing.T, c *cluster) {
 	n := c.nodes[0]
-	const topics = 100
+	const topics = 300
 	var done atomic.Int64
 	as := make([]broker.Attachment, topics)
 	for i := range as {

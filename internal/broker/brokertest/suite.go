@@ -115,7 +115,7 @@ func start(t *testing.T, b broker.Broker, topics *topic.Topics, delay time.Durat
 		}
 	})
 	n.running.Go(func() { _ = n.topics.Run(ctx) })
-	for real && n.broker.Health() != nil { // It has to connect first.
+	for n.broker.Health() != nil { // It has to connect first.
 		pause(time.Millisecond)
 	}
 	return n

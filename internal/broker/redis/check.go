@@ -48,7 +48,7 @@ func (s *store) check(ctx context.Context, l *link) error {
 		keys   []any
 		args   func() []any
 	}{
-		{probeScript, keys[:1], func() []any { return []any{s.probes} }}, // first, because it tells the time
+		{probeScript, []any{keys[0], s.key("r")}, func() []any { return []any{s.probes} }}, // first, because it tells the time
 		{publishScript, append(shardKeys(s), keys[1:]...), func() []any { // in the stream of all topics, too
 			return []any{s.redisTime(time.Now().Add(writeTimeout)), 1, s.config.Age.Milliseconds(), 1000, int(headTime.Seconds()), s.config.shardBytes / 2,
 				s.channel(string(remote.Shard)), s.channel(name), 0, "digest", "s", "1 1000"}
@@ -66,6 +66,9 @@ func (s *store) check(ctx context.Context, l *link) error {
 		{tellScript, []any{keys[0], leases, called, members, members}, func() []any {
 			return []any{1, s.config.name, 2, s.channel(name), "field", "drop", "", s.channel(name), "field", "forget", s.config.name}
 		}},
+		{revokeScript, []any{keys[0], s.key("r:" + name)}, func() []any { return []any{0, 0} }},
+		{revocationsScript, []any{keys[0], s.key("r")}, func() []any { return []any{0, "", 1} }},
+		{pushScript, keys[:1], func() []any { return []any{s.answers, ""} }},
 	} {
 		if _, err := s.run(ctx, l, try.script, try.keys, try.args()); err != nil {
 			return explain(try.script, err)

@@ -65,7 +65,7 @@ func (s ScriptsForTest) Read(ctx context.Context, name pubsub.Topic, r remote.Ra
 
 // Probe runs probe.lua. It returns the channel of the probe, and the epoch.
 func (s ScriptsForTest) Probe(ctx context.Context) (channel, epoch string, err error) {
-	a, err := s.store.run(ctx, s.link, probeScript, []any{s.store.key("m")}, []any{s.store.probes})
+	a, err := s.store.run(ctx, s.link, probeScript, []any{s.store.key("m"), s.store.key("r")}, []any{s.store.probes})
 	return s.store.probes, a.epoch, err
 }
 

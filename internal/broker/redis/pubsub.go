@@ -102,14 +102,21 @@ func (s *store) session(ctx context.Context) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	c := redis.PubSubConn{Conn: conn}
-	if err := send(c, []change{{true, s.probes}}); err != nil {
+	connection := s.node.Connecting()
+	if err := send(c, []change{{true, s.probes}, {true, s.answers}, {true, s.requests}}); err != nil {
 		return err
+	}
+	listening := func(err error) {
+		if err == nil {
+			s.node.Listening(connection)
+		}
 	}
 	s.mu.Lock()
 	if s.before {
 		s.node.Stats().Resubscribed.Add(1)
 	}
-	s.connected, s.before, s.waiting = true, true, make(map[string][]func(error))
+	s.connected, s.before = true, true
+	s.waiting = map[string][]func(error){s.requests: {listening}}
 	s.mu.Unlock()
 	s.node.Post(s.node.Connected)
 	closed := make(chan error, 1)
@@ -213,8 +220,13 @@ func (s *store) subscribed(e redis.Subscription) {
 // pushed takes a message of a channel. It never blocks.
 func (s *store) pushed(channel string, data []byte) {
 	name, ok := strings.CutPrefix(channel, s.channels)
-	if !ok {
+	switch {
+	case ok:
+	case channel == s.probes:
 		s.probed.Store(true)
+		return
+	default:
+		operatorStore{s}.carried(channel, data)
 		return
 	}
 	parse := s.parsePush

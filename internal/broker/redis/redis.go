@@ -36,11 +36,14 @@
 //	n               sorted set of the nodes: when their leases end
 //	w               hash with a field for each node: the sequence number of its last call of
 //	                tell.lua
+//	r               sorted set of the revocations of tokens, by the order in which they were
+//	                added; "": when the last one was
 //
 // All databases of a Redis share their channels, so the name of a channel contains the number
 // of the database. c:DATABASE:TOPIC carries the messages of a topic, or the changes of a
-// presence topic, and c:DATABASE:\x01* the messages of all topics. probe:DATABASE:NODE carries probes, which a node sends to itself to check
-// that its pub/sub connection works.
+// presence topic, and c:DATABASE:\x01* the messages of all topics. probe:DATABASE:NODE carries
+// probes, which a node sends to itself to check that its pub/sub connection works. ask:DATABASE
+// carries requests of operators to all nodes, and answer:DATABASE:NODE the answers.
 //
 // Invariants:
 //   - An offset is larger than all offsets before it, and not below the time of Redis in
@@ -140,12 +143,14 @@ func New(c Config) *Broker {
 	}
 	s.channels = fmt.Sprintf("%sc:%d:", s.tag, c.Options.Database)
 	s.probes = fmt.Sprintf("%sprobe:%d:%s", s.tag, c.Options.Database, c.name)
+	s.requests = fmt.Sprintf("%sask:%d", s.tag, c.Options.Database)
+	s.answers = operatorStore{s}.answersTo(c.name)
 	s.writing = s.link()
 	for range readers {
 		s.idle <- s.link()
 	}
 	s.inbox.deliver = s.deliver
-	n.Use(s)
+	n.Use(operatorStore{s})
 	return &Broker{n, s}
 }
 
@@ -170,6 +175,8 @@ type store struct {
 	tag      string       // what the name of every key begins with
 	channels string       // what the name of the channel of a topic begins with
 	probes   string       // the channel of the probes of this node
+	requests string       // the channel of requests to all nodes
+	answers  string       // the channel of answers to this node
 	writer   *worker.Pool // one worker, which publishes
 	readers  *worker.Pool
 
@@ -190,8 +197,6 @@ type store struct {
 	wanted []wantedHead
 	tells  uint64 // calls of Tell
 }
-
-var _ remote.Store = (*store)(nil)
 
 // serve works until ctx ends. Then it refuses what it was asked for.
 func (s *store) serve(ctx context.Context) {
@@ -245,10 +250,12 @@ func (s *store) probe(ctx context.Context) {
 		listening := s.isConnected()
 		s.probed.Store(false)
 		asking, cancel := context.WithTimeout(ctx, s.silence())
-		_, err := s.run(asking, l, probeScript, []any{s.key("m")}, []any{s.probes})
+		a, err := s.run(asking, l, probeScript, []any{s.key("m"), s.key("r")}, []any{s.probes})
 		cancel()
 		if err != nil {
 			s.cuts.Add(1)
+		} else {
+			operatorStore{s}.announce(a)
 		}
 		if before := away; before != (err != nil) && ctx.Err() == nil {
 			if away = !before; away {

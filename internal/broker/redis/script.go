@@ -43,6 +43,15 @@ var renewLua string
 //go:embed announce.lua
 var announceLua string
 
+//go:embed revoke.lua
+var revokeLua string
+
+//go:embed revocations.lua
+var revocationsLua string
+
+//go:embed push.lua
+var pushLua string
+
 var (
 	publishScript    = newScript(publishLua, false)
 	headsScript      = newScript(headsLua, true)
@@ -53,6 +62,10 @@ var (
 	versionsScript   = newScript(versionsLua, true)
 	renewScript      = newScript(renewLua, true)
 	announceScript   = newScript(announceLua, true)
+
+	revokeScript      = newScript(revokeLua, true)
+	revocationsScript = newScript(revocationsLua, true)
+	pushScript        = newScript(pushLua, false)
 )
 
 func newScript(own string, repeatable bool) *script {

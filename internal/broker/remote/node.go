@@ -19,6 +19,10 @@
 // a topic. A node follows it like any other topic, but what it reads and receives goes to
 // its registry instead of a log (members.go).
 //
+// The store also has the revocations of tokens, which every node reads when it connects and
+// when the store says that there are more (revocations.go), and carries the requests of an
+// operator from one node to all (ask.go).
+//
 // Invariants:
 //   - The steps of a node run on one goroutine, that of [Node.Work] (timeline.go). It never
 //     waits for the store, which answers with a callback.
@@ -99,6 +103,20 @@ type Store interface {
 	// that of this node had ended.
 	Renew(d time.Duration, then func(l Leases, ended bool, err error))
 
+	// Revoke adds entries to the revocations and removes others, or calls then with ErrFull if
+	// that would be more than most.
+	Revoke(add, remove []string, most int, then func(error))
+
+	// Revocations returns those that were added after a position. It returns the first ones
+	// of all if the store may have lost any since then.
+	Revocations(after pubsub.Position, then func(Revocations, error))
+
+	// Ask sends a request to all nodes, see [Node.Asked]. It returns how many got it.
+	Ask(number uint64, request []byte, then func(receivers int, err error))
+
+	// Answer sends the answer to a request to the node that asked, see [Node.Answered].
+	Answer(asker string, number uint64, answer []byte)
+
 	// Health returns nil if the store can be reached, or why not. It is safe for concurrent
 	// use.
 	Health() error
@@ -157,6 +175,7 @@ type Node struct {
 	sending  bool // a request of send is in flight
 	sharing  sharing
 	shard    shard
+	operating
 }
 
 // New returns a node without a store. Call Use before any other method.
@@ -165,6 +184,7 @@ func New(c Config) *Node {
 	c.Check = cmp.Or(c.Check, defaultCheck)
 	n := &Node{config: c, stats: broker.NewStats(), timeline: newTimeline(), followed: make(map[pubsub.Topic]*follower)}
 	n.shard = shard{Node: n}
+	n.operating.Node = n
 	n.sharing = sharing{
 		Node:    n,
 		said:    make(map[pubsub.Topic]map[part]*saying),
@@ -202,7 +222,7 @@ func (n *Node) Work(ctx context.Context, stop func()) {
 func (n *Node) Stats() *broker.Stats { return n.stats }
 
 // Health implements [broker.Broker].
-func (n *Node) Health() error { return n.store.Health() }
+func (n *Node) Health() error { return cmp.Or(n.store.Health(), n.revocationsRead()) }
 
 // Close implements [broker.Broker]. If ctx ends first, a goroutine remains until the
 // publishes in flight have their outcome.

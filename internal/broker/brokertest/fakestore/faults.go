@@ -10,7 +10,7 @@ import (
 
 // NewEpoch makes the store act like one whose replica takes over. It begins a new epoch,
 // may lose the last messages, and then assigns their offsets again. It forgets what
-// the nodes said about members.
+// the nodes said about members, and the last revocations.
 func (s *Store) NewEpoch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -27,6 +27,9 @@ func (s *Store) NewEpoch() {
 		t.messages, t.before = t.messages[:n], t.before[:n]
 		t.head = min(t.head, s.last) // The store may no longer have its last message.
 		t.said = nil
+	}
+	if n := len(s.revoked); n > 0 {
+		s.revoked = s.revoked[:s.random.IntN(n)]
 	}
 	s.byTime = slices.DeleteFunc(s.byTime, func(id keyID) bool {
 		lost := s.keys[id].position.Offset > s.last
@@ -62,6 +65,9 @@ func (n *Node) setAway(away bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.away = away
+	if away {
+		n.connection = n.Connecting()
+	}
 }
 
 // awayTime is the maximum duration of an outage that a node simulates.

@@ -38,7 +38,8 @@ type Node struct {
 
 	// Owned by the goroutine of Run.
 	link
-	pushed []remote.Push // pushes that arrive with the next burst
+	connection uint64        // its number
+	pushed     []remote.Push // pushes that arrive with the next burst
 }
 
 var _ broker.Shared = (*Node)(nil)
@@ -56,6 +57,7 @@ func (s *Store) Node(sink broker.Sink) *Node {
 	}
 	n.link = link{node: n.Node, random: rand.New(rand.NewPCG(s.config.Seed, s.nodes)), delays: s.config.Delay}
 	n.Use(view{n})
+	n.connection = n.Connecting()
 	return n
 }
 
@@ -63,6 +65,8 @@ func (s *Store) Node(sink broker.Sink) *Node {
 // flight fail.
 func (n *Node) Run(ctx context.Context) error {
 	n.trouble()
+	n.Post(n.listen)
+	n.announceLater()
 	n.Work(ctx, func() {
 		n.setAway(true)
 		n.disconnect()
@@ -142,6 +146,7 @@ func (n *Node) connect() {
 	if n.down {
 		n.down = false
 		n.Connected()
+		n.listen()
 	}
 }
 

@@ -69,6 +69,10 @@ type Store struct {
 	keys    map[keyID]keyed
 	byTime  []keyID // all keys, oldest first
 	leases  remote.Leases
+
+	revoked   []revocation // in order
+	revokedAt uint64       // number of revocations added so far: their offsets
+	listeners []*Node      // that get requests
 }
 
 // A stored is the Store's state of one topic.
@@ -322,6 +326,7 @@ func (s *Store) hangUp(n *Node) {
 	for _, t := range s.topics {
 		t.unsubscribe(n)
 	}
+	s.listeners = slices.DeleteFunc(s.listeners, func(other *Node) bool { return other == n })
 }
 
 func (t *stored) subscribe(n *Node) {
