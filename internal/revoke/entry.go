@@ -136,10 +136,11 @@ func (e Entry) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// parseEntry parses one line of a file.
-func parseEntry(line []byte) (e Entry, err error) {
-	if err := json.Unmarshal(line, &e); err != nil {
+// parseEntry parses an entry in JSON.
+func parseEntry(text []byte) (e Entry, err error) {
+	if err := json.Unmarshal(text, &e); err != nil {
 		return e, err
 	}
+	e.Before, e.Expires = e.Before.UTC(), e.Expires.UTC() // so that entries can be compared
 	return e, e.check()
 }

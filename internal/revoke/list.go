@@ -44,7 +44,8 @@ type Store interface {
 
 // A Config configures [New]. Its zero value keeps entries in memory only.
 type Config struct {
-	Store   Store            // nil: the entries last until the server stops
+	Store   Store            // nil: the entries last until the server stops, unless there is a shared store
+	Shared  Shared           // of several servers, in place of Store; nil: there is none
 	Entries []Entry          // that the store had; those that have expired are left out
 	MaxLife time.Duration    // of tokens, from iat to exp; entries last as long. 0: no limit, so they last [DefaultLife]
 	Now     func() time.Time // the wall clock, called concurrently; nil: time.Now
@@ -53,11 +54,13 @@ type Config struct {
 // A List is a set of entries. It is safe for concurrent use.
 type List struct {
 	// Immutable after New.
-	store Store
-	life  time.Duration
-	now   func() time.Time
+	store  Store
+	shared Shared
+	life   time.Duration
+	now    func() time.Time
 
 	adding sync.Mutex // held by Add while it stores
+	purged time.Time  // when share last removed entries; guarded by adding
 
 	count atomic.Int64 // of all
 	mu    sync.RWMutex
@@ -81,7 +84,7 @@ func (e *Entry) lookup() lookup {
 
 // New returns a list with the entries of its store.
 func New(c Config) *List {
-	l := &List{store: c.Store, life: DefaultLife, now: c.Now, all: make(map[Entry]*Entry), by: make(map[lookup][]*Entry)}
+	l := &List{store: c.Store, shared: c.Shared, life: DefaultLife, now: c.Now, all: make(map[Entry]*Entry), by: make(map[lookup][]*Entry)}
 	if c.MaxLife > 0 {
 		l.life = c.MaxLife + 2*auth.Leeway // the clocks may differ at iat and at exp
 	}
@@ -122,9 +125,10 @@ var (
 
 // Add stores entries, and revokes tokens with them. It returns the entries with their expiry.
 // If an entry differs from one in the list only by its times, both become one. Add fails with
-// Malformed if an entry is not valid, with OverCapacity if the list has no room for all of them,
-// and with Unavailable if they cannot be stored. Then none of them is in the list, but after a
-// failure to store, some may be there after a restart.
+// Malformed if an entry is not valid, with OverCapacity if there is no room for all of them,
+// with Unavailable if they cannot be stored, and with OutcomeUnknown if a shared store did not
+// answer. Then none of them is in the list, but after a failure to store, some may be there after
+// a restart, and after OutcomeUnknown at any time.
 func (l *List) Add(ctx context.Context, entries ...Entry) ([]Entry, error) {
 	l.adding.Lock()
 	defer l.adding.Unlock()
@@ -146,8 +150,15 @@ func (l *List) Add(ctx context.Context, entries ...Entry) ([]Entry, error) {
 		if !e.Expires.After(now) {
 			return nil, pubsub.Errorf(pubsub.Malformed, "the entry would have expired already, at %s: use a later time", e.Expires.UTC().Format(time.RFC3339))
 		}
-		e.Before, e.Expires = e.Before.Round(0), e.Expires.Round(0)
+		e.Before, e.Expires = e.Before.Round(0).UTC(), e.Expires.Round(0).UTC()
 		added[i] = e
+	}
+	if l.shared != nil {
+		if err := l.share(ctx, added, now); err != nil {
+			return nil, err
+		}
+		l.insert(added)
+		return added, nil
 	}
 	if !l.hasRoom(added) {
 		return nil, pubsub.Errorf(pubsub.OverCapacity, "the list of revocations is full (%d): wait until some expire, or revoke more tokens with one entry, for example all of a subject", MaxEntries)
@@ -163,7 +174,7 @@ func (l *List) Add(ctx context.Context, entries ...Entry) ([]Entry, error) {
 }
 
 // Stored reports whether entries survive a restart.
-func (l *List) Stored() bool { return l.store != nil }
+func (l *List) Stored() bool { return l.store != nil || l.shared != nil }
 
 // Len returns the number of entries, with those that have expired and are not removed yet.
 func (l *List) Len() int { return int(l.count.Load()) }
@@ -203,22 +214,27 @@ func (l *List) hasRoom(entries []Entry) bool {
 // purgeLocked removes the entries that have expired.
 func (l *List) purgeLocked() {
 	now := l.now()
-	for identity, e := range l.all {
-		if now.Before(e.Expires) {
-			continue
+	for _, e := range l.all {
+		if !now.Before(e.Expires) {
+			l.removeLocked(e)
 		}
-		delete(l.all, identity)
-		key := e.lookup()
-		l.by[key] = slices.DeleteFunc(l.by[key], func(other *Entry) bool { return other == e })
-		if len(l.by[key]) == 0 {
-			delete(l.by, key)
-		}
+	}
+}
+
+// removeLocked removes an entry of the list.
+func (l *List) removeLocked(e *Entry) {
+	delete(l.all, e.identity())
+	key := e.lookup()
+	l.by[key] = slices.DeleteFunc(l.by[key], func(other *Entry) bool { return other == e })
+	if len(l.by[key]) == 0 {
+		delete(l.by, key)
 	}
 	l.count.Store(int64(len(l.all)))
 }
 
-// insert adds entries that have not expired, without storing them.
-func (l *List) insert(entries []Entry) {
+// insert adds entries that have not expired, without storing them. It returns how many changed
+// the list.
+func (l *List) insert(entries []Entry) (news int) {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -227,16 +243,22 @@ func (l *List) insert(entries []Entry) {
 			continue
 		}
 		if known := l.all[e.identity()]; known != nil {
+			before := *known
 			if !now.Before(known.Expires) {
 				*known = e
 			} else {
 				known.widen(e)
 			}
+			if *known != before {
+				news++
+			}
 			continue
 		}
+		news++
 		added := &e
 		l.all[e.identity()] = added
 		l.by[e.lookup()] = append(l.by[e.lookup()], added)
 	}
 	l.count.Store(int64(len(l.all)))
+	return news
 }
