@@ -23,7 +23,7 @@ type revokeCmd struct {
 
 // Help is shown by -h below the first line.
 func (*revokeCmd) Help() string {
-	return "Tokens that match all conditions are refused from now on, and what clients hold by them ends. Success means that the revocation is stored; a note says if it lasts only until the server restarts. Prints the revocations and what ended, as JSON."
+	return "Tokens that match all conditions are refused from now on, and what clients hold by them ends, on all servers that share a broker. Success means that the revocation is stored; a note says if it lasts only until the server restarts, or if some servers did not answer. Prints the revocations and what ended, as JSON."
 }
 
 // Run revokes tokens.
@@ -73,11 +73,33 @@ func (c *revokeCmd) Run(t *terminal) error {
 		return err
 	}
 	noteStars(t, topics)
-	var outcome struct{ Until string }
-	if json.Unmarshal(answer, &outcome) == nil && outcome.Until == "restart" {
-		fmt.Fprintln(t.err, "notiflux: the revocation lasts until the server restarts: set its --revocations-file (NOTIFLUX_REVOCATIONS_FILE) to keep revocations")
+	var outcome struct {
+		Until string
+		servers
+	}
+	if json.Unmarshal(answer, &outcome) == nil {
+		if outcome.Until == "restart" {
+			fmt.Fprintln(t.err, "notiflux: the revocation lasts until the server restarts: set its --revocations-file (NOTIFLUX_REVOCATIONS_FILE) to keep revocations")
+		}
+		outcome.note(t, "the revocation is stored, and takes effect there as soon as they read it from the broker")
 	}
 	return writeJSON(t.out, answer)
+}
+
+// servers are the numbers of servers in an answer of the admin API, if several share a broker.
+type servers struct {
+	Servers *struct{ Asked, Answered int }
+}
+
+// note says on standard error if not all servers answered, and what that means.
+func (s servers) note(t *terminal, meaning string) {
+	switch {
+	case s.Servers == nil || s.Servers.Answered == s.Servers.Asked:
+	case s.Servers.Asked == 0:
+		fmt.Fprintf(t.err, "notiflux: the other servers could not be reached: %s\n", meaning)
+	default:
+		fmt.Fprintf(t.err, "notiflux: %d of %d servers did not answer: %s\n", s.Servers.Asked-s.Servers.Answered, s.Servers.Asked, meaning)
+	}
 }
 
 type disconnectCmd struct {
@@ -90,7 +112,7 @@ type disconnectCmd struct {
 
 // Help is shown by -h below the first line.
 func (*disconnectCmd) Help() string {
-	return "Closes the connections of a user, or one connection, on this server. The clients may connect again at once with another token, and even with the same one: to prevent that, use notiflux revoke. Prints how many connections were closed, as JSON."
+	return "Closes the connections of a user, or one connection, on all servers that share a broker. The clients may connect again at once with another token, and even with the same one: to prevent that, use notiflux revoke. Prints how many connections were closed, as JSON."
 }
 
 // Run disconnects clients.
@@ -108,6 +130,10 @@ func (c *disconnectCmd) Run(t *terminal) error {
 	var answer json.RawMessage
 	if err := c.Admin.post("disconnect", body, &answer); err != nil {
 		return err
+	}
+	var outcome servers
+	if json.Unmarshal(answer, &outcome) == nil {
+		outcome.note(t, "it is not known whether the clients there were disconnected; try again")
 	}
 	return writeJSON(t.out, answer)
 }

@@ -6,7 +6,8 @@
 // would revoke more than was meant. docs/admin.yaml describes the routes in OpenAPI.
 //
 // A revocation is stored and has effect on every later request before the clients that hold it
-// are swept, so none slips through. The other actions have no memory.
+// are swept, so none slips through. The other actions have no memory. If servers share a broker,
+// an action takes effect on the one that was asked, which then asks all others (action.go).
 package adminapi
 
 import (
@@ -49,24 +50,31 @@ const (
 type Config struct {
 	Token       func() (string, error) // the bearer token, called for each request; nil: none is needed
 	Refuse      error                  // why no request is served; nil: all are
-	Revocations *revoke.List           // nil: this server cannot revoke tokens
+	Revocations *revoke.List
 	Control     *control.Control
-	Verifier    explain.Verifier // explains tokens
-	Now         func() time.Time // the wall clock; nil: time.Now
-	Log         *slog.Logger     // nil discards
+
+	// Others sends a request to the other servers, for [API.Perform], and returns their answers
+	// and how many servers there are. Nil: this server shares its broker with no other.
+	Others func(ctx context.Context, request []byte) (answers [][]byte, others int, err error)
+
+	Verifier explain.Verifier // explains tokens
+	Now      func() time.Time // the wall clock; nil: time.Now
+	Log      *slog.Logger     // nil discards
 }
 
-type api struct {
+// An API is the handler of the paths below [Prefix].
+type API struct {
+	http.Handler
 	config Config
 	log    *slog.Logger
 }
 
-// New returns the handler of the paths below [Prefix].
-func New(c Config) http.Handler {
+// New returns an API.
+func New(c Config) *API {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	a := &api{config: c, log: c.Log}
+	a := &API{config: c, log: c.Log}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -85,11 +93,12 @@ func New(c Config) http.Handler {
 		routes = append(routes, router.Route{Method: r.method, Path: Prefix + r.name, NoHead: true, Handle: a.answer(r.handle)})
 	}
 	// Pages have no business here. The guard of the listener refuses those of other sites, too.
-	return router.New(origin.None, a.log, routes...)
+	a.Handler = router.New(origin.None, a.log, routes...)
+	return a
 }
 
 // answer makes a handler of a function that returns what to answer in JSON.
-func (a *api) answer(handle func(*http.Request) (any, error)) router.Handler {
+func (a *API) answer(handle func(*http.Request) (any, error)) router.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := a.authorize(r); err != nil {
 			return err
@@ -114,7 +123,7 @@ func (a *api) answer(handle func(*http.Request) (any, error)) router.Handler {
 }
 
 // authorize returns an error unless the request may use the API.
-func (a *api) authorize(r *http.Request) error {
+func (a *API) authorize(r *http.Request) error {
 	if a.config.Refuse != nil {
 		return a.config.Refuse
 	}
@@ -219,11 +228,10 @@ type user struct {
 	Issuer  string `json:"issuer"`
 }
 
-// match returns the function that finds the user's tokens.
-func (u *user) match() (func(*auth.Claims) bool, error) {
+// check returns an error if nothing identifies the user.
+func (u *user) check() error {
 	if u.Subject == "" {
-		return nil, pubsub.Errorf(pubsub.Malformed, "nothing says whom this concerns: set sub")
+		return pubsub.Errorf(pubsub.Malformed, "nothing says whom this concerns: set sub")
 	}
-	e := revoke.Entry{Subject: u.Subject, Issuer: u.Issuer}
-	return e.MatchesToken, nil
+	return nil
 }

@@ -2,15 +2,13 @@ package adminapi
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/ikornaselur/notiflux/internal/auth"
-	"github.com/ikornaselur/notiflux/internal/control"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
 // disconnect closes the connections of a user, or one connection.
-func (a *api) disconnect(r *http.Request) (any, error) {
+func (a *API) disconnect(r *http.Request) (any, error) {
 	var body struct {
 		user       `json:",inline"`
 		Connection string `json:"connection"`
@@ -26,68 +24,68 @@ func (a *api) disconnect(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		outcome, err := a.config.Control.DisconnectConnection(r.Context(), name)
-		return a.done(r, "connection disconnected", "connection", body.Connection, outcome, err)
+		return a.act(r, "connection disconnected", "connection", body.Connection, &action{Do: doDisconnectConnection, Connection: name})
 	}
-	match, err := body.match()
-	if err != nil {
+	if err := body.check(); err != nil {
 		return nil, err
 	}
-	outcome, err := a.config.Control.Disconnect(r.Context(), match)
-	return a.done(r, "user disconnected", "subject", body.Subject, outcome, err)
+	return a.act(r, "user disconnected", "subject", body.Subject, &action{Do: doDisconnect, Subject: body.Subject, Issuer: body.Issuer})
 }
 
-// changed is the body of a request that changes the subscriptions of a user.
-type changed struct {
-	user   `json:",inline"`
-	topics `json:",inline"`
-}
-
-// decodeChanged decodes the body. It fails if the request has no topics.
-func decodeChanged(r *http.Request) (c changed, match func(*auth.Claims) bool, names []pubsub.Topic, patterns pubsub.Patterns, err error) {
-	if err = decode(r, &c); err != nil {
-		return c, nil, nil, nil, err
+// decodeChanged decodes the body of a request that changes the subscriptions of a user. It fails
+// if the request has no topics.
+func decodeChanged(r *http.Request, do string) (*action, error) {
+	var body struct {
+		user   `json:",inline"`
+		topics `json:",inline"`
 	}
-	if match, err = c.match(); err != nil {
-		return c, nil, nil, nil, err
+	if err := decode(r, &body); err != nil {
+		return nil, err
 	}
-	names, list, err := c.parse()
-	if err == nil && len(names)+len(list) == 0 {
+	if err := body.check(); err != nil {
+		return nil, err
+	}
+	names, patterns, err := body.parse()
+	if err == nil && len(names)+len(patterns) == 0 {
 		err = pubsub.Errorf(pubsub.Malformed, "the request names no topic: set topics")
 	}
-	return c, match, names, pubsub.NewPatterns(list), err
+	return &action{Do: do, Subject: body.Subject, Issuer: body.Issuer, Topics: names, Patterns: patterns}, err
 }
 
 // unsubscribe ends subscriptions of a user.
-func (a *api) unsubscribe(r *http.Request) (any, error) {
-	body, match, names, patterns, err := decodeChanged(r)
+func (a *API) unsubscribe(r *http.Request) (any, error) {
+	act, err := decodeChanged(r, doUnsubscribe)
 	if err != nil {
 		return nil, err
 	}
-	outcome, err := a.config.Control.Unsubscribe(r.Context(), match, func(name pubsub.Topic) bool {
-		return slices.Contains(names, name) || patterns.Match(name)
-	})
-	return a.done(r, "user unsubscribed", "subject", body.Subject, outcome, err)
+	return a.act(r, "user unsubscribed", "subject", act.Subject, act)
 }
 
 // subscribe subscribes the connections of a user.
-func (a *api) subscribe(r *http.Request) (any, error) {
-	body, match, names, patterns, err := decodeChanged(r)
+func (a *API) subscribe(r *http.Request) (any, error) {
+	act, err := decodeChanged(r, doSubscribe)
 	switch {
 	case err != nil:
 		return nil, err
-	case len(patterns) > 0:
+	case len(act.Patterns) > 0:
 		return nil, pubsub.Errorf(pubsub.Malformed, "a user cannot be subscribed to patterns: name the topics in topics")
 	}
-	outcome, err := a.config.Control.Subscribe(r.Context(), match, names)
-	return a.done(r, "user subscribed", "subject", body.Subject, outcome, err)
+	return a.act(r, "user subscribed", "subject", act.Subject, act)
 }
 
-// done logs an action and returns the answer to it.
-func (a *api) done(r *http.Request, what, key, name string, o control.Outcome, err error) (any, error) {
-	if err != nil {
+// act carries out an action without a memory on all servers, logs it, and returns the answer.
+func (a *API) act(r *http.Request, what, key, name string, act *action) (any, error) {
+	e, err := a.everywhere(r, act)
+	if err != nil && e.Servers == nil {
 		return nil, err
 	}
-	a.log.Info(what, key, auth.Loggable(name), "connections", o.Connections, "subscriptions", o.Subscriptions, "remote", r.RemoteAddr)
-	return ended(o), nil
+	attributes := []any{key, auth.Loggable(name), "connections", e.Connections, "subscriptions", e.Subscriptions, "remote", r.RemoteAddr}
+	if e.Servers != nil {
+		attributes = append(attributes, "asked", e.Servers.Asked, "answered", e.Servers.Answered)
+	}
+	a.log.Info(what, attributes...)
+	if err != nil {
+		return nil, &pubsub.Error{Code: pubsub.Unavailable, Detail: "this was done on this server only, because the others cannot be reached: try again, which is harmless", Err: err}
+	}
+	return e, nil
 }

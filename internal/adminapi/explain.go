@@ -9,7 +9,7 @@ import (
 )
 
 // explain says what a token allows. It changes nothing.
-func (a *api) explain(r *http.Request) (any, error) {
+func (a *API) explain(r *http.Request) (any, error) {
 	var body struct {
 		Token  string   `json:"token"`
 		Topics []string `json:"topics"`
@@ -25,9 +25,5 @@ func (a *api) explain(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var revoked func(*auth.Claims, pubsub.Topic) error
-	if a.config.Revocations != nil {
-		revoked = a.config.Revocations.Check
-	}
-	return explain.Explain(a.config.Verifier, revoked, a.config.Now(), auth.Token(body.Token), names...), nil
+	return explain.Explain(a.config.Verifier, a.config.Revocations.Check, a.config.Now(), auth.Token(body.Token), names...), nil
 }

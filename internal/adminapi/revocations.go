@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/revoke"
@@ -59,20 +61,11 @@ func (r *revocation) entries(now time.Time) ([]revoke.Entry, error) {
 type revoked struct {
 	Revocations []revoke.Entry `json:"revocations"`
 	Until       string         `json:"until"`
-	ended
+	ended       `json:",inline"`
 }
 
-// ended says what an action changed on this server.
-type ended struct {
-	Connections   int `json:"connections"`
-	Subscriptions int `json:"subscriptions"`
-}
-
-// revoke stores revocations, and ends what lives by the tokens.
-func (a *api) revoke(r *http.Request) (any, error) {
-	if err := a.canRevoke(); err != nil {
-		return nil, err
-	}
+// revoke stores revocations, and ends what lives by the tokens, on all servers.
+func (a *API) revoke(r *http.Request) (any, error) {
 	var body revocation
 	if err := decode(r, &body); err != nil {
 		return nil, err
@@ -85,22 +78,25 @@ func (a *api) revoke(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := revoke.New(revoke.Config{Entries: added, Now: a.config.Now})
-	outcome, err := a.config.Control.Sweep(r.Context(), func(c *auth.Claims, name pubsub.Topic) error { return now.Check(c, name) })
-	if err != nil {
+	act := &action{Do: doRevoke}
+	for _, text := range revoke.New(revoke.Config{Entries: added, Now: a.config.Now}).Texts() {
+		act.Revocations = append(act.Revocations, jsontext.Value(text))
+	}
+	e, err := a.everywhere(r, act)
+	switch {
+	case err != nil && e.Servers == nil:
 		return nil, err
+	case err != nil: // They read it from the broker.
+		a.log.Warn("the other servers do not know of a revocation yet", "err", err)
 	}
 	for _, e := range added {
 		a.log.Info("tokens revoked", "entry", auth.Loggable(e.String()), "expires", e.Expires, "remote", r.RemoteAddr)
 	}
-	return revoked{added, a.until(), ended(outcome)}, nil
+	return revoked{added, a.until(), e}, nil
 }
 
 // list returns the revocations that expire first.
-func (a *api) list(*http.Request) (any, error) {
-	if err := a.canRevoke(); err != nil {
-		return nil, err
-	}
+func (a *API) list(*http.Request) (any, error) {
 	entries := a.config.Revocations.Entries()
 	return struct {
 		Count       int            `json:"count"`
@@ -109,16 +105,9 @@ func (a *api) list(*http.Request) (any, error) {
 	}{len(entries), a.until(), entries[:min(len(entries), maxListed)]}, nil
 }
 
-func (a *api) until() string {
+func (a *API) until() string {
 	if a.config.Revocations.Stored() {
 		return untilExpires
 	}
 	return untilRestart
-}
-
-func (a *api) canRevoke() error {
-	if a.config.Revocations == nil {
-		return pubsub.Errorf(pubsub.NotFound, "this server cannot revoke tokens, because it shares a broker with others, and revocations do not reach them: disconnect the user on each server, and withdraw the key or wait for the tokens to expire")
-	}
-	return nil
 }

@@ -57,7 +57,7 @@ type Serve struct {
 
 	PublicTopics []string `group:"Access without a token:" env:"NOTIFLUX_PUBLIC_TOPICS" placeholder:"TOPIC" help:"Topics that everyone may subscribe to without a token, such as status or news:*, which means every topic that begins with news:."`
 
-	RevocationsFile string        `group:"Revoking tokens:" env:"NOTIFLUX_REVOCATIONS_FILE" placeholder:"FILE" help:"File that keeps revocations over restarts; without it, they last until the server stops."`
+	RevocationsFile string        `group:"Revoking tokens:" env:"NOTIFLUX_REVOCATIONS_FILE" placeholder:"FILE" help:"File that keeps revocations over restarts; without it, they last until the server stops. Not with Redis, which keeps them."`
 	MaxTokenLife    time.Duration `group:"Revoking tokens:" env:"NOTIFLUX_MAX_TOKEN_LIFE" default:"0s" help:"Maximum time from iat to exp of a token, and how long revocations last; 0 means no limit, and 30 days for revocations."`
 
 	Broker       string `group:"Broker:" env:"NOTIFLUX_BROKER" default:"memory" help:"Broker, which orders and keeps messages: memory for a single server, or the URL of Redis or Valkey for several servers that act as one, such as redis://[user:password@]host:6379, rediss://… with TLS, or redis+sentinel://host:26379/primary."`

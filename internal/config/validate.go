@@ -102,7 +102,7 @@ func (c *Serve) validateRevocations(p *Problems) {
 		return
 	}
 	addr, _ := c.Admin()
-	p.when(c.Broker != MemoryBroker, "revocations-file", "works only if %s is %s: servers that share a broker cannot revoke tokens yet", Name("broker"), MemoryBroker)
+	p.when(c.Broker != MemoryBroker, "revocations-file", "works only if %s is %s: servers on Redis keep revocations there", Name("broker"), MemoryBroker)
 	p.when(addr == "", "revocations-file", "needs the admin API to revoke tokens: set %s to an address", Name("admin-addr"))
 	p.when(addr != "" && c.AdminTokenFile == "" && !isPrivate(addr), "admin-token-file", "is missing: %s needs the admin API, which is served at %s only with a secret", Name("revocations-file"), addr)
 }

@@ -43,6 +43,7 @@ func TestBrokerAway(t *testing.T) {
 		node = fakestore.New(fakestore.Config{Delay: 5 * time.Millisecond, Check: 50 * time.Millisecond}).Node(sink)
 		return node
 	}}, nil)
+	awaitReady(t, s, 200)
 	bearer := "Bearer " + s.Token(auth.Subscribe, "t", "u")
 	c := connectJSON(t, s, s.Sign(auth.Grant{Subject: "test", Scopes: []auth.Scope{auth.Subscribe, auth.Broadcast}, Topics: []pubsub.Topic{"t", "u"}}))
 	c.Say(`{"type":"subscribe","topics":["t"]}`)
@@ -81,9 +82,7 @@ func TestBrokerAway(t *testing.T) {
 	}
 
 	node.Back()
-	if status, body := text(t, s, s.URL+"/readyz"); status != 200 {
-		t.Errorf("/readyz: %d %s", status, body)
-	}
+	awaitReady(t, s, 200)
 	s.Broadcast("t", "again")
 	if got := c.Next(); !strings.HasPrefix(got, `{"type":"message","topic":"t",`) || !strings.HasSuffix(got, `"data":"again"}`) {
 		t.Error(got)

@@ -2,39 +2,81 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 
 	"github.com/ikornaselur/notiflux/internal/adminapi"
+	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/config"
+	"github.com/ikornaselur/notiflux/internal/control"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/revoke"
 	"github.com/ikornaselur/notiflux/internal/session"
 )
 
-// openRevocations reads the list of revoked tokens. There is none if the server shares its
-// broker, because revocations would not reach the other servers.
+// openRevocations opens the file with the revoked tokens, if there is one.
 func (s *Server) openRevocations() error {
-	if s.env.Broker != nil {
+	path := s.config.RevocationsFile
+	if path == "" || s.env.Broker != nil {
 		return nil
 	}
-	c := revoke.Config{MaxLife: s.config.MaxTokenLife, Now: s.env.Now}
-	if path := s.config.RevocationsFile; path != "" {
-		file, entries, err := revoke.OpenFile(path, s.env.Now())
-		if err != nil {
-			return fmt.Errorf("%s: %w", config.Name("revocations-file"), err)
-		}
-		c.Store, c.Entries, s.revocationsFile = file, entries, file
+	file, entries, err := revoke.OpenFile(path, s.env.Now())
+	if err != nil {
+		return fmt.Errorf("%s: %w", config.Name("revocations-file"), err)
 	}
-	s.revocations = revoke.New(c)
+	s.revocationsFile, s.revocationsRead = file, entries
 	return nil
 }
 
-// revoked returns the function that says which tokens are revoked, or nil if none can be.
+// listRevocations creates the list of revoked tokens, which servers that share a broker share,
+// too.
+func (s *Server) listRevocations() {
+	c := revoke.Config{MaxLife: s.config.MaxTokenLife, Now: s.env.Now, Entries: s.revocationsRead}
+	shared, ok := s.broker.(broker.Shared)
+	switch {
+	case ok:
+		c.Shared = shared
+	case s.revocationsFile != nil:
+		c.Store = s.revocationsFile
+	}
+	s.revocations, s.revocationsRead = revoke.New(c), nil
+	if ok {
+		shared.Operate(broker.Operator{Most: revoke.MaxEntries, Learn: s.learnRevocations, Known: s.revocations.Texts, Answer: s.answerServer})
+	}
+}
+
+// learnRevocations takes revocations of the broker, and has what lives by the tokens ended.
+func (s *Server) learnRevocations(texts []string) (outdated []string) {
+	news, outdated, err := s.revocations.Learn(texts)
+	if err != nil {
+		s.log.Error("the broker has a revocation that this server cannot read, and so does not apply", "err", err)
+	}
+	if news > 0 && s.sweeping.CompareAndSwap(false, true) {
+		s.operating.Submit(s.sweepRevoked)
+	}
+	return outdated
+}
+
+// sweepRevoked ends what lives by tokens that are revoked by now.
+func (s *Server) sweepRevoked(ctx context.Context) {
+	s.sweeping.Store(false)
+	if o, err := s.control.Sweep(ctx, s.revoked()); err != nil {
+		s.log.Debug("revoked tokens were not swept", "err", err)
+	} else if o != (control.Outcome{}) {
+		s.log.Info("revoked tokens learned from the broker", "connections", o.Connections, "subscriptions", o.Subscriptions)
+	}
+}
+
+// answerServer has a request of another server carried out.
+func (s *Server) answerServer(request []byte, answer func([]byte)) {
+	s.operating.Submit(func(ctx context.Context) { answer(s.operator.Perform(ctx, request)) })
+}
+
+// revoked returns the function that says which tokens are revoked.
 func (s *Server) revoked() session.Revoked {
-	if s.env.Revoked != nil || s.revocations == nil {
+	if s.env.Revoked != nil {
 		return s.env.Revoked
 	}
 	return s.revocations.Check
@@ -47,15 +89,18 @@ func (s *Server) closeRevocations() {
 	}
 }
 
-// adminAPI returns the handler of the admin API.
-func (s *Server) adminAPI() http.Handler {
+// openAdminAPI creates the admin API.
+func (s *Server) openAdminAPI() {
 	c := adminapi.Config{Revocations: s.revocations, Control: s.control, Verifier: unlimited{s.requests}, Now: s.env.Now, Log: s.log}
+	if shared, ok := s.broker.(broker.Shared); ok {
+		c.Others = shared.Ask
+	}
 	if s.config.AdminTokenFile != "" {
 		c.Token = func() (string, error) { return adminToken(s.config.AdminTokenFile) }
 	} else if s.admin != nil && !isPrivate(s.admin.Addr()) {
 		c.Refuse = errAdminToken
 	}
-	return adminapi.New(c)
+	s.operator = adminapi.New(c)
 }
 
 var errAdminToken = pubsub.Errorf(pubsub.NotFound, "the admin API is off, because others than this machine can reach this listener: set %s to a file with a secret", config.Name("admin-token-file"))

@@ -29,9 +29,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/admin"
+	"github.com/ikornaselur/notiflux/internal/adminapi"
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/broker/memory"
@@ -63,6 +65,7 @@ const (
 	drainSpread      = 3 * time.Second  // a shutdown spreads reconnects over this time
 	commandSlack     = 16 << 10         // maximum length of a command beyond its message
 	waitingWorkers   = 64               // concurrent broadcasts and histories of WebSocket clients
+	operatingWorkers = 2                // concurrent actions that other servers ask for
 	pprofTimeout     = 90 * time.Second // to answer on the admin listener: a profile takes 30 s
 )
 
@@ -108,8 +111,12 @@ type Server struct {
 
 	perTopic *config.Topics // the settings of topics
 
-	revocations     *revoke.List // nil: the server cannot revoke tokens
-	revocationsFile *revoke.File // of revocations; nil: they are in memory
+	revocations     *revoke.List
+	revocationsFile *revoke.File   // of revocations; nil: they are in memory, or the broker has them
+	revocationsRead []revoke.Entry // from the file, until there is the list
+	operator        *adminapi.API
+	operating       *worker.Pool // acts for other servers
+	sweeping        atomic.Bool  // sweepRevoked waits in operating
 
 	draining chan struct{} // closed when shutdown begins
 
@@ -148,6 +155,7 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 func (s *Server) build(p parsed) {
 	c := &s.config
 	s.openBroker()
+	s.listRevocations()
 	s.limited = limited(s.publisher(), quota.New("broadcasts", c.LimitBroadcastsPerAddress, time.Second), quota.New("broadcasts", c.LimitBroadcastsPerSubject, time.Second))
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
 	s.openPresence()
@@ -155,6 +163,7 @@ func (s *Server) build(p parsed) {
 	s.verifying = worker.NewPool(0, 0, s.log)
 	s.requests = auth.NewPooled(s.verifier, s.verifying)
 	s.waiting = worker.NewPool(waitingWorkers, 0, s.log)
+	s.operating = worker.NewPool(operatingWorkers, 0, s.log)
 	s.scavenger = listen.NewScavenger(s.verifying.Len)
 	s.unread = transport.NewUnread(int64(c.MaxUnreadBytes))
 	s.sockets = transport.Config{
@@ -176,6 +185,7 @@ func (s *Server) build(p parsed) {
 		groups[i] = l.Group
 	}
 	s.control = control.New(groups, s.revoked())
+	s.openAdminAPI()
 	s.api = httpapi.New(httpapi.Config{
 		Broker:          s.limited,
 		Attacher:        s.attacher,
@@ -404,7 +414,7 @@ func (s *Server) url(l net.Listener, secure bool) string {
 }
 
 // Run serves until ctx ends, and then shuts down within the configured time. It starts
-// these goroutines: one per loop, one per listener, two worker pools, the broker, the sweep
+// these goroutines: one per loop, one per listener, three worker pools, the broker, the sweep
 // of the topics, presence, the watch on the file with the public keys, and the one that loads the
 // keys of an identity provider. net/http and
 // portable sockets start more per connection.
@@ -430,6 +440,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	running.Go(func() { s.verifying.Run(parts) })
 	running.Go(func() { s.waiting.Run(parts) })
+	running.Go(func() { s.operating.Run(parts) })
 
 	failed := make(chan error, 2)
 	serve := func(h *http.Server, l net.Listener) {
@@ -494,7 +505,7 @@ func (s *Server) adminRoutes() http.Handler {
 	if b, ok := s.broker.(interface{ Stats() *broker.Stats }); ok {
 		shared = b.Stats()
 	}
-	return admin.New(admin.Config{Hosts: s.config.AdminHosts, API: s.adminAPI(), Log: s.log, Sources: admin.Sources{
+	return admin.New(admin.Config{Hosts: s.config.AdminHosts, API: s.operator, Log: s.log, Sources: admin.Sources{
 		Version:     config.Version(),
 		Clients:     s.clients.Count,
 		Connections: s.public.Count,

@@ -31,21 +31,38 @@ func testBroker() string { return os.Getenv("NOTIFLUX_TEST_BROKER") }
 
 // WithBroker returns env with the broker of this test run, unless env or c has one: the memory
 // broker (nil), or the broker that NOTIFLUX_TEST_BROKER names. A server on Redis has a
-// redis-server of its own, which ends with the test, and serves from the time when await
-// returns. await is for after the start of the server. c holds the settings of the server.
+// redis-server of its own, which ends with the test. await waits until the broker can serve; it
+// is for after the start of the server. c holds the settings of the server.
 func WithBroker(t testing.TB, env server.Environment, c *config.Serve) (with server.Environment, await func()) {
 	t.Helper()
 	await = func() {}
 	if env.Broker != nil || c.Broker != config.MemoryBroker {
 		return env, await
 	}
+	var open func(broker.Sink) broker.Broker
 	switch testBroker() {
 	case fakeBroker:
-		env.Broker = fake(env, c)
+		open = fake(env, c)
 	case redisBroker:
-		env.Broker, await = onRedis(t, c)
+		open = onRedis(t, c)
+	default:
+		return env, await
 	}
-	return env, await
+	var b broker.Broker
+	env.Broker = func(sink broker.Sink) broker.Broker {
+		b = open(sink)
+		return b
+	}
+	return env, func() {
+		t.Helper()
+		deadline := time.Now().Add(patience)
+		for err := b.Health(); err != nil; err = b.Health() {
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+			<-time.After(time.Millisecond)
+		}
+	}
 }
 
 // fake returns what opens the fake remote broker.
@@ -67,13 +84,12 @@ func fake(env server.Environment, c *config.Serve) func(broker.Sink) broker.Brok
 	return func(sink broker.Sink) broker.Broker { return store.Node(sink) }
 }
 
-// onRedis returns what opens the broker of a Redis, and waits until it can serve.
-func onRedis(t testing.TB, c *config.Serve) (open func(broker.Sink) broker.Broker, await func()) {
+// onRedis returns what opens the broker of a Redis.
+func onRedis(t testing.TB, c *config.Serve) func(broker.Sink) broker.Broker {
 	t.Helper()
 	r := redistest.Start(t)
-	var b broker.Broker
-	open = func(sink broker.Sink) broker.Broker {
-		b = redis.New(redis.Config{
+	return func(sink broker.Sink) broker.Broker {
+		return redis.New(redis.Config{
 			Sink:     sink,
 			Options:  redis.Options{Addresses: []string{r.Addr}},
 			Prefix:   c.BrokerPrefix,
@@ -81,19 +97,7 @@ func onRedis(t testing.TB, c *config.Serve) (open func(broker.Sink) broker.Broke
 			Age:      c.HistoryAge,
 			Limits:   server.TopicLimits(c.Topics()),
 		})
-		return b
 	}
-	await = func() {
-		t.Helper()
-		deadline := time.Now().Add(patience)
-		for err := b.Health(); err != nil; err = b.Health() {
-			if time.Now().After(deadline) {
-				t.Fatal(err)
-			}
-			<-time.After(time.Millisecond)
-		}
-	}
-	return open, await
 }
 
 // Remote reports whether this run uses a remote broker, fake or Redis. Its logs lag a little
