@@ -214,11 +214,19 @@ func (l *List) hasRoom(entries []Entry) bool {
 // purgeLocked removes the entries that have expired.
 func (l *List) purgeLocked() {
 	now := l.now()
-	for _, e := range l.all {
-		if !now.Before(e.Expires) {
-			l.removeLocked(e)
+	for key, entries := range l.by {
+		entries = slices.DeleteFunc(entries, func(e *Entry) bool {
+			if now.Before(e.Expires) {
+				return false
+			}
+			delete(l.all, e.identity())
+			return true
+		})
+		if l.by[key] = entries; len(entries) == 0 {
+			delete(l.by, key)
 		}
 	}
+	l.count.Store(int64(len(l.all)))
 }
 
 // removeLocked removes an entry of the list.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ikornaselur/notiflux/internal/broker"
+	"github.com/ikornaselur/notiflux/internal/broker/brokertest"
 	"github.com/ikornaselur/notiflux/internal/internaltest/redistest"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -89,5 +90,22 @@ func TestManyRevocations(t *testing.T) {
 	answers, asked, err := other.Ask(t.Context(), []byte(request))
 	if err != nil || asked != 2 || len(answers) != 2 || string(answers[0]) != request {
 		t.Errorf("Ask = %d answers of %d nodes, %v; want 2 of 2", len(answers), asked, err)
+	}
+}
+
+// A revocation takes an offset, but is no message that subscribers to patterns would miss.
+func TestRevocationsAreNoGap(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	b, _ := operate(t, s, 10)
+	if err := brokertest.AttachAll(t.Context(), broker.NewAttacher(b, broker.AttacherConfig{}), []broker.Attachment{{Topic: pubsub.Pattern("a*").Topic()}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Revoke(t.Context(), []string{"entry"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	offsets := strings.Fields(s.Client("HMGET", "notiflux:{0}:m", "announced", "last"))
+	if len(offsets) != 2 || offsets[0] != offsets[1] {
+		t.Errorf("the stream of all topics has everything up to, and the last offset is: %v", offsets)
 	}
 }

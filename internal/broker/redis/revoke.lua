@@ -24,6 +24,6 @@ if #new > 0 then
   end
   last = last + 1
   redis.call('ZADD', KEYS[2], text(last), '')
-  redis.call('HSET', KEYS[1], 'last', text(last))
+  save() -- Offsets of revocations are no messages that the stream of all topics would miss.
 end
 return {epoch, text(now), 0}
