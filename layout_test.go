@@ -63,7 +63,7 @@ var allowed = map[string][]string{
 	"internal/router": {"internal/pubsub", "internal/auth", "internal/origin", "internal/wire"},
 	"internal/admin":  {"internal/pubsub", "internal/auth", "internal/broker", "internal/router", "internal/session", "internal/topic", "internal/wire"},
 	"internal/bench":  {"internal/pubsub", "internal/auth", "internal/wsframe"},
-	"internal/server": {"internal/pubsub", "internal/admin", "internal/adminapi", "internal/revoke", "internal/httpapi", "internal/auth", "internal/broker", "internal/broker/memory", "internal/broker/redis", "internal/clients", "internal/config", "internal/control", "internal/dialect/httpstream", "internal/dialect/v1json", "internal/dialect/v1text", "internal/jwks", "internal/topic", "internal/forwarded", "internal/listen", "internal/loop",
+	"internal/server": {"internal/pubsub", "internal/admin", "internal/adminapi", "internal/explain", "internal/revoke", "internal/httpapi", "internal/auth", "internal/broker", "internal/broker/memory", "internal/broker/redis", "internal/clients", "internal/config", "internal/control", "internal/dialect/httpstream", "internal/dialect/v1json", "internal/dialect/v1text", "internal/jwks", "internal/topic", "internal/forwarded", "internal/listen", "internal/loop",
 		"internal/origin", "internal/posts", "internal/presence", "internal/quota", "internal/session", "internal/transport", "internal/wire", "internal/worker"},
 	"docs":                        {},
 	"client":                      {"client/internal/call", "client/internal/connect", "client/internal/pattern", "client/internal/rest", "client/internal/tokens", "client/internal/wire"},

@@ -57,9 +57,10 @@ type Config struct {
 	// and how many servers there are. Nil: this server shares its broker with no other.
 	Others func(ctx context.Context, request []byte) (answers [][]byte, others int, err error)
 
-	Verifier explain.Verifier // explains tokens
-	Now      func() time.Time // the wall clock; nil: time.Now
-	Log      *slog.Logger     // nil discards
+	Verifier explain.Verifier                     // explains tokens
+	Settings func(pubsub.Topic) *explain.Settings // explains topics; nil: their settings are not shown
+	Now      func() time.Time                     // the wall clock; nil: time.Now
+	Log      *slog.Logger                         // nil discards
 }
 
 // An API is the handler of the paths below [Prefix].

@@ -8,7 +8,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
 
-// explain says what a token allows. It changes nothing.
+// explain says what a token allows, and which settings topics have. It changes nothing.
 func (a *API) explain(r *http.Request) (any, error) {
 	var body struct {
 		Token  string   `json:"token"`
@@ -25,5 +25,11 @@ func (a *API) explain(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return explain.Explain(a.config.Verifier, a.config.Revocations.Check, a.config.Now(), auth.Token(body.Token), names...), nil
+	report := explain.Explain(a.config.Verifier, a.config.Revocations.Check, a.config.Now(), auth.Token(body.Token), names...)
+	if a.config.Settings != nil {
+		for i := range report.Topics {
+			report.Topics[i].Settings = a.config.Settings(report.Topics[i].Name)
+		}
+	}
+	return report, nil
 }

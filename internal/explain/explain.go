@@ -49,6 +49,23 @@ type Topic struct {
 	Public    bool         `json:"public,omitempty"` // everyone may subscribe to it without a token
 	Subscribe Verdict      `json:"subscribe"`
 	Broadcast Verdict      `json:"broadcast"`
+	Settings  *Settings    `json:"settings,omitempty"` // nil: not known
+}
+
+// Settings are those of one topic, and the section of the settings file that they come from.
+type Settings struct {
+	Section         string   `json:"section,omitempty"` // empty: they are those of all topics without a section
+	At              string   `json:"at,omitempty"`      // where the section is, such as notiflux.yaml:14
+	History         *History `json:"history,omitempty"` // nil: no message is kept
+	Presence        bool     `json:"presence"`
+	MaxMessageBytes uint64   `json:"maxMessageBytes"`
+}
+
+// A History says how many messages a topic keeps.
+type History struct {
+	Messages int    `json:"messages"`
+	Bytes    uint64 `json:"bytes"`
+	Age      string `json:"age"` // such as 5m0s
 }
 
 // A Verifier verifies tokens like the server.
@@ -165,6 +182,9 @@ func (r *Report) WriteText(w io.Writer, now time.Time) error {
 		b.WriteByte('\n')
 		line("subscribe:", "%s", t.Subscribe)
 		line("broadcast:", "%s", t.Broadcast)
+		if t.Settings != nil {
+			line("settings:", "%s", t.Settings)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -176,6 +196,21 @@ func (v Verdict) String() string {
 		return "accepted"
 	}
 	return fmt.Sprintf("refused (%s): %s", v.Code, v.Reason)
+}
+
+// String returns the settings in a line.
+func (s *Settings) String() string {
+	section, history, presence := "those of topics without a section", "off", "off"
+	if s.Section != "" {
+		section = fmt.Sprintf("section %q (%s)", s.Section, s.At)
+	}
+	if h := s.History; h != nil {
+		history = fmt.Sprintf("%d messages, %d bytes, %s", h.Messages, h.Bytes, h.Age)
+	}
+	if s.Presence {
+		presence = "on"
+	}
+	return fmt.Sprintf("%s; history: %s; presence: %s; message: at most %d bytes", section, history, presence, s.MaxMessageBytes)
 }
 
 // String lists the rights.

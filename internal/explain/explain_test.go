@@ -105,3 +105,18 @@ broadcast:  refused (token_invalid): the token is not a JWT: a JWT has three par
 		}
 	}
 }
+
+func TestSettingsInALine(t *testing.T) {
+	for _, c := range []struct {
+		settings explain.Settings
+		want     string
+	}{
+		{explain.Settings{Section: "room:*", At: "notiflux.yaml:3", MaxMessageBytes: 1000}, `section "room:*" (notiflux.yaml:3); history: off; presence: off; message: at most 1000 bytes`},
+		{explain.Settings{History: &explain.History{Messages: 5, Bytes: 1024, Age: "5m0s"}, Presence: true, MaxMessageBytes: 65536},
+			"those of topics without a section; history: 5 messages, 1024 bytes, 5m0s; presence: on; message: at most 65536 bytes"},
+	} {
+		if got := c.settings.String(); got != c.want {
+			t.Errorf("the settings are %q, want %q", got, c.want)
+		}
+	}
+}

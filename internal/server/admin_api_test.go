@@ -187,6 +187,29 @@ func TestExplain(t *testing.T) {
 	is(mustOperate(t, s, "explain", `{"token":"x"}`), "token_invalid")
 }
 
+// An explanation of a topic has its settings, and says where they are.
+func TestExplainSettings(t *testing.T) {
+	s := standAlone(t, func(c *config.Serve) {
+		messages, off := 5, config.Switch(false)
+		c.Sections = []config.Section{{Topic: "a*", At: "notiflux.yaml:3", HistoryMessages: &messages, Presence: &off}, {Topic: "ab*", At: "notiflux.yaml:6", History: &off}}
+	})
+	report := mustOperate(t, s, "explain", `{"token":"x","topics":["a","abc","b"]}`)
+	var got []map[string]any
+	for _, topic := range report["topics"].([]any) {
+		got = append(got, topic.(map[string]any)["settings"].(map[string]any))
+	}
+	history, _ := got[0]["history"].(map[string]any)
+	if got[0]["section"] != "a*" || got[0]["at"] != "notiflux.yaml:3" || got[0]["presence"] != false || history["messages"] != 5. || history["age"] != "5m0s" {
+		t.Errorf("the settings of a are %v", got[0])
+	}
+	if got[1]["section"] != "ab*" || got[1]["history"] != nil || got[1]["presence"] != true {
+		t.Errorf("the settings of abc are %v", got[1])
+	}
+	if history, _ := got[2]["history"].(map[string]any); got[2]["section"] != nil || history["messages"] == 5. || got[2]["presence"] != true {
+		t.Errorf("the settings of b are %v", got[2])
+	}
+}
+
 // Wrong requests change nothing, and say what is wrong.
 func TestBadAdminRequests(t *testing.T) {
 	s := standAlone(t, nil)

@@ -11,6 +11,7 @@ import (
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/control"
+	"github.com/ikornaselur/notiflux/internal/explain"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/revoke"
 	"github.com/ikornaselur/notiflux/internal/session"
@@ -95,12 +96,24 @@ func (s *Server) openAdminAPI() {
 	if shared, ok := s.broker.(broker.Shared); ok {
 		c.Others = shared.Ask
 	}
+	c.Settings = s.explainSettings
 	if s.config.AdminTokenFile != "" {
 		c.Token = func() (string, error) { return adminToken(s.config.AdminTokenFile) }
 	} else if s.admin != nil && !isPrivate(s.admin.Addr()) {
 		c.Refuse = errAdminToken
+		s.log.Info("the admin API is off, because others than this machine can reach the admin listener", "setting", config.Name("admin-token-file"))
 	}
 	s.operator = adminapi.New(c)
+}
+
+// explainSettings returns the settings of a topic.
+func (s *Server) explainSettings(name pubsub.Topic) *explain.Settings {
+	t := s.perTopic.ForTopic(name)
+	shown := &explain.Settings{Section: t.Section, At: t.At, Presence: t.Presence, MaxMessageBytes: uint64(t.MaxMessageBytes)}
+	if t.History {
+		shown.History = &explain.History{Messages: t.HistoryMessages, Bytes: uint64(t.HistoryBytes), Age: t.HistoryAge.String()}
+	}
+	return shown
 }
 
 var errAdminToken = pubsub.Errorf(pubsub.NotFound, "the admin API is off, because others than this machine can reach this listener: set %s to a file with a secret", config.Name("admin-token-file"))
