@@ -75,9 +75,17 @@ type badToken struct {
 var allowsPattern = []string{"a pattern", "a longer pattern", "both objects"}
 
 const (
-	missing, wrong, expired = pubsub.TokenMissing, pubsub.TokenInvalid, pubsub.TokenExpired
-	noScope, noTopic        = pubsub.ScopeDenied, pubsub.TopicDenied
+	missing, wrong, expired   = pubsub.TokenMissing, pubsub.TokenInvalid, pubsub.TokenExpired
+	noScope, noTopic, revoked = pubsub.ScopeDenied, pubsub.TopicDenied, pubsub.TokenRevoked
 )
+
+// revokedInPart are the names of the rows of tokens that are revoked only for some topics.
+var revokedInPart = []string{"by topic", "by pattern"}
+
+// isRefused reports whether the server refuses the token, whatever it is used for.
+func (r *badToken) isRefused() bool {
+	return r.subscribe == wrong || r.subscribe == expired || r.subscribe == revoked && !slices.Contains(revokedInPart, r.name)
+}
 
 // badTokens returns a row for each kind of mistake, and some good tokens.
 func badTokens(t *testing.T, ours, foreign tokenKey) []badToken {
@@ -253,6 +261,45 @@ func TestBadTokensOfIssuers(t *testing.T) {
 	}
 }
 
+// Every place refuses tokens that are revoked, in each way in which they can be, and no others.
+func TestRevokedTokens(t *testing.T) {
+	key := newTokenKey(t)
+	file := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(file, key.publicPEM(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := servertest.Start(t, func(c *config.Serve) {
+		c.JWTPublicKeyFile, c.PublicTopics = file, []string{"public", "news:*"}
+	})
+	now := time.Now().Unix()
+	sign := func(subject, members string) string {
+		return key.sign(t, `{"alg":"ES256"}`, fmt.Sprintf(`{"sub":%q,"exp":%d,"scope":"subscribe broadcast","topic":"t"%s}`, subject, now+3600, members))
+	}
+	for _, entry := range []string{
+		`{"jti":"one"}`, `{"sub":"ann"}`, `{"sub":"carl","topics":["t"]}`, `{"sub":"dora","patterns":["t*"]}`, `{"sub":"emil","topics":["x"],"patterns":["x*"]}`,
+	} {
+		response, err := s.HTTP.Post(s.AdminURL+"/api/v1/revocations", "application/json", strings.NewReader(entry))
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v, %v", entry, response, err)
+		}
+		response.Body.Close()
+	}
+	before, after := fmt.Sprintf(`,"iat":%d`, now-60), fmt.Sprintf(`,"iat":%d`, now+30)
+	for _, row := range []badToken{
+		{"by jti", sign("u", `,"jti":"one"`), revoked, revoked},
+		{"another jti", sign("u", `,"jti":"One"`), "", ""},
+		{"by sub", sign("ann", before), revoked, revoked},
+		{"by sub, without iat", sign("ann", ""), revoked, revoked},
+		{"by sub, issued later", sign("ann", after), "", ""},
+		{"another sub", sign("Ann", before), "", ""},
+		{"by topic", sign("carl", before), revoked, revoked},
+		{"by pattern", sign("dora", before), revoked, revoked},
+		{"for other topics", sign("emil", before), "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) { checkToken(t, s, row) })
+	}
+}
+
 // checkToken sends a token to every place that takes one.
 func checkToken(t *testing.T, s *servertest.Server, row badToken) {
 	t.Helper()
@@ -276,7 +323,7 @@ func checkToken(t *testing.T, s *servertest.Server, row badToken) {
 	// A token that is wrong is refused for public topics, too. With any other, or without one,
 	// they can be read, but not published to.
 	public := row.subscribe
-	if public != wrong && public != expired {
+	if !row.isRefused() {
 		public = ""
 	}
 	for _, path := range []string{"/history?topic=public", "/poll?topic=news:1&wait=0"} {
@@ -285,11 +332,9 @@ func checkToken(t *testing.T, s *servertest.Server, row badToken) {
 
 	pattern := row.subscribe
 	switch {
-	case slices.Contains(allowsPattern, row.name) && os.Getenv("NOTIFLUX_TEST_BROKER") != "":
-		pattern = pubsub.TopicInvalid // Other brokers have no subscriptions to patterns.
 	case slices.Contains(allowsPattern, row.name):
 		pattern = ""
-	case pattern == "":
+	case !row.isRefused() && pattern != missing && pattern != noScope:
 		pattern = noTopic
 	}
 	conn, _, err := websocket.Dial(t.Context(), s.URL+"/ws", &websocket.DialOptions{Subprotocols: []string{"notiflux.v1.json"}})
@@ -304,7 +349,7 @@ func checkToken(t *testing.T, s *servertest.Server, row badToken) {
 		token = `,"token":"` + row.token + `"`
 		client.Say(`{"type":"auth","id":1` + token + `}`)
 		want := row.subscribe
-		if want != wrong && want != expired {
+		if !row.isRefused() {
 			want = ""
 		}
 		expect("auth", codeOf(client.Next()), want)
