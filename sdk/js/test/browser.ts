@@ -3,7 +3,8 @@
 
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync } from "node:fs"
+import { rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { TestContext } from "node:test"
@@ -37,7 +38,8 @@ export const startBrowser = async (t: TestContext): Promise<Browser> => {
   t.after(async () => {
     program.kill()
     if (program.exitCode === null) await once(program, "exit")
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10 })
+    // Other processes of Chromium end later, and write until then. rmSync does not try a folder again.
+    await rm(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
   })
   const address = await new Promise<string>((resolve, reject) => {
     let printed = ""
