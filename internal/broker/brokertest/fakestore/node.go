@@ -65,7 +65,7 @@ func (s *Store) Node(sink broker.Sink) *Node {
 // flight fail.
 func (n *Node) Run(ctx context.Context) error {
 	n.trouble()
-	n.Post(n.listen)
+	n.listen()
 	n.announceLater()
 	n.Work(ctx, func() {
 		n.setAway(true)
