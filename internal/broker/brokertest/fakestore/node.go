@@ -64,6 +64,12 @@ func (s *Store) Node(sink broker.Sink) *Node {
 // Run implements [broker.Broker]. It starts no goroutine. When ctx ends, operations in
 // flight fail.
 func (n *Node) Run(ctx context.Context) error {
+	// In fake time, what the node does at intervals must not coincide with what its server does
+	// at intervals: which comes first would be chance.
+	select {
+	case <-time.After(time.Duration(1 + n.random.Int64N(int64(time.Millisecond)))):
+	case <-ctx.Done():
+	}
 	n.trouble()
 	n.listen()
 	n.announceLater()

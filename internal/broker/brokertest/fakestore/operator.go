@@ -9,9 +9,8 @@ import (
 )
 
 const (
-	// announceEvery is how often a node learns the position of the last revocation. In fake time
-	// it must not coincide with what a server does every second: which comes first would be chance.
-	announceEvery = time.Second + 1237*time.Nanosecond
+	// announceEvery is how often a node learns the position of the last revocation.
+	announceEvery = time.Second
 	// revocationsPage is how many revocations a part has at most.
 	revocationsPage = 3
 )
