@@ -170,7 +170,18 @@ func fullOfRevocations(t *testing.T, c *cluster) {
 	}
 	first.expect(t, c, all[:mostRevocations]...)
 	first.revoke(t, all[mostRevocations:], all[0])
+	first.expect(t, c, all...)
 	second.expect(t, c, all...) // A node never forgets one because the store removes it.
+	if c.NewEpoch == nil {
+		return
+	}
+	for range 3 {
+		for _, r := range all {
+			second.forget(r)
+		}
+		c.NewEpoch()
+		second.expect(t, c, all...) // The first one has stored all that it knows, though they are too many.
+	}
 }
 
 // askAll checks that a request reaches every other node once, and that the answers are

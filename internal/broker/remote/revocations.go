@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync/atomic"
 
@@ -140,14 +141,15 @@ func (n *operating) learn(p Revocations) {
 	}
 }
 
-// restore stores the revocations that the node knows and the store has lost.
+// restore stores the revocations that the node knows and the store has lost. It does so without a
+// limit: the store had room for them, and if nodes know different ones, all of them count.
 func (n *operating) restore() {
 	lost := slices.DeleteFunc(n.operator.Known(), func(e string) bool { return n.seen[e] })
 	n.seen = nil
 	for part := range slices.Chunk(lost, maxRestored) {
 		n.stored = true
-		n.store.Revoke(part, nil, n.operator.Most, func(err error) {
-			if err != nil && !errors.Is(err, ErrFull) {
+		n.store.Revoke(part, nil, math.MaxInt32, func(err error) {
+			if err != nil {
 				n.readTo = pubsub.Position{} // so that the next announcement makes the node try again
 			}
 		})
