@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,7 @@ type Config struct {
 	Refuse      error                  // why no request is served; nil: all are
 	Revocations *revoke.List
 	Control     *control.Control
+	Issuers     []string // that tokens of this server can have
 
 	// Others sends a request to the other servers, for [API.Perform], and returns their answers
 	// and how many servers there are. Nil: this server shares its broker with no other.
@@ -152,7 +154,7 @@ func same(a, b string) bool {
 }
 
 // decode decodes the body of a request, which must be an object with members of v only.
-func decode(r *http.Request, v any) error {
+func (a *API) decode(r *http.Request, v any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return pubsub.Errorf(pubsub.UnsupportedMediaType, "the body must be JSON: send Content-Type: application/json")
 	}
@@ -168,13 +170,14 @@ func decode(r *http.Request, v any) error {
 	if err := json.Unmarshal(body, v, json.RejectUnknownMembers(true)); err != nil {
 		return malformed(err)
 	}
-	return checkEmpty(body)
+	return a.checkNames(body)
 }
 
-// checkEmpty returns an error if a member that limits whom or what a request concerns is the
-// empty text. Nothing has an empty name, so the text is probably of a variable that was not set;
-// to take it as absent could concern many more.
-func checkEmpty(body []byte) error {
+// checkNames returns an error if a member that limits whom or what a request concerns is the
+// empty text, or an issuer of no token. Nothing has an empty name, so the text is probably of a
+// variable that was not set; to take it as absent could concern many more. With another issuer,
+// the request would concern nobody.
+func (a *API) checkNames(body []byte) error {
 	var members map[string]jsontext.Value
 	if err := json.Unmarshal(body, &members); err != nil {
 		return malformed(err)
@@ -184,7 +187,14 @@ func checkEmpty(body []byte) error {
 			return pubsub.Errorf(pubsub.Malformed, "%s is empty: set it, or omit it", name)
 		}
 	}
-	return nil
+	var issuer string
+	if err := json.Unmarshal(members["issuer"], &issuer); err != nil || issuer == "" || slices.Contains(a.config.Issuers, issuer) {
+		return nil // There is none, or it is right.
+	}
+	if len(a.config.Issuers) == 0 {
+		return pubsub.Errorf(pubsub.Malformed, "no token has the issuer %.255q, because this server has no setting of an issuer: omit issuer", issuer)
+	}
+	return pubsub.Errorf(pubsub.Malformed, "no token has the issuer %.255q: the issuers of this server are %q", issuer, a.config.Issuers)
 }
 
 // malformed says in our words what the decoder found. The place is a JSON pointer.

@@ -13,7 +13,7 @@ func (a *API) disconnect(r *http.Request) (any, error) {
 		user       `json:",inline"`
 		Connection string `json:"connection"`
 	}
-	if err := decode(r, &body); err != nil {
+	if err := a.decode(r, &body); err != nil {
 		return nil, err
 	}
 	if body.Connection != "" {
@@ -34,12 +34,12 @@ func (a *API) disconnect(r *http.Request) (any, error) {
 
 // decodeChanged decodes the body of a request that changes the subscriptions of a user. It fails
 // if the request has no topics.
-func decodeChanged(r *http.Request, do string) (*action, error) {
+func (a *API) decodeChanged(r *http.Request, do string) (*action, error) {
 	var body struct {
 		user   `json:",inline"`
 		topics `json:",inline"`
 	}
-	if err := decode(r, &body); err != nil {
+	if err := a.decode(r, &body); err != nil {
 		return nil, err
 	}
 	if err := body.check(); err != nil {
@@ -54,7 +54,7 @@ func decodeChanged(r *http.Request, do string) (*action, error) {
 
 // unsubscribe ends subscriptions of a user.
 func (a *API) unsubscribe(r *http.Request) (any, error) {
-	act, err := decodeChanged(r, doUnsubscribe)
+	act, err := a.decodeChanged(r, doUnsubscribe)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (a *API) unsubscribe(r *http.Request) (any, error) {
 
 // subscribe subscribes the connections of a user.
 func (a *API) subscribe(r *http.Request) (any, error) {
-	act, err := decodeChanged(r, doSubscribe)
+	act, err := a.decodeChanged(r, doSubscribe)
 	switch {
 	case err != nil:
 		return nil, err

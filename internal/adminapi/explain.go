@@ -14,7 +14,7 @@ func (a *API) explain(r *http.Request) (any, error) {
 		Token  string   `json:"token"`
 		Topics []string `json:"topics"`
 	}
-	if err := decode(r, &body); err != nil {
+	if err := a.decode(r, &body); err != nil {
 		return nil, err
 	}
 	if body.Token == "" {

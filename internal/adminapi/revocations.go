@@ -67,7 +67,7 @@ type revoked struct {
 // revoke stores revocations, and ends what lives by the tokens, on all servers.
 func (a *API) revoke(r *http.Request) (any, error) {
 	var body revocation
-	if err := decode(r, &body); err != nil {
+	if err := a.decode(r, &body); err != nil {
 		return nil, err
 	}
 	entries, err := body.entries(a.config.Now())

@@ -96,6 +96,11 @@ func (s *Server) openAdminAPI() {
 	if shared, ok := s.broker.(broker.Shared); ok {
 		c.Others = shared.Ask
 	}
+	for _, issuer := range []string{s.config.JWTIssuer, s.config.JWKSIssuer} {
+		if issuer != "" {
+			c.Issuers = append(c.Issuers, issuer)
+		}
+	}
 	c.Settings = s.explainSettings
 	if s.config.AdminTokenFile != "" {
 		c.Token = func() (string, error) { return adminToken(s.config.AdminTokenFile) }
