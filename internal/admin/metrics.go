@@ -28,8 +28,9 @@ type Sources struct {
 	Broadcasts  *wire.Outcomes                   // over HTTP
 	Closes      func() map[wire.CloseCode]uint64 // connections that ended, by close code
 	Tokens      func() auth.Stats
-	Provider    func() auth.SourceStats // of the keys of an identity provider; nil: there is none
-	Panics      func() uint64           // panics that ended a connection
+	Refused     map[string]func() uint64 // by limits per address and per subject, by the setting of the limit
+	Provider    func() auth.SourceStats  // of the keys of an identity provider; nil: there is none
+	Panics      func() uint64            // panics that ended a connection
 }
 
 // closeCodes are the close codes that have a metric.
@@ -80,6 +81,10 @@ func metrics(s Sources) *registry {
 	count("notiflux_tokens_verified_total", "Tokens whose signature was verified.", func() uint64 { return s.Tokens().Verified })
 	count("notiflux_tokens_refused_total", "Tokens refused.", func() uint64 { return s.Tokens().Refused })
 	count("notiflux_token_cache_hits_total", "Tokens found in the cache of verified tokens.", func() uint64 { return s.Tokens().Hits })
+	for setting, read := range s.Refused {
+		m.Counter("notiflux_limit_refusals_total", "What limits per address and per subject refused, by the setting of the limit.", map[string]string{"setting": setting},
+			func() float64 { return float64(read()) })
+	}
 	count("notiflux_panics_total", "Connections closed because their handler panicked.", s.Panics)
 	if s.Provider != nil {
 		count("notiflux_jwks_loads_total", "Loads of the identity provider's keys.", func() uint64 { return s.Provider().Loads })

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 )
@@ -10,7 +11,8 @@ import (
 // memory grows with the connections that are open, which other limits bound. It is safe for
 // concurrent use. A nil Open has no limit.
 type Open struct {
-	limit int // immutable
+	limit   int // immutable
+	refused atomic.Uint64
 
 	mu   sync.Mutex
 	open map[any]int // guarded by mu; by address or user; never 0
@@ -55,10 +57,14 @@ func (o *Open) EndUser(issuer, subject string) {
 	}
 }
 
+// Refused returns how many connections were too many.
+func (o *Open) Refused() uint64 { return o.refused.Load() }
+
 func (o *Open) begin(holder any, whom string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.open[holder] >= o.limit {
+		o.refused.Add(1)
 		refusal := pubsub.Errorf(pubsub.TooMany, "%s has %d connections open, which is the limit: close one of them, and try again later", whom, o.limit)
 		refusal.Quota = &pubsub.Quota{Policy: "open-connections", Limit: o.limit}
 		return refusal

@@ -17,6 +17,7 @@ func TestOpen(t *testing.T) {
 		o := NewOpen(limit)
 		holders := []string{"192.0.2.1:1", "192.0.2.2:1", "[2001:db8::1]:1", "[2001:db8:0:1::1]:1", "user a", "user b"}
 		open := map[string]int{}
+		refused := uint64(0)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			h := rapid.SampledFrom(holders).Draw(t, "holder")
 			begin, end := o.Begin, o.End
@@ -34,7 +35,10 @@ func TestOpen(t *testing.T) {
 			}
 			if err == nil {
 				open[h]++
-			} else if e := pubsub.Refusal(err); e.Code != pubsub.TooMany || *e.Quota != (pubsub.Quota{Policy: "open-connections", Limit: limit}) {
+				continue
+			}
+			refused++
+			if e := pubsub.Refusal(err); e.Code != pubsub.TooMany || *e.Quota != (pubsub.Quota{Policy: "open-connections", Limit: limit}) {
 				t.Fatalf("%+v", e)
 			}
 		}
@@ -44,8 +48,8 @@ func TestOpen(t *testing.T) {
 				left++
 			}
 		}
-		if len(o.open) != left {
-			t.Fatalf("%d holders are kept, want %d", len(o.open), left)
+		if len(o.open) != left || o.Refused() != refused {
+			t.Fatalf("%d holders are kept and %d refused, want %d and %d", len(o.open), o.Refused(), left, refused)
 		}
 	})
 }

@@ -50,6 +50,8 @@ type Limit struct {
 	start    time.Time
 	seed     maphash.Seed
 
+	refused atomic.Uint64
+
 	// Each counter is the time, in nanoseconds since start, at which everything that has
 	// passed will be forgotten.
 	counters []atomic.Int64
@@ -117,6 +119,9 @@ func (l *Limit) Count(remote string) {
 	}
 }
 
+// Refused returns how often something might not pass.
+func (l *Limit) Refused() uint64 { return l.refused.Load() }
+
 func (l *Limit) now() int64 { return time.Since(l.start).Nanoseconds() }
 
 // take counts one thing if it may pass. Otherwise it returns after what time it may.
@@ -152,6 +157,7 @@ func (l *Limit) from(whom string, after time.Duration) error {
 	if after == 0 {
 		return nil
 	}
+	l.refused.Add(1)
 	per := "a second"
 	if l.window > time.Second {
 		per = "a minute"

@@ -27,6 +27,7 @@ func TestOneAddress(t *testing.T) {
 			l := New("requests", rate, time.Second)
 			full := int64(time.Second)
 			fill := full // of the bucket, in nanoseconds
+			refused := uint64(0)
 			for _, pause := range pauses {
 				time.Sleep(time.Duration(pause))
 				fill = min(full, fill+pause)
@@ -34,11 +35,16 @@ func TestOneAddress(t *testing.T) {
 					want := fill >= int64(l.interval)
 					if want {
 						fill -= int64(l.interval)
+					} else {
+						refused++
 					}
 					if got := l.Take("192.0.2.1:1") == nil; got != want {
 						rt.Fatalf("rate %d: passes: %v, want %v", rate, got, want)
 					}
 				}
+			}
+			if got := l.Refused(); got != refused {
+				rt.Fatalf("Refused = %d, want %d", got, refused)
 			}
 		})
 	})

@@ -7,14 +7,13 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/jwks"
-	"github.com/ikornaselur/notiflux/internal/quota"
 )
 
 // openVerifier creates the verifier, and the source of the identity provider's keys if there
 // is one.
 func (s *Server) openVerifier(p parsed) {
 	c := auth.Config{Keys: p.keys, Issuer: s.config.JWTIssuer, Audience: s.config.JWTAudience, Public: p.public, Now: s.env.Now, MaxLife: s.config.MaxTokenLife,
-		Failures: quota.New("failed tokens", s.config.LimitFailedTokensPerAddress, time.Minute)}
+		Failures: s.limits.failedTokens}
 	if p.jwks != (jwks.Address{}) {
 		s.jwks = jwks.New(jwks.Config{Address: p.jwks, Transport: s.env.Keys, Log: s.log})
 		c.Provider = &auth.Provider{Issuer: s.config.JWKSIssuer, Audience: s.config.JWKSAudience, Source: s.jwks}

@@ -6,11 +6,58 @@ import (
 	"github.com/ikornaselur/notiflux/internal/auth"
 	"github.com/ikornaselur/notiflux/internal/broker"
 	"github.com/ikornaselur/notiflux/internal/clients"
+	"github.com/ikornaselur/notiflux/internal/config"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
 	"github.com/ikornaselur/notiflux/internal/quota"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/wire"
 )
+
+// limits are the limits per address and per subject. Those that are not set are nil.
+type limits struct {
+	connections, requests, failedTokens *quota.Limit // of each address
+
+	commandsOfAddress, commandsOfUser     *quota.Limit
+	broadcastsOfAddress, broadcastsOfUser *quota.Limit
+	openOfAddress, openOfUser             *quota.Open
+
+	refused map[string]func() uint64 // how often each limit that is set refused something, by setting
+}
+
+func newLimits(c *config.Serve) *limits {
+	all := &limits{refused: make(map[string]func() uint64)}
+	for _, l := range []struct {
+		setting, what string
+		limit         **quota.Limit
+		rate          int
+		window        time.Duration
+	}{
+		{"limit-connections-per-address", "connections", &all.connections, c.LimitConnectionsPerAddress, time.Second},
+		{"limit-requests-per-address", "requests", &all.requests, c.LimitRequestsPerAddress, time.Second},
+		{"limit-failed-tokens-per-address", "failed tokens", &all.failedTokens, c.LimitFailedTokensPerAddress, time.Minute},
+		{"limit-commands-per-address", "commands", &all.commandsOfAddress, c.LimitCommandsPerAddress, time.Second},
+		{"limit-commands-per-subject", "commands", &all.commandsOfUser, c.LimitCommandsPerSubject, time.Second},
+		{"limit-broadcasts-per-address", "broadcasts", &all.broadcastsOfAddress, c.LimitBroadcastsPerAddress, time.Second},
+		{"limit-broadcasts-per-subject", "broadcasts", &all.broadcastsOfUser, c.LimitBroadcastsPerSubject, time.Second},
+	} {
+		if *l.limit = quota.New(l.what, l.rate, l.window); *l.limit != nil {
+			all.refused[l.setting] = (*l.limit).Refused
+		}
+	}
+	for _, l := range []struct {
+		setting string
+		limit   **quota.Open
+		most    int
+	}{
+		{"max-connections-per-address", &all.openOfAddress, c.MaxConnectionsPerAddress},
+		{"max-connections-per-subject", &all.openOfUser, c.MaxConnectionsPerSubject},
+	} {
+		if *l.limit = quota.NewOpen(l.most); *l.limit != nil {
+			all.refused[l.setting] = (*l.limit).Refused
+		}
+	}
+	return all
+}
 
 // A limitedBroker limits the messages of each address and of each user, over HTTP and over
 // WebSocket.

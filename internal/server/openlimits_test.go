@@ -44,6 +44,28 @@ func wantFull(t *testing.T, answer *http.Response, limit string) {
 	}
 }
 
+// Each limit that is set has a metric of what it refused.
+func TestRefusalsOfLimits(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Serve) {
+		c.MaxConnectionsPerAddress, c.MaxConnectionsPerSubject = 1, 1
+		c.LimitConnectionsPerAddress, c.LimitRequestsPerAddress, c.LimitCommandsPerAddress, c.LimitCommandsPerSubject = 10, 10, 10, 10
+		c.LimitBroadcastsPerAddress, c.LimitBroadcastsPerSubject, c.LimitFailedTokensPerAddress = 10, 10, 10
+	})
+	s.Connect()
+	wantFull(t, stays(t, s, "192.0.2.1", "/events?topic=a", s.Token(auth.Subscribe, "a")), "1")
+	_, body := text(t, s, s.AdminURL+"/metrics")
+	for setting, want := range map[string]string{
+		"max-connections-per-address": "1", "max-connections-per-subject": "0",
+		"limit-connections-per-address": "0", "limit-requests-per-address": "0", "limit-failed-tokens-per-address": "0",
+		"limit-commands-per-address": "0", "limit-commands-per-subject": "0",
+		"limit-broadcasts-per-address": "0", "limit-broadcasts-per-subject": "0",
+	} {
+		if line := `notiflux_limit_refusals_total{setting="` + setting + `"} ` + want + "\n"; !strings.Contains(body, line) {
+			t.Errorf("the metrics lack %q:\n%s", line, body)
+		}
+	}
+}
+
 // An address has at most so many WebSockets, streams and waiting polls, of any kind. As soon as one
 // ends, it may open another one.
 func TestOpenConnectionsPerAddress(t *testing.T) {

@@ -49,7 +49,6 @@ import (
 	"github.com/ikornaselur/notiflux/internal/posts"
 	"github.com/ikornaselur/notiflux/internal/presence"
 	"github.com/ikornaselur/notiflux/internal/pubsub"
-	"github.com/ikornaselur/notiflux/internal/quota"
 	"github.com/ikornaselur/notiflux/internal/revoke"
 	"github.com/ikornaselur/notiflux/internal/session"
 	"github.com/ikornaselur/notiflux/internal/topic"
@@ -103,6 +102,7 @@ type Server struct {
 	unread    *transport.Unread // of answers that clients have not read
 	sockets   transport.Config
 	sessions  session.Stats
+	limits    *limits
 	clients   *listen.Slots
 	scavenger *listen.Scavenger
 	endpoints []*session.Endpoint
@@ -154,9 +154,10 @@ func Open(c config.Serve, env Environment, logger *slog.Logger) (*Server, error)
 // build creates the parts, from the log to the routes.
 func (s *Server) build(p parsed) {
 	c := &s.config
+	s.limits = newLimits(c)
 	s.openBroker()
 	s.listRevocations()
-	s.limited = limited(s.publisher(), quota.New("broadcasts", c.LimitBroadcastsPerAddress, time.Second), quota.New("broadcasts", c.LimitBroadcastsPerSubject, time.Second))
+	s.limited = limited(s.publisher(), s.limits.broadcastsOfAddress, s.limits.broadcastsOfUser)
 	s.attacher = broker.NewAttacher(s.broker, broker.AttacherConfig{})
 	s.openPresence()
 	s.openVerifier(p)
@@ -174,9 +175,9 @@ func (s *Server) build(p parsed) {
 		Log:             s.log,
 	}
 	s.endpoints = append(endpoints(), s.env.Endpoints...)
-	ofAddress := addressCommand(quota.New("commands", c.LimitCommandsPerAddress, time.Second))
-	users := clients.NewUsers(quota.NewOpen(c.MaxConnectionsPerSubject))
-	ofUser := userCommand(users, quota.New("commands", c.LimitCommandsPerSubject, time.Second))
+	ofAddress := addressCommand(s.limits.commandsOfAddress)
+	users := clients.NewUsers(s.limits.openOfUser)
+	ofUser := userCommand(users, s.limits.commandsOfUser)
 	for range s.env.Loops {
 		s.loops = append(s.loops, s.newLoop(ofAddress, ofUser))
 	}
@@ -203,10 +204,10 @@ func (s *Server) build(p parsed) {
 		MaxLagBytes:     uint64(c.MaxLagBytes),
 		Unread:          s.unread.Answers,
 		Draining:        s.draining,
-		Connections:     quota.New("connections", c.LimitConnectionsPerAddress, time.Second),
-		Requests:        quota.New("requests", c.LimitRequestsPerAddress, time.Second),
+		Connections:     s.limits.connections,
+		Requests:        s.limits.requests,
 		Clients:         s.clients,
-		PerAddress:      quota.NewOpen(c.MaxConnectionsPerAddress),
+		PerAddress:      s.limits.openOfAddress,
 		Users:           users,
 		Control:         s.control,
 		Revoked:         s.revoked(),
@@ -521,6 +522,7 @@ func (s *Server) adminRoutes() http.Handler {
 		Closes:      s.sockets.Stats.Closes,
 		Provider:    s.provider(),
 		Tokens:      s.verifier.Stats,
+		Refused:     s.limits.refused,
 		Panics: func() (n uint64) {
 			for _, l := range s.loops {
 				n += l.Loop.Panics()
