@@ -139,7 +139,7 @@ func TestFaultsOfTheWay(t *testing.T) {
 		})
 	}
 	t.Run("delayed", func(t *testing.T) {
-		const most = 700 * time.Millisecond
+		const most = 200 * time.Millisecond
 		// Some requests take twice that in each direction, and it takes several in a row to
 		// subscribe again.
 		runChaos(t, 12*most, func(t *testing.T, random *rand.Rand, nodes int, c topic.Config) brokertest.Remote {
