@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -60,12 +61,13 @@ func ParseURL(address string) (o Options, err error) {
 		return o, errURL
 	}
 	for host := range strings.SplitSeq(hosts, ",") {
-		h, p, err := net.SplitHostPort(host)
-		if err != nil {
-			h, p = strings.Trim(host, "[]"), port
-		}
-		if n, err := strconv.Atoi(p); h == "" || err != nil || n < 1 || n > 65535 {
+		h, p, ok := splitHost(host)
+		if !ok {
 			return o, fmt.Errorf("%q in the URL is not a host with an optional port", host)
+		}
+		p = cmp.Or(p, port)
+		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
+			return o, fmt.Errorf("the port of %q in the URL is not a number from 1 to 65535", host)
 		}
 		o.Addresses = append(o.Addresses, net.JoinHostPort(h, p))
 	}
@@ -78,6 +80,16 @@ func ParseURL(address string) (o Options, err error) {
 		}
 	}
 	return o, nil
+}
+
+// splitHost splits a host with an optional port. An IPv6 address has brackets.
+func splitHost(host string) (name, port string, ok bool) {
+	u, err := url.Parse("//" + host)
+	if err != nil || *u != (url.URL{Host: u.Host}) {
+		return "", "", false
+	}
+	name = u.Hostname()
+	return name, u.Port(), name != "" && strings.Contains(name, ":") == strings.HasPrefix(host, "[")
 }
 
 var errURL = errors.New("use memory, or a URL such as redis://HOST:6379, rediss://HOST:6379 or redis+sentinel://HOST:26379/PRIMARY")
