@@ -5,7 +5,7 @@ import { test } from "node:test"
 import { createContext, runInContext } from "node:vm"
 
 import { build } from "esbuild"
-import { type Claims, importKey, sign } from "notiflux/server"
+import { type Claims, importKey, publish, sign } from "notiflux/server"
 
 import { history, openssl, publicKeyOf, startDev, startServer } from "./back-end.js"
 
@@ -114,6 +114,16 @@ test("the server honours scope, until and kid", async (t) => {
   t.mock.timers.enable({ apis: ["Date"], now: Date.now() - 120_000 })
   assert.equal(await code({ until: new Date(Date.now() + 60_000) }), "token_expired")
   assert.equal(await code({ expiresIn: 30 }), "token_expired")
+})
+
+test("the server honours iss and aud", async (t) => {
+  const url = await startServer(t, publicKeyOf(sec1), "--jwt-issuer=https://shop.example", "--jwt-audience=notiflux")
+  const iss = "https://shop.example", aud = "notiflux" // prettier-ignore
+  for (const [options, code] of [[{ iss, aud }, undefined], [{ iss }, "token_invalid"], [{ aud }, "token_invalid"], [{ iss: aud, aud: iss }, "token_invalid"]] as const) {
+    const { body } = await history(url, "a", await sign({ sub: "u", topic: "a" }, sec1, options))
+    assert.equal(body.code, code, JSON.stringify(options))
+  }
+  await publish(url, { topic: "a", message: 1 }, { privateKey: sec1, iss, aud })
 })
 
 test("the server accepts expiresIn up to --max-token-life", async (t) => {

@@ -111,6 +111,24 @@ def test_a_name_of_the_key(keys: Path) -> None:
     assert header == {"alg": "ES256", "typ": "JWT", "kid": "2026"}
 
 
+def test_the_server_reads_issuer_and_audience(
+    program: Path, keys: Path, signer: Signer, topic: str
+) -> None:
+    pem = (keys / "es256_private.pem").read_bytes()
+    named = Signer(pem, iss="https://shop.example", aud="notiflux")
+    server = Server(program, keys, "--jwt-issuer=https://shop.example", "--jwt-audience=notiflux")
+    try:
+        with Client(server.url, token=named.token_function("test")) as client:
+            client.publish(topic, "hello")
+        for wrong in (signer, Signer(pem, iss="https://shop.example"), Signer(pem, aud="notiflux")):
+            with Client(server.url, token=wrong.sign("test", topic)) as client:
+                with pytest.raises(NotifluxError) as caught:
+                    client.history(topic)
+                assert caught.value.code == "token_invalid"
+    finally:
+        server.stop()
+
+
 def test_a_token_function(signer: Signer) -> None:
     function = signer.token_function("back end", lifetime=60)
     assert claims(function(TokenRequest("subscribe", (), None, ("a*",))))["patterns"] == ["a*"]

@@ -2,7 +2,7 @@ import type { NotifluxError } from "../error.js"
 import type { CallOptions, Position } from "../types.js"
 import { importKey, type PrivateKey } from "./key.js"
 import { fault, type Failure, type Post, post } from "./post.js"
-import { sign } from "./sign.js"
+import { sign, type SignOptions } from "./sign.js"
 import { bytesOf, show, topicMistake } from "./text.js"
 
 /** A message to publish. */
@@ -32,15 +32,13 @@ export type Credentials =
       token: string
       privateKey?: undefined
     }
-  | {
+  | ({
       /** Signs tokens for the topics of the messages. */
       privateKey: PrivateKey
       /** The user of these tokens, by default "server". */
       sub?: string | undefined
-      /** The name of the key, if the server's public keys have names. */
-      kid?: string | undefined
       token?: undefined
-    }
+    } & SignOptions)
 
 /** The options of `publish`. A timeout is at most 100,000 ms: the server soon forgets the keys of messages. */
 export type PublishOptions = CallOptions &
@@ -180,9 +178,9 @@ const takeRequest = (left: Item[]): Item[] => {
   return left.splice(0, count)
 }
 
-const tokenFor = (items: Item[], { privateKey, sub = "server", kid }: Exclude<Credentials, { token: string }>): Promise<string> => {
+const tokenFor = (items: Item[], { privateKey, sub = "server", ...options }: Exclude<Credentials, { token: string }>): Promise<string> => {
   const topics = items.map(({ topic }) => topic)
-  return sign({ sub, scope: "broadcast", topics, expiresIn: Limit.TokenLifetime }, privateKey, { kid })
+  return sign({ sub, scope: "broadcast", topics, expiresIn: Limit.TokenLifetime }, privateKey, options)
 }
 
 /** Sends items until each has its outcome, or there is no time for another attempt. */

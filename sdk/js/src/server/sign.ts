@@ -5,6 +5,10 @@ import { bytesOf } from "./text.js"
 export interface SignOptions {
   /** The name of the key, if the server's public keys have names. */
   kid?: string | undefined
+  /** The issuer of the token, for a server with --jwt-issuer. */
+  iss?: string | undefined
+  /** The audience of the token, for a server with --jwt-audience. */
+  aud?: string | undefined
 }
 
 /** The length of a token. */
@@ -14,8 +18,8 @@ const LONGEST = 8192
  * Returns a token, a JWT signed with a private key. For claims that no server accepts, and for
  * a key that cannot sign, it rejects with a TypeError or RangeError that says what would be right.
  */
-export const sign = async (claims: Claims, key: PrivateKey, { kid }: SignOptions = {}): Promise<string> => {
-  const payload = JSON.stringify(encodeClaims(claims))
+export const sign = async (claims: Claims, key: PrivateKey, { kid, iss, aud }: SignOptions = {}): Promise<string> => {
+  const payload = JSON.stringify({ iss, aud, ...encodeClaims(claims) })
   const { alg, webCrypto, key: cryptoKey } = await signingKey(key)
   const signed = [JSON.stringify({ alg, typ: "JWT", kid }), payload].map((part) => base64url(bytesOf(part))).join(".")
   const signature = await crypto.subtle.sign(webCrypto, cryptoKey, bytesOf(signed))

@@ -24,13 +24,26 @@ _PARAMETERS = re.compile(rb"-----BEGIN EC PARAMETERS-----.*?-----END EC PARAMETE
 class Signer:
     """Signs tokens with a private key, as OpenSSL and ``notiflux keys`` write them.
 
-    The key is in PEM: P-256, Ed25519, or RSA of 2,048 bits or more. ``kid`` is its name, if the
-    server's public keys have names.
+    The key is in PEM: P-256, Ed25519, or RSA of 2,048 bits or more.
+
+    kid: the name of the key, if the server's public keys have names.
+    iss, aud: issuer and audience of the tokens, for a server with ``--jwt-issuer`` and
+    ``--jwt-audience``.
     """
 
-    def __init__(self, key: str | bytes, *, kid: str | None = None) -> None:
+    def __init__(
+        self,
+        key: str | bytes,
+        *,
+        kid: str | None = None,
+        iss: str | None = None,
+        aud: str | None = None,
+    ) -> None:
         self._key = _load(key.encode() if isinstance(key, str) else key)
         self._kid = kid
+        self._origin = {
+            name: text for name, text in (("iss", iss), ("aud", aud)) if text is not None
+        }
         self.algorithm: Algorithm = _algorithm(self._key)
         """What the header of the tokens says."""
 
@@ -63,6 +76,7 @@ class Signer:
         """
         now = time.time()
         claims: dict[str, Any] = {
+            **self._origin,
             "sub": sub,
             "iat": int(now),
             "exp": int(now + lifetime),
