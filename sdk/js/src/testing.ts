@@ -1,7 +1,7 @@
 // notiflux/testing: a server in memory, for the tests of programs that use the client. It has
 // no sockets and no timers.
 
-import { isTopic, refusal } from "./testing/command.js"
+import { isPattern, isTopic, refusal } from "./testing/command.js"
 import type { Command, Connection, End, Frame, Receiver, Transport } from "./transport.js"
 import type { Code, Member, Message, Position } from "./types.js"
 
@@ -13,16 +13,16 @@ export interface TestServer extends Transport {
   publish(topic: string, data: unknown): Position
   /** Returns the messages of a topic that have not been forgotten, whoever published them. */
   messages(topic: string): Message<string, any>[]
-  /** Returns the number of connections that are subscribed to a topic. */
-  subscribers(topic: string): number
-  /** Resolves when a connection is subscribed to a topic. */
-  subscribed(topic: string): Promise<void>
+  /** Returns the number of connections that are subscribed to a topic, or to a pattern. */
+  subscribers(name: string): number
+  /** Resolves when a connection is subscribed to a topic, or to a pattern. */
+  subscribed(name: string): Promise<void>
   /** Lets a user become a member of a topic. */
   join(topic: string, member: Member): void
   /** Lets a member leave a topic. */
   leave(topic: string, sub: string): void
-  /** Refuses what needs a token for a topic from now on, with a code such as topic_denied; without a code, allows it again. */
-  refuse(topic: string, code?: Code): void
+  /** Refuses what needs a token for a topic or a pattern from now on, with a code such as topic_denied; without a code, allows it again. */
+  refuse(name: string, code?: Code): void
   /** Ends the connections; without an argument, as if the network broke. The clients connect again. */
   cut(end?: Pick<End, "code" | "after">): void
   /** Forgets the messages of a topic. A client that was cut before them gets a gap: expired. */
@@ -37,6 +37,8 @@ interface Topic {
   messages: Message<string, unknown>[]
   head: number
   members: Map<string, Member>
+  /** The offset of the last message that was lost or forgotten, among those of all topics. */
+  lost: number
   /** What was published with a key: the message and its position. */
   keys: Map<string, [json: string, position: Position]>
   code: Code | undefined
@@ -47,6 +49,7 @@ interface Link {
   end(end: End): void
   /** The topics, with the member that the connection is of them. */
   topics: Map<string, Member | undefined>
+  patterns: Set<string>
 }
 
 /** Returns a server without topics. */
@@ -54,6 +57,9 @@ export const testServer = (): TestServer => {
   const topics = new Map<string, Topic>()
   const links = new Set<Link>()
   const waiting = new Map<string, (() => void)[]>()
+  /** The messages of all topics that have not been forgotten, by their offset among all. */
+  let log: [offset: number, message: Message][] = []
+  let total = 0
   let epoch = 1
   let connections = 0
 
@@ -61,13 +67,9 @@ export const testServer = (): TestServer => {
   const offsetOf = (position: string) => Number(position.split(":")[1])
 
   const get = (name: string): Topic => {
-    const topic = topics.get(name) ?? { messages: [], head: 0, members: new Map(), keys: new Map(), code: undefined }
+    const topic = topics.get(name) ?? { messages: [], head: 0, members: new Map(), lost: 0, keys: new Map(), code: undefined }
     topics.set(name, topic)
     return topic
-  }
-
-  const tell = (name: string, frame: Frame, but?: Link) => {
-    for (const link of links) if (link !== but && link.topics.has(name)) link.send(frame)
   }
 
   /** Tells those who are present. */
@@ -79,7 +81,12 @@ export const testServer = (): TestServer => {
     const topic = get(name)
     const message: Message = { type: "message", topic: name, position: at(++topic.head), time: Date.now(), data: JSON.parse(JSON.stringify(data ?? null)) }
     topic.messages.push(message)
-    tell(name, message, but)
+    log.push([++total, message])
+    for (const link of links) {
+      const patterns = [...link.patterns].filter((pattern) => matches(pattern, name))
+      if (link !== but && (link.topics.has(name) || patterns.length)) link.send(message)
+      for (const pattern of patterns) link.send({ type: "position", pattern, position: at(total) })
+    }
     return message.position
   }
 
@@ -94,6 +101,12 @@ export const testServer = (): TestServer => {
     if (get(name).members.delete(sub)) tellMembers(name, { type: "leave", topic: name, member: { sub } })
   }
 
+  /** Forgets the messages of a topic, up to an offset among those of all. */
+  const forget = (name: string, offset = get(name).lost) => {
+    Object.assign(get(name), { messages: [], lost: offset })
+    log = log.filter(([, { topic }]) => topic !== name)
+  }
+
   /** Returns the messages after a position, and whether none before them are missing. */
   const since = (topic: Topic, position: string) => {
     const offset = offsetOf(position)
@@ -102,41 +115,58 @@ export const testServer = (): TestServer => {
     return { recovered, messages: recovered ? topic.messages.slice(offset - first) : topic.messages }
   }
 
-  const subscribe = (link: Link, { id, topics: names, since: places, last, presence, token }: any) => {
+  /** Returns where a subscription to a topic begins, and the messages that follow. */
+  const begin = (link: Link, name: string, place: string | undefined, last: number | undefined) => {
+    const topic = get(name)
+    if (link.topics.has(name)) return { position: at(topic.head), recovered: true, replay: [] }
+    if (!place) {
+      const replay = last ? topic.messages.slice(-Math.min(last, 1000)) : []
+      return { position: at(topic.head - replay.length), recovered: true, replay }
+    }
+    const { recovered, messages } = since(topic, place)
+    return recovered ? { position: place, recovered, replay: messages } : { position: at(topic.head), recovered, replay: [] }
+  }
+
+  /** Returns the same for a pattern. */
+  const beginPattern = (link: Link, pattern: string, place: string | undefined) => {
+    const offset = offsetOf(place ?? "")
+    if (!place || link.patterns.has(pattern)) return { position: at(total), recovered: true, replay: [] }
+    const isLost = [...topics].some(([name, { lost }]) => lost > offset && matches(pattern, name))
+    if (isLost || place !== at(offset) || offset > total) return { position: at(total), recovered: false, replay: [] }
+    return { position: place, recovered: true, replay: log.filter(([at, { topic }]) => at > offset && matches(pattern, topic)).map(([, message]) => message) }
+  }
+
+  const subscribe = (link: Link, { id, topics: names, patterns, since: places, last, presence, token }: any) => {
     const answers: Record<string, object> = Object.create(null)
     const refused: Record<string, object> = Object.create(null)
-    const replays: Frame[] = []
+    const replays = new Set<Frame>()
     const joining: [string, Member][] = []
-    for (const name of new Set<string>(names)) {
-      const code = isTopic(name) ? get(name).code : "topic_invalid"
+    for (const name of new Set<string>(names ?? patterns)) {
+      const invalid = (names ? isTopic(name) : isPattern(name)) ? undefined : "topic_invalid"
+      const code = invalid ?? get(name).code ?? (patterns && name === "*" ? "topic_denied" : undefined)
       if (code) {
         refused[name] = { code, message: "refused by the test" }
         continue
       }
-      const topic = get(name)
       const place = places && Object.hasOwn(places, name) ? places[name] : undefined
-      const isNew = !link.topics.has(name)
-      let position = at(topic.head)
-      let recovered = true
-      let replay: Message[] = []
-      if (isNew && place) {
-        const found = since(topic, place)
-        recovered = found.recovered
-        if (recovered) [position, replay] = [place, found.messages]
-      } else if (isNew && last) {
-        replay = topic.messages.slice(-Math.min(last, 1000))
-        position = at(topic.head - replay.length)
-      }
+      const { position, recovered, replay } = names ? begin(link, name, place, last) : beginPattern(link, name, place)
       answers[name] = { position, recovered, replay: replay.length }
-      replays.push(...replay)
+      for (const message of replay) replays.add(message)
+      if (patterns) {
+        link.patterns.add(name)
+        continue
+      }
       const member = presence ? memberOf(token, link) : link.topics.get(name)
       link.topics.set(name, member)
       if (member && presence) joining.push([name, member])
     }
-    link.send({ type: "subscribed", id, topics: answers, ...(Object.keys(refused)[0] !== undefined && { refused }) })
+    const begun = Object.keys(answers)
+    const isRefused = Object.keys(refused)[0] !== undefined
+    link.send({ type: "subscribed", id, topics: names ? answers : {}, ...(patterns && begun[0] !== undefined && { patterns: answers }), ...(isRefused && { refused }) })
     for (const message of replays) link.send(message)
+    if (patterns) for (const pattern of begun) link.send({ type: "position", pattern, position: at(total) })
     for (const [name, member] of joining) join(name, member)
-    for (const name of Object.keys(answers)) {
+    for (const name of begun) {
       for (const resolve of waiting.get(name) ?? []) resolve()
       waiting.delete(name)
     }
@@ -165,9 +195,12 @@ export const testServer = (): TestServer => {
       link.send({ type: "error", ...(Number.isSafeInteger(id) && id >= 0 && { id }), code, message: "refused", retry: false })
     } else if (type === "subscribe") subscribe(link, command)
     else if (type === "unsubscribe") {
-      const names: string[] = command.topics ? [...new Set<string>(command.topics)] : [...link.topics.keys()].sort()
-      link.send({ type: "unsubscribed", id, topics: names })
+      const { topics = command.patterns ? [] : [...link.topics.keys()].sort(), patterns = command.topics ? [] : [...link.patterns].sort() } = command
+      const names = [...new Set<string>(topics)]
+      const beginnings = [...new Set<string>(patterns)].filter(isPattern)
+      link.send({ type: "unsubscribed", id, topics: names, ...(beginnings.length && { patterns: beginnings }) })
       unsubscribe(link, names)
+      for (const pattern of beginnings) link.patterns.delete(pattern)
     } else if (type === "broadcast") {
       const { keys } = get(name)
       const json = JSON.stringify(command.message)
@@ -192,6 +225,7 @@ export const testServer = (): TestServer => {
       const later = (f: () => void) => void Promise.resolve().then(() => isOpen && f())
       const link: Link = {
         topics: new Map(),
+        patterns: new Set(),
         send: (frame) => {
           const text = JSON.stringify(frame)
           later(() => receiver.frame(JSON.parse(text)))
@@ -221,7 +255,7 @@ export const testServer = (): TestServer => {
     },
     publish: (topic, data) => publish(topic, data),
     messages: (topic) => [...get(topic).messages],
-    subscribers: (topic) => [...links].filter((link) => link.topics.has(topic)).length,
+    subscribers: (name) => [...links].filter((link) => link.topics.has(name) || link.patterns.has(name)).length,
     subscribed: (topic) =>
       new Promise((resolve) => {
         if (server.subscribers(topic)) resolve()
@@ -235,21 +269,30 @@ export const testServer = (): TestServer => {
     cut(end = {}) {
       for (const link of [...links]) link.end(end)
     },
-    forget(topic) {
-      get(topic).messages = []
+    forget(name) {
+      const [last] = log.findLast(([, { topic }]) => topic === name) ?? []
+      forget(name, last)
     },
     gap(name) {
-      tell(name, { type: "gap", topic: name, position: at(++get(name).head) })
-      get(name).messages = []
+      const position = at(++get(name).head)
+      forget(name, ++total)
+      for (const link of links) {
+        if (link.topics.has(name)) link.send({ type: "gap", topic: name, position })
+        for (const pattern of link.patterns) if (matches(pattern, name)) link.send({ type: "gap", pattern, position: at(total) })
+      }
     },
     restart() {
       server.cut()
       epoch++
-      for (const topic of topics.values()) Object.assign(topic, { messages: [], head: 0, keys: new Map() })
+      log = []
+      total = 0
+      for (const topic of topics.values()) Object.assign(topic, { messages: [], head: 0, lost: 0, keys: new Map() })
     },
   }
   return server
 }
+
+const matches = (pattern: string, topic: string): boolean => topic.startsWith(pattern.slice(0, -1))
 
 const LIMITS = { message: 65536, command: 81920, topics: 1000, topicsPerCommand: 100, commandsPerSecond: 100 }
 

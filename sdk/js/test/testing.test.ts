@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { type TestContext, test } from "node:test"
 
 import { connect, type Event, type Frame, type Options } from "notiflux"
+import { connectPatterns } from "notiflux/patterns"
 import { type TestServer, testServer } from "notiflux/testing"
 import { brief, collect, settle } from "./fake.js"
 
@@ -41,7 +42,6 @@ for (const file of commands)
   test(`${file}: valid commands are answered, others are refused`, async () => {
     const { valid, invalid } = read(file)
     for (const { name, input, parsed } of valid) {
-      if (parsed.patterns) continue // The server for tests knows none.
       const { send } = await open(testServer())
       const [answer] = await send(JSON.parse(input))
       const expected = { subscribe: "subscribed", unsubscribe: "unsubscribed", broadcast: "broadcasted", ping: "pong" }[parsed.type as string] ?? parsed.type
@@ -49,7 +49,9 @@ for (const file of commands)
       const refused = Object.fromEntries(Object.entries<any>(answer.refused ?? {}).map(([topic, { code }]) => [topic, code]))
       if (parsed.type === "subscribe") {
         assert.deepEqual(Object.keys(answer.topics).sort(), [...new Set(parsed.topics)].sort(), name)
-        assert.deepEqual(refused, parsed.refused ?? {}, name)
+        const { "*": everything, ...others } = refused // No token allows it.
+        assert.deepEqual([...Object.keys(answer.patterns ?? {}), ...(everything ? ["*"] : [])].sort(), [...(parsed.patterns ?? [])].sort(), name)
+        assert.deepEqual(others, parsed.refused ?? {}, name)
       }
     }
     const { send } = await open(testServer())
@@ -61,7 +63,7 @@ for (const file of commands)
         continue // A client whose transport takes objects cannot send this.
       }
       // Nor what an object does not show: names that come twice, the form of numbers, how deep a member goes that nobody reads.
-      if (code === "too_large" || Array.isArray(command) || typeof command !== "object" || !command || "x" in command || command.patterns) continue
+      if (code === "too_large" || Array.isArray(command) || typeof command !== "object" || !command || "x" in command) continue
       if (JSON.stringify(command).replaceAll(/\s/g, "") !== input.replaceAll(/\s/g, "") && !input.includes("\\")) continue
       if (input.includes("\\u0061") || input.includes("\\u0069")) continue
       const [answer] = await send(command)
@@ -81,10 +83,13 @@ test("frames have the members of the vectors", async () => {
   server.join("a", { sub: "ann", info: {} })
   server.leave("a", "ann")
   server.gap("a")
+  frames.push(...(await send({ type: "subscribe", id: 8, patterns: ["a*", "b"] })))
+  server.publish("ab", 1)
+  server.gap("ab")
   frames.push(...(await take()))
   frames.push(...(await send({ type: "unsubscribe", id: 7 })))
   const types = frames.map(({ type }) => type)
-  assert.deepEqual([...new Set(types)].sort(), ["broadcasted", "error", "gap", "history", "join", "leave", "message", "pong", "presence", "subscribed", "unsubscribed"])
+  assert.deepEqual([...new Set(types)].sort(), ["broadcasted", "error", "gap", "history", "join", "leave", "message", "pong", "position", "presence", "subscribed", "unsubscribed"])
   for (const frame of frames) {
     const known = read(frame.type === "message" ? "message.json" : `frame-${frame.type}.json`).valid.map(({ value }) => Object.keys(value).sort().join())
     assert.ok(known.includes(Object.keys(frame).sort().join()), JSON.stringify(frame))
@@ -134,6 +139,65 @@ for (const [name, harm, expected] of [
     await server.subscribed("a")
     assert.deepEqual(brief(await events.take()), ["disconnected", "subscribed", ...expected])
   })
+
+for (const [name, harm, expected] of [
+  ["a cut loses nothing of a pattern", () => {}, ["away", "elsewhere"]],
+  ["what is forgotten is a gap of its patterns", (server: TestServer) => server.forget("chat/1"), ["gap expired test1:5"]],
+  ["what is forgotten of other topics is none", (server: TestServer) => server.forget("news"), ["away", "elsewhere"]],
+  ["a restart is a gap of patterns", (server: TestServer) => server.restart(), ["gap restarted test2:0"]],
+] as const)
+  test(name, async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout", "Date"] })
+    const server = testServer()
+    const client = connectPatterns<any>("http://push.example.com", { transports: [server] })
+    t.after(() => client.close())
+    server.publish("chat/1", "old")
+    const events = collect<any>(client.subscribePattern("chat/*"))
+    await server.subscribed("chat/*")
+    assert.equal(server.subscribers("chat/*"), 1)
+    server.publish("chat/1", "here")
+    assert.deepEqual(brief(await events.take()), ["subscribed", "here"])
+    server.isDown = true
+    server.cut()
+    server.publish("chat/1", "away")
+    server.publish("chat/2", "elsewhere")
+    server.publish("news", "another")
+    harm(server)
+    await settle()
+    server.isDown = false
+    t.mock.timers.tick(10_000)
+    await server.subscribed("chat/*")
+    assert.deepEqual(brief(await events.take()), ["disconnected", "subscribed", ...expected])
+  })
+
+test("a message comes once, though several subscriptions match, until the last one ends", async () => {
+  const server = testServer()
+  const { send, take } = await open(server)
+  const data = async () => (await take()).flatMap((frame) => (frame.type === "message" ? [frame.data] : []))
+  const [begun] = await send({ type: "subscribe", patterns: ["a*", "ab*"] })
+  await send({ type: "subscribe", topics: ["abc"] })
+  server.publish("abc", 1)
+  assert.deepEqual(await data(), [1])
+  const [answer, ...rest] = await send({ type: "subscribe", patterns: ["abc*"], since: { "abc*": begun.patterns["a*"].position } })
+  assert.deepEqual([answer.patterns["abc*"].replay, rest.length], [1, 2])
+  await send({ type: "unsubscribe", topics: ["abc"] })
+  await send({ type: "unsubscribe", patterns: ["a*", "abc*"] })
+  server.publish("abc", 2)
+  server.publish("a", 3)
+  assert.deepEqual(await data(), [2])
+  assert.deepEqual(await send({ type: "unsubscribe" }), [{ type: "unsubscribed", topics: [], patterns: ["ab*"] }])
+  server.publish("abc", 4)
+  assert.deepEqual(await data(), [])
+})
+
+test("patterns are refused", async (t) => {
+  const server = testServer()
+  const client = connectPatterns<any>("http://push.example.com", { transports: [server] })
+  t.after(() => client.close())
+  server.refuse("chat/*", "topic_denied")
+  await assert.rejects(client.subscribePattern("chat/*").ready, { code: "topic_denied" })
+  await assert.rejects(client.subscribePattern("*").ready, { code: "topic_denied" })
+})
 
 test("the server announces a gap, refuses topics, and has members", async (t) => {
   const token = (sub: string) => `x.${Buffer.from(JSON.stringify({ sub, info: { name: "Ä" } })).toString("base64url")}.x`

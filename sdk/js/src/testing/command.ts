@@ -15,24 +15,25 @@ const isPosition = (value: unknown): boolean => {
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value)
 
-const isSince = (value: unknown, { topics }: Command): boolean =>
-  isObject(value) && (topics as string[]).every((topic) => !Object.hasOwn(value, topic) || value[topic] === null || isPosition(value[topic]))
+const isSince = (value: unknown, { topics, patterns }: Command): boolean =>
+  isObject(value) && ((topics ?? patterns ?? []) as string[]).every((name) => !Object.hasOwn(value, name) || value[name] === null || isPosition(value[name]))
 
-const isTopics = (value: unknown): boolean => Array.isArray(value) && value.length > 0 && value.every((topic) => typeof topic === "string")
+const isNames = (value: unknown): boolean => Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === "string")
 
 type Check = (value: unknown, command: Command) => boolean
 
-const isString: Check = (value) => typeof value === "string"
-const isBoolean: Check = (value) => typeof value === "boolean"
+const isString = (value: unknown): boolean => typeof value === "string"
+const isBoolean = (value: unknown): boolean => typeof value === "boolean"
 
 /** The members of each type; those with a ! are required. */
 const MEMBERS: Record<string, Record<string, Check>> = {
   subscribe: {
-    "topics!": isTopics,
+    topics: isNames,
+    patterns: isNames,
     since: isSince,
-    last: isNumber,
-    mode: (value) => value === "all" || value === "latest",
-    presence: isBoolean,
+    last: (value, { patterns }) => isNumber(value) && !(patterns && value),
+    mode: (value, { patterns }) => value === "all" || (value === "latest" && !patterns),
+    presence: (value, { patterns }) => isBoolean(value) && !(patterns && value),
     token: isString,
   },
   unsubscribe: {},
@@ -45,6 +46,8 @@ const MEMBERS: Record<string, Record<string, Check>> = {
 /** Whether a name of a topic is valid. */
 export const isTopic = isText
 
+export const isPattern = (text: unknown): text is string => isText(text) && text.endsWith("*")
+
 /** Returns the code with which the server refuses a command as a whole, if it does. */
 export const refusal = (command: unknown): string | undefined => {
   if (!isObject(command) || typeof command.type !== "string" || (command.id != null && (!isNumber(command.id) || !Number.isSafeInteger(command.id)))) return "malformed"
@@ -54,8 +57,12 @@ export const refusal = (command: unknown): string | undefined => {
     const value = command[name.replace("!", "")]
     if (value == null ? name.endsWith("!") : !check(value, command as Command)) return "malformed"
   }
-  if (type === "unsubscribe" && command.topics !== undefined && !isTopics(command.topics)) return "malformed"
-  if (Array.isArray(command.topics) && command.topics.length > 100 && /subscribe/.test(type)) return "too_many"
+  if (/subscribe/.test(type)) {
+    const { topics, patterns } = command
+    if (type === "subscribe" ? !topics === !patterns : topics && patterns) return "malformed"
+    if (type === "unsubscribe" && [topics, patterns].some((names) => names !== undefined && !isNames(names))) return "malformed"
+    if (((topics ?? patterns ?? []) as unknown[]).length > 100) return "too_many"
+  }
   if (type === "broadcast" && (command.message === undefined || JSON.stringify(command.message).includes("\\ud"))) return "malformed"
   if ("topic!" in MEMBERS[type]! && !isTopic(command.topic)) return "topic_invalid"
   return undefined
