@@ -34,7 +34,7 @@ type Operated interface {
 
 // An Operator is what a node does for operators. Its functions must not block.
 type Operator struct {
-	Most int // revocations that the store keeps
+	Most int // up to how many revocations Revoke adds
 
 	// Learn takes revocations that the store has. Most of them are new to the node. It
 	// returns those that need not be kept any longer.

@@ -149,7 +149,8 @@ func restoreRevocations(t *testing.T, c *cluster) {
 	first.expect(t, c, all...)
 }
 
-// fullOfRevocations checks that the store has no more revocations than it may, and evicts none.
+// fullOfRevocations checks that nobody can add more revocations than the limit, and that none is
+// evicted or lost.
 func fullOfRevocations(t *testing.T, c *cluster) {
 	first, second := c.operators[0], c.operators[1]
 	all := numbered(mostRevocations + 1)

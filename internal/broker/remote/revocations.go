@@ -45,6 +45,7 @@ type operating struct {
 
 	// Owned by the goroutine of Work.
 	readTo    pubsub.Position // up to where the revocations were read
+	reread    bool            // all of them have to be read again
 	stored    bool            // the store may have some after readTo, whatever it announces
 	reading   bool
 	again     bool            // there may be more than is being read
@@ -80,7 +81,7 @@ func (n *operating) revocationsRead() error {
 // RevokedAt tells the node the position of the last revocation of the store. The store calls it
 // every few seconds, on the goroutine of Work.
 func (n *operating) RevokedAt(last pubsub.Position) {
-	if last != n.readTo || n.stored || n.revocationsRead() != nil {
+	if last != n.readTo || n.stored || n.reread || n.revocationsRead() != nil {
 		n.readRevocations()
 	}
 }
@@ -94,6 +95,9 @@ func (n *operating) readRevocations() {
 		n.again = true
 		return
 	}
+	if n.reread {
+		n.readTo, n.reread = pubsub.Position{}, false
+	}
 	n.reading, n.stored = true, false
 	n.readPart(n.listening)
 }
@@ -101,9 +105,7 @@ func (n *operating) readRevocations() {
 func (n *operating) readPart(over uint64) {
 	n.store.Revocations(n.readTo, func(p Revocations, err error) {
 		if err != nil { // The store will say again that there are more.
-			if n.seen != nil { // All of them have to be read again.
-				n.readTo = pubsub.Position{}
-			}
+			n.reread = n.reread || n.seen != nil
 			n.reading, n.again, n.seen, n.stored = false, false, nil, true
 			return
 		}
@@ -141,8 +143,9 @@ func (n *operating) learn(p Revocations) {
 	}
 }
 
-// restore stores the revocations that the node knows and the store has lost. It does so without a
-// limit: the store had room for them, and if nodes know different ones, all of them count.
+// restore stores the revocations that the node knows and the store has lost. It ignores the limit:
+// the store had room for each of them before, and none may be lost. If nodes know different ones,
+// the total can exceed the limit.
 func (n *operating) restore() {
 	lost := slices.DeleteFunc(n.operator.Known(), func(e string) bool { return n.seen[e] })
 	n.seen = nil
@@ -150,7 +153,7 @@ func (n *operating) restore() {
 		n.stored = true
 		n.store.Revoke(part, nil, math.MaxInt32, func(err error) {
 			if err != nil {
-				n.readTo = pubsub.Position{} // so that the next announcement makes the node try again
+				n.reread = true // The next announcement makes the node try again.
 			}
 		})
 	}
@@ -177,7 +180,7 @@ func (n *operating) Revoke(ctx context.Context, add, remove []string) error {
 			return nil
 		case errors.Is(err, ErrFull):
 			n.Post(func() { // to remove what is outdated
-				n.readTo = pubsub.Position{}
+				n.reread = true
 				n.readRevocations()
 			})
 			return errManyRevoked
