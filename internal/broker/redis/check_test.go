@@ -22,6 +22,7 @@ func TestParseURL(t *testing.T) {
 		{url: "redis://host", want: redis.Options{Addresses: []string{"host:6379"}}},
 		{url: "redis://host:1/", want: redis.Options{Addresses: []string{"host:1"}}},
 		{url: "rediss://u:p%40%2F@[::1]:1/7", want: redis.Options{Addresses: []string{"[::1]:1"}, Username: "u", Password: "p@/", Database: 7}, tls: true},
+		{url: "redis://[fe80::1%eth0]", want: redis.Options{Addresses: []string{"[fe80::1%eth0]:6379"}}},
 		{url: "redis://[fe80::1%25eth0]", want: redis.Options{Addresses: []string{"[fe80::1%eth0]:6379"}}},
 		{url: "redis://:p@host", want: redis.Options{Addresses: []string{"host:6379"}, Password: "p"}},
 		{url: "redis+sentinel://u:p@a,b:1/main/2", want: redis.Options{Addresses: []string{"a:26379", "b:1"}, Primary: "main", Username: "u", Password: "p", Database: 2}},
@@ -42,6 +43,10 @@ func TestParseURL(t *testing.T) {
 		{url: "redis://host/-1", err: `"-1" in the URL is not the number of a database`},
 		{url: "redis+sentinel://a", err: "names no primary"},
 		{url: "redis://u:%zz@host", err: "write characters such as @"},
+		{url: "redis://u:p@w/x@host", err: "write characters such as @"},
+		{url: "redis://u:p@w?x@host", err: "write characters such as @"},
+		{url: "redis://a#b:c@host", err: "write characters such as @"},
+		{url: "redis+sentinel://u:p@w/z@a,b/m", err: "write characters such as @"},
 	} {
 		o, err := redis.ParseURL(test.url)
 		if test.err != "" {

@@ -39,8 +39,8 @@ func ParseURL(address string) (o Options, err error) {
 		user, hosts = hosts[:at], hosts[at+1:]
 	}
 	u, err := url.Parse("redis://" + user + "@host")
-	if err != nil {
-		return o, errors.New("the user or the password in the URL is malformed: write characters such as @, / and # as %40, %2F and %23")
+	if err != nil || *u != (url.URL{Scheme: "redis", User: u.User, Host: "host"}) {
+		return o, errors.New("the user or the password in the URL is malformed: write characters such as @, /, ?, # and % as %40, %2F, %3F, %23 and %25")
 	}
 	o.Username = u.User.Username()
 	o.Password, _ = u.User.Password()
@@ -82,8 +82,12 @@ func ParseURL(address string) (o Options, err error) {
 	return o, nil
 }
 
-// splitHost splits a host with an optional port. An IPv6 address has brackets.
+// splitHost splits a host with an optional port. An IPv6 address has brackets, and may have a zone
+// after a %, which can be written as %25, as in URLs.
 func splitHost(host string) (name, port string, ok bool) {
+	if !strings.Contains(host, "%25") {
+		host = strings.ReplaceAll(host, "%", "%25")
+	}
 	u, err := url.Parse("//" + host)
 	if err != nil || *u != (url.URL{Host: u.Host}) {
 		return "", "", false
