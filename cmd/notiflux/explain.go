@@ -69,7 +69,11 @@ var errRefused = errors.New("the token or one of the topics is refused; see abov
 // explain asks the server, or the keys.
 func (c *explainCmd) explain(token auth.Token, topics []pubsub.Topic) (r explain.Report, err error) {
 	if c.Keys == "" {
-		err = c.Admin.post("explain", map[string]any{"token": string(token), "topics": topics}, &r)
+		body := map[string]any{"token": string(token)}
+		if len(topics) > 0 {
+			body["topics"] = topics
+		}
+		err = c.Admin.post("explain", body, &r)
 		return r, err
 	}
 	data, err := os.ReadFile(c.Keys)

@@ -53,7 +53,7 @@ type Config struct {
 	Refuse      error                  // why no request is served; nil: all are
 	Revocations *revoke.List
 	Control     *control.Control
-	Issuers     []string // that tokens of this server can have
+	Issuers     []string // that the server accepts; none: its tokens have no issuer
 
 	// Others sends a request to the other servers, for [API.Perform], and returns their answers
 	// and how many servers there are. Nil: this server shares its broker with no other.
@@ -173,18 +173,21 @@ func (a *API) decode(r *http.Request, v any) error {
 	return a.checkNames(body)
 }
 
-// checkNames returns an error if a member that limits whom or what a request concerns is the
-// empty text, or an issuer of no token. Nothing has an empty name, so the text is probably of a
-// variable that was not set; to take it as absent could concern many more. With another issuer,
-// the request would concern nobody.
+// checkNames returns an error if a member that limits whom or what a request concerns is null or
+// the empty text. Nothing has such a name, so it is probably of a variable that was not set; to
+// take it as absent could concern many more. It also refuses an issuer that the server does not
+// know, because no token has it.
 func (a *API) checkNames(body []byte) error {
 	var members map[string]jsontext.Value
 	if err := json.Unmarshal(body, &members); err != nil {
 		return malformed(err)
 	}
-	for _, name := range []string{"sub", "jti", "kid", "issuer", "connection"} {
-		if string(members[name]) == `""` {
+	for _, name := range []string{"sub", "jti", "kid", "issuer", "connection", "topics", "patterns", "before", "expires"} {
+		switch string(members[name]) {
+		case `""`:
 			return pubsub.Errorf(pubsub.Malformed, "%s is empty: set it, or omit it", name)
+		case "null":
+			return pubsub.Errorf(pubsub.Malformed, "%s is null: set it, or omit it", name)
 		}
 	}
 	var issuer string
@@ -192,7 +195,7 @@ func (a *API) checkNames(body []byte) error {
 		return nil // There is none, or it is right.
 	}
 	if len(a.config.Issuers) == 0 {
-		return pubsub.Errorf(pubsub.Malformed, "no token has the issuer %.255q, because this server has no setting of an issuer: omit issuer", issuer)
+		return pubsub.Errorf(pubsub.Malformed, "no token has the issuer %.255q, because this server has neither --jwt-issuer nor --jwks-issuer: omit issuer", issuer)
 	}
 	return pubsub.Errorf(pubsub.Malformed, "no token has the issuer %.255q: the issuers of this server are %q", issuer, a.config.Issuers)
 }

@@ -18,7 +18,7 @@ func (a *API) disconnect(r *http.Request) (any, error) {
 	}
 	if body.Connection != "" {
 		if body.user != (user{}) {
-			return nil, pubsub.Errorf(pubsub.Malformed, "the request has both sub and connection: set one of them")
+			return nil, pubsub.Errorf(pubsub.Malformed, "connection cannot be combined with sub or issuer: set one of them")
 		}
 		name, err := pubsub.ParseConnection(body.Connection)
 		if err != nil {

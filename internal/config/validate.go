@@ -26,6 +26,9 @@ const (
 // maxPrefixBytes limits what every key in Redis takes.
 const maxPrefixBytes = 64
 
+// maxIssuer is the size of an issuer in bytes. A revocation can name one of at most that.
+const maxIssuer = 255
+
 // maxTokenLife is a hundred years: more could not be added to a time.
 const maxTokenLife = 100 * 365 * 24 * time.Hour
 
@@ -91,6 +94,9 @@ func (c *Serve) validateKeys(p *Problems) {
 	p.when(!url && c.JWKSAudience != "", "jwks-audience", "is set, but %s is not: set both or neither", Name("jwks-url"))
 	for _, s := range []struct{ flag, value string }{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}} {
 		p.when(url && !b64 && !file && s.value != "", s.flag, "is set, but there are no keys that it could apply to: set %s or %s, or leave it out", Name("jwt-public-key-b64"), Name("jwt-public-key-file"))
+	}
+	for _, s := range []struct{ flag, value string }{{"jwt-issuer", c.JWTIssuer}, {"jwks-issuer", c.JWKSIssuer}} {
+		p.when(len(s.value) > maxIssuer, s.flag, "has %d bytes: use at most %d", len(s.value), maxIssuer)
 	}
 	p.when(c.JWTIssuer != "" && c.JWTIssuer == c.JWKSIssuer, "jwt-issuer", "is the same as %s: keys of one issuer belong into one set, so use different issuers", Name("jwks-issuer"))
 }

@@ -111,6 +111,7 @@ func TestValidateRefuses(t *testing.T) {
 			c.JWTPublicKeyB64, c.JWTAudience = "", "j"
 			c.JWKSURL, c.JWKSIssuer, c.JWKSAudience = "u", "i", "a"
 		}, "--jwt-audience (NOTIFLUX_JWT_AUDIENCE) is set, but there are no keys"},
+		{"a long issuer", func(c *config.Serve) { c.JWTIssuer = strings.Repeat("i", 256) }, "--jwt-issuer (NOTIFLUX_JWT_ISSUER) has 256 bytes: use at most 255"},
 		{"the same issuer twice", func(c *config.Serve) {
 			c.JWTIssuer, c.JWKSURL, c.JWKSIssuer, c.JWKSAudience = "i", "u", "i", "a"
 		}, "--jwt-issuer (NOTIFLUX_JWT_ISSUER) is the same as --jwks-issuer"},

@@ -244,6 +244,11 @@ func TestBadAdminRequests(t *testing.T) {
 		{"POST", "revocations", `{"sub":"","kid":"k"}`, 400, "sub is empty"}, // not all tokens of the key
 		{"POST", "revocations", `{"sub":"x","issuer":""}`, 400, "issuer is empty"},
 		{"POST", "revocations", `{"sub":"x","issuer":"i"}`, 400, "omit issuer"},
+		{"POST", "revocations", `{"sub":null,"kid":"k"}`, 400, "sub is null"},
+		{"POST", "revocations", `{"sub":"x","issuer":null}`, 400, "issuer is null"},
+		{"POST", "revocations", `{"sub":"x","topics":null}`, 400, "topics is null"},
+		{"POST", "revocations", `{"sub":"x","expires":null}`, 400, "expires is null"},
+		{"POST", "unsubscribe", `{"sub":"x","topics":["a"],"patterns":null}`, 400, "patterns is null"},
 		{"POST", "disconnect", `{"sub":"x","issuer":""}`, 400, "issuer is empty"},
 		{"POST", "disconnect", `{}`, 400, "set sub"},
 		{"POST", "disconnect", `{"sub":"a","connection":"0123456789abcdef"}`, 400, "set one of them"},
