@@ -28,7 +28,7 @@ type Sources struct {
 	Broadcasts  *wire.Outcomes                   // over HTTP
 	Closes      func() map[wire.CloseCode]uint64 // connections that ended, by close code
 	Tokens      func() auth.Stats
-	Refused     map[string]func() uint64 // by limits per address and per subject, by the setting of the limit
+	Refused     map[string]func() uint64 // refusals of each limit per address or subject that is set; the key is the setting
 	Provider    func() auth.SourceStats  // of the keys of an identity provider; nil: there is none
 	Panics      func() uint64            // panics that ended a connection
 }

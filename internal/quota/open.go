@@ -57,7 +57,7 @@ func (o *Open) EndUser(issuer, subject string) {
 	}
 }
 
-// Refused returns how many connections were too many.
+// Refused returns how many connections the limit refused.
 func (o *Open) Refused() uint64 { return o.refused.Load() }
 
 func (o *Open) begin(holder any, whom string) error {

@@ -94,7 +94,7 @@ func (l *Limit) TakeUser(issuer, subject string) error {
 	return l.from("this user (the token's `sub`)", l.take(counter(l, user{issuer, subject})))
 }
 
-// Check is like Take, but does not count anything.
+// Check is like Take, but uses up nothing of the limit.
 func (l *Limit) Check(remote string) error {
 	if l == nil {
 		return nil
@@ -119,7 +119,7 @@ func (l *Limit) Count(remote string) {
 	}
 }
 
-// Refused returns how often something might not pass.
+// Refused returns how many things the limit refused.
 func (l *Limit) Refused() uint64 { return l.refused.Load() }
 
 func (l *Limit) now() int64 { return time.Since(l.start).Nanoseconds() }
