@@ -37,7 +37,7 @@ interface Topic {
   messages: Message<string, unknown>[]
   head: number
   members: Map<string, Member>
-  /** The offset of the last message that was lost or forgotten, among those of all topics. */
+  /** The offset in the log of all topics of the last message that this topic lost. */
   lost: number
   /** What was published with a key: the message and its position. */
   keys: Map<string, [json: string, position: Position]>
@@ -57,9 +57,11 @@ export const testServer = (): TestServer => {
   const topics = new Map<string, Topic>()
   const links = new Set<Link>()
   const waiting = new Map<string, (() => void)[]>()
-  /** The messages of all topics that have not been forgotten, by their offset among all. */
+  /** The messages of all topics that have not been forgotten, with an offset that counts all. */
   let log: [offset: number, message: Message][] = []
   let total = 0
+  /** By pattern: the offset in the log from which on its messages are held, as by the server. */
+  const held = new Map<string, number>()
   let epoch = 1
   let connections = 0
 
@@ -81,12 +83,12 @@ export const testServer = (): TestServer => {
     const topic = get(name)
     const message: Message = { type: "message", topic: name, position: at(++topic.head), time: Date.now(), data: JSON.parse(JSON.stringify(data ?? null)) }
     topic.messages.push(message)
-    log.push([++total, message])
     for (const link of links) {
       const patterns = [...link.patterns].filter((pattern) => matches(pattern, name))
-      if (link !== but && (link.topics.has(name) || patterns.length)) link.send(message)
       for (const pattern of patterns) link.send({ type: "position", pattern, position: at(total) })
+      if (link !== but && (link.topics.has(name) || patterns.length)) link.send(message)
     }
+    log.push([++total, message])
     return message.position
   }
 
@@ -101,7 +103,7 @@ export const testServer = (): TestServer => {
     if (get(name).members.delete(sub)) tellMembers(name, { type: "leave", topic: name, member: { sub } })
   }
 
-  /** Forgets the messages of a topic, up to an offset among those of all. */
+  /** Forgets the messages of a topic, up to an offset in the log. */
   const forget = (name: string, offset = get(name).lost) => {
     Object.assign(get(name), { messages: [], lost: offset })
     log = log.filter(([, { topic }]) => topic !== name)
@@ -130,14 +132,16 @@ export const testServer = (): TestServer => {
   /** Returns the same for a pattern. */
   const beginPattern = (link: Link, pattern: string, place: string | undefined) => {
     const offset = offsetOf(place ?? "")
+    const from = held.get(pattern) ?? held.set(pattern, total).get(pattern)!
     if (!place || link.patterns.has(pattern)) return { position: at(total), recovered: true, replay: [] }
     const isLost = [...topics].some(([name, { lost }]) => lost > offset && matches(pattern, name))
-    if (isLost || place !== at(offset) || offset > total) return { position: at(total), recovered: false, replay: [] }
-    return { position: place, recovered: true, replay: log.filter(([at, { topic }]) => at > offset && matches(pattern, topic)).map(([, message]) => message) }
+    const replay = log.filter(([at, { topic }]) => at > offset && matches(pattern, topic)).map(([, message]) => message)
+    if (isLost || place !== at(offset) || offset > total || offset < from || replay.length > 1000) return { position: at(total), recovered: false, replay: [] }
+    return { position: place, recovered: true, replay }
   }
 
   const subscribe = (link: Link, { id, topics: names, patterns, since: places, last, presence, token }: any) => {
-    const answers: Record<string, object> = Object.create(null)
+    const answers: Record<string, { position: string; recovered: boolean; replay: number }> = Object.create(null)
     const refused: Record<string, object> = Object.create(null)
     const replays = new Set<Frame>()
     const joining: [string, Member][] = []
@@ -163,8 +167,8 @@ export const testServer = (): TestServer => {
     const begun = Object.keys(answers)
     const isRefused = Object.keys(refused)[0] !== undefined
     link.send({ type: "subscribed", id, topics: names ? answers : {}, ...(patterns && begun[0] !== undefined && { patterns: answers }), ...(isRefused && { refused }) })
-    for (const message of replays) link.send(message)
-    if (patterns) for (const pattern of begun) link.send({ type: "position", pattern, position: at(total) })
+    for (const [, message] of log) if (replays.has(message)) link.send(message)
+    if (patterns) for (const pattern of begun) if (answers[pattern]!.replay) link.send({ type: "position", pattern, position: at(total) })
     for (const [name, member] of joining) join(name, member)
     for (const name of begun) {
       for (const resolve of waiting.get(name) ?? []) resolve()
@@ -195,12 +199,11 @@ export const testServer = (): TestServer => {
       link.send({ type: "error", ...(Number.isSafeInteger(id) && id >= 0 && { id }), code, message: "refused", retry: false })
     } else if (type === "subscribe") subscribe(link, command)
     else if (type === "unsubscribe") {
-      const { topics = command.patterns ? [] : [...link.topics.keys()].sort(), patterns = command.topics ? [] : [...link.patterns].sort() } = command
-      const names = [...new Set<string>(topics)]
-      const beginnings = [...new Set<string>(patterns)].filter(isPattern)
-      link.send({ type: "unsubscribed", id, topics: names, ...(beginnings.length && { patterns: beginnings }) })
+      const names = new Set<string>(command.topics ?? (command.patterns ? [] : [...link.topics.keys()].sort()))
+      const patterns = new Set<string>(command.patterns ?? (command.topics ? [] : [...link.patterns].sort()))
+      link.send({ type: "unsubscribed", id, topics: [...names], ...(patterns.size && { patterns: [...patterns] }) })
       unsubscribe(link, names)
-      for (const pattern of beginnings) link.patterns.delete(pattern)
+      for (const pattern of patterns) link.patterns.delete(pattern)
     } else if (type === "broadcast") {
       const { keys } = get(name)
       const json = JSON.stringify(command.message)
@@ -286,6 +289,7 @@ export const testServer = (): TestServer => {
       epoch++
       log = []
       total = 0
+      held.clear()
       for (const topic of topics.values()) Object.assign(topic, { messages: [], head: 0, lost: 0, keys: new Map() })
     },
   }

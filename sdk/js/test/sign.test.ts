@@ -124,6 +124,8 @@ test("the server honours iss and aud", async (t) => {
     assert.equal(body.code, code, JSON.stringify(options))
   }
   await publish(url, { topic: "a", message: 1 }, { privateKey: sec1, iss, aud })
+  for (const [options, message] of [[{ iss: "" }, /^options.iss is empty/], [{ iss: null }, /^options.iss is null/], [{ aud: [aud] }, /^options.aud is a list/]] as const)
+    await assert.rejects(sign({ sub: "u", topic: "a" }, sec1, options as any), { name: "TypeError", message })
 })
 
 test("the server accepts expiresIn up to --max-token-life", async (t) => {

@@ -174,11 +174,12 @@ test("a message comes once, though several subscriptions match, until the last o
   const server = testServer()
   const { send, take } = await open(server)
   const data = async () => (await take()).flatMap((frame) => (frame.type === "message" ? [frame.data] : []))
-  const [begun] = await send({ type: "subscribe", patterns: ["a*", "ab*"] })
+  const [begun] = await send({ type: "subscribe", patterns: ["a*", "ab*", "abc*"] })
+  await send({ type: "unsubscribe", patterns: ["abc*"] })
   await send({ type: "subscribe", topics: ["abc"] })
   server.publish("abc", 1)
   assert.deepEqual(await data(), [1])
-  const [answer, ...rest] = await send({ type: "subscribe", patterns: ["abc*"], since: { "abc*": begun.patterns["a*"].position } })
+  const [answer, ...rest] = await send({ type: "subscribe", patterns: ["abc*"], since: { "abc*": begun.patterns["abc*"].position } })
   assert.deepEqual([answer.patterns["abc*"].replay, rest.length], [1, 2])
   await send({ type: "unsubscribe", topics: ["abc"] })
   await send({ type: "unsubscribe", patterns: ["a*", "abc*"] })
@@ -188,6 +189,28 @@ test("a message comes once, though several subscriptions match, until the last o
   assert.deepEqual(await send({ type: "unsubscribe" }), [{ type: "unsubscribed", topics: [], patterns: ["ab*"] }])
   server.publish("abc", 4)
   assert.deepEqual(await data(), [])
+})
+
+test("patterns resume as on the real server", async () => {
+  const server = testServer()
+  const { send, take } = await open(server)
+  const [begun] = await send({ type: "subscribe", patterns: ["a*"] })
+  server.publish("ab", 1)
+  server.publish("ab", 2)
+  const place = (await take()).findLast(({ type }) => type === "position")!.position
+  await send({ type: "unsubscribe" })
+  const resume = async (since: Record<string, string>) => {
+    const [{ patterns }, ...frames] = await send({ type: "subscribe", patterns: Object.keys(since), since })
+    await send({ type: "unsubscribe" })
+    const recovered = Object.values<any>(patterns).map((answer) => answer.recovered)
+    return [recovered, frames.flatMap((frame) => (frame.type === "message" ? [frame.data] : []))]
+  }
+  assert.deepEqual(await resume({ "a*": place }), [[true], [2]], "a position is sent at intervals, so the last message comes again")
+  assert.deepEqual(await resume({ "ab*": place }), [[false], []], "nobody had subscribed to it")
+  server.publish("ab", 3)
+  assert.deepEqual(await resume({ "ab*": "test1:2", "a*": begun.patterns["a*"].position }), [[true, true], [1, 2, 3]], "in the order of the topic")
+  for (let i = 0; i < 1000; i++) server.publish("a", i)
+  assert.deepEqual(await resume({ "a*": place }), [[false], []], "more than 1,000 followed")
 })
 
 test("patterns are refused", async (t) => {

@@ -182,5 +182,12 @@ def test_bad_claims(signer: Signer, make: Callable[[Signer], str], text: str) ->
         make(signer)
 
 
+@pytest.mark.parametrize("option", ["iss", "aud"])
+@pytest.mark.parametrize("wrong", ["", 5, b"x"])
+def test_bad_options(keys: Path, option: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=option + " is"):
+        Signer((keys / "es256_private.pem").read_bytes(), **{option: wrong})
+
+
 def test_the_key_is_not_printed(signer: Signer) -> None:
     assert repr(signer) == "<notiflux.Signer ES256>"

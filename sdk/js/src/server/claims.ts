@@ -64,7 +64,7 @@ export const encodeClaims = (claims: Claims): object => {
     exp: iat + lifetimeOf(claims),
     until: untilOf(claims),
     info: infoOf(claims),
-    jti: idOf(claims),
+    jti: nameOf("claims.jti", claims.jti),
   }
 }
 
@@ -143,11 +143,12 @@ const untilOf = ({ until }: Claims): number | undefined => {
   return +until / 1000
 }
 
-const idOf = ({ jti }: Claims): string | undefined => {
-  if (jti === undefined) return
-  const mistake = jti === "" ? "is empty; use a name of 1 to 255 bytes" : textMistake(jti)
-  if (mistake) throw new TypeError(`claims.jti ${mistake}`)
-  return jti
+/** @internal Returns a name. If it is none, it throws an error that begins with its place. */
+export const nameOf = (place: string, name: string | undefined): string | undefined => {
+  if (name === undefined) return
+  const mistake = name === "" ? "is empty; use a name of 1 to 255 bytes" : textMistake(name)
+  if (mistake) throw new TypeError(`${place} ${mistake}`)
+  return name
 }
 
 const infoOf = ({ info }: Claims): object | undefined => {

@@ -1,4 +1,4 @@
-import { type Claims, encodeClaims } from "./claims.js"
+import { type Claims, encodeClaims, nameOf } from "./claims.js"
 import { type PrivateKey, signingKey } from "./key.js"
 import { bytesOf } from "./text.js"
 
@@ -19,7 +19,7 @@ const LONGEST = 8192
  * a key that cannot sign, it rejects with a TypeError or RangeError that says what would be right.
  */
 export const sign = async (claims: Claims, key: PrivateKey, { kid, iss, aud }: SignOptions = {}): Promise<string> => {
-  const payload = JSON.stringify({ iss, aud, ...encodeClaims(claims) })
+  const payload = JSON.stringify({ iss: nameOf("options.iss", iss), aud: nameOf("options.aud", aud), ...encodeClaims(claims) })
   const { alg, webCrypto, key: cryptoKey } = await signingKey(key)
   const signed = [JSON.stringify({ alg, typ: "JWT", kid }), payload].map((part) => base64url(bytesOf(part))).join(".")
   const signature = await crypto.subtle.sign(webCrypto, cryptoKey, bytesOf(signed))

@@ -60,7 +60,7 @@ export const refusal = (command: unknown): string | undefined => {
   if (/subscribe/.test(type)) {
     const { topics, patterns } = command
     if (type === "subscribe" ? !topics === !patterns : topics && patterns) return "malformed"
-    if (type === "unsubscribe" && [topics, patterns].some((names) => names !== undefined && !isNames(names))) return "malformed"
+    if (type === "unsubscribe" && ((topics !== undefined && !isNames(topics)) || (patterns != null && !isNames(patterns)))) return "malformed"
     if (((topics ?? patterns ?? []) as unknown[]).length > 100) return "too_many"
   }
   if (type === "broadcast" && (command.message === undefined || JSON.stringify(command.message).includes("\\ud"))) return "malformed"

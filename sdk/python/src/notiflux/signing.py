@@ -41,9 +41,13 @@ class Signer:
     ) -> None:
         self._key = _load(key.encode() if isinstance(key, str) else key)
         self._kid = kid
-        self._origin = {
-            name: text for name, text in (("iss", iss), ("aud", aud)) if text is not None
-        }
+        self._origin: dict[str, str] = {}
+        for name, text in (("iss", iss), ("aud", aud)):
+            if text is None:
+                continue
+            if not isinstance(text, str) or not text:
+                raise ValueError(f"{name} is {text!r}; use a text that is not empty, or None")
+            self._origin[name] = text
         self.algorithm: Algorithm = _algorithm(self._key)
         """What the header of the tokens says."""
 
