@@ -30,10 +30,11 @@ type subscriber struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	connected bool
-	before    bool                     // there was a connection before
-	changes   []change                 // to send, in order
-	waiting   map[string][]func(error) // by channel: callbacks of Subscribe
+	connection uint64                   // number of the present one
+	connected  bool                     // Redis has confirmed the first subscriptions
+	before     bool                     // there was a connection before
+	changes    []change                 // to send, in order
+	waiting    map[string][]func(error) // by channel: callbacks of Subscribe
 }
 
 // A change subscribes to a channel, or unsubscribes from it.
@@ -102,23 +103,12 @@ func (s *store) session(ctx context.Context) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	c := redis.PubSubConn{Conn: conn}
-	connection := s.node.Connecting()
+	s.mu.Lock()
+	s.connection = s.node.Connecting()
+	s.mu.Unlock()
 	if err := send(c, []change{{true, s.probes}, {true, s.answers}, {true, s.requests}}); err != nil {
 		return err
 	}
-	listening := func(err error) {
-		if err == nil {
-			s.node.Listening(connection)
-		}
-	}
-	s.mu.Lock()
-	if s.before {
-		s.node.Stats().Resubscribed.Add(1)
-	}
-	s.connected, s.before = true, true
-	s.waiting = map[string][]func(error){s.requests: {listening}}
-	s.mu.Unlock()
-	s.node.Post(s.node.Connected)
 	closed := make(chan error, 1)
 	go func() { closed <- s.receive(c) }()
 	for {
@@ -133,6 +123,18 @@ func (s *store) session(ctx context.Context) error {
 		}
 		return err
 	}
+}
+
+// confirm notes that Redis has confirmed the first subscriptions. Until then there may be a proxy
+// that accepts connections, and no Redis. It returns the number of the connection, and whether
+// there was another one before.
+func (s *subscriber) confirm() (connection uint64, again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again = s.before
+	s.connected, s.before = true, true
+	s.waiting = make(map[string][]func(error))
+	return s.connection, again
 }
 
 // receive takes what arrives until the connection ends, or nothing arrives for longer than
@@ -199,6 +201,17 @@ func send(c redis.PubSubConn, changes []change) error {
 // subscribed takes the confirmation of a change.
 func (s *store) subscribed(e redis.Subscription) {
 	if e.Kind != "subscribe" {
+		return
+	}
+	if e.Channel == s.requests { // the last one of the first command
+		connection, again := s.confirm()
+		if again {
+			s.node.Stats().Resubscribed.Add(1)
+		}
+		s.node.Post(func() {
+			s.node.Connected()
+			s.node.Listening(connection)
+		})
 		return
 	}
 	s.mu.Lock()

@@ -213,3 +213,32 @@ func TestManyTopicsAtOnce(t *testing.T) {
 		t.Errorf("%d calls of scripts for %d topics", n, topics)
 	}
 }
+
+// A node that connects, but gets no answer, stays away: it would send messages that get lost.
+func TestAwayUntilRedisAnswers(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	b := run(t, proxy.Addr)
+	proxy.Cut() // It accepts connections, and ends them at once.
+	for b.Health() == nil {
+		<-time.After(time.Millisecond)
+	}
+	healthy := 0
+	for end := time.Now().Add(probe); time.Now().Before(end); { // It connects several times.
+		if b.Health() == nil {
+			healthy++
+		}
+		<-time.After(20 * time.Microsecond)
+	}
+	if healthy > 0 {
+		t.Errorf("Health = nil %d times while Redis is away", healthy)
+	}
+	proxy.Mend()
+	for b.Health() != nil {
+		<-time.After(time.Millisecond)
+	}
+	if p := publish(b, "x", ""); p.Err != nil {
+		t.Errorf("Publish = %v once Redis is back", p.Err)
+	}
+}
