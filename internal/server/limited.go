@@ -25,38 +25,33 @@ type limits struct {
 }
 
 func newLimits(c *config.Serve) *limits {
-	all := &limits{refused: make(map[string]func() uint64)}
-	for _, l := range []struct {
-		setting, what string
-		limit         **quota.Limit
-		rate          int
-		window        time.Duration
-	}{
-		{"limit-connections-per-address", "connections", &all.connections, c.LimitConnectionsPerAddress, time.Second},
-		{"limit-requests-per-address", "requests", &all.requests, c.LimitRequestsPerAddress, time.Second},
-		{"limit-failed-tokens-per-address", "failed tokens", &all.failedTokens, c.LimitFailedTokensPerAddress, time.Minute},
-		{"limit-commands-per-address", "commands", &all.commandsOfAddress, c.LimitCommandsPerAddress, time.Second},
-		{"limit-commands-per-subject", "commands", &all.commandsOfUser, c.LimitCommandsPerSubject, time.Second},
-		{"limit-broadcasts-per-address", "broadcasts", &all.broadcastsOfAddress, c.LimitBroadcastsPerAddress, time.Second},
-		{"limit-broadcasts-per-subject", "broadcasts", &all.broadcastsOfUser, c.LimitBroadcastsPerSubject, time.Second},
-	} {
-		if *l.limit = quota.New(l.what, l.rate, l.window); *l.limit != nil {
-			all.refused[l.setting] = (*l.limit).Refused
+	refused := make(map[string]func() uint64)
+	rate := func(setting, what string, rate int, window time.Duration) *quota.Limit {
+		l := quota.New(what, rate, window)
+		if l != nil {
+			refused[setting] = l.Refused
 		}
+		return l
 	}
-	for _, l := range []struct {
-		setting string
-		limit   **quota.Open
-		most    int
-	}{
-		{"max-connections-per-address", &all.openOfAddress, c.MaxConnectionsPerAddress},
-		{"max-connections-per-subject", &all.openOfUser, c.MaxConnectionsPerSubject},
-	} {
-		if *l.limit = quota.NewOpen(l.most); *l.limit != nil {
-			all.refused[l.setting] = (*l.limit).Refused
+	open := func(setting string, most int) *quota.Open {
+		o := quota.NewOpen(most)
+		if o != nil {
+			refused[setting] = o.Refused
 		}
+		return o
 	}
-	return all
+	return &limits{
+		connections:         rate("limit-connections-per-address", "connections", c.LimitConnectionsPerAddress, time.Second),
+		requests:            rate("limit-requests-per-address", "requests", c.LimitRequestsPerAddress, time.Second),
+		failedTokens:        rate("limit-failed-tokens-per-address", "failed tokens", c.LimitFailedTokensPerAddress, time.Minute),
+		commandsOfAddress:   rate("limit-commands-per-address", "commands", c.LimitCommandsPerAddress, time.Second),
+		commandsOfUser:      rate("limit-commands-per-subject", "commands", c.LimitCommandsPerSubject, time.Second),
+		broadcastsOfAddress: rate("limit-broadcasts-per-address", "broadcasts", c.LimitBroadcastsPerAddress, time.Second),
+		broadcastsOfUser:    rate("limit-broadcasts-per-subject", "broadcasts", c.LimitBroadcastsPerSubject, time.Second),
+		openOfAddress:       open("max-connections-per-address", c.MaxConnectionsPerAddress),
+		openOfUser:          open("max-connections-per-subject", c.MaxConnectionsPerSubject),
+		refused:             refused,
+	}
 }
 
 // A limitedBroker limits the messages of each address and of each user, over HTTP and over
