@@ -30,11 +30,10 @@ type subscriber struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	connection uint64                   // number of the present one
-	connected  bool                     // Redis has confirmed the first subscriptions
-	before     bool                     // there was a connection before
-	changes    []change                 // to send, in order
-	waiting    map[string][]func(error) // by channel: callbacks of Subscribe
+	connected bool                     // Redis has confirmed the first subscriptions
+	before    bool                     // there was a connection before
+	changes   []change                 // to send, in order
+	waiting   map[string][]func(error) // by channel: callbacks of Subscribe
 }
 
 // A change subscribes to a channel, or unsubscribes from it.
@@ -103,14 +102,12 @@ func (s *store) session(ctx context.Context) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	c := redis.PubSubConn{Conn: conn}
-	s.mu.Lock()
-	s.connection = s.node.Connecting()
-	s.mu.Unlock()
+	connection := s.node.Connecting()
 	if err := send(c, []change{{true, s.probes}, {true, s.answers}, {true, s.requests}}); err != nil {
 		return err
 	}
 	closed := make(chan error, 1)
-	go func() { closed <- s.receive(c) }()
+	go func() { closed <- s.receive(c, connection) }()
 	for {
 		select {
 		case <-s.changed:
@@ -126,26 +123,25 @@ func (s *store) session(ctx context.Context) error {
 }
 
 // confirm notes that Redis has confirmed the first subscriptions. Until then there may be a proxy
-// that accepts connections, and no Redis. It returns the number of the connection, and whether
-// there was another one before.
-func (s *subscriber) confirm() (connection uint64, again bool) {
+// that accepts connections, and no Redis. It reports whether there was a connection before.
+func (s *subscriber) confirm() (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	again = s.before
 	s.connected, s.before = true, true
 	s.waiting = make(map[string][]func(error))
-	return s.connection, again
+	return again
 }
 
 // receive takes what arrives until the connection ends, or nothing arrives for longer than
 // probes may be missing.
-func (s *store) receive(c redis.PubSubConn) error {
+func (s *store) receive(c redis.PubSubConn, connection uint64) error {
 	for {
 		switch v := c.ReceiveWithTimeout(s.silence()).(type) {
 		case redis.Message:
 			s.pushed(v.Channel, v.Data)
 		case redis.Subscription:
-			s.subscribed(v)
+			s.subscribed(v, connection)
 		case error:
 			return v
 		}
@@ -198,14 +194,13 @@ func send(c redis.PubSubConn, changes []change) error {
 	return c.Unsubscribe(channels...)
 }
 
-// subscribed takes the confirmation of a change.
-func (s *store) subscribed(e redis.Subscription) {
+// subscribed takes the confirmation of a change over the connection with a number.
+func (s *store) subscribed(e redis.Subscription, connection uint64) {
 	if e.Kind != "subscribe" {
 		return
 	}
 	if e.Channel == s.requests { // the last one of the first command
-		connection, again := s.confirm()
-		if again {
+		if s.confirm() {
 			s.node.Stats().Resubscribed.Add(1)
 		}
 		s.node.Post(func() {
