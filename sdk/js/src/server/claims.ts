@@ -143,7 +143,7 @@ const untilOf = ({ until }: Claims): number | undefined => {
   return +until / 1000
 }
 
-/** @internal Returns a name. If it is none, it throws an error that begins with its place. */
+/** @internal Returns a name. If the name is not valid, it throws an error that begins with the place. */
 export const nameOf = (place: string, name: string | undefined): string | undefined => {
   if (name === undefined) return
   const mistake = name === "" ? "is empty; use a name of 1 to 255 bytes" : textMistake(name)
